@@ -7,6 +7,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from reusedproxy.exchanges.routing import CHECKS
 from reusedproxy.net.passwords import WAITING_OF_ONE, Passwords
 from reusedproxy.wire.whole_answers import read_whole_answer
 from tests.clientfakes import OK, World, get
@@ -82,6 +83,45 @@ class AuthenticationTests(SynchronousTestCase):
         self.assertEqual(self.status(get("/", login("nobody:hashed")), checks=1), 401)
         self.assertEqual(self.hashed, [b"hashed"])
 
+    def test_only_who_is_asked_waits(self) -> None:
+        """Names and passwords that are meant for the server cost nothing where no rule asks for them."""
+        rules = "http-request auth unless { path_beg /app } or { http_auth(L) }"
+        self.assertEqual(self.status(get("/app", login("bob:else")), rules), 200)
+        self.assertEqual(self.hashed, [])
+        self.assertEqual(self.status(get("/", login("bob:else")), rules, checks=1), 401)
+
+    def test_rules_that_are_broken_off_begin_again(self) -> None:
+        """What those before have done is done once, in the backend, too, which counts the request once."""
+        world = self.world(
+            "http-request add-header X-Front 1\n http-request set-path /a%[path]\n"
+            " http-request set-var(sess.n) var(sess.n,0),add(1)\n http-request set-var(txn.n) var(txn.n,0),add(1)",
+            backend="http-request add-header X-Back %[var(sess.n)]-%[var(txn.n)]\n"
+            " http-request auth unless { http_auth(L) }",
+        )
+        client = world.client()
+        client.send(get("/x", login("bob:hashed")))
+        self.assertEqual((world.backend.traffic.stot, world.backend.traffic.scur), (0, 0))
+        self.loop.run()
+        self.assertTrue(world.server.asked().startswith(b"GET /a/x "))
+        self.assertEqual(world.backend.traffic.stot, 1)
+        world.server.answer(OK)
+        client.send(get("/x", login("bob:hashed")))
+        asked = world.server.asked()
+        self.assertEqual(asked.count(b"\r\nX-Front: 1\r\n"), 1)
+        self.assertIn(b"\r\nX-Back: 2-1\r\n", asked)
+        world.server.answer(OK)
+        world.check_rest()
+
+    def test_each_list_that_is_asked_is_checked(self) -> None:
+        """One after the other, where the same name is in several; but not without end."""
+        world = self.world(RULES)
+        known = self.patch(self.passwords, "known", lambda password, hashed: None)
+        client = world.client()
+        client.send(get("/", login("bob:hashed")))
+        self.loop.run(CHECKS)
+        self.assertEqual(int(client.take().split()[1]), 503)
+        known.restore()
+
     def test_groups(self) -> None:
         """Named on either line; without a right password nobody is in any."""
         rules = "http-request auth unless { http_auth_group(L) admins other }"
@@ -140,7 +180,7 @@ class AuthenticationTests(SynchronousTestCase):
         clients = [world.client() for _ in range(WAITING_OF_ONE + 1)]
         for number, client in enumerate(clients):
             client.send(get("/", login(f"bob:guess{number}")))
-        self.assertEqual(int(clients[-1].take().split()[1]), 500)
+        self.assertEqual(int(clients[-1].take().split()[1]), 503)
         self.loop.run(WAITING_OF_ONE)
         self.assertEqual([int(client.take().split()[1]) for client in clients[:-1]], [401] * WAITING_OF_ONE)
         self.assertEqual(world.server.asked(), b"")

@@ -1,8 +1,9 @@
 """Finds out whether a request's name and password are those of a user in a `userlist` section.
 
-A password in clear is compared at once, in constant time. A hash takes long, so before rules run that may ask for it,
-`waits` has it checked elsewhere (`net.passwords`), and the request stands still meanwhile. A name that no user has
-costs the same as a wrong password, so that names cannot be found out by the time. It must never know sockets.
+A password in clear is compared at once, in constant time. A hash takes long: a rule that asks for it is broken off, the
+hash is checked elsewhere (`net.passwords`), and the request's rules are run again when the result is known. A name that
+no user has costs the same as a wrong password, so that names cannot be found out by the time. It must never know
+sockets.
 """
 
 from __future__ import annotations
@@ -19,6 +20,15 @@ from reusedproxy.rules.users import Member
 from reusedproxy.wire.credentials import Credentials
 
 
+class Unverified(Exception):
+    """Breaks off the rules of a request: one has asked for a password that has not been checked."""
+
+    def __init__(self, password: bytes, hashed: bytes) -> None:
+        super().__init__("a password is not checked")
+        self.password = password
+        self.hashed = hashed
+
+
 class Authentication:
     """Knows all users of a configuration."""
 
@@ -30,31 +40,25 @@ class Authentication:
         """Returns those of these lists that have a hash, whose check takes long."""
         return tuple(name for name in names if name in self._lists and self._lists[name].decoy is not None)
 
-    def member(self, name: str, credentials: Credentials) -> Member | None:
-        """Returns the user with this name and password; None if there is none. Raises Unevaluated if the password has
-        to be checked against a hash first."""
+    def member(self, name: str, credentials: Credentials, may_wait: bool) -> Member | None:
+        """Returns the user with this name and password; None if there is none. Where the password has to be checked
+        against a hash first, raises Unverified if the request `may_wait` for that, and Unevaluated if not."""
         users = self._lists[name]
         user = users.named.get(credentials.user)
         hashed = users.hash_for(user)
         if hashed is not None:
             right = self.passwords.known(credentials.password, hashed)
             if right is None:
-                raise Unevaluated("the password of a client was not checked, because too many wait for that")
+                raise Unverified(credentials.password, hashed) if may_wait else Unevaluated("a password is not checked")
         else:
             known = user is not None and user.password is not None
             said = user.password if user is not None and user.password is not None else ""
             right = users.same(credentials.password, said.encode()) and known  # a name that nobody has takes as long
         return users.members[credentials.user] if right and user is not None else None
 
-    def waits(self, names: Iterable[str], credentials: Credentials, source: Hashable, then: Callable[[], None]) -> bool:
-        """Has the password checked against its hashes in these lists, and calls `then` when all is known. Returns False
-        if nothing has to be checked, or too many wait."""
-        for name in names:
-            users = self._lists[name]
-            hashed = users.hash_for(users.named.get(credentials.user))
-            if hashed is not None and self.passwords.known(credentials.password, hashed) is None:
-                return self.passwords.check(credentials.password, hashed, source, then)
-        return False
+    def check(self, unverified: Unverified, source: Hashable, then: Callable[[], None]) -> bool:
+        """Has a password checked, and calls `then` when the result is known. Returns False if too many wait."""
+        return self.passwords.check(unverified.password, unverified.hashed, source, then)
 
 
 class _Users:

@@ -275,6 +275,15 @@ class Exchange(ExchangeFacts):
         if traffic.scur > traffic.smax:
             traffic.smax = traffic.scur
 
+    def withdraw(self) -> None:
+        """Takes back that the request has entered a backend, where rules are to begin again."""
+        backend, self.backend = self.backend, None
+        if backend is not None:
+            traffic = backend.traffic
+            traffic.stot -= 1
+            traffic.req_tot -= 1
+            traffic.scur -= 1
+
     def move(self, backend: Backend) -> None:
         """Moves the request to another backend, which a reload has put in the place of its own."""
         assert self.backend is not None

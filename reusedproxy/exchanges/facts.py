@@ -54,26 +54,25 @@ class ExchangeFacts:
     by_page = False
     #: Answered by `monitor-uri`, and so not logged.
     monitored = False
-    _variables: dict[str, Sample] | None = None
+    #: Its variables, but for those of the session; None: it has none.
+    own_variables: dict[str, Sample] | None = None
+    #: Its rules may be broken off until a password has been checked, and begin again.
+    may_wait = False
     #: What the request had of them when a rule first asked; False: no rule has.
     _credentials: Credentials | Literal[False] | None = False
 
     @property
     def credentials(self) -> Credentials | None:
         if self._credentials is False:
-            self._credentials = self.present_credentials()
+            name = b"Proxy-Authorization" if self.asks_as_proxy else b"Authorization"
+            self._credentials = None if self.head is None else basic_credentials(self.head.values(name))
         return self._credentials or None
-
-    def present_credentials(self) -> Credentials | None:
-        """Returns those that the head has now, for whoever looks before the rules do."""
-        if self.head is None:
-            return None
-        name = b"Proxy-Authorization" if self.asks_as_proxy else b"Authorization"
-        return basic_credentials(self.head.values(name))
 
     def member(self, users: str) -> bytes | None:
         credentials = self.credentials
-        return None if credentials is None else self.client.frontend.authentication.member(users, credentials)
+        if credentials is None:
+            return None
+        return self.client.frontend.authentication.member(users, credentials, self.may_wait)
 
     @property
     def asks_as_proxy(self) -> bool:
@@ -156,6 +155,6 @@ class ExchangeFacts:
         as long as the exchange."""
         if name.startswith("sess."):
             return session_of(self.client).variables
-        if self._variables is None:
-            self._variables = {}
-        return self._variables
+        if self.own_variables is None:
+            self.own_variables = {}
+        return self.own_variables

@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from reusedproxy.backends.binding import Binding
 from reusedproxy.config import model
 from reusedproxy.config.rules.actions import EditHeader
+from reusedproxy.exchanges.authentication import Unverified
 from reusedproxy.exchanges.client import ClientFrontend
 from reusedproxy.exchanges.error_pages import written
 from reusedproxy.exchanges.exchange import ENDED, Exchange
@@ -26,11 +27,15 @@ from reusedproxy.exchanges.route import Page, Route
 from reusedproxy.rules import editing, regular
 from reusedproxy.rules.actions import Answer, concerned
 from reusedproxy.rules.editing import Unusable
+from reusedproxy.rules.facts import Sample
 from reusedproxy.rules.matching import Test
 from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.rules.rule_set import RuleSet, Steps, run
 from reusedproxy.rules.samples.formats import Text
 from reusedproxy.wire.heads import ResponseHead
+
+#: Passwords that are checked for one request, at most: one for each `userlist` that its rules ask.
+CHECKS = 8
 
 
 @frozen
@@ -43,6 +48,36 @@ class Choice:
     test: Test | None
     name: Text
     fixed: bool
+
+
+@frozen
+class Before:
+    """Holds what rules may change of a request and of its client's session, as it was before they ran."""
+
+    head: dict[str, object]
+    variables: dict[str, Sample] | None
+    of_session: dict[str, Sample]
+    priority: tuple[int, int]
+
+    @classmethod
+    def of(cls, exchange: Exchange) -> Before:
+        variables, session = exchange.own_variables, exchange.client.session
+        return cls(
+            dict(vars(exchange.head)),
+            None if variables is None else dict(variables),
+            {} if session is None else dict(session.variables),
+            exchange.priority,
+        )
+
+    def restore(self, exchange: Exchange) -> None:
+        vars(exchange.head).clear()
+        vars(exchange.head).update(self.head)
+        exchange.own_variables = self.variables
+        if exchange.client.session is not None:
+            exchange.client.session.variables = dict(self.of_session)
+        exchange.priority = self.priority
+        exchange.persist, exchange.binding, exchange.by_page = "", None, False
+        exchange.withdraw()
 
 
 class Routing:
@@ -70,7 +105,9 @@ class Routing:
         self.choices = list(choices)
         self.routes = dict(routes)
         self._disabled = disabled
-        self._hashing = hashing
+        if hashing:
+            # In the place of `route`, so that a request whose rules ask for no hash never passes it.
+            self.route = self._route_or_wait  # type: ignore[method-assign]
         self._ours = [editing.spellings(name) for name in sorted(ours_alone)]
         #: Whether the first line of a request may not stay as it was.
         self._runs = bool(rule_set.request) or any(route.rule_set is not None for route in self.routes.values())
@@ -86,8 +123,6 @@ class Routing:
         """Begins `exchange` where the rules let it, or answers it."""
         head = exchange.head
         assert head is not None
-        if self._hashing and self._waits_for_password(exchange, body, ended):
-            return
         regular.begin()
         if self._runs:
             exchange.line = head.head[: head.head.find(b"\r")]  # the log is to say what the client said
@@ -124,29 +159,33 @@ class Routing:
         if route.server_rules and self._fails_to_use_server(exchange, route):
             return
         exchange.answer_rules = self._answer_rules[route.backend.name]
+        exchange.may_wait = False
         exchange.begin(route, body, ended)
 
-    def _waits_for_password(self, exchange: Exchange, body: bytes, ended: bool) -> bool:
-        """Has the password of the request checked before any rule can ask for it, and tells whether that takes time;
-        the request goes its way afterwards."""
-        credentials = exchange.present_credentials()
-        if credentials is None:
-            return False
+    def _route_or_wait(self, exchange: Exchange, body: bytes, ended: bool, tries: int = 0) -> None:
+        """Routes a request whose rules may ask for a password with a hash. One that does is put back to where it was,
+        waits until the password has been checked, and takes its way from the beginning."""
+        before = Before.of(exchange)
+        exchange.may_wait = True
+        try:
+            Routing.route(self, exchange, body, ended)
+        except Unverified as unverified:
+            before.restore(exchange)
+            frontend, source = self._frontend, exchange.source[0]
+            exchange.complete = ended
+            go_on = partial(self._go_on, exchange, body, tries + 1)
+            if tries >= CHECKS or not frontend.authentication.check(unverified, source, go_on):
+                frontend.not_evaluated(Unevaluated("too many clients wait until their passwords are checked"))
+                exchange.fail(503, "PR")
 
-        def go_on() -> None:
-            if exchange.state == ENDED:
-                return
-            try:
-                self.route(exchange, body, exchange.complete)
-            except Exception:
-                self._log.failure("a request failed after its password was checked")
-                exchange.client.abort_exchange(exchange)
-
-        authentication = self._frontend.authentication
-        if not authentication.waits(self._hashing, credentials, exchange.source[0], go_on):
-            return False
-        exchange.complete = ended
-        return True
+    def _go_on(self, exchange: Exchange, body: bytes, tries: int) -> None:
+        if exchange.state == ENDED:
+            return
+        try:
+            self._route_or_wait(exchange, body, exchange.complete, tries)
+        except Exception:
+            self._log.failure("a request failed after its password was checked")
+            exchange.client.abort_exchange(exchange)
 
     def _choose(self, exchange: Exchange) -> Route | None:
         """Chooses the route as HAProxy does: the first whose condition is true, or the default if its name is that of
