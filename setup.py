@@ -27,6 +27,11 @@ setup(
         "attrs>=23.1",  # values and records
         # regular expressions of rules, in time linear in what a client sends; wheels for 3.10 to 3.13
         "google-re2>=1.1",
+        # Hashes of crypt(3) need nothing of PyPI's: net/passwords.py calls the system's libcrypt, as HAProxy does.
+        # crypt-r keeps the interpreter's lock while it hashes, which stops the event loop; legacycrypt was last
+        # published in 2019; libpass knows no yescrypt, Debian's own, and hashes in Python.
+        # the statistics page: templates that escape what they are given (names, servers' answers) by themselves
+        "Jinja2>=3.1",
         # certificates in words and of the demonstration; pyOpenSSL needs it, too (47: curves by name)
         "cryptography>=47",
     ],
@@ -42,7 +47,10 @@ setup(
     # Without this, an editable install is an import hook that `twist` does not see plugins through.
     package_dir={"": "."},
     include_package_data=True,
-    package_data={"reusedproxy": ["py.typed"]},
+    package_data={
+        "reusedproxy": ["py.typed"],
+        "reusedproxy.operators.stats.templates": ["*.html", "*.css"],
+    },
     data_files=[
         ("share/man/man8", glob("man/*.8")),
         ("share/man/man5", glob("man/*.5")),

@@ -9,6 +9,7 @@ REQUEST = (
     b"GET /a/b.css?x=1&y=two%20words&x=3;z=+4&e= HTTP/1.1\r\nHost: App.Example:8443\r\nX-List: one, two,three\r\n"
     b'X-List: four\r\nX-Quoted: "a, b", c\r\nX-Empty:\r\nX-Number: 42abc\r\nX-Ip: 10.1.2.3:99\r\nX-Ip: 2001:db8::1\r\n'
     b"Cookie: a=1; b=two; a=3\r\nUser-Agent: Mozilla/5.0 (X11)\r\nContent-Type: text/html\r\n"
+    b"Authorization: Basic YWxpY2U6aW46Y2xlYXI=\r\n"
 )
 
 #: What an expression is as text; "" for nothing, too.
@@ -72,6 +73,9 @@ EXPRESSIONS = (
     ("dst", "127.0.0.1"),
     ("fe_name", "main"),
     ("http_first_req", "1"),
+    ("http_auth_user", "alice"),
+    ("http_auth_pass", "in:clear"),
+    ("http_auth_type", "Basic"),
     ("ssl_fc", "0"),
     ("ssl_c_used", ""),
     ("ssl_fc_has_crt", ""),
@@ -82,7 +86,7 @@ EXPRESSIONS = (
     ("req.cook", "1"),
     (
         "req.hdr_names(:)",
-        "host:x-list:x-list:x-quoted:x-empty:x-number:x-ip:x-ip:cookie:user-agent:content-type:x-case",
+        "host:x-list:x-list:x-quoted:x-empty:x-number:x-ip:x-ip:cookie:user-agent:content-type:authorization:x-case",
     ),
     ("url_param", "1"),
     ("src_port,bool", "1"),

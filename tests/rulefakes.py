@@ -17,8 +17,11 @@ from reusedproxy.build.answers import Answers
 from reusedproxy.build.rule_sets import RuleSets
 from reusedproxy.config import model
 from reusedproxy.config.reader import Source, read_configuration
+from reusedproxy.exchanges.authentication import Authentication
+from reusedproxy.net.passwords import Passwords
 from reusedproxy.net.slices import run_through
 from reusedproxy.rules.facts import Sample
+from reusedproxy.wire.credentials import Credentials, basic_credentials
 from reusedproxy.wire.heads import Limits, read_request, read_response
 from tests.clientfakes import World
 from tests.tlsfakes import Side
@@ -37,6 +40,7 @@ class Seen:
     listener_name = "front"
     line: bytes | None = None
     priority = 0, 0
+    asks_as_proxy = False
 
     def __init__(
         self, head: bytes, answer: bytes = b"", tls: Side | None = None, server_tls: Side | None = None
@@ -48,6 +52,13 @@ class Seen:
 
     def usable_servers(self, backend: str) -> int | None:
         return {"": 2, "other": 0}.get(backend)
+
+    @property
+    def credentials(self) -> Credentials | None:
+        return basic_credentials(self.head.values(b"Authorization"))
+
+    def member(self, users: str) -> bytes | None:
+        return None
 
     def wall(self) -> float:
         return 86400.5
@@ -65,9 +76,14 @@ class Seen:
 DEFAULTS = "defaults\n mode http\n timeout connect 5s\n timeout client 30s\n timeout server 60s\n"
 
 
-def sections(frontend: str, backend: str = "", others: dict[str, str] | None = None) -> model.Configuration:
-    """A frontend `fe`, its backend `be`, and `others`."""
-    text = f"{DEFAULTS}frontend fe\n bind :80\n{frontend}\n default_backend be\nbackend be\n{backend}\n server s1 h:1\n"
+def sections(
+    frontend: str, backend: str = "", others: dict[str, str] | None = None, users: str = ""
+) -> model.Configuration:
+    """A frontend `fe`, its backend `be`, and `others`; `users` are the lines of a `userlist` with the name L."""
+    text = f"userlist L\n{users}\n" if users else ""
+    text += (
+        f"{DEFAULTS}frontend fe\n bind :80\n{frontend}\n default_backend be\nbackend be\n{backend}\n server s1 h:1\n"
+    )
     for name, lines in (others or {}).items():
         text += f"backend {name}\n{lines}\n server s1 h:1\n"
     return read_configuration([Source("t.cfg", text)], {})
@@ -79,10 +95,13 @@ def ruled(
     backend: str = "",
     others: dict[str, str] | None = None,
     files: dict[str, bytes] | None = None,
+    users: str = "",
+    passwords: Passwords | None = None,
     **world: Any,
 ) -> World:
-    """The world whose frontend has these lines, which may name `files`; further keywords go to it."""
-    said = sections(lines, backend, others)
+    """The world whose frontend has these lines, which may name `files` and the userlist L of `users`, whose hashes
+    `passwords` checks; further keywords go to it."""
+    said = sections(lines, backend, others, users)
     made = World(test, **world)
     backends = {"be": made.backend}
     for name in others or {}:
@@ -100,6 +119,8 @@ def ruled(
         use_backends=own.use_backends,
         default_backend="be",
     )
+    if users:
+        made.frontend.authentication = Authentication(said.user_lists, passwords or Passwords(None))
     rule_sets = RuleSets(backends, answers=Answers(files={**(files or {})}))
     made.frontend.routing = run_through(rule_sets.routing(made.frontend))
     made.frontend.backends = backends

@@ -11,6 +11,7 @@ from reusedproxy.clients.connection import BUSY, ClientConnection
 from reusedproxy.clients.frontend import ConnectionLimit, Frontend
 from reusedproxy.config import model
 from reusedproxy.net.listener import Listener, bind_socket
+from reusedproxy.rules.rule_set import Steps
 from reusedproxy.wire.heads import RequestHead
 from tests.clientfakes import GET, OK, PLACE, World
 from tests.wire import Far, Loop, scratch
@@ -486,8 +487,14 @@ class PageTests(SynchronousTestCase):
 class Page:
     """Says whether it is to close."""
 
+    rules: Steps = []
+    admin = ()
+
     def wants(self, target: bytes) -> bool:
         return True
 
-    def answer(self, head: RequestHead, close: bool) -> tuple[int, bytes]:
+    def answer(self, head: RequestHead, close: bool, admin: bool) -> tuple[int, bytes]:
         return 200, str(close).encode()
+
+    def obey(self, head: RequestHead, form: bytes | None, close: bool) -> tuple[int, bytes]:
+        raise NotImplementedError

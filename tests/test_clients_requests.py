@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.clients.connection import ClientConnection
 from reusedproxy.net.transport import HIGH_WATER
+from reusedproxy.rules.rule_set import Steps
 from reusedproxy.wire.heads import Limits, RequestHead
 from tests.clientfakes import GET, OK, POST, World, get, response
 from tests.wire import Loop
@@ -375,6 +376,9 @@ class PipelineTests(SynchronousTestCase):
 class Page:
     """An answer of our own to every request."""
 
+    rules: Steps = []
+    admin = ()
+
     def __init__(self, body: bytes) -> None:
         self.body = body
         self.asked = 0
@@ -382,9 +386,12 @@ class Page:
     def wants(self, target: bytes) -> bool:
         return True
 
-    def answer(self, head: RequestHead, close: bool) -> tuple[int, bytes]:
+    def answer(self, head: RequestHead, close: bool, admin: bool) -> tuple[int, bytes]:
         self.asked += 1
         return 200, response(self.body)
+
+    def obey(self, head: RequestHead, form: bytes | None, close: bool) -> tuple[int, bytes]:
+        raise NotImplementedError
 
 
 class CutTests(SynchronousTestCase):

@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.clients.connection import ANSWERS_AT_ONCE
 from reusedproxy.pool.connection import INTERIMS_AT_ONCE
+from reusedproxy.rules.rule_set import Steps
 from reusedproxy.wire.bodies import CHUNKS_AT_ONCE, LAST_CHUNK, ChunkedBody
 from reusedproxy.wire.heads import RequestHead
 from tests.clientfakes import GET, OK, Wire, World
@@ -21,11 +22,17 @@ PAGE = b"GET /statistics HTTP/1.1\r\nHost: a\r\n\r\n"
 class Statistics:
     """A page of our own."""
 
+    rules: Steps = []
+    admin = ()
+
     def wants(self, target: bytes) -> bool:
         return target == b"/statistics"
 
-    def answer(self, head: RequestHead, close: bool) -> tuple[int, bytes]:
+    def answer(self, head: RequestHead, close: bool, admin: bool) -> tuple[int, bytes]:
         return 200, OK
+
+    def obey(self, head: RequestHead, form: bytes | None, close: bool) -> tuple[int, bytes]:
+        raise NotImplementedError
 
 
 def payload(framed: bytes) -> bytes:

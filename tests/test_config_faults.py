@@ -157,17 +157,9 @@ class WordTests(SynchronousTestCase):
             ("http-reuse sometimes", "'http-reuse' is one of 'never', 'safe', 'aggressive', 'always', not 'sometimes'"),
             ("retries x", "'retries' needs a whole number, not 'x'"),
             ("mode tpc", "'mode' is one of 'tcp', 'http', not 'tpc': did you mean 'tcp'?"),
-            (
-                "stats auth a:b",
-                "'stats auth' is a HAProxy keyword that reusedproxy does not do yet:"
-                " without it the page is open to whoever reaches the port",
-            ),
+            ("stats auth a", "'stats auth' needs a name, a colon and a password: stats auth NAME:PASSWORD"),
             ("stats", "'stats' needs a word after it: stats enable, say"),
             ("stats uri", "'stats uri' needs the beginning of a path"),
-            (
-                "stats admin if TRUE",
-                "'stats admin' is a HAProxy keyword that reusedproxy does not do yet: take it out, the page only shows",
-            ),
             ("option", "'option' needs the name of an option"),
             ("option check", "unknown option 'check': did you mean 'timeout check'?"),
             ("option balance", "unknown option 'balance': it is a keyword of its own, write it without 'option'"),

@@ -28,7 +28,7 @@ from reusedproxy.config.rules import acls, formats, patterns
 from reusedproxy.config.rules import actions as rules
 from reusedproxy.config.rules import samples as sample_table
 from reusedproxy.config.sections import globals as global_section
-from reusedproxy.config.sections import logs, options, proxies, resolvers, servers
+from reusedproxy.config.sections import logs, options, proxies, resolvers, servers, stats
 from reusedproxy.config.sections.binds import read_bind
 from reusedproxy.config.sections.draft import ProxyDraft
 from reusedproxy.config.tls.words import TLSDefaults
@@ -147,7 +147,7 @@ class ConfigurationPageTests(SynchronousTestCase):
         self.assertEqual([], self.page.lacks({*servers._DONE, *servers.OUR_WORDS}, "SERVER WORDS"))
 
     def test_every_word_of_the_statistics_is_explained(self) -> None:
-        done = taken_by("stats", haproxy_words.STATS, "1s")
+        done = {*stats.READERS, "show-modules"}
         self.assertEqual([], self.page.lacks(done, "PROXY SECTIONS", IGNORED))
 
     def test_every_word_of_http_check_is_explained(self) -> None:
@@ -207,7 +207,7 @@ class ConfigurationPageTests(SynchronousTestCase):
         self.assertEqual(haproxy_words.MODES_NOT_DONE, named("Modes"))
         self.assertEqual(haproxy_words.BALANCE.difference(BALANCE), named("Algorithms"))
         self.assertEqual(haproxy_words.TIMEOUTS - {*proxies._TIMEOUT_FIELDS}, named("Timeouts"))
-        self.assertEqual(haproxy_words.STATS - taken_by("stats", haproxy_words.STATS, "1s"), named("Statistics"))
+        self.assertEqual(haproxy_words.STATS - {*stats.READERS, "show-modules"}, named("Statistics"))
         for title, known, done in (
             ("In proxy sections", haproxy_words.PROXY, set(proxies.KEYWORDS)),
             (

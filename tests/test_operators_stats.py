@@ -22,7 +22,7 @@ from reusedproxy.operators.metrics.groups import duration, groups, number
 from reusedproxy.operators.stats import handler
 from reusedproxy.operators.stats import page as statspage
 from reusedproxy.operators.stats.csv import write_csv
-from reusedproxy.operators.stats.figures import COLUMNS, POOL_COLUMNS, Row, Section, sections_of
+from reusedproxy.operators.stats.figures import ALL_COLUMNS, COLUMNS, POOL_COLUMNS, Row, Section, sections_of
 from reusedproxy.operators.stats.handler import StatsPage
 from reusedproxy.operators.view.reading import server_view
 from reusedproxy.operators.view.values import ProxyView
@@ -73,7 +73,7 @@ class StatsCase(SynchronousTestCase):
     def ask(self, request: bytes = b"GET /status HTTP/1.1", close: bool = False) -> tuple[int, str, str]:
         """Status, head, body."""
         head = read_request(request + b"\r\nHost: a\r\n\r\n", Limits())
-        status, whole = self.page.answer(head, close)
+        status, whole = self.page.answer(head, close, False)
         said, _, body = whole.partition(b"\r\n\r\n")
         return status, said.decode(), body.decode()
 
@@ -154,9 +154,11 @@ class CSVTests(StatsCase):
 
     def test_the_header_is_haproxys_with_ours_at_the_end(self) -> None:
         lines = self.ask(b"GET /status;csv HTTP/1.1")[2].splitlines()
-        self.assertEqual(lines[0], "# " + ",".join([*COLUMNS, *POOL_COLUMNS]) + ",")
+        self.assertEqual(lines[0], "# " + ",".join(ALL_COLUMNS) + ",")
         self.assertTrue(lines[0].startswith("# pxname,svname,qcur,qmax,scur,smax,slim,stot,"))
-        commas = len(COLUMNS) + len(POOL_COLUMNS)
+        commas = len(ALL_COLUMNS)
+        self.assertEqual(ALL_COLUMNS[: len(COLUMNS)], COLUMNS)
+        self.assertEqual(ALL_COLUMNS[len(COLUMNS) :][: len(POOL_COLUMNS)], POOL_COLUMNS)
         self.assertEqual({line.count(",") for line in lines}, {commas})
 
     def test_rows_come_in_the_order_of_the_configuration(self) -> None:
@@ -273,7 +275,7 @@ class CSVTests(StatsCase):
 
     def test_what_we_do_not_have_is_empty(self) -> None:
         row = self.csv()["app", "two"]
-        empty = ("dses", "qlimit", "throttle", "check_status", "qtime", "slim", "pool_reuse_ratio", "cache_hits")
+        empty = ("dses", "qlimit", "throttle", "check_status", "comp_in", "slim", "pool_reuse_ratio", "cache_hits")
         self.assertEqual([row[name] for name in empty], [""] * len(empty))
         self.assertEqual(self.csv()["app", "off"]["slim"], "7")
 

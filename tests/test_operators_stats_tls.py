@@ -16,10 +16,10 @@ from reusedproxy.daemon.service import ProxyService
 from reusedproxy.operators.metrics.families import of_frontends
 from reusedproxy.operators.shell.commands import namespace
 from reusedproxy.operators.stats.csv import write_csv
-from reusedproxy.operators.stats.figures import COLUMNS, POOL_COLUMNS, sections_of
+from reusedproxy.operators.stats.figures import ALL_COLUMNS, sections_of
 from reusedproxy.operators.stats.moment import Moments
 from reusedproxy.operators.stats.page import Look, write_page
-from reusedproxy.operators.stats.tls_details import SHOWN
+from reusedproxy.operators.stats.shown import SHOWN
 from reusedproxy.operators.view.reading import Reader, server_view
 from reusedproxy.pool.named import ConstantPool, Name
 from tests.integration.peers import LOOPBACK
@@ -122,7 +122,7 @@ class ListenerTests(DetailsTestCase):
     def test_the_csv_stays_as_it_is(self) -> None:
         proxy = self.proxy(f"ssl crt {self.write('a.pem', 300)}")
         text = write_csv(sections_of(Reader(proxy).view()))
-        self.assertEqual(text.splitlines()[0], "# " + ",".join([*COLUMNS, *POOL_COLUMNS]) + ",")
+        self.assertEqual(text.splitlines()[0], "# " + ",".join(ALL_COLUMNS) + ",")
 
     def test_metrics_have_the_ends_by_file_and_the_handshakes_by_outcome(self) -> None:
         """Of frontends with TLS listeners; a file that several show counts once."""

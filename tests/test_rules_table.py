@@ -183,6 +183,8 @@ class TableTests(SynchronousTestCase):
         certificates = {name for name in FETCHES if name.startswith(("ssl_s_", "ssl_c_"))}
         elsewhere = {
             "date",
+            "http_auth",
+            "http_auth_group",
             "nbsrv",
             "var",
             "so_name",

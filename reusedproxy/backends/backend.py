@@ -27,11 +27,26 @@ from reusedproxy.net.slices import Steps
 from reusedproxy.rules.actions import ErrorPages
 
 
+class Asker(Protocol):
+    """Defines the client connection of a request: `since` is when it was accepted, or its request before had ended."""
+
+    @property
+    def since(self) -> float: ...
+
+
 class Ended(Observed, Protocol):
-    """Defines a request that has ended, with an answer or without. `status` is 0 or less if none was sent."""
+    """Defines a request that has ended, with an answer or without. `status` is 0 or less if none was sent. Times are
+    the clock's seconds: when its head was complete, when a server and when a connection was found, and its end."""
 
     bytes_in: int
     bytes_out: int
+    read: float
+    placed_at: float
+    connected: float
+    ended: float
+
+    @property
+    def client(self) -> Asker: ...
 
 
 class Placed(Waits, Protocol):
@@ -289,6 +304,26 @@ class Backend:
             traffic = server.traffic
             traffic.bin += ended.bytes_in
             traffic.bout += ended.bytes_out
+            if ended.answered:
+                # Sums alone, in place: `measures.times` makes averages of them, now and then, without a call here.
+                times, placed, connected = server.times, ended.placed_at, ended.connected
+                times.count += 1
+                took = placed - ended.read
+                times.queue += took
+                if took > times.queue_most:
+                    times.queue_most = took
+                took = connected - placed
+                times.connect += took
+                if took > times.connect_most:
+                    times.connect_most = took
+                took = ended.answered - connected
+                times.response += took
+                if took > times.response_most:
+                    times.response_most = took
+                took = ended.ended - ended.client.since
+                times.total += took
+                if took > times.total_most:
+                    times.total_most = took
             if server.served == server.maxconn or server.queue.waiting or self.queue.waiting:
                 self.done(server)
             else:
@@ -490,6 +525,7 @@ class Backend:
         for server in self.servers:
             server.queue.most = len(server.queue)
             server.traffic.clear(everything)
+            server.times.clear(everything)
             if everything:
                 server.downs = 0
         if everything:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from reusedproxy.backends.queue import Queue
 from reusedproxy.config import model
+from reusedproxy.measures.times import Times
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.dial import DialFailure, Target
 from reusedproxy.net.names.messages import Service
@@ -89,6 +90,7 @@ class Server:
         #: When it was last given a request, 0: never.
         self.last_placed = 0.0
         self.traffic = Traffic()
+        self.times = Times()
         #: Where its connections go, and went before it moved; None while its name has no address.
         self.target: Target | None = None
         self.was_at: Target | None = None

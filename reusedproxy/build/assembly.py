@@ -33,12 +33,16 @@ from reusedproxy.clients.frontend import ConnectionLimit, Frontend
 from reusedproxy.config import model
 from reusedproxy.config.language.report import Fault
 from reusedproxy.config.model.balance import HASHES
+from reusedproxy.config.model.users import UserList
 from reusedproxy.config.model.values import Notice
+from reusedproxy.exchanges.authentication import Authentication
 from reusedproxy.net import descriptors
 from reusedproxy.net.addresses import Addresses
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.listener import Listener, ListenError, backlog_of, bind_socket, demand_bindable
 from reusedproxy.net.names.section import Names
+from reusedproxy.net.passwords import Passwords
+from reusedproxy.net.passwords import trouble_with as trouble_with_hash
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.resolver import Query
 from reusedproxy.net.slices import Steps, run_through
@@ -47,6 +51,7 @@ from reusedproxy.net.watchdog import Standstills
 from reusedproxy.operators.logs.access import access_log, handshake_log, stream_log
 from reusedproxy.operators.logs.targets import NO_SOCKET, LogTargets, UnknownHost, trouble_with
 from reusedproxy.operators.logs.targets import Target as LogSink
+from reusedproxy.operators.runtime.form import obey
 from reusedproxy.operators.stats.handler import StatsPage
 from reusedproxy.operators.stats.moment import Moments
 from reusedproxy.operators.view.rates import Rates
@@ -88,6 +93,8 @@ class Proxy:
     #: Asks name servers, through all reloads; and the pools of servers that have moved since.
     names: Names = field(kw_only=True)
     departed: Departed = field(kw_only=True)
+    #: Checks passwords, through all reloads.
+    passwords: Passwords = field(kw_only=True)
     #: Server lines by backend/server.
     lines: dict[str, Line] = Factory(dict)
     #: Certificates of TLS listeners, by address.
@@ -161,6 +168,7 @@ class Assembly:
             budget=previous.budget if previous is not None else Budget(reactor),
             names=previous.names if previous is not None else Names(reactor),
             departed=previous.departed if previous is not None else Departed(reactor),
+            passwords=previous.passwords if previous is not None else Passwords(reactor),
             files=files,
             addresses=addresses,
             trusts=trusts,
@@ -223,6 +231,8 @@ class Assembly:
         proxy.backends = list(backends.values())
         _tie(proxy)
         disabled = frozenset(self._configuration.backends).difference(backends)
+        authentication = Authentication(self._configuration.user_lists, proxy.passwords)
+        self._faults += _unknown_hashes(self._configuration.user_lists.values())
         rule_sets = RuleSets(backends, disabled, {**proxy.patterns}, answers)
         for settings in self._configuration.frontends.values():
             if settings.disabled:
@@ -237,6 +247,7 @@ class Assembly:
                 partial(self._announce, section=f"frontend {settings.name}"),
             )
             proxy.frontends.append(frontend)
+            frontend.authentication = authentication
             frontend.errors = answers.pages(settings.errors)
             own = self._configuration.backends.get(settings.name)
             if own is not None and own.place == settings.place:
@@ -269,6 +280,7 @@ class Assembly:
         if self._configuration.global_.ssl_watch is not None:
             proxy.patterns = rule_sets.files
         proxy.answers = answers.files
+        self._add_pages(rule_sets)  # before the faults of rules are taken: pages have rules, too
         self._faults += [*answers.faults, *rule_sets.faults]
         proxy.notices += [] if self._again else rule_sets.notices
         for backend in proxy.backends:
@@ -276,7 +288,6 @@ class Assembly:
             yield
         if not self._again:
             proxy.notices += self._unheard(bind)
-        self._add_pages()
         sections = [*((f"frontend {each.settings.name}", each.settings.event_logs) for each in proxy.frontends)]
         sections += ((f"backend {each.name}", each.settings.event_logs) for each in proxy.backends)
         proxy.logs.take_events_to(
@@ -319,24 +330,42 @@ class Assembly:
                 place = next(line.place for line in lines if line.path == path)
                 yield Notice("warning", place, f"'log {path}': {trouble}; until that has changed, its lines are lost")
 
-    def _add_pages(self) -> None:
+    def _add_pages(self, rule_sets: RuleSets) -> None:
         """Adds statistics pages: a frontend's own page first, then its backend's (after the rules, if it has any)."""
         proxy = self._proxy
-        rates = Rates(proxy.frontends, proxy.backends, proxy.deadlines)
+        before = self._previous.rates if self._previous is not None else None
+        history = before.history if before is not None else None
+        rates = Rates(proxy.frontends, proxy.backends, proxy.deadlines, history)
         moments = Moments(Reader(proxy, rates))
         if self._configuration.global_.stats_sockets:
             proxy.rates = rates
         for frontend in [each for each in proxy.frontends if each.guide is None]:
             own = frontend.settings.stats
-            places = [(frontend.pages, own)]
+            places = [(frontend.pages, own, frontend.name)]
             if frontend.routing is not None:
-                places += [(route.pages, route.backend.settings.stats) for route in frontend.routing.routes.values()]
+                for route in frontend.routing.routes.values():
+                    places.append((route.pages, route.backend.settings.stats, route.backend.name))
             elif frontend.backend is not None:
-                places.append((frontend.pages, frontend.backend.settings.stats))
-            for pages, page in places:
+                places.append((frontend.pages, frontend.backend.settings.stats, frontend.backend.name))
+            for pages, page, section in places:
                 if page is not None and (page != own or not frontend.pages):
-                    pages.append(StatsPage(page, moments, proxy.logs))
+                    pages.append(self._page(page, section, moments, rule_sets))
                     proxy.rates = rates
+
+    def _page(self, page: model.StatsPage, section: str, moments: Moments, rule_sets: RuleSets) -> StatsPage:
+        global_, proxy = self._configuration.global_, self._proxy
+        rules, admin = rule_sets.page(page)
+        return StatsPage(
+            page,
+            moments,
+            proxy.logs,
+            section=section,
+            rules=rules,
+            admin=admin,
+            orders=partial(obey, proxy) if admin else None,
+            node=global_.node,
+            description=global_.description,
+        )
 
     def _serve(self, frontend: Frontend) -> Steps[None]:
         """Loads the certificates of the frontend's TLS listeners. Unchanged ones are taken over, with the sessions that
@@ -494,6 +523,13 @@ class Assembly:
                         f" cookie {cookie.decode()}: give one of them a 'cookie' of its own"
                     )
                     self._proxy.notices.append(Notice("warning", server.settings.place, text))
+
+
+def _unknown_hashes(lists: Iterable[UserList]) -> Iterator[Fault]:
+    for each in lists:
+        for user in each.users.values():
+            if user.hashed and user.password is not None and (trouble := trouble_with_hash(user.password)):
+                yield Fault(user.place, f"userlist '{each.name}': the 'password' of user '{user.name}': {trouble}")
 
 
 def _first_checks(configuration: model.Configuration) -> Iterator[float]:

@@ -19,16 +19,18 @@ from reusedproxy.config import model
 from reusedproxy.config.language.regular import risk
 from reusedproxy.config.language.report import Fault, Wrong
 from reusedproxy.config.model.persistence import Persist
-from reusedproxy.config.model.rules import Criterion, Receive
+from reusedproxy.config.model.rules import Criterion, Receive, Rules
 from reusedproxy.config.rules.patterns import check_patterns
 from reusedproxy.config.rules.samples import CLIENT_BYTES, REQUEST, SERVER_BYTES
-from reusedproxy.config.validate.rules import edited, ours_alone
+from reusedproxy.config.validate.rules import edited, first_arguments, ours_alone
+from reusedproxy.config.validate.users import ASKING
 from reusedproxy.exchanges.route import Route
 from reusedproxy.exchanges.routing import Choice, Routing
 from reusedproxy.net.files import unless_pipe
 from reusedproxy.net.slices import Steps
-from reusedproxy.rules.matching import condition
-from reusedproxy.rules.rule_set import RuleSet
+from reusedproxy.rules.matching import Test, condition
+from reusedproxy.rules.rule_set import RuleSet, steps
+from reusedproxy.rules.rule_set import Steps as PageRules
 from reusedproxy.rules.samples.formats import text_of
 from reusedproxy.streams.guide import Guide, Way
 from reusedproxy.streams.inspection import ContentRules
@@ -55,6 +57,11 @@ def patterns_in(lines: Iterable[str]) -> Iterator[str]:
         text = _LINE_END.split(line.lstrip(" \t"), maxsplit=1)[0]
         if text and not line.startswith("#"):
             yield text
+
+
+def users_asked(said: Iterable[object]) -> list[str]:
+    """Returns the names of the lists of users that these ask, in any of their conditions."""
+    return sorted({name for each in said for name in first_arguments(each, ASKING)})
 
 
 @define
@@ -89,7 +96,14 @@ class RuleSets:
             routes[frontend.default_route.backend.name] = frontend.default_route
         choices = settings.use_backends if default_backend(settings) == settings.default_backend else ()
         rules = [settings.rules, *(route.backend.settings.rules for route in routes.values())]
-        if not any(rules) and not choices and not any(route.backend.settings.use_servers for route in routes.values()):
+        pages = [page for page in (settings.stats, *(r.backend.settings.stats for r in routes.values())) if page]
+        asked = users_asked(pages)
+        if (
+            not any(rules)
+            and not choices
+            and not any(route.backend.settings.use_servers for route in routes.values())
+            and not frontend.authentication.hashing(asked)
+        ):
             return None
         for route in routes.values():
             if route.backend.settings.place != settings.place and route.backend.settings.rules:
@@ -110,8 +124,25 @@ class RuleSets:
         for choice in choices:
             made.append(self._choice(choice))
             yield
+        asking: list[object] = [*rules, *settings.use_backends, *pages]
+        for backend in (route.backend.settings for route in routes.values()):
+            asking += [*backend.use_servers, backend.balance.expression]
         return Routing(
-            frontend, self._rule_set(settings), made, routes, ours_alone(rules), edited(rules), self.disabled
+            frontend,
+            self._rule_set(settings),
+            made,
+            routes,
+            ours_alone(rules),
+            edited(rules),
+            self.disabled,
+            frontend.authentication.hashing(users_asked(asking)),
+        )
+
+    def page(self, settings: model.StatsPage) -> tuple[PageRules, list[Test]]:
+        """Returns the rules of a statistics page, and the conditions of those who may change something with it."""
+        return (
+            steps(self.answers.rules(Rules(settings.rules)).request, REQUEST, self._patterns),
+            [condition(each, read=self._patterns) for each in settings.admin],
         )
 
     def guide(self, frontend: Frontend) -> Steps[Guide]:

@@ -113,8 +113,10 @@ class Line:
             pool.ping_request = self.ping_request
         if self.checker is not None:
             self.checker.begin_again()
+            self.checker.paused = previous.checker is not None and previous.checker.paused
         if self.agent is not None:
             self.agent.begin_again()
+            self.agent.paused = previous.agent is not None and previous.agent.paused
 
 
 @frozen

@@ -95,6 +95,7 @@ class ClientConnection:
         "listener",
         "requests",
         "session",
+        "since",
         "slot",
         "state",
         "straight",
@@ -139,7 +140,7 @@ class ClientConnection:
         #: While draining: bytes drained when the deadline was set, and the time by which draining must end.
         self._drained = 0
         self._drain_until = 0.0
-        self.accepted = self._began = now = deadlines.now()
+        self.accepted = self.since = self._began = now = deadlines.now()
         timeout = frontend.timeouts.http_request
         deadlines.watch(self, inf if timeout is None else now + timeout)
         transport.owner = self
@@ -327,6 +328,7 @@ class ClientConnection:
             self._end("error" if error else self.last_because or "body not read", last, drain=drain)
             return
         self.state = WAITING
+        self.since = exchange.ended
         if self.frontend.stopped:
             if last:
                 self.transport.write(last)

@@ -22,6 +22,7 @@ from reusedproxy.clients.pending import PendingClient, PendingClients
 from reusedproxy.clients.session_rate import SessionRate
 from reusedproxy.clients.stream import StreamConnection, StreamLog
 from reusedproxy.config import model
+from reusedproxy.exchanges.authentication import NOBODY, Authentication
 from reusedproxy.exchanges.exchange import Exchange
 from reusedproxy.exchanges.route import Page, Route
 from reusedproxy.exchanges.routing import Routing, shows_page
@@ -91,6 +92,7 @@ class Frontend:
         self.deadlines = deadlines
         self.pages: list[Page] = []
         self.errors: ErrorPages = {}
+        self.authentication: Authentication = NOBODY
         self.log: AccessLog | None = None
         #: Leads the streams of its clients, in mode tcp; None: it is in mode http, and the connections carry requests.
         self.guide: Guide | None = None
@@ -133,6 +135,10 @@ class Frontend:
         self._unevaluated = LogThrottle(deadlines.now, lambda text: announce("alert", text))
         #: When each bound was last said to be reached.
         self._told_full: dict[str, float] = {}
+
+    @property
+    def uses_proxy_header(self) -> bool:
+        return self.settings.uses_proxy_header
 
     @property
     def maxconn(self) -> int:
@@ -377,7 +383,7 @@ class Frontend:
         """Begins `exchange` at its backend, or answers it with one of the proxy's pages."""
         if self.routing is not None:
             self.routing.route(exchange, body, ended)
-        elif not (self.pages and shows_page(self.pages, exchange, ended)):
+        elif not (self.pages and shows_page(self.pages, exchange, body, ended)):
             if self.default_route is None:
                 exchange.fail(503, "SC")
             else:

@@ -34,7 +34,8 @@ class Arrival:
     listener: Listener
     frontend_name: str
 
-    inspected = head = line = answer = client_tls = server_tls = backend_name = server_name = None
+    inspected = head = line = answer = client_tls = server_tls = backend_name = server_name = credentials = None
+    asks_as_proxy = False
     first_request = True
     priority = 0, 0
 
@@ -44,6 +45,9 @@ class Arrival:
         return (found[0], found[1]) if isinstance(found, tuple) else ("unix", 0)
 
     def usable_servers(self, backend: str) -> int | None:
+        return None
+
+    def member(self, users: str) -> bytes | None:
         return None
 
     @property

@@ -64,7 +64,6 @@ class StreamConnection:
 
     __slots__ = (
         "_left",
-        "accepted",
         "address",
         "deadline",
         "deadlines",
@@ -72,6 +71,7 @@ class StreamConnection:
         "frontend",
         "listener",
         "session",
+        "since",
         "slot",
         "state",
         "stream",
@@ -91,7 +91,7 @@ class StreamConnection:
         self.address = address
         self.listener = listener
         self.deadlines = frontend.deadlines
-        self.accepted = frontend.deadlines.now()
+        self.since = frontend.deadlines.now()
         self.destination: tuple[str, int] | None = None
         self.session: Session | None = None
         self.state = WAITING

@@ -35,8 +35,11 @@ from reusedproxy.config.sections.errors import ErrorGroup, check_errors, check_g
 from reusedproxy.config.sections.globals import GlobalDraft
 from reusedproxy.config.sections.proxies import lose_proxy_line, read_proxy_line
 from reusedproxy.config.sections.resolvers import ResolversDraft
+from reusedproxy.config.sections.stats import stats_users
+from reusedproxy.config.sections.userlists import UserListDraft, check_user_lists, finished_user_lists
 from reusedproxy.config.validate.names import validate_names
 from reusedproxy.config.validate.proxies import validate
+from reusedproxy.config.validate.users import validate_users
 
 __all__ = ["ConfigurationError", "Fault", "Source", "read_configuration", "reading"]
 
@@ -90,19 +93,21 @@ def reading(
 class _Reading:
     """Reads the sources once.
 
-    `section` is the reader of the next line: the global draft, a proxy's draft, a group of error files, None before the
-    first section, or "skipped" after the head of a section that is not implemented, whose lines are ignored.
+    `section` is the reader of the next line: the global draft, a proxy's draft, a group of error files, a list of
+    users, None before the first section, or "skipped" after the head of a section that is not implemented, whose lines
+    are ignored.
     """
 
     report: Report
     environment: dict[str, str]
     ssllib: str
     global_: GlobalDraft
-    section: GlobalDraft | ProxyDraft | ResolversDraft | ErrorGroup | str | None = None
+    section: GlobalDraft | ProxyDraft | ResolversDraft | UserListDraft | ErrorGroup | str | None = None
     proxies: list[ProxyDraft] = Factory(list)
     defaults: list[ProxyDraft] = Factory(list)
     resolvers: list[ResolversDraft] = Factory(list)
     groups: dict[str, ErrorGroup] = Factory(dict)
+    user_lists: dict[str, UserListDraft] = Factory(dict)
     # Names of `defaults` sections used by `from`; such a section must not be inherited implicitly as well.
     taken_by_name: set[str] = Factory(set)
     place: Place = Factory(lambda: Place("", 0))
@@ -162,6 +167,8 @@ class _Reading:
             self.section = ResolversDraft(Resolvers("", self.place))
         elif word == "http-errors":
             self.section = ErrorGroup("", self.place)
+        elif word == "userlist":
+            self.section = UserListDraft("", self.place)
         elif word in haproxy_words.SECTIONS:
             self.section = ProxyDraft(word, "", self.place)
         elif word in haproxy_words.SECTIONS_NOT_DONE:
@@ -170,7 +177,7 @@ class _Reading:
             lose_proxy_line(self.section, Line(self.place, tuple(rough_words)))
         elif isinstance(self.section, GlobalDraft):
             self.section.unreadable.add(word)
-        elif isinstance(self.section, ResolversDraft):
+        elif isinstance(self.section, (ResolversDraft, UserListDraft)):
             self.section.unreadable = True
 
     def with_addresses(self, words: tuple[str, ...], text: str) -> tuple[str, ...]:
@@ -215,7 +222,7 @@ class _Reading:
         if name == ".SECTION":
             if isinstance(self.section, ProxyDraft):
                 return self.section.name or self.section.kind
-            if isinstance(self.section, (ResolversDraft, ErrorGroup)):
+            if isinstance(self.section, (ResolversDraft, UserListDraft, ErrorGroup)):
                 return self.section.name
             return "global" if isinstance(self.section, GlobalDraft) else ""
         return self.environment.get(name)
@@ -234,7 +241,7 @@ class _Reading:
             raise Wrong(f"'{line.keyword}' stands before the first section{hint}")
         elif isinstance(self.section, (GlobalDraft, ErrorGroup)):
             self.section.read(line)
-        elif isinstance(self.section, ResolversDraft):
+        elif isinstance(self.section, (ResolversDraft, UserListDraft)):
             self.section.read(line, self.report)
         elif isinstance(self.section, ProxyDraft):
             self.section.tls = self.global_.tls
@@ -261,6 +268,9 @@ class _Reading:
             return
         if line.keyword == "resolvers":
             self.begin_resolvers(line)
+            return
+        if line.keyword == "userlist":
+            self.begin_user_list(line)
             return
         if line.keyword == "http-errors":
             self.section = group = ErrorGroup(line.words[1] if line.arguments else "", line.place)
@@ -296,6 +306,22 @@ class _Reading:
             raise
         section.settings = Resolvers(name, line.place)
         self.resolvers.append(section)
+
+    def begin_user_list(self, line: Line) -> None:
+        # In no list yet, as in `begin_resolvers`.
+        self.section = UserListDraft("", line.place)
+        try:
+            name = line.one_argument("a name")
+            if not _NAME.match(name):
+                raise Wrong(
+                    f"the name '{name}' has a character that cannot stand in a name: letters, digits, - _ . : can"
+                )
+            if name in self.user_lists:
+                raise Wrong(f"userlist '{name}' stands already at {self.user_lists[name].place}")
+        except Wrong:
+            self.report.names_in_doubt = True
+            raise
+        self.section = self.user_lists[name] = UserListDraft(name, line.place)
 
     def begin_proxy(self, line: Line) -> None:
         words = line.arguments
@@ -363,6 +389,8 @@ class _Reading:
             draft.settle()
         yield from validate(self.proxies, self.global_, self.report)
         validate_names(self.proxies, self.resolvers, self.report)
+        check_user_lists(self.user_lists, self.report)
+        validate_users([*self.proxies, *self.defaults], self.user_lists, self.report)
         if not self.report.names_in_doubt:
             for draft in self.proxies:
                 rules = (*draft.request_rules, *draft.response_rules)
@@ -382,6 +410,8 @@ class _Reading:
             frontends=frontends,
             backends=backends,
             resolvers=finish.resolvers(self.resolvers, backends.values()),
+            user_lists=finished_user_lists(self.user_lists.values())
+            | {users.name: users for draft in self.proxies if (users := stats_users(draft)) is not None},
             notices=self.report.sorted_notices(),
         )
 

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from reusedproxy.backends.backend import Ended
 from reusedproxy.config.model.proxies import Timeouts
+from reusedproxy.exchanges.authentication import Authentication
 from reusedproxy.exchanges.route import Page, Route
 from reusedproxy.exchanges.session import Session
 from reusedproxy.measures.traffic import Traffic
@@ -32,6 +33,12 @@ class ClientFrontend(Protocol):
     pages: list[Page]
     #: What it answers in place of error pages, by status.
     errors: ErrorPages
+    #: Knows the users of `userlist` sections.
+    authentication: Authentication
+
+    @property
+    def uses_proxy_header(self) -> bool:
+        """Tells whether a client that asks for more than a path takes us for its proxy (http-use-proxy-header)."""
 
     def count(self, ended: Ended) -> None:
         """Counts an exchange that has ended."""
@@ -61,6 +68,8 @@ class Client(ClientFacts, Protocol):
     """Defines the client connection as its exchange knows it."""
 
     deadlines: Deadlines
+    #: When it was accepted, or its request before had ended.
+    since: float
     #: The header line that tells the servers of the frontend's own `default_route` who asks, or nothing.
     forwarded: bytes
 

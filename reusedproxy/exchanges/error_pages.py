@@ -60,6 +60,23 @@ def unasked(pages: ErrorPages, status: int) -> bytes:
 def written(answer: Answer, page: ErrorPage | None, failed: Failed, keeps: bool) -> tuple[bytes, bool]:
     """Returns the whole response of a rule, and whether the connection goes on. `page` is that of its status, where the
     rule has no answer of its own."""
+    whole, keeps = _without_challenge(answer, page, failed, keeps)
+    if answer.challenge is not None and whole:
+        whole = _challenging(whole, *answer.challenge)
+    return whole, keeps
+
+
+def _challenging(whole: bytes, name: bytes, value: bytes) -> bytes:
+    """Returns the response with this field in place of all of its name: at the end but for Connection, as in
+    HAProxy."""
+    end = whole.index(b"\r\n\r\n")
+    lines = [line for line in whole[:end].split(b"\r\n") if line.partition(b":")[0].lower() != name]
+    at = len(lines) - lines[-1].startswith(b"connection:")
+    lines.insert(at, b"%b: %b" % (name, value))
+    return b"\r\n".join(lines) + whole[end:]
+
+
+def _without_challenge(answer: Answer, page: ErrorPage | None, failed: Failed, keeps: bool) -> tuple[bytes, bool]:
     if answer.whole is not None:
         return error_of(failed, answer.whole, answer.status, keeps)
     if answer.content is None:

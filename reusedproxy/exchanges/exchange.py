@@ -16,6 +16,9 @@ grammar.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Final
+
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.server import Server
 from reusedproxy.exchanges.attempt import HELD_MAX, SENT, Attempt
@@ -41,6 +44,7 @@ from reusedproxy.pool.connection import SERVER_FAULT, SERVER_GONE, ServerConnect
 from reusedproxy.rules.actions import ErrorPage
 from reusedproxy.wire.heads import RequestHead, ResponseHead
 
+CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 # The states of an exchange.
 TRYING = "trying"
 ANSWERING = "answering"
@@ -102,6 +106,8 @@ class Exchange(ExchangeFacts):
     #: Only the end of the connection completes the answer, so a broken one must not end like a complete one.
     _until_close = False
     _tunnel: Tunnel | None = None
+    #: Takes the whole body of a request that goes to no server.
+    _collecting: Callable[[bytes | None], None] | None = None
 
     def __init__(self, client: Client, head: RequestHead | None, began: float, read: float) -> None:
         """Takes a request head; None if it could not be read. Without a head the exchange is only `refused`."""
@@ -135,7 +141,7 @@ class Exchange(ExchangeFacts):
             self.head_and_body = request = request_head(head, forwarded, route.server_closes, body)
         else:
             self.head_and_body = request = b"%b%b\r\n%b" % (head.block, forwarded, body)
-        self.bytes_in = len(request)
+        self.bytes_in += len(request)  # more of the body may have come while it waited
         if not ended:
             self.complete = False
         if self.backend is None:
@@ -159,7 +165,9 @@ class Exchange(ExchangeFacts):
         if self.held:
             self.hold(data)
             if self.bytes_in > HELD_MAX:
-                if connection is None:
+                if self._collecting is not None:
+                    self._collected(None)
+                elif connection is None:
                     self.client.pause_request()
                 else:
                     self.drop()
@@ -171,6 +179,29 @@ class Exchange(ExchangeFacts):
         self.complete = True
         if self.connection is not None:
             self.connection.end_request()
+        elif self._collecting is not None:
+            self._collected(self.all_held())
+
+    def collect(self, body: bytes, ended: bool, then: Callable[[bytes | None], None]) -> None:
+        """Calls `then` with the whole body of the request, in place of sending it anywhere; with None if that is more
+        than may be held. `ended` tells that `body` is all of it."""
+        self._collecting = then
+        self.bytes_in += len(body)
+        if ended or len(body) > HELD_MAX:
+            self._collected(body if len(body) <= HELD_MAX else None)
+            return
+        assert self.head is not None
+        self.complete = False
+        self.head_and_body = body
+        if self.head.expect_continue and not body and self.framed:
+            self.client.write(CONTINUE)
+
+    def _collected(self, body: bytes | None) -> None:
+        then, self._collecting = self._collecting, None
+        assert then is not None
+        if body is None:
+            self.client.end_after("form too long")
+        then(body)
 
     def client_lost(self, flag: str) -> None:
         """Ends the exchange, because the client is gone. `flag` is C (it left) or c (its time was over)."""
@@ -260,6 +291,15 @@ class Exchange(ExchangeFacts):
         traffic.scur += 1
         if traffic.scur > traffic.smax:
             traffic.smax = traffic.scur
+
+    def withdraw(self) -> None:
+        """Takes back that the request has entered a backend, where rules are to begin again."""
+        backend, self.backend = self.backend, None
+        if backend is not None:
+            traffic = backend.traffic
+            traffic.stot -= 1
+            traffic.req_tot -= 1
+            traffic.scur -= 1
 
     def move(self, backend: Backend) -> None:
         """Moves the request to another backend, which a reload has put in the place of its own."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Literal, Protocol
 
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.binding import Binding
@@ -17,6 +17,7 @@ from reusedproxy.exchanges.cookie_state import CookieState
 from reusedproxy.net.tls.facts import TransportTLS, tls_side
 from reusedproxy.pool.connection import ServerConnection
 from reusedproxy.rules.facts import Sample
+from reusedproxy.wire.credentials import Credentials, basic_credentials
 from reusedproxy.wire.heads import RequestHead, ResponseHead
 
 
@@ -48,7 +49,8 @@ class ConnectionFacts:
     connection: ServerConnection | None
     #: Its class and offset in queues (`set-priority-class`, `set-priority-offset`).
     priority = 0, 0
-    _variables: dict[str, Sample] | None = None
+    #: Its variables, but for those of the session; None: it has none.
+    own_variables: dict[str, Sample] | None = None
 
     @property
     def source(self) -> tuple[str, int]:
@@ -120,9 +122,9 @@ class ConnectionFacts:
         as long as the exchange."""
         if name.startswith("sess."):
             return session_of(self.client).variables
-        if self._variables is None:
-            self._variables = {}
-        return self._variables
+        if self.own_variables is None:
+            self.own_variables = {}
+        return self.own_variables
 
 
 class ExchangeFacts(ConnectionFacts):
@@ -150,6 +152,34 @@ class ExchangeFacts(ConnectionFacts):
     persist = ""
     #: What has become of its persistence cookie; None: its backend has none, or it has not come so far.
     cookie: CookieState | None = None
+    #: Answered with a page of the proxy's own, such as the statistics.
+    by_page = False
+    #: Answered by `monitor-uri`, and so not logged.
+    monitored = False
+    #: Its rules may be broken off until a password has been checked, and begin again.
+    may_wait = False
+    #: What the request had of them when a rule first asked; False: no rule has.
+    _credentials: Credentials | Literal[False] | None = False
+
+    @property
+    def credentials(self) -> Credentials | None:
+        if self._credentials is False:
+            name = b"Proxy-Authorization" if self.asks_as_proxy else b"Authorization"
+            self._credentials = None if self.head is None else basic_credentials(self.head.values(name))
+        return self._credentials or None
+
+    def member(self, users: str) -> bytes | None:
+        credentials = self.credentials
+        if credentials is None:
+            return None
+        return self.client.frontend.authentication.member(users, credentials, self.may_wait)
+
+    @property
+    def asks_as_proxy(self) -> bool:
+        if not self.client.frontend.uses_proxy_header or self.head is None:
+            return False
+        return self.head.target[:1] not in (b"/", b"*")
+
     #: Answered with a page of the proxy's own, such as the statistics.
     by_page = False
     #: Answered by `monitor-uri`, and so not logged.

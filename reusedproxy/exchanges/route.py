@@ -15,7 +15,7 @@ from reusedproxy.config import model
 from reusedproxy.config.model.values import Place
 from reusedproxy.exchanges.persistence import persistence_of
 from reusedproxy.rules.matching import Test
-from reusedproxy.rules.rule_set import RuleSet
+from reusedproxy.rules.rule_set import RuleSet, Steps
 from reusedproxy.rules.samples.formats import Text
 from reusedproxy.wire.heads import RequestHead
 
@@ -23,11 +23,23 @@ from reusedproxy.wire.heads import RequestHead
 class Page(Protocol):
     """Defines a page that the proxy serves itself, such as its statistics."""
 
+    @property
+    def rules(self) -> Steps:
+        """Returns the rules that decide who may see it."""
+
+    @property
+    def admin(self) -> Sequence[Test]:
+        """Returns conditions, one of which must be true for whoever may change something with it."""
+
     def wants(self, target: bytes) -> bool:
         """Tells whether a request target is the page's."""
 
-    def answer(self, head: RequestHead, close: bool) -> tuple[int, bytes]:
-        """Returns the status and the whole response. `close` tells that it must announce the end of the connection."""
+    def answer(self, head: RequestHead, close: bool, admin: bool) -> tuple[int, bytes]:
+        """Returns the status and the whole response. `close` tells that it must announce the end of the connection,
+        `admin` that the client may change something."""
+
+    def obey(self, head: RequestHead, form: bytes | None, close: bool) -> tuple[int, bytes]:
+        """Does what a `form` orders that such a client has sent by POST; None: it is too long."""
 
 
 class Route:

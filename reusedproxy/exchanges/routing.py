@@ -9,26 +9,33 @@ is sent.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 
 from attrs import frozen
+from twisted.logger import Logger
 
 from reusedproxy.backends.binding import Binding
 from reusedproxy.config import model
 from reusedproxy.config.rules.actions import EditHeader
+from reusedproxy.exchanges.authentication import Unverified
 from reusedproxy.exchanges.client import ClientFrontend
 from reusedproxy.exchanges.error_pages import written
-from reusedproxy.exchanges.exchange import Exchange
+from reusedproxy.exchanges.exchange import ENDED, Exchange
 from reusedproxy.exchanges.persistence import Persistence
 from reusedproxy.exchanges.route import Page, Route
 from reusedproxy.rules import editing, regular
 from reusedproxy.rules.actions import Answer, concerned
 from reusedproxy.rules.editing import Unusable
+from reusedproxy.rules.facts import Sample
 from reusedproxy.rules.matching import Test
 from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.rules.rule_set import RuleSet, Steps, run
 from reusedproxy.rules.samples.formats import Text
 from reusedproxy.wire.heads import ResponseHead
+
+#: Passwords that are checked for one request, at most: one for each `userlist` that its rules ask.
+CHECKS = 8
 
 
 @frozen
@@ -43,9 +50,41 @@ class Choice:
     fixed: bool
 
 
+@frozen
+class Before:
+    """Holds what rules may change of a request and of its client's session, as it was before they ran."""
+
+    head: dict[str, object]
+    variables: dict[str, Sample] | None
+    of_session: dict[str, Sample]
+    priority: tuple[int, int]
+
+    @classmethod
+    def of(cls, exchange: Exchange) -> Before:
+        variables, session = exchange.own_variables, exchange.client.session
+        return cls(
+            dict(vars(exchange.head)),
+            None if variables is None else dict(variables),
+            {} if session is None else dict(session.variables),
+            exchange.priority,
+        )
+
+    def restore(self, exchange: Exchange) -> None:
+        vars(exchange.head).clear()
+        vars(exchange.head).update(self.head)
+        exchange.own_variables = self.variables
+        if exchange.client.session is not None:
+            exchange.client.session.variables = dict(self.of_session)
+        exchange.priority = self.priority
+        exchange.persist, exchange.binding, exchange.by_page = "", None, False
+        exchange.withdraw()
+
+
 class Routing:
     """Runs the rules of a frontend and of its backends, in their order. `routes` has all routes, by
     the name of their backend."""
+
+    _log = Logger()
 
     def __init__(
         self,
@@ -56,14 +95,19 @@ class Routing:
         ours_alone: Iterable[str] = (),
         edited: Iterable[EditHeader] = (),
         disabled: frozenset[str] = frozenset(),
+        hashing: Sequence[str] = (),
     ) -> None:
         """Takes rules and routes. `ours_alone` are names of headers that clients cannot set at all; `edited` are the
-        rules' changes to headers; `disabled` are backends that exist, but to which no route leads."""
+        rules' changes to headers; `disabled` are backends that exist, but to which no route leads; `hashing` are the
+        lists of users that rules ask, and that have hashes of passwords."""
         self._frontend = frontend
         self._rule_set = rule_set
         self.choices = list(choices)
         self.routes = dict(routes)
         self._disabled = disabled
+        if hashing:
+            # In the place of `route`, so that a request whose rules ask for no hash never passes it.
+            self.route = self._route_or_wait  # type: ignore[method-assign]
         self._ours = [editing.spellings(name) for name in sorted(ours_alone)]
         #: Whether the first line of a request may not stay as it was.
         self._runs = bool(rule_set.request) or any(route.rule_set is not None for route in self.routes.values())
@@ -86,11 +130,11 @@ class Routing:
             editing.remove(head, lines)
         frontend, rule_set = self._frontend, self._rule_set
         exchange.own_rules = self._own_rules
-        if rule_set.request and self._ends(exchange, rule_set.request, ended):
+        if rule_set.request and runs_into(rule_set.request, exchange, ended, self._note_cookie):
             return
-        if frontend.pages and shows_page(frontend.pages, exchange, ended):
+        if frontend.pages and shows_page(frontend.pages, exchange, body, ended, self._note_cookie):
             return
-        if rule_set.redirects and self._ends(exchange, rule_set.redirects, ended):
+        if rule_set.redirects and runs_into(rule_set.redirects, exchange, ended, self._note_cookie):
             return
         try:
             route = self._choose(exchange) if self.choices else frontend.default_route
@@ -106,16 +150,42 @@ class Routing:
             return
         exchange.own_rules = self._backends_own_rules[route.backend.name]
         own = route.rule_set
-        if own is not None and own.request and self._ends(exchange, own.request, ended):
+        if own is not None and own.request and runs_into(own.request, exchange, ended, self._note_cookie):
             return
-        if route.pages and shows_page(route.pages, exchange, ended):
+        if route.pages and shows_page(route.pages, exchange, body, ended, self._note_cookie):
             return
-        if own is not None and own.redirects and self._ends(exchange, own.redirects, ended):
+        if own is not None and own.redirects and runs_into(own.redirects, exchange, ended, self._note_cookie):
             return
         if route.server_rules and self._fails_to_use_server(exchange, route):
             return
         exchange.answer_rules = self._answer_rules[route.backend.name]
+        exchange.may_wait = False
         exchange.begin(route, body, ended)
+
+    def _route_or_wait(self, exchange: Exchange, body: bytes, ended: bool, tries: int = 0) -> None:
+        """Routes a request whose rules may ask for a password with a hash. One that does is put back to where it was,
+        waits until the password has been checked, and takes its way from the beginning."""
+        before = Before.of(exchange)
+        exchange.may_wait = True
+        try:
+            Routing.route(self, exchange, body, ended)
+        except Unverified as unverified:
+            before.restore(exchange)
+            frontend, source = self._frontend, exchange.source[0]
+            exchange.complete = ended
+            go_on = partial(self._go_on, exchange, body, tries + 1)
+            if tries >= CHECKS or not frontend.authentication.check(unverified, source, go_on):
+                frontend.not_evaluated(Unevaluated("too many clients wait until their passwords are checked"))
+                exchange.fail(503, "PR")
+
+    def _go_on(self, exchange: Exchange, body: bytes, tries: int) -> None:
+        if exchange.state == ENDED:
+            return
+        try:
+            self._route_or_wait(exchange, body, exchange.complete, tries)
+        except Exception:
+            self._log.failure("a request failed after its password was checked")
+            exchange.client.abort_exchange(exchange)
 
     def _choose(self, exchange: Exchange) -> Route | None:
         """Chooses the route as HAProxy does: the first whose condition is true, or the default if its name is that of
@@ -181,42 +251,71 @@ class Routing:
             return True
         return False
 
-    def _ends(self, exchange: Exchange, steps: Steps, ended: bool) -> bool:
-        """Runs these rules, and tells whether one has answered."""
-        try:
-            verdict = run(steps, exchange)
-        except Unusable:
-            exchange.fail(400, "PR")
-            return True
-        except Unevaluated as unevaluated:
-            # Whether it may pass is not known, so it does not; nor is it the client's fault for sure.
-            self._frontend.not_evaluated(unevaluated)
-            exchange.fail(500, "PR")
-            return True
-        if verdict is None:
-            return False
-        if verdict.denies:
-            for counted in (self._frontend, exchange.backend):
-                if counted is not None:
-                    counted.traffic.dreq += 1
-            self._note_cookie(exchange)
-        if not ended:
-            exchange.client.end_after("answered by a rule")
-        exchange.answered_here(verdict.status, _written(verdict, exchange), "PR" if verdict.denies else "LR")
-        return True
 
-
-def shows_page(pages: Iterable[Page], exchange: Exchange, ended: bool) -> bool:
-    """Answers a request for one of these pages. Returns False if it was for none. `ended` tells that
-    all of its body has come."""
+def shows_page(
+    pages: Iterable[Page],
+    exchange: Exchange,
+    body: bytes,
+    ended: bool,
+    denied: Callable[[Exchange], None] = lambda exchange: None,
+) -> bool:
+    """Answers a request for one of these pages, as the page's rules let it. Returns False if it was for none. `ended`
+    tells that `body` is all of its body; `denied` is called before a refusal is answered."""
     head = exchange.head
     assert head is not None
-    for page in pages:
-        if page.wants(head.target):
-            exchange.by_page = True
-            exchange.answered_here(*page.answer(head, exchange.client.last or not ended))
+    page = next((each for each in pages if each.wants(head.target)), None)
+    if page is None:
+        return False
+    exchange.by_page = True
+    admin = False
+    if page.rules or page.admin:
+        regular.begin()
+        if runs_into(page.rules, exchange, ended, denied):
             return True
-    return False
+        try:
+            admin = any(test(exchange) for test in page.admin)
+        except Unevaluated as unevaluated:
+            exchange.client.frontend.not_evaluated(unevaluated)
+            exchange.fail(500, "PR")
+            return True
+    if admin and head.method == b"POST":
+        exchange.collect(body, ended, partial(_obeys, page, exchange))
+    else:
+        exchange.answered_here(*page.answer(head, exchange.client.last or not ended, admin))
+    return True
+
+
+def _obeys(page: Page, exchange: Exchange, form: bytes | None) -> None:
+    """Answers a request whose body has come; `form` None: it is too long."""
+    assert exchange.head is not None
+    exchange.answered_here(*page.obey(exchange.head, form, exchange.client.last or form is None))
+
+
+def runs_into(steps: Steps, exchange: Exchange, ended: bool, denied: Callable[[Exchange], None]) -> bool:
+    """Runs these rules for a request, and tells whether one of them has answered it. `ended` tells that all of its body
+    has come; `denied` is called before a refusal is answered."""
+    frontend = exchange.client.frontend
+    try:
+        verdict = run(steps, exchange)
+    except Unusable:
+        exchange.fail(400, "PR")
+        return True
+    except Unevaluated as unevaluated:
+        # Whether it may pass is not known, so it does not; nor is it the client's fault for sure.
+        frontend.not_evaluated(unevaluated)
+        exchange.fail(500, "PR")
+        return True
+    if verdict is None:
+        return False
+    if verdict.denies:
+        for counted in (frontend, exchange.backend):
+            if counted is not None:
+                counted.traffic.dreq += 1
+        denied(exchange)
+    if not ended:
+        exchange.client.end_after("answered by a rule")
+    exchange.answered_here(verdict.status, _written(verdict, exchange), "PR" if verdict.denies else "LR")
+    return True
 
 
 def _answer_rules(

@@ -15,8 +15,6 @@ class Traffic:
     scur, smax, stot: sessions now, at most, in all (of a server: requests). bin, bout: bytes of bodies and heads from
     and to clients. hrsp: responses by the first digit of their status, [0] for others. dreq, dresp: refused by a rule.
     eint: refused because a rule could not be evaluated. intercepted: answered by the proxy itself.
-
-    Times of the last 1024 exchanges are not kept; qtime and its like are left for a later version.
     """
 
     scur: int = 0

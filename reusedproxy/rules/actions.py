@@ -15,6 +15,7 @@ from reusedproxy.config.model.rules import Action, Format
 from reusedproxy.config.model.values import Expression
 from reusedproxy.config.rules.actions import (
     Allow,
+    Authenticate,
     EditHeader,
     EditLine,
     Redirect,
@@ -44,7 +45,8 @@ class Answer:
     """Describes an answer of the proxy itself.
 
     `fields` are header lines, each with its CRLF. With `content` None the error page of that status is sent. `whole` is
-    sent in place of all of that.
+    sent in place of all of that. `challenge` is the name and the value of a field that takes the place of those of its
+    name in any page.
     """
 
     status: int
@@ -53,6 +55,7 @@ class Answer:
     content: bytes | None = b""
     content_type: bytes = b""
     whole: WholeAnswer | None = None
+    challenge: tuple[bytes, bytes] | None = None
 
 
 @frozen
@@ -365,6 +368,17 @@ def _rest(target: bytes, drop_query: bool) -> bytes:
     return whole.partition(b"?")[0] if drop_query else whole
 
 
+def _authenticate(action: Authenticate, where: str) -> Act:
+    def ask(facts: Facts) -> Verdict:
+        name = action.realm or facts.backend_name or facts.frontend_name
+        value = b'Basic realm="%b"' % name.encode()
+        if facts.asks_as_proxy:
+            return Answer(407, content=None, challenge=(b"proxy-authenticate", value))
+        return Answer(401, content=None, challenge=(b"www-authenticate", value))
+
+    return ask
+
+
 def _allow(action: Allow, where: str) -> Act:
     return lambda facts: ALLOWED
 
@@ -381,6 +395,7 @@ _COMPILED_BY: dict[type[Action], Compile] = {
     Reply: _reply,
     LoadedReply: _loaded_reply,
     Redirect: _redirect,
+    Authenticate: _authenticate,
     Allow: _allow,
 }
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv6Address
 from typing import Protocol
 
+from reusedproxy.wire.credentials import Credentials
 from reusedproxy.wire.heads import RequestHead, ResponseHead
 
 
@@ -127,6 +128,18 @@ class Facts(Protocol):
 
     def set_priority(self, priority: tuple[int, int]) -> None:
         """Sets class and offset."""
+
+    @property
+    def credentials(self) -> Credentials | None:
+        """Returns name and password of the request, as its head had them when a rule first asked; None without."""
+
+    def member(self, users: str) -> bytes | None:
+        """Returns the name, a `users.Member`, if it is in this `userlist` with this password. Raises Unevaluated if
+        that is not known."""
+
+    @property
+    def asks_as_proxy(self) -> bool:
+        """Tells whether the client takes the proxy for a forward proxy (`option http-use-proxy-header`)."""
 
     @property
     def source(self) -> tuple[str, int]:

@@ -11,13 +11,14 @@ from ipaddress import IPv4Network, IPv6Address, IPv6Network
 from operator import methodcaller
 
 from reusedproxy.config.model.rules import Condition, Criterion, Term
-from reusedproxy.config.rules.patterns import Network, Range, block, network, ranges
+from reusedproxy.config.rules.patterns import GROUP, Network, Range, block, network, ranges
 from reusedproxy.config.rules.samples import REQUEST
 from reusedproxy.rules.facts import Address, Binary, Facts, Sample
 from reusedproxy.rules.regular import matching_one_of
 from reusedproxy.rules.samples.casts import ipv4_within, to_address, to_binary, to_bool, to_int, to_text
 from reusedproxy.rules.samples.compile import Fetch, compiled, compiled_all
 from reusedproxy.rules.samples.fetches import path
+from reusedproxy.rules.users import is_in_group
 
 Test = Callable[[Facts], bool]
 Matches = Callable[[Sample], bool]
@@ -266,6 +267,7 @@ _TEXTS: dict[str, Callable[[tuple[bytes, ...]], Callable[[bytes], bool]]] = {
 }
 _METHODS: dict[str, Callable[[Sequence[str], bool], Matches]] = {
     "found": _found,
+    GROUP: is_in_group,
     "bool": _bool,
     "int": _int,
     "len": _len,

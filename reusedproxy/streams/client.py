@@ -34,10 +34,10 @@ class StreamFrontend(Protocol):
 
 
 class StreamClient(ClientFacts, Protocol):
-    """Defines the client connection as its stream knows it. `accepted` is when it came."""
+    """Defines the client connection as its stream knows it. `since` is when it came."""
 
     deadlines: Deadlines
-    accepted: float
+    since: float
 
     @property
     def frontend(self) -> StreamFrontend: ...

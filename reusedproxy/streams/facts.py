@@ -28,6 +28,9 @@ class StreamFacts(ConnectionFacts):
 
     client: StreamClient
     first_request = True
+    #: What requests alone have.
+    credentials: None = None
+    asks_as_proxy = False
     line: bytes | None = None
     #: What the server has said, and rules hold back.
     response_bytes = b""
@@ -37,6 +40,9 @@ class StreamFacts(ConnectionFacts):
     final = True
     changes = False
     _head: RequestHead | None = None
+
+    def member(self, users: str) -> bytes | None:
+        return None
 
     @property
     def request_bytes(self) -> bytes:

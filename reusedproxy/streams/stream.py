@@ -81,7 +81,7 @@ class Stream(StreamFacts):
 
     def __init__(self, client: StreamClient) -> None:
         self.client = client
-        self.began = client.accepted
+        self.began = self.read = client.since
         #: What the client has sent, and no server has got so far; and it will send nothing more.
         self.held = b""
         self.client_ended = False
@@ -327,6 +327,7 @@ class Stream(StreamFacts):
         self.state = ENDED
         self.flags = flags
         self.ended = self.deadlines.now()
+        self.answered = self.connected  # no answer is waited for: HAProxy's rtime is 0 in mode tcp
         for waiting in (self.inspection, self._gate, self.search):
             if waiting is not None:
                 waiting.leave()

@@ -121,6 +121,8 @@ class AgentChecker:
         self.settings = settings
         self.judge = Judge(1, 1)
         self.last = Result("INI")
+        #: An operator has ordered that it be not asked.
+        self.paused = False
         self._dialer = dialer
         self._deadlines = dialer.deadlines
         self._clock = clock
@@ -163,6 +165,9 @@ class AgentChecker:
             run.stop()
 
     def _ask(self) -> None:
+        if self.paused:
+            self._call = self._clock.callLater(self.settings.inter, self._ask)
+            return
         self._call = None
         self._began = self._deadlines.now()
         facts = CheckFacts(self.server.full_name)

@@ -77,6 +77,8 @@ class Checker:
         self.settings = settings
         self.judge = Judge(settings.rise, settings.fall)
         self.last = Result("INI")
+        #: An operator has ordered that there be none.
+        self.paused = False
         #: Judges by the server's agent, which has its own opinion; None: there is none.
         self.agent: Judge | None = None
         self._http = check if isinstance(check, HTTPCheck) else None
@@ -161,7 +163,7 @@ class Checker:
     # One check.
 
     def _check(self) -> None:
-        if self.server.state == MAINT:
+        if self.server.state == MAINT or self.paused:
             self._check_in(self.settings.inter)
             return
         self._call = None

@@ -23,6 +23,8 @@ class CheckFacts:
     client_tls: TLSSide | None = None
     server_tls: TLSSide | None = None
     priority = 0, 0
+    credentials = None
+    asks_as_proxy = False
 
     def __init__(self, full_name: str) -> None:
         backend, _, server = full_name.rpartition("/")
@@ -32,6 +34,9 @@ class CheckFacts:
         self._variables: dict[str, Sample] = {}
 
     def usable_servers(self, backend: str) -> int | None:
+        return None
+
+    def member(self, users: str) -> bytes | None:
         return None
 
     def set_priority(self, priority: tuple[int, int]) -> None:

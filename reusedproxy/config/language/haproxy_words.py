@@ -18,10 +18,10 @@ def _ordered(text: str) -> tuple[str, ...]:
 
 # -- sections ---------------------------------------------------------------------------------------------------------
 
-SECTIONS = words("global defaults frontend backend listen resolvers http-errors")
+SECTIONS = words("global defaults frontend backend listen resolvers http-errors userlist")
 SECTIONS_NOT_DONE = words(
     """
-    peers userlist mailers cache program ring log-forward log-profile fcgi-app crt-store traces
+    peers mailers cache program ring log-forward log-profile fcgi-app crt-store traces
     acme healthcheck
     """
 )
@@ -37,7 +37,7 @@ GLOBAL_WITHOUT_EFFECT = words(
     no-memory-trimming no-quic prealloc-fd maxpipes maxzlibmem maxcompcpuusage maxcomprate master-worker
     mworker-max-reloads mworker-prealloc profiling.tasks profiling.memory max-spread-checks
     insecure-fork-wanted insecure-setuid-wanted expose-experimental-directives expose-deprecated-directives localpeer
-    node description set-dumpable strict-limits quiet pp2-never-send-local
+    set-dumpable strict-limits quiet pp2-never-send-local
     ssl-mode-async httpclient.resolvers.disabled httpclient.resolvers.id httpclient.resolvers.prefer
     httpclient.retries httpclient.ssl.ca-file httpclient.ssl.verify httpclient.timeout.connect
     h2-workaround-bogus-websocket-clients warn-blocked-traffic-after shm-stats-file
@@ -90,7 +90,7 @@ GLOBAL = (
     | GLOBAL_BY_SERVICE_MANAGER
     | words(
         """
-        user uid group gid chroot
+        user uid group gid chroot node description
         51degrees-allow-unmatched 51degrees-cache-size 51degrees-data-file 51degrees-difference 51degrees-drift
         51degrees-property-name-list 51degrees-property-separator 51degrees-use-performance-graph
         51degrees-use-predictive-graph anonkey ca-base capabilities close-spread-time cluster-secret crt-base
@@ -360,10 +360,6 @@ SERVER_AS_WE_DO = words(
 # -- hints for words that are not done, where a stranger would ask "and now?" ------------------------------------------
 
 HINTS = {
-    # Ignoring these two would show the page to people whom the operator wanted to keep out.
-    "stats auth": "without it the page is open to whoever reaches the port",
-    "stats http-request": "without it the page is open to whoever reaches the port",
-    "stats admin": "take it out, the page only shows",
     "check-via-socks4": "checks connect directly, as requests do",
     "check-alpn": "checks speak HTTP/1.1, so none is needed",
     "check-proto": "checks speak HTTP/1.1",
@@ -377,7 +373,6 @@ HINTS = {
     "spop-check": "there is no SPOE here, whose agents it checks; write 'option tcp-check'",
     "external-check": "no program is run; write 'option tcp-check' with what it asks, or 'option httpchk'",
     "transparent": "name a server's address and port",
-    "userlist": "take it out, nobody can log in anywhere yet",
     "bind tls-ticket-keys": "OpenSSL's binding has no call for it; tickets have keys of their own until the next reload"
     " of changed files",
     "bind allow-0rtt": "take it out, clients then send their request after the handshake",

@@ -16,8 +16,9 @@ from reusedproxy.config.model.checks import Agent, CheckPlan, HTTPCheck, Observe
 from reusedproxy.config.model.errors import ErrorPage
 from reusedproxy.config.model.names import AT_THE_START, Resolution, Resolvers
 from reusedproxy.config.model.persistence import Cookie
-from reusedproxy.config.model.rules import NO_RULES, Rules, UseBackend
+from reusedproxy.config.model.rules import NO_RULES, Condition, Rule, Rules, UseBackend
 from reusedproxy.config.model.tls import BindTLS, ServerTLS
+from reusedproxy.config.model.users import User, UserList
 from reusedproxy.config.model.values import Expression, ListenAddress, Notice, Place
 
 _ROUND_ROBIN, _MAP_BASED = Balance(), HashType()
@@ -95,12 +96,25 @@ class LogTarget:
 
 @frozen
 class StatsPage:
-    """Holds `stats enable|uri|refresh|hide-version` of one section. `refresh` is in seconds; None: the page
-    does not reload itself."""
+    """Holds the `stats` lines of one section. `refresh` is in seconds; None: the page does not reload itself.
+
+    `rules` decide who may see it: those of `stats http-request`, or the one that `stats auth` stands for. `admin` are
+    the conditions of `stats admin`, one of which must be true for whoever may change something; `scope` the names of
+    the sections that are shown, () for all. `node` and `description` are shown at the top: "" stands for what is said
+    in `global`, None shows none. `legends`: addresses, cookies and algorithms are shown, too.
+    """
 
     uri: str = "/haproxy?stats"
     refresh: float | None = None
     hide_version: bool = False
+    users: tuple[User, ...] = ()
+    realm: str = ""
+    rules: tuple[Rule, ...] = ()
+    admin: tuple[Condition, ...] = ()
+    scope: tuple[str, ...] = ()
+    node: str | None = None
+    description: str | None = None
+    legends: bool = False
 
 
 @frozen
@@ -221,7 +235,8 @@ class Frontend:
     "tcplog", or "default" for the short line that HAProxy writes without an option. `inspect_delay`: seconds that rules
     may wait for what a client sends first. `logs` receive its access log, `event_logs` the
     events of the frontend itself. `session_rate`: clients that it accepts in a second; 0: any number. `errors` are
-    pages in place of the proxy's own.
+    pages in place of the proxy's own. `uses_proxy_header`: clients that ask for more than a path log in to it as to
+    their proxy (`option http-use-proxy-header`).
     """
 
     name: str
@@ -246,6 +261,7 @@ class Frontend:
     inspect_delay: float | None = None
     rules: Rules = NO_RULES
     errors: tuple[ErrorPage, ...] = ()
+    uses_proxy_header: bool = False
 
 
 @frozen
@@ -343,7 +359,8 @@ class Said:
 class Global:
     """Holds the `global` section. `maxconn` None: what the file descriptor limit allows. `hard_stop_after`
     None: no limit. `spread_checks` is in percent. `stats_timeout`: seconds that a session at a stats socket may be
-    idle; `stats_maxconn`: sessions at all of them.
+    idle; `stats_maxconn`: sessions at all of them. `node` and `description` are what statistics pages say of this
+    machine, where they are asked to; "": the host's name, and nothing.
 
     Keywords that HAProxy does not have: `pool_connect_rate`, handshakes per second for the floors of all servers
     together; `pool_warm_start`, the most seconds that the listeners wait for all floors at the start, None: not at all;
@@ -363,6 +380,8 @@ class Global:
     stats_sockets: tuple[StatsSocket, ...] = ()
     stats_timeout: float = 10.0
     stats_maxconn: int = 10
+    node: str = ""
+    description: str = ""
     #: The variables of the environment, with those that the configuration has set.
     environment: tuple[tuple[str, str], ...] = field(default=(), eq=False, repr=False)
     manhole: Manhole | None = None
@@ -376,11 +395,12 @@ class Global:
 
 @frozen
 class Configuration:
-    """Holds the whole configuration: frontends, backends and `resolvers` sections by name, in the order written;
-    `notices` in the order of their lines."""
+    """Holds the whole configuration: frontends, backends, `resolvers` and `userlist` sections by name, in the order
+    written; `notices` in the order of their lines."""
 
     global_: Global = Global()
     frontends: dict[str, Frontend] = field(factory=dict)
     backends: dict[str, Backend] = field(factory=dict)
     resolvers: dict[str, Resolvers] = field(factory=dict)
+    user_lists: dict[str, UserList] = field(factory=dict)
     notices: tuple[Notice, ...] = ()

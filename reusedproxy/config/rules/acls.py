@@ -18,7 +18,7 @@ from reusedproxy.config.model.rules import Condition, Criterion, Rule, Term, Use
 from reusedproxy.config.model.values import Place
 from reusedproxy.config.rules.expressions import ACL_METHODS, ACL_ONLY, read_expression, type_of
 from reusedproxy.config.rules.haproxy_samples import FETCHES as HAPROXY_FETCHES
-from reusedproxy.config.rules.patterns import DEFAULT, METHODS, check_patterns
+from reusedproxy.config.rules.patterns import DEFAULT, GROUP, METHODS, check_patterns
 from reusedproxy.config.rules.samples import CASTS, FETCHES, SAME
 
 _DERIVED = re.compile(rf"([A-Za-z0-9_.]+?)_({'|'.join(sorted(ACL_METHODS))})(?=[,(]|\Z)")
@@ -123,10 +123,12 @@ def read_criterion(words: Sequence[str], place: Place, what: str, report: Report
             raise Wrong(f"{what}: {not_done(flag, 'flag')}")
         else:
             raise Wrong(f"{what}: unknown flag '{flag}': there are -i, -m, -f, -n and --")
+    if not method and expression.fetch.name == "http_auth_group" and not expression.converters:
+        method = GROUP
     method = method or DEFAULT.get(given, "")
     if not method:
         raise Wrong(f"{what}: '{text}' gives {given}, which has no usual way to be compared: add -m and a method")
-    if method != "found" and METHODS[method] not in CASTS[given]:
+    if method not in ("found", GROUP) and METHODS[method] not in CASTS[given]:
         raise Wrong(f"{what}: '-m {method}' cannot be used with '{text}', which gives {given}")
     if method == "int" and expression.fetch.name in ("req.ssl_ver", "req_ssl_ver") and not expression.converters:
         rest = [_VERSION.sub(_version_number, each) for each in rest]

@@ -101,6 +101,16 @@ class Redirect(Action):
 
 
 @frozen
+class Authenticate(Action):
+    """Holds `auth [realm <realm>]`; `realm` "": the section's name."""
+
+    answers = True
+    ends = True
+
+    realm: str = ""
+
+
+@frozen
 class Allow(Action):
     """Holds `allow`: no further rule of this section is evaluated."""
 
@@ -111,7 +121,7 @@ class Allow(Action):
 
 REQUEST_NOT_DONE = words(
     """
-    add-acl auth cache-use capture del-acl del-map disable-l7-retry do-resolve early-hint lua normalize-uri reject
+    add-acl cache-use capture del-acl del-map disable-l7-retry do-resolve early-hint lua normalize-uri reject
     sc-add-gpc sc-inc-gpc sc-inc-gpc0 sc-inc-gpc1 sc-set-gpt sc-set-gpt0 send-spoe-group set-bandwidth-limit set-bc-mark
     set-bc-tos set-dst set-dst-port set-fc-mark set-fc-tos set-log-level set-map set-mark set-method set-nice
     set-retries set-src set-src-port set-timeout set-tos silent-drop strict-mode
@@ -249,6 +259,25 @@ def _allow(reading: Reading) -> Action:
     return Allow()
 
 
+def _authenticate(reading: Reading) -> Action:
+    if not reading.words:
+        return Authenticate()
+    if reading.words[0] != "realm":
+        raise Wrong(f"{reading.what}: 'realm' and its text can follow, not '{reading.words[0]}'")
+    if len(reading.words) != 2:
+        raise Wrong(f"{reading.what}: 'realm' needs one text (one word, or quoted)")
+    return Authenticate(realm(reading.words[1], reading.what))
+
+
+def realm(text: str, what: str) -> str:
+    """Returns the text, which clients show to those who log in. Raises Wrong."""
+    if not text or not text.isprintable() or '"' in text or "\\" in text:
+        raise Wrong(
+            f"{what}: the realm '{text}' cannot stand in a header: no quote, backslash or control character can"
+        )
+    return text
+
+
 def _redirect_rule(reading: Reading) -> Action:
     return read_redirection(reading, reading.format)
 
@@ -320,6 +349,7 @@ _BOTH: dict[str, Reader] = {
 }
 REQUEST_ACTIONS: dict[str, Reader] = {
     **_BOTH,
+    "auth": _authenticate,
     **dict.fromkeys(("set-path", "set-pathq", "set-query", "set-uri"), _set_line),
     **dict.fromkeys(("set-priority-class", "set-priority-offset"), _set_priority),
     **dict.fromkeys(("replace-path", "replace-pathq", "replace-uri"), _replace_line),

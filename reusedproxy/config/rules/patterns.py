@@ -30,6 +30,8 @@ METHODS = {
     "reg": "str",
 }
 #: The default method for a sample's type; types bin and any have none and need `-m`.
+#: How the patterns of `http_auth_group` are compared without a method: each is a group. It has no word for `-m`.
+GROUP = "group"
 DEFAULT = {"bool": "bool", "int": "int", "ip": "ip", "ipv4": "ip", "ipv6": "ip", "str": "str", "meth": "str"}
 OPERATORS = ("eq", "ge", "gt", "le", "lt")
 

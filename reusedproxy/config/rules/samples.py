@@ -127,6 +127,9 @@ FETCHES: dict[str, Signature] = {
     **_of(REQUEST, "str", "req.hdrs"),
     **_of(REQUEST, "str", "req.cook", 0, 1),
     **_of(REQUEST, "int", "req.cook_cnt req.cook_val", 0, 1),
+    **_of(REQUEST, "bool", "http_auth", 1, 1),
+    **_of(REQUEST, "str", "http_auth_group", 1, 1),
+    **_of(REQUEST, "str", "http_auth_user http_auth_pass http_auth_type"),
     # Facts about the request that are kept as long as its exchange lasts.
     **_of(ALWAYS, "str", "req.ver"),
     **_of(ALWAYS, "bool", "http_first_req req.proto_http"),

@@ -80,6 +80,7 @@ class ProxyDraft:
     log_format: str = "default"
     dontlognull: bool = False
     clitcpka: bool = False
+    uses_proxy_header: bool = False
     balance: Balance = Factory(Balance)
     hash_type: HashType = Factory(HashType)
     http_reuse: str | None = None
@@ -110,6 +111,9 @@ class ProxyDraft:
     log_health_checks: bool = False
     disabled: bool = False
     stats: StatsPage | None = None
+    # The section itself has a line about its statistics page; what it then does not inherit.
+    own_stats: bool = False
+    inherited_stats: StatsPage | None = None
     #: In the order written; those of `defaults` come first.
     errors: list[ErrorLine] = Factory(list)
     # The section's head was faulty: inherited settings may be missing, so no missing setting is reported.
@@ -198,6 +202,8 @@ class ProxyDraft:
             servers=[],
             own_checks=False,
             own_tcp_checks=False,
+            own_stats=False,
+            inherited_stats=None,
             http_steps=list(self.http_steps),
             tcp_steps=list(self.tcp_steps),
             default_server=self.default_server.copy(),

@@ -21,6 +21,7 @@ from reusedproxy.config.sections.errors import Groups, error_pages, with_file
 from reusedproxy.config.sections.globals import GlobalDraft
 from reusedproxy.config.sections.resolvers import ResolversDraft
 from reusedproxy.config.sections.servers import finished_server, numbered
+from reusedproxy.config.sections.stats import finished_stats
 
 
 def frontend(draft: ProxyDraft, global_: GlobalDraft, groups: Groups) -> Frontend:
@@ -45,8 +46,9 @@ def frontend(draft: ProxyDraft, global_: GlobalDraft, groups: Groups) -> Fronten
         log_format=log_format(draft),
         dontlognull=draft.dontlognull,
         clitcpka=draft.clitcpka,
+        uses_proxy_header=draft.uses_proxy_header,
         disabled=draft.disabled,
-        stats=draft.stats,
+        stats=finished_stats(draft),
         monitor_uri=draft.monitor_uri,
         inspect_delay=draft.inspect_delay,
     )
@@ -88,7 +90,7 @@ def backend(draft: ProxyDraft, global_: GlobalDraft, groups: Groups) -> Backend:
         check_plan=plan,
         log_health_checks=draft.log_health_checks,
         disabled=draft.disabled,
-        stats=draft.stats,
+        stats=finished_stats(draft),
         event_logs=_event_logs(draft, global_),
         rules=_rules(draft, groups),
         errors=error_pages(draft.errors, groups),

@@ -59,6 +59,8 @@ class GlobalDraft:
     stats_sockets: list[StatsSocket] = Factory(list)
     stats_timeout: float = 10.0
     stats_maxconn: int = 10
+    node: str = ""
+    description: str = ""
     manhole: Manhole | None = None
     pool_connect_rate: float = 200.0
     pool_warm_start: float | None = None
@@ -137,6 +139,8 @@ class GlobalDraft:
             stats_sockets=tuple(self.stats_sockets),
             stats_timeout=self.stats_timeout,
             stats_maxconn=self.stats_maxconn,
+            node=self.node,
+            description=self.description,
             environment=tuple(self.environment.items()),
             manhole=self.manhole,
             pool_connect_rate=self.pool_connect_rate,
@@ -237,6 +241,16 @@ def _bufsize(draft: GlobalDraft, line: Line) -> None:
 
 def _maxrewrite(draft: GlobalDraft, line: Line) -> None:
     draft.maxrewrite = units.size(line.one_argument("a size"), "'tune.maxrewrite'")
+
+
+def _node(draft: GlobalDraft, line: Line) -> None:
+    draft.node = line.one_argument("the name of this machine")
+
+
+def _description(draft: GlobalDraft, line: Line) -> None:
+    if not line.arguments:
+        raise Wrong("'description' needs a text")
+    draft.description = " ".join(line.arguments)
 
 
 def _maxhdr(draft: GlobalDraft, line: Line) -> None:
@@ -395,6 +409,8 @@ _READERS: dict[str, Callable[[GlobalDraft, Line], None]] = {
     "gid": _user,
     "chroot": _chroot,
     "stats": _stats,
+    "node": _node,
+    "description": _description,
     "hard-stop-after": _hard_stop_after,
     "tune.bufsize": _bufsize,
     "tune.maxrewrite": _maxrewrite,

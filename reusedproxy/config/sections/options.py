@@ -79,6 +79,11 @@ def _prefer_last(proxy: ProxyDraft, option: Line, report: Report) -> None:
     proxy.prefer_last = not option.prefix
 
 
+def _use_proxy_header(proxy: ProxyDraft, option: Line, report: Report) -> None:
+    _alone(option)
+    proxy.uses_proxy_header = not option.prefix
+
+
 def _prefer_warm(proxy: ProxyDraft, option: Line, report: Report) -> None:
     _alone(option)
     proxy.prefer_warm = option.prefix != "no"
@@ -230,6 +235,7 @@ _READERS: dict[str, Callable[[ProxyDraft, Line, Report], None]] = {
     "http-upgrade-with-body": _upgrade_with_body,
     "pool-prefer-warm": _prefer_warm,
     "prefer-last-server": _prefer_last,
+    "http-use-proxy-header": _use_proxy_header,
     "httpchk": _httpchk,
     "tcp-check": _tcp_check,
     **dict.fromkeys(_HELLOS, _hello),

@@ -14,7 +14,6 @@ from attrs import evolve, frozen
 from reusedproxy.config.checks.steps import read_http_step, read_tcp_step
 from reusedproxy.config.language import haproxy_words, hints, units
 from reusedproxy.config.language.report import Line, Report, Wrong, did_you_mean, nearest, not_done, one_of
-from reusedproxy.config.model.proxies import StatsPage
 from reusedproxy.config.model.rules import Rule
 from reusedproxy.config.rules.acls import read_acl
 from reusedproxy.config.rules.connection import read_connection_rule
@@ -49,6 +48,7 @@ from reusedproxy.config.sections.servers import (
     read_server,
     read_template,
 )
+from reusedproxy.config.sections.stats import read_stats
 
 Reader = Callable[[ProxyDraft, Line, Report], None]
 
@@ -453,35 +453,6 @@ def _retry_on(proxy: ProxyDraft, line: Line, report: Report) -> None:
     proxy.retry_on = frozenset(words)
 
 
-# -- the statistics page ----------------------------------------------------------------------------------------------
-
-
-def _stats(proxy: ProxyDraft, line: Line, report: Report) -> None:
-    """Reads a `stats` line; every valid one enables the page, as in HAProxy. Raises Wrong."""
-    if not line.arguments:
-        raise Wrong("'stats' needs a word after it: stats enable, say")
-    word = line.words[1]
-    stats = Line(line.place, (f"stats {word}", *line.words[2:]))
-    page = proxy.stats or StatsPage()
-    if word == "enable":
-        stats.at_most(0)
-    elif word == "uri":
-        page = evolve(page, uri=stats.one_argument("the beginning of a path"))
-    elif word == "refresh":
-        value = units.seconds(stats.one_argument("a time"), "'stats refresh'", default_unit="s")
-        page = evolve(page, refresh=value or None)
-    elif word == "hide-version":
-        stats.at_most(0)
-        page = evolve(page, hide_version=True)
-    elif word in ("realm", "show-desc", "show-legends", "show-modules", "show-node"):
-        report.without_effect(stats.keyword, line.place)
-    elif word in haproxy_words.STATS:
-        raise Wrong(not_done(stats.keyword, hint=haproxy_words.HINTS.get(stats.keyword, "")))
-    else:
-        raise Wrong(f"'stats': unknown word '{word}'{did_you_mean(word, haproxy_words.STATS)}")
-    proxy.stats = page
-
-
 KEYWORDS: dict[str, Keyword] = {
     "mode": Keyword(_mode),
     "option": Keyword(read_option),
@@ -492,7 +463,7 @@ KEYWORDS: dict[str, Keyword] = {
     "description": Keyword(_harmless, in_defaults=False),
     "id": Keyword(_harmless, in_defaults=False),
     "guid": Keyword(_harmless, in_defaults=False),
-    "stats": Keyword(_stats),
+    "stats": Keyword(read_stats),
     "bind": Keyword(_bind, "F", in_defaults=False),
     "maxconn": Keyword(_maxconn, "F"),
     "backlog": Keyword(_backlog, "F"),

@@ -19,6 +19,7 @@ from reusedproxy.config.sections.finish import check_host, check_of
 from reusedproxy.config.sections.globals import GlobalDraft
 from reusedproxy.config.sections.options import OPTION_OF_CHECKS
 from reusedproxy.config.sections.servers import OUR_WORDS, ServerDraft
+from reusedproxy.config.sections.stats import validate_stats
 from reusedproxy.config.tls.words import ON_SERVERS
 from reusedproxy.config.validate.balance import notice_of_default, validate_balance
 from reusedproxy.config.validate.modes import validate_mode, validate_modes
@@ -56,6 +57,7 @@ def validate(drafts: Sequence[ProxyDraft], global_: GlobalDraft, report: Report)
         if "B" in draft.sides:
             _backend(draft, answers, paged, global_, report)
         validate_rules(draft, report)
+        validate_stats(draft, report)
     if not report.names_in_doubt:
         _tracked(drafts, report)
         validate_modes(drafts, report)

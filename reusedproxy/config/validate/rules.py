@@ -7,7 +7,7 @@ draft.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 import attrs
 
@@ -16,7 +16,7 @@ from reusedproxy.config.language.report import Report
 from reusedproxy.config.model.rules import Action, Condition, Criterion, Rule, Rules, Term, UseBackend
 from reusedproxy.config.model.values import Call, Notice, Place
 from reusedproxy.config.rules.acls import resolved, resolved_backend, resolved_use_server
-from reusedproxy.config.rules.actions import EditHeader
+from reusedproxy.config.rules.actions import Allow, EditHeader
 from reusedproxy.config.rules.expressions import where_of
 from reusedproxy.config.rules.samples import (
     AT_CONNECTION,
@@ -69,6 +69,10 @@ def validate_rules(draft: ProxyDraft, report: Report) -> None:
         _can_match(resolved(rule, draft.acls).condition, rule.place, _CONNECTION, f"'{rule.words}'", report)
     for rule in draft.monitor_fails:
         _can_match(resolved(rule, draft.acls).condition, rule.place, before, "'monitor fail'", report)
+    for rule in stats_rules(draft):
+        whole_rule = resolved(rule, draft.acls)
+        _backtracks(whole_rule, f"'{rule.words}'", report)
+        _can_match(whole_rule.condition, rule.place, before, f"'{rule.words}'", report)
     for chosen in draft.use_backends:
         condition = resolved_backend(chosen, draft.acls).condition
         _can_match(condition, chosen.place, CLIENT_BYTES if draft.tcp else before, "'use_backend'", report)
@@ -105,6 +109,15 @@ def _edit_of_host(action: Action) -> str:
     """Returns what a rule does with Host: "set", "add", "del" and so on; "" if nothing."""
     host = isinstance(action, EditHeader) and action.method == "str" and action.name.lower() == "host"
     return action.verb if isinstance(action, EditHeader) and host else ""
+
+
+def stats_rules(draft: ProxyDraft) -> Iterable[Rule]:
+    """Returns the rules of the section's statistics page, those about who may change something among them."""
+    page = draft.stats
+    if page is not None:
+        yield from page.rules
+        place = draft.said.get("stats admin", draft.place)
+        yield from (Rule(place, "stats admin", Allow(), condition) for condition in page.admin)
 
 
 #: Where conditions stand, besides REQUEST and RESPONSE: in the rules of a frontend, and in `tcp-request connection`.
@@ -210,15 +223,20 @@ def _warn_of(text: str, place: Place, what: str, report: Report) -> None:
 
 def backends_counted(said: object) -> Iterable[str]:
     """Returns the backends that `nbsrv` names within a value of the configuration, at any depth."""
+    return first_arguments(said, ("nbsrv",))
+
+
+def first_arguments(said: object, fetches: Container[str]) -> Iterable[str]:
+    """Returns the first arguments of these fetches within a value of the configuration, at any depth."""
     if isinstance(said, Call):
-        if said.name == "nbsrv" and said.arguments:
+        if said.name in fetches and said.arguments:
             yield said.arguments[0]
     elif isinstance(said, tuple):
         for part in said:
-            yield from backends_counted(part)
+            yield from first_arguments(part, fetches)
     elif attrs.has(kind := type(said)):
         for field in attrs.fields(kind):
-            yield from backends_counted(getattr(said, field.name))
+            yield from first_arguments(getattr(said, field.name), fetches)
 
 
 def regular_expressions(said: object) -> Iterable[str]:

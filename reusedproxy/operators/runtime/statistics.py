@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from functools import partial
 
 from reusedproxy.backends.server import MAINT, UP
-from reusedproxy.operators.runtime.proxy import Context, Refusal
+from reusedproxy.operators.runtime.proxy import OPERATOR, Context, Refusal
 from reusedproxy.operators.runtime.typed import json_statistics, typed_statistics
 from reusedproxy.operators.stats.csv import pieces_of_csv
 from reusedproxy.operators.stats.figures import BACKEND, FRONTEND, Row, Section
@@ -32,14 +32,17 @@ def show_stat(context: Context, words: Sequence[str]) -> Iterator[str]:
             sections = [
                 Section(each.name, each.frontend, each.backend, [*filter(keeps, each.servers)]) for each in sections
             ]
+    # As in HAProxy, addresses and cookies are for operators.
+    legends = context.level >= OPERATOR
     if "json" in words:
-        yield from json_statistics(sections)
+        yield from json_statistics(sections, legends)
     elif "typed" in words:
-        yield from typed_statistics(sections)
+        yield from typed_statistics(sections, legends)
     elif filtered:
-        yield from pieces_of_csv(sections)
+        yield from pieces_of_csv(sections, legends)
     else:
-        yield from moment.pieces("csv", partial(pieces_of_csv, sections))
+        form = "csv with legends" if legends else "csv"
+        yield from moment.pieces(form, partial(pieces_of_csv, sections, legends))
 
 
 def _moment(context: Context) -> Generator[str, None, Moment]:

@@ -10,11 +10,10 @@ from collections.abc import Iterable, Iterator
 from attrs import frozen
 
 from reusedproxy.operators.stats.figures import (
+    ALL_COLUMNS,
     BACKEND,
-    COLUMNS,
     FRACTIONS,
     FRONTEND,
-    POOL_COLUMNS,
     Row,
     Section,
     Value,
@@ -65,7 +64,9 @@ _COLUMNS = _kinds(
     CNS:str tracked
     MRP:u32 rate req_rate conn_rate
     CGS:str mode addr algo proto
-    MaP:u32 weight uweight throttle
+    MaP:u32 weight uweight throttle qtime ctime rtime ttime
+    MMP:u32 qtime_max ctime_max rtime_max ttime_max
+    MGP:u64 h1_open_connections h1_open_streams
     MAP:u32 lastchg
     MCP:u32 downtime
     MOP:str check_status last_chk check_desc pool_closed pool_limit_used_from pool_limit_unused_from
@@ -81,14 +82,14 @@ _COLUMNS = _kinds(
 _COUNTED = Kind("MCP", "u64")
 #: Where HAProxy has another kind in the rows of backends.
 _OF_BACKENDS = dict.fromkeys(("rate", "rate_max", "act", "bck"), Kind("MGP", "u32"))
-_POSITIONS = {name: number for number, name in enumerate([*COLUMNS, *POOL_COLUMNS])}
+_POSITIONS = {name: number for number, name in enumerate(ALL_COLUMNS)}
 _LETTERS = {FRONTEND: "F", BACKEND: "B"}
 _NAMES = {FRONTEND: "Frontend", BACKEND: "Backend"}
 
 
-def _values(row: Row) -> Iterator[tuple[int, str, Kind, Value]]:
+def _values(row: Row, legends: bool) -> Iterator[tuple[int, str, Kind, Value]]:
     others = _OF_BACKENDS if row.columns["type"] == BACKEND else {}
-    for name, value in row.columns.items():
+    for name, value in {**row.columns, **(row.legends if legends else {})}.items():
         if value != "":
             yield _POSITIONS[name], name, others.get(name) or _COLUMNS.get(name, _COUNTED), value
 
@@ -97,19 +98,19 @@ def _shown(name: str, value: Value) -> str:
     return f"{value:.4f}" if name in FRACTIONS and value != "" else str(value)
 
 
-def typed_statistics(sections: Iterable[Section]) -> Iterator[str]:
-    """Returns one line for each value, row by row."""
+def typed_statistics(sections: Iterable[Section], legends: bool = False) -> Iterator[str]:
+    """Returns one line for each value, row by row; with `legends` those of each row, too."""
     for section in sections:
         for row in section.rows():
             columns = row.columns
             start = f"{_LETTERS.get(int(columns['type']), 'S')}.{columns['iid']}.{columns['sid']}"
             yield "".join(
                 f"{start}.{position}.{name}.1:{kind.letters}:{kind.type}:{_shown(name, value)}\n"
-                for position, name, kind, value in sorted(_values(row))
+                for position, name, kind, value in sorted(_values(row, legends))
             )
 
 
-def json_statistics(sections: Iterable[Section]) -> Iterator[str]:
+def json_statistics(sections: Iterable[Section], legends: bool = False) -> Iterator[str]:
     """Returns a list of rows, each a list of values, as one JSON text in pieces."""
     separator = "["
     for section in sections:
@@ -122,7 +123,7 @@ def json_statistics(sections: Iterable[Section]) -> Iterator[str]:
                     "id": columns["sid"],
                     **_field(position, name, kind, value),
                 }
-                for position, name, kind, value in sorted(_values(row))
+                for position, name, kind, value in sorted(_values(row, legends))
             ]
             yield separator + json.dumps(values, separators=(",", ":"))
             separator = ","

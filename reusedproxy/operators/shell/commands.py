@@ -22,7 +22,7 @@ from reusedproxy.operators.runtime.proxy import ADMIN, Context, Refusal, Service
 from reusedproxy.operators.runtime.words import commands_of
 from reusedproxy.operators.shell.tables import POOL_HEADINGS, pool_row, table
 from reusedproxy.operators.stats.figures import closed_because
-from reusedproxy.operators.stats.tls_details import few
+from reusedproxy.operators.stats.shown import few
 from reusedproxy.operators.view.reading import Reader, connections, ended, server_view
 from reusedproxy.operators.view.values import BackendView, ConnectionView, FrontendView, PoolView, ProxyView, ServerView
 

@@ -8,29 +8,29 @@ from collections.abc import Iterable, Iterator
 from io import StringIO
 from itertools import chain, islice
 
-from reusedproxy.operators.stats.figures import AT_ONCE, COLUMNS, FRACTIONS, POOL_COLUMNS, Section, Value
+from reusedproxy.operators.stats.figures import ALL_COLUMNS, AT_ONCE, FRACTIONS, Section, Value
 
-_NAMES = [*COLUMNS, *POOL_COLUMNS]
 #: An empty row, in the order of the columns.
-_BLANK: dict[str, Value] = {name: "-" if name == "-" else "" for name in _NAMES}
+_BLANK: dict[str, Value] = {name: "-" if name == "-" else "" for name in ALL_COLUMNS}
 
 
-def write_csv(sections: Iterable[Section]) -> str:
-    """Returns a line of names, beginning with `# `, and one line for every row."""
-    return "".join(pieces_of_csv(sections))
+def write_csv(sections: Iterable[Section], legends: bool = False) -> str:
+    """Returns a line of names, beginning with `# `, and one line for every row; with its `legends` if they are
+    wanted."""
+    return "".join(pieces_of_csv(sections, legends))
 
 
-def pieces_of_csv(sections: Iterable[Section]) -> Iterator[str]:
+def pieces_of_csv(sections: Iterable[Section], legends: bool = False) -> Iterator[str]:
     """Returns the same in pieces of some rows each."""
     text = StringIO()
     write = csv.writer(text, lineterminator="\n").writerow
     text.write("# ")
-    write([*_NAMES, ""])
+    write([*ALL_COLUMNS, ""])
     rows = chain.from_iterable(section.rows() for section in sections)
     while some := [*islice(rows, AT_ONCE)]:
         for row in some:
-            columns = {**_BLANK, **row.columns}
-            for name in FRACTIONS:  # a look at each of the 148 columns would be a fifth of all
+            columns = {**_BLANK, **row.columns, **row.legends} if legends else {**_BLANK, **row.columns}
+            for name in FRACTIONS:  # a look at each of the 155 columns would be a fifth of all
                 if columns[name] != "":
                     columns[name] = f"{columns[name]:.4f}"
             write([*columns.values(), ""])

@@ -25,6 +25,7 @@ from reusedproxy.operators.view.values import (
     ProxyView,
     Rate,
     ServerView,
+    TimesView,
 )
 
 Value = str | int | float
@@ -62,10 +63,19 @@ POOL_COUNTS = _names(
 )
 POOL_TIMES = _names("pool_below_floor pool_limit_used pool_limit_used_from pool_limit_unused pool_limit_unused_from")
 POOL_COLUMNS = [*POOL_COUNTS, *POOL_TIMES, "pool_reuse_ratio", "pool_closed"]
+#: HAProxy's of its modules, which stand after "-" in its CSV, too; those of HTTP/2 are left out.
+MODULE_COLUMNS = _names(
+    """
+    ssl_sess ssl_reused_sess ssl_failed_handshake h1_open_connections h1_open_streams h1_total_connections
+    h1_total_streams
+    """
+)
+#: All of them, in their order.
+ALL_COLUMNS = [*COLUMNS, *POOL_COLUMNS, *MODULE_COLUMNS]
 #: Those that are not whole numbers, but seconds or a ratio.
 FRACTIONS = _names("pool_below_floor pool_limit_used pool_limit_unused pool_reuse_ratio")
 #: Those of a backend that are the sum over its servers.
-_SUMS = ("connect", "reuse", *POOL_COUNTS)
+_SUMS = ("connect", "reuse", "lbtot", *POOL_COUNTS)
 _summed = itemgetter(*_SUMS)
 
 #: Columns by the first digit of the status; the first is for all others.
@@ -83,11 +93,12 @@ FRONTEND, BACKEND, SERVER = 0, 1, 2
 @define
 class Row:
     """Holds one line of the statistics; `columns` by HAProxy's names. `server` is set in a server's row, `frontend` in
-    a frontend's."""
+    a frontend's. `legends` are further columns, which not everybody is shown (`stats show-legends`)."""
 
     columns: Columns
     server: ServerView | None = None
     frontend: FrontendView | None = None
+    legends: Columns = field(factory=dict)
 
 
 @define
@@ -127,10 +138,12 @@ def figuring(view: ProxyView) -> Steps[list[Section]]:
     for backend in view.backends:
         section = sections[backend.name]
         for number, server in enumerate(backend.servers, 1):
-            section.servers.append(Row(_server(server, number, view.at), server))
+            legends: Columns = {"addr": server.address, "cookie": server.cookie}
+            section.servers.append(Row(_server(server, number, view.at), server, legends=legends))
             if not number % AT_ONCE:
                 yield
-        section.backend = Row(_backend(backend, section.servers, view.at))
+        legends = {"algo": backend.algorithm, "cookie": backend.cookie}
+        section.backend = Row(_backend(backend, section.servers, view.at), legends=legends)
     modes = {each.name: each.mode for each in proxies}
     for number, section in enumerate(sections.values(), 1):
         mode = modes[section.name]
@@ -141,6 +154,11 @@ def figuring(view: ProxyView) -> Steps[list[Section]]:
                 for name in _OF_REQUESTS:
                     row.columns.pop(name, None)
     return list(sections.values())
+
+
+def within(sections: Sequence[Section], scope: Sequence[str]) -> Sequence[Section]:
+    """Returns the sections with these names (`stats scope`); all, if there are no names."""
+    return [each for each in sections if each.name in scope] if scope else sections
 
 
 def _frontend(frontend: FrontendView) -> Columns:
@@ -159,6 +177,15 @@ def _frontend(frontend: FrontendView) -> Columns:
         "conn_tot": frontend.connections_total,
         "h1sess": frontend.connections_total,
         "h1req": traffic.req_tot,
+        "h1_open_connections": frontend.connections,
+        "h1_open_streams": frontend.requests_open,
+        "h1_total_connections": frontend.connections_total,
+        "h1_total_streams": traffic.req_tot + frontend.requests_open,
+        "ssl_sess": 0 if frontend.tls is None else frontend.tls.completed,
+        "ssl_reused_sess": 0 if frontend.tls is None else frontend.tls.resumed,
+        "ssl_failed_handshake": 0 if frontend.tls is None else frontend.tls.failed,
+        **_NOT_DONE,
+        "dses": 0,
         "dreq": traffic.dreq,
         "dresp": traffic.dresp,
         "dcon": frontend.denied,
@@ -185,9 +212,15 @@ def _backend(backend: BackendView, servers: list[Row], now: float) -> Columns:
         "status": DOWN if backend.down else UP,
         "qcur": backend.queue,
         "qmax": backend.queue_max,
+        "slim": backend.fullconn,
         "dreq": backend.traffic.dreq,
         "req_tot": backend.traffic.req_tot,
-        "weight": sum(map(_effective, usable)),
+        **_NOT_DONE,
+        # Gauges that HAProxy makes for Prometheus alone; its CSV has 0 for all of them.
+        **dict.fromkeys(("agg_server_status", "agg_server_check_status", "agg_check_status", "eint"), 0),
+        **_times(backend.times),
+        "weight": sum(map(_effective, backend.in_turn)),
+        "uweight": sum(server.weight for server in backend.in_turn),
         "act": sum(not server.backup for server in usable),
         "bck": sum(server.backup for server in usable),
         "chkdown": backend.downs,
@@ -198,6 +231,10 @@ def _backend(backend: BackendView, servers: list[Row], now: float) -> Columns:
     }
     totals = map(sum, zip(*(_summed(row.columns) for row in servers), strict=True)) if servers else repeat(0)
     columns.update(zip(_SUMS, totals, strict=False))
+    columns["h1_open_connections"] = sum(each.pool.idle + each.pool.in_use for each in backend.servers)
+    columns["h1_open_streams"] = sum(each.pool.in_use for each in backend.servers)
+    columns["h1_total_connections"] = columns["connect"]
+    columns["h1_total_streams"] = columns["pool_requests"]
     columns.update(_ratio([server.pool for server in backend.servers]))
     return columns
 
@@ -217,6 +254,10 @@ def _server(server: ServerView, number: int, now: float) -> Columns:
         "bck": int(server.backup),
         "lastchg": int(now - server.changed_at),
         "proto": "h1",
+        "req_tot": sum(server.traffic.hrsp),
+        "wrew": 0,
+        "eint": 0,
+        **_times(server.times),
         "sid": server.id or number,
         **_last_session(now, [server.last_placed]),
     }
@@ -224,6 +265,8 @@ def _server(server: ServerView, number: int, now: float) -> Columns:
         columns["throttle"] = -(-100 * server.throttle // FULL_WEIGHT)
     if server.maxconn:
         columns["slim"] = server.maxconn
+    if server.pool.max_conn is not None:
+        columns["src_ilim"] = server.pool.max_conn
     if server.maxqueue:
         columns["qlimit"] = server.maxqueue
     if server.check is not None:
@@ -248,6 +291,24 @@ def _server(server: ServerView, number: int, now: float) -> Columns:
         if said.code is not None:
             columns["agent_code"] = said.code
     return columns
+
+
+#: What HAProxy counts of what is not done here: compression, its cache, and headers that cannot be written.
+_NOT_DONE: Columns = dict.fromkeys(
+    ("comp_in", "comp_out", "comp_byp", "comp_rsp", "cache_lookups", "cache_hits", "wrew"), 0
+)
+
+
+def _times(times: TimesView) -> Columns:
+    """Returns the average and the longest times, in milliseconds."""
+    return {
+        **{name: round(value * 1000) for name, value in zip(_AVERAGES, times.means, strict=True)},
+        **{name: int(value * 1000) for name, value in zip(_LONGEST, times.most, strict=True)},
+    }
+
+
+_AVERAGES = _names("qtime ctime rtime ttime")
+_LONGEST = _names("qtime_max ctime_max rtime_max ttime_max")
 
 
 def _effective(server: ServerView) -> int:

@@ -92,6 +92,10 @@ class Moments:
         #: What the last one was made by; nothing if that was done at once.
         self._made_by: object = ()
 
+    def forget(self) -> None:
+        """Makes the next figures anew, after what they show was changed."""
+        self._last = None
+
     def current(self, *, measures: bool = False) -> Moment:
         """Returns the current figures, or recent ones, which all pages share; with `measures` also those of the
         pools."""

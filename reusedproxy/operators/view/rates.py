@@ -6,17 +6,20 @@ Knows frontends, backends and servers by their totals only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import inf
 
-from attrs import define
+from attrs import Factory, define
 
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.server import Server
 from reusedproxy.clients.frontend import Frontend
+from reusedproxy.measures.times import Averages, Means, Sums, Times
 from reusedproxy.net.deadlines import Deadlines
+from reusedproxy.operators.view.history import History
 
 EVERY = 1.0
+_NOTHING = Sums()
 
 
 @define
@@ -39,10 +42,36 @@ class Meter:
         self.most, self.last = self.now, min(self.last, self.read())
 
 
-class Rates:
-    """The meters of a proxy: `sessions` of each frontend, backend and server, `requests` of each frontend."""
+@define
+class ServerTimes:
+    """The average times of one server, and the sums up to which they have been made."""
 
-    def __init__(self, frontends: Sequence[Frontend], backends: Sequence[Backend], deadlines: Deadlines) -> None:
+    averages: Averages = Factory(Averages)
+    before: Sums = _NOTHING
+
+    def look(self, times: Times) -> Sums:
+        """Takes in what was added to the sums, and returns it."""
+        now = Sums.of(times)
+        added, self.before = now.since(self.before), now
+        if now.number < added.number:
+            self.averages.clear()
+        self.averages.add(added)
+        return added
+
+
+class Rates:
+    """The meters of a proxy: `sessions` of each frontend, backend and server, `requests` of each frontend; and the
+    `history` of all together, which may be that of the proxy before."""
+
+    def __init__(
+        self,
+        frontends: Sequence[Frontend],
+        backends: Sequence[Backend],
+        deadlines: Deadlines,
+        history: History | None = None,
+    ) -> None:
+        self.history = history or History()
+        self._frontends = frontends
         self.sessions: dict[Frontend | Backend | Server, Meter] = {}
         self.requests: dict[Frontend, Meter] = {}
         self.deadline = inf
@@ -52,13 +81,33 @@ class Rates:
         for frontend in frontends:
             self.sessions[frontend] = Meter(_connections(frontend))
             self.requests[frontend] = Meter(_requests(frontend))
+        self._backends = backends
+        self._times: dict[Server, ServerTimes] = {}
+        self._backend_times: dict[Backend, Averages] = {}
         for backend in backends:
             self.sessions[backend] = Meter(_sessions(backend))
             self.sessions.update({server: Meter(_sessions(server)) for server in backend.servers})
+            self._times.update({server: ServerTimes() for server in backend.servers})
+            self._backend_times[backend] = Averages()
 
     def start(self) -> None:
+        """Begins to measure; the rates of the proxy before must have stopped."""
+        self.history.begin(*self._totals())
+        self._look_later()
+
+    def _look_later(self) -> None:
         self._looked = self._deadlines.now()
         self._deadlines.watch(self, self._looked + EVERY)
+
+    def times(self, server: Server) -> Means:
+        """Returns the average times of the server's last requests, those of this moment among them."""
+        kept = self._times[server]
+        return kept.averages.with_(Sums.of(server.times).since(kept.before))
+
+    def times_of_backend(self, backend: Backend) -> Means:
+        """Returns the average times of the last requests at all servers of the backend."""
+        added = (Sums.of(server.times).since(self._times[server].before) for server in backend.servers)
+        return self._backend_times[backend].with_(_all(added))
 
     def stop(self) -> None:
         self._deadlines.cancel(self)
@@ -73,7 +122,23 @@ class Rates:
         if now > self._looked:
             for meter in (*self.sessions.values(), *self.requests.values()):
                 meter.look(now - self._looked)
-        self.start()
+            for backend, averages in self._backend_times.items():
+                averages.add(_all(self._times[server].look(server.times) for server in backend.servers))
+            self.history.note(now - self._looked, *self._totals())
+        self._look_later()
+
+    def _totals(self) -> tuple[int, int]:
+        """Returns the requests that have ended, and the errors among their answers."""
+        requests = errors = 0
+        for frontend in self._frontends:
+            requests += frontend.traffic.req_tot
+            errors += frontend.traffic.hrsp[5]
+        return requests, errors
+
+
+def _all(sums: Iterable[Sums]) -> Sums:
+    """Adds up."""
+    return Sums._make(map(sum, zip(Sums(), *sums, strict=True)))
 
 
 def _connections(frontend: Frontend) -> Callable[[], int]:

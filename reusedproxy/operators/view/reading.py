@@ -22,6 +22,7 @@ from reusedproxy.clients.frontend import Frontend
 from reusedproxy.config.model.values import Place
 from reusedproxy.measures.histogram import Histogram
 from reusedproxy.measures.last_errors import LastErrors
+from reusedproxy.measures.times import Means
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.listener import CLOSED
 from reusedproxy.net.slices import Steps, run_through
@@ -48,6 +49,7 @@ from reusedproxy.operators.view.values import (
     ProxyView,
     Rate,
     ServerView,
+    TimesView,
 )
 from reusedproxy.pool.connection import IDLE, IN_USE, PRIVATE, RETIRING, WATCHED, ServerConnection
 from reusedproxy.pool.learning.idle_timeout import IdleTimeoutEstimate
@@ -60,6 +62,7 @@ _TRAFFIC = attrgetter(*(each.name for each in fields(Traffic)))
 #: Servers that are read in one step.
 AT_ONCE = 10
 _NOT_MEASURED = Rate()
+_NO_MEANS = Means()
 _STATES = {IDLE: "idle", IN_USE: "in use", PRIVATE: "private", WATCHED: "watched", RETIRING: "retiring"}
 
 
@@ -104,6 +107,7 @@ class Reader:
             longest_standstill=proxy.standstills.longest,
             frontends=tuple(map(self._frontend, proxy.frontends)),
             backends=tuple(seen),
+            history=() if self._rates is None else tuple(self._rates.history.samples),
         )
 
     def _frontend(self, frontend: Frontend) -> FrontendView:
@@ -116,6 +120,7 @@ class Reader:
             connections=len(frontend.connections),
             connections_max=frontend.connections_max,
             connections_total=frontend.connections_total,
+            requests_open=sum(getattr(each, "exchange", None) is not None for each in frontend.connections),
             maxconn=frontend.maxconn,
             session_rate=frontend.settings.session_rate,
             denied=frontend.denied,
@@ -150,8 +155,9 @@ class Reader:
         servers = []
         for number, each in enumerate(list(backend.servers), 1):
             observer = backend.observers.get(each)
+            times = _NO_MEANS if self._rates is None else self._rates.times(each)
             servers.append(
-                server_view(each, checkers.get(each), self._rate(each), measures, observer, agents.get(each))
+                server_view(each, checkers.get(each), self._rate(each), measures, observer, agents.get(each), times)
             )
             if not number % AT_ONCE:
                 yield
@@ -168,7 +174,17 @@ class Reader:
             traffic=_traffic(backend.traffic),
             sessions=self._rate(backend),
             mode=backend.settings.mode,
+            algorithm=backend.settings.balance.algorithm,
+            allbackups=backend.settings.allbackups,
+            times=self._times_of(backend),
+            fullconn=backend.fullconn,
+            cookie="" if backend.settings.cookie is None else backend.settings.cookie.name,
         )
+
+    def _times_of(self, backend: Backend) -> TimesView:
+        means = Means() if self._rates is None else self._rates.times_of_backend(backend)
+        most = [_most(server) for server in backend.servers]
+        return TimesView(means, Means._make(map(max, zip(*most, strict=True))) if most else Means())
 
     def _rate(self, of: Frontend | Backend | Server) -> Rate:
         return _NOT_MEASURED if self._rates is None else _rate(self._rates.sessions[of])
@@ -181,6 +197,7 @@ def server_view(
     measures: bool = False,
     observer: Observer | None = None,
     agent: AgentChecker | None = None,
+    means: Means = _NO_MEANS,
 ) -> ServerView:
     """Returns one server; with `measures` also those of its pool."""
     settings = server.settings
@@ -206,12 +223,20 @@ def server_view(
         downs=server.downs,
         traffic=_traffic(server.traffic),
         sessions=sessions,
-        check=None if checker is None else _check(checker, observer),
+        check=None if checker is None or checker.paused else _check(checker, observer),
         pool=_pool(server, measures),
         tracked="" if server.tracked is None else server.tracked.full_name,
         inherited=server.inherited,
-        agent=None if agent is None else AgentView(agent.judge.health, agent.last),
+        agent=None if agent is None or agent.paused else AgentView(agent.judge.health, agent.last),
+        address="" if server.target is None else str(server.target),
+        cookie="" if server.cookie is None else server.cookie.decode(errors="replace"),
+        times=TimesView(means, _most(server)),
     )
+
+
+def _most(server: Server) -> Means:
+    times = server.times
+    return Means(times.queue_most, times.connect_most, times.response_most, times.total_most)
 
 
 def servers_of(proxy: Proxy, names: Iterable[str]) -> Iterator[tuple[str, int, ServerView]]:

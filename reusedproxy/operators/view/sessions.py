@@ -88,7 +88,7 @@ def _stream(connection: StreamConnection, frontend: str, now: float) -> SessionV
         source=connection.address,
         tls=connection.transport.secure,
         state=stream.state if connection.state == BUSY else "ending",
-        age=now - connection.accepted,
+        age=now - connection.since,
         requests=0,
         request_age=now - stream.began,
     )

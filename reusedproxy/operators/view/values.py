@@ -19,7 +19,9 @@ from reusedproxy.backends.server import DOWN, DRAIN, MAINT, NOLB, READY, UP
 from reusedproxy.config.model.values import Place
 from reusedproxy.measures.histogram import Histogram
 from reusedproxy.measures.last_errors import LastError
+from reusedproxy.measures.times import Means
 from reusedproxy.measures.traffic import Traffic
+from reusedproxy.operators.view.history import Sample
 
 
 @frozen
@@ -36,6 +38,16 @@ class Errors:
 
     count: int
     last: LastError | None
+
+
+class TimesView(NamedTuple):
+    """Shows the times of requests at one server or backend: averages of the last ones, and the most, in seconds."""
+
+    means: Means = Means()
+    most: Means = Means()
+
+
+NO_TIMES = TimesView()
 
 
 @frozen
@@ -77,6 +89,8 @@ class FrontendView:
     connections: int
     connections_max: int
     connections_total: int
+    #: Requests that are under way.
+    requests_open: int
     maxconn: int
     #: Clients that may come in a second; 0: any number.
     session_rate: int
@@ -222,7 +236,8 @@ class PoolView(NamedTuple):
 
 
 class ServerView(NamedTuple):
-    """Shows a `server` line. `full_name` is "backend/server"; `check` is None without health checks."""
+    """Shows a `server` line. `full_name` is "backend/server"; `check` is None without health checks, or where an
+    operator has stopped them; so is `agent`."""
 
     name: str
     full_name: str
@@ -258,6 +273,10 @@ class ServerView(NamedTuple):
     inherited: str = READY
     #: What its agent has said; None without one.
     agent: AgentView | None = None
+    #: Where it is reached, "" if its name has no address; and its value of the backend's cookie, "" for none.
+    address: str = ""
+    cookie: str = ""
+    times: TimesView = NO_TIMES
 
     @property
     def maintained_by_tracked(self) -> bool:
@@ -296,6 +315,21 @@ class BackendView:
     sessions: Rate
     #: "http" or "tcp".
     mode: str = "http"
+    #: How it chooses among its servers, and the name of its persistence cookie, "" for none.
+    algorithm: str = ""
+    cookie: str = ""
+    #: All usable backup servers are used together, where no other is usable; otherwise the first of them.
+    allbackups: bool = False
+    times: TimesView = NO_TIMES
+    #: Requests at which servers with a `minconn` reach their `maxconn`.
+    fullconn: int = 0
+
+    @property
+    def in_turn(self) -> list[ServerView]:
+        """The servers among which requests are distributed now."""
+        usable = [server for server in self.servers if server.usable]
+        active = [server for server in usable if not server.backup]
+        return active or (usable if self.allbackups else usable[:1])
 
     def down_for(self, now: float) -> float:
         """Returns the seconds without a usable server in all, up to `now`."""
@@ -316,6 +350,8 @@ class ProxyView:
     longest_standstill: float
     frontends: tuple[FrontendView, ...]
     backends: tuple[BackendView, ...]
+    #: What went through in the last minutes, the oldest first; () where nobody measures.
+    history: tuple[Sample, ...] = ()
 
     @property
     def servers(self) -> list[ServerView]:

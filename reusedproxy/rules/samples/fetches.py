@@ -16,6 +16,7 @@ from reusedproxy.rules.samples.casts import address_of, number_of, wrapped
 from reusedproxy.rules.samples.converters import UNITS
 from reusedproxy.rules.samples.log_fetches import AUTHORITY, LOG_FETCHES
 from reusedproxy.rules.samples.tls_fetches import TLS_FETCHES
+from reusedproxy.rules.users import FETCHES as USER_FETCHES
 from reusedproxy.wire.heads import RequestHead, ResponseHead
 
 Fetch = Callable[[Facts], Sample]
@@ -401,6 +402,7 @@ FETCHES: dict[str, Callable[..., Fetch]] = {
     **BYTE_FETCHES,
     **TLS_FETCHES,
     **LOG_FETCHES,
+    **USER_FETCHES,
     "always_true": lambda: _constant(True),
     "always_false": lambda: _constant(False),
     "bool": lambda text: _constant(text.lower() in ("true", "1")),

@@ -1,0 +1,164 @@
+"""Does what the form of the statistics page orders (`stats admin`), in HAProxy's words.
+
+The form names one backend, an action, and servers; the answer is HAProxy's code for what became of it. Whether a client
+may order anything is decided before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from urllib.parse import parse_qsl
+
+from reusedproxy.backends.backend import Backend
+from reusedproxy.backends.checks.agent import AgentChecker
+from reusedproxy.backends.checks.checker import Checker
+from reusedproxy.backends.server import DOWN, DRAIN, MAINT, NOLB, READY, UP, Server
+from reusedproxy.operators.view.proxy import Proxy
+
+# What became of a form.
+DONE = "DONE"  # all of it
+PART = "PART"  # some of the servers
+NOTHING = "NONE"  # nothing had to change
+WRONG = "ERRP"  # it names what does not exist
+
+#: HAProxy's reason in its log.
+_REASON = "changed from Web interface"
+
+
+def obey(proxy: Proxy, form: bytes, scope: Collection[str]) -> str:
+    """Does what a form says, of backends in this `scope` (all, if it is empty); returns the code. The last value of a
+    field counts, and all servers do, as in HAProxy."""
+    try:
+        fields = parse_qsl(form.decode(), keep_blank_values=True, strict_parsing=False, max_num_fields=1000)
+    except ValueError:
+        return WRONG
+    said = dict(fields)
+    name, action = said.get("b"), said.get("action")
+    if any(frontend.stopped for frontend in proxy.frontends):
+        return NOTHING  # a reload has put others in the place of its servers
+    backend = next((each for each in proxy.backends if each.name == name), None)
+    if (name is not None and (backend is None or (scope and name not in scope))) or (
+        action is not None and action not in ACTIONS
+    ):
+        return WRONG
+    names = [value for field, value in fields if field == "s"]
+    if backend is None or action is None or not names:
+        return NOTHING
+    act = ACTIONS[action]
+    servers = {server.name: server for server in backend.servers}
+    # None: nothing had to be done.
+    done = [act(proxy, backend, servers[each]) if each in servers else False for each in names]
+    counted = [each for each in done if each is not None]
+    if not counted:
+        return NOTHING
+    return DONE if all(counted) else PART if any(counted) else WRONG
+
+
+def _orders(state: str) -> Act:
+    def order(proxy: Proxy, backend: Backend, server: Server) -> bool:
+        backend.set_state(server, state)
+        return True
+
+    return order
+
+
+def _changes(before: Collection[str], state: str) -> Act:
+    """Makes one of the older words, which do nothing to a server that is not in one of the states `before`."""
+
+    def order(proxy: Proxy, backend: Backend, server: Server) -> bool | None:
+        if server.admin not in before:
+            return None
+        backend.set_state(server, state)
+        return True
+
+    return order
+
+
+def _checker(backend: Backend, server: Server) -> Checker | None:
+    return next((each for each in backend.checkers if each.server is server), None)
+
+
+def _agent(backend: Backend, server: Server) -> AgentChecker | None:
+    return next((each for each in backend.agents if each.server is server), None)
+
+
+def _checks(paused: bool) -> Act:
+    def pause(proxy: Proxy, backend: Backend, server: Server) -> bool | None:
+        checker = _checker(backend, server)
+        if checker is None:
+            return None
+        checker.paused = paused
+        return True
+
+    return pause
+
+
+def _agents(paused: bool) -> Act:
+    def pause(proxy: Proxy, backend: Backend, server: Server) -> bool | None:
+        agent = _agent(backend, server)
+        if agent is None:
+            return None
+        agent.paused = paused
+        return True
+
+    return pause
+
+
+def _health(health: str) -> Act:
+    """Makes what sets what checks have found, until they find something else."""
+
+    def find(proxy: Proxy, backend: Backend, server: Server) -> bool | None:
+        if server.tracked is not None:
+            return None
+        checker = _checker(backend, server)
+        if checker is not None:
+            checker.judge.begin_at(0 if health == DOWN else checker.judge.top)
+        if server.health != health:
+            backend.server_changed(server, health, _REASON)
+        return True
+
+    return find
+
+
+def _agent_health(health: str) -> Act:
+    def find(proxy: Proxy, backend: Backend, server: Server) -> bool | None:
+        agent = _agent(backend, server)
+        if agent is None or agent.paused:
+            return None
+        agent.judge.begin_at(0 if health == DOWN else agent.judge.top)
+        server.agent_down = health == DOWN
+        if server.health != health:
+            backend.server_changed(server, health, _REASON)
+        return True
+
+    return find
+
+
+def _shutdown(proxy: Proxy, backend: Backend, server: Server) -> bool:
+    for frontend in [*proxy.frontends]:
+        frontend.end_sessions(server, "K")
+    return True
+
+
+Act = Callable[[Proxy, Backend, Server], "bool | None"]
+
+#: Those that the page offers; and HAProxy's older words.
+ACTIONS: dict[str, Act] = {
+    "ready": _orders(READY),
+    "drain": _orders(DRAIN),
+    "maint": _orders(MAINT),
+    "dhlth": _checks(True),
+    "ehlth": _checks(False),
+    "hrunn": _health(UP),
+    "hnolb": _health(NOLB),
+    "hdown": _health(DOWN),
+    "dagent": _agents(True),
+    "eagent": _agents(False),
+    "arunn": _agent_health(UP),
+    "adown": _agent_health(DOWN),
+    "shutdown": _shutdown,
+    "disable": _changes((READY, DRAIN), MAINT),
+    "enable": _changes((MAINT,), READY),
+    "stop": _changes((READY,), DRAIN),
+    "start": _changes((DRAIN,), READY),
+}

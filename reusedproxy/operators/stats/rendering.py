@@ -1,0 +1,49 @@
+"""Makes HTML of the templates beside this module; all that they are given is escaped, unless it is markup of ours.
+
+Templates are read once, when the first page is made: later the daemon may be another user, or have another root
+directory.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+_FOLDER = Path(__file__).parent / "templates"
+
+
+@cache
+def _environment() -> Environment:
+    loader = FileSystemLoader(_FOLDER)
+    made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, auto_reload=False)
+    made.filters.update(duration=duration, rate=rate)
+    for name in made.list_templates(extensions=["html", "css"]):
+        made.get_template(name)
+    return made
+
+
+def prepare() -> None:
+    """Reads and compiles all templates."""
+    _environment()
+
+
+def render(template: str, **values: object) -> Markup:
+    """Returns a template with these values."""
+    return Markup(_environment().get_template(template).render(values))
+
+
+def duration(seconds: float) -> str:
+    """Formats a duration in its two largest units, as HAProxy does: 1d3h, 4m20s."""
+    left = max(0, int(seconds))
+    for size, unit, smaller, rest in ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s")):
+        if left >= size:
+            return f"{left // size}{unit}{left % size // smaller}{rest}"
+    return f"{left}s"
+
+
+def rate(value: float) -> str:
+    """Formats events per second: with a decimal where there are few."""
+    return f"{value:,.0f}" if value >= 10 or value == int(value) else f"{value:.1f}"

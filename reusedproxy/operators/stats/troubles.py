@@ -1,0 +1,174 @@
+"""Finds what is wrong with the proxy at a moment, the worst first: what an operator has to see before all else.
+
+Turns the view into short findings, each with the places that it is about; must never know how they are shown. What an
+operator has ordered, a server in MAINT for example, is no trouble as long as others serve.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from reusedproxy.backends.server import DOWN
+from reusedproxy.operators.logs.expiry import THRESHOLDS, days_left
+from reusedproxy.operators.view.history import Share, last
+from reusedproxy.operators.view.values import BackendView, ProxyView, ServerView
+
+#: Seconds over which errors and requests are counted: what is so now, and what was so lately.
+NOW, LATELY = 10.0, 60.0
+#: The share of answers that are errors from which on it is trouble: one in a hundred.
+TOO_MANY = 0.01
+#: Places that one finding names, at most.
+NAMED = 8
+
+# How bad it is.
+BAD = "bad"  # requests fail, or are about to
+WARN = "warn"  # it will be bad, or makes requests slower
+
+
+class Place(NamedTuple):
+    """Names what a finding is about: a text, and the name of the section where the page shows it."""
+
+    text: str
+    section: str
+
+
+class Trouble(NamedTuple):
+    """Holds one finding: how bad it is, what it says, and about which places; `more` are further ones."""
+
+    kind: str
+    text: str
+    places: tuple[Place, ...] = ()
+    more: int = 0
+
+
+def troubles(view: ProxyView, at: float, dropped: int = 0, scope: Collection[str] = ()) -> list[Trouble]:
+    """Returns what is wrong in these sections (all, if none are named), the worst first. `at` is Unix time, `dropped`
+    the number of log lines that were."""
+    backends = [each for each in view.backends if not scope or each.name in scope]
+    servers = [(each.name, server) for each in backends for server in each.servers]
+    found = [
+        *_without_servers(backends),
+        *_down(servers),
+        *(() if scope else _errors(view)),
+        *_full(view, scope),
+        *_ends(view, servers, at, scope),
+        *_below_floor(servers),
+        *_waiting(backends),
+        *_standstills(view),
+        *_dropped(dropped),
+    ]
+    return [each for kind in (BAD, WARN) for each in found if each.kind == kind]
+
+
+def shares(view: ProxyView) -> tuple[Share, Share]:
+    """Returns rate and share of errors of the last ten seconds, and of the last minute."""
+    return last(view.history, NOW), last(view.history, LATELY)
+
+
+def _trouble(kind: str, text: str, places: Iterable[Place] = ()) -> Trouble:
+    places = tuple(places)
+    return Trouble(kind, text, places[:NAMED], max(0, len(places) - NAMED))
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number:,} {one if number == 1 else many}"
+
+
+def _without_servers(backends: Sequence[BackendView]) -> Iterator[Trouble]:
+    without = [each.name for each in backends if each.down]
+    if without:
+        text = f"{_count(len(without), 'backend has', 'backends have')} no server that takes requests"
+        yield _trouble(BAD, text, (Place(name, name) for name in without))
+
+
+def _down(servers: Sequence[tuple[str, ServerView]]) -> Iterator[Trouble]:
+    down = [(section, server) for section, server in servers if server.state == DOWN]
+    if down:
+        text = f"{len(down):,} of {_count(len(servers), 'server is', 'servers are')} DOWN"
+        yield _trouble(BAD, text, (Place(server.full_name, section) for section, server in down))
+
+
+def _errors(view: ProxyView) -> Iterator[Trouble]:
+    now, lately = shares(view)
+    for share, when in ((now, "10 s"), (lately, "minute")):
+        if share.errors >= TOO_MANY:
+            yield Trouble(BAD, f"{share.errors:.1%} of all answers in the last {when} were errors (5xx)")
+            return
+
+
+def _full(view: ProxyView, scope: Collection[str]) -> Iterator[Trouble]:
+    """Frontends that take no more clients, by their own bound or by that of the process."""
+    full = [
+        each.name
+        for each in view.frontends
+        if (not scope or each.name in scope) and (each.connections >= each.maxconn or view.clients >= view.maxconn)
+    ]
+    if full:
+        text = _count(len(full), "frontend has", "frontends have") + " as many clients as it may: others wait"
+        if len(full) > 1:
+            text = text.replace(" it may", " they may")
+        yield _trouble(BAD, text, (Place(name, name) for name in full))
+
+
+def _ends(
+    view: ProxyView, servers: Sequence[tuple[str, ServerView]], at: float, scope: Collection[str]
+) -> Iterator[Trouble]:
+    """Certificates that are over, or soon will be: of listeners, ours towards servers, and those of servers."""
+    ends: dict[str, tuple[float, str]] = {}
+    for frontend in view.frontends:
+        if frontend.tls is not None and (not scope or frontend.name in scope):
+            for listeners in frontend.tls.listeners:
+                for certificate in listeners.certificates:
+                    ends[certificate.file] = (certificate.ends, frontend.name)
+    for section, server in servers:
+        tls = server.pool.tls
+        if tls is not None:
+            if tls.ours_end is not None and tls.crt is not None:
+                ends[tls.crt] = (tls.ours_end, section)
+            if tls.theirs_end is not None:
+                ends[f"that of {server.full_name}"] = (tls.theirs_end, section)
+    for kind, longest, shortest, words in (
+        (BAD, 0.0, float("-inf"), "has expired"),
+        (BAD, THRESHOLDS[1], 0.0, "expires within a week"),
+        (WARN, THRESHOLDS[0], THRESHOLDS[1], "expires within a month"),
+    ):
+        near = sorted((end, name, section) for name, (end, section) in ends.items() if shortest < end - at <= longest)
+        if near:
+            verb, _, rest = words.partition(" ")
+            many = f"certificates {'have' if verb == 'has' else 'expire'} {rest}"
+            yield _trouble(
+                kind,
+                _count(len(near), f"certificate {words}", many),
+                (Place(f"{name} ({days_left(end - at)})" if end > at else name, each) for end, name, each in near),
+            )
+
+
+def _below_floor(servers: Sequence[tuple[str, ServerView]]) -> Iterator[Trouble]:
+    below = [(section, server) for section, server in servers if server.pool.below_floor and server.serving]
+    if below:
+        text = _count(len(below), "pool is below its floor", "pools are below their floors")
+        names = (f"{server.full_name} ({server.pool.idle} of {server.pool.floor})" for _, server in below)
+        yield _trouble(WARN, text, map(Place, names, (section for section, _ in below)))
+
+
+def _waiting(backends: Sequence[BackendView]) -> Iterator[Trouble]:
+    """Requests in queues, those of backends and of servers."""
+    queues = [(each.name, each.queue + sum(server.queue for server in each.servers)) for each in backends]
+    waiting = sum(length for _, length in queues)
+    if waiting:
+        text = _count(waiting, "request waits for a server with room", "requests wait for a server with room")
+        yield _trouble(WARN, text, (Place(f"{name} ({length:,})", name) for name, length in queues if length))
+
+
+def _standstills(view: ProxyView) -> Iterator[Trouble]:
+    if view.standstills:
+        times = _count(view.standstills, "time", "times")
+        yield Trouble(
+            WARN, f"the event loop stood still {times}, for {view.longest_standstill:.1f} s at most (see the log)"
+        )
+
+
+def _dropped(lines: int) -> Iterator[Trouble]:
+    if lines:
+        yield Trouble(WARN, f"{_count(lines, 'log line was', 'log lines were')} dropped since the start")

@@ -1,0 +1,44 @@
+"""Parses what a client says of who it is: the fields Authorization and Proxy-Authorization (RFC 9110 section 11, RFC
+7617). Pure.
+
+Whether it says the truth is for others to find out.
+"""
+
+from __future__ import annotations
+
+import binascii
+from base64 import b64decode
+from collections.abc import Sequence
+
+from attrs import field, frozen
+
+
+@frozen
+class Credentials:
+    """Holds name and password of the scheme Basic, and the `scheme` as the client has written it."""
+
+    user: bytes
+    password: bytes = field(repr=False)
+    scheme: bytes = b"Basic"
+
+
+def basic_credentials(values: Sequence[bytes]) -> Credentials | None:
+    """Parses the values of all fields of the name that counts; None where they hold no name and password.
+
+    As in HAProxy, the first member of a list counts, blanks may follow the scheme, and padding must be complete.
+    Several fields are none: another program might read the other one. Neither is a NUL anywhere, behind which crypt(3)
+    looks at nothing.
+    """
+    if len(values) != 1:
+        return None
+    scheme, blank, rest = values[0].partition(b",")[0].strip(b" \t").partition(b" ")
+    if not blank or scheme.lower() != b"basic":
+        return None
+    try:
+        text = b64decode(rest.lstrip(b" "), validate=True)
+    except binascii.Error:
+        return None
+    user, colon, password = text.partition(b":")
+    if not colon or not user or b"\0" in text:
+        return None
+    return Credentials(user, password, scheme)

@@ -1,0 +1,315 @@
+"""The statistics page of reusedproxy and of HAProxy with the same lines: who may see it, and what is obeyed."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from unittest import TestCase
+
+from reusedproxy.config.language.haproxy_words import words
+from tests.integration.beside import HAProxy, haproxy_version
+from tests.integration.daemon import Daemon
+from tests.integration.peers import (
+    LOOPBACK,
+    Process,
+    accepts_connections,
+    find_program,
+    temporary_directory,
+    wait_for,
+)
+from tests.integration.test_auth_beside_haproxy import answer, basic
+from tests.ports import free_port, free_ports
+
+TEXT = """
+backend servers
+    server s1 {host}:1 weight 3
+    server s2 {host}:2 check inter 60s
+    server s3 {host}:3 disabled backup
+userlist team
+    group admins
+    user root insecure-password r00t groups admins
+    user guest insecure-password look
+frontend closed
+    bind {host}:{closed}
+    stats uri /st
+    stats auth a:b:c
+    stats auth x:y
+    default_backend servers
+frontend ruled
+    bind {host}:{ruled}
+    stats uri /st
+    stats http-request deny if {{ hdr(x-no) -m found }}
+    stats http-request auth realm Ops unless {{ http_auth(team) }}
+    stats admin if {{ http_auth_group(team) admins }}
+    stats scope servers
+defaults
+    mode http
+    timeout connect 1s
+    timeout client 1s
+    timeout server 1s
+    stats auth q:r
+    stats realm Inherited
+listen inheriting
+    bind {host}:{inheriting}
+    server s {host}:1
+"""
+#: Frontend, request line, fields and body; what differs in the page itself is not compared.
+ASKED = (
+    *((name, line, b"", b"") for name in ("closed", "ruled") for line in (b"GET /st", b"HEAD /st", b"GET /st;csv")),
+    *(("closed", b"GET " + target, b"", b"") for target in (b"http://a/st", b"/st?x", b"/status", b"/st;json")),
+    ("closed", b"GET /st", basic(b"a:b:c"), b""),
+    ("closed", b"GET /st;csv", basic(b"x:y"), b""),
+    ("closed", b"GET /st", basic(b"x:z"), b""),
+    ("closed", b"POST /st", b"", b"s=s1&b=servers&action=maint"),
+    ("closed", b"POST /st", basic(b"x:y"), b"s=s1&b=servers&action=maint"),
+    ("ruled", b"GET /st", b"X-No: 1\r\n" + basic(b"root:r00t"), b""),
+    ("ruled", b"GET /st", basic(b"guest:look"), b""),
+    ("ruled", b"GET /st;csv", basic(b"guest:look"), b""),
+    ("ruled", b"POST /st", basic(b"guest:look"), b"s=s1&b=servers&action=maint"),
+    ("inheriting", b"GET /haproxy?stats", b"", b""),
+    ("inheriting", b"GET /haproxy?stats", basic(b"q:r"), b""),
+)
+FORMS = (
+    "s=s1&b=servers&action=drain",
+    "s=s1&s=s3&b=servers&action=ready",
+    "s=s1&s=no&b=servers&action=maint",
+    "s=no&b=servers&action=maint",
+    "s=s1&b=no&action=maint",
+    "s=s1&b=closed&action=maint",
+    "s=s1&b=servers&action=no",
+    "s=s1&b=servers",
+    "s=s1&action=ready",
+    "b=servers&action=ready",
+    "x=y",
+    "action=ready&b=servers&s=%731",
+    "s=s1&b=servers&action=maint&action=ready",
+    "s=s1&b=servers&action=enable",
+    "s=s1&b=servers&action=disable",
+    "s=s1&b=servers&action=enable",
+    "s=s1&b=servers&action=stop",
+    "s=s1&b=servers&action=start",
+    "s=s1&b=servers&action=hdown",
+    "s=s2&b=servers&action=hdown",
+    "s=s2&b=servers&action=hrunn",
+    "s=s2&b=servers&action=hnolb",
+    "s=s2&b=servers&action=dhlth",
+    "s=s1&b=servers&action=dhlth",
+    "s=s2&b=servers&action=ehlth",
+    "s=s2&b=servers&action=dagent",
+    "s=s2&b=servers&action=shutdown",
+    "s=s3&b=servers&action=maint",
+)
+
+
+def outcome(said: bytes) -> tuple[bytes, ...]:
+    """What decides: the status, whom it asks, where it sends the client; and a page that refuses."""
+    head, _, body = said.partition(b"\r\n\r\n")
+    fields = re.findall(rb"(?im)^((?:location|www-authenticate|content-type): [^;\r]*)", head)
+    return head.split(b"\r\n")[0], *sorted(fields), b"" if b" 200 " in head[:20] else body
+
+
+#: What is alike to the digit under the same traffic, in the rows where HAProxy has it.
+COUNTED = words(
+    """
+    stot qmax smax dreq dresp ereq econ eresp wretr wredis status weight act bck chkfail chkdown qlimit iid sid type
+    rate_lim hrsp_1xx hrsp_2xx hrsp_3xx hrsp_4xx hrsp_5xx hrsp_other req_tot cli_abrt srv_abrt comp_in comp_out
+    comp_byp comp_rsp mode conn_tot intercepted dcon dses wrew cache_lookups cache_hits eint uweight
+    agg_server_status agg_server_check_status agg_check_status h1_total_streams
+    """
+)
+TIMES = ("qtime", "ctime", "rtime", "ttime", "qtime_max", "ctime_max", "rtime_max", "ttime_max")
+#: Milliseconds by which they may differ: both run on a machine that does other things, too.
+TOLERANCE = 100
+
+TRAFFIC = """
+backend servers
+    server s1 {host}:{slow} maxconn 20
+backend queue
+    fullconn 10
+    server q1 {host}:{slow} maxconn 1 maxqueue 9
+backend denied
+    http-request deny
+    server d1 {host}:{slow}
+frontend ways
+    bind {host}:{port}
+    maxconn 77
+    rate-limit sessions 500
+    use_backend queue if {{ path_beg /queue }}
+    use_backend denied if {{ path_beg /denied }}
+    default_backend servers
+"""
+
+
+class _Slow(BaseHTTPRequestHandler):
+    """Answers after three tenths of a second, but for the path /."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        if self.path != "/":
+            time.sleep(0.3)
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Says nothing."""
+
+
+def _ask_in_a_row(port: int, paths: Sequence[str], pause: float = 0.0) -> None:
+    client = HTTPConnection(LOOPBACK, port, timeout=10)
+    for path in paths:
+        client.request("GET", path)
+        client.getresponse().read()
+        time.sleep(pause)
+    client.close()
+
+
+class TrafficBesideHAProxyTests(TestCase):
+    def setUp(self) -> None:
+        if not haproxy_version():
+            self.skipTest("no haproxy: apt-get install haproxy")
+        self.server = ThreadingHTTPServer((LOOPBACK, 0), _Slow)
+        self.addCleanup(self.server.server_close)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.addCleanup(self.server.shutdown)
+
+    def rows(self, make: Callable[[Path, str], Daemon], directory: Path) -> dict[tuple[str, str], dict[str, str]]:
+        """The statistics after the same traffic."""
+        port = free_port()
+        daemon = make(directory, TRAFFIC.format(host=LOOPBACK, port=port, slow=self.server.server_address[1]))
+        self.addCleanup(daemon.stop)
+        daemon.start()
+        _ask_in_a_row(port, ["/"] * 3, pause=0.2)
+        _ask_in_a_row(port, ["/slow"])
+        with ThreadPoolExecutor(3) as threads:
+            list(threads.map(lambda number: _ask_in_a_row(port, [f"/queue{number}"]), range(3)))
+        _ask_in_a_row(port, ["/denied"] * 2)
+        rows = daemon.statistics()
+        daemon.stop()
+        return {(row["pxname"], row["svname"]): row for row in rows if row["pxname"] in _SHOWN}
+
+    def test_the_same_traffic_has_the_same_figures(self) -> None:
+        directory = temporary_directory(self)
+        ours, theirs = self.rows(Daemon, directory / "ours"), self.rows(HAProxy, directory / "theirs")
+        self.assertEqual(ours.keys(), theirs.keys())
+        for key, its in theirs.items():
+            mine = ours[key]
+            wanted = {name: its[name] for name in COUNTED if its.get(name)}
+            self.assertEqual({name: mine[name] for name in wanted}, wanted, key)
+            for name in TIMES:
+                if its[name]:
+                    self.assertLess(
+                        abs(int(mine[name]) - int(its[name])), TOLERANCE, (key, name, mine[name], its[name])
+                    )
+        self.assertGreater(int(ours["queue", "q1"]["qtime_max"]), 500)
+        self.assertGreater(int(ours["servers", "s1"]["ttime"]), 100)
+
+
+class ExporterTests(TestCase):
+    """Debian's prometheus-haproxy-exporter, which reads the columns by their places."""
+
+    def families(self, program: str, daemon: Daemon, directory: Path) -> set[str]:
+        """The metrics that it makes of a daemon's CSV."""
+        directory.mkdir()
+        port, exporter = free_port(), Process(directory)
+        uri = f"http://{LOOPBACK}:{daemon.stats_port}/;csv"
+        self.addCleanup(exporter.stop)
+        exporter.spawn([program, f"--haproxy.scrape-uri={uri}", f"--web.listen-address={LOOPBACK}:{port}"])
+        wait_for(lambda: accepts_connections(port), "the exporter to accept")
+        client = HTTPConnection(LOOPBACK, port, timeout=10)
+        client.request("GET", "/metrics")
+        text = client.getresponse().read().decode()
+        client.close()
+        exporter.stop()
+        return set(re.findall(r"(?m)^# TYPE (haproxy_\S+)", text))
+
+    def test_it_finds_what_it_finds_in_haproxy(self) -> None:
+        program = find_program("prometheus-haproxy-exporter")
+        if program is None or not haproxy_version():
+            self.skipTest("apt-get install haproxy prometheus-haproxy-exporter")
+        directory, found = temporary_directory(self), []
+        for name, make in (("ours", Daemon), ("theirs", HAProxy)):
+            daemon = make(directory / name, f"backend servers\n    server s {LOOPBACK}:1 check\n")
+            self.addCleanup(daemon.stop)
+            daemon.start()
+            found.append(self.families(program, daemon, directory / f"{name}-exporter"))
+            daemon.stop()
+        ours, theirs = found
+        self.assertGreater(len(theirs), 70)
+        self.assertEqual(theirs - ours, set())
+
+
+class ReloadTests(TestCase):
+    """A page that a reload closes is closed for those who are connected already."""
+
+    def test_a_client_that_is_kept_alive_has_to_say_who_it_is(self) -> None:
+        port = free_port()
+        text = (
+            f"backend servers\n    server s {LOOPBACK}:1\nlisten page\n    bind {LOOPBACK}:{port}\n    stats uri /st\n"
+        )
+        daemon = Daemon(temporary_directory(self), text)
+        self.addCleanup(daemon.stop)
+        daemon.start()
+        client = HTTPConnection(LOOPBACK, port, timeout=10)
+        self.addCleanup(client.close)
+
+        def status(fields: dict[str, str] | None = None) -> int:
+            client.request("GET", "/st;csv", headers=fields or {})
+            answer = client.getresponse()
+            answer.read()
+            return answer.status
+
+        self.assertEqual(status(), 200)
+        connected = client.sock
+        daemon.write(text + "    stats auth a:b\n")
+        daemon.signal(signal.SIGHUP)
+        wait_for(lambda: daemon.has_said("reloaded"), "the reload")
+        self.assertEqual(status(), 401)
+        self.assertEqual(status({"Authorization": "Basic YTpi"}), 200)
+        self.assertIs(client.sock, connected)
+
+
+_SHOWN = ("servers", "queue", "denied", "ways")
+
+
+class StatsBesideHAProxyTests(TestCase):
+    def setUp(self) -> None:
+        if not haproxy_version():
+            self.skipTest("no haproxy: apt-get install haproxy")
+
+    def test_who_may_see_and_change_it(self) -> None:
+        """The same answers, the same codes for forms, the same states of servers afterwards."""
+        directory, seen = temporary_directory(self), []
+        for name, make in (("ours", Daemon), ("theirs", HAProxy)):
+            ports = dict(zip(("closed", "ruled", "inheriting"), free_ports(3), strict=True))
+            daemon = make(directory / name, TEXT.format(host=LOOPBACK, **ports))
+            self.addCleanup(daemon.stop)
+            daemon.start()
+
+            def ask(section: str, line: bytes, fields: bytes, body: bytes, ports: dict[str, int] = ports) -> bytes:
+                length = b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+                return answer(ports[section], line + b" HTTP/1.1", fields + length if body else fields)
+
+            said: list[tuple[object, tuple[object, ...]]] = [(asked, outcome(ask(*asked))) for asked in ASKED]
+            for form in FORMS:
+                got = ask("ruled", b"POST /st", basic(b"root:r00t"), form.encode())
+                text = ask("ruled", b"GET /st;csv", basic(b"guest:look"), b"").partition(b"\r\n\r\n")[2]
+                # HAProxy's answer is chunked.
+                lines = [line for line in text.decode().splitlines() if "," in line]
+                rows = csv.DictReader(io.StringIO("\n".join(lines).removeprefix("# ")))
+                states = [(row["svname"], row["status"], row["weight"], row["act"]) for row in rows]
+                said.append((form, (*outcome(got), *states)))
+            seen.append(said)
+            daemon.stop()
+        for (asked, mine), (_, its) in zip(*seen, strict=True):
+            self.assertEqual(mine, its, asked)

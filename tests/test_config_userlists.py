@@ -1,0 +1,81 @@
+"""`userlist` sections, and who may ask them."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from reusedproxy.config.language.report import ConfigurationError
+from reusedproxy.config.model.proxies import Configuration
+from reusedproxy.config.reader import Source, read_configuration
+from reusedproxy.config.rules.actions import Authenticate
+from tests.rulefakes import DEFAULTS
+
+
+def read(users: str, rules: str = "") -> Configuration:
+    frontend = f"{DEFAULTS}frontend fe\n bind :80\n{rules}\n default_backend be\nbackend be\n server s h:1\n"
+    return read_configuration([Source("t.cfg", f"userlist L\n{users}\n{frontend}")], {})
+
+
+def faults(users: str, rules: str = "") -> list[str]:
+    try:
+        read(users, rules)
+    except ConfigurationError as error:
+        return [str(fault) for fault in error.faults]
+    return []
+
+
+class UserListTests(SynchronousTestCase):
+    def test_users_have_the_groups_of_both_lines(self) -> None:
+        users = " group a users x,y\n group b\n user x password $1$a$b groups b\n user y insecure-password 'a b'"
+        found = read(users).user_lists["L"].users
+        self.assertEqual((found["x"].groups, found["x"].hashed), ({"a", "b"}, True))
+        self.assertEqual((found["y"].groups, found["y"].hashed, found["y"].password), ({"a"}, False, "a b"))
+
+    def test_no_password_is_shown(self) -> None:
+        self.assertNotIn("secret", repr(read(" user x insecure-password secret")))
+        self.assertNotIn("secret", "".join(faults(" user x secret")))
+
+    def test_a_user_without_a_password_is_warned_of(self) -> None:
+        """HAProxy 2.6 ends with a segmentation fault when that user logs in."""
+        (notice,) = [each for each in read(" user x").notices if "password" in each.text]
+        self.assertIn("nobody can log in", notice.text)
+
+    def test_faults_have_their_line(self) -> None:
+        for users, text in (
+            (" user x insecure-password a groups no", "t.cfg:2: userlist 'L' has no group 'no'"),
+            (" group g users no", "t.cfg:2: userlist 'L' has no user 'no'"),
+            (" user x insecure-password a\n user x insecure-password b", "t.cfg:3: user 'x' stands already at t.cfg:2"),
+            (" group g\n group g", "t.cfg:3: group 'g' stands already at t.cfg:2"),
+            (" user x password a insecure-password b", "t.cfg:2: user 'x' has two passwords: one is enough"),
+            (" user x password", "t.cfg:2: user 'x': 'password' needs a value"),
+            (" user", "t.cfg:2: 'user' needs a name"),
+            (" users x", "t.cfg:2: unknown keyword 'users' in section 'userlist': did you mean 'user'?"),
+            (" group g x", "t.cfg:2: group 'g': after the name can follow 'users' and their names, not 'x'"),
+            (
+                " user a:b insecure-password c",
+                "t.cfg:2: user 'a:b': a client's name ends at its first colon, so nobody can log in as this user",
+            ),
+        ):
+            self.assertEqual(faults(users), [text])
+
+    def test_two_sections_of_one_name_are_refused(self) -> None:
+        self.assertEqual(faults("userlist L"), ["t.cfg:2: userlist 'L' stands already at t.cfg:1"])
+
+    def test_a_list_that_is_asked_must_exist(self) -> None:
+        for rule in ("acl a http_auth(M)", "http-request auth unless { http_auth_group(M) g }"):
+            self.assertEqual(faults("", rule), ["t.cfg:10: there is no userlist 'M'"])
+
+
+class AuthTests(SynchronousTestCase):
+    def test_the_realm(self) -> None:
+        rules = read("", " http-request auth realm 'my place' if FALSE\n http-request auth").frontends["fe"].rules
+        self.assertEqual([rule.action for rule in rules.request], [Authenticate("my place"), Authenticate()])
+
+    def test_what_cannot_stand_there(self) -> None:
+        for words, text in (
+            ("auth x", "'http-request auth': 'realm' and its text can follow, not 'x'"),
+            ("auth realm", "'http-request auth': 'realm' needs one text (one word, or quoted)"),
+            ("auth realm 'a\"b'", "'http-request auth': the realm 'a\"b' cannot stand in a header:"),
+        ):
+            (fault,) = faults("", f" http-request {words}")
+            self.assertIn(text, fault)

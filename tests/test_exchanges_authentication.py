@@ -1,0 +1,206 @@
+"""Who may pass: `http-request auth`, `http_auth`, `http_auth_group`, and passwords that take long to check."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from reusedproxy.exchanges.routing import CHECKS
+from reusedproxy.net.passwords import WAITING_OF_ONE, Passwords
+from reusedproxy.wire.whole_answers import read_whole_answer
+from tests.clientfakes import OK, World, get
+from tests.rulefakes import ruled
+from tests.test_net_passwords import Loop, same
+
+#: With `same` in place of crypt(3), a hash is the password itself.
+USERS = (
+    "group admins users alice,carl\n group readers\n user alice insecure-password in:clear\n"
+    " user bob password hashed groups readers\n user zo\xeb insecure-password p\xe4ss\n user carl password other"
+)
+RULES = "acl known http_auth(L)\n http-request auth realm Here unless known"
+
+
+def login(text: str, field: str = "Authorization") -> str:
+    return f"{field}: Basic {b64encode(text.encode()).decode()}"
+
+
+class AuthenticationTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.loop = Loop()
+        self.hashed: list[bytes] = []
+
+        def crypt(password: bytes, hashed: bytes) -> bytes:
+            self.hashed.append(hashed)
+            return same(password, hashed)
+
+        self.passwords = Passwords(self.loop, crypt)
+
+    def world(self, rules: str = RULES, **more: Any) -> World:
+        return ruled(self, rules, users=USERS, passwords=self.passwords, warm=1, **more)
+
+    def status(self, request: bytes, rules: str = RULES, checks: int = 0) -> int:
+        """What a client is told, after as many passwords were checked."""
+        world = self.world(rules)
+        client = world.client()
+        client.send(request)
+        self.loop.run(checks)
+        if world.server.asked():
+            world.server.answer(OK)
+        world.check_rest()
+        return int(client.take().split()[1])
+
+    def test_nobody_passes_without_a_name(self) -> None:
+        """HAProxy's answer, to the byte."""
+        world = self.world()
+        client = world.client()
+        client.send(get("/"))
+        self.assertEqual(
+            client.take(),
+            b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 112\r\ncache-control: no-cache\r\n"
+            b'content-type: text/html\r\nwww-authenticate: Basic realm="Here"\r\n\r\n'
+            b"<html><body><h1>401 Unauthorized</h1>\nYou need a valid user and password to access this content.\n"
+            b"</body></html>\n",
+        )
+        world.check_rest()
+
+    def test_a_password_in_clear(self) -> None:
+        self.assertEqual(self.status(get("/", login("alice:in:clear"))), 200)
+        self.assertEqual(self.status(get("/", login("alice:in:clea"))), 401)
+        self.assertEqual(self.status(get("/", login("zo\xeb:p\xe4ss"))), 200)
+        self.assertEqual(self.hashed, [])
+
+    def test_a_hash_is_checked_once(self) -> None:
+        """The next request finds what was found out."""
+        self.assertEqual(self.status(get("/", login("bob:hashed")), checks=1), 200)
+        self.assertEqual(self.status(get("/", login("bob:hashed"))), 200)
+        self.assertEqual(self.status(get("/", login("bob:guess")), checks=1), 401)
+        self.assertEqual(self.status(get("/", login("bob:guess"))), 401)
+        self.assertEqual(self.hashed, [b"hashed", b"hashed"])
+
+    def test_a_name_that_nobody_has_costs_as_much(self) -> None:
+        self.assertEqual(self.status(get("/", login("nobody:hashed")), checks=1), 401)
+        self.assertEqual(self.hashed, [b"hashed"])
+
+    def test_only_who_is_asked_waits(self) -> None:
+        """Names and passwords that are meant for the server cost nothing where no rule asks for them."""
+        rules = "http-request auth unless { path_beg /app } or { http_auth(L) }"
+        self.assertEqual(self.status(get("/app", login("bob:else")), rules), 200)
+        self.assertEqual(self.hashed, [])
+        self.assertEqual(self.status(get("/", login("bob:else")), rules, checks=1), 401)
+
+    def test_rules_that_are_broken_off_begin_again(self) -> None:
+        """What those before have done is done once, in the backend, too, which counts the request once."""
+        world = self.world(
+            "http-request add-header X-Front 1\n http-request set-path /a%[path]\n"
+            " http-request set-var(sess.n) var(sess.n,0),add(1)\n http-request set-var(txn.n) var(txn.n,0),add(1)",
+            backend="http-request add-header X-Back %[var(sess.n)]-%[var(txn.n)]\n"
+            " http-request auth unless { http_auth(L) }",
+        )
+        client = world.client()
+        client.send(get("/x", login("bob:hashed")))
+        self.assertEqual((world.backend.traffic.stot, world.backend.traffic.scur), (0, 0))
+        self.loop.run()
+        self.assertTrue(world.server.asked().startswith(b"GET /a/x "))
+        self.assertEqual(world.backend.traffic.stot, 1)
+        world.server.answer(OK)
+        client.send(get("/x", login("bob:hashed")))
+        asked = world.server.asked()
+        self.assertEqual(asked.count(b"\r\nX-Front: 1\r\n"), 1)
+        self.assertIn(b"\r\nX-Back: 2-1\r\n", asked)
+        world.server.answer(OK)
+        world.check_rest()
+
+    def test_each_list_that_is_asked_is_checked(self) -> None:
+        """One after the other, where the same name is in several; but not without end."""
+        world = self.world(RULES)
+        known = self.patch(self.passwords, "known", lambda password, hashed: None)
+        client = world.client()
+        client.send(get("/", login("bob:hashed")))
+        self.loop.run(CHECKS)
+        self.assertEqual(int(client.take().split()[1]), 503)
+        known.restore()
+
+    def test_groups(self) -> None:
+        """Named on either line; without a right password nobody is in any."""
+        rules = "http-request auth unless { http_auth_group(L) admins other }"
+        self.assertEqual(self.status(get("/", login("alice:in:clear")), rules), 200)
+        self.assertEqual(self.status(get("/", login("alice:wrong")), rules), 401)
+        self.assertEqual(self.status(get("/", login("bob:hashed")), rules, checks=1), 401)
+        rules = "http-request deny unless { http_auth_group(L) readers }"
+        self.assertEqual(self.status(get("/", login("bob:hashed")), rules), 200)
+        rules = "http-request deny unless { http_auth_group(L) -m str bob }"
+        self.assertEqual(self.status(get("/", login("bob:hashed")), rules), 200)
+
+    def test_the_name_goes_on_to_the_server(self) -> None:
+        world = self.world(
+            f"{RULES}\n http-request set-header X-User %[http_auth_group(L)]\n"
+            " http-request set-header X-Said %[http_auth_user]/%[http_auth_pass]/%[http_auth_type]\n"
+            " http-request del-header Authorization\n http-request deny unless known"
+        )
+        world.client().send(get("/", login("alice:in:clear"), "X-User: root"))
+        asked = world.server.asked()
+        self.assertIn(b"\r\nX-User: alice\r\nX-Said: alice/in:clear/Basic\r\n", asked)
+        self.assertNotIn(b"Authorization", asked)
+        self.assertNotIn(b"root", asked)
+
+    def test_a_field_that_a_rule_took_out_before_counts_for_nothing(self) -> None:
+        rules = f"http-request del-header Authorization\n {RULES}"
+        self.assertEqual(self.status(get("/", login("alice:in:clear")), rules), 401)
+
+    def test_what_a_client_sends_meanwhile_is_kept(self) -> None:
+        """Of the body, and of the next request."""
+        world = self.world()
+        client = world.client()
+        head = f"POST /form HTTP/1.1\r\nHost: a\r\n{login('bob:hashed')}\r\nContent-Length: 6\r\n\r\n"
+        client.send(head.encode() + b"ab")
+        client.send(b"cd")
+        client.send(b"ef" + get("/next", login("bob:hashed")))
+        self.assertEqual(world.server.asked(), b"")
+        self.loop.run()
+        self.assertTrue(world.server.asked().endswith(b"\r\n\r\nabcdef"))
+        world.server.answer(OK)
+        self.assertTrue(world.server.asked().startswith(b"GET /next "))
+        world.server.answer(OK)
+        self.assertEqual(client.take().count(b"HTTP/1.1 200"), 2)
+
+    def test_a_client_that_leaves_meanwhile_is_gone(self) -> None:
+        world = self.world()
+        client = world.client()
+        client.send(get("/", login("bob:hashed")))
+        client.wire.reset()
+        self.loop.run()
+        self.assertEqual(world.server.asked(), b"")
+        world.check_rest()
+
+    def test_guesses_without_end_are_refused(self) -> None:
+        """More than may wait at once find an error, and let nobody in."""
+        world = self.world()
+        clients = [world.client() for _ in range(WAITING_OF_ONE + 1)]
+        for number, client in enumerate(clients):
+            client.send(get("/", login(f"bob:guess{number}")))
+        self.assertEqual(int(clients[-1].take().split()[1]), 503)
+        self.loop.run(WAITING_OF_ONE)
+        self.assertEqual([int(client.take().split()[1]) for client in clients[:-1]], [401] * WAITING_OF_ONE)
+        self.assertEqual(world.server.asked(), b"")
+
+    def test_a_realm_of_its_own_is_the_section_s_name(self) -> None:
+        world = self.world("http-request auth if { path /a }", backend="http-request auth")
+        for path, name in (("/a", b"fe"), ("/b", b"be")):
+            client = world.client()
+            client.send(get(path))
+            self.assertIn(b'\r\nwww-authenticate: Basic realm="%b"\r\n' % name, client.take())
+
+    def test_an_error_page_says_it_too(self) -> None:
+        """Once, whatever the page itself says."""
+        page = b"HTTP/1.1 401 Own\r\nWWW-Authenticate: x\r\nContent-Length: 4\r\n\r\nwho?"
+        world = self.world("http-request auth")
+        world.frontend.errors = {401: read_whole_answer(page)}
+        client = world.client()
+        client.send(get("/"))
+        said = client.take()
+        self.assertEqual(
+            said,
+            b'HTTP/1.1 401 Own\r\ncontent-length: 4\r\nwww-authenticate: Basic realm="fe"\r\n\r\nwho?',
+        )

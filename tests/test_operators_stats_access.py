@@ -1,0 +1,363 @@
+"""Who may see the statistics page, and who may change something with it: nobody else, by whatever way."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from random import Random
+from types import SimpleNamespace
+from typing import Any
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from reusedproxy.backends.server import DOWN, DRAIN, MAINT, NOLB, READY, UP
+from reusedproxy.build.assembly import Assembly, Proxy
+from reusedproxy.clients.connection import ClientConnection
+from reusedproxy.config.reader import Source, read_configuration
+from reusedproxy.exchanges.attempt import HELD_MAX
+from reusedproxy.net.poller import Poller
+from reusedproxy.operators.runtime.form import ACTIONS
+from reusedproxy.operators.stats import page as statspage
+from tests.clientfakes import FakeListener, Wire
+
+BASE = """
+defaults
+  mode http
+  timeout connect 1s
+  timeout client 1s
+  timeout server 1s
+backend app
+  server one 127.0.0.1:1 check inter 10s
+  server two 127.0.0.1:2 agent-check agent-port 9
+  server three 127.0.0.1:3 track app/one
+backend other
+  cookie SRV insert
+  server four 127.0.0.1:4 cookie c4
+userlist team
+  group admins
+  user root insecure-password r00t groups admins
+  user guest insecure-password look
+"""
+CLOSED = """
+frontend web
+  bind 127.0.0.1:0
+  stats uri /st
+  stats auth a:b:c
+  default_backend app
+"""
+ADMIN = """
+listen status
+  bind 127.0.0.1:0
+  stats uri /
+  stats http-request deny if { src 192.0.2.66 }
+  stats http-request auth realm Ops unless { http_auth(team) }
+  stats admin if { http_auth_group(team) admins }
+"""
+#: Ways to the page of CLOSED.
+WAYS = (
+    b"GET /st",
+    b"HEAD /st",
+    b"POST /st",
+    b"PUT /st",
+    b"OPTIONS /st",
+    b"GET /st;csv",
+    b"GET /st;json",
+    b"GET /st;typed",
+    b"GET /st;norefresh",
+    b"GET /st;unfold",
+    b"GET /st?x",
+    b"GET /st/../x",
+    b"GET /status",
+    b"GET http://a/st",
+    b"GET HTTP://a/st;csv",
+)
+#: What does not lead there; the server is asked.
+OTHERS = (b"GET //st", b"GET /%73t", b"GET /x/st", b"GET /ST", b"GET http://a/x/st", b"OPTIONS *")
+
+
+def basic(text: str) -> bytes:
+    return b"Authorization: Basic %b\r\n" % b64encode(text.encode())
+
+
+class AccessCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(1000)
+        self.poller = Poller(SimpleNamespace(removeReader=lambda reader: None))  # type: ignore[arg-type]
+        self.addCleanup(self.poller.stop)
+
+    def build(self, text: str) -> Proxy:
+        configuration = read_configuration([Source("x.cfg", BASE + text)], {})
+        announce = lambda level, text, section="": None  # noqa: E731
+        self.proxy = Assembly(configuration, self.clock, self.poller, Random(1), announce).build(bind=False)
+        return self.proxy
+
+    def connect(self, source: str = "192.0.2.7") -> Wire:
+        wire: Any = Wire()
+        ClientConnection(self.proxy.frontends[0], wire, (source, 1), FakeListener())  # type: ignore[arg-type]
+        return wire  # type: ignore[no-any-return]
+
+    def ask(self, line: bytes, fields: bytes = b"", body: bytes = b"", source: str = "192.0.2.7") -> bytes:
+        """All that is answered; the server is never reached, so what is for it has no answer."""
+        wire = self.connect(source)
+        length = b"Content-Length: %d\r\n" % len(body) if body or line.startswith(b"POST") else b""
+        wire.feed(line + b" HTTP/1.1\r\nHost: a\r\n" + fields + length + b"\r\n" + body)
+        return wire.take()
+
+    def status(self, *request: Any, **more: Any) -> int:
+        said = self.ask(*request, **more)
+        return int(said.split()[1]) if said else 0
+
+
+class PasswordTests(AccessCase):
+    """`stats auth`."""
+
+    def test_without_it_no_way_leads_to_the_page(self) -> None:
+        self.build(CLOSED)
+        for way in WAYS:
+            for fields in (b"", basic("a:b"), basic("a:b:c:d"), basic("x:b:c"), b"Authorization: Bearer x\r\n"):
+                said = self.ask(way, fields)
+                self.assertTrue(said.startswith(b"HTTP/1.1 401 "), (way, said[:60]))
+                self.assertIn(b'\r\nwww-authenticate: Basic realm="HAProxy Statistics"\r\n', said)
+                self.assertNotIn(b"app", said)
+                self.assertNotIn(b"pxname", said)
+
+    def test_what_is_not_its_address_goes_to_the_server(self) -> None:
+        """Which is none of the page's ways in: it looks at the target as it came."""
+        self.build(CLOSED)
+        for way in OTHERS:
+            self.assertIn(self.status(way), (0, 503), way)
+
+    def test_with_it_all_is_there(self) -> None:
+        self.build(CLOSED)
+        for way, begins in ((b"GET /st;csv", b"# pxname,"), (b"GET /st;json", b"[["), (b"GET /st", b"<!DOCTYPE")):
+            self.assertTrue(self.ask(way, basic("a:b:c")).partition(b"\r\n\r\n")[2].startswith(begins))
+        self.assertTrue(self.ask(b"HEAD /st;csv", basic("a:b:c")).endswith(b"\r\n\r\n"))
+        self.assertEqual(self.status(b"GET http://a/st", basic("a:b:c")), 200)
+
+    def test_a_backend_s_page_is_closed_too(self) -> None:
+        """Whether its frontend has rules or none."""
+        page = "backend pages\n stats uri /st\n stats auth a:b:c\n server five 127.0.0.1:5\n"
+        for rule in ("", " http-request deny if FALSE\n"):
+            self.build(f"frontend web\n bind :0\n{rule} default_backend pages\n{page}")
+            self.assertEqual([self.status(way) for way in WAYS], [401] * len(WAYS))
+            self.assertEqual(self.status(b"GET /st", basic("a:b:c")), 200)
+
+    def test_nobody_changes_anything_without_stats_admin(self) -> None:
+        self.build(CLOSED)
+        said = self.ask(b"POST /st", basic("a:b:c"), b"s=one&b=app&action=maint")
+        self.assertIn(b"303 See Other\r\n", said)
+        self.assertIn(b"\r\nlocation: /st;st=DENY\r\n", said)
+        self.assertEqual(self.proxy.lines["app/one"].server.admin, READY)
+        self.assertNotIn(b"<form", self.ask(b"GET /st", basic("a:b:c")))
+
+
+class RuleTests(AccessCase):
+    """`stats http-request`, `stats scope` and what a page shows."""
+
+    def test_rules_decide_in_their_order(self) -> None:
+        self.build(ADMIN)
+        self.assertEqual(self.status(b"GET /", basic("guest:look"), source="192.0.2.66"), 403)
+        self.assertIn(b'realm="Ops"', self.ask(b"GET /"))
+        self.assertEqual(self.status(b"GET /", basic("guest:look")), 200)
+        self.assertEqual(self.proxy.frontends[0].traffic.dreq, 1)
+
+    def test_hashes_count_here_too(self) -> None:
+        """A page whose rules ask for a hash waits for it, with no other rule in the section."""
+        hashed = (
+            "userlist hashed\n user h password $5$rounds=1000$abcdefgh$okyjw/83AAX.UipXCtjVrkKTDWdqFQkp6Bg/O6/KuPB\n"
+        )
+        self.build(
+            f"{hashed}frontend f\n bind :0\n stats uri /\n stats http-request auth unless {{ http_auth(hashed) }}\n"
+        )
+        calls: list[Any] = []
+        self.proxy.passwords.check = lambda *args: calls.append(args) or True  # type: ignore[method-assign,func-returns-value]
+        self.assertEqual(self.ask(b"GET /", basic("h:hello")), b"")
+        password, _, source, _ = calls[0]
+        self.proxy.passwords.known = lambda *args: True  # type: ignore[method-assign]
+        self.assertEqual((password, source), (b"hello", "192.0.2.7"))
+        self.assertEqual(self.status(b"GET /", basic("h:hello")), 200)
+
+    def test_what_is_out_of_scope_is_nowhere(self) -> None:
+        self.build("listen status\n bind :0\n stats uri /\n stats scope .\n stats scope other\n stats admin if TRUE\n")
+        for target in (b"/", b"/;csv", b"/;json", b"/;typed", b"/;unfold"):
+            said = self.ask(b"GET " + target)
+            self.assertIn(b"four", said)
+            for hidden in (b"app/", b">app<", b",one,", b"127.0.0.1"):
+                self.assertNotIn(hidden, said, target)
+        self.assertIn(b"st=ERRP", self.ask(b"POST /", body=b"s=one&b=app&action=maint"))
+        self.assertEqual(self.proxy.lines["app/one"].server.admin, READY)
+
+    def test_addresses_and_cookies_are_shown_with_legends_only(self) -> None:
+        self.build("listen status\n bind :0\n stats uri /\n")
+        for target in (b"/", b"/;csv", b"/;json"):
+            self.assertNotIn(b"127.0.0.1:4", self.ask(b"GET " + target))
+        self.build("listen status\n bind :0\n stats uri /\n stats show-legends\n")
+        for target in (b"/", b"/;csv", b"/;json"):
+            said = self.ask(b"GET " + target)
+            for shown in (b"127.0.0.1:4", b"c4", b"roundrobin"):
+                self.assertIn(shown, said, target)
+
+    def test_the_machine_s_name_and_description(self) -> None:
+        text = "listen status\n bind :0\n stats uri /\n stats show-node n<1\n stats show-desc the <first>\n"
+        self.build(text)
+        said = self.ask(b"GET /")
+        self.assertIn(b"n&lt;1", said)
+        self.assertIn(b"the &lt;first&gt;", said)
+
+
+class OrderTests(AccessCase):
+    """`stats admin`."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.build(ADMIN)
+        self.one, self.two, self.three, self.four = (line.server for line in self.proxy.lines.values())
+        self.app = self.proxy.backends[0]
+
+    def order(self, form: str, fields: bytes = b"", user: str = "root:r00t") -> str:
+        """The code that the answer has."""
+        said = self.ask(b"POST /", basic(user) + fields, form.encode())
+        self.assertTrue(said.startswith(b"HTTP/1.1 303 "), said)
+        return said.partition(b"\r\nlocation: /;st=")[2].partition(b"\r\n")[0].decode()
+
+    def test_only_who_may_sees_the_form(self) -> None:
+        self.assertIn(b"<form method='post'", self.ask(b"GET /", basic("root:r00t")))
+        self.assertNotIn(b"<form", self.ask(b"GET /", basic("guest:look")))
+
+    def test_only_who_may_is_obeyed(self) -> None:
+        form = "s=one&b=app&action=maint"
+        self.assertEqual(self.order(form, user="guest:look"), "DENY")
+        self.assertEqual(self.status(b"POST /", body=form.encode()), 401)
+        self.assertEqual(self.one.admin, READY)
+        self.assertEqual(self.order(form), "DONE")
+        self.assertEqual(self.one.admin, MAINT)
+
+    def test_a_form_of_another_site_is_not_obeyed(self) -> None:
+        """Which a browser sends with the password that it has for us."""
+        form = "s=one&b=app&action=maint"
+        for fields in (
+            b"Origin: http://evil.example\r\n",
+            b"Origin: null\r\n",
+            b"Origin: http://a.evil\r\n",
+            b"Origin: http://a:8080\r\n",
+            b"Referer: http://evil.example/a\r\n",
+            b"Sec-Fetch-Site: cross-site\r\n",
+            b"Sec-Fetch-Site: same-site\r\nOrigin: http://a\r\n",
+            b"Sec-Fetch-Site: same-origin\r\nSec-Fetch-Site: cross-site\r\n",
+        ):
+            self.assertEqual(self.order(form, fields), "DENY", fields)
+        self.assertEqual(self.one.admin, READY)
+        for fields in (
+            b"Origin: http://a\r\n",
+            b"Origin: https://A\r\n",
+            b"Referer: http://a/x\r\n",
+            b"Sec-Fetch-Site: same-origin\r\nOrigin: https://behind.another.proxy\r\n",
+        ):
+            self.assertEqual(self.order(form, fields), "DONE", fields)
+
+    def test_the_page_cannot_be_put_into_a_frame(self) -> None:
+        head = self.ask(b"GET /", basic("root:r00t")).partition(b"\r\n\r\n")[0]
+        self.assertIn(b"frame-ancestors 'none'", head)
+        self.assertIn(b"form-action 'self'", head)
+        self.assertIn(b"\r\nx-frame-options: DENY", head)
+
+    def test_states(self) -> None:
+        for action, admin in (("drain", DRAIN), ("maint", MAINT), ("ready", READY), ("stop", DRAIN), ("start", READY)):
+            self.assertEqual(self.order(f"s=one&s=two&b=app&action={action}"), "DONE")
+            self.assertEqual((self.one.admin, self.two.admin), (admin, admin), action)
+        self.assertEqual(self.order("s=one&b=app&action=enable"), "NONE")
+        self.assertEqual(self.order("s=one&b=app&action=disable"), "DONE")
+        self.assertEqual(self.order("s=one&b=app&action=enable"), "DONE")
+        self.assertEqual(self.one.admin, READY)
+
+    def test_health(self) -> None:
+        """Until a check finds something else; one that tracks another has that one's."""
+        for action, health in (("hdown", DOWN), ("hrunn", UP), ("hnolb", NOLB), ("hrunn", UP)):
+            self.assertEqual(self.order(f"s=one&s=two&b=app&action={action}"), "DONE")
+            self.assertEqual((self.one.health, self.two.health, self.three.health), (health,) * 3, action)
+        self.assertEqual(self.order("s=three&b=app&action=hdown"), "NONE")
+        (checker,) = self.app.checkers
+        self.assertTrue(checker.judge.sure)
+
+    def test_checks_and_agents_pause(self) -> None:
+        (checker,), (agent,) = self.app.checkers, self.app.agents
+        for action, paused in (("dhlth", True), ("ehlth", False)):
+            self.assertEqual(self.order(f"s=one&b=app&action={action}"), "DONE")
+            self.assertIs(checker.paused, paused)
+            self.assertEqual(self.order(f"s=two&b=app&action={action}"), "NONE")
+        self.order("s=one&b=app&action=dhlth")
+        checker._check()
+        self.assertIsNone(checker._run)
+        self.order("s=one&b=app&action=ehlth")
+        for action, down in (("adown", True), ("arunn", False)):
+            self.assertEqual(self.order(f"s=two&b=app&action={action}"), "DONE")
+            self.assertEqual((self.two.agent_down, self.two.health), (down, DOWN if down else UP))
+        self.assertEqual(self.order("s=two&b=app&action=dagent"), "DONE")
+        agent._ask()
+        self.assertIsNone(agent._run)
+        self.assertEqual(self.order("s=two&b=app&action=adown"), "NONE")
+        self.assertEqual(self.order("s=two&b=app&action=eagent"), "DONE")
+        self.assertEqual(self.order("s=one&b=app&action=dagent"), "NONE")
+        for call in self.clock.getDelayedCalls():
+            call.cancel()
+
+    def test_sessions_are_ended(self) -> None:
+        ended: list[Any] = []
+        self.patch(self.proxy.frontends[0], "end_sessions", lambda server, letter: ended.append((server, letter)))
+        self.assertEqual(self.order("s=one&b=app&action=shutdown"), "DONE")
+        self.assertEqual(ended, [(self.one, "K")])
+
+    def test_what_makes_no_sense_changes_nothing(self) -> None:
+        """HAProxy's codes."""
+        for form, code in (
+            ("", "NONE"),
+            ("x=y", "NONE"),
+            ("s=one&action=maint", "NONE"),
+            ("b=app&action=maint", "NONE"),
+            ("s=one&b=app", "NONE"),
+            ("s=no&b=app&action=maint", "ERRP"),
+            ("s=one&b=no&action=maint", "ERRP"),
+            ("s=one&b=status&action=no", "ERRP"),
+            ("s=one&b=app&action=no", "ERRP"),
+            ("s=%ff%fe&b=app&action=maint", "ERRP"),
+            ("s=no&s=one&b=app&action=ready", "PART"),
+            ("action=ready&b=app&s=o%6ee", "DONE"),
+            ("s=one&b=app&action=maint&action=ready", "DONE"),
+        ):
+            self.assertEqual(self.order(form), code, form)
+        self.assertEqual(self.one.admin, READY)
+
+    def test_a_form_comes_in_pieces(self) -> None:
+        """With 100 (Continue) for who waits for that; and the next request is answered, too."""
+        wire = self.connect()
+        form = b"s=one&b=app&action=drain"
+        length = b"Content-Length: %d\r\nExpect: 100-continue\r\n\r\n" % len(form)
+        wire.feed(b"POST /;norefresh HTTP/1.1\r\nHost: a\r\n" + basic("root:r00t") + length)
+        self.assertEqual(wire.take(), b"HTTP/1.1 100 Continue\r\n\r\n")
+        wire.feed(form[:9])
+        wire.feed(form[9:] + b"GET /;csv HTTP/1.1\r\nHost: a\r\n" + basic("root:r00t") + b"\r\n")
+        said = wire.take()
+        self.assertIn(b"location: /;st=DONE;norefresh\r\n", said)
+        self.assertEqual(self.one.admin, DRAIN)
+
+    def test_a_form_without_end_is_refused(self) -> None:
+        wire = self.connect()
+        head = b"POST / HTTP/1.1\r\nHost: a\r\n" + basic("root:r00t") + b"Content-Length: 99999\r\n\r\n"
+        wire.feed(head + b"s=one&")
+        wire.feed(b"s=" + b"x" * HELD_MAX)
+        said = wire.take()
+        self.assertIn(b"location: /;st=EXCD\r\n", said)
+        self.assertIn(b"connection: close\r\n", said)
+
+    def test_after_a_reload_old_servers_are_left_alone(self) -> None:
+        self.proxy.frontends[0].stopped = True
+        form = b"s=one&b=app&action=maint"
+        said = self.ask(b"POST /", basic("root:r00t"), form)
+        self.assertIn(b"location: /;st=NONE\r\n", said)
+        self.assertEqual(self.one.admin, READY)
+
+    def test_the_page_offers_what_is_understood(self) -> None:
+        offered = [*statspage.ACTIONS]
+        self.assertEqual(offered, [*ACTIONS][: len(offered)])
+        self.assertIn(b"Done.", self.ask(b"GET /;st=DONE", basic("root:r00t")))
