@@ -21,6 +21,7 @@ from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from reusedproxy.build.assembly import Assembly, AssemblyError, Proxy, queries
+from reusedproxy.config.language.printable import printable
 from reusedproxy.config.language.report import Fault
 from reusedproxy.config.model.proxies import Configuration, Global
 from reusedproxy.config.model.proxies import Manhole as ManholeSettings
@@ -33,7 +34,7 @@ from reusedproxy.daemon.pid_file import PidFile
 from reusedproxy.daemon.reload import Refusal, ReloadTrial
 from reusedproxy.daemon.signals import SignalHandlers
 from reusedproxy.daemon.succession import Replaced, clear, follow, give_up, hand_over_queues, pools_of, take_place
-from reusedproxy.daemon.supervision import Manager, Supervision, printable
+from reusedproxy.daemon.supervision import Manager, Supervision
 from reusedproxy.exchanges.outcomes import STOPPED
 from reusedproxy.net import descriptors
 from reusedproxy.net.addresses import Addresses
