@@ -38,6 +38,11 @@ from reusedproxy.net.tls.words import name_of, subjects_of
 
 SYSTEM_CA = "@system-ca"
 
+#: DH parameters in PEM, without headers. (The other label is for X9.42.)
+_DH_BLOCK = re.compile(
+    rb"^-----BEGIN (X9\.42 |)DH PARAMETERS-----\s[A-Za-z0-9+/=\s]+-----END \1DH PARAMETERS-----[ \t\r]*$", re.M
+)
+
 #: Keywords of the configuration, each with its path; None: the system's own CAs.
 Named = tuple[tuple[str, "str | None"], ...]
 
@@ -71,11 +76,20 @@ def use_certificate(context: SSL.Context, path: str) -> CertificateFile:
     alone = not any(block.endswith(b"PRIVATE KEY") for block in blocks)
     key = _key_beside(path) if alone else path
     first, public = _first_in(what, content)
+    asked = False
+
+    def no_passphrase(*_: object) -> bytes:
+        nonlocal asked
+        asked = True
+        return b""
+
+    # Certificates may be encrypted, too. Without this, OpenSSL would ask for a passphrase on the terminal, and wait.
+    context.set_passwd_cb(no_passphrase)
     try:
         with held_in_memory(content) as held:
             context.use_certificate_chain_file(held)
     except SSL.Error as error:
-        reason = openssl_reason(error)
+        reason = "it is protected by a passphrase, as none has to be" if asked else openssl_reason(error)
         if "key too small" in reason:
             reason += f" (it has {getattr(public, 'key_size', 'few')} bits)"
         raise TLSConfigurationError(f"{what}: no usable certificate: {reason}") from None
@@ -127,8 +141,12 @@ def _private_key(what: str, content: bytes) -> Any:
 
 def use_dh_parameters(context: SSL.Context, what: str, content: bytes) -> None:
     """Loads the first parameters for DHE in a PEM file. Raises TLSConfigurationError; `what` begins the message."""
+    # Nothing else gets to OpenSSL, which would ask on the terminal for the passphrase of a block that is encrypted.
+    block = _DH_BLOCK.search(content)
+    if block is None:
+        raise TLSConfigurationError(f"{what}: no usable DH parameters: there is no block of them in base64")
     try:
-        with held_in_memory(content) as held:
+        with held_in_memory(block[0]) as held:
             context.load_tmp_dh(held)
     except SSL.Error as error:
         raise TLSConfigurationError(f"{what}: no usable DH parameters: {openssl_reason(error)}") from None
