@@ -38,6 +38,10 @@ from reusedproxy.net.tls.words import name_of, subjects_of
 
 SYSTEM_CA = "@system-ca"
 
+#: A certificate in PEM, without headers, such as encrypted ones have.
+_CERTIFICATE_BLOCK = re.compile(
+    rb"^-----BEGIN ([A-Z0-9 ]*CERTIFICATE)-----\s[A-Za-z0-9+/=\s]+-----END \1-----[ \t\r]*$", re.M
+)
 #: DH parameters in PEM, without headers. (The other label is for X9.42.)
 _DH_BLOCK = re.compile(
     rb"^-----BEGIN (X9\.42 |)DH PARAMETERS-----\s[A-Za-z0-9+/=\s]+-----END \1DH PARAMETERS-----[ \t\r]*$", re.M
@@ -76,20 +80,11 @@ def use_certificate(context: SSL.Context, path: str) -> CertificateFile:
     alone = not any(block.endswith(b"PRIVATE KEY") for block in blocks)
     key = _key_beside(path) if alone else path
     first, public = _first_in(what, content)
-    asked = False
-
-    def no_passphrase(*_: object) -> bytes:
-        nonlocal asked
-        asked = True
-        return b""
-
-    # Certificates may be encrypted, too. Without this, OpenSSL would ask for a passphrase on the terminal, and wait.
-    context.set_passwd_cb(no_passphrase)
     try:
-        with held_in_memory(content) as held:
+        with held_in_memory(_chain_in(what, content, blocks)) as held:
             context.use_certificate_chain_file(held)
     except SSL.Error as error:
-        reason = "it is protected by a passphrase, as none has to be" if asked else openssl_reason(error)
+        reason = openssl_reason(error)
         if "key too small" in reason:
             reason += f" (it has {getattr(public, 'key_size', 'few')} bits)"
         raise TLSConfigurationError(f"{what}: no usable certificate: {reason}") from None
@@ -104,6 +99,15 @@ def use_certificate(context: SSL.Context, path: str) -> CertificateFile:
         reason = f"it does not belong to the first certificate, which is {name_of(first.subject)}"
         raise TLSConfigurationError(f"crt {key}: no usable private key: {reason}") from None
     return CertificateFile(first, content)
+
+
+def _chain_in(what: str, content: bytes, blocks: Sequence[bytes]) -> bytes:
+    """Returns the blocks with certificates, for OpenSSL, which would ask on the terminal for the passphrase of one that
+    is encrypted. Raises TLSConfigurationError."""
+    found = [each[0] for each in _CERTIFICATE_BLOCK.finditer(content)]
+    if len(found) < sum(block.endswith(b"CERTIFICATE") for block in blocks):
+        raise TLSConfigurationError(f"{what}: no usable certificate: a block of one is encrypted, or not in base64")
+    return b"\n".join((*found, b""))
 
 
 def _first_in(what: str, content: bytes) -> tuple[Certificate, Any]:
