@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 from reusedproxy.net.acting import NOBODY, acting, groups_of
@@ -36,6 +36,24 @@ def unless_pipe(path: str, flags: int) -> int:
         os.close(fd)
         raise OSError(errno.EINVAL, "it is a pipe, and a reload needs a file that can be read again", path)
     return fd
+
+
+def readable_for_author(descriptor: int) -> Callable[[str], bool] | None:
+    """Returns what tells whether those who can change an open file may read a path that stands in it; None where we
+    gain nothing for them by reading it.
+
+    Else the daemon's user could have root read anything into the daemon by a list of his own, as by a link.
+    """
+    status = os.fstat(descriptor)
+    if os.geteuid() != 0 or not (status.st_uid or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)):
+        return None
+    group = None if status.st_mode & stat.S_IWOTH else status.st_gid
+
+    def may_read(path: str) -> bool:
+        with _acting_as(status.st_uid or None, group):
+            return os.access(path, os.R_OK, effective_ids=True)
+
+    return may_read
 
 
 @contextmanager
