@@ -162,6 +162,10 @@ class StampTests(FilesTestCase):
         listed = self.text("list", crt)
         secret = self.text("secret", f"{crt} [verify optional ca-file {roots}]", roots)
         beside = self.text("beside", crt)
+        # A list of root's for something else, to which the user's link leads.
+        linked = str(folder / "linked")
+        os.symlink(self.text("others", roots), linked)
+        os.chown(linked, NOBODY, NOBODY, follow_symlinks=False)
         os.chmod(crt, 0o644)
         os.chmod(roots, 0o600)
         for path, owner, mode, refused in (
@@ -170,12 +174,14 @@ class StampTests(FilesTestCase):
             (secret, NOBODY, 0o644, roots),
             (secret, 0, 0o664, roots),
             (secret, 0, 0o646, roots),
+            (linked, None, 0o644, roots),
             (beside, NOBODY, 0o644, f"{crt}.key"),
         ):
             if path == beside:
                 self.write("open.pem.key")
                 os.chmod(f"{crt}.key", 0o600)
-            os.chown(path, owner, owner)
+            if owner is not None:
+                os.chown(path, owner, owner)
             os.chmod(path, mode)
             if refused:
                 text = f"line 1: who can change this list may not read {refused}, so root does not either: chown root"

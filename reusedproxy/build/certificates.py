@@ -20,7 +20,7 @@ from reusedproxy.config.model.proxies import Configuration
 from reusedproxy.config.model.tls import BindTLS, CertificateSource, ServerTLS, TLSOffer
 from reusedproxy.config.tls.crt_list import read_crt_list
 from reusedproxy.config.tls.words import overridden
-from reusedproxy.net.files import readable_for_author, unless_pipe
+from reusedproxy.net.files import open_list
 from reusedproxy.net.slices import Steps, run_through
 from reusedproxy.net.tls.files import TLSConfigurationError, Trusts, keys_beside
 from reusedproxy.net.tls.server import Certificate, Certificates
@@ -101,9 +101,9 @@ def _written_out(tls: BindTLS, idle: list[str]) -> Iterator[Certificate]:
 def _listed(tls: BindTLS, source: CertificateSource, idle: list[str]) -> Iterator[Certificate]:
     what = f"crt-list {source.path}"
     try:
-        with open(source.path, encoding="utf-8", opener=unless_pipe) as file:
+        descriptor, may_read = open_list(source.path)
+        with open(descriptor, encoding="utf-8") as file:
             lines = read_crt_list(file.read())
-            may_read = readable_for_author(file.fileno())
     except OSError as error:
         raise TLSConfigurationError(f"{what}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
