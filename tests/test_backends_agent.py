@@ -52,6 +52,13 @@ class StaticTests(SynchronousTestCase):
             self.assertEqual((bench.server.weight, bench.found()), (weight, ("CHECKED", info)), line)
 
 
+class TerminalTests(SynchronousTestCase):
+    def test_an_agent_writes_nothing_that_a_terminal_obeys(self) -> None:
+        bench = Bench()
+        bench.say("down # \x1b[31m\x9b2J\u202e\n".encode())
+        self.assertEqual(bench.found(), ("L7STS", "via agent : down (?[31m?2J?)"))
+
+
 class Bench:
     """A server of weight 50 with an agent, and perhaps with checks of its own."""
 

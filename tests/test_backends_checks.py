@@ -197,6 +197,12 @@ class ResultTests(SynchronousTestCase):
             bench.connect().peer_ends(reason)
             self.assertEqual(bench.checker.last.status, status)
 
+    def test_a_server_writes_nothing_that_a_terminal_obeys(self) -> None:
+        """Operators see its words at the runtime API, on the page and in the manhole."""
+        bench = Bench()
+        bench.answer(BUSY.replace(b"Service", b"\xc2\x9b31m\x9b2J"))
+        self.assertEqual(bench.checker.last.info, "Â?31m?2J Unavailable")
+
     def test_an_informational_answer_is_a_wrong_status(self) -> None:
         """As in HAProxy, which takes the first head for the answer."""
         bench = Bench()

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone
 from random import Random
-from unittest import mock
+from unittest import SkipTest, mock
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -18,11 +18,12 @@ from reusedproxy.config.model.tls import BindTLS, CertificateSource, TLSOffer
 from reusedproxy.daemon.load import Refused
 from reusedproxy.daemon.service import ProxyService
 from reusedproxy.demo.certificates import Credential
+from reusedproxy.net.acting import NOBODY
 from reusedproxy.net.slices import run_through
 from reusedproxy.net.tls.files import TLSConfigurationError, Trusts
 from reusedproxy.net.tls.hello import ClientHello
 from tests.handshakes import offer
-from tests.integration.peers import LOOPBACK
+from tests.integration.peers import LOOPBACK, temporary_directory
 from tests.test_net_tls_server import revocations
 from tests.wire import certificates, scratch
 
@@ -150,6 +151,43 @@ class FoundTests(FilesTestCase):
 
 class StampTests(FilesTestCase):
     """What has not changed is the same object, with the sessions that clients may resume."""
+
+    def test_root_reads_for_a_list_what_may_be_read_by_who_can_change_it(self) -> None:
+        """The daemon's user could name anybody's key there."""
+        if os.geteuid() != 0:
+            raise SkipTest("only root reads for others")
+        folder = self.folder = temporary_directory(self)
+        folder.chmod(0o755)
+        crt, roots = self.write("open.pem"), self.write("roots.pem")
+        listed = self.text("list", crt)
+        secret = self.text("secret", f"{crt} [verify optional ca-file {roots}]", roots)
+        beside = self.text("beside", crt)
+        # A list of root's for something else, to which the user's link leads.
+        linked = str(folder / "linked")
+        os.symlink(self.text("others", roots), linked)
+        os.chown(linked, NOBODY, NOBODY, follow_symlinks=False)
+        os.chmod(crt, 0o644)
+        os.chmod(roots, 0o600)
+        for path, owner, mode, refused in (
+            (listed, NOBODY, 0o644, ""),
+            (secret, 0, 0o644, ""),
+            (secret, NOBODY, 0o644, roots),
+            (secret, 0, 0o664, roots),
+            (secret, 0, 0o646, roots),
+            (linked, None, 0o644, roots),
+            (beside, NOBODY, 0o644, f"{crt}.key"),
+        ):
+            if path == beside:
+                self.write("open.pem.key")
+                os.chmod(f"{crt}.key", 0o600)
+            if owner is not None:
+                os.chown(path, owner, owner)
+            os.chmod(path, mode)
+            if refused:
+                text = f"line 1: who can change this list may not read {refused}, so root does not either: chown root"
+                self.assertIn(text, self.fault(f"crt-list {path}"))
+            else:
+                serve(self.tls(f"crt-list {path}"))
 
     def test_any_file_that_changes_makes_it_new(self) -> None:
         """Certificate, key, authorities, revocations, list; and one more in a directory."""

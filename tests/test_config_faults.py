@@ -349,6 +349,16 @@ class WordTests(SynchronousTestCase):
         (fault,) = faults("global\n stats socket mode 600\n")
         self.assertIn("'stats socket' needs an address", fault)
 
+    def test_who_may_connect_is_said_of_unix_sockets_only(self) -> None:
+        """On a line without one, nobody would be shut out. HAProxy ignores the words there."""
+        for words in ("mode 600", "user root", "gid 0"):
+            for address in ("127.0.0.1:80", ":80,:81", "fd@3"):
+                (fault,) = faults(f"listen l\n bind {address} {words}\n server a h:1\n")
+                self.assertIn(f"2: 'bind {address}': 'mode', 'user' and 'group' say who may connect to a unix", fault)
+            (fault,) = faults(f"global\n stats socket 127.0.0.1:80 {words} level admin\n")
+            self.assertIn("2: 'stats socket': 'mode', 'user' and 'group' say who may connect to a unix", fault)
+            self.assertEqual(faults(f"listen l\n bind :80,/run/s {words}\n server a h:1\n"), [])
+
     def test_a_log_may_go_to_a_host_that_is_called_as_a_facility(self) -> None:
         """A facility follows it."""
         self.assertEqual(faults("global\n log syslog local0 info\n log mail alert\n log cron len 80 local0\n"), [])

@@ -92,6 +92,29 @@ class AccountTests(SynchronousTestCase):
         self.assertEqual(Account.of(NOBODY.pw_uid).unreadable([paths["open"]]), [paths["open"]])
         self.assertEqual((os.geteuid(), os.getegid(), os.getgroups()), before)
 
+    def test_files_that_an_account_can_change(self) -> None:
+        """Its own, those in directories of its own, and those that stand where it could put others; in a sticky
+        directory only its own."""
+        if os.geteuid() != 0:
+            raise SkipTest("only root can try what others may")
+        directory = temporary_directory(self)
+        directory.chmod(0o755)
+        paths = [directory / name for name in ("roots", "his", "open", "his-directory/x", "tmp/x", "deep/er/x")]
+        for path in paths:
+            path.parent.mkdir(0o755, parents=True, exist_ok=True)
+            path.write_text("")
+            path.chmod(0o666 if path.name == "open" else 0o644)
+        for his in ("his", "his-directory", "deep"):
+            os.chown(directory / his, NOBODY.pw_uid, -1)
+        (directory / "tmp").chmod(0o1777)
+        account = Account.of(NOBODY.pw_uid)
+        found = account.changeable(map(str, paths))
+        self.assertEqual(found, [str(directory / name) for name in ("his", "open", "his-directory/x", "deep/er/x")])
+        (directory / "tmp").chmod(0o777)
+        self.assertEqual(account.changeable([str(directory / "tmp/x")]), [str(directory / "tmp/x")])
+        (directory / "tmp").chmod(0o1777)
+        self.assertEqual(account.changeable([str(directory / "tmp")]), [str(directory / "tmp")])  # he may add files
+
 
 class JudgementTests(SynchronousTestCase):
     """What is said of the lines."""
@@ -146,6 +169,9 @@ class ServiceTests(SynchronousTestCase):
         self.patch(os, "geteuid", lambda: 0)
         self.impediment = self.patch(Account, "impediment", lambda account: "")
         self.patch(Account, "unreadable", lambda account, paths: self.unreadable(list(paths)))
+        self.patch(Account, "changeable", lambda account, paths: self.of_program if os.__file__ in paths else self.his)
+        self.his: list[str] = []
+        self.of_program: list[str] = []
         self.become: list[tuple[int, int]] = []
         self.looked_at: list[str] = []
         self.found: list[str] = []
@@ -210,6 +236,16 @@ class ServiceTests(SynchronousTestCase):
             self.assertEqual(notice.level, "warning")
             self.assertIn("cannot read what a reload reads again: /a, /b, /c, /d and 1 more;", notice.text)
             self.assertIn(str(self.file), self.looked_at)
+
+    def test_a_configuration_that_he_can_change_is_one_warning(self) -> None:
+        self.his = ["/a", "/b"]
+        (notice,) = self.service(" user nobody").assemble(bind=False).notices
+        self.assertEqual((notice.level, notice.place.file), ("warning", "/a"))
+        self.assertIn("user nobody, whom the daemon becomes, can change the configuration", notice.text)
+        self.assertEqual(self.service("").assemble(bind=False).notices, [])
+        self.his, self.of_program = [], ["/venv/bin/python"]
+        (notice,) = self.service(" user nobody").assemble(bind=False).notices
+        self.assertIn("can change the program, or a directory on the way to it: /venv/bin/python;", notice.text)
 
     def test_python_that_he_cannot_read_is_one_warning(self) -> None:
         """What is loaded later would be missing, a codec for instance."""

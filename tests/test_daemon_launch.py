@@ -51,6 +51,14 @@ class UnusableTests(SynchronousTestCase):
         ):
             self.assertEqual(unusable({name: str(path)}), f"--{name} {path}: {reason}")
 
+    def test_root_that_only_seems_to_become_another_user(self) -> None:
+        """It could come back at any time, as `--euid` means it."""
+        for root in (0, 1000):
+            self.patch(os, "geteuid", lambda root=root: root)
+            fault = unusable({"euid": True, "gid": 1})
+            self.assertEqual(fault.partition(":")[0], "" if root else "--euid")
+            self.assertEqual(unusable({"euid": True}), "")
+
     def test_what_may_not_be_written(self) -> None:
         """A directory, or a file in one that would do."""
         if os.geteuid() == 0:

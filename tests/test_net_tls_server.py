@@ -325,6 +325,19 @@ class FileTests(SynchronousTestCase):
             self.assertIn(words, fault)
         self.assertIn("cannot be read: No such file", self.fault("/none.pem"))
 
+    def test_nothing_that_is_encrypted_has_openssl_ask_on_the_terminal(self) -> None:
+        """It would wait for the answer, and the whole daemon with it: certificates and parameters can be encrypted."""
+        headers = b"Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00112233445566778899AABBCCDDEEFF\n\n"
+        _, begin, rest = self.ours.server.certificate_pem.partition(b"-----BEGIN CERTIFICATE-----\n")
+        locked = self.file("locked.pem", begin + headers + rest + self.ours.server.key_pem)
+        self.assertIn(f"crt {locked}: no usable certificate: a block of one is encrypted", self.fault(locked))
+        _, begin, rest = dh_groups.parameters(2048).partition(b"-----BEGIN DH PARAMETERS-----\n")
+        for content in (begin + headers + rest, b"x" * 254 + begin + headers + rest):
+            path = self.file("dh.pem", content)
+            self.assertIn(f"{path}: no usable DH parameters: there is no block of them", self.fault(dh_file=path))
+        path = self.file("dh.pem", b"x" * 254 + begin + headers + rest + begin + rest)
+        Certificates.load([Certificate(self.crt, offer(dh_file=path))], False)  # the first one is none
+
     def test_a_key_in_a_file_of_its_own(self) -> None:
         """Beside the certificate, as HAProxy has it."""
         path = self.file("two.pem", self.ours.server.certificate_pem)

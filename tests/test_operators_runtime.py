@@ -384,6 +384,18 @@ class SessionTests(RuntimeTestCase):
             self.assertEqual(self.server("be/s1").weight, 10)
             self.assertEqual(self.owner.told, ["a browser or another HTTP client has sent a request to it"])
 
+    def test_what_comes_in_a_tls_handshake_is_no_command(self) -> None:
+        """A browser shows a session ticket to the host's name, wherever that leads by now; or to a TURN server a name,
+        in a binary message."""
+        for first in ("\x16\x03\x01\x02\x00\x01", "\x00\x01\x00\x08!\x12", "\x7f"):
+            self.setUp()
+            self.assertEqual((self.tell(f"{first}#\nset weight be/s1 5\n"), self.server("be/s1").weight), ("", 10))
+            self.assertEqual(self.wire.end, ("close", "control characters"))
+            self.assertEqual(len(self.owner.told), 1)
+
+    def test_tabs_and_ends_of_lines_of_all_systems_are_no_control_characters(self) -> None:
+        self.assertEqual(self.tell("get\tweight\tbe/s1\r\n"), "10 (initial 10)\n\n")
+
     def test_a_line_may_come_in_pieces(self) -> None:
         self.assertEqual(self.tell("get wei"), "")
         self.assertEqual(self.tell("ght be/s1\r\n"), "10 (initial 10)\n\n")

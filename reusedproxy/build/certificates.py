@@ -20,7 +20,7 @@ from reusedproxy.config.model.proxies import Configuration
 from reusedproxy.config.model.tls import BindTLS, CertificateSource, ServerTLS, TLSOffer
 from reusedproxy.config.tls.crt_list import read_crt_list
 from reusedproxy.config.tls.words import overridden
-from reusedproxy.net.files import unless_pipe
+from reusedproxy.net.files import open_list
 from reusedproxy.net.slices import Steps, run_through
 from reusedproxy.net.tls.files import TLSConfigurationError, Trusts, keys_beside
 from reusedproxy.net.tls.server import Certificate, Certificates
@@ -101,7 +101,8 @@ def _written_out(tls: BindTLS, idle: list[str]) -> Iterator[Certificate]:
 def _listed(tls: BindTLS, source: CertificateSource, idle: list[str]) -> Iterator[Certificate]:
     what = f"crt-list {source.path}"
     try:
-        with open(source.path, encoding="utf-8", opener=unless_pipe) as file:
+        descriptor, may_read = open_list(source.path)
+        with open(descriptor, encoding="utf-8") as file:
             lines = read_crt_list(file.read())
     except OSError as error:
         raise TLSConfigurationError(f"{what}: cannot be read: {error.strerror}") from None
@@ -111,6 +112,7 @@ def _listed(tls: BindTLS, source: CertificateSource, idle: list[str]) -> Iterato
         raise TLSConfigurationError(f"{what}: {wrong}") from None
     if not lines:
         raise TLSConfigurationError(f"{what}: names no certificate")
+    ours = {*_files(evolve(tls, sources=()), ())}
     for line in lines:
         offer = overridden(tls, line.words)
         if offer.verify != "none" and offer.ca_file is None and offer.ca_verify_file is None:
@@ -124,8 +126,14 @@ def _listed(tls: BindTLS, source: CertificateSource, idle: list[str]) -> Iterato
         path = line.path if line.path.startswith("/") or not tls.crt_base else f"{tls.crt_base}/{line.path}"
         if os.path.isdir(path):
             raise TLSConfigurationError(f"{what}: line {line.number}: {path} is a directory: name its files")
-        for each in _found(path):
-            yield Certificate(each, offer, line.names, bundle=path)
+        made = [Certificate(each, offer, line.names, bundle=path) for each in _found(path)]
+        for each in _files(evolve(tls, sources=(), offer=offer), made):
+            if may_read is not None and each not in ours and os.path.lexists(each) and not may_read(each):
+                text = (
+                    f"who can change this list may not read {each}, so root does not either: chown root {source.path}"
+                )
+                raise TLSConfigurationError(f"{what}: line {line.number}: {text}")
+        yield from made
 
 
 def _found(path: str) -> list[str]:

@@ -11,8 +11,10 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import stat
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from attrs import frozen
 
@@ -96,6 +98,24 @@ class Account:
         with self.acting():
             return [path for path in existing if not os.access(path, _needed(path), effective_ids=True)]
 
+    def changeable(self, paths: Iterable[str]) -> list[str]:
+        """Returns those of the paths that this account can change, or put another file in place of."""
+        with self.acting():
+            return [path for path in dict.fromkeys(paths) if self._can_change(path)]
+
+    def _can_change(self, path: str) -> bool:
+        at, sticky = os.path.realpath(path), False
+        with suppress(OSError):
+            while True:
+                status = os.stat(at)
+                if status.st_uid == self.uid or (os.access(at, os.W_OK, effective_ids=True) and not sticky):
+                    return True
+                if at == os.path.dirname(at):
+                    return False
+                at = os.path.dirname(at)
+                sticky = bool(os.stat(at).st_mode & stat.S_ISVTX)
+        return False
+
 
 def _needed(path: str) -> int:
     return os.R_OK | os.X_OK if os.path.isdir(path) else os.R_OK
@@ -175,6 +195,22 @@ def python_notice(account: Account) -> Iterator[Notice]:
         )
         yield Notice("warning", Place(path, 1), text)
         return
+
+
+def change_notices(account: Account, configuration: Iterable[str]) -> Iterator[Notice]:
+    """Returns a warning if the account can change files of the configuration, and one if it can change the program:
+    root does what they say at each start."""
+    program = [sys.executable, os.__file__, __file__]
+    for what, paths in (("configuration", configuration), ("program", program)):
+        found = account.changeable(paths)
+        if found:
+            more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
+            text = (
+                f"user {account.name}, whom the daemon becomes, can change the {what}, or a directory on the way to it:"
+                f" {', '.join(found[:NAMED])}{more}; who takes over the daemon can have root do what he writes there at"
+                " the next start: it, and all directories above, should be root's (chown root, chmod go-w)"
+            )
+            yield Notice("warning", Place(found[0], 1), text)
 
 
 def reload_notice(account: Account, paths: Iterable[str], place: Place) -> Iterator[Notice]:

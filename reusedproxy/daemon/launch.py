@@ -26,7 +26,9 @@ ENTERED = ("chroot", "rundir")
 
 
 def unusable(options: Mapping[str, object]) -> str:
-    """Returns the fault of the first unusable path among twistd's `options`, "" if all can be used."""
+    """Returns the fault of the first of twistd's `options` that cannot be obeyed, most of them paths; "" if all can."""
+    if options.get("euid") and os.geteuid() == 0 and (options.get("uid") or options.get("gid")) is not None:
+        return "--euid: the daemon would stay root in secret, and so would who takes it over: leave that option out"
     for name in ENTERED:
         path = options.get(name)
         if isinstance(path, str) and path != "." and not os.path.isdir(path):

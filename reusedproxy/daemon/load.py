@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable
 
 from OpenSSL import SSL
 
+from reusedproxy.config.language.printable import printable
 from reusedproxy.config.model.proxies import Configuration
 from reusedproxy.config.model.values import Notice, Place
 from reusedproxy.config.reader import ConfigurationError, Fault, Source, reading
-from reusedproxy.daemon.supervision import printable
 from reusedproxy.net.files import unless_pipe
 from reusedproxy.net.slices import Steps, run_through
 

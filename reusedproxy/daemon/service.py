@@ -21,11 +21,20 @@ from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from reusedproxy.build.assembly import Assembly, AssemblyError, Proxy, queries
+from reusedproxy.config.language.printable import printable
 from reusedproxy.config.language.report import Fault
 from reusedproxy.config.model.proxies import Configuration, Global
 from reusedproxy.config.model.proxies import Manhole as ManholeSettings
 from reusedproxy.config.model.values import Notice, Place
-from reusedproxy.daemon.account import Account, UnknownAccount, account_of, judged, python_notice, reload_notice
+from reusedproxy.daemon.account import (
+    Account,
+    UnknownAccount,
+    account_of,
+    change_notices,
+    judged,
+    python_notice,
+    reload_notice,
+)
 from reusedproxy.daemon.file_watch import FileWatch
 from reusedproxy.daemon.limits import none_for_clients, shortages
 from reusedproxy.daemon.load import Refused, files_in, load, loading
@@ -33,7 +42,7 @@ from reusedproxy.daemon.pid_file import PidFile
 from reusedproxy.daemon.reload import Refusal, ReloadTrial
 from reusedproxy.daemon.signals import SignalHandlers
 from reusedproxy.daemon.succession import Replaced, clear, follow, give_up, hand_over_queues, pools_of, take_place
-from reusedproxy.daemon.supervision import Manager, Supervision, printable
+from reusedproxy.daemon.supervision import Manager, Supervision
 from reusedproxy.exchanges.outcomes import STOPPED
 from reusedproxy.net import descriptors
 from reusedproxy.net.addresses import Addresses
@@ -184,11 +193,13 @@ class ProxyService(Service):
         return {address.fd for address in addresses if address.kind == "fd"}
 
     def _unreadable(self, proxy: Proxy) -> Iterable[Notice]:
-        """Returns notices about files that root can read now, and a reload will not be able to."""
+        """Returns notices about files that root can read now, and a reload will not be able to; and about those of the
+        configuration that the daemon's user can change."""
         account, global_ = self._becoming, proxy.configuration.global_
         if account is None or account.uid == 0:
             return
         paths = [*self._paths, *(name for path in self._paths for name in files_in(path))]
+        yield from change_notices(account, paths)
         paths += [*(stamp[0] for stamp in proxy.stamps), *proxy.answers]
         if global_.manhole is not None:
             paths.append(global_.manhole.authorized_keys)

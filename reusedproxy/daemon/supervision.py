@@ -26,6 +26,7 @@ from attrs import frozen
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from reusedproxy.config.language.printable import printable
 from reusedproxy.net.trusted_paths import demand_plain, open_file, parent_of
 
 # States in the status file.
@@ -326,9 +327,3 @@ def _read(path: str) -> _Said | None:
         return _Said(int(said["pid"]), str(said["state"]), int(said["reloads"]), lines)
     except (OSError, ValueError, KeyError, TypeError, ArithmeticError, RecursionError):
         return None
-
-
-def printable(line: str) -> str:
-    """Returns a line without what a terminal would obey, or show in another order: names of files and what others have
-    written are in it, and root reads it."""
-    return "".join(each if each.isprintable() else "?" for each in line)

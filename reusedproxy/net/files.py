@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 from reusedproxy.net.acting import NOBODY, acting, groups_of
@@ -22,9 +22,38 @@ def unless_pipe(path: str, flags: int) -> int:
     read a private key of anybody's into the daemon. Raises OSError for a pipe, which could not be read again at a
     reload anyway.
     """
+    return _opened(path, flags)[0]
+
+
+def open_list(path: str) -> tuple[int, Callable[[str], bool] | None]:
+    """Opens a file with names of further files, like `unless_pipe`.
+
+    Returns the descriptor, and what tells whether those who have the say on the file (its owner, who may write to it,
+    who can change a link on the way) may read a path that stands in it; None where we gain nothing for them by reading
+    it. Else the daemon's user could have root read anything into the daemon by a list, as by a link.
+    """
+    fd, link = _opened(path, os.O_RDONLY)
+    status = os.fstat(fd)
+    user, group = status.st_uid or None, None if status.st_mode & stat.S_IWOTH else status.st_gid
+    if link is not None:
+        user, group = link.owner, link.group
+    elif os.geteuid() != 0 or not (user or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)):
+        return fd, None
+
+    def may_read(named: str) -> bool:
+        with _acting_as(user, group):
+            return os.access(named, os.R_OK, effective_ids=True)
+
+    return fd, may_read
+
+
+def _opened(path: str, flags: int) -> tuple[int, LinkOfAnother | None]:
+    """Opens a file, and returns the link of another user's by which it was reached."""
+    found = None
     try:
         fd = open_file(path, flags)
     except LinkOfAnother as link:
+        found = link
         try:
             with _acting_as(link.owner, link.group):
                 fd = open_file(path, flags)
@@ -35,7 +64,7 @@ def unless_pipe(path: str, flags: int) -> int:
     if stat.S_ISFIFO(os.fstat(fd).st_mode):
         os.close(fd)
         raise OSError(errno.EINVAL, "it is a pipe, and a reload needs a file that can be read again", path)
-    return fd
+    return fd, found
 
 
 @contextmanager

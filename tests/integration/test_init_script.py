@@ -410,6 +410,20 @@ class PidFileTests(InitScriptTestCase):
         for action in ("start", "configtest"):
             self.assertIn("a?[2J??\tbä??2J? ????€\N{GRINNING FACE}??\n", self.expect(1, action))
 
+    def test_the_umask_is_not_the_callers(self) -> None:
+        """Else who may connect to a unix socket without `mode` would depend on who has started the daemon."""
+        program = self.directory / "twistd"
+        program.write_text("#!/bin/sh\numask\nexit 1\n")
+        program.chmod(0o755)
+        self.set(TWISTD=program)
+        self.addCleanup(os.umask, os.umask(0))
+        for umask in (0, 0o077):
+            os.umask(umask)
+            self.assertEqual(self.expect(1, "configtest"), "0022\n")
+        with self.settings.open("a") as file:
+            file.write("umask 027\n")
+        self.assertEqual(self.expect(1, "configtest"), "0027\n")
+
     def test_a_check_that_was_killed_is_not_called_a_wrong_configuration(self) -> None:
         self.expect(0, "start")
         program = self.directory / "twistd"

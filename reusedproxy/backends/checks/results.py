@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from attrs import frozen
+from attrs import field, frozen
+
+from reusedproxy.config.language.printable import printable
 
 #: What a check has found, in HAProxy's words (manual, "check_status"); the sentence is its log line's.
 WORDS = {
@@ -29,10 +31,11 @@ PASSED = frozenset(("L4OK", "L6OK", "L7OK", "L7OKC"))
 
 @frozen
 class Result:
-    """Holds the result of one check. `code` is the HTTP status, if there was one; `duration` is in seconds."""
+    """Holds the result of one check. `info` may be a server's own text, which operators read on terminals. `code` is
+    the HTTP status, if there was one; `duration` is in seconds."""
 
     status: str
-    info: str = ""
+    info: str = field(default="", converter=printable)
     code: int | None = None
     duration: float = 0.0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from attrs import Factory, define, evolve
@@ -45,6 +46,8 @@ def read_bind(line: Line, defaults: TLSDefaults, report: Report) -> list[BindDra
         _read_words(line.words[2:], draft, what, report)
     except Wrong as wrong:
         texts.extend(wrong.texts)
+    if addresses:
+        texts += shut_out(addresses, draft.bind, what)
     if texts:
         raise Wrong(*texts)
     return [evolve(draft, bind=evolve(draft.bind, address=address)) for address in addresses]
@@ -94,6 +97,15 @@ def socket_word(word: str, argument: str, what: str) -> tuple[str, Any]:
     if word in ("maxconn", "backlog"):
         return word, units.integer(argument, f"{what}: '{word}'")
     return word, _permissions(argument, what) if word == "mode" else argument
+
+
+def shut_out(addresses: Sequence[ListenAddress], said: Bind, what: str) -> Iterator[str]:
+    """Returns a fault if a line says who may connect, and has no address at which that can be obeyed."""
+    if (said.mode, said.user, said.group) != (None, None, None) and all(each.kind != "unix" for each in addresses):
+        yield (
+            f"{what}: 'mode', 'user' and 'group' say who may connect to a unix socket, and there is none on this line:"
+            " whoever reaches it comes in, so take them out"
+        )
 
 
 def _permissions(argument: str, what: str) -> int:

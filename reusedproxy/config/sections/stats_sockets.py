@@ -11,7 +11,7 @@ from reusedproxy.config.language.parameters import read_parameters
 from reusedproxy.config.language.report import Line, Report, Wrong, not_done, one_of
 from reusedproxy.config.model.proxies import Bind, StatsSocket
 from reusedproxy.config.model.values import ListenAddress
-from reusedproxy.config.sections.binds import SOCKET_WORDS, socket_word
+from reusedproxy.config.sections.binds import SOCKET_WORDS, shut_out, socket_word
 
 LEVELS = ("user", "operator", "admin")
 #: Words without effect besides those of any `bind` line. Nobody needs our listening sockets: a reload keeps them open.
@@ -43,7 +43,10 @@ def read_stats_socket(line: Line, report: Report) -> StatsSocket:
             " listen on 127.0.0.1, [::1] or a unix socket's path"
         )
         report.warn(line.place, text)
-    return StatsSocket(Bind(line.place, address, **settings), level)
+    bind = Bind(line.place, address, **settings)
+    if texts := [*shut_out([address], bind, what)]:
+        raise Wrong(*texts)
+    return StatsSocket(bind, level)
 
 
 def one_address(text: str, what: str) -> ListenAddress:

@@ -38,6 +38,15 @@ from reusedproxy.net.tls.words import name_of, subjects_of
 
 SYSTEM_CA = "@system-ca"
 
+#: A certificate in PEM, without headers, such as encrypted ones have.
+_CERTIFICATE_BLOCK = re.compile(
+    rb"^-----BEGIN ([A-Z0-9 ]*CERTIFICATE)-----\s[A-Za-z0-9+/=\s]+-----END \1-----[ \t\r]*$", re.M
+)
+#: DH parameters in PEM, without headers. (The other label is for X9.42.)
+_DH_BLOCK = re.compile(
+    rb"^-----BEGIN (X9\.42 |)DH PARAMETERS-----\s[A-Za-z0-9+/=\s]+-----END \1DH PARAMETERS-----[ \t\r]*$", re.M
+)
+
 #: Keywords of the configuration, each with its path; None: the system's own CAs.
 Named = tuple[tuple[str, "str | None"], ...]
 
@@ -72,7 +81,7 @@ def use_certificate(context: SSL.Context, path: str) -> CertificateFile:
     key = _key_beside(path) if alone else path
     first, public = _first_in(what, content)
     try:
-        with held_in_memory(content) as held:
+        with held_in_memory(_chain_in(what, content, blocks)) as held:
             context.use_certificate_chain_file(held)
     except SSL.Error as error:
         reason = openssl_reason(error)
@@ -90,6 +99,15 @@ def use_certificate(context: SSL.Context, path: str) -> CertificateFile:
         reason = f"it does not belong to the first certificate, which is {name_of(first.subject)}"
         raise TLSConfigurationError(f"crt {key}: no usable private key: {reason}") from None
     return CertificateFile(first, content)
+
+
+def _chain_in(what: str, content: bytes, blocks: Sequence[bytes]) -> bytes:
+    """Returns the blocks with certificates, for OpenSSL, which would ask on the terminal for the passphrase of one that
+    is encrypted. Raises TLSConfigurationError."""
+    found = [each[0] for each in _CERTIFICATE_BLOCK.finditer(content)]
+    if len(found) < sum(block.endswith(b"CERTIFICATE") for block in blocks):
+        raise TLSConfigurationError(f"{what}: no usable certificate: a block of one is encrypted, or not in base64")
+    return b"\n".join((*found, b""))
 
 
 def _first_in(what: str, content: bytes) -> tuple[Certificate, Any]:
@@ -127,8 +145,12 @@ def _private_key(what: str, content: bytes) -> Any:
 
 def use_dh_parameters(context: SSL.Context, what: str, content: bytes) -> None:
     """Loads the first parameters for DHE in a PEM file. Raises TLSConfigurationError; `what` begins the message."""
+    # Nothing else gets to OpenSSL, which would ask on the terminal for the passphrase of a block that is encrypted.
+    block = _DH_BLOCK.search(content)
+    if block is None:
+        raise TLSConfigurationError(f"{what}: no usable DH parameters: there is no block of them in base64")
     try:
-        with held_in_memory(content) as held:
+        with held_in_memory(block[0]) as held:
             context.load_tmp_dh(held)
     except SSL.Error as error:
         raise TLSConfigurationError(f"{what}: no usable DH parameters: {openssl_reason(error)}") from None

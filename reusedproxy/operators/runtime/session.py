@@ -33,6 +33,9 @@ _PAYLOAD = "<<"
 #: A line of an HTTP request. Any page that an operator looks at can have his browser send one to a port of this
 #: machine, with commands in its body; Redis ends such a session at the same lines.
 _OF_HTTP = re.compile(r"\S+\s.*\sHTTP/\S*\s*\Z|Host:", re.IGNORECASE)
+#: Characters of no command's line. Other protocols of browsers have them in what comes first: in a TLS handshake, the
+#: session to be resumed may hold commands, which an attacker's server has put there before the name led here.
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 # The states of a session.
 OPEN = "open"
@@ -194,6 +197,10 @@ class Session:
         if _OF_HTTP.match(text):
             self._owner.session_refused(self, "a browser or another HTTP client has sent a request to it")
             self._end("HTTP")
+            return False
+        if _CONTROL.search(text):
+            self._owner.session_refused(self, "a client has sent control characters, of TLS or another protocol")
+            self._end("control characters")
             return False
         if self._in_payload:
             self._in_payload = bool(text.strip())

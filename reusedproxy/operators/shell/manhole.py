@@ -46,6 +46,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from reusedproxy.config import model
+from reusedproxy.config.language.printable import printable
 from reusedproxy.measures.log_throttle import LogThrottle
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.listener import Listener, ListenError, bind_socket, demand_bindable
@@ -454,7 +455,7 @@ class _Connection(SSHServerTransport):
 def _shown(said: bytes | str) -> str:
     """Returns a client's text in a form fit for the log: SHOWN characters at most, unprintable ones replaced by "?"."""
     text = said if isinstance(said, str) else said.decode("utf-8", "replace")
-    return "".join(each if each.isprintable() else "?" for each in text[:SHOWN])
+    return printable(text[:SHOWN])
 
 
 class _Channels(SSHConnection):
