@@ -90,6 +90,10 @@ def _tcp(draft: ProxyDraft, report: Report) -> None:
         if word in draft.own and word not in draft.unreadable and draft.said[word] not in refused:
             tell = report.notice if word in _IN_SILENCE else report.warn
             tell(draft.said[word], f"'{word}' is ignored, as it needs 'mode http': {draft.title} is in {why}")
+    for place, what, said in (*_content(draft), *_choosing(draft)):
+        asked = next((each for each in expressions_in(said) if each.fetch.name.startswith("http_auth")), None)
+        if asked is not None:
+            report.fault(place, f"{what}: '{asked}' needs 'mode http', and {draft.title} is in {why}")
     if draft.log_format == "httplog" and "F" in draft.sides:
         place = draft.said["option httplog"] if "option httplog" in draft.own else draft.place
         report.warn(place, f"{draft.title} is in {why}: 'option httplog' counts as 'option tcplog' there")
@@ -125,6 +129,7 @@ def _http_options(draft: ProxyDraft) -> Iterable[str]:
             yield name
     for name, on in (
         ("http-upgrade-with-body", draft.upgrade_with_body),
+        ("http-use-proxy-header", draft.uses_proxy_header),
         ("persist", draft.persist),
         ("prefer-last-server", draft.prefer_last),
     ):
@@ -179,14 +184,25 @@ def _conditional(draft: ProxyDraft) -> Iterable[tuple[Place, str, object]]:
         *draft.persist_rules,
     )
     yield from ((rule.place, f"'{rule.words}'", resolved(rule, draft.acls)) for rule in rules)
-    yield from ((each.place, "'use_backend'", resolved_backend(each, draft.acls)) for each in draft.use_backends)
-    yield from ((each.place, "'use-server'", resolved_use_server(each, draft.acls)) for each in draft.use_servers)
+    yield from _choosing(draft)
     if draft.balance.expression is not None:
         yield draft.said["balance"], "'balance hash'", draft.balance.expression
     for server in draft.servers:
         for name, expression in (("sni", server.words.sni), ("pool-conn-name", server.words.pool_conn_name)):
             if expression is not None:
                 yield server.place, f"server '{server.name}': '{name}'", expression
+
+
+def _content(draft: ProxyDraft) -> Iterable[tuple[Place, str, object]]:
+    """Returns the rules about bytes."""
+    for rule in (*draft.content_rules, *draft.response_content_rules):
+        yield rule.place, f"'{rule.words}'", resolved(rule, draft.acls)
+
+
+def _choosing(draft: ProxyDraft) -> Iterable[tuple[Place, str, object]]:
+    """Returns the lines that choose a backend or a server."""
+    yield from ((each.place, "'use_backend'", resolved_backend(each, draft.acls)) for each in draft.use_backends)
+    yield from ((each.place, "'use-server'", resolved_use_server(each, draft.acls)) for each in draft.use_servers)
 
 
 def expressions_in(said: object) -> Iterable[Expression]:

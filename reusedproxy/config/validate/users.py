@@ -38,6 +38,8 @@ def _asking(draft: ProxyDraft) -> Iterable[tuple[Place, object]]:
         *draft.redirects,
         *draft.monitor_fails,
         *draft.connection_rules,
+        *draft.content_rules,
+        *draft.response_content_rules,
         *draft.persist_rules,
     )
     yield from ((rule.place, rule) for rule in rules)

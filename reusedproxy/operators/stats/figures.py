@@ -84,7 +84,9 @@ _RESPONSES = _names("hrsp_other hrsp_1xx hrsp_2xx hrsp_3xx hrsp_4xx hrsp_5xx")
 #: Servers whose figures are computed in one step.
 AT_ONCE = 10
 #: Columns that have no value in mode tcp.
-_OF_REQUESTS = (*_RESPONSES, "h1sess", "h1req", "proto", "intercepted")
+_OF_REQUESTS = (*_RESPONSES, "h1sess", "h1req", "proto", "intercepted", "cache_lookups", "cache_hits")
+#: Those that are 0 there.
+_NOUGHT = ("h1_total_connections", "h1_total_streams")
 
 # Values of the column `type`.
 FRONTEND, BACKEND, SERVER = 0, 1, 2
@@ -153,6 +155,9 @@ def figuring(view: ProxyView) -> Steps[list[Section]]:
             if mode == "tcp":
                 for name in _OF_REQUESTS:
                     row.columns.pop(name, None)
+                row.columns.update((name, 0) for name in _NOUGHT if name in row.columns)
+                if row.frontend is None:
+                    row.columns.pop("req_tot", None)
     return list(sections.values())
 
 
