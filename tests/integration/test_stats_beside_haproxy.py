@@ -15,6 +15,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from unittest import TestCase
 
+import pytest
+
 from reusedproxy.config.language.haproxy_words import words
 from tests.integration.beside import HAProxy, haproxy_version
 from tests.integration.daemon import Daemon
@@ -174,6 +176,7 @@ def _ask_in_a_row(port: int, paths: Sequence[str], pause: float = 0.0) -> None:
     client.close()
 
 
+@pytest.mark.alone
 class TrafficBesideHAProxyTests(TestCase):
     def setUp(self) -> None:
         if not haproxy_version():
@@ -205,6 +208,8 @@ class TrafficBesideHAProxyTests(TestCase):
         for key, its in theirs.items():
             mine = ours[key]
             wanted = {name: its[name] for name in COUNTED if its.get(name)}
+            if its["svname"] == "FRONTEND":
+                del wanted["smax"]  # a client that has closed counts until that is noticed
             self.assertEqual({name: mine[name] for name in wanted}, wanted, key)
             for name in TIMES:
                 if its[name]:

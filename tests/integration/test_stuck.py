@@ -239,7 +239,7 @@ class UnreadTests(ProcessTestCase):
         daemon.file.write_text("global\n" + "".join(f"    nonsense-{'x' * 1000}-{n}\n" for n in range(3000)))
         process.send_signal(signal.SIGHUP)
         status = daemon.file.parent / "status"
-        wait_for(lambda: "refused" in status.read_text(), "the reload to be refused", 60)
+        wait_for(lambda: status.exists() and "refused" in status.read_text(), "the reload to be refused", 60)
         self.assertEqual(run_curl(daemon.url).status, 200)
         # Somebody reads again.
         text = b""
@@ -259,7 +259,7 @@ class UnreadTests(ProcessTestCase):
         daemon.file.write_text("global\n" + "".join(f"    nonsense-{'x' * 1000}-{n}\n" for n in range(100)))
         process.send_signal(signal.SIGHUP)
         status = daemon.file.parent / "status"
-        wait_for(lambda: "refused" in status.read_text(), "the reload to be refused")
+        wait_for(lambda: status.exists() and "refused" in status.read_text(), "the reload to be refused")
         self.assertEqual(run_curl(daemon.url).status, 200)
         process.send_signal(signal.SIGTERM)
         self.assertEqual(process.wait(5), 0)
