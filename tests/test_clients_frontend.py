@@ -14,6 +14,7 @@ from reusedproxy.net.listener import Listener, bind_socket
 from reusedproxy.rules.rule_set import Steps
 from reusedproxy.wire.heads import RequestHead
 from tests.clientfakes import GET, OK, PLACE, World
+from tests.test_clients_gate import gate
 from tests.wire import Far, Loop, scratch
 
 
@@ -170,6 +171,23 @@ class BoundTests(BoundCase):
         self.made.server.answer()
         self.loop.pump()
         self.assertEqual(client.received.count(b"HTTP/1.1 200"), 2)
+        self.end()
+
+    def test_an_answer_is_not_destroyed_because_its_client_may_not_come_again(self) -> None:
+        """It had begun before the reload but one."""
+        self.world(places=9)
+        (client,) = self.clients(1)
+        client.send(GET)
+        self.loop.pump()
+        self.made.server.connect()
+        self.made.server.busy[0].feed(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n12")
+        self.loop.pump()
+        self.succeed(9)
+        successor = self.succeed(9)
+        successor.gate = gate("tcp-request connection reject")
+        self.made.server.busy[0].feed(b"34")
+        self.loop.until(lambda: client.end)
+        self.assertEqual((client.end, client.received[-4:]), ("eof", b"1234"))
         self.end()
 
     def test_a_client_that_does_not_take_its_answer_goes_over(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 from OpenSSL import SSL
@@ -278,13 +279,15 @@ class StopTests(TLSListenerTestCase):
         self.loop.until(lambda: not world.frontend.connections)
         self.end()
 
-    def reloaded(self, world: World, certificates: Certificates, gate: Gate | None = None) -> Frontend:
+    def reloaded(
+        self, world: World, certificates: Certificates, gate: Gate | None = None, guide: Any = None
+    ) -> Frontend:
         """Another frontend in the place of the world's."""
         old = world.frontend
         world.frontend = successor = Frontend(
             old.settings, world.backend, self.loop.poller, world.deadlines, world.places, old.limits, world._announce
         )
-        successor.gate = gate
+        successor.gate, successor.guide = gate, guide
         successor.handshakes.certificates[self.listener.bind.address] = certificates
         old.stop({self.listener: successor})
         successor.listen(self.listener)
@@ -317,6 +320,34 @@ class StopTests(TLSListenerTestCase):
                 client.send(GET)
                 self.loop.until(lambda client=client: client.end)
                 self.assertEqual((client.received, world.server.busy), (b"", []), change)
+            self.loop.until(lambda: not self.listener.connections)
+            self.assertEqual((len(old.connections), len(successor.connections)), (0, 0), change)
+            self.end()
+
+    def test_a_stream_whose_handshake_ends_after_a_reload(self) -> None:
+        """It begins in the new frontend, or not at all: it may last for days."""
+        reject = Gate([(lambda arrival: True, Receive("reject"))])
+        for change, gate, let_in in (("nothing", None, True), ("admission", None, False), ("gate", reject, False)):
+            led: list[Any] = []
+            world = self.world()
+            old, address = world.frontend, self.listener.bind.address
+            guide: Any = SimpleNamespace(looks=False, lead=led.append)
+            old.guide = guide
+            client = self.loop.connect(("127.0.0.1", self.listener.port), TLSClient(client_tls(), "server.test"))
+            client.stall()
+            self.loop.until(lambda: self.under_way == 1)
+            shown = old.handshakes.certificates[address]
+            if change == "admission":
+                shown = self.certificates("renewed", admission="others")
+            successor = self.reloaded(world, shown, gate, guide)
+            client.go_on()
+            if let_in:
+                self.loop.until(lambda led=led: led)
+                self.assertEqual((len(old.connections), len(successor.connections)), (0, 1))
+                led[0].client.abort("test over")
+            else:
+                self.loop.until(lambda client=client: client.end)
+                self.assertEqual(led, [], change)
             self.loop.until(lambda: not self.listener.connections)
             self.assertEqual((len(old.connections), len(successor.connections)), (0, 0), change)
             self.end()

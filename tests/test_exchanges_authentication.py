@@ -5,10 +5,12 @@ from __future__ import annotations
 from base64 import b64encode
 from typing import Any
 
+from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.exchanges.routing import CHECKS
 from reusedproxy.net.passwords import WAITING_OF_ONE, Passwords
+from reusedproxy.net.transport import OPEN
 from reusedproxy.wire.whole_answers import read_whole_answer
 from tests.clientfakes import OK, World, get
 from tests.rulefakes import ruled
@@ -173,6 +175,27 @@ class AuthenticationTests(SynchronousTestCase):
         self.loop.run()
         self.assertEqual(world.server.asked(), b"")
         world.check_rest()
+
+    def test_a_client_that_closes_its_side_meanwhile_is_answered(self) -> None:
+        """As where nothing takes time: what it has closed its side for is for the backend's `abortonclose` to say."""
+        for abortonclose, password, answer in (
+            (None, "hashed", b"HTTP/1.1 200"),
+            (False, "hashed", b"HTTP/1.1 200"),
+            (True, "hashed", b"HTTP/1.1 400"),
+            (True, "guess", b"HTTP/1.1 401"),
+        ):
+            self.passwords = Passwords(self.loop, same)
+            world = self.world()
+            world.backend.settings = evolve(world.backend.settings, abortonclose=abortonclose)
+            client = world.client()
+            client.send(get("/", login(f"bob:{password}")))
+            client.wire.eof()
+            self.assertEqual((client.take(), client.wire.state), (b"", OPEN))
+            self.loop.run()
+            if answer.endswith(b"200"):
+                world.server.answer(OK)
+            self.assertEqual(client.take()[:12], answer, (abortonclose, password))
+            world.check_rest()
 
     def test_guesses_without_end_are_refused(self) -> None:
         """More than may wait at once find an error, and let nobody in."""

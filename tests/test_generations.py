@@ -172,6 +172,7 @@ class ForgottenTests(GenerationTestCase):
             self.touch(self.client)
             self.reload()
         self.assertEqual(set(self.living().values()), {2}, self.living())
+        self.assertEqual([each.frontends for each in self.proxy.before], [[first]])
         first.connections.discard(staying)
         del first
         self.reactor.advance(1.5)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
+from reusedproxy.build.assembly import _end_sessions
 from reusedproxy.net.watchdog import Standstills
 from reusedproxy.operators.logs.access import ConnectLog, TCPLog, stream_log
 from reusedproxy.operators.runtime import orders
+from reusedproxy.operators.runtime.form import ACTIONS
 from reusedproxy.operators.runtime.proxy import ADMIN, Refusal
 from reusedproxy.operators.stats.figures import sections_of
 from reusedproxy.operators.view.reading import Reader
@@ -106,6 +109,7 @@ class ViewTests(SynchronousTestCase):
             standstills=Standstills(),
             began=0.0,
             deadlines=world.deadlines,
+            before=(),
         )
 
     def test_figures_while_a_session_lasts(self) -> None:
@@ -150,3 +154,33 @@ class ViewTests(SynchronousTestCase):
         self.assertEqual(orders.shutdown_sessions(context, ["l/s1"]), "")
         self.assertEqual(world.flags()[1:], ["s1 KC", "s1 KC"])
         world.check_rest()
+
+    def test_sessions_that_a_reload_has_left_to_the_proxy_before(self) -> None:
+        """They may last for days: they are shown, and ended in each of the ways."""
+        world, server = self.world, self.world.servers["s1"]
+        now: Any = SimpleNamespace(frontends=[], backends=[], deadlines=world.deadlines, before=[self.proxy])
+        context: Any = SimpleNamespace(
+            proxy=now, level=ADMIN, server=lambda path: (world.backends["l"], SimpleNamespace(full_name="l/s1"))
+        )
+
+        def by_number() -> None:
+            (shown,) = sessions(now)
+            self.assertEqual((shown.frontend, shown.server, shown.state), ("l", "s1", "relaying"))
+            orders.shutdown_session(context, [f"{shown.number:x}"])
+
+        ways: list[tuple[Callable[[], Any], str]] = [
+            (by_number, "s1 K-"),
+            (lambda: orders.shutdown_sessions(context, ["l/s1"]), "s1 K-"),
+            (lambda: ACTIONS["shutdown"](now, world.backends["l"], server), "s1 K-"),
+            (lambda: _end_sessions(now, server, "D"), "s1 D-"),
+        ]
+        for end, flags in ways:
+            client = world.client()
+            end()
+            self.assertEqual((client.end, world.flags()[-1]), (("close", "session over"), flags))
+            world.connect("s1")
+        moved: Any = SimpleNamespace(full_name="l/s1", target="elsewhere")
+        client = world.client()
+        _end_sessions(now, moved, "D")
+        self.assertEqual(client.end, None, "the address that is down is another one")
+        client.reset()

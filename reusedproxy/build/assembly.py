@@ -8,7 +8,7 @@ Starts nothing: the result is bound but does not accept, and its pools open no c
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from random import Random
 from typing import Any
@@ -114,6 +114,8 @@ class Proxy:
     standstills: Standstills = Factory(Standstills)
     #: Measured only when a statistics page shows them.
     rates: Rates | None = None
+    #: Those that reloads have replaced and that still have clients, the oldest first.
+    before: Sequence[Proxy] = ()
 
     @property
     def pools(self) -> list[HTTPConnectionPool]:
@@ -568,8 +570,18 @@ def _depth(server: Server, ties: Mapping[Server, Server]) -> int:
 
 
 def _end_sessions(proxy: Proxy, server: Server, letter: str) -> None:
-    for frontend in [*proxy.frontends]:
-        frontend.end_sessions(server, letter)
+    """Ends what this server carries, also where a reload has left it to a proxy before."""
+    living = (*proxy.before, proxy)
+    servers = [
+        each
+        for one in living
+        for backend in one.backends
+        for each in backend.servers
+        if each.full_name == server.full_name and each.target == server.target
+    ]
+    for frontend in [frontend for one in living for frontend in one.frontends]:
+        for each in servers:
+            frontend.end_sessions(each, letter)
 
 
 def queries(configuration: model.Configuration, previous: Proxy | None = None) -> Iterable[Query]:

@@ -356,6 +356,11 @@ class ClientConnection:
             self.transport.abort(BROKEN)
 
     @property
+    def ended(self) -> bool:
+        """Tells whether the client has closed its side."""
+        return self._eof
+
+    @property
     def may_ask_again(self) -> bool:
         """Tells whether another request may follow: all of this one has come, and it was not to be the last."""
         return self._body is None and not self.last
@@ -413,9 +418,12 @@ class ClientConnection:
             self._give_time(FIRST_FOR)
 
     def turn_away(self) -> None:
-        """Ends the connection of a client that may not connect any more: after the current exchange, or now."""
+        """Ends the connection of a client that may not connect any more: after the current exchange, or now. Its last
+        answer may still be on its way, and is not destroyed."""
         self.end_after("not let in any more")
-        if self.state < BUSY:
+        if self.state < BUSY and self.requests:
+            self._end("not let in any more")
+        elif self.state < BUSY:
             self.transport.abort("not let in any more")
 
     def move(self, frontend: Owner, once: bool) -> None:

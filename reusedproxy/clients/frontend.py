@@ -44,6 +44,9 @@ from reusedproxy.wire.heads import Limits
 UNIX_CLIENT = ("unix", 0)
 #: A client connection makes itself the owner of its transport.
 _NOBODY: ClientConnection | StreamConnection = None  # type: ignore[assignment]
+# What another frontend's certificates mean for a client that has been admitted: nothing; it would be shown others; it
+# would have to show another one, or one where it has shown none, or the other way round.
+SAME, SHOW_OTHERS, ASK_AGAIN = "same", "show others", "ask again"
 #: Seconds between two log lines about the same bound.
 FULL_EVERY = 60.0
 
@@ -213,8 +216,10 @@ class Frontend:
         has ended since): to the one that accepts on its listener now, if its client would be admitted there."""
         taker = connection.listener.taker
         if isinstance(connection, StreamConnection):
-            taken = isinstance(taker, Frontend) and taker is not self and taker.guide is not None
-            if isinstance(taker, Frontend) and taken and self._admitted_alike(connection, taker):
+            if isinstance(taker, Frontend) and taker is not self and taker.guide is not None:
+                if not self._admitted_alike(connection, taker) or self._certificates_at(connection, taker) == ASK_AGAIN:
+                    connection.turn_away()
+                    return
                 connection.move(taker)
             connection.begin()
             return
@@ -239,18 +244,24 @@ class Frontend:
         before another CA or list of revoked certificates counted has to come again; one that was shown other
         certificates than are shown now, after its next answer, which tells it so.
         """
-        address = connection.listener.bind.address
         if not self._admitted_alike(connection, successor):
             connection.turn_away()
             return
-        ours, theirs = self.handshakes.certificates.get(address), successor.handshakes.certificates.get(address)
-        transport = connection.transport
-        if ours is theirs:
-            connection.move(successor, once=False)
-        elif isinstance(transport, ServerTLSTransport) and theirs is not None and transport.is_admitted_alike(theirs):
-            connection.move(successor, once=True)
-        else:
+        certificates = self._certificates_at(connection, successor)
+        if certificates == ASK_AGAIN:
             connection.finish(admitted=False)
+        else:
+            connection.move(successor, once=certificates == SHOW_OTHERS)
+
+    def _certificates_at(self, connection: ClientConnection | StreamConnection, successor: Frontend) -> str:
+        """Tells what the certificates of that frontend mean for a client: SAME, SHOW_OTHERS or ASK_AGAIN."""
+        address = connection.listener.bind.address
+        ours, theirs = self.handshakes.certificates.get(address), successor.handshakes.certificates.get(address)
+        if ours is theirs:
+            return SAME
+        transport = connection.transport
+        alike = isinstance(transport, ServerTLSTransport) and theirs is not None and transport.is_admitted_alike(theirs)
+        return SHOW_OTHERS if alike else ASK_AGAIN
 
     def _admitted_alike(self, connection: ClientConnection | StreamConnection, successor: Frontend) -> bool:
         """Tells whether the client would be admitted there, and with a PROXY header before

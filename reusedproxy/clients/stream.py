@@ -113,6 +113,11 @@ class StreamConnection:
         self.frontend = frontend
         frontend.take_over(self)
 
+    def turn_away(self) -> None:
+        """Ends the connection of a client that may not connect any more, before the stream begins."""
+        self.transport.owner = self
+        self.transport.abort("not let in any more")
+
     def finish(self) -> None:
         """Does nothing: a session goes on while its proxy stops or is replaced, as in HAProxy."""
 

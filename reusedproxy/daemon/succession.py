@@ -208,6 +208,7 @@ class Replaced:
     def add(self, old: Proxy, present: Proxy) -> None:
         """Adds `old`, which `present` has replaced; `old` is not freed before `cleared` is called."""
         self.proxies.append(old)
+        old.before, present.before = (), self.proxies
         self._present = present
         self._clearing = old
 
@@ -239,7 +240,7 @@ class Replaced:
             )
             stays = each is self._clearing or used
             (staying if stays else gone).append(each)
-        self.proxies = staying
+        self.proxies[:] = staying
         assert self._present is not None
         present = self._present
         if gone:

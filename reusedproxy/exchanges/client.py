@@ -81,6 +81,10 @@ class Client(ClientFacts, Protocol):
         """Tells whether the connection ends after this exchange."""
 
     @property
+    def ended(self) -> bool:
+        """Tells whether the client has closed its side."""
+
+    @property
     def may_ask_again(self) -> bool:
         """Tells whether another request may follow: all of this one has come, and it was not to be the last."""
 

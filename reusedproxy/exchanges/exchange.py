@@ -216,9 +216,10 @@ class Exchange(ExchangeFacts):
 
     @property
     def abandoned_with_the_client(self) -> bool:
-        """Tells whether a client that closes its side has given up the request (`option abortonclose`)."""
+        """Tells whether a client that closes its side has given up the request (`option abortonclose`). One whose
+        password is being checked has not, so far: it is its backend that decides (`Routing._go_on`)."""
         if self.backend is None:
-            return True
+            return False
         abortonclose = self.backend.settings.abortonclose
         return self.waits if abortonclose is None else abortonclose
 

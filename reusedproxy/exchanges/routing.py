@@ -183,6 +183,8 @@ class Routing:
             return
         try:
             self._route_or_wait(exchange, body, exchange.complete, tries)
+            if exchange.client.ended and exchange.state != ENDED and exchange.abandoned_with_the_client:
+                exchange.client_left()
         except Exception:
             self._log.failure("a request failed after its password was checked")
             exchange.client.abort_exchange(exchange)

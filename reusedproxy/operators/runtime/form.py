@@ -13,6 +13,7 @@ from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.checks.agent import AgentChecker
 from reusedproxy.backends.checks.checker import Checker
 from reusedproxy.backends.server import DOWN, DRAIN, MAINT, NOLB, READY, UP, Server
+from reusedproxy.operators.runtime.proxy import end_sessions
 from reusedproxy.operators.view.proxy import Proxy
 
 # What became of a form.
@@ -135,8 +136,7 @@ def _agent_health(health: str) -> Act:
 
 
 def _shutdown(proxy: Proxy, backend: Backend, server: Server) -> bool:
-    for frontend in [*proxy.frontends]:
-        frontend.end_sessions(server, "K")
+    end_sessions(proxy, server.full_name)
     return True
 
 

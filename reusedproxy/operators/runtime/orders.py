@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from reusedproxy.backends.checks.agent import STATIC_WEIGHTS
 from reusedproxy.backends.server import DRAIN, MAINT, READY
-from reusedproxy.operators.runtime.proxy import ADMIN, OPERATOR, Context, Refusal
+from reusedproxy.operators.runtime.proxy import ADMIN, OPERATOR, Context, Refusal, end_sessions
 
 #: HAProxy's bound for weights.
 _MOST_WEIGHT = 256
@@ -111,19 +111,19 @@ def shutdown_session(context: Context, words: Sequence[str]) -> str:
         number = 0
     if not number:
         raise Refusal("Session pointer expected (use 'show sess').")
-    for frontend in context.proxy.frontends:
-        for connection in frontend.connections:
-            if id(connection) == number:
-                frontend.end_session(connection, "K")
-                return ""
+    for proxy in (*context.proxy.before, context.proxy):
+        for frontend in proxy.frontends:
+            for connection in frontend.connections:
+                if id(connection) == number:
+                    frontend.end_session(connection, "K")
+                    return ""
     raise Refusal("No such session (use 'show sess').")
 
 
 def shutdown_sessions(context: Context, words: Sequence[str]) -> str:
     """Does `shutdown sessions server <backend>/<server>`."""
     _, server = context.server(words[0] if words else "")
-    for frontend in context.proxy.frontends:
-        frontend.end_sessions(server, "K")
+    end_sessions(context.proxy, server.full_name)
     return ""
 
 

@@ -56,6 +56,16 @@ class SocketView:
     level: str
 
 
+def end_sessions(proxy: Proxy, name: str) -> None:
+    """Ends what the server with this name ("backend/server") carries, also where a reload has left it to a proxy
+    before."""
+    living = (*proxy.before, proxy)
+    servers = [each for one in living for backend in one.backends for each in backend.servers if each.full_name == name]
+    for frontend in [frontend for one in living for frontend in one.frontends]:
+        for each in servers:
+            frontend.end_sessions(each, "K")
+
+
 @define
 class Context:
     """Holds what commands work on: the service, and the session's own settings."""

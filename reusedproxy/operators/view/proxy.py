@@ -26,6 +26,10 @@ class Proxy(Protocol):
     def backends(self) -> Sequence[Backend]: ...
 
     @property
+    def before(self) -> Sequence[Proxy]:
+        """Those that reloads have replaced and that still have clients, the oldest first."""
+
+    @property
     def places(self) -> ConnectionLimit: ...
 
     @property

@@ -45,14 +45,16 @@ _STATES = ("idle", "request", "busy", "ending", "ending")
 
 
 def sessions(proxy: Proxy) -> Iterator[SessionView]:
-    """Returns all client connections, one at a time: they may change and end meanwhile."""
+    """Returns all client connections, one at a time: they may change and end meanwhile. Those that reloads have left to
+    proxies before this one come first."""
     now = proxy.deadlines.now
-    for frontend in list(proxy.frontends):
-        connections = list(frontend.connections) if frontend in proxy.frontends else ()
-        for connection in connections:
-            # A reload may have replaced the proxy meanwhile, and taken it apart.
-            if frontend in proxy.frontends and connection in frontend.connections:
-                yield _session(connection, frontend.name, now())
+    for each in (*proxy.before, proxy):
+        for frontend in list(each.frontends):
+            connections = list(frontend.connections) if frontend in each.frontends else ()
+            for connection in connections:
+                # A reload may have replaced the proxy meanwhile, and taken it apart.
+                if frontend in each.frontends and connection in frontend.connections:
+                    yield _session(connection, frontend.name, now())
 
 
 def _session(connection: Connected, frontend: str, now: float) -> SessionView:
