@@ -166,6 +166,8 @@ class TCPTests(SynchronousTestCase):
             ("tcp-request content rejct", "unknown action 'rejct': did you mean 'reject'?"),
             ("tcp-request content reject now", "'now' is too much"),
             ("tcp-request content track-sc0 src", "'tcp-request content track-sc0' is a HAProxy rule"),
+            ("tcp-request content track-sc12 src", "'tcp-request content track-sc12' is a HAProxy rule"),
+            ("tcp-request connection track-sc3 src", "'tcp-request connection track-sc3' is a HAProxy rule"),
             ("tcp-request content silent-drop", "is a HAProxy rule that reusedproxy does not do yet"),
             ("tcp-request content close", "unknown action 'close'"),
             ("tcp-request session reject", "'tcp-request session' is a HAProxy rule"),
