@@ -272,6 +272,10 @@ class WordTests(SynchronousTestCase):
             ),
             ("xyzzy", "unknown keyword 'xyzzy' in section 'global'"),
             ("log global", "'log global' belongs in a proxy or 'defaults' section; here write where to log to"),
+            (
+                "log 0.0.0.0 local0",
+                "'log': '0.0.0.0:514' is every address, and nobody's: write one, 127.0.0.1 for this machine",
+            ),
             ("no maxconn", "'no' cannot stand before 'maxconn' in section 'global'"),
             (
                 "stats socket",
