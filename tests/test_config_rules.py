@@ -254,6 +254,8 @@ class FaultTests(SynchronousTestCase):
             ("http-request deny if {path / }", "a brace stands by itself, with a blank on either side"),
             ("http-request deny if { path /", "a '}' is missing"),
             ("http-request deny if { }", "nothing stands between the braces"),
+            ("http-request deny if { TRUE }", "'TRUE' is an acl, which stands without braces"),
+            ("acl mine src ::1\n http-request deny if ! { mine }", "'mine' is an acl, which stands without braces"),
             ("http-request deny if or TRUE", "nothing stands before 'or'"),
             ("http-request deny if TRUE or", "nothing stands after the last 'or'"),
             ("http-request deny if !", "nothing stands after '!'"),
