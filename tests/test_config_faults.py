@@ -103,7 +103,12 @@ class WordTests(SynchronousTestCase):
             ("no balance", "'no' stands before 'option' and 'log' only, not before 'balance'"),
             ("timeout", "'timeout' needs a name and a time: timeout client 30s, say"),
             ("timeout conect 5s", "unknown timeout 'conect': did you mean 'connect'?"),
-            ("timeout tarpit 5s", "'timeout tarpit' is a HAProxy keyword that reusedproxy does not do yet"),
+            ("timeout tarpit soon", "'timeout tarpit' needs a time such as 500ms, 5s, 10m, 1h or 1d, not 'soon'"),
+            (
+                "stick-table type ip size 1m store http_req_rate(10s)",
+                "'stick-table' is a HAProxy keyword that reusedproxy does not do yet: clients are neither counted nor"
+                " tracked here",
+            ),
             ("timeout connect", "'timeout connect' needs a time"),
             ("timeout connect 5s 6s", "'timeout connect' takes one time: '6s' is too much"),
             (
@@ -267,6 +272,10 @@ class WordTests(SynchronousTestCase):
             ),
             ("xyzzy", "unknown keyword 'xyzzy' in section 'global'"),
             ("log global", "'log global' belongs in a proxy or 'defaults' section; here write where to log to"),
+            (
+                "log 0.0.0.0 local0",
+                "'log': '0.0.0.0:514' is every address, and nobody's: write one, 127.0.0.1 for this machine",
+            ),
             ("no maxconn", "'no' cannot stand before 'maxconn' in section 'global'"),
             (
                 "stats socket",
@@ -439,7 +448,16 @@ class SectionTests(SynchronousTestCase):
 
     def test_a_line_before_the_first_section(self) -> None:
         """Is nobody's."""
-        self.assertEqual(faults(" mode http\n", head=""), ["1: 'mode' stands before the first section"])
+        for line, where in (
+            ("mode http", "it belongs in section 'defaults', 'frontend', 'backend' or 'listen'"),
+            ("use_backend b if { path / }", "it belongs in section 'defaults', 'frontend', 'backend' or 'listen'"),
+            ("nbthread 4", "it belongs in section 'global'"),
+            ("option_httplog_backend", ""),
+            ("backnd b", "did you mean 'backend'?"),
+        ):
+            said = faults(f" {line}\n", head="")
+            tail = f": {where}" if where else ""
+            self.assertEqual(said, [f"1: '{line.split()[0]}' stands before the first section{tail}"])
 
     def test_incomplete_proxies_are_warned_of(self) -> None:
         """They start, as in HAProxy, and do less than somebody may think."""
@@ -579,6 +597,11 @@ class SectionTests(SynchronousTestCase):
         with self.assertRaises(ConfigurationError) as caught:
             read_configuration([Source("t.cfg", HEAD + "backend b\n stick-table type ip size 1m\n")], {})
         self.assertEqual([*caught.exception.notices], [])
+
+    def test_the_time_of_a_tarpit_is_nobodys(self) -> None:
+        """The rule that would wait so long is refused by itself; the time alone does nothing in HAProxy, either."""
+        (said,) = warnings("listen l\n bind :80\n timeout tarpit 5s\n server a h:1\n")
+        self.assertEqual(said, "accepted, though without effect in reusedproxy: 'timeout tarpit'")
 
     def test_httplog_is_not_recommended_where_there_is_no_http(self) -> None:
         for mode, hints in (("http", 1), ("tcp", 0)):

@@ -176,6 +176,8 @@ class TCPTests(SynchronousTestCase):
             ("tcp-request content rejct", "unknown action 'rejct': did you mean 'reject'?"),
             ("tcp-request content reject now", "'now' is too much"),
             ("tcp-request content track-sc0 src", "'tcp-request content track-sc0' is a HAProxy rule"),
+            ("tcp-request content track-sc12 src", "'tcp-request content track-sc12' is a HAProxy rule"),
+            ("tcp-request connection track-sc3 src", "'tcp-request connection track-sc3' is a HAProxy rule"),
             ("tcp-request content silent-drop", "is a HAProxy rule that reusedproxy does not do yet"),
             ("tcp-request content close", "unknown action 'close'"),
             ("tcp-request session reject", "'tcp-request session' is a HAProxy rule"),
@@ -224,7 +226,10 @@ class TCPTests(SynchronousTestCase):
             ("use_backend %[req.ssl_sni]", "'use_backend': 'req.ssl_sni' needs what a client sends"),
             ("use-server a if { req_ssl_sni a }", "'use-server': 'req.ssl_sni' needs what a client sends"),
             ("tcp-request content reject", "'tcp-request content reject' is not done in mode http"),
-            ("tcp-response content reject", "write 'http-response'"),
+            ("tcp-request content reject", "write 'http-request deny'"),
+            ("tcp-request content accept", "write 'http-request allow'"),
+            ("tcp-request content set-var(txn.a) src", "write 'http-request set-var'"),
+            ("tcp-response content close", "write 'http-response deny'"),
         ):
             faults = self.faults(self.listen(line, head=HTTP))
             self.assertEqual(len(faults), 1, line)

@@ -104,7 +104,19 @@ class ArticleTests(SynchronousTestCase):
             [("warning", 2), ("warning", 7), ("warning", 14), ("notice", 14)],
         )
         self.assertIn("write: 'option httpchk GET /health HTTP/1.1 www.example.com'", said[2][2])
-        self.assertIn("'option httpchk' does not affect reuse", said[3][2])
+        self.assertIn("'option httpchk' does not affect reuse in 'web_servers'", said[3][2])
+
+
+class ReuseNoticeTests(SynchronousTestCase):
+    """What checks do not do for reuse is said once, however many sections have them."""
+
+    def test_one_notice_names_all_backends(self) -> None:
+        text = "defaults\n mode http\n timeout connect 1s\n timeout client 1s\n timeout server 1s\n"
+        for name, words in (("a", ""), ("b", ""), ("warm", " pool-min-conn 1")):
+            text += f"backend {name}\n option httpchk\n server s 192.0.2.1:80 check{words}\n"
+        (notice,) = read_configuration([Source("t.cfg", text)], {}).notices
+        self.assertEqual(notice.place.line, 7)
+        self.assertIn("'option httpchk' does not affect reuse in 'a', 'b'. ", notice.text)
 
 
 class GlobalTests(SynchronousTestCase):

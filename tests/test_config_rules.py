@@ -167,7 +167,15 @@ class FaultTests(SynchronousTestCase):
         for line, why in (
             ("http-request", "'http-request' needs an action after it: http-request set-header X-Name value, say"),
             ("http-request denny", "'http-request': unknown action 'denny': did you mean 'deny'?"),
-            ("http-request tarpit", "'http-request tarpit' is a HAProxy rule that reusedproxy does not do yet"),
+            (
+                "http-request tarpit",
+                "'http-request tarpit' is a HAProxy rule that reusedproxy does not do yet: 'http-request deny' refuses"
+                " at once",
+            ),
+            (
+                "http-request track-sc5 src",
+                "'http-request track-sc5' is a HAProxy rule that reusedproxy does not do yet",
+            ),
             ("http-response set-path /", "'http-response': 'set-path' cannot be done there, only by 'http-request'"),
             ("http-request set-header X", "'http-request set-header' needs its value"),
             (
@@ -246,6 +254,8 @@ class FaultTests(SynchronousTestCase):
             ("http-request deny if {path / }", "a brace stands by itself, with a blank on either side"),
             ("http-request deny if { path /", "a '}' is missing"),
             ("http-request deny if { }", "nothing stands between the braces"),
+            ("http-request deny if { TRUE }", "'TRUE' is an acl, which stands without braces"),
+            ("acl mine src ::1\n http-request deny if ! { mine }", "'mine' is an acl, which stands without braces"),
             ("http-request deny if or TRUE", "nothing stands before 'or'"),
             ("http-request deny if TRUE or", "nothing stands after the last 'or'"),
             ("http-request deny if !", "nothing stands after '!'"),

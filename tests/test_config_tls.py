@@ -234,6 +234,7 @@ class FaultTests(SynchronousTestCase):
         """What does nothing, or not what it seems."""
         for line, words in (
             ("crt /c", "has 'crt' but no 'ssl': clients are served in the clear"),
+            ("alpn h2,http/1.1", "has 'alpn' but no 'ssl': clients are served in the clear"),
             ("ssl crt /c ca-file /ca", "'ca-file' does nothing without 'verify required' or 'verify optional'"),
             ("ssl crt /c ssl-min-ver TLSv1.0", "only at its lowest level of security: 'ciphers DEFAULT:@SECLEVEL=0'"),
             ("ssl crt /c npn http/1.1", "without effect in reusedproxy: 'bind … npn'"),

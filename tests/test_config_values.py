@@ -186,7 +186,16 @@ class AddressTests(SynchronousTestCase):
     def test_a_wrong_server_address_says_why(self) -> None:
         """What HAProxy would do and we do not is said as that."""
         for text, why in WRONG_SERVER:
-            self.assertIn(why, str(self.assertRaises(Wrong, server_address, text, "server 'a'")), text)
+            with self.assertRaises(Wrong, msg=text) as raised:
+                server_address(text, "server 'a'", of_client=True)
+            self.assertIn(why, str(raised.exception), text)
+
+    def test_every_address_is_none_to_connect_to(self) -> None:
+        """Where there is no client whose connection had one: for logs, and for checks."""
+        for text in ("0.0.0.0:514", "*:514", "[::]:514"):
+            with self.assertRaises(Wrong) as raised:
+                server_address(text, "'log'")
+            self.assertIn(f"'{text}' is every address, and nobody's: write one", str(raised.exception))
 
     @settings(deadline=None)
     @given(st.text(alphabet="0123456789abcdefx:.,-[]@*/ipvunfs"))

@@ -237,7 +237,7 @@ class _Reading:
             self.report.fault(line.place, f"unknown section '{line.keyword}': did you mean '{meant}'?")
             self.begin_section(Line(line.place, (meant, *line.arguments)))
         elif self.section is None:
-            hint = hints.for_unknown_word(line) or did_you_mean(line.keyword, haproxy_words.SECTIONS)
+            hint = hints.before_sections(line)
             raise Wrong(f"'{line.keyword}' stands before the first section{hint}")
         elif isinstance(self.section, (GlobalDraft, ErrorGroup)):
             self.section.read(line)

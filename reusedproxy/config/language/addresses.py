@@ -172,7 +172,9 @@ class ServerAddress:
     port: int | None
 
 
-def server_address(text: str, what: str) -> ServerAddress:
+def server_address(text: str, what: str, *, of_client: bool = False) -> ServerAddress:
+    """Parses an address that is connected to. `of_client` tells that HAProxy takes one that is left out from the
+    client's connection, as for servers. Raises Wrong."""
     family, rest = _family(text, what)
     if family == "fd":
         raise Wrong(not_done("fd@", "address prefix", "a server has an address"))
@@ -180,6 +182,8 @@ def server_address(text: str, what: str) -> ServerAddress:
         return ServerAddress("unix", _unix_path(rest, what), None)
     host, port_text = _host_and_port(rest)
     if host in ("", "*", "0.0.0.0", "::"):
+        if not of_client:
+            raise Wrong(f"{what}: '{text}' is every address, and nobody's: write one, 127.0.0.1 for this machine")
         raise Wrong(
             f"{what}: '{text}' means the address that the client connected to, which reusedproxy does not do yet:"
             " write the server's address"

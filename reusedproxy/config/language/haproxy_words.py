@@ -357,6 +357,13 @@ SERVER_AS_WE_DO = words(
     """
 )
 
+
+def without_number(action: str) -> str:
+    """Returns the action as the lists have it: `track-sc7` is `track-sc` there, as counters have any number
+    (`tune.stick-counters`)."""
+    return "track-sc" if action.startswith("track-sc") and action[8:].isdigit() else action
+
+
 # -- hints for words that are not done, where a stranger would ask "and now?" ------------------------------------------
 
 HINTS = {
@@ -369,6 +376,11 @@ HINTS = {
     "persist": "'cookie' keeps clients at their server",
     "stick-table": "'cookie' keeps clients at their server, or 'balance source' without one",
     "stick": "'cookie' keeps clients at their server, or 'balance source' without one",
+    "compression": "let the servers compress",
+    "reject": "'http-request deny' refuses with a response",
+    "silent-drop": "'http-request deny' refuses with a response",
+    "tarpit": "'http-request deny' refuses at once",
+    "use-service": "statistics are a page and CSV: 'stats enable', and ';csv' behind the 'stats uri'",
     "httpslog": "write 'option httplog'",
     "spop-check": "there is no SPOE here, whose agents it checks; write 'option tcp-check'",
     "external-check": "no program is run; write 'option tcp-check' with what it asks, or 'option httpchk'",

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from reusedproxy.config.language import haproxy_words
-from reusedproxy.config.language.report import Line, nearest
+from reusedproxy.config.language.report import Line, did_you_mean, nearest
 
 # A widely read article recommends these words; HAProxy has none of them.
 _KEEPALIVE_TIMEOUTS = ("keepalive-timeout", "keep-alive-timeout", "http-keep-alive-timeout", "http-keepalive-timeout")
@@ -51,6 +51,16 @@ def for_unknown_word(line: Line) -> str:
     if word in haproxy_words.SERVER or word.startswith("pool-"):
         return f": '{word}' stands on 'server' and 'default-server' lines"
     return ""
+
+
+def before_sections(line: Line) -> str:
+    """Returns the tail of the message for a line that no section stands before: where its word belongs."""
+    word = line.keyword
+    if word in haproxy_words.PROXY:
+        return ": it belongs in section 'defaults', 'frontend', 'backend' or 'listen'"
+    if word in haproxy_words.GLOBAL:
+        return ": it belongs in section 'global'"
+    return for_unknown_word(line) or did_you_mean(word, haproxy_words.SECTIONS)
 
 
 #: Other ways of naming servers.

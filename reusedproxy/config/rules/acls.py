@@ -183,7 +183,7 @@ def read_condition(words: Sequence[str], acls: Acls, place: Place, what: str, re
                     raise Wrong(f"{what}: nothing stands after '!'")
                 word = rest.pop(0)
         if word == "{":
-            alternatives[-1].append(_anonymous(rest, negated, place, what, report))
+            alternatives[-1].append(_anonymous(rest, negated, acls, place, what, report))
         else:
             alternatives[-1].append(_named(word, negated, acls, place, what, report))
     if not alternatives[-1]:
@@ -191,7 +191,7 @@ def read_condition(words: Sequence[str], acls: Acls, place: Place, what: str, re
     return Condition(tuple(map(tuple, alternatives)), unless=words[0] == "unless")
 
 
-def _anonymous(rest: list[str], negated: bool, place: Place, what: str, report: Report) -> Term:
+def _anonymous(rest: list[str], negated: bool, acls: Acls, place: Place, what: str, report: Report) -> Term:
     """Parses an anonymous ACL, the criterion between braces, and removes it from the remaining words. Raises Wrong."""
     if "}" not in rest:
         raise Wrong(f"{what}: a '}}' is missing (the braces stand by themselves, with a blank on either side)")
@@ -199,6 +199,8 @@ def _anonymous(rest: list[str], negated: bool, place: Place, what: str, report: 
     criterion, rest[: end + 1] = rest[:end], []
     if not criterion:
         raise Wrong(f"{what}: nothing stands between the braces")
+    if len(criterion) == 1 and criterion[0] in {*acls, *PREDEFINED} and not _is_criterion(criterion[0]):
+        raise Wrong(f"{what}: '{criterion[0]}' is an acl, which stands without braces")
     return Term((read_criterion(criterion, place, f"{what}: in braces", report),), negated)
 
 

@@ -125,14 +125,14 @@ REQUEST_NOT_DONE = words(
     sc-add-gpc sc-inc-gpc sc-inc-gpc0 sc-inc-gpc1 sc-set-gpt sc-set-gpt0 send-spoe-group set-bandwidth-limit set-bc-mark
     set-bc-tos set-dst set-dst-port set-fc-mark set-fc-tos set-log-level set-map set-mark set-method set-nice
     set-retries set-src set-src-port set-timeout set-tos silent-drop strict-mode
-    tarpit track-sc0 track-sc1 track-sc2 track-sc use-service wait-for-body wait-for-handshake pause do-log
+    tarpit track-sc use-service wait-for-body wait-for-handshake pause do-log
     """
 )
 RESPONSE_NOT_DONE = words(
     """
     add-acl cache-store capture del-acl del-map do-log lua pause sc-add-gpc sc-inc-gpc sc-inc-gpc0 sc-inc-gpc1
     sc-set-gpt sc-set-gpt0 send-spoe-group set-bandwidth-limit set-fc-mark set-fc-tos set-log-level set-map set-mark
-    set-nice set-timeout set-tos silent-drop strict-mode track-sc0 track-sc1 track-sc2 track-sc wait-for-body
+    set-nice set-timeout set-tos silent-drop strict-mode track-sc wait-for-body
     """
 )
 CODES = (301, 302, 303, 307, 308)

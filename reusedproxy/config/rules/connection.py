@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reusedproxy.config.language.haproxy_words import words
+from reusedproxy.config.language.haproxy_words import without_number, words
 from reusedproxy.config.language.report import Line, Report, Wrong, did_you_mean, not_done
 from reusedproxy.config.model.rules import Receive, Rule
 from reusedproxy.config.rules.acls import Acls, read_condition, split_condition
@@ -12,7 +12,7 @@ _NOT_DONE = words(
     """
     capture expect-netscaler-cip sc-add-gpc sc-inc-gpc sc-inc-gpc0 sc-inc-gpc1 sc-set-gpt sc-set-gpt0 set-dst
     set-dst-port set-fc-mark set-fc-tos set-mark set-src set-src-port set-tos set-var set-var-fmt silent-drop
-    track-sc0 track-sc1 track-sc2 track-sc unset-var lua
+    track-sc unset-var lua
     """
 )
 #: The words that must follow each action.
@@ -33,7 +33,7 @@ def read_connection_rule(line: Line, acls: Acls, report: Report) -> Rule:
     before, condition = split_condition(rest)
     verb = before[0].partition("(")[0] if before else ""
     if verb not in _DONE:
-        if verb in _NOT_DONE:
+        if without_number(verb) in _NOT_DONE:
             raise Wrong(not_done(f"tcp-request connection {verb}", "rule"))
         if not verb:
             raise Wrong(f"{what} needs an action: accept, reject or 'expect-proxy layer4'")

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from reusedproxy.config.language.haproxy_words import words
+from reusedproxy.config.language.haproxy_words import without_number, words
 from reusedproxy.config.language.report import Line, Report, Wrong, did_you_mean, not_done
 from reusedproxy.config.model.rules import Action, Receive, Rule
 from reusedproxy.config.rules.acls import Acls, read_condition, split_condition
@@ -15,7 +15,7 @@ _NOT_DONE = words(
     """
     capture do-log do-resolve lua sc-add-gpc sc-inc-gpc sc-inc-gpc0 sc-inc-gpc1 sc-set-gpt sc-set-gpt0 send-spoe-group
     set-bandwidth-limit set-bc-mark set-bc-tos set-dst set-dst-port set-fc-mark set-fc-tos set-log-level set-mark
-    set-nice set-retries set-src set-src-port set-tos silent-drop switch-mode track-sc0 track-sc1 track-sc2 track-sc
+    set-nice set-retries set-src set-src-port set-tos silent-drop switch-mode track-sc
     use-service
     """
 )
@@ -49,7 +49,7 @@ def read_content_rule(line: Line, where: str, acls: Acls, report: Report) -> Rul
     word, parenthesis, argument = before[0].partition("(")
     what = f"'{said} {word}'"
     if word not in actions:
-        if word in _NOT_DONE:
+        if without_number(word) in _NOT_DONE:
             raise Wrong(not_done(f"{said} {word}", "rule"))
         raise Wrong(f"'{said}': unknown action '{word}'{did_you_mean(word, {*actions, *_NOT_DONE})}")
     rest = (f"({argument}", *before[1:]) if parenthesis else tuple(before[1:])

@@ -6,6 +6,7 @@ Each has an action, or the name of a backend, and a condition. What may follow t
 
 from __future__ import annotations
 
+from reusedproxy.config.language import haproxy_words
 from reusedproxy.config.language.report import Line, Report, Wrong, did_you_mean, not_done
 from reusedproxy.config.model.rules import Fail, Rule, UseBackend
 from reusedproxy.config.rules.acls import Acls, read_condition, split_condition
@@ -81,8 +82,9 @@ def _read(
     word, parenthesis, argument = before[0].partition("(")
     what = f"'{keyword} {word}'"
     if word not in actions:
-        if word in others:
-            raise Wrong(not_done(f"{keyword} {word}", "rule"))
+        if haproxy_words.without_number(word) in others:
+            hint = haproxy_words.HINTS.get(word, "") if keyword == "http-request" else ""
+            raise Wrong(not_done(f"{keyword} {word}", "rule", hint))
         if word in REQUEST_ACTIONS | RESPONSE_ACTIONS:
             raise Wrong(f"'{keyword}': '{word}' cannot be done there, only by {_elsewhere(word)}")
         known = {*actions, *others}

@@ -118,6 +118,8 @@ def _ignored(what: str, proxy: ProxyDraft, line: Line, report: Report) -> None:
 def _not_a_keyword(line: Line, kind: str) -> str:
     word = line.keyword
     if word in haproxy_words.PROXY:
+        if word == "stick-table" and "store" in line.arguments:
+            return not_done(word, hint="clients are neither counted nor tracked here")
         return not_done(word, hint=haproxy_words.HINTS.get(word, ""))
     if word in haproxy_words.PROXY_REMOVED:
         return f"'{word}' is gone: {haproxy_words.PROXY_REMOVED[word]}"
@@ -161,6 +163,7 @@ _TIMEOUT_FIELDS = {
     "check": ("check", "B"),
     "server-fin": ("server_fin", "B"),
     "tunnel": ("tunnel", "B"),
+    "tarpit": ("", "FB"),
 }
 
 
@@ -169,8 +172,6 @@ def _timeout(proxy: ProxyDraft, line: Line, report: Report) -> None:
         raise Wrong("'timeout' needs a name and a time: timeout client 30s, say")
     name = line.words[1]
     if name not in _TIMEOUT_FIELDS:
-        if name in haproxy_words.TIMEOUTS:
-            raise Wrong(not_done(f"timeout {name}"))
         raise Wrong(f"unknown timeout '{name}'{did_you_mean(name, haproxy_words.TIMEOUTS)}")
     field, sides = _TIMEOUT_FIELDS[name]
     if len(line.words) < 3:
@@ -178,6 +179,10 @@ def _timeout(proxy: ProxyDraft, line: Line, report: Report) -> None:
     if len(line.words) > 3:
         raise Wrong(f"'timeout {name}' takes one time: '{line.words[3]}' is too much")
     value = units.seconds(line.words[2], f"'timeout {name}'")
+    if not field:
+        # In HAProxy, too, it says nothing but how long 'http-request tarpit' waits, which is refused here.
+        report.without_effect(f"timeout {name}", line.place)
+        return
     if not set(sides) & set(proxy.sides):
         _ignored(f"timeout {name}", proxy, line, report)
     proxy.timeouts = evolve(proxy.timeouts, **{field: value or None})

@@ -146,7 +146,7 @@ def read_server(line: Line, defaults: ServerWords, tls: TLSDefaults) -> ServerDr
         texts.append(f"{what}: a name has only letters, digits and - _ . : in it")
     address, words = ServerAddress("tcp", "", None), defaults.copy()
     try:
-        address = server_address(line.words[2], what)
+        address = server_address(line.words[2], what, of_client=True)
     except Wrong as wrong:
         texts.extend(wrong.texts)
     try:

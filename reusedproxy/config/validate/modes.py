@@ -156,10 +156,16 @@ def _tcp_backend(draft: ProxyDraft, why: str, report: Report) -> None:
             report.notice(server.place, text)
 
 
+#: Actions upon the bytes of a connection, and those upon messages that come closest.
+_FOR_REQUESTS = {"reject": "deny", "close": "deny", "accept": "allow"}
+
+
 def _http(draft: ProxyDraft, report: Report) -> None:
     for rule in (*draft.content_rules, *draft.response_content_rules):
         keyword = "http-response" if rule.words.startswith("tcp-response") else "http-request"
-        text = f"'{rule.words}' is not done in mode http, in which {draft.title} is: write '{keyword}'"
+        _, _, action = rule.words.rpartition(" ")
+        instead = f"{keyword} {_FOR_REQUESTS.get(action, action)}"
+        text = f"'{rule.words}' is not done in mode http, in which {draft.title} is: write '{instead}'"
         report.fault(rule.place, text)
     for word in ("tcp-request inspect-delay", "tcp-response inspect-delay"):
         if word in draft.own and word not in draft.unreadable:

@@ -47,7 +47,10 @@ def _server(server: ServerDraft, sections: Sequence[ResolversDraft], report: Rep
         return
     if is_service(host):
         if wanted is None:
-            text = f"'{host}' is a name of SRV records, which only a name server knows: add 'resolvers <name>'"
+            text = (
+                f"'{host}' begins with '_', as the names of SRV records do, which only a name server knows: add"
+                " 'resolvers <name>', or write a server's address"
+            )
             report.fault(server.place, f"{name}: {text}")
         return
     unused = sorted(server.own & _WORDS)

@@ -61,7 +61,9 @@ def validate(drafts: Sequence[ProxyDraft], global_: GlobalDraft, report: Report)
     if not report.names_in_doubt:
         _tracked(drafts, report)
         validate_modes(drafts, report)
-    notice_of_default((draft for draft in drafts if "B" in draft.sides and not draft.head_faulty), report)
+    backends = [draft for draft in drafts if "B" in draft.sides and not draft.head_faulty]
+    notice_of_default(backends, report)
+    _notice_of_reuse(backends, report)
     _binds_differ((each.bind for draft in drafts if not draft.disabled for each in draft.binds), report)
 
 
@@ -420,27 +422,36 @@ def _without(option: str, draft: ProxyDraft) -> str:
     return f"beside 'option {other}' ({place}){instead}"
 
 
+def _notice_of_reuse(drafts: Iterable[ProxyDraft], report: Report) -> None:
+    """Says once what checks by requests, which some articles recommend for it, have to do with reuse: nothing."""
+    checked = [
+        draft
+        for draft in drafts
+        if "option httpchk" in draft.said
+        and draft.hello is None
+        and "http-reuse" not in draft.said
+        and draft.servers
+        and not draft.tcp
+        and not draft.disabled
+        and not any(server.words.said & _POOL_WORDS for server in draft.servers)
+        and not draft.unreadable & {"option httpchk", "server", "default-server"}
+    ]
+    if checked:
+        first = checked[0]
+        names = ", ".join(f"'{each.name}'" for each in checked)
+        text = (
+            f"'option httpchk' does not affect reuse in {names}. Connections to servers are reused because"
+            " 'http-reuse' is unset (any request that can be repeated takes an idle one); 'pool-min-conn N' on the"
+            " 'server' lines keeps N of them open ahead of requests"
+        )
+        report.notice(first.said["option httpchk"] if "option httpchk" in first.own else first.place, text)
+
+
 def _reuse(draft: ProxyDraft, report: Report) -> None:
     """Checks `http-reuse`, the connection modes and the pool words against each other."""
     if draft.tcp:
         return
     warm = [server for server in draft.servers if server.words.pool.min_conn]
-    pooled = any(server.words.said & _POOL_WORDS for server in draft.servers)
-    unsure = draft.unreadable & {"option httpchk", "server", "default-server"}
-    if (
-        "option httpchk" in draft.said
-        and draft.hello is None
-        and "http-reuse" not in draft.said
-        and draft.servers
-        and not pooled
-        and not unsure
-    ):
-        text = (
-            f"{draft.title}: 'option httpchk' does not affect reuse. Connections to servers are reused because"
-            " 'http-reuse' is unset (any request that can be repeated takes an idle one); 'pool-min-conn N' on the"
-            " 'server' lines keeps N of them open ahead of requests"
-        )
-        report.notice(draft.said["option httpchk"] if "option httpchk" in draft.own else draft.place, text)
     if "max-keep-alive-queue" in draft.own and not draft.prefer_last:
         text = "'max-keep-alive-queue' does nothing without 'option prefer-last-server'"
         report.notice(draft.said["max-keep-alive-queue"], text)

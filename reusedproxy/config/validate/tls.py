@@ -17,9 +17,9 @@ def validate_listeners(binds: Sequence[BindDraft], global_: GlobalDraft, report:
     """Checks each `bind` line once, even if it has several addresses. `http` tells that requests come there."""
     for bind in {each.bind.place: each for each in binds}.values():
         name = f"bind '{bind.bind.address}'"
-        if http:
-            _spoken(bind.tls, name, bind.bind.place, report)
         if bind.ssl:
+            if http:
+                _spoken(bind.tls, name, bind.bind.place, report)
             _served(bind, name, global_, report)
         elif restricting := _restricting(bind.tls):
             text = f"{name}: '{restricting}' without 'ssl' would let everybody in, in the clear: add 'ssl crt <file>'"
