@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -9,6 +11,7 @@ from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.transport import HIGH_WATER, PEER_TRUNCATED
 from reusedproxy.pool.raw import GREETING_MAX
 from reusedproxy.streams.stream import HELD_MAX
+from reusedproxy.wire import client_hello as wire_client_hello
 from tests.fakes import LATE_REFUSAL
 from tests.streamfakes import StreamWorld
 
@@ -594,6 +597,23 @@ class RuleTests(SynchronousTestCase):
             self.assertEqual(world.connect(server).take(), hello, server)
             client.reset()
             world.check_rest()
+
+    def test_a_hello_is_read_once_whatever_many_rules_ask(self) -> None:
+        """A long one takes a while, in which nobody else is served."""
+        text = "frontend f\n bind :1\n tcp-request inspect-delay 5s\n"
+        text += " tcp-request content accept if { req.ssl_sni c.example }\n default_backend a\n"
+        text += " use_backend a if { req.ssl_sni d.example }\n" * 20 + "backend a\n server s1 192.0.2.1:1\n"
+        world = StreamWorld(self, text)
+        client = world.client()
+        with patch.object(wire_client_hello, "_client_hello", side_effect=wire_client_hello._client_hello) as read:
+            hello = client_hello("b.example") + b"more"
+            for at in range(0, len(hello), 100):
+                client.feed(hello[at : at + 100])
+            world.advance(5)
+            world.connect("s1")
+        self.assertEqual(read.call_count, 1)
+        client.reset()
+        world.check_rest()
 
     def test_rules_of_the_backend_come_after_its_choice(self) -> None:
         """With their own delay."""

@@ -10,6 +10,7 @@ from reusedproxy.exchanges.facts import ConnectionFacts
 from reusedproxy.rules.facts import Inspected
 from reusedproxy.rules.waiting import Incomplete
 from reusedproxy.streams.client import StreamClient
+from reusedproxy.wire.client_hello import ClientHello, HelloReader
 from reusedproxy.wire.heads import (
     EMPTY_LINE,
     Limits,
@@ -40,6 +41,9 @@ class StreamFacts(ConnectionFacts):
     final = True
     changes = False
     _head: RequestHead | None = None
+    #: The client's bytes are no head, whatever follows.
+    _headless = False
+    _hello: HelloReader | None = None
 
     def member(self, users: str) -> bytes | None:
         return None
@@ -48,6 +52,13 @@ class StreamFacts(ConnectionFacts):
     def request_bytes(self) -> bytes:
         return self.held
 
+    def client_hello(self) -> ClientHello | None:
+        if not self.held:
+            return None
+        if self._hello is None:
+            self._hello = HelloReader()
+        return self._hello.read(self.held)
+
     @property
     def inspected(self) -> Inspected:
         return self
@@ -55,7 +66,7 @@ class StreamFacts(ConnectionFacts):
     @property
     def head(self) -> RequestHead | None:
         """Returns the head of a request that the client has sent, as far as it is HTTP. Raises Incomplete."""
-        if self._head is None:
+        if self._head is None and not self._headless:
             data = self.held
             if data[:1] == b"\r":
                 data = data[skip_empty_lines(data) :]
@@ -67,5 +78,5 @@ class StreamFacts(ConnectionFacts):
                     check_partial(data, _LIMITS, 0)
                     raise Incomplete
             except RequestFault:
-                return None
+                self._headless = True
         return self._head
