@@ -170,6 +170,7 @@ class Routing:
         try:
             Routing.route(self, exchange, body, ended)
         except Unverified as unverified:
+            exchange.may_wait = False  # an error page that asks, too, is written without what is not known
             before.restore(exchange)
             frontend, source = self._frontend, exchange.source[0]
             exchange.complete = ended
@@ -177,6 +178,8 @@ class Routing:
             if tries >= CHECKS or not frontend.authentication.check(unverified, source, go_on):
                 frontend.not_evaluated(Unevaluated("too many clients wait until their passwords are checked"))
                 exchange.fail(503, "PR")
+        else:
+            exchange.may_wait = False
 
     def _go_on(self, exchange: Exchange, body: bytes, tries: int) -> None:
         if exchange.state == ENDED:
