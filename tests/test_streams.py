@@ -698,6 +698,21 @@ class RuleTests(SynchronousTestCase):
         client.reset()
         world.check_rest()
 
+    def test_no_spelling_of_a_request_passes_the_rules(self) -> None:
+        """The server gets it as it came, and may read what mode http would refuse."""
+        text = "listen l\n bind :1\n tcp-request inspect-delay 2s\n tcp-request content reject if { path_beg /a }\n"
+        text += " tcp-request content reject if { hdr(host) -i evil }\n tcp-request content accept if HTTP\n"
+        world = StreamWorld(self, f"{text} server s1 192.0.2.1:1\n")
+        for sent in (
+            b"GET /a HTTP/1.1\n\n",
+            b"GET /a HTTP/1.1\r\n\r\n",
+            b"GET / HTTP/1.1\r\nHost: evil\r\nX: 1\r\n 2\r\n\r\n",
+        ):
+            client = world.client()
+            client.feed(sent)
+            self.assertEqual((world.flags()[-1:], world.dialled("s1")), (["- PR"], 0), sent)
+        world.check_rest()
+
     def test_a_client_stays_at_its_server(self) -> None:
         """balance source."""
         servers = "".join(f" server s{n} 192.0.2.{n}:1\n" for n in (1, 2, 3))

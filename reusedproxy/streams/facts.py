@@ -11,17 +11,8 @@ from reusedproxy.rules.facts import Inspected
 from reusedproxy.rules.waiting import Incomplete
 from reusedproxy.streams.client import StreamClient
 from reusedproxy.wire.client_hello import ClientHello, HelloReader
-from reusedproxy.wire.heads import (
-    EMPTY_LINE,
-    Limits,
-    RequestFault,
-    RequestHead,
-    check_partial,
-    read_request,
-    skip_empty_lines,
-)
-
-_LIMITS = Limits()
+from reusedproxy.wire.heads import RequestHead
+from reusedproxy.wire.loose_heads import NotHTTP, read_loose_request
 
 
 class StreamFacts(ConnectionFacts):
@@ -67,16 +58,11 @@ class StreamFacts(ConnectionFacts):
     def head(self) -> RequestHead | None:
         """Returns the head of a request that the client has sent, as far as it is HTTP. Raises Incomplete."""
         if self._head is None and not self._headless:
-            data = self.held
-            if data[:1] == b"\r":
-                data = data[skip_empty_lines(data) :]
-            end = data.find(EMPTY_LINE) + 4
             try:
-                if end >= 4:
-                    self._head = read_request(data[:end], _LIMITS)
-                elif not self.final:
-                    check_partial(data, _LIMITS, 0)
-                    raise Incomplete
-            except RequestFault:
+                self._head = read_loose_request(self.held)
+            except NotHTTP:
                 self._headless = True
+            else:
+                if self._head is None and not self.final:
+                    raise Incomplete
         return self._head
