@@ -179,6 +179,26 @@ class RuleTests(AccessCase):
         self.assertEqual((password, source), (b"hello", "192.0.2.7"))
         self.assertEqual(self.status(b"GET /", basic("h:hello")), 200)
 
+    def test_a_form_that_comes_while_a_password_is_checked_is_obeyed_as_a_whole(self) -> None:
+        """And one that is too long then is refused, as ever."""
+        hashed = (
+            "userlist hashed\n user h password $5$rounds=1000$abcdefgh$okyjw/83AAX.UipXCtjVrkKTDWdqFQkp6Bg/O6/KuPB\n"
+        )
+        self.build(f"{hashed}frontend f\n bind :0\n stats uri /\n stats admin if {{ http_auth(hashed) }}\n")
+        calls: list[Any] = []
+        self.proxy.passwords.known = lambda *args: True if calls else None  # type: ignore[method-assign]
+        self.proxy.passwords.check = lambda *args: calls.append(args) or True  # type: ignore[method-assign,func-returns-value]
+        for body, code in ((b"s=one&s=two&b=app&action=maint", b"DONE"), (b"s=" + b"x" * HELD_MAX, b"EXCD")):
+            calls.clear()
+            wire = self.connect()
+            head = b"POST / HTTP/1.1\r\nHost: a\r\n%bContent-Length: %d\r\n\r\n" % (basic("h:hello"), len(body))
+            wire.feed(head + body[:5])
+            for at in range(5, len(body), 1000):
+                wire.feed(body[at : at + 1000])
+            calls[0][3]()
+            self.assertIn(b";st=%b" % code, wire.take())
+        self.assertEqual([self.proxy.lines[f"app/{name}"].server.admin for name in ("one", "two")], [MAINT, MAINT])
+
     def test_what_is_out_of_scope_is_nowhere(self) -> None:
         self.build("listen status\n bind :0\n stats uri /\n stats scope .\n stats scope other\n stats admin if TRUE\n")
         for target in (b"/", b"/;csv", b"/;json", b"/;typed", b"/;unfold"):
