@@ -12,6 +12,7 @@ from reusedproxy.net.transport import HIGH_WATER, PEER_TRUNCATED
 from reusedproxy.pool.raw import GREETING_MAX
 from reusedproxy.streams.stream import HELD_MAX
 from reusedproxy.wire import client_hello as wire_client_hello
+from tests.clientfakes import Wire
 from tests.fakes import LATE_REFUSAL
 from tests.streamfakes import StreamWorld
 
@@ -669,6 +670,26 @@ class RuleTests(SynchronousTestCase):
         client = world.client()
         self.assertEqual((client.take(), world.flags()), (b"", ["s1 PD"]))
         world.check_rest()
+
+    def test_the_rules_hear_the_server_that_took_the_place_of_another_for_as_long(self) -> None:
+        """The delay of the first one, which was lost without a word, lets nothing of the second pass."""
+        for end in (Wire.reset, Wire.eof):
+            world = StreamWorld(
+                self,
+                "listen l\n bind :1\n tcp-response inspect-delay 4s\n"
+                " tcp-response content reject if { res.payload(0,3) -m str bad }\n"
+                " server s1 192.0.2.1:1 pool-min-conn 2\n",
+            )
+            other, first = world.connect("s1"), world.connect("s1")
+            client = world.client()
+            world.advance(2)
+            end(first)
+            other.feed(b"ba")
+            world.advance(2.5)
+            self.assertEqual(client.take(), b"")
+            other.feed(b"d")
+            self.assertEqual((client.take(), world.flags()), (b"", ["s1 PD"]))
+            world.check_rest()
 
     def test_variables_and_servers(self) -> None:
         """set-var in content, and use-server by it."""
