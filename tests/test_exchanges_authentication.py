@@ -193,6 +193,24 @@ class AuthenticationTests(SynchronousTestCase):
         self.assertEqual([int(client.take().split()[1]) for client in clients[:-1]], [401] * WAITING_OF_ONE)
         self.assertEqual(world.server.asked(), b"")
 
+    def test_who_has_many_addresses_is_one_client(self) -> None:
+        """All addresses of an IPv6 network; others have a share of their own."""
+        world = self.world()
+        addresses = [f"2001:db8::{number:x}:1" for number in range(1, WAITING_OF_ONE + 1)]
+        for address in addresses:
+            world.client((address, 1)).send(get("/", login(f"bob:{address}")))
+        for address, waits in (
+            ("2001:db8::1:0:0:1", False),
+            ("2001:db8:0:1::1", True),
+            ("::ffff:192.0.2.1", True),
+            ("::ffff:192.0.2.2", True),
+            ("fe80::1%eth0", True),
+        ):
+            client = world.client((address, 1))
+            client.send(get("/", login(f"bob:{address}")))
+            self.assertEqual(client.take()[:12], b"" if waits else b"HTTP/1.1 503", address)
+        self.loop.run(WAITING_OF_ONE + 4)
+
     def test_an_error_page_may_ask_for_who_is_not_known(self) -> None:
         """A guess too many is answered with the proxy's own page then."""
         world = self.world()

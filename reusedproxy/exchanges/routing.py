@@ -32,6 +32,7 @@ from reusedproxy.rules.matching import Test
 from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.rules.rule_set import RuleSet, Steps, run
 from reusedproxy.rules.samples.formats import Text
+from reusedproxy.wire.addresses import of_one_client
 from reusedproxy.wire.heads import ResponseHead
 
 #: Passwords that are checked for one request, at most: one for each `userlist` that its rules ask.
@@ -172,7 +173,7 @@ class Routing:
         except Unverified as unverified:
             exchange.may_wait = False  # an error page that asks, too, is written without what is not known
             before.restore(exchange)
-            frontend, source = self._frontend, exchange.source[0]
+            frontend, source = self._frontend, of_one_client(exchange.source[0])
             exchange.complete = ended
             go_on = partial(self._go_on, exchange, body, tries + 1)
             if tries >= CHECKS or not frontend.authentication.check(unverified, source, go_on):
