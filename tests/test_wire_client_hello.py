@@ -42,6 +42,12 @@ def records(message: bytes, cuts: list[int]) -> bytes:
     return b"".join(b"\x16\x03\x01" + len(piece).to_bytes(2, "big") + piece for piece in pieces if piece)
 
 
+def hello_with(extensions: bytes) -> bytes:
+    """One with these extensions, and little else."""
+    body = b"\x03\x03" + bytes(33) + b"\x00\x02\x13\x01\x01\x00" + struct.pack(">H", len(extensions)) + extensions
+    return records(b"\x01" + struct.pack(">I", len(body))[1:] + body, [])
+
+
 class ClientHelloTests(SynchronousTestCase):
     """Name, protocols and version."""
 
@@ -50,6 +56,13 @@ class ClientHelloTests(SynchronousTestCase):
         self.assertEqual(read_client_hello(HELLO), READ)
         self.assertEqual(read_client_hello(hello_of(None)), ClientHello(0x0303))
         self.assertEqual(read_client_hello(HELLO + b"\x16 and what follows"), READ)
+
+    def test_an_empty_name_is_none(self) -> None:
+        """A rule that refuses those without a name refuses it."""
+        for name in (b"", b"a"):
+            listed = b"\x00" + struct.pack(">H", len(name)) + name
+            data = hello_with(b"\x00\x00" + struct.pack(">HH", len(listed) + 2, len(listed)) + listed)
+            self.assertEqual(read_client_hello(data), ClientHello(0x0303, name or None))
 
     def test_it_is_incomplete_until_the_last_byte(self) -> None:
         """And never anything else."""
@@ -88,11 +101,9 @@ class ClientHelloTests(SynchronousTestCase):
     def test_long_lists_are_not_kept(self) -> None:
         """Of 8,000 protocols the first is kept: each of the others costs nothing but its look."""
         names = b"\x01a" * 8000
-        protocols = b"\x00\x10" + struct.pack(">HH", len(names) + 2, len(names)) + names
-        body = b"\x03\x03" + bytes(33) + b"\x00\x02\x13\x01\x01\x00" + struct.pack(">H", len(protocols)) + protocols
-        message = b"\x01" + struct.pack(">I", len(body))[1:] + body
+        data = hello_with(b"\x00\x10" + struct.pack(">HH", len(names) + 2, len(names)) + names)
         tracemalloc.start()
-        self.assertEqual(read_client_hello(records(message, [])), ClientHello(0x0303, None, b"a"))
+        self.assertEqual(read_client_hello(data), ClientHello(0x0303, None, b"a"))
         most = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         self.assertLess(most, 100_000)

@@ -149,6 +149,6 @@ def _host_name(extension: _Reader) -> bytes | None:
     names = _Reader(extension.vector(2))
     while names.left:
         kind, name = names.number(1), names.vector(2)
-        if kind == 0:
+        if kind == 0 and name:  # an empty one is none, as in HAProxy
             return name
     return None
