@@ -37,6 +37,20 @@ class TCPTests(SynchronousTestCase):
         self.assertEqual((made.frontends["l"].mode, made.backends["l"].mode), ("tcp", "tcp"))
         self.assertEqual(made.notices, ())
 
+    def test_users_are_asked_for_in_mode_http_only(self) -> None:
+        """A rule about them would let everybody in, or nobody."""
+        users = "userlist L\n user u insecure-password p\n"
+        for line in (
+            "tcp-request content reject if { http_auth_user mallory }",
+            "tcp-request content accept if { http_auth(L) }",
+            "tcp-request content set-var(sess.u) http_auth_user",
+            "use_backend l if { http_auth_group(L) g }",
+            "use-server a if asks",
+        ):
+            text = self.listen("acl asks http_auth_type Basic", "tcp-request inspect-delay 1s", line, head=users + TCP)
+            (fault,) = self.faults(text)
+            self.assertRegex(fault, "'http_auth.*' needs 'mode http', and listen 'l' is in mode tcp")
+
     def test_words_of_http_are_ignored_with_a_warning(self) -> None:
         """Each once, where it stands in the section itself."""
         for line in (

@@ -110,6 +110,12 @@ class AccountTests(SynchronousTestCase):
         account = Account.of(NOBODY.pw_uid)
         found = account.changeable(map(str, paths))
         self.assertEqual(found, [str(directory / name) for name in ("his", "open", "his-directory/x", "deep/er/x")])
+        (directory / "link").symlink_to("his-directory/again")
+        (directory / "his-directory/again").symlink_to(directory / "roots")
+        (directory / "linked").symlink_to("his-directory")
+        (directory / "roots-link").symlink_to("roots")
+        links = [str(directory / name) for name in ("link", "linked/again", "roots-link")]
+        self.assertEqual(account.changeable(links), links[:2])  # he can lead them elsewhere
         (directory / "tmp").chmod(0o777)
         self.assertEqual(account.changeable([str(directory / "tmp/x")]), [str(directory / "tmp/x")])
         (directory / "tmp").chmod(0o1777)

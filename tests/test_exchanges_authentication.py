@@ -8,12 +8,13 @@ from typing import Any
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
+from reusedproxy.build.answers import Answers
 from reusedproxy.exchanges.routing import CHECKS
 from reusedproxy.net.passwords import WAITING_OF_ONE, Passwords
 from reusedproxy.net.transport import OPEN
 from reusedproxy.wire.whole_answers import read_whole_answer
 from tests.clientfakes import OK, World, get
-from tests.rulefakes import ruled
+from tests.rulefakes import ruled, sections
 from tests.test_net_passwords import Loop, same
 
 #: With `same` in place of crypt(3), a hash is the password itself.
@@ -85,6 +86,13 @@ class AuthenticationTests(SynchronousTestCase):
         self.assertEqual(self.status(get("/", login("nobody:hashed")), checks=1), 401)
         self.assertEqual(self.hashed, [b"hashed"])
 
+    def test_a_name_that_nobody_has_is_not_known_by_another_one(self) -> None:
+        """Each name costs a check of its own with the same password: an answer at once would tell that nobody has it,
+        or that it is the one whose hash stands for those."""
+        for name in ("nobody", "noone", "bob", "carl"):
+            self.assertEqual(self.status(get("/", login(f"{name}:guess")), checks=1), 401, name)
+        self.assertEqual(self.hashed, [b"hashed", b"hashed", b"hashed", b"other"])
+
     def test_only_who_is_asked_waits(self) -> None:
         """Names and passwords that are meant for the server cost nothing where no rule asks for them."""
         rules = "http-request auth unless { path_beg /app } or { http_auth(L) }"
@@ -117,7 +125,7 @@ class AuthenticationTests(SynchronousTestCase):
     def test_each_list_that_is_asked_is_checked(self) -> None:
         """One after the other, where the same name is in several; but not without end."""
         world = self.world(RULES)
-        known = self.patch(self.passwords, "known", lambda password, hashed: None)
+        known = self.patch(self.passwords, "known", lambda *asked: None)
         client = world.client()
         client.send(get("/", login("bob:hashed")))
         self.loop.run(CHECKS)
@@ -207,6 +215,35 @@ class AuthenticationTests(SynchronousTestCase):
         self.loop.run(WAITING_OF_ONE)
         self.assertEqual([int(client.take().split()[1]) for client in clients[:-1]], [401] * WAITING_OF_ONE)
         self.assertEqual(world.server.asked(), b"")
+
+    def test_who_has_many_addresses_is_one_client(self) -> None:
+        """All addresses of an IPv6 network; others have a share of their own."""
+        world = self.world()
+        addresses = [f"2001:db8::{number:x}:1" for number in range(1, WAITING_OF_ONE + 1)]
+        for address in addresses:
+            world.client((address, 1)).send(get("/", login(f"bob:{address}")))
+        for address, waits in (
+            ("2001:db8::1:0:0:1", False),
+            ("2001:db8:0:1::1", True),
+            ("::ffff:192.0.2.1", True),
+            ("::ffff:192.0.2.2", True),
+            ("fe80::1%eth0", True),
+        ):
+            client = world.client((address, 1))
+            client.send(get("/", login(f"bob:{address}")))
+            self.assertEqual(client.take()[:12], b"" if waits else b"HTTP/1.1 503", address)
+        self.loop.run(WAITING_OF_ONE + 4)
+
+    def test_an_error_page_may_ask_for_who_is_not_known(self) -> None:
+        """A guess too many is answered with the proxy's own page then."""
+        world = self.world()
+        said = sections("http-error status 503 content-type a lf-string %[http_auth(L)]", users=USERS)
+        world.frontend.errors = Answers().pages(said.frontends["fe"].errors)
+        clients = [world.client() for _ in range(WAITING_OF_ONE + 1)]
+        for number, client in enumerate(clients):
+            client.send(get("/", login(f"bob:guess{number}")))
+        self.assertEqual(int(clients[-1].take().split()[1]), 503)
+        self.loop.run(WAITING_OF_ONE)
 
     def test_a_realm_of_its_own_is_the_section_s_name(self) -> None:
         world = self.world("http-request auth if { path /a }", backend="http-request auth")

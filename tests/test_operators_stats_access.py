@@ -18,6 +18,7 @@ from reusedproxy.exchanges.attempt import HELD_MAX
 from reusedproxy.net.poller import Poller
 from reusedproxy.operators.runtime.form import ACTIONS
 from reusedproxy.operators.stats import page as statspage
+from reusedproxy.operators.stats.moment import Moment
 from tests.clientfakes import FakeListener, Wire
 
 BASE = """
@@ -173,10 +174,30 @@ class RuleTests(AccessCase):
         calls: list[Any] = []
         self.proxy.passwords.check = lambda *args: calls.append(args) or True  # type: ignore[method-assign,func-returns-value]
         self.assertEqual(self.ask(b"GET /", basic("h:hello")), b"")
-        password, _, source, _ = calls[0]
+        password, _, source, *_ = calls[0]
         self.proxy.passwords.known = lambda *args: True  # type: ignore[method-assign]
         self.assertEqual((password, source), (b"hello", "192.0.2.7"))
         self.assertEqual(self.status(b"GET /", basic("h:hello")), 200)
+
+    def test_a_form_that_comes_while_a_password_is_checked_is_obeyed_as_a_whole(self) -> None:
+        """And one that is too long then is refused, as ever."""
+        hashed = (
+            "userlist hashed\n user h password $5$rounds=1000$abcdefgh$okyjw/83AAX.UipXCtjVrkKTDWdqFQkp6Bg/O6/KuPB\n"
+        )
+        self.build(f"{hashed}frontend f\n bind :0\n stats uri /\n stats admin if {{ http_auth(hashed) }}\n")
+        calls: list[Any] = []
+        self.proxy.passwords.known = lambda *args: True if calls else None  # type: ignore[method-assign]
+        self.proxy.passwords.check = lambda *args: calls.append(args) or True  # type: ignore[method-assign,func-returns-value]
+        for body, code in ((b"s=one&s=two&b=app&action=maint", b"DONE"), (b"s=" + b"x" * HELD_MAX, b"EXCD")):
+            calls.clear()
+            wire = self.connect()
+            head = b"POST / HTTP/1.1\r\nHost: a\r\n%bContent-Length: %d\r\n\r\n" % (basic("h:hello"), len(body))
+            wire.feed(head + body[:5])
+            for at in range(5, len(body), 1000):
+                wire.feed(body[at : at + 1000])
+            calls[0][3]()
+            self.assertIn(b";st=%b" % code, wire.take())
+        self.assertEqual([self.proxy.lines[f"app/{name}"].server.admin for name in ("one", "two")], [MAINT, MAINT])
 
     def test_what_is_out_of_scope_is_nowhere(self) -> None:
         self.build("listen status\n bind :0\n stats uri /\n stats scope .\n stats scope other\n stats admin if TRUE\n")
@@ -187,6 +208,29 @@ class RuleTests(AccessCase):
                 self.assertNotIn(hidden, said, target)
         self.assertIn(b"st=ERRP", self.ask(b"POST /", body=b"s=one&b=app&action=maint"))
         self.assertEqual(self.proxy.lines["app/one"].server.admin, READY)
+
+    def test_a_page_shows_nothing_that_was_written_for_another(self) -> None:
+        """Whatever the sections of its scope are called, and whoever looked at the other a moment ago."""
+        self.patch(Moment, "fresh", True)
+        for name, word in (("admin", "admin if TRUE"), ("legends", "show-legends"), ("detailed", "enable")):
+            front = f"frontend web\n bind :0\n stats uri /f\n stats scope {name}\n default_backend {name}\n"
+            back = f"backend {name}\n stats uri /b\n stats {word}\n server six 127.0.0.1:6\n"
+            self.build(front + back)
+            for words in (b"", b";unfold"):
+                self.assertIn(b">app<", self.ask(b"GET /b" + words))
+                said = self.ask(b"GET /f" + words)
+                self.assertIn(b"six", said)
+                for hidden in (b">app<", b"<form", b"127.0.0.1"):
+                    self.assertNotIn(hidden, said, name)
+
+    def test_a_form_leads_to_its_own_page(self) -> None:
+        """Of two pages with the same figures."""
+        self.patch(Moment, "fresh", True)
+        page = " stats uri /{0}\n stats admin if TRUE\n"
+        front = "frontend web\n bind :0\n default_backend pages\n" + page.format("f")
+        self.build(front + "backend pages\n server five 127.0.0.1:5\n" + page.format("b"))
+        for target in (b"/f", b"/b"):
+            self.assertIn(b"action='%b'" % target, self.ask(b"GET " + target))
 
     def test_addresses_and_cookies_are_shown_with_legends_only(self) -> None:
         self.build("listen status\n bind :0\n stats uri /\n")

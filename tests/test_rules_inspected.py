@@ -15,6 +15,7 @@ from reusedproxy.config.rules.samples import CLIENT_BYTES, SERVER_BYTES
 from reusedproxy.rules.inspected import FALSE, TRUE, UNKNOWN, outlook
 from reusedproxy.rules.samples.compile import compiled_text
 from reusedproxy.rules.waiting import Incomplete
+from reusedproxy.wire.client_hello import read_client_hello
 from tests.test_wire_client_hello import HELLO
 
 PLACE = Place("t.cfg", 1)
@@ -23,6 +24,7 @@ PLACE = Place("t.cfg", 1)
 def facts(data: bytes, *, final: bool = False, said: bytes = b"") -> Any:
     """Of a client that has sent this."""
     inspected = SimpleNamespace(request_bytes=data, response_bytes=said, final=final, changes=False)
+    inspected.client_hello = lambda: read_client_hello(data)
     return SimpleNamespace(inspected=inspected, source=("192.0.2.1", 1), head=None)
 
 

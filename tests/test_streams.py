@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -9,6 +11,8 @@ from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.transport import HIGH_WATER, PEER_TRUNCATED
 from reusedproxy.pool.raw import GREETING_MAX
 from reusedproxy.streams.stream import HELD_MAX
+from reusedproxy.wire import client_hello as wire_client_hello
+from tests.clientfakes import Wire
 from tests.fakes import LATE_REFUSAL
 from tests.streamfakes import StreamWorld
 
@@ -595,6 +599,23 @@ class RuleTests(SynchronousTestCase):
             client.reset()
             world.check_rest()
 
+    def test_a_hello_is_read_once_whatever_many_rules_ask(self) -> None:
+        """A long one takes a while, in which nobody else is served."""
+        text = "frontend f\n bind :1\n tcp-request inspect-delay 5s\n"
+        text += " tcp-request content accept if { req.ssl_sni c.example }\n default_backend a\n"
+        text += " use_backend a if { req.ssl_sni d.example }\n" * 20 + "backend a\n server s1 192.0.2.1:1\n"
+        world = StreamWorld(self, text)
+        client = world.client()
+        with patch.object(wire_client_hello, "_client_hello", side_effect=wire_client_hello._client_hello) as read:
+            hello = client_hello("b.example") + b"more"
+            for at in range(0, len(hello), 100):
+                client.feed(hello[at : at + 100])
+            world.advance(5)
+            world.connect("s1")
+        self.assertEqual(read.call_count, 1)
+        client.reset()
+        world.check_rest()
+
     def test_rules_of_the_backend_come_after_its_choice(self) -> None:
         """With their own delay."""
         world = StreamWorld(
@@ -650,6 +671,26 @@ class RuleTests(SynchronousTestCase):
         self.assertEqual((client.take(), world.flags()), (b"", ["s1 PD"]))
         world.check_rest()
 
+    def test_the_rules_hear_the_server_that_took_the_place_of_another_for_as_long(self) -> None:
+        """The delay of the first one, which was lost without a word, lets nothing of the second pass."""
+        for end in (Wire.reset, Wire.eof):
+            world = StreamWorld(
+                self,
+                "listen l\n bind :1\n tcp-response inspect-delay 4s\n"
+                " tcp-response content reject if { res.payload(0,3) -m str bad }\n"
+                " server s1 192.0.2.1:1 pool-min-conn 2\n",
+            )
+            other, first = world.connect("s1"), world.connect("s1")
+            client = world.client()
+            world.advance(2)
+            end(first)
+            other.feed(b"ba")
+            world.advance(2.5)
+            self.assertEqual(client.take(), b"")
+            other.feed(b"d")
+            self.assertEqual((client.take(), world.flags()), (b"", ["s1 PD"]))
+            world.check_rest()
+
     def test_variables_and_servers(self) -> None:
         """set-var in content, and use-server by it."""
         world = StreamWorld(
@@ -676,6 +717,21 @@ class RuleTests(SynchronousTestCase):
         client.feed(b"Host: a\r\n\r\n")
         self.assertEqual(world.connect("s1").take(), b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         client.reset()
+        world.check_rest()
+
+    def test_no_spelling_of_a_request_passes_the_rules(self) -> None:
+        """The server gets it as it came, and may read what mode http would refuse."""
+        text = "listen l\n bind :1\n tcp-request inspect-delay 2s\n tcp-request content reject if { path_beg /a }\n"
+        text += " tcp-request content reject if { hdr(host) -i evil }\n tcp-request content accept if HTTP\n"
+        world = StreamWorld(self, f"{text} server s1 192.0.2.1:1\n")
+        for sent in (
+            b"GET /a HTTP/1.1\n\n",
+            b"GET /a HTTP/1.1\r\n\r\n",
+            b"GET / HTTP/1.1\r\nHost: evil\r\nX: 1\r\n 2\r\n\r\n",
+        ):
+            client = world.client()
+            client.feed(sent)
+            self.assertEqual((world.flags()[-1:], world.dialled("s1")), (["- PR"], 0), sent)
         world.check_rest()
 
     def test_a_client_stays_at_its_server(self) -> None:

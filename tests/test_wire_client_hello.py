@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import struct
+import tracemalloc
+from unittest.mock import patch
+
 from hypothesis import given
 from hypothesis import strategies as st
 from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.wire.client_hello import ClientHello, NotHello, read_client_hello
+from reusedproxy.wire.client_hello import ClientHello, HelloReader, NotHello, read_client_hello
 
 
 def hello_of(name: bytes | None, protocols: tuple[bytes, ...] = ()) -> bytes:
@@ -28,7 +32,7 @@ def hello_of(name: bytes | None, protocols: tuple[bytes, ...] = ()) -> bytes:
 
 
 HELLO = hello_of(b"app.example", (b"h2", b"http/1.1"))
-READ = ClientHello(0x0303, b"app.example", (b"h2", b"http/1.1"))
+READ = ClientHello(0x0303, b"app.example", b"h2")
 
 
 def records(message: bytes, cuts: list[int]) -> bytes:
@@ -36,6 +40,12 @@ def records(message: bytes, cuts: list[int]) -> bytes:
     at = sorted({cut % len(message) for cut in cuts} | {0})
     pieces = [message[begin:end] for begin, end in zip(at, [*at[1:], len(message)], strict=True)]
     return b"".join(b"\x16\x03\x01" + len(piece).to_bytes(2, "big") + piece for piece in pieces if piece)
+
+
+def hello_with(extensions: bytes) -> bytes:
+    """One with these extensions, and little else."""
+    body = b"\x03\x03" + bytes(33) + b"\x00\x02\x13\x01\x01\x00" + struct.pack(">H", len(extensions)) + extensions
+    return records(b"\x01" + struct.pack(">I", len(body))[1:] + body, [])
 
 
 class ClientHelloTests(SynchronousTestCase):
@@ -46,6 +56,13 @@ class ClientHelloTests(SynchronousTestCase):
         self.assertEqual(read_client_hello(HELLO), READ)
         self.assertEqual(read_client_hello(hello_of(None)), ClientHello(0x0303))
         self.assertEqual(read_client_hello(HELLO + b"\x16 and what follows"), READ)
+
+    def test_an_empty_name_is_none(self) -> None:
+        """A rule that refuses those without a name refuses it."""
+        for name in (b"", b"a"):
+            listed = b"\x00" + struct.pack(">H", len(name)) + name
+            data = hello_with(b"\x00\x00" + struct.pack(">HH", len(listed) + 2, len(listed)) + listed)
+            self.assertEqual(read_client_hello(data), ClientHello(0x0303, name or None))
 
     def test_it_is_incomplete_until_the_last_byte(self) -> None:
         """And never anything else."""
@@ -58,6 +75,38 @@ class ClientHelloTests(SynchronousTestCase):
         data = records(HELLO[5:], cuts)
         self.assertEqual(read_client_hello(data), READ)
         self.assertIsNone(read_client_hello(data[:-1]))
+
+    @given(st.lists(st.integers(0, 5000), max_size=8), st.lists(st.integers(0, 5000), max_size=8))
+    def test_it_is_read_as_it_comes(self, cuts: list[int], arrivals: list[int]) -> None:
+        """One reader says the same of each beginning as one that sees it for the first time."""
+        data = records(HELLO[5:], cuts) + b"\x16 and what follows"
+        reader = HelloReader()
+        for size in sorted({arrival % len(data) for arrival in arrivals} | {len(data)}):
+            self.assertEqual(reader.read(data[:size]), read_client_hello(data[:size]))
+
+    def test_what_was_read_is_not_read_again(self) -> None:
+        """Nor what was refused: rules ask again and again."""
+        for data in (HELLO, HELLO[:-20] + b"\xff" * 20):
+            reader = HelloReader()
+            first = self._said(reader, data)
+            with patch("reusedproxy.wire.client_hello._client_hello", side_effect=AssertionError("read again")):
+                self.assertEqual(self._said(reader, data), first)
+
+    def _said(self, reader: HelloReader, data: bytes) -> ClientHello | str | None:
+        try:
+            return reader.read(data)
+        except NotHello:
+            return "no hello"
+
+    def test_long_lists_are_not_kept(self) -> None:
+        """Of 8,000 protocols the first is kept: each of the others costs nothing but its look."""
+        names = b"\x01a" * 8000
+        data = hello_with(b"\x00\x10" + struct.pack(">HH", len(names) + 2, len(names)) + names)
+        tracemalloc.start()
+        self.assertEqual(read_client_hello(data), ClientHello(0x0303, None, b"a"))
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        self.assertLess(most, 100_000)
 
     @given(st.binary(max_size=200))
     def test_anything_is_read_without_a_failure(self, data: bytes) -> None:

@@ -22,6 +22,7 @@ from reusedproxy.config.language.report import Fault
 from reusedproxy.config.model.proxies import Global, Said
 from reusedproxy.config.model.values import Notice, Place
 from reusedproxy.net.acting import acting, groups_of
+from reusedproxy.net.trusted_paths import MOST_LINKS
 
 #: Number of unreadable files that are named.
 NAMED = 4
@@ -101,20 +102,34 @@ class Account:
     def changeable(self, paths: Iterable[str]) -> list[str]:
         """Returns those of the paths that this account can change, or put another file in place of."""
         with self.acting():
-            return [path for path in dict.fromkeys(paths) if self._can_change(path)]
+            return [path for path in dict.fromkeys(paths) if any(map(self._can_change, _ways(path)))]
 
-    def _can_change(self, path: str) -> bool:
-        at, sticky = os.path.realpath(path), False
+    def _can_change(self, at: str) -> bool:
+        sticky = False
         with suppress(OSError):
             while True:
                 status = os.stat(at)
-                if status.st_uid == self.uid or (os.access(at, os.W_OK, effective_ids=True) and not sticky):
+                if self.uid in (status.st_uid, os.lstat(at).st_uid) or (
+                    os.access(at, os.W_OK, effective_ids=True) and not sticky
+                ):
                     return True
                 if at == os.path.dirname(at):
                     return False
                 at = os.path.dirname(at)
                 sticky = bool(os.stat(at).st_mode & stat.S_ISVTX)
         return False
+
+
+def _ways(path: str) -> Iterator[str]:
+    """Yields a path, those to which its links lead, and the one without links."""
+    for _ in range(MOST_LINKS):
+        path = os.path.abspath(path)
+        yield path
+        try:
+            path = os.path.join(os.path.dirname(path), os.readlink(path))
+        except OSError:
+            break
+    yield os.path.realpath(path)
 
 
 def _needed(path: str) -> int:

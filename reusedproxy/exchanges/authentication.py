@@ -23,9 +23,9 @@ from reusedproxy.wire.credentials import Credentials
 class Unverified(Exception):
     """Breaks off the rules of a request: one has asked for a password that has not been checked."""
 
-    def __init__(self, password: bytes, hashed: bytes) -> None:
+    def __init__(self, credentials: Credentials, hashed: bytes) -> None:
         super().__init__("a password is not checked")
-        self.password = password
+        self.credentials = credentials
         self.hashed = hashed
 
 
@@ -47,9 +47,9 @@ class Authentication:
         user = users.named.get(credentials.user)
         hashed = users.hash_for(user)
         if hashed is not None:
-            right = self.passwords.known(credentials.password, hashed)
+            right = self.passwords.known(credentials.password, hashed, credentials.user)
             if right is None:
-                raise Unverified(credentials.password, hashed) if may_wait else Unevaluated("a password is not checked")
+                raise Unverified(credentials, hashed) if may_wait else Unevaluated("a password is not checked")
         else:
             known = user is not None and user.password is not None
             said = user.password if user is not None and user.password is not None else ""
@@ -58,7 +58,8 @@ class Authentication:
 
     def check(self, unverified: Unverified, source: Hashable, then: Callable[[], None]) -> bool:
         """Has a password checked, and calls `then` when the result is known. Returns False if too many wait."""
-        return self.passwords.check(unverified.password, unverified.hashed, source, then)
+        said = unverified.credentials
+        return self.passwords.check(said.password, unverified.hashed, source, then, said.user)
 
 
 class _Users:

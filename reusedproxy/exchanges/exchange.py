@@ -187,12 +187,13 @@ class Exchange(ExchangeFacts):
         than may be held. `ended` tells that `body` is all of it."""
         self._collecting = then
         self.bytes_in += len(body)
-        if ended or len(body) > HELD_MAX:
-            self._collected(body if len(body) <= HELD_MAX else None)
+        self.head_and_body = body
+        if ended or self.bytes_in > HELD_MAX:
+            whole = self.all_held()  # more may have come while a password was checked
+            self._collected(whole if len(whole) <= HELD_MAX else None)
             return
         assert self.head is not None
         self.complete = False
-        self.head_and_body = body
         if self.head.expect_continue and not body and self.framed:
             self.client.write(CONTINUE)
 

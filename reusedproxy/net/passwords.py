@@ -3,7 +3,7 @@
 It calls the system's libcrypt, as HAProxy does, so that each hash is known here that is known there (yescrypt, bcrypt,
 SHA-512, …). ctypes lets go of the interpreter's lock meanwhile, so the event loop goes on.
 
-What was found out is kept by a keyed digest of hash and password, so that a client's next request costs nothing;
+What was found out is kept by a keyed digest of hash, name and password, so that a client's next request costs nothing;
 failures are kept apart, lest guesses push out those who have logged in. Whoever guesses waits behind their own guesses:
 few may wait for each address, and not many in all. It must never know users or requests.
 """
@@ -106,19 +106,22 @@ class Passwords:
     def waiting(self) -> int:
         return len(self._asking)
 
-    def known(self, password: bytes, hashed: bytes) -> bool | None:
-        """Returns what is known of a password already; None: it has to be checked."""
-        key = self._digest(password, hashed)
+    def known(self, password: bytes, hashed: bytes, name: bytes = b"") -> bool | None:
+        """Returns what is known of a password already; None: it has to be checked. What was found out for one `name` is
+        not known for another, lest the time tell that two names have one hash."""
+        key = self._digest(password, hashed, name)
         for kept, found in ((self._right, True), (self._wrong, False)):
             if key in kept:
                 kept.move_to_end(key)
                 return found
         return None
 
-    def check(self, password: bytes, hashed: bytes, source: Hashable, then: Callable[[], None]) -> bool:
+    def check(
+        self, password: bytes, hashed: bytes, source: Hashable, then: Callable[[], None], name: bytes = b""
+    ) -> bool:
         """Checks a password for a client of this `source`, and calls `then` when it is known. Returns False if too many
         wait; then it is not checked, and nobody is called."""
-        key = self._digest(password, hashed)
+        key = self._digest(password, hashed, name)
         asking = self._asking.get(key)
         if asking is not None:
             if len(asking) >= WAITING:
@@ -161,5 +164,6 @@ class Passwords:
         for then in self._asking.pop(key):
             then()
 
-    def _digest(self, password: bytes, hashed: bytes) -> bytes:
-        return blake2b(len(hashed).to_bytes(4, "big") + hashed + password, key=self._key, digest_size=32).digest()
+    def _digest(self, password: bytes, hashed: bytes, name: bytes) -> bytes:
+        lengths = len(hashed).to_bytes(4, "big") + len(name).to_bytes(4, "big")
+        return blake2b(lengths + hashed + name + password, key=self._key, digest_size=32).digest()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv6Address
 from typing import Protocol
 
+from reusedproxy.wire.client_hello import ClientHello
 from reusedproxy.wire.credentials import Credentials
 from reusedproxy.wire.heads import RequestHead, ResponseHead
 
@@ -97,6 +98,9 @@ class Inspected(Protocol):
     @property
     def request_bytes(self) -> bytes:
         """Returns what the client has sent so far."""
+
+    def client_hello(self) -> ClientHello | None:
+        """Returns the TLS client's first message in that; None while it is incomplete. Raises NotHello."""
 
     @property
     def response_bytes(self) -> bytes:

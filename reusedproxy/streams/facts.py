@@ -10,17 +10,9 @@ from reusedproxy.exchanges.facts import ConnectionFacts
 from reusedproxy.rules.facts import Inspected
 from reusedproxy.rules.waiting import Incomplete
 from reusedproxy.streams.client import StreamClient
-from reusedproxy.wire.heads import (
-    EMPTY_LINE,
-    Limits,
-    RequestFault,
-    RequestHead,
-    check_partial,
-    read_request,
-    skip_empty_lines,
-)
-
-_LIMITS = Limits()
+from reusedproxy.wire.client_hello import ClientHello, HelloReader
+from reusedproxy.wire.heads import RequestHead
+from reusedproxy.wire.loose_heads import NotHTTP, read_loose_request
 
 
 class StreamFacts(ConnectionFacts):
@@ -40,6 +32,9 @@ class StreamFacts(ConnectionFacts):
     final = True
     changes = False
     _head: RequestHead | None = None
+    #: The client's bytes are no head, whatever follows.
+    _headless = False
+    _hello: HelloReader | None = None
 
     def member(self, users: str) -> bytes | None:
         return None
@@ -48,6 +43,13 @@ class StreamFacts(ConnectionFacts):
     def request_bytes(self) -> bytes:
         return self.held
 
+    def client_hello(self) -> ClientHello | None:
+        if not self.held:
+            return None
+        if self._hello is None:
+            self._hello = HelloReader()
+        return self._hello.read(self.held)
+
     @property
     def inspected(self) -> Inspected:
         return self
@@ -55,17 +57,12 @@ class StreamFacts(ConnectionFacts):
     @property
     def head(self) -> RequestHead | None:
         """Returns the head of a request that the client has sent, as far as it is HTTP. Raises Incomplete."""
-        if self._head is None:
-            data = self.held
-            if data[:1] == b"\r":
-                data = data[skip_empty_lines(data) :]
-            end = data.find(EMPTY_LINE) + 4
+        if self._head is None and not self._headless:
             try:
-                if end >= 4:
-                    self._head = read_request(data[:end], _LIMITS)
-                elif not self.final:
-                    check_partial(data, _LIMITS, 0)
+                self._head = read_loose_request(self.held)
+            except NotHTTP:
+                self._headless = True
+            else:
+                if self._head is None and not self.final:
                     raise Incomplete
-            except RequestFault:
-                return None
         return self._head

@@ -299,6 +299,8 @@ class Stream(StreamFacts):
         refused = connection.lost_unused(reason)
         if not (unseen or refused):
             return False
+        if self._gate is not None:
+            self._gate.leave()
         self.held = b"".join(kept)
         self.client_ended = relay.client.ended
         relay.client.uncount()

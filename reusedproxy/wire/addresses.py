@@ -1,8 +1,9 @@
-"""Formats IP addresses as inet_ntop(3) does, which HAProxy uses: the same way for rules, for logs and for servers."""
+"""Formats IP addresses as inet_ntop(3) does, which HAProxy uses: the same way for rules, for logs and for servers; and
+says which of them are one client's."""
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 
 def address_text(address: IPv4Address | IPv6Address) -> str:
@@ -18,3 +19,15 @@ def address_text(address: IPv4Address | IPv6Address) -> str:
         if packed[:12] == bytes(12) and packed[12:14] != bytes(2):
             return f"::{IPv4Address(packed[12:])}"
     return str(address)
+
+
+def of_one_client(host: str) -> str:
+    """Returns by what a client is known that may have many addresses: an IPv4 address, or the first half of an IPv6
+    one, behind which all are one site's (RFC 6177). What is no address is returned as it is."""
+    try:
+        address = ip_address(host.partition("%")[0])
+    except ValueError:
+        return host
+    if isinstance(address, IPv4Address) or address.ipv4_mapped is not None:
+        return host
+    return f"{IPv6Address(int(address) >> 64 << 64)}/64"

@@ -48,6 +48,8 @@ _IN_SILENCE = frozenset(
 )
 #: Where what a client sends has to be there; a request is read in it.
 _BYTES_OF_CLIENTS = (CLIENT_BYTES, EITHER_BYTES, REQUEST)
+#: Who has logged in is found out in mode http only.
+_OF_USERS = frozenset(("http_auth", "http_auth_group", "http_auth_pass", "http_auth_type", "http_auth_user"))
 #: What says that a connection carries one request after the other.
 _POOL_WORDS = ("check-reuse-pool", "idle-ping", "max-reuse", "pool-idle-timeout", "pool-low-conn", "pool-max-conn")
 
@@ -97,10 +99,25 @@ def _tcp(draft: ProxyDraft, report: Report) -> None:
     if draft.log_format == "httplog" and "F" in draft.sides:
         place = draft.said["option httplog"] if "option httplog" in draft.own else draft.place
         report.warn(place, f"{draft.title} is in {why}: 'option httplog' counts as 'option tcplog' there")
+    _knows_no_users(draft, why, report)
     if "B" in draft.sides:
         _tcp_backend(draft, why, report)
     if draft.inspect_delay is None and "tcp-request inspect-delay" not in draft.unreadable:
         _nobody_waits(draft, report)
+
+
+def _knows_no_users(draft: ProxyDraft, why: str, report: Report) -> None:
+    """Refuses rules that ask for users, who would be nobody: HAProxy looks for their passwords in mode tcp, too."""
+    rules = (*draft.content_rules, *draft.response_content_rules)
+    lines: list[tuple[Place, str, object]] = [
+        (rule.place, f"'{rule.words}'", resolved(rule, draft.acls)) for rule in rules
+    ]
+    lines += ((each.place, "'use_backend'", resolved_backend(each, draft.acls)) for each in draft.use_backends)
+    lines += ((each.place, "'use-server'", resolved_use_server(each, draft.acls)) for each in draft.use_servers)
+    for place, what, said in lines:
+        asked = next((each for each in expressions_in(said) if each.fetch.name in _OF_USERS), None)
+        if asked is not None:
+            report.fault(place, f"{what}: '{asked}' needs 'mode http', and {draft.title} is in {why}")
 
 
 def _nobody_waits(draft: ProxyDraft, report: Report) -> None:

@@ -122,7 +122,7 @@ class StatsPage:
         else:
             name, content_type, write = form
             moment = self._moments.current()
-            key = " ".join([name, "legends" if self.settings.legends else "", *self._scope])
+            key = repr((name, self.settings.legends, self._scope))
             sections = within(moment.sections, self._scope)
             body = moment.text(key, lambda: write(sections, self.settings.legends)).encode()
             whole = answer(200, body, content_type, close=close)

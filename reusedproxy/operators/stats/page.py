@@ -86,7 +86,7 @@ _OUTCOMES = {
     "EXCD": ("trouble", "Nothing was changed: the form was too long. Choose fewer servers at a time."),
     DENIED: ("trouble", "Nothing was changed: this page takes no orders from you."),
 }
-#: What makes other tables of the same figures.
+#: What makes other tables of the same figures, besides the scope, and the address where there are forms.
 _KINDS = ("unfolded", "detailed", "admin", "legends")
 
 
@@ -96,7 +96,8 @@ def write_page(moment: Moment, look: Look) -> str:
     view = moment.view
     sections = within(moment.sections, look.scope)
     found = troubles(view, look.at, look.log_lines_dropped, look.scope)
-    key = " ".join([*(name for name in _KINDS if getattr(look, name)), *look.scope])
+    # Names of sections may be words of ours, too, so each thing has its place.
+    key = repr(([name for name in _KINDS if getattr(look, name)], look.scope, look.uri if look.admin else ""))
     return render(
         "page.html",
         look=look,

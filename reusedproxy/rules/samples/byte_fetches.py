@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from reusedproxy.rules.facts import Binary, Facts, Inspected, Sample
 from reusedproxy.rules.waiting import Incomplete
-from reusedproxy.wire.client_hello import ClientHello, NotHello, read_client_hello
+from reusedproxy.wire.client_hello import ClientHello, NotHello
 
 Fetch = Callable[[Facts], Sample]
 #: The bytes of one direction, so far.
@@ -119,7 +119,7 @@ def _hello_type(side: Side) -> Callable[[], Fetch]:
 def _of_hello(value: Callable[[ClientHello], Sample]) -> Callable[[], Fetch]:
     def read(inspected: Inspected) -> Sample:
         try:
-            hello = read_client_hello(inspected.request_bytes)
+            hello = inspected.client_hello()
         except NotHello:
             return None
         if hello is None:
@@ -142,7 +142,7 @@ BYTE_FETCHES: dict[str, Callable[..., Fetch]] = {
     "req.payload_lv": _payload_lv(_request),
     "req.ssl_hello_type": _hello_type(_request),
     "req.ssl_sni": _of_hello(lambda hello: hello.server_name),
-    "req.ssl_alpn": _of_hello(lambda hello: hello.protocols[0] if hello.protocols else None),
+    "req.ssl_alpn": _of_hello(lambda hello: hello.protocol),
     "req.ssl_ver": _of_hello(_version),
     "res.len": _length(_response),
     "res.payload": _payload(_response),

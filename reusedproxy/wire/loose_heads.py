@@ -1,0 +1,88 @@
+"""Reads the head of a request whose bytes go on as they are, in `mode tcp`, for the rules that look at it.
+
+`heads` is strict, because what it cannot read is refused. Here it would pass, and many servers read it nevertheless. So
+whatever a server may take for a request is read as such: lines that end with LF alone, lines that are continued, blanks
+in the first line, HTTP/0.9, no Host or several, and fields that contradict each other. Lines that are no fields are
+left out, as nginx does. Nothing is decided here about the length of a body, or what follows. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from reusedproxy.wire.grammar import CRLF
+from reusedproxy.wire.heads import RequestHead
+
+_TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]"
+_FIRST: Final = re.compile(rb"(%b+)[ \t]+([!-~\x80-\xff]+)(?:[ \t]+HTTP/([0-9.]+))?[ \t]*\r*\Z" % _TOKEN)
+#: What may become such a line.
+_BEGINNING: Final = re.compile(
+    rb"%b*(?:[ \t]+(?:[!-~\x80-\xff]+(?:[ \t]+(?:H(?:T(?:T(?:P(?:/[0-9.]*)?)?)?)?[ \t]*)?)?)?)?\r*\Z" % _TOKEN
+)
+_NAME: Final = re.compile(rb"(%b+)[ \t]*:" % _TOKEN)
+_END: Final = re.compile(rb"\n\r*\n")
+_ABSOLUTE: Final = re.compile(rb"([A-Za-z][A-Za-z0-9+.-]*)://(?:[^/?#]*@)?([^/?#]*)")
+_NO_PORT: Final = re.compile(rb":\Z")
+_PORTS: Final = {
+    b"http": re.compile(rb":(?:80)?\Z"),
+    b"https": re.compile(rb":(?:443)?\Z"),
+    b"connect": re.compile(rb":(?:80|443)?\Z"),
+}
+
+
+class NotHTTP(Exception):
+    """Says that the bytes do not begin with a request, whatever follows."""
+
+
+def read_loose_request(data: bytes) -> RequestHead | None:
+    """Returns the head that `data` begins with; None while it is incomplete. Raises NotHTTP."""
+    data = data.lstrip(CRLF)
+    end = data.find(b"\n")
+    if end < 0:
+        if not _BEGINNING.match(data):
+            raise NotHTTP
+        return None
+    found = _FIRST.match(data[:end])
+    if found is None:
+        raise NotHTTP
+    method, target, version = found.groups()
+    if version is None:
+        if method != b"GET":
+            raise NotHTTP  # HTTP/0.9 knows no other
+        return _head(method, target, 0, [])
+    whole = _END.search(data, end)
+    if whole is None:
+        return None
+    minor = int(version[-1:] == b"1") if version[:2] == b"1." else 1
+    return _head(method, target, minor, _fields(data[end + 1 : whole.start() + 1]))
+
+
+def _fields(block: bytes) -> list[tuple[bytes, bytes]]:
+    """Returns names and values; lines that are continued are put together."""
+    fields: list[tuple[bytes, bytes]] = []
+    for line in block.split(b"\n"):
+        if line[:1] in (b" ", b"\t") and fields:
+            name, value = fields[-1]
+            fields[-1] = name, b"%b %b" % (value, line.strip(b"\r \t"))
+        elif found := _NAME.match(line):
+            fields.append((found[1], line[found.end() :].strip(b"\r \t")))
+    return fields
+
+
+def _head(method: bytes, target: bytes, minor: int, fields: list[tuple[bytes, bytes]]) -> RequestHead:
+    """Returns the head in the spelling that rules know. An absolute target names a host, too (RFC 9112 section 3.2.2),
+    and its scheme's own port, or any that CONNECT usually has, is none."""
+    absolute = _ABSOLUTE.match(target)
+    port = _PORTS.get(b"connect" if method == b"CONNECT" else absolute[1].lower() if absolute else b"", _NO_PORT)
+    fields = [(name, port.sub(b"", value) if name.lower() == b"host" else value) for name, value in fields]
+    hosts = [value for name, value in fields if name.lower() == b"host"]
+    if absolute:
+        named = port.sub(b"", absolute[2])
+        if named.lower() not in [host.lower() for host in hosts]:
+            fields.insert(0, (b"Host", named))
+        rest = target[absolute.end() :]
+        target = b"%b://%b%b%b" % (absolute[1], named, b"" if rest[:1] == b"/" else b"/", rest)
+    lines = [b"%b: %b" % field for field in fields]
+    block = CRLF.join([b"%b %b HTTP/1.%d" % (method, target, minor), *lines, b""])
+    return RequestHead(method, target, minor, 0, False, hosts[0] if hosts else None, block, block + CRLF)

@@ -1,0 +1,123 @@
+"""What rules of mode tcp see of a request: all that some server may see in the same bytes."""
+
+from __future__ import annotations
+
+from time import process_time
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from reusedproxy.wire.heads import Limits, RequestFault, read_request
+from reusedproxy.wire.loose_heads import NotHTTP, read_loose_request
+
+#: Heads for the path /a with a field X of the value 1, which HAProxy 2.6 reads, or nginx does.
+SPELLINGS = (
+    b"GET /a HTTP/1.1\r\nHost: h\r\nX: 1\r\n\r\n",
+    b"GET /a HTTP/1.1\nHost: h\nX: 1\n\n",
+    b"GET /a HTTP/1.1\nHost: h\r\nX: 1\n\r\n",
+    b"\r\n\n\r\nGET /a HTTP/1.1\r\nX: 1\r\n\r\n",
+    b"GET /a HTTP/1.0\r\nX: 1\r\n\r\n",
+    b"GET  /a\tHTTP/1.1 \r\nX: 1\r\n\r\n",
+    b"GET /a HTTP/01.1\r\nX: 1\r\n\r\n",
+    b"GET /a HTTP/2.0\r\nX: 1\r\n\r\n",
+    b"GET /a HTTP/1.1\r\nX:\r\n 1\r\n\r\n",
+    b"GET /a HTTP/1.1\r\nHost: a b\r\nHost: u@h\r\nX: 1\r\n\r\n",
+    b"GET /a HTTP/1.1\r\nno field\r\n: none\r\nX : 1\r\n\r\n",
+    b"GET /a HTTP/1.1\r\nA: \x00\x01\xff\r\nX: 1\r\n\r\n",
+    b"GET /a HTTP/1.1\r\nX: 1\r\nConnection: x\r\n\r\n",
+    b"GET /a HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\nExpect: x\r\nX: 1\r\n\r\n",
+    b"GET http://h/a HTTP/1.1\r\nHost: other\r\nX: 1\r\n\r\n",
+    b"GET /a HTTP/1.1\r\n" + b"B: 1\r\n" * 500 + b"X: 1\r\n\r\n",
+)
+OTHERS = (
+    b"\x16\x03\x01",
+    b"SSH-2.0-x\r\n",
+    b"GET\r\n",
+    b"GET /a b HTTP/1.1\r\n",
+    b"POST /a\r\n",
+    b"GET /a FTP",
+    b"@ /\x01",
+)
+
+
+class LooseHeadTests(SynchronousTestCase):
+    """Spellings that mode http refuses, or answers in its own name."""
+
+    def test_what_a_server_may_read(self) -> None:
+        """Whoever sends it must not pass the rules by that."""
+        for sent in SPELLINGS:
+            head = read_loose_request(sent + b"more")
+            assert head is not None, sent
+            self.assertEqual((head.method, head.target[-2:], head.values(b"x")), (b"GET", b"/a", [b"1"]), sent)
+
+    def test_all_hosts_that_may_be_meant(self) -> None:
+        """That of an absolute target, too."""
+        for sent, hosts in (
+            (b"GET http://a HTTP/1.1\r\nHost: b:\r\nhost: c\r\n\r\n", [b"a", b"b", b"c"]),
+            (b"GET http://u@A:80?x HTTP/1.1\r\nHost: a:80\r\n\r\n", [b"a"]),
+            (b"CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n", [b"a"]),
+            (b"GET / HTTP/1.1\r\n\r\n", []),
+        ):
+            head = read_loose_request(sent)
+            assert head is not None
+            self.assertEqual(head.values(b"Host"), hosts)
+
+    def test_an_absolute_target_has_a_path(self) -> None:
+        for target, read in (
+            (b"http://a", b"http://a/"),
+            (b"HTTP://u@a:80?x", b"HTTP://a/?x"),
+            (b"http://a/b", b"http://a/b"),
+        ):
+            head = read_loose_request(b"GET %b HTTP/1.1\r\n\r\n" % target)
+            assert head is not None
+            self.assertEqual(head.target, read)
+
+    def test_a_request_without_a_version_ends_with_its_line(self) -> None:
+        """HTTP/0.9, which nginx still speaks."""
+        for end in (b"\r\n", b"\n", b" \r\n"):
+            head = read_loose_request(b"GET /a" + end)
+            assert head is not None
+            self.assertEqual((head.method, head.target, head.fields()), (b"GET", b"/a", []))
+
+    def test_other_things_are_none(self) -> None:
+        """From the first byte that shows it."""
+        for data in OTHERS:
+            self.assertRaises(NotHTTP, read_loose_request, data)
+
+    def test_each_is_incomplete_until_its_end(self) -> None:
+        """And never anything else."""
+        for sent in SPELLINGS:
+            for size in range(min(len(sent), 200)):
+                self.assertIsNone(read_loose_request(sent[:size]), sent[:size])
+
+    @given(
+        st.lists(st.sampled_from([b"GET ", b"/a", b" HTTP/1.1", b"\r\n", b"Host: h", b"X: 1", b"\r\n\r\n", b"\x00"]))
+    )
+    def test_what_mode_http_takes_is_read_alike(self, pieces: list[bytes]) -> None:
+        """Wherever that reads a head at all."""
+        data = b"".join(pieces)
+        end = data.find(b"\r\n\r\n") + 4
+        try:
+            strict = read_request(data[:end], Limits())
+        except RequestFault:
+            return
+        loose = read_loose_request(data)
+        assert loose is not None
+        self.assertEqual((loose.method, loose.target, loose.fields()), (strict.method, strict.target, strict.fields()))
+
+    def test_nothing_takes_long(self) -> None:
+        """It is looked at with each byte that comes."""
+        blanks = b" " * 16000
+        for data in (
+            b"GET /" + blanks,
+            b"GET / H" + blanks + b"x",
+            b"G" + blanks + b"\x00",
+            b"GET / HTTP/1.1" + blanks + b"\n",
+        ):
+            began = process_time()
+            try:
+                read_loose_request(data)
+            except NotHTTP:
+                pass
+            self.assertLess(process_time() - began, 0.1)
