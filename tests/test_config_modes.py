@@ -151,16 +151,6 @@ class TCPTests(SynchronousTestCase):
         inherited = self.listen(head=TCP + " option abortonclose\n")
         self.assertTrue(read(inherited).backends["l"].abortonclose)
 
-    def test_nobody_is_let_in_by_a_password_that_cannot_come(self) -> None:
-        """Where no request is read, nothing has credentials: such a rule would never match, and is a fault."""
-        for line in (
-            "tcp-request content accept if { http_auth(u) }",
-            "tcp-request content reject unless { http_auth_group(u) g }",
-            "use-server a if { http_auth(u) }",
-        ):
-            (fault,) = self.faults(f"userlist u\n user me insecure-password x\n{self.listen(line)}")
-            self.assertIn("needs 'mode http', and listen 'l' is in mode tcp", fault, line)
-
     def test_both_sides_have_one_mode(self) -> None:
         """Whichever names the other."""
         backends = "backend t\n mode tcp\n server a 192.0.2.1:1\nbackend h\n mode http\n server a 192.0.2.1:1\n"

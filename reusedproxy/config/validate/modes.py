@@ -92,10 +92,6 @@ def _tcp(draft: ProxyDraft, report: Report) -> None:
         if word in draft.own and word not in draft.unreadable and draft.said[word] not in refused:
             tell = report.notice if word in _IN_SILENCE else report.warn
             tell(draft.said[word], f"'{word}' is ignored, as it needs 'mode http': {draft.title} is in {why}")
-    for place, what, said in (*_content(draft), *_choosing(draft)):
-        asked = next((each for each in expressions_in(said) if each.fetch.name.startswith("http_auth")), None)
-        if asked is not None:
-            report.fault(place, f"{what}: '{asked}' needs 'mode http', and {draft.title} is in {why}")
     if draft.log_format == "httplog" and "F" in draft.sides:
         place = draft.said["option httplog"] if "option httplog" in draft.own else draft.place
         report.warn(place, f"{draft.title} is in {why}: 'option httplog' counts as 'option tcplog' there")
@@ -108,13 +104,7 @@ def _tcp(draft: ProxyDraft, report: Report) -> None:
 
 def _knows_no_users(draft: ProxyDraft, why: str, report: Report) -> None:
     """Refuses rules that ask for users, who would be nobody: HAProxy looks for their passwords in mode tcp, too."""
-    rules = (*draft.content_rules, *draft.response_content_rules)
-    lines: list[tuple[Place, str, object]] = [
-        (rule.place, f"'{rule.words}'", resolved(rule, draft.acls)) for rule in rules
-    ]
-    lines += ((each.place, "'use_backend'", resolved_backend(each, draft.acls)) for each in draft.use_backends)
-    lines += ((each.place, "'use-server'", resolved_use_server(each, draft.acls)) for each in draft.use_servers)
-    for place, what, said in lines:
+    for place, what, said in (*_content(draft), *_choosing(draft)):
         asked = next((each for each in expressions_in(said) if each.fetch.name in _OF_USERS), None)
         if asked is not None:
             report.fault(place, f"{what}: '{asked}' needs 'mode http', and {draft.title} is in {why}")
