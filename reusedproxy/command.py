@@ -75,6 +75,12 @@ class Options(TwistedOptions):
         print(f"reusedproxy {__version__}")
         raise SystemExit(0)
 
+    opt_v = opt_version
+
+    def parseArgs(self, *words: str) -> None:
+        if words:
+            raise UsageError(f"'{words[0]}' stands alone: a configuration is named with --config {words[0]}")
+
     def postOptions(self) -> None:
         if self["demo"]:
             if self["config"] or self["check"]:

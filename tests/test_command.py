@@ -18,7 +18,8 @@ def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
 
 class CommandTests(SynchronousTestCase):
     def test_it_takes_the_same_options(self) -> None:
-        self.assertEqual(run("--version").stdout, f"reusedproxy {__version__}\n")
+        for option in ("--version", "-v"):
+            self.assertEqual(run(option).stdout, f"reusedproxy {__version__}\n")
         self.assertIn("or reusedproxy [options]", run("--help").stdout)
         checked = run("--check", "--config", str(ROOT / "etc" / "reusedproxy.cfg"))
         self.assertEqual((checked.returncode, checked.stdout), (0, "Configuration file is valid\n"))

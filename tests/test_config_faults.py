@@ -220,6 +220,11 @@ class WordTests(SynchronousTestCase):
                 "bind :81 tfo",
                 "'bind :81': 'tfo' is a HAProxy bind option that reusedproxy does not do yet",
             ),
+            (
+                "option log-separate-errors",
+                "'option log-separate-errors' is a HAProxy keyword that reusedproxy does not do yet: errors are written"
+                " at the level of all other lines",
+            ),
             ("bind :81 nmae x", "'bind :81': unknown word 'nmae': did you mean 'name'?"),
             ("bind :80", "'bind *:80' stands already at t.cfg:7: an address is listened on once"),
             (
@@ -298,7 +303,12 @@ class WordTests(SynchronousTestCase):
             ),
             ("setenv A", "'setenv' needs the name of a variable and its value"),
             ("unsetenv", "'unsetenv' needs the name of a variable"),
-            ("lua-load /x", "'lua-load' is a HAProxy keyword that reusedproxy does not do yet"),
+            ("lua-load /x", "'lua-load' is a HAProxy keyword that reusedproxy does not do yet: no Lua is run"),
+            (
+                "unix-bind mode 600",
+                "'unix-bind' is a HAProxy keyword that reusedproxy does not do yet: write 'mode', 'user' and 'group' on"
+                " the 'bind' lines of unix sockets",
+            ),
             (
                 "ssl-default-server-options strict-sni",
                 "'ssl-default-server-options': 'strict-sni' cannot stand here, on the 'bind' line only",

@@ -403,6 +403,10 @@ class OptionTests(SynchronousTestCase):
         for line in (("Type", ["notify"]), ("RuntimeDirectory", ["reusedproxy"])):
             self.assertIn(line, said)
 
+    def test_a_file_alone_is_answered_with_the_option_for_it(self) -> None:
+        complaint = str(self.assertRaises(UsageError, Options().parseOptions, ["--check", "haproxy.cfg"]))
+        self.assertIn("a configuration is named with --config haproxy.cfg", complaint)
+
     def test_reload_needs_a_process_and_its_file(self) -> None:
         for words, complaint in (
             (["--reload", "x", "--status-file", "f"], "number of a process"),
