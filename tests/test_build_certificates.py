@@ -211,6 +211,14 @@ class StampTests(FilesTestCase):
         self.assertIsNot(serve(tls, [was]), was)
         self.assertIsNot(serve(self.tls(f"{self.folder}/d"), [was]), was)
 
+    def test_a_list_that_offers_more_than_is_spoken(self) -> None:
+        """HTTP/2 beside HTTP/1.1 is left out, with a warning that names the line."""
+        served = serve(self.tls(f"crt-list {self.text('list', self.write('a.pem') + ' [alpn h2,http/1.1]')}"))
+        (said,) = served.warnings
+        self.assertRegex(said, "crt-list .*/list: line 1: 'alpn h2,http/1.1' offers http/1.1 only")
+        (context,) = served.certificates.contexts
+        self.assertEqual(context.offer.alpn, ("http/1.1",))
+
     def test_words_of_a_list_that_do_nothing_are_said(self) -> None:
         """As on a bind line: nobody is asked for a certificate."""
         crt, ca = self.write("a.pem"), certificates().ca_file

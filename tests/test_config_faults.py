@@ -213,8 +213,8 @@ class WordTests(SynchronousTestCase):
         """The frontend's own words."""
         table = [
             (
-                "bind :81 ssl crt /c.pem alpn h2,http/1.0",
-                "bind '*:81': 'alpn': reusedproxy does not speak 'h2' yet: write 'alpn http/1.0'",
+                "bind :81 ssl crt /c.pem alpn h2,h3",
+                "bind '*:81': 'alpn': reusedproxy does not speak 'h2' yet: write 'alpn http/1.1'",
             ),
             (
                 "bind :81 tfo",

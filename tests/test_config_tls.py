@@ -184,6 +184,13 @@ class LineTests(SynchronousTestCase):
         self.assertEqual(read("ssl crt /c\n timeout client-hs 3s").frontends["f"].timeouts.client_hs, 3.0)
 
 
+class ProtocolTests(SynchronousTestCase):
+    """What clients are offered by ALPN."""
+
+    def test_those_of_http_2_are_left_out_where_others_are_left(self) -> None:
+        self.assertEqual(tls("ssl crt /c alpn h2,http/1.1,http/1.0").offer.alpn, ("http/1.1", "http/1.0"))
+
+
 class FaultTests(SynchronousTestCase):
     """What cannot be meant, and what is not done."""
 
@@ -194,7 +201,8 @@ class FaultTests(SynchronousTestCase):
             ("ssl crt /c verify required", "'verify required' needs 'ca-file <file>'"),
             ("ssl crt /c verify optional", "'verify optional' needs 'ca-file <file>'"),
             ("ssl crt /c verify maybe", "is one of 'none', 'optional', 'required', not 'maybe'"),
-            ("ssl crt /c alpn h2,http/1.1", "does not speak 'h2' yet: write 'alpn http/1.1'"),
+            ("ssl crt /c alpn h2", "does not speak 'h2' yet: write 'alpn http/1.1'"),
+            ("ssl crt /c alpn h2,acme-tls/1", "'acme-tls/1' is not spoken here"),
             ("ssl crt /c npn h2", "write 'alpn http/1.1'"),
             ("ssl crt /c alpn acme-tls/1", "'acme-tls/1' is not spoken here"),
             ("ssl crt /c ssl-min-ver SSLv3", "OpenSSL has no SSLv3 any more: write 'TLSv1.0'"),
@@ -237,6 +245,10 @@ class FaultTests(SynchronousTestCase):
             ("alpn h2,http/1.1", "has 'alpn' but no 'ssl': clients are served in the clear"),
             ("ssl crt /c ca-file /ca", "'ca-file' does nothing without 'verify required' or 'verify optional'"),
             ("ssl crt /c ssl-min-ver TLSv1.0", "only at its lowest level of security: 'ciphers DEFAULT:@SECLEVEL=0'"),
+            (
+                "ssl crt /c alpn h2,http/1.1",
+                "bind '*:443': 'alpn h2,http/1.1' offers http/1.1 only: HTTP/2 and HTTP/3 are not done yet",
+            ),
             ("ssl crt /c npn http/1.1", "without effect in reusedproxy: 'bind … npn'"),
         ):
             (found,) = warnings(line)

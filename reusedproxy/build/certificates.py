@@ -19,7 +19,7 @@ from reusedproxy.config.language.report import Wrong
 from reusedproxy.config.model.proxies import Configuration
 from reusedproxy.config.model.tls import BindTLS, CertificateSource, ServerTLS, TLSOffer
 from reusedproxy.config.tls.crt_list import read_crt_list
-from reusedproxy.config.tls.words import overridden
+from reusedproxy.config.tls.words import not_offered, offered_protocols, overridden
 from reusedproxy.net.files import open_list
 from reusedproxy.net.slices import Steps, run_through
 from reusedproxy.net.tls.files import TLSConfigurationError, Trusts, keys_beside
@@ -115,6 +115,11 @@ def _listed(tls: BindTLS, source: CertificateSource, idle: list[str]) -> Iterato
     ours = {*_files(evolve(tls, sources=()), ())}
     for line in lines:
         offer = overridden(tls, line.words)
+        if "alpn" in line.words.said:
+            offered = offered_protocols(offer.alpn, "alpn")
+            if offered != offer.alpn:
+                idle.append(f"{what}: line {line.number}: {not_offered(offer.alpn, offered)}")
+                offer = evolve(offer, alpn=offered)
         if offer.verify != "none" and offer.ca_file is None and offer.ca_verify_file is None:
             raise TLSConfigurationError(f"{what}: line {line.number}: 'verify {offer.verify}' needs 'ca-file <file>'")
         if offer.verify == "none":

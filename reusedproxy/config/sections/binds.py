@@ -14,7 +14,7 @@ from reusedproxy.config.language.parameters import read_parameters
 from reusedproxy.config.language.report import Line, Report, Wrong, not_done
 from reusedproxy.config.model.proxies import Bind
 from reusedproxy.config.model.values import ListenAddress
-from reusedproxy.config.tls.words import TLSDefaults, TLSWords, finished_tls
+from reusedproxy.config.tls.words import TLSDefaults, TLSWords, finished_tls, offered_protocols
 
 
 @define
@@ -57,7 +57,9 @@ def finished_bind(draft: BindDraft, backlog: int, *, http: bool = True) -> Bind:
     """Returns the model's `Bind`; `backlog` applies to lines without that word. Without `http`, protocols are offered
     (ALPN) only if the line says which."""
     tls = finished_tls(draft.tls, draft.defaults) if draft.ssl else None
-    if tls is not None and not http and "alpn" not in draft.tls.said:
+    if tls is not None and http:
+        tls = evolve(tls, offer=evolve(tls.offer, alpn=offered_protocols(tls.offer.alpn, "alpn")))
+    elif tls is not None and "alpn" not in draft.tls.said:
         tls = evolve(tls, offer=evolve(tls.offer, alpn=()))
     return evolve(draft.bind, backlog=draft.bind.backlog or backlog, tls=tls)
 

@@ -90,6 +90,7 @@ ON_SERVERS = frozenset(
 IN_SERVER_DEFAULTS = ON_SERVERS & IN_DEFAULTS
 _DEFAULT_MINIMUM = "TLSv1.2"
 _SPOKEN = ("http/1.1", "http/1.0")
+_LATER = ("h2", "h3", "hq-interop")
 
 
 @define
@@ -185,11 +186,24 @@ def _protocols(argument: str, what: str) -> tuple[str, ...]:
 def check_protocols(names: tuple[str, ...], what: str) -> None:
     """Checks that these protocols are spoken here, as in `mode http` they have to be. Raises Wrong."""
     for name in names:
-        if name in ("h2", "h3", "hq-interop"):
+        if name in _LATER:
             rest = ",".join(each for each in names if each in _SPOKEN) or "http/1.1"
             raise Wrong(f"{what}: reusedproxy does not speak '{name}' yet: write 'alpn {rest}'")
         if name not in _SPOKEN:
             raise Wrong(f"{what}: '{name}' is not spoken here: it is a list of 'http/1.1' and 'http/1.0'")
+
+
+def offered_protocols(names: tuple[str, ...], what: str) -> tuple[str, ...]:
+    """Returns those of these protocols that clients can be offered: without HTTP/2 and HTTP/3, if others are left.
+    Raises Wrong."""
+    rest = tuple(each for each in names if each not in _LATER) or names
+    check_protocols(rest, what)
+    return rest
+
+
+def not_offered(names: tuple[str, ...], rest: tuple[str, ...]) -> str:
+    """Says what clients are offered of these protocols, which are more."""
+    return f"'alpn {','.join(names)}' offers {' and '.join(rest)} only: HTTP/2 and HTTP/3 are not done yet"
 
 
 def _judged(words: TLSWords, argument: str, what: str) -> None:
@@ -268,7 +282,7 @@ def read_options(arguments: tuple[str, ...], known: frozenset[str], what: str) -
         if each in haproxy_words.BIND_TLS and each not in known:
             raise Wrong(f"{what}: '{each}' cannot stand here, on the 'bind' line only{did_you_mean(each, known)}")
     read_parameters(arguments, {word: haproxy_words.BIND[word] for word in known}, apply, what)
-    check_protocols(words.said.get("alpn", ()), f"{what}: 'alpn'")
+    offered_protocols(words.said.get("alpn", ()), f"{what}: 'alpn'")
     return words
 
 

@@ -10,7 +10,7 @@ from reusedproxy.config.model.values import Place
 from reusedproxy.config.sections.binds import BindDraft
 from reusedproxy.config.sections.globals import GlobalDraft
 from reusedproxy.config.sections.servers import ServerDraft
-from reusedproxy.config.tls.words import TLSWords, check_protocols, versions
+from reusedproxy.config.tls.words import TLSWords, check_protocols, not_offered, offered_protocols, versions
 
 
 def validate_listeners(binds: Sequence[BindDraft], global_: GlobalDraft, report: Report, *, http: bool = True) -> None:
@@ -19,13 +19,24 @@ def validate_listeners(binds: Sequence[BindDraft], global_: GlobalDraft, report:
         name = f"bind '{bind.bind.address}'"
         if bind.ssl:
             if http:
-                _spoken(bind.tls, name, bind.bind.place, report)
+                _offered(bind.tls, name, bind.bind.place, report)
             _served(bind, name, global_, report)
         elif restricting := _restricting(bind.tls):
             text = f"{name}: '{restricting}' without 'ssl' would let everybody in, in the clear: add 'ssl crt <file>'"
             report.fault(bind.bind.place, text)
         elif unused := sorted(bind.tls.words & BIND_TLS):
             report.warn(bind.bind.place, f"{name} has '{unused[0]}' but no 'ssl': clients are served in the clear")
+
+
+def _offered(words: TLSWords, name: str, place: Place, report: Report) -> None:
+    names = words.said.get("alpn", ())
+    try:
+        rest = offered_protocols(names, f"{name}: 'alpn'")
+    except Wrong as wrong:
+        report.wrong(place, wrong)
+        return
+    if rest != names:
+        report.warn(place, f"{name}: {not_offered(names, rest)}")
 
 
 def _restricting(words: TLSWords) -> str:
