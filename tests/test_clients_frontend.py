@@ -190,6 +190,25 @@ class BoundTests(BoundCase):
         self.assertEqual((client.end, client.received[-4:]), ("eof", b"1234"))
         self.end()
 
+    def test_an_answer_that_outlives_the_frontend_that_came_next(self) -> None:
+        """Which is no more, so that nobody takes the client; its connection ends behind the answer."""
+        self.world(places=9)
+        old = self.made.frontend
+        (client,) = self.clients(1)
+        client.send(GET)
+        self.loop.pump()
+        self.made.server.connect()
+        self.made.server.busy[0].feed(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n12")
+        self.loop.pump()
+        successor = self.succeed(9)
+        successor.stop()
+        vars(successor).clear()  # `daemon.succession.take_apart`
+        self.made.server.busy[0].feed(b"34")
+        self.loop.until(lambda: client.end)
+        self.assertEqual((client.end, client.received[-4:], old.connections), ("eof", b"1234", set()))
+        self.made.frontend = old
+        self.end()
+
     def test_a_client_that_does_not_take_its_answer_goes_over(self) -> None:
         """What it was sent waits in the kernel; its next request is answered there."""
         world = self.world(places=9)

@@ -340,6 +340,7 @@ class StopTests(TLSListenerTestCase):
             if change == "admission":
                 shown = self.certificates("renewed", admission="others")
             successor = self.reloaded(world, shown, gate, guide)
+            world.advance(5)  # as long as it may take in any case
             client.go_on()
             if let_in:
                 self.loop.until(lambda led=led: led)

@@ -158,7 +158,8 @@ class ViewTests(SynchronousTestCase):
     def test_sessions_that_a_reload_has_left_to_the_proxy_before(self) -> None:
         """They may last for days: they are shown, and ended in each of the ways."""
         world, server = self.world, self.world.servers["s1"]
-        now: Any = SimpleNamespace(frontends=[], backends=[], deadlines=world.deadlines, before=[self.proxy])
+        now: Any = SimpleNamespace(frontends=[], backends=[], lines={}, deadlines=world.deadlines, before=[self.proxy])
+        self.proxy.lines = {"l/s1": SimpleNamespace(server=server)}
         context: Any = SimpleNamespace(
             proxy=now, level=ADMIN, server=lambda path: (world.backends["l"], SimpleNamespace(full_name="l/s1"))
         )

@@ -572,13 +572,8 @@ def _depth(server: Server, ties: Mapping[Server, Server]) -> int:
 def _end_sessions(proxy: Proxy, server: Server, letter: str) -> None:
     """Ends what this server carries, also where a reload has left it to a proxy before."""
     living = (*proxy.before, proxy)
-    servers = [
-        each
-        for one in living
-        for backend in one.backends
-        for each in backend.servers
-        if each.full_name == server.full_name and each.target == server.target
-    ]
+    lines = [one.lines[server.full_name] for one in living if server.full_name in one.lines]
+    servers = [line.server for line in lines if line.server.target == server.target]
     for frontend in [frontend for one in living for frontend in one.frontends]:
         for each in servers:
             frontend.end_sessions(each, letter)

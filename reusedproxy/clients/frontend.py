@@ -226,7 +226,9 @@ class Frontend:
         self._settle(connection, taker if isinstance(taker, Frontend) and taker is not self else None)
 
     def _settle(self, connection: Connected, successor: Frontend | None) -> None:
-        if successor is not None and (successor._places is not self._places or successor.guide is not None):
+        if successor is not None and (
+            successor._places is not self._places or (self.guide is None and successor.guide is not None)
+        ):
             successor = None  # it counts for another process, or takes no requests
         if not isinstance(connection, ClientConnection):
             if successor is None:

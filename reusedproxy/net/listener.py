@@ -257,6 +257,7 @@ class Listener:
         if self.state == CLOSED:
             return
         self._move(CLOSED)
+        self.taker = None  # it may be taken apart while a frontend before it still has clients who came here
         if self._file is not None:
             # The file is removed before the socket is closed: as long as it is open, no other file can get its inode
             # number.
