@@ -155,7 +155,8 @@ SCENARIOS = [
 
 #: By the scenario's name: why the outcomes differ.
 DIFFERENCES = {
-    "a request with a line that is no field": "rules see it here, as servers may (nginx leaves such lines out)",
+    "a request with a line that is no field": "rules that look at it refuse the client, as servers may read it"
+    " (nginx leaves such lines out)",
 }
 
 
