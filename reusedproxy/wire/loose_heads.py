@@ -3,8 +3,8 @@
 `heads` is strict, because what it cannot read is refused. Here it would pass, and many servers read it nevertheless. So
 whatever a server may take for a request is read as such: lines that end with LF alone, lines that are continued, blanks
 in the first line, HTTP/0.9, no Host, and fields about the body that contradict each other. Where servers may see
-different things (two hosts, lines that are no fields, CR alone) rules can neither let in nor keep out, which is said by
-an exception. Nothing is decided here about the length of a body, or what follows. Pure.
+different things (two hosts, lines that are no fields, CR alone, more lines than they take) rules can neither let in nor
+keep out, which is said by an exception. Nothing is decided here about the length of a body, or what follows. Pure.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from typing import Final
 
 from reusedproxy.wire.grammar import CRLF, OWS
 from reusedproxy.wire.heads import RequestHead
+
+#: Lines of fields: what many rules ask for takes its time with each of them.
+MOST_LINES: Final = 100
 
 _TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]"
 _FIRST: Final = re.compile(rb"(%b+)[ \t]+([!-~\x80-\xff]+)(?:[ \t]+HTTP/([0-9.]+))?[ \t]*\r?\Z" % _TOKEN)
@@ -68,7 +71,10 @@ def read_loose_request(data: bytes) -> RequestHead | None:
 def _fields(block: bytes) -> list[tuple[bytes, bytes]]:
     """Returns names and values; lines that are continued are put together. Raises Ambiguous."""
     fields: list[tuple[bytes, bytes]] = []
-    for line in block.split(b"\n")[:-1]:
+    lines = block.split(b"\n")[:-1]
+    if len(lines) > MOST_LINES:
+        raise Ambiguous(f"more than {MOST_LINES} lines")
+    for line in lines:
         line = line.removesuffix(b"\r")
         found = _NAME.match(line)
         if b"\r" in line:
