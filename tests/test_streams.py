@@ -728,6 +728,7 @@ class RuleTests(SynchronousTestCase):
             b"GET /a HTTP/1.1\n\n",
             b"GET /a HTTP/1.1\r\n\r\n",
             b"GET / HTTP/1.1\r\nHost: evil\r\nX: 1\r\n 2\r\n\r\n",
+            b"GET / HTTP/1.1\r\nHost: good\r\nHost: other\r\n\r\n",
         ):
             client = world.client()
             client.feed(sent)

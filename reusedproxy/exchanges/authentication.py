@@ -2,8 +2,8 @@
 
 A password in clear is compared at once, in constant time. A hash takes long: a rule that asks for it is broken off, the
 hash is checked elsewhere (`net.passwords`), and the request's rules are run again when the result is known. A name that
-no user has costs the same as a wrong password, so that names cannot be found out by the time. It must never know
-sockets.
+no user has costs the same as a wrong password of some user, always the same one, so that names cannot be found out by
+the time, whatever the passwords of a list are. It must never know sockets.
 """
 
 from __future__ import annotations
@@ -38,22 +38,24 @@ class Authentication:
 
     def hashing(self, names: Iterable[str]) -> tuple[str, ...]:
         """Returns those of these lists that have a hash, whose check takes long."""
-        return tuple(name for name in names if name in self._lists and self._lists[name].decoy is not None)
+        return tuple(name for name in names if name in self._lists and self._lists[name].hashing)
 
     def member(self, name: str, credentials: Credentials, may_wait: bool) -> Member | None:
         """Returns the user with this name and password; None if there is none. Where the password has to be checked
         against a hash first, raises Unverified if the request `may_wait` for that, and Unevaluated if not."""
         users = self._lists[name]
         user = users.named.get(credentials.user)
-        hashed = users.hash_for(user)
-        if hashed is not None:
+        asked = user or users.stand_in(credentials.user)
+        if asked is None:
+            return None
+        said = (asked.password or "").encode()
+        if asked.hashed:
+            hashed = said
             right = self.passwords.known(credentials.password, hashed, credentials.user)
             if right is None:
                 raise Unverified(credentials, hashed) if may_wait else Unevaluated("a password is not checked")
         else:
-            known = user is not None and user.password is not None
-            said = user.password if user is not None and user.password is not None else ""
-            right = users.same(credentials.password, said.encode()) and known  # a name that nobody has takes as long
+            right = users.same(credentials.password, said)
         return users.members[credentials.user] if right and user is not None else None
 
     def check(self, unverified: Unverified, source: Hashable, then: Callable[[], None]) -> bool:
@@ -63,23 +65,26 @@ class Authentication:
 
 
 class _Users:
-    """Holds one list for look-ups. `decoy` is a hash that stands for those of users that do not exist; None: the list
-    has none."""
+    """Holds one list for look-ups: its users who have a password. `hashing` tells that one of these is a hash."""
 
     def __init__(self, said: UserList) -> None:
-        self.named = {name.encode(): user for name, user in said.users.items()}
+        self.named = {name.encode(): user for name, user in said.users.items() if user.password is not None}
         self.members = {
             name: Member(name, frozenset(group.encode() for group in user.groups)) for name, user in self.named.items()
         }
-        hashes = [user.password for user in said.users.values() if user.hashed and user.password is not None]
-        self.decoy = hashes[0].encode() if hashes else None
+        self._users = list(self.named.values())
+        self.hashing = any(user.hashed for user in self._users)
         self._key = urandom(32)
+        #: As secret as the passwords, and the same after a reload that changes none.
+        self._order = blake2b("\n".join(user.password or "" for user in self._users).encode()).digest()
 
-    def hash_for(self, user: User | None) -> bytes | None:
-        """Returns the hash that a password is checked against; None where it is compared as it is."""
-        if user is None:
-            return self.decoy
-        return user.password.encode() if user.hashed and user.password is not None else None
+    def stand_in(self, name: bytes) -> User | None:
+        """Returns the user whose password is checked in place of that of a name that nobody has; None: there are no
+        users."""
+        if not self._users:
+            return None
+        number = int.from_bytes(blake2b(name, key=self._order, digest_size=8).digest(), "big")
+        return self._users[number % len(self._users)]
 
     def same(self, one: bytes, other: bytes) -> bool:
         """Compares two passwords in a time that tells nothing of either, its length included."""

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from reusedproxy.exchanges.facts import ConnectionFacts
 from reusedproxy.rules.facts import Inspected
+from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.rules.waiting import Incomplete
 from reusedproxy.streams.client import StreamClient
 from reusedproxy.wire.client_hello import ClientHello, HelloReader
 from reusedproxy.wire.heads import RequestHead
-from reusedproxy.wire.loose_heads import NotHTTP, read_loose_request
+from reusedproxy.wire.loose_heads import Ambiguous, NotHTTP, read_loose_request
 
 
 class StreamFacts(ConnectionFacts):
@@ -56,12 +57,15 @@ class StreamFacts(ConnectionFacts):
 
     @property
     def head(self) -> RequestHead | None:
-        """Returns the head of a request that the client has sent, as far as it is HTTP. Raises Incomplete."""
+        """Returns the head of a request that the client has sent, as far as it is HTTP. Raises Incomplete, and
+        Unevaluated where servers may read it in several ways."""
         if self._head is None and not self._headless:
             try:
                 self._head = read_loose_request(self.held)
             except NotHTTP:
                 self._headless = True
+            except Ambiguous as ambiguous:
+                raise Unevaluated(f"servers may read the request in different ways: {ambiguous}") from None
             else:
                 if self._head is None and not self.final:
                     raise Incomplete

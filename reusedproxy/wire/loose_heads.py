@@ -2,8 +2,9 @@
 
 `heads` is strict, because what it cannot read is refused. Here it would pass, and many servers read it nevertheless. So
 whatever a server may take for a request is read as such: lines that end with LF alone, lines that are continued, blanks
-in the first line, HTTP/0.9, no Host or several, and fields that contradict each other. Lines that are no fields are
-left out, as nginx does. Nothing is decided here about the length of a body, or what follows. Pure.
+in the first line, HTTP/0.9, no Host, and fields about the body that contradict each other. Where servers may see
+different things (two hosts, lines that are no fields, CR alone, more lines than they take) rules can neither let in nor
+keep out, which is said by an exception. Nothing is decided here about the length of a body, or what follows. Pure.
 """
 
 from __future__ import annotations
@@ -11,17 +12,20 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from reusedproxy.wire.grammar import CRLF
+from reusedproxy.wire.grammar import CRLF, OWS
 from reusedproxy.wire.heads import RequestHead
 
+#: Lines of fields: what many rules ask for takes its time with each of them.
+MOST_LINES: Final = 100
+
 _TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]"
-_FIRST: Final = re.compile(rb"(%b+)[ \t]+([!-~\x80-\xff]+)(?:[ \t]+HTTP/([0-9.]+))?[ \t]*\r*\Z" % _TOKEN)
+_FIRST: Final = re.compile(rb"(%b+)[ \t]+([!-~\x80-\xff]+)(?:[ \t]+HTTP/([0-9.]+))?[ \t]*\r?\Z" % _TOKEN)
 #: What may become such a line.
 _BEGINNING: Final = re.compile(
-    rb"%b*(?:[ \t]+(?:[!-~\x80-\xff]+(?:[ \t]+(?:H(?:T(?:T(?:P(?:/[0-9.]*)?)?)?)?[ \t]*)?)?)?)?\r*\Z" % _TOKEN
+    rb"%b*(?:[ \t]+(?:[!-~\x80-\xff]+(?:[ \t]+(?:H(?:T(?:T(?:P(?:/[0-9.]*)?)?)?)?[ \t]*)?)?)?)?\r?\Z" % _TOKEN
 )
-_NAME: Final = re.compile(rb"(%b+)[ \t]*:" % _TOKEN)
-_END: Final = re.compile(rb"\n\r*\n")
+_NAME: Final = re.compile(rb"(%b+):" % _TOKEN)
+_END: Final = re.compile(rb"\n\r?\n")
 _ABSOLUTE: Final = re.compile(rb"([A-Za-z][A-Za-z0-9+.-]*)://(?:[^/?#]*@)?([^/?#]*)")
 _NO_PORT: Final = re.compile(rb":\Z")
 _PORTS: Final = {
@@ -35,8 +39,12 @@ class NotHTTP(Exception):
     """Says that the bytes do not begin with a request, whatever follows."""
 
 
+class Ambiguous(Exception):
+    """Says that they do, and that servers may read it in several ways."""
+
+
 def read_loose_request(data: bytes) -> RequestHead | None:
-    """Returns the head that `data` begins with; None while it is incomplete. Raises NotHTTP."""
+    """Returns the head that `data` begins with; None while it is incomplete. Raises NotHTTP and Ambiguous."""
     data = data.lstrip(CRLF)
     end = data.find(b"\n")
     if end < 0:
@@ -47,6 +55,8 @@ def read_loose_request(data: bytes) -> RequestHead | None:
     if found is None:
         raise NotHTTP
     method, target, version = found.groups()
+    if b"#" in target:
+        raise Ambiguous("a fragment in the request target")
     if version is None:
         if method != b"GET":
             raise NotHTTP  # HTTP/0.9 knows no other
@@ -59,30 +69,42 @@ def read_loose_request(data: bytes) -> RequestHead | None:
 
 
 def _fields(block: bytes) -> list[tuple[bytes, bytes]]:
-    """Returns names and values; lines that are continued are put together."""
+    """Returns names and values; lines that are continued are put together. Raises Ambiguous."""
     fields: list[tuple[bytes, bytes]] = []
-    for line in block.split(b"\n"):
+    lines = block.split(b"\n")[:-1]
+    if len(lines) > MOST_LINES:
+        raise Ambiguous(f"more than {MOST_LINES} lines")
+    for line in lines:
+        line = line.removesuffix(b"\r")
+        found = _NAME.match(line)
+        if b"\r" in line:
+            raise Ambiguous("a CR without LF")
         if line[:1] in (b" ", b"\t") and fields:
             name, value = fields[-1]
-            fields[-1] = name, b"%b %b" % (value, line.strip(b"\r \t"))
-        elif found := _NAME.match(line):
-            fields.append((found[1], line[found.end() :].strip(b"\r \t")))
+            fields[-1] = name, b"%b %b" % (value, line.strip(OWS))
+        elif found:
+            fields.append((found[1], line[found.end() :].strip(OWS)))
+        else:
+            raise Ambiguous("a line that is no field")
     return fields
 
 
 def _head(method: bytes, target: bytes, minor: int, fields: list[tuple[bytes, bytes]]) -> RequestHead:
     """Returns the head in the spelling that rules know. An absolute target names a host, too (RFC 9112 section 3.2.2),
-    and its scheme's own port, or any that CONNECT usually has, is none."""
+    and its scheme's own port, or any that CONNECT usually has, is none. Raises Ambiguous."""
     absolute = _ABSOLUTE.match(target)
     port = _PORTS.get(b"connect" if method == b"CONNECT" else absolute[1].lower() if absolute else b"", _NO_PORT)
     fields = [(name, port.sub(b"", value) if name.lower() == b"host" else value) for name, value in fields]
     hosts = [value for name, value in fields if name.lower() == b"host"]
     if absolute:
         named = port.sub(b"", absolute[2])
-        if named.lower() not in [host.lower() for host in hosts]:
+        if not hosts:
             fields.insert(0, (b"Host", named))
+        hosts.append(named)
         rest = target[absolute.end() :]
         target = b"%b://%b%b%b" % (absolute[1], named, b"" if rest[:1] == b"/" else b"/", rest)
+    if len({host.lower() for host in hosts}) > 1:
+        raise Ambiguous("several hosts")
     lines = [b"%b: %b" % field for field in fields]
     block = CRLF.join([b"%b %b HTTP/1.%d" % (method, target, minor), *lines, b""])
     return RequestHead(method, target, minor, 0, False, hosts[0] if hosts else None, block, block + CRLF)
