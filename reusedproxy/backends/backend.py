@@ -119,6 +119,7 @@ class Backend:
         self.end_sessions: Callable[[Server, str], None] | None = None
         #: Tells the backend of a server that tracks one of these that its state has changed.
         self.tell_tracker: Callable[[Server], None] = self.tracked_changed
+        #: Those that watch their servers' requests.
         self.observers: dict[Server, Observer] = {}
         self.now = now
         self.changed_at = now()
@@ -294,17 +295,8 @@ class Backend:
                 if self._by_load is not None:
                     self._by_load.loaded(server, -1)
                 traffic.scur -= 1
-
-    def observe(self, observers: dict[Server, Observer]) -> None:
-        """Lets these watch their servers' requests. Only then is it asked at a request's end whether somebody does."""
-        self.observers = observers
-        self.request_ended = self._observed_request_ended  # type: ignore[method-assign]
-
-    def _observed_request_ended(self, ended: Ended) -> None:
-        observer = None if ended.server is None else self.observers.get(ended.server)
-        Backend.request_ended(self, ended)
-        if observer is not None:
-            observer.request_ended(ended)
+            if self.observers and server in self.observers:
+                self.observers[server].request_ended(ended)
 
     def connection_failed(self, server: Server) -> None:
         """Notes an attempt that could not connect, which is followed by another."""

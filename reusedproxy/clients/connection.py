@@ -8,6 +8,7 @@ answers, and decides whether the client may send another request. It owns the cl
 from __future__ import annotations
 
 from math import inf
+from typing import ClassVar
 
 from twisted.logger import Logger
 
@@ -101,7 +102,7 @@ class ClientConnection:
         "transport",
     )
 
-    _log = Logger()
+    _log: ClassVar[Logger] = Logger()
 
     def __init__(self, frontend: Owner, transport: Transport, address: tuple[str, int], listener: Listener) -> None:
         self.frontend = frontend

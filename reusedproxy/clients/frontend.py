@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from math import inf
 from socket import socket
+from typing import Any
 
 from attrs import evolve
 
@@ -30,7 +31,7 @@ from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.listener import Listener, ListenError
 from reusedproxy.net.poller import Poller
-from reusedproxy.net.tls.server import ServerTLSTransport
+from reusedproxy.net.tls.server_transport import ServerTLSTransport
 from reusedproxy.net.transport import Transport
 from reusedproxy.rules.actions import ErrorPages
 from reusedproxy.rules.regular import Unevaluated
@@ -40,7 +41,7 @@ from reusedproxy.wire.heads import Limits
 #: The address of all clients at unix sockets.
 UNIX_CLIENT = ("unix", 0)
 #: A client connection makes itself the owner of its transport.
-_NOBODY: ClientConnection = None  # type: ignore[assignment]
+_NOBODY: Any = None
 #: Seconds between two log lines about the same bound.
 FULL_EVERY = 60.0
 

@@ -19,7 +19,8 @@ from reusedproxy.net.listener import Listener
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.preface import Preface
 from reusedproxy.net.tls.handshake import Handshake, HandshakeFailure, HandshakeQueue
-from reusedproxy.net.tls.server import Certificates, ServerTLSTransport
+from reusedproxy.net.tls.server import Certificates
+from reusedproxy.net.tls.server_transport import ServerTLSTransport
 from reusedproxy.wire.proxy_protocol import ProxyHeader
 
 #: Seconds for a handshake when no time-out says.

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from heapq import heappop, heappush
 from math import inf
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
@@ -49,7 +49,7 @@ class Deadlines:
     Every owner must be given to `cancel` before it is discarded.
     """
 
-    _log = Logger()
+    _log: ClassVar[Logger] = Logger()
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock

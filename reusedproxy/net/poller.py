@@ -16,7 +16,7 @@ from collections.abc import Callable
 from os import eventfd
 from select import EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, epoll
 from time import monotonic
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
 from twisted.logger import Logger
@@ -73,7 +73,7 @@ class Poller:
     logged, its descriptor is watched no longer, and the others go on.
     """
 
-    _log = Logger()
+    _log: ClassVar[Logger] = Logger()
 
     def __init__(self, reactor: IReactorFDSet, now: Callable[[], float] = monotonic) -> None:
         self._reactor = reactor

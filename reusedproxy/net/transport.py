@@ -18,7 +18,7 @@ from socket import MSG_PEEK, SHUT_WR, SO_LINGER, SOL_SOCKET, socket
 from struct import pack
 from sys import byteorder
 from termios import FIONREAD
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from twisted.logger import Logger
 
@@ -81,6 +81,8 @@ class Transport:
     and by the end of the socket. Methods may call back into the owner before they return, so call them last.
     """
 
+    #: For mypyc: what `del` is for.
+    __deletable__ = ("owner",)
     __slots__ = (
         "_blocked",
         "_crossed",
@@ -107,7 +109,7 @@ class Transport:
         "unsent",
     )
 
-    _log = Logger()
+    _log: ClassVar[Logger] = Logger()
 
     #: Whether the connection is encrypted; True in the TLS transport.
     secure = False

@@ -9,6 +9,7 @@ messages are over. By what was seen on this connection alone it then goes back t
 from __future__ import annotations
 
 from math import inf
+from typing import ClassVar
 
 from twisted.logger import Logger
 
@@ -63,7 +64,7 @@ class ServerConnection(Unfinished):
     `retire_at` is the time at which its life ends (inf: never; -inf: after the current request).
     """
 
-    _log = Logger()
+    _log: ClassVar[Logger] = Logger()
 
     __slots__ = (
         "_answered",

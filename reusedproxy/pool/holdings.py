@@ -20,7 +20,7 @@ from reusedproxy.measures.histogram import IDLE_AGES
 from reusedproxy.net.backlog import Backlog
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.dial import Dial
-from reusedproxy.net.tls.client import ClientTLSTransport
+from reusedproxy.net.tls.client_transport import ClientTLSTransport
 from reusedproxy.net.transport import CLOSED
 from reusedproxy.pool.connection import IDLE, IN_USE, PRIVATE, RETIRING, WATCHED, ServerConnection
 from reusedproxy.pool.counters import REMEMBERED, Counters, Ended
@@ -86,7 +86,7 @@ class Holdings:
         self.pinged: dict[ServerConnection, float] = {}
         #: The watcher hears of connections in use only where there are more than these, or some are due: it has nothing
         #: to do for nearly all requests. It sets this itself; below 0 it hears of all.
-        self.most_usual: float = -1
+        self.most_usual: float = -1.0
         self.counters = Counters()
         self.closed: dict[str, int] = {}
         self.ended: deque[Ended] = deque(maxlen=REMEMBERED)

@@ -16,7 +16,7 @@ from heapq import merge
 from itertools import islice, takewhile
 from math import inf
 from operator import attrgetter
-from typing import Any
+from typing import Any, ClassVar
 
 from attrs import evolve, frozen
 from twisted.internet.interfaces import IReactorTime
@@ -97,7 +97,7 @@ class NamedPools:
     are the idle connections of the other names, the longest idle first. At most `most_idle` may stand idle in all.
     """
 
-    _log = Logger()
+    _log: ClassVar[Logger] = Logger()
 
     #: Set by the pool itself, as it joins.
     first: HTTPConnectionPool
@@ -381,7 +381,7 @@ class ConstantPool(HTTPConnectionPool):
         self.holdings.backlog.go_on()
 
     def draining(self, reason: str) -> Iterator[None]:
-        self.names.most_idle = 0
+        self.names.most_idle = 0.0
         yield from super().draining(reason)
         for pool in [*self.names.others.values()]:
             yield from pool.draining(reason)

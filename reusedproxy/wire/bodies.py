@@ -126,7 +126,11 @@ class ChunkedBody:
     bytes), DATA_END (the CRLF after them), TRAILER (a trailer line or the closing empty one), DONE.
     """
 
-    SIZE, DATA, DATA_END, TRAILER, DONE = range(5)
+    SIZE = 0
+    DATA = 1
+    DATA_END = 2
+    TRAILER = 3
+    DONE = 4
 
     __slots__ = (
         "_dropped",

@@ -46,15 +46,6 @@ _KEY_UPDATE = b"\x17\x03\x03\x00\x16"
 _library: Any = Binding().lib
 
 
-class CertificateRefused(str):
-    """Says why a connection ended: the server refused our certificate after the handshake was complete for us.
-
-    This happens only in TLS 1.3, and only an alert of the server says it (RFC 8446 sections 4.4.2.4 and 6.2): the
-    server has read nothing of what was sent. Any other failure is a plain string, and the server may have read
-    everything.
-    """
-
-
 class TLSTransport(Transport):
     """Carries a connection whose handshake is complete; its bytes are encrypted."""
 
