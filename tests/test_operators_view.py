@@ -20,7 +20,7 @@ from reusedproxy.operators.stats.csv import write_csv
 from reusedproxy.operators.stats.figures import sections_of
 from reusedproxy.operators.view.rates import Rates
 from reusedproxy.operators.view.reading import Reader, connections, ended
-from reusedproxy.operators.view.values import PoolCounts, PoolView, ServerView
+from reusedproxy.operators.view.values import PoolCounts, PoolView, ServerView, TrafficCounts
 from reusedproxy.pool.counters import Ended
 from tests.fakes import PoolBench
 from tests.wire import certificates, scratch
@@ -30,7 +30,7 @@ def not_plain(value: Any, where: str = "view") -> list[str]:
     """The places at which there is anything but numbers, texts, and tuples, lists, dicts and values of those."""
     if value is None or type(value) in (bool, int, float, str, bytes):
         return []
-    if type(value) in (tuple, list, PoolCounts, PoolView, ServerView):
+    if type(value) in (tuple, list, PoolCounts, PoolView, ServerView, TrafficCounts):
         return [each for number, part in enumerate(value) for each in not_plain(part, f"{where}[{number}]")]
     if type(value) is dict:
         keys = [each for key in value for each in not_plain(key, f"{where}'s key")]

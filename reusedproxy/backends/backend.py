@@ -84,6 +84,13 @@ class Backend:
     longest. Backup servers are used when no other is left: the first of them, or all with `option allbackups`.
     """
 
+    #: For mypyc: what `daemon.succession` drops at the end.
+    __deletable__ = (
+        "servers", "named", "queue", "checkers", "agents", "groups", "slow_starts", "weigh_together", "successor",
+        "end_sessions", "tell_tracker", "observers", "_announce", "_balance", "_by_hash", "_by_load", "_active",
+        "_used", "_freed", "cookies",
+    )  # fmt: skip
+
     def __init__(
         self,
         settings: model.Backend,

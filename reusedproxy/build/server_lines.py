@@ -39,8 +39,9 @@ from reusedproxy.net.resolver import Query, literal
 from reusedproxy.net.tls.client import ClientContext
 from reusedproxy.net.tls.files import TLSConfigurationError, Trusts
 from reusedproxy.net.tls.words import LONGEST_NAME
+from reusedproxy.pool.constant import ConstantPool
 from reusedproxy.pool.dialing.budget import Budget
-from reusedproxy.pool.named import ConstantPool, Name, NameRefused, host_name, naming
+from reusedproxy.pool.named import Name, NameRefused, host_name, naming
 from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.rules.samples.compile import compiled_text, constant_text
@@ -193,7 +194,7 @@ class Pools:
         elif settings.pool_conn_name is not None and settings.known_name and not settings.send_proxy:
             # The pool's name decides: its connections, which use the known SNI, serve requests whatever their SNI.
             own = constant_text(settings.pool_conn_name)
-        return ConstantPool(name, dialers.dialer(context), *rest, own=own, dialer_for=dialers.named, clock=self.reactor)
+        return ConstantPool(name, dialers.dialer(context), *rest, own=own, dialer_for=dialers.named)
 
 
 @frozen

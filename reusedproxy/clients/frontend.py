@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from math import inf
 from socket import socket
-from typing import Any
+from typing import Any, Final
 
 from attrs import evolve
 
@@ -39,11 +39,11 @@ from reusedproxy.wire.bodies import ChunkedBody
 from reusedproxy.wire.heads import Limits
 
 #: The address of all clients at unix sockets.
-UNIX_CLIENT = ("unix", 0)
+UNIX_CLIENT: Final = ("unix", 0)
 #: A client connection makes itself the owner of its transport.
 _NOBODY: Any = None
 #: Seconds between two log lines about the same bound.
-FULL_EVERY = 60.0
+FULL_EVERY: Final = 60.0
 
 
 class ConnectionLimit:
@@ -69,6 +69,12 @@ class Frontend:
     `closing` tells that each exchange is its client connection's last (option httpclose, stopping). `default_route`
     leads to the backend where no rule chooses another; None: there is none.
     """
+
+    #: For mypyc: what `daemon.succession` drops at the end.
+    __deletable__ = (
+        "backends", "connections", "default_route", "gate", "handshakes", "invalid", "listeners", "log", "pages",
+        "rate", "routing", "_places", "_unevaluated", "announce",
+    )  # fmt: skip
 
     def __init__(
         self,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from socket import socket
-from typing import Protocol
+from typing import Final, Protocol
 
 from reusedproxy.clients.connection import ClientConnection
 from reusedproxy.clients.owner import Owner
@@ -24,7 +24,7 @@ from reusedproxy.net.tls.server_transport import ServerTLSTransport
 from reusedproxy.wire.proxy_protocol import ProxyHeader
 
 #: Seconds for a handshake when no time-out says.
-TIMEOUT = 30.0
+TIMEOUT: Final = 30.0
 
 PendingClient = Handshake | Preface
 HandshakeLog = Callable[[PendingClient, HandshakeFailure], None]

@@ -165,10 +165,10 @@ def take_apart(proxy: Proxy) -> Iterator[None]:
     proxy.listeners, proxy.bound, proxy.rates = [], [], None
     for backend in backends:
         for each in (*backend.checkers, *backend.agents, *backend.servers, backend):
-            vars(each).clear()
+            _empty(each)
         yield
     for frontend in frontends:
-        vars(frontend).clear()
+        _empty(frontend)
         yield
     while lines:
         lines.popitem()
@@ -178,12 +178,20 @@ def take_apart(proxy: Proxy) -> Iterator[None]:
 def take_pool_apart(pool: HTTPConnectionPool) -> Iterator[None]:
     """Frees a closed pool without connections, with the pools for the other names of its server, in steps."""
     for each in [*pool.family]:
-        vars(each.upkeep).clear()
-        vars(each.holdings).clear()
-        vars(each.group).clear()
-        vars(each).clear()
+        for part in (each.upkeep, each.holdings, each.group, each):
+            _empty(part)
         each.state = "closed"  # a reload in progress may have it among a server's former pools
         yield
+
+
+def _empty(each: object) -> None:
+    """Drops what an object refers to. One of a compiled class has no `__dict__`; its class says what may be dropped."""
+    if hasattr(each, "__dict__"):
+        vars(each).clear()
+        return
+    for name in getattr(each, "__deletable__", ()):
+        if hasattr(each, name):
+            delattr(each, name)
 
 
 class Replaced:

@@ -16,6 +16,8 @@ grammar.
 
 from __future__ import annotations
 
+from typing import Final
+
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.server import Server
 from reusedproxy.exchanges.attempt import HELD_MAX, SENT, Attempt
@@ -42,11 +44,11 @@ from reusedproxy.rules.actions import ErrorPage
 from reusedproxy.wire.heads import RequestHead, ResponseHead
 
 # The states of an exchange.
-TRYING = "trying"
-ANSWERING = "answering"
-ANSWERED = "answered"
-TUNNEL = "tunnel"
-ENDED = "ended"
+TRYING: Final = "trying"
+ANSWERING: Final = "answering"
+ANSWERED: Final = "answered"
+TUNNEL: Final = "tunnel"
+ENDED: Final = "ended"
 
 
 class Exchange(ExchangeFacts):

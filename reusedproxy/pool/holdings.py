@@ -12,7 +12,7 @@ from bisect import bisect_left, bisect_right
 from collections import deque
 from math import inf
 from operator import attrgetter
-from typing import Protocol
+from typing import Final, Protocol
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -29,11 +29,11 @@ from reusedproxy.pool.learning.stale_idle import StaleIdleGuard
 from reusedproxy.pool.reasons import PROXY, word_for
 
 #: Idle seconds up to which a connection is thought alive, whatever the server's time-out.
-FRESH_FOR = 0.5
+FRESH_FOR: Final = 0.5
 #: Up to this many idle connections are searched for a safe one without taking the time (30 ns for each).
-QUICKLY_SEARCHED = 250
+QUICKLY_SEARCHED: Final = 250
 #: Seconds of grace for a closing connection's last bytes.
-FLUSH = 5.0
+FLUSH: Final = 5.0
 
 
 class HoldingsWatcher(Protocol):
@@ -70,6 +70,9 @@ class Holdings:
     `last_use` are those in use for the last time; `pinged` are those that carry a ping, and since when. `closed` counts
     ends by their reason.
     """
+
+    #: For mypyc: what `daemon.succession` drops at the end.
+    __deletable__ = ("backlog", "guard", "watcher")
 
     def __init__(self, clock: IReactorTime, deadlines: Deadlines, backlog: Backlog) -> None:
         """Leaves the sockets of those that are retired `later` to `backlog`."""

@@ -126,11 +126,7 @@ class ChunkedBody:
     bytes), DATA_END (the CRLF after them), TRAILER (a trailer line or the closing empty one), DONE.
     """
 
-    SIZE = 0
-    DATA = 1
-    DATA_END = 2
-    TRAILER = 3
-    DONE = 4
+    SIZE, DATA, DATA_END, TRAILER, DONE = range(5)
 
     __slots__ = (
         "_dropped",

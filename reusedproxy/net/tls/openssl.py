@@ -16,7 +16,7 @@ from OpenSSL import SSL
 #: The largest plaintext of one TLS record (RFC 8446 section 5.1); a read of this size takes a record whole.
 RECORD: Final = 16 * 1024
 #: Records that the buffer has room for, so that large data is copied once.
-RECORDS = 8
+RECORDS: Final = 8
 
 
 def take_records_alone(connection: Any) -> None:
