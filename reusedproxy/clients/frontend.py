@@ -113,8 +113,8 @@ class Frontend:
         self.own_backend: str | None = None
         #: The rules of its section and of those that they lead to; None: there are none.
         self.routing: Routing | None = None
-        #: A `clients.monitor.Monitor` stands in the place of `route`.
-        self.monitored = False
+        #: `clients.monitor.Monitor.answers`: it comes before all else. None: there is no monitor.
+        self.monitor: Callable[[Exchange, bool], bool] | None = None
         #: All backends, by name.
         self.backends: Mapping[str, Backend] = {}
         #: Decides who may come in; None: everybody may.
@@ -337,6 +337,8 @@ class Frontend:
 
     def route(self, exchange: Exchange, body: bytes, ended: bool) -> None:
         """Begins `exchange` at its backend, or answers it with one of the proxy's pages."""
+        if self.monitor is not None and self.monitor(exchange, ended):
+            return
         if self.routing is not None:
             self.routing.route(exchange, body, ended)
         elif not (self.pages and shows_page(self.pages, exchange, ended)):
