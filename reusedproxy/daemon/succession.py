@@ -7,6 +7,8 @@ is a new one.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from types import GetSetDescriptorType
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -185,13 +187,16 @@ def take_pool_apart(pool: HTTPConnectionPool) -> Iterator[None]:
 
 
 def _empty(each: object) -> None:
-    """Drops what an object refers to. One of a compiled class has no `__dict__`; its class says what may be dropped."""
+    """Drops what an object refers to. One of a compiled class has no `__dict__`, but descriptors; those that the class
+    names in `__deletable__` can be deleted."""
     if hasattr(each, "__dict__"):
         vars(each).clear()
         return
-    for name in getattr(each, "__deletable__", ()):
-        if hasattr(each, name):
-            delattr(each, name)
+    for kind in type(each).__mro__[:-1]:
+        for name, attribute in vars(kind).items():
+            if isinstance(attribute, GetSetDescriptorType):
+                with suppress(AttributeError):
+                    delattr(each, name)
 
 
 class Replaced:
