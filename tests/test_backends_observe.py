@@ -43,7 +43,7 @@ def watched(world: World, layer: str = "layer7", limit: int = 3, on_error: str =
     world.backend.checkers.append(checker)
     checker.start()
     observer = Observer(Observe(layer, limit, on_error), checker)
-    world.backend.observe({server: observer})
+    world.backend.observers = {server: observer}
     return observer
 
 

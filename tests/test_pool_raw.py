@@ -32,9 +32,7 @@ class Bench:
         self.pool: RawPool
         if names:
             own = b"known.example"
-            self.pool = RawConstantPool(
-                "s", self.dialer, *rest, own=own, dialer_for=lambda name: self.made(name.sni), clock=clock
-            )
+            self.pool = RawConstantPool("s", self.dialer, *rest, own=own, dialer_for=lambda name: self.made(name.sni))
         else:
             self.pool = RawPool("s", self.dialer, *rest)
         self.pool.resume()

@@ -40,8 +40,9 @@ from reusedproxy.net.resolver import Query, literal
 from reusedproxy.net.tls.client import ClientContext
 from reusedproxy.net.tls.files import TLSConfigurationError, Trusts
 from reusedproxy.net.tls.words import LONGEST_NAME
+from reusedproxy.pool.constant import ConstantPool
 from reusedproxy.pool.dialing.budget import Budget
-from reusedproxy.pool.named import ConstantPool, Name, NameRefused, host_name, naming
+from reusedproxy.pool.named import Name, NameRefused, host_name, naming
 from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.pool.raw import RawConstantPool, RawPool
 from reusedproxy.rules.regular import Unevaluated
@@ -192,9 +193,7 @@ class Pools:
             if settings.sni is None:
                 return RawPool(name, dialers.dialer(context), *rest)
             own = host_name(settings.known_name.encode()) if settings.known_name else None
-            return RawConstantPool(
-                name, dialers.dialer(context), *rest, own=own, dialer_for=dialers.named, clock=self.reactor
-            )
+            return RawConstantPool(name, dialers.dialer(context), *rest, own=own, dialer_for=dialers.named)
         constant = settings.pool_conn_name is None or settings.pool_conn_name.fetch.name == "str"
         if settings.sni is None and constant and not settings.send_proxy:
             return HTTPConnectionPool(name, dialers.dialer(context), *rest)
@@ -206,7 +205,7 @@ class Pools:
         elif settings.pool_conn_name is not None and settings.known_name and not settings.send_proxy:
             # The pool's name decides: its connections, which use the known SNI, serve requests whatever their SNI.
             own = constant_text(settings.pool_conn_name)
-        return ConstantPool(name, dialers.dialer(context), *rest, own=own, dialer_for=dialers.named, clock=self.reactor)
+        return ConstantPool(name, dialers.dialer(context), *rest, own=own, dialer_for=dialers.named)
 
 
 @frozen

@@ -358,7 +358,9 @@ def _own_rules(backend: RuleSet | None, frontend: RuleSet) -> Callable[[Exchange
 
     def change(exchange: Exchange, data: bytes) -> bytes:
         end = data.index(b"\r\n\r\n") + 4
-        head = ResponseHead(exchange.status, b"", 1, 0, True, data[: end - 2], data[:end])
+        head = ResponseHead()
+        head.status, head.reason, head.length, head.keep_alive = exchange.status, b"", 0, True
+        head.block, head.head = data[: end - 2], data[:end]
         exchange.answer = head
         try:
             for steps in steps_of_both:

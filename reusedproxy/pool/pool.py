@@ -31,7 +31,8 @@ from reusedproxy.net.backlog import Backlog
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.dial import Dial, Dialer, DialFailure, DialOwner
 from reusedproxy.net.tls.client import ClientContext
-from reusedproxy.net.tls.transport import TLS_FAILED, CertificateRefused
+from reusedproxy.net.tls.transport import TLS_FAILED
+from reusedproxy.net.tls.words import CertificateRefused
 from reusedproxy.net.transport import Transport
 from reusedproxy.pool.connection import IDLE, IN_USE, PRIVATE, WATCHED, ServerConnection
 from reusedproxy.pool.counters import CANCELLED, DEMAND, FRESH, LEFT, PROBE, QUEUED, TIMEOUT
@@ -56,6 +57,9 @@ class HTTPConnectionPool:
     `drain` leaves it as it is. The lists `connecting`, `idle`, `in_use`, `private`, `watched` and `retiring`, `closed`
     (ends by reason) and `ended` (the last ends) are those of its `holdings`, which alone moves connections.
     """
+
+    #: For mypyc: what `daemon.succession` drops at the end.
+    __deletable__ = ("group", "holdings", "invalid", "upkeep", "waiters", "_dialer", "_governor", "_refusals")
 
     #: Tells that each connection serves only the client for which it was opened.
     solo = False
@@ -429,7 +433,7 @@ class HTTPConnectionPool:
     def draining(self, reason: str) -> Iterator[None]:
         """Drains in steps of one connection: ending one over TLS takes 60 µs."""
         self.limits = evolve(self.limits, min_conn=0, max_conn=0)
-        self._most_idle = 0
+        self._most_idle = 0.0
         yield
         for connection in [*self.idle, *self.private, *self.watched]:
             if connection.state in (IDLE, PRIVATE, WATCHED):

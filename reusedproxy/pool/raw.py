@@ -19,13 +19,13 @@ from twisted.internet.interfaces import IReactorTime
 from reusedproxy.config.model.proxies import PoolLimits
 from reusedproxy.net.dial import Dial, Dialer
 from reusedproxy.net.poller import DATA
-from reusedproxy.net.tls.transport import CertificateRefused
+from reusedproxy.net.tls.words import CertificateRefused
 from reusedproxy.net.transport import Transport, TransportOwner
 from reusedproxy.pool.connection import IDLE, ServerConnection
+from reusedproxy.pool.constant import ConstantPool
 from reusedproxy.pool.dialing.budget import Budget
 from reusedproxy.pool.group import PoolGroup
 from reusedproxy.pool.kinds import ANY
-from reusedproxy.pool.named import ConstantPool
 from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.wire.heads import Limits
 

@@ -21,7 +21,7 @@ from reusedproxy.exchanges.outcomes import ABORTS, STOPPED
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.poller import DATA
-from reusedproxy.net.tls.transport import CertificateRefused
+from reusedproxy.net.tls.words import CertificateRefused
 from reusedproxy.pool.raw import RawConnection
 from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.streams.answers import AnswerGate
