@@ -66,6 +66,9 @@ class ServerConnection(Unfinished):
 
     _log: ClassVar[Logger] = Logger()
 
+    #: Tells that it carries requests, one after the other; without that, what one client says (`pool.raw`).
+    carries_requests: ClassVar[bool] = True
+
     __slots__ = (
         "_answered",
         "_body",

@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from reusedproxy.config.model.proxies import PoolLimits
 from reusedproxy.net.dial import Dialer
+from reusedproxy.pool.connection import ServerConnection
 from reusedproxy.pool.dialing.budget import Budget
 from reusedproxy.pool.named import Name, NamedPools
 from reusedproxy.pool.pool import HTTPConnectionPool
@@ -35,12 +36,24 @@ class ConstantPool(HTTPConnectionPool):
         *,
         own: bytes | None,
         dialer_for: Callable[[Name], Dialer],
+        connections: type[ServerConnection] = ServerConnection,
     ) -> None:
         """Takes what any pool takes, and: `own`, the name that it serves (None: none); `dialer_for`, which returns the
         dialer for a name, or raises NameRefused."""
         alike = name, dialer, limits, clock, random, announce, wire_limits, budget
         self.names = NamedPools(alike, own, dialer_for, clock)
-        super().__init__(name, dialer, limits, clock, random, announce, wire_limits, budget, group=self.names)
+        super().__init__(
+            name,
+            dialer,
+            limits,
+            clock,
+            random,
+            announce,
+            wire_limits,
+            budget,
+            group=self.names,
+            connections=connections,
+        )
         self.names.most_idle, self._most_idle = self._most_idle, inf
 
     def named(self, name: Name) -> HTTPConnectionPool:

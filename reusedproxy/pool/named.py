@@ -251,7 +251,9 @@ class NamedPools:
         first = self.first
         title, _, _, *rest = self._arguments
         limits = evolve(first.limits, min_conn=0, max_conn=None if self.most_idle else 0)
-        pool = first.alike(title, self._dialer_for(name), limits, *rest, group=self)
+        pool = HTTPConnectionPool(
+            title, self._dialer_for(name), limits, *rest, group=self, connections=first.connections
+        )
         pool.share(first)
         pool.solo = bool(name.preface)
         _membership(pool).key = key

@@ -20,7 +20,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import inf
 from random import Random
 from time import time
-from typing import Any
 
 from attrs import evolve
 from twisted.internet.interfaces import IReactorTime
@@ -63,8 +62,6 @@ class HTTPConnectionPool:
 
     #: Tells that each connection serves only the client for which it was opened.
     solo = False
-    #: Tells that its connections carry requests, one after the other; without that, what one client says (`pool.raw`).
-    carries_requests = True
 
     def __init__(
         self,
@@ -78,11 +75,13 @@ class HTTPConnectionPool:
         budget: Budget | None = None,
         *,
         group: PoolGroup[HTTPConnectionPool] | None = None,
+        connections: type[ServerConnection] = ServerConnection,
     ) -> None:
         """Begins suspended. `announce(level, text)` takes messages for the operator, and `name` begins each.
         `budget` is shared with the other servers' pools. `group` has the other pools of the same server
-        (None: there are none)."""
+        (None: there are none). `connections` is the class of its connections."""
         self.name = name
+        self.connections = connections
         self.limits = limits
         self.deadlines: Deadlines = dialer.deadlines
         self.group: PoolGroup[HTTPConnectionPool] = group or Alone(self)
@@ -130,6 +129,11 @@ class HTTPConnectionPool:
     def context(self) -> ClientContext | None:
         """Returns the TLS context of its connections; None without TLS."""
         return self._dialer.context
+
+    @property
+    def carries_requests(self) -> bool:
+        """Tells whether its connections carry requests, one after the other; without that, what one client says."""
+        return self.connections.carries_requests
 
     @property
     def trouble(self) -> str:
@@ -338,18 +342,11 @@ class HTTPConnectionPool:
         """Makes a connection of this pool, in none of its lists yet."""
         counters, context = self.counters, self.context
         counters.opened(cause, dial, transport, context is not None and context.settings.crt is not None)
-        connection = self._connection(dial, transport)
+        connection = self.connections(
+            self, transport, self.deadlines.now(), self._wire_limits, counters.handshakes, dial.took
+        )
         self.upkeep.born(connection)
         return connection
-
-    def alike(self, *arguments: Any, group: PoolGroup[HTTPConnectionPool]) -> HTTPConnectionPool:
-        """Returns a pool of this kind for another name of the same server."""
-        return HTTPConnectionPool(*arguments, group=group)
-
-    def _connection(self, dial: Dial, transport: Transport) -> ServerConnection:
-        return ServerConnection(
-            self, transport, self.deadlines.now(), self._wire_limits, self.counters.handshakes, dial.took
-        )
 
     def retire(self, connection: ServerConnection, reason: str, *, at_once: bool = False, by: str = PROXY) -> None:
         """Ends a connection; see `Holdings.retire`."""

@@ -22,7 +22,8 @@ from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.poller import DATA
 from reusedproxy.net.tls.words import CertificateRefused
-from reusedproxy.pool.raw import RawConnection
+from reusedproxy.pool.connection import ServerConnection
+from reusedproxy.pool.raw import RawConnection, raw
 from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.streams.answers import AnswerGate
 from reusedproxy.streams.client import StreamClient
@@ -58,7 +59,7 @@ class Stream(StreamFacts):
     state = INSPECTING
     backend: Backend | None = None
     server: Server | None = None
-    connection: RawConnection | None = None
+    connection: ServerConnection | None = None
     search: Search | None = None
     relay: Relay | None = None
     #: What looks at the client's bytes; None: nothing does, any more.
@@ -273,7 +274,7 @@ class Stream(StreamFacts):
     def drop_server(self) -> None:
         """Resets the server's connection, because a rule says so."""
         assert self.connection is not None
-        self.connection.give_up("closed by a rule")
+        raw(self.connection).give_up("closed by a rule")
 
     # What its relay calls.
 
@@ -284,7 +285,7 @@ class Stream(StreamFacts):
             self.count(ABORTS[flags[0]])
             self.client.frontend.traffic.add(ABORTS[flags[0]])
         self._leave_relay(relay)
-        connection.give_up("session over", at_once=broken, answered=relay.server.sent > 0)
+        raw(connection).give_up("session over", at_once=broken, answered=relay.server.sent > 0)
         self._finish(flags, broken)
 
     def server_silent(self, reason: str) -> bool:
@@ -296,7 +297,7 @@ class Stream(StreamFacts):
         unseen = search.was_idle and untold
         if kept is None or not (unseen or isinstance(reason, CertificateRefused)):
             return False
-        refused = connection.lost_unused(reason)
+        refused = raw(connection).lost_unused(reason)
         if not (unseen or refused):
             return False
         self.held = b"".join(kept)
