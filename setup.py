@@ -44,9 +44,10 @@ COMPILED = (
     *("net/transport", "net/poller", "net/deadlines"),
     *("net/tls/transport", "net/tls/client_transport", "net/tls/server_transport"),
     *("pool/connection", "pool/unfinished", "pool/holdings", "pool/upkeep", "pool/refill"),
-    *("pool/pool", "pool/constant"),
+    *("pool/pool", "pool/constant", "pool/raw"),
     *("backends/backend", "backends/server"),
     *("exchanges/exchange", "exchanges/facts", "exchanges/attempt", "exchanges/failures", "exchanges/route"),
+    *("streams/facts", "streams/stream"),
     *("clients/connection", "clients/frontend", "clients/pending"),
 )
 #: mypyc translates what mypy understands: with the versions, the plugin and the types that `make lint` uses.

@@ -13,6 +13,7 @@ Upward a stream knows `client.StreamClient` alone. It must never know sockets or
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.binding import Binding
@@ -38,10 +39,10 @@ from reusedproxy.wire.heads import ResponseHead
 HELD_MAX = 16 * 1024
 
 # The states of a stream.
-INSPECTING = "inspecting"
-TRYING = "trying"
-RELAYING = "relaying"
-ENDED = "ended"
+INSPECTING: Final = "inspecting"
+TRYING: Final = "trying"
+RELAYING: Final = "relaying"
+ENDED: Final = "ended"
 
 
 class Stream(StreamFacts):
@@ -71,9 +72,12 @@ class Stream(StreamFacts):
     connected = 0.0
     ended = 0.0
     #: Bytes of the client and of the server, once all is over.
-    received = sent = 0
+    received = 0
+    sent = 0
     # Of `backends.backend.Ended`: bytes are counted as they pass, and nothing is answered.
-    bytes_in = bytes_out = status = 0
+    bytes_in = 0
+    bytes_out = 0
+    status = 0
     answered = 0.0
     answer: ResponseHead | None = None
     #: The rules about what the server says.
