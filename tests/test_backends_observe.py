@@ -111,7 +111,7 @@ class ObserveTests(SynchronousTestCase):
 
     def test_nobody_asks_where_nothing_is_observed(self) -> None:
         world = World(self, warm=1)
-        self.assertNotIn("request_ended", vars(world.backend))
+        self.assertEqual(world.backend.observers, {})
 
 
 class EndTests(SynchronousTestCase):
