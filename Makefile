@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-unit test-integration test-oldest coverage fuzz lint check-lint benchmark clean
+.PHONY: demo test test-unit test-integration test-oldest test-compiled coverage fuzz lint check-lint benchmark clean
 
 # The package as a user gets it, with what the manhole needs.
 $(VENV)/installed: setup.py pyproject.toml
@@ -50,6 +50,28 @@ test-oldest: setup.py tests/oldest.txt
 	$(VENV)/oldest/bin/python -m pip install --quiet --upgrade 'pip>=25.1' 'setuptools>=77' wheel
 	$(VENV)/oldest/bin/python -m pip install --quiet --constraint tests/oldest.txt --editable '.[manhole]' --group test
 	$(VENV)/oldest/bin/python -m pytest --ignore tests/integration --numprocesses auto $(PYTEST_ARGS)
+
+# A compiled build (docs/decisions/13-compiled.md), in a copy of the tree, and those tests that put nothing in the place of
+# what is compiled: nearly all of tests/integration (test_install builds from a tree without binaries), and some in memory.
+COMPILED := $(VENV)/compiled
+COPIED := benchmarks docs etc examples man reusedproxy tests twisted $(wildcard *.md *.txt *.toml) LICENSE MANIFEST.in Makefile setup.py
+IN_MEMORY := command wire_cookies wire_oracles wire_responses wire_whole_answers net_dial net_resumption net_transport_ends backends_algorithms
+
+$(COMPILED)/installed: $(shell find reusedproxy -name '*.py') setup.py pyproject.toml
+	$(PYTHON) -m venv $(COMPILED)
+	$(COMPILED)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	rm -rf $(COMPILED)/tree
+	mkdir $(COMPILED)/tree
+	cp -R $(COPIED) $(COMPILED)/tree
+	cd $(COMPILED)/tree && REUSEDPROXY_COMPILE=1 ../bin/python -m pip install --quiet --editable '.[manhole]' --group test
+	touch $@
+
+test-compiled: $(COMPILED)/installed
+	rm -rf $(COMPILED)/tree/tests
+	cp -R tests $(COMPILED)/tree
+	cd $(COMPILED)/tree && ../bin/python -m pytest $(IN_MEMORY:%=tests/test_%.py) --numprocesses auto
+	cd $(COMPILED)/tree && ../bin/python -m pytest tests/integration -m 'not alone' --ignore tests/integration/test_install.py \
+		--numprocesses auto --dist loadfile $(PYTEST_ARGS) $(NONE_CHOSEN)
 
 # What of the package the tests in memory run through, line by line, in htmlcov/.
 coverage: $(VENV)/test-installed

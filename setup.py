@@ -1,14 +1,82 @@
-"""Metadata of reusedproxy; each dependency stands beside the reason why it is there."""
+"""Metadata of reusedproxy; each dependency stands beside the reason why it is there.
 
+With REUSEDPROXY_COMPILE=1 in the environment, mypyc makes C of the modules in COMPILED; docs/decisions/13-compiled.md
+says what that gives and what it costs. Without it nothing is compiled, and no compiler is needed.
+"""
+
+import os
 import re
+import shutil
+import sys
+import sysconfig
 from glob import glob
 from pathlib import Path
+from typing import Any
 
 from setuptools import find_packages, setup  # type: ignore[import-untyped]
 
 HERE = Path(__file__).parent
 EXAMPLES = "share/doc/reusedproxy/examples"
 (VERSION,) = re.findall(r'^__version__ = "(.+)"$', (HERE / "reusedproxy/__init__.py").read_text(), re.M)
+
+DEPENDENCIES = [
+    "Twisted>=24.10",  # the reactor, services, plugins, logging and DNS messages that the daemon is made of
+    # TLS on the socket itself, with sessions and verification callbacks; bounded above since net/tls/openssl.py
+    # calls what has no public name (and does without where it is not what it was)
+    "pyOpenSSL>=26.1,<28",
+    "service-identity>=24.1",  # is this certificate for that name? (RFC 6125, RFC 9525)
+    "attrs>=23.1",  # values and records
+    # regular expressions of rules, in time linear in what a client sends; wheels for 3.10 to 3.13
+    "google-re2>=1.1",
+    # Hashes of crypt(3) need nothing of PyPI's: net/passwords.py calls the system's libcrypt, as HAProxy does.
+    # crypt-r keeps the interpreter's lock while it hashes, which stops the event loop; legacycrypt was last
+    # published in 2019; libpass knows no yescrypt, Debian's own, and hashes in Python.
+    # the statistics page: templates that escape what they are given (names, servers' answers) by themselves
+    "Jinja2>=3.1",
+    # certificates in words and of the demonstration; pyOpenSSL needs it, too (47: curves by name)
+    "cryptography>=47",
+]
+
+#: What each request passes, so that nearly all of its calls stay between compiled modules. Classes of attrs stay
+#: interpreted, and with them the modules that are mostly made of these.
+COMPILED = (
+    *("measures/traffic", "wire/grammar", "wire/heads"),
+    *("net/transport", "net/poller", "net/deadlines"),
+    *("net/tls/transport", "net/tls/client_transport", "net/tls/server_transport"),
+    *("pool/connection", "pool/unfinished", "pool/holdings", "pool/upkeep", "pool/refill"),
+    *("pool/pool", "pool/constant", "pool/raw"),
+    *("backends/backend", "backends/server"),
+    *("exchanges/exchange", "exchanges/facts", "exchanges/attempt", "exchanges/failures", "exchanges/route"),
+    *("streams/facts", "streams/stream"),
+    *("clients/connection", "clients/frontend", "clients/pending"),
+)
+#: mypyc translates what mypy understands: with the versions, the plugin and the types that `make lint` uses.
+COMPILER = ["mypy~=2.4.1", "mypy-zope~=1.0.17", *DEPENDENCIES]
+
+
+def compiled() -> dict[str, Any]:
+    """Returns what setup is told in addition if the environment asks for a compiled build."""
+    if os.environ.get("REUSEDPROXY_COMPILE", "0") in ("", "0"):
+        return {}
+    if {"egg_info", "dist_info", "sdist"} & set(sys.argv):
+        return {"setup_requires": COMPILER}  # what pip asks for before it has installed it
+    compiler = (sysconfig.get_config_var("CC") or "cc").split()[0]
+    header = Path(sysconfig.get_path("include"), "Python.h")
+    if shutil.which(compiler) is None:
+        sys.exit(f"REUSEDPROXY_COMPILE needs the C compiler {compiler} (apt-get install gcc); without it, unset that.")
+    if not header.exists():
+        sys.exit(f"REUSEDPROXY_COMPILE needs {header} (apt-get install python3-dev); without it, unset that.")
+    try:
+        from mypyc.build import mypycify
+    except ImportError:
+        sys.exit(
+            f"REUSEDPROXY_COMPILE needs, where pip may install nothing by itself: pip install {' '.join(COMPILER)}"
+        )
+    modules = [f"reusedproxy/{module}.py" for module in COMPILED]
+    python = f"--python-version={sys.version_info[0]}.{sys.version_info[1]}"
+    extensions = mypycify([python, *modules], opt_level="3", debug_level="0", group_name="reusedproxy")
+    return {"ext_modules": extensions}
+
 
 setup(
     name="reusedproxy",
@@ -18,23 +86,7 @@ setup(
     long_description_content_type="text/markdown",
     license_expression="MIT",
     python_requires=">=3.10",
-    install_requires=[
-        "Twisted>=24.10",  # the reactor, services, plugins, logging and DNS messages that the daemon is made of
-        # TLS on the socket itself, with sessions and verification callbacks; bounded above since net/tls/openssl.py
-        # calls what has no public name (and does without where it is not what it was)
-        "pyOpenSSL>=26.1,<28",
-        "service-identity>=24.1",  # is this certificate for that name? (RFC 6125, RFC 9525)
-        "attrs>=23.1",  # values and records
-        # regular expressions of rules, in time linear in what a client sends; wheels for 3.10 to 3.13
-        "google-re2>=1.1",
-        # Hashes of crypt(3) need nothing of PyPI's: net/passwords.py calls the system's libcrypt, as HAProxy does.
-        # crypt-r keeps the interpreter's lock while it hashes, which stops the event loop; legacycrypt was last
-        # published in 2019; libpass knows no yescrypt, Debian's own, and hashes in Python.
-        # the statistics page: templates that escape what they are given (names, servers' answers) by themselves
-        "Jinja2>=3.1",
-        # certificates in words and of the demonstration; pyOpenSSL needs it, too (47: curves by name)
-        "cryptography>=47",
-    ],
+    install_requires=DEPENDENCIES,
     extras_require={
         "manhole": ["Twisted[conch]"],  # SSH for the manhole
     },
@@ -67,4 +119,5 @@ setup(
         "Programming Language :: Python :: 3",
         "Topic :: Internet :: Proxy Servers",
     ],
+    **compiled(),
 )

@@ -19,7 +19,6 @@ from twisted.application.service import IService
 from twisted.python.usage import Options as TwistedOptions
 from twisted.python.usage import UsageError
 
-from reusedproxy import __version__
 from reusedproxy.daemon.launch import acting_for, close_inherited, log_safely, take_pid_file, unusable
 from reusedproxy.daemon.load import Refused, notice_line
 from reusedproxy.daemon.pid_file import PidFile
@@ -28,6 +27,7 @@ from reusedproxy.daemon.supervision import Manager, StatusFile, Supervision, ask
 from reusedproxy.net.listener import set_umask
 from reusedproxy.operators.logs.expiry import due
 from reusedproxy.operators.logs.own import log_to_pipe, never_block
+from reusedproxy.operators.version import build
 
 
 class Options(TwistedOptions):
@@ -72,7 +72,7 @@ class Options(TwistedOptions):
 
     def opt_version(self) -> NoReturn:
         """Say the version and exit."""
-        print(f"reusedproxy {__version__}")
+        print(f"reusedproxy {build()}")
         raise SystemExit(0)
 
     opt_v = opt_version

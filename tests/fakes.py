@@ -22,7 +22,8 @@ from reusedproxy.config.model.proxies import PoolLimits
 from reusedproxy.config.model.tls import ServerTLS
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.dial import DialFailure
-from reusedproxy.net.tls.transport import TLS_FAILED, CertificateRefused
+from reusedproxy.net.tls.transport import TLS_FAILED
+from reusedproxy.net.tls.words import CertificateRefused
 from reusedproxy.net.transport import CLOSED, CLOSING, OPEN, PEER_CLOSED
 from reusedproxy.pool.connection import ServerConnection
 from reusedproxy.pool.counters import CANCELLED, LOST, OK, PROBE, QUEUED, TIMEOUT, WARM

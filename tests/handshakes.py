@@ -20,7 +20,8 @@ from reusedproxy.config.model.tls import TLSOffer
 from reusedproxy.demo.certificates import Credential
 from reusedproxy.net.tls.facts import TransportTLS, tls_side
 from reusedproxy.net.tls.handshake import Handshake, HandshakeFailure, HandshakeQueue
-from reusedproxy.net.tls.server import Certificate, Certificates, ServerTLSTransport
+from reusedproxy.net.tls.server import Certificate, Certificates
+from reusedproxy.net.tls.server_transport import ServerTLSTransport
 from reusedproxy.net.transport import Transport
 from tests.wire import Far, Loop, TLSFar, certificates, scratch
 

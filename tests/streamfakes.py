@@ -29,7 +29,8 @@ from reusedproxy.config.reader import Source, read_configuration
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.dial import DialFailure
 from reusedproxy.net.slices import run_through
-from reusedproxy.pool.raw import RawPool
+from reusedproxy.pool.pool import HTTPConnectionPool
+from reusedproxy.pool.raw import RawConnection, used_once
 from reusedproxy.streams.stream import Stream
 from reusedproxy.wire.heads import Limits
 from tests.clientfakes import FakeListener, Wire
@@ -91,14 +92,15 @@ class StreamWorld:
         for each in settings.servers:
             dialer = FakeDialer(self.clock, secure)
             dialer.deadlines = self.deadlines
-            pool = RawPool(
+            pool = HTTPConnectionPool(
                 f"Server {settings.name}/{each.name}",
                 dialer,  # type: ignore[arg-type]
-                each.pool,
+                used_once(each.pool),
                 self.clock,
                 Random(1),
                 self._announce,
                 Limits(),
+                connections=RawConnection,
             )
             self.dialers[each.name] = dialer
             server = Server(settings.name, each, pool, self.clock.seconds())

@@ -15,7 +15,8 @@ from reusedproxy.daemon.load import Refused
 from reusedproxy.daemon.service import ProxyService
 from reusedproxy.daemon.succession import hand_on_states
 from reusedproxy.demo.certificates import Authority
-from reusedproxy.pool.named import ConstantPool, Name, NameRefused
+from reusedproxy.pool.constant import ConstantPool
+from reusedproxy.pool.named import Name, NameRefused
 from reusedproxy.wire.heads import Limits
 from tests.integration.peers import LOOPBACK, temporary_directory
 from tests.ports import free_port

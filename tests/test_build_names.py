@@ -10,7 +10,8 @@ from reusedproxy.backends.server import MAINT, UP
 from reusedproxy.build.server_lines import Elsewhere
 from reusedproxy.daemon.load import Refused
 from reusedproxy.daemon.service import ProxyService
-from reusedproxy.pool.named import ConstantPool, Name
+from reusedproxy.pool.constant import ConstantPool
+from reusedproxy.pool.named import Name
 from tests.nameserver import SILENCE, MemoryNameServers
 from tests.services import HEAD, ImmediateResolver, ServiceTestCase
 

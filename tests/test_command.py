@@ -7,6 +7,8 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy import __version__
+from reusedproxy.operators.version import build
+from reusedproxy.wire import heads
 
 ROOT = Path(__file__).parents[1]
 
@@ -19,10 +21,17 @@ def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
 class CommandTests(SynchronousTestCase):
     def test_it_takes_the_same_options(self) -> None:
         for option in ("--version", "-v"):
-            self.assertEqual(run(option).stdout, f"reusedproxy {__version__}\n")
+            self.assertEqual(run(option).stdout, f"reusedproxy {build()}\n")
         self.assertIn("or reusedproxy [options]", run("--help").stdout)
         checked = run("--check", "--config", str(ROOT / "etc" / "reusedproxy.cfg"))
         self.assertEqual((checked.returncode, checked.stdout), (0, "Configuration file is valid\n"))
+
+    def test_a_compiled_build_says_so(self) -> None:
+        """For somebody who asks why two machines differ."""
+        self.patch(heads, "__file__", "reusedproxy/wire/heads.py")
+        self.assertEqual(build(), __version__)
+        self.patch(heads, "__file__", "reusedproxy/wire/heads.cpython-311-x86_64-linux-gnu.so")
+        self.assertEqual(build(), f"{__version__} (compiled)")
 
     def test_what_is_wrong_ends_it(self) -> None:
         """With a status that says so."""

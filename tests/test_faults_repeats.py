@@ -16,7 +16,8 @@ from attrs import frozen
 from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.net.tls.client import ClientContext, ClientTLSTransport
+from reusedproxy.net.tls.client import ClientContext
+from reusedproxy.net.tls.client_transport import ClientTLSTransport
 from reusedproxy.net.transport import Transport
 from tests.clientfakes import OK, World
 from tests.test_net_tls import client_context

@@ -15,7 +15,7 @@ from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.clients.connection import ClientConnection
-from reusedproxy.net.tls.client import ClientTLSTransport
+from reusedproxy.net.tls.client_transport import ClientTLSTransport
 from reusedproxy.net.tls.openssl import RECORD, RECORDS
 from reusedproxy.net.transport import HIGH_WATER, Transport
 from tests.clientfakes import World

@@ -16,7 +16,8 @@ from reusedproxy.demo.certificates import Authority
 from reusedproxy.net import dial as dial_module
 from reusedproxy.net.dial import CONNECTING, DONE, HANDSHAKING, Dial, Dialer, DialFailure, Target
 from reusedproxy.net.poller import FAILED, READ, WRITE
-from reusedproxy.net.tls.client import ClientContext, ClientTLSTransport
+from reusedproxy.net.tls.client import ClientContext
+from reusedproxy.net.tls.client_transport import ClientTLSTransport
 from reusedproxy.net.tls.words import verify_words
 from reusedproxy.net.transport import BROKEN, Transport
 from tests.wire import Loop, Recorder, Server, certificates, scratch, server_context

@@ -22,11 +22,11 @@ from reusedproxy.config.model.tls import ServerTLS
 from reusedproxy.demo.certificates import Authority
 from reusedproxy.net.tls import openssl
 from reusedproxy.net.tls import transport as tls
-from reusedproxy.net.tls.client import ClientContext, ClientTLSTransport, Seen
+from reusedproxy.net.tls.client import ClientContext, Seen
+from reusedproxy.net.tls.client_transport import ClientTLSTransport
 from reusedproxy.net.tls.files import SYSTEM_CA, TLSConfigurationError, authorities_of, certificates_of
 from reusedproxy.net.tls.openssl import RECORD, RECORDS
-from reusedproxy.net.tls.transport import CertificateRefused
-from reusedproxy.net.tls.words import ALERTS, VerifyFault, name_of
+from reusedproxy.net.tls.words import ALERTS, CertificateRefused, VerifyFault, name_of
 from reusedproxy.net.transport import PEER_CLOSED, PEER_TRUNCATED, Transport
 from tests.test_net_transport import PassingBehaviour
 from tests.test_net_transport_ends import EndBehaviour

@@ -13,7 +13,7 @@ from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.net.tls.facts import TransportTLS, tls_side
-from reusedproxy.net.tls.server import ServerTLSTransport
+from reusedproxy.net.tls.server_transport import ServerTLSTransport
 from tests.integration import rulecerts
 
 

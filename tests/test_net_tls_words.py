@@ -10,7 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config.model.tls import ServerTLS
 from reusedproxy.demo.certificates import Authority
-from reusedproxy.net.tls.client import ClientContext, ClientTLSTransport
+from reusedproxy.net.tls.client import ClientContext
+from reusedproxy.net.tls.client_transport import ClientTLSTransport
 from reusedproxy.net.tls.files import TLSConfigurationError
 from reusedproxy.net.tls.openssl_server import set_groups
 from reusedproxy.net.tls.words import VerifyFault, certificate_words

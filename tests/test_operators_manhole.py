@@ -944,7 +944,8 @@ class OverviewTests(SynchronousTestCase):
         )
         settings = model.Server("one", PLACE, "127.0.0.1", 443)
         self.server = Server("web", settings, pool, 0.0)
-        traffic = Traffic(req_tot=7, hrsp=[0, 0, 5, 1, 0, 1])
+        traffic = Traffic()
+        traffic.req_tot, traffic.hrsp = 7, [0, 0, 5, 1, 0, 1]
         self.announced: list[str] = []
         self.backend = Backend(
             model.Backend("web", PLACE), [self.server], clock.seconds, lambda level, text: self.announced.append(text)

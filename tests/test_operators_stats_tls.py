@@ -21,7 +21,8 @@ from reusedproxy.operators.stats.moment import Moments
 from reusedproxy.operators.stats.page import Look, write_page
 from reusedproxy.operators.stats.shown import SHOWN
 from reusedproxy.operators.view.reading import Reader, server_view
-from reusedproxy.pool.named import ConstantPool, Name
+from reusedproxy.pool.constant import ConstantPool
+from reusedproxy.pool.named import Name
 from tests.integration.peers import LOOPBACK
 from tests.wire import certificates, scratch
 

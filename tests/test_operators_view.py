@@ -22,7 +22,7 @@ from reusedproxy.operators.stats.figures import sections_of
 from reusedproxy.operators.view.history import Sample
 from reusedproxy.operators.view.rates import Rates
 from reusedproxy.operators.view.reading import Reader, connections, ended
-from reusedproxy.operators.view.values import PoolCounts, PoolView, ServerView, TimesView
+from reusedproxy.operators.view.values import PoolCounts, PoolView, ServerView, TimesView, TrafficCounts
 from reusedproxy.pool.counters import Ended
 from tests.fakes import PoolBench
 from tests.wire import certificates, scratch
@@ -32,7 +32,7 @@ def not_plain(value: Any, where: str = "view") -> list[str]:
     """The places at which there is anything but numbers, texts, and tuples, lists, dicts and values of those."""
     if value is None or type(value) in (bool, int, float, str, bytes):
         return []
-    if type(value) in (tuple, list, Means, PoolCounts, PoolView, Sample, ServerView, TimesView):
+    if type(value) in (tuple, list, Means, PoolCounts, PoolView, Sample, ServerView, TimesView, TrafficCounts):
         return [each for number, part in enumerate(value) for each in not_plain(part, f"{where}[{number}]")]
     if type(value) is dict:
         keys = [each for key in value for each in not_plain(key, f"{where}'s key")]

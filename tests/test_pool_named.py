@@ -16,9 +16,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from reusedproxy.config.model.proxies import PoolLimits
 from reusedproxy.net import backlog
 from reusedproxy.pool import named as names
+from reusedproxy.pool.constant import ConstantPool
 from reusedproxy.pool.dialing.budget import Budget
 from reusedproxy.pool.kinds import NEW
-from reusedproxy.pool.named import KEPT_FOR, KEPT_NAMES, SWEEP, ConstantPool, Name, NameRefused, host_name, naming
+from reusedproxy.pool.named import KEPT_FOR, KEPT_NAMES, SWEEP, Name, NameRefused, host_name, naming
 from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.wire.heads import Limits
 from tests.fakes import Asker, FakeDialer, RecordingExchange
@@ -46,7 +47,6 @@ class Bench:
             Budget(self.clock),
             own=own,
             dialer_for=self.dialer_for,
-            clock=self.clock,
         )
         self.pool.resume()
 

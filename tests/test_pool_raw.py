@@ -10,9 +10,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config.model.proxies import PoolLimits
 from reusedproxy.net.deadlines import Deadlines
+from reusedproxy.pool.constant import ConstantPool
 from reusedproxy.pool.lone import LoneDial
 from reusedproxy.pool.named import Name
-from reusedproxy.pool.raw import RawConnection, RawConstantPool, RawPool
+from reusedproxy.pool.pool import HTTPConnectionPool
+from reusedproxy.pool.raw import RawConnection, acquire, used_once
 from reusedproxy.wire.heads import Limits
 from tests.clientfakes import Wire
 from tests.fakes import Asker, FakeDialer
@@ -28,15 +30,20 @@ class Bench:
         self.deadlines = Deadlines(clock)
         self.dialer: Any = self.made(b"")
         self.said: list[str] = []
-        rest: Any = (limits, clock, Random(1), lambda level, text: self.said.append(text), Limits())
-        self.pool: RawPool
+        rest: Any = (used_once(limits), clock, Random(1), lambda level, text: self.said.append(text), Limits())
+        self.pool: HTTPConnectionPool
         if names:
             own = b"known.example"
-            self.pool = RawConstantPool(
-                "s", self.dialer, *rest, own=own, dialer_for=lambda name: self.made(name.sni), clock=clock
+            self.pool = ConstantPool(
+                "s",
+                self.dialer,
+                *rest,
+                own=own,
+                dialer_for=lambda name: self.made(name.sni),
+                connections=RawConnection,
             )
         else:
-            self.pool = RawPool("s", self.dialer, *rest)
+            self.pool = HTTPConnectionPool("s", self.dialer, *rest, connections=RawConnection)
         self.pool.resume()
 
     def made(self, name: bytes) -> Any:
@@ -77,9 +84,9 @@ class RawPoolTests(SynchronousTestCase):
         bench.connect()
         bench.connect()
         for left in (1, 0):
-            self.assertIsNotNone(bench.pool.acquire())
+            self.assertIsNotNone(acquire(bench.pool))
             self.assertEqual((len(bench.pool.idle), len(bench.dialer.open)), (left, 2 - left))
-        self.assertIsNone(bench.pool.acquire())
+        self.assertIsNone(acquire(bench.pool))
         bench.close(self)
 
     def test_each_name_has_connections_of_its_own(self) -> None:
@@ -89,8 +96,8 @@ class RawPoolTests(SynchronousTestCase):
         bench.connect()
         self.assertIs(pool.named(Name(b"known.example", b"known.example")), pool)
         other = pool.named(Name(b"other.example", b"other.example"))
-        self.assertIsInstance(other, RawPool)
-        self.assertIsNone(other.acquire())
+        self.assertFalse(other.carries_requests)
+        self.assertIsNone(acquire(other))
         asker = Asker()
         other.wait(asker)
         bench.connect(b"other.example")

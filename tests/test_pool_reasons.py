@@ -8,7 +8,8 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 import reusedproxy
-from reusedproxy.net.tls.transport import TLS_FAILED, CertificateRefused
+from reusedproxy.net.tls.transport import TLS_FAILED
+from reusedproxy.net.tls.words import CertificateRefused
 from reusedproxy.net.transport import BROKEN, PEER_CLOSED, PEER_RESET, PEER_TRUNCATED
 from reusedproxy.pool import reasons, upkeep
 from reusedproxy.pool.reasons import PROXY, SERVER, word_for

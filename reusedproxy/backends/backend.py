@@ -99,6 +99,13 @@ class Backend:
     longest. Backup servers are used when no other is left: the first of them, or all with `option allbackups`.
     """
 
+    #: For mypyc: what `daemon.succession` drops at the end.
+    __deletable__ = (
+        "servers", "named", "queue", "checkers", "agents", "groups", "slow_starts", "weigh_together", "successor",
+        "end_sessions", "tell_tracker", "observers", "_announce", "_balance", "_by_hash", "_by_load", "_active",
+        "_used", "_freed", "cookies",
+    )  # fmt: skip
+
     def __init__(
         self,
         settings: model.Backend,
@@ -135,6 +142,7 @@ class Backend:
         self.end_sessions: Callable[[Server, str], None] | None = None
         #: Tells the backend of a server that tracks one of these that its state has changed.
         self.tell_tracker: Callable[[Server], None] = self.tracked_changed
+        #: Those that watch their servers' requests.
         self.observers: dict[Server, Observer] = {}
         self.now = now
         self.changed_at = now()
@@ -331,17 +339,8 @@ class Backend:
                 if self._by_load is not None:
                     self._by_load.loaded(server, -1)
                 traffic.scur -= 1
-
-    def observe(self, observers: dict[Server, Observer]) -> None:
-        """Lets these watch their servers' requests. Only then is it asked at a request's end whether somebody does."""
-        self.observers = observers
-        self.request_ended = self._observed_request_ended  # type: ignore[method-assign]
-
-    def _observed_request_ended(self, ended: Ended) -> None:
-        observer = None if ended.server is None else self.observers.get(ended.server)
-        Backend.request_ended(self, ended)
-        if observer is not None:
-            observer.request_ended(ended)
+            if self.observers and server in self.observers:
+                self.observers[server].request_ended(ended)
 
     def connection_failed(self, server: Server) -> None:
         """Notes an attempt that could not connect, which is followed by another."""

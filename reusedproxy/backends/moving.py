@@ -20,7 +20,7 @@ from reusedproxy.net.dial import Dial, DialFailure, Target
 from reusedproxy.net.slices import Later, Steps
 from reusedproxy.net.transport import Transport
 from reusedproxy.pool.connection import IN_USE
-from reusedproxy.pool.named import ConstantPool
+from reusedproxy.pool.constant import ConstantPool
 from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.pool.reasons import MOVED
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from reusedproxy.backends.queue import Queue
 from reusedproxy.config import model
@@ -12,20 +12,21 @@ from reusedproxy.measures.times import Times
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.dial import DialFailure, Target
 from reusedproxy.net.names.messages import Service
-from reusedproxy.pool.named import ConstantPool, NameRefused, Naming
+from reusedproxy.pool.constant import ConstantPool
+from reusedproxy.pool.named import NameRefused, Naming
 from reusedproxy.pool.pool import HTTPConnectionPool
 
 # The states of a server, in HAProxy's words.
-UP = "UP"
-DOWN = "DOWN"
-DRAIN = "DRAIN"
-MAINT = "MAINT"
-NOLB = "NOLB"
+UP: Final = "UP"
+DOWN: Final = "DOWN"
+DRAIN: Final = "DRAIN"
+MAINT: Final = "MAINT"
+NOLB: Final = "NOLB"
 #: What its operator may order besides DRAIN and MAINT.
-READY = "READY"
-_SERVING = (UP, DRAIN, NOLB)
+READY: Final = "READY"
+_SERVING: Final = (UP, DRAIN, NOLB)
 #: The effective weight of a unit of weight, in which `slowstart` has its steps; HAProxy's own scale.
-FULL_WEIGHT = 16
+FULL_WEIGHT: Final = 16
 
 
 class Relocation(Protocol):
@@ -56,6 +57,9 @@ class Server:
     current bound: with a `minconn` its backend raises and lowers it (`most`), and `slowstart` lowers it. Requests that
     are bound to the server wait in `queue` when it is full.
     """
+
+    #: For mypyc: what `daemon.succession` drops at the end.
+    __deletable__ = ("queue", "trackers", "tracked", "relocation", "naming", "former", "pool")
 
     def __init__(self, backend: str, settings: model.Server, pool: HTTPConnectionPool, now: float) -> None:
         self.settings = settings

@@ -511,7 +511,7 @@ class Assembly:
             if line.server.settings.observe is not None and line.checker is not None
         }
         if observers:
-            backend.observe(observers)
+            backend.observers = observers
         backend.groups = groups_of(backend, self._sections, proxy.names, proxy.departed)
         return backend
 

@@ -40,10 +40,11 @@ from reusedproxy.net.resolver import Query, literal
 from reusedproxy.net.tls.client import ClientContext
 from reusedproxy.net.tls.files import TLSConfigurationError, Trusts
 from reusedproxy.net.tls.words import LONGEST_NAME
+from reusedproxy.pool.constant import ConstantPool
 from reusedproxy.pool.dialing.budget import Budget
-from reusedproxy.pool.named import ConstantPool, Name, NameRefused, host_name, naming
+from reusedproxy.pool.named import Name, NameRefused, host_name, naming
 from reusedproxy.pool.pool import HTTPConnectionPool
-from reusedproxy.pool.raw import RawConstantPool, RawPool
+from reusedproxy.pool.raw import RawConnection, used_once
 from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.rules.samples.compile import compiled_text, constant_text
 from reusedproxy.wire.heads import Limits
@@ -187,17 +188,19 @@ class Pools:
             _constant_name(settings).encode(),
             str(settings.sni) if settings.sni is not None and context is not None and context.refuses_nameless else "",
         )
-        rest = (identity.limits, self.reactor, self.random, announce, self.limits, self.budget)
+        dialer = dialers.dialer(context)
+        rest = (self.reactor, self.random, announce, self.limits, self.budget)
         if identity.raw:
+            limits = used_once(identity.limits)
             if settings.sni is None:
-                return RawPool(name, dialers.dialer(context), *rest)
+                return HTTPConnectionPool(name, dialer, limits, *rest, connections=RawConnection)
             own = host_name(settings.known_name.encode()) if settings.known_name else None
-            return RawConstantPool(
-                name, dialers.dialer(context), *rest, own=own, dialer_for=dialers.named, clock=self.reactor
+            return ConstantPool(
+                name, dialer, limits, *rest, own=own, dialer_for=dialers.named, connections=RawConnection
             )
         constant = settings.pool_conn_name is None or settings.pool_conn_name.fetch.name == "str"
         if settings.sni is None and constant and not settings.send_proxy:
-            return HTTPConnectionPool(name, dialers.dialer(context), *rest)
+            return HTTPConnectionPool(name, dialer, identity.limits, *rest)
         own = None
         if settings.pool_conn_name is None and not settings.send_proxy:
             # Without a known name this is the pool for no name, if such a connection may be opened.
@@ -206,7 +209,7 @@ class Pools:
         elif settings.pool_conn_name is not None and settings.known_name and not settings.send_proxy:
             # The pool's name decides: its connections, which use the known SNI, serve requests whatever their SNI.
             own = constant_text(settings.pool_conn_name)
-        return ConstantPool(name, dialers.dialer(context), *rest, own=own, dialer_for=dialers.named, clock=self.reactor)
+        return ConstantPool(name, dialer, identity.limits, *rest, own=own, dialer_for=dialers.named)
 
 
 @frozen

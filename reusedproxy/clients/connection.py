@@ -8,6 +8,7 @@ answers, and decides whether the client may send another request. It owns the cl
 from __future__ import annotations
 
 from math import inf
+from typing import ClassVar, Final
 
 from twisted.logger import Logger
 
@@ -30,29 +31,29 @@ from reusedproxy.wire.heads import (
 )
 
 # The states of a client connection.
-WAITING = 0
-READING = 1
-BUSY = 2
-ENDING = 3
-GONE = 4
+WAITING: Final = 0
+READING: Final = 1
+BUSY: Final = 2
+ENDING: Final = 3
+GONE: Final = 4
 
 #: Most requests of one client that the proxy answers itself before other clients have their turn: a quarter of
 #: a megabyte of pipelined requests for the statistics page kept everybody waiting for 1.5 s. A page ends the
 #: turn: it takes milliseconds.
-ANSWERS_AT_ONCE = 8
+ANSWERS_AT_ONCE: Final = 8
 #: Seconds of such answers after which other clients have their turn: rules that take long (`regsub` of a large header)
 #: are at the expense of the client that sends such requests.
-ANSWERS_FOR = 0.002
+ANSWERS_FOR: Final = 0.002
 #: Seconds that a client may take to notice our end.
-NOTICE_FOR = 2.0
+NOTICE_FOR: Final = 2.0
 #: A client whose request is not wanted to its end is read on nevertheless, because many read their answer only when
 #: they have sent everything, and closing would destroy it (RFC 9112 section 9.6): while it is silent for no longer than
 #: this many seconds (nginx's lingering_timeout), and no longer in all, and no more bytes, than these.
-DRAIN_SILENCE = 5.0
-DRAIN_FOR = 300.0
-DRAIN_MAX = 1 << 30
+DRAIN_SILENCE: Final = 5.0
+DRAIN_FOR: Final = 300.0
+DRAIN_MAX: Final = 1 << 30
 #: Seconds that a client which has just connected has for its request when the proxy stops or reloads.
-FIRST_FOR = 1.0
+FIRST_FOR: Final = 1.0
 
 
 class ClientConnection:
@@ -102,7 +103,7 @@ class ClientConnection:
         "transport",
     )
 
-    _log = Logger()
+    _log: ClassVar[Logger] = Logger()
 
     def __init__(self, frontend: Owner, transport: Transport, address: tuple[str, int], listener: Listener) -> None:
         self.frontend = frontend
@@ -119,7 +120,7 @@ class ClientConnection:
         self.slot = 0.0
         self.listener = listener
         #: The route of all its requests, where no rule and no page decides about them; None: its frontend is asked.
-        passes = frontend.pages or frontend.monitored or frontend.routing is not None
+        passes = frontend.pages or frontend.monitor is not None or frontend.routing is not None
         self.straight = None if passes else frontend.default_route
         #: What its exchanges keep for those that follow; None: nothing so far.
         self.session: Session | None = None
@@ -436,7 +437,7 @@ class ClientConnection:
             self.end_after("other certificates are shown now")
         self.frontend.connections.discard(self)
         self.frontend = frontend
-        passes = frontend.pages or frontend.monitored or frontend.routing is not None
+        passes = frontend.pages or frontend.monitor is not None or frontend.routing is not None
         self.straight = None if passes else frontend.default_route
         self.forwarded = frontend.forwarded(self.address)
         frontend.take_over(self)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from math import inf
 from socket import socket
+from typing import Any, Final
 
 from attrs import evolve
 
@@ -32,7 +33,7 @@ from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.listener import Listener, ListenError, admits_as_many
 from reusedproxy.net.poller import Poller
-from reusedproxy.net.tls.server import ServerTLSTransport
+from reusedproxy.net.tls.server_transport import ServerTLSTransport
 from reusedproxy.net.transport import Transport
 from reusedproxy.rules.actions import ErrorPages
 from reusedproxy.rules.regular import Unevaluated
@@ -41,14 +42,16 @@ from reusedproxy.wire.bodies import ChunkedBody
 from reusedproxy.wire.heads import Limits
 
 #: The address of all clients at unix sockets.
-UNIX_CLIENT = ("unix", 0)
+UNIX_CLIENT: Final = ("unix", 0)
 #: A client connection makes itself the owner of its transport.
-_NOBODY: ClientConnection | StreamConnection = None  # type: ignore[assignment]
+_NOBODY: Any = None
 # What another frontend's certificates mean for a client that has been admitted: nothing; it would be shown others; it
 # would have to show another one, or one where it has shown none, or the other way round.
-SAME, SHOW_OTHERS, ASK_AGAIN = "same", "show others", "ask again"
+SAME: Final = "same"
+SHOW_OTHERS: Final = "show others"
+ASK_AGAIN: Final = "ask again"
 #: Seconds between two log lines about the same bound.
-FULL_EVERY = 60.0
+FULL_EVERY: Final = 60.0
 
 
 class ConnectionLimit:
@@ -74,6 +77,12 @@ class Frontend:
     `closing` tells that each exchange is its client connection's last (option httpclose, stopping). `default_route`
     leads to the backend where no rule chooses another; None: there is none.
     """
+
+    #: For mypyc: what `daemon.succession` drops at the end.
+    __deletable__ = (
+        "backends", "connections", "default_route", "gate", "handshakes", "invalid", "listeners", "log", "pages",
+        "rate", "routing", "_places", "_unevaluated", "announce", "guide", "monitor", "stream_log",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -118,8 +127,8 @@ class Frontend:
         self.own_backend: str | None = None
         #: The rules of its section and of those that they lead to; None: there are none.
         self.routing: Routing | None = None
-        #: A `clients.monitor.Monitor` stands in the place of `route`.
-        self.monitored = False
+        #: `clients.monitor.Monitor.answers`: it comes before all else. None: there is no monitor.
+        self.monitor: Callable[[Exchange, bool], bool] | None = None
         #: All backends, by name.
         self.backends: Mapping[str, Backend] = {}
         #: Decides who may come in; None: everybody may.
@@ -394,6 +403,8 @@ class Frontend:
 
     def route(self, exchange: Exchange, body: bytes, ended: bool) -> None:
         """Begins `exchange` at its backend, or answers it with one of the proxy's pages."""
+        if self.monitor is not None and self.monitor(exchange, ended):
+            return
         if self.routing is not None:
             self.routing.route(exchange, body, ended)
         elif not (self.pages and shows_page(self.pages, exchange, body, ended)):

@@ -1,11 +1,11 @@
 """Answers those who ask whether the proxy itself is there (`monitor-uri`), before all rules and without a log line.
 
-A frontend without it never comes here: where it has one, the monitor stands in the place of its `route`.
+A frontend without it never comes here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from reusedproxy.clients.frontend import Frontend
 from reusedproxy.clients.owner import AccessLog
@@ -26,37 +26,35 @@ class Monitor:
         self._frontend = frontend
         self._uri = uri.encode()
         self._fails = fails
-        self._route: Callable[[Exchange, bytes, bool], None] = frontend.route
 
     def stand_in(self) -> None:
-        """Takes the place of the frontend's own `route`, so that a frontend without a monitor never asks for one."""
-        self._frontend.monitored = True
+        """Comes before all that the frontend does with a request."""
+        self._frontend.monitor = self.answers
         self._frontend.log = _unless_monitored(self._frontend.log)
-        self._frontend.route = self.route  # type: ignore[method-assign]
 
-    def route(self, exchange: Exchange, body: bytes, ended: bool) -> None:
-        """Answers the request, or lets it go on."""
+    def answers(self, exchange: Exchange, ended: bool) -> bool:
+        """Answers the request if it is for the monitor. Returns whether it was."""
         head = exchange.head
         assert head is not None
         target = head.target
         if target != self._uri and (target[:1] == b"/" or _path(target) != self._uri):
-            self._route(exchange, body, ended)
-            return
+            return False
         exchange.monitored = True
         if not ended:
             exchange.client.end_after("answered by the monitor")
         if self._failing(exchange):
             exchange.fail(503, "LR")
-            return
+            return True
         page = exchange.page_of(200)
         if page is not None:
             whole, keeps = error_of(exchange, page, 200, not exchange.client.last)
             if not keeps:
                 exchange.client.end_after("answered with an error page that ends it")
             exchange.answered_here(200, whole)
-            return
+            return True
         whole = answer(200, READY, "text/html", close=exchange.client.last)
         exchange.answered_here(200, whole[: -len(READY)] if exchange.method == b"HEAD" else whole)
+        return True
 
     def _failing(self, exchange: Exchange) -> bool:
         regular.begin()

@@ -47,8 +47,8 @@ class Owner(ClientFrontend, Protocol):
     closing: bool
     #: Another frontend accepts on its listeners, or nobody does.
     stopped: bool
-    #: Tells whether `route` answers some requests itself (`monitor-uri`).
-    monitored: bool
+    #: Answers some requests before all rules (`monitor-uri`), and says whether it did; None: nobody does.
+    monitor: Callable[[Exchange, bool], bool] | None
     #: Tells whether `forwarded` writes anything for some clients.
     forwards: bool
 

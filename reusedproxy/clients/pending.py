@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from socket import socket
-from typing import Protocol
+from typing import Final, Protocol
 
 from reusedproxy.clients.connection import ClientConnection
 from reusedproxy.clients.owner import Owner
@@ -20,11 +20,12 @@ from reusedproxy.net.listener import Listener
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.preface import Preface
 from reusedproxy.net.tls.handshake import Handshake, HandshakeFailure, HandshakeQueue
-from reusedproxy.net.tls.server import Certificates, ServerTLSTransport
+from reusedproxy.net.tls.server import Certificates
+from reusedproxy.net.tls.server_transport import ServerTLSTransport
 from reusedproxy.wire.proxy_protocol import ProxyHeader
 
 #: Seconds for a handshake when no time-out says.
-TIMEOUT = 30.0
+TIMEOUT: Final = 30.0
 
 PendingClient = Handshake | Preface
 HandshakeLog = Callable[[PendingClient, HandshakeFailure], None]

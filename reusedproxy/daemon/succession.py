@@ -7,6 +7,8 @@ is a new one.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from types import GetSetDescriptorType
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -171,10 +173,10 @@ def take_apart(proxy: Proxy) -> Iterator[None]:
     proxy.listeners, proxy.bound, proxy.rates = [], [], None
     for backend in backends:
         for each in (*backend.checkers, *backend.agents, *backend.servers, backend):
-            vars(each).clear()
+            _empty(each)
         yield
     for frontend in frontends:
-        vars(frontend).clear()
+        _empty(frontend)
         yield
     while lines:
         lines.popitem()
@@ -184,12 +186,23 @@ def take_apart(proxy: Proxy) -> Iterator[None]:
 def take_pool_apart(pool: HTTPConnectionPool) -> Iterator[None]:
     """Frees a closed pool without connections, with the pools for the other names of its server, in steps."""
     for each in [*pool.family]:
-        vars(each.upkeep).clear()
-        vars(each.holdings).clear()
-        vars(each.group).clear()
-        vars(each).clear()
+        for part in (each.upkeep, each.holdings, each.group, each):
+            _empty(part)
         each.state = "closed"  # a reload in progress may have it among a server's former pools
         yield
+
+
+def _empty(each: object) -> None:
+    """Drops what an object refers to. One of a compiled class has no `__dict__`, but descriptors; those that the class
+    names in `__deletable__` can be deleted."""
+    if hasattr(each, "__dict__"):
+        vars(each).clear()
+        return
+    for kind in type(each).__mro__[:-1]:
+        for name, attribute in vars(kind).items():
+            if isinstance(attribute, GetSetDescriptorType):
+                with suppress(AttributeError):
+                    delattr(each, name)
 
 
 class Replaced:

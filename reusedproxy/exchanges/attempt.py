@@ -10,7 +10,7 @@ clients' bytes.
 from __future__ import annotations
 
 from math import inf
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.binding import Binding
@@ -34,20 +34,20 @@ from reusedproxy.wire.heads import RequestHead
 
 #: Bytes of a request kept so that it can be sent again, and kept back while there is no connection; as much as one of
 #: HAProxy's buffers, which bounds its retries alike.
-HELD_MAX = 16 * 1024
+HELD_MAX: Final = 16 * 1024
 #: Attempts that fail at once, of one request, before others get their turn.
-ATTEMPTS_AT_ONCE = 50
+ATTEMPTS_AT_ONCE: Final = 50
 #: Seconds beyond `timeout connect` that a wait for a connection may last, so that a dial's own failure is heard first.
-CONNECT_SLACK = 0.5
+CONNECT_SLACK: Final = 0.5
 
 # The states of an attempt.
-QUEUED = "queued"
-CONNECTING = "connecting"
-SENT = "sent"
-FAILED = "failed"
+QUEUED: Final = "queued"
+CONNECTING: Final = "connecting"
+SENT: Final = "sent"
+FAILED: Final = "failed"
 
 #: Where an attempt stands, in the second letter of HAProxy's termination state.
-PHASES = {QUEUED: QUEUE, CONNECTING: CONNECTION, SENT: HEAD, FAILED: CONNECTION}
+PHASES: Final = {QUEUED: QUEUE, CONNECTING: CONNECTION, SENT: HEAD, FAILED: CONNECTION}
 
 
 class Request(Repeatable, Served, Protocol):

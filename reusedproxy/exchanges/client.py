@@ -64,6 +64,24 @@ class ClientFacts(Protocol):
     session: Session | None
 
 
+class FactsFrontend(Protocol):
+    """Defines the frontend as facts know it. `own_backend` is the name of the backend of its own section, a `listen`;
+    None: it has none."""
+
+    name: str
+    own_backend: str | None
+
+    def usable_servers(self, backend: str) -> int | None:
+        """Returns how many servers of this backend can be chosen; None if there is no such backend."""
+
+
+class FactsClient(ClientFacts, Protocol):
+    """Defines the client connection as facts know it."""
+
+    @property
+    def frontend(self) -> FactsFrontend: ...
+
+
 class Client(ClientFacts, Protocol):
     """Defines the client connection as its exchange knows it."""
 

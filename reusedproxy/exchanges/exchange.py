@@ -46,11 +46,11 @@ from reusedproxy.wire.heads import RequestHead, ResponseHead
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 # The states of an exchange.
-TRYING = "trying"
-ANSWERING = "answering"
-ANSWERED = "answered"
-TUNNEL = "tunnel"
-ENDED = "ended"
+TRYING: Final = "trying"
+ANSWERING: Final = "answering"
+ANSWERED: Final = "answered"
+TUNNEL: Final = "tunnel"
+ENDED: Final = "ended"
 
 
 class Exchange(ExchangeFacts):

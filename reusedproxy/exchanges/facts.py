@@ -7,36 +7,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Literal, Protocol
+from typing import Literal
 
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.binding import Binding
 from reusedproxy.backends.server import Server
-from reusedproxy.exchanges.client import Client, ClientFacts, session_of
+from reusedproxy.exchanges.client import Client, FactsClient, session_of
 from reusedproxy.exchanges.cookie_state import CookieState
 from reusedproxy.net.tls.facts import TransportTLS, tls_side
 from reusedproxy.pool.connection import ServerConnection
 from reusedproxy.rules.facts import Sample
 from reusedproxy.wire.credentials import Credentials, basic_credentials
 from reusedproxy.wire.heads import RequestHead, ResponseHead
-
-
-class FactsFrontend(Protocol):
-    """Defines the frontend as facts know it. `own_backend` is the name of the backend of its own section, a `listen`;
-    None: it has none."""
-
-    name: str
-    own_backend: str | None
-
-    def usable_servers(self, backend: str) -> int | None:
-        """Returns how many servers of this backend can be chosen; None if there is no such backend."""
-
-
-class FactsClient(ClientFacts, Protocol):
-    """Defines the client connection as facts know it."""
-
-    @property
-    def frontend(self) -> FactsFrontend: ...
 
 
 class ConnectionFacts:
@@ -179,11 +161,6 @@ class ExchangeFacts(ConnectionFacts):
         if not self.client.frontend.uses_proxy_header or self.head is None:
             return False
         return self.head.target[:1] not in (b"/", b"*")
-
-    #: Answered with a page of the proxy's own, such as the statistics.
-    by_page = False
-    #: Answered by `monitor-uri`, and so not logged.
-    monitored = False
 
     @property
     def first_request(self) -> bool:

@@ -7,11 +7,13 @@ the next one, never on content.
 
 from __future__ import annotations
 
+from typing import Final
+
 from reusedproxy.wire.heads import CHUNKED, UNTIL_CLOSE, RequestHead, ResponseHead
 
-CRLF = b"\r\n"
+CRLF: Final = b"\r\n"
 #: The end of a head after which the connection ends.
-LAST = b"connection: close\r\n\r\n"
+LAST: Final = b"connection: close\r\n\r\n"
 
 
 def request_head(head: RequestHead, forwarded: bytes, closes: bool, body: bytes) -> bytes:

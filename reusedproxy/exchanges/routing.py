@@ -33,7 +33,7 @@ from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.rules.rule_set import RuleSet, Steps, run
 from reusedproxy.rules.samples.formats import Text
 from reusedproxy.wire.addresses import of_one_client
-from reusedproxy.wire.heads import ResponseHead
+from reusedproxy.wire.heads import RequestHead, ResponseHead
 
 #: Passwords that are checked for one request, at most: one for each `userlist` that its rules ask.
 CHECKS = 8
@@ -55,24 +55,25 @@ class Choice:
 class Before:
     """Holds what rules may change of a request and of its client's session, as it was before they ran."""
 
-    head: dict[str, object]
+    head: RequestHead
     variables: dict[str, Sample] | None
     of_session: dict[str, Sample]
     priority: tuple[int, int]
 
     @classmethod
     def of(cls, exchange: Exchange) -> Before:
-        variables, session = exchange.own_variables, exchange.client.session
+        head, variables, session = exchange.head, exchange.own_variables, exchange.client.session
+        assert head is not None
         return cls(
-            dict(vars(exchange.head)),
+            head.copy(),
             None if variables is None else dict(variables),
             {} if session is None else dict(session.variables),
             exchange.priority,
         )
 
     def restore(self, exchange: Exchange) -> None:
-        vars(exchange.head).clear()
-        vars(exchange.head).update(self.head)
+        assert exchange.head is not None
+        exchange.head.become(self.head)
         exchange.own_variables = self.variables
         if exchange.client.session is not None:
             exchange.client.session.variables = dict(self.of_session)
@@ -364,7 +365,9 @@ def _own_rules(backend: RuleSet | None, frontend: RuleSet) -> Callable[[Exchange
 
     def change(exchange: Exchange, data: bytes) -> bytes:
         end = data.index(b"\r\n\r\n") + 4
-        head = ResponseHead(exchange.status, b"", 1, 0, True, data[: end - 2], data[:end])
+        head = ResponseHead()
+        head.status, head.reason, head.length, head.keep_alive = exchange.status, b"", 0, True
+        head.block, head.head = data[: end - 2], data[:end]
         exchange.answer = head
         try:
             for steps in steps_of_both:

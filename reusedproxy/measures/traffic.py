@@ -5,10 +5,7 @@ It must never know who counts.
 
 from __future__ import annotations
 
-from attrs import define, field, fields
 
-
-@define
 class Traffic:
     """Holds the counters of one frontend, backend or server: plain numbers under the names of HAProxy's statistics.
 
@@ -17,32 +14,43 @@ class Traffic:
     eint: refused because a rule could not be evaluated. intercepted: answered by the proxy itself.
     """
 
-    scur: int = 0
-    smax: int = 0
-    stot: int = 0
-    bin: int = 0
-    bout: int = 0
-    dreq: int = 0
-    dresp: int = 0
-    eint: int = 0
-    ereq: int = 0
-    econ: int = 0
-    eresp: int = 0
-    wretr: int = 0
-    wredis: int = 0
-    cli_abrt: int = 0
-    srv_abrt: int = 0
-    req_tot: int = 0
-    intercepted: int = 0
-    hrsp: list[int] = field(factory=lambda: [0] * 6)
+    # Not of attrs, which would leave it interpreted where the rest of what a request passes is compiled.
+    __slots__ = (
+        "bin",
+        "bout",
+        "cli_abrt",
+        "dreq",
+        "dresp",
+        "econ",
+        "eint",
+        "ereq",
+        "eresp",
+        "hrsp",
+        "intercepted",
+        "req_tot",
+        "scur",
+        "smax",
+        "srv_abrt",
+        "stot",
+        "wredis",
+        "wretr",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.scur = self.smax = 0
+        self.hrsp = [0] * 6
+        self._count_anew()
+
+    def _count_anew(self) -> None:
+        self.stot = self.req_tot = self.bin = self.bout = 0
+        self.dreq = self.dresp = self.eint = self.ereq = self.intercepted = 0
+        self.econ = self.eresp = self.wretr = self.wredis = self.cli_abrt = self.srv_abrt = 0
 
     def clear(self, everything: bool) -> None:
         """Forgets the most that there were at once; with `everything` also what was counted, and not what there is
         now."""
         if everything:
-            for each in fields(Traffic):
-                if each.name not in ("scur", "hrsp"):
-                    setattr(self, each.name, 0)
+            self._count_anew()
             self.hrsp[:] = [0] * len(self.hrsp)
         self.smax = self.scur
 

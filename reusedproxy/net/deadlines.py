@@ -14,19 +14,19 @@ from __future__ import annotations
 
 from heapq import heappop, heappush
 from math import floor, inf
-from typing import Protocol
+from typing import ClassVar, Final, Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 #: Slots per second. A deadline passes at most 1/64 s late; a busy proxy wakes at most 64 times a second for
 #: all of them.
-SLOTS = 64
+SLOTS: Final = 64
 #: Distance in slots beyond which a deadline is filed in a coarser slot. The owner is then looked at early, by a
 #: sixteenth of the distance at most, and refiled in a finer slot; sixteen slots serve each doubling of the distance.
 #: With a slot for each 1/64 s, an hour of short connections with a time-out of an hour left 230,400 empty slots behind,
 #: 70 MB (now: 200 slots, 0.1 MB).
-EXACT = 2 * SLOTS
+EXACT: Final = 2 * SLOTS
 
 
 def with_a_slot(now: float, seconds: float) -> float:
@@ -55,7 +55,7 @@ class Deadlines:
     Every owner must be given to `cancel` before it is discarded.
     """
 
-    _log = Logger()
+    _log: ClassVar[Logger] = Logger()
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
@@ -149,6 +149,10 @@ class Deadlines:
                 # (it has a slot), or stopped all (the slots are others).
                 if not owner.slot and slots is self._slots:
                     self._look_at(owner, now)
+        self._wake_again()
+
+    def _wake_again(self) -> None:
+        """Sets the timer, unless an owner that was told has done so."""
         if self._call is None:
             self._schedule()
 

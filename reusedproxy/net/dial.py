@@ -34,7 +34,8 @@ from twisted.logger import Logger
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.descriptors import EXHAUSTED
 from reusedproxy.net.poller import READ, WRITE, Poller
-from reusedproxy.net.tls.client import ClientContext, ClientTLSTransport
+from reusedproxy.net.tls.client import ClientContext
+from reusedproxy.net.tls.client_transport import ClientTLSTransport
 from reusedproxy.net.transport import BROKEN, Transport
 
 # The states of a dial.

@@ -18,7 +18,7 @@ from socket import MSG_PEEK, SHUT_WR, SO_LINGER, SOL_SOCKET, socket
 from struct import pack
 from sys import byteorder
 from termios import FIONREAD
-from typing import Protocol
+from typing import ClassVar, Final, Protocol
 
 from twisted.logger import Logger
 
@@ -28,29 +28,31 @@ from reusedproxy.net.poller import DATA, FAILED, HUNG_UP, READ, WRITE, Poller, T
 #: full. Data that the other side cannot send on stays in memory for as long as its reader likes: 400 clients that asked
 #: for 20 MB and read nothing cost 259 KB each with 256 KiB, 131 with 128 KiB, 101 with 32 KiB. Smaller pieces cost CPU:
 #: an upload of 2 MB to a TLS server 4.8 ms, 4.8 and 5.3 ms.
-READ_SIZE = 16 * 1024
-BULK_READ_SIZE = 128 * 1024
+READ_SIZE: Final = 16 * 1024
+BULK_READ_SIZE: Final = 128 * 1024
 #: Unsent bytes above which the producer is asked to pause, and at or below which it may go on. The kernel's own buffer
 #: is full by then, so little is needed here.
-HIGH_WATER = 16 * 1024
-LOW_WATER = 4 * 1024
+HIGH_WATER: Final = 16 * 1024
+LOW_WATER: Final = 4 * 1024
 
 #: Unsent bytes that are sent at once even within a batch, while they are still in the processor's cache.
-BULK = 32 * 1024
+BULK: Final = 32 * 1024
 
 # The states of a transport.
-OPEN = 0  # both directions in use
-HALF = 1  # its owner writes no more; our end is shut as soon as all is sent, and incoming data is still delivered
-CLOSING = 2  # its owner writes no more; unsent bytes are still going out
+OPEN: Final = 0  # both directions in use
+HALF: Final = (
+    1  # its owner writes no more; our end is shut as soon as all is sent, and incoming data is still delivered
+)
+CLOSING: Final = 2  # its owner writes no more; unsent bytes are still going out
 #: Once all is sent and our end is shut, it reads to the peer's end, so that a reset does not destroy our last bytes.
-DRAINING = 3
-CLOSED = 4
+DRAINING: Final = 3
+CLOSED: Final = 4
 
 # The reasons why a connection ended, as given to `connection_lost`; an owner gives its own with `close` and `abort`.
-PEER_CLOSED = "closed by peer"
-PEER_RESET = "reset by peer"
-PEER_TRUNCATED = "closed by peer without close_notify"
-BROKEN = "internal error"
+PEER_CLOSED: Final = "closed by peer"
+PEER_RESET: Final = "reset by peer"
+PEER_TRUNCATED: Final = "closed by peer without close_notify"
+BROKEN: Final = "internal error"
 
 
 class TransportOwner(Protocol):
@@ -81,6 +83,8 @@ class Transport:
     and by the end of the socket. Methods may call back into the owner before they return, so call them last.
     """
 
+    #: For mypyc: what `del` is for.
+    __deletable__ = ("owner",)
     __slots__ = (
         "_blocked",
         "_crossed",
@@ -107,7 +111,7 @@ class Transport:
         "unsent",
     )
 
-    _log = Logger()
+    _log: ClassVar[Logger] = Logger()
 
     #: Whether the connection is encrypted; True in the TLS transport.
     secure = False

@@ -9,6 +9,7 @@ messages are over. By what was seen on this connection alone it then goes back t
 from __future__ import annotations
 
 from math import inf
+from typing import ClassVar, Final
 
 from twisted.logger import Logger
 
@@ -31,26 +32,26 @@ from reusedproxy.wire.heads import (
 )
 
 # Where a connection stands with its pool; each is one of the pool's lists.
-IDLE = 0
-IN_USE = 1
-RETIRING = 2
-WATCHED = 3
-PRIVATE = 4
+IDLE: Final = 0
+IN_USE: Final = 1
+RETIRING: Final = 2
+WATCHED: Final = 3
+PRIVATE: Final = 4
 
 #: Interim answers passed on before others get their turn.
-INTERIMS_AT_ONCE = 16
+INTERIMS_AT_ONCE: Final = 16
 
 # Whose doing it was that an exchange lost its connection.
-SERVER_FAULT = "server"  # it broke the protocol: the answer cannot be trusted
-SERVER_GONE = "gone"  # the connection ended
-SERVER_SLOW = "slow"  # `timeout server` passed
-REFUSED_LATE = "refused"  # TLS: the server refused our certificate after the handshake; it has processed nothing
-UNTOUCHED = "untouched"  # it ended, or said something unasked, before any byte of the request had left us
+SERVER_FAULT: Final = "server"  # it broke the protocol: the answer cannot be trusted
+SERVER_GONE: Final = "gone"  # the connection ended
+SERVER_SLOW: Final = "slow"  # `timeout server` passed
+REFUSED_LATE: Final = "refused"  # TLS: the server refused our certificate after the handshake; it has processed nothing
+UNTOUCHED: Final = "untouched"  # it ended, or said something unasked, before any byte of the request had left us
 
 #: Interim answers (1xx) that a server may give to one request. 100 is said once and 103 a few times; 102, which
 #: is there to say that the answer takes its time (RFC 2518 section 10.1), may also come once a second for as long
 #: as that is.
-INTERIMS = 100
+INTERIMS: Final = 100
 
 
 class ServerConnection(Unfinished):
@@ -63,7 +64,10 @@ class ServerConnection(Unfinished):
     `retire_at` is the time at which its life ends (inf: never; -inf: after the current request).
     """
 
-    _log = Logger()
+    _log: ClassVar[Logger] = Logger()
+
+    #: Tells that it carries requests, one after the other; without that, what one client says (`pool.raw`).
+    carries_requests: ClassVar[bool] = True
 
     __slots__ = (
         "_answered",

@@ -12,7 +12,7 @@ from bisect import bisect_left, bisect_right
 from collections import deque
 from math import inf
 from operator import attrgetter
-from typing import Protocol
+from typing import Final, Protocol
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -20,7 +20,7 @@ from reusedproxy.measures.histogram import IDLE_AGES
 from reusedproxy.net.backlog import Backlog
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.dial import Dial
-from reusedproxy.net.tls.client import ClientTLSTransport
+from reusedproxy.net.tls.client_transport import ClientTLSTransport
 from reusedproxy.net.transport import CLOSED
 from reusedproxy.pool.connection import IDLE, IN_USE, PRIVATE, RETIRING, WATCHED, ServerConnection
 from reusedproxy.pool.counters import REMEMBERED, Counters, Ended
@@ -29,11 +29,11 @@ from reusedproxy.pool.learning.stale_idle import StaleIdleGuard
 from reusedproxy.pool.reasons import PROXY, word_for
 
 #: Idle seconds up to which a connection is thought alive, whatever the server's time-out.
-FRESH_FOR = 0.5
+FRESH_FOR: Final = 0.5
 #: Up to this many idle connections are searched for a safe one without taking the time (30 ns for each).
-QUICKLY_SEARCHED = 250
+QUICKLY_SEARCHED: Final = 250
 #: Seconds of grace for a closing connection's last bytes.
-FLUSH = 5.0
+FLUSH: Final = 5.0
 
 
 class HoldingsWatcher(Protocol):
@@ -71,6 +71,9 @@ class Holdings:
     ends by their reason.
     """
 
+    #: For mypyc: what `daemon.succession` drops at the end.
+    __deletable__ = ("backlog", "guard", "watcher")
+
     def __init__(self, clock: IReactorTime, deadlines: Deadlines, backlog: Backlog) -> None:
         """Leaves the sockets of those that are retired `later` to `backlog`."""
         #: Set before the first connection.
@@ -86,7 +89,7 @@ class Holdings:
         self.pinged: dict[ServerConnection, float] = {}
         #: The watcher hears of connections in use only where there are more than these, or some are due: it has nothing
         #: to do for nearly all requests. It sets this itself; below 0 it hears of all.
-        self.most_usual: float = -1
+        self.most_usual: float = -1.0
         self.counters = Counters()
         self.closed: dict[str, int] = {}
         self.ended: deque[Ended] = deque(maxlen=REMEMBERED)

@@ -4,11 +4,13 @@ A request of a smaller kind may be given whatever one of a larger kind may. `exc
 a request gets.
 """
 
+from typing import Final
+
 #: Any connection.
-ANY = 0
+ANY: Final = 0
 #: A connection so lately known alive that it will hardly close under the request, or a new one.
-FRESH = 1
+FRESH: Final = 1
 #: A connection that has carried a request which was not its client's first, or a new one.
-SAFE = 2
+SAFE: Final = 2
 #: A connection that has never stood idle.
-NEW = 3
+NEW: Final = 3

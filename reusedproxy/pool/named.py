@@ -1,11 +1,11 @@
 """Keeps one pool for each connection name of a server, within the ceilings that the server has for all.
 
 A `server` line may say `sni req.hdr(host)`, or `pool-conn-name`: then a connection serves only requests of its own
-name. The constant pool is the server's `pool` for all other code. It serves the one name that is known beforehand, if
-there is one, and keeps the floor; it opens and ends the pools of the other names, which have no floor. All pools count
-and learn together, and keep as many connections as all requests together have recently used at once: a client that asks
-for ever new names must not take all that the server has. But each pool dials by itself: a name that the server refuses
-must not make the others wait. The pools must never know requests.
+name. The constant pool (`constant`) is the server's `pool` for all other code. It serves the one name that is known
+beforehand, if there is one, and keeps the floor; it opens and ends the pools of the other names, which have no floor.
+All pools count and learn together, and keep as many connections as all requests together have recently used at once: a
+client that asks for ever new names must not take all that the server has. But each pool dials by itself: a name that
+the server refuses must not make the others wait. The pools must never know requests.
 """
 
 from __future__ import annotations
@@ -251,7 +251,9 @@ class NamedPools:
         first = self.first
         title, _, _, *rest = self._arguments
         limits = evolve(first.limits, min_conn=0, max_conn=None if self.most_idle else 0)
-        pool = first.alike(title, self._dialer_for(name), limits, *rest, group=self)
+        pool = HTTPConnectionPool(
+            title, self._dialer_for(name), limits, *rest, group=self, connections=first.connections
+        )
         pool.share(first)
         pool.solo = bool(name.preface)
         _membership(pool).key = key
@@ -352,45 +354,6 @@ class Membership:
             self._wanted = wanted
             if more:
                 group.first.upkeep.raise_peak(group.wanted)
-
-
-class ConstantPool(HTTPConnectionPool):
-    """Runs all pools of a server: `resume`, `suspend`, `drain` and `close` apply to each. `names` has all of them."""
-
-    def __init__(
-        self, *arguments: Any, own: bytes | None, dialer_for: Callable[[Name], Dialer], clock: IReactorTime
-    ) -> None:
-        """Takes the arguments of any pool, and: `own`, the name that it serves (None: none); `dialer_for`, which
-        returns the dialer for a name, or raises NameRefused."""
-        self.names = NamedPools(arguments, own, dialer_for, clock)
-        super().__init__(*arguments, group=self.names)
-        self.names.most_idle, self._most_idle = self._most_idle, inf
-
-    def named(self, name: Name) -> HTTPConnectionPool:
-        """Returns the pool of this name. Raises NameRefused."""
-        return self.names.named(name)
-
-    def resume(self, rotation: bool = False) -> None:
-        super().resume(rotation)
-        for pool in self.names.others.values():
-            pool.resume()
-
-    def suspend(self, reason: str) -> None:
-        for pool in [*self.family]:
-            pool.begin_to_suspend(reason)
-        self.holdings.backlog.go_on()
-
-    def draining(self, reason: str) -> Iterator[None]:
-        self.names.most_idle = 0
-        yield from super().draining(reason)
-        for pool in [*self.names.others.values()]:
-            yield from pool.draining(reason)
-
-    def close(self, reason: str) -> None:
-        super().close(reason)
-        self.names.stop()
-        for pool in [*self.names.others.values()]:
-            pool.close(reason)
 
 
 def _membership(pool: HTTPConnectionPool) -> Membership:

@@ -20,7 +20,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import inf
 from random import Random
 from time import time
-from typing import Any
 
 from attrs import evolve
 from twisted.internet.interfaces import IReactorTime
@@ -31,7 +30,8 @@ from reusedproxy.net.backlog import Backlog
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.dial import Dial, Dialer, DialFailure, DialOwner
 from reusedproxy.net.tls.client import ClientContext
-from reusedproxy.net.tls.transport import TLS_FAILED, CertificateRefused
+from reusedproxy.net.tls.transport import TLS_FAILED
+from reusedproxy.net.tls.words import CertificateRefused
 from reusedproxy.net.transport import Transport
 from reusedproxy.pool.connection import IDLE, IN_USE, PRIVATE, WATCHED, ServerConnection
 from reusedproxy.pool.counters import CANCELLED, DEMAND, FRESH, LEFT, PROBE, QUEUED, TIMEOUT
@@ -57,10 +57,11 @@ class HTTPConnectionPool:
     (ends by reason) and `ended` (the last ends) are those of its `holdings`, which alone moves connections.
     """
 
+    #: For mypyc: what `daemon.succession` drops at the end.
+    __deletable__ = ("group", "holdings", "invalid", "upkeep", "waiters", "_dialer", "_governor", "_refusals")
+
     #: Tells that each connection serves only the client for which it was opened.
     solo = False
-    #: Tells that its connections carry requests, one after the other; without that, what one client says (`pool.raw`).
-    carries_requests = True
 
     def __init__(
         self,
@@ -74,11 +75,13 @@ class HTTPConnectionPool:
         budget: Budget | None = None,
         *,
         group: PoolGroup[HTTPConnectionPool] | None = None,
+        connections: type[ServerConnection] = ServerConnection,
     ) -> None:
         """Begins suspended. `announce(level, text)` takes messages for the operator, and `name` begins each.
         `budget` is shared with the other servers' pools. `group` has the other pools of the same server
-        (None: there are none)."""
+        (None: there are none). `connections` is the class of its connections."""
         self.name = name
+        self.connections = connections
         self.limits = limits
         self.deadlines: Deadlines = dialer.deadlines
         self.group: PoolGroup[HTTPConnectionPool] = group or Alone(self)
@@ -126,6 +129,11 @@ class HTTPConnectionPool:
     def context(self) -> ClientContext | None:
         """Returns the TLS context of its connections; None without TLS."""
         return self._dialer.context
+
+    @property
+    def carries_requests(self) -> bool:
+        """Tells whether its connections carry requests, one after the other; without that, what one client says."""
+        return self.connections.carries_requests
 
     @property
     def trouble(self) -> str:
@@ -334,18 +342,11 @@ class HTTPConnectionPool:
         """Makes a connection of this pool, in none of its lists yet."""
         counters, context = self.counters, self.context
         counters.opened(cause, dial, transport, context is not None and context.settings.crt is not None)
-        connection = self._connection(dial, transport)
+        connection = self.connections(
+            self, transport, self.deadlines.now(), self._wire_limits, counters.handshakes, dial.took
+        )
         self.upkeep.born(connection)
         return connection
-
-    def alike(self, *arguments: Any, group: PoolGroup[HTTPConnectionPool]) -> HTTPConnectionPool:
-        """Returns a pool of this kind for another name of the same server."""
-        return HTTPConnectionPool(*arguments, group=group)
-
-    def _connection(self, dial: Dial, transport: Transport) -> ServerConnection:
-        return ServerConnection(
-            self, transport, self.deadlines.now(), self._wire_limits, self.counters.handshakes, dial.took
-        )
 
     def retire(self, connection: ServerConnection, reason: str, *, at_once: bool = False, by: str = PROXY) -> None:
         """Ends a connection; see `Holdings.retire`."""
@@ -429,7 +430,7 @@ class HTTPConnectionPool:
     def draining(self, reason: str) -> Iterator[None]:
         """Drains in steps of one connection: ending one over TLS takes 60 µs."""
         self.limits = evolve(self.limits, min_conn=0, max_conn=0)
-        self._most_idle = 0
+        self._most_idle = 0.0
         yield
         for connection in [*self.idle, *self.private, *self.watched]:
             if connection.state in (IDLE, PRIVATE, WATCHED):

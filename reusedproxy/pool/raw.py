@@ -2,30 +2,25 @@
 
 What the server says before anybody uses the connection, the greeting of SMTP or MySQL say, is kept with it, for the
 client that gets it. A connection that was given away never comes back, so another is opened in its place at once. All
-else is as in any pool: the floor, the pace of dials, and what is learnt of a server that closes unused connections. The
-pool must never know what the bytes mean.
+else is as in any pool: the floor, the pace of dials, and what is learnt of a server that closes unused connections. So
+it is a pool like any other, of `RawConnection`s, with the limits of `used_once`; `acquire` gives one of them. The pool
+must never know what the bytes mean.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import inf
-from random import Random
-from typing import Any
+from typing import ClassVar
 
 from attrs import evolve
-from twisted.internet.interfaces import IReactorTime
 
 from reusedproxy.config.model.proxies import PoolLimits
-from reusedproxy.net.dial import Dial, Dialer
 from reusedproxy.net.poller import DATA
-from reusedproxy.net.tls.transport import CertificateRefused
+from reusedproxy.net.tls.words import CertificateRefused
 from reusedproxy.net.transport import Transport, TransportOwner
 from reusedproxy.pool.connection import IDLE, ServerConnection
-from reusedproxy.pool.dialing.budget import Budget
-from reusedproxy.pool.group import PoolGroup
 from reusedproxy.pool.kinds import ANY
-from reusedproxy.pool.named import ConstantPool
+from reusedproxy.pool.owner import ConnectionOwner
 from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.wire.heads import Limits
 
@@ -37,11 +32,21 @@ class RawConnection(ServerConnection):
     """Holds one connection that carries no requests. Until it is lent, it keeps what the server says (`greeting`);
     afterwards the borrower owns the transport, and gives the connection up in the end."""
 
+    carries_requests: ClassVar[bool] = False
+
     __slots__ = ("greeting",)
 
-    def __init__(self, *arguments: Any) -> None:
+    def __init__(
+        self,
+        pool: ConnectionOwner[ServerConnection],
+        transport: Transport,
+        now: float,
+        limits: Limits,
+        number: int,
+        took: float,
+    ) -> None:
         self.greeting = b""
-        super().__init__(*arguments)
+        super().__init__(pool, transport, now, limits, number, took)
 
     def look(self) -> None:
         """Takes note of what has come a moment ago, which may be the server's end."""
@@ -87,63 +92,35 @@ class RawConnection(ServerConnection):
         """Does nothing; see `pause_writing`."""
 
 
-class RawPool(HTTPConnectionPool):
-    """Keeps the connections of one server of `mode tcp`."""
-
-    carries_requests = False
-
-    def __init__(
-        self,
-        name: str,
-        dialer: Dialer,
-        limits: PoolLimits,
-        clock: IReactorTime,
-        random: Random,
-        announce: Callable[[str, str], None],
-        wire_limits: Limits,
-        budget: Budget | None = None,
-        *,
-        group: PoolGroup[HTTPConnectionPool] | None = None,
-    ) -> None:
-        # Each is used once, so a taken one is missing at once (`max_reuse`); more than the floor need not stand; and
-        # who has one may be silent for as long as the time-outs allow.
-        limits = evolve(
-            limits,
-            max_conn=limits.min_conn,
-            low_conn=0,
-            max_reuse=0,
-            idle_timeout=None,
-            idle_ping=None,
-            keep_checks=False,
-            overdue_after=inf,
-        )
-        super().__init__(name, dialer, limits, clock, random, announce, wire_limits, budget, group=group)
-
-    def acquire(self, kind: int = ANY, now: float | None = None) -> ServerConnection | None:
-        """Returns a connection that stands ready, in use from now on; None: `wait` for one. One whose server has ended
-        it meanwhile is none."""
-        while self.idle:
-            newest = self.idle[-1]
-            assert isinstance(newest, RawConnection)
-            newest.look()
-            if newest.state == IDLE:
-                return super().acquire(ANY, now)
-        return None
-
-    def alike(self, *arguments: Any, group: PoolGroup[HTTPConnectionPool]) -> HTTPConnectionPool:
-        return RawPool(*arguments, group=group)
-
-    def _connection(self, dial: Dial, transport: Transport) -> ServerConnection:
-        return RawConnection(
-            self, transport, self.deadlines.now(), self._wire_limits, self.counters.handshakes, dial.took
-        )
+def used_once(limits: PoolLimits) -> PoolLimits:
+    """Returns the limits for a pool of such connections. Each is used once, so a taken one is missing at once
+    (`max_reuse`); more than the floor need not stand; and who has one may be silent for as long as the time-outs
+    allow."""
+    return evolve(
+        limits,
+        max_conn=limits.min_conn,
+        low_conn=0,
+        max_reuse=0,
+        idle_timeout=None,
+        idle_ping=None,
+        keep_checks=False,
+        overdue_after=inf,
+    )
 
 
-class RawConstantPool(ConstantPool, RawPool):
-    """Keeps the connections of one server of `mode tcp` whose SNI depends on the client."""
+def acquire(pool: HTTPConnectionPool, now: float | None = None) -> RawConnection | None:
+    """Returns a connection that stands ready, in use from now on; None: `wait` for one. One whose server has ended it
+    meanwhile is none."""
+    while pool.idle:
+        newest = raw(pool.idle[-1])
+        newest.look()
+        if newest.state == IDLE:
+            taken = pool.acquire(ANY, now)
+            return None if taken is None else raw(taken)
+    return None
 
 
 def raw(connection: ServerConnection) -> RawConnection:
-    """Returns a connection of a raw pool as what it is."""
+    """Returns a connection of such a pool as what it is."""
     assert isinstance(connection, RawConnection)
     return connection

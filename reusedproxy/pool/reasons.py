@@ -6,7 +6,7 @@ of these quote a peer. `word_for` maps each to one of a fixed set. Pure.
 
 from __future__ import annotations
 
-from reusedproxy.net.tls.transport import CertificateRefused
+from reusedproxy.net.tls.words import CertificateRefused
 
 # Who has ended a connection.
 SERVER = "server"

@@ -7,6 +7,7 @@ Refill must never know why connections leave.
 from __future__ import annotations
 
 from math import inf
+from typing import Final
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
@@ -17,9 +18,9 @@ from reusedproxy.pool.holdings import Holdings
 from reusedproxy.pool.kept import KeptPool
 
 #: Seconds that the floor may be short because connections are in use before more are opened for it.
-REFILL_AFTER = 0.1
+REFILL_AFTER: Final = 0.1
 #: Seconds below which a remaining time counts as passed, because of the clock's rounding.
-INSTANT = 1e-6
+INSTANT: Final = 1e-6
 
 
 class Refill:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from math import inf
 from operator import attrgetter
 from random import Random
+from typing import Final
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
@@ -31,38 +32,43 @@ from reusedproxy.pool.refill import Refill
 from reusedproxy.wire.heads import ResponseHead
 
 #: Seconds between two passes of upkeep.
-UPKEEP = 1.0
+UPKEEP: Final = 1.0
 #: Least seconds between two purges, however short `pool-purge-delay` is: each looks at all idle connections.
-PURGE_AT_MOST = 0.1
+PURGE_AT_MOST: Final = 0.1
 #: Share by which lives are shortened, so that connections born together do not end together.
-LIFE_JITTER = 0.2
+LIFE_JITTER: Final = 0.2
 #: Steps of this share spread any number of lives over that (the golden ratio: no two ever meet, each new one falls into
 #: the widest gap).
-_GOLDEN = 0.6180339887498949
+_GOLDEN: Final = 0.6180339887498949
 #: If a server closes unused connections sooner than this (seconds), its floor is filled slowly (`Governor.careful`).
-CHURNING = 2.0
+CHURNING: Final = 2.0
 #: Share by which the time to a ping is shortened at random, so that a floor is not pinged all at once.
-PING_JITTER = 0.2
+PING_JITTER: Final = 0.2
 #: Seconds that a server has for its answer to a ping.
-PING_TIMEOUT = 5.0
+PING_TIMEOUT: Final = 5.0
 #: Seconds by which a ping is put off that would leave no connection idle while other pings are under way.
-PING_PUT_OFF = 0.25
+PING_PUT_OFF: Final = 0.25
 #: Least and most seconds of grace for connections that turn out to be older than their server bears. They stand until
 #: others are handshaken: for twice as long as their own dial took, or as long as the dial rate needs for all of them.
 GRACE, GRACE_MOST = 0.25, 2.0
 #: Seconds that dialling a whole floor may take at its rate before the ends of its connections are spread.
-AT_ONCE = 0.1
+AT_ONCE: Final = 0.1
 #: A watched connection is let go at this many times the idle age at which the server was thought to close it.
-WATCH_UNTIL = 4
+WATCH_UNTIL: Final = 4
 
-AHEAD = "ahead of the server's time-out"
-LIFE_OVER = "life over"
-STOOD = "stood through a standstill"
+AHEAD: Final = "ahead of the server's time-out"
+LIFE_OVER: Final = "life over"
+STOOD: Final = "stood through a standstill"
 
 
 class Upkeep:
     """Keeps up one pool. `used` and `unused` estimate how long its server lets connections stand idle that have carried
     requests, or have not."""
+
+    #: For mypyc: what `daemon.succession` drops at the end.
+    __deletable__ = (
+        "demand", "governor", "holdings", "refill", "curious", "_advice", "_leaks", "_pool", "used", "unused",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -378,7 +384,7 @@ class Upkeep:
         held.due.add(connection)
         if not old and self._room_to_look() and estimate.may_look():
             self.curious = connection
-        if self._beyond_floor:
+        if self._is_beyond_floor():
             self._let_go(connection, LIFE_OVER if old else AHEAD)
         else:
             self._stay(connection, now)
@@ -387,14 +393,13 @@ class Upkeep:
     def _due_at_once(self, connection: ServerConnection) -> None:
         """Marks as due a connection that has come back after its life."""
         self.holdings.due.add(connection)
-        if self._beyond_floor:
+        if self._is_beyond_floor():
             self._let_due_go()
         else:
             self._stay(connection, connection.idle_since)
             self.refill.open_more()
 
-    @property
-    def _beyond_floor(self) -> bool:
+    def _is_beyond_floor(self) -> bool:
         """Tells whether more than the floor stand idle, so that one of them can go."""
         return len(self.holdings.idle) + len(self.holdings.pinged) > self._pool.limits.min_conn
 
@@ -421,13 +426,13 @@ class Upkeep:
 
     def _let_due_go(self) -> None:
         """Ends due connections as far as others stand in their place."""
-        if not self._beyond_floor:
+        if not self._is_beyond_floor():
             return
         due = self.holdings.due
         for connection in sorted(due, key=attrgetter("idle_since", "number")):
             if connection in due:  # none that has made room for somebody meanwhile
                 self._let_go(connection, self._why_due(connection))
-            if not self._beyond_floor:
+            if not self._is_beyond_floor():
                 return
 
     def _let_go(self, connection: ServerConnection, reason: str) -> None:

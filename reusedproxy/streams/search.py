@@ -22,7 +22,7 @@ from reusedproxy.pool.connection import ServerConnection
 from reusedproxy.pool.kinds import ANY
 from reusedproxy.pool.lone import LoneDial
 from reusedproxy.pool.pool import HTTPConnectionPool
-from reusedproxy.pool.raw import RawConnection, raw
+from reusedproxy.pool.raw import RawConnection, acquire, raw
 
 #: Seconds beyond `timeout connect` that a wait for a connection may last, so that a dial's own failure is heard first.
 CONNECT_SLACK = 0.5
@@ -184,7 +184,7 @@ class Search:
                 return
             pool = named
         self.pool = pool
-        connection = None if server.introduces is not None else pool.acquire(ANY, now)
+        connection = None if server.introduces is not None else acquire(pool, now)
         if connection is None:
             self._wait(backend, server, pool)
             return

@@ -13,6 +13,7 @@ Upward a stream knows `client.StreamClient` alone. It must never know sockets or
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.binding import Binding
@@ -21,8 +22,9 @@ from reusedproxy.exchanges.outcomes import ABORTS, STOPPED
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.poller import DATA
-from reusedproxy.net.tls.transport import CertificateRefused
-from reusedproxy.pool.raw import RawConnection
+from reusedproxy.net.tls.words import CertificateRefused
+from reusedproxy.pool.connection import ServerConnection
+from reusedproxy.pool.raw import RawConnection, raw
 from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.streams.answers import AnswerGate
 from reusedproxy.streams.client import StreamClient
@@ -37,10 +39,10 @@ from reusedproxy.wire.heads import ResponseHead
 HELD_MAX = 16 * 1024
 
 # The states of a stream.
-INSPECTING = "inspecting"
-TRYING = "trying"
-RELAYING = "relaying"
-ENDED = "ended"
+INSPECTING: Final = "inspecting"
+TRYING: Final = "trying"
+RELAYING: Final = "relaying"
+ENDED: Final = "ended"
 
 
 class Stream(StreamFacts):
@@ -58,7 +60,7 @@ class Stream(StreamFacts):
     state = INSPECTING
     backend: Backend | None = None
     server: Server | None = None
-    connection: RawConnection | None = None
+    connection: ServerConnection | None = None
     search: Search | None = None
     relay: Relay | None = None
     #: What looks at the client's bytes; None: nothing does, any more.
@@ -70,9 +72,12 @@ class Stream(StreamFacts):
     connected = 0.0
     ended = 0.0
     #: Bytes of the client and of the server, once all is over.
-    received = sent = 0
+    received = 0
+    sent = 0
     # Of `backends.backend.Ended`: bytes are counted as they pass, and nothing is answered.
-    bytes_in = bytes_out = status = 0
+    bytes_in = 0
+    bytes_out = 0
+    status = 0
     answered = 0.0
     answer: ResponseHead | None = None
     #: The rules about what the server says.
@@ -273,7 +278,7 @@ class Stream(StreamFacts):
     def drop_server(self) -> None:
         """Resets the server's connection, because a rule says so."""
         assert self.connection is not None
-        self.connection.give_up("closed by a rule")
+        raw(self.connection).give_up("closed by a rule")
 
     # What its relay calls.
 
@@ -284,7 +289,7 @@ class Stream(StreamFacts):
             self.count(ABORTS[flags[0]])
             self.client.frontend.traffic.add(ABORTS[flags[0]])
         self._leave_relay(relay)
-        connection.give_up("session over", at_once=broken, answered=relay.server.sent > 0)
+        raw(connection).give_up("session over", at_once=broken, answered=relay.server.sent > 0)
         self._finish(flags, broken)
 
     def server_silent(self, reason: str) -> bool:
@@ -296,7 +301,7 @@ class Stream(StreamFacts):
         unseen = search.was_idle and untold
         if kept is None or not (unseen or isinstance(reason, CertificateRefused)):
             return False
-        refused = connection.lost_unused(reason)
+        refused = raw(connection).lost_unused(reason)
         if not (unseen or refused):
             return False
         if self._gate is not None:

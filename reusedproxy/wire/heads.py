@@ -8,6 +8,8 @@ Measured: one expression over a browser's whole head took 2.0 us and named nothi
 notable lines too.
 """
 
+from __future__ import annotations
+
 import re
 from typing import Final
 
@@ -77,7 +79,6 @@ __all__ = [
 #: The end of a head, its closing empty line included.
 EMPTY_LINE: Final = b"\r\n\r\n"
 
-_new: Final = object.__new__
 #: Statuses and methods whose answers have another length than their fields say, or another persistence.
 _SPECIAL: Final = frozenset((204, 304, 426, b"HEAD", b"CONNECT"))
 _HOST_LINE: Final = re.compile(rb"(\r\n(?i:host):)[^\r]*")
@@ -103,8 +104,8 @@ def _values(head: bytes, name: bytes) -> list[bytes]:
 class RequestHead:
     """Holds one request's head. `length` is the body's length: a number, or CHUNKED."""
 
-    # Of most heads, most of these stay as they are; as class attributes they cost nothing. `read_request` makes a plain
-    # head without a call of `__init__`, which takes as long as matching the request line.
+    # Of most heads, most of these stay as they are; as class attributes they cost nothing. Whoever makes a head sets
+    # the others, since a call of `__init__` takes as long as matching the request line.
     method: bytes
     target: bytes
     minor = 1  # the client's HTTP/1.x: 0 or 1; higher ones count as 1
@@ -118,26 +119,6 @@ class RequestHead:
     te_trailers = False  # the client said `TE: trailers`; the field itself is not in block
     path: bytes | None = None  # that of `path_of`, a target for which rules have asked
     path_of: bytes | None = None
-
-    def __init__(
-        self,
-        method: bytes,
-        target: bytes,
-        minor: int,
-        length: int,
-        keep_alive: bool,
-        host: bytes | None,
-        block: bytes,
-        head: bytes,
-    ) -> None:
-        self.method = method
-        self.target = target
-        self.minor = minor
-        self.length = length
-        self.keep_alive = keep_alive
-        self.host = host
-        self.block = block
-        self.head = head
 
     def __repr__(self) -> str:
         return f"<RequestHead {self.method!r} {self.target!r} of {self.host!r}, length {self.length}>"
@@ -167,6 +148,19 @@ class RequestHead:
         """Returns all fields that the client sent, in order and spelling; none that Connection names. Slow."""
         return _fields(self.head)
 
+    def copy(self) -> RequestHead:
+        """Returns another head that says the same."""
+        copied = RequestHead()
+        copied.become(self)
+        return copied
+
+    def become(self, other: RequestHead) -> None:
+        """Says what `other` says from now on."""
+        self.method, self.target, self.minor, self.host = other.method, other.target, other.minor, other.host
+        self.length, self.keep_alive, self.block, self.head = other.length, other.keep_alive, other.block, other.head
+        self.expect_continue, self.upgrade = other.expect_continue, other.upgrade
+        self.te_trailers, self.path, self.path_of = other.te_trailers, other.path, other.path_of
+
 
 class ResponseHead:
     """Holds one response's head.
@@ -184,28 +178,6 @@ class ResponseHead:
     head: bytes  # as it was received, but for what Connection names
     keep_alive_timeout: bytes | None = None  # the raw value of Keep-Alive
     upgrade: bytes | None = None
-
-    def __init__(
-        self,
-        status: int,
-        reason: bytes,
-        minor: int,
-        length: int,
-        keep_alive: bool,
-        block: bytes,
-        head: bytes,
-        keep_alive_timeout: bytes | None = None,
-        upgrade: bytes | None = None,
-    ) -> None:
-        self.status = status
-        self.reason = reason
-        self.minor = minor
-        self.length = length
-        self.keep_alive = keep_alive
-        self.block = block
-        self.head = head
-        self.keep_alive_timeout = keep_alive_timeout
-        self.upgrade = upgrade
 
     def __repr__(self) -> str:
         return f"<ResponseHead {self.status} {self.reason!r}, length {self.length}>"
@@ -290,7 +262,7 @@ def read_request(head: bytes, limits: Limits) -> RequestHead:
     method, target, digit, host = line.groups()
     lines: list[bytes] = NOTABLE.findall(head, line.end(), size - 4)
     if target[0] == _SLASH and host is not None and digit == b"1" and method != b"CONNECT":
-        plain: RequestHead = _new(RequestHead)
+        plain = RequestHead()
         if not lines:  # curl, wrk and most programs
             plain.method, plain.target, plain.host, plain.block, plain.head = method, target, host, head[:-2], head
             return plain
@@ -321,7 +293,9 @@ def read_request(head: bytes, limits: Limits) -> RequestHead:
         block = _edited(block, edits)
     if options and (named := named_fields(options)):
         block, head = _without(block, named), _without(head, named)
-    request = RequestHead(method, target, minor, length, keep_alive, host, block, head)
+    request = RequestHead()
+    request.method, request.target, request.host, request.block, request.head = method, target, host, block, head
+    request.minor, request.length, request.keep_alive = minor, length, keep_alive
     if options or minor == 0 or notables[EXPECT] is not None or notables[TE] is not None:
         _add_wishes(request, notables, options)
     return request
@@ -419,7 +393,7 @@ def read_response(head: bytes, method: bytes, limits: Limits) -> ResponseHead:
     if usual is not None:
         length, keep_alive, block = usual
         if length is not None and status >= 200 and status not in _SPECIAL and method not in _SPECIAL:
-            plain: ResponseHead = _new(ResponseHead)
+            plain = ResponseHead()
             plain.status, plain.reason, plain.length, plain.keep_alive = status, reason, length, keep_alive
             plain.block, plain.head = block, head
             return plain
@@ -446,7 +420,11 @@ def read_response(head: bytes, method: bytes, limits: Limits) -> ResponseHead:
         upgrade = None
     elif upgrade is not None:
         block += b"Upgrade: %b\r\n" % upgrade  # RFC 9110 7.8; Connection is added by whoever sends it
-    return ResponseHead(status, reason, minor, length, keep_alive, block, head, timeout, upgrade)
+    response = ResponseHead()
+    response.status, response.reason, response.minor, response.length = status, reason, minor, length
+    response.keep_alive, response.keep_alive_timeout, response.upgrade = keep_alive, timeout, upgrade
+    response.block, response.head = block, head
+    return response
 
 
 def _bodiless(status: int, method: bytes, length: int | None, block: bytes) -> tuple[int | None, bytes]:

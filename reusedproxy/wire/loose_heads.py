@@ -107,4 +107,7 @@ def _head(method: bytes, target: bytes, minor: int, fields: list[tuple[bytes, by
         raise Ambiguous("several hosts")
     lines = [b"%b: %b" % field for field in fields]
     block = CRLF.join([b"%b %b HTTP/1.%d" % (method, target, minor), *lines, b""])
-    return RequestHead(method, target, minor, 0, False, hosts[0] if hosts else None, block, block + CRLF)
+    head = RequestHead()
+    head.method, head.target, head.minor, head.keep_alive = method, target, minor, False
+    head.host, head.block, head.head = hosts[0] if hosts else None, block, block + CRLF
+    return head

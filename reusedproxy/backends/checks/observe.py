@@ -1,6 +1,6 @@
 """Watches what requests show of a server's health (`observe`), between its checks.
 
-A server that observes has an `Observer`; a backend without one never asks (see `Backend.observe`).
+A server that observes has an `Observer`; a backend without one never asks (see `Backend.observers`).
 """
 
 from __future__ import annotations

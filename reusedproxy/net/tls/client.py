@@ -18,12 +18,11 @@ from cryptography import x509
 from OpenSSL import SSL, crypto
 
 from reusedproxy.config.model.tls import ServerTLS
-from reusedproxy.net.poller import Poller
 from reusedproxy.net.tls.files import TLSConfigurationError, Trusts, use_certificate
 from reusedproxy.net.tls.names import is_address, is_for, why_not
 from reusedproxy.net.tls.openssl_server import HOSTNAME_MISMATCH, name_refusals
 from reusedproxy.net.tls.parameters import set_parameters
-from reusedproxy.net.tls.transport import CertificateRefused, TLSTransport, openssl_reason
+from reusedproxy.net.tls.transport import openssl_reason
 from reusedproxy.net.tls.words import (
     ALERTS,
     VerifyFault,
@@ -31,7 +30,6 @@ from reusedproxy.net.tls.words import (
     certificate_words,
     names_in,
 )
-from reusedproxy.net.transport import TransportOwner
 
 
 @define
@@ -245,35 +243,6 @@ _CLIENT_CERTIFICATE_ALERTS = (
     "alert access denied",
     "alert decrypt error",
 )
-
-
-class ClientTLSTransport(TLSTransport):
-    """Carries a connection to a server whose handshake is complete and verified."""
-
-    __slots__ = ("_context",)
-
-    looks = True
-
-    def __init__(
-        self, poller: Poller, connected: socket, owner: TransportOwner, tls: SSL.Connection, context: ClientContext
-    ) -> None:
-        TLSTransport.__init__(self, poller, connected, owner, tls)
-        self._context = context
-
-    def _broken_by(self, error: SSL.Error) -> str:
-        reason = TLSTransport._broken_by(self, error)
-        if self._tls.get_protocol_version() == SSL.TLS1_3_VERSION and self._tls.get_app_data().refused:
-            return CertificateRefused(reason)
-        return reason
-
-    def remember_session(self) -> None:
-        """Stores this connection's session for later ones to resume.
-
-        In TLS 1.3 it arrives with the first answer or after it.
-        """
-        session = self._tls.get_session()
-        if session is not None:
-            self._context.session = session
 
 
 # Callbacks of OpenSSL. Copies of a context for other names share one OpenSSL context, so the callbacks find the right

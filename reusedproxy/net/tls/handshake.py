@@ -22,7 +22,8 @@ from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.poller import FAILED, HUNG_UP, ON_CHANGE, READ, WRITE, Poller
 from reusedproxy.net.tls.hello import MOST, ClientHello, NotTLS, read_hello
 from reusedproxy.net.tls.refusals import UNRECOGNIZED_NAME, explain
-from reusedproxy.net.tls.server import Certificates, ServerContext, ServerTLSTransport, Shown
+from reusedproxy.net.tls.server import Certificates, ServerContext, Shown
+from reusedproxy.net.tls.server_transport import ServerTLSTransport
 from reusedproxy.net.tls.transport import openssl_reason
 from reusedproxy.net.tls.words import LONGEST_NAME
 

@@ -9,14 +9,14 @@ private names of pyOpenSSL. Where they have changed, pyOpenSSL's own methods are
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from OpenSSL import SSL
 
 #: The largest plaintext of one TLS record (RFC 8446 section 5.1); a read of this size takes a record whole.
-RECORD = 16 * 1024
+RECORD: Final = 16 * 1024
 #: Records that the buffer has room for, so that large data is copied once.
-RECORDS = 8
+RECORDS: Final = 8
 
 
 def take_records_alone(connection: Any) -> None:

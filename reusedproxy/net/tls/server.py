@@ -21,7 +21,6 @@ from OpenSSL import SSL, crypto
 
 from reusedproxy.config.model.tls import TLSOffer
 from reusedproxy.net.files import unless_pipe
-from reusedproxy.net.poller import Poller
 from reusedproxy.net.tls import dh_groups
 from reusedproxy.net.tls.files import (
     TLSConfigurationError,
@@ -34,9 +33,7 @@ from reusedproxy.net.tls.hello import ClientHello
 from reusedproxy.net.tls.openssl import take_records_alone
 from reusedproxy.net.tls.openssl_server import ask_before_resuming, set_groups, tell_alerts, verify_clients
 from reusedproxy.net.tls.parameters import set_parameters
-from reusedproxy.net.tls.transport import TLSTransport
 from reusedproxy.net.tls.words import VerifyFault
-from reusedproxy.net.transport import TransportOwner
 
 #: OpenSSL requires a session ID context. Each SSL_CTX has a session store of its own anyway, so one value serves for
 #: all.
@@ -371,36 +368,3 @@ class Certificates:
             if taken and kind in found:
                 return found[kind].context
         return None
-
-
-class ServerTLSTransport(TLSTransport):
-    """Carries a client's connection whose handshake is complete, and keeps what the handshake has shown."""
-
-    __slots__ = ("_admission", "_hello", "ca_fault", "crt_fault", "server_name")
-
-    def __init__(
-        self,
-        poller: Poller,
-        accepted: socket,
-        owner: TransportOwner,
-        tls: SSL.Connection,
-        shown: Shown,
-        admission: object = None,
-    ) -> None:
-        """Takes the `admission` of the certificate that was chosen for the client."""
-        TLSTransport.__init__(self, poller, accepted, owner, tls)
-        #: What the choice of a certificate depends on, without the list of cipher suites, which is long.
-        hello = shown.hello
-        self._hello = ClientHello(hello.server_name, hello.version, hello.rsa, hello.ecdsa)
-        self._admission = admission
-        #: The name that the client asked for (SNI), in lower case.
-        self.server_name = shown.hello.server_name
-        #: The first faults that were found in this handshake and let pass: of the client's certificate, and of those
-        #: above it.
-        self.crt_fault = shown.crt_fault
-        self.ca_fault = shown.ca_fault
-
-    def is_admitted_alike(self, certificates: Certificates) -> bool:
-        """Tells whether the client would have to show the same as it has, if it came to these certificates now."""
-        context = certificates.choose(self._hello)
-        return context is not None and context.admission == self._admission

@@ -11,7 +11,7 @@ import os
 from fcntl import ioctl
 from socket import MSG_PEEK, socket
 from termios import FIONREAD
-from typing import Any
+from typing import Any, Final
 
 from cryptography.hazmat.bindings.openssl.binding import Binding
 from OpenSSL import SSL
@@ -34,25 +34,16 @@ from reusedproxy.net.transport import (
 
 #: Size of a write from which on the socket is checked for incoming data before each record. A check takes 0.6 µs, to
 #: send a record 9 µs.
-LOOK_FROM = 4 * 1024
-_NOTHING = bytes(4)
+LOOK_FROM: Final = 4 * 1024
+_NOTHING: Final = bytes(4)
 #: How the reason of a lost connection begins if TLS has failed; OpenSSL's words follow.
-TLS_FAILED = "TLS: "
+TLS_FAILED: Final = "TLS: "
 
 #: The beginning of a record that can hold a KeyUpdate. Its length is that of the message (five bytes), its content
 #: type, and the tag of all ciphers in use (RFC 8446 section 5.2).
-_KEY_UPDATE = b"\x17\x03\x03\x00\x16"
+_KEY_UPDATE: Final = b"\x17\x03\x03\x00\x16"
 
 _library: Any = Binding().lib
-
-
-class CertificateRefused(str):
-    """Says why a connection ended: the server refused our certificate after the handshake was complete for us.
-
-    This happens only in TLS 1.3, and only an alert of the server says it (RFC 8446 sections 4.4.2.4 and 6.2): the
-    server has read nothing of what was sent. Any other failure is a plain string, and the server may have read
-    everything.
-    """
 
 
 class TLSTransport(Transport):

@@ -72,6 +72,15 @@ def alert_words(alert: tuple[bool, int] | None) -> str:
     return f"; alert {ALERTS.get(number, number)} {'sent' if sent else 'received'}"
 
 
+class CertificateRefused(str):
+    """Says why a connection ended: the server refused our certificate after the handshake was complete for us.
+
+    This happens only in TLS 1.3, and only an alert of the server says it (RFC 8446 sections 4.4.2.4 and 6.2): the
+    server has read nothing of what was sent. Any other failure is a plain string, and the server may have read
+    everything.
+    """
+
+
 @frozen
 class VerifyFault:
     """Describes what OpenSSL found wrong with a certificate.

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from reusedproxy import __version__
 from reusedproxy.operators.runtime.proxy import Context
 from reusedproxy.operators.runtime.typed import Fact, Kind, json_facts, typed_facts
+from reusedproxy.operators.version import build
 from reusedproxy.operators.view.values import ProxyView
 
 
@@ -69,7 +70,7 @@ def _facts(context: Context) -> list[Fact]:
         _fact(53, "Jobs", "MGP:u32", view.clients + listeners, "Client connections and listeners"),
         _fact(55, "Listeners", "MGP:u32", listeners, "Listeners"),
         _fact(61, "TotalBytesOut", "MGP:u64", sum(each.traffic.bout for each in frontends), "Bytes sent to clients"),
-        _fact(66, "Build info", "POS:str", __version__, "Product version"),
+        _fact(66, "Build info", "POS:str", build(), "Product version, and whether it is compiled"),
         _fact(70, "Start_time_sec", "MDP:u32", int(time.time() - view.uptime), "Start of this process (Unix time)"),
     ]
 

@@ -15,7 +15,6 @@ from attrs import define, field
 from reusedproxy.backends.checks.results import WORDS
 from reusedproxy.backends.server import DOWN, DRAIN, FULL_WEIGHT, MAINT, UP
 from reusedproxy.config.model.values import Place
-from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.slices import Steps, run_through
 from reusedproxy.operators.view.values import (
     BackendView,
@@ -26,6 +25,7 @@ from reusedproxy.operators.view.values import (
     Rate,
     ServerView,
     TimesView,
+    TrafficCounts,
 )
 
 Value = str | int | float
@@ -408,7 +408,7 @@ def _ratio(pools: Sequence[PoolView]) -> Columns:
     return {"pool_reuse_ratio": sum(pool.counts.reuses for pool in pools) / requests} if requests else {}
 
 
-def _carried(traffic: Traffic, rate: Rate) -> Columns:
+def _carried(traffic: TrafficCounts, rate: Rate) -> Columns:
     """Returns the columns that backends and servers have in common."""
     return {
         "scur": traffic.scur,
@@ -428,7 +428,7 @@ def _carried(traffic: Traffic, rate: Rate) -> Columns:
     }
 
 
-def _bytes_and_responses(traffic: Traffic) -> Columns:
+def _bytes_and_responses(traffic: TrafficCounts) -> Columns:
     columns: Columns = {"bin": traffic.bin, "bout": traffic.bout}
     columns.update(zip(_RESPONSES, traffic.hrsp, strict=True))
     return columns

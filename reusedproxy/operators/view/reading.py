@@ -50,6 +50,7 @@ from reusedproxy.operators.view.values import (
     Rate,
     ServerView,
     TimesView,
+    TrafficCounts,
 )
 from reusedproxy.pool.connection import IDLE, IN_USE, PRIVATE, RETIRING, WATCHED, ServerConnection
 from reusedproxy.pool.learning.idle_timeout import IdleTimeoutEstimate
@@ -57,7 +58,7 @@ from reusedproxy.pool.pool import HTTPConnectionPool
 
 #: Fields that are copied one by one; an attrgetter for all of them is one call.
 _COUNTS = attrgetter(*PoolCounts._fields)
-_TRAFFIC = attrgetter(*(each.name for each in fields(Traffic)))
+_TRAFFIC = attrgetter(*TrafficCounts._fields)
 
 #: Servers that are read in one step.
 AT_ONCE = 10
@@ -378,10 +379,8 @@ def _connection(connection: ServerConnection, now: float) -> ConnectionView:
 # Copies of what counts on.
 
 
-def _traffic(traffic: Traffic) -> Traffic:
-    copy = Traffic(*_TRAFFIC(traffic))
-    copy.hrsp = copy.hrsp[:]
-    return copy
+def _traffic(traffic: Traffic) -> TrafficCounts:
+    return TrafficCounts._make(_TRAFFIC(traffic))._replace(hrsp=tuple(traffic.hrsp))
 
 
 def _histogram(histogram: Histogram) -> Histogram:

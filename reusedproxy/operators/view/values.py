@@ -20,7 +20,6 @@ from reusedproxy.config.model.values import Place
 from reusedproxy.measures.histogram import Histogram
 from reusedproxy.measures.last_errors import LastError
 from reusedproxy.measures.times import Means
-from reusedproxy.measures.traffic import Traffic
 from reusedproxy.operators.view.history import Sample
 
 
@@ -78,6 +77,29 @@ class HandshakesView:
     listeners: tuple[ListenersView, ...]
 
 
+class TrafficCounts(NamedTuple):
+    """Holds what one frontend, backend or server has carried, as `measures.traffic.Traffic` explains it."""
+
+    scur: int = 0
+    smax: int = 0
+    stot: int = 0
+    req_tot: int = 0
+    bin: int = 0
+    bout: int = 0
+    dreq: int = 0
+    dresp: int = 0
+    eint: int = 0
+    ereq: int = 0
+    intercepted: int = 0
+    econ: int = 0
+    eresp: int = 0
+    wretr: int = 0
+    wredis: int = 0
+    cli_abrt: int = 0
+    srv_abrt: int = 0
+    hrsp: tuple[int, ...] = (0, 0, 0, 0, 0, 0)
+
+
 @frozen
 class FrontendView:
     """Shows a frontend, or the frontend of a `listen` section. `tls` is None without a TLS listener."""
@@ -96,7 +118,7 @@ class FrontendView:
     session_rate: int
     #: Connections that `tcp-request connection` has refused.
     denied: int
-    traffic: Traffic
+    traffic: TrafficCounts
     sessions: Rate
     requests: Rate
     invalid: Errors
@@ -264,7 +286,7 @@ class ServerView(NamedTuple):
     #: Seconds that it has been DOWN before its present state, and how often.
     downtime: float
     downs: int
-    traffic: Traffic
+    traffic: TrafficCounts
     sessions: Rate
     check: CheckView | None
     pool: PoolView
@@ -311,7 +333,7 @@ class BackendView:
     changed_at: float
     downtime: float
     downs: int
-    traffic: Traffic
+    traffic: TrafficCounts
     sessions: Rate
     #: "http" or "tcp".
     mode: str = "http"
