@@ -55,7 +55,7 @@ test-oldest: setup.py tests/oldest.txt
 # what is compiled: nearly all of tests/integration (test_install builds from a tree without binaries), and some in memory.
 COMPILED := $(VENV)/compiled
 COPIED := benchmarks docs etc examples man reusedproxy tests twisted $(wildcard *.md *.txt *.toml) LICENSE MANIFEST.in Makefile setup.py
-IN_MEMORY := command wire_cookies wire_oracles wire_responses wire_whole_answers net_dial net_resumption net_transport_ends backends_algorithms
+IN_MEMORY := command wire_cookies wire_oracles wire_responses wire_whole_answers net_dial net_resumption net_transport_ends backends_algorithms generations
 
 $(COMPILED)/installed: $(shell find reusedproxy -name '*.py') setup.py pyproject.toml
 	$(PYTHON) -m venv $(COMPILED)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
-import weakref
+from collections.abc import Iterable
 from typing import Any
 
 from reusedproxy.backends.server import MAINT
@@ -15,6 +15,28 @@ from tests.integration.peers import LOOPBACK
 from tests.services import HEAD, ServiceTestCase
 
 RELOADS = 5
+
+
+class Born:
+    """Objects that may be gone. A compiled one takes no weak reference."""
+
+    def __init__(self) -> None:
+        self._ids: set[tuple[str, int]] = set()
+
+    def clear(self) -> None:
+        self._ids.clear()
+
+    def add(self, each: object) -> None:
+        self._ids.add((type(each).__name__, id(each)))
+
+    def update(self, those: Iterable[object]) -> None:
+        for each in those:
+            self.add(each)
+
+    def kinds(self) -> list[str]:
+        """The kinds of those that live."""
+        living = ((type(each).__name__, id(each)) for each in gc.get_objects())
+        return [kind for kind, number in living if (kind, number) in self._ids]
 
 
 class GenerationTestCase(ServiceTestCase):
@@ -30,7 +52,7 @@ class GenerationTestCase(ServiceTestCase):
         self.client = self.write("client.pem", client=True)
         self.ca_file = self.authority.write(self.folder / "ca.pem")
         self.config = str(self.folder / "proxy.cfg")
-        self.born: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.born = Born()
 
     def begin(self, server: str = "", bind: str = "", global_: str = "") -> None:
         self.server, self.bind, self.global_ = server, bind, global_
@@ -63,7 +85,7 @@ class GenerationTestCase(ServiceTestCase):
             self.born.update(served.certificates.contexts)
 
     def living(self) -> dict[str, int]:
-        kinds = [type(each).__name__ for each in self.born]
+        kinds = self.born.kinds()
         return {kind: kinds.count(kind) for kind in sorted(set(kinds))}
 
     def touch(self, *paths: str) -> None:
@@ -143,6 +165,23 @@ class ForgottenTests(GenerationTestCase):
             self.reload()
         self.assert_one_living()
 
+    def test_sessions_of_mode_tcp_and_a_monitor(self) -> None:
+        """What leads and logs them, and what answers it, know their frontend."""
+        self.begin()
+        self.configure(
+            f"frontend t\n mode tcp\n bind {LOOPBACK}:0\n option tcplog\n log {LOOPBACK}:9 local0\n"
+            " tcp-request inspect-delay 1s\n tcp-request content accept if HTTP\n default_backend tb\n"
+            f"frontend m\n bind {LOOPBACK}:0\n monitor-uri /m\n"
+            f"backend tb\n mode tcp\n server s {LOOPBACK}:1 ssl verify none sni ssl_fc_sni\n"
+        )
+        self.reload()
+        living = self.living()
+        self.assertEqual((living["Frontend"], living["Backend"]), (3, 2))
+        for _ in range(RELOADS):
+            self.touch(self.client)
+            self.reload()
+        self.assertEqual(self.living(), living)
+
     def test_reloads_that_are_refused(self) -> None:
         """By the configuration, and by files; what had been made of it goes at once."""
         before = self.proxies()
@@ -201,17 +240,18 @@ class ForgottenTests(GenerationTestCase):
         self.begin("sni str(s.test)")
         (old,) = self.proxy.backends[0].servers
         pool, states = old.pool, []
-        suspend = pool.suspend
+        backlog = pool.holdings.backlog
+        go_on = backlog.go_on
 
-        def seen(reason: str) -> None:
+        def seen() -> None:
             states.append(old.state)
-            suspend(reason)
+            go_on()
 
-        pool.suspend = seen  # type: ignore[method-assign]
+        backlog.go_on = seen  # type: ignore[method-assign]
         self.server += " disabled"
         self.configure()
         self.reload()
-        del pool.suspend
+        del backlog.go_on
         self.assertEqual(set(states), {MAINT})
         self.assertIs(self.proxy.backends[0].servers[0].pool, pool)
 
