@@ -219,10 +219,9 @@ def change_notices(account: Account, configuration: Iterable[str]) -> Iterator[N
     for what, paths in (("configuration", configuration), ("program", program)):
         found = account.changeable(paths)
         if found:
-            more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
             text = (
                 f"user {account.name}, whom the daemon becomes, can change the {what}, or a directory on the way to it:"
-                f" {', '.join(found[:NAMED])}{more}; who takes over the daemon can have root do what he writes there at"
+                f" {_some_of(found)}; who takes over the daemon can have root do what he writes there at"
                 " the next start: it, and all directories above, should be root's (chown root, chmod go-w)"
             )
             yield Notice("warning", Place(found[0], 1), text)
@@ -232,10 +231,14 @@ def reload_notice(account: Account, paths: Iterable[str], place: Place) -> Itera
     """Returns one warning with the paths that the account cannot read, if there are any."""
     found = account.unreadable(paths)
     if found:
-        more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
         text = (
             f"user {account.name}, whom the daemon becomes, cannot read what a reload reads again:"
-            f" {', '.join(found[:NAMED])}{more}; until that is changed (chgrp, chmod), a reload after one of them has"
+            f" {_some_of(found)}; until that is changed (chgrp, chmod), a reload after one of them has"
             " changed will be refused"
         )
         yield Notice("warning", place, text)
+
+
+def _some_of(paths: list[str]) -> str:
+    more = f" and {len(paths) - NAMED} more" if len(paths) > NAMED else ""
+    return f"{', '.join(paths[:NAMED])}{more}"

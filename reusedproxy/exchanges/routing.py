@@ -23,7 +23,7 @@ from reusedproxy.exchanges.client import ClientFrontend
 from reusedproxy.exchanges.error_pages import written
 from reusedproxy.exchanges.exchange import ENDED, Exchange
 from reusedproxy.exchanges.persistence import Persistence
-from reusedproxy.exchanges.route import Page, Route
+from reusedproxy.exchanges.route import Page, Route, server_to_use
 from reusedproxy.rules import editing, regular
 from reusedproxy.rules.actions import Answer, concerned
 from reusedproxy.rules.editing import Unusable
@@ -236,23 +236,14 @@ class Routing:
         return False
 
     def _fails_to_use_server(self, exchange: Exchange, route: Route) -> bool:
-        """Binds the request to the server of the first `use-server` whose condition is true and whose server is in
-        service, or need not be; a name of no server ends the search. Returns True if that could not be found out, and
+        """Binds the request to the server that a `use-server` names. Returns True if that could not be found out, and
         the request has been refused."""
-        backend, forced = route.backend, exchange.persist == "force"
-        place = None
+        settings, forced = route.backend.settings, exchange.persist == "force"
         try:
-            for test, name, place in route.server_rules:  # noqa: B007 (it is used where one of them raises)
-                if not test(exchange):
-                    continue
-                server = backend.named.get(name(exchange).decode("utf-8", "replace"))
-                if server is None:
-                    break
-                if server.serving or forced or backend.settings.persist:
-                    exchange.binding = Binding.of(server, backend.settings, forced=forced)
-                    break
+            server = server_to_use(route.server_rules, route.backend, exchange, forced or settings.persist)
+            if server is not None:
+                exchange.binding = Binding.of(server, settings, forced=forced)
         except Unevaluated as unevaluated:
-            unevaluated.place = place
             self._frontend.not_evaluated(unevaluated)
             exchange.fail(500, "PR")
             return True

@@ -14,13 +14,11 @@ from attrs import define
 
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.binding import Binding
-from reusedproxy.config.model.values import Place
+from reusedproxy.exchanges.route import ServerRules, server_to_use
 from reusedproxy.exchanges.routing import Choice
 from reusedproxy.rules import regular
 from reusedproxy.rules.facts import Facts
-from reusedproxy.rules.matching import Test
 from reusedproxy.rules.regular import Unevaluated
-from reusedproxy.rules.samples.formats import Text
 from reusedproxy.streams.inspection import REJECT, ContentRules
 
 
@@ -31,7 +29,7 @@ class Way:
 
     backend: Backend
     rules: ContentRules | None = None
-    servers: Sequence[tuple[Test, Text, Place]] = ()
+    servers: ServerRules = ()
     answers: ContentRules | None = None
 
 
@@ -142,20 +140,8 @@ class Guide:
 
 
 def _binding(stream: Guided, way: Way) -> Binding | None:
-    """Returns the server of the first `use-server` whose condition is true and whose server is in service, or need not
-    be; a name of no server ends the search."""
-    backend, place = way.backend, None
+    """Returns the binding to the server that a `use-server` names. Raises Unevaluated."""
+    settings = way.backend.settings
     regular.begin()
-    try:
-        for test, name, place in way.servers:  # noqa: B007 (it is used where one of them raises)
-            if not test(stream):
-                continue
-            server = backend.named.get(name(stream).decode("utf-8", "replace"))
-            if server is None:
-                break
-            if server.serving or backend.settings.persist:
-                return Binding.of(server, backend.settings)
-    except Unevaluated as unevaluated:
-        unevaluated.place = place
-        raise
-    return None
+    server = server_to_use(way.servers, way.backend, stream, settings.persist)
+    return None if server is None else Binding.of(server, settings)
