@@ -16,14 +16,16 @@ from twisted.trial.unittest import SynchronousTestCase
 from reusedproxy.build.answers import Answers
 from reusedproxy.build.rule_sets import RuleSets
 from reusedproxy.config import model
+from reusedproxy.config.model.logs import Captures, Slot
 from reusedproxy.config.reader import Source, read_configuration
 from reusedproxy.exchanges.authentication import Authentication
 from reusedproxy.net.passwords import Passwords
 from reusedproxy.net.slices import run_through
-from reusedproxy.rules.facts import Sample
+from reusedproxy.rules.facts import Noted, Sample
+from reusedproxy.rules.samples.formats import text_of_items
 from reusedproxy.wire.credentials import Credentials, basic_credentials
 from reusedproxy.wire.heads import Limits, read_request, read_response
-from tests.clientfakes import World
+from tests.clientfakes import PLACE, World
 from tests.tlsfakes import Side
 
 
@@ -41,6 +43,13 @@ class Seen:
     line: bytes | None = None
     priority = 0, 0
     asks_as_proxy = False
+    noted: Any = None
+    unique_id = b"id"
+    # Of `reusedproxy.rules.facts.Course`.
+    accepted_at = 86400.5
+    server_label = "<NOSRV>"
+    host_name, pid = "machine", 4242
+    status = 200
 
     def __init__(
         self, head: bytes, answer: bytes = b"", tls: Side | None = None, server_tls: Side | None = None
@@ -49,6 +58,27 @@ class Seen:
         self.answer = read_response(answer, b"GET", Limits()) if answer else None
         self.client_tls, self.server_tls = tls, server_tls
         self.variables: dict[str, Sample] = {}
+
+    @property
+    def course(self) -> Any:
+        return self
+
+    @property
+    def facts(self) -> Seen:
+        return self
+
+    @property
+    def backend_label(self) -> str:
+        return self.backend_name or self.frontend_name
+
+    @property
+    def secure(self) -> bool:
+        return self.client_tls is not None
+
+    def note(self) -> Noted:
+        if self.noted is None:
+            self.noted = Noted.of(Captures((Slot(PLACE, 4), Slot(PLACE, 9)), (Slot(PLACE, 4),)))
+        return self.noted  # type: ignore[no-any-return]
 
     def usable_servers(self, backend: str) -> int | None:
         return {"": 2, "other": 0}.get(backend)
@@ -118,7 +148,13 @@ def ruled(
         rules=own.rules,
         use_backends=own.use_backends,
         default_backend="be",
+        log=own.log,
+        captures=own.captures,
+        unique_id=own.unique_id,
+        unique_id_header=own.unique_id_header,
     )
+    if own.unique_id is not None:
+        made.frontend.unique_id = text_of_items(own.unique_id)
     if users:
         made.frontend.authentication = Authentication(said.user_lists, passwords or Passwords(None))
     rule_sets = RuleSets(backends, answers=Answers(files={**(files or {})}))

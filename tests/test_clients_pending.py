@@ -18,7 +18,7 @@ from reusedproxy.net.listener import Listener, bind_socket
 from reusedproxy.net.tls.handshake import HandshakeFailure
 from reusedproxy.net.tls.server import Certificate, Certificates
 from reusedproxy.net.tls.server_transport import ServerTLSTransport
-from reusedproxy.operators.logs.access import HandshakeLog
+from reusedproxy.operators.logs.handshakes import HandshakeLog
 from tests.clientfakes import GET, OK, PLACE, World, get
 from tests.handshakes import TLSClient, client_tls, offer
 from tests.test_net_hello import hello

@@ -12,7 +12,7 @@ from reusedproxy.config import model
 from reusedproxy.net import preface
 from reusedproxy.net.listener import Listener, bind_socket
 from reusedproxy.net.tls.handshake import HandshakeFailure
-from reusedproxy.operators.logs.access import HandshakeLog
+from reusedproxy.operators.logs.handshakes import HandshakeLog
 from reusedproxy.wire.proxy_protocol import write_v1, write_v2
 from tests.clientfakes import GET, OK, PLACE, World
 from tests.wire import Loop
@@ -48,7 +48,7 @@ class PrefaceTests(SynchronousTestCase):
         self.world.advance(1)
         self.loop.pump()
         self.assertEqual((self.listener.connections, self.frontend.handshakes.under_way), (0, {}))
-        self.assertEqual(self.frontend.handshakes._destinations, {})
+        self.assertEqual(self.frontend.handshakes._announced, {})
         self.world.check_rest()
 
     def failed(self) -> str:

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from reusedproxy.config.language import units
 from reusedproxy.config.language.addresses import listen_addresses, server_address
 from reusedproxy.config.language.report import Line, Wrong
-from reusedproxy.config.model.proxies import LogTarget
+from reusedproxy.config.model.logs import LogTarget
 from reusedproxy.config.model.values import Place
 from reusedproxy.config.sections.logs import log_target
 from reusedproxy.net.resolver import Query, literal

@@ -24,7 +24,7 @@ from reusedproxy.config.model.names import Holds
 from reusedproxy.config.model.proxies import Configuration
 from reusedproxy.config.model.values import Place
 from reusedproxy.config.reader import Source, read_configuration
-from reusedproxy.config.rules import acls, formats, patterns
+from reusedproxy.config.rules import acls, patterns
 from reusedproxy.config.rules import actions as rules
 from reusedproxy.config.rules import samples as sample_table
 from reusedproxy.config.sections import globals as global_section
@@ -120,7 +120,7 @@ class ConfigurationPageTests(SynchronousTestCase):
         self.assertEqual([], self.page.lacks({*patterns.METHODS, *patterns.OPERATORS, *acls.PREDEFINED}, "Tests"))
         names = {*sample_table.FETCHES, *sample_table.CONVERTERS, *sample_table.SAME}
         self.assertEqual([], self.page.lacks(names, "Sample expressions"))
-        for alias in formats.ALIASES:
+        for alias in sample_table.ALIASES:
             self.assertRegex(self.page.text, rf"(?m)^\.Li .*%{alias}( |$)")
 
     def test_every_balance_algorithm_is_explained(self) -> None:

@@ -10,11 +10,13 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config.model.proxies import Frontend
 from reusedproxy.config.model.values import Place
+from reusedproxy.config.rules.formats import STANDARD, read_format
+from reusedproxy.exchanges import facts
 from reusedproxy.exchanges.cookie_state import CookieState
 from reusedproxy.exchanges.exchange import Exchange
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.deadlines import Deadlines
-from reusedproxy.operators.logs.access import ConnectLog, HTTPLog, access_log
+from reusedproxy.operators.logs.access import ConnectLog, FormattedLog, HTTPLog, access_log
 from reusedproxy.wire.heads import Limits, read_request
 from tests.test_operators_logs_targets import in_utc
 
@@ -106,6 +108,8 @@ class LogCase(SynchronousTestCase):
             name="f",
             settings=Frontend("f", Place("x", 1)),
             deadlines=self.deadlines,
+            cookie_letters="--",
+            lines=0,
             connections={1},
             listeners=[
                 Case(
@@ -179,6 +183,19 @@ class HTTPLogTests(LogCase):
     def test_lines_are_haproxys(self) -> None:
         """The same situation gives the same line."""
         log = self.http_log()
+        for case in CASES:
+            log(self.exchange(case))
+            self.assertEqual(self.lines[-1], f"127.0.0.1:36304 [20/Nov/2026:10:12:48.702] {case.line}", case.name)
+
+    def test_the_format_of_the_manual_gives_the_same_lines(self) -> None:
+        """`log-format` with the string that `option httplog` stands for; only the faster way is another one."""
+        made = read_format(STANDARD["httplog"], "", of_log=True)
+        self.patch(facts, "time", SimpleNamespace(time=self.clock.seconds))
+        self.frontend.process_clients = self.frontend.clients = 1
+        self.frontend.own_backend = None
+        self.client.since, self.client.handshake, self.client.requests = BEGAN, 0.0, 1
+        self.client.deadlines = self.deadlines
+        log = FormattedLog(self.frontend, made, self.lines.append)
         for case in CASES:
             log(self.exchange(case))
             self.assertEqual(self.lines[-1], f"127.0.0.1:36304 [20/Nov/2026:10:12:48.702] {case.line}", case.name)

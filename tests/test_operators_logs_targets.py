@@ -11,7 +11,7 @@ from typing import Any
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.config.model.proxies import LogTarget
+from reusedproxy.config.model.logs import LogTarget
 from reusedproxy.config.model.values import Place
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.operators.logs.targets import (

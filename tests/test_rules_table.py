@@ -182,6 +182,8 @@ class TableTests(SynchronousTestCase):
         asked |= {"hdr_" + name for name in ("cnt", "val", "ip") if any(f"hdr_{name}(" in text for text in tables)}
         certificates = {name for name in FETCHES if name.startswith(("ssl_s_", "ssl_c_"))}
         elsewhere = {
+            *(f"capture.{name}" for name in ("req.hdr", "req.method", "req.uri", "req.ver", "res.hdr", "res.ver")),
+            *("fc_err", "fc_err_str", "hostname", "pid", "ssl_fc_err", "txn.status", "unique-id"),
             "date",
             "http_auth",
             "http_auth_group",
@@ -200,7 +202,31 @@ class TableTests(SynchronousTestCase):
         }
         self.assertEqual(set(FETCHES) - asked - certificates - elsewhere, {"req.cook_val", "req.hdrs"})
         converted = {name for text in tables for name in re.findall(r",([a-z0-9_]+)", text)}
-        self.assertEqual(set(CONVERTERS) - converted, {"strcmp", "secure_memcmp"})  # these want variables
+        wanting = {"strcmp", "secure_memcmp", "capture-req", "capture-res"}  # variables, or slots
+        self.assertEqual(set(CONVERTERS) - converted, wanting)
+
+    def test_what_is_captured(self) -> None:
+        """Up to the slot's length, for the log and for rules; a slot that is not there takes nothing."""
+        facts = Seen(HEAD)
+        for text, value in (
+            ("capture.req.hdr(0)", None),
+            ("str(abcdef),capture-req(0)", b"abcdef"),
+            ("capture.req.hdr(0)", b"abcd"),
+            ("str(xyz),capture-req(2)", b"xyz"),
+            ("capture.req.hdr(2)", None),
+            ("str(uvwxyz),capture-res(0),length", b"6"),
+            ("capture.res.hdr(0)", b"uvwx"),
+            ("capture.req.method", b"GET"),
+            ("capture.req.uri", b"/a/b.css?x=1&y=two%20words&x=3;z=+4&e="),
+            ("capture.req.ver", b"HTTP/1.1"),
+            ("unique-id", b"id"),
+            ("hostname", b"machine"),
+            ("pid", b"4242"),
+            ("txn.status", b"200"),
+            ("fc_err", b"0"),
+            ("ssl_fc_err", None),
+        ):
+            self.assertEqual(compiled_text(read_expression(text, "here"))(facts), value, text)
 
     def test_the_rest(self) -> None:
         """What cannot be compared with another program's so simply."""

@@ -10,8 +10,11 @@ from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.build.assembly import _end_sessions
+from reusedproxy.config.model.logs import LogSettings
+from reusedproxy.config.rules.formats import STANDARD, read_format
+from reusedproxy.exchanges import facts
 from reusedproxy.net.watchdog import Standstills
-from reusedproxy.operators.logs.access import ConnectLog, TCPLog, stream_log
+from reusedproxy.operators.logs.access import ConnectLog, FormattedLog, stream_log
 from reusedproxy.operators.runtime import orders
 from reusedproxy.operators.runtime.form import ACTIONS
 from reusedproxy.operators.runtime.proxy import ADMIN, Refusal
@@ -36,7 +39,9 @@ class LogTests(SynchronousTestCase):
     def world(self, text: str = PLAIN) -> StreamWorld:
         world = StreamWorld(self, text)
         wall = lambda: world.clock.seconds() - 1000 + BEGAN  # noqa: E731
-        world.frontend.stream_log = TCPLog(world.frontend, world.places, self.lines.append, wall)
+        self.patch(facts, "time", SimpleNamespace(time=wall))
+        tcplog = read_format(STANDARD["tcplog"], "", of_log=True)
+        world.frontend.stream_log = FormattedLog(world.frontend, tcplog, self.lines.append)
         return world
 
     def test_a_session(self) -> None:
@@ -83,7 +88,8 @@ class LogTests(SynchronousTestCase):
         world = StreamWorld(self, PLAIN)
         self.assertIsNone(stream_log(world.frontend, world.places, []))
         self.assertIsInstance(stream_log(world.frontend, world.places, [target]), ConnectLog)
-        settings = evolve(world.frontend.settings, log_format="tcplog", dontlognull=True)
+        tcplog = read_format(STANDARD["tcplog"], "", of_log=True)
+        settings = evolve(world.frontend.settings, dontlognull=True, log=LogSettings(tcplog))
         world.frontend.settings = settings
         world.frontend.stream_log = stream_log(world.frontend, world.places, [target])
         for said in (b"", b"x"):

@@ -35,6 +35,7 @@ from reusedproxy.config.language.report import Fault
 from reusedproxy.config.model.balance import HASHES
 from reusedproxy.config.model.users import UserList
 from reusedproxy.config.model.values import Notice
+from reusedproxy.config.rules.log_actions import SetLogLevel
 from reusedproxy.exchanges.authentication import Authentication
 from reusedproxy.net import descriptors
 from reusedproxy.net.addresses import Addresses
@@ -48,7 +49,8 @@ from reusedproxy.net.resolver import Query
 from reusedproxy.net.slices import Steps, run_through
 from reusedproxy.net.tls.files import TLSConfigurationError, Trusts
 from reusedproxy.net.watchdog import Standstills
-from reusedproxy.operators.logs.access import access_log, handshake_log, stream_log
+from reusedproxy.operators.logs.access import access_log, stream_log
+from reusedproxy.operators.logs.handshakes import handshake_log
 from reusedproxy.operators.logs.targets import NO_SOCKET, LogTargets, UnknownHost, trouble_with
 from reusedproxy.operators.logs.targets import Target as LogSink
 from reusedproxy.operators.runtime.form import obey
@@ -58,6 +60,7 @@ from reusedproxy.operators.view.rates import Rates
 from reusedproxy.operators.view.reading import Reader
 from reusedproxy.pool.dialing.budget import Budget
 from reusedproxy.pool.pool import HTTPConnectionPool
+from reusedproxy.rules.samples.formats import text_of_items
 from reusedproxy.wire.heads import Limits
 
 
@@ -235,6 +238,8 @@ class Assembly:
         disabled = frozenset(self._configuration.backends).difference(backends)
         authentication = Authentication(self._configuration.user_lists, proxy.passwords)
         self._faults += _unknown_hashes(self._configuration.user_lists.values())
+        #: Whether any rule says at which level a line is written.
+        self._rules_set_levels = any(_set_levels(self._configuration))
         rule_sets = RuleSets(backends, disabled, {**proxy.patterns}, answers)
         for settings in self._configuration.frontends.values():
             if settings.disabled:
@@ -261,12 +266,17 @@ class Assembly:
                 frontend.routing = yield from rule_sets.routing(frontend)
             frontend.gate = rule_sets.gate(frontend.settings)
             monitor = rule_sets.monitor(frontend) if frontend.guide is None else None
-            targets = self._log_targets(settings.logs)
-            letters = own_backend.cookie_letters if (own_backend := backends.get(frontend.own_backend or "")) else "--"
+            targets = self._log_targets(settings.logs, settings.log.tag)
+            own_backend = backends.get(frontend.own_backend or "")
+            if own_backend is not None:
+                frontend.cookie_letters = own_backend.cookie_letters
+            if settings.unique_id is not None:
+                frontend.unique_id = text_of_items(settings.unique_id)
             if frontend.guide is None:
-                frontend.log = access_log(frontend, proxy.places, targets, letters)
+                frontend.log = access_log(frontend, proxy.places, targets, rules_set_levels=self._rules_set_levels)
             else:
-                frontend.stream_log = stream_log(frontend, proxy.places, targets)
+                log = stream_log(frontend, proxy.places, targets, rules_set_levels=self._rules_set_levels)
+                frontend.stream_log = log
             if monitor is not None:
                 monitor.stand_in()
             frontend.handshakes.log = handshake_log(frontend, targets)
@@ -290,11 +300,12 @@ class Assembly:
             yield
         if not self._again:
             proxy.notices += self._unheard(bind)
-        sections = [*((f"frontend {each.settings.name}", each.settings.event_logs) for each in proxy.frontends)]
-        sections += ((f"backend {each.name}", each.settings.event_logs) for each in proxy.backends)
+        fronts, backs = [each.settings for each in proxy.frontends], [each.settings for each in proxy.backends]
+        sections = [(f"frontend {each.name}", each.event_logs, each.log.tag) for each in fronts]
+        sections += ((f"backend {each.name}", each.event_logs, each.log_tag) for each in backs)
         proxy.logs.take_events_to(
             self._log_targets(self._configuration.global_.logs),
-            {section: self._log_targets(lines) for section, lines in sections},
+            {section: self._log_targets(lines, tag) for section, lines, tag in sections},
         )
         return proxy
 
@@ -308,11 +319,11 @@ class Assembly:
         ]
         return (sum(each.maxconn or self._proxy.maxconn for each in leading) + 9) // 10
 
-    def _log_targets(self, lines: tuple[model.LogTarget, ...]) -> list[LogSink]:
+    def _log_targets(self, lines: tuple[model.LogTarget, ...], tag: str = "") -> list[LogSink]:
         targets: dict[LogSink, None] = {}  # a target that is named twice gets each line once
         for line in lines:
             try:
-                targets[self._proxy.logs.open(line)] = None
+                targets[self._proxy.logs.open(line, tag)] = None
             except UnknownHost as error:
                 fault = Fault(line.place, f"'log': {error}")
                 if fault not in self._faults:  # `log global` repeats it
@@ -542,6 +553,14 @@ def _first_checks(configuration: model.Configuration) -> Iterator[float]:
     intervals = [each.inter for server in servers for each in (server.check, server.agent) if each is not None]
     total, shortest = len(intervals), min((each for each in intervals if each > 1.0), default=1.0)
     return (number * shortest / total for number in range(total))
+
+
+def _set_levels(configuration: model.Configuration) -> Iterable[bool]:
+    """Tells of each rule whether it says at which level a line of the log is written."""
+    of_frontends = [section.rules for section in configuration.frontends.values()]
+    for rules in (*of_frontends, *(section.rules for section in configuration.backends.values())):
+        for rule in (*rules.request, *rules.response, *rules.after, *rules.content, *rules.response_content):
+            yield isinstance(rule.action, SetLogLevel)
 
 
 def _tie(proxy: Proxy) -> None:

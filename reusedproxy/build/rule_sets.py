@@ -24,6 +24,7 @@ from reusedproxy.config.rules.patterns import check_patterns
 from reusedproxy.config.rules.samples import CLIENT_BYTES, REQUEST, SERVER_BYTES
 from reusedproxy.config.validate.rules import edited, first_arguments, ours_alone
 from reusedproxy.config.validate.users import ASKING
+from reusedproxy.exchanges.noting import LogNotes
 from reusedproxy.exchanges.route import Route
 from reusedproxy.exchanges.routing import Choice, Routing
 from reusedproxy.net.files import unless_pipe
@@ -64,6 +65,12 @@ def users_asked(said: Iterable[object]) -> list[str]:
     return sorted({name for each in said for name in first_arguments(each, ASKING)})
 
 
+def _log_notes(settings: model.Frontend) -> LogNotes | None:
+    """Returns what notes things for the frontend's log; None where that shows only what an exchange knows anyhow."""
+    log = settings.log
+    return LogNotes(settings) if settings.captures or log.early or log.notes_connections else None
+
+
 @define
 class RuleSets:
     """Builds one rule set for each section, once; `faults` and `notices` are those of the pattern files.
@@ -98,8 +105,11 @@ class RuleSets:
         rules = [settings.rules, *(route.backend.settings.rules for route in routes.values())]
         pages = [page for page in (settings.stats, *(r.backend.settings.stats for r in routes.values())) if page]
         asked = users_asked(pages)
+        notes = _log_notes(settings)
         if (
-            not any(rules)
+            notes is None
+            and not settings.unique_id_header
+            and not any(rules)
             and not choices
             and not any(route.backend.settings.use_servers for route in routes.values())
             and not frontend.authentication.hashing(asked)
@@ -136,6 +146,8 @@ class RuleSets:
             edited(rules),
             self.disabled,
             frontend.authentication.hashing(users_asked(asking)),
+            notes,
+            settings.unique_id_header if settings.unique_id is not None else "",
         )
 
     def page(self, settings: model.StatsPage) -> tuple[PageRules, list[Test]]:

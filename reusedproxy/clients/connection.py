@@ -91,6 +91,7 @@ class ClientConnection:
         "exchange",
         "forwarded",
         "frontend",
+        "handshake",
         "last",
         "last_because",
         "listener",
@@ -126,6 +127,8 @@ class ClientConnection:
         self.session: Session | None = None
         #: The destination that a PROXY protocol header has named; None: the proxy itself.
         self.destination: tuple[str, int] | None = None
+        #: Seconds that its PROXY header and its TLS handshake have taken.
+        self.handshake = 0.0
         self._buffer = b""
         self._searched = 0
         self._body: LengthBody | ChunkedBody | None = None
@@ -298,6 +301,19 @@ class ClientConnection:
         if not self.last:
             self.last = True
             self.last_because = reason
+
+    def log_early(self) -> None:
+        """Writes the line of the log before the exchange has ended."""
+        if self.frontend.log is not None and self.exchange is not None:
+            self._log_exchange(self.exchange)
+
+    def _log_exchange(self, exchange: Exchange) -> None:
+        try:
+            assert self.frontend.log is not None
+            self.frontend.log(exchange)
+        except Exception:
+            # Whatever keeps a line from being written, the client gets its answer.
+            self._log.failure("a line of the access log failed")
 
     def write(self, data: bytes) -> None:
         """Sends a part of the answer."""

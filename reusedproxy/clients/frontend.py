@@ -23,6 +23,7 @@ from reusedproxy.clients.pending import PendingClient, PendingClients
 from reusedproxy.clients.session_rate import SessionRate
 from reusedproxy.clients.stream import StreamConnection, StreamLog
 from reusedproxy.config import model
+from reusedproxy.config.model.persistence import NO_COOKIES
 from reusedproxy.exchanges.authentication import NOBODY, Authentication
 from reusedproxy.exchanges.exchange import Exchange
 from reusedproxy.exchanges.route import Page, Route
@@ -64,6 +65,8 @@ class ConnectionLimit:
     def __init__(self, maxconn: int) -> None:
         self.maxconn = maxconn
         self.taken = 0
+        #: Numbers that requests have been given for logs and `unique-id-format`.
+        self.numbered = 0
         self.frontends: list[Frontend] = []
 
     @property
@@ -82,6 +85,7 @@ class Frontend:
     __deletable__ = (
         "backends", "connections", "default_route", "gate", "handshakes", "invalid", "listeners", "log", "pages",
         "rate", "routing", "_places", "_unevaluated", "announce", "guide", "monitor", "stream_log",
+        "unique_id",
     )  # fmt: skip
 
     def __init__(
@@ -109,6 +113,12 @@ class Frontend:
         #: Leads the streams of its clients, in mode tcp; None: it is in mode http, and the connections carry requests.
         self.guide: Guide | None = None
         self.stream_log: StreamLog | None = None
+        #: Makes the text of `unique-id-format`; None: there is none.
+        self.unique_id: Callable[[Any], bytes] | None = None
+        #: The log's letters about cookies where no backend has been chosen yet: those of a `listen` section's own.
+        self.cookie_letters = NO_COOKIES
+        #: Number of lines of its log, where a format shows it.
+        self.lines = 0
         self.handshakes = PendingClients(self, poller)
         self.traffic = Traffic()
         self.connections: set[Connected] = set()
@@ -156,6 +166,20 @@ class Frontend:
     def maxconn(self) -> int:
         """Returns the limit of its clients: its own `maxconn`, or else the process's, as in HAProxy's manual."""
         return self.settings.maxconn or self._places.maxconn
+
+    @property
+    def process_clients(self) -> int:
+        return self._places.taken
+
+    @property
+    def clients(self) -> int:
+        return len(self.connections)
+
+    def next_number(self) -> int:
+        """Returns a number that is given to no other request, or session, of this process."""
+        places = self._places
+        places.numbered += 1
+        return places.numbered - 1
 
     def listen(self, listener: Listener) -> None:
         """Serves what this listener accepts."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from reusedproxy.config.model.rules import Receive
-from reusedproxy.rules.facts import Sample
+from reusedproxy.rules.facts import Course, Noted, Sample
 
 if TYPE_CHECKING:
     from reusedproxy.net.listener import Listener
@@ -35,6 +35,8 @@ class Arrival:
     frontend_name: str
 
     inspected = head = line = answer = client_tls = server_tls = backend_name = server_name = credentials = None
+    noted = None
+    unique_id = b""
     asks_as_proxy = False
     first_request = True
     priority = 0, 0
@@ -62,6 +64,13 @@ class Arrival:
 
     def set_variable(self, name: str, value: Sample) -> None:
         raise NotImplementedError("no connection rule sets any")
+
+    def note(self) -> Noted:
+        raise NotImplementedError("what has no session has no log")
+
+    @property
+    def course(self) -> Course:
+        raise NotImplementedError("what has no session has no log")
 
     def set_priority(self, priority: tuple[int, int]) -> None:
         raise NotImplementedError("no connection rule sets one")

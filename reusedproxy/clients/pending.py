@@ -55,8 +55,8 @@ class PendingClients:
 
     def __init__(self, frontend: Admitting, poller: Poller) -> None:
         self.under_way: dict[PendingClient, None] = {}
-        #: The destinations of clients that another proxy has announced.
-        self._destinations: dict[PendingClient, tuple[str, int] | None] = {}
+        #: The destinations of clients that another proxy has announced, and when that proxy has connected.
+        self._announced: dict[PendingClient, tuple[tuple[str, int] | None, float]] = {}
         self.log: HandshakeLog | None = None
         #: The certificates shown to clients, by the address of the `bind` line; at other addresses there is no TLS.
         self.certificates: dict[ListenAddress, Certificates] = {}
@@ -102,9 +102,10 @@ class PendingClients:
         connection = frontend.admit(preface.socket, header.source or preface.address, preface.listener)
         frontend.connections.add(connection)
         if isinstance(connection, (Handshake, Preface)):
-            self._destinations[connection] = header.destination
+            self._announced[connection] = header.destination, preface.began
             return
         connection.destination = header.destination
+        connection.handshake = frontend.deadlines.now() - preface.began
         self._begun(connection)
 
     def preface_failed(self, preface: Preface, failure: HandshakeFailure) -> None:
@@ -122,7 +123,8 @@ class PendingClients:
             connection = ClientConnection(frontend, transport, handshake.address, handshake.listener)
         else:
             connection = StreamConnection(frontend, transport, handshake.address, handshake.listener)
-        connection.destination = self._destinations.pop(handshake, None)
+        connection.destination, began = self._announced.pop(handshake, (None, handshake.began))
+        connection.handshake = frontend.deadlines.now() - began
         frontend.connections.add(connection)
         if frontend.stopped or frontend.guide is not None:
             self._begun(connection)
@@ -140,7 +142,7 @@ class PendingClients:
     def _failed(self, pending: PendingClient, failure: HandshakeFailure, what: str) -> None:
         frontend, listener = self._frontend, pending.listener
         del self.under_way[pending]
-        self._destinations.pop(pending, None)
+        self._announced.pop(pending, None)
         self.failed += 1
         frontend.connection_gone(pending, listener)
         if self.log is not None:

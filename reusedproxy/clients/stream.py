@@ -69,6 +69,7 @@ class StreamConnection:
         "deadlines",
         "destination",
         "frontend",
+        "handshake",
         "listener",
         "session",
         "since",
@@ -92,6 +93,8 @@ class StreamConnection:
         self.listener = listener
         self.deadlines = frontend.deadlines
         self.since = frontend.deadlines.now()
+        #: Seconds that its PROXY header and its TLS handshake have taken before.
+        self.handshake = 0.0
         self.destination: tuple[str, int] | None = None
         self.session: Session | None = None
         self.state = WAITING
@@ -127,6 +130,16 @@ class StreamConnection:
 
     # What its stream calls.
 
+    def log_stream(self) -> None:
+        """Writes the stream's line of the log."""
+        log = self.frontend.stream_log
+        if log is not None:
+            try:
+                log(self.stream)
+            except Exception:
+                # Whatever keeps a line from being written, the client's connection goes on, or is closed.
+                self._log.failure("a line of the access log failed")
+
     def transport_back(self) -> None:
         """Takes the transport back from a relay."""
         self.transport.owner = self
@@ -137,13 +150,7 @@ class StreamConnection:
         if self.state != BUSY:
             return
         self.state = ENDING
-        log = self.frontend.stream_log
-        if log is not None:
-            try:
-                log(self.stream)
-            except Exception:
-                # Whatever keeps a line from being written, the client's connection is closed.
-                self._log.failure("a line of the access log failed")
+        self.log_stream()
         transport = self.transport
         if transport.state == CLOSED:
             self._gone()

@@ -5,9 +5,11 @@ Exchanges call downward, to backends and pools; upward they call nothing but the
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from reusedproxy.backends.backend import Ended
+from reusedproxy.config import model
 from reusedproxy.config.model.proxies import Timeouts
 from reusedproxy.exchanges.authentication import Authentication
 from reusedproxy.exchanges.route import Page, Route
@@ -21,12 +23,38 @@ from reusedproxy.rules.actions import ErrorPages
 from reusedproxy.rules.regular import Unevaluated
 
 
-class ClientFrontend(Protocol):
-    """Defines the frontend as an exchange knows it. `default_route` leads to the backend where no rule chooses another;
-    None: there is none. `own_backend` is the name of the backend of its own section, a `listen`; None: it has none."""
+class FactsFrontend(Protocol):
+    """Defines the frontend as facts and logs know it. `own_backend` is the name of the backend of its own section, a
+    `listen`; None: it has none. `unique_id` makes the text of `unique-id-format`; None: there is none. `cookie_letters`
+    are the log's letters about cookies where no backend has been chosen yet, `lines` the number of lines of its log."""
 
     name: str
     own_backend: str | None
+    settings: model.Frontend
+    unique_id: Callable[[Any], bytes] | None
+    cookie_letters: str
+    lines: int
+    listeners: list[Listener]
+
+    @property
+    def process_clients(self) -> int:
+        """Returns the number of clients of the whole process."""
+
+    @property
+    def clients(self) -> int:
+        """Returns the number of its own clients."""
+
+    def next_number(self) -> int:
+        """Returns a number that is given to nobody else in this process."""
+
+    def usable_servers(self, backend: str) -> int | None:
+        """Returns how many servers of this backend can be chosen; None if there is no such backend."""
+
+
+class ClientFrontend(FactsFrontend, Protocol):
+    """Defines the frontend as an exchange knows it. `default_route` leads to the backend where no rule chooses another;
+    None: there is none."""
+
     timeouts: Timeouts
     traffic: Traffic
     default_route: Route | None
@@ -43,9 +71,6 @@ class ClientFrontend(Protocol):
     def count(self, ended: Ended) -> None:
         """Counts an exchange that has ended."""
 
-    def usable_servers(self, backend: str) -> int | None:
-        """Returns how many servers of this backend can be chosen; None if there is no such backend."""
-
     def not_evaluated(self, unevaluated: Unevaluated) -> None:
         """Reports a rule that could not be evaluated; the request or response concerned has been refused."""
 
@@ -60,19 +85,12 @@ class ClientFacts(Protocol):
     listener: Listener
     requests: int
     transport: Transport
+    deadlines: Deadlines
+    #: When it was accepted, or its request before had ended; and seconds that its handshakes have taken before that.
+    since: float
+    handshake: float
     #: Made by the first exchange that has something to keep.
     session: Session | None
-
-
-class FactsFrontend(Protocol):
-    """Defines the frontend as facts know it. `own_backend` is the name of the backend of its own section, a `listen`;
-    None: it has none."""
-
-    name: str
-    own_backend: str | None
-
-    def usable_servers(self, backend: str) -> int | None:
-        """Returns how many servers of this backend can be chosen; None if there is no such backend."""
 
 
 class FactsClient(ClientFacts, Protocol):
@@ -85,9 +103,6 @@ class FactsClient(ClientFacts, Protocol):
 class Client(ClientFacts, Protocol):
     """Defines the client connection as its exchange knows it."""
 
-    deadlines: Deadlines
-    #: When it was accepted, or its request before had ended.
-    since: float
     #: The header line that tells the servers of the frontend's own `default_route` who asks, or nothing.
     forwarded: bytes
 
@@ -109,6 +124,9 @@ class Client(ClientFacts, Protocol):
     def end_after(self, reason: str) -> None:
         """Makes this exchange the connection's last. The client is told so, and the connection
         closed after the answer."""
+
+    def log_early(self) -> None:
+        """Writes the line of the log before the exchange has ended (`option logasap`)."""
 
     def write(self, data: bytes) -> None:
         """Sends a part of the answer."""

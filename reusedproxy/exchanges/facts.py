@@ -14,9 +14,10 @@ from reusedproxy.backends.binding import Binding
 from reusedproxy.backends.server import Server
 from reusedproxy.exchanges.client import Client, FactsClient, session_of
 from reusedproxy.exchanges.cookie_state import CookieState
+from reusedproxy.exchanges.course import ExchangeCourse
 from reusedproxy.net.tls.facts import TransportTLS, tls_side
 from reusedproxy.pool.connection import ServerConnection
-from reusedproxy.rules.facts import Sample
+from reusedproxy.rules.facts import Course, Noted, Sample, TLSSide
 from reusedproxy.wire.credentials import Credentials, basic_credentials
 from reusedproxy.wire.heads import RequestHead, ResponseHead
 
@@ -31,6 +32,8 @@ class ConnectionFacts:
     connection: ServerConnection | None
     #: Its class and offset in queues (`set-priority-class`, `set-priority-offset`).
     priority = 0, 0
+    #: What is noted for its log; None: nothing so far.
+    noted: Noted | None = None
     #: Its variables, but for those of the session; None: it has none.
     own_variables: dict[str, Sample] | None = None
 
@@ -75,8 +78,43 @@ class ConnectionFacts:
         return session_of(self.client).tls
 
     @property
-    def server_tls(self) -> TransportTLS | None:
-        return None if self.connection is None else tls_side(self.connection.transport)
+    def server_tls(self) -> TLSSide | None:
+        """Returns the TLS side of the server's connection; of one that has been given back, what was noted of it."""
+        if self.connection is None:
+            return None if self.noted is None else self.noted.server_tls
+        return tls_side(self.connection.transport)
+
+    def note(self) -> Noted:
+        if self.noted is None:
+            self.noted = Noted.of(self.client.frontend.settings.captures)
+        return self.noted
+
+    def note_connection(self) -> None:
+        """Notes what the log says of the server's connection, which is given back before the line is written."""
+        connection = self.connection
+        if connection is None:
+            return
+        noted = self.note()
+        noted.server_tls = tls_side(connection.transport)
+        try:
+            source = connection.transport.socket.getsockname()
+        except OSError:
+            return  # it is gone already
+        noted.source = (source[0], source[1]) if isinstance(source, tuple) else ("unix", 0)
+
+    @property
+    def unique_id(self) -> bytes:
+        make = self.client.frontend.unique_id
+        if make is None:
+            return b""
+        noted = self.note()
+        if noted.unique_id is None:
+            noted.unique_id = make(self)
+        return noted.unique_id
+
+    @property
+    def course(self) -> Course:
+        raise NotImplementedError
 
     def wall(self) -> float:
         return time.time()
@@ -165,6 +203,10 @@ class ExchangeFacts(ConnectionFacts):
     @property
     def first_request(self) -> bool:
         return self.client.requests <= 1
+
+    @property
+    def course(self) -> Course:
+        return ExchangeCourse(self)
 
     def _at_hand(self, name: str) -> bool:
         """Tells whether a variable's scope exists now. HAProxy drops `req` variables where the rules for responses

@@ -22,6 +22,7 @@ from reusedproxy.exchanges.authentication import Unverified
 from reusedproxy.exchanges.client import ClientFrontend
 from reusedproxy.exchanges.error_pages import written
 from reusedproxy.exchanges.exchange import ENDED, Exchange
+from reusedproxy.exchanges.noting import LogNotes
 from reusedproxy.exchanges.persistence import Persistence
 from reusedproxy.exchanges.route import Page, Route, server_to_use
 from reusedproxy.rules import editing, regular
@@ -78,7 +79,7 @@ class Before:
         if exchange.client.session is not None:
             exchange.client.session.variables = dict(self.of_session)
         exchange.priority = self.priority
-        exchange.persist, exchange.binding, exchange.by_page = "", None, False
+        exchange.persist, exchange.binding, exchange.by_page, exchange.noted = "", None, False, None
         exchange.withdraw()
 
 
@@ -98,11 +99,16 @@ class Routing:
         edited: Iterable[EditHeader] = (),
         disabled: frozenset[str] = frozenset(),
         hashing: Sequence[str] = (),
+        notes: LogNotes | None = None,
+        id_header: str = "",
     ) -> None:
         """Takes rules and routes. `ours_alone` are names of headers that clients cannot set at all; `edited` are the
         rules' changes to headers; `disabled` are backends that exist, but to which no route leads; `hashing` are the
-        lists of users that rules ask, and that have hashes of passwords."""
+        lists of users that rules ask, and that have hashes of passwords; `notes` are taken for the log; `id_header` is
+        the name of the header that tells servers the id of a request, "" without one."""
         self._frontend = frontend
+        self._notes = notes
+        self._id_header = id_header.encode()
         self._rule_set = rule_set
         self.choices = list(choices)
         self.routes = dict(routes)
@@ -116,7 +122,8 @@ class Routing:
         self._own_rules = _own_rules(None, rule_set)
         self._backends_own_rules = {name: _own_rules(route.rule_set, rule_set) for name, route in self.routes.items()}
         self._answer_rules = {
-            name: _answer_rules(route.rule_set, rule_set, route.persistence) for name, route in self.routes.items()
+            name: _answer_rules(route.rule_set, rule_set, route.persistence, notes)
+            for name, route in self.routes.items()
         }
         #: Whether rules have a say in the header of this name.
         self.edits = concerned(edited)
@@ -130,6 +137,8 @@ class Routing:
             exchange.line = head.head[: head.head.find(b"\r")]  # the log is to say what the client said
         for lines in self._ours:
             editing.remove(head, lines)
+        if self._notes is not None:
+            self._notes.request(exchange)
         frontend, rule_set = self._frontend, self._rule_set
         exchange.own_rules = self._own_rules
         if rule_set.request and runs_into(rule_set.request, exchange, ended, self._note_cookie):
@@ -161,6 +170,9 @@ class Routing:
         if route.server_rules and self._fails_to_use_server(exchange, route):
             return
         exchange.answer_rules = self._answer_rules[route.backend.name]
+        if self._id_header:
+            # As in HAProxy beside those of that name that the client has sent.
+            editing.append(head, self._id_header, exchange.unique_id)
         exchange.may_wait = False
         exchange.begin(route, body, ended)
 
@@ -317,19 +329,22 @@ def runs_into(steps: Steps, exchange: Exchange, ended: bool, denied: Callable[[E
 
 
 def _answer_rules(
-    backend: RuleSet | None, frontend: RuleSet, persistence: Persistence | None
+    backend: RuleSet | None, frontend: RuleSet, persistence: Persistence | None, notes: LogNotes | None
 ) -> Callable[[Exchange], tuple[int, bytes, str] | None] | None:
     """Returns a function that runs the rules for a response: the backend's, then the frontend's; before those of
-    `http-after-response` the persistence cookie is looked after. Returns None if there is nothing of all that."""
+    `http-after-response` the persistence cookie is looked after. Notes for the log are taken before and after all that.
+    Returns None if there is nothing of it."""
     steps_of_both = [
         rule_set.response for rule_set in (backend, frontend) if rule_set is not None and rule_set.response
     ]
     after = [rule_set.after for rule_set in (backend, frontend) if rule_set is not None and rule_set.after]
-    if not steps_of_both and not after:
+    if not steps_of_both and not after and notes is None:
         return None if persistence is None else persistence.respond
 
     def look(exchange: Exchange) -> tuple[int, bytes, str] | None:
         regular.begin()
+        if notes is not None:
+            notes.response(exchange)
         try:
             for steps in steps_of_both:
                 verdict = run(steps, exchange)
@@ -342,6 +357,8 @@ def _answer_rules(
         except Unevaluated as unevaluated:
             exchange.client.frontend.not_evaluated(unevaluated)
             return _instead(Answer(500, content=None), exchange)[:2] + ("PH",)
+        if notes is not None:
+            notes.answered(exchange)
         return None
 
     return look

@@ -24,6 +24,7 @@ from reusedproxy.config.rules.actions import (
     SetVariable,
 )
 from reusedproxy.config.rules.expressions import type_of
+from reusedproxy.config.rules.log_actions import Capture, SetLogLevel
 from reusedproxy.config.rules.replies import Reply
 from reusedproxy.config.rules.samples import REQUEST, RESPONSE
 from reusedproxy.rules import editing
@@ -31,7 +32,7 @@ from reusedproxy.rules.editing import Head
 from reusedproxy.rules.facts import Facts, Method, Sample
 from reusedproxy.rules.regular import matching_one_of, searching
 from reusedproxy.rules.samples.casts import to_int
-from reusedproxy.rules.samples.compile import compiled
+from reusedproxy.rules.samples.compile import compiled, compiled_text
 from reusedproxy.rules.samples.converters import references
 from reusedproxy.rules.samples.fetches import Fetch, members, path_and_query
 from reusedproxy.rules.samples.formats import Text, clean, text_of, text_of_body, text_of_path
@@ -308,6 +309,31 @@ def _set_priority(action: SetPriority, where: str) -> Act:
     return set_priority
 
 
+# The log.
+
+
+def _set_log_level(action: SetLogLevel, where: str) -> Act:
+    level = action.level
+
+    def set_level(facts: Facts) -> Verdict:
+        facts.note().level = level
+        return None
+
+    return set_level
+
+
+def _capture(action: Capture, where: str) -> Act:
+    fetch, slot, of_response = compiled_text(action.value, where), action.slot, action.of_response
+
+    def capture(facts: Facts) -> Verdict:
+        value = fetch(facts)
+        if value is not None:
+            facts.note().capture(value, slot, of_response)
+        return None
+
+    return capture
+
+
 # Answers.
 
 
@@ -392,6 +418,8 @@ _COMPILED_BY: dict[type[Action], Compile] = {
     SetStatus: _set_status,
     SetVariable: _set_variable,
     SetPriority: _set_priority,
+    SetLogLevel: _set_log_level,
+    Capture: _capture,
     Reply: _reply,
     LoadedReply: _loaded_reply,
     Redirect: _redirect,

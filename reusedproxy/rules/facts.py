@@ -9,6 +9,9 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv6Address
 from typing import Protocol
 
+from attrs import define
+
+from reusedproxy.config.model.logs import Captures
 from reusedproxy.wire.client_hello import ClientHello
 from reusedproxy.wire.credentials import Credentials
 from reusedproxy.wire.heads import RequestHead, ResponseHead
@@ -30,6 +33,48 @@ Address = IPv4Address | IPv6Address
 #: The value of an expression: bool, int, bytes (str, and meth within an expression), Method, Binary (bin) or an
 #: address; None where there is nothing to fetch.
 Sample = bool | int | bytes | Method | Binary | Address | None
+
+
+@define
+class Noted:
+    """Holds what is noted of one exchange, or one session of `mode tcp`, for its log.
+
+    `request` and `response` have the values captured, None where there is none so far; the slots of `captures` bound
+    their lengths. `cookies` are the first of the request and of the response (`capture cookie`). `level`: at which the
+    line is written, "silent" for none, "" for the usual one. `unique_id`: None until it is asked for. `number`: no
+    other exchange of the process has it; -1: none was given. `logged`: the line is written already. `source` is our own
+    address of the connection to the server, `server_tls` its TLS. `error` and `error_text` say why a client's
+    connection has failed, in HAProxy's numbers and words (`fc_err`).
+    """
+
+    captures: Captures
+    request: list[bytes | None]
+    response: list[bytes | None]
+    cookies: list[bytes | None]
+    level: str = ""
+    unique_id: bytes | None = None
+    number: int = -1
+    logged: bool = False
+    source: tuple[str, int] | None = None
+    server_tls: TLSSide | None = None
+    error: int = 0
+    error_text: str = ""
+
+    @classmethod
+    def of(cls, captures: Captures) -> Noted:
+        return cls(captures, [None] * len(captures.request), [None] * len(captures.response), [None, None])
+
+    def capture(self, value: bytes, slot: int, of_response: bool) -> None:
+        """Captures a value in this slot, if there are that many."""
+        slots, values = (
+            (self.captures.response, self.response) if of_response else (self.captures.request, self.request)
+        )
+        if slot < len(values):
+            values[slot] = value[: slots[slot].length]
+
+    def captured(self, slot: int, of_response: bool) -> bytes | None:
+        values = self.response if of_response else self.request
+        return values[slot] if slot < len(values) else None
 
 
 class TLSSide(Protocol):
@@ -126,6 +171,21 @@ class Facts(Protocol):
         """Returns the head of the response; None as long as there is none."""
 
     @property
+    def noted(self) -> Noted | None:
+        """Returns what is noted for the log; None: nothing so far."""
+
+    def note(self) -> Noted:
+        """Returns it, and makes it if there is none yet."""
+
+    @property
+    def unique_id(self) -> bytes:
+        """Returns the text of `unique-id-format`, which is made once; b"" without one."""
+
+    @property
+    def course(self) -> Course:
+        """Returns what the log says, as far as the exchange has come."""
+
+    @property
     def priority(self) -> tuple[int, int]:
         """Returns the class of the request in queues, the lowest first, and the milliseconds by which its wait counts
         as later."""
@@ -192,3 +252,157 @@ class Facts(Protocol):
 
     def set_variable(self, name: str, value: Sample) -> None:
         """Sets a variable; None removes it. A variable of a scope that does not exist at this point is not set."""
+
+
+class Course(Protocol):
+    """Gives access to what the log says of one exchange, or one session of `mode tcp`, as far as it has come. Times of
+    day are seconds since 1970; other times are whole milliseconds, -1 where that point was not reached."""
+
+    @property
+    def facts(self) -> Facts: ...
+
+    @property
+    def frontend_name(self) -> str: ...
+
+    @property
+    def backend_label(self) -> str:
+        """Returns the backend's name, or the frontend's as long as there is none."""
+
+    @property
+    def source(self) -> tuple[str, int]: ...
+
+    @property
+    def destination(self) -> tuple[str, int]: ...
+
+    @property
+    def accepted_at(self) -> float:
+        """Returns the time of day when the client was accepted, or its request before had been answered."""
+
+    @property
+    def requested_at(self) -> float:
+        """Returns the time of day of the request's first byte."""
+
+    @property
+    def handshake_time(self) -> int:
+        """Returns what the PROXY header and the TLS handshake took; 0 from the client's second request on."""
+
+    @property
+    def idle_time(self) -> int:
+        """Returns the time until the request's first byte."""
+
+    @property
+    def request_time(self) -> int:
+        """Returns the time from the first byte of the request's head to its last."""
+
+    @property
+    def whole_request_time(self) -> int:
+        """Returns the sum of the three above; -1 where there is no request."""
+
+    @property
+    def queue_time(self) -> int: ...
+
+    @property
+    def connect_time(self) -> int: ...
+
+    @property
+    def response_time(self) -> int:
+        """Returns the time until the head of the response."""
+
+    @property
+    def data_time(self) -> int:
+        """Returns the time since then; in mode tcp, since the connection to the server."""
+
+    @property
+    def active_time(self) -> int:
+        """Returns the time since the request's first byte."""
+
+    @property
+    def total_time(self) -> int:
+        """Returns the time since the client was accepted."""
+
+    @property
+    def user_time(self) -> int:
+        """Returns that time without `idle_time`."""
+
+    @property
+    def logs_early(self) -> bool:
+        """Tells whether the log is written before the end, so that some numbers are larger in truth."""
+
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def flags(self) -> str:
+        """Returns the first two letters of the termination state."""
+
+    @property
+    def cookie_letters(self) -> str:
+        """Returns the other two letters."""
+
+    @property
+    def bytes_in(self) -> int: ...
+
+    @property
+    def bytes_out(self) -> int: ...
+
+    @property
+    def secure(self) -> bool:
+        """Tells whether the client uses TLS."""
+
+    @property
+    def process_clients(self) -> int: ...
+
+    @property
+    def frontend_clients(self) -> int: ...
+
+    @property
+    def backend_requests(self) -> int: ...
+
+    @property
+    def server_requests(self) -> int: ...
+
+    @property
+    def retries(self) -> int: ...
+
+    @property
+    def redispatched(self) -> bool: ...
+
+    @property
+    def srv_queue(self) -> int: ...
+
+    @property
+    def backend_queue(self) -> int: ...
+
+    @property
+    def server_label(self) -> str:
+        """Returns the server's name, or what the log has in its place."""
+
+    @property
+    def server_source(self) -> tuple[str, int] | None:
+        """Returns our own address of the connection to the server; None if it was not noted."""
+
+    @property
+    def server_address(self) -> tuple[str, int] | None: ...
+
+    @property
+    def listener_number(self) -> int:
+        """Returns the number of the listener in its frontend, from 1."""
+
+    @property
+    def number(self) -> int:
+        """Returns a number that no other request of the process has."""
+
+    @property
+    def lines(self) -> int:
+        """Returns the number of lines in the frontend's log before this one."""
+
+    @property
+    def origin(self) -> str:
+        """Returns the word of the moment at which the log is written (`%OG`)."""
+
+    @property
+    def host_name(self) -> str:
+        """Returns the name of this machine."""
+
+    @property
+    def pid(self) -> int: ...

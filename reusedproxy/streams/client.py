@@ -10,37 +10,30 @@ from typing import Protocol
 
 from reusedproxy.backends.backend import Backend
 from reusedproxy.config.model.proxies import Timeouts
-from reusedproxy.exchanges.client import ClientFacts
+from reusedproxy.exchanges.client import ClientFacts, FactsFrontend
 from reusedproxy.measures.traffic import Traffic
-from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.rules.regular import Unevaluated
 
 
-class StreamFrontend(Protocol):
-    """Defines the frontend as a stream knows it. `own_backend` is the name of the backend of its own section, a
-    `listen`; None: it has none."""
+class StreamFrontend(FactsFrontend, Protocol):
+    """Defines the frontend as a stream knows it."""
 
-    name: str
-    own_backend: str | None
     timeouts: Timeouts
     traffic: Traffic
     backends: Mapping[str, Backend]
-
-    def usable_servers(self, backend: str) -> int | None:
-        """Returns how many servers of this backend can be chosen; None if there is no such backend."""
 
     def not_evaluated(self, unevaluated: Unevaluated) -> None:
         """Reports a rule that could not be evaluated; the client concerned has been refused."""
 
 
 class StreamClient(ClientFacts, Protocol):
-    """Defines the client connection as its stream knows it. `since` is when it came."""
-
-    deadlines: Deadlines
-    since: float
+    """Defines the client connection as its stream knows it."""
 
     @property
     def frontend(self) -> StreamFrontend: ...
+
+    def log_stream(self) -> None:
+        """Writes the stream's line of the log, before it has ended (`option logasap`)."""
 
     def transport_back(self) -> None:
         """Takes the transport back from a relay."""

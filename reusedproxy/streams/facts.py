@@ -6,8 +6,9 @@ Nothing here costs anything until a rule asks for it. It must never know how a s
 
 from __future__ import annotations
 
+from reusedproxy.exchanges.course import StreamCourse
 from reusedproxy.exchanges.facts import ConnectionFacts
-from reusedproxy.rules.facts import Inspected
+from reusedproxy.rules.facts import Course, Inspected
 from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.rules.waiting import Incomplete
 from reusedproxy.streams.client import StreamClient
@@ -39,6 +40,10 @@ class StreamFacts(ConnectionFacts):
 
     def member(self, users: str) -> bytes | None:
         return None
+
+    @property
+    def course(self) -> Course:
+        return StreamCourse(self)
 
     @property
     def request_bytes(self) -> bytes:

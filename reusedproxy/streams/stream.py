@@ -178,6 +178,10 @@ class Stream(StreamFacts):
         self.connection = connection
         self.connected = self.deadlines.now()
         self.state = RELAYING
+        if frontend.settings.log.notes_connections:
+            self.note_connection()
+        if frontend.settings.log.early:
+            client.log_stream()
         timeouts = RelayTimeouts.of(frontend.timeouts, backend.settings.timeouts)
         counted: tuple[Traffic, Traffic, Traffic] = (frontend.traffic, backend.traffic, server.traffic)
         self.relay = relay = Relay(client.transport, connection.transport, timeouts, self.deadlines, self, counted)

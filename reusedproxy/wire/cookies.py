@@ -8,7 +8,7 @@ is an attribute of the cookie before it (RFC 2109).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 _BLANKS: Final = b" \t"
@@ -93,6 +93,30 @@ def edit_set_cookie(value: bytes, name: bytes, look: Look) -> bytes | None:
             return None
         content = made + content[len(given) :]
     return b"%b=%b%b" % (plain, content, value[found.end() :])
+
+
+def first_cookie(values: Iterable[bytes], beginning: bytes) -> bytes | None:
+    """Returns the first cookie, as `name=value`, that begins with this, in the values of Cookie headers; None if there
+    is none."""
+    for value in values:
+        for _, cookie in _pieces(value):
+            name, content = cookie[2].rstrip(_BLANKS), cookie[3]
+            if content is not None and not name.startswith(b"$"):
+                text = b"%b=%b" % (name, content.strip(_BLANKS))
+                if text.startswith(beginning):
+                    return text
+    return None
+
+
+def first_set_cookie(values: Iterable[bytes], beginning: bytes) -> bytes | None:
+    """Returns the same of Set-Cookie headers, each of which has one."""
+    for value in values:
+        found = _SET_COOKIE.match(value)
+        if found is not None:
+            text = b"%b=%b" % (found[1].strip(_BLANKS), found[2].strip(_BLANKS))
+            if text.startswith(beginning):
+                return text
+    return None
 
 
 # The dates in cookies of HAProxy's.

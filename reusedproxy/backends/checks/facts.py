@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from time import time
 
-from reusedproxy.rules.facts import Sample, TLSSide
+from reusedproxy.rules.facts import Course, Noted, Sample, TLSSide
 from reusedproxy.wire.heads import RequestHead, ResponseHead
 
 _NOWHERE = ("unix", 0)
@@ -24,6 +24,8 @@ class CheckFacts:
     server_tls: TLSSide | None = None
     priority = 0, 0
     credentials = None
+    noted: Noted | None = None
+    unique_id = b""
     asks_as_proxy = False
 
     def __init__(self, full_name: str) -> None:
@@ -38,6 +40,13 @@ class CheckFacts:
 
     def member(self, users: str) -> bytes | None:
         return None
+
+    def note(self) -> Noted:
+        raise NotImplementedError("a check has no log of its own")
+
+    @property
+    def course(self) -> Course:
+        raise NotImplementedError("a check has no log of its own")
 
     def set_priority(self, priority: tuple[int, int]) -> None:
         raise NotImplementedError("no check sets one")

@@ -6,6 +6,7 @@
 
 from reusedproxy.config.model.balance import BALANCE, Balance, HashType, UseServer
 from reusedproxy.config.model.checks import CheckPlan, Connect, HTTPCheck
+from reusedproxy.config.model.logs import Captures, LogSettings, LogTarget, Slot
 from reusedproxy.config.model.names import NameServer, Resolution, Resolvers
 from reusedproxy.config.model.proxies import (
     SAFE_TO_REUSE,
@@ -16,7 +17,6 @@ from reusedproxy.config.model.proxies import (
     ForwardFor,
     Frontend,
     Global,
-    LogTarget,
     Manhole,
     PoolLimits,
     Said,
@@ -50,6 +50,7 @@ __all__ = [
     "Bind",
     "BindTLS",
     "Call",
+    "Captures",
     "CertificateSource",
     "Check",
     "CheckPlan",
@@ -66,6 +67,7 @@ __all__ = [
     "HashType",
     "Hole",
     "ListenAddress",
+    "LogSettings",
     "LogTarget",
     "Manhole",
     "NameServer",
@@ -80,6 +82,7 @@ __all__ = [
     "Said",
     "Server",
     "ServerTLS",
+    "Slot",
     "StatsPage",
     "StatsSocket",
     "TLSOffer",

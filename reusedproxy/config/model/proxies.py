@@ -14,9 +14,10 @@ from attrs import field, frozen
 from reusedproxy.config.model.balance import Balance, HashType, UseServer
 from reusedproxy.config.model.checks import Agent, CheckPlan, HTTPCheck, Observe
 from reusedproxy.config.model.errors import ErrorPage
+from reusedproxy.config.model.logs import NO_CAPTURES, NO_LOG, Captures, LogSettings, LogTarget
 from reusedproxy.config.model.names import AT_THE_START, Resolution, Resolvers
 from reusedproxy.config.model.persistence import Cookie
-from reusedproxy.config.model.rules import NO_RULES, Condition, Rule, Rules, UseBackend
+from reusedproxy.config.model.rules import NO_RULES, Condition, Format, Rule, Rules, UseBackend
 from reusedproxy.config.model.tls import BindTLS, ServerTLS
 from reusedproxy.config.model.users import User, UserList
 from reusedproxy.config.model.values import Expression, ListenAddress, Notice, Place
@@ -71,27 +72,6 @@ class ForwardFor:
     header: str = "X-Forwarded-For"
     except_network: str | None = None
     if_none: bool = False
-
-
-@frozen
-class LogTarget:
-    """Holds one `log` line. kind "stdout"/"stderr": that descriptor; "udp": `host`, `port`; "unix": `path` of a
-    syslog socket.
-
-    `format` is "raw", "short", "rfc3164" (default for syslog) or "rfc5424"; `facility` and `level` are syslog's names.
-    A line longer than `length` bytes is cut. A line more severe than `cap` is sent with the level `cap`.
-    """
-
-    place: Place
-    kind: str
-    host: str = ""
-    port: int = 514
-    path: str = ""
-    format: str = "rfc3164"
-    facility: str = "local0"
-    level: str = "debug"
-    cap: str = "emerg"
-    length: int = 1024
 
 
 @frozen
@@ -232,11 +212,12 @@ class Frontend:
     """Holds a `frontend`, or the front half of a `listen`.
 
     `connection_mode`: "keep-alive" (default), "server-close" or "close" (option httpclose). `log_format`: "httplog",
-    "tcplog", or "default" for the short line that HAProxy writes without an option. `inspect_delay`: seconds that rules
-    may wait for what a client sends first. `logs` receive its access log, `event_logs` the
-    events of the frontend itself. `session_rate`: clients that it accepts in a second; 0: any number. `errors` are
-    pages in place of the proxy's own. `uses_proxy_header`: clients that ask for more than a path log in to it as to
-    their proxy (`option http-use-proxy-header`).
+    "tcplog" and its like, "custom", or "default" for the short line that HAProxy writes without an option.
+    `inspect_delay`: seconds that rules may wait for what a client sends first. `logs` receive its access log,
+    `event_logs` the events of the frontend itself. `unique_id` is `unique-id-format`, whose text is added to requests
+    as `unique_id_header`, unless that is "". `session_rate`: clients that it accepts in a second; 0: any number.
+    `errors` are pages in place of the proxy's own. `uses_proxy_header`: clients that ask for more than a path log in to
+    it as to their proxy (`option http-use-proxy-header`).
     """
 
     name: str
@@ -253,6 +234,10 @@ class Frontend:
     logs: tuple[LogTarget, ...] = ()
     event_logs: tuple[LogTarget, ...] = ()
     log_format: str = "default"
+    log: LogSettings = NO_LOG
+    captures: Captures = NO_CAPTURES
+    unique_id: Format | None = None
+    unique_id_header: str = ""
     dontlognull: bool = False
     clitcpka: bool = False
     disabled: bool = False
@@ -279,9 +264,9 @@ class Backend:
     before, where a connection is ready; `max_keep_alive_queue`: if that server is full, where fewer than so many others
     wait there (-1: any number). `prefer_warm`: among equal servers one with a connection that is ready comes first.
     `inspect_delay` and `response_delay`: seconds that rules may wait for what a client, or a server, sends first.
-    `event_logs` receive the events of its servers. `cookie` None: there is no persistence cookie. `persist`: a cookie's
-    server gets its requests though it is out of service. `errors` are pages in place of the proxy's own and of the
-    frontend's.
+    `event_logs` receive the events of its servers, with `log_tag` unless that is "". `cookie` None: there is no
+    persistence cookie. `persist`: a cookie's server gets its requests though it is out of service. `errors` are pages
+    in place of the proxy's own and of the frontend's.
     """
 
     name: str
@@ -311,6 +296,7 @@ class Backend:
     disabled: bool = False
     stats: StatsPage | None = None
     event_logs: tuple[LogTarget, ...] = ()
+    log_tag: str = ""
     rules: Rules = NO_RULES
     cookie: Cookie | None = None
     dynamic_cookie_key: str = ""

@@ -18,20 +18,28 @@ if TYPE_CHECKING:
 class Hole:
     """Holds `%[expression]` (or an alias such as `%ci`) within a log-format string.
 
-    `escaped` is `%{+E}`, `quoted` is `%{+Q}`, `shown` is `%{+M}`: a dash for an empty value.
+    `escaped` is `%{+E}`, `quoted` is `%{+Q}`, `shown` is `%{+M}`: a dash for an empty value; `hexadecimal` is `%{+X}`,
+    for addresses, ports and some numbers. `name` and `kind` are those of `%(name:type)`; with `json` (`%{+json}`) it is
+    written as a value of JSON.
     """
 
     expression: Expression
     escaped: bool = False
     quoted: bool = False
     shown: bool = False
+    hexadecimal: bool = False
+    json: bool = False
+    name: str = ""
+    kind: str = ""
 
 
 @frozen
 class Format:
-    """Holds a log-format string: texts and holes, in order."""
+    """Holds a log-format string: texts and holes, in order. `json`: all of it is one object of JSON, of the holes that
+    have names (`%{+json}o`)."""
 
     parts: tuple[str | Hole, ...] = ()
+    json: bool = False
 
     @property
     def constant(self) -> str | None:

@@ -18,6 +18,7 @@ from reusedproxy.config.language.report import Wrong, did_you_mean
 from reusedproxy.config.model.rules import Action, Format
 from reusedproxy.config.model.values import Expression
 from reusedproxy.config.rules.expressions import type_of, variable
+from reusedproxy.config.rules.log_actions import read_capture_rule, read_log_level
 from reusedproxy.config.rules.reading import FRAMING, HOP, TOKEN, Reading, printable
 from reusedproxy.config.rules.replies import read_reply
 from reusedproxy.config.rules.samples import CASTS, REQUEST, RESPONSE
@@ -121,17 +122,17 @@ class Allow(Action):
 
 REQUEST_NOT_DONE = words(
     """
-    add-acl cache-use capture del-acl del-map disable-l7-retry do-resolve early-hint lua normalize-uri reject
+    add-acl cache-use del-acl del-map disable-l7-retry do-resolve early-hint lua normalize-uri reject
     sc-add-gpc sc-inc-gpc sc-inc-gpc0 sc-inc-gpc1 sc-set-gpt sc-set-gpt0 send-spoe-group set-bandwidth-limit set-bc-mark
-    set-bc-tos set-dst set-dst-port set-fc-mark set-fc-tos set-log-level set-map set-mark set-method set-nice
+    set-bc-tos set-dst set-dst-port set-fc-mark set-fc-tos set-map set-mark set-method set-nice
     set-retries set-src set-src-port set-timeout set-tos silent-drop strict-mode
     tarpit track-sc use-service wait-for-body wait-for-handshake pause do-log
     """
 )
 RESPONSE_NOT_DONE = words(
     """
-    add-acl cache-store capture del-acl del-map do-log lua pause sc-add-gpc sc-inc-gpc sc-inc-gpc0 sc-inc-gpc1
-    sc-set-gpt sc-set-gpt0 send-spoe-group set-bandwidth-limit set-fc-mark set-fc-tos set-log-level set-map set-mark
+    add-acl cache-store del-acl del-map do-log lua pause sc-add-gpc sc-inc-gpc sc-inc-gpc0 sc-inc-gpc1
+    sc-set-gpt sc-set-gpt0 send-spoe-group set-bandwidth-limit set-fc-mark set-fc-tos set-map set-mark
     set-nice set-timeout set-tos silent-drop strict-mode track-sc wait-for-body
     """
 )
@@ -346,6 +347,8 @@ _BOTH: dict[str, Reader] = {
     "deny": read_reply,
     "return": read_reply,
     "redirect": _redirect_rule,
+    "set-log-level": read_log_level,
+    "capture": read_capture_rule,
 }
 REQUEST_ACTIONS: dict[str, Reader] = {
     **_BOTH,

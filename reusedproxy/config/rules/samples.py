@@ -9,15 +9,20 @@ from __future__ import annotations
 
 from attrs import frozen
 
+from reusedproxy.config.language.haproxy_words import words
+
 #: Where a fetch is available: the request's head only while the request's rules run, as in HAProxy; the bytes of a
 #: connection, and what can be read in them, only where rules of `mode tcp` inspect them.
 REQUEST, RESPONSE, ALWAYS = "request", "response", ""
+#: In a line of the log, when all heads are gone.
+LOG = "log"
 CLIENT_BYTES, SERVER_BYTES, EITHER_BYTES = "client's bytes", "server's bytes", "bytes"
 
 #: What is at hand where a rule stands. A head may be read in a client's bytes, too.
 AT_HAND = {
     REQUEST: frozenset((ALWAYS, REQUEST)),
     RESPONSE: frozenset((ALWAYS, RESPONSE)),
+    LOG: frozenset((ALWAYS,)),
     CLIENT_BYTES: frozenset((ALWAYS, REQUEST, CLIENT_BYTES, EITHER_BYTES)),
     SERVER_BYTES: frozenset((ALWAYS, RESPONSE, SERVER_BYTES, EITHER_BYTES)),
 }
@@ -82,13 +87,18 @@ FETCHES: dict[str, Signature] = {
     **_of(ALWAYS, "any", "var", 1, 2),
     **_of(ALWAYS, "int", "date", 0, 2, (0,)),
     **_of(ALWAYS, "int", "nbsrv", 0, 1),
+    **_of(ALWAYS, "int", "pid"),
+    **_of(ALWAYS, "str", "hostname"),
     # Connections (7.3.3).
     **_of(ALWAYS, "ip", "src dst fc_src fc_dst"),
     **_of(ALWAYS, "int", "src_port dst_port fc_src_port fc_dst_port fc_http_major"),
     **_of(ALWAYS, "str", "fe_name be_name so_name"),
+    **_of(ALWAYS, "int", "fc_err"),
+    **_of(ALWAYS, "str", "fc_err_str"),
     # TLS (7.3.4).
     **_of(ALWAYS, "bool", "ssl_fc ssl_fc_has_crt ssl_fc_has_sni ssl_fc_is_resumed ssl_c_used"),
     **_of(ALWAYS, "str", "ssl_fc_sni ssl_fc_protocol ssl_fc_cipher ssl_fc_alpn"),
+    **_of(ALWAYS, "int", "ssl_fc_err"),
     **_of(ALWAYS, "int", "ssl_fc_alg_keysize ssl_fc_use_keysize"),
     **_of(ALWAYS, "int", "ssl_c_verify ssl_c_err ssl_c_ca_err ssl_c_ca_err_depth"),
     **_certificate("ssl_c"),
@@ -127,6 +137,12 @@ FETCHES: dict[str, Signature] = {
     **_of(REQUEST, "str", "req.hdrs"),
     **_of(REQUEST, "str", "req.cook", 0, 1),
     **_of(REQUEST, "int", "req.cook_cnt req.cook_val", 0, 1),
+    **_of(ALWAYS, "str", "capture.req.hdr capture.res.hdr", 1, 1, (0,)),
+    **_of(ALWAYS, "meth", "capture.req.method"),
+    **_of(ALWAYS, "str", "capture.req.uri capture.req.ver"),
+    **_of(RESPONSE, "str", "capture.res.ver"),
+    **_of(ALWAYS, "str", "unique-id"),
+    **_of(ALWAYS, "int", "txn.status"),
     **_of(REQUEST, "bool", "http_auth", 1, 1),
     **_of(REQUEST, "str", "http_auth_group", 1, 1),
     **_of(REQUEST, "str", "http_auth_user http_auth_pass http_auth_type"),
@@ -146,6 +162,16 @@ FETCHES: dict[str, Signature] = {
     **_of(RESPONSE, "str", "res.cook", 0, 1),
     **_of(RESPONSE, "int", "res.cook_cnt res.cook_val", 0, 1),
 }  # fmt: skip
+
+#: Those about a response that are still there when the log is written.
+AT_LOG = frozenset(
+    (
+        "status",
+        "srv_name",
+        "capture.res.ver",
+        *(name for name in FETCHES if name.startswith(("ssl_bc", "ssl_s_"))),
+    )
+)
 
 #: Those that have a value before anything of the client has been read: in `tcp-request connection`.
 AT_CONNECTION = frozenset(
@@ -175,8 +201,14 @@ AT_CONNECTION = frozenset(
     ]
 )
 
-#: Values that only log-format aliases show, under names that no expression can have.
-LOGGED = _of(ALWAYS, "str", "%r %HM %HU %HP %HPO %HQ %HV %T %ft %b %s")
+#: Aliases of log-format strings (manual, section 8.2.6), with the mode in which alone they have a value; "": both.
+ALIASES: dict[str, str] = {
+    **dict.fromkeys(words("CC CS HM HP HPO HQ HU HV TR Ta Ti Tq Tr r tr trg trl"), "http"),
+    **dict.fromkeys(words("B H ID OG ST T Tc Td Th Tl Ts Tt Tu Tw U ac b bc bi bp bq ci cp f fc fi fp ft hr hrl"), ""),
+    **dict.fromkeys(words("hs hsl lc ms pid rc rt s sc si sp sq sslc sslv t ts tsc"), ""),
+}
+#: Their values, under names that no expression can have.
+LOGGED = {f"%{name}": Signature(0, 0, "str") for name in ALIASES}
 
 #: Aliases, mostly older names, from HAProxy's own tables.
 SAME = {
@@ -237,6 +269,7 @@ CONVERTERS: dict[str, Signature] = {
     **_converters("bool", "str", "iif", 2, 2),
     **_converters("int", "str", "http_date", 0, 2, (0,)),
     **_converters("ip", "ip", "ipmask", 1, 2),
+    **_converters("str", "str", "capture-req capture-res", 1, 1, (0,)),
 }
 
 #: HAProxy's implicit casts (src/sample.c, sample_casts), from each type to these. `ip` is an address of either family,

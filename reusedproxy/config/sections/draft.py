@@ -11,9 +11,10 @@ from attrs import Factory, define, evolve, frozen
 from reusedproxy.config.checks.steps import Drafted
 from reusedproxy.config.model.balance import Balance, HashType, UseServer
 from reusedproxy.config.model.checks import Hello, HTTPCheck
+from reusedproxy.config.model.logs import LogTarget, Slot
 from reusedproxy.config.model.persistence import Cookie
-from reusedproxy.config.model.proxies import ForwardFor, LogTarget, StatsPage, Timeouts
-from reusedproxy.config.model.rules import Criterion, Rule, UseBackend
+from reusedproxy.config.model.proxies import ForwardFor, StatsPage, Timeouts
+from reusedproxy.config.model.rules import Criterion, Format, Rule, UseBackend
 from reusedproxy.config.model.values import Place
 from reusedproxy.config.rules.acls import resolved
 from reusedproxy.config.sections.binds import BindDraft
@@ -30,6 +31,14 @@ class Reference:
 
     place: Place
     name: str
+
+
+@frozen
+class FormatLine:
+    """Holds a log-format string of a line of its own."""
+
+    place: Place
+    format: Format
 
 
 @define
@@ -76,9 +85,19 @@ class ProxyDraft:
     log_global: bool = False
     # The section has a `log` or `no log` line, or inherits one.
     log_said: bool = False
-    #: "httplog", "tcplog", or "default" without either option.
+    #: "httplog", "httpslog", "tcplog", the first and the last also with " clf", "custom" (`log-format`), or "default"
+    #: without any of these.
     log_format: str = "default"
+    #: What `log-format` says, and its like: `log-format-sd`, `error-log-format`, `unique-id-format`.
+    formats: dict[str, FormatLine] = Factory(dict)
+    log_tag: str = ""
+    unique_id_header: str = ""
+    captured: dict[str, list[Slot]] = Factory(lambda: {"request": [], "response": []})
+    captured_cookie: tuple[str, int] = ("", 0)
     dontlognull: bool = False
+    dontlog_normal: bool = False
+    logasap: bool = False
+    log_separate_errors: bool = False
     clitcpka: bool = False
     uses_proxy_header: bool = False
     balance: Balance = Factory(Balance)
@@ -208,5 +227,8 @@ class ProxyDraft:
             tcp_steps=list(self.tcp_steps),
             default_server=self.default_server.copy(),
             logs=list(self.logs),
+            formats=dict(self.formats),
+            captured={"request": [], "response": []},
+            captured_cookie=("", 0),
             errors=list(self.errors),
         )

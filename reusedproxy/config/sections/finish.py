@@ -11,10 +11,12 @@ from reusedproxy.config.checks.plan import hello_plan, http_plan, tcp_plan
 from reusedproxy.config.checks.requests import host_asked_for
 from reusedproxy.config.model.balance import NEEDS_HTTP, Balance
 from reusedproxy.config.model.checks import CheckPlan, Connect, HTTPCheck
+from reusedproxy.config.model.logs import Captures, LogSettings, LogTarget
 from reusedproxy.config.model.names import DEFAULT, Resolvers
-from reusedproxy.config.model.proxies import Backend, Frontend, LogTarget, Timeouts
-from reusedproxy.config.model.rules import Rule, Rules
+from reusedproxy.config.model.proxies import Backend, Frontend, Timeouts
+from reusedproxy.config.model.rules import Format, Rule, Rules
 from reusedproxy.config.rules.acls import resolved, resolved_backend, resolved_use_server
+from reusedproxy.config.rules.formats import STANDARD, needs_answer, read_format
 from reusedproxy.config.sections.binds import finished_bind
 from reusedproxy.config.sections.draft import ProxyDraft
 from reusedproxy.config.sections.errors import Groups, error_pages, with_file
@@ -44,6 +46,10 @@ def frontend(draft: ProxyDraft, global_: GlobalDraft, groups: Groups) -> Fronten
         logs=_logs(draft, global_),
         event_logs=_event_logs(draft, global_),
         log_format=log_format(draft),
+        log=_log_settings(draft),
+        captures=captures(draft),
+        unique_id=_format(draft, "unique-id-format"),
+        unique_id_header=draft.unique_id_header,
         dontlognull=draft.dontlognull,
         clitcpka=draft.clitcpka,
         uses_proxy_header=draft.uses_proxy_header,
@@ -92,6 +98,7 @@ def backend(draft: ProxyDraft, global_: GlobalDraft, groups: Groups) -> Backend:
         disabled=draft.disabled,
         stats=finished_stats(draft),
         event_logs=_event_logs(draft, global_),
+        log_tag=draft.log_tag,
         rules=_rules(draft, groups),
         errors=error_pages(draft.errors, groups),
         cookie=draft.cookie,
@@ -103,9 +110,38 @@ def backend(draft: ProxyDraft, global_: GlobalDraft, groups: Groups) -> Backend:
 
 
 def log_format(draft: ProxyDraft) -> str:
-    """Returns the format of the section's access log. As in HAProxy, `option httplog` in a section that is not of `mode
-    http` counts as `option tcplog`."""
-    return "tcplog" if draft.log_format == "httplog" and draft.tcp else draft.log_format
+    """Returns the format of the section's access log. As in HAProxy, `option httplog` and its like in a section that is
+    not of `mode http` count as `option tcplog`."""
+    if draft.tcp and draft.log_format.startswith("http"):
+        return "tcplog"
+    return draft.log_format
+
+
+def _log_settings(draft: ProxyDraft) -> LogSettings:
+    standard = STANDARD.get(log_format(draft))
+    made = _format(draft, "log-format") if standard is None else read_format(standard, "", of_log=True)
+    data = _format(draft, "log-format-sd")
+    return LogSettings(
+        format=made,
+        data=data,
+        notes_connections=any(needs_answer(each) for each in (made, data) if each is not None),
+        errors=_format(draft, "error-log-format"),
+        early=draft.logasap,
+        separate_errors=draft.log_separate_errors,
+        errors_only=draft.dontlog_normal,
+        tag=draft.log_tag,
+    )
+
+
+def _format(draft: ProxyDraft, keyword: str) -> Format | None:
+    line = draft.formats.get(keyword)
+    return None if line is None else line.format
+
+
+def captures(draft: ProxyDraft) -> Captures:
+    """Returns what the section captures for its log."""
+    cookie, length = draft.captured_cookie
+    return Captures(tuple(draft.captured["request"]), tuple(draft.captured["response"]), cookie, length)
 
 
 def check_of(draft: ProxyDraft) -> HTTPCheck | CheckPlan | None:

@@ -9,7 +9,8 @@ from attrs import Factory, define, evolve
 
 from reusedproxy.config.language import haproxy_words, hints, units
 from reusedproxy.config.language.report import Line, Report, Wrong, did_you_mean, nearest, not_done, one_of
-from reusedproxy.config.model.proxies import Global, LogTarget, Manhole, Said, StatsSocket
+from reusedproxy.config.model.logs import LogTarget
+from reusedproxy.config.model.proxies import Global, Manhole, Said, StatsSocket
 from reusedproxy.config.model.values import Place
 from reusedproxy.config.sections.logs import log_target
 from reusedproxy.config.sections.names import families

@@ -5,7 +5,7 @@ from __future__ import annotations
 from reusedproxy.config.language import haproxy_words, units
 from reusedproxy.config.language.addresses import server_address
 from reusedproxy.config.language.report import Line, Wrong, did_you_mean, not_done, one_of
-from reusedproxy.config.model.proxies import LogTarget
+from reusedproxy.config.model.logs import LogTarget
 from reusedproxy.config.model.values import Place
 
 _FORMATS = ("raw", "short", "rfc3164", "rfc5424")

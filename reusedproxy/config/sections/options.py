@@ -16,7 +16,15 @@ from reusedproxy.config.model.proxies import ForwardFor
 from reusedproxy.config.sections.draft import ProxyDraft
 
 CONNECTION_MODES = {"http-keep-alive": "keep-alive", "http-server-close": "server-close", "httpclose": "close"}
-_FLAGS = ("abortonclose", "allbackups", "dontlognull", "persist")
+_FLAGS = (
+    "abortonclose",
+    "allbackups",
+    "dontlog-normal",
+    "dontlognull",
+    "log-separate-errors",
+    "logasap",
+    "persist",
+)
 #: reusedproxy's own options, in the form of `haproxy_words.OPTIONS`; HAProxy refuses them.
 OUR_OPTIONS = {"http-upgrade-with-body": "B", "pool-prefer-warm": "B"}
 _OPTIONS = {**haproxy_words.OPTIONS, **OUR_OPTIONS}
@@ -42,10 +50,7 @@ def read_option(proxy: ProxyDraft, line: Line, report: Report) -> None:
     elif option.keyword in _READERS:
         _READERS[option.keyword](proxy, option, report)
     elif not option.prefix:
-        hint = haproxy_words.HINTS.get(option.keyword, "")
-        if option.keyword in ("tcplog", "httpslog") and proxy.mode != "http":
-            hint = ""  # what it would hint at is for HTTP only
-        raise Wrong(not_done(f"option {option.keyword}", hint=hint))
+        raise Wrong(not_done(f"option {option.keyword}", hint=haproxy_words.HINTS.get(option.keyword, "")))
     # `no option X` for an unimplemented option asks for the present behaviour, and is accepted.
 
 
@@ -70,8 +75,9 @@ def _flag(proxy: ProxyDraft, option: Line, report: Report) -> None:
         # here.
         report.without_effect(f"{option.prefix} option abortonclose".strip(), option.place)
         return
-    unset = fields_dict(ProxyDraft)[option.keyword].default
-    setattr(proxy, option.keyword, unset if option.prefix == "default" else not option.prefix)
+    name = option.keyword.replace("-", "_")
+    unset = fields_dict(ProxyDraft)[name].default
+    setattr(proxy, name, unset if option.prefix == "default" else not option.prefix)
 
 
 def _prefer_last(proxy: ProxyDraft, option: Line, report: Report) -> None:
@@ -189,18 +195,15 @@ def _log_health_checks(proxy: ProxyDraft, option: Line, report: Report) -> None:
     proxy.log_health_checks = not option.prefix
 
 
-def _httplog(proxy: ProxyDraft, option: Line, report: Report) -> None:
-    if option.arguments == ("clf",):
-        raise Wrong(not_done("option httplog clf"))
-    _alone(option)
-    proxy.log_format = "httplog"
-
-
-def _tcplog(proxy: ProxyDraft, option: Line, report: Report) -> None:
-    if option.arguments == ("clf",):
-        raise Wrong(not_done("option tcplog clf"))
-    _alone(option)
-    proxy.log_format = "tcplog"
+def _traffic_log(proxy: ProxyDraft, option: Line, report: Report) -> None:
+    """Reads `httplog [clf]`, `httpslog` and `tcplog [clf]`, which take the place of `log-format` and of one another.
+    Raises Wrong."""
+    clf = option.keyword != "httpslog" and option.arguments == ("clf",)
+    if option.arguments and not clf:
+        may = "" if option.keyword == "httpslog" else ", or 'clf',"
+        raise Wrong(f"'option {option.keyword}' takes nothing{may} after it: '{option.arguments[0]}'")
+    proxy.log_format = f"{option.keyword} clf" if clf else option.keyword
+    proxy.formats.pop("log-format", None)
 
 
 def _tcp_keep_alive(proxy: ProxyDraft, option: Line, report: Report) -> None:
@@ -240,8 +243,7 @@ _READERS: dict[str, Callable[[ProxyDraft, Line, Report], None]] = {
     "tcp-check": _tcp_check,
     **dict.fromkeys(_HELLOS, _hello),
     "log-health-checks": _log_health_checks,
-    "httplog": _httplog,
-    "tcplog": _tcplog,
+    **dict.fromkeys(("httplog", "httpslog", "tcplog"), _traffic_log),
     "redispatch": _redispatch,
     **dict.fromkeys(("clitcpka", "srvtcpka", "tcpka"), _tcp_keep_alive),
 }

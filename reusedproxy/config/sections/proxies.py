@@ -49,6 +49,15 @@ from reusedproxy.config.sections.servers import (
     read_template,
 )
 from reusedproxy.config.sections.stats import read_stats
+from reusedproxy.config.sections.traffic_logs import (
+    FORMATS,
+    read_capture,
+    read_declare,
+    read_log_format,
+    read_log_tag,
+    read_unique_id_header,
+    slotted,
+)
 
 Reader = Callable[[ProxyDraft, Line, Report], None]
 
@@ -266,7 +275,7 @@ def _http_request(proxy: ProxyDraft, line: Line, report: Report) -> None:
         if later:
             text = f"this 'http-request' rule counts before the '{word}' rules, wherever it stands"
             report.warn(line.place, text)
-    _add_rule(proxy.request_rules, read_request_rule(line, proxy.acls, report), report)
+    _add_rule(proxy.request_rules, slotted(proxy, read_request_rule(line, proxy.acls, report)), report)
 
 
 def _http_response(proxy: ProxyDraft, line: Line, report: Report) -> None:
@@ -287,7 +296,8 @@ def _tcp_request(proxy: ProxyDraft, line: Line, report: Report) -> None:
         return
     _not_in_nameless_defaults(proxy, line)
     if stage == "content":
-        _add_rule(proxy.content_rules, read_content_rule(line, CLIENT_BYTES, proxy.acls, report), report)
+        rule = slotted(proxy, read_content_rule(line, CLIENT_BYTES, proxy.acls, report))
+        _add_rule(proxy.content_rules, rule, report)
         return
     rule = read_connection_rule(line, proxy.acls, report)
     if "F" not in proxy.sides:
@@ -463,6 +473,11 @@ KEYWORDS: dict[str, Keyword] = {
     "option": Keyword(read_option),
     "timeout": Keyword(_timeout),
     "log": Keyword(_log),
+    **{word: Keyword(read_log_format, "F") for word in FORMATS},
+    "log-tag": Keyword(read_log_tag),
+    "unique-id-header": Keyword(read_unique_id_header, "F"),
+    "capture": Keyword(read_capture, "F", in_defaults=False),
+    "declare": Keyword(read_declare, "F", in_defaults=False),
     "disabled": Keyword(_disabled),
     "enabled": Keyword(_disabled),
     "description": Keyword(_harmless, in_defaults=False),

@@ -15,6 +15,7 @@ from reusedproxy.config.model.rules import Rule
 from reusedproxy.config.model.values import Expression, Place
 from reusedproxy.config.rules.acls import resolved, resolved_backend, resolved_use_server
 from reusedproxy.config.rules.expressions import where_of
+from reusedproxy.config.rules.formats import needs_http
 from reusedproxy.config.rules.samples import CLIENT_BYTES, EITHER_BYTES, NEEDED, REQUEST, SERVER_BYTES
 from reusedproxy.config.sections.draft import ProxyDraft
 from reusedproxy.config.sections.options import CONNECTION_MODES
@@ -32,6 +33,7 @@ _HTTP_WORDS = (
     "monitor-uri",
     "redirect",
     "stats",
+    "unique-id-header",
 )
 #: Those that HAProxy ignores in silence.
 _IN_SILENCE = frozenset(
@@ -92,9 +94,14 @@ def _tcp(draft: ProxyDraft, report: Report) -> None:
         if word in draft.own and word not in draft.unreadable and draft.said[word] not in refused:
             tell = report.notice if word in _IN_SILENCE else report.warn
             tell(draft.said[word], f"'{word}' is ignored, as it needs 'mode http': {draft.title} is in {why}")
-    if draft.log_format == "httplog" and "F" in draft.sides:
-        place = draft.said["option httplog"] if "option httplog" in draft.own else draft.place
-        report.warn(place, f"{draft.title} is in {why}: 'option httplog' counts as 'option tcplog' there")
+    if draft.log_format.startswith("http") and "F" in draft.sides:
+        option = f"option {draft.log_format.removesuffix(' clf')}"
+        place = draft.said[option] if option in draft.own else draft.place
+        report.warn(place, f"{draft.title} is in {why}: '{option}' counts as 'option tcplog' there")
+    for keyword, line in draft.formats.items() if "F" in draft.sides else ():
+        if (alias := needs_http(line.format)) and keyword != "unique-id-format":
+            text = f"'{keyword}': '{alias}' is about requests, and {draft.title} is in {why}"
+            report.fault(line.place if keyword in draft.own else draft.place, text)
     _knows_no_users(draft, why, report)
     if "B" in draft.sides:
         _tcp_backend(draft, why, report)

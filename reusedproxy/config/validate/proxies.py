@@ -20,6 +20,7 @@ from reusedproxy.config.sections.globals import GlobalDraft
 from reusedproxy.config.sections.options import OPTION_OF_CHECKS
 from reusedproxy.config.sections.servers import OUR_WORDS, ServerDraft
 from reusedproxy.config.sections.stats import validate_stats
+from reusedproxy.config.sections.traffic_logs import check_slots
 from reusedproxy.config.tls.words import ON_SERVERS
 from reusedproxy.config.validate.balance import notice_of_default, validate_balance
 from reusedproxy.config.validate.modes import validate_mode, validate_modes
@@ -53,6 +54,10 @@ def validate(drafts: Sequence[ProxyDraft], global_: GlobalDraft, report: Report)
         if "F" in draft.sides:
             _frontend(draft, answers, report)
             _log_format(draft, global_, report)
+            check_slots(draft, report)
+            if draft.unique_id_header and "unique-id-format" not in draft.formats:
+                place = draft.said["unique-id-header"] if "unique-id-header" in draft.own else draft.place
+                report.warn(place, "'unique-id-header' does nothing without 'unique-id-format'")
             validate_listeners(draft.binds, global_, report, http=not draft.tcp)
         if "B" in draft.sides:
             _backend(draft, answers, paged, global_, report)
@@ -161,13 +166,14 @@ def _ends_without_server(draft: ProxyDraft, paged: bool = False) -> str:
 
 
 def _log_format(draft: ProxyDraft, global_: GlobalDraft, report: Report) -> None:
-    """Warns of 'option httplog', or 'tcplog', without a log target, as HAProxy does, but not in a section that
+    """Warns of 'option httplog', or its like, without a log target, as HAProxy does, but not in a section that
     inherits it and has 'no log'."""
     if draft.log_format == "default" or draft.logs or (draft.log_global and global_.logs):
         return
     if "log" in draft.unreadable or (draft.log_global and "log" in global_.unreadable):
         return
-    option = f"option {draft.log_format}"
+    custom = draft.log_format == "custom"
+    option = "log-format" if custom else f"option {draft.log_format.removesuffix(' clf')}"
     place = draft.said[option] if option in draft.own else draft.place
     does_nothing = f"{draft.title}: '{option}' does nothing, no {'session' if draft.tcp else 'request'} is logged:"
     if draft.log_global:

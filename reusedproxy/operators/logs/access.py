@@ -1,101 +1,193 @@
-"""Writes the access log: one line for each exchange, as HAProxy writes it (its manual, section 8.2).
+"""Writes the access log: one line for each exchange, or session of mode tcp, as HAProxy writes it (its manual, section
+8.2).
 
-Knows the facts that an exchange records, and HAProxy's two formats. Must never know where lines go: that is the task of
-`targets`. It runs for every request, so the date of a second is formatted once.
+Knows which lines are written, at which level, and in which format. Must never know where lines go: that is the task of
+`targets`; nor what an item of a format shows (`rules.samples.lines`). It runs for every request, so the line of `option
+httplog`, which most have, is put together here, and the date of a second is formatted once.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import cast
 
 from reusedproxy.clients.frontend import ConnectionLimit, Frontend
-from reusedproxy.clients.pending import PendingClient
 from reusedproxy.config.model.persistence import NO_COOKIES
+from reusedproxy.config.model.rules import Format
 from reusedproxy.exchanges.client import ClientFacts
+from reusedproxy.exchanges.course import NO_SERVER, STATISTICS, number_of
 from reusedproxy.exchanges.exchange import Exchange
-from reusedproxy.net import preface
-from reusedproxy.net.listener import Listener
-from reusedproxy.net.tls import handshake
-from reusedproxy.net.tls.handshake import HandshakeFailure
-from reusedproxy.operators.logs.targets import MONTHS, Send, Target, escaped
+from reusedproxy.operators.logs.targets import Send, Target, escaped
+from reusedproxy.rules.samples.aliases import BAD_REQUEST, with_milliseconds
+from reusedproxy.rules.samples.lines import line_of
 from reusedproxy.streams.stream import Stream
 
-BAD_REQUEST = "<BADREQ>"
-#: Failures of connections on which no data or hardly any has come (`option dontlognull`).
-_WITHOUT_DATA = (handshake.EMPTY, handshake.ABORTED, preface.EMPTY, preface.ABORTED)
+Logged = Exchange | Stream
+Log = Callable[[Logged], None]
+
+#: The usual level, and that of lines about what went wrong (`option log-separate-errors`); no line at all.
+INFO, ERROR, SILENT = "info", "err", "silent"
+LEVELS = ("emerg", "alert", "crit", "err", "warning", "notice", "info", "debug")
+#: First letters of the termination state where nothing went wrong.
+_ALL_WELL = "-L"
 #: Number of seconds whose dates are cached: exchanges do not end in the order in which they began.
 _DATES = 64
 
 
 def access_log(
-    frontend: Frontend, places: ConnectionLimit, targets: list[Target], cookies: str = NO_COOKIES
-) -> Callable[[Exchange], None] | None:
-    """Returns the function that writes a frontend's log lines to its targets; None when no target takes them.
-    `cookies` are the letters about cookies where no backend has been chosen yet: a `listen` section has those of its
-    own."""
-    sends = [send for send in (target.sender("info") for target in targets) if send is not None]
-    if not sends:
+    frontend: Frontend,
+    places: ConnectionLimit,
+    targets: Sequence[Target],
+    *,
+    rules_set_levels: bool = False,
+) -> Log | None:
+    """Returns the function that writes the line of an exchange, or a session of mode tcp, to the frontend's targets;
+    None when no target takes any. `rules_set_levels` tells that there is a `set-log-level`."""
+    settings = frontend.settings.log
+
+    def at(level: str, made: Format | None) -> Log | None:
+        if made is settings.format and frontend.settings.log_format == "httplog" and _plain(frontend):
+            send = sending(targets, level)
+            # In mode tcp, `option httplog` counts as `option tcplog`.
+            return None if send is None else cast(Log, HTTPLog(frontend, places, send))
+        return _format_log(frontend, targets, level, made)
+
+    levels = [INFO, *([ERROR] if settings.separate_errors else [])]
+    if rules_set_levels:
+        levels = [*LEVELS]
+    logs = {level: log for level in levels if (log := at(level, settings.format)) is not None}
+    if not logs:
         return None
-    send = sends[0] if len(sends) == 1 else _to_all(sends)
-    if frontend.settings.log_format == "httplog":
-        return HTTPLog(frontend, places, send, cookies=cookies)
-    if frontend.settings.log_format == "tcplog":
-        return TCPLog(frontend, places, send)
-    return ConnectLog(frontend, send)
+    if not (rules_set_levels or settings.early or settings.separate_errors or settings.errors_only or settings.errors):
+        return logs[INFO]
+    refusals = at(ERROR if settings.separate_errors else INFO, settings.errors or settings.format)
+    return ChoosingLog(frontend, logs, refusals)
 
 
-def stream_log(frontend: Frontend, places: ConnectionLimit, targets: list[Target]) -> Callable[[Stream], None] | None:
+def stream_log(
+    frontend: Frontend, places: ConnectionLimit, targets: Sequence[Target], *, rules_set_levels: bool = False
+) -> Callable[[Stream], None] | None:
     """Returns the function that writes a line for each stream of a frontend in mode tcp; None when no target takes
-    them."""
-    sends = [send for send in (target.sender("info") for target in targets) if send is not None]
-    if not sends:
-        return None
-    send = sends[0] if len(sends) == 1 else _to_all(sends)
-    log: Callable[[Stream], None]
-    if frontend.settings.log_format == "tcplog":
-        log = TCPLog(frontend, places, send)
-    else:
-        log = ConnectLog(frontend, send)
-    if frontend.settings.dontlognull:
-        return lambda stream: log(stream) if stream.received else None
+    any."""
+    log = access_log(frontend, places, targets, rules_set_levels=rules_set_levels)
+    if log is not None and frontend.settings.dontlognull:
+        write = log
+        return lambda stream: write(stream) if stream.received else None
     return log
 
 
-class HandshakeLog:
-    """Logs a client's failed handshake: HAProxy's own short line, whatever the format of others (section 8.2.5)."""
-
-    def __init__(self, frontend: Frontend, send: Send, wall: Callable[[], float] = time.time) -> None:
-        self._frontend = frontend
-        self._send = send
-        self._wall = wall
-
-    def __call__(self, pending: PendingClient, failure: HandshakeFailure) -> None:
-        if self._frontend.settings.dontlognull and failure.kind in _WITHOUT_DATA:
-            return
-        host, port = pending.address
-        number = _bind_number(self._frontend, pending.listener)
-        began = pending.began + self._wall() - self._frontend.deadlines.now()
-        date = f"{_date(int(began))}{int(began % 1 * 1000):03d}"
-        bind = pending.listener.bind.name or number
-        self._send(f"{host}:{port or number} [{date}] {self._frontend.name}/{bind}: {failure.kind}")
+def _plain(frontend: Frontend) -> bool:
+    """Tells whether the lines of `option httplog` have neither captures nor the sign of one that came early."""
+    return not frontend.settings.captures and not frontend.settings.log.early
 
 
-def handshake_log(frontend: Frontend, targets: list[Target]) -> HandshakeLog | None:
-    """Returns the function that logs failed handshakes; None when no target takes the lines, or no listener has
-    handshakes."""
-    sends = [send for send in (target.sender("info") for target in targets) if send is not None]
-    if not sends or not any(bind.tls or bind.accept_proxy for bind in frontend.settings.binds):
+def sending(targets: Sequence[Target], level: str) -> Send | None:
+    """Returns the function that sends a line of this level to all targets that take it; None when none does."""
+    sends = [send for send in (target.sender(level) for target in targets) if send is not None]
+    if not sends:
         return None
-    return HandshakeLog(frontend, sends[0] if len(sends) == 1 else _to_all(sends))
 
-
-def _to_all(sends: list[Send]) -> Send:
     def send(line: str) -> None:
         for each in sends:
             each(line)
 
-    return send
+    return sends[0] if len(sends) == 1 else send
+
+
+def _format_log(frontend: Frontend, targets: Sequence[Target], level: str, made: Format | None) -> Log | None:
+    """Returns what writes lines of this format and level; None when no target takes them. The structured data of RFC
+    5424 go with them."""
+    send = sending(targets, level)
+    if send is None:
+        return None
+    if made is None:
+        return ConnectLog(frontend, send)
+    data = frontend.settings.log.data
+    if data is None:
+        return FormattedLog(frontend, made, send)
+    sends = [each for each in (target.sender_with_data(level) for target in targets) if each is not None]
+    return DataLog(frontend, made, data, sends)
+
+
+class ChoosingLog:
+    """Chooses the level of each line, or that there is none (`option dontlog-normal`, `set-log-level silent`), as
+    HAProxy does (src/log.c, strm_log and sess_log)."""
+
+    def __init__(self, frontend: Frontend, logs: dict[str, Log], refusals: Log | None) -> None:
+        """Takes what writes a line of each level; `refusals` writes it of clients from which no request could be
+        read."""
+        self._settings = frontend.settings.log
+        self._requests = frontend.settings.mode == "http"
+        self._logs = logs
+        self._refusals = refusals
+
+    def __call__(self, logged: Logged) -> None:
+        noted, settings = logged.noted, self._settings
+        if noted is not None and noted.logged:
+            return
+        if self._requests and logged.head is None:
+            log = self._refusals
+        else:
+            wrong = went_wrong(logged)
+            if settings.errors_only and not wrong:
+                return
+            level = ERROR if wrong and settings.separate_errors else INFO
+            log = self._logs.get((noted.level if noted is not None else "") or level)
+        if settings.early:
+            logged.note().logged = True
+        if log is not None:
+            log(logged)
+
+
+def went_wrong(logged: Logged) -> bool:
+    """Tells whether a line is about anything but success: an error, a time-out, a retry, or a status from 500 on."""
+    first = logged.flags[0]
+    return (
+        first not in _ALL_WELL
+        or logged.redispatched
+        or (first == "-" and logged.retries > 0)
+        or (isinstance(logged, Exchange) and logged.status >= 500)
+    )
+
+
+class FormattedLog:
+    """Writes lines of any format. Measured (Python 3.11): %FORMATTED µs for that of `option httplog`."""
+
+    def __init__(self, frontend: Frontend, made: Format, send: Send) -> None:
+        self._frontend = frontend
+        self._send = send
+        captures = frontend.settings.captures
+        self._line = line_of(made, lambda name: bool(captures.request if name in ("hr", "hrl") else captures.response))
+        #: Of a client without a request nothing is captured, and captures take no place, as in HAProxy.
+        self._bare = line_of(made, lambda name: False)
+
+    def __call__(self, logged: Logged) -> None:
+        line = self._text(logged)
+        self._frontend.lines += 1
+        self._send(line)
+
+    def _text(self, logged: Logged) -> str:
+        bare = isinstance(logged, Exchange) and logged.head is None
+        return (self._bare if bare else self._line)(logged.course)
+
+
+class DataLog:
+    """Writes lines of any format, to targets that have the structured data of RFC 5424 beside them."""
+
+    def __init__(
+        self, frontend: Frontend, made: Format, data: Format, sends: Sequence[Callable[[str, str], None]]
+    ) -> None:
+        self._frontend = frontend
+        self._sends = sends
+        self._line = FormattedLog(frontend, made, lambda line: None)
+        self._data = FormattedLog(frontend, data, lambda line: None)
+
+    def __call__(self, logged: Logged) -> None:
+        line, data = self._line._text(logged), self._data._text(logged)
+        self._frontend.lines += 1
+        for send in self._sends:
+            send(line, data)
 
 
 class HTTPLog:
@@ -103,10 +195,10 @@ class HTTPLog:
 
         %ci:%cp [%tr] %ft %b/%s %TR/%Tw/%Tc/%Tr/%Ta %ST %B %CC %CS %tsc %ac/%fc/%bc/%sc/%rc %sq/%bq %{+Q}r
 
-    Where HAProxy's lines differ from its manual, the manual is followed: a 503 of a frontend without a backend has its
-    TR (HAProxy 2.6: -1), and an error before any backend has the number of bytes sent (2.6: 0). Measured (Python 3.11):
-    2.5 µs a line, 2.8 µs with its share of `log stdout format raw`; a datagram costs 4 to 8 µs more, all of it in the
-    kernel.
+    That is, without captures: `FormattedLog`, which writes the same, takes longer. Where HAProxy's lines differ from
+    its manual, the manual is followed: a 503 of a frontend without a backend has its TR (HAProxy 2.6: -1), and an error
+    before any backend has the number of bytes sent (2.6: 0). Measured (Python 3.11): 2.5 µs a line, 2.8 µs with its
+    share of `log stdout format raw`; a datagram costs 4 to 8 µs more, all of it in the kernel.
     """
 
     def __init__(
@@ -115,15 +207,14 @@ class HTTPLog:
         places: ConnectionLimit,
         send: Send,
         wall: Callable[[], float] = time.time,
-        cookies: str = NO_COOKIES,
     ) -> None:
-        """Takes `cookies` as `access_log` does, and `wall`, which returns the time of day; exchanges have the clock's
-        time, whose zero may be anywhere."""
+        """Takes `wall`, which returns the time of day; exchanges have the clock's time, whose zero may be
+        anywhere."""
         self._frontend = frontend
         self._places = places
         self._send = send
         self._wall = wall
-        self._cookies = cookies
+        self._cookies = frontend.cookie_letters
         self._dates: dict[int, str] = {}
         self._offset = wall() - frontend.deadlines.now()
         # One %-format: an f-string of so many parts took 1.3 µs where this takes 0.8.
@@ -145,9 +236,9 @@ class HTTPLog:
         waited = int((placed - read) * 1000) if placed else -1
         connecting = int((connected - placed) * 1000) if connected else -1
         answering = int((answered - connected) * 1000) if answered else -1
-        server_name = server.name if server is not None else "<NOSRV>"
+        server_name = server.name if server is not None else NO_SERVER
         if exchange.by_page:
-            server_name, waited, connecting, answering = "<STATS>", 0, 0, 0
+            server_name, waited, connecting, answering = STATISTICS, 0, 0, 0
         elif not placed and exchange.flags[1] == "Q":
             waited = int((ended - read) * 1000)
         if exchange.cookie is not None:
@@ -160,7 +251,7 @@ class HTTPLog:
         second = int(began_at)
         # fmt: off
         self._send((self._format_tls if exchange.client.transport.secure else self._format) % (
-            host, port or _bind_number(self._frontend, exchange.client.listener),
+            host, port or number_of(exchange.client.listener, self._frontend.listeners),
             self._dates.get(second) or self._date(second), int((began_at - second) * 1000),
             backend.name if backend is not None else frontend.name, server_name,
             received, waited, connecting, answering, int((ended - began) * 1000),
@@ -176,49 +267,8 @@ class HTTPLog:
         self._offset = self._wall() - self._frontend.deadlines.now()
         if len(self._dates) >= _DATES:
             self._dates.clear()
-        self._dates[second] = text = _date(second)
+        self._dates[second] = text = with_milliseconds(second)
         return text
-
-
-class TCPLog:
-    """Writes the lines of `option tcplog`:
-
-    %ci:%cp [%t] %ft %b/%s %Tw/%Tc/%Tt %B %ts %ac/%fc/%bc/%sc/%rc %sq/%bq
-    """
-
-    def __init__(
-        self, frontend: Frontend, places: ConnectionLimit, send: Send, wall: Callable[[], float] = time.time
-    ) -> None:
-        self._frontend = frontend
-        self._places = places
-        self._send = send
-        self._wall = wall
-        self._name = frontend.name
-
-    def __call__(self, logged: Stream | Exchange) -> None:
-        frontend, server, backend = self._frontend, logged.server or logged.waited_for, logged.backend
-        host, port = logged.client.address
-        began, ended, placed, connected = logged.began, logged.ended, logged.placed_at, logged.connected
-        waited = int((placed - began) * 1000) if placed else -1
-        if not placed and logged.flags[1] == "Q":
-            waited = int((ended - began) * 1000)
-        connecting = int((connected - placed) * 1000) if connected else -1
-        began_at = began + self._wall() - frontend.deadlines.now()
-        second = int(began_at)
-        name = f"{self._name}~" if logged.client.transport.secure else self._name
-        backend_name = backend.name if backend is not None else frontend.name
-        server_name = server.name if server is not None else "<NOSRV>"
-        sent = logged.sent if isinstance(logged, Stream) else logged.bytes_out
-        counts = (
-            f"{self._places.taken}/{len(frontend.connections)}/{backend.traffic.scur if backend is not None else 0}"
-            f"/{server.served if server is not None else 0}/{'+' if logged.redispatched else ''}{logged.retries}"
-        )
-        self._send(
-            f"{host}:{port or _bind_number(frontend, logged.client.listener)}"
-            f" [{_date(second)}{int((began_at - second) * 1000):03d}] {name} {backend_name}/{server_name}"
-            f" {waited}/{connecting}/{int((ended - began) * 1000)} {sent} {logged.flags} {counts}"
-            f" {logged.srv_queue}/{logged.backend_queue}"
-        )
 
 
 class ConnectLog:
@@ -237,7 +287,7 @@ class ConnectLog:
             return
         host, port = exchange.client.address
         if host == "unix":
-            ends = f"to unix:{_bind_number(self._frontend, exchange.client.listener)}"
+            ends = f"to unix:{number_of(exchange.client.listener, self._frontend.listeners)}"
         else:
             ends = f"from {host}:{port} to {self._came_to(exchange.client)}"
         mode = "HTTP" if isinstance(exchange, Exchange) else "TCP"
@@ -259,14 +309,3 @@ def _request_line(exchange: Exchange) -> str:
     # ISO 8859-1: each byte is a character. Of the bytes that must be escaped, the grammar admits these two only.
     line = (exchange.line or head.head[: head.head.find(b"\r")]).decode("latin-1")
     return escaped(line) if '"' in line or "#" in line else line
-
-
-def _date(second: int) -> str:
-    """Formats the date of a line, without its milliseconds."""
-    at = time.localtime(second)
-    return f"{at.tm_mday:02d}/{MONTHS[at.tm_mon - 1]}/{at.tm_year}:{at.tm_hour:02d}:{at.tm_min:02d}:{at.tm_sec:02d}."
-
-
-def _bind_number(frontend: Frontend, listener: Listener) -> int:
-    """Returns the listener's number, counted from 1; as in HAProxy it stands for the port of a unix socket's client."""
-    return next((number for number, each in enumerate(frontend.listeners, 1) if each is listener), 0)

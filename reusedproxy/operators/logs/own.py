@@ -25,7 +25,8 @@ from twisted.python.syslog import SyslogObserver
 
 from reusedproxy.net.trusted_paths import open_file
 from reusedproxy.operators.logs.outlet import Ended, Outlet
-from reusedproxy.operators.logs.targets import MONTHS, Datagrams
+from reusedproxy.operators.logs.targets import Datagrams
+from reusedproxy.rules.samples.aliases import MONTHS
 
 #: The socket of syslog(3).
 SYSLOG = "/dev/log"

@@ -15,16 +15,18 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from math import inf
+from typing import Any
 
 from attrs import evolve
 from twisted.logger import Logger
 
 from reusedproxy.config.language.haproxy_words import LOG_FACILITIES, LOG_LEVELS
-from reusedproxy.config.model.proxies import LogTarget
+from reusedproxy.config.model.logs import LogTarget
 from reusedproxy.config.model.values import Place
 from reusedproxy.net.addresses import Addresses
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.operators.logs.outlet import Ended, Outlet
+from reusedproxy.rules.samples.aliases import MONTHS
 
 Send = Callable[[str], None]
 
@@ -44,8 +46,6 @@ _LEVELS = list(LOG_LEVELS)
 #: The one fault of a syslog socket that starting its server later does not cure.
 NO_SOCKET = "it is no socket, so no syslog server takes lines there (a file: 'log stdout' and a redirection)"
 _FACILITIES = list(LOG_FACILITIES)
-# Not strftime's %b, which depends on the locale.
-MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 def trouble_with(path: str) -> str:
@@ -87,17 +87,18 @@ class LogTargets:
         self._deadlines = deadlines
         self._wall = wall
         self._descriptors: dict[int, Descriptor] = {}
-        self._targets: dict[LogTarget, Target] = {}
+        self._targets: dict[tuple[LogTarget, str], Target] = {}
         self._event_targets: list[Target] = []
         #: Targets by section.
         self._section_targets: Mapping[str, list[Target]] = {}
 
-    def open(self, settings: LogTarget) -> Target:
-        """Returns the target for a `log` line. Raises UnknownHost. Connects to nobody yet."""
-        key = evolve(settings, place=_NOWHERE)
+    def open(self, settings: LogTarget, tag: str = "") -> Target:
+        """Returns the target for a `log` line, of a section with this `log-tag` ("": it has none of its own). Raises
+        UnknownHost. Connects to nobody yet."""
+        key = evolve(settings, place=_NOWHERE), tag or self._tag
         if key not in self._targets:
             sink = self._sink(settings)
-            self._targets[key] = Target(settings, self._tag, sink, self._wall)
+            self._targets[key] = Target(settings, tag or self._tag, sink, self._wall)
         return self._targets[key]
 
     def take_events_to(self, targets: list[Target], of_sections: Mapping[str, list[Target]] | None = None) -> None:
@@ -177,10 +178,19 @@ class Target:
         def rfc3164(line: str) -> None:
             write(f"<{priority}>{self._day_and_time(self._wall())}{line}"[:room])
 
-        def rfc5424(line: str) -> None:
-            write(f"<{priority}>1 {self._timestamp(self._wall())} - {self._tag} {os.getpid()} - - {line}"[:room])
+        def rfc5424(line: str, data: str = "-") -> None:
+            when = self._timestamp(self._wall())
+            write(f"<{priority}>1 {when} - {self._tag} {os.getpid()} - {data or '-'} {line}"[:room])
 
         return {"raw": raw, "short": short, "rfc3164": rfc3164, "rfc5424": rfc5424}[self.settings.format]
+
+    def sender_with_data(self, level: str) -> Callable[[str, str], None] | None:
+        """Returns the function that sends a line of this level and its structured data, which are in RFC 5424 only;
+        None when the target does not take the level."""
+        send: Any = self.sender(level)
+        if send is None or self.settings.format == "rfc5424":
+            return send  # type: ignore[no-any-return]
+        return lambda line, data: send(line)
 
     def _day_and_time(self, now: float) -> str:
         """Returns the rest of an RFC 3164 header, formatted once a second."""

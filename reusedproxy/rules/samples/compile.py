@@ -11,7 +11,7 @@ from collections.abc import Callable
 from itertools import takewhile
 
 from reusedproxy.config.model.values import Call, Expression
-from reusedproxy.config.rules.samples import AT_HAND, BY_PLACE, LOGGED, REQUEST, RESPONSE, SERVER_BYTES
+from reusedproxy.config.rules.samples import AT_HAND, AT_LOG, BY_PLACE, LOG, REQUEST, RESPONSE, SERVER_BYTES
 from reusedproxy.config.rules.samples import CONVERTERS as SIGNATURES
 from reusedproxy.config.rules.samples import FETCHES as FETCH_SIGNATURES
 from reusedproxy.rules.facts import Facts, Sample
@@ -23,7 +23,7 @@ __all__ = ["Facts", "Fetch", "Sample", "compiled", "compiled_all", "compiled_tex
 
 
 def compiled(expression: Expression, where: str = REQUEST) -> Fetch:
-    """Compiles an expression. `where` says whether it stands in rules for requests or for responses."""
+    """Compiles an expression. `where` says whether it stands in rules for requests or for responses, say."""
     call = expression.fetch
     if not _is_at_hand(call, where):
         return lambda facts: None
@@ -86,7 +86,7 @@ def _name(call: Call, where: str) -> str:
 
 
 def _is_at_hand(call: Call, where: str) -> bool:
-    return call.name in LOGGED or FETCH_SIGNATURES[call.name].where in AT_HAND[where]
+    return FETCH_SIGNATURES[call.name].where in AT_HAND[where] or (where == LOG and call.name in AT_LOG)
 
 
 def _chain(calls: tuple[Call, ...]) -> Convert:

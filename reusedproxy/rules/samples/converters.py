@@ -408,7 +408,25 @@ def _ipmask(mask4: str, mask6: str = "") -> Convert:
     return convert
 
 
+def _capturing(of_response: bool) -> Callable[[str], Convert]:
+    """Makes a converter that captures the text and passes it on."""
+
+    def make(slot: str) -> Convert:
+        number = int(slot)
+
+        def convert(sample: Sample, facts: Facts) -> Sample:
+            if isinstance(sample, bytes):
+                facts.note().capture(sample, number, of_response)
+            return sample
+
+        return convert
+
+    return make
+
+
 CONVERTERS: dict[str, Callable[..., Convert]] = {
+    "capture-req": _capturing(False),
+    "capture-res": _capturing(True),
     "lower": _lower,
     "upper": _upper,
     "field": _field,

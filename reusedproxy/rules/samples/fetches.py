@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from reusedproxy.rules.facts import Address, Binary, Facts, Sample
+from reusedproxy.rules.samples.aliases import first_line
 from reusedproxy.rules.samples.byte_fetches import BYTE_FETCHES
 from reusedproxy.rules.samples.casts import address_of, number_of, wrapped
 from reusedproxy.rules.samples.converters import UNITS
-from reusedproxy.rules.samples.log_fetches import AUTHORITY, LOG_FETCHES
 from reusedproxy.rules.samples.tls_fetches import TLS_FETCHES
 from reusedproxy.rules.users import FETCHES as USER_FETCHES
 from reusedproxy.wire.heads import RequestHead, ResponseHead
@@ -23,6 +23,7 @@ Fetch = Callable[[Facts], Sample]
 FetchAll = Callable[[Facts], Sequence[Sample]]
 Head = Callable[[Facts], "RequestHead | ResponseHead | None"]
 
+_AUTHORITY = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
 _ADDRESS_AND_PORT = re.compile(rb"([0-9.]+)(?::([0-9]{1,6}))?\Z")
 _COMMA_OR_QUOTED = re.compile(rb',|"(?:\\.|[^"\\])*"?', re.DOTALL)
 #: A cookie's name and its value, which ends at a comma or a semicolon outside quotes. The names that clients send end
@@ -308,7 +309,7 @@ def path_and_query(target: bytes) -> bytes | None:
     """Returns what follows the authority, if there is one; None for `*` and for the target of CONNECT."""
     if target[:1] == b"/":
         return target
-    found = AUTHORITY.match(target)
+    found = _AUTHORITY.match(target)
     return target[found.end() :] if found else None
 
 
@@ -398,10 +399,44 @@ def _version(head: Head) -> Callable[[], Fetch]:
     return lambda: fetch
 
 
+# What the log says.
+
+
+def _status(facts: Facts) -> Sample:
+    """Returns the status of the response; in the log, where there need be no head of it, that which was sent."""
+    return facts.course.status if facts.answer is None else facts.answer.status
+
+
+def _captured(of_response: bool) -> Callable[[str], Fetch]:
+    def make(slot: str) -> Fetch:
+        number = int(slot)
+
+        def fetch(facts: Facts) -> Sample:
+            noted = facts.noted
+            return None if noted is None else noted.captured(number, of_response)
+
+        return fetch
+
+    return make
+
+
+def _of_line(read: Callable[[str], str]) -> Callable[[], Fetch]:
+    """Makes a fetch of the request's first line as it came."""
+
+    def fetch(facts: Facts) -> Sample:
+        line = first_line(facts)
+        return None if line is None else read(line).encode("latin-1")
+
+    return lambda: fetch
+
+
+def _response_version(facts: Facts) -> Sample:
+    return None if facts.answer is None else b"HTTP/1.%d" % facts.answer.minor
+
+
 FETCHES: dict[str, Callable[..., Fetch]] = {
     **BYTE_FETCHES,
     **TLS_FETCHES,
-    **LOG_FETCHES,
     **USER_FETCHES,
     "always_true": lambda: _constant(True),
     "always_false": lambda: _constant(False),
@@ -453,8 +488,21 @@ FETCHES: dict[str, Callable[..., Fetch]] = {
     "req.cook": _cookie(False),
     "req.cook_cnt": _cookie_count(False),
     "req.cook_val": _cookie(False, _as_number),
-    "status": _fact(lambda facts: None if facts.answer is None else facts.answer.status),
+    "status": _fact(_status),
     "res.ver": _version(_response),
+    "capture.req.hdr": _captured(False),
+    "capture.res.hdr": _captured(True),
+    "capture.req.method": _of_line(lambda line: line.partition(" ")[0]),
+    "capture.req.uri": _of_line(lambda line: line.partition(" ")[2].rpartition(" ")[0]),
+    "capture.req.ver": _of_line(lambda line: line.rpartition(" ")[2]),
+    "capture.res.ver": _fact(_response_version),
+    "unique-id": _fact(lambda facts: facts.unique_id or None),
+    "txn.status": _fact(lambda facts: facts.course.status),
+    "hostname": _fact(lambda facts: facts.course.host_name.encode()),
+    "pid": _fact(lambda facts: facts.course.pid),
+    "fc_err": _fact(lambda facts: 0 if facts.noted is None else facts.noted.error),
+    "fc_err_str": _fact(lambda facts: None if facts.noted is None else facts.noted.error_text.encode() or None),
+    "ssl_fc_err": _fact(lambda facts: None if facts.client_tls is None else 0),
     "res.hdr": _header(_response, False),
     "res.fhdr": _header(_response, True),
     "res.hdr_cnt": _count(_response, False),

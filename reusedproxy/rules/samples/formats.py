@@ -12,12 +12,14 @@ from collections.abc import Callable
 from reusedproxy.config.model.rules import Format, Hole
 from reusedproxy.config.rules.samples import REQUEST
 from reusedproxy.rules.facts import Facts
+from reusedproxy.rules.samples.aliases import show
 from reusedproxy.rules.samples.compile import compiled, to_text
 
 Text = Callable[[Facts], bytes]
 
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _ESCAPED = re.compile(rb'["\\\]]')
+_BLANKS = re.compile(rb" +")
 
 
 def text_of(made: Format, where: str = REQUEST) -> Text:
@@ -30,6 +32,12 @@ def text_of(made: Format, where: str = REQUEST) -> Text:
     if len(texts) == 1:
         return texts[0]
     return lambda facts: b"".join([text(facts) for text in texts])
+
+
+def text_of_items(made: Format, where: str = REQUEST) -> Text:
+    """Compiles a format whose blanks separate items: several of them are one (`unique-id-format`)."""
+    text = text_of(made, where)
+    return lambda facts: _BLANKS.sub(b" ", text(facts)).lstrip(b" ")
 
 
 def text_of_body(made: Format, where: str = REQUEST) -> Text:
@@ -68,6 +76,10 @@ def _part(part: str | Hole, where: str) -> Text:
     if isinstance(part, str):
         value = clean(part.encode())
         return lambda facts: value
+    name = part.expression.fetch.name
+    if name.startswith("%"):
+        shown = show(name[1:], part)
+        return lambda facts: clean(shown(facts.course).encode())
     fetch = compiled(part.expression, where)
     if not (part.escaped or part.quoted or part.shown):
         return lambda facts: clean(to_text(fetch(facts)) or b"")

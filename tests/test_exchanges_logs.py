@@ -1,0 +1,186 @@
+"""What is noted of exchanges for their log, which lines are written, when, and at which level."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from reusedproxy.operators.logs.access import access_log
+from tests.clientfakes import GET, OK, World, get, response
+from tests.rulefakes import ruled
+from tests.streamfakes import StreamWorld
+
+
+class LogCase(SynchronousTestCase):
+    """A world whose frontend has these lines, and a log; each line stands behind its level."""
+
+    def setUp(self) -> None:
+        self.lines: list[str] = []
+
+    def target(self, most: str = "debug") -> Any:
+        def sender(level: str) -> Any:
+            return lambda line: self.lines.append(f"{level}: {line}")
+
+        def with_data(level: str) -> Any:
+            return lambda line, data: self.lines.append(f"{level}: {data} {line}")
+
+        return SimpleNamespace(sender=sender, sender_with_data=with_data)
+
+    def world(self, lines: str, backend: str = "", *, levels: bool = False) -> World:
+        world = ruled(self, lines, backend, warm=1)
+        world.frontend.log = access_log(world.frontend, world.places, [self.target()], rules_set_levels=levels)
+        return world
+
+    def asked(self, world: World, request: bytes = GET, answer: bytes | None = OK) -> bytes:
+        """One request of a new client. Returns what the server got."""
+        client = world.client()
+        client.send(request)
+        got = world.server.asked()
+        if answer is not None and got:
+            world.server.answer(answer)
+        client.wire.eof()
+        return got
+
+
+class CaptureTests(LogCase):
+    """Headers, cookies, and what rules capture."""
+
+    def test_headers_of_both_directions(self) -> None:
+        """The last of several, as far as its slot reaches, and before rules have changed it."""
+        world = self.world(
+            'log-format "%hr %hs %[capture.req.hdr(1)]"\n capture request header Host len 3\n'
+            " capture request header X-A len 20\n capture response header Server len 5\n"
+            " http-request set-header X-A changed\n http-response del-header Server"
+        )
+        self.asked(world, get("/", "X-A: 1", "x-a: 2, 3"), response(b"ok", "Server: abcdefgh"))
+        self.assertEqual(self.lines, ["info: {a|2, 3} {abcde} 2, 3"])
+
+    def test_what_rules_capture(self) -> None:
+        """Into a slot of its own, or into one that was declared, also from a backend and in responses."""
+        world = self.world(
+            'log-format "%hr %hs"\n declare capture request len 9\n http-request capture path len 4\n'
+            " declare capture response len 2\n http-response capture res.hdr(x-b) id 0",
+            backend="http-request capture be_name id 0\n http-request capture method id 7",
+        )
+        self.asked(world, get("/abcdef"), response(b"ok", "X-B: 123"))
+        self.assertEqual(self.lines, ["info: {be|/abc} {12}"])
+
+    def test_cookies(self) -> None:
+        """The first that begins so, of the request and of the answer."""
+        world = self.world('log-format "%CC %CS"\n capture cookie SI len 9')
+        cookies = ("Set-Cookie: x=1", "Set-Cookie: SID = 123456789; path=/")
+        self.asked(world, get("/", "Cookie: a=b; SID=abcdefgh; SIX=1"), response(b"ok", *cookies))
+        self.asked(world)
+        self.assertEqual(self.lines, ["info: SID=abcde SID=12345", "info: - -"])
+
+    def test_a_frontend_without_any_of_that_notes_nothing(self) -> None:
+        world = ruled(self, "option httplog", warm=1)
+        self.assertIsNone(world.frontend.routing)
+        self.asked(world)
+        self.assertIsNone(world.log[0].noted)
+
+
+class EarlyTests(LogCase):
+    """`option logasap`."""
+
+    def test_a_line_when_the_head_of_the_answer_has_come(self) -> None:
+        world = self.world('log-format "%ST %B %Ta %OG"\n option logasap')
+        client = world.client()
+        client.send(GET)
+        world.server.asked()
+        world.advance(0.25)
+        head = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n"
+        world.server.answer(head + b"ab")
+        (line,) = self.lines
+        self.assertRegex(line, rf"\Ainfo: 200 \+{len(head)} \+2\d\d txn_response\Z")
+        client.wire.eof()
+        self.assertEqual(len(self.lines), 1)
+
+    def test_an_answer_of_our_own_when_it_is_over(self) -> None:
+        world = self.world('log-format "%ST %B %OG"\n option logasap\n http-request return status 204')
+        self.asked(world)
+        (line,) = self.lines
+        self.assertTrue(line.startswith("info: 204 +") and line.endswith(" txn_close"), line)
+
+    def test_a_session_of_mode_tcp_when_it_is_connected(self) -> None:
+        world = StreamWorld(
+            self, 'listen l\n bind :1\n server s1 192.0.2.1:1\n option logasap\n log-format "%b/%s %Tc/%Tt %B %OG"\n'
+        )
+        log = access_log(world.frontend, world.places, [self.target()])
+        world.frontend.stream_log = log
+        client = world.client()
+        world.clock.advance(0.5)
+        server = world.connect("s1")
+        self.assertEqual(self.lines, ["info: l/s1 500/+500 +0 txn_connect"])
+        server.feed(b"12345")
+        client.reset()
+        self.assertEqual(len(self.lines), 1)
+
+
+class LevelTests(LogCase):
+    """`log-separate-errors`, `dontlog-normal`, `set-log-level`."""
+
+    def test_errors_have_a_level_of_their_own(self) -> None:
+        world = self.world('log-format "%ST %ts"\n option log-separate-errors')
+        self.asked(world)
+        self.asked(world, answer=response(b"no", status="503 No"))
+        self.asked(world, b"GET /\r\n\r\n")
+        self.assertEqual(self.lines, ["info: 200 --", "err: 503 --", "err: 400 PR"])
+
+    def test_only_errors_are_logged(self) -> None:
+        world = self.world('log-format "%ST"\n option dontlog-normal\n http-request redirect location / if { path /r }')
+        for path in ("/", "/r"):
+            self.asked(world, get(path))
+        self.asked(world, answer=response(b"no", status="500 No"))
+        self.assertEqual(self.lines, ["info: 500"])
+
+    def test_rules_set_the_level(self) -> None:
+        """A later one counts; silent is no line, and an error has its own level no more."""
+        world = self.world(
+            'log-format "%ST %HU"\n option log-separate-errors\n'
+            " http-request set-log-level warning if { path_beg /w }\n"
+            " http-request set-log-level silent if { path /ws }\n http-response set-log-level alert if { status 500 }",
+            levels=True,
+        )
+        for path, status in (("/w", "200 OK"), ("/ws", "200 OK"), ("/", "500 No"), ("/w", "503 No"), ("/", "200 OK")):
+            self.asked(world, get(path), response(b"x", status=status))
+        said = ["warning: 200 /w", "alert: 500 /", "warning: 503 /w", "info: 200 /"]
+        self.assertEqual(self.lines, said)
+
+    def test_those_who_send_no_request_have_their_own_format(self) -> None:
+        """Nothing is captured of them, and captures take no place."""
+        world = self.world(
+            'log-format "%ST %hr"\n error-log-format "bad %ST %hr %r %TR"\n capture request header Host len 9'
+        )
+        self.asked(world)
+        self.asked(world, b"GET /\r\n\r\n")
+        self.assertEqual(self.lines, ["info: 200 {a}", "info: bad 400 <BADREQ> -1"])
+
+    def test_structured_data_go_with_the_line(self) -> None:
+        world = self.world('log-format "%ST"\n log-format-sd "%{+E,+Q}o[id@1 path=%HU]"')
+        self.asked(world, get("/a]b"))
+        self.assertEqual(self.lines, ['info: [id@1 path="/a\\]b"] 200'])
+
+
+class IdTests(LogCase):
+    """`unique-id-format`."""
+
+    def test_each_request_has_one_and_its_server_is_told(self) -> None:
+        """Beside what the client has sent under that name."""
+        world = self.world(
+            'unique-id-format "%{+X}o %ci:%cp  %rt"\n unique-id-header X-Id\n log-format "%ID %{+Q}[unique-id]"\n'
+            " http-request set-header X-Seen %ID"
+        )
+        for number in range(2):
+            got = self.asked(world, get("/", "X-Id: mine"))
+            self.assertIn(b"\r\nX-Id: mine\r\n", got)
+            self.assertIn(b"\r\nX-Seen: C0000207:1267 000%d\r\nX-Id: C0000207:1267 000%d\r\n" % (number, number), got)
+        said = [f'info: C0000207:1267 000{n} "C0000207:1267 000{n}"' for n in range(2)]
+        self.assertEqual(self.lines, said)
+
+    def test_without_a_format_there_is_none(self) -> None:
+        world = self.world('log-format "%ID [%{-M}[unique-id]]"')
+        self.asked(world)
+        self.assertEqual(self.lines, ["info: - []"])
