@@ -48,6 +48,7 @@ class Seen:
     # Of `reusedproxy.rules.facts.Course`.
     accepted_at = 86400.5
     server_label = "<NOSRV>"
+    client_host, client_port = source
     host_name, pid = "machine", 4242
     status = 200
 
@@ -68,12 +69,12 @@ class Seen:
         return self
 
     @property
-    def backend_label(self) -> str:
-        return self.backend_name or self.frontend_name
+    def frontend_label(self) -> str:
+        return self.frontend_name + ("~" if self.client_tls is not None else "")
 
     @property
-    def secure(self) -> bool:
-        return self.client_tls is not None
+    def backend_label(self) -> str:
+        return self.backend_name or self.frontend_name
 
     def note(self) -> Noted:
         if self.noted is None:

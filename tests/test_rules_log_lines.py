@@ -33,21 +33,22 @@ def course(head: bytes = HEAD, **others: Any) -> Any:
         "frontend_name": "f",
         "backend_label": "b",
         "server_label": "s",
-        "source": ("127.0.0.1", 36304),
+        "client_host": "127.0.0.1",
+        "client_port": 36304,
+        "frontend_label": "f~",
         "destination": ("2001:db8::1", 80),
         "server_source": None,
         "server_address": ("unix", 0),
         "listener_number": 3,
         "accepted_at": 1795169568.0425,
         "requested_at": 1795169569.5,
-        "logs_early": False,
-        "secure": True,
+        "plus": "",
         "status": 200,
         "bytes_out": 52,
         "flags": "--",
-        "cookie_letters": "NI",
+        "termination": "--NI",
         "retries": 2,
-        "redispatched": True,
+        "moved": "+",
         "number": 300,
         "lines": 17,
         "pid": 4242,
@@ -118,7 +119,7 @@ class LineTests(SynchronousTestCase):
 
     def test_what_is_not_over_has_a_plus(self) -> None:
         """`option logasap`; JSON has numbers as they are."""
-        said = course(logs_early=True)
+        said = course(plus="+")
         self.assertEqual(line("%Ta/%Tt/%Tu %B %Tw", said), "+9/+10/+11 +52 5")
         self.assertEqual(line("%{+json}o%(size)B %(time)Ta", said), '{"size": 52, "time": 9}')
 

@@ -7,7 +7,7 @@ property or a method, called when a rule needs it and never computed beforehand.
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address
-from typing import Protocol
+from typing import Any, Protocol
 
 from attrs import define
 
@@ -258,124 +258,55 @@ class Course(Protocol):
     """Gives access to what the log says of one exchange, or one session of `mode tcp`, as far as it has come. Times of
     day are seconds since 1970; other times are whole milliseconds, -1 where that point was not reached."""
 
-    @property
-    def facts(self) -> Facts: ...
+    facts: Any
+    frontend_name: str
+    #: With the sign of a client that uses TLS.
+    frontend_label: str
+    #: The backend's name, or the frontend's as long as there is none.
+    backend_label: str
+    #: The server's name, or what the log has in its place.
+    server_label: str
+    client_host: str
+    #: The listener's number where there is no port.
+    client_port: int
+    #: The PROXY header and the TLS handshake; 0 from the client's second request on.
+    handshake_time: int
+    #: Until the request's first byte; from there to the last one of its head; and the sum of the three.
+    idle_time: int
+    request_time: int
+    whole_request_time: int
+    queue_time: int
+    connect_time: int
+    #: Until the head of the response; and since then, in mode tcp since the connection to the server.
+    response_time: int
+    data_time: int
+    #: Since the request's first byte; since the client was accepted; and that without `idle_time`.
+    active_time: int
+    total_time: int
+    user_time: int
+    #: "+" where the line comes early, and some numbers are larger in truth.
+    plus: str
+    status: int
+    #: The first two letters of the termination state.
+    flags: str
+    bytes_in: int
+    bytes_out: int
+    process_clients: int
+    frontend_clients: int
+    backend_requests: int
+    server_requests: int
+    retries: int
+    #: "+" after a redispatch.
+    moved: str
+    srv_queue: int
+    backend_queue: int
 
     @property
-    def frontend_name(self) -> str: ...
-
-    @property
-    def backend_label(self) -> str:
-        """Returns the backend's name, or the frontend's as long as there is none."""
-
-    @property
-    def source(self) -> tuple[str, int]: ...
+    def termination(self) -> str:
+        """Returns all four letters of the termination state."""
 
     @property
     def destination(self) -> tuple[str, int]: ...
-
-    @property
-    def accepted_at(self) -> float:
-        """Returns the time of day when the client was accepted, or its request before had been answered."""
-
-    @property
-    def requested_at(self) -> float:
-        """Returns the time of day of the request's first byte."""
-
-    @property
-    def handshake_time(self) -> int:
-        """Returns what the PROXY header and the TLS handshake took; 0 from the client's second request on."""
-
-    @property
-    def idle_time(self) -> int:
-        """Returns the time until the request's first byte."""
-
-    @property
-    def request_time(self) -> int:
-        """Returns the time from the first byte of the request's head to its last."""
-
-    @property
-    def whole_request_time(self) -> int:
-        """Returns the sum of the three above; -1 where there is no request."""
-
-    @property
-    def queue_time(self) -> int: ...
-
-    @property
-    def connect_time(self) -> int: ...
-
-    @property
-    def response_time(self) -> int:
-        """Returns the time until the head of the response."""
-
-    @property
-    def data_time(self) -> int:
-        """Returns the time since then; in mode tcp, since the connection to the server."""
-
-    @property
-    def active_time(self) -> int:
-        """Returns the time since the request's first byte."""
-
-    @property
-    def total_time(self) -> int:
-        """Returns the time since the client was accepted."""
-
-    @property
-    def user_time(self) -> int:
-        """Returns that time without `idle_time`."""
-
-    @property
-    def logs_early(self) -> bool:
-        """Tells whether the log is written before the end, so that some numbers are larger in truth."""
-
-    @property
-    def status(self) -> int: ...
-
-    @property
-    def flags(self) -> str:
-        """Returns the first two letters of the termination state."""
-
-    @property
-    def cookie_letters(self) -> str:
-        """Returns the other two letters."""
-
-    @property
-    def bytes_in(self) -> int: ...
-
-    @property
-    def bytes_out(self) -> int: ...
-
-    @property
-    def secure(self) -> bool:
-        """Tells whether the client uses TLS."""
-
-    @property
-    def process_clients(self) -> int: ...
-
-    @property
-    def frontend_clients(self) -> int: ...
-
-    @property
-    def backend_requests(self) -> int: ...
-
-    @property
-    def server_requests(self) -> int: ...
-
-    @property
-    def retries(self) -> int: ...
-
-    @property
-    def redispatched(self) -> bool: ...
-
-    @property
-    def srv_queue(self) -> int: ...
-
-    @property
-    def backend_queue(self) -> int: ...
-
-    @property
-    def server_label(self) -> str:
-        """Returns the server's name, or what the log has in its place."""
 
     @property
     def server_source(self) -> tuple[str, int] | None:
@@ -387,6 +318,14 @@ class Course(Protocol):
     @property
     def listener_number(self) -> int:
         """Returns the number of the listener in its frontend, from 1."""
+
+    @property
+    def accepted_at(self) -> float:
+        """Returns the time of day when the client was accepted, or its request before had been answered."""
+
+    @property
+    def requested_at(self) -> float:
+        """Returns the time of day of the request's first byte."""
 
     @property
     def number(self) -> int:

@@ -21,6 +21,11 @@ def address_text(address: IPv4Address | IPv6Address) -> str:
     return str(address)
 
 
+def ipv6_text(host: str) -> str:
+    """Returns the text of an IPv6 address in the same form, without its zone."""
+    return address_text(ip_address(host.partition("%")[0]))
+
+
 def of_one_client(host: str) -> str:
     """Returns by what a client is known that may have many addresses: an IPv4 address, or the first half of an IPv6
     one, behind which all are one site's (RFC 6177). What is no address is returned as it is."""

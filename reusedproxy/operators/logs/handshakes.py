@@ -97,6 +97,8 @@ class FailedClient:
         self.client = self
         self.frontend = frontend
         self.listener = pending.listener
+        #: Of a transport: whether it would have been one with TLS.
+        self.transport, self.secure = self, pending.listener.bind.tls is not None
         self.deadlines = frontend.deadlines
         self.source = self.address = pending.address
         self.since = self.began = self.read = pending.began
@@ -141,16 +143,7 @@ class FailedCourse(ExchangeCourse):
 
     __slots__ = ()
 
-    facts: Any
-
-    @property
-    def secure(self) -> bool:
-        return self.facts.listener.bind.tls is not None
-
-    @property
-    def handshake_time(self) -> int:
-        return -1  # it was never over
-
-    @property
-    def status(self) -> int:
-        return 0
+    def __init__(self, facts: Any) -> None:
+        ExchangeCourse.__init__(self, facts)
+        self.handshake_time = -1  # it was never over
+        self.status = 0

@@ -10,11 +10,12 @@ import re
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from ipaddress import ip_address
+from operator import attrgetter
 from typing import Any
 
 from reusedproxy.config.model.rules import Hole
 from reusedproxy.rules.facts import Course, Facts
-from reusedproxy.wire.addresses import address_text
+from reusedproxy.wire.addresses import ipv6_text
 
 #: Returns the text of an item, which has no control character.
 Show = Callable[[Course], str]
@@ -27,7 +28,6 @@ _IN_HEADERS = {**_IN_LINES, **{ord(sign): f"#{ord(sign):02X}" for sign in "{|}"}
 _CONTROL = {code: f"#{code:02X}" for code in (*range(32), 127)}
 _ESCAPED = str.maketrans({sign: f"\\{sign}" for sign in '"]\\'})
 _JSON = str.maketrans({sign: f"\\{sign}" for sign in '"\\'})
-_PLAIN_URL = re.compile(r"[^\x00-\x1f\"#\x7f-\xff]*\Z")
 _AUTHORITY = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
 # Not strftime's %b, which depends on the locale.
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -35,8 +35,33 @@ MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", 
 _DATES = 64
 
 
+def plain(name: str, hole: Hole) -> tuple[str, tuple[str, ...]] | None:
+    """Returns a %-template and the attributes of a course that fill it, if that is all that it takes to show the alias
+    `name` (without its percent sign) with the flags of `hole`; None if it takes `show`."""
+    if hole.json:
+        return None
+    if name in _UNFINISHED:
+        return "%s%s", ("plus", _UNFINISHED[name])
+    if name == "rc":
+        return "%s%s", ("moved", "retries")
+    if name in _NUMBERS and not (hole.hexadecimal and name in _HEXADECIMAL):
+        return "%s", (_NUMBERS[name],)
+    if name in _CLIENT and not hole.hexadecimal:
+        return '"%s"' if hole.quoted and name == "ci" else "%s", (_CLIENT[name],)
+    if name in _BARE:
+        return "%s", (_NAMES[name],)
+    if name in _NAMES and not hole.escaped:
+        return '"%s"' if hole.quoted else "%s", (_NAMES[name],)
+    return None
+
+
 def show(name: str, hole: Hole) -> Show:
-    """Returns the function that shows the alias `name`, without its percent sign, with the flags of `hole`."""
+    """Returns the function that shows an alias."""
+    simple = plain(name, hole)
+    if simple is not None:
+        template, attributes = simple
+        get = attrgetter(*attributes)
+        return lambda course: template % get(course)
     if name in _LINES:
         return _line(_LINES[name], hole)
     if name in _DATES_OF:
@@ -47,16 +72,19 @@ def show(name: str, hole: Hole) -> Show:
         return _address(_ADDRESSES[name], hole)
     if name in _PORTS:
         return _port(_PORTS[name], hole)
-    if name in _NUMBERS:
-        return _number(_NUMBERS[name], _HEXADECIMAL.get(name, "") if hole.hexadecimal else "", hole)
-    if name in _UNFINISHED:
-        return _unfinished(_UNFINISHED[name], hole)
-    return _text(_TEXTS[name], hole)
+    if name in _OF_SECONDS:
+        return _number(_OF_SECONDS[name], "%03d" if name == "ms" else "%d", _HEXADECIMAL[name], hole)
+    if name in _NUMBERS or name in _UNFINISHED:
+        return _number(attrgetter({**_NUMBERS, **_UNFINISHED}[name]), "%d", _HEXADECIMAL.get(name, "%d"), hole)
+    return _text(attrgetter(_NAMES[name]) if name in _NAMES else _TEXTS[name], hole)
 
 
-def vanishes(name: str) -> bool:
-    """Tells whether this alias shows nothing at all, not even braces, where nothing is captured."""
-    return name in _LISTS
+def nothing(name: str, hole: Hole) -> str | None:
+    """Returns what an alias for captures shows where nothing is ever captured; None for other aliases. Lists vanish as
+    a whole, braces and quotes included."""
+    if name in _LISTS:
+        return "null" if hole.json else ""
+    return enclosed("", hole) if name in ("CC", "CS") else None
 
 
 def printed(value: bytes) -> str:
@@ -128,7 +156,7 @@ def _line(read: Callable[[str], str], hole: Hole) -> Show:
     def text(course: Course) -> str:
         line = first_line(course.facts)
         said = BAD_REQUEST if line is None else read(line)
-        if not _PLAIN_URL.match(said):
+        if '"' in said or "#" in said or not (said.isascii() and said.isprintable()):
             said = said.translate(_IN_LINES)
         return f"{quote}{said if escape is None else said.translate(escape)}{quote}"
 
@@ -186,65 +214,51 @@ def _date(of: Callable[[Course], float], write: Callable[[int], str], finely: bo
 # Numbers.
 
 
-_NUMBERS: dict[str, Callable[[Course], int]] = {
+#: Those that are attributes of a course.
+_NUMBERS = {
+    "Th": "handshake_time",
+    "Ti": "idle_time",
+    "TR": "request_time",
+    "Tq": "whole_request_time",
+    "Tw": "queue_time",
+    "Tc": "connect_time",
+    "Tr": "response_time",
+    "Td": "data_time",
+    "ST": "status",
+    "U": "bytes_in",
+    "ac": "process_clients",
+    "fc": "frontend_clients",
+    "bc": "backend_requests",
+    "sc": "server_requests",
+    "sq": "srv_queue",
+    "bq": "backend_queue",
+    "rc": "retries",
+    "rt": "number",
+    "lc": "lines",
+    "pid": "pid",
+}
+#: Those that are larger in the end where a line is written early (`option logasap`).
+_UNFINISHED = {"Ta": "active_time", "Tt": "total_time", "Tu": "user_time", "B": "bytes_out"}
+_OF_SECONDS: dict[str, Callable[[Course], int]] = {
     "Ts": lambda course: int(course.accepted_at),
     "ms": lambda course: int(course.accepted_at % 1 * 1000),
-    "Th": lambda course: course.handshake_time,
-    "Ti": lambda course: course.idle_time,
-    "TR": lambda course: course.request_time,
-    "Tq": lambda course: course.whole_request_time,
-    "Tw": lambda course: course.queue_time,
-    "Tc": lambda course: course.connect_time,
-    "Tr": lambda course: course.response_time,
-    "Td": lambda course: course.data_time,
-    "ST": lambda course: course.status,
-    "U": lambda course: course.bytes_in,
-    "ac": lambda course: course.process_clients,
-    "fc": lambda course: course.frontend_clients,
-    "bc": lambda course: course.backend_requests,
-    "sc": lambda course: course.server_requests,
-    "sq": lambda course: course.srv_queue,
-    "bq": lambda course: course.backend_queue,
-    "rc": lambda course: course.retries,
-    "rt": lambda course: course.number,
-    "lc": lambda course: course.lines,
-    "pid": lambda course: course.pid,
 }
 _HEXADECIMAL = {"Ts": "%04X", "ms": "%02X", "rt": "%04X", "lc": "%04X", "pid": "%04X"}
 
 
-def _number(read: Callable[[Course], int], hexadecimal: str, hole: Hole) -> Show:
+def _number(read: Callable[[Course], int], template: str, hexadecimal: str, hole: Hole) -> Show:
     if hole.json:
         return lambda course: json_number(read(course), hole)
-    if hexadecimal:
-        return lambda course: hexadecimal % read(course)
-    if read is _NUMBERS["ms"]:
-        return lambda course: f"{read(course):03d}"
-    if read is _NUMBERS["rc"]:
-        return lambda course: f"+{read(course)}" if course.redispatched else str(read(course))
-    return lambda course: str(read(course))
-
-
-#: Those that are larger in the end where a line is written early (`option logasap`).
-_UNFINISHED: dict[str, Callable[[Course], int]] = {
-    "Ta": lambda course: course.active_time,
-    "Tt": lambda course: course.total_time,
-    "Tu": lambda course: course.user_time,
-    "B": lambda course: course.bytes_out,
-}
-
-
-def _unfinished(read: Callable[[Course], int], hole: Hole) -> Show:
-    if hole.json:
-        return lambda course: json_number(read(course), hole)
-    return lambda course: f"+{read(course)}" if course.logs_early else str(read(course))
+    written = hexadecimal if hole.hexadecimal else template
+    return lambda course: written % read(course)
 
 
 # Addresses.
 
 
+_CLIENT = {"ci": "client_host", "cp": "client_port"}
 _ADDRESSES: dict[str, Callable[[Course], tuple[str, int] | None]] = {
-    "ci": lambda course: course.source,
+    "ci": lambda course: (course.client_host, course.client_port),
     "fi": lambda course: course.destination,
     "bi": lambda course: course.server_source,
     "si": lambda course: course.server_address,
@@ -260,7 +274,7 @@ def _address(of: Callable[[Course], tuple[str, int] | None], hole: Hole) -> Show
             said = ip_address(host.partition("%")[0]).packed.hex().upper()
             return f'"{said}"' if hole.json else said
         if ":" in host:
-            host = address_text(ip_address(host.partition("%")[0]))
+            host = ipv6_text(host)
         return enclosed(host, hole)
 
     return text
@@ -303,26 +317,29 @@ def _of_tls(read: Callable[[Any], str]) -> Callable[[Course], str]:
     return text
 
 
+#: Those that are attributes of a course and never empty, so that no dash stands for them.
+_NAMES = {
+    "f": "frontend_name",
+    "ft": "frontend_label",
+    "b": "backend_label",
+    "s": "server_label",
+    "ts": "flags",
+    "tsc": "termination",
+    "H": "host_name",
+    "OG": "origin",
+}
+#: To which no flag but `json` applies in HAProxy.
+_BARE = frozenset(("ts", "tsc"))
 _TEXTS: dict[str, Callable[[Course], str]] = {
-    "f": lambda course: course.frontend_name,
-    "ft": lambda course: course.frontend_name + ("~" if course.secure else ""),
-    "b": lambda course: course.backend_label,
-    "s": lambda course: course.server_label,
     "CC": _cookie_of(0),
     "CS": _cookie_of(1),
-    "ts": lambda course: course.flags,
-    "tsc": lambda course: course.flags + course.cookie_letters,
-    "H": lambda course: course.host_name,
     "ID": lambda course: printed(course.facts.unique_id),
-    "OG": lambda course: course.origin,
     "sslc": _of_tls(lambda side: side.cipher),
     "sslv": _of_tls(lambda side: side.version),
 }
 
 
 def _text(read: Callable[[Course], str], hole: Hole) -> Show:
-    if not hole.json and (read is _TEXTS["ts"] or read is _TEXTS["tsc"]):  # these have no flags in HAProxy
-        return read
     return lambda course: enclosed(read(course), hole)
 
 

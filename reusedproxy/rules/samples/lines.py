@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address
+from operator import attrgetter
 
 from reusedproxy.config.model.rules import Format, Hole
 from reusedproxy.config.rules.samples import LOG
 from reusedproxy.rules.facts import Course
-from reusedproxy.rules.samples.aliases import Show, enclosed, json_number, printed, show, vanishes
+from reusedproxy.rules.samples.aliases import Show, enclosed, json_number, nothing, plain, printed, show
 from reusedproxy.rules.samples.casts import to_bool, to_int, to_text
 from reusedproxy.rules.samples.compile import compiled
 
@@ -24,36 +25,63 @@ _BLANKS = re.compile("( +)")
 
 
 def line_of(made: Format, shown: Callable[[str], bool] = lambda name: True) -> Line:
-    """Compiles a format to a function that returns its line. `shown` tells whether anything is captured for an alias
-    that shows what was; one for which nothing is takes no place in the line."""
+    """Compiles a format to a function that returns its line. `shown` tells whether anything is ever captured for an
+    alias that shows what was."""
     if made.json:
         items = [part for part in made.parts if isinstance(part, Hole)]
-        members = ", ".join([f'"{part.name}": %s' for part in items])
-        return _filled(f"{{{members}}}", [_item(part) for part in items])
-    texts: list[str] = []
-    shows: list[Show] = []
+        template, shows = ", ".join([f'"{part.name}": %s' for part in items]), [_item(part) for part in items]
+        return lambda course: "{%s}" % (template % tuple([show(course) for show in shows]))
+    pieces = _Pieces()
     blank = True  # what comes next is at the beginning, or behind a blank
     for part in made.parts:
         if isinstance(part, Hole):
             name = part.expression.fetch.name.removeprefix("%")
-            if not vanishes(name) or part.json or shown(name):
-                texts.append("%s")
-                shows.append(_item(part))
-                blank = False
+            said = None if shown(name) else nothing(name, part)
+            if said is None:
+                pieces.add_item(part)
+            else:
+                pieces.template += said.replace("%", "%%")
+            blank = blank and said == ""
             continue
-        for piece in _BLANKS.split(part):
-            if piece and not (blank and piece.startswith(_BLANK)):
-                blank = piece.startswith(_BLANK)
-                texts.append(_BLANK if blank else piece.replace("%", "%%"))
-    return _filled("".join(texts), shows)
+        for text in _BLANKS.split(part):
+            if text and not (blank and text.startswith(_BLANK)):
+                blank = text.startswith(_BLANK)
+                pieces.template += _BLANK if blank else text.replace("%", "%%")
+    return pieces.joined()
 
 
-def _filled(template: str, shows: list[Show]) -> Line:
-    if not shows:
-        text = template % ()
-        return lambda course: text
-    # One %-format, which takes less time than joining pieces: see `operators.logs.access.HTTPLog`.
-    return lambda course: template % tuple([show(course) for show in shows])
+class _Pieces:
+    """Gathers the pieces of a line: functions that show something, and between them %-templates, each filled with
+    attributes of the course by one call. That takes less than half the time of a function for each item."""
+
+    def __init__(self) -> None:
+        self.template = ""
+        self._attributes: list[str] = []
+        self._shows: list[Show] = []
+
+    def add_item(self, hole: Hole) -> None:
+        name = hole.expression.fetch.name
+        simple = plain(name[1:], hole) if name.startswith("%") else None
+        if simple is None:
+            self._end_template()
+            self._shows.append(_item(hole))
+        else:
+            self.template += simple[0]
+            self._attributes += simple[1]
+
+    def joined(self) -> Line:
+        self._end_template()
+        shows = self._shows
+        return shows[0] if len(shows) == 1 else lambda course: "".join([show(course) for show in shows])
+
+    def _end_template(self) -> None:
+        if self._attributes:
+            template, get = self.template, attrgetter(*self._attributes)
+            self._shows.append(lambda course: template % get(course))
+        elif self.template:
+            text = self.template % ()
+            self._shows.append(lambda course: text)
+        self.template, self._attributes = "", []
 
 
 def _item(hole: Hole) -> Show:
