@@ -13,6 +13,7 @@ from reusedproxy.config.language.addresses import listen_addresses, server_addre
 from reusedproxy.config.language.report import Line, Wrong
 from reusedproxy.config.model.logs import LogTarget
 from reusedproxy.config.model.values import Place
+from reusedproxy.config.reader import ConfigurationError, Source, read_configuration
 from reusedproxy.config.sections.logs import log_target
 from reusedproxy.net.resolver import Query, literal
 
@@ -220,15 +221,24 @@ class LogTargetTests(SynchronousTestCase):
             ("stdout format raw local0", ("stdout", "", 514, "", "raw", "local0", "debug", 1024)),
             ("stderr format short daemon info", ("stderr", "", 514, "", "short", "daemon", "info", 1024)),
             ("fd@1 format raw local0", ("stdout", "", 514, "", "raw", "local0", "debug", 1024)),
-            ("/dev/log local1 notice", ("unix", "", 514, "/dev/log", "rfc3164", "local1", "notice", 1024)),
-            ("192.0.2.1 len 4096 local0", ("udp", "192.0.2.1", 514, "", "rfc3164", "local0", "debug", 4096)),
+            ("/dev/log local1 notice", ("unix", "", 514, "/dev/log", "", "local1", "notice", 1024)),
+            ("192.0.2.1 len 4096 local0", ("udp", "192.0.2.1", 514, "", "", "local0", "debug", 4096)),
             ("[::1]:515 format rfc5424 user", ("udp", "::1", 515, "", "rfc5424", "user", "debug", 1024)),
-            ("logs.example.com:514 local7", ("udp", "logs.example.com", 514, "", "rfc3164", "local7", "debug", 1024)),
+            ("logs.example.com:514 local7", ("udp", "logs.example.com", 514, "", "", "local7", "debug", 1024)),
+            ("udp6@[::1]:515 format iso user", ("udp", "::1", 515, "", "iso", "user", "debug", 1024)),
+            ("tcp@192.0.2.1 format timed user", ("tcp", "192.0.2.1", 514, "", "timed", "user", "debug", 1024)),
+            ("uxst@/run/log format local user", ("stream", "", 514, "/run/log", "local", "user", "debug", 1024)),
+            ("uxdg@/run/log format priority user", ("unix", "", 514, "/run/log", "priority", "user", "debug", 1024)),
+            ("ring@r user", ("ring", "r", 514, "", "", "user", "debug", 1024)),
         ]
         for text, expected in table:
             t = self.target(text)
             found = (t.kind, t.host, t.port, t.path, t.format, t.facility, t.level, t.length)
             self.assertEqual(found, expected, text)
+
+    def test_a_sample(self) -> None:
+        found = self.target("stdout sample 8-11,2-3,5:11 local0")
+        self.assertEqual((found.sample, found.period), (((2, 3), (5, 5), (8, 11)), 11))
 
     def test_a_wrong_log_line_says_why(self) -> None:
         """Each part has its own message."""
@@ -239,11 +249,52 @@ class LogTargetTests(SynchronousTestCase):
             ("stdout local9", "did you mean"),
             ("stdout local0 loud", "the level is one of"),
             ("stdout format row local0", "did you mean 'raw'"),
-            ("stdout format timed local0", "does not do yet"),
+            ("fd@7 local0", "'fd@' is a HAProxy log target that reusedproxy does not do yet"),
+            ("stdout sample 1 local0", "'1' has no size: write 1:2 for every second line"),
+            ("stdout sample 2-2:3 local0", "'2-2' is no range of lines such as 2-3"),
+            ("stdout sample 1-3,3:4 local0", "ranges of '1-3,3' overlap"),
+            ("stdout sample 1-3:2 local0", "out of range"),
             ("stdout len 1 local0", "out of range"),
-            ("ring@x local0", "'ring@' is a HAProxy log target that reusedproxy does not do yet"),
             ("stdout local0 info loud", "the second level is one of"),
             ("stdout local0 info notice x", "two levels at most"),
         ]
         for text, why in table:
             self.assertIn(why, str(self.assertRaises(Wrong, self.target, text)), text)
+
+
+class RingTests(SynchronousTestCase):
+    """`ring` sections."""
+
+    def read(self, ring: str, log: str = "log ring@r local0") -> LogTarget:
+        text = f"global\n {log}\nring r\n{ring}\n"
+        (target,) = read_configuration([Source("t.cfg", text)], {}).global_.logs
+        return target
+
+    def test_what_a_ring_says(self) -> None:
+        found = self.read(
+            " description x\n format rfc5424\n maxlen 2000\n size 65536\n timeout connect 2s\n timeout server 9s\n"
+            " server s tcp@192.0.2.1:6514 log-proto octet-count check inter 5s"
+        )
+        self.assertEqual((found.kind, found.host, found.port), ("tcp", "192.0.2.1", 6514))
+        self.assertEqual((found.format, found.length, found.kept), ("rfc5424", 2000, 65536))
+        self.assertEqual((found.octets, found.connect, found.level), (True, 2.0, "debug"))
+
+    def test_the_least_that_a_ring_says(self) -> None:
+        found = self.read(" server s /run/log", "log ring@r format iso local0 info")
+        self.assertEqual((found.kind, found.path, found.format, found.length), ("stream", "/run/log", "raw", 1024))
+        self.assertEqual((found.kept, found.octets, found.level), (16384, False, "info"))
+
+    def test_what_is_wrong(self) -> None:
+        for ring, log, why in (
+            ("", "log ring@r local0", "ring 'r' (t.cfg:3) has no 'server'"),
+            (" server s h:1", "log ring@q local0", "there is no ring 'q'"),
+            (" server s h:1\n server t h:2", "log ring@r local0", "a ring has one server"),
+            (" server s h:1 ssl", "log ring@r local0", "'ssl' is a HAProxy word of the server of a ring"),
+            (" backing-file /x\n server s h:1", "log ring@r local0", "'backing-file' is a HAProxy keyword"),
+            (" sise 9\n server s h:1", "log ring@r local0", "unknown keyword 'sise' in section 'ring': did you mean"),
+            (" server s h:1\nring r", "log ring@r local0", "ring 'r' stands already at t.cfg:3"),
+        ):
+            with self.assertRaises(ConfigurationError, msg=ring) as raised:
+                self.read(ring, log)
+            self.assertEqual(len(raised.exception.faults), 1, raised.exception)
+            self.assertIn(why, str(raised.exception))

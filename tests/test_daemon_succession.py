@@ -469,6 +469,7 @@ class KeptListenerTests(GenerationTestCase):
 GLOBAL: dict[str, Any] = {
     "maxconn": (" maxconn 77\n", lambda service: service.proxy.places.maxconn, 77),
     "logs": (" log 127.0.0.1:9 daemon\n", lambda service: len(service.proxy.logs._event_targets), 1),
+    "log_host": (" log-send-hostname other\n", lambda service: service.proxy.logs._host, "other"),
     "log_tag": (" log-tag other\n", lambda service: service.proxy.logs._tag, "other"),
     "hard_stop_after": (
         " hard-stop-after 9s\n",

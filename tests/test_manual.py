@@ -28,7 +28,7 @@ from reusedproxy.config.rules import acls, patterns
 from reusedproxy.config.rules import actions as rules
 from reusedproxy.config.rules import samples as sample_table
 from reusedproxy.config.sections import globals as global_section
-from reusedproxy.config.sections import logs, options, proxies, resolvers, servers, stats
+from reusedproxy.config.sections import logs, options, proxies, resolvers, rings, servers, stats
 from reusedproxy.config.sections.binds import read_bind
 from reusedproxy.config.sections.draft import ProxyDraft
 from reusedproxy.config.tls.words import TLSDefaults
@@ -162,7 +162,8 @@ class ConfigurationPageTests(SynchronousTestCase):
         self.assertEqual([], self.page.lacks(words - undone, "PROXY SECTIONS"))
 
     def test_every_word_of_log_lines_is_explained(self) -> None:
-        words = {*logs._FORMATS, *logs._DESCRIPTORS, *haproxy_words.LOG_FACILITIES, *haproxy_words.LOG_LEVELS}
+        words = {*haproxy_words.LOG_FORMATS, *logs._DESCRIPTORS, *haproxy_words.LOG_FACILITIES}
+        words |= {*haproxy_words.LOG_LEVELS}
         self.assertEqual([], self.page.lacks(words, "GLOBAL SECTION"))
 
     def test_every_section_directive_and_predicate_is_explained(self) -> None:
@@ -189,6 +190,7 @@ class ConfigurationPageTests(SynchronousTestCase):
             *options._READERS,
             *proxies._TIMEOUT_FIELDS,
             *resolvers.READERS,
+            *rings.WORDS,
             *servers._DONE,
             *BALANCE,
             *rules.REQUEST_ACTIONS,

@@ -14,17 +14,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from reusedproxy.config.model.logs import LogTarget
 from reusedproxy.config.model.values import Place
 from reusedproxy.net.deadlines import Deadlines
-from reusedproxy.operators.logs.targets import (
-    ENOUGH,
-    KEPT,
-    REOPEN,
-    TELL_EVERY,
-    Datagrams,
-    Descriptor,
-    LogTargets,
-    Target,
-    UnknownHost,
-)
+from reusedproxy.operators.logs.sinks import ENOUGH, KEPT, TELL_EVERY, Datagrams, Descriptor, Stream
+from reusedproxy.operators.logs.targets import LogTargets, Target, UnknownHost
 
 #: 5 November 2026, 10:12:48.25 UTC.
 NOW = 1793873568.25
@@ -48,6 +39,7 @@ class Sink:
     """Takes lines."""
 
     dropped = 0
+    lost_line = None
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -77,12 +69,45 @@ class HeaderTests(SynchronousTestCase):
         headers = {
             "raw": "",
             "short": "<6>",
-            "rfc3164": f"<158>Nov  5 10:12:48 haproxy[{os.getpid()}]: ",
+            "priority": "<158>",
+            "timed": "<6>2026-11-05T10:12:48.250000+00:00 ",
+            "iso": "2026-11-05T10:12:48.250000+00:00 ",
+            "local": f"<158>Nov  5 10:12:48 haproxy[{os.getpid()}]: ",
+            "": f"<158>Nov  5 10:12:48 haproxy[{os.getpid()}]: ",
+            "rfc3164": f"<158>Nov  5 10:12:48 localhost haproxy[{os.getpid()}]: ",
             "rfc5424": f"<158>1 2026-11-05T10:12:48.250000+00:00 - haproxy {os.getpid()} - - ",
         }
         for name, header in headers.items():
             send(self.target(format=name, facility="local3"), "info", "line")
             self.assertEqual(self.sink.lines.pop(), header + "line")
+
+    def test_a_host_has_its_name_where_that_is_said(self) -> None:
+        """`log-send-hostname`: in the formats of syslog, which then is rfc3164 unless another one is said."""
+        sink: Any = self.sink
+        for name, part in (("", " node haproxy["), ("rfc3164", " node haproxy["), ("rfc5424", " node haproxy ")):
+            target = Target(LogTarget(Place("x", 1), "stdout", format=name), "haproxy", sink, lambda: NOW, "node")
+            send(target, "info", "line")
+            self.assertIn(part, self.sink.lines.pop())
+        target = Target(LogTarget(Place("x", 1), "stdout", format="local"), "haproxy", sink, lambda: NOW, "node")
+        send(target, "info", "line")
+        self.assertNotIn("node", self.sink.lines.pop())
+
+    def test_structured_data(self) -> None:
+        """Of RFC 5424; other formats have none."""
+        for name, expected in (("rfc5424", ' - [a@1 b="c"] line'), ("short", "<6>line")):
+            with_data = self.target(format=name).sender_with_data("info")
+            assert with_data is not None
+            with_data("line", '[a@1 b="c"]')
+            self.assertTrue(self.sink.lines.pop().endswith(expected), name)
+        self.assertIsNone(self.target(level="err").sender_with_data("info"))
+
+    def test_a_sample_of_the_lines(self) -> None:
+        """As HAProxy counts them: from 1, again and again."""
+        sender = self.target(format="raw", sample=((2, 3), (8, 8)), period=10).sender("info")
+        assert sender is not None
+        for number in range(1, 24):
+            sender(str(number))
+        self.assertEqual(self.sink.lines, ["2", "3", "8", "12", "13", "18", "22", "23"])
 
     def test_a_line_is_cut_with_its_header_and_its_end_counted(self) -> None:
         """`len 100` gives 100 bytes, the newline among them."""
@@ -202,42 +227,73 @@ class DatagramTests(SynchronousTestCase):
         Datagrams(socket.AF_UNIX, path, self.clock.seconds).write("hello")
         self.assertEqual(server.recv(100), b"hello\n")
 
-    def test_a_server_that_is_away_costs_lines_and_is_found_again(self) -> None:
-        path = self.path()
-        datagrams = Datagrams(socket.AF_UNIX, path, self.clock.seconds)
-        datagrams.write("lost")
-        self.assertEqual(datagrams.dropped, 1)
-        server = self.syslog(path)
-        self.clock.advance(1.5)
-        datagrams.write("heard")
-        self.assertEqual(server.recv(100), b"heard\n")
+    def datagrams(self, path: str, **more: Any) -> Datagrams:
+        return Datagrams(socket.AF_UNIX, path, self.clock.seconds, deadlines=Deadlines(self.clock), **more)
 
-    def test_a_server_that_takes_no_more_costs_lines(self) -> None:
+    def test_lines_wait_for_a_server_that_is_away(self) -> None:
+        """Before it is there, and while it is started again."""
         path = self.path()
-        self.syslog(path)
-        datagrams = Datagrams(socket.AF_UNIX, path, self.clock.seconds)
-        for _ in range(5000):
-            datagrams.write("x" * 1000)
+        datagrams = self.datagrams(path)
+        datagrams.write("one")
+        server = self.syslog(path)
+        datagrams.write("two")
+        self.clock.pump([0.1] * 20)
+        self.assertEqual([server.recv(100), server.recv(100)], [b"one\n", b"two\n"])
+        server.close()
+        os.unlink(path)
+        datagrams.write("three")
+        server = self.syslog(path)
+        datagrams.write("four")
+        self.clock.pump([0.1] * 20)
+        datagrams.write("five")
+        self.assertEqual([server.recv(100) for _ in range(3)], [b"three\n", b"four\n", b"five\n"])
+        self.assertEqual((datagrams.dropped, self.clock.getDelayedCalls()), (0, []))
+
+    def test_a_server_that_comes_back_at_once_gets_the_line_at_once(self) -> None:
+        path = self.path()
+        server = self.syslog(path)
+        datagrams = self.datagrams(path)
+        datagrams.write("one")
+        server.close()
+        os.unlink(path)
+        server = self.syslog(path)
+        datagrams.write("two")
+        self.assertEqual(server.recv(100), b"two\n")
+
+    def test_a_server_that_is_slow_gets_its_lines_later(self) -> None:
+        """Beyond the bound they are dropped, counted, and told of in the log itself."""
+        path = self.path()
+        server = self.syslog(path)
+        datagrams = self.datagrams(path)
+        datagrams.lost_line = lambda lines: f"{lines} lost"
+        count = KEPT // 1000 + 500
+        for number in range(count):
+            datagrams.write(f"{number:0999d}")
         self.assertGreater(datagrams.dropped, 0)
+        received: list[bytes] = []
+        for _ in range(1000):
+            try:
+                while True:
+                    received.append(server.recv(2000))
+            except BlockingIOError:
+                self.clock.advance(0.1)
+        self.assertEqual(len(received), count - datagrams.dropped + 1)
+        self.assertEqual(received[-1], b"%d lost\n" % datagrams.dropped)
 
     def test_what_is_lost_is_told_now_and_then(self) -> None:
-        """With the reason, and how many since it was told last."""
-        path = self.path()
+        """With the reason, and how many since it was told last; here by UDP, where a line is not kept."""
         told: list[tuple[str, int]] = []
-        datagrams = Datagrams(socket.AF_UNIX, path, self.clock.seconds, lambda *said: told.append(said))
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+            server.bind(("127.0.0.1", 0))
+            address = server.getsockname()
+        datagrams = Datagrams(socket.AF_INET, address, self.clock.seconds, lambda *said: told.append(said))
         for _ in range(5):
             datagrams.write("x")
-        self.assertEqual(told, [("No such file or directory", 1)])
+            time.sleep(0.01)  # the kernel tells of the one before
+        self.assertEqual(told, [("Connection refused", 1)])
         self.clock.advance(TELL_EVERY)
         datagrams.write("x")
-        self.assertEqual(told[1:], [("No such file or directory", 5)])
-        server = self.syslog(path)
-        self.clock.advance(REOPEN)
-        datagrams.write("heard")
-        server.close()
-        self.clock.advance(TELL_EVERY)
-        datagrams.write("x")
-        self.assertEqual(told[2:], [("Connection refused", 1)])
+        self.assertEqual(told[1:], [("Connection refused", datagrams.dropped - 1)])
 
     def test_udp_is_sent_to_its_address(self) -> None:
         server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -248,6 +304,70 @@ class DatagramTests(SynchronousTestCase):
         target = targets.open(LogTarget(Place("x", 1), "udp", host="127.0.0.1", port=server.getsockname()[1]))
         send(target, "alert", "down")
         self.assertTrue(server.recv(200).endswith(b": down\n"))
+
+
+class StreamTests(SynchronousTestCase):
+    """A server that takes lines as a stream."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(1000)
+        self.listening = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(self.listening.close)
+        self.listening.settimeout(5)
+
+    def stream(self, **more: Any) -> Stream:
+        return Stream(socket.AF_INET, self.listening.getsockname(), Deadlines(self.clock), **more)
+
+    def accept(self) -> socket.socket:
+        accepted, _ = self.listening.accept()
+        self.addCleanup(accepted.close)
+        accepted.settimeout(5)
+        return accepted
+
+    def test_lines_are_gathered(self) -> None:
+        stream = self.stream()
+        stream.write("one")
+        stream.write("two")
+        self.clock.pump([0.1] * 3)
+        self.assertEqual(self.accept().recv(100), b"one\ntwo\n")
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_lines_may_begin_with_their_size(self) -> None:
+        stream = self.stream(octets=True)
+        stream.write("h\u00e9")
+        self.clock.pump([0.1] * 3)
+        self.assertEqual(self.accept().recv(100), b"3 h\xc3\xa9")
+
+    def test_lines_wait_for_a_server_that_is_away(self) -> None:
+        """And those that it did not read when it ended the connection, as far as that can be known."""
+        address = self.listening.getsockname()
+        stream = self.stream()
+        stream.write("one")
+        self.clock.pump([0.1] * 3)
+        accepted = self.accept()
+        self.assertEqual(accepted.recv(100), b"one\n")
+        accepted.close()
+        self.listening.close()
+        stream.write("two")
+        self.clock.pump([0.1] * 30)
+        stream.write("three")
+        self.assertEqual(stream.dropped, 0)
+        self.listening = socket.create_server(address)
+        self.listening.settimeout(5)
+        self.addCleanup(self.listening.close)
+        self.clock.pump([0.1] * 30)
+        self.assertEqual(self.accept().recv(100), b"two\nthree\n")
+
+    def test_beyond_the_bound_lines_are_dropped_and_told_of(self) -> None:
+        told: list[tuple[str, int]] = []
+        stream = self.stream(most=20, tell=lambda *said: told.append(said))
+        stream.lost_line = lambda lines: f"{lines} lost"
+        for _ in range(4):
+            stream.write("123456789")
+        self.clock.pump([0.1] * 3)
+        self.assertEqual(self.accept().recv(100), b"123456789\n123456789\n2 lost\n")
+        self.assertEqual((stream.dropped, told), (2, [("it takes lines too slowly", 1)]))
 
 
 class LogTargetsTests(SynchronousTestCase):

@@ -33,6 +33,7 @@ from reusedproxy.clients.frontend import ConnectionLimit, Frontend
 from reusedproxy.config import model
 from reusedproxy.config.language.report import Fault
 from reusedproxy.config.model.balance import HASHES
+from reusedproxy.config.model.logs import THIS_HOST
 from reusedproxy.config.model.users import UserList
 from reusedproxy.config.model.values import Notice
 from reusedproxy.config.rules.log_actions import SetLogLevel
@@ -167,7 +168,7 @@ class Assembly:
             poller,
             deadlines,
             previous.places if previous is not None else ConnectionLimit(maxconn),
-            LogTargets(settings.log_tag, deadlines, addresses=addresses),
+            LogTargets(settings.log_tag, deadlines, addresses=addresses, host=_host_of(settings.log_host)),
             began=previous.began if previous is not None else deadlines.now(),
             maxconn=maxconn,
             budget=previous.budget if previous is not None else Budget(reactor),
@@ -341,7 +342,11 @@ class Assembly:
             trouble = trouble_with(path)
             if trouble and (bind or trouble == NO_SOCKET):
                 place = next(line.place for line in lines if line.path == path)
-                yield Notice("warning", place, f"'log {path}': {trouble}; until that has changed, its lines are lost")
+                yield Notice(
+                    "warning",
+                    place,
+                    f"'log {path}': {trouble}; until that has changed, 1 MB of its lines waits and the rest is lost",
+                )
 
     def _add_pages(self, rule_sets: RuleSets) -> None:
         """Adds statistics pages: a frontend's own page first, then its backend's (after the rules, if it has any)."""
@@ -555,6 +560,11 @@ def _first_checks(configuration: model.Configuration) -> Iterator[float]:
     return (number * shortest / total for number in range(total))
 
 
+def _host_of(said: str) -> str:
+    """Returns the name of this host in lines of the log; "" for none."""
+    return socket.gethostname() if said == THIS_HOST else said
+
+
 def _set_levels(configuration: model.Configuration) -> Iterable[bool]:
     """Tells of each rule whether it says at which level a line of the log is written."""
     of_frontends = [section.rules for section in configuration.frontends.values()]
@@ -598,13 +608,17 @@ def _end_sessions(proxy: Proxy, server: Server, letter: str) -> None:
             frontend.end_sessions(each, letter)
 
 
+#: What is asked for the addresses of a log's target.
+_TYPES = {"udp": socket.SOCK_DGRAM, "tcp": socket.SOCK_STREAM}
+
+
 def queries(configuration: model.Configuration, previous: Proxy | None = None) -> Iterable[Query]:
     """Returns all names that the C library has to resolve for a configuration, which takes the place of `previous`."""
     lines = previous.lines if previous is not None else {}
     for frontend in configuration.frontends.values():
         if not frontend.disabled:
             yield from (_query(bind.address) for bind in frontend.binds if bind.address.host)
-    yield from (Query(line.host, socket.SOCK_DGRAM) for line in _log_lines(configuration) if line.kind == "udp")
+    yield from (Query(line.host, _TYPES[line.kind]) for line in _log_lines(configuration) if line.kind in _TYPES)
     for section in configuration.resolvers.values():
         yield from (Query(each.host, socket.SOCK_DGRAM) for each in section.nameservers)
     for backend in configuration.backends.values():

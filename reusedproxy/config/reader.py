@@ -35,6 +35,7 @@ from reusedproxy.config.sections.errors import ErrorGroup, check_errors, check_g
 from reusedproxy.config.sections.globals import GlobalDraft
 from reusedproxy.config.sections.proxies import lose_proxy_line, read_proxy_line
 from reusedproxy.config.sections.resolvers import ResolversDraft
+from reusedproxy.config.sections.rings import RingDraft, with_ring
 from reusedproxy.config.sections.stats import stats_users
 from reusedproxy.config.sections.userlists import UserListDraft, check_user_lists, finished_user_lists
 from reusedproxy.config.validate.names import validate_names
@@ -102,12 +103,13 @@ class _Reading:
     environment: dict[str, str]
     ssllib: str
     global_: GlobalDraft
-    section: GlobalDraft | ProxyDraft | ResolversDraft | UserListDraft | ErrorGroup | str | None = None
+    section: GlobalDraft | ProxyDraft | ResolversDraft | UserListDraft | RingDraft | ErrorGroup | str | None = None
     proxies: list[ProxyDraft] = Factory(list)
     defaults: list[ProxyDraft] = Factory(list)
     resolvers: list[ResolversDraft] = Factory(list)
     groups: dict[str, ErrorGroup] = Factory(dict)
     user_lists: dict[str, UserListDraft] = Factory(dict)
+    rings: dict[str, RingDraft] = Factory(dict)
     # Names of `defaults` sections used by `from`; such a section must not be inherited implicitly as well.
     taken_by_name: set[str] = Factory(set)
     place: Place = Factory(lambda: Place("", 0))
@@ -169,6 +171,8 @@ class _Reading:
             self.section = ErrorGroup("", self.place)
         elif word == "userlist":
             self.section = UserListDraft("", self.place)
+        elif word == "ring":
+            self.section = RingDraft("", self.place)
         elif word in haproxy_words.SECTIONS:
             self.section = ProxyDraft(word, "", self.place)
         elif word in haproxy_words.SECTIONS_NOT_DONE:
@@ -177,7 +181,7 @@ class _Reading:
             lose_proxy_line(self.section, Line(self.place, tuple(rough_words)))
         elif isinstance(self.section, GlobalDraft):
             self.section.unreadable.add(word)
-        elif isinstance(self.section, (ResolversDraft, UserListDraft)):
+        elif isinstance(self.section, (ResolversDraft, UserListDraft, RingDraft)):
             self.section.unreadable = True
 
     def with_addresses(self, words: tuple[str, ...], text: str) -> tuple[str, ...]:
@@ -222,7 +226,7 @@ class _Reading:
         if name == ".SECTION":
             if isinstance(self.section, ProxyDraft):
                 return self.section.name or self.section.kind
-            if isinstance(self.section, (ResolversDraft, UserListDraft, ErrorGroup)):
+            if isinstance(self.section, (ResolversDraft, UserListDraft, RingDraft, ErrorGroup)):
                 return self.section.name
             return "global" if isinstance(self.section, GlobalDraft) else ""
         return self.environment.get(name)
@@ -241,7 +245,7 @@ class _Reading:
             raise Wrong(f"'{line.keyword}' stands before the first section{hint}")
         elif isinstance(self.section, (GlobalDraft, ErrorGroup)):
             self.section.read(line)
-        elif isinstance(self.section, (ResolversDraft, UserListDraft)):
+        elif isinstance(self.section, (ResolversDraft, UserListDraft, RingDraft)):
             self.section.read(line, self.report)
         elif isinstance(self.section, ProxyDraft):
             self.section.tls = self.global_.tls
@@ -271,6 +275,9 @@ class _Reading:
             return
         if line.keyword == "userlist":
             self.begin_user_list(line)
+            return
+        if line.keyword == "ring":
+            self.begin_ring(line)
             return
         if line.keyword == "http-errors":
             self.section = group = ErrorGroup(line.words[1] if line.arguments else "", line.place)
@@ -310,18 +317,28 @@ class _Reading:
     def begin_user_list(self, line: Line) -> None:
         # In no list yet, as in `begin_resolvers`.
         self.section = UserListDraft("", line.place)
+        name = self.name_of_section(line, self.user_lists)
+        self.section = self.user_lists[name] = UserListDraft(name, line.place)
+
+    def begin_ring(self, line: Line) -> None:
+        self.section = RingDraft("", line.place)
+        name = self.name_of_section(line, self.rings)
+        self.section = self.rings[name] = RingDraft(name, line.place)
+
+    def name_of_section(self, line: Line, others: Mapping[str, UserListDraft | RingDraft]) -> str:
+        """Returns the name in the head of a section, which none of the others has. Raises Wrong."""
         try:
             name = line.one_argument("a name")
             if not _NAME.match(name):
                 raise Wrong(
                     f"the name '{name}' has a character that cannot stand in a name: letters, digits, - _ . : can"
                 )
-            if name in self.user_lists:
-                raise Wrong(f"userlist '{name}' stands already at {self.user_lists[name].place}")
+            if name in others:
+                raise Wrong(f"{line.keyword} '{name}' stands already at {others[name].place}")
         except Wrong:
             self.report.names_in_doubt = True
             raise
-        self.section = self.user_lists[name] = UserListDraft(name, line.place)
+        return name
 
     def begin_proxy(self, line: Line) -> None:
         words = line.arguments
@@ -387,6 +404,8 @@ class _Reading:
     def configuration(self) -> Generator[None, None, Configuration]:
         for draft in self.proxies:
             draft.settle()
+        for logs in (self.global_.logs, *(draft.logs for draft in self.proxies)):
+            logs[:] = [with_ring(target, self.rings, self.report) for target in logs]
         yield from validate(self.proxies, self.global_, self.report)
         validate_names(self.proxies, self.resolvers, self.report)
         check_user_lists(self.user_lists, self.report)

@@ -18,10 +18,10 @@ def _ordered(text: str) -> tuple[str, ...]:
 
 # -- sections ---------------------------------------------------------------------------------------------------------
 
-SECTIONS = words("global defaults frontend backend listen resolvers http-errors userlist")
+SECTIONS = words("global defaults frontend backend listen resolvers http-errors userlist ring")
 SECTIONS_NOT_DONE = words(
     """
-    peers mailers cache program ring log-forward log-profile fcgi-app crt-store traces
+    peers mailers cache program log-forward log-profile fcgi-app crt-store traces
     acme healthcheck
     """
 )

@@ -7,14 +7,21 @@ from attrs import frozen
 from reusedproxy.config.model.rules import Format
 from reusedproxy.config.model.values import Place
 
+#: Stands for the name of this machine.
+THIS_HOST = "%H"
+
 
 @frozen
 class LogTarget:
     """Holds one `log` line. kind "stdout"/"stderr": that descriptor; "udp": `host`, `port`; "unix": `path` of a
-    syslog socket.
+    syslog socket; "tcp" and "stream": the same, for those that take a stream; "ring": `host` is the name of a section,
+    until that is looked up.
 
-    `format` is "raw", "short", "rfc3164" (default for syslog) or "rfc5424"; `facility` and `level` are syslog's names.
-    A line longer than `length` bytes is cut. A line more severe than `cap` is sent with the level `cap`.
+    `format` is HAProxy's word; "": "local", or "rfc3164" with a host's name. `facility` and `level` are syslog's names.
+    A line longer than `length` bytes is cut. A line more severe than `cap` is sent with the level `cap`. Of each
+    `period` lines those in the ranges of `sample` are sent, 1 being the first; (): all. Of a stream: `kept` bytes wait
+    for who takes none (0: as many as anybody's), lines begin with their size where `octets` says so, and a connection
+    is waited for `connect` seconds.
     """
 
     place: Place
@@ -22,11 +29,16 @@ class LogTarget:
     host: str = ""
     port: int = 514
     path: str = ""
-    format: str = "rfc3164"
+    format: str = ""
     facility: str = "local0"
     level: str = "debug"
     cap: str = "emerg"
     length: int = 1024
+    sample: tuple[tuple[int, int], ...] = ()
+    period: int = 0
+    kept: int = 0
+    octets: bool = False
+    connect: float | None = None
 
 
 @frozen

@@ -346,7 +346,8 @@ class Global:
     """Holds the `global` section. `maxconn` None: what the file descriptor limit allows. `hard_stop_after`
     None: no limit. `spread_checks` is in percent. `stats_timeout`: seconds that a session at a stats socket may be
     idle; `stats_maxconn`: sessions at all of them. `node` and `description` are what statistics pages say of this
-    machine, where they are asked to; "": the host's name, and nothing.
+    machine, where they are asked to; "": the host's name, and nothing. `log_host` is the host's name in the lines of
+    the log: `logs.THIS_HOST`, another one, or "" for none.
 
     Keywords that HAProxy does not have: `pool_connect_rate`, handshakes per second for the floors of all servers
     together; `pool_warm_start`, the most seconds that the listeners wait for all floors at the start, None: not at all;
@@ -359,6 +360,7 @@ class Global:
     chroot: Said | None = None
     logs: tuple[LogTarget, ...] = ()
     log_tag: str = "reusedproxy"
+    log_host: str = ""
     hard_stop_after: float | None = None
     bufsize: int = 16384
     maxrewrite: int = 1024

@@ -9,7 +9,7 @@ from attrs import Factory, define, evolve
 
 from reusedproxy.config.language import haproxy_words, hints, units
 from reusedproxy.config.language.report import Line, Report, Wrong, did_you_mean, nearest, not_done, one_of
-from reusedproxy.config.model.logs import LogTarget
+from reusedproxy.config.model.logs import THIS_HOST, LogTarget
 from reusedproxy.config.model.proxies import Global, Manhole, Said, StatsSocket
 from reusedproxy.config.model.values import Place
 from reusedproxy.config.sections.logs import log_target
@@ -52,6 +52,7 @@ class GlobalDraft:
     group: Said | None = None
     chroot: Said | None = None
     logs: list[LogTarget] = Factory(list)
+    log_host: str = ""
     log_tag: str = "reusedproxy"
     hard_stop_after: float | None = None
     bufsize: int = 16384
@@ -133,6 +134,7 @@ class GlobalDraft:
             chroot=self.chroot,
             logs=tuple(self.logs),
             log_tag=self.log_tag,
+            log_host=self.log_host,
             hard_stop_after=self.hard_stop_after,
             bufsize=self.bufsize,
             maxrewrite=self.maxrewrite,
@@ -178,6 +180,11 @@ def _log(draft: GlobalDraft, line: Line) -> None:
 
 def _log_tag(draft: GlobalDraft, line: Line) -> None:
     draft.log_tag = line.one_argument("a word")
+
+
+def _log_send_hostname(draft: GlobalDraft, line: Line) -> None:
+    line.at_most(1)
+    draft.log_host = line.words[1] if line.arguments else THIS_HOST
 
 
 def _maxconn(draft: GlobalDraft, line: Line) -> None:
@@ -403,6 +410,7 @@ def _resetenv(draft: GlobalDraft, line: Line) -> None:
 _READERS: dict[str, Callable[[GlobalDraft, Line], None]] = {
     "log": _log,
     "log-tag": _log_tag,
+    "log-send-hostname": _log_send_hostname,
     "maxconn": _maxconn,
     "user": _user,
     "uid": _user,

@@ -25,7 +25,7 @@ from twisted.python.syslog import SyslogObserver
 
 from reusedproxy.net.trusted_paths import open_file
 from reusedproxy.operators.logs.outlet import Ended, Outlet
-from reusedproxy.operators.logs.targets import Datagrams
+from reusedproxy.operators.logs.sinks import Datagrams
 from reusedproxy.rules.samples.aliases import MONTHS
 
 #: The socket of syslog(3).
@@ -149,20 +149,19 @@ def _syslog(prefix: str, path: str = SYSLOG, now: Callable[[], float] = time.mon
     """Returns Twisted's syslog observer, with its lines sent through a datagram socket that never blocks."""
     observer = SyslogObserver(prefix)
     server = Datagrams(socket.AF_UNIX, path, now)
-    untold = 0
 
-    def send(priority: int, text: str) -> None:
-        nonlocal untold
+    def line(priority: int, text: str) -> str:
         at = time.localtime()
         when = f"{MONTHS[at.tm_mon - 1]} {at.tm_mday:2d} {at.tm_hour:02d}:{at.tm_min:02d}:{at.tm_sec:02d}"
-        head = f"<{priority if priority > 7 else priority | syslog.LOG_USER}>{when} {prefix}[{os.getpid()}]: "
-        before = server.dropped
-        server.write(head + text)
-        if server.dropped > before:
-            untold += server.dropped - before
-        elif untold:
-            server.write(f"{head}{untold} lines of this log were lost: nobody read them in time")
-            untold = 0
+        return f"<{priority if priority > 7 else priority | syslog.LOG_USER}>{when} {prefix}[{os.getpid()}]: {text}"
+
+    def lost(lines: int) -> str:
+        return line(syslog.LOG_WARNING, f"{lines} lines of this log were lost: nobody read them in time")
+
+    server.lost_line = lost
+
+    def send(priority: int, text: str) -> None:
+        server.write(line(priority, text))
 
     observer.syslog = send
     return observer
