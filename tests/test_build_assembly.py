@@ -151,7 +151,8 @@ class NoticeTests(SynchronousTestCase):
                 listener.close()
             return [f"{notice.place.line}: {notice.text}" for notice in proxy.notices if "'log" in notice.text]
 
-        said = f"2: 'log {path}': there is no such socket; until that has changed, 1 MB of its lines waits and the rest is lost"
+        said = f"2: 'log {path}': there is no such socket; until that has changed, 1 MB of its lines waits"
+        said += " and the rest is lost"
         self.assertEqual((heard(bind=True), heard(bind=False)), ([said], []))
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
             server.bind(str(path))

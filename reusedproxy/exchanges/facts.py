@@ -104,6 +104,9 @@ class ConnectionFacts:
 
     @property
     def unique_id(self) -> bytes:
+        return self._id()
+
+    def _id(self) -> bytes:
         make = self.client.frontend.unique_id
         if make is None:
             return b""
@@ -203,6 +206,11 @@ class ExchangeFacts(ConnectionFacts):
     @property
     def first_request(self) -> bool:
         return self.client.requests <= 1
+
+    @property
+    def unique_id(self) -> bytes:
+        """Returns the id of the request; as in HAProxy, what is no request has none."""
+        return b"" if self.head is None else self._id()
 
     @property
     def course(self) -> Course:

@@ -58,7 +58,7 @@ class Noted:
     source: tuple[str, int] | None = None
     server_tls: TLSSide | None = None
     error: int = 0
-    error_text: str = ""
+    error_text: str = "Success"
 
     @classmethod
     def of(cls, captures: Captures) -> Noted:

@@ -78,8 +78,10 @@ def stream_log(
 
 
 def _plain(frontend: Frontend) -> bool:
-    """Tells whether the lines of `option httplog` have neither captures nor the sign of one that came early."""
-    return not frontend.settings.captures and not frontend.settings.log.early
+    """Tells whether the lines of `option httplog` have neither captures, nor the sign of one that came early, nor
+    structured data."""
+    settings = frontend.settings
+    return not settings.captures and not settings.log.early and settings.log.data is None
 
 
 def sending(targets: Sequence[Target], level: str) -> Send | None:

@@ -430,6 +430,12 @@ def _of_line(read: Callable[[str], str]) -> Callable[[], Fetch]:
     return lambda: fetch
 
 
+def _captured_uri(facts: Facts) -> Sample:
+    """Returns path and query of the request as it came, as HAProxy does; None of an asterisk, for instance."""
+    line = first_line(facts)
+    return None if line is None else path_and_query(line.partition(" ")[2].rpartition(" ")[0].encode("latin-1"))
+
+
 def _response_version(facts: Facts) -> Sample:
     return None if facts.answer is None else b"HTTP/1.%d" % facts.answer.minor
 
@@ -493,7 +499,7 @@ FETCHES: dict[str, Callable[..., Fetch]] = {
     "capture.req.hdr": _captured(False),
     "capture.res.hdr": _captured(True),
     "capture.req.method": _of_line(lambda line: line.partition(" ")[0]),
-    "capture.req.uri": _of_line(lambda line: line.partition(" ")[2].rpartition(" ")[0]),
+    "capture.req.uri": _fact(_captured_uri),
     "capture.req.ver": _of_line(lambda line: line.rpartition(" ")[2]),
     "capture.res.ver": _fact(_response_version),
     "unique-id": _fact(lambda facts: facts.unique_id or None),
@@ -501,7 +507,7 @@ FETCHES: dict[str, Callable[..., Fetch]] = {
     "hostname": _fact(lambda facts: facts.course.host_name.encode()),
     "pid": _fact(lambda facts: facts.course.pid),
     "fc_err": _fact(lambda facts: 0 if facts.noted is None else facts.noted.error),
-    "fc_err_str": _fact(lambda facts: None if facts.noted is None else facts.noted.error_text.encode() or None),
+    "fc_err_str": _fact(lambda facts: b"Success" if facts.noted is None else facts.noted.error_text.encode()),
     "ssl_fc_err": _fact(lambda facts: None if facts.client_tls is None else 0),
     "res.hdr": _header(_response, False),
     "res.fhdr": _header(_response, True),
