@@ -7,17 +7,20 @@ line is written.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from reusedproxy.config import model
 from reusedproxy.exchanges.exchange import Exchange
 from reusedproxy.wire.cookies import first_cookie, first_set_cookie
 
-Slots = list[tuple[int, bytes]]
+#: A slot's number, and an expression that finds the values of its header in a head: one call, where `values` of heads
+#: takes apart all of it.
+Slots = list[tuple[int, re.Pattern[bytes]]]
 
 
 class LogNotes:
-    """Takes the notes of one frontend."""
+    """Takes the notes of one frontend. `looks_at_answers` tells that some are taken of answers, too."""
 
     def __init__(self, settings: model.Frontend) -> None:
         captures = settings.captures
@@ -27,13 +30,14 @@ class LogNotes:
         self._cookie_length = captures.cookie_length
         self._of_connection = settings.log.notes_connections
         self._early = settings.log.early
+        self.looks_at_answers = bool(self._response or self._cookie or self._of_connection or self._early)
 
     def request(self, exchange: Exchange) -> None:
         """Captures what the request says, as it has come."""
         head, noted = exchange.head, exchange.note()
         assert head is not None
-        for slot, name in self._request:
-            if values := head.values(name):
+        for slot, named in self._request:
+            if values := named.findall(head.head):
                 noted.capture(values[-1], slot, False)
         if self._cookie:
             found = first_cookie(head.values(b"Cookie"), self._cookie)
@@ -45,8 +49,8 @@ class LogNotes:
         assert answer is not None
         if self._of_connection:
             exchange.note_connection()
-        for slot, name in self._response:
-            if values := answer.values(name):
+        for slot, named in self._response:
+            if values := named.findall(answer.head):
                 noted.capture(values[-1], slot, True)
 
     def answered(self, exchange: Exchange) -> None:
@@ -67,4 +71,8 @@ class LogNotes:
 
 def _named(slots: Iterable[model.Slot]) -> Slots:
     """Returns the slots of headers, with their numbers; rules fill the others."""
-    return [(number, slot.name.encode()) for number, slot in enumerate(slots) if slot.name]
+    return [
+        (number, re.compile(rb"\r\n(?i:%b):[ \t]*([^\r]*?)[ \t]*(?=\r)" % re.escape(slot.name.encode())))
+        for number, slot in enumerate(slots)
+        if slot.name
+    ]

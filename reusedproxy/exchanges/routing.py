@@ -108,6 +108,7 @@ class Routing:
         the name of the header that tells servers the id of a request, "" without one."""
         self._frontend = frontend
         self._notes = notes
+        of_answers = notes if notes is not None and notes.looks_at_answers else None
         self._id_header = id_header.encode()
         self._rule_set = rule_set
         self.choices = list(choices)
@@ -122,7 +123,7 @@ class Routing:
         self._own_rules = _own_rules(None, rule_set)
         self._backends_own_rules = {name: _own_rules(route.rule_set, rule_set) for name, route in self.routes.items()}
         self._answer_rules = {
-            name: _answer_rules(route.rule_set, rule_set, route.persistence, notes)
+            name: _answer_rules(route.rule_set, rule_set, route.persistence, of_answers)
             for name, route in self.routes.items()
         }
         #: Whether rules have a say in the header of this name.

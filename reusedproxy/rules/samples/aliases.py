@@ -39,7 +39,7 @@ def plain(name: str, hole: Hole) -> tuple[str, tuple[str, ...]] | None:
     """Returns a %-template and the attributes of a course that fill it, if that is all that it takes to show the alias
     `name` (without its percent sign) with the flags of `hole`; None if it takes `show`."""
     if hole.json:
-        return None
+        return _plain_json(name, hole.kind)
     if name in _UNFINISHED:
         return "%s%s", ("plus", _UNFINISHED[name])
     if name == "rc":
@@ -53,6 +53,15 @@ def plain(name: str, hole: Hole) -> tuple[str, tuple[str, ...]] | None:
     if name in _NAMES and not hole.escaped:
         return '"%s"' if hole.quoted else "%s", (_NAMES[name],)
     return None
+
+
+def _plain_json(name: str, kind: str) -> tuple[str, tuple[str, ...]] | None:
+    """Returns the same of an alias as a value of JSON. No name and no address has a sign that is escaped there."""
+    number = _NUMBERS.get(name) or _UNFINISHED.get(name)
+    if number is not None:
+        return None if kind == "bool" else ('"%s"' if kind == "str" else "%s", (number,))
+    text = "client_host" if name == "ci" else _NAMES.get(name)
+    return None if text is None else ('"%s"', (text,))
 
 
 def show(name: str, hole: Hole) -> Show:

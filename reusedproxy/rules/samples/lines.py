@@ -27,11 +27,13 @@ _BLANKS = re.compile("( +)")
 def line_of(made: Format, shown: Callable[[str], bool] = lambda name: True) -> Line:
     """Compiles a format to a function that returns its line. `shown` tells whether anything is ever captured for an
     alias that shows what was."""
-    if made.json:
-        items = [part for part in made.parts if isinstance(part, Hole)]
-        template, shows = ", ".join([f'"{part.name}": %s' for part in items]), [_item(part) for part in items]
-        return lambda course: "{%s}" % (template % tuple([show(course) for show in shows]))
     pieces = _Pieces()
+    if made.json:
+        for number, hole in enumerate(part for part in made.parts if isinstance(part, Hole)):
+            pieces.template += f'{", " if number else "{"}"{hole.name}": '
+            pieces.add_item(hole)
+        pieces.template += "}"
+        return pieces.joined()
     blank = True  # what comes next is at the beginning, or behind a blank
     for part in made.parts:
         if isinstance(part, Hole):
