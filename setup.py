@@ -107,7 +107,10 @@ setup(
         ("share/man/man8", glob("man/*.8")),
         ("share/man/man5", glob("man/*.5")),
         (EXAMPLES, glob("etc/*.cfg")),
-        *((f"{EXAMPLES}/{directory}", glob(f"etc/{directory}/*")) for directory in ("default", "init.d", "systemd")),
+        *(
+            (f"{EXAMPLES}/{directory}", glob(f"etc/{directory}/*"))
+            for directory in ("default", "init.d", "logrotate.d", "systemd")
+        ),
         (EXAMPLES, glob("etc/examples/*.cfg")),
     ],
     classifiers=[

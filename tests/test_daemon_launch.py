@@ -146,6 +146,24 @@ class UsersLogFileTests(SynchronousTestCase):
         self.assertEqual((directory / "x.log").read_text(), "another's")
         self.assertEqual((directory / "moved").read_text(), "first second third")
 
+    def test_a_file_that_somebody_has_renamed_is_left(self) -> None:
+        """logrotate: lines go on in a new file, a moment later, and none is lost."""
+        directory = temporary_directory(self)
+        log_file: Any = UsersLogFile
+        file = log_file.fromFullPath(str(directory / "x.log"))
+        self.addCleanup(lambda: file.close())
+        seconds = [file.now()]
+        file.now = lambda: seconds[0]
+        file.write("one ")
+        (directory / "x.log").rename(directory / "x.log.1")
+        file.write("two ")
+        seconds[0] += 1.5
+        file.write("three ")
+        seconds[0] += 1.5
+        file.write("four")
+        kept = {each.name: each.read_text() for each in directory.iterdir()}
+        self.assertEqual(kept, {"x.log.1": "one two ", "x.log": "three four"})
+
 
 class LogTests(SynchronousTestCase):
     """twistd looks at its options at first, and opens its log when everything is bound.

@@ -185,16 +185,16 @@ class PlaceTests(SynchronousTestCase):
             self.assertIsInstance(options["logFile"], LogStream)
 
     def test_twistd_with_a_pipe_for_a_file(self) -> None:
-        """Gets a log of ours; on a disk it keeps its own, which rotates, unless it would open it as root."""
+        """Gets a log of ours, as on a disk, where ours can be renamed by others."""
         path = str(temporary_directory(self) / "log")
         os.mkfifo(path)
         with open(path + "x", "w"):
             pass
-        for file, ours in ((path, True), ("/dev/null", True), (path + "x", os.geteuid() == 0)):
+        for file in (path, "/dev/null", path + "x"):
             options = ServerOptions()
             with mock.patch.object(sys, "stderr"):  # what --check would print goes nowhere
                 options.parseOptions(["--logfile", file, "reusedproxy", "--config", "none.cfg"])
-            self.assertEqual(callable(options["logger"]), ours, file)
+            self.assertTrue(callable(options["logger"]), file)
             AppLogger(options)
 
     def test_twistd_with_syslog(self) -> None:

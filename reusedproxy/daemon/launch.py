@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from collections.abc import Callable, Container, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from itertools import count
@@ -18,6 +19,8 @@ from reusedproxy.daemon.pid_file import PidFile
 from reusedproxy.net.trusted_paths import demand_plain, open_file, parent_of
 from reusedproxy.operators.logs.own import refusing, use_observer
 
+#: Seconds between two looks whether a log file still stands where it was.
+LOOK_EVERY = 1.0
 #: Where twistd logs when it goes into the background and no option says where.
 DEFAULT_LOG = "twistd.log"
 #: twistd's options with a file that it writes, and those with a directory that it enters.
@@ -67,7 +70,8 @@ def _cannot_write(path: str) -> str:
 
 class UsersLogFile(LogFile):
     """Writes a log file that only its owner rotates: twistd writes the first lines as root, who
-    would own the new file.
+    would own the new file. If somebody else has renamed it (logrotate), its owner goes on in the file at the path, or
+    in a new one.
 
     It is opened, and renamed, without following links that another user could have made, see `trusted_paths`. A new
     file gets the permissions of the one before it, which was open: Twisted would take them from whatever stands at the
@@ -77,6 +81,9 @@ class UsersLogFile(LogFile):
     _file: BinaryIO
     #: Permissions of the file that was opened last; None before the first one.
     _mode: int | None = None
+    #: Returns seconds; when it next looks whether its file has been renamed.
+    now = staticmethod(time.monotonic)
+    _look_after = 0.0
 
     def __init__(self, *arguments: Any, **words: Any) -> None:
         # Any value keeps Twisted from looking at the path.
@@ -84,6 +91,7 @@ class UsersLogFile(LogFile):
 
     def _openFile(self) -> None:
         self.closed = False
+        self._look_after = self.now() + LOOK_EVERY
         mode = 0o666 if self._mode is None else self._mode
         descriptor = open_file(self.path, os.O_RDWR | os.O_CREAT, mode)
         try:
@@ -99,6 +107,29 @@ class UsersLogFile(LogFile):
         except OSError:
             os.close(descriptor)
             raise
+
+    def write(self, data: str | bytes) -> None:
+        now = self.now()
+        if now >= self._look_after:
+            self._look_after = now + LOOK_EVERY
+            self._follow()
+        super().write(data)
+
+    def _follow(self) -> None:
+        """Opens the file at the path, if the one that is open does not stand there any more. Where that cannot be done,
+        the present one grows on."""
+        before = self._file
+        ours = os.fstat(before.fileno())
+        if os.geteuid() != ours.st_uid:
+            return
+        with suppress(OSError):
+            with parent_of(self.path) as (parent, name):
+                if _is_there(parent, name):
+                    there = os.stat(name, dir_fd=parent, follow_symlinks=False)
+                    if (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino):
+                        return
+            self._openFile()
+            before.close()
 
     def shouldRotate(self) -> bool:
         return os.geteuid() == os.fstat(self._file.fileno()).st_uid and bool(super().shouldRotate())
@@ -150,14 +181,16 @@ def acting_for(options: Mapping[str, object]) -> Callable[[], AbstractContextMan
 
 
 def log_safely(options: Any) -> None:
-    """Opens root's log file as the user of twistd's --uid, or without following links that another user made.
+    """Opens the log file as the user of twistd's --uid, or without following links that another user made to root's.
 
     In a directory of his own, that user could put a symbolic link to any of root's files in its place, at any moment:
     so twistd itself never opens it, whatever stands there now.
     """
     path = options.get("logfile")
-    if os.geteuid() != 0 or path == "-" or options.get("syslog") or options.get("logger"):
+    if path == "-" or options.get("syslog") or options.get("logger"):
         return
+    if not path and os.geteuid() != 0:
+        return  # twistd's own choice of a file
     if not path and (options.get("nodaemon") or options.get("debug")):
         return  # standard output
     whole, acting = os.path.abspath(path or DEFAULT_LOG), acting_for(options)

@@ -31,6 +31,7 @@ FILES = [
     f"{EXAMPLES}/reusedproxy.cfg",
     f"{EXAMPLES}/default/reusedproxy",
     f"{EXAMPLES}/init.d/reusedproxy",
+    f"{EXAMPLES}/logrotate.d/reusedproxy",
     f"{EXAMPLES}/systemd/reusedproxy.service",
 ]
 
