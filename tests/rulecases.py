@@ -14,6 +14,12 @@ REQUEST = (
 
 #: What an expression is as text; "" for nothing, too.
 EXPRESSIONS = (
+    ("str(a/b),json", "a\\/b"),
+    ("str(%c3%a9%e2%82%ac%01),url_dec,json(utf8s)", "\\u00e9\\u20ac\\u0001"),
+    ("str(x%e9y%c1%81),url_dec,json(utf8s)", "xy"),
+    ("str(x%c1%81),url_dec,json(utf8p)", "xA"),
+    ("str(x%e9),url_dec,json(utf8)", ""),
+    ("str(%e9),url_dec,json", "\\u00e9"),
     ("str(abc)", "abc"),
     ("int(-5)", "-5"),
     ("bool(true)", "1"),

@@ -105,7 +105,7 @@ class ReadTests(SynchronousTestCase):
             ("str(a),", "a converter is missing"),
             ("str(a),lowr", "unknown converter 'lowr': did you mean 'lower'?"),
             ("str(a),lower(1)", "'lower' takes no arguments, not 1"),
-            ("str(a),json", "'json' is a HAProxy converter that reusedproxy does not do yet"),
+            ("str(a),json(utf16)", "'json' reads ascii, utf8, utf8s, utf8p, utf8ps, not 'utf16'"),
             ("req.hdrr(a)", "unknown sample fetch 'req.hdrr': did you mean 'req.hdr'?"),
             ("env(A)", "'env' is a HAProxy sample fetch that reusedproxy does not do yet"),
             ("sc0_conn_cur", "that reusedproxy does not do yet"),

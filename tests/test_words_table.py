@@ -22,6 +22,8 @@ PLACES = {
     "In a backend with `option tcp-check`": f"backend b\n option tcp-check\n {{}}\n{SERVER} check\n",
     "On a server that has `check`": "backend b\n server z 192.0.2.2:80 check\n server a 192.0.2.1:80 check {}\n",
     "On a server without `check`": "backend b\n server z 192.0.2.2:80 check\n server a 192.0.2.1:80 {}\n",
+    "In a frontend: logs": "ring r\n server s 192.0.2.3:514\nfrontend f\n bind :80\n declare capture request len 9\n"
+    f" declare capture response len 9\n {{}}\n unique-id-format %rt\n default_backend b\nbackend b\n{SERVER}\n",
     "In a frontend": "frontend f\n bind :80\n acl down nbsrv(b) lt 1\n {}\n default_backend b\n"
     f"backend b\n{SERVER} check\n",
 }
@@ -36,7 +38,8 @@ WORDS = {
     "cookie": "rewrite insert prefix indirect nocache postonly preserve httponly secure domain maxidle maxlife attr"
     " dynamic",
     "option": "allbackups prefer-last-server persist redispatch httpchk tcp-check redis-check mysql-check pgsql-check"
-    " ldap-check smtpchk ssl-hello-chk spop-check external-check log-health-checks",
+    " ldap-check smtpchk ssl-hello-chk spop-check external-check log-health-checks httplog httpslog tcplog logasap"
+    " dontlognull dontlog-normal log-separate-errors",
     "stick": "on match store-request store-response",
     "http-check": "comment connect disable-on-404 expect send send-state set-var set-var-fmt unset-var",
     "http-check connect": "default port addr send-proxy via-socks4 ssl sni alpn linger proto comment",
@@ -46,6 +49,10 @@ WORDS = {
     "tcp-check": "comment connect expect send send-lf send-binary send-binary-lf set-var set-var-fmt unset-var",
     "tcp-check expect": "string rstring string-lf binary rbinary binary-lf !",
     "external-check": "command path",
+    "capture": "request response cookie",
+    "declare": "capture",
+    "log-": "format format-sd tag steps",
+    "unique-id-": "format header",
     "monitor": "fail -uri -net",
     "": "dynamic-cookie-key force-persist ignore-persist use-server max-keep-alive-queue fullconn stick-table persist"
     " weight backup slowstart id guid cookie redir maxconn minconn maxqueue inter fastinter downinter rise fall port"

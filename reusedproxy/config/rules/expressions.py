@@ -196,6 +196,12 @@ def _encoding(name: str, arguments: tuple[str, ...], what: str) -> None:
         raise Wrong(f"{what}: '{name}' encodes for the query, not for '{arguments[0]}'")
 
 
+def _code(name: str, arguments: tuple[str, ...], what: str) -> None:
+    codes = ("", "ascii", "utf8", "utf8s", "utf8p", "utf8ps")
+    if arguments[0] not in codes:
+        raise Wrong(f"{what}: '{name}' reads {', '.join(codes[1:])}, not '{arguments[0]}'")
+
+
 def _question_mark(name: str, arguments: tuple[str, ...], what: str) -> None:
     if arguments[0] not in ("", "with_qm"):
         raise Wrong(f"{what}: '{name}' takes with_qm or nothing, not '{arguments[0]}'")
@@ -270,6 +276,7 @@ _ARGUMENTS: dict[str, Callable[[str, tuple[str, ...], str], None]] = {
     "word": _cut,
     "url_enc": _encoding,
     "query": _question_mark,
+    "json": _code,
     "meth": _method,
     "date": _unit,
     "http_date": _unit,

@@ -253,7 +253,7 @@ CONVERTERS: dict[str, Signature] = {
     **_converters("str", "str", "ltrim rtrim", 1, 1),
     **_converters("str", "str", "regsub", 2, 3),
     **_converters("str", "str", "url_dec", 0, 1, (0,)),
-    **_converters("str", "str", "url_enc", 0, 1),
+    **_converters("str", "str", "url_enc json", 0, 1),
     **_converters("str", "str", "concat", 0, 3),
     **_converters("str", "int", "length"),
     **_converters("str", "int", "strcmp", 1, 1),

@@ -408,6 +408,51 @@ def _ipmask(mask4: str, mask6: str = "") -> Convert:
     return convert
 
 
+#: A character of ASCII; a sequence of UTF-8, as long as its first byte says; or a byte that begins neither.
+_SEQUENCE = re.compile(
+    rb"[\x00-\x7f]|[\xc0-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf7][\x80-\xbf]{3}|(.)", re.DOTALL
+)
+_JSON = {
+    **{code: chr(code) for code in range(32, 127)},
+    **{ord(sign): f"\\{sign}" for sign in '"\\/'},
+    **{8: "\\b", 9: "\\t", 10: "\\n", 12: "\\f", 13: "\\r"},
+}
+
+
+def _json(code: str = "") -> Convert:
+    """Makes a converter that escapes a text for JSON, as HAProxy does (src/sample.c, sample_conv_json): `code` says how
+    it is read, and whether what cannot be is left out (an "s" at its end) or ends the expression."""
+    of_utf8, permits, skips = code.startswith("utf8"), "p" in code, code.endswith("s")
+
+    def convert(sample: Sample, facts: Facts) -> Sample:
+        assert isinstance(sample, bytes)
+        made = []
+        for found in _SEQUENCE.finditer(sample) if of_utf8 else ():
+            value = _value_of(found[0], permits) if found[1] is None else None
+            if value is not None:
+                made.append(value)
+            elif not skips:
+                return None
+        values = made if of_utf8 else sample
+        return "".join([_JSON.get(each) or f"\\u{each:04x}" for each in values]).encode()
+
+    return convert
+
+
+def _value_of(sequence: bytes, permits: bool) -> int | None:
+    """Returns the character of a sequence of UTF-8; None if JSON has none, or it is longer than it needs to be, unless
+    that is permitted."""
+    size = len(sequence)
+    if size == 1:
+        return sequence[0]
+    value = sequence[0] & (0x1F, 0x0F, 0x07)[size - 2]
+    for each in sequence[1:]:
+        value = value << 6 | each & 0x3F
+    if value > 0xFFFF or 0xD800 <= value <= 0xDFFF or value >= 0xFFFE:
+        return None
+    return value if permits or value >= (0x80, 0x800, 0x10000)[size - 2] else None
+
+
 def _capturing(of_response: bool) -> Callable[[str], Convert]:
     """Makes a converter that captures the text and passes it on."""
 
@@ -425,6 +470,7 @@ def _capturing(of_response: bool) -> Callable[[str], Convert]:
 
 
 CONVERTERS: dict[str, Callable[..., Convert]] = {
+    "json": _json,
     "capture-req": _capturing(False),
     "capture-res": _capturing(True),
     "lower": _lower,
