@@ -64,13 +64,14 @@ class Noted:
     def of(cls, captures: Captures) -> Noted:
         return cls(captures, [None] * len(captures.request), [None] * len(captures.response), [None, None])
 
-    def capture(self, value: bytes, slot: int, of_response: bool) -> None:
-        """Captures a value in this slot, if there are that many."""
-        slots, values = (
-            (self.captures.response, self.response) if of_response else (self.captures.request, self.request)
-        )
-        if slot < len(values):
-            values[slot] = value[: slots[slot].length]
+    def capture(self, value: bytes, slot: int, of_response: bool) -> bool:
+        """Captures a value in this slot, and tells whether there are that many."""
+        slots = self.captures.response if of_response else self.captures.request
+        values = self.response if of_response else self.request
+        if slot >= len(values):
+            return False
+        values[slot] = value[: slots[slot].length]
+        return True
 
     def captured(self, slot: int, of_response: bool) -> bytes | None:
         values = self.response if of_response else self.request

@@ -33,6 +33,8 @@ def read_log_format(proxy: ProxyDraft, line: Line, report: Report) -> None:
     proxy.formats[line.keyword] = FormatLine(line.place, made)
     if line.keyword == "log-format":
         proxy.log_format = "custom"
+    if of_id:
+        _without_clients(proxy, line, report)
 
 
 def _is_there(expression: Expression, what: str, *, of_id: bool) -> None:
@@ -61,6 +63,13 @@ def read_unique_id_header(proxy: ProxyDraft, line: Line, report: Report) -> None
     if not TOKEN.match(name) or name.lower() in FRAMING | HOP | {"host"}:
         raise Wrong(f"'unique-id-header': '{name}' cannot be the name of this header")
     proxy.unique_id_header = name
+    _without_clients(proxy, line, report)
+
+
+def _without_clients(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    """Says that ids of requests are of frontends; HAProxy ignores them elsewhere in silence."""
+    if "F" not in proxy.sides:
+        report.notice(line.place, f"'{line.keyword}' is ignored: {proxy.title} has no frontend side")
 
 
 def read_capture(proxy: ProxyDraft, line: Line, report: Report) -> None:

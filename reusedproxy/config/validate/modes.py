@@ -44,6 +44,7 @@ _IN_SILENCE = frozenset(
         "monitor",
         "option http-keep-alive",
         "option http-server-close",
+        "unique-id-header",
         "option httpclose",
         "option persist",
     )
@@ -98,6 +99,9 @@ def _tcp(draft: ProxyDraft, report: Report) -> None:
         option = f"option {draft.log_format.removesuffix(' clf')}"
         place = draft.said[option] if option in draft.own else draft.place
         report.warn(place, f"{draft.title} is in {why}: '{option}' counts as 'option tcplog' there")
+    if draft.captured_cookie[0] and "F" in draft.sides:
+        text = f"'capture cookie' is ignored, as it needs 'mode http': {draft.title} is in {why}"
+        report.warn(draft.said["capture"], text)
     for keyword, line in draft.formats.items() if "F" in draft.sides else ():
         if (alias := needs_http(line.format)) and keyword != "unique-id-format":
             text = f"'{keyword}': '{alias}' is about requests, and {draft.title} is in {why}"

@@ -57,7 +57,7 @@ def validate(drafts: Sequence[ProxyDraft], global_: GlobalDraft, report: Report)
             check_slots(draft, report)
             if draft.unique_id_header and "unique-id-format" not in draft.formats:
                 place = draft.said["unique-id-header"] if "unique-id-header" in draft.own else draft.place
-                report.warn(place, "'unique-id-header' does nothing without 'unique-id-format'")
+                report.notice(place, "'unique-id-header' does nothing without 'unique-id-format'")
             validate_listeners(draft.binds, global_, report, http=not draft.tcp)
         if "B" in draft.sides:
             _backend(draft, answers, paged, global_, report)
@@ -168,12 +168,14 @@ def _ends_without_server(draft: ProxyDraft, paged: bool = False) -> str:
 def _log_format(draft: ProxyDraft, global_: GlobalDraft, report: Report) -> None:
     """Warns of 'option httplog', or its like, without a log target, as HAProxy does, but not in a section that
     inherits it and has 'no log'."""
-    if draft.log_format == "default" or draft.logs or (draft.log_global and global_.logs):
+    of_data = "log-format-sd" in draft.formats
+    if (draft.log_format == "default" and not of_data) or draft.logs or (draft.log_global and global_.logs):
         return
     if "log" in draft.unreadable or (draft.log_global and "log" in global_.unreadable):
         return
-    custom = draft.log_format == "custom"
-    option = "log-format" if custom else f"option {draft.log_format.removesuffix(' clf')}"
+    option = f"option {draft.log_format.removesuffix(' clf')}"
+    if draft.log_format in ("custom", "default"):
+        option = "log-format" if draft.log_format == "custom" else "log-format-sd"
     place = draft.said[option] if option in draft.own else draft.place
     does_nothing = f"{draft.title}: '{option}' does nothing, no {'session' if draft.tcp else 'request'} is logged:"
     if draft.log_global:

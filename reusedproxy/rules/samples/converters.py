@@ -454,15 +454,14 @@ def _value_of(sequence: bytes, permits: bool) -> int | None:
 
 
 def _capturing(of_response: bool) -> Callable[[str], Convert]:
-    """Makes a converter that captures the text and passes it on."""
+    """Makes a converter that captures the text and passes it on, if there is such a slot."""
 
     def make(slot: str) -> Convert:
         number = int(slot)
 
         def convert(sample: Sample, facts: Facts) -> Sample:
-            if isinstance(sample, bytes):
-                facts.note().capture(sample, number, of_response)
-            return sample
+            assert isinstance(sample, bytes)
+            return sample if facts.note().capture(sample, number, of_response) else None
 
         return convert
 
