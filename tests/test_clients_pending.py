@@ -13,7 +13,9 @@ from reusedproxy.clients.frontend import Frontend
 from reusedproxy.clients.gate import Gate
 from reusedproxy.clients.pending import TIMEOUT, PendingClients
 from reusedproxy.config import model
+from reusedproxy.config.model.logs import LogSettings
 from reusedproxy.config.model.rules import Receive
+from reusedproxy.config.rules.formats import read_format
 from reusedproxy.net.listener import Listener, bind_socket
 from reusedproxy.net.tls.handshake import HandshakeFailure
 from reusedproxy.net.tls.server import Certificate, Certificates
@@ -22,6 +24,7 @@ from reusedproxy.operators.logs.handshakes import HandshakeLog
 from tests.clientfakes import GET, OK, PLACE, World, get
 from tests.handshakes import TLSClient, client_tls, offer
 from tests.test_net_hello import hello
+from tests.test_operators_logs_targets import in_utc
 from tests.wire import Loop, certificates, scratch
 
 
@@ -445,13 +448,14 @@ class SaidTests(TLSListenerTestCase):
         )
         self.end()
 
-    def line(self, *, name: str = "", dontlognull: bool = False, data: bytes = b"") -> list[str]:
-        """The access log's, of one client that says `data` and goes."""
-        world = self.world(frontend={"dontlognull": dontlognull})
+    def line(self, *, name: str = "", dontlognull: bool = False, data: bytes = b"", errors: str = "") -> list[str]:
+        """The access log's, of one client that says `data` and goes; `errors` is its `error-log-format`."""
+        made = read_format(errors, "", of_log=True) if errors else None
+        world = self.world(frontend={"dontlognull": dontlognull, "log": LogSettings(errors=made)})
         lines: list[str] = []
         self.listener.bind = model.Bind(PLACE, self.listener.bind.address, name=name)
         world.frontend.handshakes.log = HandshakeLog(world.frontend, lines.append, lambda: 86400.25)
-        self.patch(__import__("time"), "localtime", __import__("time").gmtime)
+        in_utc(self)
         client = self.raw()
         if data:
             client.send(data)
@@ -469,6 +473,15 @@ class SaidTests(TLSListenerTestCase):
         self.assertEqual(self.line(), [f"127.0.0.1:{self.port} {date} fe/1: Connection closed during SSL handshake"])
         (line,) = self.line(name="front", data=b"GET / HTTP/1.1\r\n\r\n")
         self.assertTrue(line.endswith(f" {date} fe/front: SSL handshake failure"), line)
+
+    def test_a_format_of_its_own(self) -> None:
+        """`error-log-format`: what HAProxy shows where there was no request, and its number and words of the fault."""
+        text = "%ci %f %b %s %ST %ts %tsc %TR %Th %B %r %hr %ac %t %[fc_err] %[fc_err_str] %[src] %[ssl_fc_err] %sslv|"
+        (line,) = self.line(data=b"GET / HTTP/1.1\r\n\r\n", errors=text)
+        said = "127.0.0.1 fe fe <NOSRV> 0 PR PR-- -1 -1 0 <BADREQ> 0 02/Jan/1970:00:00:00.250 34 SSL handshake failure"
+        self.assertEqual(line, f"{said} 127.0.0.1 - -|")
+        (line,) = self.line(errors="%[fc_err] %[fc_err_str]")
+        self.assertEqual(line, "24 Connection closed during SSL handshake")
 
     def test_dontlognull(self) -> None:
         """Leaves out who went without a word, or in the middle, and not who was refused."""
