@@ -304,16 +304,13 @@ class ClientConnection:
 
     def log_early(self) -> None:
         """Writes the line of the log before the exchange has ended."""
-        if self.frontend.log is not None and self.exchange is not None:
-            self._log_exchange(self.exchange)
-
-    def _log_exchange(self, exchange: Exchange) -> None:
-        try:
-            assert self.frontend.log is not None
-            self.frontend.log(exchange)
-        except Exception:
-            # Whatever keeps a line from being written, the client gets its answer.
-            self._log.failure("a line of the access log failed")
+        log, exchange = self.frontend.log, self.exchange
+        if log is not None and exchange is not None:
+            try:
+                log(exchange)
+            except Exception:
+                # As at the end of an exchange, which does the same without a call.
+                self._log.failure("a line of the access log failed")
 
     def write(self, data: bytes) -> None:
         """Sends a part of the answer."""
