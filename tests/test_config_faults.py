@@ -217,8 +217,14 @@ class WordTests(SynchronousTestCase):
                 "bind '*:81': 'alpn': reusedproxy does not speak 'h2' yet: write 'alpn http/1.1'",
             ),
             (
-                "bind :81 tfo",
-                "'bind :81': 'tfo' is a HAProxy bind option that reusedproxy does not do yet",
+                "bind :81 namespace x",
+                "'bind :81': 'namespace' is a HAProxy bind option that reusedproxy does not do yet: start the daemon in"
+                " that network namespace (ip netns exec, NetworkNamespacePath= of systemd)",
+            ),
+            ("bind :81 mss 99999", "'bind :81': 'mss': 99999 is out of range: it has to be between -65535 and 65535"),
+            (
+                "bind /a.sock interface eth0",
+                "'bind /a.sock': 'interface' says from where clients of a TCP socket come: this line has another one",
             ),
             (
                 "option log-separate-errors",
@@ -304,10 +310,11 @@ class WordTests(SynchronousTestCase):
             ("setenv A", "'setenv' needs the name of a variable and its value"),
             ("unsetenv", "'unsetenv' needs the name of a variable"),
             ("lua-load /x", "'lua-load' is a HAProxy keyword that reusedproxy does not do yet: no Lua is run"),
+            ("unix-bind moed 600", "'unix-bind': unknown word 'moed': did you mean 'mode'?"),
+            ("unix-bind prefix", "'unix-bind': 'prefix' needs a value"),
             (
-                "unix-bind mode 600",
-                "'unix-bind' is a HAProxy keyword that reusedproxy does not do yet: write 'mode', 'user' and 'group' on"
-                " the 'bind' lines of unix sockets",
+                "unix-bind mode rwx",
+                "'unix-bind': 'mode' needs the permissions of a socket in octal, such as 660, not 'rwx'",
             ),
             (
                 "ssl-default-server-options strict-sni",
@@ -650,7 +657,7 @@ class AllAtOnceTests(SynchronousTestCase):
     def test_all_faults_come_at_once_in_line_order(self) -> None:
         """Whenever they were found; the text is one line for each."""
         text = (
-            "frontend f\n bind :99999\n default_backend nope\nbackend b\n balnce x\n server a h\nglobal\n maxconn x\n"
+            "frontend f\n bind :99999\n default_backend nope\nbackend b\n balnce x\n server a h:x\nglobal\n maxconn x\n"
         )
         self.assertEqual([fault.partition(":")[0] for fault in faults(text)], ["2", "3", "5", "6", "8"])
 
@@ -658,7 +665,7 @@ class AllAtOnceTests(SynchronousTestCase):
         """No second fault and no warning comes of what it failed to say."""
         table = [
             "frontend f\n bind :x\n default_backend b\nbackend b\n server a h:1\n",
-            "backend b\n server a h\n",
+            "backend b\n server a h:x\n",
             "backend b\n mode htpp\n server a h:1\n",
             "backend b\n timeout server x\n server a h:1\n",
             "frontend f\n bind :80\n use_backend b if x\nbackend b\n server a h:1\n",

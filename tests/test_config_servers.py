@@ -43,6 +43,22 @@ def notices(lines: str) -> list[tuple[str, str]]:
 class ServerTests(SynchronousTestCase):
     """The words of a server line."""
 
+    def test_a_server_where_its_clients_have_connected_to_needs_a_port_for_checks_and_is_never_warm(self) -> None:
+        """There is no connection before there is a client."""
+        for address in ("h", "h:+5", "*"):
+            (fault,) = faults(f" server a {address} check")
+            self.assertIn("checks connect before one does: add 'port'", fault)
+            self.assertEqual(faults(f" server a {address} check port 80"), [])
+            steps = " option tcp-check\n tcp-check connect port 80\n tcp-check send x\n"
+            self.assertEqual(faults(f"{steps} server a {address} check"), [])
+        for address in ("h", "*:80"):
+            (fault,) = faults(f" server a {address} pool-min-conn 1")
+            self.assertIn("no connection can be opened before there is a client", fault)
+        self.assertIn(
+            ("notice", "server 'a' says no port, so it has the one to which the client has connected"),
+            notices(" server a h"),
+        )
+
     def test_a_plain_server_has_haproxys_defaults(self) -> None:
         """Weight 1, no limit, no check, no TLS, nothing opened ahead."""
         s = server("")

@@ -80,8 +80,9 @@ def taken_on_bind_lines() -> set[str]:
 def _bind_takes(word: str, takes: int) -> bool:
     values = {"proto": "h1", "verify": "none", "alpn": "http/1.1", "npn": "http/1.1"}
     value = values.get(word, "TLSv1.2" if word.startswith("ssl-m") else "1")
+    address = ":80" if word == "interface" else "/a.sock"
     try:
-        read_bind(Line(PLACE, ("bind", "/a.sock", word, *([value] * takes))), TLSDefaults(), Report(("a.cfg",)))
+        read_bind(Line(PLACE, ("bind", address, word, *([value] * takes))), TLSDefaults(), Report(("a.cfg",)))
     except Wrong:
         return False
     return True

@@ -397,7 +397,7 @@ class Assembly:
             yield
             try:
                 at = self._resolved(bind.address)
-                v6_only = self._v4_stands_beside(bind)
+                v6_only = bind.options.v6_only or self._v4_stands_beside(bind)
                 listener = self._taken_over(bind, at)
                 if listener is None:
                     bound = bind_socket(bind, backlog_of(bind, clients), v6_only, at)

@@ -25,14 +25,14 @@ from reusedproxy.build.balancing import node_seed
 from reusedproxy.build.certificates import Stamps, not_valid_yet, server_stamps
 from reusedproxy.build.step_dialers import StepDialers, with_port
 from reusedproxy.config import model
-from reusedproxy.config.language.addresses import is_service
+from reusedproxy.config.language.addresses import CLIENTS_HOSTS, is_service
 from reusedproxy.config.language.report import Fault
 from reusedproxy.config.model.proxies import PoolLimits
 from reusedproxy.config.model.values import Notice
 from reusedproxy.config.rules.samples import CLIENT_BYTES, REQUEST
 from reusedproxy.exchanges.exchange import Exchange
 from reusedproxy.net import descriptors
-from reusedproxy.net.addresses import Addresses
+from reusedproxy.net.addresses import Addresses, abstract
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.dial import Dialer, Target
 from reusedproxy.net.poller import Poller
@@ -72,6 +72,8 @@ class Identity:
     wire: Limits
     #: The expressions for the names of its connections, the name known in advance, and the PROXY protocol version.
     names: tuple[model.Expression | None, model.Expression | None, str | None, str]
+    #: Added to the client's port (None: the server has its own).
+    mapped: int | None = None
     #: Its connections carry no requests (mode tcp).
     raw: bool = False
 
@@ -143,6 +145,8 @@ class Dialers:
 
     def named(self, name: Name) -> Dialer:
         """Returns the dialer for connections with this name. Raises NameRefused."""
+        if name.at is not None:
+            return evolve(self, target=_at(self.target, *name.at)).named(evolve(name, at=None))
         if not name.sni and self.must_name:
             text = f"'sni {self.must_name}' finds no name in this request, so no certificate could be verified"
             raise NameRefused(text)
@@ -190,19 +194,22 @@ class Pools:
         )
         dialer = dialers.dialer(context)
         rest = (self.reactor, self.random, announce, self.limits, self.budget)
+        follows = follows_client(settings)
         if identity.raw:
             limits = used_once(identity.limits)
-            if settings.sni is None:
+            if settings.sni is None and not follows:
                 return HTTPConnectionPool(name, dialer, limits, *rest, connections=RawConnection)
-            own = host_name(settings.known_name.encode()) if settings.known_name else None
+            own = host_name(settings.known_name.encode()) if settings.known_name and not follows else None
             return ConstantPool(
                 name, dialer, limits, *rest, own=own, dialer_for=dialers.named, connections=RawConnection
             )
         constant = settings.pool_conn_name is None or settings.pool_conn_name.fetch.name == "str"
-        if settings.sni is None and constant and not settings.send_proxy:
+        if settings.sni is None and constant and not settings.send_proxy and not follows:
             return HTTPConnectionPool(name, dialer, identity.limits, *rest)
         own = None
-        if settings.pool_conn_name is None and not settings.send_proxy:
+        if follows:
+            pass  # no connection can be opened before there is a client
+        elif settings.pool_conn_name is None and not settings.send_proxy:
             # Without a known name this is the pool for no name, if such a connection may be opened.
             known = settings.known_name
             own = host_name(known.encode()) if known else None if dialers.must_name else b""
@@ -290,6 +297,7 @@ class Lines:
             settings.pool,
             self._limits,
             (settings.sni, settings.pool_conn_name, settings.known_name, settings.send_proxy),
+            settings.mapped,
             backend.mode == "tcp",
         )
         announce = partial(self._announce, section=f"backend {backend.name}")
@@ -308,13 +316,15 @@ class Lines:
         server.node_seed = node_seed(settings, identity.target)
         if identity.raw:
             server.introduces = _announces(settings.send_proxy)
-            if settings.sni is not None:
-                server.naming = naming(_name_of(settings.sni, CLIENT_BYTES), None)
+            if settings.sni is not None or follows_client(settings):
+                sni = _name_of(settings.sni, CLIENT_BYTES) if settings.sni else _constant_name(settings).encode()
+                server.naming = naming(sni, None, at=_place_of(settings))
         elif isinstance(pool, ConstantPool):
             server.naming = naming(
                 _name_of(settings.sni) if settings.sni else _constant_name(settings).encode(),
                 _name_of(settings.pool_conn_name) if settings.pool_conn_name else None,
                 _announces(settings.send_proxy),
+                _place_of(settings),
             )
         kept = previous is not None and target is not None and goes_on(settings, previous)
         server.stand_at(target, previous.server.service if previous is not None and kept else None)
@@ -441,6 +451,8 @@ class Lines:
         """Returns the address of the server `name`, or that of its checks."""
         if settings.kind == "unix":
             return Target(socket.AF_UNIX, host)
+        if settings.kind == "abns":
+            return Target(socket.AF_UNIX, abstract(host))
         try:
             return self._found(name, host, port)
         except OSError as error:
@@ -491,6 +503,40 @@ class Lines:
 def spreading(percent: int, random: Random) -> Callable[[float], float]:
     """Returns a function that adds chance to an interval between checks: up to so many percent, either way."""
     return lambda interval: interval * (1 + random.uniform(-percent, percent) / 100)
+
+
+def follows_client(settings: model.Server) -> bool:
+    """Tells whether the server is where its clients have connected to, in its address or its port."""
+    return settings.mapped is not None or (settings.kind == "tcp" and settings.host in CLIENTS_HOSTS)
+
+
+def _place_of(settings: model.Server) -> Callable[[Exchange], tuple[str, int]] | None:
+    """Returns the function that finds where the server is for a client: host ("": its own) and port. It raises
+    NameRefused. None where that is the same for all."""
+    if not follows_client(settings):
+        return None
+    everywhere, mapped, own = settings.host in CLIENTS_HOSTS, settings.mapped, settings.port or 0
+
+    def place(facts: Exchange) -> tuple[str, int]:
+        host, port = facts.destination
+        if not port:
+            raise NameRefused("the client has connected to no address that the server could be at")
+        if mapped is not None:
+            port += mapped
+            if not 0 < port <= 65535:
+                raise NameRefused(f"port {port} does not exist")
+        return host if everywhere else "", own if mapped is None else port
+
+    return place
+
+
+def _at(target: Target, host: str, port: int) -> Target:
+    """Returns the address of this host and port; host "": that of `target`."""
+    if not host:
+        return with_port(target, port)
+    if ":" in host:
+        return Target(socket.AF_INET6, (host, port, 0, 0))
+    return Target(socket.AF_INET, (host, port))
 
 
 def is_resolved(settings: model.Server) -> bool:

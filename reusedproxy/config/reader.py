@@ -244,7 +244,7 @@ class _Reading:
         elif isinstance(self.section, (ResolversDraft, UserListDraft)):
             self.section.read(line, self.report)
         elif isinstance(self.section, ProxyDraft):
-            self.section.tls = self.global_.tls
+            self.section.tls, self.section.unix = self.global_.tls, self.global_.unix
             read_proxy_line(self.section, line, self.report)
 
     def _looks_like_section(self, line: Line, text: str) -> bool:

@@ -28,7 +28,7 @@ from attrs import evolve
 from twisted.logger import Logger
 
 from reusedproxy.config.model.proxies import Bind
-from reusedproxy.config.model.values import ListenAddress
+from reusedproxy.net.addresses import abstract
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.descriptors import EXHAUSTED as NONE_LEFT
 from reusedproxy.net.poller import READ, Poller
@@ -72,6 +72,9 @@ _FEW_LEFT = "Too many open files: the last few descriptors are not for clients (
 _NO_LINKS = frozenset((errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS))
 
 _STREAM = int(sockets.SOCK_STREAM)
+#: linux/in.h, linux/in6.h: Python's socket module does not have them.
+_IP_TRANSPARENT = 19
+_IPV6_TRANSPARENT = 75
 #: Longest path of a unix socket, in bytes, that clients can connect to (unix(7)).
 _LONGEST_PATH = 107
 
@@ -173,6 +176,8 @@ class Listener:
         """
         was, self.bind = self.bind, bind
         try:
+            if was.options != bind.options and bind.address.kind == "tcp":
+                _set_options(self.socket, bind)
             backlog = backlog_of(bind, clients)
             if self.backlog not in (None, backlog):
                 self.socket.listen(backlog)
@@ -190,6 +195,8 @@ class Listener:
         What cannot be done has to refuse the reload: the socket would stay open to those whom the line shuts out.
         """
         try:
+            if bind.options.interface != self.bind.options.interface:
+                raise OSError(errno.EPERM, "another 'interface' needs another socket: a restart makes it")
             owner_of(bind)
             if self._file is not None and _access(self.bind) != _access(bind):
                 with self._own_file() as file:
@@ -377,8 +384,10 @@ def bind_socket(bind: Bind, backlog: int, v6_only: bool = False, at: sockets._Ad
             bound = sockets.socket(fileno=os.dup(address.fd))
         elif address.kind == "unix":
             bound = _bind_path(bind, bind.backlog or backlog)
+        elif address.kind == "abns":
+            bound = _bind_abstract(address.path)
         else:
-            bound = _bind_port(address, v6_only, at)
+            bound = _bind_port(bind, v6_only, at)
         try:
             bound.listen(bind.backlog or backlog)
         except OSError:
@@ -414,7 +423,18 @@ def demand_bindable(bind: Bind) -> None:
                 raise OSError(errno.EADDRINUSE, f"{os.strerror(errno.EADDRINUSE)}: what stands there is no socket")
 
 
-def _bind_port(address: ListenAddress, v6_only: bool, at: sockets._Address | None) -> sockets.socket:
+def _bind_abstract(name: str) -> sockets.socket:
+    bound = sockets.socket(sockets.AF_UNIX, sockets.SOCK_STREAM)
+    try:
+        bound.bind(abstract(name))
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
+def _bind_port(bind: Bind, v6_only: bool, at: sockets._Address | None) -> sockets.socket:
+    address = bind.address
     family = sockets.AF_INET6 if address.v6 else sockets.AF_INET
     bound = sockets.socket(family, sockets.SOCK_STREAM)
     try:
@@ -423,11 +443,39 @@ def _bind_port(address: ListenAddress, v6_only: bool, at: sockets._Address | Non
         bound.setsockopt(sockets.IPPROTO_TCP, sockets.TCP_NODELAY, 1)
         if address.v6:
             bound.setsockopt(sockets.IPPROTO_IPV6, sockets.IPV6_V6ONLY, v6_only)
+        _set_options(bound, bind)
         bound.bind((address.host, address.port) if at is None else at)
     except OSError:
         bound.close()
         raise
     return bound
+
+
+def _set_options(bound: sockets.socket, bind: Bind) -> None:
+    """Sets what a line says of its TCP socket. Raises OSError, which says what it was about."""
+    said = bind.options
+    wanted: list[tuple[str, int, int, int | bytes]] = []
+    if said.interface:
+        wanted.append(
+            ("interface", sockets.SOL_SOCKET, sockets.SO_BINDTODEVICE, said.interface.encode() + b"\0"),
+        )
+    if said.transparent:
+        level, option = (
+            (sockets.IPPROTO_IPV6, _IPV6_TRANSPARENT) if bind.address.v6 else (sockets.IPPROTO_IP, _IP_TRANSPARENT)
+        )
+        wanted.append(("transparent", level, option, 1))
+    if said.mss:
+        wanted.append(("mss", sockets.IPPROTO_TCP, sockets.TCP_MAXSEG, abs(said.mss)))
+    if said.user_timeout:
+        milliseconds = round(said.user_timeout * 1000)
+        wanted.append(("tcp-ut", sockets.IPPROTO_TCP, sockets.TCP_USER_TIMEOUT, milliseconds))
+    if said.fast_open:
+        wanted.append(("tfo", sockets.IPPROTO_TCP, sockets.TCP_FASTOPEN, bind.backlog or BACKLOG))
+    for word, level, option, value in wanted:
+        try:
+            bound.setsockopt(level, option, value)
+        except OSError as error:
+            raise OSError(error.errno, f"'{word}': {error.strerror}") from None
 
 
 class _UnixSocket(sockets.socket):

@@ -386,12 +386,12 @@ HINTS = {
     "logasap": "a line is written when its request has ended",
     "log-separate-errors": "errors are written at the level of all other lines",
     "forwarded": "write 'option forwardfor'",
-    "unix-bind": "write 'mode', 'user' and 'group' on the 'bind' lines of unix sockets",
     "lua-load": "no Lua is run",
     "lua-load-per-thread": "no Lua is run",
     "spop-check": "there is no SPOE here, whose agents it checks; write 'option tcp-check'",
     "external-check": "no program is run; write 'option tcp-check' with what it asks, or 'option httpchk'",
     "transparent": "name a server's address and port",
+    "bind namespace": "start the daemon in that network namespace (ip netns exec, NetworkNamespacePath= of systemd)",
     "bind tls-ticket-keys": "OpenSSL's binding has no call for it; tickets have keys of their own until the next reload"
     " of changed files",
     "bind allow-0rtt": "take it out, clients then send their request after the handshake",

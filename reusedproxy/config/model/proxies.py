@@ -25,6 +25,19 @@ _ROUND_ROBIN, _MAP_BASED = Balance(), HashType()
 
 
 @frozen
+class SocketOptions:
+    """Holds what a `bind` line says of its TCP socket: `interface` ("" is any), `mss` (0 is the kernel's), the seconds
+    for which sent bytes may be unacknowledged (`tcp-ut`; 0 is the kernel's), `tfo`, `transparent` and `v6only`."""
+
+    interface: str = ""
+    mss: int = 0
+    user_timeout: float = 0.0
+    fast_open: bool = False
+    transparent: bool = False
+    v6_only: bool = False
+
+
+@frozen
 class Bind:
     """Holds one `bind` line for one address. With `maxconn` 0 only the frontend's limit applies. `mode` is a unix
     socket's permissions (octal)."""
@@ -39,6 +52,7 @@ class Bind:
     group: str | None = None
     tls: BindTLS | None = None
     accept_proxy: bool = False
+    options: SocketOptions = SocketOptions()
 
 
 @frozen
@@ -180,7 +194,8 @@ class Server:
 
     `port` None: none was written. `maxconn` 0: no limit. With `minconn` between 0 and `maxconn`, the limit grows from
     `minconn` to `maxconn` with the backend's load. `maxqueue`: requests that may wait for this server alone; 0: any
-    number. kind "tcp": `host` is a literal address or a name to resolve at start; kind "unix": `host` is a path. `sni`
+    number. kind "tcp": `host` is a literal address, that to which the client has connected if it is "0.0.0.0" or "::",
+    or a name to resolve at start; kind "unix": `host` is a path. `sni`
     is set only where it depends on the request (a constant one is in `tls`); `known_name` is then the name that checks
     and the floor use. `send_proxy` is "v1" or "v2" where the PROXY protocol is used, and the checks' `send_proxy`
     likewise. `check_tls` is set where checks use TLS even if the server does not (`check-ssl`);
@@ -198,6 +213,8 @@ class Server:
     host: str
     port: int | None = None
     kind: str = "tcp"
+    #: It is added to the port to which the client has connected; None: the server has a port of its own.
+    mapped: int | None = None
     weight: int = 1
     backup: bool = False
     disabled: bool = False

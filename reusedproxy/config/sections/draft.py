@@ -16,7 +16,7 @@ from reusedproxy.config.model.proxies import ForwardFor, LogTarget, StatsPage, T
 from reusedproxy.config.model.rules import Criterion, Rule, UseBackend
 from reusedproxy.config.model.values import Place
 from reusedproxy.config.rules.acls import resolved
-from reusedproxy.config.sections.binds import BindDraft
+from reusedproxy.config.sections.binds import BindDraft, UnixDefaults
 from reusedproxy.config.sections.errors import ErrorLine
 from reusedproxy.config.sections.servers import ServerDraft, ServerWords
 from reusedproxy.config.tls.words import TLSDefaults
@@ -120,6 +120,8 @@ class ProxyDraft:
     head_faulty: bool = False
     # TLS defaults from the global sections before the current line.
     tls: TLSDefaults = Factory(TLSDefaults)
+    # What `unix-bind` has said before the current line.
+    unix: UnixDefaults = Factory(UnixDefaults)
 
     @property
     def sides(self) -> str:

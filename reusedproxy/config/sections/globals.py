@@ -11,6 +11,7 @@ from reusedproxy.config.language import haproxy_words, hints, units
 from reusedproxy.config.language.report import Line, Report, Wrong, did_you_mean, nearest, not_done, one_of
 from reusedproxy.config.model.proxies import Global, LogTarget, Manhole, Said, StatsSocket
 from reusedproxy.config.model.values import Place
+from reusedproxy.config.sections.binds import UnixDefaults, read_unix_bind
 from reusedproxy.config.sections.logs import log_target
 from reusedproxy.config.sections.names import families
 from reusedproxy.config.sections.stats_sockets import is_loopback, one_address, read_stats_socket
@@ -70,6 +71,8 @@ class GlobalDraft:
     server_verify: str = "required"
     #: TLS defaults for the lines that follow.
     tls: TLSDefaults = Factory(TLSDefaults)
+    #: Likewise, of unix sockets.
+    unix: UnixDefaults = Factory(UnixDefaults)
     said: dict[str, Place] = Factory(dict)
     #: Words whose line could not be read.
     unreadable: set[str] = Factory(set)
@@ -331,6 +334,10 @@ def _seconds(line: Line) -> str:
     return f"{said}s" if said.isdigit() else said
 
 
+def _unix_bind(draft: GlobalDraft, line: Line) -> None:
+    draft.unix = read_unix_bind(line)
+
+
 def _manhole(draft: GlobalDraft, line: Line) -> None:
     if len(line.words) < 4:
         raise Wrong("write 'manhole <address> authorized-keys <file> [host-key <file>]'")
@@ -432,6 +439,7 @@ _READERS: dict[str, Callable[[GlobalDraft, Line], None]] = {
     "tune.ssl.default-dh-param": _dh_size,
     "tune.ssl.cachesize": _session_cache,
     "tune.ssl.lifetime": _session_lifetime,
+    "unix-bind": _unix_bind,
     "manhole": _manhole,
     "pool-connect-rate": _pool_connect_rate,
     "pool-warm-start": _pool_warm_start,

@@ -214,7 +214,7 @@ def _harmless(proxy: ProxyDraft, line: Line, report: Report) -> None:
 
 
 def _bind(proxy: ProxyDraft, line: Line, report: Report) -> None:
-    proxy.binds.extend(read_bind(line, proxy.tls, report))
+    proxy.binds.extend(read_bind(line, proxy.tls, report, proxy.unix))
 
 
 def _maxconn(proxy: ProxyDraft, line: Line, report: Report) -> None:

@@ -423,6 +423,7 @@ def finished_server(
         kind=draft.address.kind,
         host=draft.address.host,
         port=draft.address.port,
+        mapped=draft.address.mapped,
         weight=words.weight,
         id=words.id,
         guid=words.guid,

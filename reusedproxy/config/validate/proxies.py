@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from reusedproxy.config.checks.requests import host_asked_for
+from reusedproxy.config.language.addresses import CLIENTS_HOSTS
 from reusedproxy.config.language.report import Report, did_you_mean
-from reusedproxy.config.model.checks import CheckPlan, Connect
+from reusedproxy.config.model.checks import CheckPlan, Connect, HTTPCheck
 from reusedproxy.config.model.proxies import SAFE_TO_REUSE, Bind
 from reusedproxy.config.model.values import ListenAddress
 from reusedproxy.config.sections.draft import ProxyDraft, Reference
@@ -236,6 +237,7 @@ def _backend(draft: ProxyDraft, answers: bool, paged: bool, global_: GlobalDraft
         _places(server, report)
         _pool(server, host, report, http=not draft.tcp)
         _health(server, report)
+        _where(server, check, report)
     _checks(draft, report)
     _reuse(draft, report)
     validate_balance(draft, report)
@@ -346,6 +348,30 @@ def _pool(server: ServerDraft, check_host: str | None, report: Report, *, http: 
     if pool.max_reuse == 0 and http:
         text = f"{name}: with max-reuse 0 every warm connection serves one request, and each request costs a handshake"
         report.warn(server.place, text)
+
+
+def _where(server: ServerDraft, check: HTTPCheck | CheckPlan | None, report: Report) -> None:
+    """Checks a server that is where its clients have connected to: nothing is known of that before one comes."""
+    words, name, address = server.words, f"server '{server.name}'", server.address
+    everywhere = address.kind == "tcp" and address.host in CLIENTS_HOSTS
+    if address.mapped is None and not everywhere:
+        return
+    what = "address" if everywhere else "port"
+    steps = check.steps if isinstance(check, CheckPlan) else ()
+    connects = [step for step in steps if isinstance(step, Connect)]
+    in_steps = bool(connects) and all(step.port is not None for step in connects)
+    if address.mapped is not None and words.checked and words.check.port is None and not in_steps:
+        text = f"{name} has the port to which the client connects, and checks connect before one does: add 'port'"
+        report.fault(server.place, text)
+    elif address.mapped == 0:
+        text = f"{name} says no port, so it has the one to which the client has connected"
+        report.notice(server.place, text)
+    if words.pool.min_conn:
+        text = (
+            f"{name}: pool-min-conn {words.pool.min_conn} with the {what} to which the client connects: no connection"
+            " can be opened before there is a client"
+        )
+        report.fault(server.place, text)
 
 
 def _health(server: ServerDraft, report: Report) -> None:
