@@ -184,6 +184,9 @@ class Wire:
         self.state = DRAINING if drain else CLOSING
         self._all_sent()
 
+    def hide(self) -> None:
+        self.hidden = True
+
     def abort(self, reason: str) -> None:
         if self.state != CLOSED:
             self.end = ("abort", reason)

@@ -31,16 +31,17 @@ class Seen:
     """`reusedproxy.rules.facts.Facts` of a request from 127.0.0.1, and perhaps of the answer to it."""
 
     inspected: Any = None
-    source = ("127.0.0.1", 4711)
-    destination = ("127.0.0.1", 80)
+    source = connection_source = ("127.0.0.1", 4711)
+    destination = connection_destination = ("127.0.0.1", 80)
     first_request = True
     frontend_name = "main"
     backend_name: str | None = None
     server_name: str | None = None
     listener_name = "front"
     line: bytes | None = None
+    body = b""
     priority = 0, 0
-    asks_as_proxy = False
+    asks_as_proxy = lenient = False
 
     def __init__(
         self, head: bytes, answer: bytes = b"", tls: Side | None = None, server_tls: Side | None = None

@@ -91,10 +91,7 @@ class WordTests(SynchronousTestCase):
             ),
             ("balance roundrobbin", "unknown balance algorithm 'roundrobbin': did you mean 'roundrobin'?"),
             ("option forwrdfor", "unknown option 'forwrdfor': did you mean 'forwardfor'?"),
-            (
-                "option http-buffer-request",
-                "'option http-buffer-request' is a HAProxy keyword that reusedproxy does not do yet",
-            ),
+            ("option http-buffer-request x", "'option http-buffer-request' takes nothing after it: 'x'"),
             (
                 "option forceclose",
                 "'option forceclose' is gone: HAProxy removed it in 2.0: take it out, or write 'option httpclose'",
@@ -614,11 +611,6 @@ class SectionTests(SynchronousTestCase):
         with self.assertRaises(ConfigurationError) as caught:
             read_configuration([Source("t.cfg", HEAD + "backend b\n stick-table type ip size 1m\n")], {})
         self.assertEqual([*caught.exception.notices], [])
-
-    def test_the_time_of_a_tarpit_is_nobodys(self) -> None:
-        """The rule that would wait so long is refused by itself; the time alone does nothing in HAProxy, either."""
-        (said,) = warnings("listen l\n bind :80\n timeout tarpit 5s\n server a h:1\n")
-        self.assertEqual(said, "accepted, though without effect in reusedproxy: 'timeout tarpit'")
 
     def test_httplog_is_not_recommended_where_there_is_no_http(self) -> None:
         for mode, hints in (("http", 1), ("tcp", 0)):

@@ -15,6 +15,7 @@ from reusedproxy.config.rules.formats import read_format
 from reusedproxy.config.rules.samples import CONVERTERS, FETCHES, REQUEST, RESPONSE, SAME
 from reusedproxy.rules.facts import Binary
 from reusedproxy.rules.matching import condition, criterion
+from reusedproxy.rules.samples.body_fetches import BODY_FETCHES
 from reusedproxy.rules.samples.byte_fetches import BYTE_FETCHES
 from reusedproxy.rules.samples.certificates import Certificate, one_line, rfc2253
 from reusedproxy.rules.samples.compile import compiled, compiled_text
@@ -195,6 +196,7 @@ class TableTests(SynchronousTestCase):
             "fc_src_port",
             "fc_dst_port",
             *BYTE_FETCHES,
+            *BODY_FETCHES,
             "payload",
             "payload_lv",
         }

@@ -100,13 +100,16 @@ class RuleSets:
         asked = users_asked(pages)
         if (
             not any(rules)
+            and not settings.buffers_request
+            and not any(route.backend.settings.buffers_request for route in routes.values())
             and not choices
             and not any(route.backend.settings.use_servers for route in routes.values())
             and not frontend.authentication.hashing(asked)
         ):
             return None
         for route in routes.values():
-            if route.backend.settings.place != settings.place and route.backend.settings.rules:
+            own = route.backend.settings
+            if own.place != settings.place and (own.rules or own.buffers_request):
                 route.rule_set = self._rule_set(route.backend.settings)
                 yield
         for route in routes.values():
@@ -194,7 +197,8 @@ class RuleSets:
 
     def _rule_set(self, section: model.Frontend | model.Backend) -> RuleSet:
         if section.place not in self._made:
-            self._made[section.place] = RuleSet(self.answers.rules(section.rules), self._patterns)
+            buffers = section.place if section.buffers_request else None
+            self._made[section.place] = RuleSet(self.answers.rules(section.rules), self._patterns, buffers)
         return self._made[section.place]
 
     def _choice(self, rule: model.UseBackend, where: str = REQUEST) -> Choice:

@@ -258,7 +258,7 @@ class ClientConnection:
     def pause_writing(self) -> None:
         self._blocked = True
         self._left = self.transport.unsent
-        self._give_time(self.frontend.timeouts.client)
+        self._give_time(self._patience)
         if self.exchange is not None:
             self.exchange.pause_response()
 
@@ -298,6 +298,10 @@ class ClientConnection:
         if not self.last:
             self.last = True
             self.last_because = reason
+
+    def hide(self) -> None:
+        """Makes the connection one of whose end the client will not hear."""
+        self.transport.hide()
 
     def write(self, data: bytes) -> None:
         """Sends a part of the answer."""
@@ -495,7 +499,7 @@ class ClientConnection:
                 raise RequestFault("ended in its body")
             self._body = body
             if data or not head.expect_continue:
-                self._give_time(self.frontend.timeouts.client)
+                self._give_time(self._patience)
         return data, rest
 
     def _read_body(self, data: bytes) -> None:
@@ -513,7 +517,7 @@ class ClientConnection:
             if not self._blocked:
                 self.deadline = inf
         else:
-            self._give_time(self.frontend.timeouts.client)
+            self._give_time(self._patience)
             if body.held:
                 self._give_back(body)
         if data:
@@ -530,11 +534,18 @@ class ClientConnection:
     # Ends.
 
     @property
+    def _patience(self) -> float | None:
+        """Returns for how many seconds the client may be silent within its request (`timeout client`)."""
+        own = None if self.exchange is None else self.exchange.own_timeouts
+        timeout = self.frontend.timeouts.client
+        return timeout if own is None else own.get("client", timeout)
+
+    @property
     def _time_to_take(self) -> float | None:
         """Returns for how many seconds the client may take nothing of what it was sent; while the connection ends, this
         is `client-fin` if that is set."""
         timeouts = self.frontend.timeouts
-        return timeouts.client_fin if self.state == ENDING and timeouts.client_fin else timeouts.client
+        return timeouts.client_fin if self.state == ENDING and timeouts.client_fin else self._patience
 
     @property
     def _silence_counts(self) -> bool:
@@ -556,7 +567,7 @@ class ClientConnection:
         the server's 100."""
         exchange = self.exchange
         if self._body is not None and not self._request_paused and not (exchange is not None and exchange.expects):
-            self._give_time(self.frontend.timeouts.client)
+            self._give_time(self._patience)
 
     def _look_at_reader(self) -> None:
         """Gives more time to a client that has taken some of the answer, or sent what is drained; ends it otherwise."""

@@ -461,6 +461,10 @@ class Frontend:
         found = self.backends.get(backend)
         return 0 if found is None else found.usable_servers  # one that is disabled has none
 
+    def not_done(self, text: str) -> None:
+        """Reports what a rule could not do; the request goes on."""
+        self._unevaluated.tell(text, f"Proxy {self.name}: {text}", "of these")
+
     def not_evaluated(self, unevaluated: Unevaluated) -> None:
         """Reports a rule that could not be evaluated; the request, response or client concerned has been refused."""
         self.traffic.eint += 1

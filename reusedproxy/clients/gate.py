@@ -34,8 +34,8 @@ class Arrival:
     listener: Listener
     frontend_name: str
 
-    inspected = head = line = answer = client_tls = server_tls = backend_name = server_name = credentials = None
-    asks_as_proxy = False
+    inspected = head = body = line = answer = client_tls = server_tls = backend_name = server_name = credentials = None
+    asks_as_proxy = lenient = False
     first_request = True
     priority = 0, 0
 
@@ -43,6 +43,14 @@ class Arrival:
     def destination(self) -> tuple[str, int]:
         found = self.accepted.getsockname()
         return (found[0], found[1]) if isinstance(found, tuple) else ("unix", 0)
+
+    @property
+    def connection_source(self) -> tuple[str, int]:
+        return self.source
+
+    @property
+    def connection_destination(self) -> tuple[str, int]:
+        return self.destination
 
     def usable_servers(self, backend: str) -> int | None:
         return None

@@ -76,6 +76,8 @@ class Request(Repeatable, Served, Protocol):
     backend_queue: int
     waited_for: Server | None
     priority: tuple[int, int]
+    #: Time-outs in the place of its backend's, by HAProxy's words; None: there are none.
+    own_timeouts: dict[str, float] | None
 
     def all_held(self) -> bytes:
         """Returns what has come of the request so far."""
@@ -131,7 +133,7 @@ class Attempt:
         if not chosen:
             self._start_at_successor(backend)
         elif self.queue is not None and request.backend is backend:
-            self._await(backend.settings.timeouts.queue)
+            self._await(self._timeout("queue", backend.settings.timeouts.queue))
         # Else it has been sent, has ended, or has been started at its backend's successor, whose time-out counts then.
 
     def _start_at_successor(self, backend: Backend) -> None:
@@ -236,7 +238,7 @@ class Attempt:
         backend, binding = self.request.backend, self.request.binding
         assert backend is not None
         self.state = CONNECTING
-        timeout = backend.settings.timeouts.connect
+        timeout = self._timeout("connect", backend.settings.timeouts.connect)
         if pool.state != "running":
             if backend.successor is not None:
                 self._leave_for(backend.successor)
@@ -337,6 +339,10 @@ class Attempt:
         elif self.state == CONNECTING and self.pool is not None:
             self.pool.leave(self)
 
+    def _timeout(self, which: str, said: float | None) -> float | None:
+        own = self.request.own_timeouts
+        return said if own is None else own.get(which, said)
+
     def _await(self, timeout: float | None) -> None:
         deadlines = self.request.client.deadlines
         if timeout is None:
@@ -375,7 +381,10 @@ class Attempt:
             session_of(client).keep(connection)
         if not request.complete:
             client.resume_request()  # before sending, which may pause it
-        connection.send(request, data, request.complete, backend.settings.timeouts.server, now)
+        timeout = backend.settings.timeouts.server
+        if request.own_timeouts is not None:
+            timeout = request.own_timeouts.get("server", timeout)
+        connection.send(request, data, request.complete, timeout, now)
 
     @property
     def phase(self) -> str:

@@ -46,6 +46,9 @@ class ClientFrontend(Protocol):
     def usable_servers(self, backend: str) -> int | None:
         """Returns how many servers of this backend can be chosen; None if there is no such backend."""
 
+    def not_done(self, text: str) -> None:
+        """Reports what a rule could not do; the request goes on."""
+
     def not_evaluated(self, unevaluated: Unevaluated) -> None:
         """Reports a rule that could not be evaluated; the request or response concerned has been refused."""
 
@@ -73,6 +76,9 @@ class FactsFrontend(Protocol):
 
     def usable_servers(self, backend: str) -> int | None:
         """Returns how many servers of this backend can be chosen; None if there is no such backend."""
+
+    def not_done(self, text: str) -> None:
+        """Reports what a rule could not do; the request goes on."""
 
 
 class FactsClient(ClientFacts, Protocol):
@@ -109,6 +115,9 @@ class Client(ClientFacts, Protocol):
     def end_after(self, reason: str) -> None:
         """Makes this exchange the connection's last. The client is told so, and the connection
         closed after the answer."""
+
+    def hide(self) -> None:
+        """Makes the connection one of whose end the client will not hear."""
 
     def write(self, data: bytes) -> None:
         """Sends a part of the answer."""

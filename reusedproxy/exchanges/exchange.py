@@ -40,6 +40,8 @@ from reusedproxy.exchanges.own_answers import KEEPING, kept_alive
 from reusedproxy.exchanges.retry import UNSEEN
 from reusedproxy.exchanges.route import Route
 from reusedproxy.exchanges.tunnel import Tunnel, TunnelTimeouts
+from reusedproxy.exchanges.waiting import Wait
+from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.pool.connection import SERVER_FAULT, SERVER_GONE, ServerConnection
 from reusedproxy.rules.actions import ErrorPage
 from reusedproxy.wire.heads import RequestHead, ResponseHead
@@ -106,6 +108,8 @@ class Exchange(ExchangeFacts):
     #: Only the end of the connection completes the answer, so a broken one must not end like a complete one.
     _until_close = False
     _tunnel: Tunnel | None = None
+    #: Holds the request back while its rules are run; None: nothing does.
+    waiting: Wait | None = None
     #: Takes the whole body of a request that goes to no server.
     _collecting: Callable[[bytes | None], None] | None = None
 
@@ -134,7 +138,10 @@ class Exchange(ExchangeFacts):
             head.upgrade = None
         client = self.client
         self.expects = head.expect_continue and not body
-        forwarded = client.forwarded if route is client.frontend.default_route else route.forwarded(client.address)
+        if self.own_source is not None:
+            forwarded = route.forwarded(self.own_source)
+        else:
+            forwarded = client.forwarded if route is client.frontend.default_route else route.forwarded(client.address)
         if forwarded and route.forward_unless and route.forwards_already(head):
             forwarded = b""
         if route.server_closes or head.te_trailers or head.upgrade is not None or head.minor == 0:
@@ -156,6 +163,8 @@ class Exchange(ExchangeFacts):
         self.attempt = attempt = Attempt()
         attempt.request = self
         attempt.start()
+        if self.early:
+            self.early = b""  # what holds it is `head_and_body`, as long as that is needed
 
     def request_data(self, data: bytes) -> None:
         """Passes on more of the request's body, or holds it."""
@@ -171,7 +180,9 @@ class Exchange(ExchangeFacts):
                     self.client.pause_request()
                 else:
                     self.drop()
-        if connection is not None:
+        if self.waiting is not None:
+            self.waiting.body_came(data)
+        elif connection is not None:
             connection.write(data)
 
     def request_ended(self) -> None:
@@ -181,6 +192,8 @@ class Exchange(ExchangeFacts):
             self.connection.end_request()
         elif self._collecting is not None:
             self._collected(self.all_held())
+        elif self.waiting is not None:
+            self.waiting.body_came()
 
     def collect(self, body: bytes, ended: bool, then: Callable[[bytes | None], None]) -> None:
         """Calls `then` with the whole body of the request, in place of sending it anywhere; with None if that is more
@@ -280,6 +293,8 @@ class Exchange(ExchangeFacts):
         """Returns the second letter of HAProxy's termination state."""
         if self.state != TRYING:
             return DATA
+        if self.waiting is not None:
+            return self.waiting.phase
         return QUEUE if self.attempt is None else self.attempt.phase
 
     # What its attempts call (`attempt.Request`): its backend, and what is held of it.
@@ -372,7 +387,7 @@ class Exchange(ExchangeFacts):
             return
         self.state = TUNNEL
         client = self.client
-        timeouts = TunnelTimeouts.of(client.frontend.timeouts, backend.settings.timeouts)
+        timeouts = self._tunnel_timeouts(backend)
         self._count_answer(head, client.deadlines.now())
         answer = switch_head(head)
         self.bytes_out += len(answer)
@@ -382,6 +397,13 @@ class Exchange(ExchangeFacts):
         early, ended = client.lend()
         self._tunnel = Tunnel(client.transport, connection.transport, timeouts, client.deadlines, self.tunnel_over)
         self._tunnel.start(early, data, ended)
+
+    def _tunnel_timeouts(self, backend: Backend) -> TunnelTimeouts:
+        client, server = self.client.frontend.timeouts, backend.settings.timeouts
+        if self.own_timeouts is not None:
+            client = client.changed(self.own_timeouts)
+            server = server.changed(self.own_timeouts)
+        return TunnelTimeouts.of(client, server)
 
     def tunnel_over(self, flags: str, broken: bool) -> None:
         """Ends the exchange after its tunnel: both sides have ended, or one is gone."""
@@ -568,6 +590,28 @@ class Exchange(ExchangeFacts):
             self.client.frontend.traffic.intercepted += 1
         self._end(last=self._own(data, not self.client.last))
 
+    def cut(self, silently: bool, status: int = -1, flags: str = "PR") -> None:
+        """Ends the exchange and its client's connection without an answer; `silently`: the client hears nothing of
+        that. `status` is for the log."""
+        if silently:
+            self.client.hide()
+        self.client.end_after("dropped by a rule")
+        self.status = status
+        self.flags = flags
+        self._end()
+
+    def send_hints(self) -> None:
+        """Sends the 103 answer that rules have made (RFC 8297); never to an HTTP/1.0 client."""
+        hints, self.hints = self.hints, b""
+        if self.framed:
+            data = b"HTTP/1.1 103 Early Hints\r\n%b\r\n" % hints
+            self.bytes_out += len(data)
+            self.client.write(data)
+
+    @property
+    def deadlines(self) -> Deadlines:
+        return self.client.deadlines
+
     def _own(self, answer: bytes, keeps: bool) -> bytes:
         """Applies `http-after-response` to an answer of the proxy's own. `keeps` tells that the connection goes on."""
         if keeps and not self.framed:
@@ -583,6 +627,8 @@ class Exchange(ExchangeFacts):
         self.ended = client.deadlines.now() if now is None else now
         # The attempt and the failures refer back to the exchange: left to the garbage collector, each request would
         # stand in memory for a while.
+        if self.waiting is not None:
+            self.waiting.leave()
         attempt, self.attempt = self.attempt, None
         if attempt is not None and attempt.slot:
             client.deadlines.cancel(attempt)

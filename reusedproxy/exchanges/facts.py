@@ -7,6 +7,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from socket import (
+    AF_INET,
+    AF_INET6,
+    IP_TOS,
+    IPPROTO_IP,
+    IPPROTO_IPV6,
+    IPV6_TCLASS,
+    SO_MARK,
+    SOL_SOCKET,
+)
+from struct import pack
 from typing import Literal
 
 from reusedproxy.backends.backend import Backend
@@ -16,9 +27,12 @@ from reusedproxy.exchanges.client import Client, FactsClient, session_of
 from reusedproxy.exchanges.cookie_state import CookieState
 from reusedproxy.net.tls.facts import TransportTLS, tls_side
 from reusedproxy.pool.connection import ServerConnection
+from reusedproxy.rules.editing import Unusable, set_method
 from reusedproxy.rules.facts import Sample
+from reusedproxy.wire.bodies import ChunkedBody, payload
 from reusedproxy.wire.credentials import Credentials, basic_credentials
-from reusedproxy.wire.heads import RequestHead, ResponseHead
+from reusedproxy.wire.grammar import TOKEN
+from reusedproxy.wire.heads import CHUNKED, RequestHead, ResponseHead
 
 
 class ConnectionFacts:
@@ -31,15 +45,27 @@ class ConnectionFacts:
     connection: ServerConnection | None
     #: Its class and offset in queues (`set-priority-class`, `set-priority-offset`).
     priority = 0, 0
+    lenient = False
+    #: What rules have put in the place of the client's address, and of the one that it has connected to; None: nothing.
+    own_source: tuple[str, int] | None = None
+    own_destination: tuple[str, int] | None = None
     #: Its variables, but for those of the session; None: it has none.
     own_variables: dict[str, Sample] | None = None
 
     @property
     def source(self) -> tuple[str, int]:
-        return self.client.address
+        return self.client.address if self.own_source is None else self.own_source
 
     @property
     def destination(self) -> tuple[str, int]:
+        return self.connection_destination if self.own_destination is None else self.own_destination
+
+    @property
+    def connection_source(self) -> tuple[str, int]:
+        return self.client.address
+
+    @property
+    def connection_destination(self) -> tuple[str, int]:
         """Returns the address from a PROXY protocol header, or else the proxy's own address. The port is 0 for a unix
         or a closed socket."""
         if self.client.destination is not None:
@@ -83,6 +109,22 @@ class ConnectionFacts:
 
     def set_priority(self, priority: tuple[int, int]) -> None:
         self.priority = priority
+
+    def mark_packets(self, what: str, value: int) -> None:
+        """Sets the mark ("mark") or the type of service ("tos") of packets to the client; one at a unix socket has
+        none."""
+        sock = self.client.transport.socket
+        if sock.family not in (AF_INET, AF_INET6):
+            return
+        try:
+            if what == "mark":
+                sock.setsockopt(SOL_SOCKET, SO_MARK, pack("=I", value))
+            elif sock.family == AF_INET:
+                sock.setsockopt(IPPROTO_IP, IP_TOS, value)
+            else:
+                sock.setsockopt(IPPROTO_IPV6, IPV6_TCLASS, value)
+        except OSError as error:
+            self.client.frontend.not_done(f"'set-{what}': {error.strerror}")
 
     def variable(self, name: str) -> Sample:
         return self._scope(name).get(name) if self._at_hand(name) else None
@@ -134,6 +176,16 @@ class ExchangeFacts(ConnectionFacts):
     persist = ""
     #: What has become of its persistence cookie; None: its backend has none, or it has not come so far.
     cookie: CookieState | None = None
+    #: What rules say of how it is carried (`rules.steering.Steered`).
+    most_retries: int | None = None
+    no_late_retries = False
+    hints = b""
+    #: Time-outs in the place of those of its sections, by HAProxy's words; None: there are none.
+    own_timeouts: dict[str, float] | None = None
+    #: What had come of its body with its head, while its rules are run; and what has come since.
+    early = b""
+    more: list[bytes] | None = None
+    method = b""
     #: Answered with a page of the proxy's own, such as the statistics.
     by_page = False
     #: Answered by `monitor-uri`, and so not logged.
@@ -155,6 +207,37 @@ class ExchangeFacts(ConnectionFacts):
         if credentials is None:
             return None
         return self.client.frontend.authentication.member(users, credentials, self.may_wait)
+
+    @property
+    def body(self) -> bytes:
+        """Returns what has come of the body so far, without its framing, while the request's rules are run."""
+        raw = self.sent_body
+        if raw and self.head is not None and self.head.length == CHUNKED:
+            return payload(ChunkedBody(framed=False), raw)
+        return raw
+
+    @property
+    def sent_body(self) -> bytes:
+        """Returns the same as it is sent on."""
+        return self.early if self.more is None else self.early + b"".join(self.more)
+
+    def set_timeout(self, which: str, seconds: float) -> None:
+        """Sets a time-out of this exchange, by HAProxy's word."""
+        if self.own_timeouts is None:
+            self.own_timeouts = {}
+        self.own_timeouts[which] = seconds
+
+    def set_method(self, method: bytes) -> None:
+        """Sets the request's method. Raises Unusable for one that is none, or that would change where messages end."""
+        head = self.head
+        assert head is not None
+        if not TOKEN.match(method):
+            raise Unusable(f"{method[:20]!r} is no method")
+        for special in (b"HEAD", b"CONNECT"):
+            if (method == special) is not (head.method == special):
+                raise Unusable(f"to or from {special.decode()} no method can be changed")
+        set_method(head, method)
+        self.method = method
 
     @property
     def asks_as_proxy(self) -> bool:

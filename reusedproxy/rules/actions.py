@@ -35,6 +35,7 @@ from reusedproxy.rules.samples.compile import compiled
 from reusedproxy.rules.samples.converters import references
 from reusedproxy.rules.samples.fetches import Fetch, members, path_and_query
 from reusedproxy.rules.samples.formats import Text, clean, text_of, text_of_body, text_of_path
+from reusedproxy.rules.steering import STEERING, Dropped, Held
 from reusedproxy.wire.bodies import plain_name
 from reusedproxy.wire.reason_phrases import reason_phrase
 from reusedproxy.wire.whole_answers import WholeAnswer
@@ -45,8 +46,8 @@ class Answer:
     """Describes an answer of the proxy itself.
 
     `fields` are header lines, each with its CRLF. With `content` None the error page of that status is sent. `whole` is
-    sent in place of all of that. `challenge` is the name and the value of a field that takes the place of those of its
-    name in any page.
+    sent in place of all of that. `tarpits`: it is sent late. `challenge` is the name and the value of a field that
+    takes the place of those of its name in any page.
     """
 
     status: int
@@ -56,6 +57,7 @@ class Answer:
     content_type: bytes = b""
     whole: WholeAnswer | None = None
     challenge: tuple[bytes, bytes] | None = None
+    tarpits: bool = False
 
 
 @frozen
@@ -76,7 +78,7 @@ class Allowed:
 
 
 ALLOWED = Allowed()
-Verdict = Answer | Allowed | None
+Verdict = Answer | Allowed | Dropped | Held | None
 Act = Callable[[Facts], Verdict]
 #: What is sent in place of an error page of the proxy's own: a whole answer, or one that is made of the request.
 ErrorPage = WholeAnswer | Act
@@ -315,7 +317,7 @@ def _loaded_reply(action: LoadedReply, where: str) -> Act:
     reply, body = action.reply, action.body
     if action.whole is None:
         return _answering(reply, lambda facts: body, where)
-    answer = Answer(reply.status, reply.denies, whole=action.whole)
+    answer = Answer(reply.status, reply.denies, whole=action.whole, tarpits=reply.tarpits)
     return lambda facts: answer
 
 
@@ -334,7 +336,8 @@ def _answering(action: Reply, content: Text | None, where: str) -> Act:
         # A header without a value is left out, as in HAProxy.
         fields = b"".join([b"%b: %b\r\n" % (name, text) for name, value in headers if (text := value(facts))])
         body = content(facts) if content is not None else None
-        return Answer(action.status, action.denies, fields, body, content_type if body else b"")
+        typed = content_type if body else b""
+        return Answer(action.status, action.denies, fields, body, typed, tarpits=action.tarpits)
 
     return reply
 
@@ -397,6 +400,7 @@ _COMPILED_BY: dict[type[Action], Compile] = {
     Redirect: _redirect,
     Authenticate: _authenticate,
     Allow: _allow,
+    **STEERING,
 }
 
 

@@ -118,6 +118,10 @@ class Facts(Protocol):
     def head(self) -> RequestHead | None: ...
 
     @property
+    def body(self) -> bytes | None:
+        """Returns what has come of the request's body; None where it is not at hand."""
+
+    @property
     def line(self) -> bytes | None:
         """Returns the request's first line as it came, if rules may have changed it; None otherwise."""
 
@@ -152,6 +156,17 @@ class Facts(Protocol):
     @property
     def destination(self) -> tuple[str, int]:
         """Returns host and port that the client has connected to."""
+
+    @property
+    def connection_source(self) -> tuple[str, int]:
+        """Returns the same, whatever rules have put in its place (`set-src`)."""
+
+    @property
+    def connection_destination(self) -> tuple[str, int]: ...
+
+    @property
+    def lenient(self) -> bool:
+        """Tells whether rewrites that cannot be done are left out (`strict-mode off`)."""
 
     @property
     def first_request(self) -> bool:

@@ -29,6 +29,9 @@ class StreamFrontend(Protocol):
     def usable_servers(self, backend: str) -> int | None:
         """Returns how many servers of this backend can be chosen; None if there is no such backend."""
 
+    def not_done(self, text: str) -> None:
+        """Reports what a rule could not do; the session goes on."""
+
     def not_evaluated(self, unevaluated: Unevaluated) -> None:
         """Reports a rule that could not be evaluated; the client concerned has been refused."""
 

@@ -25,6 +25,7 @@ class StreamFacts(ConnectionFacts):
     credentials: None = None
     asks_as_proxy = False
     line: bytes | None = None
+    body: bytes | None = None
     #: What the server has said, and rules hold back.
     response_bytes = b""
     #: What the client has sent, and no server has got so far.

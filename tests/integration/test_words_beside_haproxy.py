@@ -25,7 +25,9 @@ class WordsTestCase(TestCase):
 
     def same(self, cases: list[Case], settings: str = "") -> None:
         outcomes = both(temporary_directory(self), cases, settings)
-        self.assertEqual([], [each for each in outcomes if each[1] != each[2]], "ours | HAProxy's")
+        self.assertEqual(
+            "", "\n".join(f"{name}: {ours}\n  but {theirs}" for name, ours, theirs in outcomes if ours != theirs)
+        )
 
     def daemons(self, directory: Path, text: str) -> list[Daemon]:
         made = [make(directory / name, text) for name, make in (("ours", Daemon), ("theirs", HAProxy))]
@@ -97,3 +99,142 @@ class SocketTests(WordsTestCase):
                         answers.append(client.recv(4096)[-1:])
                     daemon.stop()
                 self.assertEqual([expected, expected], answers, (mode, address))
+
+
+POST = b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n"
+CHUNKED = b"POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+EXPECTS = b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n"
+WAIT = (
+    "http-request wait-for-body time {}\n http-request set-header X-Body %[req.body]-%[req.body_len]-%[req.body_size]"
+)
+PLAIN = "content-type text/plain string no"
+SHOW = "http-request set-header X-{0} %[{0}]:%[{0}_port]:%[fc_{0}]"
+
+
+def asking(target: bytes, *lines: bytes) -> bytes:
+    return b"\r\n".join((b"GET %b HTTP/1.1" % target, b"Host: a", *lines, b"", b""))
+
+
+class ActionTests(WordsTestCase):
+    """Actions that change how a request is carried."""
+
+    def test_a_request_waits_for_its_body_where_rules_say_so(self) -> None:
+        buffers = "option http-buffer-request\n http-request set-header X-Body %[req.body]"
+        self.same(
+            [
+                Case("in time", WAIT.format("2s"), [POST + b"12345", b"67890"]),
+                Case("at once", WAIT.format("2s"), [POST + b"1234567890" + GET]),
+                Case("too late", WAIT.format("100ms"), [POST + b"12345", b"", b"67890"]),
+                Case("enough", WAIT.format("2s at-least 3"), [POST + b"1", b"2345", b"67890"]),
+                Case("100 (Continue)", WAIT.format("2s"), [EXPECTS, b"1234567890"]),
+                Case("no body", WAIT.format("2s"), [GET]),
+                Case("the option", buffers, [POST + b"1", b"2345", b"67890"]),
+                Case("chunks", buffers, [CHUNKED + b"3\r\nabc\r\n", b"2\r\nde\r\n0\r\n\r\n" + GET]),
+                Case(
+                    "too late for the option", f"timeout http-request 300ms\n {buffers}", [POST + b"1", b"", b"", b""]
+                ),
+                Case(
+                    "two waits",
+                    f"{WAIT.format('2s at-least 2')}\n http-request wait-for-body time 2s\n"
+                    " http-request set-header X-Then %[req.body]",
+                    [POST + b"1", b"2", b"34", b"567890"],
+                ),
+            ]
+        )
+
+    def test_a_connection_ends_without_an_answer(self) -> None:
+        self.same(
+            [
+                Case("reject", "http-request reject if { path /a }", [GET + GET]),
+                Case("reject with a body", "http-request reject", [POST + b"123"]),
+                Case("silent-drop", "http-request silent-drop", [GET]),
+                Case("silent-drop of an answer", "http-response silent-drop if { status 200 }", [GET]),
+            ]
+        )
+
+    def test_a_tarpit_answers_late(self) -> None:
+        time = "timeout tarpit 300ms\n http-request tarpit"
+        self.same(
+            [
+                Case("tarpit", time, [GET + GET]),
+                Case("status", f"{time} deny_status 429", [GET]),
+                Case("answer", f"{time} status 403 {PLAIN} hdr X-A b", [GET]),
+                Case("body", f"{time} status 403 {PLAIN}", [POST + b"123"]),
+                Case("without its time", "timeout connect 200ms\n http-request tarpit", [GET]),
+            ]
+        )
+
+    def test_what_is_said_of_the_connection_is_changed(self) -> None:
+        self.same(
+            [
+                Case(
+                    "source",
+                    "option forwardfor\n http-request set-src req.hdr(x)\n http-request set-src-port int(99)\n "
+                    + SHOW.format("src"),
+                    [asking(b"/", b"X: 192.0.2.1"), asking(b"/", b"X: no"), asking(b"/", b"X: 2001:db8::1")],
+                ),
+                Case(
+                    "destination",
+                    f"http-request set-dst req.hdr(x)\n http-request set-dst-port int(99)\n {SHOW.format('dst')}",
+                    [asking(b"/", b"X: 192.0.2.1"), asking(b"/", b"X: 2001:db8::1")],
+                ),
+                Case("method", "http-request set-method PUT", [GET]),
+                Case("tos", "http-request set-tos 0x10\n http-request set-mark 7\n http-request set-nice 3", [GET]),
+            ]
+        )
+
+    def test_a_server_may_be_where_a_rule_says(self) -> None:
+        server = Server(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nthere")
+        self.addCleanup(server.stop)
+        server.start()
+        lines = f"http-request set-dst str({HOST})\n http-request set-dst-port int({server.port})\n server o 0.0.0.0:+0"
+        self.same([Case("set-dst", f"balance first\n {lines} id 1", [GET])])
+
+    def test_time_outs_are_those_of_a_rule(self) -> None:
+        slow = b""  # it never answers
+        self.same(
+            [
+                Case("server", "http-request set-timeout server 300ms", [GET], slow),
+                Case(
+                    "server, by an expression",
+                    "http-request set-timeout server req.hdr(x)",
+                    [asking(b"/", b"X: 300")],
+                    slow,
+                ),
+            ]
+        )
+
+    def test_early_hints_come_before_the_answer(self) -> None:
+        hints = "http-request early-hint Link </a>\n http-request early-hint Link </%[method]>"
+        self.same(
+            [
+                Case("hints", hints, [GET]),
+                Case("and a refusal", f"{hints}\n http-request deny", [GET]),
+                Case("to a client of HTTP/1.0", hints, [b"GET / HTTP/1.0\r\n\r\n"]),
+            ]
+        )
+
+    def test_targets_are_normalized(self) -> None:
+        """Each normalizer with each of these targets."""
+        targets = (
+            b"/a/./b/.", b"/.", b"/./bar/", b"/.well-known/", b"/foo/../", b"/foo/../bar/", b"/foo/bar/../",
+            b"/../bar/",
+            b"/bar/../../", b"/foo//../", b"/foo/%2E%2E/x", b"//", b"/foo//bar///", b"/%61dmin%3Fb%2e", b"/%%36%36",
+            b"/%ZZ",
+            b"/%6f?%6fa=%e1", b"/?c=3&a=1&b=2", b"/?aaa=3&a=1&aa=2", b"/?a=3&b=4&a=1&b=5&a=2&&", b"/a?/../b", b"/a/..",
+            b"/a/b/..", b"/..", b"/%", b"/a?x=%zz",
+        )  # fmt: skip
+        cases = []
+        for name in (
+            "path-strip-dot", "path-strip-dotdot", "path-strip-dotdot full", "path-merge-slashes",
+            "percent-decode-unreserved", "percent-decode-unreserved strict", "percent-to-uppercase",
+            "percent-to-uppercase strict", "query-sort-by-name", "fragment-encode", "fragment-strip",
+        ):  # fmt: skip
+            if "strict" in name:
+                cases += [
+                    Case(f"{name} {each!r}", f"http-request normalize-uri {name}", [asking(each)]) for each in targets
+                ]
+            else:
+                sent = b"".join(asking(each) for each in targets)
+                cases.append(Case(name, f"http-request normalize-uri {name}", [sent]))
+        self.same(cases, "global\n expose-experimental-directives\n")

@@ -17,14 +17,15 @@ class CheckFacts:
     head: RequestHead | None = None
     inspected = None
     line: bytes | None = None
-    source = destination = _NOWHERE
+    body: bytes | None = None
+    source = destination = connection_source = connection_destination = _NOWHERE
     first_request = True
     frontend_name = listener_name = ""
     client_tls: TLSSide | None = None
     server_tls: TLSSide | None = None
     priority = 0, 0
     credentials = None
-    asks_as_proxy = False
+    asks_as_proxy = lenient = False
 
     def __init__(self, full_name: str) -> None:
         backend, _, server = full_name.rpartition("/")

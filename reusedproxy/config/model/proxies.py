@@ -7,9 +7,10 @@ settings (`defaults`, `default-server`) are merged. Must never open a file, reso
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import inf
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from reusedproxy.config.model.balance import Balance, HashType, UseServer
 from reusedproxy.config.model.checks import Agent, CheckPlan, HTTPCheck, Observe
@@ -71,6 +72,11 @@ class Timeouts:
     client_fin: float | None = None
     server_fin: float | None = None
     client_hs: float | None = None
+    tarpit: float | None = None
+
+    def changed(self, own: Mapping[str, float]) -> Timeouts:
+        """Returns these with others in their place, by HAProxy's words."""
+        return evolve(self, **{which.replace("-", "_"): seconds for which, seconds in own.items()})
 
 
 #: The words of `retry-on` with which HAProxy considers the first request on an idle connection as safe as later ones
@@ -277,6 +283,8 @@ class Frontend:
     monitor_uri: str = ""
     inspect_delay: float | None = None
     rules: Rules = NO_RULES
+    #: Its rules wait for the body of each request (`option http-buffer-request`).
+    buffers_request: bool = False
     errors: tuple[ErrorPage, ...] = ()
     uses_proxy_header: bool = False
 
@@ -329,6 +337,8 @@ class Backend:
     stats: StatsPage | None = None
     event_logs: tuple[LogTarget, ...] = ()
     rules: Rules = NO_RULES
+    #: Its rules wait for the body of each request (`option http-buffer-request`).
+    buffers_request: bool = False
     cookie: Cookie | None = None
     dynamic_cookie_key: str = ""
     persist: bool = False

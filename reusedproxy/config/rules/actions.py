@@ -21,6 +21,7 @@ from reusedproxy.config.rules.expressions import type_of, variable
 from reusedproxy.config.rules.reading import FRAMING, HOP, TOKEN, Reading, printable
 from reusedproxy.config.rules.replies import read_reply
 from reusedproxy.config.rules.samples import CASTS, REQUEST, RESPONSE
+from reusedproxy.config.rules.steering import EVERYWHERE, STEERING
 
 # What they are.
 
@@ -121,18 +122,17 @@ class Allow(Action):
 
 REQUEST_NOT_DONE = words(
     """
-    add-acl cache-use capture del-acl del-map disable-l7-retry do-resolve early-hint lua normalize-uri reject
+    add-acl cache-use capture del-acl del-map do-resolve lua
     sc-add-gpc sc-inc-gpc sc-inc-gpc0 sc-inc-gpc1 sc-set-gpt sc-set-gpt0 send-spoe-group set-bandwidth-limit set-bc-mark
-    set-bc-tos set-dst set-dst-port set-fc-mark set-fc-tos set-log-level set-map set-mark set-method set-nice
-    set-retries set-src set-src-port set-timeout set-tos silent-drop strict-mode
-    tarpit track-sc use-service wait-for-body wait-for-handshake pause do-log
+    set-bc-tos set-log-level set-map
+    track-sc use-service do-log
     """
 )
 RESPONSE_NOT_DONE = words(
     """
     add-acl cache-store capture del-acl del-map do-log lua pause sc-add-gpc sc-inc-gpc sc-inc-gpc0 sc-inc-gpc1
-    sc-set-gpt sc-set-gpt0 send-spoe-group set-bandwidth-limit set-fc-mark set-fc-tos set-log-level set-map set-mark
-    set-nice set-timeout set-tos silent-drop strict-mode track-sc wait-for-body
+    sc-set-gpt sc-set-gpt0 send-spoe-group set-bandwidth-limit set-log-level set-map
+    set-timeout track-sc wait-for-body
     """
 )
 CODES = (301, 302, 303, 307, 308)
@@ -349,11 +349,17 @@ _BOTH: dict[str, Reader] = {
 }
 REQUEST_ACTIONS: dict[str, Reader] = {
     **_BOTH,
+    **STEERING,
     "auth": _authenticate,
+    "tarpit": read_reply,
     **dict.fromkeys(("set-path", "set-pathq", "set-query", "set-uri"), _set_line),
     **dict.fromkeys(("set-priority-class", "set-priority-offset"), _set_priority),
     **dict.fromkeys(("replace-path", "replace-pathq", "replace-uri"), _replace_line),
 }
-RESPONSE_ACTIONS: dict[str, Reader] = {**_BOTH, "set-status": _set_status}
+RESPONSE_ACTIONS: dict[str, Reader] = {**_BOTH, **EVERYWHERE, "set-status": _set_status}
 #: Without the actions that replace the response: it is too late for them.
-AFTER_ACTIONS = {word: read for word, read in RESPONSE_ACTIONS.items() if word not in ("deny", "return", "redirect")}
+AFTER_ACTIONS = {
+    word: read
+    for word, read in RESPONSE_ACTIONS.items()
+    if word not in ("deny", "return", "redirect", *EVERYWHERE) or word == "strict-mode"
+}

@@ -111,6 +111,9 @@ FETCHES: dict[str, Signature] = {
     # HTTP (7.3.6).
     **_of(ALWAYS, "meth", "method"),
     **_of(REQUEST, "str", "path pathq url base baseq"),
+    **_of(REQUEST, "bin", "req.body"),
+    **_of(REQUEST, "int", "req.body_len req.body_size"),
+    **_of(REQUEST, "bin", "req.body_param", 0, 2),
     **_of(REQUEST, "str", "query", 0, 1),
     **_of(REQUEST, "str", "url_param", 0, 3),
     **_of(REQUEST, "int", "urlp_val", 0, 3),

@@ -94,6 +94,7 @@ class ProxyDraft:
     use_servers: list[UseServer] = Factory(list)
     abortonclose: bool | None = None
     upgrade_with_body: bool = False
+    buffers_request: bool = False
     cookie: Cookie | None = None
     dynamic_cookie_key: str = ""
     persist: bool = False

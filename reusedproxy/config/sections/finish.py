@@ -35,6 +35,7 @@ def frontend(draft: ProxyDraft, global_: GlobalDraft, groups: Groups) -> Fronten
         default_backend=default or (draft.name if draft.kind == "listen" else None),
         use_backends=tuple(resolved_backend(rule, draft.acls) for rule in draft.use_backends),
         rules=_rules(draft, groups),
+        buffers_request=draft.buffers_request,
         errors=error_pages(draft.errors, groups),
         maxconn=draft.maxconn,
         session_rate=draft.session_rate,
@@ -93,6 +94,7 @@ def backend(draft: ProxyDraft, global_: GlobalDraft, groups: Groups) -> Backend:
         stats=finished_stats(draft),
         event_logs=_event_logs(draft, global_),
         rules=_rules(draft, groups),
+        buffers_request=draft.buffers_request,
         errors=error_pages(draft.errors, groups),
         cookie=draft.cookie,
         dynamic_cookie_key=draft.dynamic_cookie_key,
@@ -173,6 +175,7 @@ def _frontend_timeouts(said: Timeouts) -> Timeouts:
         client_hs=said.client_hs,
         http_request=http_request,
         http_keep_alive=said.http_keep_alive or http_request,
+        tarpit=said.tarpit or said.connect,
     )
 
 
@@ -189,4 +192,6 @@ def _backend_timeouts(said: Timeouts) -> Timeouts:
         check=said.check,
         tunnel=said.tunnel,
         server_fin=said.server_fin,
+        http_request=said.http_request or said.client,
+        tarpit=said.tarpit or said.connect,
     )

@@ -89,6 +89,11 @@ def _prefer_warm(proxy: ProxyDraft, option: Line, report: Report) -> None:
     proxy.prefer_warm = option.prefix != "no"
 
 
+def _buffers_request(proxy: ProxyDraft, option: Line, report: Report) -> None:
+    _alone(option)
+    proxy.buffers_request = not option.prefix
+
+
 def _upgrade_with_body(proxy: ProxyDraft, option: Line, report: Report) -> None:
     _alone(option)
     proxy.upgrade_with_body = not option.prefix
@@ -232,6 +237,7 @@ _READERS: dict[str, Callable[[ProxyDraft, Line, Report], None]] = {
     **dict.fromkeys(_FLAGS, _flag),
     **dict.fromkeys(CONNECTION_MODES, _connection_mode),
     "forwardfor": _forwardfor,
+    "http-buffer-request": _buffers_request,
     "http-upgrade-with-body": _upgrade_with_body,
     "pool-prefer-warm": _prefer_warm,
     "prefer-last-server": _prefer_last,

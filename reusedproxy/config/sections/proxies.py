@@ -163,7 +163,7 @@ _TIMEOUT_FIELDS = {
     "check": ("check", "B"),
     "server-fin": ("server_fin", "B"),
     "tunnel": ("tunnel", "B"),
-    "tarpit": ("", "FB"),
+    "tarpit": ("tarpit", "FB"),
 }
 
 
@@ -179,10 +179,6 @@ def _timeout(proxy: ProxyDraft, line: Line, report: Report) -> None:
     if len(line.words) > 3:
         raise Wrong(f"'timeout {name}' takes one time: '{line.words[3]}' is too much")
     value = units.seconds(line.words[2], f"'timeout {name}'")
-    if not field:
-        # In HAProxy, too, it says nothing but how long 'http-request tarpit' waits, which is refused here.
-        report.without_effect(f"timeout {name}", line.place)
-        return
     if not set(sides) & set(proxy.sides):
         _ignored(f"timeout {name}", proxy, line, report)
     proxy.timeouts = evolve(proxy.timeouts, **{field: value or None})

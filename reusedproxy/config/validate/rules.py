@@ -27,6 +27,7 @@ from reusedproxy.config.rules.samples import (
     RESPONSE,
     SERVER_BYTES,
 )
+from reusedproxy.config.rules.steering import OF_SERVERS, SetTimeout
 from reusedproxy.config.sections.draft import ProxyDraft
 
 
@@ -57,6 +58,9 @@ def validate_rules(draft: ProxyDraft, report: Report) -> None:
     for rule in request:
         _can_match(rule.condition, rule.place, before, f"'{rule.words}'", report)
         _names_the_client(rule, report)
+        if draft.kind == "frontend" and isinstance(rule.action, SetTimeout) and rule.action.which in OF_SERVERS:
+            text = f"'set-timeout {rule.action.which}' cannot stand in {draft.title}"
+            report.fault(rule.place, f"{text}: it belongs in a 'backend' or 'listen'")
     if "http-request" not in draft.unreadable:
         _one_host(request, report)
     for rule in response:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from reusedproxy.rules.facts import Address, Binary, Facts, Sample
+from reusedproxy.rules.samples.body_fetches import BODY_FETCHES
 from reusedproxy.rules.samples.byte_fetches import BYTE_FETCHES
 from reusedproxy.rules.samples.casts import address_of, number_of, wrapped
 from reusedproxy.rules.samples.converters import UNITS
@@ -400,6 +401,7 @@ def _version(head: Head) -> Callable[[], Fetch]:
 
 FETCHES: dict[str, Callable[..., Fetch]] = {
     **BYTE_FETCHES,
+    **BODY_FETCHES,
     **TLS_FETCHES,
     **LOG_FETCHES,
     **USER_FETCHES,
@@ -417,12 +419,12 @@ FETCHES: dict[str, Callable[..., Fetch]] = {
     "nbsrv": _nbsrv,
     "src": _address(lambda facts: facts.source),
     "dst": _address(lambda facts: facts.destination),
-    "fc_src": _address(lambda facts: facts.source),
-    "fc_dst": _address(lambda facts: facts.destination),
+    "fc_src": _address(lambda facts: facts.connection_source),
+    "fc_dst": _address(lambda facts: facts.connection_destination),
     "src_port": _fact(lambda facts: facts.source[1]),
     "dst_port": _fact(lambda facts: facts.destination[1]),
-    "fc_src_port": _fact(lambda facts: facts.source[1]),
-    "fc_dst_port": _fact(lambda facts: facts.destination[1]),
+    "fc_src_port": _fact(lambda facts: facts.connection_source[1]),
+    "fc_dst_port": _fact(lambda facts: facts.connection_destination[1]),
     "fc_http_major": _fact(lambda facts: 1),
     "fe_name": _named(lambda facts: facts.frontend_name),
     "be_name": _named(lambda facts: facts.backend_name),
