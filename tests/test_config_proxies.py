@@ -249,9 +249,12 @@ class FrontendTests(SynchronousTestCase):
     def test_client_timeouts_fall_back(self) -> None:
         """http-keep-alive on http-request, and that on client."""
         table = [
-            ("", Timeouts(client=30.0, http_request=30.0, http_keep_alive=30.0)),
-            (" timeout http-request 5s", Timeouts(client=30.0, http_request=5.0, http_keep_alive=5.0)),
-            (" timeout http-keep-alive 1s", Timeouts(client=30.0, http_request=30.0, http_keep_alive=1.0)),
+            ("", Timeouts(client=30.0, http_request=30.0, http_keep_alive=30.0, tarpit=5.0)),
+            (" timeout http-request 5s", Timeouts(client=30.0, http_request=5.0, http_keep_alive=5.0, tarpit=5.0)),
+            (
+                " timeout http-keep-alive 1s\n timeout tarpit 9s",
+                Timeouts(client=30.0, http_request=30.0, http_keep_alive=1.0, tarpit=9.0),
+            ),
         ]
         for text, expected in table:
             self.assertEqual(frontend(text).timeouts, expected, text)
@@ -393,10 +396,10 @@ class BackendTests(SynchronousTestCase):
 
     def test_server_timeouts_fall_back(self) -> None:
         """queue on connect; tunnel and check have a meaning when unset."""
-        self.assertEqual(backend("").timeouts, Timeouts(connect=5.0, server=60.0, queue=5.0))
+        self.assertEqual(backend("").timeouts, Timeouts(connect=5.0, server=60.0, queue=5.0, tarpit=5.0))
         self.assertEqual(
             backend(" timeout queue 1s\n timeout check 2s\n timeout tunnel 1h").timeouts,
-            Timeouts(connect=5.0, server=60.0, queue=1.0, check=2.0, tunnel=3600.0),
+            Timeouts(connect=5.0, server=60.0, queue=1.0, check=2.0, tunnel=3600.0, tarpit=5.0),
         )
 
     def test_a_timeout_of_zero_is_no_timeout(self) -> None:

@@ -15,10 +15,13 @@ from attrs import define, field, frozen
 
 from tests.integration.beside import HOST, HAProxy, request_end
 from tests.integration.daemon import Daemon
+from tests.integration.peers import accepts_connections, wait_for
 from tests.ports import free_ports
 
 #: Seconds for which a client waits for an answer, or for the end.
 PATIENCE = 6.0
+#: Seconds between two pieces: more than a loaded machine takes to pass the first one on.
+GAP = 0.5
 #: What each connection says for itself, and what the framing says, which is judged by the body.
 _UNCOMPARED = re.compile(
     rb"(?im)^(?:connection|keep-alive|date|transfer-encoding|content-length|forwarded-by)[ \t]*:.*\r\n"
@@ -28,7 +31,7 @@ _UNCOMPARED = re.compile(
 @frozen
 class Case:
     """One section with these `lines`, what its server answers, and the requests of one client connection; `sent` are
-    pieces, with pauses of 150 ms between them. `whole` compares Content-Length and Transfer-Encoding, too."""
+    pieces, with pauses of `GAP` between them. `whole` compares Content-Length and Transfer-Encoding, too."""
 
     name: str
     lines: str
@@ -105,6 +108,8 @@ def run(make: type[Daemon], directory: Path, cases: Sequence[Case], settings: st
     daemon = make(directory, "".join(text))
     try:
         daemon.start()
+        for port in ports:
+            wait_for(lambda port=port: accepts_connections(port, HOST), "all sections to accept")  # type: ignore[misc]
         with ThreadPoolExecutor(8) as threads:
             return [*threads.map(_play, cases, servers, ports)]
     finally:
@@ -125,7 +130,7 @@ def _play(case: Case, server: Server, port: int) -> Seen:
     with socket.create_connection((HOST, port), timeout=PATIENCE) as client:
         for number, piece in enumerate(case.sent):
             if number:
-                time.sleep(0.15)
+                time.sleep(GAP)
             try:
                 client.sendall(piece)
             except OSError:

@@ -192,6 +192,5 @@ def _backend_timeouts(said: Timeouts) -> Timeouts:
         check=said.check,
         tunnel=said.tunnel,
         server_fin=said.server_fin,
-        http_request=said.http_request or said.client,
         tarpit=said.tarpit or said.connect,
     )
