@@ -8,6 +8,7 @@ each is a world of its own in `world.others`, with a server.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from attrs import evolve
@@ -20,7 +21,7 @@ from reusedproxy.config.reader import Source, read_configuration
 from reusedproxy.exchanges.authentication import Authentication
 from reusedproxy.net.passwords import Passwords
 from reusedproxy.net.slices import run_through
-from reusedproxy.rules.facts import Sample
+from reusedproxy.rules.facts import NO_TABLES, Sample, Table
 from reusedproxy.wire.credentials import Credentials, basic_credentials
 from reusedproxy.wire.heads import Limits, read_request, read_response
 from tests.clientfakes import World
@@ -42,6 +43,7 @@ class Seen:
     body = b""
     priority = 0, 0
     asks_as_proxy = lenient = False
+    tables: Mapping[str, Table] = NO_TABLES
 
     def __init__(
         self, head: bytes, answer: bytes = b"", tls: Side | None = None, server_tls: Side | None = None
@@ -53,6 +55,9 @@ class Seen:
 
     def usable_servers(self, backend: str) -> int | None:
         return {"": 2, "other": 0}.get(backend)
+
+    def figure(self, which: str, name: str) -> Sample:
+        return len(which) if not name else None
 
     @property
     def credentials(self) -> Credentials | None:

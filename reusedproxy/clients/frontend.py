@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from math import inf
-from socket import socket
+from os import getpid
+from socket import gethostname, socket
 from typing import Any, Final
 
 from attrs import evolve
@@ -17,6 +18,7 @@ from attrs import evolve
 from reusedproxy.backends.backend import Backend, Ended
 from reusedproxy.backends.server import Server
 from reusedproxy.clients.connection import ClientConnection
+from reusedproxy.clients.figures import figure
 from reusedproxy.clients.gate import ACCEPT, EXPECT_PROXY, REJECT, Arrival, Gate
 from reusedproxy.clients.owner import AccessLog, Connected
 from reusedproxy.clients.pending import PendingClient, PendingClients
@@ -36,6 +38,7 @@ from reusedproxy.net.poller import Poller
 from reusedproxy.net.tls.server_transport import ServerTLSTransport
 from reusedproxy.net.transport import Transport
 from reusedproxy.rules.actions import ErrorPages
+from reusedproxy.rules.facts import NO_TABLES, Sample, Table
 from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.streams.guide import Guide
 from reusedproxy.wire.bodies import ChunkedBody
@@ -105,6 +108,9 @@ class Frontend:
         self.pages: list[Page] = []
         self.errors: ErrorPages = {}
         self.authentication: Authentication = NOBODY
+        #: The environment that the configuration was read with.
+        self.environment: Mapping[str, str] = {}
+        self.tables: Mapping[str, Table] = NO_TABLES
         self.log: AccessLog | None = None
         #: Leads the streams of its clients, in mode tcp; None: it is in mode http, and the connections carry requests.
         self.guide: Guide | None = None
@@ -460,6 +466,16 @@ class Frontend:
             return None
         found = self.backends.get(backend)
         return 0 if found is None else found.usable_servers  # one that is disabled has none
+
+    def figure(self, which: str, name: str) -> Sample:
+        """Returns what HAProxy's sample fetch of this name says of a section, a server, or this process."""
+        if which == "env":
+            value = self.environment.get(name)
+            return None if value is None else value.encode("utf-8", "surrogateescape")
+        if which in ("pid", "hostname"):
+            return getpid() if which == "pid" else gethostname().encode()
+        clients = {each.name: len(each.connections) for each in self._places.frontends} if which == "fe_conn" else {}
+        return figure(which, name, self.backends, clients)
 
     def not_done(self, text: str) -> None:
         """Reports what a rule could not do; the request goes on."""

@@ -6,14 +6,14 @@ Only the source and the destination of the connection are known then. It must ne
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from socket import socket
 from typing import TYPE_CHECKING
 
 from attrs import frozen
 
 from reusedproxy.config.model.rules import Receive
-from reusedproxy.rules.facts import Sample
+from reusedproxy.rules.facts import NO_TABLES, Sample, Table
 
 if TYPE_CHECKING:
     from reusedproxy.net.listener import Listener
@@ -36,6 +36,7 @@ class Arrival:
 
     inspected = head = body = line = answer = client_tls = server_tls = backend_name = server_name = credentials = None
     asks_as_proxy = lenient = False
+    tables: Mapping[str, Table] = NO_TABLES
     first_request = True
     priority = 0, 0
 
@@ -53,6 +54,9 @@ class Arrival:
         return self.destination
 
     def usable_servers(self, backend: str) -> int | None:
+        return None
+
+    def figure(self, which: str, name: str) -> Sample:
         return None
 
     def member(self, users: str) -> bytes | None:

@@ -5,6 +5,7 @@ Exchanges call downward, to backends and pools; upward they call nothing but the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from reusedproxy.backends.backend import Ended
@@ -18,6 +19,7 @@ from reusedproxy.net.listener import Listener
 from reusedproxy.net.tls.facts import tls_side
 from reusedproxy.net.transport import Transport
 from reusedproxy.rules.actions import ErrorPages
+from reusedproxy.rules.facts import Sample, Table
 from reusedproxy.rules.regular import Unevaluated
 
 
@@ -33,6 +35,8 @@ class ClientFrontend(Protocol):
     pages: list[Page]
     #: What it answers in place of error pages, by status.
     errors: ErrorPages
+    #: The maps, by the names of their files.
+    tables: Mapping[str, Table]
     #: Knows the users of `userlist` sections.
     authentication: Authentication
 
@@ -45,6 +49,9 @@ class ClientFrontend(Protocol):
 
     def usable_servers(self, backend: str) -> int | None:
         """Returns how many servers of this backend can be chosen; None if there is no such backend."""
+
+    def figure(self, which: str, name: str) -> Sample:
+        """Returns what HAProxy's sample fetch of this name says of a section or a server."""
 
     def not_done(self, text: str) -> None:
         """Reports what a rule could not do; the request goes on."""
@@ -73,9 +80,14 @@ class FactsFrontend(Protocol):
 
     name: str
     own_backend: str | None
+    #: The maps, by the names of their files.
+    tables: Mapping[str, Table]
 
     def usable_servers(self, backend: str) -> int | None:
         """Returns how many servers of this backend can be chosen; None if there is no such backend."""
+
+    def figure(self, which: str, name: str) -> Sample:
+        """Returns what HAProxy's sample fetch of this name says of a section or a server."""
 
     def not_done(self, text: str) -> None:
         """Reports what a rule could not do; the request goes on."""

@@ -6,7 +6,7 @@ Nothing here costs anything until a rule asks for it. It must never know how a r
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from socket import (
     AF_INET,
     AF_INET6,
@@ -28,7 +28,7 @@ from reusedproxy.exchanges.cookie_state import CookieState
 from reusedproxy.net.tls.facts import TransportTLS, tls_side
 from reusedproxy.pool.connection import ServerConnection
 from reusedproxy.rules.editing import Unusable, set_method
-from reusedproxy.rules.facts import Sample
+from reusedproxy.rules.facts import Sample, Table
 from reusedproxy.wire.bodies import ChunkedBody, payload
 from reusedproxy.wire.credentials import Credentials, basic_credentials
 from reusedproxy.wire.grammar import TOKEN
@@ -92,9 +92,17 @@ class ConnectionFacts:
     def usable_servers(self, backend: str) -> int | None:
         return self.client.frontend.usable_servers(backend or self.backend_name or "")
 
+    def figure(self, which: str, name: str) -> Sample:
+        own = self.frontend_name if which == "fe_conn" else self.backend_name
+        return self.client.frontend.figure(which, name or own or "")
+
     @property
     def listener_name(self) -> str:
         return self.client.listener.bind.name
+
+    @property
+    def tables(self) -> Mapping[str, Table]:
+        return self.client.frontend.tables
 
     @property
     def client_tls(self) -> TransportTLS | None:
@@ -124,7 +132,11 @@ class ConnectionFacts:
             else:
                 sock.setsockopt(IPPROTO_IPV6, IPV6_TCLASS, value)
         except OSError as error:
-            self.client.frontend.not_done(f"'set-{what}': {error.strerror}")
+            self.not_done(f"'set-{what}': {error.strerror}")
+
+    def not_done(self, text: str) -> None:
+        """Reports what a rule could not do."""
+        self.client.frontend.not_done(text)
 
     def variable(self, name: str) -> Sample:
         return self._scope(name).get(name) if self._at_hand(name) else None

@@ -6,6 +6,7 @@ property or a method, called when a rule needs it and never computed beforehand.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address
 from typing import Protocol
 
@@ -107,6 +108,22 @@ class Inspected(Protocol):
         """Returns what the server has sent so far."""
 
 
+class Table(Protocol):
+    """Defines a map as those know it who look something up in it."""
+
+    def find(self, method: str, sample: Sample) -> bytes | None:
+        """Returns the value for this sample, by HAProxy's word for the method; None: there is none."""
+
+    def set(self, key: bytes, value: bytes) -> bool:
+        """Sets the value of a key. Returns False if it is new, and there are too many already."""
+
+    def delete(self, key: bytes) -> None:
+        """Deletes a key, if it is there."""
+
+
+NO_TABLES: Mapping[str, Table] = {}
+
+
 class Facts(Protocol):
     """Gives access to one exchange, or one session of `mode tcp`, for sample fetches."""
 
@@ -116,6 +133,10 @@ class Facts(Protocol):
 
     @property
     def head(self) -> RequestHead | None: ...
+
+    @property
+    def tables(self) -> Mapping[str, Table]:
+        """Returns the maps, by the names of their files."""
 
     @property
     def body(self) -> bytes | None:
@@ -184,6 +205,10 @@ class Facts(Protocol):
     def usable_servers(self, backend: str) -> int | None:
         """Returns how many servers of this backend can be chosen, of the request's own for ""; None if there is no such
         backend."""
+
+    def figure(self, which: str, name: str) -> Sample:
+        """Returns what HAProxy's sample fetch of this name says of a section or a server (`be_conn`, `srv_is_up`, …; ""
+        is the request's own section), or of this process (`env`, `pid`). None where there is nothing of that name."""
 
     @property
     def listener_name(self) -> str: ...

@@ -15,6 +15,7 @@ from reusedproxy.config.model.rules import Action
 from reusedproxy.config.model.values import Expression
 from reusedproxy.config.rules.steering import (
     Drop,
+    EditMap,
     Hint,
     MarkPackets,
     NormalizeURI,
@@ -75,6 +76,9 @@ class Steered(Facts, Protocol):
 
     def set_method(self, method: bytes) -> None:
         """Sets the request's method. Raises Unusable."""
+
+    def not_done(self, text: str) -> None:
+        """Reports what a rule could not do."""
 
     def mark_packets(self, what: str, value: int) -> None:
         """Sets the mark ("mark") or the type of service ("tos") of packets to the client."""
@@ -243,6 +247,22 @@ def _pause(action: Pause, where: str) -> Act:
     return pause
 
 
+def _edit_map(action: EditMap, where: str) -> Act:
+    path, key = action.path, text_of(action.key, where)
+    value = None if action.value is None else text_of(action.value, where)
+
+    def edit(facts: Any) -> None:
+        table = facts.tables.get(path)
+        if table is None:
+            return
+        if value is None:
+            table.delete(key(facts))
+        elif not table.set(key(facts), value(facts)):
+            facts.not_done(f"'set-map({path})': rules have added as many keys as they may")
+
+    return edit
+
+
 def _nothing(action: Nothing, where: str) -> Act:
     return lambda facts: None
 
@@ -260,5 +280,6 @@ STEERING: dict[type[Action], Callable[[Any, str], Act]] = {
     Hint: _hint,
     WaitForBody: _wait_for_body,
     Pause: _pause,
+    EditMap: _edit_map,
     Nothing: _nothing,
 }

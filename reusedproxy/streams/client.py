@@ -13,6 +13,7 @@ from reusedproxy.config.model.proxies import Timeouts
 from reusedproxy.exchanges.client import ClientFacts
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.deadlines import Deadlines
+from reusedproxy.rules.facts import Sample, Table
 from reusedproxy.rules.regular import Unevaluated
 
 
@@ -25,9 +26,14 @@ class StreamFrontend(Protocol):
     timeouts: Timeouts
     traffic: Traffic
     backends: Mapping[str, Backend]
+    #: The maps, by the names of their files.
+    tables: Mapping[str, Table]
 
     def usable_servers(self, backend: str) -> int | None:
         """Returns how many servers of this backend can be chosen; None if there is no such backend."""
+
+    def figure(self, which: str, name: str) -> Sample:
+        """Returns what HAProxy's sample fetch of this name says of a section or a server."""
 
     def not_done(self, text: str) -> None:
         """Reports what a rule could not do; the session goes on."""

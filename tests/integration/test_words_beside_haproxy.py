@@ -238,3 +238,75 @@ class ActionTests(WordsTestCase):
                 sent = b"".join(asking(each) for each in targets)
                 cases.append(Case(name, f"http-request normalize-uri {name}", [sent]))
         self.same(cases, "global\n expose-experimental-directives\n")
+
+
+#: A map of texts, as it stands in a file.
+TEXTS = "# c\n\na one\nab  two words  \n a.example lead\nnoval\nab dup\n/a/b dirval\nexample.com domval\n#x y\n"
+ADDRESSES = "10.0.0.0/8 net8\n10.1.0.0/16 net16\n10.1.2.3 host\n2001:db8::/32 v6\n"
+NUMBERS = "1:5 low\n7 seven\n10:20 ten\n"
+ASKED = (
+    b"a", b"ab", b"abc", b"a.example", b"noval", b"zz", b"/a/b/c", b"www.example.com", b"x/a/b", b"#x", b"two", b"xab",
+)  # fmt: skip
+
+
+class MapTests(WordsTestCase):
+    """Converters that look something up in a file."""
+
+    def maps(self, directory: Path, asked: list[tuple[str, str, tuple[bytes, ...]]]) -> list[Case]:
+        """Each with a map of its own: HAProxy 2.6 mixes those up that are looked up by several methods."""
+        cases = []
+        for number, (call, text, values) in enumerate(asked):
+            file = directory / f"{number}.map"
+            file.write_text(text)
+            lines = f"http-request set-header Y <%[req.hdr(x),{call.format(file)}]>"
+            cases.append(Case(call, lines, [b"".join(asking(b"/", b"X: " + value) for value in values)]))
+        return cases
+
+    def test_each_way_of_matching(self) -> None:
+        texts = [f"map{way}({{}},def)" for way in ("", "_str", "_beg", "_end", "_sub", "_dir", "_dom")]
+        addresses = (b"10.1.2.3", b"10.1.9.9", b"10.9.9.9", b"2001:db8::1", b"x", b"::ffff:10.1.2.3")
+        regular = "^/a/(.*)$ /b/\\1\n^/c x\n"
+        paths = (b"/a/q", b"/c/d", b"c")
+        self.same(
+            self.maps(
+                temporary_directory(self),
+                [
+                    *((call, TEXTS, ASKED) for call in texts),
+                    ("map({})", TEXTS, ASKED),
+                    ("map_ip({},def)", ADDRESSES, addresses),
+                    ("map_int({},def)", NUMBERS, (b"1", b"5", b"6", b"7", b"15", b"x")),
+                    ("map_str_int({},9),add(1)", "a 5\nb -7\n", (b"a", b"b", b"c")),
+                    ("map_str_ip({},9.9.9.9)", "a 1.2.3.4\nb 2001::1\n", (b"a", b"b", b"c")),
+                    ("map_reg({},def)", regular, paths),
+                    ("map_regm({},def)", regular, paths),
+                ],
+            )
+        )
+
+    def test_rules_change_a_map(self) -> None:
+        file = temporary_directory(self) / "a.map"
+        file.write_text(TEXTS)
+        lines = (
+            f"http-request set-map({file}) %[req.hdr(x)] new if {{ path /set }}\n"
+            f" http-request del-map({file}) %[req.hdr(x)] if {{ path /del }}\n"
+            f" http-response set-map({file}) a %[res.hdr(content-length)] if {{ status 200 }}\n"
+            f" http-request set-header Y <%[req.hdr(x),map({file})]>"
+        )
+        steps = [(b"/", b"q"), (b"/set", b"q"), (b"/", b"q"), (b"/set", b"ab"), (b"/", b"ab"), (b"/del", b"ab")]
+        steps += [(b"/", b"ab"), (b"/", b"a")]
+        self.same([Case("set-map", lines, [b"".join(asking(path, b"X: " + value) for path, value in steps)])])
+
+
+class FigureTests(WordsTestCase):
+    """Fetches that look at whole sections, and at this process."""
+
+    def test_they_give_what_haproxy_gives(self) -> None:
+        names = (
+            "be_conn", "fe_conn", "queue", "avg_queue", "connslots", "be_conn(servers)", "srv_is_up(case0/s)", "nbsrv",
+            "env(HOME)", "env(NONE-SUCH)", "rand(1)", "srv_is_up(case0/s),iif(up,down)", "be_conn(none)",
+            "str(a),set-var(txn.q),upper,concat(,txn.q)", "str(a),set-var(txn.q),unset-var(txn.q),concat(-,txn.q)",
+            "hostname",
+        )  # fmt: skip
+        self.same(
+            [Case(name, f"http-request set-header Y <%[{name}]>", [GET]) for name in names if name != "be_conn(none)"]
+        )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from time import time
 
-from reusedproxy.rules.facts import Sample, TLSSide
+from reusedproxy.rules.facts import NO_TABLES, Sample, Table, TLSSide
 from reusedproxy.wire.heads import RequestHead, ResponseHead
 
 _NOWHERE = ("unix", 0)
@@ -26,6 +27,7 @@ class CheckFacts:
     priority = 0, 0
     credentials = None
     asks_as_proxy = lenient = False
+    tables: Mapping[str, Table] = NO_TABLES
 
     def __init__(self, full_name: str) -> None:
         backend, _, server = full_name.rpartition("/")
@@ -35,6 +37,9 @@ class CheckFacts:
         self._variables: dict[str, Sample] = {}
 
     def usable_servers(self, backend: str) -> int | None:
+        return None
+
+    def figure(self, which: str, name: str) -> Sample:
         return None
 
     def member(self, users: str) -> bytes | None:

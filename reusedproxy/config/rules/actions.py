@@ -122,16 +122,16 @@ class Allow(Action):
 
 REQUEST_NOT_DONE = words(
     """
-    add-acl cache-use capture del-acl del-map do-resolve lua
+    add-acl cache-use capture del-acl do-resolve lua
     sc-add-gpc sc-inc-gpc sc-inc-gpc0 sc-inc-gpc1 sc-set-gpt sc-set-gpt0 send-spoe-group set-bandwidth-limit set-bc-mark
-    set-bc-tos set-log-level set-map
+    set-bc-tos set-log-level
     track-sc use-service do-log
     """
 )
 RESPONSE_NOT_DONE = words(
     """
-    add-acl cache-store capture del-acl del-map do-log lua pause sc-add-gpc sc-inc-gpc sc-inc-gpc0 sc-inc-gpc1
-    sc-set-gpt sc-set-gpt0 send-spoe-group set-bandwidth-limit set-log-level set-map
+    add-acl cache-store capture del-acl do-log lua pause sc-add-gpc sc-inc-gpc sc-inc-gpc0 sc-inc-gpc1
+    sc-set-gpt sc-set-gpt0 send-spoe-group set-bandwidth-limit set-log-level
     set-timeout track-sc wait-for-body
     """
 )
@@ -361,5 +361,5 @@ RESPONSE_ACTIONS: dict[str, Reader] = {**_BOTH, **EVERYWHERE, "set-status": _set
 AFTER_ACTIONS = {
     word: read
     for word, read in RESPONSE_ACTIONS.items()
-    if word not in ("deny", "return", "redirect", *EVERYWHERE) or word == "strict-mode"
+    if word not in ("deny", "return", "redirect", *EVERYWHERE) or word in ("strict-mode", "set-map", "del-map")
 }

@@ -82,6 +82,13 @@ FETCHES: dict[str, Signature] = {
     **_of(ALWAYS, "any", "var", 1, 2),
     **_of(ALWAYS, "int", "date", 0, 2, (0,)),
     **_of(ALWAYS, "int", "nbsrv", 0, 1),
+    **_of(ALWAYS, "str", "env", 1, 1),
+    **_of(ALWAYS, "str", "hostname"),
+    **_of(ALWAYS, "int", "pid"),
+    **_of(ALWAYS, "int", "rand", 0, 1, (0,)),
+    **_of(ALWAYS, "str", "uuid", 0, 1, (0,)),
+    **_of(ALWAYS, "int", "be_conn fe_conn queue avg_queue connslots", 0, 1),
+    **_of(ALWAYS, "bool", "srv_is_up", 1, 1),
     # Connections (7.3.3).
     **_of(ALWAYS, "ip", "src dst fc_src fc_dst"),
     **_of(ALWAYS, "int", "src_port dst_port fc_src_port fc_dst_port fc_http_major"),
@@ -214,7 +221,21 @@ def _converters(
     return {name: Signature(least, most, gives, takes, numbers=numbers) for name in names.split()}
 
 
+def _maps() -> dict[str, tuple[str, str]]:
+    """Returns how each converter that looks up a map matches, and the type of what it gives: `map_beg_int` is `beg` and
+    `int`."""
+    made = {"map": ("str", "str"), "map_regm": ("regm", "str")}
+    for method in ("str", "beg", "end", "sub", "dir", "dom", "reg", "int", "ip"):
+        made[f"map_{method}"] = (method, "str")
+        made |= {f"map_{method}_{gives}": (method, gives) for gives in ("str", "int", "ip")}
+    return {name: each for name, each in made.items() if not name.endswith("_str") or name == "map_str"}
+
+
+MAPS = _maps()
+#: What is looked up: numbers and addresses, and texts with all other methods.
+_TAKEN_BY_MAPS = {"int": "int", "ip": "ip"}
 CONVERTERS: dict[str, Signature] = {
+    **{name: Signature(1, 2, gives, _TAKEN_BY_MAPS.get(method, "str")) for name, (method, gives) in MAPS.items()},
     **_converters("bin", "str", "hex base64 ub64enc"),
     **_converters("str", "bin", "b64dec ub64dec"),
     **_converters("str", "int", "hex2i"),
@@ -228,6 +249,9 @@ CONVERTERS: dict[str, Signature] = {
     **_converters("str", "str", "concat", 0, 3),
     **_converters("str", "int", "length"),
     **_converters("str", "int", "strcmp", 1, 1),
+    **_converters("any", "any", "set-var unset-var", 1, 1),
+    **_converters("bin", "int", "djb2 sdbm", 0, 1, (0,)),
+    **_converters("bin", "bin", "hmac", 2, 2),
     **_converters("bin", "bool", "secure_memcmp", 1, 1),
     **_converters("bin", "bin", "bytes", 1, 2),
     **_converters("bin", "bin", "sha1"),

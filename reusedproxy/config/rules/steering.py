@@ -108,6 +108,15 @@ class Pause(Action):
 
 
 @frozen
+class EditMap(Action):
+    """Holds `set-map`, or `del-map`, whose `value` is None: `path` is the file that the map was read from."""
+
+    path: str
+    key: Format
+    value: Format | None
+
+
+@frozen
 class Nothing(Action):
     """Holds an action that asks for what is done anyhow, or for nothing that could be seen."""
 
@@ -259,6 +268,16 @@ def read_pause(reading: Reading) -> Action:
     return Pause(_time(reading, text))
 
 
+def read_map(reading: Reading) -> Action:
+    """Reads `set-map(FILE) KEY VALUE` and `del-map(FILE) KEY`. Raises Wrong."""
+    sets = reading.action == "set-map"
+    names = ("the name of a file: (/etc/maps/a.map)", "a key", *(("a value",) if sets else ()))
+    path, key, *value = reading.exactly(*names)
+    if not re.match(r"\(.+\)\Z", path):
+        raise Wrong(f"{reading.what} needs the name of a file: {reading.action}(/etc/maps/a.map)")
+    return EditMap(path[1:-1], reading.format(key), reading.format(value[0]) if sets else None)
+
+
 #: Of `http-request`; those of several places are in `EVERYWHERE`, too.
 STEERING = {
     **dict.fromkeys(("reject", "silent-drop"), read_drop),
@@ -275,9 +294,20 @@ STEERING = {
     "early-hint": read_hint,
     "wait-for-body": read_body_wait,
     "pause": read_pause,
+    **dict.fromkeys(("set-map", "del-map"), read_map),
 }
 #: Of `http-response`, too.
 EVERYWHERE = {
     word: STEERING[word]
-    for word in ("silent-drop", "set-mark", "set-tos", "set-fc-mark", "set-fc-tos", "set-nice", "strict-mode")
+    for word in (
+        "silent-drop",
+        "set-mark",
+        "set-tos",
+        "set-fc-mark",
+        "set-fc-tos",
+        "set-nice",
+        "strict-mode",
+        "set-map",
+        "del-map",
+    )
 }

@@ -20,6 +20,7 @@ from zlib import crc32
 from reusedproxy.rules.facts import Address, Binary, Facts, Sample
 from reusedproxy.rules.regular import Found, replacing
 from reusedproxy.rules.samples.casts import MAX, bounded, to_binary, to_int, to_text, wrapped
+from reusedproxy.rules.samples.maps import MAP_CONVERTERS
 
 #: The sample has the type that the table of converters says; a variable's value may have any type.
 Convert = Callable[[Any, Facts], Sample]
@@ -296,6 +297,58 @@ def _digest(algorithm: str) -> Convert:
     return lambda sample, facts: Binary(hashlib.new(algorithm.lower(), sample).digest())
 
 
+def _hmac(algorithm: str, key: str) -> Convert:
+    """Makes `hmac(algorithm,key)`; the key is in base64, or in a variable, in base64 too."""
+
+    def convert(sample: bytes, facts: Facts) -> Sample:
+        said = to_text(facts.variable(key)) if "." in key else key.encode()
+        if said is None:
+            return None
+        try:
+            secret = b64decode(said, validate=True)
+        except BadBase64:
+            return None
+        return Binary(hmac.new(secret, sample, algorithm.lower()).digest())
+
+    return convert
+
+
+def _djb2(avalanche: str = "0") -> Convert:
+    return _hash(5381, lambda number, byte: (number << 5) + number + byte, avalanche)
+
+
+def _sdbm(avalanche: str = "0") -> Convert:
+    return _hash(0, lambda number, byte: byte + (number << 6) + (number << 16) - number, avalanche)
+
+
+def _hash(begin: int, step: Callable[[int, int], int], avalanche: str) -> Convert:
+    mixed = bool(int(avalanche))
+
+    def convert(sample: bytes, facts: Facts) -> Sample:
+        number = begin
+        for byte in sample:
+            number = step(number, byte) & 0xFFFFFFFF
+        return _avalanche(number) if mixed else number
+
+    return convert
+
+
+def _set_var(name: str) -> Convert:
+    def convert(sample: Sample, facts: Facts) -> Sample:
+        facts.set_variable(name, sample)
+        return sample
+
+    return convert
+
+
+def _unset_var(name: str) -> Convert:
+    def convert(sample: Sample, facts: Facts) -> Sample:
+        facts.set_variable(name, None)
+        return sample
+
+    return convert
+
+
 def _crc32(avalanche: str = "0") -> Convert:
     if int(avalanche):
         return lambda sample, facts: _avalanche(crc32(sample))
@@ -409,6 +462,12 @@ def _ipmask(mask4: str, mask6: str = "") -> Convert:
 
 
 CONVERTERS: dict[str, Callable[..., Convert]] = {
+    **MAP_CONVERTERS,
+    "set-var": _set_var,
+    "unset-var": _unset_var,
+    "hmac": _hmac,
+    "djb2": _djb2,
+    "sdbm": _sdbm,
     "lower": _lower,
     "upper": _upper,
     "field": _field,

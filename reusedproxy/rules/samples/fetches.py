@@ -16,6 +16,7 @@ from reusedproxy.rules.samples.byte_fetches import BYTE_FETCHES
 from reusedproxy.rules.samples.casts import address_of, number_of, wrapped
 from reusedproxy.rules.samples.converters import UNITS
 from reusedproxy.rules.samples.log_fetches import AUTHORITY, LOG_FETCHES
+from reusedproxy.rules.samples.process_fetches import PROCESS_FETCHES
 from reusedproxy.rules.samples.tls_fetches import TLS_FETCHES
 from reusedproxy.rules.users import FETCHES as USER_FETCHES
 from reusedproxy.wire.heads import RequestHead, ResponseHead
@@ -402,6 +403,7 @@ def _version(head: Head) -> Callable[[], Fetch]:
 FETCHES: dict[str, Callable[..., Fetch]] = {
     **BYTE_FETCHES,
     **BODY_FETCHES,
+    **PROCESS_FETCHES,
     **TLS_FETCHES,
     **LOG_FETCHES,
     **USER_FETCHES,
