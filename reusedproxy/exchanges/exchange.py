@@ -23,6 +23,7 @@ from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.server import Server
 from reusedproxy.exchanges.attempt import HELD_MAX, SENT, Attempt
 from reusedproxy.exchanges.client import Client, session_of
+from reusedproxy.exchanges.compression import Encoder
 from reusedproxy.exchanges.error_pages import error_of
 from reusedproxy.exchanges.facts import ExchangeFacts
 from reusedproxy.exchanges.failures import Failures
@@ -108,6 +109,8 @@ class Exchange(ExchangeFacts):
     #: Only the end of the connection completes the answer, so a broken one must not end like a complete one.
     _until_close = False
     _tunnel: Tunnel | None = None
+    #: Encodes the answer's body (`compression`); None: it goes on as it comes.
+    encoder: Encoder | None = None
     #: Holds the request back while its rules are run; None: nothing does.
     waiting: Wait | None = None
     #: Takes the whole body of a request that goes to no server.
@@ -133,6 +136,8 @@ class Exchange(ExchangeFacts):
         self.route = route
         if route.persistence is not None:
             route.persistence.receive(self)
+        if route.compressor is not None:
+            route.compressor.begin(self)
         if head.upgrade is not None and head.length and not route.backend.settings.upgrade_with_body:
             # As HAProxy. uvicorn (httptools) takes such a body for its next request, which no rule has seen.
             head.upgrade = None
@@ -432,8 +437,11 @@ class Exchange(ExchangeFacts):
     def response_whole(self, head: ResponseHead, body: bytes, now: float) -> None:
         if not self.complete:
             self.client.end_after("answered before its body")
-        if self.answer_rules is not None and self._replaced(head, whole=True):
-            return
+        if self.answer_rules is not None:
+            if self._replaced(head, whole=True):
+                return
+            if self.encoder is not None:
+                body = self.encoder.finish(body)
         status = head.status
         if self.framed and head.length >= 0 and head.upgrade is None and status != 401 and status != 407:
             # As `_response` has it in the usual case, without three calls for each request.
@@ -454,17 +462,21 @@ class Exchange(ExchangeFacts):
         if self.answer_rules is not None and self._replaced(head):
             return
         self.state = ANSWERING
+        if self.encoder is not None:
+            data = self.encoder.add(data)
         data = self._response(head, self.client.deadlines.now()) + data
         self.bytes_out += len(data)
         self.client.write(data)
 
     def response_data(self, data: bytes) -> None:
+        if self.encoder is not None:
+            data = self.encoder.add(data)
         self.bytes_out += len(data)
         self.client.write(data)
 
     def response_ended(self) -> None:
         self.connection = None
-        self._end()
+        self._end(last=b"" if self.encoder is None else self.encoder.finish())
 
     def response_early(self, head: ResponseHead | None, body: bytes) -> None:
         if head is not None and not head.keep_alive:
@@ -472,7 +484,13 @@ class Exchange(ExchangeFacts):
             self.client.end_after("answered before its body")
         if head is None:
             self.state = ANSWERED
+            if self.encoder is not None:
+                end = self.encoder.finish()
+                self.bytes_out += len(end)
+                self.client.write(end)
         elif self.answer_rules is None or not self._replaced(head):
+            if self.encoder is not None:
+                body = self.encoder.finish(body)
             data = self._response(head, self.client.deadlines.now()) + body
             self.bytes_out += len(data)
             self.state = ANSWERED

@@ -14,6 +14,7 @@ from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.server import Server
 from reusedproxy.config import model
 from reusedproxy.config.model.values import Place
+from reusedproxy.exchanges.compression import compressor
 from reusedproxy.exchanges.persistence import persistence_of
 from reusedproxy.rules.facts import Facts
 from reusedproxy.rules.matching import Test
@@ -90,6 +91,8 @@ class Route:
         self.pages: list[Page] = []
         #: None: the backend has no persistence cookie.
         self.persistence = persistence_of(backend)
+        #: None: answers go on as servers send them.
+        self.compressor = compressor(frontend.compression, backend.settings.compression)
         #: The conditions of `force-persist` and `ignore-persist`, each with "force" or "ignore".
         self.persist_rules: Sequence[tuple[Test | None, str, Place]] = ()
         #: Of `use-server`: a condition, and the name of a server.

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import socket
+import zlib
 from pathlib import Path
 from unittest import TestCase
 
@@ -302,11 +303,80 @@ class FigureTests(WordsTestCase):
 
     def test_they_give_what_haproxy_gives(self) -> None:
         names = (
-            "be_conn", "fe_conn", "queue", "avg_queue", "connslots", "be_conn(servers)", "srv_is_up(case0/s)", "nbsrv",
-            "env(HOME)", "env(NONE-SUCH)", "rand(1)", "srv_is_up(case0/s),iif(up,down)", "be_conn(none)",
+            "be_conn", "fe_conn,bool", "queue", "avg_queue", "connslots", "be_conn(servers)",
+            "srv_is_up(case0/s)", "nbsrv",
+            "env(HOME)", "env(NONE-SUCH)", "rand(1)", "srv_is_up(case0/s),iif(up,down)",
             "str(a),set-var(txn.q),upper,concat(,txn.q)", "str(a),set-var(txn.q),unset-var(txn.q),concat(-,txn.q)",
             "hostname",
         )  # fmt: skip
         self.same(
             [Case(name, f"http-request set-header Y <%[{name}]>", [GET]) for name in names if name != "be_conn(none)"]
         )
+
+
+def compressed(body: bytes = b"hello " * 50, *lines: str, status: str = "200 OK") -> bytes:
+    head = "\r\n".join((f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *lines, "", ""))
+    return head.encode() + body
+
+
+def expanded(message: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    """A message with its body as it was before compression, and how it was compressed."""
+    for window, name in ((31, b"gzip"), (15, b"zlib"), (-15, b"raw")):
+        try:
+            return (*message[:-1], name, zlib.decompress(message[-1], window))
+        except zlib.error:
+            continue
+    return message
+
+
+class CompressionTests(WordsTestCase):
+    """Which answers are compressed, how, and what is said of it."""
+
+    def test_answers_are_compressed_alike(self) -> None:
+        gzip, accepts = "compression algo gzip", asking(b"/", b"Accept-Encoding: gzip")
+        text = f"{gzip}\n compression type text/ application/json"
+
+        def client(accepted: str, *lines: bytes) -> bytes:
+            return asking(b"/", b"Accept-Encoding: " + accepted.encode(), *lines)
+
+        html = "Content-Type: text/html; charset=utf-8"
+        cases = [
+            Case("gzip", gzip, [accepts], compressed()),
+            Case("of a type", text, [accepts], compressed(b"x" * 99, html)),
+            Case("of another type", text, [accepts], compressed(b"x" * 99, "Content-Type: image/png")),
+            Case("of no type", text, [accepts], compressed()),
+            Case("several parts", gzip, [accepts], compressed(b"x" * 99, "Content-Type: multipart/mixed")),
+            *(
+                Case(line, gzip, [accepts], compressed(b"x" * 99, *line.split("; ")))
+                for line in (
+                    'ETag: "a"', 'ETag: W/"a"', "ETag: a", 'ETag: "a"; ETag: "b"', "Vary: Cookie",
+                    "Cache-Control: no-transform", "Cache-Control: max-age=1, No-Transform", "Content-Encoding: br",
+                    "Accept-Ranges: bytes",
+                )
+            ),
+            *(
+                Case(f"status {status}", gzip, [accepts], compressed(status=status))
+                for status in ("201 Created", "203 x", "206 Partial Content", "404 Not Found", "500 x")
+            ),
+            Case("304", gzip, [accepts], b"HTTP/1.1 304 Not Modified\r\nETag: \"a\"\r\n\r\n"),
+            Case("empty", gzip, [accepts], compressed(b"")),
+            Case("HEAD", gzip, [accepts.replace(b"GET", b"HEAD")], b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"),
+            Case("HTTP/1.0", gzip, [accepts.replace(b"1.1", b"1.0")], compressed()),
+            *(
+                Case(f"accepts {each}", "compression algo gzip deflate", [client(each)], compressed())
+                for each in ("", "br", "*", "gzip;q=0", "deflate;q=0.9, gzip;q=0.5", "gzip;q=0.1, deflate", "GZIP")
+            ),
+            Case("raw-deflate", "compression algo raw-deflate", [client("deflate")], compressed()),
+            Case("offload", f"{gzip}\n compression offload", [accepts], compressed()),
+            Case("offload for nothing", f"{gzip}\n compression offload", [client("br")], compressed()),
+            Case("chunks", gzip, [accepts],
+                 b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n"),
+            Case("an old browser", gzip, [client("gzip", b"User-Agent: Mozilla/4.0 (x)")], compressed()),
+            Case("a rule's type", f"http-response set-header Content-Type text/x\n {text}", [accepts], compressed()),
+        ]  # fmt: skip
+        different = []
+        for name, ours, theirs in both(temporary_directory(self), cases):
+            one, other = ([expanded(each) for each in seen.answers] for seen in (ours, theirs))
+            if one != other or ours.requests != theirs.requests:
+                different.append(f"{name}: {ours}\n  but {theirs}")
+        self.assertEqual("", "\n".join(different)[:3000])

@@ -376,7 +376,6 @@ HINTS = {
     "persist": "'cookie' keeps clients at their server",
     "stick-table": "'cookie' keeps clients at their server, or 'balance source' without one",
     "stick": "'cookie' keeps clients at their server, or 'balance source' without one",
-    "compression": "let the servers compress",
     "use-service": "statistics are a page and CSV: 'stats enable', and ';csv' behind the 'stats uri'",
     "httpslog": "write 'option httplog'",
     "log-format": "write 'option httplog' or 'option tcplog'",

@@ -14,6 +14,7 @@ from attrs import evolve, field, frozen
 
 from reusedproxy.config.model.balance import Balance, HashType, UseServer
 from reusedproxy.config.model.checks import Agent, CheckPlan, HTTPCheck, Observe
+from reusedproxy.config.model.compression import Compression
 from reusedproxy.config.model.errors import ErrorPage
 from reusedproxy.config.model.names import AT_THE_START, Resolution, Resolvers
 from reusedproxy.config.model.persistence import Cookie
@@ -285,6 +286,8 @@ class Frontend:
     rules: Rules = NO_RULES
     #: Its rules wait for the body of each request (`option http-buffer-request`).
     buffers_request: bool = False
+    #: None: answers go on as servers send them.
+    compression: Compression | None = None
     errors: tuple[ErrorPage, ...] = ()
     uses_proxy_header: bool = False
 
@@ -339,6 +342,8 @@ class Backend:
     rules: Rules = NO_RULES
     #: Its rules wait for the body of each request (`option http-buffer-request`).
     buffers_request: bool = False
+    #: None: answers go on as servers send them.
+    compression: Compression | None = None
     cookie: Cookie | None = None
     dynamic_cookie_key: str = ""
     persist: bool = False

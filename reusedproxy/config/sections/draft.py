@@ -11,6 +11,7 @@ from attrs import Factory, define, evolve, frozen
 from reusedproxy.config.checks.steps import Drafted
 from reusedproxy.config.model.balance import Balance, HashType, UseServer
 from reusedproxy.config.model.checks import Hello, HTTPCheck
+from reusedproxy.config.model.compression import Compression
 from reusedproxy.config.model.persistence import Cookie
 from reusedproxy.config.model.proxies import ForwardFor, LogTarget, StatsPage, Timeouts
 from reusedproxy.config.model.rules import Criterion, Rule, UseBackend
@@ -96,6 +97,7 @@ class ProxyDraft:
     upgrade_with_body: bool = False
     buffers_request: bool = False
     cookie: Cookie | None = None
+    compression: Compression | None = None
     dynamic_cookie_key: str = ""
     persist: bool = False
     fullconn: int = 0

@@ -35,6 +35,7 @@ from reusedproxy.config.sections.balance import (
     read_use_server,
 )
 from reusedproxy.config.sections.binds import read_bind
+from reusedproxy.config.sections.compression import read_compression
 from reusedproxy.config.sections.cookies import read_cookie, read_dynamic_cookie_key, read_persist_rule
 from reusedproxy.config.sections.draft import ProxyDraft, Reference
 from reusedproxy.config.sections.errors import read_errorfile, read_errorfiles, read_errorloc, read_http_error
@@ -486,6 +487,7 @@ KEYWORDS: dict[str, Keyword] = {
     "errorloc303": Keyword(_errorloc),
     "errorfiles": Keyword(_errorfiles),
     "http-error": Keyword(_http_error),
+    "compression": Keyword(read_compression),
     "balance": Keyword(read_balance, "B"),
     "hash-type": Keyword(read_hash_type, "B"),
     "hash-balance-factor": Keyword(read_hash_balance_factor, "B"),
