@@ -64,6 +64,15 @@ class CompressionTests(SynchronousTestCase):
         self.assertTrue(client.gone)
         world.check_rest()
 
+    def test_a_client_of_http_1_0_gets_it_as_it_is(self) -> None:
+        world = self.world()
+        client = world.client()
+        client.send(get("/", "Accept-Encoding: gzip", version="1.0"))
+        self.assertTrue(world.server.asked())
+        world.server.answer(response(b"x" * 99))
+        self.assertTrue(client.take().endswith(b"x" * 99))
+        world.check_rest()
+
     def test_what_is_too_small_is_left_as_it_is(self) -> None:
         world = self.world(Compression(("gzip",), least=100))
         client = world.client()

@@ -78,7 +78,7 @@ class Compressor:
         self._least = least
 
     def begin(self, exchange: Compressed) -> None:
-        """Has the answer looked at, behind all rules, if the client accepts one of the codings."""
+        """Has the answer looked at, as in HAProxy before the rules for it, if the client accepts one of the codings."""
         head = exchange.head
         assert head is not None
         algorithm = self._accepted(head)
@@ -89,9 +89,12 @@ class Compressor:
         before = exchange.answer_rules
 
         def look(exchange: Compressed) -> tuple[int, bytes, str] | None:
+            answer = exchange.answer
+            if answer is not None and self._compresses(exchange, answer):
+                _encode(exchange, answer, algorithm)
             verdict = None if before is None else before(exchange)
-            if verdict is None and exchange.answer is not None and self._compresses(exchange, exchange.answer):
-                _encode(exchange, exchange.answer, algorithm)
+            if verdict is not None:
+                exchange.encoder = None
             return verdict
 
         exchange.answer_rules = look

@@ -361,10 +361,10 @@ class CompressionTests(WordsTestCase):
             Case("304", gzip, [accepts], b"HTTP/1.1 304 Not Modified\r\nETag: \"a\"\r\n\r\n"),
             Case("empty", gzip, [accepts], compressed(b"")),
             Case("HEAD", gzip, [accepts.replace(b"GET", b"HEAD")], b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"),
-            Case("HTTP/1.0", gzip, [accepts.replace(b"1.1", b"1.0")], compressed()),
+            Case("a star", gzip, [client("*")], compressed()),
             *(
                 Case(f"accepts {each}", "compression algo gzip deflate", [client(each)], compressed())
-                for each in ("", "br", "*", "gzip;q=0", "deflate;q=0.9, gzip;q=0.5", "gzip;q=0.1, deflate", "GZIP")
+                for each in ("", "br", "gzip;q=0", "deflate;q=0.9, gzip;q=0.5", "gzip;q=0.1, deflate", "GZIP")
             ),
             Case("raw-deflate", "compression algo raw-deflate", [client("deflate")], compressed()),
             Case("offload", f"{gzip}\n compression offload", [accepts], compressed()),
@@ -379,4 +379,5 @@ class CompressionTests(WordsTestCase):
             one, other = ([expanded(each) for each in seen.answers] for seen in (ours, theirs))
             if one != other or ours.requests != theirs.requests:
                 different.append(f"{name}: {ours}\n  but {theirs}")
-        self.assertEqual("", "\n".join(different)[:3000])
+        self.maxDiff = None
+        self.assertEqual("", "\n".join(different))
