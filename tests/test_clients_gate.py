@@ -79,7 +79,7 @@ class RuleTests(SynchronousTestCase):
             ("tcp-request session reject", "'tcp-request session' is a HAProxy rule that reusedproxy does not do yet"),
             ("tcp-request connection", "needs an action: accept, reject or 'expect-proxy layer4'"),
             ("tcp-request connection rejct", "unknown action 'rejct': did you mean 'reject'?"),
-            ("tcp-request connection silent-drop", "does not do yet"),
+            ("tcp-request connection silent-drop now", "'silent-drop' is followed by nothing but a condition"),
             ("tcp-request connection set-var(sess.x) src", "does not do yet"),
             ("tcp-request connection expect-proxy", "'expect-proxy' is followed by layer4"),
             ("tcp-request connection reject now", "'reject' is followed by nothing but a condition"),

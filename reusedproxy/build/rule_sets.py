@@ -59,6 +59,11 @@ def patterns_in(lines: Iterable[str]) -> Iterator[str]:
             yield text
 
 
+def _judges(section: model.Frontend | model.Backend) -> bool:
+    """Tells whether options of a section do something where its rules are run."""
+    return section.buffers_request or section.restricts_names != "preserve"
+
+
 def users_asked(said: Iterable[object]) -> list[str]:
     """Returns the names of the lists of users that these ask, in any of their conditions."""
     return sorted({name for each in said for name in first_arguments(each, ASKING)})
@@ -100,8 +105,8 @@ class RuleSets:
         asked = users_asked(pages)
         if (
             not any(rules)
-            and not settings.buffers_request
-            and not any(route.backend.settings.buffers_request for route in routes.values())
+            and not _judges(settings)
+            and not any(_judges(route.backend.settings) for route in routes.values())
             and not choices
             and not any(route.backend.settings.use_servers for route in routes.values())
             and not frontend.authentication.hashing(asked)
@@ -109,7 +114,7 @@ class RuleSets:
             return None
         for route in routes.values():
             own = route.backend.settings
-            if own.place != settings.place and (own.rules or own.buffers_request):
+            if own.place != settings.place and (own.rules or _judges(own)):
                 route.rule_set = self._rule_set(route.backend.settings)
                 yield
         for route in routes.values():
@@ -198,7 +203,9 @@ class RuleSets:
     def _rule_set(self, section: model.Frontend | model.Backend) -> RuleSet:
         if section.place not in self._made:
             buffers = section.place if section.buffers_request else None
-            self._made[section.place] = RuleSet(self.answers.rules(section.rules), self._patterns, buffers)
+            self._made[section.place] = RuleSet(
+                self.answers.rules(section.rules), self._patterns, buffers, section.restricts_names, section.place
+            )
         return self._made[section.place]
 
     def _choice(self, rule: model.UseBackend, where: str = REQUEST) -> Choice:

@@ -550,12 +550,14 @@ class ClientConnection:
     @property
     def _silence_counts(self) -> bool:
         """Tells whether a client that sends nothing at all is logged."""
-        return self.requests == 0 and not self.last and not self.frontend.settings.dontlognull
+        settings = self.frontend.settings
+        return self.requests == 0 and not self.last and not (settings.dontlognull or settings.ignores_probes)
 
     def _unlogged(self, status: int) -> bytes:
         """Returns the answer to a client that has sent nothing and is not logged. As HAProxy, the proxy answers on a
         new connection, not later."""
-        return b"" if self.requests or self.last else unasked(self.frontend.errors, status)
+        settings = self.frontend.settings
+        return b"" if self.requests or self.last or settings.ignores_probes else unasked(self.frontend.errors, status)
 
     def _give_time(self, timeout: float | None) -> None:
         """Sets the time by which the client must act, `timeout` seconds from now; None changes nothing."""

@@ -19,7 +19,7 @@ from reusedproxy.backends.backend import Backend, Ended
 from reusedproxy.backends.server import Server
 from reusedproxy.clients.connection import ClientConnection
 from reusedproxy.clients.figures import figure
-from reusedproxy.clients.gate import ACCEPT, EXPECT_PROXY, REJECT, Arrival, Gate
+from reusedproxy.clients.gate import ACCEPT, EXPECT_PROXY, REJECT, SILENT_DROP, Arrival, Gate
 from reusedproxy.clients.owner import AccessLog, Connected
 from reusedproxy.clients.pending import PendingClient, PendingClients
 from reusedproxy.clients.session_rate import SessionRate
@@ -36,7 +36,7 @@ from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.listener import Listener, ListenError, admits_as_many
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.tls.server_transport import ServerTLSTransport
-from reusedproxy.net.transport import Transport
+from reusedproxy.net.transport import Transport, hide
 from reusedproxy.rules.actions import ErrorPages
 from reusedproxy.rules.facts import NO_TABLES, Sample, Table
 from reusedproxy.rules.regular import Unevaluated
@@ -344,7 +344,9 @@ class Frontend:
         expects = bind.accept_proxy
         if self.gate is not None:
             verdict = self._verdict(Arrival(accepted, name, listener, self.name))
-            if verdict == REJECT:
+            if verdict in (REJECT, SILENT_DROP):
+                if verdict == SILENT_DROP:
+                    hide(accepted)
                 self.denied += 1
                 listener.connections -= 1
                 accepted.close()

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # What becomes of a client.
 ACCEPT = "accept"
 REJECT = "reject"
+SILENT_DROP = "silent-drop"  # rejected, and not told so
 EXPECT_PROXY = "expect-proxy"  # it is another proxy, and says for whom it comes
 
 
@@ -87,14 +88,14 @@ class Gate:
     rules: Sequence[tuple[Callable[[Arrival], bool], Receive]]
 
     def judge(self, arrival: Arrival) -> str:
-        """Runs the rules. Returns ACCEPT, REJECT or EXPECT_PROXY."""
+        """Runs the rules. Returns ACCEPT, REJECT, SILENT_DROP or EXPECT_PROXY."""
         verdict = ACCEPT
         for test, action in self.rules:
             if test(arrival):
                 if action.verb == EXPECT_PROXY:
                     verdict = EXPECT_PROXY
-                elif action.verb == REJECT:
-                    return REJECT
+                elif action.verb in (REJECT, SILENT_DROP):
+                    return action.verb
                 else:
                     break
         return verdict

@@ -149,8 +149,10 @@ class Exchange(ExchangeFacts):
             forwarded = client.forwarded if route is client.frontend.default_route else route.forwarded(client.address)
         if forwarded and route.forward_unless and route.forwards_already(head):
             forwarded = b""
+        if route.original_to:
+            forwarded += route.destined(self.destination)
         if route.server_closes or head.te_trailers or head.upgrade is not None or head.minor == 0:
-            self.head_and_body = request = request_head(head, forwarded, route.server_closes, body)
+            self.head_and_body = request = request_head(head, forwarded, route.announces_close, body)
         else:
             self.head_and_body = request = b"%b%b\r\n%b" % (head.block, forwarded, body)
         self.bytes_in += len(request)  # more of the body may have come while it waited

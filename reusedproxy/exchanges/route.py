@@ -79,6 +79,12 @@ class Route:
         # HAProxy's manual, `option forwardfor`: the backend's header counts, either's `except`, and `if-none` of both.
         asked = [option for option in (frontend.forwardfor, backend.settings.forwardfor) if option is not None]
         self._forward = asked[-1].header if asked else None
+        #: Tells that servers hear that their connection ends.
+        self.announces_close = self.server_closes and not backend.settings.pretends_keepalive
+        asked_to = [each for each in (frontend.originalto, backend.settings.originalto) if each is not None]
+        #: Tells that servers hear to which address clients have connected (`option originalto`), by this header.
+        self.original_to = f"{asked_to[-1].header}: " if asked_to else ""
+        self._original_but = [ip_network(each.except_network, strict=False) for each in asked_to if each.except_network]
         #: Tells that some clients' addresses are told to the server.
         self.forwards = self._forward is not None
         self._spared = [ip_network(option.except_network, strict=False) for option in asked if option.except_network]
@@ -107,6 +113,15 @@ class Route:
             if any(host in network for network in self._spared):
                 return b""
         return f"{self._forward}: {address[0]}\r\n".encode("latin-1")
+
+    def destined(self, address: tuple[str, int]) -> bytes:
+        """Writes the header line of `option originalto` for a client that has connected to `address`; empty for a unix
+        socket."""
+        if not address[1] or (
+            self._original_but and any(ip_address(address[0]) in network for network in self._original_but)
+        ):
+            return b""
+        return f"{self.original_to}{address[0]}\r\n".encode("latin-1")
 
     def forwards_already(self, head: RequestHead) -> bool:
         """Tells whether the request already has the header of `if-none`. Called only where that is configured."""

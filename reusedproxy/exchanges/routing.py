@@ -121,7 +121,11 @@ class Routing:
             self.route = self._route_or_wait  # type: ignore[method-assign]
         self._ours = [editing.spellings(name) for name in sorted(ours_alone)]
         #: Whether the first line of a request may not stay as it was.
-        self._runs = bool(rule_set.request) or any(route.rule_set is not None for route in self.routes.values())
+        self._runs = (
+            bool(rule_set.request)
+            or bool(rule_set.names)
+            or any(route.rule_set is not None for route in self.routes.values())
+        )
         self._own_rules = _own_rules(None, rule_set)
         self._backends_own_rules = {name: _own_rules(route.rule_set, rule_set) for name, route in self.routes.items()}
         self._answer_rules = {
@@ -157,6 +161,8 @@ class Routing:
                 if found is True or self._holds_back(exchange, found, body, ended, FRONT):
                     return
                 at = found.next
+            if rule_set.names and runs_into(rule_set.names, exchange, ended, self._note_cookie):
+                return
             if frontend.pages and shows_page(frontend.pages, exchange, body, ended, self._note_cookie):
                 return
             if rule_set.redirects and runs_into(rule_set.redirects, exchange, ended, self._note_cookie):
@@ -185,6 +191,8 @@ class Routing:
             if found is True or self._holds_back(exchange, found, body, ended, BACK, route):
                 return
             at = found.next
+        if own is not None and own.names and runs_into(own.names, exchange, ended, self._note_cookie):
+            return
         if route.pages and shows_page(route.pages, exchange, body, ended, self._note_cookie):
             return
         if own is not None and own.redirects and runs_into(own.redirects, exchange, ended, self._note_cookie):

@@ -294,16 +294,8 @@ class Transport:
             self._watch()
 
     def hide(self) -> None:
-        """Makes the connection one of whose end the peer hears nothing: with the right to, the kernel sends nothing any
-        more; without, nothing that passes a router (HAProxy's manual, `silent-drop`)."""
-        try:
-            self.socket.setsockopt(IPPROTO_TCP, _TCP_REPAIR, 1)
-        except OSError:
-            hops = (IPPROTO_IPV6, IPV6_UNICAST_HOPS) if self.socket.family == AF_INET6 else (IPPROTO_IP, IP_TTL)
-            try:
-                self.socket.setsockopt(*hops, 1)
-            except OSError:
-                pass  # a unix socket, or one that is gone
+        """Makes the connection one of whose end the peer hears nothing."""
+        hide(self.socket)
 
     def abort(self, reason: str) -> None:
         """Closes at once; unsent bytes are lost and the peer sees a reset."""
@@ -644,3 +636,16 @@ class Transport:
         # Transport and owner refer to each other. Left to the garbage collector, which counts objects and not OpenSSL's
         # 40 KiB each, several hundred ended connections would stay in memory at any time.
         del self.owner
+
+
+def hide(connected: socket) -> None:
+    """Makes a connection one of whose end the peer hears nothing: with the right to, the kernel sends nothing any more;
+    without, nothing that passes a router (HAProxy's manual, `silent-drop`)."""
+    try:
+        connected.setsockopt(IPPROTO_TCP, _TCP_REPAIR, 1)
+    except OSError:
+        v6 = connected.family == AF_INET6
+        try:
+            connected.setsockopt(IPPROTO_IPV6 if v6 else IPPROTO_IP, IPV6_UNICAST_HOPS if v6 else IP_TTL, 1)
+        except OSError:
+            pass  # a unix socket, or one that is gone

@@ -12,16 +12,26 @@ from reusedproxy.rules.actions import Act, Allowed, Answer, act_of
 from reusedproxy.rules.editing import Unusable
 from reusedproxy.rules.facts import Facts
 from reusedproxy.rules.matching import ReadPatterns, Test, condition, no_files
+from reusedproxy.rules.names import NAMES
 from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.rules.steering import Dropped, Held, buffer_request
 
 
 class RuleSet:
-    """Holds the compiled rules of one section by kind: `request`, `redirects`, `response` and `after`."""
+    """Holds the compiled rules of one section by kind: `request`, `names` (which come next), `redirects`, `response`
+    and `after`."""
 
-    def __init__(self, rules: Rules, read: ReadPatterns = no_files, buffers_at: Place | None = None) -> None:
-        """Takes rules, and the place that says that they wait for bodies (`option http-buffer-request`); None: they do
-        not."""
+    def __init__(
+        self,
+        rules: Rules,
+        read: ReadPatterns = no_files,
+        buffers_at: Place | None = None,
+        names: str = "preserve",
+        place: Place | None = None,
+    ) -> None:
+        """Takes rules; the place that says that they wait for bodies (`option http-buffer-request`; None: they do not);
+        and what becomes of odd `names` of headers in the section at `place`."""
+        self.names: Steps = [(None, NAMES[names], place)] if names in NAMES and place is not None else []
         self.request = steps(rules.request, REQUEST, read)
         if buffers_at is not None:
             self.request.insert(0, (None, buffer_request, buffers_at))

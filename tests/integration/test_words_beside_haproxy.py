@@ -205,6 +205,27 @@ class ActionTests(WordsTestCase):
             ]
         )
 
+    def test_options_change_what_servers_hear(self) -> None:
+        odd = [asking(b"/", b"X-A: 1", b"X_B: 2", b"X.C: 3"), asking(b"/", b"X-A: 1")]
+        names = "option http-restrict-req-hdr-names"
+        self.same(
+            [
+                Case("names as they are", f"{names} preserve", odd),
+                Case("names deleted", f"{names} delete", odd),
+                Case("names refused", f"{names} reject", odd),
+                Case("names made by a rule", f"{names} reject\n http-request set-header X_D 1", [GET]),
+                Case("names behind allow", f"{names} reject\n http-request allow", odd),
+                Case("the server's name", "http-send-name-header X-Server", [asking(b"/", b"x-server: me"), GET]),
+                Case("the destination", "option originalto", [GET]),
+                Case("by another header", "option originalto header X-To", [asking(b"/", b"X-To: a")]),
+                Case("but for some", "option originalto except 127.0.0.0/8", [GET]),
+                Case("a close that is not told", "option http-server-close\n option http-pretend-keepalive", [GET]),
+                Case("nothing sent", "timeout http-request 300ms\n option http-ignore-probes", [b"", b"", b""]),
+                Case("a part sent", "timeout http-request 300ms\n option http-ignore-probes", [b"GET /", b"", b""]),
+                Case("silently dropped", "tcp-request connection silent-drop", [GET]),
+            ]
+        )
+
     def test_early_hints_come_before_the_answer(self) -> None:
         hints = "http-request early-hint Link </a>\n http-request early-hint Link </%[method]>"
         self.same(

@@ -278,6 +278,8 @@ class Frontend:
     event_logs: tuple[LogTarget, ...] = ()
     log_format: str = "default"
     dontlognull: bool = False
+    #: Who has sent nothing gets no answer and no line in the log (`option http-ignore-probes`).
+    ignores_probes: bool = False
     clitcpka: bool = False
     disabled: bool = False
     stats: StatsPage | None = None
@@ -288,6 +290,10 @@ class Frontend:
     buffers_request: bool = False
     #: None: answers go on as servers send them.
     compression: Compression | None = None
+    #: What becomes of request headers whose names are not of letters, digits and hyphens: HAProxy's word.
+    restricts_names: str = "preserve"
+    #: Tells servers to which address the client has connected; None: they are not told.
+    originalto: ForwardFor | None = None
     errors: tuple[ErrorPage, ...] = ()
     uses_proxy_header: bool = False
 
@@ -332,6 +338,10 @@ class Backend:
     use_servers: tuple[UseServer, ...] = ()
     abortonclose: bool | None = None
     upgrade_with_body: bool = False
+    #: Servers are not told that their connection ends (`option http-pretend-keepalive`).
+    pretends_keepalive: bool = False
+    #: The header that tells a server its name (`http-send-name-header`); "": none does.
+    name_header: str = ""
     fullconn: int = 0
     http_check: HTTPCheck | None = None
     check_plan: CheckPlan | None = None
@@ -344,6 +354,10 @@ class Backend:
     buffers_request: bool = False
     #: None: answers go on as servers send them.
     compression: Compression | None = None
+    #: What becomes of request headers whose names are not of letters, digits and hyphens: HAProxy's word.
+    restricts_names: str = "preserve"
+    #: Tells servers to which address the client has connected; None: they are not told.
+    originalto: ForwardFor | None = None
     cookie: Cookie | None = None
     dynamic_cookie_key: str = ""
     persist: bool = False

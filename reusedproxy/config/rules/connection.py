@@ -11,12 +11,12 @@ _OTHER_STAGES = words("content inspect-delay session")
 _NOT_DONE = words(
     """
     capture expect-netscaler-cip sc-add-gpc sc-inc-gpc sc-inc-gpc0 sc-inc-gpc1 sc-set-gpt sc-set-gpt0 set-dst
-    set-dst-port set-fc-mark set-fc-tos set-mark set-src set-src-port set-tos set-var set-var-fmt silent-drop
+    set-dst-port set-fc-mark set-fc-tos set-mark set-src set-src-port set-tos set-var set-var-fmt
     track-sc unset-var lua
     """
 )
 #: The words that must follow each action.
-_DONE = {"accept": (), "reject": (), "expect-proxy": ("layer4",)}
+_DONE = {"accept": (), "reject": (), "silent-drop": (), "expect-proxy": ("layer4",)}
 
 
 def read_connection_rule(line: Line, acls: Acls, report: Report) -> Rule:

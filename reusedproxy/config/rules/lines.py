@@ -83,7 +83,7 @@ def _read(
     what = f"'{keyword} {word}'"
     if word not in actions:
         if haproxy_words.without_number(word) in others:
-            hint = haproxy_words.HINTS.get(word, "") if keyword == "http-request" else ""
+            hint = haproxy_words.HINTS.get(word, "")
             raise Wrong(not_done(f"{keyword} {word}", "rule", hint))
         if word in REQUEST_ACTIONS | RESPONSE_ACTIONS:
             raise Wrong(f"'{keyword}': '{word}' cannot be done there, only by {_elsewhere(word)}")

@@ -96,6 +96,11 @@ class ProxyDraft:
     abortonclose: bool | None = None
     upgrade_with_body: bool = False
     buffers_request: bool = False
+    ignores_probes: bool = False
+    pretends_keepalive: bool = False
+    restricts_names: str = "preserve"
+    originalto: ForwardFor | None = None
+    name_header: str = ""
     cookie: Cookie | None = None
     compression: Compression | None = None
     dynamic_cookie_key: str = ""

@@ -334,6 +334,11 @@ def _seconds(line: Line) -> str:
     return f"{said}s" if said.isdigit() else said
 
 
+def _zero_warning(draft: GlobalDraft, line: Line) -> None:
+    line.at_most(0)
+    draft.report.notice(line.place, "'zero-warning' refuses nothing here: our warnings are others than HAProxy's")
+
+
 def _unix_bind(draft: GlobalDraft, line: Line) -> None:
     draft.unix = read_unix_bind(line)
 
@@ -440,6 +445,7 @@ _READERS: dict[str, Callable[[GlobalDraft, Line], None]] = {
     "tune.ssl.cachesize": _session_cache,
     "tune.ssl.lifetime": _session_lifetime,
     "unix-bind": _unix_bind,
+    "zero-warning": _zero_warning,
     "manhole": _manhole,
     "pool-connect-rate": _pool_connect_rate,
     "pool-warm-start": _pool_warm_start,

@@ -26,6 +26,7 @@ from reusedproxy.config.rules.lines import (
     read_response_rule,
     read_use_backend,
 )
+from reusedproxy.config.rules.reading import FRAMING, HOP, TOKEN
 from reusedproxy.config.rules.samples import CLIENT_BYTES, SERVER_BYTES
 from reusedproxy.config.sections.balance import (
     read_balance,
@@ -426,6 +427,16 @@ def _http_reuse(proxy: ProxyDraft, line: Line, report: Report) -> None:
     proxy.http_reuse = one_of(word, ("never", "safe", "aggressive", "always"), "'http-reuse'")
 
 
+def _name_header(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    line.at_most(1)
+    name = line.words[1] if line.arguments else ""
+    if name and not TOKEN.match(name):
+        raise Wrong(f"'http-send-name-header': '{name}' cannot be the name of a header")
+    if name.lower() in FRAMING | HOP | {"host"}:
+        raise Wrong(f"'http-send-name-header': '{name}' says something else to servers")
+    proxy.name_header = name
+
+
 def _fullconn(proxy: ProxyDraft, line: Line, report: Report) -> None:
     proxy.fullconn = units.integer(line.one_argument("a number of requests"), "'fullconn'")
 
@@ -499,6 +510,7 @@ KEYWORDS: dict[str, Keyword] = {
     "http-check": Keyword(_http_check, "B"),
     "tcp-check": Keyword(_tcp_check, "B"),
     "http-reuse": Keyword(_http_reuse, "B"),
+    "http-send-name-header": Keyword(_name_header, "B"),
     "retries": Keyword(_retries, "B"),
     "retry-on": Keyword(_retry_on, "B", refused=True),
     "fullconn": Keyword(_fullconn, "B"),
