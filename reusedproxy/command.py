@@ -148,6 +148,8 @@ def makeService(options: Options) -> IService:
     except Refused as error:
         for line in error.lines:
             print(line, file=sys.stderr)
+        if options["check"] and error.summary:
+            print(error.summary, file=sys.stderr)
         raise SystemExit(1) from None
     if not (options["check"] or parent.get("nodaemon", True) or parent.get("debug")):
         close_inherited(service.given_descriptors)  # twistd goes into the background, and leaves those open
@@ -161,6 +163,7 @@ def makeService(options: Options) -> IService:
         print(notice_line(notice), file=sys.stderr)
     if options["check"]:
         print("Configuration file is valid")
+        print(proxy.configuration.summary)
         raise SystemExit(0)
     service.pid_file = options.pid_file
     status_file = _status_file(options["status-file"], options.pid_file.path if options.pid_file else None)

@@ -653,6 +653,16 @@ class AllAtOnceTests(SynchronousTestCase):
         )
         self.assertEqual([fault.partition(":")[0] for fault in faults(text)], ["2", "3", "5", "6", "8"])
 
+    def test_the_words_are_counted(self) -> None:
+        """Each once, however often it stands there; errors that come of several lines are none of one word."""
+        text = (
+            "frontend f\n bind :81\n bind :82\n timeout client 5s\n option contstats\n"
+            " option forwardfor x\n nonsense 1\n default_backend nope\n"
+        )
+        error = self.assertRaises(ConfigurationError, read_configuration, [Source("t.cfg", text)], {})
+        said = "4 words done, 1 without effect here, 2 refused (3 errors in all)"
+        self.assertEqual(error.summary, said)
+
     def test_a_faulty_line_has_no_followers(self) -> None:
         """No second fault and no warning comes of what it failed to say."""
         table = [

@@ -153,7 +153,14 @@ class _Reading:
             raise Wrong(f"{what} is empty{f': {_not_set(unset)}' if unset else ''} (HAProxy refuses the line)")
         words = self.with_addresses(words, text)
         prefix = words[0] if words[0] in ("no", "default") and len(words) > 1 else ""
-        self.read_words(Line(self.place, words[1:] if prefix else words, prefix), text)
+        line = Line(self.place, words[1:] if prefix else words, prefix)
+        try:
+            self.read_words(line, text)
+        except Wrong:
+            self.report.refused.add(line.word)
+            raise
+        if self.section != "skipped":
+            self.report.done.add(line.word)
 
     def lost_line(self, rough_words: list[str]) -> None:
         """Notes that a line could not be split: it may have defined a name, or have been the head of a section."""
@@ -413,6 +420,7 @@ class _Reading:
             user_lists=finished_user_lists(self.user_lists.values())
             | {users.name: users for draft in self.proxies if (users := stats_users(draft)) is not None},
             notices=self.report.sorted_notices(),
+            summary=self.report.summary,
         )
 
 

@@ -24,10 +24,13 @@ class Refused(Exception):
     """Reports a configuration that cannot be used.
 
     `lines` are all faults and warnings, in the order of the files and their lines. `files` are the names in reading
-    order, if known.
+    order, if known. `summary` counts the words of the configuration, "" where they were all read.
     """
 
-    def __init__(self, faults: Iterable[object], notices: Iterable[Notice] = (), files: Iterable[str] = ()) -> None:
+    def __init__(
+        self, faults: Iterable[object], notices: Iterable[Notice] = (), files: Iterable[str] = (), summary: str = ""
+    ) -> None:
+        self.summary = summary
         self.faults, self.notices = list(faults), list(notices)
         self.lines = _in_order(self.faults, self.notices, files)
         super().__init__("\n".join(self.lines))
@@ -48,7 +51,7 @@ def loading(paths: list[str], again: bool = False) -> Steps[Configuration]:
         library = SSL.OpenSSL_version(SSL.OPENSSL_VERSION).decode("latin-1")
         return (yield from reading(sources, os.environ, library))
     except ConfigurationError as error:
-        raise Refused(error.faults, error.notices, [source.name for source in sources]) from None
+        raise Refused(error.faults, error.notices, [source.name for source in sources], error.summary) from None
 
 
 def _read(paths: list[str], opener: Callable[[str, int], int] | None) -> tuple[list[Source], list[str]]:

@@ -450,3 +450,5 @@ class Configuration:
     resolvers: dict[str, Resolvers] = field(factory=dict)
     user_lists: dict[str, UserList] = field(factory=dict)
     notices: tuple[Notice, ...] = ()
+    #: Counts the words that are done, and those that do nothing here.
+    summary: str = ""
