@@ -229,10 +229,7 @@ class TCPTests(SynchronousTestCase):
             ("use_backend l if { req.ssl_sni a }", "'use_backend': 'req.ssl_sni' needs what a client sends"),
             ("use_backend %[req.ssl_sni]", "'use_backend': 'req.ssl_sni' needs what a client sends"),
             ("use-server a if { req_ssl_sni a }", "'use-server': 'req.ssl_sni' needs what a client sends"),
-            ("tcp-request content reject", "'tcp-request content reject' is not done in mode http"),
-            ("tcp-request content reject", "write 'http-request deny'"),
-            ("tcp-request content accept", "write 'http-request allow'"),
-            ("tcp-request content set-var(txn.a) src", "write 'http-request set-var'"),
+            ("tcp-response content reject", "'tcp-response content reject' is not done in mode http"),
             ("tcp-response content close", "write 'http-response deny'"),
         ):
             faults = self.faults(self.listen(line, head=HTTP))

@@ -98,6 +98,35 @@ class HeldTests(SynchronousTestCase):
         world.check_rest()
 
 
+class ContentTests(SynchronousTestCase):
+    """`tcp-request content` in mode http: its rules come first, and see the request."""
+
+    def test_they_come_before_all_others_and_once(self) -> None:
+        rules = (
+            "tcp-request inspect-delay 5s\n tcp-request content set-var(txn.a) path\n"
+            " tcp-request content accept if HTTP { path /ok } { req.len gt 5 }\n"
+            " tcp-request content reject if WAIT_END !{ path /wait }\n"
+            f" {WAIT}\n http-request set-header X-A %[var(txn.a)]"
+        )
+        world = ruled(self, rules, backend="tcp-request content set-var(txn.b) str(b)\n http-request set-header X-B "
+                      "%[var(txn.b)]", warm=1)  # fmt: skip
+        client = world.client()
+        client.send(POST.replace(b"POST /", b"POST /wait"))
+        client.send(b"abcd")
+        asked = world.server.asked()
+        self.assertIn(b"X-A: /wait\r\n", asked)
+        self.assertIn(b"X-B: b\r\n", asked)
+        world.server.answer(OK)
+        client.take()
+        client.send(get("/ok"))
+        self.assertTrue(world.server.asked())
+        world.server.answer(OK)
+        client.take()
+        client.send(get("/other"))
+        self.assertEqual((client.take(), client.gone), (b"", True))
+        world.check_rest()
+
+
 class CutTests(SynchronousTestCase):
     def test_a_rejected_client_hears_nothing_but_the_end(self) -> None:
         world = ruled(self, "http-request reject", warm=1)

@@ -60,8 +60,8 @@ def patterns_in(lines: Iterable[str]) -> Iterator[str]:
 
 
 def _judges(section: model.Frontend | model.Backend) -> bool:
-    """Tells whether options of a section do something where its rules are run."""
-    return section.buffers_request or section.restricts_names != "preserve"
+    """Tells whether a section in mode http does something where its rules are run, besides these."""
+    return section.buffers_request or section.restricts_names != "preserve" or bool(section.rules.content)
 
 
 def users_asked(said: Iterable[object]) -> list[str]:

@@ -157,6 +157,8 @@ class Routing:
                 for lines in self._ours:
                     editing.remove(head, lines)
                 exchange.own_rules = self._own_rules
+                if rule_set.content and runs_into(rule_set.content, exchange, ended, self._note_cookie):
+                    return
             while rule_set.request and (found := runs_into(rule_set.request, exchange, ended, self._note_cookie, at)):
                 if found is True or self._holds_back(exchange, found, body, ended, FRONT):
                     return
@@ -183,6 +185,8 @@ class Routing:
             at = 0
         assert route is not None
         own = route.rule_set
+        if own is not None and own.content and not at and runs_into(own.content, exchange, ended, self._note_cookie):
+            return
         while (
             own is not None
             and own.request

@@ -11,7 +11,7 @@ from typing import Any
 
 from attrs import frozen
 
-from reusedproxy.config.model.rules import Action, Format
+from reusedproxy.config.model.rules import Action, Format, Receive
 from reusedproxy.config.model.values import Expression
 from reusedproxy.config.rules.actions import (
     Allow,
@@ -382,6 +382,12 @@ def _authenticate(action: Authenticate, where: str) -> Act:
     return ask
 
 
+def _receive(action: Receive, where: str) -> Act:
+    """Compiles an action of `tcp-request content` in mode http: there is a request, and no more to wait for."""
+    verdict: Verdict = Dropped(silent=False) if action.verb == "reject" else ALLOWED
+    return lambda facts: verdict
+
+
 def _allow(action: Allow, where: str) -> Act:
     return lambda facts: ALLOWED
 
@@ -400,6 +406,7 @@ _COMPILED_BY: dict[type[Action], Compile] = {
     Redirect: _redirect,
     Authenticate: _authenticate,
     Allow: _allow,
+    Receive: _receive,
     **STEERING,
 }
 

@@ -7,7 +7,7 @@ from itertools import islice
 
 from reusedproxy.config.model.rules import Rule, Rules
 from reusedproxy.config.model.values import Place
-from reusedproxy.config.rules.samples import REQUEST, RESPONSE
+from reusedproxy.config.rules.samples import CLIENT_BYTES, REQUEST, RESPONSE
 from reusedproxy.rules.actions import Act, Allowed, Answer, act_of
 from reusedproxy.rules.editing import Unusable
 from reusedproxy.rules.facts import Facts
@@ -18,8 +18,8 @@ from reusedproxy.rules.steering import Dropped, Held, buffer_request
 
 
 class RuleSet:
-    """Holds the compiled rules of one section by kind: `request`, `names` (which come next), `redirects`, `response`
-    and `after`."""
+    """Holds the compiled rules of one section by kind: `content`, `request`, `names` (in this order), `redirects`,
+    `response` and `after`."""
 
     def __init__(
         self,
@@ -32,6 +32,7 @@ class RuleSet:
         """Takes rules; the place that says that they wait for bodies (`option http-buffer-request`; None: they do not);
         and what becomes of odd `names` of headers in the section at `place`."""
         self.names: Steps = [(None, NAMES[names], place)] if names in NAMES and place is not None else []
+        self.content = steps(rules.content, CLIENT_BYTES, read)
         self.request = steps(rules.request, REQUEST, read)
         if buffers_at is not None:
             self.request.insert(0, (None, buffer_request, buffers_at))

@@ -223,6 +223,13 @@ class ActionTests(WordsTestCase):
                 Case("nothing sent", "timeout http-request 300ms\n option http-ignore-probes", [b"", b"", b""]),
                 Case("a part sent", "timeout http-request 300ms\n option http-ignore-probes", [b"GET /", b"", b""]),
                 Case("silently dropped", "tcp-request connection silent-drop", [GET]),
+                Case("content rejected", "tcp-request content reject if { path /a }", [GET]),
+                Case(
+                    "content accepted",
+                    "tcp-request inspect-delay 2s\n tcp-request content accept if HTTP\n tcp-request content reject",
+                    [GET],
+                ),
+                Case("content at its end", "tcp-request content reject if WAIT_END { path /b }", [GET]),
             ]
         )
 

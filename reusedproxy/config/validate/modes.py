@@ -168,10 +168,9 @@ _FOR_REQUESTS = {"reject": "deny", "close": "deny", "accept": "allow"}
 
 
 def _http(draft: ProxyDraft, report: Report) -> None:
-    for rule in (*draft.content_rules, *draft.response_content_rules):
-        keyword = "http-response" if rule.words.startswith("tcp-response") else "http-request"
+    for rule in draft.response_content_rules:
         _, _, action = rule.words.rpartition(" ")
-        instead = f"{keyword} {_FOR_REQUESTS.get(action, action)}"
+        instead = f"http-response {_FOR_REQUESTS.get(action, action)}"
         text = f"'{rule.words}' is not done in mode http, in which {draft.title} is: write '{instead}'"
         report.fault(rule.place, text)
     for word in ("tcp-request inspect-delay", "tcp-response inspect-delay"):

@@ -42,7 +42,13 @@ def _length(side: Side) -> Callable[[], Fetch]:
         inspected.changes = True
         return len(side(inspected))
 
-    return lambda: _of(read)
+    def fetch(facts: Facts) -> Sample:
+        if facts.inspected is not None:
+            return read(facts.inspected)
+        # In mode http these rules wait for the head of a request.
+        return None if facts.head is None else len(facts.head.head)
+
+    return lambda: fetch
 
 
 def _wait_end() -> Fetch:
@@ -50,7 +56,7 @@ def _wait_end() -> Fetch:
         _wait(inspected)
         return True
 
-    return _of(read)
+    return lambda facts: True if facts.inspected is None else read(facts.inspected)
 
 
 def _payload(side: Side) -> Callable[[str, str], Fetch]:
