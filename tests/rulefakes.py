@@ -21,7 +21,7 @@ from reusedproxy.config.reader import Source, read_configuration
 from reusedproxy.exchanges.authentication import Authentication
 from reusedproxy.net.passwords import Passwords
 from reusedproxy.net.slices import run_through
-from reusedproxy.rules.facts import NO_TABLES, Sample, Table
+from reusedproxy.rules.facts import NO_MAPS, Map, Sample
 from reusedproxy.wire.credentials import Credentials, basic_credentials
 from reusedproxy.wire.heads import Limits, read_request, read_response
 from tests.clientfakes import World
@@ -43,7 +43,7 @@ class Seen:
     body = b""
     priority = 0, 0
     asks_as_proxy = lenient = False
-    tables: Mapping[str, Table] = NO_TABLES
+    maps: Mapping[str, Map] = NO_MAPS
 
     def __init__(
         self, head: bytes, answer: bytes = b"", tls: Side | None = None, server_tls: Side | None = None

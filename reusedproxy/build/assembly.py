@@ -26,10 +26,10 @@ from reusedproxy.backends.slow_start import SlowStart, Together
 from reusedproxy.build.answers import Answers
 from reusedproxy.build.balancing import hash_of
 from reusedproxy.build.certificates import FilesOfTLS, Served, Stamps, serving
+from reusedproxy.build.maps import Maps
 from reusedproxy.build.resolution import Sections, groups_of
 from reusedproxy.build.rule_sets import RuleSets, default_backend
 from reusedproxy.build.server_lines import Announce, Line, Lines, asks_libc
-from reusedproxy.build.tables import Tables
 from reusedproxy.clients.frontend import ConnectionLimit, Frontend
 from reusedproxy.config import model
 from reusedproxy.config.language.report import Fault
@@ -59,7 +59,7 @@ from reusedproxy.operators.view.rates import Rates
 from reusedproxy.operators.view.reading import Reader
 from reusedproxy.pool.dialing.budget import Budget
 from reusedproxy.pool.pool import HTTPConnectionPool
-from reusedproxy.rules.tables import Table
+from reusedproxy.rules.maps import Map
 from reusedproxy.wire.heads import Limits
 
 
@@ -110,7 +110,7 @@ class Proxy:
     #: Contents of the files of error pages and answers; they are not read again with files of TLS either.
     answers: dict[str, bytes] = Factory(dict)
     #: Maps by the names of their files, with what rules have changed in them; kept likewise.
-    tables: dict[str, Table] = Factory(dict)
+    maps: dict[str, Map] = Factory(dict)
     #: CAs and revocation lists that have been read.
     trusts: Trusts = Factory(Trusts)
     notices: list[Notice] = Factory(list)
@@ -182,7 +182,7 @@ class Assembly:
             notices=[] if self._again else list(configuration.notices),
             patterns=previous.patterns if previous is not None and self._again else {},
             answers=previous.answers if previous is not None and self._again else {},
-            tables=previous.tables if previous is not None and self._again else {},
+            maps=previous.maps if previous is not None and self._again else {},
         )
         self._lines = Lines(
             reactor,
@@ -242,9 +242,9 @@ class Assembly:
         self._faults += _unknown_hashes(self._configuration.user_lists.values())
         rule_sets = RuleSets(backends, disabled, {**proxy.patterns}, answers)
         environment = dict(self._configuration.global_.environment)
-        tables = Tables(proxy.tables if self._again else {}, self._faults)
-        yield from tables.load((*self._configuration.frontends.values(), *self._configuration.backends.values()))
-        proxy.tables = tables.found
+        maps = Maps(proxy.maps if self._again else {}, self._faults)
+        yield from maps.load((*self._configuration.frontends.values(), *self._configuration.backends.values()))
+        proxy.maps = maps.found
         for settings in self._configuration.frontends.values():
             if settings.disabled:
                 continue
@@ -259,7 +259,7 @@ class Assembly:
             )
             proxy.frontends.append(frontend)
             frontend.authentication = authentication
-            frontend.tables = tables.found
+            frontend.maps = maps.found
             frontend.environment = environment
             frontend.errors = answers.pages(settings.errors)
             own = self._configuration.backends.get(settings.name)

@@ -38,7 +38,7 @@ from reusedproxy.net.poller import Poller
 from reusedproxy.net.tls.server_transport import ServerTLSTransport
 from reusedproxy.net.transport import Transport, hide
 from reusedproxy.rules.actions import ErrorPages
-from reusedproxy.rules.facts import NO_TABLES, Sample, Table
+from reusedproxy.rules.facts import NO_MAPS, Map, Sample
 from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.streams.guide import Guide
 from reusedproxy.wire.bodies import ChunkedBody
@@ -110,7 +110,7 @@ class Frontend:
         self.authentication: Authentication = NOBODY
         #: The environment that the configuration was read with.
         self.environment: Mapping[str, str] = {}
-        self.tables: Mapping[str, Table] = NO_TABLES
+        self.maps: Mapping[str, Map] = NO_MAPS
         self.log: AccessLog | None = None
         #: Leads the streams of its clients, in mode tcp; None: it is in mode http, and the connections carry requests.
         self.guide: Guide | None = None

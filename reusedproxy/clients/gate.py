@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from reusedproxy.config.model.rules import Receive
-from reusedproxy.rules.facts import NO_TABLES, Sample, Table
+from reusedproxy.rules.facts import NO_MAPS, Map, Sample
 
 if TYPE_CHECKING:
     from reusedproxy.net.listener import Listener
@@ -37,7 +37,7 @@ class Arrival:
 
     inspected = head = body = line = answer = client_tls = server_tls = backend_name = server_name = credentials = None
     asks_as_proxy = lenient = False
-    tables: Mapping[str, Table] = NO_TABLES
+    maps: Mapping[str, Map] = NO_MAPS
     first_request = True
     priority = 0, 0
 

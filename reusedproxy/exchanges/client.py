@@ -19,7 +19,7 @@ from reusedproxy.net.listener import Listener
 from reusedproxy.net.tls.facts import tls_side
 from reusedproxy.net.transport import Transport
 from reusedproxy.rules.actions import ErrorPages
-from reusedproxy.rules.facts import Sample, Table
+from reusedproxy.rules.facts import Map, Sample
 from reusedproxy.rules.regular import Unevaluated
 
 
@@ -36,7 +36,7 @@ class ClientFrontend(Protocol):
     #: What it answers in place of error pages, by status.
     errors: ErrorPages
     #: The maps, by the names of their files.
-    tables: Mapping[str, Table]
+    maps: Mapping[str, Map]
     #: Knows the users of `userlist` sections.
     authentication: Authentication
 
@@ -81,7 +81,7 @@ class FactsFrontend(Protocol):
     name: str
     own_backend: str | None
     #: The maps, by the names of their files.
-    tables: Mapping[str, Table]
+    maps: Mapping[str, Map]
 
     def usable_servers(self, backend: str) -> int | None:
         """Returns how many servers of this backend can be chosen; None if there is no such backend."""

@@ -28,7 +28,7 @@ from reusedproxy.exchanges.cookie_state import CookieState
 from reusedproxy.net.tls.facts import TransportTLS, tls_side
 from reusedproxy.pool.connection import ServerConnection
 from reusedproxy.rules.editing import Unusable, set_method
-from reusedproxy.rules.facts import Sample, Table
+from reusedproxy.rules.facts import Map, Sample
 from reusedproxy.wire.bodies import ChunkedBody, payload
 from reusedproxy.wire.credentials import Credentials, basic_credentials
 from reusedproxy.wire.grammar import TOKEN
@@ -101,8 +101,8 @@ class ConnectionFacts:
         return self.client.listener.bind.name
 
     @property
-    def tables(self) -> Mapping[str, Table]:
-        return self.client.frontend.tables
+    def maps(self) -> Mapping[str, Map]:
+        return self.client.frontend.maps
 
     @property
     def client_tls(self) -> TransportTLS | None:

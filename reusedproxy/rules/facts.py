@@ -108,7 +108,7 @@ class Inspected(Protocol):
         """Returns what the server has sent so far."""
 
 
-class Table(Protocol):
+class Map(Protocol):
     """Defines a map as those know it who look something up in it."""
 
     def find(self, method: str, sample: Sample) -> bytes | None:
@@ -121,7 +121,7 @@ class Table(Protocol):
         """Deletes a key, if it is there."""
 
 
-NO_TABLES: Mapping[str, Table] = {}
+NO_MAPS: Mapping[str, Map] = {}
 
 
 class Facts(Protocol):
@@ -135,7 +135,7 @@ class Facts(Protocol):
     def head(self) -> RequestHead | None: ...
 
     @property
-    def tables(self) -> Mapping[str, Table]:
+    def maps(self) -> Mapping[str, Map]:
         """Returns the maps, by the names of their files."""
 
     @property

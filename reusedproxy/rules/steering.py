@@ -252,12 +252,12 @@ def _edit_map(action: EditMap, where: str) -> Act:
     value = None if action.value is None else text_of(action.value, where)
 
     def edit(facts: Any) -> None:
-        table = facts.tables.get(path)
-        if table is None:
+        chosen = facts.maps.get(path)
+        if chosen is None:
             return
         if value is None:
-            table.delete(key(facts))
-        elif not table.set(key(facts), value(facts)):
+            chosen.delete(key(facts))
+        elif not chosen.set(key(facts), value(facts)):
             facts.not_done(f"'set-map({path})': rules have added as many keys as they may")
 
     return edit

@@ -13,7 +13,7 @@ from reusedproxy.config.model.proxies import Timeouts
 from reusedproxy.exchanges.client import ClientFacts
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.deadlines import Deadlines
-from reusedproxy.rules.facts import Sample, Table
+from reusedproxy.rules.facts import Map, Sample
 from reusedproxy.rules.regular import Unevaluated
 
 
@@ -27,7 +27,7 @@ class StreamFrontend(Protocol):
     traffic: Traffic
     backends: Mapping[str, Backend]
     #: The maps, by the names of their files.
-    tables: Mapping[str, Table]
+    maps: Mapping[str, Map]
 
     def usable_servers(self, backend: str) -> int | None:
         """Returns how many servers of this backend can be chosen; None if there is no such backend."""

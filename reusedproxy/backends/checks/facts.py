@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from time import time
 
-from reusedproxy.rules.facts import NO_TABLES, Sample, Table, TLSSide
+from reusedproxy.rules.facts import NO_MAPS, Map, Sample, TLSSide
 from reusedproxy.wire.heads import RequestHead, ResponseHead
 
 _NOWHERE = ("unix", 0)
@@ -27,7 +27,7 @@ class CheckFacts:
     priority = 0, 0
     credentials = None
     asks_as_proxy = lenient = False
-    tables: Mapping[str, Table] = NO_TABLES
+    maps: Mapping[str, Map] = NO_MAPS
 
     def __init__(self, full_name: str) -> None:
         backend, _, server = full_name.rpartition("/")

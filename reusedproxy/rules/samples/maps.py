@@ -29,8 +29,8 @@ def _converter(method: str, gives: str) -> Callable[..., Convert]:
         otherwise = None if default is None else read(default.encode())
 
         def convert(sample: Any, facts: Facts) -> Sample:
-            table = facts.tables.get(path)
-            value = None if table is None else table.find(method, sample)
+            chosen = facts.maps.get(path)
+            value = None if chosen is None else chosen.find(method, sample)
             return otherwise if value is None else read(value)
 
         return convert

@@ -19,22 +19,22 @@ from reusedproxy.config.rules.samples import MAPS
 from reusedproxy.config.rules.steering import EditMap
 from reusedproxy.net.files import unless_pipe
 from reusedproxy.net.slices import Steps
-from reusedproxy.rules.tables import Table
+from reusedproxy.rules.maps import Map
 
 _LINE = re.compile(r"([^ \t]+)[ \t]*([^\r\n\0]*)")
 _NUMBER = re.compile(r"[-+]?[0-9]{1,18}\Z")
 
 
 @define
-class Tables:
+class Maps:
     """Holds the maps by the names of their files; `faults` are those of the files.
 
     `read` has the maps of an earlier reading of the same configuration, which are not read again.
     """
 
-    read: dict[str, Table] = Factory(dict)
+    read: dict[str, Map] = Factory(dict)
     faults: list[Fault] = Factory(list)
-    found: dict[str, Table] = Factory(dict)
+    found: dict[str, Map] = Factory(dict)
 
     def load(self, sections: Iterable[object]) -> Steps[None]:
         """Reads the maps that these sections name, in steps: a map may have many lines."""
@@ -43,27 +43,27 @@ class Tables:
                 method, gives = MAPS[call.name]
                 path = call.arguments[0]
                 if path not in self.found:
-                    table = self.read.get(path)
-                    self.found[path] = self._table(path, place) if table is None else table
+                    chosen = self.read.get(path)
+                    self.found[path] = self._map(path, place) if chosen is None else chosen
                     yield
                 self._check(self.found[path], path, method, gives, place)
             yield
 
-    def _table(self, path: str, place: Place) -> Table:
+    def _map(self, path: str, place: Place) -> Map:
         try:
             with open(path, encoding="utf-8", errors="surrogateescape", newline="\n", opener=unless_pipe) as file:
-                return Table(list(pairs_in(file)))
+                return Map(list(pairs_in(file)))
         except OSError as error:
             self._fault(place, f"cannot read the map {path}: {error.strerror}")
-            return Table([])
+            return Map([])
 
-    def _check(self, table: Table, path: str, method: str, gives: str, place: Place) -> None:
+    def _check(self, chosen: Map, path: str, method: str, gives: str, place: Place) -> None:
         try:
-            check_patterns("reg" if method == "regm" else method, [key for key, _ in table.pairs], f"the map {path}")
+            check_patterns("reg" if method == "regm" else method, [key for key, _ in chosen.pairs], f"the map {path}")
         except Wrong as wrong:
             self._fault(place, str(wrong))
             return
-        for key, value in table.pairs:
+        for key, value in chosen.pairs:
             text = value.decode("utf-8", "replace")
             if gives == "int" and not _NUMBER.match(text):
                 self._fault(place, f"the map {path}: '{text}', the value of '{key}', is no number")

@@ -22,7 +22,7 @@ Pairs = Sequence[tuple[str, bytes]]
 LookUp = Callable[[Sample], bytes | None]
 
 
-class Table:
+class Map:
     """Holds one map: pairs of key and value, in the order of the file."""
 
     def __init__(self, pairs: Pairs) -> None:
