@@ -19,8 +19,16 @@ from reusedproxy.daemon.load import Refused
 from reusedproxy.daemon.service import ProxyService
 from reusedproxy.demo.certificates import Credential
 from reusedproxy.net.acting import NOBODY
+from reusedproxy.net.files import LARGEST_TEXT, MEBIBYTE
 from reusedproxy.net.slices import run_through
-from reusedproxy.net.tls.files import TLSConfigurationError, Trusts
+from reusedproxy.net.tls.files import (
+    LARGEST_AUTHORITIES,
+    LARGEST_CERTIFICATE,
+    LARGEST_REVOCATIONS,
+    TLSConfigurationError,
+    Trusts,
+    _lists_in,
+)
 from reusedproxy.net.tls.hello import ClientHello
 from tests.handshakes import offer
 from tests.integration.peers import LOOPBACK, temporary_directory
@@ -115,6 +123,31 @@ class FoundTests(FilesTestCase):
             ((crt,), TLSOffer(verify="required", ca_file=certificates().ca_file, crl_file=pipe)),
         ):
             self.assertIn("it is a pipe, and a reload needs a file", self.fault(*sources, terms=terms))
+
+    def test_a_file_without_end_is_not_read_to_its_end(self) -> None:
+        """It would fill the memory, wherever it is named; so would a list of revocations with beginnings only, which
+        is looked at once."""
+        endless, crt = self.write("endless.pem"), self.write("a.pem")
+        for size, sources, terms in (
+            (LARGEST_CERTIFICATE, (endless,), None),
+            (LARGEST_TEXT, (f"crt-list {endless}",), None),
+            (LARGEST_CERTIFICATE, (crt,), TLSOffer(dh_file=endless)),
+            (LARGEST_AUTHORITIES, (crt,), TLSOffer(verify="required", ca_file=endless)),
+            (
+                LARGEST_REVOCATIONS,
+                (crt,),
+                TLSOffer(verify="required", ca_file=certificates().ca_file, crl_file=endless),
+            ),
+        ):
+            os.truncate(endless, size + 1)
+            said = f"cannot be read: it has {size + 1} bytes, more than the {size // MEBIBYTE} MiB that are read of"
+            self.assertIn(said, self.fault(*sources, terms=terms))
+
+    def test_a_list_of_revocations_is_looked_at_once(self) -> None:
+        """Not from each beginning to an end that is nowhere, which would take hours."""
+        begin, end = b"-----BEGIN X509 CRL-----\n", b"-----END X509 CRL-----"
+        self.assertEqual(_lists_in(b"a" + begin + b"b" + end + b"c" + begin * 2 + end + begin)[0], begin + b"b" + end)
+        self.assertEqual(len(_lists_in((begin + end) * 3 + begin * 200_000)), 3)
 
     def test_a_list(self) -> None:
         """Names and terms of each line; base directories go before relative paths."""

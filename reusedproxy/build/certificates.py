@@ -11,6 +11,7 @@ import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timezone
+from io import TextIOWrapper
 
 from attrs import evolve, frozen
 from cryptography.x509 import Certificate as X509
@@ -20,7 +21,7 @@ from reusedproxy.config.model.proxies import Configuration
 from reusedproxy.config.model.tls import BindTLS, CertificateSource, ServerTLS, TLSOffer
 from reusedproxy.config.tls.crt_list import read_crt_list
 from reusedproxy.config.tls.words import not_offered, offered_protocols, overridden
-from reusedproxy.net.files import open_list
+from reusedproxy.net.files import LARGEST_TEXT, bounded, open_list
 from reusedproxy.net.slices import Steps, run_through
 from reusedproxy.net.tls.files import TLSConfigurationError, Trusts, keys_beside
 from reusedproxy.net.tls.server import Certificate, Certificates
@@ -102,7 +103,7 @@ def _listed(tls: BindTLS, source: CertificateSource, idle: list[str]) -> Iterato
     what = f"crt-list {source.path}"
     try:
         descriptor, may_read = open_list(source.path)
-        with open(descriptor, encoding="utf-8") as file:
+        with TextIOWrapper(bounded(descriptor, source.path, LARGEST_TEXT), encoding="utf-8") as file:
             lines = read_crt_list(file.read())
     except OSError as error:
         raise TLSConfigurationError(f"{what}: cannot be read: {error.strerror}") from None

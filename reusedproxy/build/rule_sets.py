@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from io import TextIOWrapper
 
 from attrs import Factory, define, evolve
 
@@ -26,7 +27,7 @@ from reusedproxy.config.validate.rules import edited, first_arguments, ours_alon
 from reusedproxy.config.validate.users import ASKING
 from reusedproxy.exchanges.route import Route
 from reusedproxy.exchanges.routing import Choice, Routing
-from reusedproxy.net.files import unless_pipe
+from reusedproxy.net.files import MEBIBYTE, open_bounded
 from reusedproxy.net.slices import Steps
 from reusedproxy.rules.matching import Test, condition
 from reusedproxy.rules.rule_set import RuleSet, steps
@@ -34,6 +35,9 @@ from reusedproxy.rules.rule_set import Steps as PageRules
 from reusedproxy.rules.samples.formats import text_of
 from reusedproxy.streams.guide import Guide, Way
 from reusedproxy.streams.inspection import ContentRules
+
+#: Most bytes of a file with patterns: lists of more than a million addresses are in use.
+LARGEST_PATTERNS = 64 * MEBIBYTE
 
 #: A character that ends a pattern; the rest of the line is ignored.
 _LINE_END = re.compile(r"[\n\r\0]")
@@ -204,8 +208,9 @@ class RuleSets:
     def _patterns(self, criterion: Criterion, path: str) -> Iterable[str]:
         if path not in self.files:
             try:
-                with open(path, encoding="utf-8", errors="surrogateescape", newline="\n", opener=unless_pipe) as file:
-                    self.files[path] = [*patterns_in(file)]
+                file = open_bounded(path, LARGEST_PATTERNS)
+                with TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="\n") as lines:
+                    self.files[path] = [*patterns_in(lines)]
             except OSError as error:
                 return self._fault(criterion, f"cannot read the patterns in {path}: {error.strerror}")
         try:

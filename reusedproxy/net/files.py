@@ -1,6 +1,7 @@
-"""Opens files that are read while clients are served.
+"""Reads files that are named by the configuration, also while clients are served.
 
-A pipe in place of a file would block the event loop, so it is refused. Libraries get what was read, and no path.
+A pipe in place of a file would block the event loop, so it is refused; a file without end (/dev/zero), or a huge one,
+would fill the memory, so each is read up to a bound. Libraries get what was read, and no path.
 """
 
 from __future__ import annotations
@@ -10,9 +11,77 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from io import BufferedReader, RawIOBase
+from typing import BinaryIO
 
 from reusedproxy.net.acting import NOBODY, acting, groups_of
 from reusedproxy.net.trusted_paths import LinkOfAnother, open_file
+
+MEBIBYTE = 1 << 20
+#: Most bytes of a file that is read line by line into values, such as a configuration. (HAProxy reads at most 10 MiB of
+#: a configuration.)
+LARGEST_TEXT = 16 * MEBIBYTE
+
+
+def read_file(path: str, most: int) -> bytes:
+    """Returns the content of a file. Raises OSError, also if it has more than `most` bytes."""
+    with open_bounded(path, most) as file:
+        return file.read()
+
+
+def open_bounded(path: str, most: int) -> BinaryIO:
+    """Opens a file like `unless_pipe`; reading on raises OSError if it has more than `most` bytes."""
+    return bounded(unless_pipe(path, os.O_RDONLY), path, most)
+
+
+def bounded(descriptor: int, path: str, most: int) -> BinaryIO:
+    """Returns what reads an open file, and closes it.
+
+    Raises OSError if the file has more than `most` bytes: at once if its size is known, else when so many were read.
+    """
+    status = os.fstat(descriptor)
+    if status.st_size > most and stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise _too_large(path, f"{status.st_size} bytes, more than", most)
+    return BufferedReader(_Bounded(descriptor, path, most))  # type: ignore[type-var]
+
+
+class _Bounded(RawIOBase):
+    """Reads an open file up to a bound."""
+
+    def __init__(self, descriptor: int, path: str, most: int) -> None:
+        self._descriptor = descriptor
+        self._path = path
+        self._most = most
+        self._left = most
+
+    def readable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
+        """Reads what fits, as `RawIOBase` says. A terminal where nobody has typed anything raises BlockingIOError."""
+        try:
+            read = os.readv(self._descriptor, [buffer])
+        except OSError as error:
+            error.filename = self._path
+            raise
+        self._left -= read
+        if self._left < 0:
+            raise _too_large(self._path, "more than", self._most)
+        return read
+
+    def close(self) -> None:
+        if not self.closed:
+            os.close(self._descriptor)
+        super().close()
+
+
+def _too_large(path: str, found: str, most: int) -> OSError:
+    bound = f"{most // MEBIBYTE} MiB" if most % MEBIBYTE == 0 else f"{most} bytes"
+    return OSError(errno.EFBIG, f"it has {found} the {bound} that are read of such a file", path)
 
 
 def unless_pipe(path: str, flags: int) -> int:

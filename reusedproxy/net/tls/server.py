@@ -20,9 +20,10 @@ from cryptography.x509.oid import NameOID
 from OpenSSL import SSL, crypto
 
 from reusedproxy.config.model.tls import TLSOffer
-from reusedproxy.net.files import unless_pipe
+from reusedproxy.net.files import read_file
 from reusedproxy.net.tls import dh_groups
 from reusedproxy.net.tls.files import (
+    LARGEST_CERTIFICATE,
     TLSConfigurationError,
     Trusted,
     Trusts,
@@ -285,8 +286,7 @@ class ServerContext:
 
 def _read_dh_file(path: str) -> bytes:
     try:
-        with open(path, "rb", opener=unless_pipe) as file:
-            return file.read()
+        return read_file(path, LARGEST_CERTIFICATE)
     except OSError as error:
         raise TLSConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
 
