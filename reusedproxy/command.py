@@ -19,7 +19,14 @@ from twisted.application.service import IService
 from twisted.python.usage import Options as TwistedOptions
 from twisted.python.usage import UsageError
 
-from reusedproxy.daemon.launch import acting_for, close_inherited, log_safely, take_pid_file, unusable
+from reusedproxy.daemon.launch import (
+    acting_for,
+    close_inherited,
+    log_safely,
+    open_standard,
+    take_pid_file,
+    unusable,
+)
 from reusedproxy.daemon.load import Refused, notice_line
 from reusedproxy.daemon.pid_file import PidFile
 from reusedproxy.daemon.service import ProxyService
@@ -57,6 +64,7 @@ class Options(TwistedOptions):
 
     def __init__(self) -> None:
         TwistedOptions.__init__(self)
+        open_standard()
         #: twistd's pid file, which the service writes.
         self.pid_file: PidFile | None = None
         self["config"] = []

@@ -92,6 +92,30 @@ class InheritedTests(SynchronousTestCase):
         *left, own = done.stdout.split()
         self.assertEqual(left, ["0", "1", "2", "150", own])
 
+    def test_closed_standard_descriptors_lead_to_no_others(self) -> None:
+        """Whichever are closed: the event loop gets none of their numbers, and what is printed harms nobody."""
+        program = (
+            "import os, sys\n"
+            "from reusedproxy.command import Options\n"
+            "Options()\n"
+            "from twisted.internet import reactor\n"
+            "print('said')\n"
+            "print('wrong', file=sys.stderr, flush=True)\n"
+            "for each in sys.__stdout__, sys.__stderr__:\n"
+            "    each.flush()\n"
+            "taken = [fd for fd in (0, 1, 2) if os.readlink(f'/proc/self/fd/{fd}').startswith(('anon', 'socket'))]\n"
+            "sys.exit(100 * len(taken) + (os.get_inheritable(0) and 7))\n"
+        )
+        for closed, expected in (
+            ("0<&-", ("said\n", "wrong\n")), ("1>&-", ("", "wrong\n")), ("2>&-", ("said\nwrong\n", "")),
+            ("0<&- 1>&- 2>&-", ("", "")),
+        ):  # fmt: skip
+            shell = f'exec "$0" -c "$1" {closed}'
+            done = subprocess.run(
+                ["sh", "-c", shell, sys.executable, program], capture_output=True, text=True, check=False, timeout=60
+            )
+            self.assertEqual((done.returncode, (done.stdout, done.stderr)), (7, expected), closed)
+
     def test_descriptors_that_the_configuration_names_are_kept(self) -> None:
         server = socket.create_server(("127.0.0.1", 0))
         self.addCleanup(server.close)

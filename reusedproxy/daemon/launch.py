@@ -1,10 +1,12 @@
 """Takes over from twistd what it would do with its options: paths that cannot be used, on which it fails with a
-traceback, its log and its pid file, which it would open as root through any link."""
+traceback, its log and its pid file, which it would open as root through any link. Replaces or closes descriptors that
+whoever started the program had closed or open."""
 
 from __future__ import annotations
 
 import os
 import stat
+import sys
 from collections.abc import Callable, Container, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from itertools import count
@@ -128,6 +130,25 @@ def _is_there(parent: int, name: str) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def open_standard() -> None:
+    """Opens /dev/null in place of standard descriptors that are closed.
+
+    To be called before there is an event loop. Else it would get their numbers: twistd replaces what has them when it
+    goes into the background, and a log to standard output would be written into the loop's own pipe. What would go to
+    standard error goes to standard output then.
+    """
+    descriptor = os.open(os.devnull, os.O_RDWR)  # it gets the lowest number that is free
+    while descriptor <= 2:
+        os.set_inheritable(descriptor, True)
+        descriptor = os.open(os.devnull, os.O_RDWR)
+    os.close(descriptor)
+    streams: Any = sys
+    for name in ("stdout", "stderr"):
+        for each in (name, f"__{name}__"):
+            if getattr(sys, each) is None:  # Python found it closed
+                setattr(streams, each, sys.stdout or open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
 
 
 def close_inherited(kept: Container[int]) -> None:
