@@ -29,7 +29,7 @@ from cryptography.hazmat.primitives.hashes import SHA1, SHA256, SHA512, HashAlgo
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from twisted.conch.error import ValidPublicKey
 from twisted.conch.ssh.channel import SSHChannel
-from twisted.conch.ssh.common import NS
+from twisted.conch.ssh.common import MP, NS
 from twisted.conch.ssh.connection import SSHConnection
 from twisted.conch.ssh.keys import Key
 from twisted.conch.ssh.transport import SSHClientTransport
@@ -682,6 +682,26 @@ class ConnectionTests(FilesTestCase):
         self.assertEqual(
             [line for line in self.said if line not in refused], [CLOSED + "SSH's reason 14: too many bad auths"]
         )
+
+    def test_what_a_stranger_offers_is_not_read_as_a_key(self) -> None:
+        """conch takes private keys there, too, and tests whether their primes are primes: for minutes, if they are
+        large."""
+        p, q, e = 2**521 - 1, 2**127 - 1, 65537
+        numbers = (e, pow(e, -1, (p - 1) * (q - 1)), p * q, 0, p, q)
+        offered = NS(b"ssh-rsa") + b"".join(MP(each) for each in numbers)
+        self.assertEqual(Key.fromString(offered).type(), "RSA")
+
+        def offer(client: Client) -> None:
+            client.requestService(KeyHolder())
+            for signed in (b"", NS(NS(b"rsa-sha2-256") + NS(b"x"))):
+                what = NS(b"me") + NS(b"ssh-connection") + NS(b"publickey") + bytes([bool(signed)])
+                client.sendPacket(AUTH_REQUEST, what + NS(b"rsa-sha2-256") + NS(offered) + signed)
+
+        with mock.patch.object(Key, "fromString", side_effect=Key.fromString) as read:
+            self.client(offer)
+            self.assertNotIn(offered, [call.args[0] for call in read.call_args_list])
+        self.assertEqual([line.rpartition(": ")[2] for line in self.said], ["it is not among the authorized keys"])
+        self.session()
 
     def test_what_a_stranger_writes_is_one_line_of_the_log_and_not_long(self) -> None:
         def log_in(client: Client) -> None:

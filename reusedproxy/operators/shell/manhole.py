@@ -34,6 +34,7 @@ from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import ISSHPrivateKey
 from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import IRealm, Portal
+from twisted.internet.defer import fail
 from twisted.logger import (
     FilteringLogObserver,
     Logger,
@@ -220,6 +221,9 @@ class KeyChecker:
 
     conch's own SSHPublicKeyChecker accepts every key that is offered, and looks it up only when it is signed with. This
     one refuses at the offer, and reads the file each time: a key that has been removed is refused from then on.
+
+    What is offered is compared byte by byte, and never read as a key: conch takes it in any format, a private key of
+    any size included, whose primes are then tested for minutes.
     """
 
     credentialInterfaces = (ISSHPrivateKey,)
@@ -252,10 +256,10 @@ class KeyChecker:
             known = authorized_keys(self._path, os.geteuid())
         except ManholeError as error:
             raise UnauthorizedLogin(str(error)) from None
-        key: Key = Key.fromString(blob)
-        if key not in known:
-            raise UnauthorizedLogin("it is not among the authorized keys")
-        return key
+        for key in known:
+            if key.blob() == blob:
+                return key
+        raise UnauthorizedLogin("it is not among the authorized keys")
 
 
 def _was_touched(signature: bytes) -> bool:
@@ -286,6 +290,11 @@ class _Login(SSHUserAuthServer):
 
     def auth_publickey(self, packet: bytes) -> Any:
         blob = getNS(packet[1:], 2)[1]
+        try:
+            # conch would read the key before it asks our checker.
+            self.transport.factory.checker.known(blob)
+        except UnauthorizedLogin:
+            return fail(self._refused(Failure(), blob))
         return SSHUserAuthServer.auth_publickey(self, packet).addCallbacks(
             self._admitted, self._refused, callbackArgs=(blob,), errbackArgs=(blob,)
         )
