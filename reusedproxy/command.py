@@ -19,6 +19,7 @@ from twisted.application.service import IService
 from twisted.python.usage import Options as TwistedOptions
 from twisted.python.usage import UsageError
 
+from reusedproxy.daemon.keyring import leave_keyring
 from reusedproxy.daemon.launch import (
     acting_for,
     close_inherited,
@@ -147,6 +148,7 @@ def makeService(options: Options) -> IService:
         set_umask(parent["umask"])  # twistd does so when sockets have been made
     service = ProxyService(reactor, options["config"], parent)
     if not options["check"]:
+        leave_keyring()
         service.signals.take_early()
     try:
         # A reload will read the files as the user that the daemon becomes, and so does --check. Its process stays root,
