@@ -21,7 +21,7 @@ from reusedproxy.exchanges.authentication import Authentication
 from reusedproxy.net.passwords import Passwords
 from reusedproxy.net.slices import run_through
 from reusedproxy.rules.facts import Sample
-from reusedproxy.wire.credentials import Credentials, basic_credentials
+from reusedproxy.wire.credentials import Credentials, auth_scheme, basic_credentials
 from reusedproxy.wire.heads import Limits, read_request, read_response
 from tests.clientfakes import World
 from tests.tlsfakes import Side
@@ -56,6 +56,10 @@ class Seen:
     @property
     def credentials(self) -> Credentials | None:
         return basic_credentials(self.head.values(b"Authorization"))
+
+    @property
+    def auth_scheme(self) -> bytes | None:
+        return auth_scheme(self.head.values(b"Authorization"))
 
     def member(self, users: str) -> bytes | None:
         return None

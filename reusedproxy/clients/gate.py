@@ -34,7 +34,9 @@ class Arrival:
     listener: Listener
     frontend_name: str
 
-    inspected = head = line = answer = client_tls = server_tls = backend_name = server_name = credentials = None
+    inspected = head = line = answer = client_tls = server_tls = backend_name = server_name = credentials = (
+        auth_scheme
+    ) = None
     asks_as_proxy = False
     first_request = True
     priority = 0, 0

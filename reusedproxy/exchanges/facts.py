@@ -17,7 +17,7 @@ from reusedproxy.exchanges.cookie_state import CookieState
 from reusedproxy.net.tls.facts import TransportTLS, tls_side
 from reusedproxy.pool.connection import ServerConnection
 from reusedproxy.rules.facts import Sample
-from reusedproxy.wire.credentials import Credentials, basic_credentials
+from reusedproxy.wire.credentials import Credentials, auth_scheme, basic_credentials
 from reusedproxy.wire.heads import RequestHead, ResponseHead
 
 
@@ -142,13 +142,21 @@ class ExchangeFacts(ConnectionFacts):
     may_wait = False
     #: What the request had of them when a rule first asked; False: no rule has.
     _credentials: Credentials | Literal[False] | None = False
+    _auth_scheme: bytes | None = None
 
     @property
     def credentials(self) -> Credentials | None:
         if self._credentials is False:
             name = b"Proxy-Authorization" if self.asks_as_proxy else b"Authorization"
-            self._credentials = None if self.head is None else basic_credentials(self.head.values(name))
+            values = () if self.head is None else self.head.values(name)
+            self._credentials = basic_credentials(values)
+            self._auth_scheme = auth_scheme(values)
         return self._credentials or None
+
+    @property
+    def auth_scheme(self) -> bytes | None:
+        _ = self.credentials
+        return self._auth_scheme
 
     def member(self, users: str) -> bytes | None:
         credentials = self.credentials

@@ -137,6 +137,10 @@ class Facts(Protocol):
     def credentials(self) -> Credentials | None:
         """Returns name and password of the request, as its head had them when a rule first asked; None without."""
 
+    @property
+    def auth_scheme(self) -> bytes | None:
+        """Returns the scheme of the request's credentials, Basic or Bearer, also where `credentials` are None."""
+
     def member(self, users: str) -> bytes | None:
         """Returns the name, a `users.Member`, if it is in this `userlist` with this password. Raises Unevaluated if
         that is not known."""

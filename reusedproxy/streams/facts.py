@@ -23,6 +23,7 @@ class StreamFacts(ConnectionFacts):
     first_request = True
     #: What requests alone have.
     credentials: None = None
+    auth_scheme: bytes | None = None
     asks_as_proxy = False
     line: bytes | None = None
     #: What the server has said, and rules hold back.

@@ -23,7 +23,7 @@ class CheckFacts:
     client_tls: TLSSide | None = None
     server_tls: TLSSide | None = None
     priority = 0, 0
-    credentials = None
+    credentials = auth_scheme = None
     asks_as_proxy = False
 
     def __init__(self, full_name: str) -> None:
