@@ -6,6 +6,7 @@ Everything that it would keep in /etc, /run and /var is in a directory of the te
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pwd
 import re
@@ -280,6 +281,22 @@ class PidFileTests(InitScriptTestCase):
         self.expect(1, "status")
         self.expect(0, "start")
         self.expect(0, "status")
+
+    def test_what_the_daemon_left_in_its_status_file_is_in_nobodys_way(self) -> None:
+        """Its user has it open, and may have been taken over; so may a process of his that keeps it."""
+        if os.geteuid() != 0:
+            raise SkipTest("only root has a file that another user writes")
+        status = self.pidfile.with_suffix(".status")
+        self.expect(0, "start")
+        with status.open("r+") as kept:
+            kept.write("garbage" * 1000)
+            kept.flush()
+            os.kill(self.pid, signal.SIGKILL)
+            self.expect(1, "status")
+            fcntl.flock(kept, fcntl.LOCK_EX)
+            self.assertIn("a process has it open", self.expect(0, "start"))
+        self.expect(0, "reload")
+        self.expect(0, "stop")
 
     def test_what_is_no_pid_file_is_left_and_named(self) -> None:
         """By a slip of the pen it may be any file. Nothing is called done, for the daemon may run."""
