@@ -262,7 +262,7 @@ class LogTests(SynchronousTestCase):
 
         with (
             mock.patch("reusedproxy.daemon.launch.open_file", open_too_late),
-            mock.patch("reusedproxy.daemon.launch.textFileLogObserver", lambda file: file),
+            mock.patch("reusedproxy.daemon.launch.log_file_observer", lambda file: file),
         ):
             file = options["logger"]()
         self.addCleanup(file.close)
@@ -271,7 +271,7 @@ class LogTests(SynchronousTestCase):
 
     def test_roots_log_in_anothers_directory_is_rotated_there_and_nowhere_else(self) -> None:
         """Its owner may put a link in place of the directory."""
-        with mock.patch("reusedproxy.daemon.launch.textFileLogObserver", lambda file: file):
+        with mock.patch("reusedproxy.daemon.launch.log_file_observer", lambda file: file):
             file = self.options(None)["logger"]()
         self.addCleanup(file.close)
         elsewhere = self.directory / "elsewhere"
@@ -289,7 +289,7 @@ class LogTests(SynchronousTestCase):
         self.log.write_text("before\n")
         os.chown(self.log, 12345, 12345)
         for uid in (12345, None):
-            with mock.patch("reusedproxy.daemon.launch.textFileLogObserver", lambda file: file):
+            with mock.patch("reusedproxy.daemon.launch.log_file_observer", lambda file: file):
                 file = self.options(uid)["logger"]()
             self.addCleanup(file.close)
             file.write(f"of {uid}\n")

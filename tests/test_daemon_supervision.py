@@ -67,6 +67,11 @@ class ManagerTests(SynchronousTestCase):
     def manager(self, **more: str) -> Manager:
         return Manager({"NOTIFY_SOCKET": self.path, **more}, self.clock, lambda: PID)
 
+    def test_what_a_terminal_would_obey_is_not_told(self) -> None:
+        """`systemctl status` shows it."""
+        Supervision(self.manager()).ready("a\x1b[2J\x9b\u202eb\n c")
+        self.assertEqual(heard(self.socket), [["READY=1", "STATUS=a?[2J??b c"]])
+
     def test_words_of_one_message_are_its_lines(self) -> None:
         self.manager().tell("READY=1", "STATUS=well")
         self.assertEqual(heard(self.socket), [["READY=1", "STATUS=well"]])

@@ -1037,6 +1037,11 @@ class OverviewTests(SynchronousTestCase):
             ],
         )
 
+    def test_what_a_terminal_would_obey_is_not_printed(self) -> None:
+        """Servers may have chosen words of a message."""
+        self.patch(HTTPConnectionPool, "trouble", "connect failed: \x1b[2J\x9b\u202e")
+        self.assertIn("    trouble: connect failed: ?[2J??\n", self.printed("pools"))
+
     def test_show_prints_frontends_backends_and_servers(self) -> None:
         frontends, backends, servers = self.printed("show").split("\n\n")
         self.assertEqual(frontends.splitlines()[1].split(), ["main", "0", "2", "7", "7", "5", "1", "0", "1"])

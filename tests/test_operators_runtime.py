@@ -28,6 +28,7 @@ TEXT = f"""\
 global
  stats socket /a.sock level admin
  setenv COLOUR blue
+ setenv TITLE a\\x1b[2J\\xc2\\x9b\\tb
 defaults
  mode http
  timeout connect 1s
@@ -364,6 +365,9 @@ class SessionTests(RuntimeTestCase):
     def test_without_a_prompt_the_connection_ends_after_the_answer(self) -> None:
         self.assertEqual(self.tell("get weight be/s1\n"), "10 (initial 10)\n\n")
         self.assertEqual(self.wire.end, ("close", "answered"))
+
+    def test_what_a_terminal_would_obey_is_not_written(self) -> None:
+        self.assertEqual(self.tell("show env TITLE\n"), "TITLE=a?[2J?\tb\n\n")
 
     def test_several_commands_are_answered_in_order(self) -> None:
         said = self.tell("get weight be/s1;set weight be/s1 5;get weight be/s1\nget weight be/s2\n")

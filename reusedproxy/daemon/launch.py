@@ -12,13 +12,13 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from itertools import count
 from typing import Any, BinaryIO
 
-from twisted.logger import ILogObserver, textFileLogObserver
+from twisted.logger import ILogObserver
 from twisted.python.logfile import LogFile
 
 from reusedproxy.daemon.account import Account
 from reusedproxy.daemon.pid_file import PidFile
 from reusedproxy.net.trusted_paths import demand_plain, open_file, parent_of
-from reusedproxy.operators.logs.own import refusing, use_observer
+from reusedproxy.operators.logs.own import log_file_observer, refusing, use_observer
 
 #: Where twistd logs when it goes into the background and no option says where.
 DEFAULT_LOG = "twistd.log"
@@ -186,7 +186,7 @@ def log_safely(options: Any) -> None:
     def observer() -> ILogObserver:
         with acting(), refusing(whole):
             file: Any = UsersLogFile.fromFullPath(whole)
-        return textFileLogObserver(file)
+        return log_file_observer(file)
 
     use_observer(options, observer)
 

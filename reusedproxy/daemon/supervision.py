@@ -294,7 +294,7 @@ class Supervision:
 
 def _status(text: str) -> str:
     """Returns the one-line text that `systemctl status` shows."""
-    return "STATUS=" + " ".join(text.split())[:STATUS_LENGTH]
+    return "STATUS=" + printable(" ".join(text.split())[:STATUS_LENGTH])
 
 
 def _bounded(lines: Sequence[str]) -> list[str]:

@@ -409,7 +409,7 @@ class PidFileTests(InitScriptTestCase):
                 for file in (self.pidfile, self.pidfile.with_suffix(".born")):
                     self.assertTrue(file.exists())
                 done = subprocess.run(
-                    [*blind, shell, str(SCRIPT), "--bare", action], env=environment, capture_output=True, timeout=60
+                    [*blind, shell, str(SCRIPT), "--bare", "", action], env=environment, capture_output=True, timeout=60
                 )
                 self.assertEqual(done.returncode, status, done.stdout)
                 self.assertIn(b"/proc cannot be read, so nobody knows whether it runs", done.stdout)
@@ -424,8 +424,18 @@ class PidFileTests(InitScriptTestCase):
         program.write_text(f"#!/bin/sh\nprintf '{said}'; exit 1\n")
         program.chmod(0o755)
         self.set(TWISTD=program)
-        for action in ("start", "configtest"):
-            self.assertIn("a?[2J??\tbä??2J? ????€\N{GRINNING FACE}??\n", self.expect(1, action))
+        utf8 = "a?[2J??\tbä??2J? ????€\N{GRINNING FACE}??\n"
+        ascii_ = "a?[2J???\tb????2J? " + "?" * 20 + "\n"
+        for locale, expected in (
+            ({"LC_ALL": "", "LANG": "xy_XY.UTF-8"}, utf8),
+            ({"LC_ALL": "C.utf8"}, utf8),
+            ({"LC_ALL": "xy_XY@euro", "LANG": "C.UTF-8"}, ascii_),
+            ({"LC_ALL": "", "LC_CTYPE": "", "LANG": ""}, ascii_),
+        ):
+            for action in ("start", "configtest"):
+                status, output = self.script(action, None, **locale)
+                self.assertEqual(status, 1)
+                self.assertIn(expected, output)
 
     def test_the_umask_is_not_the_callers(self) -> None:
         """Else who may connect to a unix socket without `mode` would depend on who has started the daemon."""

@@ -15,6 +15,7 @@ from typing import Protocol
 
 from twisted.logger import Logger
 
+from reusedproxy.config.language.printable import printable_lines
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.transport import Transport
 from reusedproxy.operators.runtime.commands import run
@@ -237,7 +238,8 @@ class Session:
         if piece is None:
             self._answer = None
         elif piece:
-            self._transport.write(piece.encode("utf-8", "surrogateescape"))
+            # Names and values in it may be other people's, and its reader is on a terminal mostly.
+            self._transport.write(printable_lines(piece).encode())
 
     def _end(self, reason: str) -> None:
         """Closes the connection, once what is unsent has gone out."""
