@@ -94,6 +94,8 @@ class Line:
     server: Server
     #: The request of `idle-ping`.
     ping_request: bytes
+    #: What its checks ask; None: only whether it can be connected to.
+    asks: model.HTTPCheck | model.CheckPlan | None = None
     checker: Checker | None = None
     agent: AgentChecker | None = None
 
@@ -113,11 +115,16 @@ class Line:
         for pool in self.pool.family:
             pool.ping_request = self.ping_request
         if self.checker is not None:
-            self.checker.begin_again()
-            self.checker.paused = previous.checker is not None and previous.checker.paused
+            if previous.checker is not None:
+                alike = self.checker.settings == previous.checker.settings and self.asks == previous.asks
+                self.checker.succeed(previous.checker, alike)
+            else:
+                self.checker.begin_again()
         if self.agent is not None:
-            self.agent.begin_again()
-            self.agent.paused = previous.agent is not None and previous.agent.paused
+            if previous.agent is not None:
+                self.agent.succeed(previous.agent)
+            else:
+                self.agent.begin_again()
 
 
 @frozen
@@ -322,7 +329,7 @@ class Lines:
             server.succeed(previous.server)
             former = {*previous.server.former, previous.pool} - {pool}
             server.former = [each for each in former if each.state != "closed"]
-        line = Line(identity, server, ping_request)
+        line = Line(identity, server, ping_request, backend.http_check or backend.check_plan)
         if settings.resolution.resolvers is not None:
             server.relocation = Elsewhere(line, self._pools, announce)
         return line

@@ -41,7 +41,16 @@ from reusedproxy.daemon.load import Refused, files_in, load, loading
 from reusedproxy.daemon.pid_file import PidFile
 from reusedproxy.daemon.reload import Refusal, ReloadTrial
 from reusedproxy.daemon.signals import SignalHandlers
-from reusedproxy.daemon.succession import Replaced, clear, follow, give_up, hand_over_queues, pools_of, take_place
+from reusedproxy.daemon.succession import (
+    Replaced,
+    clear,
+    follow,
+    give_up,
+    hand_on_places,
+    hand_over_queues,
+    pools_of,
+    take_place,
+)
 from reusedproxy.daemon.supervision import Manager, Supervision
 from reusedproxy.exchanges.outcomes import STOPPED
 from reusedproxy.net import descriptors
@@ -509,6 +518,7 @@ class ProxyService(Service):
                 self.announce("notice", text, f"frontend {frontend.name}")
         leaving = take_place(old, new, self.announce)
         followed = follow(self._replaced.proxies, new)
+        hand_on_places(self._replaced.proxies)
         queues = hand_over_queues(self._replaced.proxies, new)
         self._begin(new, "goes on at", endings)
         kept = len(pools_of(new) & pools_of(old))
