@@ -332,12 +332,7 @@ class Backend:
                 times.total += took
                 if took > times.total_most:
                     times.total_most = took
-            if (
-                server.served == server.maxconn
-                or server.queue.waiting
-                or self.queue.waiting
-                or server.heir is not None
-            ):
+            if server.served == server.maxconn or server.queue.waiting or self.queue.waiting or server.heir is not None:
                 self.done(server)
             else:
                 server.served -= 1
@@ -354,8 +349,8 @@ class Backend:
             observer.failed(UNCONNECTED)
 
     def done(self, server: Server) -> None:
-        """Frees a place at `server`, and gives it to the request that has waited longest. Where a reload has put another
-        server in its place, the place is that one's, too."""
+        """Frees a place at `server`, and gives it to the request that has waited longest. Where a reload has put
+        another server there, the place is that one's, too."""
         heir = server.heir
         if heir is not None and self.successor is not None:
             server.served -= 1

@@ -80,8 +80,8 @@ class Frontend:
 
     #: For mypyc: what `daemon.succession` drops at the end.
     __deletable__ = (
-        "backends", "connections", "default_route", "gate", "handshakes", "heir", "invalid", "listeners", "log", "pages",
-        "rate", "routing", "_places", "_unevaluated", "announce", "guide", "monitor", "stream_log",
+        "backends", "connections", "default_route", "gate", "handshakes", "heir", "invalid", "listeners", "log",
+        "pages", "rate", "routing", "_places", "_unevaluated", "announce", "guide", "monitor", "stream_log",
     )  # fmt: skip
 
     def __init__(

@@ -11,8 +11,6 @@ from collections.abc import Callable
 from socket import socket
 from typing import Final, Protocol
 
-from attrs import define
-
 from reusedproxy.clients.connection import ClientConnection
 from reusedproxy.clients.owner import Owner
 from reusedproxy.clients.stream import StreamConnection, StreamOwner
@@ -32,13 +30,11 @@ TIMEOUT: Final = 30.0
 PendingClient = Handshake | Preface
 
 
-@define
 class HandshakeCounts:
     """Counts the handshakes that were completed, those of them with a resumed session, and what failed."""
 
-    completed: int = 0
-    resumed: int = 0
-    failed: int = 0
+    def __init__(self) -> None:
+        self.completed = self.resumed = self.failed = 0
 
     def clear(self) -> None:
         self.completed = self.resumed = self.failed = 0

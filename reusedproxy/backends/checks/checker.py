@@ -136,8 +136,8 @@ class Checker:
         self.judge.begin_at(0 if self.server.health == DOWN else self.settings.rise)
 
     def succeed(self, previous: Checker, alike: bool) -> None:
-        """Goes on after a reload: with the next check when it was due. Only where the checks are `alike`, what was counted
-        says how far the server is from changing its state."""
+        """Goes on after a reload: with the next check when it was due. What was counted says how far the server is from
+        changing its state, if the checks are `alike`."""
         self.begin_again()
         self.judge.failures, self.last, self.paused = previous.judge.failures, previous.last, previous.paused
         if alike and previous.judge.well == self.judge.well:
