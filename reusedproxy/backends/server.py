@@ -217,6 +217,15 @@ class Server:
         self.addressed = target is not None
         self.state = self._made()
 
+    def restore(self, admin: str, health: str, weight: int, since: float, *, slowly: bool) -> None:
+        """Begins in a state that was saved, in which it has been `since` then; `slowly`: that was within its
+        `slowstart`."""
+        self.admin, self.health, self.weight = admin, health, weight
+        if slowly and self.settings.slowstart:
+            self.throttle, self.risen_at = 1, since
+        self.state = self._made()
+        self.changed_at = since
+
     def succeed(self, previous: Server) -> None:
         """Takes the place of `previous` after a reload. What was ordered holds until the file's own word changes,
         weight and limit no longer than the agent is there that orders them. What checks have found goes on if there are

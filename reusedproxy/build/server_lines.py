@@ -20,6 +20,7 @@ from reusedproxy.backends.checks.agent import AgentChecker
 from reusedproxy.backends.checks.checker import Checker
 from reusedproxy.backends.checks.requests import request
 from reusedproxy.backends.names import target_of
+from reusedproxy.backends.saved_states import SavedState
 from reusedproxy.backends.server import Server
 from reusedproxy.build.balancing import node_seed
 from reusedproxy.build.certificates import Stamps, not_valid_yet, server_stamps
@@ -283,12 +284,13 @@ class Lines:
         self._faults = faults
         self._notices = notices
 
-    def line(self, backend: model.Backend, settings: model.Server) -> Line:
-        """Builds one server with its pool: the previous one's, if everything that makes a connection is the same."""
+    def line(self, backend: model.Backend, settings: model.Server, saved: SavedState | None = None) -> Line:
+        """Builds one server with its pool: the previous one's, if everything that makes a connection is the same. One
+        that there was not before may have been `saved` by an earlier process."""
         name = f"{backend.name}/{settings.name}"
         ping_request = _ping_request(backend, settings)
         previous = self._previous.get(name)
-        target = self._first_target(name, settings, previous)
+        target = self._first_target(name, settings, previous, saved if previous is None else None)
         identity = Identity(
             target or NOWHERE,
             settings.tls,
@@ -409,21 +411,31 @@ class Lines:
         checker.begin_again()
         return checker
 
-    def _first_target(self, name: str, settings: model.Server, previous: Line | None) -> Target | None:
+    def _first_target(
+        self, name: str, settings: model.Server, previous: Line | None, saved: SavedState | None
+    ) -> Target | None:
         """Returns the address at which a server begins, by its `init-addr`; None: it has none yet. At a reload it goes
-        on where it is, if name servers have told its address, or none of them could."""
+        on where it is, if name servers have told its address, or none of them could. Its port is the one that was
+        `saved`, as in HAProxy."""
+        if saved is not None and saved.port and settings.kind == "tcp" and settings.port:
+            settings = evolve(settings, port=saved.port)
         if not is_resolved(settings):
+            by_name = settings.kind == "tcp" and literal(Query(settings.host, socket.SOCK_STREAM)) is None
+            if by_name and (last := _last(settings, saved)) is not None:
+                return last
             return self._target(name, settings, settings.host, settings.port)
         if previous is not None and previous.server.settings is settings:
             return previous.server.target  # only files of TLS are read again
         if previous is not None and goes_on(settings, previous):
             at = previous.server.target
             return at if at is None or previous.server.service is not None else with_port(at, settings.port)
-        return self._by_methods(name, settings)
+        return self._by_methods(name, settings, saved)
 
-    def _by_methods(self, name: str, settings: model.Server) -> Target | None:
+    def _by_methods(self, name: str, settings: model.Server, saved: SavedState | None) -> Target | None:
         failed = False
         for method in settings.resolution.methods:
+            if method == "last" and (last := _last(settings, saved)) is not None:
+                return last
             if method == "libc" and not is_service(settings.host):
                 try:
                     return self._found(name, settings.host, settings.port)
@@ -496,6 +508,13 @@ class Lines:
         except TLSConfigurationError as error:
             self._faults.append(Fault(place, f"server {name}: 'check-sni': {error}"))
             return context
+
+
+def _last(settings: model.Server, saved: SavedState | None) -> Target | None:
+    """Returns the address that a server had when its state was saved (`init-addr last`); None: it is not known."""
+    if saved is None or literal(Query(saved.address, socket.SOCK_STREAM)) is None:
+        return None
+    return target_of(saved.address, settings.port or 0)
 
 
 def spreading(percent: int, random: Random) -> Callable[[float], float]:
