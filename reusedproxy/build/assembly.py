@@ -41,7 +41,7 @@ from reusedproxy.exchanges.authentication import Authentication
 from reusedproxy.net import descriptors
 from reusedproxy.net.addresses import Addresses
 from reusedproxy.net.deadlines import Deadlines
-from reusedproxy.net.listener import Listener, ListenError, backlog_of, bind_socket, demand_bindable
+from reusedproxy.net.listener import Given, Listener, ListenError, backlog_of, bind_socket, demand_bindable
 from reusedproxy.net.names.section import Names
 from reusedproxy.net.passwords import Passwords
 from reusedproxy.net.passwords import trouble_with as trouble_with_hash
@@ -142,8 +142,12 @@ class Assembly:
         announce: Announce,
         previous: Proxy | None = None,
         addresses: Addresses | None = None,
+        given: Given | None = None,
+        states: str = "",
     ) -> None:
-        """Prepares the attempt; `addresses` may have names resolved before, see `queries`."""
+        """Prepares the attempt; `addresses` may have names resolved before, see `queries`. `given` has sockets that
+        listen already, and `states` are those of servers, of a process whose place this one takes."""
+        self._given = given
         self._configuration = configuration
         self._announce = announce
         self._reactor = reactor
@@ -181,7 +185,7 @@ class Assembly:
             patterns=previous.patterns if previous is not None and self._again else {},
             answers=previous.answers if previous is not None and self._again else {},
         )
-        self._saved = SavedStates(settings, [] if self._again else self._proxy.notices)
+        self._saved = SavedStates(settings, [] if self._again else self._proxy.notices, states)
         self._lines = Lines(
             reactor,
             poller,
@@ -403,7 +407,8 @@ class Assembly:
                 v6_only = self._v4_stands_beside(bind)
                 listener = self._taken_over(bind, at)
                 if listener is None:
-                    bound = bind_socket(bind, backlog_of(bind, clients), v6_only, at)
+                    given = None if self._given is None else self._given.take(bind.address, at)
+                    bound = given or bind_socket(bind, backlog_of(bind, clients), v6_only, at)
                 else:
                     listener.may_adopt(bind)
                     self._proxy.notices += _fixed(bind, listener, v6_only)

@@ -20,7 +20,9 @@ LARGEST = 16 << 20
 class SavedStates:
     """Reads files of states, and adds to `notices` what is wrong with them."""
 
-    def __init__(self, settings: model.Global, notices: list[Notice]) -> None:
+    def __init__(self, settings: model.Global, notices: list[Notice], running: str = "") -> None:
+        """`running` is what a process says whose place this one takes, in place of any file."""
+        self._running = {(words[1], words[3]): [*words] for words in rows(running)} if running else None
         self._settings = settings
         self._notices = notices
         #: Lines by backend and server, by the file's path; None: it cannot be used.
@@ -29,8 +31,8 @@ class SavedStates:
 
     def of(self, backend: model.Backend) -> Mapping[str, SavedState]:
         """Returns the states of this backend's servers, by their names."""
-        path = self._path(backend)
-        found = self._file(path, backend) if path else None
+        path = "" if self._running is not None else self._path(backend)
+        found = self._running if self._running is not None else self._file(path, backend) if path else None
         states = {}
         for server in backend.servers if found is not None else ():
             words = found.get((backend.name, server.name)) if found is not None else None
@@ -46,7 +48,7 @@ class SavedStates:
                     f"server {backend.name}/{server.name}: '{path}': its name '{state.name}', ordered, is not applied"
                 )
                 self._warn(server.place, text)
-        if found is not None and backend.state_from == "local":
+        if found is not None and path and backend.state_from == "local":
             known = {server.name for server in backend.servers}
             for name in [server for section, server in found if section == backend.name and server not in known]:
                 self._warn(backend.place, f"backend {backend.name}: '{path}' has server '{name}', which there is not")

@@ -229,6 +229,26 @@ class Frontend:
                 yield
         self.closing = True
 
+    def leave(self) -> None:
+        """Stops accepting, because another process goes on at its listeners. Each client is told with its next answer
+        to come again: closing an idle connection might cross with its next request."""
+        self.stopped = True
+        self.closing = True
+        if self.rate is not None:
+            self.rate.stop()
+        self.listeners = []
+        if self in self._places.frontends:
+            self._places.frontends.remove(self)
+        for connection in self.connections:
+            if isinstance(connection, ClientConnection):
+                connection.end_after("another process goes on")
+
+    def finish_idle(self) -> None:
+        """Closes the connections of clients that have nothing under way."""
+        for connection in [*self.connections]:
+            if isinstance(connection, ClientConnection) and connection in self.connections:
+                connection.finish()
+
     def settle(self, connection: Connected) -> None:
         """Hands over a connection that was not idle when this frontend stopped (a pending client's, one whose exchange
         has ended since): to the one that accepts on its listener now, if its client would be admitted there."""

@@ -20,6 +20,7 @@ import re
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from attrs import frozen
@@ -54,7 +55,7 @@ class Manager:
 
     def __init__(self, environment: Mapping[str, str], clock: IReactorTime, pid: Callable[[], int] = os.getpid) -> None:
         self._environment = environment
-        self._clock = clock
+        self.clock = clock
         self._pid = pid
         self._call: IDelayedCall | None = None
         self._failed = False
@@ -82,7 +83,7 @@ class Manager:
         every = self._every()
         if every is not None:
             self.tell("WATCHDOG=1")
-            self._call = self._clock.callLater(every, self.feed)
+            self._call = self.clock.callLater(every, self.feed)
 
     def stop(self) -> None:
         if self._call is not None and self._call.active():
@@ -111,24 +112,34 @@ class StatusFile:
 
     _log = Logger()
 
-    def __init__(self, path: str, pid: Callable[[], int] = os.getpid) -> None:
-        """Opens the file. Raises OSError."""
+    def __init__(self, path: str, pid: Callable[[], int] = os.getpid, replaces: bool = False) -> None:
+        """Opens the file; one that `replaces` another daemon's writes nothing before `take` is called. Raises
+        OSError."""
         self._pid = pid
+        self._waits = replaces
         # Without O_NONBLOCK, opening a pipe would block.
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
         with parent_of(path) as (parent, name):
             self._file = os.open(name, flags, 0o644, dir_fd=parent)
         try:
-            self._take()
+            self._demand_ours(wait=replaces)
         except OSError:
             os.close(self._file)
             raise
 
-    def _take(self) -> None:
+    def take(self) -> None:
+        """Begins to write: the daemon has let go of it whose place this one takes."""
+        if self._waits:
+            self._waits = False
+            with suppress(OSError):  # some network file systems have no locks
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _demand_ours(self, wait: bool) -> None:
         """Makes sure that the file is neither anybody else's nor another daemon's, which holds a lock on its own."""
         demand_plain(self._file)
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not wait:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise OSError(errno.EBUSY, "another daemon, which runs, has its status there") from None
         except OSError:
@@ -141,6 +152,8 @@ class StatusFile:
         os.fchmod(self._file, 0o644)  # whatever the umask: readers are not always root
 
     def write(self, state: str, reloads: int, lines: Sequence[str]) -> None:
+        if self._waits:
+            return
         said = {"pid": self._pid(), "state": state, "reloads": reloads, "lines": _bounded(lines)}
         text = json.dumps(said) + "\n"
         try:
@@ -199,6 +212,18 @@ class Supervision:
         words = ["READY=1"] if self._served else []
         self._manager.tell(*words, _status(f"reload refused, all stays as it was: {lines[0] if lines else ''}"))
         self._write(REFUSED, lines)
+
+    def takes_over(self) -> None:
+        """Notes that the daemon whose place this one takes has let go of the file."""
+        if self._file is not None:
+            self._file.take()
+
+    def hand_over(self, pid: int) -> None:
+        """Reports that process `pid` has taken the place of this one, which reports nothing any more."""
+        self._manager.tell(f"MAINPID={pid}")
+        self._manager.stop()
+        self._manager = Manager({}, self._manager.clock)
+        self._close()
 
     def stopping(self, text: str) -> None:
         self._manager.tell("STOPPING=1", _status(text))

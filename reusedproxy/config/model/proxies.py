@@ -333,10 +333,11 @@ class Backend:
 @frozen
 class StatsSocket:
     """Holds a `stats socket` line of the global section: where it listens, and what who connects may do, "user",
-    "operator" or "admin"."""
+    "operator" or "admin". `exposes`: it hands the listening sockets to a process that takes this one's place."""
 
     bind: Bind
     level: str = "operator"
+    exposes: bool = False
 
 
 @frozen
