@@ -156,7 +156,7 @@ class ServedTests(TLSListenerTestCase):
         context = client_tls(version=SSL.TLS1_2_VERSION)
         first = self.connect(context)
         self.connect(context, first.tls.get_session())
-        self.assertEqual((world.frontend.handshakes.completed, world.frontend.handshakes.resumed), (2, 1))
+        self.assertEqual((world.frontend.handshakes.counts.completed, world.frontend.handshakes.counts.resumed), (2, 1))
         self.end()
 
 
@@ -194,7 +194,7 @@ class BoundTests(TLSListenerTestCase):
         self.assertEqual([bool(far.end) for far in crowd], [True, True, False, False, False, False])
         self.assertIn("too many handshakes are under way, and it was the oldest", self.said()[0])
         self.assertTrue(self.loop.connect(("127.0.0.1", self.listener.port), TLSClient(client_tls())))
-        self.loop.until(lambda: world.frontend.handshakes.completed == 1)
+        self.loop.until(lambda: world.frontend.handshakes.counts.completed == 1)
         self.assertEqual(self.under_way, 3)
         self.end()
 
@@ -424,7 +424,7 @@ class SaidTests(TLSListenerTestCase):
         self.raw().drop()
         self.loop.until(lambda: not self.under_way)
         self.assertIn("(3 failed handshakes since the last line)", self.said()[1])
-        self.assertEqual((len(self.failures), self.made.frontend.handshakes.failed), (4, 4))
+        self.assertEqual((len(self.failures), self.made.frontend.handshakes.counts.failed), (4, 4))
         self.end()
 
     def test_a_refused_client_certificate(self) -> None:

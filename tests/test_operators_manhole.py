@@ -974,6 +974,7 @@ class OverviewTests(SynchronousTestCase):
         self.frontend = SimpleNamespace(
             name="main",
             connections=set(),
+            clients=0,
             connections_max=2,
             connections_total=7,
             maxconn=9,
@@ -989,6 +990,7 @@ class OverviewTests(SynchronousTestCase):
             backends=[self.backend],
             standstills=Standstills(),
             places=SimpleNamespace(taken=0, maxconn=9),
+            before=(),
             began=0.0,
             deadlines=dialer.deadlines,
         )

@@ -287,6 +287,9 @@ class Owner:
     def session_gone(self, session: Session) -> None:
         self.gone.append(session)
 
+    def hand_over(self, channel: object) -> None:
+        raise AssertionError
+
     def session_refused(self, session: Session, why: str) -> bool:
         self.told.append(why)
         return len(self.told) == 1

@@ -131,7 +131,7 @@ class RequestTests(StatsCase):
         self.assertNotIn('http-equiv="refresh"', self.ask(b"GET /status;norefresh HTTP/1.1")[2])
 
     def test_a_reload_does_not_make_it_young(self) -> None:
-        """What is counted anew since then is said to be."""
+        """It says when it was."""
         self.assertNotIn("last reload", self.ask()[2])
         self.proxy.began -= 3600
         body = self.ask()[2]

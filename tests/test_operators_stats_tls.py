@@ -88,7 +88,7 @@ class ListenerTests(DetailsTestCase):
 
     def test_handshakes_are_counted(self) -> None:
         proxy = self.proxy(f"ssl crt {self.write('a.pem', 300)}")
-        counted = proxy.frontends[0].handshakes
+        counted = proxy.frontends[0].handshakes.counts
         counted.completed, counted.resumed, counted.failed = 1234, 200, 3
         self.assertEqual(
             self.rows(proxy)[0],
@@ -129,7 +129,7 @@ class ListenerTests(DetailsTestCase):
         """Of frontends with TLS listeners; a file that several show counts once."""
         crt = self.write("a.pem", 300)
         proxy = self.proxy("", f"ssl crt {crt}", f"ssl crt {crt} strict-sni")
-        counted = proxy.frontends[0].handshakes
+        counted = proxy.frontends[0].handshakes.counts
         counted.completed, counted.resumed, counted.failed = 10, 4, 3
         handshakes, ends = (
             {each.labels: each.value for each in family.samples}
@@ -143,7 +143,7 @@ class ListenerTests(DetailsTestCase):
 
     def test_the_manhole_shows_them(self) -> None:
         proxy = self.proxy("", f"ssl crt {self.write('a.pem', 300)} crt {self.write('b.pem', 5)}")
-        proxy.frontends[0].handshakes.completed = 7
+        proxy.frontends[0].handshakes.counts.completed = 7
         output = io.StringIO()
         with redirect_stdout(output):
             namespace(SimpleNamespace(proxy=proxy))["show"]()

@@ -73,7 +73,7 @@ class ViewCase(SynchronousTestCase):
         self.web.traffic.req_tot += 5
         self.web.traffic.hrsp[2] += 4
         self.web.invalid.note("192.0.2.1:1", "no Host header", b"GET / HTTP/1.1")
-        self.web.handshakes.completed += 1
+        self.web.handshakes.counts.completed += 1
         self.app.checkers[0].last = Result("L7STS", "Not found", 404, 0.01)
         counters = self.one.pool.counters
         counters.requests += 3

@@ -332,7 +332,7 @@ class Backend:
                 times.total += took
                 if took > times.total_most:
                     times.total_most = took
-            if server.served == server.maxconn or server.queue.waiting or self.queue.waiting:
+            if server.served == server.maxconn or server.queue.waiting or self.queue.waiting or server.heir is not None:
                 self.done(server)
             else:
                 server.served -= 1
@@ -349,7 +349,14 @@ class Backend:
             observer.failed(UNCONNECTED)
 
     def done(self, server: Server) -> None:
-        """Frees a place at `server`, and gives it to the request that has waited longest."""
+        """Frees a place at `server`, and gives it to the request that has waited longest. Where a reload has put
+        another server there, the place is that one's, too."""
+        heir = server.heir
+        if heir is not None and self.successor is not None:
+            server.served -= 1
+            heir.served_before -= 1
+            self.successor.done(heir)
+            return
         if server.served == server.maxconn:
             server.served -= 1
             self._balance.freed(server)
@@ -517,6 +524,34 @@ class Backend:
         self._limits_from = self._limits_below = 0
         self.use_usable()
 
+    def succeed(self, previous: Backend) -> None:
+        """Takes the place of `previous` after a reload: counts on where it does, and counts the places that are taken
+        at its servers. Their states have been handed on."""
+        now = self.now()
+        self.traffic = previous.traffic
+        self.queue.most = max(self.queue.most, previous.queue.most)
+        self.downs, self.downtime = previous.downs, previous.downtime
+        if self.usable == previous.usable:
+            self.changed_at = previous.changed_at
+        else:
+            self.changed_at = now
+            self.downs += not self.usable
+            self.downtime += now - previous.changed_at if self.usable else 0.0
+        alike = self.settings.mode == previous.settings.mode
+        for server in self.servers:
+            before = previous.named.get(server.name)
+            if before is None:
+                continue
+            server.count_on(before, now)
+            if not alike:
+                before.heir = None  # its connections carry something else, and nobody tells us when they end
+                server.served = server.served_before = 0
+            if self._by_load is not None and server.served:
+                self._by_load.loaded(server, server.served)
+            observer, watched = self.observers.get(server), previous.observers.get(before)
+            if observer is not None and watched is not None:
+                observer.failures, observer.reached = watched.failures, watched.reached
+
     def clear_counters(self, everything: bool) -> None:
         """Forgets the highest values that were seen; with `everything` also what was counted."""
         self.queue.most = len(self.queue)
@@ -539,7 +574,7 @@ class Backend:
 
         In steps, one for each request: 3,000 that find a free server there take 100 ms, and 300 over TLS.
 
-        Requests that still wait may be given a place here meanwhile, or leave. The first step only sets `successor`.
+        From the first step on, which only sets `successor`, nobody is given a place here.
         """
         self.successor = successor
         queues: set[Queue[Server, Any]] = {self.queue, *(server.queue for server in self.servers)}
@@ -663,7 +698,7 @@ class Backend:
         calls too deep.
         """
         self._freed += freed
-        if self._placing:
+        if self._placing or self.successor is not None:
             return
         self._placing = True
         try:

@@ -21,6 +21,7 @@ from reusedproxy.backends.balance import Parts, filling
 from reusedproxy.backends.balance.ring import nodes_of
 from reusedproxy.backends.checks.observe import Observer
 from reusedproxy.backends.moving import Departed
+from reusedproxy.backends.saved_states import CONFIGURED, ENABLED, SavedState, restore
 from reusedproxy.backends.server import Server
 from reusedproxy.backends.slow_start import SlowStart, Together
 from reusedproxy.build.answers import Answers
@@ -28,6 +29,7 @@ from reusedproxy.build.balancing import hash_of
 from reusedproxy.build.certificates import FilesOfTLS, Served, Stamps, serving
 from reusedproxy.build.resolution import Sections, groups_of
 from reusedproxy.build.rule_sets import RuleSets, default_backend
+from reusedproxy.build.saved_states import SavedStates
 from reusedproxy.build.server_lines import Announce, Line, Lines, asks_libc
 from reusedproxy.clients.frontend import ConnectionLimit, Frontend
 from reusedproxy.config import model
@@ -39,7 +41,7 @@ from reusedproxy.exchanges.authentication import Authentication
 from reusedproxy.net import descriptors
 from reusedproxy.net.addresses import Addresses
 from reusedproxy.net.deadlines import Deadlines
-from reusedproxy.net.listener import Listener, ListenError, backlog_of, bind_socket, demand_bindable
+from reusedproxy.net.listener import Given, Listener, ListenError, backlog_of, bind_socket, demand_bindable
 from reusedproxy.net.names.section import Names
 from reusedproxy.net.passwords import Passwords
 from reusedproxy.net.passwords import trouble_with as trouble_with_hash
@@ -140,8 +142,12 @@ class Assembly:
         announce: Announce,
         previous: Proxy | None = None,
         addresses: Addresses | None = None,
+        given: Given | None = None,
+        states: str = "",
     ) -> None:
-        """Prepares the attempt; `addresses` may have names resolved before, see `queries`."""
+        """Prepares the attempt; `addresses` may have names resolved before, see `queries`. `given` has sockets that
+        listen already, and `states` are those of servers, of a process whose place this one takes."""
+        self._given = given
         self._configuration = configuration
         self._announce = announce
         self._reactor = reactor
@@ -179,6 +185,7 @@ class Assembly:
             patterns=previous.patterns if previous is not None and self._again else {},
             answers=previous.answers if previous is not None and self._again else {},
         )
+        self._saved = SavedStates(settings, [] if self._again else self._proxy.notices, states)
         self._lines = Lines(
             reactor,
             poller,
@@ -400,7 +407,8 @@ class Assembly:
                 v6_only = self._v4_stands_beside(bind)
                 listener = self._taken_over(bind, at)
                 if listener is None:
-                    bound = bind_socket(bind, backlog_of(bind, clients), v6_only, at)
+                    given = None if self._given is None else self._given.take(bind.address, at)
+                    bound = given or bind_socket(bind, backlog_of(bind, clients), v6_only, at)
                 else:
                     listener.may_adopt(bind)
                     self._proxy.notices += _fixed(bind, listener, v6_only)
@@ -474,8 +482,9 @@ class Assembly:
     def _backend(self, settings: model.Backend) -> Steps[Backend]:
         proxy = self._proxy
         lines = []
+        saved = self._saved.of(settings)
         for each in settings.servers:
-            lines.append(self._lines.line(settings, each))
+            lines.append(self._lines.line(settings, each, saved.get(each.name)))
             yield
         proxy.lines.update((line.server.full_name, line) for line in lines)
         announce = partial(self._announce, section=f"backend {settings.name}")
@@ -513,7 +522,20 @@ class Assembly:
         if observers:
             backend.observers = observers
         backend.groups = groups_of(backend, self._sections, proxy.names, proxy.departed)
+        self._restore(backend, lines, saved)
         return backend
+
+    def _restore(self, backend: Backend, lines: Iterable[Line], saved: Mapping[str, SavedState]) -> None:
+        """Gives servers that there were not before a reload the states that were saved."""
+        before = self._previous.lines if self._previous is not None else {}
+        new = [line for line in lines if line.server.name in saved and line.server.full_name not in before]
+        for line in new:
+            restore(line.server, saved[line.server.name], line.checker, self._proxy.deadlines.now())
+            if line.agent is not None:
+                state = saved[line.server.name].agent_state
+                line.agent.paused = state & (CONFIGURED | ENABLED) == CONFIGURED
+        if new:
+            backend.learn_limits()
 
     def _cookies_differ(self, backend: Backend) -> None:
         """Warns of servers with the same dynamic cookie, which therefore lead to the first of them."""

@@ -435,7 +435,7 @@ class ClientConnection:
             return
         if once:
             self.end_after("other certificates are shown now")
-        self.frontend.connections.discard(self)
+        self.frontend.let_go(self)
         self.frontend = frontend
         passes = frontend.pages or frontend.monitor is not None or frontend.routing is not None
         self.straight = None if passes else frontend.default_route

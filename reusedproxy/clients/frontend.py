@@ -80,8 +80,8 @@ class Frontend:
 
     #: For mypyc: what `daemon.succession` drops at the end.
     __deletable__ = (
-        "backends", "connections", "default_route", "gate", "handshakes", "invalid", "listeners", "log", "pages",
-        "rate", "routing", "_places", "_unevaluated", "announce", "guide", "monitor", "stream_log",
+        "backends", "connections", "default_route", "gate", "handshakes", "heir", "invalid", "listeners", "log",
+        "pages", "rate", "routing", "_places", "_unevaluated", "announce", "guide", "monitor", "stream_log",
     )  # fmt: skip
 
     def __init__(
@@ -112,6 +112,10 @@ class Frontend:
         self.handshakes = PendingClients(self, poller)
         self.traffic = Traffic()
         self.connections: set[Connected] = set()
+        #: Clients that frontends still have in whose place reloads have put this one; and what stands in the place
+        #: of this one.
+        self.connections_before = 0
+        self.heir: Frontend | None = None
         self.connections_max = 0
         self.connections_total = 0
         self.listeners: list[Listener] = []
@@ -156,6 +160,11 @@ class Frontend:
     def maxconn(self) -> int:
         """Returns the limit of its clients: its own `maxconn`, or else the process's, as in HAProxy's manual."""
         return self.settings.maxconn or self._places.maxconn
+
+    @property
+    def clients(self) -> int:
+        """Returns how many clients it has, with those that a reload has left to the frontends before it."""
+        return len(self.connections) + self.connections_before
 
     def listen(self, listener: Listener) -> None:
         """Serves what this listener accepts."""
@@ -219,6 +228,26 @@ class Frontend:
                 self._settle(connection, successors.get(connection.listener))
                 yield
         self.closing = True
+
+    def leave(self) -> None:
+        """Stops accepting, because another process goes on at its listeners. Each client is told with its next answer
+        to come again: closing an idle connection might cross with its next request."""
+        self.stopped = True
+        self.closing = True
+        if self.rate is not None:
+            self.rate.stop()
+        self.listeners = []
+        if self in self._places.frontends:
+            self._places.frontends.remove(self)
+        for connection in self.connections:
+            if isinstance(connection, ClientConnection):
+                connection.end_after("another process goes on")
+
+    def finish_idle(self) -> None:
+        """Closes the connections of clients that have nothing under way."""
+        for connection in [*self.connections]:
+            if isinstance(connection, ClientConnection) and connection in self.connections:
+                connection.finish()
 
     def settle(self, connection: Connected) -> None:
         """Hands over a connection that was not idle when this frontend stopped (a pending client's, one whose exchange
@@ -305,9 +334,16 @@ class Frontend:
     def take_over(self, connection: Connected) -> None:
         """Adopts a client whose frontend stops. The process has counted it already."""
         self.connections.add(connection)
-        self.connections_max = max(self.connections_max, len(self.connections))
-        if len(self.connections) >= self.maxconn:
+        self.connections_max = max(self.connections_max, self.clients)
+        if self.clients >= self.maxconn:
             self._fill()
+
+    def let_go(self, connection: Connected) -> None:
+        """Forgets a client that has gone, or that another frontend is about to take over."""
+        self.connections.discard(connection)
+        if self.heir is not None:
+            self.heir.connections_before -= 1
+            self.heir._make_room()
 
     def abort(self, reason: str) -> None:
         """Ends all remaining connections now."""
@@ -358,7 +394,7 @@ class Frontend:
         else:
             streaming = StreamConnection(self, Transport(self._poller, accepted, _NOBODY), name, listener)
             connections.add(streaming)
-        size = len(connections)
+        size = len(connections) + self.connections_before
         if size > self.connections_max:
             self.connections_max = size
         if size >= (self.settings.maxconn or places.maxconn):
@@ -388,7 +424,10 @@ class Frontend:
 
     def connection_gone(self, connection: Connected, listener: Listener) -> None:
         """Forgets a connection whose socket is closed, and accepts others again if there was no room."""
-        self.connections.discard(connection)
+        if self.heir is None:
+            self.connections.discard(connection)
+        else:
+            self.let_go(connection)
         places = self._places
         places.taken -= 1
         listener.connections -= 1
@@ -421,14 +460,23 @@ class Frontend:
         """Sets the most clients at once (0: what the process may have), as `set maxconn frontend` of HAProxy. Those
         beyond it stay."""
         self.settings = evolve(self.settings, maxconn=most)
-        if len(self.connections) >= self.maxconn:
+        if self.clients >= self.maxconn:
             self._fill()
         else:
             self._make_room()
 
     def succeed(self, previous: Frontend) -> None:
-        """Takes the place of `previous` after a reload. Its ordered limit holds until the file's own word changes, and
-        what it has counted of this second goes on."""
+        """Takes the place of `previous` after a reload. Its ordered limit holds until the file's own word changes, what
+        it has counted goes on, that of this second, too, and its clients take the places here."""
+        self.traffic, self.invalid = previous.traffic, previous.invalid
+        self.handshakes.counts = previous.handshakes.counts
+        self.connections_max, self.connections_total = previous.connections_max, previous.connections_total
+        self.denied = previous.denied
+        self.connections_before = previous.clients
+        previous.connections_before = 0
+        previous.heir = self
+        if self.clients >= self.maxconn:
+            self._fill()
         if previous.settings.maxconn != previous.maxconn_said == self.maxconn_said:
             self.set_maxconn(previous.settings.maxconn)
         if self.rate is not None and previous.rate is not None:
@@ -437,9 +485,10 @@ class Frontend:
     def clear_counters(self, everything: bool) -> None:
         """Forgets the highest values that were seen; with `everything` also what was counted."""
         self.traffic.clear(everything)
-        self.connections_max = len(self.connections)
+        self.connections_max = self.clients
         if everything:
             self.connections_total = self.denied = 0
+            self.handshakes.counts.clear()
 
     def count(self, ended: Ended) -> None:
         """Counts an exchange that has ended."""
@@ -493,12 +542,12 @@ class Frontend:
             self.announce("alert", text)
 
     def _bound(self) -> str:
-        if self.settings.maxconn and len(self.connections) >= self.maxconn:
+        if self.settings.maxconn and self.clients >= self.maxconn:
             return f"maxconn {self.maxconn}"
         return f"the process's maxconn {self._places.maxconn}"
 
     def _make_room(self) -> None:
-        if not self.full or len(self.connections) >= self.maxconn or self._places.full:
+        if not self.full or self.clients >= self.maxconn or self._places.full:
             return
         if self.rate is not None and self.rate.limited:
             return
@@ -514,6 +563,15 @@ def _server_of(connection: Connected) -> Server | None:
         return connection.stream.server
     if isinstance(connection, ClientConnection) and connection.exchange is not None:
         return connection.exchange.server
+    return None
+
+
+def backend_of(connection: Connected) -> Backend | None:
+    """Returns the backend that a connection's request, or stream, is at."""
+    if isinstance(connection, StreamConnection):
+        return connection.stream.backend
+    if isinstance(connection, ClientConnection) and connection.exchange is not None:
+        return connection.exchange.backend
     return None
 
 

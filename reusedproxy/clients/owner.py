@@ -72,5 +72,8 @@ class Owner(ClientFrontend, Protocol):
     def take_over(self, connection: Connected) -> None:
         """Adopts a connection of another frontend, which stops."""
 
+    def let_go(self, connection: Connected) -> None:
+        """Forgets a connection that another frontend is about to take over."""
+
     def connection_gone(self, connection: Connected, listener: Listener) -> None:
         """Forgets a connection whose socket is closed."""

@@ -28,6 +28,18 @@ from reusedproxy.wire.proxy_protocol import ProxyHeader
 TIMEOUT: Final = 30.0
 
 PendingClient = Handshake | Preface
+
+
+class HandshakeCounts:
+    """Counts the handshakes that were completed, those of them with a resumed session, and what failed."""
+
+    def __init__(self) -> None:
+        self.completed = self.resumed = self.failed = 0
+
+    def clear(self) -> None:
+        self.completed = self.resumed = self.failed = 0
+
+
 HandshakeLog = Callable[[PendingClient, HandshakeFailure], None]
 
 
@@ -60,9 +72,7 @@ class PendingClients:
         self.log: HandshakeLog | None = None
         #: The certificates shown to clients, by the address of the `bind` line; at other addresses there is no TLS.
         self.certificates: dict[ListenAddress, Certificates] = {}
-        self.completed = 0
-        self.resumed = 0
-        self.failed = 0
+        self.counts = HandshakeCounts()
         self._frontend = frontend
         self._poller = poller
         self._turns = HandshakeQueue(poller)
@@ -114,8 +124,8 @@ class PendingClients:
         """Makes a client connection of the handshake, in the same place."""
         frontend = self._frontend
         del self.under_way[handshake]
-        self.completed += 1
-        self.resumed += transport.resumed
+        self.counts.completed += 1
+        self.counts.resumed += transport.resumed
         frontend.connections.discard(handshake)
         connection: ClientConnection | StreamConnection
         if frontend.guide is None:
@@ -141,7 +151,7 @@ class PendingClients:
         frontend, listener = self._frontend, pending.listener
         del self.under_way[pending]
         self._destinations.pop(pending, None)
-        self.failed += 1
+        self.counts.failed += 1
         frontend.connection_gone(pending, listener)
         if self.log is not None:
             self.log(pending, failure)

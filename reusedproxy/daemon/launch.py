@@ -87,7 +87,8 @@ class UsersLogFile(LogFile):
     def _openFile(self) -> None:
         self.closed = False
         mode = 0o666 if self._mode is None else self._mode
-        descriptor = open_file(self.path, os.O_RDWR | os.O_CREAT, mode)
+        # Appended, because the process whose place this one takes writes there, too.
+        descriptor = open_file(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, mode)
         try:
             if os.geteuid() == 0:
                 demand_plain(descriptor)
@@ -200,7 +201,7 @@ def _becoming(options: Mapping[str, object]) -> Account | None:
     return None if account.impediment() else account  # an impediment is reported later
 
 
-def take_pid_file(options: Any) -> PidFile | None:
+def take_pid_file(options: Any, replaces: bool = False) -> PidFile | None:
     """Returns the pid file of twistd's `options`, which twistd itself then leaves alone; None if there is none.
 
     To be called while twistd parses its command line. Raises OSError if a file is in the way.
@@ -208,7 +209,7 @@ def take_pid_file(options: Any) -> PidFile | None:
     path = options.get("pidfile")
     if not path:
         return None
-    taken = PidFile(path)
+    taken = PidFile(path, replaces=replaces)
     taken.make_way()
     options["pidfile"] = ""
     return taken

@@ -57,7 +57,7 @@ class Manager:
 
     def __init__(self, environment: Mapping[str, str], clock: IReactorTime, pid: Callable[[], int] = os.getpid) -> None:
         self._environment = environment
-        self._clock = clock
+        self.clock = clock
         self._pid = pid
         self._call: IDelayedCall | None = None
         self._failed = False
@@ -85,7 +85,7 @@ class Manager:
         every = self._every()
         if every is not None:
             self.tell("WATCHDOG=1")
-            self._call = self._clock.callLater(every, self.feed)
+            self._call = self.clock.callLater(every, self.feed)
 
     def stop(self) -> None:
         if self._call is not None and self._call.active():
@@ -116,13 +116,26 @@ class StatusFile:
 
     _log = Logger()
 
-    def __init__(self, path: str, pid: Callable[[], int] = os.getpid) -> None:
-        """Opens the file. Raises OSError."""
+    def __init__(self, path: str, pid: Callable[[], int] = os.getpid, replaces: bool = False) -> None:
+        """Opens the file; one that `replaces` another daemon's writes nothing before `take` is called. Raises
+        OSError."""
         self._pid = pid
+        self._waits = replaces
         with parent_of(path) as (parent, name):
-            self._file = _begun(parent, name, path) if os.geteuid() == 0 else _taken(parent, name)
+            if replaces or os.geteuid() != 0:
+                self._file = _taken(parent, name, wait=replaces)
+            else:
+                self._file = _begun(parent, name, path)
+
+    def take(self) -> None:
+        """Begins to write: the daemon has let go of it whose place this one takes."""
+        if self._waits:
+            self._waits = False
+            _locked(self._file)
 
     def write(self, state: str, reloads: int, lines: Sequence[str]) -> None:
+        if self._waits:
+            return
         said = {"pid": self._pid(), "state": state, "reloads": reloads, "lines": _bounded(lines)}
         text = json.dumps(said) + "\n"
         try:
@@ -142,21 +155,28 @@ _SAFELY = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _OURS = 0o1644
 
 
-def _taken(parent: int, name: str) -> int:
-    """Opens the file, which must be neither anybody else's nor another daemon's, which holds a lock on its own. Raises
-    OSError."""
+def _taken(parent: int, name: str, wait: bool) -> int:
+    """Opens the file, which must not be anybody else's, nor, unless its end is to be awaited, another daemon's, which
+    holds a lock on its own. Raises OSError."""
     file = os.open(name, os.O_RDWR | os.O_CREAT | _SAFELY, 0o644, dir_fd=parent)
     try:
         demand_plain(file)
-        if not _locked(file):
+        if not wait and not _locked(file):
             raise OSError(errno.EBUSY, "another daemon, which runs, has its status there")
+        if _is_roots(os.fstat(file)):
+            return file
         if not _is_status(file):
             raise OSError(errno.EEXIST, "it holds something else, which would be lost")
-        os.fchmod(file, 0o644)  # whatever the umask: readers are not always root
+        os.fchmod(file, _OURS if os.geteuid() == 0 else 0o644)  # whatever the umask: readers are not always root
     except OSError:
         os.close(file)
         raise
     return file
+
+
+def _is_roots(about: os.stat_result) -> bool:
+    """Tells whether it is a status file that root has made, whatever the daemon's user has written there."""
+    return about.st_uid == 0 and stat.S_IMODE(about.st_mode) == _OURS
 
 
 def _begun(parent: int, name: str, path: str) -> int:
@@ -196,8 +216,7 @@ def _in_the_way(parent: int, name: str, path: str) -> str:
     file = os.open(name, os.O_RDONLY | _SAFELY, dir_fd=parent)
     try:
         demand_plain(file)
-        ours = there.st_uid == 0 and stat.S_IMODE(there.st_mode) == _OURS
-        if not ours and not _is_status(file):
+        if not _is_roots(there) and not _is_status(file):
             raise OSError(errno.EEXIST, "it holds something else, which would be lost")
         if not _locked(file):
             text = (
@@ -271,6 +290,18 @@ class Supervision:
         words = ["READY=1"] if self._served else []
         self._manager.tell(*words, _status(f"reload refused, all stays as it was: {lines[0] if lines else ''}"))
         self._write(REFUSED, lines)
+
+    def takes_over(self) -> None:
+        """Notes that the daemon whose place this one takes has let go of the file."""
+        if self._file is not None:
+            self._file.take()
+
+    def hand_over(self, pid: int) -> None:
+        """Reports that process `pid` has taken the place of this one, which reports nothing any more."""
+        self._manager.tell(f"MAINPID={pid}")
+        self._manager.stop()
+        self._manager = Manager({}, self._manager.clock)
+        self._close()
 
     def stopping(self, text: str) -> None:
         self._manager.tell("STOPPING=1", _status(text))

@@ -305,8 +305,7 @@ class Exchange(ExchangeFacts):
 
     def move(self, backend: Backend) -> None:
         """Moves the request to another backend, which a reload has put in the place of its own."""
-        assert self.backend is not None
-        self.backend.traffic.scur -= 1
+        self.withdraw()  # both count in the same place
         self.enter(backend)
         if self.binding is not None:
             self.binding = self.binding.at(backend.servers)

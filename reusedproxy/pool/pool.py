@@ -203,12 +203,15 @@ class HTTPConnectionPool:
         self.ping_request = other.ping_request
         self.upkeep.share(other.upkeep)
 
-    def succeed(self, other: HTTPConnectionPool) -> None:
-        """Counts on where `other` does, a pool of the same server at another address, and knows what it has learnt."""
+    def succeed(self, other: HTTPConnectionPool, learnt: bool = True) -> None:
+        """Counts on where `other` does, a pool of the same server, perhaps at another address; and knows what
+        it has `learnt`."""
         self.holdings.count_with(other.holdings)
         self.counters, self.closed, self.ended = other.counters, other.closed, other.ended
         self.invalid = other.invalid
-        self.upkeep.succeed(other.upkeep)
+        self.upkeep.refill.succeed(other.upkeep.refill)
+        if learnt:
+            self.upkeep.succeed(other.upkeep)
 
     # Asking for a connection, and giving it back.
 

@@ -54,6 +54,10 @@ class Refill:
             self.look.cancel()
             self.look = None
 
+    def succeed(self, other: Refill) -> None:
+        """Counts on where `other` does."""
+        self._below_floor = other.below_floor_seconds
+
     @property
     def below_floor_seconds(self) -> float:
         """Returns for how many seconds in all fewer connections have stood than the floor asks for. A pool that is not

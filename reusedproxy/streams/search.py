@@ -126,8 +126,11 @@ class Search:
         backend = self.request.backend
         assert backend is not None
         self.state = QUEUED
-        if not self._choose(backend):
-            self._start_at_successor(backend)
+        if backend.successor is not None:
+            self._move(backend.successor)
+            self.start()
+        elif not self._choose(backend):
+            self._unplaced("SC")
         elif self.queue is not None and self.request.backend is backend:
             self._await(backend.settings.timeouts.queue)
 
@@ -149,13 +152,6 @@ class Search:
         if self.binding is not None:
             return backend.choose_bound(self, self.binding)
         return backend.choose(self, self._avoided)
-
-    def _start_at_successor(self, backend: Backend) -> None:
-        if backend.successor is None:
-            self._unplaced("SC")
-        else:
-            self._move(backend.successor)
-            self.start()
 
     def _move(self, backend: Backend) -> None:
         self.request.enter(backend)

@@ -162,7 +162,9 @@ class Stream(StreamFacts):
     def enter(self, backend: Backend) -> None:
         """Enters a backend, in place of the one before if there was one, and counts there."""
         if self.backend is not None:
-            self.backend.traffic.scur -= 1
+            traffic = self.backend.traffic
+            traffic.scur -= 1
+            traffic.stot -= 1
         self.backend = backend
         traffic = backend.traffic
         traffic.stot += 1

@@ -23,7 +23,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.ports import free_port
 
-from .peers import LOOPBACK, accepts_connections, run_curl, temporary_directory
+from .peers import LOOPBACK, accepts_connections, run_curl, temporary_directory, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "etc" / "init.d" / "reusedproxy"
@@ -114,6 +114,31 @@ class InitScriptTestCase(SynchronousTestCase):
         self.assertEqual(status, got, f"{action} said:\n{output}\nthe log:\n{log}")
         return output
 
+    def expose(self) -> None:
+        socket = self.directory / "run" / "admin.sock"
+        socket.parent.mkdir(exist_ok=True)
+        if self.user:
+            shutil.chown(socket.parent, self.user)
+        words = "mode 600 level admin expose-fd listeners"
+        if self.user:
+            words += f" user {self.user}"
+        self.configure(self.port, more=f"global\n    stats socket {socket} {words}\n")
+
+    def replace_it(self) -> None:
+        """Start it, and replace it twice."""
+        self.expose()
+        self.expect(0, "start")
+        for _ in range(2):
+            pid = self.pid
+            self.expect(0, "replace")
+            # It was back only when the new process served.
+            self.assertNotEqual(pid, self.pid)
+            self.assertEqual(503, self.status_of_a_request(self.port))
+            self.assertIn(str(self.pid), self.expect(0, "status"))
+        wait_for(lambda: not Path(f"/proc/{pid}").exists(), "the old one to end")
+        self.expect(0, "reload")
+        self.assertIn(f"has taken the place of process {pid}", self.log.read_text())
+
     def clean_up(self) -> None:
         self.script("stop")
 
@@ -158,6 +183,17 @@ class LifeTests(InitScriptTestCase):
         self.expect(0, "restart")
         self.assertNotEqual(pid, self.pid)
         self.assertEqual(503, self.status_of_a_request(self.port))
+
+    def test_replace_is_another_process_that_nobody_has_waited_for(self) -> None:
+        self.replace_it()
+
+    def test_a_process_that_cannot_be_replaced_goes_on(self) -> None:
+        self.expect(7, "replace")
+        self.expect(0, "start")
+        pid = self.pid
+        self.assertIn("expose-fd listeners", self.expect(1, "replace"))
+        self.assertEqual((pid, 503), (self.pid, self.status_of_a_request(self.port)))
+        self.expect(0, "reload")
 
     def test_without_a_daemon_there_is_nothing_to_reload(self) -> None:
         self.expect(7, "reload")
@@ -734,6 +770,9 @@ class UserTests(InitScriptTestCase):
         for action in ("status", "stop", "reload", "try-restart", "start"):
             self.assertIn("ask as root", self.expect(4, action, self.other))
         self.assertEqual(503, self.status_of_a_request(self.port))
+
+    def test_the_daemon_of_a_user_is_replaced_by_root(self) -> None:
+        self.replace_it()
 
     def test_the_daemon_becomes_the_user_of_the_settings(self) -> None:
         self.expect(0, "start")

@@ -153,6 +153,14 @@ class AgentChecker:
         """Begins from what an agent has said before a reload."""
         self.judge.begin_at(0 if self.server.agent_down else 1)
 
+    def succeed(self, previous: AgentChecker) -> None:
+        """Goes on after a reload, with the next question when it was due."""
+        self.begin_again()
+        self.last, self.paused = previous.last, previous.paused
+        if self.settings == previous.settings:
+            call = previous._call
+            self._first_after = 0.0 if call is None else max(0.0, call.getTime() - self._clock.seconds())
+
     def start(self) -> None:
         self._call = self._clock.callLater(self._first_after, self._ask)
 

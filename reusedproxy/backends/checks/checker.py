@@ -135,6 +135,21 @@ class Checker:
         HAProxy after MAINT."""
         self.judge.begin_at(0 if self.server.health == DOWN else self.settings.rise)
 
+    def succeed(self, previous: Checker, alike: bool) -> None:
+        """Goes on after a reload: with the next check when it was due. What was counted says how far the server is from
+        changing its state, if the checks are `alike`."""
+        self.begin_again()
+        self.judge.failures, self.last, self.paused = previous.judge.failures, previous.last, previous.paused
+        if alike and previous.judge.well == self.judge.well:
+            self.judge.begin_at(previous.judge.health)
+        if alike:
+            self._first_after = previous.due_in
+
+    @property
+    def due_in(self) -> float:
+        """Returns the seconds until the next check; 0 while one is under way."""
+        return 0.0 if self._call is None else max(0.0, self._call.getTime() - self._clock.seconds())
+
     def begin(self) -> None:
         """Begins as `init-state` says: by default one failure takes the server down."""
         rise = self.settings.rise

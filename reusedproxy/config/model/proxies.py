@@ -318,6 +318,10 @@ class Backend:
     inspect_delay: float | None = None
     response_delay: float | None = None
     errors: tuple[ErrorPage, ...] = ()
+    #: Where its servers' states are read from at the start: "none", "global" (the file that the global section names)
+    #: or "local" (`state_file`, or one with the name of the section).
+    state_from: str = "none"
+    state_file: str = ""
 
     def redispatches(self, retry: int) -> bool:
         """Tells whether this retry (the first is 1) goes to another server."""
@@ -329,10 +333,11 @@ class Backend:
 @frozen
 class StatsSocket:
     """Holds a `stats socket` line of the global section: where it listens, and what who connects may do, "user",
-    "operator" or "admin"."""
+    "operator" or "admin". `exposes`: it hands the listening sockets to a process that takes this one's place."""
 
     bind: Bind
     level: str = "operator"
+    exposes: bool = False
 
 
 @frozen
@@ -391,6 +396,9 @@ class Global:
     spread_checks: int = 0
     #: Families of addresses that name servers are asked for; "auto": IPv4, and IPv6 where this machine has a route.
     accepted_families: tuple[str, ...] = ("auto",)
+    #: The file with the states of servers, and the directory of files whose paths are relative.
+    state_file: str = ""
+    state_base: str = ""
 
 
 @frozen

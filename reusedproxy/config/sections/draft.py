@@ -98,6 +98,8 @@ class ProxyDraft:
     dynamic_cookie_key: str = ""
     persist: bool = False
     fullconn: int = 0
+    state_from: str = "none"
+    state_file: str = ""
     httpchk: HTTPCheck | None = None
     #: The check of another option, which counts in place of `httpchk`.
     hello: Hello | None = None

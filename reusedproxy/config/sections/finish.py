@@ -99,6 +99,8 @@ def backend(draft: ProxyDraft, global_: GlobalDraft, groups: Groups) -> Backend:
         persist=draft.persist,
         inspect_delay=draft.inspect_delay,
         response_delay=draft.response_delay,
+        state_from=draft.state_from,
+        state_file=draft.state_file,
     )
 
 

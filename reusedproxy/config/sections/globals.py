@@ -61,6 +61,8 @@ class GlobalDraft:
     stats_maxconn: int = 10
     node: str = ""
     description: str = ""
+    state_base: str = ""
+    state_file: str = ""
     manhole: Manhole | None = None
     pool_connect_rate: float = 200.0
     pool_warm_start: float | None = None
@@ -141,6 +143,8 @@ class GlobalDraft:
             stats_maxconn=self.stats_maxconn,
             node=self.node,
             description=self.description,
+            state_base=self.state_base,
+            state_file=self.state_file,
             environment=tuple(self.environment.items()),
             manhole=self.manhole,
             pool_connect_rate=self.pool_connect_rate,
@@ -251,6 +255,14 @@ def _description(draft: GlobalDraft, line: Line) -> None:
     if not line.arguments:
         raise Wrong("'description' needs a text")
     draft.description = " ".join(line.arguments)
+
+
+def _state_base(draft: GlobalDraft, line: Line) -> None:
+    draft.state_base = line.one_argument("a directory")
+
+
+def _state_file(draft: GlobalDraft, line: Line) -> None:
+    draft.state_file = line.one_argument("a file with states of servers")
 
 
 def _maxhdr(draft: GlobalDraft, line: Line) -> None:
@@ -411,6 +423,8 @@ _READERS: dict[str, Callable[[GlobalDraft, Line], None]] = {
     "stats": _stats,
     "node": _node,
     "description": _description,
+    "server-state-base": _state_base,
+    "server-state-file": _state_file,
     "hard-stop-after": _hard_stop_after,
     "tune.bufsize": _bufsize,
     "tune.maxrewrite": _maxrewrite,

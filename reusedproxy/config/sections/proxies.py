@@ -433,6 +433,16 @@ def _fullconn(proxy: ProxyDraft, line: Line, report: Report) -> None:
     proxy.fullconn = units.integer(line.one_argument("a number of requests"), "'fullconn'")
 
 
+def _state_from(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    word = line.one_argument("global, local or none")
+    proxy.state_from = one_of(word, ("global", "local", "none"), "'load-server-state-from-file'")
+
+
+def _state_file(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    name = line.one_argument("a file, or 'use-backend-name'") if line.arguments else "use-backend-name"
+    proxy.state_file = "" if name == "use-backend-name" else name
+
+
 def _max_keep_alive_queue(proxy: ProxyDraft, line: Line, report: Report) -> None:
     number = line.one_argument("a number of requests, -1 for any number")
     proxy.max_keep_alive_queue = units.integer(number, "'max-keep-alive-queue'", least=-1)
@@ -504,6 +514,8 @@ KEYWORDS: dict[str, Keyword] = {
     "retries": Keyword(_retries, "B"),
     "retry-on": Keyword(_retry_on, "B", refused=True),
     "fullconn": Keyword(_fullconn, "B"),
+    "load-server-state-from-file": Keyword(_state_from, "B"),
+    "server-state-file-name": Keyword(_state_file, "B"),
     "max-keep-alive-queue": Keyword(_max_keep_alive_queue, "B"),
     "cookie": Keyword(read_cookie, "B"),
     "dynamic-cookie-key": Keyword(read_dynamic_cookie_key, "B"),

@@ -113,6 +113,13 @@ def _prompt(context: Context, words: Sequence[str]) -> str:
     return ""
 
 
+def _hand_over(context: Context, words: Sequence[str]) -> str:
+    if not context.exposes:
+        raise Refusal("Needs a socket with 'expose-fd listeners', and a process of root or of the daemon's user.")
+    context.takes_over = True
+    return ""
+
+
 def _quit(context: Context, words: Sequence[str]) -> str:
     context.leaves = True
     return ""
@@ -134,6 +141,7 @@ COMMANDS = (
     _command("disable server", "<bk>/<srv>", "disable a server for maintenance", ADMIN, orders.disable_server),
     _command("enable server", "<bk>/<srv>", "enable a disabled server", ADMIN, orders.enable_server),
     _command("get weight", "<bk>/<srv>", "report a server's current weight", USER, orders.get_weight),
+    _command("hand over", "", "give the listening sockets to a process that takes this one's place", ADMIN, _hand_over),
     _command("operator", "", "lower the level of the current CLI session to operator", OPERATOR, _lower(OPERATOR)),
     _command("set maxconn frontend", "<frontend> <value>", "change a frontend's maxconn setting", ADMIN,
              orders.set_maxconn_frontend),

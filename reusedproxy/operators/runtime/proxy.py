@@ -75,6 +75,9 @@ class Context:
     timeout: float
     interactive: bool = False
     leaves: bool = False
+    #: Its client may be given the process's sockets, and has ordered that.
+    exposes: bool = False
+    takes_over: bool = False
     sockets: Sequence[SocketView] = ()
     statistics: Statistics = Factory(lambda: Statistics())
 

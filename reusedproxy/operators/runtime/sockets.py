@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from math import inf
@@ -22,7 +23,15 @@ from reusedproxy.config.model.proxies import Global, StatsSocket
 from reusedproxy.config.model.values import ListenAddress
 from reusedproxy.measures.log_throttle import LogThrottle
 from reusedproxy.net.deadlines import Deadlines
-from reusedproxy.net.listener import Listener, ListenError, admits_as_many, backlog_of, bind_socket, demand_bindable
+from reusedproxy.net.listener import (
+    Given,
+    Listener,
+    ListenError,
+    admits_as_many,
+    backlog_of,
+    bind_socket,
+    demand_bindable,
+)
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.transport import Transport
 from reusedproxy.operators.runtime.proxy import LEVELS, Context, Service, SocketView, Statistics
@@ -69,8 +78,17 @@ class RuntimeAPI:
     """Serves the runtime API on all its sockets. `state` is "new", "open" (accepts connections), "leaving" (those that
     are there go on) or "closed"."""
 
-    def __init__(self, service: Service, reactor: Any, poller: Poller, announce: Announce) -> None:
+    def __init__(
+        self,
+        service: Service,
+        reactor: Any,
+        poller: Poller,
+        announce: Announce,
+        hand_over: Callable[[socket.socket], None] | None = None,
+    ) -> None:
+        """Calls `hand_over` with the connection of a process that takes this one's place."""
         self.state = "new"
+        self._hand_over = hand_over
         self.sockets: list[_Socket] = []
         self.sessions: set[Session] = set()
         self._service = service
@@ -86,8 +104,9 @@ class RuntimeAPI:
         self.deadline = inf
         self.slot = 0.0
 
-    def prepare(self, settings: Global, *, bind: bool) -> Prepared:
-        """Binds the sockets that do not stand yet, without accepting connections; not `bind` only looks for faults."""
+    def prepare(self, settings: Global, *, bind: bool, given: Given | None = None) -> Prepared:
+        """Binds the sockets that do not stand yet and are not `given`, without accepting connections; not `bind` only
+        looks for faults."""
         prepared = Prepared(settings)
         standing = {each.settings.bind.address: each for each in self.sockets if each.listener.stands}
         for said in settings.stats_sockets:
@@ -101,7 +120,7 @@ class RuntimeAPI:
                     standing[address].listener.may_adopt(said.bind)
                     prepared.kept[address] = said
                 else:
-                    self._prepare_new(said, prepared, bind)
+                    self._prepare_new(said, prepared, bind, given)
             except ListenError as error:
                 prepared.faults.append(Fault(said.bind.place, f"stats socket: {error}"))
         if prepared.faults:
@@ -109,20 +128,21 @@ class RuntimeAPI:
             prepared.bound = []
         return prepared
 
-    def _prepare_new(self, said: StatsSocket, prepared: Prepared, bind: bool) -> None:
+    def _prepare_new(self, said: StatsSocket, prepared: Prepared, bind: bool, given: Given | None) -> None:
         """Binds a socket, if it is to `bind`. Raises ListenError."""
         address = said.bind.address
         try:
             demand_bindable(said.bind)
             if bind:
-                prepared.bound.append((said, self._bound(said)))
+                prepared.bound.append((said, self._bound(said, given)))
         except ListenError as error:
             raise ListenError(f"{error}{_directory(address)}") from None
         except OSError as error:
             raise ListenError(f"cannot listen on {address}: {error.strerror}{_directory(address)}") from None
 
-    def _bound(self, said: StatsSocket) -> Listener:
-        bound = bind_socket(said.bind, backlog_of(said.bind, BACKLOG))
+    def _bound(self, said: StatsSocket, given: Given | None) -> Listener:
+        bound = None if given is None else given.take(said.bind.address)
+        bound = bound or bind_socket(said.bind, backlog_of(said.bind, BACKLOG))
         listener = Listener(self._poller, self._deadlines, said.bind, bound, partial(self._announce, "alert"))
         listener.backlog = backlog_of(said.bind, BACKLOG)
         return listener
@@ -201,6 +221,16 @@ class RuntimeAPI:
             each.listener.close()
         self.sockets = []
 
+    @property
+    def listeners(self) -> list[Listener]:
+        return [each.listener for each in self.sockets]
+
+    def hand_over(self, channel: socket.socket) -> None:
+        if self._hand_over is None:
+            channel.close()
+        else:
+            self._hand_over(channel)
+
     def stop(self) -> None:
         """Ends all sessions now."""
         self.leave()
@@ -228,6 +258,8 @@ class RuntimeAPI:
             sockets=[SocketView(_called(each.settings.bind.address), each.settings.level) for each in self.sockets],
             statistics=self._statistics,
         )
+        if at.settings.exposes and self._hand_over is not None:
+            context.exposes = _user_of(accepted) in (0, os.geteuid())
         session = Session(self, Transport(self._poller, accepted, nobody), self._deadlines, context)
         self.sessions.add(session)
         self._at[session] = at
@@ -292,6 +324,14 @@ class RuntimeAPI:
     def deadline_passed(self) -> None:
         """Looks for sessions that have become idle."""
         self._fill()
+
+
+def _user_of(accepted: socket.socket) -> int:
+    """Returns the number of the user who has connected to a unix socket; -1 if nobody knows."""
+    try:
+        return int(struct.unpack("3i", accepted.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1])
+    except OSError:
+        return -1
 
 
 def _called(address: ListenAddress) -> str:

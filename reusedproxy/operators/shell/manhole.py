@@ -50,7 +50,7 @@ from reusedproxy.config import model
 from reusedproxy.config.language.printable import printable
 from reusedproxy.measures.log_throttle import LogThrottle
 from reusedproxy.net.deadlines import Deadlines
-from reusedproxy.net.listener import Listener, ListenError, bind_socket, demand_bindable
+from reusedproxy.net.listener import Given, Listener, ListenError, bind_socket, demand_bindable
 from reusedproxy.net.poller import Poller
 from reusedproxy.operators.runtime.proxy import Service
 from reusedproxy.operators.shell.commands import namespace
@@ -149,14 +149,19 @@ class Manhole:
         if faults:
             raise ManholeError(*faults)
 
-    def bind(self) -> None:
-        """Listens without accepting connections yet; creates the host key if there is none. Raises ManholeError."""
+    @property
+    def listener(self) -> Listener | None:
+        return self._listener
+
+    def bind(self, given: Given | None = None) -> None:
+        """Listens without accepting connections yet, at a socket that is `given` if there is one; creates the host key
+        if there is none. Raises ManholeError."""
         path = self.settings.host_key
         with self._acting():
             key = host_key(path, self._user)
         self._factory.use(key or make_host_key(path, self._user))
         try:
-            bound = bind_socket(self._bind, BACKLOG)
+            bound = (None if given is None else given.take(self._bind.address)) or bind_socket(self._bind, BACKLOG)
         except ListenError as error:
             raise ManholeError(f"manhole: {error}") from None
         if bound.family != socket.AF_UNIX and not ip_address(bound.getsockname()[0]).is_loopback:

@@ -75,8 +75,8 @@ class StatsPage:
         self._logs = logs
         self._wall = wall
         self._uri = settings.uri.encode()
-        #: Time from which traffic is counted: the start, or the last reload.
-        self._counted_from = moments.reader.now()
+        #: When this proxy began: at the start, or the last reload.
+        self._began = moments.reader.now()
 
     def wants(self, target: bytes) -> bool:
         return _path(target).startswith(self._uri)
@@ -136,7 +136,7 @@ class StatsPage:
         look = Look(
             uri=self.settings.uri,
             pid=os.getpid(),
-            counted=moment.view.at - self._counted_from,
+            since_reload=moment.view.at - self._began,
             at=self._wall() - (self._moments.reader.now() - moment.view.at),
             log_lines_dropped=self._logs.dropped,
             refresh=None if b";norefresh" in words else self.settings.refresh,

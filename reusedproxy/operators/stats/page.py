@@ -35,8 +35,8 @@ class Look:
 
     uri: str
     pid: int
-    #: Seconds for which traffic has been counted: since the start or the last reload.
-    counted: float
+    #: Seconds since the start or the last reload.
+    since_reload: float
     at: float
     log_lines_dropped: int = 0
     refresh: float | None = None
@@ -107,7 +107,7 @@ def write_page(moment: Moment, look: Look) -> str:
         outcome=_OUTCOMES.get(look.outcome),
         troubles=found,
         headline=_headline(sections, found),
-        reloaded=view.uptime - look.counted >= 1,
+        reloaded=view.uptime - look.since_reload >= 1,
         facts=Markup(moment.text(f"facts {key}", lambda: _facts(moment, sections, look))),
         tables=Markup(moment.text(f"tables {key}", lambda: _tables(sections, look))),
     )

@@ -90,10 +90,31 @@ class Rates:
             self._times.update({server: ServerTimes() for server in backend.servers})
             self._backend_times[backend] = Averages()
 
+    def succeed(self, before: Rates | None) -> None:
+        """Goes on from what a reload's proxy before has measured, and at the totals that the counters have."""
+        for meter in (*self.sessions.values(), *self.requests.values()):
+            meter.last = meter.read()
+        for server, times in self._times.items():
+            times.before = Sums.of(server.times)
+        if before is not None:
+            self._looked = before._looked
+            for mine, theirs in ((self.sessions, before.sessions), (self.requests, before.requests)):
+                meters = {_key(each): meter for each, meter in theirs.items()}
+                for each, meter in mine.items():
+                    if (key := _key(each)) in meters:
+                        found = meters[key]
+                        meter.now, meter.most, meter.last = found.now, found.most, found.last
+            kept = {server.full_name: times for server, times in before._times.items()}
+            self._times.update({each: kept[each.full_name] for each in self._times if each.full_name in kept})
+            averages = {backend.name: each for backend, each in before._backend_times.items()}
+            self._backend_times.update({each: averages[each.name] for each in self._backends if each.name in averages})
+
     def start(self) -> None:
         """Begins to measure; the rates of the proxy before must have stopped."""
-        self.history.begin(*self._totals())
-        self._look_later()
+        if not self._looked:
+            self._looked = self._deadlines.now()
+            self.history.begin(*self._totals())
+        self._deadlines.watch(self, self._looked + EVERY)
 
     def _look_later(self) -> None:
         self._looked = self._deadlines.now()
@@ -134,6 +155,11 @@ class Rates:
             requests += frontend.traffic.req_tot
             errors += frontend.traffic.hrsp[5]
         return requests, errors
+
+
+def _key(of: Frontend | Backend | Server) -> tuple[str, str]:
+    """Returns what names one of these through reloads."""
+    return type(of).__name__, of.full_name if isinstance(of, Server) else of.name
 
 
 def _all(sums: Iterable[Sums]) -> Sums:

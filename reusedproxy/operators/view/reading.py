@@ -114,14 +114,16 @@ class Reader:
     def _frontend(self, frontend: Frontend) -> FrontendView:
         rates = self._rates
         listeners = frontend.listeners
+        before = [each for proxy in self._proxy.before for each in proxy.frontends if each.heir is frontend]
+        kin = [frontend, *before]
         return FrontendView(
             name=frontend.name,
             place=frontend.settings.place,
             stopped=bool(listeners) and all(listener.state == CLOSED for listener in listeners),
-            connections=len(frontend.connections),
+            connections=frontend.clients,
             connections_max=frontend.connections_max,
             connections_total=frontend.connections_total,
-            requests_open=sum(getattr(each, "exchange", None) is not None for each in frontend.connections),
+            requests_open=sum(map(_requests_open, kin)),
             maxconn=frontend.maxconn,
             session_rate=frontend.settings.session_rate,
             denied=frontend.denied,
@@ -143,9 +145,9 @@ class Reader:
                 if id(certificates) not in self._certificates:
                     self._certificates[id(certificates)] = _certificates(certificates)
         return HandshakesView(
-            completed=counted.completed,
-            resumed=counted.resumed,
-            failed=counted.failed,
+            completed=counted.counts.completed,
+            resumed=counted.counts.resumed,
+            failed=counted.counts.failed,
             under_way=len(counted.under_way),
             listeners=tuple(ListenersView(tuple(at), self._certificates[key]) for key, at in addresses.items()),
         )
@@ -233,6 +235,10 @@ def server_view(
         cookie="" if server.cookie is None else server.cookie.decode(errors="replace"),
         times=TimesView(means, _most(server)),
     )
+
+
+def _requests_open(frontend: Frontend) -> int:
+    return sum(getattr(each, "exchange", None) is not None for each in frontend.connections)
 
 
 def _most(server: Server) -> Means:
