@@ -304,6 +304,8 @@ class Lines:
                     self._notices += (Notice("warning", settings.place, text) for text in texts)
             pool = self._pools.pool(f"Server {name}", settings, identity, context, announce)
             pool.ping_request = ping_request
+            if previous is not None:
+                pool.expect_demand_of(previous.pool)
         server = Server(backend.name, settings, pool, self._deadlines.now())
         server.node_seed = node_seed(settings, identity.target)
         if identity.raw:

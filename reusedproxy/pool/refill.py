@@ -38,6 +38,8 @@ class Refill:
         #: How many were missing from the floor at the last look because connections were in use,
         #: less those dialled since.
         self._missing = 0
+        #: How many connections its server has shown to bear: beyond that none is opened for the floor.
+        self.ceiling = inf
         #: The most that have stood idle since the last look.
         self.idle_peak = 0
         #: Seconds in which fewer than the floor have stood, up to the present period; and when that began
@@ -65,7 +67,7 @@ class Refill:
         self._below_floor = self.below_floor_seconds
         below = self._pool.below_floor
         self._below_since = self._now() if below else None
-        if not self._pool.limits.min_conn:
+        if not self._pool.floor:
             self.causes.stop()
         elif self.causes.state != "no":
             now = self._now()
@@ -84,7 +86,7 @@ class Refill:
         if pool.state != "running":
             return
         self._note_floor()
-        held, floor = self._held, pool.limits.min_conn
+        held, floor = self._held, pool.floor
         standing = self._standing_idle()
         if held.in_use:
             if standing < floor and self.look is None:
@@ -128,6 +130,8 @@ class Refill:
         """Tells whether one more connection may be opened (`strict-maxconn`). For a waiter (`demand`) an idle one is
         ended if need be."""
         pool, most = self._pool, self._pool.limits.most
+        if not demand and self._held.standing >= self.ceiling:
+            return False
         if most is None or pool.counted < most:
             return True
         if demand:
@@ -166,7 +170,7 @@ class Refill:
         pool = self._pool
         if pool.state != "running":
             return
-        held, floor = self._held, pool.limits.min_conn
+        held, floor = self._held, pool.floor
         if not held.in_use:
             self.open_more()
             return
