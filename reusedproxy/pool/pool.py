@@ -87,7 +87,7 @@ class HTTPConnectionPool:
         self.limits = limits
         #: How many connections are to stand idle, whatever is in use: `pool-min-conn`, or what demand makes of it.
         self.floor = limits.min_conn
-        self.depths = Depths(clock.seconds(), REFILL_AFTER)
+        self.depths = Depths(clock.seconds(), REFILL_AFTER, 0.0 if limits.max_reuse == 0 else limits.purge_delay)
         self.deadlines: Deadlines = dialer.deadlines
         self.group: PoolGroup[HTTPConnectionPool] = group or Alone(self)
         self.holdings = holdings = Holdings(clock, self.deadlines, Backlog(clock))
@@ -239,8 +239,9 @@ class HTTPConnectionPool:
             self.counters.reuses += 1
         left, depths = len(self.idle), self.depths
         if now >= depths.until:
-            depths.turn(now, left + 1)
-        depths.counts[depths.high - left] += 1
+            depths.turn(now, left + 1, len(self.in_use) - 1)
+        depth = depths.high - left
+        depths.counts[depth if depth > 0 else 0] += 1
         if left < self.floor and self.upkeep.refill.look is None:
             self.upkeep.refill.watch_floor()
         return connection
@@ -493,6 +494,7 @@ class HTTPConnectionPool:
             self.waiters.leave(waiting.waiter)
             self.counters.handshakes_on_request_path += 1
             self.counters.waits[FRESH].observe(connection.born - waiting.since)
+            self.depths.handed_on()
             self.holdings.use(connection)
             self.upkeep.refill.open_more()
             waiting.waiter.connection_ready(connection)

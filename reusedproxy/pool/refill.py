@@ -19,6 +19,10 @@ from reusedproxy.pool.kept import KeptPool
 
 #: Seconds that the floor may be short because connections are in use before more are opened for it.
 REFILL_AFTER: Final = 0.1
+#: The most seconds of the moment in which a floor is made good, for which depths are counted.
+MOMENT_MOST: Final = 1.0
+#: Share of the latest dial in the seconds that dials take.
+DIALS_WEIGH: Final = 1 / 8
 #: Seconds below which a remaining time counts as passed, because of the clock's rounding.
 INSTANT: Final = 1e-6
 
@@ -40,6 +44,8 @@ class Refill:
         self._missing = 0
         #: How many connections its server has shown to bear: beyond that none is opened for the floor.
         self.ceiling = inf
+        #: Seconds that dials take of late; 0: none has succeeded yet.
+        self.dial_takes = 0.0
         #: The most that have stood idle since the last look.
         self.idle_peak = 0
         #: Seconds in which fewer than the floor have stood, up to the present period; and when that began
@@ -61,6 +67,12 @@ class Refill:
         """Returns for how many seconds in all fewer connections have stood than the floor asks for. A pool that is not
         running asks for none."""
         return self._below_floor + (self._now() - self._below_since if self._below_since is not None else 0.0)
+
+    def opened(self, took: float) -> None:
+        """Notes that a dial has succeeded after `took` seconds."""
+        self.causes.opened(took)
+        self.dial_takes = took if not self.dial_takes else self.dial_takes + (took - self.dial_takes) * DIALS_WEIGH
+        self._pool.depths.moment = min(REFILL_AFTER + self.dial_takes, MOMENT_MOST)
 
     def _note_floor(self) -> None:
         """Adds up the time below the floor. Called whenever the number of connections may have changed."""

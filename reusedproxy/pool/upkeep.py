@@ -217,8 +217,6 @@ class Upkeep:
         depths = self._pool.depths
         if idle > depths.here:
             depths.here = idle
-            if idle > depths.high:
-                depths.rose(idle)
         surplus = idle + len(held.in_use) - self.demand.enough
         if surplus > 0 and surplus > idle - held.rested:
             held.retire(held.least_wanted, SURPLUS)  # the one used last is the surest
@@ -264,7 +262,7 @@ class Upkeep:
 
     def opened(self, took: float) -> None:
         """Notes that a dial has succeeded after `took` seconds; its connection is in no list yet."""
-        self.refill.causes.opened(took)
+        self.refill.opened(took)
         if self.following is not None:
             self.following.opened(len(self.holdings.idle) + len(self.holdings.in_use) + 1)
             self.refill.ceiling = self.following.ceiling
@@ -277,7 +275,7 @@ class Upkeep:
         held = self.holdings
         pool = self._pool
         if kind != NEW and not self.governor.failures:
-            depth = pool.depths.waits(self._now(), len(held.idle), pool.waiters.fit(SAFE))
+            depth = pool.depths.waits(self._now(), len(held.idle), len(held.in_use), pool.waiters.fit(SAFE))
             if self.following is not None:
                 self.following.deeper(depth)
                 self._follow()

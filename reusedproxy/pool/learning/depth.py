@@ -3,7 +3,9 @@
 The depth of a request is 1 if it takes one connection while all others still stand idle, and n if n that stood idle a
 moment ago are in use, or gone with their request, when it has got its own or waits for one. So a floor of n meets the
 requests of a depth of at most n: what stood idle before is what a floor opens anew within a moment. The moment is as
-long as that takes. Depths know numbers and times only; they must never know connections or pools.
+long as that takes. Those that have been in use together throughout some moment stay for a while when they come back
+(`pool-purge-delay`); requests that reach no deeper than into these have depth 0, because they need no floor. Depths
+know numbers and times only; they must never know connections or pools.
 """
 
 from __future__ import annotations
@@ -22,17 +24,23 @@ DEEPEST: Final = 4096
 class Depths:
     """Counts the requests of one pool by depth. Its pool reads and writes these for each request, without a call:
 
-    `high`    the most that stood idle in this moment and the one before; `here` the same for this moment alone
+    `here`    the most that stood idle since `turn` was called
+    `high`    how many idle ones only a floor accounts for: a request that leaves n idle is of depth `high` - n
     `until`   when the moment is over, and `turn` has to be called
     `counts`  requests of this bucket by depth; long enough for `high`
     """
 
-    def __init__(self, now: float, moment: float) -> None:
-        """Begins at the clock's time `now`. `moment` is in seconds."""
+    def __init__(self, now: float, moment: float, kept: float) -> None:
+        """Begins at the clock's time `now`. `moment` is in seconds, and so is `kept`: for how long connections stay
+        that come back (0: they do not)."""
         self.high = self.here = 0
         self.until = -inf
         self.counts = [0]
         self.moment = moment
+        self._kept = kept
+        #: The most that were in use throughout a moment, of this half of `kept` and of the one before.
+        self._used = self._used_before = 0
+        self._half_until = -inf
         self._ends_at = now + BUCKET
         #: The finished buckets, without the zeros at their ends; and the sum of them.
         self._finished: deque[list[int]] = deque()
@@ -45,28 +53,39 @@ class Depths:
         self._finished = deque(other._finished)
         self._sum = [*other._sum]
 
-    def turn(self, now: float, idle: int) -> None:
-        """Begins another moment, at whose beginning `idle` connections stand."""
-        self.high = idle if now >= self.until + self.moment else max(self.here, idle)
+    def turn(self, now: float, idle: int, used: int) -> None:
+        """Begins another moment, in which `idle` connections stand idle and `used` are in use at first."""
+        here = max(self.here, idle)
+        self.high = idle if now >= self.until + self.moment else here
+        if self._kept:
+            throughout = idle + used - here
+            if now >= self._half_until:
+                past = now >= self._half_until + self._kept / 2
+                self._used_before = 0 if past else self._used
+                self._used = throughout
+                self._half_until = now + self._kept / 2
+            elif throughout > self._used:
+                self._used = throughout
+            self.high = max(0, min(self.high, idle + used - max(self._used, self._used_before)))
         self.here = idle
         self.until = now + self.moment
         self._make_room(self.high)
         self.settle(now)
-
-    def rose(self, idle: int) -> None:
-        """Notes that more stand idle, `idle`, than before in this moment and the one before."""
-        self.high = idle
-        self._make_room(idle)
 
     def withdrawn(self) -> None:
         """Notes that a connection has left the idle ones, and no request has taken it."""
         self.high = max(0, self.high - 1)
         self.here = max(0, self.here - 1)
 
-    def waits(self, now: float, idle: int, waiting: int) -> int:
+    def handed_on(self) -> None:
+        """Notes that a new connection was given to a request that waited, as if it had stood idle for no time."""
+        self.high += 1
+        self._make_room(self.high)
+
+    def waits(self, now: float, idle: int, used: int, waiting: int) -> int:
         """Counts a request that found no connection, so that `waiting` wait now. Returns its depth."""
         if now >= self.until:
-            self.turn(now, idle)
+            self.turn(now, idle, used)
         depth = max(1, min(self.high - idle + waiting, DEEPEST))
         self._make_room(depth)
         self.counts[depth] += 1

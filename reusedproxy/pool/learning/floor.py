@@ -1,7 +1,7 @@
 """Decides how high a floor is that follows demand (`pool-min-conn auto`).
 
 It rises at once to the depth of a request that had to wait, and within a second to the deepest of the last hour (see
-`depth`). When nothing within the last hour has reached so deep it falls, an eighth of itself a minute. It never rises
+`depth`). When nothing within the last hour has reached so deep it falls, an eighth of itself every ten minutes. It never rises
 beyond what the server has shown to bear. It knows numbers and times only; it must never know connections or pools.
 """
 
@@ -11,8 +11,10 @@ from math import inf
 from typing import Final
 
 #: Seconds between two steps down, and the share of the floor that each takes, at least one connection.
-STEP_EVERY: Final = 60.0
+STEP_EVERY: Final = 600.0
 STEP: Final = 1 / 8
+#: Share of the deepest request by which the floor is higher.
+ROOM: Final = 1 / 16
 #: Seconds after a refused dial after which it shows a limit of the server's, if what stood then still stands: a server
 #: that stops refuses, too, and closes what it has.
 CONFIRMED_AFTER: Final = 2.0
@@ -36,13 +38,13 @@ class FollowingFloor:
 
     def deeper(self, depth: int) -> None:
         """Rises at once for a request of this depth, which has found no connection, or was seen elsewhere."""
-        self.floor = max(self.floor, self._bounded(depth))
+        self.floor = max(self.floor, self._bounded(_with_room(depth)))
 
     def look(self, now: float, deepest: int, standing: int) -> None:
         """Rises to the `deepest` request of the last hour, or takes a step down. `standing` are idle and in use. Called
         each second."""
         self._judge(now, standing)
-        wanted = self._bounded(deepest)
+        wanted = self._bounded(_with_room(deepest))
         if wanted >= self.floor:
             self.floor = wanted
             self._falls_at = now + STEP_EVERY
@@ -79,3 +81,8 @@ class FollowingFloor:
 
     def _bounded(self, floor: int) -> int:
         return max(self._least, int(min(floor, self._most, self.ceiling)))
+
+
+def _with_room(depth: int) -> int:
+    """Returns the floor for requests of this depth: a little more, because the next hour may go a little deeper."""
+    return depth + round(depth * ROOM)
