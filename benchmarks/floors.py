@@ -25,8 +25,7 @@ from typing import Any
 
 from attrs import Factory, define, frozen
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from reusedproxy.config.model.proxies import PoolLimits
 from reusedproxy.net.deadlines import Deadlines
@@ -257,7 +256,8 @@ class Run:
             "Server be/s1", dialer, limits, clock, Random(1), lambda level, text: None, Limits(), Budget(clock)
         )
 
-    def go(self) -> Outcome:
+    def go(self, close: bool = True) -> Outcome:
+        """Runs the whole traffic; ends with a minute of quiet, and then `close`s the pool."""
         clock, pool, outcome = self.clock, self.pool, self.outcome
         start, minute, used, idle = clock.seconds() + 10, 60.0, 0, 0
         pool.resume()
@@ -275,11 +275,15 @@ class Run:
         clock.advance(60.0)
         outcome.requests = len(self._arrivals)
         outcome.opened = self.dialer.opened
-        pool.close("over")
-        clock.advance(1.0)
-        self._deadlines.stop()
+        if close:
+            self.close()
         outcome.connection_hours = self.dialer.lived / HOUR
         return outcome
+
+    def close(self) -> None:
+        self.pool.close("over")
+        self.clock.advance(1.0)
+        self._deadlines.stop()
 
 
 def limits(**words: Any) -> PoolLimits:

@@ -120,7 +120,7 @@ class HTTPConnectionPool:
         self.upkeep.hears_all |= not self.upkeep.alone
         #: Invalid answers of this server.
         self.invalid = LastErrors(name, "response", clock.seconds, lambda text: announce("warning", text))
-        self._most_idle = limits.most_idle
+        self._most_idle: float = limits.most_idle
         self._refusals = Refusals(clock.seconds, lambda failure, waited: self.counters.wait_failed(failure, waited))
 
     def __repr__(self) -> str:
@@ -163,6 +163,12 @@ class HTTPConnectionPool:
     def set_floor(self, floor: int) -> None:
         """Changes how many connections are to stand idle."""
         self.floor = floor
+        if self.limits.purge_delay == 0:
+            self._keep_at_most(floor)
+
+    def _keep_at_most(self, idle: float) -> None:
+        """Sets how many connections may stand idle."""
+        self._most_idle = idle
 
     @property
     def first(self) -> HTTPConnectionPool:
@@ -530,7 +536,7 @@ class HTTPConnectionPool:
         """Counts and reports a failure, and delays the next dial. `dial` is None if the dial itself had succeeded."""
         self.counters.dials_failed += 1
         self._governor.failed(dial, failure, bool(self.waiters))
-        self.upkeep.dial_failed(failure)
+        self.upkeep.dial_failed(failure, dial is None)
 
     def _fail_waiters(self, failure: DialFailure, before: float = inf) -> None:
         """Refuses those who have waited in vain: the oldest waiter while other dials are under way, which may still

@@ -264,7 +264,7 @@ class Upkeep:
         """Notes that a dial has succeeded after `took` seconds; its connection is in no list yet."""
         self.refill.opened(took)
         if self.following is not None:
-            self.following.opened(len(self.holdings.idle) + len(self.holdings.in_use) + 1)
+            self.following.opened(self.holdings.open + 1)
             self.refill.ceiling = self.following.ceiling
 
     def awaited(self, kind: int) -> None:
@@ -338,14 +338,15 @@ class Upkeep:
             if age < CHURNING:
                 self.governor.fluttered()
 
-    def dial_failed(self, failure: DialFailure) -> None:
-        """Notes a failed dial; ends an idle connection where the server may have no worker left for a new one."""
+    def dial_failed(self, failure: DialFailure, accepted: bool) -> None:
+        """Notes a failed dial, or one whose connection was `accepted` first; ends an idle connection where the server
+        may have no worker left for a new one."""
         self.used.failed()
         self.unused.failed()
         pool, held = self._pool, self.holdings
         self.refill.causes.failed(pool.below_floor)
         if self.following is not None:
-            self.following.refused(self._now(), len(held.idle) + len(held.in_use))
+            self.following.refused(self._now(), held.open - accepted)
         if failure.timed_out and pool.waiters and held.idle:
             # Seen with gunicorn's sync workers: each sat on one connection of the floor, so a POST that needs a new one
             # would get 503 after all its retries.
@@ -606,7 +607,7 @@ class Upkeep:
         if self.following is not None:
             depths = self._pool.depths
             depths.settle(now)
-            self.following.look(now, depths.deepest, len(held.idle) + len(held.in_use))
+            self.following.look(now, depths.deepest, held.open)
             self._follow()
         self.refill.open_more()
 

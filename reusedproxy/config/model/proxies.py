@@ -163,10 +163,10 @@ class PoolLimits:
     def most_idle(self) -> float:
         """Returns the largest number of idle connections: HAProxy's `pool-max-conn`, but at least the floor.
 
-        With a `pool-purge-delay` of 0 it is the floor, or the most that it rises to.
+        With a `pool-purge-delay` of 0 it is the floor.
         """
         if self.purge_delay == 0:
-            return self.floor_max
+            return self.min_conn
         return inf if self.max_conn is None else max(self.max_conn, self.min_conn)
 
 

@@ -127,7 +127,7 @@ class Depths:
     def floor_for(self, share: float) -> int | None:
         """Returns the smallest floor that would have met this share of the last hour's requests without a wait; None
         without requests."""
-        allowed = (1 - share) * self.requests
+        allowed = (1 - share) * self.requests + 1e-6  # for what the product is rounded by
         if not self.requests:
             return None
         floor = self.deepest

@@ -1,8 +1,9 @@
 """Decides how high a floor is that follows demand (`pool-min-conn auto`).
 
 It rises at once to the depth of a request that had to wait, and within a second to the deepest of the last hour (see
-`depth`). When nothing within the last hour has reached so deep it falls, an eighth of itself every ten minutes. It never rises
-beyond what the server has shown to bear. It knows numbers and times only; it must never know connections or pools.
+`depth`). When nothing within the last hour has reached so deep it falls, an eighth of itself every ten minutes. It
+never rises beyond what the server has shown to bear. It knows numbers and times only; it must never know connections or
+pools.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ class FollowingFloor:
         self.floor = max(self.floor, self._bounded(_with_room(depth)))
 
     def look(self, now: float, deepest: int, standing: int) -> None:
-        """Rises to the `deepest` request of the last hour, or takes a step down. `standing` are idle and in use. Called
-        each second."""
+        """Rises to the `deepest` request of the last hour, or takes a step down. `standing` are all that are open.
+        Called each second."""
         self._judge(now, standing)
         wanted = self._bounded(_with_room(deepest))
         if wanted >= self.floor:
