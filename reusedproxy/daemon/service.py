@@ -546,16 +546,16 @@ class ProxyService(Service):
         if self.state != "running" or proxy is not self.proxy:
             return
         took = self._reactor.seconds() - began
-        short = [pool for pool in proxy.pools if pool.state == "running" and len(pool.idle) < pool.limits.min_conn]
+        short = [pool for pool in proxy.pools if pool.state == "running" and len(pool.idle) < pool.floor]
         settled = all(group.settled for backend in proxy.backends for group in backend.groups)
         if (short or not settled) and took < patience:
             self._reactor.callLater(0.05, self._warm_up, proxy, began, patience)
             return
         if short:
-            names = ", ".join(f"{pool.name} ({len(pool.idle)} of {pool.limits.min_conn})" for pool in short)
+            names = ", ".join(f"{pool.name} ({len(pool.idle)} of {pool.floor})" for pool in short)
             self.announce("warning", f"pool-warm-start: {patience:g} s are over, and some floors do not stand: {names}")
         else:
-            unused = [pool.name for pool in proxy.pools if pool.state != "running" and pool.limits.min_conn]
+            unused = [pool.name for pool in proxy.pools if pool.state != "running" and pool.floor]
             but = f", but for servers that are not in use: {_listed(unused)}" if unused else ""
             self.announce("notice", f"pool-warm-start: all floors stand after {took:.2f} s{but}")
         self._listen(proxy, FIRST)

@@ -19,6 +19,10 @@ from reusedproxy.pool.kept import KeptPool
 
 #: Seconds that the floor may be short because connections are in use before more are opened for it.
 REFILL_AFTER: Final = 0.1
+#: The most seconds of the moment in which a floor is made good, for which depths are counted.
+MOMENT_MOST: Final = 1.0
+#: Share of the latest dial in the seconds that dials take.
+DIALS_WEIGH: Final = 1 / 8
 #: Seconds below which a remaining time counts as passed, because of the clock's rounding.
 INSTANT: Final = 1e-6
 
@@ -38,6 +42,10 @@ class Refill:
         #: How many were missing from the floor at the last look because connections were in use,
         #: less those dialled since.
         self._missing = 0
+        #: How many connections its server has shown to bear: beyond that none is opened for the floor.
+        self.ceiling = inf
+        #: Seconds that dials take of late; 0: none has succeeded yet.
+        self.dial_takes = 0.0
         #: The most that have stood idle since the last look.
         self.idle_peak = 0
         #: Seconds in which fewer than the floor have stood, up to the present period; and when that began
@@ -64,12 +72,18 @@ class Refill:
         running asks for none."""
         return self._below_floor + (self._now() - self._below_since if self._below_since is not None else 0.0)
 
+    def opened(self, took: float) -> None:
+        """Notes that a dial has succeeded after `took` seconds."""
+        self.causes.opened(took)
+        self.dial_takes = took if not self.dial_takes else self.dial_takes + (took - self.dial_takes) * DIALS_WEIGH
+        self._pool.depths.moment = min(REFILL_AFTER + self.dial_takes, MOMENT_MOST)
+
     def _note_floor(self) -> None:
         """Adds up the time below the floor. Called whenever the number of connections may have changed."""
         self._below_floor = self.below_floor_seconds
         below = self._pool.below_floor
         self._below_since = self._now() if below else None
-        if not self._pool.limits.min_conn:
+        if not self._pool.floor:
             self.causes.stop()
         elif self.causes.state != "no":
             now = self._now()
@@ -88,7 +102,7 @@ class Refill:
         if pool.state != "running":
             return
         self._note_floor()
-        held, floor = self._held, pool.limits.min_conn
+        held, floor = self._held, pool.floor
         standing = self._standing_idle()
         if held.in_use:
             if standing < floor and self.look is None:
@@ -132,6 +146,8 @@ class Refill:
         """Tells whether one more connection may be opened (`strict-maxconn`). For a waiter (`demand`) an idle one is
         ended if need be."""
         pool, most = self._pool, self._pool.limits.most
+        if not demand and self._held.standing >= self.ceiling:
+            return False
         if most is None or pool.counted < most:
             return True
         if demand:
@@ -170,7 +186,7 @@ class Refill:
         pool = self._pool
         if pool.state != "running":
             return
-        held, floor = self._held, pool.limits.min_conn
+        held, floor = self._held, pool.floor
         if not held.in_use:
             self.open_more()
             return

@@ -21,6 +21,9 @@ from reusedproxy.config.model.tls import BindTLS, ServerTLS
 from reusedproxy.config.model.users import User, UserList
 from reusedproxy.config.model.values import Expression, ListenAddress, Notice, Place
 
+#: The most that `pool-min-conn auto` rises to where nothing else is said.
+FLOOR_MAX = 100
+
 _ROUND_ROBIN, _MAP_BASED = Balance(), HashType()
 
 
@@ -122,12 +125,14 @@ class PoolLimits:
     """Holds the limits of one server's pool: the `pool-*` words and `max-reuse`. Times are in seconds,
     None is no limit.
 
-    `max_conn`: idle connections; None: any number, 0: none is kept. `max_reuse`: re-uses of a connection; None: any
-    number, 0: one request each. `purge_delay` 0 keeps no idle connection above the floor. `connect_rate`: floor dials
-    per second; None: the default. `idle_ping`: seconds of idleness after which a connection is pinged; None: never.
-    `most`: connections at once, of every kind (`strict-maxconn`: the server's `maxconn`); None: any number.
-    `keep_checks`: HTTP checks leave their connections to an empty pool (`check-reuse-pool`; with a floor they always
-    do). `overdue_after`: a connection that is checked out and not used for so long is closed; no word sets it.
+    `min_conn`: the floor; with `adapts` (`pool-min-conn auto`) the least that it falls to, and `most_floor` the most
+    that it rises to; None: see `floor_max`. `max_conn`: idle connections; None: any number, 0: none is kept.
+    `max_reuse`: re-uses of a connection; None: any number, 0: one request each. `purge_delay` 0 keeps no idle
+    connection above the floor. `connect_rate`: floor dials per second; None: the default. `idle_ping`: seconds of
+    idleness after which a connection is pinged; None: never. `most`: connections at once, of every kind
+    (`strict-maxconn`: the server's `maxconn`); None: any number. `keep_checks`: HTTP checks leave their connections to
+    an empty pool (`check-reuse-pool`; with a floor they always do). `overdue_after`: a connection that is checked out
+    and not used for so long is closed; no word sets it.
     """
 
     min_conn: int = 0
@@ -142,6 +147,17 @@ class PoolLimits:
     keep_checks: bool = False
     most: int | None = None
     overdue_after: float = 60.0
+    adapts: bool = False
+    most_floor: int | None = None
+
+    @property
+    def floor_max(self) -> int:
+        """Returns the largest number that the floor may have: with `auto` its MAX, else what `maxconn`,
+        `pool-max-conn` and `strict-maxconn` leave, else FLOOR_MAX."""
+        if not self.adapts:
+            return self.min_conn
+        bounds = [each for each in (self.most_floor, self.max_conn, self.most) if each is not None]
+        return max(self.min_conn, min(bounds, default=FLOOR_MAX))
 
     @property
     def most_idle(self) -> float:

@@ -301,7 +301,7 @@ def _pool(server: Server, measures: bool) -> PoolView:
     most_idle = limits.most_idle
     return PoolView(
         state=pool.state,
-        floor=limits.min_conn,
+        floor=pool.floor,
         max_conn=limits.max_conn,
         most_idle=None if most_idle == inf else int(most_idle),
         below_floor=pool.below_floor,
