@@ -8,6 +8,8 @@ each is a world of its own in `world.others`, with a server.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from attrs import evolve
@@ -21,6 +23,8 @@ from reusedproxy.exchanges.authentication import Authentication
 from reusedproxy.net.passwords import Passwords
 from reusedproxy.net.slices import run_through
 from reusedproxy.rules.facts import Sample
+from reusedproxy.tables.table import Table
+from reusedproxy.tables.tracking import Counters, Tracked
 from reusedproxy.wire.credentials import Credentials, basic_credentials
 from reusedproxy.wire.heads import Limits, read_request, read_response
 from tests.clientfakes import World
@@ -41,6 +45,9 @@ class Seen:
     line: bytes | None = None
     priority = 0, 0
     asks_as_proxy = False
+    counters: Counters | None = None
+    acts = True
+    tables: Mapping[str, Table] = MappingProxyType({})
 
     def __init__(
         self, head: bytes, answer: bytes = b"", tls: Side | None = None, server_tls: Side | None = None
@@ -52,6 +59,12 @@ class Seen:
 
     def usable_servers(self, backend: str) -> int | None:
         return {"": 2, "other": 0}.get(backend)
+
+    def table(self, name: str) -> Table | None:
+        return self.tables.get(name)
+
+    def tracked(self, number: int) -> Tracked | None:
+        return None if self.counters is None else self.counters.get(number)
 
     @property
     def credentials(self) -> Credentials | None:

@@ -24,6 +24,8 @@ class StreamFacts(ConnectionFacts):
     #: What requests alone have.
     credentials: None = None
     asks_as_proxy = False
+    #: There are no rules about persistence.
+    persist = ""
     line: bytes | None = None
     #: What the server has said, and rules hold back.
     response_bytes = b""
