@@ -17,6 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.build.answers import Answers
 from reusedproxy.build.rule_sets import RuleSets
+from reusedproxy.build.tables import tables_of
 from reusedproxy.config import model
 from reusedproxy.config.reader import Source, read_configuration
 from reusedproxy.exchanges.authentication import Authentication
@@ -137,6 +138,7 @@ def ruled(
     rule_sets = RuleSets(backends, answers=Answers(files={**(files or {})}))
     made.frontend.routing = run_through(rule_sets.routing(made.frontend))
     made.frontend.backends = backends
+    made.frontend.tables = tables_of(said.tables, {}, made.clock.seconds, [])
     made.frontend.settings = evolve(made.frontend.settings, monitor_uri=own.monitor_uri)
     monitor = rule_sets.monitor(made.frontend)
     if monitor is not None:

@@ -35,7 +35,7 @@ def track(action: Track, where: str) -> Act:
         made = None if table is None else key(facts, table)
         if table is None or made is None:
             return
-        row = table.track(made, table.requests if facts.head is not None and facts.inspected is None else None)
+        row = table.track(made, table.requests if facts.inspected is None and facts.head is not None else None)
         if row:
             if own is None:
                 facts.counters = own = {}

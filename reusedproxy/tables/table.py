@@ -262,8 +262,8 @@ class Table:
         self._newer[older], self._older[newer] = newer, older
 
     def each(self) -> Iterator[int]:
-        """Returns all entries that are not out of time, those that were not used for longest first. Others may come and
-        go meanwhile."""
+        """Returns all entries that are not out of time, mostly in the order in which they came. Others may come and go
+        meanwhile."""
         keys = [key for rows in self._rows for key in rows]
         return filter(None, map(self.find, keys))
 

@@ -1,7 +1,7 @@
 """Shows stick tables to the runtime API, and changes what is in them: `show table`, `set table`, `clear table`.
 
-Every text is HAProxy's, but for the order of a table's rows: those that were not used for longest come first, where
-HAProxy sorts them by their keys.
+Every text is HAProxy's, but for the order of a table's rows: they are shown as they came, where HAProxy sorts them by
+their keys.
 """
 
 from __future__ import annotations
