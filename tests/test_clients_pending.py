@@ -10,10 +10,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.clients.connection import ClientConnection
 from reusedproxy.clients.frontend import Frontend
-from reusedproxy.clients.gate import Gate
+from reusedproxy.clients.gate import REJECT, Gate
 from reusedproxy.clients.pending import TIMEOUT, PendingClients
 from reusedproxy.config import model
-from reusedproxy.config.model.rules import Receive
 from reusedproxy.net.listener import Listener, bind_socket
 from reusedproxy.net.tls.handshake import HandshakeFailure
 from reusedproxy.net.tls.server import Certificate, Certificates
@@ -296,7 +295,7 @@ class StopTests(TLSListenerTestCase):
 
     def test_a_client_whose_handshake_ends_after_a_reload(self) -> None:
         """It goes on with the new frontend if it would be let in there; else it is asked nothing."""
-        reject = Gate([(lambda arrival: True, Receive("reject"))])
+        reject = Gate([(lambda arrival: True, REJECT)])
         for change, gate, let_in in (("nothing", None, True), ("admission", None, False), ("gate", reject, False)):
             world = self.world()
             old, address = world.frontend, self.listener.bind.address
@@ -327,7 +326,7 @@ class StopTests(TLSListenerTestCase):
 
     def test_a_stream_whose_handshake_ends_after_a_reload(self) -> None:
         """It begins in the new frontend, or not at all: it may last for days."""
-        reject = Gate([(lambda arrival: True, Receive("reject"))])
+        reject = Gate([(lambda arrival: True, REJECT)])
         for change, gate, let_in in (("nothing", None, True), ("admission", None, False), ("gate", reject, False)):
             led: list[Any] = []
             world = self.world()

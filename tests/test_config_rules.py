@@ -173,8 +173,8 @@ class FaultTests(SynchronousTestCase):
                 " at once",
             ),
             (
-                "http-request track-sc5 src",
-                "'http-request track-sc5' is a HAProxy rule that reusedproxy does not do yet",
+                "http-request track-sc src",
+                "'http-request track-sc': the number of a counter is missing: track-sc0, say",
             ),
             ("http-response set-path /", "'http-response': 'set-path' cannot be done there, only by 'http-request'"),
             ("http-request set-header X", "'http-request set-header' needs its value"),

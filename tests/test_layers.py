@@ -24,6 +24,7 @@ LAYERS = [
     "pool",
     "net",
     "rules",
+    "tables",
     "measures",
     "wire",
     "config",
@@ -44,7 +45,7 @@ FUNCTIONS = {
 }
 
 #: What the pure layers may use besides themselves; everything else is out of their reach.
-PURE = {"wire", "config", "rules", "measures"}
+PURE = {"wire", "config", "rules", "tables", "measures"}
 
 
 def imports_of(path: Path) -> set[str]:

@@ -28,7 +28,7 @@ from reusedproxy.config.rules import acls, formats, patterns
 from reusedproxy.config.rules import actions as rules
 from reusedproxy.config.rules import samples as sample_table
 from reusedproxy.config.sections import globals as global_section
-from reusedproxy.config.sections import logs, options, proxies, resolvers, servers, stats
+from reusedproxy.config.sections import logs, options, peers, proxies, resolvers, servers, stats
 from reusedproxy.config.sections.binds import read_bind
 from reusedproxy.config.sections.draft import ProxyDraft
 from reusedproxy.config.tls.words import TLSDefaults
@@ -118,7 +118,8 @@ class ConfigurationPageTests(SynchronousTestCase):
     def test_every_word_of_rules_is_explained(self) -> None:
         self.assertEqual([], self.page.lacks({*rules.REQUEST_ACTIONS, *rules.RESPONSE_ACTIONS}, "Actions"))
         self.assertEqual([], self.page.lacks({*patterns.METHODS, *patterns.OPERATORS, *acls.PREDEFINED}, "Tests"))
-        names = {*sample_table.FETCHES, *sample_table.CONVERTERS, *sample_table.SAME}
+        fetches = {re.sub(r"^sc[0-2]_", "sc_", name) for name in sample_table.FETCHES}
+        names = {*fetches, *sample_table.CONVERTERS, *sample_table.SAME}
         self.assertEqual([], self.page.lacks(names, "Sample expressions"))
         for alias in formats.ALIASES:
             self.assertRegex(self.page.text, rf"(?m)^\.Li .*%{alias}( |$)")
@@ -136,6 +137,9 @@ class ConfigurationPageTests(SynchronousTestCase):
     def test_every_word_of_bind_lines_is_explained(self) -> None:
         done = taken_on_bind_lines() - haproxy_words.BIND_WITHOUT_EFFECT
         self.assertEqual([], self.page.lacks(done, "BIND WORDS"))
+
+    def test_every_word_of_peers_is_explained(self) -> None:
+        self.assertEqual([], self.page.lacks(peers.WORDS, "PEERS SECTIONS"))
 
     def test_every_word_of_resolvers_is_explained(self) -> None:
         """With the kinds of answers that may be held."""
@@ -189,6 +193,7 @@ class ConfigurationPageTests(SynchronousTestCase):
             *options._READERS,
             *proxies._TIMEOUT_FIELDS,
             *resolvers.READERS,
+            *peers.WORDS,
             *servers._DONE,
             *BALANCE,
             *rules.REQUEST_ACTIONS,

@@ -67,7 +67,9 @@ class ConverterTests(SynchronousTestCase):
     def test_every_converter_is_in_the_table_with_its_types(self) -> None:
         """One that is not would be tested by nobody."""
         named = {call.partition("(")[0]: (takes, gives) for call, takes, gives, _ in CONVERSIONS}
-        self.assertEqual(named, {name: (each.takes, each.gives) for name, each in CONVERTERS.items()})
+        # Those of stick tables are in tests/test_rules_counters.py.
+        others = {name: each for name, each in CONVERTERS.items() if not name.startswith(("table_", "in_table"))}
+        self.assertEqual(named, {name: (each.takes, each.gives) for name, each in others.items()})
 
     def test_the_casts_are_haproxys(self) -> None:
         """Which types may follow each other."""

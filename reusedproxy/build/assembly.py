@@ -31,6 +31,7 @@ from reusedproxy.build.resolution import Sections, groups_of
 from reusedproxy.build.rule_sets import RuleSets, default_backend
 from reusedproxy.build.saved_states import SavedStates
 from reusedproxy.build.server_lines import Announce, Line, Lines, asks_libc
+from reusedproxy.build.tables import tables_of
 from reusedproxy.clients.frontend import ConnectionLimit, Frontend
 from reusedproxy.config import model
 from reusedproxy.config.language.report import Fault
@@ -60,6 +61,7 @@ from reusedproxy.operators.view.rates import Rates
 from reusedproxy.operators.view.reading import Reader
 from reusedproxy.pool.dialing.budget import Budget
 from reusedproxy.pool.pool import HTTPConnectionPool
+from reusedproxy.tables.table import Table
 from reusedproxy.wire.heads import Limits
 
 
@@ -105,6 +107,8 @@ class Proxy:
     #: Stamps of these files, taken before the files were read.
     stamps: Stamps = ()
     addresses: Addresses = Factory(Addresses)
+    #: Stick tables by name, through all reloads.
+    tables: dict[str, Table] = Factory(dict)
     #: Patterns of rules, by the names of their files, kept for when only files of TLS are read again (`ssl-watch`).
     patterns: dict[str, list[str]] = Factory(dict)
     #: Contents of the files of error pages and answers; they are not read again with files of TLS either.
@@ -242,6 +246,8 @@ class Assembly:
         disabled = frozenset(self._configuration.backends).difference(backends)
         authentication = Authentication(self._configuration.user_lists, proxy.passwords)
         self._faults += _unknown_hashes(self._configuration.user_lists.values())
+        before = self._previous.tables if self._previous is not None else {}
+        proxy.tables = tables_of(self._configuration.tables, before, proxy.deadlines.now, proxy.notices)
         rule_sets = RuleSets(backends, disabled, {**proxy.patterns}, answers)
         for settings in self._configuration.frontends.values():
             if settings.disabled:
@@ -266,7 +272,11 @@ class Assembly:
                 frontend.guide = yield from rule_sets.guide(frontend)
             else:
                 frontend.routing = yield from rule_sets.routing(frontend)
-            frontend.gate = rule_sets.gate(frontend.settings)
+            frontend.tables = proxy.tables
+            frontend.gate = rule_sets.gate(frontend.settings.rules.connection)
+            frontend.session_gate = rule_sets.gate(frontend.settings.rules.session)
+            frontend.tracks = any(gate is not None and gate.tracks for gate in (frontend.gate, frontend.session_gate))
+            frontend.judges_sessions = frontend.tracks or frontend.session_gate is not None
             monitor = rule_sets.monitor(frontend) if frontend.guide is None else None
             targets = self._log_targets(settings.logs)
             letters = own_backend.cookie_letters if (own_backend := backends.get(frontend.own_backend or "")) else "--"

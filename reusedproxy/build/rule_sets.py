@@ -6,7 +6,7 @@ Opens the pattern files of `-f`; a fault in one of them is reported like any oth
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from io import TextIOWrapper
 
 from attrs import Factory, define, evolve
@@ -20,15 +20,18 @@ from reusedproxy.config import model
 from reusedproxy.config.language.regular import risk
 from reusedproxy.config.language.report import Fault, Wrong
 from reusedproxy.config.model.persistence import Persist
-from reusedproxy.config.model.rules import Criterion, Receive, Rules
+from reusedproxy.config.model.rules import Criterion, Receive, Rule, Rules
+from reusedproxy.config.rules.counters import Track
 from reusedproxy.config.rules.patterns import check_patterns
 from reusedproxy.config.rules.samples import CLIENT_BYTES, REQUEST, SERVER_BYTES
 from reusedproxy.config.validate.rules import edited, first_arguments, ours_alone
 from reusedproxy.config.validate.users import ASKING
 from reusedproxy.exchanges.route import Route
 from reusedproxy.exchanges.routing import Choice, Routing
+from reusedproxy.exchanges.sticking import Sticking
 from reusedproxy.net.files import MEBIBYTE, open_bounded
 from reusedproxy.net.slices import Steps
+from reusedproxy.rules.actions import act_of
 from reusedproxy.rules.matching import Test, condition
 from reusedproxy.rules.rule_set import RuleSet, steps
 from reusedproxy.rules.rule_set import Steps as PageRules
@@ -120,6 +123,8 @@ class RuleSets:
                 if isinstance(rule.action, Persist)
                 for verb in [rule.action.verb]
             ]
+            if route.backend.settings.rules.stick:
+                route.sticking = Sticking(route.backend, route.backend.settings.rules.stick, self._patterns)
             route.server_rules = [
                 (condition(rule.condition, read=self._patterns), text_of(rule.name), rule.place)
                 for rule in route.backend.settings.use_servers
@@ -178,15 +183,24 @@ class RuleSets:
                     for rule in settings.use_servers
                 ],
                 ContentRules.of(rules.response_content, settings.response_delay, SERVER_BYTES, read),
+                Sticking(backend, rules.stick, read) if rules.stick else None,
             )
         way = self._ways[settings.place]
         return evolve(way, rules=None) if own else way
 
-    def gate(self, settings: model.Frontend) -> Gate | None:
-        """Returns the check for new connections (`tcp-request connection`); None when all are accepted."""
-        rules = settings.rules.connection
-        made = [(condition(rule.condition, read=self._patterns), rule.action) for rule in rules]
-        return Gate([(test, action) for test, action in made if isinstance(action, Receive)]) if made else None
+    def gate(self, rules: Sequence[Rule]) -> Gate | None:
+        """Returns the check for new connections (`tcp-request connection`), or for those whose handshakes are over
+        (`tcp-request session`); None without rules."""
+        if not rules:
+            return None
+        made = [
+            (
+                condition(rule.condition, read=self._patterns),
+                rule.action.verb if isinstance(rule.action, Receive) else act_of(rule.action, REQUEST),
+            )
+            for rule in rules
+        ]
+        return Gate(made, any(isinstance(rule.action, Track) for rule in rules))
 
     def monitor(self, frontend: Frontend) -> Monitor | None:
         """Returns what answers `monitor-uri`; None without one."""

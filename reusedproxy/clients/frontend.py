@@ -24,6 +24,7 @@ from reusedproxy.clients.session_rate import SessionRate
 from reusedproxy.clients.stream import StreamConnection, StreamLog
 from reusedproxy.config import model
 from reusedproxy.exchanges.authentication import NOBODY, Authentication
+from reusedproxy.exchanges.client import session_of
 from reusedproxy.exchanges.exchange import Exchange
 from reusedproxy.exchanges.route import Page, Route
 from reusedproxy.exchanges.routing import Routing, shows_page
@@ -38,9 +39,12 @@ from reusedproxy.net.transport import Transport
 from reusedproxy.rules.actions import ErrorPages
 from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.streams.guide import Guide
+from reusedproxy.tables.table import Table
+from reusedproxy.tables.tracking import SESSIONS, Counters, count, leave
 from reusedproxy.wire.bodies import ChunkedBody
 from reusedproxy.wire.heads import Limits
 
+Address = tuple[str, int]
 #: The address of all clients at unix sockets.
 UNIX_CLIENT: Final = ("unix", 0)
 #: A client connection makes itself the owner of its transport.
@@ -82,6 +86,7 @@ class Frontend:
     __deletable__ = (
         "backends", "connections", "default_route", "gate", "handshakes", "heir", "invalid", "listeners", "log",
         "pages", "rate", "routing", "_places", "_unevaluated", "announce", "guide", "monitor", "stream_log",
+        "session_gate", "tables",
     )  # fmt: skip
 
     def __init__(
@@ -137,8 +142,16 @@ class Frontend:
         self.backends: Mapping[str, Backend] = {}
         #: Decides who may come in; None: everybody may.
         self.gate: Gate | None = None
-        #: Number of clients rejected by the gate.
+        #: Decides who may stay when its handshakes are over; None: everybody may.
+        self.session_gate: Gate | None = None
+        #: All stick tables, by name; and whether its rules for connections or sessions track anything there.
+        self.tables: Mapping[str, Table] = {}
+        self.tracks = False
+        #: Tells that `stays` has something to do.
+        self.judges_sessions = False
+        #: Number of clients rejected by the gate, and by the other one.
         self.denied = 0
+        self.denied_sessions = 0
         self._poller = poller
         self._places = places
         self.announce = announce
@@ -313,23 +326,33 @@ class Frontend:
             peer = accepted.getpeername()
         except OSError:
             return True  # it is gone, which is about to be noticed
-        arrivals = [
-            (frontend, Arrival(accepted, _name_of(peer), listener, frontend.name)) for frontend in (self, successor)
-        ]
-        before, now = (frontend._verdict(arrival) for frontend, arrival in arrivals)
+        name = _name_of(peer)
+        before, now = (each._judge_again(connection, accepted, name) for each in (self, successor))
         return now == before or (before == REJECT and now == ACCEPT)
+
+    def _judge_again(self, connection: ClientConnection | StreamConnection, accepted: socket, name: Address) -> str:
+        """Returns what the rules would say of a client that has been admitted, without counting it again."""
+        counters = None if connection.session is None else connection.session.counters
+        arrival = Arrival(accepted, name, connection.listener, self.name, self.tables, counters=counters, acts=False)
+        verdict = self._verdict(arrival)
+        if verdict != REJECT and self.session_gate is not None:
+            arrival.source, arrival.client = connection.address, connection
+            if self._judged(self.session_gate, arrival) == REJECT:
+                return REJECT
+        return verdict
 
     def _verdict(self, arrival: Arrival) -> str:
         """Runs the rules for connections. Returns ACCEPT, REJECT or EXPECT_PROXY."""
-        verdict = ACCEPT
-        if self.gate is not None:
-            try:
-                verdict = self.gate.judge(arrival)
-            except Unevaluated as unevaluated:
-                self.not_evaluated(unevaluated)
-                return REJECT
+        verdict = ACCEPT if self.gate is None else self._judged(self.gate, arrival)
         expects = verdict == ACCEPT and self._bind_of(arrival.listener).accept_proxy
         return EXPECT_PROXY if expects else verdict
+
+    def _judged(self, gate: Gate, arrival: Arrival) -> str:
+        try:
+            return gate.judge(arrival)
+        except Unevaluated as unevaluated:
+            self.not_evaluated(unevaluated)
+            return REJECT
 
     def take_over(self, connection: Connected) -> None:
         """Adopts a client whose frontend stops. The process has counted it already."""
@@ -372,9 +395,14 @@ class Frontend:
         name = address[:2] if isinstance(address, tuple) else UNIX_CLIENT
         bind = listener.bind
         expects = bind.accept_proxy
+        counters: Counters | None = None
         if self.gate is not None:
-            verdict = self._verdict(Arrival(accepted, name, listener, self.name))
+            arrival = Arrival(accepted, name, listener, self.name, self.tables)
+            verdict = self._verdict(arrival)
+            counters = arrival.counters
             if verdict == REJECT:
+                if counters is not None:
+                    leave(counters)
                 self.denied += 1
                 listener.connections -= 1
                 accepted.close()
@@ -382,17 +410,19 @@ class Frontend:
             expects = verdict == EXPECT_PROXY
         connections, places = self.connections, self._places
         streaming = None
+        opened: ClientConnection | StreamConnection | None = None
         self.connections_total += 1
         places.taken += 1
         if expects:
-            connections.add(self.handshakes.expect_preface(accepted, name, listener))
+            connections.add(self.handshakes.expect_preface(accepted, name, listener, counters))
         elif listener.certificates is not None:
-            connections.add(self.handshakes.begin(accepted, name, listener, listener.certificates))
+            connections.add(self.handshakes.begin(accepted, name, listener, listener.certificates, counters))
         elif self.guide is None:
             transport = Transport(self._poller, accepted, _NOBODY)
-            connections.add(ClientConnection(self, transport, name, listener))
+            opened = ClientConnection(self, transport, name, listener)
+            connections.add(opened)
         else:
-            streaming = StreamConnection(self, Transport(self._poller, accepted, _NOBODY), name, listener)
+            opened = streaming = StreamConnection(self, Transport(self._poller, accepted, _NOBODY), name, listener)
             connections.add(streaming)
         size = len(connections) + self.connections_before
         if size > self.connections_max:
@@ -408,15 +438,39 @@ class Frontend:
             listener.pause()
         if self.rate is not None and self.rate.count() and not self.full:
             self._pause()
+        if self.judges_sessions and opened is not None and not self.stays(opened, counters):
+            return
         if streaming is not None:
             streaming.begin()
 
+    def stays(self, connection: ClientConnection | StreamConnection, counters: Counters | None) -> bool:
+        """Runs the rules for sessions for a client whose handshakes are over, and counts its session in what tracks it.
+        Returns False if it has been turned away."""
+        arrival = Arrival(
+            connection.transport.socket,
+            connection.address,
+            connection.listener,
+            self.name,
+            self.tables,
+            connection,
+            counters,
+        )
+        verdict = ACCEPT if self.session_gate is None else self._judged(self.session_gate, arrival)
+        if arrival.counters is not None:
+            session_of(connection).counters = arrival.counters
+        if verdict == REJECT:
+            self.denied_sessions += 1
+            connection.turn_away()
+            return False
+        count(arrival.counters, None, SESSIONS)
+        return True
+
     def admit(
-        self, accepted: socket, address: tuple[str, int], listener: Listener
+        self, accepted: socket, address: tuple[str, int], listener: Listener, counters: Counters | None
     ) -> ClientConnection | StreamConnection | PendingClient:
         """Makes a client connection, or begins its TLS handshake. The caller counts it."""
         if listener.certificates is not None:
-            return self.handshakes.begin(accepted, address, listener, listener.certificates)
+            return self.handshakes.begin(accepted, address, listener, listener.certificates, counters)
         transport = Transport(self._poller, accepted, _NOBODY)
         if self.guide is None:
             return ClientConnection(self, transport, address, listener)
@@ -442,6 +496,8 @@ class Frontend:
 
     def route(self, exchange: Exchange, body: bytes, ended: bool) -> None:
         """Begins `exchange` at its backend, or answers it with one of the proxy's pages."""
+        if self.tracks:
+            exchange.count_request()
         if self.monitor is not None and self.monitor(exchange, ended):
             return
         if self.routing is not None:
@@ -487,7 +543,7 @@ class Frontend:
         self.traffic.clear(everything)
         self.connections_max = self.clients
         if everything:
-            self.connections_total = self.denied = 0
+            self.connections_total = self.denied = self.denied_sessions = 0
             self.handshakes.counts.clear()
 
     def count(self, ended: Ended) -> None:

@@ -51,6 +51,8 @@ class Owner(ClientFrontend, Protocol):
     monitor: Callable[[Exchange, bool], bool] | None
     #: Tells whether `forwarded` writes anything for some clients.
     forwards: bool
+    #: Rules for connections or sessions track something in stick tables.
+    tracks: bool
 
     @property
     def routing(self) -> object | None:

@@ -197,4 +197,6 @@ class StreamConnection:
             return
         self.state = GONE
         self.deadlines.cancel(self)
+        if self.session is not None:
+            self.session.end()
         self.frontend.connection_gone(self, self.listener)

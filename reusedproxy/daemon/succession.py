@@ -18,6 +18,7 @@ from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.server import MAINT, READY, Server
 from reusedproxy.build.assembly import Proxy
 from reusedproxy.build.server_lines import Announce
+from reusedproxy.build.tables import adopt
 from reusedproxy.clients.frontend import Frontend, backend_of
 from reusedproxy.net.listener import Listener
 from reusedproxy.net.slices import Later, Steps
@@ -42,6 +43,7 @@ def take_place(old: Proxy, new: Proxy, announce: Announce) -> list[Iterator[None
         if listener not in successors:
             listener.close()  # also one that waited for `pool-warm-start` and belongs to no frontend yet
     hand_on_states(old, new, announce)
+    adopt(new.configuration.tables, new.tables.values())
     for line in old.lines.values():
         for checker in (line.checker, line.agent):
             if checker is not None:

@@ -5,6 +5,7 @@ Exchanges call downward, to backends and pools; upward they call nothing but the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from reusedproxy.backends.backend import Ended
@@ -19,6 +20,7 @@ from reusedproxy.net.tls.facts import tls_side
 from reusedproxy.net.transport import Transport
 from reusedproxy.rules.actions import ErrorPages
 from reusedproxy.rules.regular import Unevaluated
+from reusedproxy.tables.table import Table
 
 
 class ClientFrontend(Protocol):
@@ -27,6 +29,8 @@ class ClientFrontend(Protocol):
 
     name: str
     own_backend: str | None
+    #: All stick tables, by name.
+    tables: Mapping[str, Table]
     timeouts: Timeouts
     traffic: Traffic
     default_route: Route | None
@@ -66,10 +70,11 @@ class ClientFacts(Protocol):
 
 class FactsFrontend(Protocol):
     """Defines the frontend as facts know it. `own_backend` is the name of the backend of its own section, a `listen`;
-    None: it has none."""
+    None: it has none. `tables` are all stick tables."""
 
     name: str
     own_backend: str | None
+    tables: Mapping[str, Table]
 
     def usable_servers(self, backend: str) -> int | None:
         """Returns how many servers of this backend can be chosen; None if there is no such backend."""

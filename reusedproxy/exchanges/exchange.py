@@ -39,9 +39,22 @@ from reusedproxy.exchanges.outcomes import ABORTS, CONNECTION, DATA, GONE, QUEUE
 from reusedproxy.exchanges.own_answers import KEEPING, kept_alive
 from reusedproxy.exchanges.retry import UNSEEN
 from reusedproxy.exchanges.route import Route
+from reusedproxy.exchanges.sticking import Sticking, Stores
 from reusedproxy.exchanges.tunnel import Tunnel, TunnelTimeouts
 from reusedproxy.pool.connection import SERVER_FAULT, SERVER_GONE, ServerConnection
 from reusedproxy.rules.actions import ErrorPage
+from reusedproxy.rules.regular import Unevaluated
+from reusedproxy.tables.tracking import (
+    BYTES_IN,
+    BYTES_OUT,
+    ERRORS,
+    FAILURES,
+    REQUESTS,
+    Counters,
+    count,
+    kind_of,
+    leave,
+)
 from reusedproxy.wire.heads import RequestHead, ResponseHead
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -121,6 +134,18 @@ class Exchange(ExchangeFacts):
 
     # What its client connection calls.
 
+    def count_request(self) -> None:
+        """Counts the request in what its client's connection tracks."""
+        shared = self.shared_counters
+        if shared:
+            count(None, shared, REQUESTS)
+            self.counters = {}
+
+    def count_error(self) -> None:
+        """Counts the request as one that should not have been sent, in what tracks it."""
+        if self.counters is not None:
+            count(self.counters, self.shared_counters, ERRORS)
+
     def begin(self, route: Route, body: bytes, ended: bool) -> None:
         """Sends the request to a server of the backend to which `route` leads. `body` is what has come of the body;
         `ended` tells that it is all of it."""
@@ -129,9 +154,13 @@ class Exchange(ExchangeFacts):
         self.route = route
         if route.persistence is not None:
             route.persistence.receive(self)
+        if route.sticking is not None and self._fails_to_stick(route.sticking):
+            return
         if head.upgrade is not None and head.length and not route.backend.settings.upgrade_with_body:
             # As HAProxy. uvicorn (httptools) takes such a body for its next request, which no rule has seen.
             head.upgrade = None
+        if self.counters is not None and self.answer_rules is None:
+            self.answer_rules = nothing_to_replace  # so that answers are counted
         client = self.client
         self.expects = head.expect_continue and not body
         forwarded = client.forwarded if route is client.frontend.default_route else route.forwarded(client.address)
@@ -156,6 +185,18 @@ class Exchange(ExchangeFacts):
         self.attempt = attempt = Attempt()
         attempt.request = self
         attempt.start()
+
+    def _fails_to_stick(self, sticking: Sticking) -> bool:
+        """Binds the request to the server that a stick table names for it, and has the one that answers stored. Returns
+        True if that could not be found out, and the request has been refused."""
+        try:
+            self.binding, stores = sticking.receive(self, self.binding)
+        except Unevaluated as unevaluated:
+            self.client.frontend.not_evaluated(unevaluated)
+            self.fail(500, "PR")
+            return True
+        self.answer_rules = Storing(sticking, stores, self.answer_rules)
+        return False
 
     def request_data(self, data: bytes) -> None:
         """Passes on more of the request's body, or holds it."""
@@ -483,6 +524,8 @@ class Exchange(ExchangeFacts):
             return
         if loss in UNSEEN:
             self.count("econ")
+        elif self.counters is not None:
+            count(self.counters, self.shared_counters, FAILURES)
         if self.state == ANSWERING:
             self.count("srv_abrt")
         self.fail(*server_lost(loss, self.phase, self.complete))
@@ -512,6 +555,8 @@ class Exchange(ExchangeFacts):
         dropped then. `whole` tells that the connection is free already."""
         assert self.answer_rules is not None
         self.answer = head
+        if self.counters is not None and (kind := kind_of(head.status)):
+            count(self.counters, self.shared_counters, kind)
         verdict = self.answer_rules(self)
         if verdict is None:
             return False
@@ -573,11 +618,21 @@ class Exchange(ExchangeFacts):
             answer = kept_alive(answer)
         return answer if self.own_rules is None or not answer else self.own_rules(self, answer)
 
+    def _end_counting(self, counters: Counters, left: int) -> None:
+        """Counts the request's bytes in what tracks it; `left` are those of the answer that are still to be sent."""
+        shared = self.shared_counters
+        count(counters, shared, BYTES_IN, self.bytes_in)
+        count(counters, shared, BYTES_OUT, self.bytes_out + left)
+        leave(counters)
+        self.counters = None
+
     def _end(self, last: bytes = b"", error: int = 0, broken: bool = False, now: float | None = None) -> None:
         """Ends the exchange; there is no other end. `last` are the answer's last bytes; `error` is their status
         if they are an error of the proxy's own. `broken` tells that the answer cannot be completed, and only a
         reset can tell the client. `now` is the clock's time, if it is known."""
         self.state = ENDED
+        if self.counters is not None:
+            self._end_counting(self.counters, len(last))
         client = self.client
         self.ended = client.deadlines.now() if now is None else now
         # The attempt and the failures refer back to the exchange: left to the garbage collector, each request would
@@ -598,3 +653,28 @@ class Exchange(ExchangeFacts):
                 self.backend.request_ended(self)
         finally:
             client.exchange_ended(last, error, broken)
+
+
+def nothing_to_replace(exchange: Exchange) -> None:
+    """Stands for rules about answers where there are none."""
+
+
+class Storing:
+    """Stands for an exchange's rules about its answer: stores the server that has sent it, and runs those rules."""
+
+    def __init__(
+        self,
+        sticking: Sticking,
+        stores: Stores,
+        rules: Callable[..., tuple[int, bytes, str] | None] | None,
+    ) -> None:
+        self._sticking = sticking
+        self._stores = stores
+        self._rules = rules
+
+    def __call__(self, exchange: Exchange) -> tuple[int, bytes, str] | None:
+        try:
+            self._sticking.store(exchange, self._stores)
+        except Unevaluated as unevaluated:
+            exchange.client.frontend.not_evaluated(unevaluated)
+        return None if self._rules is None else self._rules(exchange)

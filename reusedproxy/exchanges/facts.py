@@ -17,6 +17,8 @@ from reusedproxy.exchanges.cookie_state import CookieState
 from reusedproxy.net.tls.facts import TransportTLS, tls_side
 from reusedproxy.pool.connection import ServerConnection
 from reusedproxy.rules.facts import Sample
+from reusedproxy.tables.table import Table
+from reusedproxy.tables.tracking import Counters, Tracked
 from reusedproxy.wire.credentials import Credentials, auth_scheme, basic_credentials
 from reusedproxy.wire.heads import RequestHead, ResponseHead
 
@@ -33,6 +35,9 @@ class ConnectionFacts:
     priority = 0, 0
     #: Its variables, but for those of the session; None: it has none.
     own_variables: dict[str, Sample] | None = None
+    #: What it tracks itself in stick tables; None: nothing is counted for it.
+    counters: Counters | None = None
+    acts = True
 
     @property
     def source(self) -> tuple[str, int]:
@@ -65,6 +70,22 @@ class ConnectionFacts:
 
     def usable_servers(self, backend: str) -> int | None:
         return self.client.frontend.usable_servers(backend or self.backend_name or "")
+
+    def table(self, name: str) -> Table | None:
+        return self.client.frontend.tables.get(name)
+
+    def tracked(self, number: int) -> Tracked | None:
+        own = self.counters
+        if own is not None and number in own:
+            return own[number]
+        shared = self.shared_counters
+        return None if shared is None else shared.get(number)
+
+    @property
+    def shared_counters(self) -> Counters | None:
+        """Returns what its client's connection tracks."""
+        session = self.client.session
+        return None if session is None else session.counters
 
     @property
     def listener_name(self) -> str:

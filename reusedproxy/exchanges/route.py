@@ -15,6 +15,7 @@ from reusedproxy.backends.server import Server
 from reusedproxy.config import model
 from reusedproxy.config.model.values import Place
 from reusedproxy.exchanges.persistence import persistence_of
+from reusedproxy.exchanges.sticking import Sticking
 from reusedproxy.rules.facts import Facts
 from reusedproxy.rules.matching import Test
 from reusedproxy.rules.regular import Unevaluated
@@ -90,6 +91,8 @@ class Route:
         self.pages: list[Page] = []
         #: None: the backend has no persistence cookie.
         self.persistence = persistence_of(backend)
+        #: None: the backend has no `stick` rules.
+        self.sticking: Sticking | None = None
         #: The conditions of `force-persist` and `ignore-persist`, each with "force" or "ignore".
         self.persist_rules: Sequence[tuple[Test | None, str, Place]] = ()
         #: Of `use-server`: a condition, and the name of a server.

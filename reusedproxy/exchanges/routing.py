@@ -310,6 +310,8 @@ def runs_into(steps: Steps, exchange: Exchange, ended: bool, denied: Callable[[E
             if counted is not None:
                 counted.traffic.dreq += 1
         denied(exchange)
+    if verdict.denies or verdict.challenge is not None:
+        exchange.count_error()
     if not ended:
         exchange.client.end_after("answered by a rule")
     exchange.answered_here(verdict.status, _written(verdict, exchange), "PR" if verdict.denies else "LR")

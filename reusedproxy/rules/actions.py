@@ -23,10 +23,11 @@ from reusedproxy.config.rules.actions import (
     SetStatus,
     SetVariable,
 )
+from reusedproxy.config.rules.counters import CountGeneral, SetTag, Track
 from reusedproxy.config.rules.expressions import type_of
 from reusedproxy.config.rules.replies import Reply
 from reusedproxy.config.rules.samples import REQUEST, RESPONSE
-from reusedproxy.rules import editing
+from reusedproxy.rules import counters, editing
 from reusedproxy.rules.editing import Head
 from reusedproxy.rules.facts import Facts, Method, Sample
 from reusedproxy.rules.regular import matching_one_of, searching
@@ -397,6 +398,9 @@ _COMPILED_BY: dict[type[Action], Compile] = {
     Redirect: _redirect,
     Authenticate: _authenticate,
     Allow: _allow,
+    Track: counters.track,
+    CountGeneral: counters.count_general,
+    SetTag: counters.set_tag,
 }
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv6Address
 from typing import Protocol
 
+from reusedproxy.tables.table import Table
+from reusedproxy.tables.tracking import Counters, Tracked
 from reusedproxy.wire.client_hello import ClientHello
 from reusedproxy.wire.credentials import Credentials
 from reusedproxy.wire.heads import RequestHead, ResponseHead
@@ -108,7 +110,10 @@ class Inspected(Protocol):
 
 
 class Facts(Protocol):
-    """Gives access to one exchange, or one session of `mode tcp`, for sample fetches."""
+    """Gives access to one exchange, or one session of `mode tcp`, for sample fetches. `counters` are its own counters
+    of stick tables (`track-sc0`), None as long as it has none."""
+
+    counters: Counters | None
 
     @property
     def inspected(self) -> Inspected | None:
@@ -186,6 +191,16 @@ class Facts(Protocol):
 
     def wall(self) -> float:
         """Returns the time of day, in seconds since 1970."""
+
+    def table(self, name: str) -> Table | None:
+        """Returns the stick table of this name; None if there is none."""
+
+    def tracked(self, number: int) -> Tracked | None:
+        """Returns what the counter of this number tracks: its own, or else its connection's; None if nothing does."""
+
+    @property
+    def acts(self) -> bool:
+        """Tells whether rules do what they say, and are not asked only what they would decide."""
 
     def variable(self, name: str) -> Sample:
         """Returns the value of a variable.

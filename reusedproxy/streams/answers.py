@@ -20,6 +20,9 @@ class Answered(Inspectable, Protocol):
     backend: Backend | None
     server: Server | None
 
+    def store_server(self) -> None:
+        """Stores the server in stick tables."""
+
     def drop_server(self) -> None:
         """Resets the server's connection."""
 
@@ -56,6 +59,8 @@ class AnswerGate:
 
     def _over(self, verdict: str) -> None:
         stream, relay = self._stream, self._relay
+        if verdict != REJECT:
+            stream.store_server()
         held, stream.response_bytes = stream.response_bytes, b""
         side = relay.server
         side.gate = None

@@ -25,6 +25,8 @@ class StreamFacts(ConnectionFacts):
     credentials: None = None
     auth_scheme: bytes | None = None
     asks_as_proxy = False
+    #: There are no rules about persistence.
+    persist = ""
     line: bytes | None = None
     #: What the server has said, and rules hold back.
     response_bytes = b""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from time import time
 
 from reusedproxy.rules.facts import Sample, TLSSide
+from reusedproxy.tables.table import Table
+from reusedproxy.tables.tracking import Counters, Tracked
 from reusedproxy.wire.heads import RequestHead, ResponseHead
 
 _NOWHERE = ("unix", 0)
@@ -25,6 +27,8 @@ class CheckFacts:
     priority = 0, 0
     credentials = auth_scheme = None
     asks_as_proxy = False
+    counters: Counters | None = None
+    acts = True
 
     def __init__(self, full_name: str) -> None:
         backend, _, server = full_name.rpartition("/")
@@ -34,6 +38,12 @@ class CheckFacts:
         self._variables: dict[str, Sample] = {}
 
     def usable_servers(self, backend: str) -> int | None:
+        return None
+
+    def table(self, name: str) -> Table | None:
+        return None
+
+    def tracked(self, number: int) -> Tracked | None:
         return None
 
     def member(self, users: str) -> bytes | None:

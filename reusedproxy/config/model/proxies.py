@@ -17,6 +17,7 @@ from reusedproxy.config.model.errors import ErrorPage
 from reusedproxy.config.model.names import AT_THE_START, Resolution, Resolvers
 from reusedproxy.config.model.persistence import Cookie
 from reusedproxy.config.model.rules import NO_RULES, Condition, Rule, Rules, UseBackend
+from reusedproxy.config.model.tables import StickTable
 from reusedproxy.config.model.tls import BindTLS, ServerTLS
 from reusedproxy.config.model.users import User, UserList
 from reusedproxy.config.model.values import Expression, ListenAddress, Notice, Place
@@ -206,7 +207,7 @@ class Server:
     from 1 on; `hash_key` says from what its nodes are computed (`hash-type consistent`). `slowstart`: seconds until it
     has its full share when it comes back. `resolution` says how a name gets its addresses; the names of SRV records
     begin with an underscore, and need no `port`. `cookie` is its value of the backend's persistence cookie; None: none
-    was written.
+    was written. `non_stick`: `stick` rules store nobody at it.
     """
 
     name: str
@@ -241,6 +242,7 @@ class Server:
     slowstart: float = 0.0
     resolution: Resolution = AT_THE_START
     cookie: str | None = None
+    non_stick: bool = False
 
 
 @frozen
@@ -419,12 +421,13 @@ class Global:
 
 @frozen
 class Configuration:
-    """Holds the whole configuration: frontends, backends, `resolvers` and `userlist` sections by name, in the order
-    written; `notices` in the order of their lines."""
+    """Holds the whole configuration: frontends, backends, `resolvers` and `userlist` sections and stick tables by name,
+    in the order written; `notices` in the order of their lines."""
 
     global_: Global = Global()
     frontends: dict[str, Frontend] = field(factory=dict)
     backends: dict[str, Backend] = field(factory=dict)
     resolvers: dict[str, Resolvers] = field(factory=dict)
     user_lists: dict[str, UserList] = field(factory=dict)
+    tables: dict[str, StickTable] = field(factory=dict)
     notices: tuple[Notice, ...] = ()

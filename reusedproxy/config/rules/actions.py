@@ -17,6 +17,7 @@ from reusedproxy.config.language.regular import read_regular
 from reusedproxy.config.language.report import Wrong, did_you_mean
 from reusedproxy.config.model.rules import Action, Format
 from reusedproxy.config.model.values import Expression
+from reusedproxy.config.rules.counters import TABLE_ACTIONS
 from reusedproxy.config.rules.expressions import type_of, variable
 from reusedproxy.config.rules.reading import FRAMING, HOP, TOKEN, Reading, printable
 from reusedproxy.config.rules.replies import read_reply
@@ -122,17 +123,17 @@ class Allow(Action):
 REQUEST_NOT_DONE = words(
     """
     add-acl cache-use capture del-acl del-map disable-l7-retry do-resolve early-hint lua normalize-uri reject
-    sc-add-gpc sc-inc-gpc sc-inc-gpc0 sc-inc-gpc1 sc-set-gpt sc-set-gpt0 send-spoe-group set-bandwidth-limit set-bc-mark
+    send-spoe-group set-bandwidth-limit set-bc-mark
     set-bc-tos set-dst set-dst-port set-fc-mark set-fc-tos set-log-level set-map set-mark set-method set-nice
     set-retries set-src set-src-port set-timeout set-tos silent-drop strict-mode
-    tarpit track-sc use-service wait-for-body wait-for-handshake pause do-log
+    tarpit use-service wait-for-body wait-for-handshake pause do-log
     """
 )
 RESPONSE_NOT_DONE = words(
     """
-    add-acl cache-store capture del-acl del-map do-log lua pause sc-add-gpc sc-inc-gpc sc-inc-gpc0 sc-inc-gpc1
-    sc-set-gpt sc-set-gpt0 send-spoe-group set-bandwidth-limit set-fc-mark set-fc-tos set-log-level set-map set-mark
-    set-nice set-timeout set-tos silent-drop strict-mode track-sc wait-for-body
+    add-acl cache-store capture del-acl del-map do-log lua pause
+    send-spoe-group set-bandwidth-limit set-fc-mark set-fc-tos set-log-level set-map set-mark
+    set-nice set-timeout set-tos silent-drop strict-mode wait-for-body
     """
 )
 CODES = (301, 302, 303, 307, 308)
@@ -346,6 +347,7 @@ _BOTH: dict[str, Reader] = {
     "deny": read_reply,
     "return": read_reply,
     "redirect": _redirect_rule,
+    **TABLE_ACTIONS,
 }
 REQUEST_ACTIONS: dict[str, Reader] = {
     **_BOTH,
@@ -356,4 +358,6 @@ REQUEST_ACTIONS: dict[str, Reader] = {
 }
 RESPONSE_ACTIONS: dict[str, Reader] = {**_BOTH, "set-status": _set_status}
 #: Without the actions that replace the response: it is too late for them.
-AFTER_ACTIONS = {word: read for word, read in RESPONSE_ACTIONS.items() if word not in ("deny", "return", "redirect")}
+AFTER_ACTIONS = {
+    word: read for word, read in RESPONSE_ACTIONS.items() if word not in ("deny", "return", "redirect", "track-sc")
+}

@@ -14,6 +14,7 @@ from reusedproxy.config.model.checks import Hello, HTTPCheck
 from reusedproxy.config.model.persistence import Cookie
 from reusedproxy.config.model.proxies import ForwardFor, LogTarget, StatsPage, Timeouts
 from reusedproxy.config.model.rules import Criterion, Rule, UseBackend
+from reusedproxy.config.model.tables import StickTable
 from reusedproxy.config.model.values import Place
 from reusedproxy.config.rules.acls import resolved
 from reusedproxy.config.sections.binds import BindDraft
@@ -60,6 +61,7 @@ class ProxyDraft:
     after_rules: list[Rule] = Factory(list)
     redirects: list[Rule] = Factory(list)
     connection_rules: list[Rule] = Factory(list)
+    session_rules: list[Rule] = Factory(list)
     content_rules: list[Rule] = Factory(list)
     response_content_rules: list[Rule] = Factory(list)
     inspect_delay: float | None = None
@@ -67,6 +69,8 @@ class ProxyDraft:
     monitor_uri: str = ""
     monitor_fails: list[Rule] = Factory(list)
     persist_rules: list[Rule] = Factory(list)
+    stick_table: StickTable | None = None
+    stick_rules: list[Rule] = Factory(list)
     servers: list[ServerDraft] = Factory(list)
     default_server: ServerWords = Factory(ServerWords)
     timeouts: Timeouts = Factory(Timeouts)
@@ -197,10 +201,13 @@ class ProxyDraft:
             redirects=[],
             use_servers=[],
             connection_rules=rules(self.connection_rules),
+            session_rules=rules(self.session_rules),
             content_rules=rules(self.content_rules),
             response_content_rules=rules(self.response_content_rules),
             monitor_fails=[],
             persist_rules=[],
+            stick_table=None,
+            stick_rules=[],
             servers=[],
             own_checks=False,
             own_tcp_checks=False,

@@ -63,6 +63,10 @@ class GlobalDraft:
     description: str = ""
     state_base: str = ""
     state_file: str = ""
+    #: The name of this machine in `peers` sections; "": none is said.
+    local_peer: str = ""
+    #: Counters of a connection, and of a request (`track-sc0`).
+    stick_counters: int = 3
     manhole: Manhole | None = None
     pool_connect_rate: float = 200.0
     pool_warm_start: float | None = None
@@ -411,6 +415,14 @@ def _resetenv(draft: GlobalDraft, line: Line) -> None:
         del draft.environment[name]
 
 
+def _local_peer(draft: GlobalDraft, line: Line) -> None:
+    draft.local_peer = line.one_argument("the name of this machine among its peers")
+
+
+def _stick_counters(draft: GlobalDraft, line: Line) -> None:
+    draft.stick_counters = units.integer(line.one_argument("a number"), "'tune.stick-counters'", most=100)
+
+
 _READERS: dict[str, Callable[[GlobalDraft, Line], None]] = {
     "log": _log,
     "log-tag": _log_tag,
@@ -446,6 +458,8 @@ _READERS: dict[str, Callable[[GlobalDraft, Line], None]] = {
     "tune.ssl.default-dh-param": _dh_size,
     "tune.ssl.cachesize": _session_cache,
     "tune.ssl.lifetime": _session_lifetime,
+    "localpeer": _local_peer,
+    "tune.stick-counters": _stick_counters,
     "manhole": _manhole,
     "pool-connect-rate": _pool_connect_rate,
     "pool-warm-start": _pool_warm_start,

@@ -49,6 +49,7 @@ from reusedproxy.config.sections.servers import (
     read_template,
 )
 from reusedproxy.config.sections.stats import read_stats
+from reusedproxy.config.sections.tables import read_stick, read_stick_table
 
 Reader = Callable[[ProxyDraft, Line, Report], None]
 
@@ -118,8 +119,6 @@ def _ignored(what: str, proxy: ProxyDraft, line: Line, report: Report) -> None:
 def _not_a_keyword(line: Line, kind: str) -> str:
     word = line.keyword
     if word in haproxy_words.PROXY:
-        if word == "stick-table" and "store" in line.arguments:
-            return not_done(word, hint="clients are neither counted nor tracked here")
         return not_done(word, hint=haproxy_words.HINTS.get(word, ""))
     if word in haproxy_words.PROXY_REMOVED:
         return f"'{word}' is gone: {haproxy_words.PROXY_REMOVED[word]}"
@@ -291,10 +290,8 @@ def _tcp_request(proxy: ProxyDraft, line: Line, report: Report) -> None:
         return
     rule = read_connection_rule(line, proxy.acls, report)
     if "F" not in proxy.sides:
-        raise Wrong(
-            f"'tcp-request connection' cannot stand in {proxy.title}: clients connect to a 'frontend' or 'listen'"
-        )
-    proxy.connection_rules.append(rule)
+        raise Wrong(f"'tcp-request {stage}' cannot stand in {proxy.title}: clients connect to a 'frontend' or 'listen'")
+    (proxy.session_rules if stage == "session" else proxy.connection_rules).append(rule)
 
 
 def _tcp_response(proxy: ProxyDraft, line: Line, report: Report) -> None:
@@ -519,6 +516,8 @@ KEYWORDS: dict[str, Keyword] = {
     "max-keep-alive-queue": Keyword(_max_keep_alive_queue, "B"),
     "cookie": Keyword(read_cookie, "B"),
     "dynamic-cookie-key": Keyword(read_dynamic_cookie_key, "B"),
+    "stick-table": Keyword(read_stick_table, in_defaults=False),
+    "stick": Keyword(read_stick, "B", in_defaults=False, refused=True),
     "force-persist": Keyword(read_persist_rule, "B", in_defaults=False),
     "ignore-persist": Keyword(read_persist_rule, "B", in_defaults=False),
 }

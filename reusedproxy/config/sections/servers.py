@@ -80,6 +80,7 @@ class ServerWords:
     init_state: str = "up"
     resolution: Resolution = AT_THE_START
     cookie: str | None = None
+    non_stick: bool = False
     said: set[str] = Factory(set)
     #: TLS versions, ciphers and similar settings.
     parameters: TLSWords = Factory(TLSWords)
@@ -396,6 +397,8 @@ _DONE: dict[str, Setter] = {
     "guid": _value("guid", _text),
     "hash-key": _value("hash_key", lambda argument, what: one_of(argument, HASH_KEYS, what)),
     "slowstart": _value("slowstart", units.seconds),
+    "non-stick": _flag("non_stick", True),
+    "stick": _flag("non_stick", False),
     "backup": _flag("backup", True),
     "no-backup": _flag("backup", False),
     "disabled": _flag("disabled", True),
@@ -478,6 +481,7 @@ def finished_server(
         known_name=words.known_name(check_host),
         resolution=words.resolution,
         cookie=words.cookie,
+        non_stick=words.non_stick,
         pool=_pool_limits(words, maxconn),
     )
 

@@ -14,6 +14,7 @@ from reusedproxy.config.model.balance import BALANCE, NEEDS_HTTP
 from reusedproxy.config.model.rules import Rule
 from reusedproxy.config.model.values import Expression, Place
 from reusedproxy.config.rules.acls import resolved, resolved_backend, resolved_use_server
+from reusedproxy.config.rules.counters import ON_TABLES
 from reusedproxy.config.rules.expressions import where_of
 from reusedproxy.config.rules.samples import CLIENT_BYTES, EITHER_BYTES, NEEDED, REQUEST, SERVER_BYTES
 from reusedproxy.config.sections.draft import ProxyDraft
@@ -169,6 +170,8 @@ _FOR_REQUESTS = {"reject": "deny", "close": "deny", "accept": "allow"}
 
 def _http(draft: ProxyDraft, report: Report) -> None:
     for rule in (*draft.content_rules, *draft.response_content_rules):
+        if isinstance(rule.action, ON_TABLES) and rule in draft.content_rules:
+            continue  # done before the rules of requests, as in HAProxy
         keyword = "http-response" if rule.words.startswith("tcp-response") else "http-request"
         _, _, action = rule.words.rpartition(" ")
         instead = f"{keyword} {_FOR_REQUESTS.get(action, action)}"
@@ -193,6 +196,9 @@ def _conditional(draft: ProxyDraft) -> Iterable[tuple[Place, str, object]]:
         *draft.after_rules,
         *draft.redirects,
         *draft.connection_rules,
+        *draft.session_rules,
+        *draft.content_rules,
+        *draft.stick_rules,
         *draft.monitor_fails,
         *draft.persist_rules,
     )
