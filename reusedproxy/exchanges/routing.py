@@ -265,28 +265,30 @@ def shows_page(
     if page is None:
         return False
     exchange.by_page = True
-    admin = False
+    admin = proven = False
     if page.rules or page.admin:
         regular.begin()
         if runs_into(page.rules, exchange, ended, denied):
             return True
         try:
             admin = any(test(exchange) for test in page.admin)
+            if admin and head.method == b"POST":
+                proven = exchange.client_tls is not None or any(exchange.member(name) for name in page.users)
         except Unevaluated as unevaluated:
             exchange.client.frontend.not_evaluated(unevaluated)
             exchange.fail(500, "PR")
             return True
     if admin and head.method == b"POST":
-        exchange.collect(body, ended, partial(_obeys, page, exchange))
+        exchange.collect(body, ended, partial(_obeys, page, exchange, proven))
     else:
         exchange.answered_here(*page.answer(head, exchange.client.last or not ended, admin))
     return True
 
 
-def _obeys(page: Page, exchange: Exchange, form: bytes | None) -> None:
+def _obeys(page: Page, exchange: Exchange, proven: bool, form: bytes | None) -> None:
     """Answers a request whose body has come; `form` None: it is too long."""
     assert exchange.head is not None
-    exchange.answered_here(*page.obey(exchange.head, form, exchange.client.last or form is None))
+    exchange.answered_here(*page.obey(exchange.head, form, exchange.client.last or form is None, proven))
 
 
 def runs_into(steps: Steps, exchange: Exchange, ended: bool, denied: Callable[[Exchange], None]) -> bool:
