@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from datetime import datetime, timezone
 from io import TextIOWrapper
 
@@ -102,7 +103,7 @@ def _written_out(tls: BindTLS, idle: list[str]) -> Iterator[Certificate]:
 def _listed(tls: BindTLS, source: CertificateSource, idle: list[str]) -> Iterator[Certificate]:
     what = f"crt-list {source.path}"
     try:
-        descriptor, may_read = open_list(source.path)
+        descriptor, writers = open_list(source.path)
         with TextIOWrapper(bounded(descriptor, source.path, LARGEST_TEXT), encoding="utf-8") as file:
             lines = read_crt_list(file.read())
     except OSError as error:
@@ -130,13 +131,20 @@ def _listed(tls: BindTLS, source: CertificateSource, idle: list[str]) -> Iterato
         if offer.min_version > offer.max_version:
             raise TLSConfigurationError(f"{what}: line {line.number}: {offer.min_version} is above {offer.max_version}")
         path = line.path if line.path.startswith("/") or not tls.crt_base else f"{tls.crt_base}/{line.path}"
-        if os.path.isdir(path):
-            raise TLSConfigurationError(f"{what}: line {line.number}: {path} is a directory: name its files")
-        made = [Certificate(each, offer, line.names, bundle=path) for each in _found(path)]
+        with nullcontext() if writers is None or path in ours else writers.acting():
+            if os.path.isdir(path):
+                raise TLSConfigurationError(f"{what}: line {line.number}: {path} is a directory: name its files")
+            made = [Certificate(each, offer, line.names, bundle=path) for each in _found(path)]
         for each in _files(evolve(tls, sources=(), offer=offer), made):
-            if may_read is not None and each not in ours and os.path.lexists(each) and not may_read(each):
+            if writers is None or each in ours:
+                continue
+            # A key beside its certificate need not be there, and stands where who can read that can see it.
+            absent = any(each in keys_beside(one.path) for one in made) and not os.path.lexists(each)
+            looked_at = [] if absent else [each, *_in(each)]
+            if trouble := next(filter(None, map(writers.trouble_with, looked_at)), ""):
                 text = (
-                    f"who can change this list may not read {each}, so root does not either: chown root {source.path}"
+                    f"who can change this list cannot read {each} ({trouble}), so root does not either:"
+                    f" chown root {source.path}"
                 )
                 raise TLSConfigurationError(f"{what}: line {line.number}: {text}")
         yield from made
