@@ -32,7 +32,6 @@ from reusedproxy.rules.matching import Test
 from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.rules.rule_set import RuleSet, Steps, run
 from reusedproxy.rules.samples.formats import Text
-from reusedproxy.wire.addresses import of_one_client
 from reusedproxy.wire.heads import RequestHead, ResponseHead
 
 #: Passwords that are checked for one request, at most: one for each `userlist` that its rules ask.
@@ -174,10 +173,10 @@ class Routing:
         except Unverified as unverified:
             exchange.may_wait = False  # an error page that asks, too, is written without what is not known
             before.restore(exchange)
-            frontend, source = self._frontend, of_one_client(exchange.source[0])
+            frontend, host = self._frontend, exchange.source[0]
             exchange.complete = ended
             go_on = partial(self._go_on, exchange, body, tries + 1)
-            if tries >= CHECKS or not frontend.authentication.check(unverified, source, go_on):
+            if tries >= CHECKS or not frontend.authentication.check(unverified, host, go_on):
                 frontend.not_evaluated(Unevaluated("too many clients wait until their passwords are checked"))
                 exchange.fail(503, "PR")
         else:
