@@ -93,7 +93,7 @@ class FoundTests(FilesTestCase):
         """Empty, or closed to us."""
         (self.folder / "e").mkdir()
         self.assertIn("there is no certificate in this directory", self.fault(f"{self.folder}/e"))
-        with mock.patch("os.scandir", side_effect=PermissionError(13, "Permission denied")):
+        with mock.patch("os.listdir", side_effect=PermissionError(13, "Permission denied")):
             self.assertIn("e: cannot be read: Permission denied", self.fault(f"{self.folder}/e"))
 
     def test_a_bundle(self) -> None:

@@ -22,7 +22,7 @@ from reusedproxy.config.model.proxies import Configuration
 from reusedproxy.config.model.tls import BindTLS, CertificateSource, ServerTLS, TLSOffer
 from reusedproxy.config.tls.crt_list import read_crt_list
 from reusedproxy.config.tls.words import not_offered, offered_protocols, overridden
-from reusedproxy.net.files import LARGEST_TEXT, bounded, open_list
+from reusedproxy.net.files import LARGEST_TEXT, bounded, names_in, open_list
 from reusedproxy.net.slices import Steps, run_through
 from reusedproxy.net.tls.files import TLSConfigurationError, Trusts, keys_beside
 from reusedproxy.net.tls.server import Certificate, Certificates
@@ -155,11 +155,11 @@ def _found(path: str) -> list[str]:
     TLSConfigurationError."""
     if os.path.isdir(path):
         try:
-            entries = sorted(os.scandir(path), key=lambda entry: entry.name)
+            names = names_in(path)
         except OSError as error:
             raise TLSConfigurationError(f"crt {path}: cannot be read: {error.strerror}") from None
-        files = [each.path for each in entries if not each.name.startswith(".") and not each.name.endswith(BESIDE)]
-        files = [each for each in files if os.path.isfile(each)]
+        names = [each for each in names if not each.startswith(".") and not each.endswith(BESIDE)]
+        files = [each for name in names if os.path.isfile(each := os.path.join(path, name))]
         if not files:
             raise TLSConfigurationError(f"crt {path}: there is no certificate in this directory")
         return files
@@ -211,7 +211,7 @@ def _in(path: str) -> list[str]:
     """Returns the files of a directory, without hidden ones, which are not used; none for an unreadable one, which is
     reported where it is used."""
     try:
-        return [os.path.join(path, name) for name in sorted(os.listdir(path)) if not name.startswith(".")]
+        return [os.path.join(path, name) for name in names_in(path) if not name.startswith(".")]
     except OSError:
         return []
 

@@ -169,6 +169,15 @@ def _opened(path: str, flags: int) -> tuple[int, LinkOfAnother | None]:
     return fd, found
 
 
+def names_in(path: str) -> list[str]:
+    """Returns the names in a directory, in order, which is opened like any file. Raises OSError."""
+    directory, _ = _opened(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        return sorted(os.listdir(directory))
+    finally:
+        os.close(directory)
+
+
 @contextmanager
 def held_in_memory(content: bytes) -> Iterator[str]:
     """Yields the path of a nameless file with this content, for a library that takes nothing but paths.
