@@ -63,8 +63,8 @@ print(json.dumps(found))
 
 class OpensTests(SynchronousTestCase):
     def test_nothing_is_opened_as_root_by_a_whole_path(self) -> None:
-        """Certificates and keys, alone, in directories and in lists; authorities, revocations, parameters; pages, bodies
-        and patterns; sockets; the files of the manhole; the log, pid and status files."""
+        """Certificates and keys, alone, in directories and lists; authorities, revocations, parameters; pages, bodies,
+        patterns; sockets; the files of the manhole; the log, pid and status files."""
         if os.geteuid() != 0:
             raise SkipTest("only root could be led anywhere")
         directory = temporary_directory(self)
