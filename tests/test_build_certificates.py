@@ -3,7 +3,9 @@ what is not valid yet."""
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone
 from random import Random
@@ -91,7 +93,7 @@ class FoundTests(FilesTestCase):
         """Empty, or closed to us."""
         (self.folder / "e").mkdir()
         self.assertIn("there is no certificate in this directory", self.fault(f"{self.folder}/e"))
-        with mock.patch("os.scandir", side_effect=PermissionError(13, "Permission denied")):
+        with mock.patch("os.listdir", side_effect=PermissionError(13, "Permission denied")):
             self.assertIn("e: cannot be read: Permission denied", self.fault(f"{self.folder}/e"))
 
     def test_a_bundle(self) -> None:
@@ -217,10 +219,63 @@ class StampTests(FilesTestCase):
                 os.chown(path, owner, owner)
             os.chmod(path, mode)
             if refused:
-                text = f"line 1: who can change this list may not read {refused}, so root does not either: chown root"
+                text = (
+                    f"line 1: who can change this list cannot read {refused} (Permission denied), so root does not"
+                    " either: chown root"
+                )
                 self.assertIn(text, self.fault(f"crt-list {path}"))
             else:
                 serve(self.tls(f"crt-list {path}"))
+
+    def test_root_reads_for_a_list_what_all_who_can_change_it_may_read(self) -> None:
+        """Its owner, and members of its group, who may be others than he; but for a group that is his alone."""
+        if os.geteuid() != 0:
+            raise SkipTest("only root reads for others")
+        folder = self.folder = temporary_directory(self)
+        folder.chmod(0o755)
+        daemon = pwd.getpwnam("daemon")
+        others = next(each.gr_gid for each in grp.getgrall() if each.gr_gid not in (0, daemon.pw_gid, NOBODY))
+        crt, owners, groups = self.write("open.pem"), self.write("owners.pem"), self.write("groups.pem")
+        os.chmod(crt, 0o644)
+        os.chown(owners, daemon.pw_uid, 0)
+        os.chown(groups, 0, others)
+        os.chmod(owners, 0o600)
+        os.chmod(groups, 0o640)
+        for named, gid, mode, taken in (
+            (owners, others, 0o644, True),
+            (owners, others, 0o664, False),
+            (owners, daemon.pw_gid, 0o664, True),
+            (owners, daemon.pw_gid, 0o646, False),
+            (groups, others, 0o664, False),
+            (crt, others, 0o666, True),
+        ):
+            path = self.text("list", named)
+            os.chown(path, daemon.pw_uid, gid)
+            os.chmod(path, mode)
+            if taken:
+                serve(self.tls(f"crt-list {path}"))
+            else:
+                self.assertIn(f"cannot read {named} (Permission denied)", self.fault(f"crt-list {path}"))
+
+    def test_nobody_learns_by_a_list_what_there_is_where_he_cannot_look(self) -> None:
+        if os.geteuid() != 0:
+            raise SkipTest("only root reads for others")
+        folder = self.folder = temporary_directory(self)
+        folder.chmod(0o755)
+        self.write("hidden/there.pem")
+        self.write("hidden/bundle.rsa")
+        self.write("hidden/there/file.pem")
+        (folder / "hidden").chmod(0o700)
+        said = set()
+        for name in ("there.pem", "none.pem", "there", "bundle"):
+            path = self.text("list", f"{folder}/hidden/{name}")
+            os.chown(path, NOBODY, NOBODY)
+            said.add(self.fault(f"crt-list {path}").replace(name, "NAME"))
+        (one,) = said
+        self.assertIn("cannot read", one)
+        path = self.text("list", f"{folder}/none.pem")
+        os.chown(path, NOBODY, NOBODY)
+        self.assertIn("none.pem (No such file or directory), so root does not", self.fault(f"crt-list {path}"))
 
     def test_any_file_that_changes_makes_it_new(self) -> None:
         """Certificate, key, authorities, revocations, list; and one more in a directory."""

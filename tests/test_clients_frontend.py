@@ -526,6 +526,7 @@ class Page:
 
     rules: Steps = []
     admin = ()
+    users = ()
 
     def wants(self, target: bytes) -> bool:
         return True
@@ -533,5 +534,5 @@ class Page:
     def answer(self, head: RequestHead, close: bool, admin: bool) -> tuple[int, bytes]:
         return 200, str(close).encode()
 
-    def obey(self, head: RequestHead, form: bytes | None, close: bool) -> tuple[int, bytes]:
+    def obey(self, head: RequestHead, form: bytes | None, close: bool, proven: bool) -> tuple[int, bytes]:
         raise NotImplementedError

@@ -378,6 +378,7 @@ class Page:
 
     rules: Steps = []
     admin = ()
+    users = ()
 
     def __init__(self, body: bytes) -> None:
         self.body = body
@@ -390,7 +391,7 @@ class Page:
         self.asked += 1
         return 200, response(self.body)
 
-    def obey(self, head: RequestHead, form: bytes | None, close: bool) -> tuple[int, bytes]:
+    def obey(self, head: RequestHead, form: bytes | None, close: bool, proven: bool) -> tuple[int, bytes]:
         raise NotImplementedError
 
 

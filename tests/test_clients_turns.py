@@ -24,6 +24,7 @@ class Statistics:
 
     rules: Steps = []
     admin = ()
+    users = ()
 
     def wants(self, target: bytes) -> bool:
         return target == b"/statistics"
@@ -31,7 +32,7 @@ class Statistics:
     def answer(self, head: RequestHead, close: bool, admin: bool) -> tuple[int, bytes]:
         return 200, OK
 
-    def obey(self, head: RequestHead, form: bytes | None, close: bool) -> tuple[int, bytes]:
+    def obey(self, head: RequestHead, form: bytes | None, close: bool, proven: bool) -> tuple[int, bytes]:
         raise NotImplementedError
 
 

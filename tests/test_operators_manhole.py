@@ -64,7 +64,9 @@ from reusedproxy.operators.shell.manhole import (
     CONNECTIONS,
     LOGIN_TIMEOUT,
     LONGEST_MESSAGE,
+    LOOK_EVERY,
     MESSAGES,
+    RESTED,
     UNUSED,
     KeyChecker,
     Manhole,
@@ -829,6 +831,68 @@ class ConnectionTests(FilesTestCase):
         self.manhole_.look_again()
         other.flush()
         self.assertTrue(inside.lost)
+
+    def test_a_prompt_that_is_open_ends_with_its_key(self) -> None:
+        """At the next thing that is typed, or a few seconds later; not while the file is just being written."""
+        typed: list[bytes] = []
+        for types in (True, False):
+            self.authorize(self.key)
+            connection, client, pump = self.open_channel(self.session())
+            service: Any = client.service
+            (channel,) = service.channels.values()
+            (theirs,) = connection.service.channels.values()
+            theirs.dataReceived = typed.append
+            channel.write(b"1")
+            pump.flush()
+            self.authorize(new_key())
+            channel.write(b"2")  # it has changed just now
+            pump.flush()
+            self.assertFalse(client.lost)
+            self.clock.advance(RESTED)
+            if types:
+                channel.write(b"3")
+            else:
+                self.clock.advance(LOOK_EVERY)
+            pump.flush()
+            self.assertTrue(client.lost)
+            self.assertIn("it is not among the authorized keys", self.said[-2] + self.said[-1])
+        self.assertEqual(b"".join(typed), b"1212")
+        self.clock.advance(LOOK_EVERY)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_a_file_that_has_not_changed_is_not_read_for_what_is_typed(self) -> None:
+        connection, client, pump = self.open_channel(self.session())
+        service: Any = client.service
+        (channel,) = service.channels.values()
+        (theirs,) = connection.service.channels.values()
+        self.patch(theirs, "dataReceived", lambda data: None)
+        self.clock.pump([LOOK_EVERY] * 2)
+        with mock.patch("reusedproxy.operators.shell.manhole.authorized_keys") as read:
+            for _ in range(3):
+                channel.write(b"x")
+                pump.flush()
+                self.clock.advance(LOOK_EVERY)
+        self.assertEqual((read.call_count, client.lost), (0, False))
+
+    def test_a_file_that_is_gone_for_a_moment_ends_nobody(self) -> None:
+        """As where it is replaced by another; but it does if it stays away."""
+        _, client, pump = self.session()
+        self.clock.advance(LOOK_EVERY)
+        content = self.keys.read_bytes()
+        self.keys.unlink()
+        self.factory.look_at_keys()
+        self.clock.advance(RESTED / 2)
+        self.factory.look_at_keys()
+        self.keys.write_bytes(content)
+        self.keys.chmod(0o600)
+        self.clock.advance(LOOK_EVERY)
+        pump.flush()
+        self.assertFalse(client.lost)
+        self.keys.unlink()
+        self.clock.advance(LOOK_EVERY)
+        self.clock.advance(LOOK_EVERY)
+        pump.flush()
+        self.assertTrue(client.lost)
 
     def test_whoever_does_not_log_in_is_closed_in_time(self) -> None:
         """Also who was told to go, and does not read it."""

@@ -7,6 +7,7 @@ Starts nothing: the result is bound but does not accept, and its pools open no c
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -28,7 +29,7 @@ from reusedproxy.build.answers import Answers
 from reusedproxy.build.balancing import hash_of
 from reusedproxy.build.certificates import FilesOfTLS, Served, Stamps, serving
 from reusedproxy.build.resolution import Sections, groups_of
-from reusedproxy.build.rule_sets import RuleSets, default_backend
+from reusedproxy.build.rule_sets import RuleSets, asks_for_host, default_backend, users_asked
 from reusedproxy.build.saved_states import SavedStates
 from reusedproxy.build.server_lines import Announce, Line, Lines, asks_libc
 from reusedproxy.build.tables import tables_of
@@ -381,10 +382,18 @@ class Assembly:
             section=section,
             rules=rules,
             admin=admin,
+            users=users_asked([page]),
             orders=partial(obey, proxy) if admin else None,
+            names=None if asks_for_host(page.rules) or all(map(asks_for_host, page.admin)) else self._own_names(),
             node=global_.node,
             description=global_.description,
         )
+
+    def _own_names(self) -> set[str]:
+        """Returns the names of this machine, and those that it listens on, in small letters."""
+        frontends = self._configuration.frontends.values()
+        hosts = [bind.address.host for frontend in frontends for bind in frontend.binds]
+        return {name.lower() for name in (os.uname().nodename, self._configuration.global_.node, *hosts) if name}
 
     def _serve(self, frontend: Frontend) -> Steps[None]:
         """Loads the certificates of the frontend's TLS listeners. Unchanged ones are taken over, with the sessions that

@@ -71,6 +71,11 @@ def users_asked(said: Iterable[object]) -> list[str]:
     return sorted({name for each in said for name in first_arguments(each, ASKING)})
 
 
+def asks_for_host(said: object) -> bool:
+    """Tells whether a condition, or a rule, looks at the Host of a request."""
+    return any(name.lower() == "host" for name in first_arguments(said, ("hdr", "req.hdr", "req.fhdr")))
+
+
 @define
 class RuleSets:
     """Builds one rule set for each section, once; `faults` and `notices` are those of the pattern files.

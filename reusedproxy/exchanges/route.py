@@ -53,6 +53,10 @@ class Page(Protocol):
     def admin(self) -> Sequence[Test]:
         """Returns conditions, one of which must be true for whoever may change something with it."""
 
+    @property
+    def users(self) -> Sequence[str]:
+        """Returns the names of the lists of users that its rules and conditions ask."""
+
     def wants(self, target: bytes) -> bool:
         """Tells whether a request target is the page's."""
 
@@ -60,8 +64,9 @@ class Page(Protocol):
         """Returns the status and the whole response. `close` tells that it must announce the end of the connection,
         `admin` that the client may change something."""
 
-    def obey(self, head: RequestHead, form: bytes | None, close: bool) -> tuple[int, bytes]:
-        """Does what a `form` orders that such a client has sent by POST; None: it is too long."""
+    def obey(self, head: RequestHead, form: bytes | None, close: bool, proven: bool) -> tuple[int, bytes]:
+        """Does what a `form` orders that such a client has sent by POST; None: it is too long. `proven` tells that it
+        has shown a password, or that it knows by TLS whom it speaks to."""
 
 
 class Route:

@@ -32,7 +32,6 @@ from reusedproxy.rules.matching import Test
 from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.rules.rule_set import RuleSet, Steps, run
 from reusedproxy.rules.samples.formats import Text
-from reusedproxy.wire.addresses import of_one_client
 from reusedproxy.wire.heads import RequestHead, ResponseHead
 
 #: Passwords that are checked for one request, at most: one for each `userlist` that its rules ask.
@@ -174,10 +173,10 @@ class Routing:
         except Unverified as unverified:
             exchange.may_wait = False  # an error page that asks, too, is written without what is not known
             before.restore(exchange)
-            frontend, source = self._frontend, of_one_client(exchange.source[0])
+            frontend, host = self._frontend, exchange.source[0]
             exchange.complete = ended
             go_on = partial(self._go_on, exchange, body, tries + 1)
-            if tries >= CHECKS or not frontend.authentication.check(unverified, source, go_on):
+            if tries >= CHECKS or not frontend.authentication.check(unverified, host, go_on):
                 frontend.not_evaluated(Unevaluated("too many clients wait until their passwords are checked"))
                 exchange.fail(503, "PR")
         else:
@@ -265,28 +264,30 @@ def shows_page(
     if page is None:
         return False
     exchange.by_page = True
-    admin = False
+    admin = proven = False
     if page.rules or page.admin:
         regular.begin()
         if runs_into(page.rules, exchange, ended, denied):
             return True
         try:
             admin = any(test(exchange) for test in page.admin)
+            if admin and head.method == b"POST":
+                proven = exchange.client_tls is not None or any(exchange.member(name) for name in page.users)
         except Unevaluated as unevaluated:
             exchange.client.frontend.not_evaluated(unevaluated)
             exchange.fail(500, "PR")
             return True
     if admin and head.method == b"POST":
-        exchange.collect(body, ended, partial(_obeys, page, exchange))
+        exchange.collect(body, ended, partial(_obeys, page, exchange, proven))
     else:
         exchange.answered_here(*page.answer(head, exchange.client.last or not ended, admin))
     return True
 
 
-def _obeys(page: Page, exchange: Exchange, form: bytes | None) -> None:
+def _obeys(page: Page, exchange: Exchange, proven: bool, form: bytes | None) -> None:
     """Answers a request whose body has come; `form` None: it is too long."""
     assert exchange.head is not None
-    exchange.answered_here(*page.obey(exchange.head, form, exchange.client.last or form is None))
+    exchange.answered_here(*page.obey(exchange.head, form, exchange.client.last or form is None, proven))
 
 
 def runs_into(steps: Steps, exchange: Exchange, ended: bool, denied: Callable[[Exchange], None]) -> bool:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from io import BufferedReader, RawIOBase
 from typing import BinaryIO
 
-from reusedproxy.net.acting import NOBODY, acting, groups_of
+from reusedproxy.net.acting import NOBODY, acting, groups_of, is_private_group
 from reusedproxy.net.trusted_paths import LinkOfAnother, open_file
 
 MEBIBYTE = 1 << 20
@@ -94,26 +94,59 @@ def unless_pipe(path: str, flags: int) -> int:
     return _opened(path, flags)[0]
 
 
-def open_list(path: str) -> tuple[int, Callable[[str], bool] | None]:
+class Writers:
+    """Those who have the say on a file: its owner, who may write to it, who can change a link on the way.
+
+    Root gains nothing for them: it may be led by the file to what all of them may read.
+    """
+
+    def __init__(self, status: os.stat_result, link: LinkOfAnother | None, listed: bool) -> None:
+        """Takes `listed`, whether there is a list of further users and groups with rights (acl(5))."""
+        #: Users and groups; None: somebody who has no rights but those of everybody.
+        self._who: list[tuple[int | None, int | None]] = []
+        if link is not None:
+            self._who.append((link.owner, link.group))
+        if status.st_uid:
+            self._who.append((status.st_uid, None))
+        if status.st_mode & stat.S_IWGRP and not (status.st_uid and is_private_group(status.st_gid, status.st_uid)):
+            self._who.append((None, None if listed else status.st_gid))
+        if status.st_mode & stat.S_IWOTH or (listed and status.st_mode & stat.S_IWGRP):
+            self._who.append((None, None))
+
+    def __bool__(self) -> bool:
+        return bool(self._who)
+
+    def acting(self) -> AbstractContextManager[None]:
+        """Looks at files, in the context, as one of them does."""
+        return _acting_as(*self._who[0])
+
+    def trouble_with(self, path: str) -> str:
+        """Returns why one of them cannot read a file, as he would be told, whether or not it exists; "" if all can."""
+        for each in self._who:
+            with _acting_as(*each):
+                if not os.access(path, os.R_OK, effective_ids=True):
+                    try:
+                        os.stat(path)
+                    except OSError as error:
+                        return str(error.strerror)
+                    return os.strerror(errno.EACCES)
+        return ""
+
+
+def open_list(path: str) -> tuple[int, Writers | None]:
     """Opens a file with names of further files, like `unless_pipe`.
 
-    Returns the descriptor, and what tells whether those who have the say on the file (its owner, who may write to it,
-    who can change a link on the way) may read a path that stands in it; None where we gain nothing for them by reading
-    it. Else the daemon's user could have root read anything into the daemon by a list, as by a link.
+    Returns the descriptor, and who has the say on the file; None where we gain nothing for them by reading what stands
+    in it. Else the daemon's user could have root read anything into the daemon by a list, as by a link.
     """
     fd, link = _opened(path, os.O_RDONLY)
-    status = os.fstat(fd)
-    user, group = status.st_uid or None, None if status.st_mode & stat.S_IWOTH else status.st_gid
-    if link is not None:
-        user, group = link.owner, link.group
-    elif os.geteuid() != 0 or not (user or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)):
+    if os.geteuid() != 0:
         return fd, None
-
-    def may_read(named: str) -> bool:
-        with _acting_as(user, group):
-            return os.access(named, os.R_OK, effective_ids=True)
-
-    return fd, may_read
+    try:
+        listed = bool(os.getxattr(fd, "system.posix_acl_access"))
+    except OSError:
+        listed = False
+    return fd, Writers(os.fstat(fd), link, listed) or None
 
 
 def _opened(path: str, flags: int) -> tuple[int, LinkOfAnother | None]:
@@ -134,6 +167,15 @@ def _opened(path: str, flags: int) -> tuple[int, LinkOfAnother | None]:
         os.close(fd)
         raise OSError(errno.EINVAL, "it is a pipe, and a reload needs a file that can be read again", path)
     return fd, found
+
+
+def names_in(path: str) -> list[str]:
+    """Returns the names in a directory, in order, which is opened like any file. Raises OSError."""
+    directory, _ = _opened(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        return sorted(os.listdir(directory))
+    finally:
+        os.close(directory)
 
 
 @contextmanager

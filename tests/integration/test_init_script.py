@@ -391,6 +391,24 @@ class PidFileTests(InitScriptTestCase):
         self.assertFalse(accepts_connections(self.port))
         self.expect(3, "status")
 
+    def test_who_was_given_the_number_of_a_daemon_that_died_is_not_the_daemon(self) -> None:
+        """Whatever he has on his command line, and whoever may be meant: the note tells another birth."""
+        other = subprocess.Popen(
+            [sys.executable, "-c", "input()", f"--pidfile={self.pidfile}"],
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+        )
+        self.addCleanup(other.communicate)
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        self.pidfile.write_text(str(other.pid))
+        self.expect(0, "status")
+        self.pidfile.with_suffix(".born").write_text(f"{other.pid} 12345 {boot}\n")
+        self.expect(1, "status")
+        self.expect(0, "start")
+        self.assertNotEqual(other.pid, self.pid)
+        self.expect(0, "stop")
+        self.assertIsNone(other.poll())
+
     def test_what_was_noted_of_a_daemon_that_is_gone_is_in_nobodys_way(self) -> None:
         other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
         self.addCleanup(other.communicate)

@@ -154,8 +154,9 @@ class ProxyDraft:
     def settle(self) -> None:
         """Applies what depends on the section's mode, once all of its lines have been read: without requests there is
         no name in them (`sni-auto`)."""
-        if self.tcp:
-            for server in self.servers:
+        for server in self.servers:
+            server.words.any_name = not server.words.sni_auto
+            if self.tcp:
                 server.words.sni_auto = False
 
     def begin_checks(self) -> None:

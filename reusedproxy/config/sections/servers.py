@@ -62,6 +62,8 @@ class ServerWords:
     sni: Expression | None = None
     sni_auto: bool = True
     check_sni_auto: bool = True
+    #: The file says `no-sni-auto`: where no name is said either, none is verified.
+    any_name: bool = False
     pool_conn_name: Expression | None = None
     send_proxy: str = ""
     id: int = 0

@@ -255,12 +255,16 @@ def _tls(server: ServerDraft, global_: GlobalDraft, report: Report, *, http: boo
             )
             report.fault(server.place, text)
         elif verify == "required" and not (words.tls.sni or words.sni_of_requests or words.tls.verifyhost):
-            without = "'no-sni-auto'" if http else "no 'sni'"
-            text = (
-                f"{name}: with {without} and no name any certificate of its CAs is taken for this server's:"
-                " add 'verifyhost NAME', or 'sni str(NAME)'"
-            )
-            report.warn(server.place, text)
+            add = "add 'verifyhost NAME', or 'sni str(NAME)'"
+            if words.ssl and not words.any_name:
+                text = f"{name}: no name is said, so whoever has a certificate of its CAs could take its place: {add}"
+                report.fault(server.place, f"{text}; 'no-sni-auto' takes any")
+            else:
+                without = "'no-sni-auto'" if words.ssl else "no 'verifyhost'"
+                text = (
+                    f"{name}: with {without} and no name any certificate of its CAs is taken for this server's: {add}"
+                )
+                report.warn(server.place, text)
         elif verify == "none":
             by = "" if words.ssl else "by its checks "
             text = (

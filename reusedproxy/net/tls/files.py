@@ -31,7 +31,7 @@ from cryptography.x509 import (
 )
 from OpenSSL import SSL, crypto
 
-from reusedproxy.net.files import MEBIBYTE, held_in_memory, read_file
+from reusedproxy.net.files import MEBIBYTE, held_in_memory, names_in, read_file
 from reusedproxy.net.tls.openssl_server import share_store
 from reusedproxy.net.tls.transport import openssl_reason
 from reusedproxy.net.tls.words import name_of, subjects_of
@@ -444,8 +444,5 @@ def _pem_files(path: str) -> list[str]:
     that begin with a dot are not among them: so an authority is put out of use."""
     if not os.path.isdir(path):
         return [path]
-    return [
-        entry.path
-        for entry in sorted(os.scandir(path), key=lambda e: e.name)
-        if entry.name.endswith((".pem", ".crt", ".cer")) and not entry.name.startswith(".") and not entry.is_dir()
-    ]
+    names = [each for each in names_in(path) if each.endswith((".pem", ".crt", ".cer")) and not each.startswith(".")]
+    return [each for name in names if not os.path.isdir(each := os.path.join(path, name))]

@@ -32,6 +32,7 @@ from reusedproxy.net.listener import (
     bind_socket,
     demand_bindable,
 )
+from reusedproxy.net.peer_credentials import may_connect
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.transport import Transport
 from reusedproxy.operators.runtime.proxy import LEVELS, Context, Service, SocketView, Statistics
@@ -41,6 +42,9 @@ from reusedproxy.operators.runtime.session import Session
 BACKLOG = 128
 #: Seconds that a session has to be idle to give way to another of the same level.
 IDLE = 5.0
+#: Seconds after a reload for which it is asked again whether clients may come: the kernel has asked microseconds before
+#: one stands in its queue, unless the machine has stood still.
+LATE = 10.0
 
 Announce = Callable[[str, str], None]
 
@@ -54,9 +58,15 @@ class _Socket:
     api: RuntimeAPI
     #: Set while there are too many sessions.
     full: bool = False
+    #: Until this time, clients are looked at who may have connected by the line before, which let in more.
+    narrowed_until: float = 0.0
 
     def connection_made(self, accepted: socket.socket, address: object, listener: Listener) -> None:
-        self.api.accept(self, accepted)
+        if self.api.is_late(self, accepted):
+            listener.connections -= 1
+            accepted.close()
+        else:
+            self.api.accept(self, accepted)
 
 
 @define
@@ -181,6 +191,8 @@ class RuntimeAPI:
         changed, narrowed = each.settings.level != said.level, not admits_as_many(said.bind, each.listener.bind)
         lower = min(each.settings.level, said.level, key=LEVELS.index)
         each.settings = evolve(said, level=lower)
+        if narrowed:
+            each.narrowed_until = self._deadlines.now() + LATE
         try:
             each.listener.adopt(said.bind, BACKLOG)
             if changed or narrowed:
@@ -240,6 +252,12 @@ class RuntimeAPI:
         self._deadlines.stop()
 
     # What sockets and sessions call.
+
+    def is_late(self, at: _Socket, accepted: socket.socket) -> bool:
+        """Tells whether a client may not connect any more: the kernel has let it in by a line of before a reload, and
+        it was not in the queue yet when that was emptied."""
+        path = at.settings.bind.address.path
+        return bool(path) and self._deadlines.now() < at.narrowed_until and not may_connect(accepted, path)
 
     def accept(self, at: _Socket, accepted: socket.socket) -> None:
         """Begins a session; where there are as many as `stats maxconn` or the line's `maxconn` says, another one gives

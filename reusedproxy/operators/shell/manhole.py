@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from ipaddress import ip_address
@@ -68,6 +69,10 @@ UNUSED = 60.0
 BACKLOG = 128
 #: Seconds to log in. conch allows ten hours, counted only from the end of the key exchange.
 LOGIN_TIMEOUT = 60.0
+#: Seconds between two looks at the file of keys while somebody is logged in, and seconds for which it has to have been
+#: left alone before sessions are ended by it: it may just be written.
+LOOK_EVERY = 5.0
+RESTED = 1.0
 #: Keys that one connection may offer. An agent with many keys needs several; OpenSSH's server takes 6.
 ATTEMPTS = 6
 #: Most messages of a connection before its login; OpenSSH sends 5, and 1 or 2 for each key.
@@ -233,8 +238,31 @@ class KeyChecker:
 
     credentialInterfaces = (ISSHPrivateKey,)
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, now: Callable[[], float] = time.monotonic) -> None:
         self._path = path
+        self._now = now
+        #: The stamp of the file by which sessions were judged last, the last one that was seen, and since when.
+        self._judged: object = self
+        self._seen: object = self
+        self._since = 0.0
+
+    def has_changed(self) -> bool:
+        """Tells whether the file is another one than when this was asked last and True, and has come to rest."""
+        stamp: object = None
+        age = 0.0
+        try:
+            status = os.stat(self._path)
+            stamp = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+            age = time.time() - status.st_ctime
+        except OSError:
+            pass  # it is gone, or just being replaced
+        now = self._now()
+        if stamp != self._seen:
+            self._seen, self._since = stamp, now
+        if stamp == self._judged or (0 <= age < RESTED and now - self._since < RESTED):
+            return False
+        self._judged = stamp
+        return True
 
     def requestAvatarId(self, credentials: Any) -> Any:
         """Returns the user name. Raises ValidPublicKey (the client must sign now) or UnauthorizedLogin."""
@@ -438,6 +466,7 @@ class _Connection(SSHServerTransport):
         self.unused_since = self.factory.reactor.seconds()
         if self._deadline.active():
             self._deadline.cancel()
+        self.factory.watch_keys()
 
     def look_again(self) -> None:
         """Ends the connection if it has logged in with a key that has been taken out of the file since."""
@@ -489,6 +518,13 @@ class _Channels(SSHConnection):
             return SSHConnection.ssh_CHANNEL_REQUEST(self, packet)
         return None
 
+    def ssh_CHANNEL_DATA(self, packet: bytes) -> None:
+        """Passes on what is typed, unless the key is withdrawn. The file is looked at for each key that is pressed, and
+        read when it has changed."""
+        self.transport.factory.look_at_keys()
+        if self.transport.state == ADMITTED:
+            SSHConnection.ssh_CHANNEL_DATA(self, packet)
+
     def ssh_CHANNEL_EOF(self, packet: bytes) -> None:
         """Runs a script whose input is complete, unless the key is withdrawn."""
         if self._is_authorized():
@@ -519,9 +555,33 @@ class _Factory(SSHFactory):
         self.faults = LogThrottle(reactor.seconds, lambda text: announce("warning", text))
         self.refusals = LogThrottle(reactor.seconds, lambda text: announce("warning", text))
         self.fingerprint = ""
-        self.checker = KeyChecker(settings.authorized_keys)
+        self.checker = KeyChecker(settings.authorized_keys, reactor.seconds)
+        self._look: Any = None
         # This list is exhaustive: there is no checker for passwords.
         self.portal = Portal(_Realm(service, reactor), [self.checker])
+
+    def watch_keys(self) -> None:
+        """Begins to look at the file of keys, for as long as somebody is logged in."""
+        if self._look is None:
+            self._look = self.reactor.callLater(LOOK_EVERY, self._look_again)
+
+    def _look_again(self) -> None:
+        self._look = None
+        self.look_at_keys()
+        if any(each.state == ADMITTED for each in self.connections):
+            self.watch_keys()
+
+    def look_at_keys(self) -> None:
+        """Ends the connections whose key the file does not list any more, if it has changed."""
+        if self.checker.has_changed():
+            for each in list(self.connections):
+                each.look_again()
+
+    def stopFactory(self) -> None:
+        if self._look is not None:
+            self._look.cancel()
+            self._look = None
+        SSHFactory.stopFactory(self)
 
     def use(self, key: Key) -> None:
         """Sets the host key."""

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from twisted.logger import Logger
 
 from reusedproxy.config.model.proxies import StatsPage as Settings
 from reusedproxy.exchanges.own_answers import answer
+from reusedproxy.measures.log_throttle import LogThrottle
 from reusedproxy.operators.logs.targets import LogTargets
 from reusedproxy.operators.runtime.typed import json_statistics, typed_statistics
 from reusedproxy.operators.stats.csv import write_csv
@@ -38,6 +39,10 @@ _HTML_HEADERS = (
     b"x-content-type-options: nosniff\r\n"
     b"x-frame-options: DENY\r\n"
 )
+_STRANGE = (
+    "A form of the statistics page was not obeyed: its browser came by a name that a stranger might have, and without a"
+    " password: come by an address, or add 'stats auth', or 'hdr(host)' to the condition of 'stats admin'"
+)
 #: Takes a form and the names of the sections that it may concern (none: all); returns HAProxy's code for the outcome.
 Orders = Callable[[bytes, Sequence[str]], str]
 
@@ -57,16 +62,22 @@ class StatsPage:
         section: str = "",
         rules: Steps | None = None,
         admin: Sequence[Test] = (),
+        users: Sequence[str] = (),
         orders: Orders | None = None,
+        names: Collection[str] | None = (),
         node: str = "",
         description: str = "",
     ) -> None:
-        """Takes `wall`, which returns the time of day; the name of the `section` that has the page; `orders`, which
-        does what forms say; and what the page says of this machine where it is to."""
+        """Takes `wall`, which returns the time of day; the name of the `section` that has the page; the lists of
+        `users` that are asked; `orders`, which does what forms say; the `names` by which browsers may have come that
+        have shown no password (None: any); and what the page says of this machine where it is to."""
         prepare()
+        self._strangers = LogThrottle(moments.reader.now, lambda text: self._log.warn("{text}", text=text))
         self.settings = settings
         self.rules = rules or []
         self.admin = admin
+        self.users = users
+        self._names = names
         self._orders = orders
         self._scope = [section if each == "." else each for each in settings.scope]
         self._node = None if settings.node is None else settings.node or node or os.uname().nodename
@@ -88,8 +99,11 @@ class StatsPage:
             self._log.failure("the statistics could not be written")
             return 500, answer(500, b"", "text/plain", close=close)
 
-    def obey(self, head: RequestHead, form: bytes | None, close: bool) -> tuple[int, bytes]:
-        if not is_from_own_page(head) or self._orders is None:
+    def obey(self, head: RequestHead, form: bytes | None, close: bool, proven: bool) -> tuple[int, bytes]:
+        if self._orders is None or not is_from_own_page(head):
+            return self._sent_back(head, DENIED, close)
+        if not proven and not is_from_own_page(head, self._names):
+            self._strangers.tell("name", _STRANGE, "such forms")
             return self._sent_back(head, DENIED, close)
         if form is None:
             return self._sent_back(head, "EXCD", close)

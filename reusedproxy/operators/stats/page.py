@@ -84,7 +84,7 @@ _OUTCOMES = {
     "PART": ("trouble", "Done for some of the servers only."),
     "ERRP": ("trouble", "Nothing was changed: there is no such backend, server or action."),
     "EXCD": ("trouble", "Nothing was changed: the form was too long. Choose fewer servers at a time."),
-    DENIED: ("trouble", "Nothing was changed: this page takes no orders from you."),
+    DENIED: ("trouble", "Nothing was changed: this page takes no orders from you here."),
 }
 #: What makes other tables of the same figures, besides the scope, and the address where there are forms.
 _KINDS = ("unfolded", "detailed", "admin", "legends")
