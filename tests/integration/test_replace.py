@@ -284,17 +284,36 @@ class ReplaceTests(SynchronousTestCase):
         self.replace("right")
 
     def test_the_signal_for_it(self) -> None:
-        """SIGUSR2: the new process has the command line of the old one."""
-        (first,) = self.running
+        """SIGUSR2: the new process has the command line of the old one, and systemd is told so by that."""
+        (before,) = self.running
+        before.stop()
+        told = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.addCleanup(told.close)
+        told.bind(str(self.directory / "notify"))
+        told.settimeout(10)
+        os.environ["NOTIFY_SOCKET"] = str(self.directory / "notify")
+        self.addCleanup(os.environ.pop, "NOTIFY_SOCKET")
+        first = self.replacing("signalled")
+        first.more = []
+        self.running[:] = [first]
+        first.start()
         load = self.load()
         old = first.pid
+        while b"READY=1" not in told.recv(4096):
+            pass
         first.signal(signal.SIGUSR2)
         wait_for(lambda: first.has_said("has taken the place of process"), "the new process to serve", 30)
         load.stop()
         self.assertEqual(load.failed, [])
         wait_for(first.ended, "the old one to end", 30)
-        (new,) = _others(self.directory / "first" / "reusedproxy.cfg", old)
+        (new,) = _others(first.file, old)
         self.addCleanup(os.kill, new, signal.SIGTERM)
+        self.assertEqual(told.recv(4096), b"MAINPID=%d" % new)
+        self.assertIn(b"READY=1", told.recv(4096))
+        told.setblocking(False)
+        # The old one has said nothing more: it would be taken for the end of the service.
+        with self.assertRaises(BlockingIOError):
+            self.fail(repr(told.recv(4096)))
         self.assertNotIn("Traceback", first.output)
 
 
