@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any, cast
 
 from reusedproxy.backends.backend import Backend
@@ -199,6 +200,18 @@ class EveryColumnTests(CountingTestCase):
         for _ in range(3):
             self.reload()
         self.assertAlmostEqual(self.reactor.seconds() + self.backend.checkers[0].due_in, due, places=3)
+
+    def test_a_check_that_is_under_way_is_not_begun_again(self) -> None:
+        """A server that does not answer is found DOWN, however often the configuration is read."""
+        with socket.create_server((LOOPBACK, 0)) as silent:
+            self.begin(f"check port {silent.getsockname()[1]} inter 5s fall 1")
+            self.reactor.advance(0.1)
+            self.assertIsNotNone(self.backend.checkers[0]._run)
+            for _ in range(6):  # the check has a second for its connection
+                self.service.reload()
+                self.reactor.pump([0.05] * 10)
+            self.assertEqual(self.backend.servers[0].state, DOWN)
+            self.assertEqual(self.backend.checkers[0].judge.failures, 1)
 
     def test_how_far_a_server_is_from_falling_goes_on(self) -> None:
         self.begin("check inter 60s fall 5")

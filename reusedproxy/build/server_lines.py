@@ -118,7 +118,7 @@ class Line:
         if self.checker is not None:
             if previous.checker is not None:
                 alike = self.checker.settings == previous.checker.settings and self.asks == previous.asks
-                self.checker.succeed(previous.checker, alike)
+                self.checker.succeed(previous.checker, alike=alike, same=self.identity == previous.identity)
             else:
                 self.checker.begin_again()
         if self.agent is not None:

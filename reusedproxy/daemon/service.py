@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from random import SystemRandom
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -352,8 +353,9 @@ class ProxyService(Service):
     def _hand_over(self, channel: socket.socket) -> None:
         """Gives the listening sockets to the process at the other end, which is about to take this one's place."""
         proxy = self.proxy
-        pending = self._handover is not None and self._handover.state != "over"
-        if self.state != "running" or pending or proxy is None or self._takeover is not None:
+        # A reload that is under way may bind others.
+        busy = self._is_being_replaced or self._takeover is not None or self._reloading is not None
+        if self.state != "running" or busy or proxy is None:
             channel.close()
             return
         listeners = self._listeners
@@ -369,6 +371,14 @@ class ProxyService(Service):
         self.announce(
             "alert", f"process {self._handover.pid} does not take the place of this one: {why}; this one goes on"
         )
+        if self._reload_again and self._reloading is None:
+            self._reload_again = False
+            self.reload()
+
+    @property
+    def _is_being_replaced(self) -> bool:
+        """Tells whether another process has been given the sockets, and does not serve yet."""
+        return self._handover is not None and self._handover.state != "over"
 
     def replace(self) -> None:
         """Starts a new process with the command line of this one, which takes its place (SIGUSR2). Without a socket for
@@ -401,7 +411,7 @@ class ProxyService(Service):
         proxy = self.proxy
         assert proxy is not None and self._handover is not None
         self.state = "leaving"
-        if self._reloading is not None:
+        if self._reloading is not None:  # one of `ssl-watch`
             self._reloading.stop()
             self._reloading = None
             gc.enable()
@@ -421,6 +431,9 @@ class ProxyService(Service):
         self.announce("notice", f"process {pid} has taken the place of this one, which has clients: {self._clients()}")
         self.supervision.hand_over(pid)
         self._handover.released()
+        if self._reload_again:
+            with suppress(OSError):  # it has ended again, which is told by others
+                os.kill(pid, signal.SIGHUP)  # it has read its files before that was ordered
         limit = proxy.configuration.global_.hard_stop_after
         if limit is not None:
             self._hard_stop = self._reactor.callLater(limit, self._leave_now)
@@ -520,7 +533,8 @@ class ProxyService(Service):
         if patience is None or verb != FIRST:
             self._listen(proxy, verb)
         else:
-            self.supervision.starting(patience)
+            if self._takeover is None:  # else the service has long been started
+                self.supervision.starting(patience)
             self._warm_up(proxy, self._reactor.seconds(), patience)
 
     def _listen(self, proxy: Proxy, verb: str) -> None:
@@ -573,7 +587,7 @@ class ProxyService(Service):
             self.announce("warning", text)
         if self.state != "running":
             return
-        if self._reloading is not None:
+        if self._reloading is not None or self._is_being_replaced:
             self._reload_again = True
             return
         self._renewed = []
