@@ -177,7 +177,7 @@ class StreamTests(SynchronousTestCase):
         self.assertEqual(table.value(row, table.slots["gpc0"]), 1)
         world.connect("s1")
         client.reset()
-        self.assertEqual(table.uses(row), 0)
+        self.assertEqual(table.uses[row], 0)
         world.check_rest()
 
     def test_what_a_server_says_first_may_have_the_key(self) -> None:

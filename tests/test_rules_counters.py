@@ -13,7 +13,6 @@ from reusedproxy.config.rules.expressions import read_expression
 from reusedproxy.config.rules.samples import CONVERTERS, FETCHES
 from reusedproxy.rules.samples.compile import Sample, compiled
 from reusedproxy.tables.table import Table
-from reusedproxy.tables.tracking import Tracked
 from tests.clientfakes import GET, OK
 from tests.rulefakes import DEFAULTS, Seen, ruled
 
@@ -74,7 +73,7 @@ class SampleTests(SynchronousTestCase):
         row = self.all.track("127.0.0.1")
         for number, slot in enumerate(self.all.slots.values(), 101):
             self.all.put(row, slot, number * 1024 if slot.at in self.bytes_at else number)
-        self.facts.counters = {1: Tracked(self.all, row)}
+        self.facts.counters = {1: (self.all, row)}
 
     @property
     def bytes_at(self) -> set[int]:

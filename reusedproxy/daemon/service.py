@@ -324,6 +324,8 @@ class ProxyService(Service):
             backend.start()
         if proxy.rates is not None:
             proxy.rates.start()
+        if proxy.sweep is not None:
+            proxy.sweep.start()
         proxy.budget.rate = proxy.configuration.global_.pool_connect_rate
         self._expiry.begin(proxy, endings)
         self._watch.begin(proxy.configuration.global_.ssl_watch, proxy.stamps, proxy.files.look)
@@ -596,6 +598,8 @@ class ProxyService(Service):
                 backend.stop("proxy stopped")
             if proxy.rates is not None:
                 proxy.rates.stop()
+            if proxy.sweep is not None:
+                proxy.sweep.stop()
             proxy.logs.close()
         if self.manhole is not None:
             self.manhole.stop()
