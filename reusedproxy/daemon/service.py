@@ -318,6 +318,7 @@ class ProxyService(Service):
 
     def _begin(self, proxy: Proxy, verb: str, endings: list[Ending] | None = None) -> None:
         proxy.places.maxconn = proxy.maxconn
+        proxy.places.limit_rates(proxy.configuration.global_.rates, proxy.deadlines)
         for text in shortages(proxy):
             self.announce("warning", text)
         for backend in proxy.backends:
@@ -603,6 +604,7 @@ class ProxyService(Service):
             proxy.logs.close()
         if self.manhole is not None:
             self.manhole.stop()
+        self.proxy.places.limit_rates((), self.proxy.deadlines)
         self.proxy.names.stop()
         self.proxy.departed.stop()
         self.runtime.stop()

@@ -59,6 +59,8 @@ class GlobalDraft:
     stats_sockets: list[StatsSocket] = Factory(list)
     stats_timeout: float = 10.0
     stats_maxconn: int = 10
+    #: Most clients in a second, by the word.
+    rates: dict[str, int] = Factory(dict)
     node: str = ""
     description: str = ""
     #: The name of this machine in `peers` sections; "": none is said.
@@ -143,6 +145,7 @@ class GlobalDraft:
             stats_sockets=tuple(self.stats_sockets),
             stats_timeout=self.stats_timeout,
             stats_maxconn=self.stats_maxconn,
+            rates=tuple((word, most) for word, most in self.rates.items() if most),
             node=self.node,
             description=self.description,
             environment=tuple(self.environment.items()),
@@ -403,6 +406,10 @@ def _resetenv(draft: GlobalDraft, line: Line) -> None:
         del draft.environment[name]
 
 
+def _rate(draft: GlobalDraft, line: Line) -> None:
+    draft.rates[line.keyword] = units.integer(line.one_argument("a number of clients a second"), f"'{line.keyword}'")
+
+
 def _local_peer(draft: GlobalDraft, line: Line) -> None:
     draft.local_peer = line.one_argument("the name of this machine among its peers")
 
@@ -444,6 +451,9 @@ _READERS: dict[str, Callable[[GlobalDraft, Line], None]] = {
     "tune.ssl.default-dh-param": _dh_size,
     "tune.ssl.cachesize": _session_cache,
     "tune.ssl.lifetime": _session_lifetime,
+    "maxconnrate": _rate,
+    "maxsessrate": _rate,
+    "maxsslrate": _rate,
     "localpeer": _local_peer,
     "tune.stick-counters": _stick_counters,
     "manhole": _manhole,
