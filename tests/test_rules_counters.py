@@ -279,6 +279,23 @@ class RequestTests(SynchronousTestCase):
         client.take()
         self.assertEqual(self.values(world, key=b"/"), {"gpt0": 7, "gpt1": 200, "gpc0": 42, "gpc1": 1})
 
+    def test_rules_about_contents_come_before_those_about_requests(self) -> None:
+        """In mode http they may track and count, as many configurations have it."""
+        world = ruled(
+            self,
+            "stick-table type ip size 10 store http_req_cnt,gpc0\n"
+            " http-request deny if { sc0_get_gpc0 ge 2 }\n"
+            " tcp-request content track-sc0 src\n tcp-request content sc-inc-gpc0(0)",
+            warm=1,
+        )
+        client = world.client()
+        client.send(GET)
+        world.server.answer()
+        self.assertEqual(client.take(), OK)
+        client.send(GET)
+        self.assertIn(b"403", client.take())
+        self.assertEqual(self.values(world), {"gpc0": 2, "http_req_cnt": 2})
+
     def test_an_answer_tracked_late_counts_as_it_is(self) -> None:
         world = ruled(
             self,
