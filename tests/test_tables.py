@@ -170,7 +170,7 @@ class TableTests(SynchronousTestCase):
         slot = made.slots["http_req_cnt"]
         self.assertEqual([made.value(made.find(key), slot) for key in "abc"], [1, 2, 1])
         leave(own)
-        self.assertEqual((own, made.uses[made.find("c")]), ({}, 0))
+        self.assertEqual([made.uses[made.find(key)] for key in "abc"], [1, 1, 0])
 
 
 class RateTests(SynchronousTestCase):

@@ -616,13 +616,12 @@ class Exchange(ExchangeFacts):
         return answer if self.own_rules is None or not answer else self.own_rules(self, answer)
 
     def _end_counting(self, counters: Counters, left: int) -> None:
-        """Counts what remains to be counted of the request in what tracks it, which ends; `left` are bytes of the
-        answer that are still to be sent."""
+        """Counts what remains to be counted of the request in what tracks it, which ends; the log may still ask it.
+        `left` are bytes of the answer that are still to be sent."""
         session = self.client.session
         shared = None if session is None else session.counters
         if self.status >= 400 and self.answered and self.answer_rules is None:
             count(counters, shared, kind_of(self.status))
-        self.counters = None
         if shared:
             count_bytes(counters, shared, self.bytes_in, self.bytes_out + left)
         for table, row in counters.values():

@@ -57,10 +57,9 @@ def count_bytes(own: Counters, shared: Counters | None, received: int, sent: int
 
 
 def leave(counters: Counters) -> None:
-    """Tracks the entries of these counters no more."""
+    """Tracks the entries of these counters no more. They can still be asked, by who writes a log."""
     for table, row in counters.values():
         table.leave(row)
-    counters.clear()
 
 
 def _all(own: Counters | None, shared: Counters | None) -> Iterator[Tracked]:
