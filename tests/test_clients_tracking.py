@@ -47,7 +47,7 @@ class TrackingTests(SynchronousTestCase):
     def values(self, world: World, key: str = "127.0.0.1") -> dict[str, int]:
         table = world.frontend.tables["a"]
         row = table.find(key)
-        return {name: table.value(row, table.slots[name]) for name in NAMES} | {"uses": table.uses(row)} if row else {}
+        return {name: table.value(row, table.slots[name]) for name in NAMES} | {"uses": table.uses[row]} if row else {}
 
     def connect(self) -> Far:
         far: Far = self.loop.connect(("127.0.0.1", self.listener.port))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 from attrs import evolve
@@ -12,6 +13,7 @@ from reusedproxy.build.rule_sets import RuleSets
 from reusedproxy.build.tables import tables_of
 from reusedproxy.config.model.persistence import Cookie
 from reusedproxy.exchanges.route import Route
+from reusedproxy.net.dial import Target
 from reusedproxy.net.slices import run_through
 from tests.clientfakes import FarServer, World, get
 from tests.rulefakes import sections
@@ -101,6 +103,14 @@ class RequestTests(SynchronousTestCase):
         server.settings = evolve(server.settings, non_stick=True)
         self.assertEqual(self.asked(world, get("/?id=a"), get("/?id=a"), get("/?id=a")), ["s1", "s2", "s2"])
 
+    def test_servers_may_be_known_by_their_addresses(self) -> None:
+        """So that a client follows its server to another name, and not the name to another server."""
+        world = self.world(STICK.replace("expire", "srvkey addr expire"))
+        for number, each in enumerate(world.servers):
+            each.server.target = Target(socket.AF_INET, (f"192.0.2.{number}", 80))
+        self.assertEqual(self.asked(world, get("/?id=a"), get("/?id=a")), ["s1", "s1"])
+        self.assertEqual(self.stored(world), {b"a": "192.0.2.0:80"})
+
     def test_a_cookie_comes_first(self) -> None:
         """As in HAProxy, and what it leads to is stored."""
         world = World(self, servers=3, warm=2, backend={"cookie": Cookie("SRV", "insert")})
@@ -177,7 +187,7 @@ class StreamTests(SynchronousTestCase):
         self.assertEqual(table.value(row, table.slots["gpc0"]), 1)
         world.connect("s1")
         client.reset()
-        self.assertEqual(table.uses(row), 0)
+        self.assertEqual(table.uses[row], 0)
         world.check_rest()
 
     def test_what_a_server_says_first_may_have_the_key(self) -> None:

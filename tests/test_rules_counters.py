@@ -13,7 +13,6 @@ from reusedproxy.config.rules.expressions import read_expression
 from reusedproxy.config.rules.samples import CONVERTERS, FETCHES
 from reusedproxy.rules.samples.compile import Sample, compiled
 from reusedproxy.tables.table import Table
-from reusedproxy.tables.tracking import Tracked
 from tests.clientfakes import GET, OK
 from tests.rulefakes import DEFAULTS, Seen, ruled
 
@@ -74,7 +73,7 @@ class SampleTests(SynchronousTestCase):
         row = self.all.track("127.0.0.1")
         for number, slot in enumerate(self.all.slots.values(), 101):
             self.all.put(row, slot, number * 1024 if slot.at in self.bytes_at else number)
-        self.facts.counters = {1: Tracked(self.all, row)}
+        self.facts.counters = {1: (self.all, row)}
 
     @property
     def bytes_at(self) -> set[int]:
@@ -280,6 +279,23 @@ class RequestTests(SynchronousTestCase):
         client.take()
         self.assertEqual(self.values(world, key=b"/"), {"gpt0": 7, "gpt1": 200, "gpc0": 42, "gpc1": 1})
 
+    def test_rules_about_contents_come_before_those_about_requests(self) -> None:
+        """In mode http they may track and count, as many configurations have it."""
+        world = ruled(
+            self,
+            "stick-table type ip size 10 store http_req_cnt,gpc0\n"
+            " http-request deny if { sc0_get_gpc0 ge 2 }\n"
+            " tcp-request content track-sc0 src\n tcp-request content sc-inc-gpc0(0)",
+            warm=1,
+        )
+        client = world.client()
+        client.send(GET)
+        world.server.answer()
+        self.assertEqual(client.take(), OK)
+        client.send(GET)
+        self.assertIn(b"403", client.take())
+        self.assertEqual(self.values(world), {"gpc0": 2, "http_req_cnt": 2})
+
     def test_an_answer_tracked_late_counts_as_it_is(self) -> None:
         world = ruled(
             self,
@@ -334,7 +350,6 @@ class ReadTests(SynchronousTestCase):
             ("tcp-request connection track-sc0 ssl_c_s_dn", "needs a TLS handshake, which is not at hand"),
             ("tcp-request content reject if { sc0_conn_cur gt 1 }", "is not done in mode http"),
             ("tcp-request content track-sc0 req.len", "needs what a client sends in 'mode tcp'"),
-            ("stick on src", "'stick' cannot stand in frontend 'f'"),
         ):
             found, _ = self.faults(lines)
             self.assertTrue(any(why in each for each in found), (lines, found))

@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.build.tables import tables_of
+from reusedproxy.build.tables import Sweep, tables_of
 from reusedproxy.config.model.tables import StickTable, Stored
 from reusedproxy.config.model.values import Notice, Place
+from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.tables import table as limits
 from reusedproxy.tables.table import Table
-from reusedproxy.tables.tracking import REQUESTS, Tracked, count, leave
+from reusedproxy.tables.tracking import REQUESTS, Counters, count, leave
 
 PLACE = Place("t.cfg", 1)
 RATE = Stored("http_req_rate", 10000)
@@ -72,7 +73,7 @@ class TableTests(SynchronousTestCase):
         made = table(self.clock, 2, Stored("conn_cur"), expire=5000)
         one, two = made.track("a"), made.track("b")
         self.clock.advance(60)
-        self.assertEqual((made.find("a"), made.uses(one)), (one, 1))
+        self.assertEqual((made.find("a"), made.uses[one]), (one, 1))
         self.assertEqual(made.obtain("c"), 0)
         self.assertFalse(made.remove(one))
         made.leave(two)
@@ -100,6 +101,25 @@ class TableTests(SynchronousTestCase):
         for number in range(250):
             made.obtain(f"b{number}")
         self.assertEqual(len(made), 250)
+
+    def test_a_sweep_removes_what_is_out_of_time(self) -> None:
+        """Though nobody comes; in turns where it is much."""
+        made, deadlines = table(self.clock, 2000, expire=5000), Deadlines(self.clock)
+        sweep = Sweep({"t": made}, deadlines)
+        sweep.start()
+        for number in range(1200):
+            made.obtain(f"{number}")
+        row = made.track("in use")
+        self.clock.pump([1.0] * 5)
+        self.assertIn(len(made), (201, 701, 1201))
+        self.clock.pump([0.05] * 8)
+        self.assertEqual(len(made), 1)
+        made.leave(row)
+        self.clock.pump([1.0] * 7)
+        self.assertEqual(len(made), 0)
+        sweep.stop()
+        self.assertEqual(sweep.slot, 0)
+        deadlines.stop()
 
     def test_a_row_is_used_again_without_what_it_held(self) -> None:
         made = table(self.clock, 1)
@@ -143,14 +163,14 @@ class TableTests(SynchronousTestCase):
 
     def test_counters_of_a_request_come_before_those_of_its_connection(self) -> None:
         made = table(self.clock, 5, Stored("http_req_cnt"))
-        shared = {number: Tracked(made, made.track(key)) for number, key in enumerate("ab")}
-        own = {0: Tracked(made, made.track("c"))}
+        shared: Counters = {number: (made, made.track(key)) for number, key in enumerate("ab")}
+        own: Counters = {0: (made, made.track("c"))}
         count(own, shared, REQUESTS)
         count(None, shared, REQUESTS)
         slot = made.slots["http_req_cnt"]
         self.assertEqual([made.value(made.find(key), slot) for key in "abc"], [1, 2, 1])
         leave(own)
-        self.assertEqual((own, made.uses(made.find("c"))), ({}, 0))
+        self.assertEqual([made.uses[made.find(key)] for key in "abc"], [1, 1, 0])
 
 
 class RateTests(SynchronousTestCase):
@@ -267,7 +287,7 @@ class BoundTests(SynchronousTestCase):
             for key, rows in tracked.items():
                 if rows:
                     self.assertEqual({*rows, made.find(key)}, {made.find(key)})
-                    self.assertEqual(made.uses(rows[0]), len(rows))
+                    self.assertEqual(made.uses[rows[0]], len(rows))
                     self.assertEqual(made.value(rows[0], made.slots["conn_cur"]), len(rows))
         found = {key: made.find(key) for key in range(31)}
         present = {key: row for key, row in found.items() if row}

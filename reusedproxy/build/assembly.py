@@ -32,7 +32,7 @@ from reusedproxy.build.resolution import Sections, groups_of
 from reusedproxy.build.rule_sets import RuleSets, asks_for_host, default_backend, users_asked
 from reusedproxy.build.saved_states import SavedStates
 from reusedproxy.build.server_lines import Announce, Line, Lines, asks_libc
-from reusedproxy.build.tables import tables_of
+from reusedproxy.build.tables import Sweep, tables_of
 from reusedproxy.clients.frontend import ConnectionLimit, Frontend
 from reusedproxy.config import model
 from reusedproxy.config.language.report import Fault
@@ -110,6 +110,8 @@ class Proxy:
     addresses: Addresses = Factory(Addresses)
     #: Stick tables by name, through all reloads.
     tables: dict[str, Table] = Factory(dict)
+    #: Keeps them free of what is out of time, while the proxy runs.
+    sweep: Sweep | None = None
     #: Patterns of rules, by the names of their files, kept for when only files of TLS are read again (`ssl-watch`).
     patterns: dict[str, list[str]] = Factory(dict)
     #: Contents of the files of error pages and answers; they are not read again with files of TLS either.
@@ -249,6 +251,7 @@ class Assembly:
         self._faults += _unknown_hashes(self._configuration.user_lists.values())
         before = self._previous.tables if self._previous is not None else {}
         proxy.tables = tables_of(self._configuration.tables, before, proxy.deadlines.now, proxy.notices)
+        proxy.sweep = Sweep(proxy.tables, proxy.deadlines)
         rule_sets = RuleSets(backends, disabled, {**proxy.patterns}, answers)
         for settings in self._configuration.frontends.values():
             if settings.disabled:

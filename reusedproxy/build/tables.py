@@ -7,10 +7,18 @@ Otherwise it begins empty, and a notice says so.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from math import inf
 
 from reusedproxy.config.model.tables import StickTable
 from reusedproxy.config.model.values import Notice
+from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.tables.table import Table
+
+#: Seconds between two looks at what is out of time; entries of one table that are looked at in one turn, and seconds to
+#: the next turn where there are more.
+EVERY = 1.0
+AT_ONCE = 500
+SOON = 0.05
 
 
 def tables_of(
@@ -33,3 +41,25 @@ def adopt(said: Mapping[str, StickTable], tables: Iterable[Table]) -> None:
     """Gives tables the settings of a configuration that counts from now on."""
     for table in tables:
         table.adopt(said[table.name])
+
+
+class Sweep:
+    """Removes from tables what is out of time, so that it takes no memory; nobody would be given it in any case."""
+
+    def __init__(self, tables: Mapping[str, Table], deadlines: Deadlines) -> None:
+        self.deadline = inf
+        self.slot = 0.0
+        self._tables = tables
+        self._deadlines = deadlines
+
+    def start(self) -> None:
+        if self._tables:
+            self._deadlines.watch(self, self._deadlines.now() + EVERY)
+
+    def stop(self) -> None:
+        self._deadlines.cancel(self)
+
+    def deadline_passed(self) -> None:
+        looked = [table.purge(AT_ONCE) for table in self._tables.values()]
+        more = AT_ONCE in looked
+        self._deadlines.watch(self, self._deadlines.now() + (SOON if more else EVERY))

@@ -7,7 +7,7 @@ carried.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import inf
 from socket import socket
 from typing import Any, Final
@@ -45,6 +45,11 @@ from reusedproxy.wire.bodies import ChunkedBody
 from reusedproxy.wire.heads import Limits
 
 Address = tuple[str, int]
+#: What bounds the clients of the whole process in a second: those that connect, those that rules for connections let
+#: in, and those that begin a TLS handshake.
+CONNECTIONS: Final = "maxconnrate"
+ACCEPTED: Final = "maxsessrate"
+HANDSHAKES: Final = "maxsslrate"
 #: The address of all clients at unix sockets.
 UNIX_CLIENT: Final = ("unix", 0)
 #: A client connection makes itself the owner of its transport.
@@ -69,10 +74,40 @@ class ConnectionLimit:
         self.maxconn = maxconn
         self.taken = 0
         self.frontends: list[Frontend] = []
+        #: What bounds how many come in a second, by the word of the configuration.
+        self.rates: dict[str, SessionRate] = {}
 
     @property
     def full(self) -> bool:
         return self.taken >= self.maxconn
+
+    def limit_rates(self, said: Iterable[tuple[str, int]], deadlines: Deadlines) -> None:
+        """Bounds how many clients come in a second, in place of what bounded them before, whose count goes on."""
+        before, self.rates = self.rates, {}
+        for word, most in said:
+            self.rates[word] = rate = SessionRate(most, deadlines, self._go_on)
+            if word in before:
+                rate.follow(before[word])
+        for old in before.values():
+            old.stop()
+        self._go_on()
+
+    @property
+    def limited(self) -> bool:
+        """Tells whether nobody may come in for the moment, as so many have come within a second."""
+        return any(rate.limited for rate in self.rates.values())
+
+    def count(self, word: str) -> None:
+        """Counts a client, and pauses all listeners if it was the last for the moment."""
+        rate = self.rates.get(word)
+        if rate is not None and rate.count():
+            for frontend in self.frontends:
+                if not frontend.full:
+                    frontend._pause()
+
+    def _go_on(self) -> None:
+        for frontend in self.frontends:
+            frontend._make_room()
 
 
 class Frontend:
@@ -396,6 +431,10 @@ class Frontend:
         bind = listener.bind
         expects = bind.accept_proxy
         counters: Counters | None = None
+        if self._places.rates:
+            self._places.count(CONNECTIONS)
+            if listener.certificates is not None:
+                self._places.count(HANDSHAKES)
         if self.gate is not None:
             arrival = Arrival(accepted, name, listener, self.name, self.tables)
             verdict = self._verdict(arrival)
@@ -409,6 +448,8 @@ class Frontend:
                 return
             expects = verdict == EXPECT_PROXY
         connections, places = self.connections, self._places
+        if places.rates:
+            places.count(ACCEPTED)
         streaming = None
         opened: ClientConnection | StreamConnection | None = None
         self.connections_total += 1
@@ -603,7 +644,7 @@ class Frontend:
         return f"the process's maxconn {self._places.maxconn}"
 
     def _make_room(self) -> None:
-        if not self.full or self.clients >= self.maxconn or self._places.full:
+        if not self.full or self.clients >= self.maxconn or self._places.full or self._places.limited:
             return
         if self.rate is not None and self.rate.limited:
             return

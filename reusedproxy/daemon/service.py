@@ -518,12 +518,15 @@ class ProxyService(Service):
 
     def _begin(self, proxy: Proxy, verb: str, endings: list[Ending] | None = None) -> None:
         proxy.places.maxconn = proxy.maxconn
+        proxy.places.limit_rates(proxy.configuration.global_.rates, proxy.deadlines)
         for text in shortages(proxy):
             self.announce("warning", text)
         for backend in proxy.backends:
             backend.start()
         if proxy.rates is not None:
             proxy.rates.start()
+        if proxy.sweep is not None:
+            proxy.sweep.start()
         proxy.budget.rate = proxy.configuration.global_.pool_connect_rate
         self._expiry.begin(proxy, endings)
         self._watch.begin(proxy.configuration.global_.ssl_watch, proxy.stamps, proxy.files.look)
@@ -820,9 +823,12 @@ class ProxyService(Service):
                 backend.stop("proxy stopped")
             if proxy.rates is not None:
                 proxy.rates.stop()
+            if proxy.sweep is not None:
+                proxy.sweep.stop()
             proxy.logs.close()
         if self.manhole is not None:
             self.manhole.stop()
+        self.proxy.places.limit_rates((), self.proxy.deadlines)
         self.proxy.names.stop()
         self.proxy.departed.stop()
         self.runtime.stop()

@@ -54,6 +54,8 @@ def take_place(old: Proxy, new: Proxy, announce: Announce) -> list[Iterator[None
         backend.stop_slow_starts()
     if old.rates is not None:
         old.rates.stop()
+    if old.sweep is not None:
+        old.sweep.stop()
     return leaving
 
 
@@ -192,7 +194,7 @@ def take_apart(proxy: Proxy) -> Iterator[None]:
     """
     frontends, backends, lines = proxy.frontends, proxy.backends, proxy.lines
     proxy.frontends, proxy.backends, proxy.lines = [], [], {}
-    proxy.listeners, proxy.bound, proxy.rates = [], [], None
+    proxy.listeners, proxy.bound, proxy.rates, proxy.sweep = [], [], None, None
     for backend in backends:
         for each in (*backend.checkers, *backend.agents, *backend.servers, backend):
             _empty(each)

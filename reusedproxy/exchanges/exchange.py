@@ -45,15 +45,12 @@ from reusedproxy.pool.connection import SERVER_FAULT, SERVER_GONE, ServerConnect
 from reusedproxy.rules.actions import ErrorPage
 from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.tables.tracking import (
-    BYTES_IN,
-    BYTES_OUT,
     ERRORS,
     FAILURES,
-    REQUESTS,
     Counters,
     count,
+    count_bytes,
     kind_of,
-    leave,
 )
 from reusedproxy.wire.heads import RequestHead, ResponseHead
 
@@ -136,9 +133,10 @@ class Exchange(ExchangeFacts):
 
     def count_request(self) -> None:
         """Counts the request in what its client's connection tracks."""
-        shared = self.shared_counters
-        if shared:
-            count(None, shared, REQUESTS)
+        session = self.client.session
+        if session is not None and session.counters:
+            for table, row in session.counters.values():
+                table.count(row, table.requests)
             self.counters = {}
 
     def count_error(self) -> None:
@@ -159,8 +157,6 @@ class Exchange(ExchangeFacts):
         if head.upgrade is not None and head.length and not route.backend.settings.upgrade_with_body:
             # As HAProxy. uvicorn (httptools) takes such a body for its next request, which no rule has seen.
             head.upgrade = None
-        if self.counters is not None and self.answer_rules is None:
-            self.answer_rules = nothing_to_replace  # so that answers are counted
         client = self.client
         self.expects = head.expect_continue and not body
         forwarded = client.forwarded if route is client.frontend.default_route else route.forwarded(client.address)
@@ -555,8 +551,8 @@ class Exchange(ExchangeFacts):
         dropped then. `whole` tells that the connection is free already."""
         assert self.answer_rules is not None
         self.answer = head
-        if self.counters is not None and (kind := kind_of(head.status)):
-            count(self.counters, self.shared_counters, kind)
+        if self.counters is not None and head.status >= 400:
+            count(self.counters, self.shared_counters, kind_of(head.status))
         verdict = self.answer_rules(self)
         if verdict is None:
             return False
@@ -619,12 +615,22 @@ class Exchange(ExchangeFacts):
         return answer if self.own_rules is None or not answer else self.own_rules(self, answer)
 
     def _end_counting(self, counters: Counters, left: int) -> None:
-        """Counts the request's bytes in what tracks it; `left` are those of the answer that are still to be sent."""
-        shared = self.shared_counters
-        count(counters, shared, BYTES_IN, self.bytes_in)
-        count(counters, shared, BYTES_OUT, self.bytes_out + left)
-        leave(counters)
-        self.counters = None
+        """Counts what remains to be counted of the request in what tracks it, which ends; the log may still ask it.
+        `left` are bytes of the answer that are still to be sent."""
+        session = self.client.session
+        shared = None if session is None else session.counters
+        if self.status >= 400 and self.answered and self.answer_rules is None:
+            count(counters, shared, kind_of(self.status))
+        if shared:
+            count_bytes(counters, shared, self.bytes_in, self.bytes_out + left)
+        for table, row in counters.values():
+            if table.counts_ends:
+                if not shared:
+                    table.count(row, table.bytes_in, self.bytes_in)
+                    table.count(row, table.bytes_out, self.bytes_out + left)
+                table.leave(row)
+            else:
+                table.uses[row] -= 1  # `leave`, without a call for each request
 
     def _end(self, last: bytes = b"", error: int = 0, broken: bool = False, now: float | None = None) -> None:
         """Ends the exchange; there is no other end. `last` are the answer's last bytes; `error` is their status
@@ -653,10 +659,6 @@ class Exchange(ExchangeFacts):
                 self.backend.request_ended(self)
         finally:
             client.exchange_ended(last, error, broken)
-
-
-def nothing_to_replace(exchange: Exchange) -> None:
-    """Stands for rules about answers where there are none."""
 
 
 class Storing:

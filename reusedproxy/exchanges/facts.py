@@ -78,8 +78,8 @@ class ConnectionFacts:
         own = self.counters
         if own is not None and number in own:
             return own[number]
-        shared = self.shared_counters
-        return None if shared is None else shared.get(number)
+        session = self.client.session
+        return None if session is None or session.counters is None else session.counters.get(number)
 
     @property
     def shared_counters(self) -> Counters | None:

@@ -52,8 +52,9 @@ class Session:
 
     def end(self) -> None:
         """Closes the server connections that are reserved for the client, which is gone, and tracks it no more."""
-        if self.counters is not None:
-            leave(self.counters)
+        counters, self.counters = self.counters, None
+        if counters is not None:
+            leave(counters)
         for connection in self.private:
             if connection.state == PRIVATE:
                 connection.pool.retire(connection, "client gone")

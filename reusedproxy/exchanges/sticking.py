@@ -152,10 +152,7 @@ def _note(table: Table, row: int, server: Server) -> None:
 
 def _address(server: Server) -> str:
     """Returns the address by which a server is known with `srvkey addr`; "" if it has none."""
-    target = server.target
-    if target is None or not isinstance(target.address, tuple):
-        return ""
-    return f"{target.address[0]}:{target.address[1]}"
+    return "" if server.target is None else str(server.target)
 
 
 def _compiled(rules: Iterable[Rule], answers: bool, where: str, read: ReadPatterns) -> list[StickRule]:

@@ -5,6 +5,10 @@ those that were not used for longest, and what was not used for `expire` millise
 use, and stays. Every operation takes the same time, however many entries there are. Times are whole milliseconds, so
 that rates are those that HAProxy counts. It must never know what a key stands for, or who counts.
 
+Rates are HAProxy's (include/haproxy/freq_ctr.h): the events of the present period, and those of the one before it in
+proportion to what is left of this one. They are three numbers, whatever the rate: when the period began, its events,
+and those of the period before.
+
 An entry is a row of arrays, and known by its number, of which 0 is none. A million of them take 190 bytes each; with an
 object for each entry it was 370, and the garbage collector took 400 ms to look at them all.
 """
@@ -18,7 +22,6 @@ from attrs import frozen
 
 from reusedproxy.config.model.tables import ARRAYS, NAME, RATE, StickTable
 from reusedproxy.config.model.tables import DATA_TYPES as KINDS
-from reusedproxy.tables import rates
 
 #: By its text (addresses, in the form of inet_ntop(3)), its number, or its bytes.
 Key = str | int | bytes
@@ -34,6 +37,8 @@ MASK = 0xFFFFFFFF
 #: Entries of a table that has one dictionary. Larger ones have several: to grow one takes 30 ms for a million.
 ONE_DICTIONARY = 1 << 16
 DICTIONARIES = 16
+#: Places of a rate.
+_OF_A_RATE = 3
 #: An entry that is used gets its place in the order anew when that was last done before this part of its time; and at
 #: most so many milliseconds before where no time is said. The place decides only what is dropped from a full table.
 LAZILY = 16
@@ -66,6 +71,8 @@ class Table:
         """Takes its settings, and a clock."""
         self.settings = settings
         self.name = settings.name
+        #: Its keys are IPv4 addresses.
+        self.by_address = settings.type == "ip"
         self._seconds = seconds
         #: Where each value is, by the name under which it is shown: an array's are "gpc0", "gpc1" and so on.
         self.slots: dict[str, Slot] = {}
@@ -80,6 +87,8 @@ class Table:
         self.bytes_out = self._counted("bytes_out_cnt", "bytes_out_rate")
         current = self.slots.get("conn_cur")
         self._current = -1 if current is None else current.at
+        #: Those that leave change more than the number of those who track.
+        self.counts_ends = current is not None or self.bytes_in is not None or self.bytes_out is not None
         self._mask = 0 if settings.size <= ONE_DICTIONARY else DICTIONARIES - 1
         #: The rows by their keys; in the dictionary that the key's hash tells.
         self._rows: list[dict[Key, int]] = [{} for _ in range(self._mask + 1)]
@@ -87,7 +96,8 @@ class Table:
         self._keys: list[Key] = [0]
         self._used = array("Q", [0])
         self._placed = array("Q", [0])
-        self._uses = array("I", [0])
+        #: How many track each.
+        self.uses = array("I", [0])
         self._older = array("I", [0])
         self._newer = array("I", [0])
         self._values = array("Q", self._blank)
@@ -108,7 +118,7 @@ class Table:
             for number in range(stored.count):
                 shown = f"{first}{number}{line}{last}" if stored.type in ARRAYS else stored.type
                 self.slots[shown] = Slot(width, stored.period if kind == RATE else 0, kind == NAME)
-                width += rates.PLACES if kind == RATE else 1
+                width += _OF_A_RATE if kind == RATE else 1
         return array("Q", [0] * width)
 
     def _counted(self, total: str, rate: str) -> Counted | None:
@@ -141,7 +151,7 @@ class Table:
     def find(self, key: Key) -> int:
         """Returns the entry of this key; 0 if there is none, or none any more."""
         row = self._rows[hash(key) & self._mask].get(key, 0)
-        if row and self._expire and not self._uses[row] and self._used[row] + self._expire <= self.now():
+        if row and self._expire and not self.uses[row] and self._used[row] + self._expire <= self.now():
             self._drop(row)
             return 0
         return row
@@ -164,7 +174,7 @@ class Table:
         else:
             row = len(self._keys)
             self._keys.append(key)
-            for column in (self._used, self._placed, self._uses, self._older, self._newer):
+            for column in (self._used, self._placed, self.uses, self._older, self._newer):
                 column.append(0)
             self._values.extend(self._blank)
         self._rows[hash(key) & self._mask][key] = row
@@ -176,10 +186,6 @@ class Table:
     def key_of(self, row: int) -> Key:
         """Returns the key of an entry."""
         return self._keys[row]
-
-    def uses(self, row: int) -> int:
-        """Returns how many track an entry."""
-        return self._uses[row]
 
     def idle(self, row: int) -> int:
         """Returns the milliseconds since an entry was last used."""
@@ -198,7 +204,7 @@ class Table:
 
     def remove(self, row: int) -> bool:
         """Removes an entry, unless it is tracked. Returns whether it did."""
-        if self._uses[row]:
+        if self.uses[row]:
             return False
         self._drop(row)
         return True
@@ -219,7 +225,7 @@ class Table:
 
     def _look_at(self, row: int, now: int) -> None:
         """Removes an entry that is out of time; any other gets its place in the order anew."""
-        if self._uses[row] or self._used[row] + self._expire > now:
+        if self.uses[row] or self._used[row] + self._expire > now:
             self._unlink(row)
             self._link(row, now)
         else:
@@ -233,7 +239,7 @@ class Table:
         passed = 0
         while drop > 0 and passed < PASSED_OVER and self._count:
             row = self._newer[0]
-            if self._uses[row]:
+            if self.uses[row]:
                 self._unlink(row)
                 self._link(row, self._placed[row])
                 passed += 1
@@ -274,17 +280,25 @@ class Table:
         until `leave` is called, and an event of one more kind. Returns 0 where a full table takes no more."""
         row = self._rows[hash(key) & self._mask].get(key, 0)
         now = int(self._seconds() * 1000)
-        if not row or (self._expire and self._used[row] + self._expire <= now and not self._uses[row]):
+        if not row or (self._expire and self._used[row] + self._expire <= now and not self.uses[row]):
             row = self.obtain(key)
             if not row:
                 return 0
-        self._uses[row] += 1
+        self.uses[row] += 1
         if self._current >= 0:
             self._values[row * self._width + self._current] += 1
         if self.connections is not None:
             self._add(row, self.connections, now, 1)
         if also is not None:
-            self._add(row, also, now, 1)
+            at, values = row * self._width, self._values
+            if also.total >= 0:
+                values[at + also.total] += 1
+            at += also.rate
+            if also.rate >= 0 and now - values[at] < also.period:  # as nearly always
+                values[at + 1] += 1
+            elif also.rate >= 0:
+                self._begin_period(at, also.period, now, 1)
+        # `touch`, without a call for each request.
         self._used[row] = now
         if now - self._placed[row] >= self._lazy:
             self._unlink(row)
@@ -293,7 +307,7 @@ class Table:
 
     def leave(self, row: int) -> None:
         """Ends what `track` has begun."""
-        self._uses[row] -= 1
+        self.uses[row] -= 1
         if self._current >= 0:
             at = row * self._width + self._current
             if self._values[at]:
@@ -308,18 +322,44 @@ class Table:
             self.touch(row, now)
 
     def _add(self, row: int, counted: Counted, now: int, events: int) -> None:
-        at = row * self._width
+        at, values = row * self._width, self._values
         if counted.total >= 0:
-            self._values[at + counted.total] += events
-        if counted.rate >= 0:
-            rates.add(self._values, at + counted.rate, counted.period, now, events)
+            values[at + counted.total] += events
+        if counted.rate < 0:
+            return
+        at += counted.rate
+        if now - values[at] < counted.period:
+            values[at + 1] += events
+        else:
+            self._begin_period(at, counted.period, now, events)
+
+    def _begin_period(self, at: int, period: int, now: int, events: int) -> None:
+        """Begins another period of the rate at this place, with these events."""
+        values = self._values
+        began = values[at] + period
+        if now - began < period:
+            values[at + 2] = values[at + 1]
+        else:
+            values[at + 2] = 0
+            began = now
+        values[at], values[at + 1] = began & ~1, events  # HAProxy has a lock in that bit
 
     # Values.
 
     def value(self, row: int, slot: Slot) -> int:
-        """Returns a value: of a rate that of the last period."""
-        at = row * self._width + slot.at
-        return rates.read(self._values, at, slot.period, self.now()) if slot.period else self._values[at]
+        """Returns a value: of a rate the events of the last period, rounded down. One event long past is not reported
+        as none and one by turns: it counts until its period has passed twice."""
+        at, values, period = row * self._width + slot.at, self._values, slot.period
+        if not period:
+            return values[at]
+        left, events, before = values[at] + period - int(self._seconds() * 1000), values[at + 1], values[at + 2]
+        if left < 0:
+            left += period
+            before = events if left >= 0 else 0
+            events = 0
+        if not events and before <= 1:
+            return before
+        return (before * left + events * period) // period
 
     def events(self, row: int, slot: Slot) -> int:
         """Returns what a rate has counted in its present period."""
@@ -329,7 +369,7 @@ class Table:
         """Sets a value, and notes that the entry is used."""
         now, at = self.now(), row * self._width + slot.at
         if slot.period:
-            rates.put(self._values, at, now, value)
+            self._values[at], self._values[at + 1], self._values[at + 2] = now & ~1, value, 0
         else:
             self._values[at] = value
         self.touch(row, now)

@@ -18,35 +18,29 @@ FAILURES = "failures"
 BYTES_IN = "bytes_in"
 BYTES_OUT = "bytes_out"
 
-
-class Tracked:
-    """Holds an entry that is tracked, and its table."""
-
-    __slots__ = ("row", "table")
-
-    def __init__(self, table: Table, row: int) -> None:
-        self.table = table
-        self.row = row
-
-
+#: An entry that is tracked: its table, and its row there.
+Tracked = tuple[Table, int]
 #: By the number of the counter.
 Counters = dict[int, Tracked]
 
 
 def count(own: Counters | None, shared: Counters | None, kind: str, events: int = 1) -> None:
-    """Counts events of this kind in each of the counters `own`, and in those of `shared` that have other numbers."""
-    for tracked in _all(own, shared):
-        counted: Counted | None = getattr(tracked.table, kind)
+    """Counts events of this kind ("": of none) in each of the counters `own`, and in those of `shared` that have other
+    numbers."""
+    if not kind:
+        return
+    for table, row in _all(own, shared):
+        counted: Counted | None = getattr(table, kind)
         if counted is not None:
-            tracked.table.count(tracked.row, counted, events)
+            table.count(row, counted, events)
 
 
 def count_answer(tracked: Tracked, status: int) -> None:
     """Counts what an answer with this status says of the client, or of the server."""
     kind = kind_of(status)
     if kind:
-        table = tracked.table
-        table.count(tracked.row, table.errors if kind == ERRORS else table.failures)
+        table, row = tracked
+        table.count(row, table.errors if kind == ERRORS else table.failures)
 
 
 def kind_of(status: int) -> str:
@@ -56,11 +50,16 @@ def kind_of(status: int) -> str:
     return FAILURES if 500 <= status < 600 and status not in (501, 505) else ""
 
 
+def count_bytes(own: Counters, shared: Counters | None, received: int, sent: int) -> None:
+    """Counts the bytes of what has ended."""
+    count(own, shared, BYTES_IN, received)
+    count(own, shared, BYTES_OUT, sent)
+
+
 def leave(counters: Counters) -> None:
-    """Tracks the entries of these counters no more."""
-    for tracked in counters.values():
-        tracked.table.leave(tracked.row)
-    counters.clear()
+    """Tracks the entries of these counters no more. They can still be asked, by who writes a log."""
+    for table, row in counters.values():
+        table.leave(row)
 
 
 def _all(own: Counters | None, shared: Counters | None) -> Iterator[Tracked]:

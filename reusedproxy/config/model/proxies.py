@@ -382,7 +382,8 @@ class Said:
 class Global:
     """Holds the `global` section. `maxconn` None: what the file descriptor limit allows. `hard_stop_after`
     None: no limit. `spread_checks` is in percent. `stats_timeout`: seconds that a session at a stats socket may be
-    idle; `stats_maxconn`: sessions at all of them. `node` and `description` are what statistics pages say of this
+    idle; `stats_maxconn`: sessions at all of them. `rates`: most clients in a
+    second, by the word ("maxconnrate"). `node` and `description` are what statistics pages say of this
     machine, where they are asked to; "": the host's name, and nothing.
 
     Keywords that HAProxy does not have: `pool_connect_rate`, handshakes per second for the floors of all servers
@@ -403,6 +404,7 @@ class Global:
     stats_sockets: tuple[StatsSocket, ...] = ()
     stats_timeout: float = 10.0
     stats_maxconn: int = 10
+    rates: tuple[tuple[str, int], ...] = ()
     node: str = ""
     description: str = ""
     #: The variables of the environment, with those that the configuration has set.

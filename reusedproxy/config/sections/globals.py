@@ -59,6 +59,8 @@ class GlobalDraft:
     stats_sockets: list[StatsSocket] = Factory(list)
     stats_timeout: float = 10.0
     stats_maxconn: int = 10
+    #: Most clients in a second, by the word.
+    rates: dict[str, int] = Factory(dict)
     node: str = ""
     description: str = ""
     state_base: str = ""
@@ -145,6 +147,7 @@ class GlobalDraft:
             stats_sockets=tuple(self.stats_sockets),
             stats_timeout=self.stats_timeout,
             stats_maxconn=self.stats_maxconn,
+            rates=tuple((word, most) for word, most in self.rates.items() if most),
             node=self.node,
             description=self.description,
             state_base=self.state_base,
@@ -415,6 +418,10 @@ def _resetenv(draft: GlobalDraft, line: Line) -> None:
         del draft.environment[name]
 
 
+def _rate(draft: GlobalDraft, line: Line) -> None:
+    draft.rates[line.keyword] = units.integer(line.one_argument("a number of clients a second"), f"'{line.keyword}'")
+
+
 def _local_peer(draft: GlobalDraft, line: Line) -> None:
     draft.local_peer = line.one_argument("the name of this machine among its peers")
 
@@ -458,6 +465,9 @@ _READERS: dict[str, Callable[[GlobalDraft, Line], None]] = {
     "tune.ssl.default-dh-param": _dh_size,
     "tune.ssl.cachesize": _session_cache,
     "tune.ssl.lifetime": _session_lifetime,
+    "maxconnrate": _rate,
+    "maxsessrate": _rate,
+    "maxsslrate": _rate,
     "localpeer": _local_peer,
     "tune.stick-counters": _stick_counters,
     "manhole": _manhole,

@@ -517,7 +517,7 @@ KEYWORDS: dict[str, Keyword] = {
     "cookie": Keyword(read_cookie, "B"),
     "dynamic-cookie-key": Keyword(read_dynamic_cookie_key, "B"),
     "stick-table": Keyword(read_stick_table, in_defaults=False),
-    "stick": Keyword(read_stick, "B", in_defaults=False, refused=True),
+    "stick": Keyword(read_stick, "B", in_defaults=False),
     "force-persist": Keyword(read_persist_rule, "B", in_defaults=False),
     "ignore-persist": Keyword(read_persist_rule, "B", in_defaults=False),
 }

@@ -138,7 +138,7 @@ def _http_options(draft: ProxyDraft) -> Iterable[str]:
     for name, on in (
         ("http-upgrade-with-body", draft.upgrade_with_body),
         ("http-use-proxy-header", draft.uses_proxy_header),
-        ("persist", draft.persist),
+        ("persist", draft.persist and not draft.stick_rules),
         ("prefer-last-server", draft.prefer_last),
     ):
         if on:

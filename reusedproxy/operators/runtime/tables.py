@@ -194,7 +194,7 @@ def _line(table: Table, row: int) -> str:
         value: object = (table.name_in(row, slot) or "-") if slot.names else table.value(row, slot)
         values.append(f" {name}{period}={value}")
     key = _key(table, row)
-    return f"0x{row:x}: key={key} use={table.uses(row)} exp={table.remains(row)}{''.join(values)}\n"
+    return f"0x{row:x}: key={key} use={table.uses[row]} exp={table.remains(row)}{''.join(values)}\n"
 
 
 def _key(table: Table, row: int) -> str:

@@ -190,7 +190,7 @@ def _frontend(frontend: FrontendView) -> Columns:
         "ssl_reused_sess": 0 if frontend.tls is None else frontend.tls.resumed,
         "ssl_failed_handshake": 0 if frontend.tls is None else frontend.tls.failed,
         **_NOT_DONE,
-        "dses": 0,
+        "dses": frontend.denied_sessions,
         "dreq": traffic.dreq,
         "dresp": traffic.dresp,
         "dcon": frontend.denied,

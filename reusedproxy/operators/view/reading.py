@@ -127,6 +127,7 @@ class Reader:
             maxconn=frontend.maxconn,
             session_rate=frontend.settings.session_rate,
             denied=frontend.denied,
+            denied_sessions=frontend.denied_sessions,
             traffic=_traffic(frontend.traffic),
             sessions=self._rate(frontend),
             requests=_rate(rates.requests[frontend]) if rates is not None else _NOT_MEASURED,

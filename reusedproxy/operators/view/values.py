@@ -118,6 +118,7 @@ class FrontendView:
     session_rate: int
     #: Connections that `tcp-request connection` has refused.
     denied: int
+    denied_sessions: int
     traffic: TrafficCounts
     sessions: Rate
     requests: Rate

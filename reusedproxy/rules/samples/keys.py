@@ -16,6 +16,8 @@ from reusedproxy.rules.samples.casts import ipv4_within, to_address, to_binary, 
 from reusedproxy.tables.table import MASK, Key
 from reusedproxy.wire.addresses import address_text
 
+#: The host of a client at a unix socket.
+UNIX = "unix"
 _NUMBER = re.compile(r"[0-9]{1,20}\Z")
 
 
@@ -28,10 +30,10 @@ def source_key(facts: Facts, table: StickTable) -> Key | None:
     """Returns the key for the client's address; None if it has none. An IPv4 address is its own key: it is the text
     that the kernel's would be, and nothing is to be done for most requests."""
     host = facts.source[0]
-    if table.type == "ip" and ":" not in host and host != "unix":
-        return host
-    if host == "unix":
+    if host == UNIX:
         return None
+    if table.type == "ip" and ":" not in host:
+        return host
     try:
         return key_of(ip_address(host.partition("%")[0]), table)
     except ValueError:

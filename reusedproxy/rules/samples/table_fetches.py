@@ -30,8 +30,7 @@ def _tracked(number: int, name: str) -> Find:
     if not name:
 
         def find(facts: Facts, make: bool) -> tuple[Table, int] | None:
-            tracked = facts.tracked(number)
-            return None if tracked is None else (tracked.table, tracked.row)
+            return facts.tracked(number)
 
         return find
 
@@ -39,8 +38,8 @@ def _tracked(number: int, name: str) -> Find:
         tracked, table = facts.tracked(number), facts.table(name)
         if tracked is None or table is None:
             return None
-        alike = tracked.table.settings.type == table.settings.type
-        return table, table.find(tracked.table.key_of(tracked.row)) if alike else 0
+        of, row = tracked
+        return table, table.find(of.key_of(row)) if of.settings.type == table.settings.type else 0
 
     return find_elsewhere
 
@@ -124,7 +123,7 @@ def _clear(number: int) -> Ask:
 
 
 def _trackers(table: Table, row: int, acts: bool) -> int | None:
-    return table.uses(row)
+    return table.uses[row]
 
 
 def _count_connection(table: Table, row: int, acts: bool) -> int | None:
@@ -137,21 +136,39 @@ def _count_connection(table: Table, row: int, acts: bool) -> int | None:
     return table.value(row, slot)
 
 
-#: What is asked without a number, and what with one; those that change it are in `_CHANGING`.
-_ASKED: dict[str, Ask] = {
+def _own_value(number: int, name: str) -> Fetch:
+    """Fetches a value of what a counter tracks, as `_fetch` does, for rules that ask it of each request."""
+
+    def fetch(facts: Facts) -> Sample:
+        own = facts.counters
+        tracked = own[number] if own is not None and number in own else facts.tracked(number)
+        if tracked is None:
+            return None
+        table, row = tracked
+        slot = table.slots.get(name)
+        return None if slot is None else table.value(row, slot)
+
+    return fetch
+
+
+#: What is asked without a number: values as they are stored, and all; and what is asked with one.
+_PLAIN = {
     **{
-        name: _value(name)
+        name: name
         for name in (
             *("conn_cnt", "conn_cur", "conn_rate", "sess_cnt", "sess_rate", "http_req_cnt", "http_req_rate"),
             *("http_err_cnt", "http_err_rate", "http_fail_cnt", "http_fail_rate", "bytes_in_rate", "bytes_out_rate"),
             *("gpc0_rate", "gpc1_rate"),
         )
     },
+    "get_gpc0": "gpc0",
+    "get_gpc1": "gpc1",
+    "get_gpt0": "gpt0",
+}
+_ASKED: dict[str, Ask] = {
+    **{name: _value(stored) for name, stored in _PLAIN.items()},
     "kbytes_in": _value("bytes_in_cnt", scale=10),
     "kbytes_out": _value("bytes_out_cnt", scale=10),
-    "get_gpc0": _value("gpc0"),
-    "get_gpc1": _value("gpc1"),
-    "get_gpt0": _value("gpt0"),
     "inc_gpc0": _increment(0),
     "inc_gpc1": _increment(1),
     "clr_gpc0": _clear(0),
@@ -174,12 +191,18 @@ def _changes(name: str) -> bool:
 # The fetches.
 
 
+def _of_counter(number: int, table: str, name: str, ask: Ask) -> Fetch:
+    if not table and name in _PLAIN:
+        return _own_value(number, _PLAIN[name])
+    return _fetch(_tracked(number, table), ask, _changes(name))
+
+
 def _by_number(name: str, ask: Ask) -> Callable[..., Fetch]:
-    return lambda number, table="": _fetch(_tracked(int(number), table), ask, _changes(name))
+    return lambda number, table="": _of_counter(int(number), table, name, ask)
 
 
 def _by_its_name(number: int, name: str, ask: Ask) -> Callable[..., Fetch]:
-    return lambda table="": _fetch(_tracked(number, table), ask, _changes(name))
+    return lambda table="": _of_counter(number, table, name, ask)
 
 
 def _numbered(name: str, make: Callable[[int], Ask]) -> Callable[..., Fetch]:
