@@ -425,7 +425,7 @@ class FollowingPoolTests(SynchronousTestCase):
         bench = PoolBench(min_conn=2)
         bench.dialer.answer = bench.dialer.accept
         bench.pass_time(1)
-        for _ in range(100):
+        for _ in range(130):
             burst(bench, 10)
             bench.pass_time(20, step=1.0)
         (text,) = [text for level, text in bench.announced if level == "notice" and "floor" in text]
@@ -437,7 +437,7 @@ class FollowingPoolTests(SynchronousTestCase):
         for bench in (PoolBench(min_conn=10), PoolBench(), auto()):
             bench.dialer.answer = bench.dialer.accept
             bench.pass_time(1)
-            for _ in range(100):
+            for _ in range(130):
                 burst(bench, 10)
                 bench.pass_time(20, step=1.0)
             self.assertEqual(bench.announced, [])
