@@ -163,6 +163,8 @@ class CommandTests(RuntimeTestCase):
             ("set maxconn frontend fe ²", "Integer value expected."),
             ("show pool no", "No such backend."),
             ("show pool be/no", "No such server."),
+            ("explain pool", "Require 'backend/server'."),
+            ("explain pool be/no", "No such server."),
             ("show env NO_SUCH", "Variable not found"),
             ("set timeout cli x", "Invalid timeout value."),
             ("set timeout cli", "Invalid timeout value."),
@@ -253,6 +255,12 @@ class CommandTests(RuntimeTestCase):
         self.assertIn(f"be/s1 2/1 {LOOPBACK} 1 - 5000 0 0 0 0 0 -1 0 0\n", self.says("show servers conn"))
         self.assertIn("be/s1", self.says("show pool be/s1"))
         self.assertNotIn("be/s2", self.says("show pool be/s1"))
+
+    def test_explain_pool(self) -> None:
+        """In sentences, a line each."""
+        said = self.says("explain pool be/s1")
+        self.assertIn("be/s1 is ", said)
+        self.assertIn("There was no request in the last hour.", said)
 
     def test_states_of_checked_servers_have_haproxys_numbers(self) -> None:
         """Operational and administrative: stopped 0, starting 1, running 2, stopping 3; inherited orders 2 and 16."""

@@ -420,6 +420,28 @@ class FollowingPoolTests(SynchronousTestCase):
         burst(bench, 12)
         self.assertEqual((bench.pool.floor, bench.pool.depths.deepest), (2, 12))
 
+    def test_a_fixed_floor_that_is_too_low_is_told_once(self) -> None:
+        """With the one that would have done, when a thousand requests have been counted."""
+        bench = PoolBench(min_conn=2)
+        bench.dialer.answer = bench.dialer.accept
+        bench.pass_time(1)
+        for _ in range(130):
+            burst(bench, 10)
+            bench.pass_time(20, step=1.0)
+        (text,) = [text for level, text in bench.announced if level == "notice" and "floor" in text]
+        self.assertIn("a floor of 10 would have met 99.9% of the last hour's 1,", text)
+        self.assertIn("requests without a wait, and pool-min-conn 2 is sure to meet 20.0%: say 10, or 'auto'", text)
+
+    def test_a_floor_that_does_gets_no_advice(self) -> None:
+        """Nor one that follows demand."""
+        for bench in (PoolBench(min_conn=10), PoolBench(), auto()):
+            bench.dialer.answer = bench.dialer.accept
+            bench.pass_time(1)
+            for _ in range(130):
+                burst(bench, 10)
+                bench.pass_time(20, step=1.0)
+            self.assertEqual(bench.announced, [])
+
     def test_in_mode_tcp_what_is_lent_at_once_counts(self) -> None:
         """However long it is lent: others stand in its place."""
         bench = RawBench(PoolLimits(min_conn=3, adapts=True))

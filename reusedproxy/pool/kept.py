@@ -48,6 +48,10 @@ class KeptPool(Protocol):
         """Returns how many connections may stand beyond what concurrent use calls for: one for each name
         that is asked for again."""
 
+    @property
+    def knows_name(self) -> bool:
+        """Tells whether connections can be opened before there is a request, because the name is known."""
+
     def holding(self) -> Sequence[KeptPool]:
         """Returns the server's pools that need upkeep, the first pool first."""
 

@@ -41,6 +41,7 @@ from reusedproxy.pool.group import Alone, PoolGroup
 from reusedproxy.pool.holdings import Holdings, remember_session
 from reusedproxy.pool.kinds import ANY
 from reusedproxy.pool.learning.depth import Depths
+from reusedproxy.pool.learning.patience import HELD_LONGER, HELD_SHORTER
 from reusedproxy.pool.reasons import PROXY, SERVER
 from reusedproxy.pool.refill import REFILL_AFTER
 from reusedproxy.pool.upkeep import Upkeep
@@ -115,6 +116,7 @@ class HTTPConnectionPool:
         self.upkeep: Upkeep = Upkeep(
             self, holdings, self._governor, clock, random, lambda text: announce("notice", f"{name}: {text}")
         )
+        self.patience = self.upkeep.refill.patience
         holdings.watcher = watcher = self.group.watcher(self, self.upkeep)
         self.upkeep.alone = watcher is self.upkeep
         self.upkeep.hears_all |= not self.upkeep.alone
@@ -291,8 +293,12 @@ class HTTPConnectionPool:
         limits = self.limits
         if now is None:
             now = self.deadlines.now()
-        if self.holdings.pinged:
-            self.holdings.pinged.pop(connection, None)
+        if self.holdings.pinged and self.holdings.pinged.pop(connection, None) is not None:
+            pass
+        elif now - connection.idle_since - connection.idle_last > self.patience.hold:
+            self.patience.hold = self.patience.hold * HELD_LONGER or now - connection.idle_since - connection.idle_last
+        else:
+            self.patience.hold *= HELD_SHORTER
         if self._governor.failures:
             self._governor.answered(connection)
         if connection.requests == 1:
@@ -480,6 +486,7 @@ class HTTPConnectionPool:
         """Gives a connection that has just come back to the first waiter for which it is fit. Returns
         False if there is none."""
         connection.idle_since = self.deadlines.now()
+        connection.idle_last = 0.0
         waiting = self.waiters.first_fit(self.holdings.returned_fits, connection.safe)
         if waiting is None:
             return False

@@ -6,6 +6,7 @@ Refill must never know why connections leave.
 
 from __future__ import annotations
 
+from itertools import islice
 from math import inf
 from typing import Final
 
@@ -16,13 +17,14 @@ from reusedproxy.pool.dialing.causes import DialCauses
 from reusedproxy.pool.dialing.governor import Governor
 from reusedproxy.pool.holdings import Holdings
 from reusedproxy.pool.kept import KeptPool
+from reusedproxy.pool.learning.patience import Patience
 
 #: Seconds that the floor may be short because connections are in use before more are opened for it.
 REFILL_AFTER: Final = 0.1
 #: The most seconds of the moment in which a floor is made good, for which depths are counted.
 MOMENT_MOST: Final = 1.0
-#: Share of the latest dial in the seconds that dials take.
-DIALS_WEIGH: Final = 1 / 8
+#: At most so many connections in use, and waiters, are looked at before a dial.
+LOOKED_AT: Final = 256
 #: Seconds below which a remaining time counts as passed, because of the clock's rounding.
 INSTANT: Final = 1e-6
 
@@ -44,8 +46,7 @@ class Refill:
         self._missing = 0
         #: How many connections its server has shown to bear: beyond that none is opened for the floor.
         self.ceiling = inf
-        #: Seconds that dials take of late; 0: none has succeeded yet.
-        self.dial_takes = 0.0
+        self.patience = Patience()
         #: The most that have stood idle since the last look.
         self.idle_peak = 0
         #: Seconds in which fewer than the floor have stood, up to the present period; and when that began
@@ -75,8 +76,8 @@ class Refill:
     def opened(self, took: float) -> None:
         """Notes that a dial has succeeded after `took` seconds."""
         self.causes.opened(took)
-        self.dial_takes = took if not self.dial_takes else self.dial_takes + (took - self.dial_takes) * DIALS_WEIGH
-        self._pool.depths.moment = min(REFILL_AFTER + self.dial_takes, MOMENT_MOST)
+        self.patience.opened(took)
+        self._pool.depths.moment = min(REFILL_AFTER + self.patience.dial, MOMENT_MOST)
 
     def _note_floor(self) -> None:
         """Adds up the time below the floor. Called whenever the number of connections may have changed."""
@@ -112,6 +113,8 @@ class Refill:
             connecting, waiting = len(held.connecting), len(pool.waiters)
             if held.pinged and waiting:
                 waiting -= self._soon_back()
+            if waiting > connecting and self.patience.knows:
+                waiting -= self._soon_free(waiting - connecting)
             demand = waiting > connecting
             if not demand and connecting - waiting + standing >= floor:
                 self.causes.owed = 0
@@ -136,9 +139,28 @@ class Refill:
         self._governor.later(min(soon))
         return min(len(soon), pool.waiters.fit(self._held.returned_fits))
 
+    def _soon_free(self, most: int) -> int:
+        """Counts the waiters, at most `most`, that connections in use will serve sooner than dials would."""
+        held, waiters, now = self._held, self._pool.waiters, self._now()
+        if not held.in_use:
+            return 0
+        young = waiters.younger(now - self.patience.longest, LOOKED_AT)
+        lent = [now - each.idle_since - each.idle_last for each in islice(held.in_use, LOOKED_AT)]
+        soon = min(most, young, waiters.fit(held.returned_fits), self.patience.returns(lent))
+        if soon <= 0 or not self.patience.begins(now, self._pool.limits.purge_delay):
+            return 0
+        self._governor.later(self.patience.longest)
+        return soon
+
     def _wait_for_dial(self, demand: bool) -> float:
         """Returns the seconds until one more dial may start (0: now; inf: unknown, see `Governor.wait`)."""
         connecting = self._held.connecting
+        if connecting:
+            # While dials hang the server has trouble enough: one at a time, and another only if that hangs, too.
+            oldest, newest = next(iter(connecting)).born, next(reversed(connecting)).born
+            wait = self.patience.single_flight(self._now(), oldest, newest)
+            if wait > INSTANT:
+                return wait
         filling = 0 if demand else sum(cause != DEMAND for cause in connecting.values())
         return self._governor.wait(demand, len(connecting), filling)
 

@@ -37,6 +37,8 @@ from reusedproxy.wire.heads import ResponseHead
 UPKEEP: Final = 1.0
 #: Least seconds between two purges, however short `pool-purge-delay` is: each looks at all idle connections.
 PURGE_AT_MOST: Final = 0.1
+#: Seconds between two looks whether a fixed floor meets the demand.
+ADVISE_EVERY: Final = 300.0
 #: Share by which lives are shortened, so that connections born together do not end together.
 LIFE_JITTER: Final = 0.2
 #: Steps of this share spread any number of lives over that (the golden ratio: no two ever meet, each new one falls into
@@ -113,6 +115,7 @@ class Upkeep:
         #: The two limits (`used`, `unused`) by which the idle connections' times were last set.
         self._known = (inf, inf)
         self._leaks = LeakWatch(holdings, advise)
+        self._advise_at = 0.0
         self._call: IDelayedCall | None = None
         #: Tells that nothing is left to keep up, so that there is no timer (a thousand pools, each looked at once a
         #: second, take 2 % of a core).
@@ -595,7 +598,7 @@ class Upkeep:
         if known != self._known:
             self._known = known
             self.governor.careful = self.unused.leave_after < CHURNING
-            self._advice.idle_timeouts(limits, self.used, self.unused, self._pings)
+            self._advice.idle_timeouts(limits, self._pool.floor, self.used, self.unused, self._pings)
             for connection in [each for each in held.idle if each not in held.due]:
                 self._set_leaving(connection)
         if limits.idle_timeout is not None:
@@ -604,8 +607,13 @@ class Upkeep:
                 if connection.idle_since <= oldest:
                     held.retire(connection, "idle too long")
         self._leaks.look(now, limits.overdue_after)
+        depths = self._pool.depths
+        if now >= self._advise_at:
+            self._advise_at = now + ADVISE_EVERY
+            depths.settle(now)
+            if self._pool.knows_name:
+                self._advice.floor(limits, depths)
         if self.following is not None:
-            depths = self._pool.depths
             depths.settle(now)
             self.following.look(now, depths.deepest, held.open)
             self._follow()

@@ -185,8 +185,18 @@ _FAMILIES: tuple[tuple[Family, Read], ...] = (
         "pool server",
         NOW,
         "floor",
-        "Idle connections to be kept ready (pool-min-conn).",
+        "Idle connections to be kept ready (pool-min-conn); with auto, as many as demand calls for.",
         lambda server: _one(server.pool.floor),
+    ),
+    _family(
+        GAUGE,
+        "pool_floor_advised",
+        "pool server",
+        NOW,
+        "floor that would do",
+        "Smallest floor that would have met 99.9 % of the last hour's requests without a wait; absent without"
+        " requests.",
+        lambda server: _one(server.pool.demand.enough if server.pool.demand is not None else None),
     ),
     _family(
         GAUGE,

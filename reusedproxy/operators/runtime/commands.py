@@ -142,6 +142,8 @@ COMMANDS = (
              tables.clear_table),
     _command("disable server", "<bk>/<srv>", "disable a server for maintenance", ADMIN, orders.disable_server),
     _command("enable server", "<bk>/<srv>", "enable a disabled server", ADMIN, orders.enable_server),
+    _command("explain pool", "<bk>/<srv>", "explain the floor of a server's pool, and the demand", USER,
+             servers.explain_pool),
     _command("get weight", "<bk>/<srv>", "report a server's current weight", USER, orders.get_weight),
     _command("hand over", "", "give the listening sockets to a process that takes this one's place", ADMIN, _hand_over),
     _command("operator", "", "lower the level of the current CLI session to operator", OPERATOR, _lower(OPERATOR)),

@@ -1,4 +1,5 @@
-"""Writes what the runtime API shows of backends and servers: `show backend`, `show servers`, `show pool`."""
+"""Writes what the runtime API shows of backends and servers: `show backend`, `show servers`, `show pool`, `explain
+pool`."""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ from reusedproxy.config import model
 from reusedproxy.operators.runtime.proxy import Context, Refusal
 from reusedproxy.operators.shell.tables import POOL_HEADINGS, pool_row, table
 from reusedproxy.operators.stats.figures import names_in_order
-from reusedproxy.operators.view.reading import servers_of
+from reusedproxy.operators.view.floors import sentences
+from reusedproxy.operators.view.reading import server_view, servers_of
 from reusedproxy.operators.view.sessions import Endpoint, endpoints
 from reusedproxy.operators.view.values import ServerView
 
@@ -176,6 +178,20 @@ def show_pool(context: Context, words: Sequence[str]) -> Iterable[str]:
     if server:
         context.server(words[0])
     return _pools(view for _, _, view in servers_of(proxy, names) if server in ("", view.name))
+
+
+def explain_pool(context: Context, words: Sequence[str]) -> str:
+    """Returns `explain pool <backend>/<server>`, which HAProxy does not have: the state of one pool, and how its floor
+    stands to the demand, in sentences."""
+    _, living = context.server(words[0] if words else "")
+    server = server_view(living)
+    pool = server.pool
+    state = (
+        f"{server.full_name} is {server.state}; its pool is {pool.state}: {pool.idle} idle, {pool.in_use} in use,"
+        f" {pool.connecting} connecting, {pool.waiting} waiting."
+    )
+    troubles = (f"Trouble: {each}" for each in pool.troubles)
+    return "".join(f"{line}\n" for line in (state, *sentences(pool), *troubles))
 
 
 def _pools(servers: Iterator[ServerView]) -> Iterator[str]:

@@ -74,7 +74,7 @@ _COLUMNS = _kinds(
     MOP:u32 check_code agent_code
     MDP:u64 check_duration agent_duration
     MAP:s32 lastsess
-    MGP:u64 pool_floor pool_idle pool_suspect pool_in_use pool_connecting pool_retiring pool_waiting
+    MGP:u64 pool_floor pool_floor_advised pool_idle pool_suspect pool_in_use pool_connecting pool_retiring pool_waiting
     MDP:flt pool_below_floor pool_limit_used pool_limit_unused
     MaP:flt pool_reuse_ratio
     """

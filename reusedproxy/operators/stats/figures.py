@@ -61,7 +61,11 @@ POOL_COUNTS = _names(
     pool_races_repeated pool_races_lost pool_pings pool_pings_failed pool_donated pool_overdue
     """
 )
-POOL_TIMES = _names("pool_below_floor pool_limit_used pool_limit_used_from pool_limit_unused pool_limit_unused_from")
+POOL_TIMES = _names(
+    """
+    pool_floor_advised pool_below_floor pool_limit_used pool_limit_used_from pool_limit_unused pool_limit_unused_from
+    """
+)
 POOL_COLUMNS = [*POOL_COUNTS, *POOL_TIMES, "pool_reuse_ratio", "pool_closed"]
 #: HAProxy's of its modules, which stand after "-" in its CSV, too; those of HTTP/2 are left out.
 MODULE_COLUMNS = _names(
@@ -378,6 +382,7 @@ def pool_columns(pool: PoolView) -> Columns:
         "pool_donated": counts.donated,
         "pool_overdue": counts.overdue,
         "pool_below_floor": round(pool.below_floor_seconds, 2),
+        **({} if pool.demand is None or pool.demand.enough is None else {"pool_floor_advised": pool.demand.enough}),
         **_limits(pool),
         "pool_closed": closed_because(pool),
         **_ratio([pool]),

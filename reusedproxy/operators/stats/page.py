@@ -23,6 +23,8 @@ from reusedproxy.operators.stats.graph import graph
 from reusedproxy.operators.stats.moment import Moment
 from reusedproxy.operators.stats.rendering import duration, render
 from reusedproxy.operators.stats.troubles import TOO_MANY, Trouble, shares, troubles
+from reusedproxy.operators.view.floors import advice, sentences
+from reusedproxy.operators.view.values import PoolView
 
 
 @frozen
@@ -185,7 +187,12 @@ def _section(section: Section, look: Look) -> str:
         tls=shown.servers(views, look.at),
         headings=SPREAD_HEADINGS,
         details=[
-            {"name": each.full_name, "pool": each.pool, "groups": groups(each, look.at)}
+            {
+                "name": each.full_name,
+                "pool": each.pool,
+                "sentences": [*sentences(each.pool)],
+                "groups": groups(each, look.at),
+            }
             for each in (views if look.detailed else ())
         ],
     )
@@ -257,7 +264,7 @@ def _pool(row: Row) -> PoolRow:
     on_path = columns["pool_handshakes_request_path"]
     ratio = columns.get("pool_reuse_ratio")
     cells = [
-        _number(columns["pool_floor"]),
+        _floor(pool),
         f"<td>{duration(float(columns['pool_below_floor']))}</td>",
         f"<td class='{'warn' if pool.below_floor else ''}'>{columns['pool_idle']:,}</td>",
         *map(_number, map(columns.get, _POOL_NUMBERS)),
@@ -278,6 +285,17 @@ def _pool(row: Row) -> PoolRow:
         cells=Markup("".join(cells)),  # numbers, and words of ours
         closed=str(columns["pool_closed"]).split("; ") if columns["pool_closed"] else [],
     )
+
+
+def _floor(pool: PoolView) -> str:
+    """Returns the cell of the floor, with what is advised where that is another."""
+    demand, small = pool.demand, ""
+    if demand is not None:
+        texts = ["auto"] if demand.most is not None else []
+        if demand.enough is not None and demand.enough != pool.floor:
+            texts.append(f"{demand.enough} advised")
+        small = "".join(f"<br><small>{text}</small>" for text in texts)
+    return Markup("<td title='{}'>{}{}</td>").format(advice(pool), f"{pool.floor:,}", Markup(small))
 
 
 def _limit(columns: Columns, name: str) -> str:

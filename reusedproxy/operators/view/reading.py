@@ -31,11 +31,13 @@ from reusedproxy.net.tls.server import Certificates
 from reusedproxy.operators.view.proxy import Proxy
 from reusedproxy.operators.view.rates import Meter, Rates
 from reusedproxy.operators.view.values import (
+    SHARE,
     AgentView,
     BackendView,
     CertificateView,
     CheckView,
     ConnectionView,
+    DemandView,
     EndedView,
     Errors,
     FrontendView,
@@ -303,6 +305,8 @@ def _pool(server: Server, measures: bool) -> PoolView:
     return PoolView(
         state=pool.state,
         floor=pool.floor,
+        floor_min=limits.min_conn,
+        demand=_demand(pool) if pool.knows_name else None,
         max_conn=limits.max_conn,
         most_idle=None if most_idle == inf else int(most_idle),
         below_floor=pool.below_floor,
@@ -324,6 +328,21 @@ def _pool(server: Server, measures: bool) -> PoolView:
         invalid=_errors(pool.invalid),
         tls=None if context is None else _pool_tls(server, context),
         measures=_measures(pool) if measures else None,
+    )
+
+
+def _demand(pool: HTTPConnectionPool) -> DemandView:
+    depths, limits, following, patience = pool.depths, pool.limits, pool.upkeep.following, pool.patience
+    depths.settle(pool.deadlines.now())
+    return DemandView(
+        requests=depths.requests,
+        enough=depths.floor_for(SHARE),
+        met=depths.met_by(pool.floor),
+        deepest=depths.deepest,
+        most=limits.floor_max if limits.adapts else None,
+        bears=None if following is None or following.ceiling == inf else int(following.ceiling),
+        hold=patience.hold,
+        dial=patience.dial,
     )
 
 

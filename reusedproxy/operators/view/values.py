@@ -223,6 +223,31 @@ class PoolMeasures:
     warm_up: Histogram
 
 
+#: The share of requests for which a floor is advised.
+SHARE = 0.999
+
+
+@frozen
+class DemandView:
+    """Shows what the last hour's requests have asked of a pool (see `pool.learning.depth`).
+
+    `enough` is the smallest floor that would have met `SHARE` of the `requests`, `met` the share that the present one
+    meets for sure; both None without requests. `deepest` is the most that were taken in a moment. `most` is the most
+    that the floor rises to; None: it is fixed. `bears` is how many connections the server has shown to bear; None: no
+    limit has shown. `hold` and `dial` are the seconds for which requests hold connections and that dials take; 0: not
+    known.
+    """
+
+    requests: int
+    enough: int | None
+    met: float | None
+    deepest: int
+    most: int | None
+    bears: int | None
+    hold: float
+    dial: float
+
+
 class PoolView(NamedTuple):
     """Shows the connections of a server, of all its names together, and what the pool has learnt of it.
 
@@ -230,10 +255,13 @@ class PoolView(NamedTuple):
     `safe` of the idle ones have carried a request. `max_conn` is `pool-max-conn`, `most_idle` what follows from it and
     from other limits; each is None without a limit. `troubles` say why the last dial has failed: of each name for
     which it has. `closed` counts ends of connections by their reason. `measures` is None where it was not asked for.
+    `floor_min` is the least that the floor falls to. `demand` is None where there can be no floor.
     """
 
     state: str
     floor: int
+    floor_min: int
+    demand: DemandView | None
     max_conn: int | None
     most_idle: int | None
     below_floor: bool
