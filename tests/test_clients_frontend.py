@@ -10,6 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from reusedproxy.clients.connection import BUSY, ClientConnection
 from reusedproxy.clients.frontend import ConnectionLimit, Frontend
 from reusedproxy.config import model
+from reusedproxy.exchanges.own_answers import answer
+from reusedproxy.exchanges.serving import Made
 from reusedproxy.net.listener import Listener, bind_socket
 from reusedproxy.rules.rule_set import Steps
 from reusedproxy.wire.heads import RequestHead
@@ -479,7 +481,7 @@ class PageTests(SynchronousTestCase):
         client = world.client()
         client.send(GET + GET)
         world.advance(0)
-        self.assertEqual(client.take(), b"False" * 2)
+        self.assertEqual(client.take(), PAGE * 2)
         self.assertEqual(world.flags(), [(200, "LR")] * 2)
         self.assertEqual(world.server.dialer.dials, [])
         world.check_rest()
@@ -490,16 +492,16 @@ class PageTests(SynchronousTestCase):
         world.frontend.pages.append(Page())
         greedy, other = world.client(), world.client()
         greedy.send(GET * 200 + GET[:9])
-        self.assertEqual(greedy.take(), b"False")
+        self.assertEqual(greedy.take(), PAGE)
         other.send(GET)
-        self.assertEqual(other.take(), b"False")
+        self.assertEqual(other.take(), PAGE)
         greedy.send(GET[9:])
         for _ in range(2, 201):
             world.advance(0)
-            self.assertEqual(greedy.take(), b"False")
+            self.assertEqual(greedy.take(), PAGE)
         world.advance(0)
         greedy.wire.pump()
-        self.assertEqual(greedy.take(), b"False")
+        self.assertEqual(greedy.take(), PAGE)
         world.advance(15)
         self.assertTrue(greedy.gone)
         world.check_rest()
@@ -515,14 +517,17 @@ class PageTests(SynchronousTestCase):
             world.frontend.pages.append(Page())
             client = world.client()
             client.send(request)
-            self.assertEqual(client.take(), b"True")
+            self.assertEqual(client.take(), PAGE.replace(b"plain\r\n", b"plain\r\nconnection: close\r\n"))
             client.wire.eof()
             self.assertTrue(client.gone)
             world.check_rest()
 
 
+PAGE = answer(200, b"page", "text/plain", close=False)
+
+
 class Page:
-    """Says whether it is to close."""
+    """Has one word to say."""
 
     rules: Steps = []
     admin = ()
@@ -530,8 +535,8 @@ class Page:
     def wants(self, target: bytes) -> bool:
         return True
 
-    def answer(self, head: RequestHead, close: bool, admin: bool) -> tuple[int, bytes]:
-        return 200, str(close).encode()
+    def answer(self, head: RequestHead, admin: bool) -> Made:
+        return Made(200, "text/plain", iter([b"page"]))
 
     def obey(self, head: RequestHead, form: bytes | None, close: bool) -> tuple[int, bytes]:
         raise NotImplementedError

@@ -20,6 +20,7 @@ from reusedproxy.config.language.regular import risk
 from reusedproxy.config.language.report import Fault, Wrong
 from reusedproxy.config.model.persistence import Persist
 from reusedproxy.config.model.rules import Criterion, Receive, Rules
+from reusedproxy.config.rules.actions import UseService
 from reusedproxy.config.rules.patterns import check_patterns
 from reusedproxy.config.rules.samples import CLIENT_BYTES, REQUEST, SERVER_BYTES
 from reusedproxy.config.validate.rules import edited, first_arguments, ours_alone
@@ -62,6 +63,11 @@ def patterns_in(lines: Iterable[str]) -> Iterator[str]:
 def users_asked(said: Iterable[object]) -> list[str]:
     """Returns the names of the lists of users that these ask, in any of their conditions."""
     return sorted({name for each in said for name in first_arguments(each, ASKING)})
+
+
+def uses_service(section: model.Frontend | model.Backend) -> bool:
+    """Tells whether a rule of the section has requests answered by a service."""
+    return any(isinstance(rule.action, UseService) for rule in section.rules.request)
 
 
 @define

@@ -25,7 +25,7 @@ from reusedproxy.clients.stream import StreamConnection, StreamLog
 from reusedproxy.config import model
 from reusedproxy.exchanges.authentication import NOBODY, Authentication
 from reusedproxy.exchanges.exchange import Exchange
-from reusedproxy.exchanges.route import Page, Route
+from reusedproxy.exchanges.route import Page, Route, Service
 from reusedproxy.exchanges.routing import Routing, shows_page
 from reusedproxy.measures.last_errors import LastErrors
 from reusedproxy.measures.log_throttle import LogThrottle
@@ -81,7 +81,7 @@ class Frontend:
     #: For mypyc: what `daemon.succession` drops at the end.
     __deletable__ = (
         "backends", "connections", "default_route", "gate", "handshakes", "invalid", "listeners", "log", "pages",
-        "rate", "routing", "_places", "_unevaluated", "announce", "guide", "monitor", "stream_log",
+        "rate", "routing", "services", "_places", "_unevaluated", "announce", "guide", "monitor", "stream_log",
     )  # fmt: skip
 
     def __init__(
@@ -105,6 +105,7 @@ class Frontend:
         self.pages: list[Page] = []
         self.errors: ErrorPages = {}
         self.authentication: Authentication = NOBODY
+        self.services: Mapping[str, Service] = {}
         self.log: AccessLog | None = None
         #: Leads the streams of its clients, in mode tcp; None: it is in mode http, and the connections carry requests.
         self.guide: Guide | None = None

@@ -380,7 +380,6 @@ HINTS = {
     "reject": "'http-request deny' refuses with a response",
     "silent-drop": "'http-request deny' refuses with a response",
     "tarpit": "'http-request deny' refuses at once",
-    "use-service": "statistics are a page and CSV: 'stats enable', and ';csv' behind the 'stats uri'",
     "httpslog": "write 'option httplog'",
     "log-format": "write 'option httplog' or 'option tcplog'",
     "logasap": "a line is written when its request has ended",

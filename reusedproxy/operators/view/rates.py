@@ -1,4 +1,4 @@
-"""Measures rates of sessions and requests per second, by reading plain counters once a second, so that counting stays
+"""Measures rates per second, and how long answers take, by reading plain counters once a second, so that counting stays
 cheap.
 
 Knows frontends, backends and servers by their totals only.
@@ -6,6 +6,9 @@ Knows frontends, backends and servers by their totals only.
 
 from __future__ import annotations
 
+import time
+from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from math import inf
 
@@ -14,6 +17,7 @@ from attrs import Factory, define
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.server import Server
 from reusedproxy.clients.frontend import Frontend
+from reusedproxy.measures.histogram import ANSWERS, Histogram
 from reusedproxy.measures.times import Averages, Means, Sums, Times
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.operators.view.history import History
@@ -60,8 +64,12 @@ class ServerTimes:
 
 
 class Rates:
-    """The meters of a proxy: `sessions` of each frontend, backend and server, `requests` of each frontend; and the
-    `history` of all together, which may be that of the proxy before."""
+    """The meters of a proxy: `sessions` of each frontend, backend and server, `requests` of each frontend; of all
+    together `bytes_out`, and clients' TLS `handshakes` and those `keys` that are not of resumed sessions; and the
+    `history` of all together, which may be that of the proxy before.
+
+    `idle` is the share of the last second in which the process did not compute.
+    """
 
     def __init__(
         self,
@@ -69,8 +77,13 @@ class Rates:
         backends: Sequence[Backend],
         deadlines: Deadlines,
         history: History | None = None,
+        processor_time: Callable[[], float] = time.process_time,
     ) -> None:
         self.history = history or History()
+        self.idle = 1.0
+        self._processor_time = processor_time
+        self._computed = 0.0
+        self._answered = [0] * (len(ANSWERS) + 1)
         self._frontends = frontends
         self.sessions: dict[Frontend | Backend | Server, Meter] = {}
         self.requests: dict[Frontend, Meter] = {}
@@ -82,6 +95,10 @@ class Rates:
             self.sessions[frontend] = Meter(_connections(frontend))
             self.requests[frontend] = Meter(_requests(frontend))
         self._backends = backends
+        self.bytes_out = Meter(lambda: sum(each.traffic.bout for each in frontends))
+        self.handshakes = Meter(lambda: sum(each.handshakes.completed for each in frontends))
+        self.keys = Meter(lambda: sum(each.handshakes.completed - each.handshakes.resumed for each in frontends))
+        self._answer_times = {backend: Histogram(ANSWERS) for backend in backends}
         self._times: dict[Server, ServerTimes] = {}
         self._backend_times: dict[Backend, Averages] = {}
         for backend in backends:
@@ -93,6 +110,9 @@ class Rates:
     def start(self) -> None:
         """Begins to measure; the rates of the proxy before must have stopped."""
         self.history.begin(*self._totals())
+        for backend in self._backends:
+            backend.answered_after = defaultdict(int)
+        self._computed = self._processor_time()
         self._look_later()
 
     def _look_later(self) -> None:
@@ -109,22 +129,45 @@ class Rates:
         added = (Sums.of(server.times).since(self._times[server].before) for server in backend.servers)
         return self._backend_times[backend].with_(_all(added))
 
+    def answer_times(self, backend: Backend) -> Histogram:
+        """Returns how long the backend's servers took to answer, in seconds from a request's head to the answer's."""
+        histogram, after = self._answer_times[backend], backend.answered_after
+        if after:
+            for tenths, count in after.items():
+                seconds = (tenths + 0.5) / 10000
+                number = bisect_left(ANSWERS, seconds)
+                histogram.counts[number] += count
+                histogram.sum += seconds * count
+                self._answered[number] += count
+            after.clear()
+        return histogram
+
     def stop(self) -> None:
         self._deadlines.cancel(self)
+        for backend in self._backends:
+            backend.answered_after = None
 
     def clear(self) -> None:
         """Forgets the highest rates."""
-        for meter in (*self.sessions.values(), *self.requests.values()):
+        for meter in self._meters():
             meter.clear()
+
+    def _meters(self) -> Iterable[Meter]:
+        return (*self.sessions.values(), *self.requests.values(), self.bytes_out, self.handshakes, self.keys)
 
     def deadline_passed(self) -> None:
         now = self._deadlines.now()
         if now > self._looked:
-            for meter in (*self.sessions.values(), *self.requests.values()):
+            for meter in self._meters():
                 meter.look(now - self._looked)
             for backend, averages in self._backend_times.items():
                 averages.add(_all(self._times[server].look(server.times) for server in backend.servers))
-            self.history.note(now - self._looked, *self._totals())
+                self.answer_times(backend)
+            answered = tuple(self._answered) if any(self._answered) else ()
+            self._answered = [0] * len(self._answered)
+            self.history.note(now - self._looked, *self._totals(), answered)
+            computed, self._computed = self._computed, self._processor_time()
+            self.idle = max(0.0, 1.0 - (self._computed - computed) / (now - self._looked))
         self._look_later()
 
     def _totals(self) -> tuple[int, int]:

@@ -99,6 +99,7 @@ class Reader:
         seen = []
         for backend in proxy.backends if backends else ():
             seen.append((yield from self._backend(backend, measures)))
+        rates = self._rates
         return ProxyView(
             at=now,
             uptime=now - proxy.began,
@@ -108,7 +109,12 @@ class Reader:
             longest_standstill=proxy.standstills.longest,
             frontends=tuple(map(self._frontend, proxy.frontends)),
             backends=tuple(seen),
-            history=() if self._rates is None else tuple(self._rates.history.samples),
+            history=() if rates is None else tuple(rates.history.samples),
+            idle=1.0 if rates is None else rates.idle,
+            bytes_out=_NOT_MEASURED if rates is None else _rate(rates.bytes_out),
+            handshakes=_NOT_MEASURED if rates is None else _rate(rates.handshakes),
+            keys=_NOT_MEASURED if rates is None else _rate(rates.keys),
+            listeners=sum(len(each.listeners) for each in proxy.frontends),
         )
 
     def _frontend(self, frontend: Frontend) -> FrontendView:
@@ -180,6 +186,7 @@ class Reader:
             times=self._times_of(backend),
             fullconn=backend.fullconn,
             cookie="" if backend.settings.cookie is None else backend.settings.cookie.name,
+            answer_times=None if self._rates is None else _histogram(self._rates.answer_times(backend)),
         )
 
     def _times_of(self, backend: Backend) -> TimesView:

@@ -345,6 +345,8 @@ class BackendView:
     times: TimesView = NO_TIMES
     #: Requests at which servers with a `minconn` reach their `maxconn`.
     fullconn: int = 0
+    #: How long its servers took to answer, in seconds; None where nobody measures.
+    answer_times: Histogram | None = None
 
     @property
     def in_turn(self) -> list[ServerView]:
@@ -374,6 +376,14 @@ class ProxyView:
     backends: tuple[BackendView, ...]
     #: What went through in the last minutes, the oldest first; () where nobody measures.
     history: tuple[Sample, ...] = ()
+    #: The share of the last second in which the process did not compute; and, of all frontends together, bytes to
+    #: clients, TLS handshakes, and those of them that are not of a resumed session.
+    idle: float = 1.0
+    bytes_out: Rate = Rate()
+    handshakes: Rate = Rate()
+    keys: Rate = Rate()
+    #: Where clients come in.
+    listeners: int = 0
 
     @property
     def servers(self) -> list[ServerView]:
