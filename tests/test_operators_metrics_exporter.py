@@ -3,6 +3,8 @@ for."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -183,14 +185,37 @@ class QueryTests(ExporterCase):
 
 
 class WorkTests(ExporterCase):
-    def test_a_thousand_servers_are_written_in_pieces_of_little_work(self) -> None:
-        """Counted in what a piece has: tests measure no time."""
-        self.app.servers[:] = [self.app.servers[1]] * 1000
-        made = self.made("/metrics?scope=server")
-        assert made is not None
-        sizes = [len(piece) for piece in made.pieces]
-        self.assertGreater(sum(sizes), 10_000_000)
-        self.assertLess(max(sizes), 150_000)
+    """Between two pieces others have their turn, so no piece may take long: it is counted in calls, a thousand of which
+    take a fraction of a millisecond."""
+
+    def most_calls(self, pieces: Iterator[bytes]) -> tuple[int, int]:
+        """The number of pieces, and the most calls for one."""
+        count = most = number = 0
+
+        def note(frame: object, event: str, argument: object) -> None:
+            nonlocal count
+            count += event in ("call", "c_call")
+
+        before = sys.getprofile()
+        sys.setprofile(note)
+        try:
+            for number, _ in enumerate(pieces, 1):
+                most, count = max(most, count), 0
+        finally:
+            sys.setprofile(before)
+        return number, max(most, count)
+
+    def test_no_piece_of_many_servers_takes_long(self) -> None:
+        for servers in (30, 300):
+            self.app.servers[:] = [self.two] * servers
+            for target in ("/metrics", "/status", "/status;unfold", "/status;csv", "/status;json", "/status;typed"):
+                self.page._moments.forget()
+                head = read_request(f"GET {target} HTTP/1.1\r\nHost: a\r\n\r\n".encode(), Limits())
+                made = self.exporter.answer(head) if target == "/metrics" else self.page.answer(head, False)
+                assert made is not None
+                number, most = self.most_calls(made.pieces)
+                self.assertGreater(number, servers / 4, target)
+                self.assertLess(most, 3000 + 8 * servers, target)
 
 
 class RuleTests(SynchronousTestCase):

@@ -27,7 +27,7 @@ from reusedproxy.operators.stats.moment import Moment, Moments
 from reusedproxy.wire.heads import RequestHead
 
 #: Samples that are written in one piece.
-AT_ONCE = 50
+AT_ONCE = 20
 _LETTERS = {word: letter for letter, word in haproxy.KINDS.items()}
 
 
@@ -115,10 +115,11 @@ def _rows(sections: Sequence[Section], kind: str, query: Query) -> Iterator[str]
     """Writes the metrics of all rows of this kind."""
     found: list[tuple[Row, Section, str]] = []
     for section in sections:
-        for row in haproxy.rows_of(section, kind):
+        for number, row in enumerate(haproxy.rows_of(section, kind)):
+            if not number % AT_ONCE:
+                yield ""
             if not query.no_maint or row.server is None or row.server.state != MAINT:
                 found.append((row, section, labels(haproxy.labels_of(row, kind))))
-        yield ""
     word = haproxy.KINDS[kind]
     wanted = [each for each in haproxy.METRICS if kind in each.kinds]
     if query.extra_counters:

@@ -144,12 +144,15 @@ def figuring(view: ProxyView) -> Steps[list[Section]]:
             section.servers.append(Row(_server(server, number, view.at), server, legends=legends))
             if not number % AT_ONCE:
                 yield
+        yield
         legends = {"algo": backend.algorithm, "cookie": backend.cookie}
         section.backend = Row(_backend(backend, section.servers, view.at), legends=legends)
     modes = {each.name: each.mode for each in proxies}
     for number, section in enumerate(sections.values(), 1):
         mode = modes[section.name]
-        for row in section.rows():
+        for place, row in enumerate(section.rows(), 1):
+            if not place % (10 * AT_ONCE):
+                yield
             # HAProxy numbers processes from 1 here; the process id is in `show info`.
             row.columns.update(pxname=section.name, pid=1, iid=number, mode=mode)
             if mode == "tcp":
@@ -210,6 +213,7 @@ def _frontend(frontend: FrontendView) -> Columns:
 
 def _backend(backend: BackendView, servers: list[Row], now: float) -> Columns:
     usable = [server for server in backend.servers if server.usable]
+    in_turn = backend.in_turn
     columns: Columns = {
         "svname": "BACKEND",
         "type": BACKEND,
@@ -224,8 +228,8 @@ def _backend(backend: BackendView, servers: list[Row], now: float) -> Columns:
         # Gauges that HAProxy makes for Prometheus alone; its CSV has 0 for all of them.
         **dict.fromkeys(("agg_server_status", "agg_server_check_status", "agg_check_status", "eint"), 0),
         **_times(backend.times),
-        "weight": sum(map(_effective, backend.in_turn)),
-        "uweight": sum(server.weight for server in backend.in_turn),
+        "weight": sum(map(_effective, in_turn)),
+        "uweight": sum(server.weight for server in in_turn),
         "act": sum(not server.backup for server in usable),
         "bck": sum(server.backup for server in usable),
         "chkdown": backend.downs,

@@ -103,6 +103,7 @@ def pieces_of_page(moment: Moment, look: Look) -> Iterator[str]:
     key = repr(([name for name in _KINDS if getattr(look, name)], look.scope, look.uri if look.admin else ""))
     return pieces(
         "page.html",
+        at_once=1,  # one of its parts is a piece of a section
         look=look,
         view=view,
         version=__version__,

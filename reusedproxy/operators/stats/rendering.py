@@ -14,7 +14,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-#: Parts of a template that are made in one piece: a line of a table has about ten.
+#: Parts of a template that are made in one piece, where each is little: a line of a table has about ten.
 AT_ONCE = 100
 _FOLDER = Path(__file__).parent / "templates"
 
@@ -39,10 +39,10 @@ def render(template: str, **values: object) -> Markup:
     return Markup(_environment().get_template(template).render(values))
 
 
-def pieces(template: str, **values: object) -> Iterator[Markup]:
-    """Returns a template with these values in pieces, each of little work if the values are."""
+def pieces(template: str, at_once: int = AT_ONCE, **values: object) -> Iterator[Markup]:
+    """Returns a template with these values in pieces, each of so many parts of it at most."""
     made = _environment().get_template(template).generate(values)
-    while some := [*islice(made, AT_ONCE)]:
+    while some := [*islice(made, at_once)]:
         yield Markup("".join(some))
 
 

@@ -55,6 +55,8 @@ class ServerTimes:
 
     def look(self, times: Times) -> Sums:
         """Takes in what was added to the sums, and returns it."""
+        if times.count == self.before.number:
+            return _NOTHING
         now = Sums.of(times)
         added, self.before = now.since(self.before), now
         if now.number < added.number:
@@ -126,7 +128,9 @@ class Rates:
 
     def times_of_backend(self, backend: Backend) -> Means:
         """Returns the average times of the last requests at all servers of the backend."""
-        added = (Sums.of(server.times).since(self._times[server].before) for server in backend.servers)
+        kept = self._times
+        since = [(each.times, kept[each].before) for each in backend.servers]
+        added = [Sums.of(times).since(before) for times, before in since if times.count != before.number]
         return self._backend_times[backend].with_(_all(added))
 
     def answer_times(self, backend: Backend) -> Histogram:
