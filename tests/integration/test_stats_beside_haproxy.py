@@ -151,7 +151,7 @@ frontend ways
 """
 
 
-class _Slow(BaseHTTPRequestHandler):
+class Slow(BaseHTTPRequestHandler):
     """Answers after three tenths of a second, but for the path /."""
 
     protocol_version = "HTTP/1.1"
@@ -167,7 +167,7 @@ class _Slow(BaseHTTPRequestHandler):
         """Says nothing."""
 
 
-def _ask_in_a_row(port: int, paths: Sequence[str], pause: float = 0.0) -> None:
+def ask_in_a_row(port: int, paths: Sequence[str], pause: float = 0.0) -> None:
     client = HTTPConnection(LOOPBACK, port, timeout=10)
     for path in paths:
         client.request("GET", path)
@@ -181,7 +181,7 @@ class TrafficBesideHAProxyTests(TestCase):
     def setUp(self) -> None:
         if not haproxy_version():
             self.skipTest("no haproxy: apt-get install haproxy")
-        self.server = ThreadingHTTPServer((LOOPBACK, 0), _Slow)
+        self.server = ThreadingHTTPServer((LOOPBACK, 0), Slow)
         self.addCleanup(self.server.server_close)
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
         self.addCleanup(self.server.shutdown)
@@ -192,11 +192,11 @@ class TrafficBesideHAProxyTests(TestCase):
         daemon = make(directory, TRAFFIC.format(host=LOOPBACK, port=port, slow=self.server.server_address[1]))
         self.addCleanup(daemon.stop)
         daemon.start()
-        _ask_in_a_row(port, ["/"] * 3, pause=0.2)
-        _ask_in_a_row(port, ["/slow"])
+        ask_in_a_row(port, ["/"] * 3, pause=0.2)
+        ask_in_a_row(port, ["/slow"])
         with ThreadPoolExecutor(3) as threads:
-            list(threads.map(lambda number: _ask_in_a_row(port, [f"/queue{number}"]), range(3)))
-        _ask_in_a_row(port, ["/denied"] * 2)
+            list(threads.map(lambda number: ask_in_a_row(port, [f"/queue{number}"]), range(3)))
+        ask_in_a_row(port, ["/denied"] * 2)
         rows = daemon.statistics()
         daemon.stop()
         return {(row["pxname"], row["svname"]): row for row in rows if row["pxname"] in _SHOWN}

@@ -161,6 +161,8 @@ def figuring(view: ProxyView) -> Steps[list[Section]]:
                 row.columns.update((name, 0) for name in _NOUGHT if name in row.columns)
                 if row.frontend is None:
                     row.columns.pop("req_tot", None)
+                if row.columns.get("src_ilim") == 0:  # without a floor nothing is kept, whatever is said
+                    del row.columns["src_ilim"]
     return list(sections.values())
 
 
