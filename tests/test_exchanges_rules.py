@@ -187,6 +187,7 @@ class RequestTests(SynchronousTestCase):
         data, world = self.answered("", get("/"), backend="http-request deny deny_status 429")
         self.assertTrue(data.startswith(b"HTTP/1.1 429 Too Many Requests\r\n"))
         self.assertEqual((world.frontend.traffic.dreq, world.backend.traffic.dreq), (1, 1))
+        self.assertEqual((world.frontend.traffic.bin, world.backend.traffic.bin), (len(get("/")), len(get("/"))))
         self.assertEqual((world.backend.traffic.stot, world.log[0].backend), (1, world.backend))
 
     def test_a_body_that_is_still_coming_ends_the_connection(self) -> None:

@@ -302,6 +302,15 @@ class Backend:
             (len(self._active) > 1 and self._by_hash is None) or self.settings.redispatches(retry)
         )
 
+    def count_retry(self, server: Server, elsewhere: bool) -> None:
+        """Counts one more try of a request that `server` has, or, with `elsewhere`, that leaves it. As in HAProxy, that
+        is a redispatch only if there is another server to go to, and each try at a server is one of its sessions."""
+        what = "wredis" if elsewhere and any(each is not server for each in self._active) else "wretr"
+        self.traffic.add(what)
+        server.traffic.add(what)
+        if not elsewhere:
+            server.traffic.stot += 1
+
     def request_ended(self, ended: Ended) -> None:
         """Counts a request that has ended, and gives its place to the one that has waited longest."""
         traffic, server = self.traffic, ended.server

@@ -252,6 +252,7 @@ class Exchange(ExchangeFacts):
             self._end(broken=self._until_close and self.state == ANSWERING)
             return
         self.status = status
+        self._count_unsent()
         keeps = status in KEEPING and self.client.may_ask_again
         answer, keeps = error_of(self, self.page_of(status), status, keeps)
         self._end(last=self._own(answer, keeps), error=0 if keeps else status)
@@ -570,6 +571,7 @@ class Exchange(ExchangeFacts):
 
     def answered_here(self, status: int, data: bytes, flags: str = "LR") -> None:
         """Ends the exchange with an answer of the proxy's own, whole in `data`; no server is needed, or no more."""
+        self._count_unsent()
         self.status = status
         self.flags = flags
         if flags[0] == "L":
@@ -585,6 +587,7 @@ class Exchange(ExchangeFacts):
         """Sends the head of an answer of the proxy's own that is not whole yet. The rest follows as that of a server's
         answer does (`response_data`, `response_ended`)."""
         self.state = ANSWERING
+        self._count_unsent()
         self.status = status
         self.flags = "LR"
         self.client.frontend.traffic.intercepted += 1
@@ -592,6 +595,11 @@ class Exchange(ExchangeFacts):
         data = self._own(head, False)
         self.bytes_out += len(data)
         self.client.write(data)
+
+    def _count_unsent(self) -> None:
+        """Counts the head of a request that was meant for no server; that of another counts as it is sent."""
+        if self.route is None and self.head is not None:
+            self.bytes_in += len(self.head.head)
 
     def _own(self, answer: bytes, keeps: bool) -> bytes:
         """Applies `http-after-response` to an answer of the proxy's own. `keeps` tells that the connection goes on."""

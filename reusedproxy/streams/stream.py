@@ -195,6 +195,10 @@ class Stream(StreamFacts):
             if counted is not None:
                 counted.traffic.add(what)
 
+    def count_refused_answer(self) -> None:
+        self.client.frontend.traffic.add("dresp")
+        self.count("dresp")
+
     # What the client's transport calls, until there is a relay.
 
     def data_received(self, data: bytes) -> None:
@@ -249,9 +253,7 @@ class Stream(StreamFacts):
     def refuse(self, flags: str = "PR", *, denied: bool = False) -> None:
         """Ends the session, because a rule says so (`denied`) or no rule leads to a backend."""
         if denied:
-            self.client.frontend.traffic.dreq += 1
-            if self.backend is not None:
-                self.backend.traffic.dreq += 1
+            self.client.frontend.traffic.dreq += 1  # not the backend's, as in HAProxy
         self._finish(flags)
 
     def not_evaluated(self, unevaluated: Unevaluated) -> None:
@@ -288,6 +290,8 @@ class Stream(StreamFacts):
         if flags[0] in ABORTS:
             self.count(ABORTS[flags[0]])
             self.client.frontend.traffic.add(ABORTS[flags[0]])
+        if flags[0] == "S":
+            self.count("eresp")
         self._leave_relay(relay)
         raw(connection).give_up("session over", at_once=broken, answered=relay.server.sent > 0)
         self._finish(flags, broken)
@@ -333,6 +337,9 @@ class Stream(StreamFacts):
             return
         self.state = ENDED
         self.flags = flags
+        for counted in (self.client.frontend, self.backend, self.server):
+            if counted is not None:
+                counted.traffic.bin += len(self.held)  # no server has got it
         self.ended = self.deadlines.now()
         self.answered = self.connected  # no answer is waited for: HAProxy's rtime is 0 in mode tcp
         for waiting in (self.inspection, self._gate, self.search):

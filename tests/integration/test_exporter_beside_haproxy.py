@@ -122,7 +122,13 @@ class ExporterBesideHAProxyTests(TestCase):
     def texts(self, make: Callable[[Path, str], Daemon], directory: Path) -> dict[str, tuple[int, str]]:
         """What the exporter says after the same traffic, by what it is asked."""
         port, metrics, through = free_port(), free_port(), free_port()
-        ports = {"port": port, "metrics": metrics, "through": through, "slow": self.server.server_address[1]}
+        ports = {
+            "port": port,
+            "metrics": metrics,
+            "through": through,
+            "dead": free_port(),
+            "slow": self.server.server_address[1],
+        }
         daemon = make(directory, (TRAFFIC + MORE).format(host=LOOPBACK, **ports))
         self.addCleanup(daemon.stop)
         daemon.start()

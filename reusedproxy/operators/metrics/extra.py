@@ -11,13 +11,17 @@ from reusedproxy.operators.stats.figures import Row, Section
 
 #: By column: the module, the kind, those rows that have it, and what it is.
 _TABLE = {
-    "ssl_sess": ("ssl", COUNTER, "F", "TLS handshakes."),
-    "ssl_reused_sess": ("ssl", COUNTER, "F", "TLS handshakes that resumed a session."),
-    "ssl_failed_handshake": ("ssl", COUNTER, "F", "TLS handshakes that failed."),
+    "ssl_sess": ("ssl", COUNTER, "FBS", "TLS handshakes."),
+    "ssl_reused_sess": ("ssl", COUNTER, "FBS", "TLS handshakes that resumed a session."),
+    "ssl_failed_handshake": ("ssl", COUNTER, "FBS", "TLS handshakes that failed."),
     "h1_open_connections": ("h1", GAUGE, "FB", "HTTP/1 connections now."),
     "h1_open_streams": ("h1", GAUGE, "FB", "Requests under way."),
     "h1_total_connections": ("h1", COUNTER, "FB", "HTTP/1 connections."),
     "h1_total_streams": ("h1", COUNTER, "FB", "Requests."),
+    "h1_bytes_in": ("h1", COUNTER, "F", "Bytes received."),
+    "h1_bytes_out": ("h1", COUNTER, "F", "Bytes sent."),
+    "h1_spliced_bytes_in": ("h1", COUNTER, "FB", "Bytes received that the kernel passed on by itself; none."),
+    "h1_spliced_bytes_out": ("h1", COUNTER, "FB", "Bytes sent that the kernel passed on by itself; none."),
 }
 
 

@@ -63,11 +63,11 @@ POOL_COUNTS = _names(
 )
 POOL_TIMES = _names("pool_below_floor pool_limit_used pool_limit_used_from pool_limit_unused pool_limit_unused_from")
 POOL_COLUMNS = [*POOL_COUNTS, *POOL_TIMES, "pool_reuse_ratio", "pool_closed"]
-#: HAProxy's of its modules, which stand after "-" in its CSV, too; those of HTTP/2 are left out.
+#: HAProxy's of its modules, which stand after "-" in its CSV, too; those of HTTP/2 are left out, and bytes of backends.
 MODULE_COLUMNS = _names(
     """
     ssl_sess ssl_reused_sess ssl_failed_handshake h1_open_connections h1_open_streams h1_total_connections
-    h1_total_streams
+    h1_total_streams h1_bytes_in h1_bytes_out h1_spliced_bytes_in h1_spliced_bytes_out
     """
 )
 #: All of them, in their order.
@@ -75,7 +75,8 @@ ALL_COLUMNS = [*COLUMNS, *POOL_COLUMNS, *MODULE_COLUMNS]
 #: Those that are not whole numbers, but seconds or a ratio.
 FRACTIONS = _names("pool_below_floor pool_limit_used pool_limit_unused pool_reuse_ratio")
 #: Those of a backend that are the sum over its servers.
-_SUMS = ("connect", "reuse", "lbtot", *POOL_COUNTS)
+_TLS = ("ssl_sess", "ssl_reused_sess", "ssl_failed_handshake")
+_SUMS = ("connect", "reuse", "lbtot", *_TLS, *POOL_COUNTS)
 _summed = itemgetter(*_SUMS)
 
 #: Columns by the first digit of the status; the first is for all others.
@@ -86,7 +87,7 @@ AT_ONCE = 10
 #: Columns that have no value in mode tcp.
 _OF_REQUESTS = (*_RESPONSES, "h1sess", "h1req", "proto", "intercepted", "cache_lookups", "cache_hits")
 #: Those that are 0 there.
-_NOUGHT = ("h1_total_connections", "h1_total_streams")
+_NOUGHT = ("h1_total_connections", "h1_total_streams", "h1_bytes_in", "h1_bytes_out")
 
 # Values of the column `type`.
 FRONTEND, BACKEND, SERVER = 0, 1, 2
@@ -158,7 +159,8 @@ def figuring(view: ProxyView) -> Steps[list[Section]]:
             if mode == "tcp":
                 for name in _OF_REQUESTS:
                     row.columns.pop(name, None)
-                row.columns.update((name, 0) for name in _NOUGHT if name in row.columns)
+                if row.server is None:
+                    row.columns.update(dict.fromkeys(_NOUGHT, 0))
                 if row.frontend is None:
                     row.columns.pop("req_tot", None)
                 if row.columns.get("src_ilim") == 0:  # without a floor nothing is kept, whatever is said
@@ -194,6 +196,9 @@ def _frontend(frontend: FrontendView) -> Columns:
         "ssl_sess": 0 if frontend.tls is None else frontend.tls.completed,
         "ssl_reused_sess": 0 if frontend.tls is None else frontend.tls.resumed,
         "ssl_failed_handshake": 0 if frontend.tls is None else frontend.tls.failed,
+        "h1_bytes_in": traffic.bin,
+        "h1_bytes_out": traffic.bout,
+        **_NOT_SPLICED,
         **_NOT_DONE,
         "dses": 0,
         "dreq": traffic.dreq,
@@ -245,7 +250,8 @@ def _backend(backend: BackendView, servers: list[Row], now: float) -> Columns:
     columns["h1_open_connections"] = sum(each.pool.idle + each.pool.in_use for each in backend.servers)
     columns["h1_open_streams"] = sum(each.pool.in_use for each in backend.servers)
     columns["h1_total_connections"] = columns["connect"]
-    columns["h1_total_streams"] = columns["pool_requests"]
+    columns["h1_total_streams"] = sum(each.traffic.stot for each in backend.servers)
+    columns.update(_NOT_SPLICED)
     columns.update(_ratio([server.pool for server in backend.servers]))
     return columns
 
@@ -272,6 +278,8 @@ def _server(server: ServerView, number: int, now: float) -> Columns:
         "sid": server.id or number,
         **_last_session(now, [server.last_placed]),
     }
+    tls = server.pool.tls
+    columns.update(zip(_TLS, (0, 0, 0) if tls is None else (tls.handshakes, tls.resumed, tls.failed), strict=True))
     if server.throttle < FULL_WEIGHT:
         columns["throttle"] = -(-100 * server.throttle // FULL_WEIGHT)
     if server.maxconn:
@@ -308,6 +316,9 @@ def _server(server: ServerView, number: int, now: float) -> Columns:
 _NOT_DONE: Columns = dict.fromkeys(
     ("comp_in", "comp_out", "comp_byp", "comp_rsp", "cache_lookups", "cache_hits", "wrew"), 0
 )
+
+
+_NOT_SPLICED: Columns = {"h1_spliced_bytes_in": 0, "h1_spliced_bytes_out": 0}
 
 
 def _times(times: TimesView) -> Columns:
@@ -420,7 +431,7 @@ def _carried(traffic: TrafficCounts, rate: Rate) -> Columns:
         "scur": traffic.scur,
         "smax": traffic.smax,
         "stot": traffic.stot,
-        "lbtot": traffic.stot,
+        "lbtot": traffic.stot - traffic.wretr,  # a further try at the same server is not a choice
         "dresp": traffic.dresp,
         "rate": rate.now,
         "rate_max": rate.most,

@@ -64,6 +64,8 @@ _TRAFFIC = attrgetter(*TrafficCounts._fields)
 AT_ONCE = 10
 _NOT_MEASURED = Rate()
 _NO_MEANS = Means()
+#: Results of dials whose TLS handshake has failed.
+_NO_HANDSHAKE = ("tls", "verify")
 _STATES = {IDLE: "idle", IN_USE: "in use", PRIVATE: "private", WATCHED: "watched", RETIRING: "retiring"}
 
 
@@ -328,6 +330,7 @@ def _pool(server: Server, measures: bool) -> PoolView:
 
 
 def _pool_tls(server: Server, context: ClientContext) -> PoolTLS:
+    counters = server.pool.counters
     ends = [each.context.theirs_end for each in server.pool.family if each.context is not None]
     standing = [each for each in server.former if each.state != "closed"]
     older = [each for each in standing if each.context is None or each.context.generation < context.generation]
@@ -337,6 +340,9 @@ def _pool_tls(server: Server, context: ClientContext) -> PoolTLS:
         theirs_end=min((end for end in ends if end is not None), default=None),
         generation=context.generation,
         on_older=sum(each.standing for each in older),
+        handshakes=sum(counters.tls_handshakes.values()),
+        resumed=sum(count for (_, resumed, _), count in counters.tls_handshakes.items() if resumed),
+        failed=sum(count for (_, result), count in counters.connects.items() if result in _NO_HANDSHAKE),
     )
 
 

@@ -195,6 +195,10 @@ class PoolTLS:
     theirs_end: float | None
     generation: int
     on_older: int
+    #: Complete handshakes, those of them that resumed a session, and those that failed.
+    handshakes: int = 0
+    resumed: int = 0
+    failed: int = 0
 
 
 @frozen
