@@ -337,3 +337,22 @@ class PlaceTests(CountingTestCase):
         self.reload()
         Asks().ask(self.backend)
         self.assertEqual(self.backend.servers[0].maxconn, 5)
+
+
+class AnswerTimeTests(CountingTestCase):
+    """How long answers took, which is a histogram for each backend."""
+
+    def test_it_goes_on_with_the_last_answers_of_before(self) -> None:
+        """And what is not there any more is not counted for."""
+        self.begin("", global_=" stats socket ipv4@127.0.0.1:0\n")
+        before, stays = self.backend, Stays(self.proxy.frontends[0])
+        self.addCleanup(stays.leave)
+        assert before.answered_after is not None
+        before.answered_after[300] = 2
+        self.reactor.advance(1.1)
+        self.reload()
+        before.answered_after[300] += 3
+        rates = self.proxy.rates
+        assert rates is not None
+        self.assertIsNot(self.backend, before)
+        self.assertEqual(sum(rates.answer_times(self.backend).counts), 5)

@@ -36,6 +36,7 @@ LIVING = {"build", "daemon", "clients", "streams", "exchanges", "backends", "poo
 #: Functions of values, which they may import of these all the same.
 FUNCTIONS = {
     "reusedproxy.exchanges.own_answers.answer",
+    "reusedproxy.exchanges.serving.Made",
     "reusedproxy.net.slices.Steps",
     "reusedproxy.net.slices.run_through",
     "reusedproxy.net.tls.files.authorities_of",

@@ -32,11 +32,14 @@ from reusedproxy.config.sections import logs, options, peers, proxies, resolvers
 from reusedproxy.config.sections.binds import read_bind
 from reusedproxy.config.sections.draft import ProxyDraft
 from reusedproxy.config.tls.words import TLSDefaults
-from reusedproxy.operators.metrics.families import of_frontends
+from reusedproxy.operators.metrics.families import of_backends, of_frontends
 from reusedproxy.operators.metrics.pools import of_servers
+from reusedproxy.operators.metrics.process import of_event_loop
 from reusedproxy.operators.runtime.commands import COMMANDS
+from reusedproxy.operators.view.values import ProxyView
 from reusedproxy.pool.reasons import WORDS
 
+NOTHING = ProxyView(0.0, 0.0, 0, 0, 0, 0.0, (), ())
 ROOT = Path(__file__).parent.parent
 PLACE = Place("a.cfg", 1)
 REFUSED = "NOT DONE YET"
@@ -213,7 +216,7 @@ class ConfigurationPageTests(SynchronousTestCase):
         self.assertEqual(haproxy_words.MODES_NOT_DONE, named("Modes"))
         self.assertEqual(haproxy_words.BALANCE.difference(BALANCE), named("Algorithms"))
         self.assertEqual(set(), haproxy_words.TIMEOUTS - {*proxies._TIMEOUT_FIELDS})
-        self.assertEqual(haproxy_words.STATS - {*stats.READERS, "show-modules"}, named("Statistics"))
+        self.assertEqual(haproxy_words.STATS - {*stats.READERS, "show-modules"}, set())
         for title, known, done in (
             ("In proxy sections", haproxy_words.PROXY, set(proxies.KEYWORDS)),
             (
@@ -248,10 +251,10 @@ class ProgramPageTests(SynchronousTestCase):
 
     def test_every_metric_is_explained_with_its_labels(self) -> None:
         """One line for each, in their order."""
-        listed = re.findall(r"(?m)^\.It Ic (\S+) Pq (.*)\n.*\.$", self.page.text.partition(".Sh METRICS")[2])
+        listed = re.findall(r"(?m)^\.It Ic (\S+)(?: Pq (.*))?\n.*\.$", self.page.text.partition(".Sh METRICS")[2])
         known = [
             (each.name.removeprefix("reusedproxy_"), " ".join(each.labels))
-            for each in (*of_servers([]), *of_frontends([]))
+            for each in (*of_servers([]), *of_frontends([]), *of_backends([]), *of_event_loop(NOTHING))
         ]
         self.assertEqual(known, listed)
 

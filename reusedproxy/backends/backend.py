@@ -126,6 +126,9 @@ class Backend:
         #: The load (requests, waiting ones included) at which servers with a `minconn` bear their `maxconn`.
         self.fullconn = settings.fullconn
         self.traffic = Traffic()
+        #: How many requests were answered after how many tenths of a millisecond, since `operators.view.rates` looked
+        #: last; None: it does not look. A defaultdict.
+        self.answered_after: dict[float, int] | None = None
         self.checkers: list[Checker] = []
         self.agents: list[AgentChecker] = []
         #: Those servers whose addresses come from name servers, by name.
@@ -299,6 +302,15 @@ class Backend:
             (len(self._active) > 1 and self._by_hash is None) or self.settings.redispatches(retry)
         )
 
+    def count_retry(self, server: Server, elsewhere: bool) -> None:
+        """Counts one more try of a request that `server` has, or, with `elsewhere`, that leaves it. As in HAProxy, that
+        is a redispatch only if there is another server to go to, and each try at a server is one of its sessions."""
+        what = "wredis" if elsewhere and any(each is not server for each in self._active) else "wretr"
+        self.traffic.add(what)
+        server.traffic.add(what)
+        if not elsewhere:
+            server.traffic.stot += 1
+
     def request_ended(self, ended: Ended) -> None:
         """Counts a request that has ended, and gives its place to the one that has waited longest."""
         traffic, server = self.traffic, ended.server
@@ -332,6 +344,10 @@ class Backend:
                 times.total += took
                 if took > times.total_most:
                     times.total_most = took
+                after = self.answered_after
+                if after is not None:
+                    # A histogram's `observe` would be two calls for each request; this is none.
+                    after[(ended.answered - ended.read) * 10000 // 1] += 1
             if server.served == server.maxconn or server.queue.waiting or self.queue.waiting or server.heir is not None:
                 self.done(server)
             else:

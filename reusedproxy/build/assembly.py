@@ -8,6 +8,7 @@ Starts nothing: the result is bound but does not accept, and its pools open no c
 from __future__ import annotations
 
 import os
+import platform
 import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -29,7 +30,7 @@ from reusedproxy.build.answers import Answers
 from reusedproxy.build.balancing import hash_of
 from reusedproxy.build.certificates import FilesOfTLS, Served, Stamps, serving
 from reusedproxy.build.resolution import Sections, groups_of
-from reusedproxy.build.rule_sets import RuleSets, asks_for_host, default_backend, users_asked
+from reusedproxy.build.rule_sets import RuleSets, asks_for_host, default_backend, users_asked, uses_service
 from reusedproxy.build.saved_states import SavedStates
 from reusedproxy.build.server_lines import Announce, Line, Lines, asks_libc
 from reusedproxy.build.tables import Sweep, tables_of
@@ -39,6 +40,7 @@ from reusedproxy.config.language.report import Fault
 from reusedproxy.config.model.balance import HASHES
 from reusedproxy.config.model.users import UserList
 from reusedproxy.config.model.values import Notice
+from reusedproxy.config.rules.actions import SERVICES
 from reusedproxy.exchanges.authentication import Authentication
 from reusedproxy.net import descriptors
 from reusedproxy.net.addresses import Addresses
@@ -55,6 +57,7 @@ from reusedproxy.net.watchdog import Standstills
 from reusedproxy.operators.logs.access import access_log, handshake_log, stream_log
 from reusedproxy.operators.logs.targets import NO_SOCKET, LogTargets, UnknownHost, trouble_with
 from reusedproxy.operators.logs.targets import Target as LogSink
+from reusedproxy.operators.metrics.exporter import Exporter, Installation
 from reusedproxy.operators.runtime.form import obey
 from reusedproxy.operators.stats.handler import StatsPage
 from reusedproxy.operators.stats.moment import Moments
@@ -374,6 +377,17 @@ class Assembly:
                 if page is not None and (page != own or not frontend.pages):
                     pages.append(self._page(page, section, moments, rule_sets))
                     proxy.rates = rates
+        sections: list[model.Frontend | model.Backend] = [each.settings for each in proxy.frontends]
+        sections += [each.settings for each in proxy.backends]
+        if any(uses_service(each) for each in sections):
+            global_ = self._configuration.global_
+            installation = Installation(
+                global_.node or platform.node(), global_.description, len(global_.stats_sockets)
+            )
+            exporter = Exporter(moments, proxy.logs, installation)
+            for frontend in proxy.frontends:
+                frontend.services = dict.fromkeys(SERVICES, exporter)
+            proxy.rates = rates
 
     def _page(self, page: model.StatsPage, section: str, moments: Moments, rule_sets: RuleSets) -> StatsPage:
         global_, proxy = self._configuration.global_, self._proxy

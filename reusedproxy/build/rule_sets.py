@@ -21,6 +21,7 @@ from reusedproxy.config.language.regular import risk
 from reusedproxy.config.language.report import Fault, Wrong
 from reusedproxy.config.model.persistence import Persist
 from reusedproxy.config.model.rules import Criterion, Receive, Rule, Rules
+from reusedproxy.config.rules.actions import UseService
 from reusedproxy.config.rules.counters import Track
 from reusedproxy.config.rules.patterns import check_patterns
 from reusedproxy.config.rules.samples import CLIENT_BYTES, REQUEST, SERVER_BYTES
@@ -74,6 +75,11 @@ def users_asked(said: Iterable[object]) -> list[str]:
 def asks_for_host(said: object) -> bool:
     """Tells whether a condition, or a rule, looks at the Host of a request."""
     return any(name.lower() == "host" for name in first_arguments(said, ("hdr", "req.hdr", "req.fhdr")))
+
+
+def uses_service(section: model.Frontend | model.Backend) -> bool:
+    """Tells whether a rule of the section has requests answered by a service."""
+    return any(isinstance(rule.action, UseService) for rule in section.rules.request)
 
 
 @define

@@ -310,6 +310,10 @@ class ClientConnection:
         tells that the client gets a reset."""
         exchange, self.exchange = self.exchange, None
         assert exchange is not None
+        traffic = self.listener.traffic
+        if traffic is not None:
+            traffic.bin += exchange.bytes_in
+            traffic.bout += exchange.bytes_out
         if self.frontend.log is not None:
             try:
                 self.frontend.log(exchange)
@@ -593,6 +597,8 @@ class ClientConnection:
             count(None, self.session.counters, REQUESTS)
             if flags[0] in "PC":  # as in HAProxy, not for those that were only slow
                 count(None, self.session.counters, ERRORS)
+        if self.listener.traffic is not None:
+            self.listener.traffic.ereq += 1
         self.exchange = exchange = self.exchange or Exchange(self, None, self._began, self.deadlines.now())
         exchange.refused(status, flags, heard)
 

@@ -26,7 +26,7 @@ from reusedproxy.config import model
 from reusedproxy.exchanges.authentication import NOBODY, Authentication
 from reusedproxy.exchanges.client import session_of
 from reusedproxy.exchanges.exchange import Exchange
-from reusedproxy.exchanges.route import Page, Route
+from reusedproxy.exchanges.route import Page, Route, Service
 from reusedproxy.exchanges.routing import Routing, shows_page
 from reusedproxy.measures.last_errors import LastErrors
 from reusedproxy.measures.log_throttle import LogThrottle
@@ -121,7 +121,7 @@ class Frontend:
     __deletable__ = (
         "backends", "connections", "default_route", "gate", "handshakes", "heir", "invalid", "listeners", "log",
         "pages", "rate", "routing", "_places", "_unevaluated", "announce", "guide", "monitor", "stream_log",
-        "session_gate", "tables",
+        "services", "session_gate", "tables",
     )  # fmt: skip
 
     def __init__(
@@ -145,6 +145,7 @@ class Frontend:
         self.pages: list[Page] = []
         self.errors: ErrorPages = {}
         self.authentication: Authentication = NOBODY
+        self.services: Mapping[str, Service] = {}
         self.log: AccessLog | None = None
         #: Leads the streams of its clients, in mode tcp; None: it is in mode http, and the connections carry requests.
         self.guide: Guide | None = None
@@ -221,6 +222,7 @@ class Frontend:
         self._adopt(self._bind_of(listener), listener)
         listener.certificates = self.handshakes.certificates.get(listener.bind.address)
         listener.keep_alive(self.settings.clitcpka)
+        listener.traffic = Traffic() if self.settings.socket_stats else None
         listener.listen(self)
         if self not in self._places.frontends:
             self._places.frontends.append(self)
@@ -444,6 +446,8 @@ class Frontend:
                     leave(counters)
                 self.denied += 1
                 listener.connections -= 1
+                if listener.traffic is not None:
+                    listener.traffic.denied += 1
                 accepted.close()
                 return
             expects = verdict == EXPECT_PROXY
@@ -454,6 +458,11 @@ class Frontend:
         opened: ClientConnection | StreamConnection | None = None
         self.connections_total += 1
         places.taken += 1
+        traffic = listener.traffic
+        if traffic is not None:
+            traffic.stot += 1
+            if listener.connections > traffic.smax:
+                traffic.smax = listener.connections
         if expects:
             connections.add(self.handshakes.expect_preface(accepted, name, listener, counters))
         elif listener.certificates is not None:

@@ -11,7 +11,7 @@ from typing import Protocol
 from reusedproxy.backends.backend import Ended
 from reusedproxy.config.model.proxies import Timeouts
 from reusedproxy.exchanges.authentication import Authentication
-from reusedproxy.exchanges.route import Page, Route
+from reusedproxy.exchanges.route import Page, Route, Service
 from reusedproxy.exchanges.session import Session
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.deadlines import Deadlines
@@ -39,6 +39,8 @@ class ClientFrontend(Protocol):
     errors: ErrorPages
     #: Knows the users of `userlist` sections.
     authentication: Authentication
+    #: What answers in place of a server where a rule says so, by name.
+    services: Mapping[str, Service]
 
     @property
     def uses_proxy_header(self) -> bool:

@@ -39,6 +39,7 @@ from reusedproxy.exchanges.outcomes import ABORTS, CONNECTION, DATA, GONE, QUEUE
 from reusedproxy.exchanges.own_answers import KEEPING, kept_alive
 from reusedproxy.exchanges.retry import UNSEEN
 from reusedproxy.exchanges.route import Route
+from reusedproxy.exchanges.serving import Made, Serving
 from reusedproxy.exchanges.sticking import Sticking, Stores
 from reusedproxy.exchanges.tunnel import Tunnel, TunnelTimeouts
 from reusedproxy.pool.connection import SERVER_FAULT, SERVER_GONE, ServerConnection
@@ -116,6 +117,8 @@ class Exchange(ExchangeFacts):
     #: Only the end of the connection completes the answer, so a broken one must not end like a complete one.
     _until_close = False
     _tunnel: Tunnel | None = None
+    #: Makes an answer of the proxy's own that takes more than one turn.
+    serving: Serving | None = None
     #: Takes the whole body of a request that goes to no server.
     _collecting: Callable[[bytes | None], None] | None = None
 
@@ -286,6 +289,7 @@ class Exchange(ExchangeFacts):
             self._end(broken=self._until_close and self.state == ANSWERING)
             return
         self.status = status
+        self._count_unsent()
         keeps = status in KEEPING and self.client.may_ask_again
         answer, keeps = error_of(self, self.page_of(status), status, keeps)
         self._end(last=self._own(answer, keeps), error=0 if keeps else status)
@@ -306,6 +310,8 @@ class Exchange(ExchangeFacts):
     def resume_response(self) -> None:
         if self.connection is not None:
             self.connection.resume_response()
+        elif self.serving is not None:
+            self.serving.go_on()
 
     @property
     def waits(self) -> bool:
@@ -587,6 +593,9 @@ class Exchange(ExchangeFacts):
         connection, self.connection = self.connection, None
         if connection is not None:
             connection.give_up(reason)
+        serving, self.serving = self.serving, None
+        if serving is not None:
+            serving.stop()
 
     def refused(self, status: int, flags: str, heard: bool) -> None:
         """Ends an exchange whose request cannot be read, so that it never begins. `heard` tells that
@@ -602,11 +611,35 @@ class Exchange(ExchangeFacts):
 
     def answered_here(self, status: int, data: bytes, flags: str = "LR") -> None:
         """Ends the exchange with an answer of the proxy's own, whole in `data`; no server is needed, or no more."""
+        self._count_unsent()
         self.status = status
         self.flags = flags
         if flags[0] == "L":
             self.client.frontend.traffic.intercepted += 1
         self._end(last=self._own(data, not self.client.last))
+
+    def serve(self, made: Made) -> None:
+        """Answers with what is made in pieces, and sends it as it comes."""
+        self.serving = serving = Serving(self, made)
+        serving.take_turn()
+
+    def answer_begins(self, status: int, head: bytes) -> None:
+        """Sends the head of an answer of the proxy's own that is not whole yet. The rest follows as that of a server's
+        answer does (`response_data`, `response_ended`)."""
+        self.state = ANSWERING
+        self._count_unsent()
+        self.status = status
+        self.flags = "LR"
+        self.client.frontend.traffic.intercepted += 1
+        self._until_close = not self.framed
+        data = self._own(head, False)
+        self.bytes_out += len(data)
+        self.client.write(data)
+
+    def _count_unsent(self) -> None:
+        """Counts the head of a request that was meant for no server; that of another counts as it is sent."""
+        if self.route is None and self.head is not None:
+            self.bytes_in += len(self.head.head)
 
     def _own(self, answer: bytes, keeps: bool) -> bytes:
         """Applies `http-after-response` to an answer of the proxy's own. `keeps` tells that the connection goes on."""

@@ -15,6 +15,7 @@ from reusedproxy.backends.server import Server
 from reusedproxy.config import model
 from reusedproxy.config.model.values import Place
 from reusedproxy.exchanges.persistence import persistence_of
+from reusedproxy.exchanges.serving import Made
 from reusedproxy.exchanges.sticking import Sticking
 from reusedproxy.rules.facts import Facts
 from reusedproxy.rules.matching import Test
@@ -60,13 +61,19 @@ class Page(Protocol):
     def wants(self, target: bytes) -> bool:
         """Tells whether a request target is the page's."""
 
-    def answer(self, head: RequestHead, close: bool, admin: bool) -> tuple[int, bytes]:
-        """Returns the status and the whole response. `close` tells that it must announce the end of the connection,
-        `admin` that the client may change something."""
+    def answer(self, head: RequestHead, admin: bool) -> Made:
+        """Describes the response; `admin` tells that the client may change something."""
 
     def obey(self, head: RequestHead, form: bytes | None, close: bool, proven: bool) -> tuple[int, bytes]:
         """Does what a `form` orders that such a client has sent by POST; None: it is too long. `proven` tells that it
         has shown a password, or that it knows by TLS whom it speaks to."""
+
+
+class Service(Protocol):
+    """Defines what answers requests in place of a server (`http-request use-service`)."""
+
+    def answer(self, head: RequestHead) -> Made | None:
+        """Describes the response; None: it cannot tell what is wanted, which is the client's fault."""
 
 
 class Route:

@@ -24,6 +24,7 @@ from reusedproxy.exchanges.error_pages import written
 from reusedproxy.exchanges.exchange import ENDED, Exchange
 from reusedproxy.exchanges.persistence import Persistence
 from reusedproxy.exchanges.route import Page, Route, server_to_use
+from reusedproxy.exchanges.serving import Made
 from reusedproxy.rules import editing, regular
 from reusedproxy.rules.actions import Answer, concerned
 from reusedproxy.rules.editing import Unusable
@@ -280,8 +281,15 @@ def shows_page(
     if admin and head.method == b"POST":
         exchange.collect(body, ended, partial(_obeys, page, exchange, proven))
     else:
-        exchange.answered_here(*page.answer(head, exchange.client.last or not ended, admin))
+        _serve(exchange, page.answer(head, admin), ended)
     return True
+
+
+def _serve(exchange: Exchange, made: Made, ended: bool) -> None:
+    """Answers with what is made here. `ended` tells that all of the request's body has come."""
+    if not ended:
+        exchange.client.end_after("answered by the proxy before its body")
+    exchange.serve(made)
 
 
 def _obeys(page: Page, exchange: Exchange, proven: bool, form: bytes | None) -> None:
@@ -293,7 +301,8 @@ def _obeys(page: Page, exchange: Exchange, proven: bool, form: bytes | None) -> 
 def runs_into(steps: Steps, exchange: Exchange, ended: bool, denied: Callable[[Exchange], None]) -> bool:
     """Runs these rules for a request, and tells whether one of them has answered it. `ended` tells that all of its body
     has come; `denied` is called before a refusal is answered."""
-    frontend = exchange.client.frontend
+    frontend, head = exchange.client.frontend, exchange.head
+    assert head is not None
     try:
         verdict = run(steps, exchange)
     except Unusable:
@@ -306,9 +315,17 @@ def runs_into(steps: Steps, exchange: Exchange, ended: bool, denied: Callable[[E
         return True
     if verdict is None:
         return False
+    if verdict.service:
+        exchange.by_page = True
+        made = exchange.client.frontend.services[verdict.service].answer(head)
+        if made is None:
+            exchange.fail(400, "PR")
+        else:
+            _serve(exchange, made, ended)
+        return True
     if verdict.denies:
-        for counted in (frontend, exchange.backend):
-            if counted is not None:
+        for counted in (frontend, exchange.backend, exchange.client.listener):
+            if counted is not None and counted.traffic is not None:
                 counted.traffic.dreq += 1
         denied(exchange)
     if verdict.denies or verdict.challenge is not None:
@@ -378,8 +395,8 @@ def _own_rules(backend: RuleSet | None, frontend: RuleSet) -> Callable[[Exchange
 def _instead(verdict: Answer, exchange: Exchange) -> tuple[int, bytes, str]:
     client = exchange.client
     if verdict.denies:
-        for counted in (client.frontend, exchange.backend, exchange.server):
-            if counted is not None:
+        for counted in (client.frontend, exchange.backend, exchange.server, client.listener):
+            if counted is not None and counted.traffic is not None:
                 counted.traffic.dresp += 1
     if not client.may_ask_again:
         client.end_after("answered by a rule")

@@ -22,6 +22,7 @@ from reusedproxy.config.rules.actions import (
     SetPriority,
     SetStatus,
     SetVariable,
+    UseService,
 )
 from reusedproxy.config.rules.counters import CountGeneral, SetTag, Track
 from reusedproxy.config.rules.expressions import type_of
@@ -47,7 +48,7 @@ class Answer:
 
     `fields` are header lines, each with its CRLF. With `content` None the error page of that status is sent. `whole` is
     sent in place of all of that. `challenge` is the name and the value of a field that takes the place of those of its
-    name in any page.
+    name in any page. `service` names what gives the answer, whatever else is said here.
     """
 
     status: int
@@ -57,6 +58,7 @@ class Answer:
     content_type: bytes = b""
     whole: WholeAnswer | None = None
     challenge: tuple[bytes, bytes] | None = None
+    service: str = ""
 
 
 @frozen
@@ -384,6 +386,11 @@ def _allow(action: Allow, where: str) -> Act:
     return lambda facts: ALLOWED
 
 
+def _use_service(action: UseService, where: str) -> Act:
+    answer = Answer(200, service=action.name)
+    return lambda facts: answer
+
+
 #: Takes an action, and REQUEST or RESPONSE: the head that its rule may change.
 Compile = Callable[[Any, str], Act]
 
@@ -397,6 +404,7 @@ _COMPILED_BY: dict[type[Action], Compile] = {
     LoadedReply: _loaded_reply,
     Redirect: _redirect,
     Authenticate: _authenticate,
+    UseService: _use_service,
     Allow: _allow,
     Track: counters.track,
     CountGeneral: counters.count_general,

@@ -299,8 +299,7 @@ class Search:
         backend.connection_failed(server)
         self.retries += 1
         elsewhere = backend.redispatches(self.retries, self.binding)
-        # HAProxy counts a try as one or the other.
-        stream.count("wredis" if elsewhere else "wretr")
+        backend.count_retry(server, elsewhere)
         self.redispatched = self.redispatched or elsewhere
         self._avoided = server if self.redispatched else None
         if elsewhere or (not server.usable and self.binding is None):

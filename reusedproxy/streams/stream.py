@@ -213,6 +213,12 @@ class Stream(StreamFacts):
             if counted is not None:
                 counted.traffic.add(what)
 
+    def count_refused_answer(self) -> None:
+        self.client.frontend.traffic.add("dresp")
+        self.count("dresp")
+        if self.client.listener.traffic is not None:
+            self.client.listener.traffic.dresp += 1
+
     # What the client's transport calls, until there is a relay.
 
     def data_received(self, data: bytes) -> None:
@@ -267,9 +273,9 @@ class Stream(StreamFacts):
     def refuse(self, flags: str = "PR", *, denied: bool = False) -> None:
         """Ends the session, because a rule says so (`denied`) or no rule leads to a backend."""
         if denied:
-            self.client.frontend.traffic.dreq += 1
-            if self.backend is not None:
-                self.backend.traffic.dreq += 1
+            self.client.frontend.traffic.dreq += 1  # not the backend's, as in HAProxy
+            if self.client.listener.traffic is not None:
+                self.client.listener.traffic.dreq += 1
         self._finish(flags)
 
     def not_evaluated(self, unevaluated: Unevaluated) -> None:
@@ -306,6 +312,8 @@ class Stream(StreamFacts):
         if flags[0] in ABORTS:
             self.count(ABORTS[flags[0]])
             self.client.frontend.traffic.add(ABORTS[flags[0]])
+        if flags[0] == "S":
+            self.count("eresp")
         self._leave_relay(relay)
         raw(connection).give_up("session over", at_once=broken, answered=relay.server.sent > 0)
         self._finish(flags, broken)
@@ -360,6 +368,13 @@ class Stream(StreamFacts):
             return
         self.state = ENDED
         self.flags = flags
+        for counted in (self.client.frontend, self.backend, self.server):
+            if counted is not None:
+                counted.traffic.bin += len(self.held)  # no server has got it
+        traffic = self.client.listener.traffic
+        if traffic is not None:
+            traffic.bin += self.received + len(self.held)
+            traffic.bout += self.sent
         self.ended = self.deadlines.now()
         self.answered = self.connected  # no answer is waited for: HAProxy's rtime is 0 in mode tcp
         for waiting in (self.inspection, self._gate, self.search):

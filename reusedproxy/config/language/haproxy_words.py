@@ -251,7 +251,7 @@ OPTIONS_NEVER_NEGATED = words(
 # These only control how the kernel copies or sends, or when counters are updated: no visible effect.
 OPTIONS_WITHOUT_EFFECT = words(
     """
-    contstats disable-h2-upgrade http-no-delay socket-stats splice-auto splice-request splice-response tcp-smart-accept
+    contstats disable-h2-upgrade http-no-delay splice-auto splice-request splice-response tcp-smart-accept
     tcp-smart-connect use-small-buffers
     """
 )
@@ -379,7 +379,6 @@ HINTS = {
     "reject": "'http-request deny' refuses with a response",
     "silent-drop": "'http-request deny' refuses with a response",
     "tarpit": "'http-request deny' refuses at once",
-    "use-service": "statistics are a page and CSV: 'stats enable', and ';csv' behind the 'stats uri'",
     "httpslog": "write 'option httplog'",
     "log-format": "write 'option httplog' or 'option tcplog'",
     "logasap": "a line is written when its request has ended",

@@ -110,7 +110,7 @@ class StatsPage:
 
     uri: str = "/haproxy?stats"
     refresh: float | None = None
-    hide_version: bool = False
+    show_version: bool = False
     users: tuple[User, ...] = ()
     realm: str = ""
     rules: tuple[Rule, ...] = ()
@@ -272,6 +272,10 @@ class Frontend:
     event_logs: tuple[LogTarget, ...] = ()
     log_format: str = "default"
     dontlognull: bool = False
+    #: Each listener has counters of its own.
+    socket_stats: bool = False
+    #: What statistics say of the section.
+    description: str = ""
     clitcpka: bool = False
     disabled: bool = False
     stats: StatsPage | None = None
@@ -326,6 +330,8 @@ class Backend:
     http_check: HTTPCheck | None = None
     check_plan: CheckPlan | None = None
     log_health_checks: bool = False
+    #: What statistics say of the section.
+    description: str = ""
     disabled: bool = False
     stats: StatsPage | None = None
     event_logs: tuple[LogTarget, ...] = ()

@@ -118,6 +118,19 @@ class Allow(Action):
     ends = True
 
 
+@frozen
+class UseService(Action):
+    """Holds `use-service`: one of SERVICES answers in place of a server."""
+
+    answers = True
+    ends = True
+
+    name: str
+
+
+#: What there is to answer in place of a server.
+SERVICES = ("prometheus-exporter",)
+
 # How they are read.
 
 REQUEST_NOT_DONE = words(
@@ -126,7 +139,7 @@ REQUEST_NOT_DONE = words(
     send-spoe-group set-bandwidth-limit set-bc-mark
     set-bc-tos set-dst set-dst-port set-fc-mark set-fc-tos set-log-level set-map set-mark set-method set-nice
     set-retries set-src set-src-port set-timeout set-tos silent-drop strict-mode
-    tarpit use-service wait-for-body wait-for-handshake pause do-log
+    tarpit wait-for-body wait-for-handshake pause do-log
     """
 )
 RESPONSE_NOT_DONE = words(
@@ -260,6 +273,15 @@ def _allow(reading: Reading) -> Action:
     return Allow()
 
 
+def _use_service(reading: Reading) -> Action:
+    (name,) = reading.exactly("the name of a service")
+    if name.startswith("lua."):
+        raise Wrong(f"{reading.what}: no Lua is run, so there is no '{name}'")
+    if name not in SERVICES:
+        raise Wrong(f"{reading.what}: there is no service '{name}'{did_you_mean(name, SERVICES)}")
+    return UseService(name)
+
+
 def _authenticate(reading: Reading) -> Action:
     if not reading.words:
         return Authenticate()
@@ -352,6 +374,7 @@ _BOTH: dict[str, Reader] = {
 REQUEST_ACTIONS: dict[str, Reader] = {
     **_BOTH,
     "auth": _authenticate,
+    "use-service": _use_service,
     **dict.fromkeys(("set-path", "set-pathq", "set-query", "set-uri"), _set_line),
     **dict.fromkeys(("set-priority-class", "set-priority-offset"), _set_priority),
     **dict.fromkeys(("replace-path", "replace-pathq", "replace-uri"), _replace_line),

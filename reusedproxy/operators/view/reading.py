@@ -24,7 +24,7 @@ from reusedproxy.measures.histogram import Histogram
 from reusedproxy.measures.last_errors import LastErrors
 from reusedproxy.measures.times import Means
 from reusedproxy.measures.traffic import Traffic
-from reusedproxy.net.listener import CLOSED
+from reusedproxy.net.listener import CLOSED, LISTENING
 from reusedproxy.net.slices import Steps, run_through
 from reusedproxy.net.tls.client import ClientContext
 from reusedproxy.net.tls.server import Certificates
@@ -34,6 +34,7 @@ from reusedproxy.operators.view.values import (
     SHARE,
     AgentView,
     BackendView,
+    BindView,
     CertificateView,
     CheckView,
     ConnectionView,
@@ -66,6 +67,8 @@ _TRAFFIC = attrgetter(*TrafficCounts._fields)
 AT_ONCE = 10
 _NOT_MEASURED = Rate()
 _NO_MEANS = Means()
+#: Results of dials whose TLS handshake has failed.
+_NO_HANDSHAKE = ("tls", "verify")
 _STATES = {IDLE: "idle", IN_USE: "in use", PRIVATE: "private", WATCHED: "watched", RETIRING: "retiring"}
 
 
@@ -101,6 +104,7 @@ class Reader:
         seen = []
         for backend in proxy.backends if backends else ():
             seen.append((yield from self._backend(backend, measures)))
+        rates = self._rates
         return ProxyView(
             at=now,
             uptime=now - proxy.began,
@@ -110,7 +114,12 @@ class Reader:
             longest_standstill=proxy.standstills.longest,
             frontends=tuple(map(self._frontend, proxy.frontends)),
             backends=tuple(seen),
-            history=() if self._rates is None else tuple(self._rates.history.samples),
+            history=() if rates is None else tuple(rates.history.samples),
+            idle=1.0 if rates is None else rates.idle,
+            bytes_out=_NOT_MEASURED if rates is None else _rate(rates.bytes_out),
+            handshakes=_NOT_MEASURED if rates is None else _rate(rates.handshakes),
+            keys=_NOT_MEASURED if rates is None else _rate(rates.keys),
+            listeners=sum(len(each.listeners) for each in proxy.frontends),
         )
 
     def _frontend(self, frontend: Frontend) -> FrontendView:
@@ -136,6 +145,8 @@ class Reader:
             invalid=_errors(frontend.invalid),
             tls=self._handshakes(frontend) if frontend.handshakes.certificates else None,
             mode=frontend.settings.mode,
+            sockets=tuple(_sockets(frontend)),
+            description=frontend.settings.description,
         )
 
     def _handshakes(self, frontend: Frontend) -> HandshakesView:
@@ -185,6 +196,8 @@ class Reader:
             times=self._times_of(backend),
             fullconn=backend.fullconn,
             cookie="" if backend.settings.cookie is None else backend.settings.cookie.name,
+            description=backend.settings.description,
+            answer_times=None if self._rates is None else _histogram(self._rates.answer_times(backend)),
         )
 
     def _times_of(self, backend: Backend) -> TimesView:
@@ -347,6 +360,7 @@ def _demand(pool: HTTPConnectionPool) -> DemandView:
 
 
 def _pool_tls(server: Server, context: ClientContext) -> PoolTLS:
+    counters = server.pool.counters
     ends = [each.context.theirs_end for each in server.pool.family if each.context is not None]
     standing = [each for each in server.former if each.state != "closed"]
     older = [each for each in standing if each.context is None or each.context.generation < context.generation]
@@ -356,6 +370,9 @@ def _pool_tls(server: Server, context: ClientContext) -> PoolTLS:
         theirs_end=min((end for end in ends if end is not None), default=None),
         generation=context.generation,
         on_older=sum(each.standing for each in older),
+        handshakes=sum(counters.tls_handshakes.values()),
+        resumed=sum(count for (_, resumed, _), count in counters.tls_handshakes.items() if resumed),
+        failed=sum(count for (_, result), count in counters.connects.items() if result in _NO_HANDSHAKE),
     )
 
 
@@ -403,6 +420,21 @@ def _connection(connection: ServerConnection, now: float) -> ConnectionView:
 
 
 # Copies of what counts on.
+
+
+def _sockets(frontend: Frontend) -> Iterator[BindView]:
+    for number, listener in enumerate(frontend.listeners, 1):
+        if listener.traffic is not None:
+            yield BindView(
+                name=listener.bind.name or f"sock-{number}",
+                address=str(listener.bind.address),
+                number=number,
+                status="FULL" if listener.full else "OPEN" if listener.state == LISTENING else "WAITING",
+                connections=listener.connections,
+                maxconn=listener.bind.maxconn,
+                traffic=_traffic(listener.traffic),
+                denied=listener.traffic.denied,
+            )
 
 
 def _traffic(traffic: Traffic) -> TrafficCounts:

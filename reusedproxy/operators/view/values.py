@@ -101,6 +101,21 @@ class TrafficCounts(NamedTuple):
 
 
 @frozen
+class BindView:
+    """Shows a listener that has counters of its own (`option socket-stats`). `name` is that of its line, or "sock-" and
+    its number; `status` one of HAProxy's words; `maxconn` 0: no limit."""
+
+    name: str
+    address: str
+    number: int
+    status: str
+    connections: int
+    maxconn: int
+    traffic: TrafficCounts
+    denied: int
+
+
+@frozen
 class FrontendView:
     """Shows a frontend, or the frontend of a `listen` section. `tls` is None without a TLS listener."""
 
@@ -126,6 +141,10 @@ class FrontendView:
     tls: HandshakesView | None
     #: "http" or "tcp".
     mode: str = "http"
+    #: Its listeners, where each has counters of its own.
+    sockets: tuple[BindView, ...] = ()
+    #: What the configuration says that it is.
+    description: str = ""
 
 
 @frozen
@@ -196,6 +215,10 @@ class PoolTLS:
     theirs_end: float | None
     generation: int
     on_older: int
+    #: Complete handshakes, those of them that resumed a session, and those that failed.
+    handshakes: int = 0
+    resumed: int = 0
+    failed: int = 0
 
 
 @frozen
@@ -374,6 +397,10 @@ class BackendView:
     times: TimesView = NO_TIMES
     #: Requests at which servers with a `minconn` reach their `maxconn`.
     fullconn: int = 0
+    #: How long its servers took to answer, in seconds; None where nobody measures.
+    answer_times: Histogram | None = None
+    #: What the configuration says that it is.
+    description: str = ""
 
     @property
     def in_turn(self) -> list[ServerView]:
@@ -403,6 +430,14 @@ class ProxyView:
     backends: tuple[BackendView, ...]
     #: What went through in the last minutes, the oldest first; () where nobody measures.
     history: tuple[Sample, ...] = ()
+    #: The share of the last second in which the process did not compute; and, of all frontends together, bytes to
+    #: clients, TLS handshakes, and those of them that are not of a resumed session.
+    idle: float = 1.0
+    bytes_out: Rate = Rate()
+    handshakes: Rate = Rate()
+    keys: Rate = Rate()
+    #: Where clients come in.
+    listeners: int = 0
 
     @property
     def servers(self) -> list[ServerView]:
