@@ -148,7 +148,7 @@ class FakeDial:
     def __init__(self, dialer: FakeDialer, owner: Any) -> None:
         self.dialer = dialer
         self.owner = owner
-        self.begun = dialer.deadlines.now()
+        self.begun = self.born = dialer.deadlines.now()
         self.cancelled = self.kept = False
         self.call: IDelayedCall | None = None
 

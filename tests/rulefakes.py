@@ -9,6 +9,7 @@ each is a world of its own in `world.others`, with a server.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from attrs import evolve
@@ -16,13 +17,16 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.build.answers import Answers
 from reusedproxy.build.rule_sets import RuleSets
+from reusedproxy.build.tables import tables_of
 from reusedproxy.config import model
 from reusedproxy.config.reader import Source, read_configuration
 from reusedproxy.exchanges.authentication import Authentication
 from reusedproxy.net.passwords import Passwords
 from reusedproxy.net.slices import run_through
 from reusedproxy.rules.facts import NO_MAPS, Map, Sample
-from reusedproxy.wire.credentials import Credentials, basic_credentials
+from reusedproxy.tables.table import Table
+from reusedproxy.tables.tracking import Counters, Tracked
+from reusedproxy.wire.credentials import Credentials, auth_scheme, basic_credentials
 from reusedproxy.wire.heads import Limits, read_request, read_response
 from tests.clientfakes import World
 from tests.tlsfakes import Side
@@ -44,6 +48,9 @@ class Seen:
     priority = 0, 0
     asks_as_proxy = lenient = False
     maps: Mapping[str, Map] = NO_MAPS
+    counters: Counters | None = None
+    acts = True
+    tables: Mapping[str, Table] = MappingProxyType({})
 
     def __init__(
         self, head: bytes, answer: bytes = b"", tls: Side | None = None, server_tls: Side | None = None
@@ -59,9 +66,19 @@ class Seen:
     def figure(self, which: str, name: str) -> Sample:
         return len(which) if not name else None
 
+    def table(self, name: str) -> Table | None:
+        return self.tables.get(name)
+
+    def tracked(self, number: int) -> Tracked | None:
+        return None if self.counters is None else self.counters.get(number)
+
     @property
     def credentials(self) -> Credentials | None:
         return basic_credentials(self.head.values(b"Authorization"))
+
+    @property
+    def auth_scheme(self) -> bytes | None:
+        return auth_scheme(self.head.values(b"Authorization"))
 
     def member(self, users: str) -> bytes | None:
         return None
@@ -130,6 +147,7 @@ def ruled(
     rule_sets = RuleSets(backends, answers=Answers(files={**(files or {})}))
     made.frontend.routing = run_through(rule_sets.routing(made.frontend))
     made.frontend.backends = backends
+    made.frontend.tables = tables_of(said.tables, {}, made.clock.seconds, [])
     made.frontend.settings = evolve(made.frontend.settings, monitor_uri=own.monitor_uri)
     monitor = rule_sets.monitor(made.frontend)
     if monitor is not None:

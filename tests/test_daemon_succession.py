@@ -486,6 +486,8 @@ GLOBAL: dict[str, Any] = {
         lambda service: service.proxy.configuration.global_.accepted_families,
         ("ipv4",),
     ),
+    "state_file": None,  # what runs knows better: tests/test_backends_saved_states.py
+    "state_base": None,
     "pool_warm_start": None,  # listeners that are open wait for nothing
     "stats_sockets": (f" stats socket {LOOPBACK}:0\n", lambda service: len(service.runtime.sockets), 1),
     "stats_timeout": (" stats timeout 3s\n", lambda service: service.runtime._settings.stats_timeout, 3.0),

@@ -46,7 +46,17 @@ class DialTests(SynchronousTestCase):
             traffic = world.server.server.traffic
             self.assertEqual((traffic.wretr, traffic.wredis, traffic.econ), (retries, 0, 1))
             self.assertEqual(world.backend.traffic.wretr, retries)
+            self.assertEqual(traffic.stot, retries + 1)
             world.check_rest()
+
+    def test_a_redispatch_to_the_only_server_is_a_retry(self) -> None:
+        """As HAProxy counts it."""
+        world = World(self, backend={"retries": 2, "redispatch": -1})
+        world.client().send(GET)
+        self.assertEqual(refuse_all(world.server, world), 3)
+        traffic = world.server.server.traffic
+        self.assertEqual((traffic.wretr, traffic.wredis, traffic.stot), (2, 0, 3))
+        world.check_rest()
 
     def test_what_we_lack_is_not_the_servers_fault(self) -> None:
         """Out of descriptors: RC in the log (HAProxy's manual, 8.5), and no connection error of the server's."""

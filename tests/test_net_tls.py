@@ -480,7 +480,7 @@ class ConfigurationTests(SynchronousTestCase):
         """The system's word for it, whoever runs the tests: root may read anything, so the refusal is a stand-in."""
         crt, ca = self.file("c.pem", self.ours.client.pem), self.file("ca.pem", b"")
         denied = PermissionError(13, "Permission denied")
-        with mock.patch("builtins.open", side_effect=denied):
+        with mock.patch("reusedproxy.net.tls.files.read_file", side_effect=denied):
             self.assertFault(self.fault(crt=crt), f"crt {crt}", "cannot be read: Permission denied")
             self.assertFault(self.fault(ca_file=ca), f"ca-file {ca}", "cannot be read: Permission denied")
 

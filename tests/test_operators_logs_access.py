@@ -107,6 +107,8 @@ class LogCase(SynchronousTestCase):
             settings=Frontend("f", Place("x", 1)),
             deadlines=self.deadlines,
             connections={1},
+            connections_before=0,
+            clients=1,
             listeners=[
                 Case(
                     "a client without a cookie",

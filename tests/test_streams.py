@@ -99,6 +99,7 @@ class RelayTests(SynchronousTestCase):
         client.go_on()
         self.assertEqual((client.take(), client.end), (b"all of it", ("close", "session over")))
         self.assertEqual((world.flags(), world.servers["s1"].traffic.srv_abrt), (["s1 SD"], 1))
+        self.assertEqual([each.traffic.eresp for each in (world.servers["s1"], world.backends["l"])], [1, 1])
         world.check_rest()
 
     def test_an_end_without_close_notify_is_an_end(self) -> None:
@@ -582,6 +583,8 @@ class RuleTests(SynchronousTestCase):
             ends(late)
             self.assertEqual(world.flags()[-1], letters)
         self.assertEqual((world.frontend.traffic.dreq, world.backends["l"].traffic.stot), (3, 1))
+        # What has reached no server is counted where it has come to.
+        self.assertEqual([each.traffic.bin for each in (world.frontend, world.servers["s1"])], [4 + 3 * 2, 4])
         world.check_rest()
 
     def test_a_name_in_a_hello_leads_to_a_backend(self) -> None:

@@ -16,7 +16,8 @@ SERVER = " server a 192.0.2.1:80 weight 2"
 PLACES = {
     "In a backend: balance": f"backend b\n {{}}\n{SERVER}\n",
     "In a backend with `hash-type consistent`": f"backend b\n balance uri\n hash-type consistent\n {{}}\n{SERVER}\n",
-    "In a backend: persistence": f"backend b\n {{}}\n dynamic-cookie-key k\n{SERVER} cookie a\n",
+    "In a backend: persistence": f"backend b\n {{}}\n dynamic-cookie-key k\n{SERVER} cookie a\n"
+    "backend t\n stick-table type string size 1k\n",
     "In a backend: checks": f"backend b\n {{}}\n{SERVER} check\n",
     "In a backend with `option httpchk`": f"backend b\n option httpchk\n {{}}\n{SERVER} check\n",
     "In a backend with `option tcp-check`": f"backend b\n option tcp-check\n {{}}\n{SERVER} check\n",

@@ -10,7 +10,9 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from datetime import datetime, timezone
+from io import TextIOWrapper
 
 from attrs import evolve, frozen
 from cryptography.x509 import Certificate as X509
@@ -20,7 +22,7 @@ from reusedproxy.config.model.proxies import Configuration
 from reusedproxy.config.model.tls import BindTLS, CertificateSource, ServerTLS, TLSOffer
 from reusedproxy.config.tls.crt_list import read_crt_list
 from reusedproxy.config.tls.words import not_offered, offered_protocols, overridden
-from reusedproxy.net.files import open_list
+from reusedproxy.net.files import LARGEST_TEXT, bounded, names_in, open_list
 from reusedproxy.net.slices import Steps, run_through
 from reusedproxy.net.tls.files import TLSConfigurationError, Trusts, keys_beside
 from reusedproxy.net.tls.server import Certificate, Certificates
@@ -101,8 +103,8 @@ def _written_out(tls: BindTLS, idle: list[str]) -> Iterator[Certificate]:
 def _listed(tls: BindTLS, source: CertificateSource, idle: list[str]) -> Iterator[Certificate]:
     what = f"crt-list {source.path}"
     try:
-        descriptor, may_read = open_list(source.path)
-        with open(descriptor, encoding="utf-8") as file:
+        descriptor, writers = open_list(source.path)
+        with TextIOWrapper(bounded(descriptor, source.path, LARGEST_TEXT), encoding="utf-8") as file:
             lines = read_crt_list(file.read())
     except OSError as error:
         raise TLSConfigurationError(f"{what}: cannot be read: {error.strerror}") from None
@@ -129,13 +131,20 @@ def _listed(tls: BindTLS, source: CertificateSource, idle: list[str]) -> Iterato
         if offer.min_version > offer.max_version:
             raise TLSConfigurationError(f"{what}: line {line.number}: {offer.min_version} is above {offer.max_version}")
         path = line.path if line.path.startswith("/") or not tls.crt_base else f"{tls.crt_base}/{line.path}"
-        if os.path.isdir(path):
-            raise TLSConfigurationError(f"{what}: line {line.number}: {path} is a directory: name its files")
-        made = [Certificate(each, offer, line.names, bundle=path) for each in _found(path)]
+        with nullcontext() if writers is None or path in ours else writers.acting():
+            if os.path.isdir(path):
+                raise TLSConfigurationError(f"{what}: line {line.number}: {path} is a directory: name its files")
+            made = [Certificate(each, offer, line.names, bundle=path) for each in _found(path)]
         for each in _files(evolve(tls, sources=(), offer=offer), made):
-            if may_read is not None and each not in ours and os.path.lexists(each) and not may_read(each):
+            if writers is None or each in ours:
+                continue
+            # A key beside its certificate need not be there, and stands where who can read that can see it.
+            absent = any(each in keys_beside(one.path) for one in made) and not os.path.lexists(each)
+            looked_at = [] if absent else [each, *_in(each)]
+            if trouble := next(filter(None, map(writers.trouble_with, looked_at)), ""):
                 text = (
-                    f"who can change this list may not read {each}, so root does not either: chown root {source.path}"
+                    f"who can change this list cannot read {each} ({trouble}), so root does not either:"
+                    f" chown root {source.path}"
                 )
                 raise TLSConfigurationError(f"{what}: line {line.number}: {text}")
         yield from made
@@ -146,11 +155,11 @@ def _found(path: str) -> list[str]:
     TLSConfigurationError."""
     if os.path.isdir(path):
         try:
-            entries = sorted(os.scandir(path), key=lambda entry: entry.name)
+            names = names_in(path)
         except OSError as error:
             raise TLSConfigurationError(f"crt {path}: cannot be read: {error.strerror}") from None
-        files = [each.path for each in entries if not each.name.startswith(".") and not each.name.endswith(BESIDE)]
-        files = [each for each in files if os.path.isfile(each)]
+        names = [each for each in names if not each.startswith(".") and not each.endswith(BESIDE)]
+        files = [each for name in names if os.path.isfile(each := os.path.join(path, name))]
         if not files:
             raise TLSConfigurationError(f"crt {path}: there is no certificate in this directory")
         return files
@@ -202,7 +211,7 @@ def _in(path: str) -> list[str]:
     """Returns the files of a directory, without hidden ones, which are not used; none for an unreadable one, which is
     reported where it is used."""
     try:
-        return [os.path.join(path, name) for name in sorted(os.listdir(path)) if not name.startswith(".")]
+        return [os.path.join(path, name) for name in names_in(path) if not name.startswith(".")]
     except OSError:
         return []
 

@@ -20,6 +20,7 @@ from reusedproxy.backends.checks.agent import AgentChecker
 from reusedproxy.backends.checks.checker import Checker
 from reusedproxy.backends.checks.requests import request
 from reusedproxy.backends.names import target_of
+from reusedproxy.backends.saved_states import SavedState
 from reusedproxy.backends.server import Server
 from reusedproxy.build.balancing import node_seed
 from reusedproxy.build.certificates import Stamps, not_valid_yet, server_stamps
@@ -96,6 +97,8 @@ class Line:
     server: Server
     #: The request of `idle-ping`.
     ping_request: bytes
+    #: What its checks ask; None: only whether it can be connected to.
+    asks: model.HTTPCheck | model.CheckPlan | None = None
     checker: Checker | None = None
     agent: AgentChecker | None = None
 
@@ -115,11 +118,16 @@ class Line:
         for pool in self.pool.family:
             pool.ping_request = self.ping_request
         if self.checker is not None:
-            self.checker.begin_again()
-            self.checker.paused = previous.checker is not None and previous.checker.paused
+            if previous.checker is not None:
+                alike = self.checker.settings == previous.checker.settings and self.asks == previous.asks
+                self.checker.succeed(previous.checker, alike=alike, same=self.identity == previous.identity)
+            else:
+                self.checker.begin_again()
         if self.agent is not None:
-            self.agent.begin_again()
-            self.agent.paused = previous.agent is not None and previous.agent.paused
+            if previous.agent is not None:
+                self.agent.succeed(previous.agent)
+            else:
+                self.agent.begin_again()
 
 
 @frozen
@@ -283,12 +291,13 @@ class Lines:
         self._faults = faults
         self._notices = notices
 
-    def line(self, backend: model.Backend, settings: model.Server) -> Line:
-        """Builds one server with its pool: the previous one's, if everything that makes a connection is the same."""
+    def line(self, backend: model.Backend, settings: model.Server, saved: SavedState | None = None) -> Line:
+        """Builds one server with its pool: the previous one's, if everything that makes a connection is the same. One
+        that there was not before may have been `saved` by an earlier process."""
         name = f"{backend.name}/{settings.name}"
         ping_request = _ping_request(backend, settings)
         previous = self._previous.get(name)
-        target = self._first_target(name, settings, previous)
+        target = self._first_target(name, settings, previous, saved if previous is None else None)
         identity = Identity(
             target or NOWHERE,
             settings.tls,
@@ -312,6 +321,9 @@ class Lines:
                     self._notices += (Notice("warning", settings.place, text) for text in texts)
             pool = self._pools.pool(f"Server {name}", settings, identity, context, announce)
             pool.ping_request = ping_request
+            if previous is not None:
+                before = previous.identity
+                pool.succeed(previous.pool, learnt=(before.target, before.raw) == (identity.target, identity.raw))
         server = Server(backend.name, settings, pool, self._deadlines.now())
         server.node_seed = node_seed(settings, identity.target)
         if identity.raw:
@@ -332,7 +344,7 @@ class Lines:
             server.succeed(previous.server)
             former = {*previous.server.former, previous.pool} - {pool}
             server.former = [each for each in former if each.state != "closed"]
-        line = Line(identity, server, ping_request)
+        line = Line(identity, server, ping_request, backend.http_check or backend.check_plan)
         if settings.resolution.resolvers is not None:
             server.relocation = Elsewhere(line, self._pools, announce)
         return line
@@ -409,21 +421,31 @@ class Lines:
         checker.begin_again()
         return checker
 
-    def _first_target(self, name: str, settings: model.Server, previous: Line | None) -> Target | None:
+    def _first_target(
+        self, name: str, settings: model.Server, previous: Line | None, saved: SavedState | None
+    ) -> Target | None:
         """Returns the address at which a server begins, by its `init-addr`; None: it has none yet. At a reload it goes
-        on where it is, if name servers have told its address, or none of them could."""
+        on where it is, if name servers have told its address, or none of them could. Its port is the one that was
+        `saved`, as in HAProxy."""
+        if saved is not None and saved.port and settings.kind == "tcp" and settings.port:
+            settings = evolve(settings, port=saved.port)
         if not is_resolved(settings):
+            by_name = settings.kind == "tcp" and literal(Query(settings.host, socket.SOCK_STREAM)) is None
+            if by_name and (last := _last(settings, saved)) is not None:
+                return last
             return self._target(name, settings, settings.host, settings.port)
         if previous is not None and previous.server.settings is settings:
             return previous.server.target  # only files of TLS are read again
         if previous is not None and goes_on(settings, previous):
             at = previous.server.target
             return at if at is None or previous.server.service is not None else with_port(at, settings.port)
-        return self._by_methods(name, settings)
+        return self._by_methods(name, settings, saved)
 
-    def _by_methods(self, name: str, settings: model.Server) -> Target | None:
+    def _by_methods(self, name: str, settings: model.Server, saved: SavedState | None) -> Target | None:
         failed = False
         for method in settings.resolution.methods:
+            if method == "last" and (last := _last(settings, saved)) is not None:
+                return last
             if method == "libc" and not is_service(settings.host):
                 try:
                     return self._found(name, settings.host, settings.port)
@@ -498,6 +520,13 @@ class Lines:
         except TLSConfigurationError as error:
             self._faults.append(Fault(place, f"server {name}: 'check-sni': {error}"))
             return context
+
+
+def _last(settings: model.Server, saved: SavedState | None) -> Target | None:
+    """Returns the address that a server had when its state was saved (`init-addr last`); None: it is not known."""
+    if saved is None or literal(Query(saved.address, socket.SOCK_STREAM)) is None:
+        return None
+    return target_of(saved.address, settings.port or 0)
 
 
 def spreading(percent: int, random: Random) -> Callable[[float], float]:

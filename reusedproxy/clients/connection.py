@@ -20,6 +20,7 @@ from reusedproxy.exchanges.session import Session
 from reusedproxy.net.deadlines import SLOTS
 from reusedproxy.net.listener import Listener
 from reusedproxy.net.transport import BROKEN, HIGH_WATER, PEER_RESET, Transport
+from reusedproxy.tables.tracking import ERRORS, REQUESTS, count
 from reusedproxy.wire.bodies import BodyFault, ChunkedBody, LengthBody
 from reusedproxy.wire.heads import (
     EMPTY_LINE,
@@ -120,7 +121,7 @@ class ClientConnection:
         self.slot = 0.0
         self.listener = listener
         #: The route of all its requests, where no rule and no page decides about them; None: its frontend is asked.
-        passes = frontend.pages or frontend.monitor is not None or frontend.routing is not None
+        passes = frontend.pages or frontend.monitor is not None or frontend.routing is not None or frontend.tracks
         self.straight = None if passes else frontend.default_route
         #: What its exchanges keep for those that follow; None: nothing so far.
         self.session: Session | None = None
@@ -313,6 +314,10 @@ class ClientConnection:
         tells that the client gets a reset."""
         exchange, self.exchange = self.exchange, None
         assert exchange is not None
+        traffic = self.listener.traffic
+        if traffic is not None:
+            traffic.bin += exchange.bytes_in
+            traffic.bout += exchange.bytes_out
         if self.frontend.log is not None:
             try:
                 self.frontend.log(exchange)
@@ -439,9 +444,9 @@ class ClientConnection:
             return
         if once:
             self.end_after("other certificates are shown now")
-        self.frontend.connections.discard(self)
+        self.frontend.let_go(self)
         self.frontend = frontend
-        passes = frontend.pages or frontend.monitor is not None or frontend.routing is not None
+        passes = frontend.pages or frontend.monitor is not None or frontend.routing is not None or frontend.tracks
         self.straight = None if passes else frontend.default_route
         self.forwarded = frontend.forwarded(self.address)
         frontend.take_over(self)
@@ -601,6 +606,12 @@ class ClientConnection:
             self.state = BUSY
         self.end_after("request refused")
         self.frontend.traffic.ereq += 1
+        if self.session is not None and self.session.counters:
+            count(None, self.session.counters, REQUESTS)
+            if flags[0] in "PC":  # as in HAProxy, not for those that were only slow
+                count(None, self.session.counters, ERRORS)
+        if self.listener.traffic is not None:
+            self.listener.traffic.ereq += 1
         self.exchange = exchange = self.exchange or Exchange(self, None, self._began, self.deadlines.now())
         exchange.refused(status, flags, heard)
 

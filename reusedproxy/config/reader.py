@@ -33,12 +33,14 @@ from reusedproxy.config.sections import finish
 from reusedproxy.config.sections.draft import ProxyDraft
 from reusedproxy.config.sections.errors import ErrorGroup, check_errors, check_group
 from reusedproxy.config.sections.globals import GlobalDraft
+from reusedproxy.config.sections.peers import PeersDraft, check_peers
 from reusedproxy.config.sections.proxies import lose_proxy_line, read_proxy_line
 from reusedproxy.config.sections.resolvers import ResolversDraft
 from reusedproxy.config.sections.stats import stats_users
 from reusedproxy.config.sections.userlists import UserListDraft, check_user_lists, finished_user_lists
 from reusedproxy.config.validate.names import validate_names
 from reusedproxy.config.validate.proxies import validate
+from reusedproxy.config.validate.tables import validate_tables
 from reusedproxy.config.validate.users import validate_users
 
 __all__ = ["ConfigurationError", "Fault", "Source", "read_configuration", "reading"]
@@ -102,12 +104,13 @@ class _Reading:
     environment: dict[str, str]
     ssllib: str
     global_: GlobalDraft
-    section: GlobalDraft | ProxyDraft | ResolversDraft | UserListDraft | ErrorGroup | str | None = None
+    section: GlobalDraft | ProxyDraft | ResolversDraft | UserListDraft | PeersDraft | ErrorGroup | str | None = None
     proxies: list[ProxyDraft] = Factory(list)
     defaults: list[ProxyDraft] = Factory(list)
     resolvers: list[ResolversDraft] = Factory(list)
     groups: dict[str, ErrorGroup] = Factory(dict)
     user_lists: dict[str, UserListDraft] = Factory(dict)
+    peers: dict[str, PeersDraft] = Factory(dict)
     # Names of `defaults` sections used by `from`; such a section must not be inherited implicitly as well.
     taken_by_name: set[str] = Factory(set)
     place: Place = Factory(lambda: Place("", 0))
@@ -174,6 +177,8 @@ class _Reading:
             self.section = ResolversDraft(Resolvers("", self.place))
         elif word == "http-errors":
             self.section = ErrorGroup("", self.place)
+        elif word == "peers":
+            self.section = PeersDraft("", self.place)
         elif word == "userlist":
             self.section = UserListDraft("", self.place)
         elif word in haproxy_words.SECTIONS:
@@ -229,7 +234,7 @@ class _Reading:
         if name == ".SECTION":
             if isinstance(self.section, ProxyDraft):
                 return self.section.name or self.section.kind
-            if isinstance(self.section, (ResolversDraft, UserListDraft, ErrorGroup)):
+            if isinstance(self.section, (ResolversDraft, UserListDraft, PeersDraft, ErrorGroup)):
                 return self.section.name
             return "global" if isinstance(self.section, GlobalDraft) else ""
         return self.environment.get(name)
@@ -248,7 +253,7 @@ class _Reading:
             raise Wrong(f"'{line.keyword}' stands before the first section{hint}")
         elif isinstance(self.section, (GlobalDraft, ErrorGroup)):
             self.section.read(line)
-        elif isinstance(self.section, (ResolversDraft, UserListDraft)):
+        elif isinstance(self.section, (ResolversDraft, UserListDraft, PeersDraft)):
             self.section.read(line, self.report)
         elif isinstance(self.section, ProxyDraft):
             self.section.tls, self.section.unix = self.global_.tls, self.global_.unix
@@ -278,6 +283,9 @@ class _Reading:
             return
         if line.keyword == "userlist":
             self.begin_user_list(line)
+            return
+        if line.keyword == "peers":
+            self.begin_peers(line)
             return
         if line.keyword == "http-errors":
             self.section = group = ErrorGroup(line.words[1] if line.arguments else "", line.place)
@@ -329,6 +337,20 @@ class _Reading:
             self.report.names_in_doubt = True
             raise
         self.section = self.user_lists[name] = UserListDraft(name, line.place)
+
+    def begin_peers(self, line: Line) -> None:
+        # In no list yet, as in `begin_resolvers`.
+        self.section = PeersDraft("", line.place)
+        try:
+            name = line.one_argument("a name")
+            if not _NAME.match(name):
+                raise Wrong(
+                    f"the name '{name}' has a character that cannot stand in a name: letters, digits, - _ . : can"
+                )
+        except Wrong:
+            self.report.names_in_doubt = True
+            raise
+        self.section = self.peers.setdefault(name, PeersDraft(name, line.place))  # several of a name add up
 
     def begin_proxy(self, line: Line) -> None:
         words = line.arguments
@@ -398,6 +420,12 @@ class _Reading:
         validate_names(self.proxies, self.resolvers, self.report)
         check_user_lists(self.user_lists, self.report)
         validate_users([*self.proxies, *self.defaults], self.user_lists, self.report)
+        tables = finish.tables([*self.proxies, *self.peers.values()])
+        for section in self.peers.values():
+            check_peers(section, self.global_.local_peer, self.report)
+        if not self.report.names_in_doubt and not any("stick-table" in each.unreadable for each in self.proxies):
+            places = {section.name: section.place for section in self.peers.values()}
+            validate_tables(self.proxies, tables, places, self.global_.stick_counters, self.report)
         if not self.report.names_in_doubt:
             for draft in self.proxies:
                 rules = (*draft.request_rules, *draft.response_rules)
@@ -419,6 +447,7 @@ class _Reading:
             resolvers=finish.resolvers(self.resolvers, backends.values()),
             user_lists=finished_user_lists(self.user_lists.values())
             | {users.name: users for draft in self.proxies if (users := stats_users(draft)) is not None},
+            tables=finish.with_servers(tables, backends.values()),
             notices=self.report.sorted_notices(),
             summary=self.report.summary,
         )

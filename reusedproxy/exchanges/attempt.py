@@ -127,23 +127,24 @@ class Attempt:
         request = self.request
         backend, session = request.backend, request.client.session
         assert backend is not None
+        if backend.successor is not None:
+            self._start_at_successor(backend)
+            return
         if session is None and request.binding is None:
             chosen = backend.choose(self, avoid)
         else:
             chosen = self._choose(backend, avoid)
         if not chosen:
-            self._start_at_successor(backend)
+            self._unplaced("SC")
         elif self.queue is not None and request.backend is backend:
             self._await(self._timeout("queue", backend.settings.timeouts.queue))
         # Else it has been sent, has ended, or has been started at its backend's successor, whose time-out counts then.
 
     def _start_at_successor(self, backend: Backend) -> None:
-        """Starts at the backend that a reload has put in the place of this one, which has no server any more."""
-        if backend.successor is None:
-            self._unplaced("SC")
-        else:
-            self.request.move(backend.successor)
-            self.start()
+        """Starts at the backend that a reload has put in the place of this one."""
+        assert backend.successor is not None
+        self.request.move(backend.successor)
+        self.start()
 
     def _choose(self, backend: Backend, avoid: Server | None = None) -> bool:
         """Asks the backend for a server, preferably the one to which the client is bound. Returns

@@ -11,7 +11,7 @@ from typing import Protocol
 from reusedproxy.backends.backend import Ended
 from reusedproxy.config.model.proxies import Timeouts
 from reusedproxy.exchanges.authentication import Authentication
-from reusedproxy.exchanges.route import Page, Route
+from reusedproxy.exchanges.route import Page, Route, Service
 from reusedproxy.exchanges.session import Session
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.deadlines import Deadlines
@@ -21,6 +21,7 @@ from reusedproxy.net.transport import Transport
 from reusedproxy.rules.actions import ErrorPages
 from reusedproxy.rules.facts import Map, Sample
 from reusedproxy.rules.regular import Unevaluated
+from reusedproxy.tables.table import Table
 
 
 class ClientFrontend(Protocol):
@@ -29,6 +30,8 @@ class ClientFrontend(Protocol):
 
     name: str
     own_backend: str | None
+    #: All stick tables, by name.
+    tables: Mapping[str, Table]
     timeouts: Timeouts
     traffic: Traffic
     default_route: Route | None
@@ -39,6 +42,8 @@ class ClientFrontend(Protocol):
     maps: Mapping[str, Map]
     #: Knows the users of `userlist` sections.
     authentication: Authentication
+    #: What answers in place of a server where a rule says so, by name.
+    services: Mapping[str, Service]
 
     @property
     def uses_proxy_header(self) -> bool:
@@ -76,12 +81,14 @@ class ClientFacts(Protocol):
 
 class FactsFrontend(Protocol):
     """Defines the frontend as facts know it. `own_backend` is the name of the backend of its own section, a `listen`;
-    None: it has none."""
+    None: it has none. `tables` are all stick tables."""
 
     name: str
     own_backend: str | None
     #: The maps, by the names of their files.
     maps: Mapping[str, Map]
+    #: The stick tables, by name.
+    tables: Mapping[str, Table]
 
     def usable_servers(self, backend: str) -> int | None:
         """Returns how many servers of this backend can be chosen; None if there is no such backend."""

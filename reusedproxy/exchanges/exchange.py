@@ -40,11 +40,22 @@ from reusedproxy.exchanges.outcomes import ABORTS, CONNECTION, DATA, GONE, QUEUE
 from reusedproxy.exchanges.own_answers import KEEPING, kept_alive
 from reusedproxy.exchanges.retry import UNSEEN
 from reusedproxy.exchanges.route import Route
+from reusedproxy.exchanges.serving import Made, Serving
+from reusedproxy.exchanges.sticking import Sticking, Stores
 from reusedproxy.exchanges.tunnel import Tunnel, TunnelTimeouts
 from reusedproxy.exchanges.waiting import Wait
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.pool.connection import SERVER_FAULT, SERVER_GONE, ServerConnection
 from reusedproxy.rules.actions import ErrorPage
+from reusedproxy.rules.regular import Unevaluated
+from reusedproxy.tables.tracking import (
+    ERRORS,
+    FAILURES,
+    Counters,
+    count,
+    count_bytes,
+    kind_of,
+)
 from reusedproxy.wire.heads import RequestHead, ResponseHead
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -113,6 +124,8 @@ class Exchange(ExchangeFacts):
     encoder: Encoder | None = None
     #: Holds the request back while its rules are run; None: nothing does.
     waiting: Wait | None = None
+    #: Makes an answer of the proxy's own that takes more than one turn.
+    serving: Serving | None = None
     #: Takes the whole body of a request that goes to no server.
     _collecting: Callable[[bytes | None], None] | None = None
 
@@ -128,6 +141,19 @@ class Exchange(ExchangeFacts):
 
     # What its client connection calls.
 
+    def count_request(self) -> None:
+        """Counts the request in what its client's connection tracks."""
+        session = self.client.session
+        if session is not None and session.counters:
+            for table, row in session.counters.values():
+                table.count(row, table.requests)
+            self.counters = {}
+
+    def count_error(self) -> None:
+        """Counts the request as one that should not have been sent, in what tracks it."""
+        if self.counters is not None:
+            count(self.counters, self.shared_counters, ERRORS)
+
     def begin(self, route: Route, body: bytes, ended: bool) -> None:
         """Sends the request to a server of the backend to which `route` leads. `body` is what has come of the body;
         `ended` tells that it is all of it."""
@@ -136,6 +162,8 @@ class Exchange(ExchangeFacts):
         self.route = route
         if route.persistence is not None:
             route.persistence.receive(self)
+        if route.sticking is not None and self._fails_to_stick(route.sticking):
+            return
         if route.compressor is not None:
             route.compressor.begin(self)
         if head.upgrade is not None and head.length and not route.backend.settings.upgrade_with_body:
@@ -172,6 +200,18 @@ class Exchange(ExchangeFacts):
         attempt.start()
         if self.early:
             self.early = b""  # what holds it is `head_and_body`, as long as that is needed
+
+    def _fails_to_stick(self, sticking: Sticking) -> bool:
+        """Binds the request to the server that a stick table names for it, and has the one that answers stored. Returns
+        True if that could not be found out, and the request has been refused."""
+        try:
+            self.binding, stores = sticking.receive(self, self.binding)
+        except Unevaluated as unevaluated:
+            self.client.frontend.not_evaluated(unevaluated)
+            self.fail(500, "PR")
+            return True
+        self.answer_rules = Storing(sticking, stores, self.answer_rules)
+        return False
 
     def request_data(self, data: bytes) -> None:
         """Passes on more of the request's body, or holds it."""
@@ -269,6 +309,7 @@ class Exchange(ExchangeFacts):
             self._end(broken=self._until_close and self.state == ANSWERING)
             return
         self.status = status
+        self._count_unsent()
         keeps = status in KEEPING and self.client.may_ask_again
         answer, keeps = error_of(self, self.page_of(status), status, keeps)
         self._end(last=self._own(answer, keeps), error=0 if keeps else status)
@@ -289,6 +330,8 @@ class Exchange(ExchangeFacts):
     def resume_response(self) -> None:
         if self.connection is not None:
             self.connection.resume_response()
+        elif self.serving is not None:
+            self.serving.go_on()
 
     @property
     def waits(self) -> bool:
@@ -327,8 +370,7 @@ class Exchange(ExchangeFacts):
 
     def move(self, backend: Backend) -> None:
         """Moves the request to another backend, which a reload has put in the place of its own."""
-        assert self.backend is not None
-        self.backend.traffic.scur -= 1
+        self.withdraw()  # both count in the same place
         self.enter(backend)
         if self.binding is not None:
             self.binding = self.binding.at(backend.servers)
@@ -526,6 +568,8 @@ class Exchange(ExchangeFacts):
             return
         if loss in UNSEEN:
             self.count("econ")
+        elif self.counters is not None:
+            count(self.counters, self.shared_counters, FAILURES)
         if self.state == ANSWERING:
             self.count("srv_abrt")
         self.fail(*server_lost(loss, self.phase, self.complete))
@@ -555,6 +599,8 @@ class Exchange(ExchangeFacts):
         dropped then. `whole` tells that the connection is free already."""
         assert self.answer_rules is not None
         self.answer = head
+        if self.counters is not None and head.status >= 400:
+            count(self.counters, self.shared_counters, kind_of(head.status))
         verdict = self.answer_rules(self)
         if verdict is None:
             return False
@@ -589,6 +635,9 @@ class Exchange(ExchangeFacts):
         connection, self.connection = self.connection, None
         if connection is not None:
             connection.give_up(reason)
+        serving, self.serving = self.serving, None
+        if serving is not None:
+            serving.stop()
 
     def refused(self, status: int, flags: str, heard: bool) -> None:
         """Ends an exchange whose request cannot be read, so that it never begins. `heard` tells that
@@ -604,6 +653,7 @@ class Exchange(ExchangeFacts):
 
     def answered_here(self, status: int, data: bytes, flags: str = "LR") -> None:
         """Ends the exchange with an answer of the proxy's own, whole in `data`; no server is needed, or no more."""
+        self._count_unsent()
         self.status = status
         self.flags = flags
         if flags[0] == "L":
@@ -632,17 +682,60 @@ class Exchange(ExchangeFacts):
     def deadlines(self) -> Deadlines:
         return self.client.deadlines
 
+    def serve(self, made: Made) -> None:
+        """Answers with what is made in pieces, and sends it as it comes."""
+        self.serving = serving = Serving(self, made)
+        serving.take_turn()
+
+    def answer_begins(self, status: int, head: bytes) -> None:
+        """Sends the head of an answer of the proxy's own that is not whole yet. The rest follows as that of a server's
+        answer does (`response_data`, `response_ended`)."""
+        self.state = ANSWERING
+        self._count_unsent()
+        self.status = status
+        self.flags = "LR"
+        self.client.frontend.traffic.intercepted += 1
+        self._until_close = not self.framed
+        data = self._own(head, False)
+        self.bytes_out += len(data)
+        self.client.write(data)
+
+    def _count_unsent(self) -> None:
+        """Counts the head of a request that was meant for no server; that of another counts as it is sent."""
+        if self.route is None and self.head is not None:
+            self.bytes_in += len(self.head.head)
+
     def _own(self, answer: bytes, keeps: bool) -> bytes:
         """Applies `http-after-response` to an answer of the proxy's own. `keeps` tells that the connection goes on."""
         if keeps and not self.framed:
             answer = kept_alive(answer)
         return answer if self.own_rules is None or not answer else self.own_rules(self, answer)
 
+    def _end_counting(self, counters: Counters, left: int) -> None:
+        """Counts what remains to be counted of the request in what tracks it, which ends; the log may still ask it.
+        `left` are bytes of the answer that are still to be sent."""
+        session = self.client.session
+        shared = None if session is None else session.counters
+        if self.status >= 400 and self.answered and self.answer_rules is None:
+            count(counters, shared, kind_of(self.status))
+        if shared:
+            count_bytes(counters, shared, self.bytes_in, self.bytes_out + left)
+        for table, row in counters.values():
+            if table.counts_ends:
+                if not shared:
+                    table.count(row, table.bytes_in, self.bytes_in)
+                    table.count(row, table.bytes_out, self.bytes_out + left)
+                table.leave(row)
+            else:
+                table.uses[row] -= 1  # `leave`, without a call for each request
+
     def _end(self, last: bytes = b"", error: int = 0, broken: bool = False, now: float | None = None) -> None:
         """Ends the exchange; there is no other end. `last` are the answer's last bytes; `error` is their status
         if they are an error of the proxy's own. `broken` tells that the answer cannot be completed, and only a
         reset can tell the client. `now` is the clock's time, if it is known."""
         self.state = ENDED
+        if self.counters is not None:
+            self._end_counting(self.counters, len(last))
         client = self.client
         self.ended = client.deadlines.now() if now is None else now
         # The attempt and the failures refer back to the exchange: left to the garbage collector, each request would
@@ -665,3 +758,24 @@ class Exchange(ExchangeFacts):
                 self.backend.request_ended(self)
         finally:
             client.exchange_ended(last, error, broken)
+
+
+class Storing:
+    """Stands for an exchange's rules about its answer: stores the server that has sent it, and runs those rules."""
+
+    def __init__(
+        self,
+        sticking: Sticking,
+        stores: Stores,
+        rules: Callable[..., tuple[int, bytes, str] | None] | None,
+    ) -> None:
+        self._sticking = sticking
+        self._stores = stores
+        self._rules = rules
+
+    def __call__(self, exchange: Exchange) -> tuple[int, bytes, str] | None:
+        try:
+            self._sticking.store(exchange, self._stores)
+        except Unevaluated as unevaluated:
+            exchange.client.frontend.not_evaluated(unevaluated)
+        return None if self._rules is None else self._rules(exchange)

@@ -29,8 +29,10 @@ from reusedproxy.net.tls.facts import TransportTLS, tls_side
 from reusedproxy.pool.connection import ServerConnection
 from reusedproxy.rules.editing import Unusable, set_method
 from reusedproxy.rules.facts import Map, Sample
+from reusedproxy.tables.table import Table
+from reusedproxy.tables.tracking import Counters, Tracked
 from reusedproxy.wire.bodies import ChunkedBody, payload
-from reusedproxy.wire.credentials import Credentials, basic_credentials
+from reusedproxy.wire.credentials import Credentials, auth_scheme, basic_credentials
 from reusedproxy.wire.grammar import TOKEN
 from reusedproxy.wire.heads import CHUNKED, RequestHead, ResponseHead
 
@@ -51,6 +53,9 @@ class ConnectionFacts:
     own_destination: tuple[str, int] | None = None
     #: Its variables, but for those of the session; None: it has none.
     own_variables: dict[str, Sample] | None = None
+    #: What it tracks itself in stick tables; None: nothing is counted for it.
+    counters: Counters | None = None
+    acts = True
 
     @property
     def source(self) -> tuple[str, int]:
@@ -95,6 +100,22 @@ class ConnectionFacts:
     def figure(self, which: str, name: str) -> Sample:
         own = self.frontend_name if which == "fe_conn" else self.backend_name
         return self.client.frontend.figure(which, name or own or "")
+
+    def table(self, name: str) -> Table | None:
+        return self.client.frontend.tables.get(name)
+
+    def tracked(self, number: int) -> Tracked | None:
+        own = self.counters
+        if own is not None and number in own:
+            return own[number]
+        session = self.client.session
+        return None if session is None or session.counters is None else session.counters.get(number)
+
+    @property
+    def shared_counters(self) -> Counters | None:
+        """Returns what its client's connection tracks."""
+        session = self.client.session
+        return None if session is None else session.counters
 
     @property
     def listener_name(self) -> str:
@@ -206,13 +227,21 @@ class ExchangeFacts(ConnectionFacts):
     may_wait = False
     #: What the request had of them when a rule first asked; False: no rule has.
     _credentials: Credentials | Literal[False] | None = False
+    _auth_scheme: bytes | None = None
 
     @property
     def credentials(self) -> Credentials | None:
         if self._credentials is False:
             name = b"Proxy-Authorization" if self.asks_as_proxy else b"Authorization"
-            self._credentials = None if self.head is None else basic_credentials(self.head.values(name))
+            values = () if self.head is None else self.head.values(name)
+            self._credentials = basic_credentials(values)
+            self._auth_scheme = auth_scheme(values)
         return self._credentials or None
+
+    @property
+    def auth_scheme(self) -> bytes | None:
+        _ = self.credentials
+        return self._auth_scheme
 
     def member(self, users: str) -> bytes | None:
         credentials = self.credentials

@@ -97,8 +97,7 @@ class Failures:
             backend.connection_failed(server)
         request.retries += 1
         elsewhere = backend.redispatches(request.retries, request.binding)
-        # HAProxy counts an attempt as one or the other.
-        request.count("wredis" if elsewhere else "wretr")
+        backend.count_retry(server, elsewhere)
         request.redispatched = request.redispatched or elsewhere
         self.avoided = server if request.redispatched else None
         if elsewhere or (not server.usable and request.binding is None):

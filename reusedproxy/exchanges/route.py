@@ -16,6 +16,8 @@ from reusedproxy.config import model
 from reusedproxy.config.model.values import Place
 from reusedproxy.exchanges.compression import compressor
 from reusedproxy.exchanges.persistence import persistence_of
+from reusedproxy.exchanges.serving import Made
+from reusedproxy.exchanges.sticking import Sticking
 from reusedproxy.rules.facts import Facts
 from reusedproxy.rules.matching import Test
 from reusedproxy.rules.regular import Unevaluated
@@ -53,15 +55,26 @@ class Page(Protocol):
     def admin(self) -> Sequence[Test]:
         """Returns conditions, one of which must be true for whoever may change something with it."""
 
+    @property
+    def users(self) -> Sequence[str]:
+        """Returns the names of the lists of users that its rules and conditions ask."""
+
     def wants(self, target: bytes) -> bool:
         """Tells whether a request target is the page's."""
 
-    def answer(self, head: RequestHead, close: bool, admin: bool) -> tuple[int, bytes]:
-        """Returns the status and the whole response. `close` tells that it must announce the end of the connection,
-        `admin` that the client may change something."""
+    def answer(self, head: RequestHead, admin: bool) -> Made:
+        """Describes the response; `admin` tells that the client may change something."""
 
-    def obey(self, head: RequestHead, form: bytes | None, close: bool) -> tuple[int, bytes]:
-        """Does what a `form` orders that such a client has sent by POST; None: it is too long."""
+    def obey(self, head: RequestHead, form: bytes | None, close: bool, proven: bool) -> tuple[int, bytes]:
+        """Does what a `form` orders that such a client has sent by POST; None: it is too long. `proven` tells that it
+        has shown a password, or that it knows by TLS whom it speaks to."""
+
+
+class Service(Protocol):
+    """Defines what answers requests in place of a server (`http-request use-service`)."""
+
+    def answer(self, head: RequestHead) -> Made | None:
+        """Describes the response; None: it cannot tell what is wanted, which is the client's fault."""
 
 
 class Route:
@@ -99,6 +112,8 @@ class Route:
         self.persistence = persistence_of(backend)
         #: None: answers go on as servers send them.
         self.compressor = compressor(frontend.compression, backend.settings.compression)
+        #: None: the backend has no `stick` rules.
+        self.sticking: Sticking | None = None
         #: The conditions of `force-persist` and `ignore-persist`, each with "force" or "ignore".
         self.persist_rules: Sequence[tuple[Test | None, str, Place]] = ()
         #: Of `use-server`: a condition, and the name of a server.

@@ -25,6 +25,7 @@ from reusedproxy.exchanges.error_pages import written
 from reusedproxy.exchanges.exchange import CONTINUE, ENDED, Exchange
 from reusedproxy.exchanges.persistence import Persistence
 from reusedproxy.exchanges.route import Page, Route, server_to_use
+from reusedproxy.exchanges.serving import Made
 from reusedproxy.exchanges.waiting import TARPIT, Gathering, Wait
 from reusedproxy.rules import editing, regular
 from reusedproxy.rules.actions import Answer, concerned
@@ -35,7 +36,6 @@ from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.rules.rule_set import RuleSet, Steps, run
 from reusedproxy.rules.samples.formats import Text
 from reusedproxy.rules.steering import Dropped, Held
-from reusedproxy.wire.addresses import of_one_client
 from reusedproxy.wire.bodies import ChunkedBody
 from reusedproxy.wire.heads import CHUNKED, RequestHead, ResponseHead
 
@@ -259,10 +259,10 @@ class Routing:
         except Unverified as unverified:
             exchange.may_wait = False  # an error page that asks, too, is written without what is not known
             before.restore(exchange, stage)
-            frontend, source = self._frontend, of_one_client(exchange.source[0])
+            frontend, host = self._frontend, exchange.source[0]
             exchange.complete = ended
             go_on = partial(self._go_on, exchange, body, tries + 1, stage, at, route)
-            if tries >= CHECKS or not frontend.authentication.check(unverified, source, go_on):
+            if tries >= CHECKS or not frontend.authentication.check(unverified, host, go_on):
                 frontend.not_evaluated(Unevaluated("too many clients wait until their passwords are checked"))
                 exchange.fail(503, "PR")
         else:
@@ -353,28 +353,37 @@ def shows_page(
     if page is None:
         return False
     exchange.by_page = True
-    admin = False
+    admin = proven = False
     if page.rules or page.admin:
         regular.begin()
         if runs_into(page.rules, exchange, ended, denied):
             return True
         try:
             admin = any(test(exchange) for test in page.admin)
+            if admin and head.method == b"POST":
+                proven = exchange.client_tls is not None or any(exchange.member(name) for name in page.users)
         except Unevaluated as unevaluated:
             exchange.client.frontend.not_evaluated(unevaluated)
             exchange.fail(500, "PR")
             return True
     if admin and head.method == b"POST":
-        exchange.collect(body, ended, partial(_obeys, page, exchange))
+        exchange.collect(body, ended, partial(_obeys, page, exchange, proven))
     else:
-        exchange.answered_here(*page.answer(head, exchange.client.last or not ended, admin))
+        _serve(exchange, page.answer(head, admin), ended)
     return True
 
 
-def _obeys(page: Page, exchange: Exchange, form: bytes | None) -> None:
+def _serve(exchange: Exchange, made: Made, ended: bool) -> None:
+    """Answers with what is made here. `ended` tells that all of the request's body has come."""
+    if not ended:
+        exchange.client.end_after("answered by the proxy before its body")
+    exchange.serve(made)
+
+
+def _obeys(page: Page, exchange: Exchange, proven: bool, form: bytes | None) -> None:
     """Answers a request whose body has come; `form` None: it is too long."""
     assert exchange.head is not None
-    exchange.answered_here(*page.obey(exchange.head, form, exchange.client.last or form is None))
+    exchange.answered_here(*page.obey(exchange.head, form, exchange.client.last or form is None, proven))
 
 
 def runs_into(
@@ -382,7 +391,8 @@ def runs_into(
 ) -> Held | bool:
     """Runs these rules for a request, from that with the number `at` on, and tells whether one of them has answered it,
     or holds it back. `ended` tells that all of its body has come; `denied` is called before a refusal is answered."""
-    frontend = exchange.client.frontend
+    frontend, head = exchange.client.frontend, exchange.head
+    assert head is not None
     try:
         verdict = run(steps, exchange, at)
     except Unusable:
@@ -403,6 +413,13 @@ def runs_into(
     if isinstance(verdict, Dropped):
         _count_denied(exchange, denied)
         exchange.cut(verdict.silent)
+    elif verdict.service:
+        exchange.by_page = True
+        made = frontend.services[verdict.service].answer(head)
+        if made is None:
+            exchange.fail(400, "PR")
+        else:
+            _serve(exchange, made, ended)
     elif verdict.tarpits:
         exchange.complete = ended
         own = exchange.own_timeouts or {}
@@ -419,14 +436,17 @@ def runs_into(
 def _answers(verdict: Answer, exchange: Exchange, denied: Callable[[Exchange], None], flags: str) -> None:
     if verdict.denies:
         _count_denied(exchange, denied)
+    if verdict.denies or verdict.challenge is not None:
+        exchange.count_error()
     if not exchange.complete:
         exchange.client.end_after("answered by a rule")
     exchange.answered_here(verdict.status, _written(verdict, exchange), flags)
 
 
 def _count_denied(exchange: Exchange, denied: Callable[[Exchange], None]) -> None:
-    for counted in (exchange.client.frontend, exchange.backend):
-        if counted is not None:
+    client = exchange.client
+    for counted in (client.frontend, exchange.backend, client.listener):
+        if counted is not None and counted.traffic is not None:
             counted.traffic.dreq += 1
     denied(exchange)
 
@@ -502,8 +522,8 @@ def _dropped(exchange: Exchange, silent: bool) -> tuple[int, bytes, str]:
 def _instead(verdict: Answer, exchange: Exchange) -> tuple[int, bytes, str]:
     client = exchange.client
     if verdict.denies:
-        for counted in (client.frontend, exchange.backend, exchange.server):
-            if counted is not None:
+        for counted in (client.frontend, exchange.backend, exchange.server, client.listener):
+            if counted is not None and counted.traffic is not None:
                 counted.traffic.dresp += 1
     if not client.may_ask_again:
         client.end_after("answered by a rule")

@@ -12,6 +12,7 @@ from reusedproxy.net.tls.facts import TransportTLS
 from reusedproxy.pool.connection import PRIVATE, RETIRING, ServerConnection
 from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.rules.facts import Sample
+from reusedproxy.tables.tracking import Counters, leave
 
 
 @define
@@ -27,6 +28,8 @@ class Session:
     variables: dict[str, Sample] = Factory(dict)
     private: list[ServerConnection] = Factory(list)
     last: str = ""
+    #: What its connection tracks in stick tables; None: nothing.
+    counters: Counters | None = None
 
     def keep(self, connection: ServerConnection) -> None:
         """Reserves this server connection for the client; it is closed with the client's own."""
@@ -48,7 +51,10 @@ class Session:
         return any(each.state == PRIVATE and each.pool.first is pool for each in self.private)
 
     def end(self) -> None:
-        """Closes the server connections that are reserved for the client, which is gone."""
+        """Closes the server connections that are reserved for the client, which is gone, and tracks it no more."""
+        counters, self.counters = self.counters, None
+        if counters is not None:
+            leave(counters)
         for connection in self.private:
             if connection.state == PRIVATE:
                 connection.pool.retire(connection, "client gone")

@@ -28,6 +28,8 @@ from attrs import evolve
 from twisted.logger import Logger
 
 from reusedproxy.config.model.proxies import Bind
+from reusedproxy.config.model.values import ListenAddress
+from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.addresses import abstract
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.descriptors import EXHAUSTED as NONE_LEFT
@@ -90,6 +92,13 @@ class ListenError(Exception):
     """Says that an address cannot be listened on; the message says which and why."""
 
 
+class Given(Protocol):
+    """Defines who has sockets that listen already, of a process whose place this one takes."""
+
+    def take(self, address: ListenAddress, at: sockets._Address | None = None) -> sockets.socket | None:
+        """Returns the one at this address, `at` what its name was resolved to; None if there is none."""
+
+
 class Taker(Protocol):
     #: Whether the taker wants no more connections for now.
     full: bool
@@ -143,6 +152,13 @@ class Listener:
         self.certificates: Certificates | None = None
         #: Connections accepted here that are still open; the taker counts them down.
         self.connections = 0
+        #: Counts what comes here (`option socket-stats`); None: nothing does. The taker sets it.
+        self.traffic: Traffic | None = None
+
+    @property
+    def file(self) -> tuple[int, int] | None:
+        """Returns device and inode number of a unix socket's file; None for a port."""
+        return self._file
 
     @property
     def stands(self) -> bool:
@@ -265,13 +281,24 @@ class Listener:
             return
         self._move(CLOSED)
         self.taker = None  # it may be taken apart while a frontend before it still has clients who came here
-        if self._file is not None:
+        if isinstance(self.socket, _UnixSocket) and not self.socket.borrowed:
             # The file is removed before the socket is closed: as long as it is open, no other file can get its inode
             # number.
             with suppress(OSError), parent_of(self.bind.address.path) as (parent, name):
                 if _identity(os.stat(name, dir_fd=parent, follow_symlinks=False)) == self._file:
                     os.unlink(name, dir_fd=parent)
         self.socket.close()
+
+    def own(self) -> None:
+        """Takes the file of a unix socket from the process that has given it, so that `close` removes it."""
+        if isinstance(self.socket, _UnixSocket):
+            self.socket.borrowed = False
+
+    def leave(self) -> None:
+        """Closes the socket, which another process listens on, and leaves its file."""
+        if isinstance(self.socket, _UnixSocket):
+            self.socket.borrowed = True
+        self.close()
 
     def on_ready(self, events: int) -> None:
         taker = self.taker
@@ -485,6 +512,18 @@ class _UnixSocket(sockets.socket):
     """
 
     file: tuple[int, int] | None = None
+    #: Another process listens on it, too, whose file it is.
+    borrowed = False
+
+
+def given_socket(given: sockets.socket, file: tuple[int, int] | None) -> sockets.socket:
+    """Returns the same listening socket, for a `Listener`; `file` identifies that of a unix socket."""
+    given.setblocking(False)
+    if file is None:
+        return given
+    bound = _UnixSocket(fileno=given.detach())
+    bound.file, bound.borrowed = file, True
+    return bound
 
 
 def _bind_path(bind: Bind, backlog: int) -> _UnixSocket:

@@ -193,7 +193,7 @@ class NamedPools:
 
     def longest_idle(self, most: int) -> list[ServerConnection]:
         first = self.first
-        beyond_floor = first.idle[: max(0, len(first.idle) - first.limits.min_conn)]
+        beyond_floor = first.idle[: max(0, len(first.idle) - first.floor)]
         return [*islice(merge(beyond_floor, self.rested, key=attrgetter("idle_since")), most)]
 
     def make_room(self, pool: HTTPConnectionPool) -> None:
@@ -254,7 +254,7 @@ class NamedPools:
     def _open(self, key: Key, name: Name) -> HTTPConnectionPool:
         first = self.first
         title, _, _, *rest = self._arguments
-        limits = evolve(first.limits, min_conn=0, max_conn=None if self.most_idle else 0)
+        limits = evolve(first.limits, min_conn=0, adapts=False, max_conn=None if self.most_idle else 0)
         pool = HTTPConnectionPool(
             title, self._dialer_for(name), limits, *rest, group=self, connections=first.connections
         )

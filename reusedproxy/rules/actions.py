@@ -22,11 +22,13 @@ from reusedproxy.config.rules.actions import (
     SetPriority,
     SetStatus,
     SetVariable,
+    UseService,
 )
+from reusedproxy.config.rules.counters import CountGeneral, SetTag, Track
 from reusedproxy.config.rules.expressions import type_of
 from reusedproxy.config.rules.replies import Reply
 from reusedproxy.config.rules.samples import REQUEST, RESPONSE
-from reusedproxy.rules import editing
+from reusedproxy.rules import counters, editing
 from reusedproxy.rules.editing import Head
 from reusedproxy.rules.facts import Facts, Method, Sample
 from reusedproxy.rules.regular import matching_one_of, searching
@@ -47,7 +49,7 @@ class Answer:
 
     `fields` are header lines, each with its CRLF. With `content` None the error page of that status is sent. `whole` is
     sent in place of all of that. `tarpits`: it is sent late. `challenge` is the name and the value of a field that
-    takes the place of those of its name in any page.
+    takes the place of those of its name in any page. `service` names what gives the answer, whatever else is said here.
     """
 
     status: int
@@ -58,6 +60,7 @@ class Answer:
     whole: WholeAnswer | None = None
     challenge: tuple[bytes, bytes] | None = None
     tarpits: bool = False
+    service: str = ""
 
 
 @frozen
@@ -392,6 +395,11 @@ def _allow(action: Allow, where: str) -> Act:
     return lambda facts: ALLOWED
 
 
+def _use_service(action: UseService, where: str) -> Act:
+    answer = Answer(200, service=action.name)
+    return lambda facts: answer
+
+
 #: Takes an action, and REQUEST or RESPONSE: the head that its rule may change.
 Compile = Callable[[Any, str], Act]
 
@@ -405,9 +413,13 @@ _COMPILED_BY: dict[type[Action], Compile] = {
     LoadedReply: _loaded_reply,
     Redirect: _redirect,
     Authenticate: _authenticate,
+    UseService: _use_service,
     Allow: _allow,
     Receive: _receive,
     **STEERING,
+    Track: counters.track,
+    CountGeneral: counters.count_general,
+    SetTag: counters.set_tag,
 }
 
 

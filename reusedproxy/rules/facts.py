@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address
 from typing import Protocol
 
+from reusedproxy.tables.table import Table
+from reusedproxy.tables.tracking import Counters, Tracked
 from reusedproxy.wire.client_hello import ClientHello
 from reusedproxy.wire.credentials import Credentials
 from reusedproxy.wire.heads import RequestHead, ResponseHead
@@ -125,7 +127,10 @@ NO_MAPS: Mapping[str, Map] = {}
 
 
 class Facts(Protocol):
-    """Gives access to one exchange, or one session of `mode tcp`, for sample fetches."""
+    """Gives access to one exchange, or one session of `mode tcp`, for sample fetches. `counters` are its own counters
+    of stick tables (`track-sc0`), None as long as it has none."""
+
+    counters: Counters | None
 
     @property
     def inspected(self) -> Inspected | None:
@@ -161,6 +166,10 @@ class Facts(Protocol):
     @property
     def credentials(self) -> Credentials | None:
         """Returns name and password of the request, as its head had them when a rule first asked; None without."""
+
+    @property
+    def auth_scheme(self) -> bytes | None:
+        """Returns the scheme of the request's credentials, Basic or Bearer, also where `credentials` are None."""
 
     def member(self, users: str) -> bytes | None:
         """Returns the name, a `users.Member`, if it is in this `userlist` with this password. Raises Unevaluated if
@@ -222,6 +231,16 @@ class Facts(Protocol):
 
     def wall(self) -> float:
         """Returns the time of day, in seconds since 1970."""
+
+    def table(self, name: str) -> Table | None:
+        """Returns the stick table of this name; None if there is none."""
+
+    def tracked(self, number: int) -> Tracked | None:
+        """Returns what the counter of this number tracks: its own, or else its connection's; None if nothing does."""
+
+    @property
+    def acts(self) -> bool:
+        """Tells whether rules do what they say, and are not asked only what they would decide."""
 
     def variable(self, name: str) -> Sample:
         """Returns the value of a variable.

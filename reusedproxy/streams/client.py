@@ -15,6 +15,7 @@ from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.rules.facts import Map, Sample
 from reusedproxy.rules.regular import Unevaluated
+from reusedproxy.tables.table import Table
 
 
 class StreamFrontend(Protocol):
@@ -23,6 +24,8 @@ class StreamFrontend(Protocol):
 
     name: str
     own_backend: str | None
+    #: All stick tables, by name.
+    tables: Mapping[str, Table]
     timeouts: Timeouts
     traffic: Traffic
     backends: Mapping[str, Backend]

@@ -23,7 +23,10 @@ class StreamFacts(ConnectionFacts):
     first_request = True
     #: What requests alone have.
     credentials: None = None
+    auth_scheme: bytes | None = None
     asks_as_proxy = False
+    #: There are no rules about persistence.
+    persist = ""
     line: bytes | None = None
     body: bytes | None = None
     #: What the server has said, and rules hold back.

@@ -126,8 +126,11 @@ class Search:
         backend = self.request.backend
         assert backend is not None
         self.state = QUEUED
-        if not self._choose(backend):
-            self._start_at_successor(backend)
+        if backend.successor is not None:
+            self._move(backend.successor)
+            self.start()
+        elif not self._choose(backend):
+            self._unplaced("SC")
         elif self.queue is not None and self.request.backend is backend:
             self._await(backend.settings.timeouts.queue)
 
@@ -149,13 +152,6 @@ class Search:
         if self.binding is not None:
             return backend.choose_bound(self, self.binding)
         return backend.choose(self, self._avoided)
-
-    def _start_at_successor(self, backend: Backend) -> None:
-        if backend.successor is None:
-            self._unplaced("SC")
-        else:
-            self._move(backend.successor)
-            self.start()
 
     def _move(self, backend: Backend) -> None:
         self.request.enter(backend)
@@ -303,8 +299,7 @@ class Search:
         backend.connection_failed(server)
         self.retries += 1
         elsewhere = backend.redispatches(self.retries, self.binding)
-        # HAProxy counts a try as one or the other.
-        stream.count("wredis" if elsewhere else "wretr")
+        backend.count_retry(server, elsewhere)
         self.redispatched = self.redispatched or elsewhere
         self._avoided = server if self.redispatched else None
         if elsewhere or (not server.usable and self.binding is None):

@@ -32,6 +32,7 @@ FILES = [
     f"{EXAMPLES}/default/reusedproxy",
     f"{EXAMPLES}/init.d/reusedproxy",
     f"{EXAMPLES}/systemd/reusedproxy.service",
+    f"{EXAMPLES}/systemd/reusedproxy.socket",
 ]
 
 

@@ -153,8 +153,22 @@ class AgentChecker:
         """Begins from what an agent has said before a reload."""
         self.judge.begin_at(0 if self.server.agent_down else 1)
 
+    def succeed(self, previous: AgentChecker) -> None:
+        """Goes on after a reload, with the question that is under way, or with the next one when it is due."""
+        self.begin_again()
+        self.last, self.paused = previous.last, previous.paused
+        if self.settings != previous.settings:
+            return
+        call = previous._call
+        self._first_after = 0.0 if call is None else max(0.0, call.getTime() - self._clock.seconds())
+        if previous._run is not None:
+            self._run, previous._run = previous._run, None
+            self._began = previous._began
+            self._run.go_on_for(self._plan, self._ended)
+
     def start(self) -> None:
-        self._call = self._clock.callLater(self._first_after, self._ask)
+        if self._run is None:
+            self._call = self._clock.callLater(self._first_after, self._ask)
 
     def stop(self) -> None:
         if self._call is not None:

@@ -128,12 +128,34 @@ class Checker:
         return self.judge.failures
 
     def start(self) -> None:
-        self._call = self._clock.callLater(self._first_after, self._check)
+        if self._run is None:
+            self._call = self._clock.callLater(self._first_after, self._check)
 
     def begin_again(self) -> None:
         """Begins from the server's current state, decided elsewhere: one failure takes it down, if it is UP, as in
         HAProxy after MAINT."""
         self.judge.begin_at(0 if self.server.health == DOWN else self.settings.rise)
+
+    def succeed(self, previous: Checker, *, alike: bool, same: bool) -> None:
+        """Goes on after a reload: if the checks are `alike`, with the next one when it is due, and with what was
+        counted, which says how far the server is from changing its state; if also the server is the `same`, with the
+        check that is under way."""
+        self.begin_again()
+        self.judge.failures, self.last, self.paused = previous.judge.failures, previous.last, previous.paused
+        if not alike:
+            return
+        if previous.judge.well == self.judge.well:
+            self.judge.begin_at(previous.judge.health)
+        self._first_after = previous.due_in
+        if same and previous._run is not None and previous._donated is None:
+            self._run, previous._run = previous._run, None
+            self._began = previous._began
+            self._run.go_on_for(self._plan, self._ended, self._offer if self._feeds else None)
+
+    @property
+    def due_in(self) -> float:
+        """Returns the seconds until the next check; 0 while one is under way."""
+        return 0.0 if self._call is None else max(0.0, self._call.getTime() - self._clock.seconds())
 
     def begin(self) -> None:
         """Begins as `init-state` says: by default one failure takes the server down."""

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from time import time
 
 from reusedproxy.rules.facts import NO_MAPS, Map, Sample, TLSSide
+from reusedproxy.tables.table import Table
+from reusedproxy.tables.tracking import Counters, Tracked
 from reusedproxy.wire.heads import RequestHead, ResponseHead
 
 _NOWHERE = ("unix", 0)
@@ -25,9 +27,11 @@ class CheckFacts:
     client_tls: TLSSide | None = None
     server_tls: TLSSide | None = None
     priority = 0, 0
-    credentials = None
+    credentials = auth_scheme = None
     asks_as_proxy = lenient = False
     maps: Mapping[str, Map] = NO_MAPS
+    counters: Counters | None = None
+    acts = True
 
     def __init__(self, full_name: str) -> None:
         backend, _, server = full_name.rpartition("/")
@@ -40,6 +44,12 @@ class CheckFacts:
         return None
 
     def figure(self, which: str, name: str) -> Sample:
+        return None
+
+    def table(self, name: str) -> Table | None:
+        return None
+
+    def tracked(self, number: int) -> Tracked | None:
         return None
 
     def member(self, users: str) -> bytes | None:

@@ -18,10 +18,10 @@ def _ordered(text: str) -> tuple[str, ...]:
 
 # -- sections ---------------------------------------------------------------------------------------------------------
 
-SECTIONS = words("global defaults frontend backend listen resolvers http-errors userlist")
+SECTIONS = words("global defaults frontend backend listen resolvers http-errors userlist peers")
 SECTIONS_NOT_DONE = words(
     """
-    peers mailers cache program ring log-forward log-profile fcgi-app crt-store traces
+    mailers cache program ring log-forward log-profile fcgi-app crt-store traces
     acme healthcheck
     """
 )
@@ -36,7 +36,7 @@ GLOBAL_WITHOUT_EFFECT = words(
     max-threads-per-group busy-polling noepoll nopoll nokqueue noevports nosplice nogetaddrinfo noreuseport
     no-memory-trimming no-quic prealloc-fd maxpipes maxzlibmem maxcompcpuusage maxcomprate master-worker
     mworker-max-reloads mworker-prealloc profiling.tasks profiling.memory max-spread-checks
-    insecure-fork-wanted insecure-setuid-wanted expose-experimental-directives expose-deprecated-directives localpeer
+    insecure-fork-wanted insecure-setuid-wanted expose-experimental-directives expose-deprecated-directives
     set-dumpable strict-limits quiet pp2-never-send-local
     ssl-mode-async httpclient.resolvers.disabled httpclient.resolvers.id httpclient.resolvers.prefer
     httpclient.retries httpclient.ssl.ca-file httpclient.ssl.verify httpclient.timeout.connect
@@ -45,7 +45,7 @@ GLOBAL_WITHOUT_EFFECT = words(
     ssl-load-extra-files ssl-load-extra-del-ext
     tune.http.cookielen tune.idle-pool.shared tune.idletimer tune.max-checks-per-thread tune.max-rules-at-once
     tune.maxaccept tune.maxpollevents tune.pipesize tune.pool-high-fd-ratio tune.pool-low-fd-ratio tune.recv_enough
-    tune.runqueue-depth tune.stick-counters tune.takeover-other-tg-connections tune.defaults.purge
+    tune.runqueue-depth tune.takeover-other-tg-connections tune.defaults.purge
     tune.disable-fast-forward tune.disable-zero-copy-forwarding tune.rcvbuf.client tune.rcvbuf.server
     tune.rcvbuf.frontend tune.rcvbuf.backend tune.sndbuf.client tune.sndbuf.server tune.sndbuf.frontend
     tune.sndbuf.backend tune.notsent-lowat.client tune.notsent-lowat.server
@@ -107,7 +107,8 @@ GLOBAL = (
         ssl-default-server-ciphers ssl-default-server-ciphersuites ssl-default-server-client-sigalgs
         ssl-default-server-curves ssl-default-server-options ssl-default-server-sigalgs ssl-dh-param-file ssl-engine
         ssl-propquery ssl-provider ssl-provider-path ssl-security-level ssl-server-verify stats stats-file tune.bufsize
-        tune.bufsize.small tune.fail-alloc tune.http.logurilen tune.http.maxhdr tune.maxrewrite tune.ssl.cachesize
+        tune.bufsize.small tune.fail-alloc tune.http.logurilen tune.http.maxhdr tune.maxrewrite
+        localpeer tune.stick-counters tune.ssl.cachesize
         tune.ssl.default-dh-param tune.ssl.keylog tune.ssl.lifetime unix-bind unsetenv wurfl-cache-size wurfl-data-file
         wurfl-engine-mode wurfl-information-list wurfl-information-list-separator wurfl-useragent-priority zero-warning
         """
@@ -250,7 +251,7 @@ OPTIONS_NEVER_NEGATED = words(
 # These only control how the kernel copies or sends, or when counters are updated: no visible effect.
 OPTIONS_WITHOUT_EFFECT = words(
     """
-    contstats disable-h2-upgrade http-no-delay socket-stats splice-auto splice-request splice-response tcp-smart-accept
+    contstats disable-h2-upgrade http-no-delay splice-auto splice-request splice-response tcp-smart-accept
     tcp-smart-connect use-small-buffers
     """
 )
@@ -353,7 +354,7 @@ SERVER = _arguments(
 SERVER_AS_WE_DO = words(
     """
     no-renegotiate
-    no-send-proxy-v2-ssl no-send-proxy-v2-ssl-cn no-tfo stick
+    no-send-proxy-v2-ssl no-send-proxy-v2-ssl-cn no-tfo
     """
 )
 
@@ -374,9 +375,6 @@ HINTS = {
     "redir": "write 'http-request redirect' with its condition",
     "monitor-net": "write 'http-request return status 200 if { src NETWORK }'",
     "persist": "'cookie' keeps clients at their server",
-    "stick-table": "'cookie' keeps clients at their server, or 'balance source' without one",
-    "stick": "'cookie' keeps clients at their server, or 'balance source' without one",
-    "use-service": "statistics are a page and CSV: 'stats enable', and ';csv' behind the 'stats uri'",
     "httpslog": "write 'option httplog'",
     "log-format": "write 'option httplog' or 'option tcplog'",
     "logasap": "a line is written when its request has ended",

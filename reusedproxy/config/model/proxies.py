@@ -19,9 +19,13 @@ from reusedproxy.config.model.errors import ErrorPage
 from reusedproxy.config.model.names import AT_THE_START, Resolution, Resolvers
 from reusedproxy.config.model.persistence import Cookie
 from reusedproxy.config.model.rules import NO_RULES, Condition, Rule, Rules, UseBackend
+from reusedproxy.config.model.tables import StickTable
 from reusedproxy.config.model.tls import BindTLS, ServerTLS
 from reusedproxy.config.model.users import User, UserList
 from reusedproxy.config.model.values import Expression, ListenAddress, Notice, Place
+
+#: The most that `pool-min-conn auto` rises to where nothing else is said.
+FLOOR_MAX = 100
 
 _ROUND_ROBIN, _MAP_BASED = Balance(), HashType()
 
@@ -127,7 +131,7 @@ class StatsPage:
 
     uri: str = "/haproxy?stats"
     refresh: float | None = None
-    hide_version: bool = False
+    show_version: bool = False
     users: tuple[User, ...] = ()
     realm: str = ""
     rules: tuple[Rule, ...] = ()
@@ -143,12 +147,14 @@ class PoolLimits:
     """Holds the limits of one server's pool: the `pool-*` words and `max-reuse`. Times are in seconds,
     None is no limit.
 
-    `max_conn`: idle connections; None: any number, 0: none is kept. `max_reuse`: re-uses of a connection; None: any
-    number, 0: one request each. `purge_delay` 0 keeps no idle connection above the floor. `connect_rate`: floor dials
-    per second; None: the default. `idle_ping`: seconds of idleness after which a connection is pinged; None: never.
-    `most`: connections at once, of every kind (`strict-maxconn`: the server's `maxconn`); None: any number.
-    `keep_checks`: HTTP checks leave their connections to an empty pool (`check-reuse-pool`; with a floor they always
-    do). `overdue_after`: a connection that is checked out and not used for so long is closed; no word sets it.
+    `min_conn`: the floor; with `adapts` (`pool-min-conn auto`) the least that it falls to, and `most_floor` the most
+    that it rises to; None: see `floor_max`. `max_conn`: idle connections; None: any number, 0: none is kept.
+    `max_reuse`: re-uses of a connection; None: any number, 0: one request each. `purge_delay` 0 keeps no idle
+    connection above the floor. `connect_rate`: floor dials per second; None: the default. `idle_ping`: seconds of
+    idleness after which a connection is pinged; None: never. `most`: connections at once, of every kind
+    (`strict-maxconn`: the server's `maxconn`); None: any number. `keep_checks`: HTTP checks leave their connections to
+    an empty pool (`check-reuse-pool`; with a floor they always do). `overdue_after`: a connection that is checked out
+    and not used for so long is closed; no word sets it.
     """
 
     min_conn: int = 0
@@ -163,6 +169,17 @@ class PoolLimits:
     keep_checks: bool = False
     most: int | None = None
     overdue_after: float = 60.0
+    adapts: bool = False
+    most_floor: int | None = None
+
+    @property
+    def floor_max(self) -> int:
+        """Returns the largest number that the floor may have: with `auto` its MAX, else what `maxconn`,
+        `pool-max-conn` and `strict-maxconn` leave, else FLOOR_MAX."""
+        if not self.adapts:
+            return self.min_conn
+        bounds = [each for each in (self.most_floor, self.max_conn, self.most) if each is not None]
+        return max(self.min_conn, min(bounds, default=FLOOR_MAX))
 
     @property
     def most_idle(self) -> float:
@@ -212,7 +229,7 @@ class Server:
     from 1 on; `hash_key` says from what its nodes are computed (`hash-type consistent`). `slowstart`: seconds until it
     has its full share when it comes back. `resolution` says how a name gets its addresses; the names of SRV records
     begin with an underscore, and need no `port`. `cookie` is its value of the backend's persistence cookie; None: none
-    was written.
+    was written. `non_stick`: `stick` rules store nobody at it.
     """
 
     name: str
@@ -249,6 +266,7 @@ class Server:
     slowstart: float = 0.0
     resolution: Resolution = AT_THE_START
     cookie: str | None = None
+    non_stick: bool = False
 
 
 @frozen
@@ -280,6 +298,10 @@ class Frontend:
     dontlognull: bool = False
     #: Who has sent nothing gets no answer and no line in the log (`option http-ignore-probes`).
     ignores_probes: bool = False
+    #: Each listener has counters of its own.
+    socket_stats: bool = False
+    #: What statistics say of the section.
+    description: str = ""
     clitcpka: bool = False
     disabled: bool = False
     stats: StatsPage | None = None
@@ -346,6 +368,8 @@ class Backend:
     http_check: HTTPCheck | None = None
     check_plan: CheckPlan | None = None
     log_health_checks: bool = False
+    #: What statistics say of the section.
+    description: str = ""
     disabled: bool = False
     stats: StatsPage | None = None
     event_logs: tuple[LogTarget, ...] = ()
@@ -364,6 +388,10 @@ class Backend:
     inspect_delay: float | None = None
     response_delay: float | None = None
     errors: tuple[ErrorPage, ...] = ()
+    #: Where its servers' states are read from at the start: "none", "global" (the file that the global section names)
+    #: or "local" (`state_file`, or one with the name of the section).
+    state_from: str = "none"
+    state_file: str = ""
 
     def redispatches(self, retry: int) -> bool:
         """Tells whether this retry (the first is 1) goes to another server."""
@@ -375,10 +403,11 @@ class Backend:
 @frozen
 class StatsSocket:
     """Holds a `stats socket` line of the global section: where it listens, and what who connects may do, "user",
-    "operator" or "admin"."""
+    "operator" or "admin". `exposes`: it hands the listening sockets to a process that takes this one's place."""
 
     bind: Bind
     level: str = "operator"
+    exposes: bool = False
 
 
 @frozen
@@ -405,7 +434,8 @@ class Said:
 class Global:
     """Holds the `global` section. `maxconn` None: what the file descriptor limit allows. `hard_stop_after`
     None: no limit. `spread_checks` is in percent. `stats_timeout`: seconds that a session at a stats socket may be
-    idle; `stats_maxconn`: sessions at all of them. `node` and `description` are what statistics pages say of this
+    idle; `stats_maxconn`: sessions at all of them. `rates`: most clients in a
+    second, by the word ("maxconnrate"). `node` and `description` are what statistics pages say of this
     machine, where they are asked to; "": the host's name, and nothing.
 
     Keywords that HAProxy does not have: `pool_connect_rate`, handshakes per second for the floors of all servers
@@ -426,6 +456,7 @@ class Global:
     stats_sockets: tuple[StatsSocket, ...] = ()
     stats_timeout: float = 10.0
     stats_maxconn: int = 10
+    rates: tuple[tuple[str, int], ...] = ()
     node: str = ""
     description: str = ""
     #: The variables of the environment, with those that the configuration has set.
@@ -437,18 +468,22 @@ class Global:
     spread_checks: int = 0
     #: Families of addresses that name servers are asked for; "auto": IPv4, and IPv6 where this machine has a route.
     accepted_families: tuple[str, ...] = ("auto",)
+    #: The file with the states of servers, and the directory of files whose paths are relative.
+    state_file: str = ""
+    state_base: str = ""
 
 
 @frozen
 class Configuration:
-    """Holds the whole configuration: frontends, backends, `resolvers` and `userlist` sections by name, in the order
-    written; `notices` in the order of their lines."""
+    """Holds the whole configuration: frontends, backends, `resolvers` and `userlist` sections and stick tables by name,
+    in the order written; `notices` in the order of their lines."""
 
     global_: Global = Global()
     frontends: dict[str, Frontend] = field(factory=dict)
     backends: dict[str, Backend] = field(factory=dict)
     resolvers: dict[str, Resolvers] = field(factory=dict)
     user_lists: dict[str, UserList] = field(factory=dict)
+    tables: dict[str, StickTable] = field(factory=dict)
     notices: tuple[Notice, ...] = ()
     #: Counts the words that are done, and those that do nothing here.
     summary: str = ""

@@ -15,6 +15,7 @@ from reusedproxy.config.model.compression import Compression
 from reusedproxy.config.model.persistence import Cookie
 from reusedproxy.config.model.proxies import ForwardFor, LogTarget, StatsPage, Timeouts
 from reusedproxy.config.model.rules import Criterion, Rule, UseBackend
+from reusedproxy.config.model.tables import StickTable
 from reusedproxy.config.model.values import Place
 from reusedproxy.config.rules.acls import resolved
 from reusedproxy.config.sections.binds import BindDraft, UnixDefaults
@@ -61,6 +62,7 @@ class ProxyDraft:
     after_rules: list[Rule] = Factory(list)
     redirects: list[Rule] = Factory(list)
     connection_rules: list[Rule] = Factory(list)
+    session_rules: list[Rule] = Factory(list)
     content_rules: list[Rule] = Factory(list)
     response_content_rules: list[Rule] = Factory(list)
     inspect_delay: float | None = None
@@ -68,6 +70,8 @@ class ProxyDraft:
     monitor_uri: str = ""
     monitor_fails: list[Rule] = Factory(list)
     persist_rules: list[Rule] = Factory(list)
+    stick_table: StickTable | None = None
+    stick_rules: list[Rule] = Factory(list)
     servers: list[ServerDraft] = Factory(list)
     default_server: ServerWords = Factory(ServerWords)
     timeouts: Timeouts = Factory(Timeouts)
@@ -80,6 +84,8 @@ class ProxyDraft:
     #: "httplog", "tcplog", or "default" without either option.
     log_format: str = "default"
     dontlognull: bool = False
+    socket_stats: bool = False
+    description: str = ""
     clitcpka: bool = False
     uses_proxy_header: bool = False
     balance: Balance = Factory(Balance)
@@ -106,6 +112,8 @@ class ProxyDraft:
     dynamic_cookie_key: str = ""
     persist: bool = False
     fullconn: int = 0
+    state_from: str = "none"
+    state_file: str = ""
     httpchk: HTTPCheck | None = None
     #: The check of another option, which counts in place of `httpchk`.
     hello: Hello | None = None
@@ -158,8 +166,9 @@ class ProxyDraft:
     def settle(self) -> None:
         """Applies what depends on the section's mode, once all of its lines have been read: without requests there is
         no name in them (`sni-auto`)."""
-        if self.tcp:
-            for server in self.servers:
+        for server in self.servers:
+            server.words.any_name = not server.words.sni_auto
+            if self.tcp:
                 server.words.sni_auto = False
 
     def begin_checks(self) -> None:
@@ -205,10 +214,13 @@ class ProxyDraft:
             redirects=[],
             use_servers=[],
             connection_rules=rules(self.connection_rules),
+            session_rules=rules(self.session_rules),
             content_rules=rules(self.content_rules),
             response_content_rules=rules(self.response_content_rules),
             monitor_fails=[],
             persist_rules=[],
+            stick_table=None,
+            stick_rules=[],
             servers=[],
             own_checks=False,
             own_tcp_checks=False,

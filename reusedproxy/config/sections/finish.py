@@ -5,20 +5,26 @@ Makes no check that needs the whole configuration: those are in `config.validate
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+
+from attrs import evolve
 
 from reusedproxy.config.checks.plan import hello_plan, http_plan, tcp_plan
 from reusedproxy.config.checks.requests import host_asked_for
 from reusedproxy.config.model.balance import NEEDS_HTTP, Balance
 from reusedproxy.config.model.checks import CheckPlan, Connect, HTTPCheck
 from reusedproxy.config.model.names import DEFAULT, Resolvers
+from reusedproxy.config.model.persistence import Stick
 from reusedproxy.config.model.proxies import Backend, Frontend, LogTarget, Timeouts
 from reusedproxy.config.model.rules import Rule, Rules
+from reusedproxy.config.model.tables import StickTable, Stored
 from reusedproxy.config.rules.acls import resolved, resolved_backend, resolved_use_server
+from reusedproxy.config.rules.tables import with_table
 from reusedproxy.config.sections.binds import finished_bind
 from reusedproxy.config.sections.draft import ProxyDraft
 from reusedproxy.config.sections.errors import Groups, error_pages, with_file
 from reusedproxy.config.sections.globals import GlobalDraft
+from reusedproxy.config.sections.peers import PeersDraft
 from reusedproxy.config.sections.resolvers import ResolversDraft
 from reusedproxy.config.sections.servers import finished_server, numbered
 from reusedproxy.config.sections.stats import finished_stats
@@ -33,7 +39,7 @@ def frontend(draft: ProxyDraft, global_: GlobalDraft, groups: Groups) -> Fronten
         mode=draft.mode or "tcp",
         binds=tuple(finished_bind(bind, draft.backlog, http=not draft.tcp) for bind in draft.binds),
         default_backend=default or (draft.name if draft.kind == "listen" else None),
-        use_backends=tuple(resolved_backend(rule, draft.acls) for rule in draft.use_backends),
+        use_backends=with_table(tuple(resolved_backend(rule, draft.acls) for rule in draft.use_backends), draft.name),
         rules=_rules(draft, groups),
         buffers_request=draft.buffers_request,
         compression=draft.compression,
@@ -50,10 +56,12 @@ def frontend(draft: ProxyDraft, global_: GlobalDraft, groups: Groups) -> Fronten
         log_format=log_format(draft),
         dontlognull=draft.dontlognull,
         ignores_probes=draft.ignores_probes,
+        socket_stats=draft.socket_stats,
+        description=draft.description,
         clitcpka=draft.clitcpka,
         uses_proxy_header=draft.uses_proxy_header,
         disabled=draft.disabled,
-        stats=finished_stats(draft),
+        stats=with_table(finished_stats(draft), draft.name),
         monitor_uri=draft.monitor_uri,
         inspect_delay=draft.inspect_delay,
     )
@@ -87,7 +95,7 @@ def backend(draft: ProxyDraft, global_: GlobalDraft, groups: Groups) -> Backend:
         prefer_last=draft.prefer_last,
         max_keep_alive_queue=draft.max_keep_alive_queue,
         prefer_warm=draft.prefer_warm,
-        use_servers=tuple(resolved_use_server(rule, draft.acls) for rule in draft.use_servers),
+        use_servers=with_table(tuple(resolved_use_server(rule, draft.acls) for rule in draft.use_servers), draft.name),
         abortonclose=draft.abortonclose,
         upgrade_with_body=draft.upgrade_with_body,
         pretends_keepalive=draft.pretends_keepalive,
@@ -96,8 +104,9 @@ def backend(draft: ProxyDraft, global_: GlobalDraft, groups: Groups) -> Backend:
         http_check=check if isinstance(check, HTTPCheck) else None,
         check_plan=plan,
         log_health_checks=draft.log_health_checks,
+        description=draft.description,
         disabled=draft.disabled,
-        stats=finished_stats(draft),
+        stats=with_table(finished_stats(draft), draft.name),
         event_logs=_event_logs(draft, global_),
         rules=_rules(draft, groups),
         buffers_request=draft.buffers_request,
@@ -110,6 +119,8 @@ def backend(draft: ProxyDraft, global_: GlobalDraft, groups: Groups) -> Backend:
         persist=draft.persist,
         inspect_delay=draft.inspect_delay,
         response_delay=draft.response_delay,
+        state_from=draft.state_from,
+        state_file=draft.state_file,
     )
 
 
@@ -147,7 +158,7 @@ def _rules(draft: ProxyDraft, groups: Groups) -> Rules:
     """Returns the section's rules with all lines of the ACLs, and the files of the groups, that they name."""
 
     def whole(rules: list[Rule]) -> tuple[Rule, ...]:
-        return tuple(with_file(resolved(rule, draft.acls), groups) for rule in rules)
+        return with_table(tuple(with_file(resolved(rule, draft.acls), groups) for rule in rules), draft.name)
 
     return Rules(
         whole(draft.request_rules),
@@ -159,7 +170,33 @@ def _rules(draft: ProxyDraft, groups: Groups) -> Rules:
         whole(draft.persist_rules),
         whole(draft.content_rules),
         whole(draft.response_content_rules),
+        whole(draft.session_rules),
+        whole(draft.stick_rules),
     )
+
+
+def tables(drafts: Iterable[ProxyDraft | PeersDraft]) -> dict[str, StickTable]:
+    """Returns all stick tables by name, in the order written: a proxy's has its name."""
+    found: dict[str, StickTable] = {}
+    for draft in drafts:
+        if isinstance(draft, PeersDraft):
+            found.update(draft.tables)
+        elif draft.stick_table is not None:
+            found.setdefault(draft.name, draft.stick_table)
+    return found
+
+
+def with_servers(tables: Mapping[str, StickTable], backends: Iterable[Backend]) -> dict[str, StickTable]:
+    """Returns the tables, with servers stored in those to which `stick` rules refer, as in HAProxy."""
+    made = dict(tables)
+    for backend in backends:
+        for rule in backend.rules.stick:
+            if isinstance(rule.action, Stick) and rule.action.table in made:
+                table = made[rule.action.table]
+                there = {each.type for each in table.stored}
+                more = tuple(Stored(name) for name in ("server_id", "server_key") if name not in there)
+                made[table.name] = evolve(table, stored=(*table.stored, *more))
+    return made
 
 
 def _logs(draft: ProxyDraft, global_: GlobalDraft) -> tuple[LogTarget, ...]:

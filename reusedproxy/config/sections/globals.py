@@ -60,8 +60,16 @@ class GlobalDraft:
     stats_sockets: list[StatsSocket] = Factory(list)
     stats_timeout: float = 10.0
     stats_maxconn: int = 10
+    #: Most clients in a second, by the word.
+    rates: dict[str, int] = Factory(dict)
     node: str = ""
     description: str = ""
+    state_base: str = ""
+    state_file: str = ""
+    #: The name of this machine in `peers` sections; "": none is said.
+    local_peer: str = ""
+    #: Counters of a connection, and of a request (`track-sc0`).
+    stick_counters: int = 3
     manhole: Manhole | None = None
     pool_connect_rate: float = 200.0
     pool_warm_start: float | None = None
@@ -142,8 +150,11 @@ class GlobalDraft:
             stats_sockets=tuple(self.stats_sockets),
             stats_timeout=self.stats_timeout,
             stats_maxconn=self.stats_maxconn,
+            rates=tuple((word, most) for word, most in self.rates.items() if most),
             node=self.node,
             description=self.description,
+            state_base=self.state_base,
+            state_file=self.state_file,
             environment=tuple(self.environment.items()),
             manhole=self.manhole,
             pool_connect_rate=self.pool_connect_rate,
@@ -254,6 +265,14 @@ def _description(draft: GlobalDraft, line: Line) -> None:
     if not line.arguments:
         raise Wrong("'description' needs a text")
     draft.description = " ".join(line.arguments)
+
+
+def _state_base(draft: GlobalDraft, line: Line) -> None:
+    draft.state_base = line.one_argument("a directory")
+
+
+def _state_file(draft: GlobalDraft, line: Line) -> None:
+    draft.state_file = line.one_argument("a file with states of servers")
 
 
 def _maxhdr(draft: GlobalDraft, line: Line) -> None:
@@ -411,6 +430,18 @@ def _resetenv(draft: GlobalDraft, line: Line) -> None:
         del draft.environment[name]
 
 
+def _rate(draft: GlobalDraft, line: Line) -> None:
+    draft.rates[line.keyword] = units.integer(line.one_argument("a number of clients a second"), f"'{line.keyword}'")
+
+
+def _local_peer(draft: GlobalDraft, line: Line) -> None:
+    draft.local_peer = line.one_argument("the name of this machine among its peers")
+
+
+def _stick_counters(draft: GlobalDraft, line: Line) -> None:
+    draft.stick_counters = units.integer(line.one_argument("a number"), "'tune.stick-counters'", most=100)
+
+
 _READERS: dict[str, Callable[[GlobalDraft, Line], None]] = {
     "log": _log,
     "log-tag": _log_tag,
@@ -423,6 +454,8 @@ _READERS: dict[str, Callable[[GlobalDraft, Line], None]] = {
     "stats": _stats,
     "node": _node,
     "description": _description,
+    "server-state-base": _state_base,
+    "server-state-file": _state_file,
     "hard-stop-after": _hard_stop_after,
     "tune.bufsize": _bufsize,
     "tune.maxrewrite": _maxrewrite,
@@ -446,6 +479,11 @@ _READERS: dict[str, Callable[[GlobalDraft, Line], None]] = {
     "tune.ssl.lifetime": _session_lifetime,
     "unix-bind": _unix_bind,
     "zero-warning": _zero_warning,
+    "maxconnrate": _rate,
+    "maxsessrate": _rate,
+    "maxsslrate": _rate,
+    "localpeer": _local_peer,
+    "tune.stick-counters": _stick_counters,
     "manhole": _manhole,
     "pool-connect-rate": _pool_connect_rate,
     "pool-warm-start": _pool_warm_start,

@@ -51,6 +51,7 @@ from reusedproxy.config.sections.servers import (
     read_template,
 )
 from reusedproxy.config.sections.stats import read_stats
+from reusedproxy.config.sections.tables import read_stick, read_stick_table
 
 Reader = Callable[[ProxyDraft, Line, Report], None]
 
@@ -120,8 +121,6 @@ def _ignored(what: str, proxy: ProxyDraft, line: Line, report: Report) -> None:
 def _not_a_keyword(line: Line, kind: str) -> str:
     word = line.keyword
     if word in haproxy_words.PROXY:
-        if word == "stick-table" and "store" in line.arguments:
-            return not_done(word, hint="clients are neither counted nor tracked here")
         return not_done(word, hint=haproxy_words.HINTS.get(word, ""))
     if word in haproxy_words.PROXY_REMOVED:
         return f"'{word}' is gone: {haproxy_words.PROXY_REMOVED[word]}"
@@ -202,6 +201,12 @@ def _log(proxy: ProxyDraft, line: Line, report: Report) -> None:
 def _disabled(proxy: ProxyDraft, line: Line, report: Report) -> None:
     line.at_most(0)
     proxy.disabled = line.keyword == "disabled"
+
+
+def _description(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    if not line.arguments:
+        raise Wrong("'description' needs a text")
+    proxy.description = " ".join(line.arguments)
 
 
 def _harmless(proxy: ProxyDraft, line: Line, report: Report) -> None:
@@ -289,10 +294,8 @@ def _tcp_request(proxy: ProxyDraft, line: Line, report: Report) -> None:
         return
     rule = read_connection_rule(line, proxy.acls, report)
     if "F" not in proxy.sides:
-        raise Wrong(
-            f"'tcp-request connection' cannot stand in {proxy.title}: clients connect to a 'frontend' or 'listen'"
-        )
-    proxy.connection_rules.append(rule)
+        raise Wrong(f"'tcp-request {stage}' cannot stand in {proxy.title}: clients connect to a 'frontend' or 'listen'")
+    (proxy.session_rules if stage == "session" else proxy.connection_rules).append(rule)
 
 
 def _tcp_response(proxy: ProxyDraft, line: Line, report: Report) -> None:
@@ -441,6 +444,16 @@ def _fullconn(proxy: ProxyDraft, line: Line, report: Report) -> None:
     proxy.fullconn = units.integer(line.one_argument("a number of requests"), "'fullconn'")
 
 
+def _state_from(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    word = line.one_argument("global, local or none")
+    proxy.state_from = one_of(word, ("global", "local", "none"), "'load-server-state-from-file'")
+
+
+def _state_file(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    name = line.one_argument("a file, or 'use-backend-name'") if line.arguments else "use-backend-name"
+    proxy.state_file = "" if name == "use-backend-name" else name
+
+
 def _max_keep_alive_queue(proxy: ProxyDraft, line: Line, report: Report) -> None:
     number = line.one_argument("a number of requests, -1 for any number")
     proxy.max_keep_alive_queue = units.integer(number, "'max-keep-alive-queue'", least=-1)
@@ -473,7 +486,7 @@ KEYWORDS: dict[str, Keyword] = {
     "log": Keyword(_log),
     "disabled": Keyword(_disabled),
     "enabled": Keyword(_disabled),
-    "description": Keyword(_harmless, in_defaults=False),
+    "description": Keyword(_description, in_defaults=False),
     "id": Keyword(_harmless, in_defaults=False),
     "guid": Keyword(_harmless, in_defaults=False),
     "stats": Keyword(read_stats),
@@ -514,9 +527,13 @@ KEYWORDS: dict[str, Keyword] = {
     "retries": Keyword(_retries, "B"),
     "retry-on": Keyword(_retry_on, "B", refused=True),
     "fullconn": Keyword(_fullconn, "B"),
+    "load-server-state-from-file": Keyword(_state_from, "B"),
+    "server-state-file-name": Keyword(_state_file, "B"),
     "max-keep-alive-queue": Keyword(_max_keep_alive_queue, "B"),
     "cookie": Keyword(read_cookie, "B"),
     "dynamic-cookie-key": Keyword(read_dynamic_cookie_key, "B"),
+    "stick-table": Keyword(read_stick_table, in_defaults=False),
+    "stick": Keyword(read_stick, "B", in_defaults=False),
     "force-persist": Keyword(read_persist_rule, "B", in_defaults=False),
     "ignore-persist": Keyword(read_persist_rule, "B", in_defaults=False),
 }

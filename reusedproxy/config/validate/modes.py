@@ -137,7 +137,7 @@ def _http_options(draft: ProxyDraft) -> Iterable[str]:
     for name, on in (
         ("http-upgrade-with-body", draft.upgrade_with_body),
         ("http-use-proxy-header", draft.uses_proxy_header),
-        ("persist", draft.persist),
+        ("persist", draft.persist and not draft.stick_rules),
         ("prefer-last-server", draft.prefer_last),
     ):
         if on:
@@ -192,6 +192,9 @@ def _conditional(draft: ProxyDraft) -> Iterable[tuple[Place, str, object]]:
         *draft.after_rules,
         *draft.redirects,
         *draft.connection_rules,
+        *draft.session_rules,
+        *draft.content_rules,
+        *draft.stick_rules,
         *draft.monitor_fails,
         *draft.persist_rules,
     )

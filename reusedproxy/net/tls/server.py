@@ -20,9 +20,10 @@ from cryptography.x509.oid import NameOID
 from OpenSSL import SSL, crypto
 
 from reusedproxy.config.model.tls import TLSOffer
-from reusedproxy.net.files import unless_pipe
+from reusedproxy.net.files import read_file
 from reusedproxy.net.tls import dh_groups
 from reusedproxy.net.tls.files import (
+    LARGEST_CERTIFICATE,
     TLSConfigurationError,
     Trusted,
     Trusts,
@@ -285,8 +286,7 @@ class ServerContext:
 
 def _read_dh_file(path: str) -> bytes:
     try:
-        with open(path, "rb", opener=unless_pipe) as file:
-            return file.read()
+        return read_file(path, LARGEST_CERTIFICATE)
     except OSError as error:
         raise TLSConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
 
@@ -309,6 +309,8 @@ class Certificates:
 
     strict: bool = False
     contexts: list[ServerContext] = Factory(list)
+    #: It depends on the client's name which is chosen.
+    by_name: bool = False
     _exact: dict[str, list[_Entry]] = field(factory=dict, alias="exact")
     _wild: dict[str, list[_Entry]] = field(factory=dict, alias="wild")
     _defaults: list[_Entry] = field(factory=list, alias="defaults")
@@ -328,6 +330,7 @@ class Certificates:
         for certificate in certificates:
             context = ServerContext(certificate, trusts)
             self.contexts.append(context)
+            self.by_name = self.strict or len(self.contexts) > 1
             names = context.names if certificate.names is None else certificate.names
             exceptions = frozenset(name[1:].lower() for name in names if name.startswith("!"))
             entry = _Entry(context, context.kind, exceptions)

@@ -156,6 +156,7 @@ class HTTPLog:
             cookies = backend.cookie_letters
         else:
             cookies = NO_COOKIES if exchange.head is None else self._cookies
+        clients = len(frontend.connections) + frontend.connections_before
         began_at = began + self._offset
         second = int(began_at)
         # fmt: off
@@ -165,7 +166,7 @@ class HTTPLog:
             backend.name if backend is not None else frontend.name, server_name,
             received, waited, connecting, answering, int((ended - began) * 1000),
             exchange.status or -1, exchange.bytes_out, exchange.flags, cookies,
-            self._places.taken, len(frontend.connections), backend.traffic.scur if backend is not None else 0,
+            self._places.taken, clients, backend.traffic.scur if backend is not None else 0,
             server.served if server is not None else 0, "+" if exchange.redispatched else "", exchange.retries,
             exchange.srv_queue, exchange.backend_queue, request,
         ))
@@ -210,7 +211,7 @@ class TCPLog:
         server_name = server.name if server is not None else "<NOSRV>"
         sent = logged.sent if isinstance(logged, Stream) else logged.bytes_out
         counts = (
-            f"{self._places.taken}/{len(frontend.connections)}/{backend.traffic.scur if backend is not None else 0}"
+            f"{self._places.taken}/{frontend.clients}/{backend.traffic.scur if backend is not None else 0}"
             f"/{server.served if server is not None else 0}/{'+' if logged.redispatched else ''}{logged.retries}"
         )
         self._send(

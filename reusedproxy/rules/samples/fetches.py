@@ -17,6 +17,7 @@ from reusedproxy.rules.samples.casts import address_of, number_of, wrapped
 from reusedproxy.rules.samples.converters import UNITS
 from reusedproxy.rules.samples.log_fetches import AUTHORITY, LOG_FETCHES
 from reusedproxy.rules.samples.process_fetches import PROCESS_FETCHES
+from reusedproxy.rules.samples.table_fetches import TABLE_FETCHES
 from reusedproxy.rules.samples.tls_fetches import TLS_FETCHES
 from reusedproxy.rules.users import FETCHES as USER_FETCHES
 from reusedproxy.wire.heads import RequestHead, ResponseHead
@@ -405,6 +406,7 @@ FETCHES: dict[str, Callable[..., Fetch]] = {
     **BODY_FETCHES,
     **PROCESS_FETCHES,
     **TLS_FETCHES,
+    **TABLE_FETCHES,
     **LOG_FETCHES,
     **USER_FETCHES,
     "always_true": lambda: _constant(True),
