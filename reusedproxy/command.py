@@ -53,6 +53,11 @@ class Options(TwistedOptions):
             "Take the place of the process that runs with this configuration, which finishes what it has.",
         ],
         [
+            "for-start",
+            None,
+            "With --check and twistd's --uid: read the files as root, like a start, not as that user, like a reload.",
+        ],
+        [
             "demo",
             None,
             "Run a demonstration: throw-away certificates, a server that demands them, a proxy in front of it.",
@@ -157,9 +162,10 @@ def makeService(options: Options) -> IService:
         leave_keyring()
         service.signals.take_early()
     try:
-        # A reload will read the files as the user that the daemon becomes, and so does --check. Its process stays root,
-        # so that user can neither trace nor stop it, nor read root's environment and terminal in it.
-        with acting_for(parent)() if options["check"] else nullcontext():
+        # A reload will read the files as the user that the daemon becomes, and so does --check, but --for-start. Its
+        # process stays root, so that user can neither trace nor stop it, nor read root's environment and terminal in
+        # it.
+        with acting_for(parent)() if options["check"] and not options["for-start"] else nullcontext():
             proxy = service.assemble(bind=not options["check"])
     except Refused as error:
         for line in error.lines:

@@ -800,6 +800,21 @@ class UserTests(InitScriptTestCase):
         self.expect(0, "stop")
         self.assertFalse(self.pidfile.exists())
 
+    def test_what_a_start_takes_a_restart_and_a_check_take_too(self) -> None:
+        """Files for root alone, and those of the manhole, which are the user's."""
+        self.use_a_python_for_everybody()
+        keys, host_key = self.directory / "keys", self.log.parent / "host-key"
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.directory / "id")], check=True)
+        keys.write_text((self.directory / "id.pub").read_text())
+        more = f"global\n    manhole {self.log.parent}/manhole authorized-keys {keys} host-key {host_key}\n"
+        self.configure(self.port, more=more)
+        self.configuration.chmod(0o600)
+        self.expect(0, "start")
+        self.assertEqual(pwd.getpwnam(self.user).pw_uid, host_key.stat().st_uid)
+        self.assertIn("Configuration file is valid", self.expect(0, "configtest"))
+        self.expect(0, "restart")
+        self.assertEqual(503, self.status_of_a_request(self.port))
+
     def test_without_one_the_configuration_says_whom_the_daemon_becomes(self) -> None:
         """After everything is bound: a unix socket stays root's. A reload works as that user."""
         self.use_a_python_for_everybody()

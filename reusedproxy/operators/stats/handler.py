@@ -74,7 +74,8 @@ class StatsPage:
         `users` that are asked; `orders`, which does what forms say; the `names` by which browsers may have come that
         have shown no password (None: any); and what the page says of this machine where it is to."""
         prepare()
-        self._strangers = LogThrottle(moments.reader.now, lambda text: self._log.warn("{text}", text=text))
+        log = StatsPage._log  # the page itself would hold the throttle, and be held by it
+        self._strangers = LogThrottle(moments.reader.now, lambda text: log.warn("{text}", text=text))
         self.settings = settings
         self.rules = rules or []
         self.admin = admin
