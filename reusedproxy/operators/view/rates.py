@@ -109,6 +109,11 @@ class Rates:
             averages = {backend.name: each for backend, each in before._backend_times.items()}
             self._backend_times.update({each: averages[each.name] for each in self._backends if each.name in averages})
 
+    def begin_again(self) -> None:
+        """Goes on at the totals that the counters have now: another process has counted them."""
+        self.succeed(None)
+        self.history.begin(*self._totals())
+
     def start(self) -> None:
         """Begins to measure; the rates of the proxy before must have stopped."""
         if not self._looked:
