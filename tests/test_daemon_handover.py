@@ -10,6 +10,7 @@ from array import array
 from collections.abc import Callable
 from typing import Any
 
+import attrs
 from twisted.internet.task import Clock
 
 from reusedproxy.config.model.proxies import Bind
@@ -20,7 +21,7 @@ from reusedproxy.daemon.pid_file import PidFile
 from reusedproxy.daemon.spawned import command_line
 from reusedproxy.daemon.supervision import RUNNING, Manager, StatusFile, Supervision
 from reusedproxy.net.deadlines import Deadlines
-from reusedproxy.net.listener import Listener, bind_socket
+from reusedproxy.net.listener import Listener, ListenError, bind_socket, given_socket
 from reusedproxy.operators.runtime.commands import run
 from reusedproxy.operators.runtime.proxy import ADMIN, OPERATOR, Context, Refusal
 from tests.integration.peers import LOOPBACK
@@ -151,18 +152,35 @@ class BothTests(HandoverTestCase):
             self.clock.advance(0.05)
             thread.join(0.01)
 
+    def given(self, **words: Any) -> socket.socket:
+        bound = given_socket(self.taken, attrs.evolve(self.unix.bind, **words), 5)
+        assert bound is not None
+        return bound
+
+    def test_a_line_that_lets_in_others_is_refused(self) -> None:
+        """The file is not the new process's to change."""
+        for words in ({"mode": 0o600}, {"user": "12345"}, {"group": "12345"}):
+            with self.assertRaises(ListenError) as raised:
+                self.given(**words)
+            self.assertIn(f"another '{next(iter(words))}'", str(raised.exception))
+            self.taken._taken.clear()
+            # It was closed; take another copy of it.
+            self.taken._given[key_of(self.unix.bind.address)] = handover._Given(self.unix.socket.dup(), self.unix.file)
+        self.assertTrue(os.path.exists(self.unix.bind.address.path))
+        self.taken.give_up()
+
     def test_all_of_it_arrives(self) -> None:
         self.assertEqual((self.taken.pid, self.taken.states), (os.getpid(), self.states))
-        again = self.taken.take(PORT)
+        again, _ = self.taken.take(self.port.bind)
         self.assertEqual(again.getsockname(), self.port.socket.getsockname())
-        self.assertIsNone(self.taken.take(PORT))
-        self.assertIsNone(self.taken.take(ListenAddress("tcp", LOOPBACK, 1)))
+        self.assertIsNone(self.taken.take(self.port.bind))
+        self.assertIsNone(self.taken.take(Bind(Place("a.cfg", 1), ListenAddress("tcp", LOOPBACK, 1))))
         again.close()
         self.assertEqual(self.handover.state, "waiting")
         self.taken.give_up()
 
     def test_one_that_serves_is_told_when_it_is_alone(self) -> None:
-        self.addCleanup(self.taken.take(PORT).close)
+        self.addCleanup(self.taken.take(self.port.bind)[0].close)
         poller: Any = self.poller
         self.taken.serve(poller, self.clock, self.happened.append)
         self.poller.ready()
@@ -192,7 +210,7 @@ class BothTests(HandoverTestCase):
         """Until the old process has left, the new one leaves it where it is; then the other way round."""
         address = self.unix.bind.address
         poller: Any = self.poller
-        new = Listener(poller, Deadlines(self.clock), self.unix.bind, self.taken.take(address), self.happened.append)
+        new = Listener(poller, Deadlines(self.clock), self.unix.bind, self.given(), self.happened.append)
         new.close()
         self.assertTrue(os.path.exists(address.path))
         self.unix.leave()
@@ -202,7 +220,7 @@ class BothTests(HandoverTestCase):
     def test_the_new_one_removes_what_it_owns(self) -> None:
         address = self.unix.bind.address
         poller: Any = self.poller
-        new = Listener(poller, Deadlines(self.clock), self.unix.bind, self.taken.take(address), self.happened.append)
+        new = Listener(poller, Deadlines(self.clock), self.unix.bind, self.given(), self.happened.append)
         self.unix.leave()
         new.own()
         new.close()
@@ -214,11 +232,11 @@ class BothTests(HandoverTestCase):
         os.unlink(address.path)
         with socket.socket(socket.AF_UNIX) as other:
             other.bind(address.path)
-            self.assertIsNone(self.taken.take(address))
+            self.assertIsNone(self.taken.take(self.unix.bind))
         self.taken.give_up()
 
     def test_a_name_that_leads_elsewhere_now_is_not_taken(self) -> None:
-        self.assertIsNone(self.taken.take(PORT, ("127.0.0.2", 0)))
+        self.assertIsNone(self.taken.take(self.port.bind, ("127.0.0.2", 0)))
         self.taken.give_up()
 
 

@@ -24,8 +24,9 @@ from typing import Any
 from attrs import define, field, frozen
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from reusedproxy.config.model.proxies import Bind
 from reusedproxy.config.model.values import ListenAddress
-from reusedproxy.net.listener import Listener, given_socket
+from reusedproxy.net.listener import Listener
 from reusedproxy.net.poller import READ, Poller
 
 #: The command that begins it.
@@ -78,9 +79,10 @@ class Takeover:
     _taken: list[str] = field(factory=list)
     _call: IDelayedCall | None = None
 
-    def take(self, address: ListenAddress, at: Any = None) -> socket.socket | None:
-        """Returns the socket that listens at this address, `at` what its name was resolved to; None if there is
-        none."""
+    def take(self, bind: Bind, at: Any = None) -> tuple[socket.socket, tuple[int, int] | None] | None:
+        """Returns the socket that listens at the address of this line, `at` what its name was resolved to, and what
+        identifies its file, if it has one; None if there is none."""
+        address = bind.address
         key = key_of(address)
         given = self._given.get(key)
         if given is None or key in self._taken:
@@ -91,7 +93,7 @@ class Takeover:
         if address.kind == "unix" and given.file != _file_at(address.path):
             return None  # another one stands there by now
         self._taken.append(key)
-        return given_socket(given.socket, given.file)
+        return given.socket, given.file
 
     def serve(self, poller: Poller, clock: IReactorTime, released: Callable[[object], None]) -> None:
         """Tells the old process that this one accepts. Calls `released(counts)` when it has let go of everything, with
