@@ -111,6 +111,8 @@ class Options(TwistedOptions):
                 raise UsageError("--reload needs the --status-file that the daemon was started with")
             if self["check"] or self["replace"]:
                 raise UsageError("--reload does not go with --check, nor with --replace")
+        elif self["replace"] and self["check"]:
+            raise UsageError("--check does not go with --replace")
         elif not self["config"]:
             raise UsageError("no configuration: say --config FILE, or --demo to see it work without one")
         if self.parent is not None and self["reload"] is None:

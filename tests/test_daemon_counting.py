@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from typing import Any, cast
 
@@ -11,6 +12,7 @@ from reusedproxy.backends.checks.results import Result
 from reusedproxy.backends.queue import Queue
 from reusedproxy.backends.server import DOWN, MAINT, Server
 from reusedproxy.clients.frontend import Frontend
+from reusedproxy.daemon.counts import count_on, counts_of
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.listener import LISTENING, PAUSED
 from reusedproxy.operators.stats.figures import sections_of
@@ -34,6 +36,10 @@ _GAUGES = {
     "conn_rate",
     "req_rate",
 }
+
+
+#: What goes on in another process.
+_SHARED = ["stot", "bin", "bout", "hrsp_2xx", "smax", "req_tot", "econ", "dcon", "ssl_sess", "ttime", "ttime_max"]
 
 
 class Asks:
@@ -218,6 +224,44 @@ class EveryColumnTests(CountingTestCase):
         self.backend.checkers[0].judge.begin_at(3)
         self.reload()
         self.assertEqual(self.backend.checkers[0].judge.health, 3)
+
+    def test_they_are_the_same_in_another_process(self) -> None:
+        self.begin("", global_=" stats socket ipv4@127.0.0.1:0\n")
+        self.fill()
+        # They go through a socket.
+        counts, columns = json.loads(json.dumps(counts_of(self.proxy))), self.columns()
+        self.backend.clear_counters(True)
+        self.proxy.frontends[0].clear_counters(True)
+        count_on(self.proxy, counts)
+        self.reactor.advance(1.1)
+        after = self.columns()
+        for row, named in columns.items():
+            for name in (
+                "stot",
+                "bin",
+                "bout",
+                "hrsp_2xx",
+                "smax",
+                "req_tot",
+                "econ",
+                "dcon",
+                "ssl_sess",
+                "ttime",
+                "ttime_max",
+            ):
+                self.assertEqual(after[row].get(name), named.get(name), (*row, name))
+        self.assertEqual({row["rate"] for row in after.values()}, {0})
+
+    def test_what_is_nonsense_is_left_out(self) -> None:
+        self.begin("")
+        nonsense: list[object] = [7, [], {"frontends": 7}, {"frontends": {"f": []}}]
+        nonsense.append({"backends": {"b": {"traffic": {"hrsp": [1], "x": 1}}}})
+        traffic = {"stot": -1, "scur": 5, "bin": "1", "smax": True, "hrsp": 3}
+        nonsense.append({"servers": {"b/s": {"traffic": traffic, "times": 1}}})
+        for counts in nonsense:
+            count_on(self.proxy, counts)
+        counted = self.backend.servers[0].traffic
+        self.assertEqual((counted.stot, counted.scur, counted.bin, counted.smax), (0, 0, 0, 0))
 
 
 class PlaceTests(CountingTestCase):

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import attrs
 from twisted.internet.task import Clock
 
 from reusedproxy.config.model.proxies import Bind
@@ -21,7 +22,7 @@ from reusedproxy.daemon.pid_file import PidFile
 from reusedproxy.daemon.spawned import command_line
 from reusedproxy.daemon.supervision import RUNNING, Manager, StatusFile, Supervision
 from reusedproxy.net.deadlines import Deadlines
-from reusedproxy.net.listener import Listener, bind_socket
+from reusedproxy.net.listener import Listener, ListenError, bind_socket, given_socket
 from reusedproxy.operators.runtime.commands import run
 from reusedproxy.operators.runtime.proxy import ADMIN, OPERATOR, Context, Refusal
 from tests.integration.peers import LOOPBACK
@@ -41,7 +42,7 @@ class Poller:
         self.watched[fd] = callback
 
     def forget(self, fd: int) -> None:
-        self.watched.pop(fd, None)
+        del self.watched[fd]
 
     def ready(self) -> None:
         for callback in [*self.watched.values()]:
@@ -152,25 +153,45 @@ class BothTests(HandoverTestCase):
             self.clock.advance(0.05)
             thread.join(0.01)
 
+    def given(self, **words: Any) -> socket.socket:
+        bound = given_socket(self.taken, attrs.evolve(self.unix.bind, **words), 5)
+        assert bound is not None
+        return bound
+
+    def test_a_line_that_lets_in_others_is_refused(self) -> None:
+        """The file is not the new process's to change."""
+        for words in ({"mode": 0o600}, {"user": "12345"}, {"group": "12345"}):
+            with self.assertRaises(ListenError) as raised:
+                self.given(**words)
+            self.assertIn(f"another '{next(iter(words))}'", str(raised.exception))
+            self.taken._taken.clear()
+            # It was closed; take another copy of it.
+            self.taken._given[key_of(self.unix.bind.address)] = handover._Given(self.unix.socket.dup(), self.unix.file)
+        self.assertTrue(os.path.exists(self.unix.bind.address.path))
+        self.taken.give_up()
+
     def test_all_of_it_arrives(self) -> None:
         self.assertEqual((self.taken.pid, self.taken.states), (os.getpid(), self.states))
-        again = self.taken.take(PORT)
+        again, _ = self.taken.take(self.port.bind)
         self.assertEqual(again.getsockname(), self.port.socket.getsockname())
-        self.assertIsNone(self.taken.take(PORT))
-        self.assertIsNone(self.taken.take(ListenAddress("tcp", LOOPBACK, 1)))
+        self.assertIsNone(self.taken.take(self.port.bind))
+        self.assertIsNone(self.taken.take(Bind(Place("a.cfg", 1), ListenAddress("tcp", LOOPBACK, 1))))
         again.close()
         self.assertEqual(self.handover.state, "waiting")
         self.taken.give_up()
 
     def test_one_that_serves_is_told_when_it_is_alone(self) -> None:
-        self.addCleanup(self.taken.take(PORT).close)
+        self.addCleanup(self.taken.take(self.port.bind)[0].close)
         poller: Any = self.poller
         self.taken.serve(poller, self.clock, self.happened.append)
         self.poller.ready()
         self.assertEqual(self.happened, [({key_of(PORT)}, os.getpid())])
-        self.handover.released()
-        self.poller.ready()
-        self.assertEqual(self.happened[1:], [True])
+        counts = {"frontends": {"f": ["x" * 1000] * 1000}}
+        self.handover.released(counts)
+        while len(self.happened) < 2:
+            self.poller.ready()
+            self.clock.advance(0.05)
+        self.assertEqual(self.happened[1:], [counts])
         self.assertEqual(self.poller.watched, {})
 
     def test_one_that_ends_changes_nothing(self) -> None:
@@ -183,14 +204,14 @@ class BothTests(HandoverTestCase):
         poller: Any = self.poller
         self.taken.serve(poller, self.clock, self.happened.append)
         self.clock.advance(handover.PATIENCE)
-        self.assertEqual(self.happened, [False])
+        self.assertEqual(self.happened, [None])
         self.handover.stop()
 
     def test_the_file_of_a_socket_is_whose_it_is(self) -> None:
         """Until the old process has left, the new one leaves it where it is; then the other way round."""
         address = self.unix.bind.address
         poller: Any = self.poller
-        new = Listener(poller, Deadlines(self.clock), self.unix.bind, self.taken.take(address), self.happened.append)
+        new = Listener(poller, Deadlines(self.clock), self.unix.bind, self.given(), self.happened.append)
         new.close()
         self.assertTrue(os.path.exists(address.path))
         self.unix.leave()
@@ -200,7 +221,7 @@ class BothTests(HandoverTestCase):
     def test_the_new_one_removes_what_it_owns(self) -> None:
         address = self.unix.bind.address
         poller: Any = self.poller
-        new = Listener(poller, Deadlines(self.clock), self.unix.bind, self.taken.take(address), self.happened.append)
+        new = Listener(poller, Deadlines(self.clock), self.unix.bind, self.given(), self.happened.append)
         self.unix.leave()
         new.own()
         new.close()
@@ -212,11 +233,11 @@ class BothTests(HandoverTestCase):
         os.unlink(address.path)
         with socket.socket(socket.AF_UNIX) as other:
             other.bind(address.path)
-            self.assertIsNone(self.taken.take(address))
+            self.assertIsNone(self.taken.take(self.unix.bind))
         self.taken.give_up()
 
     def test_a_name_that_leads_elsewhere_now_is_not_taken(self) -> None:
-        self.assertIsNone(self.taken.take(PORT, ("127.0.0.2", 0)))
+        self.assertIsNone(self.taken.take(self.port.bind, ("127.0.0.2", 0)))
         self.taken.give_up()
 
 

@@ -46,7 +46,15 @@ from reusedproxy.exchanges.authentication import Authentication
 from reusedproxy.net import descriptors
 from reusedproxy.net.addresses import Addresses
 from reusedproxy.net.deadlines import Deadlines
-from reusedproxy.net.listener import Given, Listener, ListenError, backlog_of, bind_socket, demand_bindable
+from reusedproxy.net.listener import (
+    Given,
+    Listener,
+    ListenError,
+    backlog_of,
+    bind_socket,
+    demand_bindable,
+    given_socket,
+)
 from reusedproxy.net.names.section import Names
 from reusedproxy.net.passwords import Passwords
 from reusedproxy.net.passwords import trouble_with as trouble_with_hash
@@ -454,8 +462,9 @@ class Assembly:
                 v6_only = bind.options.v6_only or self._v4_stands_beside(bind)
                 listener = self._taken_over(bind, at)
                 if listener is None:
-                    given = None if self._given is None else self._given.take(bind.address, at)
-                    bound = given or bind_socket(bind, backlog_of(bind, clients), v6_only, at)
+                    backlog = backlog_of(bind, clients)
+                    given = given_socket(self._given, bind, backlog, at)
+                    bound = given or bind_socket(bind, backlog, v6_only, at)
                 else:
                     listener.may_adopt(bind)
                     self._proxy.notices += _fixed(bind, listener, v6_only)

@@ -24,8 +24,9 @@ from typing import Any
 from attrs import define, field, frozen
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from reusedproxy.config.model.proxies import Bind
 from reusedproxy.config.model.values import ListenAddress
-from reusedproxy.net.listener import Listener, given_socket
+from reusedproxy.net.listener import Listener
 from reusedproxy.net.poller import READ, Poller
 
 #: The command that begins it.
@@ -78,9 +79,10 @@ class Takeover:
     _taken: list[str] = field(factory=list)
     _call: IDelayedCall | None = None
 
-    def take(self, address: ListenAddress, at: Any = None) -> socket.socket | None:
-        """Returns the socket that listens at this address, `at` what its name was resolved to; None if there is
-        none."""
+    def take(self, bind: Bind, at: Any = None) -> tuple[socket.socket, tuple[int, int] | None] | None:
+        """Returns the socket that listens at the address of this line, `at` what its name was resolved to, and what
+        identifies its file, if it has one; None if there is none."""
+        address = bind.address
         key = key_of(address)
         given = self._given.get(key)
         if given is None or key in self._taken:
@@ -91,18 +93,19 @@ class Takeover:
         if address.kind == "unix" and given.file != _file_at(address.path):
             return None  # another one stands there by now
         self._taken.append(key)
-        return given_socket(given.socket, given.file)
+        return given.socket, given.file
 
-    def serve(self, poller: Poller, clock: IReactorTime, released: Callable[[bool], None]) -> None:
-        """Tells the old process that this one accepts. Calls `released(True)` when it has let go of everything, or
-        `released(False)` when it ends or is silent before that."""
+    def serve(self, poller: Poller, clock: IReactorTime, released: Callable[[object], None]) -> None:
+        """Tells the old process that this one accepts. Calls `released(counts)` when it has let go of everything, with
+        what it has counted, or `released(None)` when it ends or is silent before that."""
+        buffer = bytearray()
 
-        def over(well: bool) -> None:
+        def over(counts: object) -> None:
             if self._call is not None and self._call.active():
                 self._call.cancel()
             poller.forget(self._channel.fileno())
             self._channel.close()
-            released(well)
+            released(counts)
 
         def on_ready(events: int) -> None:
             try:
@@ -111,7 +114,14 @@ class Takeover:
                 return
             except OSError:
                 data = b""
-            over(bool(data))
+            buffer.extend(data)
+            if not data or len(buffer) > LONGEST:
+                over(None)
+            elif data.endswith(b"\n"):
+                try:
+                    over(json.loads(buffer))
+                except ValueError:
+                    over({})
 
         self._close_untaken()
         try:
@@ -119,9 +129,9 @@ class Takeover:
             self._channel.sendall(json.dumps({"taken": self._taken, "pid": os.getpid()}).encode() + b"\n")
         except OSError:
             self._channel.close()
-            released(False)
+            released(None)
             return
-        self._call = clock.callLater(PATIENCE, over, False)
+        self._call = clock.callLater(PATIENCE, over, None)
         poller.watch(self._channel.fileno(), READ, on_ready)
 
     def give_up(self) -> None:
@@ -252,20 +262,18 @@ class Handover:
         self._left.append((json.dumps({"end": os.getpid(), "states": states}).encode() + b"\n", None))
         channel.setblocking(False)
         poller.watch(channel.fileno(), READ, self._on_ready)
+        self._watched = True
         self._give()
 
     def stop(self) -> None:
         """Ends it: this process ends."""
-        if self.state != "over":
+        if self._channel.fileno() >= 0:
             self._end()
 
-    def released(self) -> None:
-        """Tells the other process that this one has let go of everything."""
-        try:
-            self._channel.sendall(b"{}\n")
-        except OSError:
-            pass  # it has seen that the connection has ended, which means the same
-        self._channel.close()
+    def released(self, counts: object) -> None:
+        """Tells the other process that this one has let go of everything, and what it has counted."""
+        self._left.append((json.dumps(counts).encode() + b"\n", None))
+        self._give()
 
     def _give(self) -> None:
         self._call = None
@@ -277,6 +285,8 @@ class Handover:
             except OSError as error:
                 if error.errno in (errno.EAGAIN, errno.ENOBUFS, errno.ETOOMANYREFS):
                     self._call = self._clock.callLater(RETRY, self._give)
+                elif self.state == "over":
+                    self._end()  # it has gone again, and others tell that
                 else:
                     self._fail(error.strerror or str(error))
                 return
@@ -286,7 +296,10 @@ class Handover:
                 self._left.pop(0)
             else:
                 self._left[0] = data[sent:], None
-        self.state = "waiting"
+        if self.state == "over":
+            self._end()
+        else:
+            self.state = "waiting"
 
     def _on_ready(self, events: int) -> None:
         try:
@@ -308,8 +321,13 @@ class Handover:
                 self._fail("it said what is not understood")
                 return
             self.state = "over"
-            self._poller.forget(self._channel.fileno())
+            self._look_away()
             self._taken(keys, self.pid)
+
+    def _look_away(self) -> None:
+        if self._watched:
+            self._watched = False
+            self._poller.forget(self._channel.fileno())
 
     def _fail(self, why: str) -> None:
         self._end()
@@ -319,7 +337,7 @@ class Handover:
         self.state = "over"
         if self._call is not None and self._call.active():
             self._call.cancel()
-        self._poller.forget(self._channel.fileno())
+        self._look_away()
         self._channel.close()
         for _, descriptor in self._left:
             if descriptor is not None:

@@ -37,6 +37,7 @@ from reusedproxy.daemon.account import (
     python_notice,
     reload_notice,
 )
+from reusedproxy.daemon.counts import count_on, counts_of
 from reusedproxy.daemon.file_watch import FileWatch
 from reusedproxy.daemon.handover import Handover, HandoverError, Takeover, key_of, take_over
 from reusedproxy.daemon.limits import none_for_clients, shortages
@@ -337,11 +338,12 @@ class ProxyService(Service):
             text = f"--replace: {error}; if no reusedproxy runs, start it without --replace"
             raise Refused([Fault(Place(self._paths[0], 1), text)], []) from None
 
-    def _released(self, well: bool) -> None:
-        """Serves alone from now on."""
-        assert self._takeover is not None
+    def _released(self, counts: object) -> None:
+        """Serves alone from now on; `counts` are those of the other process, None if it has not said that it left."""
+        assert self._takeover is not None and self.proxy is not None
         pid, self._takeover = self._takeover.pid, None
-        if well:
+        if counts is not None:
+            count_on(self.proxy, counts)
             self.announce("notice", f"has taken the place of process {pid}, which finishes what it has")
         else:
             self.announce("warning", f"serves, but process {pid} has not said that it has stopped accepting")
@@ -430,7 +432,7 @@ class ProxyService(Service):
                 frontend.leave()
         self.announce("notice", f"process {pid} has taken the place of this one, which has clients: {self._clients()}")
         self.supervision.hand_over(pid)
-        self._handover.released()
+        self._handover.released(counts_of(proxy))
         if self._reload_again:
             with suppress(OSError):  # it has ended again, which is told by others
                 os.kill(pid, signal.SIGHUP)  # it has read its files before that was ordered

@@ -77,6 +77,8 @@ _STREAM = int(sockets.SOCK_STREAM)
 #: linux/in.h, linux/in6.h: Python's socket module does not have them.
 _IP_TRANSPARENT = 19
 _IPV6_TRANSPARENT = 75
+#: Device and inode number of a file.
+_Identity = tuple[int, int]
 #: Longest path of a unix socket, in bytes, that clients can connect to (unix(7)).
 _LONGEST_PATH = 107
 
@@ -95,8 +97,9 @@ class ListenError(Exception):
 class Given(Protocol):
     """Defines who has sockets that listen already, of a process whose place this one takes."""
 
-    def take(self, address: ListenAddress, at: sockets._Address | None = None) -> sockets.socket | None:
-        """Returns the one at this address, `at` what its name was resolved to; None if there is none."""
+    def take(self, bind: Bind, at: sockets._Address | None = None) -> tuple[sockets.socket, _Identity | None] | None:
+        """Returns the one at the address of this line, `at` what its name was resolved to, and what identifies its
+        file, if it has one; None if there is none."""
 
 
 class Taker(Protocol):
@@ -516,14 +519,39 @@ class _UnixSocket(sockets.socket):
     borrowed = False
 
 
-def given_socket(given: sockets.socket, file: tuple[int, int] | None) -> sockets.socket:
-    """Returns the same listening socket, for a `Listener`; `file` identifies that of a unix socket."""
-    given.setblocking(False)
-    if file is None:
-        return given
-    bound = _UnixSocket(fileno=given.detach())
-    bound.file, bound.borrowed = file, True
+def given_socket(
+    given: Given | None, bind: Bind, backlog: int, at: sockets._Address | None = None
+) -> sockets.socket | None:
+    """Returns the socket for `bind` that another process has given; None if there is none. Raises ListenError if it
+    lets in others than the line says."""
+    found = None if given is None else given.take(bind, at)
+    if found is None:
+        return None
+    bound, file = found
+    bound.setblocking(False)
+    if file is not None:
+        bound = _UnixSocket(fileno=bound.detach())
+        bound.file, bound.borrowed = file, True
+    try:
+        bound.listen(bind.backlog or backlog)
+        if file is not None:
+            _demand_access(bind)
+    except OSError as error:
+        bound.close()
+        raise ListenError(f"cannot listen on {bind.address}: {error.strerror or error}") from None
     return bound
+
+
+def _demand_access(bind: Bind) -> None:
+    """Checks that the unix socket of another process has the mode and the owner that this line says. Raises OSError."""
+    status = os.lstat(bind.address.path)
+    said = (bind.mode, *(number if number >= 0 else None for number in owner_of(bind)))
+    for what, wanted, has in zip(
+        ("mode", "user", "group"), said, (stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid), strict=True
+    ):
+        if wanted is not None and wanted != has:
+            text = f"the process that runs has it with another '{what}': reload that one before it is replaced"
+            raise OSError(errno.EPERM, text)
 
 
 def _bind_path(bind: Bind, backlog: int) -> _UnixSocket:

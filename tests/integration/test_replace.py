@@ -246,6 +246,7 @@ class ReplaceTests(SynchronousTestCase):
         lasting.start()
         self.addCleanup(lasting.hurry.set)
         load = self.load()
+        counted = 0
         for number in range(TIMES):
             time.sleep(1.0)
             before = load.answered
@@ -253,8 +254,11 @@ class ReplaceTests(SynchronousTestCase):
             lasting.echo()
             wait_for(lambda before=before: load.answered > before + 100, "requests")  # type: ignore[misc]
             self.assertEqual(daemon.pool("one", "handshakes_request_path"), [0])
+            was, counted = counted, int(daemon.server("one")["stot"])
+            self.assertGreater(counted, was)
             self.assertEqual(load.failed, [])
         load.stop()
+        self.assertGreaterEqual(counted, before)  # all processes together
         self.assertEqual(load.failed, [])
         lasting.echo()
         self.assertEqual(lasting.failed, "")

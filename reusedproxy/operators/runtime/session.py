@@ -196,6 +196,7 @@ class Session:
         """Leaves the connection to who hands over the sockets of this process."""
         channel = socket(fileno=os.dup(self._transport.socket.fileno()))
         self.state = ENDING
+        self._transport.pause_reading()  # or the poller would go on watching what the other descriptor keeps open
         self._transport.abort("handed over")
         self._owner.hand_over(channel)
 

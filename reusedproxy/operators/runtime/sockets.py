@@ -31,6 +31,7 @@ from reusedproxy.net.listener import (
     backlog_of,
     bind_socket,
     demand_bindable,
+    given_socket,
 )
 from reusedproxy.net.peer_credentials import may_connect
 from reusedproxy.net.poller import Poller
@@ -151,8 +152,8 @@ class RuntimeAPI:
             raise ListenError(f"cannot listen on {address}: {error.strerror}{_directory(address)}") from None
 
     def _bound(self, said: StatsSocket, given: Given | None) -> Listener:
-        bound = None if given is None else given.take(said.bind.address)
-        bound = bound or bind_socket(said.bind, backlog_of(said.bind, BACKLOG))
+        backlog = backlog_of(said.bind, BACKLOG)
+        bound = given_socket(given, said.bind, backlog) or bind_socket(said.bind, backlog)
         listener = Listener(self._poller, self._deadlines, said.bind, bound, partial(self._announce, "alert"))
         listener.backlog = backlog_of(said.bind, BACKLOG)
         return listener

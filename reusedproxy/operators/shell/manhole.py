@@ -51,7 +51,7 @@ from reusedproxy.config import model
 from reusedproxy.config.language.printable import printable
 from reusedproxy.measures.log_throttle import LogThrottle
 from reusedproxy.net.deadlines import Deadlines
-from reusedproxy.net.listener import Given, Listener, ListenError, bind_socket, demand_bindable
+from reusedproxy.net.listener import Given, Listener, ListenError, bind_socket, demand_bindable, given_socket
 from reusedproxy.net.poller import Poller
 from reusedproxy.operators.runtime.proxy import Service
 from reusedproxy.operators.shell.commands import namespace
@@ -166,7 +166,7 @@ class Manhole:
             key = host_key(path, self._user)
         self._factory.use(key or make_host_key(path, self._user))
         try:
-            bound = (None if given is None else given.take(self._bind.address)) or bind_socket(self._bind, BACKLOG)
+            bound = given_socket(given, self._bind, BACKLOG) or bind_socket(self._bind, BACKLOG)
         except ListenError as error:
             raise ManholeError(f"manhole: {error}") from None
         if bound.family != socket.AF_UNIX and not ip_address(bound.getsockname()[0]).is_loopback:

@@ -140,6 +140,11 @@ class Rates:
                     self._after[backend] = before._after[previous]
                     before._handed_on.add(previous)
 
+    def begin_again(self) -> None:
+        """Goes on at the totals that the counters have now: another process has counted them."""
+        self.succeed(None)
+        self.history.begin(*self._totals())
+
     def start(self) -> None:
         """Begins to measure; the rates of the proxy before must have stopped."""
         if not self._looked:
