@@ -1,9 +1,8 @@
 """Decides how high a floor is that follows demand (`pool-min-conn auto`).
 
-It rises at once to the depth of a request that had to wait, and within a second to the deepest of the last hour (see
-`depth`). When nothing within the last hour has reached so deep it falls, an eighth of itself every ten minutes. It
-never rises beyond what the server has shown to bear. It knows numbers and times only; it must never know connections or
-pools.
+It rises at once to the depth of a request that had to wait, and within seconds to what nearly all of the last hour's
+needed (see `depth`). When that is less it falls, an eighth of itself every ten minutes. It never rises beyond what the
+server has shown to bear. It knows numbers and times only; it must never know connections or pools.
 """
 
 from __future__ import annotations
@@ -14,7 +13,9 @@ from typing import Final
 #: Seconds between two steps down, and the share of the floor that each takes, at least one connection.
 STEP_EVERY: Final = 600.0
 STEP: Final = 1 / 8
-#: Share of the deepest request by which the floor is higher.
+#: The share of the last hour's requests that the floor is to meet.
+MET: Final = 0.9999
+#: Share of what was needed by which the floor is higher.
 ROOM: Final = 1 / 16
 #: Seconds after a refused dial after which it shows a limit of the server's, if what stood then still stands: a server
 #: that stops refuses, too, and closes what it has.
@@ -41,11 +42,11 @@ class FollowingFloor:
         """Rises at once for a request of this depth, which has found no connection, or was seen elsewhere."""
         self.floor = max(self.floor, self._bounded(_with_room(depth)))
 
-    def look(self, now: float, deepest: int, standing: int) -> None:
-        """Rises to the `deepest` request of the last hour, or takes a step down. `standing` are all that are open.
-        Called each second."""
+    def look(self, now: float, needed: int, standing: int) -> None:
+        """Rises to what the last hour `needed`, or takes a step down. `standing` are all that are open. Called each
+        second."""
         self._judge(now, standing)
-        wanted = self._bounded(_with_room(deepest))
+        wanted = self._bounded(_with_room(needed))
         if wanted >= self.floor:
             self.floor = wanted
             self._falls_at = now + STEP_EVERY
@@ -86,4 +87,4 @@ class FollowingFloor:
 
 def _with_room(depth: int) -> int:
     """Returns the floor for requests of this depth: a little more, because the next hour may go a little deeper."""
-    return depth + round(depth * ROOM)
+    return depth + int(depth * ROOM)
