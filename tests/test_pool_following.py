@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from benchmarks.floors import HOUR, Run, Traffic
-from reusedproxy.config.model.proxies import FLOOR_MAX, PoolLimits
+from reusedproxy.config.model.proxies import PoolLimits
 from reusedproxy.pool.connection import ServerConnection
 from reusedproxy.pool.dialing.governor import FLOOR_DIALS
 from reusedproxy.pool.kinds import NEW
 from reusedproxy.pool.learning.depth import BUCKET, BUCKETS, Depths
-from reusedproxy.pool.learning.floor import CONFIRMED_AFTER, STEP, STEP_EVERY, TRY_EVERY, FollowingFloor
+from reusedproxy.pool.learning.floor import CONFIRMED_AFTER, FLOOR_MAX, STEP, STEP_EVERY, TRY_EVERY, FollowingFloor
 from tests.fakes import Asker, PoolBench
 from tests.test_pool_named import Bench as NamedBench
 from tests.test_pool_raw import Bench as RawBench
@@ -343,6 +343,15 @@ class FollowingPoolTests(SynchronousTestCase):
                 pool.wait(asker)
             self.assertEqual(pool.floor, most, words)
 
+    def test_nor_beyond_the_places_that_requests_have(self) -> None:
+        """`maxconn` of its line, which an operator may change."""
+        bench = auto()
+        for places, most in ((7, 7), (200, 200), (0, FLOOR_MAX)):
+            bench.pool.has_places(places)
+            bench.pool.upkeep.following.deeper(1000)  # type: ignore[union-attr]
+            self.assertEqual(bench.pool.upkeep.following.floor, most)  # type: ignore[union-attr]
+            bench.pool.upkeep.following.floor = 2  # type: ignore[union-attr]
+
     def test_waiting_for_a_server_that_refuses_is_no_demand(self) -> None:
         """It piles up, whatever comes in."""
         bench = auto()
@@ -412,6 +421,18 @@ class FollowingPoolTests(SynchronousTestCase):
             after.pass_time(2)
             after.answer_all()
             self.assertGreaterEqual(len(after.pool.idle), 12)
+
+    def test_it_does_not_grow_from_one_pool_to_the_next(self) -> None:
+        """However often a certificate is renewed."""
+        before = auto()
+        before.dialer.answer = before.dialer.accept
+        before.pass_time(1)
+        burst(before, 32)
+        for _ in range(9):
+            after = auto(resume=False)
+            after.pool.expect_demand_of(before.pool)
+            self.assertEqual(after.pool.floor, 34)
+            before = after
 
     def test_a_fixed_floor_stays_where_it_is(self) -> None:
         """It counts all the same, for who asks how high it should be."""

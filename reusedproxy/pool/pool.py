@@ -228,6 +228,12 @@ class HTTPConnectionPool:
         self.upkeep.succeed(other.upkeep)
         self.expect_demand_of(other)
 
+    def has_places(self, places: int) -> None:
+        """Notes how many connections requests may use at once (0: any number): a floor that follows demand rises to
+        that at most."""
+        if self.upkeep.following is not None:
+            self.upkeep.following.places = places
+
     def expect_demand_of(self, other: HTTPConnectionPool) -> None:
         """Begins with the floor that demand calls for, as `other` has seen it, which had the same clients."""
         self.depths.succeed(other.depths)

@@ -135,7 +135,9 @@ class Upkeep:
     def expect_demand_of(self, other: FollowingFloor | None) -> None:
         """Begins with the floor that demand calls for, as the pool of `other` has seen it."""
         if self.following is not None:
-            self.following.deeper(max(self._pool.depths.deepest, 0 if other is None else other.floor))
+            if other is not None:
+                self.following.begin_at(other)
+            self.following.deeper(self._pool.depths.floor_for(MET) or 0)
             self._follow()
 
     def share(self, other: Upkeep) -> None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from math import inf
 from typing import Final
 
+#: The most that a floor rises to where nothing bounds it: a server that stands still for a second looks like a burst.
+FLOOR_MAX: Final = 100
 #: Seconds between two steps down, and the share of the floor that each takes, at least one connection.
 STEP_EVERY: Final = 600.0
 STEP: Final = 1 / 8
@@ -25,18 +27,32 @@ TRY_EVERY: Final = 600.0
 
 
 class FollowingFloor:
-    """Follows the demand on one server between `least` and `most`. `floor` is how many are to stand idle now; `ceiling`
+    """Follows the demand on one server, from `least` to `most`. `floor` is how many are to stand idle now; `ceiling`
     is how many connections, idle and in use, the server has shown to bear (inf: no limit has shown)."""
 
-    def __init__(self, least: int, most: int) -> None:
+    def __init__(self, least: int, bound: int | None) -> None:
+        """Rises to `bound` at most; None: to what other bounds leave."""
         self.floor = least
         self.ceiling: float = inf
         self._least = least
-        self._most = most
+        #: How many connections requests may use at once (`maxconn`, 0: any number).
+        self.places = 0
+        self._bound = bound
         self._falls_at = -inf
         #: When the first of the latest dials was refused, and how many stood then; None: none was.
         self._refused: tuple[float, int] | None = None
         self._try_at = inf
+
+    @property
+    def most(self) -> int:
+        """Returns the most that the floor rises to."""
+        bounds = [each for each in (self._bound, self.places or None) if each is not None]
+        return max(self._least, min(bounds, default=FLOOR_MAX))
+
+    def begin_at(self, other: FollowingFloor) -> None:
+        """Begins where `other` is, which has followed the same demand."""
+        self.places = other.places
+        self.floor = max(self.floor, self._bounded(other.floor))
 
     def deeper(self, depth: int) -> None:
         """Rises at once for a request of this depth, which has found no connection, or was seen elsewhere."""
@@ -82,7 +98,7 @@ class FollowingFloor:
             self._try_at = now + TRY_EVERY
 
     def _bounded(self, floor: int) -> int:
-        return max(self._least, int(min(floor, self._most, self.ceiling)))
+        return max(self._least, int(min(floor, self.most, self.ceiling)))
 
 
 def _with_room(depth: int) -> int:
