@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from random import Random
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from benchmarks.floors import HOUR, Run, Traffic
+from benchmarks.floors import HOUR, Run, Traffic, bursts, on_and_off, people
 from reusedproxy.config.model.proxies import PoolLimits
 from reusedproxy.pool.connection import ServerConnection
 from reusedproxy.pool.dialing.governor import FLOOR_DIALS
@@ -498,6 +499,23 @@ class FollowingPoolTests(SynchronousTestCase):
         for _ in range(9):
             bench.named(b"own").wait(Asker())
         self.assertGreaterEqual(bench.pool.floor, 9)
+
+
+class AdvisedFloorTests(SynchronousTestCase):
+    """The floor that is said to have been enough, given to the same traffic."""
+
+    def test_it_meets_what_it_is_said_to_meet(self) -> None:
+        """In traffic of several kinds, whatever floor there was when it was counted."""
+        for traffic, seconds in ((bursts, HOUR), (people, HOUR / 2), (on_and_off, HOUR / 2)):
+            times = [each for each in sorted(traffic(Random(traffic.__name__))) if each[0] < seconds]
+            kind = Traffic("", "", traffic)
+            for counted_with in (0, 3):
+                run = Run(kind, times, PoolLimits(min_conn=counted_with, overdue_after=1e9))
+                run.go()
+                advised = run.pool.depths.floor_for(0.99)
+                assert advised is not None
+                outcome = Run(kind, times, PoolLimits(min_conn=advised, overdue_after=1e9)).go()
+                self.assertLessEqual(outcome.cold, 0.01 * len(times), traffic.__name__)
 
 
 #: Requests each of which is so many milliseconds after the one before, and holds its connection so many.
