@@ -296,12 +296,13 @@ class HTTPConnectionPool:
         limits = self.limits
         if now is None:
             now = self.deadlines.now()
+        patience, lent = self.patience, now - connection.idle_since - connection.idle_last
         if self.holdings.pinged and self.holdings.pinged.pop(connection, None) is not None:
-            pass
-        elif now - connection.idle_since - connection.idle_last > self.patience.hold:
-            self.patience.hold = self.patience.hold * HELD_LONGER or now - connection.idle_since - connection.idle_last
+            pass  # that was a ping of our own
+        elif lent > patience.hold:
+            patience.hold = patience.hold * HELD_LONGER or lent
         else:
-            self.patience.hold *= HELD_SHORTER
+            patience.hold *= HELD_SHORTER
         if self._governor.failures:
             self._governor.answered(connection)
         if connection.requests == 1:
