@@ -7,17 +7,18 @@ traffic from a seed of its own.
 A request is cold if no connection stood idle when it came. The best fixed floor in hindsight is the smallest with which
 no more requests are cold than with auto. Connection-hours are the sum of the lives of all connections.
 
-With --write the table and the picture go to docs/pool-auto.md and docs/pool-auto.svg. It ends with status 1 when auto
-misses its bar: at most 1 % of the cold requests of no floor, at no more than 1.3 times the connection-hours of the best
-fixed floor.
+A second table is about rushes, each of more requests than connections stand: what it takes to dial for each of these at
+once, and to dial only where no connection is expected to return sooner.
+
+It ends with status 1 when auto misses its bar: at most 1 % of the cold requests of no floor, at no more than 1.3 times
+the connection-hours of the best fixed floor.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from math import cos, inf, pi
 from pathlib import Path
 from random import Random
@@ -304,28 +305,169 @@ def best_fixed(traffic: Traffic, arrivals: Arrivals, cold: int, most: int) -> tu
     return high, best
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", help="a word of the traffic's name")
-    chosen = parser.parse_args()
-    for traffic in ALL:
-        if chosen.only and chosen.only not in traffic.name:
-            continue
-        arrivals = sorted(traffic.arrivals(Random(traffic.name)))
-        began = time.process_time()
-        none = Run(traffic, arrivals, limits()).go()
-        auto = Run(traffic, arrivals, limits(min_conn=1, adapts=True)).go()
-        most = max(each[2] for each in auto.minutes)
-        floor, fixed = best_fixed(traffic, arrivals, auto.cold, 2 * most)
-        ratio = auto.connection_hours / fixed.connection_hours
-        print(
-            f"{traffic.name:18} {len(arrivals):7,} requests; cold: none {none.cold:6,}, auto {auto.cold:4,}"
-            f" ({auto.cold / max(1, none.cold):.2%}), fixed {floor:3} {fixed.cold:4,}; hours: none"
-            f" {none.connection_hours:6.1f}, auto {auto.connection_hours:6.1f} (at most {most}), fixed"
-            f" {fixed.connection_hours:6.1f}: {ratio:.2f}; opened {none.opened:,} {auto.opened:,} {fixed.opened:,};"
-            f" {time.process_time() - began:.1f} s",
-            flush=True,
+# What is told of it.
+
+#: The bar: shares of the cold requests of no floor, and of the connection-hours of the best fixed floor.
+MOST_COLD, MOST_HOURS = 0.01, 1.3
+#: Requests, hold and handshake (in seconds), and the floor, of rushes that come a minute apart on average.
+RUSHES = ((20, 0.005, 0.02, 4), (20, 0.02, 0.1, 4), (20, 0.005, 0.1, 0), (20, 0.1, 0.02, 4))
+
+
+@frozen
+class Comparison:
+    """Holds one traffic with no floor, with one that follows demand, and with the best fixed one."""
+
+    traffic: Traffic
+    none: Outcome
+    auto: Outcome
+    floor: int
+    fixed: Outcome
+
+    @property
+    def cold(self) -> float:
+        return self.auto.cold / self.none.cold
+
+    @property
+    def hours(self) -> float:
+        return self.auto.connection_hours / self.fixed.connection_hours
+
+    @property
+    def kept(self) -> bool:
+        return self.cold <= MOST_COLD and self.hours <= MOST_HOURS
+
+    @property
+    def row(self) -> str:
+        none, auto, fixed = self.none, self.auto, self.fixed
+        highest = max(floor for _, _, floor in auto.minutes)
+        return (
+            f"| {self.traffic.words} | {none.requests:,} | {none.cold:,} | {auto.cold:,} ({self.cold:.2%})"
+            f" | {highest} | {self.floor} ({fixed.cold:,}) | {none.connection_hours:,.0f}"
+            f" | {auto.connection_hours:,.0f} | {fixed.connection_hours:,.0f} | {self.hours:.2f} |"
         )
+
+
+HEADINGS = """\
+| traffic | requests | cold: none | cold: auto | highest | fixed (cold) | hours: none | auto | fixed | auto / fixed |
+| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"""
+RUSH_HEADINGS = """\
+| held | handshake | floor | dialled: at once | if sooner | p99 wait: at once | if sooner | hours: at once | if sooner |
+| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"""
+
+
+def compare(traffic: Traffic, seed: int) -> Comparison:
+    """Runs one traffic with all three."""
+    arrivals = sorted(traffic.arrivals(Random(f"{traffic.name} {seed}")))
+    none = Run(traffic, arrivals, limits()).go()
+    auto = Run(traffic, arrivals, limits(min_conn=1, adapts=True)).go()
+    highest = max(floor for _, _, floor in auto.minutes)
+    return Comparison(traffic, none, auto, *best_fixed(traffic, arrivals, auto.cold, 2 * highest))
+
+
+def rushes(requests: int, hold: float, handshake: float, floor: int, seed: int) -> str:
+    """Returns the row of one kind of rush: with a dial for each request that finds no connection, and with one only
+    where nothing is expected to return sooner."""
+    random = Random(f"rushes {seed}")
+    arrivals, at = [], 60.0
+    for _ in range(200):
+        arrivals += [(at + random.random() * 0.01, held(random, hold)) for _ in range(requests)]
+        at += random.uniform(30, 90)
+    arrivals += [(each, held(random, hold)) for each in poisson(random, at, lambda _: 2.0, 2.0)]
+    outcomes = []
+    for patient in (False, True):
+        run = Run(Traffic("rushes", "", lambda _: [], handshake), sorted(arrivals), limits(min_conn=floor))
+        if not patient:
+            run.pool.patience.begins = lambda now, kept: False  # type: ignore[method-assign]
+        outcomes.append(run.go())
+    waits, opened, hours = (
+        " | ".join(map(text, outcomes))
+        for text in (
+            lambda each: f"{each.wait(0.99) * 1000:.1f} ms",
+            lambda each: f"{each.opened:,}",
+            lambda each: f"{each.connection_hours:.1f}",
+        )
+    )
+    return f"| {hold * 1000:g} ms | {handshake * 1000:g} ms | {floor} | {opened} | {waits} | {hours} |"
+
+
+# The picture.
+
+WIDTH, HEIGHT, MARGIN = 720, 150, 28
+
+
+def picture(shown: Sequence[tuple[str, Outcome]]) -> str:
+    """Returns an SVG picture: of each outcome the most requests at once in each minute, and the floor."""
+    height = HEIGHT * len(shown)
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}"'
+        ' font-family="sans-serif" font-size="11">',
+        f'<rect width="{WIDTH}" height="{height}" fill="#fff"/>',
+    ]
+    for at, (title, outcome) in enumerate(shown):
+        minutes = outcome.minutes
+        most = max(max(used, floor) for used, _, floor in minutes)
+        top, bottom = at * HEIGHT + 22, (at + 1) * HEIGHT - 18
+        across = (WIDTH - 2 * MARGIN) / len(minutes)
+
+        def y(value: float, most: int = most, top: int = top, bottom: int = bottom) -> str:
+            return f"{bottom - value / most * (bottom - top):.0f}"
+
+        def x(minute: int, across: float = across) -> str:
+            return f"{MARGIN + minute * across:.1f}".removesuffix(".0")
+
+        used = "".join(f"M{x(minute)} {bottom}V{y(each[0])}" for minute, each in enumerate(minutes) if each[0])
+        steps, last = f"M{x(0)} {y(minutes[0][2])}", minutes[0][2]
+        for minute, (_, _, floor) in enumerate(minutes):
+            if floor != last:
+                steps, last = f"{steps}H{x(minute)}V{y(floor)}", floor
+        steps += f"H{x(len(minutes))}"
+        parts += [
+            f'<text x="{MARGIN}" y="{top - 8}">{title}</text>',
+            f'<path d="{used}" stroke="#9bb" stroke-width="{max(0.6, across * 0.9):.1f}"/>',
+            f'<path d="{steps}" stroke="#c40" stroke-width="1.5" fill="none"/>',
+            f'<path d="M{MARGIN} {bottom}H{WIDTH - MARGIN}" stroke="#000"/>',
+            f'<text x="{MARGIN - 4}" y="{y(most)}" text-anchor="end" dominant-baseline="central">{most}</text>',
+            f'<text x="{MARGIN - 4}" y="{bottom}" text-anchor="end" dominant-baseline="central">0</text>',
+            f'<text x="{WIDTH - MARGIN}" y="{bottom + 13}" text-anchor="end">{len(minutes) / 60:.0f} hours</text>',
+        ]
+    legend = "bars: most requests at once in each minute; line: the floor"
+    parts.append(f'<text x="{WIDTH - MARGIN}" y="14" text-anchor="end" fill="#555">{legend}</text></svg>')
+    return "\n".join(parts) + "\n"
+
+
+def drawn(seed: int) -> str:
+    """Returns the picture of three kinds of traffic, and of quiet after it."""
+    shown = []
+    for name, hours in (("bursts", 4), ("day and night", 24), ("people", 4)):
+        traffic = next(each for each in ALL if each.name == name)
+        arrivals = sorted(traffic.arrivals(Random(f"{traffic.name} {seed}")))
+        arrivals = [each for each in arrivals if each[0] < hours * HOUR]
+        if name == "bursts":
+            arrivals.append((12 * HOUR, 0.1))  # quiet, and one request at the end of it
+        shown.append((traffic.words, Run(traffic, arrivals, limits(min_conn=1, adapts=True)).go()))
+    return picture(shown)
+
+
+def main() -> None:
+    """Compares, prints, and writes if asked to."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="", help="a part of the name: " + ", ".join(each.name for each in ALL))
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--picture", type=Path, help="a file for the picture (SVG)")
+    chosen = parser.parse_args()
+    print(HEADINGS)
+    kept = True
+    for traffic in ALL:
+        if chosen.only in traffic.name:
+            comparison = compare(traffic, chosen.seed)
+            kept = kept and comparison.kept
+            print(comparison.row, flush=True)
+    if not chosen.only:
+        print(f"\n{RUSH_HEADINGS}")
+        for rush in RUSHES:
+            print(rushes(*rush, chosen.seed), flush=True)
+    if chosen.picture:
+        chosen.picture.write_text(drawn(chosen.seed))
+    sys.exit(0 if kept else 1)
 
 
 if __name__ == "__main__":

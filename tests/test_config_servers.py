@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config.model import Configuration, Server
-from reusedproxy.config.model.proxies import FLOOR_MAX, Check, PoolLimits
+from reusedproxy.config.model.proxies import Check, PoolLimits
 from reusedproxy.config.model.tls import ServerTLS
 from reusedproxy.config.reader import ConfigurationError, Source, read_configuration
 
@@ -99,11 +99,11 @@ class ServerTests(SynchronousTestCase):
     def test_a_floor_that_follows_demand(self) -> None:
         """From the least to the most; a line's own word is stronger than `default-server`'s."""
         for words, least, most in (
-            ("auto", 1, FLOOR_MAX),
-            ("auto 0", 0, FLOOR_MAX),
-            ("auto 3", 3, FLOOR_MAX),
+            ("auto", 1, None),
+            ("auto 0", 0, None),
+            ("auto 3", 3, None),
             ("auto 3 20", 3, 20),
-            ("auto 3 20 maxconn 9", 3, 9),
+            ("auto 3 20 maxconn 9", 3, 20),
             ("auto 3 pool-max-conn 7", 3, 7),
             ("auto 3 maxconn 9 strict-maxconn pool-max-conn 50", 3, 9),
             ("auto 3 20 pool-purge-delay 0", 3, 20),
@@ -117,7 +117,6 @@ class ServerTests(SynchronousTestCase):
             read(" default-server pool-min-conn auto 2 9\n server a h:1 pool-min-conn 4").backends["b"].servers[0].pool
         )
         self.assertEqual(pool, PoolLimits(4))
-        self.assertEqual(pool.floor_max, 4)
 
     def test_tls_words(self) -> None:
         """`verify required` is the default; a constant `sni` is a plain name."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from reusedproxy.operators.stats.page import _floor
 from reusedproxy.operators.view.floors import advice, sentences
 from reusedproxy.operators.view.values import DemandView, PoolView
 
@@ -51,6 +52,17 @@ class FloorSentenceTests(SynchronousTestCase):
             (9, {"most": 20}, "The floor follows demand, between 1 and 20; it is 9 now."),
         ):
             self.assertEqual(next(sentences(pool(floor, demand(**more)))), words)
+
+    def test_the_page_shows_another_floor_that_would_do(self) -> None:
+        """Beside the present one, and the sentence in its title."""
+        for floor, more, cell in (
+            (4, {}, ">4<br><small>7 advised</small></td>"),
+            (7, {}, "'>7</td>"),
+            (7, {"most": 20}, "'>7<br><small>auto</small></td>"),
+            (0, {"enough": None}, "<td title=''>0</td>"),
+        ):
+            self.assertIn(cell, _floor(pool(floor, demand(**more))))
+        self.assertIn("title='A floor of 7 would have met", _floor(pool(4, demand())))
 
     def test_what_the_server_bears_and_how_long_things_take(self) -> None:
         """Where it is known."""

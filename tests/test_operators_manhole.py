@@ -1120,6 +1120,13 @@ class OverviewTests(SynchronousTestCase):
         error = self.assertRaises(LookupError, self.names["show"], "two")
         self.assertIn("there are web/one", str(error))
 
+    def test_explain_tells_how_the_floor_stands_to_the_demand(self) -> None:
+        """By name, or the server itself."""
+        for name in ("web/one", "one", self.server):
+            summary, *told = self.printed("explain", name).splitlines()
+            self.assertIn("web/one is UP", summary)
+            self.assertIn("There was no request in the last hour.", told)
+
     def test_metrics_prints_all_that_is_counted_of_one_pool(self) -> None:
         counters = self.server.pool.counters
         counters.requests, counters.reuses = 1200, 1000

@@ -473,7 +473,7 @@ class FollowingPoolMachine(PoolMachine):
     def the_floor_is_between_its_bounds(self) -> None:
         if hasattr(self, "pool"):
             limits = self.pool.limits
-            assert limits.min_conn <= self.floor <= limits.floor_max
+            assert limits.min_conn <= self.floor <= max(limits.min_conn, min(limits.floor_max or 100, 100))
 
 
 class FollowingPoolMachineTests(FollowingPoolMachine.TestCase):  # type: ignore[misc, valid-type]

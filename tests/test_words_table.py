@@ -22,6 +22,7 @@ PLACES = {
     "In a backend with `option httpchk`": f"backend b\n option httpchk\n {{}}\n{SERVER} check\n",
     "In a backend with `option tcp-check`": f"backend b\n option tcp-check\n {{}}\n{SERVER} check\n",
     "On a server that has `check`": "backend b\n server z 192.0.2.2:80 check\n server a 192.0.2.1:80 check {}\n",
+    "On a server: its pool": "backend b\n server a 192.0.2.1:80 {}\n",
     "On a server without `check`": "backend b\n server z 192.0.2.2:80 check\n server a 192.0.2.1:80 {}\n",
     "In a frontend": "frontend f\n bind :80\n acl down nbsrv(b) lt 1\n {}\n default_backend b\n"
     f"backend b\n{SERVER} check\n",

@@ -530,6 +530,7 @@ class Backend:
         if most == server.limit:
             return
         server.limit = server.most = most
+        server.pool.has_places(most)
         self._set_limit(server)
         self.learn_limits()
         self._place_queued(server)

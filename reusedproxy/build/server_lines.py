@@ -344,6 +344,7 @@ class Lines:
             server.succeed(previous.server)
             former = {*previous.server.former, previous.pool} - {pool}
             server.former = [each for each in former if each.state != "closed"]
+        pool.has_places(server.limit)
         line = Line(identity, server, ping_request, backend.http_check or backend.check_plan)
         if settings.resolution.resolvers is not None:
             server.relocation = Elsewhere(line, self._pools, announce)

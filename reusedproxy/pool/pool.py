@@ -231,6 +231,12 @@ class HTTPConnectionPool:
             self.upkeep.succeed(other.upkeep)
         self.expect_demand_of(other)
 
+    def has_places(self, places: int) -> None:
+        """Notes how many connections requests may use at once (0: any number): a floor that follows demand rises to
+        that at most."""
+        if self.upkeep.following is not None:
+            self.upkeep.following.places = places
+
     def expect_demand_of(self, other: HTTPConnectionPool) -> None:
         """Begins with the floor that demand calls for, as `other` has seen it, which had the same clients."""
         self.depths.succeed(other.depths)
@@ -293,12 +299,13 @@ class HTTPConnectionPool:
         limits = self.limits
         if now is None:
             now = self.deadlines.now()
+        patience, lent = self.patience, now - connection.idle_since - connection.idle_last
         if self.holdings.pinged and self.holdings.pinged.pop(connection, None) is not None:
-            pass
-        elif now - connection.idle_since - connection.idle_last > self.patience.hold:
-            self.patience.hold = self.patience.hold * HELD_LONGER or now - connection.idle_since - connection.idle_last
+            pass  # that was a ping of our own
+        elif lent > patience.hold:
+            patience.hold = patience.hold * HELD_LONGER or lent
         else:
-            self.patience.hold *= HELD_SHORTER
+            patience.hold *= HELD_SHORTER
         if self._governor.failures:
             self._governor.answered(connection)
         if connection.requests == 1:

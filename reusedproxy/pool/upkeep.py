@@ -26,7 +26,7 @@ from reusedproxy.pool.kept import KeptPool
 from reusedproxy.pool.kinds import NEW, SAFE
 from reusedproxy.pool.leaks import LeakWatch
 from reusedproxy.pool.learning.demand import DemandEstimate
-from reusedproxy.pool.learning.floor import FollowingFloor
+from reusedproxy.pool.learning.floor import MET, FollowingFloor
 from reusedproxy.pool.learning.idle_timeout import IdleTimeoutEstimate, advertised
 from reusedproxy.pool.probe import Probe
 from reusedproxy.pool.reasons import SURPLUS
@@ -39,6 +39,8 @@ UPKEEP: Final = 1.0
 PURGE_AT_MOST: Final = 0.1
 #: Seconds between two looks whether a fixed floor meets the demand.
 ADVISE_EVERY: Final = 300.0
+#: Seconds between two looks at what the last hour's requests needed: it takes 10 µs.
+RECKON_EVERY: Final = 10.0
 #: Share by which lives are shortened, so that connections born together do not end together.
 LIFE_JITTER: Final = 0.2
 #: Steps of this share spread any number of lives over that (the golden ratio: no two ever meet, each new one falls into
@@ -116,6 +118,9 @@ class Upkeep:
         self._known = (inf, inf)
         self._leaks = LeakWatch(holdings, advise)
         self._advise_at = 0.0
+        #: The floor that the last hour's requests needed, and when that is reckoned again.
+        self._needed = 0
+        self._reckon_at = 0.0
         self._call: IDelayedCall | None = None
         #: Tells that nothing is left to keep up, so that there is no timer (a thousand pools, each looked at once a
         #: second, take 2 % of a core).
@@ -130,7 +135,9 @@ class Upkeep:
     def expect_demand_of(self, other: FollowingFloor | None) -> None:
         """Begins with the floor that demand calls for, as the pool of `other` has seen it."""
         if self.following is not None:
-            self.following.deeper(max(self._pool.depths.deepest, 0 if other is None else other.floor))
+            if other is not None:
+                self.following.begin_at(other)
+            self.following.deeper(self._pool.depths.floor_for(MET) or 0)
             self._follow()
 
     def share(self, other: Upkeep) -> None:
@@ -614,8 +621,11 @@ class Upkeep:
             if self._pool.knows_name:
                 self._advice.floor(limits, depths)
         if self.following is not None:
-            depths.settle(now)
-            self.following.look(now, depths.deepest, held.open)
+            if now >= self._reckon_at:
+                self._reckon_at = now + RECKON_EVERY
+                depths.settle(now)
+                self._needed = depths.floor_for(MET) or 0
+            self.following.look(now, self._needed, held.open)
             self._follow()
         self.refill.open_more()
 

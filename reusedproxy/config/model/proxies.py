@@ -24,9 +24,6 @@ from reusedproxy.config.model.tls import BindTLS, ServerTLS
 from reusedproxy.config.model.users import User, UserList
 from reusedproxy.config.model.values import Expression, ListenAddress, Notice, Place
 
-#: The most that `pool-min-conn auto` rises to where nothing else is said.
-FLOOR_MAX = 100
-
 _ROUND_ROBIN, _MAP_BASED = Balance(), HashType()
 
 
@@ -173,13 +170,10 @@ class PoolLimits:
     most_floor: int | None = None
 
     @property
-    def floor_max(self) -> int:
-        """Returns the largest number that the floor may have: with `auto` its MAX, else what `maxconn`,
-        `pool-max-conn` and `strict-maxconn` leave, else FLOOR_MAX."""
-        if not self.adapts:
-            return self.min_conn
-        bounds = [each for each in (self.most_floor, self.max_conn, self.most) if each is not None]
-        return max(self.min_conn, min(bounds, default=FLOOR_MAX))
+    def floor_max(self) -> int | None:
+        """Returns what bounds a floor that follows demand: its MAX, `pool-max-conn` and `strict-maxconn`; None: nothing
+        does."""
+        return min((each for each in (self.most_floor, self.max_conn, self.most) if each is not None), default=None)
 
     @property
     def most_idle(self) -> float:

@@ -485,15 +485,8 @@ def finished_server(
         resolution=words.resolution,
         cookie=words.cookie,
         non_stick=words.non_stick,
-        pool=_pool_limits(words, maxconn),
+        pool=evolve(words.pool, most=maxconn or None) if words.strict else words.pool,
     )
-
-
-def _pool_limits(words: ServerWords, maxconn: int) -> PoolLimits:
-    pool = words.pool
-    if pool.adapts and maxconn and (pool.most_floor is None or pool.most_floor > maxconn):
-        pool = evolve(pool, most_floor=maxconn)  # the rest would never be used
-    return evolve(pool, most=maxconn or None) if words.strict else pool
 
 
 def _agent(words: ServerWords) -> Agent | None:

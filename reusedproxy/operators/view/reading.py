@@ -345,14 +345,14 @@ def _pool(server: Server, measures: bool) -> PoolView:
 
 
 def _demand(pool: HTTPConnectionPool) -> DemandView:
-    depths, limits, following, patience = pool.depths, pool.limits, pool.upkeep.following, pool.patience
+    depths, following, patience = pool.depths, pool.upkeep.following, pool.patience
     depths.settle(pool.deadlines.now())
     return DemandView(
         requests=depths.requests,
         enough=depths.floor_for(SHARE),
         met=depths.met_by(pool.floor),
         deepest=depths.deepest,
-        most=limits.floor_max if limits.adapts else None,
+        most=None if following is None else following.most,
         bears=None if following is None or following.ceiling == inf else int(following.ceiling),
         hold=patience.hold,
         dial=patience.dial,
