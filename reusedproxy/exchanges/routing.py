@@ -20,6 +20,7 @@ from reusedproxy.config import model
 from reusedproxy.config.rules.actions import EditHeader
 from reusedproxy.exchanges.authentication import Unverified
 from reusedproxy.exchanges.client import ClientFrontend
+from reusedproxy.exchanges.counting import count_error
 from reusedproxy.exchanges.error_pages import written
 from reusedproxy.exchanges.exchange import ENDED, Exchange
 from reusedproxy.exchanges.persistence import Persistence
@@ -311,7 +312,7 @@ def runs_into(steps: Steps, exchange: Exchange, ended: bool, denied: Callable[[E
                 counted.traffic.dreq += 1
         denied(exchange)
     if verdict.denies or verdict.challenge is not None:
-        exchange.count_error()
+        count_error(exchange)
     if not ended:
         exchange.client.end_after("answered by a rule")
     exchange.answered_here(verdict.status, _written(verdict, exchange), "PR" if verdict.denies else "LR")
