@@ -1043,6 +1043,7 @@ class OverviewTests(SynchronousTestCase):
             connections_total=7,
             maxconn=9,
             denied=0,
+            denied_sessions=0,
             traffic=traffic,
             listeners=[],
             handshakes=SimpleNamespace(certificates={}),

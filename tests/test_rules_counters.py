@@ -398,6 +398,23 @@ class ReadTests(SynchronousTestCase):
         ):
             self.assertEqual(self.faults(lines), ([], []), lines)
 
+    def test_the_table_of_the_section_is_meant_wherever_none_is_named(self) -> None:
+        """In rules, conditions, what is hashed, and names of servers; also where rules come from `defaults`."""
+        text = (f"{DEFAULTS}defaults d from\n mode http\n http-request deny if {{ src_get_gpc0 gt 0 }}\n").replace(
+            "defaults d from", "defaults d"
+        )
+        text += (
+            " timeout connect 5s\n timeout client 30s\n timeout server 60s\n"
+            "listen l from d\n bind :80\n stick-table type ip size 10 store gpc0\n balance hash src_get_gpc0\n"
+            " http-request track-sc0 src\n acl bad src_get_gpc0 gt 1\n use-server s if bad\n stick on src\n"
+            " server s h:1 ssl verify none sni src_get_gpc0\n"
+        )
+        said = read_configuration([Source("t.cfg", text)], {})
+        found = repr((said.frontends["l"], said.backends["l"]))
+        self.assertEqual(found.count("'src_get_gpc0', arguments=('l',)"), found.count("'src_get_gpc0'"))
+        self.assertGreater(found.count("'src_get_gpc0'"), 4)
+        self.assertNotIn("table=''", found)
+
     def test_other_machines_are_refused(self) -> None:
         """Who is kept out there would not be here. One that is alone is this one."""
         for text, faults in (

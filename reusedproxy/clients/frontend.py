@@ -27,6 +27,7 @@ from reusedproxy.clients.stream import StreamConnection, StreamLog
 from reusedproxy.config import model
 from reusedproxy.exchanges.authentication import NOBODY, Authentication
 from reusedproxy.exchanges.client import session_of
+from reusedproxy.exchanges.counting import count_request
 from reusedproxy.exchanges.exchange import Exchange
 from reusedproxy.exchanges.route import Page, Route, Service
 from reusedproxy.exchanges.routing import Routing, shows_page
@@ -555,7 +556,7 @@ class Frontend:
     def route(self, exchange: Exchange, body: bytes, ended: bool) -> None:
         """Begins `exchange` at its backend, or answers it with one of the proxy's pages."""
         if self.tracks:
-            exchange.count_request()
+            count_request(exchange)
         if self.monitor is not None and self.monitor(exchange, ended):
             return
         if self.routing is not None:

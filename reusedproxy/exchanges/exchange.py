@@ -24,6 +24,7 @@ from reusedproxy.backends.server import Server
 from reusedproxy.exchanges.attempt import HELD_MAX, SENT, Attempt
 from reusedproxy.exchanges.client import Client, session_of
 from reusedproxy.exchanges.compression import Encoder
+from reusedproxy.exchanges.counting import count_answer, count_failure, end_counting
 from reusedproxy.exchanges.error_pages import error_of
 from reusedproxy.exchanges.facts import ExchangeFacts
 from reusedproxy.exchanges.failures import Failures
@@ -41,21 +42,12 @@ from reusedproxy.exchanges.own_answers import KEEPING, kept_alive
 from reusedproxy.exchanges.retry import UNSEEN
 from reusedproxy.exchanges.route import Route
 from reusedproxy.exchanges.serving import Made, Serving
-from reusedproxy.exchanges.sticking import Sticking, Stores
+from reusedproxy.exchanges.sticking import fails_to_stick
 from reusedproxy.exchanges.tunnel import Tunnel, TunnelTimeouts
 from reusedproxy.exchanges.waiting import Wait
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.pool.connection import SERVER_FAULT, SERVER_GONE, ServerConnection
 from reusedproxy.rules.actions import ErrorPage
-from reusedproxy.rules.regular import Unevaluated
-from reusedproxy.tables.tracking import (
-    ERRORS,
-    FAILURES,
-    Counters,
-    count,
-    count_bytes,
-    kind_of,
-)
 from reusedproxy.wire.heads import RequestHead, ResponseHead
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -141,19 +133,6 @@ class Exchange(ExchangeFacts):
 
     # What its client connection calls.
 
-    def count_request(self) -> None:
-        """Counts the request in what its client's connection tracks."""
-        session = self.client.session
-        if session is not None and session.counters:
-            for table, row in session.counters.values():
-                table.count(row, table.requests)
-            self.counters = {}
-
-    def count_error(self) -> None:
-        """Counts the request as one that should not have been sent, in what tracks it."""
-        if self.counters is not None:
-            count(self.counters, self.shared_counters, ERRORS)
-
     def begin(self, route: Route, body: bytes, ended: bool) -> None:
         """Sends the request to a server of the backend to which `route` leads. `body` is what has come of the body;
         `ended` tells that it is all of it."""
@@ -162,7 +141,7 @@ class Exchange(ExchangeFacts):
         self.route = route
         if route.persistence is not None:
             route.persistence.receive(self)
-        if route.sticking is not None and self._fails_to_stick(route.sticking):
+        if route.sticking is not None and fails_to_stick(self, route.sticking):
             return
         if route.compressor is not None:
             route.compressor.begin(self)
@@ -200,18 +179,6 @@ class Exchange(ExchangeFacts):
         attempt.start()
         if self.early:
             self.early = b""  # what holds it is `head_and_body`, as long as that is needed
-
-    def _fails_to_stick(self, sticking: Sticking) -> bool:
-        """Binds the request to the server that a stick table names for it, and has the one that answers stored. Returns
-        True if that could not be found out, and the request has been refused."""
-        try:
-            self.binding, stores = sticking.receive(self, self.binding)
-        except Unevaluated as unevaluated:
-            self.client.frontend.not_evaluated(unevaluated)
-            self.fail(500, "PR")
-            return True
-        self.answer_rules = Storing(sticking, stores, self.answer_rules)
-        return False
 
     def request_data(self, data: bytes) -> None:
         """Passes on more of the request's body, or holds it."""
@@ -569,7 +536,7 @@ class Exchange(ExchangeFacts):
         if loss in UNSEEN:
             self.count("econ")
         elif self.counters is not None:
-            count(self.counters, self.shared_counters, FAILURES)
+            count_failure(self)
         if self.state == ANSWERING:
             self.count("srv_abrt")
         self.fail(*server_lost(loss, self.phase, self.complete))
@@ -600,7 +567,7 @@ class Exchange(ExchangeFacts):
         assert self.answer_rules is not None
         self.answer = head
         if self.counters is not None and head.status >= 400:
-            count(self.counters, self.shared_counters, kind_of(head.status))
+            count_answer(self, head.status)
         verdict = self.answer_rules(self)
         if verdict is None:
             return False
@@ -711,31 +678,13 @@ class Exchange(ExchangeFacts):
             answer = kept_alive(answer)
         return answer if self.own_rules is None or not answer else self.own_rules(self, answer)
 
-    def _end_counting(self, counters: Counters, left: int) -> None:
-        """Counts what remains to be counted of the request in what tracks it, which ends; the log may still ask it.
-        `left` are bytes of the answer that are still to be sent."""
-        session = self.client.session
-        shared = None if session is None else session.counters
-        if self.status >= 400 and self.answered and self.answer_rules is None:
-            count(counters, shared, kind_of(self.status))
-        if shared:
-            count_bytes(counters, shared, self.bytes_in, self.bytes_out + left)
-        for table, row in counters.values():
-            if table.counts_ends:
-                if not shared:
-                    table.count(row, table.bytes_in, self.bytes_in)
-                    table.count(row, table.bytes_out, self.bytes_out + left)
-                table.leave(row)
-            else:
-                table.uses[row] -= 1  # `leave`, without a call for each request
-
     def _end(self, last: bytes = b"", error: int = 0, broken: bool = False, now: float | None = None) -> None:
         """Ends the exchange; there is no other end. `last` are the answer's last bytes; `error` is their status
         if they are an error of the proxy's own. `broken` tells that the answer cannot be completed, and only a
         reset can tell the client. `now` is the clock's time, if it is known."""
         self.state = ENDED
         if self.counters is not None:
-            self._end_counting(self.counters, len(last))
+            end_counting(self, self.counters, len(last))
         client = self.client
         self.ended = client.deadlines.now() if now is None else now
         # The attempt and the failures refer back to the exchange: left to the garbage collector, each request would
@@ -758,24 +707,3 @@ class Exchange(ExchangeFacts):
                 self.backend.request_ended(self)
         finally:
             client.exchange_ended(last, error, broken)
-
-
-class Storing:
-    """Stands for an exchange's rules about its answer: stores the server that has sent it, and runs those rules."""
-
-    def __init__(
-        self,
-        sticking: Sticking,
-        stores: Stores,
-        rules: Callable[..., tuple[int, bytes, str] | None] | None,
-    ) -> None:
-        self._sticking = sticking
-        self._stores = stores
-        self._rules = rules
-
-    def __call__(self, exchange: Exchange) -> tuple[int, bytes, str] | None:
-        try:
-            self._sticking.store(exchange, self._stores)
-        except Unevaluated as unevaluated:
-            exchange.client.frontend.not_evaluated(unevaluated)
-        return None if self._rules is None else self._rules(exchange)

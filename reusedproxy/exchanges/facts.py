@@ -102,7 +102,8 @@ class ConnectionFacts:
         return self.client.frontend.figure(which, name or own or "")
 
     def table(self, name: str) -> Table | None:
-        return self.client.frontend.tables.get(name)
+        frontend = self.client.frontend
+        return frontend.tables.get(name or frontend.name)
 
     def tracked(self, number: int) -> Tracked | None:
         own = self.counters

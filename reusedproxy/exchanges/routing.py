@@ -21,6 +21,7 @@ from reusedproxy.config.rules.actions import EditHeader
 from reusedproxy.exchanges.attempt import HELD_MAX
 from reusedproxy.exchanges.authentication import Unverified
 from reusedproxy.exchanges.client import ClientFrontend
+from reusedproxy.exchanges.counting import count_error
 from reusedproxy.exchanges.error_pages import written
 from reusedproxy.exchanges.exchange import CONTINUE, ENDED, Exchange
 from reusedproxy.exchanges.persistence import Persistence
@@ -437,7 +438,7 @@ def _answers(verdict: Answer, exchange: Exchange, denied: Callable[[Exchange], N
     if verdict.denies:
         _count_denied(exchange, denied)
     if verdict.denies or verdict.challenge is not None:
-        exchange.count_error()
+        count_error(exchange)
     if not exchange.complete:
         exchange.client.end_after("answered by a rule")
     exchange.answered_here(verdict.status, _written(verdict, exchange), flags)

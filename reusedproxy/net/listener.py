@@ -28,7 +28,6 @@ from attrs import evolve
 from twisted.logger import Logger
 
 from reusedproxy.config.model.proxies import Bind
-from reusedproxy.config.model.values import ListenAddress
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.addresses import abstract
 from reusedproxy.net.deadlines import Deadlines

@@ -233,7 +233,7 @@ class Facts(Protocol):
         """Returns the time of day, in seconds since 1970."""
 
     def table(self, name: str) -> Table | None:
-        """Returns the stick table of this name; None if there is none."""
+        """Returns the stick table of this name, of the frontend's for ""; None if there is none."""
 
     def tracked(self, number: int) -> Tracked | None:
         """Returns what the counter of this number tracks: its own, or else its connection's; None if nothing does."""

@@ -85,6 +85,7 @@ class Table:
         self.failures = self._counted("http_fail_cnt", "http_fail_rate")
         self.bytes_in = self._counted("bytes_in_cnt", "bytes_in_rate")
         self.bytes_out = self._counted("bytes_out_cnt", "bytes_out_rate")
+        self._general: dict[int, Counted | None] = {}
         current = self.slots.get("conn_cur")
         self._current = -1 if current is None else current.at
         #: Those that leave change more than the number of those who track.
@@ -130,7 +131,9 @@ class Table:
 
     def general(self, number: int) -> Counted | None:
         """Returns where the general purpose counter of this number is counted; None if it is not."""
-        return self._counted(f"gpc{number}", f"gpc{number}_rate")
+        if number not in self._general:
+            self._general[number] = self._counted(f"gpc{number}", f"gpc{number}_rate")
+        return self._general[number]
 
     def adopt(self, settings: StickTable) -> None:
         """Goes on with other settings, which its entries must fit. One that has become smaller drops the oldest when

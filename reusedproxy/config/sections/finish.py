@@ -81,11 +81,13 @@ def backend(draft: ProxyDraft, global_: GlobalDraft, groups: Groups) -> Backend:
         name=draft.name,
         place=draft.place,
         mode=draft.mode or "tcp",
-        servers=numbered(servers),
+        servers=with_table(numbered(servers), draft.name),
         timeouts=_backend_timeouts(draft.timeouts),
         connection_mode=draft.connection_mode or "keep-alive",
         forwardfor=draft.forwardfor,
-        balance=Balance() if draft.tcp and draft.balance.algorithm in NEEDS_HTTP else draft.balance,
+        balance=Balance()
+        if draft.tcp and draft.balance.algorithm in NEEDS_HTTP
+        else with_table(draft.balance, draft.name),
         hash_type=draft.hash_type,
         http_reuse=draft.http_reuse,
         retries=draft.retries,

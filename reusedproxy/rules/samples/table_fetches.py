@@ -214,11 +214,11 @@ def _numbered_by_its_name(number: int, name: str, make: Callable[[int], Ask]) ->
 
 
 def _source(name: str, ask: Ask) -> Callable[..., Fetch]:
-    return lambda table: _fetch(_of_source(table), ask, _changes(name))
+    return lambda table="": _fetch(_of_source(table), ask, _changes(name))
 
 
 def _numbered_source(name: str, make: Callable[[int], Ask]) -> Callable[..., Fetch]:
-    return lambda index, table: _fetch(_of_source(table), make(int(index)), _changes(name))
+    return lambda index, table="": _fetch(_of_source(table), make(int(index)), _changes(name))
 
 
 def _is_tracked(number: str, table: str = "") -> Fetch:
@@ -230,8 +230,8 @@ def _is_tracked_by_its_name(number: int) -> Callable[..., Fetch]:
     return lambda table="": _is_tracked(str(number), table)
 
 
-def _of_table(count: Callable[[Table], int]) -> Callable[[str], Fetch]:
-    def make(name: str) -> Fetch:
+def _of_table(count: Callable[[Table], int]) -> Callable[..., Fetch]:
+    def make(name: str = "") -> Fetch:
         def fetch(facts: Facts) -> Sample:
             table = facts.table(name)
             return None if table is None else count(table)
