@@ -260,7 +260,8 @@ class FrontendTests(SynchronousTestCase):
         """As in HAProxy; a bare refresh time is seconds."""
         self.assertEqual(frontend(" stats enable").stats, StatsPage())
         self.assertEqual(frontend(" stats uri /s\n stats refresh 10").stats, StatsPage("/s", 10.0))
-        self.assertEqual(frontend(" stats hide-version").stats, StatsPage(hide_version=True))
+        self.assertEqual(frontend(" stats hide-version").stats, StatsPage())
+        self.assertEqual(frontend(" stats show-version").stats, StatsPage(show_version=True))
         self.assertIsNone(frontend("").stats)
 
     def test_log_lines_add_up_and_no_log_takes_them_away(self) -> None:

@@ -1,5 +1,6 @@
 """The statistics: CSV that HAProxy's readers understand, and a page for people."""
 
+import re
 import sys
 from collections.abc import Iterator
 from csv import DictReader
@@ -131,10 +132,26 @@ class RequestTests(StatsCase):
         self.assertIn("up 1h", body)
         self.assertIn("The last reload was 0s ago.", body)
 
-    def test_it_says_its_version_unless_told_not_to(self) -> None:
-        self.assertIn(f"version {__version__}", self.ask()[2])
-        self.page.settings = evolve(self.page.settings, hide_version=True)
+    def test_it_says_its_version_only_if_told_to(self) -> None:
+        """As HAProxy 3.4."""
         self.assertNotIn(__version__, self.ask()[2])
+        self.page.settings = evolve(self.page.settings, show_version=True)
+        self.assertIn(f"version {__version__}", self.ask()[2])
+
+    def test_servers_that_take_no_request_can_be_left_out(self) -> None:
+        self.app.server_changed(self.one, DOWN, "test")
+        self.app.set_state(self.two, DRAIN)
+        names = {
+            "": "<tr class='server'><th>(\\w+)",
+            ";csv": "(?m)^app,(?!BACKEND)(\\w+),",
+            ";json": '"svname"}[^}]*}[^}]*"value":"(?!FRONTEND|BACKEND)(\\w+)"',
+        }
+        for form, pattern in names.items():
+            for words, shown in (("", {"one", "two", "off"}), (";up", {"two"})):
+                body = self.ask(f"GET /status{form}{words};norefresh HTTP/1.1".encode())[2]
+                self.assertEqual(set(re.findall(pattern, body)), shown, form)
+        self.assertIn("<a href='/status;norefresh'>all servers</a>", self.ask(b"GET /status;up;norefresh HTTP/1.1")[2])
+        self.assertIn("<a href='/status;up'>only servers", self.ask()[2])
 
     def test_a_page_that_cannot_be_written_costs_one_answer(self) -> None:
         self.app.servers.append(None)  # type: ignore[arg-type]

@@ -106,7 +106,7 @@ class StatsPage:
 
     uri: str = "/haproxy?stats"
     refresh: float | None = None
-    hide_version: bool = False
+    show_version: bool = False
     users: tuple[User, ...] = ()
     realm: str = ""
     rules: tuple[Rule, ...] = ()

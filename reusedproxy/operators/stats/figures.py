@@ -173,6 +173,19 @@ def within(sections: Sequence[Section], scope: Sequence[str]) -> Sequence[Sectio
     return [each for each in sections if each.name in scope] if scope else sections
 
 
+def only_up(sections: Sequence[Section]) -> Sequence[Section]:
+    """Returns the sections without those servers that take no request, as in HAProxy (`;up`)."""
+    return [
+        Section(
+            each.name,
+            each.frontend,
+            each.backend,
+            [row for row in each.servers if row.server is None or row.server.serving],
+        )
+        for each in sections
+    ]
+
+
 def _frontend(frontend: FrontendView) -> Columns:
     rate, requests = frontend.sessions, frontend.requests
     traffic = frontend.traffic

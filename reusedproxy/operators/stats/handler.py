@@ -1,7 +1,7 @@
 """Answers requests for `stats enable`: the statistics within the URIs of a frontend.
 
-Parses the request as HAProxy does (the URI as a prefix; `;csv`, `;json`, `;typed`, `;norefresh`; `;unfold` is not in
-HAProxy), and answers with the page, or with the figures for programs. Who may see it, and who may change something, its
+Parses the request as HAProxy does (the URI as a prefix; `;csv`, `;json`, `;typed`, `;norefresh`, `;up`; `;unfold` is
+not in HAProxy), and answers with the page, or with the figures for programs. Who may see it, and who may change it, its
 `rules` and `admin` say, which are asked before; what a form orders is done elsewhere. Output that took long to compute
 is reused for a moment (see `moment`).
 """
@@ -21,7 +21,7 @@ from reusedproxy.exchanges.serving import Made
 from reusedproxy.operators.logs.targets import LogTargets
 from reusedproxy.operators.runtime.typed import json_statistics, typed_statistics
 from reusedproxy.operators.stats.csv import pieces_of_csv
-from reusedproxy.operators.stats.figures import Section, within
+from reusedproxy.operators.stats.figures import Section, only_up, within
 from reusedproxy.operators.stats.moment import Moment, Moments
 from reusedproxy.operators.stats.origin import is_from_own_page
 from reusedproxy.operators.stats.page import DENIED, Look, pieces_of_page
@@ -93,7 +93,7 @@ class StatsPage:
         form = next((each for word, each in _FORMS.items() if word in words), None)
         if form is None:
             return Made(200, "text/html; charset=utf-8", self._page(words, admin), _HTML_HEADERS)
-        return Made(200, form.content_type, self._figures(form))
+        return Made(200, form.content_type, self._figures(form, up=b";up" in words))
 
     def obey(self, head: RequestHead, form: bytes | None, close: bool) -> tuple[int, bytes]:
         if not is_from_own_page(head) or self._orders is None:
@@ -114,15 +114,17 @@ class StatsPage:
         return 303, answer(303, b"", "text/plain", extra=location, close=close)
 
     def _location(self, words: bytes, code: str) -> bytes:
-        kept = b"".join(word for word in (b";norefresh", b";unfold") if word in words)
+        kept = b"".join(word for word in (b";norefresh", b";unfold", b";up") if word in words)
         return b"location: %b;st=%b%b\r\n" % (self._uri, code.encode(), kept)
 
-    def _figures(self, form: Form) -> Iterator[bytes]:
+    def _figures(self, form: Form, up: bool) -> Iterator[bytes]:
         """Returns the figures for programs, in pieces."""
         moment = yield from self._moment(measures=False)
         legends = self.settings.legends
         sections = within(moment.sections, self._scope)
-        key = repr((form.name, legends, self._scope))
+        key = repr((form.name, legends, self._scope, up))
+        if up:
+            sections = only_up(sections)
         for piece in moment.pieces(key, lambda: form.pieces(sections, legends)):
             yield piece.encode()
 
@@ -141,7 +143,8 @@ class StatsPage:
             outcome=code,
             detailed=detailed,
             unfolded=unfolded,
-            hide_version=self.settings.hide_version,
+            show_version=self.settings.show_version,
+            up=b";up" in words,
             admin=admin and self._orders is not None,
             scope=tuple(self._scope),
             legends=self.settings.legends,

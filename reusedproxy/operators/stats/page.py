@@ -20,7 +20,7 @@ from reusedproxy.backends.server import DOWN, DRAIN, MAINT, NOLB
 from reusedproxy.operators.metrics.groups import SPREAD_HEADINGS, groups
 from reusedproxy.operators.metrics.groups import duration as duration_of
 from reusedproxy.operators.stats import shown
-from reusedproxy.operators.stats.figures import BACKEND, FRONTEND, SERVER, Columns, Row, Section, within
+from reusedproxy.operators.stats.figures import BACKEND, FRONTEND, SERVER, Columns, Row, Section, only_up, within
 from reusedproxy.operators.stats.graph import graph
 from reusedproxy.operators.stats.moment import Moment
 from reusedproxy.operators.stats.rendering import duration, pieces, render
@@ -54,13 +54,16 @@ class Look:
     description: str | None = None
     detailed: bool = False
     unfolded: bool = False
-    hide_version: bool = False
+    show_version: bool = False
+    #: Servers that are DOWN or in MAINT are left out.
+    up: bool = False
 
-    def address(self, *, refresh: bool | None = None, unfolded: bool | None = None) -> str:
+    def address(self, *, refresh: bool | None = None, unfolded: bool | None = None, up: bool | None = None) -> str:
         """Returns the address of this page, with the given settings changed."""
         stays = self.refresh is not None if refresh is None else refresh
         open_ = self.unfolded if unfolded is None else unfolded
-        return f"{self.uri}{'' if stays else ';norefresh'}{';unfold' if open_ else ''}"
+        words = (("norefresh", not stays), ("unfold", open_), ("up", self.up if up is None else up))
+        return self.uri + "".join(f";{word}" for word, said in words if said)
 
 
 #: What the form offers, in HAProxy's words and order.
@@ -90,7 +93,7 @@ _OUTCOMES = {
     DENIED: ("trouble", "Nothing was changed: this page takes no orders from you."),
 }
 #: What makes other tables of the same figures, besides the scope, and the address where there are forms.
-_KINDS = ("unfolded", "detailed", "admin", "legends")
+_KINDS = ("unfolded", "detailed", "admin", "legends", "up")
 
 
 def pieces_of_page(moment: Moment, look: Look) -> Iterator[str]:
@@ -113,7 +116,10 @@ def pieces_of_page(moment: Moment, look: Look) -> Iterator[str]:
         headline=_headline(sections, found),
         reloaded=view.uptime - look.counted >= 1,
         facts=map(Markup, moment.pieces(f"facts {key}", lambda: iter([_facts(moment, sections, look)]))),
-        tables=map(Markup, moment.pieces(f"tables {key}", lambda: _tables(sections, look))),
+        tables=map(
+            Markup,
+            moment.pieces(f"tables {key}", lambda: _tables(only_up(sections) if look.up else sections, look)),
+        ),
     )
 
 
