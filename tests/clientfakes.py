@@ -288,6 +288,7 @@ class FakeListener:
     def __init__(self, maxconn: int = 0) -> None:
         self.bind = model.Bind(PLACE, model.ListenAddress("tcp"), maxconn=maxconn)
         self.certificates: Any = None
+        self.traffic: Any = None
         self.connections = 0
         self.taker: Any = None
         self.kept_alive = False

@@ -12,6 +12,7 @@ from reusedproxy.clients.frontend import ConnectionLimit, Frontend
 from reusedproxy.config import model
 from reusedproxy.exchanges.own_answers import answer
 from reusedproxy.exchanges.serving import Made
+from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.listener import Listener, bind_socket
 from reusedproxy.rules.rule_set import Steps
 from reusedproxy.wire.heads import RequestHead
@@ -469,6 +470,37 @@ class StopTests(SynchronousTestCase):
         client.wire.go_on()
         self.assertTrue(client.gone)
         world.check_rest()
+
+
+class ListenerTests(SynchronousTestCase):
+    """With `option socket-stats` each listener counts what comes there."""
+
+    def test_it_counts_what_its_frontend_counts(self) -> None:
+        world = World(self, warm=1)
+        world.listener.traffic = counted = Traffic()
+        client = world.client()
+        client.send(GET)
+        world.server.answer()
+        client.send(b"nonsense\r\n\r\n")
+        whole = world.frontend.traffic
+        self.assertGreater(counted.bin, 0)
+        self.assertEqual((counted.bin, counted.bout, counted.ereq), (whole.bin, whole.bout, 1))
+        client.wire.eof()
+        world.check_rest()
+
+    def test_connections_are_counted_where_they_come_in(self) -> None:
+        loop = Loop(self)
+        world = World(self)
+        world.frontend._poller = loop.poller
+        listener: Any = world.listener
+        world.listener.traffic = counted = Traffic()
+        for _ in range(2):
+            near, far = loop.pair()
+            listener.connections += 1
+            world.frontend.connection_made(near, ("192.0.2.7", 1), listener)
+            far.drop()
+            loop.pump()
+        self.assertEqual((counted.stot, counted.smax, listener.connections), (2, 1, 0))
 
 
 class PageTests(SynchronousTestCase):

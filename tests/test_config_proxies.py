@@ -260,6 +260,8 @@ class FrontendTests(SynchronousTestCase):
         """As in HAProxy; a bare refresh time is seconds."""
         self.assertEqual(frontend(" stats enable").stats, StatsPage())
         self.assertEqual(frontend(" stats uri /s\n stats refresh 10").stats, StatsPage("/s", 10.0))
+        self.assertTrue(frontend(" option socket-stats").socket_stats)
+        self.assertFalse(frontend(" no option socket-stats").socket_stats)
         self.assertEqual(frontend(" stats hide-version").stats, StatsPage())
         self.assertEqual(frontend(" stats show-version").stats, StatsPage(show_version=True))
         self.assertIsNone(frontend("").stats)

@@ -19,6 +19,7 @@ from reusedproxy.backends.server import DOWN, DRAIN, MAINT, READY, UP
 from reusedproxy.build.assembly import Assembly
 from reusedproxy.config.reader import Source, read_configuration
 from reusedproxy.exchanges.own_answers import head_of
+from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.slices import Steps
 from reusedproxy.operators.metrics.groups import duration, groups, number
@@ -183,6 +184,22 @@ class CSVTests(StatsCase):
                 ("status", "BACKEND"),
             ],
         )
+
+    def test_listeners_that_are_counted_have_rows(self) -> None:
+        bind = evolve(self.web.settings.binds[0], name="door", maxconn=9)
+        traffic = Traffic()
+        traffic.stot, traffic.denied = 7, 2
+        listener: Any = SimpleNamespace(bind=bind, traffic=traffic, state="listening", full=False, connections=3)
+        self.web.listeners[:] = [listener]
+        rows = self.csv()
+        self.assertEqual(list(rows)[:2], [("web", "FRONTEND"), ("web", "door")])
+        row = rows["web", "door"]
+        shown = [row[name] for name in ("type", "sid", "status", "scur", "smax", "slim", "stot", "dcon", "addr")]
+        self.assertEqual(shown, ["3", "1", "OPEN", "3", "3", "9", "7", "2", ""])
+        self.assertIn("<tr class='listener'><th>door", self.ask()[2])
+        self.assertIn('"objType":"Listener"', self.ask(b"GET /status;json HTTP/1.1")[2])
+        listener.full = True
+        self.assertEqual(self.csv()["web", "door"]["status"], "FULL")
 
     def test_states_are_haproxys_words(self) -> None:
         def state(name: str) -> str:

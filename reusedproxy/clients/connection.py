@@ -309,6 +309,10 @@ class ClientConnection:
         tells that the client gets a reset."""
         exchange, self.exchange = self.exchange, None
         assert exchange is not None
+        traffic = self.listener.traffic
+        if traffic is not None:
+            traffic.bin += exchange.bytes_in
+            traffic.bout += exchange.bytes_out
         if self.frontend.log is not None:
             try:
                 self.frontend.log(exchange)
@@ -588,6 +592,8 @@ class ClientConnection:
             self.state = BUSY
         self.end_after("request refused")
         self.frontend.traffic.ereq += 1
+        if self.listener.traffic is not None:
+            self.listener.traffic.ereq += 1
         self.exchange = exchange = self.exchange or Exchange(self, None, self._began, self.deadlines.now())
         exchange.refused(status, flags, heard)
 

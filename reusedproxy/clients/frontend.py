@@ -165,6 +165,7 @@ class Frontend:
         self._adopt(self._bind_of(listener), listener)
         listener.certificates = self.handshakes.certificates.get(listener.bind.address)
         listener.keep_alive(self.settings.clitcpka)
+        listener.traffic = Traffic() if self.settings.socket_stats else None
         listener.listen(self)
         if self not in self._places.frontends:
             self._places.frontends.append(self)
@@ -342,6 +343,8 @@ class Frontend:
             if verdict == REJECT:
                 self.denied += 1
                 listener.connections -= 1
+                if listener.traffic is not None:
+                    listener.traffic.denied += 1
                 accepted.close()
                 return
             expects = verdict == EXPECT_PROXY
@@ -349,6 +352,11 @@ class Frontend:
         streaming = None
         self.connections_total += 1
         places.taken += 1
+        traffic = listener.traffic
+        if traffic is not None:
+            traffic.stot += 1
+            if listener.connections > traffic.smax:
+                traffic.smax = listener.connections
         if expects:
             connections.add(self.handshakes.expect_preface(accepted, name, listener))
         elif listener.certificates is not None:

@@ -323,8 +323,8 @@ def runs_into(steps: Steps, exchange: Exchange, ended: bool, denied: Callable[[E
             _serve(exchange, made, ended)
         return True
     if verdict.denies:
-        for counted in (frontend, exchange.backend):
-            if counted is not None:
+        for counted in (frontend, exchange.backend, exchange.client.listener):
+            if counted is not None and counted.traffic is not None:
                 counted.traffic.dreq += 1
         denied(exchange)
     if not ended:
@@ -392,8 +392,8 @@ def _own_rules(backend: RuleSet | None, frontend: RuleSet) -> Callable[[Exchange
 def _instead(verdict: Answer, exchange: Exchange) -> tuple[int, bytes, str]:
     client = exchange.client
     if verdict.denies:
-        for counted in (client.frontend, exchange.backend, exchange.server):
-            if counted is not None:
+        for counted in (client.frontend, exchange.backend, exchange.server, client.listener):
+            if counted is not None and counted.traffic is not None:
                 counted.traffic.dresp += 1
     if not client.may_ask_again:
         client.end_after("answered by a rule")

@@ -29,6 +29,7 @@ from twisted.logger import Logger
 
 from reusedproxy.config.model.proxies import Bind
 from reusedproxy.config.model.values import ListenAddress
+from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.descriptors import EXHAUSTED as NONE_LEFT
 from reusedproxy.net.poller import READ, Poller
@@ -140,6 +141,8 @@ class Listener:
         self.certificates: Certificates | None = None
         #: Connections accepted here that are still open; the taker counts them down.
         self.connections = 0
+        #: Counts what comes here (`option socket-stats`); None: nothing does. The taker sets it.
+        self.traffic: Traffic | None = None
 
     @property
     def stands(self) -> bool:

@@ -198,6 +198,8 @@ class Stream(StreamFacts):
     def count_refused_answer(self) -> None:
         self.client.frontend.traffic.add("dresp")
         self.count("dresp")
+        if self.client.listener.traffic is not None:
+            self.client.listener.traffic.dresp += 1
 
     # What the client's transport calls, until there is a relay.
 
@@ -254,6 +256,8 @@ class Stream(StreamFacts):
         """Ends the session, because a rule says so (`denied`) or no rule leads to a backend."""
         if denied:
             self.client.frontend.traffic.dreq += 1  # not the backend's, as in HAProxy
+            if self.client.listener.traffic is not None:
+                self.client.listener.traffic.dreq += 1
         self._finish(flags)
 
     def not_evaluated(self, unevaluated: Unevaluated) -> None:
@@ -340,6 +344,10 @@ class Stream(StreamFacts):
         for counted in (self.client.frontend, self.backend, self.server):
             if counted is not None:
                 counted.traffic.bin += len(self.held)  # no server has got it
+        traffic = self.client.listener.traffic
+        if traffic is not None:
+            traffic.bin += self.received + len(self.held)
+            traffic.bout += self.sent
         self.ended = self.deadlines.now()
         self.answered = self.connected  # no answer is waited for: HAProxy's rtime is 0 in mode tcp
         for waiting in (self.inspection, self._gate, self.search):

@@ -48,6 +48,11 @@ ALIKE = words(
     haproxy_frontend_http_cache_hits_total haproxy_frontend_internal_errors_total
     haproxy_frontend_http_comp_responses_total
 
+    haproxy_listener_limit_sessions haproxy_listener_sessions_total haproxy_listener_requests_denied_total
+    haproxy_listener_responses_denied_total haproxy_listener_request_errors_total haproxy_listener_status
+    haproxy_listener_denied_connections_total haproxy_listener_denied_sessions_total
+    haproxy_listener_failed_header_rewriting_total
+
     haproxy_backend_current_queue haproxy_backend_max_queue haproxy_backend_sessions_total
     haproxy_backend_max_sessions haproxy_backend_requests_denied_total haproxy_backend_responses_denied_total
     haproxy_backend_connection_errors_total haproxy_backend_response_errors_total

@@ -250,7 +250,7 @@ OPTIONS_NEVER_NEGATED = words(
 # These only control how the kernel copies or sends, or when counters are updated: no visible effect.
 OPTIONS_WITHOUT_EFFECT = words(
     """
-    contstats disable-h2-upgrade http-no-delay socket-stats splice-auto splice-request splice-response tcp-smart-accept
+    contstats disable-h2-upgrade http-no-delay splice-auto splice-request splice-response tcp-smart-accept
     tcp-smart-connect use-small-buffers
     """
 )

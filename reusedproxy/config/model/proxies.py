@@ -254,6 +254,8 @@ class Frontend:
     event_logs: tuple[LogTarget, ...] = ()
     log_format: str = "default"
     dontlognull: bool = False
+    #: Each listener has counters of its own.
+    socket_stats: bool = False
     clitcpka: bool = False
     disabled: bool = False
     stats: StatsPage | None = None

@@ -79,6 +79,7 @@ class ProxyDraft:
     #: "httplog", "tcplog", or "default" without either option.
     log_format: str = "default"
     dontlognull: bool = False
+    socket_stats: bool = False
     clitcpka: bool = False
     uses_proxy_header: bool = False
     balance: Balance = Factory(Balance)

@@ -45,6 +45,7 @@ def frontend(draft: ProxyDraft, global_: GlobalDraft, groups: Groups) -> Fronten
         event_logs=_event_logs(draft, global_),
         log_format=log_format(draft),
         dontlognull=draft.dontlognull,
+        socket_stats=draft.socket_stats,
         clitcpka=draft.clitcpka,
         uses_proxy_header=draft.uses_proxy_header,
         disabled=draft.disabled,

@@ -63,6 +63,11 @@ def _unknown(option: Line, report: Report) -> None:
     raise Wrong(f"unknown option '{name}'{did_you_mean(name, _OPTIONS)}")
 
 
+def _socket_stats(proxy: ProxyDraft, option: Line, report: Report) -> None:
+    _alone(option)
+    proxy.socket_stats = option.prefix != "no"
+
+
 def _flag(proxy: ProxyDraft, option: Line, report: Report) -> None:
     _alone(option)
     if option.keyword == "abortonclose" and "B" not in proxy.sides:
@@ -231,6 +236,7 @@ def _redispatch(proxy: ProxyDraft, option: Line, report: Report) -> None:
 _READERS: dict[str, Callable[[ProxyDraft, Line, Report], None]] = {
     **dict.fromkeys(_FLAGS, _flag),
     **dict.fromkeys(CONNECTION_MODES, _connection_mode),
+    "socket-stats": _socket_stats,
     "forwardfor": _forwardfor,
     "http-upgrade-with-body": _upgrade_with_body,
     "pool-prefer-warm": _prefer_warm,

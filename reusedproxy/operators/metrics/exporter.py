@@ -100,6 +100,8 @@ class Exporter:
         if "frontend" in query.scopes:
             yield from _rows(moment.sections, "F", query)
             yield from _written(families.of_frontends(view.frontends), query)
+        if "listener" in query.scopes:
+            yield from _rows(moment.sections, "L", query)
         if "backend" in query.scopes:
             yield from _rows(moment.sections, "B", query)
             yield from _written(families.of_backends(view.backends), query)

@@ -15,7 +15,7 @@ from attrs import frozen
 
 from reusedproxy.backends.server import DOWN, DRAIN, MAINT, NOLB, UP
 from reusedproxy.operators.metrics.pools import COUNTER, GAUGE
-from reusedproxy.operators.stats.figures import Columns, Row, Section, Value
+from reusedproxy.operators.stats.figures import LISTENER, Columns, Row, Section, Value
 
 #: Values by the further labels that tell samples of one row from one another.
 Values = Iterable[tuple[tuple[tuple[str, str], ...], float]]
@@ -38,6 +38,7 @@ class Metric:
 KINDS = {"F": "frontend", "L": "listener", "B": "backend", "S": "server"}
 #: States of servers, and results of health checks, in HAProxy's order.
 _STATES = (DOWN, UP, MAINT, DRAIN, NOLB)
+_LISTENING = ("WAITING", "OPEN", "FULL")
 _CHECKS = (
     *("HANA", "SOCKERR", "L4OK", "L4TOUT", "L4CON", "L6OK", "L6TOUT", "L6RSP", "L7TOUT", "L7RSP", "L7OK", "L7OKC"),
     *("L7STS", "PROCERR", "PROCTOUT", "PROCOK"),
@@ -91,6 +92,8 @@ def _one_of(states: Sequence[str], state: str) -> Values:
 def _status(row: Row, section: Section) -> Values:
     if row.server is not None:
         return _one_of(_STATES, row.server.state)
+    if row.columns["type"] == LISTENER:
+        return _one_of(_LISTENING, str(row.columns["status"]))
     return _one_of((DOWN, UP), UP if row.columns["status"] in ("OPEN", UP) else DOWN)
 
 
@@ -271,5 +274,7 @@ def rows_of(section: Section, kind: str) -> Sequence[Row]:
     """Returns the rows of this kind in a section."""
     if kind == "S":
         return section.servers
+    if kind == "L":
+        return section.listeners
     row = section.frontend if kind == "F" else section.backend if kind == "B" else None
     return () if row is None else (row,)

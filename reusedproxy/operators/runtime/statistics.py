@@ -15,7 +15,7 @@ from reusedproxy.operators.stats.moment import Moment
 
 #: Bits of the second argument, the types of rows.
 _BITS = {FRONTEND: 1, BACKEND: 2}
-_SERVERS = 4
+_SERVERS, _LISTENERS = 4, 8
 
 
 def show_stat(context: Context, words: Sequence[str]) -> Iterator[str]:
@@ -30,7 +30,8 @@ def show_stat(context: Context, words: Sequence[str]) -> Iterator[str]:
         if word in words:
             filtered = True
             sections = [
-                Section(each.name, each.frontend, each.backend, [*filter(keeps, each.servers)]) for each in sections
+                Section(each.name, each.frontend, each.backend, [*filter(keeps, each.servers)], each.listeners)
+                for each in sections
             ]
     # As in HAProxy, addresses and cookies are for operators.
     legends = context.level >= OPERATOR
@@ -67,12 +68,15 @@ def _within(sections: Iterable[Section], proxy: str, types: str, server: str) ->
         raise Refusal("No such proxy.")
     bits = int(types) if re.fullmatch("-?[0-9]{1,9}", types) else 0
     for each in found:
-        servers = [row for row in each.servers if server in ("-1", str(row.columns["sid"]))] if bits & _SERVERS else []
+        servers, listeners = (
+            [row for row in rows if server in ("-1", str(row.columns["sid"]))] if bits & bit else []
+            for rows, bit in ((each.servers, _SERVERS), (each.listeners, _LISTENERS))
+        )
         frontend, backend = (
             row if row is not None and bits & _BITS[int(row.columns["type"])] and server in ("-1", "0") else None
             for row in (each.frontend, each.backend)
         )
-        yield Section(each.name, frontend, backend, servers)
+        yield Section(each.name, frontend, backend, servers, listeners)
 
 
 def _number(section: Section) -> str:

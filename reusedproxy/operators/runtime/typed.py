@@ -14,6 +14,7 @@ from reusedproxy.operators.stats.figures import (
     BACKEND,
     FRACTIONS,
     FRONTEND,
+    LISTENER,
     Row,
     Section,
     Value,
@@ -83,8 +84,8 @@ _COUNTED = Kind("MCP", "u64")
 #: Where HAProxy has another kind in the rows of backends.
 _OF_BACKENDS = dict.fromkeys(("rate", "rate_max", "act", "bck"), Kind("MGP", "u32"))
 _POSITIONS = {name: number for number, name in enumerate(ALL_COLUMNS)}
-_LETTERS = {FRONTEND: "F", BACKEND: "B"}
-_NAMES = {FRONTEND: "Frontend", BACKEND: "Backend"}
+_LETTERS = {FRONTEND: "F", BACKEND: "B", LISTENER: "L"}
+_NAMES = {FRONTEND: "Frontend", BACKEND: "Backend", LISTENER: "Listener"}
 
 
 def _values(row: Row, legends: bool) -> Iterator[tuple[int, str, Kind, Value]]:

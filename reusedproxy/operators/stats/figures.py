@@ -18,6 +18,7 @@ from reusedproxy.config.model.values import Place
 from reusedproxy.net.slices import Steps, run_through
 from reusedproxy.operators.view.values import (
     BackendView,
+    BindView,
     CheckView,
     FrontendView,
     PoolView,
@@ -90,7 +91,7 @@ _OF_REQUESTS = (*_RESPONSES, "h1sess", "h1req", "proto", "intercepted", "cache_l
 _NOUGHT = ("h1_total_connections", "h1_total_streams", "h1_bytes_in", "h1_bytes_out")
 
 # Values of the column `type`.
-FRONTEND, BACKEND, SERVER = 0, 1, 2
+FRONTEND, BACKEND, SERVER, LISTENER = 0, 1, 2, 3
 
 
 @define
@@ -112,10 +113,12 @@ class Section:
     frontend: Row | None = None
     backend: Row | None = None
     servers: list[Row] = field(factory=list)
+    listeners: list[Row] = field(factory=list)
 
     def rows(self) -> Iterator[Row]:
         if self.frontend is not None:
             yield self.frontend
+        yield from self.listeners
         yield from self.servers
         if self.backend is not None:
             yield self.backend
@@ -138,6 +141,9 @@ def figuring(view: ProxyView) -> Steps[list[Section]]:
     sections = {name: Section(name) for name in names_in_order({each.name: each.place for each in proxies})}
     for frontend in view.frontends:
         sections[frontend.name].frontend = Row(_frontend(frontend), frontend=frontend)
+        sections[frontend.name].listeners = [
+            Row(_listener(each), legends={"addr": each.address}) for each in frontend.sockets
+        ]
     for backend in view.backends:
         section = sections[backend.name]
         for number, server in enumerate(backend.servers, 1):
@@ -159,7 +165,7 @@ def figuring(view: ProxyView) -> Steps[list[Section]]:
             if mode == "tcp":
                 for name in _OF_REQUESTS:
                     row.columns.pop(name, None)
-                if row.server is None:
+                if row.columns["type"] in (FRONTEND, BACKEND):
                     row.columns.update(dict.fromkeys(_NOUGHT, 0))
                 if row.frontend is None:
                     row.columns.pop("req_tot", None)
@@ -181,6 +187,7 @@ def only_up(sections: Sequence[Section]) -> Sequence[Section]:
             each.frontend,
             each.backend,
             [row for row in each.servers if row.server is None or row.server.serving],
+            each.listeners,
         )
         for each in sections
     ]
@@ -228,6 +235,28 @@ def _frontend(frontend: FrontendView) -> Columns:
         "req_rate": requests.now,
         "req_rate_max": requests.most,
         **_bytes_and_responses(traffic),
+    }
+
+
+def _listener(socket: BindView) -> Columns:
+    traffic = socket.traffic
+    return {
+        "svname": socket.name,
+        "type": LISTENER,
+        "sid": socket.number,
+        "status": socket.status,
+        "scur": socket.connections,
+        "smax": max(traffic.smax, socket.connections),
+        "slim": socket.maxconn,
+        "stot": traffic.stot,
+        "bin": traffic.bin,
+        "bout": traffic.bout,
+        "dreq": traffic.dreq,
+        "dresp": traffic.dresp,
+        "ereq": traffic.ereq,
+        "dcon": socket.denied,
+        "dses": 0,
+        "wrew": 0,
     }
 
 

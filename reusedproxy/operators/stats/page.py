@@ -20,7 +20,17 @@ from reusedproxy.backends.server import DOWN, DRAIN, MAINT, NOLB
 from reusedproxy.operators.metrics.groups import SPREAD_HEADINGS, groups
 from reusedproxy.operators.metrics.groups import duration as duration_of
 from reusedproxy.operators.stats import shown
-from reusedproxy.operators.stats.figures import BACKEND, FRONTEND, SERVER, Columns, Row, Section, only_up, within
+from reusedproxy.operators.stats.figures import (
+    BACKEND,
+    FRONTEND,
+    LISTENER,
+    SERVER,
+    Columns,
+    Row,
+    Section,
+    only_up,
+    within,
+)
 from reusedproxy.operators.stats.graph import graph
 from reusedproxy.operators.stats.moment import Moment
 from reusedproxy.operators.stats.rendering import duration, pieces, render
@@ -188,7 +198,7 @@ def _gravity_of_server(row: Row) -> int:
 
 def _section(section: Section, look: Look) -> Iterator[str]:
     servers = sorted(section.servers, key=_gravity_of_server)
-    rows = [row for row in (section.frontend, *servers, section.backend) if row is not None]
+    rows = [row for row in (section.frontend, *section.listeners, *servers, section.backend) if row is not None]
     views = [row.server for row in servers if row.server is not None]
     frontend = section.frontend.frontend if section.frontend is not None else None
     return pieces(
@@ -357,7 +367,7 @@ def _last_check(columns: Columns) -> LastCheck | None:
 
 
 def _active(columns: Columns) -> str:
-    if columns["type"] == FRONTEND:
+    if columns["type"] in (FRONTEND, LISTENER):
         return ""
     if columns["type"] == BACKEND:
         return f"{columns['act']}/{columns['bck']}"
@@ -376,7 +386,7 @@ def _amount(size: int) -> str:
     return f"{amount:.1f}{unit}"
 
 
-_ROW_CLASSES = {FRONTEND: "frontend", BACKEND: "backend", SERVER: "server"}
+_ROW_CLASSES = {FRONTEND: "frontend", BACKEND: "backend", SERVER: "server", LISTENER: "listener"}
 _SESSIONS = ("scur", "smax", "slim", "stot")
 _NUMBERS = (
     *("rate", "rate_max", "qcur", "qmax"),

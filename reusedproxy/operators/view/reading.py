@@ -24,7 +24,7 @@ from reusedproxy.measures.histogram import Histogram
 from reusedproxy.measures.last_errors import LastErrors
 from reusedproxy.measures.times import Means
 from reusedproxy.measures.traffic import Traffic
-from reusedproxy.net.listener import CLOSED
+from reusedproxy.net.listener import CLOSED, LISTENING
 from reusedproxy.net.slices import Steps, run_through
 from reusedproxy.net.tls.client import ClientContext
 from reusedproxy.net.tls.server import Certificates
@@ -33,6 +33,7 @@ from reusedproxy.operators.view.rates import Meter, Rates
 from reusedproxy.operators.view.values import (
     AgentView,
     BackendView,
+    BindView,
     CertificateView,
     CheckView,
     ConnectionView,
@@ -139,6 +140,7 @@ class Reader:
             invalid=_errors(frontend.invalid),
             tls=self._handshakes(frontend) if frontend.handshakes.certificates else None,
             mode=frontend.settings.mode,
+            sockets=tuple(_sockets(frontend)),
         )
 
     def _handshakes(self, frontend: Frontend) -> HandshakesView:
@@ -390,6 +392,21 @@ def _connection(connection: ServerConnection, now: float) -> ConnectionView:
 
 
 # Copies of what counts on.
+
+
+def _sockets(frontend: Frontend) -> Iterator[BindView]:
+    for number, listener in enumerate(frontend.listeners, 1):
+        if listener.traffic is not None:
+            yield BindView(
+                name=listener.bind.name or f"sock-{number}",
+                address=str(listener.bind.address),
+                number=number,
+                status="FULL" if listener.full else "OPEN" if listener.state == LISTENING else "WAITING",
+                connections=listener.connections,
+                maxconn=listener.bind.maxconn,
+                traffic=_traffic(listener.traffic),
+                denied=listener.traffic.denied,
+            )
 
 
 def _traffic(traffic: Traffic) -> TrafficCounts:

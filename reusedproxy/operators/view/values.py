@@ -101,6 +101,21 @@ class TrafficCounts(NamedTuple):
 
 
 @frozen
+class BindView:
+    """Shows a listener that has counters of its own (`option socket-stats`). `name` is that of its line, or "sock-" and
+    its number; `status` one of HAProxy's words; `maxconn` 0: no limit."""
+
+    name: str
+    address: str
+    number: int
+    status: str
+    connections: int
+    maxconn: int
+    traffic: TrafficCounts
+    denied: int
+
+
+@frozen
 class FrontendView:
     """Shows a frontend, or the frontend of a `listen` section. `tls` is None without a TLS listener."""
 
@@ -125,6 +140,8 @@ class FrontendView:
     tls: HandshakesView | None
     #: "http" or "tcp".
     mode: str = "http"
+    #: Its listeners, where each has counters of its own.
+    sockets: tuple[BindView, ...] = ()
 
 
 @frozen
