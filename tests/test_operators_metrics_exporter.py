@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config.language.report import ConfigurationError
@@ -176,6 +177,23 @@ class QueryTests(ExporterCase):
         names = {name for name, _ in self.samples("?scope=server&metrics=-haproxy_server_status")}
         self.assertNotIn("haproxy_server_status", names)
         self.assertIn("haproxy_server_weight", names)
+
+    def test_descriptions_are_labels_where_they_are_asked_for(self) -> None:
+        def named(query: str) -> set[str]:
+            lines = self.text(query).splitlines()
+            return {line for line in lines if line.startswith(("haproxy_backend_status", "haproxy_process_jobs"))}
+
+        self.patch(self.app, "settings", evolve(self.app.settings, description='what "it" is'))
+        self.assertEqual([line for line in named("") if "desc" in line], [])
+        self.assertEqual(
+            {line for line in named("?desc-labels") if 'proxy="status"' not in line},
+            {
+                'haproxy_backend_status{proxy="app",desc="what \\"it\\" is",state="UP"} 1',
+                'haproxy_backend_status{proxy="app",desc="what \\"it\\" is",state="DOWN"} 0',
+                'haproxy_process_jobs{desc="the \\"first\\""} 1',
+            },
+        )
+        self.assertIn("app <small>what &#34;it&#34; is</small></h2>", self.ask()[2])
 
     def test_counters_of_modules_come_where_they_are_asked_for(self) -> None:
         self.assertNotIn("mod=", self.text())

@@ -256,6 +256,8 @@ class Frontend:
     dontlognull: bool = False
     #: Each listener has counters of its own.
     socket_stats: bool = False
+    #: What statistics say of the section.
+    description: str = ""
     clitcpka: bool = False
     disabled: bool = False
     stats: StatsPage | None = None
@@ -310,6 +312,8 @@ class Backend:
     http_check: HTTPCheck | None = None
     check_plan: CheckPlan | None = None
     log_health_checks: bool = False
+    #: What statistics say of the section.
+    description: str = ""
     disabled: bool = False
     stats: StatsPage | None = None
     event_logs: tuple[LogTarget, ...] = ()

@@ -80,6 +80,7 @@ class ProxyDraft:
     log_format: str = "default"
     dontlognull: bool = False
     socket_stats: bool = False
+    description: str = ""
     clitcpka: bool = False
     uses_proxy_header: bool = False
     balance: Balance = Factory(Balance)

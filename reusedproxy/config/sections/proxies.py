@@ -206,6 +206,12 @@ def _disabled(proxy: ProxyDraft, line: Line, report: Report) -> None:
     proxy.disabled = line.keyword == "disabled"
 
 
+def _description(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    if not line.arguments:
+        raise Wrong("'description' needs a text")
+    proxy.description = " ".join(line.arguments)
+
+
 def _harmless(proxy: ProxyDraft, line: Line, report: Report) -> None:
     """Accepts a name for people and statistics."""
 
@@ -465,7 +471,7 @@ KEYWORDS: dict[str, Keyword] = {
     "log": Keyword(_log),
     "disabled": Keyword(_disabled),
     "enabled": Keyword(_disabled),
-    "description": Keyword(_harmless, in_defaults=False),
+    "description": Keyword(_description, in_defaults=False),
     "id": Keyword(_harmless, in_defaults=False),
     "guid": Keyword(_harmless, in_defaults=False),
     "stats": Keyword(read_stats),

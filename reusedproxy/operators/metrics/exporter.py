@@ -10,6 +10,7 @@ from __future__ import annotations
 import resource
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 
 from attrs import frozen
@@ -96,7 +97,10 @@ class Exporter:
                 node=said.node,
                 description=said.description,
             )
-            yield from _written((*process.of_process(view, about), *process.of_event_loop(view)), query)
+            found = process.of_process(view, about)
+            if query.desc_labels and said.description:
+                found = map(partial(process.described, said.description), found)
+            yield from _written((*found, *process.of_event_loop(view)), query)
         if "frontend" in query.scopes:
             yield from _rows(moment.sections, "F", query)
             yield from _written(families.of_frontends(view.frontends), query)
@@ -117,11 +121,12 @@ def _rows(sections: Sequence[Section], kind: str, query: Query) -> Iterator[str]
     """Writes the metrics of all rows of this kind."""
     found: list[tuple[Row, Section, str]] = []
     for section in sections:
+        description = section.description if query.desc_labels else ""
         for number, row in enumerate(haproxy.rows_of(section, kind)):
             if not number % AT_ONCE:
                 yield ""
             if not query.no_maint or row.server is None or row.server.state != MAINT:
-                found.append((row, section, labels(haproxy.labels_of(row, kind))))
+                found.append((row, section, labels(haproxy.labels_of(row, kind, description))))
     word = haproxy.KINDS[kind]
     wanted = [each for each in haproxy.METRICS if kind in each.kinds]
     if query.extra_counters:

@@ -263,11 +263,15 @@ METRICS: tuple[Metric, ...] = (
 )
 
 
-def labels_of(row: Row, kind: str) -> tuple[tuple[str, str], ...]:
-    """Returns the labels that name what the row is about."""
+def labels_of(row: Row, kind: str, description: str = "") -> list[tuple[str, str]]:
+    """Returns the labels that name what the row is about; with a `description` that, too."""
     columns: Columns = row.columns
-    proxy = ("proxy", str(columns["pxname"]))
-    return (proxy,) if kind in "FB" else (proxy, (KINDS[kind], str(columns["svname"])))
+    found = [("proxy", str(columns["pxname"]))]
+    if description:
+        found.append(("desc", description))
+    if kind not in "FB":
+        found.append((KINDS[kind], str(columns["svname"])))
+    return found
 
 
 def rows_of(section: Section, kind: str) -> Sequence[Row]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from reusedproxy.operators.metrics.pools import COUNTER, GAUGE, NOW, Family, Sample
 from reusedproxy.operators.view.values import ProxyView
@@ -98,6 +98,14 @@ def of_process(view: ProxyView, process: Process) -> Iterator[Family]:
     if process.description:
         words = (process.description,)
         yield _one("haproxy_process_description", "What 'description' of 'global' says.", ("desc",), words, 1)
+
+
+def described(text: str, family: Family) -> Family:
+    """Returns the family with what `description` says as a further label."""
+    if "desc" in family.labels:
+        return family
+    samples = [evolve(each, labels=(text, *each.labels)) for each in family.samples]
+    return evolve(family, labels=("desc", *family.labels), samples=tuple(samples))
 
 
 def of_event_loop(view: ProxyView) -> Iterator[Family]:

@@ -6,6 +6,8 @@ import re
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from functools import partial
 
+from attrs import evolve
+
 from reusedproxy.backends.server import MAINT, UP
 from reusedproxy.operators.runtime.proxy import OPERATOR, Context, Refusal
 from reusedproxy.operators.runtime.typed import json_statistics, typed_statistics
@@ -29,10 +31,7 @@ def show_stat(context: Context, words: Sequence[str]) -> Iterator[str]:
     for word, keeps in (("no-maint", _not_in_maintenance), ("up", _is_up)):
         if word in words:
             filtered = True
-            sections = [
-                Section(each.name, each.frontend, each.backend, [*filter(keeps, each.servers)], each.listeners)
-                for each in sections
-            ]
+            sections = [evolve(each, servers=[*filter(keeps, each.servers)]) for each in sections]
     # As in HAProxy, addresses and cookies are for operators.
     legends = context.level >= OPERATOR
     if "json" in words:
@@ -76,7 +75,7 @@ def _within(sections: Iterable[Section], proxy: str, types: str, server: str) ->
             row if row is not None and bits & _BITS[int(row.columns["type"])] and server in ("-1", "0") else None
             for row in (each.frontend, each.backend)
         )
-        yield Section(each.name, frontend, backend, servers, listeners)
+        yield evolve(each, frontend=frontend, backend=backend, servers=servers, listeners=listeners)
 
 
 def _number(section: Section) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from itertools import repeat
 from operator import itemgetter
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from reusedproxy.backends.checks.results import WORDS
 from reusedproxy.backends.server import DOWN, DRAIN, FULL_WEIGHT, MAINT, UP
@@ -114,6 +114,8 @@ class Section:
     backend: Row | None = None
     servers: list[Row] = field(factory=list)
     listeners: list[Row] = field(factory=list)
+    #: What the configuration says that it is.
+    description: str = ""
 
     def rows(self) -> Iterator[Row]:
         if self.frontend is not None:
@@ -138,7 +140,9 @@ def sections_of(view: ProxyView) -> list[Section]:
 def figuring(view: ProxyView) -> Steps[list[Section]]:
     """Computes all sections, in the order of the configuration, in steps of `AT_ONCE` servers."""
     proxies: list[FrontendView | BackendView] = [*view.frontends, *view.backends]
-    sections = {name: Section(name) for name in names_in_order({each.name: each.place for each in proxies})}
+    said = {each.name: each.description for each in proxies}
+    places = {each.name: each.place for each in proxies}
+    sections = {name: Section(name, description=said[name]) for name in names_in_order(places)}
     for frontend in view.frontends:
         sections[frontend.name].frontend = Row(_frontend(frontend), frontend=frontend)
         sections[frontend.name].listeners = [
@@ -182,13 +186,7 @@ def within(sections: Sequence[Section], scope: Sequence[str]) -> Sequence[Sectio
 def only_up(sections: Sequence[Section]) -> Sequence[Section]:
     """Returns the sections without those servers that take no request, as in HAProxy (`;up`)."""
     return [
-        Section(
-            each.name,
-            each.frontend,
-            each.backend,
-            [row for row in each.servers if row.server is None or row.server.serving],
-            each.listeners,
-        )
+        evolve(each, servers=[row for row in each.servers if row.server is None or row.server.serving])
         for each in sections
     ]
 

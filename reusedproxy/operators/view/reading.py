@@ -141,6 +141,7 @@ class Reader:
             tls=self._handshakes(frontend) if frontend.handshakes.certificates else None,
             mode=frontend.settings.mode,
             sockets=tuple(_sockets(frontend)),
+            description=frontend.settings.description,
         )
 
     def _handshakes(self, frontend: Frontend) -> HandshakesView:
@@ -190,6 +191,7 @@ class Reader:
             times=self._times_of(backend),
             fullconn=backend.fullconn,
             cookie="" if backend.settings.cookie is None else backend.settings.cookie.name,
+            description=backend.settings.description,
             answer_times=None if self._rates is None else _histogram(self._rates.answer_times(backend)),
         )
 

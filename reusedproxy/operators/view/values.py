@@ -142,6 +142,8 @@ class FrontendView:
     mode: str = "http"
     #: Its listeners, where each has counters of its own.
     sockets: tuple[BindView, ...] = ()
+    #: What the configuration says that it is.
+    description: str = ""
 
 
 @frozen
@@ -368,6 +370,8 @@ class BackendView:
     fullconn: int = 0
     #: How long its servers took to answer, in seconds; None where nobody measures.
     answer_times: Histogram | None = None
+    #: What the configuration says that it is.
+    description: str = ""
 
     @property
     def in_turn(self) -> list[ServerView]:
