@@ -359,8 +359,8 @@ class StreamFiguresTests(TestCase):
 class ExporterTests(TestCase):
     """Debian's prometheus-haproxy-exporter, which reads the columns by their places."""
 
-    def families(self, program: str, daemon: Daemon, directory: Path) -> set[str]:
-        """The metrics that it makes of a daemon's CSV."""
+    def metrics(self, program: str, daemon: Daemon, directory: Path) -> str:
+        """What it makes of a daemon's CSV."""
         directory.mkdir()
         port, exporter = free_port(), Process(directory)
         uri = f"http://{LOOPBACK}:{daemon.stats_port}/;csv"
@@ -372,22 +372,41 @@ class ExporterTests(TestCase):
         text = client.getresponse().read().decode()
         client.close()
         exporter.stop()
-        return set(re.findall(r"(?m)^# TYPE (haproxy_\S+)", text))
+        return text
 
     def test_it_finds_what_it_finds_in_haproxy(self) -> None:
+        """The same families, and the same numbers of what is counted after the same traffic."""
         program = find_program("prometheus-haproxy-exporter")
         if program is None or not haproxy_version():
             self.skipTest("apt-get install haproxy prometheus-haproxy-exporter")
+        server = ThreadingHTTPServer((LOOPBACK, 0), Slow)
+        self.addCleanup(server.server_close)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.addCleanup(server.shutdown)
         directory, found = temporary_directory(self), []
         for name, make in (("ours", Daemon), ("theirs", HAProxy)):
-            daemon = make(directory / name, f"backend servers\n    server s {LOOPBACK}:1 check\n")
+            port, dead = free_ports(2)
+            text = TRAFFIC.format(host=LOOPBACK, port=port, dead=dead, slow=server.server_address[1])
+            daemon = make(directory / name, text)
             self.addCleanup(daemon.stop)
             daemon.start()
-            found.append(self.families(program, daemon, directory / f"{name}-exporter"))
+            wait_for(lambda port=port: accepts_connections(port), "the frontend")  # type: ignore[misc]
+            ask_in_a_row(port, ["/"] * 3)
+            ask_in_a_row(port, ["/denied"] * 2)
+            ask_in_a_row(port, ["/dead"])
+            found.append(self.metrics(program, daemon, directory / f"{name}-exporter"))
             daemon.stop()
         ours, theirs = found
-        self.assertGreater(len(theirs), 70)
-        self.assertEqual(theirs - ours, set())
+        families = [set(re.findall(r"(?m)^# TYPE (haproxy_\S+)", text)) for text in (ours, theirs)]
+        self.assertGreater(len(families[1]), 70)
+        self.assertEqual(families[1] - families[0], set())
+        counted = [
+            dict(re.findall(r'(?m)^(haproxy_(?!exporter)\S*_total\{.*"(?:servers|denied|dead|ways)".*\}) (\S+)$', text))
+            for text in (ours, theirs)
+        ]
+        alike = {name for name in counted[1] if not re.search("bytes|connection_|loadbalanced", name)}
+        self.assertGreater(len(alike), 80)
+        self.assertEqual({name: counted[0][name] for name in alike}, {name: counted[1][name] for name in alike})
 
 
 class ReloadTests(TestCase):
