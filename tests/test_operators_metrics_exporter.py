@@ -5,16 +5,21 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from random import Random
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from attrs import evolve
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from reusedproxy.build.assembly import Assembly, Proxy
 from reusedproxy.config.language.report import ConfigurationError
 from reusedproxy.config.reader import Source, read_configuration
+from reusedproxy.config.rules.actions import SERVICES
 from reusedproxy.exchanges.serving import Made
+from reusedproxy.net.poller import Poller
 from reusedproxy.operators.metrics import haproxy
 from reusedproxy.operators.metrics.exporter import Exporter, Installation
 from reusedproxy.operators.metrics.exposition import labels, number
@@ -238,6 +243,21 @@ class WorkTests(ExporterCase):
 
 class RuleTests(SynchronousTestCase):
     """The line in the configuration."""
+
+    def built(self, frontend: str, backend: str) -> Proxy:
+        text = CONFIGURATION.format(frontend) + backend
+        poller = Poller(SimpleNamespace(removeReader=lambda reader: None))  # type: ignore[arg-type]
+        self.addCleanup(poller.stop)
+        configuration = read_configuration([Source("x.cfg", text)], {})
+        assembly = Assembly(configuration, Clock(), poller, Random(1), lambda level, text, section="": None)
+        return assembly.build(bind=False)
+
+    def test_rates_are_measured_where_a_rule_uses_it(self) -> None:
+        rule = "  http-request use-service prometheus-exporter if { path /metrics }\n"
+        for frontend, backend, used in (("", "", False), (rule, "", True), ("", rule, True)):
+            proxy = self.built(frontend, backend)
+            (web,) = proxy.frontends
+            self.assertEqual((proxy.rates is not None, list(web.services)), (used, [*SERVICES] if used else []))
 
     def faults(self, line: str) -> list[str]:
         try:
