@@ -15,6 +15,7 @@ from reusedproxy.operators.metrics.exporter import Exporter
 from reusedproxy.operators.stats.moment import Moments
 from reusedproxy.wire.heads import Limits, read_request
 from tests.test_operators_view import ViewCase
+from tests.wire import scratch
 
 ETC = Path(__file__).resolve().parent.parent / "etc"
 RULES = ETC / "prometheus" / "reusedproxy.rules.yml"
@@ -128,7 +129,7 @@ class DashboardTests(ViewCase):
         for number, expression in enumerate(expressions):
             plain = expression.replace("$__rate_interval", "5m").replace("'", "''")
             lines += [f"  - record: dashboard_{number}", f"    expr: '{plain}'"]
-        path = Path(self.mktemp())
+        path = scratch(self) / "dashboard.yml"
         path.write_text("\n".join(lines) + "\n")
         for checked in (RULES, path):
             said = subprocess.run(

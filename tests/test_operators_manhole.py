@@ -1047,7 +1047,7 @@ class OverviewTests(SynchronousTestCase):
             traffic=traffic,
             listeners=[],
             handshakes=SimpleNamespace(certificates={}),
-            settings=SimpleNamespace(binds=(), place=PLACE, session_rate=0, mode="http"),
+            settings=SimpleNamespace(binds=(), place=PLACE, session_rate=0, mode="http", description=""),
             invalid=LastErrors("Proxy main", "request", clock.seconds, lambda text: None),
         )
         self.proxy = SimpleNamespace(
