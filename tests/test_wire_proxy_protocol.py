@@ -156,7 +156,8 @@ class ReadTests(SynchronousTestCase):
                 found = read_proxy_header(line.encode() + b"\r\n")
             except ProxyFault:
                 continue
-            for address in (found and found.source, found and found.destination):
+            assert found is not None
+            for address in (found.source, found.destination):
                 if address is not None:
                     self.assertRegex(address[0], "^[0-9a-f:.]+\\Z")
 
