@@ -365,7 +365,7 @@ class Trusts:
         if asked not in self._by_name:
             authorities = [(word, self._files_of(word, path)) for word, path in named]
             revoked = None if crl_file is None else (crl_file, self._content("crl-file", crl_file, LARGEST_REVOCATIONS))
-            # Only OpenSSL knows which files are the system's, so they are read again at each reading.
+            # OpenSSL reads the system's, so they are read again at each reading.
             digests = tuple(
                 self if files is None else tuple(_digest(each) for _, each in files) for _, files in authorities
             )
