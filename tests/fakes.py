@@ -318,6 +318,8 @@ class RecordingExchange:
         self.expects = False
         #: Statuses that are as good as no answer.
         self.unwanted_statuses: set[int] = set()
+        #: A connection that its server authenticates is kept for its client.
+        self.bound = True
         #: What to do when the event of this name comes.
         self.on: dict[str, Callable[..., object]] = {}
 
@@ -339,6 +341,10 @@ class RecordingExchange:
 
     def answer_unwanted(self, status: int) -> None:
         self._note("unwanted", status)
+
+    def challenged(self) -> bool:
+        self._note("challenged")
+        return self.bound
 
     def response_whole(self, head: Any, body: bytes, now: float) -> None:
         self.body += body
