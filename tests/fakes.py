@@ -209,6 +209,12 @@ class FakeDialer:
         self.most_open = 0
         self.after = 0.005
         self._answer: Callable[[FakeDial], None] | None = None
+        #: The one for the address to which its server has moved.
+        self.moved: FakeDialer | None = None
+
+    def elsewhere(self, target: Any, context: Any) -> FakeDialer:
+        self.moved = FakeDialer(self.clock)
+        return self.moved
 
     @property
     def answer(self) -> Callable[[FakeDial], None] | None:
