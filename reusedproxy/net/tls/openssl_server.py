@@ -154,6 +154,18 @@ def paths_of_system() -> list[str]:
     return list(dict.fromkeys(path for each in (paths, *usual) for path in each if path))
 
 
+def resumes(connection: SSL.Connection) -> bool:
+    """Tells whether the handshake resumed an earlier session."""
+    handle: Any = connection
+    return bool(_library.SSL_session_reused(handle._ssl))
+
+
+def name_sessions(context: SSL.Context, name: bytes) -> None:
+    """Sets the name of the sessions of new connections, at most 32 bytes. One of another name is not resumed; its
+    client gets a full handshake."""
+    _library.SSL_CTX_set_session_id_context(_of(context), name, len(name))
+
+
 def verify_result(connection: SSL.Connection) -> int:
     """Returns the last X509_V_ERR of the peer's certificate; in a resumed session, that of the original handshake."""
     handle: Any = connection
