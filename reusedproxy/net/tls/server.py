@@ -1,8 +1,9 @@
 """Implements TLS towards clients: the contexts, the choice among them, and the record of a handshake.
 
 `Certificates` are all that one `bind` line serves, each with a context. One is chosen by the client's first message
-before OpenSSL sees it, as HAProxy chooses: an exact name before a wildcard, the type of key that the client accepts, a
-default at last. It knows files and OpenSSL; it must never know frontends or requests.
+before OpenSSL sees it: an exact name before a wildcard, the type of key that the client accepts, a default at last.
+This is as in HAProxy, but that an exact name's settings cannot be got round by way of a wildcard. It knows files
+and OpenSSL; it must never know frontends or requests.
 """
 
 from __future__ import annotations
@@ -428,11 +429,14 @@ class Certificates:
         found: dict[str, _Entry] = {}
         name = hello.server_name
         if name is not None:
-            for entry in self._exact.get(name, ()):
+            exact = self._exact.get(name, ())
+            for entry in exact:
                 found.setdefault(entry.kind, entry)
             _, dot, domain = name.partition(".")
             for entry in self._wild.get(dot + domain, ()) if dot else ():
-                if name not in entry.exceptions:
+                # A client says which types of key it accepts, and may do so to be let in without a certificate.
+                alike = not exact or any(entry.context.offer == each.context.offer for each in exact)
+                if alike and name not in entry.exceptions:
                     found.setdefault(entry.kind, entry)
         if not found:
             if self.strict:
