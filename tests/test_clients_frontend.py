@@ -458,6 +458,24 @@ class StopTests(SynchronousTestCase):
         self.assertTrue(client.gone)
         world.check_rest()
 
+    def test_a_head_of_one_who_is_not_admitted_any_more_is_not(self) -> None:
+        """Its certificate may be revoked, and such a head prepared: it could be a tunnel without end."""
+        for before in (b"", GET):
+            world = World(self, warm=1)
+            client = world.client()
+            if before:
+                client.send(before)
+                world.server.answer()
+                client.take()
+            client.send(GET[:9])
+            client.connection.finish(admitted=False)
+            self.assertTrue(client.take().startswith(b"HTTP/1.1 408 "))
+            client.send(GET[9:])
+            self.assertEqual(world.server.busy, [])
+            client.wire.eof()
+            self.assertEqual((client.gone, world.flags()[-1]), (True, (408, "KR")))
+            world.check_rest()
+
     def test_what_is_unsent_to_a_slow_reader_still_goes_out(self) -> None:
         """An idle connection may have an answer on its way."""
         world = World(self, warm=1)

@@ -546,6 +546,26 @@ class ReloadTests(SynchronousTestCase):
         client.reset()
         self.assertEqual(world.flags(), ["s1 CD"])
 
+    def test_who_tries_again_does_so_where_the_file_says_now(self) -> None:
+        """The old server may be one that is not trusted any more."""
+        text = "listen l\n bind :1\n retries 2\n server s1 192.0.2.1:1 pool-min-conn 1\n"
+        for ready in (True, False):
+            with self.subTest(ready=ready):
+                world = StreamWorld(self, text)
+                warm = world.connect("s1") if ready else None
+                client = world.client()
+                new = world.reload(text)
+                if warm is None:
+                    world.refuse("s1")
+                else:
+                    warm.eof()
+                client.feed(b"hello")
+                self.assertEqual(len(world.servers["s1"].pool.waiters), 0)
+                connections = [new.connect("s1") for _ in range(new.dialled("s1"))]
+                self.assertIn(b"hello", [each.take() for each in connections])
+                client.reset()
+                self.assertEqual(world.flags(), ["s1 CD"])
+
     def test_who_waits_for_a_connection_gets_it(self) -> None:
         """Of the server that was chosen."""
         world = StreamWorld(self, PLAIN)

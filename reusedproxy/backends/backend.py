@@ -541,6 +541,15 @@ class Backend:
         self._limits_from = self._limits_below = 0
         self.use_usable()
 
+    def place_of_retries(self, server: Server) -> Backend:
+        """Returns where a request that is at `server` tries again. After a reload that is the backend in the place of
+        this one, unless a server there has the same pool: what the old one knows of certificates and addresses does not
+        count any more."""
+        successor, heir = self.successor, server.heir
+        if successor is None or (heir is not None and heir.pool is server.pool):
+            return self
+        return successor
+
     def succeed(self, previous: Backend) -> None:
         """Takes the place of `previous` after a reload: counts on where it does, and counts the places that are taken
         at its servers. Their states have been handed on."""

@@ -24,7 +24,8 @@ from reusedproxy.config.tls.crt_list import read_crt_list
 from reusedproxy.config.tls.words import not_offered, offered_protocols, overridden
 from reusedproxy.net.files import LARGEST_TEXT, bounded, names_in, open_list
 from reusedproxy.net.slices import Steps, run_through
-from reusedproxy.net.tls.files import TLSConfigurationError, Trusts, keys_beside
+from reusedproxy.net.tls.files import SYSTEM_CA, TLSConfigurationError, Trusts, keys_beside
+from reusedproxy.net.tls.openssl_server import paths_of_system
 from reusedproxy.net.tls.server import Certificate, Certificates
 
 #: Files that HAProxy, in a directory, reads with the certificate that they belong to, not as a certificate.
@@ -32,7 +33,8 @@ BESIDE = (".key", ".issuer", ".ocsp", ".sctl")
 #: Suffixes of a bundle's files, in HAProxy's order: certificates with several key types for the same names.
 BUNDLE = (".dsa", ".ecdsa", ".rsa")
 
-Stamps = tuple[tuple[str, int, int, int], ...]
+#: Of each file: name, mtime, ctime (which nobody can set), size and inode.
+Stamps = tuple[tuple[str, int, int, int, int], ...]
 
 
 @frozen
@@ -180,13 +182,14 @@ def _files(tls: BindTLS, certificates: Sequence[Certificate]) -> Iterator[str]:
 
 
 def stamps_of(paths: Iterable[str]) -> Stamps:
-    """Returns name, mtime, size and inode of each file, and of those in a directory; missing files are left out."""
+    """Returns the stamps of the files, and of those in directories; missing files are left out. For "@system-ca" they
+    are those of the files and directories where OpenSSL finds the system's CAs."""
     return run_through(_looking_at(paths))
 
 
 def _looking_at(paths: Iterable[str]) -> Steps[Stamps]:
     stamps = {}
-    for path in paths:
+    for path in _without_aliases(paths):
         found = _look_at(path)
         if found is not None and stat.S_ISDIR(found.st_mode):
             for name in _in(path):
@@ -196,8 +199,18 @@ def _looking_at(paths: Iterable[str]) -> Steps[Stamps]:
             stamps[path] = found
             yield
     return tuple(
-        (name, each.st_mtime_ns, each.st_size, each.st_ino) for name, each in stamps.items() if each is not None
+        (name, each.st_mtime_ns, each.st_ctime_ns, each.st_size, each.st_ino)
+        for name, each in stamps.items()
+        if each is not None
     )
+
+
+def _without_aliases(paths: Iterable[str]) -> Iterator[str]:
+    for path in paths:
+        if path == SYSTEM_CA:
+            yield from paths_of_system()
+        else:
+            yield path
 
 
 def _look_at(path: str) -> os.stat_result | None:
@@ -216,9 +229,15 @@ def _in(path: str) -> list[str]:
         return []
 
 
-def server_stamps(tls: ServerTLS | None) -> Stamps:
-    """Returns the stamps of all TLS files of a server line."""
-    return stamps_of(_server_files(tls)) if tls is not None else ()
+def server_stamps(tls: ServerTLS | None, known: dict[str, Stamps]) -> Stamps:
+    """Returns the stamps of all TLS files of a server line. `known` has those that one reading of the configuration has
+    looked at already: a thousand servers may trust the same directory, which has 300 files where it is the system's."""
+    stamps: dict[tuple[str, int, int, int, int], None] = {}
+    for path in _server_files(tls) if tls is not None else ():
+        if path not in known:
+            known[path] = stamps_of([path])
+        stamps.update(dict.fromkeys(known[path]))
+    return tuple(stamps)
 
 
 def _server_files(tls: ServerTLS) -> list[str]:

@@ -286,6 +286,7 @@ class Lines:
         self._limits = limits
         self._addresses = addresses
         self._trusts = trusts
+        self._stamps: dict[str, Stamps] = {}
         self._previous = previous
         self._announce = announce
         self._faults = faults
@@ -301,7 +302,7 @@ class Lines:
         identity = Identity(
             target or NOWHERE,
             settings.tls,
-            server_stamps(settings.tls),
+            server_stamps(settings.tls, self._stamps),
             backend.timeouts.connect or CONNECT_TIMEOUT,
             settings.pool,
             self._limits,

@@ -418,10 +418,12 @@ class ClientConnection:
 
     def finish(self, admitted: bool = True) -> None:
         """Ends the connection after the current exchange, or after that of a head that is coming. An idle one ends now;
-        one that has not sent a request yet has `FIRST_FOR` seconds for it, unless its client would not be `admitted`
-        any more."""
+        one that has not sent a request yet has `FIRST_FOR` seconds for it. One whose client would not be `admitted` any
+        more ends now if no whole head has come: with Upgrade or CONNECT that head could be a tunnel without end."""
         self.end_after("proxy stopping")
-        if self.state == WAITING and (self.requests or not admitted):
+        if self.state == READING and not admitted:
+            self._refuse(408, "KR")
+        elif self.state == WAITING and (self.requests or not admitted):
             self._end("proxy stopping")
         elif self.state == WAITING:
             # Its request is probably on its way, and closing now would answer it with a reset.

@@ -338,8 +338,8 @@ class Frontend:
         """Hands a connection over, or turns it away; one whose exchange is under way is settled when that has ended.
 
         A client that may not connect any more, by the rules there, gets no further answer. A client that was admitted
-        before another CA or list of revoked certificates counted has to come again; one that was shown other
-        certificates than are shown now, after its next answer, which tells it so.
+        before another CA or list of revoked certificates counted has to come again, though a part of its next request
+        may be here; one that was shown other certificates than are shown now, after its next answer, which tells it so.
         """
         if not self._admitted_alike(connection, successor):
             connection.turn_away()

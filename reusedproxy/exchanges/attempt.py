@@ -259,8 +259,7 @@ class Attempt:
 
     def _leave_for(self, successor: Backend) -> None:
         """Starts again at the backend that a reload has put in the place of this one, or waits on there if it has
-        waited. The pool is shared with a server there, which has since gone out of service; this backend's server has
-        not heard of it."""
+        waited: its server's pool is not to be used any more."""
         request = self.request
         backend, server = request.backend, request.server
         assert backend is not None and server is not None
@@ -434,10 +433,14 @@ class Attempt:
             request.attempt = attempt = Attempt()
             attempt.request = request
             attempt._in_a_row = True
-            if request.server is None:
+            backend, server = request.backend, request.server
+            assert backend is not None
+            if server is None:
                 attempt.start(failures.avoided)
+            elif (place := backend.place_of_retries(server)) is not backend:
+                attempt._leave_for(place)
             else:
-                attempt.placed(request.server)
+                attempt.placed(server)
             attempt._in_a_row = False
             if attempt.state != FAILED:
                 return

@@ -445,6 +445,11 @@ class Exchange(ExchangeFacts):
         self.connection = None
         self.attempt.fails(str(status), True)
 
+    def challenged(self) -> bool:
+        assert self.connection is not None
+        session_of(self.client).keep(self.connection)
+        return True
+
     def response_whole(self, head: ResponseHead, body: bytes, now: float) -> None:
         if not self.complete:
             self.client.end_after("answered before its body")
@@ -454,7 +459,7 @@ class Exchange(ExchangeFacts):
             if self.encoder is not None:
                 body = self.encoder.finish(body)
         status = head.status
-        if self.framed and head.length >= 0 and head.upgrade is None and status != 401 and status != 407:
+        if self.framed and head.length >= 0 and head.upgrade is None:
             # As `_response` has it in the usual case, without three calls for each request.
             server = self.server
             assert server is not None
@@ -589,8 +594,6 @@ class Exchange(ExchangeFacts):
     def _count_answer(self, head: ResponseHead, now: float) -> None:
         self.status = status = head.status
         self.answered = now
-        if status in (401, 407) and self.connection is not None and self.connection.private:
-            session_of(self.client).keep(self.connection)
         server = self.server
         assert server is not None
         server.traffic.hrsp[status // 100 if status < 600 else 0] += 1

@@ -120,14 +120,18 @@ class Route:
         self.server_rules: ServerRules = ()
 
     def forwarded(self, address: tuple[str, int]) -> bytes:
-        """Writes the header line of `option forwardfor` for a client at `address`; empty for one at a unix socket."""
+        """Writes the header line of `option forwardfor` for a client at `address`, without a zone (RFC 4007); empty
+        for one at a unix socket."""
         if self._forward is None or address[0] == "unix":
             return b""
+        name = address[0]
+        if "%" in name:
+            name = name.partition("%")[0]  # a zone means something on this machine only
         if self._spared:
-            host = ip_address(address[0])
+            host = ip_address(name)
             if any(host in network for network in self._spared):
                 return b""
-        return f"{self._forward}: {address[0]}\r\n".encode("latin-1")
+        return f"{self._forward}: {name}\r\n".encode("latin-1")
 
     def destined(self, address: tuple[str, int]) -> bytes:
         """Writes the header line of `option originalto` for a client that has connected to `address`; empty for a unix

@@ -135,9 +135,14 @@ class Search:
             self._await(backend.settings.timeouts.queue)
 
     def again(self) -> None:
-        """Asks the same server for another connection: the one that stood ready had ended."""
-        assert self.request.server is not None
-        self.placed(self.request.server)
+        """Asks the same server for another connection, because there was none or it had ended; after a reload, whatever
+        is in its place."""
+        backend, server = self.request.backend, self.request.server
+        assert backend is not None and server is not None
+        if (place := backend.place_of_retries(server)) is not backend:
+            self._leave_for(backend, place)
+        else:
+            self.placed(server)
 
     def leave(self) -> None:
         """Stops seeking, because the stream ends."""
@@ -321,7 +326,7 @@ class Search:
             if self.request.server is None:
                 self.start()
             else:
-                self.placed(self.request.server)
+                self.again()
             self._in_a_row = False
             if self.state != FAILED or self.slot:
                 return

@@ -146,8 +146,10 @@ class AgentChecker:
             checker.agent = self.judge
 
     def move(self, target: Target) -> None:
-        """Asks at another address from the next time on."""
+        """Asks at another address from now on; again, if the one before has not answered yet."""
         self._dialer = self._dialer.elsewhere(target, None)
+        if self._stop_run():
+            self._call = self._clock.callLater(with_a_slot(self._clock.seconds(), 0.0), self._ask)
 
     def begin_again(self) -> None:
         """Begins from what an agent has said before a reload."""
@@ -174,9 +176,14 @@ class AgentChecker:
         if self._call is not None:
             self._call.cancel()
             self._call = None
+        self._stop_run()
+
+    def _stop_run(self) -> bool:
+        """Stops asking, if that is under way. Returns whether it was."""
         run, self._run = self._run, None
         if run is not None:
             run.stop()
+        return run is not None
 
     def _ask(self) -> None:
         if self.paused:

@@ -106,8 +106,9 @@ class Checker:
         return self._compile(dialer_for=dialers.of if dialers is not None else lambda connect: lambda facts: usual)
 
     def move(self, target: Target, own: ClientContext | None) -> None:
-        """Checks another address from the next check on, with `own` as its TLS settings if the checks have those of the
-        server's pool (see `feeds`)."""
+        """Checks another address from now on, with `own` as its TLS settings if the checks have those of the server's
+        pool (see `feeds`). A check that is under way begins again there: what it finds out about the old address is not
+        true of the new one, and its connection must not get into the new one's pool."""
         context = self._dialer.context
         if self._feeds:
             context = own
@@ -117,6 +118,8 @@ class Checker:
         if self._dialers is not None:
             self._dialers = self._dialers.at(self._dialer)
         self._plan = self._compiled()
+        if self._stop_run():
+            self._check_in(0.0)
 
     @property
     def health(self) -> int:
@@ -167,10 +170,15 @@ class Checker:
         if self._call is not None:
             self._call.cancel()
             self._call = None
+        self._stop_run()
+
+    def _stop_run(self) -> bool:
+        """Stops the check that is under way, and gives up its connection. Returns whether there was one."""
         run, self._run = self._run, None
         if run is not None:
             run.stop()
         self._give_up_donated()
+        return run is not None
 
     def soon(self, act: Callable[[], None]) -> None:
         """Calls this in a later turn, unless the checks have ended by then."""

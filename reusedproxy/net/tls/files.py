@@ -285,13 +285,15 @@ class Trust:
     def __init__(self, authorities: Sequence[Authorities], revoked: tuple[str, bytes] | None) -> None:
         """Loads the files, and a list of what is `revoked`, with its name. Raises TLSConfigurationError."""
         self._context = SSL.Context(SSL.TLS_METHOD)
+        #: When each list of what is revoked says that the next one is due (Unix time): from then on it does not count.
+        self.ends: list[float] = []
         for word, files in authorities:
             if files is None:
                 self._context.set_default_verify_paths()
             for path, content in files or ():
                 _trust(self._context, f"{word} {path}", content)
         if revoked is not None:
-            _revoke(self._context, *revoked)
+            self.ends = _revoke(self._context, *revoked)
 
     def give(self, context: SSL.Context) -> None:
         """Makes `context` trust what is in the store."""
@@ -322,6 +324,11 @@ class Trusted:
     def give(self, context: SSL.Context) -> None:
         """Makes `context` trust what is in the store."""
         self._trust.give(context)
+
+    @property
+    def ends(self) -> list[float]:
+        """Returns when the lists of what is revoked end (Unix time)."""
+        return self._trust.ends
 
     @cached_property
     def words(self) -> str:
@@ -365,7 +372,7 @@ class Trusts:
         if asked not in self._by_name:
             authorities = [(word, self._files_of(word, path)) for word, path in named]
             revoked = None if crl_file is None else (crl_file, self._content("crl-file", crl_file, LARGEST_REVOCATIONS))
-            # Only OpenSSL knows which files are the system's, so they are read again at each reading.
+            # OpenSSL reads the system's, so they are read again at each reading.
             digests = tuple(
                 self if files is None else tuple(_digest(each) for _, each in files) for _, files in authorities
             )
@@ -400,10 +407,10 @@ def _digest(content: bytes) -> bytes:
     return sha256(content).digest()
 
 
-def _revoke(context: SSL.Context, crl_file: str, content: bytes) -> None:
+def _revoke(context: SSL.Context, crl_file: str, content: bytes) -> list[float]:
     """Loads HAProxy's `crl-file`: lists in PEM, of which there must be one for every CA of a client's chain.
 
-    Raises TLSConfigurationError.
+    Returns when they end (Unix time). Raises TLSConfigurationError.
     """
     what = f"crl-file {crl_file}"
     _blocks_in(what, content)
@@ -413,11 +420,14 @@ def _revoke(context: SSL.Context, crl_file: str, content: bytes) -> None:
     store = context.get_cert_store()
     assert store is not None
     try:
-        for block in blocks:
-            store.add_crl(load_pem_x509_crl(block))
+        lists = [load_pem_x509_crl(block) for block in blocks]
+        for each in lists:
+            store.add_crl(each)
+        ends = [each.next_update_utc for each in lists]
     except (ValueError, InvalidVersion, crypto.Error):
         raise TLSConfigurationError(f"{what}: cannot be decoded") from None
     store.set_flags(crypto.X509StoreFlags.CRL_CHECK | crypto.X509StoreFlags.CRL_CHECK_ALL)
+    return [end.timestamp() for end in ends if end is not None]
 
 
 def _content(what: str, path: str, most: int) -> bytes:
