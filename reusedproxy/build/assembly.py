@@ -41,6 +41,7 @@ from reusedproxy.net import descriptors
 from reusedproxy.net.addresses import Addresses
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.listener import Listener, ListenError, backlog_of, bind_socket, demand_bindable
+from reusedproxy.net.names.once import Lookups
 from reusedproxy.net.names.section import Names
 from reusedproxy.net.passwords import Passwords
 from reusedproxy.net.passwords import trouble_with as trouble_with_hash
@@ -241,6 +242,8 @@ class Assembly:
         authentication = Authentication(self._configuration.user_lists, proxy.passwords)
         self._faults += _unknown_hashes(self._configuration.user_lists.values())
         rule_sets = RuleSets(backends, disabled, {**proxy.patterns}, answers)
+        asked = self._sections.asked
+        lookups = Lookups({name: partial(proxy.names.section, each) for name, each in asked.items()})
         environment = dict(self._configuration.global_.environment)
         tables = Tables(proxy.tables if self._again else {}, self._faults)
         yield from tables.load((*self._configuration.frontends.values(), *self._configuration.backends.values()))
@@ -260,6 +263,7 @@ class Assembly:
             proxy.frontends.append(frontend)
             frontend.authentication = authentication
             frontend.tables = tables.found
+            frontend.lookups = lookups
             frontend.environment = environment
             frontend.errors = answers.pages(settings.errors)
             own = self._configuration.backends.get(settings.name)

@@ -13,6 +13,7 @@ from reusedproxy.config.model.proxies import Timeouts
 from reusedproxy.exchanges.client import ClientFacts
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.deadlines import Deadlines
+from reusedproxy.net.names.once import Lookups
 from reusedproxy.rules.facts import Sample, Table
 from reusedproxy.rules.regular import Unevaluated
 
@@ -28,6 +29,8 @@ class StreamFrontend(Protocol):
     backends: Mapping[str, Backend]
     #: The maps, by the names of their files.
     tables: Mapping[str, Table]
+    #: Looks names up.
+    lookups: Lookups
 
     def usable_servers(self, backend: str) -> int | None:
         """Returns how many servers of this backend can be chosen; None if there is no such backend."""

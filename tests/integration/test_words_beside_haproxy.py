@@ -11,6 +11,7 @@ from unittest import TestCase
 
 from tests.integration.beside import HOST, HAProxy
 from tests.integration.daemon import Daemon
+from tests.integration.names import NameServerThread
 from tests.integration.peers import temporary_directory, wait_for
 from tests.integration.test_beside_haproxy import why_not
 from tests.integration.wordcases import Case, Server, both
@@ -409,3 +410,20 @@ class CompressionTests(WordsTestCase):
                 different.append(f"{name}: {ours}\n  but {theirs}")
         self.maxDiff = None
         self.assertEqual("", "\n".join(different))
+
+
+class NameTests(WordsTestCase):
+    def test_rules_ask_name_servers(self) -> None:
+        """For both families, for one, and for what is no name."""
+        server = NameServerThread()
+        self.addCleanup(server.stop)
+        server.zone.records["both.test"] = (("A", "192.0.2.7"), ("AAAA", "2001:db8::7"))
+        server.zone.records["four.test"] = (("A", "192.0.2.4"),)
+        names = (b"both.test", b"four.test", b"none.test", b"")
+        sent = [b"".join(asking(b"/", b"X: " + name) for name in names)]
+        settings = f"resolvers dns\n nameserver one 127.0.0.1:{server.port}\n timeout retry 500ms\n"
+        lines = "http-request do-resolve(txn.a,dns{}) req.hdr(x)\n http-request set-header Y <%[var(txn.a)]>"
+        self.same(
+            [Case(family or "any", lines.format(family), sent) for family in ("", ",ipv4", ",ipv6")],
+            settings,
+        )

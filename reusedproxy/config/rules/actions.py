@@ -122,7 +122,7 @@ class Allow(Action):
 
 REQUEST_NOT_DONE = words(
     """
-    add-acl cache-use capture del-acl do-resolve lua
+    add-acl cache-use capture del-acl lua
     sc-add-gpc sc-inc-gpc sc-inc-gpc0 sc-inc-gpc1 sc-set-gpt sc-set-gpt0 send-spoe-group set-bandwidth-limit set-bc-mark
     set-bc-tos set-log-level
     track-sc use-service do-log
