@@ -190,7 +190,8 @@ class ActionTests(WordsTestCase):
         self.addCleanup(server.stop)
         server.start()
         lines = f"http-request set-dst str({HOST})\n http-request set-dst-port int({server.port})\n server o 0.0.0.0:+0"
-        self.same([Case("set-dst", f"balance first\n {lines} id 1", [GET])])
+        tcp = "mode tcp\n " + lines.replace("http-request", "tcp-request content")
+        self.same([Case(each[:8], f"balance first\n {each} id 1", [GET]) for each in (lines, tcp)])
 
     def test_time_outs_are_those_of_a_rule(self) -> None:
         slow = b""  # it never answers

@@ -14,8 +14,7 @@ from reusedproxy.config.rules.samples import CLIENT_BYTES, SERVER_BYTES
 _NOT_DONE = words(
     """
     capture do-log do-resolve lua sc-add-gpc sc-inc-gpc sc-inc-gpc0 sc-inc-gpc1 sc-set-gpt sc-set-gpt0 send-spoe-group
-    set-bandwidth-limit set-bc-mark set-bc-tos set-dst set-dst-port set-fc-mark set-fc-tos set-log-level set-mark
-    set-nice set-retries set-src set-src-port set-tos silent-drop switch-mode track-sc
+    set-bandwidth-limit set-bc-mark set-bc-tos set-log-level set-retries silent-drop switch-mode track-sc
     use-service
     """
 )
@@ -30,10 +29,17 @@ _BOTH = {
     **dict.fromkeys(("accept", "reject"), _verdict),
     **{word: REQUEST_ACTIONS[word] for word in ("set-var", "set-var-fmt", "unset-var")},
 }
+#: About the client and its connection, and its place in queues.
+_OF_CLIENTS = words(
+    """
+    set-dst set-dst-port set-fc-mark set-fc-tos set-mark set-nice set-priority-class set-priority-offset set-src
+    set-src-port set-tos
+    """
+)
 _ACTIONS: dict[str, dict[str, Reader]] = {
     CLIENT_BYTES: {
         **_BOTH,
-        **{word: REQUEST_ACTIONS[word] for word in ("set-priority-class", "set-priority-offset")},
+        **{word: REQUEST_ACTIONS[word] for word in _OF_CLIENTS},
     },
     SERVER_BYTES: {**_BOTH, "close": _verdict},
 }
