@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
+from reusedproxy.build.rule_sets import RuleSets
 from reusedproxy.config.reader import ConfigurationError, Source, read_configuration
+from reusedproxy.net.slices import run_through
 from tests.clientfakes import GET, OK, get
 from tests.rulefakes import DEFAULTS, ruled
 
@@ -224,3 +228,62 @@ class FaultTests(SynchronousTestCase):
         (said,) = faults(f"{line}\n default_backend b\nbackend b", "frontend f\n bind :80\n")
         self.assertIn("'set-timeout server' cannot stand in frontend 'f'", said)
         self.assertEqual(faults(line), [])
+
+
+class Zone:
+    """Answers when it is told to."""
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+        self.stopped = 0
+
+    def look_up(self, section: str, name: str, prefer: str, told: Any) -> Any:
+        self.asked.append((section, name, prefer, told))
+        return self.stop
+
+    def stop(self) -> None:
+        self.stopped += 1
+
+
+class ResolvingTests(SynchronousTestCase):
+    RULES = "http-request do-resolve(txn.a,dns) req.hdr(host),host_only\n http-request set-header X-A <%[var(txn.a)]>"
+
+    def asked(self) -> tuple[Any, Any, Zone]:
+        text = f"resolvers dns\n nameserver n 192.0.2.53:53\n{DEFAULTS}frontend fe\n bind :80\n {self.RULES}\n"
+        made = read_configuration([Source("t.cfg", f"{text} default_backend be\nbackend be\n server s1 h:1\n")], {})
+        world = ruled(self, "http-request pause 1ms", warm=1)
+        world.frontend.settings = evolve(world.frontend.settings, rules=made.frontends["fe"].rules)
+        world.frontend.routing = run_through(RuleSets({"be": world.backend}).routing(world.frontend))
+        zone = Zone()
+        world.frontend.lookups = zone  # type: ignore[assignment]
+        client = world.client()
+        client.send(get("/"))
+        self.assertEqual([each[:3] for each in zone.asked], [("dns", "a", "ipv6")])
+        self.assertEqual(world.server.asked(), b"")
+        return world, client, zone
+
+    def test_rules_go_on_when_the_name_servers_have_answered(self) -> None:
+        for address, said in (("192.0.2.1", b"<192.0.2.1>"), (None, b"<>")):
+            world, _, zone = self.asked()
+            zone.asked[0][3](address)
+            self.assertIn(b"X-A: " + said, world.server.asked())
+            world.server.answer(OK)
+            world.check_rest()
+
+    def test_a_client_that_leaves_is_not_asked_for_any_more(self) -> None:
+        world, client, zone = self.asked()
+        client.wire.reset()
+        self.assertEqual(zone.stopped, 1)
+        zone.asked[0][3]("192.0.2.1")
+        self.assertEqual(world.server.asked(), b"")
+        world.check_rest()
+
+    def test_each_wrong_line_says_why(self) -> None:
+        for line, why in (
+            ("do-resolve(txn.a,none) src", "there is no 'resolvers none'"),
+            ("do-resolve(txn.a) src", "is followed by a variable and a 'resolvers' section"),
+            ("do-resolve(txn.a,dns,ipv5) src", "is one of 'ipv4', 'ipv6'"),
+            ("do-resolve(a,dns) src", "'a' is no variable"),
+        ):
+            (said,) = faults(f"http-request {line}")
+            self.assertIn(why, said, line)

@@ -178,7 +178,7 @@ class TableTests(SynchronousTestCase):
         asked = {
             SAME.get(name, name)
             for text in tables
-            for name in re.findall(r"[a-zA-Z0-9_.]+", text)
+            for name in re.findall(r"[a-zA-Z0-9_.+]+", text)
             if name in FETCHES | SAME
         }
         asked |= {"hdr_" + name for name in ("cnt", "val", "ip") if any(f"hdr_{name}(" in text for text in tables)}

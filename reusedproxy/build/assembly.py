@@ -55,6 +55,7 @@ from reusedproxy.net.listener import (
     demand_bindable,
     given_socket,
 )
+from reusedproxy.net.names.once import Lookups
 from reusedproxy.net.names.section import Names
 from reusedproxy.net.passwords import Passwords
 from reusedproxy.net.passwords import trouble_with as trouble_with_hash
@@ -269,6 +270,8 @@ class Assembly:
         proxy.tables = tables_of(self._configuration.tables, before, proxy.deadlines.now, proxy.notices)
         proxy.sweep = Sweep(proxy.tables, proxy.deadlines)
         rule_sets = RuleSets(backends, disabled, {**proxy.patterns}, answers)
+        asked = self._sections.asked
+        lookups = Lookups({name: partial(proxy.names.section, each) for name, each in asked.items()})
         environment = dict(self._configuration.global_.environment)
         maps = Maps(proxy.maps if self._again else {}, self._faults)
         yield from maps.load((*self._configuration.frontends.values(), *self._configuration.backends.values()))
@@ -288,6 +291,7 @@ class Assembly:
             proxy.frontends.append(frontend)
             frontend.authentication = authentication
             frontend.maps = maps.found
+            frontend.lookups = lookups
             frontend.environment = environment
             frontend.errors = answers.pages(settings.errors)
             own = self._configuration.backends.get(settings.name)

@@ -36,6 +36,7 @@ from reusedproxy.measures.log_throttle import LogThrottle
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.listener import Listener, ListenError, admits_as_many
+from reusedproxy.net.names.once import Lookups
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.tls.server_transport import ServerTLSTransport
 from reusedproxy.net.transport import Transport, hide
@@ -151,6 +152,7 @@ class Frontend:
         self.authentication: Authentication = NOBODY
         #: The environment that the configuration was read with.
         self.environment: Mapping[str, str] = {}
+        self.lookups = Lookups({})
         self.maps: Mapping[str, Map] = NO_MAPS
         self.services: Mapping[str, Service] = {}
         self.log: AccessLog | None = None

@@ -16,6 +16,7 @@ from reusedproxy.exchanges.session import Session
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.listener import Listener
+from reusedproxy.net.names.once import Lookups
 from reusedproxy.net.tls.facts import tls_side
 from reusedproxy.net.transport import Transport
 from reusedproxy.rules.actions import ErrorPages
@@ -40,6 +41,8 @@ class ClientFrontend(Protocol):
     errors: ErrorPages
     #: The maps, by the names of their files.
     maps: Mapping[str, Map]
+    #: Looks names up.
+    lookups: Lookups
     #: Knows the users of `userlist` sections.
     authentication: Authentication
     #: What answers in place of a server where a rule says so, by name.
@@ -89,6 +92,8 @@ class FactsFrontend(Protocol):
     maps: Mapping[str, Map]
     #: The stick tables, by name.
     tables: Mapping[str, Table]
+    #: Looks names up.
+    lookups: Lookups
 
     def usable_servers(self, backend: str) -> int | None:
         """Returns how many servers of this backend can be chosen; None if there is no such backend."""

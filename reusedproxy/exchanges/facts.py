@@ -156,6 +156,10 @@ class ConnectionFacts:
         except OSError as error:
             self.not_done(f"'set-{what}': {error.strerror}")
 
+    def look_up(self, section: str, name: str, prefer: str, told: Callable[[str | None], None]) -> Callable[[], None]:
+        """Calls `told` with an address of this name; None: there is none. Returns what stops that."""
+        return self.client.frontend.lookups.look_up(section, name, prefer, told)
+
     def not_done(self, text: str) -> None:
         """Reports what a rule could not do."""
         self.client.frontend.not_done(text)

@@ -237,6 +237,10 @@ class Routing:
                 client.continue_came()
         elif seconds is not None and seconds <= 0:
             return False
+        if held.begin is not None:
+            wait = Wait(exchange, None, partial(self._go_on, exchange, body, 0, stage, held.next, route))
+            wait.stop = held.begin(wait.end)
+            return True
         go_on = partial(self._go_on, exchange, body, 0, stage, held.next, route)
         Wait(exchange, seconds, go_on, body=gathering, late=late)
         return True

@@ -56,7 +56,7 @@ class Wait:
     `body` is what it waits for; None: its time.
     """
 
-    __slots__ = ("_body", "_ended", "_exchange", "_late", "deadline", "phase", "slot")
+    __slots__ = ("_body", "_ended", "_exchange", "_late", "deadline", "phase", "slot", "stop")
 
     def __init__(
         self,
@@ -74,6 +74,8 @@ class Wait:
         self._late = late or ended
         self._body = body
         self.phase = phase
+        #: Stops what it waits for; None: there is nothing to stop.
+        self.stop: Callable[[], None] | None = None
         self.deadline = inf
         self.slot = 0.0
         exchange.waiting = self
@@ -90,8 +92,16 @@ class Wait:
             self.leave()
             self._ended()
 
+    def end(self) -> None:
+        """Ends the wait, unless it has been left."""
+        if self._exchange.waiting is self:
+            self.leave()
+            self._ended()
+
     def leave(self) -> None:
         """Waits no more."""
+        if self.stop is not None:
+            self.stop()
         self._exchange.waiting = None
         self._exchange.deadlines.cancel(self)
 

@@ -7,6 +7,7 @@ beside answers are here: a connection that ends without one, and a request that 
 from __future__ import annotations
 
 from collections.abc import Callable
+from ipaddress import ip_address
 from typing import Any, Protocol
 
 from attrs import define, frozen
@@ -21,6 +22,7 @@ from reusedproxy.config.rules.steering import (
     NormalizeURI,
     Nothing,
     Pause,
+    Resolve,
     SetAddress,
     SetMethod,
     SetRetries,
@@ -32,7 +34,7 @@ from reusedproxy.rules import editing, normalizing
 from reusedproxy.rules.editing import Unusable
 from reusedproxy.rules.facts import Facts
 from reusedproxy.rules.samples.casts import to_address, to_int
-from reusedproxy.rules.samples.compile import compiled
+from reusedproxy.rules.samples.compile import compiled, compiled_text
 from reusedproxy.rules.samples.fetches import path_and_query
 from reusedproxy.rules.samples.formats import text_of
 from reusedproxy.wire.addresses import address_text
@@ -49,12 +51,14 @@ class Dropped:
 class Held:
     """Holds the request back for so many `seconds` (None: what is left of `timeout http-request`), or until this much
     of its body has come (`at_least`; 0: all of it; None: it does not wait for that). Then the rules go on with the one
-    whose number is `next`.
+    whose number is `next`. `begin` begins something whose end it waits for: it is given what is called then, and
+    returns what stops it.
     """
 
     seconds: float | None
     at_least: int | None = None
     next: int = 0
+    begin: Callable[[Callable[[], None]], Callable[[], None]] | None = None
 
 
 class Steered(Facts, Protocol):
@@ -79,6 +83,9 @@ class Steered(Facts, Protocol):
 
     def not_done(self, text: str) -> None:
         """Reports what a rule could not do."""
+
+    def look_up(self, section: str, name: str, prefer: str, told: Callable[[str | None], None]) -> Callable[[], None]:
+        """Calls `told` with an address of this name; None: there is none. Returns what stops that."""
 
     def mark_packets(self, what: str, value: int) -> None:
         """Sets the mark ("mark") or the type of service ("tos") of packets to the client."""
@@ -263,6 +270,28 @@ def _edit_map(action: EditMap, where: str) -> Act:
     return edit
 
 
+def _resolve(action: Resolve, where: str) -> Act:
+    fetch = compiled_text(action.name, where)
+
+    def resolve(facts: Any) -> Held | None:
+        name = fetch(facts)
+        if not name:
+            return None
+
+        def begin(go_on: Callable[[], None]) -> Callable[[], None]:
+            def told(address: str | None) -> None:
+                if address is not None:
+                    facts.set_variable(action.variable, ip_address(address))
+                go_on()
+
+            stop: Callable[[], None] = facts.look_up(action.resolvers, name.decode("latin-1"), action.prefer, told)
+            return stop
+
+        return Held(None, begin=begin)
+
+    return resolve
+
+
 def _nothing(action: Nothing, where: str) -> Act:
     return lambda facts: None
 
@@ -281,5 +310,6 @@ STEERING: dict[type[Action], Callable[[Any, str], Act]] = {
     WaitForBody: _wait_for_body,
     Pause: _pause,
     EditMap: _edit_map,
+    Resolve: _resolve,
     Nothing: _nothing,
 }

@@ -13,6 +13,7 @@ from reusedproxy.config.model.proxies import Timeouts
 from reusedproxy.exchanges.client import ClientFacts
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.deadlines import Deadlines
+from reusedproxy.net.names.once import Lookups
 from reusedproxy.rules.facts import Map, Sample
 from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.tables.table import Table
@@ -31,6 +32,8 @@ class StreamFrontend(Protocol):
     backends: Mapping[str, Backend]
     #: The maps, by the names of their files.
     maps: Mapping[str, Map]
+    #: Looks names up.
+    lookups: Lookups
 
     def usable_servers(self, backend: str) -> int | None:
         """Returns how many servers of this backend can be chosen; None if there is no such backend."""

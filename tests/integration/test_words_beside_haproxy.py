@@ -11,6 +11,7 @@ from unittest import TestCase
 
 from tests.integration.beside import HOST, HAProxy
 from tests.integration.daemon import Daemon
+from tests.integration.names import NameServerThread
 from tests.integration.peers import temporary_directory, wait_for
 from tests.integration.test_beside_haproxy import why_not
 from tests.integration.wordcases import Case, Server, both
@@ -189,7 +190,8 @@ class ActionTests(WordsTestCase):
         self.addCleanup(server.stop)
         server.start()
         lines = f"http-request set-dst str({HOST})\n http-request set-dst-port int({server.port})\n server o 0.0.0.0:+0"
-        self.same([Case("set-dst", f"balance first\n {lines} id 1", [GET])])
+        tcp = "mode tcp\n " + lines.replace("http-request", "tcp-request content")
+        self.same([Case(each[:8], f"balance first\n {each} id 1", [GET]) for each in (lines, tcp)])
 
     def test_time_outs_are_those_of_a_rule(self) -> None:
         slow = b""  # it never answers
@@ -409,3 +411,20 @@ class CompressionTests(WordsTestCase):
                 different.append(f"{name}: {ours}\n  but {theirs}")
         self.maxDiff = None
         self.assertEqual("", "\n".join(different))
+
+
+class NameTests(WordsTestCase):
+    def test_rules_ask_name_servers(self) -> None:
+        """For both families, for one, and for what is no name."""
+        server = NameServerThread()
+        self.addCleanup(server.stop)
+        server.zone.records["both.test"] = (("A", "192.0.2.7"), ("AAAA", "2001:db8::7"))
+        server.zone.records["four.test"] = (("A", "192.0.2.4"),)
+        names = (b"both.test", b"four.test", b"none.test", b"")
+        sent = [b"".join(asking(b"/", b"X: " + name) for name in names)]
+        settings = f"resolvers dns\n nameserver one 127.0.0.1:{server.port}\n timeout retry 500ms\n"
+        lines = "http-request do-resolve(txn.a,dns{}) req.hdr(x)\n http-request set-header Y <%[var(txn.a)]>"
+        self.same(
+            [Case(family or "any", lines.format(family), sent) for family in ("", ",ipv4", ",ipv6")],
+            settings,
+        )

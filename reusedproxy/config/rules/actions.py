@@ -136,7 +136,7 @@ SERVICES = ("prometheus-exporter",)
 
 REQUEST_NOT_DONE = words(
     """
-    add-acl cache-use capture del-acl do-resolve lua
+    add-acl cache-use capture del-acl lua
     send-spoe-group set-bandwidth-limit set-bc-mark
     set-bc-tos set-log-level
     do-log

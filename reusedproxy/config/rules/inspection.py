@@ -15,8 +15,7 @@ from reusedproxy.config.rules.samples import CLIENT_BYTES, SERVER_BYTES
 _NOT_DONE = words(
     """
     capture do-log do-resolve lua send-spoe-group
-    set-bandwidth-limit set-bc-mark set-bc-tos set-dst set-dst-port set-fc-mark set-fc-tos set-log-level set-mark
-    set-nice set-retries set-src set-src-port set-tos silent-drop switch-mode
+    set-bandwidth-limit set-bc-mark set-bc-tos set-log-level set-retries silent-drop switch-mode
     use-service
     """
 )
@@ -31,10 +30,17 @@ _BOTH = {
     **dict.fromkeys(("accept", "reject"), _verdict),
     **{word: REQUEST_ACTIONS[word] for word in ("set-var", "set-var-fmt", "unset-var")},
 }
+#: About the client and its connection, and its place in queues.
+_OF_CLIENTS = words(
+    """
+    set-dst set-dst-port set-fc-mark set-fc-tos set-mark set-nice set-priority-class set-priority-offset set-src
+    set-src-port set-tos
+    """
+)
 _ACTIONS: dict[str, dict[str, Reader]] = {
     CLIENT_BYTES: {
         **_BOTH,
-        **{word: REQUEST_ACTIONS[word] for word in ("set-priority-class", "set-priority-offset")},
+        **{word: REQUEST_ACTIONS[word] for word in _OF_CLIENTS},
         **TABLE_ACTIONS,
     },
     SERVER_BYTES: {**_BOTH, "close": _verdict, **COUNTING},

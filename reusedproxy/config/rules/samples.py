@@ -154,6 +154,8 @@ FETCHES: dict[str, Signature] = {
     # HTTP (7.3.6).
     **_of(ALWAYS, "meth", "method"),
     **_of(REQUEST, "str", "path pathq url base baseq"),
+    **_of(REQUEST, "int", "base32 url32"),
+    **_of(REQUEST, "bin", "base32+src url32+src"),
     **_of(REQUEST, "bin", "req.body"),
     **_of(REQUEST, "int", "req.body_len req.body_size"),
     **_of(REQUEST, "bin", "req.body_param", 0, 2),

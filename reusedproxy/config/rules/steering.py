@@ -14,7 +14,7 @@ from reusedproxy.config.language import units
 from reusedproxy.config.language.report import Wrong, did_you_mean, one_of
 from reusedproxy.config.model.rules import Action, Format
 from reusedproxy.config.model.values import Expression
-from reusedproxy.config.rules.expressions import type_of
+from reusedproxy.config.rules.expressions import type_of, variable
 from reusedproxy.config.rules.reading import FRAMING, HOP, TOKEN, Reading
 from reusedproxy.config.rules.samples import CASTS
 
@@ -114,6 +114,17 @@ class EditMap(Action):
     path: str
     key: Format
     value: Format | None
+
+
+@frozen
+class Resolve(Action):
+    """Holds `do-resolve`: the variable that gets an address, the `resolvers` section that is asked, the family to
+    `prefer` ("ipv4", "ipv6"), and the name."""
+
+    variable: str
+    resolvers: str
+    prefer: str
+    name: Expression
 
 
 @frozen
@@ -278,6 +289,17 @@ def read_map(reading: Reading) -> Action:
     return EditMap(path[1:-1], reading.format(key), reading.format(value[0]) if sets else None)
 
 
+def read_resolve(reading: Reading) -> Action:
+    """Reads `do-resolve(VARIABLE,RESOLVERS[,ipv4|ipv6]) EXPRESSION`. Raises Wrong."""
+    said, text = reading.exactly("a variable and a 'resolvers' section: (txn.ip,mydns)", "an expression for a name")
+    parts = said[1:-1].split(",") if said.startswith("(") and said.endswith(")") else []
+    if not 2 <= len(parts) <= 3:
+        raise Wrong(f"{reading.what} is followed by a variable and a 'resolvers' section: (txn.ip,mydns)")
+    prefer = one_of(parts[2], ("ipv4", "ipv6"), reading.what) if len(parts) == 3 else "ipv6"
+    name = _castable(reading, reading.expression(text), "str", "a name")
+    return Resolve(variable(parts[0], reading.what), parts[1], prefer, name)
+
+
 #: Of `http-request`; those of several places are in `EVERYWHERE`, too.
 STEERING = {
     **dict.fromkeys(("reject", "silent-drop"), read_drop),
@@ -295,6 +317,7 @@ STEERING = {
     "wait-for-body": read_body_wait,
     "pause": read_pause,
     **dict.fromkeys(("set-map", "del-map"), read_map),
+    "do-resolve": read_resolve,
 }
 #: Of `http-response`, too.
 EVERYWHERE = {

@@ -20,6 +20,7 @@ from zlib import crc32
 from reusedproxy.rules.facts import Address, Binary, Facts, Sample
 from reusedproxy.rules.regular import Found, replacing
 from reusedproxy.rules.samples.casts import MAX, bounded, to_binary, to_int, to_text, wrapped
+from reusedproxy.rules.samples.hashes import djb2, mixed, sdbm
 from reusedproxy.rules.samples.maps import MAP_CONVERTERS
 
 #: The sample has the type that the table of converters says; a variable's value may have any type.
@@ -314,23 +315,11 @@ def _hmac(algorithm: str, key: str) -> Convert:
 
 
 def _djb2(avalanche: str = "0") -> Convert:
-    return _hash(5381, lambda number, byte: (number << 5) + number + byte, avalanche)
+    return lambda sample, facts: djb2(sample, avalanche=bool(int(avalanche)))
 
 
 def _sdbm(avalanche: str = "0") -> Convert:
-    return _hash(0, lambda number, byte: byte + (number << 6) + (number << 16) - number, avalanche)
-
-
-def _hash(begin: int, step: Callable[[int, int], int], avalanche: str) -> Convert:
-    mixed = bool(int(avalanche))
-
-    def convert(sample: bytes, facts: Facts) -> Sample:
-        number = begin
-        for byte in sample:
-            number = step(number, byte) & 0xFFFFFFFF
-        return _avalanche(number) if mixed else number
-
-    return convert
+    return lambda sample, facts: sdbm(sample, avalanche=bool(int(avalanche)))
 
 
 def _set_var(name: str) -> Convert:
@@ -351,20 +340,8 @@ def _unset_var(name: str) -> Convert:
 
 def _crc32(avalanche: str = "0") -> Convert:
     if int(avalanche):
-        return lambda sample, facts: _avalanche(crc32(sample))
+        return lambda sample, facts: mixed(crc32(sample))
     return lambda sample, facts: crc32(sample)
-
-
-def _avalanche(number: int) -> int:
-    """Returns HAProxy's `full_hash`: one of Bob Jenkins' integer hashes, within 32 bits."""
-    whole = 2**32 - 1
-    number = (number + 0x7ED55D16 + (number << 12)) & whole
-    number = number ^ 0xC761C23C ^ number >> 19
-    number = (number + 0x165667B1 + (number << 5)) & whole
-    number = (number + 0xD3A2646C & whole) ^ (number << 9 & whole)
-    number = (number + 0xFD7046C5 + (number << 3)) & whole
-    number = number ^ 0xB55A4F09 ^ number >> 16
-    return number * 3221225473 & whole
 
 
 # Numbers and truth.

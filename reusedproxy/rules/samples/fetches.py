@@ -15,6 +15,7 @@ from reusedproxy.rules.samples.body_fetches import BODY_FETCHES
 from reusedproxy.rules.samples.byte_fetches import BYTE_FETCHES
 from reusedproxy.rules.samples.casts import address_of, number_of, wrapped
 from reusedproxy.rules.samples.converters import UNITS
+from reusedproxy.rules.samples.hashes import sdbm
 from reusedproxy.rules.samples.log_fetches import AUTHORITY, LOG_FETCHES
 from reusedproxy.rules.samples.process_fetches import PROCESS_FETCHES
 from reusedproxy.rules.samples.table_fetches import TABLE_FETCHES
@@ -342,7 +343,7 @@ def _query(mark: str = "") -> Fetch:
     return fetch
 
 
-def _base(head: RequestHead, *, query: bool) -> Sample:
+def _base(head: RequestHead, *, query: bool) -> bytes:
     """Returns Host and path, with `query` also the query."""
     whole = path_and_query(head.target) or b""
     hosts = head.values(b"Host")
@@ -391,6 +392,29 @@ def _all_parameters(read: Callable[[bytes], Sample] = lambda value: value) -> Ca
         return lambda facts: [read(value) for value in values(facts)]
 
     return make
+
+
+def _hashed(*, query: bool) -> Fetch:
+    """Returns the fetch of a hash of Host and path, with the query for `url32`."""
+
+    def fetch(facts: Facts) -> Sample:
+        base = None if facts.head is None else _base(facts.head, query=query)
+        return None if base is None else sdbm(base, avalanche=True)
+
+    return fetch
+
+
+def _with_source(number: Fetch) -> Fetch:
+    """Returns the fetch of a hash and the client's address, for who counts what one client asks for."""
+    source = FETCHES["src"]()
+
+    def fetch(facts: Facts) -> Sample:
+        hashed, address = number(facts), source(facts)
+        if not isinstance(hashed, int) or not isinstance(address, (IPv4Address, IPv6Address)):
+            return None
+        return Binary(hashed.to_bytes(4, "big") + address.packed)
+
+    return fetch
 
 
 def _version(head: Head) -> Callable[[], Fetch]:
@@ -445,6 +469,10 @@ FETCHES: dict[str, Callable[..., Fetch]] = {
     "query": _query,
     "base": _of_head(lambda head: _base(head, query=False)),
     "baseq": _of_head(lambda head: _base(head, query=True)),
+    "base32": lambda: _hashed(query=False),
+    "url32": lambda: _hashed(query=True),
+    "base32+src": lambda: _with_source(_hashed(query=False)),
+    "url32+src": lambda: _with_source(_hashed(query=True)),
     "url_param": _parameter(),
     "urlp_val": _parameter(_as_number),
     "req.ver": _version(_request),
