@@ -78,6 +78,7 @@ class RuleTests(SynchronousTestCase):
             ("tcp-request content reject", "'tcp-request content reject' is not done in mode http"),
             ("tcp-request session silent-drop", "is a HAProxy rule that reusedproxy does not do yet"),
             ("tcp-request session", "needs an action: accept or reject"),
+            ("tcp-request session set-var(txn.x) src", "'txn.x' is not there yet"),
             ("tcp-request connection", "needs an action: accept, reject or 'expect-proxy layer4'"),
             ("tcp-request connection rejct", "unknown action 'rejct': did you mean 'reject'?"),
             ("tcp-request connection silent-drop now", "'silent-drop' is followed by nothing but a condition"),

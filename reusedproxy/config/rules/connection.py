@@ -7,7 +7,7 @@ from reusedproxy.config.language.haproxy_words import without_number, words
 from reusedproxy.config.language.report import Line, Report, Wrong, did_you_mean, not_done
 from reusedproxy.config.model.rules import Action, Receive, Rule
 from reusedproxy.config.rules.acls import Acls, read_condition, split_condition
-from reusedproxy.config.rules.actions import REQUEST_ACTIONS, Reader
+from reusedproxy.config.rules.actions import REQUEST_ACTIONS, Reader, SetVariable
 from reusedproxy.config.rules.counters import TABLE_ACTIONS
 from reusedproxy.config.rules.reading import Reading
 from reusedproxy.config.rules.samples import REQUEST
@@ -55,6 +55,8 @@ def read_connection_rule(line: Line, acls: Acls, report: Report) -> Rule:
         rest_of_it = (f"({argument}", *before[1:]) if parenthesis else tuple(before[1:])
         what = f"'{said} {word}'"
         action = reader(Reading(rest_of_it, what, REQUEST, word, f"'{said}' rules", line, report))
+        if isinstance(action, SetVariable) and not action.name.startswith("sess."):
+            raise Wrong(f"{what}: '{action.name}' is not there yet: only variables of the scope 'sess' are")
     what = f"'{said}'"
     return Rule(line.place, f"{said} {word}", action, read_condition(condition, acls, line.place, what, report))
 
