@@ -17,6 +17,8 @@ from setuptools import find_packages, setup  # type: ignore[import-untyped]
 
 HERE = Path(__file__).parent
 EXAMPLES = "share/doc/reusedproxy/examples"
+#: Folders of etc/ that go there as they are.
+ETC = ("default", "grafana", "init.d", "prometheus", "systemd")
 (VERSION,) = re.findall(r'^__version__ = "(.+)"$', (HERE / "reusedproxy/__init__.py").read_text(), re.M)
 
 DEPENDENCIES = [
@@ -107,10 +109,7 @@ setup(
         ("share/man/man8", glob("man/*.8")),
         ("share/man/man5", glob("man/*.5")),
         (EXAMPLES, glob("etc/*.cfg")),
-        *(
-            (f"{EXAMPLES}/{directory}", glob(f"etc/{directory}/*"))
-            for directory in ("default", "init.d", "logrotate.d", "systemd")
-        ),
+        *((f"{EXAMPLES}/{directory}", glob(f"etc/{directory}/*")) for directory in ETC),
         (EXAMPLES, glob("etc/examples/*.cfg")),
     ],
     classifiers=[

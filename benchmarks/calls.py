@@ -41,6 +41,11 @@ ROUNDS = 5
 GET = b"GET /some/path?x=1 HTTP/1.1\r\nHost: server.test\r\nUser-Agent: calls\r\nAccept: */*\r\n%b\r\n"
 OK = b"HTTP/1.1 200 OK\r\nServer: far\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello"
 RULES = "".join(f" acl a{number} path_beg /no{number}\n http-request deny if a{number}\n" for number in range(10))
+#: The rule that most limits are made of; braces stand for themselves when they are doubled.
+LIMIT = (
+    " stick-table type ip size 100k expire 1m store http_req_rate(10s)\n http-request track-sc0 src\n"
+    " http-request deny deny_status 429 if {{ sc_http_req_rate(0) gt 1000000 }}\n"
+)
 
 
 @frozen
@@ -71,6 +76,7 @@ CASES = tuple(
         (", httplog", " option httplog\n log 127.0.0.1:{syslog} local0\n", ""),
         (", checks", "", "check"),
         (", 10 ACLs", RULES, ""),
+        (", limit by source", LIMIT, ""),
     )
 )
 

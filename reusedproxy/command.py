@@ -19,7 +19,15 @@ from twisted.application.service import IService
 from twisted.python.usage import Options as TwistedOptions
 from twisted.python.usage import UsageError
 
-from reusedproxy.daemon.launch import acting_for, close_inherited, log_safely, take_pid_file, unusable
+from reusedproxy.daemon.keyring import leave_keyring
+from reusedproxy.daemon.launch import (
+    acting_for,
+    close_inherited,
+    log_safely,
+    open_standard,
+    take_pid_file,
+    unusable,
+)
 from reusedproxy.daemon.load import Refused, notice_line
 from reusedproxy.daemon.pid_file import PidFile
 from reusedproxy.daemon.service import ProxyService
@@ -40,6 +48,16 @@ class Options(TwistedOptions):
     optFlags = [
         ["check", "c", "Check the configuration with all its files, say what is wrong with it, and exit (0 or 1)."],
         [
+            "replace",
+            None,
+            "Take the place of the process that runs with this configuration, which finishes what it has.",
+        ],
+        [
+            "for-start",
+            None,
+            "With --check and twistd's --uid: read the files as root, like a start, not as that user, like a reload.",
+        ],
+        [
             "demo",
             None,
             "Run a demonstration: throw-away certificates, a server that demands them, a proxy in front of it.",
@@ -57,6 +75,7 @@ class Options(TwistedOptions):
 
     def __init__(self) -> None:
         TwistedOptions.__init__(self)
+        open_standard()
         #: twistd's pid file, which the service writes.
         self.pid_file: PidFile | None = None
         self["config"] = []
@@ -83,15 +102,17 @@ class Options(TwistedOptions):
 
     def postOptions(self) -> None:
         if self["demo"]:
-            if self["config"] or self["check"]:
-                raise UsageError("--demo brings its own configuration: leave --config and --check out")
+            if self["config"] or self["check"] or self["replace"]:
+                raise UsageError("--demo brings its own configuration: leave --config, --check and --replace out")
         elif self["reload"] is not None:
             if not re.fullmatch(r"[0-9]{1,10}", self["reload"]) or not int(self["reload"]):
                 raise UsageError(f"--reload needs the number of a process, not '{self['reload']}'")
             if not self["status-file"]:
                 raise UsageError("--reload needs the --status-file that the daemon was started with")
-            if self["check"]:
-                raise UsageError("--reload does not go with --check")
+            if self["check"] or self["replace"]:
+                raise UsageError("--reload does not go with --check, nor with --replace")
+        elif self["replace"] and self["check"]:
+            raise UsageError("--check does not go with --replace")
         elif not self["config"]:
             raise UsageError("no configuration: say --config FILE, or --demo to see it work without one")
         if self.parent is not None and self["reload"] is None:
@@ -105,7 +126,7 @@ class Options(TwistedOptions):
 
     def _take_pid_file(self, parent: Any) -> None:
         try:
-            self.pid_file = take_pid_file(parent)
+            self.pid_file = take_pid_file(parent, replaces=bool(self["replace"]))
         except OSError as error:
             print(f"[ALERT] --pidfile {parent['pidfile']}: cannot be used: {error.strerror}", file=sys.stderr)
             raise SystemExit(1) from None
@@ -138,16 +159,21 @@ def makeService(options: Options) -> IService:
     if parent.get("umask") is not None:
         set_umask(parent["umask"])  # twistd does so when sockets have been made
     service = ProxyService(reactor, options["config"], parent)
+    service.replaces = bool(options["replace"])
     if not options["check"]:
+        leave_keyring()
         service.signals.take_early()
     try:
-        # A reload will read the files as the user that the daemon becomes, and so does --check. Its process stays root,
-        # so that user can neither trace nor stop it, nor read root's environment and terminal in it.
-        with acting_for(parent)() if options["check"] else nullcontext():
+        # A reload will read the files as the user that the daemon becomes, and so does --check, but --for-start. Its
+        # process stays root, so that user can neither trace nor stop it, nor read root's environment and terminal in
+        # it.
+        with acting_for(parent)() if options["check"] and not options["for-start"] else nullcontext():
             proxy = service.assemble(bind=not options["check"])
     except Refused as error:
         for line in error.lines:
             print(line, file=sys.stderr)
+        if options["check"] and error.summary:
+            print(error.summary, file=sys.stderr)
         raise SystemExit(1) from None
     if not (options["check"] or parent.get("nodaemon", True) or parent.get("debug")):
         close_inherited(service.given_descriptors)  # twistd goes into the background, and leaves those open
@@ -161,9 +187,11 @@ def makeService(options: Options) -> IService:
         print(notice_line(notice), file=sys.stderr)
     if options["check"]:
         print("Configuration file is valid")
+        print(proxy.configuration.summary)
         raise SystemExit(0)
     service.pid_file = options.pid_file
-    status_file = _status_file(options["status-file"], options.pid_file.path if options.pid_file else None)
+    pid_file = options.pid_file.path if options.pid_file else None
+    status_file = _status_file(options["status-file"], pid_file, service.replaces)
     service.supervision = Supervision(Manager(os.environ, reactor), status_file)
     if options.parent is not None:
         never_block(options.parent, reactor)
@@ -176,11 +204,11 @@ def makeService(options: Options) -> IService:
     return service
 
 
-def _status_file(path: str | None, pid_file: str | None) -> StatusFile | None:
+def _status_file(path: str | None, pid_file: str | None, replaces: bool) -> StatusFile | None:
     try:
         if path and pid_file and os.path.realpath(path) == os.path.realpath(pid_file):
             raise OSError(errno.EEXIST, "it is the --pidfile")
-        return StatusFile(path) if path else None
+        return StatusFile(path, replaces=replaces) if path else None
     except OSError as error:
         print(f"[ALERT] --status-file {path}: cannot be written: {error.strerror}", file=sys.stderr)
         raise SystemExit(1) from None

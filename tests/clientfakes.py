@@ -184,6 +184,9 @@ class Wire:
         self.state = DRAINING if drain else CLOSING
         self._all_sent()
 
+    def hide(self) -> None:
+        self.hidden = True
+
     def abort(self, reason: str) -> None:
         if self.state != CLOSED:
             self.end = ("abort", reason)
@@ -288,6 +291,7 @@ class FakeListener:
     def __init__(self, maxconn: int = 0) -> None:
         self.bind = model.Bind(PLACE, model.ListenAddress("tcp"), maxconn=maxconn)
         self.certificates: Any = None
+        self.traffic: Any = None
         self.connections = 0
         self.taker: Any = None
         self.kept_alive = False

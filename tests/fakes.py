@@ -148,7 +148,7 @@ class FakeDial:
     def __init__(self, dialer: FakeDialer, owner: Any) -> None:
         self.dialer = dialer
         self.owner = owner
-        self.begun = dialer.deadlines.now()
+        self.begun = self.born = dialer.deadlines.now()
         self.cancelled = self.kept = False
         self.call: IDelayedCall | None = None
 
@@ -209,6 +209,12 @@ class FakeDialer:
         self.most_open = 0
         self.after = 0.005
         self._answer: Callable[[FakeDial], None] | None = None
+        #: The one for the address to which its server has moved.
+        self.moved: FakeDialer | None = None
+
+    def elsewhere(self, target: Any, context: Any) -> FakeDialer:
+        self.moved = FakeDialer(self.clock)
+        return self.moved
 
     @property
     def answer(self) -> Callable[[FakeDial], None] | None:
@@ -318,6 +324,8 @@ class RecordingExchange:
         self.expects = False
         #: Statuses that are as good as no answer.
         self.unwanted_statuses: set[int] = set()
+        #: A connection that its server authenticates is kept for its client.
+        self.bound = True
         #: What to do when the event of this name comes.
         self.on: dict[str, Callable[..., object]] = {}
 
@@ -339,6 +347,10 @@ class RecordingExchange:
 
     def answer_unwanted(self, status: int) -> None:
         self._note("unwanted", status)
+
+    def challenged(self) -> bool:
+        self._note("challenged")
+        return self.bound
 
     def response_whole(self, head: Any, body: bytes, now: float) -> None:
         self.body += body

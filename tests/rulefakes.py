@@ -8,6 +8,8 @@ each is a world of its own in `world.others`, with a server.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from attrs import evolve
@@ -15,15 +17,18 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.build.answers import Answers
 from reusedproxy.build.rule_sets import RuleSets
+from reusedproxy.build.tables import tables_of
 from reusedproxy.config import model
 from reusedproxy.config.model.logs import Captures, Slot
 from reusedproxy.config.reader import Source, read_configuration
 from reusedproxy.exchanges.authentication import Authentication
 from reusedproxy.net.passwords import Passwords
 from reusedproxy.net.slices import run_through
-from reusedproxy.rules.facts import Noted, Sample
+from reusedproxy.rules.facts import NO_MAPS, Map, Noted, Sample
 from reusedproxy.rules.samples.formats import text_of_items
-from reusedproxy.wire.credentials import Credentials, basic_credentials
+from reusedproxy.tables.table import Table
+from reusedproxy.tables.tracking import Counters, Tracked
+from reusedproxy.wire.credentials import Credentials, auth_scheme, basic_credentials
 from reusedproxy.wire.heads import Limits, read_request, read_response
 from tests.clientfakes import PLACE, World
 from tests.tlsfakes import Side
@@ -33,16 +38,21 @@ class Seen:
     """`reusedproxy.rules.facts.Facts` of a request from 127.0.0.1, and perhaps of the answer to it."""
 
     inspected: Any = None
-    source = ("127.0.0.1", 4711)
-    destination = ("127.0.0.1", 80)
+    source = connection_source = ("127.0.0.1", 4711)
+    destination = connection_destination = ("127.0.0.1", 80)
     first_request = True
     frontend_name = "main"
     backend_name: str | None = None
     server_name: str | None = None
     listener_name = "front"
     line: bytes | None = None
+    body = b""
     priority = 0, 0
-    asks_as_proxy = False
+    asks_as_proxy = lenient = False
+    maps: Mapping[str, Map] = NO_MAPS
+    counters: Counters | None = None
+    acts = True
+    tables: Mapping[str, Table] = MappingProxyType({})
     noted: Any = None
     unique_id = b"id"
     # Of `reusedproxy.rules.facts.Course`.
@@ -84,9 +94,22 @@ class Seen:
     def usable_servers(self, backend: str) -> int | None:
         return {"": 2, "other": 0}.get(backend)
 
+    def figure(self, which: str, name: str) -> Sample:
+        return len(which) if not name else None
+
+    def table(self, name: str) -> Table | None:
+        return self.tables.get(name)
+
+    def tracked(self, number: int) -> Tracked | None:
+        return None if self.counters is None else self.counters.get(number)
+
     @property
     def credentials(self) -> Credentials | None:
         return basic_credentials(self.head.values(b"Authorization"))
+
+    @property
+    def auth_scheme(self) -> bytes | None:
+        return auth_scheme(self.head.values(b"Authorization"))
 
     def member(self, users: str) -> bytes | None:
         return None
@@ -161,6 +184,7 @@ def ruled(
     rule_sets = RuleSets(backends, answers=Answers(files={**(files or {})}))
     made.frontend.routing = run_through(rule_sets.routing(made.frontend))
     made.frontend.backends = backends
+    made.frontend.tables = tables_of(said.tables, {}, made.clock.seconds, [])
     made.frontend.settings = evolve(made.frontend.settings, monitor_uri=own.monitor_uri)
     monitor = rule_sets.monitor(made.frontend)
     if monitor is not None:

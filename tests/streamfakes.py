@@ -22,6 +22,7 @@ from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.server import Server
 from reusedproxy.build.balancing import hash_of
 from reusedproxy.build.rule_sets import RuleSets
+from reusedproxy.build.tables import tables_of
 from reusedproxy.clients.frontend import ConnectionLimit, Frontend
 from reusedproxy.clients.stream import StreamConnection
 from reusedproxy.config import model
@@ -81,6 +82,7 @@ class StreamWorld:
             self._announce,
         )
         frontend.backends = self.backends
+        frontend.tables = tables_of(self.configuration.tables, {}, self.clock.seconds, [])
         frontend.guide = run_through(RuleSets(self.backends).guide(frontend))
         frontend.stream_log = self.log.append
         frontend.listeners.append(self.listener)  # type: ignore[arg-type]

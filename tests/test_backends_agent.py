@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from socket import AF_INET
+
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -14,6 +16,7 @@ from reusedproxy.config.model.balance import Balance
 from reusedproxy.config.model.checks import Agent
 from reusedproxy.config.model.proxies import Check
 from reusedproxy.config.reader import Source, read_configuration
+from reusedproxy.net.dial import Target
 from reusedproxy.wire.heads import Limits
 from tests.fakes import FakeDialer, PoolBench
 
@@ -142,6 +145,17 @@ class AgentTests(SynchronousTestCase):
             'Server g/s is DOWN, reason: Layer7 wrong status, code: 0, info: "via agent : down", check duration: 0ms.'
         )
         self.assertTrue(bench.said[0].startswith(text), bench.said[0])
+
+    def test_what_one_says_counts_where_it_is(self) -> None:
+        """Not for the address to which its server has moved meanwhile."""
+        bench = Bench()
+        old = bench.dialer.open[0].succeed()
+        bench.agent.move(Target(AF_INET, ("192.0.2.2", 80)))
+        self.assertEqual(old.end, ("abort", "check done"))
+        bench.clock.advance(0.1)
+        assert bench.dialer.moved is not None
+        bench.dialer.moved.open[0].succeed().receive(b"20%\n")
+        self.assertEqual(bench.server.weight, 10)
 
     def test_what_is_sent(self) -> None:
         bench = Bench("hello\n")

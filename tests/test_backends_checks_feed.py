@@ -3,6 +3,7 @@ and it is warm then."""
 
 from __future__ import annotations
 
+from socket import AF_INET
 from typing import Any
 
 from twisted.internet.task import Clock
@@ -12,6 +13,7 @@ from reusedproxy.backends.checks.checker import Checker
 from reusedproxy.backends.checks.requests import request
 from reusedproxy.backends.server import Server
 from reusedproxy.config import model
+from reusedproxy.net.dial import Target
 from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.wire.heads import Limits
 from tests.fakes import FakeDialer, PoolBench
@@ -108,6 +110,27 @@ class FeedTests(SynchronousTestCase):
         self.clock.pump([0.1] * 25)
         self.assertEqual(checker.last.status, "L7TOUT")
         self.assertEqual((transport.end, bench.pool.in_use), (("abort", "check timed out"), set()))
+
+    def test_one_that_is_under_way_as_its_server_moves(self) -> None:
+        """Whoever has the old address must not get clients' requests, nor have a say about the new one."""
+        for late in (False, True):
+            bench, dialer, checker = self.checked(min_conn=1)
+            dial = dialer.open[0]
+            transport = dial.succeed() if late else None
+            before = bench.pool
+            elsewhere = PoolBench(min_conn=1)
+            checker.server.pool = elsewhere.pool
+            checker.move(Target(AF_INET, ("192.0.2.2", 80)), None)
+            if transport is None:
+                self.assertTrue(dial.cancelled)
+            else:
+                self.assertEqual(transport.end, ("abort", "check timed out"))
+            self.assertEqual((dialer.open, before.idle, before.in_use), ([], [], set()))
+            self.clock.advance(0.1)
+            assert dialer.moved is not None
+            dialer.moved.open[0].succeed().receive(OK)
+            self.assertEqual((len(elsewhere.pool.idle), checker.last.status), (1, "L7OK"))
+            checker.stop()
 
     def test_stopped_in_the_middle(self) -> None:
         """Nothing is left of it."""

@@ -277,18 +277,18 @@ class HandOverTests(QueueCase):
             self.assertEqual([len(asks.servers) for asks in self.waiting], [1] * moved + [0] * (3 - moved))
         self.assertEqual([*steps], [])
 
-    def test_who_is_placed_or_leaves_meanwhile_is_not_moved(self) -> None:
-        """A place that is free here goes to the first who waits, as ever."""
+    def test_who_leaves_meanwhile_is_not_moved(self) -> None:
+        """A place that becomes free here is the new server's, and nobody is given it here."""
         steps = self.old.handing_over(self.new)
         next(steps)
         self.old.done(self.old.servers[0])
-        self.assertEqual([len(asks.servers) for asks in self.waiting], [1, 0, 0])
+        self.assertEqual([len(asks.servers) for asks in self.waiting], [0, 0, 0])
         queue = self.waiting[1].queue
         assert queue is not None
         queue.leave(self.waiting[1])
-        self.assertEqual(len([*steps]), 1)
+        self.assertEqual(len([*steps]), 2)
         self.assertEqual([len(asks.servers) for asks in self.waiting], [1, 0, 1])
-        self.assertEqual((self.old.servers[0].served, self.new.servers[0].served), (1, 1))
+        self.assertEqual((self.old.servers[0].served, self.new.servers[0].served), (0, 2))
 
     def test_who_moves_to_another_queue_meanwhile_goes_over_all_the_same(self) -> None:
         """Its server has fallen, so it waits for any."""

@@ -3,7 +3,9 @@ what is not valid yet."""
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone
 from random import Random
@@ -19,8 +21,16 @@ from reusedproxy.daemon.load import Refused
 from reusedproxy.daemon.service import ProxyService
 from reusedproxy.demo.certificates import Credential
 from reusedproxy.net.acting import NOBODY
+from reusedproxy.net.files import LARGEST_TEXT, MEBIBYTE
 from reusedproxy.net.slices import run_through
-from reusedproxy.net.tls.files import TLSConfigurationError, Trusts
+from reusedproxy.net.tls.files import (
+    LARGEST_AUTHORITIES,
+    LARGEST_CERTIFICATE,
+    LARGEST_REVOCATIONS,
+    TLSConfigurationError,
+    Trusts,
+    _lists_in,
+)
 from reusedproxy.net.tls.hello import ClientHello
 from tests.handshakes import offer
 from tests.integration.peers import LOOPBACK, temporary_directory
@@ -83,7 +93,7 @@ class FoundTests(FilesTestCase):
         """Empty, or closed to us."""
         (self.folder / "e").mkdir()
         self.assertIn("there is no certificate in this directory", self.fault(f"{self.folder}/e"))
-        with mock.patch("os.scandir", side_effect=PermissionError(13, "Permission denied")):
+        with mock.patch("os.listdir", side_effect=PermissionError(13, "Permission denied")):
             self.assertIn("e: cannot be read: Permission denied", self.fault(f"{self.folder}/e"))
 
     def test_a_bundle(self) -> None:
@@ -115,6 +125,31 @@ class FoundTests(FilesTestCase):
             ((crt,), TLSOffer(verify="required", ca_file=certificates().ca_file, crl_file=pipe)),
         ):
             self.assertIn("it is a pipe, and a reload needs a file", self.fault(*sources, terms=terms))
+
+    def test_a_file_without_end_is_not_read_to_its_end(self) -> None:
+        """It would fill the memory, wherever it is named; so would a list of revocations with beginnings only, which
+        is looked at once."""
+        endless, crt = self.write("endless.pem"), self.write("a.pem")
+        for size, sources, terms in (
+            (LARGEST_CERTIFICATE, (endless,), None),
+            (LARGEST_TEXT, (f"crt-list {endless}",), None),
+            (LARGEST_CERTIFICATE, (crt,), TLSOffer(dh_file=endless)),
+            (LARGEST_AUTHORITIES, (crt,), TLSOffer(verify="required", ca_file=endless)),
+            (
+                LARGEST_REVOCATIONS,
+                (crt,),
+                TLSOffer(verify="required", ca_file=certificates().ca_file, crl_file=endless),
+            ),
+        ):
+            os.truncate(endless, size + 1)
+            said = f"cannot be read: it has {size + 1} bytes, more than the {size // MEBIBYTE} MiB that are read of"
+            self.assertIn(said, self.fault(*sources, terms=terms))
+
+    def test_a_list_of_revocations_is_looked_at_once(self) -> None:
+        """Not from each beginning to an end that is nowhere, which would take hours."""
+        begin, end = b"-----BEGIN X509 CRL-----\n", b"-----END X509 CRL-----"
+        self.assertEqual(_lists_in(b"a" + begin + b"b" + end + b"c" + begin * 2 + end + begin)[0], begin + b"b" + end)
+        self.assertEqual(len(_lists_in((begin + end) * 3 + begin * 200_000)), 3)
 
     def test_a_list(self) -> None:
         """Names and terms of each line; base directories go before relative paths."""
@@ -184,10 +219,63 @@ class StampTests(FilesTestCase):
                 os.chown(path, owner, owner)
             os.chmod(path, mode)
             if refused:
-                text = f"line 1: who can change this list may not read {refused}, so root does not either: chown root"
+                text = (
+                    f"line 1: who can change this list cannot read {refused} (Permission denied), so root does not"
+                    " either: chown root"
+                )
                 self.assertIn(text, self.fault(f"crt-list {path}"))
             else:
                 serve(self.tls(f"crt-list {path}"))
+
+    def test_root_reads_for_a_list_what_all_who_can_change_it_may_read(self) -> None:
+        """Its owner, and members of its group, who may be others than he; but for a group that is his alone."""
+        if os.geteuid() != 0:
+            raise SkipTest("only root reads for others")
+        folder = self.folder = temporary_directory(self)
+        folder.chmod(0o755)
+        daemon = pwd.getpwnam("daemon")
+        others = next(each.gr_gid for each in grp.getgrall() if each.gr_gid not in (0, daemon.pw_gid, NOBODY))
+        crt, owners, groups = self.write("open.pem"), self.write("owners.pem"), self.write("groups.pem")
+        os.chmod(crt, 0o644)
+        os.chown(owners, daemon.pw_uid, 0)
+        os.chown(groups, 0, others)
+        os.chmod(owners, 0o600)
+        os.chmod(groups, 0o640)
+        for named, gid, mode, taken in (
+            (owners, others, 0o644, True),
+            (owners, others, 0o664, False),
+            (owners, daemon.pw_gid, 0o664, True),
+            (owners, daemon.pw_gid, 0o646, False),
+            (groups, others, 0o664, False),
+            (crt, others, 0o666, True),
+        ):
+            path = self.text("list", named)
+            os.chown(path, daemon.pw_uid, gid)
+            os.chmod(path, mode)
+            if taken:
+                serve(self.tls(f"crt-list {path}"))
+            else:
+                self.assertIn(f"cannot read {named} (Permission denied)", self.fault(f"crt-list {path}"))
+
+    def test_nobody_learns_by_a_list_what_there_is_where_he_cannot_look(self) -> None:
+        if os.geteuid() != 0:
+            raise SkipTest("only root reads for others")
+        folder = self.folder = temporary_directory(self)
+        folder.chmod(0o755)
+        self.write("hidden/there.pem")
+        self.write("hidden/bundle.rsa")
+        self.write("hidden/there/file.pem")
+        (folder / "hidden").chmod(0o700)
+        said = set()
+        for name in ("there.pem", "none.pem", "there", "bundle"):
+            path = self.text("list", f"{folder}/hidden/{name}")
+            os.chown(path, NOBODY, NOBODY)
+            said.add(self.fault(f"crt-list {path}").replace(name, "NAME"))
+        (one,) = said
+        self.assertIn("cannot read", one)
+        path = self.text("list", f"{folder}/none.pem")
+        os.chown(path, NOBODY, NOBODY)
+        self.assertIn("none.pem (No such file or directory), so root does not", self.fault(f"crt-list {path}"))
 
     def test_any_file_that_changes_makes_it_new(self) -> None:
         """Certificate, key, authorities, revocations, list; and one more in a directory."""

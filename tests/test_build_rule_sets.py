@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from reusedproxy.build import rule_sets
 from reusedproxy.build.assembly import Assembly, AssemblyError, Proxy
 from reusedproxy.build.rule_sets import patterns_in
 from reusedproxy.config.reader import Source, read_configuration
@@ -143,6 +144,18 @@ class RuleBookTests(SynchronousTestCase):
         with self.assertRaises(AssemblyError) as raised:
             self.assembled(f"frontend f\n bind :80\n http-request deny if {{ src -f {self.path} }}\n")
         self.assertIn("it is a pipe, and a reload needs a file that can be read again", str(raised.exception))
+
+    def test_a_file_without_end_is_read_up_to_a_bound(self) -> None:
+        self.patch(rule_sets, "LARGEST_PATTERNS", 100)
+        for content, said in (("/a\n" * 40, "it has 120 bytes, more than the 100 bytes"), ("/a\n" * 30, None)):
+            self.write(content)
+            text = f"frontend f\n bind :80\n http-request deny if {{ path -f {self.path} }}\n"
+            if said is None:
+                self.assembled(text)
+            else:
+                with self.assertRaises(AssemblyError) as raised:
+                    self.assembled(text)
+                self.assertIn(f"cannot read the patterns in {self.path}: {said}", str(raised.exception))
 
     def test_a_file_that_cannot_be_used_is_a_fault(self) -> None:
         """With the line that names it."""

@@ -10,6 +10,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from reusedproxy.clients.connection import BUSY, ClientConnection
 from reusedproxy.clients.frontend import ConnectionLimit, Frontend
 from reusedproxy.config import model
+from reusedproxy.exchanges.own_answers import answer
+from reusedproxy.exchanges.serving import Made
+from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.listener import Listener, bind_socket
 from reusedproxy.rules.rule_set import Steps
 from reusedproxy.wire.heads import RequestHead
@@ -455,6 +458,24 @@ class StopTests(SynchronousTestCase):
         self.assertTrue(client.gone)
         world.check_rest()
 
+    def test_a_head_of_one_who_is_not_admitted_any_more_is_not(self) -> None:
+        """Its certificate may be revoked, and such a head prepared: it could be a tunnel without end."""
+        for before in (b"", GET):
+            world = World(self, warm=1)
+            client = world.client()
+            if before:
+                client.send(before)
+                world.server.answer()
+                client.take()
+            client.send(GET[:9])
+            client.connection.finish(admitted=False)
+            self.assertTrue(client.take().startswith(b"HTTP/1.1 408 "))
+            client.send(GET[9:])
+            self.assertEqual(world.server.busy, [])
+            client.wire.eof()
+            self.assertEqual((client.gone, world.flags()[-1]), (True, (408, "KR")))
+            world.check_rest()
+
     def test_what_is_unsent_to_a_slow_reader_still_goes_out(self) -> None:
         """An idle connection may have an answer on its way."""
         world = World(self, warm=1)
@@ -469,6 +490,37 @@ class StopTests(SynchronousTestCase):
         world.check_rest()
 
 
+class ListenerTests(SynchronousTestCase):
+    """With `option socket-stats` each listener counts what comes there."""
+
+    def test_it_counts_what_its_frontend_counts(self) -> None:
+        world = World(self, warm=1)
+        world.listener.traffic = counted = Traffic()
+        client = world.client()
+        client.send(GET)
+        world.server.answer()
+        client.send(b"nonsense\r\n\r\n")
+        whole = world.frontend.traffic
+        self.assertGreater(counted.bin, 0)
+        self.assertEqual((counted.bin, counted.bout, counted.ereq), (whole.bin, whole.bout, 1))
+        client.wire.eof()
+        world.check_rest()
+
+    def test_connections_are_counted_where_they_come_in(self) -> None:
+        loop = Loop(self)
+        world = World(self)
+        world.frontend._poller = loop.poller
+        listener: Any = world.listener
+        world.listener.traffic = counted = Traffic()
+        for _ in range(2):
+            near, far = loop.pair()
+            listener.connections += 1
+            world.frontend.connection_made(near, ("192.0.2.7", 1), listener)
+            far.drop()
+            loop.pump()
+        self.assertEqual((counted.stot, counted.smax, listener.connections), (2, 1, 0))
+
+
 class PageTests(SynchronousTestCase):
     """What the proxy answers itself."""
 
@@ -479,7 +531,7 @@ class PageTests(SynchronousTestCase):
         client = world.client()
         client.send(GET + GET)
         world.advance(0)
-        self.assertEqual(client.take(), b"False" * 2)
+        self.assertEqual(client.take(), PAGE * 2)
         self.assertEqual(world.flags(), [(200, "LR")] * 2)
         self.assertEqual(world.server.dialer.dials, [])
         world.check_rest()
@@ -490,16 +542,16 @@ class PageTests(SynchronousTestCase):
         world.frontend.pages.append(Page())
         greedy, other = world.client(), world.client()
         greedy.send(GET * 200 + GET[:9])
-        self.assertEqual(greedy.take(), b"False")
+        self.assertEqual(greedy.take(), PAGE)
         other.send(GET)
-        self.assertEqual(other.take(), b"False")
+        self.assertEqual(other.take(), PAGE)
         greedy.send(GET[9:])
         for _ in range(2, 201):
             world.advance(0)
-            self.assertEqual(greedy.take(), b"False")
+            self.assertEqual(greedy.take(), PAGE)
         world.advance(0)
         greedy.wire.pump()
-        self.assertEqual(greedy.take(), b"False")
+        self.assertEqual(greedy.take(), PAGE)
         world.advance(15)
         self.assertTrue(greedy.gone)
         world.check_rest()
@@ -515,23 +567,27 @@ class PageTests(SynchronousTestCase):
             world.frontend.pages.append(Page())
             client = world.client()
             client.send(request)
-            self.assertEqual(client.take(), b"True")
+            self.assertEqual(client.take(), PAGE.replace(b"plain\r\n", b"plain\r\nconnection: close\r\n"))
             client.wire.eof()
             self.assertTrue(client.gone)
             world.check_rest()
 
 
+PAGE = answer(200, b"page", "text/plain", close=False)
+
+
 class Page:
-    """Says whether it is to close."""
+    """Has one word to say."""
 
     rules: Steps = []
     admin = ()
+    users = ()
 
     def wants(self, target: bytes) -> bool:
         return True
 
-    def answer(self, head: RequestHead, close: bool, admin: bool) -> tuple[int, bytes]:
-        return 200, str(close).encode()
+    def answer(self, head: RequestHead, admin: bool) -> Made:
+        return Made(200, "text/plain", iter([b"page"]))
 
-    def obey(self, head: RequestHead, form: bytes | None, close: bool) -> tuple[int, bytes]:
+    def obey(self, head: RequestHead, form: bytes | None, close: bool, proven: bool) -> tuple[int, bytes]:
         raise NotImplementedError

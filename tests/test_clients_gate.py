@@ -25,7 +25,7 @@ def frontend(lines: str) -> model.Frontend:
 
 
 def gate(lines: str) -> Gate:
-    made = RuleSets({}).gate(frontend(lines))
+    made = RuleSets({}).gate(frontend(lines).rules.connection)
     assert made is not None
     return made
 
@@ -67,7 +67,7 @@ class RuleTests(SynchronousTestCase):
 
     def test_no_rules_are_no_gate(self) -> None:
         """And no routing comes of such rules."""
-        self.assertIsNone(RuleSets({}).gate(frontend("")))
+        self.assertIsNone(RuleSets({}).gate(frontend("").rules.connection))
         self.assertFalse(frontend("tcp-request connection reject").rules)
 
     def test_faults(self) -> None:
@@ -76,10 +76,12 @@ class RuleTests(SynchronousTestCase):
             ("tcp-request", "needs 'connection' and an action"),
             ("tcp-request connexion accept", "unknown word 'connexion': did you mean 'connection'?"),
             ("tcp-request content reject", "'tcp-request content reject' is not done in mode http"),
-            ("tcp-request session reject", "'tcp-request session' is a HAProxy rule that reusedproxy does not do yet"),
+            ("tcp-request session silent-drop", "is a HAProxy rule that reusedproxy does not do yet"),
+            ("tcp-request session", "needs an action: accept or reject"),
+            ("tcp-request session set-var(txn.x) src", "'txn.x' is not there yet"),
             ("tcp-request connection", "needs an action: accept, reject or 'expect-proxy layer4'"),
             ("tcp-request connection rejct", "unknown action 'rejct': did you mean 'reject'?"),
-            ("tcp-request connection silent-drop", "does not do yet"),
+            ("tcp-request connection silent-drop now", "'silent-drop' is followed by nothing but a condition"),
             ("tcp-request connection set-var(sess.x) src", "does not do yet"),
             ("tcp-request connection expect-proxy", "'expect-proxy' is followed by layer4"),
             ("tcp-request connection reject now", "'reject' is followed by nothing but a condition"),

@@ -10,11 +10,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.clients.connection import ClientConnection
 from reusedproxy.clients.frontend import Frontend
-from reusedproxy.clients.gate import Gate
+from reusedproxy.clients.gate import REJECT, Gate
 from reusedproxy.clients.pending import TIMEOUT, PendingClients
 from reusedproxy.config import model
 from reusedproxy.config.model.logs import LogSettings
-from reusedproxy.config.model.rules import Receive
 from reusedproxy.config.rules.formats import read_format
 from reusedproxy.net.listener import Listener, bind_socket
 from reusedproxy.net.tls.handshake import HandshakeFailure
@@ -159,7 +158,7 @@ class ServedTests(TLSListenerTestCase):
         context = client_tls(version=SSL.TLS1_2_VERSION)
         first = self.connect(context)
         self.connect(context, first.tls.get_session())
-        self.assertEqual((world.frontend.handshakes.completed, world.frontend.handshakes.resumed), (2, 1))
+        self.assertEqual((world.frontend.handshakes.counts.completed, world.frontend.handshakes.counts.resumed), (2, 1))
         self.end()
 
 
@@ -197,7 +196,7 @@ class BoundTests(TLSListenerTestCase):
         self.assertEqual([bool(far.end) for far in crowd], [True, True, False, False, False, False])
         self.assertIn("too many handshakes are under way, and it was the oldest", self.said()[0])
         self.assertTrue(self.loop.connect(("127.0.0.1", self.listener.port), TLSClient(client_tls())))
-        self.loop.until(lambda: world.frontend.handshakes.completed == 1)
+        self.loop.until(lambda: world.frontend.handshakes.counts.completed == 1)
         self.assertEqual(self.under_way, 3)
         self.end()
 
@@ -299,7 +298,7 @@ class StopTests(TLSListenerTestCase):
 
     def test_a_client_whose_handshake_ends_after_a_reload(self) -> None:
         """It goes on with the new frontend if it would be let in there; else it is asked nothing."""
-        reject = Gate([(lambda arrival: True, Receive("reject"))])
+        reject = Gate([(lambda arrival: True, REJECT)])
         for change, gate, let_in in (("nothing", None, True), ("admission", None, False), ("gate", reject, False)):
             world = self.world()
             old, address = world.frontend, self.listener.bind.address
@@ -330,7 +329,7 @@ class StopTests(TLSListenerTestCase):
 
     def test_a_stream_whose_handshake_ends_after_a_reload(self) -> None:
         """It begins in the new frontend, or not at all: it may last for days."""
-        reject = Gate([(lambda arrival: True, Receive("reject"))])
+        reject = Gate([(lambda arrival: True, REJECT)])
         for change, gate, let_in in (("nothing", None, True), ("admission", None, False), ("gate", reject, False)):
             led: list[Any] = []
             world = self.world()
@@ -427,7 +426,7 @@ class SaidTests(TLSListenerTestCase):
         self.raw().drop()
         self.loop.until(lambda: not self.under_way)
         self.assertIn("(3 failed handshakes since the last line)", self.said()[1])
-        self.assertEqual((len(self.failures), self.made.frontend.handshakes.failed), (4, 4))
+        self.assertEqual((len(self.failures), self.made.frontend.handshakes.counts.failed), (4, 4))
         self.end()
 
     def test_a_refused_client_certificate(self) -> None:

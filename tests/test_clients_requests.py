@@ -8,6 +8,8 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.clients.connection import ClientConnection
+from reusedproxy.exchanges.own_answers import answer
+from reusedproxy.exchanges.serving import Made
 from reusedproxy.net.transport import HIGH_WATER
 from reusedproxy.rules.rule_set import Steps
 from reusedproxy.wire.heads import Limits, RequestHead
@@ -328,7 +330,7 @@ class PipelineTests(SynchronousTestCase):
         far.go_on()
         loop.pump()
         self.assertEqual(page.asked, 100)
-        self.assertEqual(len(far.received), 100 * len(response(bytes(50_000))))
+        self.assertEqual(len(far.received), 100 * len(answer(200, page.body, "text/plain", close=False)))
         world.check_rest()
 
     def test_what_follows_a_last_request_is_dropped(self) -> None:
@@ -378,6 +380,7 @@ class Page:
 
     rules: Steps = []
     admin = ()
+    users = ()
 
     def __init__(self, body: bytes) -> None:
         self.body = body
@@ -386,11 +389,11 @@ class Page:
     def wants(self, target: bytes) -> bool:
         return True
 
-    def answer(self, head: RequestHead, close: bool, admin: bool) -> tuple[int, bytes]:
+    def answer(self, head: RequestHead, admin: bool) -> Made:
         self.asked += 1
-        return 200, response(self.body)
+        return Made(200, "text/plain", iter([self.body]))
 
-    def obey(self, head: RequestHead, form: bytes | None, close: bool) -> tuple[int, bytes]:
+    def obey(self, head: RequestHead, form: bytes | None, close: bool, proven: bool) -> tuple[int, bytes]:
         raise NotImplementedError
 
 

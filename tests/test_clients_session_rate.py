@@ -7,8 +7,10 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from reusedproxy.clients.gate import REJECT, Gate
 from reusedproxy.clients.session_rate import SessionRate
 from reusedproxy.config.language.report import ConfigurationError
+from reusedproxy.config.reader import Source, read_configuration
 from reusedproxy.net.deadlines import Deadlines
 from tests import test_clients_frontend
 from tests.test_config_proxies import frontend
@@ -101,10 +103,44 @@ class FrontendTests(test_clients_frontend.BoundCase):
         self.loop.pump()
         self.end()
 
+    def test_all_frontends_wait_for_the_process(self) -> None:
+        """For those that connect (`maxconnrate`), that are let in (`maxsessrate`), that begin a handshake
+        (`maxsslrate`): no frontend here has any."""
+        for word, held in (("maxconnrate", 2), ("maxsessrate", 2), ("maxsslrate", 5)):
+            world = self.world()
+            world.places.limit_rates([(word, 2)], world.deadlines)
+            clients = self.clients(5)
+            self.assertEqual(self.held(), [held], word)
+            world.advance(1.5)
+            self.loop.pump()
+            self.assertGreater(self.held()[0], min(held, 4), word)
+            world.places.limit_rates((), world.deadlines)
+            self.loop.pump()
+            self.assertEqual(self.held(), [5], word)
+            for client in clients:
+                client.drop()
+            self.loop.pump()
+            self.end()
+
+    def test_who_is_rejected_is_no_session(self) -> None:
+        world = self.world()
+        world.places.limit_rates([("maxsessrate", 1)], world.deadlines)
+        world.frontend.gate = Gate([(lambda arrival: True, REJECT)])
+        clients = self.clients(5)
+        self.assertEqual((self.held(), world.frontend.denied), ([0], 5))
+        for client in clients:
+            client.drop()
+        world.places.limit_rates((), world.deadlines)
+        self.loop.pump()
+        self.end()
+
 
 class WordTests(SynchronousTestCase):
     def test_the_word(self) -> None:
         self.assertEqual(frontend(" rate-limit sessions 40").session_rate, 40)
+        text = "global\n maxconnrate 5\n maxsslrate 0\n maxsessrate 7\n"
+        global_ = read_configuration([Source("t.cfg", text)], {}).global_
+        self.assertEqual(global_.rates, (("maxconnrate", 5), ("maxsessrate", 7)))
         for line, said in (
             (" rate-limit", "needs 'sessions' and a number"),
             (" rate-limit requests 4", "needs 'sessions' and a number"),

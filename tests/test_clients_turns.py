@@ -7,6 +7,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.clients.connection import ANSWERS_AT_ONCE
+from reusedproxy.exchanges.serving import Made
 from reusedproxy.pool.connection import INTERIMS_AT_ONCE
 from reusedproxy.rules.rule_set import Steps
 from reusedproxy.wire.bodies import CHUNKS_AT_ONCE, LAST_CHUNK, ChunkedBody
@@ -24,14 +25,15 @@ class Statistics:
 
     rules: Steps = []
     admin = ()
+    users = ()
 
     def wants(self, target: bytes) -> bool:
         return target == b"/statistics"
 
-    def answer(self, head: RequestHead, close: bool, admin: bool) -> tuple[int, bytes]:
-        return 200, OK
+    def answer(self, head: RequestHead, admin: bool) -> Made:
+        return Made(200, "text/plain", iter([b"page"]))
 
-    def obey(self, head: RequestHead, form: bytes | None, close: bool) -> tuple[int, bytes]:
+    def obey(self, head: RequestHead, form: bytes | None, close: bool, proven: bool) -> tuple[int, bytes]:
         raise NotImplementedError
 
 
@@ -136,10 +138,10 @@ class TurnTests(SynchronousTestCase):
         client = world.client()
         client.send(PAGE * 3 + GET * 2)
         for _ in range(2):
-            self.assertEqual(client.take(), OK)
+            self.assertTrue(client.take().endswith(b"\r\n\r\npage"))
             self.assertEqual(list(world.turns), [client.connection])
             world.turns.popleft().take_turn()
-        self.assertEqual(client.take(), OK)
+        self.assertTrue(client.take().endswith(b"\r\n\r\npage"))
         world.turns.popleft().take_turn()
         self.assertEqual(client.take().count(b"HTTP/1.1 503 "), 2)
         self.assertEqual(list(world.turns), [])

@@ -126,12 +126,19 @@ class TCPTests(SynchronousTestCase):
         self.assertIn("take out pool-min-conn 3", fault)
 
     def test_there_is_no_host_to_verify_by(self) -> None:
-        """So a name has to be said."""
+        """So a name has to be said, or that any will do, as in mode http."""
         tls = "ssl verify required ca-file ca.pem"
-        self.assertIn("with no 'sni' and no name any certificate", "".join(notices(self.listen(server=tls))))
+        for words in (tls, tls.replace(" verify required", ""), f"{tls} no-sni-auto sni-auto"):
+            (fault,) = self.faults(self.listen(server=words))
+            self.assertIn("no name is said, so whoever has a certificate of its CAs could take its place", fault)
+        taken = "any certificate of its CAs is taken for this server's"
+        for words in (f"{tls} no-sni-auto", "check check-ssl verify required ca-file ca.pem"):
+            self.assertIn(taken, "".join(notices(self.listen(server=words))))
+        (said,) = notices(self.listen("default-server no-sni-auto", server=tls))
+        self.assertIn(taken, said)
         self.assertEqual(notices(self.listen(server=f"{tls} sni str(db.example)")), [])
         self.assertEqual(notices(self.listen(server=f"{tls} verifyhost db.example")), [])
-        self.assertIsNone(read(self.listen(server=tls)).backends["l"].servers[0].sni)
+        self.assertIsNone(read(self.listen(server=f"{tls} no-sni-auto")).backends["l"].servers[0].sni)
 
     def test_any_protocol_may_be_agreed_on(self) -> None:
         """It is theirs who speak through us; without the word none is."""
@@ -179,12 +186,12 @@ class TCPTests(SynchronousTestCase):
             ("tcp-request content", "'tcp-request content' needs an action"),
             ("tcp-request content rejct", "unknown action 'rejct': did you mean 'reject'?"),
             ("tcp-request content reject now", "'now' is too much"),
-            ("tcp-request content track-sc0 src", "'tcp-request content track-sc0' is a HAProxy rule"),
-            ("tcp-request content track-sc12 src", "'tcp-request content track-sc12' is a HAProxy rule"),
-            ("tcp-request connection track-sc3 src", "'tcp-request connection track-sc3' is a HAProxy rule"),
+            ("tcp-request content track-sc0 src", "listen 'l' has no 'stick-table'"),
+            ("tcp-request content track-sc0 src table t", "there is no table 't'"),
+            ("tcp-request connection track-sc9 src", "there is no counter 9"),
             ("tcp-request content silent-drop", "is a HAProxy rule that reusedproxy does not do yet"),
             ("tcp-request content close", "unknown action 'close'"),
-            ("tcp-request session reject", "'tcp-request session' is a HAProxy rule"),
+            ("tcp-request session set-src src", "'tcp-request session set-src' is a HAProxy rule"),
             ("tcp-request inspect-delay", "needs a time"),
             ("tcp-response reject", "'tcp-response' is followed by 'content'"),
             ("tcp-request content set-var(txn.x) res.len", "'res.len' needs what a server sends in 'mode tcp'"),
@@ -229,10 +236,7 @@ class TCPTests(SynchronousTestCase):
             ("use_backend l if { req.ssl_sni a }", "'use_backend': 'req.ssl_sni' needs what a client sends"),
             ("use_backend %[req.ssl_sni]", "'use_backend': 'req.ssl_sni' needs what a client sends"),
             ("use-server a if { req_ssl_sni a }", "'use-server': 'req.ssl_sni' needs what a client sends"),
-            ("tcp-request content reject", "'tcp-request content reject' is not done in mode http"),
-            ("tcp-request content reject", "write 'http-request deny'"),
-            ("tcp-request content accept", "write 'http-request allow'"),
-            ("tcp-request content set-var(txn.a) src", "write 'http-request set-var'"),
+            ("tcp-response content reject", "'tcp-response content reject' is not done in mode http"),
             ("tcp-response content close", "write 'http-response deny'"),
         ):
             faults = self.faults(self.listen(line, head=HTTP))

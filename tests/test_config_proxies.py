@@ -249,9 +249,12 @@ class FrontendTests(SynchronousTestCase):
     def test_client_timeouts_fall_back(self) -> None:
         """http-keep-alive on http-request, and that on client."""
         table = [
-            ("", Timeouts(client=30.0, http_request=30.0, http_keep_alive=30.0)),
-            (" timeout http-request 5s", Timeouts(client=30.0, http_request=5.0, http_keep_alive=5.0)),
-            (" timeout http-keep-alive 1s", Timeouts(client=30.0, http_request=30.0, http_keep_alive=1.0)),
+            ("", Timeouts(client=30.0, http_request=30.0, http_keep_alive=30.0, tarpit=5.0)),
+            (" timeout http-request 5s", Timeouts(client=30.0, http_request=5.0, http_keep_alive=5.0, tarpit=5.0)),
+            (
+                " timeout http-keep-alive 1s\n timeout tarpit 9s",
+                Timeouts(client=30.0, http_request=30.0, http_keep_alive=1.0, tarpit=9.0),
+            ),
         ]
         for text, expected in table:
             self.assertEqual(frontend(text).timeouts, expected, text)
@@ -260,7 +263,10 @@ class FrontendTests(SynchronousTestCase):
         """As in HAProxy; a bare refresh time is seconds."""
         self.assertEqual(frontend(" stats enable").stats, StatsPage())
         self.assertEqual(frontend(" stats uri /s\n stats refresh 10").stats, StatsPage("/s", 10.0))
-        self.assertEqual(frontend(" stats hide-version").stats, StatsPage(hide_version=True))
+        self.assertTrue(frontend(" option socket-stats").socket_stats)
+        self.assertFalse(frontend(" no option socket-stats").socket_stats)
+        self.assertEqual(frontend(" stats hide-version").stats, StatsPage())
+        self.assertEqual(frontend(" stats show-version").stats, StatsPage(show_version=True))
         self.assertIsNone(frontend("").stats)
 
     def test_log_lines_add_up_and_no_log_takes_them_away(self) -> None:
@@ -393,10 +399,10 @@ class BackendTests(SynchronousTestCase):
 
     def test_server_timeouts_fall_back(self) -> None:
         """queue on connect; tunnel and check have a meaning when unset."""
-        self.assertEqual(backend("").timeouts, Timeouts(connect=5.0, server=60.0, queue=5.0))
+        self.assertEqual(backend("").timeouts, Timeouts(connect=5.0, server=60.0, queue=5.0, tarpit=5.0))
         self.assertEqual(
             backend(" timeout queue 1s\n timeout check 2s\n timeout tunnel 1h").timeouts,
-            Timeouts(connect=5.0, server=60.0, queue=1.0, check=2.0, tunnel=3600.0),
+            Timeouts(connect=5.0, server=60.0, queue=1.0, check=2.0, tunnel=3600.0, tarpit=5.0),
         )
 
     def test_a_timeout_of_zero_is_no_timeout(self) -> None:

@@ -106,12 +106,15 @@ class AddressTests(SynchronousTestCase):
             self.assertEqual((server.host, server.port), ("127.0.0.1", 8081), word)
 
     def test_one_that_is_not_set_is_empty(self) -> None:
-        """Which means every address to a bind, as there, and is none of a server's."""
+        """Which means every address to a bind, as there, and that of the client to a server."""
         (address,) = [
             each.address for each in read("    bind $NONE:8081\n").frontends["fe"].binds if each.place.line == 8
         ]
         self.assertEqual((address.host, address.port), ("", 8081))
-        self.assertIn("':80' means the address that the client connected to", faults("", "    server s2 $NONE:80\n")[0])
+        made = read("", "    server s2 $NONE:80\n")
+        self.assertEqual(made.backends["be"].servers[-1].host, "0.0.0.0")
+        said = "the variable 'NONE' is not set: 'server' has ':80' for its address"
+        self.assertIn(said, [each.text for each in made.notices])
 
     def test_one_that_is_not_set_is_warned_of(self) -> None:
         """With what is listened on therefore; HAProxy says nothing."""

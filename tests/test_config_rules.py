@@ -168,13 +168,8 @@ class FaultTests(SynchronousTestCase):
             ("http-request", "'http-request' needs an action after it: http-request set-header X-Name value, say"),
             ("http-request denny", "'http-request': unknown action 'denny': did you mean 'deny'?"),
             (
-                "http-request tarpit",
-                "'http-request tarpit' is a HAProxy rule that reusedproxy does not do yet: 'http-request deny' refuses"
-                " at once",
-            ),
-            (
-                "http-request track-sc5 src",
-                "'http-request track-sc5' is a HAProxy rule that reusedproxy does not do yet",
+                "http-request track-sc src",
+                "'http-request track-sc': the number of a counter is missing: track-sc0, say",
             ),
             ("http-response set-path /", "'http-response': 'set-path' cannot be done there, only by 'http-request'"),
             ("http-request set-header X", "'http-request set-header' needs its value"),

@@ -43,6 +43,22 @@ def notices(lines: str) -> list[tuple[str, str]]:
 class ServerTests(SynchronousTestCase):
     """The words of a server line."""
 
+    def test_a_server_where_its_clients_have_connected_to_needs_a_port_for_checks_and_is_never_warm(self) -> None:
+        """There is no connection before there is a client."""
+        for address in ("h", "h:+5", "*"):
+            (fault,) = faults(f" server a {address} check")
+            self.assertIn("checks connect before one does: add 'port'", fault)
+            self.assertEqual(faults(f" server a {address} check port 80"), [])
+            steps = " option tcp-check\n tcp-check connect port 80\n tcp-check send x\n"
+            self.assertEqual(faults(f"{steps} server a {address} check"), [])
+        for address in ("h", "*:80"):
+            (fault,) = faults(f" server a {address} pool-min-conn 1")
+            self.assertIn("no connection can be opened before there is a client", fault)
+        self.assertIn(
+            ("notice", "server 'a' says no port, so it has the one to which the client has connected"),
+            notices(" server a h"),
+        )
+
     def test_a_plain_server_has_haproxys_defaults(self) -> None:
         """Weight 1, no limit, no check, no TLS, nothing opened ahead."""
         s = server("")
@@ -79,6 +95,28 @@ class ServerTests(SynchronousTestCase):
         self.assertEqual(s.pool, PoolLimits(4, 20, 2, 60.0, 100, 50.0, 3600.0, 5.0))
         s = server("pool-max-conn -1 max-reuse -1 pool-purge-delay 0 pool-idle-timeout 0 pool-max-age 0")
         self.assertEqual(s.pool, PoolLimits(purge_delay=0.0))
+
+    def test_a_floor_that_follows_demand(self) -> None:
+        """From the least to the most; a line's own word is stronger than `default-server`'s."""
+        for words, least, most in (
+            ("auto", 1, None),
+            ("auto 0", 0, None),
+            ("auto 3", 3, None),
+            ("auto 3 20", 3, 20),
+            ("auto 3 20 maxconn 9", 3, 20),
+            ("auto 3 pool-max-conn 7", 3, 7),
+            ("auto 3 maxconn 9 strict-maxconn pool-max-conn 50", 3, 9),
+            ("auto 3 20 pool-purge-delay 0", 3, 20),
+        ):
+            for pool in (
+                server(f"pool-min-conn {words}").pool,
+                read(f" default-server pool-min-conn {words}\n server a h:1").backends["b"].servers[0].pool,
+            ):
+                self.assertEqual((pool.min_conn, pool.adapts, pool.floor_max), (least, True, most), words)
+        pool = (
+            read(" default-server pool-min-conn auto 2 9\n server a h:1 pool-min-conn 4").backends["b"].servers[0].pool
+        )
+        self.assertEqual(pool, PoolLimits(4))
 
     def test_tls_words(self) -> None:
         """`verify required` is the default; a constant `sni` is a plain name."""
@@ -257,6 +295,22 @@ class ServerFaultTests(SynchronousTestCase):
             ("server a h:1 send-proxy-v2 check check-reuse-pool", "none can be warm: take out check-reuse-pool"),
             ("server a h:1 pool-connect-rate 0", "at least 1"),
             ("server a h:1 pool-min-conn 5 pool-max-conn 4", "pool-min-conn 5 is more than pool-max-conn 4"),
+            ("server a h:1 pool-min-conn automatic", "needs a whole number, not 'automatic'"),
+            ("server a h:1 pool-min-conn auto x", "unknown word 'x'"),
+            ("server a h:1 pool-min-conn auto 5x", "needs a whole number, not '5x'"),
+            ("server a h:1 pool-min-conn auto -1", "has to be at least 0"),
+            ("server a h:1 pool-min-conn auto 0 0", "has to be at least 1"),
+            ("server a h:1 pool-min-conn auto 5 3", "'auto 5 3' is from the least to the most: 'auto 3 5'"),
+            ("server a h:1 pool-min-conn auto 1 2 3", "unknown word '3'"),
+            ("server a h:1 pool-min-conn auto 5 pool-max-conn 4", "pool-min-conn auto 5 is more than pool-max-conn 4"),
+            ("server a h:1 pool-min-conn auto 1 5 pool-max-conn 4", "auto 1 5 is more than pool-max-conn 4"),
+            ("server a h:1 pool-min-conn auto 0 pool-max-conn 0", "with pool-max-conn 0: no connection may stand idle"),
+            ("server a h:1 send-proxy pool-min-conn auto", "none can be warm: take out pool-min-conn auto 1"),
+            ("server a h:1 pool-conn-name req.hdr(x) pool-min-conn auto", "before a request says its name"),
+            (
+                "server a h:1 ssl verify none sni req.hdr(host) pool-min-conn auto 0",
+                "pool-min-conn auto 0 with 'sni req.hdr(host)': no connection can be opened before a request says its",
+            ),
             ("default-server", "needs words after it"),
             ("default-server 192.0.2.1:80", "takes no name and no address"),
         ]
@@ -298,7 +352,9 @@ class ServerWarningTests(SynchronousTestCase):
         """Each with the words that are concerned."""
         table = [
             (f"server a h:1 {MUTUAL} pool-min-conn 4 maxconn 2", "more than maxconn 2"),
+            (f"server a h:1 {MUTUAL} pool-min-conn auto 1 4 maxconn 2", "auto 1 4 is more than maxconn 2"),
             (f"server a h:1 {MUTUAL} pool-min-conn 4 max-reuse 0", "max-reuse 0"),
+            (f"server a h:1 {MUTUAL} pool-min-conn auto max-reuse 0", "max-reuse 0"),
             ("server a h:1 check check-sni a.test", "has 'check-sni' but no 'ssl'"),
             ("server a h:1 sni req.hdr(host)", "has 'sni' but no 'ssl'"),
             ("server a h:1 maxqueue 5", "'maxqueue' does nothing without 'maxconn'"),

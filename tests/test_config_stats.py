@@ -45,10 +45,10 @@ class StatsLineTests(SynchronousTestCase):
 
     def test_the_rest(self) -> None:
         found = page(
-            " stats uri /s\n stats refresh 5\n stats realm Mine\n stats hide-version\n stats scope .\n stats scope l\n"
+            " stats uri /s\n stats refresh 5\n stats realm Mine\n stats show-version\n stats scope .\n stats scope l\n"
             " stats show-legends\n stats show-node here\n stats show-desc a b\n stats auth a:b"
         )
-        self.assertEqual((found.uri, found.refresh, found.hide_version), ("/s", 5.0, True))
+        self.assertEqual((found.uri, found.refresh, found.show_version), ("/s", 5.0, True))
         self.assertEqual((found.scope, found.legends, found.node, found.description), ((".", "l"), True, "here", "a b"))
         self.assertEqual(found.rules[0].action, Authenticate("Mine"))
 
@@ -101,8 +101,8 @@ class StatsLineTests(SynchronousTestCase):
     def test_own_lines_drop_what_is_inherited(self) -> None:
         """As in HAProxy, to the address; that is told of."""
         self.assertEqual(page("", " stats uri /d\n stats refresh 5s"), StatsPage("/d", 5.0))
-        found = read(" stats hide-version", " stats uri /d")
-        self.assertEqual(found.frontends["l"].stats, StatsPage(hide_version=True))
+        found = read(" stats show-version", " stats uri /d")
+        self.assertEqual(found.frontends["l"].stats, StatsPage(show_version=True))
         (notice,) = [each for each in found.notices if "stats" in each.text]
         self.assertIn("'stats uri' at t.cfg:6 does not count in listen 'l'", notice.text)
 

@@ -203,7 +203,6 @@ class FaultTests(SynchronousTestCase):
             ("ssl crt /c verify maybe", "is one of 'none', 'optional', 'required', not 'maybe'"),
             ("ssl crt /c alpn h2", "does not speak 'h2' yet: write 'alpn http/1.1'"),
             ("ssl crt /c alpn h2,acme-tls/1", "'acme-tls/1' is not spoken here"),
-            ("ssl crt /c npn h2", "write 'alpn http/1.1'"),
             ("ssl crt /c alpn acme-tls/1", "'acme-tls/1' is not spoken here"),
             ("ssl crt /c ssl-min-ver SSLv3", "OpenSSL has no SSLv3 any more: write 'TLSv1.0'"),
             ("ssl crt /c force-sslv3", "OpenSSL has no SSLv3 any more"),
@@ -249,7 +248,7 @@ class FaultTests(SynchronousTestCase):
                 "ssl crt /c alpn h2,http/1.1",
                 "bind '*:443': 'alpn h2,http/1.1' offers http/1.1 only: HTTP/2 and HTTP/3 are not done yet",
             ),
-            ("ssl crt /c npn http/1.1", "without effect in reusedproxy: 'bind … npn'"),
+            ("ssl crt /c npn spdy/2,http/1.1", "without effect in reusedproxy: 'bind … npn'"),
         ):
             (found,) = warnings(line)
             self.assertIn(words, found)

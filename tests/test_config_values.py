@@ -62,6 +62,7 @@ LISTEN = [
     ("/run/x.sock", ["unix@/run/x.sock"]),
     ("unix@x.sock", ["unix@x.sock"]),
     ("fd@3", ["fd@3"]),
+    ("abns@x", ["abns@x"]),
     ("127.0.0.1:0", ["127.0.0.1:0"]),
 ]
 WRONG_LISTEN = [
@@ -80,7 +81,9 @@ WRONG_LISTEN = [
     ("unix@", "path"),
     ("/" + "x" * 107, "107 bytes"),
     ("ipv4@[::1]:80", "ipv4 of an IPv6 address"),
-    ("abns@x", "does not do yet"),
+    ("abnsz@x", "does not do yet"),
+    ("abns@", "needs a name"),
+    ("abns@" + "x" * 108, "107 bytes"),
     ("quic4@:443", "does not do yet"),
     ("ip4@:80", "did you mean 'ipv4'"),
 ]
@@ -94,14 +97,28 @@ SERVER = [
     ("stream+unix@/run/app", ("unix", "/run/app", None)),
     ("/run/app.sock", ("unix", "/run/app.sock", None)),
     ("unix@/run/app.sock", ("unix", "/run/app.sock", None)),
+    ("abns@app", ("abns", "app", None)),
+]
+#: With what is added to the client's port.
+OF_CLIENT = [
+    ("192.0.2.1", ("192.0.2.1", None, 0)),
+    ("192.0.2.1:+8000", ("192.0.2.1", None, 8000)),
+    ("192.0.2.1:-80", ("192.0.2.1", None, -80)),
+    ("[2001:db8::1]", ("2001:db8::1", None, 0)),
+    ("app", ("app", None, 0)),
+    ("*:80", ("0.0.0.0", 80, None)),
+    (":80", ("0.0.0.0", 80, None)),
+    ("0.0.0.0", ("0.0.0.0", None, 0)),
+    ("[::]:80", ("::", 80, None)),
+    ("ipv6@*:80", ("::", 80, None)),
+    ("_http._tcp.app", ("_http._tcp.app", None, None)),
 ]
 WRONG_SERVER = [
     ("192.0.2.1", "write '192.0.2.1:80'"),
     ("[::1]", "no port"),
-    (":80", "address that the client connected to"),
-    ("*:80", "address that the client connected to"),
-    ("0.0.0.0:80", "address that the client connected to"),
-    ("192.0.2.1:+80", "maps ports"),
+    (":80", "every address"),
+    ("*:80", "every address"),
+    ("0.0.0.0:80", "every address"),
     ("192.0.2.1:80-90", "one port"),
     ("192.0.2.1:0", "port 0"),
     ("fd@3", "does not do yet"),
@@ -184,11 +201,17 @@ class AddressTests(SynchronousTestCase):
             address = server_address(text, "server 'a'")
             self.assertEqual((address.kind, address.host, address.port), (kind, host, port), text)
 
+    def test_a_server_may_be_where_its_clients_have_connected_to(self) -> None:
+        """In its address, its port, or both."""
+        for text, (host, port, mapped) in OF_CLIENT:
+            address = server_address(text, "server 'a'", of_client=True)
+            self.assertEqual((address.host, address.port, address.mapped), (host, port, mapped), text)
+
     def test_a_wrong_server_address_says_why(self) -> None:
         """What HAProxy would do and we do not is said as that."""
         for text, why in WRONG_SERVER:
             with self.assertRaises(Wrong, msg=text) as raised:
-                server_address(text, "server 'a'", of_client=True)
+                server_address(text, "server 'a'")
             self.assertIn(why, str(raised.exception), text)
 
     def test_every_address_is_none_to_connect_to(self) -> None:

@@ -6,6 +6,9 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import shutil
+import subprocess
+import sys
 from collections.abc import Mapping
 from unittest import SkipTest, mock
 
@@ -225,6 +228,22 @@ class ServiceTests(SynchronousTestCase):
             self.assertIn(
                 f"{self.file}:{number}: cannot become nobody: Operation not permitted: the capabilities", said
             )
+
+    def test_root_that_would_keep_its_capabilities_is_told_so(self) -> None:
+        """As a manager may start it: the daemon's user would be root by another name."""
+        program = (
+            "from reusedproxy.daemon.account import Account\n"
+            "print(Account.of(65534).impediment() or 'none', Account(0, 65534, ()).impediment() or 'none', sep='\\n')\n"
+        )
+        start = [sys.executable, "-c", program]
+        for command, first in ((["setpriv", "--securebits", "+no_setuid_fixup"], "cannot become "), ([], "none")):
+            if os.getuid() != 0 or not shutil.which("setpriv"):
+                raise SkipTest("this needs root, and setpriv of util-linux")
+            done = subprocess.run([*command, *start], capture_output=True, text=True, check=False, timeout=60)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            said, of_root = done.stdout.splitlines()
+            self.assertTrue(said.startswith(first), said)
+            self.assertEqual(of_root, "none")
 
     def test_a_user_who_does_not_exist_is_refused_with_all_other_faults(self) -> None:
         service = self.service(" user no-such\n chroot /x\n log no-such-host.invalid local0")

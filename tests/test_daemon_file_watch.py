@@ -10,12 +10,15 @@ from unittest import mock
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.build.certificates import FilesOfTLS, Stamps
+from reusedproxy.build.certificates import FilesOfTLS, Stamps, server_stamps, serving, stamps_of
 from reusedproxy.config.model.proxies import Configuration
+from reusedproxy.config.model.tls import BindTLS, ServerTLS
 from reusedproxy.config.reader import Source, read_configuration
 from reusedproxy.daemon.file_watch import FileWatch
 from reusedproxy.daemon.service import ProxyService
-from reusedproxy.net.slices import Steps
+from reusedproxy.net.slices import Steps, run_through
+from reusedproxy.net.tls.files import Trusts
+from reusedproxy.net.tls.openssl_server import paths_of_system
 from tests.integration.peers import LOOPBACK
 from tests.services import HEAD, FilesTestCase, ImmediateResolver, ServiceTestCase
 from tests.test_net_tls_server import revocations
@@ -32,7 +35,7 @@ class WatchTests(SynchronousTestCase):
         self.watch.begin(10.0, self.stamps(), self.look)
 
     def stamps(self) -> Stamps:
-        return tuple((name, time, 0, 0) for name, time in self.files.items())
+        return tuple((name, time, 0, 0, 0) for name, time in self.files.items())
 
     def look(self) -> Steps[Stamps]:
         yield
@@ -96,6 +99,13 @@ class WatchTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
 
+def one_bind(configuration: Configuration) -> BindTLS:
+    """What the first bind line serves."""
+    tls = configuration.frontends["f"].binds[0].tls
+    assert tls is not None
+    return tls
+
+
 class StampTests(FilesTestCase):
     """What is looked at."""
 
@@ -154,6 +164,47 @@ class StampTests(FilesTestCase):
         before = files.stamps()
         self.text("cas/.one.pem.swp", "nonsense")
         self.assertEqual(files.stamps(), before)
+
+    def test_the_systems_authorities_are_files_too(self) -> None:
+        """One that is taken out of them must not stay trusted. A thousand lines that trust them look at them once."""
+        (self.folder / "dir").mkdir()
+        file, inside = self.write("cas.pem"), self.write("dir/0123abcd.0")
+        bind, server = f"crt {self.write('b.pem')} verify required ca-file @system-ca", "ssl ca-file @system-ca"
+        where = {"SSL_CERT_FILE": file, "SSL_CERT_DIR": f"{self.folder}/none:{self.folder}/dir"}
+        with mock.patch.dict(os.environ, where):
+            configuration = self.configuration(bind, f"{server} verifyhost s.test")
+            files, tls = FilesOfTLS(configuration), ServerTLS(ca_file="@system-ca")
+            for path in (file, inside):
+                watched, of_server, known = files.stamps(), server_stamps(tls, {}), dict[str, Stamps]()
+                self.assertLessEqual({file, inside}, {stamp[0] for stamp in of_server})
+                self.assertEqual((server_stamps(tls, known), server_stamps(tls, known)), (of_server, of_server))
+                served = run_through(serving(one_bind(configuration), (), Trusts()))
+                self.assertIs(run_through(serving(one_bind(configuration), [served], Trusts())), served)
+                self.write(os.path.relpath(path, self.folder))
+                self.assertNotEqual(files.stamps(), watched)
+                self.assertNotEqual(server_stamps(tls, {}), of_server)
+                again = run_through(serving(one_bind(configuration), [served], Trusts()))
+                contexts = [each.certificates.contexts[0] for each in (served, again)]
+                self.assertNotEqual(*(each.admission for each in contexts))
+
+    def test_the_systems_authorities_are_where_openssl_looks(self) -> None:
+        """Or where cryptography's wheels do, which are built elsewhere."""
+        with mock.patch.dict(os.environ):
+            for each in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+                os.environ.pop(each, None)
+            found = paths_of_system()
+            self.assertIn("/etc/ssl/certs/ca-certificates.crt", found)
+            self.assertIn("/etc/ssl/certs", found)
+
+    def test_a_file_that_is_made_to_look_as_it_was_has_changed(self) -> None:
+        """As one out of an archive may look: of the same size, and of the same time."""
+        path = self.write("cas.pem")
+        before, seen = stamps_of([path]), os.stat(path)
+        while os.stat(path).st_ctime_ns == seen.st_ctime_ns:  # the kernel's clock has ticks of 4 ms
+            with open(path, "r+b") as file:
+                file.write(b"+")
+            os.utime(path, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+        self.assertNotEqual(stamps_of([path]), before)
 
     def test_a_list_that_cannot_be_read_is_looked_at_itself(self) -> None:
         path = self.text("list", "/a.pem [nonsense]\n")

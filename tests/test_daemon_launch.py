@@ -92,6 +92,30 @@ class InheritedTests(SynchronousTestCase):
         *left, own = done.stdout.split()
         self.assertEqual(left, ["0", "1", "2", "150", own])
 
+    def test_closed_standard_descriptors_lead_to_no_others(self) -> None:
+        """Whichever are closed: the event loop gets none of their numbers, and what is printed harms nobody."""
+        program = (
+            "import os, sys\n"
+            "from reusedproxy.command import Options\n"
+            "Options()\n"
+            "from twisted.internet import reactor\n"
+            "print('said')\n"
+            "print('wrong', file=sys.stderr, flush=True)\n"
+            "for each in sys.__stdout__, sys.__stderr__:\n"
+            "    each.flush()\n"
+            "taken = [fd for fd in (0, 1, 2) if os.readlink(f'/proc/self/fd/{fd}').startswith(('anon', 'socket'))]\n"
+            "sys.exit(100 * len(taken) + (os.get_inheritable(0) and 7))\n"
+        )
+        for closed, expected in (
+            ("0<&-", ("said\n", "wrong\n")), ("1>&-", ("", "wrong\n")), ("2>&-", ("said\nwrong\n", "")),
+            ("0<&- 1>&- 2>&-", ("", "")),
+        ):  # fmt: skip
+            shell = f'exec "$0" -c "$1" {closed}'
+            done = subprocess.run(
+                ["sh", "-c", shell, sys.executable, program], capture_output=True, text=True, check=False, timeout=60
+            )
+            self.assertEqual((done.returncode, (done.stdout, done.stderr)), (7, expected), closed)
+
     def test_descriptors_that_the_configuration_names_are_kept(self) -> None:
         server = socket.create_server(("127.0.0.1", 0))
         self.addCleanup(server.close)
@@ -256,7 +280,7 @@ class LogTests(SynchronousTestCase):
 
         with (
             mock.patch("reusedproxy.daemon.launch.open_file", open_too_late),
-            mock.patch("reusedproxy.daemon.launch.textFileLogObserver", lambda file: file),
+            mock.patch("reusedproxy.daemon.launch.log_file_observer", lambda file: file),
         ):
             file = options["logger"]()
         self.addCleanup(file.close)
@@ -265,7 +289,7 @@ class LogTests(SynchronousTestCase):
 
     def test_roots_log_in_anothers_directory_is_rotated_there_and_nowhere_else(self) -> None:
         """Its owner may put a link in place of the directory."""
-        with mock.patch("reusedproxy.daemon.launch.textFileLogObserver", lambda file: file):
+        with mock.patch("reusedproxy.daemon.launch.log_file_observer", lambda file: file):
             file = self.options(None)["logger"]()
         self.addCleanup(file.close)
         elsewhere = self.directory / "elsewhere"
@@ -283,7 +307,7 @@ class LogTests(SynchronousTestCase):
         self.log.write_text("before\n")
         os.chown(self.log, 12345, 12345)
         for uid in (12345, None):
-            with mock.patch("reusedproxy.daemon.launch.textFileLogObserver", lambda file: file):
+            with mock.patch("reusedproxy.daemon.launch.log_file_observer", lambda file: file):
                 file = self.options(uid)["logger"]()
             self.addCleanup(file.close)
             file.write(f"of {uid}\n")

@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from reusedproxy.config.language.report import Fault
 from reusedproxy.config.model.values import Notice, Place
 from reusedproxy.daemon.load import Refused, load, loading
+from reusedproxy.net.files import LARGEST_TEXT
 from reusedproxy.net.slices import run_through
 from tests.integration.peers import temporary_directory
 
@@ -75,6 +76,19 @@ class FilesTests(SynchronousTestCase):
         os.write(writer, LISTEN.format("l", 80).encode())
         os.close(writer)
         self.assertEqual(list(load([f"/proc/self/fd/{reader}"]).frontends), ["l"])
+
+    def test_a_pipe_in_a_directory_is_waited_for_by_nobody(self) -> None:
+        os.mkfifo(self.directory / "3.cfg")
+        (line,) = self.refused(str(self.directory))
+        self.assertIn("3.cfg: cannot be read: it is a pipe, and a reload needs a file", line)
+
+    def test_a_file_without_end_is_read_up_to_a_bound(self) -> None:
+        os.truncate(self.first, LARGEST_TEXT + 1)
+        end = "more than the 16 MiB that are read of such a file"
+        self.assertEqual(
+            self.refused(self.first), [f"[ALERT] {self.first}: cannot be read: it has 16777217 bytes, {end}"]
+        )
+        self.assertEqual(self.refused("/dev/zero"), [f"[ALERT] /dev/zero: cannot be read: it has {end}"])
 
     def test_files_that_are_alike_are_two(self) -> None:
         lines = self.refused(self.first, self.file("3.cfg", Path(self.first).read_text()))

@@ -10,16 +10,16 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.daemon.signals import RELOADING, SignalHandlers
+from reusedproxy.daemon.signals import RELOADING, REPLACING, SignalHandlers
 
 
 class FloodTests(SynchronousTestCase):
     def setUp(self) -> None:
-        for number in (*RELOADING, signal.SIGQUIT):
+        for number in (RELOADING, REPLACING, signal.SIGQUIT):
             self.addCleanup(signal.signal, number, signal.getsignal(number))
         self.orders: list[Any] = []
         self.more = 0
-        ordered: Any = SimpleNamespace(reload="reload", announce="announce")
+        ordered: Any = SimpleNamespace(reload="reload", replace="replace", announce="announce")
         self.handlers = SignalHandlers(SimpleNamespace(callFromThread=self.order), ordered)
         self.handlers.take_others()
 

@@ -487,10 +487,13 @@ GLOBAL: dict[str, Any] = {
         lambda service: service.proxy.configuration.global_.accepted_families,
         ("ipv4",),
     ),
+    "state_file": None,  # what runs knows better: tests/test_backends_saved_states.py
+    "state_base": None,
     "pool_warm_start": None,  # listeners that are open wait for nothing
     "stats_sockets": (f" stats socket {LOOPBACK}:0\n", lambda service: len(service.runtime.sockets), 1),
     "stats_timeout": (" stats timeout 3s\n", lambda service: service.runtime._settings.stats_timeout, 3.0),
     "stats_maxconn": (" stats maxconn 3\n", lambda service: service.runtime._settings.stats_maxconn, 3),
+    "rates": (" maxconnrate 9\n", lambda service: [*service.proxy.places.rates], ["maxconnrate"]),
     "node": (" node n1\n", lambda service: service.proxy.configuration.global_.node, "n1"),
     "description": (
         " description the first\n",

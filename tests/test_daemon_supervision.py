@@ -3,13 +3,15 @@ and the file that `--reload` waits for."""
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import socket
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
-from unittest import mock
+from unittest import SkipTest, mock
 
 from twisted.internet.task import Clock
 from twisted.python.usage import UsageError
@@ -64,6 +66,11 @@ class ManagerTests(SynchronousTestCase):
 
     def manager(self, **more: str) -> Manager:
         return Manager({"NOTIFY_SOCKET": self.path, **more}, self.clock, lambda: PID)
+
+    def test_what_a_terminal_would_obey_is_not_told(self) -> None:
+        """`systemctl status` shows it."""
+        Supervision(self.manager()).ready("a\x1b[2J\x9b\u202eb\n c")
+        self.assertEqual(heard(self.socket), [["READY=1", "STATUS=a?[2J??b c"]])
 
     def test_words_of_one_message_are_its_lines(self) -> None:
         self.manager().tell("READY=1", "STATUS=well")
@@ -312,8 +319,11 @@ class AskTests(SynchronousTestCase):
 
 
 class FileTests(SynchronousTestCase):
+    """Of a daemon that was not started by root."""
+
     def setUp(self) -> None:
         self.path = temporary_directory(self) / "status"
+        self.patch(os, "geteuid", lambda: 1000)
 
     def test_everybody_may_read_it_whatever_the_umask(self) -> None:
         before = os.umask(0o077)
@@ -375,6 +385,90 @@ class FileTests(SynchronousTestCase):
         (self.path.parent / "target").write_text("precious")
         self.path.symlink_to(self.path.parent / "target")
         self.assertRaises(OSError, StatusFile, str(self.path))
+
+
+class RootsFileTests(SynchronousTestCase):
+    """Root's start depends on nothing that the daemon's user, who has the file open, can leave there."""
+
+    def setUp(self) -> None:
+        if os.geteuid() != 0:
+            raise SkipTest("only root has a file that another user writes")
+        self.directory = temporary_directory(self)
+        self.path = self.directory / "status"
+        self.said = io.StringIO()
+
+    def begin(self) -> str:
+        """What is printed at a start."""
+        self.said.seek(0)
+        self.said.truncate()
+        with redirect_stderr(self.said):
+            file = StatusFile(str(self.path))
+        file.write(RUNNING, 0, [])
+        file.close()
+        status = self.path.stat()
+        self.assertEqual(json.loads(self.path.read_text())["pid"], os.getpid())
+        self.assertEqual((status.st_mode & 0o777, status.st_uid), (0o644, 0))
+        self.assertEqual(sorted(each.name for each in self.directory.iterdir() if each.name.startswith(".")), [])
+        return self.said.getvalue()
+
+    def test_whatever_is_written_into_it_is_in_nobodys_way(self) -> None:
+        before = os.umask(0o077)
+        self.addCleanup(os.umask, before)
+        file = StatusFile(str(self.path))
+        for text in (b"garbage", b"x" * 10**6, b""):
+            os.pwrite(file._file, text, 0)
+            file.close()
+            self.assertEqual(self.begin(), "")
+            file = StatusFile(str(self.path))
+        file.close()
+
+    def test_a_process_that_keeps_its_lock_is_in_nobodys_way_and_writes_into_nobodys_file(self) -> None:
+        kept = StatusFile(str(self.path))
+        self.addCleanup(kept.close)
+        self.assertIn("[WARNING] --status-file", self.begin())
+        kept.write(REFUSED, 9, ["forged"])
+        self.assertEqual(json.loads(self.path.read_text())["state"], RUNNING)
+        self.assertEqual(self.begin(), "")
+
+    def test_what_others_put_into_a_directory_of_theirs_is_put_aside(self) -> None:
+        os.chown(self.directory, 1000, 1000)
+
+        def directory() -> None:
+            self.path.mkdir()
+            (self.path / "in it").touch()
+
+        for make in (
+            lambda: os.mkfifo(self.path),
+            lambda: self.path.symlink_to("/etc/passwd"),
+            lambda: self.path.write_text("something else"),
+            directory,
+        ):
+            make()
+            os.chown(self.path, 1000, 1000, follow_symlinks=False)
+            self.assertEqual(
+                self.begin(),
+                f"[NOTICE] --status-file {self.path}: what was there is in status.{os.getpid()}.old now\n",
+            )
+            self.path.unlink()
+            aside = self.directory / f"status.{os.getpid()}.old"
+            if aside.is_dir():
+                (aside / "in it").unlink()
+                aside.rmdir()
+            else:
+                aside.unlink()
+
+    def test_what_is_roots_and_no_status_file_is_left_as_it_is(self) -> None:
+        """A slip of the fingers must not cost a configuration."""
+        self.path.write_text("frontend f\n")
+        for mode, owner in ((0o644, 0), (0o600, 0), (0o1644, 1000)):
+            os.chown(self.path, owner, owner)
+            self.path.chmod(mode)
+            error = self.assertRaises(OSError, StatusFile, str(self.path))
+            self.assertIn("it holds something else, which would be lost", str(error))
+            self.assertEqual(self.path.read_text(), "frontend f\n")
+        self.path.unlink()
+        os.mkfifo(self.path)
+        self.assertIn("no regular file", str(self.assertRaises(OSError, StatusFile, str(self.path))))
 
 
 UNIT = Path(__file__).parents[1] / "etc" / "systemd" / "reusedproxy.service"

@@ -158,6 +158,13 @@ class AuthenticationTests(SynchronousTestCase):
         rules = "http-request deny unless { http_auth_group(L) -m str bob }"
         self.assertEqual(self.status(get("/", login("bob:hashed")), rules), 200)
 
+    def test_a_rule_about_the_scheme_sees_every_spelling(self) -> None:
+        rules = "http-request deny deny_status 403 if { http_auth_type Basic Bearer }"
+        for value, status in (
+            ("Basic YTpi", 403), ("basic YTpi", 403), ("Basic OmI=", 403), ("BEARER abc", 403), ("Digest x", 200),
+        ):  # fmt: skip
+            self.assertEqual(self.status(get("/", f"Authorization: {value}"), rules), status, value)
+
     def test_the_name_goes_on_to_the_server(self) -> None:
         world = self.world(
             f"{RULES}\n http-request set-header X-User %[http_auth_group(L)]\n"

@@ -29,6 +29,40 @@ def refuse_all(far: FarServer, world: World) -> int:
             return count
 
 
+class ReloadTests(SynchronousTestCase):
+    """A request that was at a server when a reload put another backend in the place of its own."""
+
+    def replaced(self) -> tuple[World, World]:
+        old, new = World(self, warm=1, backend={"retries": 2}), World(self, warm=1, backend={"retries": 2})
+        self.client = old.client()
+        self.client.send(GET)
+        self.assertTrue(old.server.asked())
+        for _ in old.backend.handing_over(new.backend):
+            pass
+        return old, new
+
+    def test_is_repeated_to_what_the_file_says_now(self) -> None:
+        """The old server may be one that is not trusted any more, and could have it once more by hanging up."""
+        old, new = self.replaced()
+        old.server.eof()
+        self.assertEqual(old.server.dialer.open, [])
+        new.server.connect()
+        self.assertEqual(new.server.asked()[:4], b"GET ")
+        new.server.answer()
+        self.assertEqual((self.client.take(), old.flags()), (OK, [(200, "--")]))
+        self.assertEqual((old.server.server.served, new.server.server.served), (0, 0))
+        self.client.wire.reset()
+        old.check_rest()
+
+    def test_stays_where_the_pool_is_the_same(self) -> None:
+        """Nothing has changed there."""
+        old, new = self.replaced()
+        old.server.server.heir, old.server.pool = new.server.server, new.server.pool
+        old.server.server.pool = new.server.pool
+        place = old.backend.place_of_retries(old.server.server)
+        self.assertIs(place, old.backend)
+
+
 class DialTests(SynchronousTestCase):
     """No connection can be opened: not one byte has gone out, so it may be tried again."""
 
@@ -46,7 +80,17 @@ class DialTests(SynchronousTestCase):
             traffic = world.server.server.traffic
             self.assertEqual((traffic.wretr, traffic.wredis, traffic.econ), (retries, 0, 1))
             self.assertEqual(world.backend.traffic.wretr, retries)
+            self.assertEqual(traffic.stot, retries + 1)
             world.check_rest()
+
+    def test_a_redispatch_to_the_only_server_is_a_retry(self) -> None:
+        """As HAProxy counts it."""
+        world = World(self, backend={"retries": 2, "redispatch": -1})
+        world.client().send(GET)
+        self.assertEqual(refuse_all(world.server, world), 3)
+        traffic = world.server.server.traffic
+        self.assertEqual((traffic.wretr, traffic.wredis, traffic.stot), (2, 0, 3))
+        world.check_rest()
 
     def test_what_we_lack_is_not_the_servers_fault(self) -> None:
         """Out of descriptors: RC in the log (HAProxy's manual, 8.5), and no connection error of the server's."""

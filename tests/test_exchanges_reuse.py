@@ -7,6 +7,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+import reusedproxy.exchanges.session
 from reusedproxy.exchanges.own_answers import KEEPING
 from tests.clientfakes import GET, OK, POST, Client, Wire, World, get
 
@@ -137,6 +138,20 @@ class NeverTests(SynchronousTestCase):
         self.assertEqual(self.world.server.pool.closed, {"client gone": 3})
         self.world.check_rest()
 
+    def test_one_client_keeps_so_many_and_no_more(self) -> None:
+        """What it has not used for the longest time goes."""
+        self.patch(reusedproxy.exchanges.session, "KEPT", 2)
+        self.world = world = World(self, servers=3, backend={"http_reuse": "never"})
+        client = world.client()
+        for far in world.servers:
+            client.send(GET)
+            far.connect()
+            far.answer()
+            self.assertEqual(client.take(), OK)
+        self.assertEqual([len(far.pool.private) for far in world.servers], [0, 1, 1])
+        self.assertEqual(world.server.pool.closed, {"room for another": 1})
+        world.check_rest()
+
     def test_one_at_each_server(self) -> None:
         """The balance goes on, and the client returns to what it left at each."""
         self.world = world = World(self, servers=2, backend={"http_reuse": "never"})
@@ -208,6 +223,42 @@ class BoundTests(SynchronousTestCase):
             one.wire.eof()
             self.assertEqual((len(far.pool.idle), far.pool.closed), (1, {"client gone": 1}))
             world.check_rest()
+
+    def test_whatever_becomes_of_the_challenge_it_ends_with_its_client(self) -> None:
+        """Otherwise it would stand for nobody, and anybody could have any number of them opened."""
+        for challenge in (
+            self.CHALLENGE % b"Negotiate",
+            b"HTTP/1.1 401 No\r\nWWW-Authenticate: NTLM\r\nContent-Length: 3\r\n\r\na",
+        ):
+            world = World(self, warm=1)
+            far = world.server
+            for _ in range(3):
+                client = world.client()
+                client.send(GET)
+                if not far.busy:
+                    far.connect()
+                exchange = client.connection.exchange
+                assert exchange is not None
+                exchange.answer_rules = lambda exchange: (403, OK, "PR")
+                far.answer(challenge)
+                self.assertEqual(client.take(), OK)
+                client.wire.eof()
+            self.assertEqual((far.pool.private, far.pool.in_use), (set(), set()))
+            world.check_rest()
+
+    def test_a_challenge_that_is_not_wanted_binds_nothing(self) -> None:
+        """The request goes out once more, and its client will not see it (`retry-on 401`)."""
+        world = World(self, warm=1, backend={"retry_on": ("401",), "retries": 1})
+        far = world.server
+        client = world.client()
+        client.send(GET)
+        far.answer(self.CHALLENGE % b"NTLM")
+        self.assertEqual(far.pool.private, set())
+        far.answer(self.CHALLENGE % b"NTLM")
+        self.assertEqual((client.take(), len(far.pool.private)), (self.CHALLENGE % b"NTLM", 1))
+        client.wire.eof()
+        self.assertEqual((far.pool.private, len(far.wires)), (set(), 1))
+        world.check_rest()
 
     def test_credentials_bind_it_before_any_challenge(self) -> None:
         """Kerberos comes with the first request; the connection is that user's from then on."""

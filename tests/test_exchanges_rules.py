@@ -8,6 +8,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.clients.connection import ClientConnection
 from reusedproxy.config.model.proxies import ForwardFor
+from reusedproxy.exchanges.serving import Made
+from reusedproxy.wire.heads import RequestHead
 from tests.clientfakes import GET, OK, World, get, response
 from tests.rulefakes import ruled
 
@@ -187,7 +189,31 @@ class RequestTests(SynchronousTestCase):
         data, world = self.answered("", get("/"), backend="http-request deny deny_status 429")
         self.assertTrue(data.startswith(b"HTTP/1.1 429 Too Many Requests\r\n"))
         self.assertEqual((world.frontend.traffic.dreq, world.backend.traffic.dreq), (1, 1))
+        self.assertEqual((world.frontend.traffic.bin, world.backend.traffic.bin), (len(get("/")), len(get("/"))))
         self.assertEqual((world.backend.traffic.stot, world.log[0].backend), (1, world.backend))
+
+    def test_a_service_answers_in_place_of_a_server(self) -> None:
+        """In a frontend and in a backend; what it cannot make sense of is answered with 400."""
+
+        class Service:
+            def answer(self, head: RequestHead) -> Made | None:
+                return Made(200, "text/plain", iter([b"all ", b"of it"])) if head.target == b"/metrics" else None
+
+        rule = "http-request use-service prometheus-exporter if { path_beg /metrics }"
+        for rules, backend in ((rule, ""), ("", rule)):
+            world = ruled(self, rules, backend, warm=1)
+            world.frontend.services = {"prometheus-exporter": Service()}
+            client = world.client()
+            client.send(get("/metrics"))
+            self.assertTrue(client.take().endswith(b"content-type: text/plain\r\n\r\nall of it"))
+            client.send(get("/other"))
+            world.server.answer()
+            self.assertEqual(client.take(), OK)
+            client.send(get("/metrics/x"))
+            self.assertTrue(client.take().startswith(b"HTTP/1.1 400 "))
+            self.assertEqual(world.flags(), [(200, "LR"), (200, "--"), (400, "PR")])
+            client.wire.eof()
+            world.check_rest()
 
     def test_a_body_that_is_still_coming_ends_the_connection(self) -> None:
         """It must not be read as the next request."""

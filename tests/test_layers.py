@@ -24,6 +24,7 @@ LAYERS = [
     "pool",
     "net",
     "rules",
+    "tables",
     "measures",
     "wire",
     "config",
@@ -35,6 +36,7 @@ LIVING = {"build", "daemon", "clients", "streams", "exchanges", "backends", "poo
 #: Functions of values, which they may import of these all the same.
 FUNCTIONS = {
     "reusedproxy.exchanges.own_answers.answer",
+    "reusedproxy.exchanges.serving.Made",
     "reusedproxy.net.slices.Steps",
     "reusedproxy.net.slices.run_through",
     "reusedproxy.net.tls.files.authorities_of",
@@ -44,7 +46,7 @@ FUNCTIONS = {
 }
 
 #: What the pure layers may use besides themselves; everything else is out of their reach.
-PURE = {"wire", "config", "rules", "measures"}
+PURE = {"wire", "config", "rules", "tables", "measures"}
 
 
 def imports_of(path: Path) -> set[str]:

@@ -28,15 +28,18 @@ from reusedproxy.config.rules import acls, patterns
 from reusedproxy.config.rules import actions as rules
 from reusedproxy.config.rules import samples as sample_table
 from reusedproxy.config.sections import globals as global_section
-from reusedproxy.config.sections import logs, options, proxies, resolvers, rings, servers, stats
+from reusedproxy.config.sections import logs, options, peers, proxies, resolvers, rings, servers, stats
 from reusedproxy.config.sections.binds import read_bind
 from reusedproxy.config.sections.draft import ProxyDraft
 from reusedproxy.config.tls.words import TLSDefaults
-from reusedproxy.operators.metrics.families import of_frontends
+from reusedproxy.operators.metrics.families import of_backends, of_frontends
 from reusedproxy.operators.metrics.pools import of_servers
+from reusedproxy.operators.metrics.process import of_event_loop
 from reusedproxy.operators.runtime.commands import COMMANDS
+from reusedproxy.operators.view.values import ProxyView
 from reusedproxy.pool.reasons import WORDS
 
+NOTHING = ProxyView(0.0, 0.0, 0, 0, 0, 0.0, (), ())
 ROOT = Path(__file__).parent.parent
 PLACE = Place("a.cfg", 1)
 REFUSED = "NOT DONE YET"
@@ -80,8 +83,9 @@ def taken_on_bind_lines() -> set[str]:
 def _bind_takes(word: str, takes: int) -> bool:
     values = {"proto": "h1", "verify": "none", "alpn": "http/1.1", "npn": "http/1.1"}
     value = values.get(word, "TLSv1.2" if word.startswith("ssl-m") else "1")
+    address = ":80" if word == "interface" else "/a.sock"
     try:
-        read_bind(Line(PLACE, ("bind", "/a.sock", word, *([value] * takes))), TLSDefaults(), Report(("a.cfg",)))
+        read_bind(Line(PLACE, ("bind", address, word, *([value] * takes))), TLSDefaults(), Report(("a.cfg",)))
     except Wrong:
         return False
     return True
@@ -118,7 +122,8 @@ class ConfigurationPageTests(SynchronousTestCase):
     def test_every_word_of_rules_is_explained(self) -> None:
         self.assertEqual([], self.page.lacks({*rules.REQUEST_ACTIONS, *rules.RESPONSE_ACTIONS}, "Actions"))
         self.assertEqual([], self.page.lacks({*patterns.METHODS, *patterns.OPERATORS, *acls.PREDEFINED}, "Tests"))
-        names = {*sample_table.FETCHES, *sample_table.CONVERTERS, *sample_table.SAME}
+        fetches = {re.sub(r"^sc[0-2]_", "sc_", name) for name in sample_table.FETCHES}
+        names = {*fetches, *sample_table.CONVERTERS, *sample_table.SAME}
         self.assertEqual([], self.page.lacks(names, "Sample expressions"))
         for alias in sample_table.ALIASES:
             self.assertRegex(self.page.text, rf"(?m)^\.Li .*%{alias}( |$)")
@@ -127,8 +132,7 @@ class ConfigurationPageTests(SynchronousTestCase):
         self.assertEqual([], self.page.lacks(BALANCE, "PROXY SECTIONS"))
 
     def test_every_timeout_is_explained(self) -> None:
-        self.assertEqual([], self.page.lacks({*proxies._TIMEOUT_FIELDS} - {"tarpit"}, "PROXY SECTIONS"))
-        self.assertEqual([], self.page.lacks({"tarpit"}, IGNORED))
+        self.assertEqual([], self.page.lacks({*proxies._TIMEOUT_FIELDS}, "PROXY SECTIONS"))
 
     def test_every_option_is_explained(self) -> None:
         self.assertEqual([], self.page.lacks(options._READERS, "OPTIONS"))
@@ -136,6 +140,9 @@ class ConfigurationPageTests(SynchronousTestCase):
     def test_every_word_of_bind_lines_is_explained(self) -> None:
         done = taken_on_bind_lines() - haproxy_words.BIND_WITHOUT_EFFECT
         self.assertEqual([], self.page.lacks(done, "BIND WORDS"))
+
+    def test_every_word_of_peers_is_explained(self) -> None:
+        self.assertEqual([], self.page.lacks(peers.WORDS, "PEERS SECTIONS"))
 
     def test_every_word_of_resolvers_is_explained(self) -> None:
         """With the kinds of answers that may be held."""
@@ -191,6 +198,7 @@ class ConfigurationPageTests(SynchronousTestCase):
             *proxies._TIMEOUT_FIELDS,
             *resolvers.READERS,
             *rings.WORDS,
+            *peers.WORDS,
             *servers._DONE,
             *BALANCE,
             *rules.REQUEST_ACTIONS,
@@ -210,7 +218,7 @@ class ConfigurationPageTests(SynchronousTestCase):
         self.assertEqual(haproxy_words.MODES_NOT_DONE, named("Modes"))
         self.assertEqual(haproxy_words.BALANCE.difference(BALANCE), named("Algorithms"))
         self.assertEqual(set(), haproxy_words.TIMEOUTS - {*proxies._TIMEOUT_FIELDS})
-        self.assertEqual(haproxy_words.STATS - {*stats.READERS, "show-modules"}, named("Statistics"))
+        self.assertEqual(haproxy_words.STATS - {*stats.READERS, "show-modules"}, set())
         for title, known, done in (
             ("In proxy sections", haproxy_words.PROXY, set(proxies.KEYWORDS)),
             (
@@ -245,10 +253,10 @@ class ProgramPageTests(SynchronousTestCase):
 
     def test_every_metric_is_explained_with_its_labels(self) -> None:
         """One line for each, in their order."""
-        listed = re.findall(r"(?m)^\.It Ic (\S+) Pq (.*)\n.*\.$", self.page.text.partition(".Sh METRICS")[2])
+        listed = re.findall(r"(?m)^\.It Ic (\S+)(?: Pq (.*))?\n.*\.$", self.page.text.partition(".Sh METRICS")[2])
         known = [
             (each.name.removeprefix("reusedproxy_"), " ".join(each.labels))
-            for each in (*of_servers([]), *of_frontends([]))
+            for each in (*of_servers([]), *of_frontends([]), *of_backends([]), *of_event_loop(NOTHING))
         ]
         self.assertEqual(known, listed)
 

@@ -40,12 +40,27 @@ class HistogramTests(SynchronousTestCase):
         counted = self.filled(*[0.05] * 50, *[0.5] * 49, 50)
         self.assertEqual([counted.quantile(share) for share in (0.5, 0.51, 0.99, 0.991)], [0.1, 1.0, 1.0, inf])
 
+    def test_estimates_lie_between_the_bounds(self) -> None:
+        """As Prometheus' histogram_quantile has them."""
+        counted = self.filled(*[0.05] * 50, *[0.5] * 49, 50)
+        found = [counted.estimate(share) for share in (0.25, 0.5, 0.75, 0.99, 0.995)]
+        for value, wanted in zip(found, (0.05, 0.1, 0.1 + 0.9 * 25 / 49, 1.0, 10.0), strict=True):
+            assert value is not None
+            self.assertAlmostEqual(value, wanted)
+        self.assertIsNone(self.filled().estimate(0.5))
+
     def test_two_together(self) -> None:
         both = self.filled(0.0625, 5).joined(self.filled(0.0625, 50))
         self.assertEqual((both.counts, both.sum), ([2, 0, 1, 1], 55.125))
 
     def test_those_of_a_pool_have_rising_bounds(self) -> None:
-        for bounds in (histogram.DURATIONS, histogram.PATIENCES, histogram.IDLE_AGES, histogram.LIVES):
+        for bounds in (
+            histogram.DURATIONS,
+            histogram.ANSWERS,
+            histogram.PATIENCES,
+            histogram.IDLE_AGES,
+            histogram.LIVES,
+        ):
             self.assertEqual(list(bounds), sorted(set(bounds)))
             self.assertGreater(bounds[0], 0)
         self.assertEqual(list(histogram.REQUESTS), sorted(set(histogram.REQUESTS)))

@@ -6,6 +6,7 @@ import gc
 import random
 import weakref
 from datetime import timedelta
+from unittest import mock
 
 from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
@@ -19,6 +20,8 @@ from reusedproxy.net.tls.handshake import (
     STEPS_AT_ONCE,
     TIMED_OUT,
 )
+from reusedproxy.net.tls.hello import ClientHello
+from reusedproxy.net.tls.openssl_server import set_groups
 from tests.handshakes import Shaker, client_tls, side_of
 from tests.test_net_hello import hello, in_records, padded
 from tests.wire import Far, Loop, Recorder, certificates
@@ -121,6 +124,66 @@ class ThroughTests(HandshakeTestCase):
             self.assertEqual(far.received[:1], b"\x16")
             self.assertEqual(self.shaker.handshakes[-1]._shown.hello.server_name, "server.test")
             self.shaker.handshakes[-1].abort("over")
+
+    def test_a_name_that_only_openssl_reads_gets_nobody_past_its_terms(self) -> None:
+        """It stands beyond our bound, or is read in any other way: rules would be shown that name, of a client without
+        the certificate that is demanded for it."""
+        names = ("a.test", "b.test")
+        issued = [certificates().authority.issue(name, hosts=[name], key="ecdsa") for name in names]
+        self.shaker.certificates = self.shaker.load(*issued)
+        for strict, said, asked, taken in (
+            (False, "b.test", None, False),
+            (False, "a.test", None, True),
+            (False, "other.test", None, True),
+            (False, None, "b.test", False),
+            (True, "other.test", "a.test", False),
+        ):
+            self.shaker.certificates.strict = strict
+            with mock.patch("reusedproxy.net.tls.handshake.read_hello", lambda data, asked=asked: ClientHello(asked)):
+                far = self.shaker.client(name=said)
+            self.assertEqual(len(self.shaker.transports), int(taken), (said, asked))
+            if taken:
+                transport = self.shaker.transports.pop()
+                transport.owner = Recorder()
+                transport.abort("over")
+            else:
+                far.drop()
+                self.loop.pump()
+                self.failed(REFUSED, f"the client names {said and said.encode()!r} where only OpenSSL reads it")
+
+    def test_a_name_that_changes_when_the_client_is_asked_again_gets_nobody_past_its_terms(self) -> None:
+        """Who shares a key that we do not take sends a second hello (RFC 8446 section 4.1.4), which OpenSSL alone
+        reads."""
+        names = ("a.test", "b.test")
+        issued = [certificates().authority.issue(name, hosts=[name], key="ecdsa") for name in names]
+        self.shaker.certificates = self.shaker.load(*issued)
+        for strict, second in ((False, "a.test"), (False, "b.test"), (True, "b.test"), (True, "other.test")):
+            self.shaker.certificates.strict = strict
+            context = client_tls(version=TLS13)
+            self.assertTrue(set_groups(context, "P-521:X25519"))
+            client = SSL.Connection(context, None)
+            client.set_connect_state()
+            client.set_tlsext_host_name(b"a.test")
+            self.assertRaises(SSL.WantReadError, client.do_handshake)
+            client.set_tlsext_host_name(second.encode())
+            far = self.raw(client.bio_read(65536))
+            client.bio_write(far.take())
+            self.assertRaises(SSL.WantReadError, client.do_handshake)
+            far.send(client.bio_read(65536))
+            self.loop.pump()
+            client.bio_write(far.take())
+            client.do_handshake()
+            far.send(client.bio_read(65536))
+            self.loop.pump()
+            far.drop()
+            self.loop.pump()
+            if second == "a.test":
+                transport = self.shaker.transports.pop()
+                transport.owner = Recorder()
+                transport.abort("over")
+            else:
+                self.failed(REFUSED, f"the client names b'{second}' where only OpenSSL reads it")
+            self.assertEqual(self.shaker.transports, [])
 
     def test_one_that_openssl_does_not_take_is_told_so(self) -> None:
         """By an alert that is not lost to a reset, though more has come than was read."""

@@ -81,6 +81,19 @@ class HelloTests(SynchronousTestCase):
             self.assertEqual(read(cut), read(whole))
             self.assertEqual(read_hello(cut[:-1]), 1)
 
+    def test_records_without_content_are_passed_over(self) -> None:
+        """As OpenSSL does, up to 32 of them in a row: else it would read a name that we do not know of."""
+        whole, empty = hello(), b"\x16\x03\x01\0\0"
+        pieces = [whole[:3] + len(each).to_bytes(2, "big") + each for each in (whole[5:7], whole[7:200], whole[200:])]
+        for between in (1, 32):
+            for data in (empty * between + whole, (empty * between).join([b"", *pieces])):
+                self.assertEqual(read(data), read(whole))
+                for size in range(1, len(data)):
+                    missing = read_hello(data[:size])
+                    assert isinstance(missing, int)
+                    self.assertLessEqual(size + missing, len(data))
+        self.assertEqual(read(empty * 33 + whole), ClientHello())
+
     def test_whatever_is_changed_in_it_is_read_or_left_to_openssl(self) -> None:
         """Nothing but `NotTLS` comes out, whatever came in."""
         whole = hello()
@@ -97,7 +110,6 @@ class HelloTests(SynchronousTestCase):
     def test_another_message_of_a_handshake_is_left_to_openssl(self) -> None:
         """It refuses it in its own words; for the choice of a certificate nothing is known."""
         self.assertEqual(read(b"\x16\x03\x01\x00\x04\x0e\x00\x00\x00"), ClientHello())
-        self.assertEqual(read(b"\x16\x03\x01\x00\x00"), ClientHello())
 
 
 class NotTLSTests(SynchronousTestCase):

@@ -16,9 +16,10 @@ from tempfile import mkdtemp
 from typing import Any
 from unittest import mock
 
+from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.config.model.proxies import Bind
+from reusedproxy.config.model.proxies import Bind, SocketOptions
 from reusedproxy.config.model.values import ListenAddress, Place
 from reusedproxy.net import descriptors
 from reusedproxy.net import listener as listener_module
@@ -135,6 +136,38 @@ class AcceptingTests(ListenerCase):
         self.assertEqual(self.taker.addresses, [client.socket.getsockname()])
         self.assertEqual((listener.state, listener.connections), (LISTENING, 1))
         self.assertEqual(listener.port, client.socket.getpeername()[1])
+
+    def test_its_socket_has_the_options_of_its_line(self) -> None:
+        """At a reload those of the new line; but another interface needs another socket."""
+        said = SocketOptions(mss=900, user_timeout=2.5, fast_open=True)
+        listener = self.listener(options=said)
+        sock = listener.socket
+        level = socket.IPPROTO_TCP
+        self.assertEqual(sock.getsockopt(level, socket.TCP_USER_TIMEOUT), 2500)
+        self.assertEqual(sock.getsockopt(level, socket.TCP_MAXSEG), 900)
+        self.assertGreater(sock.getsockopt(level, socket.TCP_FASTOPEN), 0)
+        listener.adopt(evolve(listener.bind, options=SocketOptions(user_timeout=1)), 0)
+        self.assertEqual(sock.getsockopt(level, socket.TCP_USER_TIMEOUT), 1000)
+        other = evolve(listener.bind, options=SocketOptions(interface="lo"))
+        self.assertIn("'interface'", str(self.assertRaises(ListenError, listener.may_adopt, other)))
+
+    def test_an_option_that_cannot_be_set_is_named(self) -> None:
+        said = SocketOptions(interface="no-such-one")
+        self.assertIn("'interface': No such device", self.refused(LOOPBACK, options=said))
+
+    def test_v6only_leaves_ipv4_to_others(self) -> None:
+        bound = bind_socket(self.line(ListenAddress("tcp", v6=True)), 8, v6_only=True)
+        self.addCleanup(bound.close)
+        self.assertTrue(bound.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY))
+
+    def test_a_name_in_the_abstract_namespace_has_no_file_and_is_filled_up_with_zeros(self) -> None:
+        """So HAProxy has it."""
+        name = f"reusedproxy-test-{os.getpid()}"
+        listener = self.listener(ListenAddress("abns", path=name))
+        self.assertTrue(listener.stands)
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect((b"\0" + name.encode()).ljust(108, b"\0"))
+            self.taken(1)
 
     def test_before_it_listens_connections_wait(self) -> None:
         """Bound is bound: nothing is refused, nothing is accepted yet."""

@@ -9,7 +9,16 @@ from threading import Event
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.net import passwords as module
-from reusedproxy.net.passwords import WAITING, WAITING_OF_ONE, WRONG_KEPT, Passwords, crypt, trouble_with
+from reusedproxy.net.passwords import (
+    OF_NETWORK,
+    UNPROVEN,
+    WAITING,
+    WAITING_OF_ONE,
+    WRONG_KEPT,
+    Passwords,
+    crypt,
+    trouble_with,
+)
 
 HASH = b"$5$rounds=1000$abcdefgh$okyjw/83AAX.UipXCtjVrkKTDWdqFQkp6Bg/O6/KuPB"
 
@@ -99,13 +108,41 @@ class PasswordsTests(SynchronousTestCase):
         passwords = self.made(held)
         taken = [passwords.check(b"%d" % number, b"x", "one", self.tell()) for number in range(WAITING_OF_ONE + 1)]
         self.assertEqual(taken, [True] * WAITING_OF_ONE + [False])
-        others = [passwords.check(b"o%d" % number, b"x", number, self.tell()) for number in range(WAITING)]
-        self.assertEqual(others.count(True), WAITING - WAITING_OF_ONE)
+        others = [
+            passwords.check(b"o%d" % number, b"x", number, self.tell(), network=number) for number in range(WAITING)
+        ]
+        most = int(WAITING * UNPROVEN)
+        self.assertEqual(others.count(True), most - WAITING_OF_ONE)
         hold.set()
-        self.loop.run(WAITING)
-        self.assertEqual((passwords.waiting, len(self.told)), (0, WAITING))
+        self.loop.run(most)
+        self.assertEqual((passwords.waiting, len(self.told)), (0, most))
         self.assertTrue(passwords.check(b"again", b"x", "one", self.tell()))
         self.loop.run()
+
+    def test_a_share_is_for_those_from_whom_a_right_password_has_come(self) -> None:
+        """However many addresses guess; and one network has not all of the rest."""
+        passwords = self.made()
+        for source in range(3):
+            passwords.check(b"x", b"x", source, self.tell(), b"%d" % source)
+            self.loop.run()
+        hold = Event()
+        self.addCleanup(hold.set)
+        self.patch(passwords, "_crypt", lambda password, hashed: hold.wait(10) and password)
+
+        def asked(source: object, network: object) -> bool:
+            self.asked += 1
+            return passwords.check(b"%d" % self.asked, b"x", source, self.tell(), network=network)
+
+        self.asked = 0
+        of_one = [asked(f"a{number}", "net") for number in range(WAITING)]
+        self.assertEqual(of_one.count(True), WAITING * OF_NETWORK)
+        others = [asked(f"b{number}", number) for number in range(WAITING)]
+        self.assertEqual(others.count(True), WAITING * (UNPROVEN - OF_NETWORK))
+        proven = [asked(source, "net") for source in range(3) for _ in range(WAITING_OF_ONE + 1)]
+        self.assertEqual(proven.count(True), 3 * WAITING_OF_ONE)
+        hold.set()
+        self.loop.run(passwords.waiting)
+        self.assertEqual((passwords._of, passwords._of_network), ({}, {}))
 
     def test_no_more_wait_than_can_be_checked_in_time(self) -> None:
         """Of hashes that take 4 seconds each, three: the third has to wait for two others."""
@@ -116,8 +153,11 @@ class PasswordsTests(SynchronousTestCase):
         hold = Event()
         self.addCleanup(hold.set)
         self.patch(passwords, "_crypt", lambda password, hashed: hold.wait(10) and password)
-        taken = [passwords.check(b"%d" % number, b"x", number, self.tell()) for number in range(6)]
-        self.assertEqual(taken, [True, True, True, False, False, False])
+        taken = [passwords.check(b"%d" % number, b"x", number, self.tell(), network=number) for number in range(6)]
+        self.assertEqual(taken, [True, True, False, False, False, False])
+        passwords._proven["known"] = None
+        taken = [passwords.check(b"k%d" % number, b"x", "known", self.tell()) for number in range(2)]
+        self.assertEqual(taken, [True, False])
         hold.set()
         self.loop.run(3)
 

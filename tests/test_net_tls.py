@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from base64 import encodebytes
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from random import Random
+from time import time
 from typing import Any
 from unittest import mock
 
@@ -316,6 +318,30 @@ class TLSBehaviour(PassingBehaviour, EndBehaviour):
         _, far = self.open()
         self.assertFalse(far.resumed)  # type: ignore[attr-defined]
 
+    def test_a_server_is_verified_again_after_a_while(self) -> None:
+        """Not only as long as it resumes its sessions: they may outlive the authority that vouches for it."""
+        now, client = time(), sys.modules[ClientContext.__module__]
+        for brief in (False, True):
+            self.context, lasts = client_context(), 3600
+            self.servers = server_context(version=self.VERSION)
+            if brief:
+                soon = datetime.now(timezone.utc) + timedelta(seconds=600)
+                between = Authority("between", issuer=certificates().authority, not_after=soon)
+                credential, lasts = between.issue("server", hosts=["server.test"], key="ecdsa"), 600
+                self.servers = server_context(version=self.VERSION, credential=credential)
+            for at, expected in ((0, False), (0.5, True), (0.95, True), (1.05, False), (1.1, True)):
+                self.patch(client, "time", lambda: now + at * lasts)  # noqa: B023
+                self.owner = Recorder()
+                transport, far = self.open()
+                self.assertEqual(far.resumed, expected, (brief, at))  # type: ignore[attr-defined]
+                far.send(b"an answer, with which the ticket is read")
+                self.loop.pump()
+                assert isinstance(transport, ClientTLSTransport)
+                self.assertIsNone(self.context.verify(transport._tls))
+                transport.remember_session()
+                transport.close("over")
+            self.patch(client, "time", time)
+
     def test_a_session_that_the_server_forgot_is_no_failure(self) -> None:
         """After a restart of the server the handshake is simply a full one."""
         first, far = self.open()
@@ -480,7 +506,7 @@ class ConfigurationTests(SynchronousTestCase):
         """The system's word for it, whoever runs the tests: root may read anything, so the refusal is a stand-in."""
         crt, ca = self.file("c.pem", self.ours.client.pem), self.file("ca.pem", b"")
         denied = PermissionError(13, "Permission denied")
-        with mock.patch("builtins.open", side_effect=denied):
+        with mock.patch("reusedproxy.net.tls.files.read_file", side_effect=denied):
             self.assertFault(self.fault(crt=crt), f"crt {crt}", "cannot be read: Permission denied")
             self.assertFault(self.fault(ca_file=ca), f"ca-file {ca}", "cannot be read: Permission denied")
 

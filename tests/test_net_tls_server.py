@@ -9,6 +9,7 @@ from base64 import decodebytes, encodebytes
 from datetime import datetime, timedelta, timezone
 from unittest import mock
 
+from attrs import evolve
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -180,6 +181,21 @@ class ChoiceTests(SynchronousTestCase):
         choice = self.chosen(self.certificate("exact", "x.a.test", key="rsa"), self.certificate("wild", "*.a.test"))
         self.assertEqual(choice("x.a.test"), "wild.ecdsa")
         self.assertEqual(choice("x.a.test", ecdsa=False), "exact.rsa")
+
+    def test_a_wildcard_of_other_settings_does_not(self) -> None:
+        """Or a client would choose, by the kind of key that it takes, to be let in without a certificate."""
+        guarded = offer(verify="required")
+        exact = evolve(self.certificate("exact", "x.a.test", key="rsa"), offer=guarded)
+        for made in (
+            (exact, self.certificate("wild", "*.a.test")),
+            (self.certificate("wild", "*.a.test"), exact),
+        ):
+            choice = self.chosen(*made, strict=True)
+            for takes in ((True, True), (True, False), (False, True), (False, False)):
+                self.assertEqual(choice("x.a.test", *takes), "exact.rsa")
+            self.assertEqual(choice("y.a.test"), "wild.ecdsa")
+        both = (exact, evolve(self.certificate("wild", "*.a.test"), offer=guarded))
+        self.assertEqual(self.chosen(*both)("x.a.test"), "wild.ecdsa")
 
     def test_a_default_of_both_kinds(self) -> None:
         """The first one's bundle; HAProxy 2.6 has the first file only, newer ones the bundle."""

@@ -12,8 +12,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config.model.tls import ServerTLS, TLSOffer
 from reusedproxy.demo.certificates import Authority
+from reusedproxy.net import files
 from reusedproxy.net.files import unless_pipe
-from reusedproxy.net.tls import dh_groups, files, server
+from reusedproxy.net.tls import dh_groups
 from reusedproxy.net.tls.client import ClientContext
 from reusedproxy.net.tls.files import Trusts
 from reusedproxy.net.tls.server import Certificate, ServerContext
@@ -88,7 +89,6 @@ class OnceTests(SynchronousTestCase):
             return descriptor
 
         self.patch(files, "unless_pipe", open_once)
-        self.patch(server, "unless_pipe", open_once)
 
     def write(self, name: str, content: bytes) -> str:
         path = self.folder / name

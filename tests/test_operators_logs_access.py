@@ -111,6 +111,8 @@ class LogCase(SynchronousTestCase):
             cookie_letters="--",
             lines=0,
             connections={1},
+            connections_before=0,
+            clients=1,
             listeners=[
                 Case(
                     "a client without a cookie",

@@ -8,16 +8,18 @@ import os
 import socket
 import sys
 from collections.abc import Callable
+from io import StringIO
 from tempfile import TemporaryFile
 from typing import Any
 from unittest import mock
 
 from twisted.application.app import AppLogger
 from twisted.internet.task import Clock
+from twisted.logger import LogLevel
 from twisted.scripts._twistd_unix import ServerOptions
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.operators.logs.own import AGAIN, KEPT, LogStream, _syslog, never_block
+from reusedproxy.operators.logs.own import AGAIN, KEPT, LogStream, _syslog, log_file_observer, never_block
 from tests.integration.peers import temporary_directory
 
 
@@ -63,6 +65,16 @@ class LogStreamTests(SynchronousTestCase):
         stream.write("tw\xf6\n")
         self.assertEqual(os.read(read, 100), "tw\xf6\n".encode())
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_what_a_terminal_would_obey_is_not_written(self) -> None:
+        """By whatever way it has come into a message: the text of an exception, for example."""
+        read, stream = self.pipe()
+        stream.write("a\x1b[2J\x9b\u202e\udc9b\tb\n\tc\r\n")
+        self.assertEqual(os.read(read, 100), b"a?[2J???\tb\n\tc?\n")
+        file = StringIO()
+        event = {"log_time": 0.0, "log_format": "{text}", "text": "a\x1b[2J\x9b\nb", "log_namespace": "-"}
+        log_file_observer(file)({**event, "log_level": LogLevel.info})
+        self.assertTrue(file.getvalue().endswith("] a?[2J?\n\tb\n"), file.getvalue())
 
     def test_what_nobody_reads_is_kept(self) -> None:
         """In order, without a loss, when somebody does."""
@@ -172,6 +184,8 @@ class SyslogTests(SynchronousTestCase):
         self.assertRegex(
             got[-1], rb"^<12>.* proxy\[\d+\]: \d+ lines of this log were lost: nobody read them in time\n$"
         )
+        emit({**event, "message": ("a\x1b\x9b",)})
+        self.assertTrue(server.recv(4096).endswith(b": [-] a??\n"))
 
 
 class PlaceTests(SynchronousTestCase):

@@ -29,7 +29,7 @@ from cryptography.hazmat.primitives.hashes import SHA1, SHA256, SHA512, HashAlgo
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from twisted.conch.error import ValidPublicKey
 from twisted.conch.ssh.channel import SSHChannel
-from twisted.conch.ssh.common import NS
+from twisted.conch.ssh.common import MP, NS
 from twisted.conch.ssh.connection import SSHConnection
 from twisted.conch.ssh.keys import Key
 from twisted.conch.ssh.transport import SSHClientTransport
@@ -64,7 +64,9 @@ from reusedproxy.operators.shell.manhole import (
     CONNECTIONS,
     LOGIN_TIMEOUT,
     LONGEST_MESSAGE,
+    LOOK_EVERY,
     MESSAGES,
+    RESTED,
     UNUSED,
     KeyChecker,
     Manhole,
@@ -683,6 +685,26 @@ class ConnectionTests(FilesTestCase):
             [line for line in self.said if line not in refused], [CLOSED + "SSH's reason 14: too many bad auths"]
         )
 
+    def test_what_a_stranger_offers_is_not_read_as_a_key(self) -> None:
+        """conch takes private keys there, too, and tests whether their primes are primes: for minutes, if they are
+        large."""
+        p, q, e = 2**521 - 1, 2**127 - 1, 65537
+        numbers = (e, pow(e, -1, (p - 1) * (q - 1)), p * q, 0, p, q)
+        offered = NS(b"ssh-rsa") + b"".join(MP(each) for each in numbers)
+        self.assertEqual(Key.fromString(offered).type(), "RSA")
+
+        def offer(client: Client) -> None:
+            client.requestService(KeyHolder())
+            for signed in (b"", NS(NS(b"rsa-sha2-256") + NS(b"x"))):
+                what = NS(b"me") + NS(b"ssh-connection") + NS(b"publickey") + bytes([bool(signed)])
+                client.sendPacket(AUTH_REQUEST, what + NS(b"rsa-sha2-256") + NS(offered) + signed)
+
+        with mock.patch.object(Key, "fromString", side_effect=Key.fromString) as read:
+            self.client(offer)
+            self.assertNotIn(offered, [call.args[0] for call in read.call_args_list])
+        self.assertEqual([line.rpartition(": ")[2] for line in self.said], ["it is not among the authorized keys"])
+        self.session()
+
     def test_what_a_stranger_writes_is_one_line_of_the_log_and_not_long(self) -> None:
         def log_in(client: Client) -> None:
             login = KeyHolder()
@@ -809,6 +831,68 @@ class ConnectionTests(FilesTestCase):
         self.manhole_.look_again()
         other.flush()
         self.assertTrue(inside.lost)
+
+    def test_a_prompt_that_is_open_ends_with_its_key(self) -> None:
+        """At the next thing that is typed, or a few seconds later; not while the file is just being written."""
+        typed: list[bytes] = []
+        for types in (True, False):
+            self.authorize(self.key)
+            connection, client, pump = self.open_channel(self.session())
+            service: Any = client.service
+            (channel,) = service.channels.values()
+            (theirs,) = connection.service.channels.values()
+            theirs.dataReceived = typed.append
+            channel.write(b"1")
+            pump.flush()
+            self.authorize(new_key())
+            channel.write(b"2")  # it has changed just now
+            pump.flush()
+            self.assertFalse(client.lost)
+            self.clock.advance(RESTED)
+            if types:
+                channel.write(b"3")
+            else:
+                self.clock.advance(LOOK_EVERY)
+            pump.flush()
+            self.assertTrue(client.lost)
+            self.assertIn("it is not among the authorized keys", self.said[-2] + self.said[-1])
+        self.assertEqual(b"".join(typed), b"1212")
+        self.clock.advance(LOOK_EVERY)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_a_file_that_has_not_changed_is_not_read_for_what_is_typed(self) -> None:
+        connection, client, pump = self.open_channel(self.session())
+        service: Any = client.service
+        (channel,) = service.channels.values()
+        (theirs,) = connection.service.channels.values()
+        self.patch(theirs, "dataReceived", lambda data: None)
+        self.clock.pump([LOOK_EVERY] * 2)
+        with mock.patch("reusedproxy.operators.shell.manhole.authorized_keys") as read:
+            for _ in range(3):
+                channel.write(b"x")
+                pump.flush()
+                self.clock.advance(LOOK_EVERY)
+        self.assertEqual((read.call_count, client.lost), (0, False))
+
+    def test_a_file_that_is_gone_for_a_moment_ends_nobody(self) -> None:
+        """As where it is replaced by another; but it does if it stays away."""
+        _, client, pump = self.session()
+        self.clock.advance(LOOK_EVERY)
+        content = self.keys.read_bytes()
+        self.keys.unlink()
+        self.factory.look_at_keys()
+        self.clock.advance(RESTED / 2)
+        self.factory.look_at_keys()
+        self.keys.write_bytes(content)
+        self.keys.chmod(0o600)
+        self.clock.advance(LOOK_EVERY)
+        pump.flush()
+        self.assertFalse(client.lost)
+        self.keys.unlink()
+        self.clock.advance(LOOK_EVERY)
+        self.clock.advance(LOOK_EVERY)
+        pump.flush()
+        self.assertTrue(client.lost)
 
     def test_whoever_does_not_log_in_is_closed_in_time(self) -> None:
         """Also who was told to go, and does not read it."""
@@ -954,14 +1038,16 @@ class OverviewTests(SynchronousTestCase):
         self.frontend = SimpleNamespace(
             name="main",
             connections=set(),
+            clients=0,
             connections_max=2,
             connections_total=7,
             maxconn=9,
             denied=0,
+            denied_sessions=0,
             traffic=traffic,
             listeners=[],
             handshakes=SimpleNamespace(certificates={}),
-            settings=SimpleNamespace(binds=(), place=PLACE, session_rate=0, mode="http"),
+            settings=SimpleNamespace(binds=(), place=PLACE, session_rate=0, mode="http", description=""),
             invalid=LastErrors("Proxy main", "request", clock.seconds, lambda text: None),
         )
         self.proxy = SimpleNamespace(
@@ -969,6 +1055,7 @@ class OverviewTests(SynchronousTestCase):
             backends=[self.backend],
             standstills=Standstills(),
             places=SimpleNamespace(taken=0, maxconn=9),
+            before=(),
             began=0.0,
             deadlines=dialer.deadlines,
         )
@@ -1017,6 +1104,11 @@ class OverviewTests(SynchronousTestCase):
             ],
         )
 
+    def test_what_a_terminal_would_obey_is_not_printed(self) -> None:
+        """Servers may have chosen words of a message."""
+        self.patch(HTTPConnectionPool, "trouble", "connect failed: \x1b[2J\x9b\u202e")
+        self.assertIn("    trouble: connect failed: ?[2J??\n", self.printed("pools"))
+
     def test_show_prints_frontends_backends_and_servers(self) -> None:
         frontends, backends, servers = self.printed("show").split("\n\n")
         self.assertEqual(frontends.splitlines()[1].split(), ["main", "0", "2", "7", "7", "5", "1", "0", "1"])
@@ -1028,6 +1120,13 @@ class OverviewTests(SynchronousTestCase):
             self.assertIn("web/one is UP; its pool is suspended: floor 4, 0 idle, ", self.printed("show", name))
         error = self.assertRaises(LookupError, self.names["show"], "two")
         self.assertIn("there are web/one", str(error))
+
+    def test_explain_tells_how_the_floor_stands_to_the_demand(self) -> None:
+        """By name, or the server itself."""
+        for name in ("web/one", "one", self.server):
+            summary, *told = self.printed("explain", name).splitlines()
+            self.assertIn("web/one is UP", summary)
+            self.assertIn("There was no request in the last hour.", told)
 
     def test_metrics_prints_all_that_is_counted_of_one_pool(self) -> None:
         counters = self.server.pool.counters

@@ -17,7 +17,7 @@ from reusedproxy.config import model
 from reusedproxy.config.reader import Source, read_configuration
 from reusedproxy.daemon.reload import ReloadTrial
 from reusedproxy.net.poller import Poller
-from reusedproxy.operators.metrics.families import families, of_frontends
+from reusedproxy.operators.metrics.families import families, of_backends, of_frontends
 from reusedproxy.operators.metrics.pools import Distribution, Family, of_servers
 from reusedproxy.operators.view.reading import Reader, server_view
 from reusedproxy.pool.counters import ROTATION
@@ -31,6 +31,7 @@ Samples = dict[tuple[str, ...], Any]
 PROMISED = {
     "reusedproxy_pool_connections": ("gauge", "pool server state"),
     "reusedproxy_pool_floor": ("gauge", "pool server"),
+    "reusedproxy_pool_floor_advised": ("gauge", "pool server"),
     "reusedproxy_pool_max": ("gauge", "pool server"),
     "reusedproxy_pool_below_floor_seconds_total": ("counter", "server"),
     "reusedproxy_pool_waiters": ("gauge", "server"),
@@ -59,6 +60,7 @@ PROMISED = {
     "reusedproxy_connections_on_old_generation": ("gauge", "server"),
     "reusedproxy_frontend_tls_handshakes_total": ("counter", "frontend outcome resumed"),
     "reusedproxy_frontend_cert_not_after_timestamp_seconds": ("gauge", "frontend file"),
+    "reusedproxy_backend_response_seconds": ("histogram", "backend"),
 }
 
 
@@ -87,7 +89,9 @@ class FamilyTests(SynchronousTestCase):
         self.server = Server("web", model.Server("one", PLACE, "127.0.0.1", 443), self.bench.pool, 0.0)
 
     def families(self) -> list[Family]:
-        return list(of_servers([server_view(self.server, measures=True)])) + list(of_frontends([]))
+        return (
+            list(of_servers([server_view(self.server, measures=True)])) + list(of_frontends([])) + list(of_backends([]))
+        )
 
     def test_names_kinds_and_labels_are_as_promised(self) -> None:
         found = [(each.name, (each.kind, " ".join(each.labels))) for each in self.families()]
@@ -170,8 +174,8 @@ class FamilyTests(SynchronousTestCase):
         self.server.pool = PoolBench().pool
         found = of(self.server)
         for name in PROMISED:
-            if "frontend" in name:
-                continue  # of clients
+            if "frontend" in name or "backend" in name:
+                continue  # of clients, and of answers
             if "tls" in name or "cert" in name or "generation" in name:
                 self.assertEqual(found[name.removeprefix("reusedproxy_")], {}, name)
 

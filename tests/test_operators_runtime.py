@@ -28,6 +28,7 @@ TEXT = f"""\
 global
  stats socket /a.sock level admin
  setenv COLOUR blue
+ setenv TITLE a\\x1b[2J\\xc2\\x9b\\tb
 defaults
  mode http
  timeout connect 1s
@@ -162,6 +163,8 @@ class CommandTests(RuntimeTestCase):
             ("set maxconn frontend fe ²", "Integer value expected."),
             ("show pool no", "No such backend."),
             ("show pool be/no", "No such server."),
+            ("explain pool", "Require 'backend/server'."),
+            ("explain pool be/no", "No such server."),
             ("show env NO_SUCH", "Variable not found"),
             ("set timeout cli x", "Invalid timeout value."),
             ("set timeout cli", "Invalid timeout value."),
@@ -253,6 +256,12 @@ class CommandTests(RuntimeTestCase):
         self.assertIn("be/s1", self.says("show pool be/s1"))
         self.assertNotIn("be/s2", self.says("show pool be/s1"))
 
+    def test_explain_pool(self) -> None:
+        """In sentences, a line each."""
+        said = self.says("explain pool be/s1")
+        self.assertIn("be/s1 is ", said)
+        self.assertIn("There was no request in the last hour.", said)
+
     def test_states_of_checked_servers_have_haproxys_numbers(self) -> None:
         """Operational and administrative: stopped 0, starting 1, running 2, stopping 3; inherited orders 2 and 16."""
         backend, a = self.context.server("static/a")
@@ -285,6 +294,9 @@ class Owner:
 
     def session_gone(self, session: Session) -> None:
         self.gone.append(session)
+
+    def hand_over(self, channel: object) -> None:
+        raise AssertionError
 
     def session_refused(self, session: Session, why: str) -> bool:
         self.told.append(why)
@@ -364,6 +376,9 @@ class SessionTests(RuntimeTestCase):
     def test_without_a_prompt_the_connection_ends_after_the_answer(self) -> None:
         self.assertEqual(self.tell("get weight be/s1\n"), "10 (initial 10)\n\n")
         self.assertEqual(self.wire.end, ("close", "answered"))
+
+    def test_what_a_terminal_would_obey_is_not_written(self) -> None:
+        self.assertEqual(self.tell("show env TITLE\n"), "TITLE=a?[2J?\tb\n\n")
 
     def test_several_commands_are_answered_in_order(self) -> None:
         said = self.tell("get weight be/s1;set weight be/s1 5;get weight be/s1\nget weight be/s2\n")

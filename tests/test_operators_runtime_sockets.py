@@ -19,7 +19,7 @@ from reusedproxy.net.poller import READ, Poller
 from reusedproxy.operators.runtime import sockets
 from reusedproxy.operators.runtime.proxy import LEVELS
 from reusedproxy.operators.runtime.session import OPEN
-from reusedproxy.operators.runtime.sockets import IDLE, RuntimeAPI
+from reusedproxy.operators.runtime.sockets import IDLE, LATE, RuntimeAPI
 from tests.integration.peers import temporary_directory
 
 
@@ -224,6 +224,21 @@ class NobodyGainsTests(SocketsTestCase):
             self.use(self.settings(line, more=" stats maxconn 1\n"))
             self.assertEqual(client.recv(1), b"", line)
             self.assertEqual(self.api.sockets[0].listener.connections, len(self.api.sessions))
+
+    def test_who_had_passed_the_kernel_when_a_line_let_in_fewer_is_turned_away_too(self) -> None:
+        """And for a moment only: the kernel asks all others by itself."""
+        self.begin("a mode 666")
+        self.use(self.settings("a mode 600"))
+        with mock.patch.object(sockets, "may_connect", side_effect=[False, True]) as asked:
+            for there in (0, 1):
+                client = self.connect("a")
+                self.take()
+                self.assertEqual((len(self.levels()), self.api.sockets[0].listener.connections), (there, there))
+            self.clock.advance(LATE)
+            client = self.connect("a")
+            self.take()
+            self.assertEqual((len(self.levels()), asked.call_count), (1, 2))  # the other was idle for too long
+            self.assertRaises(BlockingIOError, client.recv, 1)
 
     def test_a_session_ends_with_what_its_line_allowed(self) -> None:
         for before, after, left in (

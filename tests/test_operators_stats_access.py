@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from base64 import b64encode
 from random import Random
 from types import SimpleNamespace
@@ -98,11 +100,13 @@ class AccessCase(SynchronousTestCase):
         ClientConnection(self.proxy.frontends[0], wire, (source, 1), FakeListener())  # type: ignore[arg-type]
         return wire  # type: ignore[no-any-return]
 
-    def ask(self, line: bytes, fields: bytes = b"", body: bytes = b"", source: str = "192.0.2.7") -> bytes:
+    def ask(
+        self, line: bytes, fields: bytes = b"", body: bytes = b"", source: str = "192.0.2.7", host: bytes = b"a"
+    ) -> bytes:
         """All that is answered; the server is never reached, so what is for it has no answer."""
         wire = self.connect(source)
         length = b"Content-Length: %d\r\n" % len(body) if body or line.startswith(b"POST") else b""
-        wire.feed(line + b" HTTP/1.1\r\nHost: a\r\n" + fields + length + b"\r\n" + body)
+        wire.feed(line + b" HTTP/1.1\r\nHost: " + host + b"\r\n" + fields + length + b"\r\n" + body)
         return wire.take()
 
     def status(self, *request: Any, **more: Any) -> int:
@@ -299,6 +303,46 @@ class OrderTests(AccessCase):
             b"Sec-Fetch-Site: same-origin\r\nOrigin: https://behind.another.proxy\r\n",
         ):
             self.assertEqual(self.order(form, fields), "DONE", fields)
+
+    def test_a_page_under_a_strangers_name_is_not_obeyed_without_a_password(self) -> None:
+        """He may bind his name to this address when his page is open; then all of it has one origin (DNS rebinding).
+        Where TLS, a password or a rule tells whose the name is, it may be any; a script has no page."""
+        real = socket.getaddrinfo
+        self.patch(socket, "getaddrinfo", lambda host, *more, **words: real("127.0.0.1", *more, **words))
+        self.patch(os, "uname", lambda: SimpleNamespace(nodename="Box.example"))
+        form, page = (
+            b"s=one&b=app&action=maint",
+            "listen status\n bind 127.0.0.1:0\n bind localhost.me:0\n stats uri /\n",
+        )
+        strangers = (
+            b"evil.example",
+            b"evil.example:8404",
+            b"127.0.0.1.evil.example",
+            b"notlocalhost.me",
+            b"x.box.example",
+        )
+        ours = (b"127.0.0.1:81", b"10.0.0.7", b"[::1]:81", b"localhost", b"a.localhost:1", b"proxy", b"LOCALHOST.me:9",
+                b"box.example", b"box.example.", b"node.example:81")  # fmt: skip
+        node = "global\n node node.example\n"
+        for lines, hosts, code in (
+            (" stats admin if LOCALHOST\n", strangers, b"DENY"),
+            (" stats admin if LOCALHOST\n", ours, b"DONE"),
+            (" stats admin if LOCALHOST { hdr(host) -m reg . }\n", strangers, b"DONE"),
+            (" stats http-request deny if !{ hdr(host) -m found }\n stats admin if TRUE\n", strangers, b"DONE"),
+            (" stats admin if LOCALHOST { http_auth(team) }\n", strangers, b"DONE"),
+            (" stats admin if TRUE or { http_auth(team) }\n", strangers, b"DONE"),
+        ):
+            self.build(node + page + lines)
+            for host in hosts:
+                said = self.ask(
+                    b"POST /", basic("root:r00t") + b"Origin: http://%b\r\n" % host, form, "127.0.0.1", host
+                )
+                self.assertIn(b"\r\nlocation: /;st=%b\r\n" % code, said, (lines, host))
+        self.build(node + page + " stats admin if TRUE or { http_auth(team) }\n")
+        for fields in (b"", basic("root:wrong")):
+            said = self.ask(b"POST /", fields + b"Origin: http://evil.example\r\n", form, host=b"evil.example")
+            self.assertIn(b";st=DENY\r\n", said)
+        self.assertIn(b";st=DONE\r\n", self.ask(b"POST /", b"", form, host=b"evil.example"))
 
     def test_the_page_cannot_be_put_into_a_frame(self) -> None:
         head = self.ask(b"GET /", basic("root:r00t")).partition(b"\r\n\r\n")[0]

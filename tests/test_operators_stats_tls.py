@@ -13,12 +13,13 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.build.assembly import Proxy
 from reusedproxy.daemon.service import ProxyService
+from reusedproxy.net.slices import run_through
 from reusedproxy.operators.metrics.families import of_frontends
 from reusedproxy.operators.shell.commands import namespace
-from reusedproxy.operators.stats.csv import write_csv
+from reusedproxy.operators.stats.csv import pieces_of_csv
 from reusedproxy.operators.stats.figures import ALL_COLUMNS, sections_of
 from reusedproxy.operators.stats.moment import Moments
-from reusedproxy.operators.stats.page import Look, write_page
+from reusedproxy.operators.stats.page import Look, pieces_of_page
 from reusedproxy.operators.stats.shown import SHOWN
 from reusedproxy.operators.view.reading import Reader, server_view
 from reusedproxy.pool.constant import ConstantPool
@@ -50,7 +51,8 @@ class DetailsTestCase(SynchronousTestCase):
         return ProxyService(Clock(), [str(path)]).assemble(bind=False)
 
     def page(self, proxy: Proxy) -> str:
-        return write_page(Moments(Reader(proxy)).current(measures=True), Look("/s", 1, 1.0, self.now.timestamp()))
+        moment = run_through(Moments(Reader(proxy)).awaited(measures=True))
+        return "".join(pieces_of_page(moment, Look("/s", 1, 1.0, self.now.timestamp())))
 
     def rows(self, proxy: Proxy) -> list[str]:
         """Of the tables about TLS, without the tags."""
@@ -88,7 +90,7 @@ class ListenerTests(DetailsTestCase):
 
     def test_handshakes_are_counted(self) -> None:
         proxy = self.proxy(f"ssl crt {self.write('a.pem', 300)}")
-        counted = proxy.frontends[0].handshakes
+        counted = proxy.frontends[0].handshakes.counts
         counted.completed, counted.resumed, counted.failed = 1234, 200, 3
         self.assertEqual(
             self.rows(proxy)[0],
@@ -122,14 +124,14 @@ class ListenerTests(DetailsTestCase):
 
     def test_the_csv_stays_as_it_is(self) -> None:
         proxy = self.proxy(f"ssl crt {self.write('a.pem', 300)}")
-        text = write_csv(sections_of(Reader(proxy).view()))
+        text = "".join(pieces_of_csv(sections_of(Reader(proxy).view())))
         self.assertEqual(text.splitlines()[0], "# " + ",".join(ALL_COLUMNS) + ",")
 
     def test_metrics_have_the_ends_by_file_and_the_handshakes_by_outcome(self) -> None:
         """Of frontends with TLS listeners; a file that several show counts once."""
         crt = self.write("a.pem", 300)
         proxy = self.proxy("", f"ssl crt {crt}", f"ssl crt {crt} strict-sni")
-        counted = proxy.frontends[0].handshakes
+        counted = proxy.frontends[0].handshakes.counts
         counted.completed, counted.resumed, counted.failed = 10, 4, 3
         handshakes, ends = (
             {each.labels: each.value for each in family.samples}
@@ -143,7 +145,7 @@ class ListenerTests(DetailsTestCase):
 
     def test_the_manhole_shows_them(self) -> None:
         proxy = self.proxy("", f"ssl crt {self.write('a.pem', 300)} crt {self.write('b.pem', 5)}")
-        proxy.frontends[0].handshakes.completed = 7
+        proxy.frontends[0].handshakes.counts.completed = 7
         output = io.StringIO()
         with redirect_stdout(output):
             namespace(SimpleNamespace(proxy=proxy))["show"]()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from itertools import product
+from math import inf
 from pathlib import Path
 
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.backends.server import DOWN, MAINT, UP
+from reusedproxy.measures.histogram import ANSWERS
 from reusedproxy.operators.stats import graph as graphs
 from reusedproxy.operators.stats import page as statspage
 from reusedproxy.operators.stats.graph import graph
@@ -147,6 +149,15 @@ class PageTests(StatsCase):
 
     def test_the_state_stands_beside_the_name(self) -> None:
         self.assertRegex(self.ask()[2], r"<th>off</th><td class='left'><i class='maint'>MAINT</i>")
+
+    def test_how_long_answers_took_in_the_last_minute(self) -> None:
+        rates = self.proxy.rates
+        assert rates is not None
+        rates.history.samples.append(Sample(1.0, 0, 0))
+        self.assertNotIn("time to the answer, last minute", self.ask()[2])
+        counts = tuple({0.01: 98, 0.5: 2}.get(bound, 0) for bound in (*ANSWERS, inf))
+        rates.history.samples.append(Sample(1.0, 100, 0, counts))
+        self.assertIn("<span>time to the answer, last minute</span><b>p50 7.55 ms</b> p99 375 ms", self.ask()[2])
 
     def test_the_picture_is_drawn_without_a_script(self) -> None:
         rates = self.proxy.rates

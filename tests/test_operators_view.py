@@ -17,13 +17,14 @@ from reusedproxy.config.reader import Source, read_configuration
 from reusedproxy.measures.times import Means
 from reusedproxy.net.poller import Poller
 from reusedproxy.operators.metrics.families import families
-from reusedproxy.operators.stats.csv import write_csv
+from reusedproxy.operators.stats.csv import pieces_of_csv
 from reusedproxy.operators.stats.figures import sections_of
-from reusedproxy.operators.view.history import Sample
+from reusedproxy.operators.view.history import Sample, answers
 from reusedproxy.operators.view.rates import Rates
 from reusedproxy.operators.view.reading import Reader, connections, ended
 from reusedproxy.operators.view.values import PoolCounts, PoolView, ServerView, TimesView, TrafficCounts
 from reusedproxy.pool.counters import Ended
+from tests.clientfakes import GET, World
 from tests.fakes import PoolBench
 from tests.wire import certificates, scratch
 
@@ -73,7 +74,7 @@ class ViewCase(SynchronousTestCase):
         self.web.traffic.req_tot += 5
         self.web.traffic.hrsp[2] += 4
         self.web.invalid.note("192.0.2.1:1", "no Host header", b"GET / HTTP/1.1")
-        self.web.handshakes.completed += 1
+        self.web.handshakes.counts.completed += 1
         self.app.checkers[0].last = Result("L7STS", "Not found", 404, 0.01)
         counters = self.one.pool.counters
         counters.requests += 3
@@ -105,7 +106,7 @@ class ViewTests(ViewCase):
         view = self.reader.view(measures=True)
         there = pickle.loads(pickle.dumps(view))
         self.assertEqual(there, view)
-        self.assertEqual(write_csv(sections_of(there)), write_csv(sections_of(view)))
+        self.assertEqual(list(pieces_of_csv(sections_of(there))), list(pieces_of_csv(sections_of(view))))
         self.assertEqual(list(families(there)), list(families(view)))
 
     def test_it_stays_as_it_was(self) -> None:
@@ -151,6 +152,76 @@ class ViewTests(ViewCase):
         view = self.reader.view()
         self.assertEqual([each.down_for(view.at) for each in view.servers], [5.0, 0.0])
         self.assertEqual([each.usable for each in view.servers], [False, True])
+
+
+class AnswerTimeTests(SynchronousTestCase):
+    """How long answers take, and how idle the process is."""
+
+    def setUp(self) -> None:
+        self.computed = 0.0
+        self.world = world = World(self, warm=1)
+        self.rates = Rates([world.frontend], [world.backend], world.deadlines, processor_time=lambda: self.computed)
+
+    def ask(self, seconds: float) -> None:
+        client = self.world.client()
+        client.send(GET)
+        self.world.clock.advance(seconds)
+        self.world.server.answer()
+
+    def counted(self) -> dict[float, int]:
+        times = self.rates.answer_times(self.world.backend)
+        return {bound: count for bound, count in zip(times.bounds, times.counts, strict=False) if count}
+
+    def test_they_are_counted_while_somebody_looks(self) -> None:
+        self.ask(0.03)
+        self.rates.start()
+        for seconds in (0.03, 0.04, 0.2):
+            self.ask(seconds)
+        self.assertEqual(self.counted(), {0.05: 2, 0.25: 1})
+        self.assertAlmostEqual(self.rates.answer_times(self.world.backend).sum, 0.27, places=3)
+        self.ask(0.002)
+        self.rates.stop()
+        self.assertIsNone(self.world.backend.answered_after)
+        self.ask(0.03)
+        self.assertEqual(self.counted(), {0.0025: 1, 0.05: 2, 0.25: 1})
+        self.world.check_rest()
+
+    def test_those_of_each_second_are_kept(self) -> None:
+        self.rates.start()
+        self.ask(0.03)
+        self.counted()
+        self.ask(0.04)
+        self.world.clock.advance(1)
+        self.world.clock.advance(1.02)
+        first, *others = self.rates.history.samples
+        self.assertEqual(sum(first.answered), 2)
+        self.assertEqual([each.answered for each in others], [()])
+        within = answers(self.rates.history.samples, 60)
+        half = within.estimate(0.5)
+        assert half is not None
+        self.assertTrue(0.025 < half < 0.05)
+        self.assertIsNone(answers(self.rates.history.samples, 1).estimate(0.5))
+        self.rates.stop()
+        self.world.check_rest()
+
+    def test_one_without_an_answer_does_not_count(self) -> None:
+        self.rates.start()
+        client = self.world.client()
+        client.send(GET)
+        self.world.server.reset()
+        client.wire.reset()
+        self.assertEqual(self.counted(), {})
+        self.rates.stop()
+
+    def test_the_process_is_idle_while_it_does_not_compute(self) -> None:
+        self.rates.start()
+        self.computed += 0.25
+        self.world.clock.advance(1.02)
+        self.assertTrue(0.7 < self.rates.idle < 0.8)
+        self.world.clock.advance(1.02)
+        self.assertEqual(self.rates.idle, 1.0)
+        self.rates.stop()
+        self.world.check_rest()
 
 
 class ConnectionTests(SynchronousTestCase):

@@ -90,6 +90,14 @@ class AskTests(SynchronousTestCase):
         self.assertEqual(self.pool.closed, {"client gone": 1})
         self.assertFalse(self.pool.in_use)
 
+    def test_a_challenge_ends_the_connection(self) -> None:
+        """An answer to it would authenticate the connection, for all who are given it."""
+        self.bench.answer_all()
+        asked = ask(self.pool, GET)
+        self.transport.receive(b"HTTP/1.1 401 No\r\nWWW-Authenticate: Negotiate\r\nContent-Length: 0\r\n\r\n")
+        self.assertEqual(self.successResultOf(asked).head.status, 401)
+        self.assertEqual((self.pool.closed, self.pool.private), ({"one request only": 1}, set()))
+
     def test_too_long_a_body(self) -> None:
         self.patch(reusedproxy.pool.factory, "MOST", 10)
         self.bench.answer_all()

@@ -29,6 +29,13 @@ INDEX = st.integers(0, 1000)
 class PoolMachine(RuleBasedStateMachine):
     """One pool, its askers, its borrowed connections, and a server that does as it likes."""
 
+    #: Whether the floor follows demand, up to a most.
+    adapts = False
+
+    @property
+    def floor(self) -> int:
+        return self.pool.floor
+
     @initialize(
         floor=st.integers(0, 6),
         max_conn=st.sampled_from([None, 6, 8]),
@@ -52,9 +59,9 @@ class PoolMachine(RuleBasedStateMachine):
         connection_class.__hash__ = lambda connection: connection.number
         probe_class: Any = Probe
         probe_class.__hash__ = lambda probe: 1
-        self.floor = limits.pop("floor")
+        floor = limits.pop("floor")
         accepts, self.answers_pings = limits.pop("accepts"), limits.pop("answers_pings")
-        self.bench = PoolBench(secure=True, min_conn=self.floor, overdue_after=1e9, **limits)
+        self.bench = PoolBench(secure=True, min_conn=floor, overdue_after=1e9, adapts=self.adapts, **limits)
         #: The most that were wanted at once, ever, as far as it was looked.
         self.wanted = 0
         self.pool = self.bench.pool
@@ -83,7 +90,7 @@ class PoolMachine(RuleBasedStateMachine):
 
         def look(what: str, before: int, expected: bool) -> None:
             after = len(pool.idle) + len(pool.in_use)
-            if after < before and after < pool.limits.min_conn and pool.state == "running" and not expected:
+            if after < before and after < pool.floor and pool.state == "running" and not expected:
                 self.broken.append(f"{what}: {pool}")
 
         def retired(connection: ServerConnection, reason: str, *, by: str = PROXY, **how: bool) -> None:
@@ -373,9 +380,7 @@ class PoolMachine(RuleBasedStateMachine):
     def what_is_due_leaves_when_others_stand(self) -> None:
         if hasattr(self, "pool"):
             upkeep, holdings = self.pool.upkeep, self.pool.holdings
-            assert not holdings.due or len(self.pool.idle) + len(holdings.pinged) <= self.pool.limits.min_conn, (
-                self.pool
-            )
+            assert not holdings.due or len(self.pool.idle) + len(holdings.pinged) <= self.pool.floor, self.pool
             assert upkeep.curious is None or upkeep.curious in holdings.due
 
     @invariant()
@@ -457,6 +462,29 @@ class PoolMachine(RuleBasedStateMachine):
             self.borrowed.remove(connection)
             connection.send(RecordingExchange(), b"GET / HTTP/1.1\r\n\r\n", True, None)
         transport.peer_ends(reason)
+
+
+class FollowingPoolMachine(PoolMachine):
+    """The same, with `pool-min-conn auto`."""
+
+    adapts = True
+
+    @invariant()
+    def the_floor_is_between_its_bounds(self) -> None:
+        if hasattr(self, "pool"):
+            limits = self.pool.limits
+            assert limits.min_conn <= self.floor <= max(limits.min_conn, min(limits.floor_max or 100, 100))
+
+
+class FollowingPoolMachineTests(FollowingPoolMachine.TestCase):  # type: ignore[misc, valid-type]
+    """What holds for a floor, and that it stays between its bounds."""
+
+    settings = settings(
+        max_examples=150,
+        stateful_step_count=50,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+    )
 
 
 class PoolMachineTests(PoolMachine.TestCase):  # type: ignore[misc, valid-type]

@@ -18,6 +18,7 @@ from tests.fakes import FakeDialer, FakeTransport, PoolBench
 PLACE = model.Place("t.cfg", 1)
 ASKED = b"OPTIONS / HTTP/1.1\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+CHALLENGE = b"HTTP/1.1 %b No\r\n%b-Authenticate: %b\r\nContent-Length: 0\r\n\r\n"
 STARTED = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"
 HINTS = b"HTTP/1.1 103 Early Hints\r\n\r\n"
 SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"
@@ -44,6 +45,8 @@ CASES: list[tuple[str, list[bytes | str], int | None, bool]] = [
     ("a reset without an answer", ["reset"], None, False),
     ("a body until the end", [b"HTTP/1.1 200 OK\r\n\r\nabc", "end"], 200, False),
     ("an answer and the end", [OK, "end"], 200, False),
+    ("a challenge that nobody will answer", [CHALLENGE % (b"401", b"WWW", b"NTLM")], 401, True),
+    ("another one", [CHALLENGE % (b"407", b"Proxy", b"Negotiate")], 407, True),
     ("no HTTP", [b"junk\r\n\r\n"], None, False),
     ("broken chunks", [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"zz\r\n"], None, False),
     ("408 and close", [b"HTTP/1.1 408 Late\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"], 408, False),

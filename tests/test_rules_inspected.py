@@ -13,6 +13,7 @@ from reusedproxy.config.rules.acls import Acls, read_condition, with_acls
 from reusedproxy.config.rules.expressions import read_expression
 from reusedproxy.config.rules.samples import CLIENT_BYTES, SERVER_BYTES
 from reusedproxy.rules.inspected import FALSE, TRUE, UNKNOWN, outlook
+from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.rules.samples.compile import compiled_text
 from reusedproxy.rules.waiting import Incomplete
 from reusedproxy.wire.client_hello import read_client_hello
@@ -67,6 +68,8 @@ class OutlookTests(SynchronousTestCase):
             ("if { req.ssl_hello_type 1 }", b"GET /", FALSE, FALSE),
             ("if { req.ssl_sni -m found }", HELLO[:-1], UNKNOWN, FALSE),
             ("if { req.ssl_sni -i APP.example }", HELLO, TRUE, TRUE),
+            ("if { req.ssl_hello_type 1 }", b"\x16\x03\x01\0\0" + HELLO, TRUE, TRUE),
+            ("if { req.ssl_hello_type 2 }", b"\x16\x03\x01\0\4\2\0\0\0"[1:], FALSE, FALSE),
             ("if { req.ssl_ver 3.3 }", HELLO, TRUE, TRUE),
             ("if { req.ssl_ver gt 3.2 }", HELLO, TRUE, TRUE),
             ("if { req.ssl_ver 3.0:3.2 }", HELLO, FALSE, FALSE),
@@ -74,6 +77,21 @@ class OutlookTests(SynchronousTestCase):
         ]
         for condition, data, now, at_last in table:
             self.assertEqual((look(condition, data), look(condition, data, final=True)), (now, at_last), condition)
+
+    def test_a_hello_that_only_servers_may_read_gets_nobody_past_a_rule(self) -> None:
+        """Broken somewhere, or longer than what is held; one that is not here yet is waited for."""
+        broken = HELLO[:-30] + b"\xff" * 30
+        long = b"\x16\x03\x01\x40\0\1\0\x80\0" + bytes(16 * 1024)
+        for condition in (
+            "{ req.ssl_sni a }",
+            "!{ req.ssl_alpn h2 }",
+            "{ req.ssl_ver 3.3 }",
+            "{ req.ssl_hello_type 1 }",
+        ):
+            for data in (broken, long[: 16 * 1024]):
+                self.assertRaises(Unevaluated, look, f"if {condition}", data, final=True)
+            self.assertRaises(Unevaluated, look, f"if {condition}", broken)
+            self.assertEqual(look(f"if {condition}", long[:-30]), UNKNOWN)
 
     def test_without_a_condition_it_is_true(self) -> None:
         """As any rule."""

@@ -12,13 +12,15 @@ from reusedproxy.config.model.values import Place
 from reusedproxy.config.rules.acls import read_condition, read_criterion, with_acls
 from reusedproxy.config.rules.expressions import read_expression
 from reusedproxy.config.rules.formats import read_format
-from reusedproxy.config.rules.samples import CONVERTERS, FETCHES, REQUEST, RESPONSE, SAME
+from reusedproxy.config.rules.samples import CONVERTERS, FETCHES, MAPS, REQUEST, RESPONSE, SAME
 from reusedproxy.rules.facts import Binary
 from reusedproxy.rules.matching import condition, criterion
+from reusedproxy.rules.samples.body_fetches import BODY_FETCHES
 from reusedproxy.rules.samples.byte_fetches import BYTE_FETCHES
 from reusedproxy.rules.samples.certificates import Certificate, one_line, rfc2253
 from reusedproxy.rules.samples.compile import compiled, compiled_text
 from reusedproxy.rules.samples.formats import text_of, text_of_body
+from reusedproxy.rules.samples.process_fetches import PROCESS_FETCHES
 from tests.rulecases import CRITERIA, EXPRESSIONS, LINE_CRITERIA, LINE_DIFFERENCES, LINE_EXPRESSIONS
 from tests.rulecases import REQUEST as ASKED
 from tests.rulefakes import Seen
@@ -176,14 +178,18 @@ class TableTests(SynchronousTestCase):
         asked = {
             SAME.get(name, name)
             for text in tables
-            for name in re.findall(r"[a-zA-Z0-9_.]+", text)
+            for name in re.findall(r"[a-zA-Z0-9_.+]+", text)
             if name in FETCHES | SAME
         }
         asked |= {"hdr_" + name for name in ("cnt", "val", "ip") if any(f"hdr_{name}(" in text for text in tables)}
         certificates = {name for name in FETCHES if name.startswith(("ssl_s_", "ssl_c_"))}
+        # In tests/test_rules_counters.py.
+        counted = {name for name in FETCHES if re.match(r"sc[0-2]?_|src_(?!port)|table_", name)}
+        counted |= {name for name in CONVERTERS if name.startswith(("table_", "in_table"))}
         elsewhere = {
             *(f"capture.{name}" for name in ("req.hdr", "req.method", "req.uri", "req.ver", "res.hdr", "res.ver")),
             *("fc_err", "fc_err_str", "hostname", "pid", "ssl_fc_err", "txn.status", "unique-id"),
+            *counted,
             "date",
             "http_auth",
             "http_auth_group",
@@ -197,13 +203,16 @@ class TableTests(SynchronousTestCase):
             "fc_src_port",
             "fc_dst_port",
             *BYTE_FETCHES,
+            *BODY_FETCHES,
+            *PROCESS_FETCHES,
             "payload",
             "payload_lv",
         }
         self.assertEqual(set(FETCHES) - asked - certificates - elsewhere, {"req.cook_val", "req.hdrs"})
         converted = {name for text in tables for name in re.findall(r",([a-z0-9_]+)", text)}
-        wanting = {"strcmp", "secure_memcmp", "capture-req", "capture-res"}  # variables, or slots
-        self.assertEqual(set(CONVERTERS) - converted, wanting)
+        # These want variables, files or slots, or are in the table of `samplecases`.
+        others = {"strcmp", "secure_memcmp", "set-var", "unset-var", *MAPS, "hmac", "djb2", "sdbm"}
+        self.assertEqual(set(CONVERTERS) - converted - counted, others | {"capture-req", "capture-res"})
 
     def test_what_is_captured(self) -> None:
         """Up to the slot's length, for the log and for rules; a slot that is not there takes nothing."""

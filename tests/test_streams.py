@@ -99,6 +99,7 @@ class RelayTests(SynchronousTestCase):
         client.go_on()
         self.assertEqual((client.take(), client.end), (b"all of it", ("close", "session over")))
         self.assertEqual((world.flags(), world.servers["s1"].traffic.srv_abrt), (["s1 SD"], 1))
+        self.assertEqual([each.traffic.eresp for each in (world.servers["s1"], world.backends["l"])], [1, 1])
         world.check_rest()
 
     def test_an_end_without_close_notify_is_an_end(self) -> None:
@@ -545,6 +546,26 @@ class ReloadTests(SynchronousTestCase):
         client.reset()
         self.assertEqual(world.flags(), ["s1 CD"])
 
+    def test_who_tries_again_does_so_where_the_file_says_now(self) -> None:
+        """The old server may be one that is not trusted any more."""
+        text = "listen l\n bind :1\n retries 2\n server s1 192.0.2.1:1 pool-min-conn 1\n"
+        for ready in (True, False):
+            with self.subTest(ready=ready):
+                world = StreamWorld(self, text)
+                warm = world.connect("s1") if ready else None
+                client = world.client()
+                new = world.reload(text)
+                if warm is None:
+                    world.refuse("s1")
+                else:
+                    warm.eof()
+                client.feed(b"hello")
+                self.assertEqual(len(world.servers["s1"].pool.waiters), 0)
+                connections = [new.connect("s1") for _ in range(new.dialled("s1"))]
+                self.assertIn(b"hello", [each.take() for each in connections])
+                client.reset()
+                self.assertEqual(world.flags(), ["s1 CD"])
+
     def test_who_waits_for_a_connection_gets_it(self) -> None:
         """Of the server that was chosen."""
         world = StreamWorld(self, PLAIN)
@@ -582,6 +603,8 @@ class RuleTests(SynchronousTestCase):
             ends(late)
             self.assertEqual(world.flags()[-1], letters)
         self.assertEqual((world.frontend.traffic.dreq, world.backends["l"].traffic.stot), (3, 1))
+        # What has reached no server is counted where it has come to.
+        self.assertEqual([each.traffic.bin for each in (world.frontend, world.servers["s1"])], [4 + 3 * 2, 4])
         world.check_rest()
 
     def test_a_name_in_a_hello_leads_to_a_backend(self) -> None:

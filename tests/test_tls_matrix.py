@@ -149,7 +149,7 @@ class MatrixTestCase(TLSListenerTestCase):
         """Whoever it was has not been let in, and nothing of what it asked has gone anywhere."""
         world = self.made
         self.assertEqual(world.server.asked(), b"")
-        self.assertEqual((world.frontend.handshakes.completed, world.frontend.handshakes.failed), (0, 1))
+        self.assertEqual((world.frontend.handshakes.counts.completed, world.frontend.handshakes.counts.failed), (0, 1))
         self.assertEqual((len(world.frontend.connections), world.log), (0, []))
         line = self.one_line("Proxy fe: TLS handshake with 127.0.0.1:", " at bind 127.0.0.1:0 failed: ", *words)
         self.assertLess(len(line), 700)
@@ -535,7 +535,7 @@ class ManyTests(MatrixTestCase):
             self.loop.pump()
             far.drop()
             self.loop.until(lambda: not self.under_way)
-        self.assertEqual((len(self.lines()), world.frontend.handshakes.failed), (TELL_AT_MOST, len(kinds)))
+        self.assertEqual((len(self.lines()), world.frontend.handshakes.counts.failed), (TELL_AT_MOST, len(kinds)))
         world.advance(11)
         self.raw().drop()
         self.loop.until(lambda: not self.under_way)

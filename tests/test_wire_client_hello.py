@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
+from reusedproxy.wire import client_hello
 from reusedproxy.wire.client_hello import ClientHello, HelloReader, NotHello, read_client_hello
 
 
@@ -108,6 +109,31 @@ class ClientHelloTests(SynchronousTestCase):
         tracemalloc.stop()
         self.assertLess(most, 100_000)
 
+    def test_records_without_content_are_passed_over(self) -> None:
+        """As OpenSSL does, up to 32 in a row."""
+        empty, cut = b"\x16\x03\x01\x00\x00", records(HELLO[5:], [7, 200])
+        at = 5 + 7
+        for data in (empty + HELLO, empty * 32 + HELLO, cut[:at] + empty * 32 + cut[at:]):
+            self.assertEqual(read_client_hello(data), READ)
+            reader = HelloReader()
+            for size in range(0, len(data), 3):
+                self.assertIsNone(reader.read(data[:size]))
+            self.assertEqual(reader.read(data), READ)
+        self.assertRaises(NotHello, read_client_hello, empty * 33 + HELLO)
+
+    def test_no_more_extensions_and_names_are_looked_at_than_a_client_has(self) -> None:
+        """Each of 4,000 would cost a look, in which nobody else is served."""
+        self.assertEqual(read_client_hello(hello_with(b"\x7a\x7a\0\0" * 256)), ClientHello(0x0303))
+        names = b"\1\0\0" * 5000
+        for extensions in (
+            b"\x7a\x7a\0\0" * 257,
+            b"\0\0" + struct.pack(">HH", len(names) + 2, len(names)) + names,
+        ):
+            data = hello_with(extensions)
+            with patch.object(client_hello, "_behind", side_effect=client_hello._behind) as looks:
+                self.assertRaises(NotHello, read_client_hello, data)
+            self.assertLess(looks.call_count, 300)
+
     @given(st.binary(max_size=200))
     def test_anything_is_read_without_a_failure(self, data: bytes) -> None:
         """As a hello, as none, or as incomplete."""
@@ -132,7 +158,6 @@ class ClientHelloTests(SynchronousTestCase):
             b"SSH-2.0",
             b"\x17\x03\x03\x00\x05hello",
             b"\x16\x02\x00\x00\x05hello",
-            b"\x16\x03\x01\x00\x00",
             b"\x16\x03\x01\xff\xff",
             b"\x16\x03\x01\x00\x04\x02\x00\x00\x00",
             b"\x16\x03\x01\x00\x04\x01\xff\xff\xff",

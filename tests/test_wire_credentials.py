@@ -6,7 +6,7 @@ from base64 import b64encode
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.wire.credentials import Credentials, basic_credentials
+from reusedproxy.wire.credentials import Credentials, auth_scheme, basic_credentials
 
 
 def basic(text: bytes, scheme: bytes = b"Basic ") -> bytes:
@@ -54,6 +54,22 @@ class BasicTests(SynchronousTestCase):
     def test_two_fields_are_none(self) -> None:
         """Whatever stands in them: the server might look at the other one."""
         self.assertIsNone(basic_credentials([basic(b"a:b"), basic(b"a:b")]))
+
+    def test_the_scheme_has_one_spelling_whatever_follows(self) -> None:
+        """So that a rule that keeps one out is not evaded by another spelling."""
+        for value, expected in (
+            (basic(b"a:b"), b"Basic"),
+            (basic(b"a:b", b" bAsIC  "), b"Basic"),
+            (basic(b":b"), b"Basic"),
+            (b"Basic *", b"Basic"),
+            (b"BEARER abc", b"Bearer"),
+            (b"Basic", None),
+            (b"", None),
+            (b"Digest x", None),
+        ):
+            self.assertEqual(auth_scheme([value]), expected, value)
+        self.assertEqual(auth_scheme([b"Bearer a", b"Basic b"]), b"Bearer")
+        self.assertIsNone(auth_scheme([]))
 
     def test_the_password_is_in_no_message(self) -> None:
         self.assertNotIn("secret", repr(basic_credentials([basic(b"a:secret")])))

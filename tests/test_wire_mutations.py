@@ -113,6 +113,7 @@ class RequestTests(SynchronousTestCase):
     @settings(max_examples=300, deadline=None)
     @given(mutated(st.sampled_from(REQUESTS)), CUTS)
     @example(b"GET / HTTP/0.1\r\r\nHost: a\r\n\r\n", [])  # the second CR is the first fault
+    @example(b"GET /../a/./b HTTP/0.1\r\n\r\nHost: a", [])
     def test_no_cut_changes_what_becomes_of_a_request(self, data: bytes, places: list[int]) -> None:
         """The same requests, the same answers, the same end; a server gets no more requests than we counted."""
         whole = self.course([data])

@@ -93,6 +93,10 @@ INVALID = [
     b"PROXY TCP4 192.0.2.1 198.51.100.7 0443 443\r\n",
     b"PROXY TCP4 192.0.2.1 2001:db8::2 1 2\r\n",
     b"PROXY TCP4 192.0.2.256 198.51.100.7 1 2\r\n",
+    b"PROXY TCP6 fe80::1%eth0 fe80::2 1 2\r\n",
+    b"PROXY TCP6 fe80::1 fe80::2%1 1 2\r\n",
+    b"PROXY TCP6 ::1%a\nX-User:root\nX: ::2 1 2\r\n",
+    b"PROXY TCP6 ::1 ::2%\0 1 2\r\n",
     b"PROXY UDP4 192.0.2.1 198.51.100.7 1 2\r\n",
     b"PROXY  TCP4 192.0.2.1 198.51.100.7 1 2\r\n",
     b"PROXY TCP4 192.0.2.1 198.51.100.7 1 2\n",
@@ -141,6 +145,21 @@ class ReadTests(SynchronousTestCase):
         for header, *_ in VALID:
             for end in range(len(header)):
                 self.assertIsNone(read_proxy_header(header[:end]), header[:end])
+
+    @given(
+        st.text(st.characters(max_codepoint=127), max_size=40), st.sampled_from(["::1", "fe80::1%", "::", "1.2.3.4"])
+    )
+    def test_an_address_is_one_whatever_stands_for_it(self, rest: str, host: str) -> None:
+        """Nothing but an address gets from version 1 to headers and logs."""
+        for line in (f"PROXY TCP6 {host}{rest} ::2 1 2", f"PROXY TCP6 ::2 {rest}{host} 1 2"):
+            try:
+                found = read_proxy_header(line.encode() + b"\r\n")
+            except ProxyFault:
+                continue
+            assert found is not None
+            for address in (found.source, found.destination):
+                if address is not None:
+                    self.assertRegex(address[0], "^[0-9a-f:.]+\\Z")
 
     @given(
         st.binary(max_size=64), st.sampled_from([b"", b"PROXY ", b"PROXY TCP4 ", SIGNATURE, SIGNATURE + b"\x21\x11\0"])

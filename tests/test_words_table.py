@@ -16,11 +16,13 @@ SERVER = " server a 192.0.2.1:80 weight 2"
 PLACES = {
     "In a backend: balance": f"backend b\n {{}}\n{SERVER}\n",
     "In a backend with `hash-type consistent`": f"backend b\n balance uri\n hash-type consistent\n {{}}\n{SERVER}\n",
-    "In a backend: persistence": f"backend b\n {{}}\n dynamic-cookie-key k\n{SERVER} cookie a\n",
+    "In a backend: persistence": f"backend b\n {{}}\n dynamic-cookie-key k\n{SERVER} cookie a\n"
+    "backend t\n stick-table type string size 1k\n",
     "In a backend: checks": f"backend b\n {{}}\n{SERVER} check\n",
     "In a backend with `option httpchk`": f"backend b\n option httpchk\n {{}}\n{SERVER} check\n",
     "In a backend with `option tcp-check`": f"backend b\n option tcp-check\n {{}}\n{SERVER} check\n",
     "On a server that has `check`": "backend b\n server z 192.0.2.2:80 check\n server a 192.0.2.1:80 check {}\n",
+    "On a server: its pool": "backend b\n server a 192.0.2.1:80 {}\n",
     "On a server without `check`": "backend b\n server z 192.0.2.2:80 check\n server a 192.0.2.1:80 {}\n",
     "In a frontend: logs": "ring r\n server s 192.0.2.3:514\nfrontend f\n bind :80\n declare capture request len 9\n"
     f" declare capture response len 9\n {{}}\n unique-id-format %rt\n default_backend b\nbackend b\n{SERVER}\n",

@@ -68,7 +68,7 @@ LEGAL_REQUESTS: list[LegalRequest] = [
     LegalRequest("a Host that is IPv6", "3986 3.2.2", get(b"Host: [2001:db8::1]:8080\r\n")),
     LegalRequest("a Host that is IPvFuture", "3986 3.2.2", get(b"Host: [v1.a:b]\r\n")),
     LegalRequest("a Host with a percent-encoded byte", "3986 3.2.2", get(b"Host: a%20b\r\n")),
-    LegalRequest("a Host of sub-delims", "3986 3.2.2", get(b"Host: a!$&'()*+,;=b\r\n")),
+    LegalRequest("a Host of sub-delims", "3986 3.2.2", get(b"Host: a!$&'()*+;=b\r\n")),
     LegalRequest("a Host with an underscore", "3986 3.2.2", get(b"Host: a_b\r\n")),
     LegalRequest("a Host that comes later", "9112 5", get(b"Accept: */*\r\nHost: a\r\n")),
     LegalRequest("header names in any case", "9110 5.1", get(b"hOST: a\r\nX-y: Z\r\n")),
@@ -272,6 +272,11 @@ REFUSED_REQUESTS: list[RefusedRequest] = [
         ("a Host that is half an IPv6", get(b"Host: [::1\r\n")),
         ("a Host that is IPv6 without brackets", get(b"Host: ::1\r\n")),
         ("a Host with a bad percent", get(b"Host: a%2\r\n")),
+    ),
+    *_refused(
+        "9110 7.2",
+        ("a Host with a comma", get(b"Host: a,b\r\n")),
+        ("an absolute target with a comma in its host", get(b"Host: a,b\r\n", b"http://a,b/")),
     ),
     *_refused(
         "9112 5.1",

@@ -126,6 +126,9 @@ class Backend:
         #: The load (requests, waiting ones included) at which servers with a `minconn` bear their `maxconn`.
         self.fullconn = settings.fullconn
         self.traffic = Traffic()
+        #: How many requests were answered after how many tenths of a millisecond, since `operators.view.rates` looked
+        #: last; None: it does not look. A defaultdict.
+        self.answered_after: dict[float, int] | None = None
         self.checkers: list[Checker] = []
         self.agents: list[AgentChecker] = []
         #: Those servers whose addresses come from name servers, by name.
@@ -299,6 +302,15 @@ class Backend:
             (len(self._active) > 1 and self._by_hash is None) or self.settings.redispatches(retry)
         )
 
+    def count_retry(self, server: Server, elsewhere: bool) -> None:
+        """Counts one more try of a request that `server` has, or, with `elsewhere`, that leaves it. As in HAProxy, that
+        is a redispatch only if there is another server to go to, and each try at a server is one of its sessions."""
+        what = "wredis" if elsewhere and any(each is not server for each in self._active) else "wretr"
+        self.traffic.add(what)
+        server.traffic.add(what)
+        if not elsewhere:
+            server.traffic.stot += 1
+
     def request_ended(self, ended: Ended) -> None:
         """Counts a request that has ended, and gives its place to the one that has waited longest."""
         traffic, server = self.traffic, ended.server
@@ -332,7 +344,11 @@ class Backend:
                 times.total += took
                 if took > times.total_most:
                     times.total_most = took
-            if server.served == server.maxconn or server.queue.waiting or self.queue.waiting:
+                after = self.answered_after
+                if after is not None:
+                    # A histogram's `observe` would be two calls for each request; this is none.
+                    after[(ended.answered - ended.read) * 10000 // 1] += 1
+            if server.served == server.maxconn or server.queue.waiting or self.queue.waiting or server.heir is not None:
                 self.done(server)
             else:
                 server.served -= 1
@@ -349,7 +365,14 @@ class Backend:
             observer.failed(UNCONNECTED)
 
     def done(self, server: Server) -> None:
-        """Frees a place at `server`, and gives it to the request that has waited longest."""
+        """Frees a place at `server`, and gives it to the request that has waited longest. Where a reload has put
+        another server there, the place is that one's, too."""
+        heir = server.heir
+        if heir is not None and self.successor is not None:
+            server.served -= 1
+            heir.served_before -= 1
+            self.successor.done(heir)
+            return
         if server.served == server.maxconn:
             server.served -= 1
             self._balance.freed(server)
@@ -507,6 +530,7 @@ class Backend:
         if most == server.limit:
             return
         server.limit = server.most = most
+        server.pool.has_places(most)
         self._set_limit(server)
         self.learn_limits()
         self._place_queued(server)
@@ -516,6 +540,43 @@ class Backend:
         self._ramped = _ramped(self.servers)
         self._limits_from = self._limits_below = 0
         self.use_usable()
+
+    def place_of_retries(self, server: Server) -> Backend:
+        """Returns where a request that is at `server` tries again. After a reload that is the backend in the place of
+        this one, unless a server there has the same pool: what the old one knows of certificates and addresses does not
+        count any more."""
+        successor, heir = self.successor, server.heir
+        if successor is None or (heir is not None and heir.pool is server.pool):
+            return self
+        return successor
+
+    def succeed(self, previous: Backend) -> None:
+        """Takes the place of `previous` after a reload: counts on where it does, and counts the places that are taken
+        at its servers. Their states have been handed on."""
+        now = self.now()
+        self.traffic = previous.traffic
+        self.queue.most = max(self.queue.most, previous.queue.most)
+        self.downs, self.downtime = previous.downs, previous.downtime
+        if self.usable == previous.usable:
+            self.changed_at = previous.changed_at
+        else:
+            self.changed_at = now
+            self.downs += not self.usable
+            self.downtime += now - previous.changed_at if self.usable else 0.0
+        alike = self.settings.mode == previous.settings.mode
+        for server in self.servers:
+            before = previous.named.get(server.name)
+            if before is None:
+                continue
+            server.count_on(before, now)
+            if not alike:
+                before.heir = None  # its connections carry something else, and nobody tells us when they end
+                server.served = server.served_before = 0
+            if self._by_load is not None and server.served:
+                self._by_load.loaded(server, server.served)
+            observer, watched = self.observers.get(server), previous.observers.get(before)
+            if observer is not None and watched is not None:
+                observer.failures, observer.reached = watched.failures, watched.reached
 
     def clear_counters(self, everything: bool) -> None:
         """Forgets the highest values that were seen; with `everything` also what was counted."""
@@ -539,7 +600,7 @@ class Backend:
 
         In steps, one for each request: 3,000 that find a free server there take 100 ms, and 300 over TLS.
 
-        Requests that still wait may be given a place here meanwhile, or leave. The first step only sets `successor`.
+        From the first step on, which only sets `successor`, nobody is given a place here.
         """
         self.successor = successor
         queues: set[Queue[Server, Any]] = {self.queue, *(server.queue for server in self.servers)}
@@ -663,7 +724,7 @@ class Backend:
         calls too deep.
         """
         self._freed += freed
-        if self._placing:
+        if self._placing or self.successor is not None:
             return
         self._placing = True
         try:

@@ -115,7 +115,7 @@ def state_text(server: Server, progress: str, active: Sequence[Server], current:
     """Returns what `http-check send-state` tells a server of itself. `progress` is that to another state, "" for none;
     `active` has the servers that are chosen from, `current` the requests of all."""
     settings = server.settings
-    address, port = ("unix", "unix") if settings.kind == "unix" else (settings.host, str(settings.port or 0))
+    address, port = ("unix", "unix") if settings.kind != "tcp" else (settings.host, str(settings.port or 0))
     state = server.state if server.state in (UP, NOLB) else DOWN if server.health == DOWN else server.state
     return (
         f"{state}{progress and f' {progress}'}; address={address}; port={port}; name={server.full_name};"

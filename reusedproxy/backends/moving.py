@@ -133,7 +133,7 @@ class Move:
         if not unused:
             self.pool.resume(rotation=server.serving)
             self._missing = self._lacking(self._alike.pool)
-        if self._missing or (not unused and self.pool.limits.min_conn):
+        if self._missing or (not unused and self.pool.floor):
             self._look()
         else:
             # Nobody will use what is opened; or nothing can be opened before a request says its name.
@@ -143,7 +143,7 @@ class Move:
         """Returns the pools that need connections, each as often as it needs one, beside the floor."""
         pool = self.pool
         lacking: list[HTTPConnectionPool] = []
-        if pool.knows_name and not pool.limits.min_conn:
+        if pool.knows_name and not pool.floor:
             enough = alike.upkeep.demand.enough if self._alike.serving else 1
             lacking += [pool] * int(max(1, min(enough, MOST)))
         if isinstance(pool, ConstantPool) and isinstance(alike, ConstantPool):
@@ -161,7 +161,7 @@ class Move:
         if late or self._warm():
             self._arrive()
             return
-        self._call = self._clock.callLater(TICK if self.pool.limits.min_conn else RETRY, self._look)
+        self._call = self._clock.callLater(TICK if self.pool.floor else RETRY, self._look)
 
     def _warm(self) -> bool:
         """Tells whether the floor stands, and the other connections, which are opened here."""
@@ -169,7 +169,7 @@ class Move:
             missing, self._missing = self._missing, []
             for pool in missing:
                 self._dials[pool.dial_for(self)] = pool
-        floor = len(self.pool.idle) >= self.pool.limits.min_conn
+        floor = len(self.pool.idle) >= self.pool.floor
         return floor and not self._missing and not self._dials
 
     def dial_ready(self, dial: Dial, transport: Transport) -> None:

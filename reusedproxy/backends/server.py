@@ -55,11 +55,12 @@ class Server:
 
     `served` counts the requests that it has been given and that have not ended. `maxconn` (0: none) is their
     current bound: with a `minconn` its backend raises and lowers it (`most`), and `slowstart` lowers it. Requests that
-    are bound to the server wait in `queue` when it is full.
+    are bound to the server wait in `queue` when it is full. A server that a reload has put in the place of another one
+    at the same address counts those requests, too, which that one still carries.
     """
 
     #: For mypyc: what `daemon.succession` drops at the end.
-    __deletable__ = ("queue", "trackers", "tracked", "relocation", "naming", "former", "pool")
+    __deletable__ = ("queue", "trackers", "tracked", "relocation", "naming", "former", "heir", "pool")
 
     def __init__(self, backend: str, settings: model.Server, pool: HTTPConnectionPool, now: float) -> None:
         self.settings = settings
@@ -89,6 +90,10 @@ class Server:
         #: Its value of the backend's persistence cookie; None: it has none.
         self.cookie: bytes | None = None if settings.cookie is None else settings.cookie.encode()
         self.served = 0
+        #: Of `served`, those that servers carry in whose place reloads have put this one; and what stands in the place
+        #: of this one, if it is at the same address.
+        self.served_before = 0
+        self.heir: Server | None = None
         #: Of `backend.Placed`: whoever may be placed here knows backends, and a server does not.
         self.queue: Queue[Server, Any] = Queue(self)
         #: When it was last given a request, 0: never.
@@ -212,6 +217,15 @@ class Server:
         self.addressed = target is not None
         self.state = self._made()
 
+    def restore(self, admin: str, health: str, weight: int, since: float, *, slowly: bool) -> None:
+        """Begins in a state that was saved, in which it has been `since` then; `slowly`: that was within its
+        `slowstart`."""
+        self.admin, self.health, self.weight = admin, health, weight
+        if slowly and self.settings.slowstart:
+            self.throttle, self.risen_at = 1, since
+        self.state = self._made()
+        self.changed_at = since
+
     def succeed(self, previous: Server) -> None:
         """Takes the place of `previous` after a reload. What was ordered holds until the file's own word changes,
         weight and limit no longer than the agent is there that orders them. What checks have found goes on if there are
@@ -232,6 +246,25 @@ class Server:
         if self.settings.slowstart:
             self.throttle, self.risen_at = previous.throttle, previous.risen_at
         self.state = self._made()
+
+    def count_on(self, previous: Server, now: float) -> None:
+        """Counts on where `previous` does, which counts into the same objects while its last requests end. If it is at
+        the same address, the places that they have there are taken here, too."""
+        self.traffic, self.times = previous.traffic, previous.times
+        self.queue.most = max(self.queue.most, previous.queue.most)
+        self.last_placed = previous.last_placed
+        self.downs, self.downtime = previous.downs, previous.downtime
+        if self.state == previous.state:
+            self.changed_at = previous.changed_at
+        else:
+            self.changed_at = now
+            self.downs += self.state == DOWN
+            self.downtime += now - previous.changed_at if previous.state == DOWN else 0.0
+        if self.target is not None and self.target == previous.target:
+            self.served = self.served_before = previous.served
+            previous.served -= previous.served_before
+            previous.served_before = 0
+            previous.heir = self
 
     def follow(self, successor: Server, now: float) -> None:
         """Takes over the state of `successor`, which a reload has put in its place, while its last requests end."""

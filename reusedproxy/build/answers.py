@@ -5,6 +5,7 @@ Each file is read once; a fault in one is reported at each line that names it.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 
 from attrs import Factory, define, evolve
@@ -17,7 +18,7 @@ from reusedproxy.config.rules.reading import read_format_for
 from reusedproxy.config.rules.replies import Reply
 from reusedproxy.config.rules.samples import REQUEST, RESPONSE
 from reusedproxy.exchanges.own_answers import reply
-from reusedproxy.net.files import unless_pipe
+from reusedproxy.net.files import read_file
 from reusedproxy.rules import actions
 from reusedproxy.rules.actions import LoadedReply, act_of
 from reusedproxy.wire.reason_phrases import reason_phrase
@@ -120,16 +121,20 @@ class Answers:
         data = self.files.get(path)
         if data is None:
             try:
-                with open(path, "rb", opener=unless_pipe) as file:
-                    data = file.read(self.most + 1)
+                data = read_file(path, self.most)
             except OSError as error:
-                self._fault(place, f"{what} cannot be read: {error.strerror}")
+                too_large = error.errno == errno.EFBIG
+                self._fault(place, f"{what} {self._too_large if too_large else f'cannot be read: {error.strerror}'}")
                 return None
             self.files[path] = data
         if len(data) > self.most:
-            self._fault(place, f"{what} is larger than a buffer (tune.bufsize {self.most})")
+            self._fault(place, f"{what} {self._too_large}")
             return None
         return data
+
+    @property
+    def _too_large(self) -> str:
+        return f"is larger than a buffer (tune.bufsize {self.most})"
 
     def _fault(self, place: Place, text: str) -> None:
         fault = Fault(place, text)

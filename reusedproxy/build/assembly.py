@@ -7,6 +7,8 @@ Starts nothing: the result is bound but does not accept, and its pools open no c
 
 from __future__ import annotations
 
+import os
+import platform
 import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -21,14 +23,18 @@ from reusedproxy.backends.balance import Parts, filling
 from reusedproxy.backends.balance.ring import nodes_of
 from reusedproxy.backends.checks.observe import Observer
 from reusedproxy.backends.moving import Departed
+from reusedproxy.backends.saved_states import CONFIGURED, ENABLED, SavedState, restore
 from reusedproxy.backends.server import Server
 from reusedproxy.backends.slow_start import SlowStart, Together
 from reusedproxy.build.answers import Answers
 from reusedproxy.build.balancing import hash_of
 from reusedproxy.build.certificates import FilesOfTLS, Served, Stamps, serving
+from reusedproxy.build.maps import Maps
 from reusedproxy.build.resolution import Sections, groups_of
-from reusedproxy.build.rule_sets import RuleSets, default_backend
+from reusedproxy.build.rule_sets import RuleSets, asks_for_host, default_backend, users_asked, uses_service
+from reusedproxy.build.saved_states import SavedStates
 from reusedproxy.build.server_lines import Announce, Line, Lines, asks_libc
+from reusedproxy.build.tables import Sweep, tables_of
 from reusedproxy.clients.frontend import ConnectionLimit, Frontend
 from reusedproxy.config import model
 from reusedproxy.config.language.report import Fault
@@ -36,12 +42,22 @@ from reusedproxy.config.model.balance import HASHES
 from reusedproxy.config.model.logs import THIS_HOST
 from reusedproxy.config.model.users import UserList
 from reusedproxy.config.model.values import Notice
+from reusedproxy.config.rules.actions import SERVICES
 from reusedproxy.config.rules.log_actions import SetLogLevel
 from reusedproxy.exchanges.authentication import Authentication
 from reusedproxy.net import descriptors
 from reusedproxy.net.addresses import Addresses
 from reusedproxy.net.deadlines import Deadlines
-from reusedproxy.net.listener import Listener, ListenError, backlog_of, bind_socket, demand_bindable
+from reusedproxy.net.listener import (
+    Given,
+    Listener,
+    ListenError,
+    backlog_of,
+    bind_socket,
+    demand_bindable,
+    given_socket,
+)
+from reusedproxy.net.names.once import Lookups
 from reusedproxy.net.names.section import Names
 from reusedproxy.net.passwords import Passwords
 from reusedproxy.net.passwords import trouble_with as trouble_with_hash
@@ -54,6 +70,7 @@ from reusedproxy.operators.logs.access import access_log, stream_log
 from reusedproxy.operators.logs.handshakes import handshake_log
 from reusedproxy.operators.logs.targets import NO_SOCKET, LogTargets, UnknownHost, trouble_with
 from reusedproxy.operators.logs.targets import Target as LogSink
+from reusedproxy.operators.metrics.exporter import Exporter, Installation
 from reusedproxy.operators.runtime.form import obey
 from reusedproxy.operators.stats.handler import StatsPage
 from reusedproxy.operators.stats.moment import Moments
@@ -61,7 +78,9 @@ from reusedproxy.operators.view.rates import Rates
 from reusedproxy.operators.view.reading import Reader
 from reusedproxy.pool.dialing.budget import Budget
 from reusedproxy.pool.pool import HTTPConnectionPool
+from reusedproxy.rules.maps import Map
 from reusedproxy.rules.samples.formats import text_of_items
+from reusedproxy.tables.table import Table
 from reusedproxy.wire.heads import Limits
 
 
@@ -107,10 +126,16 @@ class Proxy:
     #: Stamps of these files, taken before the files were read.
     stamps: Stamps = ()
     addresses: Addresses = Factory(Addresses)
+    #: Stick tables by name, through all reloads.
+    tables: dict[str, Table] = Factory(dict)
+    #: Keeps them free of what is out of time, while the proxy runs.
+    sweep: Sweep | None = None
     #: Patterns of rules, by the names of their files, kept for when only files of TLS are read again (`ssl-watch`).
     patterns: dict[str, list[str]] = Factory(dict)
     #: Contents of the files of error pages and answers; they are not read again with files of TLS either.
     answers: dict[str, bytes] = Factory(dict)
+    #: Maps by the names of their files, with what rules have changed in them; kept likewise.
+    maps: dict[str, Map] = Factory(dict)
     #: CAs and revocation lists that have been read.
     trusts: Trusts = Factory(Trusts)
     notices: list[Notice] = Factory(list)
@@ -144,8 +169,12 @@ class Assembly:
         announce: Announce,
         previous: Proxy | None = None,
         addresses: Addresses | None = None,
+        given: Given | None = None,
+        states: str = "",
     ) -> None:
-        """Prepares the attempt; `addresses` may have names resolved before, see `queries`."""
+        """Prepares the attempt; `addresses` may have names resolved before, see `queries`. `given` has sockets that
+        listen already, and `states` are those of servers, of a process whose place this one takes."""
+        self._given = given
         self._configuration = configuration
         self._announce = announce
         self._reactor = reactor
@@ -182,7 +211,9 @@ class Assembly:
             notices=[] if self._again else list(configuration.notices),
             patterns=previous.patterns if previous is not None and self._again else {},
             answers=previous.answers if previous is not None and self._again else {},
+            maps=previous.maps if previous is not None and self._again else {},
         )
+        self._saved = SavedStates(settings, [] if self._again else self._proxy.notices, states)
         self._lines = Lines(
             reactor,
             poller,
@@ -241,7 +272,16 @@ class Assembly:
         self._faults += _unknown_hashes(self._configuration.user_lists.values())
         #: Whether any rule says at which level a line is written.
         self._rules_set_levels = any(_set_levels(self._configuration))
+        before = self._previous.tables if self._previous is not None else {}
+        proxy.tables = tables_of(self._configuration.tables, before, proxy.deadlines.now, proxy.notices)
+        proxy.sweep = Sweep(proxy.tables, proxy.deadlines)
         rule_sets = RuleSets(backends, disabled, {**proxy.patterns}, answers)
+        asked = self._sections.asked
+        lookups = Lookups({name: partial(proxy.names.section, each) for name, each in asked.items()})
+        environment = dict(self._configuration.global_.environment)
+        maps = Maps(proxy.maps if self._again else {}, self._faults)
+        yield from maps.load((*self._configuration.frontends.values(), *self._configuration.backends.values()))
+        proxy.maps = maps.found
         for settings in self._configuration.frontends.values():
             if settings.disabled:
                 continue
@@ -256,6 +296,9 @@ class Assembly:
             )
             proxy.frontends.append(frontend)
             frontend.authentication = authentication
+            frontend.maps = maps.found
+            frontend.lookups = lookups
+            frontend.environment = environment
             frontend.errors = answers.pages(settings.errors)
             own = self._configuration.backends.get(settings.name)
             if own is not None and own.place == settings.place:
@@ -265,7 +308,11 @@ class Assembly:
                 frontend.guide = yield from rule_sets.guide(frontend)
             else:
                 frontend.routing = yield from rule_sets.routing(frontend)
-            frontend.gate = rule_sets.gate(frontend.settings)
+            frontend.tables = proxy.tables
+            frontend.gate = rule_sets.gate(frontend.settings.rules.connection)
+            frontend.session_gate = rule_sets.gate(frontend.settings.rules.session)
+            frontend.tracks = any(gate is not None and gate.tracks for gate in (frontend.gate, frontend.session_gate))
+            frontend.judges_sessions = frontend.tracks or frontend.session_gate is not None
             monitor = rule_sets.monitor(frontend) if frontend.guide is None else None
             targets = self._log_targets(settings.logs, settings.log.tag)
             own_backend = backends.get(frontend.own_backend or "")
@@ -369,6 +416,17 @@ class Assembly:
                 if page is not None and (page != own or not frontend.pages):
                     pages.append(self._page(page, section, moments, rule_sets))
                     proxy.rates = rates
+        sections: list[model.Frontend | model.Backend] = [each.settings for each in proxy.frontends]
+        sections += [each.settings for each in proxy.backends]
+        if any(uses_service(each) for each in sections):
+            global_ = self._configuration.global_
+            installation = Installation(
+                global_.node or platform.node(), global_.description, len(global_.stats_sockets)
+            )
+            exporter = Exporter(moments, proxy.logs, installation)
+            for frontend in proxy.frontends:
+                frontend.services = dict.fromkeys(SERVICES, exporter)
+            proxy.rates = rates
 
     def _page(self, page: model.StatsPage, section: str, moments: Moments, rule_sets: RuleSets) -> StatsPage:
         global_, proxy = self._configuration.global_, self._proxy
@@ -380,10 +438,18 @@ class Assembly:
             section=section,
             rules=rules,
             admin=admin,
+            users=users_asked([page]),
             orders=partial(obey, proxy) if admin else None,
+            names=None if asks_for_host(page.rules) or all(map(asks_for_host, page.admin)) else self._own_names(),
             node=global_.node,
             description=global_.description,
         )
+
+    def _own_names(self) -> set[str]:
+        """Returns the names of this machine, and those that it listens on, in small letters."""
+        frontends = self._configuration.frontends.values()
+        hosts = [bind.address.host for frontend in frontends for bind in frontend.binds]
+        return {name.lower() for name in (os.uname().nodename, self._configuration.global_.node, *hosts) if name}
 
     def _serve(self, frontend: Frontend) -> Steps[None]:
         """Loads the certificates of the frontend's TLS listeners. Unchanged ones are taken over, with the sessions that
@@ -413,10 +479,12 @@ class Assembly:
             yield
             try:
                 at = self._resolved(bind.address)
-                v6_only = self._v4_stands_beside(bind)
+                v6_only = bind.options.v6_only or self._v4_stands_beside(bind)
                 listener = self._taken_over(bind, at)
                 if listener is None:
-                    bound = bind_socket(bind, backlog_of(bind, clients), v6_only, at)
+                    backlog = backlog_of(bind, clients)
+                    given = given_socket(self._given, bind, backlog, at)
+                    bound = given or bind_socket(bind, backlog, v6_only, at)
                 else:
                     listener.may_adopt(bind)
                     self._proxy.notices += _fixed(bind, listener, v6_only)
@@ -490,8 +558,9 @@ class Assembly:
     def _backend(self, settings: model.Backend) -> Steps[Backend]:
         proxy = self._proxy
         lines = []
+        saved = self._saved.of(settings)
         for each in settings.servers:
-            lines.append(self._lines.line(settings, each))
+            lines.append(self._lines.line(settings, each, saved.get(each.name)))
             yield
         proxy.lines.update((line.server.full_name, line) for line in lines)
         announce = partial(self._announce, section=f"backend {settings.name}")
@@ -529,7 +598,20 @@ class Assembly:
         if observers:
             backend.observers = observers
         backend.groups = groups_of(backend, self._sections, proxy.names, proxy.departed)
+        self._restore(backend, lines, saved)
         return backend
+
+    def _restore(self, backend: Backend, lines: Iterable[Line], saved: Mapping[str, SavedState]) -> None:
+        """Gives servers that there were not before a reload the states that were saved."""
+        before = self._previous.lines if self._previous is not None else {}
+        new = [line for line in lines if line.server.name in saved and line.server.full_name not in before]
+        for line in new:
+            restore(line.server, saved[line.server.name], line.checker, self._proxy.deadlines.now())
+            if line.agent is not None:
+                state = saved[line.server.name].agent_state
+                line.agent.paused = state & (CONFIGURED | ENABLED) == CONFIGURED
+        if new:
+            backend.learn_limits()
 
     def _cookies_differ(self, backend: Backend) -> None:
         """Warns of servers with the same dynamic cookie, which therefore lead to the first of them."""

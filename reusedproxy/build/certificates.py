@@ -10,7 +10,9 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from datetime import datetime, timezone
+from io import TextIOWrapper
 
 from attrs import evolve, frozen
 from cryptography.x509 import Certificate as X509
@@ -20,9 +22,10 @@ from reusedproxy.config.model.proxies import Configuration
 from reusedproxy.config.model.tls import BindTLS, CertificateSource, ServerTLS, TLSOffer
 from reusedproxy.config.tls.crt_list import read_crt_list
 from reusedproxy.config.tls.words import not_offered, offered_protocols, overridden
-from reusedproxy.net.files import open_list
+from reusedproxy.net.files import LARGEST_TEXT, bounded, names_in, open_list
 from reusedproxy.net.slices import Steps, run_through
-from reusedproxy.net.tls.files import TLSConfigurationError, Trusts, keys_beside
+from reusedproxy.net.tls.files import SYSTEM_CA, TLSConfigurationError, Trusts, keys_beside
+from reusedproxy.net.tls.openssl_server import paths_of_system
 from reusedproxy.net.tls.server import Certificate, Certificates
 
 #: Files that HAProxy, in a directory, reads with the certificate that they belong to, not as a certificate.
@@ -30,7 +33,8 @@ BESIDE = (".key", ".issuer", ".ocsp", ".sctl")
 #: Suffixes of a bundle's files, in HAProxy's order: certificates with several key types for the same names.
 BUNDLE = (".dsa", ".ecdsa", ".rsa")
 
-Stamps = tuple[tuple[str, int, int, int], ...]
+#: Of each file: name, mtime, ctime (which nobody can set), size and inode.
+Stamps = tuple[tuple[str, int, int, int, int], ...]
 
 
 @frozen
@@ -101,8 +105,8 @@ def _written_out(tls: BindTLS, idle: list[str]) -> Iterator[Certificate]:
 def _listed(tls: BindTLS, source: CertificateSource, idle: list[str]) -> Iterator[Certificate]:
     what = f"crt-list {source.path}"
     try:
-        descriptor, may_read = open_list(source.path)
-        with open(descriptor, encoding="utf-8") as file:
+        descriptor, writers = open_list(source.path)
+        with TextIOWrapper(bounded(descriptor, source.path, LARGEST_TEXT), encoding="utf-8") as file:
             lines = read_crt_list(file.read())
     except OSError as error:
         raise TLSConfigurationError(f"{what}: cannot be read: {error.strerror}") from None
@@ -129,13 +133,20 @@ def _listed(tls: BindTLS, source: CertificateSource, idle: list[str]) -> Iterato
         if offer.min_version > offer.max_version:
             raise TLSConfigurationError(f"{what}: line {line.number}: {offer.min_version} is above {offer.max_version}")
         path = line.path if line.path.startswith("/") or not tls.crt_base else f"{tls.crt_base}/{line.path}"
-        if os.path.isdir(path):
-            raise TLSConfigurationError(f"{what}: line {line.number}: {path} is a directory: name its files")
-        made = [Certificate(each, offer, line.names, bundle=path) for each in _found(path)]
+        with nullcontext() if writers is None or path in ours else writers.acting():
+            if os.path.isdir(path):
+                raise TLSConfigurationError(f"{what}: line {line.number}: {path} is a directory: name its files")
+            made = [Certificate(each, offer, line.names, bundle=path) for each in _found(path)]
         for each in _files(evolve(tls, sources=(), offer=offer), made):
-            if may_read is not None and each not in ours and os.path.lexists(each) and not may_read(each):
+            if writers is None or each in ours:
+                continue
+            # A key beside its certificate need not be there, and stands where who can read that can see it.
+            absent = any(each in keys_beside(one.path) for one in made) and not os.path.lexists(each)
+            looked_at = [] if absent else [each, *_in(each)]
+            if trouble := next(filter(None, map(writers.trouble_with, looked_at)), ""):
                 text = (
-                    f"who can change this list may not read {each}, so root does not either: chown root {source.path}"
+                    f"who can change this list cannot read {each} ({trouble}), so root does not either:"
+                    f" chown root {source.path}"
                 )
                 raise TLSConfigurationError(f"{what}: line {line.number}: {text}")
         yield from made
@@ -146,11 +157,11 @@ def _found(path: str) -> list[str]:
     TLSConfigurationError."""
     if os.path.isdir(path):
         try:
-            entries = sorted(os.scandir(path), key=lambda entry: entry.name)
+            names = names_in(path)
         except OSError as error:
             raise TLSConfigurationError(f"crt {path}: cannot be read: {error.strerror}") from None
-        files = [each.path for each in entries if not each.name.startswith(".") and not each.name.endswith(BESIDE)]
-        files = [each for each in files if os.path.isfile(each)]
+        names = [each for each in names if not each.startswith(".") and not each.endswith(BESIDE)]
+        files = [each for name in names if os.path.isfile(each := os.path.join(path, name))]
         if not files:
             raise TLSConfigurationError(f"crt {path}: there is no certificate in this directory")
         return files
@@ -171,13 +182,14 @@ def _files(tls: BindTLS, certificates: Sequence[Certificate]) -> Iterator[str]:
 
 
 def stamps_of(paths: Iterable[str]) -> Stamps:
-    """Returns name, mtime, size and inode of each file, and of those in a directory; missing files are left out."""
+    """Returns the stamps of the files, and of those in directories; missing files are left out. For "@system-ca" they
+    are those of the files and directories where OpenSSL finds the system's CAs."""
     return run_through(_looking_at(paths))
 
 
 def _looking_at(paths: Iterable[str]) -> Steps[Stamps]:
     stamps = {}
-    for path in paths:
+    for path in _without_aliases(paths):
         found = _look_at(path)
         if found is not None and stat.S_ISDIR(found.st_mode):
             for name in _in(path):
@@ -187,8 +199,18 @@ def _looking_at(paths: Iterable[str]) -> Steps[Stamps]:
             stamps[path] = found
             yield
     return tuple(
-        (name, each.st_mtime_ns, each.st_size, each.st_ino) for name, each in stamps.items() if each is not None
+        (name, each.st_mtime_ns, each.st_ctime_ns, each.st_size, each.st_ino)
+        for name, each in stamps.items()
+        if each is not None
     )
+
+
+def _without_aliases(paths: Iterable[str]) -> Iterator[str]:
+    for path in paths:
+        if path == SYSTEM_CA:
+            yield from paths_of_system()
+        else:
+            yield path
 
 
 def _look_at(path: str) -> os.stat_result | None:
@@ -202,14 +224,20 @@ def _in(path: str) -> list[str]:
     """Returns the files of a directory, without hidden ones, which are not used; none for an unreadable one, which is
     reported where it is used."""
     try:
-        return [os.path.join(path, name) for name in sorted(os.listdir(path)) if not name.startswith(".")]
+        return [os.path.join(path, name) for name in names_in(path) if not name.startswith(".")]
     except OSError:
         return []
 
 
-def server_stamps(tls: ServerTLS | None) -> Stamps:
-    """Returns the stamps of all TLS files of a server line."""
-    return stamps_of(_server_files(tls)) if tls is not None else ()
+def server_stamps(tls: ServerTLS | None, known: dict[str, Stamps]) -> Stamps:
+    """Returns the stamps of all TLS files of a server line. `known` has those that one reading of the configuration has
+    looked at already: a thousand servers may trust the same directory, which has 300 files where it is the system's."""
+    stamps: dict[tuple[str, int, int, int, int], None] = {}
+    for path in _server_files(tls) if tls is not None else ():
+        if path not in known:
+            known[path] = stamps_of([path])
+        stamps.update(dict.fromkeys(known[path]))
+    return tuple(stamps)
 
 
 def _server_files(tls: ServerTLS) -> list[str]:

@@ -6,7 +6,8 @@ Opens the pattern files of `-f`; a fault in one of them is reported like any oth
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from io import TextIOWrapper
 
 from attrs import Factory, define, evolve
 
@@ -19,7 +20,9 @@ from reusedproxy.config import model
 from reusedproxy.config.language.regular import risk
 from reusedproxy.config.language.report import Fault, Wrong
 from reusedproxy.config.model.persistence import Persist
-from reusedproxy.config.model.rules import Criterion, Receive, Rules
+from reusedproxy.config.model.rules import Criterion, Receive, Rule, Rules
+from reusedproxy.config.rules.actions import UseService
+from reusedproxy.config.rules.counters import Track
 from reusedproxy.config.rules.patterns import check_patterns
 from reusedproxy.config.rules.samples import CLIENT_BYTES, REQUEST, SERVER_BYTES
 from reusedproxy.config.validate.rules import edited, first_arguments, ours_alone
@@ -27,14 +30,19 @@ from reusedproxy.config.validate.users import ASKING
 from reusedproxy.exchanges.noting import LogNotes
 from reusedproxy.exchanges.route import Route
 from reusedproxy.exchanges.routing import Choice, Routing
-from reusedproxy.net.files import unless_pipe
+from reusedproxy.exchanges.sticking import Sticking
+from reusedproxy.net.files import MEBIBYTE, open_bounded
 from reusedproxy.net.slices import Steps
+from reusedproxy.rules.actions import act_of
 from reusedproxy.rules.matching import Test, condition
 from reusedproxy.rules.rule_set import RuleSet, steps
 from reusedproxy.rules.rule_set import Steps as PageRules
 from reusedproxy.rules.samples.formats import text_of
 from reusedproxy.streams.guide import Guide, Way
 from reusedproxy.streams.inspection import ContentRules
+
+#: Most bytes of a file with patterns: lists of more than a million addresses are in use.
+LARGEST_PATTERNS = 64 * MEBIBYTE
 
 #: A character that ends a pattern; the rest of the line is ignored.
 _LINE_END = re.compile(r"[\n\r\0]")
@@ -60,6 +68,11 @@ def patterns_in(lines: Iterable[str]) -> Iterator[str]:
             yield text
 
 
+def _judges(section: model.Frontend | model.Backend) -> bool:
+    """Tells whether a section in mode http does something where its rules are run, besides these."""
+    return section.buffers_request or section.restricts_names != "preserve" or bool(section.rules.content)
+
+
 def users_asked(said: Iterable[object]) -> list[str]:
     """Returns the names of the lists of users that these ask, in any of their conditions."""
     return sorted({name for each in said for name in first_arguments(each, ASKING)})
@@ -69,6 +82,16 @@ def _log_notes(settings: model.Frontend) -> LogNotes | None:
     """Returns what notes things for the frontend's log; None where that shows only what an exchange knows anyhow."""
     log = settings.log
     return LogNotes(settings) if settings.captures or log.early or log.notes_connections else None
+
+
+def asks_for_host(said: object) -> bool:
+    """Tells whether a condition, or a rule, looks at the Host of a request."""
+    return any(name.lower() == "host" for name in first_arguments(said, ("hdr", "req.hdr", "req.fhdr")))
+
+
+def uses_service(section: model.Frontend | model.Backend) -> bool:
+    """Tells whether a rule of the section has requests answered by a service."""
+    return any(isinstance(rule.action, UseService) for rule in section.rules.request)
 
 
 @define
@@ -110,13 +133,16 @@ class RuleSets:
             notes is None
             and not settings.unique_id_header
             and not any(rules)
+            and not _judges(settings)
+            and not any(_judges(route.backend.settings) for route in routes.values())
             and not choices
             and not any(route.backend.settings.use_servers for route in routes.values())
             and not frontend.authentication.hashing(asked)
         ):
             return None
         for route in routes.values():
-            if route.backend.settings.place != settings.place and route.backend.settings.rules:
+            own = route.backend.settings
+            if own.place != settings.place and (own.rules or _judges(own)):
                 route.rule_set = self._rule_set(route.backend.settings)
                 yield
         for route in routes.values():
@@ -126,6 +152,8 @@ class RuleSets:
                 if isinstance(rule.action, Persist)
                 for verb in [rule.action.verb]
             ]
+            if route.backend.settings.rules.stick:
+                route.sticking = Sticking(route.backend, route.backend.settings.rules.stick, self._patterns)
             route.server_rules = [
                 (condition(rule.condition, read=self._patterns), text_of(rule.name), rule.place)
                 for rule in route.backend.settings.use_servers
@@ -186,15 +214,24 @@ class RuleSets:
                     for rule in settings.use_servers
                 ],
                 ContentRules.of(rules.response_content, settings.response_delay, SERVER_BYTES, read),
+                Sticking(backend, rules.stick, read) if rules.stick else None,
             )
         way = self._ways[settings.place]
         return evolve(way, rules=None) if own else way
 
-    def gate(self, settings: model.Frontend) -> Gate | None:
-        """Returns the check for new connections (`tcp-request connection`); None when all are accepted."""
-        rules = settings.rules.connection
-        made = [(condition(rule.condition, read=self._patterns), rule.action) for rule in rules]
-        return Gate([(test, action) for test, action in made if isinstance(action, Receive)]) if made else None
+    def gate(self, rules: Sequence[Rule]) -> Gate | None:
+        """Returns the check for new connections (`tcp-request connection`), or for those whose handshakes are over
+        (`tcp-request session`); None without rules."""
+        if not rules:
+            return None
+        made = [
+            (
+                condition(rule.condition, read=self._patterns),
+                rule.action.verb if isinstance(rule.action, Receive) else act_of(rule.action, REQUEST),
+            )
+            for rule in rules
+        ]
+        return Gate(made, any(isinstance(rule.action, Track) for rule in rules))
 
     def monitor(self, frontend: Frontend) -> Monitor | None:
         """Returns what answers `monitor-uri`; None without one."""
@@ -206,7 +243,10 @@ class RuleSets:
 
     def _rule_set(self, section: model.Frontend | model.Backend) -> RuleSet:
         if section.place not in self._made:
-            self._made[section.place] = RuleSet(self.answers.rules(section.rules), self._patterns)
+            buffers = section.place if section.buffers_request else None
+            self._made[section.place] = RuleSet(
+                self.answers.rules(section.rules), self._patterns, buffers, section.restricts_names, section.place
+            )
         return self._made[section.place]
 
     def _choice(self, rule: model.UseBackend, where: str = REQUEST) -> Choice:
@@ -216,8 +256,9 @@ class RuleSets:
     def _patterns(self, criterion: Criterion, path: str) -> Iterable[str]:
         if path not in self.files:
             try:
-                with open(path, encoding="utf-8", errors="surrogateescape", newline="\n", opener=unless_pipe) as file:
-                    self.files[path] = [*patterns_in(file)]
+                file = open_bounded(path, LARGEST_PATTERNS)
+                with TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="\n") as lines:
+                    self.files[path] = [*patterns_in(lines)]
             except OSError as error:
                 return self._fault(criterion, f"cannot read the patterns in {path}: {error.strerror}")
         try:

@@ -20,19 +20,20 @@ from reusedproxy.backends.checks.agent import AgentChecker
 from reusedproxy.backends.checks.checker import Checker
 from reusedproxy.backends.checks.requests import request
 from reusedproxy.backends.names import target_of
+from reusedproxy.backends.saved_states import SavedState
 from reusedproxy.backends.server import Server
 from reusedproxy.build.balancing import node_seed
 from reusedproxy.build.certificates import Stamps, not_valid_yet, server_stamps
 from reusedproxy.build.step_dialers import StepDialers, with_port
 from reusedproxy.config import model
-from reusedproxy.config.language.addresses import is_service
+from reusedproxy.config.language.addresses import CLIENTS_HOSTS, is_service
 from reusedproxy.config.language.report import Fault
 from reusedproxy.config.model.proxies import PoolLimits
 from reusedproxy.config.model.values import Notice
 from reusedproxy.config.rules.samples import CLIENT_BYTES, REQUEST
 from reusedproxy.exchanges.exchange import Exchange
 from reusedproxy.net import descriptors
-from reusedproxy.net.addresses import Addresses
+from reusedproxy.net.addresses import Addresses, abstract
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.dial import Dialer, Target
 from reusedproxy.net.poller import Poller
@@ -72,6 +73,8 @@ class Identity:
     wire: Limits
     #: The expressions for the names of its connections, the name known in advance, and the PROXY protocol version.
     names: tuple[model.Expression | None, model.Expression | None, str | None, str]
+    #: Added to the client's port (None: the server has its own).
+    mapped: int | None = None
     #: Its connections carry no requests (mode tcp).
     raw: bool = False
 
@@ -94,6 +97,8 @@ class Line:
     server: Server
     #: The request of `idle-ping`.
     ping_request: bytes
+    #: What its checks ask; None: only whether it can be connected to.
+    asks: model.HTTPCheck | model.CheckPlan | None = None
     checker: Checker | None = None
     agent: AgentChecker | None = None
 
@@ -113,11 +118,16 @@ class Line:
         for pool in self.pool.family:
             pool.ping_request = self.ping_request
         if self.checker is not None:
-            self.checker.begin_again()
-            self.checker.paused = previous.checker is not None and previous.checker.paused
+            if previous.checker is not None:
+                alike = self.checker.settings == previous.checker.settings and self.asks == previous.asks
+                self.checker.succeed(previous.checker, alike=alike, same=self.identity == previous.identity)
+            else:
+                self.checker.begin_again()
         if self.agent is not None:
-            self.agent.begin_again()
-            self.agent.paused = previous.agent is not None and previous.agent.paused
+            if previous.agent is not None:
+                self.agent.succeed(previous.agent)
+            else:
+                self.agent.begin_again()
 
 
 @frozen
@@ -143,6 +153,8 @@ class Dialers:
 
     def named(self, name: Name) -> Dialer:
         """Returns the dialer for connections with this name. Raises NameRefused."""
+        if name.at is not None:
+            return evolve(self, target=_at(self.target, *name.at)).named(evolve(name, at=None))
         if not name.sni and self.must_name:
             text = f"'sni {self.must_name}' finds no name in this request, so no certificate could be verified"
             raise NameRefused(text)
@@ -190,19 +202,22 @@ class Pools:
         )
         dialer = dialers.dialer(context)
         rest = (self.reactor, self.random, announce, self.limits, self.budget)
+        follows = follows_client(settings)
         if identity.raw:
             limits = used_once(identity.limits)
-            if settings.sni is None:
+            if settings.sni is None and not follows:
                 return HTTPConnectionPool(name, dialer, limits, *rest, connections=RawConnection)
-            own = host_name(settings.known_name.encode()) if settings.known_name else None
+            own = host_name(settings.known_name.encode()) if settings.known_name and not follows else None
             return ConstantPool(
                 name, dialer, limits, *rest, own=own, dialer_for=dialers.named, connections=RawConnection
             )
         constant = settings.pool_conn_name is None or settings.pool_conn_name.fetch.name == "str"
-        if settings.sni is None and constant and not settings.send_proxy:
+        if settings.sni is None and constant and not settings.send_proxy and not follows:
             return HTTPConnectionPool(name, dialer, identity.limits, *rest)
         own = None
-        if settings.pool_conn_name is None and not settings.send_proxy:
+        if follows:
+            pass  # no connection can be opened before there is a client
+        elif settings.pool_conn_name is None and not settings.send_proxy:
             # Without a known name this is the pool for no name, if such a connection may be opened.
             known = settings.known_name
             own = host_name(known.encode()) if known else None if dialers.must_name else b""
@@ -271,25 +286,28 @@ class Lines:
         self._limits = limits
         self._addresses = addresses
         self._trusts = trusts
+        self._stamps: dict[str, Stamps] = {}
         self._previous = previous
         self._announce = announce
         self._faults = faults
         self._notices = notices
 
-    def line(self, backend: model.Backend, settings: model.Server) -> Line:
-        """Builds one server with its pool: the previous one's, if everything that makes a connection is the same."""
+    def line(self, backend: model.Backend, settings: model.Server, saved: SavedState | None = None) -> Line:
+        """Builds one server with its pool: the previous one's, if everything that makes a connection is the same. One
+        that there was not before may have been `saved` by an earlier process."""
         name = f"{backend.name}/{settings.name}"
         ping_request = _ping_request(backend, settings)
         previous = self._previous.get(name)
-        target = self._first_target(name, settings, previous)
+        target = self._first_target(name, settings, previous, saved if previous is None else None)
         identity = Identity(
             target or NOWHERE,
             settings.tls,
-            server_stamps(settings.tls),
+            server_stamps(settings.tls, self._stamps),
             backend.timeouts.connect or CONNECT_TIMEOUT,
             settings.pool,
             self._limits,
             (settings.sni, settings.pool_conn_name, settings.known_name, settings.send_proxy),
+            settings.mapped,
             backend.mode == "tcp",
         )
         announce = partial(self._announce, section=f"backend {backend.name}")
@@ -304,17 +322,22 @@ class Lines:
                     self._notices += (Notice("warning", settings.place, text) for text in texts)
             pool = self._pools.pool(f"Server {name}", settings, identity, context, announce)
             pool.ping_request = ping_request
+            if previous is not None:
+                before = previous.identity
+                pool.succeed(previous.pool, learnt=(before.target, before.raw) == (identity.target, identity.raw))
         server = Server(backend.name, settings, pool, self._deadlines.now())
         server.node_seed = node_seed(settings, identity.target)
         if identity.raw:
             server.introduces = _announces(settings.send_proxy)
-            if settings.sni is not None:
-                server.naming = naming(_name_of(settings.sni, CLIENT_BYTES), None)
+            if settings.sni is not None or follows_client(settings):
+                sni = _name_of(settings.sni, CLIENT_BYTES) if settings.sni else _constant_name(settings).encode()
+                server.naming = naming(sni, None, at=_place_of(settings))
         elif isinstance(pool, ConstantPool):
             server.naming = naming(
                 _name_of(settings.sni) if settings.sni else _constant_name(settings).encode(),
                 _name_of(settings.pool_conn_name) if settings.pool_conn_name else None,
                 _announces(settings.send_proxy),
+                _place_of(settings),
             )
         kept = previous is not None and target is not None and goes_on(settings, previous)
         server.stand_at(target, previous.server.service if previous is not None and kept else None)
@@ -322,7 +345,8 @@ class Lines:
             server.succeed(previous.server)
             former = {*previous.server.former, previous.pool} - {pool}
             server.former = [each for each in former if each.state != "closed"]
-        line = Line(identity, server, ping_request)
+        pool.has_places(server.limit)
+        line = Line(identity, server, ping_request, backend.http_check or backend.check_plan)
         if settings.resolution.resolvers is not None:
             server.relocation = Elsewhere(line, self._pools, announce)
         return line
@@ -399,21 +423,31 @@ class Lines:
         checker.begin_again()
         return checker
 
-    def _first_target(self, name: str, settings: model.Server, previous: Line | None) -> Target | None:
+    def _first_target(
+        self, name: str, settings: model.Server, previous: Line | None, saved: SavedState | None
+    ) -> Target | None:
         """Returns the address at which a server begins, by its `init-addr`; None: it has none yet. At a reload it goes
-        on where it is, if name servers have told its address, or none of them could."""
+        on where it is, if name servers have told its address, or none of them could. Its port is the one that was
+        `saved`, as in HAProxy."""
+        if saved is not None and saved.port and settings.kind == "tcp" and settings.port:
+            settings = evolve(settings, port=saved.port)
         if not is_resolved(settings):
+            by_name = settings.kind == "tcp" and literal(Query(settings.host, socket.SOCK_STREAM)) is None
+            if by_name and (last := _last(settings, saved)) is not None:
+                return last
             return self._target(name, settings, settings.host, settings.port)
         if previous is not None and previous.server.settings is settings:
             return previous.server.target  # only files of TLS are read again
         if previous is not None and goes_on(settings, previous):
             at = previous.server.target
             return at if at is None or previous.server.service is not None else with_port(at, settings.port)
-        return self._by_methods(name, settings)
+        return self._by_methods(name, settings, saved)
 
-    def _by_methods(self, name: str, settings: model.Server) -> Target | None:
+    def _by_methods(self, name: str, settings: model.Server, saved: SavedState | None) -> Target | None:
         failed = False
         for method in settings.resolution.methods:
+            if method == "last" and (last := _last(settings, saved)) is not None:
+                return last
             if method == "libc" and not is_service(settings.host):
                 try:
                     return self._found(name, settings.host, settings.port)
@@ -441,6 +475,8 @@ class Lines:
         """Returns the address of the server `name`, or that of its checks."""
         if settings.kind == "unix":
             return Target(socket.AF_UNIX, host)
+        if settings.kind == "abns":
+            return Target(socket.AF_UNIX, abstract(host))
         try:
             return self._found(name, host, port)
         except OSError as error:
@@ -488,9 +524,50 @@ class Lines:
             return context
 
 
+def _last(settings: model.Server, saved: SavedState | None) -> Target | None:
+    """Returns the address that a server had when its state was saved (`init-addr last`); None: it is not known."""
+    if saved is None or literal(Query(saved.address, socket.SOCK_STREAM)) is None:
+        return None
+    return target_of(saved.address, settings.port or 0)
+
+
 def spreading(percent: int, random: Random) -> Callable[[float], float]:
     """Returns a function that adds chance to an interval between checks: up to so many percent, either way."""
     return lambda interval: interval * (1 + random.uniform(-percent, percent) / 100)
+
+
+def follows_client(settings: model.Server) -> bool:
+    """Tells whether the server is where its clients have connected to, in its address or its port."""
+    return settings.mapped is not None or (settings.kind == "tcp" and settings.host in CLIENTS_HOSTS)
+
+
+def _place_of(settings: model.Server) -> Callable[[Exchange], tuple[str, int]] | None:
+    """Returns the function that finds where the server is for a client: host ("": its own) and port. It raises
+    NameRefused. None where that is the same for all."""
+    if not follows_client(settings):
+        return None
+    everywhere, mapped, own = settings.host in CLIENTS_HOSTS, settings.mapped, settings.port or 0
+
+    def place(facts: Exchange) -> tuple[str, int]:
+        host, port = facts.destination
+        if not port:
+            raise NameRefused("the client has connected to no address that the server could be at")
+        if mapped is not None:
+            port += mapped
+            if not 0 < port <= 65535:
+                raise NameRefused(f"port {port} does not exist")
+        return host if everywhere else "", own if mapped is None else port
+
+    return place
+
+
+def _at(target: Target, host: str, port: int) -> Target:
+    """Returns the address of this host and port; host "": that of `target`."""
+    if not host:
+        return with_port(target, port)
+    if ":" in host:
+        return Target(socket.AF_INET6, (host, port, 0, 0))
+    return Target(socket.AF_INET, (host, port))
 
 
 def is_resolved(settings: model.Server) -> bool:

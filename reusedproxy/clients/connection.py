@@ -20,6 +20,7 @@ from reusedproxy.exchanges.session import Session
 from reusedproxy.net.deadlines import SLOTS
 from reusedproxy.net.listener import Listener
 from reusedproxy.net.transport import BROKEN, HIGH_WATER, PEER_RESET, Transport
+from reusedproxy.tables.tracking import ERRORS, REQUESTS, count
 from reusedproxy.wire.bodies import BodyFault, ChunkedBody, LengthBody
 from reusedproxy.wire.heads import (
     EMPTY_LINE,
@@ -121,7 +122,7 @@ class ClientConnection:
         self.slot = 0.0
         self.listener = listener
         #: The route of all its requests, where no rule and no page decides about them; None: its frontend is asked.
-        passes = frontend.pages or frontend.monitor is not None or frontend.routing is not None
+        passes = frontend.pages or frontend.monitor is not None or frontend.routing is not None or frontend.tracks
         self.straight = None if passes else frontend.default_route
         #: What its exchanges keep for those that follow; None: nothing so far.
         self.session: Session | None = None
@@ -261,7 +262,7 @@ class ClientConnection:
     def pause_writing(self) -> None:
         self._blocked = True
         self._left = self.transport.unsent
-        self._give_time(self.frontend.timeouts.client)
+        self._give_time(self._patience)
         if self.exchange is not None:
             self.exchange.pause_response()
 
@@ -312,6 +313,10 @@ class ClientConnection:
                 # As at the end of an exchange, which does the same without a call.
                 self._log.failure("a line of the access log failed")
 
+    def hide(self) -> None:
+        """Makes the connection one of whose end the client will not hear."""
+        self.transport.hide()
+
     def write(self, data: bytes) -> None:
         """Sends a part of the answer."""
         self.transport.write(data)
@@ -322,6 +327,10 @@ class ClientConnection:
         tells that the client gets a reset."""
         exchange, self.exchange = self.exchange, None
         assert exchange is not None
+        traffic = self.listener.traffic
+        if traffic is not None:
+            traffic.bin += exchange.bytes_in
+            traffic.bout += exchange.bytes_out
         if self.frontend.log is not None:
             try:
                 self.frontend.log(exchange)
@@ -422,10 +431,12 @@ class ClientConnection:
 
     def finish(self, admitted: bool = True) -> None:
         """Ends the connection after the current exchange, or after that of a head that is coming. An idle one ends now;
-        one that has not sent a request yet has `FIRST_FOR` seconds for it, unless its client would not be `admitted`
-        any more."""
+        one that has not sent a request yet has `FIRST_FOR` seconds for it. One whose client would not be `admitted` any
+        more ends now if no whole head has come: with Upgrade or CONNECT that head could be a tunnel without end."""
         self.end_after("proxy stopping")
-        if self.state == WAITING and (self.requests or not admitted):
+        if self.state == READING and not admitted:
+            self._refuse(408, "KR")
+        elif self.state == WAITING and (self.requests or not admitted):
             self._end("proxy stopping")
         elif self.state == WAITING:
             # Its request is probably on its way, and closing now would answer it with a reset.
@@ -448,9 +459,9 @@ class ClientConnection:
             return
         if once:
             self.end_after("other certificates are shown now")
-        self.frontend.connections.discard(self)
+        self.frontend.let_go(self)
         self.frontend = frontend
-        passes = frontend.pages or frontend.monitor is not None or frontend.routing is not None
+        passes = frontend.pages or frontend.monitor is not None or frontend.routing is not None or frontend.tracks
         self.straight = None if passes else frontend.default_route
         self.forwarded = frontend.forwarded(self.address)
         frontend.take_over(self)
@@ -508,7 +519,7 @@ class ClientConnection:
                 raise RequestFault("ended in its body")
             self._body = body
             if data or not head.expect_continue:
-                self._give_time(self.frontend.timeouts.client)
+                self._give_time(self._patience)
         return data, rest
 
     def _read_body(self, data: bytes) -> None:
@@ -526,7 +537,7 @@ class ClientConnection:
             if not self._blocked:
                 self.deadline = inf
         else:
-            self._give_time(self.frontend.timeouts.client)
+            self._give_time(self._patience)
             if body.held:
                 self._give_back(body)
         if data:
@@ -543,21 +554,30 @@ class ClientConnection:
     # Ends.
 
     @property
+    def _patience(self) -> float | None:
+        """Returns for how many seconds the client may be silent within its request (`timeout client`)."""
+        own = None if self.exchange is None else self.exchange.own_timeouts
+        timeout = self.frontend.timeouts.client
+        return timeout if own is None else own.get("client", timeout)
+
+    @property
     def _time_to_take(self) -> float | None:
         """Returns for how many seconds the client may take nothing of what it was sent; while the connection ends, this
         is `client-fin` if that is set."""
         timeouts = self.frontend.timeouts
-        return timeouts.client_fin if self.state == ENDING and timeouts.client_fin else timeouts.client
+        return timeouts.client_fin if self.state == ENDING and timeouts.client_fin else self._patience
 
     @property
     def _silence_counts(self) -> bool:
         """Tells whether a client that sends nothing at all is logged."""
-        return self.requests == 0 and not self.last and not self.frontend.settings.dontlognull
+        settings = self.frontend.settings
+        return self.requests == 0 and not self.last and not (settings.dontlognull or settings.ignores_probes)
 
     def _unlogged(self, status: int) -> bytes:
         """Returns the answer to a client that has sent nothing and is not logged. As HAProxy, the proxy answers on a
         new connection, not later."""
-        return b"" if self.requests or self.last else unasked(self.frontend.errors, status)
+        settings = self.frontend.settings
+        return b"" if self.requests or self.last or settings.ignores_probes else unasked(self.frontend.errors, status)
 
     def _give_time(self, timeout: float | None) -> None:
         """Sets the time by which the client must act, `timeout` seconds from now; None changes nothing."""
@@ -569,7 +589,7 @@ class ClientConnection:
         the server's 100."""
         exchange = self.exchange
         if self._body is not None and not self._request_paused and not (exchange is not None and exchange.expects):
-            self._give_time(self.frontend.timeouts.client)
+            self._give_time(self._patience)
 
     def _look_at_reader(self) -> None:
         """Gives more time to a client that has taken some of the answer, or sent what is drained; ends it otherwise."""
@@ -601,6 +621,12 @@ class ClientConnection:
             self.state = BUSY
         self.end_after("request refused")
         self.frontend.traffic.ereq += 1
+        if self.session is not None and self.session.counters:
+            count(None, self.session.counters, REQUESTS)
+            if flags[0] in "PC":  # as in HAProxy, not for those that were only slow
+                count(None, self.session.counters, ERRORS)
+        if self.listener.traffic is not None:
+            self.listener.traffic.ereq += 1
         self.exchange = exchange = self.exchange or Exchange(self, None, self._began, self.deadlines.now())
         exchange.refused(status, flags, heard)
 

@@ -7,9 +7,10 @@ carried.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import inf
-from socket import socket
+from os import getpid
+from socket import gethostname, socket
 from typing import Any, Final
 
 from attrs import evolve
@@ -17,7 +18,8 @@ from attrs import evolve
 from reusedproxy.backends.backend import Backend, Ended
 from reusedproxy.backends.server import Server
 from reusedproxy.clients.connection import ClientConnection
-from reusedproxy.clients.gate import ACCEPT, EXPECT_PROXY, REJECT, Arrival, Gate
+from reusedproxy.clients.figures import figure
+from reusedproxy.clients.gate import ACCEPT, EXPECT_PROXY, REJECT, SILENT_DROP, Arrival, Gate
 from reusedproxy.clients.owner import AccessLog, Connected
 from reusedproxy.clients.pending import PendingClient, PendingClients
 from reusedproxy.clients.session_rate import SessionRate
@@ -25,23 +27,35 @@ from reusedproxy.clients.stream import StreamConnection, StreamLog
 from reusedproxy.config import model
 from reusedproxy.config.model.persistence import NO_COOKIES
 from reusedproxy.exchanges.authentication import NOBODY, Authentication
+from reusedproxy.exchanges.client import session_of
+from reusedproxy.exchanges.counting import count_request
 from reusedproxy.exchanges.exchange import Exchange
-from reusedproxy.exchanges.route import Page, Route
+from reusedproxy.exchanges.route import Page, Route, Service
 from reusedproxy.exchanges.routing import Routing, shows_page
 from reusedproxy.measures.last_errors import LastErrors
 from reusedproxy.measures.log_throttle import LogThrottle
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.listener import Listener, ListenError, admits_as_many
+from reusedproxy.net.names.once import Lookups
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.tls.server_transport import ServerTLSTransport
-from reusedproxy.net.transport import Transport
+from reusedproxy.net.transport import Transport, hide
 from reusedproxy.rules.actions import ErrorPages
+from reusedproxy.rules.facts import NO_MAPS, Map, Sample
 from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.streams.guide import Guide
+from reusedproxy.tables.table import Table
+from reusedproxy.tables.tracking import SESSIONS, Counters, count, leave
 from reusedproxy.wire.bodies import ChunkedBody
 from reusedproxy.wire.heads import Limits
 
+Address = tuple[str, int]
+#: What bounds the clients of the whole process in a second: those that connect, those that rules for connections let
+#: in, and those that begin a TLS handshake.
+CONNECTIONS: Final = "maxconnrate"
+ACCEPTED: Final = "maxsessrate"
+HANDSHAKES: Final = "maxsslrate"
 #: The address of all clients at unix sockets.
 UNIX_CLIENT: Final = ("unix", 0)
 #: A client connection makes itself the owner of its transport.
@@ -68,10 +82,40 @@ class ConnectionLimit:
         #: Numbers that requests have been given for logs and `unique-id-format`.
         self.numbered = 0
         self.frontends: list[Frontend] = []
+        #: What bounds how many come in a second, by the word of the configuration.
+        self.rates: dict[str, SessionRate] = {}
 
     @property
     def full(self) -> bool:
         return self.taken >= self.maxconn
+
+    def limit_rates(self, said: Iterable[tuple[str, int]], deadlines: Deadlines) -> None:
+        """Bounds how many clients come in a second, in place of what bounded them before, whose count goes on."""
+        before, self.rates = self.rates, {}
+        for word, most in said:
+            self.rates[word] = rate = SessionRate(most, deadlines, self._go_on)
+            if word in before:
+                rate.follow(before[word])
+        for old in before.values():
+            old.stop()
+        self._go_on()
+
+    @property
+    def limited(self) -> bool:
+        """Tells whether nobody may come in for the moment, as so many have come within a second."""
+        return any(rate.limited for rate in self.rates.values())
+
+    def count(self, word: str) -> None:
+        """Counts a client, and pauses all listeners if it was the last for the moment."""
+        rate = self.rates.get(word)
+        if rate is not None and rate.count():
+            for frontend in self.frontends:
+                if not frontend.full:
+                    frontend._pause()
+
+    def _go_on(self) -> None:
+        for frontend in self.frontends:
+            frontend._make_room()
 
 
 class Frontend:
@@ -83,9 +127,9 @@ class Frontend:
 
     #: For mypyc: what `daemon.succession` drops at the end.
     __deletable__ = (
-        "backends", "connections", "default_route", "gate", "handshakes", "invalid", "listeners", "log", "pages",
-        "rate", "routing", "_places", "_unevaluated", "announce", "guide", "monitor", "stream_log",
-        "unique_id",
+        "backends", "connections", "default_route", "gate", "handshakes", "heir", "invalid", "listeners", "log",
+        "pages", "rate", "routing", "_places", "_unevaluated", "announce", "guide", "monitor", "stream_log",
+        "services", "session_gate", "tables", "unique_id",
     )  # fmt: skip
 
     def __init__(
@@ -109,6 +153,11 @@ class Frontend:
         self.pages: list[Page] = []
         self.errors: ErrorPages = {}
         self.authentication: Authentication = NOBODY
+        #: The environment that the configuration was read with.
+        self.environment: Mapping[str, str] = {}
+        self.lookups = Lookups({})
+        self.maps: Mapping[str, Map] = NO_MAPS
+        self.services: Mapping[str, Service] = {}
         self.log: AccessLog | None = None
         #: Leads the streams of its clients, in mode tcp; None: it is in mode http, and the connections carry requests.
         self.guide: Guide | None = None
@@ -122,6 +171,10 @@ class Frontend:
         self.handshakes = PendingClients(self, poller)
         self.traffic = Traffic()
         self.connections: set[Connected] = set()
+        #: Clients that frontends still have in whose place reloads have put this one; and what stands in the place
+        #: of this one.
+        self.connections_before = 0
+        self.heir: Frontend | None = None
         self.connections_max = 0
         self.connections_total = 0
         self.listeners: list[Listener] = []
@@ -143,8 +196,16 @@ class Frontend:
         self.backends: Mapping[str, Backend] = {}
         #: Decides who may come in; None: everybody may.
         self.gate: Gate | None = None
-        #: Number of clients rejected by the gate.
+        #: Decides who may stay when its handshakes are over; None: everybody may.
+        self.session_gate: Gate | None = None
+        #: All stick tables, by name; and whether its rules for connections or sessions track anything there.
+        self.tables: Mapping[str, Table] = {}
+        self.tracks = False
+        #: Tells that `stays` has something to do.
+        self.judges_sessions = False
+        #: Number of clients rejected by the gate, and by the other one.
         self.denied = 0
+        self.denied_sessions = 0
         self._poller = poller
         self._places = places
         self.announce = announce
@@ -173,7 +234,8 @@ class Frontend:
 
     @property
     def clients(self) -> int:
-        return len(self.connections)
+        """Returns how many clients it has, with those that a reload has left to the frontends before it."""
+        return len(self.connections) + self.connections_before
 
     def next_number(self) -> int:
         """Returns a number that is given to no other request, or session, of this process."""
@@ -188,6 +250,7 @@ class Frontend:
         self._adopt(self._bind_of(listener), listener)
         listener.certificates = self.handshakes.certificates.get(listener.bind.address)
         listener.keep_alive(self.settings.clitcpka)
+        listener.traffic = Traffic() if self.settings.socket_stats else None
         listener.listen(self)
         if self not in self._places.frontends:
             self._places.frontends.append(self)
@@ -244,6 +307,26 @@ class Frontend:
                 yield
         self.closing = True
 
+    def leave(self) -> None:
+        """Stops accepting, because another process goes on at its listeners. Each client is told with its next answer
+        to come again: closing an idle connection might cross with its next request."""
+        self.stopped = True
+        self.closing = True
+        if self.rate is not None:
+            self.rate.stop()
+        self.listeners = []
+        if self in self._places.frontends:
+            self._places.frontends.remove(self)
+        for connection in self.connections:
+            if isinstance(connection, ClientConnection):
+                connection.end_after("another process goes on")
+
+    def finish_idle(self) -> None:
+        """Closes the connections of clients that have nothing under way."""
+        for connection in [*self.connections]:
+            if isinstance(connection, ClientConnection) and connection in self.connections:
+                connection.finish()
+
     def settle(self, connection: Connected) -> None:
         """Hands over a connection that was not idle when this frontend stopped (a pending client's, one whose exchange
         has ended since): to the one that accepts on its listener now, if its client would be admitted there."""
@@ -276,8 +359,8 @@ class Frontend:
         """Hands a connection over, or turns it away; one whose exchange is under way is settled when that has ended.
 
         A client that may not connect any more, by the rules there, gets no further answer. A client that was admitted
-        before another CA or list of revoked certificates counted has to come again; one that was shown other
-        certificates than are shown now, after its next answer, which tells it so.
+        before another CA or list of revoked certificates counted has to come again, though a part of its next request
+        may be here; one that was shown other certificates than are shown now, after its next answer, which tells it so.
         """
         if not self._admitted_alike(connection, successor):
             connection.turn_away()
@@ -308,30 +391,47 @@ class Frontend:
             peer = accepted.getpeername()
         except OSError:
             return True  # it is gone, which is about to be noticed
-        arrivals = [
-            (frontend, Arrival(accepted, _name_of(peer), listener, frontend.name)) for frontend in (self, successor)
-        ]
-        before, now = (frontend._verdict(arrival) for frontend, arrival in arrivals)
+        name = _name_of(peer)
+        before, now = (each._judge_again(connection, accepted, name) for each in (self, successor))
         return now == before or (before == REJECT and now == ACCEPT)
+
+    def _judge_again(self, connection: ClientConnection | StreamConnection, accepted: socket, name: Address) -> str:
+        """Returns what the rules would say of a client that has been admitted, without counting it again."""
+        counters = None if connection.session is None else connection.session.counters
+        arrival = Arrival(accepted, name, connection.listener, self.name, self.tables, counters=counters, acts=False)
+        verdict = self._verdict(arrival)
+        if verdict != REJECT and self.session_gate is not None:
+            arrival.source, arrival.client = connection.address, connection
+            if self._judged(self.session_gate, arrival) == REJECT:
+                return REJECT
+        return verdict
 
     def _verdict(self, arrival: Arrival) -> str:
         """Runs the rules for connections. Returns ACCEPT, REJECT or EXPECT_PROXY."""
-        verdict = ACCEPT
-        if self.gate is not None:
-            try:
-                verdict = self.gate.judge(arrival)
-            except Unevaluated as unevaluated:
-                self.not_evaluated(unevaluated)
-                return REJECT
+        verdict = ACCEPT if self.gate is None else self._judged(self.gate, arrival)
         expects = verdict == ACCEPT and self._bind_of(arrival.listener).accept_proxy
         return EXPECT_PROXY if expects else verdict
+
+    def _judged(self, gate: Gate, arrival: Arrival) -> str:
+        try:
+            return gate.judge(arrival)
+        except Unevaluated as unevaluated:
+            self.not_evaluated(unevaluated)
+            return REJECT
 
     def take_over(self, connection: Connected) -> None:
         """Adopts a client whose frontend stops. The process has counted it already."""
         self.connections.add(connection)
-        self.connections_max = max(self.connections_max, len(self.connections))
-        if len(self.connections) >= self.maxconn:
+        self.connections_max = max(self.connections_max, self.clients)
+        if self.clients >= self.maxconn:
             self._fill()
+
+    def let_go(self, connection: Connected) -> None:
+        """Forgets a client that has gone, or that another frontend is about to take over."""
+        self.connections.discard(connection)
+        if self.heir is not None:
+            self.heir.connections_before -= 1
+            self.heir._make_room()
 
     def abort(self, reason: str) -> None:
         """Ends all remaining connections now."""
@@ -360,29 +460,51 @@ class Frontend:
         name = address[:2] if isinstance(address, tuple) else UNIX_CLIENT
         bind = listener.bind
         expects = bind.accept_proxy
+        counters: Counters | None = None
+        if self._places.rates:
+            self._places.count(CONNECTIONS)
+            if listener.certificates is not None:
+                self._places.count(HANDSHAKES)
         if self.gate is not None:
-            verdict = self._verdict(Arrival(accepted, name, listener, self.name))
-            if verdict == REJECT:
+            arrival = Arrival(accepted, name, listener, self.name, self.tables)
+            verdict = self._verdict(arrival)
+            counters = arrival.counters
+            if verdict in (REJECT, SILENT_DROP):
+                if verdict == SILENT_DROP:
+                    hide(accepted)
+                if counters is not None:
+                    leave(counters)
                 self.denied += 1
                 listener.connections -= 1
+                if listener.traffic is not None:
+                    listener.traffic.denied += 1
                 accepted.close()
                 return
             expects = verdict == EXPECT_PROXY
         connections, places = self.connections, self._places
+        if places.rates:
+            places.count(ACCEPTED)
         streaming = None
+        opened: ClientConnection | StreamConnection | None = None
         self.connections_total += 1
         places.taken += 1
+        traffic = listener.traffic
+        if traffic is not None:
+            traffic.stot += 1
+            if listener.connections > traffic.smax:
+                traffic.smax = listener.connections
         if expects:
-            connections.add(self.handshakes.expect_preface(accepted, name, listener))
+            connections.add(self.handshakes.expect_preface(accepted, name, listener, counters))
         elif listener.certificates is not None:
-            connections.add(self.handshakes.begin(accepted, name, listener, listener.certificates))
+            connections.add(self.handshakes.begin(accepted, name, listener, listener.certificates, counters))
         elif self.guide is None:
             transport = Transport(self._poller, accepted, _NOBODY)
-            connections.add(ClientConnection(self, transport, name, listener))
+            opened = ClientConnection(self, transport, name, listener)
+            connections.add(opened)
         else:
-            streaming = StreamConnection(self, Transport(self._poller, accepted, _NOBODY), name, listener)
+            opened = streaming = StreamConnection(self, Transport(self._poller, accepted, _NOBODY), name, listener)
             connections.add(streaming)
-        size = len(connections)
+        size = len(connections) + self.connections_before
         if size > self.connections_max:
             self.connections_max = size
         if size >= (self.settings.maxconn or places.maxconn):
@@ -396,15 +518,39 @@ class Frontend:
             listener.pause()
         if self.rate is not None and self.rate.count() and not self.full:
             self._pause()
+        if self.judges_sessions and opened is not None and not self.stays(opened, counters):
+            return
         if streaming is not None:
             streaming.begin()
 
+    def stays(self, connection: ClientConnection | StreamConnection, counters: Counters | None) -> bool:
+        """Runs the rules for sessions for a client whose handshakes are over, and counts its session in what tracks it.
+        Returns False if it has been turned away."""
+        arrival = Arrival(
+            connection.transport.socket,
+            connection.address,
+            connection.listener,
+            self.name,
+            self.tables,
+            connection,
+            counters,
+        )
+        verdict = ACCEPT if self.session_gate is None else self._judged(self.session_gate, arrival)
+        if arrival.counters is not None:
+            session_of(connection).counters = arrival.counters
+        if verdict == REJECT:
+            self.denied_sessions += 1
+            connection.turn_away()
+            return False
+        count(arrival.counters, None, SESSIONS)
+        return True
+
     def admit(
-        self, accepted: socket, address: tuple[str, int], listener: Listener
+        self, accepted: socket, address: tuple[str, int], listener: Listener, counters: Counters | None
     ) -> ClientConnection | StreamConnection | PendingClient:
         """Makes a client connection, or begins its TLS handshake. The caller counts it."""
         if listener.certificates is not None:
-            return self.handshakes.begin(accepted, address, listener, listener.certificates)
+            return self.handshakes.begin(accepted, address, listener, listener.certificates, counters)
         transport = Transport(self._poller, accepted, _NOBODY)
         if self.guide is None:
             return ClientConnection(self, transport, address, listener)
@@ -412,7 +558,10 @@ class Frontend:
 
     def connection_gone(self, connection: Connected, listener: Listener) -> None:
         """Forgets a connection whose socket is closed, and accepts others again if there was no room."""
-        self.connections.discard(connection)
+        if self.heir is None:
+            self.connections.discard(connection)
+        else:
+            self.let_go(connection)
         places = self._places
         places.taken -= 1
         listener.connections -= 1
@@ -427,6 +576,8 @@ class Frontend:
 
     def route(self, exchange: Exchange, body: bytes, ended: bool) -> None:
         """Begins `exchange` at its backend, or answers it with one of the proxy's pages."""
+        if self.tracks:
+            count_request(exchange)
         if self.monitor is not None and self.monitor(exchange, ended):
             return
         if self.routing is not None:
@@ -445,14 +596,23 @@ class Frontend:
         """Sets the most clients at once (0: what the process may have), as `set maxconn frontend` of HAProxy. Those
         beyond it stay."""
         self.settings = evolve(self.settings, maxconn=most)
-        if len(self.connections) >= self.maxconn:
+        if self.clients >= self.maxconn:
             self._fill()
         else:
             self._make_room()
 
     def succeed(self, previous: Frontend) -> None:
-        """Takes the place of `previous` after a reload. Its ordered limit holds until the file's own word changes, and
-        what it has counted of this second goes on."""
+        """Takes the place of `previous` after a reload. Its ordered limit holds until the file's own word changes, what
+        it has counted goes on, that of this second, too, and its clients take the places here."""
+        self.traffic, self.invalid = previous.traffic, previous.invalid
+        self.handshakes.counts = previous.handshakes.counts
+        self.connections_max, self.connections_total = previous.connections_max, previous.connections_total
+        self.denied = previous.denied
+        self.connections_before = previous.clients
+        previous.connections_before = 0
+        previous.heir = self
+        if self.clients >= self.maxconn:
+            self._fill()
         if previous.settings.maxconn != previous.maxconn_said == self.maxconn_said:
             self.set_maxconn(previous.settings.maxconn)
         if self.rate is not None and previous.rate is not None:
@@ -461,9 +621,10 @@ class Frontend:
     def clear_counters(self, everything: bool) -> None:
         """Forgets the highest values that were seen; with `everything` also what was counted."""
         self.traffic.clear(everything)
-        self.connections_max = len(self.connections)
+        self.connections_max = self.clients
         if everything:
-            self.connections_total = self.denied = 0
+            self.connections_total = self.denied = self.denied_sessions = 0
+            self.handshakes.counts.clear()
 
     def count(self, ended: Ended) -> None:
         """Counts an exchange that has ended."""
@@ -484,6 +645,20 @@ class Frontend:
             return None
         found = self.backends.get(backend)
         return 0 if found is None else found.usable_servers  # one that is disabled has none
+
+    def figure(self, which: str, name: str) -> Sample:
+        """Returns what HAProxy's sample fetch of this name says of a section, a server, or this process."""
+        if which == "env":
+            value = self.environment.get(name)
+            return None if value is None else value.encode("utf-8", "surrogateescape")
+        if which in ("pid", "hostname"):
+            return getpid() if which == "pid" else gethostname().encode()
+        clients = {each.name: len(each.connections) for each in self._places.frontends} if which == "fe_conn" else {}
+        return figure(which, name, self.backends, clients)
+
+    def not_done(self, text: str) -> None:
+        """Reports what a rule could not do; the request goes on."""
+        self._unevaluated.tell(text, f"Proxy {self.name}: {text}", "of these")
 
     def not_evaluated(self, unevaluated: Unevaluated) -> None:
         """Reports a rule that could not be evaluated; the request, response or client concerned has been refused."""
@@ -517,12 +692,12 @@ class Frontend:
             self.announce("alert", text)
 
     def _bound(self) -> str:
-        if self.settings.maxconn and len(self.connections) >= self.maxconn:
+        if self.settings.maxconn and self.clients >= self.maxconn:
             return f"maxconn {self.maxconn}"
         return f"the process's maxconn {self._places.maxconn}"
 
     def _make_room(self) -> None:
-        if not self.full or len(self.connections) >= self.maxconn or self._places.full:
+        if not self.full or self.clients >= self.maxconn or self._places.full or self._places.limited:
             return
         if self.rate is not None and self.rate.limited:
             return
@@ -538,6 +713,15 @@ def _server_of(connection: Connected) -> Server | None:
         return connection.stream.server
     if isinstance(connection, ClientConnection) and connection.exchange is not None:
         return connection.exchange.server
+    return None
+
+
+def backend_of(connection: Connected) -> Backend | None:
+    """Returns the backend that a connection's request, or stream, is at."""
+    if isinstance(connection, StreamConnection):
+        return connection.stream.backend
+    if isinstance(connection, ClientConnection) and connection.exchange is not None:
+        return connection.exchange.backend
     return None
 
 

@@ -1,19 +1,24 @@
-"""Admits clients by `tcp-request connection` rules, when a client has connected and has sent nothing yet.
+"""Admits clients by `tcp-request connection` rules, when a client has connected and has sent nothing yet, and by
+`tcp-request session` rules, when its handshakes are over.
 
-Only the source and the destination of the connection are known then. It must never read from the client.
+At first only the source and the destination of the connection are known, then its TLS, too. It must never read from the
+client.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from socket import socket
 from typing import TYPE_CHECKING
 
-from attrs import frozen
+from attrs import Factory, define, frozen
 
-from reusedproxy.config.model.rules import Receive
-from reusedproxy.rules.facts import Course, Noted, Sample
+from reusedproxy.exchanges.client import ClientFacts, session_of
+from reusedproxy.net.tls.facts import TransportTLS
+from reusedproxy.rules.facts import NO_MAPS, Course, Facts, Map, Noted, Sample
+from reusedproxy.tables.table import Table
+from reusedproxy.tables.tracking import Counters, Tracked
 
 if TYPE_CHECKING:
     from reusedproxy.net.listener import Listener
@@ -21,36 +26,66 @@ if TYPE_CHECKING:
 # What becomes of a client.
 ACCEPT = "accept"
 REJECT = "reject"
+SILENT_DROP = "silent-drop"  # rejected, and not told so
 EXPECT_PROXY = "expect-proxy"  # it is another proxy, and says for whom it comes
 
 
-@frozen
+@define
 class Arrival:
-    """Holds the facts of a client that has just connected (`reusedproxy.rules.facts.Facts`): no request,
-    no TLS and no variables."""
+    """Holds the facts of a client that has just connected (`reusedproxy.rules.facts.Facts`): no request yet. Once its
+    handshakes are over it has a `client`, and with it TLS and variables of the session. `acts` is False where a client
+    that was admitted before is judged again. `counters` are those of its connection."""
 
     accepted: socket
     source: tuple[str, int]
     listener: Listener
     frontend_name: str
+    tables: Mapping[str, Table] = Factory(dict)
+    client: ClientFacts | None = None
+    counters: Counters | None = None
+    acts: bool = True
 
-    inspected = head = line = answer = client_tls = server_tls = backend_name = server_name = credentials = None
-    noted = None
+    inspected = head = body = line = answer = server_tls = backend_name = server_name = credentials = None
+    auth_scheme = noted = None
     unique_id = b""
-    asks_as_proxy = False
+    asks_as_proxy = lenient = False
+    maps: Mapping[str, Map] = NO_MAPS
     first_request = True
     priority = 0, 0
 
     @property
     def destination(self) -> tuple[str, int]:
+        if self.client is not None and self.client.destination is not None:
+            return self.client.destination
         found = self.accepted.getsockname()
         return (found[0], found[1]) if isinstance(found, tuple) else ("unix", 0)
+
+    @property
+    def connection_source(self) -> tuple[str, int]:
+        return self.source
+
+    @property
+    def connection_destination(self) -> tuple[str, int]:
+        return self.destination
 
     def usable_servers(self, backend: str) -> int | None:
         return None
 
+    def figure(self, which: str, name: str) -> Sample:
+        return None
+
     def member(self, users: str) -> bytes | None:
         return None
+
+    @property
+    def client_tls(self) -> TransportTLS | None:
+        return None if self.client is None else session_of(self.client).tls
+
+    def table(self, name: str) -> Table | None:
+        return self.tables.get(name)
+
+    def tracked(self, number: int) -> Tracked | None:
+        return None if self.counters is None else self.counters.get(number)
 
     @property
     def listener_name(self) -> str:
@@ -60,10 +95,17 @@ class Arrival:
         return time.time()
 
     def variable(self, name: str) -> Sample:
-        return None
+        return None if self.client is None else session_of(self.client).variables.get(name)
 
     def set_variable(self, name: str, value: Sample) -> None:
-        raise NotImplementedError("no connection rule sets any")
+        """Sets a variable of the session: there is no other yet."""
+        if self.client is None or not name.startswith("sess."):
+            return
+        variables = session_of(self.client).variables
+        if value is None:
+            variables.pop(name, None)
+        else:
+            variables[name] = value
 
     def note(self) -> Noted:
         raise NotImplementedError("what has no session has no log")
@@ -78,20 +120,25 @@ class Arrival:
 
 @frozen
 class Gate:
-    """Holds a frontend's connection rules, in order: each a test and a decision. The first that accepts
-    or rejects is the last."""
+    """Holds a frontend's rules for connections, or for sessions, in order: each a test and a decision, or something
+    that it does. The first that accepts or rejects is the last. `tracks`: one of them tracks something."""
 
-    rules: Sequence[tuple[Callable[[Arrival], bool], Receive]]
+    rules: Sequence[tuple[Callable[[Facts], bool], str | Callable[[Facts], object]]]
+    tracks: bool = False
 
     def judge(self, arrival: Arrival) -> str:
-        """Runs the rules. Returns ACCEPT, REJECT or EXPECT_PROXY."""
+        """Runs the rules. Returns ACCEPT, REJECT, SILENT_DROP or EXPECT_PROXY."""
         verdict = ACCEPT
-        for test, action in self.rules:
-            if test(arrival):
-                if action.verb == EXPECT_PROXY:
-                    verdict = EXPECT_PROXY
-                elif action.verb == REJECT:
-                    return REJECT
-                else:
-                    break
+        for test, does in self.rules:
+            if not test(arrival):
+                continue
+            if not isinstance(does, str):
+                if arrival.acts:
+                    does(arrival)
+            elif does == EXPECT_PROXY:
+                verdict = EXPECT_PROXY
+            elif does in (REJECT, SILENT_DROP):
+                return does
+            else:
+                break
         return verdict

@@ -51,6 +51,8 @@ class Owner(ClientFrontend, Protocol):
     monitor: Callable[[Exchange, bool], bool] | None
     #: Tells whether `forwarded` writes anything for some clients.
     forwards: bool
+    #: Rules for connections or sessions track something in stick tables.
+    tracks: bool
 
     @property
     def routing(self) -> object | None:
@@ -71,6 +73,9 @@ class Owner(ClientFrontend, Protocol):
 
     def take_over(self, connection: Connected) -> None:
         """Adopts a connection of another frontend, which stops."""
+
+    def let_go(self, connection: Connected) -> None:
+        """Forgets a connection that another frontend is about to take over."""
 
     def connection_gone(self, connection: Connected, listener: Listener) -> None:
         """Forgets a connection whose socket is closed."""

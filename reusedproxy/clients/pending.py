@@ -22,12 +22,25 @@ from reusedproxy.net.preface import Preface
 from reusedproxy.net.tls.handshake import Handshake, HandshakeFailure, HandshakeQueue
 from reusedproxy.net.tls.server import Certificates
 from reusedproxy.net.tls.server_transport import ServerTLSTransport
+from reusedproxy.tables.tracking import Counters, leave
 from reusedproxy.wire.proxy_protocol import ProxyHeader
 
 #: Seconds for a handshake when no time-out says.
 TIMEOUT: Final = 30.0
 
 PendingClient = Handshake | Preface
+
+
+class HandshakeCounts:
+    """Counts the handshakes that were completed, those of them with a resumed session, and what failed."""
+
+    def __init__(self) -> None:
+        self.completed = self.resumed = self.failed = 0
+
+    def clear(self) -> None:
+        self.completed = self.resumed = self.failed = 0
+
+
 HandshakeLog = Callable[[PendingClient, HandshakeFailure], None]
 
 
@@ -35,12 +48,17 @@ class Admitting(Owner, StreamOwner, Protocol):
     """Defines the frontend as its pending clients know it."""
 
     announce: Callable[[str, str], None]
+    #: Tells that `stays` has something to do.
+    judges_sessions: bool
 
     @property
     def maxconn(self) -> int: ...
 
+    def stays(self, connection: ClientConnection | StreamConnection, counters: Counters | None) -> bool:
+        """Runs the rules for clients whose handshakes are over. Returns False if it has been turned away."""
+
     def admit(
-        self, accepted: socket, address: tuple[str, int], listener: Listener
+        self, accepted: socket, address: tuple[str, int], listener: Listener, counters: Counters | None
     ) -> ClientConnection | StreamConnection | PendingClient:
         """Makes the client connection, or begins the handshake that comes before it."""
 
@@ -57,12 +75,12 @@ class PendingClients:
         self.under_way: dict[PendingClient, None] = {}
         #: The destinations of clients that another proxy has announced, and when that proxy has connected.
         self._announced: dict[PendingClient, tuple[tuple[str, int] | None, float]] = {}
+        #: What rules for connections have begun to track.
+        self._counters: dict[PendingClient, Counters] = {}
         self.log: HandshakeLog | None = None
         #: The certificates shown to clients, by the address of the `bind` line; at other addresses there is no TLS.
         self.certificates: dict[ListenAddress, Certificates] = {}
-        self.completed = 0
-        self.resumed = 0
-        self.failed = 0
+        self.counts = HandshakeCounts()
         self._frontend = frontend
         self._poller = poller
         self._turns = HandshakeQueue(poller)
@@ -72,24 +90,33 @@ class PendingClients:
         self._throttle = LogThrottle(frontend.deadlines.now, lambda text: frontend.announce("warning", text))
 
     def begin(
-        self, accepted: socket, address: tuple[str, int], listener: Listener, certificates: Certificates
+        self,
+        accepted: socket,
+        address: tuple[str, int],
+        listener: Listener,
+        certificates: Certificates,
+        counters: Counters | None = None,
     ) -> Handshake:
-        """Begins the TLS handshake of a client that has connected."""
+        """Begins the TLS handshake of a client that has connected, and that `counters` track."""
         frontend = self._frontend
         handshake = Handshake(
             self._poller, frontend.deadlines, self._turns, certificates, accepted, self, address, listener
         )
-        self._begin(handshake)
+        self._begin(handshake, counters)
         return handshake
 
-    def expect_preface(self, accepted: socket, address: tuple[str, int], listener: Listener) -> Preface:
+    def expect_preface(
+        self, accepted: socket, address: tuple[str, int], listener: Listener, counters: Counters | None = None
+    ) -> Preface:
         """Waits for the PROXY protocol header of another proxy that has connected (`accept-proxy`)."""
         preface = Preface(self._poller, self._frontend.deadlines, accepted, self, address, listener)
-        self._begin(preface)
+        self._begin(preface, counters)
         return preface
 
-    def _begin(self, pending: PendingClient) -> None:
+    def _begin(self, pending: PendingClient, counters: Counters | None) -> None:
         self.under_way[pending] = None
+        if counters is not None:
+            self._counters[pending] = counters
         if len(self.under_way) > max(1, self._frontend.maxconn // 2):
             next(iter(self.under_way)).abort("too many handshakes are under way, and it was the oldest")
         pending.start(self._timeout)
@@ -99,14 +126,16 @@ class PendingClients:
         frontend = self._frontend
         del self.under_way[preface]
         frontend.connections.discard(preface)
-        connection = frontend.admit(preface.socket, header.source or preface.address, preface.listener)
+        counters = self._counters.pop(preface, None)
+        connection = frontend.admit(preface.socket, header.source or preface.address, preface.listener, counters)
         frontend.connections.add(connection)
         if isinstance(connection, (Handshake, Preface)):
             self._announced[connection] = header.destination, preface.began
             return
         connection.destination = header.destination
         connection.handshake = frontend.deadlines.now() - preface.began
-        self._begun(connection)
+        if not frontend.judges_sessions or frontend.stays(connection, counters):
+            self._begun(connection)
 
     def preface_failed(self, preface: Preface, failure: HandshakeFailure) -> None:
         self._failed(preface, failure, "connection of")
@@ -115,8 +144,8 @@ class PendingClients:
         """Makes a client connection of the handshake, in the same place."""
         frontend = self._frontend
         del self.under_way[handshake]
-        self.completed += 1
-        self.resumed += transport.resumed
+        self.counts.completed += 1
+        self.counts.resumed += transport.resumed
         frontend.connections.discard(handshake)
         connection: ClientConnection | StreamConnection
         if frontend.guide is None:
@@ -126,6 +155,8 @@ class PendingClients:
         connection.destination, began = self._announced.pop(handshake, (None, handshake.began))
         connection.handshake = frontend.deadlines.now() - began
         frontend.connections.add(connection)
+        if frontend.judges_sessions and not frontend.stays(connection, self._counters.pop(handshake, None)):
+            return
         if frontend.stopped or frontend.guide is not None:
             self._begun(connection)
 
@@ -143,7 +174,10 @@ class PendingClients:
         frontend, listener = self._frontend, pending.listener
         del self.under_way[pending]
         self._announced.pop(pending, None)
-        self.failed += 1
+        counters = self._counters.pop(pending, None)
+        if counters is not None:
+            leave(counters)
+        self.counts.failed += 1
         frontend.connection_gone(pending, listener)
         if self.log is not None:
             self.log(pending, failure)

@@ -49,6 +49,9 @@ class StreamOwner(StreamFrontend, Protocol):
     def take_over(self, connection: Connected) -> None:
         """Adopts a connection of another frontend, which stops."""
 
+    def let_go(self, connection: Connected) -> None:
+        """Forgets a connection that another frontend is about to take over."""
+
     def connection_gone(self, connection: Connected, listener: Listener) -> None:
         """Forgets a connection whose socket is closed."""
 
@@ -112,7 +115,7 @@ class StreamConnection:
 
     def move(self, frontend: StreamOwner) -> None:
         """Moves to `frontend`, from the one that accepted it, before the stream begins."""
-        self.frontend.connections.discard(self)
+        self.frontend.let_go(self)
         self.frontend = frontend
         frontend.take_over(self)
 
@@ -201,4 +204,6 @@ class StreamConnection:
             return
         self.state = GONE
         self.deadlines.cancel(self)
+        if self.session is not None:
+            self.session.end()
         self.frontend.connection_gone(self, self.listener)

@@ -33,6 +33,7 @@ from reusedproxy.config.sections import finish
 from reusedproxy.config.sections.draft import ProxyDraft
 from reusedproxy.config.sections.errors import ErrorGroup, check_errors, check_group
 from reusedproxy.config.sections.globals import GlobalDraft
+from reusedproxy.config.sections.peers import PeersDraft, check_peers
 from reusedproxy.config.sections.proxies import lose_proxy_line, read_proxy_line
 from reusedproxy.config.sections.resolvers import ResolversDraft
 from reusedproxy.config.sections.rings import RingDraft, with_ring
@@ -40,6 +41,7 @@ from reusedproxy.config.sections.stats import stats_users
 from reusedproxy.config.sections.userlists import UserListDraft, check_user_lists, finished_user_lists
 from reusedproxy.config.validate.names import validate_names
 from reusedproxy.config.validate.proxies import validate
+from reusedproxy.config.validate.tables import validate_tables
 from reusedproxy.config.validate.users import validate_users
 
 __all__ = ["ConfigurationError", "Fault", "Source", "read_configuration", "reading"]
@@ -103,13 +105,16 @@ class _Reading:
     environment: dict[str, str]
     ssllib: str
     global_: GlobalDraft
-    section: GlobalDraft | ProxyDraft | ResolversDraft | UserListDraft | RingDraft | ErrorGroup | str | None = None
+    section: (
+        GlobalDraft | ProxyDraft | ResolversDraft | UserListDraft | PeersDraft | RingDraft | ErrorGroup | str | None
+    ) = None
     proxies: list[ProxyDraft] = Factory(list)
     defaults: list[ProxyDraft] = Factory(list)
     resolvers: list[ResolversDraft] = Factory(list)
     groups: dict[str, ErrorGroup] = Factory(dict)
     user_lists: dict[str, UserListDraft] = Factory(dict)
     rings: dict[str, RingDraft] = Factory(dict)
+    peers: dict[str, PeersDraft] = Factory(dict)
     # Names of `defaults` sections used by `from`; such a section must not be inherited implicitly as well.
     taken_by_name: set[str] = Factory(set)
     place: Place = Factory(lambda: Place("", 0))
@@ -155,7 +160,14 @@ class _Reading:
             raise Wrong(f"{what} is empty{f': {_not_set(unset)}' if unset else ''} (HAProxy refuses the line)")
         words = self.with_addresses(words, text)
         prefix = words[0] if words[0] in ("no", "default") and len(words) > 1 else ""
-        self.read_words(Line(self.place, words[1:] if prefix else words, prefix), text)
+        line = Line(self.place, words[1:] if prefix else words, prefix)
+        try:
+            self.read_words(line, text)
+        except Wrong:
+            self.report.refused.add(line.word)
+            raise
+        if self.section != "skipped":
+            self.report.done.add(line.word)
 
     def lost_line(self, rough_words: list[str]) -> None:
         """Notes that a line could not be split: it may have defined a name, or have been the head of a section."""
@@ -169,6 +181,8 @@ class _Reading:
             self.section = ResolversDraft(Resolvers("", self.place))
         elif word == "http-errors":
             self.section = ErrorGroup("", self.place)
+        elif word == "peers":
+            self.section = PeersDraft("", self.place)
         elif word == "userlist":
             self.section = UserListDraft("", self.place)
         elif word == "ring":
@@ -226,7 +240,7 @@ class _Reading:
         if name == ".SECTION":
             if isinstance(self.section, ProxyDraft):
                 return self.section.name or self.section.kind
-            if isinstance(self.section, (ResolversDraft, UserListDraft, RingDraft, ErrorGroup)):
+            if isinstance(self.section, (ResolversDraft, UserListDraft, PeersDraft, RingDraft, ErrorGroup)):
                 return self.section.name
             return "global" if isinstance(self.section, GlobalDraft) else ""
         return self.environment.get(name)
@@ -245,10 +259,10 @@ class _Reading:
             raise Wrong(f"'{line.keyword}' stands before the first section{hint}")
         elif isinstance(self.section, (GlobalDraft, ErrorGroup)):
             self.section.read(line)
-        elif isinstance(self.section, (ResolversDraft, UserListDraft, RingDraft)):
+        elif isinstance(self.section, (ResolversDraft, UserListDraft, PeersDraft, RingDraft)):
             self.section.read(line, self.report)
         elif isinstance(self.section, ProxyDraft):
-            self.section.tls = self.global_.tls
+            self.section.tls, self.section.unix = self.global_.tls, self.global_.unix
             read_proxy_line(self.section, line, self.report)
 
     def _looks_like_section(self, line: Line, text: str) -> bool:
@@ -278,6 +292,9 @@ class _Reading:
             return
         if line.keyword == "ring":
             self.begin_ring(line)
+            return
+        if line.keyword == "peers":
+            self.begin_peers(line)
             return
         if line.keyword == "http-errors":
             self.section = group = ErrorGroup(line.words[1] if line.arguments else "", line.place)
@@ -339,6 +356,20 @@ class _Reading:
             self.report.names_in_doubt = True
             raise
         return name
+
+    def begin_peers(self, line: Line) -> None:
+        # In no list yet, as in `begin_resolvers`.
+        self.section = PeersDraft("", line.place)
+        try:
+            name = line.one_argument("a name")
+            if not _NAME.match(name):
+                raise Wrong(
+                    f"the name '{name}' has a character that cannot stand in a name: letters, digits, - _ . : can"
+                )
+        except Wrong:
+            self.report.names_in_doubt = True
+            raise
+        self.section = self.peers.setdefault(name, PeersDraft(name, line.place))  # several of a name add up
 
     def begin_proxy(self, line: Line) -> None:
         words = line.arguments
@@ -410,6 +441,12 @@ class _Reading:
         validate_names(self.proxies, self.resolvers, self.report)
         check_user_lists(self.user_lists, self.report)
         validate_users([*self.proxies, *self.defaults], self.user_lists, self.report)
+        tables = finish.tables([*self.proxies, *self.peers.values()])
+        for section in self.peers.values():
+            check_peers(section, self.global_.local_peer, self.report)
+        if not self.report.names_in_doubt and not any("stick-table" in each.unreadable for each in self.proxies):
+            places = {section.name: section.place for section in self.peers.values()}
+            validate_tables(self.proxies, tables, places, self.global_.stick_counters, self.report)
         if not self.report.names_in_doubt:
             for draft in self.proxies:
                 rules = (*draft.request_rules, *draft.response_rules)
@@ -431,7 +468,9 @@ class _Reading:
             resolvers=finish.resolvers(self.resolvers, backends.values()),
             user_lists=finished_user_lists(self.user_lists.values())
             | {users.name: users for draft in self.proxies if (users := stats_users(draft)) is not None},
+            tables=finish.with_servers(tables, backends.values()),
             notices=self.report.sorted_notices(),
+            summary=self.report.summary,
         )
 
 

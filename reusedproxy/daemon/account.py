@@ -8,6 +8,7 @@ files contain.
 
 from __future__ import annotations
 
+import ctypes
 import grp
 import os
 import pwd
@@ -26,6 +27,10 @@ from reusedproxy.net.trusted_paths import MOST_LINKS
 
 #: Number of unreadable files that are named.
 NAMED = 4
+
+#: Of prctl(2), and a bit of its answer.
+_PR_GET_SECUREBITS = 27
+_NO_SETUID_FIXUP = 1 << 2
 
 INSTEAD = (
     "cannot be obeyed, because each reload reads the configuration, certificates and keys again, which are outside:"
@@ -83,7 +88,12 @@ class Account:
 
     def impediment(self) -> str:
         """Returns the reason why root cannot become this account, "" if it can. Root in a container
-        may lack the capabilities."""
+        may lack the capabilities, or keep them whoever it becomes."""
+        if self.uid != 0 and _keeps_capabilities():
+            return (
+                f"cannot become {self.name} without keeping root's capabilities, since the secure bit no_setuid_fixup"
+                f" is set (capabilities(7)): take it out (systemd: SecureBits=), or start the daemon as {self.name}"
+            )
         try:
             with self.acting():
                 return ""
@@ -118,6 +128,12 @@ class Account:
                 at = os.path.dirname(at)
                 sticky = bool(os.stat(at).st_mode & stat.S_ISVTX)
         return False
+
+
+def _keeps_capabilities() -> bool:
+    """Tells whether this process keeps its capabilities when it changes its user (SECBIT_NO_SETUID_FIXUP)."""
+    bits: int = ctypes.CDLL(None).prctl(_PR_GET_SECUREBITS, 0, 0, 0, 0)
+    return bits > 0 and bool(bits & _NO_SETUID_FIXUP)
 
 
 def _ways(path: str) -> Iterator[str]:

@@ -1,23 +1,25 @@
 """Takes over from twistd what it would do with its options: paths that cannot be used, on which it fails with a
-traceback, its log and its pid file, which it would open as root through any link."""
+traceback, its log and its pid file, which it would open as root through any link. Replaces or closes descriptors that
+whoever started the program had closed or open."""
 
 from __future__ import annotations
 
 import os
 import stat
+import sys
 import time
 from collections.abc import Callable, Container, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from itertools import count
 from typing import Any, BinaryIO
 
-from twisted.logger import ILogObserver, textFileLogObserver
+from twisted.logger import ILogObserver
 from twisted.python.logfile import LogFile
 
 from reusedproxy.daemon.account import Account
 from reusedproxy.daemon.pid_file import PidFile
 from reusedproxy.net.trusted_paths import demand_plain, open_file, parent_of
-from reusedproxy.operators.logs.own import refusing, use_observer
+from reusedproxy.operators.logs.own import log_file_observer, refusing, use_observer
 
 #: Seconds between two looks whether a log file still stands where it was.
 LOOK_EVERY = 1.0
@@ -93,7 +95,8 @@ class UsersLogFile(LogFile):
         self.closed = False
         self._look_after = self.now() + LOOK_EVERY
         mode = 0o666 if self._mode is None else self._mode
-        descriptor = open_file(self.path, os.O_RDWR | os.O_CREAT, mode)
+        # Appended, because the process whose place this one takes writes there, too.
+        descriptor = open_file(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, mode)
         try:
             if os.geteuid() == 0:
                 demand_plain(descriptor)
@@ -161,6 +164,25 @@ def _is_there(parent: int, name: str) -> bool:
     return True
 
 
+def open_standard() -> None:
+    """Opens /dev/null in place of standard descriptors that are closed.
+
+    To be called before there is an event loop. Else it would get their numbers: twistd replaces what has them when it
+    goes into the background, and a log to standard output would be written into the loop's own pipe. What would go to
+    standard error goes to standard output then.
+    """
+    descriptor = os.open(os.devnull, os.O_RDWR)  # it gets the lowest number that is free
+    while descriptor <= 2:
+        os.set_inheritable(descriptor, True)
+        descriptor = os.open(os.devnull, os.O_RDWR)
+    os.close(descriptor)
+    streams: Any = sys
+    for name in ("stdout", "stderr"):
+        for each in (name, f"__{name}__"):
+            if getattr(sys, each) is None:  # Python found it closed
+                setattr(streams, each, sys.stdout or open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+
+
 def close_inherited(kept: Container[int]) -> None:
     """Closes the descriptors that whoever started the program had open, but for standard ones and those in `kept`.
 
@@ -198,7 +220,7 @@ def log_safely(options: Any) -> None:
     def observer() -> ILogObserver:
         with acting(), refusing(whole):
             file: Any = UsersLogFile.fromFullPath(whole)
-        return textFileLogObserver(file)
+        return log_file_observer(file)
 
     use_observer(options, observer)
 
@@ -212,7 +234,7 @@ def _becoming(options: Mapping[str, object]) -> Account | None:
     return None if account.impediment() else account  # an impediment is reported later
 
 
-def take_pid_file(options: Any) -> PidFile | None:
+def take_pid_file(options: Any, replaces: bool = False) -> PidFile | None:
     """Returns the pid file of twistd's `options`, which twistd itself then leaves alone; None if there is none.
 
     To be called while twistd parses its command line. Raises OSError if a file is in the way.
@@ -220,7 +242,7 @@ def take_pid_file(options: Any) -> PidFile | None:
     path = options.get("pidfile")
     if not path:
         return None
-    taken = PidFile(path)
+    taken = PidFile(path, replaces=replaces)
     taken.make_way()
     options["pidfile"] = ""
     return taken

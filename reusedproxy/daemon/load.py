@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from OpenSSL import SSL
 
@@ -16,18 +16,24 @@ from reusedproxy.config.language.printable import printable
 from reusedproxy.config.model.proxies import Configuration
 from reusedproxy.config.model.values import Notice, Place
 from reusedproxy.config.reader import ConfigurationError, Fault, Source, reading
-from reusedproxy.net.files import unless_pipe
+from reusedproxy.net.files import LARGEST_TEXT, bounded, unless_pipe
 from reusedproxy.net.slices import Steps, run_through
+
+#: Flags for opening a configuration file that may be a pipe, whose other end is waited for.
+_AS_NAMED = os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC
 
 
 class Refused(Exception):
     """Reports a configuration that cannot be used.
 
     `lines` are all faults and warnings, in the order of the files and their lines. `files` are the names in reading
-    order, if known.
+    order, if known. `summary` counts the words of the configuration, "" where they were all read.
     """
 
-    def __init__(self, faults: Iterable[object], notices: Iterable[Notice] = (), files: Iterable[str] = ()) -> None:
+    def __init__(
+        self, faults: Iterable[object], notices: Iterable[Notice] = (), files: Iterable[str] = (), summary: str = ""
+    ) -> None:
+        self.summary = summary
         self.faults, self.notices = list(faults), list(notices)
         self.lines = _in_order(self.faults, self.notices, files)
         super().__init__("\n".join(self.lines))
@@ -41,18 +47,21 @@ def load(paths: list[str]) -> Configuration:
 def loading(paths: list[str], again: bool = False) -> Steps[Configuration]:
     """Reads the configuration like `load`, in steps. With `again` clients are being served, so no pipe is
     waited for. Raises Refused."""
-    sources, faults = _read(paths, unless_pipe if again else None)
+    sources, faults = _read(paths, again)
     if faults:
         raise Refused(faults)
     try:
         library = SSL.OpenSSL_version(SSL.OPENSSL_VERSION).decode("latin-1")
         return (yield from reading(sources, os.environ, library))
     except ConfigurationError as error:
-        raise Refused(error.faults, error.notices, [source.name for source in sources]) from None
+        raise Refused(error.faults, error.notices, [source.name for source in sources], error.summary) from None
 
 
-def _read(paths: list[str], opener: Callable[[str, int], int] | None) -> tuple[list[Source], list[str]]:
-    """Returns the texts, and the faults of files that cannot be read."""
+def _read(paths: list[str], again: bool) -> tuple[list[Source], list[str]]:
+    """Returns the texts, and the faults of files that cannot be read.
+
+    A pipe is read only if a path names it, not one in a directory, and only at the start, which is not `again`.
+    """
     sources: list[Source] = []
     faults: list[str] = []
     read: dict[tuple[int, int], tuple[str, str]] = {}
@@ -62,15 +71,16 @@ def _read(paths: list[str], opener: Callable[[str, int], int] | None) -> tuple[l
             if not names:
                 faults.append(f"{path}: there is no *.cfg file in this directory")
             for name in names:
-                # Invalid UTF-8 is reported with its line later; in a comment it does no harm.
-                with open(name, encoding="utf-8", errors="surrogateescape", newline="", opener=opener) as file:
+                descriptor = unless_pipe(name, os.O_RDONLY) if again or name != path else os.open(name, _AS_NAMED)
+                with bounded(descriptor, name, LARGEST_TEXT) as file:
                     status = os.fstat(file.fileno())
                     same = (status.st_dev, status.st_ino)
                     if same in read and stat.S_ISREG(status.st_mode):
                         faults.append(_named_twice(name, path, *read[same]))
                         continue
                     read[same] = name, path
-                    sources.append(Source(name, file.read()))
+                    # Invalid UTF-8 is reported with its line later; in a comment it does no harm.
+                    sources.append(Source(name, file.read().decode("utf-8", "surrogateescape")))
         except OSError as error:
             faults.append(f"{error.filename}: cannot be read: {error.strerror}")
     return sources, faults

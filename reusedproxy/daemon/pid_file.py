@@ -35,9 +35,11 @@ READING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEX
 class PidFile:
     """One pid file."""
 
-    def __init__(self, path: str, proc: Path = Path("/proc")) -> None:
+    def __init__(self, path: str, proc: Path = Path("/proc"), replaces: bool = False) -> None:
+        """`replaces`: it may be that of a daemon that runs, whose place this process takes."""
         self.path = os.path.abspath(path)
         self._proc = proc
+        self._replaces = replaces
 
     def make_way(self) -> None:
         """Removes a file that names no running daemon. Raises OSError if there is one that is in the way."""
@@ -53,22 +55,25 @@ class PidFile:
             try:
                 if not stat.S_ISREG(os.fstat(file).st_mode):
                     raise OSError(errno.EEXIST, "it is no regular file")
-                self._examine(os.read(file, LONGEST + 1))
+                if not self._examine(os.read(file, LONGEST + 1)):
+                    return
             finally:
                 os.close(file)
             os.unlink(name, dir_fd=parent)
         print(f"[NOTICE] {self.path}: removed, it named no running reusedproxy", file=sys.stderr)
 
-    def _examine(self, content: bytes) -> None:
-        """Raises OSError if the file has to be left in its place."""
+    def _examine(self, content: bytes) -> bool:
+        """Tells whether the file can be removed now. Raises OSError if it has to be left in its place."""
         text = content.strip(b" \t\r\n\0")  # after a power failure a file may contain zeros
         if len(content) > LONGEST or not re.fullmatch(rb"(?:-?[0-9]+)?", text):
             raise OSError(errno.EEXIST, "it holds something else, which would be lost")
         if not text or not 0 < int(text) < MOST or int(text) == os.getpid():
-            return
+            return True
         ours = is_daemon(int(text), self._proc)
-        if ours or (ours is None and _exists(int(text))):
+        runs = ours or (ours is None and _exists(int(text)))
+        if runs and not self._replaces:
             raise OSError(errno.EBUSY, f"process {int(text)} has written it, and runs")
+        return not runs
 
     def write(self) -> None:
         """Writes this process's number. Raises OSError."""

@@ -104,7 +104,7 @@ class ReloadTrial:
 
     def start(self) -> None:
         for name, line in self._lines.items():
-            if line.pool.limits.min_conn:
+            if line.pool.floor:
                 line.pool.resume(rotation=name in self.old.lines)
             elif line.pool.knows_name and name in self.old.lines and line.context is not None:
                 line.pool.resume()
@@ -171,13 +171,13 @@ class ReloadTrial:
         trial = self._trials.get(name)
         if name in self._to_try:
             return False
-        if pool.trouble or (not pool.limits.min_conn and (trial is None or trial.trouble)):
+        if pool.trouble or (not pool.floor and (trial is None or trial.trouble)):
             return True
         if name not in self._answers:
             if trial is not None:
                 if not trial.proven:
                     return False
-            elif len(pool.idle) < pool.limits.min_conn or any(each.proof_at > now for each in pool.idle):
+            elif len(pool.idle) < pool.floor or any(each.proof_at > now for each in pool.idle):
                 return False
             self._ask(name, line)
         return self._answers.get(name) is not None

@@ -9,7 +9,9 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import socket
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from random import SystemRandom
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -35,23 +37,38 @@ from reusedproxy.daemon.account import (
     python_notice,
     reload_notice,
 )
+from reusedproxy.daemon.counts import count_on, counts_of
 from reusedproxy.daemon.file_watch import FileWatch
+from reusedproxy.daemon.handover import Handover, HandoverError, Takeover, key_of, take_over
 from reusedproxy.daemon.limits import none_for_clients, shortages
 from reusedproxy.daemon.load import Refused, files_in, load, loading
 from reusedproxy.daemon.pid_file import PidFile
 from reusedproxy.daemon.reload import Refusal, ReloadTrial
 from reusedproxy.daemon.signals import SignalHandlers
-from reusedproxy.daemon.succession import Replaced, clear, follow, give_up, hand_over_queues, pools_of, take_place
+from reusedproxy.daemon.spawned import Spawned
+from reusedproxy.daemon.succession import (
+    Replaced,
+    clear,
+    follow,
+    give_up,
+    hand_on_places,
+    hand_over_queues,
+    pools_of,
+    take_place,
+)
 from reusedproxy.daemon.supervision import Manager, Supervision
 from reusedproxy.exchanges.outcomes import STOPPED
 from reusedproxy.net import descriptors
 from reusedproxy.net.addresses import Addresses
+from reusedproxy.net.listener import Listener
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.resolver import Resolver
 from reusedproxy.net.slices import Slices, Steps
 from reusedproxy.net.standstill import Standstill
 from reusedproxy.net.watchdog import Watchdog
 from reusedproxy.operators.logs.expiry import Ending, Expiry
+from reusedproxy.operators.runtime.proxy import ADMIN, Context
+from reusedproxy.operators.runtime.servers import show_servers_state
 from reusedproxy.operators.runtime.sockets import Prepared, RuntimeAPI
 
 if TYPE_CHECKING:
@@ -61,6 +78,12 @@ if TYPE_CHECKING:
 FIRST = "listens on"
 #: Seconds that a stop waits for clients before it announces that.
 SAY_DRAIN = 1.0
+#: Seconds for which a process that takes another's place waits for its floors, without `pool-warm-start`; and for which
+#: idle clients of the other one may still send a request, before they are closed.
+WARM = 10.0
+KEPT_IDLE = 10.0
+#: Seconds between two looks whether the last client has gone.
+LOOK = 0.05
 #: Seconds until the process exits when its event loop is blocked and it was told to stop, without `hard-stop-after`.
 STUCK = 30.0
 #: Number of names in a list of changed files or servers.
@@ -77,7 +100,8 @@ _LEVELS = {
 
 
 class ProxyService(Service):
-    """Runs one proxy through its life. `state` is "new", "assembled" (bound), "running", "draining" or "stopped"."""
+    """Runs one proxy through its life. `state` is "new", "assembled" (bound), "running", "leaving" (another process has
+    taken its place), "draining" or "stopped"."""
 
     _log = Logger("reusedproxy")
 
@@ -92,6 +116,12 @@ class ProxyService(Service):
         #: HAProxy's runtime API, at the `stats socket`s.
         self.supervision = Supervision(Manager({}, reactor))
         self.pid_file: PidFile | None = None
+        #: This process takes the place of another one (`--replace`), from which it has this.
+        self.replaces = False
+        self._takeover: Takeover | None = None
+        #: Gives the sockets of this process to another one; and who has been started for that.
+        self._handover: Handover | None = None
+        self._spawned: Spawned | None = None
         self._paths = paths
         self._options = options or {}
         #: Settings that no reload can change, as they were at the start.
@@ -105,7 +135,7 @@ class ProxyService(Service):
         self._account: Account | None = None
         self._reactor = reactor
         self._poller = Poller(reactor)
-        self.runtime = RuntimeAPI(self, reactor, self._poller, self.announce)
+        self.runtime = RuntimeAPI(self, reactor, self._poller, self.announce, self._hand_over)
         self._replaced = Replaced(reactor)
         self._standstill = Standstill(reactor, self._stood_still)
         self.signals = SignalHandlers(reactor, self)
@@ -139,8 +169,10 @@ class ProxyService(Service):
         """Reads the configuration, builds everything, and with `bind` opens the listening sockets. Raises Refused."""
         configuration = load(self._paths)
         faults, notices = self._decide_account(configuration.global_)
+        if self.replaces and bind:
+            self._take_over(configuration.global_)
         faults += self._assemble_manhole(configuration.global_.manhole, bind)
-        sockets = self.runtime.prepare(configuration.global_, bind=bind)
+        sockets = self.runtime.prepare(configuration.global_, bind=bind, given=self._takeover)
         try:
             self.proxy = self._build(configuration, bind, [*faults, *sockets.faults])
         except AssemblyError as error:
@@ -209,7 +241,16 @@ class ProxyService(Service):
     def _build(self, configuration: Configuration, bind: bool, faults: list[Fault]) -> Proxy:
         """Builds the proxy. Raises AssemblyError with these `faults` and all others."""
         faults += self._nothing_to_serve(configuration)
-        assembly = Assembly(configuration, self._reactor, self._poller, SystemRandom(), self.announce, self.proxy)
+        assembly = Assembly(
+            configuration,
+            self._reactor,
+            self._poller,
+            SystemRandom(),
+            self.announce,
+            self.proxy,
+            given=self._takeover,
+            states="" if self._takeover is None else self._takeover.states,
+        )
         return assembly.build(bind=bind, faults=faults)
 
     def _nothing_to_serve(self, configuration: Configuration) -> Iterable[Fault]:
@@ -240,7 +281,7 @@ class ProxyService(Service):
                 account = None  # which is another fault
             self.manhole = Manhole(settings, self, self._reactor, self._poller, self.announce, account)
             if bind:
-                self.manhole.bind()
+                self.manhole.bind(self._takeover)
         except ManholeError as error:
             return [Fault(settings.place, text) for text in error.texts]
         return []
@@ -266,11 +307,172 @@ class ProxyService(Service):
         self._standstill.start()
         self.watchdog.seen = proxy.standstills
         self.watchdog.start()
+        if self._takeover is None:
+            self._open_to_operators()
+        self.signals.take_others()
+        self.signals.take_stops()
+
+    @property
+    def _listeners(self) -> list[Listener]:
+        """Returns all that this process listens on."""
+        listeners = [] if self.proxy is None else [listener for _, listener in self.proxy.listeners]
+        listeners += self.runtime.listeners
+        if self.manhole is not None and self.manhole.listener is not None:
+            listeners.append(self.manhole.listener)
+        return listeners
+
+    def _open_to_operators(self) -> None:
         if self.manhole is not None:
             self.manhole.start()
         self.runtime.start()
-        self.signals.take_others()
-        self.signals.take_stops()
+
+    # Another process takes the place of this one, or the other way round (`handover`).
+
+    def _take_over(self, said: Global) -> None:
+        """Gets the listening sockets of the process that runs. Raises Refused."""
+        paths = [each.bind.address.path for each in said.stats_sockets if each.exposes]
+        account = self._becoming
+        try:
+            self._takeover = take_over(paths, {os.geteuid(), *(() if account is None else (account.uid,))})
+        except HandoverError as error:
+            text = f"--replace: {error}; if no reusedproxy runs, start it without --replace"
+            raise Refused([Fault(Place(self._paths[0], 1), text)], []) from None
+
+    def _released(self, counts: object) -> None:
+        """Serves alone from now on; `counts` are those of the other process, None if it has not said that it left."""
+        assert self._takeover is not None and self.proxy is not None
+        pid, self._takeover = self._takeover.pid, None
+        if counts is not None:
+            count_on(self.proxy, counts)
+            self.announce("notice", f"has taken the place of process {pid}, which finishes what it has")
+        else:
+            self.announce("warning", f"serves, but process {pid} has not said that it has stopped accepting")
+        for listener in self._listeners:
+            listener.own()
+        self.supervision.takes_over()
+        self._say_ready()
+
+    def _hand_over(self, channel: socket.socket) -> None:
+        """Gives the listening sockets to the process at the other end, which is about to take this one's place."""
+        proxy = self.proxy
+        # A reload that is under way may bind others.
+        busy = self._is_being_replaced or self._takeover is not None or self._reloading is not None
+        if self.state != "running" or busy or proxy is None:
+            channel.close()
+            return
+        listeners = self._listeners
+        states = "".join(show_servers_state(Context(self, ADMIN, 0.0), ()))
+        self._handover = Handover(
+            channel, self._poller, self._reactor, listeners, states, self._leave, self._not_replaced
+        )
+        text = f"process {self._handover.pid} is about to take the place of this one, and gets {len(listeners)} sockets"
+        self.announce("notice", text)
+
+    def _not_replaced(self, why: str) -> None:
+        assert self._handover is not None
+        self.announce(
+            "alert", f"process {self._handover.pid} does not take the place of this one: {why}; this one goes on"
+        )
+        if self._reload_again and self._reloading is None:
+            self._reload_again = False
+            self.reload()
+
+    @property
+    def _is_being_replaced(self) -> bool:
+        """Tells whether another process has been given the sockets, and does not serve yet."""
+        return self._handover is not None and self._handover.state != "over"
+
+    def replace(self) -> None:
+        """Starts a new process with the command line of this one, which takes its place (SIGUSR2). Without a socket for
+        that, reloads."""
+        if self.state != "running" or self.proxy is None:
+            return
+        if not any(each.exposes for each in self.proxy.configuration.global_.stats_sockets):
+            self.reload()
+            return
+        if os.getpid() == 1:
+            self.announce(
+                "alert", "not replaced: this is process 1, with which all others end: start another container"
+            )
+        elif self._options.get("nodaemon") is False:
+            text = "not replaced: this daemon is in the background: start another one as this one was, with --replace"
+            self.announce("alert", text)
+        elif self._spawned is None:
+            try:
+                self._spawned = Spawned(self._poller, self._spawned_ended)
+            except OSError as error:
+                self.announce("alert", f"not replaced: no process can be started: {error.strerror}")
+
+    def _spawned_ended(self) -> None:
+        self._spawned = None
+        if self.state == "running" and (self._handover is None or self._handover.state != "over"):
+            self.announce("alert", "not replaced: the new process has ended before it served; this one goes on")
+
+    def _leave(self, taken: set[str], pid: int) -> None:
+        """Leaves the listening sockets to process `pid`, which accepts there, and finishes what it has."""
+        proxy = self.proxy
+        assert proxy is not None and self._handover is not None
+        self.state = "leaving"
+        if self._reloading is not None:  # one of `ssl-watch`
+            self._reloading.stop()
+            self._reloading = None
+            gc.enable()
+        self._watch.stop()
+        self._expiry.stop()
+        for listener in self._listeners:
+            if key_of(listener.bind.address) in taken:
+                listener.leave()
+            else:
+                listener.close()
+        self.runtime.leave()
+        if self.manhole is not None:
+            self.manhole.stop()
+        for each in self._living:
+            for frontend in each.frontends:
+                frontend.leave()
+        self.announce("notice", f"process {pid} has taken the place of this one, which has clients: {self._clients()}")
+        self.supervision.hand_over(pid)
+        self._handover.released(counts_of(proxy))
+        if self._reload_again:
+            with suppress(OSError):  # it has ended again, which is told by others
+                os.kill(pid, signal.SIGHUP)  # it has read its files before that was ordered
+        limit = proxy.configuration.global_.hard_stop_after
+        if limit is not None:
+            self._hard_stop = self._reactor.callLater(limit, self._leave_now)
+        self._reactor.callLater(KEPT_IDLE, self._let_idle_go)
+        self._wait_to_leave()
+
+    def _wait_to_leave(self) -> None:
+        if self.state != "leaving":
+            return
+        if self._clients():
+            self._reactor.callLater(LOOK, self._wait_to_leave)
+        else:
+            self._leave_now()
+
+    def _leave_now(self) -> None:
+        if self.state == "leaving" and not self._stopping:
+            self._stopping = True
+            self._reactor.stop()
+
+    def _let_idle_go(self) -> None:
+        """Closes idle clients, and connections to servers that nobody will use."""
+        if self.state != "leaving":
+            return
+        for each in self._living:
+            for frontend in each.frontends:
+                frontend.finish_idle()
+        self._reloading = Slices(self._reactor, self._release_pools(), self._pools_released)
+        self._reloading.start()
+
+    def _release_pools(self) -> Steps[None]:
+        for pool in {pool: None for each in self._living for pool in pools_of(each)}:
+            yield from pool.draining("another process goes on")
+
+    def _pools_released(self, failure: Failure | None) -> None:
+        self._reloading = None
+        if failure is not None:
+            self._log.failure("connections of a process that leaves could not be closed", failure)
 
     # What signals order (`signals.Ordered`).
 
@@ -283,11 +485,11 @@ class ProxyService(Service):
 
     def stop_by(self, number: signal.Signals) -> None:
         """Stops the reactor, and by that the service; at a further signal does not wait for clients any more."""
-        if self.state == "running" and not self._stopping:
+        if self.state in ("running", "leaving") and not self._stopping:
             self._stopping = True
             self.announce("notice", f"stopping: {number.name}")
             self._reactor.stop()
-        elif self.state == "running":  # the first one is not done yet
+        elif self.state in ("running", "leaving"):  # the first one is not done yet
             self._reactor.callLater(0, self.stop_by, number)
         elif self.state == "draining" and number != signal.SIGUSR1:
             self._stop_now()
@@ -318,20 +520,26 @@ class ProxyService(Service):
 
     def _begin(self, proxy: Proxy, verb: str, endings: list[Ending] | None = None) -> None:
         proxy.places.maxconn = proxy.maxconn
+        proxy.places.limit_rates(proxy.configuration.global_.rates, proxy.deadlines)
         for text in shortages(proxy):
             self.announce("warning", text)
         for backend in proxy.backends:
             backend.start()
         if proxy.rates is not None:
             proxy.rates.start()
+        if proxy.sweep is not None:
+            proxy.sweep.start()
         proxy.budget.rate = proxy.configuration.global_.pool_connect_rate
         self._expiry.begin(proxy, endings)
         self._watch.begin(proxy.configuration.global_.ssl_watch, proxy.stamps, proxy.files.look)
         patience = proxy.configuration.global_.pool_warm_start
+        if patience is None and self._takeover is not None:
+            patience = WARM
         if patience is None or verb != FIRST:
             self._listen(proxy, verb)
         else:
-            self.supervision.starting(patience)
+            if self._takeover is None:  # else the service has long been started
+                self.supervision.starting(patience)
             self._warm_up(proxy, self._reactor.seconds(), patience)
 
     def _listen(self, proxy: Proxy, verb: str) -> None:
@@ -340,8 +548,16 @@ class ProxyService(Service):
             # At a reload, a listener bound for this proxy is new.
             text = f"Proxy {frontend.name} {FIRST if listener in proxy.bound else verb} {_bound_to(listener)}"
             self.announce("notice", text, f"frontend {frontend.name}")
-        if verb == FIRST:
-            self.supervision.ready(f"serves (listeners: {len(proxy.listeners)}, servers: {len(proxy.lines)})")
+        if verb == FIRST and self._takeover is not None:
+            self._open_to_operators()
+            self._takeover.serve(self._poller, self._reactor, self._released)
+        elif verb == FIRST:
+            self._say_ready()
+
+    def _say_ready(self) -> None:
+        proxy = self.proxy
+        assert proxy is not None
+        self.supervision.ready(f"serves (listeners: {len(proxy.listeners)}, servers: {len(proxy.lines)})")
 
     def _warm_up(self, proxy: Proxy, began: float, patience: float) -> None:
         """Delays listening for `pool-warm-start`: clients wait in the kernel's queue until every floor
@@ -349,16 +565,16 @@ class ProxyService(Service):
         if self.state != "running" or proxy is not self.proxy:
             return
         took = self._reactor.seconds() - began
-        short = [pool for pool in proxy.pools if pool.state == "running" and len(pool.idle) < pool.limits.min_conn]
+        short = [pool for pool in proxy.pools if pool.state == "running" and len(pool.idle) < pool.floor]
         settled = all(group.settled for backend in proxy.backends for group in backend.groups)
         if (short or not settled) and took < patience:
             self._reactor.callLater(0.05, self._warm_up, proxy, began, patience)
             return
         if short:
-            names = ", ".join(f"{pool.name} ({len(pool.idle)} of {pool.limits.min_conn})" for pool in short)
+            names = ", ".join(f"{pool.name} ({len(pool.idle)} of {pool.floor})" for pool in short)
             self.announce("warning", f"pool-warm-start: {patience:g} s are over, and some floors do not stand: {names}")
         else:
-            unused = [pool.name for pool in proxy.pools if pool.state != "running" and pool.limits.min_conn]
+            unused = [pool.name for pool in proxy.pools if pool.state != "running" and pool.floor]
             but = f", but for servers that are not in use: {_listed(unused)}" if unused else ""
             self.announce("notice", f"pool-warm-start: all floors stand after {took:.2f} s{but}")
         self._listen(proxy, FIRST)
@@ -371,9 +587,12 @@ class ProxyService(Service):
         free. New pools are tried and warmed first, see `ReloadTrial`. All work is done in short slices while clients
         are served; any number of requests to reload in the meantime cause one more reload.
         """
+        if self.state == "leaving" and self._handover is not None:
+            text = f"reload: process {self._handover.pid} has taken the place of this one: tell that one"
+            self.announce("warning", text)
         if self.state != "running":
             return
-        if self._reloading is not None:
+        if self._reloading is not None or self._is_being_replaced:
             self._reload_again = True
             return
         self._renewed = []
@@ -509,6 +728,7 @@ class ProxyService(Service):
                 self.announce("notice", text, f"frontend {frontend.name}")
         leaving = take_place(old, new, self.announce)
         followed = follow(self._replaced.proxies, new)
+        hand_on_places(self._replaced.proxies)
         queues = hand_over_queues(self._replaced.proxies, new)
         self._begin(new, "goes on at", endings)
         kept = len(pools_of(new) & pools_of(old))
@@ -549,6 +769,10 @@ class ProxyService(Service):
             self._reloading.stop()
             self._reloading = None
             gc.enable()
+        if self._handover is not None:
+            self._handover.stop()
+        if self._takeover is not None:
+            self._takeover.give_up()
         self._watch.stop()
         self._expiry.stop()
         self.runtime.leave()
@@ -558,6 +782,11 @@ class ProxyService(Service):
         for _, listener in proxy.listeners:
             listener.close()  # also one that waits for `pool-warm-start` and belongs to no frontend yet
         limit = proxy.configuration.global_.hard_stop_after
+        if self._hard_stop is not None:
+            if not self._hard_stop.active():
+                self._stop_now()  # its time is over already
+                return
+            self._hard_stop.cancel()
         if limit is not None:
             self._hard_stop = self._reactor.callLater(limit, self._stop_now)
         self._say_drain = self._reactor.callLater(SAY_DRAIN, self._tell_drain)
@@ -596,9 +825,12 @@ class ProxyService(Service):
                 backend.stop("proxy stopped")
             if proxy.rates is not None:
                 proxy.rates.stop()
+            if proxy.sweep is not None:
+                proxy.sweep.stop()
             proxy.logs.close()
         if self.manhole is not None:
             self.manhole.stop()
+        self.proxy.places.limit_rates((), self.proxy.deadlines)
         self.proxy.names.stop()
         self.proxy.departed.stop()
         self.runtime.stop()

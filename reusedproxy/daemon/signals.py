@@ -12,10 +12,12 @@ import sys
 from collections.abc import Callable
 from typing import Any, Protocol
 
-#: Signals that stop the daemon. Signals that reload it: HAProxy's master process accepts either. The signal at which
-#: HAProxy reports its memory pools; it must not end the daemon.
+#: Signals that stop the daemon. The one that reloads it, and the one that has a new process of the program take its
+#: place: at either, HAProxy's master process begins anew. The signal at which HAProxy reports its memory pools; it must
+#: not end the daemon.
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-RELOADING = (signal.SIGHUP, signal.SIGUSR2)
+RELOADING = signal.SIGHUP
+REPLACING = signal.SIGUSR2
 IGNORED = signal.SIGQUIT
 
 Handler = Callable[[int, object], None]
@@ -29,6 +31,9 @@ class Ordered(Protocol):
 
     def reload(self) -> None:
         """Reads the configuration again."""
+
+    def replace(self) -> None:
+        """Starts a new process of the program, which takes the place of this one."""
 
     def told_to_stop(self) -> None:
         """Notes that a signal to stop has come; its handler calls it."""
@@ -59,8 +64,8 @@ class SignalHandlers:
 
     def take_others(self) -> None:
         """Installs the handlers for signals that do not stop."""
-        for number in RELOADING:
-            signal.signal(number, self._one_at_a_time(self._reload))
+        signal.signal(RELOADING, self._one_at_a_time(self._reload))
+        signal.signal(REPLACING, self._one_at_a_time(self._replace))
         signal.signal(IGNORED, self._one_at_a_time(self._ignore))
 
     def take_stops(self) -> None:
@@ -111,6 +116,9 @@ class SignalHandlers:
 
     def _reload(self, number: int, frame: object) -> None:
         self._reactor.callFromThread(self._ordered.reload)
+
+    def _replace(self, number: int, frame: object) -> None:
+        self._reactor.callFromThread(self._ordered.replace)
 
     def _ignore(self, number: int, frame: object) -> None:
         text = f"{signal.Signals(number).name} is ignored: SIGHUP and SIGUSR2 reload, SIGTERM and SIGUSR1 stop"

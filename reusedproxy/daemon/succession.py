@@ -18,13 +18,16 @@ from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.server import MAINT, READY, Server
 from reusedproxy.build.assembly import Proxy
 from reusedproxy.build.server_lines import Announce
-from reusedproxy.clients.frontend import Frontend
+from reusedproxy.build.tables import adopt
+from reusedproxy.clients.frontend import Frontend, backend_of
 from reusedproxy.net.listener import Listener
 from reusedproxy.net.slices import Later, Steps
 from reusedproxy.pool.pool import HTTPConnectionPool
 
 #: Seconds between two checks whether the last client of a replaced proxy has gone.
 EVERY = 1.0
+#: Clients that are looked at in one step.
+AT_ONCE = 100
 
 
 def pools_of(proxy: Proxy) -> set[HTTPConnectionPool]:
@@ -40,6 +43,7 @@ def take_place(old: Proxy, new: Proxy, announce: Announce) -> list[Iterator[None
         if listener not in successors:
             listener.close()  # also one that waited for `pool-warm-start` and belongs to no frontend yet
     hand_on_states(old, new, announce)
+    adopt(new.configuration.tables, new.tables.values())
     for line in old.lines.values():
         for checker in (line.checker, line.agent):
             if checker is not None:
@@ -50,6 +54,8 @@ def take_place(old: Proxy, new: Proxy, announce: Announce) -> list[Iterator[None
         backend.stop_slow_starts()
     if old.rates is not None:
         old.rates.stop()
+    if old.sweep is not None:
+        old.sweep.stop()
     return leaving
 
 
@@ -86,8 +92,13 @@ def hand_on_states(old: Proxy, new: Proxy, announce: Announce) -> None:
     for line in new.lines.values():
         if line.server.tracked is None:
             _tell_trackers(line.server, new.deadlines.now())
+    previous = {backend.name: backend for backend in old.backends}
     for backend in new.backends:
         backend.learn_limits()
+        if backend.name in previous:
+            backend.succeed(previous[backend.name])
+    if new.rates is not None:
+        new.rates.succeed(old.rates)
     before = {frontend.name: frontend for frontend in old.frontends}
     for frontend in new.frontends:
         name = frontend.name
@@ -96,6 +107,19 @@ def hand_on_states(old: Proxy, new: Proxy, announce: Announce) -> None:
         if (now := frontend.settings.maxconn) != frontend.maxconn_said:
             text = f"Frontend {name} keeps maxconn {now}, as was ordered before the reload"
             announce("notice", text, f"frontend {name}")
+
+
+def hand_on_places(replaced: list[Proxy]) -> None:
+    """Has all servers and frontends of replaced proxies tell those in their place, and not one between, when a request
+    or a client of theirs has gone. The last of the proxies has been replaced just now."""
+    for proxy in replaced[:-1]:
+        for backend in proxy.backends:
+            for server in backend.servers:
+                if server.heir is not None:
+                    server.heir = server.heir.heir
+        for frontend in proxy.frontends:
+            if frontend.heir is not None:
+                frontend.heir = frontend.heir.heir
 
 
 def _tell_trackers(server: Server, now: float) -> None:
@@ -170,7 +194,7 @@ def take_apart(proxy: Proxy) -> Iterator[None]:
     """
     frontends, backends, lines = proxy.frontends, proxy.backends, proxy.lines
     proxy.frontends, proxy.backends, proxy.lines = [], [], {}
-    proxy.listeners, proxy.bound, proxy.rates = [], [], None
+    proxy.listeners, proxy.bound, proxy.rates, proxy.sweep = [], [], None, None
     for backend in backends:
         for each in (*backend.checkers, *backend.agents, *backend.servers, backend):
             _empty(each)
@@ -181,6 +205,19 @@ def take_apart(proxy: Proxy) -> Iterator[None]:
     while lines:
         lines.popitem()
         yield
+
+
+def _backends_in_use(proxies: list[Proxy]) -> Steps[set[Backend]]:
+    """Returns the backends at which the clients of these proxies have something under way, in steps. They get none that
+    was replaced before."""
+    found: set[Backend] = set()
+    for frontend in [frontend for proxy in proxies for frontend in proxy.frontends]:
+        for number, connection in enumerate([*frontend.connections]):
+            if (backend := backend_of(connection)) is not None:
+                found.add(backend)
+            if not number % AT_ONCE:
+                yield
+    return found
 
 
 def take_pool_apart(pool: HTTPConnectionPool) -> Iterator[None]:
@@ -246,22 +283,21 @@ class Replaced:
         """Closes what only proxies without clients used, in steps."""
         staying: list[Proxy] = []
         gone: list[Proxy] = []
+        # Requests that an older proxy has handed on are at the servers of a later one, whose own clients have gone.
+        in_use = yield from _backends_in_use(self.proxies)
         for each in self.proxies:
-            # Also one whose own clients have gone, if requests that an older proxy has handed on are at its servers.
-            used = any(frontend.connections for frontend in each.frontends) or any(
-                backend.traffic.scur for backend in each.backends
-            )
+            used = any(frontend.connections for frontend in each.frontends) or not in_use.isdisjoint(each.backends)
             stays = each is self._clearing or used
             (staying if stays else gone).append(each)
         self.proxies[:] = staying
         assert self._present is not None
         present = self._present
         if gone:
-            in_use = {pool for each in (*staying, present) for pool in pools_of(each)}
+            kept = {pool for each in (*staying, present) for pool in pools_of(each)}
             for proxy in gone:
                 proxy.logs.close()
             # Several of them may have used the same pool.
-            for pool in {pool: None for each in gone for pool in pools_of(each) - in_use}:
+            for pool in {pool: None for each in gone for pool in pools_of(each) - kept}:
                 pool.close("reload")
                 self._ending.append(pool)
                 yield

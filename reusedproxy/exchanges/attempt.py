@@ -18,6 +18,7 @@ from reusedproxy.backends.queue import Queue
 from reusedproxy.backends.server import Server
 from reusedproxy.exchanges.client import Client, session_of
 from reusedproxy.exchanges.failures import Failures, Repeatable, race_class
+from reusedproxy.exchanges.heads import naming_server
 from reusedproxy.exchanges.outcomes import CONNECTION, HEAD, QUEUE
 from reusedproxy.exchanges.retry import DIAL_FAILED, IDEMPOTENT
 from reusedproxy.exchanges.reuse import kind_of_connection
@@ -76,6 +77,8 @@ class Request(Repeatable, Served, Protocol):
     backend_queue: int
     waited_for: Server | None
     priority: tuple[int, int]
+    #: Time-outs in the place of its backend's, by HAProxy's words; None: there are none.
+    own_timeouts: dict[str, float] | None
 
     def all_held(self) -> bytes:
         """Returns what has come of the request so far."""
@@ -124,23 +127,24 @@ class Attempt:
         request = self.request
         backend, session = request.backend, request.client.session
         assert backend is not None
+        if backend.successor is not None:
+            self._start_at_successor(backend)
+            return
         if session is None and request.binding is None:
             chosen = backend.choose(self, avoid)
         else:
             chosen = self._choose(backend, avoid)
         if not chosen:
-            self._start_at_successor(backend)
+            self._unplaced("SC")
         elif self.queue is not None and request.backend is backend:
-            self._await(backend.settings.timeouts.queue)
+            self._await(self._timeout("queue", backend.settings.timeouts.queue))
         # Else it has been sent, has ended, or has been started at its backend's successor, whose time-out counts then.
 
     def _start_at_successor(self, backend: Backend) -> None:
-        """Starts at the backend that a reload has put in the place of this one, which has no server any more."""
-        if backend.successor is None:
-            self._unplaced("SC")
-        else:
-            self.request.move(backend.successor)
-            self.start()
+        """Starts at the backend that a reload has put in the place of this one."""
+        assert backend.successor is not None
+        self.request.move(backend.successor)
+        self.start()
 
     def _choose(self, backend: Backend, avoid: Server | None = None) -> bool:
         """Asks the backend for a server, preferably the one to which the client is bound. Returns
@@ -236,7 +240,7 @@ class Attempt:
         backend, binding = self.request.backend, self.request.binding
         assert backend is not None
         self.state = CONNECTING
-        timeout = backend.settings.timeouts.connect
+        timeout = self._timeout("connect", backend.settings.timeouts.connect)
         if pool.state != "running":
             if backend.successor is not None:
                 self._leave_for(backend.successor)
@@ -255,8 +259,7 @@ class Attempt:
 
     def _leave_for(self, successor: Backend) -> None:
         """Starts again at the backend that a reload has put in the place of this one, or waits on there if it has
-        waited. The pool is shared with a server there, which has since gone out of service; this backend's server has
-        not heard of it."""
+        waited: its server's pool is not to be used any more."""
         request = self.request
         backend, server = request.backend, request.server
         assert backend is not None and server is not None
@@ -337,6 +340,10 @@ class Attempt:
         elif self.state == CONNECTING and self.pool is not None:
             self.pool.leave(self)
 
+    def _timeout(self, which: str, said: float | None) -> float | None:
+        own = self.request.own_timeouts
+        return said if own is None else own.get(which, said)
+
     def _await(self, timeout: float | None) -> None:
         deadlines = self.request.client.deadlines
         if timeout is None:
@@ -375,7 +382,13 @@ class Attempt:
             session_of(client).keep(connection)
         if not request.complete:
             client.resume_request()  # before sending, which may pause it
-        connection.send(request, data, request.complete, backend.settings.timeouts.server, now)
+        if backend.settings.name_header:
+            assert request.server is not None
+            data = naming_server(data, backend.settings.name_header, request.server.name)
+        timeout = backend.settings.timeouts.server
+        if request.own_timeouts is not None:
+            timeout = request.own_timeouts.get("server", timeout)
+        connection.send(request, data, request.complete, timeout, now)
 
     @property
     def phase(self) -> str:
@@ -420,10 +433,14 @@ class Attempt:
             request.attempt = attempt = Attempt()
             attempt.request = request
             attempt._in_a_row = True
-            if request.server is None:
+            backend, server = request.backend, request.server
+            assert backend is not None
+            if server is None:
                 attempt.start(failures.avoided)
+            elif (place := backend.place_of_retries(server)) is not backend:
+                attempt._leave_for(place)
             else:
-                attempt.placed(request.server)
+                attempt.placed(server)
             attempt._in_a_row = False
             if attempt.state != FAILED:
                 return

@@ -8,7 +8,7 @@ the time, whatever the passwords of a list are. It must never know sockets.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from hashlib import blake2b
 from hmac import compare_digest
 from os import urandom
@@ -17,6 +17,7 @@ from reusedproxy.config.model.users import User, UserList
 from reusedproxy.net.passwords import Passwords
 from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.rules.users import Member
+from reusedproxy.wire.addresses import of_one_client, of_one_network
 from reusedproxy.wire.credentials import Credentials
 
 
@@ -58,10 +59,11 @@ class Authentication:
             right = users.same(credentials.password, said)
         return users.members[credentials.user] if right and user is not None else None
 
-    def check(self, unverified: Unverified, source: Hashable, then: Callable[[], None]) -> bool:
-        """Has a password checked, and calls `then` when the result is known. Returns False if too many wait."""
-        said = unverified.credentials
-        return self.passwords.check(said.password, unverified.hashed, source, then, said.user)
+    def check(self, unverified: Unverified, host: str, then: Callable[[], None]) -> bool:
+        """Has a password checked that has come from `host`, and calls `then` when the result is known. Returns False if
+        too many wait."""
+        said, source = unverified.credentials, of_one_client(host)
+        return self.passwords.check(said.password, unverified.hashed, source, then, said.user, of_one_network(host))
 
 
 class _Users:

@@ -5,22 +5,25 @@ Exchanges call downward, to backends and pools; upward they call nothing but the
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from reusedproxy.backends.backend import Ended
 from reusedproxy.config import model
 from reusedproxy.config.model.proxies import Timeouts
 from reusedproxy.exchanges.authentication import Authentication
-from reusedproxy.exchanges.route import Page, Route
+from reusedproxy.exchanges.route import Page, Route, Service
 from reusedproxy.exchanges.session import Session
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.listener import Listener
+from reusedproxy.net.names.once import Lookups
 from reusedproxy.net.tls.facts import tls_side
 from reusedproxy.net.transport import Transport
 from reusedproxy.rules.actions import ErrorPages
+from reusedproxy.rules.facts import Map, Sample
 from reusedproxy.rules.regular import Unevaluated
+from reusedproxy.tables.table import Table
 
 
 class FactsFrontend(Protocol):
@@ -35,6 +38,12 @@ class FactsFrontend(Protocol):
     cookie_letters: str
     lines: int
     listeners: list[Listener]
+    #: The maps, by the names of their files.
+    maps: Mapping[str, Map]
+    #: All stick tables, by name.
+    tables: Mapping[str, Table]
+    #: Looks names up.
+    lookups: Lookups
 
     @property
     def process_clients(self) -> int:
@@ -50,6 +59,12 @@ class FactsFrontend(Protocol):
     def usable_servers(self, backend: str) -> int | None:
         """Returns how many servers of this backend can be chosen; None if there is no such backend."""
 
+    def figure(self, which: str, name: str) -> Sample:
+        """Returns what HAProxy's sample fetch of this name says of a section or a server."""
+
+    def not_done(self, text: str) -> None:
+        """Reports what a rule could not do; the request, or the session, goes on."""
+
 
 class ClientFrontend(FactsFrontend, Protocol):
     """Defines the frontend as an exchange knows it. `default_route` leads to the backend where no rule chooses another;
@@ -61,8 +76,14 @@ class ClientFrontend(FactsFrontend, Protocol):
     pages: list[Page]
     #: What it answers in place of error pages, by status.
     errors: ErrorPages
+    #: The maps, by the names of their files.
+    maps: Mapping[str, Map]
+    #: Looks names up.
+    lookups: Lookups
     #: Knows the users of `userlist` sections.
     authentication: Authentication
+    #: What answers in place of a server where a rule says so, by name.
+    services: Mapping[str, Service]
 
     @property
     def uses_proxy_header(self) -> bool:
@@ -127,6 +148,9 @@ class Client(ClientFacts, Protocol):
 
     def log_early(self) -> None:
         """Writes the line of the log before the exchange has ended (`option logasap`)."""
+
+    def hide(self) -> None:
+        """Makes the connection one of whose end the client will not hear."""
 
     def write(self, data: bytes) -> None:
         """Sends a part of the answer."""

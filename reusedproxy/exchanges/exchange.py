@@ -23,6 +23,8 @@ from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.server import Server
 from reusedproxy.exchanges.attempt import HELD_MAX, SENT, Attempt
 from reusedproxy.exchanges.client import Client, session_of
+from reusedproxy.exchanges.compression import Encoder
+from reusedproxy.exchanges.counting import count_answer, count_failure, end_counting
 from reusedproxy.exchanges.error_pages import error_of
 from reusedproxy.exchanges.facts import ExchangeFacts
 from reusedproxy.exchanges.failures import Failures
@@ -39,7 +41,11 @@ from reusedproxy.exchanges.outcomes import ABORTS, CONNECTION, DATA, GONE, QUEUE
 from reusedproxy.exchanges.own_answers import KEEPING, kept_alive
 from reusedproxy.exchanges.retry import UNSEEN
 from reusedproxy.exchanges.route import Route
+from reusedproxy.exchanges.serving import Made, Serving
+from reusedproxy.exchanges.sticking import fails_to_stick
 from reusedproxy.exchanges.tunnel import Tunnel, TunnelTimeouts
+from reusedproxy.exchanges.waiting import Wait
+from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.pool.connection import SERVER_FAULT, SERVER_GONE, ServerConnection
 from reusedproxy.rules.actions import ErrorPage
 from reusedproxy.wire.heads import RequestHead, ResponseHead
@@ -106,6 +112,12 @@ class Exchange(ExchangeFacts):
     #: Only the end of the connection completes the answer, so a broken one must not end like a complete one.
     _until_close = False
     _tunnel: Tunnel | None = None
+    #: Encodes the answer's body (`compression`); None: it goes on as it comes.
+    encoder: Encoder | None = None
+    #: Holds the request back while its rules are run; None: nothing does.
+    waiting: Wait | None = None
+    #: Makes an answer of the proxy's own that takes more than one turn.
+    serving: Serving | None = None
     #: Takes the whole body of a request that goes to no server.
     _collecting: Callable[[bytes | None], None] | None = None
 
@@ -129,16 +141,25 @@ class Exchange(ExchangeFacts):
         self.route = route
         if route.persistence is not None:
             route.persistence.receive(self)
+        if route.sticking is not None and fails_to_stick(self, route.sticking):
+            return
+        if route.compressor is not None:
+            route.compressor.begin(self)
         if head.upgrade is not None and head.length and not route.backend.settings.upgrade_with_body:
             # As HAProxy. uvicorn (httptools) takes such a body for its next request, which no rule has seen.
             head.upgrade = None
         client = self.client
         self.expects = head.expect_continue and not body
-        forwarded = client.forwarded if route is client.frontend.default_route else route.forwarded(client.address)
+        if self.own_source is not None:
+            forwarded = route.forwarded(self.own_source)
+        else:
+            forwarded = client.forwarded if route is client.frontend.default_route else route.forwarded(client.address)
         if forwarded and route.forward_unless and route.forwards_already(head):
             forwarded = b""
+        if route.original_to:
+            forwarded += route.destined(self.destination)
         if route.server_closes or head.te_trailers or head.upgrade is not None or head.minor == 0:
-            self.head_and_body = request = request_head(head, forwarded, route.server_closes, body)
+            self.head_and_body = request = request_head(head, forwarded, route.announces_close, body)
         else:
             self.head_and_body = request = b"%b%b\r\n%b" % (head.block, forwarded, body)
         self.bytes_in += len(request)  # more of the body may have come while it waited
@@ -156,6 +177,8 @@ class Exchange(ExchangeFacts):
         self.attempt = attempt = Attempt()
         attempt.request = self
         attempt.start()
+        if self.early:
+            self.early = b""  # what holds it is `head_and_body`, as long as that is needed
 
     def request_data(self, data: bytes) -> None:
         """Passes on more of the request's body, or holds it."""
@@ -171,7 +194,9 @@ class Exchange(ExchangeFacts):
                     self.client.pause_request()
                 else:
                     self.drop()
-        if connection is not None:
+        if self.waiting is not None:
+            self.waiting.body_came(data)
+        elif connection is not None:
             connection.write(data)
 
     def request_ended(self) -> None:
@@ -181,6 +206,8 @@ class Exchange(ExchangeFacts):
             self.connection.end_request()
         elif self._collecting is not None:
             self._collected(self.all_held())
+        elif self.waiting is not None:
+            self.waiting.body_came()
 
     def collect(self, body: bytes, ended: bool, then: Callable[[bytes | None], None]) -> None:
         """Calls `then` with the whole body of the request, in place of sending it anywhere; with None if that is more
@@ -249,6 +276,7 @@ class Exchange(ExchangeFacts):
             self._end(broken=self._until_close and self.state == ANSWERING)
             return
         self.status = status
+        self._count_unsent()
         keeps = status in KEEPING and self.client.may_ask_again
         answer, keeps = error_of(self, self.page_of(status), status, keeps)
         self._end(last=self._own(answer, keeps), error=0 if keeps else status)
@@ -269,6 +297,8 @@ class Exchange(ExchangeFacts):
     def resume_response(self) -> None:
         if self.connection is not None:
             self.connection.resume_response()
+        elif self.serving is not None:
+            self.serving.go_on()
 
     @property
     def waits(self) -> bool:
@@ -280,6 +310,8 @@ class Exchange(ExchangeFacts):
         """Returns the second letter of HAProxy's termination state."""
         if self.state != TRYING:
             return DATA
+        if self.waiting is not None:
+            return self.waiting.phase
         return QUEUE if self.attempt is None else self.attempt.phase
 
     # What its attempts call (`attempt.Request`): its backend, and what is held of it.
@@ -305,8 +337,7 @@ class Exchange(ExchangeFacts):
 
     def move(self, backend: Backend) -> None:
         """Moves the request to another backend, which a reload has put in the place of its own."""
-        assert self.backend is not None
-        self.backend.traffic.scur -= 1
+        self.withdraw()  # both count in the same place
         self.enter(backend)
         if self.binding is not None:
             self.binding = self.binding.at(backend.servers)
@@ -372,7 +403,7 @@ class Exchange(ExchangeFacts):
             return
         self.state = TUNNEL
         client = self.client
-        timeouts = TunnelTimeouts.of(client.frontend.timeouts, backend.settings.timeouts)
+        timeouts = self._tunnel_timeouts(backend)
         self._count_answer(head, client.deadlines.now())
         answer = switch_head(head)
         self.bytes_out += len(answer)
@@ -382,6 +413,13 @@ class Exchange(ExchangeFacts):
         early, ended = client.lend()
         self._tunnel = Tunnel(client.transport, connection.transport, timeouts, client.deadlines, self.tunnel_over)
         self._tunnel.start(early, data, ended)
+
+    def _tunnel_timeouts(self, backend: Backend) -> TunnelTimeouts:
+        client, server = self.client.frontend.timeouts, backend.settings.timeouts
+        if self.own_timeouts is not None:
+            client = client.changed(self.own_timeouts)
+            server = server.changed(self.own_timeouts)
+        return TunnelTimeouts.of(client, server)
 
     def tunnel_over(self, flags: str, broken: bool) -> None:
         """Ends the exchange after its tunnel: both sides have ended, or one is gone."""
@@ -407,13 +445,21 @@ class Exchange(ExchangeFacts):
         self.connection = None
         self.attempt.fails(str(status), True)
 
+    def challenged(self) -> bool:
+        assert self.connection is not None
+        session_of(self.client).keep(self.connection)
+        return True
+
     def response_whole(self, head: ResponseHead, body: bytes, now: float) -> None:
         if not self.complete:
             self.client.end_after("answered before its body")
-        if self.answer_rules is not None and self._replaced(head, whole=True):
-            return
+        if self.answer_rules is not None:
+            if self._replaced(head, whole=True):
+                return
+            if self.encoder is not None:
+                body = self.encoder.finish(body)
         status = head.status
-        if self.framed and head.length >= 0 and head.upgrade is None and status != 401 and status != 407:
+        if self.framed and head.length >= 0 and head.upgrade is None:
             # As `_response` has it in the usual case, without three calls for each request.
             server = self.server
             assert server is not None
@@ -432,17 +478,21 @@ class Exchange(ExchangeFacts):
         if self.answer_rules is not None and self._replaced(head):
             return
         self.state = ANSWERING
+        if self.encoder is not None:
+            data = self.encoder.add(data)
         data = self._response(head, self.client.deadlines.now()) + data
         self.bytes_out += len(data)
         self.client.write(data)
 
     def response_data(self, data: bytes) -> None:
+        if self.encoder is not None:
+            data = self.encoder.add(data)
         self.bytes_out += len(data)
         self.client.write(data)
 
     def response_ended(self) -> None:
         self.connection = None
-        self._end()
+        self._end(last=b"" if self.encoder is None else self.encoder.finish())
 
     def response_early(self, head: ResponseHead | None, body: bytes) -> None:
         if head is not None and not head.keep_alive:
@@ -450,7 +500,13 @@ class Exchange(ExchangeFacts):
             self.client.end_after("answered before its body")
         if head is None:
             self.state = ANSWERED
+            if self.encoder is not None:
+                end = self.encoder.finish()
+                self.bytes_out += len(end)
+                self.client.write(end)
         elif self.answer_rules is None or not self._replaced(head):
+            if self.encoder is not None:
+                body = self.encoder.finish(body)
             data = self._response(head, self.client.deadlines.now()) + body
             self.bytes_out += len(data)
             self.state = ANSWERED
@@ -484,6 +540,8 @@ class Exchange(ExchangeFacts):
             return
         if loss in UNSEEN:
             self.count("econ")
+        elif self.counters is not None:
+            count_failure(self)
         if self.state == ANSWERING:
             self.count("srv_abrt")
         self.fail(*server_lost(loss, self.phase, self.complete))
@@ -513,6 +571,8 @@ class Exchange(ExchangeFacts):
         dropped then. `whole` tells that the connection is free already."""
         assert self.answer_rules is not None
         self.answer = head
+        if self.counters is not None and head.status >= 400:
+            count_answer(self, head.status)
         verdict = self.answer_rules(self)
         if verdict is None:
             return False
@@ -534,8 +594,6 @@ class Exchange(ExchangeFacts):
     def _count_answer(self, head: ResponseHead, now: float) -> None:
         self.status = status = head.status
         self.answered = now
-        if status in (401, 407) and self.connection is not None and self.connection.private:
-            session_of(self.client).keep(self.connection)
         server = self.server
         assert server is not None
         server.traffic.hrsp[status // 100 if status < 600 else 0] += 1
@@ -547,6 +605,9 @@ class Exchange(ExchangeFacts):
         connection, self.connection = self.connection, None
         if connection is not None:
             connection.give_up(reason)
+        serving, self.serving = self.serving, None
+        if serving is not None:
+            serving.stop()
 
     def refused(self, status: int, flags: str, heard: bool) -> None:
         """Ends an exchange whose request cannot be read, so that it never begins. `heard` tells that
@@ -562,11 +623,57 @@ class Exchange(ExchangeFacts):
 
     def answered_here(self, status: int, data: bytes, flags: str = "LR") -> None:
         """Ends the exchange with an answer of the proxy's own, whole in `data`; no server is needed, or no more."""
+        self._count_unsent()
         self.status = status
         self.flags = flags
         if flags[0] == "L":
             self.client.frontend.traffic.intercepted += 1
         self._end(last=self._own(data, not self.client.last))
+
+    def cut(self, silently: bool, status: int = -1, flags: str = "PR") -> None:
+        """Ends the exchange and its client's connection without an answer; `silently`: the client hears nothing of
+        that. `status` is for the log."""
+        if silently:
+            self.client.hide()
+        self.client.end_after("dropped by a rule")
+        self.status = status
+        self.flags = flags
+        self._end()
+
+    def send_hints(self) -> None:
+        """Sends the 103 answer that rules have made (RFC 8297); never to an HTTP/1.0 client."""
+        hints, self.hints = self.hints, b""
+        if self.framed:
+            data = b"HTTP/1.1 103 Early Hints\r\n%b\r\n" % hints
+            self.bytes_out += len(data)
+            self.client.write(data)
+
+    @property
+    def deadlines(self) -> Deadlines:
+        return self.client.deadlines
+
+    def serve(self, made: Made) -> None:
+        """Answers with what is made in pieces, and sends it as it comes."""
+        self.serving = serving = Serving(self, made)
+        serving.take_turn()
+
+    def answer_begins(self, status: int, head: bytes) -> None:
+        """Sends the head of an answer of the proxy's own that is not whole yet. The rest follows as that of a server's
+        answer does (`response_data`, `response_ended`)."""
+        self.state = ANSWERING
+        self._count_unsent()
+        self.status = status
+        self.flags = "LR"
+        self.client.frontend.traffic.intercepted += 1
+        self._until_close = not self.framed
+        data = self._own(head, False)
+        self.bytes_out += len(data)
+        self.client.write(data)
+
+    def _count_unsent(self) -> None:
+        """Counts the head of a request that was meant for no server; that of another counts as it is sent."""
+        if self.route is None and self.head is not None:
+            self.bytes_in += len(self.head.head)
 
     def _own(self, answer: bytes, keeps: bool) -> bytes:
         """Applies `http-after-response` to an answer of the proxy's own. `keeps` tells that the connection goes on."""
@@ -579,10 +686,14 @@ class Exchange(ExchangeFacts):
         if they are an error of the proxy's own. `broken` tells that the answer cannot be completed, and only a
         reset can tell the client. `now` is the clock's time, if it is known."""
         self.state = ENDED
+        if self.counters is not None:
+            end_counting(self, self.counters, len(last))
         client = self.client
         self.ended = client.deadlines.now() if now is None else now
         # The attempt and the failures refer back to the exchange: left to the garbage collector, each request would
         # stand in memory for a while.
+        if self.waiting is not None:
+            self.waiting.leave()
         attempt, self.attempt = self.attempt, None
         if attempt is not None and attempt.slot:
             client.deadlines.cancel(attempt)

@@ -6,7 +6,18 @@ Nothing here costs anything until a rule asks for it. It must never know how a r
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from socket import (
+    AF_INET,
+    AF_INET6,
+    IP_TOS,
+    IPPROTO_IP,
+    IPPROTO_IPV6,
+    IPV6_TCLASS,
+    SO_MARK,
+    SOL_SOCKET,
+)
+from struct import pack
 from typing import Literal
 
 from reusedproxy.backends.backend import Backend
@@ -17,9 +28,14 @@ from reusedproxy.exchanges.cookie_state import CookieState
 from reusedproxy.exchanges.course import ExchangeCourse
 from reusedproxy.net.tls.facts import TransportTLS, tls_side
 from reusedproxy.pool.connection import ServerConnection
-from reusedproxy.rules.facts import Course, Noted, Sample, TLSSide
-from reusedproxy.wire.credentials import Credentials, basic_credentials
-from reusedproxy.wire.heads import RequestHead, ResponseHead
+from reusedproxy.rules.editing import Unusable, set_method
+from reusedproxy.rules.facts import Course, Map, Noted, Sample, TLSSide
+from reusedproxy.tables.table import Table
+from reusedproxy.tables.tracking import Counters, Tracked
+from reusedproxy.wire.bodies import ChunkedBody, payload
+from reusedproxy.wire.credentials import Credentials, auth_scheme, basic_credentials
+from reusedproxy.wire.grammar import TOKEN
+from reusedproxy.wire.heads import CHUNKED, RequestHead, ResponseHead
 
 
 class ConnectionFacts:
@@ -34,15 +50,30 @@ class ConnectionFacts:
     priority = 0, 0
     #: What is noted for its log; None: nothing so far.
     noted: Noted | None = None
+    lenient = False
+    #: What rules have put in the place of the client's address, and of the one that it has connected to; None: nothing.
+    own_source: tuple[str, int] | None = None
+    own_destination: tuple[str, int] | None = None
     #: Its variables, but for those of the session; None: it has none.
     own_variables: dict[str, Sample] | None = None
+    #: What it tracks itself in stick tables; None: nothing is counted for it.
+    counters: Counters | None = None
+    acts = True
 
     @property
     def source(self) -> tuple[str, int]:
-        return self.client.address
+        return self.client.address if self.own_source is None else self.own_source
 
     @property
     def destination(self) -> tuple[str, int]:
+        return self.connection_destination if self.own_destination is None else self.own_destination
+
+    @property
+    def connection_source(self) -> tuple[str, int]:
+        return self.client.address
+
+    @property
+    def connection_destination(self) -> tuple[str, int]:
         """Returns the address from a PROXY protocol header, or else the proxy's own address. The port is 0 for a unix
         or a closed socket."""
         if self.client.destination is not None:
@@ -69,9 +100,34 @@ class ConnectionFacts:
     def usable_servers(self, backend: str) -> int | None:
         return self.client.frontend.usable_servers(backend or self.backend_name or "")
 
+    def figure(self, which: str, name: str) -> Sample:
+        own = self.frontend_name if which == "fe_conn" else self.backend_name
+        return self.client.frontend.figure(which, name or own or "")
+
+    def table(self, name: str) -> Table | None:
+        frontend = self.client.frontend
+        return frontend.tables.get(name or frontend.name)
+
+    def tracked(self, number: int) -> Tracked | None:
+        own = self.counters
+        if own is not None and number in own:
+            return own[number]
+        session = self.client.session
+        return None if session is None or session.counters is None else session.counters.get(number)
+
+    @property
+    def shared_counters(self) -> Counters | None:
+        """Returns what its client's connection tracks."""
+        session = self.client.session
+        return None if session is None else session.counters
+
     @property
     def listener_name(self) -> str:
         return self.client.listener.bind.name
+
+    @property
+    def maps(self) -> Mapping[str, Map]:
+        return self.client.frontend.maps
 
     @property
     def client_tls(self) -> TransportTLS | None:
@@ -125,6 +181,30 @@ class ConnectionFacts:
     def set_priority(self, priority: tuple[int, int]) -> None:
         self.priority = priority
 
+    def mark_packets(self, what: str, value: int) -> None:
+        """Sets the mark ("mark") or the type of service ("tos") of packets to the client; one at a unix socket has
+        none."""
+        sock = self.client.transport.socket
+        if sock.family not in (AF_INET, AF_INET6):
+            return
+        try:
+            if what == "mark":
+                sock.setsockopt(SOL_SOCKET, SO_MARK, pack("=I", value))
+            elif sock.family == AF_INET:
+                sock.setsockopt(IPPROTO_IP, IP_TOS, value)
+            else:
+                sock.setsockopt(IPPROTO_IPV6, IPV6_TCLASS, value)
+        except OSError as error:
+            self.not_done(f"'set-{what}': {error.strerror}")
+
+    def look_up(self, section: str, name: str, prefer: str, told: Callable[[str | None], None]) -> Callable[[], None]:
+        """Calls `told` with an address of this name; None: there is none. Returns what stops that."""
+        return self.client.frontend.lookups.look_up(section, name, prefer, told)
+
+    def not_done(self, text: str) -> None:
+        """Reports what a rule could not do."""
+        self.client.frontend.not_done(text)
+
     def variable(self, name: str) -> Sample:
         return self._scope(name).get(name) if self._at_hand(name) else None
 
@@ -175,6 +255,16 @@ class ExchangeFacts(ConnectionFacts):
     persist = ""
     #: What has become of its persistence cookie; None: its backend has none, or it has not come so far.
     cookie: CookieState | None = None
+    #: What rules say of how it is carried (`rules.steering.Steered`).
+    most_retries: int | None = None
+    no_late_retries = False
+    hints = b""
+    #: Time-outs in the place of those of its sections, by HAProxy's words; None: there are none.
+    own_timeouts: dict[str, float] | None = None
+    #: What had come of its body with its head, while its rules are run; and what has come since.
+    early = b""
+    more: list[bytes] | None = None
+    method = b""
     #: Answered with a page of the proxy's own, such as the statistics.
     by_page = False
     #: Answered by `monitor-uri`, and so not logged.
@@ -183,19 +273,58 @@ class ExchangeFacts(ConnectionFacts):
     may_wait = False
     #: What the request had of them when a rule first asked; False: no rule has.
     _credentials: Credentials | Literal[False] | None = False
+    _auth_scheme: bytes | None = None
 
     @property
     def credentials(self) -> Credentials | None:
         if self._credentials is False:
             name = b"Proxy-Authorization" if self.asks_as_proxy else b"Authorization"
-            self._credentials = None if self.head is None else basic_credentials(self.head.values(name))
+            values = () if self.head is None else self.head.values(name)
+            self._credentials = basic_credentials(values)
+            self._auth_scheme = auth_scheme(values)
         return self._credentials or None
+
+    @property
+    def auth_scheme(self) -> bytes | None:
+        _ = self.credentials
+        return self._auth_scheme
 
     def member(self, users: str) -> bytes | None:
         credentials = self.credentials
         if credentials is None:
             return None
         return self.client.frontend.authentication.member(users, credentials, self.may_wait)
+
+    @property
+    def body(self) -> bytes:
+        """Returns what has come of the body so far, without its framing, while the request's rules are run."""
+        raw = self.sent_body
+        if raw and self.head is not None and self.head.length == CHUNKED:
+            return payload(ChunkedBody(framed=False), raw)
+        return raw
+
+    @property
+    def sent_body(self) -> bytes:
+        """Returns the same as it is sent on."""
+        return self.early if self.more is None else self.early + b"".join(self.more)
+
+    def set_timeout(self, which: str, seconds: float) -> None:
+        """Sets a time-out of this exchange, by HAProxy's word."""
+        if self.own_timeouts is None:
+            self.own_timeouts = {}
+        self.own_timeouts[which] = seconds
+
+    def set_method(self, method: bytes) -> None:
+        """Sets the request's method. Raises Unusable for one that is none, or that would change where messages end."""
+        head = self.head
+        assert head is not None
+        if not TOKEN.match(method):
+            raise Unusable(f"{method[:20]!r} is no method")
+        for special in (b"HEAD", b"CONNECT"):
+            if (method == special) is not (head.method == special):
+                raise Unusable(f"to or from {special.decode()} no method can be changed")
+        set_method(head, method)
+        self.method = method
 
     @property
     def asks_as_proxy(self) -> bool:

@@ -30,6 +30,10 @@ class Repeatable(Protocol):
     binding: Binding | None
     #: All of the request that has come is still held.
     held: bool
+    #: What rules say of its retries: how many there may be (None: as many as its backend says), and that no server may
+    #: have seen it before.
+    most_retries: int | None
+    no_late_retries: bool
 
     def count(self, what: str) -> None:
         """Adds one to this count of the backend, and of the server if one is chosen."""
@@ -65,9 +69,10 @@ class Failures:
             held=request.held,
             retried=self.repeated,
         )
-        return again and (
-            request.retries < settings.retries or (was_idle and not answered and self._is_first_race(failure))
-        )
+        if request.no_late_retries and failure not in UNSEEN:
+            return False
+        most = settings.retries if request.most_retries is None else request.most_retries
+        return again and (request.retries < most or (was_idle and not answered and self._is_first_race(failure)))
 
     def _is_first_race(self, failure: str) -> bool:
         """Tells whether this end of an idle connection is the request's first idle-close race (or its harmless twin,
@@ -92,8 +97,7 @@ class Failures:
             backend.connection_failed(server)
         request.retries += 1
         elsewhere = backend.redispatches(request.retries, request.binding)
-        # HAProxy counts an attempt as one or the other.
-        request.count("wredis" if elsewhere else "wretr")
+        backend.count_retry(server, elsewhere)
         request.redispatched = request.redispatched or elsewhere
         self.avoided = server if request.redispatched else None
         if elsewhere or (not server.usable and request.binding is None):

@@ -24,6 +24,16 @@ def request_head(head: RequestHead, forwarded: bytes, closes: bool, body: bytes)
     return b"".join((head.block, forwarded, CRLF, body))
 
 
+def naming_server(request: bytes, header: str, server: str) -> bytes:
+    """Returns the request with this header in place of all of its name: it tells the server its name, which each try
+    may send to another one."""
+    end = request.index(b"\r\n\r\n")
+    name = header.encode()
+    first, *lines = request[:end].split(b"\r\n")
+    kept = [line for line in lines if line.partition(b":")[0].lower() != name.lower()]
+    return b"\r\n".join([first, *kept, b"%b: %b" % (name, server.encode())]) + request[end:]
+
+
 def _wishes(head: RequestHead, closes: bool) -> bytes:
     """Returns the Connection field and what it names: these go on only as the proxy's own wish (RFC 9110 sections
     7.6.1, 7.8 and 10.1.4)."""

@@ -60,17 +60,24 @@ def _reason(status: int) -> str:
 
 def answer(status: int, body: bytes, content_type: str, *, extra: bytes = b"", close: bool = True) -> bytes:
     """Writes a whole response. `extra` are further header lines, each with its CRLF."""
-    reason = _reason(status)
+    length = b"content-length: %d\r\n" % len(body)
+    return head_of(status, content_type, first=length, extra=extra, close=close) + body
+
+
+def head_of(status: int, content_type: str, *, first: bytes = b"", extra: bytes = b"", close: bool = True) -> bytes:
+    """Writes the head of a response. `first` and `extra` are header lines that say how long it is, and what else there
+    is to say, each with its CRLF."""
     connection = b"connection: close\r\n" if close else b""
     lines = (
-        f"HTTP/1.1 {status} {reason}",
-        f"content-length: {len(body)}",
-        "cache-control: no-cache",
-        f"content-type: {content_type}",
-        "",
+        f"HTTP/1.1 {status} {_reason(status)}\r\n".encode("latin-1"),
+        first,
+        b"cache-control: no-cache\r\n",
+        f"content-type: {content_type}\r\n".encode("latin-1"),
+        extra,
+        connection,
+        b"\r\n",
     )
-    head = "\r\n".join(lines)
-    return b"".join((head.encode("latin-1"), extra, connection, b"\r\n", body))
+    return b"".join(lines)
 
 
 def _error(status: int, *, close: bool) -> bytes:

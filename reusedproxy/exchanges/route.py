@@ -14,7 +14,10 @@ from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.server import Server
 from reusedproxy.config import model
 from reusedproxy.config.model.values import Place
+from reusedproxy.exchanges.compression import compressor
 from reusedproxy.exchanges.persistence import persistence_of
+from reusedproxy.exchanges.serving import Made
+from reusedproxy.exchanges.sticking import Sticking
 from reusedproxy.rules.facts import Facts
 from reusedproxy.rules.matching import Test
 from reusedproxy.rules.regular import Unevaluated
@@ -52,15 +55,26 @@ class Page(Protocol):
     def admin(self) -> Sequence[Test]:
         """Returns conditions, one of which must be true for whoever may change something with it."""
 
+    @property
+    def users(self) -> Sequence[str]:
+        """Returns the names of the lists of users that its rules and conditions ask."""
+
     def wants(self, target: bytes) -> bool:
         """Tells whether a request target is the page's."""
 
-    def answer(self, head: RequestHead, close: bool, admin: bool) -> tuple[int, bytes]:
-        """Returns the status and the whole response. `close` tells that it must announce the end of the connection,
-        `admin` that the client may change something."""
+    def answer(self, head: RequestHead, admin: bool) -> Made:
+        """Describes the response; `admin` tells that the client may change something."""
 
-    def obey(self, head: RequestHead, form: bytes | None, close: bool) -> tuple[int, bytes]:
-        """Does what a `form` orders that such a client has sent by POST; None: it is too long."""
+    def obey(self, head: RequestHead, form: bytes | None, close: bool, proven: bool) -> tuple[int, bytes]:
+        """Does what a `form` orders that such a client has sent by POST; None: it is too long. `proven` tells that it
+        has shown a password, or that it knows by TLS whom it speaks to."""
+
+
+class Service(Protocol):
+    """Defines what answers requests in place of a server (`http-request use-service`)."""
+
+    def answer(self, head: RequestHead) -> Made | None:
+        """Describes the response; None: it cannot tell what is wanted, which is the client's fault."""
 
 
 class Route:
@@ -78,6 +92,12 @@ class Route:
         # HAProxy's manual, `option forwardfor`: the backend's header counts, either's `except`, and `if-none` of both.
         asked = [option for option in (frontend.forwardfor, backend.settings.forwardfor) if option is not None]
         self._forward = asked[-1].header if asked else None
+        #: Tells that servers hear that their connection ends.
+        self.announces_close = self.server_closes and not backend.settings.pretends_keepalive
+        asked_to = [each for each in (frontend.originalto, backend.settings.originalto) if each is not None]
+        #: Tells that servers hear to which address clients have connected (`option originalto`), by this header.
+        self.original_to = f"{asked_to[-1].header}: " if asked_to else ""
+        self._original_but = [ip_network(each.except_network, strict=False) for each in asked_to if each.except_network]
         #: Tells that some clients' addresses are told to the server.
         self.forwards = self._forward is not None
         self._spared = [ip_network(option.except_network, strict=False) for option in asked if option.except_network]
@@ -90,20 +110,37 @@ class Route:
         self.pages: list[Page] = []
         #: None: the backend has no persistence cookie.
         self.persistence = persistence_of(backend)
+        #: None: answers go on as servers send them.
+        self.compressor = compressor(frontend.compression, backend.settings.compression)
+        #: None: the backend has no `stick` rules.
+        self.sticking: Sticking | None = None
         #: The conditions of `force-persist` and `ignore-persist`, each with "force" or "ignore".
         self.persist_rules: Sequence[tuple[Test | None, str, Place]] = ()
         #: Of `use-server`: a condition, and the name of a server.
         self.server_rules: ServerRules = ()
 
     def forwarded(self, address: tuple[str, int]) -> bytes:
-        """Writes the header line of `option forwardfor` for a client at `address`; empty for one at a unix socket."""
+        """Writes the header line of `option forwardfor` for a client at `address`, without a zone (RFC 4007); empty
+        for one at a unix socket."""
         if self._forward is None or address[0] == "unix":
             return b""
+        name = address[0]
+        if "%" in name:
+            name = name.partition("%")[0]  # a zone means something on this machine only
         if self._spared:
-            host = ip_address(address[0])
+            host = ip_address(name)
             if any(host in network for network in self._spared):
                 return b""
-        return f"{self._forward}: {address[0]}\r\n".encode("latin-1")
+        return f"{self._forward}: {name}\r\n".encode("latin-1")
+
+    def destined(self, address: tuple[str, int]) -> bytes:
+        """Writes the header line of `option originalto` for a client that has connected to `address`; empty for a unix
+        socket."""
+        if not address[1] or (
+            self._original_but and any(ip_address(address[0]) in network for network in self._original_but)
+        ):
+            return b""
+        return f"{self.original_to}{address[0]}\r\n".encode("latin-1")
 
     def forwards_already(self, head: RequestHead) -> bool:
         """Tells whether the request already has the header of `if-none`. Called only where that is configured."""

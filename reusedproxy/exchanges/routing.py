@@ -18,24 +18,32 @@ from twisted.logger import Logger
 from reusedproxy.backends.binding import Binding
 from reusedproxy.config import model
 from reusedproxy.config.rules.actions import EditHeader
+from reusedproxy.exchanges.attempt import HELD_MAX
 from reusedproxy.exchanges.authentication import Unverified
 from reusedproxy.exchanges.client import ClientFrontend
+from reusedproxy.exchanges.counting import count_error
 from reusedproxy.exchanges.error_pages import written
-from reusedproxy.exchanges.exchange import ENDED, Exchange
+from reusedproxy.exchanges.exchange import CONTINUE, ENDED, Exchange
 from reusedproxy.exchanges.noting import LogNotes
 from reusedproxy.exchanges.persistence import Persistence
 from reusedproxy.exchanges.route import Page, Route, server_to_use
+from reusedproxy.exchanges.serving import Made
+from reusedproxy.exchanges.waiting import TARPIT, Gathering, Wait
 from reusedproxy.rules import editing, regular
 from reusedproxy.rules.actions import Answer, concerned
 from reusedproxy.rules.editing import Unusable
-from reusedproxy.rules.facts import Sample
+from reusedproxy.rules.facts import Noted, Sample
 from reusedproxy.rules.matching import Test
 from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.rules.rule_set import RuleSet, Steps, run
 from reusedproxy.rules.samples.formats import Text
-from reusedproxy.wire.addresses import of_one_client
-from reusedproxy.wire.heads import RequestHead, ResponseHead
+from reusedproxy.rules.steering import Dropped, Held
+from reusedproxy.wire.bodies import ChunkedBody
+from reusedproxy.wire.heads import CHUNKED, RequestHead, ResponseHead
 
+#: Where the rules of a request are: those of its frontend, or of its backend.
+FRONT, BACK = 0, 1
+_EXPECT = editing.spellings("Expect")
 #: Passwords that are checked for one request, at most: one for each `userlist` that its rules ask.
 CHECKS = 8
 
@@ -60,6 +68,7 @@ class Before:
     variables: dict[str, Sample] | None
     of_session: dict[str, Sample]
     priority: tuple[int, int]
+    noted: Noted | None
 
     @classmethod
     def of(cls, exchange: Exchange) -> Before:
@@ -70,17 +79,20 @@ class Before:
             None if variables is None else dict(variables),
             {} if session is None else dict(session.variables),
             exchange.priority,
+            None if exchange.noted is None else exchange.noted.copy(),
         )
 
-    def restore(self, exchange: Exchange) -> None:
+    def restore(self, exchange: Exchange, stage: int) -> None:
         assert exchange.head is not None
         exchange.head.become(self.head)
         exchange.own_variables = self.variables
         if exchange.client.session is not None:
             exchange.client.session.variables = dict(self.of_session)
         exchange.priority = self.priority
-        exchange.persist, exchange.binding, exchange.by_page, exchange.noted = "", None, False, None
-        exchange.withdraw()
+        exchange.persist, exchange.binding, exchange.by_page = "", None, False
+        exchange.noted = self.noted
+        if stage == FRONT:
+            exchange.withdraw()
 
 
 class Routing:
@@ -114,12 +126,17 @@ class Routing:
         self.choices = list(choices)
         self.routes = dict(routes)
         self._disabled = disabled
+        self._hashes = bool(hashing)
         if hashing:
             # In the place of `route`, so that a request whose rules ask for no hash never passes it.
             self.route = self._route_or_wait  # type: ignore[method-assign]
         self._ours = [editing.spellings(name) for name in sorted(ours_alone)]
         #: Whether the first line of a request may not stay as it was.
-        self._runs = bool(rule_set.request) or any(route.rule_set is not None for route in self.routes.values())
+        self._runs = (
+            bool(rule_set.request)
+            or bool(rule_set.names)
+            or any(route.rule_set is not None for route in self.routes.values())
+        )
         self._own_rules = _own_rules(None, rule_set)
         self._backends_own_rules = {name: _own_rules(route.rule_set, rule_set) for name, route in self.routes.items()}
         self._answer_rules = {
@@ -129,40 +146,70 @@ class Routing:
         #: Whether rules have a say in the header of this name.
         self.edits = concerned(edited)
 
-    def route(self, exchange: Exchange, body: bytes, ended: bool) -> None:
-        """Begins `exchange` where the rules let it, or answers it."""
+    def route(
+        self,
+        exchange: Exchange,
+        body: bytes,
+        ended: bool,
+        stage: int = FRONT,
+        at: int = 0,
+        route: Route | None = None,
+    ) -> None:
+        """Begins `exchange` where the rules let it, or answers it. One that was held back goes on with the rule `at` of
+        its stage; with BACK it has taken its `route`."""
         head = exchange.head
         assert head is not None
         regular.begin()
-        if self._runs:
-            exchange.line = head.head[: head.head.find(b"\r")]  # the log is to say what the client said
-        for lines in self._ours:
-            editing.remove(head, lines)
-        if self._notes is not None:
-            self._notes.request(exchange)
         frontend, rule_set = self._frontend, self._rule_set
-        exchange.own_rules = self._own_rules
-        if rule_set.request and runs_into(rule_set.request, exchange, ended, self._note_cookie):
-            return
-        if frontend.pages and shows_page(frontend.pages, exchange, body, ended, self._note_cookie):
-            return
-        if rule_set.redirects and runs_into(rule_set.redirects, exchange, ended, self._note_cookie):
-            return
-        try:
-            route = self._choose(exchange) if self.choices else frontend.default_route
-        except Unevaluated as unevaluated:
-            frontend.not_evaluated(unevaluated)
-            exchange.fail(500, "PR")
-            return
-        if route is None:
-            exchange.fail(503, "SC")
-            return
-        exchange.enter(route.backend)
-        if route.persist_rules and self._fails_to_persist(exchange, route):
-            return
-        exchange.own_rules = self._backends_own_rules[route.backend.name]
+        if stage == FRONT:
+            if not at:
+                exchange.early = body
+                if self._runs:
+                    exchange.line = head.head[: head.head.find(b"\r")]  # the log is to say what the client said
+                for lines in self._ours:
+                    editing.remove(head, lines)
+                if self._notes is not None:
+                    self._notes.request(exchange)
+                exchange.own_rules = self._own_rules
+                if rule_set.content and runs_into(rule_set.content, exchange, ended, self._note_cookie):
+                    return
+            while rule_set.request and (found := runs_into(rule_set.request, exchange, ended, self._note_cookie, at)):
+                if found is True or self._holds_back(exchange, found, body, ended, FRONT):
+                    return
+                at = found.next
+            if rule_set.names and runs_into(rule_set.names, exchange, ended, self._note_cookie):
+                return
+            if frontend.pages and shows_page(frontend.pages, exchange, body, ended, self._note_cookie):
+                return
+            if rule_set.redirects and runs_into(rule_set.redirects, exchange, ended, self._note_cookie):
+                return
+            try:
+                route = self._choose(exchange) if self.choices else frontend.default_route
+            except Unevaluated as unevaluated:
+                frontend.not_evaluated(unevaluated)
+                exchange.fail(500, "PR")
+                return
+            if route is None:
+                exchange.fail(503, "SC")
+                return
+            exchange.enter(route.backend)
+            if route.persist_rules and self._fails_to_persist(exchange, route):
+                return
+            exchange.own_rules = self._backends_own_rules[route.backend.name]
+            at = 0
+        assert route is not None
         own = route.rule_set
-        if own is not None and own.request and runs_into(own.request, exchange, ended, self._note_cookie):
+        if own is not None and own.content and not at and runs_into(own.content, exchange, ended, self._note_cookie):
+            return
+        while (
+            own is not None
+            and own.request
+            and (found := runs_into(own.request, exchange, ended, self._note_cookie, at))
+        ):
+            if found is True or self._holds_back(exchange, found, body, ended, BACK, route):
+                return
+            at = found.next
+        if own is not None and own.names and runs_into(own.names, exchange, ended, self._note_cookie):
             return
         if route.pages and shows_page(route.pages, exchange, body, ended, self._note_cookie):
             return
@@ -177,34 +224,83 @@ class Routing:
         exchange.may_wait = False
         exchange.begin(route, body, ended)
 
-    def _route_or_wait(self, exchange: Exchange, body: bytes, ended: bool, tries: int = 0) -> None:
+    def _holds_back(
+        self, exchange: Exchange, held: Held, body: bytes, ended: bool, stage: int, route: Route | None = None
+    ) -> bool:
+        """Holds the request back, and goes on later with the rules behind the one that says so. Returns False if what
+        it is to wait for is there."""
+        head, client = exchange.head, exchange.client
+        assert head is not None
+        exchange.complete = ended
+        seconds, late, gathering = held.seconds, None, None
+        if held.at_least is not None:
+            come = exchange.sent_body
+            reader = ChunkedBody(framed=False) if head.length == CHUNKED else None
+            gathering = Gathering(held.at_least, HELD_MAX, reader)
+            gathering.take(come)
+            if ended or gathering.enough:
+                return False
+            late = exchange.client_slow
+            if seconds is None:
+                timeout = client.frontend.timeouts.http_request
+                seconds = None if timeout is None else max(0.0, exchange.began + timeout - client.deadlines.now())
+            if head.expect_continue and not come and exchange.framed:
+                client.write(CONTINUE)
+            if head.expect_continue:
+                # The client will not hear of the server's.
+                editing.remove(head, _EXPECT)
+                editing.drop_wish(head, "expect")
+                client.continue_came()
+        elif seconds is not None and seconds <= 0:
+            return False
+        if held.begin is not None:
+            wait = Wait(exchange, None, partial(self._go_on, exchange, body, 0, stage, held.next, route))
+            wait.stop = held.begin(wait.end)
+            return True
+        go_on = partial(self._go_on, exchange, body, 0, stage, held.next, route)
+        Wait(exchange, seconds, go_on, body=gathering, late=late)
+        return True
+
+    def _route_or_wait(
+        self,
+        exchange: Exchange,
+        body: bytes,
+        ended: bool,
+        stage: int = FRONT,
+        at: int = 0,
+        route: Route | None = None,
+        tries: int = 0,
+    ) -> None:
         """Routes a request whose rules may ask for a password with a hash. One that does is put back to where it was,
-        waits until the password has been checked, and takes its way from the beginning."""
+        waits until the password has been checked, and takes its way from there."""
         before = Before.of(exchange)
         exchange.may_wait = True
         try:
-            Routing.route(self, exchange, body, ended)
+            Routing.route(self, exchange, body, ended, stage, at, route)
         except Unverified as unverified:
             exchange.may_wait = False  # an error page that asks, too, is written without what is not known
-            before.restore(exchange)
-            frontend, source = self._frontend, of_one_client(exchange.source[0])
+            before.restore(exchange, stage)
+            frontend, host = self._frontend, exchange.source[0]
             exchange.complete = ended
-            go_on = partial(self._go_on, exchange, body, tries + 1)
-            if tries >= CHECKS or not frontend.authentication.check(unverified, source, go_on):
+            go_on = partial(self._go_on, exchange, body, tries + 1, stage, at, route)
+            if tries >= CHECKS or not frontend.authentication.check(unverified, host, go_on):
                 frontend.not_evaluated(Unevaluated("too many clients wait until their passwords are checked"))
                 exchange.fail(503, "PR")
         else:
             exchange.may_wait = False
 
-    def _go_on(self, exchange: Exchange, body: bytes, tries: int) -> None:
+    def _go_on(self, exchange: Exchange, body: bytes, tries: int, stage: int, at: int, route: Route | None) -> None:
         if exchange.state == ENDED:
             return
         try:
-            self._route_or_wait(exchange, body, exchange.complete, tries)
+            if self._hashes:
+                self._route_or_wait(exchange, body, exchange.complete, stage, at, route, tries)
+            else:
+                self.route(exchange, body, exchange.complete, stage, at, route)
             if exchange.client.ended and exchange.state != ENDED and exchange.abandoned_with_the_client:
                 exchange.client_left()
         except Exception:
-            self._log.failure("a request failed after its password was checked")
+            self._log.failure("a request failed after it had been held back")
             exchange.client.abort_exchange(exchange)
 
     def _choose(self, exchange: Exchange) -> Route | None:
@@ -278,36 +374,48 @@ def shows_page(
     if page is None:
         return False
     exchange.by_page = True
-    admin = False
+    admin = proven = False
     if page.rules or page.admin:
         regular.begin()
         if runs_into(page.rules, exchange, ended, denied):
             return True
         try:
             admin = any(test(exchange) for test in page.admin)
+            if admin and head.method == b"POST":
+                proven = exchange.client_tls is not None or any(exchange.member(name) for name in page.users)
         except Unevaluated as unevaluated:
             exchange.client.frontend.not_evaluated(unevaluated)
             exchange.fail(500, "PR")
             return True
     if admin and head.method == b"POST":
-        exchange.collect(body, ended, partial(_obeys, page, exchange))
+        exchange.collect(body, ended, partial(_obeys, page, exchange, proven))
     else:
-        exchange.answered_here(*page.answer(head, exchange.client.last or not ended, admin))
+        _serve(exchange, page.answer(head, admin), ended)
     return True
 
 
-def _obeys(page: Page, exchange: Exchange, form: bytes | None) -> None:
+def _serve(exchange: Exchange, made: Made, ended: bool) -> None:
+    """Answers with what is made here. `ended` tells that all of the request's body has come."""
+    if not ended:
+        exchange.client.end_after("answered by the proxy before its body")
+    exchange.serve(made)
+
+
+def _obeys(page: Page, exchange: Exchange, proven: bool, form: bytes | None) -> None:
     """Answers a request whose body has come; `form` None: it is too long."""
     assert exchange.head is not None
-    exchange.answered_here(*page.obey(exchange.head, form, exchange.client.last or form is None))
+    exchange.answered_here(*page.obey(exchange.head, form, exchange.client.last or form is None, proven))
 
 
-def runs_into(steps: Steps, exchange: Exchange, ended: bool, denied: Callable[[Exchange], None]) -> bool:
-    """Runs these rules for a request, and tells whether one of them has answered it. `ended` tells that all of its body
-    has come; `denied` is called before a refusal is answered."""
-    frontend = exchange.client.frontend
+def runs_into(
+    steps: Steps, exchange: Exchange, ended: bool, denied: Callable[[Exchange], None], at: int = 0
+) -> Held | bool:
+    """Runs these rules for a request, from that with the number `at` on, and tells whether one of them has answered it,
+    or holds it back. `ended` tells that all of its body has come; `denied` is called before a refusal is answered."""
+    frontend, head = exchange.client.frontend, exchange.head
+    assert head is not None
     try:
-        verdict = run(steps, exchange)
+        verdict = run(steps, exchange, at)
     except Unusable:
         exchange.fail(400, "PR")
         return True
@@ -316,17 +424,52 @@ def runs_into(steps: Steps, exchange: Exchange, ended: bool, denied: Callable[[E
         frontend.not_evaluated(unevaluated)
         exchange.fail(500, "PR")
         return True
+    if exchange.hints:
+        exchange.send_hints()
+    if isinstance(verdict, Held):
+        return verdict
+    exchange.lenient = False
     if verdict is None:
         return False
-    if verdict.denies:
-        for counted in (frontend, exchange.backend):
-            if counted is not None:
-                counted.traffic.dreq += 1
-        denied(exchange)
-    if not ended:
-        exchange.client.end_after("answered by a rule")
-    exchange.answered_here(verdict.status, _written(verdict, exchange), "PR" if verdict.denies else "LR")
+    if isinstance(verdict, Dropped):
+        _count_denied(exchange, denied)
+        exchange.cut(verdict.silent)
+    elif verdict.service:
+        exchange.by_page = True
+        made = frontend.services[verdict.service].answer(head)
+        if made is None:
+            exchange.fail(400, "PR")
+        else:
+            _serve(exchange, made, ended)
+    elif verdict.tarpits:
+        exchange.complete = ended
+        own = exchange.own_timeouts or {}
+        timeouts = frontend.timeouts if exchange.backend is None else exchange.backend.settings.timeouts
+        # As in HAProxy, no time at all where none is said.
+        seconds = own.get("tarpit", timeouts.tarpit or 0.0)
+        Wait(exchange, seconds, partial(_answers, verdict, exchange, denied, "PT"), phase=TARPIT)
+    else:
+        exchange.complete = ended
+        _answers(verdict, exchange, denied, "PR" if verdict.denies else "LR")
     return True
+
+
+def _answers(verdict: Answer, exchange: Exchange, denied: Callable[[Exchange], None], flags: str) -> None:
+    if verdict.denies:
+        _count_denied(exchange, denied)
+    if verdict.denies or verdict.challenge is not None:
+        count_error(exchange)
+    if not exchange.complete:
+        exchange.client.end_after("answered by a rule")
+    exchange.answered_here(verdict.status, _written(verdict, exchange), flags)
+
+
+def _count_denied(exchange: Exchange, denied: Callable[[Exchange], None]) -> None:
+    client = exchange.client
+    for counted in (client.frontend, exchange.backend, client.listener):
+        if counted is not None and counted.traffic is not None:
+            counted.traffic.dreq += 1
+    denied(exchange)
 
 
 def _answer_rules(
@@ -349,8 +492,11 @@ def _answer_rules(
         try:
             for steps in steps_of_both:
                 verdict = run(steps, exchange)
-                if verdict is not None:
+                if isinstance(verdict, Dropped):
+                    return _dropped(exchange, verdict.silent)
+                if isinstance(verdict, Answer):
                     return _instead(verdict, exchange)
+            exchange.lenient = False
             if persistence is not None:
                 persistence.respond(exchange)
             for steps in after:
@@ -390,11 +536,20 @@ def _own_rules(backend: RuleSet | None, frontend: RuleSet) -> Callable[[Exchange
     return change
 
 
+def _dropped(exchange: Exchange, silent: bool) -> tuple[int, bytes, str]:
+    """Returns what is in the place of an answer whose client hears nothing any more."""
+    assert exchange.answer is not None
+    if silent:
+        exchange.client.hide()
+    exchange.client.end_after("dropped by a rule")
+    return exchange.answer.status, b"", "PR"
+
+
 def _instead(verdict: Answer, exchange: Exchange) -> tuple[int, bytes, str]:
     client = exchange.client
     if verdict.denies:
-        for counted in (client.frontend, exchange.backend, exchange.server):
-            if counted is not None:
+        for counted in (client.frontend, exchange.backend, exchange.server, client.listener):
+            if counted is not None and counted.traffic is not None:
                 counted.traffic.dresp += 1
     if not client.may_ask_again:
         client.end_after("answered by a rule")

@@ -12,6 +12,11 @@ from reusedproxy.net.tls.facts import TransportTLS
 from reusedproxy.pool.connection import PRIVATE, RETIRING, ServerConnection
 from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.rules.facts import Sample
+from reusedproxy.tables.tracking import Counters, leave
+
+#: Most server connections that stand idle for one client, who must not have more of them with each name and each
+#: backend that it asks for. (In HAProxy they are 5, `max-session-srv-conns`.)
+KEPT = 32
 
 
 @define
@@ -27,11 +32,17 @@ class Session:
     variables: dict[str, Sample] = Factory(dict)
     private: list[ServerConnection] = Factory(list)
     last: str = ""
+    #: What its connection tracks in stick tables; None: nothing.
+    counters: Counters | None = None
 
     def keep(self, connection: ServerConnection) -> None:
-        """Reserves this server connection for the client; it is closed with the client's own."""
+        """Reserves this server connection for the client; it is closed with the client's own, or before if there are
+        too many."""
         self.private = [each for each in self.private if each is not connection and each.state != RETIRING]
         self.private.append(connection)
+        idle = [each for each in self.private if each.state == PRIVATE]
+        if len(idle) >= KEPT:  # this one will be idle, too
+            idle[0].pool.retire(idle[0], "room for another")
 
     def take(self, pool: HTTPConnectionPool) -> ServerConnection | None:
         """Takes into use the connection that the client's last exchange at `pool` has left, and returns it; None if
@@ -48,7 +59,10 @@ class Session:
         return any(each.state == PRIVATE and each.pool.first is pool for each in self.private)
 
     def end(self) -> None:
-        """Closes the server connections that are reserved for the client, which is gone."""
+        """Closes the server connections that are reserved for the client, which is gone, and tracks it no more."""
+        counters, self.counters = self.counters, None
+        if counters is not None:
+            leave(counters)
         for connection in self.private:
             if connection.state == PRIVATE:
                 connection.pool.retire(connection, "client gone")

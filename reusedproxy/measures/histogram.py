@@ -13,6 +13,8 @@ from attrs import define, field
 
 #: Upper bounds, in seconds, for what takes as long as a network does.
 DURATIONS = (50e-6, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+#: Upper bounds, in seconds, for what servers take to answer.
+ANSWERS = (*(2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0),)
 #: Upper bounds, in seconds, for what may take minutes: a pool that fills up to its floor.
 PATIENCES = (1e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 #: Upper bounds of idle times, in seconds. Servers' time-outs are among them: gunicorn 2, Apache and Node 5, HAProxy's
@@ -70,6 +72,19 @@ class Histogram:
         steps = self.cumulative()
         count = steps[-1][1]
         return next((bound for bound, total in steps if total >= share * count), inf) if count else None
+
+    def estimate(self, share: float) -> float | None:
+        """Returns the value that this share of the values does not exceed, if those between two bounds lie evenly (as
+        histogram_quantile of Prometheus has it); None without values. What is above all bounds counts as the last."""
+        wanted = share * self.count
+        if not wanted:
+            return None
+        below, total = 0.0, 0
+        for bound, count in zip(self.bounds, self.counts, strict=False):
+            if count and total + count >= wanted:
+                return below + (bound - below) * (wanted - total) / count
+            below, total = bound, total + count
+        return below
 
     def joined(self, other: Histogram) -> Histogram:
         """Returns the sum of two histograms of the same bounds."""

@@ -11,7 +11,8 @@ class Traffic:
 
     scur, smax, stot: sessions now, at most, in all (of a server: requests). bin, bout: bytes of bodies and heads from
     and to clients. hrsp: responses by the first digit of their status, [0] for others. dreq, dresp: refused by a rule.
-    eint: refused because a rule could not be evaluated. intercepted: answered by the proxy itself.
+    eint: refused because a rule could not be evaluated. intercepted: answered by the proxy itself. denied: connections
+    of a listener that a rule has refused.
     """
 
     # Not of attrs, which would leave it interpreted where the rest of what a request passes is compiled.
@@ -19,6 +20,7 @@ class Traffic:
         "bin",
         "bout",
         "cli_abrt",
+        "denied",
         "dreq",
         "dresp",
         "econ",
@@ -44,6 +46,7 @@ class Traffic:
     def _count_anew(self) -> None:
         self.stot = self.req_tot = self.bin = self.bout = 0
         self.dreq = self.dresp = self.eint = self.ereq = self.intercepted = 0
+        self.denied = 0
         self.econ = self.eresp = self.wretr = self.wredis = self.cli_abrt = self.srv_abrt = 0
 
     def clear(self, everything: bool) -> None:

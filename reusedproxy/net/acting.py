@@ -33,6 +33,15 @@ def _is_group(gid: int) -> bool:
     return True
 
 
+def is_private_group(gid: int, uid: int) -> bool:
+    """Tells whether a group is a user's own, with his name and without other members, as many systems give each."""
+    try:
+        group, user = grp.getgrgid(gid), pwd.getpwuid(uid)
+    except KeyError:
+        return False
+    return user.pw_gid == gid and group.gr_name == user.pw_name and {*group.gr_mem} <= {user.pw_name}
+
+
 @contextmanager
 def acting(uid: int, gid: int, groups: Sequence[int]) -> Iterator[None]:
     """Opens files as this user within the context; only root can. Raises OSError.

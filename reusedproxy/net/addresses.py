@@ -12,6 +12,15 @@ from typing import Any
 
 from reusedproxy.net.resolver import Answers, Found, Query, literal, look_up, resolve
 
+#: Bytes of a unix socket's address: as HAProxy's, an abstract name fills all of them (unix(7)).
+_ABSTRACT = 108
+
+
+def abstract(name: str) -> bytes:
+    """Returns the address of this name in Linux's abstract namespace, as HAProxy has it for `abns@`: filled up with
+    zeros."""
+    return (b"\0" + name.encode()).ljust(_ABSTRACT, b"\0")
+
 
 class Addresses:
     """Holds the answers of the resolver.

@@ -59,6 +59,8 @@ class Target:
 
     def __str__(self) -> str:
         if self.family == AF_UNIX:
+            if isinstance(self.address, bytes):
+                return f"abns@{self.address.strip(bytes(1)).decode(errors='replace')}"
             return f"unix@{self.address}"
         host, port = self.address[:2]
         return f"[{host}]:{port}" if self.family == AF_INET6 else f"{host}:{port}"

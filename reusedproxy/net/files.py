@@ -1,6 +1,7 @@
-"""Opens files that are read while clients are served.
+"""Reads files that are named by the configuration, also while clients are served.
 
-A pipe in place of a file would block the event loop, so it is refused. Libraries get what was read, and no path.
+A pipe in place of a file would block the event loop, so it is refused; a file without end (/dev/zero), or a huge one,
+would fill the memory, so each is read up to a bound. Libraries get what was read, and no path.
 """
 
 from __future__ import annotations
@@ -8,11 +9,79 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from io import BufferedReader, RawIOBase
+from typing import BinaryIO
 
-from reusedproxy.net.acting import NOBODY, acting, groups_of
+from reusedproxy.net.acting import NOBODY, acting, groups_of, is_private_group
 from reusedproxy.net.trusted_paths import LinkOfAnother, open_file
+
+MEBIBYTE = 1 << 20
+#: Most bytes of a file that is read line by line into values, such as a configuration. (HAProxy reads at most 10 MiB of
+#: a configuration.)
+LARGEST_TEXT = 16 * MEBIBYTE
+
+
+def read_file(path: str, most: int) -> bytes:
+    """Returns the content of a file. Raises OSError, also if it has more than `most` bytes."""
+    with open_bounded(path, most) as file:
+        return file.read()
+
+
+def open_bounded(path: str, most: int) -> BinaryIO:
+    """Opens a file like `unless_pipe`; reading on raises OSError if it has more than `most` bytes."""
+    return bounded(unless_pipe(path, os.O_RDONLY), path, most)
+
+
+def bounded(descriptor: int, path: str, most: int) -> BinaryIO:
+    """Returns what reads an open file, and closes it.
+
+    Raises OSError if the file has more than `most` bytes: at once if its size is known, else when so many were read.
+    """
+    status = os.fstat(descriptor)
+    if status.st_size > most and stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise _too_large(path, f"{status.st_size} bytes, more than", most)
+    return BufferedReader(_Bounded(descriptor, path, most))  # type: ignore[type-var]
+
+
+class _Bounded(RawIOBase):
+    """Reads an open file up to a bound."""
+
+    def __init__(self, descriptor: int, path: str, most: int) -> None:
+        self._descriptor = descriptor
+        self._path = path
+        self._most = most
+        self._left = most
+
+    def readable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
+        """Reads what fits, as `RawIOBase` says. A terminal where nobody has typed anything raises BlockingIOError."""
+        try:
+            read = os.readv(self._descriptor, [buffer])
+        except OSError as error:
+            error.filename = self._path
+            raise
+        self._left -= read
+        if self._left < 0:
+            raise _too_large(self._path, "more than", self._most)
+        return read
+
+    def close(self) -> None:
+        if not self.closed:
+            os.close(self._descriptor)
+        super().close()
+
+
+def _too_large(path: str, found: str, most: int) -> OSError:
+    bound = f"{most // MEBIBYTE} MiB" if most % MEBIBYTE == 0 else f"{most} bytes"
+    return OSError(errno.EFBIG, f"it has {found} the {bound} that are read of such a file", path)
 
 
 def unless_pipe(path: str, flags: int) -> int:
@@ -25,26 +94,59 @@ def unless_pipe(path: str, flags: int) -> int:
     return _opened(path, flags)[0]
 
 
-def open_list(path: str) -> tuple[int, Callable[[str], bool] | None]:
+class Writers:
+    """Those who have the say on a file: its owner, who may write to it, who can change a link on the way.
+
+    Root gains nothing for them: it may be led by the file to what all of them may read.
+    """
+
+    def __init__(self, status: os.stat_result, link: LinkOfAnother | None, listed: bool) -> None:
+        """Takes `listed`, whether there is a list of further users and groups with rights (acl(5))."""
+        #: Users and groups; None: somebody who has no rights but those of everybody.
+        self._who: list[tuple[int | None, int | None]] = []
+        if link is not None:
+            self._who.append((link.owner, link.group))
+        if status.st_uid:
+            self._who.append((status.st_uid, None))
+        if status.st_mode & stat.S_IWGRP and not (status.st_uid and is_private_group(status.st_gid, status.st_uid)):
+            self._who.append((None, None if listed else status.st_gid))
+        if status.st_mode & stat.S_IWOTH or (listed and status.st_mode & stat.S_IWGRP):
+            self._who.append((None, None))
+
+    def __bool__(self) -> bool:
+        return bool(self._who)
+
+    def acting(self) -> AbstractContextManager[None]:
+        """Looks at files, in the context, as one of them does."""
+        return _acting_as(*self._who[0])
+
+    def trouble_with(self, path: str) -> str:
+        """Returns why one of them cannot read a file, as he would be told, whether or not it exists; "" if all can."""
+        for each in self._who:
+            with _acting_as(*each):
+                if not os.access(path, os.R_OK, effective_ids=True):
+                    try:
+                        os.stat(path)
+                    except OSError as error:
+                        return str(error.strerror)
+                    return os.strerror(errno.EACCES)
+        return ""
+
+
+def open_list(path: str) -> tuple[int, Writers | None]:
     """Opens a file with names of further files, like `unless_pipe`.
 
-    Returns the descriptor, and what tells whether those who have the say on the file (its owner, who may write to it,
-    who can change a link on the way) may read a path that stands in it; None where we gain nothing for them by reading
-    it. Else the daemon's user could have root read anything into the daemon by a list, as by a link.
+    Returns the descriptor, and who has the say on the file; None where we gain nothing for them by reading what stands
+    in it. Else the daemon's user could have root read anything into the daemon by a list, as by a link.
     """
     fd, link = _opened(path, os.O_RDONLY)
-    status = os.fstat(fd)
-    user, group = status.st_uid or None, None if status.st_mode & stat.S_IWOTH else status.st_gid
-    if link is not None:
-        user, group = link.owner, link.group
-    elif os.geteuid() != 0 or not (user or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)):
+    if os.geteuid() != 0:
         return fd, None
-
-    def may_read(named: str) -> bool:
-        with _acting_as(user, group):
-            return os.access(named, os.R_OK, effective_ids=True)
-
-    return fd, may_read
+    try:
+        listed = bool(os.getxattr(fd, "system.posix_acl_access"))
+    except OSError:
+        listed = False
+    return fd, Writers(os.fstat(fd), link, listed) or None
 
 
 def _opened(path: str, flags: int) -> tuple[int, LinkOfAnother | None]:
@@ -65,6 +167,15 @@ def _opened(path: str, flags: int) -> tuple[int, LinkOfAnother | None]:
         os.close(fd)
         raise OSError(errno.EINVAL, "it is a pipe, and a reload needs a file that can be read again", path)
     return fd, found
+
+
+def names_in(path: str) -> list[str]:
+    """Returns the names in a directory, in order, which is opened like any file. Raises OSError."""
+    directory, _ = _opened(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        return sorted(os.listdir(directory))
+    finally:
+        os.close(directory)
 
 
 @contextmanager

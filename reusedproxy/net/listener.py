@@ -28,7 +28,8 @@ from attrs import evolve
 from twisted.logger import Logger
 
 from reusedproxy.config.model.proxies import Bind
-from reusedproxy.config.model.values import ListenAddress
+from reusedproxy.measures.traffic import Traffic
+from reusedproxy.net.addresses import abstract
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.descriptors import EXHAUSTED as NONE_LEFT
 from reusedproxy.net.poller import READ, Poller
@@ -72,6 +73,11 @@ _FEW_LEFT = "Too many open files: the last few descriptors are not for clients (
 _NO_LINKS = frozenset((errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS))
 
 _STREAM = int(sockets.SOCK_STREAM)
+#: linux/in.h, linux/in6.h: Python's socket module does not have them.
+_IP_TRANSPARENT = 19
+_IPV6_TRANSPARENT = 75
+#: Device and inode number of a file.
+_Identity = tuple[int, int]
 #: Longest path of a unix socket, in bytes, that clients can connect to (unix(7)).
 _LONGEST_PATH = 107
 
@@ -85,6 +91,14 @@ CLOSED = "closed"
 
 class ListenError(Exception):
     """Says that an address cannot be listened on; the message says which and why."""
+
+
+class Given(Protocol):
+    """Defines who has sockets that listen already, of a process whose place this one takes."""
+
+    def take(self, bind: Bind, at: sockets._Address | None = None) -> tuple[sockets.socket, _Identity | None] | None:
+        """Returns the one at the address of this line, `at` what its name was resolved to, and what identifies its
+        file, if it has one; None if there is none."""
 
 
 class Taker(Protocol):
@@ -140,6 +154,13 @@ class Listener:
         self.certificates: Certificates | None = None
         #: Connections accepted here that are still open; the taker counts them down.
         self.connections = 0
+        #: Counts what comes here (`option socket-stats`); None: nothing does. The taker sets it.
+        self.traffic: Traffic | None = None
+
+    @property
+    def file(self) -> tuple[int, int] | None:
+        """Returns device and inode number of a unix socket's file; None for a port."""
+        return self._file
 
     @property
     def stands(self) -> bool:
@@ -173,6 +194,8 @@ class Listener:
         """
         was, self.bind = self.bind, bind
         try:
+            if was.options != bind.options and bind.address.kind == "tcp":
+                _set_options(self.socket, bind)
             backlog = backlog_of(bind, clients)
             if self.backlog not in (None, backlog):
                 self.socket.listen(backlog)
@@ -190,6 +213,8 @@ class Listener:
         What cannot be done has to refuse the reload: the socket would stay open to those whom the line shuts out.
         """
         try:
+            if bind.options.interface != self.bind.options.interface:
+                raise OSError(errno.EPERM, "another 'interface' needs another socket: a restart makes it")
             owner_of(bind)
             if self._file is not None and _access(self.bind) != _access(bind):
                 with self._own_file() as file:
@@ -258,13 +283,24 @@ class Listener:
             return
         self._move(CLOSED)
         self.taker = None  # it may be taken apart while a frontend before it still has clients who came here
-        if self._file is not None:
+        if isinstance(self.socket, _UnixSocket) and not self.socket.borrowed:
             # The file is removed before the socket is closed: as long as it is open, no other file can get its inode
             # number.
             with suppress(OSError), parent_of(self.bind.address.path) as (parent, name):
                 if _identity(os.stat(name, dir_fd=parent, follow_symlinks=False)) == self._file:
                     os.unlink(name, dir_fd=parent)
         self.socket.close()
+
+    def own(self) -> None:
+        """Takes the file of a unix socket from the process that has given it, so that `close` removes it."""
+        if isinstance(self.socket, _UnixSocket):
+            self.socket.borrowed = False
+
+    def leave(self) -> None:
+        """Closes the socket, which another process listens on, and leaves its file."""
+        if isinstance(self.socket, _UnixSocket):
+            self.socket.borrowed = True
+        self.close()
 
     def on_ready(self, events: int) -> None:
         taker = self.taker
@@ -377,8 +413,10 @@ def bind_socket(bind: Bind, backlog: int, v6_only: bool = False, at: sockets._Ad
             bound = sockets.socket(fileno=os.dup(address.fd))
         elif address.kind == "unix":
             bound = _bind_path(bind, bind.backlog or backlog)
+        elif address.kind == "abns":
+            bound = _bind_abstract(address.path)
         else:
-            bound = _bind_port(address, v6_only, at)
+            bound = _bind_port(bind, v6_only, at)
         try:
             bound.listen(bind.backlog or backlog)
         except OSError:
@@ -414,7 +452,18 @@ def demand_bindable(bind: Bind) -> None:
                 raise OSError(errno.EADDRINUSE, f"{os.strerror(errno.EADDRINUSE)}: what stands there is no socket")
 
 
-def _bind_port(address: ListenAddress, v6_only: bool, at: sockets._Address | None) -> sockets.socket:
+def _bind_abstract(name: str) -> sockets.socket:
+    bound = sockets.socket(sockets.AF_UNIX, sockets.SOCK_STREAM)
+    try:
+        bound.bind(abstract(name))
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
+def _bind_port(bind: Bind, v6_only: bool, at: sockets._Address | None) -> sockets.socket:
+    address = bind.address
     family = sockets.AF_INET6 if address.v6 else sockets.AF_INET
     bound = sockets.socket(family, sockets.SOCK_STREAM)
     try:
@@ -423,11 +472,39 @@ def _bind_port(address: ListenAddress, v6_only: bool, at: sockets._Address | Non
         bound.setsockopt(sockets.IPPROTO_TCP, sockets.TCP_NODELAY, 1)
         if address.v6:
             bound.setsockopt(sockets.IPPROTO_IPV6, sockets.IPV6_V6ONLY, v6_only)
+        _set_options(bound, bind)
         bound.bind((address.host, address.port) if at is None else at)
     except OSError:
         bound.close()
         raise
     return bound
+
+
+def _set_options(bound: sockets.socket, bind: Bind) -> None:
+    """Sets what a line says of its TCP socket. Raises OSError, which says what it was about."""
+    said = bind.options
+    wanted: list[tuple[str, int, int, int | bytes]] = []
+    if said.interface:
+        wanted.append(
+            ("interface", sockets.SOL_SOCKET, sockets.SO_BINDTODEVICE, said.interface.encode() + b"\0"),
+        )
+    if said.transparent:
+        level, option = (
+            (sockets.IPPROTO_IPV6, _IPV6_TRANSPARENT) if bind.address.v6 else (sockets.IPPROTO_IP, _IP_TRANSPARENT)
+        )
+        wanted.append(("transparent", level, option, 1))
+    if said.mss:
+        wanted.append(("mss", sockets.IPPROTO_TCP, sockets.TCP_MAXSEG, abs(said.mss)))
+    if said.user_timeout:
+        milliseconds = round(said.user_timeout * 1000)
+        wanted.append(("tcp-ut", sockets.IPPROTO_TCP, sockets.TCP_USER_TIMEOUT, milliseconds))
+    if said.fast_open:
+        wanted.append(("tfo", sockets.IPPROTO_TCP, sockets.TCP_FASTOPEN, bind.backlog or BACKLOG))
+    for word, level, option, value in wanted:
+        try:
+            bound.setsockopt(level, option, value)
+        except OSError as error:
+            raise OSError(error.errno, f"'{word}': {error.strerror}") from None
 
 
 class _UnixSocket(sockets.socket):
@@ -437,6 +514,43 @@ class _UnixSocket(sockets.socket):
     """
 
     file: tuple[int, int] | None = None
+    #: Another process listens on it, too, whose file it is.
+    borrowed = False
+
+
+def given_socket(
+    given: Given | None, bind: Bind, backlog: int, at: sockets._Address | None = None
+) -> sockets.socket | None:
+    """Returns the socket for `bind` that another process has given; None if there is none. Raises ListenError if it
+    lets in others than the line says."""
+    found = None if given is None else given.take(bind, at)
+    if found is None:
+        return None
+    bound, file = found
+    bound.setblocking(False)
+    if file is not None:
+        bound = _UnixSocket(fileno=bound.detach())
+        bound.file, bound.borrowed = file, True
+    try:
+        bound.listen(bind.backlog or backlog)
+        if file is not None:
+            _demand_access(bind)
+    except OSError as error:
+        bound.close()
+        raise ListenError(f"cannot listen on {bind.address}: {error.strerror or error}") from None
+    return bound
+
+
+def _demand_access(bind: Bind) -> None:
+    """Checks that the unix socket of another process has the mode and the owner that this line says. Raises OSError."""
+    status = os.lstat(bind.address.path)
+    said = (bind.mode, *(number if number >= 0 else None for number in owner_of(bind)))
+    for what, wanted, has in zip(
+        ("mode", "user", "group"), said, (stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid), strict=True
+    ):
+        if wanted is not None and wanted != has:
+            text = f"the process that runs has it with another '{what}': reload that one before it is replaced"
+            raise OSError(errno.EPERM, text)
 
 
 def _bind_path(bind: Bind, backlog: int) -> _UnixSocket:

@@ -5,7 +5,8 @@ SHA-512, …). ctypes lets go of the interpreter's lock meanwhile, so the event 
 
 What was found out is kept by a keyed digest of hash, name and password, so that a client's next request costs nothing;
 failures are kept apart, lest guesses push out those who have logged in. Whoever guesses waits behind their own guesses:
-few may wait for each address, and not many in all. It must never know users or requests.
+few may wait for each address, not all for one network, and a share of the places is for addresses from which a right
+password has come before. It must never know users or requests.
 """
 
 from __future__ import annotations
@@ -27,6 +28,12 @@ from twisted.logger import Logger
 #: Passwords that may wait for their check: of all clients, and of those with one address.
 WAITING = 128
 WAITING_OF_ONE = 4
+#: Shares of these places, and of the time that one may have to wait, for all of whom nothing is known, and for those of
+#: one network among them.
+UNPROVEN = 0.75
+OF_NETWORK = 0.5
+#: Addresses that are kept of those from whom a right password has come.
+PROVEN_KEPT = 4096
 #: Seconds for which one may have to wait: no more wait than can be checked until then.
 PATIENCE = 10.0
 #: Results that are kept: of passwords that were right, and of those that were not.
@@ -96,8 +103,12 @@ class Passwords:
         self._wrong: OrderedDict[bytes, None] = OrderedDict()
         #: Who is told of each check that is under way.
         self._asking: dict[bytes, list[Callable[[], None]]] = {}
+        #: How many wait of one source, and of one network.
         self._of: Counter[Hashable] = Counter()
-        self._todo: SimpleQueue[tuple[bytes, bytes, bytes, Hashable]] = SimpleQueue()
+        self._of_network: Counter[Hashable] = Counter()
+        #: Sources from which a right password has come.
+        self._proven: OrderedDict[Hashable, None] = OrderedDict()
+        self._todo: SimpleQueue[tuple[bytes, bytes, bytes, Hashable, Hashable]] = SimpleQueue()
         self._thread: Thread | None = None
         #: Seconds that the last check took.
         self._took = 0.0
@@ -117,10 +128,16 @@ class Passwords:
         return None
 
     def check(
-        self, password: bytes, hashed: bytes, source: Hashable, then: Callable[[], None], name: bytes = b""
+        self,
+        password: bytes,
+        hashed: bytes,
+        source: Hashable,
+        then: Callable[[], None],
+        name: bytes = b"",
+        network: Hashable = None,
     ) -> bool:
-        """Checks a password for a client of this `source`, and calls `then` when it is known. Returns False if too many
-        wait; then it is not checked, and nobody is called."""
+        """Checks a password for a client of this `source`, in this `network`, and calls `then` when it is known.
+        Returns False if too many wait; then it is not checked, and nobody is called."""
         key = self._digest(password, hashed, name)
         asking = self._asking.get(key)
         if asking is not None:
@@ -128,21 +145,29 @@ class Passwords:
                 return False
             asking.append(then)
             return True
-        waiting = len(self._asking)
-        if waiting >= WAITING or waiting * self._took > PATIENCE or self._of[source] >= WAITING_OF_ONE:
+        if self._of[source] >= WAITING_OF_ONE or not self._has_place(source, network):
             return False
         self._asking[key] = [then]
         self._of[source] += 1
+        self._of_network[network] += 1
         if self._thread is None:
             # A daemon: the process must not wait at its exit for a password that nobody needs any more.
             self._thread = Thread(target=self._work, name="passwords", daemon=True)
             self._thread.start()
-        self._todo.put((key, password, hashed, source))
+        self._todo.put((key, password, hashed, source, network))
         return True
+
+    def _has_place(self, source: Hashable, network: Hashable) -> bool:
+        """Tells whether one more may wait."""
+        if source in self._proven:
+            shares = [(len(self._asking), 1.0)]
+        else:
+            shares = [(len(self._asking), UNPROVEN), (self._of_network[network], OF_NETWORK)]
+        return all(waiting < WAITING * share and waiting * self._took <= PATIENCE * share for waiting, share in shares)
 
     def _work(self) -> None:
         while True:
-            key, password, hashed, source = self._todo.get()
+            key, password, hashed, source, network = self._todo.get()
             began = self._now()
             try:
                 made = self._crypt(password, hashed)
@@ -150,17 +175,23 @@ class Passwords:
             except Exception:
                 self._log.failure("a password could not be checked")
                 right = False
-            self._reactor.callFromThread(self._done, key, source, right, self._now() - began)
+            self._reactor.callFromThread(self._done, key, source, network, right, self._now() - began)
 
-    def _done(self, key: bytes, source: Hashable, right: bool, took: float) -> None:
+    def _done(self, key: bytes, source: Hashable, network: Hashable, right: bool, took: float) -> None:
         self._took = took
         kept, most = (self._right, RIGHT_KEPT) if right else (self._wrong, WRONG_KEPT)
         kept[key] = None
         if len(kept) > most:
             kept.popitem(last=False)
-        self._of[source] -= 1
-        if not self._of[source]:
-            del self._of[source]
+        if right:
+            self._proven[source] = None
+            self._proven.move_to_end(source)
+            if len(self._proven) > PROVEN_KEPT:
+                self._proven.popitem(last=False)
+        for counted, each in ((self._of, source), (self._of_network, network)):
+            counted[each] -= 1
+            if not counted[each]:
+                del counted[each]
         for then in self._asking.pop(key):
             then()
 

@@ -14,7 +14,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fcntl import ioctl
-from socket import MSG_PEEK, SHUT_WR, SO_LINGER, SOL_SOCKET, socket
+from socket import (
+    AF_INET6,
+    IP_TTL,
+    IPPROTO_IP,
+    IPPROTO_IPV6,
+    IPPROTO_TCP,
+    IPV6_UNICAST_HOPS,
+    MSG_PEEK,
+    SHUT_WR,
+    SO_LINGER,
+    SOL_SOCKET,
+    socket,
+)
 from struct import pack
 from sys import byteorder
 from termios import FIONREAD
@@ -37,6 +49,9 @@ LOW_WATER: Final = 4 * 1024
 
 #: Unsent bytes that are sent at once even within a batch, while they are still in the processor's cache.
 BULK: Final = 32 * 1024
+
+#: linux/tcp.h: a socket that is being repaired is closed without a word.
+_TCP_REPAIR: Final = 19
 
 # The states of a transport.
 OPEN: Final = 0  # both directions in use
@@ -277,6 +292,10 @@ class Transport:
             # The peer may read nothing before it has sent all of its own data, so that is read meanwhile.
             self.reading = drain and not self._peer_has_ended
             self._watch()
+
+    def hide(self) -> None:
+        """Makes the connection one of whose end the peer hears nothing."""
+        hide(self.socket)
 
     def abort(self, reason: str) -> None:
         """Closes at once; unsent bytes are lost and the peer sees a reset."""
@@ -617,3 +636,16 @@ class Transport:
         # Transport and owner refer to each other. Left to the garbage collector, which counts objects and not OpenSSL's
         # 40 KiB each, several hundred ended connections would stay in memory at any time.
         del self.owner
+
+
+def hide(connected: socket) -> None:
+    """Makes a connection one of whose end the peer hears nothing: with the right to, the kernel sends nothing any more;
+    without, nothing that passes a router (HAProxy's manual, `silent-drop`)."""
+    try:
+        connected.setsockopt(IPPROTO_TCP, _TCP_REPAIR, 1)
+    except OSError:
+        v6 = connected.family == AF_INET6
+        try:
+            connected.setsockopt(IPPROTO_IPV6 if v6 else IPPROTO_IP, IPV6_UNICAST_HOPS if v6 else IP_TTL, 1)
+        except OSError:
+            pass  # a unix socket, or one that is gone

@@ -9,10 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from reusedproxy.config.model.proxies import PoolLimits
+from reusedproxy.pool.learning.depth import Depths
 from reusedproxy.pool.learning.idle_timeout import IdleTimeoutEstimate
 
 #: Handshakes a second for a floor that nobody uses from which on there is advice.
 CHURN = 0.5
+#: Requests within the last hour from which on there is advice on the floor; the share of them that a floor should meet,
+#: and below which it is too low.
+ENOUGH = 1000
+MET, TOO_FEW = 0.999, 0.99
 
 
 class Advice:
@@ -48,8 +53,20 @@ class Advice:
             " sync, Apache's prefork) has none left for anybody else: say a pool-min-conn below its workers, or 0",
         )
 
+    def floor(self, limits: PoolLimits, depths: Depths) -> None:
+        """Compares a fixed floor with what the last hour's requests needed."""
+        if limits.adapts or not limits.min_conn or depths.requests < ENOUGH:
+            return
+        met, floor = depths.met_by(limits.min_conn), depths.floor_for(MET)
+        if met is not None and floor is not None and met < TOO_FEW:
+            self._once(
+                "floor",
+                f"a floor of {floor} would have met {MET:.1%} of the last hour's {depths.requests:,} requests without a"
+                f" wait, and pool-min-conn {limits.min_conn} is sure to meet {met:.1%}: say {floor}, or 'auto'",
+            )
+
     def idle_timeouts(
-        self, limits: PoolLimits, used: IdleTimeoutEstimate, unused: IdleTimeoutEstimate, pings: bool
+        self, limits: PoolLimits, floor: int, used: IdleTimeoutEstimate, unused: IdleTimeoutEstimate, pings: bool
     ) -> None:
         """Compares the configured limits with the server's idle time-outs. `pings` tells that idle
         connections are pinged."""
@@ -59,12 +76,12 @@ class Advice:
                 f"the server closes idle connections after {used.limit:.3g} s ({used.source}), so pool-idle-timeout"
                 f" {limits.idle_timeout:g}s is never reached: raise the server's keep-alive time-out, or say less",
             )
-        if limits.min_conn and not pings and limits.min_conn / unused.leave_after >= CHURN:
+        if floor and not pings and floor / unused.leave_after >= CHURN:
+            said = f"pool-min-conn auto, which is {floor} now," if limits.adapts else f"pool-min-conn {floor}"
             self._once(
                 "churn",
                 f"the server closes connections that have carried no request after {unused.limit:.3g} s"
-                f" ({unused.source}), so pool-min-conn {limits.min_conn} costs"
-                f" {limits.min_conn / unused.leave_after:.2g} handshakes a second:"
+                f" ({unused.source}), so {said} costs {floor / unused.leave_after:.2g} handshakes a second:"
                 " raise its time-out for a first request, say idle-ping with less than that, or a smaller floor",
             )
 

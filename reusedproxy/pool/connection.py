@@ -397,8 +397,6 @@ class ServerConnection(Unfinished):
         """Hands the final answer to the exchange: all of it if it is here, or its head, and the body as it comes."""
         if head.keep_alive_timeout is not None and self.pool.advertised(head.keep_alive_timeout) == 0:
             self.retire_at = -inf  # it will not take another request
-        if head.status in (401, 407) and head.binds_connection:
-            self.private = True
         if head.status == 408 and not head.keep_alive and self._request_ended and exchange.may_repeat():
             # RFC 9110 section 15.5.9: this is how servers end an idle connection, too; it has crossed our request.
             self._answered = False
@@ -407,6 +405,8 @@ class ServerConnection(Unfinished):
         if head.status > 400 and exchange.unwanted(head.status):
             self._refuse(exchange, head, data, end, now)
             return
+        if head.status in (401, 407) and head.binds_connection and exchange.challenged():
+            self.private = True
         length = head.length
         if length >= 0 and len(data) - end >= length:
             whole = end + length

@@ -70,6 +70,9 @@ class ConstantPool(HTTPConnectionPool):
             pool.begin_to_suspend(reason)
         self.holdings.backlog.go_on()
 
+    def _keep_at_most(self, idle: float) -> None:
+        self.names.most_idle = idle
+
     def draining(self, reason: str) -> Iterator[None]:
         self.names.most_idle = 0
         yield from super().draining(reason)

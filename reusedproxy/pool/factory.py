@@ -7,6 +7,7 @@ with its TLS. It must never know configuration files, clients or backends.
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from random import Random, SystemRandom
 from typing import Any
 
@@ -144,6 +145,12 @@ class _Request(Probe):
         self.answer.errback(NoAnswer(str(failure)))
 
     # What the connection says.
+
+    def challenged(self) -> bool:
+        """Has the connection end with this answer: with credentials, a request would authenticate it for all others."""
+        assert self._connection is not None
+        self._connection.retire_at = -inf
+        return False
 
     def response_whole(self, head: ResponseHead, body: bytes, now: float) -> None:
         self._pieces.append(body)

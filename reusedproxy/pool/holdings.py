@@ -111,6 +111,11 @@ class Holdings:
         return sum(map(len, (self.connecting, self.idle, self.in_use, self.private, self.watched, self.retiring)))
 
     @property
+    def open(self) -> int:
+        """Returns how many connections the server has accepted and may still count."""
+        return self.standing - len(self.connecting)
+
+    @property
     def suspect(self) -> int:
         """Returns how many idle connections are kept back as suspect."""
         since = self.guard.suspected_at

@@ -9,6 +9,7 @@ from reusedproxy.config.model.proxies import PoolLimits
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.pool.connection import ServerConnection
 from reusedproxy.pool.holdings import Holdings
+from reusedproxy.pool.learning.depth import Depths
 from reusedproxy.pool.waiters import Waiters
 
 
@@ -17,6 +18,9 @@ class KeptPool(Protocol):
     its server's other pools."""
 
     limits: PoolLimits
+    #: How many connections are to stand idle, whatever is in use.
+    floor: int
+    depths: Depths
     holdings: Holdings
     deadlines: Deadlines
     waiters: Waiters
@@ -44,6 +48,10 @@ class KeptPool(Protocol):
         """Returns how many connections may stand beyond what concurrent use calls for: one for each name
         that is asked for again."""
 
+    @property
+    def knows_name(self) -> bool:
+        """Tells whether connections can be opened before there is a request, because the name is known."""
+
     def holding(self) -> Sequence[KeptPool]:
         """Returns the server's pools that need upkeep, the first pool first."""
 
@@ -53,6 +61,9 @@ class KeptPool(Protocol):
     def longest_idle(self, most: int) -> list[ServerConnection]:
         """Returns at most `most` idle connections that may be closed, the longest idle first, from
         all pools of the server."""
+
+    def set_floor(self, floor: int) -> None:
+        """Changes how many connections are to stand idle."""
 
     def dial(self, cause: str) -> None:
         """Opens one more connection, for somebody who waits (DEMAND) or for the floor."""

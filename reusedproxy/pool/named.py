@@ -49,16 +49,18 @@ class Name:
     """Identifies what a connection and a request must have in common (`key`, `preface`), and the SNI with which
     connections are opened.
 
-    `preface` is a PROXY protocol header; connections that begin with one serve a single client.
+    `preface` is a PROXY protocol header; connections that begin with one serve a single client. `at` is the host and
+    the port where the server is for this client; host "": its own, None: both are.
     """
 
     key: bytes
     sni: bytes
     preface: bytes = b""
+    at: tuple[str, int] | None = None
 
 
-#: The key of a pool of another name: `Name.key`, `Name.preface`.
-Key = tuple[bytes, bytes]
+#: The key of a pool of another name: `Name.key`, `Name.preface`, `Name.at`.
+Key = tuple[bytes, bytes, tuple[str, int] | None]
 #: Computes the `Name` of a request.
 Naming = Callable[[Any], Name]
 
@@ -67,14 +69,16 @@ def naming(
     sni: Callable[[Any], bytes | None] | bytes,
     name: Callable[[Any], bytes | None] | None,
     preface: Callable[[Any], bytes] | None = None,
+    at: Callable[[Any], tuple[str, int]] | None = None,
 ) -> Naming:
     """Returns a function that computes the `Name` of a request. `sni` fetches the SNI, or is a constant one; `name`
-    fetches the value of `pool-conn-name` (None: the SNI is the name); `preface` fetches the PROXY protocol header."""
+    fetches the value of `pool-conn-name` (None: the SNI is the name); `preface` fetches the PROXY protocol header; `at`
+    finds where the server is for the client, or raises NameRefused."""
 
     def named(facts: Any) -> Name:
         host = sni if isinstance(sni, bytes) else host_name(sni(facts) or b"")
         key = host if name is None else name(facts) or b""
-        return Name(key, host, b"" if preface is None else preface(facts))
+        return Name(key, host, b"" if preface is None else preface(facts), None if at is None else at(facts))
 
     return named
 
@@ -123,9 +127,9 @@ class NamedPools:
 
     def named(self, name: Name) -> HTTPConnectionPool:
         """Returns the pool of this name, and opens it if need be. Raises NameRefused."""
-        if name.key == self.own and not name.preface:
+        if name.key == self.own and not name.preface and name.at is None:
             return self.first
-        key = (name.key, name.preface)
+        key = (name.key, name.preface, name.at)
         pool = self.others.pop(key, None)
         if pool is None:
             pool = self._open(key, name)
@@ -189,7 +193,7 @@ class NamedPools:
 
     def longest_idle(self, most: int) -> list[ServerConnection]:
         first = self.first
-        beyond_floor = first.idle[: max(0, len(first.idle) - first.limits.min_conn)]
+        beyond_floor = first.idle[: max(0, len(first.idle) - first.floor)]
         return [*islice(merge(beyond_floor, self.rested, key=attrgetter("idle_since")), most)]
 
     def make_room(self, pool: HTTPConnectionPool) -> None:
@@ -250,7 +254,7 @@ class NamedPools:
     def _open(self, key: Key, name: Name) -> HTTPConnectionPool:
         first = self.first
         title, _, _, *rest = self._arguments
-        limits = evolve(first.limits, min_conn=0, max_conn=None if self.most_idle else 0)
+        limits = evolve(first.limits, min_conn=0, adapts=False, max_conn=None if self.most_idle else 0)
         pool = HTTPConnectionPool(
             title, self._dialer_for(name), limits, *rest, group=self, connections=first.connections
         )

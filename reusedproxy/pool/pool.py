@@ -40,7 +40,10 @@ from reusedproxy.pool.dialing.governor import Governor
 from reusedproxy.pool.group import Alone, PoolGroup
 from reusedproxy.pool.holdings import Holdings, remember_session
 from reusedproxy.pool.kinds import ANY
+from reusedproxy.pool.learning.depth import Depths
+from reusedproxy.pool.learning.patience import HELD_LONGER, HELD_SHORTER
 from reusedproxy.pool.reasons import PROXY, SERVER
+from reusedproxy.pool.refill import REFILL_AFTER
 from reusedproxy.pool.upkeep import Upkeep
 from reusedproxy.pool.waiters import Refusals, Waiter, Waiters
 from reusedproxy.wire.heads import Limits
@@ -83,6 +86,9 @@ class HTTPConnectionPool:
         self.name = name
         self.connections = connections
         self.limits = limits
+        #: How many connections are to stand idle, whatever is in use: `pool-min-conn`, or what demand makes of it.
+        self.floor = limits.min_conn
+        self.depths = Depths(clock.seconds(), REFILL_AFTER, 0.0 if limits.max_reuse == 0 else limits.purge_delay)
         self.deadlines: Deadlines = dialer.deadlines
         self.group: PoolGroup[HTTPConnectionPool] = group or Alone(self)
         self.holdings = holdings = Holdings(clock, self.deadlines, Backlog(clock))
@@ -110,17 +116,18 @@ class HTTPConnectionPool:
         self.upkeep: Upkeep = Upkeep(
             self, holdings, self._governor, clock, random, lambda text: announce("notice", f"{name}: {text}")
         )
+        self.patience = self.upkeep.refill.patience
         holdings.watcher = watcher = self.group.watcher(self, self.upkeep)
         self.upkeep.alone = watcher is self.upkeep
         self.upkeep.hears_all |= not self.upkeep.alone
         #: Invalid answers of this server.
         self.invalid = LastErrors(name, "response", clock.seconds, lambda text: announce("warning", text))
-        self._most_idle = limits.most_idle
+        self._most_idle: float = limits.most_idle
         self._refusals = Refusals(clock.seconds, lambda failure, waited: self.counters.wait_failed(failure, waited))
 
     def __repr__(self) -> str:
         return (
-            f"<HTTPConnectionPool {self.name} {self.state}: floor {self.limits.min_conn}, {len(self.idle)} idle, "
+            f"<HTTPConnectionPool {self.name} {self.state}: floor {self.floor}, {len(self.idle)} idle, "
             f"{len(self.in_use)} in use, {len(self.connecting)} connecting, {len(self.retiring)} retiring, "
             f"{len(self.waiters)} waiting>"
         )
@@ -153,7 +160,17 @@ class HTTPConnectionPool:
     @property
     def below_floor(self) -> bool:
         """Tells whether fewer connections than the floor stand, idle or in use."""
-        return self.state == "running" and len(self.idle) + len(self.in_use) < self.limits.min_conn
+        return self.state == "running" and len(self.idle) + len(self.in_use) < self.floor
+
+    def set_floor(self, floor: int) -> None:
+        """Changes how many connections are to stand idle."""
+        self.floor = floor
+        if self.limits.purge_delay == 0:
+            self._keep_at_most(floor)
+
+    def _keep_at_most(self, idle: float) -> None:
+        """Sets how many connections may stand idle."""
+        self._most_idle = idle
 
     @property
     def first(self) -> HTTPConnectionPool:
@@ -203,26 +220,47 @@ class HTTPConnectionPool:
         self.ping_request = other.ping_request
         self.upkeep.share(other.upkeep)
 
-    def succeed(self, other: HTTPConnectionPool) -> None:
-        """Counts on where `other` does, a pool of the same server at another address, and knows what it has learnt."""
+    def succeed(self, other: HTTPConnectionPool, learnt: bool = True) -> None:
+        """Counts on where `other` does, a pool of the same server, perhaps at another address; and knows what
+        it has `learnt`."""
         self.holdings.count_with(other.holdings)
         self.counters, self.closed, self.ended = other.counters, other.closed, other.ended
         self.invalid = other.invalid
-        self.upkeep.succeed(other.upkeep)
+        self.upkeep.refill.succeed(other.upkeep.refill)
+        if learnt:
+            self.upkeep.succeed(other.upkeep)
+        self.expect_demand_of(other)
+
+    def has_places(self, places: int) -> None:
+        """Notes how many connections requests may use at once (0: any number): a floor that follows demand rises to
+        that at most."""
+        if self.upkeep.following is not None:
+            self.upkeep.following.places = places
+
+    def expect_demand_of(self, other: HTTPConnectionPool) -> None:
+        """Begins with the floor that demand calls for, as `other` has seen it, which had the same clients."""
+        self.depths.succeed(other.depths)
+        self.upkeep.expect_demand_of(other.upkeep.following)
 
     # Asking for a connection, and giving it back.
 
     def acquire(self, kind: int = ANY, now: float | None = None) -> ServerConnection | None:
         """Returns an idle connection fit for this kind of request, in use from now on; None: `wait` for one. `now` is
         the clock's time, for a caller that knows it."""
-        connection = self.holdings.lend(kind, self.deadlines.now() if now is None else now)
+        if now is None:
+            now = self.deadlines.now()
+        connection = self.holdings.lend(kind, now)
         if connection is None:
             return None
         if connection.requests:
             self.counters.reuses += 1
-        refill = self.upkeep.refill
-        if refill.look is None and len(self.idle) < self.limits.min_conn:
-            refill.watch_floor()
+        left, depths = len(self.idle), self.depths
+        if now >= depths.until:
+            depths.turn(now, left + 1, len(self.in_use) - 1)
+        depth = depths.high - left
+        depths.counts[depth if depth > 0 else 0] += 1
+        if left < self.floor and self.upkeep.refill.look is None:
+            self.upkeep.refill.watch_floor()
         return connection
 
     def take(self, connection: ServerConnection) -> None:
@@ -242,7 +280,7 @@ class HTTPConnectionPool:
             return
         self.group.waiting_begins(self)
         self.waiters.join(waiter, kind, self.counters.dials, self.deadlines.now())
-        self.upkeep.awaited()
+        self.upkeep.awaited(kind)
         self.upkeep.refill.open_more()
         self.group.waiting_changed(self)
 
@@ -261,8 +299,13 @@ class HTTPConnectionPool:
         limits = self.limits
         if now is None:
             now = self.deadlines.now()
-        if self.holdings.pinged:
-            self.holdings.pinged.pop(connection, None)
+        patience, lent = self.patience, now - connection.idle_since - connection.idle_last
+        if self.holdings.pinged and self.holdings.pinged.pop(connection, None) is not None:
+            pass  # that was a ping of our own
+        elif lent > patience.hold:
+            patience.hold = patience.hold * HELD_LONGER or lent
+        else:
+            patience.hold *= HELD_SHORTER
         if self._governor.failures:
             self._governor.answered(connection)
         if connection.requests == 1:
@@ -315,7 +358,7 @@ class HTTPConnectionPool:
         `check-reuse-pool` none stands idle."""
         if self.state != "running" or (self.limits.most is not None and self.counted >= self.limits.most):
             return False
-        return len(self.idle) < self.limits.min_conn or (self.limits.keep_checks and not self.idle)
+        return len(self.idle) < self.floor or (self.limits.keep_checks and not self.idle)
 
     def dial_for(self, owner: DialOwner, preface: bytes = b"") -> Dial:
         """Dials as this pool does, for an owner that may `adopt` the connection. `preface` is what is sent first, in
@@ -429,7 +472,9 @@ class HTTPConnectionPool:
 
     def draining(self, reason: str) -> Iterator[None]:
         """Drains in steps of one connection: ending one over TLS takes 60 µs."""
-        self.limits = evolve(self.limits, min_conn=0, max_conn=0)
+        self.limits = evolve(self.limits, min_conn=0, max_conn=0, adapts=False)
+        self.floor = 0
+        self.upkeep.following = None
         self._most_idle = 0.0
         yield
         for connection in [*self.idle, *self.private, *self.watched]:
@@ -448,6 +493,7 @@ class HTTPConnectionPool:
         """Gives a connection that has just come back to the first waiter for which it is fit. Returns
         False if there is none."""
         connection.idle_since = self.deadlines.now()
+        connection.idle_last = 0.0
         waiting = self.waiters.first_fit(self.holdings.returned_fits, connection.safe)
         if waiting is None:
             return False
@@ -465,12 +511,13 @@ class HTTPConnectionPool:
         """Gives a new connection to the first waiter, or lets it stand idle."""
         connection = self._make(self.connecting.pop(dial), dial, transport)
         self._governor.succeeded(dial, connection, dial.took)
-        self.upkeep.refill.causes.opened(dial.took)
+        self.upkeep.opened(dial.took)
         if self.waiters:
             waiting = self.waiters.first()
             self.waiters.leave(waiting.waiter)
             self.counters.handshakes_on_request_path += 1
             self.counters.waits[FRESH].observe(connection.born - waiting.since)
+            self.depths.handed_on()
             self.holdings.use(connection)
             self.upkeep.refill.open_more()
             waiting.waiter.connection_ready(connection)
@@ -506,7 +553,7 @@ class HTTPConnectionPool:
         """Counts and reports a failure, and delays the next dial. `dial` is None if the dial itself had succeeded."""
         self.counters.dials_failed += 1
         self._governor.failed(dial, failure, bool(self.waiters))
-        self.upkeep.dial_failed(failure)
+        self.upkeep.dial_failed(failure, dial is None)
 
     def _fail_waiters(self, failure: DialFailure, before: float = inf) -> None:
         """Refuses those who have waited in vain: the oldest waiter while other dials are under way, which may still

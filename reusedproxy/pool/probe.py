@@ -67,6 +67,10 @@ class Probe:
     def answer_unwanted(self, status: int) -> None:
         """Does nothing: every answer is wanted."""
 
+    def challenged(self) -> bool:
+        """Returns False: nobody will answer the challenge, so the connection is anybody's as before."""
+        return False
+
     def response_interim(self, head: ResponseHead) -> None:
         """Ignores a 1xx head; the final one follows, in time or not."""
 

@@ -98,7 +98,7 @@ def used_once(limits: PoolLimits) -> PoolLimits:
     allow."""
     return evolve(
         limits,
-        max_conn=limits.min_conn,
+        max_conn=limits.max_conn if limits.adapts else limits.min_conn,
         low_conn=0,
         max_reuse=0,
         idle_timeout=None,

@@ -6,6 +6,7 @@ Refill must never know why connections leave.
 
 from __future__ import annotations
 
+from itertools import islice
 from math import inf
 from typing import Final
 
@@ -16,9 +17,14 @@ from reusedproxy.pool.dialing.causes import DialCauses
 from reusedproxy.pool.dialing.governor import Governor
 from reusedproxy.pool.holdings import Holdings
 from reusedproxy.pool.kept import KeptPool
+from reusedproxy.pool.learning.patience import Patience
 
 #: Seconds that the floor may be short because connections are in use before more are opened for it.
 REFILL_AFTER: Final = 0.1
+#: The most seconds of the moment in which a floor is made good, for which depths are counted.
+MOMENT_MOST: Final = 1.0
+#: At most so many connections in use, and waiters, are looked at before a dial.
+LOOKED_AT: Final = 256
 #: Seconds below which a remaining time counts as passed, because of the clock's rounding.
 INSTANT: Final = 1e-6
 
@@ -38,6 +44,9 @@ class Refill:
         #: How many were missing from the floor at the last look because connections were in use,
         #: less those dialled since.
         self._missing = 0
+        #: How many connections its server has shown to bear: beyond that none is opened for the floor.
+        self.ceiling = inf
+        self.patience = Patience()
         #: The most that have stood idle since the last look.
         self.idle_peak = 0
         #: Seconds in which fewer than the floor have stood, up to the present period; and when that began
@@ -54,18 +63,28 @@ class Refill:
             self.look.cancel()
             self.look = None
 
+    def succeed(self, other: Refill) -> None:
+        """Counts on where `other` does."""
+        self._below_floor = other.below_floor_seconds
+
     @property
     def below_floor_seconds(self) -> float:
         """Returns for how many seconds in all fewer connections have stood than the floor asks for. A pool that is not
         running asks for none."""
         return self._below_floor + (self._now() - self._below_since if self._below_since is not None else 0.0)
 
+    def opened(self, took: float) -> None:
+        """Notes that a dial has succeeded after `took` seconds."""
+        self.causes.opened(took)
+        self.patience.opened(took)
+        self._pool.depths.moment = min(REFILL_AFTER + self.patience.dial, MOMENT_MOST)
+
     def _note_floor(self) -> None:
         """Adds up the time below the floor. Called whenever the number of connections may have changed."""
         self._below_floor = self.below_floor_seconds
         below = self._pool.below_floor
         self._below_since = self._now() if below else None
-        if not self._pool.limits.min_conn:
+        if not self._pool.floor:
             self.causes.stop()
         elif self.causes.state != "no":
             now = self._now()
@@ -84,7 +103,7 @@ class Refill:
         if pool.state != "running":
             return
         self._note_floor()
-        held, floor = self._held, pool.limits.min_conn
+        held, floor = self._held, pool.floor
         standing = self._standing_idle()
         if held.in_use:
             if standing < floor and self.look is None:
@@ -94,6 +113,8 @@ class Refill:
             connecting, waiting = len(held.connecting), len(pool.waiters)
             if held.pinged and waiting:
                 waiting -= self._soon_back()
+            if waiting > connecting and self.patience.knows:
+                waiting -= self._soon_free(waiting - connecting)
             demand = waiting > connecting
             if not demand and connecting - waiting + standing >= floor:
                 self.causes.owed = 0
@@ -118,9 +139,28 @@ class Refill:
         self._governor.later(min(soon))
         return min(len(soon), pool.waiters.fit(self._held.returned_fits))
 
+    def _soon_free(self, most: int) -> int:
+        """Counts the waiters, at most `most`, that connections in use will serve sooner than dials would."""
+        held, waiters, now = self._held, self._pool.waiters, self._now()
+        if not held.in_use:
+            return 0
+        young = waiters.younger(now - self.patience.longest, LOOKED_AT)
+        lent = [now - each.idle_since - each.idle_last for each in islice(held.in_use, LOOKED_AT)]
+        soon = min(most, young, waiters.fit(held.returned_fits), self.patience.returns(lent))
+        if soon <= 0 or not self.patience.begins(now, self._pool.limits.purge_delay):
+            return 0
+        self._governor.later(self.patience.longest)
+        return soon
+
     def _wait_for_dial(self, demand: bool) -> float:
         """Returns the seconds until one more dial may start (0: now; inf: unknown, see `Governor.wait`)."""
         connecting = self._held.connecting
+        if connecting:
+            # While dials hang the server has trouble enough: one at a time, and another only if that hangs, too.
+            oldest, newest = next(iter(connecting)).born, next(reversed(connecting)).born
+            wait = self.patience.single_flight(self._now(), oldest, newest)
+            if wait > INSTANT:
+                return wait
         filling = 0 if demand else sum(cause != DEMAND for cause in connecting.values())
         return self._governor.wait(demand, len(connecting), filling)
 
@@ -128,6 +168,8 @@ class Refill:
         """Tells whether one more connection may be opened (`strict-maxconn`). For a waiter (`demand`) an idle one is
         ended if need be."""
         pool, most = self._pool, self._pool.limits.most
+        if not demand and self._held.standing >= self.ceiling:
+            return False
         if most is None or pool.counted < most:
             return True
         if demand:
@@ -166,7 +208,7 @@ class Refill:
         pool = self._pool
         if pool.state != "running":
             return
-        held, floor = self._held, pool.limits.min_conn
+        held, floor = self._held, pool.floor
         if not held.in_use:
             self.open_more()
             return

@@ -35,6 +35,11 @@ class Exchange(Protocol):
     def answer_unwanted(self, status: int) -> None:
         """Notes that such an answer has come. The connection is free again already, or gone."""
 
+    def challenged(self) -> bool:
+        """Notes that the server asks for credentials which would authenticate the connection, and no single request.
+        Returns whether the connection is to serve nobody but the client of this request from now on: who says so has to
+        end it with the client. The answer follows."""
+
     def response_whole(self, head: ResponseHead, body: bytes, now: float) -> None:
         """Takes head and all of the body at once, which came at the clock's time `now`. The connection is free again
         already."""

@@ -23,8 +23,10 @@ from reusedproxy.pool.connection import IN_USE, WATCHED, ServerConnection
 from reusedproxy.pool.dialing.governor import Governor
 from reusedproxy.pool.holdings import Holdings
 from reusedproxy.pool.kept import KeptPool
+from reusedproxy.pool.kinds import NEW, SAFE
 from reusedproxy.pool.leaks import LeakWatch
 from reusedproxy.pool.learning.demand import DemandEstimate
+from reusedproxy.pool.learning.floor import MET, FollowingFloor
 from reusedproxy.pool.learning.idle_timeout import IdleTimeoutEstimate, advertised
 from reusedproxy.pool.probe import Probe
 from reusedproxy.pool.reasons import SURPLUS
@@ -35,6 +37,10 @@ from reusedproxy.wire.heads import ResponseHead
 UPKEEP: Final = 1.0
 #: Least seconds between two purges, however short `pool-purge-delay` is: each looks at all idle connections.
 PURGE_AT_MOST: Final = 0.1
+#: Seconds between two looks whether a fixed floor meets the demand.
+ADVISE_EVERY: Final = 300.0
+#: Seconds between two looks at what the last hour's requests needed: it takes 10 µs.
+RECKON_EVERY: Final = 10.0
 #: Share by which lives are shortened, so that connections born together do not end together.
 LIFE_JITTER: Final = 0.2
 #: Steps of this share spread any number of lives over that (the golden ratio: no two ever meet, each new one falls into
@@ -87,6 +93,8 @@ class Upkeep:
         self.used = IdleTimeoutEstimate(clock.seconds)
         self.unused = IdleTimeoutEstimate(clock.seconds)
         self.demand = DemandEstimate(self._spare)
+        #: Sets the floor, where that follows demand (`pool-min-conn auto`).
+        self.following = FollowingFloor(pool.limits.min_conn, pool.limits.floor_max) if pool.limits.adapts else None
         #: Set by the pool: tells that another hears of each use of a connection through this one's reports.
         self.hears_all = pool.limits.max_reuse is not None
         #: Set by the pool: tells that it is its server's only one.
@@ -109,6 +117,10 @@ class Upkeep:
         #: The two limits (`used`, `unused`) by which the idle connections' times were last set.
         self._known = (inf, inf)
         self._leaks = LeakWatch(holdings, advise)
+        self._advise_at = 0.0
+        #: The floor that the last hour's requests needed, and when that is reckoned again.
+        self._needed = 0
+        self._reckon_at = 0.0
         self._call: IDelayedCall | None = None
         #: Tells that nothing is left to keep up, so that there is no timer (a thousand pools, each looked at once a
         #: second, take 2 % of a core).
@@ -119,6 +131,14 @@ class Upkeep:
         self.used, self.unused = other.used, other.unused
         self._advice.share(other._advice)
         self.refill.causes.count_in(self.holdings.counters.warm_up)
+
+    def expect_demand_of(self, other: FollowingFloor | None) -> None:
+        """Begins with the floor that demand calls for, as the pool of `other` has seen it."""
+        if self.following is not None:
+            if other is not None:
+                self.following.begin_at(other)
+            self.following.deeper(self._pool.depths.floor_for(MET) or 0)
+            self._follow()
 
     def share(self, other: Upkeep) -> None:
         """Shares estimates with the upkeep of another pool of the same server."""
@@ -133,12 +153,9 @@ class Upkeep:
         """Begins to keep the floor. `rotation` tells that the pool replaces another, because the server is reached in a
         different way now."""
         pool = self._pool
-        floor = pool.limits.min_conn
         self.demand.start(self._spare)
-        early = floor / self.governor.rate
-        self._early = early if early > AT_ONCE else 0.0
-        self._varies = bool(self._early) or pool.limits.idle_ping is not None
-        if floor:
+        self._spread_ends()
+        if pool.floor:
             self.refill.causes.start(rotation)
         if pool.first is pool:
             self._upkeep()
@@ -153,6 +170,12 @@ class Upkeep:
         if self._call is not None:
             self._call.cancel()
             self._call = None
+
+    def _spread_ends(self) -> None:
+        """Spreads the ends of a floor as far as its dials are."""
+        early = self._pool.floor / self.governor.rate
+        self._early = early if early > AT_ONCE else 0.0
+        self._varies = bool(self._early) or self._pool.limits.idle_ping is not None
 
     # What the holdings say.
 
@@ -201,6 +224,9 @@ class Upkeep:
                 self._pool.deadlines.watch(connection, leave_at)
             if self.refill.look is not None and (held.pinged or idle > self.refill.idle_peak):
                 self.refill.idle_returned()
+        depths = self._pool.depths
+        if idle > depths.here:
+            depths.here = idle
         surplus = idle + len(held.in_use) - self.demand.enough
         if surplus > 0 and surplus > idle - held.rested:
             held.retire(held.least_wanted, SURPLUS)  # the one used last is the surest
@@ -209,7 +235,9 @@ class Upkeep:
         """Does nothing: the client of a private connection decides how long it stays."""
 
     def withdrawn(self, connection: ServerConnection) -> None:
-        """Does nothing: marks such as `due` stay until the connection is gone."""
+        """Notes that fewer stand idle, and not because of requests. Marks such as `due` stay until the connection is
+        gone."""
+        self._pool.depths.withdrawn()
 
     def gone(self, connection: ServerConnection, was: int) -> None:
         """Opens another in place of a connection that has left the pool, if one is missing now."""
@@ -242,12 +270,37 @@ class Upkeep:
         if connection.born < expires_at < connection.retire_at:
             connection.retire_at = expires_at
 
-    def awaited(self) -> None:
-        """Counts a new waiter for the peak: with a connection it would be using it."""
+    def opened(self, took: float) -> None:
+        """Notes that a dial has succeeded after `took` seconds; its connection is in no list yet."""
+        self.refill.opened(took)
+        if self.following is not None:
+            self.following.opened(self.holdings.open + 1)
+            self.refill.ceiling = self.following.ceiling
+
+    def awaited(self, kind: int) -> None:
+        """Counts a new waiter for the peak: with a connection it would be using it. Counts how deep it would have
+        reached, unless no idle connection would do, or the server refuses: then those who wait show no demand."""
         if self._rests:
             self._wake()
         held = self.holdings
-        self.raise_peak(len(held.in_use) - len(held.pinged) + len(self._pool.waiters))
+        pool = self._pool
+        if kind != NEW and not self.governor.failures:
+            depth = pool.depths.waits(self._now(), len(held.idle), len(held.in_use), pool.waiters.fit(SAFE))
+            if self.following is not None:
+                self.following.deeper(depth)
+                self._follow()
+        self.raise_peak(len(held.in_use) - len(held.pinged) + len(pool.waiters))
+
+    def _follow(self) -> None:
+        """Sets the floor to what demand calls for."""
+        following, pool = self.following, self._pool
+        if following is None:
+            return
+        self.refill.ceiling = following.ceiling
+        if following.floor != pool.floor:
+            pool.set_floor(following.floor)
+            self.demand.spare_rose(self._spare)
+            self._spread_ends()
 
     def raise_peak(self, used: int) -> None:
         """Notes that requests use `used` connections at once."""
@@ -261,7 +314,7 @@ class Upkeep:
         `check-reuse-pool` a check may leave one.
         """
         limits = self._pool.limits
-        return max(limits.min_conn, limits.low_conn, int(limits.keep_checks))
+        return max(self._pool.floor, limits.low_conn, int(limits.keep_checks))
 
     def outlives(self, connection: ServerConnection, now: float) -> bool:
         """Tells whether a connection that comes back after its life stays: for the floor until another stands, or for a
@@ -272,7 +325,7 @@ class Upkeep:
             return False
         if pool.waiters:
             return self.governor.failures > 0
-        return len(held.idle) + len(held.pinged) < pool.limits.min_conn
+        return len(held.idle) + len(held.pinged) < pool.floor
 
     def advertised(self, keep_alive: bytes) -> int | None:
         """Learns from the server's Keep-Alive field. Returns how many more requests it accepts on that connection, None
@@ -295,12 +348,15 @@ class Upkeep:
             if age < CHURNING:
                 self.governor.fluttered()
 
-    def dial_failed(self, failure: DialFailure) -> None:
-        """Notes a failed dial; ends an idle connection where the server may have no worker left for a new one."""
+    def dial_failed(self, failure: DialFailure, accepted: bool) -> None:
+        """Notes a failed dial, or one whose connection was `accepted` first; ends an idle connection where the server
+        may have no worker left for a new one."""
         self.used.failed()
         self.unused.failed()
         pool, held = self._pool, self.holdings
         self.refill.causes.failed(pool.below_floor)
+        if self.following is not None:
+            self.following.refused(self._now(), held.open - accepted)
         if failure.timed_out and pool.waiters and held.idle:
             # Seen with gunicorn's sync workers: each sat on one connection of the floor, so a POST that needs a new one
             # would get 503 after all its retries.
@@ -401,7 +457,7 @@ class Upkeep:
 
     def _is_beyond_floor(self) -> bool:
         """Tells whether more than the floor stand idle, so that one of them can go."""
-        return len(self.holdings.idle) + len(self.holdings.pinged) > self._pool.limits.min_conn
+        return len(self.holdings.idle) + len(self.holdings.pinged) > self._pool.floor
 
     def _stay(self, connection: ServerConnection, now: float) -> None:
         """Keeps a due connection for the floor until another stands, or until its server would soon close it."""
@@ -549,15 +605,28 @@ class Upkeep:
         if known != self._known:
             self._known = known
             self.governor.careful = self.unused.leave_after < CHURNING
-            self._advice.idle_timeouts(limits, self.used, self.unused, self._pings)
+            self._advice.idle_timeouts(limits, self._pool.floor, self.used, self.unused, self._pings)
             for connection in [each for each in held.idle if each not in held.due]:
                 self._set_leaving(connection)
         if limits.idle_timeout is not None:
             oldest = now - limits.idle_timeout
-            for connection in held.idle[: max(0, len(held.idle) - limits.min_conn)]:
+            for connection in held.idle[: max(0, len(held.idle) - self._pool.floor)]:
                 if connection.idle_since <= oldest:
                     held.retire(connection, "idle too long")
         self._leaks.look(now, limits.overdue_after)
+        depths = self._pool.depths
+        if now >= self._advise_at:
+            self._advise_at = now + ADVISE_EVERY
+            depths.settle(now)
+            if self._pool.knows_name:
+                self._advice.floor(limits, depths)
+        if self.following is not None:
+            if now >= self._reckon_at:
+                self._reckon_at = now + RECKON_EVERY
+                depths.settle(now)
+                self._needed = depths.floor_for(MET) or 0
+            self.following.look(now, self._needed, held.open)
+            self._follow()
         self.refill.open_more()
 
     def _purge(self) -> None:
@@ -571,7 +640,7 @@ class Upkeep:
         idle = sum(len(held.idle) for held in all_held)
         pinged = sum(len(held.pinged) for held in all_held)
         spare, names = self._spare, pool.known_names
-        most = self.demand.purge(used, idle - names, pinged, pool.limits.min_conn, spare)
+        most = self.demand.purge(used, idle - names, pinged, pool.floor, spare)
         purged = pool.longest_idle(most)
         for connection in purged:
             connection.pool.retire(connection, "purged")

@@ -99,6 +99,11 @@ class Waiters:
         ]
         return min(fit, key=lambda waiting: waiting.number, default=None)
 
+    def younger(self, since: float, most: int) -> int:
+        """Counts those who wait since a later time than this; 0 if more than `most` have waited longer."""
+        older = sum(1 for _ in islice(takewhile(lambda each: each.since <= since, self.waiting.values()), most))
+        return 0 if older == most else len(self.waiting) - older
+
     def fit(self, most: int) -> int:
         """Counts the places whose kind is at most `most`."""
         return sum(map(len, self._kinds[: most + 1]))

@@ -11,7 +11,7 @@ from typing import Any
 
 from attrs import frozen
 
-from reusedproxy.config.model.rules import Action, Format
+from reusedproxy.config.model.rules import Action, Format, Receive
 from reusedproxy.config.model.values import Expression
 from reusedproxy.config.rules.actions import (
     Allow,
@@ -22,12 +22,14 @@ from reusedproxy.config.rules.actions import (
     SetPriority,
     SetStatus,
     SetVariable,
+    UseService,
 )
+from reusedproxy.config.rules.counters import CountGeneral, SetTag, Track
 from reusedproxy.config.rules.expressions import type_of
 from reusedproxy.config.rules.log_actions import Capture, SetLogLevel
 from reusedproxy.config.rules.replies import Reply
 from reusedproxy.config.rules.samples import REQUEST, RESPONSE
-from reusedproxy.rules import editing
+from reusedproxy.rules import counters, editing
 from reusedproxy.rules.editing import Head
 from reusedproxy.rules.facts import Facts, Method, Sample
 from reusedproxy.rules.regular import matching_one_of, searching
@@ -36,6 +38,7 @@ from reusedproxy.rules.samples.compile import compiled, compiled_text
 from reusedproxy.rules.samples.converters import references
 from reusedproxy.rules.samples.fetches import Fetch, members, path_and_query
 from reusedproxy.rules.samples.formats import Text, clean, text_of, text_of_body, text_of_path
+from reusedproxy.rules.steering import STEERING, Dropped, Held
 from reusedproxy.wire.bodies import plain_name
 from reusedproxy.wire.reason_phrases import reason_phrase
 from reusedproxy.wire.whole_answers import WholeAnswer
@@ -46,8 +49,8 @@ class Answer:
     """Describes an answer of the proxy itself.
 
     `fields` are header lines, each with its CRLF. With `content` None the error page of that status is sent. `whole` is
-    sent in place of all of that. `challenge` is the name and the value of a field that takes the place of those of its
-    name in any page.
+    sent in place of all of that. `tarpits`: it is sent late. `challenge` is the name and the value of a field that
+    takes the place of those of its name in any page. `service` names what gives the answer, whatever else is said here.
     """
 
     status: int
@@ -57,6 +60,8 @@ class Answer:
     content_type: bytes = b""
     whole: WholeAnswer | None = None
     challenge: tuple[bytes, bytes] | None = None
+    tarpits: bool = False
+    service: str = ""
 
 
 @frozen
@@ -77,7 +82,7 @@ class Allowed:
 
 
 ALLOWED = Allowed()
-Verdict = Answer | Allowed | None
+Verdict = Answer | Allowed | Dropped | Held | None
 Act = Callable[[Facts], Verdict]
 #: What is sent in place of an error page of the proxy's own: a whole answer, or one that is made of the request.
 ErrorPage = WholeAnswer | Act
@@ -341,7 +346,7 @@ def _loaded_reply(action: LoadedReply, where: str) -> Act:
     reply, body = action.reply, action.body
     if action.whole is None:
         return _answering(reply, lambda facts: body, where)
-    answer = Answer(reply.status, reply.denies, whole=action.whole)
+    answer = Answer(reply.status, reply.denies, whole=action.whole, tarpits=reply.tarpits)
     return lambda facts: answer
 
 
@@ -360,7 +365,8 @@ def _answering(action: Reply, content: Text | None, where: str) -> Act:
         # A header without a value is left out, as in HAProxy.
         fields = b"".join([b"%b: %b\r\n" % (name, text) for name, value in headers if (text := value(facts))])
         body = content(facts) if content is not None else None
-        return Answer(action.status, action.denies, fields, body, content_type if body else b"")
+        typed = content_type if body else b""
+        return Answer(action.status, action.denies, fields, body, typed, tarpits=action.tarpits)
 
     return reply
 
@@ -405,8 +411,19 @@ def _authenticate(action: Authenticate, where: str) -> Act:
     return ask
 
 
+def _receive(action: Receive, where: str) -> Act:
+    """Compiles an action of `tcp-request content` in mode http: there is a request, and no more to wait for."""
+    verdict: Verdict = Dropped(silent=False) if action.verb == "reject" else ALLOWED
+    return lambda facts: verdict
+
+
 def _allow(action: Allow, where: str) -> Act:
     return lambda facts: ALLOWED
+
+
+def _use_service(action: UseService, where: str) -> Act:
+    answer = Answer(200, service=action.name)
+    return lambda facts: answer
 
 
 #: Takes an action, and REQUEST or RESPONSE: the head that its rule may change.
@@ -424,7 +441,13 @@ _COMPILED_BY: dict[type[Action], Compile] = {
     LoadedReply: _loaded_reply,
     Redirect: _redirect,
     Authenticate: _authenticate,
+    UseService: _use_service,
     Allow: _allow,
+    Receive: _receive,
+    **STEERING,
+    Track: counters.track,
+    CountGeneral: counters.count_general,
+    SetTag: counters.set_tag,
 }
 
 

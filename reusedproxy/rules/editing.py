@@ -124,6 +124,13 @@ def drop_wish(head: RequestHead, name: str) -> None:
 # The first line.
 
 
+def set_method(head: RequestHead, method: bytes) -> None:
+    """Sets the method, whose form the caller has checked."""
+    head.block = method + head.block[head.block.index(b" ") :]
+    head.head = method + head.head[head.head.index(b" ") :]
+    head.method = method
+
+
 def set_path(head: RequestHead, path: bytes) -> None:
     """Sets the path, and keeps the query. A `?` in `path` begins the query, to which the old one is then appended with
     its question mark, as in HAProxy."""

@@ -6,12 +6,15 @@ property or a method, called when a rule needs it and never computed beforehand.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Protocol
 
-from attrs import define
+from attrs import define, evolve
 
 from reusedproxy.config.model.logs import Captures
+from reusedproxy.tables.table import Table
+from reusedproxy.tables.tracking import Counters, Tracked
 from reusedproxy.wire.client_hello import ClientHello
 from reusedproxy.wire.credentials import Credentials
 from reusedproxy.wire.heads import RequestHead, ResponseHead
@@ -63,6 +66,10 @@ class Noted:
     @classmethod
     def of(cls, captures: Captures) -> Noted:
         return cls(captures, [None] * len(captures.request), [None] * len(captures.response), [None, None])
+
+    def copy(self) -> Noted:
+        """Returns a copy, whose values change on their own."""
+        return evolve(self, request=[*self.request], response=[*self.response], cookies=[*self.cookies])
 
     def capture(self, value: bytes, slot: int, of_response: bool) -> bool:
         """Captures a value in this slot, and tells whether there are that many."""
@@ -153,8 +160,27 @@ class Inspected(Protocol):
         """Returns what the server has sent so far."""
 
 
+class Map(Protocol):
+    """Defines a map as those know it who look something up in it."""
+
+    def find(self, method: str, sample: Sample) -> bytes | None:
+        """Returns the value for this sample, by HAProxy's word for the method; None: there is none."""
+
+    def set(self, key: bytes, value: bytes) -> bool:
+        """Sets the value of a key. Returns False if it is new, and there are too many already."""
+
+    def delete(self, key: bytes) -> None:
+        """Deletes a key, if it is there."""
+
+
+NO_MAPS: Mapping[str, Map] = {}
+
+
 class Facts(Protocol):
-    """Gives access to one exchange, or one session of `mode tcp`, for sample fetches."""
+    """Gives access to one exchange, or one session of `mode tcp`, for sample fetches. `counters` are its own counters
+    of stick tables (`track-sc0`), None as long as it has none."""
+
+    counters: Counters | None
 
     @property
     def inspected(self) -> Inspected | None:
@@ -162,6 +188,14 @@ class Facts(Protocol):
 
     @property
     def head(self) -> RequestHead | None: ...
+
+    @property
+    def maps(self) -> Mapping[str, Map]:
+        """Returns the maps, by the names of their files."""
+
+    @property
+    def body(self) -> bytes | None:
+        """Returns what has come of the request's body; None where it is not at hand."""
 
     @property
     def line(self) -> bytes | None:
@@ -198,6 +232,10 @@ class Facts(Protocol):
     def credentials(self) -> Credentials | None:
         """Returns name and password of the request, as its head had them when a rule first asked; None without."""
 
+    @property
+    def auth_scheme(self) -> bytes | None:
+        """Returns the scheme of the request's credentials, Basic or Bearer, also where `credentials` are None."""
+
     def member(self, users: str) -> bytes | None:
         """Returns the name, a `users.Member`, if it is in this `userlist` with this password. Raises Unevaluated if
         that is not known."""
@@ -213,6 +251,17 @@ class Facts(Protocol):
     @property
     def destination(self) -> tuple[str, int]:
         """Returns host and port that the client has connected to."""
+
+    @property
+    def connection_source(self) -> tuple[str, int]:
+        """Returns the same, whatever rules have put in its place (`set-src`)."""
+
+    @property
+    def connection_destination(self) -> tuple[str, int]: ...
+
+    @property
+    def lenient(self) -> bool:
+        """Tells whether rewrites that cannot be done are left out (`strict-mode off`)."""
 
     @property
     def first_request(self) -> bool:
@@ -231,6 +280,10 @@ class Facts(Protocol):
         """Returns how many servers of this backend can be chosen, of the request's own for ""; None if there is no such
         backend."""
 
+    def figure(self, which: str, name: str) -> Sample:
+        """Returns what HAProxy's sample fetch of this name says of a section or a server (`be_conn`, `srv_is_up`, …; ""
+        is the request's own section), or of this process (`env`, `pid`). None where there is nothing of that name."""
+
     @property
     def listener_name(self) -> str: ...
 
@@ -243,6 +296,16 @@ class Facts(Protocol):
 
     def wall(self) -> float:
         """Returns the time of day, in seconds since 1970."""
+
+    def table(self, name: str) -> Table | None:
+        """Returns the stick table of this name, of the frontend's for ""; None if there is none."""
+
+    def tracked(self, number: int) -> Tracked | None:
+        """Returns what the counter of this number tracks: its own, or else its connection's; None if nothing does."""
+
+    @property
+    def acts(self) -> bool:
+        """Tells whether rules do what they say, and are not asked only what they would decide."""
 
     def variable(self, name: str) -> Sample:
         """Returns the value of a variable.

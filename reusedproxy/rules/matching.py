@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from ipaddress import IPv4Network, IPv6Address, IPv6Network
+from math import inf
 from operator import methodcaller
 
 from reusedproxy.config.model.rules import Condition, Criterion, Term
@@ -71,6 +72,8 @@ def criterion(said: Criterion, where: str = REQUEST, read: ReadPatterns = no_fil
     if fetch_all is not None:
         return lambda facts: any(sample is not None and matches(sample) for sample in fetch_all(facts))
     fetch = compiled(said.expression, where)
+    if said.method == "int" and not cased and not others and len(between := ranges(said.patterns, "int")) == 1:
+        return _of_number(fetch, *between[0])
     is_one = _is_text(said, [*cased, *others])
     if is_one is not None:
         return _of_path(is_one) if fetch is path else _of_text(fetch, is_one, matches)
@@ -108,6 +111,18 @@ def _of_text(fetch: Fetch, is_one: Callable[[bytes], bool], matches: Matches) ->
         return is_one(sample) if type(sample) is bytes else sample is not None and matches(sample)
 
     return matches_text
+
+
+def _of_number(fetch: Fetch, low: int | None, high: int | None) -> Test:
+    """Compares with one number, or range, as nearly all rules about numbers do, those that limit clients among them."""
+    least, most = -inf if low is None else low, inf if high is None else high
+
+    def matches_number(facts: Facts) -> bool:
+        sample = fetch(facts)
+        number = sample if type(sample) is int else to_int(sample)
+        return number is not None and least <= number <= most
+
+    return matches_number
 
 
 def _either(one: Matches, other: Matches) -> Matches:

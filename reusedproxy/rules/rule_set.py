@@ -3,21 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 
 from reusedproxy.config.model.rules import Rule, Rules
 from reusedproxy.config.model.values import Place
-from reusedproxy.config.rules.samples import REQUEST, RESPONSE
-from reusedproxy.rules.actions import Act, Answer, act_of
+from reusedproxy.config.rules.samples import CLIENT_BYTES, REQUEST, RESPONSE
+from reusedproxy.rules.actions import Act, Allowed, Answer, act_of
+from reusedproxy.rules.editing import Unusable
 from reusedproxy.rules.facts import Facts
 from reusedproxy.rules.matching import ReadPatterns, Test, condition, no_files
+from reusedproxy.rules.names import NAMES
 from reusedproxy.rules.regular import Unevaluated
+from reusedproxy.rules.steering import Dropped, Held, buffer_request
 
 
 class RuleSet:
-    """Holds the compiled rules of one section by kind: `request`, `redirects`, `response` and `after`."""
+    """Holds the compiled rules of one section by kind: `content`, `request`, `names` (in this order), `redirects`,
+    `response` and `after`."""
 
-    def __init__(self, rules: Rules, read: ReadPatterns = no_files) -> None:
+    def __init__(
+        self,
+        rules: Rules,
+        read: ReadPatterns = no_files,
+        buffers_at: Place | None = None,
+        names: str = "preserve",
+        place: Place | None = None,
+    ) -> None:
+        """Takes rules; the place that says that they wait for bodies (`option http-buffer-request`; None: they do not);
+        and what becomes of odd `names` of headers in the section at `place`."""
+        self.names: Steps = [(None, NAMES[names], place)] if names in NAMES and place is not None else []
+        self.content = steps(rules.content, CLIENT_BYTES, read)
         self.request = steps(rules.request, REQUEST, read)
+        if buffers_at is not None:
+            self.request.insert(0, (None, buffer_request, buffers_at))
         self.redirects = steps(rules.redirects, REQUEST, read)
         self.response = steps(rules.response, RESPONSE, read)
         self.after = steps(rules.after, RESPONSE, read)
@@ -37,18 +55,26 @@ def steps(rules: Iterable[Rule], where: str, read: ReadPatterns = no_files) -> S
     ]
 
 
-def run(rules: Steps, facts: Facts) -> Answer | None:
-    """Runs the steps. Returns the answer that a rule gives, or None.
+def run(rules: Steps, facts: Facts, at: int = 0) -> Answer | Dropped | Held | None:
+    """Runs the steps from that with the number `at` on. Returns what a rule answers or does in place of that; None:
+    none does.
 
     Raises Unusable, and Unevaluated with the rule's place.
     """
     place = None
     try:
-        for test, act, place in rules:  # noqa: B007 (it is used where one of them raises)
+        for test, act, place in islice(rules, at, None) if at else rules:  # noqa: B007 (it is used where one raises)
             if test is None or test(facts):
-                verdict = act(facts)
+                try:
+                    verdict = act(facts)
+                except Unusable:
+                    if not facts.lenient:
+                        raise
+                    continue
                 if verdict is not None:
-                    return verdict if isinstance(verdict, Answer) else None
+                    if type(verdict) is Held:
+                        verdict.next = 1 + next(number for number, step in enumerate(rules) if step[1] is act)
+                    return None if isinstance(verdict, Allowed) else verdict
     except Unevaluated as unevaluated:
         unevaluated.place = place
         raise

@@ -44,7 +44,7 @@ def http_auth_pass() -> Callable[[Facts], Sample]:
 
 
 def http_auth_type() -> Callable[[Facts], Sample]:
-    return lambda facts: None if facts.credentials is None else facts.credentials.scheme
+    return lambda facts: facts.auth_scheme
 
 
 FETCHES: dict[str, Callable[..., Callable[[Facts], Sample]]] = {

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from reusedproxy.backends.backend import Backend
-from reusedproxy.backends.server import Server
 from reusedproxy.streams.inspection import CLOSE, REJECT, ContentRules, Inspectable, Inspection
 from reusedproxy.streams.relay import Relay
 
@@ -17,8 +15,12 @@ class Answered(Inspectable, Protocol):
     """Defines the stream as its gate knows it."""
 
     response_bytes: bytes
-    backend: Backend | None
-    server: Server | None
+
+    def count_refused_answer(self) -> None:
+        """Counts that a rule refuses what the server says."""
+
+    def store_server(self) -> None:
+        """Stores the server in stick tables."""
 
     def drop_server(self) -> None:
         """Resets the server's connection."""
@@ -56,13 +58,13 @@ class AnswerGate:
 
     def _over(self, verdict: str) -> None:
         stream, relay = self._stream, self._relay
+        if verdict != REJECT:
+            stream.store_server()
         held, stream.response_bytes = stream.response_bytes, b""
         side = relay.server
         side.gate = None
         if verdict == REJECT:
-            for counted in (stream.backend, stream.server):
-                if counted is not None:
-                    counted.traffic.dresp += 1
+            stream.count_refused_answer()
             relay.end("PD")
             return
         if held:

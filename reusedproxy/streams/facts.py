@@ -24,8 +24,12 @@ class StreamFacts(ConnectionFacts):
     first_request = True
     #: What requests alone have.
     credentials: None = None
+    auth_scheme: bytes | None = None
     asks_as_proxy = False
+    #: There are no rules about persistence.
+    persist = ""
     line: bytes | None = None
+    body: bytes | None = None
     #: What the server has said, and rules hold back.
     response_bytes = b""
     #: What the client has sent, and no server has got so far.

@@ -16,8 +16,8 @@ from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.binding import Binding
 from reusedproxy.exchanges.route import ServerRules, server_to_use
 from reusedproxy.exchanges.routing import Choice
+from reusedproxy.exchanges.sticking import Sticking, Sticks, Stores
 from reusedproxy.rules import regular
-from reusedproxy.rules.facts import Facts
 from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.streams.inspection import REJECT, ContentRules
 
@@ -31,13 +31,15 @@ class Way:
     rules: ContentRules | None = None
     servers: ServerRules = ()
     answers: ContentRules | None = None
+    #: Runs its `stick` rules; None without any.
+    sticking: Sticking | None = None
 
 
-class Guided(Facts, Protocol):
+class Guided(Sticks, Protocol):
     """Defines the stream as its guide knows it."""
 
-    def go(self, way: Way, binding: Binding | None) -> None:
-        """Seeks a server of this backend."""
+    def go(self, way: Way, binding: Binding | None, stores: Stores | None) -> None:
+        """Seeks a server of this backend. `stores`: keys under which it is stored then."""
 
     def enter(self, backend: Backend) -> None:
         """Enters a backend."""
@@ -128,15 +130,17 @@ class Guide:
         return self._default
 
     def _go(self, stream: Guided, way: Way) -> None:
-        binding = None
-        if way.servers:
-            try:
+        binding, stores = None, None
+        try:
+            if way.servers:
                 binding = _binding(stream, way)
-            except Unevaluated as unevaluated:
-                stream.not_evaluated(unevaluated)
-                stream.refuse()
-                return
-        stream.go(way, binding)
+            if way.sticking is not None:
+                binding, stores = way.sticking.receive(stream, binding)
+        except Unevaluated as unevaluated:
+            stream.not_evaluated(unevaluated)
+            stream.refuse()
+            return
+        stream.go(way, binding, stores)
 
 
 def _binding(stream: Guided, way: Way) -> Binding | None:

@@ -51,26 +51,29 @@ class ContentRules:
             steps.append((outlook(rule.condition, where, read), does, rule.place))
         return cls(steps, delay) if steps else None
 
-    def judge(self, facts: Facts) -> str:
-        """Runs the rules. Returns ACCEPT, REJECT, CLOSE or WAIT. Raises Unevaluated, with the rule's place."""
+    def judge(self, facts: Facts, at: int = 0) -> tuple[str, int]:
+        """Runs the rules from the one `at` this place on, and returns ACCEPT, REJECT, CLOSE or WAIT, and the place of
+        the rule that waits: those before it have done what they do, and are not run again. Raises Unevaluated, with the
+        rule's place in the configuration."""
         regular.begin()
         place = None
         try:
-            for test, does, place in self.steps:  # noqa: B007 (it is used where one of them raises)
+            while at < len(self.steps):
+                test, does, place = self.steps[at]
                 found = test(facts)
                 if found == UNKNOWN:
-                    return WAIT
-                if found != TRUE:
-                    continue
-                if isinstance(does, str):
-                    return does
-                does(facts)
+                    return WAIT, at
+                if found == TRUE:
+                    if isinstance(does, str):
+                        return does, at
+                    does(facts)
+                at += 1
         except Incomplete:
-            return WAIT
+            return WAIT, at
         except Unevaluated as unevaluated:
             unevaluated.place = place
             raise
-        return ACCEPT
+        return ACCEPT, at
 
 
 class Inspectable(Facts, Protocol):
@@ -89,7 +92,7 @@ class Inspection:
     """Waits for what a section's rules decide about one stream. `over` is called once, with ACCEPT, REJECT or CLOSE,
     and may be called before `look` returns."""
 
-    __slots__ = ("_ended", "_expires", "_over", "_patience", "_rules", "_stream", "deadline", "slot")
+    __slots__ = ("_at", "_ended", "_expires", "_over", "_patience", "_rules", "_stream", "deadline", "slot")
 
     def __init__(
         self,
@@ -105,6 +108,8 @@ class Inspection:
         self.slot = 0.0
         self._stream = stream
         self._rules = rules
+        #: The place of the rule that waits.
+        self._at = 0
         self._ended = ended
         self._over: Callable[[str], None] | None = over
         self._patience = inf if patience is None else patience
@@ -131,7 +136,8 @@ class Inspection:
         stream = self._stream
         stream.final = expired or self._rules.delay is None or self._ended()
         try:
-            return self._rules.judge(stream)
+            verdict, self._at = self._rules.judge(stream, self._at)
+            return verdict
         except Unevaluated as unevaluated:
             stream.not_evaluated(unevaluated)
             return REJECT

@@ -126,15 +126,23 @@ class Search:
         backend = self.request.backend
         assert backend is not None
         self.state = QUEUED
-        if not self._choose(backend):
-            self._start_at_successor(backend)
+        if backend.successor is not None:
+            self._move(backend.successor)
+            self.start()
+        elif not self._choose(backend):
+            self._unplaced("SC")
         elif self.queue is not None and self.request.backend is backend:
             self._await(backend.settings.timeouts.queue)
 
     def again(self) -> None:
-        """Asks the same server for another connection: the one that stood ready had ended."""
-        assert self.request.server is not None
-        self.placed(self.request.server)
+        """Asks the same server for another connection, because there was none or it had ended; after a reload, whatever
+        is in its place."""
+        backend, server = self.request.backend, self.request.server
+        assert backend is not None and server is not None
+        if (place := backend.place_of_retries(server)) is not backend:
+            self._leave_for(backend, place)
+        else:
+            self.placed(server)
 
     def leave(self) -> None:
         """Stops seeking, because the stream ends."""
@@ -149,13 +157,6 @@ class Search:
         if self.binding is not None:
             return backend.choose_bound(self, self.binding)
         return backend.choose(self, self._avoided)
-
-    def _start_at_successor(self, backend: Backend) -> None:
-        if backend.successor is None:
-            self._unplaced("SC")
-        else:
-            self._move(backend.successor)
-            self.start()
 
     def _move(self, backend: Backend) -> None:
         self.request.enter(backend)
@@ -303,8 +304,7 @@ class Search:
         backend.connection_failed(server)
         self.retries += 1
         elsewhere = backend.redispatches(self.retries, self.binding)
-        # HAProxy counts a try as one or the other.
-        stream.count("wredis" if elsewhere else "wretr")
+        backend.count_retry(server, elsewhere)
         self.redispatched = self.redispatched or elsewhere
         self._avoided = server if self.redispatched else None
         if elsewhere or (not server.usable and self.binding is None):
@@ -326,7 +326,7 @@ class Search:
             if self.request.server is None:
                 self.start()
             else:
-                self.placed(self.request.server)
+                self.again()
             self._in_a_row = False
             if self.state != FAILED or self.slot:
                 return

@@ -19,6 +19,7 @@ from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.binding import Binding
 from reusedproxy.backends.server import Server
 from reusedproxy.exchanges.outcomes import ABORTS, STOPPED
+from reusedproxy.exchanges.sticking import Sticking, Stores
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.poller import DATA
@@ -33,6 +34,7 @@ from reusedproxy.streams.guide import Guide, Way
 from reusedproxy.streams.inspection import REJECT, ContentRules, Inspection
 from reusedproxy.streams.relay import Relay, RelayTimeouts
 from reusedproxy.streams.search import Search
+from reusedproxy.tables.tracking import BYTES_IN, BYTES_OUT, count, leave
 from reusedproxy.wire.heads import ResponseHead
 
 #: Bytes of a client that are held while it has no server; as much as one of HAProxy's buffers.
@@ -83,6 +85,9 @@ class Stream(StreamFacts):
     #: The rules about what the server says.
     _answers: ContentRules | None = None
     _gate: AnswerGate | None = None
+    #: What stores the server, and under which keys; None: nothing does.
+    _sticking: Sticking | None = None
+    _stores: Stores | None = None
 
     def __init__(self, client: StreamClient) -> None:
         self.client = client
@@ -142,8 +147,9 @@ class Stream(StreamFacts):
     def _sends_no_more(self) -> bool:
         return self.client_ended or self.holds_too_much
 
-    def go(self, way: Way, binding: Binding | None) -> None:
+    def go(self, way: Way, binding: Binding | None, stores: Stores | None = None) -> None:
         """Seeks a server of this backend, or of the one that a reload has put in its place."""
+        self._sticking, self._stores = way.sticking, stores
         backend = way.backend
         while backend.successor is not None:
             backend = backend.successor
@@ -162,7 +168,9 @@ class Stream(StreamFacts):
     def enter(self, backend: Backend) -> None:
         """Enters a backend, in place of the one before if there was one, and counts there."""
         if self.backend is not None:
-            self.backend.traffic.scur -= 1
+            traffic = self.backend.traffic
+            traffic.scur -= 1
+            traffic.stot -= 1
         self.backend = backend
         traffic = backend.traffic
         traffic.stot += 1
@@ -189,15 +197,31 @@ class Stream(StreamFacts):
         if self._answers is not None:
             relay.server.gate = self._gate = gate = AnswerGate(self, relay, self._answers)
             gate.look()
+        else:
+            self.store_server()
         held, self.held = self.held, b""
         if self.state == RELAYING:
             relay.start(held, greeting, self.client_ended)
+
+    def store_server(self) -> None:
+        """Stores the server in the stick tables, once rules have seen what it says."""
+        if self._sticking is not None and self._stores is not None:
+            try:
+                self._sticking.store(self, self._stores)
+            except Unevaluated as unevaluated:
+                self.not_evaluated(unevaluated)
 
     def count(self, what: str) -> None:
         """Adds one to this count of the backend, and of the server if one is chosen."""
         for counted in (self.backend, self.server):
             if counted is not None:
                 counted.traffic.add(what)
+
+    def count_refused_answer(self) -> None:
+        self.client.frontend.traffic.add("dresp")
+        self.count("dresp")
+        if self.client.listener.traffic is not None:
+            self.client.listener.traffic.dresp += 1
 
     # What the client's transport calls, until there is a relay.
 
@@ -253,9 +277,9 @@ class Stream(StreamFacts):
     def refuse(self, flags: str = "PR", *, denied: bool = False) -> None:
         """Ends the session, because a rule says so (`denied`) or no rule leads to a backend."""
         if denied:
-            self.client.frontend.traffic.dreq += 1
-            if self.backend is not None:
-                self.backend.traffic.dreq += 1
+            self.client.frontend.traffic.dreq += 1  # not the backend's, as in HAProxy
+            if self.client.listener.traffic is not None:
+                self.client.listener.traffic.dreq += 1
         self._finish(flags)
 
     def not_evaluated(self, unevaluated: Unevaluated) -> None:
@@ -292,6 +316,8 @@ class Stream(StreamFacts):
         if flags[0] in ABORTS:
             self.count(ABORTS[flags[0]])
             self.client.frontend.traffic.add(ABORTS[flags[0]])
+        if flags[0] == "S":
+            self.count("eresp")
         self._leave_relay(relay)
         raw(connection).give_up("session over", at_once=broken, answered=relay.server.sent > 0)
         self._finish(flags, broken)
@@ -331,12 +357,28 @@ class Stream(StreamFacts):
         self.relay = None
         self.client.transport_back()
 
+    def _end_counting(self) -> None:
+        """Counts the session's bytes in what tracks it, which ends."""
+        own, shared = self.counters, self.shared_counters
+        if own is not None or shared is not None:
+            count(own, shared, BYTES_IN, self.received)
+            count(own, shared, BYTES_OUT, self.sent)
+        if own is not None:
+            leave(own)
+
     def _finish(self, flags: str, broken: bool = False) -> None:
         """Ends the session; there is no other end."""
         if self.state == ENDED:
             return
         self.state = ENDED
         self.flags = flags
+        for counted in (self.client.frontend, self.backend, self.server):
+            if counted is not None:
+                counted.traffic.bin += len(self.held)  # no server has got it
+        traffic = self.client.listener.traffic
+        if traffic is not None:
+            traffic.bin += self.received + len(self.held)
+            traffic.bout += self.sent
         self.ended = self.deadlines.now()
         self.answered = self.connected  # no answer is waited for: HAProxy's rtime is 0 in mode tcp
         for waiting in (self.inspection, self._gate, self.search):
@@ -344,6 +386,7 @@ class Stream(StreamFacts):
                 waiting.leave()
         self.inspection = None
         self.connection = None
+        self._end_counting()
         try:
             if self.backend is not None:
                 self.backend.request_ended(self)

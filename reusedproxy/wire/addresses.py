@@ -36,3 +36,16 @@ def of_one_client(host: str) -> str:
     if isinstance(address, IPv4Address) or address.ipv4_mapped is not None:
         return host
     return f"{IPv6Address(int(address) >> 64 << 64)}/64"
+
+
+def of_one_network(host: str) -> str:
+    """Returns the network of an address that one holder may well have whole: 24 bits of IPv4, 48 of IPv6 (RFC 6177).
+    What is no address is returned as it is."""
+    try:
+        address = ip_address(host.partition("%")[0])
+    except ValueError:
+        return host
+    address = address if isinstance(address, IPv4Address) else address.ipv4_mapped or address
+    if isinstance(address, IPv4Address):
+        return f"{IPv4Address(int(address) >> 8 << 8)}/24"
+    return f"{IPv6Address(int(address) >> 80 << 80)}/48"

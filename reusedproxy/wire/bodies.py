@@ -334,6 +334,16 @@ class ChunkedBody:
             raise BodyFault(f"a {what} line that is too long")
 
 
+def payload(reader: ChunkedBody, data: bytes) -> bytes:
+    """Returns the payload in one more piece of a body, which `reader` takes apart. Raises BodyFault."""
+    pieces = []
+    while data:
+        piece, _ = reader.feed(data)
+        pieces.append(piece)
+        data, reader.held = reader.held, b""
+    return b"".join(pieces)
+
+
 def _check_size_so_far(data: bytes, at: int) -> None:
     """Refuses an incomplete chunk line that does not begin with a valid size. Raises BodyFault."""
     line = data[at : at + 18]

@@ -16,6 +16,11 @@ CLIENT_HELLO: Final = 1
 #: The largest payload of a record (RFC 5246 section 6.2.3), and the largest message that is read.
 RECORD_MAX: Final = (1 << 14) + 2048
 HELLO_MAX: Final = 1 << 16
+#: Records without content in a row, which OpenSSL passes over (MAX_EMPTY_RECORDS in its ssl/record/).
+EMPTY_MAX: Final = 32
+#: Extensions of a hello (clients have some twenty), and names in the one for names, that are looked at.
+EXTENSIONS_MAX: Final = 256
+NAMES_MAX: Final = 8
 
 _SERVER_NAME: Final = 0
 _ALPN: Final = 16
@@ -44,12 +49,14 @@ class HelloReader:
     """Reads the message from bytes that are still coming, and are asked about again and again: each record is put in
     its place once, and the message is read once."""
 
-    __slots__ = ("_at", "_found", "_message", "_refused")
+    __slots__ = ("_at", "_empty", "_found", "_message", "_refused")
 
     def __init__(self) -> None:
         #: The bytes of whole records, and what stands in them.
         self._at = 0
         self._message = bytearray()
+        #: Records without content since the last one that had some.
+        self._empty = 0
         self._found: ClientHello | None = None
         self._refused = False
 
@@ -63,7 +70,7 @@ class HelloReader:
                 message = self._whole(data)
                 if message is not None and message[0] != CLIENT_HELLO:
                     raise NotHello
-                self._found = None if message is None else _client_hello(_Reader(message[4:]))
+                self._found = None if message is None else _client_hello(message[4:])
             except NotHello:
                 self._refused = True
                 raise
@@ -80,7 +87,10 @@ class HelloReader:
                     raise NotHello
                 return None
             length = int.from_bytes(data[at + 3 : at + 5], "big")
-            if data[at] != HANDSHAKE or data[at + 1] != 3 or not 0 < length <= RECORD_MAX:
+            if data[at] != HANDSHAKE or data[at + 1] != 3 or length > RECORD_MAX:
+                raise NotHello
+            self._empty = 0 if length else self._empty + 1
+            if self._empty > EMPTY_MAX:
                 raise NotHello
             begin, end = at + 5, min(at + 5 + length, len(data))
             size = len(message) + end - begin
@@ -96,59 +106,57 @@ class HelloReader:
             self._at = end
 
 
-class _Reader:
-    """Takes values from the front of a message; raises NotHello where it ends too early."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._at = 0
-
-    @property
-    def left(self) -> int:
-        return len(self._data) - self._at
-
-    def take(self, count: int) -> bytes:
-        if count > self.left:
-            raise NotHello
-        self._at += count
-        return self._data[self._at - count : self._at]
-
-    def number(self, size: int) -> int:
-        return int.from_bytes(self.take(size), "big")
-
-    def vector(self, size: int) -> bytes:
-        """Takes as many bytes as the number before them says, which has `size` bytes."""
-        return self.take(self.number(size))
-
-
-def _client_hello(reader: _Reader) -> ClientHello:
-    version = reader.number(2)
-    reader.take(32)
-    reader.vector(1)
-    reader.vector(2)
-    reader.vector(1)
-    if not reader.left:
+def _client_hello(message: bytes) -> ClientHello:
+    """Reads the message, without its header. Raises NotHello."""
+    version = int.from_bytes(message[:2], "big")
+    at = 34
+    for size in (1, 2, 1):  # session, cipher suites, compression methods
+        at = _behind(message, at, size)
+    if at == len(message):
         return ClientHello(version)
-    extensions = _Reader(reader.vector(2))
+    end = _behind(message, at, 2)
+    at += 2
     name: bytes | None = None
     protocol: bytes | None = None
-    while extensions.left:
-        kind = extensions.number(2)
-        extension = _Reader(extensions.vector(2))
+    for _ in range(EXTENSIONS_MAX):
+        if at >= end:
+            break
+        kind, begin = int.from_bytes(message[at : at + 2], "big"), at + 4
+        at = _behind(message, at + 2, 2)
+        if at > end:
+            raise NotHello
         if kind == _SERVER_NAME and name is None:
-            name = _host_name(extension)
-        elif kind == _ALPN and protocol is None:
-            names = _Reader(extension.vector(2))
-            while names.left:
-                said = names.vector(1)
-                protocol = said if protocol is None else protocol
+            name = _host_name(message[begin:at])
+        elif kind == _ALPN and protocol is None and at > begin + 2:
+            protocol = _vector(message[begin:at], 2, 1)
+    if at != end:
+        raise NotHello
     return ClientHello(version, name, protocol)
 
 
-def _host_name(extension: _Reader) -> bytes | None:
-    names = _Reader(extension.vector(2))
-    while names.left:
-        kind, name = names.number(1), names.vector(2)
+def _host_name(extension: bytes) -> bytes | None:
+    """Returns the first of the names that is a host's; there are no others (RFC 6066 section 3)."""
+    if extension and _behind(extension, 0, 2) != len(extension):
+        raise NotHello
+    at = 2
+    for _ in range(NAMES_MAX):
+        if at >= len(extension):
+            return None
+        kind, name = extension[at], _vector(extension, at + 1, 2)
         if kind == 0 and name:  # an empty one is none, as in HAProxy
             return name
-    return None
+        at += 3 + len(name)
+    raise NotHello
+
+
+def _vector(data: bytes, at: int, size: int) -> bytes:
+    """Returns as many bytes as the number there says, which has `size` bytes. Raises NotHello."""
+    return data[at + size : _behind(data, at, size)]
+
+
+def _behind(data: bytes, at: int, size: int) -> int:
+    """Returns where such a vector ends. Raises NotHello where that is beyond the data."""
+    end = at + size + int.from_bytes(data[at : at + size], "big")
+    if end > len(data) or at + size > len(data):
+        raise NotHello
+    return end

@@ -15,11 +15,23 @@ from attrs import field, frozen
 
 @frozen
 class Credentials:
-    """Holds name and password of the scheme Basic, and the `scheme` as the client has written it."""
+    """Holds name and password of the scheme Basic."""
 
     user: bytes
     password: bytes = field(repr=False)
-    scheme: bytes = b"Basic"
+
+
+#: The schemes that are told apart, by their names in small letters.
+_SCHEMES = {b"basic": b"Basic", b"bearer": b"Bearer"}
+
+
+def auth_scheme(values: Sequence[bytes]) -> bytes | None:
+    """Parses the scheme that the first of these fields names: Basic or Bearer, however it is written, else None.
+
+    What follows may be anything: a rule that keeps a scheme out is to see it whether or not it is well-formed.
+    """
+    scheme, blank, _ = values[0].strip(b" \t").partition(b" ") if values else (b"", b"", b"")
+    return _SCHEMES.get(scheme.lower()) if blank else None
 
 
 def basic_credentials(values: Sequence[bytes]) -> Credentials | None:
@@ -41,4 +53,4 @@ def basic_credentials(values: Sequence[bytes]) -> Credentials | None:
     user, colon, password = text.partition(b":")
     if not colon or not user or b"\0" in text:
         return None
-    return Credentials(user, password, scheme)
+    return Credentials(user, password)

@@ -7,6 +7,7 @@ read from the socket itself. So the caller peeks, and a header says how long it 
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -24,6 +25,8 @@ V1_MAX: Final = 107
 V2_MAX: Final = 16 + 4096
 
 _FAMILIES: Final[dict[str, Callable[[str], IPv4Address | IPv6Address]]] = {"TCP4": IPv4Address, "TCP6": IPv6Address}
+#: What an address of either family consists of. A zone (RFC 4007), behind a `%`, is none of it, and could be any bytes.
+_ADDRESS: Final = re.compile(r"[0-9A-Fa-f:.]+")
 _ADDRESSES: Final = {0x11: "!4s4sHH", 0x21: "!16s16sHH"}
 #: Families and transports that are allowed but of no use here: the connection's own addresses count.
 _UNUSED: Final = frozenset(family << 4 | transport for family in range(4) for transport in range(3)) - {0x11, 0x21}
@@ -76,6 +79,8 @@ def _read_v1(data: bytes) -> ProxyHeader | None:
         kind, source, destination, source_port, destination_port = (word.decode("ascii") for word in words[1:])
         family = _FAMILIES[kind]
         ports = [_port(source_port), _port(destination_port)]
+        if not (_ADDRESS.fullmatch(source) and _ADDRESS.fullmatch(destination)):
+            raise ValueError(data[:end])
         hosts = [address_text(family(text)) for text in (source, destination)]
         return ProxyHeader(end + 2, (hosts[0], ports[0]), (hosts[1], ports[1]))
     except (ValueError, KeyError):

@@ -59,6 +59,8 @@ frontend main
 
     #: Lines of Python that the daemon's process runs first, to make a fault in it.
     changes = ""
+    #: Further words of the command line.
+    more: Sequence[str] = ()
 
     def __init__(self, directory: Path, text: str, descriptors: int | None = None) -> None:
         """
@@ -106,6 +108,7 @@ frontend main
             "reusedproxy",
             "--config",
             str(self.file),
+            *self.more,
         ]
 
     def start(self) -> None:
@@ -122,6 +125,12 @@ frontend main
         except BaseException:
             self.stop()
             raise
+
+    def start_alone(self) -> None:
+        """Start one that is to end by itself, where another process accepts on its port."""
+        self._process.spawn(self.command())
+        wait_for(self._process.died, "the daemon to end", 20)
+        raise AssertionError(f"the daemon did not start: {self.output}")
 
     def cpu_seconds(self) -> float:
         """CPU time that it has used so far."""

@@ -137,6 +137,12 @@ REQUESTS = [
         ),
     ),
     Difference(
+        BAD, PASSED, BOTH,
+        "3986 3.2.2 allows a comma, but no host name has one: rules would see the parts of a list (`req.hdr(host)`), "
+        "and the server the whole",
+        ("a Host with a comma", "an absolute target with a comma in its host"),
+    ),
+    Difference(
         BAD, PASSED, US, "9112 5.2: a server MUST refuse or unfold; it unfolds. We refuse, as all modern servers do",
         (
             "a folded field", "a field folded by a tab", "a folded Host", "a folded length", "a folded coding",

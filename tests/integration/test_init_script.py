@@ -6,6 +6,7 @@ Everything that it would keep in /etc, /run and /var is in a directory of the te
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pwd
 import re
@@ -22,7 +23,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.ports import free_port
 
-from .peers import LOOPBACK, accepts_connections, run_curl, temporary_directory
+from .peers import LOOPBACK, accepts_connections, run_curl, temporary_directory, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "etc" / "init.d" / "reusedproxy"
@@ -113,6 +114,31 @@ class InitScriptTestCase(SynchronousTestCase):
         self.assertEqual(status, got, f"{action} said:\n{output}\nthe log:\n{log}")
         return output
 
+    def expose(self) -> None:
+        socket = self.directory / "run" / "admin.sock"
+        socket.parent.mkdir(exist_ok=True)
+        if self.user:
+            shutil.chown(socket.parent, self.user)
+        words = "mode 600 level admin expose-fd listeners"
+        if self.user:
+            words += f" user {self.user}"
+        self.configure(self.port, more=f"global\n    stats socket {socket} {words}\n")
+
+    def replace_it(self) -> None:
+        """Start it, and replace it twice."""
+        self.expose()
+        self.expect(0, "start")
+        for _ in range(2):
+            pid = self.pid
+            self.expect(0, "replace")
+            # It was back only when the new process served.
+            self.assertNotEqual(pid, self.pid)
+            self.assertEqual(503, self.status_of_a_request(self.port))
+            self.assertIn(str(self.pid), self.expect(0, "status"))
+        wait_for(lambda: not Path(f"/proc/{pid}").exists(), "the old one to end")
+        self.expect(0, "reload")
+        self.assertIn(f"has taken the place of process {pid}", self.log.read_text())
+
     def clean_up(self) -> None:
         self.script("stop")
 
@@ -157,6 +183,17 @@ class LifeTests(InitScriptTestCase):
         self.expect(0, "restart")
         self.assertNotEqual(pid, self.pid)
         self.assertEqual(503, self.status_of_a_request(self.port))
+
+    def test_replace_is_another_process_that_nobody_has_waited_for(self) -> None:
+        self.replace_it()
+
+    def test_a_process_that_cannot_be_replaced_goes_on(self) -> None:
+        self.expect(7, "replace")
+        self.expect(0, "start")
+        pid = self.pid
+        self.assertIn("expose-fd listeners", self.expect(1, "replace"))
+        self.assertEqual((pid, 503), (self.pid, self.status_of_a_request(self.port)))
+        self.expect(0, "reload")
 
     def test_without_a_daemon_there_is_nothing_to_reload(self) -> None:
         self.expect(7, "reload")
@@ -281,6 +318,22 @@ class PidFileTests(InitScriptTestCase):
         self.expect(0, "start")
         self.expect(0, "status")
 
+    def test_what_the_daemon_left_in_its_status_file_is_in_nobodys_way(self) -> None:
+        """Its user has it open, and may have been taken over; so may a process of his that keeps it."""
+        if os.geteuid() != 0:
+            raise SkipTest("only root has a file that another user writes")
+        status = self.pidfile.with_suffix(".status")
+        self.expect(0, "start")
+        with status.open("r+") as kept:
+            kept.write("garbage" * 1000)
+            kept.flush()
+            os.kill(self.pid, signal.SIGKILL)
+            self.expect(1, "status")
+            fcntl.flock(kept, fcntl.LOCK_EX)
+            self.assertIn("a process has it open", self.expect(0, "start"))
+        self.expect(0, "reload")
+        self.expect(0, "stop")
+
     def test_what_is_no_pid_file_is_left_and_named(self) -> None:
         """By a slip of the pen it may be any file. Nothing is called done, for the daemon may run."""
         self.pidfile.write_text("not a number\n")
@@ -338,6 +391,24 @@ class PidFileTests(InitScriptTestCase):
         self.assertFalse(accepts_connections(self.port))
         self.expect(3, "status")
 
+    def test_who_was_given_the_number_of_a_daemon_that_died_is_not_the_daemon(self) -> None:
+        """Whatever he has on his command line, and whoever may be meant: the note tells another birth."""
+        other = subprocess.Popen(
+            [sys.executable, "-c", "input()", f"--pidfile={self.pidfile}"],
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+        )
+        self.addCleanup(other.communicate)
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        self.pidfile.write_text(str(other.pid))
+        self.expect(0, "status")
+        self.pidfile.with_suffix(".born").write_text(f"{other.pid} 12345 {boot}\n")
+        self.expect(1, "status")
+        self.expect(0, "start")
+        self.assertNotEqual(other.pid, self.pid)
+        self.expect(0, "stop")
+        self.assertIsNone(other.poll())
+
     def test_what_was_noted_of_a_daemon_that_is_gone_is_in_nobodys_way(self) -> None:
         other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
         self.addCleanup(other.communicate)
@@ -392,7 +463,7 @@ class PidFileTests(InitScriptTestCase):
                 for file in (self.pidfile, self.pidfile.with_suffix(".born")):
                     self.assertTrue(file.exists())
                 done = subprocess.run(
-                    [*blind, shell, str(SCRIPT), "--bare", action], env=environment, capture_output=True, timeout=60
+                    [*blind, shell, str(SCRIPT), "--bare", "", action], env=environment, capture_output=True, timeout=60
                 )
                 self.assertEqual(done.returncode, status, done.stdout)
                 self.assertIn(b"/proc cannot be read, so nobody knows whether it runs", done.stdout)
@@ -407,8 +478,18 @@ class PidFileTests(InitScriptTestCase):
         program.write_text(f"#!/bin/sh\nprintf '{said}'; exit 1\n")
         program.chmod(0o755)
         self.set(TWISTD=program)
-        for action in ("start", "configtest"):
-            self.assertIn("a?[2J??\tbä??2J? ????€\N{GRINNING FACE}??\n", self.expect(1, action))
+        utf8 = "a?[2J??\tbä??2J? ????€\N{GRINNING FACE}??\n"
+        ascii_ = "a?[2J???\tb????2J? " + "?" * 20 + "\n"
+        for locale, expected in (
+            ({"LC_ALL": "", "LANG": "xy_XY.UTF-8"}, utf8),
+            ({"LC_ALL": "C.utf8"}, utf8),
+            ({"LC_ALL": "xy_XY@euro", "LANG": "C.UTF-8"}, ascii_),
+            ({"LC_ALL": "", "LC_CTYPE": "", "LANG": ""}, ascii_),
+        ):
+            for action in ("start", "configtest"):
+                status, output = self.script(action, None, **locale)
+                self.assertEqual(status, 1)
+                self.assertIn(expected, output)
 
     def test_the_umask_is_not_the_callers(self) -> None:
         """Else who may connect to a unix socket without `mode` would depend on who has started the daemon."""
@@ -708,6 +789,9 @@ class UserTests(InitScriptTestCase):
             self.assertIn("ask as root", self.expect(4, action, self.other))
         self.assertEqual(503, self.status_of_a_request(self.port))
 
+    def test_the_daemon_of_a_user_is_replaced_by_root(self) -> None:
+        self.replace_it()
+
     def test_the_daemon_becomes_the_user_of_the_settings(self) -> None:
         self.expect(0, "start")
         self.assertEqual(pwd.getpwnam(self.user).pw_uid, os.stat(f"/proc/{self.pid}").st_uid)
@@ -715,6 +799,21 @@ class UserTests(InitScriptTestCase):
         # Its user may not remove the pid file; the script does.
         self.expect(0, "stop")
         self.assertFalse(self.pidfile.exists())
+
+    def test_what_a_start_takes_a_restart_and_a_check_take_too(self) -> None:
+        """Files for root alone, and those of the manhole, which are the user's."""
+        self.use_a_python_for_everybody()
+        keys, host_key = self.directory / "keys", self.log.parent / "host-key"
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.directory / "id")], check=True)
+        keys.write_text((self.directory / "id.pub").read_text())
+        more = f"global\n    manhole {self.log.parent}/manhole authorized-keys {keys} host-key {host_key}\n"
+        self.configure(self.port, more=more)
+        self.configuration.chmod(0o600)
+        self.expect(0, "start")
+        self.assertEqual(pwd.getpwnam(self.user).pw_uid, host_key.stat().st_uid)
+        self.assertIn("Configuration file is valid", self.expect(0, "configtest"))
+        self.expect(0, "restart")
+        self.assertEqual(503, self.status_of_a_request(self.port))
 
     def test_without_one_the_configuration_says_whom_the_daemon_becomes(self) -> None:
         """After everything is bound: a unix socket stays root's. A reload works as that user."""

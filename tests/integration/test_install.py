@@ -33,6 +33,7 @@ FILES = [
     f"{EXAMPLES}/init.d/reusedproxy",
     f"{EXAMPLES}/logrotate.d/reusedproxy",
     f"{EXAMPLES}/systemd/reusedproxy.service",
+    f"{EXAMPLES}/systemd/reusedproxy.socket",
 ]
 
 

@@ -174,6 +174,10 @@ class ReloadTests(MainJobTestCase):
             asked.append(threads.submit(ask, self.proxy.port))
             wait_for(lambda: any(row["qcur"] == "1" for row in self.proxy.statistics()), "the second to wait")
             self.reload(f"backend servers\n    http-request set-header x y\n    {slow}", "1 of 1 pools kept")
+            # The place is taken by the first one, which the proxy before has.
+            self.assertTrue(any(row["qcur"] == "1" for row in self.proxy.statistics()))
+            more = slow.replace("maxconn 1", "maxconn 2")
+            self.reload(f"backend servers\n    http-request set-header x y\n    {more}", "1 of 1 pools kept")
             reaches()
             self.reload(f"backend servers\n    http-request set-header x z\n    {slow}", "1 of 1 pools kept")
             self.replaced_are_freed()

@@ -214,10 +214,10 @@ class SectionsBesideHAProxyTests(TestCase):
         lines = [mode if line == "mode http" else line for line in LINES]
         cases = [(line, section) for line in lines for section in SECTIONS]
         texts = [base + SECTIONS[section].format(line) for line, section in cases]
-        # A table is wanted by the lines that name one; ours does not do them.
-        tables = [text.replace(" server s0", " stick-table type ip size 1k\n server s0", 1) for text in texts]
+        # A table is wanted by the lines that name one.
+        texts = [text.replace(" server s0", " stick-table type ip size 1k\n server s0", 1) for text in texts]
         with ThreadPoolExecutor(4) as threads:
-            found = list(threads.map(self.theirs, map(str, range(len(cases))), tables))
+            found = list(threads.map(self.theirs, map(str, range(len(cases))), texts))
         differences = {(line, section) for (line, sections) in known for section in sections.split()}
         unexpected = []
         for case, text, theirs in zip(cases, texts, found, strict=True):

@@ -6,6 +6,8 @@ import csv
 import io
 import re
 import signal
+import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -125,7 +127,8 @@ COUNTED = words(
     stot qmax smax dreq dresp ereq econ eresp wretr wredis status weight act bck chkfail chkdown qlimit iid sid type
     rate_lim hrsp_1xx hrsp_2xx hrsp_3xx hrsp_4xx hrsp_5xx hrsp_other req_tot cli_abrt srv_abrt comp_in comp_out
     comp_byp comp_rsp mode conn_tot intercepted dcon dses wrew cache_lookups cache_hits eint uweight
-    agg_server_status agg_server_check_status agg_check_status h1_total_streams
+    agg_server_status agg_server_check_status agg_check_status h1_total_streams h1_bytes_in h1_bytes_out
+    h1_spliced_bytes_in h1_spliced_bytes_out ssl_sess ssl_reused_sess ssl_failed_handshake
     """
 )
 TIMES = ("qtime", "ctime", "rtime", "ttime", "qtime_max", "ctime_max", "rtime_max", "ttime_max")
@@ -141,17 +144,23 @@ backend queue
 backend denied
     http-request deny
     server d1 {host}:{slow}
+backend dead
+    retries 2
+    option redispatch
+    server dead {host}:{dead}
 frontend ways
-    bind {host}:{port}
+    bind {host}:{port} name door maxconn 70
+    option socket-stats
     maxconn 77
     rate-limit sessions 500
     use_backend queue if {{ path_beg /queue }}
     use_backend denied if {{ path_beg /denied }}
+    use_backend dead if {{ path_beg /dead }}
     default_backend servers
 """
 
 
-class _Slow(BaseHTTPRequestHandler):
+class Slow(BaseHTTPRequestHandler):
     """Answers after three tenths of a second, but for the path /."""
 
     protocol_version = "HTTP/1.1"
@@ -167,7 +176,7 @@ class _Slow(BaseHTTPRequestHandler):
         """Says nothing."""
 
 
-def _ask_in_a_row(port: int, paths: Sequence[str], pause: float = 0.0) -> None:
+def ask_in_a_row(port: int, paths: Sequence[str], pause: float = 0.0) -> None:
     client = HTTPConnection(LOOPBACK, port, timeout=10)
     for path in paths:
         client.request("GET", path)
@@ -181,22 +190,24 @@ class TrafficBesideHAProxyTests(TestCase):
     def setUp(self) -> None:
         if not haproxy_version():
             self.skipTest("no haproxy: apt-get install haproxy")
-        self.server = ThreadingHTTPServer((LOOPBACK, 0), _Slow)
+        self.server = ThreadingHTTPServer((LOOPBACK, 0), Slow)
         self.addCleanup(self.server.server_close)
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
         self.addCleanup(self.server.shutdown)
 
     def rows(self, make: Callable[[Path, str], Daemon], directory: Path) -> dict[tuple[str, str], dict[str, str]]:
         """The statistics after the same traffic."""
-        port = free_port()
-        daemon = make(directory, TRAFFIC.format(host=LOOPBACK, port=port, slow=self.server.server_address[1]))
+        port, dead = free_ports(2)
+        text = TRAFFIC.format(host=LOOPBACK, port=port, dead=dead, slow=self.server.server_address[1])
+        daemon = make(directory, text)
         self.addCleanup(daemon.stop)
         daemon.start()
-        _ask_in_a_row(port, ["/"] * 3, pause=0.2)
-        _ask_in_a_row(port, ["/slow"])
+        ask_in_a_row(port, ["/"] * 3, pause=0.2)
+        ask_in_a_row(port, ["/slow"])
         with ThreadPoolExecutor(3) as threads:
-            list(threads.map(lambda number: _ask_in_a_row(port, [f"/queue{number}"]), range(3)))
-        _ask_in_a_row(port, ["/denied"] * 2)
+            list(threads.map(lambda number: ask_in_a_row(port, [f"/queue{number}"]), range(3)))
+        ask_in_a_row(port, ["/denied"] * 2)
+        ask_in_a_row(port, ["/dead"])
         rows = daemon.statistics()
         daemon.stop()
         return {(row["pxname"], row["svname"]): row for row in rows if row["pxname"] in _SHOWN}
@@ -210,21 +221,146 @@ class TrafficBesideHAProxyTests(TestCase):
             wanted = {name: its[name] for name in COUNTED if its.get(name)}
             if its["svname"] == "FRONTEND":
                 del wanted["smax"]  # a client that has closed counts until that is noticed
+            elif its["type"] == "3":
+                for name in ("smax", "eint", "ssl_sess", "ssl_reused_sess", "ssl_failed_handshake"):
+                    del wanted[name]  # these are the frontend's here
+            elif its["svname"] == "BACKEND":
+                del wanted["h1_bytes_in"], wanted["h1_bytes_out"]
             self.assertEqual({name: mine[name] for name in wanted}, wanted, key)
             for name in TIMES:
                 if its[name]:
                     self.assertLess(
                         abs(int(mine[name]) - int(its[name])), TOLERANCE, (key, name, mine[name], its[name])
                     )
+        self.assertEqual((ours["dead", "dead"]["lbtot"], theirs["dead", "dead"]["lbtot"]), ("1", "1"))
         self.assertGreater(int(ours["queue", "q1"]["qtime_max"]), 500)
         self.assertGreater(int(ours["servers", "s1"]["ttime"]), 100)
+
+
+STREAMS = """
+frontend tin
+    mode tcp
+    bind {host}:{port}
+    timeout client 2s
+    tcp-request inspect-delay 2s
+    tcp-request content reject if {{ req.payload(0,4) -m str evil }}
+    tcp-request content accept if {{ req.len gt 0 }}
+    use_backend tdown if {{ req.payload(0,4) -m str down }}
+    use_backend tdeny if {{ req.payload(0,4) -m str deny }}
+    use_backend tresp if {{ req.payload(0,4) -m str resp }}
+    use_backend tnone if {{ req.payload(0,4) -m str none }}
+    default_backend tok
+backend servers
+    server x {host}:{dead}
+backend tok
+    mode tcp
+    timeout server 1s
+    server s {host}:{server}
+backend tdown
+    mode tcp
+    retries 1
+    option redispatch
+    server s {host}:{dead}
+backend tdeny
+    mode tcp
+    tcp-request content reject
+    server s {host}:{server}
+backend tnone
+    mode tcp
+    server s {host}:{server} disabled
+backend tresp
+    mode tcp
+    tcp-response inspect-delay 1s
+    tcp-response content reject if {{ res.payload(0,4) -m str resp }}
+    tcp-response content accept if {{ res.len gt 0 }}
+    server s {host}:{server}
+"""
+#: What clients say, one after the other. A rule refuses it, no server takes it, or the server echoes it; or it resets,
+#: closes, resets behind a part of its answer, or says nothing.
+SAID = (
+    *(b"hello", b"hello!", b"evil12", b"down123", b"deny12345", b"none1234", b"resp12", b"rst!abc", b"shutabc"),
+    *(b"partabc", b"hangabc"),
+)
+COUNTED_OF_STREAMS = COUNTED | {"bin", "bout", "lbtot"}
+RESET = struct.pack("ii", 1, 0)
+
+
+def _echo(listening: socket.socket) -> None:
+    """Serves clients one after the other, as SAID tells."""
+    while True:
+        try:
+            client, _ = listening.accept()
+        except OSError:
+            return
+        with client:
+            said = client.recv(100)
+            if said[:4] in (b"rst!", b"part"):
+                client.sendall(b"some" if said[:4] == b"part" else b"")
+                time.sleep(0.1)
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            elif said[:4] == b"hang":
+                client.settimeout(5)
+                client.recv(1)
+            elif said[:4] != b"shut":
+                client.sendall(said)
+
+
+def _said(port: int, data: bytes) -> bool:
+    """Says this, and hears all that is answered. Returns whether there was somebody to say it to."""
+    try:
+        client = socket.create_connection((LOOPBACK, port), timeout=10)
+    except ConnectionRefusedError:
+        return False
+    with client:
+        client.sendall(data)
+        try:
+            while client.recv(100):
+                pass
+        except ConnectionResetError:
+            pass
+    return True
+
+
+class StreamFiguresTests(TestCase):
+    """Rows of mode tcp."""
+
+    def rows(
+        self, make: Callable[[Path, str], Daemon], directory: Path, server: int
+    ) -> dict[tuple[str, str], dict[str, str]]:
+        port, dead = free_ports(2)
+        daemon = make(directory, STREAMS.format(host=LOOPBACK, port=port, server=server, dead=dead))
+        self.addCleanup(daemon.stop)
+        daemon.start()
+        wait_for(lambda: _said(port, b"evil"), "the frontend of mode tcp")
+        for said in SAID:
+            self.assertTrue(_said(port, said))
+        time.sleep(0.3)  # HAProxy counts bytes when it looks at a session
+        rows = daemon.statistics()
+        daemon.stop()
+        return {(row["pxname"], row["svname"]): row for row in rows if row["pxname"].startswith("t")}
+
+    def test_the_same_sessions_have_the_same_figures(self) -> None:
+        if not haproxy_version():
+            self.skipTest("no haproxy: apt-get install haproxy")
+        listening = socket.create_server((LOOPBACK, 0), backlog=64)
+        threading.Thread(target=_echo, args=(listening,), daemon=True).start()
+        self.addCleanup(listening.close)
+        self.addCleanup(listening.shutdown, socket.SHUT_RDWR)
+        directory, server = temporary_directory(self), listening.getsockname()[1]
+        ours, theirs = self.rows(Daemon, directory / "ours", server), self.rows(HAProxy, directory / "theirs", server)
+        self.assertEqual(ours.keys(), theirs.keys())
+        for key, its in theirs.items():
+            wanted = {name: its[name] for name in COUNTED_OF_STREAMS if its.get(name)}
+            del wanted["smax"]  # who has left counts until that is noticed
+            self.assertEqual({name: ours[key][name] for name in wanted}, wanted, key)
+        self.assertEqual(theirs["tok", "s"]["eresp"], "2")
 
 
 class ExporterTests(TestCase):
     """Debian's prometheus-haproxy-exporter, which reads the columns by their places."""
 
-    def families(self, program: str, daemon: Daemon, directory: Path) -> set[str]:
-        """The metrics that it makes of a daemon's CSV."""
+    def metrics(self, program: str, daemon: Daemon, directory: Path) -> str:
+        """What it makes of a daemon's CSV."""
         directory.mkdir()
         port, exporter = free_port(), Process(directory)
         uri = f"http://{LOOPBACK}:{daemon.stats_port}/;csv"
@@ -236,22 +372,41 @@ class ExporterTests(TestCase):
         text = client.getresponse().read().decode()
         client.close()
         exporter.stop()
-        return set(re.findall(r"(?m)^# TYPE (haproxy_\S+)", text))
+        return text
 
     def test_it_finds_what_it_finds_in_haproxy(self) -> None:
+        """The same families, and the same numbers of what is counted after the same traffic."""
         program = find_program("prometheus-haproxy-exporter")
         if program is None or not haproxy_version():
             self.skipTest("apt-get install haproxy prometheus-haproxy-exporter")
+        server = ThreadingHTTPServer((LOOPBACK, 0), Slow)
+        self.addCleanup(server.server_close)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.addCleanup(server.shutdown)
         directory, found = temporary_directory(self), []
         for name, make in (("ours", Daemon), ("theirs", HAProxy)):
-            daemon = make(directory / name, f"backend servers\n    server s {LOOPBACK}:1 check\n")
+            port, dead = free_ports(2)
+            text = TRAFFIC.format(host=LOOPBACK, port=port, dead=dead, slow=server.server_address[1])
+            daemon = make(directory / name, text)
             self.addCleanup(daemon.stop)
             daemon.start()
-            found.append(self.families(program, daemon, directory / f"{name}-exporter"))
+            wait_for(lambda port=port: accepts_connections(port), "the frontend")  # type: ignore[misc]
+            ask_in_a_row(port, ["/"] * 3)
+            ask_in_a_row(port, ["/denied"] * 2)
+            ask_in_a_row(port, ["/dead"])
+            found.append(self.metrics(program, daemon, directory / f"{name}-exporter"))
             daemon.stop()
         ours, theirs = found
-        self.assertGreater(len(theirs), 70)
-        self.assertEqual(theirs - ours, set())
+        families = [set(re.findall(r"(?m)^# TYPE (haproxy_\S+)", text)) for text in (ours, theirs)]
+        self.assertGreater(len(families[1]), 70)
+        self.assertEqual(families[1] - families[0], set())
+        counted = [
+            dict(re.findall(r'(?m)^(haproxy_(?!exporter)\S*_total\{.*"(?:servers|denied|dead|ways)".*\}) (\S+)$', text))
+            for text in (ours, theirs)
+        ]
+        alike = {name for name in counted[1] if not re.search("bytes|connection_|loadbalanced", name)}
+        self.assertGreater(len(alike), 80)
+        self.assertEqual({name: counted[0][name] for name in alike}, {name: counted[1][name] for name in alike})
 
 
 class ReloadTests(TestCase):
@@ -284,7 +439,7 @@ class ReloadTests(TestCase):
         self.assertIs(client.sock, connected)
 
 
-_SHOWN = ("servers", "queue", "denied", "ways")
+_SHOWN = ("servers", "queue", "denied", "dead", "ways")
 
 
 class StatsBesideHAProxyTests(TestCase):

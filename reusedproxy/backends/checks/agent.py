@@ -146,23 +146,44 @@ class AgentChecker:
             checker.agent = self.judge
 
     def move(self, target: Target) -> None:
-        """Asks at another address from the next time on."""
+        """Asks at another address from now on; again, if the one before has not answered yet."""
         self._dialer = self._dialer.elsewhere(target, None)
+        if self._stop_run():
+            self._call = self._clock.callLater(with_a_slot(self._clock.seconds(), 0.0), self._ask)
 
     def begin_again(self) -> None:
         """Begins from what an agent has said before a reload."""
         self.judge.begin_at(0 if self.server.agent_down else 1)
 
+    def succeed(self, previous: AgentChecker) -> None:
+        """Goes on after a reload, with the question that is under way, or with the next one when it is due."""
+        self.begin_again()
+        self.last, self.paused = previous.last, previous.paused
+        if self.settings != previous.settings:
+            return
+        call = previous._call
+        self._first_after = 0.0 if call is None else max(0.0, call.getTime() - self._clock.seconds())
+        if previous._run is not None:
+            self._run, previous._run = previous._run, None
+            self._began = previous._began
+            self._run.go_on_for(self._plan, self._ended)
+
     def start(self) -> None:
-        self._call = self._clock.callLater(self._first_after, self._ask)
+        if self._run is None:
+            self._call = self._clock.callLater(self._first_after, self._ask)
 
     def stop(self) -> None:
         if self._call is not None:
             self._call.cancel()
             self._call = None
+        self._stop_run()
+
+    def _stop_run(self) -> bool:
+        """Stops asking, if that is under way. Returns whether it was."""
         run, self._run = self._run, None
         if run is not None:
             run.stop()
+        return run is not None
 
     def _ask(self) -> None:
         if self.paused:

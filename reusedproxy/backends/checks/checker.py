@@ -106,8 +106,9 @@ class Checker:
         return self._compile(dialer_for=dialers.of if dialers is not None else lambda connect: lambda facts: usual)
 
     def move(self, target: Target, own: ClientContext | None) -> None:
-        """Checks another address from the next check on, with `own` as its TLS settings if the checks have those of the
-        server's pool (see `feeds`)."""
+        """Checks another address from now on, with `own` as its TLS settings if the checks have those of the server's
+        pool (see `feeds`). A check that is under way begins again there: what it finds out about the old address is not
+        true of the new one, and its connection must not get into the new one's pool."""
         context = self._dialer.context
         if self._feeds:
             context = own
@@ -117,6 +118,8 @@ class Checker:
         if self._dialers is not None:
             self._dialers = self._dialers.at(self._dialer)
         self._plan = self._compiled()
+        if self._stop_run():
+            self._check_in(0.0)
 
     @property
     def health(self) -> int:
@@ -128,12 +131,34 @@ class Checker:
         return self.judge.failures
 
     def start(self) -> None:
-        self._call = self._clock.callLater(self._first_after, self._check)
+        if self._run is None:
+            self._call = self._clock.callLater(self._first_after, self._check)
 
     def begin_again(self) -> None:
         """Begins from the server's current state, decided elsewhere: one failure takes it down, if it is UP, as in
         HAProxy after MAINT."""
         self.judge.begin_at(0 if self.server.health == DOWN else self.settings.rise)
+
+    def succeed(self, previous: Checker, *, alike: bool, same: bool) -> None:
+        """Goes on after a reload: if the checks are `alike`, with the next one when it is due, and with what was
+        counted, which says how far the server is from changing its state; if also the server is the `same`, with the
+        check that is under way."""
+        self.begin_again()
+        self.judge.failures, self.last, self.paused = previous.judge.failures, previous.last, previous.paused
+        if not alike:
+            return
+        if previous.judge.well == self.judge.well:
+            self.judge.begin_at(previous.judge.health)
+        self._first_after = previous.due_in
+        if same and previous._run is not None and previous._donated is None:
+            self._run, previous._run = previous._run, None
+            self._began = previous._began
+            self._run.go_on_for(self._plan, self._ended, self._offer if self._feeds else None)
+
+    @property
+    def due_in(self) -> float:
+        """Returns the seconds until the next check; 0 while one is under way."""
+        return 0.0 if self._call is None else max(0.0, self._call.getTime() - self._clock.seconds())
 
     def begin(self) -> None:
         """Begins as `init-state` says: by default one failure takes the server down."""
@@ -145,10 +170,15 @@ class Checker:
         if self._call is not None:
             self._call.cancel()
             self._call = None
+        self._stop_run()
+
+    def _stop_run(self) -> bool:
+        """Stops the check that is under way, and gives up its connection. Returns whether there was one."""
         run, self._run = self._run, None
         if run is not None:
             run.stop()
         self._give_up_donated()
+        return run is not None
 
     def soon(self, act: Callable[[], None]) -> None:
         """Calls this in a later turn, unless the checks have ended by then."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from time import time
 
-from reusedproxy.rules.facts import Course, Noted, Sample, TLSSide
+from reusedproxy.rules.facts import NO_MAPS, Course, Map, Noted, Sample, TLSSide
+from reusedproxy.tables.table import Table
+from reusedproxy.tables.tracking import Counters, Tracked
 from reusedproxy.wire.heads import RequestHead, ResponseHead
 
 _NOWHERE = ("unix", 0)
@@ -17,16 +20,20 @@ class CheckFacts:
     head: RequestHead | None = None
     inspected = None
     line: bytes | None = None
-    source = destination = _NOWHERE
+    body: bytes | None = None
+    source = destination = connection_source = connection_destination = _NOWHERE
     first_request = True
     frontend_name = listener_name = ""
     client_tls: TLSSide | None = None
     server_tls: TLSSide | None = None
     priority = 0, 0
-    credentials = None
+    credentials = auth_scheme = None
     noted: Noted | None = None
     unique_id = b""
-    asks_as_proxy = False
+    asks_as_proxy = lenient = False
+    maps: Mapping[str, Map] = NO_MAPS
+    counters: Counters | None = None
+    acts = True
 
     def __init__(self, full_name: str) -> None:
         backend, _, server = full_name.rpartition("/")
@@ -36,6 +43,15 @@ class CheckFacts:
         self._variables: dict[str, Sample] = {}
 
     def usable_servers(self, backend: str) -> int | None:
+        return None
+
+    def figure(self, which: str, name: str) -> Sample:
+        return None
+
+    def table(self, name: str) -> Table | None:
+        return None
+
+    def tracked(self, number: int) -> Tracked | None:
         return None
 
     def member(self, users: str) -> bytes | None:

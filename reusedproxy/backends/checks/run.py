@@ -122,6 +122,10 @@ class Run:
     def start(self) -> None:
         self._go_on()
 
+    def go_on_for(self, plan: Plan, done: Done, offers: Offers | None = None) -> None:
+        """Goes on for another caller, whose plan is the same."""
+        self._plan, self._done, self._offers = plan, done, offers
+
     def stop(self) -> None:
         """Ends the run without a word."""
         self._done = None

@@ -19,7 +19,7 @@ from reusedproxy.config.model.values import ListenAddress
 # Since HAProxy 2.8 a prefix may name the transport, too. The transport of listeners and servers is always a stream.
 _PREFIXES = {
     "ipv4": "ipv4", "ipv6": "ipv6", "unix": "unix", "uxst": "unix", "fd": "fd",
-    "stream+ipv4": "ipv4", "stream+ipv6": "ipv6", "stream+unix": "unix",
+    "stream+ipv4": "ipv4", "stream+ipv6": "ipv6", "stream+unix": "unix", "abns": "abns",
     "tcp": "", "tcp4": "ipv4", "tcp6": "ipv6",
 }  # fmt: skip
 _PREFIXES_NOT_DONE = re.compile(
@@ -78,7 +78,9 @@ def is_everywhere(text: str) -> bool:
 def _listen_address(text: str, what: str) -> list[ListenAddress]:
     family, rest = _family(text, what)
     if family == "unix":
-        return [ListenAddress("unix", path=_unix_path(rest, what))]
+        return [ListenAddress("unix", path=unix_path(rest, what))]
+    if family == "abns":
+        return [ListenAddress("abns", path=_abstract_name(rest, what))]
     if family == "fd":
         return [ListenAddress("fd", fd=units.integer(rest, f"{what}: the file descriptor in '{text}'"))]
     host, port_text = _host_and_port(rest)
@@ -101,12 +103,20 @@ def _family(text: str, what: str) -> tuple[str, str]:
     raise Wrong(f"{what}: unknown address prefix '{prefix}@'{did_you_mean(prefix, _PREFIXES)}")
 
 
-def _unix_path(path: str, what: str) -> str:
+def unix_path(path: str, what: str) -> str:
     if not path:
         raise Wrong(f"{what}: 'unix@' needs the path of a socket after it")
     if len(path.encode()) > 107:
         raise Wrong(f"{what}: the path of a unix socket has at most 107 bytes, '{path}' is longer")
     return path
+
+
+def _abstract_name(name: str, what: str) -> str:
+    if not name:
+        raise Wrong(f"{what}: 'abns@' needs a name after it")
+    if len(name.encode()) > 107:
+        raise Wrong(f"{what}: a name in the abstract namespace has at most 107 bytes, '{name}' is longer")
+    return name
 
 
 def _host_and_port(text: str) -> tuple[str, str]:
@@ -165,11 +175,21 @@ def _ports(port_text: str, text: str, what: str) -> range:
 
 @frozen
 class ServerAddress:
-    """Holds the address of a server: kind "tcp" with `host` and `port`, or kind "unix" with the path in `host`."""
+    """Holds the address of a server: kind "tcp" with `host` and `port`, or kind "unix" or "abns" with the path or the
+    name in `host`.
+
+    With a `host` of `CLIENTS_HOSTS` it is the address to which the client has connected; with `mapped`, so is the port,
+    to which that is added.
+    """
 
     kind: str
     host: str
     port: int | None
+    mapped: int | None = None
+
+
+#: Each is every address, and nobody's.
+CLIENTS_HOSTS = ("0.0.0.0", "::")
 
 
 def server_address(text: str, what: str, *, of_client: bool = False) -> ServerAddress:
@@ -179,21 +199,22 @@ def server_address(text: str, what: str, *, of_client: bool = False) -> ServerAd
     if family == "fd":
         raise Wrong(not_done("fd@", "address prefix", "a server has an address"))
     if family == "unix":
-        return ServerAddress("unix", _unix_path(rest, what), None)
+        return ServerAddress("unix", unix_path(rest, what), None)
+    if family == "abns":
+        return ServerAddress("abns", _abstract_name(rest, what), None)
     host, port_text = _host_and_port(rest)
-    if host in ("", "*", "0.0.0.0", "::"):
+    if host in ("", "*", *CLIENTS_HOSTS):
         if not of_client:
             raise Wrong(f"{what}: '{text}' is every address, and nobody's: write one, 127.0.0.1 for this machine")
-        raise Wrong(
-            f"{what}: '{text}' means the address that the client connected to, which reusedproxy does not do yet:"
-            " write the server's address"
-        )
+        host = "::" if host == "::" or (family == "ipv6" and host != "0.0.0.0") else "0.0.0.0"
     version = _ip_version(host)
     if version is None and not _is_name(host):
         raise Wrong(f"{what}: '{host}' in '{text}' is not an address")
     _check_family(version, family, text, what)
     if is_service(host) and not port_text:
         return ServerAddress("tcp", host, None)  # its SRV records say the port
+    if of_client and (not port_text or port_text[0] in "+-"):
+        return ServerAddress("tcp", host, None, units.integer(port_text or "0", f"{what}: '{text}'", -65535, 65535))
     return ServerAddress("tcp", host, _server_port(port_text, text, what))
 
 
@@ -234,12 +255,7 @@ def nameserver_address(text: str, what: str) -> tuple[bool, str, int]:
 
 def _server_port(port_text: str, text: str, what: str) -> int:
     if not port_text:
-        raise Wrong(
-            f"{what}: no port in '{text}': HAProxy would take the port that the client connected to, which reusedproxy"
-            f" does not do yet: write '{_without_colon(text)}:80', say"
-        )
-    if port_text[0] in "+-":
-        raise Wrong(f"{what}: '{text}' maps ports ({port_text}), which reusedproxy does not do yet: write the port")
+        raise Wrong(f"{what}: no port in '{text}': write '{_without_colon(text)}:80', say")
     if "-" in port_text:
         raise Wrong(f"{what}: a server has one port, '{text}' has a range")
     return units.port(port_text, f"{what}: '{text}'")

@@ -18,10 +18,10 @@ def _ordered(text: str) -> tuple[str, ...]:
 
 # -- sections ---------------------------------------------------------------------------------------------------------
 
-SECTIONS = words("global defaults frontend backend listen resolvers http-errors userlist ring")
+SECTIONS = words("global defaults frontend backend listen resolvers http-errors userlist peers ring")
 SECTIONS_NOT_DONE = words(
     """
-    peers mailers cache program log-forward log-profile fcgi-app crt-store traces
+    mailers cache program log-forward log-profile fcgi-app crt-store traces
     acme healthcheck
     """
 )
@@ -36,7 +36,7 @@ GLOBAL_WITHOUT_EFFECT = words(
     max-threads-per-group busy-polling noepoll nopoll nokqueue noevports nosplice nogetaddrinfo noreuseport
     no-memory-trimming no-quic prealloc-fd maxpipes maxzlibmem maxcompcpuusage maxcomprate master-worker
     mworker-max-reloads mworker-prealloc profiling.tasks profiling.memory max-spread-checks
-    insecure-fork-wanted insecure-setuid-wanted expose-experimental-directives expose-deprecated-directives localpeer
+    insecure-fork-wanted insecure-setuid-wanted expose-experimental-directives expose-deprecated-directives
     set-dumpable strict-limits quiet pp2-never-send-local
     ssl-mode-async httpclient.resolvers.disabled httpclient.resolvers.id httpclient.resolvers.prefer
     httpclient.retries httpclient.ssl.ca-file httpclient.ssl.verify httpclient.timeout.connect
@@ -45,7 +45,7 @@ GLOBAL_WITHOUT_EFFECT = words(
     ssl-load-extra-files ssl-load-extra-del-ext
     tune.http.cookielen tune.idle-pool.shared tune.idletimer tune.max-checks-per-thread tune.max-rules-at-once
     tune.maxaccept tune.maxpollevents tune.pipesize tune.pool-high-fd-ratio tune.pool-low-fd-ratio tune.recv_enough
-    tune.runqueue-depth tune.stick-counters tune.takeover-other-tg-connections tune.defaults.purge
+    tune.runqueue-depth tune.takeover-other-tg-connections tune.defaults.purge
     tune.disable-fast-forward tune.disable-zero-copy-forwarding tune.rcvbuf.client tune.rcvbuf.server
     tune.rcvbuf.frontend tune.rcvbuf.backend tune.sndbuf.client tune.sndbuf.server tune.sndbuf.frontend
     tune.sndbuf.backend tune.notsent-lowat.client tune.notsent-lowat.server
@@ -107,7 +107,8 @@ GLOBAL = (
         ssl-default-server-ciphers ssl-default-server-ciphersuites ssl-default-server-client-sigalgs
         ssl-default-server-curves ssl-default-server-options ssl-default-server-sigalgs ssl-dh-param-file ssl-engine
         ssl-propquery ssl-provider ssl-provider-path ssl-security-level ssl-server-verify stats stats-file tune.bufsize
-        tune.bufsize.small tune.fail-alloc tune.http.logurilen tune.http.maxhdr tune.maxrewrite tune.ssl.cachesize
+        tune.bufsize.small tune.fail-alloc tune.http.logurilen tune.http.maxhdr tune.maxrewrite
+        localpeer tune.stick-counters tune.ssl.cachesize
         tune.ssl.default-dh-param tune.ssl.keylog tune.ssl.lifetime unix-bind unsetenv wurfl-cache-size wurfl-data-file
         wurfl-engine-mode wurfl-information-list wurfl-information-list-separator wurfl-useragent-priority zero-warning
         """
@@ -250,7 +251,7 @@ OPTIONS_NEVER_NEGATED = words(
 # These only control how the kernel copies or sends, or when counters are updated: no visible effect.
 OPTIONS_WITHOUT_EFFECT = words(
     """
-    contstats disable-h2-upgrade http-no-delay socket-stats splice-auto splice-request splice-response tcp-smart-accept
+    contstats disable-h2-upgrade http-no-delay splice-auto splice-request splice-response tcp-smart-accept
     tcp-smart-connect use-small-buffers
     """
 )
@@ -353,7 +354,7 @@ SERVER = _arguments(
 SERVER_AS_WE_DO = words(
     """
     no-renegotiate
-    no-send-proxy-v2-ssl no-send-proxy-v2-ssl-cn no-tfo stick
+    no-send-proxy-v2-ssl no-send-proxy-v2-ssl-cn no-tfo
     """
 )
 
@@ -374,24 +375,49 @@ HINTS = {
     "redir": "write 'http-request redirect' with its condition",
     "monitor-net": "write 'http-request return status 200 if { src NETWORK }'",
     "persist": "'cookie' keeps clients at their server",
-    "stick-table": "'cookie' keeps clients at their server, or 'balance source' without one",
-    "stick": "'cookie' keeps clients at their server, or 'balance source' without one",
-    "compression": "let the servers compress",
-    "reject": "'http-request deny' refuses with a response",
-    "silent-drop": "'http-request deny' refuses with a response",
-    "tarpit": "'http-request deny' refuses at once",
-    "use-service": "statistics are a page and CSV: 'stats enable', and ';csv' behind the 'stats uri'",
     "forwarded": "write 'option forwardfor'",
-    "unix-bind": "write 'mode', 'user' and 'group' on the 'bind' lines of unix sockets",
     "lua-load": "no Lua is run",
     "lua-load-per-thread": "no Lua is run",
+    "accept-invalid-http-request": "take it out: what servers may read in several ways is refused",
+    "accept-invalid-http-response": "take it out: what clients may read in several ways is refused",
+    "accept-unsafe-violations-in-http-request": "take it out: what servers may read in several ways is refused",
+    "accept-unsafe-violations-in-http-response": "take it out: what clients may read in several ways is refused",
+    "h1-case-adjust": "take it out: names of headers go on as their sender has spelled them",
+    "h1-case-adjust-file": "take it out: names of headers go on as their sender has spelled them",
+    "h1-case-adjust-bogus-client": "take it out: names of headers go on as their sender has spelled them",
+    "h1-case-adjust-bogus-server": "take it out: names of headers go on as their sender has spelled them",
+    "default-path": "write whole paths, or start the daemon in that directory (WorkingDirectory= of systemd)",
+    "nolinger": "take it out: connections end in order",
+    "independent-streams": "take it out: each side has its own time-out",
+    "independant-streams": "take it out: each side has its own time-out",
+    "checkcache": "write 'http-response deny' with the condition that an answer must not be kept",
+    "dispatch": "write 'server NAME ADDRESS:PORT'",
+    "filter": "no filter is run; 'compression' needs no line for it",
+    "source": "connections to servers come from the address that the kernel chooses; write a route for another",
+    "email-alert": "no mail is sent: let what reads the log, or the metrics, send it",
+    "use-fcgi-app": "FastCGI is not spoken: put a server that speaks HTTP before the application",
+    "cache": "answers are not kept: let a cache such as Varnish stand before or behind",
+    "cache-use": "answers are not kept: take it out, and each request goes to a server",
+    "cache-store": "answers are not kept: take it out",
+    "lua": "no Lua is run",
+    "lua-prepend-path": "no Lua is run",
+    "send-spoe-group": "no SPOE agent is asked",
+    "program": "no program is started: let systemd, or the container, run it",
+    "mailers": "no mail is sent: let what reads the log, or the metrics, send it",
+    "fcgi-app": "FastCGI is not spoken: put a server that speaks HTTP before the application",
+    "crt-store": "name certificates with 'crt' on the 'bind' lines",
+    "ring": "write 'log' with the address of a syslog server",
+    "log-forward": "write 'log' with the address of a syslog server",
+    "set-bc-mark": "connections to servers are shared by requests",
+    "set-bc-tos": "connections to servers are shared by requests",
+    "set-bandwidth-limit": "take it out, or let the kernel do it (tc)",
     "spop-check": "there is no SPOE here, whose agents it checks; write 'option tcp-check'",
     "external-check": "no program is run; write 'option tcp-check' with what it asks, or 'option httpchk'",
     "transparent": "name a server's address and port",
+    "bind namespace": "start the daemon in that network namespace (ip netns exec, NetworkNamespacePath= of systemd)",
     "bind tls-ticket-keys": "OpenSSL's binding has no call for it; tickets have keys of their own until the next reload"
     " of changed files",
     "bind allow-0rtt": "take it out, clients then send their request after the handshake",
     "bind ocsp-update": "take it out, no OCSP response is sent to clients yet",
     "bind generate-certificates": "name the certificates with 'crt' or 'crt-list'",
-    "zero-warning": "use '--check' and read its warnings",
 }

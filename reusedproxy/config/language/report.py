@@ -28,9 +28,10 @@ class Fault:
 
 class ConfigurationError(Exception):
     """Reports a configuration that cannot be used. `faults` are all faults in line order; `notices`
-    are the other findings."""
+    are the other findings, `summary` counts the words."""
 
-    def __init__(self, faults: Iterable[Fault], notices: Iterable[Notice] = ()) -> None:
+    def __init__(self, faults: Iterable[Fault], notices: Iterable[Notice] = (), summary: str = "") -> None:
+        self.summary = summary
         self.faults = tuple(faults)
         self.notices = tuple(notices)
         super().__init__("\n".join(map(str, self.faults)))
@@ -44,6 +45,13 @@ class Wrong(Exception):
         super().__init__("; ".join(texts))
 
 
+#: Keywords of which the next word says what is done.
+_FAMILIES = frozenset(
+    ("option", "timeout", "stats", "http-request", "http-response", "http-after-response", "http-check", "tcp-check")
+    + ("tcp-request", "tcp-response", "compression", "monitor", "hold")
+)
+
+
 @frozen
 class Line:
     """Holds one configuration line split into words. `prefix` is "no", "default" or ""; `words[0]` is the keyword."""
@@ -55,6 +63,12 @@ class Line:
     @property
     def keyword(self) -> str:
         return self.words[0]
+
+    @property
+    def word(self) -> str:
+        """Returns what the line is about: its keyword, with the word behind it where that says what is done."""
+        argument = self.words[1].partition("(")[0] if len(self.words) > 1 else ""
+        return f"{self.keyword} {argument}" if argument and self.keyword in _FAMILIES else self.keyword
 
     @property
     def arguments(self) -> tuple[str, ...]:
@@ -84,6 +98,18 @@ class Report:
     # Words accepted without effect, and words whose work twistd's options do: one notice for each group.
     effectless: dict[str, Place] = Factory(dict)
     by_twistd: dict[str, Line] = Factory(dict)
+    # The words of lines that were read, and of lines that were refused.
+    done: set[str] = Factory(set)
+    refused: set[str] = Factory(set)
+
+    @property
+    def summary(self) -> str:
+        """Returns in one line how many of the words that are said are done, do nothing here, or are refused."""
+        words = self.done - self.refused
+        idle = {word for word in self.effectless if word in words}
+        counts = f"{len(words) - len(idle)} words done, {len(self.effectless)} without effect here"
+        errors = f" ({len(self.faults)} errors in all)" if self.faults else ""
+        return f"{counts}, {len(self.refused)} refused{errors}"
 
     def fault(self, place: Place, text: str) -> None:
         # A setting from `defaults` may be checked once for every section that inherits it.
@@ -125,7 +151,7 @@ class Report:
 
     def raise_faults(self) -> None:
         if self.faults:
-            raise ConfigurationError(sorted(self.faults, key=self.order), self.sorted_notices())
+            raise ConfigurationError(sorted(self.faults, key=self.order), self.sorted_notices(), self.summary)
 
 
 def _twistd_options(lines: Iterable[Line]) -> str:

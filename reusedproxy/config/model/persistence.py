@@ -3,12 +3,20 @@ ignore it. Values only."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from attrs import frozen
 
 from reusedproxy.config.model.rules import Action
 
+if TYPE_CHECKING:
+    from reusedproxy.config.model.values import Expression
+
 #: What is done with the persistence cookie; "" leaves it to the servers ("passive").
 INSERT, REWRITE, PREFIX, PASSIVE = "insert", "rewrite", "prefix", ""
+
+#: What a `stick` line does with a key: it looks the server up, or stores it when a server has answered.
+MATCH, STORE_REQUEST, STORE_RESPONSE = "match", "store-request", "store-response"
 
 #: The letters in the log where there is no persistence cookie, and where none was looked for.
 NO_COOKIES, UNSEEN = "--", "NN"
@@ -56,3 +64,12 @@ class Persist(Action):
     """Holds `force-persist` or `ignore-persist`; `verb` is "force" or "ignore"."""
 
     verb: str
+
+
+@frozen
+class Stick(Action):
+    """Holds a `stick` line; `kind` is one of the three words above. `stick on` stands for two of them."""
+
+    kind: str
+    key: Expression
+    table: str = ""

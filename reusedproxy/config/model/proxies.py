@@ -7,22 +7,38 @@ settings (`defaults`, `default-server`) are merged. Must never open a file, reso
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import inf
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from reusedproxy.config.model.balance import Balance, HashType, UseServer
 from reusedproxy.config.model.checks import Agent, CheckPlan, HTTPCheck, Observe
+from reusedproxy.config.model.compression import Compression
 from reusedproxy.config.model.errors import ErrorPage
 from reusedproxy.config.model.logs import NO_CAPTURES, NO_LOG, Captures, LogSettings, LogTarget
 from reusedproxy.config.model.names import AT_THE_START, Resolution, Resolvers
 from reusedproxy.config.model.persistence import Cookie
 from reusedproxy.config.model.rules import NO_RULES, Condition, Format, Rule, Rules, UseBackend
+from reusedproxy.config.model.tables import StickTable
 from reusedproxy.config.model.tls import BindTLS, ServerTLS
 from reusedproxy.config.model.users import User, UserList
 from reusedproxy.config.model.values import Expression, ListenAddress, Notice, Place
 
 _ROUND_ROBIN, _MAP_BASED = Balance(), HashType()
+
+
+@frozen
+class SocketOptions:
+    """Holds what a `bind` line says of its TCP socket: `interface` ("" is any), `mss` (0 is the kernel's), the seconds
+    for which sent bytes may be unacknowledged (`tcp-ut`; 0 is the kernel's), `tfo`, `transparent` and `v6only`."""
+
+    interface: str = ""
+    mss: int = 0
+    user_timeout: float = 0.0
+    fast_open: bool = False
+    transparent: bool = False
+    v6_only: bool = False
 
 
 @frozen
@@ -40,6 +56,7 @@ class Bind:
     group: str | None = None
     tls: BindTLS | None = None
     accept_proxy: bool = False
+    options: SocketOptions = SocketOptions()
 
 
 @frozen
@@ -58,6 +75,11 @@ class Timeouts:
     client_fin: float | None = None
     server_fin: float | None = None
     client_hs: float | None = None
+    tarpit: float | None = None
+
+    def changed(self, own: Mapping[str, float]) -> Timeouts:
+        """Returns these with others in their place, by HAProxy's words."""
+        return evolve(self, **{which.replace("-", "_"): seconds for which, seconds in own.items()})
 
 
 #: The words of `retry-on` with which HAProxy considers the first request on an idle connection as safe as later ones
@@ -86,7 +108,7 @@ class StatsPage:
 
     uri: str = "/haproxy?stats"
     refresh: float | None = None
-    hide_version: bool = False
+    show_version: bool = False
     users: tuple[User, ...] = ()
     realm: str = ""
     rules: tuple[Rule, ...] = ()
@@ -102,12 +124,14 @@ class PoolLimits:
     """Holds the limits of one server's pool: the `pool-*` words and `max-reuse`. Times are in seconds,
     None is no limit.
 
-    `max_conn`: idle connections; None: any number, 0: none is kept. `max_reuse`: re-uses of a connection; None: any
-    number, 0: one request each. `purge_delay` 0 keeps no idle connection above the floor. `connect_rate`: floor dials
-    per second; None: the default. `idle_ping`: seconds of idleness after which a connection is pinged; None: never.
-    `most`: connections at once, of every kind (`strict-maxconn`: the server's `maxconn`); None: any number.
-    `keep_checks`: HTTP checks leave their connections to an empty pool (`check-reuse-pool`; with a floor they always
-    do). `overdue_after`: a connection that is checked out and not used for so long is closed; no word sets it.
+    `min_conn`: the floor; with `adapts` (`pool-min-conn auto`) the least that it falls to, and `most_floor` the most
+    that it rises to; None: see `floor_max`. `max_conn`: idle connections; None: any number, 0: none is kept.
+    `max_reuse`: re-uses of a connection; None: any number, 0: one request each. `purge_delay` 0 keeps no idle
+    connection above the floor. `connect_rate`: floor dials per second; None: the default. `idle_ping`: seconds of
+    idleness after which a connection is pinged; None: never. `most`: connections at once, of every kind
+    (`strict-maxconn`: the server's `maxconn`); None: any number. `keep_checks`: HTTP checks leave their connections to
+    an empty pool (`check-reuse-pool`; with a floor they always do). `overdue_after`: a connection that is checked out
+    and not used for so long is closed; no word sets it.
     """
 
     min_conn: int = 0
@@ -122,6 +146,14 @@ class PoolLimits:
     keep_checks: bool = False
     most: int | None = None
     overdue_after: float = 60.0
+    adapts: bool = False
+    most_floor: int | None = None
+
+    @property
+    def floor_max(self) -> int | None:
+        """Returns what bounds a floor that follows demand: its MAX, `pool-max-conn` and `strict-maxconn`; None: nothing
+        does."""
+        return min((each for each in (self.most_floor, self.max_conn, self.most) if each is not None), default=None)
 
     @property
     def most_idle(self) -> float:
@@ -160,7 +192,8 @@ class Server:
 
     `port` None: none was written. `maxconn` 0: no limit. With `minconn` between 0 and `maxconn`, the limit grows from
     `minconn` to `maxconn` with the backend's load. `maxqueue`: requests that may wait for this server alone; 0: any
-    number. kind "tcp": `host` is a literal address or a name to resolve at start; kind "unix": `host` is a path. `sni`
+    number. kind "tcp": `host` is a literal address, that to which the client has connected if it is "0.0.0.0" or "::",
+    or a name to resolve at start; kind "unix": `host` is a path. `sni`
     is set only where it depends on the request (a constant one is in `tls`); `known_name` is then the name that checks
     and the floor use. `send_proxy` is "v1" or "v2" where the PROXY protocol is used, and the checks' `send_proxy`
     likewise. `check_tls` is set where checks use TLS even if the server does not (`check-ssl`);
@@ -170,7 +203,7 @@ class Server:
     from 1 on; `hash_key` says from what its nodes are computed (`hash-type consistent`). `slowstart`: seconds until it
     has its full share when it comes back. `resolution` says how a name gets its addresses; the names of SRV records
     begin with an underscore, and need no `port`. `cookie` is its value of the backend's persistence cookie; None: none
-    was written.
+    was written. `non_stick`: `stick` rules store nobody at it.
     """
 
     name: str
@@ -178,6 +211,8 @@ class Server:
     host: str
     port: int | None = None
     kind: str = "tcp"
+    #: It is added to the port to which the client has connected; None: the server has a port of its own.
+    mapped: int | None = None
     weight: int = 1
     backup: bool = False
     disabled: bool = False
@@ -205,6 +240,7 @@ class Server:
     slowstart: float = 0.0
     resolution: Resolution = AT_THE_START
     cookie: str | None = None
+    non_stick: bool = False
 
 
 @frozen
@@ -239,12 +275,26 @@ class Frontend:
     unique_id: Format | None = None
     unique_id_header: str = ""
     dontlognull: bool = False
+    #: Who has sent nothing gets no answer and no line in the log (`option http-ignore-probes`).
+    ignores_probes: bool = False
+    #: Each listener has counters of its own.
+    socket_stats: bool = False
+    #: What statistics say of the section.
+    description: str = ""
     clitcpka: bool = False
     disabled: bool = False
     stats: StatsPage | None = None
     monitor_uri: str = ""
     inspect_delay: float | None = None
     rules: Rules = NO_RULES
+    #: Its rules wait for the body of each request (`option http-buffer-request`).
+    buffers_request: bool = False
+    #: None: answers go on as servers send them.
+    compression: Compression | None = None
+    #: What becomes of request headers whose names are not of letters, digits and hyphens: HAProxy's word.
+    restricts_names: str = "preserve"
+    #: Tells servers to which address the client has connected; None: they are not told.
+    originalto: ForwardFor | None = None
     errors: tuple[ErrorPage, ...] = ()
     uses_proxy_header: bool = False
 
@@ -289,21 +339,39 @@ class Backend:
     use_servers: tuple[UseServer, ...] = ()
     abortonclose: bool | None = None
     upgrade_with_body: bool = False
+    #: Servers are not told that their connection ends (`option http-pretend-keepalive`).
+    pretends_keepalive: bool = False
+    #: The header that tells a server its name (`http-send-name-header`); "": none does.
+    name_header: str = ""
     fullconn: int = 0
     http_check: HTTPCheck | None = None
     check_plan: CheckPlan | None = None
     log_health_checks: bool = False
+    #: What statistics say of the section.
+    description: str = ""
     disabled: bool = False
     stats: StatsPage | None = None
     event_logs: tuple[LogTarget, ...] = ()
     log_tag: str = ""
     rules: Rules = NO_RULES
+    #: Its rules wait for the body of each request (`option http-buffer-request`).
+    buffers_request: bool = False
+    #: None: answers go on as servers send them.
+    compression: Compression | None = None
+    #: What becomes of request headers whose names are not of letters, digits and hyphens: HAProxy's word.
+    restricts_names: str = "preserve"
+    #: Tells servers to which address the client has connected; None: they are not told.
+    originalto: ForwardFor | None = None
     cookie: Cookie | None = None
     dynamic_cookie_key: str = ""
     persist: bool = False
     inspect_delay: float | None = None
     response_delay: float | None = None
     errors: tuple[ErrorPage, ...] = ()
+    #: Where its servers' states are read from at the start: "none", "global" (the file that the global section names)
+    #: or "local" (`state_file`, or one with the name of the section).
+    state_from: str = "none"
+    state_file: str = ""
 
     def redispatches(self, retry: int) -> bool:
         """Tells whether this retry (the first is 1) goes to another server."""
@@ -315,10 +383,11 @@ class Backend:
 @frozen
 class StatsSocket:
     """Holds a `stats socket` line of the global section: where it listens, and what who connects may do, "user",
-    "operator" or "admin"."""
+    "operator" or "admin". `exposes`: it hands the listening sockets to a process that takes this one's place."""
 
     bind: Bind
     level: str = "operator"
+    exposes: bool = False
 
 
 @frozen
@@ -345,7 +414,8 @@ class Said:
 class Global:
     """Holds the `global` section. `maxconn` None: what the file descriptor limit allows. `hard_stop_after`
     None: no limit. `spread_checks` is in percent. `stats_timeout`: seconds that a session at a stats socket may be
-    idle; `stats_maxconn`: sessions at all of them. `node` and `description` are what statistics pages say of this
+    idle; `stats_maxconn`: sessions at all of them. `rates`: most clients in a
+    second, by the word ("maxconnrate"). `node` and `description` are what statistics pages say of this
     machine, where they are asked to; "": the host's name, and nothing. `log_host` is the host's name in the lines of
     the log: `logs.THIS_HOST`, another one, or "" for none.
 
@@ -368,6 +438,7 @@ class Global:
     stats_sockets: tuple[StatsSocket, ...] = ()
     stats_timeout: float = 10.0
     stats_maxconn: int = 10
+    rates: tuple[tuple[str, int], ...] = ()
     node: str = ""
     description: str = ""
     #: The variables of the environment, with those that the configuration has set.
@@ -379,16 +450,22 @@ class Global:
     spread_checks: int = 0
     #: Families of addresses that name servers are asked for; "auto": IPv4, and IPv6 where this machine has a route.
     accepted_families: tuple[str, ...] = ("auto",)
+    #: The file with the states of servers, and the directory of files whose paths are relative.
+    state_file: str = ""
+    state_base: str = ""
 
 
 @frozen
 class Configuration:
-    """Holds the whole configuration: frontends, backends, `resolvers` and `userlist` sections by name, in the order
-    written; `notices` in the order of their lines."""
+    """Holds the whole configuration: frontends, backends, `resolvers` and `userlist` sections and stick tables by name,
+    in the order written; `notices` in the order of their lines."""
 
     global_: Global = Global()
     frontends: dict[str, Frontend] = field(factory=dict)
     backends: dict[str, Backend] = field(factory=dict)
     resolvers: dict[str, Resolvers] = field(factory=dict)
     user_lists: dict[str, UserList] = field(factory=dict)
+    tables: dict[str, StickTable] = field(factory=dict)
     notices: tuple[Notice, ...] = ()
+    #: Counts the words that are done, and those that do nothing here.
+    summary: str = ""

@@ -141,8 +141,9 @@ class Rules:
 
     `redirects` are lines that begin with that word, `after` those of `http-after-response`, `connection` those of
     `tcp-request connection`, `monitor` those of `monitor fail`, `persist` those of `force-persist` and
-    `ignore-persist`, `content` and `response_content` those of `tcp-request content` and `tcp-response content`. True
-    when there are rules for requests or responses; those of connections and monitors, and contents, do not count.
+    `ignore-persist`, `content` and `response_content` those of `tcp-request content` and `tcp-response content`,
+    `session` those of `tcp-request session`, `stick` those of that word. True when there are rules for requests or
+    responses; those of connections, sessions and monitors, and contents, do not count.
     """
 
     request: tuple[Rule, ...] = ()
@@ -154,9 +155,11 @@ class Rules:
     persist: tuple[Rule, ...] = ()
     content: tuple[Rule, ...] = ()
     response_content: tuple[Rule, ...] = ()
+    session: tuple[Rule, ...] = ()
+    stick: tuple[Rule, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.request or self.redirects or self.response or self.after or self.persist)
+        return bool(self.request or self.redirects or self.response or self.after or self.persist or self.stick)
 
 
 NO_RULES = Rules()

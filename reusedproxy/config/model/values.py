@@ -33,7 +33,8 @@ class ListenAddress:
     """Holds one address to listen on, after ranges and lists have been expanded.
 
     kind "tcp": `host` ("" is every address, IPv4 and, for `:::port`, IPv6) and `port` (0: the kernel picks); kind
-    "unix": `path`; kind "fd": `fd`, an inherited socket that is already listening.
+    "unix": `path`; kind "abns": `path`, a name in Linux's abstract namespace; kind "fd": `fd`, an inherited socket that
+    is already listening.
     """
 
     kind: str
@@ -46,6 +47,8 @@ class ListenAddress:
     def __str__(self) -> str:
         if self.kind == "unix":
             return f"unix@{self.path}"
+        if self.kind == "abns":
+            return f"abns@{self.path}"
         if self.kind == "fd":
             return f"fd@{self.fd}"
         host = self.host or ("::" if self.v6 else "*")

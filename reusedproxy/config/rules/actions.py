@@ -17,11 +17,13 @@ from reusedproxy.config.language.regular import read_regular
 from reusedproxy.config.language.report import Wrong, did_you_mean
 from reusedproxy.config.model.rules import Action, Format
 from reusedproxy.config.model.values import Expression
+from reusedproxy.config.rules.counters import TABLE_ACTIONS
 from reusedproxy.config.rules.expressions import type_of, variable
 from reusedproxy.config.rules.log_actions import read_capture_rule, read_log_level
 from reusedproxy.config.rules.reading import FRAMING, HOP, TOKEN, Reading, printable
 from reusedproxy.config.rules.replies import read_reply
 from reusedproxy.config.rules.samples import CASTS, REQUEST, RESPONSE
+from reusedproxy.config.rules.steering import EVERYWHERE, STEERING
 
 # What they are.
 
@@ -118,22 +120,34 @@ class Allow(Action):
     ends = True
 
 
+@frozen
+class UseService(Action):
+    """Holds `use-service`: one of SERVICES answers in place of a server."""
+
+    answers = True
+    ends = True
+
+    name: str
+
+
+#: What there is to answer in place of a server.
+SERVICES = ("prometheus-exporter",)
+
 # How they are read.
 
 REQUEST_NOT_DONE = words(
     """
-    add-acl cache-use del-acl del-map disable-l7-retry do-resolve early-hint lua normalize-uri reject
-    sc-add-gpc sc-inc-gpc sc-inc-gpc0 sc-inc-gpc1 sc-set-gpt sc-set-gpt0 send-spoe-group set-bandwidth-limit set-bc-mark
-    set-bc-tos set-dst set-dst-port set-fc-mark set-fc-tos set-map set-mark set-method set-nice
-    set-retries set-src set-src-port set-timeout set-tos silent-drop strict-mode
-    tarpit track-sc use-service wait-for-body wait-for-handshake pause do-log
+    add-acl cache-use del-acl lua
+    send-spoe-group set-bandwidth-limit set-bc-mark
+    set-bc-tos
+    do-log
     """
 )
 RESPONSE_NOT_DONE = words(
     """
-    add-acl cache-store del-acl del-map do-log lua pause sc-add-gpc sc-inc-gpc sc-inc-gpc0 sc-inc-gpc1
-    sc-set-gpt sc-set-gpt0 send-spoe-group set-bandwidth-limit set-fc-mark set-fc-tos set-map set-mark
-    set-nice set-timeout set-tos silent-drop strict-mode track-sc wait-for-body
+    add-acl cache-store del-acl do-log lua pause
+    send-spoe-group set-bandwidth-limit
+    set-timeout wait-for-body
     """
 )
 CODES = (301, 302, 303, 307, 308)
@@ -260,6 +274,15 @@ def _allow(reading: Reading) -> Action:
     return Allow()
 
 
+def _use_service(reading: Reading) -> Action:
+    (name,) = reading.exactly("the name of a service")
+    if name.startswith("lua."):
+        raise Wrong(f"{reading.what}: no Lua is run, so there is no '{name}'")
+    if name not in SERVICES:
+        raise Wrong(f"{reading.what}: there is no service '{name}'{did_you_mean(name, SERVICES)}")
+    return UseService(name)
+
+
 def _authenticate(reading: Reading) -> Action:
     if not reading.words:
         return Authenticate()
@@ -349,14 +372,23 @@ _BOTH: dict[str, Reader] = {
     "redirect": _redirect_rule,
     "set-log-level": read_log_level,
     "capture": read_capture_rule,
+    **TABLE_ACTIONS,
 }
 REQUEST_ACTIONS: dict[str, Reader] = {
     **_BOTH,
+    **STEERING,
     "auth": _authenticate,
+    "tarpit": read_reply,
+    "use-service": _use_service,
     **dict.fromkeys(("set-path", "set-pathq", "set-query", "set-uri"), _set_line),
     **dict.fromkeys(("set-priority-class", "set-priority-offset"), _set_priority),
     **dict.fromkeys(("replace-path", "replace-pathq", "replace-uri"), _replace_line),
 }
-RESPONSE_ACTIONS: dict[str, Reader] = {**_BOTH, "set-status": _set_status}
+RESPONSE_ACTIONS: dict[str, Reader] = {**_BOTH, **EVERYWHERE, "set-status": _set_status}
 #: Without the actions that replace the response: it is too late for them.
-AFTER_ACTIONS = {word: read for word, read in RESPONSE_ACTIONS.items() if word not in ("deny", "return", "redirect")}
+AFTER_ACTIONS = {
+    word: read
+    for word, read in RESPONSE_ACTIONS.items()
+    if word not in ("deny", "return", "redirect", "track-sc", *EVERYWHERE)
+    or word in ("strict-mode", "set-map", "del-map")
+}

@@ -1,45 +1,77 @@
-"""Parses `tcp-request connection` lines: rules for a new client connection, before any byte of it is read."""
+"""Parses `tcp-request connection` and `tcp-request session` lines: rules for a new client connection, before any byte
+of it is read, and behind its handshakes."""
 
 from __future__ import annotations
 
 from reusedproxy.config.language.haproxy_words import without_number, words
 from reusedproxy.config.language.report import Line, Report, Wrong, did_you_mean, not_done
-from reusedproxy.config.model.rules import Receive, Rule
+from reusedproxy.config.model.rules import Action, Receive, Rule
 from reusedproxy.config.rules.acls import Acls, read_condition, split_condition
+from reusedproxy.config.rules.actions import REQUEST_ACTIONS, Reader, SetVariable
+from reusedproxy.config.rules.counters import TABLE_ACTIONS
+from reusedproxy.config.rules.reading import Reading
+from reusedproxy.config.rules.samples import REQUEST
 
-_OTHER_STAGES = words("content inspect-delay session")
+CONNECTION, SESSION = "connection", "session"
+_OTHER_STAGES = words("content inspect-delay")
 _NOT_DONE = words(
     """
-    capture expect-netscaler-cip sc-add-gpc sc-inc-gpc sc-inc-gpc0 sc-inc-gpc1 sc-set-gpt sc-set-gpt0 set-dst
-    set-dst-port set-fc-mark set-fc-tos set-mark set-src set-src-port set-tos set-var set-var-fmt silent-drop
-    track-sc unset-var lua
+    attach-srv capture expect-netscaler-cip set-dst set-dst-port set-fc-mark set-fc-tos set-mark set-src set-src-port
+    set-tos set-var set-var-fmt unset-var lua
     """
 )
-#: The words that must follow each action.
-_DONE = {"accept": (), "reject": (), "expect-proxy": ("layer4",)}
+#: The words that must follow each decision.
+_DECISIONS: dict[str, dict[str, tuple[str, ...]]] = {
+    CONNECTION: {"accept": (), "reject": (), "silent-drop": (), "expect-proxy": ("layer4",)},
+    SESSION: {"accept": (), "reject": ()},
+}
+#: What else can be done.
+_ACTIONS: dict[str, dict[str, Reader]] = {
+    CONNECTION: TABLE_ACTIONS,
+    SESSION: {**TABLE_ACTIONS, **{word: REQUEST_ACTIONS[word] for word in ("set-var", "set-var-fmt", "unset-var")}},
+}
 
 
 def read_connection_rule(line: Line, acls: Acls, report: Report) -> Rule:
-    """Parses `tcp-request connection accept|reject|expect-proxy layer4 [if|unless CONDITION]` (manual,
-    section 4.2). Raises Wrong."""
+    """Parses `tcp-request connection ACTION [if|unless CONDITION]`, or that of a session (manual, section 4.2). Raises
+    Wrong."""
     if not line.arguments:
         raise Wrong("'tcp-request' needs 'connection' and an action after it: tcp-request connection reject if …, say")
     stage, *rest = line.arguments
-    if stage != "connection":
-        if stage == "session":
-            raise Wrong(not_done("tcp-request session", "rule", "write 'tcp-request connection' or 'content'"))
-        raise Wrong(f"'tcp-request': unknown word '{stage}'{did_you_mean(stage, {'connection', *_OTHER_STAGES})}")
-    what = "'tcp-request connection'"
+    if stage not in _DECISIONS:
+        known = {*_DECISIONS, *_OTHER_STAGES}
+        raise Wrong(f"'tcp-request': unknown word '{stage}'{did_you_mean(stage, known)}")
     before, condition = split_condition(rest)
-    verb = before[0].partition("(")[0] if before else ""
-    if verb not in _DONE:
-        if without_number(verb) in _NOT_DONE:
-            raise Wrong(not_done(f"tcp-request connection {verb}", "rule"))
-        if not verb:
-            raise Wrong(f"{what} needs an action: accept, reject or 'expect-proxy layer4'")
-        raise Wrong(f"{what}: unknown action '{verb}'{did_you_mean(verb, {*_DONE, *_NOT_DONE})}")
-    if tuple(before[1:]) != _DONE[verb]:
-        takes = " ".join(_DONE[verb]) or "nothing but a condition"
+    word, parenthesis, argument = before[0].partition("(") if before else ("", "", "")
+    said = f"tcp-request {stage}"
+    decisions, actions = _DECISIONS[stage], _ACTIONS[stage]
+    action: Action
+    if word in decisions:
+        action = _decision(f"'{said}'", word, tuple(before[1:]), decisions[word])
+    else:
+        reader = actions.get(without_number(word))
+        if reader is None:
+            raise Wrong(_unknown(said, word, {*decisions, *actions}))
+        rest_of_it = (f"({argument}", *before[1:]) if parenthesis else tuple(before[1:])
+        what = f"'{said} {word}'"
+        action = reader(Reading(rest_of_it, what, REQUEST, word, f"'{said}' rules", line, report))
+        if isinstance(action, SetVariable) and not action.name.startswith("sess."):
+            raise Wrong(f"{what}: '{action.name}' is not there yet: only variables of the scope 'sess' are")
+    what = f"'{said}'"
+    return Rule(line.place, f"{said} {word}", action, read_condition(condition, acls, line.place, what, report))
+
+
+def _decision(what: str, verb: str, rest: tuple[str, ...], needed: tuple[str, ...]) -> Action:
+    if rest != needed:
+        takes = " ".join(needed) or "nothing but a condition"
         raise Wrong(f"{what}: '{verb}' is followed by {takes}")
-    said = f"tcp-request connection {verb}"
-    return Rule(line.place, said, Receive(verb), read_condition(condition, acls, line.place, what, report))
+    return Receive(verb)
+
+
+def _unknown(said: str, word: str, known: set[str]) -> str:
+    if without_number(word) in _NOT_DONE:
+        return not_done(f"{said} {word}", "rule")
+    if not word:
+        proxy = ", reject or 'expect-proxy layer4'" if said.endswith(CONNECTION) else " or reject"
+        return f"'{said}' needs an action: accept{proxy}"
+    return f"'{said}': unknown action '{word}'{did_you_mean(word, {*known, *_NOT_DONE})}"

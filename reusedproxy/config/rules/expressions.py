@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Collection
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from reusedproxy.config.language.arguments import Unfinished, arguments_at
 from reusedproxy.config.language.haproxy_words import words
@@ -19,7 +19,7 @@ from reusedproxy.config.language.units import within_64_bits
 from reusedproxy.config.model.values import Call, Expression
 from reusedproxy.config.rules.haproxy_samples import CONVERTERS as HAPROXY_CONVERTERS
 from reusedproxy.config.rules.haproxy_samples import FETCHES as HAPROXY_FETCHES
-from reusedproxy.config.rules.samples import CASTS, CONVERTERS, FETCHES, LOGGED, SAME, Signature
+from reusedproxy.config.rules.samples import CASTS, CONVERTERS, FETCHES, LOGGED, MAPS, SAME, Signature
 
 #: Fetches to whose names an ACL may append a method: path_beg is path with -m beg.
 BASES = words("base path url hdr shdr cook scook urlp")
@@ -177,6 +177,25 @@ def _regular(name: str, arguments: tuple[str, ...], what: str) -> None:
         raise Wrong(f"{what}: the flags of 'regsub' are g and i, not '{arguments[2]}'")
 
 
+def _map(name: str, arguments: tuple[str, ...], what: str) -> None:
+    gives = MAPS[name][1]
+    if not arguments[0]:
+        raise Wrong(f"{what}: '{name}' needs the name of a file")
+    for default in arguments[1:]:
+        if gives == "int" and not _NUMBER.match(default):
+            raise Wrong(f"{what}: '{name}' gives a number, and '{default}' is none")
+        if gives == "ip" and not is_address(default):
+            raise Wrong(f"{what}: '{name}' gives an address, and '{default}' is none")
+
+
+def is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _cut(name: str, arguments: tuple[str, ...], what: str) -> None:
     if int(arguments[0]) == 0:
         raise Wrong(f"{what}: '{name}' counts from 1, or from -1 at the end: there is no number 0")
@@ -215,6 +234,17 @@ def _unit(name: str, arguments: tuple[str, ...], what: str) -> None:
 def _method(name: str, arguments: tuple[str, ...], what: str) -> None:
     if not re.match(r"[!#$%&'*+.^_`|~0-9A-Za-z-]*\Z", arguments[0]):
         raise Wrong(f"{what}: '{arguments[0]}' cannot be a method (RFC 9110 section 9.1)")
+
+
+def _hmac(name: str, arguments: tuple[str, ...], what: str) -> None:
+    _digest(name, arguments[:1], what)
+    if not _VARIABLE.match(arguments[1]) and not re.match(r"[A-Za-z0-9+/]+={0,2}\Z", arguments[1]):
+        raise Wrong(f"{what}: 'hmac' takes a key in base64, or a variable, not '{arguments[1]}'")
+
+
+def _uuid(name: str, arguments: tuple[str, ...], what: str) -> None:
+    if arguments[0] not in ("", "4"):
+        raise Wrong(f"{what}: 'uuid' makes version 4 only")
 
 
 def _digest(name: str, arguments: tuple[str, ...], what: str) -> None:
@@ -269,7 +299,12 @@ def _dn(name: str, arguments: tuple[str, ...], what: str) -> None:
 
 _ARGUMENTS: dict[str, Callable[[str, tuple[str, ...], str], None]] = {
     "var": _is_variable,
+    **dict.fromkeys(MAPS, _map),
     "strcmp": _is_variable,
+    "set-var": _is_variable,
+    "unset-var": _is_variable,
+    "hmac": _hmac,
+    "uuid": _uuid,
     "secure_memcmp": _is_variable,
     "concat": _concat,
     "field": _cut,

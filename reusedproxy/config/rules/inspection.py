@@ -8,14 +8,14 @@ from reusedproxy.config.language.report import Line, Report, Wrong, did_you_mean
 from reusedproxy.config.model.rules import Action, Receive, Rule
 from reusedproxy.config.rules.acls import Acls, read_condition, split_condition
 from reusedproxy.config.rules.actions import REQUEST_ACTIONS, Reader
+from reusedproxy.config.rules.counters import COUNTING, TABLE_ACTIONS
 from reusedproxy.config.rules.reading import Reading
 from reusedproxy.config.rules.samples import CLIENT_BYTES, SERVER_BYTES
 
 _NOT_DONE = words(
     """
-    do-log do-resolve lua sc-add-gpc sc-inc-gpc sc-inc-gpc0 sc-inc-gpc1 sc-set-gpt sc-set-gpt0 send-spoe-group
-    set-bandwidth-limit set-bc-mark set-bc-tos set-dst set-dst-port set-fc-mark set-fc-tos set-mark
-    set-nice set-retries set-src set-src-port set-tos silent-drop switch-mode track-sc
+    do-log do-resolve lua send-spoe-group
+    set-bandwidth-limit set-bc-mark set-bc-tos set-retries silent-drop switch-mode
     use-service
     """
 )
@@ -30,12 +30,20 @@ _BOTH = {
     **dict.fromkeys(("accept", "reject"), _verdict),
     **{word: REQUEST_ACTIONS[word] for word in ("set-log-level", "set-var", "set-var-fmt", "unset-var")},
 }
+#: About the client and its connection, and its place in queues.
+_OF_CLIENTS = words(
+    """
+    set-dst set-dst-port set-fc-mark set-fc-tos set-mark set-nice set-priority-class set-priority-offset set-src
+    set-src-port set-tos
+    """
+)
 _ACTIONS: dict[str, dict[str, Reader]] = {
     CLIENT_BYTES: {
         **_BOTH,
-        **{word: REQUEST_ACTIONS[word] for word in ("capture", "set-priority-class", "set-priority-offset")},
+        **{word: REQUEST_ACTIONS[word] for word in ("capture", *_OF_CLIENTS)},
+        **TABLE_ACTIONS,
     },
-    SERVER_BYTES: {**_BOTH, "close": _verdict},
+    SERVER_BYTES: {**_BOTH, "close": _verdict, **COUNTING},
 }
 
 
@@ -48,10 +56,11 @@ def read_content_rule(line: Line, where: str, acls: Acls, report: Report) -> Rul
         raise Wrong(f"'{said}' needs an action: accept or reject, say")
     word, parenthesis, argument = before[0].partition("(")
     what = f"'{said} {word}'"
-    if word not in actions:
+    reader = actions.get(without_number(word))
+    if reader is None:
         if without_number(word) in _NOT_DONE:
             raise Wrong(not_done(f"{said} {word}", "rule"))
         raise Wrong(f"'{said}': unknown action '{word}'{did_you_mean(word, {*actions, *_NOT_DONE})}")
     rest = (f"({argument}", *before[1:]) if parenthesis else tuple(before[1:])
-    action = actions[word](Reading(rest, what, where, word, f"'{said}' rules", line, report))
+    action = reader(Reading(rest, what, where, word, f"'{said}' rules", line, report))
     return Rule(line.place, f"{said} {word}", action, read_condition(condition, acls, line.place, what, report))

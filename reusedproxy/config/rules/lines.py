@@ -81,17 +81,19 @@ def _read(
     # `set-var(txn.name)` has its argument within the word.
     word, parenthesis, argument = before[0].partition("(")
     what = f"'{keyword} {word}'"
-    if word not in actions:
+    reader = actions.get(haproxy_words.without_number(word))
+    if reader is None:
         if haproxy_words.without_number(word) in others:
-            hint = haproxy_words.HINTS.get(word, "") if keyword == "http-request" else ""
+            hint = haproxy_words.HINTS.get(word, "")
             raise Wrong(not_done(f"{keyword} {word}", "rule", hint))
-        if word in REQUEST_ACTIONS | RESPONSE_ACTIONS:
-            raise Wrong(f"'{keyword}': '{word}' cannot be done there, only by {_elsewhere(word)}")
+        plain = haproxy_words.without_number(word)
+        if plain in REQUEST_ACTIONS | RESPONSE_ACTIONS:
+            raise Wrong(f"'{keyword}': '{word}' cannot be done there, only by {_elsewhere(plain)}")
         known = {*actions, *others}
         raise Wrong(f"'{keyword}': unknown action '{word}'{did_you_mean(word, actions) or did_you_mean(word, known)}")
     rest = (f"({argument}", *before[1:]) if parenthesis else tuple(before[1:])
     reading = Reading(rest, what, where, word, f"'{keyword}' rules", line, report)
-    action = actions[word](reading)
+    action = reader(reading)
     return Rule(line.place, f"{keyword} {word}", action, read_condition(condition, acls, line.place, what, report))
 
 

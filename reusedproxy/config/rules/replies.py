@@ -23,7 +23,8 @@ class Reply(Action):
 
     Its body is `content`, or that of `file`, which is a log-format string if `formatted`. `whole` is the file of a
     whole answer (`errorfile`), which `group`, the name of an `http-errors` section, stands for until the sections are
-    known. `standard`: the section's page for the status. Without any of these, there is no body.
+    known. `standard`: the section's page for the status. Without any of these, there is no body. `tarpits`: it is sent
+    late.
     """
 
     answers = True
@@ -39,6 +40,7 @@ class Reply(Action):
     whole: AnswerFile | None = None
     group: str = ""
     standard: bool = False
+    tarpits: bool = False
 
 
 _TEXTS = ("string", "lf-string", "file", "lf-file")
@@ -47,10 +49,11 @@ _KNOWN = ("status", "content-type", "hdr", *_SOURCES)
 
 
 def read_reply(reading: Reading) -> Reply:
-    """Parses `return`, `deny` and `http-error`. Raises Wrong."""
-    denies = reading.action == "deny"
+    """Parses `return`, `deny`, `tarpit` and `http-error`. Raises Wrong."""
+    tarpits = reading.action == "tarpit"
+    denies = tarpits or reading.action == "deny"
     known = (*_KNOWN, "deny_status") if denies or reading.action == "return" else _KNOWN
-    status = (502 if reading.where == RESPONSE else 403) if denies else 200
+    status = 500 if tarpits else (502 if reading.where == RESPONSE else 403) if denies else 200
     said: dict[str, str] = {}
     headers: list[tuple[str, Format]] = []
     rest = list(reading.words)
@@ -90,6 +93,7 @@ def read_reply(reading: Reading) -> Reply:
         group=said.get("errorfiles", ""),
         # As in HAProxy, a `deny` with headers, or with a status that has no page, has no body.
         standard=source == "default-errorfiles" or (denies and not source and not headers and status in ERROR_STATUSES),
+        tarpits=tarpits,
     )
 
 

@@ -41,7 +41,8 @@ class Signature:
     """Holds the number of arguments (`least` to `most`), the type taken (converters only) and given, and `where`
     it is available.
 
-    `numbers` are the indices of arguments that must be whole numbers.
+    `numbers` are the indices of arguments that must be whole numbers. `table` is the index of the argument that names a
+    stick table, -1 without any; where it `needs_table`, that of the section stands for one that is not said.
     """
 
     least: int
@@ -50,6 +51,8 @@ class Signature:
     takes: str = ""
     where: str = ALWAYS
     numbers: tuple[int, ...] = ()
+    table: int = -1
+    needs_table: bool = False
 
 
 def _of(
@@ -74,6 +77,36 @@ def _certificate(side: str) -> dict[str, Signature]:
     return {**names, f"{side}_s_dn": dn, f"{side}_i_dn": dn}
 
 
+#: What can be asked of an entry of a stick table, behind `sc_` or `src_`; and what besides by a number of its own.
+OF_ENTRIES = words(
+    """
+    bytes_in_rate bytes_out_rate clr_gpc0 clr_gpc1 conn_cnt conn_cur conn_rate get_gpc0 get_gpc1 get_gpt0 gpc0_rate
+    gpc1_rate http_err_cnt http_err_rate http_fail_cnt http_fail_rate http_req_cnt http_req_rate inc_gpc0 inc_gpc1
+    kbytes_in kbytes_out sess_cnt sess_rate
+    """
+)
+NUMBERED = ("clr_gpc", "get_gpc", "get_gpt", "gpc_rate", "inc_gpc")
+
+
+def _of_entries() -> dict[str, Signature]:
+    """Returns the fetches about tracked entries, with the number of the counter as an argument or in the name, and
+    those about the entry of the client's address."""
+    found = {}
+    names = [(name, "int", 0) for name in (*sorted(OF_ENTRIES), "trackers")] + [(name, "int", 1) for name in NUMBERED]
+    for name, gives, before in (*names, ("tracked", "bool", 0)):
+        numbers = tuple(range(before + 1))
+        found[f"sc_{name}"] = Signature(before + 1, before + 2, gives, numbers=numbers, table=before + 1)
+        for number in range(3):
+            found[f"sc{number}_{name}"] = Signature(before, before + 1, gives, numbers=numbers[:-1], table=before)
+        if name not in ("tracked", "trackers"):
+            found[f"src_{name}"] = Signature(
+                before, before + 1, gives, numbers=numbers[:-1], table=before, needs_table=True
+            )
+    for name in ("src_updt_conn_cnt", "table_avl", "table_cnt"):
+        found[name] = Signature(0, 1, "int", table=0, needs_table=True)
+    return found
+
+
 FETCHES: dict[str, Signature] = {
     # Internal state and constants (7.3.2).
     **_of(ALWAYS, "bool", "always_true always_false"),
@@ -87,14 +120,20 @@ FETCHES: dict[str, Signature] = {
     **_of(ALWAYS, "any", "var", 1, 2),
     **_of(ALWAYS, "int", "date", 0, 2, (0,)),
     **_of(ALWAYS, "int", "nbsrv", 0, 1),
-    **_of(ALWAYS, "int", "pid"),
+    **_of(ALWAYS, "str", "env", 1, 1),
     **_of(ALWAYS, "str", "hostname"),
+    **_of(ALWAYS, "int", "pid"),
+    **_of(ALWAYS, "int", "rand", 0, 1, (0,)),
+    **_of(ALWAYS, "str", "uuid", 0, 1, (0,)),
+    **_of(ALWAYS, "int", "be_conn fe_conn queue avg_queue connslots", 0, 1),
+    **_of(ALWAYS, "bool", "srv_is_up", 1, 1),
     # Connections (7.3.3).
     **_of(ALWAYS, "ip", "src dst fc_src fc_dst"),
     **_of(ALWAYS, "int", "src_port dst_port fc_src_port fc_dst_port fc_http_major"),
     **_of(ALWAYS, "str", "fe_name be_name so_name"),
     **_of(ALWAYS, "int", "fc_err"),
     **_of(ALWAYS, "str", "fc_err_str"),
+    **_of_entries(),
     # TLS (7.3.4).
     **_of(ALWAYS, "bool", "ssl_fc ssl_fc_has_crt ssl_fc_has_sni ssl_fc_is_resumed ssl_c_used"),
     **_of(ALWAYS, "str", "ssl_fc_sni ssl_fc_protocol ssl_fc_cipher ssl_fc_alpn"),
@@ -121,6 +160,11 @@ FETCHES: dict[str, Signature] = {
     # HTTP (7.3.6).
     **_of(ALWAYS, "meth", "method"),
     **_of(REQUEST, "str", "path pathq url base baseq"),
+    **_of(REQUEST, "int", "base32 url32"),
+    **_of(REQUEST, "bin", "base32+src url32+src"),
+    **_of(REQUEST, "bin", "req.body"),
+    **_of(REQUEST, "int", "req.body_len req.body_size"),
+    **_of(REQUEST, "bin", "req.body_param", 0, 2),
     **_of(REQUEST, "str", "query", 0, 1),
     **_of(REQUEST, "str", "url_param", 0, 3),
     **_of(REQUEST, "int", "urlp_val", 0, 3),
@@ -198,6 +242,7 @@ AT_CONNECTION = frozenset(
         "fc_http_major",
         "fe_name",
         "so_name",
+        *_of_entries(),
     ]
 )
 
@@ -243,7 +288,39 @@ def _converters(
     return {name: Signature(least, most, gives, takes, numbers=numbers) for name in names.split()}
 
 
+def _maps() -> dict[str, tuple[str, str]]:
+    """Returns how each converter that looks up a map matches, and the type of what it gives: `map_beg_int` is `beg` and
+    `int`."""
+    made = {"map": ("str", "str"), "map_regm": ("regm", "str")}
+    for method in ("str", "beg", "end", "sub", "dir", "dom", "reg", "int", "ip"):
+        made[f"map_{method}"] = (method, "str")
+        made |= {f"map_{method}_{gives}": (method, gives) for gives in ("str", "int", "ip")}
+    return {name: each for name, each in made.items() if not name.endswith("_str") or name == "map_str"}
+
+
+MAPS = _maps()
+#: What is looked up: numbers and addresses, and texts with all other methods.
+_TAKEN_BY_MAPS = {"int": "int", "ip": "ip"}
+#: What can be asked of the entry of a key; `TABLE_NUMBERED` by a number of its own.
+TABLE_VALUES = words(
+    """
+    bytes_in_rate bytes_out_rate clr_gpc0 clr_gpc1 conn_cnt conn_cur conn_rate gpc0 gpc0_rate gpc1 gpc1_rate gpt0
+    http_err_cnt http_err_rate http_fail_cnt http_fail_rate http_req_cnt http_req_rate inc_gpc0 inc_gpc1 kbytes_in
+    kbytes_out server_id sess_cnt sess_rate trackers
+    """
+)
+TABLE_NUMBERED = ("clr_gpc", "gpc", "gpc_rate", "gpt", "inc_gpc")
+
+
+def _of_tables() -> dict[str, Signature]:
+    found = {f"table_{name}": Signature(1, 1, "int", "any", table=0) for name in sorted(TABLE_VALUES)}
+    found |= {f"table_{name}": Signature(2, 2, "int", "any", numbers=(0,), table=1) for name in TABLE_NUMBERED}
+    found |= {f"table_{name}": Signature(1, 2, "int", "any", numbers=(1,), table=0) for name in ("expire", "idle")}
+    return {**found, "in_table": Signature(1, 1, "bool", "any", table=0)}
+
+
 CONVERTERS: dict[str, Signature] = {
+    **{name: Signature(1, 2, gives, _TAKEN_BY_MAPS.get(method, "str")) for name, (method, gives) in MAPS.items()},
     **_converters("bin", "str", "hex base64 ub64enc"),
     **_converters("str", "bin", "b64dec ub64dec"),
     **_converters("str", "int", "hex2i"),
@@ -257,6 +334,9 @@ CONVERTERS: dict[str, Signature] = {
     **_converters("str", "str", "concat", 0, 3),
     **_converters("str", "int", "length"),
     **_converters("str", "int", "strcmp", 1, 1),
+    **_converters("any", "any", "set-var unset-var", 1, 1),
+    **_converters("bin", "int", "djb2 sdbm", 0, 1, (0,)),
+    **_converters("bin", "bin", "hmac", 2, 2),
     **_converters("bin", "bool", "secure_memcmp", 1, 1),
     **_converters("bin", "bin", "bytes", 1, 2),
     **_converters("bin", "bin", "sha1"),
@@ -270,6 +350,7 @@ CONVERTERS: dict[str, Signature] = {
     **_converters("int", "str", "http_date", 0, 2, (0,)),
     **_converters("ip", "ip", "ipmask", 1, 2),
     **_converters("str", "str", "capture-req capture-res", 1, 1, (0,)),
+    **_of_tables(),
 }
 
 #: HAProxy's implicit casts (src/sample.c, sample_casts), from each type to these. `ip` is an address of either family,

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from attrs import Factory, define, evolve
+from attrs import Factory, define, evolve, frozen
 
 from reusedproxy.config.language import haproxy_words, units
-from reusedproxy.config.language.addresses import listen_addresses
+from reusedproxy.config.language.addresses import listen_addresses, unix_path
 from reusedproxy.config.language.parameters import read_parameters
-from reusedproxy.config.language.report import Line, Report, Wrong, not_done
-from reusedproxy.config.model.proxies import Bind
+from reusedproxy.config.language.report import Line, Report, Wrong, did_you_mean, not_done
+from reusedproxy.config.model.proxies import Bind, SocketOptions
 from reusedproxy.config.model.values import ListenAddress
 from reusedproxy.config.tls.words import TLSDefaults, TLSWords, finished_tls, offered_protocols
 
@@ -28,8 +28,49 @@ class BindDraft:
     tls: TLSWords = Factory(TLSWords)
 
 
-def read_bind(line: Line, defaults: TLSDefaults, report: Report) -> list[BindDraft]:
-    """Parses the line and returns one draft for each of its addresses. Raises Wrong."""
+@frozen
+class UnixDefaults:
+    """Holds what `unix-bind` says of the unix sockets of later `bind` lines: what stands before their paths, and who
+    may connect where the line does not say."""
+
+    prefix: str = ""
+    mode: int | None = None
+    user: str | None = None
+    group: str | None = None
+
+    def applied(self, bind: Bind) -> Bind:
+        if bind.address.kind != "unix":
+            return bind
+        return evolve(
+            bind,
+            address=evolve(bind.address, path=self.prefix + bind.address.path),
+            mode=self.mode if bind.mode is None else bind.mode,
+            user=self.user if bind.user is None else bind.user,
+            group=self.group if bind.group is None else bind.group,
+        )
+
+
+def read_unix_bind(line: Line) -> UnixDefaults:
+    """Parses the `unix-bind` line of the global section. Raises Wrong."""
+    said: dict[str, Any] = {}
+    rest = list(line.arguments)
+    while rest:
+        word = rest.pop(0)
+        if word not in _UNIX_WORDS:
+            raise Wrong(f"'unix-bind': unknown word '{word}'{did_you_mean(word, _UNIX_WORDS)}")
+        if not rest:
+            raise Wrong(f"'unix-bind': '{word}' needs a value")
+        value = rest.pop(0)
+        said.update([("prefix", value) if word == "prefix" else socket_word(word, value, "'unix-bind'")])
+    return UnixDefaults(**said)
+
+
+_UNIX_WORDS = ("prefix", "mode", "user", "uid", "group", "gid")
+
+
+def read_bind(line: Line, defaults: TLSDefaults, report: Report, unix: UnixDefaults | None = None) -> list[BindDraft]:
+    """Parses the line and returns one draft for each of its addresses; `unix` is what `unix-bind` has said before.
+    Raises Wrong."""
     if not line.arguments or not line.arguments[0]:
         raise Wrong("'bind' needs an address: bind *:80, say")
     if line.words[1] in haproxy_words.BIND:
@@ -50,7 +91,11 @@ def read_bind(line: Line, defaults: TLSDefaults, report: Report) -> list[BindDra
         texts += shut_out(addresses, draft.bind, what)
     if texts:
         raise Wrong(*texts)
-    return [evolve(draft, bind=evolve(draft.bind, address=address)) for address in addresses]
+    unix = unix or UnixDefaults()
+    binds = [unix.applied(evolve(draft.bind, address=address)) for address in addresses]
+    for bind in binds:
+        unix_path(bind.address.path or "-", what)  # with the prefix it may be too long
+    return [evolve(draft, bind=bind) for bind in binds]
 
 
 def finished_bind(draft: BindDraft, backlog: int, *, http: bool = True) -> Bind:
@@ -66,12 +111,15 @@ def finished_bind(draft: BindDraft, backlog: int, *, http: bool = True) -> Bind:
 
 def _read_words(arguments: tuple[str, ...], draft: BindDraft, what: str, report: Report) -> None:
     settings: dict[str, Any] = {}
+    options: dict[str, Any] = {}
 
     def apply(word: str, argument: str) -> None:
         if word in haproxy_words.BIND_WITHOUT_EFFECT:
             report.without_effect(f"bind … {word}", draft.bind.place)
         elif word in SOCKET_WORDS:
             settings.update((socket_word(word, argument, what),))
+        elif word in _OPTIONS:
+            options.update((_OPTIONS[word](argument, f"{what}: '{word}'"),))
         elif word == "proto" and argument != "h1":
             raise Wrong(f"{what}: {not_done(f'proto {argument}', 'bind option', 'clients speak HTTP/1 only')}")
         elif word == "ssl":
@@ -85,9 +133,33 @@ def _read_words(arguments: tuple[str, ...], draft: BindDraft, what: str, report:
             raise Wrong(f"{what}: {not_done(word, 'bind option', haproxy_words.HINTS.get(f'bind {word}', ''))}")
 
     read_parameters(arguments, haproxy_words.BIND, apply, what)
-    draft.bind = evolve(draft.bind, **settings)
+    draft.bind = evolve(draft.bind, **settings, options=SocketOptions(**options))
 
 
+def _interface(argument: str, what: str) -> tuple[str, Any]:
+    # Longer names are none (if_nametoindex(3), IFNAMSIZ).
+    if not 0 < len(argument.encode()) <= 15:
+        raise Wrong(f"{what} needs the name of a network interface, such as eth0")
+    return "interface", argument
+
+
+def _segment(argument: str, what: str) -> tuple[str, Any]:
+    return "mss", units.integer(argument, what, -65535, 65535)
+
+
+def _user_timeout(argument: str, what: str) -> tuple[str, Any]:
+    return "user_timeout", units.seconds(argument, what)
+
+
+#: Words of a TCP socket: the field of `SocketOptions` that each sets, and its value.
+_OPTIONS: dict[str, Callable[[str, str], tuple[str, Any]]] = {
+    "interface": _interface,
+    "mss": _segment,
+    "tcp-ut": _user_timeout,
+    "tfo": lambda argument, what: ("fast_open", True),
+    "transparent": lambda argument, what: ("transparent", True),
+    "v6only": lambda argument, what: ("v6_only", True),
+}
 #: Words of any listening socket.
 SOCKET_WORDS = ("name", "user", "group", "uid", "gid", "maxconn", "backlog", "mode")
 
@@ -108,6 +180,8 @@ def shut_out(addresses: Sequence[ListenAddress], said: Bind, what: str) -> Itera
             f"{what}: 'mode', 'user' and 'group' say who may connect to a unix socket, and there is none on this line:"
             " whoever reaches it comes in, so take them out"
         )
+    if said.options.interface and any(each.kind != "tcp" for each in addresses):
+        yield f"{what}: 'interface' says from where clients of a TCP socket come: this line has another one"
 
 
 def _permissions(argument: str, what: str) -> int:

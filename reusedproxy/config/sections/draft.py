@@ -11,13 +11,15 @@ from attrs import Factory, define, evolve, frozen
 from reusedproxy.config.checks.steps import Drafted
 from reusedproxy.config.model.balance import Balance, HashType, UseServer
 from reusedproxy.config.model.checks import Hello, HTTPCheck
+from reusedproxy.config.model.compression import Compression
 from reusedproxy.config.model.logs import LogTarget, Slot
 from reusedproxy.config.model.persistence import Cookie
 from reusedproxy.config.model.proxies import ForwardFor, StatsPage, Timeouts
 from reusedproxy.config.model.rules import Criterion, Format, Rule, UseBackend
+from reusedproxy.config.model.tables import StickTable
 from reusedproxy.config.model.values import Place
 from reusedproxy.config.rules.acls import resolved
-from reusedproxy.config.sections.binds import BindDraft
+from reusedproxy.config.sections.binds import BindDraft, UnixDefaults
 from reusedproxy.config.sections.errors import ErrorLine
 from reusedproxy.config.sections.servers import ServerDraft, ServerWords
 from reusedproxy.config.tls.words import TLSDefaults
@@ -69,6 +71,7 @@ class ProxyDraft:
     after_rules: list[Rule] = Factory(list)
     redirects: list[Rule] = Factory(list)
     connection_rules: list[Rule] = Factory(list)
+    session_rules: list[Rule] = Factory(list)
     content_rules: list[Rule] = Factory(list)
     response_content_rules: list[Rule] = Factory(list)
     inspect_delay: float | None = None
@@ -76,6 +79,8 @@ class ProxyDraft:
     monitor_uri: str = ""
     monitor_fails: list[Rule] = Factory(list)
     persist_rules: list[Rule] = Factory(list)
+    stick_table: StickTable | None = None
+    stick_rules: list[Rule] = Factory(list)
     servers: list[ServerDraft] = Factory(list)
     default_server: ServerWords = Factory(ServerWords)
     timeouts: Timeouts = Factory(Timeouts)
@@ -98,6 +103,8 @@ class ProxyDraft:
     dontlog_normal: bool = False
     logasap: bool = False
     log_separate_errors: bool = False
+    socket_stats: bool = False
+    description: str = ""
     clitcpka: bool = False
     uses_proxy_header: bool = False
     balance: Balance = Factory(Balance)
@@ -113,10 +120,19 @@ class ProxyDraft:
     use_servers: list[UseServer] = Factory(list)
     abortonclose: bool | None = None
     upgrade_with_body: bool = False
+    buffers_request: bool = False
+    ignores_probes: bool = False
+    pretends_keepalive: bool = False
+    restricts_names: str = "preserve"
+    originalto: ForwardFor | None = None
+    name_header: str = ""
     cookie: Cookie | None = None
+    compression: Compression | None = None
     dynamic_cookie_key: str = ""
     persist: bool = False
     fullconn: int = 0
+    state_from: str = "none"
+    state_file: str = ""
     httpchk: HTTPCheck | None = None
     #: The check of another option, which counts in place of `httpchk`.
     hello: Hello | None = None
@@ -139,6 +155,8 @@ class ProxyDraft:
     head_faulty: bool = False
     # TLS defaults from the global sections before the current line.
     tls: TLSDefaults = Factory(TLSDefaults)
+    # What `unix-bind` has said before the current line.
+    unix: UnixDefaults = Factory(UnixDefaults)
 
     @property
     def sides(self) -> str:
@@ -167,8 +185,9 @@ class ProxyDraft:
     def settle(self) -> None:
         """Applies what depends on the section's mode, once all of its lines have been read: without requests there is
         no name in them (`sni-auto`)."""
-        if self.tcp:
-            for server in self.servers:
+        for server in self.servers:
+            server.words.any_name = not server.words.sni_auto
+            if self.tcp:
                 server.words.sni_auto = False
 
     def begin_checks(self) -> None:
@@ -214,10 +233,13 @@ class ProxyDraft:
             redirects=[],
             use_servers=[],
             connection_rules=rules(self.connection_rules),
+            session_rules=rules(self.session_rules),
             content_rules=rules(self.content_rules),
             response_content_rules=rules(self.response_content_rules),
             monitor_fails=[],
             persist_rules=[],
+            stick_table=None,
+            stick_rules=[],
             servers=[],
             own_checks=False,
             own_tcp_checks=False,

@@ -5,7 +5,9 @@ Makes no check that needs the whole configuration: those are in `config.validate
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+
+from attrs import evolve
 
 from reusedproxy.config.checks.plan import hello_plan, http_plan, tcp_plan
 from reusedproxy.config.checks.requests import host_asked_for
@@ -13,14 +15,18 @@ from reusedproxy.config.model.balance import NEEDS_HTTP, Balance
 from reusedproxy.config.model.checks import CheckPlan, Connect, HTTPCheck
 from reusedproxy.config.model.logs import Captures, LogSettings, LogTarget
 from reusedproxy.config.model.names import DEFAULT, Resolvers
+from reusedproxy.config.model.persistence import Stick
 from reusedproxy.config.model.proxies import Backend, Frontend, Timeouts
 from reusedproxy.config.model.rules import Format, Rule, Rules
+from reusedproxy.config.model.tables import StickTable, Stored
 from reusedproxy.config.rules.acls import resolved, resolved_backend, resolved_use_server
 from reusedproxy.config.rules.formats import STANDARD, needs_answer, read_format
+from reusedproxy.config.rules.tables import with_table
 from reusedproxy.config.sections.binds import finished_bind
 from reusedproxy.config.sections.draft import ProxyDraft
 from reusedproxy.config.sections.errors import Groups, error_pages, with_file
 from reusedproxy.config.sections.globals import GlobalDraft
+from reusedproxy.config.sections.peers import PeersDraft
 from reusedproxy.config.sections.resolvers import ResolversDraft
 from reusedproxy.config.sections.servers import finished_server, numbered
 from reusedproxy.config.sections.stats import finished_stats
@@ -35,8 +41,12 @@ def frontend(draft: ProxyDraft, global_: GlobalDraft, groups: Groups) -> Fronten
         mode=draft.mode or "tcp",
         binds=tuple(finished_bind(bind, draft.backlog, http=not draft.tcp) for bind in draft.binds),
         default_backend=default or (draft.name if draft.kind == "listen" else None),
-        use_backends=tuple(resolved_backend(rule, draft.acls) for rule in draft.use_backends),
+        use_backends=with_table(tuple(resolved_backend(rule, draft.acls) for rule in draft.use_backends), draft.name),
         rules=_rules(draft, groups),
+        buffers_request=draft.buffers_request,
+        compression=draft.compression,
+        restricts_names=draft.restricts_names,
+        originalto=draft.originalto,
         errors=error_pages(draft.errors, groups),
         maxconn=draft.maxconn,
         session_rate=draft.session_rate,
@@ -51,10 +61,13 @@ def frontend(draft: ProxyDraft, global_: GlobalDraft, groups: Groups) -> Fronten
         unique_id=_format(draft, "unique-id-format"),
         unique_id_header=draft.unique_id_header,
         dontlognull=draft.dontlognull,
+        ignores_probes=draft.ignores_probes,
+        socket_stats=draft.socket_stats,
+        description=draft.description,
         clitcpka=draft.clitcpka,
         uses_proxy_header=draft.uses_proxy_header,
         disabled=draft.disabled,
-        stats=finished_stats(draft),
+        stats=with_table(finished_stats(draft), draft.name),
         monitor_uri=draft.monitor_uri,
         inspect_delay=draft.inspect_delay,
     )
@@ -74,11 +87,13 @@ def backend(draft: ProxyDraft, global_: GlobalDraft, groups: Groups) -> Backend:
         name=draft.name,
         place=draft.place,
         mode=draft.mode or "tcp",
-        servers=numbered(servers),
+        servers=with_table(numbered(servers), draft.name),
         timeouts=_backend_timeouts(draft.timeouts),
         connection_mode=draft.connection_mode or "keep-alive",
         forwardfor=draft.forwardfor,
-        balance=Balance() if draft.tcp and draft.balance.algorithm in NEEDS_HTTP else draft.balance,
+        balance=Balance()
+        if draft.tcp and draft.balance.algorithm in NEEDS_HTTP
+        else with_table(draft.balance, draft.name),
         hash_type=draft.hash_type,
         http_reuse=draft.http_reuse,
         retries=draft.retries,
@@ -88,24 +103,33 @@ def backend(draft: ProxyDraft, global_: GlobalDraft, groups: Groups) -> Backend:
         prefer_last=draft.prefer_last,
         max_keep_alive_queue=draft.max_keep_alive_queue,
         prefer_warm=draft.prefer_warm,
-        use_servers=tuple(resolved_use_server(rule, draft.acls) for rule in draft.use_servers),
+        use_servers=with_table(tuple(resolved_use_server(rule, draft.acls) for rule in draft.use_servers), draft.name),
         abortonclose=draft.abortonclose,
         upgrade_with_body=draft.upgrade_with_body,
+        pretends_keepalive=draft.pretends_keepalive,
+        name_header=draft.name_header,
         fullconn=draft.fullconn,
         http_check=check if isinstance(check, HTTPCheck) else None,
         check_plan=plan,
         log_health_checks=draft.log_health_checks,
+        description=draft.description,
         disabled=draft.disabled,
-        stats=finished_stats(draft),
+        stats=with_table(finished_stats(draft), draft.name),
         event_logs=_event_logs(draft, global_),
         log_tag=draft.log_tag,
         rules=_rules(draft, groups),
+        buffers_request=draft.buffers_request,
+        compression=draft.compression,
+        restricts_names=draft.restricts_names,
+        originalto=draft.originalto,
         errors=error_pages(draft.errors, groups),
         cookie=draft.cookie,
         dynamic_cookie_key=draft.dynamic_cookie_key,
         persist=draft.persist,
         inspect_delay=draft.inspect_delay,
         response_delay=draft.response_delay,
+        state_from=draft.state_from,
+        state_file=draft.state_file,
     )
 
 
@@ -135,7 +159,7 @@ def _log_settings(draft: ProxyDraft) -> LogSettings:
 
 def _format(draft: ProxyDraft, keyword: str) -> Format | None:
     line = draft.formats.get(keyword)
-    return None if line is None else line.format
+    return None if line is None else with_table(line.format, draft.name)
 
 
 def captures(draft: ProxyDraft) -> Captures:
@@ -172,7 +196,7 @@ def _rules(draft: ProxyDraft, groups: Groups) -> Rules:
     """Returns the section's rules with all lines of the ACLs, and the files of the groups, that they name."""
 
     def whole(rules: list[Rule]) -> tuple[Rule, ...]:
-        return tuple(with_file(resolved(rule, draft.acls), groups) for rule in rules)
+        return with_table(tuple(with_file(resolved(rule, draft.acls), groups) for rule in rules), draft.name)
 
     return Rules(
         whole(draft.request_rules),
@@ -184,7 +208,33 @@ def _rules(draft: ProxyDraft, groups: Groups) -> Rules:
         whole(draft.persist_rules),
         whole(draft.content_rules),
         whole(draft.response_content_rules),
+        whole(draft.session_rules),
+        whole(draft.stick_rules),
     )
+
+
+def tables(drafts: Iterable[ProxyDraft | PeersDraft]) -> dict[str, StickTable]:
+    """Returns all stick tables by name, in the order written: a proxy's has its name."""
+    found: dict[str, StickTable] = {}
+    for draft in drafts:
+        if isinstance(draft, PeersDraft):
+            found.update(draft.tables)
+        elif draft.stick_table is not None:
+            found.setdefault(draft.name, draft.stick_table)
+    return found
+
+
+def with_servers(tables: Mapping[str, StickTable], backends: Iterable[Backend]) -> dict[str, StickTable]:
+    """Returns the tables, with servers stored in those to which `stick` rules refer, as in HAProxy."""
+    made = dict(tables)
+    for backend in backends:
+        for rule in backend.rules.stick:
+            if isinstance(rule.action, Stick) and rule.action.table in made:
+                table = made[rule.action.table]
+                there = {each.type for each in table.stored}
+                more = tuple(Stored(name) for name in ("server_id", "server_key") if name not in there)
+                made[table.name] = evolve(table, stored=(*table.stored, *more))
+    return made
 
 
 def _logs(draft: ProxyDraft, global_: GlobalDraft) -> tuple[LogTarget, ...]:
@@ -209,6 +259,7 @@ def _frontend_timeouts(said: Timeouts) -> Timeouts:
         client_hs=said.client_hs,
         http_request=http_request,
         http_keep_alive=said.http_keep_alive or http_request,
+        tarpit=said.tarpit or said.connect,
     )
 
 
@@ -225,4 +276,5 @@ def _backend_timeouts(said: Timeouts) -> Timeouts:
         check=said.check,
         tunnel=said.tunnel,
         server_fin=said.server_fin,
+        tarpit=said.tarpit or said.connect,
     )

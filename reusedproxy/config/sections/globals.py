@@ -12,6 +12,7 @@ from reusedproxy.config.language.report import Line, Report, Wrong, did_you_mean
 from reusedproxy.config.model.logs import THIS_HOST, LogTarget
 from reusedproxy.config.model.proxies import Global, Manhole, Said, StatsSocket
 from reusedproxy.config.model.values import Place
+from reusedproxy.config.sections.binds import UnixDefaults, read_unix_bind
 from reusedproxy.config.sections.logs import log_target
 from reusedproxy.config.sections.names import families
 from reusedproxy.config.sections.stats_sockets import is_loopback, one_address, read_stats_socket
@@ -61,8 +62,16 @@ class GlobalDraft:
     stats_sockets: list[StatsSocket] = Factory(list)
     stats_timeout: float = 10.0
     stats_maxconn: int = 10
+    #: Most clients in a second, by the word.
+    rates: dict[str, int] = Factory(dict)
     node: str = ""
     description: str = ""
+    state_base: str = ""
+    state_file: str = ""
+    #: The name of this machine in `peers` sections; "": none is said.
+    local_peer: str = ""
+    #: Counters of a connection, and of a request (`track-sc0`).
+    stick_counters: int = 3
     manhole: Manhole | None = None
     pool_connect_rate: float = 200.0
     pool_warm_start: float | None = None
@@ -72,6 +81,8 @@ class GlobalDraft:
     server_verify: str = "required"
     #: TLS defaults for the lines that follow.
     tls: TLSDefaults = Factory(TLSDefaults)
+    #: Likewise, of unix sockets.
+    unix: UnixDefaults = Factory(UnixDefaults)
     said: dict[str, Place] = Factory(dict)
     #: Words whose line could not be read.
     unreadable: set[str] = Factory(set)
@@ -142,8 +153,11 @@ class GlobalDraft:
             stats_sockets=tuple(self.stats_sockets),
             stats_timeout=self.stats_timeout,
             stats_maxconn=self.stats_maxconn,
+            rates=tuple((word, most) for word, most in self.rates.items() if most),
             node=self.node,
             description=self.description,
+            state_base=self.state_base,
+            state_file=self.state_file,
             environment=tuple(self.environment.items()),
             manhole=self.manhole,
             pool_connect_rate=self.pool_connect_rate,
@@ -261,6 +275,14 @@ def _description(draft: GlobalDraft, line: Line) -> None:
     draft.description = " ".join(line.arguments)
 
 
+def _state_base(draft: GlobalDraft, line: Line) -> None:
+    draft.state_base = line.one_argument("a directory")
+
+
+def _state_file(draft: GlobalDraft, line: Line) -> None:
+    draft.state_file = line.one_argument("a file with states of servers")
+
+
 def _maxhdr(draft: GlobalDraft, line: Line) -> None:
     value = line.one_argument("a number of headers")
     draft.maxhdr = units.integer(value, "'tune.http.maxhdr'", least=1, most=_MOST_HEADERS)
@@ -339,6 +361,15 @@ def _seconds(line: Line) -> str:
     return f"{said}s" if said.isdigit() else said
 
 
+def _zero_warning(draft: GlobalDraft, line: Line) -> None:
+    line.at_most(0)
+    draft.report.notice(line.place, "'zero-warning' refuses nothing here: our warnings are others than HAProxy's")
+
+
+def _unix_bind(draft: GlobalDraft, line: Line) -> None:
+    draft.unix = read_unix_bind(line)
+
+
 def _manhole(draft: GlobalDraft, line: Line) -> None:
     if len(line.words) < 4:
         raise Wrong("write 'manhole <address> authorized-keys <file> [host-key <file>]'")
@@ -407,6 +438,18 @@ def _resetenv(draft: GlobalDraft, line: Line) -> None:
         del draft.environment[name]
 
 
+def _rate(draft: GlobalDraft, line: Line) -> None:
+    draft.rates[line.keyword] = units.integer(line.one_argument("a number of clients a second"), f"'{line.keyword}'")
+
+
+def _local_peer(draft: GlobalDraft, line: Line) -> None:
+    draft.local_peer = line.one_argument("the name of this machine among its peers")
+
+
+def _stick_counters(draft: GlobalDraft, line: Line) -> None:
+    draft.stick_counters = units.integer(line.one_argument("a number"), "'tune.stick-counters'", most=100)
+
+
 _READERS: dict[str, Callable[[GlobalDraft, Line], None]] = {
     "log": _log,
     "log-tag": _log_tag,
@@ -420,6 +463,8 @@ _READERS: dict[str, Callable[[GlobalDraft, Line], None]] = {
     "stats": _stats,
     "node": _node,
     "description": _description,
+    "server-state-base": _state_base,
+    "server-state-file": _state_file,
     "hard-stop-after": _hard_stop_after,
     "tune.bufsize": _bufsize,
     "tune.maxrewrite": _maxrewrite,
@@ -441,6 +486,13 @@ _READERS: dict[str, Callable[[GlobalDraft, Line], None]] = {
     "tune.ssl.default-dh-param": _dh_size,
     "tune.ssl.cachesize": _session_cache,
     "tune.ssl.lifetime": _session_lifetime,
+    "unix-bind": _unix_bind,
+    "zero-warning": _zero_warning,
+    "maxconnrate": _rate,
+    "maxsessrate": _rate,
+    "maxsslrate": _rate,
+    "localpeer": _local_peer,
+    "tune.stick-counters": _stick_counters,
     "manhole": _manhole,
     "pool-connect-rate": _pool_connect_rate,
     "pool-warm-start": _pool_warm_start,

@@ -10,7 +10,7 @@ from attrs import evolve, fields_dict
 
 from reusedproxy.config.checks.requests import read_httpchk
 from reusedproxy.config.language import haproxy_words, hints
-from reusedproxy.config.language.report import Line, Report, Wrong, did_you_mean, not_done
+from reusedproxy.config.language.report import Line, Report, Wrong, did_you_mean, not_done, one_of
 from reusedproxy.config.model.checks import Hello
 from reusedproxy.config.model.proxies import ForwardFor
 from reusedproxy.config.sections.draft import ProxyDraft
@@ -68,6 +68,11 @@ def _unknown(option: Line, report: Report) -> None:
     raise Wrong(f"unknown option '{name}'{did_you_mean(name, _OPTIONS)}")
 
 
+def _socket_stats(proxy: ProxyDraft, option: Line, report: Report) -> None:
+    _alone(option)
+    proxy.socket_stats = option.prefix != "no"
+
+
 def _flag(proxy: ProxyDraft, option: Line, report: Report) -> None:
     _alone(option)
     if option.keyword == "abortonclose" and "B" not in proxy.sides:
@@ -93,6 +98,42 @@ def _use_proxy_header(proxy: ProxyDraft, option: Line, report: Report) -> None:
 def _prefer_warm(proxy: ProxyDraft, option: Line, report: Report) -> None:
     _alone(option)
     proxy.prefer_warm = option.prefix != "no"
+
+
+def _ignores_probes(proxy: ProxyDraft, option: Line, report: Report) -> None:
+    _alone(option)
+    proxy.ignores_probes = not option.prefix
+
+
+def _pretends_keepalive(proxy: ProxyDraft, option: Line, report: Report) -> None:
+    _alone(option)
+    proxy.pretends_keepalive = not option.prefix
+
+
+def _restricts_names(proxy: ProxyDraft, option: Line, report: Report) -> None:
+    policy = option.one_argument("preserve, delete or reject")
+    proxy.restricts_names = one_of(policy, ("preserve", "delete", "reject"), f"'option {option.keyword}'")
+
+
+def _originalto(proxy: ProxyDraft, option: Line, report: Report) -> None:
+    setting = ForwardFor("X-Original-To")
+    words = option.arguments
+    while words:
+        if words[0] not in ("except", "header"):
+            raise Wrong(f"'option originalto': unknown word '{words[0]}'{did_you_mean(words[0], ('except', 'header'))}")
+        if len(words) < 2 or not words[1]:
+            raise Wrong(f"'option originalto {words[0]}' needs a value")
+        if words[0] == "header":
+            setting = evolve(setting, header=words[1])
+        else:
+            setting = evolve(setting, except_network=_network(words[1]))
+        words = words[2:]
+    proxy.originalto = setting
+
+
+def _buffers_request(proxy: ProxyDraft, option: Line, report: Report) -> None:
+    _alone(option)
+    proxy.buffers_request = not option.prefix
 
 
 def _upgrade_with_body(proxy: ProxyDraft, option: Line, report: Report) -> None:
@@ -234,7 +275,13 @@ def _redispatch(proxy: ProxyDraft, option: Line, report: Report) -> None:
 _READERS: dict[str, Callable[[ProxyDraft, Line, Report], None]] = {
     **dict.fromkeys(_FLAGS, _flag),
     **dict.fromkeys(CONNECTION_MODES, _connection_mode),
+    "socket-stats": _socket_stats,
     "forwardfor": _forwardfor,
+    "http-buffer-request": _buffers_request,
+    "http-ignore-probes": _ignores_probes,
+    "http-pretend-keepalive": _pretends_keepalive,
+    "http-restrict-req-hdr-names": _restricts_names,
+    "originalto": _originalto,
     "http-upgrade-with-body": _upgrade_with_body,
     "pool-prefer-warm": _prefer_warm,
     "prefer-last-server": _prefer_last,

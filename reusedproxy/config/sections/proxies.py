@@ -26,6 +26,7 @@ from reusedproxy.config.rules.lines import (
     read_response_rule,
     read_use_backend,
 )
+from reusedproxy.config.rules.reading import FRAMING, HOP, TOKEN
 from reusedproxy.config.rules.samples import CLIENT_BYTES, SERVER_BYTES
 from reusedproxy.config.sections.balance import (
     read_balance,
@@ -35,6 +36,7 @@ from reusedproxy.config.sections.balance import (
     read_use_server,
 )
 from reusedproxy.config.sections.binds import read_bind
+from reusedproxy.config.sections.compression import read_compression
 from reusedproxy.config.sections.cookies import read_cookie, read_dynamic_cookie_key, read_persist_rule
 from reusedproxy.config.sections.draft import ProxyDraft, Reference
 from reusedproxy.config.sections.errors import read_errorfile, read_errorfiles, read_errorloc, read_http_error
@@ -49,6 +51,7 @@ from reusedproxy.config.sections.servers import (
     read_template,
 )
 from reusedproxy.config.sections.stats import read_stats
+from reusedproxy.config.sections.tables import read_stick, read_stick_table
 from reusedproxy.config.sections.traffic_logs import (
     FORMATS,
     read_capture,
@@ -127,8 +130,6 @@ def _ignored(what: str, proxy: ProxyDraft, line: Line, report: Report) -> None:
 def _not_a_keyword(line: Line, kind: str) -> str:
     word = line.keyword
     if word in haproxy_words.PROXY:
-        if word == "stick-table" and "store" in line.arguments:
-            return not_done(word, hint="clients are neither counted nor tracked here")
         return not_done(word, hint=haproxy_words.HINTS.get(word, ""))
     if word in haproxy_words.PROXY_REMOVED:
         return f"'{word}' is gone: {haproxy_words.PROXY_REMOVED[word]}"
@@ -172,7 +173,7 @@ _TIMEOUT_FIELDS = {
     "check": ("check", "B"),
     "server-fin": ("server_fin", "B"),
     "tunnel": ("tunnel", "B"),
-    "tarpit": ("", "FB"),
+    "tarpit": ("tarpit", "FB"),
 }
 
 
@@ -188,10 +189,6 @@ def _timeout(proxy: ProxyDraft, line: Line, report: Report) -> None:
     if len(line.words) > 3:
         raise Wrong(f"'timeout {name}' takes one time: '{line.words[3]}' is too much")
     value = units.seconds(line.words[2], f"'timeout {name}'")
-    if not field:
-        # In HAProxy, too, it says nothing but how long 'http-request tarpit' waits, which is refused here.
-        report.without_effect(f"timeout {name}", line.place)
-        return
     if not set(sides) & set(proxy.sides):
         _ignored(f"timeout {name}", proxy, line, report)
     proxy.timeouts = evolve(proxy.timeouts, **{field: value or None})
@@ -215,6 +212,12 @@ def _disabled(proxy: ProxyDraft, line: Line, report: Report) -> None:
     proxy.disabled = line.keyword == "disabled"
 
 
+def _description(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    if not line.arguments:
+        raise Wrong("'description' needs a text")
+    proxy.description = " ".join(line.arguments)
+
+
 def _harmless(proxy: ProxyDraft, line: Line, report: Report) -> None:
     """Accepts a name for people and statistics."""
 
@@ -223,7 +226,7 @@ def _harmless(proxy: ProxyDraft, line: Line, report: Report) -> None:
 
 
 def _bind(proxy: ProxyDraft, line: Line, report: Report) -> None:
-    proxy.binds.extend(read_bind(line, proxy.tls, report))
+    proxy.binds.extend(read_bind(line, proxy.tls, report, proxy.unix))
 
 
 def _maxconn(proxy: ProxyDraft, line: Line, report: Report) -> None:
@@ -301,10 +304,8 @@ def _tcp_request(proxy: ProxyDraft, line: Line, report: Report) -> None:
         return
     rule = read_connection_rule(line, proxy.acls, report)
     if "F" not in proxy.sides:
-        raise Wrong(
-            f"'tcp-request connection' cannot stand in {proxy.title}: clients connect to a 'frontend' or 'listen'"
-        )
-    proxy.connection_rules.append(rule)
+        raise Wrong(f"'tcp-request {stage}' cannot stand in {proxy.title}: clients connect to a 'frontend' or 'listen'")
+    (proxy.session_rules if stage == "session" else proxy.connection_rules).append(rule)
 
 
 def _tcp_response(proxy: ProxyDraft, line: Line, report: Report) -> None:
@@ -439,8 +440,28 @@ def _http_reuse(proxy: ProxyDraft, line: Line, report: Report) -> None:
     proxy.http_reuse = one_of(word, ("never", "safe", "aggressive", "always"), "'http-reuse'")
 
 
+def _name_header(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    line.at_most(1)
+    name = line.words[1] if line.arguments else ""
+    if name and not TOKEN.match(name):
+        raise Wrong(f"'http-send-name-header': '{name}' cannot be the name of a header")
+    if name.lower() in FRAMING | HOP | {"host"}:
+        raise Wrong(f"'http-send-name-header': '{name}' says something else to servers")
+    proxy.name_header = name
+
+
 def _fullconn(proxy: ProxyDraft, line: Line, report: Report) -> None:
     proxy.fullconn = units.integer(line.one_argument("a number of requests"), "'fullconn'")
+
+
+def _state_from(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    word = line.one_argument("global, local or none")
+    proxy.state_from = one_of(word, ("global", "local", "none"), "'load-server-state-from-file'")
+
+
+def _state_file(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    name = line.one_argument("a file, or 'use-backend-name'") if line.arguments else "use-backend-name"
+    proxy.state_file = "" if name == "use-backend-name" else name
 
 
 def _max_keep_alive_queue(proxy: ProxyDraft, line: Line, report: Report) -> None:
@@ -481,7 +502,7 @@ KEYWORDS: dict[str, Keyword] = {
     "declare": Keyword(read_declare, "F", in_defaults=False, refused=True),
     "disabled": Keyword(_disabled),
     "enabled": Keyword(_disabled),
-    "description": Keyword(_harmless, in_defaults=False),
+    "description": Keyword(_description, in_defaults=False),
     "id": Keyword(_harmless, in_defaults=False),
     "guid": Keyword(_harmless, in_defaults=False),
     "stats": Keyword(read_stats),
@@ -506,6 +527,7 @@ KEYWORDS: dict[str, Keyword] = {
     "errorloc303": Keyword(_errorloc),
     "errorfiles": Keyword(_errorfiles),
     "http-error": Keyword(_http_error),
+    "compression": Keyword(read_compression),
     "balance": Keyword(read_balance, "B"),
     "hash-type": Keyword(read_hash_type, "B"),
     "hash-balance-factor": Keyword(read_hash_balance_factor, "B"),
@@ -517,12 +539,17 @@ KEYWORDS: dict[str, Keyword] = {
     "http-check": Keyword(_http_check, "B"),
     "tcp-check": Keyword(_tcp_check, "B"),
     "http-reuse": Keyword(_http_reuse, "B"),
+    "http-send-name-header": Keyword(_name_header, "B"),
     "retries": Keyword(_retries, "B"),
     "retry-on": Keyword(_retry_on, "B", refused=True),
     "fullconn": Keyword(_fullconn, "B"),
+    "load-server-state-from-file": Keyword(_state_from, "B"),
+    "server-state-file-name": Keyword(_state_file, "B"),
     "max-keep-alive-queue": Keyword(_max_keep_alive_queue, "B"),
     "cookie": Keyword(read_cookie, "B"),
     "dynamic-cookie-key": Keyword(read_dynamic_cookie_key, "B"),
+    "stick-table": Keyword(read_stick_table, in_defaults=False),
+    "stick": Keyword(read_stick, "B", in_defaults=False),
     "force-persist": Keyword(read_persist_rule, "B", in_defaults=False),
     "ignore-persist": Keyword(read_persist_rule, "B", in_defaults=False),
 }

@@ -31,6 +31,8 @@ OUR_WORDS = {"pool-min-conn": 1, "pool-idle-timeout": 1, "pool-max-age": 1, "poo
 ARITIES = {**haproxy_words.SERVER, **OUR_WORDS}
 NAME = re.compile(r"[A-Za-z0-9_.:-]+\Z")
 _NOT_IN_COOKIES = re.compile(r"[\0-\x1f\x7f;,]")
+#: The least floor of `pool-min-conn auto`, if it is not said.
+LEAST_FLOOR = 1
 #: What the nodes of a server can be computed from (`hash-key`).
 HASH_KEYS = ("id", "id32", "guid", "addr", "addr-port")
 #: The expression behind `sni-auto`, as in HAProxy.
@@ -60,6 +62,8 @@ class ServerWords:
     sni: Expression | None = None
     sni_auto: bool = True
     check_sni_auto: bool = True
+    #: The file says `no-sni-auto`: where no name is said either, none is verified.
+    any_name: bool = False
     pool_conn_name: Expression | None = None
     send_proxy: str = ""
     id: int = 0
@@ -78,6 +82,7 @@ class ServerWords:
     init_state: str = "up"
     resolution: Resolution = AT_THE_START
     cookie: str | None = None
+    non_stick: bool = False
     said: set[str] = Factory(set)
     #: TLS versions, ciphers and similar settings.
     parameters: TLSWords = Factory(TLSWords)
@@ -206,8 +211,22 @@ def _read_words(arguments: tuple[str, ...], words: ServerWords, what: str) -> No
             hint = haproxy_words.HINTS.get(word, "")
             raise Wrong(f"{what}: {not_done(word, 'server option', hint)}")
 
-    read_parameters(arguments, ARITIES, apply, what)
+    read_parameters(_joined(arguments), ARITIES, apply, what)
 
+
+def _joined(arguments: Sequence[str]) -> list[str]:
+    """Returns the words of a line with `auto` and the numbers behind it as one, the value of `pool-min-conn`."""
+    joined: list[str] = []
+    for argument in arguments:
+        if joined[-2:-1] == ["pool-min-conn"] and _FOLLOWS.match(joined[-1]) and _NUMBER.match(argument):
+            joined[-1] += f" {argument}"
+        else:
+            joined.append(argument)
+    return joined
+
+
+_FOLLOWS = re.compile(r"auto( [^ ]+)?\Z")
+_NUMBER = re.compile(r"[+-]?[0-9]")
 
 Setter = Callable[[ServerWords, str, str], None]
 Parse = Callable[[str, str], object]
@@ -284,6 +303,19 @@ def _expression(argument: str, what: str) -> Expression:
     if where_of(expression) in (RESPONSE, SERVER_BYTES):
         raise Wrong(f"{what}: '{expression}' needs a response, and a connection is chosen before there is one")
     return expression
+
+
+def _set_floor(words: ServerWords, argument: str, what: str) -> None:
+    """Sets `pool-min-conn`: a number, or `auto` with the least and the most. Raises Wrong."""
+    first, *bounds = argument.split(" ")
+    if first != "auto":
+        words.pool = evolve(words.pool, min_conn=_count(argument, what), adapts=False, most_floor=None)
+        return
+    least = _count(bounds[0], what) if bounds else LEAST_FLOOR
+    most = _at_least_one(bounds[1], what) if len(bounds) > 1 else None
+    if most is not None and least > most:
+        raise Wrong(f"{what}: 'auto {least} {most}' is from the least to the most: 'auto {most} {least}'")
+    words.pool = evolve(words.pool, min_conn=least, adapts=True, most_floor=most)
 
 
 def _set_check_address(words: ServerWords, argument: str, what: str) -> None:
@@ -367,6 +399,8 @@ _DONE: dict[str, Setter] = {
     "guid": _value("guid", _text),
     "hash-key": _value("hash_key", lambda argument, what: one_of(argument, HASH_KEYS, what)),
     "slowstart": _value("slowstart", units.seconds),
+    "non-stick": _flag("non_stick", True),
+    "stick": _flag("non_stick", False),
     "backup": _flag("backup", True),
     "no-backup": _flag("backup", False),
     "disabled": _flag("disabled", True),
@@ -376,7 +410,7 @@ _DONE: dict[str, Setter] = {
     "maxqueue": _value("maxqueue", _count),
     "no-strict-maxconn": _flag("strict", False),
     "strict-maxconn": _flag("strict", True),
-    "pool-min-conn": _part("pool", "min_conn", _count),
+    "pool-min-conn": _set_floor,
     "pool-max-conn": _part("pool", "max_conn", units.unlimited_or),
     "pool-low-conn": _part("pool", "low_conn", _count),
     "pool-purge-delay": _part("pool", "purge_delay", units.seconds),
@@ -423,6 +457,7 @@ def finished_server(
         kind=draft.address.kind,
         host=draft.address.host,
         port=draft.address.port,
+        mapped=draft.address.mapped,
         weight=words.weight,
         id=words.id,
         guid=words.guid,
@@ -449,6 +484,7 @@ def finished_server(
         known_name=words.known_name(check_host),
         resolution=words.resolution,
         cookie=words.cookie,
+        non_stick=words.non_stick,
         pool=evolve(words.pool, most=maxconn or None) if words.strict else words.pool,
     )
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from attrs import evolve
 
 from reusedproxy.config.language import haproxy_words, units
-from reusedproxy.config.language.report import Line, Report, Wrong, did_you_mean, not_done
+from reusedproxy.config.language.report import Line, Report, Wrong, did_you_mean
 from reusedproxy.config.model.proxies import StatsPage
 from reusedproxy.config.model.rules import Condition, Criterion, Rule, Term
 from reusedproxy.config.model.users import User, UserList
@@ -44,8 +44,6 @@ def read_stats(proxy: ProxyDraft, line: Line, report: Report) -> None:
         page = READERS[word](page, stats, proxy.acls, report)
     elif word == "show-modules":
         report.without_effect(stats.keyword, line.place)
-    elif word in haproxy_words.STATS:
-        raise Wrong(not_done(stats.keyword, hint=haproxy_words.HINTS.get(stats.keyword, "")))
     else:
         raise Wrong(f"'stats': unknown word '{word}'{did_you_mean(word, haproxy_words.STATS)}")
     proxy.say(stats.keyword, line.place)
@@ -69,9 +67,9 @@ def _refresh(page: StatsPage, line: Line, acls: Acls, report: Report) -> StatsPa
     return evolve(page, refresh=value or None)
 
 
-def _hide_version(page: StatsPage, line: Line, acls: Acls, report: Report) -> StatsPage:
+def _version(page: StatsPage, line: Line, acls: Acls, report: Report) -> StatsPage:
     line.at_most(0)
-    return evolve(page, hide_version=True)
+    return evolve(page, show_version=line.keyword == "stats show-version")
 
 
 def _auth(page: StatsPage, line: Line, acls: Acls, report: Report) -> StatsPage:
@@ -130,7 +128,8 @@ READERS: dict[str, Callable[[StatsPage, Line, Acls, Report], StatsPage]] = {
     "enable": _enable,
     "uri": _uri,
     "refresh": _refresh,
-    "hide-version": _hide_version,
+    "hide-version": _version,
+    "show-version": _version,
     "auth": _auth,
     "realm": _realm,
     "http-request": _http_request,

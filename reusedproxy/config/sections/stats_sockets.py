@@ -14,8 +14,6 @@ from reusedproxy.config.model.values import ListenAddress
 from reusedproxy.config.sections.binds import SOCKET_WORDS, shut_out, socket_word
 
 LEVELS = ("user", "operator", "admin")
-#: Words without effect besides those of any `bind` line. Nobody needs our listening sockets: a reload keeps them open.
-_WITHOUT_EFFECT = haproxy_words.BIND_WITHOUT_EFFECT | {"expose-fd"}
 
 
 def read_stats_socket(line: Line, report: Report) -> StatsSocket:
@@ -24,14 +22,18 @@ def read_stats_socket(line: Line, report: Report) -> StatsSocket:
     address = one_address(line.words[2], what)
     settings: dict[str, Any] = {}
     level = "operator"
+    exposes = False
 
     def apply(word: str, argument: str) -> None:
-        nonlocal level
+        nonlocal level, exposes
         if word == "level":
             level = one_of(argument, LEVELS, f"{what}: 'level'")
         elif word in SOCKET_WORDS:
             settings.update((socket_word(word, argument, what),))
-        elif word in _WITHOUT_EFFECT:
+        elif word == "expose-fd":
+            one_of(argument, ("listeners",), f"{what}: 'expose-fd'")
+            exposes = True
+        elif word in haproxy_words.BIND_WITHOUT_EFFECT:
             report.without_effect(f"stats socket … {word}", line.place)
         else:
             raise Wrong(f"{what}: {not_done(word, 'word of a socket')}")
@@ -46,7 +48,10 @@ def read_stats_socket(line: Line, report: Report) -> StatsSocket:
     bind = Bind(line.place, address, **settings)
     if texts := [*shut_out([address], bind, what)]:
         raise Wrong(*texts)
-    return StatsSocket(bind, level)
+    if exposes and (address.kind != "unix" or level != "admin"):
+        report.warn(line.place, f"{what}: 'expose-fd listeners' needs a unix socket and 'level admin'")
+        exposes = False
+    return StatsSocket(bind, level, exposes)
 
 
 def one_address(text: str, what: str) -> ListenAddress:

@@ -148,7 +148,7 @@ def _http_options(draft: ProxyDraft) -> Iterable[str]:
     for name, on in (
         ("http-upgrade-with-body", draft.upgrade_with_body),
         ("http-use-proxy-header", draft.uses_proxy_header),
-        ("persist", draft.persist),
+        ("persist", draft.persist and not draft.stick_rules),
         ("prefer-last-server", draft.prefer_last),
     ):
         if on:
@@ -179,10 +179,9 @@ _FOR_REQUESTS = {"reject": "deny", "close": "deny", "accept": "allow"}
 
 
 def _http(draft: ProxyDraft, report: Report) -> None:
-    for rule in (*draft.content_rules, *draft.response_content_rules):
-        keyword = "http-response" if rule.words.startswith("tcp-response") else "http-request"
+    for rule in draft.response_content_rules:
         _, _, action = rule.words.rpartition(" ")
-        instead = f"{keyword} {_FOR_REQUESTS.get(action, action)}"
+        instead = f"http-response {_FOR_REQUESTS.get(action, action)}"
         text = f"'{rule.words}' is not done in mode http, in which {draft.title} is: write '{instead}'"
         report.fault(rule.place, text)
     for word in ("tcp-request inspect-delay", "tcp-response inspect-delay"):
@@ -204,6 +203,9 @@ def _conditional(draft: ProxyDraft) -> Iterable[tuple[Place, str, object]]:
         *draft.after_rules,
         *draft.redirects,
         *draft.connection_rules,
+        *draft.session_rules,
+        *draft.content_rules,
+        *draft.stick_rules,
         *draft.monitor_fails,
         *draft.persist_rules,
     )

@@ -11,6 +11,7 @@ from ipaddress import ip_address
 from reusedproxy.config.language.addresses import is_service
 from reusedproxy.config.language.report import Report, did_you_mean
 from reusedproxy.config.model.names import DEFAULT
+from reusedproxy.config.rules.steering import Resolve
 from reusedproxy.config.sections.draft import ProxyDraft
 from reusedproxy.config.sections.resolvers import ResolversDraft
 from reusedproxy.config.sections.servers import ServerDraft
@@ -25,6 +26,13 @@ def validate_names(proxies: Sequence[ProxyDraft], sections: Sequence[ResolversDr
             continue
         for server in {server.place: server for server in draft.servers}.values():
             _server(server, sections, report)
+    known = [section.name for section in sections]
+    for draft in proxies if not report.names_in_doubt else ():
+        for rule in draft.request_rules:
+            if isinstance(rule.action, Resolve) and rule.action.resolvers not in known:
+                wanted = rule.action.resolvers
+                text = f"'{rule.words}': there is no 'resolvers {wanted}'{did_you_mean(wanted, known)}"
+                report.fault(rule.place, text)
     used = {server.words.resolution.resolvers for draft in proxies for server in draft.servers}
     for section in sections:
         settings = section.settings

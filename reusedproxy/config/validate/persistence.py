@@ -14,7 +14,8 @@ def validate_persistence(draft: ProxyDraft, report: Report) -> None:
         return
     cookie, own = draft.cookie, draft.own
     if cookie is None:
-        for word in ("force-persist", "ignore-persist", "option persist", "dynamic-cookie-key"):
+        by_table = ("force-persist", "option persist") if not draft.stick_rules else ()
+        for word in (*by_table, "ignore-persist", "dynamic-cookie-key"):
             if word in own and (word != "option persist" or draft.persist):
                 text = f"{draft.title}: '{word}' does nothing without a 'cookie' line, which says how clients persist"
                 report.notice(draft.said[word], text)

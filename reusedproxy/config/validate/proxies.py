@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from reusedproxy.config.checks.requests import host_asked_for
+from reusedproxy.config.language.addresses import CLIENTS_HOSTS
 from reusedproxy.config.language.report import Report, did_you_mean
-from reusedproxy.config.model.checks import CheckPlan, Connect
-from reusedproxy.config.model.proxies import SAFE_TO_REUSE, Bind
+from reusedproxy.config.model.checks import CheckPlan, Connect, HTTPCheck
+from reusedproxy.config.model.proxies import SAFE_TO_REUSE, Bind, PoolLimits
 from reusedproxy.config.model.values import ListenAddress
 from reusedproxy.config.sections.draft import ProxyDraft, Reference
 from reusedproxy.config.sections.errors import ErrorLine, GroupUse
@@ -244,6 +245,7 @@ def _backend(draft: ProxyDraft, answers: bool, paged: bool, global_: GlobalDraft
         _places(server, report)
         _pool(server, host, report, http=not draft.tcp)
         _health(server, report)
+        _where(server, check, report)
     _checks(draft, report)
     _reuse(draft, report)
     validate_balance(draft, report)
@@ -263,12 +265,16 @@ def _tls(server: ServerDraft, global_: GlobalDraft, report: Report, *, http: boo
             )
             report.fault(server.place, text)
         elif verify == "required" and not (words.tls.sni or words.sni_of_requests or words.tls.verifyhost):
-            without = "'no-sni-auto'" if http else "no 'sni'"
-            text = (
-                f"{name}: with {without} and no name any certificate of its CAs is taken for this server's:"
-                " add 'verifyhost NAME', or 'sni str(NAME)'"
-            )
-            report.warn(server.place, text)
+            add = "add 'verifyhost NAME', or 'sni str(NAME)'"
+            if words.ssl and not words.any_name:
+                text = f"{name}: no name is said, so whoever has a certificate of its CAs could take its place: {add}"
+                report.fault(server.place, f"{text}; 'no-sni-auto' takes any")
+            else:
+                without = "'no-sni-auto'" if words.ssl else "no 'verifyhost'"
+                text = (
+                    f"{name}: with {without} and no name any certificate of its CAs is taken for this server's: {add}"
+                )
+                report.warn(server.place, text)
         elif verify == "none":
             by = "" if words.ssl else "by its checks "
             text = (
@@ -300,8 +306,8 @@ def _unpooled(server: ServerDraft, report: Report, *, http: bool) -> None:
         f"{name}: with '{word}' each connection tells for which client it is, so it serves no other,"
         " and none can be warm"
     )
-    if pool.min_conn:
-        report.fault(server.place, f"{text}: take out pool-min-conn {pool.min_conn}")
+    if _warm(server):
+        report.fault(server.place, f"{text}: take out {_floor(pool)}")
     elif pool.keep_checks:
         report.fault(server.place, f"{text}: take out check-reuse-pool")
     elif http:
@@ -321,6 +327,19 @@ def _places(server: ServerDraft, report: Report) -> None:
         report.warn(server.place, text)
 
 
+def _warm(server: ServerDraft) -> bool:
+    """Tells whether connections are to be opened before there is a request."""
+    return server.words.pool.min_conn > 0 or server.words.pool.adapts
+
+
+def _floor(pool: PoolLimits) -> str:
+    """Returns `pool-min-conn` with its values."""
+    if not pool.adapts:
+        return f"pool-min-conn {pool.min_conn}"
+    most = "" if pool.most_floor is None else f" {pool.most_floor}"
+    return f"pool-min-conn auto {pool.min_conn}{most}"
+
+
 def _pool(server: ServerDraft, check_host: str | None, report: Report, *, http: bool) -> None:
     pool, name = server.words.pool, f"server '{server.name}'"
     if pool.keep_checks and not server.words.checked:
@@ -328,32 +347,58 @@ def _pool(server: ServerDraft, check_host: str | None, report: Report, *, http: 
     words = server.words
     if words.send_proxy:
         _unpooled(server, report, http=http)
-    if not pool.min_conn:
+    if not _warm(server):
         return
     sni = words.sni_of_requests
     if sni is not None and words.known_name(check_host) is None:
         said = "no 'sni' (so the Host of each request is its server's name)" if words.sni is None else f"'sni {sni}'"
         text = (
-            f"{name}: pool-min-conn {pool.min_conn} with {said}: no connection can be opened before a request says"
+            f"{name}: {_floor(pool)} with {said}: no connection can be opened before a request says"
             " its name; say 'sni str(NAME)', or add 'check-sni NAME' for the one name that is to be warm"
         )
         report.fault(server.place, text)
     elif words.pool_conn_name is not None and words.pool_conn_name.fetch.name != "str":
         text = (
-            f"{name}: pool-min-conn {pool.min_conn} with 'pool-conn-name {words.pool_conn_name}': no connection can be"
+            f"{name}: {_floor(pool)} with 'pool-conn-name {words.pool_conn_name}': no connection can be"
             " opened before a request says its name"
         )
         report.fault(server.place, text)
-    if pool.max_conn is not None and pool.min_conn > pool.max_conn:
-        text = f"{name}: pool-min-conn {pool.min_conn} is more than pool-max-conn {pool.max_conn}"
-        report.fault(server.place, text)
+    highest = max(pool.min_conn, pool.most_floor or 0)
+    if pool.max_conn is not None and highest > pool.max_conn:
+        report.fault(server.place, f"{name}: {_floor(pool)} is more than pool-max-conn {pool.max_conn}")
+    elif pool.adapts and pool.max_conn == 0:
+        report.fault(server.place, f"{name}: {_floor(pool)} with pool-max-conn 0: no connection may stand idle")
     most = max(server.words.minconn, server.words.maxconn)
-    if 0 < most < pool.min_conn:
-        text = f"{name}: pool-min-conn {pool.min_conn} is more than maxconn {most}: the rest is never used"
+    if 0 < most < highest:
+        text = f"{name}: {_floor(pool)} is more than maxconn {most}: the rest is never used"
         report.warn(server.place, text)
     if pool.max_reuse == 0 and http:
         text = f"{name}: with max-reuse 0 every warm connection serves one request, and each request costs a handshake"
         report.warn(server.place, text)
+
+
+def _where(server: ServerDraft, check: HTTPCheck | CheckPlan | None, report: Report) -> None:
+    """Checks a server that is where its clients have connected to: nothing is known of that before one comes."""
+    words, name, address = server.words, f"server '{server.name}'", server.address
+    everywhere = address.kind == "tcp" and address.host in CLIENTS_HOSTS
+    if address.mapped is None and not everywhere:
+        return
+    what = "address" if everywhere else "port"
+    steps = check.steps if isinstance(check, CheckPlan) else ()
+    connects = [step for step in steps if isinstance(step, Connect)]
+    in_steps = bool(connects) and all(step.port is not None for step in connects)
+    if address.mapped is not None and words.checked and words.check.port is None and not in_steps:
+        text = f"{name} has the port to which the client connects, and checks connect before one does: add 'port'"
+        report.fault(server.place, text)
+    elif address.mapped == 0:
+        text = f"{name} says no port, so it has the one to which the client has connected"
+        report.notice(server.place, text)
+    if words.pool.min_conn:
+        text = (
+            f"{name}: pool-min-conn {words.pool.min_conn} with the {what} to which the client connects: no connection"
+            " can be opened before there is a client"
+        )
+        report.fault(server.place, text)
 
 
 def _health(server: ServerDraft, report: Report) -> None:
@@ -459,7 +504,7 @@ def _reuse(draft: ProxyDraft, report: Report) -> None:
     """Checks `http-reuse`, the connection modes and the pool words against each other."""
     if draft.tcp:
         return
-    warm = [server for server in draft.servers if server.words.pool.min_conn]
+    warm = [server for server in draft.servers if _warm(server)]
     if "max-keep-alive-queue" in draft.own and not draft.prefer_last:
         text = "'max-keep-alive-queue' does nothing without 'option prefer-last-server'"
         report.notice(draft.said["max-keep-alive-queue"], text)

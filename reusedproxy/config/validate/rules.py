@@ -13,10 +13,12 @@ import attrs
 
 from reusedproxy.config.language.regular import risk
 from reusedproxy.config.language.report import Report
+from reusedproxy.config.model.persistence import STORE_RESPONSE, Stick
 from reusedproxy.config.model.rules import Action, Condition, Criterion, Rule, Rules, Term, UseBackend
 from reusedproxy.config.model.values import Call, Notice, Place
 from reusedproxy.config.rules.acls import resolved, resolved_backend, resolved_use_server
 from reusedproxy.config.rules.actions import Allow, EditHeader
+from reusedproxy.config.rules.counters import Track
 from reusedproxy.config.rules.expressions import where_of
 from reusedproxy.config.rules.samples import (
     AT_CONNECTION,
@@ -27,6 +29,7 @@ from reusedproxy.config.rules.samples import (
     RESPONSE,
     SERVER_BYTES,
 )
+from reusedproxy.config.rules.steering import OF_SERVERS, SetTimeout
 from reusedproxy.config.sections.draft import ProxyDraft
 
 
@@ -36,7 +39,14 @@ def validate_rules(draft: ProxyDraft, report: Report) -> None:
         [resolved(rule, draft.acls) for rule in rules]
         for rules in (draft.request_rules, [*draft.response_rules, *draft.after_rules])
     )
-    conditional = (*draft.redirects, *draft.connection_rules, *draft.monitor_fails, *draft.persist_rules)
+    conditional = (
+        *draft.redirects,
+        *draft.connection_rules,
+        *draft.session_rules,
+        *draft.stick_rules,
+        *draft.monitor_fails,
+        *draft.persist_rules,
+    )
     for rule in (*request, *response, *(resolved(each, draft.acls) for each in conditional)):
         _backtracks(rule, f"'{rule.words}'", report)
     for line in draft.use_backends:
@@ -57,6 +67,9 @@ def validate_rules(draft: ProxyDraft, report: Report) -> None:
     for rule in request:
         _can_match(rule.condition, rule.place, before, f"'{rule.words}'", report)
         _names_the_client(rule, report)
+        if draft.kind == "frontend" and isinstance(rule.action, SetTimeout) and rule.action.which in OF_SERVERS:
+            text = f"'set-timeout {rule.action.which}' cannot stand in {draft.title}"
+            report.fault(rule.place, f"{text}: it belongs in a 'backend' or 'listen'")
     if "http-request" not in draft.unreadable:
         _one_host(request, report)
     for rule in response:
@@ -65,8 +78,13 @@ def validate_rules(draft: ProxyDraft, report: Report) -> None:
         _can_match(resolved(rule, draft.acls).condition, rule.place, REQUEST, f"'{rule.words}'", report)
     for rule in draft.redirects:
         _can_match(resolved(rule, draft.acls).condition, rule.place, before, "'redirect'", report)
-    for rule in draft.connection_rules:
-        _can_match(resolved(rule, draft.acls).condition, rule.place, _CONNECTION, f"'{rule.words}'", report)
+    for rules, stage in ((draft.connection_rules, _CONNECTION), (draft.session_rules, _SESSION)):
+        for rule in rules:
+            _can_match(resolved(rule, draft.acls).condition, rule.place, stage, f"'{rule.words}'", report)
+            _is_there(rule, stage, report)
+    for rule in draft.stick_rules:
+        where = _STICK[isinstance(rule.action, Stick) and rule.action.kind == STORE_RESPONSE, draft.tcp]
+        _can_match(resolved(rule, draft.acls).condition, rule.place, where, f"'{rule.words}'", report)
     for rule in draft.monitor_fails:
         _can_match(resolved(rule, draft.acls).condition, rule.place, before, "'monitor fail'", report)
     for rule in stats_rules(draft):
@@ -121,24 +139,33 @@ def stats_rules(draft: ProxyDraft) -> Iterable[Rule]:
 
 
 #: Where conditions stand, besides REQUEST and RESPONSE: in the rules of a frontend, and in `tcp-request connection`.
-_BEFORE_BACKEND, _CONNECTION = "request of a frontend", "connection"
+_BEFORE_BACKEND, _CONNECTION, _SESSION = "request of a frontend", "connection", "session"
+#: Where `stick` rules stand: those that store for an answer, and those of mode tcp.
+_STICK = {(False, False): REQUEST, (False, True): CLIENT_BYTES, (True, False): RESPONSE, (True, True): SERVER_BYTES}
 
 
 def _missing(fetch: str, needed: str, where: str) -> str:
     """Returns what a fetch needs that is not there at this point, "" if it can have a value; `needed` is where it has
     one."""
-    if where == _CONNECTION:
+    if where in (_CONNECTION, _SESSION):
         if fetch in AT_CONNECTION:
             return ""
         if fetch.startswith(("ssl_fc", "ssl_c_")):
-            return "a TLS handshake"
-    if fetch == "be_name" and where in (_CONNECTION, _BEFORE_BACKEND):
+            return "a TLS handshake" if where == _CONNECTION else ""
+    if fetch == "be_name" and where in (_CONNECTION, _SESSION, _BEFORE_BACKEND):
         return "a backend"
-    if where == _CONNECTION:
+    if where in (_CONNECTION, _SESSION):
         return NEEDED[needed or REQUEST]
     if needed not in AT_HAND[REQUEST if where == _BEFORE_BACKEND else where]:
         return NEEDED[needed]
     return ""
+
+
+def _is_there(rule: Rule, where: str, report: Report) -> None:
+    """Refuses to track what is not there yet: nobody would be counted, nor kept out."""
+    action = rule.action
+    if isinstance(action, Track) and (missing := _missing(action.key.fetch.name, where_of(action.key), where)):
+        report.fault(rule.place, f"'{rule.words}': '{action.key}' needs {missing}, which is not at hand here")
 
 
 def _can_match(condition: Condition | None, place: Place, where: str, what: str, report: Report) -> None:

@@ -21,14 +21,14 @@ def validate_users(drafts: Iterable[ProxyDraft], names: Collection[str], report:
     if report.names_in_doubt:
         return
     for draft in drafts:
-        for place, said in _asking(draft):
+        for place, said in asking(draft):
             for name in first_arguments(said, ASKING):
                 if name not in names:
                     report.fault(place, f"there is no userlist '{name}'{did_you_mean(name, names)}")
 
 
-def _asking(draft: ProxyDraft) -> Iterable[tuple[Place, object]]:
-    """Returns whatever may ask for a user, with its place."""
+def asking(draft: ProxyDraft) -> Iterable[tuple[Place, object]]:
+    """Returns whatever may ask for a sample, with its place."""
     for criteria in draft.acls.values():
         yield from ((criterion.place, criterion) for criterion in criteria)
     rules = (
@@ -38,6 +38,8 @@ def _asking(draft: ProxyDraft) -> Iterable[tuple[Place, object]]:
         *draft.redirects,
         *draft.monitor_fails,
         *draft.connection_rules,
+        *draft.session_rules,
+        *draft.stick_rules,
         *draft.content_rules,
         *draft.response_content_rules,
         *draft.persist_rules,
@@ -52,3 +54,4 @@ def _asking(draft: ProxyDraft) -> Iterable[tuple[Place, object]]:
         yield draft.said.get("balance", draft.place), draft.balance.expression
     for server in draft.servers:
         yield from ((server.place, each) for each in (server.words.sni, server.words.pool_conn_name))
+    yield from ((line.place, line.format) for line in draft.formats.values())

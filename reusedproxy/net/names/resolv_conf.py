@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 
+from reusedproxy.net.files import MEBIBYTE, read_file
+
 PATH = "/etc/resolv.conf"
 _PORT = 53
-#: A file that is longer is something else.
-_LARGEST = 1 << 20
 
 
 def nameservers_in(path: str = PATH) -> tuple[list[tuple[str, int]], list[str]]:
     """Returns the addresses and ports of the name servers, and what is wrong with other lines. Raises OSError."""
-    with open(path, encoding="utf-8", errors="replace") as file:
-        text = file.read(_LARGEST)
+    text = read_file(path, MEBIBYTE).decode("utf-8", "replace")
     found: dict[tuple[str, int], None] = {}
     wrong: list[str] = []
     for number, line in enumerate(text.splitlines(), 1):

@@ -10,7 +10,9 @@ from __future__ import annotations
 import re
 from copy import copy
 from datetime import datetime, timezone
+from math import inf
 from socket import socket
+from time import time
 
 import service_identity.hazmat
 from attrs import define
@@ -19,8 +21,9 @@ from OpenSSL import SSL, crypto
 
 from reusedproxy.config.model.tls import ServerTLS
 from reusedproxy.net.tls.files import TLSConfigurationError, Trusts, use_certificate
+from reusedproxy.net.tls.lasting import VERIFIED_FOR, ends_of, first_after
 from reusedproxy.net.tls.names import is_address, is_for, why_not
-from reusedproxy.net.tls.openssl_server import HOSTNAME_MISMATCH, name_refusals
+from reusedproxy.net.tls.openssl_server import HOSTNAME_MISMATCH, name_refusals, resumes
 from reusedproxy.net.tls.parameters import set_parameters
 from reusedproxy.net.tls.transport import openssl_reason
 from reusedproxy.net.tls.words import (
@@ -40,6 +43,7 @@ class Seen:
     names, in words. `named` says that the names were checked and are right. `alert` is the last alert: (whether we sent
     it, its number). `complete` says that the handshake is complete on our side. `accepted` says that the server has
     sent a TLS message since, a session ticket for instance, and so has accepted our part of the handshake.
+    `good_until` is the time until which others may resume the connection's session (Unix time).
     """
 
     context: ClientContext
@@ -49,6 +53,7 @@ class Seen:
     alert: tuple[bool, int] | None = None
     complete: bool = False
     accepted: bool = False
+    good_until: float = inf
 
     @property
     def refused(self) -> bool:
@@ -64,7 +69,8 @@ class ClientContext:
     """Holds the TLS settings of one server line, made once and used for every connection to it.
 
     `session` is the newest session that a connection has left here. It belongs to this context alone, so it can never
-    be offered under another name or with another certificate. `theirs_end` is the end of validity of the certificate
+    be offered under another name or with another certificate. Beyond `session_until` it is not offered: the server has
+    to be verified again. `theirs_end` is the end of validity of the certificate
     that the server showed last, in Unix time; None while none was looked at.
     """
 
@@ -79,6 +85,7 @@ class ClientContext:
         """
         self.settings = settings
         self.session: SSL.Session | None = None
+        self.session_until = inf
         self.theirs_end: float | None = None
         #: The name that the certificate must carry: HAProxy's `verifyhost` counts only without `sni`.
         self.name = settings.sni or settings.verifyhost
@@ -135,18 +142,27 @@ class ClientContext:
         """Returns a client connection over `connected`, ready for its handshake."""
         connection = SSL.Connection(self._context, connected)
         connection.set_connect_state()
-        connection.set_app_data(Seen(self))
+        seen = Seen(self)
+        connection.set_app_data(seen)
         if self._sni is not None:
             connection.set_tlsext_host_name(self._sni)
-        if self.session is not None and self.settings.resumes:
+        if self.session is not None and self.settings.resumes and time() < self.session_until:
             connection.set_session(self.session)
+            seen.good_until = self.session_until
         return connection
+
+    def remember(self, connection: SSL.Connection) -> None:
+        """Stores the session of a connection whose handshake is verified, for later ones to resume."""
+        session = connection.get_session()
+        if session is not None:
+            self.session, self.session_until = session, connection.get_app_data().good_until
 
     def verify(self, connection: SSL.Connection) -> str | None:
         """Returns what is wrong with the server's certificate after the handshake, in words, or None.
 
-        OpenSSL has checked the chain by now, but for a resumed session it checks nothing, so the dates are checked
-        again here. The names are checked here unless that was done during the handshake.
+        OpenSSL has checked the chain by now, but for a resumed session it checks nothing, so the date of the server's
+        own certificate is checked again here, and for how long the session may be resumed is found out when it begins.
+        The names are checked here unless that was done during the handshake.
         """
         if self.settings.verify != "required":
             return None
@@ -155,6 +171,10 @@ class ClientContext:
             return "the server showed no certificate"
         end = certificate.not_valid_after_utc
         self.theirs_end = end.timestamp()
+        if not resumes(connection):
+            now = time()
+            ends = ends_of(connection.get_verified_chain() or ())
+            connection.get_app_data().good_until = first_after(now, (now + VERIFIED_FOR, *ends, *self._trusted.ends))
         if end < datetime.now(timezone.utc):
             shown = certificate_words(certificate, dates=True)
             return f"the certificate has expired since the session began that is resumed ({shown})"

@@ -37,6 +37,4 @@ class ClientTLSTransport(TLSTransport):
 
         In TLS 1.3 it arrives with the first answer or after it.
         """
-        session = self._tls.get_session()
-        if session is not None:
-            self._context.session = session
+        self._context.remember(self._tls)

@@ -31,12 +31,19 @@ from cryptography.x509 import (
 )
 from OpenSSL import SSL, crypto
 
-from reusedproxy.net.files import held_in_memory, unless_pipe
+from reusedproxy.net.files import MEBIBYTE, held_in_memory, names_in, read_file
 from reusedproxy.net.tls.openssl_server import share_store
 from reusedproxy.net.tls.transport import openssl_reason
 from reusedproxy.net.tls.words import name_of, subjects_of
 
 SYSTEM_CA = "@system-ca"
+
+#: Most bytes of a file with a certificate, its chain and its key, or with DH parameters: some hundred certificates.
+LARGEST_CERTIFICATE = MEBIBYTE
+#: Most bytes of a file with CAs (Debian's 145 have 0.2 MB), and of one with revocation lists (those of large CAs have
+#: tens of megabytes).
+LARGEST_AUTHORITIES = 16 * MEBIBYTE
+LARGEST_REVOCATIONS = 128 * MEBIBYTE
 
 #: A certificate in PEM, without headers, such as encrypted ones have.
 _CERTIFICATE_BLOCK = re.compile(
@@ -46,6 +53,9 @@ _CERTIFICATE_BLOCK = re.compile(
 _DH_BLOCK = re.compile(
     rb"^-----BEGIN (X9\.42 |)DH PARAMETERS-----\s[A-Za-z0-9+/=\s]+-----END \1DH PARAMETERS-----[ \t\r]*$", re.M
 )
+
+#: The lines around a revocation list in PEM.
+_LIST_BEGINS, _LIST_ENDS = b"-----BEGIN X509 CRL-----", b"-----END X509 CRL-----"
 
 #: Keywords of the configuration, each with its path; None: the system's own CAs.
 Named = tuple[tuple[str, "str | None"], ...]
@@ -73,7 +83,7 @@ def use_certificate(context: SSL.Context, path: str) -> CertificateFile:
     If the file has no key, it is read from a file beside it, see `keys_beside`.
     """
     what = f"crt {path}"
-    content = _content(what, path)
+    content = _content(what, path, LARGEST_CERTIFICATE)
     blocks = _blocks_in(what, content)
     if not any(block.endswith(b"CERTIFICATE") for block in blocks):
         raise TLSConfigurationError(f"{what}: no usable certificate: there is none in it")
@@ -90,7 +100,7 @@ def use_certificate(context: SSL.Context, path: str) -> CertificateFile:
         raise TLSConfigurationError(f"{what}: no usable certificate: {reason}") from None
     except OSError as error:
         raise TLSConfigurationError(f"{what}: no usable certificate: {error.strerror}") from None
-    private = _private_key(f"crt {key}", _content(f"crt {key}", key) if alone else content)
+    private = _private_key(f"crt {key}", _content(f"crt {key}", key, LARGEST_CERTIFICATE) if alone else content)
     try:
         context.use_privatekey(private)
         context.check_privatekey()
@@ -232,8 +242,7 @@ def certificates_of(path: str) -> list[Certificate]:
     The list is empty if cryptography is stricter and refuses the file.
     """
     try:
-        with open(path, "rb", opener=unless_pipe) as file:
-            return _read(load_pem_x509_certificates(file.read()))
+        return _read(load_pem_x509_certificates(read_file(path, LARGEST_AUTHORITIES)))
     except (OSError, ValueError, InvalidVersion):
         return []
 
@@ -250,14 +259,20 @@ def authorities_of(ca_file: str) -> list[Certificate]:
 def revocations_of(crl_file: str) -> list[CertificateRevocationList]:
     """Returns the lists of a `crl-file`; none if they cannot be read."""
     try:
-        with open(crl_file, "rb", opener=unless_pipe) as file:
-            return [load_pem_x509_crl(block) for block in _lists_in(file.read())]
+        return [load_pem_x509_crl(block) for block in _lists_in(read_file(crl_file, LARGEST_REVOCATIONS))]
     except (OSError, ValueError, InvalidVersion):
         return []
 
 
 def _lists_in(content: bytes) -> list[bytes]:
-    return re.findall(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", content, re.S)
+    """Returns the revocation lists in PEM. Looks at each byte once: a regular expression would look for the end again
+    from each beginning, for hours where there is none."""
+    found: list[bytes] = []
+    end = 0
+    while (start := content.find(_LIST_BEGINS, end)) >= 0 and (last := content.find(_LIST_ENDS, start)) >= 0:
+        end = last + len(_LIST_ENDS)
+        found.append(content[start:end])
+    return found
 
 
 #: A keyword, and the files that its path stands for, each with its content; None: the system's own CAs.
@@ -270,13 +285,15 @@ class Trust:
     def __init__(self, authorities: Sequence[Authorities], revoked: tuple[str, bytes] | None) -> None:
         """Loads the files, and a list of what is `revoked`, with its name. Raises TLSConfigurationError."""
         self._context = SSL.Context(SSL.TLS_METHOD)
+        #: When each list of what is revoked says that the next one is due (Unix time): from then on it does not count.
+        self.ends: list[float] = []
         for word, files in authorities:
             if files is None:
                 self._context.set_default_verify_paths()
             for path, content in files or ():
                 _trust(self._context, f"{word} {path}", content)
         if revoked is not None:
-            _revoke(self._context, *revoked)
+            self.ends = _revoke(self._context, *revoked)
 
     def give(self, context: SSL.Context) -> None:
         """Makes `context` trust what is in the store."""
@@ -307,6 +324,11 @@ class Trusted:
     def give(self, context: SSL.Context) -> None:
         """Makes `context` trust what is in the store."""
         self._trust.give(context)
+
+    @property
+    def ends(self) -> list[float]:
+        """Returns when the lists of what is revoked end (Unix time)."""
+        return self._trust.ends
 
     @cached_property
     def words(self) -> str:
@@ -349,8 +371,8 @@ class Trusts:
         asked = named, crl_file
         if asked not in self._by_name:
             authorities = [(word, self._files_of(word, path)) for word, path in named]
-            revoked = None if crl_file is None else (crl_file, self._content("crl-file", crl_file))
-            # Only OpenSSL knows which files are the system's, so they are read again at each reading.
+            revoked = None if crl_file is None else (crl_file, self._content("crl-file", crl_file, LARGEST_REVOCATIONS))
+            # OpenSSL reads the system's, so they are read again at each reading.
             digests = tuple(
                 self if files is None else tuple(_digest(each) for _, each in files) for _, files in authorities
             )
@@ -372,12 +394,12 @@ class Trusts:
         TLSConfigurationError."""
         if path is None or path == SYSTEM_CA:
             return None
-        return tuple((file, self._content(word, file)) for file in _files_of(word, path))
+        return tuple((file, self._content(word, file, LARGEST_AUTHORITIES)) for file in _files_of(word, path))
 
-    def _content(self, word: str, path: str) -> bytes:
+    def _content(self, word: str, path: str, most: int) -> bytes:
         """Returns what is in a file, which is read once: what is looked at is what is trusted."""
         if path not in self._contents:
-            self._contents[path] = _content(f"{word} {path}", path)
+            self._contents[path] = _content(f"{word} {path}", path, most)
         return self._contents[path]
 
 
@@ -385,10 +407,10 @@ def _digest(content: bytes) -> bytes:
     return sha256(content).digest()
 
 
-def _revoke(context: SSL.Context, crl_file: str, content: bytes) -> None:
+def _revoke(context: SSL.Context, crl_file: str, content: bytes) -> list[float]:
     """Loads HAProxy's `crl-file`: lists in PEM, of which there must be one for every CA of a client's chain.
 
-    Raises TLSConfigurationError.
+    Returns when they end (Unix time). Raises TLSConfigurationError.
     """
     what = f"crl-file {crl_file}"
     _blocks_in(what, content)
@@ -398,18 +420,20 @@ def _revoke(context: SSL.Context, crl_file: str, content: bytes) -> None:
     store = context.get_cert_store()
     assert store is not None
     try:
-        for block in blocks:
-            store.add_crl(load_pem_x509_crl(block))
+        lists = [load_pem_x509_crl(block) for block in blocks]
+        for each in lists:
+            store.add_crl(each)
+        ends = [each.next_update_utc for each in lists]
     except (ValueError, InvalidVersion, crypto.Error):
         raise TLSConfigurationError(f"{what}: cannot be decoded") from None
     store.set_flags(crypto.X509StoreFlags.CRL_CHECK | crypto.X509StoreFlags.CRL_CHECK_ALL)
+    return [end.timestamp() for end in ends if end is not None]
 
 
-def _content(what: str, path: str) -> bytes:
-    """Reads a file. Raises TLSConfigurationError; `what` begins the message."""
+def _content(what: str, path: str, most: int) -> bytes:
+    """Reads a file of at most so many bytes. Raises TLSConfigurationError; `what` begins the message."""
     try:
-        with open(path, "rb", opener=unless_pipe) as file:
-            return file.read()
+        return read_file(path, most)
     except OSError as error:
         raise TLSConfigurationError(f"{what}: cannot be read: {error.strerror}") from None
 
@@ -430,8 +454,5 @@ def _pem_files(path: str) -> list[str]:
     that begin with a dot are not among them: so an authority is put out of use."""
     if not os.path.isdir(path):
         return [path]
-    return [
-        entry.path
-        for entry in sorted(os.scandir(path), key=lambda e: e.name)
-        if entry.name.endswith((".pem", ".crt", ".cer")) and not entry.name.startswith(".") and not entry.is_dir()
-    ]
+    names = [each for each in names_in(path) if each.endswith((".pem", ".crt", ".cer")) and not each.startswith(".")]
+    return [each for name in names if not os.path.isdir(each := os.path.join(path, name))]

@@ -14,7 +14,7 @@ from math import inf
 from socket import MSG_PEEK, SHUT_WR, socket
 from typing import Any, Protocol
 
-from attrs import frozen
+from attrs import evolve, frozen
 from OpenSSL import SSL
 from twisted.logger import Logger
 
@@ -301,7 +301,21 @@ class Handshake:
             reason = openssl_reason(error)
             self._refuse(kind, explain(reason, shown, context), f"{reason} {shown.refused and shown.refused.error}")
         else:
-            self._succeed(self._tls)
+            if self._certificates.by_name and self._is_under_wrong_terms(self._tls):
+                # It may have been let in without the certificate that its name demands.
+                name = self._tls.get_servername()
+                text = f"the client names {name!r} where only OpenSSL reads it, and other terms hold for that name"
+                self._refuse(REFUSED, text, "another name")
+            else:
+                self._succeed(self._tls)
+
+    def _is_under_wrong_terms(self, tls: SSL.Connection) -> bool:
+        """Tells whether OpenSSL, whose name rules are shown, has read one for which another context is chosen."""
+        hello = self._shown.hello
+        name = (tls.get_servername() or b"").decode("latin-1").lower() or None
+        if name == hello.server_name:
+            return False
+        return self._certificates.choose(evolve(hello, server_name=name)) is not self._context
 
     def _succeed(self, tls: SSL.Connection) -> None:
         # The owner sets the transport's peer. Until then no event can reach it, because it watches none.

@@ -4,7 +4,7 @@ The certificate is chosen by it, so each certificate has a context of its own, a
 the rules of another name. OpenSSL's callback for the name comes too late for that: OpenSSL has read session tickets by
 then, and pyOpenSSL offers no earlier callback. This module also recognises other protocols than TLS before anything is
 spent on the connection. It is pure: bytes in, a value out; it must never know a socket. A message that it cannot read
-is left to OpenSSL to refuse.
+is left to OpenSSL to refuse; where OpenSSL reads another name in it, for which other terms hold, the `Handshake` ends.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from attrs import frozen
 #: OpenSSL, up to its own bound of 128 KiB, which answers or sends its alert; the kernel's buffer need not have room for
 #: more while nobody reads.
 MOST = 32 * 1024
+
+#: Records without content in a row, which OpenSSL passes over (MAX_EMPTY_RECORDS in its ssl/record/).
+_EMPTY_RECORDS = 32
 
 _HANDSHAKE = 22
 _CLIENT_HELLO = 1
@@ -79,7 +82,7 @@ def read_hello(data: bytes) -> ClientHello | int:
     if len(data) == 1:
         return 1
     message = bytearray()
-    at, length = 0, 4
+    at, length, empty = 0, 4, 0
     # The message may be split into several records (RFC 8446 section 5.1).
     while len(message) < length:
         if message and message[0] != _CLIENT_HELLO:
@@ -89,8 +92,9 @@ def read_hello(data: bytes) -> ClientHello | int:
                 return _beginning(message)
             return _missing(data, at + 5 + length - len(message))
         size = int.from_bytes(data[at + 3 : at + 5], "big")
-        if data[at] != _HANDSHAKE or not size:
+        if data[at] != _HANDSHAKE or empty > _EMPTY_RECORDS:
             return ClientHello()
+        empty = 0 if size else empty + 1
         if len(data) < at + 5 + size:
             if len(data) >= MOST:
                 return _beginning(message + data[at + 5 :])

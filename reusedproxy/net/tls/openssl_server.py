@@ -7,6 +7,7 @@ names of pyOpenSSL; it must never know why a caller needs a function.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -136,6 +137,33 @@ def share_store(context: SSL.Context, other: SSL.Context) -> None:
     store = _library.SSL_CTX_get_cert_store(_of(other))
     _library.X509_STORE_up_ref(store)
     _library.SSL_CTX_set_cert_store(_of(context), store)
+
+
+def paths_of_system() -> list[str]:
+    """Returns the files and directories in which OpenSSL, and pyOpenSSL for it, looks for the system's CAs, and some
+    that are not used if others are there."""
+    paths: list[str] = []
+    for word, default in (
+        ("file", _library.X509_get_default_cert_file()),
+        ("dir", _library.X509_get_default_cert_dir()),
+    ):
+        said = os.environ.get(f"SSL_CERT_{word.upper()}") or _foreign.string(default).decode()
+        paths += said.split(os.pathsep) if word == "dir" else [said]
+    # Where a wheel of cryptography's was built there are none; pyOpenSSL then loads those of common systems.
+    usual = (getattr(SSL, f"_CERTIFICATE_{word}_LOCATIONS", ()) for word in ("FILE", "PATH"))
+    return list(dict.fromkeys(path for each in (paths, *usual) for path in each if path))
+
+
+def resumes(connection: SSL.Connection) -> bool:
+    """Tells whether the handshake resumed an earlier session."""
+    handle: Any = connection
+    return bool(_library.SSL_session_reused(handle._ssl))
+
+
+def name_sessions(context: SSL.Context, name: bytes) -> None:
+    """Sets the name of the sessions of new connections, at most 32 bytes. One of another name is not resumed; its
+    client gets a full handshake."""
+    _library.SSL_CTX_set_session_id_context(_of(context), name, len(name))
 
 
 def verify_result(connection: SSL.Connection) -> int:

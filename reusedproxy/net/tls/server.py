@@ -1,15 +1,19 @@
 """Implements TLS towards clients: the contexts, the choice among them, and the record of a handshake.
 
 `Certificates` are all that one `bind` line serves, each with a context. One is chosen by the client's first message
-before OpenSSL sees it, as HAProxy chooses: an exact name before a wildcard, the type of key that the client accepts, a
-default at last. It knows files and OpenSSL; it must never know frontends or requests.
+before OpenSSL sees it: an exact name before a wildcard, the type of key that the client accepts, a default at last.
+This is as in HAProxy, but that an exact name's settings cannot be got round by way of a wildcard. It knows files
+and OpenSSL; it must never know frontends or requests.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timezone
+from math import inf
 from socket import socket
+from time import time
 from typing import Any
 
 from attrs import Factory, define, field, frozen
@@ -20,9 +24,10 @@ from cryptography.x509.oid import NameOID
 from OpenSSL import SSL, crypto
 
 from reusedproxy.config.model.tls import TLSOffer
-from reusedproxy.net.files import unless_pipe
+from reusedproxy.net.files import read_file
 from reusedproxy.net.tls import dh_groups
 from reusedproxy.net.tls.files import (
+    LARGEST_CERTIFICATE,
     TLSConfigurationError,
     Trusted,
     Trusts,
@@ -30,15 +35,26 @@ from reusedproxy.net.tls.files import (
     use_dh_parameters,
 )
 from reusedproxy.net.tls.hello import ClientHello
+from reusedproxy.net.tls.lasting import VERIFIED_FOR, ends_of, first_after
 from reusedproxy.net.tls.openssl import take_records_alone
-from reusedproxy.net.tls.openssl_server import ask_before_resuming, set_groups, tell_alerts, verify_clients
+from reusedproxy.net.tls.openssl_server import (
+    ask_before_resuming,
+    name_sessions,
+    resumes,
+    set_groups,
+    tell_alerts,
+    verify_clients,
+    verify_result,
+)
 from reusedproxy.net.tls.parameters import set_parameters
 from reusedproxy.net.tls.words import VerifyFault
 
-#: OpenSSL requires a session ID context. Each SSL_CTX has a session store of its own anyway, so one value serves for
-#: all.
-_SESSIONS_OF = b"reusedproxy"
+#: OpenSSL requires a session ID context. Each SSL_CTX has a session store of its own anyway, so it can be the same in
+#: all; a number is added, which changes when clients are to be verified again.
+_SESSIONS_OF = b"reusedproxy %d"
 _EXPIRED = 10
+#: Clients' certificates with faults that one context remembers; forgotten are those that have not come for longest.
+FAULTS = 1000
 #: OpenSSL's SSL_MODE_NO_AUTO_CHAIN, which pyOpenSSL does not name. A client is shown what `crt` holds, as in HAProxy,
 #: without what OpenSSL would add to it from `ca-file`, which is for clients' certificates.
 _NO_AUTO_CHAIN = 0x8
@@ -156,6 +172,36 @@ class _Calls:
         return SSL.NO_OVERLAPPING_PROTOCOLS
 
 
+class _Faults:
+    """Keeps the faults of clients' certificates that were let pass, because a resumed session has only the number of
+    the last of them. Otherwise a rule about `ssl_c_err` would let in, at the second connection, whom it had refused at
+    the first."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[bytes, tuple[VerifyFault | None, VerifyFault | None]] = OrderedDict()
+
+    def keep(self, connection: SSL.Connection, crt: VerifyFault | None, ca: VerifyFault | None) -> None:
+        if (key := _shown_by(connection)) is not None:
+            self._known[key] = crt, ca
+            self._known.move_to_end(key)
+            if len(self._known) > FAULTS:
+                self._known.popitem(last=False)
+
+    def of(self, connection: SSL.Connection) -> tuple[VerifyFault | None, VerifyFault | None]:
+        """Returns the faults of the certificate and of those above it. Where they have been forgotten, the last one
+        counts for both."""
+        key = _shown_by(connection)
+        found = self._known.get(key) if key is not None else None
+        error = verify_result(connection)
+        return found or (VerifyFault(error, 0, "of a resumed session"), VerifyFault(error, 1, "of a resumed session"))
+
+
+def _shown_by(connection: SSL.Connection) -> bytes | None:
+    """Returns the digest of the peer's certificate."""
+    shown = connection.get_peer_certificate()
+    return None if shown is None else shown.digest("sha256")
+
+
 class ServerContext:
     """Holds one certificate with its key and settings, made once and used for all handshakes that it is chosen for."""
 
@@ -165,6 +211,7 @@ class ServerContext:
         self.admission = certificate.admission
         self.offer = offer = certificate.offer
         self._trusted: Trusted | None = None
+        self._faults = _Faults()
         self._calls = calls = _Calls(offer)
         #: Whether DHE is served: there are parameters for it.
         self._does_dhe = False
@@ -189,7 +236,10 @@ class ServerContext:
             self._set_dh_group(offer.dh_size)
         if offer.curves is None:
             self._set_groups()
-        context.set_session_id(_SESSIONS_OF)
+        context.set_session_id(_SESSIONS_OF % 0)
+        #: How often the sessions have had to begin anew, and when they have to next (Unix time).
+        self._generation = 0
+        self._good_until = inf
         context.set_session_cache_mode(SSL.SESS_CACHE_SERVER if offer.cache else SSL.SESS_CACHE_OFF)
         context.set_timeout(int(offer.lifetime))
         if offer.alpn:
@@ -204,6 +254,7 @@ class ServerContext:
             kept.append(ask_before_resuming(context, calls.is_over))
             self._trust(trusts)
             kept.append(verify_clients(context, offer.verify == "required", calls.note_fault))
+            self._begin_sessions(time())
 
     @property
     def trusted(self) -> str:
@@ -232,6 +283,10 @@ class ServerContext:
 
     def connection(self, accepted: socket) -> SSL.Connection:
         """Returns a server connection over `accepted`, ready for its handshake."""
+        if self._good_until < inf and (now := time()) >= self._good_until:
+            self._generation += 1
+            name_sessions(self._context, _SESSIONS_OF % self._generation)
+            self._begin_sessions(now)
         connection = SSL.Connection(self._context, accepted)
         connection.set_accept_state()
         take_records_alone(connection)
@@ -244,6 +299,25 @@ class ServerContext:
             connection.do_handshake()
         finally:
             self._calls.shown = None
+        if self._trusted is not None:
+            self._look_at_session(connection, shown)
+
+    def _look_at_session(self, connection: SSL.Connection, shown: Shown) -> None:
+        """Has sessions end with the first authority that has signed a client's certificate; at its own end, that is
+        refused as it is resumed. Faults that were let pass are known again where the session is resumed."""
+        if resumes(connection):
+            if verify_result(connection):
+                shown.crt_fault, shown.ca_fault = self._faults.of(connection)
+        elif shown.crt_fault is not None or shown.ca_fault is not None:
+            self._faults.keep(connection, shown.crt_fault, shown.ca_fault)
+        else:
+            signers = (connection.get_verified_chain() or [])[1:]
+            self._good_until = min(self._good_until, first_after(time(), ends_of(signers)))
+
+    def _begin_sessions(self, now: float) -> None:
+        assert self._trusted is not None
+        longest = max(self.offer.lifetime, VERIFIED_FOR)
+        self._good_until = first_after(now, (now + longest, *self._trusted.ends))
 
     # Its construction.
 
@@ -285,8 +359,7 @@ class ServerContext:
 
 def _read_dh_file(path: str) -> bytes:
     try:
-        with open(path, "rb", opener=unless_pipe) as file:
-            return file.read()
+        return read_file(path, LARGEST_CERTIFICATE)
     except OSError as error:
         raise TLSConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
 
@@ -309,6 +382,8 @@ class Certificates:
 
     strict: bool = False
     contexts: list[ServerContext] = Factory(list)
+    #: It depends on the client's name which is chosen.
+    by_name: bool = False
     _exact: dict[str, list[_Entry]] = field(factory=dict, alias="exact")
     _wild: dict[str, list[_Entry]] = field(factory=dict, alias="wild")
     _defaults: list[_Entry] = field(factory=list, alias="defaults")
@@ -328,6 +403,7 @@ class Certificates:
         for certificate in certificates:
             context = ServerContext(certificate, trusts)
             self.contexts.append(context)
+            self.by_name = self.strict or len(self.contexts) > 1
             names = context.names if certificate.names is None else certificate.names
             exceptions = frozenset(name[1:].lower() for name in names if name.startswith("!"))
             entry = _Entry(context, context.kind, exceptions)
@@ -353,11 +429,14 @@ class Certificates:
         found: dict[str, _Entry] = {}
         name = hello.server_name
         if name is not None:
-            for entry in self._exact.get(name, ()):
+            exact = self._exact.get(name, ())
+            for entry in exact:
                 found.setdefault(entry.kind, entry)
             _, dot, domain = name.partition(".")
             for entry in self._wild.get(dot + domain, ()) if dot else ():
-                if name not in entry.exceptions:
+                # A client says which types of key it accepts, and may do so to be let in without a certificate.
+                alike = not exact or any(entry.context.offer == each.context.offer for each in exact)
+                if alike and name not in entry.exceptions:
                     found.setdefault(entry.kind, entry)
         if not found:
             if self.strict:

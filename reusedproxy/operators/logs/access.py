@@ -250,6 +250,7 @@ class HTTPLog:
             cookies = backend.cookie_letters
         else:
             cookies = NO_COOKIES if exchange.head is None else self._cookies
+        clients = len(frontend.connections) + frontend.connections_before
         began_at = began + self._offset
         second = int(began_at)
         # fmt: off
@@ -259,7 +260,7 @@ class HTTPLog:
             backend.name if backend is not None else frontend.name, server_name,
             received, waited, connecting, answering, int((ended - began) * 1000),
             exchange.status or -1, exchange.bytes_out, exchange.flags, cookies,
-            self._places.taken, len(frontend.connections), backend.traffic.scur if backend is not None else 0,
+            self._places.taken, clients, backend.traffic.scur if backend is not None else 0,
             server.served if server is not None else 0, "+" if exchange.redispatched else "", exchange.retries,
             exchange.srv_queue, exchange.backend_queue, request,
         ))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from reusedproxy.clients.frontend import Frontend
 from reusedproxy.clients.pending import PendingClient
@@ -19,9 +18,11 @@ from reusedproxy.net.tls import handshake
 from reusedproxy.net.tls.handshake import HandshakeFailure
 from reusedproxy.operators.logs.access import ERROR, INFO, sending
 from reusedproxy.operators.logs.targets import Send, Target
-from reusedproxy.rules.facts import Noted, Sample
+from reusedproxy.rules.facts import Facts, Noted, Sample
 from reusedproxy.rules.samples.aliases import with_milliseconds
 from reusedproxy.rules.samples.lines import line_of
+from reusedproxy.tables.table import Table
+from reusedproxy.tables.tracking import Counters, Tracked
 
 #: Failures of connections on which no data or hardly any has come (`option dontlognull`).
 _WITHOUT_DATA = (handshake.EMPTY, handshake.ABORTED, preface.EMPTY, preface.ABORTED)
@@ -80,10 +81,11 @@ class FailedClient:
     """Holds the facts of such a client (`reusedproxy.rules.facts.Facts`), and those of its course: there is neither a
     request nor TLS. It is its own connection, too (`exchanges.client.ClientFacts`)."""
 
-    inspected = head = line = answer = client_tls = server_tls = server_name = credentials = None
-    backend = server = waited_for = cookie = None
-    asks_as_proxy = by_page = redispatched = False
-    first_request = True
+    inspected = head = body = line = answer = client_tls = server_tls = server_name = credentials = None
+    auth_scheme = backend = server = waited_for = cookie = None
+    asks_as_proxy = lenient = by_page = redispatched = False
+    first_request = acts = True
+    counters: Counters | None = None
     priority = 0, 0
     requests = placed_at = connected = answered = status = 0
     bytes_in = bytes_out = retries = srv_queue = backend_queue = 0
@@ -100,7 +102,8 @@ class FailedClient:
         #: Of a transport: whether it would have been one with TLS.
         self.transport, self.secure = self, pending.listener.bind.tls is not None
         self.deadlines = frontend.deadlines
-        self.source = self.address = pending.address
+        self.source = self.connection_source = self.address = pending.address
+        self.maps = frontend.maps
         self.since = self.began = self.read = pending.began
         self.ended = frontend.deadlines.now()
         self.handshake = 0.0
@@ -116,6 +119,10 @@ class FailedClient:
         return "", 0
 
     @property
+    def connection_destination(self) -> tuple[str, int]:
+        return self.destination
+
+    @property
     def course(self) -> FailedCourse:
         return FailedCourse(self)
 
@@ -124,6 +131,17 @@ class FailedClient:
 
     def usable_servers(self, backend: str) -> int | None:
         return self.frontend.usable_servers(backend or self.backend_name or "")
+
+    def figure(self, which: str, name: str) -> Sample:
+        own = self.frontend_name if which == "fe_conn" else self.backend_name
+        return self.frontend.figure(which, name or own or "")
+
+    def table(self, name: str) -> Table | None:
+        return self.frontend.tables.get(name)
+
+    def tracked(self, number: int) -> Tracked | None:
+        """Returns nothing: its counters have ended with it."""
+        return None
 
     def member(self, users: str) -> bytes | None:
         return None
@@ -143,7 +161,7 @@ class FailedCourse(ExchangeCourse):
 
     __slots__ = ()
 
-    def __init__(self, facts: Any) -> None:
+    def __init__(self, facts: Facts) -> None:
         ExchangeCourse.__init__(self, facts)
         self.handshake_time = -1  # it was never over
         self.status = 0

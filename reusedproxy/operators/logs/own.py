@@ -20,9 +20,17 @@ from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
-from twisted.logger import ILogObserver, LegacyLogObserverWrapper, Logger, textFileLogObserver
+from twisted.logger import (
+    FileLogObserver,
+    ILogObserver,
+    LegacyLogObserverWrapper,
+    LogEvent,
+    Logger,
+    formatEventAsClassicLogText,
+)
 from twisted.python.syslog import SyslogObserver
 
+from reusedproxy.config.language.printable import printable_lines
 from reusedproxy.net.trusted_paths import open_file
 from reusedproxy.operators.logs.outlet import Ended, Outlet
 from reusedproxy.operators.logs.sinks import Datagrams
@@ -70,7 +78,7 @@ class LogStream(io.TextIOBase):
 
     def write(self, text: str) -> int:
         """Writes the text, or keeps it until it is taken."""
-        data = text.encode("utf-8", "backslashreplace")
+        data = printable_lines(text).encode()
         if len(self._kept) + len(data) > KEPT:
             self._put_out()
         if len(self._kept) + len(data) > KEPT:
@@ -153,7 +161,8 @@ def _syslog(prefix: str, path: str = SYSLOG, now: Callable[[], float] = time.mon
     def line(priority: int, text: str) -> str:
         at = time.localtime()
         when = f"{MONTHS[at.tm_mon - 1]} {at.tm_mday:2d} {at.tm_hour:02d}:{at.tm_min:02d}:{at.tm_sec:02d}"
-        return f"<{priority if priority > 7 else priority | syslog.LOG_USER}>{when} {prefix}[{os.getpid()}]: {text}"
+        tag = f"<{priority if priority > 7 else priority | syslog.LOG_USER}>{when} {prefix}[{os.getpid()}]"
+        return f"{tag}: {printable_lines(text)}"
 
     def lost(lines: int) -> str:
         return line(syslog.LOG_WARNING, f"{lines} lines of this log were lost: nobody read them in time")
@@ -201,11 +210,21 @@ def log_to_pipe(
                 os.close(fd)
                 raise OSError(errno.ESTALE, "it was a pipe or a terminal, and has become another file")
         # Twisted needs no more of a file than a LogStream has.
-        stream: Any = _made(fd, reactor())
-        return textFileLogObserver(stream)
+        return log_file_observer(_made(fd, reactor()))
 
     use_observer(options, observer)
     return True
+
+
+def log_file_observer(file: Any) -> ILogObserver:
+    """Returns what writes a log as `textFileLogObserver` does, without what a terminal would obey: messages of
+    exceptions may hold what clients have sent."""
+
+    def text_of(event: LogEvent) -> str | None:
+        text = formatEventAsClassicLogText(event)
+        return text and printable_lines(text)
+
+    return FileLogObserver(file, text_of)
 
 
 def _is_stream(mode: int) -> bool:

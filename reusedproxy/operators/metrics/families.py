@@ -1,6 +1,7 @@
-"""Returns all metrics of a proxy, ready for a collector: those of its servers' pools, and those of its TLS listeners.
+"""Returns all metrics of a proxy that HAProxy does not have: those of its servers' pools, of its TLS listeners, and of
+how long its servers take to answer.
 
-The latter are few and defined here; the former are in `pools`, with the data model of both. Labels are names and files
+The last two are few and defined here; the first are in `pools`, with the data model of all. Labels are names and files
 of the configuration, and words of fixed sets.
 """
 
@@ -10,14 +11,33 @@ from collections.abc import Iterator, Sequence
 
 from attrs import evolve
 
-from reusedproxy.operators.metrics.pools import CERTIFICATES, COUNTER, GAUGE, OPENED, Family, Sample, of_servers
-from reusedproxy.operators.view.values import FrontendView, HandshakesView, ProxyView
+from reusedproxy.operators.metrics.pools import (
+    CERTIFICATES,
+    COUNTER,
+    GAUGE,
+    HISTOGRAM,
+    NOW,
+    OPENED,
+    Family,
+    Sample,
+    of_servers,
+    sample_of,
+)
+from reusedproxy.operators.view.values import BackendView, FrontendView, HandshakesView, ProxyView
 
 
 def families(view: ProxyView) -> Iterator[Family]:
     """Returns every family, in the order of the configuration; the view must have the pools' measures."""
     yield from of_servers(view.servers)
     yield from of_frontends(view.frontends)
+    yield from of_backends(view.backends)
+
+
+def of_backends(backends: Sequence[BackendView]) -> Iterator[Family]:
+    """Returns the families of backends."""
+    timed = [(each.name, each.answer_times) for each in backends if each.mode == "http"]
+    samples = [Sample((name,), sample_of(times)) for name, times in timed if times is not None]
+    yield evolve(_ANSWERS, samples=tuple(samples))
 
 
 def of_frontends(frontends: Sequence[FrontendView]) -> Iterator[Family]:
@@ -48,6 +68,15 @@ _HANDSHAKES = Family(
     ("frontend", "outcome", "resumed"),
     OPENED,
     "TLS handshakes of clients",
+)
+_ANSWERS = Family(
+    "reusedproxy_backend_response_seconds",
+    HISTOGRAM,
+    "Seconds from the end of a request's head to the answer's head, for requests that a server has answered: what they"
+    " wait in queues and for a connection, and what the server takes.",
+    ("backend",),
+    NOW,
+    "time to the answer",
 )
 _ENDS = Family(
     "reusedproxy_frontend_cert_not_after_timestamp_seconds",

@@ -1,13 +1,13 @@
 """Defines the metrics of the pools: name, meaning and current value of each.
 
 The result is families of samples for each server in the model of Prometheus (counter, gauge, histogram with cumulative
-buckets), as plain values: a collector for prometheus_client's registry copies them, the statistics page and the manhole
-show them. Labels are names of the configuration and words of fixed sets, never data from a client or a server.
+buckets), as plain values: the exporter writes them, the statistics page and the manhole show them. Labels are names of
+the configuration and words of fixed sets, never data from a client or a server.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import inf
 
 from attrs import evolve, frozen
@@ -70,17 +70,20 @@ Read = Callable[[ServerView], Mapping[tuple[str, ...], "float | Histogram"]]
 def of_servers(servers: Sequence[ServerView]) -> Iterator[Family]:
     """Returns every family, including those without a sample at this moment; the views must have their pools'
     measures."""
-    for family, read in _FAMILIES:
-        named = sum(label in ("pool", "server") for label in family.labels)
-        samples = [
-            Sample((server.full_name,) * named + labels, _value(value))
-            for server in servers
-            for labels, value in read(server).items()
-        ]
-        yield evolve(family, samples=tuple(samples))
+    for family, read in FAMILIES:
+        yield evolve(family, samples=tuple(samples(family, read, servers)))
 
 
-def _value(value: float | Histogram) -> float | Distribution:
+def samples(family: Family, read: Read, servers: Iterable[ServerView]) -> Iterator[Sample]:
+    """Returns the samples of one family, as they are asked for."""
+    named = sum(label in ("pool", "server") for label in family.labels)
+    for server in servers:
+        for labels, value in read(server).items():
+            yield Sample((server.full_name,) * named + labels, sample_of(value))
+
+
+def sample_of(value: float | Histogram) -> float | Distribution:
+    """Returns a sample's value: a histogram's buckets become cumulative."""
     if not isinstance(value, Histogram):
         return value
     steps = value.cumulative()
@@ -166,7 +169,8 @@ def _family(kind: str, name: str, labels: str, group: str, words: str, help: str
     return Family(f"reusedproxy_{name}", kind, help, tuple(labels.split()), group, words), read
 
 
-_FAMILIES: tuple[tuple[Family, Read], ...] = (
+#: All of them, each with what reads it.
+FAMILIES: tuple[tuple[Family, Read], ...] = (
     _family(
         GAUGE,
         "pool_connections",
@@ -185,8 +189,18 @@ _FAMILIES: tuple[tuple[Family, Read], ...] = (
         "pool server",
         NOW,
         "floor",
-        "Idle connections to be kept ready (pool-min-conn).",
+        "Idle connections to be kept ready (pool-min-conn); with auto, as many as demand calls for.",
         lambda server: _one(server.pool.floor),
+    ),
+    _family(
+        GAUGE,
+        "pool_floor_advised",
+        "pool server",
+        NOW,
+        "floor that would do",
+        "Smallest floor that would have met 99.9 % of the last hour's requests without a wait; absent without"
+        " requests.",
+        lambda server: _one(server.pool.demand.enough if server.pool.demand is not None else None),
     ),
     _family(
         GAUGE,

@@ -15,7 +15,7 @@ from attrs import frozen
 from reusedproxy import __version__
 from reusedproxy.config.language import units
 from reusedproxy.config.language.report import Wrong
-from reusedproxy.operators.runtime import orders, servers
+from reusedproxy.operators.runtime import orders, servers, tables
 from reusedproxy.operators.runtime.info import show_info
 from reusedproxy.operators.runtime.proxy import ADMIN, LEVELS, OPERATOR, USER, Context, Refusal
 from reusedproxy.operators.runtime.statistics import show_stat
@@ -113,6 +113,13 @@ def _prompt(context: Context, words: Sequence[str]) -> str:
     return ""
 
 
+def _hand_over(context: Context, words: Sequence[str]) -> str:
+    if not context.exposes:
+        raise Refusal("Needs a socket with 'expose-fd listeners', and a process of root or of the daemon's user.")
+    context.takes_over = True
+    return ""
+
+
 def _quit(context: Context, words: Sequence[str]) -> str:
     context.leaves = True
     return ""
@@ -131,15 +138,22 @@ def _command(words: str, arguments: str, help: str, level: int, run: Run) -> Com
 COMMANDS = (
     _command("clear counters", "[all]", "clear max statistics counters (or all counters)", OPERATOR,
              orders.clear_counters),
+    _command("clear table", "<table> [<filter>]*", "remove an entry from a table (filter: data/key)", USER,
+             tables.clear_table),
     _command("disable server", "<bk>/<srv>", "disable a server for maintenance", ADMIN, orders.disable_server),
     _command("enable server", "<bk>/<srv>", "enable a disabled server", ADMIN, orders.enable_server),
+    _command("explain pool", "<bk>/<srv>", "explain the floor of a server's pool, and the demand", USER,
+             servers.explain_pool),
     _command("get weight", "<bk>/<srv>", "report a server's current weight", USER, orders.get_weight),
+    _command("hand over", "", "give the listening sockets to a process that takes this one's place", ADMIN, _hand_over),
     _command("operator", "", "lower the level of the current CLI session to operator", OPERATOR, _lower(OPERATOR)),
     _command("set maxconn frontend", "<frontend> <value>", "change a frontend's maxconn setting", ADMIN,
              orders.set_maxconn_frontend),
     _command("set maxconn server", "<bk>/<srv> <value>", "change a server's maxconn setting", ADMIN,
              orders.set_maxconn_server),
     _command("set server", "<bk>/<srv> [opts]", "change a server's state or weight", ADMIN, orders.set_server),
+    _command("set table", "<table> key <k> [data.* <v>]*", "update or create a table entry's data", USER,
+             tables.set_table),
     _command("set timeout", "[cli] <delay>", "change a timeout setting", USER, _set_timeout),
     _command("set weight", "<bk>/<srv> <weight>", "change a server's weight", ADMIN, orders.set_weight),
     _command("show backend", "", "list backends in the current running config", USER, servers.show_backend),
@@ -157,6 +171,8 @@ COMMANDS = (
     _command("show version", "", "show version of the current process", USER, _show_version),
     _command("shutdown session", "[id]", "kill a specific session", ADMIN, orders.shutdown_session),
     _command("shutdown sessions server", "<bk>/<srv>", "kill sessions on a server", ADMIN, orders.shutdown_sessions),
+    _command("show table", "<table> [<filter>]*", "report table usage stats or dump this table's contents"
+             " (filter: data/key)", USER, tables.show_table),
     _command("user", "", "lower the level of the current CLI session to user", USER, _lower(USER)),
     _command("help", "[<command>]", "list matching or all commands", USER, _help),
     _command("prompt", "", "toggle interactive mode with prompt", USER, _prompt),

@@ -56,10 +56,8 @@ def _facts(context: Context) -> list[Fact]:
         _fact(15, "Maxconn", "CLP:u32", view.maxconn, "Most client connections at once"),
         _fact(16, "Hard_maxconn", "CLP:u32", view.maxconn, "Most client connections at once"),
         _fact(17, "CurrConns", "MGP:u32", view.clients, "Client connections now"),
-        _fact(18, "CumConns", "MCP:u32", _sum(view, "connections_total"), "Client connections since the last reload"),
-        _fact(
-            19, "CumReq", "MCP:u32", sum(each.traffic.req_tot for each in frontends), "Requests since the last reload"
-        ),
+        _fact(18, "CumConns", "MCP:u32", _sum(view, "connections_total"), "Client connections since the start"),
+        _fact(19, "CumReq", "MCP:u32", sum(each.traffic.req_tot for each in frontends), "Requests since the start"),
         _fact(22, "CumSslConns", "MCP:u32", sum(each.completed for each in handshakes), "TLS handshakes of clients"),
         _fact(26, "ConnRate", "MRP:u32", rate, "Client connections in the last second"),
         _fact(28, "MaxConnRate", "MMP:u32", most, "Most client connections in a second, of one frontend"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from attrs import Factory, define, frozen
@@ -14,6 +14,7 @@ from reusedproxy.operators.stats.moment import Moments
 from reusedproxy.operators.view.proxy import Proxy
 from reusedproxy.operators.view.rates import Rates
 from reusedproxy.operators.view.reading import Reader
+from reusedproxy.tables.table import Table
 
 #: What those who connect may do: each includes the ones before it.
 USER, OPERATOR, ADMIN = range(3)
@@ -25,6 +26,9 @@ class Running(Proxy, Protocol):
 
     @property
     def configuration(self) -> Configuration: ...
+
+    @property
+    def tables(self) -> Mapping[str, Table]: ...
 
     @property
     def rates(self) -> Rates | None: ...
@@ -75,6 +79,9 @@ class Context:
     timeout: float
     interactive: bool = False
     leaves: bool = False
+    #: Its client may be given the process's sockets, and has ordered that.
+    exposes: bool = False
+    takes_over: bool = False
     sockets: Sequence[SocketView] = ()
     statistics: Statistics = Factory(lambda: Statistics())
 

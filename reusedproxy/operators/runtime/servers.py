@@ -1,44 +1,48 @@
-"""Writes what the runtime API shows of backends and servers: `show backend`, `show servers`, `show pool`."""
+"""Writes what the runtime API shows of backends and servers: `show backend`, `show servers`, `show pool`, `explain
+pool`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 
+from reusedproxy.backends.saved_states import (
+    AGENT,
+    CHECK_STATUS,
+    COLUMNS,
+    CONFIGURED,
+    CONFIGURED_MAINT,
+    ENABLED,
+    FORCED_DRAIN,
+    FORCED_MAINT,
+    INHERITED_DRAIN,
+    INHERITED_MAINT,
+    NO_ADDRESS,
+    PAUSED,
+    RUNNING,
+    STARTING,
+    STOPPED,
+    STOPPING,
+    VERSION,
+)
 from reusedproxy.backends.server import DOWN, DRAIN, FULL_WEIGHT, MAINT, NOLB
 from reusedproxy.config import model
 from reusedproxy.operators.runtime.proxy import Context, Refusal
 from reusedproxy.operators.shell.tables import POOL_HEADINGS, pool_row, table
 from reusedproxy.operators.stats.figures import names_in_order
-from reusedproxy.operators.view.reading import servers_of
+from reusedproxy.operators.view.floors import sentences
+from reusedproxy.operators.view.reading import server_view, servers_of
 from reusedproxy.operators.view.sessions import Endpoint, endpoints
 from reusedproxy.operators.view.values import ServerView
 
-_STATE_COLUMNS = (
-    "be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight"
-    " srv_time_since_last_change srv_check_status srv_check_result srv_check_health srv_check_state srv_agent_state"
-    " bk_f_forced_id srv_f_forced_id srv_fqdn srv_port srvrecord srv_use_ssl srv_check_port srv_check_addr"
-    " srv_agent_addr srv_agent_port"
-)
 _CONNECTION_COLUMNS = (
     "bkname/svname bkid/svid addr port - purge_delay used_cur used_max need_est unsafe_nb safe_nb idle_lim idle_cur"
     " idle_per_thr[1]"
 )
-#: HAProxy's numbers of what a check has found; 1 is that there was none yet.
-_CHECK_STATUS = {
-    "INI": 1, "SOCKERR": 5, "L4OK": 6, "L4TOUT": 7, "L4CON": 8, "L6OK": 9, "L6TOUT": 10, "L6RSP": 11, "L7TOUT": 12,
-    "L7RSP": 13, "L7OK": 15, "L7OKC": 16, "L7STS": 17,
-}  # fmt: skip
+#: HAProxy's numbers of results of checks.
 _UNKNOWN, _FAILED, _PASSED, _PASSED_STOPPING = 0, 2, 3, 4
-#: Its numbers of operational states.
-_STOPPED, _STARTING, _RUNNING, _STOPPING = range(4)
 #: Servers that are looked at in one piece of an answer.
 _AT_ONCE = 10
-#: Bits of HAProxy's administrative state: ordered, of the server that it tracks, said by the configuration; drain
-#: ordered, and of the server that it tracks; a name without an address.
-_FORCED_MAINT, _INHERITED_MAINT, _CONFIGURED_MAINT, _FORCED_DRAIN, _INHERITED_DRAIN, _NO_ADDRESS = 1, 2, 4, 8, 16, 32
-#: Bits of the state of checks: there are some, they run, they pause; and they ask an agent.
-_CONFIGURED, _ENABLED, _PAUSED, _AGENT = 2, 4, 8, 16
 
 
 def show_backend(context: Context, words: Sequence[str]) -> str:
@@ -67,17 +71,18 @@ def show_servers_state(context: Context, words: Sequence[str]) -> Iterable[str]:
         key = server.full_name
         endpoint = addresses.get(key, Endpoint("-", 0))
         settings = said[key]
-        agent_state = 0 if server.agent is None else _CONFIGURED | _ENABLED | _AGENT
+        asked = 0 if server.agent is None else ENABLED
+        agent_state = CONFIGURED | AGENT | asked if settings.agent is not None else 0
         values = (
             *(wanted[backend], backend, at, server.name, endpoint.host, _operational(server)),
             *(_administrative(server, settings.disabled), server.weight, settings.weight),
-            *(int(now - server.changed_at), *_check(server), agent_state),
+            *(int(now - server.changed_at), *_check(server, settings.check is not None), agent_state),
             *(0, 0, _name(settings), endpoint.port, "-", int(server.pool.tls is not None)),
             *_elsewhere(settings),
         )
         return " ".join(map(str, values)) + "\n"
 
-    return chain([f"1\n# {_STATE_COLUMNS}\n"], _in_pieces(line(*each) for each in servers_of(proxy, wanted)))
+    return chain([f"{VERSION}\n# {COLUMNS}\n"], _in_pieces(line(*each) for each in servers_of(proxy, wanted)))
 
 
 def _in_pieces(lines: Iterator[str]) -> Iterator[str]:
@@ -111,31 +116,32 @@ def _elsewhere(settings: model.Server) -> tuple[int, str, str, int]:
 
 def _operational(server: ServerView) -> int:
     if server.state in (DOWN, MAINT):
-        return _STOPPED
+        return STOPPED
     if server.state == NOLB:
-        return _STOPPING
-    return _RUNNING if server.throttle == FULL_WEIGHT else _STARTING
+        return STOPPING
+    return RUNNING if server.throttle == FULL_WEIGHT else STARTING
 
 
 def _administrative(server: ServerView, disabled: bool) -> int:
-    inherited = {MAINT: _INHERITED_MAINT, DRAIN: _INHERITED_DRAIN}.get(server.inherited, 0)
+    inherited = {MAINT: INHERITED_MAINT, DRAIN: INHERITED_DRAIN}.get(server.inherited, 0)
+    said = inherited | (CONFIGURED_MAINT if disabled else 0)
     if server.admin == MAINT:
-        return inherited | _FORCED_MAINT | (_CONFIGURED_MAINT if disabled else 0)
-    missing = 0 if server.addressed else _NO_ADDRESS
-    return missing | inherited | (_FORCED_DRAIN if server.admin == DRAIN else 0)
+        return said | FORCED_MAINT
+    missing = 0 if server.addressed else NO_ADDRESS
+    return missing | said | (FORCED_DRAIN if server.admin == DRAIN else 0)
 
 
-def _check(server: ServerView) -> tuple[int, int, int, int]:
-    """Returns status, result, health and state of the checks."""
+def _check(server: ServerView, configured: bool) -> tuple[int, int, int, int]:
+    """Returns status, result, health and state of the checks, which an operator may have stopped."""
     maintained = server.state == MAINT and not server.maintained_by_tracked
-    paused = _PAUSED if maintained and not server.tracked else 0
+    paused = PAUSED if maintained and not server.tracked else 0
     if server.check is None:
-        return 1, _UNKNOWN, 0 if maintained else 2, paused
+        return 1, _UNKNOWN, 0 if maintained else 2, paused | (CONFIGURED if configured else 0)
     last = server.check.last
     passed = _PASSED_STOPPING if last.stopping else _PASSED
     result = _UNKNOWN if last.status == "INI" else passed if last.passed else _FAILED
     health = 0 if maintained else server.check.health
-    return _CHECK_STATUS.get(last.status, 1), result, health, _CONFIGURED | _ENABLED | paused
+    return CHECK_STATUS.get(last.status, 1), result, health, CONFIGURED | ENABLED | paused
 
 
 def show_servers_conn(context: Context, words: Sequence[str]) -> Iterable[str]:
@@ -172,6 +178,20 @@ def show_pool(context: Context, words: Sequence[str]) -> Iterable[str]:
     if server:
         context.server(words[0])
     return _pools(view for _, _, view in servers_of(proxy, names) if server in ("", view.name))
+
+
+def explain_pool(context: Context, words: Sequence[str]) -> str:
+    """Returns `explain pool <backend>/<server>`, which HAProxy does not have: the state of one pool, and how its floor
+    stands to the demand, in sentences."""
+    _, living = context.server(words[0] if words else "")
+    server = server_view(living)
+    pool = server.pool
+    state = (
+        f"{server.full_name} is {server.state}; its pool is {pool.state}: {pool.idle} idle, {pool.in_use} in use,"
+        f" {pool.connecting} connecting, {pool.waiting} waiting."
+    )
+    troubles = (f"Trouble: {each}" for each in pool.troubles)
+    return "".join(f"{line}\n" for line in (state, *sentences(pool), *troubles))
 
 
 def _pools(servers: Iterator[ServerView]) -> Iterator[str]:

@@ -7,14 +7,17 @@ command does.
 
 from __future__ import annotations
 
+import os
 import re
 from collections import deque
 from collections.abc import Iterator
 from math import inf
+from socket import socket
 from typing import Protocol
 
 from twisted.logger import Logger
 
+from reusedproxy.config.language.printable import printable_lines
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.transport import Transport
 from reusedproxy.operators.runtime.commands import run
@@ -49,6 +52,9 @@ class Owner(Protocol):
 
     def session_gone(self, session: Session) -> None:
         """Forgets a session whose connection is closed."""
+
+    def hand_over(self, channel: socket) -> None:
+        """Hands the sockets of this process to the one at the other end."""
 
     def session_refused(self, session: Session, why: str) -> bool:
         """Tells the operator what the session is ended for. Returns False if that was logged lately."""
@@ -169,6 +175,8 @@ class Session:
                 self._write_piece(self._answer)
             elif self.context.leaves:
                 self._end("quit")
+            elif self.context.takes_over:
+                self._hand_over()
             elif self._commands:
                 pieces += 1
                 self._answer = self._begin(self._commands.popleft())
@@ -183,6 +191,14 @@ class Session:
                 self._give_time()
                 if len(self._buffer) <= LONGEST_LINE:
                     self._transport.resume_reading()
+
+    def _hand_over(self) -> None:
+        """Leaves the connection to who hands over the sockets of this process."""
+        channel = socket(fileno=os.dup(self._transport.socket.fileno()))
+        self.state = ENDING
+        self._transport.pause_reading()  # or the poller would go on watching what the other descriptor keeps open
+        self._transport.abort("handed over")
+        self._owner.hand_over(channel)
 
     def _take_line(self) -> bool:
         """Takes the next whole line, if there is one."""
@@ -237,7 +253,8 @@ class Session:
         if piece is None:
             self._answer = None
         elif piece:
-            self._transport.write(piece.encode("utf-8", "surrogateescape"))
+            # Names and values in it may be other people's, and its reader is on a terminal mostly.
+            self._transport.write(printable_lines(piece).encode())
 
     def _end(self, reason: str) -> None:
         """Closes the connection, once what is unsent has gone out."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from math import inf
@@ -22,7 +23,17 @@ from reusedproxy.config.model.proxies import Global, StatsSocket
 from reusedproxy.config.model.values import ListenAddress
 from reusedproxy.measures.log_throttle import LogThrottle
 from reusedproxy.net.deadlines import Deadlines
-from reusedproxy.net.listener import Listener, ListenError, admits_as_many, backlog_of, bind_socket, demand_bindable
+from reusedproxy.net.listener import (
+    Given,
+    Listener,
+    ListenError,
+    admits_as_many,
+    backlog_of,
+    bind_socket,
+    demand_bindable,
+    given_socket,
+)
+from reusedproxy.net.peer_credentials import may_connect
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.transport import Transport
 from reusedproxy.operators.runtime.proxy import LEVELS, Context, Service, SocketView, Statistics
@@ -32,6 +43,9 @@ from reusedproxy.operators.runtime.session import Session
 BACKLOG = 128
 #: Seconds that a session has to be idle to give way to another of the same level.
 IDLE = 5.0
+#: Seconds after a reload for which it is asked again whether clients may come: the kernel has asked microseconds before
+#: one stands in its queue, unless the machine has stood still.
+LATE = 10.0
 
 Announce = Callable[[str, str], None]
 
@@ -45,9 +59,15 @@ class _Socket:
     api: RuntimeAPI
     #: Set while there are too many sessions.
     full: bool = False
+    #: Until this time, clients are looked at who may have connected by the line before, which let in more.
+    narrowed_until: float = 0.0
 
     def connection_made(self, accepted: socket.socket, address: object, listener: Listener) -> None:
-        self.api.accept(self, accepted)
+        if self.api.is_late(self, accepted):
+            listener.connections -= 1
+            accepted.close()
+        else:
+            self.api.accept(self, accepted)
 
 
 @define
@@ -69,8 +89,17 @@ class RuntimeAPI:
     """Serves the runtime API on all its sockets. `state` is "new", "open" (accepts connections), "leaving" (those that
     are there go on) or "closed"."""
 
-    def __init__(self, service: Service, reactor: Any, poller: Poller, announce: Announce) -> None:
+    def __init__(
+        self,
+        service: Service,
+        reactor: Any,
+        poller: Poller,
+        announce: Announce,
+        hand_over: Callable[[socket.socket], None] | None = None,
+    ) -> None:
+        """Calls `hand_over` with the connection of a process that takes this one's place."""
         self.state = "new"
+        self._hand_over = hand_over
         self.sockets: list[_Socket] = []
         self.sessions: set[Session] = set()
         self._service = service
@@ -86,8 +115,9 @@ class RuntimeAPI:
         self.deadline = inf
         self.slot = 0.0
 
-    def prepare(self, settings: Global, *, bind: bool) -> Prepared:
-        """Binds the sockets that do not stand yet, without accepting connections; not `bind` only looks for faults."""
+    def prepare(self, settings: Global, *, bind: bool, given: Given | None = None) -> Prepared:
+        """Binds the sockets that do not stand yet and are not `given`, without accepting connections; not `bind` only
+        looks for faults."""
         prepared = Prepared(settings)
         standing = {each.settings.bind.address: each for each in self.sockets if each.listener.stands}
         for said in settings.stats_sockets:
@@ -101,7 +131,7 @@ class RuntimeAPI:
                     standing[address].listener.may_adopt(said.bind)
                     prepared.kept[address] = said
                 else:
-                    self._prepare_new(said, prepared, bind)
+                    self._prepare_new(said, prepared, bind, given)
             except ListenError as error:
                 prepared.faults.append(Fault(said.bind.place, f"stats socket: {error}"))
         if prepared.faults:
@@ -109,20 +139,21 @@ class RuntimeAPI:
             prepared.bound = []
         return prepared
 
-    def _prepare_new(self, said: StatsSocket, prepared: Prepared, bind: bool) -> None:
+    def _prepare_new(self, said: StatsSocket, prepared: Prepared, bind: bool, given: Given | None) -> None:
         """Binds a socket, if it is to `bind`. Raises ListenError."""
         address = said.bind.address
         try:
             demand_bindable(said.bind)
             if bind:
-                prepared.bound.append((said, self._bound(said)))
+                prepared.bound.append((said, self._bound(said, given)))
         except ListenError as error:
             raise ListenError(f"{error}{_directory(address)}") from None
         except OSError as error:
             raise ListenError(f"cannot listen on {address}: {error.strerror}{_directory(address)}") from None
 
-    def _bound(self, said: StatsSocket) -> Listener:
-        bound = bind_socket(said.bind, backlog_of(said.bind, BACKLOG))
+    def _bound(self, said: StatsSocket, given: Given | None) -> Listener:
+        backlog = backlog_of(said.bind, BACKLOG)
+        bound = given_socket(given, said.bind, backlog) or bind_socket(said.bind, backlog)
         listener = Listener(self._poller, self._deadlines, said.bind, bound, partial(self._announce, "alert"))
         listener.backlog = backlog_of(said.bind, BACKLOG)
         return listener
@@ -161,6 +192,8 @@ class RuntimeAPI:
         changed, narrowed = each.settings.level != said.level, not admits_as_many(said.bind, each.listener.bind)
         lower = min(each.settings.level, said.level, key=LEVELS.index)
         each.settings = evolve(said, level=lower)
+        if narrowed:
+            each.narrowed_until = self._deadlines.now() + LATE
         try:
             each.listener.adopt(said.bind, BACKLOG)
             if changed or narrowed:
@@ -201,6 +234,16 @@ class RuntimeAPI:
             each.listener.close()
         self.sockets = []
 
+    @property
+    def listeners(self) -> list[Listener]:
+        return [each.listener for each in self.sockets]
+
+    def hand_over(self, channel: socket.socket) -> None:
+        if self._hand_over is None:
+            channel.close()
+        else:
+            self._hand_over(channel)
+
     def stop(self) -> None:
         """Ends all sessions now."""
         self.leave()
@@ -210,6 +253,12 @@ class RuntimeAPI:
         self._deadlines.stop()
 
     # What sockets and sessions call.
+
+    def is_late(self, at: _Socket, accepted: socket.socket) -> bool:
+        """Tells whether a client may not connect any more: the kernel has let it in by a line of before a reload, and
+        it was not in the queue yet when that was emptied."""
+        path = at.settings.bind.address.path
+        return bool(path) and self._deadlines.now() < at.narrowed_until and not may_connect(accepted, path)
 
     def accept(self, at: _Socket, accepted: socket.socket) -> None:
         """Begins a session; where there are as many as `stats maxconn` or the line's `maxconn` says, another one gives
@@ -228,6 +277,8 @@ class RuntimeAPI:
             sockets=[SocketView(_called(each.settings.bind.address), each.settings.level) for each in self.sockets],
             statistics=self._statistics,
         )
+        if at.settings.exposes and self._hand_over is not None:
+            context.exposes = _user_of(accepted) in (0, os.geteuid())
         session = Session(self, Transport(self._poller, accepted, nobody), self._deadlines, context)
         self.sessions.add(session)
         self._at[session] = at
@@ -292,6 +343,14 @@ class RuntimeAPI:
     def deadline_passed(self) -> None:
         """Looks for sessions that have become idle."""
         self._fill()
+
+
+def _user_of(accepted: socket.socket) -> int:
+    """Returns the number of the user who has connected to a unix socket; -1 if nobody knows."""
+    try:
+        return int(struct.unpack("3i", accepted.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1])
+    except OSError:
+        return -1
 
 
 def _called(address: ListenAddress) -> str:

@@ -6,6 +6,8 @@ import re
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from functools import partial
 
+from attrs import evolve
+
 from reusedproxy.backends.server import MAINT, UP
 from reusedproxy.operators.runtime.proxy import OPERATOR, Context, Refusal
 from reusedproxy.operators.runtime.typed import json_statistics, typed_statistics
@@ -15,7 +17,7 @@ from reusedproxy.operators.stats.moment import Moment
 
 #: Bits of the second argument, the types of rows.
 _BITS = {FRONTEND: 1, BACKEND: 2}
-_SERVERS = 4
+_SERVERS, _LISTENERS = 4, 8
 
 
 def show_stat(context: Context, words: Sequence[str]) -> Iterator[str]:
@@ -29,9 +31,7 @@ def show_stat(context: Context, words: Sequence[str]) -> Iterator[str]:
     for word, keeps in (("no-maint", _not_in_maintenance), ("up", _is_up)):
         if word in words:
             filtered = True
-            sections = [
-                Section(each.name, each.frontend, each.backend, [*filter(keeps, each.servers)]) for each in sections
-            ]
+            sections = [evolve(each, servers=[*filter(keeps, each.servers)]) for each in sections]
     # As in HAProxy, addresses and cookies are for operators.
     legends = context.level >= OPERATOR
     if "json" in words:
@@ -67,12 +67,15 @@ def _within(sections: Iterable[Section], proxy: str, types: str, server: str) ->
         raise Refusal("No such proxy.")
     bits = int(types) if re.fullmatch("-?[0-9]{1,9}", types) else 0
     for each in found:
-        servers = [row for row in each.servers if server in ("-1", str(row.columns["sid"]))] if bits & _SERVERS else []
+        servers, listeners = (
+            [row for row in rows if server in ("-1", str(row.columns["sid"]))] if bits & bit else []
+            for rows, bit in ((each.servers, _SERVERS), (each.listeners, _LISTENERS))
+        )
         frontend, backend = (
             row if row is not None and bits & _BITS[int(row.columns["type"])] and server in ("-1", "0") else None
             for row in (each.frontend, each.backend)
         )
-        yield Section(each.name, frontend, backend, servers)
+        yield evolve(each, frontend=frontend, backend=backend, servers=servers, listeners=listeners)
 
 
 def _number(section: Section) -> str:

@@ -14,6 +14,7 @@ from reusedproxy.operators.stats.figures import (
     BACKEND,
     FRACTIONS,
     FRONTEND,
+    LISTENER,
     Row,
     Section,
     Value,
@@ -74,7 +75,7 @@ _COLUMNS = _kinds(
     MOP:u32 check_code agent_code
     MDP:u64 check_duration agent_duration
     MAP:s32 lastsess
-    MGP:u64 pool_floor pool_idle pool_suspect pool_in_use pool_connecting pool_retiring pool_waiting
+    MGP:u64 pool_floor pool_floor_advised pool_idle pool_suspect pool_in_use pool_connecting pool_retiring pool_waiting
     MDP:flt pool_below_floor pool_limit_used pool_limit_unused
     MaP:flt pool_reuse_ratio
     """
@@ -83,8 +84,8 @@ _COUNTED = Kind("MCP", "u64")
 #: Where HAProxy has another kind in the rows of backends.
 _OF_BACKENDS = dict.fromkeys(("rate", "rate_max", "act", "bck"), Kind("MGP", "u32"))
 _POSITIONS = {name: number for number, name in enumerate(ALL_COLUMNS)}
-_LETTERS = {FRONTEND: "F", BACKEND: "B"}
-_NAMES = {FRONTEND: "Frontend", BACKEND: "Backend"}
+_LETTERS = {FRONTEND: "F", BACKEND: "B", LISTENER: "L"}
+_NAMES = {FRONTEND: "Frontend", BACKEND: "Backend", LISTENER: "Listener"}
 
 
 def _values(row: Row, legends: bool) -> Iterator[tuple[int, str, Kind, Value]]:

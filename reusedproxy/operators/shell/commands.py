@@ -14,6 +14,7 @@ from typing import Any
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.server import DOWN, DRAIN, MAINT, READY, Server
 from reusedproxy.clients.frontend import Frontend
+from reusedproxy.config.language.printable import printable_lines
 from reusedproxy.config.language.report import did_you_mean
 from reusedproxy.operators.logs.expiry import days_left
 from reusedproxy.operators.metrics.groups import SPREAD_HEADINGS, groups
@@ -23,6 +24,7 @@ from reusedproxy.operators.runtime.words import commands_of
 from reusedproxy.operators.shell.tables import POOL_HEADINGS, pool_row, table
 from reusedproxy.operators.stats.figures import closed_because
 from reusedproxy.operators.stats.shown import few
+from reusedproxy.operators.view.floors import sentences
 from reusedproxy.operators.view.reading import Reader, connections, ended, server_view
 from reusedproxy.operators.view.values import BackendView, ConnectionView, FrontendView, PoolView, ProxyView, ServerView
 
@@ -30,6 +32,7 @@ GUIDE = """\
 reusedproxy manhole: Python, inside the running daemon.
   pools()          the pool of every server: what it holds, what it has done, why connections ended, what troubles it
   show()           frontends, backends, servers, TLS listeners; show("BACKEND/SERVER") the connections of one server
+  explain("B/S")   how the floor of that server's pool stands to the demand of the last hour
   metrics("B/S")   all that is counted of one server's pool: waits, connects, handshakes, ends, races, certificates
   drain("BACKEND/SERVER")  gives that server only requests that are bound to it; its connections and checks go on
   maint("BACKEND/SERVER")  gives it none, lets its idle connections go and checks it no more
@@ -55,6 +58,7 @@ def namespace(service: Service) -> dict[str, Any]:
         "servers": {each.full_name: each for each in overview.servers},
         "pools": overview.print_pools,
         "show": overview.show,
+        "explain": overview.explain,
         "metrics": overview.print_metrics,
         "drain": overview.drain,
         "maint": overview.maint,
@@ -63,6 +67,11 @@ def namespace(service: Service) -> dict[str, Any]:
         "run": overview.run,
         "help": _help,
     }
+
+
+def _say(text: object, end: str = "\n") -> None:
+    """Prints a text, in which names and messages may be other people's."""
+    print(printable_lines(str(text)), end=end)
 
 
 class Commands:
@@ -92,9 +101,9 @@ class Commands:
         for words in commands_of(line):
             try:
                 answer = run(context, words)
-                print("".join(answer), end="")
+                _say("".join(answer), end="")
             except Refusal as refusal:
-                print(refusal)
+                _say(refusal)
 
     def _view(self) -> ProxyView | None:
         return Reader(self._service.proxy).view() if self._service.proxy else None
@@ -104,11 +113,11 @@ class Commands:
         view = self._view()
         servers = view.servers if view is not None else []
         rows = table([POOL_HEADINGS, *map(pool_row, servers)])
-        print(rows[0])
+        _say(rows[0])
         for server, row in zip(servers, rows[1:], strict=True):
-            print(row)
+            _say(row)
             for remark in _remarks(server.pool):
-                print(f"    {remark}")
+                _say(f"    {remark}")
 
     def print_errors(self) -> None:
         """Prints what was refused as invalid, as HAProxy's `show errors`: the last one for each frontend and server
@@ -122,25 +131,30 @@ class Commands:
             last = invalid.last
             if last is not None:
                 source = f" from {last.source}" if last.source else ""
-                print(f"{name}: {invalid.count} in all; the last{source} {view.at - last.at:.0f} s ago: {last.reason}")
-                print(f"    {last.data!r}")
+                _say(f"{name}: {invalid.count} in all; the last{source} {view.at - last.at:.0f} s ago: {last.reason}")
+                _say(f"    {last.data!r}")
         if not any(invalid.count for _, invalid in seen):
-            print("none")
+            _say("none")
+
+    def explain(self, what: Any) -> None:
+        """Prints how the floor of one server's pool stands to the demand, by name or the server itself."""
+        server = server_view(self._server(what))
+        print("\n".join((_summary(server), *sentences(server.pool))))
 
     def print_metrics(self, what: Any) -> None:
         """Prints all metrics of one server's pool, by name or the server itself; of histograms the mean, and upper
         bounds for shares of all values."""
         server = server_view(self._server(what), measures=True)
-        print(_summary(server))
+        _say(_summary(server))
         for group in groups(server, time.time()):
-            print(f"\n{group.title}")
+            _say(f"\n{group.title}")
             for line in group.lines:
                 values = ", ".join(f"{each.labels} {each.text}".strip() for each in line.values)
-                print(f"  {line.words:<{WIDTH}}  {values or 'none'}")
+                _say(f"  {line.words:<{WIDTH}}  {values or 'none'}")
             if group.spreads:
                 rows = [["", *SPREAD_HEADINGS], *([each.words, *each.cells] for each in group.spreads)]
                 rows[0][0] = " " * WIDTH
-                print("\n".join(f"  {row}" for row in table(rows)))
+                _say("\n".join(f"  {row}" for row in table(rows)))
 
     def _server(self, what: Any) -> Server:
         server = next((each for each in self.servers if what in (each, each.full_name, each.name)), None)
@@ -165,7 +179,7 @@ class Commands:
             for server in backend.servers:
                 if server.full_name == name:
                     backend.set_state(server, admin)
-                    print(_now(server, backend))
+                    _say(_now(server, backend))
                     return
         raise self._unknown(name)
 
@@ -182,12 +196,12 @@ class Commands:
             self._show_all()
             return
         server = self._server(what)
-        print(_summary(server_view(server)))
-        print("\n".join(table([CONNECTION_HEADINGS, *map(_connection_row, connections(server))])))
+        _say(_summary(server_view(server)))
+        _say("\n".join(table([CONNECTION_HEADINGS, *map(_connection_row, connections(server))])))
         for each in ended(server):
             resumed = ", resumed" if each.resumed else ""
             tls = f" {each.tls}{resumed}," if each.tls else ""
-            print(
+            _say(
                 f"{each.number} ended {each.ago:.0f} s ago, by the {each.by}: {each.reason};{tls} opened in"
                 f" {each.took * 1000:.1f} ms, {each.age:.1f} s old, {each.requests} requests,"
                 f" idle {each.idle_last:.1f} s before the last and {each.idle_longest:.1f} s at most"
@@ -205,9 +219,9 @@ class Commands:
         listeners = [row for frontend in view.frontends for row in _listener_rows(frontend)]
         if listeners:
             blocks.append([LISTENER_HEADINGS, *listeners])
-        print("\n\n".join("\n".join(table(block)) for block in blocks))
+        _say("\n\n".join("\n".join(table(block)) for block in blocks))
         if view.standstills:
-            print(
+            _say(
                 f"\nThe event loop stood still {view.standstills} times, {view.longest_standstill:.1f} s at most;"
                 " the log says where."
             )

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from ipaddress import ip_address
@@ -34,6 +35,7 @@ from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import ISSHPrivateKey
 from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import IRealm, Portal
+from twisted.internet.defer import fail
 from twisted.logger import (
     FilteringLogObserver,
     Logger,
@@ -49,7 +51,7 @@ from reusedproxy.config import model
 from reusedproxy.config.language.printable import printable
 from reusedproxy.measures.log_throttle import LogThrottle
 from reusedproxy.net.deadlines import Deadlines
-from reusedproxy.net.listener import Listener, ListenError, bind_socket, demand_bindable
+from reusedproxy.net.listener import Given, Listener, ListenError, bind_socket, demand_bindable, given_socket
 from reusedproxy.net.poller import Poller
 from reusedproxy.operators.runtime.proxy import Service
 from reusedproxy.operators.shell.commands import namespace
@@ -67,6 +69,10 @@ UNUSED = 60.0
 BACKLOG = 128
 #: Seconds to log in. conch allows ten hours, counted only from the end of the key exchange.
 LOGIN_TIMEOUT = 60.0
+#: Seconds between two looks at the file of keys while somebody is logged in, and seconds for which it has to have been
+#: left alone before sessions are ended by it: it may just be written.
+LOOK_EVERY = 5.0
+RESTED = 1.0
 #: Keys that one connection may offer. An agent with many keys needs several; OpenSSH's server takes 6.
 ATTEMPTS = 6
 #: Most messages of a connection before its login; OpenSSH sends 5, and 1 or 2 for each key.
@@ -148,14 +154,19 @@ class Manhole:
         if faults:
             raise ManholeError(*faults)
 
-    def bind(self) -> None:
-        """Listens without accepting connections yet; creates the host key if there is none. Raises ManholeError."""
+    @property
+    def listener(self) -> Listener | None:
+        return self._listener
+
+    def bind(self, given: Given | None = None) -> None:
+        """Listens without accepting connections yet, at a socket that is `given` if there is one; creates the host key
+        if there is none. Raises ManholeError."""
         path = self.settings.host_key
         with self._acting():
             key = host_key(path, self._user)
         self._factory.use(key or make_host_key(path, self._user))
         try:
-            bound = bind_socket(self._bind, BACKLOG)
+            bound = given_socket(given, self._bind, BACKLOG) or bind_socket(self._bind, BACKLOG)
         except ListenError as error:
             raise ManholeError(f"manhole: {error}") from None
         if bound.family != socket.AF_UNIX and not ip_address(bound.getsockname()[0]).is_loopback:
@@ -220,12 +231,38 @@ class KeyChecker:
 
     conch's own SSHPublicKeyChecker accepts every key that is offered, and looks it up only when it is signed with. This
     one refuses at the offer, and reads the file each time: a key that has been removed is refused from then on.
+
+    What is offered is compared byte by byte, and never read as a key: conch takes it in any format, a private key of
+    any size included, whose primes are then tested for minutes.
     """
 
     credentialInterfaces = (ISSHPrivateKey,)
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, now: Callable[[], float] = time.monotonic) -> None:
         self._path = path
+        self._now = now
+        #: The stamp of the file by which sessions were judged last, the last one that was seen, and since when.
+        self._judged: object = self
+        self._seen: object = self
+        self._since = 0.0
+
+    def has_changed(self) -> bool:
+        """Tells whether the file is another one than when this was asked last and True, and has come to rest."""
+        stamp: object = None
+        age = 0.0
+        try:
+            status = os.stat(self._path)
+            stamp = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+            age = time.time() - status.st_ctime
+        except OSError:
+            pass  # it is gone, or just being replaced
+        now = self._now()
+        if stamp != self._seen:
+            self._seen, self._since = stamp, now
+        if stamp == self._judged or (0 <= age < RESTED and now - self._since < RESTED):
+            return False
+        self._judged = stamp
+        return True
 
     def requestAvatarId(self, credentials: Any) -> Any:
         """Returns the user name. Raises ValidPublicKey (the client must sign now) or UnauthorizedLogin."""
@@ -252,10 +289,10 @@ class KeyChecker:
             known = authorized_keys(self._path, os.geteuid())
         except ManholeError as error:
             raise UnauthorizedLogin(str(error)) from None
-        key: Key = Key.fromString(blob)
-        if key not in known:
-            raise UnauthorizedLogin("it is not among the authorized keys")
-        return key
+        for key in known:
+            if key.blob() == blob:
+                return key
+        raise UnauthorizedLogin("it is not among the authorized keys")
 
 
 def _was_touched(signature: bytes) -> bool:
@@ -286,6 +323,11 @@ class _Login(SSHUserAuthServer):
 
     def auth_publickey(self, packet: bytes) -> Any:
         blob = getNS(packet[1:], 2)[1]
+        try:
+            # conch would read the key before it asks our checker.
+            self.transport.factory.checker.known(blob)
+        except UnauthorizedLogin:
+            return fail(self._refused(Failure(), blob))
         return SSHUserAuthServer.auth_publickey(self, packet).addCallbacks(
             self._admitted, self._refused, callbackArgs=(blob,), errbackArgs=(blob,)
         )
@@ -424,6 +466,7 @@ class _Connection(SSHServerTransport):
         self.unused_since = self.factory.reactor.seconds()
         if self._deadline.active():
             self._deadline.cancel()
+        self.factory.watch_keys()
 
     def look_again(self) -> None:
         """Ends the connection if it has logged in with a key that has been taken out of the file since."""
@@ -475,6 +518,13 @@ class _Channels(SSHConnection):
             return SSHConnection.ssh_CHANNEL_REQUEST(self, packet)
         return None
 
+    def ssh_CHANNEL_DATA(self, packet: bytes) -> None:
+        """Passes on what is typed, unless the key is withdrawn. The file is looked at for each key that is pressed, and
+        read when it has changed."""
+        self.transport.factory.look_at_keys()
+        if self.transport.state == ADMITTED:
+            SSHConnection.ssh_CHANNEL_DATA(self, packet)
+
     def ssh_CHANNEL_EOF(self, packet: bytes) -> None:
         """Runs a script whose input is complete, unless the key is withdrawn."""
         if self._is_authorized():
@@ -505,9 +555,33 @@ class _Factory(SSHFactory):
         self.faults = LogThrottle(reactor.seconds, lambda text: announce("warning", text))
         self.refusals = LogThrottle(reactor.seconds, lambda text: announce("warning", text))
         self.fingerprint = ""
-        self.checker = KeyChecker(settings.authorized_keys)
+        self.checker = KeyChecker(settings.authorized_keys, reactor.seconds)
+        self._look: Any = None
         # This list is exhaustive: there is no checker for passwords.
         self.portal = Portal(_Realm(service, reactor), [self.checker])
+
+    def watch_keys(self) -> None:
+        """Begins to look at the file of keys, for as long as somebody is logged in."""
+        if self._look is None:
+            self._look = self.reactor.callLater(LOOK_EVERY, self._look_again)
+
+    def _look_again(self) -> None:
+        self._look = None
+        self.look_at_keys()
+        if any(each.state == ADMITTED for each in self.connections):
+            self.watch_keys()
+
+    def look_at_keys(self) -> None:
+        """Ends the connections whose key the file does not list any more, if it has changed."""
+        if self.checker.has_changed():
+            for each in list(self.connections):
+                each.look_again()
+
+    def stopFactory(self) -> None:
+        if self._look is not None:
+            self._look.cancel()
+            self._look = None
+        SSHFactory.stopFactory(self)
 
     def use(self, key: Key) -> None:
         """Sets the host key."""

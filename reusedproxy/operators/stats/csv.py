@@ -14,14 +14,9 @@ from reusedproxy.operators.stats.figures import ALL_COLUMNS, AT_ONCE, FRACTIONS,
 _BLANK: dict[str, Value] = {name: "-" if name == "-" else "" for name in ALL_COLUMNS}
 
 
-def write_csv(sections: Iterable[Section], legends: bool = False) -> str:
-    """Returns a line of names, beginning with `# `, and one line for every row; with its `legends` if they are
-    wanted."""
-    return "".join(pieces_of_csv(sections, legends))
-
-
 def pieces_of_csv(sections: Iterable[Section], legends: bool = False) -> Iterator[str]:
-    """Returns the same in pieces of some rows each."""
+    """Returns a line of names, beginning with `# `, and one line for every row, some rows in each piece; with their
+    `legends` if they are wanted."""
     text = StringIO()
     write = csv.writer(text, lineterminator="\n").writerow
     text.write("# ")

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from itertools import repeat
 from operator import itemgetter
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from reusedproxy.backends.checks.results import WORDS
 from reusedproxy.backends.server import DOWN, DRAIN, FULL_WEIGHT, MAINT, UP
@@ -18,6 +18,7 @@ from reusedproxy.config.model.values import Place
 from reusedproxy.net.slices import Steps, run_through
 from reusedproxy.operators.view.values import (
     BackendView,
+    BindView,
     CheckView,
     FrontendView,
     PoolView,
@@ -61,13 +62,17 @@ POOL_COUNTS = _names(
     pool_races_repeated pool_races_lost pool_pings pool_pings_failed pool_donated pool_overdue
     """
 )
-POOL_TIMES = _names("pool_below_floor pool_limit_used pool_limit_used_from pool_limit_unused pool_limit_unused_from")
+POOL_TIMES = _names(
+    """
+    pool_floor_advised pool_below_floor pool_limit_used pool_limit_used_from pool_limit_unused pool_limit_unused_from
+    """
+)
 POOL_COLUMNS = [*POOL_COUNTS, *POOL_TIMES, "pool_reuse_ratio", "pool_closed"]
-#: HAProxy's of its modules, which stand after "-" in its CSV, too; those of HTTP/2 are left out.
+#: HAProxy's of its modules, which stand after "-" in its CSV, too; those of HTTP/2 are left out, and bytes of backends.
 MODULE_COLUMNS = _names(
     """
     ssl_sess ssl_reused_sess ssl_failed_handshake h1_open_connections h1_open_streams h1_total_connections
-    h1_total_streams
+    h1_total_streams h1_bytes_in h1_bytes_out h1_spliced_bytes_in h1_spliced_bytes_out
     """
 )
 #: All of them, in their order.
@@ -75,7 +80,8 @@ ALL_COLUMNS = [*COLUMNS, *POOL_COLUMNS, *MODULE_COLUMNS]
 #: Those that are not whole numbers, but seconds or a ratio.
 FRACTIONS = _names("pool_below_floor pool_limit_used pool_limit_unused pool_reuse_ratio")
 #: Those of a backend that are the sum over its servers.
-_SUMS = ("connect", "reuse", "lbtot", *POOL_COUNTS)
+_TLS = ("ssl_sess", "ssl_reused_sess", "ssl_failed_handshake")
+_SUMS = ("connect", "reuse", "lbtot", *_TLS, *POOL_COUNTS)
 _summed = itemgetter(*_SUMS)
 
 #: Columns by the first digit of the status; the first is for all others.
@@ -86,10 +92,10 @@ AT_ONCE = 10
 #: Columns that have no value in mode tcp.
 _OF_REQUESTS = (*_RESPONSES, "h1sess", "h1req", "proto", "intercepted", "cache_lookups", "cache_hits")
 #: Those that are 0 there.
-_NOUGHT = ("h1_total_connections", "h1_total_streams")
+_NOUGHT = ("h1_total_connections", "h1_total_streams", "h1_bytes_in", "h1_bytes_out")
 
 # Values of the column `type`.
-FRONTEND, BACKEND, SERVER = 0, 1, 2
+FRONTEND, BACKEND, SERVER, LISTENER = 0, 1, 2, 3
 
 
 @define
@@ -111,10 +117,14 @@ class Section:
     frontend: Row | None = None
     backend: Row | None = None
     servers: list[Row] = field(factory=list)
+    listeners: list[Row] = field(factory=list)
+    #: What the configuration says that it is.
+    description: str = ""
 
     def rows(self) -> Iterator[Row]:
         if self.frontend is not None:
             yield self.frontend
+        yield from self.listeners
         yield from self.servers
         if self.backend is not None:
             yield self.backend
@@ -134,9 +144,14 @@ def sections_of(view: ProxyView) -> list[Section]:
 def figuring(view: ProxyView) -> Steps[list[Section]]:
     """Computes all sections, in the order of the configuration, in steps of `AT_ONCE` servers."""
     proxies: list[FrontendView | BackendView] = [*view.frontends, *view.backends]
-    sections = {name: Section(name) for name in names_in_order({each.name: each.place for each in proxies})}
+    said = {each.name: each.description for each in proxies}
+    places = {each.name: each.place for each in proxies}
+    sections = {name: Section(name, description=said[name]) for name in names_in_order(places)}
     for frontend in view.frontends:
         sections[frontend.name].frontend = Row(_frontend(frontend), frontend=frontend)
+        sections[frontend.name].listeners = [
+            Row(_listener(each), legends={"addr": each.address}) for each in frontend.sockets
+        ]
     for backend in view.backends:
         section = sections[backend.name]
         for number, server in enumerate(backend.servers, 1):
@@ -144,26 +159,40 @@ def figuring(view: ProxyView) -> Steps[list[Section]]:
             section.servers.append(Row(_server(server, number, view.at), server, legends=legends))
             if not number % AT_ONCE:
                 yield
+        yield
         legends = {"algo": backend.algorithm, "cookie": backend.cookie}
         section.backend = Row(_backend(backend, section.servers, view.at), legends=legends)
     modes = {each.name: each.mode for each in proxies}
     for number, section in enumerate(sections.values(), 1):
         mode = modes[section.name]
-        for row in section.rows():
+        for place, row in enumerate(section.rows(), 1):
+            if not place % (10 * AT_ONCE):
+                yield
             # HAProxy numbers processes from 1 here; the process id is in `show info`.
             row.columns.update(pxname=section.name, pid=1, iid=number, mode=mode)
             if mode == "tcp":
                 for name in _OF_REQUESTS:
                     row.columns.pop(name, None)
-                row.columns.update((name, 0) for name in _NOUGHT if name in row.columns)
+                if row.columns["type"] in (FRONTEND, BACKEND):
+                    row.columns.update(dict.fromkeys(_NOUGHT, 0))
                 if row.frontend is None:
                     row.columns.pop("req_tot", None)
+                if row.columns.get("src_ilim") == 0:  # without a floor nothing is kept, whatever is said
+                    del row.columns["src_ilim"]
     return list(sections.values())
 
 
 def within(sections: Sequence[Section], scope: Sequence[str]) -> Sequence[Section]:
     """Returns the sections with these names (`stats scope`); all, if there are no names."""
     return [each for each in sections if each.name in scope] if scope else sections
+
+
+def only_up(sections: Sequence[Section]) -> Sequence[Section]:
+    """Returns the sections without those servers that take no request, as in HAProxy (`;up`)."""
+    return [
+        evolve(each, servers=[row for row in each.servers if row.server is None or row.server.serving])
+        for each in sections
+    ]
 
 
 def _frontend(frontend: FrontendView) -> Columns:
@@ -189,8 +218,11 @@ def _frontend(frontend: FrontendView) -> Columns:
         "ssl_sess": 0 if frontend.tls is None else frontend.tls.completed,
         "ssl_reused_sess": 0 if frontend.tls is None else frontend.tls.resumed,
         "ssl_failed_handshake": 0 if frontend.tls is None else frontend.tls.failed,
+        "h1_bytes_in": traffic.bin,
+        "h1_bytes_out": traffic.bout,
+        **_NOT_SPLICED,
         **_NOT_DONE,
-        "dses": 0,
+        "dses": frontend.denied_sessions,
         "dreq": traffic.dreq,
         "dresp": traffic.dresp,
         "dcon": frontend.denied,
@@ -208,8 +240,31 @@ def _frontend(frontend: FrontendView) -> Columns:
     }
 
 
+def _listener(socket: BindView) -> Columns:
+    traffic = socket.traffic
+    return {
+        "svname": socket.name,
+        "type": LISTENER,
+        "sid": socket.number,
+        "status": socket.status,
+        "scur": socket.connections,
+        "smax": max(traffic.smax, socket.connections),
+        "slim": socket.maxconn,
+        "stot": traffic.stot,
+        "bin": traffic.bin,
+        "bout": traffic.bout,
+        "dreq": traffic.dreq,
+        "dresp": traffic.dresp,
+        "ereq": traffic.ereq,
+        "dcon": socket.denied,
+        "dses": 0,
+        "wrew": 0,
+    }
+
+
 def _backend(backend: BackendView, servers: list[Row], now: float) -> Columns:
     usable = [server for server in backend.servers if server.usable]
+    in_turn = backend.in_turn
     columns: Columns = {
         "svname": "BACKEND",
         "type": BACKEND,
@@ -224,8 +279,8 @@ def _backend(backend: BackendView, servers: list[Row], now: float) -> Columns:
         # Gauges that HAProxy makes for Prometheus alone; its CSV has 0 for all of them.
         **dict.fromkeys(("agg_server_status", "agg_server_check_status", "agg_check_status", "eint"), 0),
         **_times(backend.times),
-        "weight": sum(map(_effective, backend.in_turn)),
-        "uweight": sum(server.weight for server in backend.in_turn),
+        "weight": sum(map(_effective, in_turn)),
+        "uweight": sum(server.weight for server in in_turn),
         "act": sum(not server.backup for server in usable),
         "bck": sum(server.backup for server in usable),
         "chkdown": backend.downs,
@@ -239,7 +294,8 @@ def _backend(backend: BackendView, servers: list[Row], now: float) -> Columns:
     columns["h1_open_connections"] = sum(each.pool.idle + each.pool.in_use for each in backend.servers)
     columns["h1_open_streams"] = sum(each.pool.in_use for each in backend.servers)
     columns["h1_total_connections"] = columns["connect"]
-    columns["h1_total_streams"] = columns["pool_requests"]
+    columns["h1_total_streams"] = sum(each.traffic.stot for each in backend.servers)
+    columns.update(_NOT_SPLICED)
     columns.update(_ratio([server.pool for server in backend.servers]))
     return columns
 
@@ -266,6 +322,8 @@ def _server(server: ServerView, number: int, now: float) -> Columns:
         "sid": server.id or number,
         **_last_session(now, [server.last_placed]),
     }
+    tls = server.pool.tls
+    columns.update(zip(_TLS, (0, 0, 0) if tls is None else (tls.handshakes, tls.resumed, tls.failed), strict=True))
     if server.throttle < FULL_WEIGHT:
         columns["throttle"] = -(-100 * server.throttle // FULL_WEIGHT)
     if server.maxconn:
@@ -302,6 +360,9 @@ def _server(server: ServerView, number: int, now: float) -> Columns:
 _NOT_DONE: Columns = dict.fromkeys(
     ("comp_in", "comp_out", "comp_byp", "comp_rsp", "cache_lookups", "cache_hits", "wrew"), 0
 )
+
+
+_NOT_SPLICED: Columns = {"h1_spliced_bytes_in": 0, "h1_spliced_bytes_out": 0}
 
 
 def _times(times: TimesView) -> Columns:
@@ -378,6 +439,7 @@ def pool_columns(pool: PoolView) -> Columns:
         "pool_donated": counts.donated,
         "pool_overdue": counts.overdue,
         "pool_below_floor": round(pool.below_floor_seconds, 2),
+        **({} if pool.demand is None or pool.demand.enough is None else {"pool_floor_advised": pool.demand.enough}),
         **_limits(pool),
         "pool_closed": closed_because(pool),
         **_ratio([pool]),
@@ -414,7 +476,7 @@ def _carried(traffic: TrafficCounts, rate: Rate) -> Columns:
         "scur": traffic.scur,
         "smax": traffic.smax,
         "stot": traffic.stot,
-        "lbtot": traffic.stot,
+        "lbtot": traffic.stot - traffic.wretr,  # a further try at the same server is not a choice
         "dresp": traffic.dresp,
         "rate": rate.now,
         "rate_max": rate.most,

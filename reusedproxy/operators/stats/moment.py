@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from reusedproxy.net.slices import Steps, run_through
+from reusedproxy.net.slices import Steps
 from reusedproxy.operators.stats.figures import Section, figuring
 from reusedproxy.operators.view.reading import Reader
 from reusedproxy.operators.view.values import ProxyView
@@ -60,15 +60,6 @@ class Moment:
             yield piece
         self._texts[form] = "".join(made)
 
-    def text(self, form: str, write: Callable[[], str]) -> str:
-        """Returns the output of `write` for the figures, or the earlier output if this form was requested before."""
-        text = self._texts.get(form)
-        if text is None:
-            began = self._now()
-            text = self._texts[form] = write()
-            self._took += self._now() - began
-        return text
-
     @property
     def spent(self) -> float:
         """The seconds that were spent on it, and on what it replaces."""
@@ -86,52 +77,51 @@ class Moments:
     def __init__(self, reader: Reader) -> None:
         self.reader = reader
         self._last: Moment | None = None
-        #: What is made in steps, by all who wait for it; since when, and the seconds spent on it.
+        #: What is made in steps, by all who wait for it; when the last of these was done, the seconds spent on it, and
+        #: whether it will have the pools' measures.
         self._coming: Steps[tuple[ProxyView, list[Section]]] | None = None
-        self._coming_since = self._coming_took = 0.0
-        #: What the last one was made by; nothing if that was done at once.
+        self._coming_at = self._coming_took = 0.0
+        self._coming_measured = False
+        #: What the last one was made by.
         self._made_by: object = ()
 
     def forget(self) -> None:
         """Makes the next figures anew, after what they show was changed."""
-        self._last = None
+        self._last = self._coming = None
 
-    def current(self, *, measures: bool = False) -> Moment:
-        """Returns the current figures, or recent ones, which all pages share; with `measures` also those of the
-        pools."""
-        last, self._last = self._last, None  # lest two are in memory at once
-        if last is None or not last.fresh:
-            last = self._made(measures, 0.0)
-        elif measures and not last.measured:
-            last = self._made(True, last.spent)
-        self._last, self._made_by = last, ()
-        return last
-
-    def awaited(self) -> Steps[Moment]:
-        """Returns the current figures, or recent ones, in steps of little work each."""
+    def awaited(self, *, measures: bool = False) -> Steps[Moment]:
+        """Returns the current figures, or recent ones, which all who ask share, in steps of little work each; with
+        `measures` also those of the pools."""
         now = self.reader.now
-        awaited = None
-        while self._last is None or not (self._last.fresh or awaited is self._made_by):
+        awaited: object = None
+        while not self._serves(measures, awaited):
             began = now()
-            if self._coming is None or began - self._coming_since > OLDEST:
-                self._coming, self._coming_since, self._coming_took = self._making(False), began, 0.0
-            awaited = self._coming
+            abandoned = began - self._coming_at > OLDEST  # by clients that are gone
+            if self._coming is None or abandoned or self._coming_measured < measures:
+                self._coming, self._coming_took, self._coming_measured = self._making(measures), 0.0, measures
+            awaited = coming = self._coming
             try:
-                next(awaited)
+                next(coming)
             except StopIteration as end:
-                self._made_by, self._coming = awaited, None
+                self._made_by, self._coming = coming, None
                 view, sections = end.value
-                self._last = Moment(view, sections, False, 0.0, now, self._coming_took + now() - began)
-                break
-            self._coming_took += now() - began
+                last, took = self._last, self._coming_took + now() - began
+                spent = last.spent if last is not None and last.fresh else 0.0
+                self._last = Moment(view, sections, self._coming_measured, spent, now, took)
+                return self._last
+            except BaseException:
+                self._coming = None
+                raise
+            self._coming_at = now()
+            self._coming_took += self._coming_at - began
             yield
+        assert self._last is not None
         return self._last
 
-    def _made(self, measures: bool, spent: float) -> Moment:
-        now = self.reader.now
-        began = now()
-        view, sections = run_through(self._making(measures))
-        return Moment(view, sections, measures, spent, now, now() - began)
+    def _serves(self, measures: bool, awaited: object) -> bool:
+        """Tells whether the last figures do: they are recent, or those that were waited for."""
+        last = self._last
+        return last is not None and last.measured >= measures and (last.fresh or awaited is self._made_by)
 
     def _making(self, measures: bool) -> Steps[tuple[ProxyView, list[Section]]]:
         view = yield from self.reader.viewing(measures=measures)

@@ -8,7 +8,8 @@ self-contained: no script, no font, no picture from elsewhere.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 from attrs import frozen
@@ -17,12 +18,26 @@ from markupsafe import Markup
 from reusedproxy import __version__
 from reusedproxy.backends.server import DOWN, DRAIN, MAINT, NOLB
 from reusedproxy.operators.metrics.groups import SPREAD_HEADINGS, groups
+from reusedproxy.operators.metrics.groups import duration as duration_of
 from reusedproxy.operators.stats import shown
-from reusedproxy.operators.stats.figures import BACKEND, FRONTEND, SERVER, Columns, Row, Section, within
+from reusedproxy.operators.stats.figures import (
+    BACKEND,
+    FRONTEND,
+    LISTENER,
+    SERVER,
+    Columns,
+    Row,
+    Section,
+    only_up,
+    within,
+)
 from reusedproxy.operators.stats.graph import graph
 from reusedproxy.operators.stats.moment import Moment
-from reusedproxy.operators.stats.rendering import duration, render
-from reusedproxy.operators.stats.troubles import TOO_MANY, Trouble, shares, troubles
+from reusedproxy.operators.stats.rendering import duration, pieces, render
+from reusedproxy.operators.stats.troubles import LATELY, TOO_MANY, Trouble, shares, troubles
+from reusedproxy.operators.view.floors import advice, sentences
+from reusedproxy.operators.view.history import Sample, answers
+from reusedproxy.operators.view.values import PoolView
 
 
 @frozen
@@ -35,8 +50,8 @@ class Look:
 
     uri: str
     pid: int
-    #: Seconds for which traffic has been counted: since the start or the last reload.
-    counted: float
+    #: Seconds since the start or the last reload.
+    since_reload: float
     at: float
     log_lines_dropped: int = 0
     refresh: float | None = None
@@ -51,13 +66,16 @@ class Look:
     description: str | None = None
     detailed: bool = False
     unfolded: bool = False
-    hide_version: bool = False
+    show_version: bool = False
+    #: Servers that are DOWN or in MAINT are left out.
+    up: bool = False
 
-    def address(self, *, refresh: bool | None = None, unfolded: bool | None = None) -> str:
+    def address(self, *, refresh: bool | None = None, unfolded: bool | None = None, up: bool | None = None) -> str:
         """Returns the address of this page, with the given settings changed."""
         stays = self.refresh is not None if refresh is None else refresh
         open_ = self.unfolded if unfolded is None else unfolded
-        return f"{self.uri}{'' if stays else ';norefresh'}{';unfold' if open_ else ''}"
+        words = (("norefresh", not stays), ("unfold", open_), ("up", self.up if up is None else up))
+        return self.uri + "".join(f";{word}" for word, said in words if said)
 
 
 #: What the form offers, in HAProxy's words and order.
@@ -84,22 +102,23 @@ _OUTCOMES = {
     "PART": ("trouble", "Done for some of the servers only."),
     "ERRP": ("trouble", "Nothing was changed: there is no such backend, server or action."),
     "EXCD": ("trouble", "Nothing was changed: the form was too long. Choose fewer servers at a time."),
-    DENIED: ("trouble", "Nothing was changed: this page takes no orders from you."),
+    DENIED: ("trouble", "Nothing was changed: this page takes no orders from you here."),
 }
 #: What makes other tables of the same figures, besides the scope, and the address where there are forms.
-_KINDS = ("unfolded", "detailed", "admin", "legends")
+_KINDS = ("unfolded", "detailed", "admin", "legends", "up")
 
 
-def write_page(moment: Moment, look: Look) -> str:
-    """Returns the whole document. The part that differs between two views is short; the tables are written once for a
-    moment."""
+def pieces_of_page(moment: Moment, look: Look) -> Iterator[str]:
+    """Returns the document, in pieces of little work each. The part that differs between two views is short; the tables
+    are written once for a moment."""
     view = moment.view
     sections = within(moment.sections, look.scope)
     found = troubles(view, look.at, look.log_lines_dropped, look.scope)
     # Names of sections may be words of ours, too, so each thing has its place.
     key = repr(([name for name in _KINDS if getattr(look, name)], look.scope, look.uri if look.admin else ""))
-    return render(
+    return pieces(
         "page.html",
+        at_once=1,  # one of its parts is a piece of a section
         look=look,
         view=view,
         version=__version__,
@@ -107,9 +126,12 @@ def write_page(moment: Moment, look: Look) -> str:
         outcome=_OUTCOMES.get(look.outcome),
         troubles=found,
         headline=_headline(sections, found),
-        reloaded=view.uptime - look.counted >= 1,
-        facts=Markup(moment.text(f"facts {key}", lambda: _facts(moment, sections, look))),
-        tables=Markup(moment.text(f"tables {key}", lambda: _tables(sections, look))),
+        reloaded=view.uptime - look.since_reload >= 1,
+        facts=map(Markup, moment.pieces(f"facts {key}", lambda: iter([_facts(moment, sections, look)]))),
+        tables=map(
+            Markup,
+            moment.pieces(f"tables {key}", lambda: _tables(only_up(sections) if look.up else sections, look)),
+        ),
     )
 
 
@@ -140,16 +162,24 @@ def _facts(moment: Moment, sections: Sequence[Section], look: Look) -> str:
         history=history,
         now=now,
         lately=lately,
+        answers=_answer_times(history),
         too_many=TOO_MANY,
         graph=graph(history) if history else None,
     )
 
 
+def _answer_times(history: Sequence[Sample]) -> tuple[str, str] | None:
+    """Returns in which time half of the last minute's answers came, and 99 percent; None if there were none."""
+    times = answers(history, LATELY)
+    half, most = times.estimate(0.5), times.estimate(0.99)
+    return None if half is None or most is None else (duration_of(half), duration_of(most))
+
+
 # The tables of a proxy.
 
 
-def _tables(sections: Sequence[Section], look: Look) -> str:
-    return "".join(_section(section, look) for section in sorted(sections, key=_gravity))
+def _tables(sections: Sequence[Section], look: Look) -> Iterator[str]:
+    return chain.from_iterable(_section(section, look) for section in sorted(sections, key=_gravity))
 
 
 def _gravity(section: Section) -> int:
@@ -168,12 +198,12 @@ def _gravity_of_server(row: Row) -> int:
     return 2 if going or (server.serving and (server.pool.troubles or server.pool.below_floor)) else 3
 
 
-def _section(section: Section, look: Look) -> str:
+def _section(section: Section, look: Look) -> Iterator[str]:
     servers = sorted(section.servers, key=_gravity_of_server)
-    rows = [row for row in (section.frontend, *servers, section.backend) if row is not None]
+    rows = [row for row in (section.frontend, *section.listeners, *servers, section.backend) if row is not None]
     views = [row.server for row in servers if row.server is not None]
     frontend = section.frontend.frontend if section.frontend is not None else None
-    return render(
+    return pieces(
         "section.html",
         look=look,
         section=section,
@@ -181,13 +211,20 @@ def _section(section: Section, look: Look) -> str:
         actions=ACTIONS,
         rows=map(_row, rows),
         listeners=shown.listeners(frontend, look.at) if frontend is not None else None,
-        pools=[_pool(row) for row in servers],
+        has_servers=bool(servers),
+        pools=map(_pool, servers),
+        has_tls=any(each.pool.tls is not None for each in views),
         tls=shown.servers(views, look.at),
         headings=SPREAD_HEADINGS,
-        details=[
-            {"name": each.full_name, "pool": each.pool, "groups": groups(each, look.at)}
+        details=(
+            {
+                "name": each.full_name,
+                "pool": each.pool,
+                "sentences": [*sentences(each.pool)],
+                "groups": groups(each, look.at),
+            }
             for each in (views if look.detailed else ())
-        ],
+        ),
     )
 
 
@@ -257,7 +294,7 @@ def _pool(row: Row) -> PoolRow:
     on_path = columns["pool_handshakes_request_path"]
     ratio = columns.get("pool_reuse_ratio")
     cells = [
-        _number(columns["pool_floor"]),
+        _floor(pool),
         f"<td>{duration(float(columns['pool_below_floor']))}</td>",
         f"<td class='{'warn' if pool.below_floor else ''}'>{columns['pool_idle']:,}</td>",
         *map(_number, map(columns.get, _POOL_NUMBERS)),
@@ -278,6 +315,17 @@ def _pool(row: Row) -> PoolRow:
         cells=Markup("".join(cells)),  # numbers, and words of ours
         closed=str(columns["pool_closed"]).split("; ") if columns["pool_closed"] else [],
     )
+
+
+def _floor(pool: PoolView) -> str:
+    """Returns the cell of the floor, with what is advised where that is another."""
+    demand, small = pool.demand, ""
+    if demand is not None:
+        texts = ["auto"] if demand.most is not None else []
+        if demand.enough is not None and demand.enough != pool.floor:
+            texts.append(f"{demand.enough} advised")
+        small = "".join(f"<br><small>{text}</small>" for text in texts)
+    return Markup("<td title='{}'>{}{}</td>").format(advice(pool), f"{pool.floor:,}", Markup(small))
 
 
 def _limit(columns: Columns, name: str) -> str:
@@ -337,7 +385,7 @@ def _last_check(columns: Columns) -> LastCheck | None:
 
 
 def _active(columns: Columns) -> str:
-    if columns["type"] == FRONTEND:
+    if columns["type"] in (FRONTEND, LISTENER):
         return ""
     if columns["type"] == BACKEND:
         return f"{columns['act']}/{columns['bck']}"
@@ -356,7 +404,7 @@ def _amount(size: int) -> str:
     return f"{amount:.1f}{unit}"
 
 
-_ROW_CLASSES = {FRONTEND: "frontend", BACKEND: "backend", SERVER: "server"}
+_ROW_CLASSES = {FRONTEND: "frontend", BACKEND: "backend", SERVER: "server", LISTENER: "listener"}
 _SESSIONS = ("scur", "smax", "slim", "stot")
 _NUMBERS = (
     *("rate", "rate_max", "qcur", "qmax"),

@@ -6,12 +6,16 @@ directory.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
+from itertools import islice
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+#: Parts of a template that are made in one piece, where each is little: a line of a table has about ten.
+AT_ONCE = 100
 _FOLDER = Path(__file__).parent / "templates"
 
 
@@ -33,6 +37,13 @@ def prepare() -> None:
 def render(template: str, **values: object) -> Markup:
     """Returns a template with these values."""
     return Markup(_environment().get_template(template).render(values))
+
+
+def pieces(template: str, at_once: int = AT_ONCE, **values: object) -> Iterator[Markup]:
+    """Returns a template with these values in pieces, each of so many parts of it at most."""
+    made = _environment().get_template(template).generate(values)
+    while some := [*islice(made, at_once)]:
+        yield Markup("".join(some))
 
 
 def duration(seconds: float) -> str:

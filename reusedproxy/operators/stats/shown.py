@@ -36,13 +36,13 @@ def listeners(frontend: FrontendView, now: float) -> dict[str, Any] | None:
     }
 
 
-def servers(shown: Iterable[ServerView], now: float) -> list[dict[str, Any]]:
+def servers(shown: Iterable[ServerView], now: float) -> Iterator[dict[str, Any]]:
     """Returns the TLS servers, each with the end of our certificate and of the server's."""
-    return [
+    return (
         {"name": server.name, "file": tls.crt, "ours": _ends(tls.ours_end, now), "theirs": _ends(tls.theirs_end, now)}
         for server in shown
         if (tls := server.pool.tls) is not None
-    ]
+    )
 
 
 def few(names: Sequence[str]) -> str:

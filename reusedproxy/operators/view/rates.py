@@ -1,4 +1,4 @@
-"""Measures rates of sessions and requests per second, by reading plain counters once a second, so that counting stays
+"""Measures rates per second, and how long answers take, by reading plain counters once a second, so that counting stays
 cheap.
 
 Knows frontends, backends and servers by their totals only.
@@ -6,6 +6,9 @@ Knows frontends, backends and servers by their totals only.
 
 from __future__ import annotations
 
+import time
+from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from math import inf
 
@@ -14,6 +17,7 @@ from attrs import Factory, define
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.server import Server
 from reusedproxy.clients.frontend import Frontend
+from reusedproxy.measures.histogram import ANSWERS, Histogram
 from reusedproxy.measures.times import Averages, Means, Sums, Times
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.operators.view.history import History
@@ -51,6 +55,8 @@ class ServerTimes:
 
     def look(self, times: Times) -> Sums:
         """Takes in what was added to the sums, and returns it."""
+        if times.count == self.before.number:
+            return _NOTHING
         now = Sums.of(times)
         added, self.before = now.since(self.before), now
         if now.number < added.number:
@@ -60,8 +66,12 @@ class ServerTimes:
 
 
 class Rates:
-    """The meters of a proxy: `sessions` of each frontend, backend and server, `requests` of each frontend; and the
-    `history` of all together, which may be that of the proxy before."""
+    """The meters of a proxy: `sessions` of each frontend, backend and server, `requests` of each frontend; of all
+    together `bytes_out`, and clients' TLS `handshakes` and those `keys` that are not of resumed sessions; and the
+    `history` of all together, which may be that of the proxy before.
+
+    `idle` is the share of the last second in which the process did not compute.
+    """
 
     def __init__(
         self,
@@ -69,8 +79,13 @@ class Rates:
         backends: Sequence[Backend],
         deadlines: Deadlines,
         history: History | None = None,
+        processor_time: Callable[[], float] = time.process_time,
     ) -> None:
         self.history = history or History()
+        self.idle = 1.0
+        self._processor_time = processor_time
+        self._computed = 0.0
+        self._answered = [0] * (len(ANSWERS) + 1)
         self._frontends = frontends
         self.sessions: dict[Frontend | Backend | Server, Meter] = {}
         self.requests: dict[Frontend, Meter] = {}
@@ -82,6 +97,15 @@ class Rates:
             self.sessions[frontend] = Meter(_connections(frontend))
             self.requests[frontend] = Meter(_requests(frontend))
         self._backends = backends
+        self.bytes_out = Meter(lambda: sum(each.traffic.bout for each in frontends))
+        self.handshakes = Meter(lambda: sum(each.handshakes.counts.completed for each in frontends))
+        self.keys = Meter(
+            lambda: sum(each.handshakes.counts.completed - each.handshakes.counts.resumed for each in frontends)
+        )
+        self._answer_times = {backend: Histogram(ANSWERS) for backend in backends}
+        #: What backends count their answers in, those of before a reload, too, whose last requests end.
+        self._after: dict[Backend, dict[float, int]] = {backend: defaultdict(int) for backend in backends}
+        self._handed_on: set[Backend] = set()
         self._times: dict[Server, ServerTimes] = {}
         self._backend_times: dict[Backend, Averages] = {}
         for backend in backends:
@@ -90,10 +114,46 @@ class Rates:
             self._times.update({server: ServerTimes() for server in backend.servers})
             self._backend_times[backend] = Averages()
 
+    def succeed(self, before: Rates | None) -> None:
+        """Goes on from what a reload's proxy before has measured, and at the totals that the counters have."""
+        for meter in self._meters():
+            meter.last = meter.read()
+        for server, times in self._times.items():
+            times.before = Sums.of(server.times)
+        if before is not None:
+            self._looked = before._looked
+            for mine, theirs in ((self.sessions, before.sessions), (self.requests, before.requests)):
+                meters = {_key(each): meter for each, meter in theirs.items()}
+                for each, meter in mine.items():
+                    if (key := _key(each)) in meters:
+                        found = meters[key]
+                        meter.now, meter.most, meter.last = found.now, found.most, found.last
+            kept = {server.full_name: times for server, times in before._times.items()}
+            self._times.update({each: kept[each.full_name] for each in self._times if each.full_name in kept})
+            averages = {backend.name: each for backend, each in before._backend_times.items()}
+            self._backend_times.update({each: averages[each.name] for each in self._backends if each.name in averages})
+            answering = {backend.name: backend for backend in before._backends}
+            for backend in self._backends:
+                previous = answering.get(backend.name)
+                if previous is not None:
+                    self._answer_times[backend] = before._answer_times[previous]
+                    self._after[backend] = before._after[previous]
+                    before._handed_on.add(previous)
+
+    def begin_again(self) -> None:
+        """Goes on at the totals that the counters have now: another process has counted them."""
+        self.succeed(None)
+        self.history.begin(*self._totals())
+
     def start(self) -> None:
         """Begins to measure; the rates of the proxy before must have stopped."""
-        self.history.begin(*self._totals())
-        self._look_later()
+        if not self._looked:
+            self._looked = self._deadlines.now()
+            self.history.begin(*self._totals())
+        for backend in self._backends:
+            backend.answered_after = self._after[backend]
+        self._computed = self._processor_time()
+        self._deadlines.watch(self, self._looked + EVERY)
 
     def _look_later(self) -> None:
         self._looked = self._deadlines.now()
@@ -106,25 +166,51 @@ class Rates:
 
     def times_of_backend(self, backend: Backend) -> Means:
         """Returns the average times of the last requests at all servers of the backend."""
-        added = (Sums.of(server.times).since(self._times[server].before) for server in backend.servers)
+        kept = self._times
+        since = [(each.times, kept[each].before) for each in backend.servers]
+        added = [Sums.of(times).since(before) for times, before in since if times.count != before.number]
         return self._backend_times[backend].with_(_all(added))
+
+    def answer_times(self, backend: Backend) -> Histogram:
+        """Returns how long the backend's servers took to answer, in seconds from a request's head to the answer's."""
+        histogram, after = self._answer_times[backend], self._after[backend]
+        if after:
+            for tenths, count in after.items():
+                seconds = (tenths + 0.5) / 10000
+                number = bisect_left(ANSWERS, seconds)
+                histogram.counts[number] += count
+                histogram.sum += seconds * count
+                self._answered[number] += count
+            after.clear()
+        return histogram
 
     def stop(self) -> None:
         self._deadlines.cancel(self)
+        for backend in self._backends:
+            if backend not in self._handed_on:
+                backend.answered_after = None
 
     def clear(self) -> None:
         """Forgets the highest rates."""
-        for meter in (*self.sessions.values(), *self.requests.values()):
+        for meter in self._meters():
             meter.clear()
+
+    def _meters(self) -> Iterable[Meter]:
+        return (*self.sessions.values(), *self.requests.values(), self.bytes_out, self.handshakes, self.keys)
 
     def deadline_passed(self) -> None:
         now = self._deadlines.now()
         if now > self._looked:
-            for meter in (*self.sessions.values(), *self.requests.values()):
+            for meter in self._meters():
                 meter.look(now - self._looked)
             for backend, averages in self._backend_times.items():
                 averages.add(_all(self._times[server].look(server.times) for server in backend.servers))
-            self.history.note(now - self._looked, *self._totals())
+                self.answer_times(backend)
+            answered = tuple(self._answered) if any(self._answered) else ()
+            self._answered = [0] * len(self._answered)
+            self.history.note(now - self._looked, *self._totals(), answered)
+            computed, self._computed = self._computed, self._processor_time()
+            self.idle = max(0.0, 1.0 - (self._computed - computed) / (now - self._looked))
         self._look_later()
 
     def _totals(self) -> tuple[int, int]:
@@ -134,6 +220,11 @@ class Rates:
             requests += frontend.traffic.req_tot
             errors += frontend.traffic.hrsp[5]
         return requests, errors
+
+
+def _key(of: Frontend | Backend | Server) -> tuple[str, str]:
+    """Returns what names one of these through reloads."""
+    return type(of).__name__, of.full_name if isinstance(of, Server) else of.name
 
 
 def _all(sums: Iterable[Sums]) -> Sums:

@@ -24,18 +24,21 @@ from reusedproxy.measures.histogram import Histogram
 from reusedproxy.measures.last_errors import LastErrors
 from reusedproxy.measures.times import Means
 from reusedproxy.measures.traffic import Traffic
-from reusedproxy.net.listener import CLOSED
+from reusedproxy.net.listener import CLOSED, LISTENING
 from reusedproxy.net.slices import Steps, run_through
 from reusedproxy.net.tls.client import ClientContext
 from reusedproxy.net.tls.server import Certificates
 from reusedproxy.operators.view.proxy import Proxy
 from reusedproxy.operators.view.rates import Meter, Rates
 from reusedproxy.operators.view.values import (
+    SHARE,
     AgentView,
     BackendView,
+    BindView,
     CertificateView,
     CheckView,
     ConnectionView,
+    DemandView,
     EndedView,
     Errors,
     FrontendView,
@@ -64,6 +67,8 @@ _TRAFFIC = attrgetter(*TrafficCounts._fields)
 AT_ONCE = 10
 _NOT_MEASURED = Rate()
 _NO_MEANS = Means()
+#: Results of dials whose TLS handshake has failed.
+_NO_HANDSHAKE = ("tls", "verify")
 _STATES = {IDLE: "idle", IN_USE: "in use", PRIVATE: "private", WATCHED: "watched", RETIRING: "retiring"}
 
 
@@ -99,6 +104,7 @@ class Reader:
         seen = []
         for backend in proxy.backends if backends else ():
             seen.append((yield from self._backend(backend, measures)))
+        rates = self._rates
         return ProxyView(
             at=now,
             uptime=now - proxy.began,
@@ -108,29 +114,39 @@ class Reader:
             longest_standstill=proxy.standstills.longest,
             frontends=tuple(map(self._frontend, proxy.frontends)),
             backends=tuple(seen),
-            history=() if self._rates is None else tuple(self._rates.history.samples),
+            history=() if rates is None else tuple(rates.history.samples),
+            idle=1.0 if rates is None else rates.idle,
+            bytes_out=_NOT_MEASURED if rates is None else _rate(rates.bytes_out),
+            handshakes=_NOT_MEASURED if rates is None else _rate(rates.handshakes),
+            keys=_NOT_MEASURED if rates is None else _rate(rates.keys),
+            listeners=sum(len(each.listeners) for each in proxy.frontends),
         )
 
     def _frontend(self, frontend: Frontend) -> FrontendView:
         rates = self._rates
         listeners = frontend.listeners
+        before = [each for proxy in self._proxy.before for each in proxy.frontends if each.heir is frontend]
+        kin = [frontend, *before]
         return FrontendView(
             name=frontend.name,
             place=frontend.settings.place,
             stopped=bool(listeners) and all(listener.state == CLOSED for listener in listeners),
-            connections=len(frontend.connections),
+            connections=frontend.clients,
             connections_max=frontend.connections_max,
             connections_total=frontend.connections_total,
-            requests_open=sum(getattr(each, "exchange", None) is not None for each in frontend.connections),
+            requests_open=sum(map(_requests_open, kin)),
             maxconn=frontend.maxconn,
             session_rate=frontend.settings.session_rate,
             denied=frontend.denied,
+            denied_sessions=frontend.denied_sessions,
             traffic=_traffic(frontend.traffic),
             sessions=self._rate(frontend),
             requests=_rate(rates.requests[frontend]) if rates is not None else _NOT_MEASURED,
             invalid=_errors(frontend.invalid),
             tls=self._handshakes(frontend) if frontend.handshakes.certificates else None,
             mode=frontend.settings.mode,
+            sockets=tuple(_sockets(frontend)),
+            description=frontend.settings.description,
         )
 
     def _handshakes(self, frontend: Frontend) -> HandshakesView:
@@ -143,9 +159,9 @@ class Reader:
                 if id(certificates) not in self._certificates:
                     self._certificates[id(certificates)] = _certificates(certificates)
         return HandshakesView(
-            completed=counted.completed,
-            resumed=counted.resumed,
-            failed=counted.failed,
+            completed=counted.counts.completed,
+            resumed=counted.counts.resumed,
+            failed=counted.counts.failed,
             under_way=len(counted.under_way),
             listeners=tuple(ListenersView(tuple(at), self._certificates[key]) for key, at in addresses.items()),
         )
@@ -180,6 +196,8 @@ class Reader:
             times=self._times_of(backend),
             fullconn=backend.fullconn,
             cookie="" if backend.settings.cookie is None else backend.settings.cookie.name,
+            description=backend.settings.description,
+            answer_times=None if self._rates is None else _histogram(self._rates.answer_times(backend)),
         )
 
     def _times_of(self, backend: Backend) -> TimesView:
@@ -233,6 +251,10 @@ def server_view(
         cookie="" if server.cookie is None else server.cookie.decode(errors="replace"),
         times=TimesView(means, _most(server)),
     )
+
+
+def _requests_open(frontend: Frontend) -> int:
+    return sum(getattr(each, "exchange", None) is not None for each in frontend.connections)
 
 
 def _most(server: Server) -> Means:
@@ -295,7 +317,9 @@ def _pool(server: Server, measures: bool) -> PoolView:
     most_idle = limits.most_idle
     return PoolView(
         state=pool.state,
-        floor=limits.min_conn,
+        floor=pool.floor,
+        floor_min=limits.min_conn,
+        demand=_demand(pool) if pool.knows_name else None,
         max_conn=limits.max_conn,
         most_idle=None if most_idle == inf else int(most_idle),
         below_floor=pool.below_floor,
@@ -320,7 +344,23 @@ def _pool(server: Server, measures: bool) -> PoolView:
     )
 
 
+def _demand(pool: HTTPConnectionPool) -> DemandView:
+    depths, following, patience = pool.depths, pool.upkeep.following, pool.patience
+    depths.settle(pool.deadlines.now())
+    return DemandView(
+        requests=depths.requests,
+        enough=depths.floor_for(SHARE),
+        met=depths.met_by(pool.floor),
+        deepest=depths.deepest,
+        most=None if following is None else following.most,
+        bears=None if following is None or following.ceiling == inf else int(following.ceiling),
+        hold=patience.hold,
+        dial=patience.dial,
+    )
+
+
 def _pool_tls(server: Server, context: ClientContext) -> PoolTLS:
+    counters = server.pool.counters
     ends = [each.context.theirs_end for each in server.pool.family if each.context is not None]
     standing = [each for each in server.former if each.state != "closed"]
     older = [each for each in standing if each.context is None or each.context.generation < context.generation]
@@ -330,6 +370,9 @@ def _pool_tls(server: Server, context: ClientContext) -> PoolTLS:
         theirs_end=min((end for end in ends if end is not None), default=None),
         generation=context.generation,
         on_older=sum(each.standing for each in older),
+        handshakes=sum(counters.tls_handshakes.values()),
+        resumed=sum(count for (_, resumed, _), count in counters.tls_handshakes.items() if resumed),
+        failed=sum(count for (_, result), count in counters.connects.items() if result in _NO_HANDSHAKE),
     )
 
 
@@ -377,6 +420,21 @@ def _connection(connection: ServerConnection, now: float) -> ConnectionView:
 
 
 # Copies of what counts on.
+
+
+def _sockets(frontend: Frontend) -> Iterator[BindView]:
+    for number, listener in enumerate(frontend.listeners, 1):
+        if listener.traffic is not None:
+            yield BindView(
+                name=listener.bind.name or f"sock-{number}",
+                address=str(listener.bind.address),
+                number=number,
+                status="FULL" if listener.full else "OPEN" if listener.state == LISTENING else "WAITING",
+                connections=listener.connections,
+                maxconn=listener.bind.maxconn,
+                traffic=_traffic(listener.traffic),
+                denied=listener.traffic.denied,
+            )
 
 
 def _traffic(traffic: Traffic) -> TrafficCounts:

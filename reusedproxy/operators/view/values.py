@@ -101,6 +101,21 @@ class TrafficCounts(NamedTuple):
 
 
 @frozen
+class BindView:
+    """Shows a listener that has counters of its own (`option socket-stats`). `name` is that of its line, or "sock-" and
+    its number; `status` one of HAProxy's words; `maxconn` 0: no limit."""
+
+    name: str
+    address: str
+    number: int
+    status: str
+    connections: int
+    maxconn: int
+    traffic: TrafficCounts
+    denied: int
+
+
+@frozen
 class FrontendView:
     """Shows a frontend, or the frontend of a `listen` section. `tls` is None without a TLS listener."""
 
@@ -118,6 +133,7 @@ class FrontendView:
     session_rate: int
     #: Connections that `tcp-request connection` has refused.
     denied: int
+    denied_sessions: int
     traffic: TrafficCounts
     sessions: Rate
     requests: Rate
@@ -125,6 +141,10 @@ class FrontendView:
     tls: HandshakesView | None
     #: "http" or "tcp".
     mode: str = "http"
+    #: Its listeners, where each has counters of its own.
+    sockets: tuple[BindView, ...] = ()
+    #: What the configuration says that it is.
+    description: str = ""
 
 
 @frozen
@@ -195,6 +215,10 @@ class PoolTLS:
     theirs_end: float | None
     generation: int
     on_older: int
+    #: Complete handshakes, those of them that resumed a session, and those that failed.
+    handshakes: int = 0
+    resumed: int = 0
+    failed: int = 0
 
 
 @frozen
@@ -222,6 +246,31 @@ class PoolMeasures:
     warm_up: Histogram
 
 
+#: The share of requests for which a floor is advised.
+SHARE = 0.999
+
+
+@frozen
+class DemandView:
+    """Shows what the last hour's requests have asked of a pool (see `pool.learning.depth`).
+
+    `enough` is the smallest floor that would have met `SHARE` of the `requests`, `met` the share that the present one
+    meets for sure; both None without requests. `deepest` is the most that were taken in a moment. `most` is the most
+    that the floor rises to; None: it is fixed. `bears` is how many connections the server has shown to bear; None: no
+    limit has shown. `hold` and `dial` are the seconds for which requests hold connections and that dials take; 0: not
+    known.
+    """
+
+    requests: int
+    enough: int | None
+    met: float | None
+    deepest: int
+    most: int | None
+    bears: int | None
+    hold: float
+    dial: float
+
+
 class PoolView(NamedTuple):
     """Shows the connections of a server, of all its names together, and what the pool has learnt of it.
 
@@ -229,10 +278,13 @@ class PoolView(NamedTuple):
     `safe` of the idle ones have carried a request. `max_conn` is `pool-max-conn`, `most_idle` what follows from it and
     from other limits; each is None without a limit. `troubles` say why the last dial has failed: of each name for
     which it has. `closed` counts ends of connections by their reason. `measures` is None where it was not asked for.
+    `floor_min` is the least that the floor falls to. `demand` is None where there can be no floor.
     """
 
     state: str
     floor: int
+    floor_min: int
+    demand: DemandView | None
     max_conn: int | None
     most_idle: int | None
     below_floor: bool
@@ -345,6 +397,10 @@ class BackendView:
     times: TimesView = NO_TIMES
     #: Requests at which servers with a `minconn` reach their `maxconn`.
     fullconn: int = 0
+    #: How long its servers took to answer, in seconds; None where nobody measures.
+    answer_times: Histogram | None = None
+    #: What the configuration says that it is.
+    description: str = ""
 
     @property
     def in_turn(self) -> list[ServerView]:
@@ -374,6 +430,14 @@ class ProxyView:
     backends: tuple[BackendView, ...]
     #: What went through in the last minutes, the oldest first; () where nobody measures.
     history: tuple[Sample, ...] = ()
+    #: The share of the last second in which the process did not compute; and, of all frontends together, bytes to
+    #: clients, TLS handshakes, and those of them that are not of a resumed session.
+    idle: float = 1.0
+    bytes_out: Rate = Rate()
+    handshakes: Rate = Rate()
+    keys: Rate = Rate()
+    #: Where clients come in.
+    listeners: int = 0
 
     @property
     def servers(self) -> list[ServerView]:

@@ -43,6 +43,10 @@ class DemandEstimate:
         if enough > self.enough:
             self.enough = enough
 
+    def spare_rose(self, spare: int) -> None:
+        """Calls for more connections, because more are to stand idle whatever the need."""
+        self.enough = max(self.enough, max(self.peak, self._need) + spare)
+
     def purge(self, used: int, idle: int, pinged: int, minimum: int, spare: int) -> int:
         """Returns how many idle connections are to end, half of what exceeds the need, and begins to count anew.
 

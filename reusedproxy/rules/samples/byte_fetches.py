@@ -9,14 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from reusedproxy.rules.facts import Binary, Facts, Inspected, Sample
+from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.rules.waiting import Incomplete
-from reusedproxy.wire.client_hello import ClientHello, NotHello
+from reusedproxy.wire.client_hello import CLIENT_HELLO, ClientHello, NotHello
 
 Fetch = Callable[[Facts], Sample]
 #: The bytes of one direction, so far.
 Side = Callable[[Inspected], bytes]
 #: Bytes beyond which nothing can be waited for: as many as are held.
 BUFFER = 16 * 1024
+#: How a record of a TLS handshake begins.
+_TLS_HANDSHAKE = b"\x16\x03"
 
 
 def _request(inspected: Inspected) -> bytes:
@@ -42,7 +45,13 @@ def _length(side: Side) -> Callable[[], Fetch]:
         inspected.changes = True
         return len(side(inspected))
 
-    return lambda: _of(read)
+    def fetch(facts: Facts) -> Sample:
+        if facts.inspected is not None:
+            return read(facts.inspected)
+        # In mode http these rules wait for the head of a request.
+        return None if facts.head is None else len(facts.head.head)
+
+    return lambda: fetch
 
 
 def _wait_end() -> Fetch:
@@ -50,7 +59,7 @@ def _wait_end() -> Fetch:
         _wait(inspected)
         return True
 
-    return _of(read)
+    return lambda facts: True if facts.inspected is None else read(facts.inspected)
 
 
 def _payload(side: Side) -> Callable[[str, str], Fetch]:
@@ -100,7 +109,7 @@ def _payload_lv(side: Side) -> Callable[..., Fetch]:
     return make
 
 
-def _hello_type(side: Side) -> Callable[[], Fetch]:
+def _first_type(side: Side) -> Callable[[Inspected], Sample]:
     def read(inspected: Inspected) -> Sample:
         """Reads the type of the first handshake message, once that is here as a whole (src/payload.c)."""
         data = side(inspected)
@@ -113,19 +122,33 @@ def _hello_type(side: Side) -> Callable[[], Fetch]:
             return None
         return data[5]
 
-    return lambda: _of(read)
+    return read
 
 
-def _of_hello(value: Callable[[ClientHello], Sample]) -> Callable[[], Fetch]:
+def _of_hello(
+    value: Callable[[ClientHello], Sample], other: Callable[[Inspected], Sample] = lambda inspected: None
+) -> Callable[[], Fetch]:
+    """Makes a fetch of a client's hello, with the value where `other` bytes came.
+
+    What begins as a hello and cannot be read, or is longer than what is held, raises Unevaluated: a server may read it
+    all the same, and nobody is to get past a rule with it.
+    """
+
     def read(inspected: Inspected) -> Sample:
+        data = inspected.request_bytes
+        begins = data.startswith(_TLS_HANDSHAKE)
         try:
             hello = inspected.client_hello()
         except NotHello:
-            return None
-        if hello is None:
-            _wait(inspected)
-            return None
-        return value(hello)
+            if begins:
+                raise Unevaluated("servers may read a TLS hello that cannot be read here") from None
+            return other(inspected)
+        if hello is not None:
+            return value(hello)
+        _wait(inspected)
+        if begins and len(data) >= BUFFER:
+            raise Unevaluated(f"servers may read a TLS hello that is longer than {BUFFER} bytes")
+        return None
 
     return lambda: _of(read)
 
@@ -140,12 +163,12 @@ BYTE_FETCHES: dict[str, Callable[..., Fetch]] = {
     "req.len": _length(_request),
     "req.payload": _payload(_request),
     "req.payload_lv": _payload_lv(_request),
-    "req.ssl_hello_type": _hello_type(_request),
+    "req.ssl_hello_type": _of_hello(lambda hello: CLIENT_HELLO, _first_type(_request)),
     "req.ssl_sni": _of_hello(lambda hello: hello.server_name),
     "req.ssl_alpn": _of_hello(lambda hello: hello.protocol),
     "req.ssl_ver": _of_hello(_version),
     "res.len": _length(_response),
     "res.payload": _payload(_response),
     "res.payload_lv": _payload_lv(_response),
-    "res.ssl_hello_type": _hello_type(_response),
+    "res.ssl_hello_type": lambda: _of(_first_type(_response)),
 }

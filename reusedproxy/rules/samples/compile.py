@@ -16,10 +16,14 @@ from reusedproxy.config.rules.samples import CONVERTERS as SIGNATURES
 from reusedproxy.config.rules.samples import FETCHES as FETCH_SIGNATURES
 from reusedproxy.rules.facts import Facts, Sample
 from reusedproxy.rules.samples.casts import CASTS, to_text
-from reusedproxy.rules.samples.converters import CONVERTERS, Convert
+from reusedproxy.rules.samples.converters import CONVERTERS as OTHER_CONVERTERS
+from reusedproxy.rules.samples.converters import Convert
 from reusedproxy.rules.samples.fetches import ALL, FETCHES, PARAMETERS, Fetch, FetchAll
+from reusedproxy.rules.samples.table_fetches import TABLE_CONVERTERS
 
 __all__ = ["Facts", "Fetch", "Sample", "compiled", "compiled_all", "compiled_text", "constant_text", "to_text"]
+
+CONVERTERS: dict[str, Callable[..., Convert]] = {**OTHER_CONVERTERS, **TABLE_CONVERTERS}
 
 
 def compiled(expression: Expression, where: str = REQUEST) -> Fetch:

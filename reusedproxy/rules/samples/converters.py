@@ -20,6 +20,8 @@ from zlib import crc32
 from reusedproxy.rules.facts import Address, Binary, Facts, Sample
 from reusedproxy.rules.regular import Found, replacing
 from reusedproxy.rules.samples.casts import MAX, bounded, to_binary, to_int, to_text, wrapped
+from reusedproxy.rules.samples.hashes import djb2, mixed, sdbm
+from reusedproxy.rules.samples.maps import MAP_CONVERTERS
 
 #: The sample has the type that the table of converters says; a variable's value may have any type.
 Convert = Callable[[Any, Facts], Sample]
@@ -296,22 +298,50 @@ def _digest(algorithm: str) -> Convert:
     return lambda sample, facts: Binary(hashlib.new(algorithm.lower(), sample).digest())
 
 
+def _hmac(algorithm: str, key: str) -> Convert:
+    """Makes `hmac(algorithm,key)`; the key is in base64, or in a variable, in base64 too."""
+
+    def convert(sample: bytes, facts: Facts) -> Sample:
+        said = to_text(facts.variable(key)) if "." in key else key.encode()
+        if said is None:
+            return None
+        try:
+            secret = b64decode(said, validate=True)
+        except BadBase64:
+            return None
+        return Binary(hmac.new(secret, sample, algorithm.lower()).digest())
+
+    return convert
+
+
+def _djb2(avalanche: str = "0") -> Convert:
+    return lambda sample, facts: djb2(sample, avalanche=bool(int(avalanche)))
+
+
+def _sdbm(avalanche: str = "0") -> Convert:
+    return lambda sample, facts: sdbm(sample, avalanche=bool(int(avalanche)))
+
+
+def _set_var(name: str) -> Convert:
+    def convert(sample: Sample, facts: Facts) -> Sample:
+        facts.set_variable(name, sample)
+        return sample
+
+    return convert
+
+
+def _unset_var(name: str) -> Convert:
+    def convert(sample: Sample, facts: Facts) -> Sample:
+        facts.set_variable(name, None)
+        return sample
+
+    return convert
+
+
 def _crc32(avalanche: str = "0") -> Convert:
     if int(avalanche):
-        return lambda sample, facts: _avalanche(crc32(sample))
+        return lambda sample, facts: mixed(crc32(sample))
     return lambda sample, facts: crc32(sample)
-
-
-def _avalanche(number: int) -> int:
-    """Returns HAProxy's `full_hash`: one of Bob Jenkins' integer hashes, within 32 bits."""
-    whole = 2**32 - 1
-    number = (number + 0x7ED55D16 + (number << 12)) & whole
-    number = number ^ 0xC761C23C ^ number >> 19
-    number = (number + 0x165667B1 + (number << 5)) & whole
-    number = (number + 0xD3A2646C & whole) ^ (number << 9 & whole)
-    number = (number + 0xFD7046C5 + (number << 3)) & whole
-    number = number ^ 0xB55A4F09 ^ number >> 16
-    return number * 3221225473 & whole
 
 
 # Numbers and truth.
@@ -472,6 +502,12 @@ CONVERTERS: dict[str, Callable[..., Convert]] = {
     "json": _json,
     "capture-req": _capturing(False),
     "capture-res": _capturing(True),
+    **MAP_CONVERTERS,
+    "set-var": _set_var,
+    "unset-var": _unset_var,
+    "hmac": _hmac,
+    "djb2": _djb2,
+    "sdbm": _sdbm,
     "lower": _lower,
     "upper": _upper,
     "field": _field,

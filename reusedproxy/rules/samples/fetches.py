@@ -12,9 +12,13 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from reusedproxy.rules.facts import Address, Binary, Facts, Sample
 from reusedproxy.rules.samples.aliases import first_line
+from reusedproxy.rules.samples.body_fetches import BODY_FETCHES
 from reusedproxy.rules.samples.byte_fetches import BYTE_FETCHES
 from reusedproxy.rules.samples.casts import address_of, number_of, wrapped
 from reusedproxy.rules.samples.converters import UNITS
+from reusedproxy.rules.samples.hashes import sdbm
+from reusedproxy.rules.samples.process_fetches import PROCESS_FETCHES
+from reusedproxy.rules.samples.table_fetches import TABLE_FETCHES
 from reusedproxy.rules.samples.tls_fetches import TLS_FETCHES
 from reusedproxy.rules.users import FETCHES as USER_FETCHES
 from reusedproxy.wire.heads import RequestHead, ResponseHead
@@ -340,7 +344,7 @@ def _query(mark: str = "") -> Fetch:
     return fetch
 
 
-def _base(head: RequestHead, *, query: bool) -> Sample:
+def _base(head: RequestHead, *, query: bool) -> bytes:
     """Returns Host and path, with `query` also the query."""
     whole = path_and_query(head.target) or b""
     hosts = head.values(b"Host")
@@ -389,6 +393,29 @@ def _all_parameters(read: Callable[[bytes], Sample] = lambda value: value) -> Ca
         return lambda facts: [read(value) for value in values(facts)]
 
     return make
+
+
+def _hashed(*, query: bool) -> Fetch:
+    """Returns the fetch of a hash of Host and path, with the query for `url32`."""
+
+    def fetch(facts: Facts) -> Sample:
+        base = None if facts.head is None else _base(facts.head, query=query)
+        return None if base is None else sdbm(base, avalanche=True)
+
+    return fetch
+
+
+def _with_source(number: Fetch) -> Fetch:
+    """Returns the fetch of a hash and the client's address, for who counts what one client asks for."""
+    source = FETCHES["src"]()
+
+    def fetch(facts: Facts) -> Sample:
+        hashed, address = number(facts), source(facts)
+        if not isinstance(hashed, int) or not isinstance(address, (IPv4Address, IPv6Address)):
+            return None
+        return Binary(hashed.to_bytes(4, "big") + address.packed)
+
+    return fetch
 
 
 def _version(head: Head) -> Callable[[], Fetch]:
@@ -442,7 +469,10 @@ def _response_version(facts: Facts) -> Sample:
 
 FETCHES: dict[str, Callable[..., Fetch]] = {
     **BYTE_FETCHES,
+    **BODY_FETCHES,
+    **PROCESS_FETCHES,
     **TLS_FETCHES,
+    **TABLE_FETCHES,
     **USER_FETCHES,
     "always_true": lambda: _constant(True),
     "always_false": lambda: _constant(False),
@@ -458,12 +488,12 @@ FETCHES: dict[str, Callable[..., Fetch]] = {
     "nbsrv": _nbsrv,
     "src": _address(lambda facts: facts.source),
     "dst": _address(lambda facts: facts.destination),
-    "fc_src": _address(lambda facts: facts.source),
-    "fc_dst": _address(lambda facts: facts.destination),
+    "fc_src": _address(lambda facts: facts.connection_source),
+    "fc_dst": _address(lambda facts: facts.connection_destination),
     "src_port": _fact(lambda facts: facts.source[1]),
     "dst_port": _fact(lambda facts: facts.destination[1]),
-    "fc_src_port": _fact(lambda facts: facts.source[1]),
-    "fc_dst_port": _fact(lambda facts: facts.destination[1]),
+    "fc_src_port": _fact(lambda facts: facts.connection_source[1]),
+    "fc_dst_port": _fact(lambda facts: facts.connection_destination[1]),
     "fc_http_major": _fact(lambda facts: 1),
     "fe_name": _named(lambda facts: facts.frontend_name),
     "be_name": _named(lambda facts: facts.backend_name),
@@ -480,6 +510,10 @@ FETCHES: dict[str, Callable[..., Fetch]] = {
     "query": _query,
     "base": _of_head(lambda head: _base(head, query=False)),
     "baseq": _of_head(lambda head: _base(head, query=True)),
+    "base32": lambda: _hashed(query=False),
+    "url32": lambda: _hashed(query=True),
+    "base32+src": lambda: _with_source(_hashed(query=False)),
+    "url32+src": lambda: _with_source(_hashed(query=True)),
     "url_param": _parameter(),
     "urlp_val": _parameter(_as_number),
     "req.ver": _version(_request),
@@ -504,8 +538,6 @@ FETCHES: dict[str, Callable[..., Fetch]] = {
     "capture.res.ver": _fact(_response_version),
     "unique-id": _fact(lambda facts: facts.unique_id or None),
     "txn.status": _fact(lambda facts: facts.course.status),
-    "hostname": _fact(lambda facts: facts.course.host_name.encode()),
-    "pid": _fact(lambda facts: facts.course.pid),
     "fc_err": _fact(lambda facts: 0 if facts.noted is None else facts.noted.error),
     "fc_err_str": _fact(lambda facts: b"Success" if facts.noted is None else facts.noted.error_text.encode()),
     "ssl_fc_err": _fact(lambda facts: None if facts.client_tls is None else 0),

@@ -1,0 +1,109 @@
+"""Hands what a process has counted to the one that takes its place: plain values, by names of sections and servers.
+
+What is not counted in the other process, as it is another version, or has other sections, is left out. What is
+counted of pools is not among it: from that they learn. Must never know how it is sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from reusedproxy.build.assembly import Proxy
+from reusedproxy.measures.traffic import Traffic
+
+#: What there is now, and not in all.
+_OF_NOW = ("scur", "smax", "hrsp")
+_COUNTED = tuple(name for name in Traffic.__slots__ if name not in _OF_NOW)
+_HANDSHAKES = ("completed", "resumed", "failed")
+_TIMES = ("count", "queue", "connect", "response", "total")
+_LONGEST = ("queue_most", "connect_most", "response_most", "total_most")
+
+Counts = Mapping[str, Any]
+
+
+def counts_of(proxy: Proxy) -> Counts:
+    """Returns all counts."""
+    return {
+        "frontends": {
+            each.name: {
+                "traffic": _traffic(each.traffic),
+                "total": each.connections_total,
+                "most": each.connections_max,
+                "denied": each.denied,
+                "handshakes": _values(each.handshakes.counts, _HANDSHAKES),
+            }
+            for each in proxy.frontends
+        },
+        "backends": {each.name: {"traffic": _traffic(each.traffic)} for each in proxy.backends},
+        "servers": {
+            each.full_name: {
+                "traffic": _traffic(each.traffic),
+                "times": _values(each.times, _TIMES),
+                "longest": _values(each.times, _LONGEST),
+            }
+            for backend in proxy.backends
+            for each in backend.servers
+        },
+    }
+
+
+def count_on(proxy: Proxy, counts: object) -> None:
+    """Adds counts to those of `proxy`."""
+    for frontend in proxy.frontends:
+        said = _part(counts, "frontends", frontend.name)
+        _add_traffic(frontend.traffic, said)
+        _add(frontend.handshakes.counts, said.get("handshakes"))
+        frontend.connections_total += _number(said.get("total"))
+        frontend.connections_max = max(frontend.connections_max, _number(said.get("most")))
+        frontend.denied += _number(said.get("denied"))
+    for backend in proxy.backends:
+        _add_traffic(backend.traffic, _part(counts, "backends", backend.name))
+        for server in backend.servers:
+            said = _part(counts, "servers", server.full_name)
+            _add_traffic(server.traffic, said)
+            _add(server.times, said.get("times"))
+            for name, value in _items(said.get("longest")):
+                if name in _LONGEST:
+                    setattr(server.times, name, max(getattr(server.times, name), value))
+    if proxy.rates is not None:
+        proxy.rates.begin_again()
+
+
+def _traffic(traffic: Traffic) -> Counts:
+    return {**_values(traffic, _COUNTED), "smax": traffic.smax, "hrsp": [*traffic.hrsp]}
+
+
+def _values(of: object, names: tuple[str, ...]) -> Counts:
+    return {name: getattr(of, name) for name in names}
+
+
+def _add_traffic(traffic: Traffic, said: Counts) -> None:
+    counted = said.get("traffic")
+    _add(traffic, counted)
+    if isinstance(counted, dict):
+        traffic.smax = max(traffic.smax, _number(counted.get("smax")))
+        statuses = counted.get("hrsp")
+        if isinstance(statuses, list) and len(statuses) == len(traffic.hrsp):
+            traffic.hrsp[:] = [ours + _number(theirs) for ours, theirs in zip(traffic.hrsp, statuses, strict=True)]
+
+
+def _add(to: object, said: object) -> None:
+    for name, value in _items(said):
+        if name in (*_COUNTED, *_HANDSHAKES, *_TIMES) and hasattr(to, name):
+            setattr(to, name, getattr(to, name) + value)
+
+
+def _items(said: object) -> list[tuple[str, Any]]:
+    """Returns the numbers among these."""
+    return [] if not isinstance(said, dict) else [(n, v) for n, v in said.items() if type(v) in (int, float) and v >= 0]
+
+
+def _number(said: object) -> int:
+    return said if type(said) is int and said >= 0 else 0
+
+
+def _part(counts: object, *names: str) -> Counts:
+    for name in names:
+        counts = counts.get(name) if isinstance(counts, dict) else None
+    return counts if isinstance(counts, dict) else {}

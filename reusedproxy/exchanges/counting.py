@@ -1,0 +1,74 @@
+"""Counts what becomes of requests in the stick tables that track them, or their connections.
+
+What a request does not track itself, its connection's counters of other numbers count. It must never know how requests
+are carried.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from reusedproxy.exchanges.client import Client
+from reusedproxy.tables.tracking import ERRORS, FAILURES, Counters, count, count_bytes, kind_of
+
+
+class Counted(Protocol):
+    """Defines the exchange as its counting knows it; `answered` is when a server's answer came, 0 without one."""
+
+    client: Client
+    counters: Counters | None
+    answer_rules: Callable[..., tuple[int, bytes, str] | None] | None
+    status: int
+    answered: float
+    bytes_in: int
+    bytes_out: int
+
+
+def _shared(exchange: Counted) -> Counters | None:
+    session = exchange.client.session
+    return None if session is None else session.counters
+
+
+def count_request(exchange: Counted) -> None:
+    """Counts a request that begins in what its client's connection tracks."""
+    shared = _shared(exchange)
+    if shared:
+        for table, row in shared.values():
+            table.count(row, table.requests)
+        exchange.counters = {}
+
+
+def count_error(exchange: Counted) -> None:
+    """Counts a request that should not have been sent."""
+    if exchange.counters is not None:
+        count(exchange.counters, _shared(exchange), ERRORS)
+
+
+def count_failure(exchange: Counted) -> None:
+    """Counts a server that has not answered."""
+    count(exchange.counters, _shared(exchange), FAILURES)
+
+
+def count_answer(exchange: Counted, status: int) -> None:
+    """Counts an answer with this status, which is an error, before rules see it."""
+    count(exchange.counters, _shared(exchange), kind_of(status))
+
+
+def end_counting(exchange: Counted, counters: Counters, left: int) -> None:
+    """Counts what remains to be counted of a request in what tracks it, which ends; the log may still ask it. `left`
+    are bytes of the answer that are still to be sent."""
+    session = exchange.client.session
+    shared = None if session is None else session.counters
+    if exchange.status >= 400 and exchange.answered and exchange.answer_rules is None:
+        count(counters, shared, kind_of(exchange.status))
+    if shared:
+        count_bytes(counters, shared, exchange.bytes_in, exchange.bytes_out + left)
+    for table, row in counters.values():
+        if table.counts_ends:
+            if not shared:
+                table.count(row, table.bytes_in, exchange.bytes_in)
+                table.count(row, table.bytes_out, exchange.bytes_out + left)
+            table.leave(row)
+        else:
+            table.uses[row] -= 1  # `leave`, without a call for each request

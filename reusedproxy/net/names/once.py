@@ -1,0 +1,73 @@
+"""Looks names up for single requests (`do-resolve`), with what a section has learnt within its `timeout resolve`.
+
+Clients may choose the names, so those that are asked for at a time are bounded. It must never know requests.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from ipaddress import ip_address
+
+from reusedproxy.net.names.messages import AAAA, A
+from reusedproxy.net.names.section import Section
+from reusedproxy.net.names.watch import Watch
+
+#: Names of one section that are known at a time; for one more there is no address.
+MOST = 1000
+_NAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\Z")
+Told = Callable[[str | None], None]
+
+
+def _nothing() -> None:
+    """Stops nothing: the answer has been given."""
+
+
+class Lookups:
+    """Looks names up in `resolvers` sections, which are given by their names."""
+
+    def __init__(self, sections: Mapping[str, Callable[[], Section]]) -> None:
+        self._find = sections
+        self._sections: dict[str, Section] = {}
+
+    def look_up(self, section: str, name: str, prefer: str, told: Told) -> Callable[[], None]:
+        """Calls `told` with an address of this name, of the family that is preferred if there is one ("ipv4", "ipv6");
+        None: there is none. May call it before it returns. Returns the function that asks no more."""
+        host = name.rstrip(".").lower()
+        if _is_address(host):
+            told(host)
+            return _nothing
+        asked = self._section(section)
+        kind = A if prefer == "ipv4" else AAAA
+        known = (host, kind) in asked.watches
+        if not _NAME.match(host) or (not known and len(asked.watches) >= MOST):
+            told(None)
+            return _nothing
+        watch = asked.watch(host, kind)
+        if watch.status:
+            told(_first(watch))
+            return _nothing
+
+        def follow(watch: Watch) -> None:
+            watch.leave(follow)
+            told(_first(watch))
+
+        watch.follow(follow)
+        return lambda: watch.leave(follow)
+
+    def _section(self, name: str) -> Section:
+        if name not in self._sections:
+            self._sections[name] = self._find[name]()
+        return self._sections[name]
+
+
+def _first(watch: Watch) -> str | None:
+    return next((each for each in watch.found if isinstance(each, str)), None)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True

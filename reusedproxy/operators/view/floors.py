@@ -1,0 +1,52 @@
+"""Says in sentences how a server's floor stands to the demand of the last hour.
+
+The statistics page, the runtime API and the manhole show them. Pure: it knows views only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from reusedproxy.operators.view.values import SHARE, PoolView
+
+
+def sentences(pool: PoolView) -> Iterator[str]:
+    """Returns what is to be known of the pool's floor, a sentence each."""
+    demand = pool.demand
+    if demand is None:
+        yield "It has no floor: the names of its connections depend on requests, so that none can be opened before."
+        return
+    if demand.most is not None:
+        yield f"The floor follows demand, between {pool.floor_min} and {demand.most}; it is {pool.floor} now."
+    else:
+        yield f"The floor is {pool.floor}." if pool.floor else "There is no floor."
+    yield advice(pool) or "There was no request in the last hour."
+    if demand.bears is not None:
+        yield f"The server has refused others while {demand.bears} stood: no more are opened for the floor."
+    if demand.hold and demand.dial:
+        yield (
+            f"Most requests hold their connection for at most {_milliseconds(demand.hold)}, and opening one takes"
+            f" {_milliseconds(demand.dial)}: who finds none waits for what comes first."
+        )
+
+
+def advice(pool: PoolView) -> str:
+    """Returns which floor would have done in the last hour, and how far the present one does; "" without requests."""
+    demand = pool.demand
+    if demand is None or demand.enough is None or demand.met is None:
+        return ""
+    requests = "request" if demand.requests == 1 else "requests"
+    met = "" if demand.enough == pool.floor else f"; one of {pool.floor} meets {_percent(demand.met)} for sure"
+    return (
+        f"A floor of {demand.enough} would have met {_percent(SHARE)} of the last hour's {demand.requests:,} {requests}"
+        f" without a wait{met}. The most that were taken in a moment is {demand.deepest}."
+    )
+
+
+def _percent(share: float) -> str:
+    """Formats a share, which is not rounded up to all."""
+    return f"{int(share * 1000) / 10:g} %"
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{seconds * 1000:.3g} ms"

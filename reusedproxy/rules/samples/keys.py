@@ -1,0 +1,87 @@
+"""Makes keys of stick tables from samples: each type of a table has its own form (`tables.table.Key`).
+
+As in HAProxy (src/stick_table.c, smp_to_stkey), a sample is cast to the table's type; texts and blocks are cut to its
+length, and blocks filled up with zeros.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from reusedproxy.config.model.tables import StickTable
+from reusedproxy.rules.facts import Facts, Sample
+from reusedproxy.rules.samples.casts import ipv4_within, to_address, to_binary, to_int, to_text
+from reusedproxy.tables.table import MASK, Key
+from reusedproxy.wire.addresses import address_text
+
+#: The host of a client at a unix socket.
+UNIX = "unix"
+_NUMBER = re.compile(r"[0-9]{1,20}\Z")
+
+
+def key_of(sample: Sample, table: StickTable) -> Key | None:
+    """Returns the key for a sample; None if it cannot be one of this table."""
+    return _KEYS[table.type](sample, table.length)
+
+
+def source_key(facts: Facts, table: StickTable) -> Key | None:
+    """Returns the key for the client's address; None if it has none. An IPv4 address is its own key: it is the text
+    that the kernel's would be, and nothing is to be done for most requests."""
+    host = facts.source[0]
+    if host == UNIX:
+        return None
+    if table.type == "ip" and ":" not in host:
+        return host
+    try:
+        return key_of(ip_address(host.partition("%")[0]), table)
+    except ValueError:
+        return None
+
+
+def written_key(text: str, table: StickTable) -> Key | None:
+    """Returns the key that an operator has written; None if it is none of this type."""
+    if table.type == "integer":
+        found = _NUMBER.match(text)
+        return int(text) if found and int(text) <= MASK else None
+    return key_of(text.encode("utf-8", "surrogateescape"), table)
+
+
+def _ip(sample: Sample, length: int) -> Key | None:
+    found = to_address(sample)
+    within = None if found is None else ipv4_within(found)
+    return None if within is None else str(within)
+
+
+def _ipv6(sample: Sample, length: int) -> Key | None:
+    found = to_address(sample)
+    if isinstance(found, IPv4Address):
+        if isinstance(sample, bytes):
+            return None  # a text has to be an IPv6 address
+        found = IPv6Address(0xFFFF << 32 | int(found))
+    return None if found is None else address_text(found)
+
+
+def _integer(sample: Sample, length: int) -> Key | None:
+    number = to_int(sample)
+    return None if number is None else number & MASK
+
+
+def _string(sample: Sample, length: int) -> Key | None:
+    text = to_text(sample)
+    return None if text is None else bytes(text[:length])
+
+
+def _binary(sample: Sample, length: int) -> Key | None:
+    block = to_binary(sample)
+    return None if block is None else bytes(block[:length]).ljust(length, b"\0")
+
+
+_KEYS: dict[str, Callable[[Sample, int], Key | None]] = {
+    "ip": _ip,
+    "ipv6": _ipv6,
+    "integer": _integer,
+    "string": _string,
+    "binary": _binary,
+}

@@ -1,0 +1,38 @@
+"""Implements the sample fetches that look at this process, at whole sections, and at chance (manual, section 7.3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import randrange
+from uuid import uuid4
+
+from reusedproxy.rules.facts import Facts, Sample
+
+Fetch = Callable[[Facts], Sample]
+#: Of `rand` without a range, as in HAProxy.
+_RANGE = 1 << 32
+
+
+def _figure(which: str) -> Callable[..., Fetch]:
+    def make(name: str = "") -> Fetch:
+        return lambda facts: facts.figure(which, name)
+
+    return make
+
+
+def _random(text: str = "") -> Fetch:
+    most = int(text or 0) or _RANGE
+    return lambda facts: randrange(most)
+
+
+def _uuid(version: str = "4") -> Fetch:
+    return lambda facts: str(uuid4()).encode()
+
+
+#: What `Facts.figure` is asked for.
+FIGURES = ("be_conn", "fe_conn", "queue", "avg_queue", "connslots", "srv_is_up", "env", "hostname", "pid")
+PROCESS_FETCHES: dict[str, Callable[..., Fetch]] = {
+    **{name: _figure(name) for name in FIGURES},
+    "rand": _random,
+    "uuid": _uuid,
+}

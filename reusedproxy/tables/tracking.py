@@ -1,0 +1,71 @@
+"""Ties connections and requests to the entries that count them, by the numbers of their counters (`track-sc0`).
+
+A request has counters of its own, and where it has none of a number those of its connection count it, too. It must
+never know connections or requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from reusedproxy.tables.table import Counted, Table
+
+# Kinds of events, by the attribute of a table that says where they are counted.
+SESSIONS = "sessions"
+REQUESTS = "requests"
+ERRORS = "errors"
+FAILURES = "failures"
+BYTES_IN = "bytes_in"
+BYTES_OUT = "bytes_out"
+
+#: An entry that is tracked: its table, and its row there.
+Tracked = tuple[Table, int]
+#: By the number of the counter.
+Counters = dict[int, Tracked]
+
+
+def count(own: Counters | None, shared: Counters | None, kind: str, events: int = 1) -> None:
+    """Counts events of this kind ("": of none) in each of the counters `own`, and in those of `shared` that have other
+    numbers."""
+    if not kind:
+        return
+    for table, row in _all(own, shared):
+        counted: Counted | None = getattr(table, kind)
+        if counted is not None:
+            table.count(row, counted, events)
+
+
+def count_answer(tracked: Tracked, status: int) -> None:
+    """Counts what an answer with this status says of the client, or of the server."""
+    kind = kind_of(status)
+    if kind:
+        table, row = tracked
+        table.count(row, table.errors if kind == ERRORS else table.failures)
+
+
+def kind_of(status: int) -> str:
+    """Returns ERRORS for an answer that a client is to blame for, FAILURES for one that a server is, or ""."""
+    if 400 <= status < 500:
+        return ERRORS
+    return FAILURES if 500 <= status < 600 and status not in (501, 505) else ""
+
+
+def count_bytes(own: Counters, shared: Counters | None, received: int, sent: int) -> None:
+    """Counts the bytes of what has ended."""
+    count(own, shared, BYTES_IN, received)
+    count(own, shared, BYTES_OUT, sent)
+
+
+def leave(counters: Counters) -> None:
+    """Tracks the entries of these counters no more. They can still be asked, by who writes a log."""
+    for table, row in counters.values():
+        table.leave(row)
+
+
+def _all(own: Counters | None, shared: Counters | None) -> Iterator[Tracked]:
+    if own:
+        yield from own.values()
+    if shared:
+        for number, tracked in shared.items():
+            if not own or number not in own:
+                yield tracked

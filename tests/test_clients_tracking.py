@@ -1,0 +1,171 @@
+"""Clients that are tracked from their connection on, and rules for sessions, whose handshakes are over."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from reusedproxy.build.rule_sets import RuleSets
+from reusedproxy.build.tables import tables_of
+from reusedproxy.clients.frontend import Frontend
+from reusedproxy.config import model
+from reusedproxy.config.reader import Source, read_configuration
+from reusedproxy.net.listener import Listener, bind_socket
+from tests.clientfakes import GET, OK, PLACE, World
+from tests.rulefakes import DEFAULTS
+from tests.wire import Far, Loop
+
+TABLE = "stick-table type ip size 10 store conn_cnt,conn_cur,sess_cnt,http_req_cnt,http_err_cnt,gpc0,gpt0\n"
+NAMES = ("conn_cnt", "conn_cur", "sess_cnt", "http_req_cnt", "http_err_cnt", "gpc0", "gpt0")
+
+
+class TrackingTests(SynchronousTestCase):
+    """With real sockets."""
+
+    def world(self, lines: str) -> World:
+        self.loop = Loop(self)
+        world = World(self, warm=1)
+        world.frontend._poller = self.loop.poller
+        world.frontend.handshakes._poller = self.loop.poller
+        self.rule(world, world.frontend, lines)
+        bind = model.Bind(PLACE, model.ListenAddress("tcp", host="127.0.0.1"))
+        self.listener = Listener(self.loop.poller, world.deadlines, bind, bind_socket(bind, 10), self.fail)
+        world.frontend.listen(self.listener)
+        return world
+
+    def rule(self, world: World, frontend: Frontend, lines: str, tables: Any = None) -> None:
+        text = f"{DEFAULTS}frontend a\n bind :80\n {TABLE} default_backend x\n{lines}\nbackend x\n server s h:1\n"
+        said = read_configuration([Source("t.cfg", text)], {})
+        rules = said.frontends["a"].rules
+        frontend.tables = tables_of(said.tables, tables or {}, world.clock.seconds, [])
+        frontend.gate = RuleSets({}).gate(rules.connection)
+        frontend.session_gate = RuleSets({}).gate(rules.session)
+        frontend.tracks = any(gate is not None and gate.tracks for gate in (frontend.gate, frontend.session_gate))
+        frontend.judges_sessions = frontend.tracks or frontend.session_gate is not None
+
+    def values(self, world: World, key: str = "127.0.0.1") -> dict[str, int]:
+        table = world.frontend.tables["a"]
+        row = table.find(key)
+        return {name: table.value(row, table.slots[name]) for name in NAMES} | {"uses": table.uses[row]} if row else {}
+
+    def connect(self) -> Far:
+        far: Far = self.loop.connect(("127.0.0.1", self.listener.port))
+        return far
+
+    def ask(self, world: World, far: Far, request: bytes = GET, answer: bytes = OK) -> bytes:
+        before = len(far.received)
+        far.send(request)
+        self.loop.until(lambda: bool(world.server.busy) or len(far.received) > before)
+        if world.server.busy:
+            world.server.answer(answer)
+        self.loop.until(lambda: len(far.received) > before)
+        return far.received[before:]
+
+    def end(self, world: World, *clients: Far) -> None:
+        for far in clients:
+            far.drop()
+        self.loop.until(lambda: not self.listener.connections)
+        self.assertEqual(self.values(world).get("uses", 0), 0)
+        self.assertEqual(self.values(world).get("conn_cur", 0), 0)
+        world.check_rest()
+        self.listener.close()
+
+    def test_a_connection_is_counted_while_it_lasts(self) -> None:
+        """With all its requests, and those that could not be read."""
+        world = self.world("tcp-request connection track-sc0 src")
+        one, two = self.connect(), self.connect()
+        self.ask(world, one)
+        self.ask(world, one, answer=b"HTTP/1.1 404 X\r\nContent-Length: 0\r\n\r\n")
+        self.assertIn(b" 400 ", self.ask(world, two, b"GET / HTTP/1.1\r\nHost : a\r\n\r\n"))
+        self.assertEqual(
+            self.values(world),
+            {"conn_cnt": 2, "conn_cur": 2, "sess_cnt": 2, "http_req_cnt": 3, "http_err_cnt": 2, "gpc0": 0, "gpt0": 0}
+            | {"uses": self.values(world)["uses"]},
+        )
+        self.end(world, one, two)
+
+    def test_those_who_are_too_many_are_turned_away(self) -> None:
+        """They count as connections, and not as sessions, and are tracked no more."""
+        world = self.world(
+            "tcp-request connection track-sc0 src\ntcp-request connection reject if { sc0_conn_cur gt 1 }"
+        )
+        one = self.connect()
+        self.loop.until(lambda: bool(self.values(world)))
+        two = self.connect()
+        self.loop.until(lambda: two.end != "")
+        found = self.values(world)
+        self.assertEqual([found[name] for name in ("conn_cnt", "conn_cur", "sess_cnt", "uses")], [2, 1, 1, 1])
+        self.assertEqual((world.frontend.denied, world.frontend.denied_sessions), (1, 0))
+        self.end(world, one)
+
+    def test_one_whose_preface_never_comes_is_tracked_no_more(self) -> None:
+        world = self.world("tcp-request connection track-sc0 src\ntcp-request connection expect-proxy layer4")
+        far = self.connect()
+        self.loop.until(lambda: bool(self.values(world)))
+        self.assertEqual(self.values(world)["conn_cur"], 1)
+        far.send(b"GET / HTTP/1.1\r\n\r\n")
+        self.loop.until(lambda: far.end != "")
+        self.assertEqual([self.values(world)[name] for name in ("conn_cnt", "conn_cur", "sess_cnt")], [1, 0, 0])
+        self.end(world)
+
+    def test_a_session_has_the_address_of_its_preface(self) -> None:
+        """Which rules for connections cannot know."""
+        world = self.world(
+            "tcp-request connection expect-proxy layer4\ntcp-request session track-sc0 src\n"
+            "tcp-request session sc-inc-gpc0(0)\ntcp-request session set-var(sess.from) src"
+        )
+        far = self.connect()
+        answer = self.ask(world, far, b"PROXY TCP4 192.0.2.9 192.0.2.1 5 80\r\n" + GET)
+        self.assertEqual(answer, OK)
+        self.assertEqual(self.values(world), {})
+        found = self.values(world, "192.0.2.9")
+        self.assertEqual([found[name] for name in ("conn_cnt", "sess_cnt", "http_req_cnt", "gpc0")], [1, 1, 1, 1])
+        (connection,) = world.frontend.connections
+        self.assertEqual(str(connection.session.variables["sess.from"]), "192.0.2.9")  # type: ignore[attr-defined]
+        self.end(world, far)
+
+    def test_a_session_is_turned_away(self) -> None:
+        world = self.world("tcp-request session track-sc0 src\ntcp-request session reject if { sc0_sess_cnt gt 0 }")
+        one = self.connect()
+        self.assertEqual(self.ask(world, one), OK)
+        two = self.connect()
+        self.loop.until(lambda: two.end != "")
+        self.assertEqual((world.frontend.denied, world.frontend.denied_sessions), (0, 1))
+        self.assertEqual(self.values(world)["conn_cur"], 1)
+        self.end(world, one)
+
+    def test_a_reload_counts_nobody_twice(self) -> None:
+        """Who is idle goes on as it is, by rules that are asked what they would say; or is turned away by a new one."""
+        for more, stays in (
+            ("", True),
+            ("tcp-request connection reject if { src_inc_gpc0 gt 5 }\n", True),
+            ("tcp-request session reject if { sc0_conn_cur gt 0 }\n", False),
+        ):
+            lines = "tcp-request connection track-sc0 src\n"
+            world = self.world(lines)
+            far = self.connect()
+            self.assertEqual(self.ask(world, far), OK)
+            old, before = world.frontend, self.values(world)
+            world.frontend = successor = Frontend(
+                old.settings,
+                world.backend,
+                self.loop.poller,
+                world.deadlines,
+                world.places,
+                old.limits,
+                world._announce,
+            )
+            self.rule(world, successor, lines + more, old.tables)
+            successor.log = world.log.append
+            old.stop({self.listener: successor})
+            successor.listen(self.listener)
+            self.assertIs(successor.tables["a"], old.tables["a"])
+            if stays:
+                self.assertEqual(self.values(world), before, more)
+                self.assertEqual(self.ask(world, far), OK)
+                self.assertEqual(self.values(world)["http_req_cnt"], 2)
+                self.end(world, far)
+            else:
+                self.loop.until(lambda far=far: far.end != "")
+                self.end(world)

@@ -1,0 +1,289 @@
+"""Actions that change how a request is carried: what is held back, cut off, put in another's place, or timed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import evolve
+from twisted.trial.unittest import SynchronousTestCase
+
+from reusedproxy.build.rule_sets import RuleSets
+from reusedproxy.config.reader import ConfigurationError, Source, read_configuration
+from reusedproxy.net.slices import run_through
+from tests.clientfakes import GET, OK, get
+from tests.rulefakes import DEFAULTS, ruled
+
+POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n"
+WAIT = "http-request wait-for-body time 2s"
+
+
+def faults(line: str, section: str = "listen l\n bind :80\n") -> list[str]:
+    try:
+        read_configuration([Source("t.cfg", f"{DEFAULTS}{section} {line}\n server s h:1\n")], {})
+    except ConfigurationError as error:
+        return [fault.text for fault in error.faults]
+    return []
+
+
+class HeldTests(SynchronousTestCase):
+    """A request that waits while its rules are run."""
+
+    def test_rules_behind_a_wait_see_the_body_and_those_before_it_are_run_once(self) -> None:
+        rules = f"http-request add-header X-Before 1\n {WAIT}\n http-request set-header X-Body %[req.body]"
+        world = ruled(self, rules, backend="http-request add-header X-Backend 1", warm=1)
+        client = world.client()
+        client.send(POST + b"ab")
+        self.assertEqual(world.server.asked(), b"")
+        client.send(b"cd")
+        asked = world.server.asked()
+        self.assertEqual(asked.count(b"X-Before"), 1)
+        self.assertIn(b"X-Body: abcd\r\n", asked)
+        self.assertEqual(asked.count(b"X-Backend"), 1)
+        self.assertTrue(asked.endswith(b"\r\n\r\nabcd"))
+        world.server.answer(OK)
+        world.check_rest()
+
+    def test_a_backend_may_hold_back_what_its_frontend_has_let_pass(self) -> None:
+        world = ruled(self, "http-request set-var(txn.a) str(x)", backend=f"{WAIT}\n http-request set-header X-A "
+                      "%[var(txn.a)]-%[req.body_len]", warm=1)  # fmt: skip
+        client = world.client()
+        client.send(POST)
+        client.send(b"abcd")
+        self.assertIn(b"X-A: x-4\r\n", world.server.asked())
+        world.server.answer(OK)
+        world.check_rest()
+
+    def test_a_client_that_leaves_meanwhile_leaves_nothing_behind(self) -> None:
+        for rule in (WAIT, "http-request tarpit", "http-request pause 3s"):
+            world = ruled(self, rule, warm=1)
+            client = world.client()
+            client.send(POST + b"a")
+            client.wire.reset()
+            world.advance(20)
+            self.assertEqual(world.server.asked(), b"", rule)
+            world.check_rest()
+
+    def test_a_body_that_does_not_come_in_time_is_not_waited_for(self) -> None:
+        world = ruled(self, WAIT, warm=1)
+        client = world.client()
+        client.send(POST + b"a")
+        world.advance(2.1)
+        self.assertTrue(client.take().startswith(b"HTTP/1.1 408 "))
+        world.check_rest()
+
+    def test_as_much_as_is_held_is_enough(self) -> None:
+        world = ruled(self, f"{WAIT}\n http-request set-header X-Len %[req.body_len]", warm=1)
+        client = world.client()
+        client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n" + b"a" * 20000)
+        self.assertIn(b"X-Len: 20000\r\n", world.server.asked())
+        client.wire.reset()
+        world.check_rest()
+
+    def test_a_pause_goes_on_by_itself(self) -> None:
+        world = ruled(self, "http-request pause 300ms\n http-request set-header X-A 1", warm=1)
+        client = world.client()
+        client.send(GET)
+        self.assertEqual(world.server.asked(), b"")
+        world.advance(0.4)
+        self.assertIn(b"X-A: 1\r\n", world.server.asked())
+        world.server.answer(OK)
+        world.check_rest()
+
+    def test_a_tarpit_answers_after_its_time(self) -> None:
+        world = ruled(self, "http-request tarpit deny_status 429", warm=1)
+        world.frontend.timeouts = evolve(world.frontend.timeouts, tarpit=5.0)
+        client = world.client()
+        client.send(GET)
+        world.advance(0.5)
+        client.take()
+        self.assertEqual(world.flags(), [])
+        world.advance(5)
+        self.assertEqual(world.flags(), [(429, "PT")])
+        world.check_rest()
+
+
+class ContentTests(SynchronousTestCase):
+    """`tcp-request content` in mode http: its rules come first, and see the request."""
+
+    def test_they_come_before_all_others_and_once(self) -> None:
+        rules = (
+            "tcp-request inspect-delay 5s\n tcp-request content set-var(txn.a) path\n"
+            " tcp-request content accept if HTTP { path /ok } { req.len gt 5 }\n"
+            " tcp-request content reject if WAIT_END !{ path /wait }\n"
+            f" {WAIT}\n http-request set-header X-A %[var(txn.a)]"
+        )
+        world = ruled(self, rules, backend="tcp-request content set-var(txn.b) str(b)\n http-request set-header X-B "
+                      "%[var(txn.b)]", warm=1)  # fmt: skip
+        client = world.client()
+        client.send(POST.replace(b"POST /", b"POST /wait"))
+        client.send(b"abcd")
+        asked = world.server.asked()
+        self.assertIn(b"X-A: /wait\r\n", asked)
+        self.assertIn(b"X-B: b\r\n", asked)
+        world.server.answer(OK)
+        client.take()
+        client.send(get("/ok"))
+        self.assertTrue(world.server.asked())
+        world.server.answer(OK)
+        client.take()
+        client.send(get("/other"))
+        self.assertEqual((client.take(), client.gone), (b"", True))
+        world.check_rest()
+
+
+class CutTests(SynchronousTestCase):
+    def test_a_rejected_client_hears_nothing_but_the_end(self) -> None:
+        world = ruled(self, "http-request reject", warm=1)
+        client = world.client()
+        client.send(GET)
+        self.assertEqual((client.take(), client.gone, world.flags()), (b"", True, [(-1, "PR")]))
+        self.assertEqual(world.frontend.traffic.dreq, 1)
+        world.check_rest()
+
+    def test_a_client_that_is_dropped_silently_is_hidden_from_first(self) -> None:
+        for rule in ("http-request silent-drop", "http-response silent-drop"):
+            world = ruled(self, rule, warm=1)
+            client = world.client()
+            client.send(GET)
+            if world.server.asked():
+                world.server.answer(OK)
+            self.assertEqual((client.take(), client.wire.hidden), (b"", True), rule)
+            world.check_rest()
+
+
+class SettingTests(SynchronousTestCase):
+    def test_retries_are_as_many_as_a_rule_says(self) -> None:
+        for rules, tries in (("http-request set-retries 1", 2), ("http-request set-retries int(0)", 1)):
+            world = ruled(self, rules)
+            client = world.client()
+            client.send(GET)
+            for _ in range(tries):
+                self.assertEqual(client.take(), b"")
+                world.server.refuse()
+                world.advance(2)
+            self.assertTrue(client.take().startswith(b"HTTP/1.1 503 "), rules)
+            world.check_rest()
+
+    def test_without_late_retries_a_lost_answer_is_not_asked_for_again(self) -> None:
+        world = ruled(self, "http-request disable-l7-retry", warm=2)
+        client = world.client()
+        client.send(GET)
+        self.assertTrue(world.server.asked())
+        world.server.eof()
+        self.assertTrue(client.take().startswith(b"HTTP/1.1 502 "))
+        world.check_rest()
+
+    def test_a_method_that_would_change_where_messages_end_is_refused(self) -> None:
+        for rule, request, status in (
+            ("HEAD", GET, b"400"),
+            ("GET", get("/", method="HEAD"), b"400"),
+            ("%[req.hdr(x)]", get("/", "X: a b"), b"400"),
+            ("CONNECT", GET, b"400"),
+        ):
+            world = ruled(self, f"http-request set-method {rule}", warm=1)
+            client = world.client()
+            client.send(request)
+            self.assertEqual(client.take()[9:12], status, rule)
+            world.check_rest()
+
+    def test_rewrites_that_fail_are_left_out_where_that_is_allowed(self) -> None:
+        rules = "http-request strict-mode off\n http-request set-method HEAD\n http-request set-header X-A 1"
+        world = ruled(self, rules, backend="http-request set-method HEAD if { hdr(x) b }", warm=1)
+        client = world.client()
+        client.send(GET)
+        self.assertIn(b"X-A: 1\r\n", world.server.asked())
+        world.server.answer(OK)
+        client.take()
+        client.send(get("/", "X: b"))
+        self.assertTrue(client.take().startswith(b"HTTP/1.1 400 "))
+        world.check_rest()
+
+
+class FaultTests(SynchronousTestCase):
+    def test_each_wrong_line_says_why(self) -> None:
+        for line, why in (
+            ("http-request reject now", "'now' is too much"),
+            ("http-request set-method 'a b'", "'a b' cannot be a method"),
+            ("http-request set-src", "needs an expression for an address"),
+            ("http-request set-src always_true", "'always_true' is not an address"),
+            ("http-request set-dst-port meth(GET)", "is not a port and cannot become one"),
+            ("http-request set-timeout sever 5s", "not 'sever': did you mean 'server'?"),
+            ("http-request set-timeout server 0", "has to be longer than 0"),
+            ("http-request set-mark 0x1ffffffff", "is no number up to 4294967295"),
+            ("http-request set-tos 256", "is no number up to 255"),
+            ("http-request normalize-uri path-strip-dots", "did you mean 'path-strip-dot'?"),
+            ("http-request normalize-uri path-strip-dotdot strict", "'full' can follow 'path-strip-dotdot'"),
+            ("http-request strict-mode maybe", "is one of 'on', 'off'"),
+            ("http-request early-hint Connection close", "cannot stand in an answer that another one follows"),
+            ("http-request wait-for-body", "needs 'time' and for how long"),
+            ("http-request wait-for-body time 1s atleast 3", "did you mean 'at-least'?"),
+            ("http-after-response silent-drop", "cannot be done there, only by 'http-request' and 'http-response'"),
+            ("http-response tarpit", "cannot be done there, only by 'http-request'"),
+        ):
+            (said,) = faults(line)
+            self.assertIn(why, said, line)
+
+    def test_time_outs_of_servers_are_set_where_there_are_servers(self) -> None:
+        line = "http-request set-timeout server 5s"
+        (said,) = faults(f"{line}\n default_backend b\nbackend b", "frontend f\n bind :80\n")
+        self.assertIn("'set-timeout server' cannot stand in frontend 'f'", said)
+        self.assertEqual(faults(line), [])
+
+
+class Zone:
+    """Answers when it is told to."""
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+        self.stopped = 0
+
+    def look_up(self, section: str, name: str, prefer: str, told: Any) -> Any:
+        self.asked.append((section, name, prefer, told))
+        return self.stop
+
+    def stop(self) -> None:
+        self.stopped += 1
+
+
+class ResolvingTests(SynchronousTestCase):
+    RULES = "http-request do-resolve(txn.a,dns) req.hdr(host),host_only\n http-request set-header X-A <%[var(txn.a)]>"
+
+    def asked(self) -> tuple[Any, Any, Zone]:
+        text = f"resolvers dns\n nameserver n 192.0.2.53:53\n{DEFAULTS}frontend fe\n bind :80\n {self.RULES}\n"
+        made = read_configuration([Source("t.cfg", f"{text} default_backend be\nbackend be\n server s1 h:1\n")], {})
+        world = ruled(self, "http-request pause 1ms", warm=1)
+        world.frontend.settings = evolve(world.frontend.settings, rules=made.frontends["fe"].rules)
+        world.frontend.routing = run_through(RuleSets({"be": world.backend}).routing(world.frontend))
+        zone = Zone()
+        world.frontend.lookups = zone  # type: ignore[assignment]
+        client = world.client()
+        client.send(get("/"))
+        self.assertEqual([each[:3] for each in zone.asked], [("dns", "a", "ipv6")])
+        self.assertEqual(world.server.asked(), b"")
+        return world, client, zone
+
+    def test_rules_go_on_when_the_name_servers_have_answered(self) -> None:
+        for address, said in (("192.0.2.1", b"<192.0.2.1>"), (None, b"<>")):
+            world, _, zone = self.asked()
+            zone.asked[0][3](address)
+            self.assertIn(b"X-A: " + said, world.server.asked())
+            world.server.answer(OK)
+            world.check_rest()
+
+    def test_a_client_that_leaves_is_not_asked_for_any_more(self) -> None:
+        world, client, zone = self.asked()
+        client.wire.reset()
+        self.assertEqual(zone.stopped, 1)
+        zone.asked[0][3]("192.0.2.1")
+        self.assertEqual(world.server.asked(), b"")
+        world.check_rest()
+
+    def test_each_wrong_line_says_why(self) -> None:
+        for line, why in (
+            ("do-resolve(txn.a,none) src", "there is no 'resolvers none'"),
+            ("do-resolve(txn.a) src", "is followed by a variable and a 'resolvers' section"),
+            ("do-resolve(txn.a,dns,ipv5) src", "is one of 'ipv4', 'ipv6'"),
+            ("do-resolve(a,dns) src", "'a' is no variable"),
+        ):
+            (said,) = faults(f"http-request {line}")
+            self.assertIn(why, said, line)
