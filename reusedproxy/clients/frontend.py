@@ -19,7 +19,7 @@ from reusedproxy.backends.backend import Backend, Ended
 from reusedproxy.backends.server import Server
 from reusedproxy.clients.connection import ClientConnection
 from reusedproxy.clients.figures import figure
-from reusedproxy.clients.gate import ACCEPT, EXPECT_PROXY, REJECT, SILENT_DROP, Arrival, Gate
+from reusedproxy.clients.gate import ACCEPT, DENIED, EXPECT_PROXY, REJECT, SILENT_DROP, Arrival, Gate
 from reusedproxy.clients.owner import AccessLog, Connected
 from reusedproxy.clients.pending import PendingClient, PendingClients
 from reusedproxy.clients.session_rate import SessionRate
@@ -374,21 +374,21 @@ class Frontend:
             return True  # it is gone, which is about to be noticed
         name = _name_of(peer)
         before, now = (each._judge_again(connection, accepted, name) for each in (self, successor))
-        return now == before or (before == REJECT and now == ACCEPT)
+        return now == before or (before in DENIED and now == ACCEPT)
 
     def _judge_again(self, connection: ClientConnection | StreamConnection, accepted: socket, name: Address) -> str:
         """Returns what the rules would say of a client that has been admitted, without counting it again."""
         counters = None if connection.session is None else connection.session.counters
         arrival = Arrival(accepted, name, connection.listener, self.name, self.tables, counters=counters, acts=False)
         verdict = self._verdict(arrival)
-        if verdict != REJECT and self.session_gate is not None:
+        if verdict not in DENIED and self.session_gate is not None:
             arrival.source, arrival.client = connection.address, connection
-            if self._judged(self.session_gate, arrival) == REJECT:
+            if self._judged(self.session_gate, arrival) in DENIED:
                 return REJECT
         return verdict
 
     def _verdict(self, arrival: Arrival) -> str:
-        """Runs the rules for connections. Returns ACCEPT, REJECT or EXPECT_PROXY."""
+        """Runs the rules for connections. Returns ACCEPT, REJECT, SILENT_DROP or EXPECT_PROXY."""
         verdict = ACCEPT if self.gate is None else self._judged(self.gate, arrival)
         expects = verdict == ACCEPT and self._bind_of(arrival.listener).accept_proxy
         return EXPECT_PROXY if expects else verdict
@@ -450,7 +450,7 @@ class Frontend:
             arrival = Arrival(accepted, name, listener, self.name, self.tables)
             verdict = self._verdict(arrival)
             counters = arrival.counters
-            if verdict in (REJECT, SILENT_DROP):
+            if verdict in DENIED:
                 if verdict == SILENT_DROP:
                     hide(accepted)
                 if counters is not None:
@@ -519,8 +519,10 @@ class Frontend:
         verdict = ACCEPT if self.session_gate is None else self._judged(self.session_gate, arrival)
         if arrival.counters is not None:
             session_of(connection).counters = arrival.counters
-        if verdict == REJECT:
+        if verdict in DENIED:
             self.denied_sessions += 1
+            if verdict == SILENT_DROP:
+                hide(connection.transport.socket)
             connection.turn_away()
             return False
         count(arrival.counters, None, SESSIONS)
