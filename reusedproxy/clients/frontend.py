@@ -46,7 +46,7 @@ from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.streams.guide import Guide
 from reusedproxy.tables.table import Table
 from reusedproxy.tables.tracking import SESSIONS, Counters, count, leave
-from reusedproxy.wire.bodies import ChunkedBody
+from reusedproxy.wire.bodies import ChunkedBody, plain_name
 from reusedproxy.wire.heads import Limits
 
 Address = tuple[str, int]
@@ -177,6 +177,8 @@ class Frontend:
         self.default_route = None if backend is None or settings.mode == "tcp" else Route(settings, backend)
         #: Tells that the servers of its default backend are told who asks (`option forwardfor`).
         self.forwards = self.default_route is not None and self.default_route.forwards
+        #: The names of such headers, of all its routes; None: no trailer has come that would have to be none of them.
+        self._forward_names: frozenset[bytes] | None = None
         #: The name of the backend of its own section, of a `listen`; None: it is a frontend only.
         self.own_backend: str | None = None
         #: The rules of its section and of those that they lead to; None: there are none.
@@ -572,8 +574,19 @@ class Frontend:
                 exchange.begin(self.default_route, body, ended)
 
     def chunked_body(self) -> ChunkedBody:
-        """Returns a reader for a request body of unknown length. It drops the trailers that rules concern."""
-        return ChunkedBody(self.limits, dropped=self.routing.edits if self.routing is not None else None)
+        """Returns a reader for a request body of unknown length. It drops trailers that a server could take for headers
+        which rules, or `option forwardfor`, have to say."""
+        return ChunkedBody(self.limits, dropped=self._drops)
+
+    def _drops(self, name: bytes) -> bool:
+        if self.routing is not None and self.routing.edits(name):
+            return True
+        if self._forward_names is None:
+            routes = [] if self.routing is None else [*self.routing.routes.values()]
+            if self.default_route is not None:
+                routes.append(self.default_route)
+            self._forward_names = frozenset(route.forward_name for route in routes if route.forwards)
+        return plain_name(name) in self._forward_names
 
     def set_maxconn(self, most: int) -> None:
         """Sets the most clients at once (0: what the process may have), as `set maxconn frontend` of HAProxy. Those
