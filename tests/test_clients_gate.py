@@ -75,7 +75,6 @@ class RuleTests(SynchronousTestCase):
         for line, why in (
             ("tcp-request", "needs 'connection' and an action"),
             ("tcp-request connexion accept", "unknown word 'connexion': did you mean 'connection'?"),
-            ("tcp-request content reject", "'tcp-request content reject' is not done in mode http"),
             ("tcp-request session reject", "'tcp-request session' is a HAProxy rule that reusedproxy does not do yet"),
             ("tcp-request connection", "needs an action: accept, reject or 'expect-proxy layer4'"),
             ("tcp-request connection rejct", "unknown action 'rejct': did you mean 'reject'?"),
