@@ -75,8 +75,7 @@ class RuleTests(SynchronousTestCase):
         for line, why in (
             ("tcp-request", "needs 'connection' and an action"),
             ("tcp-request connexion accept", "unknown word 'connexion': did you mean 'connection'?"),
-            ("tcp-request content reject", "'tcp-request content reject' is not done in mode http"),
-            ("tcp-request session silent-drop", "is a HAProxy rule that reusedproxy does not do yet"),
+            ("tcp-request session attach-srv b/s", "is a HAProxy rule that reusedproxy does not do yet"),
             ("tcp-request session", "needs an action: accept or reject"),
             ("tcp-request session set-var(txn.x) src", "'txn.x' is not there yet"),
             ("tcp-request connection", "needs an action: accept, reject or 'expect-proxy layer4'"),

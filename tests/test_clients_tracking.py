@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.build.rule_sets import RuleSets
 from reusedproxy.build.tables import tables_of
+from reusedproxy.clients import frontend as clients_frontend
 from reusedproxy.clients.frontend import Frontend
 from reusedproxy.config import model
 from reusedproxy.config.reader import Source, read_configuration
@@ -134,6 +135,15 @@ class TrackingTests(SynchronousTestCase):
         self.assertEqual((world.frontend.denied, world.frontend.denied_sessions), (0, 1))
         self.assertEqual(self.values(world)["conn_cur"], 1)
         self.end(world, one)
+
+    def test_a_session_is_dropped_silently(self) -> None:
+        """The client's kernel hears nothing: from where it stands, the connection goes on."""
+        hidden: list[object] = []
+        self.patch(clients_frontend, "hide", hidden.append)
+        world = self.world("tcp-request session silent-drop")
+        self.connect()
+        self.loop.until(lambda: bool(world.frontend.denied_sessions))
+        self.assertEqual((len(hidden), len(world.frontend.connections)), (1, 0))
 
     def test_a_reload_counts_nobody_twice(self) -> None:
         """Who is idle goes on as it is, by rules that are asked what they would say; or is turned away by a new one."""

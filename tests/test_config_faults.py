@@ -416,8 +416,8 @@ class SectionTests(SynchronousTestCase):
     def test_a_section_that_is_not_done_is_one_fault(self) -> None:
         """Its lines are nobody's."""
         self.assertEqual(
-            faults("ring p\n format raw\n bogus\nglobal\n"),
-            ["1: 'ring' is a HAProxy section that reusedproxy does not do yet"],
+            faults("traces\n trace h1 sink stderr\n bogus\nglobal\n"),
+            ["1: 'traces' is a HAProxy section that reusedproxy does not do yet"],
         )
 
     def test_a_mistyped_section_word_is_one_fault(self) -> None:

@@ -515,6 +515,11 @@ BIND: dict[str, Any] = {
     "name": (" name n", lambda listener: listener.bind.name, "n"),
     "maxconn": (" maxconn 3", lambda listener: listener.bind.maxconn, 3),
     "backlog": (" backlog 9", lambda listener: listener.backlog, 9),
+    "options": (
+        " tcp-ut 3s",
+        lambda listener: listener.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT),
+        3000,
+    ),
     "accept_proxy": (" accept-proxy", lambda listener: listener.bind.accept_proxy, True),
     "tls": (" ssl crt {crt}", lambda listener: listener.certificates is not None, True),
     "mode": None,  # of unix sockets, as are the next two: KeptListenerTests

@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config.model.proxies import ForwardFor
 from tests.clientfakes import GET, OK, World, get, response
+from tests.rulefakes import ruled
 
 
 class HopByHopTests(SynchronousTestCase):
@@ -113,6 +114,18 @@ class ForwardedForTests(SynchronousTestCase):
         """The name is free; the backend's counts when both have one."""
         self.assertEqual(self.sent(ForwardFor("X-Client")), get("/", "X-Client: 192.0.2.7"))
         self.assertEqual(self.sent(ForwardFor("X-Client"), ForwardFor("X-Ip")), get("/", "X-Ip: 192.0.2.7"))
+
+    def test_none_of_that_name_comes_as_a_trailer(self) -> None:
+        """A server may merge trailers with the headers, and take the last, as it does with any other spelling."""
+        said = b"1\r\na\r\n0\r\nX-Client: 6.6.6.6\r\nx_client: 6.6.6.6\r\nX-Other: 1\r\n\r\n"
+        request = get("/", "Transfer-Encoding: chunked", method="POST") + said
+        self.assertEqual(self.sent(None, request=request), request)
+        for front, back in ((ForwardFor("X-Client"), None), (None, ForwardFor("x-client"))):
+            asked = self.sent(front, back, request)
+            self.assertTrue(asked.endswith(b"1\r\na\r\n0\r\nX-Other: 1\r\n\r\n"), asked)
+        world = ruled(self, "http-request set-header X-Rule 1", warm=1, frontend={"forwardfor": ForwardFor("X-Client")})
+        world.client().send(request.replace(b"X-Other", b"X-Rule: 2\r\nX-Other"))
+        self.assertTrue(world.server.asked().endswith(b"0\r\nX-Other: 1\r\n\r\n"))
 
     def test_except(self) -> None:
         """Not for clients of that network; either section may name one."""

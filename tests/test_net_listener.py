@@ -148,6 +148,9 @@ class AcceptingTests(ListenerCase):
         self.assertGreater(sock.getsockopt(level, socket.TCP_FASTOPEN), 0)
         listener.adopt(evolve(listener.bind, options=SocketOptions(user_timeout=1)), 0)
         self.assertEqual(sock.getsockopt(level, socket.TCP_USER_TIMEOUT), 1000)
+        self.assertEqual(sock.getsockopt(level, socket.TCP_FASTOPEN), 0)
+        listener.adopt(evolve(listener.bind, options=SocketOptions()), 0)
+        self.assertEqual(sock.getsockopt(level, socket.TCP_USER_TIMEOUT), 0)
         other = evolve(listener.bind, options=SocketOptions(interface="lo"))
         self.assertIn("'interface'", str(self.assertRaises(ListenError, listener.may_adopt, other)))
 

@@ -348,8 +348,6 @@ class ReadTests(SynchronousTestCase):
             ),
             ("tcp-request connection track-sc0 hdr(x)", "needs a request, which is not at hand"),
             ("tcp-request connection track-sc0 ssl_c_s_dn", "needs a TLS handshake, which is not at hand"),
-            ("tcp-request content reject if { sc0_conn_cur gt 1 }", "is not done in mode http"),
-            ("tcp-request content track-sc0 req.len", "needs what a client sends in 'mode tcp'"),
         ):
             found, _ = self.faults(lines)
             self.assertTrue(any(why in each for each in found), (lines, found))

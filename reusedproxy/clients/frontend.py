@@ -19,7 +19,7 @@ from reusedproxy.backends.backend import Backend, Ended
 from reusedproxy.backends.server import Server
 from reusedproxy.clients.connection import ClientConnection
 from reusedproxy.clients.figures import figure
-from reusedproxy.clients.gate import ACCEPT, EXPECT_PROXY, REJECT, SILENT_DROP, Arrival, Gate
+from reusedproxy.clients.gate import ACCEPT, DENIED, EXPECT_PROXY, REJECT, SILENT_DROP, Arrival, Gate
 from reusedproxy.clients.owner import AccessLog, Connected
 from reusedproxy.clients.pending import PendingClient, PendingClients
 from reusedproxy.clients.session_rate import SessionRate
@@ -47,7 +47,7 @@ from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.streams.guide import Guide
 from reusedproxy.tables.table import Table
 from reusedproxy.tables.tracking import SESSIONS, Counters, count, leave
-from reusedproxy.wire.bodies import ChunkedBody
+from reusedproxy.wire.bodies import ChunkedBody, plain_name
 from reusedproxy.wire.heads import Limits
 
 Address = tuple[str, int]
@@ -186,6 +186,8 @@ class Frontend:
         self.default_route = None if backend is None or settings.mode == "tcp" else Route(settings, backend)
         #: Tells that the servers of its default backend are told who asks (`option forwardfor`).
         self.forwards = self.default_route is not None and self.default_route.forwards
+        #: The names of such headers, of all its routes; None: no trailer has come that would have to be none of them.
+        self._forward_names: frozenset[bytes] | None = None
         #: The name of the backend of its own section, of a `listen`; None: it is a frontend only.
         self.own_backend: str | None = None
         #: The rules of its section and of those that they lead to; None: there are none.
@@ -393,21 +395,21 @@ class Frontend:
             return True  # it is gone, which is about to be noticed
         name = _name_of(peer)
         before, now = (each._judge_again(connection, accepted, name) for each in (self, successor))
-        return now == before or (before == REJECT and now == ACCEPT)
+        return now == before or (before in DENIED and now == ACCEPT)
 
     def _judge_again(self, connection: ClientConnection | StreamConnection, accepted: socket, name: Address) -> str:
         """Returns what the rules would say of a client that has been admitted, without counting it again."""
         counters = None if connection.session is None else connection.session.counters
         arrival = Arrival(accepted, name, connection.listener, self.name, self.tables, counters=counters, acts=False)
         verdict = self._verdict(arrival)
-        if verdict != REJECT and self.session_gate is not None:
+        if verdict not in DENIED and self.session_gate is not None:
             arrival.source, arrival.client = connection.address, connection
-            if self._judged(self.session_gate, arrival) == REJECT:
+            if self._judged(self.session_gate, arrival) in DENIED:
                 return REJECT
         return verdict
 
     def _verdict(self, arrival: Arrival) -> str:
-        """Runs the rules for connections. Returns ACCEPT, REJECT or EXPECT_PROXY."""
+        """Runs the rules for connections. Returns ACCEPT, REJECT, SILENT_DROP or EXPECT_PROXY."""
         verdict = ACCEPT if self.gate is None else self._judged(self.gate, arrival)
         expects = verdict == ACCEPT and self._bind_of(arrival.listener).accept_proxy
         return EXPECT_PROXY if expects else verdict
@@ -469,7 +471,7 @@ class Frontend:
             arrival = Arrival(accepted, name, listener, self.name, self.tables)
             verdict = self._verdict(arrival)
             counters = arrival.counters
-            if verdict in (REJECT, SILENT_DROP):
+            if verdict in DENIED:
                 if verdict == SILENT_DROP:
                     hide(accepted)
                 if counters is not None:
@@ -538,8 +540,10 @@ class Frontend:
         verdict = ACCEPT if self.session_gate is None else self._judged(self.session_gate, arrival)
         if arrival.counters is not None:
             session_of(connection).counters = arrival.counters
-        if verdict == REJECT:
+        if verdict in DENIED:
             self.denied_sessions += 1
+            if verdict == SILENT_DROP:
+                hide(connection.transport.socket)
             connection.turn_away()
             return False
         count(arrival.counters, None, SESSIONS)
@@ -589,8 +593,19 @@ class Frontend:
                 exchange.begin(self.default_route, body, ended)
 
     def chunked_body(self) -> ChunkedBody:
-        """Returns a reader for a request body of unknown length. It drops the trailers that rules concern."""
-        return ChunkedBody(self.limits, dropped=self.routing.edits if self.routing is not None else None)
+        """Returns a reader for a request body of unknown length. It drops trailers that a server could take for headers
+        which rules, or `option forwardfor`, have to say."""
+        return ChunkedBody(self.limits, dropped=self._drops)
+
+    def _drops(self, name: bytes) -> bool:
+        if self.routing is not None and self.routing.edits(name):
+            return True
+        if self._forward_names is None:
+            routes = [] if self.routing is None else [*self.routing.routes.values()]
+            if self.default_route is not None:
+                routes.append(self.default_route)
+            self._forward_names = frozenset(route.forward_name for route in routes if route.forwards)
+        return plain_name(name) in self._forward_names
 
     def set_maxconn(self, most: int) -> None:
         """Sets the most clients at once (0: what the process may have), as `set maxconn frontend` of HAProxy. Those

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 ACCEPT = "accept"
 REJECT = "reject"
 SILENT_DROP = "silent-drop"  # rejected, and not told so
+DENIED = (REJECT, SILENT_DROP)
 EXPECT_PROXY = "expect-proxy"  # it is another proxy, and says for whom it comes
 
 
@@ -137,7 +138,7 @@ class Gate:
                     does(arrival)
             elif does == EXPECT_PROXY:
                 verdict = EXPECT_PROXY
-            elif does in (REJECT, SILENT_DROP):
+            elif does in DENIED:
                 return does
             else:
                 break

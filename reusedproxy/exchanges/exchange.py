@@ -638,7 +638,7 @@ class Exchange(ExchangeFacts):
         self.client.end_after("dropped by a rule")
         self.status = status
         self.flags = flags
-        self._end()
+        self._end(broken=silently)  # of whom nothing is read any more, either
 
     def send_hints(self) -> None:
         """Sends the 103 answer that rules have made (RFC 8297); never to an HTTP/1.0 client."""

@@ -23,6 +23,7 @@ from reusedproxy.rules.matching import Test
 from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.rules.rule_set import RuleSet, Steps
 from reusedproxy.rules.samples.formats import Text
+from reusedproxy.wire.bodies import plain_name
 from reusedproxy.wire.heads import RequestHead
 
 ServerRules = Sequence[tuple[Test, Text, Place]]
@@ -100,6 +101,8 @@ class Route:
         self._original_but = [ip_network(each.except_network, strict=False) for each in asked_to if each.except_network]
         #: Tells that some clients' addresses are told to the server.
         self.forwards = self._forward is not None
+        #: The name of the header that says so, as `plain_name` writes it; nothing if there is none.
+        self.forward_name = b"" if self._forward is None else plain_name(self._forward.encode("latin-1"))
         self._spared = [ip_network(option.except_network, strict=False) for option in asked if option.except_network]
         #: How the header line begins (lower case) beside which none of ours goes; nothing: ours always goes.
         self.forward_unless = b""

@@ -426,11 +426,12 @@ def runs_into(
         return True
     if exchange.hints:
         exchange.send_hints()
+    if verdict is None:
+        exchange.lenient = False
+        return False
     if isinstance(verdict, Held):
         return verdict
     exchange.lenient = False
-    if verdict is None:
-        return False
     if isinstance(verdict, Dropped):
         _count_denied(exchange, denied)
         exchange.cut(verdict.silent)

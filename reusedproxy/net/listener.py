@@ -27,7 +27,7 @@ from typing import Protocol
 from attrs import evolve
 from twisted.logger import Logger
 
-from reusedproxy.config.model.proxies import Bind
+from reusedproxy.config.model.proxies import Bind, SocketOptions
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.addresses import abstract
 from reusedproxy.net.deadlines import Deadlines
@@ -195,7 +195,7 @@ class Listener:
         was, self.bind = self.bind, bind
         try:
             if was.options != bind.options and bind.address.kind == "tcp":
-                _set_options(self.socket, bind)
+                _set_options(self.socket, bind, was.options)
             backlog = backlog_of(bind, clients)
             if self.backlog not in (None, backlog):
                 self.socket.listen(backlog)
@@ -472,7 +472,7 @@ def _bind_port(bind: Bind, v6_only: bool, at: sockets._Address | None) -> socket
         bound.setsockopt(sockets.IPPROTO_TCP, sockets.TCP_NODELAY, 1)
         if address.v6:
             bound.setsockopt(sockets.IPPROTO_IPV6, sockets.IPV6_V6ONLY, v6_only)
-        _set_options(bound, bind)
+        _set_options(bound, bind, SocketOptions())
         bound.bind((address.host, address.port) if at is None else at)
     except OSError:
         bound.close()
@@ -480,26 +480,29 @@ def _bind_port(bind: Bind, v6_only: bool, at: sockets._Address | None) -> socket
     return bound
 
 
-def _set_options(bound: sockets.socket, bind: Bind) -> None:
-    """Sets what a line says of its TCP socket. Raises OSError, which says what it was about."""
+def _set_options(bound: sockets.socket, bind: Bind, was: SocketOptions) -> None:
+    """Sets what a line says of its TCP socket, and takes back what the line before it said (`was`). Raises OSError,
+    which says what it was about."""
     said = bind.options
     wanted: list[tuple[str, int, int, int | bytes]] = []
     if said.interface:
         wanted.append(
             ("interface", sockets.SOL_SOCKET, sockets.SO_BINDTODEVICE, said.interface.encode() + b"\0"),
         )
-    if said.transparent:
+    if said.transparent or was.transparent:
         level, option = (
             (sockets.IPPROTO_IPV6, _IPV6_TRANSPARENT) if bind.address.v6 else (sockets.IPPROTO_IP, _IP_TRANSPARENT)
         )
-        wanted.append(("transparent", level, option, 1))
-    if said.mss:
+        wanted.append(("transparent", level, option, said.transparent))
+    if said.mss or was.mss:
         wanted.append(("mss", sockets.IPPROTO_TCP, sockets.TCP_MAXSEG, abs(said.mss)))
-    if said.user_timeout:
+    if said.user_timeout or was.user_timeout:
         milliseconds = round(said.user_timeout * 1000)
         wanted.append(("tcp-ut", sockets.IPPROTO_TCP, sockets.TCP_USER_TIMEOUT, milliseconds))
-    if said.fast_open:
-        wanted.append(("tfo", sockets.IPPROTO_TCP, sockets.TCP_FASTOPEN, bind.backlog or BACKLOG))
+    if said.fast_open or was.fast_open:
+        wanted.append(
+            ("tfo", sockets.IPPROTO_TCP, sockets.TCP_FASTOPEN, (bind.backlog or BACKLOG) if said.fast_open else 0)
+        )
     for word, level, option, value in wanted:
         try:
             bound.setsockopt(level, option, value)

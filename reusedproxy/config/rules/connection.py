@@ -23,7 +23,7 @@ _NOT_DONE = words(
 #: The words that must follow each decision.
 _DECISIONS: dict[str, dict[str, tuple[str, ...]]] = {
     CONNECTION: {"accept": (), "reject": (), "silent-drop": (), "expect-proxy": ("layer4",)},
-    SESSION: {"accept": (), "reject": ()},
+    SESSION: {"accept": (), "reject": (), "silent-drop": ()},
 }
 #: What else can be done.
 _ACTIONS: dict[str, dict[str, Reader]] = {

@@ -94,7 +94,8 @@ def read_bind(line: Line, defaults: TLSDefaults, report: Report, unix: UnixDefau
     unix = unix or UnixDefaults()
     binds = [unix.applied(evolve(draft.bind, address=address)) for address in addresses]
     for bind in binds:
-        unix_path(bind.address.path or "-", what)  # with the prefix it may be too long
+        if bind.address.kind == "unix":
+            unix_path(bind.address.path, what)  # with the prefix it may be too long
     return [evolve(draft, bind=bind) for bind in binds]
 
 

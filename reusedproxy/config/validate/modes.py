@@ -204,7 +204,6 @@ def _conditional(draft: ProxyDraft) -> Iterable[tuple[Place, str, object]]:
         *draft.redirects,
         *draft.connection_rules,
         *draft.session_rules,
-        *draft.content_rules,
         *draft.stick_rules,
         *draft.monitor_fails,
         *draft.persist_rules,
