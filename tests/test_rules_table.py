@@ -229,8 +229,6 @@ class TableTests(SynchronousTestCase):
             ("capture.req.uri", b"/a/b.css?x=1&y=two%20words&x=3;z=+4&e="),
             ("capture.req.ver", b"HTTP/1.1"),
             ("unique-id", b"id"),
-            ("hostname", b"machine"),
-            ("pid", b"4242"),
             ("txn.status", b"200"),
             ("fc_err", b"0"),
             ("ssl_fc_err", None),

@@ -133,7 +133,7 @@ class PendingClients:
             self._announced[connection] = header.destination, preface.began
             return
         connection.destination = header.destination
-        connection.handshake = frontend.deadlines.now() - preface.began
+        connection.handshake = connection.since - preface.began
         if not frontend.judges_sessions or frontend.stays(connection, counters):
             self._begun(connection)
 
@@ -153,7 +153,7 @@ class PendingClients:
         else:
             connection = StreamConnection(frontend, transport, handshake.address, handshake.listener)
         connection.destination, began = self._announced.pop(handshake, (None, handshake.began))
-        connection.handshake = frontend.deadlines.now() - began
+        connection.handshake = connection.since - began
         frontend.connections.add(connection)
         if frontend.judges_sessions and not frontend.stays(connection, self._counters.pop(handshake, None)):
             return
