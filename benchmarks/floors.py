@@ -237,6 +237,9 @@ class Request:
     def connection_failed(self, failure: DialFailure) -> None:
         self._run.pool.wait(self)
 
+    def pool_replaced(self) -> None:
+        self._run.pool.wait(self)
+
     def _hold(self, connection: ServerConnection) -> None:
         connection.requests += 1
         self._run.clock.callLater(self._holds, self._run.pool.release, connection)

@@ -536,6 +536,9 @@ class _Nobody:
     def connection_failed(self, failure: DialFailure) -> None:
         raise AssertionError(failure)
 
+    def pool_replaced(self) -> None:
+        raise AssertionError("nothing takes its place here")
+
 
 __all__ = [
     "GET",

@@ -281,6 +281,9 @@ class Asker:
         self.failures.append(str(failure))
         self.then()
 
+    def pool_replaced(self) -> None:
+        raise AssertionError("nothing takes its place here")
+
 
 class Asks:
     """Who asks for a server: the names of those it was given, and how often it heard that there is none."""

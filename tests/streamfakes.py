@@ -12,6 +12,7 @@ two fake ends.
 
 from __future__ import annotations
 
+from itertools import chain
 from random import Random
 from typing import Any
 
@@ -149,7 +150,8 @@ class StreamWorld:
                 for _ in backend.handing_over(successor):
                     pass
         for server in self.servers.values():
-            server.pool.drain("reload")
+            for _ in chain(server.pool.sending_on(), server.pool.draining("reload")):
+                pass
         return new
 
     def advance(self, seconds: float) -> None:

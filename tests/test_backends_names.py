@@ -21,7 +21,7 @@ from reusedproxy.net.names.channels import Place
 from reusedproxy.net.names.section import Asked, Names
 from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.wire.heads import Limits
-from tests.fakes import Asks, FakeDialer, RecordingExchange
+from tests.fakes import Asker, Asks, FakeDialer, RecordingExchange
 from tests.nameserver import NX, SERVFAIL, SILENCE, MemoryNameServers
 
 LINE = model.Place("t.cfg", 1)
@@ -263,6 +263,20 @@ class MovingTests(BenchTestCase):
         transport.receive(b"HTTP/1.1 204 No Content\r\n\r\n")
         bench.pass_time(2.5)
         self.assertEqual((before.state, before.standing, bench.departed.pools), ("closed", 0, []))
+
+    def test_who_waits_for_a_connection_there_asks_at_the_new_address(self) -> None:
+        """Nobody may be at the old one any more, or somebody else."""
+        bench = self.begin(1, at=["192.0.2.1"])
+        bench.start()
+        bench.pass_time(1)
+        before, asker = bench.servers[0].pool, Asker()
+        asker.pool_replaced = lambda: bench.servers[0].pool.wait(asker)  # type: ignore[method-assign]
+        before._dialer.answer = None  # type: ignore[attr-defined]
+        before.wait(asker)
+        bench.change(*a(2))
+        self.assertEqual((len(before.waiters), asker.failures), (0, []))
+        (connection,) = asker.connections
+        self.assertIs(connection.pool, bench.servers[0].pool)
 
     def test_a_move_that_is_overtaken_ends(self) -> None:
         bench = self.begin(1, at=["192.0.2.1"])

@@ -54,6 +54,37 @@ class ReloadTests(SynchronousTestCase):
         self.client.wire.reset()
         old.check_rest()
 
+    def test_that_waits_for_a_connection_waits_for_one_of_what_the_file_says_now(self) -> None:
+        """What was opened for it before is not used: its server may be one that is not trusted any more."""
+        old, new = World(self, backend={"retries": 0}), World(self, backend={"retries": 0})
+        clients = [old.client(), old.client()]
+        for client in clients:
+            client.send(GET)
+        for _ in old.backend.handing_over(new.backend):
+            pass
+        for _ in old.server.pool.sending_on():
+            pass
+        self.assertEqual((len(old.server.pool.waiters), len(new.server.pool.waiters)), (0, 2))
+        old.server.connect()
+        self.assertEqual(old.server.busy, [])
+        for client in clients:
+            new.server.connect()
+            new.server.answer()
+            self.assertEqual(client.take(), OK)
+        self.assertEqual((old.server.server.served, new.server.server.served), (0, 0))
+        self.assertEqual(old.flags(), [(200, "--")] * 2)
+
+    def test_waits_on_where_no_backend_is_in_the_place_of_its_own(self) -> None:
+        world = World(self)
+        client = world.client()
+        client.send(GET)
+        for _ in world.server.pool.sending_on():
+            pass
+        world.server.connect()
+        world.server.answer()
+        self.assertEqual(client.take(), OK)
+        world.check_rest()
+
     def test_stays_where_the_pool_is_the_same(self) -> None:
         """Nothing has changed there."""
         old, new = self.replaced()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from itertools import chain
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
@@ -47,11 +48,11 @@ class Departed:
         self._closing = Later(clock, self._close_empty, self._looked)
 
     def add(self, pool: HTTPConnectionPool) -> None:
-        """Takes a pool that its server uses no more. Requests that have it already may still ask for a connection."""
+        """Takes a pool that its server uses no more. Those who wait for a connection there ask the server's new one."""
         self.pools.append(pool)
         steps = pool.draining(MOVED)
         next(steps)  # from now on it keeps nothing
-        self._drains.append((pool, steps))
+        self._drains.append((pool, chain(pool.sending_on(), steps)))
         self._draining.plan(0)
         self._closing.plan(EVERY)
 

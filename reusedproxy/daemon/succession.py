@@ -177,12 +177,14 @@ def give_up(followed: list[tuple[Proxy, Backend, Server]]) -> Iterator[None]:
 
 
 def clear(old: Proxy, new: Proxy, leaving: list[Iterator[None]]) -> Iterator[None]:
-    """Hands over or closes the clients, then closes connections to servers that `new` does not use, in steps."""
+    """Hands over or closes the clients, then sends on who waits for connections to servers that `new` does not use, and
+    closes these, in steps."""
     for steps in leaving:
         yield from steps
     kept = pools_of(new)
     for line in old.lines.values():
         if line.pool not in kept:
+            yield from line.pool.sending_on()
             yield from line.pool.draining("reload")
 
 

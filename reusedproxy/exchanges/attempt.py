@@ -257,6 +257,14 @@ class Attempt:
         self._spared = kind <= FRESH and bool(pool.idle)
         pool.wait(self, kind)
 
+    def _go_on_at(self, backend: Backend, server: Server) -> None:
+        """Asks for a connection of this server, at which the request has a place; after a reload, of whatever is in its
+        place."""
+        if (place := backend.place_of_retries(server)) is not backend:
+            self._leave_for(place)
+        else:
+            self.placed(server)
+
     def _leave_for(self, successor: Backend) -> None:
         """Starts again at the backend that a reload has put in the place of this one, or waits on there if it has
         waited: its server's pool is not to be used any more."""
@@ -320,6 +328,14 @@ class Attempt:
         else:
             request.count("econ")
             request.fail(503, "sC" if failure.timed_out else "SC")
+
+    def pool_replaced(self) -> None:
+        """Asks the pool that its server has now, or after a reload whatever is in the server's place."""
+        request = self.request
+        backend, server = request.backend, request.server
+        assert backend is not None and server is not None
+        request.client.deadlines.cancel(self)
+        self._go_on_at(backend, server)
 
     def deadline_passed(self) -> None:
         """Ends a wait: for a place (`timeout queue`), for a connection (`timeout connect`, while too many others
@@ -437,10 +453,8 @@ class Attempt:
             assert backend is not None
             if server is None:
                 attempt.start(failures.avoided)
-            elif (place := backend.place_of_retries(server)) is not backend:
-                attempt._leave_for(place)
             else:
-                attempt.placed(server)
+                attempt._go_on_at(backend, server)
             attempt._in_a_row = False
             if attempt.state != FAILED:
                 return

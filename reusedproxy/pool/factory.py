@@ -126,6 +126,7 @@ class _Request(Probe):
         self._pool = pool
         self._request = request
         self._timeout = timeout
+        self._kind = kind
         self._pieces: list[bytes] = []
         self._size = 0
         connection = pool.acquire(kind)
@@ -143,6 +144,9 @@ class _Request(Probe):
     def connection_failed(self, failure: DialFailure) -> None:
         self._pool.deadlines.cancel(self)
         self.answer.errback(NoAnswer(str(failure)))
+
+    def pool_replaced(self) -> None:
+        self._pool.wait(self, self._kind)
 
     # What the connection says.
 

@@ -462,6 +462,16 @@ class HTTPConnectionPool:
             self.state = "suspended"
             self._stop(reason)
 
+    def sending_on(self) -> Iterator[None]:
+        """Has those who wait ask again, in steps of one, because another pool has taken the place of this one: the
+        server may have other addresses now, or may not be trusted any more."""
+        for pool in [*self.family]:
+            for waiter in [*pool.waiters.waiting]:
+                if waiter in pool.waiters.waiting:
+                    pool.leave(waiter)
+                    waiter.pool_replaced()
+                    yield
+
     def drain(self, reason: str) -> None:
         """Keeps no connection any more, but serves those who wait, or still ask, on connections that close after use.
 

@@ -22,13 +22,16 @@ from reusedproxy.pool.kinds import NEW, SAFE
 
 
 class Waiter(Protocol):
-    """Waits for a connection. Exactly one of the two methods is called, unless the waiter leaves first."""
+    """Waits for a connection. Exactly one of the methods is called, unless the waiter leaves first."""
 
     def connection_ready(self, connection: ServerConnection) -> None:
         """Takes the connection, which is in use from now on."""
 
     def connection_failed(self, failure: DialFailure) -> None:
         """Notes that an attempt to connect has failed. The waiter waits no more; it may ask again at once."""
+
+    def pool_replaced(self) -> None:
+        """Notes that another pool may have taken the place of this one, where it asks again. It waits here no more."""
 
 
 @define

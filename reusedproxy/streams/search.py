@@ -267,6 +267,11 @@ class Search:
             self.request.count("econ")
             self.request.found_none("sC" if failure.timed_out else "SC")
 
+    def pool_replaced(self) -> None:
+        """Asks the pool that its server has now, or after a reload whatever is in the server's place."""
+        self.request.deadlines.cancel(self)
+        self.again()
+
     def deadline_passed(self) -> None:
         """Ends a wait: for a place (`timeout queue`), for a connection (`timeout connect`, while too many others
         waited), or for the next try."""
