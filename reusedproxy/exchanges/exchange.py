@@ -76,7 +76,6 @@ class Exchange(ExchangeFacts):
 
     # Most exchanges never touch most of these; as class attributes they cost nothing.
     state = TRYING
-    method = b""
     framed = True
     expects = False
     #: The route from its frontend to its backend.
@@ -106,9 +105,8 @@ class Exchange(ExchangeFacts):
     connected = 0.0
     answered = 0.0
     ended = 0.0
-    #: The head for the server with the first of the body, and the rest of the body, as far as they are held.
+    #: The head for the server with the first of the body, as far as they are held; the rest of the body is in `more`.
     head_and_body = b""
-    more: list[bytes] | None = None
     #: Only the end of the connection completes the answer, so a broken one must not end like a complete one.
     _until_close = False
     _tunnel: Tunnel | None = None
