@@ -75,6 +75,14 @@ class CaptureTests(LogCase):
         self.asked(world)
         self.assertEqual(self.lines, ["info: SID=abcde SID=12345", "info: - -"])
 
+    def test_the_client_is_who_the_rules_say(self) -> None:
+        """As in HAProxy: `set-src` counts for the log, whatever its format."""
+        rules = "http-request set-src req.hdr(x-from)\n http-request set-src-port int(7)"
+        for log in ("option httplog", 'log-format "%ci:%cp"'):
+            self.asked(self.world(f"{log}\n {rules}"), get("/", "X-From: 203.0.113.9"))
+            self.assertIn("203.0.113.9:7", self.lines[-1], log)
+            self.assertNotIn("192.0.2.7", self.lines[-1], log)
+
     def test_a_frontend_without_any_of_that_notes_nothing(self) -> None:
         world = ruled(self, "option httplog", warm=1)
         self.assertIsNone(world.frontend.routing)

@@ -96,7 +96,8 @@ class ExchangeCourse:
         handshake = client.handshake if client.requests <= 1 else 0.0
         accepted: float = client.since - handshake
         self._accepted = accepted
-        host, port = client.address
+        own_source: tuple[str, int] | None = facts.own_source
+        host, port = client.address if own_source is None else own_source
         self.client_host = host if ":" not in host else ipv6_text(host)
         self.client_port = port if host != "unix" else number_of(client.listener, frontend.listeners)
         self.frontend_name = name = frontend.name

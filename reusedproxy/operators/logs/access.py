@@ -231,7 +231,8 @@ class HTTPLog:
 
     def __call__(self, exchange: Exchange) -> None:
         frontend, server, backend = self._frontend, exchange.server or exchange.waited_for, exchange.backend
-        host, port = exchange.client.address
+        source = exchange.own_source
+        host, port = exchange.client.address if source is None else source
         began, read, ended = exchange.began, exchange.read, exchange.ended
         placed, connected, answered = exchange.placed_at, exchange.connected, exchange.answered
         request = _request_line(exchange)
@@ -289,7 +290,7 @@ class ConnectLog:
     def __call__(self, exchange: Exchange | Stream) -> None:
         if isinstance(exchange, Exchange) and exchange.head is None:
             return
-        host, port = exchange.client.address
+        host, port = exchange.source
         if host == "unix":
             ends = f"to unix:{number_of(exchange.client.listener, self._frontend.listeners)}"
         else:
