@@ -479,8 +479,8 @@ class SaidTests(TLSListenerTestCase):
         (line,) = self.line(data=b"GET / HTTP/1.1\r\n\r\n", errors=text)
         said = "127.0.0.1 fe fe <NOSRV> 0 PR PR-- -1 -1 0 <BADREQ> 0 02/Jan/1970:00:00:00.250 34 SSL handshake failure"
         self.assertEqual(line, f"{said} 127.0.0.1 - -|")
-        (line,) = self.line(errors="%[fc_err] %[fc_err_str]")
-        self.assertEqual(line, "24 Connection closed during SSL handshake")
+        (line,) = self.line(errors="%[fc_err] %[fc_err_str] %[fe_conn(fe)] %[src_conn_cnt(none)] %[src,map(/none)]")
+        self.assertEqual(line, "24 Connection closed during SSL handshake 0 - -")
 
     def test_dontlognull(self) -> None:
         """Leaves out who went without a word, or in the middle, and not who was refused."""

@@ -223,8 +223,8 @@ class WordTests(SynchronousTestCase):
                 "'bind /a.sock': 'interface' says from where clients of a TCP socket come: this line has another one",
             ),
             (
-                "option forwarded",
-                "'option forwarded' is a HAProxy keyword that reusedproxy does not do yet",
+                "option idle-close-on-response",
+                "'option idle-close-on-response' is a HAProxy keyword that reusedproxy does not do yet",
             ),
             ("bind :81 nmae x", "'bind :81': unknown word 'nmae': did you mean 'name'?"),
             ("bind :80", "'bind *:80' stands already at t.cfg:7: an address is listened on once"),

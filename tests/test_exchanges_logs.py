@@ -7,10 +7,13 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from reusedproxy.net.passwords import Passwords
 from reusedproxy.operators.logs.access import access_log
 from tests.clientfakes import GET, OK, World, get, response
 from tests.rulefakes import ruled
 from tests.streamfakes import StreamWorld
+from tests.test_exchanges_authentication import USERS, login
+from tests.test_net_passwords import Loop, same
 
 
 class LogCase(SynchronousTestCase):
@@ -18,6 +21,7 @@ class LogCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.lines: list[str] = []
+        self.passwords: Passwords | None = None
 
     def target(self, most: str = "debug") -> Any:
         def sender(level: str) -> Any:
@@ -29,7 +33,8 @@ class LogCase(SynchronousTestCase):
         return SimpleNamespace(sender=sender, sender_with_data=with_data)
 
     def world(self, lines: str, backend: str = "", *, levels: bool = False) -> World:
-        world = ruled(self, lines, backend, warm=1)
+        users = USERS if self.passwords is not None else ""
+        world = ruled(self, lines, backend, users=users, passwords=self.passwords, warm=1)
         world.frontend.log = access_log(world.frontend, world.places, [self.target()], rules_set_levels=levels)
         return world
 
@@ -82,6 +87,34 @@ class CaptureTests(LogCase):
             self.asked(self.world(f"{log}\n {rules}"), get("/", "X-From: 203.0.113.9"))
             self.assertIn("203.0.113.9:7", self.lines[-1], log)
             self.assertNotIn("192.0.2.7", self.lines[-1], log)
+
+    def test_what_was_captured_stays_while_a_password_is_checked(self) -> None:
+        """By a rule behind a wait, too, before which it was captured: rules after it are run again, and no others."""
+        loop = Loop()
+        self.passwords = Passwords(loop, same)
+        world = self.world(
+            'log-format "%ST %hr %[var(txn.a)]"\n capture request header Host len 3\n http-request pause 1s\n'
+            " http-request set-var(txn.a) path\n http-request capture path len 9\n"
+            " http-request deny unless { http_auth(L) }"
+        )
+        client = world.client()
+        client.send(get("/x", login("bob:hashed")))
+        world.advance(1.1)
+        self.assertEqual(world.server.asked(), b"")
+        loop.run(1)
+        self.assertIn(b"GET /x ", world.server.asked())
+        world.server.answer(OK)
+        self.assertEqual(self.lines, ["info: 200 {a|/x} /x"])
+
+    def test_the_sections_own_table_is_asked(self) -> None:
+        """As in its rules, and when the request is over: it is tracked no more, and can still be asked."""
+        world = self.world(
+            'log-format "%[src_http_req_cnt] %[sc_http_req_cnt(0)] %ID"\n unique-id-format "%[src_http_req_cnt]"\n'
+            " stick-table type ip size 10 store http_req_cnt\n http-request track-sc0 src"
+        )
+        for _ in range(2):
+            self.asked(world)
+        self.assertEqual(self.lines, ["info: 1 1 1", "info: 2 2 2"])
 
     def test_a_frontend_without_any_of_that_notes_nothing(self) -> None:
         world = ruled(self, "option httplog", warm=1)

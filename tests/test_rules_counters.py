@@ -340,6 +340,8 @@ class ReadTests(SynchronousTestCase):
             ("http-request sc-set-gpt0(0)", "needs one number or expression"),
             ("http-request sc-set-gpt0(0) bin(01)", "is no number and cannot become one"),
             ("http-request deny if { src_get_gpc0(no) gt 0 }", "there is no table 'no'"),
+            ("log-format %[src_get_gpc0(no)]", "there is no table 'no'"),
+            ("unique-id-format %[sc_get_gpc0(7)]", "there is no counter 7"),
             ("http-request deny if { src,table_gpc0(no) gt 0 }", "there is no table 'no'"),
             ("http-request deny if { sc_get_gpc0(7) gt 0 }", "there is no counter 7"),
             (
