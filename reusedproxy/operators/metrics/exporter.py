@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 
@@ -68,20 +68,9 @@ class Exporter:
     def _pieces(self, query: Query) -> Iterator[bytes]:
         if not query.scopes:
             return
-        moment = yield from self._moment(measures="server" in query.scopes)
+        moment = yield from self._moments.between_pieces(measures="server" in query.scopes)
         for text in self._texts(moment, query):
             yield text.encode()
-
-    def _moment(self, *, measures: bool) -> Generator[bytes, None, Moment]:
-        """Returns the figures; what it yields are places where others may have their turn."""
-        steps = self._moments.awaited(measures=measures)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                moment: Moment = end.value
-                return moment
-            yield b""
 
     def _texts(self, moment: Moment, query: Query) -> Iterator[str]:
         view = moment.view

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from attrs import frozen
 from twisted.logger import Logger
@@ -23,7 +23,7 @@ from reusedproxy.operators.logs.targets import LogTargets
 from reusedproxy.operators.runtime.typed import json_statistics, typed_statistics
 from reusedproxy.operators.stats.csv import pieces_of_csv
 from reusedproxy.operators.stats.figures import Section, only_up, within
-from reusedproxy.operators.stats.moment import Moment, Moments
+from reusedproxy.operators.stats.moment import Moments
 from reusedproxy.operators.stats.origin import is_from_own_page
 from reusedproxy.operators.stats.page import DENIED, Look, pieces_of_page
 from reusedproxy.operators.stats.rendering import prepare
@@ -134,7 +134,7 @@ class StatsPage:
 
     def _figures(self, form: Form, up: bool) -> Iterator[bytes]:
         """Returns the figures for programs, in pieces."""
-        moment = yield from self._moment(measures=False)
+        moment = yield from self._moments.between_pieces(measures=False)
         legends = self.settings.legends
         sections = within(moment.sections, self._scope)
         key = repr((form.name, legends, self._scope, up))
@@ -146,7 +146,7 @@ class StatsPage:
     def _page(self, words: bytes, admin: bool) -> Iterator[bytes]:
         unfolded = b";unfold" in words
         detailed = unfolded or self._moments.reader.servers <= DETAILED
-        moment = yield from self._moment(measures=detailed)
+        moment = yield from self._moments.between_pieces(measures=detailed)
         code = words.partition(b";st=")[2][:4].decode("latin-1")
         look = Look(
             uri=self.settings.uri,
@@ -168,17 +168,6 @@ class StatsPage:
         )
         for piece in pieces_of_page(moment, look):
             yield piece.encode()
-
-    def _moment(self, *, measures: bool) -> Generator[bytes, None, Moment]:
-        """Returns the figures; what it yields are places where others may have their turn."""
-        steps = self._moments.awaited(measures=measures)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                moment: Moment = end.value
-                return moment
-            yield b""
 
 
 @frozen

@@ -7,7 +7,7 @@ servers they are practically always current.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 from reusedproxy.net.slices import Steps
 from reusedproxy.operators.stats.figures import Section, figuring
@@ -117,6 +117,18 @@ class Moments:
             yield
         assert self._last is not None
         return self._last
+
+    def between_pieces(self, *, measures: bool) -> Generator[bytes, None, Moment]:
+        """Returns what `awaited` does, within an answer that is made in pieces: those that it yields are empty, and
+        others have their turn between them."""
+        steps = self.awaited(measures=measures)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                moment: Moment = end.value
+                return moment
+            yield b""
 
     def _serves(self, measures: bool, awaited: object) -> bool:
         """Tells whether the last figures do: they are recent, or those that were waited for."""
