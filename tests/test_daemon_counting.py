@@ -12,7 +12,7 @@ from reusedproxy.backends.checks.results import Result
 from reusedproxy.backends.queue import Queue
 from reusedproxy.backends.server import DOWN, MAINT, Server
 from reusedproxy.clients.frontend import Frontend
-from reusedproxy.daemon.counts import count_on, counts_of
+from reusedproxy.daemon.counts import COUNTED, OTHERS, count_on, counts_of
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.listener import LISTENING, PAUSED
 from reusedproxy.operators.stats.figures import sections_of
@@ -400,3 +400,8 @@ class AnswerTimeTests(CountingTestCase):
         assert rates is not None
         self.assertIsNot(self.backend, before)
         self.assertEqual(sum(rates.answer_times(self.backend).counts), 5)
+
+
+class HandedOnTests(CountingTestCase):
+    def test_every_counter_goes_to_the_process_that_takes_the_place(self) -> None:
+        self.assertEqual({*COUNTED, *OTHERS}, {*Traffic.__slots__})

@@ -12,9 +12,13 @@ from typing import Any
 from reusedproxy.build.assembly import Proxy
 from reusedproxy.measures.traffic import Traffic
 
-#: What there is now, and not in all.
-_OF_NOW = ("scur", "smax", "hrsp")
-_COUNTED = tuple(name for name in Traffic.__slots__ if name not in _OF_NOW)
+#: What is counted in all, by its name in `Traffic` (whose slots have no names when it is compiled); and what there is
+#: now, or is no plain number.
+COUNTED = (
+    *("bin", "bout", "cli_abrt", "denied", "dreq", "dresp", "econ", "eint", "ereq", "eresp", "intercepted", "req_tot"),
+    *("srv_abrt", "stot", "wredis", "wretr"),
+)
+OTHERS = ("scur", "smax", "hrsp")
 _HANDSHAKES = ("completed", "resumed", "failed")
 _TIMES = ("count", "queue", "connect", "response", "total")
 _LONGEST = ("queue_most", "connect_most", "response_most", "total_most")
@@ -71,7 +75,7 @@ def count_on(proxy: Proxy, counts: object) -> None:
 
 
 def _traffic(traffic: Traffic) -> Counts:
-    return {**_values(traffic, _COUNTED), "smax": traffic.smax, "hrsp": [*traffic.hrsp]}
+    return {**_values(traffic, COUNTED), "smax": traffic.smax, "hrsp": [*traffic.hrsp]}
 
 
 def _values(of: object, names: tuple[str, ...]) -> Counts:
@@ -90,7 +94,7 @@ def _add_traffic(traffic: Traffic, said: Counts) -> None:
 
 def _add(to: object, said: object) -> None:
     for name, value in _items(said):
-        if name in (*_COUNTED, *_HANDSHAKES, *_TIMES) and hasattr(to, name):
+        if name in (*COUNTED, *_HANDSHAKES, *_TIMES) and hasattr(to, name):
             setattr(to, name, getattr(to, name) + value)
 
 
