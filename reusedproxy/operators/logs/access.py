@@ -21,7 +21,7 @@ from reusedproxy.exchanges.exchange import Exchange
 from reusedproxy.operators.logs.targets import Send, Target, escaped
 from reusedproxy.rules.samples.aliases import BAD_REQUEST, with_milliseconds
 from reusedproxy.rules.samples.lines import line_of
-from reusedproxy.streams.stream import Stream
+from reusedproxy.streams.stream import ENDED, Stream
 
 Logged = Exchange | Stream
 Log = Callable[[Logged], None]
@@ -69,11 +69,12 @@ def stream_log(
     frontend: Frontend, places: ConnectionLimit, targets: Sequence[Target], *, rules_set_levels: bool = False
 ) -> Callable[[Stream], None] | None:
     """Returns the function that writes a line for each stream of a frontend in mode tcp; None when no target takes
-    any."""
+    any. With `option dontlognull` there is none for a client that has sent nothing; as in HAProxy, a line that comes
+    early (`option logasap`) does not wait for that."""
     log = access_log(frontend, places, targets, rules_set_levels=rules_set_levels)
     if log is not None and frontend.settings.dontlognull:
         write = log
-        return lambda stream: write(stream) if stream.received else None
+        return lambda stream: write(stream) if stream.received or stream.state != ENDED else None
     return log
 
 
