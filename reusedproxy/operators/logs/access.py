@@ -16,7 +16,7 @@ from reusedproxy.clients.frontend import ConnectionLimit, Frontend
 from reusedproxy.config.model.persistence import NO_COOKIES
 from reusedproxy.config.model.rules import Format
 from reusedproxy.exchanges.client import ClientFacts
-from reusedproxy.exchanges.course import NO_SERVER, STATISTICS, number_of
+from reusedproxy.exchanges.course import NO_SERVER, number_of
 from reusedproxy.exchanges.exchange import Exchange
 from reusedproxy.operators.logs.targets import Send, Target, escaped
 from reusedproxy.rules.samples.aliases import BAD_REQUEST, with_milliseconds
@@ -242,8 +242,8 @@ class HTTPLog:
         connecting = int((connected - placed) * 1000) if connected else -1
         answering = int((answered - connected) * 1000) if answered else -1
         server_name = server.name if server is not None else NO_SERVER
-        if exchange.by_page:
-            server_name, waited, connecting, answering = STATISTICS, 0, 0, 0
+        if exchange.applet:
+            server_name, waited, connecting, answering = exchange.applet, 0, 0, 0
         elif not placed and exchange.flags[1] == "Q":
             waited = int((ended - read) * 1000)
         if exchange.cookie is not None:
