@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.clients.connection import ClientConnection
@@ -196,6 +198,8 @@ class RequestTests(SynchronousTestCase):
         """In a frontend and in a backend; what it cannot make sense of is answered with 400."""
 
         class Service:
+            log_name = "<ONE>"
+
             def answer(self, head: RequestHead) -> Made | None:
                 return Made(200, "text/plain", iter([b"all ", b"of it"])) if head.target == b"/metrics" else None
 
@@ -212,8 +216,57 @@ class RequestTests(SynchronousTestCase):
             client.send(get("/metrics/x"))
             self.assertTrue(client.take().startswith(b"HTTP/1.1 400 "))
             self.assertEqual(world.flags(), [(200, "LR"), (200, "--"), (400, "PR")])
+            self.assertEqual([each.course.server_label for each in world.log], ["<ONE>", "s1", "<ONE>"])
             client.wire.eof()
             world.check_rest()
+
+    def test_rules_for_responses_apply_to_an_answer_of_a_service(self) -> None:
+        """As in HAProxy, whether it goes out whole or in chunks: they edit it, answer in its place, or drop it."""
+
+        class Service:
+            log_name = "<ONE>"
+            pieces: tuple[bytes, ...] = ()
+            clock = Clock()
+
+            def answer(self, head: RequestHead) -> Made | None:
+                return Made(200, "text/plain", self.slowly())
+
+            def slowly(self) -> Iterator[bytes]:
+                for piece in self.pieces:
+                    self.clock.advance(0.01 * (len(self.pieces) - 1))
+                    yield piece
+
+        service = Service()
+        use = "http-request use-service prometheus-exporter"
+        after = "http-after-response set-header X-After %[status]"
+
+        def answered(rules: str, backend: str = "") -> tuple[bytes, str]:
+            world = ruled(self, f"{rules}\n{after}", backend)
+            world.frontend.services = {"prometheus-exporter": service}
+            service.clock = world.clock
+            client = world.client()
+            client.send(get("/"))
+            for _ in service.pieces:
+                world.advance(0)
+            data = client.take()
+            client.wire.eof()
+            world.check_rest()
+            (flags,) = world.flags()
+            return data, f"{flags[0]} {flags[1]} {world.frontend.traffic.dresp}"
+
+        for service.pieces, framed in (((b"all of it",), b"content-length"), ((b"a" * 16384, b"b"), b"chunked")):
+            data, said = answered(f"{use}\nhttp-response set-header X-Res 1\nhttp-response set-status 298")
+            self.assertTrue(data.startswith(b"HTTP/1.1 298 "), data[:100])
+            self.assertIn(b"\r\nX-Res: 1\r\nX-After: 298\r\n\r\n", data)
+            self.assertIn(framed, data)
+            self.assertIn(service.pieces[-1], data)
+            self.assertEqual(said, "298 LR 0")
+            data, said = answered("", f"{use}\nhttp-response deny deny_status 502 if {{ status 200 }}")
+            self.assertTrue(data.startswith(b"HTTP/1.1 502 "), data[:100])
+            self.assertIn(b"\r\nX-After: 502\r\n", data)
+            self.assertNotIn(service.pieces[0], data)
+            self.assertEqual(said, "502 LR 1")
+            self.assertEqual(answered(f"{use}\nhttp-response silent-drop"), (b"", "200 LR 0"))
 
     def test_a_body_that_is_still_coming_ends_the_connection(self) -> None:
         """It must not be read as the next request."""

@@ -46,7 +46,7 @@ class Case:
     srv_queue: int = 0
     backend_queue: int = 0
     waited_for: str | None = None
-    by_page: bool = False
+    applet: str = ""
     #: The cookie's two letters; None: none was looked for.
     cookie: str | None = None
     #: What the log says of it if none was looked for.
@@ -86,7 +86,7 @@ CASES = [
          'f b/s2 0/81/0/1001/1082 200 122 - - ---- 1/1/0/0/+0 1/1 "GET /slow1 HTTP/1.1"',
          b"GET /slow1 HTTP/1.1", 81, 81, 1082, 1082, 200, 122, "--", "b", "s2", 0, True, 1, 1),
     Case("the statistics", 'f f/<STATS> 0/0/0/0/0 200 54280 - - LR-- 1/1/0/0/0 0/0 "GET /stats HTTP/1.1"',
-         b"GET /stats HTTP/1.1", None, None, None, sent=54280, flags="LR", backend=None, server=None, by_page=True),
+         b"GET /stats HTTP/1.1", None, None, None, sent=54280, flags="LR", backend=None, server=None, applet="<STATS>"),
     Case("answered by a rule", 'f f/<NOSRV> 0/-1/-1/-1/0 200 66 - - LR-- 1/1/0/0/0 0/0 "GET /health HTTP/1.1"',
          b"GET /health HTTP/1.1", None, None, None, sent=66, flags="LR", backend=None, server=None),
     Case("refused by a rule", 'f b/<NOSRV> 0/-1/-1/-1/0 403 189 - - PR-- 1/1/0/0/0 0/0 "GET /d HTTP/1.1"',
@@ -166,7 +166,7 @@ class LogCase(SynchronousTestCase):
         exchange.srv_queue, exchange.backend_queue = case.srv_queue, case.backend_queue
         if case.waited_for:
             exchange.waited_for = stands_in(name=case.waited_for, served=0)
-        exchange.by_page = case.by_page
+        exchange.applet = case.applet
         if case.backend:
             exchange.backend = stands_in(name=case.backend, traffic=Traffic(), cookie_letters=case.unseen)
         if case.cookie is not None:

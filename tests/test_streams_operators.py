@@ -100,6 +100,44 @@ class LogTests(SynchronousTestCase):
             client.reset()
         self.assertEqual(len(self.lines), 1)
 
+    def quiet(self, text: str, early: bool = False) -> StreamWorld:
+        """With `option dontlognull`, and the bytes of the client in the log."""
+        target: Any = SimpleNamespace(sender=lambda level: self.lines.append)
+        world = StreamWorld(self, text)
+        made = read_format("%U %B %ts", "", of_log=True)
+        world.frontend.settings = evolve(world.frontend.settings, dontlognull=True, log=LogSettings(made, early=early))
+        world.frontend.stream_log = stream_log(world.frontend, world.places, [target])
+        return world
+
+    def test_who_has_said_something_is_logged_whether_or_not_a_server_has_got_it(self) -> None:
+        """An outage of all servers is seen in the log, and what a rule has refused."""
+        for said in (b"", b"hello"):
+            world = self.quiet("listen l\n bind :1\n retries 0\n server s1 192.0.2.1:1\n")
+            client = world.client()
+            if said:
+                client.feed(said)
+            world.refuse("s1")
+        self.assertEqual(self.lines, ["5 0 SC"])
+        self.lines.clear()
+        world = self.quiet(
+            "listen l\n bind :1\n tcp-request inspect-delay 1s\n tcp-request content track-sc0 src table t\n"
+            " tcp-request content reject if { req.len gt 2 }\n"
+            "backend t\n stick-table type ip size 10 store bytes_in_cnt\n"
+        )
+        world.client().feed(b"hello")
+        self.assertEqual(self.lines, ["5 0 PR"])
+        self.assertEqual(world.frontend.traffic.bin, 5)
+
+    def test_a_line_that_comes_early_waits_for_no_byte(self) -> None:
+        """`option logasap` writes it when the server is found, once."""
+        world = self.quiet(PLAIN, early=True)
+        server = world.connect("s1")
+        client = world.client()
+        self.assertEqual(self.lines, ["0 +0 --"])
+        client.feed(b"hello")
+        server.reset()
+        self.assertEqual(len(self.lines), 1)
+
 
 class ViewTests(SynchronousTestCase):
     """Figures and sessions, and orders about them."""

@@ -360,7 +360,7 @@ class ClientConnection:
             self.frontend.settle(self)
             if self.state != WAITING:
                 return
-        if exchange.by_page:
+        if exchange.applet:
             self._turn_ends_at = self.requests
         timeout = self.frontend.timeouts.http_keep_alive
         deadline = inf if timeout is None else exchange.ended + timeout

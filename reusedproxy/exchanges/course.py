@@ -13,7 +13,7 @@ from typing import Any
 from reusedproxy.config.model.persistence import NO_COOKIES
 from reusedproxy.wire.addresses import ipv6_text
 
-NO_SERVER, STATISTICS = "<NOSRV>", "<STATS>"
+NO_SERVER = "<NOSRV>"
 
 
 class ExchangeCourse:
@@ -77,8 +77,8 @@ class ExchangeCourse:
         self.connect_time = int((connected - placed) * 1000) if connected else -1
         self.response_time = int((answered - connected) * 1000) if answered else -1
         self.data_time = int((ended - answered) * 1000) if answered else -1
-        if facts.by_page:
-            self.server_label = STATISTICS
+        if facts.applet:
+            self.server_label = facts.applet
             self.queue_time = self.connect_time = self.response_time = self.data_time = 0
         elif not placed and self.flags[1] == "Q":
             self.queue_time = int((ended - read) * 1000)

@@ -621,6 +621,8 @@ class Exchange(ExchangeFacts):
 
     def answered_here(self, status: int, data: bytes, flags: str = "LR") -> None:
         """Ends the exchange with an answer of the proxy's own, whole in `data`; no server is needed, or no more."""
+        if self.service_rules is not None:
+            status, data, _ = self._of_service(status, data)
         self._count_unsent()
         self.status = status
         self.flags = flags
@@ -658,6 +660,12 @@ class Exchange(ExchangeFacts):
     def answer_begins(self, status: int, head: bytes) -> None:
         """Sends the head of an answer of the proxy's own that is not whole yet. The rest follows as that of a server's
         answer does (`response_data`, `response_ended`)."""
+        if self.service_rules is not None:
+            status, head, replaced = self._of_service(status, head)
+            if replaced:
+                self._let_go("answer replaced by a rule")
+                self.answered_here(status, head)
+                return
         self.state = ANSWERING
         self._count_unsent()
         self.status = status
@@ -667,6 +675,14 @@ class Exchange(ExchangeFacts):
         data = self._own(head, False)
         self.bytes_out += len(data)
         self.client.write(data)
+
+    def _of_service(self, status: int, data: bytes) -> tuple[int, bytes, bool]:
+        """Runs the rules for responses on an answer of a service, or its head alone, once. Returns what goes to the
+        client, and whether that is an answer in its place."""
+        rules, self.service_rules = self.service_rules, None
+        assert rules is not None
+        self.status = status
+        return rules(self, data)
 
     def _count_unsent(self) -> None:
         """Counts the head of a request that was meant for no server; that of another counts as it is sent."""

@@ -249,6 +249,8 @@ class ExchangeFacts(ConnectionFacts):
     #: What `http-after-response` makes of an answer of our own.
     own_rules: Callable[..., bytes] | None = None
     answer_rules: Callable[..., tuple[int, bytes, str] | None] | None = None
+    #: The same of an answer that a service makes: they return a status, the answer, and whether it is another one.
+    service_rules: Callable[..., tuple[int, bytes, bool]] | None = None
     #: The server to which the request is bound, while it is.
     binding: Binding | None = None
     #: What a rule says of persistence: "force", "ignore", or "" without one.
@@ -265,8 +267,8 @@ class ExchangeFacts(ConnectionFacts):
     early = b""
     more: list[bytes] | None = None
     method = b""
-    #: Answered with a page of the proxy's own, such as the statistics.
-    by_page = False
+    #: What answers in place of a server, as the log names it: "<STATS>" or "<PROMEX>"; "": nothing of the kind.
+    applet = ""
     #: Answered by `monitor-uri`, and so not logged.
     monitored = False
     #: Its rules may be broken off until a password has been checked, and begin again.

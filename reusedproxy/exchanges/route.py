@@ -74,6 +74,9 @@ class Page(Protocol):
 class Service(Protocol):
     """Defines what answers requests in place of a server (`http-request use-service`)."""
 
+    #: Its name in the log, in place of a server's.
+    log_name: str
+
     def answer(self, head: RequestHead) -> Made | None:
         """Describes the response; None: it cannot tell what is wanted, which is the client's fault."""
 

@@ -44,6 +44,11 @@ from reusedproxy.wire.heads import CHUNKED, RequestHead, ResponseHead
 #: Where the rules of a request are: those of its frontend, or of its backend.
 FRONT, BACK = 0, 1
 _EXPECT = editing.spellings("Expect")
+#: The name of the pages in the log, in place of a server's.
+STATISTICS = "<STATS>"
+#: Runs rules for the answer of a service.
+ServiceRules = Callable[[Exchange, bytes], tuple[int, bytes, bool]]
+_NO_RULES: Mapping[str | None, ServiceRules | None] = {}
 #: Passwords that are checked for one request, at most: one for each `userlist` that its rules ask.
 CHECKS = 8
 
@@ -89,7 +94,7 @@ class Before:
         if exchange.client.session is not None:
             exchange.client.session.variables = dict(self.of_session)
         exchange.priority = self.priority
-        exchange.persist, exchange.binding, exchange.by_page = "", None, False
+        exchange.persist, exchange.binding, exchange.applet = "", None, ""
         exchange.noted = self.noted
         if stage == FRONT:
             exchange.withdraw()
@@ -139,6 +144,9 @@ class Routing:
         )
         self._own_rules = _own_rules(None, rule_set)
         self._backends_own_rules = {name: _own_rules(route.rule_set, rule_set) for name, route in self.routes.items()}
+        self._of_services: dict[str | None, ServiceRules | None] = {None: _service_rules(None, rule_set)}
+        for name, route in self.routes.items():
+            self._of_services[name] = _service_rules(route.rule_set, rule_set)
         self._answer_rules = {
             name: _answer_rules(route.rule_set, rule_set, route.persistence, of_answers)
             for name, route in self.routes.items()
@@ -173,7 +181,9 @@ class Routing:
                 exchange.own_rules = self._own_rules
                 if rule_set.content and runs_into(rule_set.content, exchange, ended, self._note_cookie):
                     return
-            while rule_set.request and (found := runs_into(rule_set.request, exchange, ended, self._note_cookie, at)):
+            while rule_set.request and (
+                found := runs_into(rule_set.request, exchange, ended, self._note_cookie, at, self._of_services)
+            ):
                 if found is True or self._holds_back(exchange, found, body, ended, FRONT):
                     return
                 at = found.next
@@ -204,7 +214,7 @@ class Routing:
         while (
             own is not None
             and own.request
-            and (found := runs_into(own.request, exchange, ended, self._note_cookie, at))
+            and (found := runs_into(own.request, exchange, ended, self._note_cookie, at, self._of_services))
         ):
             if found is True or self._holds_back(exchange, found, body, ended, BACK, route):
                 return
@@ -373,7 +383,7 @@ def shows_page(
     page = next((each for each in pages if each.wants(head.target)), None)
     if page is None:
         return False
-    exchange.by_page = True
+    exchange.applet = STATISTICS
     admin = proven = False
     if page.rules or page.admin:
         regular.begin()
@@ -408,10 +418,16 @@ def _obeys(page: Page, exchange: Exchange, proven: bool, form: bytes | None) -> 
 
 
 def runs_into(
-    steps: Steps, exchange: Exchange, ended: bool, denied: Callable[[Exchange], None], at: int = 0
+    steps: Steps,
+    exchange: Exchange,
+    ended: bool,
+    denied: Callable[[Exchange], None],
+    at: int = 0,
+    of_services: Mapping[str | None, ServiceRules | None] = _NO_RULES,
 ) -> Held | bool:
     """Runs these rules for a request, from that with the number `at` on, and tells whether one of them has answered it,
-    or holds it back. `ended` tells that all of its body has come; `denied` is called before a refusal is answered."""
+    or holds it back. `ended` tells that all of its body has come; `denied` is called before a refusal is answered;
+    `of_services` are the rules for answers of services, by the name of the backend."""
     frontend, head = exchange.client.frontend, exchange.head
     assert head is not None
     try:
@@ -436,11 +452,13 @@ def runs_into(
         _count_denied(exchange, denied)
         exchange.cut(verdict.silent)
     elif verdict.service:
-        exchange.by_page = True
-        made = frontend.services[verdict.service].answer(head)
+        service = frontend.services[verdict.service]
+        exchange.applet = service.log_name
+        made = service.answer(head)
         if made is None:
             exchange.fail(400, "PR")
         else:
+            exchange.service_rules = of_services.get(exchange.backend_name)
             _serve(exchange, made, ended)
     elif verdict.tarpits:
         exchange.complete = ended
@@ -520,11 +538,7 @@ def _own_rules(backend: RuleSet | None, frontend: RuleSet) -> Callable[[Exchange
         return None
 
     def change(exchange: Exchange, data: bytes) -> bytes:
-        end = data.index(b"\r\n\r\n") + 4
-        head = ResponseHead()
-        head.status, head.reason, head.length, head.keep_alive = exchange.status, b"", 0, True
-        head.block, head.head = data[: end - 2], data[:end]
-        exchange.answer = head
+        head, body = _own_head(exchange, data)
         try:
             for steps in steps_of_both:
                 run(steps, exchange)
@@ -532,9 +546,47 @@ def _own_rules(backend: RuleSet | None, frontend: RuleSet) -> Callable[[Exchange
             exchange.client.frontend.not_evaluated(unevaluated)
             return data  # nothing but our own words are in it
         exchange.status = head.status
-        return head.block + b"\r\n" + data[end:]
+        return head.block + b"\r\n" + body
 
     return change
+
+
+def _service_rules(backend: RuleSet | None, frontend: RuleSet) -> ServiceRules | None:
+    """Returns a function that runs the rules of `http-response` for an answer of a service, which HAProxy treats like a
+    server's: the backend's, then the frontend's. Given the answer, or its head, it returns its status, what is sent of
+    it, and whether that is an answer in its place. Returns None if there are no rules."""
+    steps_of_both = [
+        rule_set.response for rule_set in (backend, frontend) if rule_set is not None and rule_set.response
+    ]
+    if not steps_of_both:
+        return None
+
+    def look(exchange: Exchange, data: bytes) -> tuple[int, bytes, bool]:
+        regular.begin()
+        head, body = _own_head(exchange, data)
+        try:
+            for steps in steps_of_both:
+                verdict = run(steps, exchange)
+                if isinstance(verdict, Dropped):
+                    return (*_dropped(exchange, verdict.silent)[:2], True)
+                if isinstance(verdict, Answer):
+                    return (*_instead(verdict, exchange)[:2], True)
+        except Unevaluated as unevaluated:
+            exchange.client.frontend.not_evaluated(unevaluated)
+            return (*_instead(Answer(500, content=None), exchange)[:2], True)
+        exchange.lenient = False
+        return head.status, head.block + b"\r\n" + body, False
+
+    return look
+
+
+def _own_head(exchange: Exchange, data: bytes) -> tuple[ResponseHead, bytes]:
+    """Has rules see the head of an answer of the proxy's own, and returns it with the rest of the answer."""
+    end = data.index(b"\r\n\r\n") + 4
+    exchange.answer = head = ResponseHead()
+    head.status, head.reason, head.length, head.keep_alive = exchange.status, b"", 0, True
+    head.block, head.head = data[: end - 2], data[:end]
+    return head, data[end:]
 
 
 def _dropped(exchange: Exchange, silent: bool) -> tuple[int, bytes, str]:

@@ -73,7 +73,7 @@ class Stream(StreamFacts):
     placed_at = 0.0
     connected = 0.0
     ended = 0.0
-    #: Bytes of the client and of the server, once all is over.
+    #: Bytes of the client, also those that no server has got, and of the server, once all is over.
     received = 0
     sent = 0
     # Of `backends.backend.Ended`: bytes are counted as they pass, and nothing is answered.
@@ -372,12 +372,14 @@ class Stream(StreamFacts):
             return
         self.state = ENDED
         self.flags = flags
+        unsent = len(self.held)
         for counted in (self.client.frontend, self.backend, self.server):
             if counted is not None:
-                counted.traffic.bin += len(self.held)  # no server has got it
+                counted.traffic.bin += unsent
+        self.received += unsent
         traffic = self.client.listener.traffic
         if traffic is not None:
-            traffic.bin += self.received + len(self.held)
+            traffic.bin += self.received
             traffic.bout += self.sent
         self.ended = self.deadlines.now()
         self.answered = self.connected  # no answer is waited for: HAProxy's rtime is 0 in mode tcp

@@ -121,7 +121,8 @@ frontend main
             return accepts_connections(self.port)
 
         try:
-            wait_for(accepting, "the daemon to accept")
+            # Of 2 s of computing; eight processes beside it on two processors have made that more than 10 s.
+            wait_for(accepting, "the daemon to accept", 40)
         except BaseException:
             self.stop()
             raise

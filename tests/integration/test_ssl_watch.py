@@ -52,12 +52,16 @@ class WatchTests(FrontTestCase):
 
     def test_new_files_are_shown_and_bad_ones_are_not(self) -> None:
         """And every request is answered, without a handshake on its way."""
+        # The daemon accepts before its floor stands. Files that come one long after the other are two renewals.
+        wait_for(lambda: self.daemon.pool("one", "idle") == [2], "the floor")
+        renewed = self.authority.issue("renewed", hosts=["renewed", NAME])
+        visitor = self.authority.issue("another visitor", client=True)
         over = Event()
         with ThreadPoolExecutor(2) as threads:
             asked = [threads.submit(self.statuses, over, self.daemon.port), threads.submit(self.over_tls, over)]
             try:
-                self.write("server.pem", "renewed", NAME)
-                self.authority.issue("another visitor", client=True).write(self.directory / "visitor.pem")
+                renewed.write(self.directory / "server.pem")
+                visitor.write(self.directory / "visitor.pem")
                 wait_for(lambda: "files of TLS (" in self.daemon.output, "the reload", seconds=20)
                 self.assertEqual(self.subject(), "CN=renewed")
                 self.assertTrue(re.search("generation</th><td> <b>2</b>", self.daemon.page()))

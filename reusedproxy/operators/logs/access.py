@@ -16,12 +16,12 @@ from reusedproxy.clients.frontend import ConnectionLimit, Frontend
 from reusedproxy.config.model.persistence import NO_COOKIES
 from reusedproxy.config.model.rules import Format
 from reusedproxy.exchanges.client import ClientFacts
-from reusedproxy.exchanges.course import NO_SERVER, STATISTICS, number_of
+from reusedproxy.exchanges.course import NO_SERVER, number_of
 from reusedproxy.exchanges.exchange import Exchange
 from reusedproxy.operators.logs.targets import Send, Target, escaped
 from reusedproxy.rules.samples.aliases import BAD_REQUEST, with_milliseconds
 from reusedproxy.rules.samples.lines import line_of
-from reusedproxy.streams.stream import Stream
+from reusedproxy.streams.stream import ENDED, Stream
 
 Logged = Exchange | Stream
 Log = Callable[[Logged], None]
@@ -69,11 +69,12 @@ def stream_log(
     frontend: Frontend, places: ConnectionLimit, targets: Sequence[Target], *, rules_set_levels: bool = False
 ) -> Callable[[Stream], None] | None:
     """Returns the function that writes a line for each stream of a frontend in mode tcp; None when no target takes
-    any."""
+    any. With `option dontlognull` there is none for a client that has sent nothing; as in HAProxy, a line that comes
+    early (`option logasap`) does not wait for that."""
     log = access_log(frontend, places, targets, rules_set_levels=rules_set_levels)
     if log is not None and frontend.settings.dontlognull:
         write = log
-        return lambda stream: write(stream) if stream.received else None
+        return lambda stream: write(stream) if stream.received or stream.state != ENDED else None
     return log
 
 
@@ -241,8 +242,8 @@ class HTTPLog:
         connecting = int((connected - placed) * 1000) if connected else -1
         answering = int((answered - connected) * 1000) if answered else -1
         server_name = server.name if server is not None else NO_SERVER
-        if exchange.by_page:
-            server_name, waited, connecting, answering = STATISTICS, 0, 0, 0
+        if exchange.applet:
+            server_name, waited, connecting, answering = exchange.applet, 0, 0, 0
         elif not placed and exchange.flags[1] == "Q":
             waited = int((ended - read) * 1000)
         if exchange.cookie is not None:

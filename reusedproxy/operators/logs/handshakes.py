@@ -83,7 +83,8 @@ class FailedClient:
 
     inspected = head = body = line = answer = client_tls = server_tls = server_name = credentials = None
     auth_scheme = backend = server = waited_for = cookie = own_source = None
-    asks_as_proxy = lenient = by_page = redispatched = False
+    asks_as_proxy = lenient = redispatched = False
+    applet = ""
     first_request = acts = True
     counters: Counters | None = None
     priority = 0, 0

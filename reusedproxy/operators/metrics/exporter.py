@@ -45,6 +45,8 @@ class Installation:
 class Exporter:
     """Serves the metrics of one proxy."""
 
+    log_name = "<PROMEX>"
+
     def __init__(
         self,
         moments: Moments,
