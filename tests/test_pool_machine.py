@@ -86,6 +86,8 @@ class PoolMachine(RuleBasedStateMachine):
         #: How many stood when the server refused, and the fewest that have stood since.
         self.refusals: list[list[int]] = []
         self.ceiling: float = inf
+        #: What was taken for a limit of the server's, and is none.
+        self.no_limits: list[str] = []
         self.watch_what_we_do()
         self.watch_what_is_refused()
 
@@ -95,6 +97,7 @@ class PoolMachine(RuleBasedStateMachine):
         forget, dial_failed = holdings.forget, upkeep.dial_failed
 
         def forgotten(connection: ServerConnection) -> None:
+            self.look_at_the_limit()
             forget(connection)
             for refusal in self.refusals:
                 refusal[1] = min(refusal[1], holdings.open)
@@ -432,10 +435,17 @@ class PoolMachine(RuleBasedStateMachine):
     def only_what_goes_on_standing_shows_a_limit(self) -> None:
         """The server has refused more while so many stood, and most of these have stood since."""
         if hasattr(self, "pool"):
-            ceiling = self.pool.upkeep.refill.ceiling
-            if ceiling < self.ceiling:
-                assert any(stood == ceiling and fewest * 2 >= stood for stood, fewest in self.refusals), self.refusals
-            self.ceiling = ceiling
+            self.look_at_the_limit()
+            assert not self.no_limits, self.no_limits
+
+    def look_at_the_limit(self) -> None:
+        """Called before fewer stand, too: a limit that has shown stays when what stood leaves later."""
+        ceiling = self.pool.upkeep.refill.ceiling
+        if ceiling < self.ceiling and not any(
+            stood == ceiling and fewest * 2 >= stood for stood, fewest in self.refusals
+        ):
+            self.no_limits.append(f"{ceiling}, refused while (how many stood, down to): {self.refusals}")
+        self.ceiling = ceiling
 
     def teardown(self) -> None:
         if hasattr(self, "pool"):
@@ -453,6 +463,7 @@ class PoolMachine(RuleBasedStateMachine):
         pool.resume()
         if bench.dialer.answer is None:
             bench.dialer.answer = bench.dialer.accept
+            self.troubled()  # its dials have hung until now, and others have waited for their turn
         self.answers_pings = True
         for _ in range(3 + len(self.waiting)):
             while self.borrowed:  # handed on to those who waited, at last
