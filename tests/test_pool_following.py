@@ -229,6 +229,29 @@ class FollowingFloorTests(SynchronousTestCase):
         floor.look(1.0 + CONFIRMED_AFTER, 30, 4)
         self.assertEqual(floor.floor, 31)
 
+    def test_nor_does_one_that_begins_anew_within_a_second(self) -> None:
+        """As many stand again two seconds after it has refused one more; but they are others."""
+        for refused_again in (False, True):
+            floor = FollowingFloor(1, 100)
+            floor.look(0.0, 30, 12)
+            floor.refused(1.0, 12)
+            if refused_again:
+                floor.refused(1.2, 0)
+            for standing in range(1, 13):
+                floor.opened(standing)
+            floor.look(1.0 + CONFIRMED_AFTER, 30, 12)
+            self.assertEqual((floor.ceiling, floor.floor), (float("inf"), 31))
+
+    def test_a_few_that_come_and_go_do_not_hide_a_limit(self) -> None:
+        """Servers close some connections after an answer, and accept others in their place."""
+        floor = FollowingFloor(1, 100)
+        floor.look(0.0, 30, 12)
+        floor.refused(1.0, 12)
+        for standing in (12, 11, 12, 7, 8, 9, 10, 11, 12):
+            floor.opened(standing)
+        floor.look(1.0 + CONFIRMED_AFTER, 30, 12)
+        self.assertEqual((floor.ceiling, floor.floor), (12, 12))
+
     def test_requests_show_that_it_bears_more(self) -> None:
         """And a server that has closed all has begun anew."""
         floor = FollowingFloor(1, 100)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import unittest
+from math import inf
 from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from reusedproxy.net.dial import DialFailure
 from reusedproxy.net.transport import OPEN, PEER_CLOSED, PEER_RESET, PEER_TRUNCATED
 from reusedproxy.pool.connection import IDLE, IN_USE, RETIRING, WATCHED, ServerConnection
 from reusedproxy.pool.counters import DEMAND, LEFT, REFUSED, TIMEOUT, WARM
 from reusedproxy.pool.dialing.governor import BACKOFF_LAST, DIALS, FLOOR_DIALS, FLUTTER_FOR, PROOF, WHOLE
 from reusedproxy.pool.kinds import ANY, FRESH, NEW, SAFE
+from reusedproxy.pool.learning.floor import TRY_EVERY
 from reusedproxy.pool.probe import Probe
 from reusedproxy.pool.reasons import PROXY, SURPLUS
 from reusedproxy.pool.upkeep import AHEAD, LIFE_OVER, STOOD
@@ -80,7 +83,32 @@ class PoolMachine(RuleBasedStateMachine):
         self.broken: list[str] = []
         if accepts:
             self.bench.dialer.answer = self.bench.dialer.accept
+        #: How many stood when the server refused, and the fewest that have stood since.
+        self.refusals: list[list[int]] = []
+        self.ceiling: float = inf
+        #: What was taken for a limit of the server's, and is none.
+        self.no_limits: list[str] = []
         self.watch_what_we_do()
+        self.watch_what_is_refused()
+
+    def watch_what_is_refused(self) -> None:
+        """By its end alone is it seen here that a connection no longer stands."""
+        holdings, upkeep = self.pool.holdings, self.pool.upkeep
+        forget, dial_failed = holdings.forget, upkeep.dial_failed
+
+        def forgotten(connection: ServerConnection) -> None:
+            self.look_at_the_limit()
+            forget(connection)
+            for refusal in self.refusals:
+                refusal[1] = min(refusal[1], holdings.open)
+
+        def failed(failure: DialFailure, accepted: bool) -> None:
+            stood = holdings.open - accepted
+            self.refusals.append([stood, stood])
+            dial_failed(failure, accepted)
+
+        holdings.forget = forgotten  # type: ignore[method-assign]
+        upkeep.dial_failed = failed  # type: ignore[method-assign]
 
     def watch_what_we_do(self) -> None:
         """The pool's own actions are followed by a look at the floor, in the middle of whatever goes on."""
@@ -142,7 +170,8 @@ class PoolMachine(RuleBasedStateMachine):
     def held_up(self) -> bool:
         """Whether no dial may begin now, or not as many as the floor needs."""
         pool, governor = self.pool, self.pool._governor
-        full = pool.limits.most is not None and pool.standing >= pool.limits.most
+        most = min(inf if pool.limits.most is None else pool.limits.most, pool.upkeep.refill.ceiling)
+        full = pool.standing >= most
         # Some servers close so soon that the rate cannot keep the floor; and this clock goes in steps.
         lives = min(pool.upkeep.used.leave_after, pool.upkeep.unused.leave_after)
         fluttered = self.bench.clock.seconds() - governor._fluttered_at < FLUTTER_FOR + 1.0
@@ -402,12 +431,31 @@ class PoolMachine(RuleBasedStateMachine):
             soon = pool.holdings.pinged and pool._governor._later_call is not None
             assert pool.connecting or pool.trouble or full or soon
 
+    @invariant()
+    def only_what_goes_on_standing_shows_a_limit(self) -> None:
+        """The server has refused more while so many stood, and most of these have stood since."""
+        if hasattr(self, "pool"):
+            self.look_at_the_limit()
+            assert not self.no_limits, self.no_limits
+
+    def look_at_the_limit(self) -> None:
+        """Called before fewer stand, too: a limit that has shown stays when what stood leaves later."""
+        ceiling = self.pool.upkeep.refill.ceiling
+        if ceiling < self.ceiling and not any(
+            stood == ceiling and fewest * 2 >= stood for stood, fewest in self.refusals
+        ):
+            self.no_limits.append(f"{ceiling}, refused while (how many stood, down to): {self.refusals}")
+        self.ceiling = ceiling
+
     def teardown(self) -> None:
         if hasattr(self, "pool"):
             try:
                 self.come_to_rest()
             finally:
-                ServerConnection.__hash__, Probe.__hash__ = self.hashes  # type: ignore[method-assign]
+                self.hash_as_ever()
+
+    def hash_as_ever(self) -> None:
+        ServerConnection.__hash__, Probe.__hash__ = self.hashes  # type: ignore[method-assign]
 
     def come_to_rest(self) -> None:
         """Quiet, with a healthy server: all come back, the floor stands exactly; then the end, with nothing left."""
@@ -415,6 +463,7 @@ class PoolMachine(RuleBasedStateMachine):
         pool.resume()
         if bench.dialer.answer is None:
             bench.dialer.answer = bench.dialer.accept
+            self.troubled()  # its dials have hung until now, and others have waited for their turn
         self.answers_pings = True
         for _ in range(3 + len(self.waiting)):
             while self.borrowed:  # handed on to those who waited, at last
@@ -432,6 +481,13 @@ class PoolMachine(RuleBasedStateMachine):
                 break
             bench.pass_time(0.05, step=0.001)
         assert not pool.in_use
+        self.only_what_goes_on_standing_shows_a_limit()
+        # Where the server has shown a limit, one more is tried after a while, which it bears now.
+        for _ in range(self.floor):
+            if pool.upkeep.refill.ceiling > self.floor or len(pool.idle) >= self.floor:
+                break
+            bench.pass_time(TRY_EVERY + 1, step=0.5)
+            bench.pass_time(5, step=0.05)
         # Before a server that closes unused connections in a moment the floor is filled with care, and may be short.
         assert len(pool.idle) >= self.floor or pool._governor.careful, pool
         if pool.limits.max_age is None:
@@ -485,6 +541,47 @@ class FollowingPoolMachineTests(FollowingPoolMachine.TestCase):  # type: ignore[
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
     )
+
+
+class FollowingPoolStepsTests(unittest.TestCase):
+    """Orders of events that have broken a promise."""
+
+    def setUp(self) -> None:
+        """Six stand and are in use, one more is refused, and the server closes all."""
+        self.machine = machine = FollowingPoolMachine()
+        machine.begin(
+            floor=6, max_conn=None, purge_delay=0.0, max_reuse=None, idle_timeout=None, max_age=None,
+            connect_rate=None, most=8, idle_ping=None, accepts=True, answers_pings=True, seed=0,
+        )  # fmt: skip
+        self.addCleanup(machine.hash_as_ever)
+        machine.all_dials_succeed()
+        machine.acquire([ANY] * 5)
+        machine.wait(ANY, False)
+        machine.dial_fails(0, False)
+        machine.acquire([ANY] * 5)
+        machine.wait(ANY, True)
+        machine.server_restarts()
+        machine.leave(0, True)
+
+    def test_a_server_that_restarts_within_a_second_shows_no_limit(self) -> None:
+        """Six stand again two seconds after one more was refused."""
+        self.machine.wait(NEW, False)
+        self.machine.leave(0, True)
+        self.machine.time_passes(10.0)
+        self.machine.only_what_goes_on_standing_shows_a_limit()
+        self.assertEqual(self.machine.pool.upkeep.refill.ceiling, inf)
+        self.machine.teardown()
+
+    def test_nor_does_one_that_refuses_late_what_it_closes(self) -> None:
+        """New ones are closed one after the other, so that each is refused while the others stand."""
+        self.machine.wait(NEW, True)
+        self.machine.wait(NEW, False)
+        self.machine.leave(0, True)
+        self.machine.time_passes(0.3)
+        self.machine.time_passes(1.0)
+        self.machine.server_restarts()
+        self.machine.teardown()
+        self.assertEqual(self.machine.pool.upkeep.refill.ceiling, inf)
 
 
 class PoolMachineTests(PoolMachine.TestCase):  # type: ignore[misc, valid-type]

@@ -55,16 +55,18 @@ class RoundRobin:
 
     The algorithm is earliest eligible virtual deadline first (Stoica and Abdel-Wahab 1995): the n-th turn of a server
     of weight w may be given from n/w of a round on, and is due at (n+1)/w; of those that may be given, the one due
-    first is next. So a server is at every moment less than one turn away from its share. The current virtual time is
-    the weighted mean of all beginnings, so that all leads and lags add up to 0.
+    first is next. So a server is at every moment less than one turn away from its share. The current virtual time goes
+    on with each turn that is given, and by nothing else. As long as the same servers take part it is the weighted mean
+    of all beginnings: their leads and lags add up to 0.
 
     Turns of equal weight are of equal length: the first to begin is the first to be due, and a server that has had its
     turn goes to the end, which makes a queue for each weight. Only the first of each queue stands in a heap. A pick
     among 1,000 servers of 10 weights takes 0.7 µs so, and 1.1 µs with all of them in heaps.
 
-    A server's lead or lag is kept while it is full or out of use, and no other turn moves then: neither a server that
-    flaps nor one that has just come back gets more than its share, or costs others theirs. Full servers are found when
-    their turn comes, and are in no heap from then on until one of their places is free.
+    A server's lead or lag is kept while it is full or out of use, and neither other turns nor the virtual time move
+    then: a server that flaps, or one that has just come back, gets no more than its share and costs nobody theirs. With
+    the mean for the virtual time, leads would be forgotten whenever servers left while others were away. Full servers
+    are found when their turn comes, and are in no heap from then on until one of their places is free.
 
     `prefers_warm`: if the next one has no idle connection, and another one of its weight whose turn is due at the same
     time has, the two change places. Neither gets a turn more or less by that, since no turn of the next round begins
@@ -85,7 +87,7 @@ class RoundRobin:
         #: that is.
         self._due: list[tuple[int, int, _Turn]] = []
         self._later: list[tuple[int, int, _Turn]] = []
-        #: Of all of them: the weights, and the weighted beginnings. Now is one by the other.
+        #: The weights of all of them, and that many times the present virtual time.
         self._weight = 0
         self._sum = 0
         self._stopped_at = 0
@@ -124,7 +126,7 @@ class RoundRobin:
                 turn = heappop(later)[2]
                 heappush(due, (turn.begins + turn.length, turn.place, turn))
             if not due:
-                # Only `avoid` has room, and its turn has begun; or it has the only one, that has not.
+                # Only `avoid` has room, and its turn has begun; or no turn has, since one who is owed some is away.
                 if not later:
                     break
                 turn = heappop(later)[2]
@@ -231,23 +233,21 @@ class RoundRobin:
         now = self._now()
         turn.standing = (turn.begins - now) / turn.length
         self._weight -= turn.weight
-        self._sum -= turn.weight * turn.begins
+        self._sum -= turn.weight * now
         if not self._weight:
             self._stopped_at = now
+            self._sum = 0
 
     def _enter(self, turn: _Turn) -> None:
         """Returns a server to the turns, with its lead or lag; the caller puts it into a heap."""
         assert turn.standing is not None
         turn.weight = turn.server.eweight
         turn.length = _ROUND // turn.weight
-        ahead = int(min(1.0, max(-1.0, turn.standing)) * turn.length)
-        if self._weight:
-            # It moves the mean that it is measured by.
-            ahead += ahead * turn.weight // self._weight
+        now = self._now()
+        turn.begins = now + int(min(1.0, max(-1.0, turn.standing)) * turn.length)
         turn.standing = None
-        turn.begins = self._now() + ahead
         self._weight += turn.weight
-        self._sum += turn.weight * turn.begins
+        self._sum += turn.weight * now
 
 
 def _insert(queue: deque[_Turn], turn: _Turn) -> None:

@@ -22,6 +22,8 @@ ROOM: Final = 1 / 16
 #: Seconds after a refused dial after which it shows a limit of the server's, if what stood then still stands: a server
 #: that stops refuses, too, and closes what it has.
 CONFIRMED_AFTER: Final = 2.0
+#: The share of what stood that must have stood all that time: some come and go with their requests.
+STOOD_ON: Final = 1 / 2
 #: Seconds after which one more than the server has borne is tried.
 TRY_EVERY: Final = 600.0
 
@@ -39,8 +41,10 @@ class FollowingFloor:
         self.places = 0
         self._bound = bound
         self._falls_at = -inf
-        #: When the first of the latest dials was refused, and how many stood then; None: none was.
+        #: When the first of the latest dials was refused, and how many stood then; None: none was. And the fewest that
+        #: have stood since.
         self._refused: tuple[float, int] | None = None
+        self._fewest = 0
         self._try_at = inf
 
     @property
@@ -74,17 +78,28 @@ class FollowingFloor:
 
     def refused(self, now: float, standing: int) -> None:
         """Notes that the server has refused a connection while so many stood."""
+        self._note_fewest(standing)
         if standing and self._refused is None:
             self._refused = (now, standing)
+            self._fewest = standing
 
     def opened(self, standing: int) -> None:
         """Notes that the server has accepted a connection, with which so many stand."""
         if standing > self.ceiling:
             self.ceiling = standing
+        self._note_fewest(standing - 1)
         if self._refused is not None and standing > self._refused[1]:
             self._refused = None
 
+    def _note_fewest(self, standing: int) -> None:
+        """Forgets a refusal if most of what stood then has gone: the server has stopped, or begun anew, and what stands
+        later shows no limit. Called before more stand than now."""
+        self._fewest = min(self._fewest, standing)
+        if self._refused is not None and self._fewest < self._refused[1] * STOOD_ON:
+            self._refused = None
+
     def _judge(self, now: float, standing: int) -> None:
+        self._note_fewest(standing)
         if not standing:
             self.ceiling = inf  # it has begun anew
             self._refused = None
