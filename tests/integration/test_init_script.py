@@ -618,7 +618,7 @@ class UserTests(InitScriptTestCase):
                 if shutil.which(shell):
                     environment = {**os.environ, "REUSEDPROXY_DEFAULTS": str(self.settings)}
                     done = subprocess.run(
-                        [shell, str(SCRIPT), "--bare", "status"],
+                        [shell, str(SCRIPT), "--bare", "C", "status"],
                         env=environment,
                         capture_output=True,
                         text=True,

@@ -170,7 +170,7 @@ LINES: list[tuple[str, str]] = [
     ("server-template s/ 3 foo.invalid:80 init-addr none", "neither"),
     ("server x1 192.0.2.1:80\n server-template x 3 foo.invalid:80 init-addr none", "neither"),
     ("server-template z 1-2-3 foo.invalid:80 init-addr none", "theirs"),
-    ("server s foo.invalid init-addr none", "theirs"),  # a port is needed: see "no port" of addresses
+    ("server s foo.invalid init-addr none", "both"),
 ]
 
 
