@@ -546,15 +546,17 @@ class FollowingPoolMachineTests(FollowingPoolMachine.TestCase):  # type: ignore[
 class FollowingPoolStepsTests(unittest.TestCase):
     """Orders of events that have broken a promise."""
 
-    def setUp(self) -> None:
-        """Six stand and are in use, one more is refused, and the server closes all."""
-        self.machine = machine = FollowingPoolMachine()
-        machine.begin(
-            floor=6, max_conn=None, purge_delay=0.0, max_reuse=None, idle_timeout=None, max_age=None,
-            connect_rate=None, most=8, idle_ping=None, accepts=True, answers_pings=True, seed=0,
-        )  # fmt: skip
+    def begin(self, floor: int, **limits: Any) -> FollowingPoolMachine:
+        machine = FollowingPoolMachine()
+        usual = dict.fromkeys(("max_conn", "max_reuse", "idle_timeout", "max_age", "connect_rate", "most", "idle_ping"))
+        machine.begin(floor=floor, answers_pings=True, **{**usual, **limits})
         self.addCleanup(machine.hash_as_ever)
         machine.all_dials_succeed()
+        return machine
+
+    def restarted(self) -> FollowingPoolMachine:
+        """Six stand and are in use, one more is refused, and the server closes all."""
+        machine = self.begin(6, purge_delay=0.0, most=8, seed=0, accepts=True)
         machine.acquire([ANY] * 5)
         machine.wait(ANY, False)
         machine.dial_fails(0, False)
@@ -562,26 +564,38 @@ class FollowingPoolStepsTests(unittest.TestCase):
         machine.wait(ANY, True)
         machine.server_restarts()
         machine.leave(0, True)
+        return machine
 
     def test_a_server_that_restarts_within_a_second_shows_no_limit(self) -> None:
         """Six stand again two seconds after one more was refused."""
-        self.machine.wait(NEW, False)
-        self.machine.leave(0, True)
-        self.machine.time_passes(10.0)
-        self.machine.only_what_goes_on_standing_shows_a_limit()
-        self.assertEqual(self.machine.pool.upkeep.refill.ceiling, inf)
-        self.machine.teardown()
+        machine = self.restarted()
+        machine.wait(NEW, False)
+        machine.leave(0, True)
+        machine.time_passes(10.0)
+        machine.only_what_goes_on_standing_shows_a_limit()
+        self.assertEqual(machine.pool.upkeep.refill.ceiling, inf)
+        machine.teardown()
 
     def test_nor_does_one_that_refuses_late_what_it_closes(self) -> None:
         """New ones are closed one after the other, so that each is refused while the others stand."""
-        self.machine.wait(NEW, True)
-        self.machine.wait(NEW, False)
-        self.machine.leave(0, True)
-        self.machine.time_passes(0.3)
-        self.machine.time_passes(1.0)
-        self.machine.server_restarts()
-        self.machine.teardown()
-        self.assertEqual(self.machine.pool.upkeep.refill.ceiling, inf)
+        machine = self.restarted()
+        machine.wait(NEW, True)
+        machine.wait(NEW, False)
+        machine.leave(0, True)
+        machine.time_passes(0.3)
+        machine.time_passes(1.0)
+        machine.server_restarts()
+        machine.teardown()
+        self.assertEqual(machine.pool.upkeep.refill.ceiling, inf)
+
+    def test_what_has_hung_until_the_end_may_come_too_late(self) -> None:
+        """Four dials hang while connections become due; the fifth begins when they end."""
+        machine = self.begin(
+            5, max_conn=8, purge_delay=5.0, max_reuse=3, max_age=7.0, idle_ping=1.5, seed=3, accepts=False
+        )
+        machine.server_says_how_long_it_waits(2.0)
+        machine.time_passes(3.0)
+        machine.teardown()
 
 
 class PoolMachineTests(PoolMachine.TestCase):  # type: ignore[misc, valid-type]
