@@ -224,7 +224,8 @@ class RequestTests(SynchronousTestCase):
         """As in HAProxy its bytes count, and its status is one of the others, of a backend, too."""
         for rule in ("silent-drop", "reject"):
             for rules, backend in ((rule, ""), ("", rule)):
-                world = ruled(self, *(f"http-request {each}" if each else "" for each in (rules, backend)))
+                said = [f"http-request {each}" if each else "" for each in (rules, backend)]
+                world = ruled(self, said[0], said[1])
                 client = world.client()
                 client.send(get("/"))
                 self.assertEqual(client.take(), b"")

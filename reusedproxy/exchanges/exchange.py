@@ -16,7 +16,7 @@ grammar.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from reusedproxy.backends.backend import Backend
@@ -45,6 +45,7 @@ from reusedproxy.exchanges.serving import Made, Serving
 from reusedproxy.exchanges.sticking import fails_to_stick
 from reusedproxy.exchanges.tunnel import Tunnel, TunnelTimeouts
 from reusedproxy.exchanges.waiting import Wait
+from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.pool.connection import SERVER_FAULT, SERVER_GONE, ServerConnection
 from reusedproxy.rules.actions import ErrorPage
@@ -644,6 +645,11 @@ class Exchange(ExchangeFacts):
         self.status = status
         self.flags = flags
         self._end(broken=silently)  # of whom nothing is read any more, either
+
+    @property
+    def traffic_of_sections(self) -> Sequence[Traffic]:
+        assert self.backend is not None
+        return self.client.frontend.traffic, self.backend.traffic
 
     def send_hints(self) -> None:
         """Sends the 103 answer that rules have made (RFC 8297); never to an HTTP/1.0 client."""
