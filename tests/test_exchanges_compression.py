@@ -53,6 +53,27 @@ class CompressionTests(SynchronousTestCase):
         self.assertIn(b"content-encoding: gzip", client.take())
         world.check_rest()
 
+    def test_bytes_before_and_after_are_counted(self) -> None:
+        """As in HAProxy: by the frontend and the backend, as they go, and the answer when all of it has gone."""
+        world = self.world()
+        client = world.client()
+        client.send(ACCEPTS)
+        self.assertTrue(world.server.asked())
+        world.server.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 3000\r\n\r\n" + bytes(1000))
+        body = payload_of(client.take().partition(b"\r\n\r\n")[2])
+        counted = (world.frontend.traffic, world.backend.traffic)
+        for each in counted:
+            self.assertEqual((each.comp_in, each.comp_out, each.comp_rsp), (1000, len(body), 0))
+        world.server.answer(bytes(2000))
+        body += payload_of(client.take())
+        for each in counted:
+            self.assertEqual((each.comp_in, each.comp_out, each.comp_rsp), (3000, len(body), 1))
+        client.send(get("/"))
+        self.assertTrue(world.server.asked())
+        world.server.answer(response(b"x" * 99))
+        self.assertEqual(world.frontend.traffic.comp_in, 3000)
+        world.check_rest()
+
     def test_an_answer_that_is_broken_off_has_no_end(self) -> None:
         world = self.world()
         client = world.client()

@@ -220,6 +220,38 @@ class RequestTests(SynchronousTestCase):
             client.wire.eof()
             world.check_rest()
 
+    def test_what_is_dropped_has_been_received(self) -> None:
+        """As in HAProxy its bytes count, and its status is one of the others, of a backend, too."""
+        for rule in ("silent-drop", "reject"):
+            for rules, backend in ((rule, ""), ("", rule)):
+                said = [f"http-request {each}" if each else "" for each in (rules, backend)]
+                world = ruled(self, said[0], said[1])
+                client = world.client()
+                client.send(get("/"))
+                self.assertEqual(client.take(), b"")
+                self.assertEqual(world.log[0].course.bytes_in, len(get("/")))
+                traffic = world.backend.traffic if backend else world.frontend.traffic
+                self.assertEqual((traffic.bin, traffic.hrsp), (len(get("/")), [1, 0, 0, 0, 0, 0]))
+                client.wire.eof()
+                world.check_rest()
+
+    def test_a_server_has_answered_what_it_has_whatever_rules_make_of_that(self) -> None:
+        """As in HAProxy its counters have its own status; and nobody else's are of requests answered here."""
+        for rule, status in (("deny deny_status 502", 502), ("return status 200", 200), ("set-status 298", 298)):
+            for length in (2, 70_000):
+                world = ruled(self, f"http-response {rule} if {{ status 404 }}", warm=1)
+                client = world.client()
+                client.send(get("/"))
+                world.server.answer(response(status="404 Not Found", body=b"x" * length))
+                self.assertTrue(client.take().startswith(b"HTTP/1.1 %d" % status))
+                server = world.log[0].server
+                assert server is not None
+                self.assertEqual(server.traffic.hrsp, [0, 0, 0, 0, 1, 0], rule)
+                self.assertEqual(world.backend.traffic.hrsp[status // 100], 1)
+                self.assertEqual(world.frontend.traffic.intercepted, 0)
+                client.wire.eof()
+                world.check_rest()
+
     def test_rules_for_responses_apply_to_an_answer_of_a_service(self) -> None:
         """As in HAProxy, whether it goes out whole or in chunks: they edit it, answer in its place, or drop it."""
 

@@ -302,6 +302,14 @@ class CSVTests(StatsCase):
         total = self.csv()["app", "BACKEND"]
         self.assertEqual((total["pool_requests"], total["pool_idle"], total["pool_reuse_ratio"]), ("8", "3", "0.7500"))
 
+    def test_what_has_been_compressed(self) -> None:
+        traffic = self.app.traffic
+        traffic.comp_in, traffic.comp_out, traffic.comp_rsp = 60000, 684, 1
+        total = self.csv()["app", "BACKEND"]
+        self.assertEqual(
+            [total[name] for name in ("comp_in", "comp_out", "comp_byp", "comp_rsp")], ["60000", "684", "0", "1"]
+        )
+
     def test_what_we_do_not_have_is_empty(self) -> None:
         row = self.csv()["app", "two"]
         empty = ("dses", "qlimit", "throttle", "check_status", "comp_in", "slim", "pool_reuse_ratio", "cache_hits")

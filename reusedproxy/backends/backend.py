@@ -318,8 +318,8 @@ class Backend:
         traffic.bin += ended.bytes_in
         traffic.bout += ended.bytes_out
         status = ended.status
-        if status > 0:
-            traffic.hrsp[status // 100 if status < 600 else 0] += 1
+        if status:  # -1: its client is not answered at all
+            traffic.hrsp[status // 100 if 0 < status < 600 else 0] += 1
         if server is not None:
             traffic = server.traffic
             traffic.bin += ended.bytes_in

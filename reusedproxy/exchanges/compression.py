@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from reusedproxy.config.model.compression import CODINGS, Compression
+from reusedproxy.measures.traffic import Traffic
 from reusedproxy.wire.bodies import ChunkedBody, chunk, payload
 from reusedproxy.wire.heads import CHUNKED, UNTIL_CLOSE, RequestHead, ResponseHead
 
@@ -43,13 +44,19 @@ class Compressed(Protocol):
     answer_rules: Callable[..., tuple[int, bytes, str] | None] | None
     encoder: Encoder | None
 
+    @property
+    def traffic_of_sections(self) -> Sequence[Traffic]:
+        """Returns the counters of its frontend and its backend."""
+
 
 class Encoder:
     """Encodes one body, which comes as it would have gone to the client; returns chunks (RFC 9112 section 7.1)."""
 
-    __slots__ = ("_compress", "_reader")
+    __slots__ = ("_compress", "_counted", "_reader")
 
-    def __init__(self, algorithm: str, chunked: bool) -> None:
+    def __init__(self, algorithm: str, chunked: bool, counted: Sequence[Traffic] = ()) -> None:
+        """Takes what counts, as it goes."""
+        self._counted = counted
         self._compress = zlib.compressobj(_LEVEL, zlib.DEFLATED, _FORMATS[algorithm], _MEMORY)
         self._reader = ChunkedBody(framed=False) if chunked else None
 
@@ -59,13 +66,24 @@ class Encoder:
             data = payload(self._reader, data)
         if not data:
             return b""
-        return chunk(self._compress.compress(data) + self._compress.flush(zlib.Z_SYNC_FLUSH))
+        encoded = self._compress.compress(data) + self._compress.flush(zlib.Z_SYNC_FLUSH)
+        self._count(data, encoded)
+        return chunk(encoded)
 
     def finish(self, data: bytes = b"") -> bytes:
         """Returns the end of the body, of which this is the last piece."""
         if self._reader is not None:
             data = payload(self._reader, data)
-        return chunk(self._compress.compress(data) + self._compress.flush()) + b"0\r\n\r\n"
+        encoded = self._compress.compress(data) + self._compress.flush()
+        self._count(data, encoded)
+        for each in self._counted:
+            each.comp_rsp += 1
+        return chunk(encoded) + b"0\r\n\r\n"
+
+    def _count(self, data: bytes, encoded: bytes) -> None:
+        for each in self._counted:
+            each.comp_in += len(data)
+            each.comp_out += len(encoded)
 
 
 class Compressor:
@@ -146,7 +164,7 @@ def compressor(front: Compression | None, back: Compression | None) -> Compresso
 
 def _encode(exchange: Compressed, answer: ResponseHead, algorithm: str) -> None:
     """Edits the head, and gives the exchange its encoder."""
-    exchange.encoder = Encoder(algorithm, answer.length == CHUNKED)
+    exchange.encoder = Encoder(algorithm, answer.length == CHUNKED, exchange.traffic_of_sections)
     block = _LENGTH.sub(b"", answer.block)
     block = _ETAG.sub(lambda found: found[0] if found[1].startswith(b"W/") else b"\r\nETag: W/" + found[1], block)
     block += b"content-encoding: %b\r\n" % CODINGS[algorithm].encode()

@@ -16,7 +16,7 @@ grammar.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from reusedproxy.backends.backend import Backend
@@ -45,6 +45,7 @@ from reusedproxy.exchanges.serving import Made, Serving
 from reusedproxy.exchanges.sticking import fails_to_stick
 from reusedproxy.exchanges.tunnel import Tunnel, TunnelTimeouts
 from reusedproxy.exchanges.waiting import Wait
+from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.pool.connection import SERVER_FAULT, SERVER_GONE, ServerConnection
 from reusedproxy.rules.actions import ErrorPage
@@ -397,12 +398,14 @@ class Exchange(ExchangeFacts):
             connection.give_up("unasked 101")
             self.server_lost(SERVER_FAULT, "unasked 101", True)
             return
+        self._count_answer(head)
         if self.answer_rules is not None and self._replaced(head):
             return
         self.state = TUNNEL
         client = self.client
         timeouts = self._tunnel_timeouts(backend)
-        self._count_answer(head, client.deadlines.now())
+        self.status = head.status
+        self.answered = client.deadlines.now()
         answer = switch_head(head)
         self.bytes_out += len(answer)
         client.write(answer)
@@ -451,18 +454,17 @@ class Exchange(ExchangeFacts):
     def response_whole(self, head: ResponseHead, body: bytes, now: float) -> None:
         if not self.complete:
             self.client.end_after("answered before its body")
+        status, server = head.status, self.server
+        assert server is not None
+        # As `_count_answer` and, below, `_response` have it in the usual case, without three calls for each request.
+        server.traffic.hrsp[status // 100 if status < 600 else 0] += 1
         if self.answer_rules is not None:
             if self._replaced(head, whole=True):
                 return
             if self.encoder is not None:
                 body = self.encoder.finish(body)
-        status = head.status
         if self.framed and head.length >= 0 and head.upgrade is None:
-            # As `_response` has it in the usual case, without three calls for each request.
-            server = self.server
-            assert server is not None
-            server.traffic.hrsp[status // 100 if status < 600 else 0] += 1
-            self.status = status
+            self.status = head.status
             self.answered = now
             data = head.block + (LAST if self.client.last else CRLF) + body
         else:
@@ -473,6 +475,7 @@ class Exchange(ExchangeFacts):
     def response_started(self, head: ResponseHead, data: bytes) -> None:
         if self.expects and not self.complete:
             self.client.end_after("answered in place of 100")  # the body is not passed on any more
+        self._count_answer(head)
         if self.answer_rules is not None and self._replaced(head):
             return
         self.state = ANSWERING
@@ -496,6 +499,8 @@ class Exchange(ExchangeFacts):
         if head is not None and not head.keep_alive:
             # The server may close before it has taken all, and the rest has nowhere to go then.
             self.client.end_after("answered before its body")
+        if head is not None:
+            self._count_answer(head)
         if head is None:
             self.state = ANSWERED
             if self.encoder is not None:
@@ -581,18 +586,18 @@ class Exchange(ExchangeFacts):
         return True
 
     def _response(self, head: ResponseHead, now: float) -> bytes:
-        """Counts the answer, and returns its head for the client."""
+        """Returns the answer's head for the client."""
         client, framed = self.client, self.framed
-        self._count_answer(head, now)
+        self.status = head.status
+        self.answered = now
         if ends_with_connection(head, framed):
             self._until_close = True
             client.end_after("answer without a length")
         return response_head(head, framed, client.last)
 
-    def _count_answer(self, head: ResponseHead, now: float) -> None:
-        self.status = status = head.status
-        self.answered = now
-        server = self.server
+    def _count_answer(self, head: ResponseHead) -> None:
+        """Counts what the server has answered, whatever rules make of that."""
+        status, server = head.status, self.server
         assert server is not None
         server.traffic.hrsp[status // 100 if status < 600 else 0] += 1
 
@@ -626,7 +631,7 @@ class Exchange(ExchangeFacts):
         self._count_unsent()
         self.status = status
         self.flags = flags
-        if flags[0] == "L":
+        if flags == "LR":  # not what has taken the place of a server's answer
             self.client.frontend.traffic.intercepted += 1
         self._end(last=self._own(data, not self.client.last))
 
@@ -636,9 +641,15 @@ class Exchange(ExchangeFacts):
         if silently:
             self.client.hide()
         self.client.end_after("dropped by a rule")
+        self._count_unsent()
         self.status = status
         self.flags = flags
         self._end(broken=silently)  # of whom nothing is read any more, either
+
+    @property
+    def traffic_of_sections(self) -> Sequence[Traffic]:
+        assert self.backend is not None
+        return self.client.frontend.traffic, self.backend.traffic
 
     def send_hints(self) -> None:
         """Sends the 103 answer that rules have made (RFC 8297); never to an HTTP/1.0 client."""

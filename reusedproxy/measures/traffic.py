@@ -11,6 +11,7 @@ class Traffic:
 
     scur, smax, stot: sessions now, at most, in all (of a server: requests). bin, bout: bytes of bodies and heads from
     and to clients. hrsp: responses by the first digit of their status, [0] for others. dreq, dresp: refused by a rule.
+    comp_in, comp_out: bytes of bodies before and after compression; comp_rsp: answers that were compressed whole.
     eint: refused because a rule could not be evaluated. intercepted: answered by the proxy itself. denied: connections
     of a listener that a rule has refused.
     """
@@ -20,6 +21,9 @@ class Traffic:
         "bin",
         "bout",
         "cli_abrt",
+        "comp_in",
+        "comp_out",
+        "comp_rsp",
         "denied",
         "dreq",
         "dresp",
@@ -47,6 +51,7 @@ class Traffic:
         self.stot = self.req_tot = self.bin = self.bout = 0
         self.dreq = self.dresp = self.eint = self.ereq = self.intercepted = 0
         self.denied = 0
+        self.comp_in = self.comp_out = self.comp_rsp = 0
         self.econ = self.eresp = self.wretr = self.wredis = self.cli_abrt = self.srv_abrt = 0
 
     def clear(self, everything: bool) -> None:

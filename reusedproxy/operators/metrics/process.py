@@ -72,9 +72,15 @@ def of_process(view: ProxyView, process: Process) -> Iterator[Family]:
             100 * resumed // view.handshakes.now if view.handshakes.now else 0,
             "Percentage of TLS handshakes in the last second that resumed a session.",
         ),
-        "http_comp_bytes_in_total": (0, "Bytes before compression; nothing is compressed."),
-        "http_comp_bytes_out_total": (0, "Bytes after compression; nothing is compressed."),
-        "limit_http_comp": (0, "Bytes that may be compressed in a second; nothing is."),
+        "http_comp_bytes_in_total": (
+            sum(each.traffic.comp_in for each in frontends),
+            "Bytes of answers before compression.",
+        ),
+        "http_comp_bytes_out_total": (
+            sum(each.traffic.comp_out for each in frontends),
+            "Bytes of answers after compression.",
+        ),
+        "limit_http_comp": (0, "Bytes that may be compressed in a second; 0: any number."),
         "idle_time_percent": (round(100 * view.idle), "Percentage of the last second without computing."),
         "stopping": (int(bool(frontends) and all(each.stopped for each in frontends)), "1 while the proxy stops."),
         "jobs": (view.clients + listeners, "Client connections and listeners."),

@@ -221,6 +221,7 @@ def _frontend(frontend: FrontendView) -> Columns:
         "h1_bytes_in": traffic.bin,
         "h1_bytes_out": traffic.bout,
         **_NOT_SPLICED,
+        **_compressed(traffic),
         **_NOT_DONE,
         "dses": frontend.denied_sessions,
         "dreq": traffic.dreq,
@@ -275,6 +276,7 @@ def _backend(backend: BackendView, servers: list[Row], now: float) -> Columns:
         "slim": backend.fullconn,
         "dreq": backend.traffic.dreq,
         "req_tot": backend.traffic.req_tot,
+        **_compressed(backend.traffic),
         **_NOT_DONE,
         # Gauges that HAProxy makes for Prometheus alone; its CSV has 0 for all of them.
         **dict.fromkeys(("agg_server_status", "agg_server_check_status", "agg_check_status", "eint"), 0),
@@ -356,10 +358,13 @@ def _server(server: ServerView, number: int, now: float) -> Columns:
     return columns
 
 
-#: What HAProxy counts of what is not done here: compression, its cache, and headers that cannot be written.
-_NOT_DONE: Columns = dict.fromkeys(
-    ("comp_in", "comp_out", "comp_byp", "comp_rsp", "cache_lookups", "cache_hits", "wrew"), 0
-)
+#: What HAProxy counts of what is not done here: its cache, headers that cannot be written, and answers that are not
+#: compressed for want of processor time.
+_NOT_DONE: Columns = dict.fromkeys(("comp_byp", "cache_lookups", "cache_hits", "wrew"), 0)
+
+
+def _compressed(traffic: TrafficCounts) -> Columns:
+    return {"comp_in": traffic.comp_in, "comp_out": traffic.comp_out, "comp_rsp": traffic.comp_rsp}
 
 
 _NOT_SPLICED: Columns = {"h1_spliced_bytes_in": 0, "h1_spliced_bytes_out": 0}

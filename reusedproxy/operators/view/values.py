@@ -91,6 +91,9 @@ class TrafficCounts(NamedTuple):
     eint: int = 0
     ereq: int = 0
     intercepted: int = 0
+    comp_in: int = 0
+    comp_out: int = 0
+    comp_rsp: int = 0
     econ: int = 0
     eresp: int = 0
     wretr: int = 0
