@@ -14,7 +14,6 @@ from attrs import Factory, define
 from reusedproxy.config.language.report import Fault, Wrong
 from reusedproxy.config.model.values import Call, Place
 from reusedproxy.config.rules.expressions import is_address
-from reusedproxy.config.rules.patterns import check_patterns
 from reusedproxy.config.rules.samples import MAPS
 from reusedproxy.config.rules.steering import EditMap
 from reusedproxy.net.files import unless_pipe
@@ -46,29 +45,30 @@ class Maps:
                     chosen = self.read.get(path)
                     self.found[path] = self._map(path, place) if chosen is None else chosen
                     yield
-                self._check(self.found[path], path, method, gives, place)
+                yield from self._check(self.found[path], path, method, gives, place)
             yield
 
     def _map(self, path: str, place: Place) -> Map:
         try:
             with open(path, encoding="utf-8", errors="surrogateescape", newline="\n", opener=unless_pipe) as file:
-                return Map(list(pairs_in(file)))
+                return Map(pairs_in(file))
         except OSError as error:
             self._fault(place, f"cannot read the map {path}: {error.strerror}")
             return Map([])
 
-    def _check(self, chosen: Map, path: str, method: str, gives: str, place: Place) -> None:
+    def _check(self, chosen: Map, path: str, method: str, gives: str, place: Place) -> Steps[None]:
         try:
-            check_patterns("reg" if method == "regm" else method, [key for key, _ in chosen.pairs], f"the map {path}")
+            yield from chosen.prepare(method, f"the map {path}")
         except Wrong as wrong:
             self._fault(place, str(wrong))
             return
-        for key, value in chosen.pairs:
+        for key, value in chosen.values.items():
             text = value.decode("utf-8", "replace")
+            said = f"the map {path}: '{text}', the value of '{key.decode('utf-8', 'surrogateescape')}', is no"
             if gives == "int" and not _NUMBER.match(text):
-                self._fault(place, f"the map {path}: '{text}', the value of '{key}', is no number")
+                self._fault(place, f"{said} number")
             elif gives == "ip" and not is_address(text):
-                self._fault(place, f"the map {path}: '{text}', the value of '{key}', is no address")
+                self._fault(place, f"{said} address")
             else:
                 continue
             return

@@ -69,9 +69,10 @@ class Found(Protocol):
 Search = Callable[..., Any]
 
 
-def searching(text: str, ignore_case: bool = False) -> Search:
-    """Compiles an expression to a search function, each call of which raises Unevaluated when it exceeds a bound."""
-    return _search(read_regular(text, "regular expression", ignore_case))
+def searching(text: str, ignore_case: bool = False, what: str = "regular expression") -> Search:
+    """Compiles an expression to a search function, each call of which raises Unevaluated when it exceeds a bound;
+    `what` begins the message of Wrong."""
+    return _search(read_regular(text, what, ignore_case))
 
 
 def matching_one_of(texts: Sequence[str], ignore_case: bool = False) -> Callable[[bytes], bool]:
