@@ -6,20 +6,26 @@ import sys
 from collections.abc import Callable, Iterable
 from functools import partial
 from ipaddress import ip_address
+from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from reusedproxy.build.maps import Maps
+from reusedproxy.config.reader import Source, read_configuration
+from reusedproxy.net.slices import run_through
 from reusedproxy.rules.facts import Sample
 from reusedproxy.rules.map_methods import METHODS
 from reusedproxy.rules.maps import Map
+from tests.clientfakes import OK, get
+from tests.integration.peers import temporary_directory
+from tests.rulefakes import DEFAULTS, ruled
 
 
 def made(keys: Iterable[str], *methods: str) -> Map:
     """A map whose values are its keys."""
     chosen = Map((key, key.encode()) for key in keys)
     for method in methods:
-        for _ in chosen.prepare(method, "a map"):
-            pass
+        run_through(chosen.prepare(method, "str", "a map"))
     return chosen
 
 
@@ -116,3 +122,95 @@ class ChangeTests(SynchronousTestCase):
         for address, found in (("10.1.0.1", b"10.1.0.0/16"), ("10.2.0.1", b"10.0.0.0/8"),
                                ("::ffff:10.1.1.1", b"10.1.0.0/16"), ("11.0.0.1", b"::ffff:11.0.0.0/104")):  # fmt: skip
             self.assertEqual(chosen.find("ip", ip_address(address)), found)
+
+
+class ReadingTests(SynchronousTestCase):
+    """What cannot be read, in a file or from a client."""
+
+    def faults(self, content: str, converter: str) -> list[str]:
+        path = str(temporary_directory(self) / "map")
+        Path(path).write_text(content)
+        rule = f"http-request deny if {{ {converter.format(path)} -m found }}"
+        said = read_configuration([Source("t.cfg", f"{DEFAULTS}frontend f\n bind :80\n {rule}\n")], {})
+        maps = Maps()
+        run_through(maps.load(said.frontends.values()))
+        return [fault.text.replace(path, "FILE") for fault in maps.faults]
+
+    def test_a_file_with_a_line_that_cannot_be_read_is_a_fault(self) -> None:
+        for content, converter, fault in (
+            ("10.0.0.1 1\nx 2\n", "src,map_ip({})", "the map FILE: 'x' is no address"),
+            ("1 1\neq 2\n", "src_port,map_int({})", "the map FILE: 'eq' is no number"),
+            ("a 1\n( 2\n", "path,map_reg({})", "the map FILE: the regular expression '('"),
+            ("a 1\nb x\n", "path,map_str_int({})", "the map FILE: 'x', the value of 'b', is no number"),
+            ("a ::1\nb x\n", "path,map_beg_ip({})", "the map FILE: 'x', the value of 'b', is no address"),
+        ):
+            (found,) = self.faults(content, converter)
+            self.assertTrue(found.startswith(fault), found)
+            self.assertEqual(self.faults(content.splitlines()[0] + "\n", converter), [])
+
+    def test_a_key_that_a_look_up_cannot_read_is_not_taken(self) -> None:
+        for way, good, sample, bad in (
+            ("ip", "10.0.0.1", ip_address("10.0.0.1"), ["", "x", "10.0.0.1/99", "1.2.3.4/5/6", "\udcff", "1" * 9999]),
+            ("int", "1", 1, ["", "x", "eq", "9:1", ":", "-5", "9" * 5000, "\u0661"]),
+            ("reg", "^a", b"a", ["(", "a{99999}", "[[:x:]]", "\\", "(?<=b)a", "((a{50}){50}){3}"]),
+            ("regm", "^a", b"a", ["(", "(?=(a+)+$)b"]),
+        ):  # fmt: skip
+            chosen = made([good], "str", way)
+            for key in bad:
+                refused = chosen.set(key.encode("utf-8", "surrogateescape"), b"1")
+                self.assertEqual(refused, f"a key that 'map_{way}' cannot read was left out", key)
+                self.assertEqual(chosen.find(way, sample), good.encode())
+                chosen.delete(key.encode("utf-8", "surrogateescape"))
+            self.assertEqual(list(chosen.values), [good.encode()])
+
+    def test_a_key_that_one_of_several_look_ups_cannot_read_is_in_none(self) -> None:
+        chosen = made([], "beg", "reg", "ip", "int")
+        self.assertNotEqual(chosen.set(b"10.0.0.2", b"1"), "")
+        self.assertIsNone(chosen.find("beg", b"10.0.0.2"))
+        self.assertIsNone(chosen.find("reg", b"10.0.0.2"))
+        self.assertIsNone(chosen.find("ip", ip_address("10.0.0.2")))
+
+    def test_a_value_that_a_converter_cannot_read_leaves_the_one_before(self) -> None:
+        for gives, good, bad in (
+            ("int", b"1", [b"", b"x", b"1.5", b"9" * 5000, b"1\n", b"\xff"]),
+            ("ip", b"::1", [b"", b"x", b"1.2.3", b"\xff"]),
+        ):
+            chosen = Map([("a", good)])
+            run_through(chosen.prepare("str", gives, "a map"))
+            for value in bad:
+                for key in (b"a", b"b"):
+                    self.assertIn("a value that is no ", chosen.set(key, value))
+            self.assertEqual(chosen.values, {b"a": good})
+
+    def test_keys_and_values_end_at_their_first_nul(self) -> None:
+        chosen = made([], "str")
+        chosen.set(b"a\0b", b"1\0002")
+        self.assertEqual(chosen.find("str", b"a"), b"1")
+        chosen.delete(b"a\0c")
+        self.assertIsNone(chosen.find("str", b"a"))
+
+    def test_a_request_with_such_a_key_is_told_once_and_no_other_is_harmed(self) -> None:
+        rules = (
+            "http-request set-map(m) %[req.hdr(x)] %[req.hdr(v)] if { req.hdr(x) -m found }\n"
+            " http-request set-header X-Found %[src,map_ip_int(m,0)]"
+        )
+        world = ruled(self, rules, warm=1)
+        chosen = Map([])
+        run_through(chosen.prepare("ip", "int", "a map"))
+        world.frontend.maps = {"m": chosen}
+        client = world.client()
+        for lines, found in (
+            (["X: not-an-ip", "V: 1"], b"0"),
+            (["X: not-one-either", "V: 1"], b"0"),
+            (["X: 0.0.0.0/0", "V: x"], b"0"),
+            (["X: 0.0.0.0/0", "V: 7"], b"7"),
+            ([], b"7"),
+        ):
+            client.send(get("/", *lines))
+            self.assertIn(b"x-found: " + found, world.server.asked().lower(), lines)
+            world.server.answer(OK)
+        told = [text.partition(": ")[2] for _, text in world.announced]
+        reasons = "a key that 'map_ip' cannot read was left out", "a value that is no number was left out"
+        self.assertEqual(len(told), 2)
+        for text, reason in zip(told, reasons, strict=True):
+            self.assertTrue(text.startswith(f"'set-map(m)': {reason}"), text)

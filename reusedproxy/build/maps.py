@@ -13,7 +13,6 @@ from attrs import Factory, define
 
 from reusedproxy.config.language.report import Fault, Wrong
 from reusedproxy.config.model.values import Call, Place
-from reusedproxy.config.rules.expressions import is_address
 from reusedproxy.config.rules.samples import MAPS
 from reusedproxy.config.rules.steering import EditMap
 from reusedproxy.net.files import unless_pipe
@@ -21,7 +20,6 @@ from reusedproxy.net.slices import Steps
 from reusedproxy.rules.maps import Map
 
 _LINE = re.compile(r"([^ \t]+)[ \t]*([^\r\n\0]*)")
-_NUMBER = re.compile(r"[-+]?[0-9]{1,18}\Z")
 
 
 @define
@@ -45,7 +43,10 @@ class Maps:
                     chosen = self.read.get(path)
                     self.found[path] = self._map(path, place) if chosen is None else chosen
                     yield
-                yield from self._check(self.found[path], path, method, gives, place)
+                try:
+                    yield from self.found[path].prepare(method, gives, f"the map {path}")
+                except Wrong as wrong:
+                    self._fault(place, str(wrong))
             yield
 
     def _map(self, path: str, place: Place) -> Map:
@@ -55,23 +56,6 @@ class Maps:
         except OSError as error:
             self._fault(place, f"cannot read the map {path}: {error.strerror}")
             return Map([])
-
-    def _check(self, chosen: Map, path: str, method: str, gives: str, place: Place) -> Steps[None]:
-        try:
-            yield from chosen.prepare(method, f"the map {path}")
-        except Wrong as wrong:
-            self._fault(place, str(wrong))
-            return
-        for key, value in chosen.values.items():
-            text = value.decode("utf-8", "replace")
-            said = f"the map {path}: '{text}', the value of '{key.decode('utf-8', 'surrogateescape')}', is no"
-            if gives == "int" and not _NUMBER.match(text):
-                self._fault(place, f"{said} number")
-            elif gives == "ip" and not is_address(text):
-                self._fault(place, f"{said} address")
-            else:
-                continue
-            return
 
     def _fault(self, place: Place, text: str) -> None:
         fault = Fault(place, text)

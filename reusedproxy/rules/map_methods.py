@@ -14,7 +14,7 @@ from typing import Any
 from reusedproxy.config.language.report import Wrong
 from reusedproxy.config.rules.patterns import Range, network, ranges
 from reusedproxy.rules.facts import Sample
-from reusedproxy.rules.regular import Found, Search, searching
+from reusedproxy.rules.regular import Found, Search, never_unevaluated, searching
 from reusedproxy.rules.samples.casts import ipv4_within
 from reusedproxy.rules.samples.converters import references
 
@@ -30,6 +30,10 @@ class Method:
     def add(self, key: bytes, what: str) -> None:
         """Takes a key that is among the values now, the last one; `what` begins a message. Raises Wrong if it cannot
         be read, and has not taken it then."""
+
+    def loaded(self) -> None:
+        """Takes notice that the file has been read: keys that come now are added by rules, and clients may have chosen
+        them."""
 
     def change(self, key: bytes) -> None:
         """Takes notice that a key has another value now."""
@@ -128,9 +132,14 @@ class _Regular(Method):
     def __init__(self, values: Values) -> None:
         super().__init__(values)
         self._searches: dict[bytes, Search] = {}
+        self._compiled: Callable[[str, str], Search] = lambda text, what: searching(text, what=what)
+
+    def loaded(self) -> None:
+        # One that is not evaluated would have all requests refused that are looked up.
+        self._compiled = never_unevaluated
 
     def add(self, key: bytes, what: str) -> None:
-        self._searches[key] = searching(_text(key), what=what)
+        self._searches[key] = self._compiled(_text(key), what)
 
     def remove(self, key: bytes) -> None:
         del self._searches[key]

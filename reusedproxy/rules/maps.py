@@ -1,13 +1,17 @@
 """Holds maps: keys with values, read from files, in which the converters `map…` look texts, numbers and addresses up.
 
 Rules may change a map while it is in use (`set-map`, `del-map`): each way of matching is prepared once, and edited with
-each change. It must never open a file.
+each change. Clients may have chosen what is set, so a key or a value that a look-up could not read is not taken: one
+client's would break the look-ups of all. It must never open a file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Callable, Generator, Iterable
 
+from reusedproxy.config.language.report import Wrong
+from reusedproxy.config.rules.expressions import is_address
 from reusedproxy.rules.facts import Sample
 from reusedproxy.rules.map_methods import METHODS, Method
 
@@ -16,6 +20,14 @@ MOST_ADDED = 100_000
 
 #: Keys that are prepared in one step.
 _STEP = 100
+_NUMBER = re.compile(rb"[-+]?[0-9]{1,18}\Z")
+#: Whether a value can be read as what a converter gives.
+_READABLE: dict[str, Callable[[bytes], bool]] = {
+    "str": lambda value: True,
+    "int": lambda value: _NUMBER.match(value) is not None,
+    "ip": lambda value: is_address(value.decode("utf-8", "replace")),
+}
+_CALLED = {"int": "number", "ip": "address"}
 
 
 class Map:
@@ -27,45 +39,79 @@ class Map:
             self.values.setdefault(key.encode("utf-8", "surrogateescape"), value)
         self._most = len(self.values) + MOST_ADDED
         self._methods: dict[str, Method] = {}
+        #: What values are read as.
+        self._gives: set[str] = set()
 
-    def prepare(self, method: str, what: str) -> Iterator[None]:
-        """Prepares a way of matching, in steps; `what` begins a message. Raises Wrong if it cannot read a key."""
-        if method in self._methods:
-            return
-        made = METHODS[method](self.values)
-        for number, key in enumerate(self.values):
-            made.add(key, what)
-            if number % _STEP == _STEP - 1:
-                yield
-        self._methods[method] = made
+    def prepare(self, method: str, gives: str, what: str) -> Generator[None, None, None]:
+        """Prepares a way of matching, and that values are read as `gives`, in steps; `what` begins a message. Raises
+        Wrong if a key or a value cannot be read."""
+        if method not in self._methods:
+            made = METHODS[method](self.values)
+            for number, key in enumerate(self.values):
+                made.add(key, what)
+                if number % _STEP == _STEP - 1:
+                    yield
+            made.loaded()
+            self._methods[method] = made
+        if gives not in self._gives:
+            for number, (key, value) in enumerate(self.values.items()):
+                if not _READABLE[gives](value):
+                    said = value.decode("utf-8", "replace")
+                    own = key.decode("utf-8", "surrogateescape")
+                    raise Wrong(f"{what}: '{said}', the value of '{own}', is no {_CALLED[gives]}")
+                if number % _STEP == _STEP - 1:
+                    yield
+            self._gives.add(gives)
 
     def find(self, method: str, sample: Sample) -> bytes | None:
         """Returns what the map has for this sample; None: nothing."""
         found = self._methods.get(method)
         if found is None:
-            for _ in self.prepare(method, "a map"):
+            for _ in self.prepare(method, "str", "a map"):
                 pass
             found = self._methods[method]
         return found.find(sample)
 
-    def set(self, key: bytes, value: bytes) -> bool:
-        """Sets the value of a key, and adds the key if it is not there. Returns False if rules have added as many as
-        they may."""
+    def set(self, key: bytes, value: bytes) -> str:
+        """Sets the value of a key, and adds the key if it is not there; key and value end at their first NUL. Returns
+        why it was not done: no more keys may be added, or a look-up cannot read the key or the value. "": it was."""
+        key, value = _before_nul(key), _before_nul(value)
         before = self.values.get(key)
         if before == value:
-            return True
-        if before is None and len(self.values) >= self._most:
-            return False
+            return ""
+        for gives in self._gives:
+            if not _READABLE[gives](value):
+                return f"a value that is no {_CALLED[gives]} was left out"
+        if before is None:
+            return self._add(key, value)
         self.values[key] = value
         for method in self._methods.values():
-            if before is None:
+            method.change(key)
+        return ""
+
+    def _add(self, key: bytes, value: bytes) -> str:
+        if len(self.values) >= self._most:
+            return "rules have added as many keys as they may"
+        self.values[key] = value
+        added: list[Method] = []
+        for name, method in self._methods.items():
+            try:
                 method.add(key, "a map")
-            else:
-                method.change(key)
-        return True
+            except Wrong:
+                del self.values[key]
+                for each in added:
+                    each.remove(key)
+                return f"a key that 'map_{name}' cannot read was left out"
+            added.append(method)
+        return ""
 
     def delete(self, key: bytes) -> None:
         """Deletes a key, if it is there."""
+        key = _before_nul(key)
         if self.values.pop(key, None) is not None:
             for method in self._methods.values():
                 method.remove(key)
+
+
+def _before_nul(text: bytes) -> bytes:
+    return text if b"\0" not in text else text[: text.index(b"\0")]

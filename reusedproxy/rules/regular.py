@@ -25,7 +25,9 @@ from reusedproxy.config.language.regular import (
     Regular,
     linear_alternative,
     read_regular,
+    shortened,
 )
+from reusedproxy.config.language.report import Wrong
 from reusedproxy.config.model.values import Place
 
 #: The largest product of instructions and bytes. RE2 takes this many steps at worst, when its automaton grows beyond
@@ -73,6 +75,15 @@ def searching(text: str, ignore_case: bool = False, what: str = "regular express
     """Compiles an expression to a search function, each call of which raises Unevaluated when it exceeds a bound;
     `what` begins the message of Wrong."""
     return _search(read_regular(text, what, ignore_case))
+
+
+def never_unevaluated(text: str, what: str) -> Search:
+    """Compiles an expression to a search function that never raises Unevaluated: for an expression that a client has
+    chosen, and that other clients' texts are matched with. Raises Wrong where that cannot be said."""
+    regular = read_regular(text, what)
+    if regular.linear is None or regular.linear.programsize > LONGEST_PROGRAM // 4:
+        raise Wrong(f"{what}: the regular expression '{shortened(text)}' might exceed the bounds of its evaluation")
+    return _search(regular)
 
 
 def matching_one_of(texts: Sequence[str], ignore_case: bool = False) -> Callable[[bytes], bool]:
