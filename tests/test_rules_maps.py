@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from reusedproxy.build.maps import Maps
 from reusedproxy.config.reader import Source, read_configuration
 from reusedproxy.net.slices import run_through
+from reusedproxy.rules import maps
 from reusedproxy.rules.facts import Sample
 from reusedproxy.rules.map_methods import METHODS
 from reusedproxy.rules.maps import Map
@@ -132,9 +133,9 @@ class ReadingTests(SynchronousTestCase):
         Path(path).write_text(content)
         rule = f"http-request deny if {{ {converter.format(path)} -m found }}"
         said = read_configuration([Source("t.cfg", f"{DEFAULTS}frontend f\n bind :80\n {rule}\n")], {})
-        maps = Maps()
-        run_through(maps.load(said.frontends.values()))
-        return [fault.text.replace(path, "FILE") for fault in maps.faults]
+        found = Maps()
+        run_through(found.load(said.frontends.values()))
+        return [fault.text.replace(path, "FILE") for fault in found.faults]
 
     def test_a_file_with_a_line_that_cannot_be_read_is_a_fault(self) -> None:
         for content, converter, fault in (
@@ -214,3 +215,72 @@ class ReadingTests(SynchronousTestCase):
         self.assertEqual(len(told), 2)
         for text, reason in zip(told, reasons, strict=True):
             self.assertTrue(text.startswith(f"'set-map(m)': {reason}"), text)
+
+
+class BoundTests(SynchronousTestCase):
+    """What look-ups take longer for, and what takes memory, clients cannot have as much of as they like."""
+
+    def refused(self, chosen: Map, keys: Iterable[str]) -> tuple[int, str]:
+        """How many of these keys are taken, and why the next one is not."""
+        number = 0
+        for key in keys:
+            if why := chosen.set(key.encode(), b"1"):
+                return number, why
+            number += 1
+        return number, ""
+
+    def test_keys_that_are_tried_one_after_the_other_are_bounded(self) -> None:
+        for way, pattern, bound in (
+            ("end", "{}", "as many keys"),
+            ("sub", "{}", "as many keys"),
+            ("dir", "{}", "as many keys"),
+            ("dom", "{}", "as many keys"),
+            ("reg", "{}", "as many keys"),
+            ("int", "1:{}", "as many ranges"),
+        ):
+            keys = [pattern.format(each) for each in range(2, 1000)]
+            chosen = made(keys[:300], "str", way)  # a file may have more
+            number, why = self.refused(chosen, keys[300:])
+            self.assertEqual(number, 256, way)
+            self.assertIn(f"rules have added {bound} as they may (256", why)
+            self.assertEqual(len(chosen.values), 556)
+            chosen.delete(keys[0].encode())
+            self.assertEqual(chosen.set(b"600:700", b"1"), "")
+
+    def test_lengths_of_beginnings_are_bounded_and_keys_of_the_same_lengths_are_not(self) -> None:
+        chosen = made([], "beg")
+        self.assertEqual(self.refused(chosen, ("a" * each for each in range(1, 1000)))[0], 256)
+        self.assertEqual(self.refused(chosen, (f"{each:08}" for each in range(1000))), (1000, ""))
+
+    def test_numbers_and_addresses_are_not_tried_one_after_the_other(self) -> None:
+        self.assertEqual(self.refused(made([], "int"), (str(each) for each in range(1000))), (1000, ""))
+        addresses = (f"10.0.{each // 250}.{each % 250}" for each in range(1000))
+        self.assertEqual(self.refused(made([], "ip"), addresses), (1000, ""))
+
+    def test_expressions_are_together_no_larger_than_one_may_be(self) -> None:
+        chosen = made(["a{1000}"], "reg")
+        number, why = self.refused(chosen, (f"{each}{{1000}}" for each in "bcdefgh"))
+        self.assertEqual((number, why), (4, "rules have added as long expressions as they may (4096 instructions)"))
+        chosen.delete(b"b{1000}")
+        self.assertEqual(chosen.set(b"i{1000}", b"1"), "")
+
+    def test_bytes_are_bounded(self) -> None:
+        chosen = Map([("a", b"x" * 100)])
+        self.patch(maps, "MOST_GROWN", 1000)
+        self.assertEqual(self.refused(chosen, (f"{each:099}" for each in range(100)))[0], 10)
+        self.assertNotEqual(chosen.set(b"a", b"x" * 101), "")
+        self.assertEqual(chosen.set(b"a", b"x" * 50), "")
+        self.assertEqual(chosen.set(b"a", b"x" * 100), "")
+        chosen.delete(b"a")
+        self.assertEqual(chosen.set(b"b", b"x" * 100), "")
+        self.assertNotEqual(chosen.set(b"c", b""), "")
+
+    def test_a_text_that_has_a_key_everywhere_but_between_delimiters_costs_one_search(self) -> None:
+        for way in ("dir", "dom"):
+            chosen = made(["a", "aa"], way)
+            self.assertLess(calls(partial(chosen.find, way, b"a" * 10000)), 20, way)
+
+    def test_delimiters_within_a_key_are_not_mixed_up(self) -> None:
+        chosen = made(["/a?b/", "a/b"], "dir")
+        for text, found in ((b"a/b", b"a/b"), (b"/x/a?b", b"/a?b/"), (b"a/b?a?b", b"/a?b/"), (b"a/bc", None)):
+            self.assertEqual(chosen.find("dir", text), found, text)

@@ -13,10 +13,14 @@ from collections.abc import Callable, Generator, Iterable
 from reusedproxy.config.language.report import Wrong
 from reusedproxy.config.rules.expressions import is_address
 from reusedproxy.rules.facts import Sample
-from reusedproxy.rules.map_methods import METHODS, Method
+from reusedproxy.rules.map_methods import METHODS, Full, Method
 
 #: Keys of one map, at most, that rules may have added.
 MOST_ADDED = 100_000
+
+#: Bytes by which rules may make the keys and values of one map longer.
+MOST_GROWN = 32 * 1024 * 1024
+_TOO_MUCH = f"rules have added as many bytes as they may ({MOST_GROWN})"
 
 #: Keys that are prepared in one step.
 _STEP = 100
@@ -39,6 +43,8 @@ class Map:
             self.values.setdefault(key.encode("utf-8", "surrogateescape"), value)
         self._most = len(self.values) + MOST_ADDED
         self._methods: dict[str, Method] = {}
+        #: Bytes of keys and values, more than the file has.
+        self._grown = 0
         #: What values are read as.
         self._gives: set[str] = set()
 
@@ -84,6 +90,10 @@ class Map:
                 return f"a value that is no {_CALLED[gives]} was left out"
         if before is None:
             return self._add(key, value)
+        growth = len(value) - len(before)
+        if growth > 0 and self._grown + growth > MOST_GROWN:
+            return _TOO_MUCH
+        self._grown += growth
         self.values[key] = value
         for method in self._methods.values():
             method.change(key)
@@ -91,24 +101,29 @@ class Map:
 
     def _add(self, key: bytes, value: bytes) -> str:
         if len(self.values) >= self._most:
-            return "rules have added as many keys as they may"
+            return f"rules have added as many keys as they may ({MOST_ADDED})"
+        if self._grown + len(key) + len(value) > MOST_GROWN:
+            return _TOO_MUCH
         self.values[key] = value
         added: list[Method] = []
         for name, method in self._methods.items():
             try:
                 method.add(key, "a map")
-            except Wrong:
+            except Wrong as wrong:
                 del self.values[key]
                 for each in added:
                     each.remove(key)
-                return f"a key that 'map_{name}' cannot read was left out"
+                return str(wrong) if isinstance(wrong, Full) else f"a key that 'map_{name}' cannot read was left out"
             added.append(method)
+        self._grown += len(key) + len(value)
         return ""
 
     def delete(self, key: bytes) -> None:
         """Deletes a key, if it is there."""
         key = _before_nul(key)
-        if self.values.pop(key, None) is not None:
+        value = self.values.pop(key, None)
+        if value is not None:
+            self._grown -= len(key) + len(value)
             for method in self._methods.values():
                 method.remove(key)
 
