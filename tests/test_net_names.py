@@ -15,6 +15,7 @@ from reusedproxy.config.model import Place as Line
 from reusedproxy.config.model.names import Holds, Resolvers
 from reusedproxy.net.names.channels import Place, Stream
 from reusedproxy.net.names.messages import AAAA, NX, OTHER, REFUSED, SRV, VALID, A, Service, question, read_answer
+from reusedproxy.net.names.once import Lookups
 from reusedproxy.net.names.section import Asked, Names, Section
 from reusedproxy.net.names.watch import Watch
 from tests.nameserver import NX as NO_NAME
@@ -281,6 +282,31 @@ class LookupTests(NamesTestCase):
         self.follow("a" * 64 + ".test")
         self.pass_time(1.1)
         self.assertEqual(self.seen, [("timeout", [])])
+
+
+class OnceTests(NamesTestCase):
+    """Names that rules ask for (`do-resolve`)."""
+
+    def look_up(self, *names: str) -> list[str | None]:
+        told: list[str | None] = []
+        lookups = Lookups({"dns": lambda: self.section})
+        for name in names:
+            lookups.look_up("dns", name, "ipv4", told.append)
+            self.pass_time(0.02)
+        return told
+
+    def test_what_a_name_server_has_said_is_told(self) -> None:
+        self.begin()
+        self.zone.records[NAME] = [("A", "192.0.2.1")]
+        self.assertEqual(self.look_up(NAME, "APP.test.", NAME), ["192.0.2.1"] * 3)
+        self.assertEqual(self.zone.asked, [(NAME, A)])
+
+    def test_an_address_is_no_name(self) -> None:
+        """A client that writes one would get into networks that he cannot name, and put any bytes behind a zone's %."""
+        self.begin()
+        written = ("192.0.2.1", "0.0.0.0", "127.1", "0", "::1", "2001:db8::1", "::1%eth0", "::1%a\r\nX-User: root")
+        self.assertEqual(self.look_up(*written), [None] * len(written))
+        self.assertEqual(self.zone.asked, [])
 
 
 class WatchTests(NamesTestCase):

@@ -138,12 +138,13 @@ class Route:
 
     def destined(self, address: tuple[str, int]) -> bytes:
         """Writes the header line of `option originalto` for a client that has connected to `address`; empty for a unix
-        socket."""
+        socket. As of `forwarded`, without a zone."""
+        name = address[0].partition("%")[0]
         if not address[1] or (
-            self._original_but and any(ip_address(address[0]) in network for network in self._original_but)
+            self._original_but and any(ip_address(name) in network for network in self._original_but)
         ):
             return b""
-        return f"{self.original_to}{address[0]}\r\n".encode("latin-1")
+        return f"{self.original_to}{name}\r\n".encode("latin-1")
 
     def forwards_already(self, head: RequestHead) -> bool:
         """Tells whether the request already has the header of `if-none`. Called only where that is configured."""

@@ -1,13 +1,13 @@
 """Looks names up for single requests (`do-resolve`), with what a section has learnt within its `timeout resolve`.
 
-Clients may choose the names, so those that are asked for at a time are bounded. It must never know requests.
+What is found is what name servers have said, as in HAProxy: an address is no name, and a client that writes one gets
+nothing. Clients may choose the names, so those that are asked for at a time are bounded. It must never know requests.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from ipaddress import ip_address
 
 from reusedproxy.net.names.messages import AAAA, A
 from reusedproxy.net.names.section import Section
@@ -15,7 +15,8 @@ from reusedproxy.net.names.watch import Watch
 
 #: Names of one section that are known at a time; for one more there is no address.
 MOST = 1000
-_NAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\Z")
+#: A name, whose last label is no number (RFC 3696 section 2): an IPv4 address is none.
+_NAME = re.compile(r"(?=.{1,253}\Z)(?!(.*\.)?[0-9]+\Z)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\Z")
 Told = Callable[[str | None], None]
 
 
@@ -34,9 +35,6 @@ class Lookups:
         """Calls `told` with an address of this name, of the family that is preferred if there is one ("ipv4", "ipv6");
         None: there is none. May call it before it returns. Returns the function that asks no more."""
         host = name.rstrip(".").lower()
-        if _is_address(host):
-            told(host)
-            return _nothing
         asked = self._section(section)
         kind = A if prefer == "ipv4" else AAAA
         known = (host, kind) in asked.watches
@@ -63,11 +61,3 @@ class Lookups:
 
 def _first(watch: Watch) -> str | None:
     return next((each for each in watch.found if isinstance(each, str)), None)
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
