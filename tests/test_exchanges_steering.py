@@ -240,7 +240,7 @@ class Zone:
         self.asked: list[Any] = []
         self.stopped = 0
 
-    def look_up(self, section: str, name: str, prefer: str, told: Any) -> Any:
+    def look_up(self, section: str, name: str, prefer: str, told: Any, client: str) -> Any:
         self.asked.append((section, name, prefer, told))
         return self.stop
 

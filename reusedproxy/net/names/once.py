@@ -1,7 +1,10 @@
 """Looks names up for single requests (`do-resolve`), with what a section has learnt within its `timeout resolve`.
 
 What is found is what name servers have said, as in HAProxy: an address is no name, and a client that writes one gets
-nothing. Clients may choose the names, so those that are asked for at a time are bounded. It must never know requests.
+nothing.
+
+Clients may choose the names, so those that are asked for at a time are bounded, and those of one client and of one
+network among them: names that nobody answers for would else take the place of all others'. It must never know requests.
 """
 
 from __future__ import annotations
@@ -12,9 +15,13 @@ from collections.abc import Callable, Mapping
 from reusedproxy.net.names.messages import AAAA, A
 from reusedproxy.net.names.section import Section
 from reusedproxy.net.names.watch import Watch
+from reusedproxy.wire.addresses import of_one_client, of_one_network
 
 #: Names of one section that are known at a time; for one more there is no address.
 MOST = 1000
+#: Of these, so many for one client, and for the clients of one network.
+MOST_OF_CLIENT = 100
+MOST_OF_NETWORK = 500
 #: A name, whose last label is no number (RFC 3696 section 2): an IPv4 address is none.
 _NAME = re.compile(r"(?=.{1,253}\Z)(?!(.*\.)?[0-9]+\Z)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\Z")
 Told = Callable[[str | None], None]
@@ -31,17 +38,19 @@ class Lookups:
         self._find = sections
         self._sections: dict[str, Section] = {}
 
-    def look_up(self, section: str, name: str, prefer: str, told: Told) -> Callable[[], None]:
+    def look_up(self, section: str, name: str, prefer: str, told: Told, client: str) -> Callable[[], None]:
         """Calls `told` with an address of this name, of the family that is preferred if there is one ("ipv4", "ipv6");
-        None: there is none. May call it before it returns. Returns the function that asks no more."""
+        None: there is none. May call it before it returns. `client` is the address that asks. Returns the function that
+        asks no more."""
         host = name.rstrip(".").lower()
         asked = self._section(section)
         kind = A if prefer == "ipv4" else AAAA
         known = (host, kind) in asked.watches
-        if not _NAME.match(host) or (not known and len(asked.watches) >= MOST):
+        shares = (of_one_client(client), of_one_network(client))
+        if not _NAME.match(host) or (not known and _is_full(asked, shares)):
             told(None)
             return _nothing
-        watch = asked.watch(host, kind)
+        watch = asked.watch(host, kind, shares)
         if watch.status:
             told(_first(watch))
             return _nothing
@@ -57,6 +66,11 @@ class Lookups:
         if name not in self._sections:
             self._sections[name] = self._find[name]()
         return self._sections[name]
+
+
+def _is_full(section: Section, shares: tuple[str, str]) -> bool:
+    client, network = (section.shares[each] for each in shares)
+    return len(section.watches) >= MOST or client >= MOST_OF_CLIENT or network >= MOST_OF_NETWORK
 
 
 def _first(watch: Watch) -> str | None:
