@@ -10,6 +10,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from reusedproxy.build import maps as build_maps
 from reusedproxy.build.maps import Maps
 from reusedproxy.config.reader import Source, read_configuration
 from reusedproxy.net.slices import run_through
@@ -129,13 +130,16 @@ class ReadingTests(SynchronousTestCase):
     """What cannot be read, in a file or from a client."""
 
     def faults(self, content: str, converter: str) -> list[str]:
-        path = str(temporary_directory(self) / "map")
-        Path(path).write_text(content)
+        path = temporary_directory(self) / "map"
+        path.write_text(content)
+        return [text.replace(str(path), "FILE") for text in self.faults_of(str(path), converter)]
+
+    def faults_of(self, path: str, converter: str) -> list[str]:
         rule = f"http-request deny if {{ {converter.format(path)} -m found }}"
         said = read_configuration([Source("t.cfg", f"{DEFAULTS}frontend f\n bind :80\n {rule}\n")], {})
         found = Maps()
         run_through(found.load(said.frontends.values()))
-        return [fault.text.replace(path, "FILE") for fault in found.faults]
+        return [fault.text for fault in found.faults]
 
     def test_a_file_with_a_line_that_cannot_be_read_is_a_fault(self) -> None:
         for content, converter, fault in (
@@ -148,6 +152,14 @@ class ReadingTests(SynchronousTestCase):
             (found,) = self.faults(content, converter)
             self.assertTrue(found.startswith(fault), found)
             self.assertEqual(self.faults(content.splitlines()[0] + "\n", converter), [])
+
+    def test_a_file_without_an_end_and_one_that_is_too_large_are_faults(self) -> None:
+        self.patch(build_maps, "LARGEST_MAP", 1 << 20)
+        for path, found in (("/dev/zero", "more than"), (str(temporary_directory(self) / "map"), "1048577 bytes")):
+            if path != "/dev/zero":
+                Path(path).write_bytes(b"a 1\n" * (1 << 18) + b"b")
+            (fault,) = self.faults_of(path, "src,map_ip({})")
+            self.assertIn(f"cannot read the map {path}: it has {found}", fault)
 
     def test_a_key_that_a_look_up_cannot_read_is_not_taken(self) -> None:
         for way, good, sample, bad in (

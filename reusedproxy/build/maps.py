@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from io import TextIOWrapper
 
 import attrs
 from attrs import Factory, define
@@ -15,10 +16,15 @@ from reusedproxy.config.language.report import Fault, Wrong
 from reusedproxy.config.model.values import Call, Place
 from reusedproxy.config.rules.samples import MAPS
 from reusedproxy.config.rules.steering import EditMap
-from reusedproxy.net.files import unless_pipe
+from reusedproxy.net.files import MEBIBYTE, open_bounded
 from reusedproxy.net.slices import Steps
 from reusedproxy.rules.maps import Map
 
+#: Most bytes of a map.
+LARGEST_MAP = 64 * MEBIBYTE
+
+#: Pairs that are read in one step.
+_STEP = 1000
 _LINE = re.compile(r"([^ \t]+)[ \t]*([^\r\n\0]*)")
 
 
@@ -41,7 +47,7 @@ class Maps:
                 path = call.arguments[0]
                 if path not in self.found:
                     chosen = self.read.get(path)
-                    self.found[path] = self._map(path, place) if chosen is None else chosen
+                    self.found[path] = (yield from self._map(path, place)) if chosen is None else chosen
                     yield
                 try:
                     yield from self.found[path].prepare(method, gives, f"the map {path}")
@@ -49,13 +55,18 @@ class Maps:
                     self._fault(place, str(wrong))
             yield
 
-    def _map(self, path: str, place: Place) -> Map:
+    def _map(self, path: str, place: Place) -> Steps[Map]:
+        pairs: list[tuple[str, bytes]] = []
         try:
-            with open(path, encoding="utf-8", errors="surrogateescape", newline="\n", opener=unless_pipe) as file:
-                return Map(pairs_in(file))
+            file = open_bounded(path, LARGEST_MAP)
+            with TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="\n") as lines:
+                for pair in pairs_in(lines):
+                    pairs.append(pair)
+                    if len(pairs) % _STEP == 0:
+                        yield
         except OSError as error:
             self._fault(place, f"cannot read the map {path}: {error.strerror}")
-            return Map([])
+        return Map(pairs)
 
     def _fault(self, place: Place, text: str) -> None:
         fault = Fault(place, text)
