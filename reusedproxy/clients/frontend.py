@@ -187,7 +187,7 @@ class Frontend:
         #: Tells that the servers of its default backend are told who asks (`option forwardfor`).
         self.forwards = self.default_route is not None and self.default_route.forwards
         #: The names of such headers, of all its routes; None: no trailer has come that would have to be none of them.
-        self._forward_names: frozenset[bytes] | None = None
+        self._own_names: frozenset[bytes] | None = None
         #: The name of the backend of its own section, of a `listen`; None: it is a frontend only.
         self.own_backend: str | None = None
         #: The rules of its section and of those that they lead to; None: there are none.
@@ -594,18 +594,21 @@ class Frontend:
 
     def chunked_body(self) -> ChunkedBody:
         """Returns a reader for a request body of unknown length. It drops trailers that a server could take for headers
-        which rules, or `option forwardfor`, have to say."""
+        which rules, `option forwardfor`, `originalto`, or `unique-id-header` have to say."""
         return ChunkedBody(self.limits, dropped=self._drops)
 
     def _drops(self, name: bytes) -> bool:
         if self.routing is not None and self.routing.edits(name):
             return True
-        if self._forward_names is None:
+        if self._own_names is None:
             routes = [] if self.routing is None else [*self.routing.routes.values()]
             if self.default_route is not None:
                 routes.append(self.default_route)
-            self._forward_names = frozenset(route.forward_name for route in routes if route.forwards)
-        return plain_name(name) in self._forward_names
+            identified = [] if self.routing is None else [self.routing.id_header]
+            self._own_names = frozenset(plain_name(each) for each in identified if each).union(
+                *(route.own_names for route in routes)
+            )
+        return plain_name(name) in self._own_names
 
     def set_maxconn(self, most: int) -> None:
         """Sets the most clients at once (0: what the process may have), as `set maxconn frontend` of HAProxy. Those

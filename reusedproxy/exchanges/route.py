@@ -101,8 +101,9 @@ class Route:
         self._original_but = [ip_network(each.except_network, strict=False) for each in asked_to if each.except_network]
         #: Tells that some clients' addresses are told to the server.
         self.forwards = self._forward is not None
-        #: The name of the header that says so, as `plain_name` writes it; nothing if there is none.
-        self.forward_name = b"" if self._forward is None else plain_name(self._forward.encode("latin-1"))
+        #: The names of the headers that say to servers who clients are and where they have connected, as `plain_name`
+        #: writes them.
+        self.own_names = frozenset(plain_name(each[-1].header.encode("latin-1")) for each in (asked, asked_to) if each)
         self._spared = [ip_network(option.except_network, strict=False) for option in asked if option.except_network]
         #: How the header line begins (lower case) beside which none of ours goes; nothing: ours always goes.
         self.forward_unless = b""
