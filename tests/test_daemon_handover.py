@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import socket
 import threading
 from array import array
@@ -107,6 +108,40 @@ class TakingTests(HandoverTestCase):
     def test_a_name_without_a_socket(self) -> None:
         self.answered(lambda channel: channel.sendall(b'\n{"socket": "tcp *:1", "file": null}\n'))
         self.assertIn("no socket", self.refused())
+
+    def test_what_is_no_answer(self) -> None:
+        for line in (
+            b"[" * 100_000, b"[]", b"7", b"null", b'"end"', b'{"end": [1]}', b'{"end": "x"}', b'{"end": 1e999}',
+            b'{"socket": "tcp *:1", "file": 7}', b'{"socket": "tcp *:1", "file": {"a": 1}}', b'{"a": 1}',
+        ):  # fmt: skip
+            self.answered(lambda channel, line=line: channel.sendall(line + b"\n"))  # type: ignore[misc]
+            self.assertIn("does not hand over its sockets", self.refused(), line)
+            self.thread.join()
+            os.unlink(self.path)
+
+    def test_one_that_never_ends(self) -> None:
+        """With a byte now and then, or with bytes without an end of the line."""
+
+        def slowly(channel: socket.socket) -> None:
+            while not select.select([channel], [], [], 0.01)[0]:
+                channel.sendall(b"\n")
+
+        self.patch(handover, "WHOLE", 0.1)
+        self.answered(slowly)
+        self.assertIn("timed out", self.refused())
+
+        def endlessly(channel: socket.socket) -> None:
+            try:
+                while True:
+                    channel.sendall(b"[" * 1000)
+            except OSError:
+                return
+
+        os.unlink(self.path)
+        self.patch(handover, "WHOLE", 60.0)
+        self.patch(handover, "LONGEST", 1_000_000)
+        self.answered(endlessly)
+        self.assertIn("does not hand over its sockets", self.refused())
 
     def test_what_does_not_listen(self) -> None:
         def answer(channel: socket.socket) -> None:
