@@ -400,7 +400,16 @@ class Frontend:
     def _judge_again(self, connection: ClientConnection | StreamConnection, accepted: socket, name: Address) -> str:
         """Returns what the rules would say of a client that has been admitted, without counting it again."""
         counters = None if connection.session is None else connection.session.counters
-        arrival = Arrival(accepted, name, connection.listener, self.name, self.tables, counters=counters, acts=False)
+        arrival = Arrival(
+            accepted,
+            name,
+            connection.listener,
+            self.name,
+            self.tables,
+            counters=counters,
+            acts=False,
+            maps=self.maps,
+        )
         verdict = self._verdict(arrival)
         if verdict not in DENIED and self.session_gate is not None:
             arrival.source, arrival.client = connection.address, connection
@@ -468,7 +477,7 @@ class Frontend:
             if listener.certificates is not None:
                 self._places.count(HANDSHAKES)
         if self.gate is not None:
-            arrival = Arrival(accepted, name, listener, self.name, self.tables)
+            arrival = Arrival(accepted, name, listener, self.name, self.tables, maps=self.maps)
             verdict = self._verdict(arrival)
             counters = arrival.counters
             if verdict in DENIED:
@@ -536,6 +545,7 @@ class Frontend:
             self.tables,
             connection,
             counters,
+            maps=self.maps,
         )
         verdict = ACCEPT if self.session_gate is None else self._judged(self.session_gate, arrival)
         if arrival.counters is not None:
