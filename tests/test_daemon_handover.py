@@ -11,6 +11,7 @@ from array import array
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import attrs
 from twisted.internet.task import Clock
@@ -20,6 +21,7 @@ from reusedproxy.config.model.values import ListenAddress, Place
 from reusedproxy.daemon import handover
 from reusedproxy.daemon.handover import Handover, HandoverError, key_of, take_over
 from reusedproxy.daemon.pid_file import PidFile
+from reusedproxy.daemon.service import ProxyService
 from reusedproxy.daemon.spawned import command_line
 from reusedproxy.daemon.supervision import RUNNING, Manager, StatusFile, Supervision
 from reusedproxy.net.deadlines import Deadlines
@@ -27,7 +29,7 @@ from reusedproxy.net.listener import Listener, ListenError, bind_socket, given_s
 from reusedproxy.operators.runtime.commands import run
 from reusedproxy.operators.runtime.proxy import ADMIN, OPERATOR, Context, Refusal
 from tests.integration.peers import LOOPBACK
-from tests.services import FilesTestCase
+from tests.services import HEAD, FilesTestCase, ServiceTestCase
 
 PORT = ListenAddress("tcp", LOOPBACK, 0)
 
@@ -274,6 +276,20 @@ class BothTests(HandoverTestCase):
     def test_a_name_that_leads_elsewhere_now_is_not_taken(self) -> None:
         self.assertIsNone(self.taken.take(self.port.bind, ("127.0.0.2", 0)))
         self.taken.give_up()
+
+
+class TableTests(ServiceTestCase):
+    def test_each_table_that_begins_empty_has_a_warning(self) -> None:
+        lines = f"frontend f\n bind unix@{self.folder}/f\n stick-table type ip size 10 store gpc0\n default_backend b\n"
+        path = self.text("proxy.cfg", f"{HEAD}{lines}backend b\n server s 192.0.2.1:80\n")
+        for takeover, count in ((None, 0), (handover.Takeover(7, "", mock.Mock(), {}), 1)):
+            service = ProxyService(self.reactor, [path])
+            service._takeover = takeover
+            service.assemble(bind=False)
+            assert service.proxy is not None
+            warnings = [each for each in service.proxy.notices if "the table begins empty" in each.text]
+            self.assertEqual(len(warnings), count)
+            self.assertTrue(all(each.level == "warning" and each.place.line for each in warnings))
 
 
 class AroundTests(FilesTestCase):
