@@ -16,7 +16,7 @@ from unittest import mock
 import attrs
 from twisted.internet.task import Clock
 
-from reusedproxy.config.model.proxies import Bind
+from reusedproxy.config.model.proxies import Bind, SocketOptions
 from reusedproxy.config.model.values import ListenAddress, Place
 from reusedproxy.daemon import handover
 from reusedproxy.daemon.handover import Handover, HandoverError, key_of, take_over
@@ -216,6 +216,33 @@ class BothTests(HandoverTestCase):
         again.close()
         self.assertEqual(self.handover.state, "waiting")
         self.taken.give_up()
+
+    def test_a_socket_that_listens_elsewhere_than_it_is_said_to_is_not_taken(self) -> None:
+        """The process that gives it may not be ours any more."""
+        name = ListenAddress("abns", path=f"reusedproxy-{os.getpid()}")
+        given = {"tcp": self.port, "unix": self.unix, "abns": self.listener(name)}
+        at = ListenAddress("tcp", LOOPBACK, self.port.socket.getsockname()[1])
+        for address, kind, well in (
+            (at, "tcp", True),
+            (attrs.evolve(at, host="127.0.0.2"), "tcp", False),
+            (attrs.evolve(at, host=""), "tcp", False),
+            (attrs.evolve(at, port=at.port + 1), "tcp", False),
+            (attrs.evolve(at, host="::1", v6=True), "tcp", False),
+            (at, "unix", False),
+            (self.unix.bind.address, "unix", True),
+            (self.unix.bind.address, "tcp", False),
+            (name, "abns", True),
+            (name, "unix", False),
+            (attrs.evolve(name, path="x"), "abns", False),
+        ):
+            file = self.unix.file if address.kind == "unix" else None
+            self.taken._given[key_of(address)] = handover._Given(given[kind].socket, file)
+            self.taken._taken.clear()
+            found = self.taken.take(Bind(Place("a.cfg", 1), address))
+            self.assertEqual(found is not None, well, (address, kind))
+        bind = Bind(Place("a.cfg", 1), at, options=SocketOptions(interface="lo9"))
+        self.assertIsNone(self.taken.take(bind))
+        self.ours.close()
 
     def test_one_that_serves_is_told_when_it_is_alone(self) -> None:
         self.addCleanup(self.taken.take(self.port.bind)[0].close)

@@ -27,6 +27,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from reusedproxy.config.model.proxies import Bind
 from reusedproxy.config.model.values import ListenAddress
+from reusedproxy.net.addresses import abstract
 from reusedproxy.net.listener import Listener
 from reusedproxy.net.poller import READ, Poller
 
@@ -94,8 +95,7 @@ class Takeover:
         given = self._given.get(key)
         if given is None or key in self._taken:
             return None
-        name = given.socket.getsockname()
-        if at is not None and (not isinstance(name, tuple) or name[0] != at[0]):
+        if not _listens_there(given.socket, bind, at):
             return None
         if address.kind == "unix" and given.file != _file_at(address.path):
             return None  # another one stands there by now
@@ -150,6 +150,34 @@ class Takeover:
         for key, given in self._given.items():
             if key not in self._taken:
                 given.socket.close()
+
+
+def _listens_there(given: socket.socket, bind: Bind, at: Any) -> bool:
+    """Tells whether a socket listens where this line says: what the old process says of it is not believed. Of a unix
+    socket the kernel tells only the path at which it was made, which is another."""
+    address, name = bind.address, given.getsockname()
+    if given.type != socket.SOCK_STREAM:
+        return False
+    if address.kind == "unix":
+        return given.family == socket.AF_UNIX and isinstance(name, str)
+    if address.kind == "abns":
+        return given.family == socket.AF_UNIX and name == abstract(address.path)
+    if address.kind == "fd":
+        return True
+    if given.family != (socket.AF_INET6 if address.v6 else socket.AF_INET):
+        return False
+    if address.v6 and bind.options.v6_only and not given.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY):
+        return False
+    interface = given.getsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, 16).rstrip(b"\0").decode()
+    if bind.options.interface and interface != bind.options.interface:
+        return False
+    if at is None:
+        try:
+            asked = (address.host or None, address.port, given.family, given.type, 0, socket.AI_PASSIVE)
+            at = socket.getaddrinfo(*asked)[0][4]
+        except OSError:
+            return False
+    return name[0] == at[0] and address.port in (0, name[1])
 
 
 def _file_at(path: str) -> tuple[int, int] | None:
