@@ -13,6 +13,7 @@ from reusedproxy.clients.frontend import Frontend
 from reusedproxy.config import model
 from reusedproxy.config.reader import Source, read_configuration
 from reusedproxy.net.listener import Listener, bind_socket
+from reusedproxy.rules.maps import Map
 from tests.clientfakes import GET, OK, PLACE, World
 from tests.rulefakes import DEFAULTS
 from tests.wire import Far, Loop
@@ -63,6 +64,10 @@ class TrackingTests(SynchronousTestCase):
         self.loop.until(lambda: len(far.received) > before)
         return far.received[before:]
 
+    def end_one(self, far: Far) -> None:
+        far.drop()
+        self.loop.until(lambda: not self.listener.connections)
+
     def end(self, world: World, *clients: Far) -> None:
         for far in clients:
             far.drop()
@@ -85,6 +90,22 @@ class TrackingTests(SynchronousTestCase):
             | {"uses": self.values(world)["uses"]},
         )
         self.end(world, one, two)
+
+    def test_rules_for_connections_and_sessions_look_maps_up(self) -> None:
+        """Without the map nobody is let in: it may be a list of the blocked."""
+        for stage in ("connection", "session"):
+            for rule in ("reject if { src,map_ip(m) -m found }", "reject if { src,map_ip_int(m,0) eq 1 }"):
+                world = self.world(f"tcp-request {stage} {rule}")
+                for maps, lets_in in (({"m": Map([])}, True), ({"m": Map([("127.0.0.1", b"1")])}, False), ({}, False)):
+                    world.frontend.maps = maps
+                    far = self.connect()
+                    if lets_in:
+                        self.assertIn(b" 200 ", self.ask(world, far))
+                        self.end_one(far)
+                    else:
+                        self.loop.until(lambda far=far: far.end != "")
+                self.assertEqual(len(world.announced), 1)  # of the last one
+                self.listener.close()
 
     def test_those_who_are_too_many_are_turned_away(self) -> None:
         """They count as connections, and not as sessions, and are tracked no more."""
@@ -151,6 +172,9 @@ class TrackingTests(SynchronousTestCase):
             ("", True),
             ("tcp-request connection reject if { src_inc_gpc0 gt 5 }\n", True),
             ("tcp-request session reject if { sc0_conn_cur gt 0 }\n", False),
+            ("tcp-request connection reject if { src,map_ip(none) -m found }\n", True),
+            ("tcp-request connection reject if { src,map_ip(m) -m found }\n", False),
+            ("tcp-request session reject if { src,map_ip(m) -m found }\n", False),
         ):
             lines = "tcp-request connection track-sc0 src\n"
             world = self.world(lines)
@@ -168,6 +192,7 @@ class TrackingTests(SynchronousTestCase):
             )
             self.rule(world, successor, lines + more, old.tables)
             successor.log = world.log.append
+            successor.maps = {"m": Map([("127.0.0.1", b"1")]), "none": Map([])}
             old.stop({self.listener: successor})
             successor.listen(self.listener)
             self.assertIs(successor.tables["a"], old.tables["a"])

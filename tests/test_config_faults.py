@@ -135,6 +135,10 @@ class WordTests(SynchronousTestCase):
                 "'tcp-check send-lf': 'src' has no value in a check, which has neither client nor request",
             ),
             (
+                "http-check send hdr X %[str(a),map(f)]",
+                "'http-check send hdr X': 'map' is not done in checks, which have no maps",
+            ),
+            (
                 "http-check expect hdr x",
                 "'http-check expect': 'hdr' needs 'name' or 'name-lf' after it: hdr name x-ready value -m str yes, say",
             ),

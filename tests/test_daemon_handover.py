@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import socket
 import threading
 from array import array
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import attrs
 from twisted.internet.task import Clock
 
-from reusedproxy.config.model.proxies import Bind
+from reusedproxy.config.model.proxies import Bind, SocketOptions
 from reusedproxy.config.model.values import ListenAddress, Place
 from reusedproxy.daemon import handover
 from reusedproxy.daemon.handover import Handover, HandoverError, key_of, take_over
 from reusedproxy.daemon.pid_file import PidFile
+from reusedproxy.daemon.service import ProxyService
 from reusedproxy.daemon.spawned import command_line
 from reusedproxy.daemon.supervision import RUNNING, Manager, StatusFile, Supervision
 from reusedproxy.net.deadlines import Deadlines
@@ -26,7 +29,7 @@ from reusedproxy.net.listener import Listener, ListenError, bind_socket, given_s
 from reusedproxy.operators.runtime.commands import run
 from reusedproxy.operators.runtime.proxy import ADMIN, OPERATOR, Context, Refusal
 from tests.integration.peers import LOOPBACK
-from tests.services import FilesTestCase
+from tests.services import HEAD, FilesTestCase, ServiceTestCase
 
 PORT = ListenAddress("tcp", LOOPBACK, 0)
 
@@ -108,6 +111,40 @@ class TakingTests(HandoverTestCase):
         self.answered(lambda channel: channel.sendall(b'\n{"socket": "tcp *:1", "file": null}\n'))
         self.assertIn("no socket", self.refused())
 
+    def test_what_is_no_answer(self) -> None:
+        for line in (
+            b"[" * 100_000, b"[]", b"7", b"null", b'"end"', b'{"end": [1]}', b'{"end": "x"}', b'{"end": 1e999}',
+            b'{"socket": "tcp *:1", "file": 7}', b'{"socket": "tcp *:1", "file": {"a": 1}}', b'{"a": 1}',
+        ):  # fmt: skip
+            self.answered(lambda channel, line=line: channel.sendall(line + b"\n"))  # type: ignore[misc]
+            self.assertIn("does not hand over its sockets", self.refused(), line)
+            self.thread.join()
+            os.unlink(self.path)
+
+    def test_one_that_never_ends(self) -> None:
+        """With a byte now and then, or with bytes without an end of the line."""
+
+        def slowly(channel: socket.socket) -> None:
+            while not select.select([channel], [], [], 0.01)[0]:
+                channel.sendall(b"\n")
+
+        self.patch(handover, "WHOLE", 0.1)
+        self.answered(slowly)
+        self.assertIn("timed out", self.refused())
+
+        def endlessly(channel: socket.socket) -> None:
+            try:
+                while True:
+                    channel.sendall(b"[" * 1000)
+            except OSError:
+                return
+
+        os.unlink(self.path)
+        self.patch(handover, "WHOLE", 60.0)
+        self.patch(handover, "LONGEST", 1_000_000)
+        self.answered(endlessly)
+        self.assertIn("does not hand over its sockets", self.refused())
+
     def test_what_does_not_listen(self) -> None:
         def answer(channel: socket.socket) -> None:
             with socket.socket() as other:
@@ -180,6 +217,33 @@ class BothTests(HandoverTestCase):
         self.assertEqual(self.handover.state, "waiting")
         self.taken.give_up()
 
+    def test_a_socket_that_listens_elsewhere_than_it_is_said_to_is_not_taken(self) -> None:
+        """The process that gives it may not be ours any more."""
+        name = ListenAddress("abns", path=f"reusedproxy-{os.getpid()}")
+        given = {"tcp": self.port, "unix": self.unix, "abns": self.listener(name)}
+        at = ListenAddress("tcp", LOOPBACK, self.port.socket.getsockname()[1])
+        for address, kind, well in (
+            (at, "tcp", True),
+            (attrs.evolve(at, host="127.0.0.2"), "tcp", False),
+            (attrs.evolve(at, host=""), "tcp", False),
+            (attrs.evolve(at, port=at.port + 1), "tcp", False),
+            (attrs.evolve(at, host="::1", v6=True), "tcp", False),
+            (at, "unix", False),
+            (self.unix.bind.address, "unix", True),
+            (self.unix.bind.address, "tcp", False),
+            (name, "abns", True),
+            (name, "unix", False),
+            (attrs.evolve(name, path="x"), "abns", False),
+        ):
+            file = self.unix.file if address.kind == "unix" else None
+            self.taken._given[key_of(address)] = handover._Given(given[kind].socket, file)
+            self.taken._taken.clear()
+            found = self.taken.take(Bind(Place("a.cfg", 1), address))
+            self.assertEqual(found is not None, well, (address, kind))
+        bind = Bind(Place("a.cfg", 1), at, options=SocketOptions(interface="lo9"))
+        self.assertIsNone(self.taken.take(bind))
+        self.ours.close()
+
     def test_one_that_serves_is_told_when_it_is_alone(self) -> None:
         self.addCleanup(self.taken.take(self.port.bind)[0].close)
         poller: Any = self.poller
@@ -239,6 +303,20 @@ class BothTests(HandoverTestCase):
     def test_a_name_that_leads_elsewhere_now_is_not_taken(self) -> None:
         self.assertIsNone(self.taken.take(self.port.bind, ("127.0.0.2", 0)))
         self.taken.give_up()
+
+
+class TableTests(ServiceTestCase):
+    def test_each_table_that_begins_empty_has_a_warning(self) -> None:
+        lines = f"frontend f\n bind unix@{self.folder}/f\n stick-table type ip size 10 store gpc0\n default_backend b\n"
+        path = self.text("proxy.cfg", f"{HEAD}{lines}backend b\n server s 192.0.2.1:80\n")
+        for takeover, count in ((None, 0), (handover.Takeover(7, "", mock.Mock(), {}), 1)):
+            service = ProxyService(self.reactor, [path])
+            service._takeover = takeover
+            service.assemble(bind=False)
+            assert service.proxy is not None
+            warnings = [each for each in service.proxy.notices if "the table begins empty" in each.text]
+            self.assertEqual(len(warnings), count)
+            self.assertTrue(all(each.level == "warning" and each.place.line for each in warnings))
 
 
 class AroundTests(FilesTestCase):

@@ -127,6 +127,26 @@ class ForwardedForTests(SynchronousTestCase):
         world.client().send(request.replace(b"X-Other", b"X-Rule: 2\r\nX-Other"))
         self.assertTrue(world.server.asked().endswith(b"0\r\nX-Other: 1\r\n\r\n"))
 
+    def test_no_other_header_of_ours_comes_as_a_trailer(self) -> None:
+        """`option originalto` in either section, and `unique-id-header`."""
+        said = b"1\r\na\r\n0\r\nX-Ours: 6.6.6.6\r\nx.ours: 6.6.6.6\r\nX-Other: 1\r\n\r\n"
+        request = get("/", "Transfer-Encoding: chunked", method="POST") + said
+        option = ForwardFor("X-Ours")
+        for world in (
+            World(self, warm=1, frontend={"originalto": option}),
+            World(self, warm=1, backend={"originalto": option}),
+            ruled(self, "unique-id-format %ci\n unique-id-header X-Ours", warm=1),
+        ):
+            client = world.client()
+            client.connection.destination = ("192.0.2.9", 80)
+            client.send(request)
+            asked = world.server.asked()
+            self.assertIn(b"X-Ours: 192.0.2.", asked)
+            self.assertTrue(asked.endswith(b"1\r\na\r\n0\r\nX-Other: 1\r\n\r\n"), asked)
+        world = World(self, warm=1)
+        world.client().send(request.replace(b"X-Ours:", b"X-Original-To:"))
+        self.assertNotIn(b"Original", world.server.asked())
+
     def test_except(self) -> None:
         """Not for clients of that network; either section may name one."""
         spared, other = ForwardFor(except_network="192.0.2.0/24"), ForwardFor(except_network="198.51.100.1")

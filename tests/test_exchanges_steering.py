@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv6Address
 from typing import Any
 
 from attrs import evolve
@@ -9,7 +10,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.build.rule_sets import RuleSets
 from reusedproxy.config.reader import ConfigurationError, Source, read_configuration
+from reusedproxy.config.rules.expressions import is_address
 from reusedproxy.net.slices import run_through
+from reusedproxy.wire.addresses import address_text
 from tests.clientfakes import GET, OK, get
 from tests.rulefakes import DEFAULTS, ruled
 
@@ -237,7 +240,7 @@ class Zone:
         self.asked: list[Any] = []
         self.stopped = 0
 
-    def look_up(self, section: str, name: str, prefer: str, told: Any) -> Any:
+    def look_up(self, section: str, name: str, prefer: str, told: Any, client: str) -> Any:
         self.asked.append((section, name, prefer, told))
         return self.stop
 
@@ -269,6 +272,17 @@ class ResolvingTests(SynchronousTestCase):
             self.assertIn(b"X-A: " + said, world.server.asked())
             world.server.answer(OK)
             world.check_rest()
+
+    def test_no_address_is_written_with_its_zone(self) -> None:
+        """What stands behind the % may be any bytes."""
+        address = IPv6Address("2001:db8::5%a\r\nX-User: root")
+        self.assertEqual(address_text(address), "2001:db8::5")
+        world = ruled(self, "http-request set-var(txn.a) str(x)", warm=1)
+        route = world.frontend.default_route
+        assert route is not None
+        route.original_to = "X-Original-To: "
+        self.assertEqual(route.destined(("fe80::1%eth0", 80)), b"X-Original-To: fe80::1\r\n")
+        self.assertFalse(is_address("::1%eth0"))
 
     def test_a_client_that_leaves_is_not_asked_for_any_more(self) -> None:
         world, client, zone = self.asked()

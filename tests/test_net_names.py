@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
@@ -15,6 +16,7 @@ from reusedproxy.config.model import Place as Line
 from reusedproxy.config.model.names import Holds, Resolvers
 from reusedproxy.net.names.channels import Place, Stream
 from reusedproxy.net.names.messages import AAAA, NX, OTHER, REFUSED, SRV, VALID, A, Service, question, read_answer
+from reusedproxy.net.names.once import Lookups
 from reusedproxy.net.names.section import Asked, Names, Section
 from reusedproxy.net.names.watch import Watch
 from tests.nameserver import NX as NO_NAME
@@ -281,6 +283,68 @@ class LookupTests(NamesTestCase):
         self.follow("a" * 64 + ".test")
         self.pass_time(1.1)
         self.assertEqual(self.seen, [("timeout", [])])
+
+
+class OnceTests(NamesTestCase):
+    """Names that rules ask for (`do-resolve`)."""
+
+    def look_up(self, *names: str) -> list[str | None]:
+        told: list[str | None] = []
+        lookups = Lookups({"dns": lambda: self.section})
+        for name in names:
+            lookups.look_up("dns", name, "ipv4", told.append, "192.0.2.9")
+            self.pass_time(0.02)
+        return told
+
+    def test_what_a_name_server_has_said_is_told(self) -> None:
+        self.begin()
+        self.zone.records[NAME] = [("A", "192.0.2.1")]
+        self.assertEqual(self.look_up(NAME, "APP.test.", NAME), ["192.0.2.1"] * 3)
+        self.assertEqual(self.zone.asked, [(NAME, A)])
+
+    def test_an_address_is_no_name(self) -> None:
+        """A client that writes one would get into networks that he cannot name, and put any bytes behind a zone's %."""
+        self.begin()
+        written = ("192.0.2.1", "0.0.0.0", "127.1", "0", "::1", "2001:db8::1", "::1%eth0", "::1%a\r\nX-User: root")
+        self.assertEqual(self.look_up(*written), [None] * len(written))
+        self.assertEqual(self.zone.asked, [])
+
+    def test_a_client_and_a_network_have_a_share_of_the_names(self) -> None:
+        """While they are asked for, since there is no such name; one that is known costs none."""
+        self.begin()
+        lookups = Lookups({"dns": lambda: self.section})
+        told: list[str | None] = []
+
+        def ask(client: str, count: int = 1, name: str = "") -> int:
+            """How many of these names are refused at once."""
+            told.clear()
+            for each in range(count):
+                lookups.look_up("dns", name or f"a{each}-{client.replace(':', '-')}.test", "ipv4", told.append, client)
+            return len(told)
+
+        self.assertEqual(ask("192.0.2.1", 103), 3)
+        self.assertEqual(ask("192.0.2.1", name="a7-192.0.2.1.test"), 0)
+        self.assertEqual(ask("2001:db8::1", 100), 0)
+        self.assertEqual(ask("2001:db8::2"), 1)
+        for each in range(2, 6):
+            self.assertEqual(ask(f"192.0.2.{each}", 100), 0)
+        self.assertEqual(ask("192.0.2.6"), 1)
+        self.assertEqual(ask("198.51.100.1"), 0)
+        self.pass_time(10)
+        self.assertEqual((self.section.watches, self.section.shares), ({}, {}))
+        self.assertEqual(ask("192.0.2.6"), 0)
+
+    def test_a_section_whose_lines_have_changed_forgets_the_names_of_clients(self) -> None:
+        self.begin()
+        self.zone.records[NAME] = [("A", "192.0.2.1")]
+        self.look_up(NAME)
+        self.section = self.names.section(Asked(evolve(self.settings, retries=9), ONE, ("ipv4",)))
+        self.assertEqual((len(self.section.watches), self.section.shares["192.0.2.9"]), (1, 1))
+        self.assertEqual(self.look_up(NAME), ["192.0.2.1"])
+        self.zone.records[NAME] = [("A", "192.0.2.2")]
+        self.pass_time(1.1)
+        self.assertEqual((self.section.watches, self.section.shares), ({}, {}))
+        self.assertEqual(self.look_up(NAME), ["192.0.2.2"])
 
 
 class WatchTests(NamesTestCase):

@@ -7,22 +7,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from io import TextIOWrapper
 
 import attrs
 from attrs import Factory, define
 
 from reusedproxy.config.language.report import Fault, Wrong
 from reusedproxy.config.model.values import Call, Place
-from reusedproxy.config.rules.expressions import is_address
-from reusedproxy.config.rules.patterns import check_patterns
 from reusedproxy.config.rules.samples import MAPS
 from reusedproxy.config.rules.steering import EditMap
-from reusedproxy.net.files import unless_pipe
+from reusedproxy.net.files import MEBIBYTE, open_bounded
 from reusedproxy.net.slices import Steps
 from reusedproxy.rules.maps import Map
 
+#: Most bytes of a map.
+LARGEST_MAP = 64 * MEBIBYTE
+
+#: Pairs that are read in one step.
+_STEP = 1000
 _LINE = re.compile(r"([^ \t]+)[ \t]*([^\r\n\0]*)")
-_NUMBER = re.compile(r"[-+]?[0-9]{1,18}\Z")
 
 
 @define
@@ -44,34 +47,26 @@ class Maps:
                 path = call.arguments[0]
                 if path not in self.found:
                     chosen = self.read.get(path)
-                    self.found[path] = self._map(path, place) if chosen is None else chosen
+                    self.found[path] = (yield from self._map(path, place)) if chosen is None else chosen
                     yield
-                self._check(self.found[path], path, method, gives, place)
+                try:
+                    yield from self.found[path].prepare(method, gives, f"the map {path}")
+                except Wrong as wrong:
+                    self._fault(place, str(wrong))
             yield
 
-    def _map(self, path: str, place: Place) -> Map:
+    def _map(self, path: str, place: Place) -> Steps[Map]:
+        pairs: list[tuple[str, bytes]] = []
         try:
-            with open(path, encoding="utf-8", errors="surrogateescape", newline="\n", opener=unless_pipe) as file:
-                return Map(list(pairs_in(file)))
+            file = open_bounded(path, LARGEST_MAP)
+            with TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="\n") as lines:
+                for pair in pairs_in(lines):
+                    pairs.append(pair)
+                    if len(pairs) % _STEP == 0:
+                        yield
         except OSError as error:
             self._fault(place, f"cannot read the map {path}: {error.strerror}")
-            return Map([])
-
-    def _check(self, chosen: Map, path: str, method: str, gives: str, place: Place) -> None:
-        try:
-            check_patterns("reg" if method == "regm" else method, [key for key, _ in chosen.pairs], f"the map {path}")
-        except Wrong as wrong:
-            self._fault(place, str(wrong))
-            return
-        for key, value in chosen.pairs:
-            text = value.decode("utf-8", "replace")
-            if gives == "int" and not _NUMBER.match(text):
-                self._fault(place, f"the map {path}: '{text}', the value of '{key}', is no number")
-            elif gives == "ip" and not is_address(text):
-                self._fault(place, f"the map {path}: '{text}', the value of '{key}', is no address")
-            else:
-                continue
-            return
+        return Map(pairs)
 
     def _fault(self, place: Place, text: str) -> None:
         fault = Fault(place, text)

@@ -187,7 +187,7 @@ class Frontend:
         #: Tells that the servers of its default backend are told who asks (`option forwardfor`).
         self.forwards = self.default_route is not None and self.default_route.forwards
         #: The names of such headers, of all its routes; None: no trailer has come that would have to be none of them.
-        self._forward_names: frozenset[bytes] | None = None
+        self._own_names: frozenset[bytes] | None = None
         #: The name of the backend of its own section, of a `listen`; None: it is a frontend only.
         self.own_backend: str | None = None
         #: The rules of its section and of those that they lead to; None: there are none.
@@ -400,7 +400,16 @@ class Frontend:
     def _judge_again(self, connection: ClientConnection | StreamConnection, accepted: socket, name: Address) -> str:
         """Returns what the rules would say of a client that has been admitted, without counting it again."""
         counters = None if connection.session is None else connection.session.counters
-        arrival = Arrival(accepted, name, connection.listener, self.name, self.tables, counters=counters, acts=False)
+        arrival = Arrival(
+            accepted,
+            name,
+            connection.listener,
+            self.name,
+            self.tables,
+            counters=counters,
+            acts=False,
+            maps=self.maps,
+        )
         verdict = self._verdict(arrival)
         if verdict not in DENIED and self.session_gate is not None:
             arrival.source, arrival.client = connection.address, connection
@@ -468,7 +477,7 @@ class Frontend:
             if listener.certificates is not None:
                 self._places.count(HANDSHAKES)
         if self.gate is not None:
-            arrival = Arrival(accepted, name, listener, self.name, self.tables)
+            arrival = Arrival(accepted, name, listener, self.name, self.tables, maps=self.maps)
             verdict = self._verdict(arrival)
             counters = arrival.counters
             if verdict in DENIED:
@@ -536,6 +545,7 @@ class Frontend:
             self.tables,
             connection,
             counters,
+            maps=self.maps,
         )
         verdict = ACCEPT if self.session_gate is None else self._judged(self.session_gate, arrival)
         if arrival.counters is not None:
@@ -594,18 +604,21 @@ class Frontend:
 
     def chunked_body(self) -> ChunkedBody:
         """Returns a reader for a request body of unknown length. It drops trailers that a server could take for headers
-        which rules, or `option forwardfor`, have to say."""
+        which rules, `option forwardfor`, `originalto`, or `unique-id-header` have to say."""
         return ChunkedBody(self.limits, dropped=self._drops)
 
     def _drops(self, name: bytes) -> bool:
         if self.routing is not None and self.routing.edits(name):
             return True
-        if self._forward_names is None:
+        if self._own_names is None:
             routes = [] if self.routing is None else [*self.routing.routes.values()]
             if self.default_route is not None:
                 routes.append(self.default_route)
-            self._forward_names = frozenset(route.forward_name for route in routes if route.forwards)
-        return plain_name(name) in self._forward_names
+            identified = [] if self.routing is None else [self.routing.id_header]
+            self._own_names = frozenset(plain_name(each) for each in identified if each).union(
+                *(route.own_names for route in routes)
+            )
+        return plain_name(name) in self._own_names
 
     def set_maxconn(self, most: int) -> None:
         """Sets the most clients at once (0: what the process may have), as `set maxconn frontend` of HAProxy. Those

@@ -45,12 +45,12 @@ class Arrival:
     client: ClientFacts | None = None
     counters: Counters | None = None
     acts: bool = True
+    maps: Mapping[str, Map] = NO_MAPS
 
     inspected = head = body = line = answer = server_tls = backend_name = server_name = credentials = None
     auth_scheme = noted = None
     unique_id = b""
     asks_as_proxy = lenient = False
-    maps: Mapping[str, Map] = NO_MAPS
     first_request = True
     priority = 0, 0
 

@@ -19,6 +19,7 @@ import socket
 import struct
 from array import array
 from collections.abc import Callable, Iterable, Mapping
+from time import monotonic
 from typing import Any
 
 from attrs import define, field, frozen
@@ -26,6 +27,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from reusedproxy.config.model.proxies import Bind
 from reusedproxy.config.model.values import ListenAddress
+from reusedproxy.net.addresses import abstract
 from reusedproxy.net.listener import Listener
 from reusedproxy.net.poller import READ, Poller
 
@@ -33,6 +35,8 @@ from reusedproxy.net.poller import READ, Poller
 ORDER = "hand over"
 #: Seconds that the new process waits for each answer of the old one, and the old one for room to send.
 PATIENCE = 10.0
+#: Seconds that the new process waits for all that the old one gives.
+WHOLE = 60.0
 RETRY = 0.05
 #: Bytes of a line, and of all of them; states of 100,000 servers are some 16 MB.
 LONGEST = 64 << 20
@@ -40,6 +44,10 @@ READ_SIZE = 1 << 16
 _DESCRIPTOR = array("i").itemsize
 #: Room for descriptors: the kernel keeps those of one message apart from those of the next.
 _SPACE = socket.CMSG_SPACE(_DESCRIPTOR * 8)
+
+
+#: What reading a line raises that says something else than is expected.
+_NOT_UNDERSTOOD = (ValueError, TypeError, LookupError, OverflowError, RecursionError)
 
 
 class HandoverError(Exception):
@@ -87,8 +95,7 @@ class Takeover:
         given = self._given.get(key)
         if given is None or key in self._taken:
             return None
-        name = given.socket.getsockname()
-        if at is not None and (not isinstance(name, tuple) or name[0] != at[0]):
+        if not _listens_there(given.socket, bind, at):
             return None
         if address.kind == "unix" and given.file != _file_at(address.path):
             return None  # another one stands there by now
@@ -120,7 +127,7 @@ class Takeover:
             elif data.endswith(b"\n"):
                 try:
                     over(json.loads(buffer))
-                except ValueError:
+                except _NOT_UNDERSTOOD:
                     over({})
 
         self._close_untaken()
@@ -143,6 +150,34 @@ class Takeover:
         for key, given in self._given.items():
             if key not in self._taken:
                 given.socket.close()
+
+
+def _listens_there(given: socket.socket, bind: Bind, at: Any) -> bool:
+    """Tells whether a socket listens where this line says: what the old process says of it is not believed. Of a unix
+    socket the kernel tells only the path at which it was made, which is another."""
+    address, name = bind.address, given.getsockname()
+    if given.type != socket.SOCK_STREAM:
+        return False
+    if address.kind == "unix":
+        return given.family == socket.AF_UNIX and isinstance(name, str)
+    if address.kind == "abns":
+        return given.family == socket.AF_UNIX and name == abstract(address.path)
+    if address.kind == "fd":
+        return True
+    if given.family != (socket.AF_INET6 if address.v6 else socket.AF_INET):
+        return False
+    if address.v6 and bind.options.v6_only and not given.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY):
+        return False
+    interface = given.getsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, 16).rstrip(b"\0").decode()
+    if bind.options.interface and interface != bind.options.interface:
+        return False
+    if at is None:
+        try:
+            asked = (address.host or None, address.port, given.family, given.type, 0, socket.AI_PASSIVE)
+            at = socket.getaddrinfo(*asked)[0][4]
+        except OSError:
+            return False
+    return name[0] == at[0] and address.port in (0, name[1])
 
 
 def _file_at(path: str) -> tuple[int, int] | None:
@@ -178,11 +213,13 @@ def take_over(paths: Iterable[str], users: set[int]) -> Takeover:
 
 def _received(channel: socket.socket, path: str) -> Takeover:
     """Reads what the old process gives. Raises OSError and HandoverError."""
-    buffer = b""
+    buffer, length = bytearray(), 0
     came: list[int] = []
     given: dict[str, _Given] = {}
+    end = monotonic() + WHOLE
     try:
         while True:
+            channel.settimeout(max(0.001, min(PATIENCE, end - monotonic())))
             data, ancillary, flags, _ = channel.recvmsg(READ_SIZE, _SPACE, socket.MSG_CMSG_CLOEXEC)
             for level, kind, content in ancillary:
                 if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
@@ -192,19 +229,22 @@ def _received(channel: socket.socket, path: str) -> Takeover:
             if flags & socket.MSG_CTRUNC:
                 raise HandoverError("descriptors were lost: this process may not have more (ulimit -n)")
             buffer += data
-            if not data or len(buffer) > LONGEST:
-                text = buffer.strip().decode("utf-8", "replace")[:200]
+            length += len(data)
+            if not data or length > LONGEST:
+                text = buffer[:1000].strip().decode("utf-8", "replace")[:200]
                 raise HandoverError(f"the process at {path} does not hand over its sockets" + (text and f": {text}"))
+            if b"\n" not in data:
+                continue
             *lines, buffer = buffer.split(b"\n")
             for line in filter(None, lines):
-                said = _said(line, path)
-                if "end" in said:
-                    return Takeover(int(said["end"]), str(said.get("states", "")), channel, given)
+                said = _said(bytes(line), path)
+                if isinstance(said, _End):
+                    channel.settimeout(PATIENCE)
+                    return Takeover(said.pid, said.states, channel, given)
                 if not came:
                     raise HandoverError(f"the process at {path} has sent a socket's name and no socket")
-                file = said.get("file")
                 bound = socket.socket(fileno=came.pop(0))
-                given[str(said["socket"])] = _Given(bound, (int(file[0]), int(file[1])) if file else None)
+                given[said.key] = _Given(bound, said.file)
                 if not bound.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
                     raise HandoverError(f"the process at {path} has sent a socket that does not listen")
     except BaseException:
@@ -215,15 +255,32 @@ def _received(channel: socket.socket, path: str) -> Takeover:
         raise
 
 
-def _said(line: bytes, path: str) -> dict[str, Any]:
+@frozen
+class _Named:
+    """Holds what the old process says of one socket: what it is called, and what identifies its file."""
+
+    key: str
+    file: tuple[int, int] | None
+
+
+@frozen
+class _End:
+    """Holds the last that it says."""
+
+    pid: int
+    states: str
+
+
+def _said(line: bytes, path: str) -> _Named | _End:
     try:
         said = json.loads(line)
-    except ValueError:
-        said = None
-    if not isinstance(said, dict) or not {"socket", "end"} & said.keys():
-        text = line.decode("utf-8", "replace")[:200]
-        raise HandoverError(f"the process at {path} does not hand over its sockets: {text}")
-    return said
+        if "end" in said:
+            return _End(int(said["end"]), str(said.get("states", "")))
+        file = said.get("file")
+        return _Named(str(said["socket"]), (int(file[0]), int(file[1])) if file else None)
+    except (*_NOT_UNDERSTOOD, AttributeError):
+        text = line[:1000].decode("utf-8", "replace")[:200]
+        raise HandoverError(f"the process at {path} does not hand over its sockets: {text}") from None
 
 
 # The old process.
@@ -317,7 +374,7 @@ class Handover:
                 said = json.loads(self._buffer)
                 # What connected was twistd before it went into the background, which has another number.
                 keys, self.pid = {str(key) for key in said["taken"]}, int(said["pid"])
-            except (ValueError, KeyError, TypeError):
+            except _NOT_UNDERSTOOD:
                 self._fail("it said what is not understood")
                 return
             self.state = "over"

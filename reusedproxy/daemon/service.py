@@ -187,6 +187,8 @@ class ProxyService(Service):
                 listener.close()
             raise Refused([Fault(Place(self._paths[0], 1), fault)], self.proxy.notices)
         self.proxy.notices += [*notices, *self._unreadable(self.proxy)]
+        if self._takeover is not None:
+            self.proxy.notices += _emptied(configuration)
         self._started_with = _fixed(configuration.global_)
         self.state = "assembled"
         return self.proxy
@@ -848,6 +850,12 @@ def _fixed(said: Global) -> dict[str, object]:
     people = {"user": said.user, "group": said.group, "chroot": said.chroot}
     words: dict[str, object] = {word: each and (each.word, each.value) for word, each in people.items()}
     return {**words, "manhole": said.manhole and evolve(said.manhole, place=_NOWHERE)}
+
+
+def _emptied(configuration: Configuration) -> list[Notice]:
+    """Returns what is to be said where a new process takes the place of one that has tables."""
+    text = "the table begins empty: it does not know what that of the process before does, nor whom that keeps out"
+    return [Notice("warning", table.place, f"'{table.name}': {text}") for table in configuration.tables.values()]
 
 
 def _listed(names: list[str]) -> str:

@@ -199,7 +199,7 @@ class ConnectionFacts:
 
     def look_up(self, section: str, name: str, prefer: str, told: Callable[[str | None], None]) -> Callable[[], None]:
         """Calls `told` with an address of this name; None: there is none. Returns what stops that."""
-        return self.client.frontend.lookups.look_up(section, name, prefer, told)
+        return self.client.frontend.lookups.look_up(section, name, prefer, told, self.source[0])
 
     def not_done(self, text: str) -> None:
         """Reports what a rule could not do."""

@@ -104,8 +104,9 @@ class Route:
         self._original_but = [ip_network(each.except_network, strict=False) for each in asked_to if each.except_network]
         #: Tells that some clients' addresses are told to the server.
         self.forwards = self._forward is not None
-        #: The name of the header that says so, as `plain_name` writes it; nothing if there is none.
-        self.forward_name = b"" if self._forward is None else plain_name(self._forward.encode("latin-1"))
+        #: The names of the headers that say to servers who clients are and where they have connected, as `plain_name`
+        #: writes them.
+        self.own_names = frozenset(plain_name(each[-1].header.encode("latin-1")) for each in (asked, asked_to) if each)
         self._spared = [ip_network(option.except_network, strict=False) for option in asked if option.except_network]
         #: How the header line begins (lower case) beside which none of ours goes; nothing: ours always goes.
         self.forward_unless = b""
@@ -141,12 +142,13 @@ class Route:
 
     def destined(self, address: tuple[str, int]) -> bytes:
         """Writes the header line of `option originalto` for a client that has connected to `address`; empty for a unix
-        socket."""
+        socket. As of `forwarded`, without a zone."""
+        name = address[0].partition("%")[0]
         if not address[1] or (
-            self._original_but and any(ip_address(address[0]) in network for network in self._original_but)
+            self._original_but and any(ip_address(name) in network for network in self._original_but)
         ):
             return b""
-        return f"{self.original_to}{address[0]}\r\n".encode("latin-1")
+        return f"{self.original_to}{name}\r\n".encode("latin-1")
 
     def forwards_already(self, head: RequestHead) -> bool:
         """Tells whether the request already has the header of `if-none`. Called only where that is configured."""

@@ -126,7 +126,7 @@ class Routing:
         self._frontend = frontend
         self._notes = notes
         of_answers = notes if notes is not None and notes.looks_at_answers else None
-        self._id_header = id_header.encode()
+        self.id_header = id_header.encode()
         self._rule_set = rule_set
         self.choices = list(choices)
         self.routes = dict(routes)
@@ -228,9 +228,9 @@ class Routing:
         if route.server_rules and self._fails_to_use_server(exchange, route):
             return
         exchange.answer_rules = self._answer_rules[route.backend.name]
-        if self._id_header:
+        if self.id_header:
             # As in HAProxy beside those of that name that the client has sent.
-            editing.append(head, self._id_header, exchange.unique_id)
+            editing.append(head, self.id_header, exchange.unique_id)
         exchange.may_wait = False
         exchange.begin(route, body, ended)
 

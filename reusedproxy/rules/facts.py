@@ -166,8 +166,8 @@ class Map(Protocol):
     def find(self, method: str, sample: Sample) -> bytes | None:
         """Returns the value for this sample, by HAProxy's word for the method; None: there is none."""
 
-    def set(self, key: bytes, value: bytes) -> bool:
-        """Sets the value of a key. Returns False if it is new, and there are too many already."""
+    def set(self, key: bytes, value: bytes) -> str:
+        """Sets the value of a key. Returns why that was not done; "": it was."""
 
     def delete(self, key: bytes) -> None:
         """Deletes a key, if it is there."""

@@ -25,13 +25,17 @@ from reusedproxy.config.language.regular import (
     Regular,
     linear_alternative,
     read_regular,
+    shortened,
 )
+from reusedproxy.config.language.report import Wrong
 from reusedproxy.config.model.values import Place
 
 #: The largest product of instructions and bytes. RE2 takes this many steps at worst, when its automaton grows beyond
 #: its memory (measured: 3 ns for each). An expression of 4096 instructions may look at 16 KB, the largest head with
 #: HAProxy's defaults.
 LARGEST_WORK = LONGEST_PROGRAM // 4 * 16 * 1024
+#: Instructions of the largest expression that searches texts of any length.
+LARGEST_UNBOUNDED = LONGEST_PROGRAM // 4
 #: The most replacements of one `regsub(…,g)`; the second number is for expressions where each is a search of its own,
 #: from the end of the last one on, at 5 µs.
 MOST_REPLACEMENTS = 4096
@@ -69,9 +73,22 @@ class Found(Protocol):
 Search = Callable[..., Any]
 
 
-def searching(text: str, ignore_case: bool = False) -> Search:
-    """Compiles an expression to a search function, each call of which raises Unevaluated when it exceeds a bound."""
-    return _search(read_regular(text, "regular expression", ignore_case))
+def searching(text: str, ignore_case: bool = False, what: str = "regular expression") -> Search:
+    """Compiles an expression to a search function, each call of which raises Unevaluated when it exceeds a bound;
+    `what` begins the message of Wrong."""
+    return _search(read_regular(text, what, ignore_case))
+
+
+def never_unevaluated(text: str, what: str) -> tuple[Search, int]:
+    """Compiles an expression to a search function that never raises Unevaluated: for an expression that a client has
+    chosen, and that other clients' texts are matched with. Raises Wrong where that cannot be said.
+
+    Returns the number of its instructions, too.
+    """
+    regular = read_regular(text, what)
+    if regular.linear is None or regular.linear.programsize > LARGEST_UNBOUNDED:
+        raise Wrong(f"{what}: the regular expression '{shortened(text)}' might exceed the bounds of its evaluation")
+    return _search(regular), regular.linear.programsize
 
 
 def matching_one_of(texts: Sequence[str], ignore_case: bool = False) -> Callable[[bytes], bool]:
@@ -156,7 +173,7 @@ def _bounded(linear: Any) -> Search:
     """Returns RE2's search; a very large expression searches short texts only, and raises Unevaluated for others."""
     search: Search = linear.search
     longest = LARGEST_WORK // linear.programsize
-    if linear.programsize <= LONGEST_PROGRAM // 4:
+    if linear.programsize <= LARGEST_UNBOUNDED:
         return search
 
     def search_short(text: bytes, at: int = 0) -> Any:

@@ -264,8 +264,8 @@ def _edit_map(action: EditMap, where: str) -> Act:
             return
         if value is None:
             chosen.delete(key(facts))
-        elif not chosen.set(key(facts), value(facts)):
-            facts.not_done(f"'set-map({path})': rules have added as many keys as they may")
+        elif why := chosen.set(key(facts), value(facts)):
+            facts.not_done(f"'set-map({path})': {why}")
 
     return edit
 

@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 
 def address_text(address: IPv4Address | IPv6Address) -> str:
-    """Returns an IP address as text.
+    """Returns an IP address as text, without its zone, which means something on one machine only.
 
     An IPv6 address that is IPv4-mapped or IPv4-compatible (RFC 4291 section 2.5.5) ends in a dotted IPv4 address, where
     Python writes it in hexadecimal.
@@ -18,6 +18,7 @@ def address_text(address: IPv4Address | IPv6Address) -> str:
             return f"::ffff:{IPv4Address(packed[12:])}"
         if packed[:12] == bytes(12) and packed[12:14] != bytes(2):
             return f"::{IPv4Address(packed[12:])}"
+        return str(address).partition("%")[0]
     return str(address)
 
 

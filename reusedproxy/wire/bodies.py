@@ -31,7 +31,7 @@ _NO_TRAILER: Final = frozenset(
     b"cache-control expect max-forwards pragma range if-match if-none-match if-modified-since if-unmodified-since "
     b"if-range authorization proxy-authorization www-authenticate proxy-authenticate cookie set-cookie "
     b"content-encoding content-type content-range date location retry-after vary age expires warning "
-    b"forwarded x-forwarded-for x-forwarded-host x-forwarded-proto".split()
+    b"forwarded x-forwarded-for x-forwarded-host x-forwarded-proto x-original-to".split()
 )
 
 

@@ -420,7 +420,7 @@ class NameTests(WordsTestCase):
         self.addCleanup(server.stop)
         server.zone.records["both.test"] = (("A", "192.0.2.7"), ("AAAA", "2001:db8::7"))
         server.zone.records["four.test"] = (("A", "192.0.2.4"),)
-        names = (b"both.test", b"four.test", b"none.test", b"")
+        names = (b"both.test", b"four.test", b"none.test", b"", b"192.0.2.9", b"::1", b"0.0.0.0")
         sent = [b"".join(asking(b"/", b"X: " + name) for name in names)]
         settings = f"resolvers dns\n nameserver one 127.0.0.1:{server.port}\n timeout retry 500ms\n"
         lines = "http-request do-resolve(txn.a,dns{}) req.hdr(x)\n http-request set-header Y <%[var(txn.a)]>"

@@ -13,7 +13,7 @@ from reusedproxy.config.model.rules import Format
 from reusedproxy.config.model.values import Expression
 from reusedproxy.config.rules.expressions import read_expression
 from reusedproxy.config.rules.formats import read_format
-from reusedproxy.config.rules.samples import FETCHES, RESPONSE
+from reusedproxy.config.rules.samples import FETCHES, MAPS, RESPONSE
 
 #: The sample fetches that have a value in a check, besides those of a response.
 _AT_HAND = words("always_true always_false bool int str bin ipv4 ipv6 meth var date be_name srv_name status")
@@ -43,6 +43,9 @@ def _judge(expression: Expression, what: str) -> None:
     of_response = signature is not None and signature.where == RESPONSE and not name.startswith("ssl_")
     if name not in _AT_HAND and not of_response and not _OF_RESPONSES.match(name):
         raise Wrong(f"{what}: '{name}' has no value in a check, which has neither client nor request")
+    for converter in expression.converters:
+        if converter.name in MAPS:
+            raise Wrong(f"{what}: '{converter.name}' is not done in checks, which have no maps")
 
 
 def check_variable(name: str, what: str) -> str:

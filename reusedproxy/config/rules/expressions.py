@@ -189,6 +189,9 @@ def _map(name: str, arguments: tuple[str, ...], what: str) -> None:
 
 
 def is_address(text: str) -> bool:
+    """Tells whether a text is an address. With a zone it is none: the bytes behind the % may be any."""
+    if "%" in text:
+        return False
     try:
         ip_address(text)
     except ValueError:

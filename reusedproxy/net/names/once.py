@@ -1,21 +1,29 @@
 """Looks names up for single requests (`do-resolve`), with what a section has learnt within its `timeout resolve`.
 
-Clients may choose the names, so those that are asked for at a time are bounded. It must never know requests.
+What is found is what name servers have said, as in HAProxy: an address is no name, and a client that writes one gets
+nothing.
+
+Clients may choose the names, so those that are asked for at a time are bounded, and those of one client and of one
+network among them: names that nobody answers for would else take the place of all others'. It must never know requests.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from ipaddress import ip_address
 
 from reusedproxy.net.names.messages import AAAA, A
 from reusedproxy.net.names.section import Section
 from reusedproxy.net.names.watch import Watch
+from reusedproxy.wire.addresses import of_one_client, of_one_network
 
 #: Names of one section that are known at a time; for one more there is no address.
 MOST = 1000
-_NAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\Z")
+#: Of these, so many for one client, and for the clients of one network.
+MOST_OF_CLIENT = 100
+MOST_OF_NETWORK = 500
+#: A name, whose last label is no number (RFC 3696 section 2): an IPv4 address is none.
+_NAME = re.compile(r"(?=.{1,253}\Z)(?!(.*\.)?[0-9]+\Z)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\Z")
 Told = Callable[[str | None], None]
 
 
@@ -30,20 +38,19 @@ class Lookups:
         self._find = sections
         self._sections: dict[str, Section] = {}
 
-    def look_up(self, section: str, name: str, prefer: str, told: Told) -> Callable[[], None]:
+    def look_up(self, section: str, name: str, prefer: str, told: Told, client: str) -> Callable[[], None]:
         """Calls `told` with an address of this name, of the family that is preferred if there is one ("ipv4", "ipv6");
-        None: there is none. May call it before it returns. Returns the function that asks no more."""
+        None: there is none. May call it before it returns. `client` is the address that asks. Returns the function that
+        asks no more."""
         host = name.rstrip(".").lower()
-        if _is_address(host):
-            told(host)
-            return _nothing
         asked = self._section(section)
         kind = A if prefer == "ipv4" else AAAA
         known = (host, kind) in asked.watches
-        if not _NAME.match(host) or (not known and len(asked.watches) >= MOST):
+        shares = (of_one_client(client), of_one_network(client))
+        if not _NAME.match(host) or (not known and _is_full(asked, shares)):
             told(None)
             return _nothing
-        watch = asked.watch(host, kind)
+        watch = asked.watch(host, kind, shares)
         if watch.status:
             told(_first(watch))
             return _nothing
@@ -61,13 +68,10 @@ class Lookups:
         return self._sections[name]
 
 
+def _is_full(section: Section, shares: tuple[str, str]) -> bool:
+    client, network = (section.shares[each] for each in shares)
+    return len(section.watches) >= MOST or client >= MOST_OF_CLIENT or network >= MOST_OF_NETWORK
+
+
 def _first(watch: Watch) -> str | None:
     return next((each for each in watch.found if isinstance(each, str)), None)
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True

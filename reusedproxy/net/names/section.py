@@ -8,7 +8,7 @@ questions for a thousand at once would hold the loop.
 from __future__ import annotations
 
 import socket
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from random import SystemRandom
 from typing import Any
@@ -51,7 +51,8 @@ class _Question:
 
 
 class Section:
-    """Runs one `resolvers` section. `watches` are the names that it asks for, by name and kind."""
+    """Runs one `resolvers` section. `watches` are the names that it asks for, by name and kind; `shares` is how many of
+    them were first asked for by each of those whose share is counted."""
 
     def __init__(
         self, asked: Asked, reactor: Any, random: SystemRandom | None = None, open_: Opener | None = None
@@ -64,6 +65,7 @@ class Section:
         self.holds, self.resolve = settings.holds, settings.resolve
         self.retry, self.retries = settings.retry, settings.retries
         self.watches: dict[tuple[str, int], Watch] = {}
+        self.shares: Counter[str] = Counter()
         self._payload = settings.payload
         self._random = random or SystemRandom()
         self._open = open_ or opener(reactor, max(settings.retry, 1.0))
@@ -78,16 +80,22 @@ class Section:
 
     # What watches ask.
 
-    def watch(self, name: str, kind: int) -> Watch:
-        """Returns the watch for a name: for SRV records, or for addresses, those of the kind A or AAAA first."""
+    def watch(self, name: str, kind: int, shares: tuple[str, ...] = ()) -> Watch:
+        """Returns the watch for a name: for SRV records, or for addresses, those of the kind A or AAAA first. A new one
+        counts in these shares."""
         key = (name, kind)
         watch = self.watches.get(key)
         if watch is None:
-            watch = self.watches[key] = Watch(self, name, kind)
+            watch = self.watches[key] = Watch(self, name, kind, shares)
+            self.shares.update(shares)
         return watch
 
     def unwatched(self, watch: Watch) -> None:
         del self.watches[watch.name, watch.kind]
+        for share in watch.shares:
+            self.shares[share] -= 1
+            if not self.shares[share]:
+                del self.shares[share]
 
     def accepts(self, address: str) -> bool:
         return (AAAA if ":" in address else A) in self._kinds
@@ -106,6 +114,7 @@ class Section:
         for watch in [*self.watches.values()]:
             watch.stop()
         self.watches.clear()
+        self.shares.clear()
         if self._turn is not None:
             self._turn.cancel()
             self._turn = None
@@ -212,7 +221,7 @@ class Names:
         made = self._sections[name] = Section(asked, self._reactor, open_=self._open)
         if before is not None:
             for (host, kind), watch in before.watches.items():
-                made.watch(host, kind).take_after(watch)
+                made.watch(host, kind, watch.shares).take_after(watch)
             self._former = [each for each in (*self._former, before) if each.watches]
         return made
 

@@ -59,9 +59,11 @@ class Watch:
     nothing is found any more.
     """
 
-    def __init__(self, section: Watching, name: str, kind: int) -> None:
+    def __init__(self, section: Watching, name: str, kind: int, shares: tuple[str, ...] = ()) -> None:
+        """`shares` are those in which it counts."""
         self.name = name
         self.kind = kind
+        self.shares = shares
         self.found: dict[str | Service, Seen] = {}
         self.status = ""
         self.source = ""
@@ -73,6 +75,8 @@ class Watch:
         self.last_valid = section.clock.seconds()
         self._lookup: Lookup | None = None
         self._call: IDelayedCall | None = None
+        #: Ends it where nobody follows it.
+        self._end: IDelayedCall | None = None
 
     def take_after(self, other: Watch) -> None:
         """Takes over what another watch of the same name has learnt, whose section is read anew."""
@@ -80,10 +84,15 @@ class Watch:
         self.status, self.source = other.status, other.source
         self.given_up, self.last_valid = other.given_up, other.last_valid
         self.version = other.version
+        # A client's name, which nobody will follow, would else be known for ever.
+        self._end = self._section.clock.callLater(self._section.resolve, self._end_unfollowed)
 
     def follow(self, follower: Callable[[Watch], None]) -> None:
         """Calls `follower` from now on; the first one has the name asked for."""
         self.followers[follower] = None
+        if self._end is not None:
+            self._end.cancel()
+            self._end = None
         if self._lookup is None and self._call is None:
             self._look()
 
@@ -103,9 +112,14 @@ class Watch:
         if self._lookup is not None:
             self._lookup.stop()
             self._lookup = None
-        if self._call is not None:
-            self._call.cancel()
-            self._call = None
+        for call in (self._call, self._end):
+            if call is not None:
+                call.cancel()
+        self._call = self._end = None
+
+    def _end_unfollowed(self) -> None:
+        self._end = None
+        self._section.unwatched(self)
 
     def _look(self) -> None:
         self._call = None

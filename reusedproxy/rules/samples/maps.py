@@ -11,6 +11,7 @@ from typing import Any
 
 from reusedproxy.config.rules.samples import MAPS
 from reusedproxy.rules.facts import Facts, Sample
+from reusedproxy.rules.regular import Unevaluated
 
 Convert = Callable[[Any, Facts], Sample]
 
@@ -30,7 +31,10 @@ def _converter(method: str, gives: str) -> Callable[..., Convert]:
 
         def convert(sample: Any, facts: Facts) -> Sample:
             chosen = facts.maps.get(path)
-            value = None if chosen is None else chosen.find(method, sample)
+            if chosen is None:
+                # Nothing found would let in whom a list of the blocked is for.
+                raise Unevaluated(f"there is no map {path} here")
+            value = chosen.find(method, sample)
             return otherwise if value is None else read(value)
 
         return convert
