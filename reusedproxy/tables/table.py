@@ -108,6 +108,8 @@ class Table:
         #: Names of servers, which entries know by number.
         self._names: list[str] = [""]
         self._numbers: dict[str, int] = {"": 0}
+        #: Keys and values of rows as they were before the first change since `remember`; None: nothing is noted.
+        self._before: dict[int, tuple[Key, array[int]]] | None = None
         self.adopt(settings)
 
     def _lay_out(self) -> array[int]:
@@ -321,6 +323,8 @@ class Table:
         """Counts events, if this table does, and notes that the entry is used."""
         if counted is not None:
             now = self.now()
+            if self._before is not None:
+                self._note(row)
             self._add(row, counted, now, events)
             self.touch(row, now)
 
@@ -371,6 +375,8 @@ class Table:
     def put(self, row: int, slot: Slot, value: int) -> None:
         """Sets a value, and notes that the entry is used."""
         now, at = self.now(), row * self._width + slot.at
+        if self._before is not None:
+            self._note(row)
         if slot.period:
             self._values[at], self._values[at + 1], self._values[at + 2] = now & ~1, value, 0
         else:
@@ -388,3 +394,25 @@ class Table:
     def name_in(self, row: int, slot: Slot) -> str:
         """Returns a value that is a name, "" if it is none."""
         return self._names[self._values[row * self._width + slot.at]]
+
+    # Rules that may be broken off, and begin again.
+
+    def remember(self) -> None:
+        """Begins to note what `count` and `put` change."""
+        self._before = {}
+
+    def put_back(self) -> None:
+        """Gives the entries the values that they had when that began. One that has been made since stays."""
+        width = self._width
+        for row, (key, values) in (self._before or {}).items():
+            if self._keys[row] == key:
+                self._values[row * width : (row + 1) * width] = values
+
+    def forget(self) -> None:
+        """Notes no more what is changed."""
+        self._before = None
+
+    def _note(self, row: int) -> None:
+        before, width = self._before, self._width
+        if before is not None and (row not in before or before[row][0] != self._keys[row]):
+            before[row] = self._keys[row], self._values[row * width : (row + 1) * width]
