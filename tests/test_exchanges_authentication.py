@@ -9,9 +9,15 @@ from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.build.answers import Answers
-from reusedproxy.exchanges.routing import CHECKS
+from reusedproxy.config.model.rules import Receive
+from reusedproxy.config.rules.actions import Allow, Authenticate, Redirect, SetStatus, UseService
+from reusedproxy.config.rules.replies import Reply
+from reusedproxy.config.rules.steering import Drop, EditMap, MarkPackets, Nothing, Pause, Resolve, WaitForBody
+from reusedproxy.exchanges.exchange import Exchange
+from reusedproxy.exchanges.routing import CHECKS, Before
 from reusedproxy.net.passwords import WAITING_OF_ONE, Passwords
 from reusedproxy.net.transport import OPEN
+from reusedproxy.rules.actions import _COMPILED_BY, LoadedReply
 from reusedproxy.wire.whole_answers import read_whole_answer
 from tests.clientfakes import OK, World, get
 from tests.rulefakes import ruled, sections
@@ -23,6 +29,67 @@ USERS = (
     " user bob password hashed groups readers\n user zo\xeb insecure-password p\xe4ss\n user carl password other"
 )
 RULES = "acl known http_auth(L)\n http-request auth realm Here unless known"
+
+#: Rules with each action that sets something of a request.
+EACH_ACTION = """
+ declare capture request len 9
+ stick-table type ip size 9 store http_req_cnt,gpc0,gpc1,gpt0
+ tcp-request content track-sc0 src
+ http-request track-sc1 src
+ http-request sc-inc-gpc0(0)
+ http-request sc-add-gpc(1,0) 2
+ http-request sc-set-gpt0(0) 7
+ http-request set-header X-Counted %[sc_get_gpc0(0)]-%[sc_inc_gpc1(0)] if { sc_inc_gpc1(0) gt 0 }
+ http-request set-header X-Counted %[sc_get_gpc0(0)]-%[sc_get_gpc1(0)]
+ http-request set-path /other
+ http-request set-var(txn.a) str(x)
+ http-request set-var(sess.a) str(x)
+ http-request set-priority-class int(3)
+ http-request set-log-level silent
+ http-request capture hdr(x-a) id 0
+ http-request set-method OPTIONS
+ http-request set-src-port src_port,add(1)
+ http-request set-dst str(192.0.2.9)
+ http-request set-timeout client 7s
+ http-request set-retries 9
+ http-request disable-l7-retry
+ http-request normalize-uri query-sort-by-name
+ http-request early-hint Link x
+ http-request strict-mode off
+ http-request set-header X-Port %[src_port]
+"""
+#: The names that they set, at least.
+SET = {
+    "head", "own_variables", "session", "priority", "noted", "method", "own_source", "own_destination", "own_timeouts",
+    "most_retries", "no_late_retries", "hints", "lenient", "tables",
+}  # fmt: skip
+#: Actions that end the rules, or behind which these are not run again, or that do nothing to it.
+END_OR_WAIT = {
+    Allow, Authenticate, Drop, EditMap, LoadedReply, MarkPackets, Nothing, Pause, Receive, Redirect, Reply, Resolve,
+    SetStatus, UseService, WaitForBody,
+}  # fmt: skip
+
+
+def known(exchange: Exchange) -> dict[str, str]:
+    """All that is known of an exchange, by name."""
+    left_out = ("course", "waits", "client", "counters", "traffic_of_sections")
+    names = [name for name in dir(exchange) if name[:1] != "_" and name not in left_out]
+    found = {name: getattr(exchange, name) for name in names}
+    found = {name: repr(value) for name, value in found.items() if not callable(value)}
+    head, session = exchange.head, exchange.client.session
+    assert head is not None
+    found["head"] = repr((head.method, head.target, head.block, head.head))
+    found["session"] = repr({} if session is None else session.variables)
+    found["tables"] = repr(
+        [
+            (name, table.key_of(row), slot, table.value(row, at))
+            for name, table in exchange.client.frontend.tables.items()
+            for row in table.each()
+            for slot, at in table.slots.items()
+            if slot[:2] == "gp" and table.value(row, at)
+        ]
+    )
+    return found
 
 
 def login(text: str, field: str = "Authorization") -> str:
@@ -146,6 +213,78 @@ class AuthenticationTests(SynchronousTestCase):
         self.loop.run(CHECKS)
         self.assertEqual(int(client.take().split()[1]), 503)
         known.restore()
+
+    def test_nothing_that_a_rule_sets_outlives_its_first_run(self) -> None:
+        """Every action that changes something is among the lines. What is tracked stays so."""
+        rules = EACH_ACTION + "\n http-request auth unless { http_auth(L) }"
+        covered = {type(rule.action) for rule in sections(rules, users=USERS).frontends["fe"].rules.request}
+        self.assertEqual({*_COMPILED_BY} - covered - END_OR_WAIT, set(), "an action is neither among these nor those")
+        kept: list[dict[str, str]] = []
+        told: list[dict[str, str]] = []
+        of, restore = Before.of, Before.restore
+
+        def keep(exchange: Exchange) -> Before:
+            kept.append(known(exchange))
+            return of(exchange)
+
+        def put_back(before: Before, exchange: Exchange, stage: int) -> None:
+            changed = {name for name, value in known(exchange).items() if kept[-1][name] != value}
+            self.assertEqual(SET - changed, set(), "the rules set less than they should here")
+            restore(before, exchange, stage)
+            told.append(known(exchange))
+
+        self.patch(Before, "of", staticmethod(keep))
+        self.patch(Before, "restore", put_back)
+        world = self.world(rules)
+        client = world.client()
+        client.connection.destination = ("192.0.2.1", 80)
+        client.send(get("/path?a=1", login("bob:hashed"), "X-A: 1"))
+        self.assertEqual([pair for pair in told[0].items() if pair not in kept[0].items()], [])
+        self.loop.run()
+        self.assertEqual(client.take().count(b"103 Early Hints"), 1)
+        asked = world.server.asked()
+        self.assertIn(b"X-Port: 4712\r\n", asked)
+        self.assertIn(b"X-Counted: 1-4\r\n", asked)
+        world.server.answer(OK)
+        world.check_rest()
+
+    def test_no_client_names_the_address_that_a_rule_before_asks_for(self) -> None:
+        rules = (
+            "http-request allow if { src 10.1.1.1 }\n http-request set-src hdr(x-forwarded-for)\n"
+            " http-request auth unless { http_auth(L) }"
+        )
+        request = get("/", login("bob:wrong"), "X-Forwarded-For: 10.1.1.1")
+        self.assertEqual(self.status(request, rules, checks=1), 401)
+
+    def test_what_the_frontend_has_said_of_persistence_stays_where_its_backend_s_rules_begin_again(self) -> None:
+        world = self.world(
+            "http-request set-timeout client 7s",
+            backend="http-request wait-for-body time 2s\n http-request auth unless { http_auth(L) }",
+        )
+        routing: Any = world.frontend.routing
+        routing.routes["be"].persist_rules.append((None, "force", None))
+        client = world.client()
+        client.send(f"POST / HTTP/1.1\r\nHost: a\r\n{login('bob:hashed')}\r\nContent-Length: 1\r\n\r\n".encode())
+        exchange: Any = client.connection.exchange
+        self.assertEqual((exchange.persist, exchange.own_timeouts), ("force", {"client": 7.0}))
+        client.send(b"x")
+        self.assertEqual((exchange.persist, exchange.own_timeouts), ("force", {"client": 7.0}))
+        self.loop.run()
+        world.server.asked()
+        world.server.answer(OK)
+        world.check_rest()
+
+    def test_a_page_that_asks_for_a_password_counts_its_refusal_once(self) -> None:
+        world = self.world("http-request deny if { http_auth_user bob }", backend="http-request auth")
+        said = sections("http-error status 403 content-type a lf-string %[http_auth(L)]\n" + RULES, users=USERS)
+        world.frontend.errors = Answers().pages(said.frontends["fe"].errors)
+        routing: Any = world.frontend.routing
+        routing.route = routing._route_or_wait
+        client = world.client()
+        client.send(get("/", login("bob:hashed")))
+        self.loop.run()
+        self.assertEqual((client.take()[:12], world.frontend.traffic.dreq), (b"HTTP/1.1 403", 1))
+        world.check_rest()
 
     def test_groups(self) -> None:
         """Named on either line; without a right password nobody is in any."""

@@ -65,26 +65,42 @@ class Choice:
     fixed: bool
 
 
+#: What rules set of an exchange itself (`rules.steering.Steered`, and what is set here) and what does not change by
+#: itself, so that it is enough to keep the value.
+_SET = (
+    "priority", "lenient", "own_source", "own_destination", "most_retries", "no_late_retries", "hints", "method",
+    "persist", "binding", "applet", "line", "own_rules", "answer_rules",
+)  # fmt: skip
+
+
 @frozen
 class Before:
-    """Holds what rules may change of a request and of its client's session, as it was before they ran."""
+    """Holds what rules may change of a request, of its client's session and of entries of stick tables, as it was
+    before they ran. What they have begun to track stays tracked, so that who waits counts among those who are there:
+    the rules find it tracked when they run again."""
 
     head: RequestHead
     variables: dict[str, Sample] | None
     of_session: dict[str, Sample]
-    priority: tuple[int, int]
+    timeouts: dict[str, float] | None
     noted: Noted | None
+    values: Sequence[object]
 
     @classmethod
     def of(cls, exchange: Exchange) -> Before:
+        """Keeps all this. The tables note what is changed from now on, until `forget` is called."""
         head, variables, session = exchange.head, exchange.own_variables, exchange.client.session
+        timeouts = exchange.own_timeouts
         assert head is not None
+        for table in exchange.client.frontend.tables.values():
+            table.remember()
         return cls(
             head.copy(),
             None if variables is None else dict(variables),
             {} if session is None else dict(session.variables),
-            exchange.priority,
+            None if timeouts is None else dict(timeouts),
             None if exchange.noted is None else exchange.noted.copy(),
+            [getattr(exchange, name) for name in _SET],
         )
 
     def restore(self, exchange: Exchange, stage: int) -> None:
@@ -93,11 +109,19 @@ class Before:
         exchange.own_variables = self.variables
         if exchange.client.session is not None:
             exchange.client.session.variables = dict(self.of_session)
-        exchange.priority = self.priority
-        exchange.persist, exchange.binding, exchange.applet = "", None, ""
+        exchange.own_timeouts = self.timeouts
         exchange.noted = self.noted
+        for name, value in zip(_SET, self.values, strict=True):
+            setattr(exchange, name, value)
+        for table in exchange.client.frontend.tables.values():
+            table.put_back()
         if stage == FRONT:
             exchange.withdraw()
+
+    @staticmethod
+    def forget(exchange: Exchange) -> None:
+        for table in exchange.client.frontend.tables.values():
+            table.forget()
 
 
 class Routing:
@@ -232,6 +256,8 @@ class Routing:
             # As in HAProxy beside those of that name that the client has sent.
             editing.append(head, self.id_header, exchange.unique_id)
         exchange.may_wait = False
+        if exchange.hints:
+            exchange.send_hints()
         exchange.begin(route, body, ended)
 
     def _holds_back(
@@ -298,6 +324,8 @@ class Routing:
                 exchange.fail(503, "PR")
         else:
             exchange.may_wait = False
+        finally:
+            before.forget(exchange)
 
     def _go_on(self, exchange: Exchange, body: bytes, tries: int, stage: int, at: int, route: Route | None) -> None:
         if exchange.state == ENDED:
@@ -440,8 +468,8 @@ def runs_into(
         frontend.not_evaluated(unevaluated)
         exchange.fail(500, "PR")
         return True
-    if exchange.hints:
-        exchange.send_hints()
+    if exchange.hints and (verdict is not None or not exchange.may_wait):
+        exchange.send_hints()  # and once only, where rules may begin again
     if verdict is None:
         exchange.lenient = False
         return False
@@ -474,13 +502,14 @@ def runs_into(
 
 
 def _answers(verdict: Answer, exchange: Exchange, denied: Callable[[Exchange], None], flags: str) -> None:
+    if not exchange.complete:
+        exchange.client.end_after("answered by a rule")
+    data = _written(verdict, exchange)  # a page that asks for a password may make the rules begin again
     if verdict.denies:
         _count_denied(exchange, denied)
     if verdict.denies or verdict.challenge is not None:
         count_error(exchange)
-    if not exchange.complete:
-        exchange.client.end_after("answered by a rule")
-    exchange.answered_here(verdict.status, _written(verdict, exchange), flags)
+    exchange.answered_here(verdict.status, data, flags)
 
 
 def _count_denied(exchange: Exchange, denied: Callable[[Exchange], None]) -> None:

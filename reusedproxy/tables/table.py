@@ -40,7 +40,8 @@ DICTIONARIES = 16
 #: Places of a rate.
 _OF_A_RATE = 3
 #: An entry that is used gets its place in the order anew when that was last done before this part of its time; and at
-#: most so many milliseconds before where no time is said. The place decides only what is dropped from a full table.
+#: most so many milliseconds before where no time is said. The place decides only what is dropped from a full table, in
+#: which each use gives a new one; until there is room for an eighth of its size again.
 LAZILY = 16
 LAZY_MS = 1000
 
@@ -108,6 +109,8 @@ class Table:
         #: Names of servers, which entries know by number.
         self._names: list[str] = [""]
         self._numbers: dict[str, int] = {"": 0}
+        #: Keys and values of rows as they were before the first change since `remember`; None: nothing is noted.
+        self._before: dict[int, tuple[Key, array[int]]] | None = None
         self.adopt(settings)
 
     def _lay_out(self) -> array[int]:
@@ -140,7 +143,10 @@ class Table:
         the next comes."""
         self.settings = settings
         self._expire, self._size = settings.expire, settings.size
-        self._lazy = settings.expire // LAZILY if settings.expire else LAZY_MS
+        self._lazy = self._usually_lazy()
+
+    def _usually_lazy(self) -> int:
+        return self._expire // LAZILY if self._expire else LAZY_MS
 
     def now(self) -> int:
         """Returns the time in milliseconds."""
@@ -167,8 +173,11 @@ class Table:
             return row
         now = self.now()
         self.purge(LOOKED_AT, now)
-        if self._count >= self._size and not self._make_room():
-            return 0
+        if self._count >= self._size:
+            if not self._make_room():
+                return 0
+        elif not self._lazy and self._count < self._size - (self._size >> 3):
+            self._lazy = self._usually_lazy()
         if self._free:
             row = self._free.pop()
             self._keys[row] = key
@@ -239,6 +248,8 @@ class Table:
         if self.settings.nopurge:
             return False
         drop = min(self._count - self._size + (self._size >> 8) + 1, DROPPED_AT_ONCE)
+        self._lazy = 0
+        self._place_anew(drop)
         passed = 0
         while drop > 0 and passed < PASSED_OVER and self._count:
             row = self._newer[0]
@@ -250,6 +261,24 @@ class Table:
                 self._drop(row)
                 drop -= 1
         return self._count < self._size
+
+    def _place_anew(self, enough: int) -> None:
+        """Places entries whose last use is newer than their place behind all others, in the order of that use, until
+        so many that can be dropped are at the front. Without it, one in constant use would be dropped before those
+        that were used once, and what it has counted be forgotten."""
+        moved = []
+        row = self._newer[0]
+        for _ in range(PASSED_OVER):
+            if not row or not enough:
+                break
+            if self._used[row] > self._placed[row]:
+                moved.append(row)
+            elif not self.uses[row]:
+                enough -= 1
+            row = self._newer[row]
+        for row in sorted(moved, key=self._used.__getitem__):
+            self._unlink(row)
+            self._link(row, self._used[row])
 
     def _drop(self, row: int) -> None:
         key = self._keys[row]
@@ -321,6 +350,8 @@ class Table:
         """Counts events, if this table does, and notes that the entry is used."""
         if counted is not None:
             now = self.now()
+            if self._before is not None:
+                self._note(row)
             self._add(row, counted, now, events)
             self.touch(row, now)
 
@@ -371,6 +402,8 @@ class Table:
     def put(self, row: int, slot: Slot, value: int) -> None:
         """Sets a value, and notes that the entry is used."""
         now, at = self.now(), row * self._width + slot.at
+        if self._before is not None:
+            self._note(row)
         if slot.period:
             self._values[at], self._values[at + 1], self._values[at + 2] = now & ~1, value, 0
         else:
@@ -388,3 +421,25 @@ class Table:
     def name_in(self, row: int, slot: Slot) -> str:
         """Returns a value that is a name, "" if it is none."""
         return self._names[self._values[row * self._width + slot.at]]
+
+    # Rules that may be broken off, and begin again.
+
+    def remember(self) -> None:
+        """Begins to note what `count` and `put` change."""
+        self._before = {}
+
+    def put_back(self) -> None:
+        """Gives the entries the values that they had when that began. One that has been made since stays."""
+        width = self._width
+        for row, (key, values) in (self._before or {}).items():
+            if self._keys[row] == key:
+                self._values[row * width : (row + 1) * width] = values
+
+    def forget(self) -> None:
+        """Notes no more what is changed."""
+        self._before = None
+
+    def _note(self, row: int) -> None:
+        before, width = self._before, self._width
+        if before is not None and (row not in before or before[row][0] != self._keys[row]):
+            before[row] = self._keys[row], self._values[row * width : (row + 1) * width]
