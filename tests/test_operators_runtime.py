@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from itertools import takewhile
+from socket import AF_UNIX
 from typing import Any
 
 from twisted.internet.task import Clock
@@ -14,6 +15,7 @@ from reusedproxy.backends.checks.agent import STATIC_WEIGHTS
 from reusedproxy.backends.server import DOWN, DRAIN, MAINT, NOLB, READY, UP
 from reusedproxy.daemon.service import ProxyService
 from reusedproxy.net.deadlines import Deadlines
+from reusedproxy.net.dial import Target
 from reusedproxy.net.slices import Steps
 from reusedproxy.operators.runtime.commands import COMMANDS, run
 from reusedproxy.operators.runtime.proxy import ADMIN, OPERATOR, USER, Context, Refusal
@@ -255,6 +257,14 @@ class CommandTests(RuntimeTestCase):
         self.assertIn(f"be/s1 2/1 {LOOPBACK} 1 - 5000 0 0 0 0 0 -1 0 0\n", self.says("show servers conn"))
         self.assertIn("be/s1", self.says("show pool be/s1"))
         self.assertNotIn("be/s2", self.says("show pool be/s1"))
+
+    def test_servers_at_unix_sockets_have_no_address(self) -> None:
+        """As in HAProxy: a path, or an abstract name, may have blanks, which would move the columns."""
+        _, server = self.context.server("be/s1")
+        for address in ("/run/my server", bytes(1) + b"name" + bytes(103)):
+            server.stand_at(Target(AF_UNIX, address), None)
+            self.assertIn("\n2 be 1 s1 - 2 0 10 10 ", self.says("show servers state be"))
+            self.assertIn("be/s1 2/1 - 0 - 5000 0 0 ", self.says("show servers conn"))
 
     def test_explain_pool(self) -> None:
         """In sentences, a line each."""

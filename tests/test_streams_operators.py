@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from socket import AF_INET
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,9 +11,11 @@ from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.build.assembly import _end_sessions
+from reusedproxy.build.server_lines import place_of
 from reusedproxy.config.model.logs import LogSettings
 from reusedproxy.config.rules.formats import STANDARD, read_format
 from reusedproxy.exchanges import facts
+from reusedproxy.net.dial import Target
 from reusedproxy.net.watchdog import Standstills
 from reusedproxy.operators.logs.access import ConnectLog, FormattedLog, stream_log
 from reusedproxy.operators.runtime import orders
@@ -99,6 +102,29 @@ class LogTests(SynchronousTestCase):
                 client.feed(said)
             client.reset()
         self.assertEqual(len(self.lines), 1)
+
+    def test_where_a_server_without_an_address_of_its_own_was(self) -> None:
+        """At that to which the client has connected, in its address or its port, as in HAProxy."""
+        for line, where in (
+            ("192.0.2.1:80", "192.0.2.1:80"),
+            ("192.0.2.1", "192.0.2.1:5432"),
+            ("192.0.2.1:+10", "192.0.2.1:5442"),
+            ("0.0.0.0:80", "198.51.100.3:80"),
+            ("0.0.0.0", "198.51.100.3:5432"),
+        ):
+            world = StreamWorld(self, f"listen l\n bind :1\n server s1 {line}\n")
+            made = read_format("%si:%sp", "", of_log=True)
+            world.frontend.stream_log = FormattedLog(world.frontend, made, self.lines.append)
+            server = world.servers["s1"]
+            settings = server.settings
+            server.place = place_of(settings)
+            server.stand_at(Target(AF_INET, (settings.host, settings.port or 0)), None)
+            client = world.client()
+            world.connect("s1")
+            client.socket = SimpleNamespace(getsockname=lambda: ("198.51.100.3", 5432))  # type: ignore[attr-defined]
+            client.reset()
+            self.assertEqual(self.lines, [where])
+            self.lines.clear()
 
     def quiet(self, text: str, early: bool = False) -> StreamWorld:
         """With `option dontlognull`, and the bytes of the client in the log."""

@@ -69,6 +69,8 @@ class Server:
         self.pool = pool
         #: Computes the name by which a request's pool is found; None: there is a single pool.
         self.naming: Naming | None = None
+        #: Finds where it is for a client, host ("": its own) and port; None: at the same place for all.
+        self.place: Callable[[Any], tuple[str, int]] | None = None
         #: Writes what a new connection says first of its client, in mode tcp (`send-proxy`); None: nothing.
         self.introduces: Callable[[Any], bytes] | None = None
         #: Pools that reloads have put this one in place of, while clients still use them.

@@ -327,17 +327,18 @@ class Lines:
                 pool.succeed(previous.pool, learnt=(before.target, before.raw) == (identity.target, identity.raw))
         server = Server(backend.name, settings, pool, self._deadlines.now())
         server.node_seed = node_seed(settings, identity.target)
+        server.place = place = place_of(settings)
         if identity.raw:
             server.introduces = _announces(settings.send_proxy)
-            if settings.sni is not None or follows_client(settings):
+            if settings.sni is not None or place is not None:
                 sni = _name_of(settings.sni, CLIENT_BYTES) if settings.sni else _constant_name(settings).encode()
-                server.naming = naming(sni, None, at=_place_of(settings))
+                server.naming = naming(sni, None, at=place)
         elif isinstance(pool, ConstantPool):
             server.naming = naming(
                 _name_of(settings.sni) if settings.sni else _constant_name(settings).encode(),
                 _name_of(settings.pool_conn_name) if settings.pool_conn_name else None,
                 _announces(settings.send_proxy),
-                _place_of(settings),
+                place,
             )
         kept = previous is not None and target is not None and goes_on(settings, previous)
         server.stand_at(target, previous.server.service if previous is not None and kept else None)
@@ -541,7 +542,7 @@ def follows_client(settings: model.Server) -> bool:
     return settings.mapped is not None or (settings.kind == "tcp" and settings.host in CLIENTS_HOSTS)
 
 
-def _place_of(settings: model.Server) -> Callable[[Exchange], tuple[str, int]] | None:
+def place_of(settings: model.Server) -> Callable[[Exchange], tuple[str, int]] | None:
     """Returns the function that finds where the server is for a client: host ("": its own) and port. It raises
     NameRefused. None where that is the same for all."""
     if not follows_client(settings):

@@ -11,6 +11,7 @@ import os
 from typing import Any
 
 from reusedproxy.config.model.persistence import NO_COOKIES
+from reusedproxy.pool.named import NameRefused
 from reusedproxy.wire.addresses import ipv6_text
 
 NO_SERVER = "<NOSRV>"
@@ -139,7 +140,15 @@ class ExchangeCourse:
         if server is None or server.target is None or not self.facts.connected:
             return None
         address = server.target.address
-        return (address[0], address[1]) if isinstance(address, tuple) else ("unix", 0)
+        if not isinstance(address, tuple):
+            return "unix", 0
+        if server.place is None:
+            return address[0], address[1]
+        try:
+            host, port = server.place(self)
+        except NameRefused:
+            return None
+        return host or address[0], port
 
     @property
     def listener_number(self) -> int:

@@ -35,7 +35,7 @@ class SessionView(NamedTuple):
 
 
 class Endpoint(NamedTuple):
-    """Shows the address of a server, "-" if its name has none; the port of a unix socket is 0."""
+    """Shows the address of a server, "-" if its name has none; a unix socket is "-" with the port 0."""
 
     host: str
     port: int
@@ -110,4 +110,5 @@ def _endpoint(server: Server) -> Endpoint:
     if server.target is None:
         return Endpoint("-", 0)
     address = server.target.address
-    return Endpoint(address[0], address[1]) if isinstance(address, tuple) else Endpoint(str(address), 0)
+    # As in HAProxy, without the path or the name of a unix socket: either may have blanks, which divide columns.
+    return Endpoint(address[0], address[1]) if isinstance(address, tuple) else Endpoint("-", 0)
