@@ -103,6 +103,19 @@ class TakingTests(HandoverTestCase):
         self.answered(lambda channel: None)
         self.assertIn("user 12345 listens", self.refused())
 
+    def test_a_link(self) -> None:
+        """Whoever has made it must not have root write to another program's socket."""
+        real = str(self.folder / "real.sock")
+        listening = socket.socket(socket.AF_UNIX)
+        self.addCleanup(listening.close)
+        listening.bind(real)
+        listening.listen()
+        listening.setblocking(False)
+        os.symlink(real, self.path)
+        self.assertIn("nobody hands over anything", self.refused())
+        with self.assertRaises(BlockingIOError):
+            listening.accept()
+
     def test_a_refusal_is_repeated(self) -> None:
         self.answered(lambda channel: channel.sendall(b"Permission denied\n\n"))
         self.assertIn("Permission denied", self.refused())

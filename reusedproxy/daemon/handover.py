@@ -16,6 +16,7 @@ import errno
 import json
 import os
 import socket
+import stat
 import struct
 from array import array
 from collections.abc import Callable, Iterable, Mapping
@@ -30,6 +31,7 @@ from reusedproxy.config.model.values import ListenAddress
 from reusedproxy.net.addresses import abstract
 from reusedproxy.net.listener import Listener
 from reusedproxy.net.poller import READ, Poller
+from reusedproxy.net.trusted_paths import parent_of
 
 #: The command that begins it.
 ORDER = "hand over"
@@ -196,7 +198,7 @@ def take_over(paths: Iterable[str], users: set[int]) -> Takeover:
         channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         channel.settimeout(PATIENCE)
         try:
-            channel.connect(path)
+            _connect(channel, path)
             _, uid = peer_of(channel)
             if uid not in {0, *users}:
                 raise HandoverError(f"user {uid} listens at {path}")
@@ -209,6 +211,19 @@ def take_over(paths: Iterable[str], users: set[int]) -> Takeover:
             channel.close()
             raise
     raise HandoverError(why)
+
+
+def _connect(channel: socket.socket, path: str) -> None:
+    """Connects to the socket at this path. Raises OSError, also for a link: its owner could have root connect to, and
+    write to, any other program's socket."""
+    with parent_of(path) as (parent, name):
+        there = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    try:
+        if not stat.S_ISSOCK(os.fstat(there).st_mode):
+            raise OSError(errno.ENOTSOCK, os.strerror(errno.ENOTSOCK))
+        channel.connect(f"/proc/self/fd/{there}")
+    finally:
+        os.close(there)
 
 
 def _received(channel: socket.socket, path: str) -> Takeover:
