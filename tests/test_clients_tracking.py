@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -13,9 +14,10 @@ from reusedproxy.clients.frontend import Frontend
 from reusedproxy.config import model
 from reusedproxy.config.reader import Source, read_configuration
 from reusedproxy.net.listener import Listener, bind_socket
+from reusedproxy.rules.maps import Map
 from tests.clientfakes import GET, OK, PLACE, World
 from tests.rulefakes import DEFAULTS
-from tests.wire import Far, Loop
+from tests.wire import Far, Loop, scratch
 
 TABLE = "stick-table type ip size 10 store conn_cnt,conn_cur,sess_cnt,http_req_cnt,http_err_cnt,gpc0,gpt0\n"
 NAMES = ("conn_cnt", "conn_cur", "sess_cnt", "http_req_cnt", "http_err_cnt", "gpc0", "gpt0")
@@ -35,10 +37,23 @@ class TrackingTests(SynchronousTestCase):
         world.frontend.listen(self.listener)
         return world
 
-    def rule(self, world: World, frontend: Frontend, lines: str, tables: Any = None) -> None:
-        text = f"{DEFAULTS}frontend a\n bind :80\n {TABLE} default_backend x\n{lines}\nbackend x\n server s h:1\n"
+    def reload(self, world: World, lines: str, table: str = TABLE) -> Frontend:
+        """Another frontend takes over, with these rules."""
+        old = world.frontend
+        world.frontend = successor = Frontend(
+            old.settings, world.backend, self.loop.poller, world.deadlines, world.places, old.limits, world._announce
+        )
+        self.rule(world, successor, lines, old.tables, table)
+        successor.log = world.log.append
+        old.stop({self.listener: successor})
+        successor.listen(self.listener)
+        return successor
+
+    def rule(self, world: World, frontend: Frontend, lines: str, tables: Any = None, table: str = TABLE) -> None:
+        text = f"{DEFAULTS}frontend a\n bind :80\n {table} default_backend x\n{lines}\nbackend x\n server s h:1\n"
         said = read_configuration([Source("t.cfg", text)], {})
         rules = said.frontends["a"].rules
+        frontend.maps = {path: Map([]) for path in re.findall(r"\((/[^)]*)\)", lines)}
         frontend.tables = tables_of(said.tables, tables or {}, world.clock.seconds, [])
         frontend.gate = RuleSets({}).gate(rules.connection)
         frontend.session_gate = RuleSets({}).gate(rules.session)
@@ -175,6 +190,75 @@ class TrackingTests(SynchronousTestCase):
                 self.assertEqual(self.values(world), before, more)
                 self.assertEqual(self.ask(world, far), OK)
                 self.assertEqual(self.values(world)["http_req_cnt"], 2)
+                self.end(world, far)
+            else:
+                self.loop.until(lambda far=far: far.end != "")
+                self.end(world)
+
+    def test_a_reload_whose_rules_would_have_said_something_else_ends_those_who_are_there(self) -> None:
+        """As HAProxy does: who is idle at once, who is being answered with the answer. What other rules have said of
+        them would count, or they would escape what the rules say now."""
+        trusting = "acl trusted src 127.0.0.1\ntcp-request session set-var(sess.trusted) bool(true) if trusted\n"
+        track, other = "tcp-request connection track-sc0 src\n", "tcp-request session track-sc1 src\n"
+        for before, after, table in (
+            (trusting, trusting.replace("127.0.0.1", "10.9.9.9"), TABLE),
+            (trusting, "", TABLE),
+            (trusting, trusting.replace("if", "unless"), TABLE),
+            (trusting, "tcp-request session accept if { src 127.0.0.1 }\n" + trusting, TABLE),
+            ("", track, TABLE),
+            (track, track + other, TABLE),
+            (track, track, TABLE.replace("gpt0", "gpt0,gpc1")),
+        ):
+            world = self.world(before)
+            idle, busy = self.connect(), self.connect()
+            self.assertEqual((self.ask(world, idle), self.ask(world, busy)), (OK, OK))
+            busy.send(GET)
+            self.loop.until(lambda world=world: bool(world.server.busy))
+            self.reload(world, after, table)
+            self.loop.until(lambda idle=idle: idle.end != "")
+            world.server.answer(OK)
+            self.loop.until(lambda busy=busy: busy.end != "")
+            self.assertIn(b"\r\nconnection: close\r\n", busy.received.lower(), (before, after))
+            self.assertEqual((idle.received, busy.received.count(b"HTTP/1.1 200")), (OK, 2))
+            self.end(world)
+
+    def test_a_reload_whose_rules_say_the_same_ends_nobody(self) -> None:
+        """Wherever they stand, whatever their ACLs are called, and whom else they turn away."""
+        rules = (
+            "tcp-request connection track-sc0 src\nacl x src 127.0.0.1\ntcp-request session set-var(sess.x) src if x\n"
+        )
+        for after in (
+            "# a line\n" + rules,
+            rules.replace(" x", " y"),
+            "tcp-request connection reject if { src 10.0.0.1 }\n" + rules + "tcp-request session accept\n",
+        ):
+            world = self.world(rules)
+            far = self.connect()
+            self.assertEqual(self.ask(world, far), OK)
+            self.reload(world, after)
+            self.assertEqual(self.ask(world, far), OK)
+            self.assertEqual(self.values(world)["http_req_cnt"], 2)
+            self.end(world, far)
+
+    def test_what_rules_read_of_files_counts_as_what_they_say(self) -> None:
+        folder = scratch(self)
+        path, addresses = folder / "levels.map", folder / "addresses.lst"
+        lines = (
+            f"tcp-request session set-var(sess.level) src,map_ip({path}) if {{ src -f {addresses} }}\n"
+            "tcp-request session reject if { src 10.9.9.9 }\n"
+        )
+        for name, text, stays in (
+            (path, "127.0.0.1 high", True), (path, "127.0.0.1 low", False), (addresses, "10.0.0.0/8", False),
+        ):  # fmt: skip
+            for file, said in ((path, "127.0.0.1 high"), (addresses, "127.0.0.0/8")):
+                file.write_text(f"{said}\n")
+            world = self.world(lines)
+            far = self.connect()
+            self.assertEqual(self.ask(world, far), OK)
+            name.write_text(f"{text}\n")
+            self.reload(world, lines)
+            if stays:
+                self.assertEqual(self.ask(world, far), OK)
                 self.end(world, far)
             else:
                 self.loop.until(lambda far=far: far.end != "")

@@ -13,6 +13,7 @@ from attrs import Factory, define, evolve
 
 from reusedproxy.backends.backend import Backend
 from reusedproxy.build.answers import Answers
+from reusedproxy.build.deeds import deeds_of
 from reusedproxy.clients.frontend import Frontend
 from reusedproxy.clients.gate import Gate
 from reusedproxy.clients.monitor import Monitor
@@ -231,7 +232,8 @@ class RuleSets:
             )
             for rule in rules
         ]
-        return Gate(made, any(isinstance(rule.action, Track) for rule in rules))
+        tracks = any(isinstance(rule.action, Track) for rule in rules)
+        return Gate(made, tracks, deeds_of(rules, lambda path: self.files.get(path, ())))
 
     def monitor(self, frontend: Frontend) -> Monitor | None:
         """Returns what answers `monitor-uri`; None without one."""

@@ -335,7 +335,11 @@ class Frontend:
         taker = connection.listener.taker
         if isinstance(connection, StreamConnection):
             if isinstance(taker, Frontend) and taker is not self and taker.guide is not None:
-                if not self._admitted_alike(connection, taker) or self._certificates_at(connection, taker) == ASK_AGAIN:
+                if (
+                    not self._admitted_alike(connection, taker)
+                    or not self._treated_alike(connection, taker)
+                    or self._certificates_at(connection, taker) == ASK_AGAIN
+                ):
                     connection.turn_away()
                     return
                 connection.move(taker)
@@ -362,13 +366,14 @@ class Frontend:
 
         A client that may not connect any more, by the rules there, gets no further answer. A client that was admitted
         before another CA or list of revoked certificates counted has to come again, though a part of its next request
-        may be here; one that was shown other certificates than are shown now, after its next answer, which tells it so.
+        may be here, and so has one of whom other rules would have noted something else: in variables of its session, or
+        in tables. One that was shown other certificates than are shown now, after its next answer, which tells it so.
         """
         if not self._admitted_alike(connection, successor):
             connection.turn_away()
             return
         certificates = self._certificates_at(connection, successor)
-        if certificates == ASK_AGAIN:
+        if certificates == ASK_AGAIN or not self._treated_alike(connection, successor):
             connection.finish(admitted=False)
         else:
             connection.move(successor, once=certificates == SHOW_OTHERS)
@@ -396,6 +401,15 @@ class Frontend:
         name = _name_of(peer)
         before, now = (each._judge_again(connection, accepted, name) for each in (self, successor))
         return now == before or (before in DENIED and now == ACCEPT)
+
+    def _treated_alike(self, connection: ClientConnection | StreamConnection, successor: Frontend) -> bool:
+        """Tells whether the rules for connections and sessions there would have done the same for this client, and the
+        tables that track it go on."""
+        for ours, theirs in ((self.gate, successor.gate), (self.session_gate, successor.session_gate)):
+            if (() if ours is None else ours.deeds) != (() if theirs is None else theirs.deeds):
+                return False
+        counters = None if connection.session is None else connection.session.counters
+        return all(successor.tables.get(table.name) is table for table, _ in (counters or {}).values())
 
     def _judge_again(self, connection: ClientConnection | StreamConnection, accepted: socket, name: Address) -> str:
         """Returns what the rules would say of a client that has been admitted, without counting it again."""

@@ -122,10 +122,12 @@ class Arrival:
 @frozen
 class Gate:
     """Holds a frontend's rules for connections, or for sessions, in order: each a test and a decision, or something
-    that it does. The first that accepts or rejects is the last. `tracks`: one of them tracks something."""
+    that it does. The first that accepts or rejects is the last. `tracks`: one of them tracks something. `deeds`
+    describe what they do beside deciding: those of two gates are equal if both do the same for every client."""
 
     rules: Sequence[tuple[Callable[[Facts], bool], str | Callable[[Facts], object]]]
     tracks: bool = False
+    deeds: tuple[object, ...] = ()
 
     def judge(self, arrival: Arrival) -> str:
         """Runs the rules. Returns ACCEPT, REJECT, SILENT_DROP or EXPECT_PROXY."""

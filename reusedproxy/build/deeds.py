@@ -1,0 +1,69 @@
+"""Describes what the rules for connections and sessions do (`set-var`, `track-sc0`), so that two readings of the
+configuration can be compared: equal descriptions are of rules that would have done the same for a client.
+
+Where a line stands, how an ACL is called and which rules only turn clients away make no difference; the contents of
+files with patterns and maps do. It must never know clients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from hashlib import sha256
+
+import attrs
+
+from reusedproxy.clients.gate import DENIED, EXPECT_PROXY
+from reusedproxy.config.model.rules import Criterion, Receive, Rule, Term
+from reusedproxy.config.model.values import Call, Place
+from reusedproxy.config.rules.samples import MAPS
+from reusedproxy.net.files import MEBIBYTE, open_bounded
+
+#: Most bytes of a map, of whose file more is no description.
+LARGEST_MAP = 64 * MEBIBYTE
+#: Returns the lines of a file with patterns.
+Lines = Callable[[str], Iterable[str]]
+
+
+def deeds_of(rules: Sequence[Rule], lines: Lines) -> tuple[object, ...]:
+    """Returns the description: of the rules that do something, and of those before them that end the rules for some.
+    Nothing if no rule does anything but decide."""
+    last = max((number for number, rule in enumerate(rules) if not isinstance(rule.action, Receive)), default=-1)
+    return tuple(
+        (_said(rule.action, lines), _said(rule.condition, lines))
+        for rule in rules[: last + 1]
+        if not (isinstance(rule.action, Receive) and rule.action.verb in (*DENIED, EXPECT_PROXY))
+    )
+
+
+def _said(value: object, lines: Lines) -> object:
+    if isinstance(value, Place):
+        return None
+    if isinstance(value, Term):
+        return value.negated, _said(value.criteria, lines)
+    if isinstance(value, Criterion):
+        files = [_digest("\n".join(lines(path)).encode("utf-8", "surrogateescape")) for path in value.files]
+        return (
+            *(_said(part, lines) for part in (value.expression, value.patterns)),
+            *(value.method, value.ignore_case, value.cased_files),
+            *files,
+        )
+    if isinstance(value, Call) and value.name in MAPS:
+        return str(value), _map(value.arguments[0])
+    if isinstance(value, tuple):
+        return tuple(_said(part, lines) for part in value)
+    if attrs.has(kind := type(value)):
+        return kind, *(_said(getattr(value, field.name), lines) for field in attrs.fields(kind))
+    return value
+
+
+def _map(path: str) -> object:
+    """Returns what stands for the contents of a map's file; of one that cannot be read, what is equal to nothing."""
+    try:
+        with open_bounded(path, LARGEST_MAP) as file:
+            return _digest(file.read())
+    except OSError:
+        return object()  # the file is a fault where the map itself is read
+
+
+def _digest(data: bytes) -> bytes:
+    return sha256(data).digest()
