@@ -60,6 +60,47 @@ class TableTests(SynchronousTestCase):
         made.obtain("d")
         self.assertEqual(keys(made), ["a", "c", "d"])
 
+    def test_who_is_in_constant_use_stays_whatever_else_comes(self) -> None:
+        """Its place in the order is old, as not every use gives it a new one while there is room. Those that are used
+        only a few times, however much they are, push nobody out."""
+        for times in (1, 2):
+            made = table(self.clock, 300, RATE, Stored("gpc0"), expire=3600_000)
+            made.count(made.obtain("bob"), made.general(0))
+            for number in range(400):
+                for junk in range(7):
+                    self.clock.advance(0.001)
+                    key = f"{number}-{junk}"
+                    for _ in range(times):
+                        made.leave(made.track(key))
+                        made.touch(made.find(key), made.now() + times - 1)
+                made.leave(made.track("bob"))
+                made.touch(made.find("bob"), made.now())
+            self.assertEqual(made.value(made.find("bob"), made.slots["gpc0"]), 1)
+            self.assertLessEqual(len(made), 300)
+
+    def test_how_many_are_placed_anew_at_once_is_bounded(self) -> None:
+        self.patch(limits, "PASSED_OVER", 10)
+        made = table(self.clock, 100, expire=3600_000)
+        rows = [made.obtain(f"{number}") for number in range(100)]
+        self.clock.advance(1)
+        for row in reversed(rows[:20]):
+            made.touch(row, made.now())
+            self.clock.advance(0.001)
+        self.assertNotEqual(made.obtain("more"), 0)
+        self.assertEqual([made.find(f"{number}") != 0 for number in (0, 9, 10, 11)], [True, True, False, True])
+        self.assertNotEqual(made.obtain("another"), 0)
+        self.assertNotEqual(made.find("12"), 0)
+
+    def test_places_are_kept_lazily_again_where_there_is_room(self) -> None:
+        made = table(self.clock, 16, expire=3600_000)
+        for number in range(17):
+            made.obtain(f"{number}")
+        self.assertEqual(made._lazy, 0)
+        for number in range(5):
+            made.remove(made.find(f"{number + 5}"))
+        made.obtain("more")
+        self.assertEqual(made._lazy, 225_000)
+
     def test_a_full_table_takes_no_more_with_nopurge(self) -> None:
         made = table(self.clock, 2, nopurge=True, expire=5000)
         made.obtain("a")

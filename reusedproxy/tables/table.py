@@ -40,7 +40,8 @@ DICTIONARIES = 16
 #: Places of a rate.
 _OF_A_RATE = 3
 #: An entry that is used gets its place in the order anew when that was last done before this part of its time; and at
-#: most so many milliseconds before where no time is said. The place decides only what is dropped from a full table.
+#: most so many milliseconds before where no time is said. The place decides only what is dropped from a full table, in
+#: which each use gives a new one; until there is room for an eighth of its size again.
 LAZILY = 16
 LAZY_MS = 1000
 
@@ -142,7 +143,10 @@ class Table:
         the next comes."""
         self.settings = settings
         self._expire, self._size = settings.expire, settings.size
-        self._lazy = settings.expire // LAZILY if settings.expire else LAZY_MS
+        self._lazy = self._usually_lazy()
+
+    def _usually_lazy(self) -> int:
+        return self._expire // LAZILY if self._expire else LAZY_MS
 
     def now(self) -> int:
         """Returns the time in milliseconds."""
@@ -169,8 +173,11 @@ class Table:
             return row
         now = self.now()
         self.purge(LOOKED_AT, now)
-        if self._count >= self._size and not self._make_room():
-            return 0
+        if self._count >= self._size:
+            if not self._make_room():
+                return 0
+        elif not self._lazy and self._count < self._size - (self._size >> 3):
+            self._lazy = self._usually_lazy()
         if self._free:
             row = self._free.pop()
             self._keys[row] = key
@@ -241,6 +248,8 @@ class Table:
         if self.settings.nopurge:
             return False
         drop = min(self._count - self._size + (self._size >> 8) + 1, DROPPED_AT_ONCE)
+        self._lazy = 0
+        self._place_anew(drop)
         passed = 0
         while drop > 0 and passed < PASSED_OVER and self._count:
             row = self._newer[0]
@@ -252,6 +261,24 @@ class Table:
                 self._drop(row)
                 drop -= 1
         return self._count < self._size
+
+    def _place_anew(self, enough: int) -> None:
+        """Places entries whose last use is newer than their place behind all others, in the order of that use, until
+        so many that can be dropped are at the front. Without it, one in constant use would be dropped before those
+        that were used once, and what it has counted be forgotten."""
+        moved = []
+        row = self._newer[0]
+        for _ in range(PASSED_OVER):
+            if not row or not enough:
+                break
+            if self._used[row] > self._placed[row]:
+                moved.append(row)
+            elif not self.uses[row]:
+                enough -= 1
+            row = self._newer[row]
+        for row in sorted(moved, key=self._used.__getitem__):
+            self._unlink(row)
+            self._link(row, self._used[row])
 
     def _drop(self, row: int) -> None:
         key = self._keys[row]
