@@ -330,7 +330,10 @@ class StopTests(TLSListenerTestCase):
     def test_a_stream_whose_handshake_ends_after_a_reload(self) -> None:
         """It begins in the new frontend, or not at all: it may last for days."""
         reject = Gate([(lambda arrival: True, REJECT)])
-        for change, gate, let_in in (("nothing", None, True), ("admission", None, False), ("gate", reject, False)):
+        does = Gate([], deeds=("track-sc0",))
+        for change, gate, let_in in (
+            ("nothing", None, True), ("admission", None, False), ("gate", reject, False), ("deeds", does, False),
+        ):  # fmt: skip
             led: list[Any] = []
             world = self.world()
             old, address = world.frontend, self.listener.bind.address
