@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import re
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -19,7 +19,7 @@ from reusedproxy.net.slices import run_through
 from reusedproxy.rules.maps import Map
 from tests.clientfakes import GET, OK, PLACE, World
 from tests.rulefakes import DEFAULTS
-from tests.wire import Far, Loop
+from tests.wire import Far, Loop, scratch
 
 TABLE = "stick-table type ip size 10 store conn_cnt,conn_cur,sess_cnt,http_req_cnt,http_err_cnt,gpc0,gpt0\n"
 NAMES = ("conn_cnt", "conn_cur", "sess_cnt", "http_req_cnt", "http_err_cnt", "gpc0", "gpt0")
@@ -55,6 +55,7 @@ class TrackingTests(SynchronousTestCase):
         text = f"{DEFAULTS}frontend a\n bind :80\n {table} default_backend x\n{lines}\nbackend x\n server s h:1\n"
         said = read_configuration([Source("t.cfg", text)], {})
         rules = said.frontends["a"].rules
+        frontend.maps = {path: Map([]) for path in re.findall(r"\((/[^)]*)\)", lines)}
         frontend.tables = tables_of(said.tables, tables or {}, world.clock.seconds, [])
         frontend.gate = RuleSets({}).gate(rules.connection)
         frontend.session_gate = RuleSets({}).gate(rules.session)
@@ -256,7 +257,8 @@ class TrackingTests(SynchronousTestCase):
             self.end(world, far)
 
     def test_what_rules_read_of_files_counts_as_what_they_say(self) -> None:
-        path, addresses = self.mktemp(), self.mktemp()
+        folder = scratch(self)
+        path, addresses = folder / "levels.map", folder / "addresses.lst"
         lines = (
             f"tcp-request session set-var(sess.level) src,map_ip({path}) if {{ src -f {addresses} }}\n"
             "tcp-request session reject if { src 10.9.9.9 }\n"
@@ -265,11 +267,11 @@ class TrackingTests(SynchronousTestCase):
             (path, "127.0.0.1 high", True), (path, "127.0.0.1 low", False), (addresses, "10.0.0.0/8", False),
         ):  # fmt: skip
             for file, said in ((path, "127.0.0.1 high"), (addresses, "127.0.0.0/8")):
-                Path(file).write_text(f"{said}\n")
+                file.write_text(f"{said}\n")
             world = self.world(lines)
             far = self.connect()
             self.assertEqual(self.ask(world, far), OK)
-            Path(name).write_text(f"{text}\n")
+            name.write_text(f"{text}\n")
             self.reload(world, lines)
             if stays:
                 self.assertEqual(self.ask(world, far), OK)
