@@ -209,6 +209,10 @@ class FaultTests(SynchronousTestCase):
             ("acl a path_begg /x", "unknown sample fetch 'path_begg': did you mean 'path_beg'?"),
             ("acl a hdr_domain(host) x", "unknown sample fetch 'hdr_domain': did you mean 'hdr_dom'?"),
             ("http-request deny if { url_regex x }", "unknown sample fetch 'url_regex': did you mean 'url_reg'?"),
+            (
+                "acl a sc0_http_req_rat gt 1",
+                "unknown sample fetch 'sc0_http_req_rat': did you mean 'sc0_http_req_rate'?",
+            ),
             ("acl a pathh /x", "unknown sample fetch 'pathh': did you mean 'path'?"),
             ("acl a path,uper,path_begg x", "unknown converter 'uper': did you mean 'upper'?"),
             (

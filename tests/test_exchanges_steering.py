@@ -72,6 +72,8 @@ class HeldTests(SynchronousTestCase):
         client.send(POST + b"a")
         world.advance(2.1)
         self.assertTrue(client.take().startswith(b"HTTP/1.1 408 "))
+        self.assertEqual(world.flags(), [(408, "cR")])
+        self.assertEqual(world.log[0].course.queue_time, -1)
         world.check_rest()
 
     def test_as_much_as_is_held_is_enough(self) -> None:

@@ -15,6 +15,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.build.assembly import Assembly, Proxy
+from reusedproxy.build.tables import tables_of
 from reusedproxy.config.language.report import ConfigurationError
 from reusedproxy.config.reader import Source, read_configuration
 from reusedproxy.config.rules.actions import SERVICES
@@ -139,6 +140,20 @@ class TextTests(ExporterCase):
 
 
 class QueryTests(ExporterCase):
+    def test_stick_tables(self) -> None:
+        """As in HAProxy; nothing where there are none."""
+        self.assertEqual(self.text("?scope=sticktable"), "")
+        said = "backend t\n stick-table type ip size 50 expire 1m store gpc0\n"
+        settings = read_configuration([Source("t.cfg", said)], {}).tables
+        tables = tables_of(settings, {}, lambda: 0.0, [])
+        self.assertTrue(tables["t"].obtain(0xC0000207))
+        logs: Any = SimpleNamespace(dropped=3)
+        self.exporter = Exporter(self.page._moments, logs, tables=tables)
+        self.assertEqual(
+            [each for each in self.text("?scope=sticktable").splitlines() if each[0] != "#"],
+            ['haproxy_sticktable_size{name="t",type="ip"} 50', 'haproxy_sticktable_used{name="t",type="ip"} 1'],
+        )
+
     def test_scopes(self) -> None:
         for query, scopes in (
             ("", set(SCOPES)),
@@ -149,7 +164,8 @@ class QueryTests(ExporterCase):
             ("?scope=*&scope=", set()),
             ("?scope=&scope=global", {"global"}),
             ("?scope=serv%65r&x#scope=global", {"server"}),
-            ("?scope=sticktable", set()),
+            ("?scope=sticktable", {"sticktable"}),
+            ("?scope=resolver", set()),
         ):
             self.assertEqual(read_query(b"/metrics" + query.encode()).scopes, scopes, query)
 

@@ -423,7 +423,7 @@ class Assembly:
             installation = Installation(
                 global_.node or platform.node(), global_.description, len(global_.stats_sockets)
             )
-            exporter = Exporter(moments, proxy.logs, installation)
+            exporter = Exporter(moments, proxy.logs, installation, tables=proxy.tables)
             for frontend in proxy.frontends:
                 frontend.services = dict.fromkeys(SERVICES, exporter)
             proxy.rates = rates

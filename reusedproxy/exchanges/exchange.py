@@ -261,7 +261,9 @@ class Exchange(ExchangeFacts):
 
     def client_slow(self) -> None:
         """Ends the exchange, because the client has not sent the rest of its request in time."""
-        self.fail(408, self._client_aborts("c"))
+        flags = self._client_aborts("c")
+        # As in HAProxy, who is waited for before there is a route waits in no queue.
+        self.fail(408, flags if self.route is not None else "cR")
 
     def fail(self, status: int, flags: str) -> None:
         """Ends the exchange with an error response of the proxy's own. An answer that has begun is broken off so that

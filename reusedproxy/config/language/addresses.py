@@ -213,7 +213,8 @@ def server_address(text: str, what: str, *, of_client: bool = False) -> ServerAd
     _check_family(version, family, text, what)
     if is_service(host) and not port_text:
         return ServerAddress("tcp", host, None)  # its SRV records say the port
-    if of_client and (not port_text or port_text[0] in "+-"):
+    # HAProxy's manual writes a server at its client's address as 0.0.0.0:0.
+    if of_client and (port_text in ("", "0") or port_text[0] in "+-"):
         return ServerAddress("tcp", host, None, units.integer(port_text or "0", f"{what}: '{text}'", -65535, 65535))
     return ServerAddress("tcp", host, _server_port(port_text, text, what))
 

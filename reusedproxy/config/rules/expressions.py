@@ -103,13 +103,16 @@ def _judged(name: str, arguments: tuple[str, ...], *, first: bool, what: str, ot
     done: dict[str, Signature] = FETCHES if first else CONVERTERS
     signature = done.get(SAME.get(name, name) if first else name)
     if signature is None:
-        if name in known or re.match(r"sc[0-2]_", name):
+        numbered = re.match(r"sc[0-2]_", name) if first else None
+        if name in known or (numbered is not None and f"sc_{name[4:]}" in known):
             raise Wrong(f"{what}: {not_done(name, kind)}")
         if not name:
             raise Wrong(f"{what}: a {kind} is missing in the expression")
         if first and name in ACL_ONLY:
             raise Wrong(f"{what}: '{name}' can stand in an 'acl' or a condition only, it is no sample fetch")
-        also = others if first else ()
+        also = {*others} if first else set()
+        if numbered is not None:
+            also |= {f"{name[:4]}{each[3:]}" for each in known if each.startswith("sc_")}
         raise Wrong(f"{what}: unknown {kind} '{name}'{did_you_mean(name, {*done, *known, *also})}")
     arguments = _given(name, signature, arguments)
     least, most = signature.least, signature.most

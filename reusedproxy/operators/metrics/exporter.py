@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
+from types import MappingProxyType
 
 from attrs import frozen
 
@@ -23,8 +24,10 @@ from reusedproxy.operators.metrics import extra, families, haproxy, pools, proce
 from reusedproxy.operators.metrics.exposition import CONTENT_TYPE, labels, line, sample_lines, title
 from reusedproxy.operators.metrics.pools import Family, Sample
 from reusedproxy.operators.metrics.query import BadQuery, Query, read_query
+from reusedproxy.operators.metrics.tables import of_tables
 from reusedproxy.operators.stats.figures import Row, Section
 from reusedproxy.operators.stats.moment import Moment, Moments
+from reusedproxy.tables.table import Table
 from reusedproxy.wire.heads import RequestHead
 
 #: Samples that are written in one piece.
@@ -53,11 +56,13 @@ class Exporter:
         logs: LogTargets,
         installation: Installation = Installation(),
         wall: Callable[[], float] = time.time,
+        tables: Mapping[str, Table] = MappingProxyType({}),
     ) -> None:
         self._moments = moments
         self._logs = logs
         self._installation = installation
         self._wall = wall
+        self._tables = tables
 
     def answer(self, head: RequestHead) -> Made | None:
         """Describes the answer, whatever the method is, as in HAProxy; None: it is not clear what is asked for."""
@@ -106,6 +111,8 @@ class Exporter:
             for family, read in pools.FAMILIES:
                 if query.wants(family.name):
                     yield from _family(family, pools.samples(family, read, servers))
+        if "sticktable" in query.scopes and self._tables:
+            yield from _written(of_tables(self._tables.values()), query)
 
 
 def _rows(sections: Sequence[Section], kind: str, query: Query) -> Iterator[str]:

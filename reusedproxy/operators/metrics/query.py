@@ -9,9 +9,9 @@ from urllib.parse import unquote_to_bytes
 from attrs import field, frozen
 
 #: What there is to ask for, in the order in which it is written.
-SCOPES = ("global", "frontend", "listener", "backend", "server")
+SCOPES = ("global", "frontend", "listener", "backend", "server", "sticktable")
 #: Scopes of HAProxy of which there is nothing here.
-_EMPTY = ("sticktable", "resolver")
+_EMPTY = ("resolver",)
 _BROKEN_ESCAPE = re.compile(rb"%(?![0-9a-fA-F]{2})")
 
 
