@@ -7,6 +7,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from reusedproxy.build.deeds import notes_in_sessions
 from reusedproxy.build.maps import Maps
 from reusedproxy.build.rule_sets import RuleSets
 from reusedproxy.build.tables import tables_of
@@ -14,6 +15,7 @@ from reusedproxy.clients import frontend as clients_frontend
 from reusedproxy.clients.frontend import Frontend
 from reusedproxy.config import model
 from reusedproxy.config.reader import Source, read_configuration
+from reusedproxy.exchanges.client import session_of
 from reusedproxy.net.listener import Listener, bind_socket
 from reusedproxy.net.slices import run_through
 from reusedproxy.rules.maps import Map
@@ -63,6 +65,7 @@ class TrackingTests(SynchronousTestCase):
         read = Maps({}, [])
         run_through(read.load([said.frontends["a"]]))
         frontend.maps = {**read.found, "m": Map([("127.0.0.1", b"1")]), "none": Map([])}
+        frontend.notes_in_sessions = notes_in_sessions(rules)
         frontend.judges_sessions = frontend.tracks or frontend.session_gate is not None
 
     def values(self, world: World, key: str = "127.0.0.1") -> dict[str, int]:
@@ -255,6 +258,28 @@ class TrackingTests(SynchronousTestCase):
             self.assertEqual(self.ask(world, far), OK)
             self.assertEqual(self.values(world)["http_req_cnt"], 2)
             self.end(world, far)
+
+    def test_what_a_request_has_noted_of_a_client_does_not_outlive_a_reload(self) -> None:
+        """Such as who has logged in: the list of users may be another one, which nobody asks again on a connection."""
+        for lines, noted, stays in (
+            ("http-request set-var(sess.ok) bool(true)\n", True, False),
+            ("http-response set-header X %[str(1),set-var(sess.ok)]\n", True, False),
+            ("http-request set-var(sess.ok) bool(true)\n", False, True),
+            ("http-request set-var(txn.ok) bool(true)\n", True, True),
+        ):
+            world = self.world(lines)
+            far = self.connect()
+            self.assertEqual(self.ask(world, far), OK)
+            (connection,) = world.frontend.connections
+            if noted:
+                session_of(connection).variables["sess.ok"] = True  # type: ignore[arg-type]
+            self.reload(world, lines)
+            if stays:
+                self.assertEqual(self.ask(world, far), OK)
+                self.end(world, far)
+            else:
+                self.loop.until(lambda far=far: far.end != "")
+                self.end(world)
 
     def test_what_rules_read_of_files_counts_as_what_they_say(self) -> None:
         folder = scratch(self)

@@ -29,6 +29,7 @@ from reusedproxy.backends.slow_start import SlowStart, Together
 from reusedproxy.build.answers import Answers
 from reusedproxy.build.balancing import hash_of
 from reusedproxy.build.certificates import FilesOfTLS, Served, Stamps, serving
+from reusedproxy.build.deeds import notes_in_sessions
 from reusedproxy.build.maps import Maps
 from reusedproxy.build.resolution import Sections, groups_of
 from reusedproxy.build.rule_sets import RuleSets, asks_for_host, default_backend, users_asked, uses_service
@@ -282,6 +283,10 @@ class Assembly:
         maps = Maps(proxy.maps if self._again else {}, self._faults)
         yield from maps.load((*self._configuration.frontends.values(), *self._configuration.backends.values()))
         proxy.maps = maps.found
+        noting = False
+        for section in self._configuration.backends.values():
+            noting = noting or notes_in_sessions(section.rules)
+            yield
         for settings in self._configuration.frontends.values():
             if settings.disabled:
                 continue
@@ -312,6 +317,7 @@ class Assembly:
             frontend.gate = rule_sets.gate(frontend.settings.rules.connection)
             frontend.session_gate = rule_sets.gate(frontend.settings.rules.session)
             frontend.tracks = any(gate is not None and gate.tracks for gate in (frontend.gate, frontend.session_gate))
+            frontend.notes_in_sessions = noting or notes_in_sessions(settings.rules)
             frontend.judges_sessions = frontend.tracks or frontend.session_gate is not None
             monitor = rule_sets.monitor(frontend) if frontend.guide is None else None
             targets = self._log_targets(settings.logs, settings.log.tag)

@@ -1,5 +1,6 @@
 """Describes what the rules for connections and sessions do (`set-var`, `track-sc0`), so that two readings of the
-configuration can be compared: equal descriptions are of rules that would have done the same for a client.
+configuration can be compared: equal descriptions are of rules that would have done the same for a client. And tells
+which sections' rules for requests leave something for a client's next ones.
 
 Where a line stands, how an ACL is called and which rules only turn clients away make no difference; the contents of
 files with patterns and maps do. It must never know clients.
@@ -13,13 +14,17 @@ from hashlib import sha256
 import attrs
 
 from reusedproxy.clients.gate import DENIED, EXPECT_PROXY
-from reusedproxy.config.model.rules import Criterion, Receive, Rule, Term
+from reusedproxy.config.model.rules import Criterion, Receive, Rule, Rules, Term
 from reusedproxy.config.model.values import Call, Place
+from reusedproxy.config.rules.actions import SetVariable
 from reusedproxy.config.rules.samples import MAPS
 from reusedproxy.net.files import MEBIBYTE, open_bounded
 
 #: Most bytes of a map, of whose file more is no description.
 LARGEST_MAP = 64 * MEBIBYTE
+#: How variables of sessions begin; and converters that set a variable.
+_OF_SESSIONS = "sess."
+_SETTING = ("set-var", "unset-var")
 #: Returns the lines of a file with patterns.
 Lines = Callable[[str], Iterable[str]]
 
@@ -33,6 +38,23 @@ def deeds_of(rules: Sequence[Rule], lines: Lines) -> tuple[object, ...]:
         for rule in rules[: last + 1]
         if not (isinstance(rule.action, Receive) and rule.action.verb in (*DENIED, EXPECT_PROXY))
     )
+
+
+def notes_in_sessions(rules: Rules) -> bool:
+    """Tells whether rules about requests or answers set variables of a client's session, which rules about its next
+    requests find."""
+    return any(map(_sets, (rules.request, rules.response, rules.after, rules.content)))
+
+
+def _sets(value: object) -> bool:
+    if isinstance(value, SetVariable) and value.name.startswith(_OF_SESSIONS):
+        return True
+    if isinstance(value, Call):
+        return value.name in _SETTING and value.arguments[0].startswith(_OF_SESSIONS)
+    if isinstance(value, tuple):
+        return any(map(_sets, value))
+    kind = type(value)
+    return attrs.has(kind) and any(_sets(getattr(value, field.name)) for field in attrs.fields(kind))
 
 
 def _said(value: object, lines: Lines) -> object:

@@ -203,6 +203,8 @@ class Frontend:
         #: All stick tables, by name; and whether its rules for connections or sessions track anything there.
         self.tables: Mapping[str, Table] = {}
         self.tracks = False
+        #: Rules for requests set variables of sessions.
+        self.notes_in_sessions = False
         #: Tells that `stays` has something to do.
         self.judges_sessions = False
         #: Number of clients rejected by the gate, and by the other one.
@@ -403,12 +405,15 @@ class Frontend:
         return now == before or (before in DENIED and now == ACCEPT)
 
     def _treated_alike(self, connection: ClientConnection | StreamConnection, successor: Frontend) -> bool:
-        """Tells whether the rules for connections and sessions there would have done the same for this client, and the
-        tables that track it go on."""
+        """Tells whether the rules for connections and sessions there would have done the same for this client, none for
+        requests has noted something of it, and the tables that track it go on."""
         for ours, theirs in ((self.gate, successor.gate), (self.session_gate, successor.session_gate)):
             if (() if ours is None else ours.deeds) != (() if theirs is None else theirs.deeds):
                 return False
-        counters = None if connection.session is None else connection.session.counters
+        session = connection.session
+        if session is not None and session.variables and (self.notes_in_sessions or successor.notes_in_sessions):
+            return False  # what a request has said may be no more what the rules would say
+        counters = None if session is None else session.counters
         return all(successor.tables.get(table.name) is table for table, _ in (counters or {}).values())
 
     def _judge_again(self, connection: ClientConnection | StreamConnection, accepted: socket, name: Address) -> str:
