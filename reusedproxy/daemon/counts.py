@@ -15,8 +15,8 @@ from reusedproxy.measures.traffic import Traffic
 #: What is counted in all, by its name in `Traffic` (whose slots have no names when it is compiled); and what there is
 #: now, or is no plain number.
 COUNTED = (
-    *("bin", "bout", "cli_abrt", "denied", "dreq", "dresp", "econ", "eint", "ereq", "eresp", "intercepted", "req_tot"),
-    *("srv_abrt", "stot", "wredis", "wretr"),
+    *("bin", "bout", "cli_abrt", "comp_in", "comp_out", "comp_rsp", "denied", "dreq", "dresp", "econ", "eint"),
+    *("ereq", "eresp", "intercepted", "req_tot", "srv_abrt", "stot", "wredis", "wretr"),
 )
 OTHERS = ("scur", "smax", "hrsp")
 _HANDSHAKES = ("completed", "resumed", "failed")

@@ -13,12 +13,14 @@ from operator import attrgetter
 
 from reusedproxy.config.model.rules import Format, Hole
 from reusedproxy.config.rules.samples import LOG
-from reusedproxy.rules.facts import Course
+from reusedproxy.rules.facts import Course, Facts, Sample
+from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.rules.samples.aliases import Show, enclosed, json_number, nothing, plain, printed, show
 from reusedproxy.rules.samples.casts import to_bool, to_int, to_text
 from reusedproxy.rules.samples.compile import compiled
 
 Line = Callable[[Course], str]
+Fetch = Callable[[Facts], Sample]
 
 _BLANK = " "
 _BLANKS = re.compile("( +)")
@@ -91,8 +93,21 @@ def _item(hole: Hole) -> Show:
     return show(name[1:], hole) if name.startswith("%") else _expression(hole)
 
 
+def _fetch(hole: Hole) -> Fetch:
+    """Returns what finds the value. Where it cannot be evaluated (`rules.regular`) there is none: no line is lost."""
+    evaluated = compiled(hole.expression, LOG)
+
+    def fetch(facts: Facts) -> Sample:
+        try:
+            return evaluated(facts)
+        except Unevaluated:
+            return None
+
+    return fetch
+
+
 def _expression(hole: Hole) -> Show:
-    fetch = compiled(hole.expression, LOG)
+    fetch = _fetch(hole)
     if hole.json:
         return _json(hole)
 
@@ -106,7 +121,7 @@ def _expression(hole: Hole) -> Show:
 def _json(hole: Hole) -> Show:
     """Shows a value of JSON: of the type that the item says, or a number, true and false as they are; all else is a
     text."""
-    fetch, kind = compiled(hole.expression, LOG), hole.kind
+    fetch, kind = _fetch(hole), hole.kind
 
     def text(course: Course) -> str:
         sample = fetch(course.facts)
