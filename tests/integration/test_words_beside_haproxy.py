@@ -404,13 +404,19 @@ class CompressionTests(WordsTestCase):
             Case("an old browser", gzip, [client("gzip", b"User-Agent: Mozilla/4.0 (x)")], compressed()),
             Case("a rule's type", f"http-response set-header Content-Type text/x\n {text}", [accepts], compressed()),
         ]  # fmt: skip
-        different = []
+        different = self.differing(cases)
+        if different:  # HAProxy 2.6 takes `gzip;q=0` for accepted now and then
+            different = self.differing([case for case in cases if case.name in different])
+        self.assertEqual("", "\n".join(different.values()))
+
+    def differing(self, cases: list[Case]) -> dict[str, str]:
+        """By case: what is answered by the one program, and by the other."""
+        different = {}
         for name, ours, theirs in both(temporary_directory(self), cases):
             one, other = ([expanded(each) for each in seen.answers] for seen in (ours, theirs))
             if one != other or ours.requests != theirs.requests:
-                different.append(f"{name}: {ours}\n  but {theirs}")
-        self.maxDiff = None
-        self.assertEqual("", "\n".join(different))
+                different[name] = f"{name}: {ours}\n  but {theirs}"
+        return different
 
 
 class NameTests(WordsTestCase):
