@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from unittest import TestCase
 
+import pytest
+
 from tests.integration.beside import HAProxy, haproxy_version
 from tests.integration.peers import missing, temporary_directory
 from tests.integration.streams import Scenario, TCPDaemon, outcomes
@@ -160,6 +162,7 @@ DIFFERENCES = {
 }
 
 
+@pytest.mark.alone
 class StreamTests(TestCase):
     """Each scenario with both programs, all at a time."""
 
