@@ -58,7 +58,9 @@ class Supervisor:
                 command, given = self._command, list[int]()
                 if self._listening is not None:
                     number = self._listening.fileno()
-                    command = ["/bin/sh", "-c", f'exec 3<&{number}; exec "$@"', "sh", *command]
+                    # Not by a shell, some of which know no descriptor above 9.
+                    code = "import os, sys; os.dup2(int(sys.argv[1]), 3); os.execvp(sys.argv[2], sys.argv[2:])"
+                    command = [sys.executable, "-c", code, str(number), *command]
                     given = [number]
                 self.process = subprocess.Popen(
                     command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, pass_fds=given
