@@ -405,8 +405,9 @@ class CompressionTests(WordsTestCase):
             Case("a rule's type", f"http-response set-header Content-Type text/x\n {text}", [accepts], compressed()),
         ]  # fmt: skip
         different = self.differing(cases)
-        if different:  # HAProxy 2.6 takes `gzip;q=0` for accepted now and then
-            different = self.differing([case for case in cases if case.name in different])
+        refused = "accepts gzip;q=0"
+        if different.pop(refused, ""):  # HAProxy 2.6 was seen to take this for accepted, once in several runs
+            different.update(self.differing([case for case in cases if case.name == refused]))
         self.assertEqual("", "\n".join(different.values()))
 
     def differing(self, cases: list[Case]) -> dict[str, str]:
