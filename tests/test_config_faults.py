@@ -660,6 +660,9 @@ class AllAtOnceTests(SynchronousTestCase):
         error = self.assertRaises(ConfigurationError, read_configuration, [Source("t.cfg", text)], {})
         said = "4 words done, 1 without effect here, 2 refused (3 errors in all)"
         self.assertEqual(error.summary, said)
+        text = "frontend f\n bind :81\n nonsense 1\n default_backend b\nbackend b\n server a h:1\n"
+        error = self.assertRaises(ConfigurationError, read_configuration, [Source("t.cfg", text)], {})
+        self.assertTrue(error.summary.endswith(", 1 refused (1 error in all)"), error.summary)
 
     def test_a_faulty_line_has_no_followers(self) -> None:
         """No second fault and no warning comes of what it failed to say."""

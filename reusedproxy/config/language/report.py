@@ -108,7 +108,8 @@ class Report:
         words = self.done - self.refused
         idle = {word for word in self.effectless if word in words}
         counts = f"{len(words) - len(idle)} words done, {len(self.effectless)} without effect here"
-        errors = f" ({len(self.faults)} errors in all)" if self.faults else ""
+        number = len(self.faults)
+        errors = f" ({number} error{'s' if number > 1 else ''} in all)" if number else ""
         return f"{counts}, {len(self.refused)} refused{errors}"
 
     def fault(self, place: Place, text: str) -> None:
