@@ -169,11 +169,11 @@ def plain(text: str) -> str:
 
 def said_to(address: tuple[str, int]) -> bytes:
     """What a client is told that says nothing; nothing where it is turned away."""
-    with socket.create_connection(address, timeout=8) as client:
-        try:
+    try:
+        with socket.create_connection(address, timeout=8) as client:
             return client.recv(1)
-        except ConnectionResetError:
-            return b""
+    except ConnectionResetError:  # maybe before it knows that it is connected
+        return b""
 
 
 class Both:
