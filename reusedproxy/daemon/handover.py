@@ -2,9 +2,10 @@
 
 The new process connects to a `stats socket` with `expose-fd listeners`, and orders `hand over`. From then on both speak
 lines of JSON there: the old one says for each socket what it is, and sends its descriptor along (SCM_RIGHTS), then what
-state its servers are in. The new one opens its connections to servers, begins to accept, and says which sockets it has
-taken; the old one stops accepting, frees its status file, and says so. A connection that ends before that leaves all
-as it was: the old process has gone on accepting, and goes on.
+state its servers are in, and which stick tables it has. The new one opens its connections to servers, and asks for the
+tables that it has, too (`sharing`); when it has both it is ready: the old one holds its listeners for the moment that
+it takes until the new one accepts. That one says which sockets it has taken; the old one stops accepting, frees its
+status file, and says so. A connection that ends before that leaves all as it was: the old process goes on accepting.
 
 Each side makes sure by the kernel's word (SO_PEERCRED) that the other is root's or its own user's. Must never know what
 a process does when it leaves, or how it becomes ready.
@@ -28,10 +29,14 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from reusedproxy.config.model.proxies import Bind
 from reusedproxy.config.model.values import ListenAddress
+from reusedproxy.daemon.channel import CLOSED, LONGEST, NOT_UNDERSTOOD, READ_SIZE, Channel
+from reusedproxy.daemon.sharing import Giving, Sharing, Taking, described, read
 from reusedproxy.net.addresses import abstract
 from reusedproxy.net.listener import Listener
-from reusedproxy.net.poller import READ, Poller
+from reusedproxy.net.poller import Poller
 from reusedproxy.net.trusted_paths import parent_of
+from reusedproxy.tables.copies import Description, NotUnderstood
+from reusedproxy.tables.table import Table
 
 #: The command that begins it.
 ORDER = "hand over"
@@ -39,17 +44,11 @@ ORDER = "hand over"
 PATIENCE = 10.0
 #: Seconds that the new process waits for all that the old one gives.
 WHOLE = 60.0
-RETRY = 0.05
-#: Bytes of a line, and of all of them; states of 100,000 servers are some 16 MB.
-LONGEST = 64 << 20
-READ_SIZE = 1 << 16
+#: Seconds for which the old process holds its listeners, at most, until the new one accepts.
+HELD = 2.0
 _DESCRIPTOR = array("i").itemsize
 #: Room for descriptors: the kernel keeps those of one message apart from those of the next.
 _SPACE = socket.CMSG_SPACE(_DESCRIPTOR * 8)
-
-
-#: What reading a line raises that says something else than is expected.
-_NOT_UNDERSTOOD = (ValueError, TypeError, LookupError, OverflowError, RecursionError)
 
 
 class HandoverError(Exception):
@@ -80,14 +79,25 @@ class _Given:
 
 @define(eq=False)
 class Takeover:
-    """Holds what the old process has given; `pid` is its number, `states` what `show servers state` says there."""
+    """Holds what the old process has given; `pid` is its number, `states` what `show servers state` says there,
+    `tables` what it says of its stick tables. `state` is "given", "preparing" (tables come), "waiting" (for the old
+    process to hold its listeners), "serving", "sharing" (it has left, and tells what it still counts) or "over"."""
 
     pid: int
     states: str
-    _channel: socket.socket
+    _socket: socket.socket
     _given: dict[str, _Given]
+    tables: object = None
     _taken: list[str] = field(factory=list)
+    state: str = "given"
+    _channel: Channel | None = None
+    _clock: IReactorTime | None = None
     _call: IDelayedCall | None = None
+    _taking: Taking | None = None
+    _sharing: Sharing | None = None
+    _go: Callable[[], None] | None = None
+    _released: Callable[[object], None] = lambda counts: None
+    _announce: Callable[[str, str], None] = lambda level, text: None
 
     def take(self, bind: Bind, at: Any = None) -> tuple[socket.socket, tuple[int, int] | None] | None:
         """Returns the socket that listens at the address of this line, `at` what its name was resolved to, and what
@@ -104,49 +114,160 @@ class Takeover:
         self._taken.append(key)
         return given.socket, given.file
 
-    def serve(self, poller: Poller, clock: IReactorTime, released: Callable[[object], None]) -> None:
+    def prepare(
+        self, poller: Poller, clock: IReactorTime, tables: Mapping[str, Table], announce: Callable[[str, str], None]
+    ) -> None:
+        """Begins to take what is known of clients into the tables that the old process has, too. Says by `announce`
+        what does not go over."""
+        self._clock, self._announce = clock, announce
+        self._channel = Channel(self._socket, poller, clock, self._received, self._lost)
+        pairs = self._matching(tables)
+        if pairs:
+            self.state = "preparing"
+            self._taking = Taking(self._channel, clock, pairs, self._copied)
+            self._channel.send({"tables": described(table for table, _ in pairs)})
+
+    def _matching(self, tables: Mapping[str, Table]) -> list[tuple[Table, Description]]:
+        try:
+            theirs = read(self.tables) if self.tables is not None else {}
+        except NotUnderstood as error:
+            self._announce("warning", f"process {self.pid} has said what is not understood: {error}")
+            theirs = {}
+        pairs = []
+        for table in tables.values():
+            there = theirs.get(table.name)
+            if there is None:
+                continue
+            without = there.without_place(table)
+            if not there.suits(table):
+                text = f"begins empty: in the process before {without[0]}"
+                self._announce("warning", f"table '{table.name}' {text}")
+                continue
+            if without:
+                text = f"does not get from the process before: {', '.join(without)}"
+                self._announce("warning", f"table '{table.name}' {text}")
+            pairs.append((table, there))
+        return pairs
+
+    def when_ready(self, go: Callable[[], None]) -> None:
+        """Calls `go` once, when everything has come and this process may accept; or when the old one is silent."""
+        assert self._clock is not None
+        if self.state != "preparing":
+            go()
+            return
+        self._go = go
+        self._call = self._clock.callLater(PATIENCE, self._silent)
+        self._copied()
+
+    def _copied(self) -> None:
+        """Says that this process is ready, as soon as it is and has the tables."""
+        if self._go is not None and self._taking is not None and self._taking.state == "copied":
+            assert self._channel is not None
+            self.state = "waiting"
+            self._channel.send({"ready": True})
+
+    def _silent(self) -> None:
+        self._call = None
+        self._part("it was silent")
+
+    def _part(self, why: str) -> None:
+        """Serves with what has come."""
+        if self._taking is not None:
+            self._announce("warning", f"tables have not come from process {self.pid} as a whole: {why}")
+            self._taking.stop()
+            self._taking = None
+        if self.state in ("preparing", "waiting"):
+            self.state = "given"
+        self._begin()
+
+    def _begin(self) -> None:
+        go, self._go = self._go, None
+        if self._call is not None and self._call.active():
+            self._call.cancel()
+        self._call = None
+        if go is not None:
+            go()
+
+    def serve(self, released: Callable[[object], None]) -> None:
         """Tells the old process that this one accepts. Calls `released(counts)` when it has let go of everything, with
         what it has counted, or `released(None)` when it ends or is silent before that."""
-        buffer = bytearray()
-
-        def over(counts: object) -> None:
-            if self._call is not None and self._call.active():
-                self._call.cancel()
-            poller.forget(self._channel.fileno())
-            self._channel.close()
-            released(counts)
-
-        def on_ready(events: int) -> None:
-            try:
-                data = self._channel.recv(READ_SIZE)
-            except BlockingIOError:
-                return
-            except OSError:
-                data = b""
-            buffer.extend(data)
-            if not data or len(buffer) > LONGEST:
-                over(None)
-            elif data.endswith(b"\n"):
-                try:
-                    over(json.loads(buffer))
-                except _NOT_UNDERSTOOD:
-                    over({})
-
+        assert self._clock is not None and self._channel is not None
         self._close_untaken()
-        try:
-            self._channel.setblocking(False)
-            self._channel.sendall(json.dumps({"taken": self._taken, "pid": os.getpid()}).encode() + b"\n")
-        except OSError:
-            self._channel.close()
+        self._released = released
+        if self._channel.state == "closed":
+            self.state = "over"
             released(None)
             return
-        self._call = clock.callLater(PATIENCE, over, None)
-        poller.watch(self._channel.fileno(), READ, on_ready)
+        self.state = "serving"
+        self._call = self._clock.callLater(PATIENCE, self._lost, "it is silent")
+        self._channel.send({"taken": self._taken, "pid": os.getpid()})
+
+    def _received(self, said: Mapping[str, Any], content: bytes) -> None:
+        try:
+            self._take(said, content)
+        except NotUnderstood as error:
+            self._lost(f"it has said what is not understood: {error}")
+
+    def _take(self, said: Mapping[str, Any], content: bytes) -> None:
+        if self._call is not None and self.state == "preparing":
+            self._call.reset(PATIENCE)
+        if "rows" in said and self._taking is not None:
+            self._taking.take(said, content)
+        elif "copied" in said and self._taking is not None:
+            self._taking.copied()
+        elif "go" in said and self._taking is not None and self.state == "waiting":
+            self._sharing, self._taking = self._taking.begin(), None
+            self._begin()
+        elif "changes" in said and self._sharing is not None:
+            self._sharing.take(said)
+        elif self.state == "serving" and not {"rows", "copied", "go", "changes"} & set(said):
+            self._over(said)
+            if self._sharing is not None:
+                self.state = "sharing"
+            else:
+                self.give_up()
+
+    def _over(self, counts: object) -> None:
+        if self._call is not None and self._call.active():
+            self._call.cancel()
+        self._call = None
+        self._released(counts)
+
+    def _lost(self, why: str) -> None:
+        """Goes on without the old process."""
+        state = self.state
+        self._stop()
+        if state in ("preparing", "waiting"):
+            self._part(why)
+        elif state == "serving":
+            self._over(None)
+
+    def stop(self) -> None:
+        """Parts from the old process: this one ends."""
+        self._stop()
 
     def give_up(self) -> None:
-        """Leaves all to the old process."""
-        self._close_untaken()
-        self._channel.close()
+        """Leaves all to the old process, or parts from it."""
+        if self.state in ("given", "preparing", "waiting"):
+            self._close_untaken()
+        self._stop()
+        if self._taking is not None:
+            self._taking.stop()
+            self._taking = None
+
+    def _stop(self) -> None:
+        self.state = "over"
+        if self._call is not None and self._call.active():
+            self._call.cancel()
+        self._call = None
+        if self._sharing is not None:
+            self._sharing.tell()
+            self._sharing.stop()
+            self._sharing = None
+        if self._channel is not None:
+            self._channel.close()
+        else:
+            self._socket.close()
 
     def _close_untaken(self) -> None:
         for key, given in self._given.items():
@@ -255,7 +376,7 @@ def _received(channel: socket.socket, path: str) -> Takeover:
                 said = _said(bytes(line), path)
                 if isinstance(said, _End):
                     channel.settimeout(PATIENCE)
-                    return Takeover(said.pid, said.states, channel, given)
+                    return Takeover(said.pid, said.states, channel, given, said.tables)
                 if not came:
                     raise HandoverError(f"the process at {path} has sent a socket's name and no socket")
                 bound = socket.socket(fileno=came.pop(0))
@@ -284,16 +405,17 @@ class _End:
 
     pid: int
     states: str
+    tables: object
 
 
 def _said(line: bytes, path: str) -> _Named | _End:
     try:
         said = json.loads(line)
         if "end" in said:
-            return _End(int(said["end"]), str(said.get("states", "")))
+            return _End(int(said["end"]), str(said.get("states", "")), said.get("tables"))
         file = said.get("file")
         return _Named(str(said["socket"]), (int(file[0]), int(file[1])) if file else None)
-    except (*_NOT_UNDERSTOOD, AttributeError):
+    except NOT_UNDERSTOOD:
         text = line[:1000].decode("utf-8", "replace")[:200]
         raise HandoverError(f"the process at {path} does not hand over its sockets: {text}") from None
 
@@ -302,8 +424,8 @@ def _said(line: bytes, path: str) -> _Named | _End:
 
 
 class Handover:
-    """Gives the sockets of this process to the one at the other end of `channel`. `state` is "giving", "waiting" (until
-    that one accepts), or "over"."""
+    """Gives the sockets of this process to the one at the other end of `channel`. `state` is "waiting" (until that one
+    accepts), "holding" (it is about to accept, and this one does not), "over" (it accepts) or "failed"."""
 
     def __init__(
         self,
@@ -311,107 +433,103 @@ class Handover:
         poller: Poller,
         clock: IReactorTime,
         listeners: Iterable[Listener],
-        states: str,
         taken: Callable[[set[str], int], None],
         failed: Callable[[str], None],
+        tables: Mapping[str, Table] | None = None,
     ) -> None:
         """Calls `taken(keys, pid)` once, when the other process accepts on these sockets; or `failed(why)`."""
-        self.state = "giving"
+        self.state = "waiting"
         self.pid = peer_of(channel)[0]
-        self._channel = channel
-        self._poller = poller
         self._clock = clock
         self._taken = taken
         self._failed = failed
-        self._call: IDelayedCall | None = None
-        self._buffer = b""
-        #: What is still to be sent: bytes, and a descriptor that goes along with the first of them.
-        self._left: list[tuple[bytes, int | None]] = []
-        for listener in listeners:
-            said: Mapping[str, object] = {"socket": key_of(listener.bind.address), "file": listener.file}
+        self._listeners = [*listeners]
+        self._tables = {} if tables is None else tables
+        self._giving: Giving | None = None
+        self._sharing: Sharing | None = None
+        self._held: IDelayedCall | None = None
+        self._channel = Channel(channel, poller, clock, self._received, self._lost, self._empty)
+
+    def give(self, states: str) -> None:
+        """Begins with the sockets, and these states of servers."""
+        for listener in self._listeners:
+            said = {"socket": key_of(listener.bind.address), "file": listener.file}
             # A descriptor of our own: a reload may close the listener's meanwhile.
-            self._left.append((json.dumps(said).encode() + b"\n", os.dup(listener.socket.fileno())))
-        self._left.append((json.dumps({"end": os.getpid(), "states": states}).encode() + b"\n", None))
-        channel.setblocking(False)
-        poller.watch(channel.fileno(), READ, self._on_ready)
-        self._watched = True
-        self._give()
+            self._channel.send(said, descriptor=os.dup(listener.socket.fileno()))
+        end = {"end": os.getpid(), "states": states, "tables": described(self._tables.values())}
+        self._channel.send(end)
+
+    def drain(self) -> None:
+        """Takes nothing more on: this process is to end. What it counts yet goes on to the one that serves."""
+        if self.state != "over":
+            self._end()
 
     def stop(self) -> None:
         """Ends it: this process ends."""
-        if self._channel.fileno() >= 0:
-            self._end()
+        if self._sharing is not None:
+            self._sharing.tell()
+        self._end()
 
     def released(self, counts: object) -> None:
         """Tells the other process that this one has let go of everything, and what it has counted."""
-        self._left.append((json.dumps(counts).encode() + b"\n", None))
-        self._give()
+        self._channel.send(counts)
 
-    def _give(self) -> None:
-        self._call = None
-        while self._left:
-            data, descriptor = self._left[0]
-            rights = [] if descriptor is None else [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", [descriptor]))]
-            try:
-                sent = self._channel.sendmsg([data[:READ_SIZE]], rights)
-            except OSError as error:
-                if error.errno in (errno.EAGAIN, errno.ENOBUFS, errno.ETOOMANYREFS):
-                    self._call = self._clock.callLater(RETRY, self._give)
-                elif self.state == "over":
-                    self._end()  # it has gone again, and others tell that
-                else:
-                    self._fail(error.strerror or str(error))
-                return
-            if descriptor is not None:
-                os.close(descriptor)
-            if sent == len(data):
-                self._left.pop(0)
-            else:
-                self._left[0] = data[sent:], None
-        if self.state == "over":
-            self._end()
-        else:
-            self.state = "waiting"
-
-    def _on_ready(self, events: int) -> None:
+    def _received(self, said: Mapping[str, Any], content: bytes) -> None:
         try:
-            data = self._channel.recv(READ_SIZE)
-        except BlockingIOError:
-            return
-        except OSError as error:
-            self._fail(error.strerror or str(error))
-            return
-        self._buffer += data
-        if not data or len(self._buffer) > READ_SIZE * 16:
-            self._fail("it ended before it served")
-        elif self._buffer.endswith(b"\n") and self.state == "waiting":
-            try:
-                said = json.loads(self._buffer)
-                # What connected was twistd before it went into the background, which has another number.
-                keys, self.pid = {str(key) for key in said["taken"]}, int(said["pid"])
-            except _NOT_UNDERSTOOD:
-                self._fail("it said what is not understood")
-                return
+            self._take(said)
+        except NOT_UNDERSTOOD:
+            self._lost("it said what is not understood")
+
+    def _take(self, said: Mapping[str, Any]) -> None:
+        if "changes" in said and self._sharing is not None:
+            self._sharing.take(said)
+        elif "tables" in said and self._giving is None and self.state == "waiting":
+            asked = read(said["tables"])
+            self._giving = Giving(self._channel, self._clock, [self._tables[name] for name in asked])
+        elif "ready" in said and self._giving is not None and self._sharing is None:
+            self.state = "holding"
+            for listener in self._listeners:
+                listener.hold()
+            self._held = self._clock.callLater(HELD, self._go_on)
+            self._sharing, self._giving = self._giving.finish(), None
+        elif self.state in ("waiting", "holding"):
+            # What connected was twistd before it went into the background, which has another number.
+            keys, self.pid = {str(key) for key in said["taken"]}, int(said["pid"])
             self.state = "over"
-            self._look_away()
+            self._cancel()
             self._taken(keys, self.pid)
 
-    def _look_away(self) -> None:
-        if self._watched:
-            self._watched = False
-            self._poller.forget(self._channel.fileno())
+    def _empty(self) -> None:
+        if self._giving is not None:
+            self._giving.go_on()
+        elif self.state == "over" and self._sharing is None:
+            self._end()  # it knows all
 
-    def _fail(self, why: str) -> None:
+    def _go_on(self) -> None:
+        """Accepts again: the other process takes its time."""
+        self._held = None
+        for listener in self._listeners:
+            listener.go_on()
+
+    def _cancel(self) -> None:
+        if self._held is not None:
+            self._held.cancel()
+            self._held = None
+
+    def _lost(self, why: str) -> None:
+        serves = self.state == "over"
         self._end()
-        self._failed(why)
+        if serves:
+            return  # it has gone again, and others tell that
+        self.state = "failed"
+        self._go_on()
+        self._failed("it ended before it served" if why == CLOSED else why)
 
     def _end(self) -> None:
         self.state = "over"
-        if self._call is not None and self._call.active():
-            self._call.cancel()
-        self._look_away()
+        self._cancel()
+        for each in (self._giving, self._sharing):
+            if each is not None:
+                each.stop()
+        self._giving = self._sharing = None
         self._channel.close()
-        for _, descriptor in self._left:
-            if descriptor is not None:
-                os.close(descriptor)
-        self._left.clear()

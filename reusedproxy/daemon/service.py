@@ -119,6 +119,8 @@ class ProxyService(Service):
         #: This process takes the place of another one (`--replace`), from which it has this.
         self.replaces = False
         self._takeover: Takeover | None = None
+        #: The same, when it serves: the other process may still tell what it counts.
+        self._before: Takeover | None = None
         #: Gives the sockets of this process to another one; and who has been started for that.
         self._handover: Handover | None = None
         self._spawned: Spawned | None = None
@@ -187,7 +189,7 @@ class ProxyService(Service):
                 listener.close()
             raise Refused([Fault(Place(self._paths[0], 1), fault)], self.proxy.notices)
         self.proxy.notices += [*notices, *self._unreadable(self.proxy)]
-        if self._takeover is not None:
+        if self._takeover is not None and self._takeover.tables is None:
             self.proxy.notices += _emptied(configuration)
         self._started_with = _fixed(configuration.global_)
         self.state = "assembled"
@@ -305,6 +307,8 @@ class ProxyService(Service):
         descriptors.raise_limit()
         self._poller.start()
         self.supervision.begin()
+        if self._takeover is not None:
+            self._takeover.prepare(self._poller, self._reactor, proxy.tables, self.announce)
         self._begin(proxy, FIRST)
         self._standstill.start()
         self.watchdog.seen = proxy.standstills
@@ -343,7 +347,7 @@ class ProxyService(Service):
     def _released(self, counts: object) -> None:
         """Serves alone from now on; `counts` are those of the other process, None if it has not said that it left."""
         assert self._takeover is not None and self.proxy is not None
-        pid, self._takeover = self._takeover.pid, None
+        pid, self._before, self._takeover = self._takeover.pid, self._takeover, None
         if counts is not None:
             count_on(self.proxy, counts)
             self.announce("notice", f"has taken the place of process {pid}, which finishes what it has")
@@ -353,6 +357,7 @@ class ProxyService(Service):
             listener.own()
         self.supervision.takes_over()
         self._say_ready()
+        self._reload_if_told()
 
     def _hand_over(self, channel: socket.socket) -> None:
         """Gives the listening sockets to the process at the other end, which is about to take this one's place."""
@@ -365,16 +370,21 @@ class ProxyService(Service):
         listeners = self._listeners
         states = "".join(show_servers_state(Context(self, ADMIN, 0.0), ()))
         self._handover = Handover(
-            channel, self._poller, self._reactor, listeners, states, self._leave, self._not_replaced
+            channel, self._poller, self._reactor, listeners, self._leave, self._not_replaced, proxy.tables
         )
         text = f"process {self._handover.pid} is about to take the place of this one, and gets {len(listeners)} sockets"
         self.announce("notice", text)
+        self._handover.give(states)
 
     def _not_replaced(self, why: str) -> None:
         assert self._handover is not None
         self.announce(
             "alert", f"process {self._handover.pid} does not take the place of this one: {why}; this one goes on"
         )
+        self._reload_if_told()
+
+    def _reload_if_told(self) -> None:
+        """Does the reload that was ordered while there could be none."""
         if self._reload_again and self._reloading is None:
             self._reload_again = False
             self.reload()
@@ -382,7 +392,7 @@ class ProxyService(Service):
     @property
     def _is_being_replaced(self) -> bool:
         """Tells whether another process has been given the sockets, and does not serve yet."""
-        return self._handover is not None and self._handover.state != "over"
+        return self._handover is not None and self._handover.state in ("waiting", "holding")
 
     def replace(self) -> None:
         """Starts a new process with the command line of this one, which takes its place (SIGUSR2). Without a socket for
@@ -407,7 +417,7 @@ class ProxyService(Service):
 
     def _spawned_ended(self) -> None:
         self._spawned = None
-        if self.state == "running" and (self._handover is None or self._handover.state != "over"):
+        if self.state == "running":
             self.announce("alert", "not replaced: the new process has ended before it served; this one goes on")
 
     def _leave(self, taken: set[str], pid: int) -> None:
@@ -545,6 +555,14 @@ class ProxyService(Service):
             self._warm_up(proxy, self._reactor.seconds(), patience)
 
     def _listen(self, proxy: Proxy, verb: str) -> None:
+        if verb == FIRST and self._takeover is not None:
+            self._takeover.when_ready(lambda: self._listen_now(proxy, verb))
+        else:
+            self._listen_now(proxy, verb)
+
+    def _listen_now(self, proxy: Proxy, verb: str) -> None:
+        if self.state != "running":
+            return  # it was stopped meanwhile
         for frontend, listener in proxy.listeners:
             frontend.listen(listener)
             # At a reload, a listener bound for this proxy is new.
@@ -552,7 +570,7 @@ class ProxyService(Service):
             self.announce("notice", text, f"frontend {frontend.name}")
         if verb == FIRST and self._takeover is not None:
             self._open_to_operators()
-            self._takeover.serve(self._poller, self._reactor, self._released)
+            self._takeover.serve(self._released)
         elif verb == FIRST:
             self._say_ready()
 
@@ -594,7 +612,7 @@ class ProxyService(Service):
             self.announce("warning", text)
         if self.state != "running":
             return
-        if self._reloading is not None or self._is_being_replaced:
+        if self._reloading is not None or self._is_being_replaced or self._takeover is not None:
             self._reload_again = True
             return
         self._renewed = []
@@ -607,7 +625,7 @@ class ProxyService(Service):
         """Reads the TLS files again (`ssl-watch`), of which these have `changed`. The configuration is not read: an
         operator may be in the middle of editing it."""
         if (
-            self.state == "running" and self.proxy is not None and self._reloading is None
+            self.state == "running" and self.proxy is not None and self._reloading is None and self._takeover is None
         ):  # else the next look reports it again
             self._renewed = changed
             self._run(self._turn_to(self.proxy.configuration, self.proxy.addresses))
@@ -772,7 +790,7 @@ class ProxyService(Service):
             self._reloading = None
             gc.enable()
         if self._handover is not None:
-            self._handover.stop()
+            self._handover.drain()
         if self._takeover is not None:
             self._takeover.give_up()
         self._watch.stop()
@@ -836,6 +854,9 @@ class ProxyService(Service):
         self.proxy.names.stop()
         self.proxy.departed.stop()
         self.runtime.stop()
+        for one in (self._handover, self._before):
+            if one is not None:
+                one.stop()
         self._replaced.stop()
         self._standstill.stop()
         self.watchdog.stop()
