@@ -80,14 +80,16 @@ class _Given:
 @define(eq=False)
 class Takeover:
     """Holds what the old process has given; `pid` is its number, `states` what `show servers state` says there,
-    `tables` what it says of its stick tables. `state` is "given", "preparing" (tables come), "waiting" (for the old
-    process to hold its listeners), "serving", "sharing" (it has left, and tells what it still counts) or "over"."""
+    `tables` what it says of its stick tables, and `standing` what was ordered and learnt there. `state` is "given",
+    "preparing" (tables come), "waiting" (for the old process to hold its listeners), "serving", "sharing" (it has left,
+    and tells what it still counts) or "over"."""
 
     pid: int
     states: str
     _socket: socket.socket
     _given: dict[str, _Given]
     tables: object = None
+    standing: object = None
     _taken: list[str] = field(factory=list)
     state: str = "given"
     _channel: Channel | None = None
@@ -376,7 +378,7 @@ def _received(channel: socket.socket, path: str) -> Takeover:
                 said = _said(bytes(line), path)
                 if isinstance(said, _End):
                     channel.settimeout(PATIENCE)
-                    return Takeover(said.pid, said.states, channel, given, said.tables)
+                    return Takeover(said.pid, said.states, channel, given, said.tables, said.standing)
                 if not came:
                     raise HandoverError(f"the process at {path} has sent a socket's name and no socket")
                 bound = socket.socket(fileno=came.pop(0))
@@ -406,13 +408,14 @@ class _End:
     pid: int
     states: str
     tables: object
+    standing: object
 
 
 def _said(line: bytes, path: str) -> _Named | _End:
     try:
         said = json.loads(line)
         if "end" in said:
-            return _End(int(said["end"]), str(said.get("states", "")), said.get("tables"))
+            return _End(int(said["end"]), str(said.get("states", "")), said.get("tables"), said.get("standing"))
         file = said.get("file")
         return _Named(str(said["socket"]), (int(file[0]), int(file[1])) if file else None)
     except NOT_UNDERSTOOD:
@@ -450,14 +453,14 @@ class Handover:
         self._held: IDelayedCall | None = None
         self._channel = Channel(channel, poller, clock, self._received, self._lost, self._empty)
 
-    def give(self, states: str) -> None:
-        """Begins with the sockets, and these states of servers."""
+    def give(self, states: str, standing: object = None) -> None:
+        """Begins with the sockets, these states of servers, and what stands as it was ordered and learnt."""
         for listener in self._listeners:
             said = {"socket": key_of(listener.bind.address), "file": listener.file}
             # A descriptor of our own: a reload may close the listener's meanwhile.
             self._channel.send(said, descriptor=os.dup(listener.socket.fileno()))
-        end = {"end": os.getpid(), "states": states, "tables": described(self._tables.values())}
-        self._channel.send(end)
+        tables = described(self._tables.values())
+        self._channel.send({"end": os.getpid(), "states": states, "tables": tables, "standing": standing})
 
     def drain(self) -> None:
         """Takes nothing more on: this process is to end. What it counts yet goes on to the one that serves."""

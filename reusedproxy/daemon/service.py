@@ -46,6 +46,7 @@ from reusedproxy.daemon.pid_file import PidFile
 from reusedproxy.daemon.reload import Refusal, ReloadTrial
 from reusedproxy.daemon.signals import SignalHandlers
 from reusedproxy.daemon.spawned import Spawned
+from reusedproxy.daemon.standing import stand, standing
 from reusedproxy.daemon.succession import (
     Replaced,
     clear,
@@ -308,6 +309,8 @@ class ProxyService(Service):
         self._poller.start()
         self.supervision.begin()
         if self._takeover is not None:
+            for text, section in stand(proxy, self._takeover.standing):
+                self.announce("notice", text, section)
             self._takeover.prepare(self._poller, self._reactor, proxy.tables, self.announce)
         self._begin(proxy, FIRST)
         self._standstill.start()
@@ -374,7 +377,7 @@ class ProxyService(Service):
         )
         text = f"process {self._handover.pid} is about to take the place of this one, and gets {len(listeners)} sockets"
         self.announce("notice", text)
-        self._handover.give(states)
+        self._handover.give(states, standing(proxy))
 
     def _not_replaced(self, why: str) -> None:
         assert self._handover is not None

@@ -248,7 +248,7 @@ class ReplaceTests(SynchronousTestCase):
         lasting.start()
         self.addCleanup(lasting.hurry.set)
         load = self.load()
-        counted = 0
+        counted = dialled = 0
         for number in range(TIMES):
             time.sleep(1.0)
             before = load.answered
@@ -258,6 +258,8 @@ class ReplaceTests(SynchronousTestCase):
             self.assertEqual(daemon.pool("one", "handshakes_request_path"), [0])
             was, counted = counted, int(daemon.server("one")["stot"])
             self.assertGreater(counted, was)
+            dialled, before_it = daemon.pool("one", "dials")[0], dialled
+            self.assertGreaterEqual(dialled, before_it + FLOOR)
             self.assertEqual(load.failed, [])
         load.stop()
         self.assertGreaterEqual(counted, before)  # all processes together

@@ -1,0 +1,69 @@
+"""Hands on what the operator has ordered, and what pools have learnt, to the process that takes this one's place: plain
+values, by names of sections and servers.
+
+It goes over before the new process opens its connections. A limit that was ordered stays in force as after a reload: as
+long as the file says what it has said. Servers' states and weights are not among it: they go the way of a state file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from reusedproxy.backends.server import Server
+from reusedproxy.build.assembly import Proxy
+from reusedproxy.pool import handed
+
+
+def standing(proxy: Proxy) -> dict[str, object]:
+    """Returns what was ordered and learnt."""
+    return {
+        "frontends": {
+            each.name: {"maxconn": each.settings.maxconn, "said": each.maxconn_said}
+            for each in proxy.frontends
+            if each.settings.maxconn != each.maxconn_said
+        },
+        "servers": {
+            each.full_name: {**_ordered(each), "at": str(each.target), "pool": handed.learnt(each.pool)}
+            for backend in proxy.backends
+            for each in backend.servers
+        },
+    }
+
+
+def _ordered(server: Server) -> dict[str, object]:
+    said = server.settings.maxconn
+    return {} if server.limit == said else {"maxconn": server.limit, "said": said}
+
+
+def stand(proxy: Proxy, said: object) -> Iterator[tuple[str, str]]:
+    """Puts it in force, as far as the file allows. Returns what is to be said of it, with the section."""
+    for frontend in proxy.frontends:
+        most = _kept(_part(said, "frontends", frontend.name), frontend.maxconn_said)
+        if most is not None:
+            frontend.set_maxconn(most)
+            text = f"Frontend {frontend.name} keeps maxconn {most}, as was ordered in the process before"
+            yield text, f"frontend {frontend.name}"
+    for backend in proxy.backends:
+        for server in backend.servers:
+            there = _part(said, "servers", server.full_name)
+            most = _kept(there, server.settings.maxconn)
+            if most is not None and server.settings.pool.most is None:
+                backend.set_maxconn(server, most)
+                text = f"Server {server.full_name} keeps maxconn {most}, as was ordered in the process before"
+                yield text, f"backend {backend.name}"
+            pool = there.get("pool")
+            if isinstance(pool, dict) and there.get("at") == str(server.target):
+                handed.learn(server.pool, pool)
+
+
+def _kept(there: Mapping[str, Any], said: int) -> int | None:
+    """Returns the limit that stays in force; None if none was ordered, or the file says another word."""
+    most = there.get("maxconn")
+    return most if type(most) is int and most >= 0 and there.get("said") == said and most != said else None
+
+
+def _part(said: object, *names: str) -> Mapping[str, Any]:
+    for name in names:
+        said = said.get(name) if isinstance(said, dict) else None
+    return said if isinstance(said, dict) else {}
