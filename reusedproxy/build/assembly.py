@@ -23,6 +23,7 @@ from reusedproxy.backends.balance import Parts, filling
 from reusedproxy.backends.balance.ring import nodes_of
 from reusedproxy.backends.checks.observe import Observer
 from reusedproxy.backends.moving import Departed
+from reusedproxy.backends.ordered import OrderedAddresses
 from reusedproxy.backends.saved_states import CONFIGURED, ENABLED, SavedState, restore
 from reusedproxy.backends.server import Server
 from reusedproxy.backends.slow_start import SlowStart, Together
@@ -603,7 +604,8 @@ class Assembly:
         }
         if observers:
             backend.observers = observers
-        backend.groups = groups_of(backend, self._sections, proxy.names, proxy.departed)
+        backend.addresses = OrderedAddresses(backend, self._reactor, proxy.departed)
+        backend.groups = [*groups_of(backend, self._sections, proxy.names, proxy.departed), backend.addresses]
         self._restore(backend, lines, saved)
         return backend
 

@@ -46,7 +46,7 @@ from reusedproxy.daemon.pid_file import PidFile
 from reusedproxy.daemon.reload import Refusal, ReloadTrial
 from reusedproxy.daemon.signals import SignalHandlers
 from reusedproxy.daemon.spawned import Spawned
-from reusedproxy.daemon.standing import stand, standing
+from reusedproxy.daemon.standing import stand, standing, states_as_said
 from reusedproxy.daemon.succession import (
     Replaced,
     clear,
@@ -371,7 +371,7 @@ class ProxyService(Service):
             channel.close()
             return
         listeners = self._listeners
-        states = "".join(show_servers_state(Context(self, ADMIN, 0.0), ()))
+        states = states_as_said("".join(show_servers_state(Context(self, ADMIN, 0.0), ())), proxy)
         self._handover = Handover(
             channel, self._poller, self._reactor, listeners, self._leave, self._not_replaced, proxy.tables
         )

@@ -151,7 +151,7 @@ COMMANDS = (
              orders.set_maxconn_frontend),
     _command("set maxconn server", "<bk>/<srv> <value>", "change a server's maxconn setting", ADMIN,
              orders.set_maxconn_server),
-    _command("set server", "<bk>/<srv> [opts]", "change a server's state or weight", ADMIN, orders.set_server),
+    _command("set server", "<bk>/<srv> [opts]", "change a server's state, weight or address", ADMIN, orders.set_server),
     _command("set table", "<table> key <k> [data.* <v>]*", "update or create a table entry's data", USER,
              tables.set_table),
     _command("set timeout", "[cli] <delay>", "change a timeout setting", USER, _set_timeout),
