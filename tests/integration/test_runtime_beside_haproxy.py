@@ -27,7 +27,10 @@ backend static
     balance static-rr
     server s1 {host}:1 weight 10
     server t3 {host}:2 track servers/s3
+ring lines
+    size 32768
 global
+    log ring@lines format raw daemon emerg
     stats socket {d}/admin.sock mode 600 level admin
     stats socket {d}/operator.sock mode 660
     stats socket {d}/user.sock mode 666 level user
@@ -104,6 +107,10 @@ ORDERS = (
     "set server servers/s3 addr ::1",
     "set server servers/s3 addr 127.0.0.9 port 7",
     "set server servers/s3 addr 127.0.0.9 port 7",
+    "show events no",
+    "show events lines -x",
+    "show events lines nothing",
+    "user;show events",
     "show cli level",
     "operator;show cli level;set weight servers/s1 5;clear counters all",
     "user;show cli level;show sess;show env HOME;clear counters",
