@@ -296,6 +296,7 @@ class EveryColumnTests(CountingTestCase):
         server = self.backend.servers[0]
         self.backend.set_maxconn(server, 20)
         self.proxy.frontends[0].set_maxconn(55)
+        self.proxy.places.set_maxconn(66)
         upkeep = server.pool.upkeep
         upkeep.used.advertise(5.0)
         upkeep.unused.know(0.0, 9.0, [9.0])  # as if its closes had been seen: nobody is there to close anything
@@ -318,6 +319,7 @@ class EveryColumnTests(CountingTestCase):
             words = ["Frontend f keeps maxconn 55", "Server b/s keeps maxconn 20"][: 2 if kept else 1]
             self.assertEqual([each.partition(",")[0] for each in said], words)
             self.assertEqual((server.limit, self.proxy.frontends[0].settings.maxconn), (20 if kept else 11, 55))
+            self.assertEqual(self.proxy.places.maxconn, 66)
             upkeep = server.pool.upkeep
             self.assertEqual((upkeep.used.limit, upkeep.used.source), (5.0, "advertised"))
             self.assertEqual((upkeep.unused.limit, upkeep.unused.source), (9.0, "learned"))
@@ -436,6 +438,26 @@ class PlaceTests(CountingTestCase):
         self.assertEqual(self.backend.servers[0].state, MAINT)
         self.assertGreaterEqual(self.backend.servers[0].changed_at, now)
         self.assertNotEqual(self.backend.servers[0].state, DOWN)
+
+    def test_a_limit_of_the_process_that_was_ordered_holds_until_the_file_says_another_one(self) -> None:
+        self.begin(global_=" maxconn 100\n")
+        places, frontend = self.proxy.places, self.proxy.frontends[0]
+        places.taken = 5
+        places.set_maxconn(5)
+        self.assertEqual((frontend.full, frontend.listeners[0].state), (True, PAUSED))
+        self.reload()
+        self.assertEqual(places.maxconn, 5)
+        self.assertIn("The process keeps maxconn 5, as was ordered", self.said)
+        places.set_maxconn(6)
+        frontend = self.proxy.frontends[0]
+        self.assertEqual((frontend.full, frontend.listeners[0].state), (False, LISTENING))
+        self.text("proxy.cfg", (self.folder / "proxy.cfg").read_text().replace("maxconn 100", "maxconn 99"))
+        self.reload()
+        self.assertEqual(places.maxconn, 99)
+        places.set_maxconn(7)
+        places.set_maxconn(0)
+        self.assertEqual(places.maxconn, 99)
+        places.taken = 0
 
     def test_a_frontend_has_no_more_clients_than_its_maxconn_of_both_generations(self) -> None:
         self.begin("")

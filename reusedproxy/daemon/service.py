@@ -534,7 +534,8 @@ class ProxyService(Service):
         self._expiry.look()
 
     def _begin(self, proxy: Proxy, verb: str, endings: list[Ending] | None = None) -> None:
-        proxy.places.maxconn = proxy.maxconn
+        if proxy.places.allow(proxy.maxconn):
+            self.announce("notice", f"The process keeps maxconn {proxy.places.maxconn}, as was ordered")
         proxy.places.limit_rates(proxy.configuration.global_.rates, proxy.deadlines)
         for text in shortages(proxy):
             self.announce("warning", text)

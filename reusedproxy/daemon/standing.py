@@ -27,6 +27,7 @@ BY = "the process before"
 def standing(proxy: Proxy) -> dict[str, object]:
     """Returns what was ordered and learnt."""
     return {
+        "process": {"maxconn": proxy.places.maxconn, "said": proxy.places.maxconn_said},
         "frontends": {
             each.name: {"maxconn": each.settings.maxconn, "said": each.maxconn_said}
             for each in proxy.frontends
@@ -76,6 +77,9 @@ def _address(server: Server) -> list[object]:
 
 def stand(proxy: Proxy, said: object) -> Iterator[tuple[str, str]]:
     """Puts it in force, as far as the file allows. Returns what is to be said of it, with the section."""
+    most = _kept(_part(said, "process"), proxy.maxconn)
+    if most is not None:
+        proxy.places.set_maxconn(most)
     for frontend in proxy.frontends:
         most = _kept(_part(said, "frontends", frontend.name), frontend.maxconn_said)
         if most is not None:

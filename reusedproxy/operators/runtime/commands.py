@@ -149,6 +149,8 @@ COMMANDS = (
     _command("operator", "", "lower the level of the current CLI session to operator", OPERATOR, _lower(OPERATOR)),
     _command("set maxconn frontend", "<frontend> <value>", "change a frontend's maxconn setting", ADMIN,
              orders.set_maxconn_frontend),
+    _command("set maxconn global", "<value>", "change the per-process maxconn setting", ADMIN,
+             orders.set_maxconn_global),
     _command("set maxconn server", "<bk>/<srv> <value>", "change a server's maxconn setting", ADMIN,
              orders.set_maxconn_server),
     _command("set server", "<bk>/<srv> [opts]", "change a server's state, weight or address", ADMIN, orders.set_server),

@@ -22,7 +22,7 @@ def show_events(context: Context, words: Sequence[str]) -> Iterator[str]:
             yield f"    {ring.name:<10} : type=buffer, {dropped} dropped, {ring.description}\n"
         return
     if words[0] not in rings:
-        raise Refusal("No such event sink")
+        raise Refusal("No such event sink", "")
     ring, _ = rings[words[0]]
     letters = ""
     for word in words[1:]:

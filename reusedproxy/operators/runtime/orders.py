@@ -132,6 +132,19 @@ def set_maxconn_server(context: Context, words: Sequence[str]) -> str:
     return ""
 
 
+def set_maxconn_global(context: Context, words: Sequence[str]) -> str:
+    """Does `set maxconn global <value>`; 0 stands for what the file says, beyond which it does not go."""
+    if not words:
+        raise Refusal("Expects an integer value.")
+    found = re.match(r"[+-]?[0-9]{1,9}", words[0])
+    most = 0 if found is None else int(found[0])
+    places = context.proxy.places
+    if not 0 <= most <= places.maxconn_said:
+        raise Refusal("Value out of range.")
+    places.set_maxconn(most)
+    return ""
+
+
 def set_maxconn_frontend(context: Context, words: Sequence[str]) -> str:
     name = words[0] if words else ""
     frontend = next((each for each in context.proxy.frontends if each.name == name), None)
