@@ -309,7 +309,7 @@ class EventTests(RuntimeTestCase):
         self.assertEqual(self.says("show events no"), "No such event sink")
         for words in ("lines x", "lines -x", "lines -", "lines -wx"):
             self.assertEqual(self.says(f"show events {words}"), "unknown option")
-        self.assertEqual(self.says("show events", USER), "Permission denied")
+        self.assertEqual(self.says("show events lines", USER), "Permission denied")
 
 
 class Owner:

@@ -116,7 +116,7 @@ ORDERS = (
     "show events no",
     "show events lines -x",
     "show events lines nothing",
-    "user;show events",
+    "user;show events lines",
     "show cli level",
     "operator;show cli level;set weight servers/s1 5;clear counters all",
     "user;show cli level;show sess;show env HOME;clear counters",

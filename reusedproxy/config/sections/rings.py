@@ -117,5 +117,5 @@ def with_ring(target: LogTarget, rings: Mapping[str, RingDraft], report: Report)
         octets=ring.octets,
         connect=ring.connect,
         ring=ring.name,
-        about=ring.description,
+        about=ring.description or ring.name,
     )

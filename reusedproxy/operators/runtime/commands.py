@@ -162,7 +162,7 @@ COMMANDS = (
     _command("show cli level", "", "display the level of the current CLI session", USER, _show_cli_level),
     _command("show cli sockets", "", "dump list of cli sockets", OPERATOR, _show_cli_sockets),
     _command("show env", "[var]", "dump environment variables known to the process", OPERATOR, _show_env),
-    _command("show events", "[<sink>] [-w] [-n] [-0]", "show event sink state", OPERATOR, events.show_events),
+    _command("show events", "[<sink>] [-w] [-n] [-0]", "show event sink state", USER, events.show_events),
     _command("show info", "[desc|json|typed]*", "report information about the running process", USER, show_info),
     _command("show pool", "[<bk>[/<srv>]]", "report the connections kept to servers", USER, servers.show_pool),
     _command("show servers conn", "[<backend>]", "dump server connections status (all or for a single backend)", USER,

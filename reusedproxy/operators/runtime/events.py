@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from reusedproxy.operators.logs.rings import Ring
-from reusedproxy.operators.runtime.proxy import WAIT, Context, Refusal
+from reusedproxy.operators.runtime.proxy import OPERATOR, WAIT, Context, Refusal
 
 #: Lines in one piece of an answer.
 AT_ONCE = 20
@@ -23,6 +23,7 @@ def show_events(context: Context, words: Sequence[str]) -> Iterator[str]:
         return
     if words[0] not in rings:
         raise Refusal("No such event sink", "")
+    context.needs(OPERATOR)
     ring, _ = rings[words[0]]
     letters = ""
     for word in words[1:]:
