@@ -300,6 +300,47 @@ class CommandTests(RuntimeTestCase):
             call.cancel()
 
 
+def fits(value: Any, schema: dict[str, Any], whole: dict[str, Any]) -> bool:
+    """Whether a value is what a schema says, of the words that ours uses."""
+    if "$ref" in schema:
+        found: Any = whole
+        for word in schema["$ref"].removeprefix("#/").split("/"):
+            found = found[word]
+        return fits(value, found, whole)
+    if "oneOf" in schema and sum(fits(value, each, whole) for each in schema["oneOf"]) != 1:
+        return False
+    kinds = {"integer": int, "number": (int, float), "string": str, "array": list, "object": dict}
+    if "type" in schema and not isinstance(value, kinds[schema["type"]]):  # type: ignore[arg-type]
+        return False
+    if "enum" in schema and value not in schema["enum"]:
+        return False
+    if ("minimum" in schema and value < schema["minimum"]) or ("maximum" in schema and value > schema["maximum"]):
+        return False
+    if "items" in schema and not all(fits(each, schema["items"], whole) for each in value):
+        return False
+    parts = schema.get("properties", {})
+    return all(name in value for name in schema.get("required", ())) and all(
+        fits(value[name], part, whole) for name, part in parts.items() if name in value
+    )
+
+
+class SchemaTests(RuntimeTestCase):
+    def test_what_json_is_shown_is_what_the_schema_says(self) -> None:
+        schema = json.loads(self.says("show schema json"))
+        for command in ("show info json", "show stat json"):
+            shown = json.loads(self.says(command))
+            self.assertTrue(fits(shown, schema, schema), command)
+            self.assertFalse(fits([shown], schema, schema))
+        self.assertTrue(fits({"errorStr": "x"}, schema, schema))
+        self.assertFalse(fits({}, schema, schema))
+
+    def test_its_parts_have_haproxys_names(self) -> None:
+        schema = json.loads(self.says("show schema json"))
+        self.assertEqual([*schema], ["$schema", "oneOf", "definitions"])
+        self.assertEqual([each["title"] for each in schema["oneOf"]], ["Info", "Stat", "Error"])
+        self.assertEqual([*schema["definitions"]], ["field", "processNum", "tags", "typedValue"])
+
+
 class EventTests(RuntimeTestCase):
     def test_rings_are_listed(self) -> None:
         title = "Supported events sinks are listed below. Add -w(wait), -n(new). Any key to stop\n"

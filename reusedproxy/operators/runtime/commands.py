@@ -18,6 +18,7 @@ from reusedproxy.config.language.report import Wrong
 from reusedproxy.operators.runtime import events, orders, servers, tables
 from reusedproxy.operators.runtime.info import show_info
 from reusedproxy.operators.runtime.proxy import ADMIN, LEVELS, OPERATOR, USER, Context, Refusal
+from reusedproxy.operators.runtime.schema import schema_json
 from reusedproxy.operators.runtime.statistics import show_stat
 from reusedproxy.operators.view.sessions import SessionView, sessions
 
@@ -165,6 +166,7 @@ COMMANDS = (
     _command("show events", "[<sink>] [-w] [-n] [-0]", "show event sink state", USER, events.show_events),
     _command("show info", "[desc|json|typed]*", "report information about the running process", USER, show_info),
     _command("show pool", "[<bk>[/<srv>]]", "report the connections kept to servers", USER, servers.show_pool),
+    _command("show schema json", "", "report schema used for stats", USER, lambda context, words: schema_json()),
     _command("show servers conn", "[<backend>]", "dump server connections status (all or for a single backend)", USER,
              servers.show_servers_conn),
     _command("show servers state", "[<backend>]", "dump volatile server information (all or for a single backend)",
