@@ -62,6 +62,7 @@ LISTEN = [
     ("/run/x.sock", ["unix@/run/x.sock"]),
     ("unix@x.sock", ["unix@x.sock"]),
     ("fd@3", ["fd@3"]),
+    ("fd@web-1.socket", ["fd@web-1.socket"]),
     ("abns@x", ["abns@x"]),
     ("127.0.0.1:0", ["127.0.0.1:0"]),
 ]
@@ -77,7 +78,7 @@ WRONG_LISTEN = [
     ("300.1.1.1:80", "is not an address"),
     ("[::1:80", "is not an address"),
     (":80,,:81", "missing"),
-    ("fd@x", "file descriptor"),
+    ("fd@3x", "file descriptor"),
     ("unix@", "path"),
     ("/" + "x" * 107, "107 bytes"),
     ("ipv4@[::1]:80", "ipv4 of an IPv6 address"),

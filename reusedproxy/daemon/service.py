@@ -61,7 +61,8 @@ from reusedproxy.daemon.supervision import Manager, Supervision
 from reusedproxy.exchanges.outcomes import STOPPED
 from reusedproxy.net import descriptors
 from reusedproxy.net.addresses import Addresses
-from reusedproxy.net.listener import Listener
+from reusedproxy.net.listener import Listener, inherited
+from reusedproxy.net.named_sockets import Unnamed
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.resolver import Resolver
 from reusedproxy.net.slices import Slices, Steps
@@ -227,7 +228,11 @@ class ProxyService(Service):
         addresses = [bind.address for each in configuration.frontends.values() for bind in each.binds]
         addresses += [each.bind.address for each in said.stats_sockets]
         addresses += [] if said.manhole is None else [said.manhole.address]
-        return {address.fd for address in addresses if address.kind == "fd"}
+        found = set()
+        for address in addresses:
+            with suppress(Unnamed):  # it came from the process before
+                found |= {inherited(address)} if address.kind == "fd" else set()
+        return found
 
     def _unreadable(self, proxy: Proxy) -> Iterable[Notice]:
         """Returns notices about files that root can read now, and a reload will not be able to; and about those of the

@@ -28,10 +28,12 @@ from attrs import evolve
 from twisted.logger import Logger
 
 from reusedproxy.config.model.proxies import Bind, SocketOptions
+from reusedproxy.config.model.values import ListenAddress
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.addresses import abstract
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.descriptors import EXHAUSTED as NONE_LEFT
+from reusedproxy.net.named_sockets import Unnamed, descriptor_named
 from reusedproxy.net.poller import READ, Poller
 from reusedproxy.net.tls.server import Certificates
 from reusedproxy.net.trusted_paths import parent_of
@@ -421,7 +423,7 @@ def bind_socket(bind: Bind, backlog: int, v6_only: bool = False, at: sockets._Ad
     address = bind.address
     try:
         if address.kind == "fd":
-            bound = sockets.socket(fileno=os.dup(address.fd))
+            bound = sockets.socket(fileno=os.dup(inherited(address)))
         elif address.kind == "unix":
             bound = _bind_path(bind, bind.backlog or backlog)
         elif address.kind == "abns":
@@ -433,6 +435,8 @@ def bind_socket(bind: Bind, backlog: int, v6_only: bool = False, at: sockets._Ad
         except OSError:
             bound.close()
             raise
+    except Unnamed as unnamed:
+        raise ListenError(f"cannot listen on {address}: {unnamed}") from None
     except OSError as error:
         hint = ""
         if isinstance(error, PermissionError) and address.kind == "tcp" and address.port < 1024:
@@ -442,6 +446,11 @@ def bind_socket(bind: Bind, backlog: int, v6_only: bool = False, at: sockets._Ad
         raise ListenError(f"cannot listen on {address}: {error.strerror or error}{hint}") from None
     bound.setblocking(False)
     return bound
+
+
+def inherited(address: ListenAddress) -> int:
+    """Returns the number of the descriptor that an address of kind "fd" stands for. Raises Unnamed."""
+    return descriptor_named(address.path) if address.path else address.fd
 
 
 def demand_bindable(bind: Bind) -> None:

@@ -88,7 +88,7 @@ class KilledTests(SynchronousTestCase):
         directory = temporary_directory(self)
         config = directory / "a.cfg"
         self.port = free_port() if listening is None else listening.getsockname()[1]
-        config.write_text(TEXT.format(bind="fd@3" if listening is not None else f"{LOOPBACK}:{self.port}"))
+        config.write_text(TEXT.format(bind="fd@web" if listening is not None else f"{LOOPBACK}:{self.port}"))
         code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); sys.argv[0] = 'twist'\n"
         code += "from twisted.application.twist._twist import Twist; Twist.main()\n"
         command = [sys.executable, "-c", code, "--log-format=text", "reusedproxy", "--config", str(config)]
