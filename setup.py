@@ -49,7 +49,7 @@ COMPILED = (
     *("pool/pool", "pool/constant", "pool/raw"),
     *("backends/backend", "backends/server"),
     *("exchanges/exchange", "exchanges/facts", "exchanges/attempt", "exchanges/failures", "exchanges/route"),
-    *("streams/facts", "streams/stream"),
+    *("streams/facts", "streams/stream", "sessions/facts", "sessions/retries"),
     *("clients/connection", "clients/frontend", "clients/pending"),
 )
 #: mypyc translates what mypy understands: with the versions, the plugin and the types that `make lint` uses.

@@ -27,7 +27,6 @@ from reusedproxy.clients.stream import StreamConnection, StreamLog
 from reusedproxy.config import model
 from reusedproxy.config.model.persistence import NO_COOKIES
 from reusedproxy.exchanges.authentication import NOBODY, Authentication
-from reusedproxy.exchanges.client import session_of
 from reusedproxy.exchanges.counting import count_request
 from reusedproxy.exchanges.exchange import Exchange
 from reusedproxy.exchanges.route import Page, Route, Service
@@ -44,6 +43,7 @@ from reusedproxy.net.transport import Transport, hide
 from reusedproxy.rules.actions import ErrorPages
 from reusedproxy.rules.facts import NO_MAPS, Map, Sample
 from reusedproxy.rules.regular import Unevaluated
+from reusedproxy.sessions.client import session_of
 from reusedproxy.streams.guide import Guide
 from reusedproxy.tables.table import Table
 from reusedproxy.tables.tracking import SESSIONS, Counters, count, leave

@@ -16,7 +16,6 @@ from attrs import frozen
 from twisted.logger import Logger
 
 from reusedproxy.backends.binding import Binding
-from reusedproxy.config import model
 from reusedproxy.config.rules.actions import EditHeader
 from reusedproxy.exchanges.attempt import HELD_MAX
 from reusedproxy.exchanges.authentication import Unverified
@@ -26,18 +25,17 @@ from reusedproxy.exchanges.error_pages import written
 from reusedproxy.exchanges.exchange import CONTINUE, ENDED, Exchange
 from reusedproxy.exchanges.noting import LogNotes
 from reusedproxy.exchanges.persistence import Persistence
-from reusedproxy.exchanges.route import Page, Route, server_to_use
+from reusedproxy.exchanges.route import Page, Route
 from reusedproxy.exchanges.serving import Made
 from reusedproxy.exchanges.waiting import TARPIT, Gathering, Wait
 from reusedproxy.rules import editing, regular
 from reusedproxy.rules.actions import Answer, concerned
 from reusedproxy.rules.editing import Unusable
 from reusedproxy.rules.facts import Noted, Sample
-from reusedproxy.rules.matching import Test
 from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.rules.rule_set import RuleSet, Steps, run
-from reusedproxy.rules.samples.formats import Text
 from reusedproxy.rules.steering import Dropped, Held
+from reusedproxy.sessions.switching import SwitchingRule, backend_to_use, server_to_use
 from reusedproxy.wire.bodies import ChunkedBody
 from reusedproxy.wire.heads import CHUNKED, RequestHead, ResponseHead
 
@@ -51,18 +49,6 @@ ServiceRules = Callable[[Exchange, bytes], tuple[int, bytes, bool]]
 _NO_RULES: Mapping[str | None, ServiceRules | None] = {}
 #: Passwords that are checked for one request, at most: one for each `userlist` that its rules ask.
 CHECKS = 8
-
-
-@frozen
-class Choice:
-    """Holds one `use_backend` line: its condition, and the name of the backend. `fixed` tells that the name is the same
-    for all requests."""
-
-    place: model.Place
-
-    test: Test | None
-    name: Text
-    fixed: bool
 
 
 #: What rules set of an exchange itself (`rules.steering.Steered`, and what is set here) and what does not change by
@@ -134,7 +120,7 @@ class Routing:
         self,
         frontend: ClientFrontend,
         rule_set: RuleSet,
-        choices: Iterable[Choice],
+        choices: Iterable[SwitchingRule],
         routes: Mapping[str, Route],
         ours_alone: Iterable[str] = (),
         edited: Iterable[EditHeader] = (),
@@ -218,7 +204,10 @@ class Routing:
             if rule_set.redirects and runs_into(rule_set.redirects, exchange, ended, self._note_cookie):
                 return
             try:
-                route = self._choose(exchange) if self.choices else frontend.default_route
+                if self.choices:
+                    route = backend_to_use(self.choices, exchange, self.routes, self._disabled, frontend.default_route)
+                else:
+                    route = frontend.default_route
             except Unevaluated as unevaluated:
                 frontend.not_evaluated(unevaluated)
                 exchange.fail(500, "PR")
@@ -340,22 +329,6 @@ class Routing:
         except Exception:
             self._log.failure("a request failed after it had been held back")
             exchange.client.abort_exchange(exchange)
-
-    def _choose(self, exchange: Exchange) -> Route | None:
-        """Chooses the route as HAProxy does: the first whose condition is true, or the default if its name is that of
-        no backend. Returns None if the backend is disabled."""
-        choice = None
-        try:
-            for choice in self.choices:
-                if choice.test is None or choice.test(exchange):
-                    name = choice.name(exchange).decode("utf-8", "replace")
-                    if choice.fixed or name in self.routes or name in self._disabled:
-                        return self.routes.get(name)
-                    break
-        except Unevaluated as unevaluated:
-            unevaluated.place = choice.place if choice is not None else None
-            raise
-        return self._frontend.default_route
 
     def _note_cookie(self, exchange: Exchange) -> None:
         """Looks at the persistence cookie of a denied request for the log, which names the cookie's server, too, as in
