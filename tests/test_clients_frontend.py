@@ -13,7 +13,8 @@ from reusedproxy.config import model
 from reusedproxy.exchanges.own_answers import answer
 from reusedproxy.exchanges.serving import Made
 from reusedproxy.measures.traffic import Traffic
-from reusedproxy.net.listener import Listener, bind_socket
+from reusedproxy.net.binding import bind_socket
+from reusedproxy.net.listener import Listener
 from reusedproxy.rules.rule_set import Steps
 from reusedproxy.wire.heads import RequestHead
 from tests.clientfakes import GET, OK, PLACE, World

@@ -48,16 +48,9 @@ from reusedproxy.config.rules.log_actions import SetLogLevel
 from reusedproxy.exchanges.authentication import Authentication
 from reusedproxy.net import descriptors
 from reusedproxy.net.addresses import Addresses
+from reusedproxy.net.binding import Given, ListenError, backlog_of, bind_socket, demand_bindable, given_socket
 from reusedproxy.net.deadlines import Deadlines
-from reusedproxy.net.listener import (
-    Given,
-    Listener,
-    ListenError,
-    backlog_of,
-    bind_socket,
-    demand_bindable,
-    given_socket,
-)
+from reusedproxy.net.listener import Listener
 from reusedproxy.net.names.once import Lookups
 from reusedproxy.net.names.section import Names
 from reusedproxy.net.passwords import Passwords

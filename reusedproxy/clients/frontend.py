@@ -34,12 +34,14 @@ from reusedproxy.exchanges.routing import Routing, shows_page
 from reusedproxy.measures.last_errors import LastErrors
 from reusedproxy.measures.log_throttle import LogThrottle
 from reusedproxy.measures.traffic import Traffic
+from reusedproxy.net.binding import ListenError
 from reusedproxy.net.deadlines import Deadlines
-from reusedproxy.net.listener import Listener, ListenError, admits_as_many
+from reusedproxy.net.listener import Listener
 from reusedproxy.net.names.once import Lookups
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.tls.server_transport import ServerTLSTransport
 from reusedproxy.net.transport import Transport, hide
+from reusedproxy.net.unix_sockets import admits_as_many
 from reusedproxy.rules.actions import ErrorPages
 from reusedproxy.rules.facts import NO_MAPS, Map, Sample
 from reusedproxy.rules.regular import Unevaluated
