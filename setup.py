@@ -50,7 +50,7 @@ COMPILED = (
     *("backends/backend", "backends/server"),
     *("exchanges/exchange", "exchanges/facts", "exchanges/attempt", "exchanges/failures", "exchanges/route"),
     *("streams/facts", "streams/stream", "sessions/facts", "sessions/retries"),
-    *("clients/connection", "clients/frontend", "clients/pending"),
+    *("clients/connection", "clients/frontend", "clients/pending", "clients/connection_limit"),
 )
 #: mypyc translates what mypy understands: with the versions, the plugin and the types that `make lint` uses.
 COMPILER = ["mypy~=2.4.1", "mypy-zope~=1.0.17", *DEPENDENCIES]

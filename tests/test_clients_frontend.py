@@ -8,7 +8,8 @@ from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.clients.connection import BUSY, ClientConnection
-from reusedproxy.clients.frontend import ConnectionLimit, Frontend
+from reusedproxy.clients.connection_limit import ConnectionLimit
+from reusedproxy.clients.frontend import Frontend
 from reusedproxy.config import model
 from reusedproxy.exchanges.own_answers import answer
 from reusedproxy.exchanges.serving import Made
@@ -343,7 +344,7 @@ class BoundTests(BoundCase):
         self.assertEqual(listener.connections, 0)
         listener.connections += 1
         successor.listen(listener)
-        successor._fill()
+        successor.fill()
         world.places.taken += 1
         nobody: Any = None
         old.connection_gone(nobody, listener)

@@ -7,6 +7,7 @@ import gc
 import os
 import resource
 import socket
+from typing import Any
 from unittest import mock
 
 from reusedproxy.net import descriptors

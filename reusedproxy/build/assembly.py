@@ -36,7 +36,8 @@ from reusedproxy.build.rule_sets import RuleSets, asks_for_host, default_backend
 from reusedproxy.build.saved_states import SavedStates
 from reusedproxy.build.server_lines import Announce, Line, Lines, asks_libc
 from reusedproxy.build.tables import Sweep, tables_of
-from reusedproxy.clients.frontend import ConnectionLimit, Frontend
+from reusedproxy.clients.connection_limit import ConnectionLimit
+from reusedproxy.clients.frontend import Frontend
 from reusedproxy.config import model
 from reusedproxy.config.language.report import Fault
 from reusedproxy.config.model.balance import HASHES

@@ -29,6 +29,8 @@ REJECT = "reject"
 SILENT_DROP = "silent-drop"  # rejected, and not told so
 DENIED = (REJECT, SILENT_DROP)
 EXPECT_PROXY = "expect-proxy"  # it is another proxy, and says for whom it comes
+#: The address of all clients at unix sockets.
+UNIX_CLIENT = ("unix", 0)
 
 
 @define

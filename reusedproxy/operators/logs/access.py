@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import cast
 
-from reusedproxy.clients.frontend import ConnectionLimit, Frontend
+from reusedproxy.clients.connection_limit import ConnectionLimit
+from reusedproxy.clients.frontend import Frontend
 from reusedproxy.config.model.persistence import NO_COOKIES
 from reusedproxy.config.model.rules import Format
 from reusedproxy.exchanges.exchange import Exchange
