@@ -15,7 +15,8 @@ from typing import Any, Final
 
 from attrs import evolve
 
-from reusedproxy.backends.backend import Backend, Ended
+from reusedproxy.backends.backend import Backend
+from reusedproxy.backends.places import Ended
 from reusedproxy.backends.server import Server
 from reusedproxy.clients.connection import ClientConnection
 from reusedproxy.clients.connection_limit import ACCEPTED, CONNECTIONS, HANDSHAKES, ConnectionLimit

@@ -73,7 +73,7 @@ class Request(Repeatable, Served, Protocol):
     #: When a server was first chosen, and when the connection was there.
     placed_at: float
     connected: float
-    #: Of `backends.backend.Placed`; and the server in whose own queue a wait has ended in vain.
+    #: Of `backends.places.Placed`; and the server in whose own queue a wait has ended in vain.
     srv_queue: int
     backend_queue: int
     waited_for: Server | None
@@ -159,7 +159,7 @@ class Attempt:
             bound = _preferred(session, backend)
         return backend.choose(self, avoid, bound)
 
-    # What the backend calls (`backends.backend.Placed`).
+    # What the backend calls (`backends.places.Placed`).
 
     @property
     def srv_queue(self) -> int:

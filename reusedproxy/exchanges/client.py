@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from reusedproxy.backends.backend import Ended
+from reusedproxy.backends.places import Ended
 from reusedproxy.config.model.proxies import Timeouts
 from reusedproxy.exchanges.authentication import Authentication
 from reusedproxy.exchanges.route import Page, Route, Service

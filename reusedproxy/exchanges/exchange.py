@@ -100,7 +100,7 @@ class Exchange(ExchangeFacts):
     bytes_out = 0
     retries = 0
     redispatched = False
-    # Of `backends.backend.Placed`; and the server in whose own queue a wait has ended in vain.
+    # Of `backends.places.Placed`; and the server in whose own queue a wait has ended in vain.
     srv_queue = 0
     backend_queue = 0
     waited_for: Server | None = None

@@ -173,7 +173,7 @@ class Search:
         if self.binding is not None:
             self.binding = self.binding.at(backend.servers)
 
-    # What the backend calls (`backends.backend.Placed`).
+    # What the backend calls (`backends.places.Placed`).
 
     def placed(self, server: Server) -> None:
         """Takes a connection that stands ready at this server, or waits for one."""

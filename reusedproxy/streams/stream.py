@@ -76,7 +76,7 @@ class Stream(StreamFacts):
     #: Bytes of the client, also those that no server has got, and of the server, once all is over.
     received = 0
     sent = 0
-    # Of `backends.backend.Ended`: bytes are counted as they pass, and nothing is answered.
+    # Of `backends.places.Ended`: bytes are counted as they pass, and nothing is answered.
     bytes_in = 0
     bytes_out = 0
     status = 0
