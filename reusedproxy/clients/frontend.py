@@ -32,8 +32,9 @@ from reusedproxy.config.model.persistence import NO_COOKIES
 from reusedproxy.exchanges.authentication import NOBODY, Authentication
 from reusedproxy.exchanges.counting import count_request
 from reusedproxy.exchanges.exchange import Exchange
+from reusedproxy.exchanges.request_rules import shows_page
 from reusedproxy.exchanges.route import Page, Route, Service
-from reusedproxy.exchanges.routing import Routing, shows_page
+from reusedproxy.exchanges.routing import Routing
 from reusedproxy.measures.last_errors import LastErrors
 from reusedproxy.measures.log_throttle import LogThrottle
 from reusedproxy.measures.traffic import Traffic
