@@ -45,6 +45,16 @@ class BoundCase(SynchronousTestCase):
         self.loop.pump()
         return made
 
+    def half_answered(self) -> Far:
+        """Returns a client that has got the head of its answer, and half of the body: b"12" of b"1234"."""
+        (client,) = self.clients(1)
+        client.send(GET)
+        self.loop.pump()
+        self.made.server.connect()
+        self.made.server.busy[0].feed(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n12")
+        self.loop.pump()
+        return client
+
     def held(self) -> list[int]:
         self.loop.pump()
         return [listener.connections for listener in self.listeners]
@@ -162,12 +172,7 @@ class BoundTests(BoundCase):
         """Its head, which has gone out, told that the connection stays; the next request may be on its way."""
         self.world(places=9)
         old = self.made.frontend
-        (client,) = self.clients(1)
-        client.send(GET)
-        self.loop.pump()
-        self.made.server.connect()
-        self.made.server.busy[0].feed(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n12")
-        self.loop.pump()
+        client = self.half_answered()
         successor = self.succeed(9)
         self.made.server.busy[0].feed(b"34")
         client.send(GET)
@@ -181,12 +186,7 @@ class BoundTests(BoundCase):
     def test_an_answer_is_not_destroyed_because_its_client_may_not_come_again(self) -> None:
         """It had begun before the reload but one."""
         self.world(places=9)
-        (client,) = self.clients(1)
-        client.send(GET)
-        self.loop.pump()
-        self.made.server.connect()
-        self.made.server.busy[0].feed(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n12")
-        self.loop.pump()
+        client = self.half_answered()
         self.succeed(9)
         successor = self.succeed(9)
         successor.gate = gate("tcp-request connection reject")
@@ -199,12 +199,7 @@ class BoundTests(BoundCase):
         """Which is no more, so that nobody takes the client; its connection ends behind the answer."""
         self.world(places=9)
         old = self.made.frontend
-        (client,) = self.clients(1)
-        client.send(GET)
-        self.loop.pump()
-        self.made.server.connect()
-        self.made.server.busy[0].feed(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n12")
-        self.loop.pump()
+        client = self.half_answered()
         successor = self.succeed(9)
         successor.stop()
         vars(successor).clear()  # `daemon.succession.take_apart`
