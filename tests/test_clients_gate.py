@@ -11,7 +11,8 @@ from reusedproxy.build.rule_sets import RuleSets
 from reusedproxy.clients.gate import ACCEPT, EXPECT_PROXY, REJECT, Arrival, Gate
 from reusedproxy.config import model
 from reusedproxy.config.reader import ConfigurationError, Source, read_configuration
-from reusedproxy.net.listener import Listener, bind_socket
+from reusedproxy.net.binding import bind_socket
+from reusedproxy.net.listener import Listener
 from tests.clientfakes import GET, OK, PLACE, World
 from tests.rulefakes import DEFAULTS
 from tests.wire import Loop

@@ -15,11 +15,11 @@ from twisted.logger import Logger
 from reusedproxy.clients.owner import Owner
 from reusedproxy.exchanges.error_pages import unasked
 from reusedproxy.exchanges.exchange import Exchange
-from reusedproxy.exchanges.outcomes import STOPPED
-from reusedproxy.exchanges.session import Session
 from reusedproxy.net.deadlines import SLOTS
 from reusedproxy.net.listener import Listener
 from reusedproxy.net.transport import BROKEN, HIGH_WATER, PEER_RESET, Transport
+from reusedproxy.sessions.session import Session
+from reusedproxy.sessions.termination import STOPPED
 from reusedproxy.tables.tracking import ERRORS, REQUESTS, count
 from reusedproxy.wire.bodies import BodyFault, ChunkedBody, LengthBody
 from reusedproxy.wire.heads import (

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from attrs import Factory, define, frozen
 
-from reusedproxy.exchanges.client import ClientFacts, session_of
 from reusedproxy.net.tls.facts import TransportTLS
 from reusedproxy.rules.facts import NO_MAPS, Course, Facts, Map, Noted, Sample
+from reusedproxy.sessions.client import ClientFacts, session_of
 from reusedproxy.tables.table import Table
 from reusedproxy.tables.tracking import Counters, Tracked
 
@@ -29,6 +29,8 @@ REJECT = "reject"
 SILENT_DROP = "silent-drop"  # rejected, and not told so
 DENIED = (REJECT, SILENT_DROP)
 EXPECT_PROXY = "expect-proxy"  # it is another proxy, and says for whom it comes
+#: The address of all clients at unix sockets.
+UNIX_CLIENT = ("unix", 0)
 
 
 @define
