@@ -26,6 +26,10 @@ class Limited(Protocol):
     def connections(self) -> Sized:
         """Returns its clients."""
 
+    @property
+    def clients(self) -> int:
+        """Returns their number, with those that the frontend before a reload still has."""
+
     def fill(self) -> None:
         """Pauses its listeners, because it or the process has as many clients as allowed."""
 

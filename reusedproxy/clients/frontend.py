@@ -385,7 +385,7 @@ class Frontend:
             if listener.certificates is not None:
                 self._places.count(HANDSHAKES)
         if self.gate is not None:
-            arrival = Arrival(accepted, name, listener, self.name, self.tables, maps=self.maps)
+            arrival = Arrival(accepted, name, listener, self)
             verdict = self.verdict(arrival)
             counters = arrival.counters
             if verdict in DENIED:
@@ -449,11 +449,9 @@ class Frontend:
             connection.transport.socket,
             connection.address,
             connection.listener,
-            self.name,
-            self.tables,
+            self,
             connection,
             counters,
-            maps=self.maps,
         )
         verdict = ACCEPT if self.session_gate is None else self.judged(self.session_gate, arrival)
         if arrival.counters is not None:
@@ -589,7 +587,7 @@ class Frontend:
             return None if value is None else value.encode("utf-8", "surrogateescape")
         if which in ("pid", "hostname"):
             return getpid() if which == "pid" else gethostname().encode()
-        clients = {each.name: len(each.connections) for each in self._places.frontends} if which == "fe_conn" else {}
+        clients = {each.name: each.clients for each in self._places.frontends} if which == "fe_conn" else {}
         return figure(which, name, self.backends, clients)
 
     def not_done(self, text: str) -> None:

@@ -6,19 +6,16 @@ It must never change a connection.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from socket import socket
 from typing import Final, Protocol
 
-from reusedproxy.clients.gate import ACCEPT, DENIED, REJECT, UNIX_CLIENT, Arrival, Gate
+from reusedproxy.clients.gate import ACCEPT, DENIED, REJECT, UNIX_CLIENT, Admitting, Arrival, Gate
 from reusedproxy.clients.pending import PendingClients
 from reusedproxy.config import model
 from reusedproxy.net.listener import Listener
 from reusedproxy.net.tls.server_transport import ServerTLSTransport
 from reusedproxy.net.unix_sockets import admits_as_many
-from reusedproxy.rules.facts import Map
 from reusedproxy.sessions.client import ClientFacts
-from reusedproxy.tables.table import Table
 
 # What another frontend's certificates mean for a client that has been admitted: nothing; it would be shown others; it
 # would have to show another one, or one where it has shown none, or the other way round.
@@ -27,14 +24,11 @@ SHOW_OTHERS: Final = "show others"
 ASK_AGAIN: Final = "ask again"
 
 
-class Admitting(Protocol):
+class Readmitting(Admitting, Protocol):
     """Defines a frontend as far as it decides who may come in, and stay."""
 
-    name: str
     gate: Gate | None
     session_gate: Gate | None
-    tables: Mapping[str, Table]
-    maps: Mapping[str, Map]
     notes_in_sessions: bool
     handshakes: PendingClients
 
@@ -48,7 +42,7 @@ class Admitting(Protocol):
         """Returns the verdict of these rules; REJECT where they could not be evaluated."""
 
 
-def certificates_at(connection: ClientFacts, before: Admitting, now: Admitting) -> str:
+def certificates_at(connection: ClientFacts, before: Readmitting, now: Readmitting) -> str:
     """Tells what the certificates of the frontend `now` mean for a client: SAME, SHOW_OTHERS or ASK_AGAIN."""
     address = connection.listener.bind.address
     ours, theirs = before.handshakes.certificates.get(address), now.handshakes.certificates.get(address)
@@ -59,7 +53,7 @@ def certificates_at(connection: ClientFacts, before: Admitting, now: Admitting) 
     return SHOW_OTHERS if alike else ASK_AGAIN
 
 
-def is_admitted_alike(connection: ClientFacts, before: Admitting, now: Admitting) -> bool:
+def is_admitted_alike(connection: ClientFacts, before: Readmitting, now: Readmitting) -> bool:
     """Tells whether the client would be admitted by the frontend `now`, with a PROXY header before its first request if
     it had to send one `before`."""
     accepted, listener = connection.transport.socket, connection.listener
@@ -74,7 +68,7 @@ def is_admitted_alike(connection: ClientFacts, before: Admitting, now: Admitting
     return new == old or (old in DENIED and new == ACCEPT)
 
 
-def is_treated_alike(connection: ClientFacts, before: Admitting, now: Admitting) -> bool:
+def is_treated_alike(connection: ClientFacts, before: Readmitting, now: Readmitting) -> bool:
     """Tells whether all that rules have noted of this client holds `now`, too: the rules for connections and sessions
     note the same, those for requests have set no variable of its session, and the tables that track it go on."""
     for ours, theirs in ((before.gate, now.gate), (before.session_gate, now.session_gate)):
@@ -87,19 +81,10 @@ def is_treated_alike(connection: ClientFacts, before: Admitting, now: Admitting)
     return all(now.tables.get(table.name) is table for table, _ in (counters or {}).values())
 
 
-def _judge_again(frontend: Admitting, connection: ClientFacts, accepted: socket, address: tuple[str, int]) -> str:
+def _judge_again(frontend: Readmitting, connection: ClientFacts, accepted: socket, address: tuple[str, int]) -> str:
     """Returns what the rules would say of a client that has been admitted, without counting it again."""
     counters = None if connection.session is None else connection.session.counters
-    arrival = Arrival(
-        accepted,
-        address,
-        connection.listener,
-        frontend.name,
-        frontend.tables,
-        counters=counters,
-        acts=False,
-        maps=frontend.maps,
-    )
+    arrival = Arrival(accepted, address, connection.listener, frontend, counters=counters, acts=False)
     verdict = frontend.verdict(arrival)
     if verdict not in DENIED and frontend.session_gate is not None:
         arrival.source, arrival.client = connection.address, connection

@@ -118,7 +118,11 @@ def both(directory: Path, cases: Sequence[Case], settings: str = "") -> list[tup
 
 def _play(case: Case, server: Server, port: int) -> Seen:
     data, end = b"", "open"
-    with socket.create_connection((HOST, port), timeout=PATIENCE) as client:
+    try:
+        connected = socket.create_connection((HOST, port), timeout=PATIENCE)
+    except ConnectionResetError:  # turned away before it knew that it was connected
+        return Seen((), "reset", ())
+    with connected as client:
         for number, piece in enumerate(case.sent):
             if number:
                 time.sleep(GAP)
