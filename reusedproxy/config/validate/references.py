@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from reusedproxy.config.language.report import Report, did_you_mean
 from reusedproxy.config.model.values import Place
 from reusedproxy.config.sections.draft import ProxyDraft
-from reusedproxy.config.validate.rules import first_arguments
+from reusedproxy.config.validate.rules import first_arguments, stats_rules
 
 #: The sample fetches whose first argument is a section or a server.
 _OF_BACKENDS = ("nbsrv", "be_conn", "queue", "avg_queue", "connslots")
@@ -58,7 +58,7 @@ def _conditional(draft: ProxyDraft) -> Iterable[tuple[Place, object]]:
     for rules in (
         *(draft.connection_rules, draft.session_rules, draft.content_rules, draft.response_content_rules),
         *(draft.request_rules, draft.response_rules, draft.after_rules, draft.redirects),
-        *(draft.monitor_fails, draft.persist_rules, draft.stick_rules),
+        *(draft.monitor_fails, draft.persist_rules, draft.stick_rules, stats_rules(draft)),
     ):
         yield from ((rule.place, rule) for rule in rules)
     yield from ((choice.place, choice) for choice in draft.use_backends)
