@@ -23,6 +23,7 @@ from reusedproxy.build.backends import Backends
 from reusedproxy.build.certificates import FilesOfTLS, Served, Stamps, serving
 from reusedproxy.build.deeds import notes_in_sessions
 from reusedproxy.build.listeners import Listeners, query_of
+from reusedproxy.build.log_lines import LogLines, log_lines
 from reusedproxy.build.maps import Maps
 from reusedproxy.build.pages import add_pages
 from reusedproxy.build.resolution import Sections
@@ -55,8 +56,7 @@ from reusedproxy.net.tls.files import TLSConfigurationError, Trusts
 from reusedproxy.net.watchdog import Standstills
 from reusedproxy.operators.logs.access import access_log, stream_log
 from reusedproxy.operators.logs.handshakes import handshake_log
-from reusedproxy.operators.logs.targets import NO_SOCKET, LogTargets, UnknownHost, trouble_with
-from reusedproxy.operators.logs.targets import Target as LogSink
+from reusedproxy.operators.logs.targets import LogTargets
 from reusedproxy.operators.view.rates import Rates
 from reusedproxy.pool.dialing.budget import Budget
 from reusedproxy.pool.pool import HTTPConnectionPool
@@ -209,6 +209,7 @@ class Assembly:
             answers=previous.answers if previous is not None and self._again else {},
             maps=previous.maps if previous is not None and self._again else {},
         )
+        self._log_lines = LogLines(configuration, self._proxy.logs, self._faults)
         self._saved = SavedStates(settings, [] if self._again else self._proxy.notices, states)
         self._lines = Lines(
             reactor,
@@ -279,8 +280,10 @@ class Assembly:
             backend.fullconn = backend.settings.fullconn or self._fullconn(backend.name)
             yield
         if not self._again:
-            proxy.notices += self._unheard(bind)
-        self._open_event_logs()
+            proxy.notices += self._log_lines.unheard(bind)
+        self._log_lines.take_events(
+            [each.settings for each in proxy.frontends], [each.settings for each in proxy.backends]
+        )
         return proxy
 
     def _backends(self, sections: Sections, answers: Answers) -> Steps[dict[str, Backend]]:
@@ -364,7 +367,7 @@ class Assembly:
         frontend.notes_in_sessions = shared.backends_note or notes_in_sessions(settings.rules)
         frontend.judges_sessions = frontend.tracks or frontend.session_gate is not None
         monitor = rule_sets.monitor(frontend) if frontend.guide is None else None
-        targets = self._log_targets(settings.logs, settings.log.tag)
+        targets = self._log_lines.targets(settings.logs, settings.log.tag)
         own_backend = backends.get(frontend.own_backend or "")
         if own_backend is not None:
             frontend.cookie_letters = own_backend.cookie_letters
@@ -406,17 +409,6 @@ class Assembly:
             else:
                 listeners.look_up(frontend.settings.binds)
 
-    def _open_event_logs(self) -> None:
-        """Opens the targets of messages about the proxy itself: those of `global`, and of each section."""
-        proxy = self._proxy
-        fronts, backs = [each.settings for each in proxy.frontends], [each.settings for each in proxy.backends]
-        sections = [(f"frontend {each.name}", each.event_logs, each.log.tag) for each in fronts]
-        sections += ((f"backend {each.name}", each.event_logs, each.log_tag) for each in backs)
-        proxy.logs.take_events_to(
-            self._log_targets(self._configuration.global_.logs),
-            {section: self._log_targets(lines, tag) for section, lines, tag in sections},
-        )
-
     def _fullconn(self, backend: str) -> int:
         """Returns a tenth of the clients that may come to this backend at once, rounded up, as in HAProxy."""
         frontends = [each.settings for each in self._proxy.frontends]
@@ -426,34 +418,6 @@ class Assembly:
             if backend in (each.default_backend, *(rule.name.constant for rule in each.use_backends))
         ]
         return (sum(each.maxconn or self._proxy.maxconn for each in leading) + 9) // 10
-
-    def _log_targets(self, lines: tuple[model.LogTarget, ...], tag: str = "") -> list[LogSink]:
-        targets: dict[LogSink, None] = {}  # a target that is named twice gets each line once
-        for line in lines:
-            try:
-                targets[self._proxy.logs.open(line, tag)] = None
-            except UnknownHost as error:
-                fault = Fault(line.place, f"'log': {error}")
-                if fault not in self._faults:  # `log global` repeats it
-                    self._faults.append(fault)
-        return list(targets)
-
-    def _unheard(self, bind: bool) -> Iterable[Notice]:
-        """Returns warnings about syslog sockets that take no lines now.
-
-        A container has no /dev/log, and the lines would be lost unnoticed. A check, which may run on another machine,
-        warns only of paths that cannot be a socket.
-        """
-        lines = [*_log_lines(self._configuration)]
-        for path in dict.fromkeys(line.path for line in lines if line.kind == "unix"):
-            trouble = trouble_with(path)
-            if trouble and (bind or trouble == NO_SOCKET):
-                place = next(line.place for line in lines if line.path == path)
-                yield Notice(
-                    "warning",
-                    place,
-                    f"'log {path}': {trouble}; until that has changed, 1 MB of its lines waits and the rest is lost",
-                )
 
     def _serve(self, frontend: Frontend) -> Steps[None]:
         """Loads the certificates of the frontend's TLS listeners. Unchanged ones are taken over, with the sessions that
@@ -543,7 +507,7 @@ def queries(configuration: model.Configuration, previous: Proxy | None = None) -
     for frontend in configuration.frontends.values():
         if not frontend.disabled:
             yield from (query_of(bind.address) for bind in frontend.binds if bind.address.host)
-    yield from (Query(line.host, _TYPES[line.kind]) for line in _log_lines(configuration) if line.kind in _TYPES)
+    yield from (Query(line.host, _TYPES[line.kind]) for line in log_lines(configuration) if line.kind in _TYPES)
     for section in configuration.resolvers.values():
         yield from (Query(each.host, socket.SOCK_DGRAM) for each in section.nameservers)
     for backend in configuration.backends.values():
@@ -555,13 +519,3 @@ def queries(configuration: model.Configuration, previous: Proxy | None = None) -
                     yield Query(server.check.addr, socket.SOCK_STREAM)
                 if server.agent is not None and server.agent.addr is not None:
                     yield Query(server.agent.addr, socket.SOCK_STREAM)
-
-
-def _log_lines(configuration: model.Configuration) -> Iterable[model.LogTarget]:
-    yield from configuration.global_.logs
-    for frontend in configuration.frontends.values():
-        if not frontend.disabled:
-            yield from (*frontend.logs, *frontend.event_logs)
-    for backend in configuration.backends.values():
-        if not backend.disabled:
-            yield from backend.event_logs

@@ -239,15 +239,10 @@ class Frontend:
     def stopping(self, successors: Mapping[Listener, Frontend]) -> Iterator[None]:
         """Stops in steps: the first is for its listeners, and one for each connection, which goes
         on as before until then."""
-        self.stopped = True
-        if self.rate is not None:
-            self.rate.stop()
-        for listener in self.listeners:
+        listeners = self._stop_accepting()
+        for listener in listeners:
             if listener not in successors:
                 listener.close()
-        self.listeners = []
-        if self in self._places.frontends:
-            self._places.frontends.remove(self)
         yield
         for connection in list(self.connections):
             if connection in self.connections:
@@ -255,16 +250,21 @@ class Frontend:
                 yield
         self.closing = True
 
+    def _stop_accepting(self) -> list[Listener]:
+        """Gives up its listeners, which stay open, and returns them."""
+        self.stopped = True
+        if self.rate is not None:
+            self.rate.stop()
+        listeners, self.listeners = self.listeners, []
+        if self in self._places.frontends:
+            self._places.frontends.remove(self)
+        return listeners
+
     def leave(self) -> None:
         """Stops accepting, because another process goes on at its listeners. Each client is told with its next answer
         to come again: closing an idle connection might cross with its next request."""
-        self.stopped = True
+        self._stop_accepting()
         self.closing = True
-        if self.rate is not None:
-            self.rate.stop()
-        self.listeners = []
-        if self in self._places.frontends:
-            self._places.frontends.remove(self)
         for connection in self.connections:
             if isinstance(connection, ClientConnection):
                 connection.end_after("another process goes on")
@@ -308,12 +308,15 @@ class Frontend:
             self._hand_over(connection, successor)
 
     def _hand_over(self, connection: ClientConnection, successor: Frontend) -> None:
-        """Hands a connection over, or turns it away; one whose exchange is under way is settled when that has ended.
+        """Hands a connection over to `successor`, or ends it:
 
-        A client that may not connect any more, by the rules there, gets no further answer. A client that was admitted
-        before another CA or list of revoked certificates counted has to come again, though a part of its next request
-        may be here, and so has one of whom other rules would have noted something else: in variables of its session, or
-        in tables. One that was shown other certificates than are shown now, after its next answer, which tells it so.
+        - now, if its client would not be admitted there;
+        - now as well, though a part of its next request may be here, if the client's certificate would be judged by
+          another CA or list of revoked certificates, or if the rules there would have noted something else of it (in
+          variables of its session, or in tables): the client has to connect again;
+        - after its next answer, which tells the client so, if the proxy would show it another certificate.
+
+        While an exchange is under way nothing is done; `settle` is called when that has ended.
         """
         if not is_admitted_alike(connection, self, successor):
             connection.turn_away()

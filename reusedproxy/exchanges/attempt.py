@@ -30,6 +30,7 @@ from reusedproxy.pool.lone import LoneDial
 from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.pool.served import Exchange as Served
 from reusedproxy.sessions.client import session_of
+from reusedproxy.sessions.retries import CONNECT_SLACK, TRIES_AT_ONCE
 from reusedproxy.sessions.session import Session
 from reusedproxy.sessions.termination import CONNECTION, HEAD, QUEUE
 from reusedproxy.wire.heads import RequestHead
@@ -37,10 +38,6 @@ from reusedproxy.wire.heads import RequestHead
 #: Bytes of a request kept so that it can be sent again, and kept back while there is no connection; as much as one of
 #: HAProxy's buffers, which bounds its retries alike.
 HELD_MAX: Final = 16 * 1024
-#: Attempts that fail at once, of one request, before others get their turn.
-ATTEMPTS_AT_ONCE: Final = 50
-#: Seconds beyond `timeout connect` that a wait for a connection may last, so that a dial's own failure is heard first.
-CONNECT_SLACK: Final = 0.5
 
 # The states of an attempt.
 QUEUED: Final = "queued"
@@ -446,7 +443,7 @@ class Attempt:
         """Makes another attempt, and further ones as long as each fails at once. The loop is here so
         that attempts do not nest."""
         request, failures = self.request, self._failures()
-        for _ in range(ATTEMPTS_AT_ONCE):
+        for _ in range(TRIES_AT_ONCE):
             request.attempt = attempt = Attempt()
             attempt.request = request
             attempt._in_a_row = True

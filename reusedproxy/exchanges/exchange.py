@@ -110,7 +110,8 @@ class Exchange(ExchangeFacts):
     ended = 0.0
     #: The head for the server with the first of the body, as far as they are held; the rest of the body is in `more`.
     head_and_body = b""
-    #: Only the end of the connection completes the answer, so a broken one must not end like a complete one.
+    #: Only the end of the client's connection tells it that the answer is complete, so that an answer which is cut off
+    #: has to end with a reset.
     _until_close = False
     _tunnel: Tunnel | None = None
     #: Encodes the answer's body (`compression`); None: it goes on as it comes.
@@ -264,7 +265,7 @@ class Exchange(ExchangeFacts):
     def client_slow(self) -> None:
         """Ends the exchange, because the client has not sent the rest of its request in time."""
         flags = self._client_aborts("c")
-        # As in HAProxy, who is waited for before there is a route waits in no queue.
+        # As in HAProxy: before it has a route, a request that is held back is still being read (R), not queued.
         self.fail(408, flags if self.route is not None else "cR")
 
     def fail(self, status: int, flags: str) -> None:

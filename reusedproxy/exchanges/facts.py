@@ -37,10 +37,11 @@ class ExchangeFacts(ConnectionFacts):
     head: RequestHead | None = None
     answer: ResponseHead | None = None
     line: bytes | None = None
-    #: What `http-after-response` makes of an answer of our own.
+    #: What `http-after-response` makes of an answer of the proxy's own.
     own_rules: Callable[..., bytes] | None = None
     answer_rules: Callable[..., tuple[int, bytes, str] | None] | None = None
-    #: The same of an answer that a service makes: they return a status, the answer, and whether it is another one.
+    #: What `http-response` makes of an answer of a service (`use-service`), or of its head: a status, what is sent, and
+    #: whether a rule has put its own answer in the service's place.
     service_rules: Callable[..., tuple[int, bytes, bool]] | None = None
     #: The server to which the request is bound, while it is.
     binding: Binding | None = None

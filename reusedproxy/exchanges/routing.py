@@ -8,7 +8,7 @@ how a request is sent.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 from twisted.logger import Logger
@@ -188,36 +188,41 @@ class Routing:
     ) -> bool:
         """Holds the request back, and goes on later with the rules behind the one that says so. Returns False if what
         it is to wait for is there."""
-        head, client = exchange.head, exchange.client
-        assert head is not None
         exchange.complete = ended
-        seconds, late, gathering = held.seconds, None, None
+        go_on = partial(self._go_on, exchange, body, 0, stage, held.next, route)
         if held.at_least is not None:
-            come = exchange.sent_body
-            reader = ChunkedBody(framed=False) if head.length == CHUNKED else None
-            gathering = Gathering(held.at_least, HELD_MAX, reader)
-            gathering.take(come)
-            if ended or gathering.enough:
-                return False
-            late = exchange.client_slow
-            if seconds is None:
-                timeout = client.frontend.timeouts.http_request
-                seconds = None if timeout is None else max(0.0, exchange.began + timeout - client.deadlines.now())
-            if head.expect_continue and not come and exchange.framed:
-                client.write(CONTINUE)
-            if head.expect_continue:
-                # The client will not hear of the server's.
-                editing.remove(head, _EXPECT)
-                editing.drop_wish(head, "expect")
-                client.continue_came()
-        elif seconds is not None and seconds <= 0:
-            return False
+            return self._waits_for_body(exchange, held.at_least, held.seconds, go_on)
         if held.begin is not None:
-            wait = Wait(exchange, None, partial(self._go_on, exchange, body, 0, stage, held.next, route))
+            wait = Wait(exchange, None, go_on)
             wait.stop = held.begin(wait.end)
             return True
-        go_on = partial(self._go_on, exchange, body, 0, stage, held.next, route)
-        Wait(exchange, seconds, go_on, body=gathering, late=late)
+        if held.seconds is not None and held.seconds <= 0:
+            return False
+        Wait(exchange, held.seconds, go_on)
+        return True
+
+    def _waits_for_body(
+        self, exchange: Exchange, at_least: int, seconds: float | None, go_on: Callable[[], None]
+    ) -> bool:
+        """Waits until so many bytes of the body have come (0: all of it), for so many `seconds` (None: what is left of
+        `timeout http-request`). Returns False if they are there."""
+        head, client = exchange.head, exchange.client
+        assert head is not None
+        come = exchange.sent_body
+        gathering = Gathering(at_least, HELD_MAX, ChunkedBody(framed=False) if head.length == CHUNKED else None)
+        gathering.take(come)
+        if exchange.complete or gathering.enough:
+            return False
+        if seconds is None and (timeout := client.frontend.timeouts.http_request) is not None:
+            seconds = max(0.0, exchange.began + timeout - client.deadlines.now())
+        if head.expect_continue:
+            if not come and exchange.framed:
+                client.write(CONTINUE)
+            # The proxy has answered it, so the server does not see it, and its own 100 does not reach the client.
+            editing.remove(head, _EXPECT)
+            editing.drop_wish(head, "expect")
+            client.continue_came()
+        Wait(exchange, seconds, go_on, body=gathering, late=exchange.client_slow)
         return True
 
     def _route_or_wait(

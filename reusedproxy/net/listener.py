@@ -66,6 +66,7 @@ _ONE_CLIENTS = frozenset(
 _FEW_LEFT = "Too many open files: the last few descriptors are not for clients (see ulimit -n, maxconn)"
 
 _STREAM = int(sockets.SOCK_STREAM)
+
 # The states of a listener.
 BOUND = "bound"  # connections queue up in the kernel
 LISTENING = "listening"

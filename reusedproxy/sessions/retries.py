@@ -1,5 +1,5 @@
 """Counts one more try after a failure, and decides whether it goes to another server (`option redispatch`); for
-requests as for sessions of mode tcp.
+requests as for sessions of mode tcp, whose bounds are here, too.
 
 Whether there may be another try at all is decided elsewhere: for requests in `exchanges.failures`. It must never know
 what is sent.
@@ -7,7 +7,7 @@ what is sent.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.binding import Binding
@@ -15,6 +15,10 @@ from reusedproxy.backends.server import Server
 
 #: HAProxy's word of `retry-on` for no retries at all.
 NONE = "none"
+#: Tries of one request, or session, that fail at once before others get their turn.
+TRIES_AT_ONCE: Final = 50
+#: Seconds beyond `timeout connect` that a wait for a connection may last, so that a dial's own failure is heard first.
+CONNECT_SLACK: Final = 0.5
 
 
 class Retried(Protocol):

@@ -21,16 +21,12 @@ from reusedproxy.pool.kinds import ANY
 from reusedproxy.pool.lone import LoneDial
 from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.pool.raw import RawConnection, acquire, raw
-from reusedproxy.sessions.retries import NONE, count_retry
+from reusedproxy.sessions.retries import CONNECT_SLACK, NONE, TRIES_AT_ONCE, count_retry
 from reusedproxy.sessions.termination import CONNECTION, QUEUE
 
-#: Seconds beyond `timeout connect` that a wait for a connection may last, so that a dial's own failure is heard first.
-CONNECT_SLACK = 0.5
 #: The most seconds between two tries at a server that is not asked through its pool, which has a pace of its own
 #: (HAProxy's turn-around).
 TURN_AROUND = 1.0
-#: Tries that fail at once before others get their turn.
-TRIES_AT_ONCE = 50
 
 # The states of a search.
 QUEUED = "queued"
