@@ -25,8 +25,9 @@ from reusedproxy.daemon.pid_file import PidFile
 from reusedproxy.daemon.service import ProxyService
 from reusedproxy.daemon.spawned import command_line
 from reusedproxy.daemon.supervision import RUNNING, Manager, StatusFile, Supervision
+from reusedproxy.net.binding import ListenError, bind_socket, given_socket
 from reusedproxy.net.deadlines import Deadlines
-from reusedproxy.net.listener import HELD, LISTENING, Listener, ListenError, bind_socket, given_socket
+from reusedproxy.net.listener import HELD, LISTENING, Listener
 from reusedproxy.operators.runtime.commands import run
 from reusedproxy.operators.runtime.proxy import ADMIN, OPERATOR, Context, Refusal
 from reusedproxy.tables.table import Table

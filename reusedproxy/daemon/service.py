@@ -61,7 +61,8 @@ from reusedproxy.daemon.supervision import Manager, Supervision
 from reusedproxy.exchanges.outcomes import STOPPED
 from reusedproxy.net import descriptors
 from reusedproxy.net.addresses import Addresses
-from reusedproxy.net.listener import Listener, inherited
+from reusedproxy.net.binding import inherited
+from reusedproxy.net.listener import Listener
 from reusedproxy.net.named_sockets import Unnamed
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.resolver import Resolver
