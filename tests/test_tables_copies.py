@@ -13,7 +13,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from reusedproxy.config.model.tables import StickTable, Stored
 from reusedproxy.config.model.values import Place
 from reusedproxy.tables import copies
-from reusedproxy.tables.copies import Description, Giver, NotUnderstood, Sharer, Taker
+from reusedproxy.tables.copies import Description, Giver, Taker
+from reusedproxy.tables.said import NotUnderstood
+from reusedproxy.tables.shares import Sharer
 from reusedproxy.tables.table import Key, Table
 
 PLACE = Place("t.cfg", 1)
@@ -253,6 +255,15 @@ class SharingTests(CopiesTestCase):
         self.assertEqual([self.shown(new, key)["conn_cur"] for key in "ab"], [1, 0])
         self.assertEqual([new.uses[new.find(key)] for key in "ab"], [1, 0])
         self.assertEqual(new.journals, [])
+
+    def test_an_entry_that_was_removed_and_has_come_again(self) -> None:
+        one, two, old, new = self.both()
+        new.count(new.obtain("a"), new.general(0), 5)
+        self.tell(two, one)
+        old.remove(old.find("a"))
+        old.count(old.obtain("a"), old.general(0), 2)
+        self.tell(one, two)
+        self.assertEqual([self.shown(each, "a")["gpc0"] for each in (old, new)], [2, 2])
 
     def test_three_processes(self) -> None:
         """The first has clients yet when the second is replaced."""

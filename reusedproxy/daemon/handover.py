@@ -35,7 +35,8 @@ from reusedproxy.net.addresses import abstract
 from reusedproxy.net.listener import Listener
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.trusted_paths import parent_of
-from reusedproxy.tables.copies import Description, NotUnderstood
+from reusedproxy.tables.copies import Description
+from reusedproxy.tables.said import NotUnderstood
 from reusedproxy.tables.table import Table
 
 #: The command that begins it.

@@ -16,7 +16,9 @@ from twisted.python.failure import Failure
 
 from reusedproxy.daemon.channel import Channel
 from reusedproxy.net.slices import Slices
-from reusedproxy.tables.copies import Description, Giver, NotUnderstood, Sharer, Taker
+from reusedproxy.tables.copies import Description, Giver, Taker
+from reusedproxy.tables.said import NotUnderstood
+from reusedproxy.tables.shares import Sharer
 from reusedproxy.tables.table import Table
 
 #: Seconds between two looks at what has changed: for so long one process may not know what the other has counted.
