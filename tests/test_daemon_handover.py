@@ -19,12 +19,13 @@ from twisted.internet.task import Clock
 from reusedproxy.config.model.proxies import Bind, SocketOptions
 from reusedproxy.config.model.tables import StickTable, Stored
 from reusedproxy.config.model.values import ListenAddress, Place
-from reusedproxy.daemon import handover
-from reusedproxy.daemon.handover import Handover, HandoverError, key_of, take_over
+from reusedproxy.daemon import handover, takeover
+from reusedproxy.daemon.handover import Handover, key_of
 from reusedproxy.daemon.pid_file import PidFile
 from reusedproxy.daemon.service import ProxyService
 from reusedproxy.daemon.spawned import command_line
 from reusedproxy.daemon.supervision import RUNNING, Manager, StatusFile, Supervision
+from reusedproxy.daemon.takeover import HandoverError, take_over
 from reusedproxy.net.binding import ListenError, bind_socket, given_socket
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.listener import HELD, LISTENING, Listener
@@ -105,7 +106,7 @@ class TakingTests(HandoverTestCase):
         self.assertIn("no 'stats socket'", str(raised.exception))
 
     def test_another_user(self) -> None:
-        self.patch(handover, "peer_of", lambda channel: (1, 12345))
+        self.patch(takeover, "peer_of", lambda channel: (1, 12345))
         self.answered(lambda channel: None)
         self.assertIn("user 12345 listens", self.refused())
 
@@ -147,7 +148,7 @@ class TakingTests(HandoverTestCase):
             while not select.select([channel], [], [], 0.01)[0]:
                 channel.sendall(b"\n")
 
-        self.patch(handover, "WHOLE", 0.1)
+        self.patch(takeover, "WHOLE", 0.1)
         self.answered(slowly)
         self.assertIn("timed out", self.refused())
 
@@ -159,8 +160,8 @@ class TakingTests(HandoverTestCase):
                 return
 
         os.unlink(self.path)
-        self.patch(handover, "WHOLE", 60.0)
-        self.patch(handover, "LONGEST", 1_000_000)
+        self.patch(takeover, "WHOLE", 60.0)
+        self.patch(takeover, "LONGEST", 1_000_000)
         self.answered(endlessly)
         self.assertIn("does not hand over its sockets", self.refused())
 
@@ -193,7 +194,7 @@ class BothTests(HandoverTestCase):
 
         def received() -> None:
             theirs.settimeout(5)
-            self.taken = handover._received(theirs, self.path)
+            self.taken = takeover._received(theirs, self.path)
 
         thread = threading.Thread(target=received)
         thread.start()
@@ -228,7 +229,7 @@ class BothTests(HandoverTestCase):
             self.assertIn(f"another '{next(iter(words))}'", str(raised.exception))
             self.taken._taken.clear()
             # It was closed; take another copy of it.
-            self.taken._given[key_of(self.unix.bind.address)] = handover._Given(self.unix.socket.dup(), self.unix.file)
+            self.taken._given[key_of(self.unix.bind.address)] = takeover._Given(self.unix.socket.dup(), self.unix.file)
         self.assertTrue(os.path.exists(self.unix.bind.address.path))
         self.taken.give_up()
 
@@ -261,7 +262,7 @@ class BothTests(HandoverTestCase):
             (attrs.evolve(name, path="x"), "abns", False),
         ):
             file = self.unix.file if address.kind == "unix" else None
-            self.taken._given[key_of(address)] = handover._Given(given[kind].socket, file)
+            self.taken._given[key_of(address)] = takeover._Given(given[kind].socket, file)
             self.taken._taken.clear()
             found = self.taken.take(Bind(Place("a.cfg", 1), address))
             self.assertEqual(found is not None, well, (address, kind))
@@ -291,7 +292,7 @@ class BothTests(HandoverTestCase):
     def test_nobody_waits_for_one_that_is_silent(self) -> None:
         self.prepare()
         self.taken.serve(self.happened.append)
-        self.clock.advance(handover.PATIENCE)
+        self.clock.advance(takeover.PATIENCE)
         self.assertEqual(self.happened, [None])
         self.handover.stop()
 
@@ -360,7 +361,7 @@ class SharedTableTests(HandoverTestCase):
         )
         theirs.settimeout(5)
         self.handover.give("")
-        self.taken = handover._received(theirs, self.path)
+        self.taken = takeover._received(theirs, self.path)
         self.addCleanup(self.taken.give_up)
         self.addCleanup(self.handover.stop)
 
@@ -465,7 +466,7 @@ class SharedTableTests(HandoverTestCase):
                 self.handover.stop()
                 self.go_on()
             else:
-                self.clock.advance(handover.PATIENCE)
+                self.clock.advance(takeover.PATIENCE)
             self.assertEqual(self.happened.pop(), "go")
             self.assertIn("have not come from process", self.happened.pop())
             self.taken.serve(self.happened.append)
@@ -501,13 +502,13 @@ class TableTests(ServiceTestCase):
     def test_each_table_that_a_process_cannot_hand_over_has_a_warning(self) -> None:
         lines = f"frontend f\n bind unix@{self.folder}/f\n stick-table type ip size 10 store gpc0\n default_backend b\n"
         path = self.text("proxy.cfg", f"{HEAD}{lines}backend b\n server s 192.0.2.1:80\n")
-        for takeover, count in (
+        for taken, count in (
             (None, 0),
-            (handover.Takeover(7, "", mock.Mock(), {}), 1),
-            (handover.Takeover(7, "", mock.Mock(), {}, []), 0),
+            (takeover.Takeover(7, "", mock.Mock(), {}), 1),
+            (takeover.Takeover(7, "", mock.Mock(), {}, []), 0),
         ):
             service = ProxyService(self.reactor, [path])
-            service._takeover = takeover
+            service._takeover = taken
             service.assemble(bind=False)
             assert service.proxy is not None
             warnings = [each for each in service.proxy.notices if "the table begins empty" in each.text]

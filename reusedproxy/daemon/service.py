@@ -39,7 +39,7 @@ from reusedproxy.daemon.account import (
 )
 from reusedproxy.daemon.counts import count_on, counts_of
 from reusedproxy.daemon.file_watch import FileWatch
-from reusedproxy.daemon.handover import Handover, HandoverError, Takeover, key_of, take_over
+from reusedproxy.daemon.handover import Handover, key_of
 from reusedproxy.daemon.limits import none_for_clients, shortages
 from reusedproxy.daemon.load import Refused, files_in, load, loading
 from reusedproxy.daemon.pid_file import PidFile
@@ -58,6 +58,7 @@ from reusedproxy.daemon.succession import (
     take_place,
 )
 from reusedproxy.daemon.supervision import Manager, Supervision
+from reusedproxy.daemon.takeover import HandoverError, Takeover, take_over
 from reusedproxy.exchanges.outcomes import STOPPED
 from reusedproxy.net import descriptors
 from reusedproxy.net.addresses import Addresses
