@@ -23,6 +23,7 @@ from reusedproxy.daemon import handover, takeover
 from reusedproxy.daemon.handover import Handover, key_of
 from reusedproxy.daemon.pid_file import PidFile
 from reusedproxy.daemon.service import ProxyService
+from reusedproxy.daemon.sharing import TAKES_NOTHING, Giving
 from reusedproxy.daemon.spawned import command_line
 from reusedproxy.daemon.supervision import RUNNING, Manager, StatusFile, Supervision
 from reusedproxy.daemon.takeover import HandoverError, take_over
@@ -475,6 +476,31 @@ class SharedTableTests(HandoverTestCase):
             self.assertEqual(self.happened.pop(0), None)
             self.assertEqual((self.happened, self.new.journals), ([], []))
             self.begin({"t": self.old})
+
+    def test_a_process_that_takes_nothing_is_given_up(self) -> None:
+        """What it is to be told would be kept without a bound."""
+        self.serve()
+        self.old.track("k1")
+        self.go_on()
+        for number in range(20_000):  # and nobody reads
+            self.new.count(self.new.obtain(f"k{number % 3000}"), self.new.general(0))
+            if not number % 100:
+                self.clock.advance(0.01)
+                self.assertLessEqual(len(self.new.journals), 1)
+        self.clock.pump([1.0] * 11)
+        self.assertEqual((self.new.journals, self.value(self.new, "k1", "conn_cur")), ([], 0))
+
+    def test_nor_is_one_waited_for_that_takes_no_tables(self) -> None:
+        self.prepare()
+        big = self.table()
+        for number in range(10_000):
+            big.obtain(f"k{number}")
+        self.handover._giving = Giving(self.handover._channel, self.clock, [big])
+        for _ in range(50):
+            self.handover._giving.go_on()
+        self.clock.pump([1.0] * 21)
+        self.assertEqual(self.happened, [TAKES_NOTHING])
+        self.assertEqual((self.handover.state, big.journals), ("failed", []))
 
     def test_what_has_no_place_is_said(self) -> None:
         self.prepare(self.table(Stored("gpt0"), Stored("conn_cur")))

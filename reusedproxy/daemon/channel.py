@@ -97,7 +97,8 @@ class Channel:
         self._socket.close()
         self._hang_up()
 
-    def _fail(self, why: str) -> None:
+    def fail(self, why: str) -> None:
+        """Closes it, and calls `lost`."""
         if self.state == "open":
             self.close()
             self._lost(why)
@@ -142,7 +143,7 @@ class Channel:
             elif error.errno in _GONE:
                 self._hang_up()
             elif error.errno != _FULL:
-                self._fail(error.strerror or str(error))
+                self.fail(error.strerror or str(error))
             return False
         if descriptor is not None:
             os.close(descriptor)
@@ -166,13 +167,13 @@ class Channel:
         except BlockingIOError:
             return
         except OSError as error:
-            self._fail(CLOSED if error.errno in _GONE else error.strerror or str(error))
+            self.fail(CLOSED if error.errno in _GONE else error.strerror or str(error))
             return
         self._buffer += data
         while self.state == "open" and (message := self._message()) is not None:
             self._received(*message)
         if self.state == "open" and (not data or len(self._buffer) > LONGEST):
-            self._fail(CLOSED if not data else "it said too much")
+            self.fail(CLOSED if not data else "it said too much")
 
     def _message(self) -> tuple[Mapping[str, Any], bytes] | None:
         """Returns the next message that has come as a whole; what is no message is an empty one."""

@@ -23,6 +23,10 @@ from reusedproxy.tables.table import Table
 
 #: Seconds between two looks at what has changed: for so long one process may not know what the other has counted.
 EVERY = 0.02
+#: Seconds after which a process is given up that takes nothing of what it is told: it would be kept for it.
+PATIENCE = 10.0
+
+TAKES_NOTHING = "it takes nothing of what it is told"
 
 Said = Mapping[str, Any]
 
@@ -49,12 +53,23 @@ class Giving:
         self._clock = clock
         self._givers = [Giver(table) for table in tables]
         self._call: IDelayedCall | None = None
+        self._deadline: IDelayedCall | None = clock.callLater(PATIENCE, self._look_whether_it_takes)
         self.go_on()
+
+    def _look_whether_it_takes(self) -> None:
+        """Gives the other process up if it has taken nothing since the last look."""
+        self._deadline = None
+        if self._channel.unsent:
+            self._channel.fail(TAKES_NOTHING)
+        else:
+            self._deadline = self._clock.callLater(PATIENCE, self._look_whether_it_takes)
 
     def go_on(self) -> None:
         """Gives some more."""
         if self.state == "over" or self._channel.unsent:
             return
+        if self._deadline is not None:
+            self._deadline.reset(PATIENCE)
         for giver in self._givers:
             if self.state == "copying" and giver.copied:
                 continue
@@ -89,9 +104,10 @@ class Giving:
 
     def _end(self) -> None:
         self.state = "over"
-        if self._call is not None:
-            self._call.cancel()
-            self._call = None
+        for call in (self._call, self._deadline):
+            if call is not None:
+                call.cancel()
+        self._call = self._deadline = None
 
 
 class Taking:
@@ -167,11 +183,17 @@ class Sharing:
         self._channel = channel
         self._clock = clock
         self._sharers = {each.table.name: each for each in sharers}
+        self._took_at = clock.seconds()
         self._call: IDelayedCall | None = clock.callLater(EVERY, self._look)
 
     def _look(self) -> None:
         self._call = self._clock.callLater(EVERY, self._look)
-        self.tell()
+        now = self._clock.seconds()
+        if not self._channel.unsent:
+            self._took_at = now
+            self.tell()
+        elif now - self._took_at >= PATIENCE:
+            self._channel.fail(TAKES_NOTHING)
 
     def tell(self) -> None:
         """Tells what there is, unless the other process has not yet taken what it was told before."""
