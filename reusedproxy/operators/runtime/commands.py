@@ -15,7 +15,7 @@ from attrs import frozen
 from reusedproxy import __version__
 from reusedproxy.config.language import units
 from reusedproxy.config.language.report import Wrong
-from reusedproxy.operators.runtime import events, orders, servers, tables
+from reusedproxy.operators.runtime import authorities, events, orders, servers, tables
 from reusedproxy.operators.runtime.info import show_info
 from reusedproxy.operators.runtime.proxy import ADMIN, LEVELS, OPERATOR, USER, Context, Refusal
 from reusedproxy.operators.runtime.schema import schema_json
@@ -172,6 +172,12 @@ COMMANDS = (
     _command("show servers state", "[<backend>]", "dump volatile server information (all or for a single backend)",
              USER, servers.show_servers_state),
     _command("show sess", "", "report the list of current sessions", OPERATOR, _show_sess),
+    _command("show ssl ca-file", "[<cafile>[:<index>]]", "display the SSL CA files used in memory, or the details of a"
+             " <cafile>, or a single certificate of index <index> of a CA file <cafile>", USER,
+             authorities.show_ssl_ca_file),
+    _command("show ssl crl-file", "[<crlfile[:<index>>]]", "display the SSL CRL files used in memory, or the details of"
+             " a <crlfile>, or a single CRL of index <index> of CRL file <crlfile>", USER,
+             authorities.show_ssl_crl_file),
     _command("show stat", "[json|no-maint|typed|up]*", "report counters for each proxy and server", USER, show_stat),
     _command("show version", "", "show version of the current process", USER, _show_version),
     _command("shutdown session", "[id]", "kill a specific session", ADMIN, orders.shutdown_session),

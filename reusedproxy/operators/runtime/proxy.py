@@ -24,6 +24,16 @@ LEVELS = ("user", "operator", "admin")
 WAIT: Final = "\0 wait"
 
 
+class Trusts(Protocol):
+    """The files of CAs and revocation lists by their paths, used or not any more: what was read of them."""
+
+    @property
+    def authorities(self) -> Mapping[str, tuple[bytes, ...]]: ...
+
+    @property
+    def revocations(self) -> Mapping[str, bytes]: ...
+
+
 class Running(Proxy, Protocol):
     """The running proxy, as the runtime API knows it."""
 
@@ -32,6 +42,9 @@ class Running(Proxy, Protocol):
 
     @property
     def tables(self) -> Mapping[str, Table]: ...
+
+    @property
+    def trusts(self) -> Trusts: ...
 
     @property
     def logs(self) -> LogTargets: ...
