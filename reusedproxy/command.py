@@ -19,6 +19,7 @@ from twisted.application.service import IService
 from twisted.python.usage import Options as TwistedOptions
 from twisted.python.usage import UsageError
 
+from reusedproxy.daemon.findings import Finding, report_in_json
 from reusedproxy.daemon.keyring import leave_keyring
 from reusedproxy.daemon.launch import (
     acting_for,
@@ -28,7 +29,7 @@ from reusedproxy.daemon.launch import (
     take_pid_file,
     unusable,
 )
-from reusedproxy.daemon.load import Refused, notice_line
+from reusedproxy.daemon.load import Refused
 from reusedproxy.daemon.pid_file import PidFile
 from reusedproxy.daemon.service import ProxyService
 from reusedproxy.daemon.supervision import Manager, StatusFile, Supervision, ask_to_reload
@@ -47,6 +48,7 @@ class Options(TwistedOptions):
 
     optFlags = [
         ["check", "c", "Check the configuration with all its files, say what is wrong with it, and exit (0 or 1)."],
+        ["json", None, "With --check: say it as JSON, for programs."],
         [
             "replace",
             None,
@@ -101,6 +103,8 @@ class Options(TwistedOptions):
             raise UsageError(f"'{words[0]}' stands alone: a configuration is named with --config {words[0]}")
 
     def postOptions(self) -> None:
+        if self["json"] and not self["check"]:
+            raise UsageError("--json goes with --check")
         if self["demo"]:
             if self["config"] or self["check"] or self["replace"]:
                 raise UsageError("--demo brings its own configuration: leave --config, --check and --replace out")
@@ -170,6 +174,9 @@ def makeService(options: Options) -> IService:
         with acting_for(parent)() if options["check"] and not options["for-start"] else nullcontext():
             proxy = service.assemble(bind=not options["check"])
     except Refused as error:
+        if options["json"]:
+            print(report_in_json(error.findings, error.summary))
+            raise SystemExit(1) from None
         for line in error.lines:
             print(line, file=sys.stderr)
         if options["check"] and error.summary:
@@ -183,8 +190,12 @@ def makeService(options: Options) -> IService:
         reactor.addSystemEventTrigger("after", "shutdown", service.signals.ignore_stops)
     # A daemon that starts logs what ends soon itself, and goes on watching it.
     ends = due(proxy, time.time()) if options["check"] else ()
-    for notice in (*proxy.notices, *ends):
-        print(notice_line(notice), file=sys.stderr)
+    findings = [Finding.of(notice) for notice in (*proxy.notices, *ends)]
+    if options["json"]:
+        print(report_in_json(findings, proxy.configuration.summary))
+        raise SystemExit(0)
+    for finding in findings:
+        print(finding, file=sys.stderr)
     if options["check"]:
         print("Configuration file is valid")
         print(proxy.configuration.summary)
