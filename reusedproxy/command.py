@@ -33,6 +33,11 @@ from reusedproxy.daemon.load import Refused
 from reusedproxy.daemon.pid_file import PidFile
 from reusedproxy.daemon.service import ProxyService
 from reusedproxy.daemon.supervision import Manager, StatusFile, Supervision, ask_to_reload
+from reusedproxy.doctor.doctor import Doctor, Orders, UnknownServer
+from reusedproxy.doctor.examination import Bounds
+from reusedproxy.doctor.options import DoctorOptions
+from reusedproxy.doctor.report import json_of, text_of
+from reusedproxy.net.descriptors import raise_limit
 from reusedproxy.net.listener import set_umask
 from reusedproxy.operators.logs.expiry import due
 from reusedproxy.operators.logs.own import log_to_pipe, never_block
@@ -80,10 +85,15 @@ class Options(TwistedOptions):
         open_standard()
         #: twistd's pid file, which the service writes.
         self.pid_file: PidFile | None = None
+        #: What `reusedproxy doctor` is asked for.
+        self.doctor: DoctorOptions | None = None
         self["config"] = []
 
     def getSynopsis(self) -> str:
-        return "Usage: twist reusedproxy [options], or reusedproxy [options]"
+        return (
+            "Usage: twist reusedproxy [options], or reusedproxy [options]\n"
+            "       reusedproxy doctor --config FILE [options] [backend[/server] ...]"
+        )
 
     def opt_config(self, path: str) -> None:
         """A configuration file, or a directory whose *.cfg files are read in order. May be given more than once."""
@@ -99,10 +109,17 @@ class Options(TwistedOptions):
     opt_v = opt_version
 
     def parseArgs(self, *words: str) -> None:
-        if words:
+        if words and words[0] == "doctor":
+            if self["config"] or any(self[flag] for flag in ("check", "demo", "replace")):
+                raise UsageError("options stand behind the word 'doctor', which has its own: reusedproxy doctor --help")
+            self.doctor = DoctorOptions()
+            self.doctor.parseOptions(words[1:])  # type: ignore[no-untyped-call]
+        elif words:
             raise UsageError(f"'{words[0]}' stands alone: a configuration is named with --config {words[0]}")
 
     def postOptions(self) -> None:
+        if self.doctor is not None:
+            return
         if self["json"] and not self["check"]:
             raise UsageError("--json goes with --check")
         if self["demo"]:
@@ -150,6 +167,8 @@ def makeService(options: Options) -> IService:
     if not reactor.getDelayedCalls():
         # Twisted's clock is the time of day: setting it back would stop every timer (Twisted ticket #2424).
         reactor.seconds = time.monotonic  # type: ignore[method-assign]
+    if options.doctor is not None:
+        raise SystemExit(examine(options.doctor, reactor))
     if options["reload"] is not None:
         outcome = ask_to_reload(int(options["reload"]), options["status-file"])
         print("\n".join(outcome.lines), file=sys.stdout if outcome.well else sys.stderr)
@@ -213,6 +232,30 @@ def makeService(options: Options) -> IService:
     gc.freeze()
     service.spares_collector = True
     return service
+
+
+def examine(options: DoctorOptions, reactor: Any) -> int:
+    """Runs a doctor until it has ended or is interrupted, prints its report, and returns the exit status."""
+
+    def say(text: str) -> None:
+        print(f"doctor: {text}", file=sys.stderr, flush=True)
+
+    try:
+        proxy = ProxyService(reactor, options["config"]).assemble(bind=False)
+        bounds = Bounds(options.idle, options.connections)
+        orders = Orders(tuple(options.servers), bounds, options["name"] or "", options.limit)
+        doctor = Doctor(proxy, orders, reactor, say, reactor.stop)
+    except (Refused, UnknownServer) as error:
+        print(error, file=sys.stderr)
+        return 2
+    raise_limit()
+    reactor.callWhenRunning(doctor.start)
+    reactor.addSystemEventTrigger("before", "shutdown", doctor.stop)
+    reactor.run()
+    for failure in doctor.failures:
+        failure.printTraceback(sys.stderr)
+    print((json_of if options["json"] else text_of)(doctor.chapters, doctor.finished))
+    return doctor.status
 
 
 def _status_file(path: str | None, pid_file: str | None, replaces: bool) -> StatusFile | None:

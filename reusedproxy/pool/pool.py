@@ -138,6 +138,16 @@ class HTTPConnectionPool:
         return self._dialer.context
 
     @property
+    def dialer(self) -> Dialer:
+        """Returns what opens its connections."""
+        return self._dialer
+
+    @property
+    def wire_limits(self) -> Limits:
+        """Returns the bounds of the answers that its connections take."""
+        return self._wire_limits
+
+    @property
     def carries_requests(self) -> bool:
         """Tells whether its connections carry requests, one after the other; without that, what one client says."""
         return self.connections.carries_requests
