@@ -102,7 +102,9 @@ class Doctor:
         self._addresses = Addresses(groups, clock, proxy.departed)
         self._lanes = DeferredSemaphore(LANES)
         self._alone: dict[str, DeferredLock] = {}
-        self._running: list[Deferred[None]] = []
+        #: The whole run, and each of its examinations.
+        self._running: Deferred[None] | None = None
+        self._each: list[Deferred[None]] = []
         self._examinations: list[Examination] = []
         self._calls: list[IDelayedCall] = []
         self._began = 0.0
@@ -133,8 +135,7 @@ class Doctor:
         self._announce()
         self._calls.append(self._clock.callLater(self._orders.limit, self._too_late))
         self._say_later()
-        run = Deferred.fromCoroutine(self._run())
-        self._running.append(run)
+        self._running = run = Deferred.fromCoroutine(self._run())
         run.addErrback(self._failed)
         run.addCallback(self._ended)
 
@@ -143,8 +144,9 @@ class Doctor:
         if self.state != "running":
             return
         self.state = "over"
-        for running in [*self._running]:
-            running.cancel()
+        for running in (*self._each, self._running):
+            if running is not None:
+                running.cancel()
         for call in self._calls:
             if call.active():
                 call.cancel()
@@ -166,8 +168,8 @@ class Doctor:
         for patient in self._patients:
             one = Deferred.fromCoroutine(self._examine(patient))
             one.addErrback(self._failed)
-            self._running.append(one)
-        await DeferredList(self._running[1:])
+            self._each.append(one)
+        await DeferredList(self._each)
 
     async def _examine(self, patient: Patient) -> None:
         seen = self._seen[patient.server]
