@@ -268,7 +268,7 @@ class Doctor:
         try:
             dialer = self._dialer(patient, target)
         except TLSConfigurationError as error:
-            seen.skipped = f"--name: {error}"
+            seen.unaddressed = str(error)
             return None
         context = dialer.context
         self._lines[patient.server] = self._line(patient, context if isinstance(context, ObservedContext) else None)
@@ -281,7 +281,7 @@ class Doctor:
         if context is not None:
             if self._orders.name and settings.sni is not None:
                 context = context.named(self._orders.name)
-            context = ObservedContext(context)
+            context = ObservedContext(context, self._proxy.trusts)
         preface = announces_itself(settings.send_proxy)
         return Dialer(usual.poller, usual.deadlines, target, context, usual.timeout, usual.last, preface)
 

@@ -89,8 +89,9 @@ def _findings(observed: Observed, line: Line, now: datetime) -> Iterator[Finding
         yield Finding(SKIPPED, "skipped", observed.skipped)
         return
     if observed.unaddressed:
-        remedy = "look what the name servers of that section answer, and whether they can be reached from here"
-        yield Finding(TROUBLE, "address", observed.unaddressed, remedy)
+        by_name = "look what the name servers of that section answer, and whether they can be reached from here"
+        asked = line.settings.resolution.resolvers is not None
+        yield Finding(TROUBLE, "address", observed.unaddressed, by_name if asked else "")
         return
     if observed.refusal is not None:
         yield _refused(observed.refusal, line)

@@ -67,7 +67,7 @@ class Observed:
     #: The address that was dialled, "" for none; and why the server was not dialled.
     address: str = ""
     skipped: str = ""
-    #: Why there is no address to dial.
+    #: Why it cannot be dialled: it has no address, mostly.
     unaddressed: str = ""
     refusal: Refusal | None = None
     first: Opened | None = None

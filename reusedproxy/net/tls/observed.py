@@ -13,7 +13,7 @@ from cryptography import x509
 from OpenSSL import SSL
 
 from reusedproxy.net.tls.client import ClientContext, Seen, note_progress
-from reusedproxy.net.tls.files import certificates_of
+from reusedproxy.net.tls.files import Trusts, certificates_of
 from reusedproxy.net.tls.openssl_server import resumes
 from reusedproxy.net.tls.words import UNREADABLE, VerifyFault, certificate_words, name_of, printable
 
@@ -59,12 +59,13 @@ class Handshake:
 
 
 class ObservedContext(ClientContext):
-    """Does what another context does, beginning without a session. `last` is what is known of the newest handshake."""
+    """Does what another context of the same settings does, beginning without a session. `last` is what is known of the
+    newest handshake."""
 
-    def __init__(self, context: ClientContext) -> None:
-        """Takes over a context that has made no connection."""
-        self.__dict__.update(context.__dict__)
-        self.session = self.theirs_end = None
+    def __init__(self, other: ClientContext, trusts: Trusts) -> None:
+        """Reads the files of the `other` context again, and takes its name. Raises TLSConfigurationError."""
+        super().__init__(other.settings, trusts)
+        self.name, self._sni = other.name, other._sni
         self.last: Watched | None = None
         self._connection: SSL.Connection | None = None
         self._context.set_info_callback(_note)
