@@ -12,6 +12,7 @@ import os
 import re
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any, NoReturn
 
@@ -110,12 +111,21 @@ class Options(TwistedOptions):
 
     def parseArgs(self, *words: str) -> None:
         if words and words[0] == "doctor":
-            if self["config"] or any(self[flag] for flag in ("check", "demo", "replace")):
-                raise UsageError("options stand behind the word 'doctor', which has its own: reusedproxy doctor --help")
-            self.doctor = DoctorOptions()
-            self.doctor.parseOptions(words[1:])  # type: ignore[no-untyped-call]
+            self._take_doctor(words[1:])
         elif words:
             raise UsageError(f"'{words[0]}' stands alone: a configuration is named with --config {words[0]}")
+
+    def _take_doctor(self, words: Sequence[str]) -> None:
+        """Parses what stands behind the word `doctor`. Faults end the program with status 2, as all that keeps a doctor
+        from its work."""
+        self.doctor = DoctorOptions()
+        try:
+            if self["config"] or any(self[flag] for flag in ("check", "demo", "replace")):
+                raise UsageError("its options stand behind the word 'doctor'")
+            self.doctor.parseOptions(words)  # type: ignore[no-untyped-call]
+        except UsageError as error:
+            print(f"reusedproxy doctor: {error}; 'reusedproxy doctor --help' says more", file=sys.stderr)
+            raise SystemExit(2) from None
 
     def postOptions(self) -> None:
         if self.doctor is not None:

@@ -64,5 +64,9 @@ class CommandTests(SynchronousTestCase):
             [each for each in places if each[2] == "alert"], [(str(file), 4, "alert"), (str(file), 5, "alert")]
         )
         self.assertIn("did you mean 'balance'?", " ".join(each["text"] for each in said["faults"]))
+        for words in (("doctor",), ("--config", str(file), "doctor"), ("doctor", "-f", str(file), "--idle", "x")):
+            unable = run(*words)
+            self.assertEqual((unable.returncode, unable.stdout), (2, ""))
+            self.assertIn("'reusedproxy doctor --help' says more", unable.stderr)
         alone = run("--json", "--config", str(file))
         self.assertIn("--json goes with --check", alone.stdout + alone.stderr)

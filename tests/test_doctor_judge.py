@@ -143,6 +143,10 @@ class JudgeTests(SynchronousTestCase):
         observed = seen(requests=[asked(USUAL, "GET /")], advertised=(5.0, 100))
         self.assertIn("timeout=5, max=100", self.of(observed, line(), "advertised").text)
 
+    def test_checks_that_go_elsewhere_are_said(self) -> None:
+        settings = evolve(line(), settings=evolve(SERVER, check=model.Check(addr="192.0.2.9", port=81)))
+        self.assertIn("(192.0.2.9:81)", self.of(seen(), settings, "check").text)
+
     def test_how_many_are_tried(self) -> None:
         """The floor, at most 8; or as many as are asked for."""
         self.assertEqual([wanted(Bounds(), floor) for floor in (0, 4, 20)], [0, 4, 8])

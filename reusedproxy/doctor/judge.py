@@ -107,6 +107,10 @@ def _findings(observed: Observed, line: Line, now: datetime) -> Iterator[Finding
         return
     if observed.second is not None and line.tls is not None and observed.handshake is not None:
         yield _resumption(observed, line)
+    check = line.settings.check
+    if check is not None and (check.addr is not None or check.port is not None):
+        at = ":".join(str(each) for each in (check.addr, check.port) if each is not None)
+        yield Finding(FINE, "check", f"its checks go elsewhere ({at}), which was not dialled")
     if observed.greeting:
         said = observed.greeting[:60].decode("latin-1").strip()
         said = "".join(each if each.isprintable() else "?" for each in said)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 from twisted.python.usage import Options as TwistedOptions
 from twisted.python.usage import UsageError
 
 from reusedproxy.config.language.report import Wrong
 from reusedproxy.config.language.units import seconds as seconds_of
+from reusedproxy.operators.version import build
 
 #: The most that may be asked for.
 CONNECTIONS_MOST = 1000
@@ -50,6 +53,11 @@ class DoctorOptions(TwistedOptions):
         self["config"].append(path)
 
     opt_f = opt_config
+
+    def opt_version(self) -> NoReturn:
+        """Say the version and exit."""
+        print(f"reusedproxy {build()}")
+        raise SystemExit(0)
 
     def parseArgs(self, *words: str) -> None:
         """Takes the names of servers; options may stand behind them."""
