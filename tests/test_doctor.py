@@ -166,6 +166,11 @@ class HealthyTests(DoctorTestCase):
         self.assertIn("'pool-min-conn auto'", self.texts(chapter, ADVICE))
         self.assertEqual((doctor.status, doctor.finished), (0, True))
         self.assertEqual(far.server.accepted[0].server_name, b"server.test")
+        facts = chapter.facts
+        self.assertEqual((facts["tls"], facts["client_certificate_asked"], facts["resumed"]), ("TLSv1.3", True, True))
+        self.assertEqual((facts["authorities"], facts["keep_alive"]), (["CN=test CA"], True))
+        self.assertLess(abs(facts["closes_unused_after"] - 3.0), 0.1)
+        self.assertLess(abs(facts["closes_used_after"] - 2.0), 0.1)
 
     def test_it_opens_no_more_than_it_has_said(self) -> None:
         far = self.serve()
@@ -256,11 +261,14 @@ class TroubleTests(DoctorTestCase):
             self.begin()
 
     def test_authorities_that_lack_ours_are_listed(self) -> None:
-        context = server_context()
-        context.add_client_ca(self.certificates.stranger.credential.certificate)
-        said = self.refused(context)
-        self.assertIn("asks for a client certificate of CN=unknown CA, and 'crt", said)
-        self.assertIn("is CN=client, issued by CN=test CA", said)
+        """In TLS 1.2 and in TLS 1.3, which have other messages for that."""
+        for version in (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION):
+            self.begin()
+            context = server_context(version=version)
+            context.add_client_ca(self.certificates.stranger.credential.certificate)
+            said = self.refused(context)
+            self.assertIn("asks for a client certificate of CN=unknown CA, and 'crt", said)
+            self.assertIn("is CN=client, issued by CN=test CA", said)
 
     def test_an_intermediate_that_is_named_counts(self) -> None:
         """Ours leads to it by the chain in its file."""
@@ -324,6 +332,31 @@ class TroubleTests(DoctorTestCase):
         )
         said = self.refused_by(far, self.tls)
         self.assertIn("does not outlive the answer to GET / (server asked to close)", said)
+
+    def test_sessions_resume_where_each_connection_has_one_answer(self) -> None:
+        """Their tickets come with that."""
+        far = self.serve(server_context())
+        far.answers = lambda request: CLOSES + (b"" if request.startswith(b"HEAD") else b"ok")
+        chapter = self.of(self.examine(f"backend b\n server s 127.0.0.1:{far.port} {self.tls}\n", idle=0.5))
+        self.assertIn("sessions resume: ", self.texts(chapter, FINE))
+
+    def test_a_server_that_closes_on_what_it_does_not_know_is_examined_on(self) -> None:
+        """Without an answer to OPTIONS *, say: the other requests show how it is."""
+        far = self.serve(server_context())
+
+        class Strict(Far):
+            def act(self) -> None:
+                for each in self.server.accepted:
+                    if each.received.startswith(b"OPTIONS"):
+                        each.drop()
+                super().act()
+
+        self.fars[0] = Strict(self.loop, far.server)
+        chapter = self.of(self.examine(f"backend b\n server s 127.0.0.1:{far.port} {self.tls}\n", idle=0.5))
+        fine = self.texts(chapter, FINE)
+        self.assertIn("OPTIONS * gets no answer: closed by peer", fine)
+        self.assertIn("keep-alive holds", fine)
+        self.assertEqual(self.texts(chapter, TROUBLE), "")
 
     def test_a_check_that_fails(self) -> None:
         far = self.serve()

@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred
 from reusedproxy.measures.last_errors import LastErrors
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.dial import Dial, Dialer, DialFailure
+from reusedproxy.net.tls.words import CertificateRefused
 from reusedproxy.net.transport import CLOSED, Transport
 from reusedproxy.pool.connection import IDLE, IN_USE, RETIRING, ServerConnection
 from reusedproxy.pool.holdings import remember_session
@@ -37,11 +38,12 @@ class NotOpened(Exception):
 @frozen
 class End:
     """Describes the end of a connection: `by` is who ended it, PROXY or SERVER, and `idle` the seconds for which it had
-    stood idle."""
+    stood idle. `refused` tells that the server has refused our certificate after the handshake (TLS 1.3)."""
 
     reason: str
     by: str
     idle: float
+    refused: bool
 
 
 class Bench:
@@ -116,7 +118,7 @@ class Bench:
         idle = self.deadlines.now() - connection.idle_since if connection.state == IDLE else 0.0
         connection.state = RETIRING
         self.standing.remove(connection)
-        self.ended[connection] = End(str(reason), by, idle)
+        self.ended[connection] = End(str(reason), by, idle, isinstance(reason, CertificateRefused))
         if at_once:
             connection.transport.abort(reason)
         else:

@@ -116,7 +116,8 @@ class Doctor:
         for each in self._patients:
             seen = self._seen[each.server]
             where = seen.address or each.server.settings.host
-            found.append(Chapter(seen.name, where, findings_of(seen, self._lines[each.server], self._wall())))
+            findings = findings_of(seen, self._lines[each.server], self._wall())
+            found.append(Chapter(seen.name, where, findings, seen.facts))
         return [*found, Chapter("", "", [*findings_of_machine(self._proxy)])]
 
     @property

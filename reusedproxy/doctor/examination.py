@@ -172,12 +172,10 @@ class Examination:
     def _refused_late(self, connection: ServerConnection) -> bool:
         """Notes if the server has ended a connection that nothing was asked on, or refused our certificate on it."""
         end = self._bench.ended.get(connection)
-        if end is None or end.by != SERVER:
+        if end is None or end.by != SERVER or (connection.requests and not end.refused):
             return False
-        fresh = connection.requests == 0 or (connection.requests == 1 and not connection.answered)
-        if fresh:
-            self.observed.late = end.reason
-        return fresh
+        self.observed.late = end.reason
+        return True
 
     # Requests.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from attrs import Factory, define, frozen
 
 from reusedproxy.net.dial import DialFailure
@@ -90,3 +92,27 @@ class Observed:
     served: bool | None = None
     #: The examination came to its end.
     complete: bool = False
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Returns what was measured, by words for programs; seconds, and None for what was not seen."""
+        found: dict[str, Any] = {}
+        if self.first is not None:
+            found |= {"connect": self.first.tcp, "handshake": self.first.tls or None}
+        if self.handshake is not None:
+            shown, certificate = self.handshake, self.handshake.certificate
+            found |= {"tls": shown.version, "cipher": shown.cipher, "group": shown.group or None}
+            found |= {"client_certificate_asked": shown.asked, "authorities": [each.name for each in shown.authorities]}
+            found["expires"] = None if certificate is None else certificate.not_valid_after_utc.isoformat()
+        if self.handshake is not None and self.second is not None:
+            found["resumed"] = self.second.resumed
+        kept = {role: [each.kept for each in self.requests if each.role == role] for role in (USUAL, HEAD, OPTIONS)}
+        for role, word in ((USUAL, "keep_alive"), (HEAD, "head_keeps"), (OPTIONS, "options_keeps")):
+            if kept[role]:
+                found[word] = all(kept[role])
+        for stood, word in ((self.unused, "closes_unused_after"), (self.used, "closes_used_after")):
+            if stood is not None:
+                found[word] = stood.seconds if stood.reason else None
+        if self.wanted:
+            found |= {"connections_wanted": self.wanted, "connections_stood": self.stood}
+        return found

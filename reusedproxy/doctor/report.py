@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-from attrs import frozen
+from attrs import Factory, frozen
 
 from reusedproxy.config.language.printable import printable
 from reusedproxy.doctor.judge import ADVICE, FINE, SKIPPED, TROUBLE, Finding
@@ -26,6 +27,8 @@ class Chapter:
     name: str
     address: str
     findings: Sequence[Finding]
+    #: What was measured, by words for programs.
+    facts: Mapping[str, Any] = Factory(dict)
 
     @property
     def verdict(self) -> str:
@@ -76,6 +79,7 @@ def json_of(chapters: Sequence[Chapter], finished: bool) -> str:
                 "server": chapter.name,
                 "address": chapter.address or None,
                 "verdict": chapter.verdict,
+                "measured": {**chapter.facts},
                 "findings": [_finding(each) for each in chapter.findings],
             }
             for chapter in chapters
