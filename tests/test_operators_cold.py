@@ -98,6 +98,7 @@ class PoolTests(SynchronousTestCase):
         self.assertEqual(self.cold(bench).result, FRESH)
         leaver = Asker()
         for timed_out, result in ((True, TIMEOUT), (False, LEFT)):
+            bench.clock.advance(1)
             bench.pool.wait(leaver)
             bench.pool.leave(leaver, timed_out)
             self.assertEqual(self.cold(bench).result, result)
@@ -109,9 +110,24 @@ class PoolTests(SynchronousTestCase):
         while bench.dialer.open:
             bench.dialer.open[0].fail()
         self.assertEqual((self.cold(bench).result, self.cold(bench).trouble), (REFUSED, ""))
+        bench.pass_time(1.1)
         bench.pool.wait(Asker())
         self.assertEqual(self.cold(bench).trouble, "TCP connect failed: Connection refused")
         bench.pool.close("over")
+
+    def test_of_several_within_a_second_the_deepest_is_kept(self) -> None:
+        """It tells which floor all of them needed."""
+        bench = PoolBench()
+        for _ in range(3):
+            bench.pool.wait(Asker())
+        self.assertEqual(self.cold(bench).depth, 3)
+        bench.answer_all()
+        bench.pass_time(0.5)
+        bench.pool.wait(Asker())
+        self.assertEqual(self.cold(bench).depth, 3)
+        bench.pass_time(0.6)
+        bench.pool.wait(Asker())
+        self.assertEqual((self.cold(bench).depth, self.cold(bench).in_use), (2, 3))
 
     def test_a_floor_that_is_being_filled(self) -> None:
         bench = PoolBench(min_conn=4)

@@ -1,4 +1,5 @@
-"""Describes the last request that found no connection ready, for operators who ask why. Values only."""
+"""Describes the last request that found no connection ready, of several within a second the deepest, for operators who
+ask why. Values only."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ class Counters:
     donated: int = 0
     overdue: int = 0
     used_max: int = 0
-    #: The last request that found no connection.
+    #: The last request that found no connection (see `cold`).
     cold: Cold | None = None
     #: Dials that have ended, and donations, by cause and result.
     connects: Counter[tuple[str, ...]] = Factory(Counter)

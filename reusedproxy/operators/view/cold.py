@@ -1,5 +1,5 @@
-"""Says in sentences what the last request of a server found that got no connection at once, and which floor or setting
-would have met it.
+"""Says in sentences what the last request of a server found that got no connection at once (the deepest of a second's),
+and which floor or setting would have met it.
 
 The statistics page, the runtime API and the manhole show them. Pure: it knows views only.
 """
