@@ -19,7 +19,7 @@ from reusedproxy.doctor.examination import Bounds
 from reusedproxy.doctor.judge import ADVICE, FINE, SKIPPED, TROUBLE
 from reusedproxy.doctor.report import Chapter
 from reusedproxy.net.names.section import Names
-from tests.nameserver import MemoryNameServers, Zone
+from tests.nameserver import SILENCE, MemoryNameServers, Zone
 from tests.wire import Certificates, Loop, Server, certificates, scratch, server_context
 
 STEP = 0.02
@@ -432,6 +432,24 @@ class PlaceTests(DoctorTestCase):
         doctor = self.examine(f"resolvers dns\n nameserver ns1 192.0.2.53:53\nbackend b\n{template}", idle=0.5)
         self.assertEqual(self.of(doctor, "b/s1").address, f"127.0.0.1:{far.port}")
         self.assertIn("give no address for it (No IP for server)", self.texts(self.of(doctor, "b/s2"), TROUBLE))
+
+    def test_services_are_dialled_at_their_own_ports(self) -> None:
+        """Of SRV records; a name server that is silent is said to be."""
+        far = self.serve()
+        dns = MemoryNameServers(self.loop.clock)
+        dns.zones["ns1"] = zone = Zone()
+        zone.records["_web._tcp.app.test"] = [
+            ("SRV", "one.test", str(far.port), "1"),
+            ("A", "127.0.0.1", "of", "one.test"),
+        ]
+        zone.records["mute.test"] = SILENCE
+        made = Names.__init__
+        self.patch(Names, "__init__", lambda names, reactor: made(names, reactor, dns.open))
+        servers = " server s _web._tcp.app.test resolvers dns init-addr none\n"
+        servers += " server mute mute.test:80 resolvers dns init-addr none\n"
+        doctor = self.examine(f"resolvers dns\n nameserver ns1 192.0.2.53:53\nbackend b\n{servers}", idle=0.5)
+        self.assertEqual(self.of(doctor).address, f"127.0.0.1:{far.port}")
+        self.assertIn("give no address for it in time: mute.test", self.texts(self.of(doctor, "b/mute"), TROUBLE))
 
 
 class EndTests(DoctorTestCase):
