@@ -19,7 +19,7 @@ from reusedproxy.doctor.examination import Bounds
 from reusedproxy.doctor.judge import ADVICE, FINE, SKIPPED, TROUBLE
 from reusedproxy.doctor.report import Chapter
 from reusedproxy.net.names.section import Names
-from tests.nameserver import SILENCE, MemoryNameServers, Zone
+from tests.nameserver import NX, SILENCE, MemoryNameServers, Zone
 from tests.wire import Certificates, Loop, Server, certificates, scratch, server_context
 
 STEP = 0.02
@@ -421,7 +421,7 @@ class PlaceTests(DoctorTestCase):
         self.assertEqual(str(error), "no backend or server 'b/ss': did you mean 'b/s'?")
 
     def test_servers_at_names_are_dialled_where_the_daemon_would(self) -> None:
-        """Each of a template at an address of its own; one for which there is none is in trouble."""
+        """Each of a template at an address of its own; one for which none is left is spare."""
         far = self.serve()
         dns = MemoryNameServers(self.loop.clock)
         dns.zones["ns1"] = zone = Zone()
@@ -431,7 +431,8 @@ class PlaceTests(DoctorTestCase):
         template = f" server-template s 2 app.test:{far.port} resolvers dns init-addr none\n"
         doctor = self.examine(f"resolvers dns\n nameserver ns1 192.0.2.53:53\nbackend b\n{template}", idle=0.5)
         self.assertEqual(self.of(doctor, "b/s1").address, f"127.0.0.1:{far.port}")
-        self.assertIn("give no address for it (No IP for server)", self.texts(self.of(doctor, "b/s2"), TROUBLE))
+        self.assertIn("is a spare place: app.test has fewer", self.texts(self.of(doctor, "b/s2"), SKIPPED))
+        self.assertEqual(doctor.status, 0)
 
     def test_services_are_dialled_at_their_own_ports(self) -> None:
         """Of SRV records; a name server that is silent is said to be."""
@@ -442,14 +443,18 @@ class PlaceTests(DoctorTestCase):
             ("SRV", "one.test", str(far.port), "1"),
             ("A", "127.0.0.1", "of", "one.test"),
         ]
-        zone.records["mute.test"] = SILENCE
+        zone.records["mute.test"], zone.records["wrong.test"] = SILENCE, NX
         made = Names.__init__
         self.patch(Names, "__init__", lambda names, reactor: made(names, reactor, dns.open))
         servers = " server s _web._tcp.app.test resolvers dns init-addr none\n"
         servers += " server mute mute.test:80 resolvers dns init-addr none\n"
+        servers += " server wrong wrong.test:80 resolvers dns init-addr none\n"
         doctor = self.examine(f"resolvers dns\n nameserver ns1 192.0.2.53:53\nbackend b\n{servers}", idle=0.5)
         self.assertEqual(self.of(doctor).address, f"127.0.0.1:{far.port}")
-        self.assertIn("give no address for it in time: mute.test", self.texts(self.of(doctor, "b/mute"), TROUBLE))
+        self.assertIn(
+            "give no address for mute.test (DNS timeout status)", self.texts(self.of(doctor, "b/mute"), TROUBLE)
+        )
+        self.assertIn("give no address for wrong.test (DNS NX status)", self.texts(self.of(doctor, "b/wrong"), TROUBLE))
 
 
 class EndTests(DoctorTestCase):

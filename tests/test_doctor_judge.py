@@ -197,9 +197,19 @@ class ReportTests(SynchronousTestCase):
         self.assertIn("  !! refused ?[2J\n      -> look look", text)
         self.assertLessEqual(max(map(len, text.splitlines())), 112)
 
+    def test_servers_of_which_the_same_is_said_share_a_block(self) -> None:
+        """Those of a template, say."""
+        bad = [Chapter(f"b/s{each}", "app.test", [Finding(TROUBLE, "address", "none")]) for each in range(20)]
+        self.assertEqual(
+            text_of(bad, True).splitlines(),
+            ["b/s0 and 19 more  app.test  TROUBLE", "  !! none", "", "20 of 20 servers in trouble"],
+        )
+
     def test_an_early_end_is_said(self) -> None:
         self.assertIn("ended early", text_of(self.chapters, False).splitlines()[-1])
         self.assertIn("none in trouble", text_of(self.chapters[:1], True))
+        skipped = Chapter("b/off", "", [Finding(SKIPPED, "skipped", "off")])
+        self.assertIn("\n1 server examined, none", text_of([self.chapters[0], skipped], True))
 
     def test_programs_are_told_the_same(self) -> None:
         said = json.loads(json_of(self.chapters, False))

@@ -14,6 +14,7 @@ from reusedproxy.backends.moving import Departed
 from reusedproxy.backends.names import Followers, Member, target_of
 from reusedproxy.backends.server import Server
 from reusedproxy.net.dial import Target
+from reusedproxy.net.names.messages import plain
 
 
 class Located(Member):
@@ -39,10 +40,14 @@ class Located(Member):
         """Does nothing: nobody moves."""
 
 
-class _Quiet:
-    """Takes what a group tells its backend: nobody is to hear of it."""
+class _Notes:
+    """Takes what a group tells its backend, which nobody is to hear of; `causes` has the names of which an answer said
+    that they have no address."""
 
     name = ""
+
+    def __init__(self) -> None:
+        self.causes: dict[str, str] = {}
 
     def located(self, server: Server, was: Target | None, by: str) -> None:
         """Does nothing."""
@@ -54,7 +59,7 @@ class _Quiet:
         """Does nothing."""
 
     def unresolved(self, host: str, section: str, cause: str) -> None:
-        """Does nothing."""
+        self.causes[host] = cause
 
 
 class Addresses:
@@ -63,11 +68,12 @@ class Addresses:
     def __init__(self, groups: Iterable[Group], clock: IReactorTime, departed: Departed) -> None:
         self._members: dict[Server, Located] = {}
         self._groups: list[Followers] = []
+        self._notes = notes = _Notes()
         for group in groups:
             assert isinstance(group, Followers)
             servers = [member.server for member in group.members]
-            asks = type(group)(servers, group.find, _Quiet(), clock, departed)
-            members = [Located(server, servers, _Quiet(), clock, departed) for server in servers]
+            asks = type(group)(servers, group.find, notes, clock, departed)
+            members = [Located(server, servers, notes, clock, departed) for server in servers]
             asks.members = [*members]
             self._members.update((member.server, member) for member in members)
             self._groups.append(asks)
@@ -94,9 +100,13 @@ class Addresses:
             return member.target, ""
         if server.target is not None and not member.cause:
             return server.target, ""
-        host = server.settings.host
-        return (
-            None,
-            f"the name servers of 'resolvers {server.settings.resolution.resolvers}' give no address for it"
-            + (f" ({member.cause}): {host}" if member.cause else f" in time: {host}"),
-        )
+        settings = server.settings
+        cause = member.cause or self._notes.causes.get(plain(settings.host), "")
+        because = f"({cause})" if cause else "in time"
+        section = f"'resolvers {settings.resolution.resolvers}'"
+        return None, f"the name servers of {section} give no address for {settings.host} {because}"
+
+    def is_spare(self, server: Server) -> bool:
+        """Tells whether a server has no address because its name has fewer than there are servers for it."""
+        group = next((each for each in self._groups if any(one.server is server for one in each.members)), None)
+        return group is not None and any(self.of(each.server)[0] is not None for each in group.members)

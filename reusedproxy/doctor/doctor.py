@@ -262,6 +262,9 @@ class Doctor:
         if seen.skipped:
             return None
         target, cause = self._addresses.of(patient.server)
+        if target is None and self._addresses.is_spare(patient.server):
+            seen.skipped = f"is a spare place: {patient.server.settings.host} has fewer addresses than servers here"
+            return None
         if target is None:
             seen.unaddressed = cause
             return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 from attrs import Factory, frozen
@@ -40,16 +41,22 @@ class Chapter:
 def text_of(chapters: Sequence[Chapter], finished: bool) -> str:
     """Returns the report: a block for each server, those in trouble first; then the machine; then the sum."""
     ordered = sorted(chapters, key=lambda each: (not each.name, each.verdict != TROUBLE))
-    lines = [line for chapter in ordered for line in (*_block(chapter), "")]
-    servers = [each for each in chapters if each.name]
+    lines = []
+    for _, alike in groupby(ordered, lambda each: (each.address, each.findings)):
+        first, *others = alike
+        lines += [*_block(first, len(others)), ""]
+    servers = [each for each in chapters if each.name and each.verdict != SKIPPED]
     bad = sum(each.verdict == TROUBLE for each in servers)
-    some = f"{bad} of {len(servers)} servers in trouble" if bad else f"{len(servers)} servers examined, none in trouble"
+    count = "1 server" if len(servers) == 1 else f"{len(servers)} servers"
+    some = f"{bad} of {count} in trouble" if bad else f"{count} examined, none in trouble"
     lines.append(some if finished else f"{some}; ended early, so there may be more to find")
     return "\n".join(lines)
 
 
-def _block(chapter: Chapter) -> Iterator[str]:
-    head = f"{chapter.name}  {chapter.address}".rstrip() if chapter.name else "this machine"
+def _block(chapter: Chapter, alike: int) -> Iterator[str]:
+    """Returns the lines of a chapter, which are those of so many others, too."""
+    more = f" and {alike} more" if alike else ""
+    head = f"{chapter.name}{more}  {chapter.address}".rstrip() if chapter.name else "this machine"
     yield f"{printable(head)}  {_VERDICTS[chapter.verdict]}"
     for each in chapter.findings:
         yield from _wrapped(f"  {_MARKS[each.level]} ", each.text)
