@@ -39,7 +39,7 @@ from reusedproxy.doctor.examination import Bounds
 from reusedproxy.doctor.options import DoctorOptions
 from reusedproxy.doctor.report import json_of, text_of
 from reusedproxy.net.descriptors import raise_limit
-from reusedproxy.net.listener import set_umask
+from reusedproxy.net.unix_sockets import set_umask
 from reusedproxy.operators.logs.expiry import due
 from reusedproxy.operators.logs.own import log_to_pipe, never_block
 from reusedproxy.operators.version import build
