@@ -232,7 +232,7 @@ class TCPTests(SynchronousTestCase):
         """Rules about them would be false for ever."""
         for line, why in (
             ("http-request deny if { req.len gt 5 }", "'req.len' needs what a client sends in 'mode tcp'"),
-            ("http-request deny if WAIT_END", "'wait_end' needs what a client sends in 'mode tcp'"),
+            ("http-request deny if WAIT_END", "'wait_end' needs what is sent in 'mode tcp'"),
             ("use_backend l if { req.ssl_sni a }", "'use_backend': 'req.ssl_sni' needs what a client sends"),
             ("use_backend %[req.ssl_sni]", "'use_backend': 'req.ssl_sni' needs what a client sends"),
             ("use-server a if { req_ssl_sni a }", "'use-server': 'req.ssl_sni' needs what a client sends"),

@@ -683,6 +683,22 @@ class RuleTests(SynchronousTestCase):
         client.eof()
         world.check_rest()
 
+    def test_a_server_that_says_nothing_the_rules_accept_is_rejected_when_the_delay_is_over(self) -> None:
+        """`wait_end` is known of what a server says, too."""
+        world = StreamWorld(
+            self,
+            "listen l\n bind :1\n tcp-response inspect-delay 2s\n"
+            " tcp-response content accept if { res.payload(0,3) -m str 220 }\n"
+            " tcp-response content reject if WAIT_END\n server s1 192.0.2.1:1\n",
+        )
+        client = world.client()
+        world.connect("s1").feed(b"HTTP/1.1 200 OK")
+        world.advance(1.9)
+        self.assertEqual((client.take(), world.flags()), (b"", []))
+        world.advance(0.2)
+        self.assertEqual((client.take(), world.flags()), (b"", ["s1 PD"]))
+        world.check_rest()
+
     def test_a_warm_greeting_is_heard_by_the_rules_too(self) -> None:
         """It came before anybody asked."""
         world = StreamWorld(

@@ -98,9 +98,9 @@ class Watchdog:
     def ending(self, limit: float) -> None:
         """Sets the limit for a process that was told to stop.
 
-        The process is ended when its loop does not turn for `limit` seconds, and not sooner than a loop that turns would
-        have been seen to. A signal's handler may call this. A second call while the loop stands still ends the process
-        at once. Before the start the limit is only noted: it counts from then on.
+        The process is ended when its loop does not turn for `limit` seconds, and not sooner than a loop that turns
+        would have been seen to. A signal's handler may call this. A second call while the loop stands still ends the
+        process at once. Before the start the limit is only noted: it counts from then on.
         """
         limit = max(limit, EVERY + BOUND)
         if self._began is None:

@@ -143,6 +143,8 @@ SCENARIOS = [
       "c:hello s<hello s:good c<good s.fin c.end c.fin s.end"),
     S("an answer that is waited for", f"tcp-response inspect-delay 700ms\n {BAD}",
       "c:hello s<hello s:ok wait=0.2 c.end wait=0.8 c<ok s.fin c.end c.fin s.end"),
+    S("WAIT_END of an answer", "tcp-response inspect-delay 500ms\n tcp-response content reject if WAIT_END",
+      "c:hello s<hello s:ok wait=0.8 c.end s.end"),
     S("close", "tcp-response inspect-delay 1s\n tcp-response content close if {{ res.len gt 2 }}",
       "c:hello s<hello s:bad c.end c.fin s.end"),
     # PROXY headers.

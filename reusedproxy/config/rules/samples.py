@@ -147,7 +147,7 @@ FETCHES: dict[str, Signature] = {
     **{name: Signature(each.least, each.most, each.gives, where=RESPONSE, numbers=each.numbers)
        for name, each in _certificate("ssl_s").items()},
     # Bytes of connections (7.3.5).
-    **_of(CLIENT_BYTES, "bool", "wait_end"),
+    **_of(EITHER_BYTES, "bool", "wait_end"),
     **_of(CLIENT_BYTES, "int", "req.len req.ssl_hello_type req.ssl_ver"),
     **_of(CLIENT_BYTES, "bin", "req.payload", 2, 2, (0, 1)),
     **_of(CLIENT_BYTES, "bin", "req.payload_lv", 2, 3, (0, 1, 2)),
