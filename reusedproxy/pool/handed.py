@@ -20,11 +20,13 @@ from reusedproxy.pool.pool import HTTPConnectionPool
 #: Reasons for which connections have ended, at most.
 REASONS = 1000
 _MOST = "used_max"
+#: All that is counted; the last request that found no connection is no count.
+_COUNTED = tuple(each.name for each in fields(Counters) if each.name != "cold")
 
 
 def counted(pool: HTTPConnectionPool) -> dict[str, object]:
     """Returns all that the pool has counted."""
-    said: dict[str, object] = {each.name: _plain(getattr(pool.counters, each.name)) for each in fields(Counters)}
+    said: dict[str, object] = {name: _plain(getattr(pool.counters, name)) for name in _COUNTED}
     said["ended"] = dict(pool.closed)
     said["below_floor"] = pool.upkeep.refill.below_floor_seconds
     return said
@@ -43,8 +45,8 @@ def _plain(value: object) -> object:
 def count_on(pool: HTTPConnectionPool, said: Mapping[str, Any]) -> None:
     """Adds what another process has counted of the same server."""
     counters = pool.counters
-    for each in fields(Counters):
-        ours, theirs = getattr(counters, each.name), said.get(each.name)
+    for name in _COUNTED:
+        ours, theirs = getattr(counters, name), said.get(name)
         if isinstance(ours, Histogram):
             _observe(ours, theirs)
         elif isinstance(ours, Counter):
@@ -55,10 +57,10 @@ def count_on(pool: HTTPConnectionPool, said: Mapping[str, Any]) -> None:
             for key, histogram in _pairs(theirs):
                 if isinstance(key, str | bool) and key in ours:
                     _observe(ours[key], histogram)
-        elif each.name == _MOST:
+        elif name == _MOST:
             counters.used_max = max(counters.used_max, _number(theirs))
         else:
-            setattr(counters, each.name, ours + _number(theirs))
+            setattr(counters, name, ours + _number(theirs))
     ended = said.get("ended")
     for reason, count in [*ended.items()][:REASONS] if isinstance(ended, dict) else ():
         pool.closed[str(reason)] = pool.closed.get(str(reason), 0) + _number(count)
