@@ -226,6 +226,7 @@ class ActionTests(WordsTestCase):
                 Case("a part sent", "timeout http-request 300ms\n option http-ignore-probes", [b"GET /", b"", b""]),
                 # The client says nothing: the kernel tells it of the end once it says something after the drop.
                 Case("silently dropped", "tcp-request connection silent-drop", [b"", b""]),
+                Case("content silently dropped", "tcp-request content silent-drop if { path /a }", [GET]),
                 Case("content rejected", "tcp-request content reject if { path /a }", [GET]),
                 Case(
                     "content accepted",
