@@ -276,7 +276,7 @@ class Assembly:
         before = self._previous.tables if self._previous is not None else {}
         proxy.tables = tables_of(self._configuration.tables, before, proxy.deadlines.now, proxy.notices)
         proxy.sweep = Sweep(proxy.tables, proxy.deadlines)
-        rule_sets = RuleSets(backends, disabled, {**proxy.patterns}, answers)
+        rule_sets = RuleSets(backends, disabled, {**proxy.patterns}, answers, proxy.tables)
         asked = self._sections.asked
         lookups = Lookups({name: partial(proxy.names.section, each) for name, each in asked.items()})
         environment = dict(self._configuration.global_.environment)

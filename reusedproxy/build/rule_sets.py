@@ -36,11 +36,12 @@ from reusedproxy.net.files import MEBIBYTE, open_bounded
 from reusedproxy.net.slices import Steps
 from reusedproxy.rules.actions import act_of
 from reusedproxy.rules.matching import Test, condition
-from reusedproxy.rules.rule_set import RuleSet, steps
+from reusedproxy.rules.rule_set import NO_TABLES, RuleSet, steps
 from reusedproxy.rules.rule_set import Steps as PageRules
 from reusedproxy.rules.samples.formats import text_of
 from reusedproxy.streams.guide import Guide, Way
 from reusedproxy.streams.inspection import ContentRules
+from reusedproxy.tables.table import Table
 
 #: Most bytes of a file with patterns: lists of more than a million addresses are in use.
 LARGEST_PATTERNS = 64 * MEBIBYTE
@@ -100,13 +101,14 @@ class RuleSets:
     """Builds one rule set for each section, once; `faults` and `notices` are those of the pattern files.
 
     `disabled` are the names of backends that exist and take no requests. `files` are the patterns by their files'
-    names: those that are given are not read again.
+    names: those that are given are not read again. `tables` are the stick tables, by name.
     """
 
     backends: Mapping[str, Backend]
     disabled: frozenset[str] = frozenset()
     files: dict[str, list[str]] = Factory(dict)
     answers: Answers = Factory(Answers)
+    tables: Mapping[str, Table] = NO_TABLES
     faults: list[Fault] = Factory(list)
     notices: list[model.Notice] = Factory(list)
     _made: dict[model.Place, RuleSet] = Factory(dict)
@@ -247,7 +249,12 @@ class RuleSets:
         if section.place not in self._made:
             buffers = section.place if section.buffers_request else None
             self._made[section.place] = RuleSet(
-                self.answers.rules(section.rules), self._patterns, buffers, section.restricts_names, section.place
+                self.answers.rules(section.rules),
+                self._patterns,
+                buffers,
+                section.restricts_names,
+                section.place,
+                self.tables,
             )
         return self._made[section.place]
 

@@ -54,9 +54,9 @@ class ContentRules:
         return cls(steps, delay) if steps else None
 
     def judge(self, facts: Facts, at: int = 0) -> tuple[str, int]:
-        """Runs the rules from the one `at` this place on, and returns ACCEPT, REJECT, SILENT_DROP, CLOSE or WAIT, and the
-        place of the rule that waits: those before it have done what they do, and are not run again. Raises Unevaluated, with the
-        rule's place in the configuration."""
+        """Runs the rules from the one `at` this place on, and returns ACCEPT, REJECT, SILENT_DROP, CLOSE or WAIT, and
+        the place of the rule that waits: those before it have done what they do, and are not run again. Raises
+        Unevaluated, with the rule's place in the configuration."""
         regular.begin()
         place = None
         try:
