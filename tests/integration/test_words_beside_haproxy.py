@@ -237,6 +237,27 @@ class ActionTests(WordsTestCase):
             ]
         )
 
+    def test_what_another_proxy_announces_is_fetched(self) -> None:
+        """Of version 2, with and without extensions, and of version 1."""
+
+        def header(*extensions: tuple[int, bytes]) -> bytes:
+            rest = bytes((192, 0, 2, 1, 192, 0, 2, 2, 0, 7, 0, 80))
+            rest += b"".join(bytes((kind, 0, len(value))) + value for kind, value in extensions)
+            return b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0" + bytes((len(rest),)) + rest
+
+        shown = "<%[fc_rcvd_proxy]><%[fc_pp_authority]><%[fc_pp_unique_id]><%[src]>"
+        lines = f"tcp-request connection expect-proxy layer4\n http-request set-header Y {shown}"
+        sent = {
+            "both": header((2, b"a.example"), (5, b"id-1")) + GET,
+            "neither": header() + GET,
+            "others": header((4, b"xx"), (5, b"id-2"), (0xE0, b"y")) + GET,
+            "two of a kind": header((2, b"a.example"), (2, b"b.example"), (5, b"one"), (5, b"two")) + GET,
+            "version 1": b"PROXY TCP4 192.0.2.1 192.0.2.2 7 80\r\n" + GET,
+            "too long": header((5, b"x" * 129)) + GET,
+        }
+        cases = [Case(name, lines, [each]) for name, each in sent.items()]
+        self.same([*cases, Case("none", lines.partition("\n ")[2], [GET])])
+
     def test_early_hints_come_before_the_answer(self) -> None:
         hints = "http-request early-hint Link </a>\n http-request early-hint Link </%[method]>"
         self.same(
