@@ -413,6 +413,10 @@ HINTS = {
     "set-bandwidth-limit": "take it out, or let the kernel do it (tc)",
     "spop-check": "there is no SPOE here, whose agents it checks; write 'option tcp-check'",
     "external-check": "no program is run; write 'option tcp-check' with what it asks, or 'option httpchk'",
+    **dict.fromkeys(
+        ("cpu_calls", "cpu_ns_avg", "cpu_ns_tot", "lat_ns_avg", "lat_ns_tot"),
+        "take it out: processor time is not measured by request ('%Tr' and '%Ta' are times)",
+    ),
     "transparent": "name a server's address and port",
     "bind namespace": "start the daemon in that network namespace (ip netns exec, NetworkNamespacePath= of systemd)",
     "bind tls-ticket-keys": "OpenSSL's binding has no call for it; tickets have keys of their own until the next reload"

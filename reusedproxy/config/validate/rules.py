@@ -152,6 +152,8 @@ def _missing(fetch: str, needed: str, where: str) -> str:
             return ""
         if fetch.startswith(("ssl_fc", "ssl_c_")):
             return "a TLS handshake" if where == _CONNECTION else ""
+        if fetch.startswith(("fc_pp_", "fc_rcvd_")):
+            return "a PROXY protocol header" if where == _CONNECTION else ""
     if fetch == "be_name" and where in (_CONNECTION, _SESSION, _BEFORE_BACKEND):
         return "a backend"
     if where in (_CONNECTION, _SESSION):
