@@ -337,6 +337,18 @@ class MapTests(WordsTestCase):
             )
         )
 
+    def test_relative_names_of_files_begin_where_is_said(self) -> None:
+        directory = temporary_directory(self)
+        (directory / "a.map").write_text("a one\n")
+        (directory / "list").write_text("a\n")
+        (directory / "page").write_text("seen\n")
+        lines = (
+            "acl known req.hdr(x) -f list\n http-request set-header Y %[req.hdr(x),map(a.map)] if known\n"
+            " http-request return status 200 content-type text/plain file page if { req.hdr(x) b }"
+        )
+        sent = asking(b"/", b"X: a") + asking(b"/", b"X: b") + asking(b"/", b"X: c")
+        self.same([Case("origin", lines, [sent])], f"global\n default-path origin {directory}\n")
+
     def test_rules_change_a_map(self) -> None:
         file = temporary_directory(self) / "a.map"
         file.write_text(TEXTS)

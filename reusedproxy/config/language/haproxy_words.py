@@ -386,7 +386,6 @@ HINTS = {
     "h1-case-adjust-file": "take it out: names of headers go on as their sender has spelled them",
     "h1-case-adjust-bogus-client": "take it out: names of headers go on as their sender has spelled them",
     "h1-case-adjust-bogus-server": "take it out: names of headers go on as their sender has spelled them",
-    "default-path": "write whole paths, or start the daemon in that directory (WorkingDirectory= of systemd)",
     "nolinger": "take it out: connections end in order",
     "independent-streams": "take it out: each side has its own time-out",
     "independant-streams": "take it out: each side has its own time-out",

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from attrs import Factory, define, evolve
 
 from reusedproxy.config.language import haproxy_words, hints, units
+from reusedproxy.config.language.files import based_path
 from reusedproxy.config.language.report import Line, Report, Wrong, did_you_mean, nearest, not_done, one_of
 from reusedproxy.config.model.logs import THIS_HOST, LogTarget
 from reusedproxy.config.model.proxies import Global, Manhole, Said, StatsSocket
@@ -41,6 +42,9 @@ _BOUNDS = {
     "tune.ssl.ssl-ctx-cache-size": (0,),
 }
 
+#: Where relative paths begin (`default-path`).
+_POLICIES = ("current", "config", "parent", "origin")
+
 
 @define
 class GlobalDraft:
@@ -56,6 +60,8 @@ class GlobalDraft:
     log_host: str = ""
     log_tag: str = "reusedproxy"
     hard_stop_after: float | None = None
+    #: What `default-path` says, and the directory behind it.
+    files_at: tuple[str, str] = "current", ""
     bufsize: int = 16384
     maxrewrite: int = 1024
     maxhdr: int = 101
@@ -130,6 +136,15 @@ class GlobalDraft:
             self.report.without_effect(line.keyword, line.place)
         else:
             raise Wrong(f"'{line.prefix}' cannot stand before '{line.keyword}' in section 'global'")
+
+    def enter_file(self, name: str) -> None:
+        """Finds where relative paths begin in this file of the configuration (`default-path`)."""
+        policy, origin = self.files_at
+        if policy in ("config", "parent"):
+            origin = posixpath.dirname(name) or "."
+        if policy == "parent":
+            origin += "/.."
+        self.tls = evolve(self.tls, files=origin)
 
     def finished(self) -> Global:
         if self.maxrewrite >= self.bufsize and not self.unreadable & {"tune.bufsize", "tune.maxrewrite"}:
@@ -289,11 +304,28 @@ def _maxhdr(draft: GlobalDraft, line: Line) -> None:
 
 
 def _ca_base(draft: GlobalDraft, line: Line) -> None:
-    draft.tls = evolve(draft.tls, ca_base=line.one_argument("a directory"))
+    draft.tls = evolve(draft.tls, ca_base=based_path(line.one_argument("a directory"), draft.tls.files))
 
 
 def _crt_base(draft: GlobalDraft, line: Line) -> None:
-    draft.tls = evolve(draft.tls, crt_base=line.one_argument("a directory"))
+    draft.tls = evolve(draft.tls, crt_base=based_path(line.one_argument("a directory"), draft.tls.files))
+
+
+def _default_path(draft: GlobalDraft, line: Line) -> None:
+    """Reads `default-path current|config|parent|origin DIRECTORY`. Raises Wrong."""
+    policy = one_of(line.words[1] if line.arguments else "", _POLICIES, "'default-path'")
+    if policy == "origin":
+        if len(line.words) != 3:
+            raise Wrong("'default-path origin' needs one directory")
+        draft.files_at = policy, line.words[2]
+    else:
+        line.at_most(1)
+        draft.files_at = policy, ""
+    draft.enter_file(line.place.file)
+
+
+def _diffie_hellman(draft: GlobalDraft, line: Line) -> None:
+    _set_offer(draft, "dh_file", based_path(line.one_argument("a file"), draft.tls.files))
 
 
 def _server_verify(draft: GlobalDraft, line: Line) -> None:
@@ -469,6 +501,7 @@ _READERS: dict[str, Callable[[GlobalDraft, Line], None]] = {
     "tune.bufsize": _bufsize,
     "tune.maxrewrite": _maxrewrite,
     "tune.http.maxhdr": _maxhdr,
+    "default-path": _default_path,
     "ca-base": _ca_base,
     "crt-base": _crt_base,
     "ssl-server-verify": _server_verify,
@@ -482,7 +515,7 @@ _READERS: dict[str, Callable[[GlobalDraft, Line], None]] = {
     "ssl-default-server-ciphersuites": _server_offer("ciphersuites", "a list of cipher suites"),
     "ssl-default-server-curves": _server_offer("curves", "a list of curves"),
     "ssl-default-server-sigalgs": _server_offer("sigalgs", "a list of signature algorithms"),
-    "ssl-dh-param-file": _bind_offer("dh_file", "a file"),
+    "ssl-dh-param-file": _diffie_hellman,
     "tune.ssl.default-dh-param": _dh_size,
     "tune.ssl.cachesize": _session_cache,
     "tune.ssl.lifetime": _session_lifetime,
