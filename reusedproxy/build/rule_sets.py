@@ -137,7 +137,7 @@ class RuleSets:
             and not settings.unique_id_header
             and not any(rules)
             and not _judges(settings)
-            and not any(_judges(route.backend.settings) for route in routes.values())
+            and not any(_judges(route.backend.settings) or route.tells for route in routes.values())
             and not choices
             and not any(route.backend.settings.use_servers for route in routes.values())
             and not frontend.authentication.hashing(asked)
@@ -167,7 +167,7 @@ class RuleSets:
             yield
         asking: list[object] = [*rules, *settings.use_backends, *pages]
         for backend in (route.backend.settings for route in routes.values()):
-            asking += [*backend.use_servers, backend.balance.expression]
+            asking += [*backend.use_servers, backend.balance.expression, backend.forwarded]
         return Routing(
             frontend,
             self._rule_set(settings),

@@ -19,6 +19,7 @@ from reusedproxy.exchanges.persistence import persistence_of
 from reusedproxy.exchanges.serving import Made
 from reusedproxy.exchanges.sticking import Sticking
 from reusedproxy.rules.facts import Facts
+from reusedproxy.rules.forwarded import forwarded
 from reusedproxy.rules.matching import Test
 from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.rules.rule_set import RuleSet, Steps
@@ -107,6 +108,11 @@ class Route:
         #: The names of the headers that say to servers who clients are and where they have connected, as `plain_name`
         #: writes them.
         self.own_names = frozenset(plain_name(each[-1].header.encode("latin-1")) for each in (asked, asked_to) if each)
+        #: Writes what servers are told by RFC 7239 (`option forwarded`); None: nothing.
+        self.tells: Text | None = None
+        if backend.settings.forwarded is not None:
+            self.own_names |= {b"forwarded"}
+            self.tells = forwarded(backend.settings.forwarded)
         self._spared = [ip_network(option.except_network, strict=False) for option in asked if option.except_network]
         #: How the header line begins (lower case) beside which none of ours goes; nothing: ours always goes.
         self.forward_unless = b""

@@ -244,7 +244,7 @@ OPTIONS = {
 }
 OPTIONS_NEVER_NEGATED = words(
     """
-    external-check forwarded forwardfor http-restrict-req-hdr-names httpchk httplog httpslog ldap-check mysql-check
+    external-check forwardfor http-restrict-req-hdr-names httpchk httplog httpslog ldap-check mysql-check
     originalto pgsql-check redis-check smtpchk spop-check ssl-hello-chk tcp-check tcpka tcplog
     """
 )
@@ -375,7 +375,6 @@ HINTS = {
     "redir": "write 'http-request redirect' with its condition",
     "monitor-net": "write 'http-request return status 200 if { src NETWORK }'",
     "persist": "'cookie' keeps clients at their server",
-    "forwarded": "write 'option forwardfor'",
     "lua-load": "no Lua is run",
     "lua-load-per-thread": "no Lua is run",
     "accept-invalid-http-request": "take it out: what servers may read in several ways is refused",

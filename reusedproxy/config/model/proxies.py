@@ -16,6 +16,7 @@ from reusedproxy.config.model.balance import Balance, HashType, UseServer
 from reusedproxy.config.model.checks import Agent, CheckPlan, HTTPCheck, Observe
 from reusedproxy.config.model.compression import Compression
 from reusedproxy.config.model.errors import ErrorPage
+from reusedproxy.config.model.forwarded import Forwarded
 from reusedproxy.config.model.logs import NO_CAPTURES, NO_LOG, Captures, LogSettings, LogTarget
 from reusedproxy.config.model.names import AT_THE_START, Resolution, Resolvers
 from reusedproxy.config.model.persistence import Cookie
@@ -362,6 +363,8 @@ class Backend:
     restricts_names: str = "preserve"
     #: Tells servers to which address the client has connected; None: they are not told.
     originalto: ForwardFor | None = None
+    #: What servers are told by RFC 7239; None: nothing.
+    forwarded: Forwarded | None = None
     cookie: Cookie | None = None
     dynamic_cookie_key: str = ""
     persist: bool = False

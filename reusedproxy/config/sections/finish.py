@@ -121,6 +121,7 @@ def backend(draft: ProxyDraft, global_: GlobalDraft, groups: Groups) -> Backend:
         buffers_request=draft.buffers_request,
         compression=draft.compression,
         restricts_names=draft.restricts_names,
+        forwarded=draft.forwarded,
         originalto=draft.originalto,
         errors=error_pages(draft.errors, groups),
         cookie=draft.cookie,

@@ -150,6 +150,7 @@ def _http_options(draft: ProxyDraft) -> Iterable[str]:
         ("http-ignore-probes", draft.ignores_probes),
         ("http-pretend-keepalive", draft.pretends_keepalive),
         ("originalto", draft.originalto is not None),
+        ("forwarded", draft.forwarded is not None),
         ("http-upgrade-with-body", draft.upgrade_with_body),
         ("http-use-proxy-header", draft.uses_proxy_header),
         ("persist", draft.persist and not draft.stick_rules),
