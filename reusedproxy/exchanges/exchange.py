@@ -317,6 +317,13 @@ class Exchange(ExchangeFacts):
 
     # What its attempts call (`attempt.Request`): its backend, and what is held of it.
 
+    def set_timeout(self, which: str, seconds: float) -> None:
+        """Sets a time-out of this exchange, by HAProxy's word; that of a server that is answering from now on."""
+        ExchangeFacts.set_timeout(self, which, seconds)
+        connection = self.connection
+        if which == "server" and connection is not None and connection.exchange is self:
+            connection.give(seconds)
+
     def enter(self, backend: Backend) -> None:
         """Begins the request at this backend, and counts it there."""
         self.backend = backend
