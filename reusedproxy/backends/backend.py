@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import count
 from random import Random
 from sys import maxsize
@@ -139,6 +139,8 @@ class Backend:
         self.weigh_together: Together | None = None
         #: What its requests are answered in place of error pages.
         self.errors: ErrorPages = {}
+        #: How names of headers are spelled for servers, by names in lower case; None: as they came.
+        self.spelling: Mapping[bytes, bytes] | None = None
         #: What a reload has put in its place.
         self.successor: Backend | None = None
         #: Ends the requests that a server carries, with the letter that says why; set where a server asks for that.

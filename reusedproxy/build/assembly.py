@@ -35,6 +35,7 @@ from reusedproxy.build.resolution import Sections, groups_of
 from reusedproxy.build.rule_sets import RuleSets, asks_for_host, default_backend, users_asked, uses_service
 from reusedproxy.build.saved_states import SavedStates
 from reusedproxy.build.server_lines import Announce, Line, Lines, asks_libc
+from reusedproxy.build.spelling import spelling_of
 from reusedproxy.build.tables import Sweep, tables_of
 from reusedproxy.clients.frontend import ConnectionLimit, Frontend
 from reusedproxy.config import model
@@ -262,10 +263,12 @@ class Assembly:
             self._configuration, proxy.addresses, self._faults, [] if self._again else proxy.notices
         )
         answers = Answers(self._configuration.global_.bufsize, {**proxy.answers})
+        spelling = spelling_of(self._configuration.global_, self._faults)
         for each in self._configuration.backends.values():
             if not each.disabled:
                 backends[each.name] = yield from self._backend(each)
                 backends[each.name].errors = answers.pages(each.errors)
+                backends[each.name].spelling = spelling if each.spells_for_servers else None
         proxy.backends = list(backends.values())
         _tie(proxy)
         disabled = frozenset(self._configuration.backends).difference(backends)
@@ -305,6 +308,7 @@ class Assembly:
             frontend.lookups = lookups
             frontend.environment = environment
             frontend.errors = answers.pages(settings.errors)
+            frontend.spelling = spelling if settings.spells_for_clients else None
             own = self._configuration.backends.get(settings.name)
             if own is not None and own.place == settings.place:
                 frontend.own_backend = own.name

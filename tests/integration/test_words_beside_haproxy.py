@@ -258,6 +258,37 @@ class ActionTests(WordsTestCase):
         cases = [Case(name, lines, [each]) for name, each in sent.items()]
         self.same([*cases, Case("none", lines.partition("\n ")[2], [GET])])
 
+    def test_names_of_headers_are_spelled_as_is_said(self) -> None:
+        """For servers and for clients, of all that they are told, pages of the proxy's own among it."""
+        server = Server(b"HTTP/1.1 200 OK\r\nx-two: 2\r\ncontent-length: 2\r\n\r\nok")
+        self.addCleanup(server.stop)
+        server.start()
+        directory = temporary_directory(self)
+        (directory / "names").write_text("# c\n\n x-one  X-ONE\nconnection ConNection\n")
+        for daemon in self.daemons(directory, ""):
+            server.requests.clear()
+            port = free_port()
+            daemon.write(
+                f"backend servers\nglobal\n h1-case-adjust content-length Content-LENGTH\n h1-case-adjust x-two X-Two\n"
+                f" h1-case-adjust x-forwarded-for X-FORWARDED-For\n h1-case-adjust-file {directory}/names\n"
+                f"listen l\n bind {HOST}:{port}\n option forwardfor\n option h1-case-adjust-bogus-client\n"
+                " option h1-case-adjust-bogus-server\n http-request deny if { path /no }\n"
+                f" server s {HOST}:{server.port}\n"
+            )
+            daemon.start()
+            answers = []
+            for target in (b"/", b"/no"):
+                with socket.create_connection((HOST, port), timeout=5) as client:
+                    client.sendall(asking(target, b"x-one: 1", b"Connection: close"))
+                    answers.append(b"".join(iter(lambda: client.recv(4096), b"")))
+            daemon.stop()
+            (asked,) = server.requests
+            for part in (b"\r\nX-ONE: 1\r\n", b"\r\nX-FORWARDED-For: 127."):
+                self.assertIn(part, asked)
+            for part in (b"\r\nX-Two: 2\r\n", b"\r\nContent-LENGTH: 2\r\n", b"\r\nConNection: close\r\n"):
+                self.assertIn(part, answers[0])
+            self.assertRegex(answers[1], b"\r\nContent-LENGTH: [0-9]+\r\n")
+
     def test_early_hints_come_before_the_answer(self) -> None:
         hints = "http-request early-hint Link </a>\n http-request early-hint Link </%[method]>"
         self.same(

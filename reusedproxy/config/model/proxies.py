@@ -298,6 +298,8 @@ class Frontend:
     originalto: ForwardFor | None = None
     errors: tuple[ErrorPage, ...] = ()
     uses_proxy_header: bool = False
+    #: Names of headers are spelled for clients as the section `global` says.
+    spells_for_clients: bool = False
 
 
 @frozen
@@ -342,6 +344,8 @@ class Backend:
     upgrade_with_body: bool = False
     #: Servers are not told that their connection ends (`option http-pretend-keepalive`).
     pretends_keepalive: bool = False
+    #: Names of headers are spelled for servers as the section `global` says.
+    spells_for_servers: bool = False
     #: The header that tells a server its name (`http-send-name-header`); "": none does.
     name_header: str = ""
     fullconn: int = 0
@@ -444,6 +448,9 @@ class Global:
     rates: tuple[tuple[str, int], ...] = ()
     node: str = ""
     description: str = ""
+    #: Names of headers in lower case, and how they are spelled where that is asked for; and a file with more of them.
+    spelling: tuple[tuple[str, str], ...] = ()
+    spelling_file: Said | None = None
     #: The variables of the environment, with those that the configuration has set.
     environment: tuple[tuple[str, str], ...] = field(default=(), eq=False, repr=False)
     manhole: Manhole | None = None

@@ -124,6 +124,8 @@ class ProxyDraft:
     buffers_request: bool = False
     ignores_probes: bool = False
     pretends_keepalive: bool = False
+    h1_case_adjust_bogus_client: bool = False
+    h1_case_adjust_bogus_server: bool = False
     restricts_names: str = "preserve"
     originalto: ForwardFor | None = None
     forwarded: Forwarded | None = None

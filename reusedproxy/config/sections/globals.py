@@ -16,6 +16,7 @@ from reusedproxy.config.model.values import Place
 from reusedproxy.config.sections.binds import UnixDefaults, read_unix_bind
 from reusedproxy.config.sections.logs import log_target
 from reusedproxy.config.sections.names import families
+from reusedproxy.config.sections.spelling import respelled
 from reusedproxy.config.sections.stats_sockets import is_loopback, one_address, read_stats_socket
 from reusedproxy.config.tls.words import IN_DEFAULTS, IN_SERVER_DEFAULTS, TLSDefaults, read_options
 
@@ -60,6 +61,8 @@ class GlobalDraft:
     log_host: str = ""
     log_tag: str = "reusedproxy"
     hard_stop_after: float | None = None
+    spelling: dict[str, str] = Factory(dict)
+    spelling_file: Said | None = None
     #: What `default-path` says, and the directory behind it.
     files_at: tuple[str, str] = "current", ""
     bufsize: int = 16384
@@ -180,6 +183,8 @@ class GlobalDraft:
             ssl_watch=self.ssl_watch,
             spread_checks=self.spread_checks,
             accepted_families=self.accepted_families,
+            spelling=tuple(self.spelling.items()),
+            spelling_file=self.spelling_file,
         )
 
 
@@ -322,6 +327,16 @@ def _default_path(draft: GlobalDraft, line: Line) -> None:
         line.at_most(1)
         draft.files_at = policy, ""
     draft.enter_file(line.place.file)
+
+
+def _spell(draft: GlobalDraft, line: Line) -> None:
+    respelled(line.arguments, draft.spelling, "'h1-case-adjust'")
+
+
+def _spell_as_a_file_says(draft: GlobalDraft, line: Line) -> None:
+    """Reads `h1-case-adjust-file`, of which the last counts, as in HAProxy. Raises Wrong."""
+    path = based_path(line.one_argument("a file"), draft.tls.files)
+    draft.spelling_file = Said(line.place, line.keyword, path)
 
 
 def _diffie_hellman(draft: GlobalDraft, line: Line) -> None:
@@ -502,6 +517,8 @@ _READERS: dict[str, Callable[[GlobalDraft, Line], None]] = {
     "tune.maxrewrite": _maxrewrite,
     "tune.http.maxhdr": _maxhdr,
     "default-path": _default_path,
+    "h1-case-adjust": _spell,
+    "h1-case-adjust-file": _spell_as_a_file_says,
     "ca-base": _ca_base,
     "crt-base": _crt_base,
     "ssl-server-verify": _server_verify,

@@ -25,6 +25,8 @@ _FLAGS = (
     "allbackups",
     "dontlog-normal",
     "dontlognull",
+    "h1-case-adjust-bogus-client",
+    "h1-case-adjust-bogus-server",
     "log-separate-errors",
     "logasap",
     "persist",

@@ -149,6 +149,8 @@ def _http_options(draft: ProxyDraft) -> Iterable[str]:
         ("http-buffer-request", draft.buffers_request),
         ("http-ignore-probes", draft.ignores_probes),
         ("http-pretend-keepalive", draft.pretends_keepalive),
+        ("h1-case-adjust-bogus-client", draft.h1_case_adjust_bogus_client),
+        ("h1-case-adjust-bogus-server", draft.h1_case_adjust_bogus_server),
         ("originalto", draft.originalto is not None),
         ("forwarded", draft.forwarded is not None),
         ("http-upgrade-with-body", draft.upgrade_with_body),

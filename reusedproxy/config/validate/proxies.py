@@ -67,10 +67,29 @@ def validate(drafts: Sequence[ProxyDraft], global_: GlobalDraft, report: Report)
     if not report.names_in_doubt:
         _tracked(drafts, report)
         validate_modes(drafts, report)
+    _spelling(drafts, global_, report)
     backends = [draft for draft in drafts if "B" in draft.sides and not draft.head_faulty]
     notice_of_default(backends, report)
     _notice_of_reuse(backends, report)
     _binds_differ((each.bind for draft in drafts if not draft.disabled for each in draft.binds), report)
+
+
+def _spelling(drafts: Sequence[ProxyDraft], global_: GlobalDraft, report: Report) -> None:
+    """Warns of spellings of headers that nobody is told, and of sections that tell none."""
+    options = ("h1-case-adjust-bogus-client", "h1-case-adjust-bogus-server")
+    said = bool(global_.spelling) or global_.spelling_file is not None
+    asked = False
+    for draft in drafts:
+        for option, wanted in zip(
+            options, (draft.h1_case_adjust_bogus_client, draft.h1_case_adjust_bogus_server), strict=True
+        ):
+            asked = asked or wanted
+            if wanted and not said and f"option {option}" in draft.own:
+                text = f"'option {option}' does nothing without 'h1-case-adjust' in section 'global'"
+                report.warn(draft.said[f"option {option}"], text)
+    for word in ("h1-case-adjust", "h1-case-adjust-file"):
+        if not asked and word in global_.said:
+            report.warn(global_.said[word], f"'{word}' does nothing without {' or '.join(map(repr, options))}")
 
 
 def _references(draft: ProxyDraft) -> Iterable[Reference]:
