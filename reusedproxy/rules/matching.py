@@ -15,7 +15,15 @@ from reusedproxy.config.model.rules import Condition, Criterion, Term
 from reusedproxy.config.rules.patterns import GROUP, block, network, ranges
 from reusedproxy.config.rules.samples import REQUEST
 from reusedproxy.rules.facts import Binary, Facts, Sample
-from reusedproxy.rules.lists import beginning_with, containing, ending_with, within_networks, within_ranges
+from reusedproxy.rules.lists import (
+    FEW,
+    beginning_with,
+    containing,
+    delimited,
+    ending_with,
+    within_networks,
+    within_ranges,
+)
 from reusedproxy.rules.regular import matching_one_of
 from reusedproxy.rules.samples.casts import to_address, to_binary, to_bool, to_int, to_text
 from reusedproxy.rules.samples.compile import Fetch, compiled, compiled_all
@@ -218,6 +226,8 @@ def _delimited(delimiters: bytes) -> Callable[[tuple[bytes, ...]], Callable[[byt
     """Returns a test whether a pattern stands in the text with a delimiter, or an end of the text, on either side."""
 
     def make(texts: tuple[bytes, ...]) -> Callable[[bytes], bool]:
+        if len(texts) > FEW:
+            return delimited(texts, delimiters)
         words = [each.strip(delimiters) for each in texts]
         border = re.escape(delimiters.decode())
         return matching_one_of(
