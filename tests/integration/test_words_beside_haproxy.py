@@ -419,7 +419,8 @@ class FigureTests(WordsTestCase):
             "hostname",
         )  # fmt: skip
         self.same(
-            [Case(name, f"http-request set-header Y <%[{name}]>", [GET]) for name in names if name != "be_conn(none)"]
+            [Case(name, f"http-request set-header Y <%[{name}]>", [GET]) for name in names],
+            f"backend other\n server s {HOST}:1\n",
         )
 
 
