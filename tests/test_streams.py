@@ -657,6 +657,28 @@ class RuleTests(SynchronousTestCase):
         good.reset()
         world.check_rest()
 
+    def test_a_client_hears_nothing_of_a_silent_drop(self) -> None:
+        """By the frontend's rules, the backend's, and those about what a server says."""
+        drop = "silent-drop if { req.len ge 2 }\n server s1 192.0.2.1:1\n"
+        of_server = "silent-drop if { res.len ge 2 }\n server s1 192.0.2.1:1\n"
+        for text, flags in (
+            (f"listen l\n bind :1\n tcp-request inspect-delay 2s\n tcp-request content {drop}", "- PR"),
+            (
+                "frontend f\n bind :1\n default_backend b\nbackend b\n tcp-request inspect-delay 2s\n"
+                f" tcp-request content {drop}",
+                "- PR",
+            ),
+            (f"listen l\n bind :1\n tcp-response inspect-delay 2s\n tcp-response content {of_server}", "s1 PD"),
+        ):
+            world = StreamWorld(self, text)
+            client = world.client()
+            client.feed(b"ab")
+            if flags != "- PR":
+                world.connect("s1").feed(b"xy")
+            self.assertTrue(client.hidden, text)
+            self.assertEqual((client.take(), client.end and client.end[0], world.flags()), (b"", "abort", [flags]))
+            world.check_rest()
+
     def test_a_server_speaks_when_the_rules_have_heard_it(self) -> None:
         """Or not at all."""
         world = StreamWorld(

@@ -105,6 +105,20 @@ class BlockTests(CopiesTestCase):
             key = old.key_of(row)
             self.assertEqual(self.shown(new, key), self.shown(old, key))
 
+    def test_what_a_rule_counts_by_the_short_way_is_followed(self) -> None:
+        old, new = self.table(Stored("http_req_rate", 10_000)), self.table(Stored("http_req_rate", 10_000))
+        old.leave(old.track("a", old.requests))
+        short = old.limiting(None, 5)
+        old.leave(abs(short("a")))
+        giver, taker = Giver(old), self.taker(old, new)
+        self.copy(giver, taker)
+        self.assertEqual(short("a"), 0)  # so that it goes the long way
+        old.leave(old.track("a", old.requests))
+        self.copy(giver, taker)
+        self.assertEqual([self.shown(each, "a")["http_req_rate"] for each in (old, new)], [3, 3])
+        giver.stop()
+        self.assertNotEqual(short("a"), 0)
+
     def test_what_is_out_of_time_stays_behind(self) -> None:
         old, new = self.table(expire=60_000), self.table(expire=10_000)
         old.obtain("a")

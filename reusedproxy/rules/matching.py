@@ -9,6 +9,8 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from math import inf
 
+from attrs import evolve
+
 from reusedproxy.config.model.rules import Condition, Criterion, Term
 from reusedproxy.config.rules.patterns import GROUP, block, network, ranges
 from reusedproxy.config.rules.samples import REQUEST
@@ -53,6 +55,13 @@ def condition(said: Condition | None, where: str = REQUEST, read: ReadPatterns =
             return terms[0]
         return lambda facts: all(term(facts) for term in terms) is wanted
     return lambda facts: any(all(term(facts) for term in terms) for terms in alternatives) is wanted
+
+
+def rest_of(said: Condition | None, where: str = REQUEST, read: ReadPatterns = no_files) -> Test | None:
+    """Compiles what the only alternative of a condition says behind its first term; None if that is nothing."""
+    if said is None or len(said.alternatives[0]) == 1:
+        return None
+    return condition(evolve(said, alternatives=(said.alternatives[0][1:],)), where, read)
 
 
 def _term(term: Term, where: str, read: ReadPatterns) -> Test:

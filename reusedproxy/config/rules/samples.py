@@ -131,6 +131,8 @@ FETCHES: dict[str, Signature] = {
     **_of(ALWAYS, "ip", "src dst fc_src fc_dst"),
     **_of(ALWAYS, "int", "src_port dst_port fc_src_port fc_dst_port fc_http_major"),
     **_of(ALWAYS, "str", "fe_name be_name so_name"),
+    **_of(ALWAYS, "bool", "fc_rcvd_proxy"),
+    **_of(ALWAYS, "str", "fc_pp_authority fc_pp_unique_id"),
     **_of(ALWAYS, "int", "fc_err"),
     **_of(ALWAYS, "str", "fc_err_str"),
     **_of_entries(),
