@@ -59,7 +59,6 @@ from reusedproxy.daemon.succession import (
 )
 from reusedproxy.daemon.supervision import Manager, Supervision
 from reusedproxy.daemon.takeover import HandoverError, Takeover, take_over
-from reusedproxy.exchanges.outcomes import STOPPED
 from reusedproxy.net import descriptors
 from reusedproxy.net.addresses import Addresses
 from reusedproxy.net.binding import inherited
@@ -74,6 +73,7 @@ from reusedproxy.operators.logs.expiry import Ending, Expiry
 from reusedproxy.operators.runtime.proxy import ADMIN, Context
 from reusedproxy.operators.runtime.servers import show_servers_state
 from reusedproxy.operators.runtime.sockets import Prepared, RuntimeAPI
+from reusedproxy.sessions.termination import STOPPED
 
 if TYPE_CHECKING:
     from reusedproxy.operators.shell.manhole import Manhole

@@ -93,9 +93,9 @@ class Table:
         self._general: dict[int, Counted | None] = {}
         current = self.slots.get("conn_cur")
         self._current = -1 if current is None else current.at
-        #: Those that leave change more than the number of those who track.
         #: The one value that `track` changes for a request, where there is but one: "" where there is another.
         self.alone_counted = self._alone_counted()
+        #: Those that leave change more than the number of those who track.
         self.counts_ends = current is not None or self.bytes_in is not None or self.bytes_out is not None
         self._mask = 0 if settings.size <= ONE_DICTIONARY else DICTIONARIES - 1
         #: The rows by their keys; in the dictionary that the key's hash tells.
