@@ -14,7 +14,7 @@ from reusedproxy.build.certificates import FilesOfTLS, Stamps, server_stamps, se
 from reusedproxy.config.model.proxies import Configuration
 from reusedproxy.config.model.tls import BindTLS, ServerTLS
 from reusedproxy.config.reader import Source, read_configuration
-from reusedproxy.daemon.file_watch import FileWatch
+from reusedproxy.daemon.reloading.file_watch import FileWatch
 from reusedproxy.daemon.service import ProxyService
 from reusedproxy.net.slices import Steps, run_through
 from reusedproxy.net.tls.files import Trusts

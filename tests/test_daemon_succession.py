@@ -18,8 +18,8 @@ from reusedproxy.backends.server import MAINT, READY
 from reusedproxy.config import model
 from reusedproxy.config.model.proxies import PoolLimits
 from reusedproxy.config.reader import Source, read_configuration
-from reusedproxy.daemon.reload import Refusal, ReloadTrial
-from reusedproxy.daemon.succession import take_pool_apart
+from reusedproxy.daemon.reloading.former import take_pool_apart
+from reusedproxy.daemon.reloading.trial import Refusal, ReloadTrial
 from reusedproxy.net.listener import CLOSED
 from reusedproxy.net.resolver import Answers, Query
 from reusedproxy.net.slices import run_through

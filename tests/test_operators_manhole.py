@@ -49,9 +49,9 @@ from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.server import DOWN, UP, Server
 from reusedproxy.config import model
 from reusedproxy.config.model.proxies import PoolLimits
-from reusedproxy.daemon.account import Account
 from reusedproxy.daemon.load import Refused
 from reusedproxy.daemon.service import ProxyService
+from reusedproxy.daemon.starting.account import Account
 from reusedproxy.measures.last_errors import LastErrors
 from reusedproxy.measures.log_throttle import TELL_AT_MOST, TELL_EVERY
 from reusedproxy.measures.traffic import Traffic

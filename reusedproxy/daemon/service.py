@@ -28,27 +28,11 @@ from reusedproxy.config.language.report import Fault
 from reusedproxy.config.model.proxies import Configuration, Global
 from reusedproxy.config.model.proxies import Manhole as ManholeSettings
 from reusedproxy.config.model.values import Notice, Place
-from reusedproxy.daemon.account import (
-    Account,
-    UnknownAccount,
-    account_of,
-    change_notices,
-    judged,
-    python_notice,
-    reload_notice,
-)
-from reusedproxy.daemon.counts import count_on, counts_of
-from reusedproxy.daemon.file_watch import FileWatch
-from reusedproxy.daemon.handover import Handover, key_of
 from reusedproxy.daemon.limits import none_for_clients, shortages
 from reusedproxy.daemon.load import Refused, files_in, load, loading
-from reusedproxy.daemon.pid_file import PidFile
-from reusedproxy.daemon.reload import Refusal, ReloadTrial
-from reusedproxy.daemon.signals import SignalHandlers
-from reusedproxy.daemon.spawned import Spawned
-from reusedproxy.daemon.standing import stand, standing, states_as_said
-from reusedproxy.daemon.succession import (
-    Replaced,
+from reusedproxy.daemon.reloading.file_watch import FileWatch
+from reusedproxy.daemon.reloading.former import FormerProxies
+from reusedproxy.daemon.reloading.succession import (
     clear,
     follow,
     give_up,
@@ -57,8 +41,24 @@ from reusedproxy.daemon.succession import (
     pools_of,
     take_place,
 )
+from reusedproxy.daemon.reloading.trial import Refusal, ReloadTrial
+from reusedproxy.daemon.replacing.counts import count_on, counts_of
+from reusedproxy.daemon.replacing.handover import Handover, key_of
+from reusedproxy.daemon.replacing.spawned import Spawned
+from reusedproxy.daemon.replacing.standing import stand, standing, states_as_said
+from reusedproxy.daemon.replacing.takeover import HandoverError, Takeover, take_over
+from reusedproxy.daemon.signals import SignalHandlers
+from reusedproxy.daemon.starting.account import (
+    Account,
+    UnknownAccount,
+    account_of,
+    change_notices,
+    judged,
+    python_notice,
+    reload_notice,
+)
+from reusedproxy.daemon.starting.pid_file import PidFile
 from reusedproxy.daemon.supervision import Manager, Supervision
-from reusedproxy.daemon.takeover import HandoverError, Takeover, take_over
 from reusedproxy.net import descriptors
 from reusedproxy.net.addresses import Addresses
 from reusedproxy.net.binding import inherited
@@ -142,7 +142,7 @@ class ProxyService(Service):
         self._reactor = reactor
         self._poller = Poller(reactor)
         self.runtime = RuntimeAPI(self, reactor, self._poller, self.announce, self._hand_over)
-        self._replaced = Replaced(reactor)
+        self._replaced = FormerProxies(reactor)
         self._standstill = Standstill(reactor, self._stood_still)
         self.signals = SignalHandlers(reactor, self)
         self.watchdog = Watchdog(reactor, self._stands, self._goes_on, self._die)

@@ -22,8 +22,8 @@ from typing import Any
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from reusedproxy.config.model.values import ListenAddress
-from reusedproxy.daemon.channel import CLOSED, NOT_UNDERSTOOD, Channel
-from reusedproxy.daemon.sharing import Giving, Sharing, described, read
+from reusedproxy.daemon.replacing.channel import CLOSED, NOT_UNDERSTOOD, Channel
+from reusedproxy.daemon.replacing.sharing import Giving, Sharing, described, read
 from reusedproxy.net.listener import Listener
 from reusedproxy.net.poller import Poller
 from reusedproxy.tables.table import Table

@@ -21,9 +21,9 @@ from attrs import define, field, frozen
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from reusedproxy.config.model.proxies import Bind
-from reusedproxy.daemon.channel import LONGEST, NOT_UNDERSTOOD, READ_SIZE, Channel
-from reusedproxy.daemon.handover import ORDER, key_of, peer_of
-from reusedproxy.daemon.sharing import Sharing, Taking, described, read
+from reusedproxy.daemon.replacing.channel import LONGEST, NOT_UNDERSTOOD, READ_SIZE, Channel
+from reusedproxy.daemon.replacing.handover import ORDER, key_of, peer_of
+from reusedproxy.daemon.replacing.sharing import Sharing, Taking, described, read
 from reusedproxy.net.addresses import abstract
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.trusted_paths import parent_of

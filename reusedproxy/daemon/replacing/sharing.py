@@ -14,7 +14,7 @@ from typing import Any
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
-from reusedproxy.daemon.channel import Channel
+from reusedproxy.daemon.replacing.channel import Channel
 from reusedproxy.net.slices import Slices
 from reusedproxy.tables.copies import Description, Giver, Taker
 from reusedproxy.tables.said import NotUnderstood
