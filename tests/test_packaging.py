@@ -1,4 +1,4 @@
-"""What packages are made with: debian/, the Containerfile, the examples for Kubernetes, and that they agree with the rest."""
+"""What packages are made with: debian/, the Containerfile, examples for Kubernetes, and how they fit the rest."""
 
 from __future__ import annotations
 

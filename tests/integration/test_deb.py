@@ -16,9 +16,12 @@ from pathlib import Path
 from unittest import SkipTest
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy import __version__
+from reusedproxy.demo.certificates import Authority
 
 from .machines import Machine, impediment
 from .peers import temporary_directory, wait_for
@@ -187,6 +190,48 @@ class DebTestCase(SynchronousTestCase):
         self.machine.check("id", "reusedproxy")
 
 
+#: Both sides of TLS, names from the C library, a hash of crypt(3), and what the daemon writes.
+CONFINED = """
+global
+    log /dev/log local0
+    ssl-watch 1s
+    pool-warm-start 10s
+    stats socket /run/reusedproxy/admin.sock mode 660 group reusedproxy level admin expose-fd listeners
+    manhole 127.0.0.1:2222 authorized-keys /etc/reusedproxy/keys host-key /var/lib/reusedproxy/host_key
+userlist people
+    user somebody password {hash}
+defaults
+    mode http
+    log global
+    timeout client 5s
+    timeout connect 5s
+    timeout server 5s
+frontend www
+    bind :80
+    bind :443 ssl crt /etc/reusedproxy/tls/server.pem ca-file /etc/reusedproxy/tls/ca.pem verify required
+    http-request silent-drop if {{ path /drop }}
+    http-request auth if {{ path /secret }} !{{ http_auth(people) }}
+    default_backend application
+backend application
+    option httpchk GET /
+    default-server ssl verify required ca-file /etc/reusedproxy/tls/ca.pem crt /etc/reusedproxy/tls/client.pem
+    server s localhost:8443 check sni str(server.test) pool-min-conn 4
+"""
+#: The server that demands a client certificate.
+TLS_SERVER = SERVER.replace("8080), Handler).serve_forever()", "8443), Handler)").replace(
+    "ThreadingHTTPServer((", "server = ThreadingHTTPServer(("
+)
+TLS_SERVER += """
+import ssl
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain("/etc/reusedproxy/tls/server.pem")
+context.load_verify_locations("/etc/reusedproxy/tls/ca.pem")
+context.verify_mode = ssl.CERT_REQUIRED
+server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+server.serve_forever()
+"""
+
+
 class InitScriptTests(DebTestCase):
     """No systemd runs."""
 
@@ -230,3 +275,52 @@ class UnitTests(DebTestCase):
 
     def test_its_life(self) -> None:
         self.live()
+
+    def test_the_unit_confines_the_daemon_and_hinders_it_in_nothing(self) -> None:
+        """All that needs the system in some way does its work; a loop that stands is ended, and started again."""
+        machine, etc = self.machine, self.machine.root / "etc"
+        (etc / "hosts").write_text("127.0.0.1 localhost\n")
+        authority = Authority("CA of the machine")
+        (etc / "reusedproxy/tls").mkdir(parents=True)
+        (etc / "reusedproxy/tls/ca.pem").write_bytes(authority.certificate_pem)
+        authority.issue("server.test", hosts=["server.test"]).write(etc / "reusedproxy/tls/server.pem")
+        authority.issue("somebody", client=True).write(etc / "reusedproxy/tls/client.pem")
+        machine.start("python3", "-c", TLS_SERVER)
+        public = Ed25519PrivateKey.generate().public_key()
+        (etc / "reusedproxy/keys").write_bytes(public.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH))
+        hashed = machine.check("openssl", "passwd", "-6", "-salt", "salt", "password").strip()
+        (etc / "reusedproxy/reusedproxy.cfg").write_text(CONFINED.format(hash=hashed))
+        (etc / "systemd/system/reusedproxy.service.d").mkdir(parents=True)
+        (etc / "systemd/system/reusedproxy.service.d/test.conf").write_text("[Service]\nWatchdogSec=5s\n")
+        machine.check("groupadd", "--system", "reusedproxy")
+        machine.check("chown", "-R", "root:reusedproxy", "/etc/reusedproxy")
+        machine.check("chmod", "-R", "u=rwX,g=rX,o=", "/etc/reusedproxy")
+        said = machine.check("dpkg", "--force-confold", "-i", "/srv/packages/first.deb")
+        self.assertEqual("hello", self.ask(), f"{said}; {self.log()}")
+        self.assertIn("all floors stand", self.log())
+        self.assertEqual(("0", "200"), self.curl("https://localhost/", "--cert", "/etc/reusedproxy/tls/client.pem"))
+        self.assertEqual(("56", "000"), self.curl("https://localhost/"))
+        self.assertEqual(("0", "200"), self.curl("http://localhost/secret", "--user", "somebody:password"))
+        self.assertEqual(("0", "401"), self.curl("http://localhost/secret", "--user", "somebody:else"))
+        self.assertEqual("000", self.curl("http://localhost/drop")[1])
+        renewed = authority.issue("renewed", hosts=["server.test"])
+        (etc / "reusedproxy/tls/server.pem").write_bytes(renewed.pem)
+        wait_for(lambda: "server.pem) reloaded" in self.log(), "ssl-watch")
+        self.service("reload")
+        self.assertTrue((self.machine.root / "var/lib/reusedproxy/host_key").exists())
+        pid = self.pid()
+        machine.check("systemctl", "kill", "--kill-whom=main", "--signal=SIGUSR2", "reusedproxy")
+        wait_for(lambda: self.pid() != pid, f"another process; {self.log()}", seconds=60)
+        self.assertEqual("hello", self.ask())
+        machine.check("systemd-analyze", "security", "--no-pager", "--threshold=19", "reusedproxy")
+        pid = self.pid()
+        machine.check("kill", "-STOP", str(pid))
+        wait_for(lambda: self.pid() not in (0, pid), f"another process; {self.log()}", seconds=60)
+        wait_for(lambda: self.ask() == "hello", "an answer", seconds=60)
+        self.assertIn("Watchdog timeout", self.log())
+
+    def curl(self, url: str, *words: str) -> tuple[str, str]:
+        """curl's exit status and that of the answer."""
+        command = ["curl", "-sS", "-k", "-m", "5", "-o", "/dev/null", "-w", "%{http_code}", *words, url]
+        done = self.machine.run(*command)
+        return str(done.returncode), done.stdout
