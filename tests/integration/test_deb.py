@@ -254,6 +254,27 @@ class InitScriptTests(DebTestCase):
     def test_its_life(self) -> None:
         self.live()
 
+    def test_what_cannot_be_replaced_is_started_again(self) -> None:
+        """Nor does a port that another program has keep the package from being installed."""
+        blocker = "import socket, time; s = socket.create_server(('', 80)); print(flush=True); time.sleep(1000)"
+        other = self.machine.start("python3", "-c", blocker)
+        assert other.stdout is not None
+        other.stdout.readline()
+        said = self.machine.check("dpkg", "-i", "/srv/packages/first.deb")
+        self.assertIn("reusedproxy was not started", said)
+        self.assertIn("Address already in use", said)
+        self.machine.check("pkill", "-f", "s = socket.create_server")
+        self.configure("    stats socket /run/reusedproxy/admin.sock mode 600 level admin expose-fd listeners\n", "")
+        self.service("start")
+        pid = self.pid()
+        said = self.machine.check("dpkg", "--force-confold", "-i", "/srv/packages/newer.deb")
+        self.assertNotIn(self.pid(), (0, pid), said)
+        self.assertEqual("hello", self.ask())
+        # Where it was stopped, it stays so.
+        self.service("stop")
+        self.machine.check("dpkg", "-i", "/srv/packages/first.deb")
+        self.assertEqual(3, self.machine.run("service", "reusedproxy", "status").returncode)
+
 
 class UnitTests(DebTestCase):
     """systemd is the first process."""
