@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from unittest import SkipTest
 
@@ -31,6 +33,23 @@ class DebianTests(SynchronousTestCase):
         unit = (ROOT / "etc/systemd/reusedproxy.service").read_text()
         commands = re.findall("(?m)^Exec.*$", unit)
         self.assertEqual([], [line for line in commands if not re.match("Exec[A-Za-z]*=twistd ", line)])
+
+
+class UnitTests(SynchronousTestCase):
+    """etc/systemd; `make test-deb` has a real systemd start it."""
+
+    def test_it_is_confined_as_the_documents_say(self) -> None:
+        analyze = shutil.which("systemd-analyze")
+        if analyze is None:
+            raise SkipTest("systemd-analyze not installed: apt-get install systemd")
+        unit = ROOT / "etc/systemd/reusedproxy.service"
+        command = [analyze, "--offline=true", "--no-pager", "security", str(unit)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        found = re.search(r"Overall exposure level for reusedproxy.service: (\d+\.\d)", done.stdout)
+        if found is None:  # --offline= came with systemd 250
+            raise SkipTest(f"systemd-analyze cannot do that: {done.stderr.strip()}")
+        # Versions of systemd weigh differently.
+        self.assertLessEqual(float(found[1]), 2.0)
 
 
 class KubernetesTests(SynchronousTestCase):
