@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import re
 import subprocess
-import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
-from http.server import ThreadingHTTPServer
 from math import isnan
 from pathlib import Path
-from unittest import TestCase
 
 import pytest
 
 from reusedproxy.config.language.haproxy_words import words
-from tests.integration.beside import HAProxy, haproxy_version
+from tests.integration.beside import HAProxy
 from tests.integration.daemon import Daemon
 from tests.integration.peers import LOOPBACK, find_program, temporary_directory
-from tests.integration.test_stats_beside_haproxy import TRAFFIC, Slow, ask_in_a_row
+from tests.integration.test_stats_beside_haproxy import TRAFFIC, TrafficCase, ask_in_a_row, cause_traffic
 from tests.ports import free_port
 
 #: What HAProxy measures of itself only, or has its own ways to do.
@@ -101,21 +97,8 @@ def parsed(text: str) -> tuple[dict[str, str], Samples]:
     return types, samples
 
 
-class _Server(ThreadingHTTPServer):
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Says nothing: health checks leave without a word."""
-
-
 @pytest.mark.alone
-class ExporterBesideHAProxyTests(TestCase):
-    def setUp(self) -> None:
-        if not haproxy_version():
-            self.skipTest("no haproxy: apt-get install haproxy")
-        self.server = _Server((LOOPBACK, 0), Slow)
-        self.addCleanup(self.server.server_close)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        self.addCleanup(self.server.shutdown)
-
+class ExporterBesideHAProxyTests(TrafficCase):
     def asked(self, port: int, target: str, method: str = "GET") -> tuple[int, str]:
         client = HTTPConnection(LOOPBACK, port, timeout=10)
         client.request(method, target)
@@ -137,11 +120,7 @@ class ExporterBesideHAProxyTests(TestCase):
         daemon = make(directory, (TRAFFIC + MORE).format(host=LOOPBACK, **ports))
         self.addCleanup(daemon.stop)
         daemon.start()
-        ask_in_a_row(port, ["/"] * 3, pause=0.2)
-        ask_in_a_row(port, ["/slow"])
-        with ThreadPoolExecutor(3) as threads:
-            list(threads.map(lambda number: ask_in_a_row(port, [f"/queue{number}"]), range(3)))
-        ask_in_a_row(port, ["/denied"] * 2)
+        cause_traffic(port)
         ask_in_a_row(through, ["/"])
         time.sleep(0.5)  # the checks have found what there is
         found = {
