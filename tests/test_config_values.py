@@ -33,6 +33,7 @@ WRONG_TIMES = [
     ("5x", "'x' in '5x' is no unit of time"),
     ("-1", "never negative"),
     ("1.5s", "whole numbers only"),
+    ("1s[", "not '1s[': did you mean '1s'?"),
     ("1d1h", "needs a time"),
     ("infinite", "0 waits for ever"),
     ("2147483648", "too long"),

@@ -23,6 +23,8 @@ from reusedproxy.operators.runtime.session import LONGEST_LINE, PIECES_AT_ONCE, 
 from reusedproxy.operators.runtime.words import commands_of
 from reusedproxy.operators.stats.figures import AT_ONCE
 from reusedproxy.operators.view.values import ProxyView
+from reusedproxy.pool.cold import Cold
+from reusedproxy.pool.kinds import ANY
 from tests.clientfakes import Wire
 from tests.integration.peers import LOOPBACK, temporary_directory
 
@@ -271,6 +273,13 @@ class CommandTests(RuntimeTestCase):
         said = self.says("explain pool be/s1")
         self.assertIn("be/s1 is ", said)
         self.assertIn("There was no request in the last hour.", said)
+        self.assertNotIn("found no connection", said)
+        _, server = self.context.server("be/s1")
+        now = server.pool.deadlines.now()
+        server.pool.counters.cold = Cold(now, ANY, 3, 2, False, 0, 2, 0)
+        said = self.says("explain pool be/s1")
+        self.assertIn("with 0 idle, 2 in use, 0 connecting and a floor of 2; it waits for one still.", said)
+        self.assertIn("A floor of 3 would have met it", said)
 
     def test_states_of_checked_servers_have_haproxys_numbers(self) -> None:
         """Operational and administrative: stopped 0, starting 1, running 2, stopping 3; inherited orders 2 and 16."""

@@ -5,7 +5,7 @@ What a request asks of it is in `backends.places`. It must never know clients.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from random import Random
 from typing import Any, Protocol
 
@@ -74,6 +74,8 @@ class Backend(Places["Backend"]):
         self.weigh_together: Together | None = None
         #: What its requests are answered in place of error pages.
         self.errors: ErrorPages = {}
+        #: How names of headers are spelled for servers, by names in lower case; None: as they came.
+        self.spelling: Mapping[bytes, bytes] | None = None
         #: Ends the requests that a server carries, with the letter that says why; set where a server asks for that.
         self.end_sessions: Callable[[Server, str], None] | None = None
         #: Tells the backend of a server that tracks one of these that its state has changed.

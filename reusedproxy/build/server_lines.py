@@ -197,7 +197,7 @@ class Pools:
             context,
             identity.timeout,
             descriptors.last_for_servers(),
-            _constant_name(settings).encode(),
+            constant_name(settings).encode(),
             str(settings.sni) if settings.sni is not None and context is not None and context.refuses_nameless else "",
         )
         dialer = dialers.dialer(context)
@@ -331,11 +331,11 @@ class Lines:
         if identity.raw:
             server.introduces = _announces(settings.send_proxy)
             if settings.sni is not None or place is not None:
-                sni = _name_of(settings.sni, CLIENT_BYTES) if settings.sni else _constant_name(settings).encode()
+                sni = _name_of(settings.sni, CLIENT_BYTES) if settings.sni else constant_name(settings).encode()
                 server.naming = naming(sni, None, at=place)
         elif isinstance(pool, ConstantPool):
             server.naming = naming(
-                _name_of(settings.sni) if settings.sni else _constant_name(settings).encode(),
+                _name_of(settings.sni) if settings.sni else constant_name(settings).encode(),
                 _name_of(settings.pool_conn_name) if settings.pool_conn_name else None,
                 _announces(settings.send_proxy),
                 place,
@@ -362,7 +362,7 @@ class Lines:
         target, context = line.identity.target, line.context
         if settings.check_tls is not None and context is None:
             context = self._context(settings, server.full_name, settings.check_tls)
-        if context is not None and check.sni is not None and check.sni != _constant_name(settings):
+        if context is not None and check.sni is not None and check.sni != constant_name(settings):
             context = self._named(context, check.sni, settings.place, server.full_name)
         if check.addr is not None or check.port is not None:
             # HAProxy: a check of another address or port does not use the traffic's TLS, unless `check-ssl` is set.
@@ -371,7 +371,7 @@ class Lines:
                 target = self._target(server.full_name, settings, check.addr, check.port or settings.port)
             else:
                 target = with_port(target, check.port)
-        preface = _announces_itself(check.send_proxy)
+        preface = announces_itself(check.send_proxy)
         dialer = Dialer(self._poller, self._deadlines, target, context, timeout, preface=preface, brief=True)
         checker = Checker(
             server,
@@ -503,7 +503,7 @@ class Lines:
                 contexts[step.number] = context
             if step.addr is not None:
                 targets[step.number] = self._target(name, settings, step.addr, settings.port)
-        return StepDialers(usual, _announces_itself(settings.send_proxy or "v1"), contexts, targets)
+        return StepDialers(usual, announces_itself(settings.send_proxy or "v1"), contexts, targets)
 
     def _context(self, server: model.Server, name: str, tls: model.ServerTLS | None) -> ClientContext | None:
         """Returns a TLS context for one server and its checks only: a session must never be
@@ -608,7 +608,7 @@ def _ping_request(backend: model.Backend, settings: model.Server) -> bytes:
     check = backend.check_plan.first_request if backend.check_plan is not None else backend.http_check
     if check is not None:
         return request(check, keep=True)
-    name = _constant_name(settings) or settings.host or "localhost"
+    name = constant_name(settings) or settings.host or "localhost"
     return f"OPTIONS * HTTP/1.1\r\nHost: {name}\r\n\r\n".encode("latin-1")
 
 
@@ -621,7 +621,7 @@ def _announces(version: str) -> Callable[[Exchange], bytes] | None:
     return lambda exchange: write(exchange.source, exchange.destination)
 
 
-def _announces_itself(version: str) -> Callable[[socket.socket], bytes] | None:
+def announces_itself(version: str) -> Callable[[socket.socket], bytes] | None:
     """Returns the function that makes the PROXY protocol header for a check, sent from the proxy's own address (v1) or
     as LOCAL (v2); None without."""
     if version == "v1":
@@ -649,6 +649,6 @@ def _name_of(expression: model.Expression, where: str = REQUEST) -> Callable[[Ex
     return name
 
 
-def _constant_name(settings: model.Server) -> str:
+def constant_name(settings: model.Server) -> str:
     """Returns the SNI of connections that are opened without a request, "" for none."""
     return settings.known_name or (settings.tls.sni if settings.tls is not None else None) or ""

@@ -215,7 +215,7 @@ class Target:
         room = self.settings.length - 1
         name = self._format
         if name in ("local", "rfc3164"):
-            return lambda line: write(f"<{priority}>{self._day_and_time(self._wall())}{line}"[:room])
+            return self._dated(f"<{priority}>", room, write)
         if name == "rfc5424":
             send = self._rfc5424(number, write)
             return lambda line: send(line, "-")
@@ -227,6 +227,20 @@ class Target:
             before = f"<{number if name == 'short' else priority}>"
             return lambda line: write(f"{before}{line}"[:room])
         return lambda line: write(line if len(line) <= room else line[:room])
+
+    def _dated(self, before: str, room: int, write: Send) -> Send:
+        """Returns a function that writes a line behind `before` and the date, which are put together once a second."""
+        wall, day_and_time = self._wall, self._day_and_time
+        said, header = -1, ""
+
+        def send(line: str) -> None:
+            nonlocal said, header
+            second = int(wall())
+            if second != said:
+                said, header = second, before + day_and_time(second)
+            write((header + line)[:room])
+
+        return send
 
     def _rfc5424(self, number: int, write: Send) -> Callable[[str, str], None]:
         priority = _FACILITIES.index(self.settings.facility) * 8 + number
@@ -243,9 +257,8 @@ class Target:
         self._counted = number = self._counted % self.settings.period + 1
         return any(low <= number <= high for low, high in self.settings.sample)
 
-    def _day_and_time(self, now: float) -> str:
+    def _day_and_time(self, second: int) -> str:
         """Returns the rest of an RFC 3164 header, formatted once a second."""
-        second = int(now)
         if second != self._second:
             at = time.localtime(second)
             self._second = second
