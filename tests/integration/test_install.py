@@ -22,7 +22,8 @@ from reusedproxy import __version__
 ROOT = Path(__file__).resolve().parents[2]
 # By name: a checkout that is worked in holds more.
 SOURCE = ["CHANGELOG.md", "LICENSE", "MANIFEST.in", "Makefile", "README.md", "pyproject.toml", "setup.py"]
-SOURCE += ["benchmarks", "etc", "man", "reusedproxy", "tests", "twisted"]
+SOURCE += [".dockerignore", "Containerfile", "constraints.txt"]
+SOURCE += ["benchmarks", "debian", "etc", "man", "reusedproxy", "tests", "twisted"]
 NOT_SOURCE = shutil.ignore_patterns("__pycache__", "dropin.cache")
 EXAMPLES = "share/doc/reusedproxy/examples"
 FILES = [
