@@ -240,7 +240,7 @@ def makeService(options: Options) -> IService:
     # modules alone, and 100 ms for 1,250 sections.
     gc.collect()
     gc.freeze()
-    service.spares_collector = True
+    service.reloads.spares_collector = True
     return service
 
 

@@ -40,7 +40,7 @@ class BuildTestCase(ServiceTestCase):
 
     def assemble(self, servers: str, head: str = DNS, bind: bool = False) -> ProxyService:
         self.service = ProxyService(self.reactor, [self.configure(servers, head)])
-        self.service._resolver = ImmediateResolver()  # type: ignore[assignment]
+        self.service.reloads.resolver = ImmediateResolver()  # type: ignore[assignment]
         self.service.assemble(bind=bind)
         return self.service
 

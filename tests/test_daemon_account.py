@@ -201,7 +201,7 @@ class ServiceTests(SynchronousTestCase):
         )
         service = ProxyService(self.reactor, [str(self.file)], options)
         self.patch(service, "_log", mock.Mock())
-        self.patch(service.watchdog, "_timer", lambda seconds: None)
+        self.patch(service.stalls.watchdog, "_timer", lambda seconds: None)
         return service
 
     def test_it_becomes_the_user_when_everything_is_bound(self) -> None:

@@ -333,7 +333,7 @@ class ReloadTests(GenerationTestCase):
         super().setUp()
         self.resolver = HeldResolver()
         self.begin("sni str(s.test)")
-        self.patch(self.service, "_resolver", self.resolver)
+        self.patch(self.service.reloads, "resolver", self.resolver)
         self.configure(" server t localhost:1 ssl verify none\n server u localhost:2 ssl verify none\n")
 
     def finish(self) -> None:
@@ -491,7 +491,7 @@ GLOBAL: dict[str, Any] = {
     "maxrewrite": (" tune.maxrewrite 2048\n", lambda service: service.proxy.frontends[0].limits.max_head, 14336),
     "maxhdr": (" tune.http.maxhdr 55\n", lambda service: service.proxy.frontends[0].limits.max_headers, 54),
     "pool_connect_rate": (" pool-connect-rate 7\n", lambda service: service.proxy.budget.rate, 7.0),
-    "ssl_watch": (" ssl-watch 3s\n", lambda service: service._watch._every, 3.0),
+    "ssl_watch": (" ssl-watch 3s\n", lambda service: service.reloads.watch._every, 3.0),
     "spread_checks": (" spread-checks 5\n", lambda service: service.proxy.configuration.global_.spread_checks, 5),
     "accepted_families": (
         " dns-accept-family ipv4\n",
