@@ -33,7 +33,10 @@ from reusedproxy.daemon.starting.launch import (
     unusable,
 )
 from reusedproxy.daemon.starting.pid_file import PidFile
-from reusedproxy.daemon.supervision import Manager, StatusFile, Supervision, ask_to_reload
+from reusedproxy.daemon.supervision.asking import ask_to_reload
+from reusedproxy.daemon.supervision.manager import Manager
+from reusedproxy.daemon.supervision.reports import Supervision
+from reusedproxy.daemon.supervision.status_file import StatusFile
 from reusedproxy.doctor.doctor import Doctor, Orders, UnknownServer
 from reusedproxy.doctor.examination import Bounds
 from reusedproxy.doctor.options import DoctorOptions

@@ -26,7 +26,9 @@ from reusedproxy.daemon.replacing.spawned import command_line
 from reusedproxy.daemon.replacing.takeover import HandoverError, take_over
 from reusedproxy.daemon.service import ProxyService
 from reusedproxy.daemon.starting.pid_file import PidFile
-from reusedproxy.daemon.supervision import RUNNING, Manager, StatusFile, Supervision
+from reusedproxy.daemon.supervision.manager import Manager
+from reusedproxy.daemon.supervision.reports import Supervision
+from reusedproxy.daemon.supervision.status_file import RUNNING, StatusFile
 from reusedproxy.net.binding import ListenError, bind_socket, given_socket
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.listener import HELD, LISTENING, Listener

@@ -41,7 +41,8 @@ from reusedproxy.daemon.stalls import Stalls
 from reusedproxy.daemon.starting.pid_file import PidFile
 from reusedproxy.daemon.starting.privileges import Privileges
 from reusedproxy.daemon.starting.warm_up import WarmUp
-from reusedproxy.daemon.supervision import Manager, Supervision
+from reusedproxy.daemon.supervision.manager import Manager
+from reusedproxy.daemon.supervision.reports import Supervision
 from reusedproxy.daemon.wording import bound_to
 from reusedproxy.net import descriptors
 from reusedproxy.net.listener import Listener

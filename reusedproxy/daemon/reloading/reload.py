@@ -35,7 +35,7 @@ from reusedproxy.daemon.reloading.succession import (
     take_place,
 )
 from reusedproxy.daemon.reloading.trial import Refusal, ReloadTrial
-from reusedproxy.daemon.supervision import Supervision
+from reusedproxy.daemon.supervision.reports import Supervision
 from reusedproxy.daemon.wording import bound_to, listed
 from reusedproxy.net.addresses import Addresses
 from reusedproxy.net.poller import Poller
