@@ -7,7 +7,7 @@ from typing import Any
 from unittest import mock
 
 from reusedproxy.backends.server import MAINT, UP
-from reusedproxy.build.server_lines import Elsewhere
+from reusedproxy.build.servers.lines import Elsewhere
 from reusedproxy.daemon.load import Refused
 from reusedproxy.daemon.service import ProxyService
 from reusedproxy.pool.constant import ConstantPool

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.server import MAINT, READY, Server
+from reusedproxy.build.announce import Announce
 from reusedproxy.build.assembly import Proxy
-from reusedproxy.build.server_lines import Announce
 from reusedproxy.build.tables import adopt
 from reusedproxy.clients.frontend import Frontend
 from reusedproxy.net.listener import Listener

@@ -14,7 +14,7 @@ from attrs import frozen
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from reusedproxy.build.assembly import Proxy
-from reusedproxy.build.server_lines import Line
+from reusedproxy.build.servers.line import Line
 from reusedproxy.net.dial import Dial, DialFailure
 from reusedproxy.net.transport import Transport
 from reusedproxy.pool.connection import IN_USE, ServerConnection
