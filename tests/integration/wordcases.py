@@ -15,7 +15,6 @@ from attrs import define, field, frozen
 
 from tests.integration.beside import HOST, HAProxy, request_end
 from tests.integration.daemon import Daemon
-from tests.integration.peers import accepts_connections, wait_for
 from tests.ports import free_ports
 
 #: Seconds for which a client waits for an answer, or for the end.
@@ -108,8 +107,6 @@ def run(make: type[Daemon], directory: Path, cases: Sequence[Case], settings: st
     daemon = make(directory, "".join(text))
     try:
         daemon.start()
-        for port in ports:
-            wait_for(lambda port=port: accepts_connections(port, HOST), "all sections to accept")  # type: ignore[misc]
         with ThreadPoolExecutor(8) as threads:
             return [*threads.map(_play, cases, servers, ports)]
     finally:
