@@ -17,6 +17,8 @@ from tests.integration.peers import LOOPBACK, temporary_directory, wait_for
 from tests.ports import free_port
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+#: One that fails is enough, so it has the time of a busy machine: `inter` bounds it, too.
+CHECKED = "check inter 1s downinter 100ms fall 1 rise 1"
 FAULT = b"HTTP/1.1 500 Broken\r\nContent-Length: 0\r\n\r\n"
 
 
@@ -101,7 +103,7 @@ class HealthTests(TestCase):
         server, agent = self.server(), Agent("up 50%")
         self.addCleanup(agent.stop)
         daemon = self.daemon(
-            f"backend servers\n    server a {HOST}:{server.port} weight 20 check inter 100ms fall 1 rise 1"
+            f"backend servers\n    server a {HOST}:{server.port} weight 20 {CHECKED}"
             f" agent-check agent-port {agent.port} agent-addr {HOST} agent-inter 100ms\n"
             f"    server b {HOST}:{server.port} track a\n"
             f"backend other\n    server c {HOST}:{server.port} track servers/b\n"
@@ -166,7 +168,7 @@ class HealthTests(TestCase):
         server = self.server()
         port = free_port()
         daemon = self.daemon(
-            f"backend servers\n    server a {HOST}:{server.port} check inter 100ms fall 1 rise 1\n"
+            f"backend servers\n    server a {HOST}:{server.port} {CHECKED}\n"
             f"frontend monitored\n    bind {LOOPBACK}:{port}\n"
             "    monitor-uri /alive\n    acl dead nbsrv(servers) lt 1\n    monitor fail if dead\n"
             "    http-request deny if { path /denied }\n    default_backend servers\n"
@@ -201,7 +203,7 @@ class LeavingClientTests(TestCase):
         proxy = make(
             directory,
             f"defaults leaving\n    mode http\n    log global\n    option httplog\n    {option}\n"
-            f"    timeout connect 2s\n    timeout client 3s\n    timeout server 3s\n    timeout queue 3s\n"
+            f"    timeout connect 9s\n    timeout client 9s\n    timeout server 9s\n    timeout queue 9s\n"
             "listen servers from leaving\n"
             f"    bind {LOOPBACK}:{port}\n    server a {HOST}:{server.port} maxconn 1\n",
         )
