@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
@@ -19,7 +18,7 @@ import pytest
 from reusedproxy.config.language.haproxy_words import words
 from tests.integration.beside import HAProxy, haproxy_version
 from tests.integration.daemon import Daemon
-from tests.integration.peers import LOOPBACK, find_program, temporary_directory
+from tests.integration.peers import LOOPBACK, find_program, temporary_directory, wait_for
 from tests.integration.test_stats_beside_haproxy import TRAFFIC, Slow, ask_in_a_row
 from tests.ports import free_port
 
@@ -143,7 +142,11 @@ class ExporterBesideHAProxyTests(TestCase):
             list(threads.map(lambda number: ask_in_a_row(port, [f"/queue{number}"]), range(3)))
         ask_in_a_row(port, ["/denied"] * 2)
         ask_in_a_row(through, ["/"])
-        time.sleep(0.5)  # the checks have found what there is
+        results = ("L4OK", "L4CON")
+        wait_for(
+            lambda: results == tuple(daemon.server(name, "checked")["check_status"] for name in ("up", "down")),
+            "the checks to find what there is",
+        )
         found = {
             target: self.asked(metrics, target, method)
             for target, method in (

@@ -72,7 +72,7 @@ class NamesTests(MainJobTestCase):
         """They are reused for the same name only, and are verified for it; the known one is warm. One of a name that
         was asked for once is the first to go where few are used at once (b.test's)."""
         proxy = self.proxy(f"pool-min-conn 2 check-sni {NAME}")
-        wait_for(lambda: self.server.established() == 2, "the floor")
+        wait_for(lambda: proxy.pool("one", "idle") == [2], "the floor")
         for _ in range(3):
             for host in (NAME, "a.test:80", "B.TEST", "a.test"):
                 self.assertEqual(self.ask(proxy, host), 200, host)

@@ -69,7 +69,7 @@ class SocketTests(WordsTestCase):
             for daemon in (one, other):
                 self.addCleanup(daemon.stop)
                 daemon.start()
-            with socket.create_connection(("127.0.0.1", other.port), timeout=5) as client:
+            with socket.create_connection(("127.0.0.1", other.port), timeout=20) as client:
                 client.sendall(GET)
                 self.assertTrue(client.recv(4096).endswith(listening.__name__.encode()))
             other.stop()
@@ -96,7 +96,7 @@ class SocketTests(WordsTestCase):
                 answers = []
                 for daemon in self.daemons(temporary_directory(self), text):
                     daemon.start()
-                    with socket.create_connection((host, port), timeout=5) as client:
+                    with socket.create_connection((host, port), timeout=20) as client:
                         client.sendall(GET)
                         answers.append(client.recv(4096)[-1:])
                     daemon.stop()
