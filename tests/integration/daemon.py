@@ -108,7 +108,7 @@ frontend main
             *self._limit,
             sys.executable,
             "-c",
-            _FROM_CHECKOUT + _CURRENT_FIGURES + self.changes + "Twist.main()\n",
+            _FROM_CHECKOUT + self.changes + _CURRENT_FIGURES + "Twist.main()\n",
             str(ROOT),
             "--log-format=text",
             "reusedproxy",

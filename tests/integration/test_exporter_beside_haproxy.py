@@ -6,7 +6,6 @@ import re
 import subprocess
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from http.server import ThreadingHTTPServer
 from math import isnan
@@ -19,7 +18,7 @@ from reusedproxy.config.language.haproxy_words import words
 from tests.integration.beside import HAProxy, haproxy_version
 from tests.integration.daemon import Daemon
 from tests.integration.peers import LOOPBACK, find_program, temporary_directory, wait_for
-from tests.integration.test_stats_beside_haproxy import TRAFFIC, Slow, ask_in_a_row
+from tests.integration.test_stats_beside_haproxy import TRAFFIC, Slow, ask_at_once, ask_in_a_row
 from tests.ports import free_port
 
 #: What HAProxy measures of itself only, or has its own ways to do.
@@ -138,8 +137,7 @@ class ExporterBesideHAProxyTests(TestCase):
         daemon.start()
         ask_in_a_row(port, ["/"] * 3, pause=0.2)
         ask_in_a_row(port, ["/slow"])
-        with ThreadPoolExecutor(3) as threads:
-            list(threads.map(lambda number: ask_in_a_row(port, [f"/queue{number}"]), range(3)))
+        ask_at_once(port, [f"/queue{number}" for number in range(3)])
         ask_in_a_row(port, ["/denied"] * 2)
         ask_in_a_row(through, ["/"])
         results = ("L4OK", "L4CON")

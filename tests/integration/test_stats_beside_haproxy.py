@@ -11,7 +11,6 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -185,6 +184,18 @@ def ask_in_a_row(port: int, paths: Sequence[str], pause: float = 0.0) -> None:
     client.close()
 
 
+def ask_at_once(port: int, paths: Sequence[str]) -> None:
+    """By a client each: all requests are sent before an answer is read, as no threads of a busy machine would be."""
+    clients = [HTTPConnection(LOOPBACK, port, timeout=10) for _ in paths]
+    for client in clients:
+        client.connect()
+    for client, path in zip(clients, paths, strict=True):
+        client.request("GET", path)
+    for client in clients:
+        client.getresponse().read()
+        client.close()
+
+
 def settled(daemon: Daemon, *sections: str) -> list[dict[str, str]]:
     """The rows of these sections, when nobody is served in any of them any more."""
 
@@ -214,8 +225,7 @@ class TrafficBesideHAProxyTests(TestCase):
         daemon.start()
         ask_in_a_row(port, ["/"] * 3, pause=0.2)
         ask_in_a_row(port, ["/slow"])
-        with ThreadPoolExecutor(3) as threads:
-            list(threads.map(lambda number: ask_in_a_row(port, [f"/queue{number}"]), range(3)))
+        ask_at_once(port, [f"/queue{number}" for number in range(3)])
         ask_in_a_row(port, ["/denied"] * 2)
         ask_in_a_row(port, ["/dead"])
         rows = settled(daemon, *_SHOWN)
