@@ -107,7 +107,7 @@ def run(make: type[Daemon], directory: Path, cases: Sequence[Case], settings: st
     daemon = make(directory, "".join(text))
     try:
         daemon.start()
-        with ThreadPoolExecutor(8) as threads:
+        with ThreadPoolExecutor(16) as threads:
             return [*threads.map(_play, cases, servers, ports)]
     finally:
         daemon.stop()
@@ -116,9 +116,13 @@ def run(make: type[Daemon], directory: Path, cases: Sequence[Case], settings: st
 
 
 def both(directory: Path, cases: Sequence[Case], settings: str = "") -> list[tuple[str, Seen, Seen]]:
-    """Returns the name of each case, what became of it here, and at HAProxy."""
-    ours = run(Daemon, directory / "ours", cases, settings)
-    theirs = run(HAProxy, directory / "theirs", cases, settings)
+    """Returns the name of each case, what became of it here, and at HAProxy. Both have most of their time to wait."""
+    with ThreadPoolExecutor(2) as threads:
+        running = [
+            threads.submit(run, make, directory / name, cases, settings)
+            for name, make in (("ours", Daemon), ("theirs", HAProxy))
+        ]
+        ours, theirs = (each.result() for each in running)
     return [(case.name, one, other) for case, one, other in zip(cases, ours, theirs, strict=True)]
 
 
