@@ -97,7 +97,7 @@ class CheckTests(MainJobTestCase):
         server = self.nginx()
         server.start()
         files = f"ca-file {self.directory}/ca.pem crt {self.directory}/client.pem verifyhost {NAME}"
-        line = f"    server %s {LOOPBACK}:1 check inter 100ms port {server.port} %s\n"
+        line = f"    server %s {LOOPBACK}:1 check inter 1s port {server.port} %s\n"
         wrong = f"ca-file {self.directory}/ca.pem verifyhost other.test"
         proxy = self.daemon(
             "backend servers\n    option httpchk GET /\n"

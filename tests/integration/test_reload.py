@@ -284,7 +284,7 @@ class CheckedReloadTests(MainJobTestCase):
         server = self.nginx()
         server.start()
         text = "backend servers\n    option httpchk GET /\n" + self.server_line(
-            server.port, "check inter 200ms pool-min-conn 2"
+            server.port, "check inter 1s pool-min-conn 2"
         )
         proxy = self.daemon(text)
         proxy.start()
