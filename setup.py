@@ -47,10 +47,10 @@ COMPILED = (
     *("net/tls/transport", "net/tls/client_transport", "net/tls/server_transport"),
     *("pool/connection", "pool/unfinished", "pool/holdings", "pool/upkeep", "pool/refill"),
     *("pool/pool", "pool/constant", "pool/raw"),
-    *("backends/backend", "backends/server"),
+    *("backends/backend", "backends/places", "backends/server"),
     *("exchanges/exchange", "exchanges/facts", "exchanges/attempt", "exchanges/failures", "exchanges/route"),
-    *("streams/facts", "streams/stream"),
-    *("clients/connection", "clients/frontend", "clients/pending"),
+    *("streams/facts", "streams/stream", "sessions/facts", "sessions/retries"),
+    *("clients/connection", "clients/frontend", "clients/pending", "clients/connection_limit"),
 )
 #: mypyc translates what mypy understands: with the versions, the plugin and the types that `make lint` uses.
 COMPILER = ["mypy~=2.4.1", "mypy-zope~=1.0.17", *DEPENDENCIES]

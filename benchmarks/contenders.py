@@ -1,5 +1,5 @@
 """
-Who is compared, each with its configuration: ours, HAProxy as it comes, HAProxy tuned, nginx.
+Who is compared, each with its configuration: ours, HAProxy as it comes, HAProxy tuned, nginx, Squid.
 
 It knows the programs and their words; it must not know what is measured. To add a contender, write a class with
 the attributes of L{Contender} and put it into L{CONTENDERS}.
@@ -8,6 +8,7 @@ the attributes of L{Contender} and put it into L{CONTENDERS}.
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -43,10 +44,12 @@ class Contender:
 
     @cvar key: its short name on the command line.
     @cvar title: its name in the table.
+    @cvar usual: whether it takes part where no contenders are named.
     """
 
     key = ""
     title = ""
+    usual = True
 
     def missing(self) -> str:
         """Why it cannot take part and how to change that, or nothing."""
@@ -155,7 +158,44 @@ class Nginx(Contender):
         return [machine.program("nginx") or "nginx", "-c", str(configuration), "-e", "stderr"]
 
 
-CONTENDERS: tuple[Contender, ...] = (Ours(), HAProxy(), HAProxyTuned(), Nginx())
+class Squid(Contender):
+    """Squid as a reverse proxy that stores nothing: the one that has a floor, too (`standby` of `cache_peer`)."""
+
+    key = "squid"
+    title = "Squid"
+    usual = False
+
+    def missing(self) -> str:
+        program = machine.program("squid")
+        if program is None:
+            return "squid not installed: apt-get install squid-openssl"
+        said = subprocess.run([program, "-v"], capture_output=True, text=True, check=False, timeout=10)
+        return "" if "--with-openssl" in said.stdout else "squid without OpenSSL: apt-get install squid-openssl"
+
+    def configuration(self, site: Site, port: int, server: Target, floor: int, front: str = PLAIN) -> str:
+        if os.geteuid() == 0:
+            # It refuses to be root, and reads its files as somebody else. These keys open nothing but this benchmark.
+            site.directory.chmod(0o711)
+            for file in (site.client, site.ca, site.front):
+                file.chmod(0o644)
+        return _SQUID.format(
+            site=site,
+            port=port,
+            server=server,
+            floor=floor,
+            user="cache_effective_user nobody" if os.geteuid() == 0 else "",
+            tls=_SQUID_TLS.format(site=site, name=SERVER_NAME) if server.tls else "",
+            front=_SQUID_FRONT[front].format(site=site, port=port),
+            name=SERVER_NAME,
+        )
+
+    def command(self, configuration: Path) -> list[str]:
+        # A name of its own for its shared memory, or a second one would not start.
+        name = "".join(filter(str.isalnum, configuration.stem))
+        return [machine.program("squid") or "squid", "-N", "-n", name, "-f", str(configuration)]
+
+
+CONTENDERS: tuple[Contender, ...] = (Ours(), HAProxy(), HAProxyTuned(), Nginx(), Squid())
 
 
 class Running:
@@ -273,3 +313,30 @@ http {{
 }}
 """
 )
+
+_SQUID_FRONT = {
+    PLAIN: "http_port 127.0.0.1:{port}",
+    RESUMED: "https_port 127.0.0.1:{port} tls-cert={site.front}",
+    WHOLE: "sslproxy_session_cache_size 0\nhttps_port 127.0.0.1:{port} tls-cert={site.front} options=NO_TICKET",
+}
+_SQUID_TLS = "tls sslcert={site.client} tls-cafile={site.ca} tls-default-ca=off ssldomain={name}"
+# A standby connection is under server_idle_pconn_timeout, too, whose default is a minute.
+_SQUID = """
+{user}
+{front} accel defaultsite={name} no-vhost
+cache_peer 127.0.0.1 parent {server.port} 0 no-query no-digest originserver {tls} standby={floor}
+never_direct allow all
+http_access allow all
+cache deny all
+cache_mem 0
+access_log none
+cache_log /dev/null
+pid_filename none
+pinger_enable off
+via off
+forwarded_for delete
+server_idle_pconn_timeout 1 hour
+client_idle_pconn_timeout 1 hour
+shutdown_lifetime 1 second
+max_filedescriptors 8192
+"""

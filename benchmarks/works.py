@@ -11,20 +11,18 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 from attrs import Factory, define, field
 
 from benchmarks import load, machine
 from benchmarks.backend import LARGE, Backend
 from benchmarks.contenders import FLOOR, PLAIN, RESUMED, WHOLE, Contender, Running, Target
+from benchmarks.delayed import Delayed
 from benchmarks.machine import Trouble
-from tests.ports import free_ports
 
 ROUND_TRIP = 0.020
 AT_ONCE = 50
@@ -410,24 +408,11 @@ def relay(
     @return: what to give them as their server, and a function
         that tells how many connections came to a contender's port so far.
     """
-    server = bench.backend.port if tls else bench.backend.plain_port
-    status, *ports = free_ports(1 + len(keys))
-    by_key = dict(zip(keys, ports, strict=True))
-    command = [sys.executable, str(Path(__file__).with_name("relay.py")), "--round-trip", str(round_trip)]
-    command += ["--status", str(status), *(f"{port}:{server}" for port in ports)]
-    daemon = machine.Daemon(f"relay-{status}", command, machine.LOAD_CORE, bench.backend.site.directory)
-
-    def accepted(key: str) -> float:
-        with socket.create_connection((machine.LOOPBACK, status), timeout=5.0) as asker:
-            lines = asker.makefile().read().splitlines()
-        counts = {int(port): int(count) for port, count in map(str.split, lines)}
-        return counts[by_key[key]]
-
+    delayed = Delayed(bench.backend, keys, round_trip, tls=tls)
     try:
-        daemon.wait_listening(status)
-        yield {key: Target(port, tls) for key, port in by_key.items()}, accepted
+        yield delayed.servers, delayed.accepted
     finally:
-        daemon.stop()
+        delayed.stop()
 
 
 #: By their names on the command line: the function, and the programs that it needs beside the contenders.

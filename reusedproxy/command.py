@@ -32,7 +32,7 @@ from reusedproxy.daemon.load import Refused, notice_line
 from reusedproxy.daemon.pid_file import PidFile
 from reusedproxy.daemon.service import ProxyService
 from reusedproxy.daemon.supervision import Manager, StatusFile, Supervision, ask_to_reload
-from reusedproxy.net.listener import set_umask
+from reusedproxy.net.unix_sockets import set_umask
 from reusedproxy.operators.logs.expiry import due
 from reusedproxy.operators.logs.own import log_to_pipe, never_block
 from reusedproxy.operators.version import build

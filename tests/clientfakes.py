@@ -27,7 +27,8 @@ from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.server import Server
 from reusedproxy.build.balancing import hash_of
 from reusedproxy.clients.connection import GONE, ClientConnection
-from reusedproxy.clients.frontend import ConnectionLimit, Frontend
+from reusedproxy.clients.connection_limit import ConnectionLimit
+from reusedproxy.clients.frontend import Frontend
 from reusedproxy.config import model
 from reusedproxy.config.model.proxies import PoolLimits
 from reusedproxy.exchanges.exchange import Exchange

@@ -24,7 +24,8 @@ from reusedproxy.backends.server import Server
 from reusedproxy.build.balancing import hash_of
 from reusedproxy.build.rule_sets import RuleSets
 from reusedproxy.build.tables import tables_of
-from reusedproxy.clients.frontend import ConnectionLimit, Frontend
+from reusedproxy.clients.connection_limit import ConnectionLimit
+from reusedproxy.clients.frontend import Frontend
 from reusedproxy.clients.stream import StreamConnection
 from reusedproxy.config import model
 from reusedproxy.config.reader import Source, read_configuration

@@ -15,6 +15,7 @@ from reusedproxy.build.assembly import Assembly, AssemblyError, Proxy
 from reusedproxy.build.rule_sets import patterns_in
 from reusedproxy.config.reader import Source, read_configuration
 from reusedproxy.net.poller import Poller
+from reusedproxy.sessions.switching import backend_to_use
 from tests.rulefakes import DEFAULTS, Seen
 
 HEAD = b"GET /a/b HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -136,7 +137,8 @@ class RuleBookTests(SynchronousTestCase):
         routing = frontend.routing
         assert routing is not None
         for path, name in ((b"/off", None), (b"/off/a", None), (b"/x", "x"), (b"/nowhere", "x")):
-            way = routing._choose(Seen(HEAD.replace(b"/a/b", path)))  # type: ignore[arg-type]
+            facts = Seen(HEAD.replace(b"/a/b", path))
+            way = backend_to_use(routing.choices, facts, routing.routes, routing._disabled, frontend.default_route)
             self.assertEqual(None if way is None else way.backend.name, name, path)
 
     def test_a_pipe_is_waited_for_by_nobody(self) -> None:

@@ -13,9 +13,9 @@ from reusedproxy.clients.connection import ANSWERS_AT_ONCE, GONE, ClientConnecti
 from reusedproxy.exchanges.attempt import HELD_MAX, Attempt
 from reusedproxy.exchanges.exchange import Exchange
 from reusedproxy.exchanges.failures import Failures
-from reusedproxy.exchanges.outcomes import STOPPED
 from reusedproxy.exchanges.own_answers import ERRORS, KEEPING
 from reusedproxy.net.transport import HIGH_WATER, Transport
+from reusedproxy.sessions.termination import STOPPED
 from tests.clientfakes import GET, OK, POST, Client, FarServer, World
 from tests.wire import Loop
 

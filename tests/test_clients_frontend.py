@@ -8,12 +8,14 @@ from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.clients.connection import BUSY, ClientConnection
-from reusedproxy.clients.frontend import ConnectionLimit, Frontend
+from reusedproxy.clients.connection_limit import ConnectionLimit
+from reusedproxy.clients.frontend import Frontend
 from reusedproxy.config import model
 from reusedproxy.exchanges.own_answers import answer
 from reusedproxy.exchanges.serving import Made
 from reusedproxy.measures.traffic import Traffic
-from reusedproxy.net.listener import Listener, bind_socket
+from reusedproxy.net.binding import bind_socket
+from reusedproxy.net.listener import Listener
 from reusedproxy.rules.rule_set import Steps
 from reusedproxy.wire.heads import RequestHead
 from tests.clientfakes import GET, OK, PLACE, World
@@ -42,6 +44,16 @@ class BoundCase(SynchronousTestCase):
         made = [self.loop.connect((f"127.0.0.{listener + 1}", self.listeners[listener].port)) for _ in range(count)]
         self.loop.pump()
         return made
+
+    def half_answered(self) -> Far:
+        """Returns a client that has got the head of its answer, and half of the body: b"12" of b"1234"."""
+        (client,) = self.clients(1)
+        client.send(GET)
+        self.loop.pump()
+        self.made.server.connect()
+        self.made.server.busy[0].feed(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n12")
+        self.loop.pump()
+        return client
 
     def held(self) -> list[int]:
         self.loop.pump()
@@ -160,12 +172,7 @@ class BoundTests(BoundCase):
         """Its head, which has gone out, told that the connection stays; the next request may be on its way."""
         self.world(places=9)
         old = self.made.frontend
-        (client,) = self.clients(1)
-        client.send(GET)
-        self.loop.pump()
-        self.made.server.connect()
-        self.made.server.busy[0].feed(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n12")
-        self.loop.pump()
+        client = self.half_answered()
         successor = self.succeed(9)
         self.made.server.busy[0].feed(b"34")
         client.send(GET)
@@ -179,12 +186,7 @@ class BoundTests(BoundCase):
     def test_an_answer_is_not_destroyed_because_its_client_may_not_come_again(self) -> None:
         """It had begun before the reload but one."""
         self.world(places=9)
-        (client,) = self.clients(1)
-        client.send(GET)
-        self.loop.pump()
-        self.made.server.connect()
-        self.made.server.busy[0].feed(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n12")
-        self.loop.pump()
+        client = self.half_answered()
         self.succeed(9)
         successor = self.succeed(9)
         successor.gate = gate("tcp-request connection reject")
@@ -197,12 +199,7 @@ class BoundTests(BoundCase):
         """Which is no more, so that nobody takes the client; its connection ends behind the answer."""
         self.world(places=9)
         old = self.made.frontend
-        (client,) = self.clients(1)
-        client.send(GET)
-        self.loop.pump()
-        self.made.server.connect()
-        self.made.server.busy[0].feed(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n12")
-        self.loop.pump()
+        client = self.half_answered()
         successor = self.succeed(9)
         successor.stop()
         vars(successor).clear()  # `daemon.succession.take_apart`
@@ -342,7 +339,7 @@ class BoundTests(BoundCase):
         self.assertEqual(listener.connections, 0)
         listener.connections += 1
         successor.listen(listener)
-        successor._fill()
+        successor.fill()
         world.places.taken += 1
         nobody: Any = None
         old.connection_gone(nobody, listener)

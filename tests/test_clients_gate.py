@@ -11,7 +11,8 @@ from reusedproxy.build.rule_sets import RuleSets
 from reusedproxy.clients.gate import ACCEPT, EXPECT_PROXY, REJECT, Arrival, Gate
 from reusedproxy.config import model
 from reusedproxy.config.reader import ConfigurationError, Source, read_configuration
-from reusedproxy.net.listener import Listener, bind_socket
+from reusedproxy.net.binding import bind_socket
+from reusedproxy.net.listener import Listener
 from tests.clientfakes import GET, OK, PLACE, World
 from tests.rulefakes import DEFAULTS
 from tests.wire import Loop
@@ -36,7 +37,15 @@ class RuleTests(SynchronousTestCase):
     def verdict(self, lines: str, source: str = "192.0.2.9", port: int = 4711) -> str:
         accepted: Any = SimpleNamespace(getsockname=lambda: ("198.51.100.1", 443))
         listener: Any = SimpleNamespace(bind=SimpleNamespace(name="door"))
-        return gate(lines).judge(Arrival(accepted, (source, port), listener, "a"))
+        figures = {"fe_conn": 7, "be_conn": 3, "queue": 2, "avg_queue": 1, "srv_is_up": True, "env": b"/root", "pid": 1}
+        admitting: Any = SimpleNamespace(
+            name="a",
+            tables={},
+            maps={},
+            usable_servers={"a": None, "x": 1}.get,
+            figure=lambda which, name: figures[which] if name in ("a", "x", "x/s", "HOME") else None,
+        )
+        return gate(lines).judge(Arrival(accepted, (source, port), listener, admitting))
 
     def test_the_table(self) -> None:
         """The first that accepts or rejects is the last; a header may be expected on the way there."""
@@ -56,6 +65,15 @@ class RuleTests(SynchronousTestCase):
                 f"{rule} reject if {{ so_name door }} {{ fe_name a }} {{ dst 198.51.100.1 }} {{ src_port gt 1024 }}",
                 REJECT,
             ),
+            (f"{rule} reject if {{ fe_conn gt 7 }} {{ fe_conn(a) lt 9 }} {{ be_conn(x) 3 }} {{ queue(x) 2 }}", REJECT),
+            (
+                f"{rule} reject if {{ avg_queue(x) gt 0 }} {{ srv_is_up(x/s) }} {{ env(HOME) /root }} {{ pid 1 }}",
+                REJECT,
+            ),
+            (f"{rule} reject if {{ fe_conn gt 8 }}", ACCEPT),
+            (f"{rule} reject if {{ nbsrv(x) lt 2 }}", REJECT),
+            (f"{rule} reject unless {{ nbsrv(x) ge 1 }}", ACCEPT),
+            (f"{rule} reject if {{ rand(1) 0 }} {{ uuid -m len 36 }}", REJECT),
             (f"{rule} reject if {{ ssl_fc }}", ACCEPT),
             (f"{rule} reject if {{ var(txn.x) -m found }}", ACCEPT),
             (f"{rule} reject if HTTP_1.1", ACCEPT),

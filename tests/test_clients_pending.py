@@ -15,7 +15,8 @@ from reusedproxy.clients.pending import TIMEOUT, PendingClients
 from reusedproxy.config import model
 from reusedproxy.config.model.logs import LogSettings
 from reusedproxy.config.rules.formats import read_format
-from reusedproxy.net.listener import Listener, bind_socket
+from reusedproxy.net.binding import bind_socket
+from reusedproxy.net.listener import Listener
 from reusedproxy.net.tls.handshake import HandshakeFailure
 from reusedproxy.net.tls.server import Certificate, Certificates
 from reusedproxy.net.tls.server_transport import ServerTLSTransport

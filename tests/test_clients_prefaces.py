@@ -10,7 +10,8 @@ from reusedproxy.clients.connection import ClientConnection
 from reusedproxy.clients.pending import TIMEOUT, PendingClients
 from reusedproxy.config import model
 from reusedproxy.net import preface
-from reusedproxy.net.listener import Listener, bind_socket
+from reusedproxy.net.binding import bind_socket
+from reusedproxy.net.listener import Listener
 from reusedproxy.net.tls.handshake import HandshakeFailure
 from reusedproxy.operators.logs.handshakes import HandshakeLog
 from reusedproxy.wire.proxy_protocol import write_v1, write_v2

@@ -15,10 +15,11 @@ from reusedproxy.clients import frontend as clients_frontend
 from reusedproxy.clients.frontend import Frontend
 from reusedproxy.config import model
 from reusedproxy.config.reader import Source, read_configuration
-from reusedproxy.exchanges.client import session_of
-from reusedproxy.net.listener import Listener, bind_socket
+from reusedproxy.net.binding import bind_socket
+from reusedproxy.net.listener import Listener
 from reusedproxy.net.slices import run_through
 from reusedproxy.rules.maps import Map
+from reusedproxy.sessions.client import session_of
 from tests.clientfakes import GET, OK, PLACE, World
 from tests.rulefakes import DEFAULTS
 from tests.wire import Far, Loop, scratch

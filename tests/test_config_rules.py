@@ -283,6 +283,13 @@ class FaultTests(SynchronousTestCase):
             ),
             ("acl a str(x) -m bin 123", "'123' is not made of pairs of hexadecimal digits"),
             ("use_backend nope if TRUE", "there is no backend 'nope'"),
+            ("tcp-request connection reject if { be_conn(nope) gt 9 }", "there is no backend 'nope'"),
+            ("tcp-request session reject unless { srv_is_up(be/nope) }", "there is no server 'be/nope'"),
+            ("acl busy fe_conn(nope) gt 9", "there is no frontend 'nope'"),
+            (
+                "stats uri /s\n stats http-request deny if { req.len gt 1 }",
+                "'req.len' needs what a client sends in 'mode tcp'",
+            ),
             ("use_backend be or TRUE", "'use_backend' does not take another argument: 'or'"),
             ("redirect scheme %[src]", "'%[src]' is no scheme such as https"),
         ):

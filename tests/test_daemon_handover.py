@@ -24,8 +24,9 @@ from reusedproxy.daemon.pid_file import PidFile
 from reusedproxy.daemon.service import ProxyService
 from reusedproxy.daemon.spawned import command_line
 from reusedproxy.daemon.supervision import RUNNING, Manager, StatusFile, Supervision
+from reusedproxy.net.binding import ListenError, bind_socket, given_socket
 from reusedproxy.net.deadlines import Deadlines
-from reusedproxy.net.listener import Listener, ListenError, bind_socket, given_socket
+from reusedproxy.net.listener import Listener
 from reusedproxy.operators.runtime.commands import run
 from reusedproxy.operators.runtime.proxy import ADMIN, OPERATOR, Context, Refusal
 from tests.integration.peers import LOOPBACK

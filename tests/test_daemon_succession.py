@@ -195,13 +195,13 @@ class ApartTests(SynchronousTestCase):
 class TrialTests(SynchronousTestCase):
     """The one connection by which a server without a floor is tried."""
 
-    def trial(self, bench: PoolBench, before: str = "s.test", now: str = "s.test") -> ReloadTrial:
-        """`before` and `now` are the names that the server must show."""
+    def trial(
+        self, bench: PoolBench, before: str = "ca-file /ca sni str(s.test)", now: str = "ca-file /ca sni str(s.test)"
+    ) -> ReloadTrial:
+        """`before` and `now` are what the server's line says of its certificate."""
 
-        def line_of(pool: HTTPConnectionPool, name: str) -> SimpleNamespace:
-            said = read_configuration(
-                [Source("x", f"{HEAD}backend b\n server s h:1 ssl ca-file /ca sni str({name})\n")], {}
-            )
+        def line_of(pool: HTTPConnectionPool, words: str) -> SimpleNamespace:
+            said = read_configuration([Source("x", f"{HEAD}backend b\n server s h:1 ssl {words}\n")], {})
             (settings,) = said.backends["b"].servers
             return SimpleNamespace(
                 server=SimpleNamespace(serving=True, settings=settings), pool=pool, context=object(), checker=None
@@ -265,10 +265,21 @@ class TrialTests(SynchronousTestCase):
     def test_a_name_that_its_certificate_does_not_have_refuses_the_reload(self) -> None:
         """When it is the name that has changed, which is a slip of the keyboard."""
         bench = PoolBench(resume=False)
-        self.trial(bench, before="s.test", now="t.test")
+        self.trial(bench, now="ca-file /ca sni str(t.test)")
         bench.dialer.open[0].fail("the certificate is not for 't.test'", "TLS handshake", unverified=True)
         bench.pass_time(0.1)
         self.assertEqual(self.ends, [Refusal("b/s", "TLS handshake failed: the certificate is not for 't.test'")])
+
+    def test_one_that_was_not_verified_and_fails_now_does_not_hold_it_up(self) -> None:
+        """It may be the very server because of which it is verified now."""
+        for before in ("verify none", "verify none sni str(s.test)", "ca-file /ca no-sni-auto"):
+            bench = PoolBench(resume=False)
+            trial = self.trial(bench, before=before, now="ca-file /ca sni str(t.test)")
+            bench.dialer.open[0].fail("the certificate is not for 't.test'", "TLS handshake", unverified=True)
+            bench.pass_time(0.1)
+            self.assertEqual(self.ends, [None], before)
+            self.assertEqual([*trial.distrusted], ["b/s"], before)
+            bench.pool.close("over")
 
     def test_a_server_that_is_away_is_not_waited_for(self) -> None:
         bench = PoolBench(resume=False)

@@ -14,7 +14,8 @@ from reusedproxy.config.rules.actions import Allow, Authenticate, Redirect, SetS
 from reusedproxy.config.rules.replies import Reply
 from reusedproxy.config.rules.steering import Drop, EditMap, MarkPackets, Nothing, Pause, Resolve, WaitForBody
 from reusedproxy.exchanges.exchange import Exchange
-from reusedproxy.exchanges.routing import CHECKS, Before
+from reusedproxy.exchanges.rollback import Before
+from reusedproxy.exchanges.routing import CHECKS
 from reusedproxy.net.passwords import WAITING_OF_ONE, Passwords
 from reusedproxy.net.transport import OPEN
 from reusedproxy.rules.actions import _COMPILED_BY, LoadedReply
@@ -227,10 +228,10 @@ class AuthenticationTests(SynchronousTestCase):
             kept.append(known(exchange))
             return of(exchange)
 
-        def put_back(before: Before, exchange: Exchange, stage: int) -> None:
+        def put_back(before: Before, exchange: Exchange, *, withdraw: bool) -> None:
             changed = {name for name, value in known(exchange).items() if kept[-1][name] != value}
             self.assertEqual(SET - changed, set(), "the rules set less than they should here")
-            restore(before, exchange, stage)
+            restore(before, exchange, withdraw=withdraw)
             told.append(known(exchange))
 
         self.patch(Before, "of", staticmethod(keep))

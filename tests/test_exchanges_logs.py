@@ -80,6 +80,16 @@ class CaptureTests(LogCase):
         self.asked(world)
         self.assertEqual(self.lines, ["info: SID=abcde SID=12345", "info: - -"])
 
+    def test_what_would_order_a_terminal_about_is_written_in_digits(self) -> None:
+        """Control characters beyond ASCII, too: U+009B begins an order as ESC does, U+0085 and U+2028 end lines."""
+        world = self.world(
+            'log-format "%CC %[var(txn.x)]"\n capture cookie S len 20\n http-request set-var(txn.x) req.hdr(x)'
+        )
+        odd = "\x9b2Jß\x85\u2028\u202e".encode().decode("latin-1")
+        self.asked(world, get("/", f"Cookie: S={odd}", f"X: {odd}"))
+        shown = "#C2#9B2Jß#C2#85#E2#80#A8#E2#80#AE"
+        self.assertEqual(self.lines, [f"info: S={shown} {shown}"])
+
     def test_the_client_is_who_the_rules_say(self) -> None:
         """As in HAProxy: `set-src` counts for the log, whatever its format."""
         rules = "http-request set-src req.hdr(x-from)\n http-request set-src-port int(7)"

@@ -8,8 +8,9 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.exchanges.attempt import ATTEMPTS_AT_ONCE, HELD_MAX
+from reusedproxy.exchanges.attempt import HELD_MAX
 from reusedproxy.exchanges.own_answers import ERRORS, KEEPING
+from reusedproxy.sessions.retries import TRIES_AT_ONCE
 from tests.clientfakes import GET, OK, POST, Client, FarServer, World, get, response
 from tests.fakes import LATE_REFUSAL, FakeContext
 
@@ -475,19 +476,19 @@ class AtOnceTests(SynchronousTestCase):
             client = world.client()
             client.send(GET)
             assert client.connection.exchange is not None
-            self.assertEqual(client.connection.exchange.retries, ATTEMPTS_AT_ONCE + 1)
+            self.assertEqual(client.connection.exchange.retries, TRIES_AT_ONCE + 1)
             other = world.client()
             other.send(GET)
             assert other.connection.exchange is not None
-            self.assertEqual(other.connection.exchange.retries, ATTEMPTS_AT_ONCE + 1)
+            self.assertEqual(other.connection.exchange.retries, TRIES_AT_ONCE + 1)
             other.wire.reset()
-            for _ in range(100_000 // ATTEMPTS_AT_ONCE + 1):
+            for _ in range(100_000 // TRIES_AT_ONCE + 1):
                 world.advance(0)
             self.assertEqual(client.take(), KEEPING[503])
             self.assertEqual(world.flags(), [(-1, "CC"), (503, "SC")])
             self.assertEqual(world.log[-1].retries, 100_000)
             traffic = world.backend.traffic
-            self.assertEqual(traffic.wretr + traffic.wredis, 100_000 + ATTEMPTS_AT_ONCE + 1)
+            self.assertEqual(traffic.wretr + traffic.wredis, 100_000 + TRIES_AT_ONCE + 1)
             world.check_rest()
 
     def test_one_that_comes_to_something(self) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-import reusedproxy.exchanges.session
+import reusedproxy.sessions.session
 from reusedproxy.exchanges.own_answers import KEEPING
 from tests.clientfakes import GET, OK, POST, Client, Wire, World, get
 
@@ -140,7 +140,7 @@ class NeverTests(SynchronousTestCase):
 
     def test_one_client_keeps_so_many_and_no_more(self) -> None:
         """What it has not used for the longest time goes."""
-        self.patch(reusedproxy.exchanges.session, "KEPT", 2)
+        self.patch(reusedproxy.sessions.session, "KEPT", 2)
         self.world = world = World(self, servers=3, backend={"http_reuse": "never"})
         client = world.client()
         for far in world.servers:

@@ -9,9 +9,9 @@ from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config.model.proxies import Timeouts
-from reusedproxy.exchanges.outcomes import STOPPED
 from reusedproxy.exchanges.own_answers import ERRORS
 from reusedproxy.net.transport import HALF, HIGH_WATER, PEER_RESET, PEER_TRUNCATED
+from reusedproxy.sessions.termination import STOPPED
 from tests.clientfakes import GET, OK, TIMEOUTS, World, get
 
 #: How a wire was closed, and why; None: it was not.

@@ -20,6 +20,7 @@ LAYERS = [
     "clients",
     "streams",
     "exchanges",
+    "sessions",
     "backends",
     "pool",
     "net",
@@ -31,7 +32,7 @@ LAYERS = [
 ]
 
 #: Layers of living objects, which operators' modules see only as `operators.view` reads them.
-LIVING = {"build", "daemon", "clients", "streams", "exchanges", "backends", "pool", "net"}
+LIVING = {"build", "daemon", "clients", "streams", "exchanges", "sessions", "backends", "pool", "net"}
 
 #: Functions of values, which they may import of these all the same.
 FUNCTIONS = {
@@ -110,6 +111,14 @@ class LayerTests(SynchronousTestCase):
                     other = name.split(".")[1]
                     if other in LAYERS and LAYERS.index(other) < own:
                         wrong.append(f"{path.relative_to(PACKAGE)} imports {name}")
+        self.assertEqual(wrong, [])
+
+    def test_requests_and_streams_know_nothing_of_each_other(self) -> None:
+        """What they have in common is in `sessions`."""
+        wrong = []
+        for layer, other in (("streams", "exchanges"), ("exchanges", "streams")):
+            for path in (PACKAGE / layer).rglob("*.py"):
+                wrong += [name for name in imports_of(path) if name.startswith(f"reusedproxy.{other}.")]
         self.assertEqual(wrong, [])
 
     def test_no_circles(self) -> None:

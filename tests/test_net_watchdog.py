@@ -119,6 +119,15 @@ class WatchdogTests(SynchronousTestCase):
         self.assertIn("does not turn", self.died[0])
         self.assertLess(self.clock.rightNow, 100 + 5 + 20 + 1)
 
+    def test_one_that_should_end_soon_and_whose_loop_turns(self) -> None:
+        """It ends as it was told, its clients' connections among the rest, however short the limit is."""
+        for _ in range(20):
+            self.clock.pump([EVERY / 5])
+            self.watchdog.ending(EVERY / 10)
+            self.stand(EVERY * 0.79)
+            self.go_on()
+        self.assertEqual((self.told, self.died), ([], []))
+
     def test_told_twice(self) -> None:
         """It ends at once when it stands, and not when it turns."""
         self.stand(5)

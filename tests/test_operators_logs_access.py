@@ -11,12 +11,12 @@ from twisted.trial.unittest import SynchronousTestCase
 from reusedproxy.config.model.proxies import Frontend
 from reusedproxy.config.model.values import Place
 from reusedproxy.config.rules.formats import STANDARD, read_format
-from reusedproxy.exchanges import facts
 from reusedproxy.exchanges.cookie_state import CookieState
 from reusedproxy.exchanges.exchange import Exchange
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.operators.logs.access import ConnectLog, FormattedLog, HTTPLog, access_log
+from reusedproxy.sessions import facts
 from reusedproxy.wire.heads import Limits, read_request
 from tests.test_operators_logs_targets import in_utc
 

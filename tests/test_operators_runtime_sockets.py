@@ -14,7 +14,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config.model.proxies import Global
 from reusedproxy.config.reader import ConfigurationError, Source, read_configuration
-from reusedproxy.net.listener import LISTENING, PAUSED, ListenError
+from reusedproxy.net.binding import ListenError
+from reusedproxy.net.listener import LISTENING, PAUSED
 from reusedproxy.net.poller import READ, Poller
 from reusedproxy.operators.runtime import sockets
 from reusedproxy.operators.runtime.proxy import LEVELS

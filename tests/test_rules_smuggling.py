@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.exchanges.session import Session
 from reusedproxy.rules.samples.formats import clean
+from reusedproxy.sessions.session import Session
 from reusedproxy.wire.heads import CHUNKED, Limits, find_head_end, read_request
 from tests.clientfakes import World
 from tests.rulefakes import ruled

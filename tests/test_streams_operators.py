@@ -14,7 +14,6 @@ from reusedproxy.build.assembly import _end_sessions
 from reusedproxy.build.server_lines import place_of
 from reusedproxy.config.model.logs import LogSettings
 from reusedproxy.config.rules.formats import STANDARD, read_format
-from reusedproxy.exchanges import facts
 from reusedproxy.net.dial import Target
 from reusedproxy.net.watchdog import Standstills
 from reusedproxy.operators.logs.access import ConnectLog, FormattedLog, stream_log
@@ -24,6 +23,7 @@ from reusedproxy.operators.runtime.proxy import ADMIN, Refusal
 from reusedproxy.operators.stats.figures import sections_of
 from reusedproxy.operators.view.reading import Reader
 from reusedproxy.operators.view.sessions import sessions
+from reusedproxy.sessions import facts
 from tests.streamfakes import StreamWorld
 from tests.test_operators_logs_targets import in_utc
 

@@ -96,7 +96,7 @@ class Server:
         #: of this one, if it is at the same address.
         self.served_before = 0
         self.heir: Server | None = None
-        #: Of `backend.Placed`: whoever may be placed here knows backends, and a server does not.
+        #: Of `places.Placed`: whoever may be placed here knows backends, and a server does not.
         self.queue: Queue[Server, Any] = Queue(self)
         #: When it was last given a request, 0: never.
         self.last_placed = 0.0

@@ -30,8 +30,7 @@ from reusedproxy.config.validate.rules import edited, first_arguments, ours_alon
 from reusedproxy.config.validate.users import ASKING
 from reusedproxy.exchanges.noting import LogNotes
 from reusedproxy.exchanges.route import Route
-from reusedproxy.exchanges.routing import Choice, Routing
-from reusedproxy.exchanges.sticking import Sticking
+from reusedproxy.exchanges.routing import Routing
 from reusedproxy.net.files import MEBIBYTE, open_bounded
 from reusedproxy.net.slices import Steps
 from reusedproxy.rules.actions import act_of
@@ -39,6 +38,8 @@ from reusedproxy.rules.matching import Test, condition
 from reusedproxy.rules.rule_set import RuleSet, steps
 from reusedproxy.rules.rule_set import Steps as PageRules
 from reusedproxy.rules.samples.formats import text_of
+from reusedproxy.sessions.sticking import Sticking
+from reusedproxy.sessions.switching import SwitchingRule
 from reusedproxy.streams.guide import Guide, Way
 from reusedproxy.streams.inspection import ContentRules
 
@@ -251,9 +252,9 @@ class RuleSets:
             )
         return self._made[section.place]
 
-    def _choice(self, rule: model.UseBackend, where: str = REQUEST) -> Choice:
+    def _choice(self, rule: model.UseBackend, where: str = REQUEST) -> SwitchingRule:
         test = None if rule.condition is None else condition(rule.condition, where, self._patterns)
-        return Choice(rule.place, test, text_of(rule.name, where), rule.name.constant is not None)
+        return SwitchingRule(rule.place, test, text_of(rule.name, where), rule.name.constant is not None)
 
     def _patterns(self, criterion: Criterion, path: str) -> Iterable[str]:
         if path not in self.files:

@@ -15,11 +15,11 @@ from twisted.logger import Logger
 from reusedproxy.clients.owner import Owner
 from reusedproxy.exchanges.error_pages import unasked
 from reusedproxy.exchanges.exchange import Exchange
-from reusedproxy.exchanges.outcomes import STOPPED
-from reusedproxy.exchanges.session import Session
 from reusedproxy.net.deadlines import SLOTS
 from reusedproxy.net.listener import Listener
 from reusedproxy.net.transport import BROKEN, HIGH_WATER, PEER_RESET, Transport
+from reusedproxy.sessions.session import Session
+from reusedproxy.sessions.termination import STOPPED
 from reusedproxy.tables.tracking import ERRORS, REQUESTS, count
 from reusedproxy.wire.bodies import BodyFault, ChunkedBody, LengthBody
 from reusedproxy.wire.heads import (
@@ -281,7 +281,7 @@ class ClientConnection:
         if self._blocked or self.state == ENDING:
             self._look_at_reader()
         elif self.state == WAITING and self._buffer:
-            pass  # it is we who are late: its turn is to come
+            pass  # its next request is here already, and is read when other clients have had their turn
         elif self.state == READING or (self.state == WAITING and self._silence_counts):
             self._refuse(408, "cR")
         elif self.state == WAITING:
@@ -473,7 +473,8 @@ class ClientConnection:
     # Reading requests.
 
     def _keep_early(self, data: bytes) -> None:
-        """Keeps requests that came too early. The client may send no more than a head's size of them."""
+        """Keeps requests that came while another was under way. Beyond a head's size of them, the client is not read
+        from."""
         self._buffer = data
         if len(data) > self.frontend.limits.max_head:
             self.transport.pause_reading()

@@ -7,7 +7,7 @@ carried.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from math import inf
 from os import getpid
 from socket import gethostname, socket
@@ -15,35 +15,40 @@ from typing import Any, Final
 
 from attrs import evolve
 
-from reusedproxy.backends.backend import Backend, Ended
+from reusedproxy.backends.backend import Backend
+from reusedproxy.backends.places import Ended
 from reusedproxy.backends.server import Server
 from reusedproxy.clients.connection import ClientConnection
+from reusedproxy.clients.connection_limit import ACCEPTED, CONNECTIONS, HANDSHAKES, ConnectionLimit
 from reusedproxy.clients.figures import figure
-from reusedproxy.clients.gate import ACCEPT, DENIED, EXPECT_PROXY, REJECT, SILENT_DROP, Arrival, Gate
+from reusedproxy.clients.gate import ACCEPT, DENIED, EXPECT_PROXY, REJECT, SILENT_DROP, UNIX_CLIENT, Arrival, Gate
 from reusedproxy.clients.owner import AccessLog, Connected
 from reusedproxy.clients.pending import PendingClient, PendingClients
+from reusedproxy.clients.readmission import ASK_AGAIN, SHOW_OTHERS, certificates_at, is_admitted_alike, is_treated_alike
 from reusedproxy.clients.session_rate import SessionRate
 from reusedproxy.clients.stream import StreamConnection, StreamLog
 from reusedproxy.config import model
 from reusedproxy.config.model.persistence import NO_COOKIES
 from reusedproxy.exchanges.authentication import NOBODY, Authentication
-from reusedproxy.exchanges.client import session_of
 from reusedproxy.exchanges.counting import count_request
 from reusedproxy.exchanges.exchange import Exchange
+from reusedproxy.exchanges.request_rules import shows_page
 from reusedproxy.exchanges.route import Page, Route, Service
-from reusedproxy.exchanges.routing import Routing, shows_page
+from reusedproxy.exchanges.routing import Routing
 from reusedproxy.measures.last_errors import LastErrors
 from reusedproxy.measures.log_throttle import LogThrottle
 from reusedproxy.measures.traffic import Traffic
+from reusedproxy.net.binding import ListenError
 from reusedproxy.net.deadlines import Deadlines
-from reusedproxy.net.listener import Listener, ListenError, admits_as_many
+from reusedproxy.net.listener import Listener
 from reusedproxy.net.names.once import Lookups
 from reusedproxy.net.poller import Poller
-from reusedproxy.net.tls.server_transport import ServerTLSTransport
 from reusedproxy.net.transport import Transport, hide
+from reusedproxy.net.unix_sockets import admits_as_many
 from reusedproxy.rules.actions import ErrorPages
 from reusedproxy.rules.facts import NO_MAPS, Map, Sample
 from reusedproxy.rules.regular import Unevaluated
+from reusedproxy.sessions.client import session_of
 from reusedproxy.streams.guide import Guide
 from reusedproxy.tables.table import Table
 from reusedproxy.tables.tracking import SESSIONS, Counters, count, leave
@@ -51,71 +56,10 @@ from reusedproxy.wire.bodies import ChunkedBody, plain_name
 from reusedproxy.wire.heads import Limits
 
 Address = tuple[str, int]
-#: What bounds the clients of the whole process in a second: those that connect, those that rules for connections let
-#: in, and those that begin a TLS handshake.
-CONNECTIONS: Final = "maxconnrate"
-ACCEPTED: Final = "maxsessrate"
-HANDSHAKES: Final = "maxsslrate"
-#: The address of all clients at unix sockets.
-UNIX_CLIENT: Final = ("unix", 0)
 #: A client connection makes itself the owner of its transport.
 _NOBODY: Any = None
-# What another frontend's certificates mean for a client that has been admitted: nothing; it would be shown others; it
-# would have to show another one, or one where it has shown none, or the other way round.
-SAME: Final = "same"
-SHOW_OTHERS: Final = "show others"
-ASK_AGAIN: Final = "ask again"
 #: Seconds between two log lines about the same bound.
 FULL_EVERY: Final = 60.0
-
-
-class ConnectionLimit:
-    """Limits the client connections of the whole process (`maxconn`); listening frontends are told when there is room.
-
-    There is one for the process's life: after a reload the clients that are still there count on, against
-    the new bound.
-    """
-
-    def __init__(self, maxconn: int) -> None:
-        self.maxconn = maxconn
-        self.taken = 0
-        #: Numbers that requests have been given for logs and `unique-id-format`.
-        self.numbered = 0
-        self.frontends: list[Frontend] = []
-        #: What bounds how many come in a second, by the word of the configuration.
-        self.rates: dict[str, SessionRate] = {}
-
-    @property
-    def full(self) -> bool:
-        return self.taken >= self.maxconn
-
-    def limit_rates(self, said: Iterable[tuple[str, int]], deadlines: Deadlines) -> None:
-        """Bounds how many clients come in a second, in place of what bounded them before, whose count goes on."""
-        before, self.rates = self.rates, {}
-        for word, most in said:
-            self.rates[word] = rate = SessionRate(most, deadlines, self._go_on)
-            if word in before:
-                rate.follow(before[word])
-        for old in before.values():
-            old.stop()
-        self._go_on()
-
-    @property
-    def limited(self) -> bool:
-        """Tells whether nobody may come in for the moment, as so many have come within a second."""
-        return any(rate.limited for rate in self.rates.values())
-
-    def count(self, word: str) -> None:
-        """Counts a client, and pauses all listeners if it was the last for the moment."""
-        rate = self.rates.get(word)
-        if rate is not None and rate.count():
-            for frontend in self.frontends:
-                if not frontend.full:
-                    frontend._pause()
-
-    def _go_on(self) -> None:
-        for frontend in self.frontends:
-            frontend._make_room()
 
 
 class Frontend:
@@ -216,7 +160,7 @@ class Frontend:
         #: Tells that it has as many clients as it may, so that its listeners pause.
         self.full = False
         #: Bounds how many come in a second; None: nothing does.
-        self.rate = SessionRate(settings.session_rate, deadlines, self._make_room) if settings.session_rate else None
+        self.rate = SessionRate(settings.session_rate, deadlines, self.make_room) if settings.session_rate else None
         #: Invalid requests.
         self.invalid = LastErrors(f"Proxy {self.name}", "request", deadlines.now, lambda text: announce("notice", text))
         self._unevaluated = LogThrottle(deadlines.now, lambda text: announce("alert", text))
@@ -251,7 +195,7 @@ class Frontend:
         """Serves what this listener accepts."""
         self.listeners.append(listener)
         # One that a reload took over may have other settings than those it was made with.
-        self._adopt(self._bind_of(listener), listener)
+        self._adopt(self.bind_of(listener), listener)
         listener.certificates = self.handshakes.certificates.get(listener.bind.address)
         listener.keep_alive(self.settings.clitcpka)
         listener.traffic = Traffic() if self.settings.socket_stats else None
@@ -259,7 +203,7 @@ class Frontend:
         if self not in self._places.frontends:
             self._places.frontends.append(self)
         if self._places.full:
-            self._fill()
+            self.fill()
         if listener.full or self.full:
             listener.pause()
 
@@ -277,7 +221,7 @@ class Frontend:
             text = f"who waited at {bind.address} before the reload may come in: {error.strerror}"
             self.announce("alert", f"Proxy {self.name}: {text}")
 
-    def _bind_of(self, listener: Listener) -> model.Bind:
+    def bind_of(self, listener: Listener) -> model.Bind:
         """Returns this frontend's line for a listener, which may have been made for another one's."""
         address = listener.bind.address
         return next((each for each in self.settings.binds if each.address == address), listener.bind)
@@ -295,15 +239,10 @@ class Frontend:
     def stopping(self, successors: Mapping[Listener, Frontend]) -> Iterator[None]:
         """Stops in steps: the first is for its listeners, and one for each connection, which goes
         on as before until then."""
-        self.stopped = True
-        if self.rate is not None:
-            self.rate.stop()
-        for listener in self.listeners:
+        listeners = self._stop_accepting()
+        for listener in listeners:
             if listener not in successors:
                 listener.close()
-        self.listeners = []
-        if self in self._places.frontends:
-            self._places.frontends.remove(self)
         yield
         for connection in list(self.connections):
             if connection in self.connections:
@@ -311,16 +250,21 @@ class Frontend:
                 yield
         self.closing = True
 
+    def _stop_accepting(self) -> list[Listener]:
+        """Gives up its listeners, which stay open, and returns them."""
+        self.stopped = True
+        if self.rate is not None:
+            self.rate.stop()
+        listeners, self.listeners = self.listeners, []
+        if self in self._places.frontends:
+            self._places.frontends.remove(self)
+        return listeners
+
     def leave(self) -> None:
         """Stops accepting, because another process goes on at its listeners. Each client is told with its next answer
         to come again: closing an idle connection might cross with its next request."""
-        self.stopped = True
+        self._stop_accepting()
         self.closing = True
-        if self.rate is not None:
-            self.rate.stop()
-        self.listeners = []
-        if self in self._places.frontends:
-            self._places.frontends.remove(self)
         for connection in self.connections:
             if isinstance(connection, ClientConnection):
                 connection.end_after("another process goes on")
@@ -338,9 +282,9 @@ class Frontend:
         if isinstance(connection, StreamConnection):
             if isinstance(taker, Frontend) and taker is not self and taker.guide is not None:
                 if (
-                    not self._admitted_alike(connection, taker)
-                    or not self._treated_alike(connection, taker)
-                    or self._certificates_at(connection, taker) == ASK_AGAIN
+                    not is_admitted_alike(connection, self, taker)
+                    or not is_treated_alike(connection, self, taker)
+                    or certificates_at(connection, self, taker) == ASK_AGAIN
                 ):
                     connection.turn_away()
                     return
@@ -364,85 +308,33 @@ class Frontend:
             self._hand_over(connection, successor)
 
     def _hand_over(self, connection: ClientConnection, successor: Frontend) -> None:
-        """Hands a connection over, or turns it away; one whose exchange is under way is settled when that has ended.
+        """Hands a connection over to `successor`, or ends it:
 
-        A client that may not connect any more, by the rules there, gets no further answer. A client that was admitted
-        before another CA or list of revoked certificates counted has to come again, though a part of its next request
-        may be here, and so has one of whom other rules would have noted something else: in variables of its session, or
-        in tables. One that was shown other certificates than are shown now, after its next answer, which tells it so.
+        - now, if its client would not be admitted there;
+        - now as well, though a part of its next request may be here, if the client's certificate would be judged by
+          another CA or list of revoked certificates, or if the rules there would have noted something else of it (in
+          variables of its session, or in tables): the client has to connect again;
+        - after its next answer, which tells the client so, if the proxy would show it another certificate.
+
+        While an exchange is under way nothing is done; `settle` is called when that has ended.
         """
-        if not self._admitted_alike(connection, successor):
+        if not is_admitted_alike(connection, self, successor):
             connection.turn_away()
             return
-        certificates = self._certificates_at(connection, successor)
-        if certificates == ASK_AGAIN or not self._treated_alike(connection, successor):
+        certificates = certificates_at(connection, self, successor)
+        if certificates == ASK_AGAIN or not is_treated_alike(connection, self, successor):
             connection.finish(admitted=False)
         else:
             connection.move(successor, once=certificates == SHOW_OTHERS)
 
-    def _certificates_at(self, connection: ClientConnection | StreamConnection, successor: Frontend) -> str:
-        """Tells what the certificates of that frontend mean for a client: SAME, SHOW_OTHERS or ASK_AGAIN."""
-        address = connection.listener.bind.address
-        ours, theirs = self.handshakes.certificates.get(address), successor.handshakes.certificates.get(address)
-        if ours is theirs:
-            return SAME
-        transport = connection.transport
-        alike = isinstance(transport, ServerTLSTransport) and theirs is not None and transport.is_admitted_alike(theirs)
-        return SHOW_OTHERS if alike else ASK_AGAIN
-
-    def _admitted_alike(self, connection: ClientConnection | StreamConnection, successor: Frontend) -> bool:
-        """Tells whether the client would be admitted there, and with a PROXY header before
-        its first request as here."""
-        accepted, listener = connection.transport.socket, connection.listener
-        if not admits_as_many(successor._bind_of(listener), self._bind_of(listener)):
-            return False  # a unix socket whose owner or mode may shut it out
-        try:
-            peer = accepted.getpeername()
-        except OSError:
-            return True  # it is gone, which is about to be noticed
-        name = _name_of(peer)
-        before, now = (each._judge_again(connection, accepted, name) for each in (self, successor))
-        return now == before or (before in DENIED and now == ACCEPT)
-
-    def _treated_alike(self, connection: ClientConnection | StreamConnection, successor: Frontend) -> bool:
-        """Tells whether the rules for connections and sessions there would have done the same for this client, none for
-        requests has noted something of it, and the tables that track it go on."""
-        for ours, theirs in ((self.gate, successor.gate), (self.session_gate, successor.session_gate)):
-            if (() if ours is None else ours.deeds) != (() if theirs is None else theirs.deeds):
-                return False
-        session = connection.session
-        if session is not None and session.variables and (self.notes_in_sessions or successor.notes_in_sessions):
-            return False  # what a request has said may be no more what the rules would say
-        counters = None if session is None else session.counters
-        return all(successor.tables.get(table.name) is table for table, _ in (counters or {}).values())
-
-    def _judge_again(self, connection: ClientConnection | StreamConnection, accepted: socket, name: Address) -> str:
-        """Returns what the rules would say of a client that has been admitted, without counting it again."""
-        counters = None if connection.session is None else connection.session.counters
-        arrival = Arrival(
-            accepted,
-            name,
-            connection.listener,
-            self.name,
-            self.tables,
-            counters=counters,
-            acts=False,
-            maps=self.maps,
-        )
-        verdict = self._verdict(arrival)
-        if verdict not in DENIED and self.session_gate is not None:
-            arrival.source, arrival.client = connection.address, connection
-            if self._judged(self.session_gate, arrival) in DENIED:
-                return REJECT
-        return verdict
-
-    def _verdict(self, arrival: Arrival) -> str:
+    def verdict(self, arrival: Arrival) -> str:
         """Runs the rules for connections. Returns ACCEPT, REJECT, SILENT_DROP or EXPECT_PROXY."""
-        verdict = ACCEPT if self.gate is None else self._judged(self.gate, arrival)
-        expects = verdict == ACCEPT and self._bind_of(arrival.listener).accept_proxy
+        verdict = ACCEPT if self.gate is None else self.judged(self.gate, arrival)
+        expects = verdict == ACCEPT and self.bind_of(arrival.listener).accept_proxy
         return EXPECT_PROXY if expects else verdict
 
-    def _judged(self, gate: Gate, arrival: Arrival) -> str:
+    def judged(self, gate: Gate, arrival: Arrival) -> str:
+        """Returns the verdict of these rules; REJECT where they could not be evaluated."""
         try:
             return gate.judge(arrival)
         except Unevaluated as unevaluated:
@@ -454,14 +346,14 @@ class Frontend:
         self.connections.add(connection)
         self.connections_max = max(self.connections_max, self.clients)
         if self.clients >= self.maxconn:
-            self._fill()
+            self.fill()
 
     def let_go(self, connection: Connected) -> None:
         """Forgets a client that has gone, or that another frontend is about to take over."""
         self.connections.discard(connection)
         if self.heir is not None:
             self.heir.connections_before -= 1
-            self.heir._make_room()
+            self.heir.make_room()
 
     def abort(self, reason: str) -> None:
         """Ends all remaining connections now."""
@@ -496,8 +388,8 @@ class Frontend:
             if listener.certificates is not None:
                 self._places.count(HANDSHAKES)
         if self.gate is not None:
-            arrival = Arrival(accepted, name, listener, self.name, self.tables, maps=self.maps)
-            verdict = self._verdict(arrival)
+            arrival = Arrival(accepted, name, listener, self)
+            verdict = self.verdict(arrival)
             counters = arrival.counters
             if verdict in DENIED:
                 if verdict == SILENT_DROP:
@@ -538,16 +430,16 @@ class Frontend:
         if size > self.connections_max:
             self.connections_max = size
         if size >= (self.settings.maxconn or places.maxconn):
-            self._fill()
+            self.fill()
         if places.taken >= places.maxconn:
             for frontend in places.frontends:
-                frontend._fill()
+                frontend.fill()
         if 0 < bind.maxconn <= listener.connections:
             bound = f"{listener.bind.address} (maxconn {listener.bind.maxconn})"
             self._tell_full(f"Proxy {self.name} reached the connection limit of its bind {bound}")
             listener.pause()
         if self.rate is not None and self.rate.count() and not self.full:
-            self._pause()
+            self.pause()
         if self.judges_sessions and opened is not None and not self.stays(opened, counters):
             return
         if streaming is not None:
@@ -560,13 +452,11 @@ class Frontend:
             connection.transport.socket,
             connection.address,
             connection.listener,
-            self.name,
-            self.tables,
+            self,
             connection,
             counters,
-            maps=self.maps,
         )
-        verdict = ACCEPT if self.session_gate is None else self._judged(self.session_gate, arrival)
+        verdict = ACCEPT if self.session_gate is None else self.judged(self.session_gate, arrival)
         if arrival.counters is not None:
             session_of(connection).counters = arrival.counters
         if verdict in DENIED:
@@ -600,9 +490,9 @@ class Frontend:
         listener.connections -= 1
         if places.taken + 1 == places.maxconn:
             for frontend in places.frontends:
-                frontend._make_room()
+                frontend.make_room()
         elif self.full:
-            self._make_room()
+            self.make_room()
         # After a reload the listener may be another frontend's.
         if listener.bind.maxconn and listener.taker is not None and not listener.taker.full and not listener.full:
             listener.resume()
@@ -644,9 +534,9 @@ class Frontend:
         beyond it stay."""
         self.settings = evolve(self.settings, maxconn=most)
         if self.clients >= self.maxconn:
-            self._fill()
+            self.fill()
         else:
-            self._make_room()
+            self.make_room()
 
     def succeed(self, previous: Frontend) -> None:
         """Takes the place of `previous` after a reload. Its ordered limit holds until the file's own word changes, what
@@ -659,7 +549,7 @@ class Frontend:
         previous.connections_before = 0
         previous.heir = self
         if self.clients >= self.maxconn:
-            self._fill()
+            self.fill()
         if previous.settings.maxconn != previous.maxconn_said == self.maxconn_said:
             self.set_maxconn(previous.settings.maxconn)
         if self.rate is not None and previous.rate is not None:
@@ -700,7 +590,7 @@ class Frontend:
             return None if value is None else value.encode("utf-8", "surrogateescape")
         if which in ("pid", "hostname"):
             return getpid() if which == "pid" else gethostname().encode()
-        clients = {each.name: len(each.connections) for each in self._places.frontends} if which == "fe_conn" else {}
+        clients = {each.name: each.clients for each in self._places.frontends} if which == "fe_conn" else {}
         return figure(which, name, self.backends, clients)
 
     def not_done(self, text: str) -> None:
@@ -719,13 +609,15 @@ class Frontend:
 
     # Its bounds.
 
-    def _fill(self) -> None:
+    def fill(self) -> None:
+        """Pauses its listeners, because it or the process has as many clients as allowed."""
         if self.full:
             return
         self._tell_full(f"Proxy {self.name} reached its connection limit ({self._bound()})")
-        self._pause()
+        self.pause()
 
-    def _pause(self) -> None:
+    def pause(self) -> None:
+        """Pauses its listeners until `make_room`."""
         self.full = True
         for listener in self.listeners:
             listener.pause()
@@ -743,7 +635,8 @@ class Frontend:
             return f"maxconn {self.maxconn}"
         return f"the process's maxconn {self._places.maxconn}"
 
-    def _make_room(self) -> None:
+    def make_room(self) -> None:
+        """Has its listeners accept again, unless a limit or a rate is still reached."""
         if not self.full or self.clients >= self.maxconn or self._places.full or self._places.limited:
             return
         if self.rate is not None and self.rate.limited:
@@ -770,8 +663,3 @@ def backend_of(connection: Connected) -> Backend | None:
     if isinstance(connection, ClientConnection) and connection.exchange is not None:
         return connection.exchange.backend
     return None
-
-
-def _name_of(address: object) -> tuple[str, int]:
-    """Returns a client's address from its socket's."""
-    return address[:2] if isinstance(address, tuple) else UNIX_CLIENT

@@ -10,13 +10,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from socket import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from attrs import Factory, define, frozen
+from attrs import define, frozen
 
-from reusedproxy.exchanges.client import ClientFacts, session_of
 from reusedproxy.net.tls.facts import TransportTLS
-from reusedproxy.rules.facts import NO_MAPS, Course, Facts, Map, Noted, Sample
+from reusedproxy.rules.facts import Course, Facts, Map, Noted, Sample
+from reusedproxy.sessions.client import ClientFacts, session_of
 from reusedproxy.tables.table import Table
 from reusedproxy.tables.tracking import Counters, Tracked
 
@@ -29,6 +29,25 @@ REJECT = "reject"
 SILENT_DROP = "silent-drop"  # rejected, and not told so
 DENIED = (REJECT, SILENT_DROP)
 EXPECT_PROXY = "expect-proxy"  # it is another proxy, and says for whom it comes
+#: The address of all clients at unix sockets.
+UNIX_CLIENT = ("unix", 0)
+
+
+class Admitting(Protocol):
+    """Defines what the rules look at of the frontend that admits a client."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def tables(self) -> Mapping[str, Table]: ...
+
+    @property
+    def maps(self) -> Mapping[str, Map]: ...
+
+    def usable_servers(self, backend: str) -> int | None: ...
+
+    def figure(self, which: str, name: str) -> Sample: ...
 
 
 @define
@@ -40,12 +59,10 @@ class Arrival:
     accepted: socket
     source: tuple[str, int]
     listener: Listener
-    frontend_name: str
-    tables: Mapping[str, Table] = Factory(dict)
+    frontend: Admitting
     client: ClientFacts | None = None
     counters: Counters | None = None
     acts: bool = True
-    maps: Mapping[str, Map] = NO_MAPS
 
     inspected = head = body = line = answer = server_tls = backend_name = server_name = credentials = None
     auth_scheme = noted = None
@@ -69,11 +86,23 @@ class Arrival:
     def connection_destination(self) -> tuple[str, int]:
         return self.destination
 
+    @property
+    def frontend_name(self) -> str:
+        return self.frontend.name
+
+    @property
+    def maps(self) -> Mapping[str, Map]:
+        return self.frontend.maps
+
     def usable_servers(self, backend: str) -> int | None:
-        return None
+        return self.frontend.usable_servers(backend or self.frontend.name)
 
     def figure(self, which: str, name: str) -> Sample:
-        return None
+        own = self.frontend.name
+        found = self.frontend.figure(which, name or own)
+        if which == "fe_conn" and name in ("", own) and self.client is None and self.acts and isinstance(found, int):
+            found += 1  # this client, which is not among the frontend's before it is admitted
+        return found
 
     def member(self, users: str) -> bytes | None:
         return None
@@ -83,7 +112,7 @@ class Arrival:
         return None if self.client is None else session_of(self.client).tls
 
     def table(self, name: str) -> Table | None:
-        return self.tables.get(name)
+        return self.frontend.tables.get(name)
 
     def tracked(self, number: int) -> Tracked | None:
         return None if self.counters is None else self.counters.get(number)

@@ -14,11 +14,11 @@ from twisted.logger import Logger
 
 from reusedproxy.clients.owner import Connected
 from reusedproxy.config import model
-from reusedproxy.exchanges.session import Session
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.listener import Listener
 from reusedproxy.net.poller import DATA
 from reusedproxy.net.transport import CLOSED, Transport
+from reusedproxy.sessions.session import Session
 from reusedproxy.streams.client import StreamFrontend
 from reusedproxy.streams.guide import Guide
 from reusedproxy.streams.stream import Stream
@@ -84,7 +84,7 @@ class StreamConnection:
 
     _log = Logger()
 
-    #: Of `exchanges.client.ClientFacts`: there are no requests.
+    #: Of `sessions.client.ClientFacts`: there are no requests.
     requests = 0
 
     def __init__(

@@ -147,9 +147,11 @@ class ReloadTrial:
     def _refused(self, name: str, line: Line) -> Refusal | None:
         """Returns a refusal when a handshake or check fails at a server that the old proxy reaches without trouble.
 
-        The new certificates, or a new name, are then the cause. A server whose certificate fails verification, with its
-        name unchanged, does not refuse the reload: other CAs or revocation lists apply now, and to go on as before
-        would mean to trust a server that must not be trusted.
+        The new certificates, or a new name, are then the cause. A server whose certificate fails verification does not
+        refuse the reload: other CAs or revocation lists apply now, or its name is verified which was not before, and to
+        go on as before would mean to trust a server that must not be trusted. Only where another name is asked for
+        than the one that it was verified by, it does: that is a slip of the keyboard, as a rule, and what the server
+        is has been verified.
         """
         old = self.old.lines.get(name)
         if old is None or old.pool.trouble:
@@ -157,7 +159,7 @@ class ReloadTrial:
         trial = self._trials.get(name)
         trouble = line.pool.trouble or (trial.trouble if trial is not None else "")
         unverified = line.pool.unverified or (trial is not None and trial.unverified)
-        if unverified and _name_of(line) == _name_of(old):
+        if unverified and (_name_of(line) == _name_of(old) or not _verifies_name(old)):
             self.distrusted[name] = trouble
         elif "TLS" in trouble:
             return Refusal(name, trouble)
@@ -204,6 +206,13 @@ class ReloadTrial:
             self._answers[name] = why
 
         checker.try_on(connection, told)
+
+
+def _verifies_name(line: Line) -> bool:
+    settings = line.server.settings
+    tls = settings.tls
+    known = settings.known_name or (tls is not None and (tls.verifyhost or tls.sni))
+    return tls is not None and tls.verify == "required" and bool(known)
 
 
 def _name_of(line: Line) -> tuple[object, ...]:

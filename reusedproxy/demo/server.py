@@ -24,7 +24,7 @@ from zope.interface import implementer_only
 
 from reusedproxy.config.model.proxies import Bind
 from reusedproxy.config.model.values import ListenAddress, Place
-from reusedproxy.net.listener import bind_socket
+from reusedproxy.net.binding import bind_socket
 
 BACKLOG = 128
 

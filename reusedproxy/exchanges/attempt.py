@@ -16,14 +16,12 @@ from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.binding import Binding
 from reusedproxy.backends.queue import Queue
 from reusedproxy.backends.server import Server
-from reusedproxy.exchanges.client import Client, session_of
+from reusedproxy.exchanges.client import Client
 from reusedproxy.exchanges.failures import Failures, Repeatable, race_class
 from reusedproxy.exchanges.heads import naming_server
-from reusedproxy.exchanges.outcomes import CONNECTION, HEAD, QUEUE
 from reusedproxy.exchanges.retry import DIAL_FAILED, IDEMPOTENT
 from reusedproxy.exchanges.reuse import kind_of_connection
 from reusedproxy.exchanges.route import Route
-from reusedproxy.exchanges.session import Session
 from reusedproxy.net.dial import DialFailure
 from reusedproxy.pool.connection import SERVER_GONE, UNTOUCHED, ServerConnection
 from reusedproxy.pool.counters import AVOIDED
@@ -31,15 +29,15 @@ from reusedproxy.pool.kinds import ANY, FRESH, NEW
 from reusedproxy.pool.lone import LoneDial
 from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.pool.served import Exchange as Served
+from reusedproxy.sessions.client import session_of
+from reusedproxy.sessions.retries import CONNECT_SLACK, TRIES_AT_ONCE
+from reusedproxy.sessions.session import Session
+from reusedproxy.sessions.termination import CONNECTION, HEAD, QUEUE
 from reusedproxy.wire.heads import RequestHead
 
 #: Bytes of a request kept so that it can be sent again, and kept back while there is no connection; as much as one of
 #: HAProxy's buffers, which bounds its retries alike.
 HELD_MAX: Final = 16 * 1024
-#: Attempts that fail at once, of one request, before others get their turn.
-ATTEMPTS_AT_ONCE: Final = 50
-#: Seconds beyond `timeout connect` that a wait for a connection may last, so that a dial's own failure is heard first.
-CONNECT_SLACK: Final = 0.5
 
 # The states of an attempt.
 QUEUED: Final = "queued"
@@ -72,7 +70,7 @@ class Request(Repeatable, Served, Protocol):
     #: When a server was first chosen, and when the connection was there.
     placed_at: float
     connected: float
-    #: Of `backends.backend.Placed`; and the server in whose own queue a wait has ended in vain.
+    #: Of `backends.places.Placed`; and the server in whose own queue a wait has ended in vain.
     srv_queue: int
     backend_queue: int
     waited_for: Server | None
@@ -158,7 +156,7 @@ class Attempt:
             bound = _preferred(session, backend)
         return backend.choose(self, avoid, bound)
 
-    # What the backend calls (`backends.backend.Placed`).
+    # What the backend calls (`backends.places.Placed`).
 
     @property
     def srv_queue(self) -> int:
@@ -445,7 +443,7 @@ class Attempt:
         """Makes another attempt, and further ones as long as each fails at once. The loop is here so
         that attempts do not nest."""
         request, failures = self.request, self._failures()
-        for _ in range(ATTEMPTS_AT_ONCE):
+        for _ in range(TRIES_AT_ONCE):
             request.attempt = attempt = Attempt()
             attempt.request = request
             attempt._in_a_row = True

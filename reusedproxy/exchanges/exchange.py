@@ -22,7 +22,7 @@ from typing import Final
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.server import Server
 from reusedproxy.exchanges.attempt import HELD_MAX, SENT, Attempt
-from reusedproxy.exchanges.client import Client, session_of
+from reusedproxy.exchanges.client import Client
 from reusedproxy.exchanges.compression import Encoder
 from reusedproxy.exchanges.counting import count_answer, count_failure, end_counting
 from reusedproxy.exchanges.error_pages import error_of
@@ -37,7 +37,7 @@ from reusedproxy.exchanges.heads import (
     switch_head,
     switches_as_asked,
 )
-from reusedproxy.exchanges.outcomes import ABORTS, CONNECTION, DATA, GONE, QUEUE, client_lost, server_lost
+from reusedproxy.exchanges.outcomes import client_lost, server_lost
 from reusedproxy.exchanges.own_answers import KEEPING, kept_alive
 from reusedproxy.exchanges.retry import UNSEEN
 from reusedproxy.exchanges.route import Route
@@ -49,6 +49,8 @@ from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.pool.connection import SERVER_FAULT, SERVER_GONE, ServerConnection
 from reusedproxy.rules.actions import ErrorPage
+from reusedproxy.sessions.client import session_of
+from reusedproxy.sessions.termination import ABORTS, CONNECTION, DATA, GONE, QUEUE
 from reusedproxy.wire.heads import RequestHead, ResponseHead
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -98,7 +100,7 @@ class Exchange(ExchangeFacts):
     bytes_out = 0
     retries = 0
     redispatched = False
-    # Of `backends.backend.Placed`; and the server in whose own queue a wait has ended in vain.
+    # Of `backends.places.Placed`; and the server in whose own queue a wait has ended in vain.
     srv_queue = 0
     backend_queue = 0
     waited_for: Server | None = None
@@ -108,7 +110,8 @@ class Exchange(ExchangeFacts):
     ended = 0.0
     #: The head for the server with the first of the body, as far as they are held; the rest of the body is in `more`.
     head_and_body = b""
-    #: Only the end of the connection completes the answer, so a broken one must not end like a complete one.
+    #: Only the end of the client's connection tells it that the answer is complete, so that an answer which is cut off
+    #: has to end with a reset.
     _until_close = False
     _tunnel: Tunnel | None = None
     #: Encodes the answer's body (`compression`); None: it goes on as it comes.
@@ -262,7 +265,7 @@ class Exchange(ExchangeFacts):
     def client_slow(self) -> None:
         """Ends the exchange, because the client has not sent the rest of its request in time."""
         flags = self._client_aborts("c")
-        # As in HAProxy, who is waited for before there is a route waits in no queue.
+        # As in HAProxy: before it has a route, a request that is held back is still being read (R), not queued.
         self.fail(408, flags if self.route is not None else "cR")
 
     def fail(self, status: int, flags: str) -> None:

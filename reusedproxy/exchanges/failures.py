@@ -9,25 +9,19 @@ from __future__ import annotations
 from typing import Protocol
 
 from reusedproxy.backends.backend import Backend
-from reusedproxy.backends.binding import Binding
 from reusedproxy.backends.server import Server
 from reusedproxy.exchanges.retry import DIAL_FAILED, IDEMPOTENT, UNSEEN, may_retry
 from reusedproxy.pool import counters
 from reusedproxy.pool.connection import SERVER_GONE, UNTOUCHED
 from reusedproxy.pool.counters import Counters
+from reusedproxy.sessions.retries import Retried, count_retry
 
 
-class Repeatable(Protocol):
+class Repeatable(Retried, Protocol):
     """Defines the request as its failures know it."""
 
     backend: Backend | None
-    server: Server | None
     method: bytes
-    #: The attempts after the first; and whether one of them went to another server on purpose.
-    retries: int
-    redispatched: bool
-    #: The server to which the request is bound; None: to none.
-    binding: Binding | None
     #: All of the request that has come is still held.
     held: bool
     #: What rules say of its retries: how many there may be (None: as many as its backend says), and that no server may
@@ -95,14 +89,7 @@ class Failures:
             self.repeated = self.repeated or failure == SERVER_GONE
         elif failure == DIAL_FAILED:
             backend.connection_failed(server)
-        request.retries += 1
-        elsewhere = backend.redispatches(request.retries, request.binding)
-        backend.count_retry(server, elsewhere)
-        request.redispatched = request.redispatched or elsewhere
-        self.avoided = server if request.redispatched else None
-        if elsewhere or (not server.usable and request.binding is None):
-            request.server = request.binding = None
-            backend.done(server)
+        self.avoided = count_retry(request, backend, server)
         return True
 
     def _proof(self, failure: str, answered: bool) -> str:

@@ -1,25 +1,12 @@
-"""Maps the end of an exchange to HAProxy's words: the status that the client gets and the two letters in the log.
-
-The letters are those of its manual, section 8.5: who ended it (C the client, S the server, P the proxy for what a peer
-said, R for want of resources, K an operator, L the proxy with an answer of its own, I by an error of its own; small
-letters: whose time was over), and what it was at (R reading the request, Q in the queue, C connecting, H before the
-answer's head, D with data passing). Pure tables.
+"""Maps the loss of a connection in the course of an exchange to the status that the client gets and the two letters of
+the termination state (`sessions.termination`). Pure tables.
 """
 
 from __future__ import annotations
 
 from reusedproxy.pool.connection import REFUSED_LATE, SERVER_FAULT, SERVER_GONE, SERVER_SLOW, UNTOUCHED
-
-#: Why a client's connection is aborted when the daemon does not wait for it any more: nobody's fault but ours.
-STOPPED = "proxy stopped"
-
-QUEUE, CONNECTION, HEAD, DATA = "QCHD"
-
-#: The count for who ended what was not over, by the first letter; as in HAProxy, time-outs are counted like resets.
-ABORTS = {"C": "cli_abrt", "c": "cli_abrt", "S": "srv_abrt", "s": "srv_abrt"}
-
-#: The first letters of what no server is to blame for: the client has gone, or an operator ends it all.
-GONE = "CcK"
+from reusedproxy.sessions.termination import CONNECTION, DATA, HEAD
+from reusedproxy.sessions.termination import STOPPED as STOPPED
 
 _SERVERS = {
     SERVER_GONE: (502, "S", HEAD),

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from reusedproxy.pool.connection import REFUSED_LATE, SERVER_FAULT, SERVER_GONE, SERVER_SLOW, UNTOUCHED
+from reusedproxy.sessions.retries import NONE
 
 #: No connection could be opened: not one byte of the request has left us.
 DIAL_FAILED = "dial"
@@ -16,8 +17,7 @@ UNSEEN = frozenset((DIAL_FAILED, REFUSED_LATE, UNTOUCHED))
 #: RFC 9110 section 9.2.2. Everything else may have been carried out by a server that died before it answered.
 IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
 
-# HAProxy's words for `retry-on`.
-NONE = "none"
+# HAProxy's words for `retry-on`, besides `sessions.retries.NONE`.
 CONN_FAILURE = "conn-failure"
 EMPTY_RESPONSE = "empty-response"
 JUNK_RESPONSE = "junk-response"

@@ -11,38 +11,17 @@ from ipaddress import ip_address, ip_network
 from typing import Protocol
 
 from reusedproxy.backends.backend import Backend
-from reusedproxy.backends.server import Server
 from reusedproxy.config import model
 from reusedproxy.config.model.values import Place
 from reusedproxy.exchanges.compression import compressor
 from reusedproxy.exchanges.persistence import persistence_of
 from reusedproxy.exchanges.serving import Made
-from reusedproxy.exchanges.sticking import Sticking
-from reusedproxy.rules.facts import Facts
 from reusedproxy.rules.matching import Test
-from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.rules.rule_set import RuleSet, Steps
-from reusedproxy.rules.samples.formats import Text
+from reusedproxy.sessions.sticking import Sticking
+from reusedproxy.sessions.switching import ServerRules
 from reusedproxy.wire.bodies import plain_name
 from reusedproxy.wire.heads import RequestHead
-
-ServerRules = Sequence[tuple[Test, Text, Place]]
-
-
-def server_to_use(rules: ServerRules, backend: Backend, facts: Facts, whatever_its_state: bool) -> Server | None:
-    """Returns the server of the first `use-server` whose condition is true and whose server is in service, or need not
-    be; a name of no server ends the search. Raises Unevaluated, with the place of the rule."""
-    place = None
-    try:
-        for test, name, place in rules:  # noqa: B007 (it is used where one of them raises)
-            if test(facts):
-                server = backend.named.get(name(facts).decode("utf-8", "replace"))
-                if server is None or server.serving or whatever_its_state:
-                    return server
-    except Unevaluated as unevaluated:
-        unevaluated.place = place
-        raise
-    return None
 
 
 class Page(Protocol):

@@ -14,9 +14,9 @@ from math import inf
 from attrs import frozen
 
 from reusedproxy.config.model.proxies import Timeouts
-from reusedproxy.exchanges.outcomes import STOPPED
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.transport import PEER_TRUNCATED, Transport
+from reusedproxy.sessions.termination import STOPPED
 
 #: How a tunnel ended: HAProxy's two letters, and whether what was under way was broken off by a reset.
 Over = Callable[[str, bool], None]

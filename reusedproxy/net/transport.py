@@ -55,9 +55,8 @@ _TCP_REPAIR: Final = 19
 
 # The states of a transport.
 OPEN: Final = 0  # both directions in use
-HALF: Final = (
-    1  # its owner writes no more; our end is shut as soon as all is sent, and incoming data is still delivered
-)
+#: Its owner writes no more; our end is shut as soon as all is sent, and incoming data is still delivered.
+HALF: Final = 1
 CLOSING: Final = 2  # its owner writes no more; unsent bytes are still going out
 #: Once all is sent and our end is shut, it reads to the peer's end, so that a reset does not destroy our last bytes.
 DRAINING: Final = 3

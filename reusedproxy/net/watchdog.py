@@ -87,7 +87,7 @@ class Watchdog:
         self._call = self._clock.callLater(0, self._look)
         if self._limit is not None:
             self._told_at = self._began
-            self._set(max(EVERY + BOUND, self._limit))
+            self._set(self._limit)
 
     def stop(self) -> None:
         self._timer(0)
@@ -98,10 +98,11 @@ class Watchdog:
     def ending(self, limit: float) -> None:
         """Sets the limit for a process that was told to stop.
 
-        The process is ended when its loop does not turn for `limit` seconds. A signal's handler may call this. A second
-        call while the loop stands still ends the process at once. Before the start the limit is only noted: it counts
-        from then on.
+        The process is ended when its loop does not turn for `limit` seconds, and not sooner than a loop that turns
+        would have been seen to. A signal's handler may call this. A second call while the loop stands still ends the
+        process at once. Before the start the limit is only noted: it counts from then on.
         """
+        limit = max(limit, EVERY + BOUND)
         if self._began is None:
             self._limit = limit
             return
@@ -111,7 +112,7 @@ class Watchdog:
             return
         self._limit = limit
         self._told_at = self._now()
-        self._set(min(EVERY + BOUND, limit))
+        self._set(EVERY + BOUND)
 
     def alarm(self, number: int, frame: FrameType | None) -> None:
         """Handles SIGALRM, which says that no look has come in time."""

@@ -238,25 +238,26 @@ class _Replacing(_Regular):
 class _Spellings:
     """Holds keys by what they mean: the first of those that mean the same counts.
 
-    There is one, as a rule, so that a dictionary is made where there are several.
+    There is one, as a rule, so that a dictionary is made where there are several. What they mean is a number of 64
+    bits, or bytes: larger numbers that have one hash are easily found, and clients may choose them.
     """
 
     def __init__(self) -> None:
-        self._keys: dict[int, bytes | dict[bytes, None]] = {}
+        self._keys: dict[int | bytes, bytes | dict[bytes, None]] = {}
 
-    def first(self, meaning: int) -> bytes | None:
+    def first(self, meaning: int | bytes) -> bytes | None:
         """Returns the first key that means this."""
         found = self._keys.get(meaning)
         return next(iter(found)) if isinstance(found, dict) else found
 
-    def add(self, meaning: int, key: bytes) -> None:
+    def add(self, meaning: int | bytes, key: bytes) -> None:
         found = self._keys.setdefault(meaning, key)
         if isinstance(found, dict):
             found[key] = None
         elif found is not key:
             self._keys[meaning] = {found: None, key: None}
 
-    def remove(self, meaning: int, key: bytes) -> None:
+    def remove(self, meaning: int | bytes, key: bytes) -> None:
         found = self._keys[meaning]
         if not isinstance(found, dict):
             del self._keys[meaning]
@@ -323,7 +324,7 @@ class _Address(Method):
 
     def __init__(self, values: Values) -> None:
         super().__init__(values)
-        #: The first addresses of networks, by whether they are of IPv4, and by the length of their prefix.
+        #: The prefixes of networks, by whether they are of IPv4, and by the length of their prefix.
         self._networks: dict[tuple[bool, int], _Spellings] = {}
         #: The same, the longest prefix first.
         self._by_size: list[tuple[bool, int, _Spellings]] = []
@@ -356,14 +357,20 @@ class _Address(Method):
     def _within(self, address: IPv4Address | IPv6Address) -> bytes | None:
         v4, number, bits = isinstance(address, IPv4Address), int(address), address.max_prefixlen
         for is_v4, length, keys in self._by_size:
-            if is_v4 is v4 and (key := keys.first(number >> bits - length << bits - length)) is not None:
+            if is_v4 is v4 and (key := keys.first(_prefix(number, bits - length))) is not None:
                 return key
         return None
 
 
-def _network(key: bytes, what: str) -> tuple[tuple[bool, int], int]:
+def _network(key: bytes, what: str) -> tuple[tuple[bool, int], bytes]:
     found: Any = network(_text(key), what)
-    return (isinstance(found, IPv4Network), found.prefixlen), int(found.network_address)
+    number, others = int(found.network_address), found.max_prefixlen - found.prefixlen
+    return (isinstance(found, IPv4Network), found.prefixlen), _prefix(number, others)
+
+
+def _prefix(number: int, others: int) -> bytes:
+    """Returns an address without the bits that do not belong to its prefix."""
+    return (number >> others).to_bytes(16, "big")
 
 
 def _text(key: bytes) -> str:

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from ipaddress import IPv4Network, IPv6Address, IPv6Network
 from math import inf
-from operator import methodcaller
 
 from reusedproxy.config.model.rules import Condition, Criterion, Term
-from reusedproxy.config.rules.patterns import GROUP, Network, Range, block, network, ranges
+from reusedproxy.config.rules.patterns import GROUP, block, network, ranges
 from reusedproxy.config.rules.samples import REQUEST
-from reusedproxy.rules.facts import Address, Binary, Facts, Sample
+from reusedproxy.rules.facts import Binary, Facts, Sample
+from reusedproxy.rules.lists import beginning_with, containing, ending_with, within_networks, within_ranges
 from reusedproxy.rules.regular import matching_one_of
-from reusedproxy.rules.samples.casts import ipv4_within, to_address, to_binary, to_bool, to_int, to_text
+from reusedproxy.rules.samples.casts import to_address, to_binary, to_bool, to_int, to_text
 from reusedproxy.rules.samples.compile import Fetch, compiled, compiled_all
 from reusedproxy.rules.samples.fetches import path
 from reusedproxy.rules.users import is_in_group
@@ -70,7 +69,8 @@ def criterion(said: Criterion, where: str = REQUEST, read: ReadPatterns = no_fil
         matches = _either(make(cased, False), make([*said.patterns, *others], True))
     fetch_all = compiled_all(said.expression, where)
     if fetch_all is not None:
-        return lambda facts: any(sample is not None and matches(sample) for sample in fetch_all(facts))
+        # Equal values once: a client may send thousands.
+        return lambda facts: any(sample is not None and matches(sample) for sample in dict.fromkeys(fetch_all(facts)))
     fetch = compiled(said.expression, where)
     if said.method == "int" and not cased and not others and len(between := ranges(said.patterns, "int")) == 1:
         return _of_number(fetch, *between[0])
@@ -141,17 +141,13 @@ def _bool(patterns: Sequence[str], ignore_case: bool) -> Matches:
 
 
 def _int(patterns: Sequence[str], ignore_case: bool) -> Matches:
-    between = ranges(patterns, "int")
-    return lambda sample: (number := to_int(sample)) is not None and _within(number, between)
+    is_within = within_ranges(ranges(patterns, "int"))
+    return lambda sample: (number := to_int(sample)) is not None and is_within(number)
 
 
 def _len(patterns: Sequence[str], ignore_case: bool) -> Matches:
-    between = ranges(patterns, "len")
-    return lambda sample: (text := to_text(sample)) is not None and _within(len(text), between)
-
-
-def _within(number: int, between: list[Range]) -> bool:
-    return any((low is None or low <= number) and (high is None or number <= high) for low, high in between)
+    is_within = within_ranges(ranges(patterns, "len"))
+    return lambda sample: (text := to_text(sample)) is not None and is_within(len(text))
 
 
 def _bin(patterns: Sequence[str], ignore_case: bool) -> Matches:
@@ -160,29 +156,8 @@ def _bin(patterns: Sequence[str], ignore_case: bool) -> Matches:
 
 
 def _ip(patterns: Sequence[str], ignore_case: bool) -> Matches:
-    networks = [network(text, "ip") for text in patterns]
-
-    def matches(sample: Sample) -> bool:
-        found = to_address(sample)
-        return found is not None and any(_is_in(found, each) for each in networks)
-
-    return matches
-
-
-def _is_in(address: Address, among: Network) -> bool:
-    """Tells whether an address is in a network.
-
-    An IPv4 address may be in an IPv6 network and the other way round, where one can be written as the other (manual,
-    section 7.1.6).
-    """
-    if isinstance(address, IPv6Address):
-        if isinstance(among, IPv6Network):
-            return address in among
-        inner = ipv4_within(address)
-        return inner is not None and inner in among
-    if isinstance(among, IPv4Network):
-        return address in among
-    return IPv6Address(b"\0" * 10 + b"\xff\xff" + address.packed) in among
+    is_within = within_networks(network(text, "ip") for text in patterns)
+    return lambda sample: (found := to_address(sample)) is not None and is_within(found)
 
 
 def _texts(patterns: Sequence[str], ignore_case: bool) -> tuple[bytes, ...]:
@@ -230,21 +205,6 @@ def _string(patterns: Sequence[str], ignore_case: bool) -> Matches:
     return matches
 
 
-# A methodcaller is one call where a lambda would be two.
-
-
-def _begins(texts: tuple[bytes, ...]) -> Callable[[bytes], bool]:
-    return methodcaller("startswith", texts)
-
-
-def _ends(texts: tuple[bytes, ...]) -> Callable[[bytes], bool]:
-    return methodcaller("endswith", texts)
-
-
-def _has(texts: tuple[bytes, ...]) -> Callable[[bytes], bool]:
-    return lambda text: any(each in text for each in texts)
-
-
 def _delimited(delimiters: bytes) -> Callable[[tuple[bytes, ...]], Callable[[bytes], bool]]:
     """Returns a test whether a pattern stands in the text with a delimiter, or an end of the text, on either side."""
 
@@ -274,9 +234,9 @@ def _regular(patterns: Sequence[str], ignore_case: bool) -> Matches:
 
 #: The methods that compare a text as it is.
 _TEXTS: dict[str, Callable[[tuple[bytes, ...]], Callable[[bytes], bool]]] = {
-    "beg": _begins,
-    "end": _ends,
-    "sub": _has,
+    "beg": beginning_with,
+    "end": ending_with,
+    "sub": containing,
     "dir": _delimited(_SUB_DIRECTORY),
     "dom": _delimited(_DOMAIN),
 }
@@ -289,9 +249,9 @@ _METHODS: dict[str, Callable[[Sequence[str], bool], Matches]] = {
     "bin": _bin,
     "ip": _ip,
     "str": _string,
-    "beg": _textual(_begins),
-    "end": _textual(_ends),
-    "sub": _textual(_has),
+    "beg": _textual(beginning_with),
+    "end": _textual(ending_with),
+    "sub": _textual(containing),
     "dir": _textual(_delimited(_SUB_DIRECTORY)),
     "dom": _textual(_delimited(_DOMAIN)),
     "reg": _regular,

@@ -10,9 +10,9 @@ from typing import Protocol
 
 from reusedproxy.backends.backend import Backend
 from reusedproxy.config.model.proxies import Timeouts
-from reusedproxy.exchanges.client import ClientFacts, FactsFrontend
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.rules.regular import Unevaluated
+from reusedproxy.sessions.client import ClientFacts, FactsFrontend
 
 
 class StreamFrontend(FactsFrontend, Protocol):

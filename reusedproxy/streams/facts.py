@@ -6,12 +6,12 @@ Nothing here costs anything until a rule asks for it. It must never know how a s
 
 from __future__ import annotations
 
-from reusedproxy.exchanges.course import StreamCourse
-from reusedproxy.exchanges.facts import ConnectionFacts
 from reusedproxy.rules.facts import Course, Inspected
 from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.rules.waiting import Incomplete
+from reusedproxy.sessions.facts import ConnectionFacts
 from reusedproxy.streams.client import StreamClient
+from reusedproxy.streams.course import StreamCourse
 from reusedproxy.wire.client_hello import ClientHello, HelloReader
 from reusedproxy.wire.heads import RequestHead
 from reusedproxy.wire.loose_heads import Ambiguous, NotHTTP, read_loose_request

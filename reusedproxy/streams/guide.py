@@ -14,11 +14,10 @@ from attrs import define
 
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.binding import Binding
-from reusedproxy.exchanges.route import ServerRules, server_to_use
-from reusedproxy.exchanges.routing import Choice
-from reusedproxy.exchanges.sticking import Sticking, Sticks, Stores
 from reusedproxy.rules import regular
 from reusedproxy.rules.regular import Unevaluated
+from reusedproxy.sessions.sticking import Sticking, Sticks, Stores
+from reusedproxy.sessions.switching import ServerRules, SwitchingRule, backend_to_use, server_to_use
 from reusedproxy.streams.inspection import REJECT, ContentRules
 
 
@@ -61,7 +60,7 @@ class Guide:
     def __init__(
         self,
         rules: ContentRules | None,
-        choices: Sequence[Choice],
+        choices: Sequence[SwitchingRule],
         default: str | None,
         ways: Mapping[str, Way],
         disabled: frozenset[str] = frozenset(),
@@ -92,7 +91,8 @@ class Guide:
 
     def _choose(self, stream: Guided) -> None:
         try:
-            way = self._way_of(stream) if self._choices else self._default
+            regular.begin()
+            way = backend_to_use(self._choices, stream, self.ways, self._disabled, self._default)
         except Unevaluated as unevaluated:
             stream.not_evaluated(unevaluated)
             stream.refuse()
@@ -110,24 +110,6 @@ class Guide:
             stream.refuse(denied=True)
         else:
             self._go(stream, way)
-
-    def _way_of(self, stream: Guided) -> Way | None:
-        """Chooses as HAProxy does: the first whose condition is true, or the default if its name is that of no
-        backend."""
-        place = None
-        regular.begin()
-        try:
-            for choice in self._choices:
-                place = choice.place
-                if choice.test is None or choice.test(stream):
-                    name = choice.name(stream).decode("utf-8", "replace")
-                    if choice.fixed or name in self.ways or name in self._disabled:
-                        return self.ways.get(name)
-                    break
-        except Unevaluated as unevaluated:
-            unevaluated.place = place
-            raise
-        return self._default
 
     def _go(self, stream: Guided, way: Way) -> None:
         binding, stores = None, None

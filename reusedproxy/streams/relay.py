@@ -13,10 +13,10 @@ from typing import Protocol
 from attrs import frozen
 
 from reusedproxy.config.model.proxies import Timeouts
-from reusedproxy.exchanges.outcomes import STOPPED
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.transport import PEER_CLOSED, PEER_TRUNCATED, Transport
+from reusedproxy.sessions.termination import STOPPED
 
 #: How a relay ended when nothing was wrong.
 CLEAN = "--"

@@ -14,8 +14,6 @@ from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.binding import Binding
 from reusedproxy.backends.queue import Queue
 from reusedproxy.backends.server import Server
-from reusedproxy.exchanges.outcomes import CONNECTION, QUEUE
-from reusedproxy.exchanges.retry import NONE
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.dial import DialFailure
 from reusedproxy.pool.connection import ServerConnection
@@ -23,14 +21,12 @@ from reusedproxy.pool.kinds import ANY
 from reusedproxy.pool.lone import LoneDial
 from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.pool.raw import RawConnection, acquire, raw
+from reusedproxy.sessions.retries import CONNECT_SLACK, NONE, TRIES_AT_ONCE, count_retry
+from reusedproxy.sessions.termination import CONNECTION, QUEUE
 
-#: Seconds beyond `timeout connect` that a wait for a connection may last, so that a dial's own failure is heard first.
-CONNECT_SLACK = 0.5
 #: The most seconds between two tries at a server that is not asked through its pool, which has a pace of its own
 #: (HAProxy's turn-around).
 TURN_AROUND = 1.0
-#: Tries that fail at once before others get their turn.
-TRIES_AT_ONCE = 50
 
 # The states of a search.
 QUEUED = "queued"
@@ -113,6 +109,15 @@ class Search:
         self._in_a_row = False
 
     @property
+    def server(self) -> Server | None:
+        """Returns the server at which it has a place, as the stream knows it."""
+        return self.request.server
+
+    @server.setter
+    def server(self, server: Server | None) -> None:
+        self.request.server = server
+
+    @property
     def priority(self) -> tuple[int, int]:
         return self.request.priority
 
@@ -164,7 +169,7 @@ class Search:
         if self.binding is not None:
             self.binding = self.binding.at(backend.servers)
 
-    # What the backend calls (`backends.backend.Placed`).
+    # What the backend calls (`backends.places.Placed`).
 
     def placed(self, server: Server) -> None:
         """Takes a connection that stands ready at this server, or waits for one."""
@@ -307,14 +312,7 @@ class Search:
         if self.retries >= settings.retries or NONE in settings.retry_on:
             return False
         backend.connection_failed(server)
-        self.retries += 1
-        elsewhere = backend.redispatches(self.retries, self.binding)
-        backend.count_retry(server, elsewhere)
-        self.redispatched = self.redispatched or elsewhere
-        self._avoided = server if self.redispatched else None
-        if elsewhere or (not server.usable and self.binding is None):
-            stream.server = self.binding = None
-            backend.done(server)
+        self._avoided = count_retry(self, backend, server)
         stream.deadlines.cancel(self)
         self.state = FAILED
         if isinstance(self.pool, LoneDial) and stream.server is server:

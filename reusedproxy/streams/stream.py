@@ -18,8 +18,6 @@ from typing import Final
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.binding import Binding
 from reusedproxy.backends.server import Server
-from reusedproxy.exchanges.outcomes import ABORTS, STOPPED
-from reusedproxy.exchanges.sticking import Sticking, Stores
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.poller import DATA
@@ -27,6 +25,8 @@ from reusedproxy.net.tls.words import CertificateRefused
 from reusedproxy.pool.connection import ServerConnection
 from reusedproxy.pool.raw import RawConnection, raw
 from reusedproxy.rules.regular import Unevaluated
+from reusedproxy.sessions.sticking import Sticking, Stores
+from reusedproxy.sessions.termination import ABORTS, STOPPED
 from reusedproxy.streams.answers import AnswerGate
 from reusedproxy.streams.client import StreamClient
 from reusedproxy.streams.facts import StreamFacts
@@ -76,7 +76,7 @@ class Stream(StreamFacts):
     #: Bytes of the client, also those that no server has got, and of the server, once all is over.
     received = 0
     sent = 0
-    # Of `backends.backend.Ended`: bytes are counted as they pass, and nothing is answered.
+    # Of `backends.places.Ended`: bytes are counted as they pass, and nothing is answered.
     bytes_in = 0
     bytes_out = 0
     status = 0

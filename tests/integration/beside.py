@@ -87,15 +87,14 @@ class Recorder:
 
     @ivar answer: what it says to the first request that is no probe; after it closes, if C{closes}.
     @ivar seen: (number of the connection, the request's first line).
-    @ivar open: connections that the proxy has not ended yet.
     """
 
     listening: socket.socket = field(init=False)
     answer: bytes = OK
     closes: bool = False
     seen: list[tuple[int, bytes]] = field(factory=list)
-    open: int = 0
-    _accepted: set[int] = field(factory=set)
+    #: The other ends' ports of connections that stand.
+    _open: set[int] = field(factory=set)
     _lock: threading.Lock = field(factory=threading.Lock)
     _number: int = 0
 
@@ -117,8 +116,8 @@ class Recorder:
         own, is accepted after them."""
         with socket.create_connection((HOST, self.port), timeout=PATIENCE) as ours:
             number = ours.getsockname()[1]
-            wait_for(lambda: number in self._accepted, "the recorder to accept")
-        wait_for(lambda: self.open == 0, "the proxy to end its connections to the server")
+            wait_for(lambda: number in self._open, "the recorder to accept")
+        wait_for(lambda: not self._open, "the proxy to end its connections to the server")
 
     def _accept(self) -> None:
         while True:
@@ -127,12 +126,11 @@ class Recorder:
             except OSError:
                 return
             with self._lock:
-                self.open += 1
                 self._number += 1
-                self._accepted.add(peer[1])
-            threading.Thread(target=self._serve, args=(connection, self._number), daemon=True).start()
+                self._open.add(peer[1])
+            threading.Thread(target=self._serve, args=(connection, self._number, peer[1]), daemon=True).start()
 
-    def _serve(self, connection: socket.socket, number: int) -> None:
+    def _serve(self, connection: socket.socket, number: int, port: int) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.settimeout(60)
         data, ended = b"", False
@@ -153,9 +151,9 @@ class Recorder:
         except OSError:
             pass
         finally:
-            connection.close()
             with self._lock:
-                self.open -= 1
+                self._open.discard(port)
+            connection.close()
 
 
 def request_end(data: bytes) -> int:

@@ -19,6 +19,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -36,6 +37,20 @@ LOOPBACK = "127.0.0.1"
 PACKAGES = {"nginx": "nginx-light", "curl": "curl", "openssl": "openssl", "ssh": "openssh-client", "haproxy": "haproxy"}
 
 Answer = TypeVar("Answer")
+
+
+def accept_each(listening: socket.socket, serve: Callable[[socket.socket], None]) -> None:
+    """Accepts connections in a thread until this socket is closed, and serves each in a thread of its own."""
+
+    def accept() -> None:
+        while True:
+            try:
+                connection, _ = listening.accept()
+            except OSError:
+                return
+            threading.Thread(target=serve, args=(connection,), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
 
 
 def missing(*programs: str) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import socket
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from random import Random
 from unittest import TestCase
@@ -18,7 +17,7 @@ from attrs import frozen
 
 from tests.integration.beside import HAProxy
 from tests.integration.daemon import Daemon
-from tests.integration.peers import LOOPBACK, temporary_directory
+from tests.integration.peers import LOOPBACK, accept_each, temporary_directory
 from tests.integration.test_beside_haproxy import why_not
 from tests.ports import free_ports
 
@@ -150,15 +149,7 @@ class Server:
         self.letter = letter
         self.listening = socket.create_server((LOOPBACK, 0), backlog=128)
         self.port = self.listening.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self.listening.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
+        accept_each(self.listening, self._answer)
 
     def _answer(self, connection: socket.socket) -> None:
         with connection:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import socket
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -20,7 +19,7 @@ from attrs import frozen
 from reusedproxy.wire.cookies import read_date, write_date
 from tests.integration.beside import HAProxy
 from tests.integration.daemon import Daemon
-from tests.integration.peers import LOOPBACK, temporary_directory, wait_for
+from tests.integration.peers import LOOPBACK, accept_each, temporary_directory, wait_for
 from tests.integration.test_beside_haproxy import why_not
 from tests.ports import free_port, free_ports
 
@@ -208,15 +207,7 @@ class Server:
         self.seen: list[bytes] = []
         self.listening = socket.create_server((LOOPBACK, 0), backlog=128)
         self.port: int = self.listening.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self.listening.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
+        accept_each(self.listening, self._answer)
 
     def _answer(self, connection: socket.socket) -> None:
         with connection:

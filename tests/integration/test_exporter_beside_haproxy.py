@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import re
 import subprocess
-import threading
 from collections.abc import Callable
 from http.client import HTTPConnection
-from http.server import ThreadingHTTPServer
 from math import isnan
 from pathlib import Path
-from unittest import TestCase
 
 import pytest
 
 from reusedproxy.config.language.haproxy_words import words
-from tests.integration.beside import HAProxy, haproxy_version
+from tests.integration.beside import HAProxy
 from tests.integration.daemon import Daemon
 from tests.integration.peers import LOOPBACK, find_program, temporary_directory, wait_for
-from tests.integration.test_stats_beside_haproxy import TRAFFIC, Slow, ask_at_once, ask_in_a_row
+from tests.integration.test_stats_beside_haproxy import TRAFFIC, TrafficCase, ask_in_a_row, cause_traffic
 from tests.ports import free_port
 
 #: What HAProxy measures of itself only, or has its own ways to do.
@@ -99,21 +96,8 @@ def parsed(text: str) -> tuple[dict[str, str], Samples]:
     return types, samples
 
 
-class _Server(ThreadingHTTPServer):
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Says nothing: health checks leave without a word."""
-
-
 @pytest.mark.alone
-class ExporterBesideHAProxyTests(TestCase):
-    def setUp(self) -> None:
-        if not haproxy_version():
-            self.skipTest("no haproxy: apt-get install haproxy")
-        self.server = _Server((LOOPBACK, 0), Slow)
-        self.addCleanup(self.server.server_close)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        self.addCleanup(self.server.shutdown)
-
+class ExporterBesideHAProxyTests(TrafficCase):
     def asked(self, port: int, target: str, method: str = "GET") -> tuple[int, str]:
         client = HTTPConnection(LOOPBACK, port, timeout=10)
         client.request(method, target)
@@ -135,10 +119,7 @@ class ExporterBesideHAProxyTests(TestCase):
         daemon = make(directory, (TRAFFIC + MORE).format(host=LOOPBACK, **ports))
         self.addCleanup(daemon.stop)
         daemon.start()
-        ask_in_a_row(port, ["/"] * 3, pause=0.2)
-        ask_in_a_row(port, ["/slow"])
-        ask_at_once(port, [f"/queue{number}" for number in range(3)])
-        ask_in_a_row(port, ["/denied"] * 2)
+        cause_traffic(port)
         ask_in_a_row(through, ["/"])
         results = ("L4OK", "L4CON")
         wait_for(

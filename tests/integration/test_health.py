@@ -12,7 +12,7 @@ from unittest import TestCase
 
 from tests.integration.beside import HOST, HAProxy, haproxy_version
 from tests.integration.daemon import Daemon
-from tests.integration.peers import LOOPBACK, temporary_directory, wait_for
+from tests.integration.peers import LOOPBACK, accept_each, temporary_directory, wait_for
 from tests.ports import free_port, free_ports
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -28,7 +28,7 @@ class Peer:
         self.says = says
         self.asked: list[bytes] = []
         self._listening = socket.create_server((HOST, 0), backlog=64)
-        threading.Thread(target=self._accept, daemon=True).start()
+        accept_each(self._listening, self._serve)
 
     @property
     def port(self) -> int:
@@ -39,14 +39,6 @@ class Peer:
         with suppress(OSError):  # it has stopped
             self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listening.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
         with connection, suppress(OSError):

@@ -237,6 +237,19 @@ class ActionTests(WordsTestCase):
             ]
         )
 
+    def test_clients_are_rejected_by_what_the_process_is_at(self) -> None:
+        """Its connections, queues and servers. A client counts from the moment at which it has connected."""
+        figures = ["fe_conn ge 1", "fe_conn ge 2", "be_conn(other) ge 0", "nbsrv(other) lt 2"]
+        figures += ["queue(other) 0", "avg_queue(other) ge 1", "srv_is_up(other/s)", "env(HOME) -m found"]
+        self.same(
+            [
+                Case(f"{rule} {figure}", f"tcp-request {rule} reject if {{ {figure} }}", sent)
+                for rule, sent in (("connection", [b"", b""]), ("session", [b"", b""]), ("content", [GET]))
+                for figure in figures
+            ],
+            f"backend other\n server s {HOST}:1\n",
+        )
+
     def test_early_hints_come_before_the_answer(self) -> None:
         hints = "http-request early-hint Link </a>\n http-request early-hint Link </%[method]>"
         self.same(
@@ -335,7 +348,7 @@ class FigureTests(WordsTestCase):
 
     def test_they_give_what_haproxy_gives(self) -> None:
         names = (
-            "be_conn", "fe_conn,bool", "queue", "avg_queue", "connslots", "be_conn(servers)",
+            "be_conn", "fe_conn,bool", "queue", "avg_queue", "connslots", "be_conn(other)",
             "srv_is_up(case0/s)", "nbsrv",
             "env(HOME)", "env(NONE-SUCH)", "rand(1)", "srv_is_up(case0/s),iif(up,down)",
             "str(a),set-var(txn.q),upper,concat(,txn.q)", "str(a),set-var(txn.q),unset-var(txn.q),concat(-,txn.q)",

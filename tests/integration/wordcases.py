@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import re
 import socket
-import threading
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ from attrs import define, field, frozen
 
 from tests.integration.beside import HOST, HAProxy, request_end
 from tests.integration.daemon import Daemon
+from tests.integration.peers import accept_each
 from tests.ports import free_ports
 
 #: Seconds for which a client waits for an answer, or for the end.
@@ -63,15 +63,7 @@ class Server:
         return port
 
     def start(self) -> None:
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self.listening.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+        accept_each(self.listening, self._serve)
 
     def _serve(self, connection: socket.socket) -> None:
         data = b""
@@ -128,7 +120,11 @@ def both(directory: Path, cases: Sequence[Case], settings: str = "") -> list[tup
 
 def _play(case: Case, server: Server, port: int) -> Seen:
     data, end = b"", "open"
-    with socket.create_connection((HOST, port), timeout=PATIENCE) as client:
+    try:
+        connected = socket.create_connection((HOST, port), timeout=PATIENCE)
+    except ConnectionResetError:  # turned away before it knew that it was connected
+        return Seen((), "reset", ())
+    with connected as client:
         for number, piece in enumerate(case.sent):
             if number:
                 time.sleep(GAP)

@@ -242,6 +242,18 @@ AT_CONNECTION = frozenset(
         "fc_http_major",
         "fe_name",
         "so_name",
+        "nbsrv",
+        "be_conn",
+        "fe_conn",
+        "queue",
+        "avg_queue",
+        "connslots",
+        "srv_is_up",
+        "env",
+        "hostname",
+        "pid",
+        "rand",
+        "uuid",
         *_of_entries(),
     ]
 )

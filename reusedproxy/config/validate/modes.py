@@ -19,6 +19,7 @@ from reusedproxy.config.rules.formats import needs_http
 from reusedproxy.config.rules.samples import CLIENT_BYTES, EITHER_BYTES, NEEDED, REQUEST, SERVER_BYTES
 from reusedproxy.config.sections.draft import ProxyDraft
 from reusedproxy.config.sections.options import CONNECTION_MODES
+from reusedproxy.config.validate.rules import stats_rules
 
 #: Keywords about requests.
 _HTTP_WORDS = (
@@ -211,6 +212,7 @@ def _conditional(draft: ProxyDraft) -> Iterable[tuple[Place, str, object]]:
         *draft.stick_rules,
         *draft.monitor_fails,
         *draft.persist_rules,
+        *stats_rules(draft),
     )
     yield from ((rule.place, f"'{rule.words}'", resolved(rule, draft.acls)) for rule in rules)
     yield from _choosing(draft)

@@ -14,7 +14,7 @@ from reusedproxy.config.language.report import Report, did_you_mean
 from reusedproxy.config.model.checks import CheckPlan, Connect, HTTPCheck
 from reusedproxy.config.model.proxies import SAFE_TO_REUSE, Bind, PoolLimits
 from reusedproxy.config.model.values import ListenAddress
-from reusedproxy.config.sections.draft import ProxyDraft, Reference
+from reusedproxy.config.sections.draft import ProxyDraft
 from reusedproxy.config.sections.errors import ErrorLine, GroupUse
 from reusedproxy.config.sections.finish import check_host, check_of
 from reusedproxy.config.sections.globals import GlobalDraft
@@ -26,7 +26,8 @@ from reusedproxy.config.tls.words import ON_SERVERS
 from reusedproxy.config.validate.balance import notice_of_default, validate_balance
 from reusedproxy.config.validate.modes import validate_mode, validate_modes
 from reusedproxy.config.validate.persistence import validate_persistence
-from reusedproxy.config.validate.rules import always_answers, answering, backends_counted, validate_rules
+from reusedproxy.config.validate.references import Names
+from reusedproxy.config.validate.rules import always_answers, answering, validate_rules
 from reusedproxy.config.validate.tls import validate_listeners, validate_server
 
 #: Seconds for a connection to a server without `timeout connect`; the daemon's own default.
@@ -37,14 +38,13 @@ _POOL_WORDS = {"pool-max-conn", "pool-low-conn", "pool-purge-delay", "max-reuse"
 
 def validate(drafts: Sequence[ProxyDraft], global_: GlobalDraft, report: Report) -> Iterator[None]:
     """Checks all proxies in the order in which they are written; one step for each."""
-    backend_names = [draft.name for draft in drafts if "B" in draft.sides]
+    names = Names(drafts)
     paged = any(_pages_of_503(draft.errors) for draft in drafts if "F" in draft.sides)
     all_clear = not any(bind.ssl for draft in drafts for bind in draft.binds)
     for draft in drafts:
         yield
         if not report.names_in_doubt:
-            for reference in _references(draft):
-                _backend_exists(reference, backend_names, report)
+            names.check(draft, report)
         if draft.disabled or draft.head_faulty:
             continue
         validate_mode(draft, report)
@@ -71,34 +71,6 @@ def validate(drafts: Sequence[ProxyDraft], global_: GlobalDraft, report: Report)
     notice_of_default(backends, report)
     _notice_of_reuse(backends, report)
     _binds_differ((each.bind for draft in drafts if not draft.disabled for each in draft.binds), report)
-
-
-def _references(draft: ProxyDraft) -> Iterable[Reference]:
-    if "F" in draft.sides:
-        for rule in draft.use_backends:
-            if (name := rule.name.constant) is not None:
-                yield Reference(rule.place, name)
-        if draft.default_backend:
-            yield draft.default_backend
-    for criteria in draft.acls.values():
-        for criterion in criteria:
-            yield from (Reference(criterion.place, name) for name in backends_counted(criterion))
-    rules = (
-        *draft.request_rules,
-        *draft.response_rules,
-        *draft.after_rules,
-        *draft.redirects,
-        *draft.monitor_fails,
-        *draft.content_rules,
-        *draft.response_content_rules,
-    )
-    for place, said in [*((rule.place, rule) for rule in rules), *((rule.place, rule) for rule in draft.use_backends)]:
-        yield from (Reference(place, name) for name in backends_counted(said))
-
-
-def _backend_exists(reference: Reference, names: Sequence[str], report: Report) -> None:
-    if reference.name not in names:
-        report.fault(reference.place, f"there is no backend '{reference.name}'{did_you_mean(reference.name, names)}")
 
 
 def _timeouts(draft: ProxyDraft, report: Report) -> None:

@@ -248,11 +248,6 @@ def _warn_of(text: str, place: Place, what: str, report: Report) -> None:
             report.notices.append(notice)
 
 
-def backends_counted(said: object) -> Iterable[str]:
-    """Returns the backends that `nbsrv` names within a value of the configuration, at any depth."""
-    return first_arguments(said, ("nbsrv",))
-
-
 def first_arguments(said: object, fetches: Container[str]) -> Iterable[str]:
     """Returns the first arguments of these fetches within a value of the configuration, at any depth."""
     if isinstance(said, Call):

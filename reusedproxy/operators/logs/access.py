@@ -12,15 +12,16 @@ import time
 from collections.abc import Callable, Sequence
 from typing import cast
 
-from reusedproxy.clients.frontend import ConnectionLimit, Frontend
+from reusedproxy.clients.connection_limit import ConnectionLimit
+from reusedproxy.clients.frontend import Frontend
 from reusedproxy.config.model.persistence import NO_COOKIES
 from reusedproxy.config.model.rules import Format
-from reusedproxy.exchanges.client import ClientFacts
-from reusedproxy.exchanges.course import NO_SERVER, number_of
 from reusedproxy.exchanges.exchange import Exchange
 from reusedproxy.operators.logs.targets import Send, Target, escaped
 from reusedproxy.rules.samples.aliases import BAD_REQUEST, with_milliseconds
 from reusedproxy.rules.samples.lines import line_of
+from reusedproxy.sessions.client import ClientFacts
+from reusedproxy.sessions.course import NO_SERVER, number_of
 from reusedproxy.streams.stream import ENDED, Stream
 
 Logged = Exchange | Stream

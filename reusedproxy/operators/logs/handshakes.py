@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from reusedproxy.clients.frontend import Frontend
 from reusedproxy.clients.pending import PendingClient
 from reusedproxy.config.model.logs import NO_CAPTURES
-from reusedproxy.exchanges.course import ExchangeCourse, number_of
+from reusedproxy.exchanges.course import ExchangeCourse
 from reusedproxy.net import preface
 from reusedproxy.net.tls import handshake
 from reusedproxy.net.tls.handshake import HandshakeFailure
@@ -21,6 +21,7 @@ from reusedproxy.operators.logs.targets import Send, Target
 from reusedproxy.rules.facts import Facts, Noted, Sample
 from reusedproxy.rules.samples.aliases import with_milliseconds
 from reusedproxy.rules.samples.lines import line_of
+from reusedproxy.sessions.course import number_of
 from reusedproxy.tables.table import Table
 from reusedproxy.tables.tracking import Counters, Tracked
 
@@ -79,7 +80,7 @@ def handshake_log(frontend: Frontend, targets: Sequence[Target]) -> HandshakeLog
 
 class FailedClient:
     """Holds the facts of such a client (`reusedproxy.rules.facts.Facts`), and those of its course: there is neither a
-    request nor TLS. It is its own connection, too (`exchanges.client.ClientFacts`)."""
+    request nor TLS. It is its own connection, too (`sessions.client.ClientFacts`)."""
 
     inspected = head = body = line = answer = client_tls = server_tls = server_name = credentials = None
     auth_scheme = backend = server = waited_for = cookie = own_source = None

@@ -22,20 +22,13 @@ from reusedproxy.config.language.report import Fault
 from reusedproxy.config.model.proxies import Global, StatsSocket
 from reusedproxy.config.model.values import ListenAddress
 from reusedproxy.measures.log_throttle import LogThrottle
+from reusedproxy.net.binding import Given, ListenError, backlog_of, bind_socket, demand_bindable, given_socket
 from reusedproxy.net.deadlines import Deadlines
-from reusedproxy.net.listener import (
-    Given,
-    Listener,
-    ListenError,
-    admits_as_many,
-    backlog_of,
-    bind_socket,
-    demand_bindable,
-    given_socket,
-)
+from reusedproxy.net.listener import Listener
 from reusedproxy.net.peer_credentials import may_connect
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.transport import Transport
+from reusedproxy.net.unix_sockets import admits_as_many
 from reusedproxy.operators.runtime.proxy import LEVELS, Context, Service, SocketView, Statistics
 from reusedproxy.operators.runtime.session import Session
 

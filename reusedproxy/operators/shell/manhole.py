@@ -50,8 +50,9 @@ from zope.interface import implementer
 from reusedproxy.config import model
 from reusedproxy.config.language.printable import printable
 from reusedproxy.measures.log_throttle import LogThrottle
+from reusedproxy.net.binding import Given, ListenError, bind_socket, demand_bindable, given_socket
 from reusedproxy.net.deadlines import Deadlines
-from reusedproxy.net.listener import Given, Listener, ListenError, bind_socket, demand_bindable, given_socket
+from reusedproxy.net.listener import Listener
 from reusedproxy.net.poller import Poller
 from reusedproxy.operators.runtime.proxy import Service
 from reusedproxy.operators.shell.commands import namespace

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from reusedproxy.backends.backend import Backend
-from reusedproxy.clients.frontend import ConnectionLimit, Frontend
+from reusedproxy.clients.connection_limit import ConnectionLimit
+from reusedproxy.clients.frontend import Frontend
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.watchdog import Standstills
 

@@ -25,7 +25,6 @@ BAD_REQUEST = "<BADREQ>"
 _UNPRINTABLE = {code: f"#{code:02X}" for code in (*range(32), *range(127, 256))}
 _IN_LINES = {**_UNPRINTABLE, ord('"'): "#22", ord("#"): "#23"}
 _IN_HEADERS = {**_IN_LINES, **{ord(sign): f"#{ord(sign):02X}" for sign in "{|}"}}
-_CONTROL = {code: f"#{code:02X}" for code in (*range(32), 127)}
 _ESCAPED = str.maketrans({sign: f"\\{sign}" for sign in '"]\\'})
 _JSON = str.maketrans({sign: f"\\{sign}" for sign in '"\\'})
 _AUTHORITY = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
@@ -97,9 +96,14 @@ def nothing(name: str, hole: Hole) -> str | None:
 
 
 def printed(value: bytes) -> str:
-    """Returns bytes as text: UTF-8, control characters as "#XX", and what is no UTF-8 as "\\xXX"."""
+    """Returns bytes as text: UTF-8, what is no UTF-8 as "\\xXX", and each byte of a character that cannot be printed as
+    "#XX". Such characters, those of U+0080 to U+009F too, order terminals about, end lines, or turn their direction."""
     text = value.decode("utf-8", "backslashreplace")
-    return text if text.isprintable() else text.translate(_CONTROL)
+    return text if text.isprintable() else "".join(map(_shown, text))
+
+
+def _shown(character: str) -> str:
+    return character if character.isprintable() else "".join(f"#{byte:02X}" for byte in character.encode())
 
 
 def enclosed(text: str, hole: Hole) -> str:

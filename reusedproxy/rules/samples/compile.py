@@ -53,8 +53,9 @@ def compiled_all(expression: Expression, where: str = REQUEST) -> FetchAll | Non
     convert = _chain(expression.converters)
 
     def converted(facts: Facts) -> list[Sample]:
-        """Converts all values up to the first that cannot be converted: HAProxy looks no further."""
-        made = (convert(sample, facts) for sample in every(facts) if sample is not None)
+        """Converts all values up to the first that cannot be converted: HAProxy looks no further. Of equal values only
+        the first is converted: a client may send thousands."""
+        made = (convert(sample, facts) for sample in dict.fromkeys(every(facts)) if sample is not None)
         return [*takewhile(lambda sample: sample is not None, made)]
 
     return converted

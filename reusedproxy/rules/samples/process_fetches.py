@@ -20,6 +20,13 @@ def _figure(which: str) -> Callable[..., Fetch]:
     return make
 
 
+def _is_up(name: str) -> Fetch:
+    if "/" in name:
+        return lambda facts: facts.figure("srv_is_up", name)
+    # Of the section at hand.
+    return lambda facts: facts.figure("srv_is_up", f"{facts.backend_name or facts.frontend_name}/{name}")
+
+
 def _random(text: str = "") -> Fetch:
     most = int(text or 0) or _RANGE
     return lambda facts: randrange(most)
@@ -33,6 +40,7 @@ def _uuid(version: str = "4") -> Fetch:
 FIGURES = ("be_conn", "fe_conn", "queue", "avg_queue", "connslots", "srv_is_up", "env", "hostname", "pid")
 PROCESS_FETCHES: dict[str, Callable[..., Fetch]] = {
     **{name: _figure(name) for name in FIGURES},
+    "srv_is_up": _is_up,
     "rand": _random,
     "uuid": _uuid,
 }

@@ -1,0 +1,90 @@
+"""Adds what the proxy shows of itself: statistics pages to frontends and backends, and the exporter of metrics where a
+rule uses it."""
+
+from __future__ import annotations
+
+import os
+import platform
+from functools import partial
+
+from reusedproxy.build.rule_sets import RuleSets, asks_for_host, users_asked, uses_service
+from reusedproxy.config import model
+from reusedproxy.config.rules.actions import SERVICES
+from reusedproxy.operators.logs.targets import LogTargets
+from reusedproxy.operators.metrics.exporter import Exporter, Installation
+from reusedproxy.operators.runtime.form import obey
+from reusedproxy.operators.runtime.proxy import Running
+from reusedproxy.operators.stats.handler import StatsPage
+from reusedproxy.operators.stats.moment import Moments
+from reusedproxy.operators.view.rates import Rates
+from reusedproxy.operators.view.reading import Reader
+
+
+def add_pages(
+    configuration: model.Configuration,
+    proxy: Running,
+    logs: LogTargets,
+    rule_sets: RuleSets,
+    before: Rates | None,
+) -> Rates | None:
+    """Adds statistics pages: a frontend's own page first, then its backend's (after the rules, if it has any). `before`
+    are the rates of the previous proxy. Returns this one's; None: nothing shows them."""
+    history = before.history if before is not None else None
+    rates = Rates(proxy.frontends, proxy.backends, proxy.deadlines, history)
+    moments = Moments(Reader(proxy, rates))
+    global_ = configuration.global_
+    shown = bool(global_.stats_sockets)
+    for frontend in [each for each in proxy.frontends if each.guide is None]:
+        own = frontend.settings.stats
+        places = [(frontend.pages, own, frontend.name)]
+        if frontend.routing is not None:
+            for route in frontend.routing.routes.values():
+                places.append((route.pages, route.backend.settings.stats, route.backend.name))
+        elif frontend.backend is not None:
+            places.append((frontend.pages, frontend.backend.settings.stats, frontend.backend.name))
+        for pages, page, section in places:
+            if page is not None and (page != own or not frontend.pages):
+                pages.append(_page(configuration, proxy, logs, page, section, moments, rule_sets))
+                shown = True
+    sections: list[model.Frontend | model.Backend] = [each.settings for each in proxy.frontends]
+    sections += [each.settings for each in proxy.backends]
+    if any(uses_service(each) for each in sections):
+        installation = Installation(global_.node or platform.node(), global_.description, len(global_.stats_sockets))
+        exporter = Exporter(moments, logs, installation, tables=proxy.tables)
+        for frontend in proxy.frontends:
+            frontend.services = dict.fromkeys(SERVICES, exporter)
+        shown = True
+    return rates if shown else None
+
+
+def _page(
+    configuration: model.Configuration,
+    proxy: Running,
+    logs: LogTargets,
+    page: model.StatsPage,
+    section: str,
+    moments: Moments,
+    rule_sets: RuleSets,
+) -> StatsPage:
+    global_ = configuration.global_
+    rules, admin = rule_sets.page(page)
+    return StatsPage(
+        page,
+        moments,
+        logs,
+        section=section,
+        rules=rules,
+        admin=admin,
+        users=users_asked([page]),
+        orders=partial(obey, proxy) if admin else None,
+        names=None if asks_for_host(page.rules) or all(map(asks_for_host, page.admin)) else _own_names(configuration),
+        node=global_.node,
+        description=global_.description,
+    )
+
+
+def _own_names(configuration: model.Configuration) -> set[str]:
+    """Returns the names of this machine, and those that it listens on, in small letters."""
+    frontends = configuration.frontends.values()
+    hosts = [bind.address.host for frontend in frontends for bind in frontend.binds]
+    return {name.lower() for name in (os.uname().nodename, configuration.global_.node, *hosts) if name}

@@ -1,0 +1,93 @@
+"""Decides whether a client may stay when a reload has put another frontend in the place of its own: whether that one
+would have admitted it, and have noted the same of it.
+
+It must never change a connection.
+"""
+
+from __future__ import annotations
+
+from socket import socket
+from typing import Final, Protocol
+
+from reusedproxy.clients.gate import ACCEPT, DENIED, REJECT, UNIX_CLIENT, Admitting, Arrival, Gate
+from reusedproxy.clients.pending import PendingClients
+from reusedproxy.config import model
+from reusedproxy.net.listener import Listener
+from reusedproxy.net.tls.server_transport import ServerTLSTransport
+from reusedproxy.net.unix_sockets import admits_as_many
+from reusedproxy.sessions.client import ClientFacts
+
+# What another frontend's certificates mean for a client that has been admitted: nothing; it would be shown others; it
+# would have to show another one, or one where it has shown none, or the other way round.
+SAME: Final = "same"
+SHOW_OTHERS: Final = "show others"
+ASK_AGAIN: Final = "ask again"
+
+
+class Readmitting(Admitting, Protocol):
+    """Defines a frontend as far as it decides who may come in, and stay."""
+
+    gate: Gate | None
+    session_gate: Gate | None
+    notes_in_sessions: bool
+    handshakes: PendingClients
+
+    def bind_of(self, listener: Listener) -> model.Bind:
+        """Returns this frontend's line for a listener, which may have been made for another one's."""
+
+    def verdict(self, arrival: Arrival) -> str:
+        """Runs the rules for connections. Returns ACCEPT, REJECT, SILENT_DROP or EXPECT_PROXY."""
+
+    def judged(self, gate: Gate, arrival: Arrival) -> str:
+        """Returns the verdict of these rules; REJECT where they could not be evaluated."""
+
+
+def certificates_at(connection: ClientFacts, before: Readmitting, now: Readmitting) -> str:
+    """Tells what the certificates of the frontend `now` mean for a client: SAME, SHOW_OTHERS or ASK_AGAIN."""
+    address = connection.listener.bind.address
+    ours, theirs = before.handshakes.certificates.get(address), now.handshakes.certificates.get(address)
+    if ours is theirs:
+        return SAME
+    transport = connection.transport
+    alike = isinstance(transport, ServerTLSTransport) and theirs is not None and transport.is_admitted_alike(theirs)
+    return SHOW_OTHERS if alike else ASK_AGAIN
+
+
+def is_admitted_alike(connection: ClientFacts, before: Readmitting, now: Readmitting) -> bool:
+    """Tells whether the client would be admitted by the frontend `now`, with a PROXY header before its first request if
+    it had to send one `before`."""
+    accepted, listener = connection.transport.socket, connection.listener
+    if not admits_as_many(now.bind_of(listener), before.bind_of(listener)):
+        return False  # a unix socket whose owner or mode may shut it out
+    try:
+        peer = accepted.getpeername()
+    except OSError:
+        return True  # it is gone, which is about to be noticed
+    address = peer[:2] if isinstance(peer, tuple) else UNIX_CLIENT
+    old, new = (_judge_again(each, connection, accepted, address) for each in (before, now))
+    return new == old or (old in DENIED and new == ACCEPT)
+
+
+def is_treated_alike(connection: ClientFacts, before: Readmitting, now: Readmitting) -> bool:
+    """Tells whether all that rules have noted of this client holds `now`, too: the rules for connections and sessions
+    note the same, those for requests have set no variable of its session, and the tables that track it go on."""
+    for ours, theirs in ((before.gate, now.gate), (before.session_gate, now.session_gate)):
+        if (() if ours is None else ours.deeds) != (() if theirs is None else theirs.deeds):
+            return False
+    session = connection.session
+    if session is not None and session.variables and (before.notes_in_sessions or now.notes_in_sessions):
+        return False  # what a request has said may be no more what the rules would say
+    counters = None if session is None else session.counters
+    return all(now.tables.get(table.name) is table for table, _ in (counters or {}).values())
+
+
+def _judge_again(frontend: Readmitting, connection: ClientFacts, accepted: socket, address: tuple[str, int]) -> str:
+    """Returns what the rules would say of a client that has been admitted, without counting it again."""
+    counters = None if connection.session is None else connection.session.counters
+    arrival = Arrival(accepted, address, connection.listener, frontend, counters=counters, acts=False)
+    verdict = frontend.verdict(arrival)
+    if verdict not in DENIED and frontend.session_gate is not None:
+        arrival.source, arrival.client = connection.address, connection
+        if frontend.judged(frontend.session_gate, arrival) in DENIED:
+            return REJECT
+    return verdict

@@ -1,0 +1,66 @@
+"""Checks that the sections and servers exist which a section names: to send requests to, or to ask for a figure.
+
+A condition about a section that does not exist would never be true, and a rule that is to keep somebody out would not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from reusedproxy.config.language.report import Report, did_you_mean
+from reusedproxy.config.model.values import Place
+from reusedproxy.config.sections.draft import ProxyDraft
+from reusedproxy.config.validate.rules import first_arguments, stats_rules
+
+#: The sample fetches whose first argument is a section or a server.
+_OF_BACKENDS = ("nbsrv", "be_conn", "queue", "avg_queue", "connslots")
+_OF_FRONTENDS = ("fe_conn",)
+_OF_SERVERS = ("srv_is_up",)
+
+
+class Names:
+    """Holds the names of all sections and servers."""
+
+    def __init__(self, drafts: Sequence[ProxyDraft]) -> None:
+        self._backends = [draft.name for draft in drafts if "B" in draft.sides]
+        self._frontends = [draft.name for draft in drafts if "F" in draft.sides]
+        self._servers = [
+            f"{draft.name}/{each.name}" for draft in drafts if "B" in draft.sides for each in draft.servers
+        ]
+
+    def check(self, draft: ProxyDraft, report: Report) -> None:
+        """Reports what this section names and nobody is called."""
+        if "F" in draft.sides:
+            for choice in draft.use_backends:
+                if (name := choice.name.constant) is not None:
+                    self._is_there("backend", name, self._backends, choice.place, report)
+            if draft.default_backend:
+                place, name = draft.default_backend.place, draft.default_backend.name
+                self._is_there("backend", name, self._backends, place, report)
+        for place, said in _conditional(draft):
+            for name in first_arguments(said, _OF_BACKENDS):
+                self._is_there("backend", name, self._backends, place, report)
+            for name in first_arguments(said, _OF_FRONTENDS):
+                self._is_there("frontend", name, self._frontends, place, report)
+            for name in first_arguments(said, _OF_SERVERS):
+                full = name if "/" in name else f"{draft.name}/{name}"
+                self._is_there("server", full, self._servers, place, report)
+
+    def _is_there(self, kind: str, name: str, names: Sequence[str], place: Place, report: Report) -> None:
+        if name not in names:
+            report.fault(place, f"there is no {kind} '{name}'{did_you_mean(name, names)}")
+
+
+def _conditional(draft: ProxyDraft) -> Iterable[tuple[Place, object]]:
+    """Yields all that may ask for a figure, with its place."""
+    for criteria in draft.acls.values():
+        yield from ((criterion.place, criterion) for criterion in criteria)
+    for rules in (
+        *(draft.connection_rules, draft.session_rules, draft.content_rules, draft.response_content_rules),
+        *(draft.request_rules, draft.response_rules, draft.after_rules, draft.redirects),
+        *(draft.monitor_fails, draft.persist_rules, draft.stick_rules, stats_rules(draft)),
+    ):
+        yield from ((rule.place, rule) for rule in rules)
+    yield from ((choice.place, choice) for choice in draft.use_backends)
+    yield from ((choice.place, choice) for choice in draft.use_servers)
+    yield from ((line.place, line.format) for line in draft.formats.values())

@@ -1,0 +1,153 @@
+"""Runs the rules for answers: `http-response` of the backend, then of the frontend, and `http-after-response` of both,
+which applies to the proxy's own answers, too.
+
+What these functions return is made once for each route, and called with the exchange. It must never know how an answer
+is sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from reusedproxy.exchanges.error_pages import written
+from reusedproxy.exchanges.exchange import Exchange
+from reusedproxy.exchanges.noting import LogNotes
+from reusedproxy.exchanges.persistence import Persistence
+from reusedproxy.rules import regular
+from reusedproxy.rules.actions import Answer
+from reusedproxy.rules.regular import Unevaluated
+from reusedproxy.rules.rule_set import RuleSet, run
+from reusedproxy.rules.steering import Dropped
+from reusedproxy.wire.heads import ResponseHead
+
+#: Runs rules for the answer of a service.
+ServiceRules = Callable[[Exchange, bytes], tuple[int, bytes, bool]]
+
+
+def answer_rules(
+    backend: RuleSet | None, frontend: RuleSet, persistence: Persistence | None, notes: LogNotes | None
+) -> Callable[[Exchange], tuple[int, bytes, str] | None] | None:
+    """Returns a function that runs the rules for a response: the backend's, then the frontend's; before those of
+    `http-after-response` the persistence cookie is looked after. Notes for the log are taken before and after all that.
+    Returns None if there is nothing of it."""
+    steps_of_both = [
+        rule_set.response for rule_set in (backend, frontend) if rule_set is not None and rule_set.response
+    ]
+    after = [rule_set.after for rule_set in (backend, frontend) if rule_set is not None and rule_set.after]
+    if not steps_of_both and not after and notes is None:
+        return None if persistence is None else persistence.respond
+
+    def look(exchange: Exchange) -> tuple[int, bytes, str] | None:
+        regular.begin()
+        if notes is not None:
+            notes.response(exchange)
+        try:
+            for steps in steps_of_both:
+                verdict = run(steps, exchange)
+                if isinstance(verdict, Dropped):
+                    return _dropped(exchange, verdict.silent)
+                if isinstance(verdict, Answer):
+                    return _instead(verdict, exchange)
+            exchange.lenient = False
+            if persistence is not None:
+                persistence.respond(exchange)
+            for steps in after:
+                run(steps, exchange)
+        except Unevaluated as unevaluated:
+            exchange.client.frontend.not_evaluated(unevaluated)
+            return _instead(Answer(500, content=None), exchange)[:2] + ("PH",)
+        if notes is not None:
+            notes.answered(exchange)
+        return None
+
+    return look
+
+
+def own_rules(backend: RuleSet | None, frontend: RuleSet) -> Callable[[Exchange, bytes], bytes] | None:
+    """Returns a function that runs the rules for an answer of the proxy's own: only `http-after-response`. Returns None
+    if there are none."""
+    steps_of_both = [rule_set.after for rule_set in (backend, frontend) if rule_set is not None and rule_set.after]
+    if not steps_of_both:
+        return None
+
+    def change(exchange: Exchange, data: bytes) -> bytes:
+        head, body = _own_head(exchange, data)
+        try:
+            for steps in steps_of_both:
+                run(steps, exchange)
+        except Unevaluated as unevaluated:
+            exchange.client.frontend.not_evaluated(unevaluated)
+            return data  # nothing but our own words are in it
+        exchange.status = head.status
+        return head.block + b"\r\n" + body
+
+    return change
+
+
+def service_rules(backend: RuleSet | None, frontend: RuleSet) -> ServiceRules | None:
+    """Returns a function that runs the rules of `http-response` for an answer of a service, which HAProxy treats like a
+    server's: the backend's, then the frontend's. Given the answer, or its head, it returns its status, what is sent of
+    it, and whether that is an answer in its place. Returns None if there are no rules."""
+    steps_of_both = [
+        rule_set.response for rule_set in (backend, frontend) if rule_set is not None and rule_set.response
+    ]
+    if not steps_of_both:
+        return None
+
+    def look(exchange: Exchange, data: bytes) -> tuple[int, bytes, bool]:
+        regular.begin()
+        head, body = _own_head(exchange, data)
+        try:
+            for steps in steps_of_both:
+                verdict = run(steps, exchange)
+                if isinstance(verdict, Dropped):
+                    return (*_dropped(exchange, verdict.silent)[:2], True)
+                if isinstance(verdict, Answer):
+                    return (*_instead(verdict, exchange)[:2], True)
+        except Unevaluated as unevaluated:
+            exchange.client.frontend.not_evaluated(unevaluated)
+            return (*_instead(Answer(500, content=None), exchange)[:2], True)
+        exchange.lenient = False
+        return head.status, head.block + b"\r\n" + body, False
+
+    return look
+
+
+def _own_head(exchange: Exchange, data: bytes) -> tuple[ResponseHead, bytes]:
+    """Has rules see the head of an answer of the proxy's own, and returns it with the rest of the answer."""
+    end = data.index(b"\r\n\r\n") + 4
+    exchange.answer = head = ResponseHead()
+    head.status, head.reason, head.length, head.keep_alive = exchange.status, b"", 0, True
+    head.block, head.head = data[: end - 2], data[:end]
+    return head, data[end:]
+
+
+def _dropped(exchange: Exchange, silent: bool) -> tuple[int, bytes, str]:
+    """Returns what is in the place of an answer whose client hears nothing any more."""
+    assert exchange.answer is not None
+    if silent:
+        exchange.client.hide()
+    exchange.client.end_after("dropped by a rule")
+    return exchange.answer.status, b"", "PR"
+
+
+def _instead(verdict: Answer, exchange: Exchange) -> tuple[int, bytes, str]:
+    """Returns what a rule answers in place of a server: the status, the whole answer, and two letters for the log."""
+    client = exchange.client
+    if verdict.denies:
+        for counted in (client.frontend, exchange.backend, exchange.server, client.listener):
+            if counted is not None and counted.traffic is not None:
+                counted.traffic.dresp += 1
+    if not client.may_ask_again:
+        client.end_after("answered by a rule")
+    return verdict.status, written_answer(verdict, exchange), "PH" if verdict.denies else "LH"
+
+
+def written_answer(verdict: Answer, exchange: Exchange) -> bytes:
+    """Writes the whole response; the connection ends if that says so."""
+    client = exchange.client
+    page = exchange.page_of(verdict.status) if verdict.content is None else None
+    whole, keeps = written(verdict, page, exchange, not client.last)
+    if not keeps:
+        client.end_after("answered with an error page that ends it")
+    return whole

@@ -1,0 +1,134 @@
+"""Compiles long lists of patterns to tests whose time hardly grows with the length of the list.
+
+A list of a few thousand networks or words is usual, and a client may send thousands of values in one header. So no
+pattern is tried by itself: networks and ranges become sorted intervals, beginnings and ends become sets by their
+length, and words that are looked for anywhere become expressions of RE2.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Callable, Iterable
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
+from itertools import groupby
+from math import inf
+from operator import methodcaller
+from typing import Any
+
+import re2
+
+from reusedproxy.config.rules.patterns import Network, Range
+from reusedproxy.rules.facts import Address
+from reusedproxy.rules.samples.casts import ipv4_within
+
+#: So many texts are compared one after the other in less time than a look-up by length or an expression takes.
+FEW = 16
+#: Bytes of the words in one expression. The automaton that RE2 builds of plain words has one state for each byte at
+#: most, of 2 KiB at most; all of them fit into the third of `MEMORY` that it may use for them, so that no text can
+#: make it fall back on its slower engine.
+LARGEST = 8 * 1024
+MEMORY = 64 * 1024 * 1024
+
+IsIn = Callable[[bytes], bool]
+
+
+def within_ranges(ranges: Iterable[Range]) -> Callable[[float], bool]:
+    """Compiles ranges of numbers, whose ends belong to them; None: without an end on that side."""
+    return _within_intervals((-inf if low is None else low, inf if high is None else high) for low, high in ranges)
+
+
+def within_networks(networks: Iterable[Network]) -> Callable[[Address], bool]:
+    """Compiles networks to a test of addresses.
+
+    An IPv4 address may be in an IPv6 network and the other way round, where one can be written as the other (HAProxy's
+    manual, section 7.1.6).
+    """
+    among = list(networks)
+    in_ipv4 = _within_intervals(_interval(each) for each in among if isinstance(each, IPv4Network))
+    in_ipv6 = _within_intervals(_interval(each) for each in among if isinstance(each, IPv6Network))
+
+    def is_in(address: Address) -> bool:
+        number = int(address)
+        if isinstance(address, IPv4Address):
+            return in_ipv4(number) or in_ipv6(0xFFFF << 32 | number)
+        if in_ipv6(number):
+            return True
+        inner = ipv4_within(address)
+        return inner is not None and in_ipv4(int(inner))
+
+    return is_in
+
+
+def _interval(among: IPv4Network | IPv6Network) -> tuple[int, int]:
+    return int(among.network_address), int(among.broadcast_address)
+
+
+def _within_intervals(intervals: Iterable[tuple[float, float]]) -> Callable[[float], bool]:
+    firsts: list[float] = []
+    lasts: list[float] = []
+    for first, last in sorted(intervals):
+        if lasts and first <= lasts[-1]:
+            lasts[-1] = max(lasts[-1], last)
+        else:
+            firsts.append(first)
+            lasts.append(last)
+
+    def is_in(number: float) -> bool:
+        place = bisect_right(firsts, number)
+        return place > 0 and number <= lasts[place - 1]
+
+    return is_in
+
+
+def beginning_with(texts: tuple[bytes, ...]) -> IsIn:
+    """Compiles the beginnings of texts."""
+    if len(texts) <= FEW:
+        return methodcaller("startswith", texts)  # one call where a lambda would be two
+    by_length = _by_length(texts)
+    return lambda text: any(text[:length] in among for length, among in by_length)
+
+
+def ending_with(texts: tuple[bytes, ...]) -> IsIn:
+    """Compiles the ends of texts."""
+    if len(texts) <= FEW:
+        return methodcaller("endswith", texts)
+    by_length = _by_length(texts)
+    return lambda text: any(text[len(text) - length :] in among for length, among in by_length if length <= len(text))
+
+
+def _by_length(texts: Iterable[bytes]) -> list[tuple[int, frozenset[bytes]]]:
+    return [(length, frozenset(some)) for length, some in groupby(sorted(texts, key=len), key=len)]
+
+
+def containing(texts: tuple[bytes, ...]) -> IsIn:
+    """Compiles texts that may stand anywhere in another."""
+    if len(texts) <= FEW:
+        return lambda text: any(each in text for each in texts)
+    shortest = min(map(len, texts))
+    searches = [_search(some) for some in _portions(sorted(set(texts)))]
+    return lambda text: len(text) >= shortest and any(search(text) is not None for search in searches)
+
+
+def _portions(texts: Iterable[bytes]) -> Iterable[list[bytes]]:
+    """Yields the texts, few enough at a time for one expression."""
+    some: list[bytes] = []
+    size = 0
+    for text in texts:
+        if some and size + len(text) > LARGEST:
+            yield some
+            some, size = [], 0
+        some.append(text)
+        size += len(text)
+    yield some
+
+
+def _search(texts: list[bytes]) -> Callable[[bytes], Any]:
+    if len(texts) == 1:  # it may be longer than RE2 takes
+        text = texts[0]
+        return lambda within: True if text in within else None
+    options = re2.Options()
+    options.encoding = options.Encoding.LATIN1
+    options.max_mem = MEMORY
+    search: Callable[[bytes], Any] = re2.compile(b"|".join(map(re.escape, texts)), options).search
+    return search
