@@ -463,8 +463,8 @@ class ReloadTests(TestCase):
         connected = client.sock
         daemon.write(text + "    stats auth a:b\n")
         daemon.signal(signal.SIGHUP)
-        # It is said before idle clients are handed over, which takes some turns.
-        wait_for(lambda: status() == 401, "the reload")
+        wait_for(lambda: daemon.has_said("reloaded"), "the reload")
+        self.assertEqual(status(), 401)
         self.assertEqual(status({"Authorization": "Basic YTpi"}), 200)
         self.assertIs(client.sock, connected)
 
