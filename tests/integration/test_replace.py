@@ -16,7 +16,6 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import pytest
 from attrs import Factory, define
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -148,7 +147,6 @@ class Download(threading.Thread):
         self.echoed += 1
 
 
-@pytest.mark.alone
 class ReplaceTests(SynchronousTestCase):
     """A server over mutual TLS with a floor, and one for what lasts."""
 
