@@ -119,7 +119,7 @@ def both(directory: Path, cases: Sequence[Case], settings: str = "") -> list[tup
 
 
 def _play(case: Case, server: Server, port: int) -> Seen:
-    data, end = b"", "open"
+    data, end, ended = b"", "open", "closed"
     try:
         connected = socket.create_connection((HOST, port), timeout=PATIENCE)
     except ConnectionResetError:  # turned away before it knew that it was connected
@@ -130,6 +130,9 @@ def _play(case: Case, server: Server, port: int) -> Seen:
                 time.sleep(GAP)
             try:
                 client.sendall(piece)
+            except ConnectionResetError:
+                ended = "reset"  # told once: what reads then is told of an end
+                break
             except OSError:
                 break
         client.settimeout(0.7)
@@ -143,7 +146,7 @@ def _play(case: Case, server: Server, port: int) -> Seen:
                         break
                     continue
                 if not piece:
-                    end = "closed"
+                    end = ended
                     break
                 data += piece
         except OSError:
