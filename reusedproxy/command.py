@@ -12,6 +12,7 @@ import os
 import re
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any, NoReturn
 
@@ -19,6 +20,7 @@ from twisted.application.service import IService
 from twisted.python.usage import Options as TwistedOptions
 from twisted.python.usage import UsageError
 
+from reusedproxy.daemon.findings import Finding, report_in_json
 from reusedproxy.daemon.keyring import leave_keyring
 from reusedproxy.daemon.launch import (
     acting_for,
@@ -28,10 +30,15 @@ from reusedproxy.daemon.launch import (
     take_pid_file,
     unusable,
 )
-from reusedproxy.daemon.load import Refused, notice_line
+from reusedproxy.daemon.load import Refused
 from reusedproxy.daemon.pid_file import PidFile
 from reusedproxy.daemon.service import ProxyService
 from reusedproxy.daemon.supervision import Manager, StatusFile, Supervision, ask_to_reload
+from reusedproxy.doctor.doctor import Doctor, Orders, UnknownServer
+from reusedproxy.doctor.examination import Bounds
+from reusedproxy.doctor.options import DoctorOptions
+from reusedproxy.doctor.report import json_of, text_of
+from reusedproxy.net.descriptors import raise_limit
 from reusedproxy.net.unix_sockets import set_umask
 from reusedproxy.operators.logs.expiry import due
 from reusedproxy.operators.logs.own import log_to_pipe, never_block
@@ -47,6 +54,7 @@ class Options(TwistedOptions):
 
     optFlags = [
         ["check", "c", "Check the configuration with all its files, say what is wrong with it, and exit (0 or 1)."],
+        ["json", None, "With --check: say it as JSON, for programs."],
         [
             "replace",
             None,
@@ -78,10 +86,15 @@ class Options(TwistedOptions):
         open_standard()
         #: twistd's pid file, which the service writes.
         self.pid_file: PidFile | None = None
+        #: What `reusedproxy doctor` is asked for.
+        self.doctor: DoctorOptions | None = None
         self["config"] = []
 
     def getSynopsis(self) -> str:
-        return "Usage: twist reusedproxy [options], or reusedproxy [options]"
+        return (
+            "Usage: twist reusedproxy [options], or reusedproxy [options]\n"
+            "       reusedproxy doctor --config FILE [options] [backend[/server] ...]"
+        )
 
     def opt_config(self, path: str) -> None:
         """A configuration file, or a directory whose *.cfg files are read in order. May be given more than once."""
@@ -97,10 +110,28 @@ class Options(TwistedOptions):
     opt_v = opt_version
 
     def parseArgs(self, *words: str) -> None:
-        if words:
+        if words and words[0] == "doctor":
+            self._take_doctor(words[1:])
+        elif words:
             raise UsageError(f"'{words[0]}' stands alone: a configuration is named with --config {words[0]}")
 
+    def _take_doctor(self, words: Sequence[str]) -> None:
+        """Parses what stands behind the word `doctor`. Faults end the program with status 2, as all that keeps a doctor
+        from its work."""
+        self.doctor = DoctorOptions()
+        try:
+            if self["config"] or any(self[flag] for flag in ("check", "demo", "replace")):
+                raise UsageError("its options stand behind the word 'doctor'")
+            self.doctor.parseOptions(words)  # type: ignore[no-untyped-call]
+        except UsageError as error:
+            print(f"reusedproxy doctor: {error}; 'reusedproxy doctor --help' says more", file=sys.stderr)
+            raise SystemExit(2) from None
+
     def postOptions(self) -> None:
+        if self.doctor is not None:
+            return
+        if self["json"] and not self["check"]:
+            raise UsageError("--json goes with --check")
         if self["demo"]:
             if self["config"] or self["check"] or self["replace"]:
                 raise UsageError("--demo brings its own configuration: leave --config, --check and --replace out")
@@ -146,6 +177,8 @@ def makeService(options: Options) -> IService:
     if not reactor.getDelayedCalls():
         # Twisted's clock is the time of day: setting it back would stop every timer (Twisted ticket #2424).
         reactor.seconds = time.monotonic  # type: ignore[method-assign]
+    if options.doctor is not None:
+        raise SystemExit(examine(options.doctor, reactor))
     if options["reload"] is not None:
         outcome = ask_to_reload(int(options["reload"]), options["status-file"])
         print("\n".join(outcome.lines), file=sys.stdout if outcome.well else sys.stderr)
@@ -170,6 +203,9 @@ def makeService(options: Options) -> IService:
         with acting_for(parent)() if options["check"] and not options["for-start"] else nullcontext():
             proxy = service.assemble(bind=not options["check"])
     except Refused as error:
+        if options["json"]:
+            print(report_in_json(error.findings, error.summary))
+            raise SystemExit(1) from None
         for line in error.lines:
             print(line, file=sys.stderr)
         if options["check"] and error.summary:
@@ -183,8 +219,12 @@ def makeService(options: Options) -> IService:
         reactor.addSystemEventTrigger("after", "shutdown", service.signals.ignore_stops)
     # A daemon that starts logs what ends soon itself, and goes on watching it.
     ends = due(proxy, time.time()) if options["check"] else ()
-    for notice in (*proxy.notices, *ends):
-        print(notice_line(notice), file=sys.stderr)
+    findings = [Finding.of(notice) for notice in (*proxy.notices, *ends)]
+    if options["json"]:
+        print(report_in_json(findings, proxy.configuration.summary))
+        raise SystemExit(0)
+    for finding in findings:
+        print(finding, file=sys.stderr)
     if options["check"]:
         print("Configuration file is valid")
         print(proxy.configuration.summary)
@@ -202,6 +242,30 @@ def makeService(options: Options) -> IService:
     gc.freeze()
     service.spares_collector = True
     return service
+
+
+def examine(options: DoctorOptions, reactor: Any) -> int:
+    """Runs a doctor until it has ended or is interrupted, prints its report, and returns the exit status."""
+
+    def say(text: str) -> None:
+        print(f"doctor: {text}", file=sys.stderr, flush=True)
+
+    try:
+        proxy = ProxyService(reactor, options["config"]).assemble(bind=False)
+        bounds = Bounds(options.idle, options.connections)
+        orders = Orders(tuple(options.servers), bounds, options["name"] or "", options.limit)
+        doctor = Doctor(proxy, orders, reactor, say, reactor.stop)
+    except (Refused, UnknownServer) as error:
+        print(error, file=sys.stderr)
+        return 2
+    raise_limit()
+    reactor.callWhenRunning(doctor.start)
+    reactor.addSystemEventTrigger("before", "shutdown", doctor.stop)
+    reactor.run()
+    for failure in doctor.failures:
+        failure.printTraceback(sys.stderr)
+    print((json_of if options["json"] else text_of)(doctor.chapters, doctor.finished))
+    return doctor.status
 
 
 def _status_file(path: str | None, pid_file: str | None, replaces: bool) -> StatusFile | None:

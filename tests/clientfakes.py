@@ -84,6 +84,8 @@ class Wire:
     resumed = False
     hung_up = False
     lined_up = False
+    #: The client hears nothing of its end.
+    hidden = False
     #: All that happens, happens at once, in one batch.
     poller = SimpleNamespace(batch=0)
 

@@ -116,6 +116,7 @@ class RuleTests(SynchronousTestCase):
             ("req.ver 1.1", "'req.ver' needs a request"),
             ("status 200", "'status' needs a response"),
             ("ssl_fc", "'ssl_fc' needs a TLS handshake"),
+            ("fc_pp_unique_id a", "'fc_pp_unique_id' needs a PROXY protocol header"),
             ("ssl_c_verify gt 0", "'ssl_c_verify' needs a TLS handshake"),
             ("be_name x", "'be_name' needs a backend"),
             ("src 127.0.0.1", ""),

@@ -1,5 +1,6 @@
 """The command `reusedproxy`, which is `twist reusedproxy` for people who do not know Twisted."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from reusedproxy import __version__
 from reusedproxy.operators.version import build
 from reusedproxy.wire import heads
+from tests.wire import scratch
 
 ROOT = Path(__file__).parents[1]
 
@@ -45,3 +47,26 @@ class CommandTests(SynchronousTestCase):
             (missing.returncode, missing.stderr),
             (1, "[ALERT] /nonexistent: cannot be read: No such file or directory\n"),
         )
+
+    def test_what_is_checked_is_said_in_json(self) -> None:
+        """For programs: whether the file can be used, and where each fault is."""
+        valid = run("--check", "--json", "--config", str(ROOT / "etc" / "reusedproxy.cfg"))
+        said = json.loads(valid.stdout)
+        self.assertEqual((valid.returncode, valid.stderr, said["valid"], said["faults"]), (0, "", True, []))
+        self.assertRegex(said["summary"], "^[0-9]+ words done, ")
+        file = scratch(self) / "wrong.cfg"
+        file.write_text("listen a\n mode http\n bind :80\n blance roundrobin\n server s 127.0.0.1:1 wait 3\n")
+        wrong = run("--check", "--json", "--config", str(file))
+        said = json.loads(wrong.stdout)
+        self.assertEqual((wrong.returncode, wrong.stderr, said["valid"]), (1, "", False))
+        places = [(each["file"], each["line"], each["severity"]) for each in said["faults"]]
+        self.assertEqual(
+            [each for each in places if each[2] == "alert"], [(str(file), 4, "alert"), (str(file), 5, "alert")]
+        )
+        self.assertIn("did you mean 'balance'?", " ".join(each["text"] for each in said["faults"]))
+        for words in (("doctor",), ("--config", str(file), "doctor"), ("doctor", "-f", str(file), "--idle", "x")):
+            unable = run(*words)
+            self.assertEqual((unable.returncode, unable.stdout), (2, ""))
+            self.assertIn("'reusedproxy doctor --help' says more", unable.stderr)
+        alone = run("--json", "--config", str(file))
+        self.assertIn("--json goes with --check", alone.stdout + alone.stderr)

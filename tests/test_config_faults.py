@@ -231,7 +231,7 @@ class WordTests(SynchronousTestCase):
                 "'option idle-close-on-response' is a HAProxy keyword that reusedproxy does not do yet",
             ),
             ("bind :81 nmae x", "'bind :81': unknown word 'nmae': did you mean 'name'?"),
-            ("bind :80", "'bind *:80' stands already at t.cfg:7: an address is listened on once"),
+            ("bind :80 name x", "'bind *:80' stands already at t.cfg:7: an address is listened on once"),
             (
                 "bind 127.0.0.1:80",
                 "'bind 127.0.0.1:80' overlaps 'bind *:80' at t.cfg:7:"

@@ -189,7 +189,7 @@ class TCPTests(SynchronousTestCase):
             ("tcp-request content track-sc0 src", "listen 'l' has no 'stick-table'"),
             ("tcp-request content track-sc0 src table t", "there is no table 't'"),
             ("tcp-request connection track-sc9 src", "there is no counter 9"),
-            ("tcp-request content silent-drop", "is a HAProxy rule that reusedproxy does not do yet"),
+            ("tcp-request content set-retries", "is a HAProxy rule that reusedproxy does not do yet"),
             ("tcp-request content close", "unknown action 'close'"),
             ("tcp-request session set-src src", "'tcp-request session set-src' is a HAProxy rule"),
             ("tcp-request inspect-delay", "needs a time"),
@@ -232,7 +232,7 @@ class TCPTests(SynchronousTestCase):
         """Rules about them would be false for ever."""
         for line, why in (
             ("http-request deny if { req.len gt 5 }", "'req.len' needs what a client sends in 'mode tcp'"),
-            ("http-request deny if WAIT_END", "'wait_end' needs what a client sends in 'mode tcp'"),
+            ("http-request deny if WAIT_END", "'wait_end' needs what is sent in 'mode tcp'"),
             ("use_backend l if { req.ssl_sni a }", "'use_backend': 'req.ssl_sni' needs what a client sends"),
             ("use_backend %[req.ssl_sni]", "'use_backend': 'req.ssl_sni' needs what a client sends"),
             ("use-server a if { req_ssl_sni a }", "'use-server': 'req.ssl_sni' needs what a client sends"),

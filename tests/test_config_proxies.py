@@ -177,6 +177,17 @@ class GlobalTests(SynchronousTestCase):
             [each.text for each in configuration.notices], ["'user' is ignored: 'uid' stands already at t.cfg:7"]
         )
 
+    def test_an_address_that_is_said_twice_with_the_same_words_is_listened_on_once(self) -> None:
+        """In one section, where HAProxy listens twice for the same; ports that the kernel picks are others each
+        time."""
+        said = " bind :80,:81,:80 name a\n bind :81 name a\n bind 127.0.0.1:0\n bind 127.0.0.1:0\n"
+        configuration = read(f"frontend f\n{said} default_backend b\nbackend b\n server s h:1\n")
+        self.assertEqual([each.address.port for each in configuration.frontends["f"].binds], [80, 81, 0, 0])
+        warned = [each.text for each in configuration.notices if "stands already" in each.text]
+        (one, other) = warned
+        self.assertIn("'bind *:80' stands already at t.cfg:7, with the same words: it is listened on once", one)
+        self.assertIn("'bind *:81' stands already", other)
+
     def test_limits_of_the_process_are_the_service_managers(self) -> None:
         """Not applied, and said with where to give them."""
         (notice,) = read("global\n ulimit-n 1000\n").notices

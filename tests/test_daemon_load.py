@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config.language.report import Fault
 from reusedproxy.config.model.values import Notice, Place
+from reusedproxy.daemon.findings import FileFault, report_in_json
 from reusedproxy.daemon.load import Refused, load, loading
 from reusedproxy.net.files import LARGEST_TEXT
 from reusedproxy.net.slices import run_through
@@ -117,3 +119,20 @@ class FilesTests(SynchronousTestCase):
         place = Place("a.cfg", 3)
         refused = Refused([Fault(place, "b"), "no file"], [Notice("warning", place, "a")])
         self.assertEqual(refused.lines, ["[ALERT] no file", "[WARNING] a.cfg:3: a", "[ALERT] a.cfg:3: b"])
+
+    def test_findings_have_their_place_for_programs(self) -> None:
+        """A fault of a whole file has no line, and one of none no file."""
+        faults = [Fault(Place("a.cfg", 3), "b"), FileFault("b.cfg", "cannot be read"), "nothing"]
+        said = json.loads(
+            report_in_json(Refused(faults, [Notice("notice", Place("a.cfg", 2), "\x07")]).findings, "2 words")
+        )
+        self.assertEqual((said["valid"], said["summary"]), (False, "2 words"))
+        self.assertEqual(
+            [tuple(each.values()) for each in said["faults"]],
+            [
+                ("b.cfg", None, "alert", "cannot be read"),
+                (None, None, "alert", "nothing"),
+                ("a.cfg", 2, "notice", "?"),
+                ("a.cfg", 3, "alert", "b"),
+            ],
+        )

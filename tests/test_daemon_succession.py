@@ -524,6 +524,12 @@ GLOBAL: dict[str, Any] = {
         lambda service: service.proxy.configuration.global_.accepted_families,
         ("ipv4",),
     ),
+    "spelling": (
+        " h1-case-adjust x-a X-A\n",
+        lambda service: service.proxy.configuration.global_.spelling,
+        (("x-a", "X-A"),),
+    ),
+    "spelling_file": None,  # adds to it: tests/test_exchanges_spelling.py
     "state_file": None,  # what runs knows better: tests/test_backends_saved_states.py
     "state_base": None,
     "pool_warm_start": None,  # listeners that are open wait for nothing

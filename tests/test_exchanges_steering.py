@@ -223,6 +223,10 @@ class FaultTests(SynchronousTestCase):
             ("http-request wait-for-body", "needs 'time' and for how long"),
             ("http-request wait-for-body time 1s atleast 3", "did you mean 'at-least'?"),
             ("http-after-response silent-drop", "cannot be done there, only by 'http-request' and 'http-response'"),
+            (
+                "http-response set-timeout queue 5s",
+                "'http-response set-timeout' is one of 'server', 'tunnel', 'client'",
+            ),
             ("http-response tarpit", "cannot be done there, only by 'http-request'"),
         ):
             (said,) = faults(line)
@@ -233,6 +237,30 @@ class FaultTests(SynchronousTestCase):
         (said,) = faults(f"{line}\n default_backend b\nbackend b", "frontend f\n bind :80\n")
         self.assertIn("'set-timeout server' cannot stand in frontend 'f'", said)
         self.assertEqual(faults(line), [])
+        line = "http-response set-timeout tunnel 5s"
+        (said,) = faults(f"{line}\n default_backend b\nbackend b", "frontend f\n bind :80\n")
+        self.assertIn("'set-timeout tunnel' cannot stand in frontend 'f'", said)
+
+    def test_an_answer_may_set_the_time_of_what_is_left_of_it(self) -> None:
+        """A shorter one, or a longer one; an answer that has come as a whole needs none, nor does the next request."""
+        part = b"HTTP/1.1 200 OK\r\nX-Wait: %b\r\nContent-Length: 3\r\n\r\na"
+        for seconds, before in ((b"2", 1.5), (b"300", 200.0)):
+            rules = "http-response set-timeout server res.hdr(x-wait),mul(1000)"
+            world = ruled(self, "", backend=rules, warm=1)
+            client = world.client()
+            client.send(GET)
+            world.server.asked()
+            world.server.answer(part % seconds + b"bc")
+            client.take()
+            client.send(GET)
+            world.server.answer(part % seconds)
+            world.advance(before)
+            world.server.answer(b"b")
+            world.advance(before)
+            self.assertEqual(client.wire.end, None)
+            world.advance(1.0 if seconds == b"2" else 101)
+            self.assertIsNotNone(client.wire.end)
+            self.assertEqual(world.log[-1].flags, "sD")
 
 
 class Zone:

@@ -14,6 +14,7 @@ LAYERS = [
     "__main__",
     "command",
     "demo",
+    "doctor",
     "daemon",
     "build",
     "operators",

@@ -32,6 +32,7 @@ from reusedproxy.config.sections import logs, options, peers, proxies, resolvers
 from reusedproxy.config.sections.binds import read_bind
 from reusedproxy.config.sections.draft import ProxyDraft
 from reusedproxy.config.tls.words import TLSDefaults
+from reusedproxy.doctor.options import DoctorOptions
 from reusedproxy.operators.metrics.families import of_backends, of_frontends
 from reusedproxy.operators.metrics.pools import of_servers
 from reusedproxy.operators.metrics.process import of_event_loop
@@ -243,7 +244,7 @@ class ProgramPageTests(SynchronousTestCase):
     page = Page("reusedproxy.8")
 
     def test_every_option_of_the_help_is_explained(self) -> None:
-        listed = re.findall(r"(?m)^ +(?:-(\w), )?--([a-z-]+)", str(Options()))
+        listed = re.findall(r"(?m)^ +(?:-(\w), )?--([a-z-]+)", str(Options()) + str(DoctorOptions()))
         explained = "\n".join(re.findall(r"(?m)^\.It (Fl .*)", self.page.text))
         self.assertGreater(len(listed), 4)
         for short, name in listed:
@@ -271,7 +272,7 @@ class ProgramPageTests(SynchronousTestCase):
 
     def test_no_option_is_explained_that_is_not_in_the_help(self) -> None:
         for name in re.findall(r"(?m)^\.It Fl (?:\w , Fl )?-([a-z-]+)", self.page.text):
-            self.assertIn(f"--{name}", str(Options()))
+            self.assertIn(f"--{name}", str(Options()) + str(DoctorOptions()))
 
 
 class FormTests(SynchronousTestCase):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
@@ -20,6 +21,7 @@ from reusedproxy.rules.lists import (
     LARGEST,
     beginning_with,
     containing,
+    delimited,
     ending_with,
     within_networks,
     within_ranges,
@@ -56,6 +58,15 @@ class AgreementTests(SynchronousTestCase):
             is_in = compiled(patterns)
             for text in [*texts, b"".join(texts), b""]:
                 self.assertEqual(is_in(text), any(one(text, pattern) for pattern in patterns), (compiled, text))
+
+    @given(MANY, TEXTS, TEXTS)
+    def test_words_between_delimiters(self, patterns: tuple[bytes, ...], text: bytes, more: bytes) -> None:
+        words = [word for pattern in patterns if (word := pattern.strip(b".| "))]
+        for each in (text, text + more, b"".join(patterns[:3]), b" ".join(patterns[:2])):
+            found = re.compile(rb"(?:\A|[.| ])(?:%b)(?=[.| ]|\Z)" % b"|".join(map(re.escape, words))) if words else None
+            # By positions, because a match that begins at a delimiter must not hide the one that begins at the next.
+            expected = found is not None and any(found.match(each, at) for at in range(len(each) + 1))
+            self.assertEqual(delimited(patterns, b".| ")(each), expected, each)
 
     @given(some.lists(some.tuples(BOUNDS, BOUNDS), max_size=12), some.integers(-25, 25))
     def test_ranges(self, ranges: list[tuple[int | None, int | None]], number: int) -> None:
@@ -97,7 +108,9 @@ class CostTests(SynchronousTestCase):
         report = Report(("t.cfg",))
         said = read_criterion(words, Place("t.cfg", 1), "acl 'a'", report)
         report.raise_faults()
+        began = time.process_time()
         test = criterion(said)
+        self.assertLess(time.process_time() - began, 0.3)
         facts = Seen(b"GET / HTTP/1.1\r\nHost: a\r\nX: " + value + b"\r\n\r\n")
         test(facts)  # what is built at the first use
         began = time.process_time()
@@ -119,6 +132,8 @@ class CostTests(SynchronousTestCase):
             (["req.hdr(x)", "-i", "-m", "sub", *texts], b"word-" * 3000),
             (["req.hdr(x)", "-m", "beg", *texts], numbers),
             (["req.hdr(x)", "-m", "end", *texts], numbers),
+            (["req.hdr(x)", "-m", "dom", *[f"www.{each}.test" for each in range(10_000)]], b"www." * 3_000),
+            (["req.hdr(x)", "-i", "-m", "dir", *texts], b"/a" * 7_000),
             (["req.hdr(x),lower,length", "gt", "90000"], b"," * 14_500),
         ):
             with self.subTest(words[:4]):

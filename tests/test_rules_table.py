@@ -188,6 +188,7 @@ class TableTests(SynchronousTestCase):
         counted |= {name for name in CONVERTERS if name.startswith(("table_", "in_table"))}
         elsewhere = {
             *(f"capture.{name}" for name in ("req.hdr", "req.method", "req.uri", "req.ver", "res.hdr", "res.ver")),
+            *("fc_rcvd_proxy", "fc_pp_authority", "fc_pp_unique_id"),
             *("fc_err", "fc_err_str", "hostname", "pid", "ssl_fc_err", "txn.status", "unique-id"),
             *counted,
             "date",
@@ -234,6 +235,15 @@ class TableTests(SynchronousTestCase):
             ("ssl_fc_err", None),
         ):
             self.assertEqual(compiled_text(read_expression(text, "here"))(facts), value, text)
+
+    def test_what_another_proxy_has_announced(self) -> None:
+        """The client's own connection has announced nothing."""
+        facts = Seen(HEAD)
+        for announced, values in ((None, (b"0", None, None)), ({}, (b"1", None, None)), ({2: b"a", 5: b"b"}, b"1ab")):
+            facts.announced = announced
+            asked = ("fc_rcvd_proxy", "fc_pp_authority", "fc_pp_unique_id")
+            found = [compiled_text(read_expression(text, "here"))(facts) for text in asked]
+            self.assertEqual(found, [bytes([each]) if isinstance(each, int) else each for each in values])
 
     def test_the_rest(self) -> None:
         """What cannot be compared with another program's so simply."""

@@ -657,6 +657,28 @@ class RuleTests(SynchronousTestCase):
         good.reset()
         world.check_rest()
 
+    def test_a_client_hears_nothing_of_a_silent_drop(self) -> None:
+        """By the frontend's rules, the backend's, and those about what a server says."""
+        drop = "silent-drop if { req.len ge 2 }\n server s1 192.0.2.1:1\n"
+        of_server = "silent-drop if { res.len ge 2 }\n server s1 192.0.2.1:1\n"
+        for text, flags in (
+            (f"listen l\n bind :1\n tcp-request inspect-delay 2s\n tcp-request content {drop}", "- PR"),
+            (
+                "frontend f\n bind :1\n default_backend b\nbackend b\n tcp-request inspect-delay 2s\n"
+                f" tcp-request content {drop}",
+                "- PR",
+            ),
+            (f"listen l\n bind :1\n tcp-response inspect-delay 2s\n tcp-response content {of_server}", "s1 PD"),
+        ):
+            world = StreamWorld(self, text)
+            client = world.client()
+            client.feed(b"ab")
+            if flags != "- PR":
+                world.connect("s1").feed(b"xy")
+            self.assertTrue(client.hidden, text)
+            self.assertEqual((client.take(), client.end and client.end[0], world.flags()), (b"", "abort", [flags]))
+            world.check_rest()
+
     def test_a_server_speaks_when_the_rules_have_heard_it(self) -> None:
         """Or not at all."""
         world = StreamWorld(
@@ -681,6 +703,22 @@ class RuleTests(SynchronousTestCase):
         server.eof()
         self.assertEqual((client.take(), client.half_closed), (b"ba", True))
         client.eof()
+        world.check_rest()
+
+    def test_a_server_that_says_nothing_the_rules_accept_is_rejected_when_the_delay_is_over(self) -> None:
+        """`wait_end` is known of what a server says, too."""
+        world = StreamWorld(
+            self,
+            "listen l\n bind :1\n tcp-response inspect-delay 2s\n"
+            " tcp-response content accept if { res.payload(0,3) -m str 220 }\n"
+            " tcp-response content reject if WAIT_END\n server s1 192.0.2.1:1\n",
+        )
+        client = world.client()
+        world.connect("s1").feed(b"HTTP/1.1 200 OK")
+        world.advance(1.9)
+        self.assertEqual((client.take(), world.flags()), (b"", []))
+        world.advance(0.2)
+        self.assertEqual((client.take(), world.flags()), (b"", ["s1 PD"]))
         world.check_rest()
 
     def test_a_warm_greeting_is_heard_by_the_rules_too(self) -> None:

@@ -130,6 +130,20 @@ class ReadTests(SynchronousTestCase):
                 with self.assertRaises(ProxyFault, msg=stream):
                     taken(stream + BEHIND, piece)
 
+    def test_extensions_are_kept_by_their_types(self) -> None:
+        """The last of a type; a name or an id that is longer than HAProxy takes is a fault."""
+
+        def header(*extensions: tuple[int, bytes]) -> bytes:
+            rest = b"".join(struct.pack("!BH", kind, len(value)) + value for kind, value in extensions)
+            return v2(0x21, 0x11, struct.pack("!4s4sHH", bytes(4), bytes(4), 1, 2) + rest)
+
+        found = read_proxy_header(header((2, b"a.example"), (5, b"x" * 128), (0xEA, b""), (2, b"b.example")))
+        assert found is not None
+        self.assertEqual(found.values, {2: b"b.example", 5: b"x" * 128, 0xEA: b""})
+        for kind, size in ((2, 256), (5, 129)):
+            with self.assertRaises(ProxyFault, msg=str(kind)):
+                read_proxy_header(header((kind, bytes(size))))
+
     def test_checksums_are_those_of_rfc_3720(self) -> None:
         """Its examples (appendix B.4), and the usual one."""
         table = {

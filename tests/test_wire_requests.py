@@ -266,6 +266,8 @@ class FramingTests(SynchronousTestCase):
             (b"h2c", None),
             (b"H2C, websocket", b"websocket"),
             (b" ,foo/2 ,, h2c", b"foo/2"),
+            (b'h2c/1, h2c;q=1, "h2c", h2c (x), foo', b"foo"),
+            (b"h2c-like", b"h2c-like"),
             (b"", None),
         ):
             self.assertEqual(read(get(asks % offer)).upgrade, expected, offer)

@@ -345,6 +345,11 @@ REFUSED_REQUESTS: list[RefusedRequest] = [
         ("a length and a coding that is none", POST + b"Content-Length: 5\r\nTransfer-Encoding: x\r\n" + FIVE),
         ("a length and an empty coding", POST + b"Content-Length: 5\r\nTransfer-Encoding:\r\n" + FIVE),
         ("chunked on HTTP/1.0", get(HOST + CHUNKED_FIELD, version=b"HTTP/1.0") + b"0\r\n\r\n"),
+        *(
+            (f"a length and {name.decode()}", POST + b"Content-Length: 5\r\n" + name + b": chunked\r\n" + FIVE)
+            for name in (b"Transfer_Encoding", b"transfer.encoding")
+        ),
+        ("Content_Length alone", get(HOST + b"Content_Length: 5\r\n")),
         ("chunked in two fields", POST + CHUNKED_FIELD + CHUNKED_FIELD + EMPTY),
         ("chunked, then another coding's field", POST + CHUNKED_FIELD + b"Transfer-Encoding: identity\r\n" + EMPTY),
     ),

@@ -164,7 +164,8 @@ class Followers:
         self.kind = SRV if is_service(self.host) else A if settings.resolution.prefer == IPV4 else AAAA
         self.members = [Member(server, servers, notes, clock, departed) for server in servers]
         self.held = False
-        self._find = find
+        #: Finds the section that is asked.
+        self.find = find
         self._notes = notes
         self._watch: Watch | None = None
         self._changes = Changes(clock)
@@ -175,7 +176,7 @@ class Followers:
 
     def start(self) -> None:
         """Begins to ask, and uses at once what is known already."""
-        self.section = self._find()
+        self.section = self.find()
         self._watch = watch = self.section.watch(self.host, self.kind)
         self._begin()
         if watch.status:

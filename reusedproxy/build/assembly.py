@@ -30,6 +30,7 @@ from reusedproxy.build.resolution import Sections
 from reusedproxy.build.rule_sets import RuleSets, default_backend
 from reusedproxy.build.saved_states import SavedStates
 from reusedproxy.build.server_lines import Announce, Line, Lines, asks_libc
+from reusedproxy.build.spelling import Spelling, spelling_of
 from reusedproxy.build.tables import Sweep, tables_of
 from reusedproxy.clients.connection_limit import ConnectionLimit
 from reusedproxy.clients.frontend import Frontend
@@ -177,6 +178,8 @@ class Assembly:
         self._reactor = reactor
         self._random = random
         self._faults: list[Fault] = []
+        #: How names of headers are spelled where that is asked for.
+        self._spelling: Spelling | None = None
         settings = configuration.global_
         # HAProxy's manual: tune.http.maxhdr counts the start line, too.
         self._limits = Limits(max_head=settings.bufsize - settings.maxrewrite, max_headers=settings.maxhdr - 1)
@@ -193,7 +196,13 @@ class Assembly:
             poller,
             deadlines,
             previous.places if previous is not None else ConnectionLimit(maxconn),
-            LogTargets(settings.log_tag, deadlines, addresses=addresses, host=_host_of(settings.log_host)),
+            LogTargets(
+                settings.log_tag,
+                deadlines,
+                addresses=addresses,
+                host=_host_of(settings.log_host),
+                before=None if previous is None else previous.logs,
+            ),
             began=previous.began if previous is not None else deadlines.now(),
             maxconn=maxconn,
             budget=previous.budget if previous is not None else Budget(reactor),
@@ -255,6 +264,7 @@ class Assembly:
         proxy.stamps = yield from proxy.files.look()  # before any of these files is read
         sections = Sections(configuration, proxy.addresses, self._faults, [] if self._again else proxy.notices)
         answers = Answers(configuration.global_.bufsize, {**proxy.answers})
+        self._spelling = spelling_of(configuration.global_, self._faults)
         backends = yield from self._backends(sections, answers)
         proxy.backends = list(backends.values())
         _tie(proxy)
@@ -309,6 +319,7 @@ class Assembly:
             if not each.disabled:
                 backends[each.name] = yield from building.build(each)
                 backends[each.name].errors = answers.pages(each.errors)
+                backends[each.name].spelling = self._spelling if each.spells_for_servers else None
         return backends
 
     def _shared(self, backends: dict[str, Backend], answers: Answers, sections: Sections) -> Steps[_Shared]:
@@ -320,13 +331,13 @@ class Assembly:
         proxy.maps = maps.found
         backends_note = False
         for section in configuration.backends.values():
-            backends_note = backends_note or notes_in_sessions(section.rules)
+            backends_note = backends_note or notes_in_sessions(section)
             yield
         disabled = frozenset(configuration.backends).difference(backends)
         return _Shared(
             backends,
             answers,
-            RuleSets(backends, disabled, {**proxy.patterns}, answers),
+            RuleSets(backends, disabled, {**proxy.patterns}, answers, proxy.tables),
             Authentication(configuration.user_lists, proxy.passwords),
             Lookups({name: partial(proxy.names.section, each) for name, each in sections.asked.items()}),
             dict(configuration.global_.environment),
@@ -352,6 +363,7 @@ class Assembly:
         frontend.lookups = shared.lookups
         frontend.environment = shared.environment
         frontend.errors = shared.answers.pages(settings.errors)
+        frontend.spelling = self._spelling if settings.spells_for_clients else None
         own = self._configuration.backends.get(settings.name)
         if own is not None and own.place == settings.place:
             frontend.own_backend = own.name
@@ -364,7 +376,7 @@ class Assembly:
         frontend.gate = rule_sets.gate(frontend.settings.rules.connection)
         frontend.session_gate = rule_sets.gate(frontend.settings.rules.session)
         frontend.tracks = any(gate is not None and gate.tracks for gate in (frontend.gate, frontend.session_gate))
-        frontend.notes_in_sessions = shared.backends_note or notes_in_sessions(settings.rules)
+        frontend.notes_in_sessions = shared.backends_note or notes_in_sessions(settings)
         frontend.judges_sessions = frontend.tracks or frontend.session_gate is not None
         monitor = rule_sets.monitor(frontend) if frontend.guide is None else None
         targets = self._log_lines.targets(settings.logs, settings.log.tag)

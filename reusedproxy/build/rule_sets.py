@@ -35,13 +35,14 @@ from reusedproxy.net.files import MEBIBYTE, open_bounded
 from reusedproxy.net.slices import Steps
 from reusedproxy.rules.actions import act_of
 from reusedproxy.rules.matching import Test, condition
-from reusedproxy.rules.rule_set import RuleSet, steps
+from reusedproxy.rules.rule_set import NO_TABLES, RuleSet, steps
 from reusedproxy.rules.rule_set import Steps as PageRules
 from reusedproxy.rules.samples.formats import text_of
 from reusedproxy.sessions.sticking import Sticking
 from reusedproxy.sessions.switching import SwitchingRule
 from reusedproxy.streams.guide import Guide, Way
 from reusedproxy.streams.inspection import ContentRules
+from reusedproxy.tables.table import Table
 
 #: Most bytes of a file with patterns: lists of more than a million addresses are in use.
 LARGEST_PATTERNS = 64 * MEBIBYTE
@@ -101,13 +102,14 @@ class RuleSets:
     """Builds one rule set for each section, once; `faults` and `notices` are those of the pattern files.
 
     `disabled` are the names of backends that exist and take no requests. `files` are the patterns by their files'
-    names: those that are given are not read again.
+    names: those that are given are not read again. `tables` are the stick tables, by name.
     """
 
     backends: Mapping[str, Backend]
     disabled: frozenset[str] = frozenset()
     files: dict[str, list[str]] = Factory(dict)
     answers: Answers = Factory(Answers)
+    tables: Mapping[str, Table] = NO_TABLES
     faults: list[Fault] = Factory(list)
     notices: list[model.Notice] = Factory(list)
     _made: dict[model.Place, RuleSet] = Factory(dict)
@@ -136,7 +138,7 @@ class RuleSets:
             and not settings.unique_id_header
             and not any(rules)
             and not _judges(settings)
-            and not any(_judges(route.backend.settings) for route in routes.values())
+            and not any(_judges(route.backend.settings) or route.tells for route in routes.values())
             and not choices
             and not any(route.backend.settings.use_servers for route in routes.values())
             and not frontend.authentication.hashing(asked)
@@ -166,7 +168,7 @@ class RuleSets:
             yield
         asking: list[object] = [*rules, *settings.use_backends, *pages]
         for backend in (route.backend.settings for route in routes.values()):
-            asking += [*backend.use_servers, backend.balance.expression]
+            asking += [*backend.use_servers, backend.balance.expression, backend.forwarded]
         return Routing(
             frontend,
             self._rule_set(settings),
@@ -248,7 +250,12 @@ class RuleSets:
         if section.place not in self._made:
             buffers = section.place if section.buffers_request else None
             self._made[section.place] = RuleSet(
-                self.answers.rules(section.rules), self._patterns, buffers, section.restricts_names, section.place
+                self.answers.rules(section.rules),
+                self._patterns,
+                buffers,
+                section.restricts_names,
+                section.place,
+                self.tables,
             )
         return self._made[section.place]
 

@@ -21,7 +21,7 @@ from reusedproxy.backends.checks.checker import Checker
 from reusedproxy.backends.checks.requests import request
 from reusedproxy.backends.names import target_of
 from reusedproxy.backends.saved_states import SavedState
-from reusedproxy.backends.server import Server
+from reusedproxy.backends.server import Server, says_same_address
 from reusedproxy.build.balancing import node_seed
 from reusedproxy.build.certificates import Stamps, not_valid_yet, server_stamps
 from reusedproxy.build.step_dialers import StepDialers, with_port
@@ -197,7 +197,7 @@ class Pools:
             context,
             identity.timeout,
             descriptors.last_for_servers(),
-            _constant_name(settings).encode(),
+            constant_name(settings).encode(),
             str(settings.sni) if settings.sni is not None and context is not None and context.refuses_nameless else "",
         )
         dialer = dialers.dialer(context)
@@ -331,11 +331,11 @@ class Lines:
         if identity.raw:
             server.introduces = _announces(settings.send_proxy)
             if settings.sni is not None or place is not None:
-                sni = _name_of(settings.sni, CLIENT_BYTES) if settings.sni else _constant_name(settings).encode()
+                sni = _name_of(settings.sni, CLIENT_BYTES) if settings.sni else constant_name(settings).encode()
                 server.naming = naming(sni, None, at=place)
         elif isinstance(pool, ConstantPool):
             server.naming = naming(
-                _name_of(settings.sni) if settings.sni else _constant_name(settings).encode(),
+                _name_of(settings.sni) if settings.sni else constant_name(settings).encode(),
                 _name_of(settings.pool_conn_name) if settings.pool_conn_name else None,
                 _announces(settings.send_proxy),
                 place,
@@ -348,7 +348,7 @@ class Lines:
             server.former = [each for each in former if each.state != "closed"]
         pool.has_places(server.limit)
         line = Line(identity, server, ping_request, backend.http_check or backend.check_plan)
-        if settings.resolution.resolvers is not None:
+        if settings.resolution.resolvers is not None or may_be_ordered(settings):
             server.relocation = Elsewhere(line, self._pools, announce)
         return line
 
@@ -362,7 +362,7 @@ class Lines:
         target, context = line.identity.target, line.context
         if settings.check_tls is not None and context is None:
             context = self._context(settings, server.full_name, settings.check_tls)
-        if context is not None and check.sni is not None and check.sni != _constant_name(settings):
+        if context is not None and check.sni is not None and check.sni != constant_name(settings):
             context = self._named(context, check.sni, settings.place, server.full_name)
         if check.addr is not None or check.port is not None:
             # HAProxy: a check of another address or port does not use the traffic's TLS, unless `check-ssl` is set.
@@ -371,7 +371,7 @@ class Lines:
                 target = self._target(server.full_name, settings, check.addr, check.port or settings.port)
             else:
                 target = with_port(target, check.port)
-        preface = _announces_itself(check.send_proxy)
+        preface = announces_itself(check.send_proxy)
         dialer = Dialer(self._poller, self._deadlines, target, context, timeout, preface=preface, brief=True)
         checker = Checker(
             server,
@@ -432,6 +432,14 @@ class Lines:
         `saved`, as in HAProxy."""
         if saved is not None and saved.port and settings.kind == "tcp" and settings.port:
             settings = evolve(settings, port=saved.port)
+        ordered = None if previous is None else previous.server.ordered
+        if (
+            previous is not None
+            and ordered is not None
+            and may_be_ordered(settings)
+            and (says_same_address(settings, previous.server.settings))
+        ):
+            return ordered
         if not is_resolved(settings):
             by_name = settings.kind == "tcp" and literal(Query(settings.host, socket.SOCK_STREAM)) is None
             if by_name and (last := _last(settings, saved)) is not None:
@@ -503,7 +511,7 @@ class Lines:
                 contexts[step.number] = context
             if step.addr is not None:
                 targets[step.number] = self._target(name, settings, step.addr, settings.port)
-        return StepDialers(usual, _announces_itself(settings.send_proxy or "v1"), contexts, targets)
+        return StepDialers(usual, announces_itself(settings.send_proxy or "v1"), contexts, targets)
 
     def _context(self, server: model.Server, name: str, tls: model.ServerTLS | None) -> ClientContext | None:
         """Returns a TLS context for one server and its checks only: a session must never be
@@ -535,6 +543,12 @@ def _last(settings: model.Server, saved: SavedState | None) -> Target | None:
 def spreading(percent: int, random: Random) -> Callable[[float], float]:
     """Returns a function that adds chance to an interval between checks: up to so many percent, either way."""
     return lambda interval: interval * (1 + random.uniform(-percent, percent) / 100)
+
+
+def may_be_ordered(settings: model.Server) -> bool:
+    """Tells whether an operator may order the address of a server: it has one of its own, and no name server tells
+    another."""
+    return settings.kind == "tcp" and not follows_client(settings) and not is_resolved(settings)
 
 
 def follows_client(settings: model.Server) -> bool:
@@ -608,7 +622,7 @@ def _ping_request(backend: model.Backend, settings: model.Server) -> bytes:
     check = backend.check_plan.first_request if backend.check_plan is not None else backend.http_check
     if check is not None:
         return request(check, keep=True)
-    name = _constant_name(settings) or settings.host or "localhost"
+    name = constant_name(settings) or settings.host or "localhost"
     return f"OPTIONS * HTTP/1.1\r\nHost: {name}\r\n\r\n".encode("latin-1")
 
 
@@ -621,7 +635,7 @@ def _announces(version: str) -> Callable[[Exchange], bytes] | None:
     return lambda exchange: write(exchange.source, exchange.destination)
 
 
-def _announces_itself(version: str) -> Callable[[socket.socket], bytes] | None:
+def announces_itself(version: str) -> Callable[[socket.socket], bytes] | None:
     """Returns the function that makes the PROXY protocol header for a check, sent from the proxy's own address (v1) or
     as LOCAL (v2); None without."""
     if version == "v1":
@@ -649,6 +663,6 @@ def _name_of(expression: model.Expression, where: str = REQUEST) -> Callable[[Ex
     return name
 
 
-def _constant_name(settings: model.Server) -> str:
+def constant_name(settings: model.Server) -> str:
     """Returns the SNI of connections that are opened without a request, "" for none."""
     return settings.known_name or (settings.tls.sni if settings.tls is not None else None) or ""

@@ -7,6 +7,7 @@ answers, and decides whether the client may send another request. It owns the cl
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import inf
 from typing import ClassVar, Final
 
@@ -86,6 +87,7 @@ class ClientConnection:
         "_turn_ends_at",
         "accepted",
         "address",
+        "announced",
         "deadline",
         "deadlines",
         "destination",
@@ -128,6 +130,7 @@ class ClientConnection:
         self.session: Session | None = None
         #: The destination that a PROXY protocol header has named; None: the proxy itself.
         self.destination: tuple[str, int] | None = None
+        self.announced: Mapping[int, bytes] | None = None
         #: Seconds that its PROXY header and its TLS handshake have taken.
         self.handshake = 0.0
         self._buffer = b""

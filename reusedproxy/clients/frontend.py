@@ -96,6 +96,8 @@ class Frontend:
         self.deadlines = deadlines
         self.pages: list[Page] = []
         self.errors: ErrorPages = {}
+        #: How names of headers are spelled for clients, by names in lower case; None: as they came.
+        self.spelling: Mapping[bytes, bytes] | None = None
         self.authentication: Authentication = NOBODY
         #: The environment that the configuration was read with.
         self.environment: Mapping[str, str] = {}

@@ -79,6 +79,10 @@ class Arrival:
         return (found[0], found[1]) if isinstance(found, tuple) else ("unix", 0)
 
     @property
+    def announced(self) -> Mapping[int, bytes] | None:
+        return None if self.client is None else self.client.announced
+
+    @property
     def connection_source(self) -> tuple[str, int]:
         return self.source
 

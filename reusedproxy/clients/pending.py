@@ -73,8 +73,8 @@ class PendingClients:
 
     def __init__(self, frontend: Admitting, poller: Poller) -> None:
         self.under_way: dict[PendingClient, None] = {}
-        #: The destinations of clients that another proxy has announced, and when that proxy has connected.
-        self._announced: dict[PendingClient, tuple[tuple[str, int] | None, float]] = {}
+        #: By what another proxy has announced clients, and when that proxy has connected.
+        self._announced: dict[PendingClient, tuple[ProxyHeader | None, float]] = {}
         #: What rules for connections have begun to track.
         self._counters: dict[PendingClient, Counters] = {}
         self.log: HandshakeLog | None = None
@@ -130,9 +130,9 @@ class PendingClients:
         connection = frontend.admit(preface.socket, header.source or preface.address, preface.listener, counters)
         frontend.connections.add(connection)
         if isinstance(connection, (Handshake, Preface)):
-            self._announced[connection] = header.destination, preface.began
+            self._announced[connection] = header, preface.began
             return
-        connection.destination = header.destination
+        connection.destination, connection.announced = header.destination, header.values
         connection.handshake = connection.since - preface.began
         if not frontend.judges_sessions or frontend.stays(connection, counters):
             self._begun(connection)
@@ -152,7 +152,9 @@ class PendingClients:
             connection = ClientConnection(frontend, transport, handshake.address, handshake.listener)
         else:
             connection = StreamConnection(frontend, transport, handshake.address, handshake.listener)
-        connection.destination, began = self._announced.pop(handshake, (None, handshake.began))
+        header, began = self._announced.pop(handshake, (None, handshake.began))
+        if header is not None:
+            connection.destination, connection.announced = header.destination, header.values
         connection.handshake = connection.since - began
         frontend.connections.add(connection)
         if frontend.judges_sessions and not frontend.stays(connection, self._counters.pop(handshake, None)):

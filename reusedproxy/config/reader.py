@@ -15,6 +15,7 @@ from attrs import Factory, define, frozen
 from reusedproxy.config.language import haproxy_words, hints
 from reusedproxy.config.language.addresses import expanded, is_everywhere
 from reusedproxy.config.language.conditions import VERSION, Conditionals
+from reusedproxy.config.language.files import with_base
 from reusedproxy.config.language.report import (
     ConfigurationError,
     Fault,
@@ -124,6 +125,7 @@ class _Reading:
     def read_source(self, source: Source) -> Iterator[None]:
         conditionals = Conditionals(self.report, self.environment, self.ssllib)
         lines = source.text.split("\n")
+        self.global_.enter_file(source.name)
         if lines[-1].strip():
             # What is cut off may be the condition of a rule that lets others in.
             text = "the last line has no end of line, so the file may be cut off: end it with one"
@@ -159,6 +161,8 @@ class _Reading:
             unset = [name for at, name in unset_variables(text, self.variable) if at == number]
             raise Wrong(f"{what} is empty{f': {_not_set(unset)}' if unset else ''} (HAProxy refuses the line)")
         words = self.with_addresses(words, text)
+        if self.global_.tls.files:
+            words = with_base(words, self.global_.tls.files)
         prefix = words[0] if words[0] in ("no", "default") and len(words) > 1 else ""
         line = Line(self.place, words[1:] if prefix else words, prefix)
         try:

@@ -12,10 +12,10 @@ from collections.abc import Iterable
 
 from OpenSSL import SSL
 
-from reusedproxy.config.language.printable import printable
 from reusedproxy.config.model.proxies import Configuration
-from reusedproxy.config.model.values import Notice, Place
-from reusedproxy.config.reader import ConfigurationError, Fault, Source, reading
+from reusedproxy.config.model.values import Notice
+from reusedproxy.config.reader import ConfigurationError, Source, reading
+from reusedproxy.daemon.findings import FileFault, in_order
 from reusedproxy.net.files import LARGEST_TEXT, bounded, unless_pipe
 from reusedproxy.net.slices import Steps, run_through
 
@@ -26,7 +26,8 @@ _AS_NAMED = os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC
 class Refused(Exception):
     """Reports a configuration that cannot be used.
 
-    `lines` are all faults and warnings, in the order of the files and their lines. `files` are the names in reading
+    `findings` are all faults and warnings, in the order of the files and their lines, and `lines` the same for people.
+    `files` are the names in reading
     order, if known. `summary` counts the words of the configuration, "" where they were all read.
     """
 
@@ -35,7 +36,8 @@ class Refused(Exception):
     ) -> None:
         self.summary = summary
         self.faults, self.notices = list(faults), list(notices)
-        self.lines = _in_order(self.faults, self.notices, files)
+        self.findings = in_order(self.faults, self.notices, files)
+        self.lines = [str(each) for each in self.findings]
         super().__init__("\n".join(self.lines))
 
 
@@ -57,19 +59,19 @@ def loading(paths: list[str], again: bool = False) -> Steps[Configuration]:
         raise Refused(error.faults, error.notices, [source.name for source in sources], error.summary) from None
 
 
-def _read(paths: list[str], again: bool) -> tuple[list[Source], list[str]]:
+def _read(paths: list[str], again: bool) -> tuple[list[Source], list[FileFault]]:
     """Returns the texts, and the faults of files that cannot be read.
 
     A pipe is read only if a path names it, not one in a directory, and only at the start, which is not `again`.
     """
     sources: list[Source] = []
-    faults: list[str] = []
+    faults: list[FileFault] = []
     read: dict[tuple[int, int], tuple[str, str]] = {}
     for path in paths:
         try:
             names = files_in(path)
             if not names:
-                faults.append(f"{path}: there is no *.cfg file in this directory")
+                faults.append(FileFault(path, "there is no *.cfg file in this directory"))
             for name in names:
                 descriptor = unless_pipe(name, os.O_RDONLY) if again or name != path else os.open(name, _AS_NAMED)
                 with bounded(descriptor, name, LARGEST_TEXT) as file:
@@ -82,16 +84,16 @@ def _read(paths: list[str], again: bool) -> tuple[list[Source], list[str]]:
                     # Invalid UTF-8 is reported with its line later; in a comment it does no harm.
                     sources.append(Source(name, file.read().decode("utf-8", "surrogateescape")))
         except OSError as error:
-            faults.append(f"{error.filename}: cannot be read: {error.strerror}")
+            faults.append(FileFault(error.filename, f"cannot be read: {error.strerror}"))
     return sources, faults
 
 
-def _named_twice(name: str, path: str, other: str, other_path: str) -> str:
-    """Returns the message for a file that is read twice: each of its sections would have a
+def _named_twice(name: str, path: str, other: str, other_path: str) -> FileFault:
+    """Returns the fault of a file that is read twice: each of its sections would have a
     duplicate at the same line."""
     if os.path.normpath(name) != os.path.normpath(other):
-        return f"{name}: this is the same file as {other}, which is read already"
-    return f"{name}: this file is named twice: by '--config {other_path}' and by '--config {path}'"
+        return FileFault(name, f"this is the same file as {other}, which is read already")
+    return FileFault(name, f"this file is named twice: by '--config {other_path}' and by '--config {path}'")
 
 
 def files_in(path: str) -> list[str]:
@@ -103,20 +105,3 @@ def files_in(path: str) -> list[str]:
         return [path]
     names = [name for name in sorted(os.listdir(path)) if name.endswith(".cfg") and not name.startswith(".")]
     return [each for name in names if not os.path.isdir(each := os.path.join(path, name))]
-
-
-def _in_order(faults: Iterable[object], notices: Iterable[Notice], files: Iterable[str]) -> list[str]:
-    """Returns one line for each fault and notice, sorted by file and line.
-
-    At the same line, notices come before faults. Faults without a line come first.
-    """
-    found: list[tuple[Place | None, str]] = [(notice.place, notice_line(notice)) for notice in notices]
-    found += [(fault.place if isinstance(fault, Fault) else None, printable(f"[ALERT] {fault}")) for fault in faults]
-    named = [*files, *(place.file for place, _ in found if place is not None)]
-    order = {name: number for number, name in reversed([*enumerate(named)])}
-    found.sort(key=lambda each: (-1, 0) if each[0] is None else (order[each[0].file], each[0].line))
-    return [line for _, line in found]
-
-
-def notice_line(notice: Notice) -> str:
-    return printable(f"[{notice.level.upper()}] {notice.place}: {notice.text}")

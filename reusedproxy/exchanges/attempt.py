@@ -18,7 +18,7 @@ from reusedproxy.backends.queue import Queue
 from reusedproxy.backends.server import Server
 from reusedproxy.exchanges.client import Client
 from reusedproxy.exchanges.failures import Failures, Repeatable, race_class
-from reusedproxy.exchanges.heads import naming_server
+from reusedproxy.exchanges.heads import naming_server, respelled
 from reusedproxy.exchanges.retry import DIAL_FAILED, IDEMPOTENT
 from reusedproxy.exchanges.reuse import kind_of_connection
 from reusedproxy.exchanges.route import Route
@@ -399,6 +399,8 @@ class Attempt:
         if backend.settings.name_header:
             assert request.server is not None
             data = naming_server(data, backend.settings.name_header, request.server.name)
+        if backend.spelling is not None:
+            data = respelled(data, backend.spelling)
         timeout = backend.settings.timeouts.server
         if request.own_timeouts is not None:
             timeout = request.own_timeouts.get("server", timeout)

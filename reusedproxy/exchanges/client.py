@@ -30,6 +30,8 @@ class ClientFrontend(FactsFrontend, Protocol):
     pages: list[Page]
     #: What it answers in place of error pages, by status.
     errors: ErrorPages
+    #: How names of headers are spelled for clients, by names in lower case; None: as they came.
+    spelling: Mapping[bytes, bytes] | None
     #: The maps, by the names of their files.
     maps: Mapping[str, Map]
     #: Looks names up.

@@ -33,6 +33,7 @@ from reusedproxy.exchanges.heads import (
     LAST,
     ends_with_connection,
     request_head,
+    respelled,
     response_head,
     switch_head,
     switches_as_asked,
@@ -320,6 +321,13 @@ class Exchange(ExchangeFacts):
 
     # What its attempts call (`attempt.Request`): its backend, and what is held of it.
 
+    def set_timeout(self, which: str, seconds: float) -> None:
+        """Sets a time-out of this exchange, by HAProxy's word; that of a server that is answering from now on."""
+        ExchangeFacts.set_timeout(self, which, seconds)
+        connection = self.connection
+        if which == "server" and connection is not None and connection.exchange is self:
+            connection.give(seconds)
+
     def enter(self, backend: Backend) -> None:
         """Begins the request at this backend, and counts it there."""
         self.backend = backend
@@ -411,7 +419,7 @@ class Exchange(ExchangeFacts):
         timeouts = self._tunnel_timeouts(backend)
         self.status = head.status
         self.answered = client.deadlines.now()
-        answer = switch_head(head)
+        answer = self._spelled(switch_head(head))
         self.bytes_out += len(answer)
         client.write(answer)
         if self.state != TUNNEL:
@@ -468,10 +476,11 @@ class Exchange(ExchangeFacts):
                 return
             if self.encoder is not None:
                 body = self.encoder.finish(body)
-        if self.framed and head.length >= 0 and head.upgrade is None:
+        client = self.client
+        if self.framed and head.length >= 0 and head.upgrade is None and client.frontend.spelling is None:
             self.status = head.status
             self.answered = now
-            data = head.block + (LAST if self.client.last else CRLF) + body
+            data = head.block + (LAST if client.last else CRLF) + body
         else:
             data = self._response(head, now) + body
         self.connection = None
@@ -598,7 +607,12 @@ class Exchange(ExchangeFacts):
         if ends_with_connection(head, framed):
             self._until_close = True
             client.end_after("answer without a length")
-        return response_head(head, framed, client.last)
+        return self._spelled(response_head(head, framed, client.last))
+
+    def _spelled(self, message: bytes) -> bytes:
+        """Returns a message to the client with the names of its headers as the client wants them."""
+        names = self.client.frontend.spelling
+        return message if names is None or not message else respelled(message, names)
 
     def _count_answer(self, head: ResponseHead) -> None:
         """Counts what the server has answered, whatever rules make of that."""
@@ -622,7 +636,8 @@ class Exchange(ExchangeFacts):
         the client is still there."""
         self.status = status
         self.flags = flags
-        self._end(last=error_of(self, self.page_of(status), status, False)[0] if heard else b"", error=status)
+        page = error_of(self, self.page_of(status), status, False)[0] if heard else b""
+        self._end(last=self._spelled(page), error=status)
 
     def page_of(self, status: int) -> ErrorPage | None:
         """Returns the page for errors with this status: its backend's, or else its frontend's; None: it has none."""
@@ -709,7 +724,9 @@ class Exchange(ExchangeFacts):
         """Applies `http-after-response` to an answer of the proxy's own. `keeps` tells that the connection goes on."""
         if keeps and not self.framed:
             answer = kept_alive(answer)
-        return answer if self.own_rules is None or not answer else self.own_rules(self, answer)
+        if self.own_rules is not None and answer:
+            answer = self.own_rules(self, answer)
+        return self._spelled(answer)
 
     def _end(self, last: bytes = b"", error: int = 0, broken: bool = False, now: float | None = None) -> None:
         """Ends the exchange; there is no other end. `last` are the answer's last bytes; `error` is their status

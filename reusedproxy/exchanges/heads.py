@@ -7,6 +7,7 @@ the next one, never on content.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from reusedproxy.wire.heads import CHUNKED, UNTIL_CLOSE, RequestHead, ResponseHead
@@ -32,6 +33,20 @@ def naming_server(request: bytes, header: str, server: str) -> bytes:
     first, *lines = request[:end].split(b"\r\n")
     kept = [line for line in lines if line.partition(b":")[0].lower() != name.lower()]
     return b"\r\n".join([first, *kept, b"%b: %b" % (name, server.encode())]) + request[end:]
+
+
+def respelled(message: bytes, names: Mapping[bytes, bytes]) -> bytes:
+    """Returns a message with the names of its head's fields as `names` has them, by names in lower case
+    (`h1-case-adjust`)."""
+    end = message.find(b"\r\n\r\n")
+    if end < 0:  # a page of the operator's that ends otherwise
+        return message
+    first, *lines = message[:end].split(b"\r\n")
+    made = [first]
+    for line in lines:
+        name, colon, value = line.partition(b":")
+        made.append(names.get(name.lower(), name) + colon + value)
+    return b"\r\n".join(made) + message[end:]
 
 
 def _wishes(head: RequestHead, closes: bool) -> bytes:

@@ -16,8 +16,10 @@ from reusedproxy.config.model.values import Place
 from reusedproxy.exchanges.compression import compressor
 from reusedproxy.exchanges.persistence import persistence_of
 from reusedproxy.exchanges.serving import Made
+from reusedproxy.rules.forwarded import forwarded
 from reusedproxy.rules.matching import Test
 from reusedproxy.rules.rule_set import RuleSet, Steps
+from reusedproxy.rules.samples.formats import Text
 from reusedproxy.sessions.sticking import Sticking
 from reusedproxy.sessions.switching import ServerRules
 from reusedproxy.wire.bodies import plain_name
@@ -86,6 +88,11 @@ class Route:
         #: The names of the headers that say to servers who clients are and where they have connected, as `plain_name`
         #: writes them.
         self.own_names = frozenset(plain_name(each[-1].header.encode("latin-1")) for each in (asked, asked_to) if each)
+        #: Writes what servers are told by RFC 7239 (`option forwarded`); None: nothing.
+        self.tells: Text | None = None
+        if backend.settings.forwarded is not None:
+            self.own_names |= {b"forwarded"}
+            self.tells = forwarded(backend.settings.forwarded)
         self._spared = [ip_network(option.except_network, strict=False) for option in asked if option.except_network]
         #: How the header line begins (lower case) beside which none of ours goes; nothing: ours always goes.
         self.forward_unless = b""

@@ -29,6 +29,7 @@ from reusedproxy.rules import editing, regular
 from reusedproxy.rules.actions import concerned
 from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.rules.rule_set import RuleSet
+from reusedproxy.rules.samples.formats import Text
 from reusedproxy.rules.steering import Held
 from reusedproxy.sessions.switching import SwitchingRule, backend_to_use, server_to_use
 from reusedproxy.wire.bodies import ChunkedBody
@@ -178,6 +179,8 @@ class Routing:
         if self.id_header:
             # As in HAProxy beside those of that name that the client has sent.
             editing.append(head, self.id_header, exchange.unique_id)
+        if route.tells is not None and self._fails_to_tell(exchange, route.tells):
+            return
         exchange.may_wait = False
         if exchange.hints:
             exchange.send_hints()
@@ -290,6 +293,18 @@ class Routing:
         except Unevaluated as unevaluated:
             unevaluated.place = place
             not_evaluated(exchange, unevaluated)
+            return True
+        return False
+
+    def _fails_to_tell(self, exchange: Exchange, tells: Text) -> bool:
+        """Adds the header of `option forwarded`. Returns True if what it says could not be evaluated: then the request
+        has been answered."""
+        assert exchange.head is not None
+        try:
+            editing.append(exchange.head, b"forwarded", tells(exchange))
+        except Unevaluated as unevaluated:
+            self._frontend.not_evaluated(unevaluated)
+            exchange.fail(500, "PR")
             return True
         return False
 

@@ -257,6 +257,12 @@ class ServerConnection(Unfinished):
             deadlines = self.pool.deadlines
             deadlines.watch(self, deadlines.now() + self._timeout)
 
+    def give(self, seconds: float) -> None:
+        """Gives the server so long for each further piece of its answer."""
+        self._timeout = seconds
+        if self._request_ended:
+            self._expect()
+
     # What the transport calls.
 
     def data_received(self, data: bytes) -> None:

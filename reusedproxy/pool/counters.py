@@ -12,6 +12,7 @@ from attrs import Factory, define, frozen
 from reusedproxy.measures.histogram import DURATIONS, IDLE_AGES, LIVES, PATIENCES, REQUESTS, Histogram
 from reusedproxy.net.dial import TCP_CONNECT, Dial, DialFailure
 from reusedproxy.net.transport import Transport
+from reusedproxy.pool.cold import Cold
 from reusedproxy.pool.connection import ServerConnection
 
 #: Number of ended connections that each pool remembers.
@@ -88,6 +89,8 @@ class Counters:
     donated: int = 0
     overdue: int = 0
     used_max: int = 0
+    #: The last request that found no connection (see `cold`).
+    cold: Cold | None = None
     #: Dials that have ended, and donations, by cause and result.
     connects: Counter[tuple[str, ...]] = Factory(Counter)
     #: By protocol, whether resumed, and whether we have a certificate to show.

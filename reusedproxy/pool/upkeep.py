@@ -277,19 +277,22 @@ class Upkeep:
             self.following.opened(self.holdings.open + 1)
             self.refill.ceiling = self.following.ceiling
 
-    def awaited(self, kind: int) -> None:
+    def awaited(self, kind: int) -> int:
         """Counts a new waiter for the peak: with a connection it would be using it. Counts how deep it would have
-        reached, unless no idle connection would do, or the server refuses: then those who wait show no demand."""
+        reached, unless no idle connection would do, or the server refuses: then those who wait show no demand.
+        Returns the depth; 0: it is not counted."""
         if self._rests:
             self._wake()
         held = self.holdings
         pool = self._pool
+        depth = 0
         if kind != NEW and not self.governor.failures:
             depth = pool.depths.waits(self._now(), len(held.idle), len(held.in_use), pool.waiters.fit(SAFE))
             if self.following is not None:
                 self.following.deeper(depth)
                 self._follow()
         self.raise_peak(len(held.in_use) - len(held.pinged) + len(pool.waiters))
+        return depth
 
     def _follow(self) -> None:
         """Sets the floor to what demand calls for."""

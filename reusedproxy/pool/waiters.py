@@ -17,7 +17,9 @@ from attrs import define
 
 from reusedproxy.net.backlog import Backlog
 from reusedproxy.net.dial import DialFailure
+from reusedproxy.pool.cold import Cold
 from reusedproxy.pool.connection import ServerConnection
+from reusedproxy.pool.counters import REFUSED, TIMEOUT
 from reusedproxy.pool.kinds import NEW, SAFE
 
 
@@ -44,6 +46,13 @@ class Waiting:
     dials: int  # begun before it came
     since: float
     number: int
+    #: What it has found.
+    cold: Cold | None = None
+
+    def ended(self, result: str, took: float) -> None:
+        """Notes how the wait has ended, after `took` seconds."""
+        if self.cold is not None:
+            self.cold.ended(result, took)
 
 
 class Waiters:
@@ -61,10 +70,12 @@ class Waiters:
     def __len__(self) -> int:
         return len(self.waiting)
 
-    def join(self, waiter: Waiter, kind: int, dials: int, now: float) -> None:
+    def join(self, waiter: Waiter, kind: int, dials: int, now: float) -> Waiting:
+        """Adds a waiter, and returns its place."""
         assert waiter not in self.waiting, "it waits already"
         waiting = Waiting(waiter, kind, dials, now, next(self._numbers))
         self.waiting[waiter] = self._kinds[kind][waiter] = waiting
+        return waiting
 
     def leave(self, waiter: Waiter) -> Waiting | None:
         """Removes a waiter that waits no more. Returns None if it did not wait."""
@@ -85,7 +96,7 @@ class Waiters:
         early = takewhile(lambda waiting: waiting.dials < dials, self.waiting.values())
         for each in [*islice(early, most)]:
             self.leave(each.waiter)
-            taken.join(each.waiter, each.kind, each.dials, each.since)
+            taken.join(each.waiter, each.kind, each.dials, each.since).cold = each.cold
         return taken
 
     def first(self) -> Waiting:
@@ -141,6 +152,8 @@ class Refusals:
             return False
         waiting = refused.first()
         refused.leave(waiting.waiter)
-        self._told(failure, self._now() - waiting.since)
+        took = self._now() - waiting.since
+        waiting.ended(TIMEOUT if failure.timed_out else REFUSED, took)
+        self._told(failure, took)
         waiting.waiter.connection_failed(failure)
         return True

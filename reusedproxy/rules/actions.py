@@ -413,7 +413,7 @@ def _authenticate(action: Authenticate, where: str) -> Act:
 
 def _receive(action: Receive, where: str) -> Act:
     """Compiles an action of `tcp-request content` in mode http: there is a request, and no more to wait for."""
-    verdict: Verdict = Dropped(silent=False) if action.verb == "reject" else ALLOWED
+    verdict: Verdict = ALLOWED if action.verb == "accept" else Dropped(action.verb == "silent-drop")
     return lambda facts: verdict
 
 

@@ -19,7 +19,7 @@ from reusedproxy.tables.tracking import count_answer
 
 Act = Callable[[Facts], None]
 #: Expressions for the client's address.
-_SOURCES = ("src", "fc_src")
+SOURCES = ("src", "fc_src")
 #: Returns the key of a request, say, for a table; None if it has none.
 MakeKey = Callable[[Facts, Table], "Key | None"]
 
@@ -28,7 +28,7 @@ def track(action: Track, where: str) -> Act:
     """Compiles `track-sc0` and its like. As in HAProxy, a counter tracks the first that it is told, until the end; a
     request, and an answer that is tracked late, count at once."""
     number, name, key = action.counter, action.table, key_for(action.key, where)
-    of_source = str(action.key) in _SOURCES
+    of_source = str(action.key) in SOURCES
 
     def act(facts: Facts) -> None:
         own = facts.counters
@@ -57,7 +57,7 @@ def track(action: Track, where: str) -> Act:
 
 def key_for(expression: Expression, where: str) -> MakeKey:
     """Compiles an expression to a function that returns its value as a key of a table."""
-    if str(expression) in _SOURCES:
+    if str(expression) in SOURCES:
         return lambda facts, table: source_key(facts, table.settings)
     fetch = compiled(expression, where)
     return lambda facts, table: key_of(fetch(facts), table.settings)

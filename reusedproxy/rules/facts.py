@@ -260,6 +260,11 @@ class Facts(Protocol):
     def connection_destination(self) -> tuple[str, int]: ...
 
     @property
+    def announced(self) -> Mapping[int, bytes] | None:
+        """Returns the extensions of the PROXY protocol header by which another proxy has announced the client, by their
+        types; None: there was no header."""
+
+    @property
     def lenient(self) -> bool:
         """Tells whether rewrites that cannot be done are left out (`strict-mode off`)."""
 

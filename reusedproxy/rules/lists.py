@@ -110,6 +110,25 @@ def containing(texts: tuple[bytes, ...]) -> IsIn:
     return lambda text: len(text) >= shortest and any(search(text) is not None for search in searches)
 
 
+def delimited(texts: tuple[bytes, ...], delimiters: bytes) -> IsIn:
+    """Compiles texts that stand in another with a delimiter, or an end of the other, on either side. Delimiters at
+    their own ends do not count; one of nothing else is nowhere."""
+    words = frozenset(word for text in texts if (word := text.strip(delimiters)))
+    border = re.compile(rb"[%b]" % re.escape(delimiters))
+    #: How many parts there are between delimiters in each of the words, themselves as they are.
+    widths = sorted({len(border.split(word)) for word in words})
+
+    def is_in(text: bytes) -> bool:
+        ends = [found.start() for found in border.finditer(text)]
+        ends.append(len(text))
+        starts = [0, *[end + 1 for end in ends]]
+        return any(
+            text[start:end] in words for width in widths for start, end in zip(starts, ends[width - 1 :], strict=False)
+        )
+
+    return is_in
+
+
 def _portions(texts: Iterable[bytes]) -> Iterable[list[bytes]]:
     """Yields the texts, few enough at a time for one expression."""
     some: list[bytes] = []

@@ -9,11 +9,21 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from math import inf
 
+from attrs import evolve
+
 from reusedproxy.config.model.rules import Condition, Criterion, Term
 from reusedproxy.config.rules.patterns import GROUP, block, network, ranges
 from reusedproxy.config.rules.samples import REQUEST
 from reusedproxy.rules.facts import Binary, Facts, Sample
-from reusedproxy.rules.lists import beginning_with, containing, ending_with, within_networks, within_ranges
+from reusedproxy.rules.lists import (
+    FEW,
+    beginning_with,
+    containing,
+    delimited,
+    ending_with,
+    within_networks,
+    within_ranges,
+)
 from reusedproxy.rules.regular import matching_one_of
 from reusedproxy.rules.samples.casts import to_address, to_binary, to_bool, to_int, to_text
 from reusedproxy.rules.samples.compile import Fetch, compiled, compiled_all
@@ -45,6 +55,13 @@ def condition(said: Condition | None, where: str = REQUEST, read: ReadPatterns =
             return terms[0]
         return lambda facts: all(term(facts) for term in terms) is wanted
     return lambda facts: any(all(term(facts) for term in terms) for terms in alternatives) is wanted
+
+
+def rest_of(said: Condition | None, where: str = REQUEST, read: ReadPatterns = no_files) -> Test | None:
+    """Compiles what the only alternative of a condition says behind its first term; None if that is nothing."""
+    if said is None or len(said.alternatives[0]) == 1:
+        return None
+    return condition(evolve(said, alternatives=(said.alternatives[0][1:],)), where, read)
 
 
 def _term(term: Term, where: str, read: ReadPatterns) -> Test:
@@ -209,6 +226,8 @@ def _delimited(delimiters: bytes) -> Callable[[tuple[bytes, ...]], Callable[[byt
     """Returns a test whether a pattern stands in the text with a delimiter, or an end of the text, on either side."""
 
     def make(texts: tuple[bytes, ...]) -> Callable[[bytes], bool]:
+        if len(texts) > FEW:
+            return delimited(texts, delimiters)
         words = [each.strip(delimiters) for each in texts]
         border = re.escape(delimiters.decode())
         return matching_one_of(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import islice
+from types import MappingProxyType
 
 from reusedproxy.config.model.rules import Rule, Rules
 from reusedproxy.config.model.values import Place
@@ -11,10 +12,14 @@ from reusedproxy.config.rules.samples import CLIENT_BYTES, REQUEST, RESPONSE
 from reusedproxy.rules.actions import Act, Allowed, Answer, act_of
 from reusedproxy.rules.editing import Unusable
 from reusedproxy.rules.facts import Facts
-from reusedproxy.rules.matching import ReadPatterns, Test, condition, no_files
+from reusedproxy.rules.limits import limit
+from reusedproxy.rules.matching import ReadPatterns, Test, condition, no_files, rest_of
 from reusedproxy.rules.names import NAMES
 from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.rules.steering import Dropped, Held, buffer_request
+from reusedproxy.tables.table import Table
+
+NO_TABLES: Mapping[str, Table] = MappingProxyType({})
 
 
 class RuleSet:
@@ -28,12 +33,13 @@ class RuleSet:
         buffers_at: Place | None = None,
         names: str = "preserve",
         place: Place | None = None,
+        tables: Mapping[str, Table] = NO_TABLES,
     ) -> None:
         """Takes rules; the place that says that they wait for bodies (`option http-buffer-request`; None: they do not);
-        and what becomes of odd `names` of headers in the section at `place`."""
+        what becomes of odd `names` of headers in the section at `place`; and the stick tables, by name."""
         self.names: Steps = [(None, NAMES[names], place)] if names in NAMES and place is not None else []
         self.content = steps(rules.content, CLIENT_BYTES, read)
-        self.request = steps(rules.request, REQUEST, read)
+        self.request = steps(rules.request, REQUEST, read, tables)
         if buffers_at is not None:
             self.request.insert(0, (None, buffer_request, buffers_at))
         self.redirects = steps(rules.redirects, REQUEST, read)
@@ -44,15 +50,22 @@ class RuleSet:
 Steps = list[tuple[Test | None, Act, Place]]
 
 
-def steps(rules: Iterable[Rule], where: str, read: ReadPatterns = no_files) -> Steps:
-    return [
-        (
-            None if rule.condition is None else condition(rule.condition, where, read),
-            act_of(rule.action, where),
-            rule.place,
-        )
-        for rule in rules
-    ]
+def steps(
+    rules: Iterable[Rule], where: str, read: ReadPatterns = no_files, tables: Mapping[str, Table] = NO_TABLES
+) -> Steps:
+    """Compiles rules for exchanges."""
+    made: Steps = []
+    before: Rule | None = None
+    for rule in rules:
+        test = None if rule.condition is None else condition(rule.condition, where, read)
+        if test is not None and before is not None:
+            both = limit(before, rule, tables, made[-1][1], test, rest_of(rule.condition, where, read))
+            if both is not None:
+                made.pop()
+                test = both
+        made.append((test, act_of(rule.action, where), rule.place))
+        before = rule
+    return made
 
 
 def run(rules: Steps, facts: Facts, at: int = 0) -> Answer | Dropped | Held | None:

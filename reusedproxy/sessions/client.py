@@ -66,6 +66,8 @@ class ClientFacts(Protocol):
     address: tuple[str, int]
     #: The address that it had connected to, as a PROXY protocol header tells; None: there was no such header.
     destination: tuple[str, int] | None
+    #: The extensions of the PROXY protocol header that it came with, by their types; None: it came with none.
+    announced: Mapping[int, bytes] | None
     listener: Listener
     requests: int
     transport: Transport

@@ -60,6 +60,10 @@ class ConnectionFacts:
         return self.connection_destination if self.own_destination is None else self.own_destination
 
     @property
+    def announced(self) -> Mapping[int, bytes] | None:
+        return self.client.announced
+
+    @property
     def connection_source(self) -> tuple[str, int]:
         return self.client.address
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from reusedproxy.streams.inspection import CLOSE, REJECT, ContentRules, Inspectable, Inspection
+from reusedproxy.streams.inspection import CLOSE, DENIALS, SILENT_DROP, ContentRules, Inspectable, Inspection
 from reusedproxy.streams.relay import Relay
 
 #: Bytes of a server that are held; as much as one of HAProxy's buffers.
@@ -18,6 +18,9 @@ class Answered(Inspectable, Protocol):
 
     def count_refused_answer(self) -> None:
         """Counts that a rule refuses what the server says."""
+
+    def hide_client(self) -> None:
+        """Has the client hear nothing of the end of its connection."""
 
     def store_server(self) -> None:
         """Stores the server in stick tables."""
@@ -58,14 +61,16 @@ class AnswerGate:
 
     def _over(self, verdict: str) -> None:
         stream, relay = self._stream, self._relay
-        if verdict != REJECT:
+        if verdict not in DENIALS:
             stream.store_server()
         held, stream.response_bytes = stream.response_bytes, b""
         side = relay.server
         side.gate = None
-        if verdict == REJECT:
+        if verdict in DENIALS:
             stream.count_refused_answer()
-            relay.end("PD")
+            if verdict == SILENT_DROP:
+                stream.hide_client()
+            relay.end("PD", broken=verdict == SILENT_DROP)
             return
         if held:
             side.other.transport.write(held)

@@ -18,7 +18,7 @@ from reusedproxy.rules import regular
 from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.sessions.sticking import Sticking, Sticks, Stores
 from reusedproxy.sessions.switching import ServerRules, SwitchingRule, backend_to_use, server_to_use
-from reusedproxy.streams.inspection import REJECT, ContentRules
+from reusedproxy.streams.inspection import DENIALS, SILENT_DROP, ContentRules
 
 
 @define
@@ -46,7 +46,7 @@ class Guided(Sticks, Protocol):
     def inspect(self, rules: ContentRules, then: Callable[[str], None]) -> None:
         """Has these rules look at what the client sends, and calls `then` with what they decide."""
 
-    def refuse(self, flags: str = "PR", *, denied: bool = False) -> None:
+    def refuse(self, flags: str = "PR", *, denied: bool = False, silently: bool = False) -> None:
         """Ends the stream. `denied` tells that a rule says so."""
 
     def not_evaluated(self, unevaluated: Unevaluated) -> None:
@@ -84,8 +84,8 @@ class Guide:
             self._choose(stream)
 
     def _inspected(self, stream: Guided, verdict: str) -> None:
-        if verdict == REJECT:
-            stream.refuse(denied=True)
+        if verdict in DENIALS:
+            stream.refuse(denied=True, silently=verdict == SILENT_DROP)
         else:
             self._choose(stream)
 
@@ -106,8 +106,8 @@ class Guide:
             self._go(stream, way)
 
     def _inspected_there(self, stream: Guided, way: Way, verdict: str) -> None:
-        if verdict == REJECT:
-            stream.refuse(denied=True)
+        if verdict in DENIALS:
+            stream.refuse(denied=True, silently=verdict == SILENT_DROP)
         else:
             self._go(stream, way)
 

@@ -26,7 +26,9 @@ from reusedproxy.rules.waiting import Incomplete
 # What rules decide.
 ACCEPT = "accept"
 REJECT = "reject"
+SILENT_DROP = "silent-drop"  # rejected, and the client is not told so
 CLOSE = "close"
+DENIALS = (REJECT, SILENT_DROP)
 #: Not yet.
 WAIT = "wait"
 
@@ -52,9 +54,9 @@ class ContentRules:
         return cls(steps, delay) if steps else None
 
     def judge(self, facts: Facts, at: int = 0) -> tuple[str, int]:
-        """Runs the rules from the one `at` this place on, and returns ACCEPT, REJECT, CLOSE or WAIT, and the place of
-        the rule that waits: those before it have done what they do, and are not run again. Raises Unevaluated, with the
-        rule's place in the configuration."""
+        """Runs the rules from the one `at` this place on, and returns ACCEPT, REJECT, SILENT_DROP, CLOSE or WAIT, and
+        the place of the rule that waits: those before it have done what they do, and are not run again. Raises
+        Unevaluated, with the rule's place in the configuration."""
         regular.begin()
         place = None
         try:
@@ -89,8 +91,8 @@ class Inspectable(Facts, Protocol):
 
 
 class Inspection:
-    """Waits for what a section's rules decide about one stream. `over` is called once, with ACCEPT, REJECT or CLOSE,
-    and may be called before `look` returns."""
+    """Waits for what a section's rules decide about one stream. `over` is called once, with ACCEPT, REJECT,
+    SILENT_DROP or CLOSE, and may be called before `look` returns."""
 
     __slots__ = ("_at", "_ended", "_expires", "_over", "_patience", "_rules", "_stream", "deadline", "slot")
 

@@ -31,7 +31,7 @@ from reusedproxy.streams.answers import AnswerGate
 from reusedproxy.streams.client import StreamClient
 from reusedproxy.streams.facts import StreamFacts
 from reusedproxy.streams.guide import Guide, Way
-from reusedproxy.streams.inspection import REJECT, ContentRules, Inspection
+from reusedproxy.streams.inspection import DENIALS, ContentRules, Inspection
 from reusedproxy.streams.relay import Relay, RelayTimeouts
 from reusedproxy.streams.search import Search
 from reusedproxy.tables.tracking import BYTES_IN, BYTES_OUT, count, leave
@@ -241,7 +241,7 @@ class Stream(StreamFacts):
 
     def connection_lost(self, reason: str) -> None:
         inspection = self.inspection
-        if inspection is not None and reason != STOPPED and inspection.verdict(expired=True) == REJECT:
+        if inspection is not None and reason != STOPPED and inspection.verdict(expired=True) in DENIALS:
             # As in HAProxy, the rule is named that refuses what has come by then.
             self.refuse(denied=True)
         elif self.state in (INSPECTING, TRYING):
@@ -274,13 +274,16 @@ class Stream(StreamFacts):
 
     # Ends.
 
-    def refuse(self, flags: str = "PR", *, denied: bool = False) -> None:
-        """Ends the session, because a rule says so (`denied`) or no rule leads to a backend."""
+    def refuse(self, flags: str = "PR", *, denied: bool = False, silently: bool = False) -> None:
+        """Ends the session, because a rule says so (`denied`) or no rule leads to a backend; `silently`: the client
+        hears nothing of that."""
+        if silently:
+            self.client.transport.hide()
         if denied:
             self.client.frontend.traffic.dreq += 1  # not the backend's, as in HAProxy
             if self.client.listener.traffic is not None:
                 self.client.listener.traffic.dreq += 1
-        self._finish(flags)
+        self._finish(flags, broken=silently)  # of whom nothing is read any more, either
 
     def not_evaluated(self, unevaluated: Unevaluated) -> None:
         """Reports a rule that could not be evaluated."""
@@ -302,6 +305,10 @@ class Stream(StreamFacts):
             self.relay.end(f"{letter}-")
         elif self.state != ENDED:
             self._finish(letter + (self.search.phase if self.search is not None else "R"))
+
+    def hide_client(self) -> None:
+        """Ends the client's connection so that it hears nothing of that, because a rule about its server says so."""
+        self.client.transport.hide()
 
     def drop_server(self) -> None:
         """Resets the server's connection, because a rule says so."""

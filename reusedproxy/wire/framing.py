@@ -32,6 +32,8 @@ _USUAL_CONNECTION: Final[dict[bytes, bool]] = {
 
 _BINDING_CREDENTIALS: Final = re.compile(rb'[, \t"]*(?i:ntlm|nego)')
 _BINDING_CHALLENGE: Final = re.compile(rb'(?:\A|[, \t"])(?i:ntlm|nego)')
+#: With a version, parameters, or in quotes, too, as which a lenient server may read it.
+_H2C: Final = re.compile(rb'[" \t]*(?i:h2c)(?![!#$%&\'*+\-.^_`|~0-9A-Za-z])')
 _QUOTED: Final = re.compile(rb'"(?:\\.|[^"\\])*("?)')
 
 _NO_OPTIONS: Final[frozenset[bytes]] = frozenset()
@@ -206,7 +208,7 @@ def offered_protocols(value: bytes) -> bytes | None:
     h2c is obsolete (RFC 9113 3.1), and a client that gets it past a proxy can ask for whatever the proxy would refuse.
     """
     protocols = [protocol.strip(OWS) for protocol in value.split(b",")]
-    return b", ".join(each for each in protocols if each and each.lower() != b"h2c") or None
+    return b", ".join(each for each in protocols if each and not _H2C.match(each)) or None
 
 
 def credentials_bind(credentials: bytes) -> bool:

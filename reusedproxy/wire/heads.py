@@ -43,6 +43,7 @@ from reusedproxy.wire.grammar import (
     CONNECTION,
     CRLF,
     EXPECT,
+    FRAMING_NAME,
     HOST_FIELD,
     KEEP_ALIVE,
     NOTABLE,
@@ -472,7 +473,13 @@ def _notables(lines: list[bytes], head: bytes, limits: Limits, fault: Fault) -> 
         if kind is None:
             kind = NOTABLES.get(name.lower())
             if kind is None:
-                refuse(head, limits, fault)
+                if FRAMING_NAME.match(name, 2, colon - 1) is None:
+                    refuse(head, limits, fault)
+                if fault is RequestFault:
+                    raise fault(
+                        "a second spelling of Content-Length or Transfer-Encoding, as which servers may read it"
+                    )
+                continue  # in an answer it is a field like any other: only we read its framing
         raw = line[colon:]
         value = raw.strip(OWS)
         if kind >= CONNECTION:

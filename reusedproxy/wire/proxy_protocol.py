@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
-from attrs import frozen
+from attrs import Factory, frozen
 
 from reusedproxy.wire.addresses import address_text
 
@@ -31,7 +31,11 @@ _ADDRESSES: Final = {0x11: "!4s4sHH", 0x21: "!16s16sHH"}
 #: Families and transports that are allowed but of no use here: the connection's own addresses count.
 _UNUSED: Final = frozenset(family << 4 | transport for family in range(4) for transport in range(3)) - {0x11, 0x21}
 
+AUTHORITY: Final = 0x02
 _CRC32C: Final = 0x03
+UNIQUE_ID: Final = 0x05
+#: The most bytes of these, as in HAProxy.
+_MOST_OF: Final = {AUTHORITY: 255, UNIQUE_ID: 128}
 
 Address = tuple[str, int]
 
@@ -44,12 +48,14 @@ class ProxyFault(Exception):
 class ProxyHeader:
     """Holds a header of `length` bytes: the client's address and the address that it connected to.
 
-    Both are None where the header names nobody but the peer itself (LOCAL, UNKNOWN).
+    Both are None where the header names nobody but the peer itself (LOCAL, UNKNOWN). `values` are its extensions, by
+    their types.
     """
 
     length: int
     source: Address | None = None
     destination: Address | None = None
+    values: Mapping[int, bytes] = Factory(dict)
 
 
 def read_proxy_header(data: bytes) -> ProxyHeader | None:
@@ -110,19 +116,19 @@ def _read_v2(data: bytes) -> ProxyHeader | None:
     form = _ADDRESSES[family]
     if length < struct.calcsize(form):
         raise ProxyFault(f"its PROXY protocol header is too short for its addresses, {length} bytes")
-    _check_extensions(data[: 16 + length], 16 + struct.calcsize(form))
+    values = _extensions(data[: 16 + length], 16 + struct.calcsize(form))
     source, destination, source_port, destination_port = struct.unpack_from(form, data, 16)
     hosts = [address_text(ip_address(packed)) for packed in (source, destination)]
-    return ProxyHeader(16 + length, (hosts[0], source_port), (hosts[1], destination_port))
+    return ProxyHeader(16 + length, (hosts[0], source_port), (hosts[1], destination_port), values)
 
 
-def _check_extensions(header: bytes, at: int) -> None:
-    """Checks the extensions of a version 2 header, which begin at `at`.
-
-    Their contents are not used. Raises ProxyFault.
+def _extensions(header: bytes, at: int) -> dict[int, bytes]:
+    """Returns the extensions of a version 2 header, which begin at `at`, by their types; of several of one type the
+    last. Raises ProxyFault.
 
     Checked are their lengths (section 2.2), and the checksum if there is one (section 2.2.3: a receiver must).
     """
+    values = {}
     while at < len(header):
         if at + 3 > len(header):
             raise ProxyFault("its PROXY protocol header ends within an extension")
@@ -136,6 +142,10 @@ def _check_extensions(header: bytes, at: int) -> None:
                 raise ProxyFault(f"its PROXY protocol header has a checksum of {size} bytes, not 4")
             if crc32c(header[:value] + b"\0\0\0\0" + header[at:]) != int.from_bytes(header[value:at], "big"):
                 raise ProxyFault("the checksum of its PROXY protocol header is wrong (PP2_TYPE_CRC32C)")
+        if size > _MOST_OF.get(kind, size):
+            raise ProxyFault(f"its PROXY protocol header has an extension {kind:#04x} of {size} bytes")
+        values[kind] = header[value:at]
+    return values
 
 
 def _crc32c_step(checksum: int) -> int:

@@ -27,7 +27,10 @@ backend static
     balance static-rr
     server s1 {host}:1 weight 10
     server t3 {host}:2 track servers/s3
+ring lines
+    size 32768
 global
+    log ring@lines format raw daemon emerg
     stats socket {d}/admin.sock mode 600 level admin
     stats socket {d}/operator.sock mode 660
     stats socket {d}/user.sock mode 666 level user
@@ -83,6 +86,12 @@ ORDERS = (
     "set maxconn frontend main",
     "set maxconn frontend no 5",
     "set maxconn frontend main -5",
+    "set maxconn global",
+    "set maxconn global x",
+    "set maxconn global 100000000",
+    "set maxconn global 5",
+    "operator;set maxconn global 5",
+    "set maxconn global 0",
     "shutdown session",
     "shutdown session 0x123",
     "shutdown session nothing",
@@ -96,6 +105,18 @@ ORDERS = (
     "show env HOME",
     "show servers state no",
     "show stat no -1 -1",
+    "set server servers/s3 addr",
+    "set server servers/s3 addr nonsense",
+    "set server servers/s3 addr 127.0.0.9 port x",
+    "set server servers/s3 addr 127.0.0.9 port +1",
+    "set server servers/s3 addr 127.0.0.9",
+    "set server servers/s3 addr ::1",
+    "set server servers/s3 addr 127.0.0.9 port 7",
+    "set server servers/s3 addr 127.0.0.9 port 7",
+    "show events no",
+    "show events lines -x",
+    "show events lines nothing",
+    "user;show events lines",
     "show cli level",
     "operator;show cli level;set weight servers/s1 5;clear counters all",
     "user;show cli level;show sess;show env HOME;clear counters",

@@ -90,6 +90,7 @@ SCENARIOS = [
       "c:a t<a d:b t2<b c.fin t.fin d.fin t2.fin", server=False),
     # Rules about contents.
     S("reject", "tcp-request content reject", "c:hello c.end s.none"),
+    S("silent-drop", f"{DELAY}\n tcp-request content silent-drop if {{{{ req.len gt 0 }}}}", "c:hello s.none"),
     S("a rule that waits, and accepts", WAITS, "c:ab wait=0.2 s.none c:cde s<abcde s:x c<x c.fin s.end s.fin c.end"),
     S("a rule that waits in vain", WAITS.replace("1s", "500ms"), "c:ab wait=0.6 c.end s.none"),
     S("a rule that waits, and the client ends", WAITS, "c:ab c.fin c.end s.none"),
@@ -143,6 +144,8 @@ SCENARIOS = [
       "c:hello s<hello s:good c<good s.fin c.end c.fin s.end"),
     S("an answer that is waited for", f"tcp-response inspect-delay 700ms\n {BAD}",
       "c:hello s<hello s:ok wait=0.2 c.end wait=0.8 c<ok s.fin c.end c.fin s.end"),
+    S("WAIT_END of an answer", "tcp-response inspect-delay 500ms\n tcp-response content reject if WAIT_END",
+      "c:hello s<hello s:ok wait=0.8 c.end s.end"),
     S("close", "tcp-response inspect-delay 1s\n tcp-response content close if {{ res.len gt 2 }}",
       "c:hello s<hello s:bad c.end c.fin s.end"),
     # PROXY headers.

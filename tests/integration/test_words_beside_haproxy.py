@@ -227,6 +227,7 @@ class ActionTests(WordsTestCase):
                 Case("a part sent", "timeout http-request 300ms\n option http-ignore-probes", [b"GET /", b"", b""]),
                 # The client says nothing: the kernel tells it of the end once it says something after the drop.
                 Case("silently dropped", "tcp-request connection silent-drop", [b"", b""]),
+                Case("content silently dropped", "tcp-request content silent-drop if { path /a }", [GET]),
                 Case("content rejected", "tcp-request content reject if { path /a }", [GET]),
                 Case(
                     "content accepted",
@@ -236,6 +237,58 @@ class ActionTests(WordsTestCase):
                 Case("content at its end", "tcp-request content reject if WAIT_END { path /b }", [GET]),
             ]
         )
+
+    def test_what_another_proxy_announces_is_fetched(self) -> None:
+        """Of version 2, with and without extensions, and of version 1."""
+
+        def header(*extensions: tuple[int, bytes]) -> bytes:
+            rest = bytes((192, 0, 2, 1, 192, 0, 2, 2, 0, 7, 0, 80))
+            rest += b"".join(bytes((kind, 0, len(value))) + value for kind, value in extensions)
+            return b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0" + bytes((len(rest),)) + rest
+
+        shown = "<%[fc_rcvd_proxy]><%[fc_pp_authority]><%[fc_pp_unique_id]><%[src]>"
+        lines = f"tcp-request connection expect-proxy layer4\n http-request set-header Y {shown}"
+        sent = {
+            "both": header((2, b"a.example"), (5, b"id-1")) + GET,
+            "neither": header() + GET,
+            "others": header((4, b"xx"), (5, b"id-2"), (0xE0, b"y")) + GET,
+            "two of a kind": header((2, b"a.example"), (2, b"b.example"), (5, b"one"), (5, b"two")) + GET,
+            "version 1": b"PROXY TCP4 192.0.2.1 192.0.2.2 7 80\r\n" + GET,
+            "too long": header((5, b"x" * 129)) + GET,
+        }
+        cases = [Case(name, lines, [each]) for name, each in sent.items()]
+        self.same([*cases, Case("none", lines.partition("\n ")[2], [GET])])
+
+    def test_names_of_headers_are_spelled_as_is_said(self) -> None:
+        """For servers and for clients, of all that they are told, pages of the proxy's own among it."""
+        server = Server(b"HTTP/1.1 200 OK\r\nx-two: 2\r\ncontent-length: 2\r\n\r\nok")
+        self.addCleanup(server.stop)
+        server.start()
+        directory = temporary_directory(self)
+        (directory / "names").write_text("# c\n\n x-one  X-ONE\nconnection ConNection\n")
+        for daemon in self.daemons(directory, ""):
+            server.requests.clear()
+            port = free_port()
+            daemon.write(
+                f"backend servers\nglobal\n h1-case-adjust content-length Content-LENGTH\n h1-case-adjust x-two X-Two\n"
+                f" h1-case-adjust x-forwarded-for X-FORWARDED-For\n h1-case-adjust-file {directory}/names\n"
+                f"listen l\n bind {HOST}:{port}\n option forwardfor\n option h1-case-adjust-bogus-client\n"
+                " option h1-case-adjust-bogus-server\n http-request deny if { path /no }\n"
+                f" server s {HOST}:{server.port}\n"
+            )
+            daemon.start()
+            answers = []
+            for target in (b"/", b"/no"):
+                with socket.create_connection((HOST, port), timeout=5) as client:
+                    client.sendall(asking(target, b"x-one: 1", b"Connection: close"))
+                    answers.append(b"".join(iter(lambda: client.recv(4096), b"")))
+            daemon.stop()
+            (asked,) = server.requests
+            for part in (b"\r\nX-ONE: 1\r\n", b"\r\nX-FORWARDED-For: 127."):
+                self.assertIn(part, asked)
+            for part in (b"\r\nX-Two: 2\r\n", b"\r\nContent-LENGTH: 2\r\n", b"\r\nConNection: close\r\n"):
+                self.assertIn(part, answers[0])
+            self.assertRegex(answers[1], b"\r\nContent-LENGTH: [0-9]+\r\n")
 
     def test_clients_are_rejected_by_what_the_process_is_at(self) -> None:
         """Its connections, queues and servers. A client counts from the moment at which it has connected."""
@@ -329,6 +382,18 @@ class MapTests(WordsTestCase):
             )
         )
 
+    def test_relative_names_of_files_begin_where_is_said(self) -> None:
+        directory = temporary_directory(self)
+        (directory / "a.map").write_text("a one\n")
+        (directory / "list").write_text("a\n")
+        (directory / "page").write_text("seen\n")
+        lines = (
+            "acl known req.hdr(x) -f list\n http-request set-header Y %[req.hdr(x),map(a.map)] if known\n"
+            " http-request return status 200 content-type text/plain file page if { req.hdr(x) b }"
+        )
+        sent = asking(b"/", b"X: a") + asking(b"/", b"X: b") + asking(b"/", b"X: c")
+        self.same([Case("origin", lines, [sent])], f"global\n default-path origin {directory}\n")
+
     def test_rules_change_a_map(self) -> None:
         file = temporary_directory(self) / "a.map"
         file.write_text(TEXTS)
@@ -355,7 +420,8 @@ class FigureTests(WordsTestCase):
             "hostname",
         )  # fmt: skip
         self.same(
-            [Case(name, f"http-request set-header Y <%[{name}]>", [GET]) for name in names if name != "be_conn(none)"]
+            [Case(name, f"http-request set-header Y <%[{name}]>", [GET]) for name in names],
+            f"backend other\n server s {HOST}:1\n",
         )
 
 

@@ -27,7 +27,7 @@ class CheckFacts:
     client_tls: TLSSide | None = None
     server_tls: TLSSide | None = None
     priority = 0, 0
-    credentials = auth_scheme = None
+    credentials = auth_scheme = announced = None
     noted: Noted | None = None
     unique_id = b""
     asks_as_proxy = lenient = False

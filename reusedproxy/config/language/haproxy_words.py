@@ -244,7 +244,7 @@ OPTIONS = {
 }
 OPTIONS_NEVER_NEGATED = words(
     """
-    external-check forwarded forwardfor http-restrict-req-hdr-names httpchk httplog httpslog ldap-check mysql-check
+    external-check forwardfor http-restrict-req-hdr-names httpchk httplog httpslog ldap-check mysql-check
     originalto pgsql-check redis-check smtpchk spop-check ssl-hello-chk tcp-check tcpka tcplog
     """
 )
@@ -375,18 +375,12 @@ HINTS = {
     "redir": "write 'http-request redirect' with its condition",
     "monitor-net": "write 'http-request return status 200 if { src NETWORK }'",
     "persist": "'cookie' keeps clients at their server",
-    "forwarded": "write 'option forwardfor'",
     "lua-load": "no Lua is run",
     "lua-load-per-thread": "no Lua is run",
     "accept-invalid-http-request": "take it out: what servers may read in several ways is refused",
     "accept-invalid-http-response": "take it out: what clients may read in several ways is refused",
     "accept-unsafe-violations-in-http-request": "take it out: what servers may read in several ways is refused",
     "accept-unsafe-violations-in-http-response": "take it out: what clients may read in several ways is refused",
-    "h1-case-adjust": "take it out: names of headers go on as their sender has spelled them",
-    "h1-case-adjust-file": "take it out: names of headers go on as their sender has spelled them",
-    "h1-case-adjust-bogus-client": "take it out: names of headers go on as their sender has spelled them",
-    "h1-case-adjust-bogus-server": "take it out: names of headers go on as their sender has spelled them",
-    "default-path": "write whole paths, or start the daemon in that directory (WorkingDirectory= of systemd)",
     "nolinger": "take it out: connections end in order",
     "independent-streams": "take it out: each side has its own time-out",
     "independant-streams": "take it out: each side has its own time-out",
@@ -413,6 +407,10 @@ HINTS = {
     "set-bandwidth-limit": "take it out, or let the kernel do it (tc)",
     "spop-check": "there is no SPOE here, whose agents it checks; write 'option tcp-check'",
     "external-check": "no program is run; write 'option tcp-check' with what it asks, or 'option httpchk'",
+    **dict.fromkeys(
+        ("cpu_calls", "cpu_ns_avg", "cpu_ns_tot", "lat_ns_avg", "lat_ns_tot"),
+        "take it out: processor time is not measured by request ('%Tr' and '%Ta' are times)",
+    ),
     "transparent": "name a server's address and port",
     "bind namespace": "start the daemon in that network namespace (ip netns exec, NetworkNamespacePath= of systemd)",
     "bind tls-ticket-keys": "OpenSSL's binding has no call for it; tickets have keys of their own until the next reload"

@@ -69,7 +69,9 @@ def _why_not_a_time(text: str) -> str:
         return ": whole numbers only, so take the next smaller unit (1500ms for 1.5s)"
     if text in ("infinite", "infinity", "unlimited", "none", "never"):
         return ": 0 waits for ever"
-    return ""
+    # HAProxy reads so much of it, and nothing of the rest.
+    begins = re.match(r"([0-9]+(?:us|ms|[smhd]))[^0-9A-Za-z]", text)
+    return f": did you mean '{begins[1]}'?" if begins else ""
 
 
 def positive_seconds(text: str, what: str) -> float:

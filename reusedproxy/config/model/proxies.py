@@ -16,6 +16,7 @@ from reusedproxy.config.model.balance import Balance, HashType, UseServer
 from reusedproxy.config.model.checks import Agent, CheckPlan, HTTPCheck, Observe
 from reusedproxy.config.model.compression import Compression
 from reusedproxy.config.model.errors import ErrorPage
+from reusedproxy.config.model.forwarded import Forwarded
 from reusedproxy.config.model.logs import NO_CAPTURES, NO_LOG, Captures, LogSettings, LogTarget
 from reusedproxy.config.model.names import AT_THE_START, Resolution, Resolvers
 from reusedproxy.config.model.persistence import Cookie
@@ -297,6 +298,8 @@ class Frontend:
     originalto: ForwardFor | None = None
     errors: tuple[ErrorPage, ...] = ()
     uses_proxy_header: bool = False
+    #: Names of headers are spelled for clients as the section `global` says.
+    spells_for_clients: bool = False
 
 
 @frozen
@@ -341,6 +344,8 @@ class Backend:
     upgrade_with_body: bool = False
     #: Servers are not told that their connection ends (`option http-pretend-keepalive`).
     pretends_keepalive: bool = False
+    #: Names of headers are spelled for servers as the section `global` says.
+    spells_for_servers: bool = False
     #: The header that tells a server its name (`http-send-name-header`); "": none does.
     name_header: str = ""
     fullconn: int = 0
@@ -362,6 +367,8 @@ class Backend:
     restricts_names: str = "preserve"
     #: Tells servers to which address the client has connected; None: they are not told.
     originalto: ForwardFor | None = None
+    #: What servers are told by RFC 7239; None: nothing.
+    forwarded: Forwarded | None = None
     cookie: Cookie | None = None
     dynamic_cookie_key: str = ""
     persist: bool = False
@@ -441,6 +448,9 @@ class Global:
     rates: tuple[tuple[str, int], ...] = ()
     node: str = ""
     description: str = ""
+    #: Names of headers in lower case, and how they are spelled where that is asked for; and a file with more of them.
+    spelling: tuple[tuple[str, str], ...] = ()
+    spelling_file: Said | None = None
     #: The variables of the environment, with those that the configuration has set.
     environment: tuple[tuple[str, str], ...] = field(default=(), eq=False, repr=False)
     manhole: Manhole | None = None

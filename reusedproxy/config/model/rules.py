@@ -105,8 +105,8 @@ class Action:
 
 @frozen
 class Receive(Action):
-    """Holds the action of `tcp-request connection` ("accept", "reject" or "expect-proxy") and `content` ("accept" or
-    "reject"), or `tcp-response content` ("close", too)."""
+    """Holds the action of `tcp-request connection` ("accept", "reject", "silent-drop" or "expect-proxy") and `content`
+    (the first three), or `tcp-response content` ("close", too)."""
 
     verb: str
 

@@ -147,7 +147,7 @@ RESPONSE_NOT_DONE = words(
     """
     add-acl cache-store del-acl do-log lua pause
     send-spoe-group set-bandwidth-limit
-    set-timeout wait-for-body
+    wait-for-body
     """
 )
 CODES = (301, 302, 303, 307, 308)

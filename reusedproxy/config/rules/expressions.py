@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from reusedproxy.config.language.arguments import Unfinished, arguments_at
-from reusedproxy.config.language.haproxy_words import words
+from reusedproxy.config.language.haproxy_words import HINTS, words
 from reusedproxy.config.language.regular import read_regular, shortened
 from reusedproxy.config.language.report import Wrong, did_you_mean, not_done
 from reusedproxy.config.language.units import within_64_bits
@@ -105,7 +105,7 @@ def _judged(name: str, arguments: tuple[str, ...], *, first: bool, what: str, ot
     if signature is None:
         numbered = re.match(r"sc[0-2]_", name) if first else None
         if name in known or (numbered is not None and f"sc_{name[4:]}" in known):
-            raise Wrong(f"{what}: {not_done(name, kind)}")
+            raise Wrong(f"{what}: {not_done(name, kind, HINTS.get(name, ''))}")
         if not name:
             raise Wrong(f"{what}: a {kind} is missing in the expression")
         if first and name in ACL_ONLY:

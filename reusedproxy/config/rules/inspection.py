@@ -15,7 +15,7 @@ from reusedproxy.config.rules.samples import CLIENT_BYTES, SERVER_BYTES
 _NOT_DONE = words(
     """
     do-log do-resolve lua send-spoe-group
-    set-bandwidth-limit set-bc-mark set-bc-tos set-retries silent-drop switch-mode
+    set-bandwidth-limit set-bc-mark set-bc-tos set-retries switch-mode
     use-service
     """
 )
@@ -27,7 +27,7 @@ def _verdict(reading: Reading) -> Action:
 
 
 _BOTH = {
-    **dict.fromkeys(("accept", "reject"), _verdict),
+    **dict.fromkeys(("accept", "reject", "silent-drop"), _verdict),
     **{word: REQUEST_ACTIONS[word] for word in ("set-log-level", "set-var", "set-var-fmt", "unset-var")},
 }
 #: About the client and its connection, and its place in queues.

@@ -49,5 +49,5 @@ def read_capture_rule(reading: Reading) -> Action:
         raise Wrong(f"{reading.what} needs an expression, {how} and a number")
     value = reading.expression(words[0])
     if words[1] == "len":
-        return Capture(value, units.integer(words[2], f"{reading.what}: 'len'", least=1, most=65535))
+        return Capture(value, units.integer(words[2], f"{reading.what}: 'len'", least=1))
     return Capture(value, slot=units.integer(words[2], f"{reading.what}: 'id'"), of_response=not of_request)

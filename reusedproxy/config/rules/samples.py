@@ -131,6 +131,8 @@ FETCHES: dict[str, Signature] = {
     **_of(ALWAYS, "ip", "src dst fc_src fc_dst"),
     **_of(ALWAYS, "int", "src_port dst_port fc_src_port fc_dst_port fc_http_major"),
     **_of(ALWAYS, "str", "fe_name be_name so_name"),
+    **_of(ALWAYS, "bool", "fc_rcvd_proxy"),
+    **_of(ALWAYS, "str", "fc_pp_authority fc_pp_unique_id"),
     **_of(ALWAYS, "int", "fc_err"),
     **_of(ALWAYS, "str", "fc_err_str"),
     **_of_entries(),
@@ -147,7 +149,7 @@ FETCHES: dict[str, Signature] = {
     **{name: Signature(each.least, each.most, each.gives, where=RESPONSE, numbers=each.numbers)
        for name, each in _certificate("ssl_s").items()},
     # Bytes of connections (7.3.5).
-    **_of(CLIENT_BYTES, "bool", "wait_end"),
+    **_of(EITHER_BYTES, "bool", "wait_end"),
     **_of(CLIENT_BYTES, "int", "req.len req.ssl_hello_type req.ssl_ver"),
     **_of(CLIENT_BYTES, "bin", "req.payload", 2, 2, (0, 1)),
     **_of(CLIENT_BYTES, "bin", "req.payload_lv", 2, 3, (0, 1, 2)),

@@ -16,7 +16,7 @@ from reusedproxy.config.model.rules import Action, Format
 from reusedproxy.config.model.values import Expression
 from reusedproxy.config.rules.expressions import type_of, variable
 from reusedproxy.config.rules.reading import FRAMING, HOP, TOKEN, Reading
-from reusedproxy.config.rules.samples import CASTS
+from reusedproxy.config.rules.samples import CASTS, RESPONSE
 
 
 @frozen
@@ -143,6 +143,8 @@ NORMALIZERS = {
     "query-sort-by-name": "",
 }
 TIMEOUTS = ("server", "tunnel", "client", "connect", "queue", "tarpit")
+#: Those that can be set when an answer has come.
+_OF_ANSWERS = ("server", "tunnel", "client")
 #: As in HAProxy, only a section with servers may set these.
 OF_SERVERS = ("server", "tunnel")
 
@@ -179,8 +181,9 @@ def _castable(reading: Reading, value: Expression, wanted: str, what: str) -> Ex
 
 
 def read_timeout(reading: Reading) -> Action:
-    which, text = reading.exactly(f"one of {', '.join(TIMEOUTS)}", "a time or an expression")
-    return SetTimeout(one_of(which, TIMEOUTS, reading.what), _time(reading, text))
+    known = _OF_ANSWERS if reading.where == RESPONSE else TIMEOUTS
+    which, text = reading.exactly(f"one of {', '.join(known)}", "a time or an expression")
+    return SetTimeout(one_of(which, known, reading.what), _time(reading, text))
 
 
 def _time(reading: Reading, text: str) -> float | Expression:
@@ -332,5 +335,6 @@ EVERYWHERE = {
         "strict-mode",
         "set-map",
         "del-map",
+        "set-timeout",
     )
 }

@@ -27,6 +27,10 @@ class BindDraft:
     ssl: bool = False
     tls: TLSWords = Factory(TLSWords)
 
+    def says_the_same(self, other: BindDraft) -> bool:
+        """Tells whether the other one has the same address and words, wherever it stands."""
+        return self == evolve(other, bind=evolve(other.bind, place=self.bind.place))
+
 
 @frozen
 class UnixDefaults:

@@ -12,6 +12,7 @@ from reusedproxy.config.checks.steps import Drafted
 from reusedproxy.config.model.balance import Balance, HashType, UseServer
 from reusedproxy.config.model.checks import Hello, HTTPCheck
 from reusedproxy.config.model.compression import Compression
+from reusedproxy.config.model.forwarded import Forwarded
 from reusedproxy.config.model.logs import LogTarget, Slot
 from reusedproxy.config.model.persistence import Cookie
 from reusedproxy.config.model.proxies import ForwardFor, StatsPage, Timeouts
@@ -123,8 +124,11 @@ class ProxyDraft:
     buffers_request: bool = False
     ignores_probes: bool = False
     pretends_keepalive: bool = False
+    h1_case_adjust_bogus_client: bool = False
+    h1_case_adjust_bogus_server: bool = False
     restricts_names: str = "preserve"
     originalto: ForwardFor | None = None
+    forwarded: Forwarded | None = None
     name_header: str = ""
     cookie: Cookie | None = None
     compression: Compression | None = None

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from attrs import Factory, define, evolve
 
 from reusedproxy.config.language import haproxy_words, hints, units
+from reusedproxy.config.language.files import based_path
 from reusedproxy.config.language.report import Line, Report, Wrong, did_you_mean, nearest, not_done, one_of
 from reusedproxy.config.model.logs import THIS_HOST, LogTarget
 from reusedproxy.config.model.proxies import Global, Manhole, Said, StatsSocket
@@ -15,6 +16,7 @@ from reusedproxy.config.model.values import Place
 from reusedproxy.config.sections.binds import UnixDefaults, read_unix_bind
 from reusedproxy.config.sections.logs import log_target
 from reusedproxy.config.sections.names import families
+from reusedproxy.config.sections.spelling import respelled
 from reusedproxy.config.sections.stats_sockets import is_loopback, one_address, read_stats_socket
 from reusedproxy.config.tls.words import IN_DEFAULTS, IN_SERVER_DEFAULTS, TLSDefaults, read_options
 
@@ -41,6 +43,9 @@ _BOUNDS = {
     "tune.ssl.ssl-ctx-cache-size": (0,),
 }
 
+#: Where relative paths begin (`default-path`).
+_POLICIES = ("current", "config", "parent", "origin")
+
 
 @define
 class GlobalDraft:
@@ -56,6 +61,10 @@ class GlobalDraft:
     log_host: str = ""
     log_tag: str = "reusedproxy"
     hard_stop_after: float | None = None
+    spelling: dict[str, str] = Factory(dict)
+    spelling_file: Said | None = None
+    #: What `default-path` says, and the directory behind it.
+    files_at: tuple[str, str] = "current", ""
     bufsize: int = 16384
     maxrewrite: int = 1024
     maxhdr: int = 101
@@ -131,6 +140,15 @@ class GlobalDraft:
         else:
             raise Wrong(f"'{line.prefix}' cannot stand before '{line.keyword}' in section 'global'")
 
+    def enter_file(self, name: str) -> None:
+        """Finds where relative paths begin in this file of the configuration (`default-path`)."""
+        policy, origin = self.files_at
+        if policy in ("config", "parent"):
+            origin = posixpath.dirname(name) or "."
+        if policy == "parent":
+            origin += "/.."
+        self.tls = evolve(self.tls, files=origin)
+
     def finished(self) -> Global:
         if self.maxrewrite >= self.bufsize and not self.unreadable & {"tune.bufsize", "tune.maxrewrite"}:
             # HAProxy halves it silently; here a warning says so.
@@ -165,6 +183,8 @@ class GlobalDraft:
             ssl_watch=self.ssl_watch,
             spread_checks=self.spread_checks,
             accepted_families=self.accepted_families,
+            spelling=tuple(self.spelling.items()),
+            spelling_file=self.spelling_file,
         )
 
 
@@ -289,11 +309,38 @@ def _maxhdr(draft: GlobalDraft, line: Line) -> None:
 
 
 def _ca_base(draft: GlobalDraft, line: Line) -> None:
-    draft.tls = evolve(draft.tls, ca_base=line.one_argument("a directory"))
+    draft.tls = evolve(draft.tls, ca_base=based_path(line.one_argument("a directory"), draft.tls.files))
 
 
 def _crt_base(draft: GlobalDraft, line: Line) -> None:
-    draft.tls = evolve(draft.tls, crt_base=line.one_argument("a directory"))
+    draft.tls = evolve(draft.tls, crt_base=based_path(line.one_argument("a directory"), draft.tls.files))
+
+
+def _default_path(draft: GlobalDraft, line: Line) -> None:
+    """Reads `default-path current|config|parent|origin DIRECTORY`. Raises Wrong."""
+    policy = one_of(line.words[1] if line.arguments else "", _POLICIES, "'default-path'")
+    if policy == "origin":
+        if len(line.words) != 3:
+            raise Wrong("'default-path origin' needs one directory")
+        draft.files_at = policy, line.words[2]
+    else:
+        line.at_most(1)
+        draft.files_at = policy, ""
+    draft.enter_file(line.place.file)
+
+
+def _spell(draft: GlobalDraft, line: Line) -> None:
+    respelled(line.arguments, draft.spelling, "'h1-case-adjust'")
+
+
+def _spell_as_a_file_says(draft: GlobalDraft, line: Line) -> None:
+    """Reads `h1-case-adjust-file`, of which the last counts, as in HAProxy. Raises Wrong."""
+    path = based_path(line.one_argument("a file"), draft.tls.files)
+    draft.spelling_file = Said(line.place, line.keyword, path)
+
+
+def _diffie_hellman(draft: GlobalDraft, line: Line) -> None:
+    _set_offer(draft, "dh_file", based_path(line.one_argument("a file"), draft.tls.files))
 
 
 def _server_verify(draft: GlobalDraft, line: Line) -> None:
@@ -469,6 +516,9 @@ _READERS: dict[str, Callable[[GlobalDraft, Line], None]] = {
     "tune.bufsize": _bufsize,
     "tune.maxrewrite": _maxrewrite,
     "tune.http.maxhdr": _maxhdr,
+    "default-path": _default_path,
+    "h1-case-adjust": _spell,
+    "h1-case-adjust-file": _spell_as_a_file_says,
     "ca-base": _ca_base,
     "crt-base": _crt_base,
     "ssl-server-verify": _server_verify,
@@ -482,7 +532,7 @@ _READERS: dict[str, Callable[[GlobalDraft, Line], None]] = {
     "ssl-default-server-ciphersuites": _server_offer("ciphersuites", "a list of cipher suites"),
     "ssl-default-server-curves": _server_offer("curves", "a list of curves"),
     "ssl-default-server-sigalgs": _server_offer("sigalgs", "a list of signature algorithms"),
-    "ssl-dh-param-file": _bind_offer("dh_file", "a file"),
+    "ssl-dh-param-file": _diffie_hellman,
     "tune.ssl.default-dh-param": _dh_size,
     "tune.ssl.cachesize": _session_cache,
     "tune.ssl.lifetime": _session_lifetime,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable
+from typing import Any
 
 from attrs import evolve, fields_dict
 
@@ -12,7 +13,10 @@ from reusedproxy.config.checks.requests import read_httpchk
 from reusedproxy.config.language import haproxy_words, hints
 from reusedproxy.config.language.report import Line, Report, Wrong, did_you_mean, not_done, one_of
 from reusedproxy.config.model.checks import Hello
+from reusedproxy.config.model.forwarded import Forwarded
 from reusedproxy.config.model.proxies import ForwardFor
+from reusedproxy.config.rules.expressions import read_expression, where_of
+from reusedproxy.config.rules.samples import AT_HAND, NEEDED, REQUEST
 from reusedproxy.config.sections.draft import ProxyDraft
 
 CONNECTION_MODES = {"http-keep-alive": "keep-alive", "http-server-close": "server-close", "httpclose": "close"}
@@ -21,6 +25,8 @@ _FLAGS = (
     "allbackups",
     "dontlog-normal",
     "dontlognull",
+    "h1-case-adjust-bogus-client",
+    "h1-case-adjust-bogus-server",
     "log-separate-errors",
     "logasap",
     "persist",
@@ -129,6 +135,54 @@ def _originalto(proxy: ProxyDraft, option: Line, report: Report) -> None:
             setting = evolve(setting, except_network=_network(words[1]))
         words = words[2:]
     proxy.originalto = setting
+
+
+#: The parameters of RFC 7239, and what each says where no expression says it.
+_PARAMETERS = {
+    "host": ("host", "req.hdr(host)"),
+    "by": ("by", "dst"),
+    "by_port": ("by_port", "dst_port"),
+    "for": ("seen", "src"),
+    "for_port": ("seen_port", "src_port"),
+}
+_WORDS_OF_FORWARDED = ("proto", *_PARAMETERS, *(f"{word}-expr" for word in _PARAMETERS))
+
+
+def _forwarded(proxy: ProxyDraft, option: Line, report: Report) -> None:
+    """Reads `forwarded [proto] [host|host-expr EXPRESSION] …`; `proto for` where nothing is said. Raises Wrong."""
+    if option.prefix:
+        _alone(option)
+        proxy.forwarded = None
+        return
+    said: dict[str, Any] = {}
+    words = list(option.arguments or ("proto", "for"))
+    while words:
+        word = words.pop(0)
+        what = f"'option forwarded': '{word}'"
+        if word not in _WORDS_OF_FORWARDED:
+            raise Wrong(f"'option forwarded': unknown word '{word}'{did_you_mean(word, _WORDS_OF_FORWARDED)}")
+        if word == "proto":
+            said["proto"] = True
+            continue
+        name, usual = _PARAMETERS[word.removesuffix("-expr")]
+        if name in said:
+            raise Wrong(f"{what} stands beside another one of the same")
+        if not word.endswith("-expr"):
+            said[name] = read_expression(usual, what)
+            continue
+        if not words:
+            raise Wrong(f"{what} needs an expression")
+        said[name] = expression = read_expression(words.pop(0), what)
+        if where_of(expression) not in AT_HAND[REQUEST]:
+            raise Wrong(
+                f"{what}: '{expression}' needs {NEEDED[where_of(expression)]}, which is not at hand in a request"
+            )
+    for name, word in (("by", "by"), ("seen", "for")):
+        if f"{name}_port" in said and name not in said:
+            raise Wrong(
+                f"'option forwarded': '{word}_port' is a part of '{word}': write '{word}', or '{word}-expr', too"
+            )
+    proxy.forwarded = Forwarded(**said)
 
 
 def _buffers_request(proxy: ProxyDraft, option: Line, report: Report) -> None:
@@ -282,6 +336,7 @@ _READERS: dict[str, Callable[[ProxyDraft, Line, Report], None]] = {
     "http-pretend-keepalive": _pretends_keepalive,
     "http-restrict-req-hdr-names": _restricts_names,
     "originalto": _originalto,
+    "forwarded": _forwarded,
     "http-upgrade-with-body": _upgrade_with_body,
     "pool-prefer-warm": _prefer_warm,
     "prefer-last-server": _prefer_last,

@@ -226,7 +226,14 @@ def _harmless(proxy: ProxyDraft, line: Line, report: Report) -> None:
 
 
 def _bind(proxy: ProxyDraft, line: Line, report: Report) -> None:
-    proxy.binds.extend(read_bind(line, proxy.tls, report, proxy.unix))
+    for draft in read_bind(line, proxy.tls, report, proxy.unix):
+        address = draft.bind.address
+        twin = next((each for each in proxy.binds if each.says_the_same(draft)), None)
+        if twin is None or address.kind != "tcp" or not address.port:  # the kernel picks another each time
+            proxy.binds.append(draft)
+        else:
+            text = f"'bind {address}' stands already at {twin.bind.place}, with the same words: it is listened on once"
+            report.warn(line.place, text)
 
 
 def _maxconn(proxy: ProxyDraft, line: Line, report: Report) -> None:

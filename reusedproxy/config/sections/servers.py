@@ -14,6 +14,7 @@ from attrs import Factory, define, evolve
 
 from reusedproxy.config.language import haproxy_words, units
 from reusedproxy.config.language.addresses import ServerAddress, is_server_address, server_address
+from reusedproxy.config.language.files import based_path
 from reusedproxy.config.language.parameters import read_parameters
 from reusedproxy.config.language.report import Line, Wrong, not_done, one_of
 from reusedproxy.config.model.checks import Agent, Observe
@@ -442,12 +443,12 @@ def finished_server(
     tls = None
     if words.ssl or words.check.ssl or tls_in_steps:
         ca_file = words.tls.ca_file
-        if ca_file is not None and not ca_file.startswith("@"):
-            ca_file = _based(ca_file, defaults.ca_base)
-        crt = None if words.tls.crt is None else _based(words.tls.crt, defaults.crt_base)
+        if ca_file is not None:
+            ca_file = based_path(ca_file, defaults.base_of_authorities)
+        crt = None if words.tls.crt is None else based_path(words.tls.crt, defaults.base_of_certificates)
         said = {**defaults.server.said, **words.parameters.said}
         if "crl_file" in said:
-            said["crl_file"] = _based(said["crl_file"], defaults.ca_base)
+            said["crl_file"] = based_path(said["crl_file"], defaults.base_of_authorities)
         oldest, newest = versions(words.parameters, defaults.server)
         tls = evolve(words.tls, verify=words.verify or default_verify, ca_file=ca_file, crt=crt, **said)
         tls = evolve(tls, min_version=oldest, max_version=newest)
@@ -522,7 +523,3 @@ def _check_proxy(words: ServerWords) -> str:
     if words.check_send_proxy:
         return words.send_proxy or "v1"
     return "" if elsewhere else words.send_proxy
-
-
-def _based(path: str, base: str) -> str:
-    return path if path.startswith("/") or not base else f"{base}/{path}"

@@ -84,7 +84,7 @@ def read_capture(proxy: ProxyDraft, line: Line, report: Report) -> None:
         raise Wrong(usage)
     if not name or len(rest) != 2 or rest[0] != "len":
         raise Wrong(usage)
-    length = units.integer(rest[1], f"'capture {words[0]}': 'len'", least=1, most=65535)
+    length = units.integer(rest[1], f"'capture {words[0]}': 'len'", least=1)
     if words[0] != "cookie":
         proxy.captured[words[0]].append(Slot(line.place, length, name[0]))
         return
@@ -96,7 +96,7 @@ def read_declare(proxy: ProxyDraft, line: Line, report: Report) -> None:
     words = line.arguments
     if len(words) != 4 or words[0] != "capture" or words[1] not in proxy.captured or words[2] != "len":
         raise Wrong("'declare' is followed by 'capture', 'request' or 'response', 'len' and a number")
-    length = units.integer(words[3], "'declare capture': 'len'", least=1, most=65535)
+    length = units.integer(words[3], "'declare capture': 'len'", least=1)
     proxy.captured[words[1]].append(Slot(line.place, length))
 
 

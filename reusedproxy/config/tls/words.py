@@ -14,6 +14,7 @@ from typing import Any
 from attrs import Factory, define, evolve, frozen
 
 from reusedproxy.config.language import haproxy_words
+from reusedproxy.config.language.files import based_path
 from reusedproxy.config.language.parameters import read_parameters
 from reusedproxy.config.language.report import Wrong, did_you_mean, nearest, not_done, one_of
 from reusedproxy.config.model.tls import TLS_VERSIONS, BindTLS, CertificateSource, TLSOffer
@@ -300,6 +301,16 @@ class TLSDefaults:
     server: TLSWords = Factory(TLSWords)
     ca_base: str = ""
     crt_base: str = ""
+    #: Where relative paths begin that have no base of their own (`default-path`).
+    files: str = ""
+
+    @property
+    def base_of_authorities(self) -> str:
+        return self.ca_base or self.files
+
+    @property
+    def base_of_certificates(self) -> str:
+        return self.crt_base or self.files
 
 
 def finished_tls(words: TLSWords, defaults: TLSDefaults) -> BindTLS:
@@ -309,13 +320,18 @@ def finished_tls(words: TLSWords, defaults: TLSDefaults) -> BindTLS:
     offer = TLSOffer(**{**said, "min_version": minimum, "max_version": maximum})
     return BindTLS(
         tuple(
-            evolve(each, path=_based(each.path, "" if each.kind == "crt-list" else defaults.crt_base))
+            evolve(
+                each,
+                path=based_path(
+                    each.path, defaults.files if each.kind == "crt-list" else defaults.base_of_certificates
+                ),
+            )
             for each in words.sources
         ),
-        _with_bases(offer, words, defaults.ca_base),
+        _with_bases(offer, words, defaults.base_of_authorities),
         bool(defaults.bind.strict if words.strict is None else words.strict),
-        defaults.crt_base,
-        defaults.ca_base,
+        defaults.base_of_certificates,
+        defaults.base_of_authorities,
     )
 
 
@@ -347,9 +363,5 @@ def versions(words: TLSWords, defaults: TLSWords) -> tuple[str, str]:
 
 def _with_bases(offer: TLSOffer, words: TLSWords, ca_base: str) -> TLSOffer:
     fields = ("ca_file", "ca_verify_file", "crl_file")
-    based: dict[str, Any] = {each: _based(words.said[each], ca_base) for each in fields if each in words.said}
+    based: dict[str, Any] = {each: based_path(words.said[each], ca_base) for each in fields if each in words.said}
     return evolve(offer, **based)
-
-
-def _based(path: str, base: str) -> str:
-    return path if path.startswith(("/", "@")) or not base else f"{base}/{path}"

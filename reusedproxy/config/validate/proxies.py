@@ -67,6 +67,7 @@ def validate(drafts: Sequence[ProxyDraft], global_: GlobalDraft, report: Report)
     if not report.names_in_doubt:
         _tracked(drafts, report)
         validate_modes(drafts, report)
+    _spelling(drafts, global_, report)
     backends = [draft for draft in drafts if "B" in draft.sides and not draft.head_faulty]
     notice_of_default(backends, report)
     _notice_of_reuse(backends, report)
@@ -118,6 +119,24 @@ def _meant_to_answer(draft: ProxyDraft) -> bool:
     begin = draft.place
     places = [page.place for page in _pages_of_503(draft.errors)]
     return any(each.file == begin.file and each.line > begin.line for each in places)
+
+
+def _spelling(drafts: Sequence[ProxyDraft], global_: GlobalDraft, report: Report) -> None:
+    """Warns of spellings of headers that nobody is told, and of sections that tell none."""
+    options = ("h1-case-adjust-bogus-client", "h1-case-adjust-bogus-server")
+    said = bool(global_.spelling) or global_.spelling_file is not None
+    asked = False
+    for draft in drafts:
+        for option, wanted in zip(
+            options, (draft.h1_case_adjust_bogus_client, draft.h1_case_adjust_bogus_server), strict=True
+        ):
+            asked = asked or wanted
+            if wanted and not said and f"option {option}" in draft.own:
+                text = f"'option {option}' does nothing without 'h1-case-adjust' in section 'global'"
+                report.warn(draft.said[f"option {option}"], text)
+    for word in ("h1-case-adjust", "h1-case-adjust-file"):
+        if not asked and word in global_.said:
+            report.warn(global_.said[word], f"'{word}' does nothing without {' or '.join(map(repr, options))}")
 
 
 def _pages_of_503(lines: Iterable[ErrorLine]) -> list[ErrorLine]:

@@ -67,12 +67,11 @@ def validate_rules(draft: ProxyDraft, report: Report) -> None:
     for rule in request:
         _can_match(rule.condition, rule.place, before, f"'{rule.words}'", report)
         _names_the_client(rule, report)
-        if draft.kind == "frontend" and isinstance(rule.action, SetTimeout) and rule.action.which in OF_SERVERS:
-            text = f"'set-timeout {rule.action.which}' cannot stand in {draft.title}"
-            report.fault(rule.place, f"{text}: it belongs in a 'backend' or 'listen'")
+        _sets_timeouts_of_its_own(rule, draft, report)
     if "http-request" not in draft.unreadable:
         _one_host(request, report)
     for rule in response:
+        _sets_timeouts_of_its_own(rule, draft, report)
         _can_match(rule.condition, rule.place, RESPONSE, f"'{rule.words}'", report)
     for rule in draft.persist_rules:
         _can_match(resolved(rule, draft.acls).condition, rule.place, REQUEST, f"'{rule.words}'", report)
@@ -152,6 +151,8 @@ def _missing(fetch: str, needed: str, where: str) -> str:
             return ""
         if fetch.startswith(("ssl_fc", "ssl_c_")):
             return "a TLS handshake" if where == _CONNECTION else ""
+        if fetch.startswith(("fc_pp_", "fc_rcvd_")):
+            return "a PROXY protocol header" if where == _CONNECTION else ""
     if fetch == "be_name" and where in (_CONNECTION, _SESSION, _BEFORE_BACKEND):
         return "a backend"
     if where in (_CONNECTION, _SESSION):
@@ -159,6 +160,12 @@ def _missing(fetch: str, needed: str, where: str) -> str:
     if needed not in AT_HAND[REQUEST if where == _BEFORE_BACKEND else where]:
         return NEEDED[needed]
     return ""
+
+
+def _sets_timeouts_of_its_own(rule: Rule, draft: ProxyDraft, report: Report) -> None:
+    if draft.kind == "frontend" and isinstance(rule.action, SetTimeout) and rule.action.which in OF_SERVERS:
+        text = f"'set-timeout {rule.action.which}' cannot stand in {draft.title}"
+        report.fault(rule.place, f"{text}: it belongs in a 'backend' or 'listen'")
 
 
 def _is_there(rule: Rule, where: str, report: Report) -> None:

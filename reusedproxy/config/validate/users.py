@@ -50,6 +50,8 @@ def asking(draft: ProxyDraft) -> Iterable[tuple[Place, object]]:
         yield from ((draft.said["stats admin"], condition) for condition in draft.stats.admin)
     yield from ((line.place, line) for line in draft.use_backends)
     yield from ((line.place, line) for line in draft.use_servers)
+    if draft.forwarded is not None:
+        yield draft.said.get("option forwarded", draft.place), draft.forwarded
     if draft.balance.expression is not None:
         yield draft.said.get("balance", draft.place), draft.balance.expression
     for server in draft.servers:

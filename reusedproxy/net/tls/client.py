@@ -108,7 +108,7 @@ class ClientContext:
             self._trusted.give(context)
             context.set_verify(SSL.VERIFY_PEER, _note_certificate)
             self._kept = name_refusals(context, HOSTNAME_MISMATCH)
-        context.set_info_callback(_note_progress)
+        context.set_info_callback(note_progress)
 
     def named(self, sni: str) -> ClientContext:
         """Returns a copy for another name ("": none is sent).
@@ -287,7 +287,8 @@ def _note_certificate(connection: SSL.Connection, certificate: crypto.X509, erro
     return not seen.misnamed
 
 
-def _note_progress(connection: SSL.Connection, where: int, value: int) -> None:
+def note_progress(connection: SSL.Connection, where: int, value: int) -> None:
+    """Notes alerts, and how far the handshake is."""
     if where & SSL.SSL_CB_ALERT:
         connection.get_app_data().alert = bool(where & SSL.SSL_CB_WRITE), value & 0xFF
     elif where & SSL.SSL_CB_HANDSHAKE_DONE:

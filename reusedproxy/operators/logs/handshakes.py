@@ -83,7 +83,7 @@ class FailedClient:
     request nor TLS. It is its own connection, too (`sessions.client.ClientFacts`)."""
 
     inspected = head = body = line = answer = client_tls = server_tls = server_name = credentials = None
-    auth_scheme = backend = server = waited_for = cookie = own_source = None
+    announced = auth_scheme = backend = server = waited_for = cookie = own_source = None
     asks_as_proxy = lenient = redispatched = False
     applet = ""
     first_request = acts = True

@@ -30,6 +30,7 @@ from reusedproxy.config import model
 from reusedproxy.operators.runtime.proxy import Context, Refusal
 from reusedproxy.operators.shell.tables import POOL_HEADINGS, pool_row, table
 from reusedproxy.operators.stats.figures import names_in_order
+from reusedproxy.operators.view.cold import cold_sentences
 from reusedproxy.operators.view.floors import sentences
 from reusedproxy.operators.view.reading import server_view, servers_of
 from reusedproxy.operators.view.sessions import Endpoint, endpoints
@@ -182,7 +183,7 @@ def show_pool(context: Context, words: Sequence[str]) -> Iterable[str]:
 
 def explain_pool(context: Context, words: Sequence[str]) -> str:
     """Returns `explain pool <backend>/<server>`, which HAProxy does not have: the state of one pool, and how its floor
-    stands to the demand, in sentences."""
+    stands to the demand and what the last cold request would have needed, in sentences."""
     _, living = context.server(words[0] if words else "")
     server = server_view(living)
     pool = server.pool
@@ -191,7 +192,7 @@ def explain_pool(context: Context, words: Sequence[str]) -> str:
         f" {pool.connecting} connecting, {pool.waiting} waiting."
     )
     troubles = (f"Trouble: {each}" for each in pool.troubles)
-    return "".join(f"{line}\n" for line in (state, *sentences(pool), *troubles))
+    return "".join(f"{line}\n" for line in (state, *sentences(pool), *cold_sentences(pool), *troubles))
 
 
 def _pools(servers: Iterator[ServerView]) -> Iterator[str]:

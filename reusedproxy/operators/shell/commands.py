@@ -24,6 +24,7 @@ from reusedproxy.operators.runtime.words import commands_of
 from reusedproxy.operators.shell.tables import POOL_HEADINGS, pool_row, table
 from reusedproxy.operators.stats.figures import closed_because
 from reusedproxy.operators.stats.shown import few
+from reusedproxy.operators.view.cold import cold_sentences
 from reusedproxy.operators.view.floors import sentences
 from reusedproxy.operators.view.reading import Reader, connections, ended, server_view
 from reusedproxy.operators.view.values import BackendView, ConnectionView, FrontendView, PoolView, ProxyView, ServerView
@@ -32,7 +33,8 @@ GUIDE = """\
 reusedproxy manhole: Python, inside the running daemon.
   pools()          the pool of every server: what it holds, what it has done, why connections ended, what troubles it
   show()           frontends, backends, servers, TLS listeners; show("BACKEND/SERVER") the connections of one server
-  explain("B/S")   how the floor of that server's pool stands to the demand of the last hour
+  explain("B/S")   how the floor of that server's pool stands to the demand of the last hour, and what the last
+                   request that found no connection would have needed
   metrics("B/S")   all that is counted of one server's pool: waits, connects, handshakes, ends, races, certificates
   drain("BACKEND/SERVER")  gives that server only requests that are bound to it; its connections and checks go on
   maint("BACKEND/SERVER")  gives it none, lets its idle connections go and checks it no more
@@ -137,9 +139,10 @@ class Commands:
             _say("none")
 
     def explain(self, what: Any) -> None:
-        """Prints how the floor of one server's pool stands to the demand, by name or the server itself."""
+        """Prints how the floor of one server's pool stands to the demand, and what the last cold request would
+        have needed, by name or the server itself."""
         server = server_view(self._server(what))
-        print("\n".join((_summary(server), *sentences(server.pool))))
+        print("\n".join((_summary(server), *sentences(server.pool), *cold_sentences(server.pool))))
 
     def print_metrics(self, what: Any) -> None:
         """Prints all metrics of one server's pool, by name or the server itself; of histograms the mean, and upper

@@ -37,6 +37,7 @@ from reusedproxy.operators.view.values import (
     BindView,
     CertificateView,
     CheckView,
+    ColdView,
     ConnectionView,
     DemandView,
     EndedView,
@@ -55,11 +56,13 @@ from reusedproxy.operators.view.values import (
     TimesView,
     TrafficCounts,
 )
+from reusedproxy.pool.cold import Cold
 from reusedproxy.pool.connection import IDLE, IN_USE, PRIVATE, RETIRING, WATCHED, ServerConnection
 from reusedproxy.pool.learning.idle_timeout import IdleTimeoutEstimate
 from reusedproxy.pool.pool import HTTPConnectionPool
 
 #: Fields that are copied one by one; an attrgetter for all of them is one call.
+_COLD = attrgetter(*(each.name for each in fields(ColdView) if each.name != "ago"))
 _COUNTS = attrgetter(*PoolCounts._fields)
 _TRAFFIC = attrgetter(*TrafficCounts._fields)
 
@@ -341,7 +344,12 @@ def _pool(server: Server, measures: bool) -> PoolView:
         invalid=_errors(pool.invalid),
         tls=None if context is None else _pool_tls(server, context),
         measures=_measures(pool) if measures else None,
+        cold=None if pool.counters.cold is None else _cold(pool.counters.cold, pool.deadlines.now()),
     )
+
+
+def _cold(cold: Cold, now: float) -> ColdView:
+    return ColdView(now - cold.at, *_COLD(cold))
 
 
 def _demand(pool: HTTPConnectionPool) -> DemandView:

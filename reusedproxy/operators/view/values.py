@@ -274,6 +274,26 @@ class DemandView:
     dial: float
 
 
+@frozen
+class ColdView:
+    """Shows the last request that found no connection, `ago` seconds ago, as `pool.cold.Cold` explains it."""
+
+    ago: float
+    kind: int
+    depth: int
+    floor: int
+    filling: bool
+    idle: int
+    in_use: int
+    connecting: int
+    named: bool
+    full: bool
+    trouble: str
+    lone: bool
+    result: str
+    took: float
+
+
 class PoolView(NamedTuple):
     """Shows the connections of a server, of all its names together, and what the pool has learnt of it.
 
@@ -310,6 +330,8 @@ class PoolView(NamedTuple):
     invalid: Errors
     tls: PoolTLS | None
     measures: PoolMeasures | None = None
+    #: The last request that found no connection; None: there was none.
+    cold: ColdView | None = None
 
 
 class ServerView(NamedTuple):

@@ -22,6 +22,7 @@ from reusedproxy.rules.samples.table_fetches import TABLE_FETCHES
 from reusedproxy.rules.samples.tls_fetches import TLS_FETCHES
 from reusedproxy.rules.users import FETCHES as USER_FETCHES
 from reusedproxy.wire.heads import RequestHead, ResponseHead
+from reusedproxy.wire.proxy_protocol import AUTHORITY, UNIQUE_ID
 
 Fetch = Callable[[Facts], Sample]
 FetchAll = Callable[[Facts], Sequence[Sample]]
@@ -494,6 +495,9 @@ FETCHES: dict[str, Callable[..., Fetch]] = {
     "dst_port": _fact(lambda facts: facts.destination[1]),
     "fc_src_port": _fact(lambda facts: facts.connection_source[1]),
     "fc_dst_port": _fact(lambda facts: facts.connection_destination[1]),
+    "fc_rcvd_proxy": _fact(lambda facts: facts.announced is not None),
+    "fc_pp_authority": _fact(lambda facts: (facts.announced or {}).get(AUTHORITY)),
+    "fc_pp_unique_id": _fact(lambda facts: (facts.announced or {}).get(UNIQUE_ID)),
     "fc_http_major": _fact(lambda facts: 1),
     "fe_name": _named(lambda facts: facts.frontend_name),
     "be_name": _named(lambda facts: facts.backend_name),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from reusedproxy.config.model.values import Call
 from reusedproxy.rules.facts import Facts, Sample
 from reusedproxy.rules.samples.keys import key_of, source_key
 from reusedproxy.tables.table import MASK, Table
@@ -195,6 +196,15 @@ def _of_counter(number: int, table: str, name: str, ask: Ask) -> Fetch:
     if not table and name in _PLAIN:
         return _own_value(number, _PLAIN[name])
     return _fetch(_tracked(number, table), ask, _changes(name))
+
+
+def value_of_counter(call: Call, number: int) -> str:
+    """Returns the name of the value that this fetch asks of what the counter of this number tracks, and of no other
+    table; "" if it asks for anything else."""
+    for prefix, arguments in (("sc_", (str(number),)), (f"sc{number}_", ())):
+        if call.name.startswith(prefix) and call.arguments == arguments:
+            return _PLAIN.get(call.name.removeprefix(prefix), "")
+    return ""
 
 
 def _by_number(name: str, ask: Ask) -> Callable[..., Fetch]:

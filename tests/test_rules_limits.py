@@ -1,0 +1,126 @@
+"""The usual limit on requests, made of two rules at once, does what the two do one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from random import Random
+from types import SimpleNamespace
+from typing import Any
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from reusedproxy.build.tables import tables_of
+from reusedproxy.config.model.proxies import Configuration
+from reusedproxy.config.reader import Source, read_configuration
+from reusedproxy.rules.rule_set import RuleSet, run
+from reusedproxy.tables.table import Table
+from tests.rulefakes import DEFAULTS, Seen
+
+HEAD = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+TEXT = (
+    "frontend f\n bind :1\n default_backend b\n stick-table type {type} size {size} expire {expire} store {stored}\n"
+    " http-request track-sc0 {key}\n http-request deny if {{ {condition} }}\nbackend b\n server s 192.0.2.1:1\n"
+)
+USUAL = {
+    "type": "ip",
+    "size": "5",
+    "expire": "20s",
+    "stored": "http_req_rate(10s)",
+    "key": "src",
+    "condition": "sc_http_req_rate(0) gt 2",
+}
+HOSTS = ("192.0.2.1", "192.0.2.2", "2001:db8::1", "::ffff:192.0.2.1", "unix")
+
+
+class Asked(Seen):
+    """A request from this host."""
+
+    own_source: Any = None
+
+    def __init__(self, host: str, tables: Mapping[str, Table]) -> None:
+        Seen.__init__(self, HEAD)
+        self.tables = tables
+        self.client = SimpleNamespace(address=(host, 4711))
+
+    @property
+    def source(self) -> Any:  # type: ignore[override]
+        return self.own_source or self.client.address
+
+
+class Side:
+    """The rules with the tables that they are for at hand, or without."""
+
+    def __init__(self, configuration: Configuration, clock: Clock, *, at_hand: bool) -> None:
+        self.tables = tables_of(configuration.tables, {}, clock.seconds, [])
+        rules = configuration.frontends["f"].rules
+        self.rule_set = RuleSet(rules, tables=self.tables) if at_hand else RuleSet(rules)
+        self.under_way: list[Asked] = []
+
+    def ask(self, host: str, own: str | None) -> object:
+        request = Asked(host, self.tables)
+        request.own_source = None if own is None else (own, 1)
+        self.under_way.append(request)
+        return run(self.rule_set.request, request), [
+            (number, row) for number, (_, row) in (request.counters or {}).items()
+        ]
+
+    def end(self, which: int) -> None:
+        for table, row in (self.under_way.pop(which).counters or {}).values():
+            table.leave(row)
+
+    def known(self) -> object:
+        table = self.tables["f"]
+        slots = table.slots.values()
+        return [
+            (table.key_of(row), table.uses[row], table.idle(row), [table.value(row, slot) for slot in slots])
+            for row in table.each()
+        ]
+
+
+class LimitTests(SynchronousTestCase):
+    def sides(self, clock: Clock, **words: str) -> list[Side]:
+        text = DEFAULTS + TEXT.format(**{**USUAL, **words})
+        configuration = read_configuration([Source("t.cfg", text)], {})
+        return [Side(configuration, clock, at_hand=each) for each in (True, False)]
+
+    def test_it_does_what_two_rules_do(self) -> None:
+        """Whoever asks, whatever is stored and asked, in whichever order requests begin and end."""
+        for words in (
+            {},
+            {"size": "100k"},
+            {"expire": "4s"},
+            {"expire": "10s"},
+            {"condition": "sc_http_req_rate(0) gt 6"},
+            {"condition": "sc0_http_req_rate lt 2"},
+            {"condition": "sc_http_req_rate(0) 2:3"},
+            {"condition": "sc_http_req_rate(0) gt 1 } { src 192.0.2.2"},
+            {"condition": "sc_http_req_rate(0) gt 1 } !{ src 192.0.2.2"},
+            {"condition": "sc_http_req_rate(1) gt 1"},
+            {"condition": "sc_http_req_rate(0),add(1) gt 2"},
+            {"stored": "http_req_rate(10s),http_err_rate(5s),gpc0"},
+            {"stored": "http_req_rate(10s),http_req_cnt,conn_cur"},
+            {"stored": "http_req_rate(10s),gpc0", "condition": "sc_get_gpc0(0) gt 1"},
+            {"type": "ipv6"},
+            {"key": "hdr(host)", "type": "string len 9"},
+        ):
+            chance, clock = Random(7), Clock()
+            clock.advance(1000)
+            sides = self.sides(clock, **words)
+            for step in range(600):
+                if chance.random() < 0.55 and sides[0].under_way:
+                    which = chance.randrange(len(sides[0].under_way))
+                    for side in sides:
+                        side.end(which)
+                else:
+                    host, own = chance.choice(HOSTS), chance.choice((None, None, *HOSTS))
+                    one, other = (side.ask(host, own) for side in sides)
+                    self.assertEqual(one, other, (words, step))
+                self.assertEqual(sides[0].known(), sides[1].known(), (words, step))
+                clock.advance(chance.choice((0, 0, 0, 0, 0.01, 0.5, 1, 2, 5) if step % 50 else (25,)))
+
+    def test_the_usual_one_is_one_step(self) -> None:
+        one, other = self.sides(Clock())
+        self.assertEqual((len(one.rule_set.request), len(other.rule_set.request)), (1, 2))
+        one, _ = self.sides(Clock(), key="src if { path / }")
+        self.assertEqual(len(one.rule_set.request), 2)
