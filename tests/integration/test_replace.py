@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import pytest
 from attrs import Factory, define
 from twisted.trial.unittest import SynchronousTestCase
 

@@ -30,13 +30,15 @@ _UNCOMPARED = re.compile(
 @frozen
 class Case:
     """One section with these `lines`, what its server answers, and the requests of one client connection; `sent` are
-    pieces, with pauses of `GAP` between them. `whole` compares Content-Length and Transfer-Encoding, too."""
+    pieces, with pauses of `GAP` between them. `whole` compares Content-Length and Transfer-Encoding, too. With
+    `either_end` it is one whether the connection ends or is reset."""
 
     name: str
     lines: str
     sent: Sequence[bytes]
     answer: bytes = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
     whole: bool = False
+    either_end: bool = False
 
 
 @frozen
@@ -123,7 +125,7 @@ def _play(case: Case, server: Server, port: int) -> Seen:
     try:
         connected = socket.create_connection((HOST, port), timeout=PATIENCE)
     except ConnectionResetError:  # turned away before it knew that it was connected
-        return Seen((), "reset", ())
+        return Seen((), _end(case, "reset"), ())
     with connected as client:
         for number, piece in enumerate(case.sent):
             if number:
@@ -153,9 +155,13 @@ def _play(case: Case, server: Server, port: int) -> Seen:
             end = "reset"
     return Seen(
         tuple(_messages(data, case.whole)),
-        end,
+        _end(case, end),
         tuple(each for raw in server.requests for each in _messages(raw, False)),
     )
+
+
+def _end(case: Case, end: str) -> str:
+    return "over" if case.either_end and end != "open" else end
 
 
 def _messages(data: bytes, whole: bool) -> Iterable[tuple[bytes, ...]]:
