@@ -748,7 +748,8 @@ class ProxyService(Service):
         self.announce("alert", "reload refused: everything stays as it was")
 
     def _replace(self, old: Proxy, new: Proxy, endings: list[Ending]) -> Steps[None]:
-        """Replaces `old` by `new` in steps: `new` serves from the first step on, the further steps release `old`."""
+        """Replaces `old` by `new` in steps: `new` serves from the first step on, the others hand over the clients of
+        `old` and release it."""
         self.proxy = new
         self._taken_up = True
         self._replaced.add(old, new)
@@ -763,11 +764,6 @@ class ProxyService(Service):
         queues = hand_over_queues(self._replaced.proxies, new)
         self._begin(new, "goes on at", endings)
         kept = len(pools_of(new) & pools_of(old))
-        what = f"files of TLS ({_listed(self._renewed)})" if self._renewed else "configuration"
-        text = f"{what} reloaded: {kept} of {len(new.lines)} pools kept as they are"
-        self.announce("notice", text)
-        if not self._renewed:
-            self.supervision.reloaded(text)
         yield
         try:
             for steps in queues:
@@ -776,6 +772,12 @@ class ProxyService(Service):
             yield from clear(old, new, leaving)
         finally:
             self._replaced.cleared()
+        # Not before: until its step has come, a client is served by the old rules.
+        what = f"files of TLS ({_listed(self._renewed)})" if self._renewed else "configuration"
+        text = f"{what} reloaded: {kept} of {len(new.lines)} pools kept as they are"
+        self.announce("notice", text)
+        if not self._renewed:
+            self.supervision.reloaded(text)
 
     @property
     def _living(self) -> list[Proxy]:
