@@ -296,8 +296,13 @@ class ActionTests(WordsTestCase):
         figures += ["queue(other) 0", "avg_queue(other) ge 1", "srv_is_up(other/s)", "env(HOME) -m found"]
         self.same(
             [
-                # HAProxy resets whom a rule for connections rejects, and we whom one for sessions does.
-                Case(f"{rule} {figure}", f"tcp-request {rule} reject if {{ {figure} }}", sent, either_end=True)
+                # Both reset whom a rule for connections rejects; whom one for sessions rejects, we alone.
+                Case(
+                    f"{rule} {figure}",
+                    f"tcp-request {rule} reject if {{ {figure} }}",
+                    sent,
+                    either_end=rule != "connection",
+                )
                 for rule, sent in (("connection", [b"", b""]), ("session", [b"", b""]), ("content", [GET]))
                 for figure in figures
             ],
