@@ -15,6 +15,7 @@ import zipfile
 from pathlib import Path
 from unittest import SkipTest
 
+import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy import __version__
@@ -38,6 +39,8 @@ FILES = [
 ]
 
 
+# The bound of pytest's counts what is installed before the first of them; each command has one of its own.
+@pytest.mark.timeout(900)
 class InstallTests(SynchronousTestCase):
     """Each test begins and ends with an environment that has Twisted, and no reusedproxy."""
 

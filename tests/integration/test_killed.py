@@ -110,10 +110,10 @@ class KilledTests(SynchronousTestCase):
 
     def killed(self, supervisor: Supervisor) -> tuple[list[str], float]:
         """Kills it, and asks until it is well again. Returns the faults, and the seconds of it."""
-        # One that is connected, and asks nothing at that moment.
-        idle = socket.create_connection((LOOPBACK, self.port), timeout=5)
+        # One that is connected, and asks nothing at that moment. Who has come after it is answered, so it is accepted.
+        idle = socket.create_connection((LOOPBACK, self.port), timeout=20)
         self.addCleanup(idle.close)
-        time.sleep(0.2)
+        self.assertEqual(self.ask(), "")
         supervisor.kill()
         began, faults = time.monotonic(), []
         self.assertEqual(idle.recv(1), b"")  # it sees the end at once

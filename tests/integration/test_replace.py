@@ -150,7 +150,6 @@ class Download(threading.Thread):
         self.echoed += 1
 
 
-@pytest.mark.alone
 class ReplaceTests(SynchronousTestCase):
     """A server over mutual TLS with a floor, and one for what lasts."""
 

@@ -134,7 +134,7 @@ ORDERS = (
 def ask(path: Path, text: str, *, ended: bool = True) -> str:
     """All that is answered to these lines; with `ended` up to the end of the connection."""
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(5.0)
+        connection.settimeout(20.0)
         connection.connect(str(path))
         connection.sendall(f"{text}\n".encode())
         if not ended:
@@ -241,7 +241,7 @@ class RunningTests(RuntimeTestCase):
         inode = os.stat(directory / "admin.sock").st_ino
         self.assertEqual(stat.S_IMODE(os.stat(directory / "operator.sock").st_mode), 0o660)
         with socket.socket(socket.AF_UNIX) as session:
-            session.settimeout(5.0)
+            session.settimeout(20.0)
             session.connect(str(directory / "admin.sock"))
             session.sendall(b"prompt\nset timeout cli 60s\nset weight servers/s1 7\n")
             text = (
@@ -283,12 +283,12 @@ class RunningTests(RuntimeTestCase):
         self.assertIn("servers", ask(directory / "admin.sock", "show backend"))
         self.assertLess(time.monotonic() - began, 4.0)
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(5.0)
+            connection.settimeout(20.0)
             connection.connect(path)
             connection.sendall(b"a" * 16385)
             self.assertEqual(connection.recv(100), b"")
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(5.0)
+            connection.settimeout(20.0)
             connection.connect(path)
             connection.sendall(b"show stat json;" * 1000 + b"\n")  # whose answer nobody takes
             self.assertIn("servers", ask(directory / "admin.sock", "show backend"))
@@ -314,7 +314,7 @@ class StockTests(TestCase):
         self.addCleanup(daemon.stop)
         self.assertEqual(ask(directory / "admin.sock", "show backend"), "# name\n\n")
         self.assertEqual(stat.S_IMODE(os.stat(directory / "admin.sock").st_mode), 0o660)
-        with socket.create_connection((LOOPBACK, daemon.port), timeout=5) as connection:
+        with socket.create_connection((LOOPBACK, daemon.port), timeout=20) as connection:
             connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
             answer = b""
             while data := connection.recv(65536):

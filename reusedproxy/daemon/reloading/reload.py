@@ -226,7 +226,8 @@ class Reloads:
         yield from self._replace(old, new, endings)
 
     def _replace(self, old: Proxy, new: Proxy, endings: list[Ending]) -> Steps[None]:
-        """Replaces `old` by `new` in steps: `new` serves from the first step on, the further steps release `old`."""
+        """Replaces `old` by `new` in steps: `new` serves from the first step on, the others hand over the clients of
+        `old` and release it."""
         service, replaced = self._service, self.former.proxies
         service.proxy = new
         self._has_replaced = True
@@ -237,7 +238,7 @@ class Reloads:
         hand_on_places(replaced)
         queues = hand_over_queues(replaced, new)
         service.serve_with(new, endings)
-        self._announce_reloaded(old, new)
+        kept = len(pools_of(new) & pools_of(old))
         yield
         try:
             for steps in queues:
@@ -246,6 +247,8 @@ class Reloads:
             yield from clear(old, new, leaving)
         finally:
             self.former.cleared()
+        # Not before: until its step has come, a client is served by the old rules.
+        self._announce_reloaded(kept, len(new.lines))
 
     # What is said of it.
 
@@ -256,10 +259,9 @@ class Reloads:
                 text = f"Proxy {frontend.name} listens no more on {bound_to(listener)}"
                 self._service.announce("notice", text, f"frontend {frontend.name}")
 
-    def _announce_reloaded(self, old: Proxy, new: Proxy) -> None:
-        kept = len(pools_of(new) & pools_of(old))
+    def _announce_reloaded(self, kept: int, pools: int) -> None:
         what = f"files of TLS ({listed(self._changed)})" if self._changed else "configuration"
-        text = f"{what} reloaded: {kept} of {len(new.lines)} pools kept as they are"
+        text = f"{what} reloaded: {kept} of {pools} pools kept as they are"
         self._service.announce("notice", text)
         if not self._changed:
             self._service.supervision.reloaded(text)
