@@ -274,13 +274,21 @@ class TrialTests(SynchronousTestCase):
     def test_one_that_was_not_verified_and_fails_now_does_not_hold_it_up(self) -> None:
         """It may be the very server because of which it is verified now."""
         for before in ("verify none", "verify none sni str(s.test)", "ca-file /ca no-sni-auto"):
-            bench = PoolBench(resume=False)
-            trial = self.trial(bench, before=before, now="ca-file /ca sni str(t.test)")
-            bench.dialer.open[0].fail("the certificate is not for 't.test'", "TLS handshake", unverified=True)
-            bench.pass_time(0.1)
-            self.assertEqual(self.ends, [None], before)
-            self.assertEqual([*trial.distrusted], ["b/s"], before)
-            bench.pool.close("over")
+            for why, unverified in (("the certificate is not for 't.test'", True), ("alert handshake failure", False)):
+                bench = PoolBench(resume=False)
+                trial = self.trial(bench, before=before, now="ca-file /ca sni str(t.test)")
+                bench.dialer.open[0].fail(why, "TLS handshake", unverified=unverified)
+                bench.pass_time(0.1)
+                self.assertEqual(self.ends, [None], before)
+                self.assertEqual([*trial.distrusted], ["b/s"], before)
+                bench.pool.close("over")
+
+    def test_one_whose_name_is_asked_for_no_more_is_still_verified(self) -> None:
+        bench = PoolBench(resume=False)
+        trial = self.trial(bench, now="ca-file /other no-sni-auto")
+        bench.dialer.open[0].fail("unable to get local issuer certificate", "TLS handshake", unverified=True)
+        bench.pass_time(0.1)
+        self.assertEqual((self.ends, [*trial.distrusted]), ([None], ["b/s"]))
 
     def test_a_server_that_is_away_is_not_waited_for(self) -> None:
         bench = PoolBench(resume=False)
