@@ -13,6 +13,7 @@ from reusedproxy.exchanges.own_answers import ERRORS
 from reusedproxy.net.transport import HALF, HIGH_WATER, PEER_RESET, PEER_TRUNCATED
 from reusedproxy.sessions.termination import STOPPED
 from tests.clientfakes import GET, OK, TIMEOUTS, World, get
+from tests.rulefakes import ruled
 
 #: How a wire was closed, and why; None: it was not.
 End = tuple[str, str] | None
@@ -546,6 +547,22 @@ class PaceTests(SynchronousTestCase):
         tunnel.world.advance(590)
         tunnel.wire.feed(b"2")
         self.ends_after(600, tunnel, "cD")
+
+    def test_a_rule_sets_the_servers_time_and_the_tunnel_has_its_own(self) -> None:
+        """`http-response set-timeout server`: of what is left of an answer, which a tunnel is not."""
+        rules = "http-response set-timeout server 1s\n http-response set-timeout tunnel 600s"
+        world = ruled(self, "", backend=rules, warm=1)
+        client = world.client()
+        client.send(ASKS)
+        world.server.answer(YES)
+        self.assertIn(b" 101 ", client.take())
+        world.advance(590)
+        client.send(b"1")
+        world.advance(590)
+        self.assertEqual(world.log, [])
+        world.advance(11)
+        self.assertEqual([each.flags for each in world.log], ["cD"])
+        world.check_rest()
 
     def test_without_it(self) -> None:
         """The shorter of `timeout client` (30 s) and `timeout server` (20 s)."""

@@ -202,10 +202,19 @@ class BlockTests(CopiesTestCase):
             ({**block.said, "keys": [1]}, block.content),
             ({**block.said, "keys": "a"}, block.content),
             (block.said, block.content[:-1]),
+            ({**block.said, "names": [7]}, block.content),
+            ({**block.said, "names": ["n" * 5000]}, block.content),
+            ({**block.said, "names": ["n"] * 100_001}, block.content),
             ({**block.said, "removed": [{}]}, block.content),
         ):
             with self.assertRaises(NotUnderstood):
                 self.taker(old, new).take(said, content)
+        texts, theirs = self.table(type="string", length=8), self.table(type="string", length=8)
+        for key in ("€", 1):
+            with self.assertRaises(NotUnderstood):
+                self.taker(texts, theirs).take({**block.said, "keys": [key]}, block.content)
+        self.taker(texts, theirs).take({**block.said, "keys": ["longer than it says"]}, block.content)
+        self.assertEqual(len(theirs), 0)
         good = Description.of(old, 0).plain()
         nonsense: list[Any] = [{}, [], 7, {**good, "slots": {"a": [1]}}, {**good, "width": 1}]
         for wrong in nonsense:

@@ -412,8 +412,10 @@ class Exchange(ExchangeFacts):
             self.server_lost(SERVER_FAULT, "unasked 101", True)
             return
         self._count_answer(head)
-        if self.answer_rules is not None and self._replaced(head):
-            return
+        if self.answer_rules is not None:
+            if self._replaced(head):
+                return
+            connection.end_wait()  # a rule may have set it a time for its answer, which is over
         self.state = TUNNEL
         client = self.client
         timeouts = self._tunnel_timeouts(backend)

@@ -263,6 +263,10 @@ class ServerConnection(Unfinished):
         if self._request_ended:
             self._expect()
 
+    def end_wait(self) -> None:
+        """Gives the server as long as it takes, until something else is expected of it."""
+        self.deadline = inf
+
     # What the transport calls.
 
     def data_received(self, data: bytes) -> None:

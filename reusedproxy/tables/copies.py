@@ -25,6 +25,12 @@ from reusedproxy.tables.table import Table
 AT_ONCE = 400
 #: Milliseconds by which the clocks of two processes may seem to differ because they were read one after another.
 SAME = 2
+#: How many times its own size a table takes from another process, and how many entries in any case.
+LARGER = 16
+FEW = 100_000
+#: Names of servers, and characters of one.
+MOST_NAMES = 100_000
+LONGEST_NAME = 1024
 _BYTES = ("string", "binary")
 
 
@@ -184,7 +190,8 @@ class Taker:
         offset = table.now() - int(common * 1000) - theirs.clock
         self._offset = 0 if abs(offset) <= SAME else offset
         self._names: list[int] = []
-        self._most = max(theirs.size, table.settings.size)
+        # It may have had more in another version of the file; those in use least are dropped when all have come.
+        self._most = min(max(theirs.size, table.settings.size), max(LARGER * table.settings.size, FEW))
 
     def take(self, said: Mapping[str, Any], content: bytes) -> None:
         """Takes a block. Raises NotUnderstood."""
@@ -192,8 +199,10 @@ class Taker:
         keys = [key_said(each, settings) for each in listed(said, "keys")]
         count, width = len(keys), self.theirs.width
         demand(len(content) == count * (8 + 4 + 8 * width), "a block of rows")
-        for name in listed(said, "names"):
-            self._names.append(self.table.number_of(str(name)))
+        names = listed(said, "names")
+        demand(len(self._names) + len(names) <= MOST_NAMES, "so many names of servers")
+        demand(all(isinstance(name, str) and len(name) <= LONGEST_NAME for name in names), "names of servers")
+        self._names += [self.table.number_of(name) for name in names]
         used, uses, values = array("Q"), array("I"), array("Q")
         used.frombytes(content[: 8 * count])
         uses.frombytes(content[8 * count : 12 * count])
@@ -202,7 +211,7 @@ class Taker:
             self._remove(key_said(key, settings))
         if self._offset:
             used = array("Q", [max(0, each + self._offset) for each in used])
-        if settings.type in _BYTES and self.theirs.length > settings.length:
+        if settings.type in _BYTES and any(len(key) > settings.length for key in keys):  # type: ignore[arg-type]
             fit = [at for at, key in enumerate(keys) if len(key) <= settings.length]  # type: ignore[arg-type]
             keys, used = [keys[at] for at in fit], array("Q", [used[at] for at in fit])
             uses = array("I", [uses[at] for at in fit])

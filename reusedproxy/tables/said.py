@@ -30,7 +30,10 @@ def key_said(said: Any, settings: StickTable) -> Key:
     """Returns the key of a table that was said. Raises NotUnderstood."""
     if settings.type in _BYTES:
         demand(isinstance(said, str), "a key")
-        return str(said).encode("latin-1")
+        try:
+            return str(said).encode("latin-1")
+        except UnicodeEncodeError:
+            raise NotUnderstood("a key") from None
     demand(type(said) is (int if settings.type == "integer" else str), "a key")
     key: Key = said
     return key

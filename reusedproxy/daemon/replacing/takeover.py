@@ -19,6 +19,7 @@ from typing import Any
 
 from attrs import define, field, frozen
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
 
 from reusedproxy.config.model.proxies import Bind
 from reusedproxy.daemon.replacing.channel import LONGEST, NOT_UNDERSTOOD, READ_SIZE, Channel
@@ -31,6 +32,7 @@ from reusedproxy.tables.copies import Description
 from reusedproxy.tables.said import NotUnderstood
 from reusedproxy.tables.table import Table
 
+_log = Logger()
 #: Seconds that this process waits for each answer of the old one.
 PATIENCE = 10.0
 #: Seconds that it waits for all that the old one gives at first.
@@ -184,9 +186,12 @@ class Takeover:
             self._take(said, content)
         except NotUnderstood as error:
             self._lost(f"it has said what is not understood: {error}")
+        except Exception:
+            _log.failure("what another process has said of tables is not taken, by our own fault")
+            self._lost("what it said could not be taken")
 
     def _take(self, said: Mapping[str, Any], content: bytes) -> None:
-        if self._call is not None and self.state == "preparing":
+        if self._call is not None and self.state == "preparing" and (said.get("keys") or "copied" in said):
             self._call.reset(PATIENCE)
         if "rows" in said and self._taking is not None:
             self._taking.take(said, content)

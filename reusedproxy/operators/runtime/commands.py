@@ -173,10 +173,10 @@ COMMANDS = (
              USER, servers.show_servers_state),
     _command("show sess", "", "report the list of current sessions", OPERATOR, _show_sess),
     _command("show ssl ca-file", "[<cafile>[:<index>]]", "display the SSL CA files used in memory, or the details of a"
-             " <cafile>, or a single certificate of index <index> of a CA file <cafile>", USER,
+             " <cafile>, or a single certificate of index <index> of a CA file <cafile>", OPERATOR,
              authorities.show_ssl_ca_file),
     _command("show ssl crl-file", "[<crlfile[:<index>>]]", "display the SSL CRL files used in memory, or the details of"
-             " a <crlfile>, or a single CRL of index <index> of CRL file <crlfile>", USER,
+             " a <crlfile>, or a single CRL of index <index> of CRL file <crlfile>", OPERATOR,
              authorities.show_ssl_crl_file),
     _command("show stat", "[json|no-maint|typed|up]*", "report counters for each proxy and server", USER, show_stat),
     _command("show version", "", "show version of the current process", USER, _show_version),
