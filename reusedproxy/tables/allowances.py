@@ -11,7 +11,9 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
-from reusedproxy.tables.table import Counted, Key, Slot, Table
+from reusedproxy.tables.journal import Key
+from reusedproxy.tables.layout import Counted, Slot
+from reusedproxy.tables.table import Table
 
 #: Bytes that may pass at the beginning: one of HAProxy's buffers.
 FIRST: Final = 16 * 1024
