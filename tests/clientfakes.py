@@ -114,6 +114,11 @@ class Wire:
         self._on_end: Any = None
         #: All was sent, and our end is shut while the other's goes on.
         self.half_closed = False
+        #: As in `Transport`.
+        self.pace: Any = None
+        self.waits_for_pace = False
+        self._allowed = 0
+        self._pace_ends = False
 
     # What the owner calls.
 
@@ -143,8 +148,10 @@ class Wire:
         assert type(data) is bytes and data, "nothing is written"
         if self.state != OPEN:
             return
-        if self.stalled:
+        if self.stalled or self.pace is not None:
             self._stuck.append(data)
+            if not self.stalled:
+                self._pass_paced()
             unsent = self.unsent
             self.most_unsent = max(self.most_unsent, unsent)
             if unsent > HIGH_WATER and not self._paused:
@@ -156,6 +163,40 @@ class Wire:
     @property
     def unsent(self) -> int:
         return sum(map(len, self._stuck))
+
+    def set_pace(self, pace: Any, free: int) -> None:
+        before, self.pace = self.pace, pace
+        self._pace_ends = False
+        self._allowed = free + (self.unsent if before is None else self._allowed)
+        if before is not None:
+            before.leave()
+
+    def end_pace(self) -> None:
+        self._pace_ends = True
+        if not self.unsent:
+            self._drop_pace()
+
+    def send_on(self) -> None:
+        if self.waits_for_pace and not self.stalled:
+            self._pass_paced()
+
+    def _pass_paced(self) -> None:
+        """As much as the pace allows goes out."""
+        unsent = self.unsent
+        if unsent > self._allowed:
+            self._allowed += self.pace.take(unsent - self._allowed)
+        size = min(unsent, self._allowed)
+        self._allowed -= size
+        self.waits_for_pace = size < unsent
+        if self._pace_ends and size == unsent:
+            self._drop_pace()
+        self.pass_some(size)
+
+    def _drop_pace(self) -> None:
+        pace, self.pace = self.pace, None
+        self._pace_ends = self.waits_for_pace = False
+        if pace is not None:
+            pace.leave()
 
     def send_now(self) -> None:
         pass
@@ -283,6 +324,7 @@ class Wire:
         assert self.state != CLOSED, "ended twice"
         self.state = CLOSED
         self.reading = False
+        self._drop_pace()
         self.lost = self.unsent
         self._stuck = []
         self.owner.connection_lost(reason)

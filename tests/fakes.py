@@ -46,6 +46,8 @@ class FakeTransport:
     resumed = False
     full = False
     lined_up = False
+    pace = None
+    waits_for_pace = False
     #: All that happens, happens at once, in one batch.
     poller = SimpleNamespace(batch=0)
 

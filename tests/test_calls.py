@@ -13,11 +13,11 @@ MOST = {
     "kept alive, clear": (29, 44),
     "kept alive, clear, httplog": (32, 50),
     "kept alive, clear, checks": (29, 44),
-    "kept alive, clear, 10 ACLs": (46, 46),
+    "kept alive, clear, 10 ACLs": (37, 45),
     "kept alive, TLS": (29, 43),
     "kept alive, TLS, httplog": (32, 49),
     "kept alive, TLS, checks": (29, 43),
-    "kept alive, TLS, 10 ACLs": (46, 45),
+    "kept alive, TLS, 10 ACLs": (37, 44),
     "kept alive, clear, limit by source": (38, 49),
     "kept alive, TLS, limit by source": (38, 48),
     "closing, clear, limit by source": (53, 65),
@@ -25,11 +25,11 @@ MOST = {
     "closing, clear": (44, 60),
     "closing, clear, httplog": (47, 66),
     "closing, clear, checks": (44, 60),
-    "closing, clear, 10 ACLs": (61, 62),
+    "closing, clear, 10 ACLs": (52, 61),
     "closing, TLS": (163, 170),
     "closing, TLS, httplog": (166, 175),
     "closing, TLS, checks": (163, 170),
-    "closing, TLS, 10 ACLs": (180, 172),
+    "closing, TLS, 10 ACLs": (171, 171),
 }
 
 

@@ -389,3 +389,43 @@ class WarningTests(SynchronousTestCase):
             "http-request set-header X %[ssl_c_s_dn]\n http-request del-header X",
         ):
             self.assertEqual(notices(lines), [], lines)
+
+
+class BandwidthTests(SynchronousTestCase):
+    """`filter bwlim-in`, `bwlim-out`, and the rules that name them."""
+
+    TABLE = "stick-table type ip size 9 store bytes_out_rate(1s)"
+    FILTER = "filter bwlim-out f default-limit 1k default-period 1s"
+    SHARED = "filter bwlim-out f limit 1k key src"
+
+    def fault(self, *lines: str) -> str:
+        try:
+            sections("\n".join(f" {line}" for line in lines))
+        except ConfigurationError as error:
+            (fault,) = error.faults
+            return fault.text
+        return ""
+
+    def test_what_would_not_limit_is_an_error(self) -> None:
+        rule = "http-response set-bandwidth-limit f"
+        for said, *lines in (
+            ("", self.TABLE, self.SHARED, rule),
+            ("there is no bandwidth limit 'f' in frontend 'fe'", rule),
+            ("there is no bandwidth limit 'g' in frontend 'fe'", self.FILTER, rule[:-1] + "g"),
+            ("frontend 'fe' has no 'stick-table'", self.SHARED),
+            ("table 'fe' does not store bytes_in_rate", self.TABLE, self.SHARED.replace("out", "in")),
+            ("cannot be a key of table 'fe'", self.TABLE, self.SHARED.replace("src", "method")),
+            ("its limit is that of its 'filter' line", self.TABLE, self.SHARED, f"{rule} limit 1k"),
+            ("already in frontend 'fe'", self.FILTER, self.FILTER),
+            ("a limit of 0", self.FILTER.replace("1k", "0")),
+            ("needs 'default-period'", self.FILTER.replace("default-period 1s", "")),
+            ("needs 'limit'", self.TABLE, "filter bwlim-out f key src"),
+            ("needs a name", "filter bwlim-out"),
+            ("unknown filter 'bwlim'", "filter bwlim f"),
+            ("filter that reusedproxy does not do yet", "filter spoe engine e"),
+            ("is no number", self.FILTER, f"{rule} limit method"),
+            ("which is not at hand", self.TABLE.replace("ip ", "string "),
+             "filter bwlim-out f limit 1k key res.hdr(x)", rule.replace("response", "request")),
+        ):  # fmt: skip
+            text = self.fault(*lines)
+            self.assertTrue(said in text if said else not text, (lines, text))

@@ -34,6 +34,10 @@ RULES = "acl known http_auth(L)\n http-request auth realm Here unless known"
 #: Rules with each action that sets something of a request.
 EACH_ACTION = """
  declare capture request len 9
+ filter bwlim-in up default-limit 1k default-period 1s
+ filter bwlim-out down default-limit 1k default-period 1s
+ http-request set-bandwidth-limit up
+ http-request set-bandwidth-limit down
  stick-table type ip size 9 store http_req_cnt,gpc0,gpc1,gpt0
  tcp-request content track-sc0 src
  http-request track-sc1 src
@@ -63,6 +67,7 @@ EACH_ACTION = """
 SET = {
     "head", "own_variables", "session", "priority", "noted", "method", "own_source", "own_destination", "own_timeouts",
     "most_retries", "no_late_retries", "hints", "lenient", "tables",
+    "limits_in", "limits_out",
 }  # fmt: skip
 #: Actions that end the rules, or behind which these are not run again, or that do nothing to it.
 END_OR_WAIT = {

@@ -35,8 +35,111 @@ class Slow:
             self.poller.line_up(self)
 
 
+class Allowing:
+    """A pace that a test sets: so many bytes may pass."""
+
+    moved_at = 0.0
+
+    def __init__(self, allowed: int = 0) -> None:
+        self.allowed = allowed
+        self.left = False
+
+    def take(self, wanted: int) -> int:
+        size = min(wanted, self.allowed)
+        self.allowed -= size
+        return size
+
+    def leave(self) -> None:
+        self.left = True
+
+
 class PassingBehaviour(Streams):
     """Bytes in and out."""
+
+    # A pace.
+
+    def test_no_more_is_sent_than_the_pace_allows_and_no_time_is_the_reader_s(self) -> None:
+        """What was written before is free, and so is what is said to be."""
+        transport, far = self.open()
+        pace = Allowing(10)
+        transport.set_pace(pace, 4)
+        for _ in range(2):
+            transport.write(b"headbody and more")
+            self.loop.pump()
+        self.assertEqual((far.take(), transport.unsent, transport.waits_for_pace), (b"headbody and m", 20, True))
+        pace.allowed = 25
+        transport.send_on()
+        self.loop.pump()
+        self.assertEqual((far.take(), transport.unsent, transport.waits_for_pace), (b"oreheadbody and more", 0, False))
+        transport.write(b"123456789")
+        self.loop.pump()
+        self.assertEqual(far.take(), b"12345")
+        transport.end_pace()
+        pace.allowed = 4
+        transport.send_on()
+        self.assertEqual((transport.pace, pace.left), (None, True))
+        transport.write(b"free")
+        self.loop.pump()
+        self.assertEqual(far.take(), b"6789free")
+
+    def test_a_pace_pauses_the_producer_as_a_slow_reader_does(self) -> None:
+        transport, far = self.open()
+        pace = Allowing()
+        transport.set_pace(pace, 0)
+        transport.write(bytes(HIGH_WATER + 1))
+        self.assertEqual(self.owner.events, ["pause"])
+        for size in (HIGH_WATER - LOW_WATER, 1):
+            self.assertEqual(self.owner.events, ["pause"])
+            pace.allowed = size
+            transport.send_on()
+            self.loop.pump()
+        self.assertEqual(self.owner.events, ["pause", "resume"])
+        far.send(b"heard meanwhile")
+        self.loop.pump()
+        self.assertEqual(self.owner.received, b"heard meanwhile")
+
+    def test_the_end_comes_behind_the_last_paced_byte(self) -> None:
+        transport, far = self.open()
+        pace = Allowing(50_000)
+        transport.set_pace(pace, 0)
+        content = os.urandom(100_000)
+        transport.write(content)
+        transport.close("done")
+        self.loop.pump()
+        got = far.take()
+        self.assertEqual((len(got), pace.left), (50_000, False))
+        pace.allowed = 50_000
+        transport.send_on()
+        self.loop.pump()
+        self.assertEqual((got + far.take() == content, pace.left), (True, True))
+        self.gone(transport, "done")
+
+    def test_what_the_kernel_has_refused_is_not_asked_for_again(self) -> None:
+        """OpenSSL must be given as much again as it was given."""
+        transport, far = self.open(buffers=4096)
+        pace = Allowing(300_000)
+        transport.set_pace(pace, 0)
+        content = os.urandom(400_000)
+        far.stall()
+        transport.write(content)
+        self.loop.pump()
+        self.assertFalse(transport.waits_for_pace)
+        far.go_on()
+        self.loop.until(lambda: transport.waits_for_pace)
+        pace.allowed = 100_000
+        transport.send_on()
+        self.loop.until(lambda: not transport.unsent)
+        self.loop.pump()
+        self.assertEqual(far.take(), content)
+
+    def test_a_reset_ends_the_pace(self) -> None:
+        transport, far = self.open(tcp=True)
+        pace = Allowing()
+        transport.set_pace(pace, 0)
+        transport.write(b"never")
+        far.reset()
+        self.loop.until(lambda: self.owner.lost)
+        self.assertEqual((pace.left, transport.pace, transport.waits_for_pace), (True, None, False))
 
     # Reading.
 

@@ -9,9 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.net import backlog
 from reusedproxy.net.transport import CLOSED, OPEN, PEER_CLOSED, PEER_RESET
-from reusedproxy.pool.connection import IDLE, IN_USE, RETIRING
+from reusedproxy.pool.connection import FLUSH, IDLE, IN_USE, RETIRING
 from reusedproxy.pool.dialing.governor import BACKOFF_LAST, DIALS
-from reusedproxy.pool.holdings import FLUSH
 from reusedproxy.pool.kinds import NEW
 from tests.fakes import Asker, PoolBench, check_sums
 

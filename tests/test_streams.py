@@ -20,6 +20,52 @@ PLAIN = "listen l\n bind :1\n server s1 192.0.2.1:1\n"
 WARM = "listen l\n bind :1\n server s1 192.0.2.1:1 pool-min-conn {}\n"
 
 
+LIMITS = "filter bwlim-in up {0}\n filter bwlim-out down {0}".format("default-limit 1000 default-period 1s")
+LIMITED = f"listen l\n bind :1\n {LIMITS}\n tcp-request content set-bandwidth-limit up\n {{}}\n server s1 192.0.2.1:1\n"
+
+
+class BandwidthTests(SynchronousTestCase):
+    """Limits of what passes."""
+
+    def test_both_ways_have_their_pace_and_no_time_out_ends_them(self) -> None:
+        for rule in ("tcp-request content set-bandwidth-limit down", "tcp-response content set-bandwidth-limit down"):
+            world = StreamWorld(self, LIMITED.format(rule))
+            client = world.client()
+            client.feed(bytes(100_000))
+            server = world.connect("s1")
+            server.feed(bytes(100_000))
+            sent, came = len(server.take()), len(client.take())
+            self.assertEqual((sent, came), (1000, 1000))
+            for second in range(1, 100):
+                for _ in range(20):
+                    world.clock.advance(0.05)
+                    client.pump()
+                    server.pump()
+                sent, came = sent + len(server.take()), came + len(client.take())
+                self.assertLessEqual(abs(1000 + 1000 * second - came), 40)
+                self.assertLessEqual(abs(1000 + 1000 * second - sent), 40)
+            self.assertEqual((sent, came, world.flags()), (100_000, 100_000, []))
+            world.clock.advance(5)  # the last bytes have gone by now, and nobody was silent for long
+            client.eof()
+            server.eof()
+            self.assertEqual(world.flags(), ["s1 --"])
+            world.check_rest()
+
+    def test_what_is_left_at_the_end_goes_out_at_its_pace(self) -> None:
+        world = StreamWorld(self, LIMITED.format("tcp-request content set-bandwidth-limit down"))
+        client = world.client()
+        client.feed(bytes(5000))
+        server = world.connect("s1")
+        server.feed(bytes(15_000))
+        client.eof()
+        server.eof()
+        for _ in range(15 * 20):
+            world.clock.advance(0.05)
+        self.assertEqual((len(server.take()), len(client.take())), (5000, 15_000))
+        self.assertEqual((server.end, client.end), (("close", "session over"), ("close", "session over")))
+        world.check_rest()
+
+
 class RelayTests(SynchronousTestCase):
     """Bytes both ways, and ends."""
 

@@ -26,6 +26,9 @@ PLACES = {
     "On a server without `check`": "backend b\n server z 192.0.2.2:80 check\n server a 192.0.2.1:80 {}\n",
     "In a frontend: logs": "ring r\n server s 192.0.2.3:514\nfrontend f\n bind :80\n declare capture request len 9\n"
     f" declare capture response len 9\n {{}}\n unique-id-format %rt\n default_backend b\nbackend b\n{SERVER}\n",
+    "In a frontend: bandwidth": "frontend f\n bind :80\n stick-table type ip size 9 store bytes_in_rate(1s),"
+    f"bytes_out_rate(1s)\n filter bwlim-in up default-limit 1k default-period 1s\n {{}}\n default_backend b\n"
+    f"backend b\n{SERVER}\n",
     "In a frontend": "frontend f\n bind :80\n acl down nbsrv(b) lt 1\n {}\n default_backend b\n"
     f"backend b\n{SERVER} check\n",
 }
@@ -44,6 +47,9 @@ WORDS = {
     " dontlognull dontlog-normal log-separate-errors",
     "stick": "on match store-request store-response",
     "http-check": "comment connect disable-on-404 expect send send-state set-var set-var-fmt unset-var",
+    "filter": "bwlim-in bwlim-out compression trace spoe fcgi-app cache",
+    "filter bwlim-in": "default-limit default-period min-size limit key table",
+    "http-request set-bandwidth-limit": "limit period",
     "http-check connect": "default port addr send-proxy via-socks4 ssl sni alpn linger proto comment",
     "http-check expect": "status rstatus string rstring hdr fhdr ! min-recv ok-status error-status tout-status"
     " on-success on-error status-code comment",

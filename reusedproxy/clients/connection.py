@@ -373,8 +373,20 @@ class ClientConnection:
             self.deadlines.watch(self, deadline)
         if last:
             self.transport.write(last)
+        if self.transport.pace is not None:
+            self._await_pace()
         if self._buffer and not self._taking:
             self._go_on()
+
+    def _await_pace(self) -> None:
+        """Waits until all of the answer has been sent at its pace, before the next request is taken."""
+        transport = self.transport
+        transport.end_pace()
+        transport.send_now()
+        if transport.unsent and self.state == WAITING:
+            transport.tell_when_sent()
+            if not self._blocked:
+                self.pause_writing()
 
     def abort_exchange(self, exchange: object) -> None:
         """Resets the connection if it is still busy with `exchange`, which has failed by an error of the proxy."""
@@ -598,7 +610,7 @@ class ClientConnection:
     def _look_at_reader(self) -> None:
         """Gives more time to a client that has taken some of the answer, or sent what is drained; ends it otherwise."""
         left, drained = self.transport.unsent, self.transport.drained
-        if 0 < left < self._left:
+        if 0 < left < self._left or self.transport.waits_for_pace:
             self._left = left
             self._drained = drained
             self._give_time(self._time_to_take or DRAIN_SILENCE)

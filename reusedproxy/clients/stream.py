@@ -191,7 +191,7 @@ class StreamConnection:
 
     def deadline_passed(self) -> None:
         left = self.transport.unsent
-        if 0 < left < self._left:
+        if 0 < left < self._left or self.transport.waits_for_pace:
             self._left = left
             self._watch()
         else:

@@ -16,6 +16,7 @@ from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.binding import Binding
 from reusedproxy.backends.queue import Queue
 from reusedproxy.backends.server import Server
+from reusedproxy.config.model.bandwidth import Bandwidth
 from reusedproxy.exchanges.client import Client
 from reusedproxy.exchanges.failures import Failures, Repeatable, race_class
 from reusedproxy.exchanges.heads import naming_server, respelled
@@ -33,7 +34,8 @@ from reusedproxy.sessions.client import session_of
 from reusedproxy.sessions.retries import CONNECT_SLACK, TRIES_AT_ONCE
 from reusedproxy.sessions.session import Session
 from reusedproxy.sessions.termination import CONNECTION, HEAD, QUEUE
-from reusedproxy.wire.heads import RequestHead
+from reusedproxy.tables.allowances import Allowance
+from reusedproxy.wire.heads import EMPTY_LINE, RequestHead
 
 #: Bytes of a request kept so that it can be sent again, and kept back while there is no connection; as much as one of
 #: HAProxy's buffers, which bounds its retries alike.
@@ -83,6 +85,12 @@ class Request(Repeatable, Served, Protocol):
 
     def move(self, backend: Backend) -> None:
         """Moves the request to another backend."""
+
+    #: The bandwidth limits of what the client sends, by filter; None: there are none.
+    limits_in: dict[Bandwidth, Allowance] | None
+
+    def pace_request(self, connection: ServerConnection, free: int) -> None:
+        """Paces what goes to the server, but for the next `free` bytes."""
 
     def fail(self, status: int, flags: str) -> None:
         """Ends the exchange with an error response of the proxy's own."""
@@ -404,7 +412,20 @@ class Attempt:
         timeout = backend.settings.timeouts.server
         if request.own_timeouts is not None:
             timeout = request.own_timeouts.get("server", timeout)
+        if request.limits_in is not None:
+            self._send_paced(connection, data, timeout, now)
+        else:
+            connection.send(request, data, request.complete, timeout, now)
+
+    def _send_paced(self, connection: ServerConnection, data: bytes, timeout: float | None, now: float) -> None:
+        """Sends the request with its body at the pace that rules have set."""
+        request, head = self.request, data.find(EMPTY_LINE) + len(EMPTY_LINE)
+        paces = len(data) > head or not request.complete
+        if paces:
+            request.pace_request(connection, head)
         connection.send(request, data, request.complete, timeout, now)
+        if paces and request.complete and request.connection is connection:
+            connection.end_pace()
 
     @property
     def phase(self) -> str:

@@ -21,6 +21,7 @@ from typing import Final
 
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.server import Server
+from reusedproxy.config.model.bandwidth import Bandwidth
 from reusedproxy.exchanges.attempt import HELD_MAX, SENT, Attempt
 from reusedproxy.exchanges.client import Client
 from reusedproxy.exchanges.compression import Encoder
@@ -48,10 +49,12 @@ from reusedproxy.exchanges.tunnel import Tunnel, TunnelTimeouts
 from reusedproxy.exchanges.waiting import Wait
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.deadlines import Deadlines
+from reusedproxy.net.pacing import pace
 from reusedproxy.pool.connection import SERVER_FAULT, SERVER_GONE, ServerConnection
 from reusedproxy.rules.actions import ErrorPage
 from reusedproxy.sessions.client import session_of
 from reusedproxy.sessions.termination import ABORTS, CONNECTION, DATA, GONE, QUEUE
+from reusedproxy.tables.allowances import Allowance
 from reusedproxy.wire.heads import RequestHead, ResponseHead
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -286,6 +289,21 @@ class Exchange(ExchangeFacts):
         answer, keeps = error_of(self, self.page_of(status), status, keeps)
         self._end(last=self._own(answer, keeps), error=0 if keeps else status)
 
+    def limit_bandwidth(self, limit: Bandwidth, allowance: Allowance) -> None:
+        """Limits what passes from now on, also the rest of a request that is being sent."""
+        ExchangeFacts.limit_bandwidth(self, limit, allowance)
+        if limit.incoming and self.connection is not None and not self.complete:
+            self.pace_request(self.connection, 0)
+
+    def pace_request(self, connection: ServerConnection, free: int) -> None:
+        """Paces what goes to the server, but for the next `free` bytes."""
+        assert self.limits_in is not None
+        pace(connection.transport, (*self.limits_in.values(),), self.client.deadlines, free)
+
+    def _pace_answer(self, free: int) -> None:
+        assert self.limits_out is not None
+        pace(self.client.transport, (*self.limits_out.values(),), self.client.deadlines, free)
+
     def server_marked(self, letter: str) -> None:
         """Ends the exchange, because its server has been marked down ("D"), or one that is no backup up ("U")."""
         if self.state == TUNNEL:
@@ -423,6 +441,10 @@ class Exchange(ExchangeFacts):
         self.answered = client.deadlines.now()
         answer = self._spelled(switch_head(head))
         self.bytes_out += len(answer)
+        if self.limits_out is not None:
+            self._pace_answer(len(answer))
+        if self.limits_in is not None:
+            self.pace_request(connection, 0)
         client.write(answer)
         if self.state != TUNNEL:
             return  # the client was found gone
@@ -485,6 +507,8 @@ class Exchange(ExchangeFacts):
             data = head.block + (LAST if client.last else CRLF) + body
         else:
             data = self._response(head, now) + body
+        if self.limits_out is not None and body:
+            self._pace_answer(len(data) - len(body))
         self.connection = None
         self._end(last=data, now=now)
 
@@ -497,7 +521,10 @@ class Exchange(ExchangeFacts):
         self.state = ANSWERING
         if self.encoder is not None:
             data = self.encoder.add(data)
-        data = self._response(head, self.client.deadlines.now()) + data
+        line_and_fields = self._response(head, self.client.deadlines.now())
+        if self.limits_out is not None:
+            self._pace_answer(len(line_and_fields))
+        data = line_and_fields + data
         self.bytes_out += len(data)
         self.client.write(data)
 
@@ -527,6 +554,8 @@ class Exchange(ExchangeFacts):
             if self.encoder is not None:
                 body = self.encoder.finish(body)
             data = self._response(head, self.client.deadlines.now()) + body
+            if self.limits_out is not None and body:
+                self._pace_answer(len(data) - len(body))
             self.bytes_out += len(data)
             self.state = ANSWERED
             self.client.write(data)
@@ -706,6 +735,8 @@ class Exchange(ExchangeFacts):
         self.client.frontend.traffic.intercepted += 1
         self._until_close = not self.framed
         data = self._own(head, False)
+        if self.limits_out is not None:
+            self._pace_answer(len(data))
         self.bytes_out += len(data)
         self.client.write(data)
 

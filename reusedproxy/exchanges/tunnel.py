@@ -15,6 +15,7 @@ from attrs import frozen
 
 from reusedproxy.config.model.proxies import Timeouts
 from reusedproxy.net.deadlines import Deadlines
+from reusedproxy.net.pacing import last_moved
 from reusedproxy.net.transport import PEER_TRUNCATED, Transport
 from reusedproxy.sessions.termination import STOPPED
 
@@ -115,8 +116,12 @@ class Tunnel:
         self._end(flags, broken=True)
 
     def deadline_passed(self) -> None:
-        left = self._unsent()
-        if 0 < left < self._left:
+        left, now = self._unsent(), self._deadlines.now()
+        moved = max(last_moved(self.client.transport, now), last_moved(self.server.transport, now))
+        if moved + self._idle > now:
+            self._left = left
+            self._deadlines.watch(self, moved + self._idle)
+        elif 0 < left < self._left:
             # Nothing new has come, but what is there is being taken, slowly.
             self._left = left
             self._deadlines.watch(self, self._deadlines.now() + self._idle)

@@ -90,6 +90,18 @@ class TransportOwner(Protocol):
     def connection_lost(self, reason: str) -> None: ...
 
 
+class Pace(Protocol):
+    """Says how fast a transport may send (`net.pacing`)."""
+
+    moved_at: float
+
+    def take(self, wanted: int) -> int:
+        """Returns how many of so many bytes may be sent now. If that is not all, it calls `send_on` when others may."""
+
+    def leave(self) -> None:
+        """Ends it: nothing more is sent at this pace."""
+
+
 class Transport:
     """Owns one connected, non-blocking socket without TLS; no other code closes the socket.
 
@@ -100,12 +112,14 @@ class Transport:
     #: For mypyc: what `del` is for.
     __deletable__ = ("owner",)
     __slots__ = (
+        "_allowed",
         "_blocked",
         "_crossed",
         "_events",
         "_fd",
         "_held",
         "_on_end",
+        "_pace_ends",
         "_paused",
         "_peer_has_ended",
         "_queued",
@@ -118,11 +132,13 @@ class Transport:
         "lined_up",
         "lost",
         "owner",
+        "pace",
         "poller",
         "reading",
         "socket",
         "state",
         "unsent",
+        "waits_for_pace",
     )
 
     _log: ClassVar[Logger] = Logger()
@@ -167,6 +183,13 @@ class Transport:
         self.lost = 0
         #: Bytes that were read and discarded after the owner had closed.
         self.drained = 0
+        #: What says how much may be sent, and when; None: nothing does. It is not asked about `_allowed` bytes;
+        #: `_pace_ends`: those that are unsent are the last that it is asked about.
+        self.pace: Pace | None = None
+        self._allowed = 0
+        self._pace_ends = False
+        #: Unsent bytes wait for nothing but that.
+        self.waits_for_pace = False
         #: The reason of the end: the owner's from `close`, or that of the first failed write.
         self._reason = ""
 
@@ -260,6 +283,34 @@ class Transport:
         self._paused = True
         self._resume_at = 0
 
+    def set_pace(self, pace: Pace, free: int) -> None:
+        """Has `pace` say how much of what is written from now on may be sent, and when, but for the first `free` bytes
+        of that."""
+        if self.state == CLOSED:
+            pace.leave()
+            return
+        before, self.pace = self.pace, pace
+        self._pace_ends = False
+        self._allowed = free + (self.unsent if before is None else self._allowed)
+        if before is not None:
+            before.leave()
+
+    def end_pace(self) -> None:
+        """Ends the pace once what has been written by now is sent."""
+        if self.unsent:
+            self._pace_ends = True
+        else:
+            self._drop_pace()
+
+    def send_on(self) -> None:
+        """Sends on, because the pace allows it."""
+        if not self.waits_for_pace:
+            return
+        try:
+            self._flush()
+        except Exception:
+            self._broken()
+
     def end_writing(self) -> None:
         """Sends what is unsent, then shuts our end only: a half-close. What the peer sends is still delivered."""
         if self.state != OPEN:
@@ -335,7 +386,7 @@ class Transport:
             return
         try:
             data = unsent[0]
-            if len(data) == self.unsent and not self._blocked:
+            if len(data) == self.unsent and not self._blocked and self.pace is None:
                 try:
                     sent = self.socket.send(data)
                 except BlockingIOError:
@@ -518,30 +569,51 @@ class Transport:
         """Hands the kernel as much as it takes, and waits until it takes the rest."""
         unsent = self._unsent
         was_blocked, self._blocked = self._blocked, False
+        self.waits_for_pace = False
         while unsent:
             if len(unsent) > 1 and self.unsent <= HIGH_WATER:
                 unsent[:] = [b"".join(unsent)]
             data = unsent[0]
+            part = data if self.pace is None else self._allowed_of(data, self.pace)
             try:
-                sent = self._send(data)
+                sent = self._send(part)
             except BlockingIOError:
                 sent = 0
             except OSError:
                 self._send_failed()
                 return
             self.unsent -= sent
+            if self.pace is not None:
+                self._allowed -= sent
             if sent < len(data):
                 rest = memoryview(data)[sent:]
                 # A memoryview keeps the whole object that it was cut from in memory, for as long as the reader sleeps.
                 unsent[0] = bytes(rest) if 2 * len(rest) <= memoryview(rest.obj).nbytes else rest
                 self._blocked = True
+                self.waits_for_pace = sent == len(part)
                 break
             del unsent[0]
+        if self._pace_ends and not unsent:
+            self._drop_pace()
         if self.state != OPEN and not unsent:
             self._all_sent()
         elif self._blocked or was_blocked:
             self._watch()
             self._check_high_water()
+
+    def _allowed_of(self, data: bytes | memoryview, pace: Pace) -> bytes | memoryview:
+        """Returns the first part of this, as much as may be sent now. What the kernel does not take of it is not asked
+        for again: OpenSSL must be given at least as much the next time."""
+        missing = len(data) - self._allowed
+        if missing > 0:
+            self._allowed += pace.take(missing)
+        return data if self._allowed >= len(data) else memoryview(data)[: self._allowed]
+
+    def _drop_pace(self) -> None:
+        pace, self.pace = self.pace, None
+        self._pace_ends = False
+        if pace is not None:
+            pace.leave()
 
     def _wait_to_send(self) -> None:
         """Waits until the kernel takes the rest of what is unsent."""
@@ -600,13 +672,14 @@ class Transport:
         Where it waits for none, not even a reset is noticed.
         """
         listening = self.reading and not self.lined_up
-        events = (READ if listening else 0) | (WRITE if self._blocked else 0)
+        writing_next = self._blocked and not self.waits_for_pace
+        events = (READ if listening else 0) | (WRITE if writing_next else 0)
         if self._on_end is not None and self.state == OPEN:
             events |= HUNG_UP
         if self._crossed:
             reading = WRITE if self._crossed & READ else READ
             writing = READ if self._crossed & WRITE else WRITE
-            events = (reading if listening else 0) | (writing if self._blocked else 0)
+            events = (reading if listening else 0) | (writing if writing_next else 0)
         if events != self._events:
             self._events = self.poller.turn(self._fd, self._events, events, self.on_ready)
 
@@ -622,6 +695,9 @@ class Transport:
         self.reading = False
         self._blocked = False
         self._held = b""
+        self.waits_for_pace = False
+        if self.pace is not None:
+            self._drop_pace()
         if self._unsent:
             self._forget_unsent()
         if self._events:

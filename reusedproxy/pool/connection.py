@@ -38,6 +38,8 @@ RETIRING: Final = 2
 WATCHED: Final = 3
 PRIVATE: Final = 4
 
+#: Seconds of grace for a closing connection's last bytes.
+FLUSH: Final = 5.0
 #: Interim answers passed on before others get their turn.
 INTERIMS_AT_ONCE: Final = 16
 
@@ -211,12 +213,24 @@ class ServerConnection(Unfinished):
         if self._continue_due:
             return  # see `write`
         self._request_ended = True
+        if self.transport.pace is not None:
+            self.transport.end_pace()
         if self.uploader is not None or self._switched is not None:
             self.transport.send_now()
             self._look_at_sent()
             return
         self._left = self.transport.unsent
         self._expect()
+        if self.transport.pace is not None:
+            self.end_pace()
+
+    def end_pace(self) -> None:
+        """Ends the pace of a request that has ended with its last byte. The server's silence counts from there."""
+        transport = self.transport
+        transport.end_pace()
+        transport.send_now()
+        if transport.unsent:
+            transport.tell_when_sent()
 
     def pause_response(self) -> None:
         """Stops reading for now; the server's silence does not count meanwhile."""
@@ -347,14 +361,21 @@ class ServerConnection(Unfinished):
         if self._request_ended and (self.uploader is not None or self._switched is not None):
             self._look_at_sent()
         else:
+            if self._request_ended and self.transport.reading:
+                self._expect()
             exchange.resume_request()
 
     def deadline_passed(self) -> None:
         left = self.transport.unsent
-        if self.state == RETIRING:
+        if self.state == RETIRING and self.transport.waits_for_pace:
+            self.pool.deadlines.watch(self, self.pool.deadlines.now() + FLUSH)
+        elif self.state == RETIRING:
             self.transport.abort("peer did not take the end")
         elif self.state == IDLE or self.state == WATCHED:
             self.pool.deadline_passed(self)
+        elif self.transport.waits_for_pace and (self.exchange is not None or self.uploader is not None):
+            self._left = left
+            self._expect()
         elif 0 < left < self._left:
             # Slowly, but it takes what it is sent.
             self._left = left

@@ -22,7 +22,7 @@ from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.dial import Dial
 from reusedproxy.net.tls.client_transport import ClientTLSTransport
 from reusedproxy.net.transport import CLOSED
-from reusedproxy.pool.connection import IDLE, IN_USE, PRIVATE, RETIRING, WATCHED, ServerConnection
+from reusedproxy.pool.connection import FLUSH, IDLE, IN_USE, PRIVATE, RETIRING, WATCHED, ServerConnection
 from reusedproxy.pool.counters import REMEMBERED, Counters, Ended
 from reusedproxy.pool.kinds import ANY, FRESH, SAFE
 from reusedproxy.pool.learning.stale_idle import StaleIdleGuard
@@ -32,8 +32,6 @@ from reusedproxy.pool.reasons import PROXY, word_for
 FRESH_FOR: Final = 0.5
 #: Up to this many idle connections are searched for a safe one without taking the time (30 ns for each).
 QUICKLY_SEARCHED: Final = 250
-#: Seconds of grace for a closing connection's last bytes.
-FLUSH: Final = 5.0
 
 
 class HoldingsWatcher(Protocol):

@@ -24,12 +24,14 @@ from reusedproxy.config.rules.actions import (
     SetVariable,
     UseService,
 )
+from reusedproxy.config.rules.bandwidth import SetBandwidthLimit
 from reusedproxy.config.rules.counters import CountGeneral, SetTag, Track
 from reusedproxy.config.rules.expressions import type_of
 from reusedproxy.config.rules.log_actions import Capture, SetLogLevel
 from reusedproxy.config.rules.replies import Reply
 from reusedproxy.config.rules.samples import REQUEST, RESPONSE
 from reusedproxy.rules import counters, editing
+from reusedproxy.rules.bandwidth import set_bandwidth_limit
 from reusedproxy.rules.editing import Head
 from reusedproxy.rules.facts import Facts, Method, Sample
 from reusedproxy.rules.regular import matching_one_of, searching
@@ -448,6 +450,7 @@ _COMPILED_BY: dict[type[Action], Compile] = {
     Track: counters.track,
     CountGeneral: counters.count_general,
     SetTag: counters.set_tag,
+    SetBandwidthLimit: set_bandwidth_limit,
 }
 
 

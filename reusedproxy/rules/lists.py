@@ -88,7 +88,14 @@ def beginning_with(texts: tuple[bytes, ...]) -> IsIn:
     if len(texts) <= FEW:
         return methodcaller("startswith", texts)  # one call where a lambda would be two
     by_length = _by_length(texts)
-    return lambda text: any(text[:length] in among for length, among in by_length)
+
+    def begins(text: bytes) -> bool:
+        for length, among in by_length:  # noqa: SIM110 (half the time of `any`)
+            if text[:length] in among:
+                return True
+        return False
+
+    return begins
 
 
 def ending_with(texts: tuple[bytes, ...]) -> IsIn:
@@ -96,7 +103,14 @@ def ending_with(texts: tuple[bytes, ...]) -> IsIn:
     if len(texts) <= FEW:
         return methodcaller("endswith", texts)
     by_length = _by_length(texts)
-    return lambda text: any(text[len(text) - length :] in among for length, among in by_length if length <= len(text))
+
+    def ends(text: bytes) -> bool:
+        for length, among in by_length:  # noqa: SIM110 (see above)
+            if length <= len(text) and text[len(text) - length :] in among:
+                return True
+        return False
+
+    return ends
 
 
 def _by_length(texts: Iterable[bytes]) -> list[tuple[int, frozenset[bytes]]]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from itertools import islice
+from itertools import chain, islice
 from types import MappingProxyType
 
-from reusedproxy.config.model.rules import Rule, Rules
+from reusedproxy.config.model.rules import Criterion, Rule, Rules
 from reusedproxy.config.model.values import Place
 from reusedproxy.config.rules.samples import CLIENT_BYTES, REQUEST, RESPONSE
 from reusedproxy.rules.actions import Act, Allowed, Answer, act_of
 from reusedproxy.rules.editing import Unusable
 from reusedproxy.rules.facts import Facts
+from reusedproxy.rules.grouping import first_asked, groups, guard
 from reusedproxy.rules.limits import limit
 from reusedproxy.rules.matching import ReadPatterns, Test, condition, no_files, rest_of
 from reusedproxy.rules.names import NAMES
@@ -53,19 +54,31 @@ Steps = list[tuple[Test | None, Act, Place]]
 def steps(
     rules: Iterable[Rule], where: str, read: ReadPatterns = no_files, tables: Mapping[str, Table] = NO_TABLES
 ) -> Steps:
-    """Compiles rules for exchanges."""
+    """Compiles rules for exchanges. Some may be one step together (`grouping`)."""
     made: Steps = []
+    #: What each step asks first.
+    asked: list[tuple[Criterion, ...]] = []
     before: Rule | None = None
     for rule in rules:
+        both = None
         test = None if rule.condition is None else condition(rule.condition, where, read)
         if test is not None and before is not None:
             both = limit(before, rule, tables, made[-1][1], test, rest_of(rule.condition, where, read))
             if both is not None:
                 made.pop()
+                asked.pop()
                 test = both
         made.append((test, act_of(rule.action, where), rule.place))
+        asked.append(() if test is not None and test is both else first_asked(rule))
         before = rule
+    for at, end in [*groups(asked)][::-1]:
+        made[at:end] = [_together(made[at:end], chain.from_iterable(asked[at:end]), where)]
     return made
+
+
+def _together(members: Steps, asked: Iterable[Criterion], where: str) -> tuple[Test | None, Act, Place]:
+    """Returns one step for several, none of which applies unless one of these criteria is true."""
+    return guard(asked, where), lambda facts: run(members, facts), members[0][2]
 
 
 def run(rules: Steps, facts: Facts, at: int = 0) -> Answer | Dropped | Held | None:
@@ -89,6 +102,7 @@ def run(rules: Steps, facts: Facts, at: int = 0) -> Answer | Dropped | Held | No
                         verdict.next = 1 + next(number for number, step in enumerate(rules) if step[1] is act)
                     return None if isinstance(verdict, Allowed) else verdict
     except Unevaluated as unevaluated:
-        unevaluated.place = place
+        if unevaluated.place is None:  # of a rule in a group it is known already
+            unevaluated.place = place
         raise
     return None

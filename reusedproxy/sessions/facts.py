@@ -22,10 +22,12 @@ from struct import pack
 
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.server import Server
+from reusedproxy.config.model.bandwidth import Bandwidth
 from reusedproxy.net.tls.facts import TransportTLS, tls_side
 from reusedproxy.pool.connection import ServerConnection
 from reusedproxy.rules.facts import Course, Map, Noted, Sample, TLSSide
 from reusedproxy.sessions.client import FactsClient, session_of
+from reusedproxy.tables.allowances import Allowance
 from reusedproxy.tables.table import Table
 from reusedproxy.tables.tracking import Counters, Tracked
 
@@ -47,6 +49,9 @@ class ConnectionFacts:
     own_destination: tuple[str, int] | None = None
     #: Its variables, but for those of the session; None: it has none.
     own_variables: dict[str, Sample] | None = None
+    #: The bandwidth limits of what the client sends, and of what it is sent, by filter; None: there are none.
+    limits_in: dict[Bandwidth, Allowance] | None = None
+    limits_out: dict[Bandwidth, Allowance] | None = None
     #: What it tracks itself in stick tables; None: nothing is counted for it.
     counters: Counters | None = None
     acts = True
@@ -172,6 +177,13 @@ class ConnectionFacts:
 
     def wall(self) -> float:
         return time.time()
+
+    def limit_bandwidth(self, limit: Bandwidth, allowance: Allowance) -> None:
+        """Limits what passes from now on; what a rule has said of the same filter before counts no more."""
+        if limit.incoming:
+            self.limits_in = {**(self.limits_in or {}), limit: allowance}
+        else:
+            self.limits_out = {**(self.limits_out or {}), limit: allowance}
 
     def set_priority(self, priority: tuple[int, int]) -> None:
         self.priority = priority

@@ -15,6 +15,7 @@ from attrs import frozen
 from reusedproxy.config.model.proxies import Timeouts
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.deadlines import Deadlines
+from reusedproxy.net.pacing import last_moved
 from reusedproxy.net.transport import PEER_CLOSED, PEER_TRUNCATED, Transport
 from reusedproxy.sessions.termination import STOPPED
 
@@ -176,8 +177,12 @@ class Relay:
 
     def deadline_passed(self) -> None:
         client, server, idle = self.client, self.server, self.idle
-        left = client.transport.unsent + server.transport.unsent
-        if left and (not self._left or left < self._left):
+        left, now = client.transport.unsent + server.transport.unsent, self.now()
+        moved = max(last_moved(client.transport, now), last_moved(server.transport, now))
+        if moved + idle > now:
+            self._left = left
+            self._deadlines.watch(self, moved + idle)
+        elif left and (not self._left or left < self._left):
             self._left = left
             self._deadlines.watch(self, self.now() + idle)
         elif left:

@@ -18,8 +18,10 @@ from typing import Final
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.binding import Binding
 from reusedproxy.backends.server import Server
+from reusedproxy.config.model.bandwidth import Bandwidth
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.deadlines import Deadlines
+from reusedproxy.net.pacing import pace
 from reusedproxy.net.poller import DATA
 from reusedproxy.net.tls.words import CertificateRefused
 from reusedproxy.pool.connection import ServerConnection
@@ -34,6 +36,7 @@ from reusedproxy.streams.guide import Guide, Way
 from reusedproxy.streams.inspection import DENIALS, ContentRules, Inspection
 from reusedproxy.streams.relay import Relay, RelayTimeouts
 from reusedproxy.streams.search import Search
+from reusedproxy.tables.allowances import Allowance
 from reusedproxy.tables.tracking import BYTES_IN, BYTES_OUT, count, leave
 from reusedproxy.wire.heads import ResponseHead
 
@@ -201,7 +204,21 @@ class Stream(StreamFacts):
             self.store_server()
         held, self.held = self.held, b""
         if self.state == RELAYING:
+            self._pace(incoming=True)
+            self._pace(incoming=False)
             relay.start(held, greeting, self.client_ended)
+
+    def limit_bandwidth(self, limit: Bandwidth, allowance: Allowance) -> None:
+        """Limits what passes from now on, in place of what a rule has said of this filter before."""
+        StreamFacts.limit_bandwidth(self, limit, allowance)
+        self._pace(limit.incoming)
+
+    def _pace(self, incoming: bool) -> None:
+        """Paces one direction, once there is a relay."""
+        relay, limits = self.relay, self.limits_in if incoming else self.limits_out
+        if relay is not None and limits is not None:
+            to = relay.server if incoming else relay.client
+            pace(to.transport, (*limits.values(),), self.deadlines)
 
     def store_server(self) -> None:
         """Stores the server in the stick tables, once rules have seen what it says."""

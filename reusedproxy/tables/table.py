@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable
+from typing import Any
 
 from reusedproxy.config.model.tables import StickTable
 from reusedproxy.tables.entries import Entries
@@ -53,6 +54,8 @@ class Table(Entries):
         #: Names of servers, which entries know by number.
         self._names: list[str] = [""]
         self._numbers: dict[str, int] = {"": 0}
+        #: What those have in common who use an entry, under names of their own, for as long as they do (`allowances`).
+        self.lent: dict[object, Any] = {}
         #: Keys and values of rows as they were before the first change since `remember`; None: nothing is noted.
         self._before: dict[int, tuple[Key, array[int]]] | None = None
 

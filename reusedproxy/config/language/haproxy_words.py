@@ -386,7 +386,6 @@ HINTS = {
     "independant-streams": "take it out: each side has its own time-out",
     "checkcache": "write 'http-response deny' with the condition that an answer must not be kept",
     "dispatch": "write 'server NAME ADDRESS:PORT'",
-    "filter": "no filter is run; 'compression' needs no line for it",
     "source": "connections to servers come from the address that the kernel chooses; write a route for another",
     "email-alert": "no mail is sent: let what reads the log, or the metrics, send it",
     "use-fcgi-app": "FastCGI is not spoken: put a server that speaks HTTP before the application",
@@ -404,7 +403,6 @@ HINTS = {
     "log-forward": "write 'log' with the address of a syslog server",
     "set-bc-mark": "connections to servers are shared by requests",
     "set-bc-tos": "connections to servers are shared by requests",
-    "set-bandwidth-limit": "take it out, or let the kernel do it (tc)",
     "spop-check": "there is no SPOE here, whose agents it checks; write 'option tcp-check'",
     "external-check": "no program is run; write 'option tcp-check' with what it asks, or 'option httpchk'",
     **dict.fromkeys(

@@ -17,6 +17,7 @@ from reusedproxy.config.language.regular import read_regular
 from reusedproxy.config.language.report import Wrong, did_you_mean
 from reusedproxy.config.model.rules import Action, Format
 from reusedproxy.config.model.values import Expression
+from reusedproxy.config.rules.bandwidth import read_bandwidth_limit
 from reusedproxy.config.rules.counters import TABLE_ACTIONS
 from reusedproxy.config.rules.expressions import type_of, variable
 from reusedproxy.config.rules.log_actions import read_capture_rule, read_log_level
@@ -138,7 +139,7 @@ SERVICES = ("prometheus-exporter",)
 REQUEST_NOT_DONE = words(
     """
     add-acl cache-use del-acl lua
-    send-spoe-group set-bandwidth-limit set-bc-mark
+    send-spoe-group set-bc-mark
     set-bc-tos
     do-log
     """
@@ -146,7 +147,7 @@ REQUEST_NOT_DONE = words(
 RESPONSE_NOT_DONE = words(
     """
     add-acl cache-store del-acl do-log lua pause
-    send-spoe-group set-bandwidth-limit
+    send-spoe-group
     wait-for-body
     """
 )
@@ -372,6 +373,7 @@ _BOTH: dict[str, Reader] = {
     "redirect": _redirect_rule,
     "set-log-level": read_log_level,
     "capture": read_capture_rule,
+    "set-bandwidth-limit": read_bandwidth_limit,
     **TABLE_ACTIONS,
 }
 REQUEST_ACTIONS: dict[str, Reader] = {
@@ -389,6 +391,6 @@ RESPONSE_ACTIONS: dict[str, Reader] = {**_BOTH, **EVERYWHERE, "set-status": _set
 AFTER_ACTIONS = {
     word: read
     for word, read in RESPONSE_ACTIONS.items()
-    if word not in ("deny", "return", "redirect", "track-sc", *EVERYWHERE)
+    if word not in ("deny", "return", "redirect", "track-sc", "set-bandwidth-limit", *EVERYWHERE)
     or word in ("strict-mode", "set-map", "del-map")
 }

@@ -15,7 +15,7 @@ from reusedproxy.config.rules.samples import CLIENT_BYTES, SERVER_BYTES
 _NOT_DONE = words(
     """
     do-log do-resolve lua send-spoe-group
-    set-bandwidth-limit set-bc-mark set-bc-tos set-retries switch-mode
+    set-bc-mark set-bc-tos set-retries switch-mode
     use-service
     """
 )
@@ -26,9 +26,10 @@ def _verdict(reading: Reading) -> Action:
     return Receive(reading.action)
 
 
+_SAME_EVERYWHERE = ("set-bandwidth-limit", "set-log-level", "set-var", "set-var-fmt", "unset-var")
 _BOTH = {
     **dict.fromkeys(("accept", "reject", "silent-drop"), _verdict),
-    **{word: REQUEST_ACTIONS[word] for word in ("set-log-level", "set-var", "set-var-fmt", "unset-var")},
+    **{word: REQUEST_ACTIONS[word] for word in _SAME_EVERYWHERE},
 }
 #: About the client and its connection, and its place in queues.
 _OF_CLIENTS = words(

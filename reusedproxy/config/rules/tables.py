@@ -6,6 +6,7 @@ from typing import TypeVar
 
 import attrs
 
+from reusedproxy.config.model.bandwidth import Bandwidth
 from reusedproxy.config.model.persistence import Stick
 from reusedproxy.config.model.values import Call
 from reusedproxy.config.rules.counters import Track
@@ -34,7 +35,7 @@ def with_table(said: T, name: str) -> T:
             after = with_table(before, name)
             if after is not before:
                 changed[field.name] = after
-        if isinstance(said, (Track, Stick)) and not said.table:
+        if isinstance(said, (Track, Stick, Bandwidth)) and not said.table:
             changed["table"] = name
         if changed:
             made = attrs.evolve(said, **changed)  # type: ignore[misc]

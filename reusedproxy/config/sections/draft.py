@@ -10,6 +10,7 @@ from attrs import Factory, define, evolve, frozen
 
 from reusedproxy.config.checks.steps import Drafted
 from reusedproxy.config.model.balance import Balance, HashType, UseServer
+from reusedproxy.config.model.bandwidth import Bandwidth
 from reusedproxy.config.model.checks import Hello, HTTPCheck
 from reusedproxy.config.model.compression import Compression
 from reusedproxy.config.model.forwarded import Forwarded
@@ -132,6 +133,7 @@ class ProxyDraft:
     name_header: str = ""
     cookie: Cookie | None = None
     compression: Compression | None = None
+    bandwidths: dict[str, Bandwidth] = Factory(dict)
     dynamic_cookie_key: str = ""
     persist: bool = False
     fullconn: int = 0
@@ -242,6 +244,7 @@ class ProxyDraft:
             response_content_rules=rules(self.response_content_rules),
             monitor_fails=[],
             persist_rules=[],
+            bandwidths={},
             stick_table=None,
             stick_rules=[],
             servers=[],

@@ -20,6 +20,7 @@ from reusedproxy.config.model.proxies import Backend, Frontend, Timeouts
 from reusedproxy.config.model.rules import Format, Rule, Rules
 from reusedproxy.config.model.tables import StickTable, Stored
 from reusedproxy.config.rules.acls import resolved, resolved_backend, resolved_use_server
+from reusedproxy.config.rules.bandwidth import with_filter
 from reusedproxy.config.rules.formats import STANDARD, needs_answer, read_format
 from reusedproxy.config.rules.tables import with_table
 from reusedproxy.config.sections.binds import finished_bind
@@ -199,7 +200,8 @@ def _rules(draft: ProxyDraft, groups: Groups) -> Rules:
     """Returns the section's rules with all lines of the ACLs, and the files of the groups, that they name."""
 
     def whole(rules: list[Rule]) -> tuple[Rule, ...]:
-        return with_table(tuple(with_file(resolved(rule, draft.acls), groups) for rule in rules), draft.name)
+        made = (with_filter(with_file(resolved(rule, draft.acls), groups), draft.bandwidths) for rule in rules)
+        return with_table(tuple(made), draft.name)
 
     return Rules(
         whole(draft.request_rules),

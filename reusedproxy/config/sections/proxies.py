@@ -40,6 +40,7 @@ from reusedproxy.config.sections.compression import read_compression
 from reusedproxy.config.sections.cookies import read_cookie, read_dynamic_cookie_key, read_persist_rule
 from reusedproxy.config.sections.draft import ProxyDraft, Reference
 from reusedproxy.config.sections.errors import read_errorfile, read_errorfiles, read_errorloc, read_http_error
+from reusedproxy.config.sections.filters import read_filter
 from reusedproxy.config.sections.globals import OUR_WORDS as GLOBAL_OUR_WORDS
 from reusedproxy.config.sections.logs import log_target
 from reusedproxy.config.sections.options import read_option
@@ -535,6 +536,7 @@ KEYWORDS: dict[str, Keyword] = {
     "errorfiles": Keyword(_errorfiles),
     "http-error": Keyword(_http_error),
     "compression": Keyword(read_compression),
+    "filter": Keyword(read_filter, in_defaults=False),
     "balance": Keyword(read_balance, "B"),
     "hash-type": Keyword(read_hash_type, "B"),
     "hash-balance-factor": Keyword(read_hash_balance_factor, "B"),

@@ -12,12 +12,13 @@ from collections.abc import Container, Iterable
 import attrs
 
 from reusedproxy.config.language.regular import risk
-from reusedproxy.config.language.report import Report
+from reusedproxy.config.language.report import Report, did_you_mean
 from reusedproxy.config.model.persistence import STORE_RESPONSE, Stick
 from reusedproxy.config.model.rules import Action, Condition, Criterion, Rule, Rules, Term, UseBackend
 from reusedproxy.config.model.values import Call, Notice, Place
 from reusedproxy.config.rules.acls import resolved, resolved_backend, resolved_use_server
 from reusedproxy.config.rules.actions import Allow, EditHeader
+from reusedproxy.config.rules.bandwidth import SetBandwidthLimit
 from reusedproxy.config.rules.counters import Track
 from reusedproxy.config.rules.expressions import where_of
 from reusedproxy.config.rules.samples import (
@@ -96,6 +97,32 @@ def validate_rules(draft: ProxyDraft, report: Report) -> None:
     for rules, where in ((draft.content_rules, CLIENT_BYTES), (draft.response_content_rules, SERVER_BYTES)):
         for rule in rules:
             _can_match(resolved(rule, draft.acls).condition, rule.place, where, f"'{rule.words}'", report)
+    for rules, where in (
+        (draft.request_rules, before),
+        (draft.response_rules, RESPONSE),
+        (draft.content_rules, CLIENT_BYTES),
+        (draft.response_content_rules, SERVER_BYTES),
+    ):
+        _limits(rules, where, draft, report)
+
+
+def _limits(rules: Iterable[Rule], where: str, draft: ProxyDraft, report: Report) -> None:
+    """Checks the rules that switch bandwidth limits on, whose filters are lines of the same section."""
+    for rule in rules:
+        action = rule.action
+        if not isinstance(action, SetBandwidthLimit) or draft.kind == "defaults" or "filter" in draft.unreadable:
+            continue
+        said = draft.bandwidths.get(action.name)
+        text = ""
+        if said is None:
+            text = f"there is no bandwidth limit '{action.name}' in {draft.title}"
+            text += did_you_mean(action.name, draft.bandwidths)
+        elif said.key is not None and (action.limit is not None or action.period is not None):
+            text = f"'{action.name}' is shared: its limit is that of its 'filter' line, its period that of its table"
+        elif said.key is not None and (missing := _missing(said.key.fetch.name, where_of(said.key), where)):
+            text = f"'{said.key}' needs {missing}, which is not at hand here"
+        if text:
+            report.fault(rule.place, f"'{rule.words}': {text}")
 
 
 def _one_host(rules: Iterable[Rule], report: Report) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import attrs
 
 from reusedproxy.config.language.report import Report, did_you_mean
+from reusedproxy.config.model.bandwidth import Bandwidth
 from reusedproxy.config.model.persistence import Stick
 from reusedproxy.config.model.tables import StickTable
 from reusedproxy.config.model.values import Call, Place
@@ -85,6 +86,8 @@ def _found(
             yield _too_many(part.counter, counters), "fault"
         elif isinstance(part, (Track, Stick)):
             yield from _keys(part, draft, tables)
+        elif isinstance(part, Bandwidth) and part.key is not None:
+            yield from _shared(part, draft, tables)
         elif isinstance(part, (CountGeneral, SetTag)) and part.counter not in tracked:
             yield f"nothing is tracked by 'track-sc{part.counter}', in which this could count", "warning"
         if isinstance(part, Call):
@@ -95,9 +98,19 @@ def _too_many(counter: int, counters: int) -> str:
     return f"there is no counter {counter}: they are 0 to {counters - 1} ('tune.stick-counters' says how many)"
 
 
-def _keys(action: Track | Stick, draft: ProxyDraft, tables: Mapping[str, StickTable]) -> Iterator[tuple[str, str]]:
+def _shared(limit: Bandwidth, draft: ProxyDraft, tables: Mapping[str, StickTable]) -> Iterator[tuple[str, str]]:
+    yield from _keys(limit, draft, tables)
+    table = tables.get(limit.table or draft.name)
+    if table is not None and not _stores(table, (limit.counted,)):
+        yield f"bandwidth limit '{limit.name}': table '{table.name}' does not store {limit.counted}", "fault"
+
+
+def _keys(
+    action: Track | Stick | Bandwidth, draft: ProxyDraft, tables: Mapping[str, StickTable]
+) -> Iterator[tuple[str, str]]:
     name = action.table or draft.name
     table = tables.get(name)
+    assert action.key is not None
     if table is None:
         yield _no_table(name, action.table, draft, tables), "fault"
     elif _TAKES[table.type] not in CASTS[(given := type_of(action.key))]:

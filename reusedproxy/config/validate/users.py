@@ -45,6 +45,7 @@ def asking(draft: ProxyDraft) -> Iterable[tuple[Place, object]]:
         *draft.persist_rules,
     )
     yield from ((rule.place, rule) for rule in rules)
+    yield from ((limit.place, limit) for limit in draft.bandwidths.values())
     if draft.stats is not None:
         yield from ((rule.place, rule) for rule in draft.stats.rules)
         yield from ((draft.said["stats admin"], condition) for condition in draft.stats.admin)

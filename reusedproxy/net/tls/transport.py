@@ -101,7 +101,7 @@ class TLSTransport(Transport):
             size = len(data)
             # An empty write is not given to OpenSSL, which would take it for a failure.
             usual = 0 < size == self.unsent and size < LOOK_FROM and type(data) is bytes
-            if usual and not (self._blocked or self._half):
+            if usual and not (self._blocked or self._half) and self.pace is None:
                 try:
                     sent = openssl.SSL_write(self._handle, data, size)
                     if sent <= 0:
