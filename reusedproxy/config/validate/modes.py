@@ -43,6 +43,8 @@ _IN_SILENCE = frozenset(
         "http-reuse",
         "ignore-persist",
         "monitor",
+        "option h1-case-adjust-bogus-client",
+        "option h1-case-adjust-bogus-server",
         "option http-keep-alive",
         "option http-server-close",
         "unique-id-header",

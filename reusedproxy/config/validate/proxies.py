@@ -122,7 +122,7 @@ def _meant_to_answer(draft: ProxyDraft) -> bool:
 
 
 def _spelling(drafts: Sequence[ProxyDraft], global_: GlobalDraft, report: Report) -> None:
-    """Warns of spellings of headers that nobody is told, and of sections that tell none."""
+    """Tells of spellings of headers that nobody is told, and of sections that tell none."""
     options = ("h1-case-adjust-bogus-client", "h1-case-adjust-bogus-server")
     said = bool(global_.spelling) or global_.spelling_file is not None
     asked = False
@@ -133,10 +133,10 @@ def _spelling(drafts: Sequence[ProxyDraft], global_: GlobalDraft, report: Report
             asked = asked or wanted
             if wanted and not said and f"option {option}" in draft.own:
                 text = f"'option {option}' does nothing without 'h1-case-adjust' in section 'global'"
-                report.warn(draft.said[f"option {option}"], text)
+                report.notice(draft.said[f"option {option}"], text)
     for word in ("h1-case-adjust", "h1-case-adjust-file"):
         if not asked and word in global_.said:
-            report.warn(global_.said[word], f"'{word}' does nothing without {' or '.join(map(repr, options))}")
+            report.notice(global_.said[word], f"'{word}' does nothing without {' or '.join(map(repr, options))}")
 
 
 def _pages_of_503(lines: Iterable[ErrorLine]) -> list[ErrorLine]:
