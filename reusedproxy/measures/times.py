@@ -71,7 +71,13 @@ class Sums(NamedTuple):
         """Returns what was added. Counters that are less than before have begun anew."""
         if self.number < before.number:
             return self
-        return Sums._make(now - then for now, then in zip(self, before, strict=True))
+        return Sums(
+            self.number - before.number,
+            self.queue - before.queue,
+            self.connect - before.connect,
+            self.response - before.response,
+            self.total - before.total,
+        )
 
 
 class Averages:
