@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-unit test-integration test-oldest test-compiled coverage fuzz lint check-lint benchmark clean
+.PHONY: demo test test-unit test-integration test-oldest test-compiled coverage fuzz lint check-lint deb test-deb benchmark clean
 
 # The package as a user gets it, with what the manhole needs.
 $(VENV)/installed: setup.py pyproject.toml
@@ -54,7 +54,7 @@ test-oldest: setup.py tests/oldest.txt
 # A compiled build (docs/decisions/13-compiled.md), in a copy of the tree, and those tests that put nothing in the place of
 # what is compiled: nearly all of tests/integration (test_install builds from a tree without binaries), and some in memory.
 COMPILED := $(VENV)/compiled
-COPIED := benchmarks docs etc examples man reusedproxy tests twisted $(wildcard *.md *.txt *.toml) LICENSE MANIFEST.in Makefile setup.py
+COPIED := benchmarks debian docs etc examples man reusedproxy tests twisted $(wildcard *.md *.txt *.toml) LICENSE MANIFEST.in Makefile setup.py
 IN_MEMORY := command wire_cookies wire_oracles wire_responses wire_whole_answers net_dial net_resumption net_transport_ends backends_algorithms generations
 
 $(COMPILED)/installed: $(shell find reusedproxy -name '*.py') setup.py pyproject.toml
@@ -93,6 +93,33 @@ check-lint: $(VENV)/lint-installed
 	$(BIN)/ruff format --check reusedproxy tests benchmarks examples twisted setup.py
 	$(BIN)/ruff check reusedproxy tests benchmarks examples twisted setup.py
 	$(BIN)/mypy
+
+# The Debian package, for the release and the architecture of this machine: build/deb/reusedproxy_*.deb. It needs Debian's
+# own: apt-get install debhelper python3-venv. A copy of the tree, without what is built in it, is what it is made from.
+DEB := build/deb
+SOURCE := debian docs etc examples man reusedproxy twisted constraints.txt $(wildcard *.md *.toml) LICENSE MANIFEST.in setup.py
+
+deb:
+	rm -rf $(DEB)/tree $(DEB)/*.deb $(DEB)/*.buildinfo $(DEB)/*.changes
+	mkdir -p $(DEB)/tree
+	tar -c --exclude __pycache__ --exclude dropin.cache --exclude '*.so' $(SOURCE) | tar -x -C $(DEB)/tree
+	cd $(DEB)/tree && dpkg-buildpackage --build=binary --no-sign
+	rm -rf $(DEB)/tree
+
+# The package, installed, started, reloaded, upgraded under load, removed and purged, on a machine that is a tree of Debian's of the
+# same release, with systemd and with init scripts. It asks for root, and: apt-get install debootstrap systemd-container.
+RELEASE := $(shell . /etc/os-release 2>/dev/null; echo $$VERSION_CODENAME)
+
+$(DEB)/root:
+	mkdir -p $(DEB)
+	rm -rf $@.part
+	debootstrap --variant=minbase --include=adduser,curl,dbus,iproute2,logrotate,man-db,procps,python3,systemd-sysv \
+		$(RELEASE) $@.part
+	mv $@.part $@
+
+test-deb: deb $(DEB)/root $(VENV)/test-installed
+	REUSEDPROXY_DEB=$$(echo $(CURDIR)/$(DEB)/*.deb) REUSEDPROXY_DEB_TREE=$(CURDIR)/$(DEB)/root \
+		$(BIN)/python -m pytest tests/integration/test_deb.py $(PYTEST_ARGS)
 
 # Beside HAProxy and nginx, in one run.
 benchmark: $(VENV)/installed

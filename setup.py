@@ -18,7 +18,7 @@ from setuptools import find_packages, setup  # type: ignore[import-untyped]
 HERE = Path(__file__).parent
 EXAMPLES = "share/doc/reusedproxy/examples"
 #: Folders of etc/ that go there as they are.
-ETC = ("default", "grafana", "init.d", "logrotate.d", "prometheus", "systemd")
+ETC = ("default", "grafana", "init.d", "kubernetes", "logrotate.d", "prometheus", "systemd")
 (VERSION,) = re.findall(r'^__version__ = "(.+)"$', (HERE / "reusedproxy/__init__.py").read_text(), re.M)
 
 DEPENDENCIES = [

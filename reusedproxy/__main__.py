@@ -6,10 +6,13 @@ The arguments after it go to `command.Options`. A daemon is started by `twistd r
 
 import runpy
 import sys
+from importlib.util import find_spec
 
 
 def main() -> None:
     """Runs `twist --log-format=text reusedproxy` with the arguments of this process, and ends as it ends."""
+    if find_spec("twisted.__main__") is None:
+        sys.exit(f"reusedproxy needs Twisted, which {sys.executable} does not have: pip install .")
     sys.argv[:1] = ["twist", "--log-format=text", "reusedproxy"]
     runpy.run_module("twisted", run_name="__main__")
 

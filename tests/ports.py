@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import threading
 from pathlib import Path
 
 #: Where the blocks begin, above the ports of known services, and how many ports each has.
@@ -26,9 +27,11 @@ class Ports:
     The block of this process.
 
     Nothing stands before the first port is asked for. A process forked since takes a block of its own.
+    Any thread may ask.
     """
 
     def __init__(self) -> None:
+        self._one_at_a_time = threading.Lock()
         self._pid = 0
         self._lock: socket.socket | None = None
         self._first = 0
@@ -40,6 +43,10 @@ class Ports:
 
         @raise AssertionError: when the block has no so many, or all blocks are taken.
         """
+        with self._one_at_a_time:
+            return self._free(count, host)
+
+    def _free(self, count: int, host: str) -> list[int]:
         if self._pid != os.getpid():
             self._take_block()
         found: list[int] = []

@@ -66,7 +66,7 @@ class TrackingTests(SynchronousTestCase):
         read = Maps({}, [])
         run_through(read.load([said.frontends["a"]]))
         frontend.maps = {**read.found, "m": Map([("127.0.0.1", b"1")]), "none": Map([])}
-        frontend.notes_in_sessions = notes_in_sessions(rules)
+        frontend.notes_in_sessions = notes_in_sessions(said.frontends["a"])
         frontend.judges_sessions = frontend.tracks or frontend.session_gate is not None
 
     def values(self, world: World, key: str = "127.0.0.1") -> dict[str, int]:
@@ -265,6 +265,11 @@ class TrackingTests(SynchronousTestCase):
         for lines, noted, stays in (
             ("http-request set-var(sess.ok) bool(true)\n", True, False),
             ("http-response set-header X %[str(1),set-var(sess.ok)]\n", True, False),
+            ("use_backend x if { bool(true),set-var(sess.ok) -m bool }\n", True, False),
+            ("redirect location /a if { path,set-var(sess.ok) -m str /b }\n", True, False),
+            ("unique-id-format %[rand,set-var(sess.ok)]\n", True, False),
+            ("monitor-uri /up\nmonitor fail if { path,set-var(sess.ok) -m str /b }\n", True, False),
+            ("stats uri /s\nstats admin if { path,set-var(sess.ok) -m str /b }\n", True, False),
             ("http-request set-var(sess.ok) bool(true)\n", False, True),
             ("http-request set-var(txn.ok) bool(true)\n", True, True),
         ):

@@ -63,6 +63,7 @@ LISTEN = [
     ("/run/x.sock", ["unix@/run/x.sock"]),
     ("unix@x.sock", ["unix@x.sock"]),
     ("fd@3", ["fd@3"]),
+    ("fd@web-1.socket", ["fd@web-1.socket"]),
     ("abns@x", ["abns@x"]),
     ("127.0.0.1:0", ["127.0.0.1:0"]),
 ]
@@ -78,7 +79,7 @@ WRONG_LISTEN = [
     ("300.1.1.1:80", "is not an address"),
     ("[::1:80", "is not an address"),
     (":80,,:81", "missing"),
-    ("fd@x", "file descriptor"),
+    ("fd@3x", "file descriptor"),
     ("unix@", "path"),
     ("/" + "x" * 107, "107 bytes"),
     ("ipv4@[::1]:80", "ipv4 of an IPv6 address"),
@@ -310,9 +311,12 @@ class RingTests(SynchronousTestCase):
         self.assertEqual((found.kind, found.path, found.format, found.length), ("stream", "/run/log", "raw", 1024))
         self.assertEqual((found.kept, found.octets, found.level), (16384, False, "info"))
 
+    def test_one_without_a_server_is_there_to_be_looked_at(self) -> None:
+        found = self.read(" description of  requests\n size 5000")
+        self.assertEqual((found.kind, found.ring, found.about, found.kept), ("ring", "r", "of requests", 5000))
+
     def test_what_is_wrong(self) -> None:
         for ring, log, why in (
-            ("", "log ring@r local0", "ring 'r' (t.cfg:3) has no 'server'"),
             (" server s h:1", "log ring@q local0", "there is no ring 'q'"),
             (" server s h:1\n server t h:2", "log ring@r local0", "a ring has one server"),
             (" server s h:1 ssl", "log ring@r local0", "'ssl' is a HAProxy word of the server of a ring"),

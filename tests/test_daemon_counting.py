@@ -13,10 +13,15 @@ from reusedproxy.backends.queue import Queue
 from reusedproxy.backends.server import DOWN, MAINT, Server
 from reusedproxy.clients.frontend import Frontend
 from reusedproxy.daemon.counts import COUNTED, OTHERS, count_on, counts_of
+from reusedproxy.daemon.service import ProxyService
+from reusedproxy.daemon.standing import stand
+from reusedproxy.daemon.standing import standing as standing_of
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.listener import LISTENING, PAUSED
 from reusedproxy.operators.stats.figures import sections_of
 from reusedproxy.operators.view.reading import Reader
+from reusedproxy.pool.counters import FRESH
+from reusedproxy.pool.handed import counted
 from tests.integration.peers import LOOPBACK
 from tests.services import HEAD
 from tests.test_generations import GenerationTestCase
@@ -252,6 +257,87 @@ class EveryColumnTests(CountingTestCase):
                 self.assertEqual(after[row].get(name), named.get(name), (*row, name))
         self.assertEqual({row["rate"] for row in after.values()}, {0})
 
+    def test_every_column_goes_on_in_another_process(self) -> None:
+        self.begin("check inter 60s", global_=" stats socket ipv4@127.0.0.1:0\n")
+        self.fill()
+        for histogram in (
+            self.backend.servers[0].pool.counters.ages,
+            self.backend.servers[0].pool.counters.waits[FRESH],
+        ):
+            histogram.observe(3.0)
+        self.backend.servers[0].pool.counters.tls_handshakes["TLSv1.3", True, True] += 5
+        self.backend.servers[0].pool.closed["life over"] = 7
+        counts, standing = json.loads(json.dumps([counts_of(self.proxy), standing_of(self.proxy)]))
+        before, counters = self.columns(), self.backend.servers[0].pool.counters
+        self.service.stopService()
+        self.reactor.advance(5)
+        self.service = ProxyService(self.reactor, [str(self.folder / "proxy.cfg")])
+        self.service.assemble(bind=False)
+        self.assertEqual([*stand(self.proxy, standing)], [])
+        count_on(self.proxy, counts)
+        self.service.startService()
+        self.reactor.advance(1.1)
+        after = self.columns()
+        recent = ("qtime", "ctime", "rtime", "ttime")
+        checks = ("check_", "last_chk", "chkfail", "hanafail", "status")  # they are in the states of servers
+        differing = {
+            (*row, name): (value, after[row].get(name))
+            for row, columns in before.items()
+            for name, value in columns.items()
+            if not (name in {*_GAUGES, *recent} or name.startswith(checks) or name.endswith("rate_max"))
+            and after[row].get(name) != value
+        }
+        self.assertEqual(differing, {})
+        self.assertEqual(self.backend.servers[0].pool.counters.tls_handshakes, counters.tls_handshakes)
+        self.assertEqual(self.backend.servers[0].pool.counters.ages, counters.ages)
+
+    def test_what_was_ordered_and_learnt_goes_on_in_another_process(self) -> None:
+        self.begin("maxconn 10 sni str(x) pool-min-conn auto", global_=" stats socket ipv4@127.0.0.1:0\n")
+        server = self.backend.servers[0]
+        self.backend.set_maxconn(server, 20)
+        self.proxy.frontends[0].set_maxconn(55)
+        self.proxy.places.set_maxconn(66)
+        upkeep = server.pool.upkeep
+        upkeep.used.advertise(5.0)
+        upkeep.unused.know(0.0, 9.0, [9.0])  # as if its closes had been seen: nobody is there to close anything
+        depths = server.pool.depths
+        for depth in (4, 7):
+            depths._make_room(depth)
+            depths.counts[depth] += 1000
+        standing = json.loads(json.dumps(standing_of(self.proxy)))
+        requests = depths.requests
+        self.service.stopService()
+        self.reactor.advance(5)
+        for text, kept in (("", True), ("maxconn 11", False)):
+            self.configure() if not text else self.text(
+                "proxy.cfg", (self.folder / "proxy.cfg").read_text().replace("maxconn 10", text)
+            )
+            self.service = ProxyService(self.reactor, [str(self.folder / "proxy.cfg")])
+            self.service.assemble(bind=False)
+            said = [text for text, _ in stand(self.proxy, standing)]
+            server = self.backend.servers[0]
+            words = ["Frontend f keeps maxconn 55", "Server b/s keeps maxconn 20"][: 2 if kept else 1]
+            self.assertEqual([each.partition(",")[0] for each in said], words)
+            self.assertEqual((server.limit, self.proxy.frontends[0].settings.maxconn), (20 if kept else 11, 55))
+            self.assertEqual(self.proxy.places.maxconn, 66)
+            upkeep = server.pool.upkeep
+            self.assertEqual((upkeep.used.limit, upkeep.used.source), (5.0, "advertised"))
+            self.assertEqual((upkeep.unused.limit, upkeep.unused.source), (9.0, "learned"))
+            self.assertEqual((server.pool.depths.requests, server.pool.floor), (requests, 7))
+
+    def test_nothing_is_learnt_from_nonsense(self) -> None:
+        self.begin("sni str(x) pool-min-conn auto")
+        pool = {"used": [1], "unused": ["x", -1, 7], "depths": {"counts": 7, "finished": [7, ["x"]], "left": "x"}}
+        nonsense: list[object] = [7, {"servers": []}, {"frontends": {"f": {"maxconn": "7", "said": 0}}}]
+        nonsense.append({"servers": {"b/s": {"at": str(self.backend.servers[0].target), "pool": pool, "maxconn": -1}}})
+        for each in nonsense:
+            self.assertEqual([*stand(self.proxy, each)], [])
+        self.assertEqual(self.backend.servers[0].pool.upkeep.used.source, "")
+        pool = {"dials": -1, "ages": [[1], 2], "closed": [[[[]], 7], 7], "waits": [["warm", 7]], "ended": 7}
+        before = counted(self.backend.servers[0].pool)
+        count_on(self.proxy, {"servers": {"b/s": {"pool": pool}}})
+        self.assertEqual(counted(self.backend.servers[0].pool), before)
+
     def test_what_is_nonsense_is_left_out(self) -> None:
         self.begin("")
         nonsense: list[object] = [7, [], {"frontends": 7}, {"frontends": {"f": []}}]
@@ -352,6 +438,26 @@ class PlaceTests(CountingTestCase):
         self.assertEqual(self.backend.servers[0].state, MAINT)
         self.assertGreaterEqual(self.backend.servers[0].changed_at, now)
         self.assertNotEqual(self.backend.servers[0].state, DOWN)
+
+    def test_a_limit_of_the_process_that_was_ordered_holds_until_the_file_says_another_one(self) -> None:
+        self.begin(global_=" maxconn 100\n")
+        places, frontend = self.proxy.places, self.proxy.frontends[0]
+        places.taken = 5
+        places.set_maxconn(5)
+        self.assertEqual((frontend.full, frontend.listeners[0].state), (True, PAUSED))
+        self.reload()
+        self.assertEqual(places.maxconn, 5)
+        self.assertIn("The process keeps maxconn 5, as was ordered", self.said)
+        places.set_maxconn(6)
+        frontend = self.proxy.frontends[0]
+        self.assertEqual((frontend.full, frontend.listeners[0].state), (False, LISTENING))
+        self.text("proxy.cfg", (self.folder / "proxy.cfg").read_text().replace("maxconn 100", "maxconn 99"))
+        self.reload()
+        self.assertEqual(places.maxconn, 99)
+        places.set_maxconn(7)
+        places.set_maxconn(0)
+        self.assertEqual(places.maxconn, 99)
+        places.taken = 0
 
     def test_a_frontend_has_no_more_clients_than_its_maxconn_of_both_generations(self) -> None:
         self.begin("")

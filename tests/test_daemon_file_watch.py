@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 from pathlib import Path
 from unittest import mock
@@ -254,6 +255,27 @@ class RenewalTests(ServiceTestCase):
         self.assertEqual(self.shown(), ["new", "2"])
         told = f"files of TLS ({self.client}, {self.crt}) reloaded: 0 of 1 pools kept as they are"
         self.assertIn(("notice", told), self.said)
+
+    def test_a_secret_that_kubelet_replaces_is_seen(self) -> None:
+        """It renames a link to a directory over the one before, `..data`; the links to the files stay as they are."""
+
+        def put(version: str, name: str) -> None:
+            (secret / version).mkdir(parents=True)
+            self.write(f"secret/{version}/tls.pem", name)
+            os.symlink(version, secret / "..data_tmp")
+            os.rename(secret / "..data_tmp", secret / "..data")
+
+        secret = self.folder / "secret"
+        put("..2026_1", "front.pem")
+        os.symlink("..data/tls.pem", secret / "tls.pem")
+        Path(self.config).write_text(Path(self.config).read_text().replace(self.crt, f"{secret}/tls.pem"))
+        self.service.reload()
+        self.looks(8)
+        put("..2026_2", "new")
+        shutil.rmtree(secret / "..2026_1")
+        self.looks(8)
+        self.assertEqual(self.shown()[0], "new")
+        self.assertIn(f"files of TLS ({secret}/tls.pem) reloaded", "".join(text for _, text in self.said))
 
     def test_the_configuration_is_not_read_again(self) -> None:
         """It may be half edited; SIGHUP says when it is whole."""

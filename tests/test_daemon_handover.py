@@ -17,18 +17,22 @@ import attrs
 from twisted.internet.task import Clock
 
 from reusedproxy.config.model.proxies import Bind, SocketOptions
+from reusedproxy.config.model.tables import StickTable, Stored
 from reusedproxy.config.model.values import ListenAddress, Place
-from reusedproxy.daemon import handover
-from reusedproxy.daemon.handover import Handover, HandoverError, key_of, take_over
+from reusedproxy.daemon import handover, takeover
+from reusedproxy.daemon.handover import Handover, key_of
 from reusedproxy.daemon.pid_file import PidFile
 from reusedproxy.daemon.service import ProxyService
+from reusedproxy.daemon.sharing import TAKES_NOTHING, Giving
 from reusedproxy.daemon.spawned import command_line
 from reusedproxy.daemon.supervision import RUNNING, Manager, StatusFile, Supervision
+from reusedproxy.daemon.takeover import HandoverError, take_over
 from reusedproxy.net.binding import ListenError, bind_socket, given_socket
 from reusedproxy.net.deadlines import Deadlines
-from reusedproxy.net.listener import Listener
+from reusedproxy.net.listener import HELD, LISTENING, Listener
 from reusedproxy.operators.runtime.commands import run
 from reusedproxy.operators.runtime.proxy import ADMIN, OPERATOR, Context, Refusal
+from reusedproxy.tables.table import Table
 from tests.integration.peers import LOOPBACK
 from tests.services import HEAD, FilesTestCase, ServiceTestCase
 
@@ -44,6 +48,9 @@ class Poller:
 
     def watch(self, fd: int, events: int, callback: Callable[[int], None]) -> None:
         self.watched[fd] = callback
+
+    def change(self, fd: int, events: int) -> None:
+        assert fd in self.watched
 
     def forget(self, fd: int) -> None:
         del self.watched[fd]
@@ -100,7 +107,7 @@ class TakingTests(HandoverTestCase):
         self.assertIn("no 'stats socket'", str(raised.exception))
 
     def test_another_user(self) -> None:
-        self.patch(handover, "peer_of", lambda channel: (1, 12345))
+        self.patch(takeover, "peer_of", lambda channel: (1, 12345))
         self.answered(lambda channel: None)
         self.assertIn("user 12345 listens", self.refused())
 
@@ -142,7 +149,7 @@ class TakingTests(HandoverTestCase):
             while not select.select([channel], [], [], 0.01)[0]:
                 channel.sendall(b"\n")
 
-        self.patch(handover, "WHOLE", 0.1)
+        self.patch(takeover, "WHOLE", 0.1)
         self.answered(slowly)
         self.assertIn("timed out", self.refused())
 
@@ -154,8 +161,8 @@ class TakingTests(HandoverTestCase):
                 return
 
         os.unlink(self.path)
-        self.patch(handover, "WHOLE", 60.0)
-        self.patch(handover, "LONGEST", 1_000_000)
+        self.patch(takeover, "WHOLE", 60.0)
+        self.patch(takeover, "LONGEST", 1_000_000)
         self.answered(endlessly)
         self.assertIn("does not hand over its sockets", self.refused())
 
@@ -180,6 +187,7 @@ class BothTests(HandoverTestCase):
         self.port = self.listener(PORT)
         self.unix = self.listener(ListenAddress("unix", path=str(self.folder / "clients.sock")))
         self.states = "1\n" + "x" * 500_000
+        self.tables: dict[str, Table] = {}
         self.ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self.addCleanup(theirs.close)
         poller: Any = self.poller
@@ -187,7 +195,7 @@ class BothTests(HandoverTestCase):
 
         def received() -> None:
             theirs.settimeout(5)
-            self.taken = handover._received(theirs, self.path)
+            self.taken = takeover._received(theirs, self.path)
 
         thread = threading.Thread(target=received)
         thread.start()
@@ -196,13 +204,18 @@ class BothTests(HandoverTestCase):
             poller,
             self.clock,
             [self.port, self.unix],
-            self.states,
             lambda keys, pid: self.happened.append((keys, pid)),
             self.happened.append,
+            self.tables,
         )
+        self.handover.give(self.states)
         while thread.is_alive():
-            self.clock.advance(0.05)
+            self.poller.ready()
             thread.join(0.01)
+
+    def prepare(self, tables: dict[str, Table] | None = None) -> None:
+        poller: Any = self.poller
+        self.taken.prepare(poller, self.clock, tables or {}, lambda *said: self.happened.append(said))
 
     def given(self, **words: Any) -> socket.socket:
         bound = given_socket(self.taken, attrs.evolve(self.unix.bind, **words), 5)
@@ -217,7 +230,7 @@ class BothTests(HandoverTestCase):
             self.assertIn(f"another '{next(iter(words))}'", str(raised.exception))
             self.taken._taken.clear()
             # It was closed; take another copy of it.
-            self.taken._given[key_of(self.unix.bind.address)] = handover._Given(self.unix.socket.dup(), self.unix.file)
+            self.taken._given[key_of(self.unix.bind.address)] = takeover._Given(self.unix.socket.dup(), self.unix.file)
         self.assertTrue(os.path.exists(self.unix.bind.address.path))
         self.taken.give_up()
 
@@ -250,7 +263,7 @@ class BothTests(HandoverTestCase):
             (attrs.evolve(name, path="x"), "abns", False),
         ):
             file = self.unix.file if address.kind == "unix" else None
-            self.taken._given[key_of(address)] = handover._Given(given[kind].socket, file)
+            self.taken._given[key_of(address)] = takeover._Given(given[kind].socket, file)
             self.taken._taken.clear()
             found = self.taken.take(Bind(Place("a.cfg", 1), address))
             self.assertEqual(found is not None, well, (address, kind))
@@ -260,15 +273,14 @@ class BothTests(HandoverTestCase):
 
     def test_one_that_serves_is_told_when_it_is_alone(self) -> None:
         self.addCleanup(self.taken.take(self.port.bind)[0].close)
-        poller: Any = self.poller
-        self.taken.serve(poller, self.clock, self.happened.append)
+        self.prepare()
+        self.taken.serve(self.happened.append)
         self.poller.ready()
         self.assertEqual(self.happened, [({key_of(PORT)}, os.getpid())])
         counts = {"frontends": {"f": ["x" * 1000] * 1000}}
         self.handover.released(counts)
-        while len(self.happened) < 2:
+        while len(self.happened) < 2 or self.poller.watched:
             self.poller.ready()
-            self.clock.advance(0.05)
         self.assertEqual(self.happened[1:], [counts])
         self.assertEqual(self.poller.watched, {})
 
@@ -279,9 +291,9 @@ class BothTests(HandoverTestCase):
         self.assertTrue(self.unix.stands)
 
     def test_nobody_waits_for_one_that_is_silent(self) -> None:
-        poller: Any = self.poller
-        self.taken.serve(poller, self.clock, self.happened.append)
-        self.clock.advance(handover.PATIENCE)
+        self.prepare()
+        self.taken.serve(self.happened.append)
+        self.clock.advance(takeover.PATIENCE)
         self.assertEqual(self.happened, [None])
         self.handover.stop()
 
@@ -319,13 +331,210 @@ class BothTests(HandoverTestCase):
         self.taken.give_up()
 
 
+class SharedTableTests(HandoverTestCase):
+    """Stick tables go to the new process, and both know what either counts until the old one ends."""
+
+    def table(self, *stored: Stored) -> Table:
+        said = StickTable("t", Place("a.cfg", 1), "ip", 10_000, stored=stored or (Stored("gpc0"), Stored("conn_cur")))
+        return Table(said, self.clock.seconds)
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.clock.advance(1000)
+        self.old, self.new = self.table(), self.table()
+        for number in range(3000):
+            self.old.obtain(f"k{number}")
+        self.port = self.listener(PORT)
+        self.port.listen(mock.Mock())
+        self.begin({"t": self.old})
+
+    def begin(self, tables: dict[str, Table]) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        poller: Any = self.poller
+        self.handover = Handover(
+            ours,
+            poller,
+            self.clock,
+            [self.port],
+            lambda keys, pid: self.happened.append("taken"),
+            self.happened.append,
+            tables,
+        )
+        theirs.settimeout(5)
+        self.handover.give("")
+        self.taken = takeover._received(theirs, self.path)
+        self.addCleanup(self.taken.give_up)
+        self.addCleanup(self.handover.stop)
+
+    def prepare(self, *tables: Table) -> None:
+        poller: Any = self.poller
+        named = {table.name: table for table in tables or (self.new,)}
+        self.taken.prepare(poller, self.clock, named, lambda level, text: self.happened.append(text))
+
+    def go_on(self, seconds: float = 0.1) -> None:
+        for _ in range(int(seconds / 0.005)):
+            self.poller.ready()
+            self.clock.advance(0.005)
+
+    def value(self, table: Table, key: str, name: str = "gpc0") -> int:
+        return table.value(table.obtain(key), table.slots[name])
+
+    def serve(self) -> None:
+        self.prepare()
+        self.taken.when_ready(lambda: self.happened.append(self.port.state))
+        self.go_on(0.5)
+        self.assertEqual(self.happened, [HELD])
+        self.taken.serve(self.happened.append)
+        self.go_on()
+        self.port.leave()
+        self.handover.released({"frontends": {}})
+        self.go_on()
+        self.assertEqual(self.happened[1:], ["taken", {"frontends": {}}])
+
+    def test_the_new_one_has_all_before_it_accepts(self) -> None:
+        """Clients wait for the moment of the change in the kernel's queue."""
+        self.prepare()
+        self.go_on(0.5)
+        self.old.count(self.old.obtain("k7"), self.old.general(0), 5)
+        self.assertEqual(self.port.state, LISTENING)
+        self.taken.when_ready(
+            lambda: self.happened.append((self.port.state, self.value(self.new, "k7"), len(self.new)))
+        )
+        self.go_on()
+        self.assertEqual(self.happened, [(HELD, 5, 3000)])
+
+    def test_both_know_what_either_counts(self) -> None:
+        self.serve()
+        self.old.count(self.old.obtain("k1"), self.old.general(0), 2)
+        self.new.count(self.new.obtain("k1"), self.new.general(0), 3)
+        self.go_on()
+        self.assertEqual([self.value(each, "k1") for each in (self.old, self.new)], [5, 5])
+
+    def test_connections_of_the_old_one_count_until_they_end_or_it_dies(self) -> None:
+        rows = [self.old.track("k1"), self.old.track("k1")]
+        self.serve()
+        self.new.track("k1")
+        self.go_on()
+        self.assertEqual([self.value(each, "k1", "conn_cur") for each in (self.old, self.new)], [3, 3])
+        self.old.leave(rows[0])
+        self.go_on()
+        self.assertEqual([self.value(each, "k1", "conn_cur") for each in (self.old, self.new)], [2, 2])
+        self.handover._channel._socket.shutdown(socket.SHUT_RDWR)
+        self.go_on()
+        self.assertEqual(self.value(self.new, "k1", "conn_cur"), 1)
+        self.assertEqual(self.new.journals, [])
+
+    def test_the_last_that_it_counts_goes_over_when_it_ends(self) -> None:
+        self.serve()
+        self.old.count(self.old.obtain("k1"), self.old.general(0), 2)
+        self.handover.stop()
+        self.go_on()
+        self.assertEqual(self.value(self.new, "k1"), 2)
+        self.assertEqual(
+            (self.old.journals, self.new.journals, self.poller.watched.keys() - self.listening), ([], [], set())
+        )
+
+    @property
+    def listening(self) -> set[int]:
+        return {self.port.socket.fileno()}
+
+    def test_one_that_dies_before_it_serves_leaves_all_as_it_was(self) -> None:
+        for wait in (0.02, 0.5):
+            self.prepare()
+            if wait > 0.1:
+                self.taken.when_ready(lambda: None)
+            self.go_on(wait)
+            self.taken.give_up()
+            self.go_on()
+            self.assertEqual(self.happened, ["it ended before it served"])
+            self.assertEqual((self.port.state, self.old.journals), (LISTENING, []))
+            self.happened.clear()
+            self.begin({"t": self.old})
+
+    def test_listeners_are_not_held_for_ever(self) -> None:
+        self.prepare()
+        self.taken.when_ready(lambda: None)
+        self.go_on(0.5)
+        self.assertEqual(self.port.state, HELD)
+        self.clock.advance(handover.HELD)
+        self.assertEqual(self.port.state, LISTENING)
+
+    def test_an_old_one_that_dies_or_is_silent_is_not_waited_for(self) -> None:
+        for dies in (True, False):
+            self.prepare()
+            self.taken.when_ready(lambda: self.happened.append("go"))
+            if dies:
+                self.handover.stop()
+                self.go_on()
+            else:
+                self.clock.advance(takeover.PATIENCE)
+            self.assertEqual(self.happened.pop(), "go")
+            self.assertIn("have not come from process", self.happened.pop())
+            self.taken.serve(self.happened.append)
+            self.handover.stop()
+            self.go_on()
+            self.assertEqual(self.happened.pop(0), None)
+            self.assertEqual((self.happened, self.new.journals), ([], []))
+            self.begin({"t": self.old})
+
+    def test_a_process_that_takes_nothing_is_given_up(self) -> None:
+        """What it is to be told would be kept without a bound."""
+        self.serve()
+        self.old.track("k1")
+        self.go_on()
+        for number in range(20_000):  # and nobody reads
+            self.new.count(self.new.obtain(f"k{number % 3000}"), self.new.general(0))
+            if not number % 100:
+                self.clock.advance(0.01)
+                self.assertLessEqual(len(self.new.journals), 1)
+        self.clock.pump([1.0] * 11)
+        self.assertEqual((self.new.journals, self.value(self.new, "k1", "conn_cur")), ([], 0))
+
+    def test_nor_is_one_waited_for_that_takes_no_tables(self) -> None:
+        self.prepare()
+        big = self.table()
+        for number in range(10_000):
+            big.obtain(f"k{number}")
+        self.handover._giving = Giving(self.handover._channel, self.clock, [big])
+        for _ in range(50):
+            self.handover._giving.go_on()
+        self.clock.pump([1.0] * 21)
+        self.assertEqual(self.happened, [TAKES_NOTHING])
+        self.assertEqual((self.handover.state, big.journals), ("failed", []))
+
+    def test_what_has_no_place_is_said(self) -> None:
+        self.prepare(self.table(Stored("gpt0"), Stored("conn_cur")))
+        self.go_on()
+        self.assertEqual(self.happened, ["table 't' does not get from the process before: gpc0"])
+        self.handover.stop()
+        self.happened.clear()
+        said = StickTable("t", Place("a.cfg", 1), "string", 10)
+        self.begin({"t": Table(said, self.clock.seconds)})
+        self.prepare()
+        self.assertEqual(self.happened, ["table 't' begins empty: in the process before its keys are of type string"])
+        self.taken.when_ready(lambda: self.happened.append("go"))
+        self.assertEqual(self.happened[1:], ["go"])
+
+    def test_nonsense_of_either_side_ends_it(self) -> None:
+        self.prepare()
+        self.taken.when_ready(lambda: self.happened.append("go"))
+        self.handover._channel.send({"rows": "t", "keys": [7]})
+        self.go_on()
+        self.assertIn("not understood", self.happened.pop(0))
+        self.assertEqual(self.happened, ["go", "it ended before it served"])
+
+
 class TableTests(ServiceTestCase):
-    def test_each_table_that_begins_empty_has_a_warning(self) -> None:
+    def test_each_table_that_a_process_cannot_hand_over_has_a_warning(self) -> None:
         lines = f"frontend f\n bind unix@{self.folder}/f\n stick-table type ip size 10 store gpc0\n default_backend b\n"
         path = self.text("proxy.cfg", f"{HEAD}{lines}backend b\n server s 192.0.2.1:80\n")
-        for takeover, count in ((None, 0), (handover.Takeover(7, "", mock.Mock(), {}), 1)):
+        for taken, count in (
+            (None, 0),
+            (takeover.Takeover(7, "", mock.Mock(), {}), 1),
+            (takeover.Takeover(7, "", mock.Mock(), {}, []), 0),
+        ):
             service = ProxyService(self.reactor, [path])
-            service._takeover = takeover
+            service._takeover = taken
             service.assemble(bind=False)
             assert service.proxy is not None
             warnings = [each for each in service.proxy.notices if "the table begins empty" in each.text]

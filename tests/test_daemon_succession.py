@@ -18,11 +18,12 @@ from reusedproxy.backends.server import MAINT, READY
 from reusedproxy.config import model
 from reusedproxy.config.model.proxies import PoolLimits
 from reusedproxy.config.reader import Source, read_configuration
+from reusedproxy.daemon import service
 from reusedproxy.daemon.reload import Refusal, ReloadTrial
-from reusedproxy.daemon.succession import take_pool_apart
+from reusedproxy.daemon.succession import clear, take_pool_apart
 from reusedproxy.net.listener import CLOSED
 from reusedproxy.net.resolver import Answers, Query
-from reusedproxy.net.slices import run_through
+from reusedproxy.net.slices import Steps, run_through
 from reusedproxy.pool.named import Name
 from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.wire.heads import Limits
@@ -424,6 +425,31 @@ class OverlapTests(GenerationTestCase):
         self.assertIn(f"Address already in use (we listen on {LOOPBACK}:0: what overlaps with that", str(self.said))
 
 
+class AnnouncedTests(GenerationTestCase):
+    def test_it_is_over_when_all_clients_are_served_by_what_is_new(self) -> None:
+        """They are handed over one after the other; until then they are served as before, and nobody is told that it is
+        over: neither the log nor who reads the status file."""
+        self.begin("sni str(s.test)")
+        held: Deferred[None] = Deferred()
+
+        def clearing(*what: Any) -> Steps[None]:
+            yield held
+            yield from clear(*what)
+
+        self.patch(service, "clear", clearing)
+        told: list[str] = []
+        self.patch(self.service.supervision, "reloaded", told.append)
+        before = self.proxy
+        self.service.reload()
+        self.reactor.pump([0.05] * 160)
+        self.assertIsNot(self.proxy, before)
+        self.assertEqual((told, [text for text in self.said if "reloaded" in text]), ([], []))
+        held.callback(None)
+        self.reactor.pump([0.05])
+        self.assertEqual(told, ["configuration reloaded: 1 of 1 pools kept as they are"])
+        self.assertEqual(self.said[-1:], told)
+
+
 class KeptListenerTests(GenerationTestCase):
     """A unix socket whose line changes while it is listened on."""
 
@@ -498,6 +524,12 @@ GLOBAL: dict[str, Any] = {
         lambda service: service.proxy.configuration.global_.accepted_families,
         ("ipv4",),
     ),
+    "spelling": (
+        " h1-case-adjust x-a X-A\n",
+        lambda service: service.proxy.configuration.global_.spelling,
+        (("x-a", "X-A"),),
+    ),
+    "spelling_file": None,  # adds to it: tests/test_exchanges_spelling.py
     "state_file": None,  # what runs knows better: tests/test_backends_saved_states.py
     "state_base": None,
     "pool_warm_start": None,  # listeners that are open wait for nothing

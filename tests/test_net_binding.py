@@ -11,6 +11,7 @@ from attrs import evolve
 from reusedproxy.config.model.proxies import SocketOptions
 from reusedproxy.config.model.values import ListenAddress
 from reusedproxy.net.binding import ListenError, bind_socket
+from reusedproxy.net.named_sockets import Unnamed, descriptor_named
 from tests.listeners import LOOPBACK, ListenerCase
 
 
@@ -48,6 +49,23 @@ class AddressTests(ListenerCase):
         self.taken(1)
         listener.close()
         self.assertEqual(theirs.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN), 1)
+
+    def test_a_name_of_a_descriptor(self) -> None:
+        """As sd_listen_fds_with_names(3) has it."""
+        told = {"LISTEN_PID": "7", "LISTEN_FDS": "3", "LISTEN_FDNAMES": "web:two:two"}
+        self.assertEqual(descriptor_named("web", told, 7), 3)
+        for name, environment, pid, why in (
+            ("two", told, 7, "2 sockets are called 'two': fd@4, fd@5 say which"),
+            ("other", told, 7, "nobody has handed over a socket called 'other'"),
+            ("web", told, 8, "nobody has handed over"),
+            ("web", {**told, "LISTEN_FDS": "x"}, 7, "nobody has handed over"),
+            ("two", {**told, "LISTEN_FDS": "1"}, 7, "nobody has handed over"),
+            ("web", {}, 7, "nobody has handed over"),
+        ):
+            with self.assertRaises(Unnamed) as raised:
+                descriptor_named(name, environment, pid)
+            self.assertIn(why, str(raised.exception))
+        self.assertIn("cannot listen on fd@nobody: nobody has", self.refused(ListenAddress("fd", path="nobody")))
 
     def test_descriptors_that_are_no_listening_sockets(self) -> None:
         """Closed, a file, a datagram socket."""

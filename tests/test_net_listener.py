@@ -18,6 +18,7 @@ from reusedproxy.net.listener import (
     EXHAUSTED,
     EXHAUSTED_PAUSE,
     FAILED_PAUSE,
+    HELD,
     LISTENING,
     PAUSED,
     Listener,
@@ -148,6 +149,30 @@ class AcceptingTests(ListenerCase):
             self.client(listener)
             self.loop.until(lambda number=number: len(self.taker.taken) > number)
             self.assertEqual(self.taker.taken[number].getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE), on)
+
+
+class HeldTests(ListenerCase):
+    """For the moment in which another process begins to accept."""
+
+    def test_who_comes_meanwhile_waits(self) -> None:
+        listener = self.listener()
+        listener.hold()
+        self.client(listener)
+        self.taken(0)
+        self.assertEqual(listener.state, HELD)
+        listener.go_on()
+        self.taken(1)
+
+    def test_one_that_is_paused_meanwhile_stays_so(self) -> None:
+        listener = self.listener()
+        listener.hold()
+        listener.pause()
+        listener.go_on()
+        self.client(listener)
+        self.taken(0)
+        self.assertEqual(listener.state, PAUSED)
+        listener.hold()
+        self.assertEqual(listener.state, PAUSED)
 
 
 class ExhaustionTests(ListenerCase):

@@ -32,6 +32,7 @@ TEXT = f"""\
 global
  stats socket /a.sock level admin
  setenv COLOUR blue
+ log ring@lines format raw local0
  setenv TITLE a\\x1b[2J\\xc2\\x9b\\tb
 defaults
  mode http
@@ -56,6 +57,9 @@ backend static
 listen both
  bind {LOOPBACK}:0
  server x {LOOPBACK}:4
+ring lines
+ description what happens
+ size 2000
 """
 
 
@@ -140,7 +144,7 @@ class CommandTests(RuntimeTestCase):
             ("set server be", "Require 'backend/server'."),
             ("set server be/no state ready", "No such server."),
             ("set server no/s1 state ready", "No such backend."),
-            ("set server be/s1", "usage: set server <backend>/<server> state | weight"),
+            ("set server be/s1", "usage: set server <backend>/<server> addr | state | weight"),
             ("set server be/s1 state", "'set server <srv> state' expects 'ready', 'drain' and 'maint'."),
             ("set weight be/s1", "Require <weight> or <weight%>."),
             ("set weight be/s1 257", "Absolute weight can only be between 0 and 256 inclusive."),
@@ -305,6 +309,59 @@ class CommandTests(RuntimeTestCase):
             call.cancel()
 
 
+def fits(value: Any, schema: dict[str, Any], whole: dict[str, Any]) -> bool:
+    """Whether a value is what a schema says, of the words that ours uses."""
+    if "$ref" in schema:
+        found: Any = whole
+        for word in schema["$ref"].removeprefix("#/").split("/"):
+            found = found[word]
+        return fits(value, found, whole)
+    if "oneOf" in schema and sum(fits(value, each, whole) for each in schema["oneOf"]) != 1:
+        return False
+    kinds = {"integer": int, "number": (int, float), "string": str, "array": list, "object": dict}
+    if "type" in schema and not isinstance(value, kinds[schema["type"]]):  # type: ignore[arg-type]
+        return False
+    if "enum" in schema and value not in schema["enum"]:
+        return False
+    if ("minimum" in schema and value < schema["minimum"]) or ("maximum" in schema and value > schema["maximum"]):
+        return False
+    if "items" in schema and not all(fits(each, schema["items"], whole) for each in value):
+        return False
+    parts = schema.get("properties", {})
+    return all(name in value for name in schema.get("required", ())) and all(
+        fits(value[name], part, whole) for name, part in parts.items() if name in value
+    )
+
+
+class SchemaTests(RuntimeTestCase):
+    def test_what_json_is_shown_is_what_the_schema_says(self) -> None:
+        schema = json.loads(self.says("show schema json"))
+        for command in ("show info json", "show stat json"):
+            shown = json.loads(self.says(command))
+            self.assertTrue(fits(shown, schema, schema), command)
+            self.assertFalse(fits([shown], schema, schema))
+        self.assertTrue(fits({"errorStr": "x"}, schema, schema))
+        self.assertFalse(fits({}, schema, schema))
+
+    def test_its_parts_have_haproxys_names(self) -> None:
+        schema = json.loads(self.says("show schema json"))
+        self.assertEqual([*schema], ["$schema", "oneOf", "definitions"])
+        self.assertEqual([each["title"] for each in schema["oneOf"]], ["Info", "Stat", "Error"])
+        self.assertEqual([*schema["definitions"]], ["field", "processNum", "tags", "typedValue"])
+
+
+class EventTests(RuntimeTestCase):
+    def test_rings_are_listed(self) -> None:
+        title = "Supported events sinks are listed below. Add -w(wait), -n(new). Any key to stop\n"
+        self.assertEqual(self.says("show events"), f"{title}    lines      : type=buffer, 0 dropped, what happens\n")
+
+    def test_what_is_refused(self) -> None:
+        self.assertEqual(self.says("show events no"), "No such event sink")
+        for words in ("lines x", "lines -x", "lines -", "lines -wx"):
+            self.assertEqual(self.says(f"show events {words}"), "unknown option")
+        self.assertEqual(self.says("show events lines", USER), "Permission denied")
+
+
 class Owner:
     def __init__(self) -> None:
         self.gone: list[Session] = []
@@ -395,6 +452,56 @@ class SessionTests(RuntimeTestCase):
     def test_without_a_prompt_the_connection_ends_after_the_answer(self) -> None:
         self.assertEqual(self.tell("get weight be/s1\n"), "10 (initial 10)\n\n")
         self.assertEqual(self.wire.end, ("close", "answered"))
+
+    def log(self, *lines: str) -> None:
+        for line in lines:
+            self.context.proxy.logs.event("notice", line)
+
+    def test_a_ring_is_shown(self) -> None:
+        self.log("one", "two")
+        self.assertEqual(self.tell("show events lines\n"), "one\ntwo\n\n")
+        self.assertEqual(self.wire.end, ("close", "answered"))
+
+    def test_a_ring_is_followed_until_the_client_says_anything(self) -> None:
+        self.log("one")
+        self.assertEqual(self.tell("show events lines -w\n"), "one\n")
+        ring, _ = self.context.proxy.logs.rings["lines"]
+        self.clock.advance(100)  # `stats timeout` is for those who say nothing where they should
+        self.log("two", "three")
+        self.assertEqual(self.tell(""), "two\nthree\n")
+        self.assertEqual(len(ring.followers), 1)
+        self.assertEqual(self.tell("x\n"), "\n")
+        self.assertEqual((self.wire.end, ring.followers), (("close", "answered"), []))
+
+    def test_with_a_prompt_the_next_command_follows(self) -> None:
+        self.tell("prompt\n")
+        self.log("old")
+        self.assertEqual(self.tell("show events lines -n -w\n"), "")
+        self.log("new")
+        self.assertEqual(self.tell(""), "new\n")
+        self.assertEqual(self.tell("\n"), "\n> ")
+        self.assertEqual(self.tell("get weight be/s1\n"), "10 (initial 10)\n\n> ")
+
+    def test_a_follower_that_leaves_is_forgotten(self) -> None:
+        self.tell("show events lines -w\n")
+        ring, _ = self.context.proxy.logs.rings["lines"]
+        self.session.eof_received()
+        self.assertEqual((self.wire.end, ring.followers), (("close", "answered"), []))
+        self.setUp()
+        self.tell("show events lines -w\n")
+        ring, _ = self.context.proxy.logs.rings["lines"]
+        self.session.connection_lost("reset")
+        self.assertEqual(ring.followers, [])
+
+    def test_who_does_not_take_lines_gets_the_latest(self) -> None:
+        self.tell("show events lines -w -0\n")
+        self.session.pause_writing()
+        self.log(*(f"line {number}" for number in range(1000)))
+        self.assertEqual(self.tell(""), "")
+        self.session.resume_writing()
+        self.assertEqual(self.tell("").split("\0")[-3:], ["line 998", "line 999", ""])
+        ring, _ = self.context.proxy.logs.rings["lines"]
+        self.assertLess(ring.end - ring.begin, 150)
 
     def test_what_a_terminal_would_obey_is_not_written(self) -> None:
         self.assertEqual(self.tell("show env TITLE\n"), "TITLE=a?[2J?\tb\n\n")

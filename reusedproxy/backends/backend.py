@@ -14,6 +14,7 @@ from reusedproxy.backends.balance.algorithm import Algorithm, Hash
 from reusedproxy.backends.checks.agent import AgentChecker
 from reusedproxy.backends.checks.checker import Checker
 from reusedproxy.backends.dynamic_cookies import dynamic_cookie
+from reusedproxy.backends.ordered import OrderedAddresses
 from reusedproxy.backends.places import Places
 from reusedproxy.backends.queue import Queue
 from reusedproxy.backends.server import DOWN, MAINT, Server
@@ -70,6 +71,8 @@ class Backend(Places["Backend"]):
         self.agents: list[AgentChecker] = []
         #: Those servers whose addresses come from name servers, by name.
         self.groups: list[Group] = []
+        #: Takes the orders of operators; one of the groups.
+        self.addresses: OrderedAddresses | None = None
         #: Has the algorithm look at the weights of servers with a `slowstart` again; None: at each step.
         self.weigh_together: Together | None = None
         #: What its requests are answered in place of error pages.
@@ -234,7 +237,10 @@ class Backend(Places["Backend"]):
             if server.cookie in self.cookies and server in self.cookies[server.cookie]:
                 self.cookies[server.cookie].remove(server)
             self._learn_cookie(server)
-        self._announce("notice", f"{server.full_name} changed its IP from {_ip(was)} to {_ip(server.target)} by {by}.")
+        what, before, now = "IP", _ip(was), _ip(server.target)
+        if before == now and was is not None and server.target is not None:
+            what, before, now = "port", str(was.address[1]), str(server.target.address[1])
+        self._announce("notice", f"{server.full_name} changed its {what} from {before} to {now} by {by}.")
         if not server.addressed:
             server.find_address(self.now())
             for checker in self.checkers:
@@ -245,6 +251,12 @@ class Backend(Places["Backend"]):
         elif server.settings.hash_key.startswith("addr"):
             self.use_usable()  # its nodes have moved with it
         self._go_on(server, had_any)
+
+    def order_address(self, server: Server, target: Target, by: str) -> None:
+        """Has a server go to this address, as HAProxy's `set server <backend>/<server> addr`: when connections stand
+        there."""
+        if self.addresses is not None:
+            self.addresses.order(server, target, by)
 
     def unresolved(self, host: str, section: str, cause: str) -> None:
         """Notes that name servers do not know `host`, and none of its servers has an address."""

@@ -110,6 +110,8 @@ class Server:
         self.service: Service | None = None
         #: Builds what it needs at another address; None: it never moves.
         self.relocation: Relocation | None = None
+        #: The address that an operator has ordered in place of the file's; None: none.
+        self.ordered: Target | None = None
         self.admin = MAINT if settings.disabled else READY
         #: The server whose state this one has (`track`), what its operator orders, and who has the state of this one.
         self.tracked: Server | None = None
@@ -241,6 +243,8 @@ class Server:
             self.limit = self.most = self.maxconn = previous.limit
         if self.settings.disabled == previous.settings.disabled:
             self.admin = previous.admin
+        if says_same_address(self.settings, previous.settings):
+            self.ordered = previous.ordered
         if self.settings.agent is not None and previous.settings.agent is not None:
             self.agent_down = previous.agent_down
         if (self.settings.check is not None or self.agent_down) and previous.admin != MAINT:
@@ -310,3 +314,8 @@ class Server:
             self.pool.resume()
         else:
             self.pool.suspend(f"server {self.state}")
+
+
+def says_same_address(settings: model.Server, before: model.Server) -> bool:
+    """Tells whether two lines of a server name the same address, so that one that was ordered stays in force."""
+    return (settings.kind, settings.host, settings.port) == (before.kind, before.host, before.port)

@@ -196,7 +196,13 @@ class Assembly:
             poller,
             deadlines,
             previous.places if previous is not None else ConnectionLimit(maxconn),
-            LogTargets(settings.log_tag, deadlines, addresses=addresses, host=_host_of(settings.log_host)),
+            LogTargets(
+                settings.log_tag,
+                deadlines,
+                addresses=addresses,
+                host=_host_of(settings.log_host),
+                before=None if previous is None else previous.logs,
+            ),
             began=previous.began if previous is not None else deadlines.now(),
             maxconn=maxconn,
             budget=previous.budget if previous is not None else Budget(reactor),
@@ -325,7 +331,7 @@ class Assembly:
         proxy.maps = maps.found
         backends_note = False
         for section in configuration.backends.values():
-            backends_note = backends_note or notes_in_sessions(section.rules)
+            backends_note = backends_note or notes_in_sessions(section)
             yield
         disabled = frozenset(configuration.backends).difference(backends)
         return _Shared(
@@ -370,7 +376,7 @@ class Assembly:
         frontend.gate = rule_sets.gate(frontend.settings.rules.connection)
         frontend.session_gate = rule_sets.gate(frontend.settings.rules.session)
         frontend.tracks = any(gate is not None and gate.tracks for gate in (frontend.gate, frontend.session_gate))
-        frontend.notes_in_sessions = shared.backends_note or notes_in_sessions(settings.rules)
+        frontend.notes_in_sessions = shared.backends_note or notes_in_sessions(settings)
         frontend.judges_sessions = frontend.tracks or frontend.session_gate is not None
         monitor = rule_sets.monitor(frontend) if frontend.guide is None else None
         targets = self._log_lines.targets(settings.logs, settings.log.tag)

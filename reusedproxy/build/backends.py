@@ -13,6 +13,7 @@ from reusedproxy.backends.balance import Parts, filling
 from reusedproxy.backends.balance.ring import nodes_of
 from reusedproxy.backends.checks.observe import Observer
 from reusedproxy.backends.moving import Departed
+from reusedproxy.backends.ordered import OrderedAddresses
 from reusedproxy.backends.saved_states import CONFIGURED, ENABLED, SavedState, restore
 from reusedproxy.backends.slow_start import SlowStart, Together
 from reusedproxy.build.balancing import hash_of
@@ -103,7 +104,8 @@ class Backends:
         }
         if observers:
             backend.observers = observers
-        backend.groups = groups_of(backend, self._sections, self._names, self._departed)
+        backend.addresses = OrderedAddresses(backend, self._reactor, self._departed)
+        backend.groups = [*groups_of(backend, self._sections, self._names, self._departed), backend.addresses]
         self._restore(backend, lines, saved)
         return backend
 

@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 
 import attrs
+from attrs import evolve
 
 from reusedproxy.clients.gate import DENIED, EXPECT_PROXY
+from reusedproxy.config.model.proxies import Backend, Frontend, Server
 from reusedproxy.config.model.rules import Criterion, Receive, Rule, Rules, Term
 from reusedproxy.config.model.values import Call, Place
 from reusedproxy.config.rules.actions import SetVariable
@@ -40,10 +42,14 @@ def deeds_of(rules: Sequence[Rule], lines: Lines) -> tuple[object, ...]:
     )
 
 
-def notes_in_sessions(rules: Rules) -> bool:
-    """Tells whether rules about requests or answers set variables of a client's session, which rules about its next
-    requests find."""
-    return any(map(_sets, (rules.request, rules.response, rules.after, rules.content)))
+def notes_in_sessions(section: Frontend | Backend) -> bool:
+    """Tells whether anything that is evaluated for requests or answers sets variables of a client's session, which
+    rules about its next requests find: actions, and converters in any condition, value or format.
+
+    Rules for connections and sessions, whose deeds are compared, do not count.
+    """
+    settings: list[object] = [getattr(section, field.name) for field in attrs.fields(type(section))]
+    return any(_sets(evolve(each, connection=(), session=()) if isinstance(each, Rules) else each) for each in settings)
 
 
 def _sets(value: object) -> bool:
@@ -53,6 +59,8 @@ def _sets(value: object) -> bool:
         return value.name in _SETTING and value.arguments[0].startswith(_OF_SESSIONS)
     if isinstance(value, tuple):
         return any(map(_sets, value))
+    if isinstance(value, Server):
+        return _sets((value.sni, value.pool_conn_name))  # there are thousands, with nothing else that is evaluated
     kind = type(value)
     return attrs.has(kind) and any(_sets(getattr(value, field.name)) for field in attrs.fields(kind))
 

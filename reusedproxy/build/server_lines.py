@@ -21,7 +21,7 @@ from reusedproxy.backends.checks.checker import Checker
 from reusedproxy.backends.checks.requests import request
 from reusedproxy.backends.names import target_of
 from reusedproxy.backends.saved_states import SavedState
-from reusedproxy.backends.server import Server
+from reusedproxy.backends.server import Server, says_same_address
 from reusedproxy.build.balancing import node_seed
 from reusedproxy.build.certificates import Stamps, not_valid_yet, server_stamps
 from reusedproxy.build.step_dialers import StepDialers, with_port
@@ -348,7 +348,7 @@ class Lines:
             server.former = [each for each in former if each.state != "closed"]
         pool.has_places(server.limit)
         line = Line(identity, server, ping_request, backend.http_check or backend.check_plan)
-        if settings.resolution.resolvers is not None:
+        if settings.resolution.resolvers is not None or may_be_ordered(settings):
             server.relocation = Elsewhere(line, self._pools, announce)
         return line
 
@@ -432,6 +432,14 @@ class Lines:
         `saved`, as in HAProxy."""
         if saved is not None and saved.port and settings.kind == "tcp" and settings.port:
             settings = evolve(settings, port=saved.port)
+        ordered = None if previous is None else previous.server.ordered
+        if (
+            previous is not None
+            and ordered is not None
+            and may_be_ordered(settings)
+            and (says_same_address(settings, previous.server.settings))
+        ):
+            return ordered
         if not is_resolved(settings):
             by_name = settings.kind == "tcp" and literal(Query(settings.host, socket.SOCK_STREAM)) is None
             if by_name and (last := _last(settings, saved)) is not None:
@@ -535,6 +543,12 @@ def _last(settings: model.Server, saved: SavedState | None) -> Target | None:
 def spreading(percent: int, random: Random) -> Callable[[float], float]:
     """Returns a function that adds chance to an interval between checks: up to so many percent, either way."""
     return lambda interval: interval * (1 + random.uniform(-percent, percent) / 100)
+
+
+def may_be_ordered(settings: model.Server) -> bool:
+    """Tells whether an operator may order the address of a server: it has one of its own, and no name server tells
+    another."""
+    return settings.kind == "tcp" and not follows_client(settings) and not is_resolved(settings)
 
 
 def follows_client(settings: model.Server) -> bool:

@@ -49,6 +49,8 @@ class ConnectionLimit:
 
     def __init__(self, maxconn: int) -> None:
         self.maxconn = maxconn
+        #: That of the file; `maxconn` may have been ordered since.
+        self.maxconn_said = maxconn
         self.taken = 0
         #: Numbers that requests have been given for logs and `unique-id-format`.
         self.numbered = 0
@@ -59,6 +61,24 @@ class ConnectionLimit:
     @property
     def full(self) -> bool:
         return self.taken >= self.maxconn
+
+    def allow(self, said: int) -> bool:
+        """Takes the limit of a file. One that was ordered holds until the file says another word; returns whether one
+        does."""
+        if said != self.maxconn_said or self.maxconn == self.maxconn_said:
+            self.maxconn = said
+        self.maxconn_said = said
+        return self.maxconn != said
+
+    def set_maxconn(self, most: int) -> None:
+        """Sets the most clients at once (0: what the file says), as `set maxconn global` of HAProxy. Those beyond it
+        stay."""
+        self.maxconn = most or self.maxconn_said
+        for frontend in self.frontends:
+            if self.full:
+                frontend.fill()
+            else:
+                frontend.make_room()
 
     def limit_rates(self, said: Iterable[tuple[str, int]], deadlines: Deadlines) -> None:
         """Bounds how many clients come in a second, in place of what bounded them before, whose count goes on."""

@@ -43,7 +43,7 @@ from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.listener import Listener
 from reusedproxy.net.names.once import Lookups
 from reusedproxy.net.poller import Poller
-from reusedproxy.net.transport import Transport, hide
+from reusedproxy.net.transport import Transport, hide, reset_at_close
 from reusedproxy.net.unix_sockets import admits_as_many
 from reusedproxy.rules.actions import ErrorPages
 from reusedproxy.rules.facts import NO_MAPS, Map, Sample
@@ -396,6 +396,8 @@ class Frontend:
             if verdict in DENIED:
                 if verdict == SILENT_DROP:
                     hide(accepted)
+                else:
+                    reset_at_close(accepted)  # as HAProxy: nothing is left in TIME_WAIT of a flood
                 if counters is not None:
                     leave(counters)
                 self.denied += 1

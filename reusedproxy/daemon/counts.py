@@ -1,7 +1,7 @@
 """Hands what a process has counted to the one that takes its place: plain values, by names of sections and servers.
 
-What is not counted in the other process, as it is another version, or has other sections, is left out. What is
-counted of pools is not among it: from that they learn. Must never know how it is sent.
+What is not counted in the other process, as it is another version, or has other sections, is left out. So is what the
+process still counts that leaves. Must never know how it is sent.
 """
 
 from __future__ import annotations
@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from reusedproxy.backends.backend import Backend
+from reusedproxy.backends.server import Server
 from reusedproxy.build.assembly import Proxy
 from reusedproxy.measures.traffic import Traffic
+from reusedproxy.pool import handed
 
 #: What is counted in all, by its name in `Traffic` (whose slots have no names when it is compiled); and what there is
 #: now, or is no plain number.
@@ -39,12 +42,14 @@ def counts_of(proxy: Proxy) -> Counts:
             }
             for each in proxy.frontends
         },
-        "backends": {each.name: {"traffic": _traffic(each.traffic)} for each in proxy.backends},
+        "backends": {each.name: {"traffic": _traffic(each.traffic), **_troubles(each)} for each in proxy.backends},
         "servers": {
             each.full_name: {
                 "traffic": _traffic(each.traffic),
+                **_troubles(each),
                 "times": _values(each.times, _TIMES),
                 "longest": _values(each.times, _LONGEST),
+                "pool": handed.counted(each.pool),
             }
             for backend in proxy.backends
             for each in backend.servers
@@ -63,10 +68,14 @@ def count_on(proxy: Proxy, counts: object) -> None:
         frontend.denied += _number(said.get("denied"))
     for backend in proxy.backends:
         _add_traffic(backend.traffic, _part(counts, "backends", backend.name))
+        _add_troubles(backend, _part(counts, "backends", backend.name))
         for server in backend.servers:
             said = _part(counts, "servers", server.full_name)
             _add_traffic(server.traffic, said)
+            _add_troubles(server, said)
             _add(server.times, said.get("times"))
+            if isinstance(pool := said.get("pool"), dict):
+                handed.count_on(server.pool, pool)
             for name, value in _items(said.get("longest")):
                 if name in _LONGEST:
                     setattr(server.times, name, max(getattr(server.times, name), value))
@@ -76,6 +85,16 @@ def count_on(proxy: Proxy, counts: object) -> None:
 
 def _traffic(traffic: Traffic) -> Counts:
     return {**_values(traffic, COUNTED), "smax": traffic.smax, "hrsp": [*traffic.hrsp]}
+
+
+def _troubles(of: Backend | Server) -> Counts:
+    return {"downs": of.downs, "downtime": of.downtime, "queue_most": of.queue.most}
+
+
+def _add_troubles(to: Backend | Server, said: Counts) -> None:
+    to.downs += _number(said.get("downs"))
+    to.downtime += sum(value for name, value in _items(said) if name == "downtime")
+    to.queue.most = max(to.queue.most, _number(said.get("queue_most")))
 
 
 def _values(of: object, names: tuple[str, ...]) -> Counts:

@@ -39,13 +39,14 @@ from reusedproxy.daemon.account import (
 )
 from reusedproxy.daemon.counts import count_on, counts_of
 from reusedproxy.daemon.file_watch import FileWatch
-from reusedproxy.daemon.handover import Handover, HandoverError, Takeover, key_of, take_over
+from reusedproxy.daemon.handover import Handover, key_of
 from reusedproxy.daemon.limits import none_for_clients, shortages
 from reusedproxy.daemon.load import Refused, files_in, load, loading
 from reusedproxy.daemon.pid_file import PidFile
 from reusedproxy.daemon.reload import Refusal, ReloadTrial
 from reusedproxy.daemon.signals import SignalHandlers
 from reusedproxy.daemon.spawned import Spawned
+from reusedproxy.daemon.standing import stand, standing, states_as_said
 from reusedproxy.daemon.succession import (
     Replaced,
     clear,
@@ -57,10 +58,12 @@ from reusedproxy.daemon.succession import (
     take_place,
 )
 from reusedproxy.daemon.supervision import Manager, Supervision
-from reusedproxy.exchanges.outcomes import STOPPED
+from reusedproxy.daemon.takeover import HandoverError, Takeover, take_over
 from reusedproxy.net import descriptors
 from reusedproxy.net.addresses import Addresses
+from reusedproxy.net.binding import inherited
 from reusedproxy.net.listener import Listener
+from reusedproxy.net.named_sockets import Unnamed
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.resolver import Resolver
 from reusedproxy.net.slices import Slices, Steps
@@ -70,6 +73,7 @@ from reusedproxy.operators.logs.expiry import Ending, Expiry
 from reusedproxy.operators.runtime.proxy import ADMIN, Context
 from reusedproxy.operators.runtime.servers import show_servers_state
 from reusedproxy.operators.runtime.sockets import Prepared, RuntimeAPI
+from reusedproxy.sessions.termination import STOPPED
 
 if TYPE_CHECKING:
     from reusedproxy.operators.shell.manhole import Manhole
@@ -119,6 +123,8 @@ class ProxyService(Service):
         #: This process takes the place of another one (`--replace`), from which it has this.
         self.replaces = False
         self._takeover: Takeover | None = None
+        #: The same, when it serves: the other process may still tell what it counts.
+        self._before: Takeover | None = None
         #: Gives the sockets of this process to another one; and who has been started for that.
         self._handover: Handover | None = None
         self._spawned: Spawned | None = None
@@ -187,7 +193,7 @@ class ProxyService(Service):
                 listener.close()
             raise Refused([Fault(Place(self._paths[0], 1), fault)], self.proxy.notices)
         self.proxy.notices += [*notices, *self._unreadable(self.proxy)]
-        if self._takeover is not None:
+        if self._takeover is not None and self._takeover.tables is None:
             self.proxy.notices += _emptied(configuration)
         self._started_with = _fixed(configuration.global_)
         self.state = "assembled"
@@ -224,7 +230,11 @@ class ProxyService(Service):
         addresses = [bind.address for each in configuration.frontends.values() for bind in each.binds]
         addresses += [each.bind.address for each in said.stats_sockets]
         addresses += [] if said.manhole is None else [said.manhole.address]
-        return {address.fd for address in addresses if address.kind == "fd"}
+        found = set()
+        for address in addresses:
+            with suppress(Unnamed):  # it came from the process before
+                found |= {inherited(address)} if address.kind == "fd" else set()
+        return found
 
     def _unreadable(self, proxy: Proxy) -> Iterable[Notice]:
         """Returns notices about files that root can read now, and a reload will not be able to; and about those of the
@@ -305,6 +315,10 @@ class ProxyService(Service):
         descriptors.raise_limit()
         self._poller.start()
         self.supervision.begin()
+        if self._takeover is not None:
+            for text, section in stand(proxy, self._takeover.standing):
+                self.announce("notice", text, section)
+            self._takeover.prepare(self._poller, self._reactor, proxy.tables, self.announce)
         self._begin(proxy, FIRST)
         self._standstill.start()
         self.watchdog.seen = proxy.standstills
@@ -343,7 +357,7 @@ class ProxyService(Service):
     def _released(self, counts: object) -> None:
         """Serves alone from now on; `counts` are those of the other process, None if it has not said that it left."""
         assert self._takeover is not None and self.proxy is not None
-        pid, self._takeover = self._takeover.pid, None
+        pid, self._before, self._takeover = self._takeover.pid, self._takeover, None
         if counts is not None:
             count_on(self.proxy, counts)
             self.announce("notice", f"has taken the place of process {pid}, which finishes what it has")
@@ -353,6 +367,7 @@ class ProxyService(Service):
             listener.own()
         self.supervision.takes_over()
         self._say_ready()
+        self._reload_if_told()
 
     def _hand_over(self, channel: socket.socket) -> None:
         """Gives the listening sockets to the process at the other end, which is about to take this one's place."""
@@ -363,18 +378,23 @@ class ProxyService(Service):
             channel.close()
             return
         listeners = self._listeners
-        states = "".join(show_servers_state(Context(self, ADMIN, 0.0), ()))
+        states = states_as_said("".join(show_servers_state(Context(self, ADMIN, 0.0), ())), proxy)
         self._handover = Handover(
-            channel, self._poller, self._reactor, listeners, states, self._leave, self._not_replaced
+            channel, self._poller, self._reactor, listeners, self._leave, self._not_replaced, proxy.tables
         )
         text = f"process {self._handover.pid} is about to take the place of this one, and gets {len(listeners)} sockets"
         self.announce("notice", text)
+        self._handover.give(states, standing(proxy))
 
     def _not_replaced(self, why: str) -> None:
         assert self._handover is not None
         self.announce(
             "alert", f"process {self._handover.pid} does not take the place of this one: {why}; this one goes on"
         )
+        self._reload_if_told()
+
+    def _reload_if_told(self) -> None:
+        """Does the reload that was ordered while there could be none."""
         if self._reload_again and self._reloading is None:
             self._reload_again = False
             self.reload()
@@ -382,7 +402,7 @@ class ProxyService(Service):
     @property
     def _is_being_replaced(self) -> bool:
         """Tells whether another process has been given the sockets, and does not serve yet."""
-        return self._handover is not None and self._handover.state != "over"
+        return self._handover is not None and self._handover.state in ("waiting", "holding")
 
     def replace(self) -> None:
         """Starts a new process with the command line of this one, which takes its place (SIGUSR2). Without a socket for
@@ -407,7 +427,7 @@ class ProxyService(Service):
 
     def _spawned_ended(self) -> None:
         self._spawned = None
-        if self.state == "running" and (self._handover is None or self._handover.state != "over"):
+        if self.state == "running":
             self.announce("alert", "not replaced: the new process has ended before it served; this one goes on")
 
     def _leave(self, taken: set[str], pid: int) -> None:
@@ -521,7 +541,8 @@ class ProxyService(Service):
         self._expiry.look()
 
     def _begin(self, proxy: Proxy, verb: str, endings: list[Ending] | None = None) -> None:
-        proxy.places.maxconn = proxy.maxconn
+        if proxy.places.allow(proxy.maxconn):
+            self.announce("notice", f"The process keeps maxconn {proxy.places.maxconn}, as was ordered")
         proxy.places.limit_rates(proxy.configuration.global_.rates, proxy.deadlines)
         for text in shortages(proxy):
             self.announce("warning", text)
@@ -545,6 +566,14 @@ class ProxyService(Service):
             self._warm_up(proxy, self._reactor.seconds(), patience)
 
     def _listen(self, proxy: Proxy, verb: str) -> None:
+        if verb == FIRST and self._takeover is not None:
+            self._takeover.when_ready(lambda: self._listen_now(proxy, verb))
+        else:
+            self._listen_now(proxy, verb)
+
+    def _listen_now(self, proxy: Proxy, verb: str) -> None:
+        if self.state != "running":
+            return  # it was stopped meanwhile
         for frontend, listener in proxy.listeners:
             frontend.listen(listener)
             # At a reload, a listener bound for this proxy is new.
@@ -552,7 +581,7 @@ class ProxyService(Service):
             self.announce("notice", text, f"frontend {frontend.name}")
         if verb == FIRST and self._takeover is not None:
             self._open_to_operators()
-            self._takeover.serve(self._poller, self._reactor, self._released)
+            self._takeover.serve(self._released)
         elif verb == FIRST:
             self._say_ready()
 
@@ -594,7 +623,7 @@ class ProxyService(Service):
             self.announce("warning", text)
         if self.state != "running":
             return
-        if self._reloading is not None or self._is_being_replaced:
+        if self._reloading is not None or self._is_being_replaced or self._takeover is not None:
             self._reload_again = True
             return
         self._renewed = []
@@ -607,7 +636,7 @@ class ProxyService(Service):
         """Reads the TLS files again (`ssl-watch`), of which these have `changed`. The configuration is not read: an
         operator may be in the middle of editing it."""
         if (
-            self.state == "running" and self.proxy is not None and self._reloading is None
+            self.state == "running" and self.proxy is not None and self._reloading is None and self._takeover is None
         ):  # else the next look reports it again
             self._renewed = changed
             self._run(self._turn_to(self.proxy.configuration, self.proxy.addresses))
@@ -719,7 +748,8 @@ class ProxyService(Service):
         self.announce("alert", "reload refused: everything stays as it was")
 
     def _replace(self, old: Proxy, new: Proxy, endings: list[Ending]) -> Steps[None]:
-        """Replaces `old` by `new` in steps: `new` serves from the first step on, the further steps release `old`."""
+        """Replaces `old` by `new` in steps: `new` serves from the first step on, the others hand over the clients of
+        `old` and release it."""
         self.proxy = new
         self._taken_up = True
         self._replaced.add(old, new)
@@ -734,11 +764,6 @@ class ProxyService(Service):
         queues = hand_over_queues(self._replaced.proxies, new)
         self._begin(new, "goes on at", endings)
         kept = len(pools_of(new) & pools_of(old))
-        what = f"files of TLS ({_listed(self._renewed)})" if self._renewed else "configuration"
-        text = f"{what} reloaded: {kept} of {len(new.lines)} pools kept as they are"
-        self.announce("notice", text)
-        if not self._renewed:
-            self.supervision.reloaded(text)
         yield
         try:
             for steps in queues:
@@ -747,6 +772,12 @@ class ProxyService(Service):
             yield from clear(old, new, leaving)
         finally:
             self._replaced.cleared()
+        # Not before: until its step has come, a client is served by the old rules.
+        what = f"files of TLS ({_listed(self._renewed)})" if self._renewed else "configuration"
+        text = f"{what} reloaded: {kept} of {len(new.lines)} pools kept as they are"
+        self.announce("notice", text)
+        if not self._renewed:
+            self.supervision.reloaded(text)
 
     @property
     def _living(self) -> list[Proxy]:
@@ -772,7 +803,7 @@ class ProxyService(Service):
             self._reloading = None
             gc.enable()
         if self._handover is not None:
-            self._handover.stop()
+            self._handover.drain()
         if self._takeover is not None:
             self._takeover.give_up()
         self._watch.stop()
@@ -836,6 +867,9 @@ class ProxyService(Service):
         self.proxy.names.stop()
         self.proxy.departed.stop()
         self.runtime.stop()
+        for one in (self._handover, self._before):
+            if one is not None:
+                one.stop()
         self._replaced.stop()
         self._standstill.stop()
         self.watchdog.stop()

@@ -80,6 +80,9 @@ def hand_on_states(old: Proxy, new: Proxy, announce: Announce) -> None:
                 f"backend {name.rpartition('/')[0]}",
             )
         server = line.server
+        if server.ordered is not None:
+            text = f"Server {name} stays at {server.ordered}, as was ordered before the reload"
+            announce("notice", text, f"backend {name.rpartition('/')[0]}")
         # The weight of an SRV record is no order.
         weight = server.weight if server.service is None else server.settings.weight
         for word, now, said_by_file in (

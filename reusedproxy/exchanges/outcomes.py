@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from reusedproxy.pool.connection import REFUSED_LATE, SERVER_FAULT, SERVER_GONE, SERVER_SLOW, UNTOUCHED
 from reusedproxy.sessions.termination import CONNECTION, DATA, HEAD
-from reusedproxy.sessions.termination import STOPPED as STOPPED
 
 _SERVERS = {
     SERVER_GONE: (502, "S", HEAD),

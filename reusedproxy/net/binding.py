@@ -11,7 +11,9 @@ from contextlib import suppress
 from typing import Protocol
 
 from reusedproxy.config.model.proxies import Bind, SocketOptions
+from reusedproxy.config.model.values import ListenAddress
 from reusedproxy.net.addresses import abstract
+from reusedproxy.net.named_sockets import Unnamed, descriptor_named
 from reusedproxy.net.unix_sockets import Identity, UnixSocket, bind_path, demand_access, owner_of
 
 #: Length of the kernel's queue of connections when neither `backlog` nor `maxconn` gives one.
@@ -42,7 +44,7 @@ def bind_socket(bind: Bind, backlog: int, v6_only: bool = False, at: sockets._Ad
     address = bind.address
     try:
         if address.kind == "fd":
-            bound = sockets.socket(fileno=os.dup(address.fd))
+            bound = sockets.socket(fileno=os.dup(inherited(address)))
         elif address.kind == "unix":
             bound = bind_path(bind, bind.backlog or backlog)
         elif address.kind == "abns":
@@ -54,6 +56,8 @@ def bind_socket(bind: Bind, backlog: int, v6_only: bool = False, at: sockets._Ad
         except OSError:
             bound.close()
             raise
+    except Unnamed as unnamed:
+        raise ListenError(f"cannot listen on {address}: {unnamed}") from None
     except OSError as error:
         hint = ""
         if isinstance(error, PermissionError) and address.kind == "tcp" and address.port < 1024:
@@ -63,6 +67,11 @@ def bind_socket(bind: Bind, backlog: int, v6_only: bool = False, at: sockets._Ad
         raise ListenError(f"cannot listen on {address}: {error.strerror or error}{hint}") from None
     bound.setblocking(False)
     return bound
+
+
+def inherited(address: ListenAddress) -> int:
+    """Returns the number of the descriptor that an address of kind "fd" stands for. Raises Unnamed."""
+    return descriptor_named(address.path) if address.path else address.fd
 
 
 def given_socket(

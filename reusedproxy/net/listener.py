@@ -71,6 +71,7 @@ _STREAM = int(sockets.SOCK_STREAM)
 BOUND = "bound"  # connections queue up in the kernel
 LISTENING = "listening"
 PAUSED = "paused"  # by its taker
+HELD = "held"  # for as long as another process needs to begin
 EXHAUSTED = "exhausted"  # out of descriptors, or accepting fails; goes on by itself
 CLOSED = "closed"
 
@@ -87,7 +88,8 @@ class Taker(Protocol):
 
 
 class Listener:
-    """Accepts connections on one bound socket; `state` is BOUND, LISTENING, PAUSED, EXHAUSTED or CLOSED."""
+    """Accepts connections on one bound socket; `state` is BOUND, LISTENING, PAUSED, HELD, EXHAUSTED or
+    CLOSED."""
 
     _log = Logger()
 
@@ -217,11 +219,20 @@ class Listener:
 
     def pause(self) -> None:
         """Stops accepting; new connections stay in the kernel's queue."""
-        if self.state in (LISTENING, EXHAUSTED):
+        if self.state in (LISTENING, EXHAUSTED, HELD):
             self._move(PAUSED)
 
     def resume(self) -> None:
         if self.state == PAUSED:
+            self._move(LISTENING)
+
+    def hold(self) -> None:
+        """Leaves new connections in the kernel's queue, until `go_on`, or until another process accepts them."""
+        if self.state in (LISTENING, EXHAUSTED):
+            self._move(HELD)
+
+    def go_on(self) -> None:
+        if self.state == HELD:
             self._move(LISTENING)
 
     def close(self) -> None:

@@ -300,10 +300,7 @@ class Transport:
         """Closes at once; unsent bytes are lost and the peer sees a reset."""
         if self.state == CLOSED:
             return
-        try:
-            self.socket.setsockopt(SOL_SOCKET, SO_LINGER, pack("ii", 1, 0))
-        except OSError:
-            pass  # the connection is gone already, as wanted
+        reset_at_close(self.socket)
         self._end(reason)
 
     def silent(self) -> bool:
@@ -635,6 +632,14 @@ class Transport:
         # Transport and owner refer to each other. Left to the garbage collector, which counts objects and not OpenSSL's
         # 40 KiB each, several hundred ended connections would stay in memory at any time.
         del self.owner
+
+
+def reset_at_close(connected: socket) -> None:
+    """Makes a connection one whose end the peer sees as a reset; unsent bytes are lost."""
+    try:
+        connected.setsockopt(SOL_SOCKET, SO_LINGER, pack("ii", 1, 0))
+    except OSError:
+        pass  # the connection is gone already, as wanted
 
 
 def hide(connected: socket) -> None:

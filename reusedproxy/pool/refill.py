@@ -67,6 +67,10 @@ class Refill:
         """Counts on where `other` does."""
         self._below_floor = other.below_floor_seconds
 
+    def count_below_floor(self, seconds: float) -> None:
+        """Counts what another process has."""
+        self._below_floor += seconds
+
     @property
     def below_floor_seconds(self) -> float:
         """Returns for how many seconds in all fewer connections have stood than the floor asks for. A pool that is not

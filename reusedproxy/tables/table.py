@@ -16,15 +16,15 @@ object for each entry it was 370, and the garbage collector took 400 ms to look 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from attrs import frozen
 
 from reusedproxy.config.model.tables import ARRAYS, NAME, RATE, StickTable
 from reusedproxy.config.model.tables import DATA_TYPES as KINDS
+from reusedproxy.tables.journal import Journal
+from reusedproxy.tables.journal import Key as Key
 
-#: By its text (addresses, in the form of inet_ntop(3)), its number, or its bytes.
-Key = str | int | bytes
 #: Entries in use that are passed over, at most, in the search for one that can be dropped. They are behind all others
 #: then, so that the next search begins elsewhere.
 PASSED_OVER = 1000
@@ -44,6 +44,10 @@ _OF_A_RATE = 3
 #: which each use gives a new one; until there is room for an eighth of its size again.
 LAZILY = 16
 LAZY_MS = 1000
+#: Entries that are given their place in one step where all are, and so many groups of them at most: within a group the
+#: order is that in which they came.
+PLACED_AT_ONCE = 500
+GROUPS = 512
 
 
 @frozen
@@ -89,9 +93,9 @@ class Table:
         self._general: dict[int, Counted | None] = {}
         current = self.slots.get("conn_cur")
         self._current = -1 if current is None else current.at
-        #: Those that leave change more than the number of those who track.
         #: The one value that `track` changes for a request, where there is but one: "" where there is another.
         self.alone_counted = self._alone_counted()
+        #: Those that leave change more than the number of those who track.
         self.counts_ends = current is not None or self.bytes_in is not None or self.bytes_out is not None
         self._mask = 0 if settings.size <= ONE_DICTIONARY else DICTIONARIES - 1
         #: The rows by their keys; in the dictionary that the key's hash tells.
@@ -113,6 +117,8 @@ class Table:
         self._numbers: dict[str, int] = {"": 0}
         #: Keys and values of rows as they were before the first change since `remember`; None: nothing is noted.
         self._before: dict[int, tuple[Key, array[int]]] | None = None
+        #: Those who follow what changes; each with what has changed since it last looked.
+        self.journals: list[Journal] = []
         self.adopt(settings)
 
     def _lay_out(self) -> array[int]:
@@ -185,6 +191,13 @@ class Table:
                 return 0
         elif not self._lazy and self._count < self._size - (self._size >> 3):
             self._lazy = self._usually_lazy()
+        row = self._enter(key, now)
+        for journal in self.journals:
+            journal.begin(row, key, self._blank[:])
+        return row
+
+    def _enter(self, key: Key, used: int) -> int:
+        """Makes a row for a new key."""
         if self._free:
             row = self._free.pop()
             self._keys[row] = key
@@ -198,8 +211,8 @@ class Table:
             self._values.extend(self._blank)
         self._rows[hash(key) & self._mask][key] = row
         self._count += 1
-        self._used[row] = now
-        self._link(row, now)
+        self._used[row] = used
+        self._link(row, used)
         return row
 
     def key_of(self, row: int) -> Key:
@@ -216,6 +229,8 @@ class Table:
 
     def touch(self, row: int, now: int) -> None:
         """Notes that an entry is used now."""
+        if self.journals:
+            self._tell(row)
         self._used[row] = now
         if now - self._placed[row] >= self._lazy:
             self._unlink(row)
@@ -225,6 +240,8 @@ class Table:
         """Removes an entry, unless it is tracked. Returns whether it did."""
         if self.uses[row]:
             return False
+        for journal in self.journals:
+            journal.remove(self._keys[row])
         self._drop(row)
         return True
 
@@ -323,6 +340,8 @@ class Table:
             row = self.obtain(key)
             if not row:
                 return 0
+        if self.journals:
+            self._tell(row)
         self.uses[row] += 1
         if self._current >= 0:
             self._values[row * self._width + self._current] += 1
@@ -347,8 +366,9 @@ class Table:
     def limiting(self, low: int | None, high: int | None) -> Callable[[Key], int]:
         """Returns a function that does what `track` does for a request, and tells what the rate of requests is then:
         it returns the row if the rate is between these two, -row if it is not, or 0 where it has done nothing, because
-        the entry is new, or its period over. It is for tables of which `alone_counted` is that rate. What does not
-        change is at hand in it, and it reads the clock once: half of the time of `track` and `value`."""
+        the entry is new, its period over, or somebody follows what changes. It is for tables of which `alone_counted`
+        is that rate. What does not change is at hand in it, and it reads the clock once: half of the time of `track`
+        and `value`."""
         counted = self.requests
         assert counted is not None
         place, period, width, mask = counted.rate, counted.period, self._width, self._mask
@@ -364,7 +384,7 @@ class Table:
 
         def track(key: Key) -> int:
             row = rows[hash(key) & mask].get(key)
-            if row is None:
+            if row is None or self.journals:
                 return 0
             at, now = row * width + place, int(seconds() * 1000)
             left = values[at] + period - now
@@ -387,6 +407,8 @@ class Table:
 
     def leave(self, row: int) -> None:
         """Ends what `track` has begun."""
+        if self.journals:
+            self._tell(row)
         self.uses[row] -= 1
         if self._current >= 0:
             at = row * self._width + self._current
@@ -400,6 +422,8 @@ class Table:
             now = self.now()
             if self._before is not None:
                 self._note(row)
+            if self.journals:
+                self._tell(row)
             self._add(row, counted, now, events)
             self.touch(row, now)
 
@@ -452,6 +476,8 @@ class Table:
         now, at = self.now(), row * self._width + slot.at
         if self._before is not None:
             self._note(row)
+        if self.journals:
+            self._tell(row)
         if slot.period:
             self._values[at], self._values[at + 1], self._values[at + 2] = now & ~1, value, 0
         else:
@@ -460,11 +486,17 @@ class Table:
 
     def put_name(self, row: int, slot: Slot, name: str) -> None:
         """Sets a value that is a name."""
+        if self.journals:
+            self._tell(row)
+        self._values[row * self._width + slot.at] = self.number_of(name)
+
+    def number_of(self, name: str) -> int:
+        """Returns the number under which entries know a name."""
         number = self._numbers.get(name)
         if number is None:
             number = self._numbers[name] = len(self._names)
             self._names.append(name)
-        self._values[row * self._width + slot.at] = number
+        return number
 
     def name_in(self, row: int, slot: Slot) -> str:
         """Returns a value that is a name, "" if it is none."""
@@ -481,6 +513,8 @@ class Table:
         width = self._width
         for row, (key, values) in (self._before or {}).items():
             if self._keys[row] == key:
+                if self.journals:
+                    self._tell(row)
                 self._values[row * width : (row + 1) * width] = values
 
     def forget(self) -> None:
@@ -491,3 +525,126 @@ class Table:
         before, width = self._before, self._width
         if before is not None and (row not in before or before[row][0] != self._keys[row]):
             before[row] = self._keys[row], self._values[row * width : (row + 1) * width]
+
+    # What other processes know of it (`copies`).
+
+    def _tell(self, row: int) -> None:
+        """Has those who follow note a row before it changes."""
+        key, width = self._keys[row], self._width
+        for journal in self.journals:
+            journal.note(row, key, self.uses[row], self._values[row * width : (row + 1) * width])
+
+    @property
+    def names(self) -> list[str]:
+        """Returns all names that entries know, by their numbers."""
+        return self._names
+
+    @property
+    def width(self) -> int:
+        """Returns how many numbers a row has."""
+        return self._width
+
+    @property
+    def rows(self) -> int:
+        """Returns the number behind that of the last row."""
+        return len(self._keys)
+
+    @property
+    def current(self) -> int:
+        """Returns the place of `conn_cur` in a row, -1 if it is not stored."""
+        return self._current
+
+    def holds(self, row: int) -> bool:
+        """Tells whether there is an entry in this row."""
+        key = self._keys[row]
+        return self._rows[hash(key) & self._mask].get(key, 0) == row
+
+    def content(self, rows: Sequence[int]) -> tuple[list[Key], array[int], array[int], array[int]]:
+        """Returns keys, times of the last use, numbers of trackers and values of these rows that have an entry."""
+        keys, used, uses, values = list[Key](), array("Q"), array("I"), array("Q")
+        width = self._width
+        if isinstance(rows, range) and not self._free:
+            first, end = rows.start, rows.stop
+            values = self._values[first * width : end * width]
+            return self._keys[first:end], self._used[first:end], self.uses[first:end], values
+        for row in filter(self.holds, rows):
+            keys.append(self._keys[row])
+            used.append(self._used[row])
+            uses.append(self.uses[row])
+            values += self._values[row * width : (row + 1) * width]
+        return keys, used, uses, values
+
+    def load(self, keys: Sequence[Key], used: array[int], values: array[int]) -> list[int]:
+        """Takes entries as they are in another process; those that are there already get these values. Returns their
+        rows, 0 for what is out of time. They may be more than `size`; `settling` gives them their places."""
+        limit = self.now() - self._expire if self._expire else -1
+        found = [self._rows[hash(key) & self._mask].get(key, 0) for key in keys]
+        if keys and not any(found) and not self._free and min(used) > limit:
+            return self._append(keys, used, values)
+        width = self._width
+        for at, key in enumerate(keys):
+            row, last = found[at], used[at]
+            if not row and last > limit:
+                row = found[at] = self._enter(key, last)
+            if row:
+                self._values[row * width : (row + 1) * width] = values[at * width : (at + 1) * width]
+                self._used[row] = max(last, self._used[row])
+        return found
+
+    def _append(self, keys: Sequence[Key], used: array[int], values: array[int]) -> list[int]:
+        """Adds entries that are new in new rows, all at once."""
+        first, end = len(self._keys), len(self._keys) + len(keys)
+        rows = list(range(first, end))
+        for row, key in zip(rows, keys, strict=True):
+            self._rows[hash(key) & self._mask][key] = row
+        last = self._older[0]
+        self._keys += keys
+        self._used += used
+        self._placed += used
+        self.uses.frombytes(bytes(len(keys) * self.uses.itemsize))
+        self._older.extend([last, *rows[:-1]])
+        self._newer.extend([*rows[1:], 0])
+        self._newer[last], self._older[0] = first, end - 1
+        self._values += values
+        self._count += len(keys)
+        return rows
+
+    def track_elsewhere(self, row: int, more: int, current: int) -> None:
+        """Has an entry be in use by so many more, or less, of another process, and adds to `conn_cur`."""
+        if self.journals:
+            self._tell(row)
+        self.uses[row] = max(0, self.uses[row] + more)
+        if self._current >= 0:
+            at = row * self._width + self._current
+            self._values[at] = max(0, self._values[at] + current)
+
+    def settling(self) -> Iterator[None]:
+        """Gives all entries their places by their last use, in steps, and drops the oldest of too many."""
+        used, now = self._used[:], self.now()
+        end, low, high = len(used), now, now
+        for first in range(1, end, PLACED_AT_ONCE):
+            some = used[first : first + PLACED_AT_ONCE]
+            low, high = min(low, *some), max(high, *some)
+            yield
+        step = (high - low) // GROUPS + 1
+        groups = [array("I") for _ in range(min(GROUPS, high - low + 1))]
+        for first in range(1, end, PLACED_AT_ONCE):
+            for row in range(first, min(first + PLACED_AT_ONCE, end)):
+                groups[(used[row] - low) // step].append(row)
+            yield
+        for number, group in enumerate(groups):
+            for at, row in enumerate(group, 1):
+                self._place(row, low + number * step)
+                if not at % PLACED_AT_ONCE:
+                    yield
+        for row in range(end, len(self._keys)):  # they have come since
+            self._place(row, self._used[row])
+        while self._count > self._size and not self.uses[self._newer[0]]:
+            self._drop(self._newer[0])
+            if not self._count % PLACED_AT_ONCE:
+                yield
+
+    def _place(self, row: int, placed: int) -> None:
+        if self.holds(row):
+            self._unlink(row)
+            self._link(row, placed)

@@ -22,7 +22,7 @@ import h11
 from attrs import define, field, frozen
 
 from tests.integration.daemon import Daemon
-from tests.integration.peers import accepts_connections, find_program, wait_for
+from tests.integration.peers import find_program, wait_for
 from tests.ports import free_ports
 
 PROBE = b"GET /probe HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
@@ -42,18 +42,7 @@ class HAProxy(Daemon):
         # Of several threads, the lines of the log come in any order.
         alone = self.file.with_name("one-thread.cfg")
         alone.write_text("global\n    nbthread 1\n")
-        self._process.spawn([str(find_program("haproxy")), "-db", "-f", str(alone), "-f", str(self.file)])
-
-        def accepting() -> bool:
-            if self._process.died():
-                raise AssertionError(f"HAProxy did not start: {self.output}")
-            return accepts_connections(self.port)
-
-        try:
-            wait_for(accepting, "HAProxy to accept")
-        except BaseException:
-            self.stop()
-            raise
+        self._start([str(find_program("haproxy")), "-db", "-f", str(alone), "-f", str(self.file)], "HAProxy")
 
 
 def haproxy_version() -> str:
@@ -98,14 +87,14 @@ class Recorder:
 
     @ivar answer: what it says to the first request that is no probe; after it closes, if C{closes}.
     @ivar seen: (number of the connection, the request's first line).
-    @ivar open: connections that the proxy has not ended yet.
     """
 
     listening: socket.socket = field(init=False)
     answer: bytes = OK
     closes: bool = False
     seen: list[tuple[int, bytes]] = field(factory=list)
-    open: int = 0
+    #: The other ends' ports of connections that stand.
+    _open: set[int] = field(factory=set)
     _lock: threading.Lock = field(factory=threading.Lock)
     _number: int = 0
 
@@ -122,18 +111,26 @@ class Recorder:
         self.answer, self.closes = answer, closes
         self.seen = []
 
+    def wait_for_ends(self) -> None:
+        """Wait until the proxy has ended all its connections, also those that are not accepted yet: a later one, of our
+        own, is accepted after them."""
+        with socket.create_connection((HOST, self.port), timeout=PATIENCE) as ours:
+            number = ours.getsockname()[1]
+            wait_for(lambda: number in self._open, "the recorder to accept")
+        wait_for(lambda: not self._open, "the proxy to end its connections to the server")
+
     def _accept(self) -> None:
         while True:
             try:
-                connection, _ = self.listening.accept()
+                connection, peer = self.listening.accept()
             except OSError:
                 return
             with self._lock:
-                self.open += 1
                 self._number += 1
-            threading.Thread(target=self._serve, args=(connection, self._number), daemon=True).start()
+                self._open.add(peer[1])
+            threading.Thread(target=self._serve, args=(connection, self._number, peer[1]), daemon=True).start()
 
-    def _serve(self, connection: socket.socket, number: int) -> None:
+    def _serve(self, connection: socket.socket, number: int, port: int) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.settimeout(60)
         data, ended = b"", False
@@ -154,9 +151,9 @@ class Recorder:
         except OSError:
             pass
         finally:
-            connection.close()
             with self._lock:
-                self.open -= 1
+                self._open.discard(port)
+            connection.close()
 
 
 def request_end(data: bytes) -> int:
@@ -233,7 +230,7 @@ def ask(port: int, recorder: Recorder, data: bytes, method: str = "GET") -> Outc
             again, *_ = read_answer(client, "GET", rest)
             if again:
                 end = "kept"
-    wait_for(lambda: recorder.open == 0, "the proxy to end its connections to the server")
+    recorder.wait_for_ends()
     requests = [number for number, line in recorder.seen if not line.startswith(b"GET /probe ")]
     probes = [number for number, line in recorder.seen if line.startswith(b"GET /probe ")]
     reused = bool(probes) and probes[0] in requests

@@ -10,6 +10,7 @@ import contextlib
 import csv
 import io
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,11 +18,13 @@ import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.integration.peers import LOOPBACK, Process, accepts_connections, wait_for
+from tests.integration.peers import LOOPBACK, Process, accepts_connections, listening, wait_for
 from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "twisted", "reusedproxy"]
+#: Seconds for a start. It is 2 s of computing; eight processes beside it on two processors made that more than 10 s.
+START = 40.0
 
 
 def run_once(*arguments: str, seconds: float = 30.0) -> subprocess.CompletedProcess[str]:
@@ -34,6 +37,9 @@ def run_once(*arguments: str, seconds: float = 30.0) -> subprocess.CompletedProc
 class Daemon:
     """
     One daemon with one frontend on C{port} and a statistics page on C{stats_port}.
+
+    Its figures are those of the moment at which they are asked for. (A user may be shown those of up to a second
+    before, see L{reusedproxy.operators.stats.moment}: a test that waits for one figure would be shown old others.)
 
     @ivar file: its configuration, made of C{text} with these two in front.
     """
@@ -102,7 +108,7 @@ frontend main
             *self._limit,
             sys.executable,
             "-c",
-            _FROM_CHECKOUT + self.changes + "Twist.main()\n",
+            _FROM_CHECKOUT + self.changes + _CURRENT_FIGURES + "Twist.main()\n",
             str(ROOT),
             "--log-format=text",
             "reusedproxy",
@@ -112,17 +118,21 @@ frontend main
         ]
 
     def start(self) -> None:
-        """Start, and return when it accepts."""
-        self._process.spawn(self.command())
+        """Start, and return when it accepts at all ports of its `bind` lines."""
+        self._start(self.command(), "the daemon")
+
+    def _start(self, command: Sequence[str], what: str) -> None:
+        self._process.spawn(command)
+        binds = {(host, int(port)) for host, port in _BIND.findall(self.file.read_text())}
 
         def accepting() -> bool:
             if self._process.died():
-                raise AssertionError(f"the daemon did not start: {self.output}")
-            return accepts_connections(self.port)
+                raise AssertionError(f"{what} did not start: {self.output}")
+            # One port is bound after the other, and that of C{main} is not the last.
+            return binds <= listening() and accepts_connections(self.port)
 
         try:
-            # Of 2 s of computing; eight processes beside it on two processors have made that more than 10 s.
-            wait_for(accepting, "the daemon to accept", 40)
+            wait_for(accepting, f"{what} to accept", START)
         except BaseException:
             self.stop()
             raise
@@ -130,7 +140,7 @@ frontend main
     def start_alone(self) -> None:
         """Start one that is to end by itself, where another process accepts on its port."""
         self._process.spawn(self.command())
-        wait_for(self._process.died, "the daemon to end", 20)
+        wait_for(self._process.died, "the daemon to end", START)
         raise AssertionError(f"the daemon did not start: {self.output}")
 
     def cpu_seconds(self) -> float:
@@ -167,13 +177,13 @@ frontend main
 
     def statistics(self) -> list[dict[str, str]]:
         """The rows of its CSV."""
-        with urllib.request.urlopen(f"http://{LOOPBACK}:{self.stats_port}/;csv", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://{LOOPBACK}:{self.stats_port}/;csv", timeout=20) as answer:
             text = answer.read().decode()
         return list(csv.DictReader(io.StringIO(text.removeprefix("# "))))
 
     def page(self) -> str:
         """Its page, with all of the pools."""
-        with urllib.request.urlopen(f"http://{LOOPBACK}:{self.stats_port}/;unfold", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://{LOOPBACK}:{self.stats_port}/;unfold", timeout=20) as answer:
             return str(answer.read().decode())
 
     def server(self, name: str, proxy: str = "servers") -> dict[str, str]:
@@ -194,3 +204,9 @@ sys.path.insert(0, root)
 sys.argv[0] = "twist"
 from twisted.application.twist._twist import Twist
 """
+_CURRENT_FIGURES = """\
+import reusedproxy.operators.stats.moment
+reusedproxy.operators.stats.moment.REST = 0
+"""
+#: Addresses and ports in lines of a configuration.
+_BIND = re.compile(r"(?m)^\s*bind\s+(\d+\.\d+\.\d+\.\d+):(\d+)(?![\d,-])")

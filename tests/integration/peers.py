@@ -17,10 +17,11 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
 from unittest import TestCase
@@ -106,14 +107,30 @@ def established(port: int) -> int:
     """
     How many connections the kernel holds established at the local C{port}, seen from the listener's side.
     """
-    count = 0
+    return sum(state == "01" and int(local.rpartition(":")[2], 16) == port for local, state in _sockets())
+
+
+def listening() -> set[tuple[str, int]]:
+    """
+    Where the kernel has listeners: IPv4 addresses and ports. Costs nobody a connection.
+    """
+    found = set()
+    for local, state in _sockets():
+        host, _, port = local.rpartition(":")
+        if state == "0A" and len(host) == 8:
+            found.add((socket.inet_ntoa(int(host, 16).to_bytes(4, sys.byteorder)), int(port, 16)))
+    return found
+
+
+def _sockets() -> Iterator[tuple[str, str]]:
+    """
+    The local end and the state of each of the kernel's TCP sockets, as /proc has them.
+    """
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        if not Path(table).exists():
-            continue
-        for line in Path(table).read_text().splitlines()[1:]:
-            _, local, _, state = line.split()[:4]
-            count += state == "01" and int(local.rpartition(":")[2], 16) == port
-    return count
+        if Path(table).exists():
+            for line in Path(table).read_text().splitlines()[1:]:
+                _, local, _, state = line.split()[:4]
+                yield local, state
 
 
 @frozen

@@ -105,7 +105,8 @@ class Case:
         return "\n".join(lines) + "\n"
 
 
-CHECKED = "check inter 200ms fall 1 rise 1"
+#: One that fails is enough, so it has the time of a busy machine: `inter` bounds it, too.
+CHECKED = "check inter 1s downinter 200ms fall 1 rise 1"
 IDS = ("id 7", "id 8", "id 1", "id 9", "id 10")
 DISABLED = ("", "", "disabled", "", "")
 CASES = {
@@ -288,7 +289,7 @@ class BalanceTests(TestCase):
 
     def wait_for_status(self, backends: Iterable[str], server: str, status: str) -> None:
         def said(proxy: Daemon) -> bool:
-            with urllib.request.urlopen(f"http://{LOOPBACK}:{proxy.stats_port}/;csv", timeout=5) as page:
+            with urllib.request.urlopen(f"http://{LOOPBACK}:{proxy.stats_port}/;csv", timeout=20) as page:
                 rows = list(csv.DictReader(io.TextIOWrapper(page)))
             found = [row["status"] for row in rows if row["# pxname"] in backends and row["svname"] == server]
             return len(found) == len([*backends]) and all(each.startswith(status) for each in found)

@@ -7,7 +7,6 @@ import re
 import socket
 import struct
 import threading
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -390,12 +389,19 @@ class Scripted:
     def __init__(self, script: list[Any]) -> None:
         self.script = script
         self.heard: list[list[bytes]] = []
+        self._first: threading.Thread | None = None
         self._listener = socket.create_server((LOOPBACK, 0))
         self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
         self._listener.close()
+
+    def all_heard(self) -> list[bytes]:
+        """What it has heard on the first connection, which is over."""
+        assert self._first is not None
+        self._first.join(20)
+        return self.heard[0]
 
     def _accept(self) -> None:
         while True:
@@ -405,11 +411,13 @@ class Scripted:
                 return
             heard: list[bytes] = []
             self.heard.append(heard)
-            threading.Thread(target=self._serve, args=(connection, heard), daemon=True).start()
+            serving = threading.Thread(target=self._serve, args=(connection, heard), daemon=True)
+            serving.start()
+            self._first = self._first or serving
 
     def _serve(self, connection: socket.socket, heard: list[bytes]) -> None:
         with connection, suppress(OSError):
-            connection.settimeout(5)
+            connection.settimeout(15)
             for step in self.script:
                 if step == HEAR:
                     heard.append(connection.recv(4096))
@@ -457,7 +465,7 @@ class CheckTests(TestCase):
         lines = Lines()
         for closed in (*servers.values(), lines):
             self.addCleanup(closed.close)  # type: ignore[attr-defined]
-        text = f"    log {LOOPBACK}:{lines.port} local0\n    timeout check 400ms\n"
+        text = f"    log {LOOPBACK}:{lines.port} local0\n    timeout check 1s\n"
         text = (
             f"defaults checked\n mode http\n timeout connect 1s\n timeout client 2s\n timeout server 2s\n{text}"
             " option log-health-checks\nbackend servers\n mode http\n server one 127.0.0.1:1\n"
@@ -470,8 +478,7 @@ class CheckTests(TestCase):
         daemon.start()
         wait_for(lambda: len(lines.first) == len(CASES), "a result of each check", 30.0)
         daemon.stop()
-        time.sleep(0.1)
-        return {name: (lines.first[name], servers[name].heard[0]) for name in servers}
+        return {name: (lines.first[name], servers[name].all_heard()) for name in servers}
 
     def test_each_case_beside_haproxy(self) -> None:
         directory = temporary_directory(self)

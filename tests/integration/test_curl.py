@@ -108,7 +108,8 @@ class CurlTests(SynchronousTestCase):
         self.proxy.start()
 
     def curl(self, path: str, *arguments: str) -> Curl:
-        return run_curl(*arguments, self.proxy.url + path, seconds=20)
+        # Its own patience with a 100 that does not come is a second.
+        return run_curl("--expect100-timeout", "20", *arguments, self.proxy.url + path, seconds=20)
 
     def upload(self) -> Path:
         file = self.directory / "upload"

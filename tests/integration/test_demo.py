@@ -13,7 +13,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.integration.daemon import COMMAND, ROOT, run_once
+from tests.integration.daemon import COMMAND, ROOT, START, run_once
 from tests.integration.peers import LOOPBACK, missing, temporary_directory, wait_for
 
 
@@ -25,7 +25,7 @@ class Demo:
         with open(self._printed, "wb") as file:
             self._process = subprocess.Popen([*COMMAND, "--demo"], cwd=ROOT, stdout=file)
         test.addCleanup(self._end)
-        wait_for(self._ready, "the demonstration to be ready")
+        wait_for(self._ready, "the demonstration to be ready", START)
 
     def _ready(self) -> bool:
         if self._process.poll() is not None:

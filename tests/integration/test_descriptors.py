@@ -85,7 +85,10 @@ class ExhaustionTests(MainJobTestCase):
             def log_message(self, *_: object) -> None:
                 """Quiet."""
 
-        server = ThreadingHTTPServer((LOOPBACK, 0), Handler)
+        class Server(ThreadingHTTPServer):
+            request_queue_size = 128  # of five, the kernel lets the others wait for a second
+
+        server = Server((LOOPBACK, 0), Handler)
         server.daemon_threads = True
         threading.Thread(target=server.serve_forever, daemon=True).start()
         self.addCleanup(server.server_close)

@@ -123,8 +123,9 @@ def answers(port: int, sent: bytes) -> bytes:
     """
     with socket.create_connection((LOOPBACK, port), timeout=10) as connection:
         connection.sendall(sent)
-        data = piece = connection.recv(65536)
+        data = b""
         with suppress(ConnectionError):
+            data = piece = connection.recv(65536)
             if data:
                 connection.sendall(PROBE)
             while piece:

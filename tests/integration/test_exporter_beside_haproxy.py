@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-import time
 from collections.abc import Callable
 from http.client import HTTPConnection
 from math import isnan
@@ -15,7 +14,7 @@ import pytest
 from reusedproxy.config.language.haproxy_words import words
 from tests.integration.beside import HAProxy
 from tests.integration.daemon import Daemon
-from tests.integration.peers import LOOPBACK, find_program, temporary_directory
+from tests.integration.peers import LOOPBACK, find_program, temporary_directory, wait_for
 from tests.integration.test_stats_beside_haproxy import TRAFFIC, TrafficCase, ask_in_a_row, cause_traffic
 from tests.ports import free_port
 
@@ -122,7 +121,11 @@ class ExporterBesideHAProxyTests(TrafficCase):
         daemon.start()
         cause_traffic(port)
         ask_in_a_row(through, ["/"])
-        time.sleep(0.5)  # the checks have found what there is
+        results = ("L4OK", "L4CON")
+        wait_for(
+            lambda: results == tuple(daemon.server(name, "checked")["check_status"] for name in ("up", "down")),
+            "the checks to find what there is",
+        )
         found = {
             target: self.asked(metrics, target, method)
             for target, method in (

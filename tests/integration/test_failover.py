@@ -97,7 +97,8 @@ class FailoverTests(SynchronousTestCase):
             server.start()
             self.servers[name] = server
         self.words = (
-            f"ssl ca-file {ca} crt {ours} sni str({NAME}) check inter 200ms fall 2 rise 2 pool-min-conn {FLOOR}"
+            f"ssl ca-file {ca} crt {ours} sni str({NAME}) check inter 1s fastinter 200ms downinter 200ms fall 2 rise 2"
+            f" pool-min-conn {FLOOR}"
         )
         self.directory = directory
 

@@ -8,15 +8,16 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from unittest import TestCase
 
 from tests.integration.beside import HOST, HAProxy, haproxy_version
 from tests.integration.daemon import Daemon
 from tests.integration.peers import LOOPBACK, accept_each, temporary_directory, wait_for
-from tests.ports import free_port
+from tests.ports import free_port, free_ports
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+#: One that fails is enough, so it has the time of a busy machine: `inter` bounds it, too.
+CHECKED = "check inter 1s downinter 100ms fall 1 rise 1"
 FAULT = b"HTTP/1.1 500 Broken\r\nContent-Length: 0\r\n\r\n"
 
 
@@ -61,6 +62,23 @@ class Agent(Peer):
             connection.sendall(f"{self.line}\n".encode())
 
 
+class Leaving(Peer):
+    """The server of a section of its own: it begins its first answer at once, or is `held`; others it gives whole."""
+
+    def __init__(self, name: str, begun: bool) -> None:
+        self.name = name
+        self.begun = begun
+        self.held = threading.Event()
+        super().__init__(self._answer)
+
+    def _answer(self, data: bytes) -> bytes:
+        if len(self.asked) == 1:
+            if self.begun:
+                return OK[:-1]
+            self.held.wait(20)
+        return OK
+
+
 def ask(port: int, path: str = "/") -> bytes:
     """Returns the status line and the body of an answer."""
     with socket.create_connection((LOOPBACK, port), timeout=10) as connection:
@@ -93,7 +111,7 @@ class HealthTests(TestCase):
         server, agent = self.server(), Agent("up 50%")
         self.addCleanup(agent.stop)
         daemon = self.daemon(
-            f"backend servers\n    server a {HOST}:{server.port} weight 20 check inter 100ms fall 1 rise 1"
+            f"backend servers\n    server a {HOST}:{server.port} weight 20 {CHECKED}"
             f" agent-check agent-port {agent.port} agent-addr {HOST} agent-inter 100ms\n"
             f"    server b {HOST}:{server.port} track a\n"
             f"backend other\n    server c {HOST}:{server.port} track servers/b\n"
@@ -158,7 +176,7 @@ class HealthTests(TestCase):
         server = self.server()
         port = free_port()
         daemon = self.daemon(
-            f"backend servers\n    server a {HOST}:{server.port} check inter 100ms fall 1 rise 1\n"
+            f"backend servers\n    server a {HOST}:{server.port} {CHECKED}\n"
             f"frontend monitored\n    bind {LOOPBACK}:{port}\n"
             "    monitor-uri /alive\n    acl dead nbsrv(servers) lt 1\n    monitor fail if dead\n"
             "    http-request deny if { path /denied }\n    default_backend servers\n"
@@ -174,64 +192,58 @@ class HealthTests(TestCase):
 class LeavingClientTests(TestCase):
     """`option abortonclose`: a client has left, or ended its side. The same here and through HAProxy."""
 
-    def of(self, make: type[Daemon], option: str, *, begun: bool, half: bool) -> tuple[list[str], bytes, bool]:
+    def of(self, proxy: Daemon, port: int, server: Leaving, option: str, half: bool) -> tuple[list[str], bytes, bool]:
         """Returns the flags in the log of a request whose client leaves and of the one that waits for its place, what
         the first one was told, and whether the server's first connection ended before it was answered."""
-        held, wait = threading.Event(), [True]
-
-        def answer(data: bytes) -> bytes:
-            if wait.pop() if wait else False:
-                if begun:
-                    return OK[:-1]
-                held.wait(10)
-            return OK
-
-        server = Peer(answer)
-        self.addCleanup(server.stop)
-        directory: Path = temporary_directory(self) / "proxy"
-        port = free_port()
-        proxy = make(
-            directory,
-            f"defaults leaving\n    mode http\n    log global\n    option httplog\n    {option}\n"
-            f"    timeout connect 2s\n    timeout client 3s\n    timeout server 3s\n    timeout queue 3s\n"
-            "listen servers from leaving\n"
-            f"    bind {LOOPBACK}:{port}\n    server a {HOST}:{server.port} maxconn 1\n",
-        )
-        proxy.start()
-        self.addCleanup(proxy.stop)
+        begun, before = server.begun, len(proxy.output)
         with socket.create_connection((LOOPBACK, port), timeout=10) as first:
             first.sendall(b"GET /first HTTP/1.1\r\nHost: a\r\n\r\n")
             wait_for(lambda: server.asked, "the first request")
             told = first.recv(65536) if begun else b""
             with socket.create_connection((LOOPBACK, port), timeout=10) as second:
                 second.sendall(b"GET /second HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-                wait_for(lambda: _row(proxy)["qcur"] == "1", "the second one to wait")
+                wait_for(lambda: proxy.server("BACKEND", server.name)["qcur"] == "1", "the second one to wait")
                 if half:
                     first.shutdown(socket.SHUT_WR)
                 else:
                     first.close()
                 early = b"" if option.startswith("no") else second.recv(65536)
-                held.set()
+                server.held.set()
                 if half:
                     told += _all(first)
                 if not early:
                     second.recv(65536)
-        lines = wait_for(lambda: _flags(proxy.output), "two lines of the log")
-        proxy.stop()
+        lines = wait_for(lambda: _flags(proxy.output[before:]), "two lines of the log")
         return lines, told[9:12], bool(early)
 
     def test_a_request_that_a_server_has(self) -> None:
         """Its place is free at once with the option, and only with its answer without."""
         if not haproxy_version():
             self.skipTest("needs haproxy")
-        for option, begun, half, expected in (
+        cases = (
             ("option abortonclose", False, True, (["CH--", "----"], b"400", True)),
             ("option abortonclose", False, False, (["CH--", "----"], b"", True)),
             ("option abortonclose", True, False, (["CD--", "----"], b"200", True)),
             ("no option abortonclose", False, True, (["----", "----"], b"200", False)),
-        ):
-            for make in (Daemon, HAProxy):
-                found = self.of(make, option, begun=begun, half=half)
+        )
+        for make in (Daemon, HAProxy):
+            servers = [Leaving(f"leaving{number}", case[1]) for number, case in enumerate(cases)]
+            ports = free_ports(len(cases))
+            text = (
+                "defaults leaving\n    mode http\n    log global\n    option httplog\n"
+                "    timeout connect 9s\n    timeout client 9s\n    timeout server 9s\n    timeout queue 9s\n"
+            )
+            for (option, *_), server, port in zip(cases, servers, ports, strict=True):
+                self.addCleanup(server.stop)
+                text += (
+                    f"listen {server.name} from leaving\n    bind {LOOPBACK}:{port}\n    {option}\n"
+                    f"    server a {HOST}:{server.port} maxconn 1\n"
+                )
+            proxy = make(temporary_directory(self) / "proxy", f"backend servers\n{text}")
+            self.addCleanup(proxy.stop)
+            proxy.start()
+            for (option, begun, half, expected), server, port in zip(cases, servers, ports, strict=True):
+                found = self.of(proxy, port, server, option, half)
                 self.assertEqual(found, expected, (option, begun, half, make))
 
 
@@ -240,11 +252,6 @@ def _answer(broken: list[str], data: bytes) -> bytes | None:
     if "sudden-death" in broken:
         return None
     return FAULT if broken and not data.startswith(b"OPTIONS") else OK
-
-
-def _row(proxy: Daemon) -> dict[str, str]:
-    (row,) = [each for each in proxy.statistics() if each["svname"] == "BACKEND" and each["pxname"] == "servers"]
-    return row
 
 
 def _all(connection: socket.socket) -> bytes:

@@ -69,7 +69,7 @@ class InitScriptTestCase(SynchronousTestCase):
         self.settings = self.directory / "settings"
         self.settings.write_text(
             f"CONFIG={self.configuration}\nTWISTD={TWISTD}\nPIDFILE={self.pidfile}\nLOGFILE={self.log}\n"
-            f"USER={self.user}\nSTOP_TIMEOUT=10\nexport PYTHONPATH={ROOT}\n"
+            f"USER={self.user}\nRUNDIR=\nSTOP_TIMEOUT=10\nexport PYTHONPATH={ROOT}\n"
         )
         self.addCleanup(self.clean_up)
 
@@ -588,6 +588,25 @@ class UserTests(InitScriptTestCase):
         forged.stdout.readline()
         self.pidfile.write_text(f"{forged.pid}\n")
         return forged
+
+    def test_a_directory_for_sockets_is_made_where_it_is_missing(self) -> None:
+        """And is USER's; one that is there is left alone, and none is made where others could put a link."""
+        made = self.directory / "sockets"
+        self.directory.chmod(0o755)
+        self.set(RUNDIR=made)
+        self.configure(self.port, more=f"global\n    stats socket {made}/admin.sock mode 600 level admin\n")
+        self.expect(0, "start")
+        self.assertEqual(pwd.getpwnam(self.user).pw_uid, made.stat().st_uid)
+        self.expect(0, "reload")
+        made.chmod(0o711)
+        self.expect(0, "restart")
+        self.assertEqual(0o711, made.stat().st_mode & 0o777)
+        self.expect(0, "stop")
+        shared = self.directory / "shared"
+        shared.mkdir()
+        shared.chmod(0o777)
+        self.set(RUNDIR=shared / "sockets")
+        self.assertIn("others than root can change the directory", self.expect(1, "start"))
 
     def test_a_process_of_somebody_else_is_not_the_daemon(self) -> None:
         """Whatever he calls it, and though a crash has left its number: the one that was noted is gone."""

@@ -15,6 +15,7 @@ import zipfile
 from pathlib import Path
 from unittest import SkipTest
 
+import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy import __version__
@@ -22,7 +23,8 @@ from reusedproxy import __version__
 ROOT = Path(__file__).resolve().parents[2]
 # By name: a checkout that is worked in holds more.
 SOURCE = ["CHANGELOG.md", "LICENSE", "MANIFEST.in", "Makefile", "README.md", "pyproject.toml", "setup.py"]
-SOURCE += ["benchmarks", "etc", "man", "reusedproxy", "tests", "twisted"]
+SOURCE += [".dockerignore", "Containerfile", "constraints.txt"]
+SOURCE += ["benchmarks", "debian", "etc", "man", "reusedproxy", "tests", "twisted"]
 NOT_SOURCE = shutil.ignore_patterns("__pycache__", "dropin.cache")
 EXAMPLES = "share/doc/reusedproxy/examples"
 FILES = [
@@ -37,6 +39,8 @@ FILES = [
 ]
 
 
+# The bound of pytest's counts what is installed before the first of them; each command has one of its own.
+@pytest.mark.timeout(900)
 class InstallTests(SynchronousTestCase):
     """Each test begins and ends with an environment that has Twisted, and no reusedproxy."""
 

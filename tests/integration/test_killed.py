@@ -40,7 +40,7 @@ frontend main
 
 class Supervisor:
     """Starts the daemon again when it has died. With `listening` it holds the socket, which the daemon gets as its
-    descriptor 3 (systemd's socket units)."""
+    descriptor 3, and under a name (systemd's socket units, `FileDescriptorName=`)."""
 
     def __init__(self, command: list[str], output: str, listening: socket.socket | None) -> None:
         self.process: subprocess.Popen[bytes] | None = None
@@ -59,7 +59,9 @@ class Supervisor:
                 if self._listening is not None:
                     number = self._listening.fileno()
                     # Not by a shell, some of which know no descriptor above 9.
-                    code = "import os, sys; os.dup2(int(sys.argv[1]), 3); os.execvp(sys.argv[2], sys.argv[2:])"
+                    code = "import os, sys; os.dup2(int(sys.argv[1]), 3); "
+                    code += "os.environ.update(LISTEN_FDS='1', LISTEN_FDNAMES='web', LISTEN_PID=str(os.getpid())); "
+                    code += "os.execvp(sys.argv[2], sys.argv[2:])"
                     command = [sys.executable, "-c", code, str(number), *command]
                     given = [number]
                 self.process = subprocess.Popen(
@@ -86,7 +88,7 @@ class KilledTests(SynchronousTestCase):
         directory = temporary_directory(self)
         config = directory / "a.cfg"
         self.port = free_port() if listening is None else listening.getsockname()[1]
-        config.write_text(TEXT.format(bind="fd@3" if listening is not None else f"{LOOPBACK}:{self.port}"))
+        config.write_text(TEXT.format(bind="fd@web" if listening is not None else f"{LOOPBACK}:{self.port}"))
         code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); sys.argv[0] = 'twist'\n"
         code += "from twisted.application.twist._twist import Twist; Twist.main()\n"
         command = [sys.executable, "-c", code, "--log-format=text", "reusedproxy", "--config", str(config)]
@@ -108,10 +110,10 @@ class KilledTests(SynchronousTestCase):
 
     def killed(self, supervisor: Supervisor) -> tuple[list[str], float]:
         """Kills it, and asks until it is well again. Returns the faults, and the seconds of it."""
-        # One that is connected, and asks nothing at that moment.
-        idle = socket.create_connection((LOOPBACK, self.port), timeout=5)
+        # One that is connected, and asks nothing at that moment. Who has come after it is answered, so it is accepted.
+        idle = socket.create_connection((LOOPBACK, self.port), timeout=20)
         self.addCleanup(idle.close)
-        time.sleep(0.2)
+        self.assertEqual(self.ask(), "")
         supervisor.kill()
         began, faults = time.monotonic(), []
         self.assertEqual(idle.recv(1), b"")  # it sees the end at once

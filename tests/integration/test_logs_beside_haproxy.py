@@ -161,7 +161,7 @@ class LogTests(TestCase):
             sink = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             self.addCleanup(sink.close)
             sink.bind((LOOPBACK, 0))
-            sink.settimeout(5)
+            sink.settimeout(20)
             sinks.append(sink)
             mode, backend = ("tcp", "t") if case.tcp else ("http", "b")
             text += (
@@ -197,7 +197,7 @@ class LogTests(TestCase):
         return found
 
     def ask(self, port: int, request: bytes) -> None:
-        with socket.create_connection((LOOPBACK, port), timeout=5) as client:
+        with socket.create_connection((LOOPBACK, port), timeout=20) as client:
             client.sendall(request)
             data = b""
             while b"\r\n\r\n" not in data or (b"Content-Length: 4" in data and not data.endswith(b"okok")):

@@ -70,7 +70,12 @@ class WarmPoolTests(MainJobTestCase):
         self.server.start()
         self.proxy = self.daemon("backend servers\n" + self.server_line(self.server.port, "pool-min-conn 4"))
         self.proxy.start()
-        wait_for(lambda: self.server.established() == 4, "four connections at nginx")
+        self.stands()
+
+    def stands(self) -> None:
+        """All four are established, and their handshakes done."""
+        wait_for(lambda: self.proxy.pool("one", "idle") == [4], "four idle connections")
+        self.assertEqual(self.server.established(), 4)
 
     def test_floor_stands_before_anybody_asks(self) -> None:
         """Four connections are established and verified, and nginx has seen no request."""
@@ -101,7 +106,7 @@ class WarmPoolTests(MainJobTestCase):
         wait_for(lambda: "TCP connect failed: Connection refused" in self.proxy.output, "an attempt in vain")
         failed = self.proxy.pool("one", "dials_failed")[0]
         self.server.start()
-        wait_for(lambda: self.server.established() == 4, "the floor to be back", seconds=6)
+        self.stands()
         self.assertLess(self.proxy.pool("one", "dials_failed")[0] - failed, 5)
         self.assertEqual(self.server.counts().accepted, 4)
         self.assertEqual(ask(self.proxy.port), 200)

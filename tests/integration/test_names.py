@@ -12,7 +12,6 @@ import time
 from pathlib import Path
 from unittest import SkipTest
 
-import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.demo.certificates import Authority
@@ -116,7 +115,6 @@ class NamesTestCase(SynchronousTestCase):
         return [row["status"] for row in daemon.statistics() if row["svname"].startswith("web")]
 
 
-@pytest.mark.alone
 class LoadTests(NamesTestCase):
     """Answers change while clients ask."""
 

@@ -72,7 +72,7 @@ class NamesTests(MainJobTestCase):
         """They are reused for the same name only, and are verified for it; the known one is warm. One of a name that
         was asked for once is the first to go where few are used at once (b.test's)."""
         proxy = self.proxy(f"pool-min-conn 2 check-sni {NAME}")
-        wait_for(lambda: self.server.established() == 2, "the floor")
+        wait_for(lambda: proxy.pool("one", "idle") == [2], "the floor")
         for _ in range(3):
             for host in (NAME, "a.test:80", "B.TEST", "a.test"):
                 self.assertEqual(self.ask(proxy, host), 200, host)
@@ -97,7 +97,7 @@ class CheckTests(MainJobTestCase):
         server = self.nginx()
         server.start()
         files = f"ca-file {self.directory}/ca.pem crt {self.directory}/client.pem verifyhost {NAME}"
-        line = f"    server %s {LOOPBACK}:1 check inter 100ms port {server.port} %s\n"
+        line = f"    server %s {LOOPBACK}:1 check inter 1s port {server.port} %s\n"
         wrong = f"ca-file {self.directory}/ca.pem verifyhost other.test"
         proxy = self.daemon(
             "backend servers\n    option httpchk GET /\n"

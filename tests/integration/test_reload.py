@@ -31,7 +31,7 @@ class ReloadTests(MainJobTestCase):
         self.line = self.server_line(self.server.port, "pool-min-conn 2")
         self.proxy = self.daemon("backend servers\n" + self.line)
         self.proxy.start()
-        wait_for(lambda: self.server.established() == 2, "two connections at nginx")
+        wait_for(lambda: self.proxy.pool("one", "idle") == [2], "two connections, and their handshakes")
 
     def reload(self, text: str, expected: str) -> None:
         before = self.said(expected)
@@ -93,7 +93,7 @@ class ReloadTests(MainJobTestCase):
             self.assertIn(b"403 Forbidden", self.asked(client, GET[20:]))
 
     def connected(self) -> socket.socket:
-        return socket.create_connection((LOOPBACK, self.proxy.port), timeout=5)
+        return socket.create_connection((LOOPBACK, self.proxy.port), timeout=20)
 
     def asked(self, client: socket.socket, request: bytes | None = None) -> bytes:
         """The answer; nothing if the connection is ended instead."""
@@ -284,7 +284,7 @@ class CheckedReloadTests(MainJobTestCase):
         server = self.nginx()
         server.start()
         text = "backend servers\n    option httpchk GET /\n" + self.server_line(
-            server.port, "check inter 200ms pool-min-conn 2"
+            server.port, "check inter 1s pool-min-conn 2"
         )
         proxy = self.daemon(text)
         proxy.start()

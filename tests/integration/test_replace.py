@@ -42,6 +42,8 @@ class Load:
     failed: list[str] = Factory(list)
     #: Seconds of the slowest request.
     slowest: float = 0.0
+    #: Seconds between two requests of one client.
+    rest: float = 0.005
     _stopping: threading.Event = Factory(threading.Event)
     _threads: list[threading.Thread] = Factory(list)
     _lock: threading.Lock = Factory(threading.Lock)
@@ -77,7 +79,7 @@ class Load:
             except (OSError, http.client.HTTPException) as error:
                 self.failed.append(repr(error))
                 client = None
-            time.sleep(0.005)
+            time.sleep(self.rest)
         if client is not None:
             client.close()
 
@@ -148,7 +150,6 @@ class Download(threading.Thread):
         self.echoed += 1
 
 
-@pytest.mark.alone
 class ReplaceTests(SynchronousTestCase):
     """A server over mutual TLS with a floor, and one for what lasts."""
 
@@ -246,7 +247,7 @@ class ReplaceTests(SynchronousTestCase):
         lasting.start()
         self.addCleanup(lasting.hurry.set)
         load = self.load()
-        counted = 0
+        counted = dialled = 0
         for number in range(TIMES):
             time.sleep(1.0)
             before = load.answered
@@ -256,6 +257,8 @@ class ReplaceTests(SynchronousTestCase):
             self.assertEqual(daemon.pool("one", "handshakes_request_path"), [0])
             was, counted = counted, int(daemon.server("one")["stot"])
             self.assertGreater(counted, was)
+            dialled, before_it = daemon.pool("one", "dials")[0], dialled
+            self.assertGreaterEqual(dialled, before_it + FLOOR)
             self.assertEqual(load.failed, [])
         load.stop()
         self.assertGreaterEqual(counted, before)  # all processes together
@@ -326,6 +329,100 @@ class ReplaceTests(SynchronousTestCase):
         with self.assertRaises(BlockingIOError):
             self.fail(repr(told.recv(4096)))
         self.assertNotIn("Traceback", first.output)
+
+
+@pytest.mark.alone
+class LimitTests(SynchronousTestCase):
+    """A limit by source, kept in a stick table, holds over processes that take one another's place."""
+
+    MOST = 2000
+    TEXT = """\
+    stick-table type ip size 100k expire 10m store conn_cur
+    tcp-request connection track-sc0 src
+    http-request track-sc1 src table requests
+    http-request deny deny_status 429 if {{ sc_http_req_rate(1) gt {most} }}
+    http-request return status 200 content-type text/plain string ok
+backend servers
+    server none {host}:1
+backend requests
+    stick-table type ip size 100k expire 10m store http_req_rate(1h)
+global
+    stats socket {socket} mode 600 level admin expose-fd listeners
+"""
+
+    def setUp(self) -> None:
+        self.directory = temporary_directory(self)
+        self.socket = self.directory / "admin.sock"
+        self.running: list[Daemon] = []
+        self.addCleanup(self.stop)
+        self.start()
+
+    def stop(self) -> None:
+        for each in self.running:
+            each.stop()
+
+    def start(self) -> None:
+        daemon = Daemon(self.directory / f"{len(self.running)}", "")
+        if self.running:
+            daemon.port, daemon.stats_port = self.running[0].port, self.running[0].stats_port
+            daemon.more = ["--replace"]
+        daemon.write(self.TEXT.format(most=self.MOST, host=LOOPBACK, socket=self.socket))
+        daemon.start()
+        self.running.append(daemon)
+        if daemon.more:
+            wait_for(lambda: daemon.has_said("has taken the place of process"), "the new process to serve", 30)
+
+    def ask(self, command: str) -> str:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(5)
+            client.connect(str(self.socket))
+            client.sendall(command.encode() + b"\n")
+            answer = b""
+            while data := client.recv(65536):
+                answer += data
+        return answer.decode()
+
+    def test_as_many_are_let_in_as_by_one_process(self) -> None:
+        load = Load(self.running[0].port, rest=0.05)  # so that the limit is not reached before
+        self.addCleanup(load.stop)
+        load.start()
+
+        def let_in() -> int:
+            return load.answered - len(load.failed)
+
+        for _ in range(TIMES):
+            self.start()
+            before = load.answered
+            wait_for(lambda before=before: load.answered > before + 20, "requests")  # type: ignore[misc]
+        load.rest = 0.005
+        wait_for(lambda: len(load.failed) > 100, "the limit", 60)
+        self.start()
+        refused = len(load.failed)
+        wait_for(lambda: len(load.failed) > refused + 100, "requests after it")
+        load.stop()
+        self.assertEqual({*load.failed}, {"429"})
+        # While two processes serve, each hears within some 20 ms of what the other has let in.
+        more = let_in() - self.MOST
+        self.assertTrue(0 <= more <= 2 * CLIENTS, more)
+        wait_for(lambda: [each.ended() for each in self.running[:-1]] == [True] * (TIMES + 1), "the others to end", 30)
+        wait_for(lambda: "conn_cur=0\n" in self.ask("show table main"), "the connections to end")
+        for each in self.running:
+            self.assertNotIn("Traceback", each.output)
+        print(f"{let_in()} let in of {self.MOST}, {len(load.failed)} refused, slowest {load.slowest:.3f} s")
+
+    def test_connections_of_the_process_before_count_until_it_dies(self) -> None:
+        (first,) = self.running
+        staying = [socket.create_connection((LOOPBACK, first.port), timeout=5) for _ in range(3)]
+        for each in staying:
+            self.addCleanup(each.close)
+            each.sendall(b"GET / HTTP/1.1\r\n")  # and no more, so that it stays where it is
+        wait_for(lambda: "conn_cur=3\n" in self.ask("show table main"), "the connections")
+        self.start()
+        self.assertIn("conn_cur=3\n", self.ask("show table main"))
+        staying[0].close()
+        wait_for(lambda: "conn_cur=2\n" in self.ask("show table main"), "one to leave the process before")
+        first.signal(signal.SIGKILL)
+        wait_for(lambda: "conn_cur=0\n" in self.ask("show table main"), "the end of that process")
 
 
 def _others(config: Path, old: int) -> list[int]:

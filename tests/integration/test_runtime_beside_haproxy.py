@@ -27,7 +27,10 @@ backend static
     balance static-rr
     server s1 {host}:1 weight 10
     server t3 {host}:2 track servers/s3
+ring lines
+    size 32768
 global
+    log ring@lines format raw daemon emerg
     stats socket {d}/admin.sock mode 600 level admin
     stats socket {d}/operator.sock mode 660
     stats socket {d}/user.sock mode 666 level user
@@ -83,6 +86,12 @@ ORDERS = (
     "set maxconn frontend main",
     "set maxconn frontend no 5",
     "set maxconn frontend main -5",
+    "set maxconn global",
+    "set maxconn global x",
+    "set maxconn global 100000000",
+    "set maxconn global 5",
+    "operator;set maxconn global 5",
+    "set maxconn global 0",
     "shutdown session",
     "shutdown session 0x123",
     "shutdown session nothing",
@@ -96,6 +105,18 @@ ORDERS = (
     "show env HOME",
     "show servers state no",
     "show stat no -1 -1",
+    "set server servers/s3 addr",
+    "set server servers/s3 addr nonsense",
+    "set server servers/s3 addr 127.0.0.9 port x",
+    "set server servers/s3 addr 127.0.0.9 port +1",
+    "set server servers/s3 addr 127.0.0.9",
+    "set server servers/s3 addr ::1",
+    "set server servers/s3 addr 127.0.0.9 port 7",
+    "set server servers/s3 addr 127.0.0.9 port 7",
+    "show events no",
+    "show events lines -x",
+    "show events lines nothing",
+    "user;show events lines",
     "show cli level",
     "operator;show cli level;set weight servers/s1 5;clear counters all",
     "user;show cli level;show sess;show env HOME;clear counters",
@@ -113,7 +134,7 @@ ORDERS = (
 def ask(path: Path, text: str, *, ended: bool = True) -> str:
     """All that is answered to these lines; with `ended` up to the end of the connection."""
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(5.0)
+        connection.settimeout(20.0)
         connection.connect(str(path))
         connection.sendall(f"{text}\n".encode())
         if not ended:
@@ -220,7 +241,7 @@ class RunningTests(RuntimeTestCase):
         inode = os.stat(directory / "admin.sock").st_ino
         self.assertEqual(stat.S_IMODE(os.stat(directory / "operator.sock").st_mode), 0o660)
         with socket.socket(socket.AF_UNIX) as session:
-            session.settimeout(5.0)
+            session.settimeout(20.0)
             session.connect(str(directory / "admin.sock"))
             session.sendall(b"prompt\nset timeout cli 60s\nset weight servers/s1 7\n")
             text = (
@@ -262,12 +283,12 @@ class RunningTests(RuntimeTestCase):
         self.assertIn("servers", ask(directory / "admin.sock", "show backend"))
         self.assertLess(time.monotonic() - began, 4.0)
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(5.0)
+            connection.settimeout(20.0)
             connection.connect(path)
             connection.sendall(b"a" * 16385)
             self.assertEqual(connection.recv(100), b"")
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(5.0)
+            connection.settimeout(20.0)
             connection.connect(path)
             connection.sendall(b"show stat json;" * 1000 + b"\n")  # whose answer nobody takes
             self.assertIn("servers", ask(directory / "admin.sock", "show backend"))
@@ -293,7 +314,7 @@ class StockTests(TestCase):
         self.addCleanup(daemon.stop)
         self.assertEqual(ask(directory / "admin.sock", "show backend"), "# name\n\n")
         self.assertEqual(stat.S_IMODE(os.stat(directory / "admin.sock").st_mode), 0o660)
-        with socket.create_connection((LOOPBACK, daemon.port), timeout=5) as connection:
+        with socket.create_connection((LOOPBACK, daemon.port), timeout=20) as connection:
             connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
             answer = b""
             while data := connection.recv(65536):

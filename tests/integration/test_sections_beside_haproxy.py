@@ -20,11 +20,13 @@ BASE = (
     "backend first from base\n server s0 127.0.0.1:1\n" + SERVED
 )
 SECTIONS = {
-    "defaults": "defaults d from base\n {}\n",
-    "frontend": "frontend f from base\n bind 127.0.0.1:18097\n default_backend first\n {}\n",
-    "listen": "listen l from base\n bind 127.0.0.1:18097\n server s0 127.0.0.1:1\n {}\n",
-    "backend": "backend b from base\n server s0 127.0.0.1:1\n {}\n",
+    "defaults": "defaults d{number} from base\n {line}\n",
+    "frontend": "frontend f{number} from base\n bind 127.0.0.1:18097\n default_backend first\n {line}\n",
+    "listen": "listen l{number} from base\n bind 127.0.0.1:18097\n server s0 127.0.0.1:1\n {line}\n",
+    "backend": "backend b{number} from base\n server s0 127.0.0.1:1\n {line}\n",
 }
+#: Sections that `haproxy -c` is shown at once, where it is expected to say nothing.
+AT_ONCE = 20
 
 #: One line of each keyword of the manual's matrix (section 4.1), and several of those whose first argument decides.
 LINES = """
@@ -210,18 +212,37 @@ class SectionsBesideHAProxyTests(TestCase):
         both = {case: why for case, why in DIFFERENCES.items() if "httpslog" not in case[0]}
         self.compare(BASE.replace("mode http", "mode tcp"), both | TCP_DIFFERENCES, "mode tcp")
 
+    def verdicts(self, base: str, cases: list[tuple[str, str]], taken: set[int]) -> list[Verdict]:
+        """HAProxy's, of lines in sections. Those whose numbers are in `taken` go in files of several: what it says
+        nothing of there, it would take alone. The others, and what it speaks of, are judged one by one."""
+        shown = [SECTIONS[section].format(line=line, number=n) for n, (line, section) in enumerate(cases)]
+        files = []
+        for section in SECTIONS:
+            several = [n for n in sorted(taken) if cases[n][1] == section]
+            files += [several[n : n + AT_ONCE] for n in range(0, len(several), AT_ONCE)]
+
+        def judged(numbers: list[int]) -> Verdict:
+            return self.theirs(str(numbers[0]), base + "".join(shown[n] for n in numbers))
+
+        found: dict[int, Verdict] = {}
+        with ThreadPoolExecutor(4) as threads:
+            for numbers, verdict in zip(files, threads.map(judged, files), strict=True):
+                if verdict.kind == TAKEN:
+                    found |= dict.fromkeys(numbers, verdict)
+            rest = [n for n in range(len(cases)) if n not in found]
+            found |= zip(rest, threads.map(judged, [[n] for n in rest]), strict=True)
+        return [found[n] for n in range(len(cases))]
+
     def compare(self, base: str, known: dict[tuple[str, str], str], mode: str = "mode http") -> None:
         lines = [mode if line == "mode http" else line for line in LINES]
         cases = [(line, section) for line in lines for section in SECTIONS]
-        texts = [base + SECTIONS[section].format(line) for line, section in cases]
         # A table is wanted by the lines that name one.
-        texts = [text.replace(" server s0", " stick-table type ip size 1k\n server s0", 1) for text in texts]
-        with ThreadPoolExecutor(4) as threads:
-            found = list(threads.map(self.theirs, map(str, range(len(cases))), texts))
+        base = base.replace(" server s0", " stick-table type ip size 1k\n server s0", 1)
+        said = [ours(base + SECTIONS[section].format(line=line, number=0)) for line, section in cases]
+        found = self.verdicts(base, cases, {n for n, mine in enumerate(said) if mine.kind == TAKEN})
         differences = {(line, section) for (line, sections) in known for section in sections.split()}
         unexpected = []
-        for case, text, theirs in zip(cases, texts, found, strict=True):
-            mine = ours(text)
+        for case, mine, theirs in zip(cases, said, found, strict=True):
             alike = mine.kind in (theirs.kind, NOT_DONE)
             if alike == (case in differences):
                 unexpected.append((*case, f"{theirs.kind} by HAProxy, {mine.kind} by us", mine.text))
@@ -232,5 +253,5 @@ class SectionsBesideHAProxyTests(TestCase):
         for line in LINES:
             if line.startswith(RESTRICTS):
                 for section, text in SECTIONS.items():
-                    mine = ours(BASE + text.format(line))
+                    mine = ours(BASE + text.format(line=line, number=0))
                     self.assertNotEqual(mine.kind, IGNORED, (line, section, mine.text))

@@ -11,7 +11,6 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -185,12 +184,33 @@ def ask_in_a_row(port: int, paths: Sequence[str], pause: float = 0.0) -> None:
     client.close()
 
 
+def ask_at_once(port: int, paths: Sequence[str]) -> None:
+    """By a client each: all requests are sent before an answer is read, as no threads of a busy machine would be."""
+    clients = [HTTPConnection(LOOPBACK, port, timeout=10) for _ in paths]
+    for client in clients:
+        client.connect()
+    for client, path in zip(clients, paths, strict=True):
+        client.request("GET", path)
+    for client in clients:
+        client.getresponse().read()
+        client.close()
+
+
+def settled(daemon: Daemon, *sections: str) -> list[dict[str, str]]:
+    """The rows of these sections, when nobody is served in any of them any more."""
+
+    def found() -> list[dict[str, str]]:
+        rows = [row for row in daemon.statistics() if row["pxname"] in sections]
+        return rows if all(row["scur"] in ("", "0") for row in rows) else []
+
+    return wait_for(found, "the last client's end to be noticed")
+
+
 def cause_traffic(port: int) -> None:
     """Asks each of the backends of TRAFFIC but the dead one, and `queue` three times at once."""
     ask_in_a_row(port, ["/"] * 3, pause=0.2)
     ask_in_a_row(port, ["/slow"])
-    with ThreadPoolExecutor(3) as threads:
-        list(threads.map(lambda number: ask_in_a_row(port, [f"/queue{number}"]), range(3)))
+    ask_at_once(port, [f"/queue{number}" for number in range(3)])
     ask_in_a_row(port, ["/denied"] * 2)
 
 
@@ -224,9 +244,9 @@ class TrafficBesideHAProxyTests(TrafficCase):
         daemon.start()
         cause_traffic(port)
         ask_in_a_row(port, ["/dead"])
-        rows = daemon.statistics()
+        rows = settled(daemon, *_SHOWN)
         daemon.stop()
-        return {(row["pxname"], row["svname"]): row for row in rows if row["pxname"] in _SHOWN}
+        return {(row["pxname"], row["svname"]): row for row in rows}
 
     def test_the_same_traffic_has_the_same_figures(self) -> None:
         directory = temporary_directory(self)
@@ -315,26 +335,21 @@ def _echo(listening: socket.socket) -> None:
                 time.sleep(0.1)
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
             elif said[:4] == b"hang":
-                client.settimeout(5)
+                client.settimeout(20)
                 client.recv(1)
             elif said[:4] != b"shut":
                 client.sendall(said)
 
 
-def _said(port: int, data: bytes) -> bool:
-    """Says this, and hears all that is answered. Returns whether there was somebody to say it to."""
-    try:
-        client = socket.create_connection((LOOPBACK, port), timeout=10)
-    except ConnectionRefusedError:
-        return False
-    with client:
+def _said(port: int, data: bytes) -> None:
+    """Says this, and hears all that is answered."""
+    with socket.create_connection((LOOPBACK, port), timeout=10) as client:
         client.sendall(data)
         try:
             while client.recv(100):
                 pass
         except ConnectionResetError:
             pass
-    return True
 
 
 class StreamFiguresTests(TestCase):
@@ -347,13 +362,12 @@ class StreamFiguresTests(TestCase):
         daemon = make(directory, STREAMS.format(host=LOOPBACK, port=port, server=server, dead=dead))
         self.addCleanup(daemon.stop)
         daemon.start()
-        wait_for(lambda: _said(port, b"evil"), "the frontend of mode tcp")
         for said in SAID:
-            self.assertTrue(_said(port, said))
-        time.sleep(0.3)  # HAProxy counts bytes when it looks at a session
-        rows = daemon.statistics()
+            _said(port, said)
+        # HAProxy counts bytes when it looks at a session, the last time at its end.
+        rows = settled(daemon, "tin", "tok", "tdown", "tdeny", "tnone", "tresp")
         daemon.stop()
-        return {(row["pxname"], row["svname"]): row for row in rows if row["pxname"].startswith("t")}
+        return {(row["pxname"], row["svname"]): row for row in rows}
 
     def test_the_same_sessions_have_the_same_figures(self) -> None:
         if not haproxy_version():
@@ -406,10 +420,10 @@ class ExporterTests(TestCase):
             daemon = make(directory / name, text)
             self.addCleanup(daemon.stop)
             daemon.start()
-            wait_for(lambda port=port: accepts_connections(port), "the frontend")  # type: ignore[misc]
             ask_in_a_row(port, ["/"] * 3)
             ask_in_a_row(port, ["/denied"] * 2)
             ask_in_a_row(port, ["/dead"])
+            settled(daemon, *_SHOWN)
             found.append(self.metrics(program, daemon, directory / f"{name}-exporter"))
             daemon.stop()
         ours, theirs = found
@@ -449,8 +463,8 @@ class ReloadTests(TestCase):
         connected = client.sock
         daemon.write(text + "    stats auth a:b\n")
         daemon.signal(signal.SIGHUP)
-        # It is said before idle clients are handed over, which takes some turns.
-        wait_for(lambda: status() == 401, "the reload")
+        wait_for(lambda: daemon.has_said("reloaded"), "the reload")
+        self.assertEqual(status(), 401)
         self.assertEqual(status({"Authorization": "Basic YTpi"}), 200)
         self.assertIs(client.sock, connected)
 

@@ -81,7 +81,7 @@ class Echo:
 
 def ask(port: int, data: bytes = b"hello", context: ssl.SSLContext | None = None) -> bytes:
     """What a client gets that connects, says this and leaves."""
-    with socket.create_connection((LOOPBACK, port), timeout=5) as plain:
+    with socket.create_connection((LOOPBACK, port), timeout=20) as plain:
         client = plain if context is None else context.wrap_socket(plain, server_hostname="front.test")
         client.sendall(data)
         answer = client.recv(65536)
@@ -160,7 +160,7 @@ class StreamTests(TestCase):
         for crt, name, admitted in ((known, "a.test", True), (known, "b.test", True), (unknown, "a.test", False)):
             client = ssl.create_default_context(cafile=str(ca))
             client.load_cert_chain(crt)
-            plain = socket.create_connection((LOOPBACK, self.port), timeout=5)
+            plain = socket.create_connection((LOOPBACK, self.port), timeout=20)
             with client.wrap_socket(plain, server_hostname=name) as secure:
                 secure.sendall(b"hello")
                 self.assertEqual(secure.recv(100), b"hello" if admitted else b"")
@@ -205,7 +205,7 @@ class StreamTests(TestCase):
         self.warm(daemon, 1)
         time.sleep(0.3)
         for _ in range(2):
-            with socket.create_connection((LOOPBACK, self.port), timeout=5) as client:
+            with socket.create_connection((LOOPBACK, self.port), timeout=20) as client:
                 self.assertEqual(client.recv(100), b"220 ready\r\n")
                 client.sendall(b"QUIT\r\n")
                 self.assertEqual(client.recv(100), b"QUIT\r\n")
@@ -230,7 +230,7 @@ class StreamTests(TestCase):
         old, new = self.echo(name=b"old "), self.echo(name=b"new ")
         text = "listen db\n mode tcp\n bind {}:{}\n server s1 {}:{} pool-min-conn 1\n"
         daemon = self.start(text.format(LOOPBACK, self.port, LOOPBACK, old.port))
-        with socket.create_connection((LOOPBACK, self.port), timeout=5) as client:
+        with socket.create_connection((LOOPBACK, self.port), timeout=20) as client:
             client.sendall(b"1")
             self.assertEqual(client.recv(100), b"old 1")
             daemon.write(text.format(LOOPBACK, self.port, LOOPBACK, new.port) + "backend servers\n")
@@ -278,7 +278,7 @@ class StreamTests(TestCase):
         self.start(text)
         for port in ports:
             wait_for(lambda: accepts_connections(port), f"port {port}")  # noqa: B023
-        with socket.create_connection((LOOPBACK, ports[-1]), timeout=5) as client:
+        with socket.create_connection((LOOPBACK, ports[-1]), timeout=20) as client:
             client.sendall(b"GET / HTTP/1.1\r\n\r\n")
             self.assertEqual(client.recv(100), b"")
 
@@ -288,7 +288,7 @@ class StreamTests(TestCase):
         server = f" server s1 {LOOPBACK}:{echo.port} pool-min-conn 1\n"
         head = f"listen db\n bind {LOOPBACK}:{self.port}\n"
         daemon = self.start(f"{head} mode tcp\n{server}")
-        with socket.create_connection((LOOPBACK, self.port), timeout=5) as client:
+        with socket.create_connection((LOOPBACK, self.port), timeout=20) as client:
             client.sendall(b"1")
             self.assertEqual(client.recv(100), b"1")
             daemon.write(f"{head} mode http\n{server}backend servers\n")
@@ -314,7 +314,7 @@ class StreamTests(TestCase):
             )
             self.addCleanup(daemon.stop)
             daemon.start()
-            with socket.create_connection((LOOPBACK, port), timeout=5) as client:
+            with socket.create_connection((LOOPBACK, port), timeout=20) as client:
                 client.sendall(b"1")
                 self.assertEqual(client.recv(100), b"1")
                 daemon.signal(signal.SIGTERM)
@@ -332,11 +332,11 @@ class StreamTests(TestCase):
         ports = free_ports(2)
         text = "".join(
             f"listen {name}\n mode tcp\n bind {LOOPBACK}:{port}\n server s1 {LOOPBACK}:{echo.port} check port"
-            f" {check.port} inter 100ms fall 1 {words}\n"
+            f" {check.port} inter 1s fall 1 {words}\n"
             for name, port, words in zip(("a", "b"), ports, ("on-marked-down shutdown-sessions", ""), strict=True)
         )
         self.start(text)
-        ended, other = (socket.create_connection((LOOPBACK, port), timeout=5) for port in ports)
+        ended, other = (socket.create_connection((LOOPBACK, port), timeout=20) for port in ports)
         for client in (ended, other):
             self.addCleanup(client.close)
             client.sendall(b"1")
@@ -354,7 +354,7 @@ class StreamTests(TestCase):
             f" server s1 {LOOPBACK}:{echo.port} send-proxy\n"
         )
         header = b"PROXY TCP4 192.0.2.7 192.0.2.8 4711 5432\r\n"
-        with socket.create_connection((LOOPBACK, self.port), timeout=5) as client:
+        with socket.create_connection((LOOPBACK, self.port), timeout=20) as client:
             client.sendall(header + b"hello")
             data = b""
             while len(data) < len(header) + 5:

@@ -12,7 +12,7 @@ from unittest import TestCase
 
 import pytest
 
-from tests.integration.daemon import Daemon
+from tests.integration.daemon import START, Daemon
 from tests.integration.peers import LOOPBACK, accepts_connections, run_curl, temporary_directory, wait_for
 from tests.ports import free_port
 
@@ -43,7 +43,7 @@ class ProcessTestCase(TestCase):
             daemon.signal(signal.SIGKILL)
             self.status(daemon)
 
-    def status(self, daemon: Daemon, seconds: float = 10) -> int:
+    def status(self, daemon: Daemon, seconds: float = START) -> int:
         running = daemon._process.running
         assert running is not None
         return running.wait(seconds)
@@ -53,7 +53,7 @@ class ProcessTestCase(TestCase):
 class StuckTests(ProcessTestCase):
     def stuck(self) -> tuple[Daemon, socket.socket]:
         daemon = self.daemon(UNBOUNDED, HARD)
-        client = socket.create_connection((LOOPBACK, daemon.port), timeout=5)
+        client = socket.create_connection((LOOPBACK, daemon.port), timeout=20)
         self.addCleanup(client.close)
         client.sendall(b"GET /%b! HTTP/1.1\r\nHost: a\r\n\r\n" % (b"a" * 60))
         wait_for(lambda: "has stood still for" in daemon.output, "the line about it")
@@ -229,7 +229,7 @@ class UnreadTests(ProcessTestCase):
             process.wait()
 
         self.addCleanup(end)
-        wait_for(lambda: accepts_connections(daemon.port), "the daemon to accept")
+        wait_for(lambda: accepts_connections(daemon.port), "the daemon to accept", START)
         return process, read, daemon
 
     def test_traffic_goes_on_and_the_loss_is_said(self) -> None:
@@ -262,5 +262,5 @@ class UnreadTests(ProcessTestCase):
         wait_for(lambda: status.exists() and "refused" in status.read_text(), "the reload to be refused")
         self.assertEqual(run_curl(daemon.url).status, 200)
         process.send_signal(signal.SIGTERM)
-        self.assertEqual(process.wait(5), 0)
+        self.assertEqual(process.wait(20), 0)
         self.assertIn(b"Proxy main listens on", os.read(read, 65536))

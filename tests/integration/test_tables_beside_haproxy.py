@@ -196,6 +196,15 @@ class Both:
         finally:
             client.close()
 
+    def all_gone(self, table: str) -> None:
+        """Waits until nobody is connected any more of whom this table knows."""
+
+        def gone() -> bool:
+            uses = re.findall(r" use=(\d+)", self.command(f"show table {table}"))
+            return bool(uses) and not any(map(int, uses))
+
+        wait_for(gone, "all to be gone")
+
     def command(self, text: str) -> str:
         return plain(command(self.directory / "admin.sock", text))
 
@@ -236,6 +245,7 @@ class TablesBesideHAProxyTests(TestCase):
             seen: list[object] = [one.ask(0, path) for path in ("/", "/inc", "/inc", "/tag", "/denied", "/said")]
             seen += [one.ask(0, "/")[0] for _ in range(4)]
             seen += [one.ask(0, "/said", source="127.0.0.9")]
+            one.all_gone("limited")
             return seen, one.command("show table limited"), one.command("show table keys")
 
         self.same(traffic)
@@ -249,6 +259,7 @@ class TablesBesideHAProxyTests(TestCase):
             for answer in (*answers, b""):
                 one.servers[0].script(answer, not answer)
                 seen.append(one.ask(0, "/")[0])
+            one.all_gone("limited")
             return seen, one.command("show table limited")
 
         self.same(traffic)
@@ -268,7 +279,7 @@ class TablesBesideHAProxyTests(TestCase):
                 during = one.command("show table connections")
                 clients[1].sendall(b"GET / HTTP/1.1\r\nHost : a\r\n\r\n")
                 status = clients[1].recv(1000).split(b" ")[1]
-            wait_for(lambda: "use=0" in one.command("show table connections"), "all to be gone")
+            one.all_gone("connections")
             return gone, during, status, one.command("show table connections")
 
         self.same(traffic)
@@ -281,7 +292,7 @@ class TablesBesideHAProxyTests(TestCase):
                 seen.append(one.ask(2, "/"))
             except (OSError, http.client.HTTPException):
                 seen.append("closed")
-            wait_for(lambda: "use=0" in one.command("show table sessions"), "all to be gone")
+            one.all_gone("sessions")
             return seen, one.command("show table sessions")
 
         self.same(traffic)
@@ -296,7 +307,7 @@ class TablesBesideHAProxyTests(TestCase):
                 client.sendall(b"HTTP/1.1\r\nHost: a\r\n\r\n")
                 answer = client.recv(1000)
                 gone = said_to((HOST, one.ports[3]))
-            wait_for(lambda: "use=0" in one.command("show table stream"), "all to be gone")
+            one.all_gone("stream")
             return answer, gone, one.command("show table stream")
 
         ours, theirs = (traffic(one) for one in self.both)
@@ -312,6 +323,7 @@ class TablesBesideHAProxyTests(TestCase):
                 server.script(with_name % name, False)
             for path in ("/?id=a", "/?id=b", "/?id=c", "/?id=a", "/?id=b", "/?id=c", "/?id=one", "/?id=two"):
                 self.assertEqual(one.ask(4, path)[0], 200)
+            one.all_gone("stuck")
             lines = [[line for _, line in server.seen] for server in one.servers]
             return lines, one.command("show table stuck")
 

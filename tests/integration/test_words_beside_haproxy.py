@@ -15,7 +15,7 @@ from tests.integration.names import NameServerThread
 from tests.integration.peers import temporary_directory, wait_for
 from tests.integration.test_beside_haproxy import why_not
 from tests.integration.wordcases import Case, Server, both
-from tests.ports import free_port
+from tests.ports import free_port, free_ports
 
 GET = b"GET /a HTTP/1.1\r\nHost: a.example\r\n\r\n"
 
@@ -69,7 +69,7 @@ class SocketTests(WordsTestCase):
             for daemon in (one, other):
                 self.addCleanup(daemon.stop)
                 daemon.start()
-            with socket.create_connection(("127.0.0.1", other.port), timeout=5) as client:
+            with socket.create_connection(("127.0.0.1", other.port), timeout=20) as client:
                 client.sendall(GET)
                 self.assertTrue(client.recv(4096).endswith(listening.__name__.encode()))
             other.stop()
@@ -83,24 +83,25 @@ class SocketTests(WordsTestCase):
             server.start()
         one, two = (server.port for server in servers)
         # What is said, the address and port of the proxy (the servers are at HOST), and whose answer comes.
-        free = free_port()
-        cases = [
-            (HOST, "127.0.0.3", one, b"0"),
-            (f"{HOST}:{two - one:+d}", "127.0.0.3", one, b"1"),
-            (f"*:{two}", HOST, free, b"1"),
-            (f"0.0.0.0:{one - free:+d}", HOST, free, b"0"),
-        ]
-        for mode in ("http", "tcp"):
-            for address, host, port, expected in cases:
-                text = f"backend servers\nlisten l\n mode {mode}\n bind {host}:{port}\n server s {address}\n"
-                answers = []
-                for daemon in self.daemons(temporary_directory(self), text):
-                    daemon.start()
-                    with socket.create_connection((host, port), timeout=5) as client:
-                        client.sendall(GET)
-                        answers.append(client.recv(4096)[-1:])
-                    daemon.stop()
-                self.assertEqual([expected, expected], answers, (mode, address))
+        cases = []
+        for number, mode in enumerate(("http", "tcp")):
+            free = free_ports(2)
+            cases += [
+                (mode, HOST, f"127.0.0.{3 + number}", one, b"0"),
+                (mode, f"{HOST}:{two - one:+d}", f"127.0.0.{5 + number}", one, b"1"),
+                (mode, f"*:{two}", HOST, free[0], b"1"),
+                (mode, f"0.0.0.0:{one - free[1]:+d}", HOST, free[1], b"0"),
+            ]
+        text = "backend servers\n"
+        for number, (mode, address, host, port, _) in enumerate(cases):
+            text += f"listen l{number}\n mode {mode}\n bind {host}:{port}\n server s {address}\n"
+        for daemon in self.daemons(temporary_directory(self), text):
+            daemon.start()
+            for mode, address, host, port, expected in cases:
+                with socket.create_connection((host, port), timeout=20) as client:
+                    client.sendall(GET)
+                    self.assertEqual(client.recv(4096)[-1:], expected, (type(daemon), mode, address))
+            daemon.stop()
 
 
 POST = b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n"
@@ -295,7 +296,13 @@ class ActionTests(WordsTestCase):
         figures += ["queue(other) 0", "avg_queue(other) ge 1", "srv_is_up(other/s)", "env(HOME) -m found"]
         self.same(
             [
-                Case(f"{rule} {figure}", f"tcp-request {rule} reject if {{ {figure} }}", sent)
+                # Both reset whom a rule for connections rejects; whom one for sessions rejects, we alone.
+                Case(
+                    f"{rule} {figure}",
+                    f"tcp-request {rule} reject if {{ {figure} }}",
+                    sent,
+                    either_end=rule != "connection",
+                )
                 for rule, sent in (("connection", [b"", b""]), ("session", [b"", b""]), ("content", [GET]))
                 for figure in figures
             ],

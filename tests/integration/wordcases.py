@@ -14,7 +14,7 @@ from attrs import define, field, frozen
 
 from tests.integration.beside import HOST, HAProxy, request_end
 from tests.integration.daemon import Daemon
-from tests.integration.peers import accept_each, accepts_connections, wait_for
+from tests.integration.peers import accept_each
 from tests.ports import free_ports
 
 #: Seconds for which a client waits for an answer, or for the end.
@@ -30,13 +30,15 @@ _UNCOMPARED = re.compile(
 @frozen
 class Case:
     """One section with these `lines`, what its server answers, and the requests of one client connection; `sent` are
-    pieces, with pauses of `GAP` between them. `whole` compares Content-Length and Transfer-Encoding, too."""
+    pieces, with pauses of `GAP` between them. `whole` compares Content-Length and Transfer-Encoding, too. With
+    `either_end` it is one whether the connection ends or is reset."""
 
     name: str
     lines: str
     sent: Sequence[bytes]
     answer: bytes = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
     whole: bool = False
+    either_end: bool = False
 
 
 @frozen
@@ -99,9 +101,7 @@ def run(make: type[Daemon], directory: Path, cases: Sequence[Case], settings: st
     daemon = make(directory, "".join(text))
     try:
         daemon.start()
-        for port in ports:
-            wait_for(lambda port=port: accepts_connections(port, HOST), "all sections to accept")  # type: ignore[misc]
-        with ThreadPoolExecutor(8) as threads:
+        with ThreadPoolExecutor(16) as threads:
             return [*threads.map(_play, cases, servers, ports)]
     finally:
         daemon.stop()
@@ -110,24 +110,31 @@ def run(make: type[Daemon], directory: Path, cases: Sequence[Case], settings: st
 
 
 def both(directory: Path, cases: Sequence[Case], settings: str = "") -> list[tuple[str, Seen, Seen]]:
-    """Returns the name of each case, what became of it here, and at HAProxy."""
-    ours = run(Daemon, directory / "ours", cases, settings)
-    theirs = run(HAProxy, directory / "theirs", cases, settings)
+    """Returns the name of each case, what became of it here, and at HAProxy. Both have most of their time to wait."""
+    with ThreadPoolExecutor(2) as threads:
+        running = [
+            threads.submit(run, make, directory / name, cases, settings)
+            for name, make in (("ours", Daemon), ("theirs", HAProxy))
+        ]
+        ours, theirs = (each.result() for each in running)
     return [(case.name, one, other) for case, one, other in zip(cases, ours, theirs, strict=True)]
 
 
 def _play(case: Case, server: Server, port: int) -> Seen:
-    data, end = b"", "open"
+    data, end, ended = b"", "open", "closed"
     try:
         connected = socket.create_connection((HOST, port), timeout=PATIENCE)
     except ConnectionResetError:  # turned away before it knew that it was connected
-        return Seen((), "reset", ())
+        return Seen((), _end(case, "reset"), ())
     with connected as client:
         for number, piece in enumerate(case.sent):
             if number:
                 time.sleep(GAP)
             try:
                 client.sendall(piece)
+            except ConnectionResetError:
+                ended = "reset"  # told once: what reads then is told of an end
+                break
             except OSError:
                 break
         client.settimeout(0.7)
@@ -141,16 +148,20 @@ def _play(case: Case, server: Server, port: int) -> Seen:
                         break
                     continue
                 if not piece:
-                    end = "closed"
+                    end = ended
                     break
                 data += piece
         except OSError:
             end = "reset"
     return Seen(
         tuple(_messages(data, case.whole)),
-        end,
+        _end(case, end),
         tuple(each for raw in server.requests for each in _messages(raw, False)),
     )
+
+
+def _end(case: Case, end: str) -> str:
+    return "over" if case.either_end and end != "open" else end
 
 
 def _messages(data: bytes, whole: bool) -> Iterable[tuple[bytes, ...]]:

@@ -34,6 +34,8 @@ _NAMESERVER_PREFIXES = {
 }  # fmt: skip
 _VARIABLE = re.compile(r"\$\{([A-Za-z0-9_]*)\}?|\$([A-Za-z0-9_]*)", re.ASCII)
 _EVERY_IPV4 = ("", "*", "0.0.0.0")
+#: Of a socket that a supervisor hands over, which has no blanks here and begins with a letter.
+_NAME = re.compile(r"[A-Za-z][!-9;-~]{0,254}\Z")
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?\Z")
 # A longer range is taken for a typing error: each port costs a socket.
 _LONGEST_RANGE = 4096
@@ -81,6 +83,8 @@ def _listen_address(text: str, what: str) -> list[ListenAddress]:
         return [ListenAddress("unix", path=unix_path(rest, what))]
     if family == "abns":
         return [ListenAddress("abns", path=_abstract_name(rest, what))]
+    if family == "fd" and _NAME.match(rest):
+        return [ListenAddress("fd", path=rest)]
     if family == "fd":
         return [ListenAddress("fd", fd=units.integer(rest, f"{what}: the file descriptor in '{text}'"))]
     host, port_text = _host_and_port(rest)

@@ -14,14 +14,15 @@ THIS_HOST = "%H"
 @frozen
 class LogTarget:
     """Holds one `log` line. kind "stdout"/"stderr": that descriptor; "udp": `host`, `port`; "unix": `path` of a
-    syslog socket; "tcp" and "stream": the same, for those that take a stream; "ring": `host` is the name of a section,
-    until that is looked up.
+    syslog socket; "tcp" and "stream": the same, for those that take a stream; "ring": none but a ring; `host`
+    is its name, until that is looked up.
 
     `format` is HAProxy's word; "": "local", or "rfc3164" with a host's name. `facility` and `level` are syslog's names.
     A line longer than `length` bytes is cut. A line more severe than `cap` is sent with the level `cap`. Of each
     `period` lines those in the ranges of `sample` are sent, 1 being the first; (): all. Of a stream: `kept` bytes wait
     for who takes none (0: as many as anybody's), lines begin with their size where `octets` says so, and a connection
-    is waited for `connect` seconds.
+    is waited for `connect` seconds. `ring` is the name of the ring that keeps the lines, too ("": none does), and
+    `about` its description.
     """
 
     place: Place
@@ -39,6 +40,8 @@ class LogTarget:
     kept: int = 0
     octets: bool = False
     connect: float | None = None
+    ring: str = ""
+    about: str = ""
 
 
 @frozen

@@ -34,7 +34,7 @@ class ListenAddress:
 
     kind "tcp": `host` ("" is every address, IPv4 and, for `:::port`, IPv6) and `port` (0: the kernel picks); kind
     "unix": `path`; kind "abns": `path`, a name in Linux's abstract namespace; kind "fd": `fd`, an inherited socket that
-    is already listening.
+    is already listening, or `path`, the name under which it was inherited.
     """
 
     kind: str
@@ -50,7 +50,7 @@ class ListenAddress:
         if self.kind == "abns":
             return f"abns@{self.path}"
         if self.kind == "fd":
-            return f"fd@{self.fd}"
+            return f"fd@{self.path or self.fd}"
         host = self.host or ("::" if self.v6 else "*")
         return f"[{host}]:{self.port}" if self.v6 and self.host else f"{host}:{self.port}"
 

@@ -1,6 +1,5 @@
-"""Parses `ring` sections: lines of a log that are kept for the server that takes them as a stream.
-
-HAProxy keeps them for its runtime API, too, which shows none of them here: so a ring has a server.
+"""Parses `ring` sections: lines of a log that are kept for those who look at them (`show events` of the runtime API),
+and for the server that takes them as a stream.
 """
 
 from __future__ import annotations
@@ -33,6 +32,7 @@ class RingDraft:
     to: tuple[str, str, int, str] | None = None
     octets: bool = False
     connect: float | None = None
+    description: str = ""
     unreadable: bool = False
 
     def read(self, line: Line, report: Report) -> None:
@@ -49,7 +49,9 @@ class RingDraft:
             raise Wrong(f"unknown keyword '{word}' in section 'ring'{did_you_mean(word, WORDS)}")
         if word == "backing-file":
             raise Wrong(not_done(word, "keyword", "lines are kept in memory"))
-        if word == "format":
+        if word == "description":
+            self.description = " ".join(line.words[1:])
+        elif word == "format":
             self.format = log_line_format(line.one_argument("a format"))
         elif word == "maxlen":
             self.maxlen = units.integer(line.one_argument("a number of bytes"), "'maxlen'", least=80, most=65535)
@@ -94,22 +96,15 @@ class RingDraft:
 
 
 def with_ring(target: LogTarget, rings: Mapping[str, RingDraft], report: Report) -> LogTarget:
-    """Returns the target with what its ring says, if it is one. A ring that is not there, or has no server, is a
-    fault."""
+    """Returns the target with what its ring says, if it is one. A ring that is not there is a fault."""
     if target.kind != "ring":
         return target
     ring = rings.get(target.host)
     if ring is None:
-        wrong = f"'log': there is no ring '{target.host}'{did_you_mean(target.host, rings)}"
-    elif ring.to is None and not ring.unreadable:
-        wrong = f"'log': ring '{ring.name}' ({ring.place}) has no 'server': who reads it? ('show events' is not done)"
-    else:
-        wrong = ""
-    if ring is None or wrong:
         if not report.names_in_doubt:
-            report.fault(target.place, wrong)
+            report.fault(target.place, f"'log': there is no ring '{target.host}'{did_you_mean(target.host, rings)}")
         return target
-    kind, host, port, path = ring.to or ("tcp", "", 514, "")
+    kind, host, port, path = ring.to or ("ring", ring.name, 514, "")
     return evolve(
         target,
         kind=kind,
@@ -121,4 +116,6 @@ def with_ring(target: LogTarget, rings: Mapping[str, RingDraft], report: Report)
         kept=ring.size,
         octets=ring.octets,
         connect=ring.connect,
+        ring=ring.name,
+        about=ring.description or ring.name,
     )

@@ -362,6 +362,10 @@ class Trusts:
         )
         self._by_name: dict[tuple[Named, str | None], Trusted] = {}
         self._contents: dict[str, bytes] = {}
+        #: What was read last, by the paths that configurations have named: the contents of the file, or of a
+        #: directory's. Those of the previous reading stay: who has not changed is not made anew.
+        self.authorities: dict[str, tuple[bytes, ...]] = {} if previous is None else {**previous.authorities}
+        self.revocations: dict[str, bytes] = {} if previous is None else {**previous.revocations}
 
     def of(self, named: Named, crl_file: str | None = None) -> Trusted:
         """Returns what makes a context trust `named`: paths (None: the system's CAs) with their keywords.
@@ -377,6 +381,8 @@ class Trusts:
                 self if files is None else tuple(_digest(each) for _, each in files) for _, files in authorities
             )
             key = digests, None if revoked is None else _digest(revoked[1])
+            if revoked is not None:
+                self.revocations[revoked[0]] = revoked[1]
             trust = self._by_content.get(key)
             if trust is None:
                 trust = self._by_content[key] = Trust(authorities, revoked)
@@ -394,7 +400,9 @@ class Trusts:
         TLSConfigurationError."""
         if path is None or path == SYSTEM_CA:
             return None
-        return tuple((file, self._content(word, file, LARGEST_AUTHORITIES)) for file in _files_of(word, path))
+        found = tuple((file, self._content(word, file, LARGEST_AUTHORITIES)) for file in _files_of(word, path))
+        self.authorities[path] = tuple(content for _, content in found)
+        return found
 
     def _content(self, word: str, path: str, most: int) -> bytes:
         """Returns what is in a file, which is read once: what is looked at is what is trusted."""

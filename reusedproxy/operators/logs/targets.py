@@ -22,6 +22,7 @@ from reusedproxy.config.model.logs import LogTarget
 from reusedproxy.config.model.values import Place
 from reusedproxy.net.addresses import Addresses
 from reusedproxy.net.deadlines import Deadlines
+from reusedproxy.operators.logs.rings import Ring, RingSink
 from reusedproxy.operators.logs.sinks import KEPT, Datagrams, Descriptor, Sink, Stream, lost_text
 from reusedproxy.rules.samples.aliases import MONTHS
 
@@ -31,7 +32,7 @@ _log = Logger("reusedproxy")
 
 _NOWHERE = Place("", 0)
 #: What of a `log` line says where lines go.
-_OF_SINKS = ("kind", "host", "port", "path", "kept", "octets", "connect")
+_OF_SINKS = ("kind", "host", "port", "path", "kept", "octets", "connect", "ring", "about")
 _LEVELS = list(LOG_LEVELS)
 #: The one fault of a syslog socket that starting its server later does not cure.
 NO_SOCKET = "it is no socket, so no syslog server takes lines there (a file: 'log stdout' and a redirection)"
@@ -70,15 +71,20 @@ class LogTargets:
         wall: Callable[[], float] = time.time,
         addresses: Addresses | None = None,
         host: str = "",
+        before: LogTargets | None = None,
     ) -> None:
         """Takes `tag`, which is `log-tag`, `wall`, which returns the time of day, `addresses` of hosts already
-        resolved, and the name of this host, if lines have it (`log-send-hostname`)."""
+        resolved, and the name of this host, if lines have it (`log-send-hostname`). Goes on with the rings of those
+        `before`."""
         self._host = host
         self._addresses = addresses or Addresses()
         self._tag = tag
         self._deadlines = deadlines
         self._wall = wall
         self._sinks: dict[tuple[object, ...], Sink] = {}
+        self._rings: dict[str, RingSink] = {}
+        #: Those of the configuration before, which go on.
+        self._rings_before: Mapping[str, RingSink] = {} if before is None else before._rings
         self._targets: dict[tuple[LogTarget, str], Target] = {}
         self._event_targets: list[Target] = []
         #: Targets by section.
@@ -121,8 +127,24 @@ class LogTargets:
         """Returns what takes the lines of such a target; those that go to the same place share it."""
         key = tuple(getattr(settings, name) for name in _OF_SINKS)
         if key not in self._sinks:
-            self._sinks[key] = self._new_sink(settings)
+            self._sinks[key] = self._ring_sink(settings) if settings.ring else self._new_sink(settings)
         return self._sinks[key]
+
+    @property
+    def rings(self) -> Mapping[str, tuple[Ring, int]]:
+        """Returns the rings by name, each with how many lines its server has not got."""
+        return {name: (sink.ring, sink.dropped) for name, sink in self._rings.items()}
+
+    def _ring_sink(self, settings: LogTarget) -> RingSink:
+        before = self._rings_before.get(settings.ring)
+        if before is not None and before.ring.size == settings.kept:
+            ring = before.ring
+            ring.description = settings.about
+        else:
+            ring = Ring(settings.ring, settings.about, settings.kept)
+        server = None if settings.kind == "ring" else self._new_sink(settings)
+        sink = self._rings[settings.ring] = RingSink(ring, server)
+        return sink
 
     def _new_sink(self, settings: LogTarget) -> Sink:
         kind, deadlines = settings.kind, self._deadlines

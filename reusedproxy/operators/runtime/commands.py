@@ -15,9 +15,10 @@ from attrs import frozen
 from reusedproxy import __version__
 from reusedproxy.config.language import units
 from reusedproxy.config.language.report import Wrong
-from reusedproxy.operators.runtime import orders, servers, tables
+from reusedproxy.operators.runtime import authorities, events, orders, servers, tables
 from reusedproxy.operators.runtime.info import show_info
 from reusedproxy.operators.runtime.proxy import ADMIN, LEVELS, OPERATOR, USER, Context, Refusal
+from reusedproxy.operators.runtime.schema import schema_json
 from reusedproxy.operators.runtime.statistics import show_stat
 from reusedproxy.operators.view.sessions import SessionView, sessions
 
@@ -149,9 +150,11 @@ COMMANDS = (
     _command("operator", "", "lower the level of the current CLI session to operator", OPERATOR, _lower(OPERATOR)),
     _command("set maxconn frontend", "<frontend> <value>", "change a frontend's maxconn setting", ADMIN,
              orders.set_maxconn_frontend),
+    _command("set maxconn global", "<value>", "change the per-process maxconn setting", ADMIN,
+             orders.set_maxconn_global),
     _command("set maxconn server", "<bk>/<srv> <value>", "change a server's maxconn setting", ADMIN,
              orders.set_maxconn_server),
-    _command("set server", "<bk>/<srv> [opts]", "change a server's state or weight", ADMIN, orders.set_server),
+    _command("set server", "<bk>/<srv> [opts]", "change a server's state, weight or address", ADMIN, orders.set_server),
     _command("set table", "<table> key <k> [data.* <v>]*", "update or create a table entry's data", USER,
              tables.set_table),
     _command("set timeout", "[cli] <delay>", "change a timeout setting", USER, _set_timeout),
@@ -160,13 +163,21 @@ COMMANDS = (
     _command("show cli level", "", "display the level of the current CLI session", USER, _show_cli_level),
     _command("show cli sockets", "", "dump list of cli sockets", OPERATOR, _show_cli_sockets),
     _command("show env", "[var]", "dump environment variables known to the process", OPERATOR, _show_env),
+    _command("show events", "[<sink>] [-w] [-n] [-0]", "show event sink state", USER, events.show_events),
     _command("show info", "[desc|json|typed]*", "report information about the running process", USER, show_info),
     _command("show pool", "[<bk>[/<srv>]]", "report the connections kept to servers", USER, servers.show_pool),
+    _command("show schema json", "", "report schema used for stats", USER, lambda context, words: schema_json()),
     _command("show servers conn", "[<backend>]", "dump server connections status (all or for a single backend)", USER,
              servers.show_servers_conn),
     _command("show servers state", "[<backend>]", "dump volatile server information (all or for a single backend)",
              USER, servers.show_servers_state),
     _command("show sess", "", "report the list of current sessions", OPERATOR, _show_sess),
+    _command("show ssl ca-file", "[<cafile>[:<index>]]", "display the SSL CA files used in memory, or the details of a"
+             " <cafile>, or a single certificate of index <index> of a CA file <cafile>", USER,
+             authorities.show_ssl_ca_file),
+    _command("show ssl crl-file", "[<crlfile[:<index>>]]", "display the SSL CRL files used in memory, or the details of"
+             " a <crlfile>, or a single CRL of index <index> of CRL file <crlfile>", USER,
+             authorities.show_ssl_crl_file),
     _command("show stat", "[json|no-maint|typed|up]*", "report counters for each proxy and server", USER, show_stat),
     _command("show version", "", "show version of the current process", USER, _show_version),
     _command("shutdown session", "[id]", "kill a specific session", ADMIN, orders.shutdown_session),

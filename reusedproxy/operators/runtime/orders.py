@@ -7,30 +7,74 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from ipaddress import ip_address
 
+from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.checks.agent import STATIC_WEIGHTS
-from reusedproxy.backends.server import DRAIN, MAINT, READY
+from reusedproxy.backends.names import target_of
+from reusedproxy.backends.server import DRAIN, MAINT, READY, Server
 from reusedproxy.operators.runtime.proxy import ADMIN, OPERATOR, Context, Refusal, end_sessions
 
 #: HAProxy's bound for weights.
 _MOST_WEIGHT = 256
 
 _ORDERS = {"ready": READY, "drain": DRAIN, "maint": MAINT}
-_USAGE = "usage: set server <backend>/<server> state | weight"
+_USAGE = "usage: set server <backend>/<server> addr | state | weight"
+#: Who is said to have moved a server.
+_BY = "stats socket command"
+_MOST_PORT = 65535
+_NO_PORT_MAP = (
+    "can't change <port> to port map because it is incompatible with current health check port configuration"
+    " (use 'port' statement from the 'server' directive."
+)
 
 
 def set_server(context: Context, words: Sequence[str]) -> str:
-    """Does `set server <backend>/<server> state <state>`, or `weight <weight>`."""
+    """Does `set server <backend>/<server> state <state>`, `weight <weight>`, or `addr <address> [port <port>]`."""
     backend, server = context.server(words[0] if words else "")
     what, value = (words[1] if len(words) > 1 else ""), (words[2] if len(words) > 2 else "")
     if what == "weight":
         return _set_weight(context, words[0], value)
+    if what == "addr":
+        return _set_address(backend, server, words[2:])
     if what != "state":
         raise Refusal(_USAGE)
     if value not in _ORDERS:
         raise Refusal("'set server <srv> state' expects 'ready', 'drain' and 'maint'.")
     backend.set_state(server, _ORDERS[value])
     return ""
+
+
+def _set_address(backend: Backend, server: Server, words: Sequence[str]) -> str:
+    """Has a server go to another address, and says what changes in HAProxy's words."""
+    if not words:
+        raise Refusal("set server <b>/<s> addr requires an address and optionally a port.")
+    if server.relocation is None or server.settings.resolution.resolvers is not None:
+        raise Refusal(
+            "The address of this server is told by name servers or by its clients, or is no address and port."
+        )
+    target = server.ordered or server.target
+    assert target is not None
+    before, port = str(target.address[0]), int(target.address[1])
+    try:
+        address = ip_address(words[0])
+    except ValueError:
+        raise Refusal(f"Invalid addr '{words[0]}' by '{_BY}'") from None
+    same = ip_address(before.partition("%")[0]) == address
+    said = ["no need to change the addr" if same else f"IP changed from '{before}' to '{address}'"]
+    if words[1:2] == ["port"]:
+        text = words[2] if len(words) > 2 else ""
+        if text[:1] in ("+", "-"):
+            said.append(_NO_PORT_MAP)
+        elif not re.match(r"[0-9]{1,5}\Z", text) or not 1 <= int(text) <= _MOST_PORT:
+            said.append(f"problem converting port '{text}' to an int")
+        elif int(text) == port:
+            said.append("no need to change the port")
+        else:
+            said.append(f"port changed from '{port}' to '{text}'")
+            port = int(text)
+    backend.order_address(server, target_of(str(address), port), _BY)
+    return f"{', '.join(said)} by '{_BY}'\n"
 
 
 def enable_server(context: Context, words: Sequence[str]) -> str:
@@ -85,6 +129,19 @@ def set_maxconn_server(context: Context, words: Sequence[str]) -> str:
         # The bound of its pool is made with the pool.
         raise Refusal("This server has 'strict-maxconn': its maxconn can be changed by a reload only.")
     backend.set_maxconn(server, most)
+    return ""
+
+
+def set_maxconn_global(context: Context, words: Sequence[str]) -> str:
+    """Does `set maxconn global <value>`; 0 stands for what the file says, beyond which it does not go."""
+    if not words:
+        raise Refusal("Expects an integer value.")
+    found = re.match(r"[+-]?[0-9]{1,9}", words[0])
+    most = 0 if found is None else int(found[0])
+    places = context.proxy.places
+    if not 0 <= most <= places.maxconn_said:
+        raise Refusal("Value out of range.")
+    places.set_maxconn(most)
     return ""
 
 

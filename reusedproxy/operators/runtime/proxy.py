@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Protocol
 
 from attrs import Factory, define, frozen
 
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.server import Server
 from reusedproxy.config.model.proxies import Configuration
+from reusedproxy.operators.logs.targets import LogTargets
 from reusedproxy.operators.stats.moment import Moments
 from reusedproxy.operators.view.proxy import Proxy
 from reusedproxy.operators.view.rates import Rates
@@ -19,6 +20,18 @@ from reusedproxy.tables.table import Table
 #: What those who connect may do: each includes the ones before it.
 USER, OPERATOR, ADMIN = range(3)
 LEVELS = ("user", "operator", "admin")
+#: A piece of an answer, known by being this object, that says: there is more when `Context.wake` has been called.
+WAIT: Final = "\0 wait"
+
+
+class Trusts(Protocol):
+    """The files of CAs and revocation lists by their paths, used or not any more: what was read of them."""
+
+    @property
+    def authorities(self) -> Mapping[str, tuple[bytes, ...]]: ...
+
+    @property
+    def revocations(self) -> Mapping[str, bytes]: ...
 
 
 class Running(Proxy, Protocol):
@@ -29,6 +42,12 @@ class Running(Proxy, Protocol):
 
     @property
     def tables(self) -> Mapping[str, Table]: ...
+
+    @property
+    def trusts(self) -> Trusts: ...
+
+    @property
+    def logs(self) -> LogTargets: ...
 
     @property
     def rates(self) -> Rates | None: ...
@@ -84,6 +103,8 @@ class Context:
     takes_over: bool = False
     sockets: Sequence[SocketView] = ()
     statistics: Statistics = Factory(lambda: Statistics())
+    #: Has the session go on with an answer that waits (`WAIT`).
+    wake: Callable[[], None] = lambda: None
 
     @property
     def proxy(self) -> Running:

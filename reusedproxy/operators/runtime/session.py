@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from math import inf
 from socket import socket
 from typing import Protocol
@@ -21,7 +21,7 @@ from reusedproxy.config.language.printable import printable_lines
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.transport import Transport
 from reusedproxy.operators.runtime.commands import run
-from reusedproxy.operators.runtime.proxy import Context, Refusal
+from reusedproxy.operators.runtime.proxy import WAIT, Context, Refusal
 from reusedproxy.operators.runtime.words import commands_of
 
 #: Most bytes of a line, with what follows before it is answered; HAProxy's buffer.
@@ -77,6 +77,8 @@ class Session:
         #: Commands of the line that is being answered, and what is left of the present answer.
         self._commands: deque[list[str]] = deque()
         self._answer: Iterator[str] | None = None
+        #: The present answer goes on when there is more to say, or ends with whatever its client says.
+        self._waiting = False
         self._in_payload = False
         self._blocked = False
         self._working = False
@@ -85,6 +87,7 @@ class Session:
         self._answered = False
         #: When its client last said something, or took a part of an answer.
         self.active_at = deadlines.now()
+        context.wake = self._wake
         self._give_time()
         transport.owner = self
         transport.resume_reading()
@@ -92,6 +95,9 @@ class Session:
     # What the transport calls.
 
     def data_received(self, data: bytes) -> None:
+        if self._waiting:
+            self._stop_waiting()
+            data = b""
         self._buffer += data
         self._give_time()
         self._work()
@@ -104,6 +110,8 @@ class Session:
     def eof_received(self) -> None:
         """Answers what has come; a line without its end is none."""
         self._eof = True
+        if self._waiting:
+            self._stop_waiting()
         self._work()
 
     def pause_writing(self) -> None:
@@ -120,7 +128,7 @@ class Session:
 
     def connection_lost(self, reason: str) -> None:
         self.state = GONE
-        self._answer = None
+        self._give_up_answer()
         self._commands.clear()
         self._deadlines.cancel(self)
         self._owner.session_gone(self)
@@ -140,6 +148,24 @@ class Session:
     def end(self, reason: str) -> None:
         """Ends the session without another command; what is unsent goes out."""
         self._end(reason)
+
+    def _wake(self) -> None:
+        """Goes on with an answer that waits, in a later turn: whoever calls is in the middle of something else."""
+        if self._waiting:
+            self._waiting = False
+            self._give_time()
+            self._transport.line_up(self)
+
+    def _stop_waiting(self) -> None:
+        """Ends an answer that would go on for ever."""
+        self._waiting = False
+        self._give_up_answer()
+        self._transport.write(b"\n> " if self.context.interactive else b"\n")
+
+    def _give_up_answer(self) -> None:
+        answer, self._answer = self._answer, None
+        if isinstance(answer, Generator):
+            answer.close()
 
     # Its work.
 
@@ -166,7 +192,7 @@ class Session:
     def _answer_all(self) -> None:
         now = self._deadlines.now
         pieces, until = 0, now() + TURN
-        while self.state == OPEN and not self._blocked:
+        while self.state == OPEN and not self._blocked and not self._waiting:
             if pieces >= PIECES_AT_ONCE or (pieces and now() >= until):
                 self._transport.line_up(self)
                 return
@@ -252,6 +278,13 @@ class Session:
         piece = next(answer, None)
         if piece is None:
             self._answer = None
+        elif piece is WAIT and self._eof:
+            self._stop_waiting()
+        elif piece is WAIT:
+            self._waiting = True
+            self._deadlines.cancel(self)  # nothing may be to say for hours
+        elif piece.endswith("\0"):
+            self._transport.write(printable_lines(piece[:-1]).encode() + b"\0")
         elif piece:
             # Names and values in it may be other people's, and its reader is on a terminal mostly.
             self._transport.write(printable_lines(piece).encode())
@@ -260,6 +293,6 @@ class Session:
         """Closes the connection, once what is unsent has gone out."""
         if self.state == OPEN:
             self.state = ENDING
-            self._answer = None
+            self._give_up_answer()
             self._give_time()
             self._transport.close(reason)

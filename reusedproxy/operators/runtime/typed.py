@@ -20,12 +20,12 @@ from reusedproxy.operators.stats.figures import (
     Value,
 )
 
-_ORIGINS = {"M": "Metric", "S": "Status", "K": "Key", "C": "Config", "P": "Product"}
-_NATURES = {
+ORIGINS = {"M": "Metric", "S": "Status", "K": "Key", "C": "Config", "P": "Product"}
+NATURES = {
     "A": "Age", "a": "Avg", "C": "Counter", "D": "Duration", "G": "Gauge", "L": "Limit", "M": "Max", "m": "Min",
     "N": "Name", "O": "Output", "R": "Rate", "T": "Time",
 }  # fmt: skip
-_SCOPES = {"C": "Cluster", "P": "Process", "S": "Service", "s": "System"}
+SCOPES = {"C": "Cluster", "P": "Process", "S": "Service", "s": "System"}
 
 
 @frozen
@@ -37,7 +37,7 @@ class Kind:
 
     def tags(self) -> dict[str, str]:
         letters = self.letters
-        return {"origin": _ORIGINS[letters[0]], "nature": _NATURES[letters[1]], "scope": _SCOPES[letters[2]]}
+        return {"origin": ORIGINS[letters[0]], "nature": NATURES[letters[1]], "scope": SCOPES[letters[2]]}
 
 
 def _kinds(text: str) -> dict[str, Kind]:

@@ -11,6 +11,7 @@ know numbers and times only; they must never know connections or pools.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from itertools import zip_longest
 from math import inf
 from typing import Final
@@ -52,6 +53,23 @@ class Depths:
         self._ends_at = other._ends_at
         self._finished = deque(other._finished)
         self._sum = [*other._sum]
+
+    def known(self, now: float) -> dict[str, object]:
+        """Returns what was counted as plain values: the requests of this bucket, which is over after `left` seconds,
+        and of the finished ones."""
+        self.settle(now)
+        counts = self.counts[: self.deepest + 1]
+        return {"left": self._ends_at - now, "counts": counts, "finished": [*self._finished]}
+
+    def know(self, now: float, left: float, counts: Sequence[int], finished: Sequence[Sequence[int]]) -> None:
+        """Counts on where another process does, of the same server."""
+        self.counts = [*counts[: DEEPEST + 1]] or [0]
+        self._make_room(self.high)
+        self._ends_at = now + min(left, BUCKET)
+        self._finished = deque([*each[: DEEPEST + 1]] for each in finished[-BUCKETS:])
+        self._sum = []
+        for each in self._finished:
+            self._sum = [sum(both) for both in zip_longest(self._sum, each, fillvalue=0)]
 
     def turn(self, now: float, idle: int, used: int) -> None:
         """Begins another moment, in which `idle` connections stand idle and `used` are in use at first."""

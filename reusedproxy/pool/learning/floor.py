@@ -56,7 +56,11 @@ class FollowingFloor:
     def begin_at(self, other: FollowingFloor) -> None:
         """Begins where `other` is, which has followed the same demand."""
         self.places = other.places
-        self.floor = max(self.floor, self._bounded(other.floor))
+        self.begin_with(other.floor)
+
+    def begin_with(self, floor: int) -> None:
+        """Begins at a floor that the same demand has called for."""
+        self.floor = max(self.floor, self._bounded(floor))
 
     def deeper(self, depth: int) -> None:
         """Rises at once for a request of this depth, which has found no connection, or was seen elsewhere."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import combinations
 from math import inf
 
@@ -115,6 +115,18 @@ class IdleTimeoutEstimate:
             return False
         self._look_at = self._now() + max(LOOK_EVERY, LOOK_AFTER * self.limit)
         return True
+
+    def known(self) -> list[object]:
+        """Returns what is known as plain values: the time-out that is advertised, the one that was learnt, in seconds
+        (0: there is none), and the ages of the latest closes."""
+        found = [0.0 if each == inf else each for each in (self._advertised, self._learned)]
+        return [*found, [*self._recent]]
+
+    def know(self, advertised: float, learned: float, recent: Sequence[float]) -> None:
+        """Begins with what `known` has returned."""
+        self._advertised, self._learned = advertised or inf, learned or inf
+        self._recent.extend(recent)
+        self._judge()
 
     def _judge(self) -> None:
         self.limit = min(self._advertised, self._learned)

@@ -1,0 +1,127 @@
+"""Hands on what the operator has ordered, and what pools have learnt, to the process that takes this one's place: plain
+values, by names of sections and servers.
+
+It goes over before the new process opens its connections. A limit that was ordered stays in force as after a reload, as
+long as the file says what it has said; so does an address. Servers' states and weights go the way of a state file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from ipaddress import ip_address
+from typing import Any
+
+from reusedproxy.backends.names import target_of
+from reusedproxy.backends.saved_states import COLUMNS
+from reusedproxy.backends.server import Server
+from reusedproxy.build.assembly import Proxy
+from reusedproxy.net.dial import Target
+from reusedproxy.pool import handed
+
+#: The column of a saved state that has the port.
+_PORT = COLUMNS.split().index("srv_port")
+#: Who is said to have moved a server.
+BY = "the process before"
+
+
+def standing(proxy: Proxy) -> dict[str, object]:
+    """Returns what was ordered and learnt."""
+    return {
+        "process": {"maxconn": proxy.places.maxconn, "said": proxy.places.maxconn_said},
+        "frontends": {
+            each.name: {"maxconn": each.settings.maxconn, "said": each.maxconn_said}
+            for each in proxy.frontends
+            if each.settings.maxconn != each.maxconn_said
+        },
+        "servers": {
+            each.full_name: {**_ordered(each), "at": str(each.target), "pool": handed.learnt(each.pool)}
+            for backend in proxy.backends
+            for each in backend.servers
+        },
+    }
+
+
+def states_as_said(states: str, proxy: Proxy) -> str:
+    """Returns saved states of servers (`show servers state`) in which ports are those of the file: a port that is saved
+    counts, whatever the new file says, and one that was ordered is not to."""
+    ports = {
+        (backend.name, server.name): str(server.settings.port or 0)
+        for backend in proxy.backends
+        for server in backend.servers
+        if server.ordered is not None
+    }
+    if not ports:
+        return states
+    lines = []
+    for line in states.split("\n"):
+        words = line.split(" ")
+        if len(words) > _PORT and (port := ports.get((words[1], words[3]))) is not None:
+            words[_PORT] = port
+        lines.append(" ".join(words))
+    return "\n".join(lines)
+
+
+def _ordered(server: Server) -> dict[str, object]:
+    said = server.settings.maxconn
+    limit: dict[str, object] = {} if server.limit == said else {"maxconn": server.limit, "said": said}
+    if server.ordered is None:
+        return limit
+    host, port = server.ordered.address[:2]
+    return {**limit, "address": [str(host), port], "instead": _address(server)}
+
+
+def _address(server: Server) -> list[object]:
+    settings = server.settings
+    return [settings.kind, settings.host, settings.port]
+
+
+def stand(proxy: Proxy, said: object) -> Iterator[tuple[str, str]]:
+    """Puts it in force, as far as the file allows. Returns what is to be said of it, with the section."""
+    most = _kept(_part(said, "process"), proxy.maxconn)
+    if most is not None:
+        proxy.places.set_maxconn(most)
+    for frontend in proxy.frontends:
+        most = _kept(_part(said, "frontends", frontend.name), frontend.maxconn_said)
+        if most is not None:
+            frontend.set_maxconn(most)
+            text = f"Frontend {frontend.name} keeps maxconn {most}, as was ordered in the process before"
+            yield text, f"frontend {frontend.name}"
+    for backend in proxy.backends:
+        for server in backend.servers:
+            there = _part(said, "servers", server.full_name)
+            most = _kept(there, server.settings.maxconn)
+            if most is not None and server.settings.pool.most is None:
+                backend.set_maxconn(server, most)
+                text = f"Server {server.full_name} keeps maxconn {most}, as was ordered in the process before"
+                yield text, f"backend {backend.name}"
+            target = _ordered_target(server, there)
+            if target is not None:
+                backend.order_address(server, target, BY)
+                text = f"Server {server.full_name} goes to {target}, as was ordered in the process before"
+                yield text, f"backend {backend.name}"
+            pool = there.get("pool")
+            if isinstance(pool, dict) and there.get("at") == str(server.target):
+                handed.learn(server.pool, pool)
+
+
+def _kept(there: Mapping[str, Any], said: int) -> int | None:
+    """Returns the limit that stays in force; None if none was ordered, or the file says another word."""
+    most = there.get("maxconn")
+    return most if type(most) is int and most >= 0 and there.get("said") == said and most != said else None
+
+
+def _ordered_target(server: Server, there: Mapping[str, Any]) -> Target | None:
+    address = there.get("address")
+    if server.relocation is None or there.get("instead") != _address(server) or not isinstance(address, list):
+        return None
+    try:
+        host, port = address
+        return target_of(str(ip_address(host)), port) if type(port) is int and 0 < port < 1 << 16 else None
+    except ValueError:
+        return None
+
+
+def _part(said: object, *names: str) -> Mapping[str, Any]:
+    for name in names:
+        said = said.get(name) if isinstance(said, dict) else None
+    return said if isinstance(said, dict) else {}

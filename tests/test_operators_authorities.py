@@ -1,0 +1,72 @@
+"""CAs and revocation lists at the runtime API."""
+
+from __future__ import annotations
+
+from reusedproxy.operators.runtime.commands import run
+from reusedproxy.operators.runtime.proxy import USER, Context, Refusal
+from tests.integration.peers import LOOPBACK
+from tests.services import HEAD
+from tests.test_generations import GenerationTestCase
+from tests.test_net_tls_server import revocations
+
+
+class AuthoritiesTests(GenerationTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.crl = str(self.folder / "crl.pem")
+        (self.folder / "crl.pem").write_bytes(revocations(self.authority, self.authority.issue("gone")))
+        self.begin(bind=f" ssl crt {self.write('s.pem')} ca-file {self.ca_file} verify required crl-file {self.crl}")
+
+    def says(self, command: str) -> str:
+        answer = run(Context(self.service, USER, 10.0), command.split())
+        return answer if isinstance(answer, str) else "".join(answer)
+
+    def refused(self, command: str) -> str:
+        with self.assertRaises(Refusal) as raised:
+            self.says(command)
+        return str(raised.exception)
+
+    def test_files_are_listed(self) -> None:
+        self.assertEqual(self.says("show ssl ca-file"), f"# filename\n{self.ca_file} - 1 certificate(s)\n")
+        self.assertEqual(self.says("show ssl crl-file"), f"# filename\n{self.crl}\n")
+
+    def test_what_is_in_a_ca_file(self) -> None:
+        certificate = self.authority.credential.certificate
+        lines = self.says(f"show ssl ca-file {self.ca_file}").splitlines()
+        self.assertEqual(lines[:4], [f"Filename: {self.ca_file}", "Status: Used", " ", "Certificate #1:"])
+        said = dict(line.split(": ", 1) for line in lines[4:])
+        self.assertEqual(int(said["Serial"], 16), certificate.serial_number)
+        self.assertIn("/CN=", said["Subject"])
+        self.assertEqual(said["Subject"], said["Issuer"])
+        self.assertTrue(said["notAfter"].endswith(" GMT"))
+        self.assertEqual("\n".join(lines) + "\n", self.says(f"show ssl ca-file {self.ca_file}:1"))
+        self.assertEqual(self.says(f"show ssl ca-file {self.ca_file}:2"), "")
+
+    def test_what_is_in_a_revocation_list(self) -> None:
+        lines = self.says(f"show ssl crl-file {self.crl}").splitlines()
+        self.assertEqual(lines[:5], [f"Filename: {self.crl}", "Status: Used", " ", "Certificate Revocation List #1:",
+                                     "Version 2"])  # fmt: skip
+        self.assertIn("SHA256", lines[5].upper())
+        self.assertEqual([line.split(":")[0].strip() for line in lines[-3:]],
+                         ["Revoked Certificates", "Serial Number", "Revocation Date"])  # fmt: skip
+        self.assertEqual(len(self.says(f"show ssl crl-file {self.crl}:9").splitlines()), 2)
+
+    def test_what_is_refused(self) -> None:
+        self.assertEqual(self.refused("show ssl ca-file no"), "Can't display the CA file : Not found!")
+        self.assertEqual(self.refused("show ssl crl-file no"), "Can't display the CRL file : Not found!")
+        self.assertEqual(self.refused("show ssl ca-file a:x"), "wrong CA index after colons in 'a:x'!")
+
+    def test_after_reloads_it_is_what_is_in_use(self) -> None:
+        """Whatever has become of the file; and what nobody names any more is not shown."""
+        before = self.says("show ssl ca-file")
+        self.configure(" timeout queue 3s\n")
+        self.service.reload()
+        self.reactor.pump([0.05] * 40)
+        self.assertEqual(self.says("show ssl ca-file"), before)
+        self.text(
+            "proxy.cfg",
+            f"{HEAD}frontend f\n bind {LOOPBACK}:0\n default_backend b\nbackend b\n server s {LOOPBACK}:1\n",
+        )
+        self.service.reload()
+        self.reactor.pump([0.05] * 40)
+        self.assertEqual(self.says("show ssl ca-file"), "# filename\n")
