@@ -12,6 +12,7 @@ from reusedproxy.config.reader import ConfigurationError, Source, read_configura
 from reusedproxy.config.rules.expressions import read_expression
 from reusedproxy.config.rules.samples import CONVERTERS, FETCHES
 from reusedproxy.rules.samples.compile import Sample, compiled
+from reusedproxy.sessions.client import session_of
 from reusedproxy.tables.table import Table
 from tests.clientfakes import GET, OK
 from tests.rulefakes import DEFAULTS, Seen, ruled
@@ -241,6 +242,23 @@ class RequestTests(SynchronousTestCase):
         client.send(GET)
         world.server.answer()
         self.assertEqual(client.take(), OK)
+
+    def test_what_the_connection_tracks_is_the_first(self) -> None:
+        """As in HAProxy, whether a limit follows or not: a request tracks nothing else by the same counter."""
+        for rules in (LIMIT, LIMIT.replace("track-sc0 src\n", "track-sc0 src if { path / }\n")):
+            world = ruled(self, rules, warm=1)
+            client = world.client()
+            world.frontend.tracks = True
+            (connection,) = world.frontend.connections
+            table = world.frontend.tables["fe"]
+            session_of(connection).counters = {0: (table, table.track("192.0.2.9"))}  # type: ignore[arg-type]
+            for _ in range(2):
+                client.send(GET)
+                world.server.answer()
+                self.assertEqual(client.take(), OK)
+            client.send(GET)
+            self.assertIn(b"429", client.take())
+            self.assertEqual((self.values(world), self.values(world, key="192.0.2.9")["http_req_rate"]), ({}, 3))
 
     def test_answers_are_judged(self) -> None:
         """4xx is the client's error, 5xx and silence the server's failure, but for 501 and 505."""

@@ -63,14 +63,15 @@ class _Notes:
 
 
 class Addresses:
-    """Asks the name servers for the servers of all groups, from `start` to `stop`."""
+    """Asks the name servers for the servers of all groups that follow names, from `start` to `stop`."""
 
     def __init__(self, groups: Iterable[Group], clock: IReactorTime, departed: Departed) -> None:
         self._members: dict[Server, Located] = {}
         self._groups: list[Followers] = []
         self._notes = notes = _Notes()
         for group in groups:
-            assert isinstance(group, Followers)
+            if not isinstance(group, Followers):
+                continue  # it moves servers as an operator orders
             servers = [member.server for member in group.members]
             asks = type(group)(servers, group.find, notes, clock, departed)
             members = [Located(server, servers, notes, clock, departed) for server in servers]

@@ -25,16 +25,16 @@ MakeKey = Callable[[Facts, Table], "Key | None"]
 
 
 def track(action: Track, where: str) -> Act:
-    """Compiles `track-sc0` and its like. As in HAProxy, a counter tracks the first that it is told, until the end; a
-    request, and an answer that is tracked late, count at once."""
+    """Compiles `track-sc0` and its like. As in HAProxy, a counter tracks the first that it is told, until the end; what
+    the client's connection tracks is the first for all its requests. A request, and an answer that is tracked late,
+    count at once."""
     number, name, key = action.counter, action.table, key_for(action.key, where)
     of_source = str(action.key) in SOURCES
 
     def act(facts: Facts) -> None:
-        own = facts.counters
-        if own is not None and number in own:
+        if facts.tracked(number) is not None:
             return
-        table = facts.table(name)
+        own, table = facts.counters, facts.table(name)
         if table is None:
             return
         # The usual key is made without another call.
