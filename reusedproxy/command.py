@@ -21,8 +21,10 @@ from twisted.python.usage import Options as TwistedOptions
 from twisted.python.usage import UsageError
 
 from reusedproxy.daemon.findings import Finding, report_in_json
-from reusedproxy.daemon.keyring import leave_keyring
-from reusedproxy.daemon.launch import (
+from reusedproxy.daemon.load import Refused
+from reusedproxy.daemon.service import ProxyService
+from reusedproxy.daemon.starting.keyring import leave_keyring
+from reusedproxy.daemon.starting.launch import (
     acting_for,
     close_inherited,
     log_safely,
@@ -30,10 +32,11 @@ from reusedproxy.daemon.launch import (
     take_pid_file,
     unusable,
 )
-from reusedproxy.daemon.load import Refused
-from reusedproxy.daemon.pid_file import PidFile
-from reusedproxy.daemon.service import ProxyService
-from reusedproxy.daemon.supervision import Manager, StatusFile, Supervision, ask_to_reload
+from reusedproxy.daemon.starting.pid_file import PidFile
+from reusedproxy.daemon.supervision.asking import ask_to_reload
+from reusedproxy.daemon.supervision.manager import Manager
+from reusedproxy.daemon.supervision.reports import Supervision
+from reusedproxy.daemon.supervision.status_file import StatusFile
 from reusedproxy.doctor.doctor import Doctor, Orders, UnknownServer
 from reusedproxy.doctor.examination import Bounds
 from reusedproxy.doctor.options import DoctorOptions
@@ -236,11 +239,11 @@ def makeService(options: Options) -> IService:
     if options.parent is not None:
         never_block(options.parent, reactor)
     # The objects made so far live as long as the process, or are freed by reference counting (see
-    # `succession.take_apart`). The garbage collector need not traverse them each time, which takes 17 ms for the
+    # `former.take_apart`). The garbage collector need not traverse them each time, which takes 17 ms for the
     # modules alone, and 100 ms for 1,250 sections.
     gc.collect()
     gc.freeze()
-    service.spares_collector = True
+    service.reloads.spares_collector = True
     return service
 
 

@@ -9,9 +9,9 @@ from reusedproxy.backends.moving import PATIENCE
 from reusedproxy.backends.names import target_of
 from reusedproxy.backends.ordered import OrderedAddresses
 from reusedproxy.config import model
+from reusedproxy.daemon.replacing.standing import stand, states_as_said
+from reusedproxy.daemon.replacing.standing import standing as standing_of
 from reusedproxy.daemon.service import ProxyService
-from reusedproxy.daemon.standing import stand, states_as_said
-from reusedproxy.daemon.standing import standing as standing_of
 from reusedproxy.operators.runtime.commands import run
 from reusedproxy.operators.runtime.proxy import ADMIN, Context, Refusal
 from reusedproxy.operators.runtime.servers import show_servers_state

@@ -12,8 +12,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from reusedproxy.backends.server import DOWN, DRAIN, MAINT, READY, UP
 from reusedproxy.build.assembly import Proxy
 from reusedproxy.daemon.load import Refused
+from reusedproxy.daemon.reloading.succession import hand_on_states
 from reusedproxy.daemon.service import ProxyService
-from reusedproxy.daemon.succession import hand_on_states
 from reusedproxy.demo.certificates import Authority
 from reusedproxy.pool.constant import ConstantPool
 from reusedproxy.pool.named import Name, NameRefused

@@ -7,7 +7,7 @@ from typing import Any
 from unittest import mock
 
 from reusedproxy.backends.server import MAINT, UP
-from reusedproxy.build.server_lines import Elsewhere
+from reusedproxy.build.servers.lines import Elsewhere
 from reusedproxy.daemon.load import Refused
 from reusedproxy.daemon.service import ProxyService
 from reusedproxy.pool.constant import ConstantPool
@@ -40,7 +40,7 @@ class BuildTestCase(ServiceTestCase):
 
     def assemble(self, servers: str, head: str = DNS, bind: bool = False) -> ProxyService:
         self.service = ProxyService(self.reactor, [self.configure(servers, head)])
-        self.service._resolver = ImmediateResolver()  # type: ignore[assignment]
+        self.service.reloads.resolver = ImmediateResolver()  # type: ignore[assignment]
         self.service.assemble(bind=bind)
         return self.service
 

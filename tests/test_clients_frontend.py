@@ -202,7 +202,7 @@ class BoundTests(BoundCase):
         client = self.half_answered()
         successor = self.succeed(9)
         successor.stop()
-        vars(successor).clear()  # `daemon.succession.take_apart`
+        vars(successor).clear()  # `daemon.reloading.former.take_apart`
         self.made.server.busy[0].feed(b"34")
         self.loop.until(lambda: client.end)
         self.assertEqual((client.end, client.received[-4:], old.connections), ("eof", b"1234", set()))

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.build.server_lines import CONNECT_TIMEOUT
+from reusedproxy.build.servers.lines import CONNECT_TIMEOUT
 from reusedproxy.config.language import haproxy_words
 from reusedproxy.config.language.report import nearest
 from reusedproxy.config.reader import ConfigurationError, Source, read_configuration

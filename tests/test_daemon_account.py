@@ -16,9 +16,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config.model.proxies import Global
 from reusedproxy.config.reader import Source, read_configuration
-from reusedproxy.daemon.account import Account, UnknownAccount, account_of, judged
 from reusedproxy.daemon.load import Refused
 from reusedproxy.daemon.service import ProxyService
+from reusedproxy.daemon.starting.account import Account, UnknownAccount, account_of, judged
 from tests.integration.peers import LOOPBACK, temporary_directory
 from tests.services import HEAD, Reactor, keep_signals
 
@@ -201,7 +201,7 @@ class ServiceTests(SynchronousTestCase):
         )
         service = ProxyService(self.reactor, [str(self.file)], options)
         self.patch(service, "_log", mock.Mock())
-        self.patch(service.watchdog, "_timer", lambda seconds: None)
+        self.patch(service.stalls.watchdog, "_timer", lambda seconds: None)
         return service
 
     def test_it_becomes_the_user_when_everything_is_bound(self) -> None:
@@ -232,7 +232,7 @@ class ServiceTests(SynchronousTestCase):
     def test_root_that_would_keep_its_capabilities_is_told_so(self) -> None:
         """As a manager may start it: the daemon's user would be root by another name."""
         program = (
-            "from reusedproxy.daemon.account import Account\n"
+            "from reusedproxy.daemon.starting.account import Account\n"
             "print(Account.of(65534).impediment() or 'none', Account(0, 65534, ()).impediment() or 'none', sep='\\n')\n"
         )
         start = [sys.executable, "-c", program]

@@ -12,10 +12,10 @@ from reusedproxy.backends.checks.results import Result
 from reusedproxy.backends.queue import Queue
 from reusedproxy.backends.server import DOWN, MAINT, Server
 from reusedproxy.clients.frontend import Frontend
-from reusedproxy.daemon.counts import COUNTED, OTHERS, count_on, counts_of
+from reusedproxy.daemon.replacing.counts import COUNTED, OTHERS, count_on, counts_of
+from reusedproxy.daemon.replacing.standing import stand
+from reusedproxy.daemon.replacing.standing import standing as standing_of
 from reusedproxy.daemon.service import ProxyService
-from reusedproxy.daemon.standing import stand
-from reusedproxy.daemon.standing import standing as standing_of
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.listener import LISTENING, PAUSED
 from reusedproxy.operators.stats.figures import sections_of

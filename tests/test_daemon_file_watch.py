@@ -15,7 +15,7 @@ from reusedproxy.build.certificates import FilesOfTLS, Stamps, server_stamps, se
 from reusedproxy.config.model.proxies import Configuration
 from reusedproxy.config.model.tls import BindTLS, ServerTLS
 from reusedproxy.config.reader import Source, read_configuration
-from reusedproxy.daemon.file_watch import FileWatch
+from reusedproxy.daemon.reloading.file_watch import FileWatch
 from reusedproxy.daemon.service import ProxyService
 from reusedproxy.net.slices import Steps, run_through
 from reusedproxy.net.tls.files import Trusts
@@ -227,8 +227,8 @@ class RenewalTests(ServiceTestCase):
         )
         self.service = ProxyService(self.reactor, [self.config])
         self.patch(self.service, "announce", lambda level, text, section="": self.said.append((level, text)))
-        self.patch(self.service, "_resolver", ImmediateResolver())
-        self.patch(self.service.watchdog, "_timer", lambda seconds: None)
+        self.patch(self.service.reloads, "resolver", ImmediateResolver())
+        self.patch(self.service.stalls.watchdog, "_timer", lambda seconds: None)
         self.service.assemble(bind=True)
         self.service.startService()
         self.addCleanup(self.stop)

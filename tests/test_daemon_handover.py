@@ -19,14 +19,16 @@ from twisted.internet.task import Clock
 from reusedproxy.config.model.proxies import Bind, SocketOptions
 from reusedproxy.config.model.tables import StickTable, Stored
 from reusedproxy.config.model.values import ListenAddress, Place
-from reusedproxy.daemon import handover, takeover
-from reusedproxy.daemon.handover import Handover, key_of
-from reusedproxy.daemon.pid_file import PidFile
+from reusedproxy.daemon.replacing import handover, takeover
+from reusedproxy.daemon.replacing.handover import Handover, key_of
+from reusedproxy.daemon.replacing.sharing import TAKES_NOTHING, Giving
+from reusedproxy.daemon.replacing.spawned import command_line
+from reusedproxy.daemon.replacing.takeover import HandoverError, take_over
 from reusedproxy.daemon.service import ProxyService
-from reusedproxy.daemon.sharing import TAKES_NOTHING, Giving
-from reusedproxy.daemon.spawned import command_line
-from reusedproxy.daemon.supervision import RUNNING, Manager, StatusFile, Supervision
-from reusedproxy.daemon.takeover import HandoverError, take_over
+from reusedproxy.daemon.starting.pid_file import PidFile
+from reusedproxy.daemon.supervision.manager import Manager
+from reusedproxy.daemon.supervision.reports import Supervision
+from reusedproxy.daemon.supervision.status_file import RUNNING, StatusFile
 from reusedproxy.net.binding import ListenError, bind_socket, given_socket
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.listener import HELD, LISTENING, Listener

@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 #: Prints whether the key was there, and what that user finds.
 PROGRAM = """
 import ctypes, os, sys
-from reusedproxy.daemon import keyring
+from reusedproxy.daemon.starting import keyring
 number = keyring._KEYCTL.get(os.uname().machine)
 call = ctypes.CDLL(None).syscall
 def keyctl(*words):

@@ -14,9 +14,9 @@ from twisted.internet.task import Clock
 from twisted.scripts._twistd_unix import ServerOptions
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.daemon.account import Account
-from reusedproxy.daemon.launch import UsersLogFile, unusable
 from reusedproxy.daemon.service import ProxyService
+from reusedproxy.daemon.starting.account import Account
+from reusedproxy.daemon.starting.launch import UsersLogFile, unusable
 from reusedproxy.net.trusted_paths import open_file
 from tests.integration.peers import temporary_directory
 
@@ -74,7 +74,7 @@ class InheritedTests(SynchronousTestCase):
         """But for what is to be kept; nor what the program has opened itself."""
         program = (
             "import os\n"
-            "from reusedproxy.daemon.launch import close_inherited\n"
+            "from reusedproxy.daemon.starting.launch import close_inherited\n"
             "own = os.open('/dev/null', os.O_RDONLY)\n"
             "close_inherited({150})\n"
             "print(*[fd for fd in (0, 1, 2, 123, 150, 300, own) if os.path.exists(f'/proc/self/fd/{fd}')], own)\n"
@@ -279,8 +279,8 @@ class LogTests(SynchronousTestCase):
             return open_file(path, flags, mode)
 
         with (
-            mock.patch("reusedproxy.daemon.launch.open_file", open_too_late),
-            mock.patch("reusedproxy.daemon.launch.log_file_observer", lambda file: file),
+            mock.patch("reusedproxy.daemon.starting.launch.open_file", open_too_late),
+            mock.patch("reusedproxy.daemon.starting.launch.log_file_observer", lambda file: file),
         ):
             file = options["logger"]()
         self.addCleanup(file.close)
@@ -289,7 +289,7 @@ class LogTests(SynchronousTestCase):
 
     def test_roots_log_in_anothers_directory_is_rotated_there_and_nowhere_else(self) -> None:
         """Its owner may put a link in place of the directory."""
-        with mock.patch("reusedproxy.daemon.launch.log_file_observer", lambda file: file):
+        with mock.patch("reusedproxy.daemon.starting.launch.log_file_observer", lambda file: file):
             file = self.options(None)["logger"]()
         self.addCleanup(file.close)
         elsewhere = self.directory / "elsewhere"
@@ -307,7 +307,7 @@ class LogTests(SynchronousTestCase):
         self.log.write_text("before\n")
         os.chown(self.log, 12345, 12345)
         for uid in (12345, None):
-            with mock.patch("reusedproxy.daemon.launch.log_file_observer", lambda file: file):
+            with mock.patch("reusedproxy.daemon.starting.launch.log_file_observer", lambda file: file):
                 file = self.options(uid)["logger"]()
             self.addCleanup(file.close)
             file.write(f"of {uid}\n")

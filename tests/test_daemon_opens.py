@@ -27,10 +27,10 @@ import json, os, sys
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python import failure, log
 import reusedproxy.command, reusedproxy.operators.shell.manhole, twisted.conch.ssh.keys
-from reusedproxy.daemon.account import Account
-from reusedproxy.daemon.launch import acting_for, log_safely, take_pid_file, unusable
+from reusedproxy.daemon.starting.account import Account
+from reusedproxy.daemon.starting.launch import acting_for, log_safely, take_pid_file, unusable
 from reusedproxy.daemon.service import ProxyService
-from reusedproxy.daemon.supervision import StatusFile
+from reusedproxy.daemon.supervision.status_file import StatusFile
 
 folder, uid, found = sys.argv[1], int(sys.argv[2]), []
 

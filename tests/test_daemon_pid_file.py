@@ -9,8 +9,8 @@ from unittest import SkipTest
 from twisted.scripts._twistd_unix import ServerOptions
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.daemon.launch import take_pid_file
-from reusedproxy.daemon.pid_file import MOST, PidFile
+from reusedproxy.daemon.starting.launch import take_pid_file
+from reusedproxy.daemon.starting.pid_file import MOST, PidFile
 from tests.integration.peers import temporary_directory
 
 

@@ -22,7 +22,7 @@ class LimitTests(ServiceTestCase):
         self.service = ProxyService(self.reactor, [self.text("proxy.cfg", f"{text} {server}\n")])
         said: list[str] = []
         self.patch(self.service, "announce", lambda level, text, section="": said.append(f"{level}: {text}"))
-        self.patch(self.service.watchdog, "_timer", lambda seconds: None)
+        self.patch(self.service.stalls.watchdog, "_timer", lambda seconds: None)
         self.patch(descriptors, "limit", lambda: 1000)
         self.service.assemble(bind=True)
         self.service.startService()

@@ -18,9 +18,10 @@ from reusedproxy.backends.server import MAINT, READY
 from reusedproxy.config import model
 from reusedproxy.config.model.proxies import PoolLimits
 from reusedproxy.config.reader import Source, read_configuration
-from reusedproxy.daemon import service
-from reusedproxy.daemon.reload import Refusal, ReloadTrial
-from reusedproxy.daemon.succession import clear, take_pool_apart
+from reusedproxy.daemon.reloading import reload
+from reusedproxy.daemon.reloading.former import take_pool_apart
+from reusedproxy.daemon.reloading.succession import clear
+from reusedproxy.daemon.reloading.trial import Refusal, ReloadTrial
 from reusedproxy.net.listener import CLOSED
 from reusedproxy.net.resolver import Answers, Query
 from reusedproxy.net.slices import Steps, run_through
@@ -273,13 +274,21 @@ class TrialTests(SynchronousTestCase):
     def test_one_that_was_not_verified_and_fails_now_does_not_hold_it_up(self) -> None:
         """It may be the very server because of which it is verified now."""
         for before in ("verify none", "verify none sni str(s.test)", "ca-file /ca no-sni-auto"):
-            bench = PoolBench(resume=False)
-            trial = self.trial(bench, before=before, now="ca-file /ca sni str(t.test)")
-            bench.dialer.open[0].fail("the certificate is not for 't.test'", "TLS handshake", unverified=True)
-            bench.pass_time(0.1)
-            self.assertEqual(self.ends, [None], before)
-            self.assertEqual([*trial.distrusted], ["b/s"], before)
-            bench.pool.close("over")
+            for why, unverified in (("the certificate is not for 't.test'", True), ("alert handshake failure", False)):
+                bench = PoolBench(resume=False)
+                trial = self.trial(bench, before=before, now="ca-file /ca sni str(t.test)")
+                bench.dialer.open[0].fail(why, "TLS handshake", unverified=unverified)
+                bench.pass_time(0.1)
+                self.assertEqual(self.ends, [None], before)
+                self.assertEqual([*trial.distrusted], ["b/s"], before)
+                bench.pool.close("over")
+
+    def test_one_whose_name_is_asked_for_no_more_is_still_verified(self) -> None:
+        bench = PoolBench(resume=False)
+        trial = self.trial(bench, now="ca-file /other no-sni-auto")
+        bench.dialer.open[0].fail("unable to get local issuer certificate", "TLS handshake", unverified=True)
+        bench.pass_time(0.1)
+        self.assertEqual((self.ends, [*trial.distrusted]), ([None], ["b/s"]))
 
     def test_a_server_that_is_away_is_not_waited_for(self) -> None:
         bench = PoolBench(resume=False)
@@ -334,7 +343,7 @@ class ReloadTests(GenerationTestCase):
         super().setUp()
         self.resolver = HeldResolver()
         self.begin("sni str(s.test)")
-        self.patch(self.service, "_resolver", self.resolver)
+        self.patch(self.service.reloads, "resolver", self.resolver)
         self.configure(" server t localhost:1 ssl verify none\n server u localhost:2 ssl verify none\n")
 
     def finish(self) -> None:
@@ -436,7 +445,7 @@ class AnnouncedTests(GenerationTestCase):
             yield held
             yield from clear(*what)
 
-        self.patch(service, "clear", clearing)
+        self.patch(reload, "clear", clearing)
         told: list[str] = []
         self.patch(self.service.supervision, "reloaded", told.append)
         before = self.proxy
@@ -517,7 +526,7 @@ GLOBAL: dict[str, Any] = {
     "maxrewrite": (" tune.maxrewrite 2048\n", lambda service: service.proxy.frontends[0].limits.max_head, 14336),
     "maxhdr": (" tune.http.maxhdr 55\n", lambda service: service.proxy.frontends[0].limits.max_headers, 54),
     "pool_connect_rate": (" pool-connect-rate 7\n", lambda service: service.proxy.budget.rate, 7.0),
-    "ssl_watch": (" ssl-watch 3s\n", lambda service: service._watch._every, 3.0),
+    "ssl_watch": (" ssl-watch 3s\n", lambda service: service.reloads.watch._every, 3.0),
     "spread_checks": (" spread-checks 5\n", lambda service: service.proxy.configuration.global_.spread_checks, 5),
     "accepted_families": (
         " dns-accept-family ipv4\n",

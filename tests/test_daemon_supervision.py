@@ -18,21 +18,11 @@ from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.command import Options
-from reusedproxy.daemon.supervision import (
-    LOOK,
-    PATIENCE,
-    REFUSED,
-    RELOADED,
-    RELOADING,
-    RUNNING,
-    STOPPING,
-    Manager,
-    Outcome,
-    StatusFile,
-    Supervision,
-    ask_to_reload,
-    is_daemon,
-)
+from reusedproxy.daemon.processes import is_daemon
+from reusedproxy.daemon.supervision.asking import LOOK, PATIENCE, Outcome, ask_to_reload
+from reusedproxy.daemon.supervision.manager import Manager
+from reusedproxy.daemon.supervision.reports import Supervision
+from reusedproxy.daemon.supervision.status_file import REFUSED, RELOADED, RELOADING, RUNNING, STOPPING, StatusFile
 from tests.integration.peers import temporary_directory
 from tests.test_generations import GenerationTestCase
 

@@ -11,7 +11,7 @@ from unittest import SkipTest, mock
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.daemon.account import Account
+from reusedproxy.daemon.starting.account import Account
 from reusedproxy.net.acting import NOBODY, groups_of
 from reusedproxy.net.files import unless_pipe
 from reusedproxy.net.trusted_paths import demand_plain, open_file, parent_of

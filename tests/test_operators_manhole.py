@@ -49,16 +49,19 @@ from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.server import DOWN, UP, Server
 from reusedproxy.config import model
 from reusedproxy.config.model.proxies import PoolLimits
-from reusedproxy.daemon.account import Account
 from reusedproxy.daemon.load import Refused
 from reusedproxy.daemon.service import ProxyService
+from reusedproxy.daemon.starting.account import Account
 from reusedproxy.measures.last_errors import LastErrors
 from reusedproxy.measures.log_throttle import TELL_AT_MOST, TELL_EVERY
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.watchdog import Standstills
 from reusedproxy.operators.shell.commands import GUIDE, namespace
+from reusedproxy.operators.shell.key_checker import RESTED, KeyChecker
 from reusedproxy.operators.shell.keys import LONGEST_FILE, ManholeError, authorized_keys, fingerprint, make_host_key
-from reusedproxy.operators.shell.manhole import (
+from reusedproxy.operators.shell.manhole import Manhole
+from reusedproxy.operators.shell.session import run
+from reusedproxy.operators.shell.ssh import (
     ADMITTED,
     ATTEMPTS,
     CONNECTIONS,
@@ -66,12 +69,8 @@ from reusedproxy.operators.shell.manhole import (
     LONGEST_MESSAGE,
     LOOK_EVERY,
     MESSAGES,
-    RESTED,
     UNUSED,
-    KeyChecker,
-    Manhole,
 )
-from reusedproxy.operators.shell.session import run
 from reusedproxy.operators.shell.tables import table
 from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.wire.heads import Limits
@@ -867,7 +866,7 @@ class ConnectionTests(FilesTestCase):
         (theirs,) = connection.service.channels.values()
         self.patch(theirs, "dataReceived", lambda data: None)
         self.clock.pump([LOOK_EVERY] * 2)
-        with mock.patch("reusedproxy.operators.shell.manhole.authorized_keys") as read:
+        with mock.patch("reusedproxy.operators.shell.key_checker.authorized_keys") as read:
             for _ in range(3):
                 channel.write(b"x")
                 pump.flush()

@@ -15,7 +15,7 @@ from reusedproxy.backends.server import Server
 from reusedproxy.build.assembly import Assembly, Proxy
 from reusedproxy.config import model
 from reusedproxy.config.reader import Source, read_configuration
-from reusedproxy.daemon.reload import ReloadTrial
+from reusedproxy.daemon.reloading.trial import ReloadTrial
 from reusedproxy.net.poller import Poller
 from reusedproxy.operators.metrics.families import families, of_backends, of_frontends
 from reusedproxy.operators.metrics.pools import Distribution, Family, of_servers

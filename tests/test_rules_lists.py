@@ -44,6 +44,11 @@ NETWORKS = some.lists(
 BOUNDS = some.none() | some.integers(-20, 20)
 
 
+#: Seconds of processor time: some twenty times what it takes where nothing else runs, and a tenth of what it took when
+#: each pattern was tried.
+MOST = 1.0
+
+
 class AgreementTests(SynchronousTestCase):
     """What a list decides is what its patterns decide."""
 
@@ -110,7 +115,7 @@ class CostTests(SynchronousTestCase):
         report.raise_faults()
         began = time.process_time()
         test = criterion(said)
-        self.assertLess(time.process_time() - began, 0.3)
+        self.assertLess(time.process_time() - began, MOST)
         facts = Seen(b"GET / HTTP/1.1\r\nHost: a\r\nX: " + value + b"\r\n\r\n")
         test(facts)  # what is built at the first use
         began = time.process_time()
@@ -137,7 +142,7 @@ class CostTests(SynchronousTestCase):
             (["req.hdr(x),lower,length", "gt", "90000"], b"," * 14_500),
         ):
             with self.subTest(words[:4]):
-                self.assertLess(self.took(words, value), 0.2)
+                self.assertLess(self.took(words, value), MOST)
 
     def test_addresses_that_clients_choose_have_no_common_hash(self) -> None:
         """As numbers, those that differ by 2⁶¹ - 1 have: a dictionary of thousands then takes milliseconds for each."""

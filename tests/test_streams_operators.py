@@ -11,7 +11,7 @@ from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.build.assembly import _end_sessions
-from reusedproxy.build.server_lines import place_of
+from reusedproxy.build.servers.connections import place_of
 from reusedproxy.config.model.logs import LogSettings
 from reusedproxy.config.rules.formats import STANDARD, read_format
 from reusedproxy.net.dial import Target

@@ -14,7 +14,7 @@ from reusedproxy.build.tables import Sweep, tables_of
 from reusedproxy.config.model.tables import StickTable, Stored
 from reusedproxy.config.model.values import Notice, Place
 from reusedproxy.net.deadlines import Deadlines
-from reusedproxy.tables import table as limits
+from reusedproxy.tables import entries as limits
 from reusedproxy.tables.table import Table
 from reusedproxy.tables.tracking import REQUESTS, Counters, count, leave
 

@@ -49,7 +49,7 @@ class Backend(Places["Backend"]):
     last calls others (`_go_on`): they may call back.
     """
 
-    #: For mypyc: what `daemon.succession` drops at the end.
+    #: For mypyc: what `daemon.reloading.former` drops at the end.
     __deletable__ = (
         "checkers", "agents", "addresses", "groups", "weigh_together", "end_sessions", "tell_tracker", "cookies",
         "_announce",

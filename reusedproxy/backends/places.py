@@ -81,7 +81,7 @@ class Places(Generic[Successor]):
     It is a base class, since an object of its own would cost each request two more calls.
     """
 
-    #: For mypyc: what `daemon.succession` drops at the end.
+    #: For mypyc: what `daemon.reloading.former` drops at the end.
     __deletable__ = (
         "servers", "named", "queue", "slow_starts", "successor", "observers", "_balance", "_by_hash", "_by_load",
         "_active", "_used", "_freed",

@@ -59,7 +59,7 @@ class Server:
     at the same address counts those requests, too, which that one still carries.
     """
 
-    #: For mypyc: what `daemon.succession` drops at the end.
+    #: For mypyc: what `daemon.reloading.former` drops at the end.
     __deletable__ = ("queue", "trackers", "tracked", "relocation", "naming", "former", "heir", "pool")
 
     def __init__(self, backend: str, settings: model.Server, pool: HTTPConnectionPool, now: float) -> None:

@@ -18,6 +18,7 @@ from twisted.internet.interfaces import IReactorTime
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.moving import Departed
 from reusedproxy.backends.server import Server
+from reusedproxy.build.announce import Announce
 from reusedproxy.build.answers import Answers
 from reusedproxy.build.backends import Backends
 from reusedproxy.build.certificates import FilesOfTLS, Served, Stamps, serving
@@ -29,7 +30,9 @@ from reusedproxy.build.pages import add_pages
 from reusedproxy.build.resolution import Sections
 from reusedproxy.build.rule_sets import RuleSets, default_backend
 from reusedproxy.build.saved_states import SavedStates
-from reusedproxy.build.server_lines import Announce, Line, Lines, asks_libc
+from reusedproxy.build.servers.addresses import asks_libc
+from reusedproxy.build.servers.line import Line
+from reusedproxy.build.servers.lines import Lines
 from reusedproxy.build.spelling import Spelling, spelling_of
 from reusedproxy.build.tables import Sweep, tables_of
 from reusedproxy.clients.connection_limit import ConnectionLimit

@@ -16,10 +16,12 @@ from reusedproxy.backends.moving import Departed
 from reusedproxy.backends.ordered import OrderedAddresses
 from reusedproxy.backends.saved_states import CONFIGURED, ENABLED, SavedState, restore
 from reusedproxy.backends.slow_start import SlowStart, Together
+from reusedproxy.build.announce import Announce
 from reusedproxy.build.balancing import hash_of
 from reusedproxy.build.resolution import Sections, groups_of
 from reusedproxy.build.saved_states import SavedStates
-from reusedproxy.build.server_lines import Announce, Line, Lines
+from reusedproxy.build.servers.line import Line
+from reusedproxy.build.servers.lines import Lines
 from reusedproxy.config import model
 from reusedproxy.config.model.balance import HASHES
 from reusedproxy.config.model.values import Notice

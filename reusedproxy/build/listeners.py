@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
-from reusedproxy.build.server_lines import Announce
+from reusedproxy.build.announce import Announce
 from reusedproxy.clients.frontend import Frontend
 from reusedproxy.config import model
 from reusedproxy.config.language.report import Fault

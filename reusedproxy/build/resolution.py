@@ -13,7 +13,7 @@ from reusedproxy.backends.backend import Backend, Group
 from reusedproxy.backends.moving import Departed
 from reusedproxy.backends.names import NameGroup, ServiceGroup
 from reusedproxy.backends.server import Server
-from reusedproxy.build.server_lines import is_resolved
+from reusedproxy.build.servers.addresses import is_resolved
 from reusedproxy.config import model
 from reusedproxy.config.language.addresses import is_service
 from reusedproxy.config.language.report import Fault

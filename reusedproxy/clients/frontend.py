@@ -69,7 +69,7 @@ class Frontend:
     leads to the backend where no rule chooses another; None: there is none.
     """
 
-    #: For mypyc: what `daemon.succession` drops at the end.
+    #: For mypyc: what `daemon.reloading.former` drops at the end.
     __deletable__ = (
         "backends", "connections", "default_route", "gate", "handshakes", "heir", "invalid", "listeners", "log",
         "pages", "rate", "routing", "_places", "_unevaluated", "announce", "guide", "monitor", "stream_log",

@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.server import Server
 from reusedproxy.build.assembly import Proxy
-from reusedproxy.build.server_lines import announces_itself, constant_name, follows_client
+from reusedproxy.build.servers.connections import announces_itself, constant_name, follows_client
 from reusedproxy.config import model
 from reusedproxy.config.language.report import did_you_mean
 from reusedproxy.doctor.addresses import Addresses

@@ -67,7 +67,7 @@ class HTTPConnectionPool:
     (ends by reason) and `ended` (the last ends) are those of its `holdings`, which alone moves connections.
     """
 
-    #: For mypyc: what `daemon.succession` drops at the end.
+    #: For mypyc: what `daemon.reloading.former` drops at the end.
     __deletable__ = ("group", "holdings", "invalid", "upkeep", "waiters", "_dialer", "_governor", "_refusals")
 
     #: Tells that each connection serves only the client for which it was opened.

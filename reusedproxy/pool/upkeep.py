@@ -71,7 +71,7 @@ class Upkeep:
     """Keeps up one pool. `used` and `unused` estimate how long its server lets connections stand idle that have carried
     requests, or have not."""
 
-    #: For mypyc: what `daemon.succession` drops at the end.
+    #: For mypyc: what `daemon.reloading.former` drops at the end.
     __deletable__ = (
         "demand", "governor", "holdings", "refill", "curious", "_advice", "_leaks", "_pool", "used", "unused",
     )  # fmt: skip

@@ -61,7 +61,9 @@ def within_networks(networks: Iterable[Network]) -> Callable[[Address], bool]:
 
 
 def _interval(among: IPv4Network | IPv6Network) -> tuple[int, int]:
-    return int(among.network_address), int(among.broadcast_address)
+    first = int(among.network_address)
+    # `broadcast_address` makes an object for each, which takes six times as long (60 ms for 20,000).
+    return first, first | (1 << among.max_prefixlen - among.prefixlen) - 1
 
 
 def _within_intervals(intervals: Iterable[tuple[float, float]]) -> Callable[[float], bool]:

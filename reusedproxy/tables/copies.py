@@ -16,9 +16,10 @@ from typing import Any
 from attrs import frozen
 
 from reusedproxy.tables.journal import Journal, Key
+from reusedproxy.tables.layout import Slot
 from reusedproxy.tables.said import NotUnderstood, demand, key_said, listed, plain_keys
 from reusedproxy.tables.shares import Sharer, Shares
-from reusedproxy.tables.table import Slot, Table
+from reusedproxy.tables.table import Table
 
 #: Rows in one block.
 AT_ONCE = 400

@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from reusedproxy.tables.journal import Journal, Key
+from reusedproxy.tables.layout import Counted, Slot
 from reusedproxy.tables.said import NotUnderstood, key_said, listed, plain_keys
-from reusedproxy.tables.table import Counted, Slot, Table
+from reusedproxy.tables.table import Table
 
 #: Entries of which is told at once.
 AT_ONCE = 400

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from reusedproxy.tables.table import Counted, Table
+from reusedproxy.tables.layout import Counted
+from reusedproxy.tables.table import Table
 
 # Kinds of events, by the attribute of a table that says where they are counted.
 SESSIONS = "sessions"

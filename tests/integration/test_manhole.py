@@ -12,7 +12,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.operators.shell.manhole import CONNECTIONS
+from reusedproxy.operators.shell.ssh import CONNECTIONS
 from tests.integration.daemon import Daemon, run_once
 from tests.integration.peers import LOOPBACK, missing, temporary_directory, wait_for
 from tests.ports import free_ports

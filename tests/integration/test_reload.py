@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from threading import Event
 
-from reusedproxy.daemon.succession import EVERY
+from reusedproxy.daemon.reloading.former import EVERY
 from reusedproxy.demo.certificates import Authority
 from tests.integration.peers import LOOPBACK, Nginx, OpensslServer, missing, wait_for
 from tests.integration.test_main_job import NAME, MainJobTestCase, ask

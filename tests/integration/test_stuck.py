@@ -176,7 +176,7 @@ class EarlySignalTests(ProcessTestCase):
     def test_one_to_stop_ends_it_with_a_word(self) -> None:
         """It ends as the signal ends programs, so that nobody takes it for a daemon that has served."""
         for name in ("SIGTERM", "SIGINT", "SIGUSR1"):
-            daemon = self.signalled([name], "ProxyService", "_decide_account")
+            daemon = self.signalled([name], "ProxyService", "_assemble_manhole")
             self.assertEqual(self.status(daemon), -signal.Signals[name])
             self.assertIn(f"[NOTICE] stopped by {name} before it served", daemon.output)
 

@@ -13,7 +13,8 @@ from operator import eq, ge, gt, le, lt, ne
 from reusedproxy.config.model.tables import ARRAYS, DATA_TYPES
 from reusedproxy.operators.runtime.proxy import OPERATOR, Context, Refusal
 from reusedproxy.rules.samples.keys import written_key
-from reusedproxy.tables.table import MASK, Slot, Table
+from reusedproxy.tables.layout import Slot
+from reusedproxy.tables.table import MASK, Table
 
 #: Rows that are looked at in one piece of an answer.
 ROWS_AT_ONCE = 200

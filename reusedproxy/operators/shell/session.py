@@ -1,7 +1,7 @@
 """Runs a session in the manhole: a prompt, one command, or a script from standard input.
 
-Knows Python and the channel that conch has opened. Must never know who may log in (`manhole` decides that before) or
-what can be seen (`commands`). Errors in a session are shown to its user and to nobody else.
+Knows Python and the channel that conch has opened. Must never know who may log in (`key_checker` decides that before)
+or what can be seen (`commands`). Errors in a session are shown to its user and to nobody else.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Sends and receives messages on a socket that leads to another process of the program, without waiting.
+"""Sends and receives messages on a socket to another process of the program, without blocking.
 
-A message is a line of JSON, and the bytes behind it of which its `bytes` tells how many there are. A descriptor may go
+A message is a line of JSON. If it has a member `bytes`, so many raw bytes follow the line. A descriptor may be sent
 along (SCM_RIGHTS). Must never know what messages mean.
 """
 
@@ -19,17 +19,17 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from reusedproxy.net.poller import READ, WRITE, Poller
 
-#: Seconds after which is tried again what the kernel has no room for, such as more descriptors under way.
+#: Seconds until another try where the kernel has a limit whose end it does not report, as on descriptors under way.
 RETRY = 0.05
 #: The most bytes of a line and of what is behind it; states of 100,000 servers are some 16 MB.
 LONGEST = 64 << 20
 READ_SIZE = 1 << 16
 
-#: What reading a line raises that says something else than is expected.
+#: What is raised in reading a message that has another form than expected.
 NOT_UNDERSTOOD = (ValueError, TypeError, LookupError, OverflowError, RecursionError, AttributeError)
 #: Why it was lost, when the other side has closed it.
 CLOSED = "it has closed the connection"
-#: No room for these bytes; and no room for something else, of whose end nothing tells.
+#: No room for these bytes, of which the poller tells the end; and other limits, of which nothing does.
 _FULL, _SHORT = errno.EAGAIN, (errno.ENOBUFS, errno.ETOOMANYREFS)
 _GONE = (errno.EPIPE, errno.ECONNRESET)
 
@@ -74,7 +74,7 @@ class Channel:
         return bool(self._left)
 
     def send(self, said: object, content: bytes = b"", descriptor: int | None = None) -> None:
-        """Sends a message. A descriptor, which is closed then, goes along."""
+        """Sends a message, and with it a descriptor, which is closed when it has been sent."""
         if self._gone:
             if descriptor is not None:
                 os.close(descriptor)
@@ -87,7 +87,7 @@ class Channel:
             self._send()
 
     def close(self) -> None:
-        """Closes it; what is unsent is dropped."""
+        """Closes the channel; what is unsent is dropped."""
         if self.state == "closed":
             return
         self.state = "closed"
@@ -98,7 +98,7 @@ class Channel:
         self._hang_up()
 
     def fail(self, why: str) -> None:
-        """Closes it, and calls `lost`."""
+        """Closes the channel, and calls `lost`."""
         if self.state == "open":
             self.close()
             self._lost(why)
@@ -154,7 +154,7 @@ class Channel:
         return True
 
     def _hang_up(self) -> None:
-        """Sends nothing more: nobody hears it. What the other side has said before is still to be read."""
+        """Stops sending, since the other side reads no more. What that has sent before is still to be read."""
         self._gone = True
         for _, descriptor in self._left:
             if descriptor is not None:
@@ -176,7 +176,7 @@ class Channel:
             self.fail(CLOSED if not data else "it said too much")
 
     def _message(self) -> tuple[Mapping[str, Any], bytes] | None:
-        """Returns the next message that has come as a whole; what is no message is an empty one."""
+        """Returns the next message that is complete, without members if it cannot be read; None if none is."""
         if self._head is None:
             end = self._buffer.find(b"\n", self._looked) + 1
             if not end:

@@ -21,7 +21,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from reusedproxy.daemon.supervision import is_daemon
+from reusedproxy.daemon.processes import is_daemon
 from reusedproxy.net.trusted_paths import parent_of
 
 #: Largest size of a pid file in bytes, and an upper bound for process numbers (Linux: PID_MAX_LIMIT).

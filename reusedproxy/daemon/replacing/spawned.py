@@ -1,7 +1,7 @@
-"""Starts a new process of the program, with the command line of this one, that takes this one's place (SIGUSR2).
+"""Starts a new process of the program, with this one's command line, that takes this one's place (SIGUSR2).
 
-The new process is no child of this one, which will end before it: a supervisor, such as systemd, gets it as its own.
-Nothing is handed on but a pipe, by whose end this process sees that the new one has ended. Must never know what the new
+The new process is no child of this one, which will end first: a supervisor, such as systemd, becomes its parent. It
+inherits nothing but a pipe, whose end tells this process that the new one has ended. Must never know what the new
 process does.
 """
 

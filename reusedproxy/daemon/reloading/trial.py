@@ -14,7 +14,7 @@ from attrs import frozen
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from reusedproxy.build.assembly import Proxy
-from reusedproxy.build.server_lines import Line
+from reusedproxy.build.servers.line import Line
 from reusedproxy.net.dial import Dial, DialFailure
 from reusedproxy.net.transport import Transport
 from reusedproxy.pool.connection import IN_USE, ServerConnection
@@ -24,6 +24,8 @@ from reusedproxy.pool.pool import HTTPConnectionPool
 #: Seconds that a reload waits for the floors of new pools.
 PATIENCE = 5.0
 TICK = 0.05
+# What a server has to prove of itself, each with all before it.
+NOTHING, SPEAKS_TLS, KNOWN_TO_CA, NAME = range(4)
 
 
 @frozen
@@ -148,10 +150,10 @@ class ReloadTrial:
         """Returns a refusal when a handshake or check fails at a server that the old proxy reaches without trouble.
 
         The new certificates, or a new name, are then the cause. A server whose certificate fails verification does not
-        refuse the reload: other CAs or revocation lists apply now, or its name is verified which was not before, and to
-        go on as before would mean to trust a server that must not be trusted. Only where another name is asked for
-        than the one that it was verified by, it does: that is a slip of the keyboard, as a rule, and what the server
-        is has been verified.
+        refuse the reload: other CAs or revocation lists apply now, and to go on as before would mean to trust a server
+        that must not be trusted. Nor does one, whatever its failure is, that has to prove now what it had not to prove
+        before, because it may be the very one on account of which it has to. Only one that was verified by its name
+        refuses the reload, when it does not accept the new certificates or does not have the new name.
         """
         old = self.old.lines.get(name)
         if old is None or old.pool.trouble:
@@ -159,10 +161,12 @@ class ReloadTrial:
         trial = self._trials.get(name)
         trouble = line.pool.trouble or (trial.trouble if trial is not None else "")
         unverified = line.pool.unverified or (trial is not None and trial.unverified)
-        if unverified and (_name_of(line) == _name_of(old) or not _verifies_name(old)):
+        if "TLS" in trouble:
+            now, before = _proof(line), _proof(old)
+            another_name = now == NAME and _name_of(line) != _name_of(old)
+            if now <= before and (another_name or not unverified):
+                return Refusal(name, trouble)
             self.distrusted[name] = trouble
-        elif "TLS" in trouble:
-            return Refusal(name, trouble)
         answer = self._answers.get(name)
         return Refusal(name, answer) if answer else None
 
@@ -208,11 +212,15 @@ class ReloadTrial:
         checker.try_on(connection, told)
 
 
-def _verifies_name(line: Line) -> bool:
+def _proof(line: Line) -> int:
+    """Returns how much a server has to prove: NOTHING, that it speaks TLS, that a CA knows it, or its NAME, too."""
     settings = line.server.settings
     tls = settings.tls
-    known = settings.known_name or (tls is not None and (tls.verifyhost or tls.sni))
-    return tls is not None and tls.verify == "required" and bool(known)
+    if tls is None:
+        return NOTHING
+    if tls.verify != "required":
+        return SPEAKS_TLS
+    return NAME if settings.known_name or tls.verifyhost or tls.sni else KNOWN_TO_CA
 
 
 def _name_of(line: Line) -> tuple[object, ...]:

@@ -16,8 +16,8 @@ from typing import Any, BinaryIO
 from twisted.logger import ILogObserver
 from twisted.python.logfile import LogFile
 
-from reusedproxy.daemon.account import Account
-from reusedproxy.daemon.pid_file import PidFile
+from reusedproxy.daemon.starting.account import Account
+from reusedproxy.daemon.starting.pid_file import PidFile
 from reusedproxy.net.trusted_paths import demand_plain, open_file, parent_of
 from reusedproxy.operators.logs.own import log_file_observer, refusing, use_observer
 

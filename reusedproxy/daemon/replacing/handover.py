@@ -1,14 +1,18 @@
-"""Hands the listening sockets of one process to another one of this program, which takes its place (`--replace`).
+"""Hands the listening sockets of this process to another process of the program, which takes its place (`--replace`).
 
-The new process connects to a `stats socket` with `expose-fd listeners`, and orders `hand over`. From then on both speak
-lines of JSON there: the old one says for each socket what it is, and sends its descriptor along (SCM_RIGHTS), then what
-state its servers are in, and which stick tables it has. The new one opens its connections to servers, and asks for the
-tables that it has, too (`sharing`); when it has both it is ready: the old one holds its listeners for the moment that
-it takes until the new one accepts. That one says which sockets it has taken; the old one stops accepting, frees its
-status file, and says so. A connection that ends before that leaves all as it was: the old process goes on accepting.
+This module is the old process's side, `takeover` the new one's. The new process connects to a `stats socket` with
+`expose-fd listeners` and orders `hand over`; from then on messages of a `channel` go both ways:
 
-Each side makes sure by the kernel's word (SO_PEERCRED) that the other is root's or its own user's. This module is the
-old process's side, `takeover` the new one's. Must never know what a process does when it leaves.
+1. old: each socket's address, with its descriptor (SCM_RIGHTS); then the states of its servers, what was ordered and
+   learnt (`standing`), and which stick tables it has.
+2. new: which of these tables it wants, while it opens its connections to servers. old: their entries (`sharing`).
+3. new: `ready`, when it has both. old: stops accepting for a moment, sends the last changes of the tables, and `go`.
+   Without tables there is neither this step nor the one before.
+4. new: accepts, and says which sockets it has taken. old: stops accepting for good, frees its status file, and sends
+   what it has counted (`counts`).
+
+A connection that ends before step 4 leaves all as it was: the old process goes on accepting. Each side asks the kernel
+(SO_PEERCRED) whether the other is root's or its own user's. Must never know what a process does when it leaves.
 """
 
 from __future__ import annotations
@@ -22,8 +26,8 @@ from typing import Any
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from reusedproxy.config.model.values import ListenAddress
-from reusedproxy.daemon.channel import CLOSED, NOT_UNDERSTOOD, Channel
-from reusedproxy.daemon.sharing import Giving, Sharing, described, read
+from reusedproxy.daemon.replacing.channel import CLOSED, NOT_UNDERSTOOD, Channel
+from reusedproxy.daemon.replacing.sharing import Giving, Sharing, described, read
 from reusedproxy.net.listener import Listener
 from reusedproxy.net.poller import Poller
 from reusedproxy.tables.table import Table
@@ -73,7 +77,7 @@ class Handover:
         self._channel = Channel(channel, poller, clock, self._received, self._lost, self._empty)
 
     def give(self, states: str, standing: object = None) -> None:
-        """Begins with the sockets, these states of servers, and what stands as it was ordered and learnt."""
+        """Sends the sockets, the states of servers, and what was ordered and learnt (step 1)."""
         for listener in self._listeners:
             said = {"socket": key_of(listener.bind.address), "file": listener.file}
             # A descriptor of our own: a reload may close the listener's meanwhile.
@@ -82,12 +86,12 @@ class Handover:
         self._channel.send({"end": os.getpid(), "states": states, "tables": tables, "standing": standing})
 
     def drain(self) -> None:
-        """Takes nothing more on: this process is to end. What it counts yet goes on to the one that serves."""
+        """Breaks off a handover that is not over: this process is to end. One that is over goes on sharing tables."""
         if self.state != "over":
             self._end()
 
     def stop(self) -> None:
-        """Ends it: this process ends."""
+        """Sends the last changes of tables, and closes the channel: this process ends."""
         if self._sharing is not None:
             self._sharing.tell()
         self._end()
@@ -128,7 +132,7 @@ class Handover:
             self._end()  # it knows all
 
     def _go_on(self) -> None:
-        """Accepts again: the other process takes its time."""
+        """Accepts again: the other process does not, and clients have waited for long enough."""
         self._held = None
         for listener in self._listeners:
             listener.go_on()

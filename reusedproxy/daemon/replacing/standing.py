@@ -1,8 +1,8 @@
-"""Hands on what the operator has ordered, and what pools have learnt, to the process that takes this one's place: plain
-values, by names of sections and servers.
+"""Sends what operators have ordered and pools have learnt to the process that takes this one's place: plain values, by
+names of sections and servers.
 
-It goes over before the new process opens its connections. A limit that was ordered stays in force as after a reload, as
-long as the file says what it has said; so does an address. Servers' states and weights go the way of a state file.
+They are sent before the new process opens its connections. As after a reload, an ordered limit or address stays in
+force as long as the file has the same value as before. Servers' states and weights are sent as a state file is.
 """
 
 from __future__ import annotations

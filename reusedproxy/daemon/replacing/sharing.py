@@ -1,8 +1,8 @@
-"""Has two processes of the program know the same of clients while one takes the other's place: their stick tables.
+"""Keeps the stick tables of two processes of the program alike while one takes the other's place.
 
-The old process gives all entries, then those that change, while it alone counts. When the new one is ready the old one
-holds its listeners, gives the last of them and says `go`: from then on both count, and tell one another what they have
-counted, until the old one has ended. Knows tables and a channel; must never know why a process is replaced.
+At first the old process alone counts: it sends all entries, then those that change. When the new one is ready, the old
+one stops accepting for a moment, sends the last changes, and `go`. From then on both count, and each tells the other
+what it has counted, until the old one has ended. Knows tables and a channel; must never know why a process is replaced.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from typing import Any
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
-from reusedproxy.daemon.channel import Channel
+from reusedproxy.daemon.replacing.channel import Channel
 from reusedproxy.net.slices import Slices
 from reusedproxy.tables.copies import Description, Giver, Taker
 from reusedproxy.tables.said import NotUnderstood
 from reusedproxy.tables.shares import Sharer
 from reusedproxy.tables.table import Table
 
-#: Seconds between two looks at what has changed: for so long one process may not know what the other has counted.
+#: Seconds between two reports of what has changed: so late may one process know what the other has counted.
 EVERY = 0.02
-#: Seconds after which a process is given up that takes nothing of what it is told: it would be kept for it.
+#: Seconds after which a process that reads nothing is given up: what it is sent has to be kept for it.
 PATIENCE = 10.0
 
 TAKES_NOTHING = "it takes nothing of what it is told"
@@ -32,20 +32,20 @@ Said = Mapping[str, Any]
 
 
 def described(tables: Iterable[Table]) -> list[dict[str, object]]:
-    """Returns what is said of tables."""
+    """Returns descriptions of tables, as they are sent."""
     return [Description.of(table, monotonic()).plain() for table in tables]
 
 
 def read(said: object) -> dict[str, Description]:
-    """Reads that. Raises NotUnderstood."""
+    """Reads descriptions of tables by their names. Raises NotUnderstood."""
     if not isinstance(said, list):
         raise NotUnderstood("descriptions of tables")
     return {each.name: each for each in map(Description.read, said)}
 
 
 class Giving:
-    """Gives tables on a channel that is empty whenever `go_on` is called. `state` is "copying", "following" (all was
-    given once) or "over"."""
+    """Sends tables; its owner calls `go_on` whenever the channel has nothing left to send. `state` is "copying",
+    "following" (all was sent once, changes are sent) or "over"."""
 
     def __init__(self, channel: Channel, clock: IReactorTime, tables: Iterable[Table]) -> None:
         self.state = "copying"
@@ -57,7 +57,7 @@ class Giving:
         self.go_on()
 
     def _look_whether_it_takes(self) -> None:
-        """Gives the other process up if it has taken nothing since the last look."""
+        """Gives the other process up if it has read nothing since the last look."""
         self._deadline = None
         if self._channel.unsent:
             self._channel.fail(TAKES_NOTHING)
@@ -65,7 +65,7 @@ class Giving:
             self._deadline = self._clock.callLater(PATIENCE, self._look_whether_it_takes)
 
     def go_on(self) -> None:
-        """Gives some more."""
+        """Sends the next block, if the channel has nothing left to send."""
         if self.state == "over" or self._channel.unsent:
             return
         if self._deadline is not None:
@@ -88,7 +88,7 @@ class Giving:
         self.go_on()
 
     def finish(self) -> Sharing:
-        """Gives what is left, however much; from now on both processes count."""
+        """Sends all that is left, and `go`: from now on both processes count."""
         for giver in self._givers:
             while (block := giver.block()) is not None:
                 self._channel.send(block.said, block.content)
@@ -97,7 +97,7 @@ class Giving:
         return Sharing(self._channel, self._clock, [giver.shared() for giver in self._givers])
 
     def stop(self) -> None:
-        """Gives nothing more."""
+        """Sends nothing more."""
         self._end()
         for giver in self._givers:
             giver.stop()

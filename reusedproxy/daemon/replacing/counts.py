@@ -1,7 +1,7 @@
-"""Hands what a process has counted to the one that takes its place: plain values, by names of sections and servers.
+"""Sends the counters of a process to the one that takes its place: plain values, by names of sections and servers.
 
-What is not counted in the other process, as it is another version, or has other sections, is left out. So is what the
-process still counts that leaves. Must never know how it is sent.
+Left out are counters that the other process does not have (another version, other sections), and what the old process
+counts after it has sent them. Must never know how they are sent.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Takes the place of a process of this program that runs (`--replace`): the new process's side of `handover`, where it
-stands what both tell one another.
+"""Takes the place of a running process of this program (`--replace`): the new process's side of the protocol that
+`handover` describes.
 
-Nothing that the other process says is believed: it is root's or our own user's by the kernel's word, and a socket is
-taken only where it listens. Must never know how this process becomes ready.
+What the other process says is not trusted: the kernel tells whose it is, and a socket is taken only if it listens at
+the address of its line. Must never know how this process becomes ready.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from attrs import define, field, frozen
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from reusedproxy.config.model.proxies import Bind
-from reusedproxy.daemon.channel import LONGEST, NOT_UNDERSTOOD, READ_SIZE, Channel
-from reusedproxy.daemon.handover import ORDER, key_of, peer_of
-from reusedproxy.daemon.sharing import Sharing, Taking, described, read
+from reusedproxy.daemon.replacing.channel import LONGEST, NOT_UNDERSTOOD, READ_SIZE, Channel
+from reusedproxy.daemon.replacing.handover import ORDER, key_of, peer_of
+from reusedproxy.daemon.replacing.sharing import Sharing, Taking, described, read
 from reusedproxy.net.addresses import abstract
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.trusted_paths import parent_of

@@ -1,0 +1,86 @@
+"""Holds what one `server` line has been made into, so that a later reading of the configuration can take it over.
+
+Two readings of a line are the same server if their `Identity` is equal; its connections are then kept. Must never know
+how its parts are built.
+"""
+
+from __future__ import annotations
+
+from attrs import define, frozen
+
+from reusedproxy.backends.checks.agent import AgentChecker
+from reusedproxy.backends.checks.checker import Checker
+from reusedproxy.backends.server import Server
+from reusedproxy.build.certificates import Stamps
+from reusedproxy.config import model
+from reusedproxy.config.model.proxies import PoolLimits
+from reusedproxy.net.dial import Target
+from reusedproxy.net.tls.client import ClientContext
+from reusedproxy.pool.pool import HTTPConnectionPool
+from reusedproxy.wire.heads import Limits
+
+
+@frozen
+class Identity:
+    """Holds the properties that must be equal for a server's connections to be kept when the configuration
+    is read again.
+
+    `files` are the stamps of all certificates, keys and CAs, so that a file replaced under its name makes a difference.
+    """
+
+    target: Target
+    tls: model.ServerTLS | None
+    files: Stamps
+    timeout: float
+    limits: PoolLimits
+    wire: Limits
+    #: The expressions for the names of its connections, the name known in advance, and the PROXY protocol version.
+    names: tuple[model.Expression | None, model.Expression | None, str | None, str]
+    #: Added to the client's port (None: the server has its own).
+    mapped: int | None = None
+    #: Its connections carry no requests (mode tcp).
+    raw: bool = False
+
+
+@define
+class Line:
+    """Holds one `server` line with its running parts, for a later reading of the configuration to take over.
+
+    The target of `identity` is the present one: a server whose name has other addresses moves.
+    """
+
+    identity: Identity
+    server: Server
+    #: The request of `idle-ping`.
+    ping_request: bytes
+    #: What its checks ask; None: only whether it can be connected to.
+    asks: model.HTTPCheck | model.CheckPlan | None = None
+    checker: Checker | None = None
+    agent: AgentChecker | None = None
+
+    @property
+    def pool(self) -> HTTPConnectionPool:
+        return self.server.pool
+
+    @property
+    def context(self) -> ClientContext | None:
+        """Returns the TLS context of its connections; None without TLS."""
+        return self.pool.context
+
+    def succeed(self, previous: Line) -> None:
+        """Takes the place of `previous`, and takes over its server's state, which may have changed
+        since this line was built."""
+        self.server.succeed(previous.server)
+        for pool in self.pool.family:
+            pool.ping_request = self.ping_request
+        if self.checker is not None:
+            if previous.checker is not None:
+                alike = self.checker.settings == previous.checker.settings and self.asks == previous.asks
+                self.checker.succeed(previous.checker, alike=alike, same=self.identity == previous.identity)
+            else:
+                self.checker.begin_again()
+        if self.agent is not None:
+            if previous.agent is not None:
+                self.agent.succeed(previous.agent)
+            else:
+                self.agent.begin_again()

@@ -1,0 +1,333 @@
+"""Builds one `server` line: its address, TLS, pool and checks; at a reload it takes over those that are unchanged.
+
+Knows the constructors of a server's parts. Starts nothing, and must never know frontends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from random import Random
+
+from attrs import evolve, frozen
+from twisted.internet.interfaces import IReactorTime
+
+from reusedproxy.backends.backend import Backend
+from reusedproxy.backends.checks.agent import AgentChecker
+from reusedproxy.backends.checks.checker import Checker
+from reusedproxy.backends.checks.requests import request
+from reusedproxy.backends.saved_states import SavedState
+from reusedproxy.backends.server import Server
+from reusedproxy.build.announce import Announce
+from reusedproxy.build.balancing import node_seed
+from reusedproxy.build.certificates import Stamps, not_valid_yet, server_stamps
+from reusedproxy.build.servers.addresses import NOWHERE, FirstAddresses, goes_on, may_be_ordered
+from reusedproxy.build.servers.connections import (
+    Pools,
+    announces_client,
+    announces_itself,
+    constant_name,
+    name_of,
+    place_of,
+)
+from reusedproxy.build.servers.line import Identity, Line
+from reusedproxy.build.step_dialers import StepDialers, with_port
+from reusedproxy.config import model
+from reusedproxy.config.language.report import Fault
+from reusedproxy.config.model.values import Notice
+from reusedproxy.config.rules.samples import CLIENT_BYTES
+from reusedproxy.net.addresses import Addresses
+from reusedproxy.net.deadlines import Deadlines
+from reusedproxy.net.dial import Dialer, Target
+from reusedproxy.net.poller import Poller
+from reusedproxy.net.tls.client import ClientContext
+from reusedproxy.net.tls.files import TLSConfigurationError, Trusts
+from reusedproxy.pool.constant import ConstantPool
+from reusedproxy.pool.dialing.budget import Budget
+from reusedproxy.pool.named import naming
+from reusedproxy.pool.pool import HTTPConnectionPool
+from reusedproxy.wire.heads import Limits
+
+#: Seconds for TCP and TLS when `timeout connect` is unset; HAProxy waits as long as the kernel does.
+CONNECT_TIMEOUT = 30.0
+
+
+class Lines:
+    """Builds the server lines for one reading of the configuration."""
+
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        poller: Poller,
+        deadlines: Deadlines,
+        random: Random,
+        budget: Budget,
+        limits: Limits,
+        addresses: Addresses,
+        trusts: Trusts,
+        previous: Mapping[str, Line],
+        announce: Announce,
+        faults: list[Fault],
+        notices: list[Notice],
+        settings: model.Global,
+    ) -> None:
+        """Takes the `previous` reading's lines, by backend/server; adds to `faults` and `notices`."""
+        self._bufsize = settings.bufsize
+        self._spread = spreading(settings.spread_checks, random) if settings.spread_checks else None
+        self._pools = Pools(reactor, poller, deadlines, random, budget, limits)
+        self._reactor = reactor
+        self._poller = poller
+        self._deadlines = deadlines
+        self._limits = limits
+        self._first = FirstAddresses(addresses, faults, notices)
+        self._trusts = trusts
+        self._stamps: dict[str, Stamps] = {}
+        self._previous = previous
+        self._announce = announce
+        self._faults = faults
+        self._notices = notices
+
+    def line(self, backend: model.Backend, settings: model.Server, saved: SavedState | None = None) -> Line:
+        """Builds one server with its pool: the previous one's, if everything that makes a connection is the same. One
+        that there was not before may have been `saved` by an earlier process."""
+        name = f"{backend.name}/{settings.name}"
+        previous = self._previous.get(name)
+        target = self._first.first(name, settings, previous, saved if previous is None else None)
+        identity = self._identity(backend, settings, target)
+        ping_request = _ping_request(backend, settings)
+        announce = partial(self._announce, section=f"backend {backend.name}")
+        pool = self._pool(name, settings, identity, previous, ping_request, announce)
+        server = Server(backend.name, settings, pool, self._deadlines.now())
+        server.node_seed = node_seed(settings, identity.target)
+        _follow_requests(server, identity)
+        kept = previous is not None and target is not None and goes_on(settings, previous)
+        server.stand_at(target, previous.server.service if previous is not None and kept else None)
+        if previous is not None:
+            server.succeed(previous.server)
+            former = {*previous.server.former, previous.pool} - {pool}
+            server.former = [each for each in former if each.state != "closed"]
+        pool.has_places(server.limit)
+        line = Line(identity, server, ping_request, backend.http_check or backend.check_plan)
+        if settings.resolution.resolvers is not None or may_be_ordered(settings):
+            server.relocation = Elsewhere(line, self._pools, announce)
+        return line
+
+    def _identity(self, backend: model.Backend, settings: model.Server, target: Target | None) -> Identity:
+        return Identity(
+            target or NOWHERE,
+            settings.tls,
+            server_stamps(settings.tls, self._stamps),
+            backend.timeouts.connect or CONNECT_TIMEOUT,
+            settings.pool,
+            self._limits,
+            (settings.sni, settings.pool_conn_name, settings.known_name, settings.send_proxy),
+            settings.mapped,
+            backend.mode == "tcp",
+        )
+
+    def _pool(
+        self,
+        name: str,
+        settings: model.Server,
+        identity: Identity,
+        previous: Line | None,
+        ping_request: bytes,
+        announce: Callable[[str, str], None],
+    ) -> HTTPConnectionPool:
+        """Returns the previous line's pool, if the server is the same; else a new one, which learns from that."""
+        if previous is not None and previous.identity == identity:
+            return previous.pool
+        context = self._context(settings, name, settings.tls)
+        if context is not None:
+            context.generation = _generation(identity, previous)
+            if context.ours is not None:
+                texts = not_valid_yet(f"server {name}: crt {context.settings.crt}", context.ours)
+                self._notices += (Notice("warning", settings.place, text) for text in texts)
+        pool = self._pools.pool(f"Server {name}", settings, identity, context, announce)
+        pool.ping_request = ping_request
+        if previous is not None:
+            before = previous.identity
+            pool.succeed(previous.pool, learnt=(before.target, before.raw) == (identity.target, identity.raw))
+        return pool
+
+    def checker(self, backend: Backend, line: Line, first_after: float) -> Checker:
+        """Builds the checker; so many seconds pass before the first check, so that all checks are
+        spread."""
+        server, timeouts = line.server, backend.settings.timeouts
+        settings, check = server.settings, server.settings.check
+        assert check is not None
+        timeout = min(check.inter, timeouts.connect or check.inter)
+        target, context = line.identity.target, line.context
+        if settings.check_tls is not None and context is None:
+            context = self._context(settings, server.full_name, settings.check_tls)
+        if context is not None and check.sni is not None and check.sni != constant_name(settings):
+            context = self._named(context, check.sni, settings.place, server.full_name)
+        if check.addr is not None or check.port is not None:
+            # HAProxy: a check of another address or port does not use the traffic's TLS, unless `check-ssl` is set.
+            context = context if settings.check_tls is not None else None
+            if check.addr is not None:
+                target = self._first.target(server.full_name, settings, check.addr, check.port or settings.port)
+            else:
+                target = with_port(target, check.port)
+        preface = announces_itself(check.send_proxy)
+        dialer = Dialer(self._poller, self._deadlines, target, context, timeout, preface=preface, brief=True)
+        checker = Checker(
+            server,
+            check,
+            backend.settings.http_check or backend.settings.check_plan,
+            dialer,
+            self._reactor,
+            self._limits,
+            timeouts.check,
+            first_after,
+            backend.server_changed,
+            feeds=line.pool.carries_requests
+            and line.pool.knows_name
+            and context is line.context
+            and target == line.identity.target,
+            dialers=self._step_dialers(backend.settings, settings, server.full_name, dialer),
+            most=self._bufsize,
+            spread=self._spread,
+            report=backend.report if backend.settings.log_health_checks else None,
+            state=partial(backend.state_text, server),
+        )
+        if server.full_name in self._previous:
+            checker.begin_again()
+        else:
+            checker.begin()
+        return checker
+
+    def agent(self, backend: Backend, line: Line, first_after: float) -> AgentChecker:
+        """Builds who asks the server's agent. As in HAProxy that is never asked over TLS."""
+        server, timeouts = line.server, backend.settings.timeouts
+        settings, agent = server.settings, server.settings.agent
+        assert agent is not None
+        if agent.addr is not None:
+            target = self._first.target(server.full_name, settings, agent.addr, agent.port)
+        else:
+            target = with_port(line.identity.target, agent.port)
+        timeout = min(agent.inter, timeouts.connect or agent.inter)
+        checker = AgentChecker(
+            server,
+            agent,
+            Dialer(self._poller, self._deadlines, target, None, timeout, brief=True),
+            self._reactor,
+            timeouts.check,
+            first_after,
+            backend,
+            line.checker,
+            spread=self._spread,
+            report=backend.report if backend.settings.log_health_checks else None,
+        )
+        checker.begin_again()
+        return checker
+
+    def _step_dialers(
+        self, backend: model.Backend, settings: model.Server, name: str, usual: Dialer
+    ) -> StepDialers | None:
+        """Returns the dialers for the steps of a check; None where it has no steps of its own."""
+        if backend.check_plan is None:
+            return None
+        contexts, targets = {}, {}
+        for step in backend.check_plan.steps:
+            if not isinstance(step, model.Connect):
+                continue
+            context = usual.context if step.default else None
+            if step.ssl and context is None:
+                context = self._context(settings, name, settings.tls or settings.check_tls or settings.step_tls)
+            if step.sni is not None and context is not None:
+                context = self._named(context, step.sni, settings.place, name)
+            if context is not None and context is not usual.context:
+                contexts[step.number] = context
+            if step.addr is not None:
+                targets[step.number] = self._first.target(name, settings, step.addr, settings.port)
+        return StepDialers(usual, announces_itself(settings.send_proxy or "v1"), contexts, targets)
+
+    def _context(self, server: model.Server, name: str, tls: model.ServerTLS | None) -> ClientContext | None:
+        """Returns a TLS context for one server and its checks only: a session must never be
+        offered to another server."""
+        if tls is None:
+            return None
+        try:
+            context = ClientContext(tls, self._trusts)
+        except TLSConfigurationError as error:
+            self._faults.append(Fault(server.place, f"server {name}: {error}"))
+            return None
+        return self._named(context, server.known_name, server.place, name) if server.known_name else context
+
+    def _named(self, context: ClientContext, sni: str, place: model.Place, name: str) -> ClientContext:
+        try:
+            return context.named(sni)
+        except TLSConfigurationError as error:
+            self._faults.append(Fault(place, f"server {name}: 'check-sni': {error}"))
+            return context
+
+
+@frozen
+class Elsewhere:
+    """Builds what the server of a line needs at another address (`backends.server.Relocation`)."""
+
+    line: Line
+    pools: Pools
+    announce: Callable[[str, str], None]
+
+    def pool_at(self, target: Target) -> HTTPConnectionPool:
+        line = self.line
+        context = line.context.elsewhere() if line.context is not None else None
+        settings = line.server.settings
+        identity = evolve(line.identity, target=target)
+        pool = self.pools.pool(f"Server {line.server.full_name}", settings, identity, context, self.announce)
+        pool.ping_request = line.ping_request
+        pool.succeed(line.pool)
+        return pool
+
+    def moved(self, target: Target) -> None:
+        line = self.line
+        line.identity = evolve(line.identity, target=target)
+        line.server.node_seed = node_seed(line.server.settings, target)
+        check = line.server.settings.check
+        if line.checker is not None and check is not None and check.addr is None:
+            line.checker.move(with_port(target, check.port), line.context)
+        agent = line.server.settings.agent
+        if line.agent is not None and agent is not None and agent.addr is None:
+            line.agent.move(with_port(target, agent.port))
+
+
+def _follow_requests(server: Server, identity: Identity) -> None:
+    """Sets the functions by which a connection of the server depends on the request or session that it is for."""
+    settings = server.settings
+    server.place = place = place_of(settings)
+    if identity.raw:
+        server.introduces = announces_client(settings.send_proxy)
+        if settings.sni is not None or place is not None:
+            sni = name_of(settings.sni, CLIENT_BYTES) if settings.sni else constant_name(settings).encode()
+            server.naming = naming(sni, None, at=place)
+    elif isinstance(server.pool, ConstantPool):
+        server.naming = naming(
+            name_of(settings.sni) if settings.sni else constant_name(settings).encode(),
+            name_of(settings.pool_conn_name) if settings.pool_conn_name else None,
+            announces_client(settings.send_proxy),
+            place,
+        )
+
+
+def spreading(percent: int, random: Random) -> Callable[[float], float]:
+    """Returns a function that adds chance to an interval between checks: up to so many percent, either way."""
+    return lambda interval: interval * (1 + random.uniform(-percent, percent) / 100)
+
+
+def _generation(identity: Identity, previous: Line | None) -> int:
+    """Returns the number of this server's set of certificates and TLS settings, counted from the start."""
+    if previous is None or previous.context is None:
+        return 1
+    same = (identity.tls, identity.files) == (previous.identity.tls, previous.identity.files)
+    return previous.context.generation + (not same)
+
+
+def _ping_request(backend: model.Backend, settings: model.Server) -> bytes:
+    """Returns the request of `idle-ping`: the server's HTTP check, or OPTIONS * (RFC 9110 section 9.3.7)."""
+    check = backend.check_plan.first_request if backend.check_plan is not None else backend.http_check
+    if check is not None:
+        return request(check, keep=True)
+    name = constant_name(settings) or settings.host or "localhost"
+    return f"OPTIONS * HTTP/1.1\r\nHost: {name}\r\n\r\n".encode("latin-1")

@@ -1,0 +1,21 @@
+"""Tells whether a process is a daemon of this program."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def is_daemon(pid: int, proc: Path = Path("/proc")) -> bool | None:
+    """Tells whether process `pid` is one of this program, by its command line.
+
+    Returns None if that cannot be known, as there is no such process, or no /proc. Zombies and kernel threads have an
+    empty command line.
+    """
+    try:
+        words = (proc / str(pid) / "cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return None
+    names = [os.path.basename(word) for word in words[:2]]
+    # A word of twist's, twistd's or python's; or the command, which is run by its interpreter.
+    return b"reusedproxy" in words or (names[0].startswith(b"python") and names[1:] == [b"reusedproxy"])

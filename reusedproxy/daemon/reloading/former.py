@@ -1,0 +1,155 @@
+"""Keeps the proxies that reloads have replaced until their last client has gone, and frees them then.
+
+A replaced proxy serves the requests that it has. When nobody uses it any more, its pools that no other proxy has are
+closed, and it is taken apart: it is full of reference cycles. Must never know how one proxy replaces another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from types import GetSetDescriptorType
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from reusedproxy.backends.backend import Backend
+from reusedproxy.build.assembly import Proxy
+from reusedproxy.clients.frontend import backend_of
+from reusedproxy.daemon.reloading.succession import pools_of
+from reusedproxy.net.slices import Later, Steps
+from reusedproxy.pool.pool import HTTPConnectionPool
+
+#: Seconds between two checks whether the last client of a replaced proxy has gone.
+EVERY = 1.0
+#: Clients that are looked at in one step.
+AT_ONCE = 100
+
+
+class FormerProxies:
+    """Keeps the proxies that reloads have replaced until their last client is gone; `proxies` has the oldest first."""
+
+    _log = Logger()
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self.proxies: list[Proxy] = []
+        self._present: Proxy | None = None
+        self._clearing: Proxy | None = None
+        #: Pools of proxies that are gone, whose last connections are still being closed.
+        self._ending: list[HTTPConnectionPool] = []
+        self._closing = Later(clock, self._close_gone, self._looked)
+
+    def add(self, old: Proxy, present: Proxy) -> None:
+        """Adds `old`, which `present` has replaced; `old` is not freed before `cleared` is called."""
+        self.proxies.append(old)
+        old.before, present.before = (), self.proxies
+        self._present = present
+        self._clearing = old
+
+    def cleared(self) -> None:
+        """Marks the last replaced proxy as cleared: only its clients still use it."""
+        self._clearing = None
+        self._look_later()
+
+    def _look_later(self) -> None:
+        if self.proxies or self._ending:
+            self._closing.plan(EVERY)
+
+    def stop(self) -> None:
+        self._closing.stop()
+
+    def _looked(self, failure: Failure | None) -> None:
+        if failure is not None:
+            self._log.failure("a replaced proxy could not be closed", failure)
+        self._look_later()
+
+    def _close_gone(self) -> Steps[None]:
+        """Closes what only proxies without clients used, in steps."""
+        staying: list[Proxy] = []
+        gone: list[Proxy] = []
+        # Requests that an older proxy has handed on are at the servers of a later one, whose own clients have gone.
+        in_use = yield from _backends_in_use(self.proxies)
+        for each in self.proxies:
+            used = any(frontend.connections for frontend in each.frontends) or not in_use.isdisjoint(each.backends)
+            stays = each is self._clearing or used
+            (staying if stays else gone).append(each)
+        self.proxies[:] = staying
+        assert self._present is not None
+        present = self._present
+        if gone:
+            kept = {pool for each in (*staying, present) for pool in pools_of(each)}
+            for proxy in gone:
+                proxy.logs.close()
+            # Several of them may have used the same pool.
+            for pool in {pool: None for each in gone for pool in pools_of(each) - kept}:
+                pool.close("reload")
+                self._ending.append(pool)
+                yield
+            for proxy in (*staying, present):
+                for line in proxy.lines.values():
+                    former = line.server.former
+                    if former:
+                        line.server.former = [pool for pool in former if pool.state != "closed"]
+                yield
+            for proxy in gone:
+                yield from take_apart(proxy)
+        for pool in [each for each in self._ending if not any(one.standing for one in each.family)]:
+            self._ending.remove(pool)
+            yield from take_pool_apart(pool)
+
+
+def take_apart(proxy: Proxy) -> Iterator[None]:
+    """Frees a proxy that is no longer used, in steps, except its pools.
+
+    It is full of reference cycles, and would be left to the garbage collector, which cannot be sliced: 100 ms for 1,250
+    sections.
+    """
+    frontends, backends, lines = proxy.frontends, proxy.backends, proxy.lines
+    proxy.frontends, proxy.backends, proxy.lines = [], [], {}
+    proxy.listeners, proxy.bound, proxy.rates, proxy.sweep = [], [], None, None
+    for backend in backends:
+        for each in (*backend.checkers, *backend.agents, *backend.servers, backend):
+            _empty(each)
+        yield
+    for frontend in frontends:
+        _empty(frontend)
+        yield
+    while lines:
+        lines.popitem()
+        yield
+
+
+def _backends_in_use(proxies: list[Proxy]) -> Steps[set[Backend]]:
+    """Returns the backends at which the clients of these proxies have something under way, in steps. They get none that
+    was replaced before."""
+    found: set[Backend] = set()
+    for frontend in [frontend for proxy in proxies for frontend in proxy.frontends]:
+        for number, connection in enumerate([*frontend.connections]):
+            if (backend := backend_of(connection)) is not None:
+                found.add(backend)
+            if not number % AT_ONCE:
+                yield
+    return found
+
+
+def take_pool_apart(pool: HTTPConnectionPool) -> Iterator[None]:
+    """Frees a closed pool without connections, with the pools for the other names of its server, in steps."""
+    for each in [*pool.family]:
+        for part in (each.upkeep, each.holdings, each.group, each):
+            _empty(part)
+        each.state = "closed"  # a reload in progress may have it among a server's former pools
+        yield
+
+
+def _empty(each: object) -> None:
+    """Drops what an object refers to. One of a compiled class has no `__dict__`, but descriptors; those that the class
+    names in `__deletable__` can be deleted."""
+    if hasattr(each, "__dict__"):
+        vars(each).clear()
+        return
+    for kind in type(each).__mro__[:-1]:
+        for name, attribute in vars(kind).items():
+            if isinstance(attribute, GetSetDescriptorType):
+                with suppress(AttributeError):
+                    delattr(each, name)

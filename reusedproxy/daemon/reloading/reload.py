@@ -1,0 +1,289 @@
+"""Does one reload at a time, from the files to the proxy that takes the old one's place.
+
+The configuration is read and built into a second proxy, which takes over what has not changed (`build.assembly`); what
+is new is tried (`trial`); then it replaces the old one (`succession`), which is kept until its last client has gone
+(`former`). All of it is done in short slices while clients are served. `ssl-watch` has the same done without reading
+the configuration (`file_watch`). What is refused leaves everything as it was. Must never know who has ordered it.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterable, Sequence
+from random import SystemRandom
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from reusedproxy.build.assembly import Assembly, AssemblyError, Proxy, queries
+from reusedproxy.config.language.report import Fault
+from reusedproxy.config.model.proxies import Configuration
+from reusedproxy.config.model.values import Notice
+from reusedproxy.daemon.load import Refused, loading
+from reusedproxy.daemon.own_settings import nothing_to_serve, start_only
+from reusedproxy.daemon.reloading.file_watch import FileWatch
+from reusedproxy.daemon.reloading.former import FormerProxies
+from reusedproxy.daemon.reloading.succession import (
+    clear,
+    follow,
+    give_up,
+    hand_on_places,
+    hand_over_queues,
+    pools_of,
+    take_place,
+)
+from reusedproxy.daemon.reloading.trial import Refusal, ReloadTrial
+from reusedproxy.daemon.supervision.reports import Supervision
+from reusedproxy.daemon.wording import bound_to, listed
+from reusedproxy.net.addresses import Addresses
+from reusedproxy.net.poller import Poller
+from reusedproxy.net.resolver import Resolver
+from reusedproxy.net.slices import Slices, Steps
+from reusedproxy.operators.logs.expiry import Ending, Expiry
+from reusedproxy.operators.runtime.sockets import Prepared, RuntimeAPI
+
+
+class Reloaded(Protocol):
+    """The service whose proxy is replaced."""
+
+    proxy: Proxy | None
+    supervision: Supervision
+    runtime: RuntimeAPI
+
+    def announce(self, level: str, text: str, section: str = "") -> None:
+        """Sends a message for the operator to the logs."""
+
+    def reload(self) -> None:
+        """Begins a reload, if there can be one now."""
+
+    def renew(self, changed: list[str]) -> None:
+        """Begins a reload of the files of TLS, if there can be one now."""
+
+    def serve_with(self, proxy: Proxy, endings: list[Ending]) -> None:
+        """Starts a proxy that has taken the place of another one."""
+
+
+class Reloads:
+    """Does reloads for a service. `under_way`: there is one at present."""
+
+    _log = Logger()
+
+    def __init__(self, reactor: Any, poller: Poller, paths: list[str], service: Reloaded, expiry: Expiry) -> None:
+        """Takes the paths of the configuration, and who watches the ends of certificates."""
+        self.former = FormerProxies(reactor)
+        self.watch = FileWatch(reactor, service.renew)
+        self.resolver = Resolver(reactor)
+        #: One more was ordered while there could be none. It is one, however often that was.
+        self.ordered = False
+        #: The process belongs to this daemon alone, so a reload may disable the garbage collector and freeze its
+        #: objects.
+        self.spares_collector = False
+        self._reactor = reactor
+        self._poller = poller
+        self._paths = paths
+        self._service = service
+        self._expiry = expiry
+        #: Settings that no reload can change, as they were at the start.
+        self._started_with: dict[str, object] = {}
+        #: The reload under way; the changed files if `ssl-watch` has begun it; and whether it has replaced the proxy.
+        self._work: Slices | None = None
+        self._changed: list[str] = []
+        self._has_replaced = False
+
+    @property
+    def under_way(self) -> bool:
+        return self._work is not None
+
+    @property
+    def _present(self) -> Proxy:
+        proxy = self._service.proxy
+        assert proxy is not None
+        return proxy
+
+    def started(self, configuration: Configuration) -> None:
+        """Notes what the process was started with."""
+        self._started_with = start_only(configuration.global_)
+
+    def begin(self) -> None:
+        """Reads the configuration again, and replaces the proxy."""
+        self._changed = []
+        self._service.supervision.reloading()
+        self._start(self._reload())
+
+    def renew(self, changed: list[str]) -> None:
+        """Replaces the proxy by one with the same configuration: these files of TLS have changed."""
+        self._changed = changed
+        self._start(self._turn_to(self._present.configuration, self._present.addresses))
+
+    def do_ordered(self) -> None:
+        """Begins the reload that was ordered while there could be none, if any was."""
+        if self.ordered and not self.under_way:
+            self.ordered = False
+            self._service.reload()
+
+    def stop(self) -> None:
+        """Breaks off the reload under way, and watches files no more."""
+        if self._work is not None:
+            self._work.stop()
+            self._work = None
+            gc.enable()
+        self.watch.stop()
+
+    def _start(self, steps: Steps[None]) -> None:
+        self._has_replaced = False
+        if self.spares_collector:
+            gc.disable()  # it would traverse the new, permanent objects again and again
+        self._work = Slices(self._reactor, steps, self._over)
+        self._work.start()
+
+    def _over(self, failure: Failure | None) -> None:
+        self._work = None
+        if self.spares_collector:
+            if self._has_replaced:
+                gc.freeze()
+            gc.enable()
+        if failure is not None:
+            if isinstance(failure.value, (Refused, AssemblyError)):
+                self._refuse(failure.value.faults, failure.value.notices)
+            else:
+                self._log.failure("a reload ends by our own fault", failure)
+                self._refuse(["an error in reusedproxy, of which the log tells (please report it)"])
+        self.do_ordered()
+
+    # The steps of a reload.
+
+    def _reload(self) -> Steps[None]:
+        configuration = yield from loading(self._paths, again=True)
+        addresses = Addresses(self._present.addresses)
+        names = addresses.unknown(queries(configuration, self._present))
+        if names:
+            addresses.learn((yield self.resolver.resolve(names)))
+        addresses.forget_others(queries(configuration, self._present))
+        yield from self._turn_to(configuration, addresses)
+
+    def _turn_to(self, configuration: Configuration, addresses: Addresses) -> Steps[None]:
+        """Builds and tries a proxy for the configuration, and replaces the present one, in steps. No server moves to
+        another address meanwhile. Raises AssemblyError."""
+        old = self._present
+        for backend in old.backends:
+            backend.hold_addresses()
+        try:
+            yield from self._build(old, configuration, addresses)
+        finally:
+            for backend in old.backends if self._service.proxy is old else ():
+                backend.release_addresses()
+
+    def _build(self, old: Proxy, configuration: Configuration, addresses: Addresses) -> Steps[None]:
+        """Builds the new proxy, and goes on with it, in steps. Raises AssemblyError."""
+        service = self._service
+        assembly = Assembly(
+            configuration, self._reactor, self._poller, SystemRandom(), service.announce, old, addresses
+        )
+        sockets = service.runtime.prepare(configuration.global_, bind=True)
+        try:
+            faults = [*nothing_to_serve(configuration, self._paths[0]), *sockets.faults]
+            new = yield from assembly.building(bind=True, faults=faults)
+            self._announce_notices(old, new)
+            yield from self._try(old, new, sockets)
+        except BaseException:
+            sockets.give_up()
+            raise
+
+    def _announce_notices(self, old: Proxy, new: Proxy) -> None:
+        was, now = start_only(old.configuration.global_), start_only(new.configuration.global_)
+        for word, value in now.items():
+            if value not in (was[word], self._started_with[word]):
+                text = f"reload: '{word}' has changed; this takes effect at the next start only"
+                self._service.announce("warning", text)
+        for notice in new.notices:
+            self._service.announce(notice.level, f"reload: {notice.place}: {notice.text}")
+
+    def _try(self, old: Proxy, new: Proxy, sockets: Prepared) -> Steps[None]:
+        """Tries `new`, and replaces `old` by it, or refuses the reload, in steps."""
+        tried: Deferred[Refusal | None] = Deferred()
+        trial = ReloadTrial(old, new, self._reactor, tried.callback)
+        try:
+            endings = yield from self._expiry.reading(new)
+            trial.start()
+            refusal = yield tried
+        except BaseException:
+            trial.close("reload broken off")
+            raise
+        if refusal is not None:
+            trial.close("reload refused")
+            sockets.give_up()
+            self._refuse([_fault_of(refusal, new)])
+            return
+        for name, reason in trial.distrusted.items():
+            self._service.announce(
+                "alert",
+                f"reload: server {name} is not trusted any more, and gets no more requests: {reason}",
+                f"backend {name.rpartition('/')[0]}",
+            )
+        self._service.runtime.adopt(sockets)
+        yield from self._replace(old, new, endings)
+
+    def _replace(self, old: Proxy, new: Proxy, endings: list[Ending]) -> Steps[None]:
+        """Replaces `old` by `new` in steps: `new` serves from the first step on, the others hand over the clients of
+        `old` and release it."""
+        service, replaced = self._service, self.former.proxies
+        service.proxy = new
+        self._has_replaced = True
+        self.former.add(old, new)
+        self._announce_closed(old, new)
+        leaving = take_place(old, new, service.announce)
+        followed = follow(replaced, new)
+        hand_on_places(replaced)
+        queues = hand_over_queues(replaced, new)
+        service.serve_with(new, endings)
+        kept = len(pools_of(new) & pools_of(old))
+        yield
+        try:
+            for steps in queues:
+                yield from steps
+            yield from give_up(followed)
+            yield from clear(old, new, leaving)
+        finally:
+            self.former.cleared()
+        # Not before: until its step has come, a client is served by the old rules.
+        self._announce_reloaded(kept, len(new.lines))
+
+    # What is said of it.
+
+    def _announce_closed(self, old: Proxy, new: Proxy) -> None:
+        going = {listener for _, listener in new.listeners}
+        for frontend, listener in old.listeners:
+            if listener not in going:
+                text = f"Proxy {frontend.name} listens no more on {bound_to(listener)}"
+                self._service.announce("notice", text, f"frontend {frontend.name}")
+
+    def _announce_reloaded(self, kept: int, pools: int) -> None:
+        what = f"files of TLS ({listed(self._changed)})" if self._changed else "configuration"
+        text = f"{what} reloaded: {kept} of {pools} pools kept as they are"
+        self._service.announce("notice", text)
+        if not self._changed:
+            self._service.supervision.reloaded(text)
+
+    def _refuse(self, faults: Sequence[object], notices: Iterable[Notice] = ()) -> None:
+        announce = self._service.announce
+        if self._changed:
+            # Nobody asked for this reload, so it gets one line; at SIGHUP somebody waits for all faults.
+            self.watch.refuse()
+            more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+            announce("alert", f"ssl-watch: {faults[0]}{more}; all files of TLS stay in use as they were")
+            return
+        for notice in notices:
+            announce(notice.level, f"reload: {notice.place}: {notice.text}")
+        for fault in faults:
+            announce("alert", f"reload: {fault}")
+        self._service.supervision.refused([*map(str, faults)])
+        announce("alert", "reload refused: everything stays as it was")
+
+
+def _fault_of(refusal: Refusal, new: Proxy) -> Fault:
+    """Returns the fault of the line of a server that refuses what has changed."""
+    settings = new.lines[refusal.name].server.settings
+    crt = f" (crt {settings.tls.crt})" if settings.tls is not None and settings.tls.crt else ""
+    return Fault(settings.place, f"server {refusal.name} does not accept what has changed{crt}: {refusal.reason}")

@@ -1,0 +1,1 @@
+"""What root does before the process becomes the daemon's user, and what the start waits for."""

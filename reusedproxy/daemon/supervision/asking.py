@@ -1,0 +1,72 @@
+"""Asks a running daemon to reload, and waits for the outcome in its status file (`--reload`). Must never know who
+asks."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+
+from attrs import frozen
+
+from reusedproxy.daemon.processes import is_daemon
+from reusedproxy.daemon.supervision.status_file import REFUSED, RELOADED, STOPPING, read
+
+#: Seconds that `ask_to_reload` waits (resolving names may take 15 s, new connections 5 s), and seconds between two
+#: looks.
+PATIENCE = 60.0
+LOOK = 0.05
+
+
+@frozen
+class Outcome:
+    """Holds the result of a requested reload: success or failure, and messages."""
+
+    well: bool
+    lines: list[str]
+
+
+def ask_to_reload(
+    pid: int,
+    path: str,
+    kill: Callable[[int, int], None] = os.kill,
+    now: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+    ours: Callable[[int], bool | None] = is_daemon,
+) -> Outcome:
+    """Makes process `pid`, whose `--status-file` is at `path`, reload, and waits for the outcome.
+
+    No other process gets the signal, which would end most programs. The number of reloads is read first. A reload with
+    a higher number began later, and so has read the present configuration, whoever asked for it; one that was running
+    at that time may have read it before it was changed.
+    """
+    from signal import SIGHUP
+
+    before = read(path)
+    if before is None:
+        text = f"{path}: is not the status file of a daemon that runs: start it with --status-file {path}"
+        return Outcome(False, [text])
+    if before.pid != pid:
+        return Outcome(False, [f"not reloaded: {path} is the status file of process {before.pid}, not of {pid}"])
+    if ours(pid) is False:
+        return Outcome(
+            False, [f"not reloaded: process {pid} is another program; the daemon that wrote {path} has ended"]
+        )
+    try:
+        kill(pid, SIGHUP)
+    except OSError as error:
+        return Outcome(False, [f"process {pid} cannot be told to reload: {error.strerror}"])
+    until = now() + PATIENCE
+    while now() < until:
+        found = read(path)
+        if found is not None:
+            if found.state == STOPPING:
+                return Outcome(False, ["not reloaded: the daemon is stopping"])
+            if found.reloads > before.reloads and found.state in (RELOADED, REFUSED):
+                return Outcome(found.state == RELOADED, found.lines)
+        try:
+            kill(pid, 0)
+        except OSError as error:
+            return Outcome(False, [f"not reloaded: process {pid} has ended ({error.strerror})"])
+        sleep(LOOK)
+    return Outcome(False, [f"the reload had not ended after {PATIENCE:g} s; the log tells how it goes on"])
