@@ -42,15 +42,18 @@ DEPENDENCIES = [
 #: What each request passes, so that nearly all of its calls stay between compiled modules. Classes of attrs stay
 #: interpreted, and with them the modules that are mostly made of these.
 COMPILED = (
-    *("measures/traffic", "wire/grammar", "wire/heads"),
+    *("measures/traffic", "measures/times", "wire/grammar", "wire/heads"),
     *("net/transport", "net/poller", "net/deadlines"),
     *("net/tls/transport", "net/tls/client_transport", "net/tls/server_transport"),
     *("pool/connection", "pool/unfinished", "pool/holdings", "pool/upkeep", "pool/refill"),
-    *("pool/pool", "pool/constant", "pool/raw"),
-    *("backends/backend", "backends/places", "backends/server"),
+    *("pool/pool", "pool/constant", "pool/raw", "pool/learning/depth", "pool/learning/patience"),
+    *("tables/table", "tables/entries", "tables/tracking", "rules/limits", "rules/matching", "rules/rule_set"),
+    *("backends/backend", "backends/places", "backends/server", "backends/balance/round_robin"),
     *("exchanges/exchange", "exchanges/facts", "exchanges/attempt", "exchanges/failures", "exchanges/route"),
+    *("exchanges/routing", "exchanges/request_rules", "exchanges/counting"),
     *("streams/facts", "streams/stream", "sessions/facts", "sessions/retries"),
     *("clients/connection", "clients/frontend", "clients/pending", "clients/connection_limit"),
+    *("operators/logs/access", "operators/logs/targets", "operators/logs/sinks"),
 )
 #: mypyc translates what mypy understands: with the versions, the plugin and the types that `make lint` uses.
 COMPILER = ["mypy~=2.4.1", "mypy-zope~=1.0.17", *DEPENDENCIES]

@@ -285,7 +285,7 @@ class AuthenticationTests(SynchronousTestCase):
         said = sections("http-error status 403 content-type a lf-string %[http_auth(L)]\n" + RULES, users=USERS)
         world.frontend.errors = Answers().pages(said.frontends["fe"].errors)
         routing: Any = world.frontend.routing
-        routing.route = routing._route_or_wait
+        routing._hashes = True
         client = world.client()
         client.send(get("/", login("bob:hashed")))
         self.loop.run()

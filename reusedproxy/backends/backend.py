@@ -51,7 +51,8 @@ class Backend(Places["Backend"]):
 
     #: For mypyc: what `daemon.reloading.former` drops at the end.
     __deletable__ = (
-        "checkers", "agents", "groups", "weigh_together", "end_sessions", "tell_tracker", "cookies", "_announce",
+        "checkers", "agents", "addresses", "groups", "weigh_together", "end_sessions", "tell_tracker", "cookies",
+        "_announce",
     )  # fmt: skip
 
     def __init__(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from typing import ClassVar
 
 from twisted.logger import Logger
 
@@ -46,7 +47,7 @@ class Routing:
     """Runs the rules of a frontend and of its backends, in their order. `routes` has all routes, by
     the name of their backend."""
 
-    _log = Logger()
+    _log: ClassVar[Logger] = Logger()
 
     def __init__(
         self,
@@ -73,10 +74,8 @@ class Routing:
         self.choices = list(choices)
         self.routes = dict(routes)
         self._disabled = disabled
+        #: Whether a request may have to wait for a password to be checked.
         self._hashes = bool(hashing)
-        if hashing:
-            # In the place of `route`, so that a request whose rules ask for no hash never passes it.
-            self.route = self._route_or_wait  # type: ignore[method-assign]
         self._ours = [editing.spellings(name) for name in sorted(ours_alone)]
         #: Whether the first line of a request may not stay as it was.
         self._runs = (
@@ -111,6 +110,9 @@ class Routing:
 
         It is one method, since each part as a method of its own would cost every request a call.
         """
+        if self._hashes and not exchange.may_wait:
+            self._route_or_wait(exchange, body, ended, stage, at, route)
+            return
         head = exchange.head
         assert head is not None
         regular.begin()
@@ -243,7 +245,7 @@ class Routing:
         before = Before.of(exchange)
         exchange.may_wait = True
         try:
-            Routing.route(self, exchange, body, ended, stage, at, route)
+            self.route(exchange, body, ended, stage, at, route)
         except Unverified as unverified:
             exchange.may_wait = False  # an error page that asks, too, is written without what is not known
             before.restore(exchange, withdraw=stage == FRONT)

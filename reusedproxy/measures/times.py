@@ -9,27 +9,33 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from attrs import define
-
 #: Each request counts for a 512th, and the ones before it for the rest, as in HAProxy; that is about what an average of
 #: the last 1024 would be.
 WINDOW = 512
 
 
-@define
 class Times:
     """Holds the number of requests that were answered, and the seconds that they took in all and at most: in queues,
     until connected, until answered, and altogether."""
 
-    count: int = 0
-    queue: float = 0.0
-    connect: float = 0.0
-    response: float = 0.0
-    total: float = 0.0
-    queue_most: float = 0.0
-    connect_most: float = 0.0
-    response_most: float = 0.0
-    total_most: float = 0.0
+    # No class of attrs, whose attributes a compiled caller would ask for through the interpreter: each request changes
+    # five of them.
+    __slots__ = (
+        "connect",
+        "connect_most",
+        "count",
+        "queue",
+        "queue_most",
+        "response",
+        "response_most",
+        "total",
+        "total_most",
+    )
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.queue = self.connect = self.response = self.total = 0.0
+        self.queue_most = self.connect_most = self.response_most = self.total_most = 0.0
 
     def clear(self, everything: bool) -> None:
         """Forgets the most; with `everything` also the sums."""
@@ -65,7 +71,13 @@ class Sums(NamedTuple):
         """Returns what was added. Counters that are less than before have begun anew."""
         if self.number < before.number:
             return self
-        return Sums._make(now - then for now, then in zip(self, before, strict=True))
+        return Sums(
+            self.number - before.number,
+            self.queue - before.queue,
+            self.connect - before.connect,
+            self.response - before.response,
+            self.total - before.total,
+        )
 
 
 class Averages:

@@ -17,6 +17,7 @@ pool must never know configuration files, requests, balancing or health.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from math import inf
 from random import Random
 from time import time
@@ -126,8 +127,9 @@ class HTTPConnectionPool:
         holdings.watcher = watcher = self.group.watcher(self, self.upkeep)
         self.upkeep.alone = watcher is self.upkeep
         self.upkeep.hears_all |= not self.upkeep.alone
-        #: Invalid answers of this server.
-        self.invalid = LastErrors(name, "response", clock.seconds, lambda text: announce("warning", text))
+        #: Invalid answers of this server. The pool that comes after this one goes on with them, so they must not hold
+        #: this one; a lambda would, when it is compiled: it holds what all of a method's lambdas use, `self` included.
+        self.invalid = LastErrors(name, "response", clock.seconds, partial(announce, "warning"))
         self._most_idle: float = limits.most_idle
         self._refusals = Refusals(clock.seconds, lambda failure, waited: self.counters.wait_failed(failure, waited))
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from math import inf
 
 from attrs import evolve
 
@@ -25,7 +24,7 @@ from reusedproxy.rules.lists import (
     within_ranges,
 )
 from reusedproxy.rules.regular import matching_one_of
-from reusedproxy.rules.samples.casts import to_address, to_binary, to_bool, to_int, to_text
+from reusedproxy.rules.samples.casts import MAX, MIN, to_address, to_binary, to_bool, to_int, to_text
 from reusedproxy.rules.samples.compile import Fetch, compiled, compiled_all
 from reusedproxy.rules.samples.fetches import path
 from reusedproxy.rules.users import is_in_group
@@ -137,7 +136,8 @@ def _of_text(fetch: Fetch, is_one: Callable[[bytes], bool], matches: Matches) ->
 
 def _of_number(fetch: Fetch, low: int | None, high: int | None) -> Test:
     """Compares with one number, or range, as nearly all rules about numbers do, those that limit clients among them."""
-    least, most = -inf if low is None else low, inf if high is None else high
+    # No infinities: beside these the bounds were floats, and numbers rounded to compare with them, when it is compiled.
+    least, most = MIN if low is None else low, MAX if high is None else high
 
     def matches_number(facts: Facts) -> bool:
         sample = fetch(facts)

@@ -8,8 +8,6 @@ from heapq import heappop, heappush
 from itertools import islice
 from operator import attrgetter
 
-from attrs import Factory, define
-
 from reusedproxy.backends.server import Server
 
 #: One round in virtual time, in which each server has as many turns as its weight says. An integer, so that sums stay
@@ -19,18 +17,19 @@ _ROUND = 1 << 40
 _LOOKS = 8
 
 
-@define(eq=False)
 class _Turn:
     """Holds a server's next turn. `begins` is the virtual time from which it may be given; `length` is its
     share of a round. `standing` is None while the server takes part; otherwise how many turns it was ahead of
     the others when it left."""
 
-    server: Server
-    place: int
-    weight: int = 0
-    length: int = 0
-    begins: int = 0
-    standing: float | None = 0.0
+    # No class of attrs, which a compiled `pick` would ask through the interpreter.
+    __slots__ = ("begins", "length", "place", "server", "standing", "weight")
+
+    def __init__(self, server: Server, place: int) -> None:
+        self.server = server
+        self.place = place
+        self.weight = self.length = self.begins = 0
+        self.standing: float | None = 0.0
 
     def before(self, other: _Turn) -> bool:
         return self.begins < other.begins or (self.begins == other.begins and self.place < other.place)
@@ -40,13 +39,15 @@ class _Turn:
 _IN_ORDER = attrgetter("begins", "place")
 
 
-@define(eq=False)
 class _Equals:
     """Holds the turns of servers of one weight. `queue` has them in order, but for the first ones: so many are `shown`
     in the heaps, at least one as long as there is any."""
 
-    queue: deque[_Turn] = Factory(deque)
-    shown: int = 0
+    __slots__ = ("queue", "shown")
+
+    def __init__(self) -> None:
+        self.queue: deque[_Turn] = deque()
+        self.shown = 0
 
 
 class RoundRobin:
