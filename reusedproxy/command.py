@@ -33,6 +33,7 @@ from reusedproxy.daemon.launch import (
 from reusedproxy.daemon.load import Refused
 from reusedproxy.daemon.pid_file import PidFile
 from reusedproxy.daemon.service import ProxyService
+from reusedproxy.daemon.signals import let_come
 from reusedproxy.daemon.supervision import Manager, StatusFile, Supervision, ask_to_reload
 from reusedproxy.doctor.doctor import Doctor, Orders, UnknownServer
 from reusedproxy.doctor.examination import Bounds
@@ -177,6 +178,8 @@ def makeService(options: Options) -> IService:
     if not reactor.getDelayedCalls():
         # Twisted's clock is the time of day: setting it back would stop every timer (Twisted ticket #2424).
         reactor.seconds = time.monotonic  # type: ignore[method-assign]
+    if options.doctor is not None or any(options[each] for each in ("check", "demo", "reload")):
+        let_come()  # no daemon: a signal ends it
     if options.doctor is not None:
         raise SystemExit(examine(options.doctor, reactor))
     if options["reload"] is not None:
