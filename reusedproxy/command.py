@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from twisted.application.service import IService
 from twisted.python.usage import Options as TwistedOptions
@@ -105,7 +105,12 @@ class Options(TwistedOptions):
 
     def opt_version(self) -> NoReturn:
         """Say the version and exit."""
-        print(f"reusedproxy {build()}")
+        say(f"reusedproxy {build()}")
+        raise SystemExit(0)
+
+    def opt_help(self) -> NoReturn:
+        """Say what the options are and exit."""
+        say(str(self))
         raise SystemExit(0)
 
     opt_v = opt_version
@@ -184,7 +189,7 @@ def makeService(options: Options) -> IService:
         raise SystemExit(examine(options.doctor, reactor))
     if options["reload"] is not None:
         outcome = ask_to_reload(int(options["reload"]), options["status-file"])
-        print("\n".join(outcome.lines), file=sys.stdout if outcome.well else sys.stderr)
+        say("\n".join(outcome.lines), sys.stdout if outcome.well else sys.stderr)
         raise SystemExit(0 if outcome.well else 1)
     if options["demo"]:
         from reusedproxy.demo.demonstration import make_demo
@@ -207,12 +212,9 @@ def makeService(options: Options) -> IService:
             proxy = service.assemble(bind=not options["check"])
     except Refused as error:
         if options["json"]:
-            print(report_in_json(error.findings, error.summary))
+            say(report_in_json(error.findings, error.summary))
             raise SystemExit(1) from None
-        for line in error.lines:
-            print(line, file=sys.stderr)
-        if options["check"] and error.summary:
-            print(error.summary, file=sys.stderr)
+        say("\n".join([*error.lines, *([error.summary] if options["check"] and error.summary else [])]), sys.stderr)
         raise SystemExit(1) from None
     if not (options["check"] or parent.get("nodaemon", True) or parent.get("debug")):
         close_inherited(service.given_descriptors)  # twistd goes into the background, and leaves those open
@@ -224,13 +226,12 @@ def makeService(options: Options) -> IService:
     ends = due(proxy, time.time()) if options["check"] else ()
     findings = [Finding.of(notice) for notice in (*proxy.notices, *ends)]
     if options["json"]:
-        print(report_in_json(findings, proxy.configuration.summary))
+        say(report_in_json(findings, proxy.configuration.summary))
         raise SystemExit(0)
-    for finding in findings:
-        print(finding, file=sys.stderr)
+    if findings:
+        say("\n".join(map(str, findings)), sys.stderr)
     if options["check"]:
-        print("Configuration file is valid")
-        print(proxy.configuration.summary)
+        say(f"Configuration file is valid\n{proxy.configuration.summary}")
         raise SystemExit(0)
     service.pid_file = options.pid_file
     pid_file = options.pid_file.path if options.pid_file else None
@@ -250,16 +251,16 @@ def makeService(options: Options) -> IService:
 def examine(options: DoctorOptions, reactor: Any) -> int:
     """Runs a doctor until it has ended or is interrupted, prints its report, and returns the exit status."""
 
-    def say(text: str) -> None:
-        print(f"doctor: {text}", file=sys.stderr, flush=True)
+    def progress(text: str) -> None:
+        say(f"doctor: {text}", sys.stderr)
 
     try:
         proxy = ProxyService(reactor, options["config"]).assemble(bind=False)
         bounds = Bounds(options.idle, options.connections)
         orders = Orders(tuple(options.servers), bounds, options["name"] or "", options.limit)
-        doctor = Doctor(proxy, orders, reactor, say, reactor.stop)
+        doctor = Doctor(proxy, orders, reactor, progress, reactor.stop)
     except (Refused, UnknownServer) as error:
-        print(error, file=sys.stderr)
+        say(str(error), sys.stderr)
         return 2
     raise_limit()
     reactor.callWhenRunning(doctor.start)
@@ -267,8 +268,19 @@ def examine(options: DoctorOptions, reactor: Any) -> int:
     reactor.run()
     for failure in doctor.failures:
         failure.printTraceback(sys.stderr)
-    print((json_of if options["json"] else text_of)(doctor.chapters, doctor.finished))
+    say((json_of if options["json"] else text_of)(doctor.chapters, doctor.finished))
     return doctor.status
+
+
+def say(text: str, stream: TextIO | None = None) -> None:
+    """Prints a text, on standard output if no `stream` is given. That its reader has gone is no fault: `head` has what
+    it wants."""
+    stream = stream or sys.stdout
+    try:
+        print(text, file=stream, flush=True)
+    except BrokenPipeError:
+        # Python would write again what it still has when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _status_file(path: str | None, pid_file: str | None, replaces: bool) -> StatusFile | None:

@@ -1,6 +1,7 @@
 """The command `reusedproxy`, which is `twist reusedproxy` for people who do not know Twisted."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +48,22 @@ class CommandTests(SynchronousTestCase):
             (missing.returncode, missing.stderr),
             (1, "[ALERT] /nonexistent: cannot be read: No such file or directory\n"),
         )
+
+    def test_a_reader_who_has_gone_is_no_fault(self) -> None:
+        """As `head -1`: no traceback, and the status is that of the check."""
+        file = scratch(self) / "wrong.cfg"
+        file.write_text("listen a\n mode http\n blance roundrobin\n")
+        for status, words in (
+            (0, ("--check", "--json", "--config", str(ROOT / "etc" / "reusedproxy.cfg"))),
+            (1, ("--check", "--json", "--config", str(file))),
+            (0, ("--help",)),
+        ):
+            reading, writing = os.pipe()
+            os.close(reading)
+            with os.fdopen(writing, "wb") as closed:
+                command = [sys.executable, "-m", "reusedproxy", *words]
+                ran = subprocess.run(command, cwd=ROOT, stdout=closed, stderr=subprocess.PIPE, timeout=60)
+            self.assertEqual((ran.returncode, ran.stderr), (status, b""), words)
 
     def test_what_is_checked_is_said_in_json(self) -> None:
         """For programs: whether the file can be used, and where each fault is."""
