@@ -243,12 +243,13 @@ class ProxyService(Service):
         if account is None or account.uid == 0:
             return
         paths = [*self._paths, *(name for path in self._paths for name in files_in(path))]
-        yield from change_notices(account, paths)
+        place = global_.user.place if global_.user else Place(self._paths[0], 1)
+        yield from change_notices(account, paths, place)
         paths += [*(stamp[0] for stamp in proxy.stamps), *proxy.answers]
         if global_.manhole is not None:
             paths.append(global_.manhole.authorized_keys)
-        yield from python_notice(account)
-        yield from reload_notice(account, paths, global_.user.place if global_.user else Place(self._paths[0], 1))
+        yield from python_notice(account, place)
+        yield from reload_notice(account, paths, place)
 
     def _build(self, configuration: Configuration, bind: bool, faults: list[Fault]) -> Proxy:
         """Builds the proxy. Raises AssemblyError with these `faults` and all others."""
