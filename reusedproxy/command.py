@@ -45,6 +45,27 @@ from reusedproxy.operators.logs.expiry import due
 from reusedproxy.operators.logs.own import log_to_pipe, never_block
 from reusedproxy.operators.version import build
 
+#: What is done here for options of HAProxy's command that there are not.
+_OF_HAPROXY = {
+    "-D": "the background is 'twistd reusedproxy …' (reusedproxy itself stays in the foreground)",
+    "-W": "there is no master process: SIGUSR2 or --replace puts a new process in the old one's place",
+    "-Ws": "there is no master process, and systemd is told all the same: leave it out",
+    "-db": "reusedproxy is always in the foreground: leave it out",
+    "-d": "what is logged is said by 'twist --log-level=debug reusedproxy …'",
+    "-V": "--version says the version, and what happens is always said: leave it out",
+    "-q": "a start says only what is wrong: leave it out",
+    "-sf": "--replace takes the place of the process that runs with this configuration",
+    "-st": "--replace takes the place of the process that runs with this configuration",
+    "-x": "--replace gets the sockets of the process that runs with this configuration",
+    "-L": "'localpeer NAME' in section 'global' says it",
+    "-p": "'twistd --pidfile FILE reusedproxy …' writes it",
+    "-n": "'maxconn N' in section 'global' says it",
+    "-N": "'maxconn N' in section 'defaults' says it",
+    "-C": "start it in that directory, or say 'default-path config' in section 'global'",
+    "-S": "'stats socket … level admin' in section 'global' takes orders",
+    "-m": "systemd's MemoryMax= or ulimit -v bounds memory",
+}
+
 
 class Options(TwistedOptions):
     """The command line of `twist reusedproxy`."""
@@ -115,9 +136,23 @@ class Options(TwistedOptions):
 
     opt_v = opt_version
 
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """Parses the command line. Of a program's, which has a parent, a fault is one line, and the end with status 64
+        (EX_USAGE): twist's own options, which it would list, are not what is asked for."""
+        try:
+            TwistedOptions.parseOptions(self, options)
+        except UsageError as error:
+            text = of_haproxy(options or ()) or f"{error}"
+            if self.parent is None:
+                raise UsageError(text) from None
+            say(f"reusedproxy: {text}; 'reusedproxy --help' says more", sys.stderr)
+            raise SystemExit(os.EX_USAGE) from None
+
     def parseArgs(self, *words: str) -> None:
         if words and words[0] == "doctor":
             self._take_doctor(words[1:])
+        elif words == ("help",):
+            self.opt_help()
         elif words:
             raise UsageError(f"'{words[0]}' stands alone: a configuration is named with --config {words[0]}")
 
@@ -167,6 +202,15 @@ class Options(TwistedOptions):
         except OSError as error:
             print(f"[ALERT] --pidfile {parent['pidfile']}: cannot be used: {error.strerror}", file=sys.stderr)
             raise SystemExit(1) from None
+
+
+def of_haproxy(words: Sequence[str]) -> str:
+    """Returns what to do in place of the options of HAProxy's among the words of a command line; "" without any."""
+    found = []
+    for before, word in zip(("", *words), words, strict=False):
+        if before not in ("-f", "--config") and word in _OF_HAPROXY:
+            found.append(f"there is no {word}: {_OF_HAPROXY[word]}")
+    return "; ".join(dict.fromkeys(found))
 
 
 def _reactor() -> Any:

@@ -6,9 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy import __version__
+from reusedproxy.command import Options, of_haproxy
 from reusedproxy.operators.version import build
 from reusedproxy.wire import heads
 from tests.wire import scratch
@@ -48,6 +50,26 @@ class CommandTests(SynchronousTestCase):
             (missing.returncode, missing.stderr),
             (1, "[ALERT] /nonexistent: cannot be read: No such file or directory\n"),
         )
+
+    def test_a_wrong_command_line_is_one_line(self) -> None:
+        """With the way on, and for options of HAProxy's what is done here in their place."""
+        for words, said in (
+            ((), "no configuration: say --config FILE, or --demo to see it work without one"),
+            (("--check",), "no configuration: say --config FILE"),
+            (("-D", "-f", "x.cfg"), "there is no -D: the background is 'twistd reusedproxy …'"),
+        ):
+            ran = run(*words)
+            self.assertEqual((ran.returncode, ran.stdout), (os.EX_USAGE, ""), words)
+            self.assertIn(f"reusedproxy: {said}", ran.stderr)
+            self.assertTrue(ran.stderr.endswith("; 'reusedproxy --help' says more\n"), ran.stderr)
+            self.assertEqual(ran.stderr.count("\n"), 1)
+
+    def test_each_option_of_haproxy_has_its_answer(self) -> None:
+        for option in ["-D", "-W", "-Ws", "-db", "-V", "-sf", "-st", "-L", "-p", "-q", "-n", "-C"]:
+            said = str(self.assertRaises(UsageError, Options().parseOptions, ["-f", "x.cfg", option, "1"]))
+            self.assertIn(f"there is no {option}: ", said)
+        self.assertIn("--replace", of_haproxy(["-f", "-q", "-sf", "1"]))
+        self.assertNotIn("-q", of_haproxy(["-f", "-q", "-sf", "1"]))
 
     def test_a_reader_who_has_gone_is_no_fault(self) -> None:
         """As `head -1`: no traceback, and the status is that of the check."""
