@@ -30,6 +30,7 @@ from reusedproxy.daemon.launch import (
     take_pid_file,
     unusable,
 )
+from reusedproxy.daemon.limits import floors_too_high
 from reusedproxy.daemon.load import Refused
 from reusedproxy.daemon.pid_file import PidFile
 from reusedproxy.daemon.service import ProxyService
@@ -269,6 +270,9 @@ def makeService(options: Options) -> IService:
     # A daemon that starts logs what ends soon itself, and goes on watching it.
     ends = due(proxy, time.time()) if options["check"] else ()
     findings = [Finding.of(notice) for notice in (*proxy.notices, *ends)]
+    if options["check"]:  # a start logs them
+        here = "here; where the daemon is started it may be another"
+        findings += [Finding("notice", None, None, f"{text} (the limit {here})") for text in floors_too_high(proxy)]
     if options["json"]:
         say(report_in_json(findings, proxy.configuration.summary))
         raise SystemExit(0)

@@ -64,6 +64,17 @@ class CommandTests(SynchronousTestCase):
             self.assertTrue(ran.stderr.endswith("; 'reusedproxy --help' says more\n"), ran.stderr)
             self.assertEqual(ran.stderr.count("\n"), 1)
 
+    def test_a_check_says_what_descriptors_do_not_suffice_for(self) -> None:
+        """Of the limit that it has itself: the start would warn."""
+        file = scratch(self) / "large.cfg"
+        text = "defaults\n mode http\n timeout client 5s\n timeout connect 5s\n timeout server 5s\n"
+        text += "listen a\n bind 127.0.0.1:0\n server s 127.0.0.1:1 pool-min-conn 4000\n"
+        file.write_text(text)
+        command = f"ulimit -n 2000; exec {sys.executable} -m reusedproxy --check --config {file}"
+        ran = subprocess.run(["sh", "-c", command], cwd=ROOT, capture_output=True, text=True, timeout=60)
+        self.assertEqual((ran.returncode, ran.stdout.partition("\n")[0]), (0, "Configuration file is valid"))
+        self.assertIn("[NOTICE] pool-min-conn asks for 4000 connections in all, and the limit is 2000", ran.stderr)
+
     def test_each_option_of_haproxy_has_its_answer(self) -> None:
         for option in ["-D", "-W", "-Ws", "-db", "-V", "-sf", "-st", "-L", "-p", "-q", "-n", "-C"]:
             said = str(self.assertRaises(UsageError, Options().parseOptions, ["-f", "x.cfg", option, "1"]))
