@@ -40,6 +40,7 @@ from reusedproxy.daemon.account import (
 from reusedproxy.daemon.counts import count_on, counts_of
 from reusedproxy.daemon.file_watch import FileWatch
 from reusedproxy.daemon.handover import Handover, key_of
+from reusedproxy.daemon.launch import done_by
 from reusedproxy.daemon.limits import none_for_clients, shortages
 from reusedproxy.daemon.load import Refused, files_in, load, loading
 from reusedproxy.daemon.pid_file import PidFile
@@ -173,7 +174,7 @@ class ProxyService(Service):
 
     def assemble(self, *, bind: bool) -> Proxy:
         """Reads the configuration, builds everything, and with `bind` opens the listening sockets. Raises Refused."""
-        configuration = load(self._paths)
+        configuration = load(self._paths, done_by(self._options))
         faults, notices = self._decide_account(configuration.global_)
         if self.replaces and bind:
             self._take_over(configuration.global_)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from attrs import Factory, define, frozen
 
@@ -104,6 +104,8 @@ class Report:
     # Words accepted without effect, and words whose work twistd's options do: one notice for each group.
     effectless: dict[str, Place] = Factory(dict)
     by_twistd: dict[str, Line] = Factory(dict)
+    # Those that its options do already.
+    done_by_twistd: Container[str] = ()
     # The words of lines that were read, and of lines that were refused.
     done: set[str] = Factory(set)
     refused: set[str] = Factory(set)
@@ -143,10 +145,9 @@ class Report:
             words = ", ".join(f"'{word}'" for word in self.effectless)
             place = next(iter(self.effectless.values()))
             self.notice(place, f"accepted, though without effect in reusedproxy: {words}")
-        if self.by_twistd:
-            lines = self.by_twistd.values()
+        if lines := [line for word, line in self.by_twistd.items() if word not in self.done_by_twistd]:
             words = ", ".join(f"'{line.keyword}'" for line in lines)
-            place = next(iter(lines)).place
+            place = lines[0].place
             self.notice(place, f"{words}: not applied from here, twistd's options do that: {_twistd_options(lines)}")
 
     def order(self, said: Fault | Notice) -> tuple[int, int]:
