@@ -776,6 +776,17 @@ KEY = (
 PEM = "\n".join(("-----BEGIN PRIVATE KEY-----", *KEY, "-----END PRIVATE KEY-----", ""))
 
 
+class MissedTests(SynchronousTestCase):
+    def test_http_2_is_named_and_so_is_the_service_that_was_meant(self) -> None:
+        (h2,) = faults("backend b\n server s 127.0.0.1:1 proto h2\n")
+        self.assertIn("'proto' is a HAProxy server option that reusedproxy does not do yet: servers are spoken", h2)
+        self.assertIn("HTTP/2", h2)
+        (check,) = faults("backend b\n server s 127.0.0.1:1 check-proto h2\n")
+        self.assertIn("HTTP/2", check)
+        (service,) = faults("backend b\n http-request use-service prom\n server s 127.0.0.1:1\n")
+        self.assertIn("did you mean 'prometheus-exporter'?", service)
+
+
 class ForeignFileTests(SynchronousTestCase):
     """A file that was named by mistake, and a key that was pasted: nothing of it is repeated."""
 
