@@ -8,9 +8,12 @@ import runpy
 import sys
 from importlib.util import find_spec
 
+from reusedproxy.daemon.signals import hold_back
+
 
 def main() -> None:
     """Runs `twist --log-format=text reusedproxy` with the arguments of this process, and ends as it ends."""
+    hold_back()
     if find_spec("twisted.__main__") is None:
         sys.exit(f"reusedproxy needs Twisted, which {sys.executable} does not have: pip install .")
     sys.argv[:1] = ["twist", "--log-format=text", "reusedproxy"]

@@ -14,15 +14,17 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from twisted.application.service import IService
 from twisted.python.usage import Options as TwistedOptions
 from twisted.python.usage import UsageError
 
 from reusedproxy.daemon.findings import Finding, report_in_json
+from reusedproxy.daemon.limits import floors_too_high
 from reusedproxy.daemon.load import Refused
 from reusedproxy.daemon.service import ProxyService
+from reusedproxy.daemon.signals import let_come
 from reusedproxy.daemon.starting.keyring import leave_keyring
 from reusedproxy.daemon.starting.launch import (
     acting_for,
@@ -46,6 +48,27 @@ from reusedproxy.net.unix_sockets import set_umask
 from reusedproxy.operators.logs.expiry import due
 from reusedproxy.operators.logs.own import log_to_pipe, never_block
 from reusedproxy.operators.version import build
+
+#: What is done here for options of HAProxy's command that there are not.
+_OF_HAPROXY = {
+    "-D": "the background is 'twistd reusedproxy …' (reusedproxy itself stays in the foreground)",
+    "-W": "there is no master process: SIGUSR2 or --replace puts a new process in the old one's place",
+    "-Ws": "there is no master process, and systemd is told all the same: leave it out",
+    "-db": "reusedproxy is always in the foreground: leave it out",
+    "-d": "what is logged is said by 'twist --log-level=debug reusedproxy …'",
+    "-V": "--version says the version, and what happens is always said: leave it out",
+    "-q": "a start says only what is wrong: leave it out",
+    "-sf": "--replace takes the place of the process that runs with this configuration",
+    "-st": "--replace takes the place of the process that runs with this configuration",
+    "-x": "--replace gets the sockets of the process that runs with this configuration",
+    "-L": "'localpeer NAME' in section 'global' says it",
+    "-p": "'twistd --pidfile FILE reusedproxy …' writes it",
+    "-n": "'maxconn N' in section 'global' says it",
+    "-N": "'maxconn N' in section 'defaults' says it",
+    "-C": "start it in that directory, or say 'default-path config' in section 'global'",
+    "-S": "'stats socket … level admin' in section 'global' takes orders",
+    "-m": "systemd's MemoryMax= or ulimit -v bounds memory",
+}
 
 
 class Options(TwistedOptions):
@@ -107,14 +130,33 @@ class Options(TwistedOptions):
 
     def opt_version(self) -> NoReturn:
         """Say the version and exit."""
-        print(f"reusedproxy {build()}")
+        say(f"reusedproxy {build()}")
+        raise SystemExit(0)
+
+    def opt_help(self) -> NoReturn:
+        """Say what the options are and exit."""
+        say(str(self))
         raise SystemExit(0)
 
     opt_v = opt_version
 
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """Parses the command line. Of a program's, which has a parent, a fault is one line, and the end with status 64
+        (EX_USAGE): twist's own options, which it would list, are not what is asked for."""
+        try:
+            TwistedOptions.parseOptions(self, options)
+        except UsageError as error:
+            text = of_haproxy(options or ()) or f"{error}"
+            if self.parent is None:
+                raise UsageError(text) from None
+            say(f"reusedproxy: {text}; 'reusedproxy --help' says more", sys.stderr)
+            raise SystemExit(os.EX_USAGE) from None
+
     def parseArgs(self, *words: str) -> None:
         if words and words[0] == "doctor":
             self._take_doctor(words[1:])
+        elif words == ("help",):
+            self.opt_help()
         elif words:
             raise UsageError(f"'{words[0]}' stands alone: a configuration is named with --config {words[0]}")
 
@@ -166,6 +208,15 @@ class Options(TwistedOptions):
             raise SystemExit(1) from None
 
 
+def of_haproxy(words: Sequence[str]) -> str:
+    """Returns what to do in place of the options of HAProxy's among the words of a command line; "" without any."""
+    found = []
+    for before, word in zip(("", *words), words, strict=False):
+        if before not in ("-f", "--config") and word in _OF_HAPROXY:
+            found.append(f"there is no {word}: {_OF_HAPROXY[word]}")
+    return "; ".join(dict.fromkeys(found))
+
+
 def _reactor() -> Any:
     from twisted.internet import reactor
 
@@ -180,11 +231,13 @@ def makeService(options: Options) -> IService:
     if not reactor.getDelayedCalls():
         # Twisted's clock is the time of day: setting it back would stop every timer (Twisted ticket #2424).
         reactor.seconds = time.monotonic  # type: ignore[method-assign]
+    if options.doctor is not None or any(options[each] for each in ("check", "demo", "reload")):
+        let_come()  # no daemon: a signal ends it
     if options.doctor is not None:
         raise SystemExit(examine(options.doctor, reactor))
     if options["reload"] is not None:
         outcome = ask_to_reload(int(options["reload"]), options["status-file"])
-        print("\n".join(outcome.lines), file=sys.stdout if outcome.well else sys.stderr)
+        say("\n".join(outcome.lines), sys.stdout if outcome.well else sys.stderr)
         raise SystemExit(0 if outcome.well else 1)
     if options["demo"]:
         from reusedproxy.demo.demonstration import make_demo
@@ -207,12 +260,9 @@ def makeService(options: Options) -> IService:
             proxy = service.assemble(bind=not options["check"])
     except Refused as error:
         if options["json"]:
-            print(report_in_json(error.findings, error.summary))
+            say(report_in_json(error.findings, error.summary))
             raise SystemExit(1) from None
-        for line in error.lines:
-            print(line, file=sys.stderr)
-        if options["check"] and error.summary:
-            print(error.summary, file=sys.stderr)
+        say("\n".join([*error.lines, *([error.summary] if options["check"] and error.summary else [])]), sys.stderr)
         raise SystemExit(1) from None
     if not (options["check"] or parent.get("nodaemon", True) or parent.get("debug")):
         close_inherited(service.given_descriptors)  # twistd goes into the background, and leaves those open
@@ -223,14 +273,16 @@ def makeService(options: Options) -> IService:
     # A daemon that starts logs what ends soon itself, and goes on watching it.
     ends = due(proxy, time.time()) if options["check"] else ()
     findings = [Finding.of(notice) for notice in (*proxy.notices, *ends)]
+    if options["check"]:  # a start logs them
+        here = "here; where the daemon is started it may be another"
+        findings += [Finding("notice", None, None, f"{text} (the limit {here})") for text in floors_too_high(proxy)]
     if options["json"]:
-        print(report_in_json(findings, proxy.configuration.summary))
+        say(report_in_json(findings, proxy.configuration.summary))
         raise SystemExit(0)
-    for finding in findings:
-        print(finding, file=sys.stderr)
+    if findings:
+        say("\n".join(map(str, findings)), sys.stderr)
     if options["check"]:
-        print("Configuration file is valid")
-        print(proxy.configuration.summary)
+        say(f"Configuration file is valid\n{proxy.configuration.summary}")
         raise SystemExit(0)
     service.pid_file = options.pid_file
     pid_file = options.pid_file.path if options.pid_file else None
@@ -250,16 +302,16 @@ def makeService(options: Options) -> IService:
 def examine(options: DoctorOptions, reactor: Any) -> int:
     """Runs a doctor until it has ended or is interrupted, prints its report, and returns the exit status."""
 
-    def say(text: str) -> None:
-        print(f"doctor: {text}", file=sys.stderr, flush=True)
+    def progress(text: str) -> None:
+        say(f"doctor: {text}", sys.stderr)
 
     try:
         proxy = ProxyService(reactor, options["config"]).assemble(bind=False)
         bounds = Bounds(options.idle, options.connections)
         orders = Orders(tuple(options.servers), bounds, options["name"] or "", options.limit)
-        doctor = Doctor(proxy, orders, reactor, say, reactor.stop)
+        doctor = Doctor(proxy, orders, reactor, progress, reactor.stop)
     except (Refused, UnknownServer) as error:
-        print(error, file=sys.stderr)
+        say(str(error), sys.stderr)
         return 2
     raise_limit()
     reactor.callWhenRunning(doctor.start)
@@ -267,8 +319,19 @@ def examine(options: DoctorOptions, reactor: Any) -> int:
     reactor.run()
     for failure in doctor.failures:
         failure.printTraceback(sys.stderr)
-    print((json_of if options["json"] else text_of)(doctor.chapters, doctor.finished))
+    say((json_of if options["json"] else text_of)(doctor.chapters, doctor.finished))
     return doctor.status
+
+
+def say(text: str, stream: TextIO | None = None) -> None:
+    """Prints a text, on standard output if no `stream` is given. That its reader has gone is no fault: `head` has what
+    it wants."""
+    stream = stream or sys.stdout
+    try:
+        print(text, file=stream, flush=True)
+    except BrokenPipeError:
+        # Python would write again what it still has when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _status_file(path: str | None, pid_file: str | None, replaces: bool) -> StatusFile | None:

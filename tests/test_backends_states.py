@@ -6,11 +6,13 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from reusedproxy.backends import messages
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.checks.checker import Checker
 from reusedproxy.backends.server import DOWN, DRAIN, MAINT, READY, UP, Server
 from reusedproxy.config import model
 from reusedproxy.config.model.checks import Agent
+from reusedproxy.config.model.tls import ServerTLS
 from reusedproxy.wire.heads import Limits
 from tests.fakes import Asks, PoolBench
 
@@ -21,6 +23,26 @@ def server(name: str = "s1", **words: Any) -> Server:
     return Server(
         "be", model.Server(name=name, place=PLACE, host="127.0.0.1", **words), PoolBench(resume=False).pool, 0.0
     )
+
+
+class MessageTests(SynchronousTestCase):
+    def test_a_refused_check_over_tls_leads_to_the_doctor(self) -> None:
+        """It is how servers answer a wrong or missing client certificate; HAProxy's line comes first, as it is."""
+        refused = 'Layer7 wrong status, code: 400, info: "Bad Request", check duration: 1ms'
+        for tls, reason, said in (
+            (ServerTLS(verify="none", crt="a.pem"), refused, "it may be for 'crt a.pem'"),
+            (ServerTLS(verify="none"), refused, "there is no 'crt'"),
+            (ServerTLS(verify="none"), refused.replace("400", "500"), ""),
+            (None, refused, ""),
+        ):
+            one = server(tls=tls)
+            one.judge(DOWN, 1.0)
+            first, *more = messages.judged(one, reason, "rest")
+            self.assertEqual(first, ("alert", f"Server be/s1 is DOWN, reason: {reason}. rest"))
+            self.assertEqual([level for level, _ in more], ["notice"] if said else [])
+            for _, text in more:
+                self.assertIn(said, text)
+                self.assertIn("'reusedproxy doctor --config FILE be/s1'", text)
 
 
 class StateTests(SynchronousTestCase):

@@ -45,6 +45,15 @@ class FaultTests(SynchronousTestCase):
             lines = self.refused(text)
         self.assertIn(f"proxy.cfg:10: server b/s: ca-file {self.directory}: cannot be read: Permission denied", lines)
 
+    def test_both_files_of_a_server_that_are_missing_are_named(self) -> None:
+        """And of relative names where they were looked for, and how that is changed."""
+        text = f"frontend f\n bind {LOOPBACK}:0\n default_backend b\nbackend b\n"
+        lines = self.refused(f"{text} server s {LOOPBACK}:1 ssl verifyhost s.test ca-file ca.none crt /none/a.pem\n")
+        crt, ca = lines.splitlines()
+        self.assertTrue(crt.endswith("crt /none/a.pem: cannot be read: No such file or directory"), crt)
+        self.assertIn(f"server b/s: ca-file ca.none: cannot be read: No such file or directory in {os.getcwd()}", ca)
+        self.assertIn("'default-path config'", ca)
+
     def test_what_no_start_can_use_is_found_by_a_check(self) -> None:
         """The init script stops the old daemon when a check has found nothing wrong."""
         for line, why in (

@@ -1,13 +1,16 @@
 """The command `reusedproxy`, which is `twist reusedproxy` for people who do not know Twisted."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy import __version__
+from reusedproxy.command import Options, of_haproxy
 from reusedproxy.operators.version import build
 from reusedproxy.wire import heads
 from tests.wire import scratch
@@ -47,6 +50,53 @@ class CommandTests(SynchronousTestCase):
             (missing.returncode, missing.stderr),
             (1, "[ALERT] /nonexistent: cannot be read: No such file or directory\n"),
         )
+
+    def test_a_wrong_command_line_is_one_line(self) -> None:
+        """With the way on, and for options of HAProxy's what is done here in their place."""
+        for words, said in (
+            ((), "no configuration: say --config FILE, or --demo to see it work without one"),
+            (("--check",), "no configuration: say --config FILE"),
+            (("-D", "-f", "x.cfg"), "there is no -D: the background is 'twistd reusedproxy …'"),
+        ):
+            ran = run(*words)
+            self.assertEqual((ran.returncode, ran.stdout), (os.EX_USAGE, ""), words)
+            self.assertIn(f"reusedproxy: {said}", ran.stderr)
+            self.assertTrue(ran.stderr.endswith("; 'reusedproxy --help' says more\n"), ran.stderr)
+            self.assertEqual(ran.stderr.count("\n"), 1)
+
+    def test_a_check_says_what_descriptors_do_not_suffice_for(self) -> None:
+        """Of the limit that it has itself: the start would warn."""
+        file = scratch(self) / "large.cfg"
+        text = "defaults\n mode http\n timeout client 5s\n timeout connect 5s\n timeout server 5s\n"
+        text += "listen a\n bind 127.0.0.1:0\n server s 127.0.0.1:1 pool-min-conn 4000\n"
+        file.write_text(text)
+        command = f"ulimit -n 2000; exec {sys.executable} -m reusedproxy --check --config {file}"
+        ran = subprocess.run(["sh", "-c", command], cwd=ROOT, capture_output=True, text=True, timeout=60)
+        self.assertEqual((ran.returncode, ran.stdout.partition("\n")[0]), (0, "Configuration file is valid"))
+        self.assertIn("[NOTICE] pool-min-conn asks for 4000 connections in all, and the limit is 2000", ran.stderr)
+
+    def test_each_option_of_haproxy_has_its_answer(self) -> None:
+        for option in ["-D", "-W", "-Ws", "-db", "-V", "-sf", "-st", "-L", "-p", "-q", "-n", "-C"]:
+            said = str(self.assertRaises(UsageError, Options().parseOptions, ["-f", "x.cfg", option, "1"]))
+            self.assertIn(f"there is no {option}: ", said)
+        self.assertIn("--replace", of_haproxy(["-f", "-q", "-sf", "1"]))
+        self.assertNotIn("-q", of_haproxy(["-f", "-q", "-sf", "1"]))
+
+    def test_a_reader_who_has_gone_is_no_fault(self) -> None:
+        """As `head -1`: no traceback, and the status is that of the check."""
+        file = scratch(self) / "wrong.cfg"
+        file.write_text("listen a\n mode http\n blance roundrobin\n")
+        for status, words in (
+            (0, ("--check", "--json", "--config", str(ROOT / "etc" / "reusedproxy.cfg"))),
+            (1, ("--check", "--json", "--config", str(file))),
+            (0, ("--help",)),
+        ):
+            reading, writing = os.pipe()
+            os.close(reading)
+            with os.fdopen(writing, "wb") as closed:
+                command = [sys.executable, "-m", "reusedproxy", *words]
+                ran = subprocess.run(command, cwd=ROOT, stdout=closed, stderr=subprocess.PIPE, timeout=60)
+            self.assertEqual((ran.returncode, ran.stderr), (status, b""), words)
 
     def test_what_is_checked_is_said_in_json(self) -> None:
         """For programs: whether the file can be used, and where each fault is."""

@@ -766,3 +766,71 @@ class AllAtOnceTests(SynchronousTestCase):
             read_configuration([Source("t.cfg", "\n".join(map(" ".join, lines)))], {"A": "x y"})
         except ConfigurationError as error:
             self.assertTrue(error.faults)
+
+
+KEY = (
+    "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQCxHfJiKiuWKbmz",
+    "z9piwYrNpOi9hjLYeer3iMdcCaKaGxojws0misfF1MIs04P1gGSKNju5bRYjI3D3",
+    "d66nxnwxBZs3Om65a3/6pjE=",
+)
+PEM = "\n".join(("-----BEGIN PRIVATE KEY-----", *KEY, "-----END PRIVATE KEY-----", ""))
+
+
+class MissedTests(SynchronousTestCase):
+    def test_http_2_is_named_and_so_is_the_service_that_was_meant(self) -> None:
+        (h2,) = faults("backend b\n server s 127.0.0.1:1 proto h2\n")
+        self.assertIn("'proto' is a HAProxy server option that reusedproxy does not do yet: servers are spoken", h2)
+        self.assertIn("HTTP/2", h2)
+        (check,) = faults("backend b\n server s 127.0.0.1:1 check-proto h2\n")
+        self.assertIn("HTTP/2", check)
+        (service,) = faults("backend b\n http-request use-service prom\n server s 127.0.0.1:1\n")
+        self.assertIn("did you mean 'prometheus-exporter'?", service)
+
+
+class ForeignFileTests(SynchronousTestCase):
+    """A file that was named by mistake, and a key that was pasted: nothing of it is repeated."""
+
+    def test_what_is_no_configuration_is_one_fault(self) -> None:
+        certificate = PEM.replace("PRIVATE KEY", "CERTIFICATE")
+        table = [
+            (PEM, "1: this is a PEM file (PRIVATE KEY), no configuration"),
+            (f"Bag Attributes\n name: a\n{certificate}{PEM}", "1: this is a PEM file (CERTIFICATE, PRIVATE KEY), no"),
+            ("\x7fELF\2\1\nlisten x\n", "1: this is a program, no configuration"),
+            ("PK\3\4\0\0\nabc\n", "1: this is a binary file, no configuration"),
+        ]
+        for text, said in table:
+            found = faults(text, head="")
+            self.assertEqual(len(found), 1, found)
+            self.assertTrue(found[0].startswith(said), found)
+
+    def test_a_key_among_the_lines_is_not_repeated(self) -> None:
+        """With its marks or without them, and as a word of a line."""
+        backend = "backend b\n server s 127.0.0.1:1\n"
+        table = [
+            (backend + PEM, "3: a PEM block (PRIVATE KEY) stands here, down to line 12, which is no configuration"),
+            (backend + PEM.split("-----END")[0], "3: a PEM block without its end (PRIVATE KEY) stands here"),
+            (backend + "\n".join(KEY) + "\n", "3: base64, as of a key or certificate stands here, down to line 10"),
+            (f"backend b\n server s 127.0.0.1:1 {KEY[0]}\n", "2: server 's': unknown word '… (64 characters, as of a"),
+        ]
+        for text, said in table:
+            found = faults(text)
+            self.assertEqual(len(found), 1, found)
+            self.assertTrue(found[0].startswith(said), found)
+            for line in KEY:
+                self.assertNotIn(line[:20], "".join(found))
+
+    def test_what_stands_behind_a_key_is_read(self) -> None:
+        found = faults(f"backend b\n{PEM} server s 127.0.0.1:1 wait 3\n")
+        self.assertEqual([each.partition(":")[0] for each in found], ["2", "7"], found)
+
+    def test_very_many_unknown_words_are_one_fault(self) -> None:
+        text = "backend b\n" + "".join(f" word{number} a\n" for number in range(101)) + " mode nonsense\n"
+        found = faults(text)
+        self.assertEqual(len(found), 2, found[:3])
+        self.assertTrue(found[0].startswith("2: unknown keyword 'word0' in section 'backend'"), found)
+        self.assertIn("and 100 more lines with unknown words", found[0])
+        self.assertTrue(found[1].startswith("103: "), found)
+
+    def test_a_long_name_of_a_file_is_said(self) -> None:
+        name = "/usr/local/share/ca/certificates/of/the/Company/Authority/no/3/of/them"
+        self.assertIn(name, faults(f"backend b\n server s 127.0.0.1:1 {name}\n")[0])

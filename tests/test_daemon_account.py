@@ -15,6 +15,7 @@ from unittest import SkipTest, mock
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config.model.proxies import Global
+from reusedproxy.config.model.values import Place
 from reusedproxy.config.reader import Source, read_configuration
 from reusedproxy.daemon.load import Refused
 from reusedproxy.daemon.service import ProxyService
@@ -265,7 +266,7 @@ class ServiceTests(SynchronousTestCase):
     def test_a_configuration_that_he_can_change_is_one_warning(self) -> None:
         self.his = ["/a", "/b"]
         (notice,) = self.service(" user nobody").assemble(bind=False).notices
-        self.assertEqual((notice.level, notice.place.file), ("warning", "/a"))
+        self.assertEqual((notice.level, notice.place), ("warning", Place(str(self.file), 2)))
         self.assertIn("user nobody, whom the daemon becomes, can change the configuration", notice.text)
         self.assertEqual(self.service("").assemble(bind=False).notices, [])
         self.his, self.of_program = [], ["/venv/bin/python"]
@@ -277,6 +278,7 @@ class ServiceTests(SynchronousTestCase):
         self.of_python = ["/root/lib/python3/os.py", "/root/reusedproxy/identity.py"]
         (notice,) = self.service(" user nobody").assemble(bind=False).notices
         self.assertIn("user nobody, whom the daemon becomes, cannot read /root/lib/python3/os.py", notice.text)
+        self.assertEqual(notice.place, Place(str(self.file), 2))
 
     def test_root_who_stays_root_reads_everything(self) -> None:
         self.found = ["/a"]

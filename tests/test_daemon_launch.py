@@ -14,9 +14,11 @@ from twisted.internet.task import Clock
 from twisted.scripts._twistd_unix import ServerOptions
 from twisted.trial.unittest import SynchronousTestCase
 
+from reusedproxy.daemon.load import loading
 from reusedproxy.daemon.service import ProxyService
 from reusedproxy.daemon.starting.account import Account
 from reusedproxy.daemon.starting.launch import UsersLogFile, unusable
+from reusedproxy.net.slices import run_through
 from reusedproxy.net.trusted_paths import open_file
 from tests.integration.peers import temporary_directory
 
@@ -67,6 +69,20 @@ class UnusableTests(SynchronousTestCase):
         self.assertEqual(
             unusable({"pidfile": "/etc/passwd"}), "--pidfile /etc/passwd: cannot be written: Permission denied"
         )
+
+
+class BackgroundTests(SynchronousTestCase):
+    def test_the_word_daemon_needs_no_comment_where_twistd_does_it(self) -> None:
+        """Nor at a reload; without twistd, and with its --nodaemon, it is said that nothing comes of it."""
+        file = temporary_directory(self) / "proxy.cfg"
+        file.write_text(
+            "global\n daemon\ndefaults\n mode http\n timeout client 5s\n timeout connect 5s\n timeout server 5s\n"
+            "listen a\n bind 127.0.0.1:0\n server s 127.0.0.1:1\n"
+        )
+        for options, said in (({"nodaemon": 0}, 0), ({"nodaemon": True}, 1), ({}, 1)):
+            proxy = ProxyService(Clock(), [str(file)], options).assemble(bind=False)
+            self.assertEqual(len(proxy.notices), said, options)
+        self.assertEqual(run_through(loading([str(file)], again=True)).notices, ())
 
 
 class InheritedTests(SynchronousTestCase):

@@ -1,16 +1,18 @@
-"""Handlers of signals, in a flood of them."""
+"""Handlers of signals, in a flood of them, and what comes before there are handlers."""
 
 from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.daemon.signals import RELOADING, REPLACING, SignalHandlers
+from reusedproxy.daemon.signals import HELD, RELOADING, REPLACING, STOPPING, SignalHandlers, hold_back, let_come
 
 
 class FloodTests(SynchronousTestCase):
@@ -59,3 +61,35 @@ class FloodTests(SynchronousTestCase):
         signal.raise_signal(signal.SIGHUP)
         self.assertEqual(len(said), 1)
         self.assertEqual(signal.set_wakeup_fd(writing), writing)
+
+
+class EarlyTests(SynchronousTestCase):
+    """Signals while the program is loaded."""
+
+    def test_they_are_orders_when_there_are_handlers(self) -> None:
+        for number in {*HELD, *STOPPING}:
+            self.addCleanup(signal.signal, number, signal.getsignal(number))
+        orders: list[Any] = []
+        ordered: Any = SimpleNamespace(reload="reload", replace="replace", announce="announce")
+        handlers = SignalHandlers(SimpleNamespace(callFromThread=lambda function, *_: orders.append(function)), ordered)
+        self.addCleanup(let_come)
+        hold_back()
+        for number in (signal.SIGHUP, signal.SIGUSR2, signal.SIGQUIT):
+            signal.raise_signal(number)  # to this thread: those of a test runner hold nothing back
+        handlers.take_early()
+        self.assertEqual(sorted(orders), ["announce", "reload", "replace"])
+        self.assertEqual(signal.pthread_sigmask(signal.SIG_BLOCK, ()), set())
+
+    def test_they_are_held_before_the_program_is_loaded(self) -> None:
+        """By the command, and by what `twistd` imports; not by the plugin, which other programs import, too."""
+        end = "import os, signal; os.kill(os.getpid(), signal.SIGHUP); print('alive')"
+        main = f"import runpy; runpy.run_module = lambda *_, **__: exec({end!r}); from reusedproxy.__main__ import main"
+        for program, said in (
+            (f"{main}; main()", "alive\n"),
+            (f"import reusedproxy.entry; {end}", "alive\n"),
+            (f"import twisted.plugins.reusedproxy_plugin as plugin; {end}", ""),
+            (f"import twisted.plugins.reusedproxy_plugin as plugin; plugin.reusedproxy.options; {end}", "alive\n"),
+        ):
+            root = Path(__file__).parents[1]
+            ran = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, timeout=60)
+            self.assertEqual((ran.stdout, ran.stderr), (said, ""), program)

@@ -12,6 +12,7 @@ PACKAGE = Path(reusedproxy.__file__).parent
 #: Each may import those that stand after it, and itself.
 LAYERS = [
     "__main__",
+    "entry",
     "command",
     "demo",
     "doctor",

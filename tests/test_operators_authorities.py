@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reusedproxy.operators.runtime.commands import run
-from reusedproxy.operators.runtime.proxy import USER, Context, Refusal
+from reusedproxy.operators.runtime.proxy import OPERATOR, Context, Refusal
 from tests.integration.peers import LOOPBACK
 from tests.services import HEAD
 from tests.test_generations import GenerationTestCase
@@ -18,7 +18,7 @@ class AuthoritiesTests(GenerationTestCase):
         self.begin(bind=f" ssl crt {self.write('s.pem')} ca-file {self.ca_file} verify required crl-file {self.crl}")
 
     def says(self, command: str) -> str:
-        answer = run(Context(self.service, USER, 10.0), command.split())
+        answer = run(Context(self.service, OPERATOR, 10.0), command.split())
         return answer if isinstance(answer, str) else "".join(answer)
 
     def refused(self, command: str) -> str:

@@ -6,12 +6,16 @@ anything.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from socket import gethostname
 
 from reusedproxy.backends.server import DOWN, DRAIN, MAINT, NOLB, UP, Server
 
 Message = tuple[str, str]
+
+#: How servers answer whose client has no certificate, or another than they want: nginx with 400, Apache with 403.
+_REFUSING = re.compile("Layer7 wrong status, code: 40[03]")
 
 
 def called(server: Server) -> str:
@@ -41,6 +45,10 @@ def judged(server: Server, reason: str, rest: str) -> Iterator[Message]:
     """Says that checks have found a server UP, NOLB or DOWN."""
     why = f", reason: {reason}" if reason else ""
     yield _health(server, why, rest)
+    if server.health == DOWN and _REFUSING.match(reason) and (tls := server.settings.tls) is not None:
+        shown = f"it may be for 'crt {tls.crt}'" if tls.crt else "it may want a client certificate: there is no 'crt'"
+        text = f"{shown}: 'reusedproxy doctor --config FILE {server.full_name}' asks the server"
+        yield "notice", f"{called(server)} speaks TLS and refuses the check: {text}."
     if server.admin == DRAIN:
         yield "notice", f"{called(server)} remains in forced drain mode."
 

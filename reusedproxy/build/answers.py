@@ -18,7 +18,7 @@ from reusedproxy.config.rules.reading import read_format_for
 from reusedproxy.config.rules.replies import Reply
 from reusedproxy.config.rules.samples import REQUEST, RESPONSE
 from reusedproxy.exchanges.own_answers import reply
-from reusedproxy.net.files import read_file
+from reusedproxy.net.files import read_file, why_unread
 from reusedproxy.rules import actions
 from reusedproxy.rules.actions import LoadedReply, act_of
 from reusedproxy.wire.reason_phrases import reason_phrase
@@ -124,7 +124,9 @@ class Answers:
                 data = read_file(path, self.most)
             except OSError as error:
                 too_large = error.errno == errno.EFBIG
-                self._fault(place, f"{what} {self._too_large if too_large else f'cannot be read: {error.strerror}'}")
+                self._fault(
+                    place, f"{what} {self._too_large if too_large else f'cannot be read: {why_unread(path, error)}'}"
+                )
                 return None
             self.files[path] = data
         if len(data) > self.most:

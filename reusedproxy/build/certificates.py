@@ -22,7 +22,7 @@ from reusedproxy.config.model.proxies import Configuration
 from reusedproxy.config.model.tls import BindTLS, CertificateSource, ServerTLS, TLSOffer
 from reusedproxy.config.tls.crt_list import read_crt_list
 from reusedproxy.config.tls.words import not_offered, offered_protocols, overridden
-from reusedproxy.net.files import LARGEST_TEXT, bounded, names_in, open_list
+from reusedproxy.net.files import LARGEST_TEXT, bounded, names_in, open_list, why_unread
 from reusedproxy.net.slices import Steps, run_through
 from reusedproxy.net.tls.files import SYSTEM_CA, TLSConfigurationError, Trusts, keys_beside
 from reusedproxy.net.tls.openssl_server import paths_of_system
@@ -109,7 +109,7 @@ def _listed(tls: BindTLS, source: CertificateSource, idle: list[str]) -> Iterato
         with TextIOWrapper(bounded(descriptor, source.path, LARGEST_TEXT), encoding="utf-8") as file:
             lines = read_crt_list(file.read())
     except OSError as error:
-        raise TLSConfigurationError(f"{what}: cannot be read: {error.strerror}") from None
+        raise TLSConfigurationError(f"{what}: cannot be read: {why_unread(source.path, error)}") from None
     except UnicodeDecodeError as error:
         raise TLSConfigurationError(f"{what}: is not a text file in UTF-8 (byte {error.start})") from None
     except Wrong as wrong:
@@ -159,7 +159,7 @@ def _found(path: str) -> list[str]:
         try:
             names = names_in(path)
         except OSError as error:
-            raise TLSConfigurationError(f"crt {path}: cannot be read: {error.strerror}") from None
+            raise TLSConfigurationError(f"crt {path}: cannot be read: {why_unread(path, error)}") from None
         names = [each for each in names if not each.startswith(".") and not each.endswith(BESIDE)]
         files = [each for name in names if os.path.isfile(each := os.path.join(path, name))]
         if not files:

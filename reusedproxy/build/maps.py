@@ -16,7 +16,7 @@ from reusedproxy.config.language.report import Fault, Wrong
 from reusedproxy.config.model.values import Call, Place
 from reusedproxy.config.rules.samples import MAPS
 from reusedproxy.config.rules.steering import EditMap
-from reusedproxy.net.files import MEBIBYTE, open_bounded
+from reusedproxy.net.files import MEBIBYTE, open_bounded, why_unread
 from reusedproxy.net.slices import Steps
 from reusedproxy.rules.maps import Map
 
@@ -65,7 +65,7 @@ class Maps:
                     if len(pairs) % _STEP == 0:
                         yield
         except OSError as error:
-            self._fault(place, f"cannot read the map {path}: {error.strerror}")
+            self._fault(place, f"cannot read the map {path}: {why_unread(path, error)}")
         return Map(pairs)
 
     def _fault(self, place: Place, text: str) -> None:

@@ -31,7 +31,7 @@ from reusedproxy.config.validate.users import ASKING
 from reusedproxy.exchanges.noting import LogNotes
 from reusedproxy.exchanges.route import Route
 from reusedproxy.exchanges.routing import Routing
-from reusedproxy.net.files import MEBIBYTE, open_bounded
+from reusedproxy.net.files import MEBIBYTE, open_bounded, why_unread
 from reusedproxy.net.slices import Steps
 from reusedproxy.rules.actions import act_of
 from reusedproxy.rules.matching import Test, condition
@@ -270,7 +270,7 @@ class RuleSets:
                 with TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="\n") as lines:
                     self.files[path] = [*patterns_in(lines)]
             except OSError as error:
-                return self._fault(criterion, f"cannot read the patterns in {path}: {error.strerror}")
+                return self._fault(criterion, f"cannot read the patterns in {path}: {why_unread(path, error)}")
         try:
             check_patterns(criterion.method, self.files[path], f"the patterns in {path}")
         except Wrong as wrong:

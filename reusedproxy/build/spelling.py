@@ -9,7 +9,7 @@ from io import TextIOWrapper
 from reusedproxy.config.language.report import Fault, Wrong
 from reusedproxy.config.model.proxies import Global
 from reusedproxy.config.sections.spelling import respelled
-from reusedproxy.net.files import MEBIBYTE, open_bounded
+from reusedproxy.net.files import MEBIBYTE, open_bounded, why_unread
 
 #: By names in lower case.
 Spelling = Mapping[bytes, bytes]
@@ -27,7 +27,9 @@ def spelling_of(settings: Global, faults: list[Fault]) -> Spelling | None:
                     if words and not line.lstrip().startswith("#"):
                         respelled(words, found, f"{said.value}, line {number}")
         except OSError as error:
-            faults.append(Fault(said.place, f"cannot read the names of headers in {said.value}: {error.strerror}"))
+            faults.append(
+                Fault(said.place, f"cannot read the names of headers in {said.value}: {why_unread(said.value, error)}")
+            )
         except Wrong as wrong:
             faults.append(Fault(said.place, str(wrong)))
     return {name.encode(): other.encode() for name, other in found.items()} or None

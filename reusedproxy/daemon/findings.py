@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from attrs import frozen
 
+from reusedproxy.config.language.foreign import without_keys
 from reusedproxy.config.language.printable import printable
 from reusedproxy.config.language.report import Fault
 from reusedproxy.config.model.values import Notice
@@ -43,12 +44,12 @@ class Finding:
     def of(cls, found: object) -> Finding:
         """Makes the finding of a fault or a notice; of anything else it takes the text."""
         if isinstance(found, Notice):
-            return cls(found.level, found.place.file, found.place.line, found.text)
+            return cls(found.level, found.place.file, found.place.line, without_keys(found.text))
         if isinstance(found, Fault):
-            return cls(ALERT, found.place.file, found.place.line, found.text)
+            return cls(ALERT, found.place.file, found.place.line, without_keys(found.text))
         if isinstance(found, FileFault):
-            return cls(ALERT, found.file, None, found.text)
-        return cls(ALERT, None, None, str(found))
+            return cls(ALERT, found.file, None, without_keys(found.text))
+        return cls(ALERT, None, None, without_keys(str(found)))
 
     def __str__(self) -> str:
         where = "" if self.file is None else f"{self.file}: " if self.line is None else f"{self.file}:{self.line}: "

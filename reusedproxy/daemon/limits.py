@@ -18,6 +18,12 @@ def shortages(proxy: Proxy) -> Iterator[str]:
         needed = 2 * proxy.maxconn + descriptors.OTHERS
         what = f"maxconn {proxy.maxconn} may need {needed} file descriptors, two for each client"
         yield f"{what}, and the limit is {limit}: {_REMEDY} or lower maxconn"
+    yield from floors_too_high(proxy)
+
+
+def floors_too_high(proxy: Proxy) -> Iterator[str]:
+    """Returns the warning that the limit is below what the floors ask for, if it is: they are opened at once."""
+    limit = descriptors.limit()
     floors = sum(pool.limits.min_conn for pool in proxy.pools)
     if floors and floors + descriptors.OTHERS > limit:
         what = f"pool-min-conn asks for {floors} connections in all"

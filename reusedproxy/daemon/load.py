@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from OpenSSL import SSL
 
+from reusedproxy.config.language.haproxy_words import GLOBAL_BY_TWISTD
 from reusedproxy.config.model.proxies import Configuration
 from reusedproxy.config.model.values import Notice
 from reusedproxy.config.reader import ConfigurationError, Source, reading
@@ -41,20 +42,24 @@ class Refused(Exception):
         super().__init__("\n".join(self.lines))
 
 
-def load(paths: list[str]) -> Configuration:
-    """Reads configuration files and directories of them. Raises Refused."""
-    return run_through(loading(paths))
+def load(paths: list[str], done: Container[str] = ()) -> Configuration:
+    """Reads configuration files and directories of them. Raises Refused.
+
+    Of `done`, words of section `global` that twistd does already, nothing is said.
+    """
+    return run_through(loading(paths, done=done))
 
 
-def loading(paths: list[str], again: bool = False) -> Steps[Configuration]:
+def loading(paths: list[str], again: bool = False, done: Container[str] = ()) -> Steps[Configuration]:
     """Reads the configuration like `load`, in steps. With `again` clients are being served, so no pipe is
     waited for. Raises Refused."""
     sources, faults = _read(paths, again)
     if faults:
         raise Refused(faults)
     try:
+        done = GLOBAL_BY_TWISTD if again else done  # its options count at a start, which has said so
         library = SSL.OpenSSL_version(SSL.OPENSSL_VERSION).decode("latin-1")
-        return (yield from reading(sources, os.environ, library))
+        return (yield from reading(sources, os.environ, library, done))
     except ConfigurationError as error:
         raise Refused(error.faults, error.notices, [source.name for source in sources], error.summary) from None
 

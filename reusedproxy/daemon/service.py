@@ -38,6 +38,7 @@ from reusedproxy.daemon.replacing.successor import Successor
 from reusedproxy.daemon.replacing.takeover import HandoverError, Takeover, take_over
 from reusedproxy.daemon.signals import SignalHandlers
 from reusedproxy.daemon.stalls import Stalls
+from reusedproxy.daemon.starting.launch import done_by
 from reusedproxy.daemon.starting.pid_file import PidFile
 from reusedproxy.daemon.starting.privileges import Privileges
 from reusedproxy.daemon.starting.warm_up import WarmUp
@@ -95,6 +96,7 @@ class ProxyService(Service):
         #: HAProxy's runtime API, at the `stats socket`s.
         self.runtime = RuntimeAPI(self, reactor, self._poller, self.announce, self._hand_over)
         self.signals = SignalHandlers(reactor, self)
+        self._done = done_by(options)
         self._privileges = Privileges(paths, options)
         self._expiry = Expiry(reactor, self.announce)
         self.reloads = Reloads(reactor, self._poller, paths, self, self._expiry)
@@ -152,7 +154,7 @@ class ProxyService(Service):
 
     def assemble(self, *, bind: bool) -> Proxy:
         """Reads the configuration, builds everything, and with `bind` opens the listening sockets. Raises Refused."""
-        configuration = load(self._paths)
+        configuration = load(self._paths, self._done)
         faults, notices = self._privileges.decide(configuration.global_)
         if self.replaces and bind:
             self._take_over(configuration.global_)

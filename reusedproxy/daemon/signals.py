@@ -1,7 +1,8 @@
 """Turns signals into orders: to stop, to reload, or nothing.
 
-During the start there is a handler of its own for a stop, until clients may have connected. A handler may run while
-the event loop is blocked, so it only schedules. Must never know how an order is carried out.
+From the program's first lines on the kernel holds back those that need a handler, until there is one. During the start
+there is a handler of its own for a stop, until clients may have connected. A handler may run while the event loop is
+blocked, so it only schedules. Must never know how an order is carried out.
 """
 
 from __future__ import annotations
@@ -20,7 +21,20 @@ RELOADING = signal.SIGHUP
 REPLACING = signal.SIGUSR2
 IGNORED = signal.SIGQUIT
 
+#: Those that are held back while there is no handler yet: they would end the process, without a word.
+HELD = (RELOADING, REPLACING, IGNORED, signal.SIGUSR1)
+
 Handler = Callable[[int, object], None]
+
+
+def hold_back() -> None:
+    """Has the kernel keep the signals in `HELD` until `let_come`, as HAProxy does. Loading takes half a second."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
+
+
+def let_come() -> None:
+    """Ends `hold_back`: what has come in the meantime is handled now."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
 
 
 class Ordered(Protocol):
@@ -61,6 +75,7 @@ class SignalHandlers:
         self.take_others()
         for number in STOPPING:
             signal.signal(number, self._stop_early)
+        let_come()
 
     def take_others(self) -> None:
         """Installs the handlers for signals that do not stop."""

@@ -94,6 +94,16 @@ def unless_pipe(path: str, flags: int) -> int:
     return _opened(path, flags)[0]
 
 
+def why_unread(path: str, error: OSError) -> str:
+    """Returns why a file that the configuration names cannot be read: of a relative name, where it was looked for."""
+    if error.errno != errno.ENOENT or os.path.isabs(path):
+        return f"{error.strerror}"
+    return (
+        f"{error.strerror} in {os.getcwd()}, where the daemon is started ('default-path config' in section 'global'"
+        " has relative names begin beside the configuration)"
+    )
+
+
 class Writers:
     """Those who have the say on a file: its owner, who may write to it, who can change a link on the way.
 

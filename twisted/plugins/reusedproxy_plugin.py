@@ -4,7 +4,7 @@ from twisted.application.service import ServiceMaker
 
 reusedproxy = ServiceMaker(
     "reusedproxy",
-    "reusedproxy.command",
+    "reusedproxy.entry",
     "An HTTP reverse proxy with warm, verified server connections.",
     "reusedproxy",
 )

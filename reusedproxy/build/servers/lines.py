@@ -251,7 +251,7 @@ class Lines:
         try:
             context = ClientContext(tls, self._trusts)
         except TLSConfigurationError as error:
-            self._faults.append(Fault(server.place, f"server {name}: {error}"))
+            self._faults += (Fault(server.place, f"server {name}: {text}") for text in error.args)
             return None
         return self._named(context, server.known_name, server.place, name) if server.known_name else context
 

@@ -370,7 +370,8 @@ def without_number(action: str) -> str:
 HINTS = {
     "check-via-socks4": "checks connect directly, as requests do",
     "check-alpn": "checks speak HTTP/1.1, so none is needed",
-    "check-proto": "checks speak HTTP/1.1",
+    "check-proto": "checks speak HTTP/1.1, not HTTP/2",
+    "server proto": "servers are spoken to in HTTP/1.1, not in HTTP/2: leave it out",
     "check-pool-conn-name": "'check-sni' says the one name that checks and warm connections have",
     "redir": "write 'http-request redirect' with its condition",
     "monitor-net": "write 'http-request return status 200 if { src NETWORK }'",

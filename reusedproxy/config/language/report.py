@@ -7,10 +7,12 @@ everything is reported at once. The search for the nearest known word is here an
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import re
+from collections.abc import Container, Iterable
 
 from attrs import Factory, define, frozen
 
+from reusedproxy.config.language.foreign import without_keys
 from reusedproxy.config.language.haproxy_words import GLOBAL_BY_TWISTD
 from reusedproxy.config.model.values import Notice, Place
 
@@ -44,6 +46,10 @@ class Wrong(Exception):
         self.texts = texts
         super().__init__("; ".join(texts))
 
+
+#: Up to how many faults of unknown words are each told.
+MOST_UNKNOWN = 100
+_UNKNOWN = re.compile(r"\bunknown (?:word|keyword|section)\b|^'[^']*' stands before the first section")
 
 #: Keywords of which the next word says what is done.
 _FAMILIES = frozenset(
@@ -98,6 +104,8 @@ class Report:
     # Words accepted without effect, and words whose work twistd's options do: one notice for each group.
     effectless: dict[str, Place] = Factory(dict)
     by_twistd: dict[str, Line] = Factory(dict)
+    # Those that its options do already.
+    done_by_twistd: Container[str] = ()
     # The words of lines that were read, and of lines that were refused.
     done: set[str] = Factory(set)
     refused: set[str] = Factory(set)
@@ -114,7 +122,7 @@ class Report:
 
     def fault(self, place: Place, text: str) -> None:
         # A setting from `defaults` may be checked once for every section that inherits it.
-        if (fault := Fault(place, text)) not in self.faults:
+        if (fault := Fault(place, without_keys(text))) not in self.faults:
             self.faults.append(fault)
 
     def wrong(self, place: Place, wrong: Wrong) -> None:
@@ -122,10 +130,10 @@ class Report:
             self.fault(place, text)
 
     def warn(self, place: Place, text: str) -> None:
-        self.notices.append(Notice("warning", place, text))
+        self.notices.append(Notice("warning", place, without_keys(text)))
 
     def notice(self, place: Place, text: str) -> None:
-        self.notices.append(Notice("notice", place, text))
+        self.notices.append(Notice("notice", place, without_keys(text)))
 
     def without_effect(self, word: str, place: Place) -> None:
         """Records that `word` was accepted and has no visible effect."""
@@ -137,10 +145,9 @@ class Report:
             words = ", ".join(f"'{word}'" for word in self.effectless)
             place = next(iter(self.effectless.values()))
             self.notice(place, f"accepted, though without effect in reusedproxy: {words}")
-        if self.by_twistd:
-            lines = self.by_twistd.values()
+        if lines := [line for word, line in self.by_twistd.items() if word not in self.done_by_twistd]:
             words = ", ".join(f"'{line.keyword}'" for line in lines)
-            place = next(iter(lines)).place
+            place = lines[0].place
             self.notice(place, f"{words}: not applied from here, twistd's options do that: {_twistd_options(lines)}")
 
     def order(self, said: Fault | Notice) -> tuple[int, int]:
@@ -152,7 +159,23 @@ class Report:
 
     def raise_faults(self) -> None:
         if self.faults:
-            raise ConfigurationError(sorted(self.faults, key=self.order), self.sorted_notices(), self.summary)
+            faults = fewer(sorted(self.faults, key=self.order))
+            raise ConfigurationError(faults, self.sorted_notices(), self.summary)
+
+
+def fewer(faults: list[Fault]) -> list[Fault]:
+    """Returns the faults with one in place of all those of unknown words, if these are so many that the file may be
+    something else altogether."""
+    unknown = [fault for fault in faults if _UNKNOWN.search(fault.text)]
+    if len(unknown) <= MOST_UNKNOWN:
+        return faults
+    first = unknown[0]
+    text = f"{first.text} (and {len(unknown) - 1} more lines with unknown words: is this a configuration?)"
+    return [
+        Fault(first.place, text) if fault is first else fault
+        for fault in faults
+        if fault is first or fault not in unknown
+    ]
 
 
 def _twistd_options(lines: Iterable[Line]) -> str:

@@ -280,7 +280,8 @@ def _use_service(reading: Reading) -> Action:
     if name.startswith("lua."):
         raise Wrong(f"{reading.what}: no Lua is run, so there is no '{name}'")
     if name not in SERVICES:
-        raise Wrong(f"{reading.what}: there is no service '{name}'{did_you_mean(name, SERVICES)}")
+        begun = next((f": did you mean '{each}'?" for each in SERVICES if each.startswith(name)), "")
+        raise Wrong(f"{reading.what}: there is no service '{name}'{begun or did_you_mean(name, SERVICES)}")
     return UseService(name)
 
 

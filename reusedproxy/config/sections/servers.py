@@ -209,7 +209,7 @@ def _read_words(arguments: tuple[str, ...], words: ServerWords, what: str) -> No
         elif word in _DONE:
             _DONE[word](words, argument, f"{what}: '{word}'")
         elif word not in haproxy_words.SERVER_AS_WE_DO:
-            hint = haproxy_words.HINTS.get(word, "")
+            hint = haproxy_words.HINTS.get(f"server {word}", "") or haproxy_words.HINTS.get(word, "")
             raise Wrong(f"{what}: {not_done(word, 'server option', hint)}")
 
     read_parameters(_joined(arguments), ARITIES, apply, what)

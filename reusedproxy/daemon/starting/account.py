@@ -217,18 +217,18 @@ def judged(said: Global, root: bool, options: Mapping[str, object]) -> tuple[lis
     return faults, notices
 
 
-def python_notice(account: Account) -> Iterator[Notice]:
+def python_notice(account: Account, place: Place) -> Iterator[Notice]:
     """Returns a warning if the account cannot read Python itself, whose modules are partly loaded later."""
     for path in account.unreadable([os.__file__, __file__]):
         text = (
             f"user {account.name}, whom the daemon becomes, cannot read {path}, so what is loaded later will be"
             " missing: install Python and reusedproxy where everybody may read them"
         )
-        yield Notice("warning", Place(path, 1), text)
+        yield Notice("warning", place, text)
         return
 
 
-def change_notices(account: Account, configuration: Iterable[str]) -> Iterator[Notice]:
+def change_notices(account: Account, configuration: Iterable[str], place: Place) -> Iterator[Notice]:
     """Returns a warning if the account can change files of the configuration, and one if it can change the program:
     root does what they say at each start."""
     program = [sys.executable, os.__file__, __file__]
@@ -240,7 +240,7 @@ def change_notices(account: Account, configuration: Iterable[str]) -> Iterator[N
                 f" {_some_of(found)}; who takes over the daemon can have root do what he writes there at"
                 " the next start: it, and all directories above, should be root's (chown root, chmod go-w)"
             )
-            yield Notice("warning", Place(found[0], 1), text)
+            yield Notice("warning", place, text)
 
 
 def reload_notice(account: Account, paths: Iterable[str], place: Place) -> Iterator[Notice]:

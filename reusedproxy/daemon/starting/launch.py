@@ -234,6 +234,11 @@ def _becoming(options: Mapping[str, object]) -> Account | None:
     return None if account.impediment() else account  # an impediment is reported later
 
 
+def done_by(options: Mapping[str, object]) -> tuple[str, ...]:
+    """Returns the words of section `global` that these options of twistd do: it goes into the background by itself."""
+    return () if options.get("nodaemon", True) else ("daemon",)
+
+
 def take_pid_file(options: Any, replaces: bool = False) -> PidFile | None:
     """Returns the pid file of twistd's `options`, which twistd itself then leaves alone; None if there is none.
 

@@ -64,12 +64,13 @@ class Privileges:
         if account is None or account.uid == 0:
             return
         paths = [*self._paths, *(name for path in self._paths for name in files_in(path))]
-        yield from change_notices(account, paths)
+        place = global_.user.place if global_.user else Place(self._paths[0], 1)
+        yield from change_notices(account, paths, place)
         paths += [*(stamp[0] for stamp in proxy.stamps), *proxy.answers]
         if global_.manhole is not None:
             paths.append(global_.manhole.authorized_keys)
-        yield from python_notice(account)
-        yield from reload_notice(account, paths, global_.user.place if global_.user else Place(self._paths[0], 1))
+        yield from python_notice(account, place)
+        yield from reload_notice(account, paths, place)
 
     def drop(self) -> None:
         """Becomes the account of the configuration, for good; that of twistd's options twistd itself sees to."""

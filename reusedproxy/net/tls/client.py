@@ -100,11 +100,21 @@ class ClientContext:
             context.set_alpn_protos([each.encode("ascii") for each in settings.alpn])
         #: Our certificate and the end of its validity (Unix time); None without one.
         self.ours: x509.Certificate | None = None
+        faults: list[str] = []
         if settings.crt is not None:
-            self.ours = use_certificate(context, settings.crt).leaf
+            try:
+                self.ours = use_certificate(context, settings.crt).leaf
+            except TLSConfigurationError as error:
+                faults += error.args
         self.ours_end = None if self.ours is None else self.ours.not_valid_after_utc.timestamp()
         if settings.verify == "required":
-            self._trusted = (trusts or Trusts()).of((("ca-file", settings.ca_file),), settings.crl_file)
+            try:
+                self._trusted = (trusts or Trusts()).of((("ca-file", settings.ca_file),), settings.crl_file)
+            except TLSConfigurationError as error:
+                faults += error.args
+        if faults:
+            raise TLSConfigurationError(*faults)
+        if settings.verify == "required":
             self._trusted.give(context)
             context.set_verify(SSL.VERIFY_PEER, _note_certificate)
             self._kept = name_refusals(context, HOSTNAME_MISMATCH)

@@ -31,7 +31,7 @@ from cryptography.x509 import (
 )
 from OpenSSL import SSL, crypto
 
-from reusedproxy.net.files import MEBIBYTE, held_in_memory, names_in, read_file
+from reusedproxy.net.files import MEBIBYTE, held_in_memory, names_in, read_file, why_unread
 from reusedproxy.net.tls.openssl_server import share_store
 from reusedproxy.net.tls.transport import openssl_reason
 from reusedproxy.net.tls.words import name_of, subjects_of
@@ -62,7 +62,11 @@ Named = tuple[tuple[str, "str | None"], ...]
 
 
 class TLSConfigurationError(Exception):
-    """Says that a certificate, key or CA file cannot be used; the message names it and says why."""
+    """Says that a certificate, key or CA file cannot be used; the message names it and says why. Several are
+    `args`."""
+
+    def __str__(self) -> str:
+        return "; ".join(self.args)
 
 
 @frozen
@@ -443,7 +447,7 @@ def _content(what: str, path: str, most: int) -> bytes:
     try:
         return read_file(path, most)
     except OSError as error:
-        raise TLSConfigurationError(f"{what}: cannot be read: {error.strerror}") from None
+        raise TLSConfigurationError(f"{what}: cannot be read: {why_unread(path, error)}") from None
 
 
 def _files_of(word: str, path: str) -> list[str]:
@@ -451,7 +455,7 @@ def _files_of(word: str, path: str) -> list[str]:
     try:
         files = _pem_files(path)
     except OSError as error:
-        raise TLSConfigurationError(f"{word} {path}: cannot be read: {error.strerror}") from None
+        raise TLSConfigurationError(f"{word} {path}: cannot be read: {why_unread(path, error)}") from None
     if not files:
         raise TLSConfigurationError(f"{word} {path}: there is no .pem, .crt or .cer file in this directory")
     return files

@@ -24,7 +24,7 @@ from cryptography.x509.oid import NameOID
 from OpenSSL import SSL, crypto
 
 from reusedproxy.config.model.tls import TLSOffer
-from reusedproxy.net.files import read_file
+from reusedproxy.net.files import read_file, why_unread
 from reusedproxy.net.tls import dh_groups
 from reusedproxy.net.tls.files import (
     LARGEST_CERTIFICATE,
@@ -361,7 +361,7 @@ def _read_dh_file(path: str) -> bytes:
     try:
         return read_file(path, LARGEST_CERTIFICATE)
     except OSError as error:
-        raise TLSConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
+        raise TLSConfigurationError(f"{path}: cannot be read: {why_unread(path, error)}") from None
 
 
 @frozen
