@@ -236,7 +236,7 @@ class UnreadTests(ProcessTestCase):
         """Events are written until the pipe and what is kept are full; then it stops as if somebody read."""
         process, read, daemon = self.unread()
         # A reload that is refused for so much, in lines of the log, fills all there is.
-        daemon.file.write_text("global\n" + "".join(f"    nonsense-{'x' * 1000}-{n}\n" for n in range(3000)))
+        daemon.file.write_text("global\n" + "".join(f"    log 127.0.0.1 {'x' * 1000}-{n}\n" for n in range(3000)))
         process.send_signal(signal.SIGHUP)
         status = daemon.file.parent / "status"
         wait_for(lambda: status.exists() and "refused" in status.read_text(), "the reload to be refused", 60)
@@ -256,7 +256,7 @@ class UnreadTests(ProcessTestCase):
     def test_it_ends_when_told_to(self) -> None:
         """And the pipe has what came before."""
         process, read, daemon = self.unread()
-        daemon.file.write_text("global\n" + "".join(f"    nonsense-{'x' * 1000}-{n}\n" for n in range(100)))
+        daemon.file.write_text("global\n" + "".join(f"    log 127.0.0.1 {'x' * 1000}-{n}\n" for n in range(100)))
         process.send_signal(signal.SIGHUP)
         status = daemon.file.parent / "status"
         wait_for(lambda: status.exists() and "refused" in status.read_text(), "the reload to be refused")
