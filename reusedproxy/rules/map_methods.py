@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from typing import Any
 
 from reusedproxy.config.language.report import Wrong
-from reusedproxy.config.rules.patterns import Range, network, ranges
+from reusedproxy.config.rules.patterns import DELIMITERS, Range, network, ranges
 from reusedproxy.rules.facts import Sample
 from reusedproxy.rules.regular import LARGEST_UNBOUNDED, Found, Search, never_unevaluated, searching
 from reusedproxy.rules.samples.casts import ipv4_within
@@ -132,7 +132,7 @@ class _Inside(_Tried):
 class _Delimited(_Tried):
     """Finds a key between delimiters, or the ends of the text."""
 
-    _delimiters = b"/?"
+    _delimiters = DELIMITERS["dir"].encode()
 
     def __init__(self, values: Values) -> None:
         super().__init__(values)
@@ -168,7 +168,7 @@ class _Delimited(_Tried):
 
 
 class _Domain(_Delimited):
-    _delimiters = b"/?.:"
+    _delimiters = DELIMITERS["dom"].encode()
 
 
 class _Regular(_Tried):

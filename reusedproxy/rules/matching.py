@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from attrs import evolve
 
 from reusedproxy.config.model.rules import Condition, Criterion, Term
-from reusedproxy.config.rules.patterns import GROUP, block, network, ranges
+from reusedproxy.config.rules.patterns import DELIMITERS, GROUP, block, network, ranges
 from reusedproxy.config.rules.samples import REQUEST
 from reusedproxy.rules.facts import Binary, Facts, Sample
 from reusedproxy.rules.lists import (
@@ -33,8 +33,6 @@ Test = Callable[[Facts], bool]
 Matches = Callable[[Sample], bool]
 #: Returns the patterns of a file, without its empty lines and comments.
 ReadPatterns = Callable[[Criterion, str], Iterable[str]]
-
-_SUB_DIRECTORY, _DOMAIN = rb"/?", rb"/?.:"
 
 
 def no_files(criterion: Criterion, path: str) -> Iterable[str]:
@@ -261,8 +259,7 @@ _TEXTS: dict[str, Callable[[tuple[bytes, ...]], Callable[[bytes], bool]]] = {
     "beg": beginning_with,
     "end": ending_with,
     "sub": containing,
-    "dir": _delimited(_SUB_DIRECTORY),
-    "dom": _delimited(_DOMAIN),
+    **{method: _delimited(each.encode()) for method, each in DELIMITERS.items()},
 }
 _METHODS: dict[str, Callable[[Sequence[str], bool], Matches]] = {
     "found": _found,
@@ -276,7 +273,6 @@ _METHODS: dict[str, Callable[[Sequence[str], bool], Matches]] = {
     "beg": _textual(beginning_with),
     "end": _textual(ending_with),
     "sub": _textual(containing),
-    "dir": _textual(_delimited(_SUB_DIRECTORY)),
-    "dom": _textual(_delimited(_DOMAIN)),
+    **{method: _textual(_delimited(each.encode())) for method, each in DELIMITERS.items()},
     "reg": _regular,
 }

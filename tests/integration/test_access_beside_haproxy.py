@@ -96,9 +96,33 @@ def draw_request(random: Random) -> bytes:
     return b"%b %b %b\r\n%b%bConnection: close\r\n\r\n" % (method, target, version, fields, random.choice(EXTRAS))
 
 
+#: What runs of rules ask, and with what they compare it.
+RUNS = {
+    "path -m beg": ("/a", "/admin", "/x/", "/set", "//", "/ADMIN"),
+    "path,lower -m end": (".php", "min", "x", "admin"),
+    "hdr(host) -m str": ("a.test", "A.Test", "b.test", "a.test:80", "192.0.2.1"),
+    "url -m sub": ("admin", "?a", "://", "%61", "b.test"),
+    "hdr(x-role) -m str": ("admin", "guest", "other"),
+    "req.fhdr(host),field(1,:) -m dom": ("test", "a", "b.test"),
+}
+
+
+def draw_run(random: Random) -> list[str]:
+    """Returns rules that ask for the same, one behind the other, as files with many have them."""
+    asked, action, word = random.choice(list(RUNS)), random.choice(ACTIONS), random.choice(("if", "if", "unless"))
+    lines = []
+    for _ in range(random.randrange(3, 9)):
+        if random.random() < 0.2:
+            action = random.choice(ACTIONS)
+        patterns = " ".join(random.sample(RUNS[asked], random.randrange(1, 4)))
+        more = random.choice(("", "", "", " {{ {} }}", " or {{ {} }}")).format(random.choice(CONDITIONS))
+        lines.append(f"    {action} {word} {{ {asked}{random.choice(('', ' -i'))} {patterns} }}{more}\n")
+    return lines
+
+
 def draw_rules(random: Random) -> str:
     """Returns the rules of one frontend."""
-    lines = []
+    lines = draw_run(random) if random.random() < 0.5 else []
     for _ in range(random.randrange(1, 5)):
         conditions = random.sample(CONDITIONS, random.randrange(1, 3))
         text = random.choice((" ", " or ")).join(random.choice(("", "!")) + f"{{ {each} }}" for each in conditions)

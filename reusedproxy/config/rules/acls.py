@@ -18,7 +18,7 @@ from reusedproxy.config.model.rules import Condition, Criterion, Rule, Term, Use
 from reusedproxy.config.model.values import Place
 from reusedproxy.config.rules.expressions import ACL_METHODS, ACL_ONLY, read_expression, type_of
 from reusedproxy.config.rules.haproxy_samples import FETCHES as HAPROXY_FETCHES
-from reusedproxy.config.rules.patterns import DEFAULT, GROUP, METHODS, check_patterns
+from reusedproxy.config.rules.patterns import DEFAULT, GROUP, METHODS, check_patterns, without_word
 from reusedproxy.config.rules.samples import CASTS, FETCHES, SAME
 
 _DERIVED = re.compile(rf"([A-Za-z0-9_.]+?)_({'|'.join(sorted(ACL_METHODS))})(?=[,(]|\Z)")
@@ -138,6 +138,12 @@ def read_criterion(words: Sequence[str], place: Place, what: str, report: Report
             place,
             f"{what}: there is nothing to compare '{words[0]}' with, so it is never true;"
             " '-m found' asks whether it is there",
+        )
+    for pattern in without_word(method, rest):
+        report.warn(
+            place,
+            f"{what}: '-m {method}' looks for what stands between delimiters, and '{pattern}' is nothing but"
+            " delimiters, so it is never found; '-m beg', '-m end' or '-m sub' look for it as it is",
         )
     return Criterion(place, expression, method, tuple(rest), tuple(files), ignore_case, cased_files)
 

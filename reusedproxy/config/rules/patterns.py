@@ -33,6 +33,8 @@ METHODS = {
 #: How the patterns of `http_auth_group` are compared without a method: each is a group. It has no word for `-m`.
 GROUP = "group"
 DEFAULT = {"bool": "bool", "int": "int", "ip": "ip", "ipv4": "ip", "ipv6": "ip", "str": "str", "meth": "str"}
+#: What stands on either side of a pattern of these methods (manual, section 7.1.3).
+DELIMITERS = {"dir": "/?", "dom": "/?.:"}
 OPERATORS = ("eq", "ge", "gt", "le", "lt")
 
 #: First and last number, both included; None: no limit.
@@ -115,6 +117,12 @@ def block(text: str, what: str) -> bytes:
         return bytes.fromhex(text)
     except ValueError:
         raise Wrong(f"{what}: '{text}' is not made of pairs of hexadecimal digits") from None
+
+
+def without_word(method: str, texts: Iterable[str]) -> list[str]:
+    """Returns the patterns of `dir` and `dom` that have nothing but delimiters."""
+    delimiters = DELIMITERS.get(method)
+    return [] if delimiters is None else [text for text in texts if not text.strip(delimiters)]
 
 
 def check_patterns(method: str, texts: Iterable[str], what: str) -> None:
