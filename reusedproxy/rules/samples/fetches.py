@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from reusedproxy.rules.facts import Address, Binary, Facts, Sample
+from reusedproxy.rules.hashes import avalanche, sdbm
 from reusedproxy.rules.samples.aliases import first_line
 from reusedproxy.rules.samples.body_fetches import BODY_FETCHES
 from reusedproxy.rules.samples.byte_fetches import BYTE_FETCHES
 from reusedproxy.rules.samples.casts import address_of, number_of, wrapped
-from reusedproxy.rules.samples.converters import UNITS
-from reusedproxy.rules.samples.hashes import sdbm
+from reusedproxy.rules.samples.dates import UNITS
 from reusedproxy.rules.samples.process_fetches import PROCESS_FETCHES
 from reusedproxy.rules.samples.table_fetches import TABLE_FETCHES
 from reusedproxy.rules.samples.tls_fetches import TLS_FETCHES
@@ -401,7 +401,7 @@ def _hashed(*, query: bool) -> Fetch:
 
     def fetch(facts: Facts) -> Sample:
         base = None if facts.head is None else _base(facts.head, query=query)
-        return None if base is None else sdbm(base, avalanche=True)
+        return None if base is None else avalanche(sdbm(base))
 
     return fetch
 

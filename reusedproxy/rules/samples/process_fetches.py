@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import randrange
+from typing import Any
 from uuid import uuid4
 
 from reusedproxy.rules.facts import Facts, Sample
 
 Fetch = Callable[[Facts], Sample]
+Convert = Callable[[Any, Facts], Sample]
 #: Of `rand` without a range, as in HAProxy.
 _RANGE = 1 << 32
 
@@ -36,6 +38,37 @@ def _uuid(version: str = "4") -> Fetch:
     return lambda facts: str(uuid4()).encode()
 
 
+def _usable() -> Convert:
+    """Makes the converter `nbsrv`: how many servers of the backend of this name can be chosen; nothing without one."""
+
+    def convert(sample: bytes, facts: Facts) -> Sample:
+        name = sample.decode("utf-8", "surrogateescape")
+        return None if not name or facts.figure("be_conn", name) is None else facts.usable_servers(name)
+
+    return convert
+
+
+def _of_server(which: str) -> Callable[[], Convert]:
+    """Makes a converter of a server's name, with its backend's before a slash or in the section at hand."""
+
+    def convert(sample: bytes, facts: Facts) -> Sample:
+        name = sample.decode("utf-8", "surrogateescape")
+        if "/" not in name:
+            name = f"{facts.backend_name or facts.frontend_name}/{name}"
+        return facts.figure(which, name)
+
+    return lambda: convert
+
+
+def _exists() -> Convert:
+    """Makes `fe_exists`, which tells whether there is a frontend of this name."""
+
+    def convert(sample: bytes, facts: Facts) -> Sample:
+        return bool(sample) and facts.figure("fe_conn", sample.decode("utf-8", "surrogateescape")) is not None
+
+    return convert
+
+
 #: What `Facts.figure` is asked for.
 FIGURES = ("be_conn", "fe_conn", "queue", "avg_queue", "connslots", "srv_is_up", "env", "hostname", "pid")
 PROCESS_FETCHES: dict[str, Callable[..., Fetch]] = {
@@ -43,4 +76,10 @@ PROCESS_FETCHES: dict[str, Callable[..., Fetch]] = {
     "srv_is_up": _is_up,
     "rand": _random,
     "uuid": _uuid,
+}
+SECTION_CONVERTERS: dict[str, Callable[..., Convert]] = {
+    "nbsrv": _usable,
+    "srv_is_up": _of_server("srv_is_up"),
+    "srv_queue": _of_server("srv_queue"),
+    "fe_exists": _exists,
 }
