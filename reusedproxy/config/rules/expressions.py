@@ -239,6 +239,10 @@ def _unit(name: str, arguments: tuple[str, ...], what: str) -> None:
         raise Wrong(f"{what}: the unit of '{name}' is s, ms or us, not '{arguments[1]}'")
 
 
+def _time_unit(name: str, arguments: tuple[str, ...], what: str) -> None:
+    _unit(name, ("", *arguments), what)
+
+
 def _method(name: str, arguments: tuple[str, ...], what: str) -> None:
     if not re.match(r"[!#$%&'*+.^_`|~0-9A-Za-z-]*\Z", arguments[0]):
         raise Wrong(f"{what}: '{arguments[0]}' cannot be a method (RFC 9110 section 9.1)")
@@ -407,6 +411,7 @@ _ARGUMENTS: dict[str, Callable[[str, tuple[str, ...], str], None]] = {
     "json": _code,
     "meth": _method,
     "date": _unit,
+    **dict.fromkeys(("accept_date", "request_date"), _time_unit),
     "http_date": _unit,
     "regsub": _regular,
     "digest": _digest,

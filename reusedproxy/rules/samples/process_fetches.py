@@ -22,11 +22,18 @@ def _figure(which: str) -> Callable[..., Fetch]:
     return make
 
 
-def _is_up(name: str) -> Fetch:
-    if "/" in name:
-        return lambda facts: facts.figure("srv_is_up", name)
-    # Of the section at hand.
-    return lambda facts: facts.figure("srv_is_up", f"{facts.backend_name or facts.frontend_name}/{name}")
+def _figure_of_server(which: str) -> Callable[[str], Fetch]:
+    def make(name: str) -> Fetch:
+        if "/" in name:
+            return lambda facts: facts.figure(which, name)
+        # Of the section at hand.
+        return lambda facts: facts.figure(which, f"{facts.backend_name or facts.frontend_name}/{name}")
+
+    return make
+
+
+def _constant(value: Sample) -> Callable[[], Fetch]:
+    return lambda: lambda facts: value
 
 
 def _random(text: str = "") -> Fetch:
@@ -70,10 +77,14 @@ def _exists() -> Convert:
 
 
 #: What `Facts.figure` is asked for.
-FIGURES = ("be_conn", "fe_conn", "queue", "avg_queue", "connslots", "srv_is_up", "env", "hostname", "pid")
+FIGURES = ("be_conn", "be_conn_free", "fe_conn", "queue", "avg_queue", "connslots", "env", "hostname", "pid")
+OF_SERVERS = ("srv_is_up", "srv_conn", "srv_conn_free", "srv_iweight", "srv_queue", "srv_uweight", "srv_weight")
+#: What HAProxy with one process and one thread says of itself.
+_CONSTANT = {"nbproc": 1, "proc": 1, "thread": 0, "quic_enabled": False}
 PROCESS_FETCHES: dict[str, Callable[..., Fetch]] = {
     **{name: _figure(name) for name in FIGURES},
-    "srv_is_up": _is_up,
+    **{name: _figure_of_server(name) for name in OF_SERVERS},
+    **{name: _constant(value) for name, value in _CONSTANT.items()},
     "rand": _random,
     "uuid": _uuid,
 }
