@@ -35,6 +35,8 @@ DEPENDENCIES = [
     # published in 2019; libpass knows no yescrypt, Debian's own, and hashes in Python.
     # the statistics page: templates that escape what they are given (names, servers' answers) by themselves
     "Jinja2>=3.1",
+    # the converters xxh32, xxh64 and xxh3, and `hash-key`
+    "xxhash>=3.1",
     # certificates in words and of the demonstration; pyOpenSSL needs it, too (47: curves by name)
     "cryptography>=47",
 ]

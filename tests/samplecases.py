@@ -42,6 +42,11 @@ CONVERSIONS: Final[list[tuple[str, str, str, list[str | None]]]] = json.loads(
     Path(__file__).with_name("conversions.json").read_text()
 )
 
+#: The same of converters that are newer than HAProxy 2.6, from the manual and from 2.8.
+NEWER: Final[list[tuple[str, str, str, list[str | None]]]] = json.loads(
+    Path(__file__).with_name("newer_conversions.json").read_text()
+)
+
 #: HAProxy 2.x finds an empty word where there is none (3.x does not).
 KNOWN_DIFFERENCES = frozenset(("str(),word(1,B)",))
 

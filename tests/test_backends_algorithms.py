@@ -18,7 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.balance import Algorithm, Parts, algorithm_of, filling
 from reusedproxy.backends.balance.algorithm import ByHash, ByLoad
-from reusedproxy.backends.balance.hashes import FUNCTIONS, avalanche, xxh32
+from reusedproxy.backends.balance.hashes import FUNCTIONS, avalanche
 from reusedproxy.backends.balance.least import LeastConn
 from reusedproxy.backends.balance.nodes import BEHIND_KEY, Nodes, node
 from reusedproxy.backends.balance.ring import Ring
@@ -377,15 +377,6 @@ class RingTests(SynchronousTestCase):
             for server in servers:
                 server.served = 3
             self.assertIs(ring.bound(99), own)
-
-    def test_xxhash_is_that_of_its_specification(self) -> None:
-        for data, seed, value in (
-            (b"", 0, 0x02CC5D05),
-            (b"a", 0, 0x550D7456),
-            (b"abc", 0, 0x32D153FF),
-            (b"Nobody inspects the spammish repetition", 0, 0xE2293B2F),
-        ):
-            self.assertEqual(xxh32(data, seed), value)
 
     def test_long_keys_are_hashed_as_byte_by_byte(self) -> None:
         for name, value, base in (("sdbm", 0, 65599), ("djb2", 5381, 33)):

@@ -20,7 +20,7 @@ from reusedproxy.rules.rule_set import RuleSet, run
 from reusedproxy.rules.samples.casts import MAX, MIN, address_of, number_of, to_binary, to_int, to_text
 from reusedproxy.rules.samples.compile import compiled
 from tests.rulefakes import DEFAULTS, Seen
-from tests.samplecases import BEFORE, CONVERSIONS, INPUTS, REFUSED, asked
+from tests.samplecases import BEFORE, CONVERSIONS, INPUTS, NEWER, REFUSED, asked
 
 HEAD = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 #: The casts that HAProxy does by itself (src/sample.c, sample_casts). It refuses numbers of addresses since 3.0.
@@ -51,7 +51,7 @@ class ConverterTests(SynchronousTestCase):
     def test_every_cell(self) -> None:
         """What each converter makes of a sample of each type."""
         facts, different = seen_after(BEFORE), []
-        for call, _, gives, expected in CONVERSIONS:
+        for call, _, gives, expected in (*CONVERSIONS, *NEWER):
             for sample, value in zip(INPUTS, expected, strict=True):
                 text = asked(call, gives, sample)
                 try:
@@ -66,7 +66,7 @@ class ConverterTests(SynchronousTestCase):
 
     def test_every_converter_is_in_the_table_with_its_types(self) -> None:
         """One that is not would be tested by nobody."""
-        named = {call.partition("(")[0]: (takes, gives) for call, takes, gives, _ in CONVERSIONS}
+        named = {call.partition("(")[0]: (takes, gives) for call, takes, gives, _ in (*CONVERSIONS, *NEWER)}
         # Maps, and variables that are set on the way, are looked at beside HAProxy only (`test_words_beside_haproxy`);
         # those of stick tables are in tests/test_rules_counters.py.
         elsewhere = {*MAPS, "set-var", "unset-var", *(name for name in CONVERTERS if "table" in name)}

@@ -143,6 +143,16 @@ class Places(Generic[Successor]):
         """Returns how many servers can be chosen: the backup servers do not count while others can."""
         return len(self._active)
 
+    @property
+    def free(self) -> int:
+        """Returns how many more requests those servers take at once; -1 if one takes any number."""
+        free = 0
+        for server in self._active:
+            if not server.maxconn:
+                return -1
+            free += max(0, server.maxconn - server.served)
+        return free
+
     def uses(self, server: Server) -> bool:
         """Tells whether requests may be given to this server as a preference of theirs: it is in use, and the algorithm
         does not bind requests to servers itself."""

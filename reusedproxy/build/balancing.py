@@ -9,8 +9,10 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 
+from xxhash import xxh32_intdigest
+
 from reusedproxy.backends.balance.algorithm import Hash
-from reusedproxy.backends.balance.hashes import FUNCTIONS, avalanche, xxh32
+from reusedproxy.backends.balance.hashes import FUNCTIONS, avalanche
 from reusedproxy.config import model
 from reusedproxy.config.model.balance import HASHES, Balance
 from reusedproxy.config.rules.samples import CLIENT_BYTES
@@ -50,13 +52,13 @@ def node_seed(settings: model.Server, target: Target) -> int:
     if kind == "id32":
         return avalanche(int.from_bytes(settings.id.to_bytes(4, "big"), "little"))
     if kind == "guid" and settings.guid:
-        return xxh32(settings.guid.encode())
+        return xxh32_intdigest(settings.guid.encode())
     if kind.startswith("addr") and target.family in (socket.AF_INET, socket.AF_INET6):
         host, port = target.address[:2]
         seed = avalanche(port) if kind == "addr-port" else 0
         packed = socket.inet_pton(target.family, host.partition("%")[0])
         if target.family == socket.AF_INET6:
-            return xxh32(packed, seed)
+            return xxh32_intdigest(packed, seed)
         return avalanche((seed + int.from_bytes(packed, "little")) & 0xFFFFFFFF)
     return settings.id * 4096
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from reusedproxy.backends.backend import Backend
+from reusedproxy.backends.server import FULL_WEIGHT, Server
 
 
 def figure(which: str, name: str, backends: Mapping[str, Backend], clients: Mapping[str, int]) -> int | bool | None:
@@ -12,11 +13,11 @@ def figure(which: str, name: str, backends: Mapping[str, Backend], clients: Mapp
     are the connections of the frontends."""
     if which == "fe_conn":
         return clients.get(name)
-    if which == "srv_is_up":
+    if which in _OF_SERVERS:
         section, _, server = name.rpartition("/")
         backend = backends.get(section)
         found = None if backend is None else backend.named.get(server)
-        return None if found is None else found.serving
+        return None if found is None else _OF_SERVERS[which](found)
     backend = backends.get(name)
     return None if backend is None else _OF_BACKENDS[which](backend)
 
@@ -48,9 +49,23 @@ def _slots(backend: Backend) -> int:
     return max(0, free)
 
 
+def _free_of_server(server: Server) -> int:
+    return max(0, server.maxconn - server.served) if server.maxconn else -1
+
+
+_OF_SERVERS: dict[str, Callable[[Server], int | bool]] = {
+    "srv_is_up": lambda server: server.serving,
+    "srv_queue": lambda server: len(server.queue),
+    "srv_conn": lambda server: server.served,
+    "srv_conn_free": _free_of_server,
+    "srv_iweight": lambda server: server.settings.weight,
+    "srv_uweight": lambda server: server.weight,
+    "srv_weight": lambda server: -(-server.eweight // FULL_WEIGHT),
+}
 _OF_BACKENDS: dict[str, Callable[[Backend], int]] = {
     "be_conn": _connections,
     "queue": _queue,
     "avg_queue": _average_queue,
     "connslots": _slots,
+    "be_conn_free": lambda backend: backend.free,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from reusedproxy.rules.facts import Facts, Sample
+from reusedproxy.wire.credentials import bearer_token
 
 
 class Member(bytes):
@@ -47,10 +48,24 @@ def http_auth_type() -> Callable[[Facts], Sample]:
     return lambda facts: facts.auth_scheme
 
 
+def http_auth_bearer(header: str = "") -> Callable[[Facts], Sample]:
+    """Makes the fetch of the token of the scheme Bearer (RFC 6750 section 2.1), of the usual header or of this one."""
+    named = header.encode("latin-1", "replace")
+
+    def fetch(facts: Facts) -> Sample:
+        if facts.head is None:
+            return None
+        usual = b"Proxy-Authorization" if facts.asks_as_proxy else b"Authorization"
+        return bearer_token(facts.head.values(named or usual))
+
+    return fetch
+
+
 FETCHES: dict[str, Callable[..., Callable[[Facts], Sample]]] = {
     "http_auth": http_auth,
     "http_auth_group": http_auth_group,
     "http_auth_user": http_auth_user,
     "http_auth_pass": http_auth_pass,
     "http_auth_type": http_auth_type,
+    "http_auth_bearer": http_auth_bearer,
 }

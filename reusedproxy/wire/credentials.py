@@ -54,3 +54,12 @@ def basic_credentials(values: Sequence[bytes]) -> Credentials | None:
     if not colon or not user or b"\0" in text:
         return None
     return Credentials(user, password)
+
+
+def bearer_token(values: Sequence[bytes]) -> bytes | None:
+    """Parses the token behind the scheme Bearer, of a list the first; None where there is none, or several fields:
+    another program might read the other one."""
+    if len(values) != 1:
+        return None
+    scheme, blank, rest = values[0].partition(b",")[0].strip(b" \t").partition(b" ")
+    return rest.lstrip(b" ") or None if blank and scheme.lower() == b"bearer" else None

@@ -49,7 +49,7 @@ class BesideTestCase(TestCase):
 
 def escaped(text: str) -> str:
     """Between double quotes of a line."""
-    return text.replace("\\", "\\\\")
+    return text.replace("\\", "\\\\").replace("$", "\\$")
 
 
 class RulesBesideHAProxyTests(BesideTestCase):

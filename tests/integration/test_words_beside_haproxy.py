@@ -423,11 +423,13 @@ class FigureTests(WordsTestCase):
             "srv_is_up(case0/s)", "nbsrv",
             "env(HOME)", "env(NONE-SUCH)", "rand(1)", "srv_is_up(case0/s),iif(up,down)",
             "str(a),set-var(txn.q),upper,concat(,txn.q)", "str(a),set-var(txn.q),unset-var(txn.q),concat(-,txn.q)",
-            "hostname",
+            "hostname", "nbproc", "proc", "srv_conn(other/s)", "srv_queue(other/s)", "srv_weight(other/s)",
+            "srv_iweight(other/s)", "srv_uweight(other/s)", "srv_conn_free(other/s)", "be_conn_free(other)",
+            "str(other),nbsrv", "str(none),nbsrv", "str(other/s),srv_queue",
         )  # fmt: skip
         self.same(
             [Case(name, f"http-request set-header Y <%[{name}]>", [GET]) for name in names],
-            f"backend other\n server s {HOST}:1\n",
+            f"backend other\n server s {HOST}:1 weight 7 maxconn 5\n",
         )
 
 

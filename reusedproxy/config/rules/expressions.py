@@ -19,7 +19,9 @@ from reusedproxy.config.language.units import within_64_bits
 from reusedproxy.config.model.values import Call, Expression
 from reusedproxy.config.rules.haproxy_samples import CONVERTERS as HAPROXY_CONVERTERS
 from reusedproxy.config.rules.haproxy_samples import FETCHES as HAPROXY_FETCHES
+from reusedproxy.config.rules.json_paths import read_path
 from reusedproxy.config.rules.samples import CASTS, CONVERTERS, FETCHES, LOGGED, MAPS, SAME, Signature
+from reusedproxy.config.rules.token_keys import ALGORITHMS, read_key
 
 #: Fetches to whose names an ACL may append a method: path_beg is path with -m beg.
 BASES = words("base path url hdr shdr cook scook urlp")
@@ -237,6 +239,10 @@ def _unit(name: str, arguments: tuple[str, ...], what: str) -> None:
         raise Wrong(f"{what}: the unit of '{name}' is s, ms or us, not '{arguments[1]}'")
 
 
+def _time_unit(name: str, arguments: tuple[str, ...], what: str) -> None:
+    _unit(name, ("", *arguments), what)
+
+
 def _method(name: str, arguments: tuple[str, ...], what: str) -> None:
     if not re.match(r"[!#$%&'*+.^_`|~0-9A-Za-z-]*\Z", arguments[0]):
         raise Wrong(f"{what}: '{arguments[0]}' cannot be a method (RFC 9110 section 9.1)")
@@ -303,6 +309,91 @@ def _dn(name: str, arguments: tuple[str, ...], what: str) -> None:
         raise Wrong(f"{what}: the format of '{name}' is rfc2253, not '{arguments[2]}'")
 
 
+def is_variable(text: str) -> bool:
+    """Tells whether an argument that may be a variable or a constant is the name of a variable."""
+    return _VARIABLE.match(text) is not None
+
+
+def _json_path(name: str, arguments: tuple[str, ...], what: str) -> None:
+    if not arguments[0] and name != "json_query":
+        return  # without a path it is the whole
+    try:
+        read_path(arguments[0])
+    except Wrong as wrong:
+        raise Wrong(f"{what}: '{name}': {wrong}") from None
+    if len(arguments) > 1 and arguments[1] not in ("", "int"):
+        raise Wrong(f"{what}: '{name}' gives a number with 'int', and else what is there: not '{arguments[1]}'")
+
+
+def _token(name: str, arguments: tuple[str, ...], what: str) -> None:
+    algorithm, key = arguments
+    if not is_variable(algorithm) and algorithm not in ALGORITHMS:
+        raise Wrong(f"{what}: '{name}': unknown algorithm '{algorithm}'{did_you_mean(algorithm, ALGORITHMS)}")
+    if algorithm == "none":
+        raise Wrong(f"{what}: '{name}': with 'none' whoever sends a token without a signature is let in")
+    if is_variable(algorithm) or algorithm.startswith("HS") or is_variable(key):
+        return  # perhaps a secret
+    try:
+        read_key(key)
+    except Wrong as wrong:
+        raise Wrong(f"{what}: '{name}': {wrong}") from None
+
+
+def _chunks(name: str, arguments: tuple[str, ...], what: str) -> None:
+    separator, size, truncate = (*arguments, "", "", "")[:3]
+    if name != "be2hex" and not 1 <= int(size or 0) <= 8:
+        raise Wrong(f"{what}: '{name}' reads 1 to 8 bytes at a time, not '{size}'")
+    if name == "be2hex" and int(size or 0) <= 0 and (separator or truncate not in ("", "0")):
+        raise Wrong(f"{what}: '{name}' needs the number of bytes that stand together, above 0, not '{size}'")
+    if truncate not in ("", "0", "1"):
+        raise Wrong(f"{what}: '{name}' leaves out what is no whole group with 1, not with '{truncate}'")
+
+
+def _controls(name: str, arguments: tuple[str, ...], what: str) -> None:
+    text = arguments[0]
+    if text in ("", "any", "http"):
+        return
+    if (
+        not re.match(r"(?:0[xX][0-9a-fA-F]{1,9}|[0-9]{1,10})\Z", text)
+        or int(text, 16 if "x" in text.lower() else 10) >= 2**33
+    ):
+        raise Wrong(f"{what}: '{name}' takes any, http, or a mask of 33 bits such as 0x2401, not '{text}'")
+
+
+def _sealed(name: str, arguments: tuple[str, ...], what: str) -> None:
+    if arguments[0] not in ("128", "192", "256"):
+        raise Wrong(f"{what}: '{name}' has keys of 128, 192 or 256 bits, not '{arguments[0]}'")
+    for argument in arguments[1:]:
+        if not is_variable(argument) and not re.match(r"[A-Za-z0-9+/]*={0,2}\Z", argument):
+            raise Wrong(f"{what}: '{name}' takes base64 or variables, not '{argument}'")
+    if name == "aes_gcm_enc" and not is_variable(arguments[3]):
+        variable(arguments[3], f"{what}: '{name}' sets a variable to the tag")
+
+
+def _forwarded(name: str, arguments: tuple[str, ...], what: str) -> None:
+    if arguments[0] not in ("proto", "host", "for", "by"):
+        raise Wrong(f"{what}: '{name}' is of proto, host, for or by, not of '{arguments[0]}'")
+
+
+def _item(name: str, arguments: tuple[str, ...], what: str) -> None:
+    if len(arguments) < 2 or not "".join(arguments[1:]):
+        raise Wrong(f"{what}: '{name}' needs a variable or a text that is added")
+    if arguments[1]:
+        variable(arguments[1], what)
+
+
+def _parameter(name: str, arguments: tuple[str, ...], what: str) -> None:
+    if not arguments[0]:
+        raise Wrong(f"{what}: '{name}' needs the name of a parameter")
+    if len(arguments) > 1 and not re.match(r"(?:0x[0-9a-fA-F]{2}|[\x00-\x7f])\Z", arguments[1]):
+        raise Wrong(f"{what}: '{name}' takes one character, or its number such as 0x26, not '{arguments[1]}'")
+
+
+def _languages(name: str, arguments: tuple[str, ...], what: str) -> None:
+    if not arguments[0].strip(";"):
+        raise Wrong(f"{what}: '{name}' needs languages, with ';' between them")
+
+
 _ARGUMENTS: dict[str, Callable[[str, tuple[str, ...], str], None]] = {
     "var": _is_variable,
     **dict.fromkeys(MAPS, _map),
@@ -320,6 +411,7 @@ _ARGUMENTS: dict[str, Callable[[str, tuple[str, ...], str], None]] = {
     "json": _code,
     "meth": _method,
     "date": _unit,
+    **dict.fromkeys(("accept_date", "request_date"), _time_unit),
     "http_date": _unit,
     "regsub": _regular,
     "digest": _digest,
@@ -328,6 +420,15 @@ _ARGUMENTS: dict[str, Callable[[str, tuple[str, ...], str], None]] = {
     "ipv4": _address,
     "ipv6": _address,
     "ipmask": _mask,
+    **dict.fromkeys(("json_query", "jwt_header_query", "jwt_payload_query"), _json_path),
+    **dict.fromkeys(("jwt_verify", "jwt_verify_cert"), _token),
+    **dict.fromkeys(("be2dec", "le2dec", "be2hex"), _chunks),
+    **dict.fromkeys(("aes_gcm_dec", "aes_gcm_enc"), _sealed),
+    "has_ctl": _controls,
+    "rfc7239_field": _forwarded,
+    "add_item": _item,
+    "param": _parameter,
+    "language": _languages,
     "bool": _truth,
     **dict.fromkeys(("add", "sub", "mul", "div", "mod", "and", "or", "xor", "bytes"), _number_or_variable),
     **dict.fromkeys(

@@ -10,18 +10,26 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from base64 import b64decode, b64encode, urlsafe_b64decode, urlsafe_b64encode
+from base64 import b64decode, b64encode, urlsafe_b64encode
 from binascii import Error as BadBase64
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
-from zlib import crc32
 
 from reusedproxy.rules.facts import Address, Binary, Facts, Sample
 from reusedproxy.rules.regular import Found, replacing
-from reusedproxy.rules.samples.casts import MAX, bounded, to_binary, to_int, to_text, wrapped
-from reusedproxy.rules.samples.hashes import djb2, mixed, sdbm
+from reusedproxy.rules.samples.casts import MAX, bounded, to_binary, to_int, to_text
+from reusedproxy.rules.samples.dates import DATE_CONVERTERS
+from reusedproxy.rules.samples.encodings import url_decoded
+from reusedproxy.rules.samples.forwarded_values import FORWARDED_CONVERTERS
+from reusedproxy.rules.samples.hashes import HASH_CONVERTERS
+from reusedproxy.rules.samples.json_paths import JSON_CONVERTERS
+from reusedproxy.rules.samples.languages import LANGUAGE_CONVERTERS
 from reusedproxy.rules.samples.maps import MAP_CONVERTERS
+from reusedproxy.rules.samples.numbers import NUMBER_CONVERTERS
+from reusedproxy.rules.samples.process_fetches import SECTION_CONVERTERS
+from reusedproxy.rules.samples.texts import TEXT_CONVERTERS
+from reusedproxy.rules.samples.tokens import TOKEN_CONVERTERS
 
 #: The sample has the type that the table of converters says; a variable's value may have any type.
 Convert = Callable[[Any, Facts], Sample]
@@ -30,18 +38,11 @@ _INTEGER = re.compile(r"[-+]?[0-9]+\Z")
 _DIGITS = re.compile(rb"[0-9]*")
 _BASE64 = re.compile(rb"(?:[A-Za-z0-9+/]{4}|[A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{2}==)*\Z")
 _BASE64_PIECE = re.compile(rb"[^=]+=*")
-_BASE64_URL = re.compile(rb"[A-Za-z0-9_-]*={0,2}\Z")
 _HEXADECIMAL = re.compile(rb"[0-9A-Fa-f]*\Z")
 _PERCENT = re.compile(rb"%([0-9A-Fa-f]{2})")
 _BAD_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _BACKWARDS = re.compile(rb"\\(?:([0-9])|x(..)|(.))", re.DOTALL)
-#: Units of time: how many of each make a second.
-UNITS = {"": 1, "s": 1, "ms": 1000, "us": 1000000}
-#: HAProxy keeps only these bits of a date, so that one before 1970 is far in the future.
-_DATES = 2**55 - 1
-_DAYS = [b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun"]
-_MONTHS = b"Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
 
 
 # Text.
@@ -263,15 +264,7 @@ def _b64dec() -> Convert:
 
 
 def _ub64dec() -> Convert:
-    def convert(sample: bytes, facts: Facts) -> Sample:
-        if not _BASE64_URL.match(sample):
-            return None
-        try:
-            return Binary(urlsafe_b64decode(sample + b"=" * (-len(sample) % 4)))
-        except BadBase64:
-            return None
-
-    return convert
+    return lambda sample, facts: url_decoded(sample)
 
 
 def _bytes(offset: str, length: str = "") -> Convert:
@@ -314,14 +307,6 @@ def _hmac(algorithm: str, key: str) -> Convert:
     return convert
 
 
-def _djb2(avalanche: str = "0") -> Convert:
-    return lambda sample, facts: djb2(sample, avalanche=bool(int(avalanche)))
-
-
-def _sdbm(avalanche: str = "0") -> Convert:
-    return lambda sample, facts: sdbm(sample, avalanche=bool(int(avalanche)))
-
-
 def _set_var(name: str) -> Convert:
     def convert(sample: Sample, facts: Facts) -> Sample:
         facts.set_variable(name, sample)
@@ -336,12 +321,6 @@ def _unset_var(name: str) -> Convert:
         return sample
 
     return convert
-
-
-def _crc32(avalanche: str = "0") -> Convert:
-    if int(avalanche):
-        return lambda sample, facts: mixed(crc32(sample))
-    return lambda sample, facts: crc32(sample)
 
 
 # Numbers and truth.
@@ -387,38 +366,6 @@ def _unary(operation: Callable[[int], Sample]) -> Callable[[], Convert]:
 
 def _iif(true: str, false: str) -> Convert:
     return lambda sample, facts: (true if sample else false).encode()
-
-
-def _http_date(offset: str = "0", unit: str = "s") -> Convert:
-    """Makes `http_date` (RFC 9110 section 5.6.7).
-
-    With a smaller unit the fraction of the second is added, as HAProxy writes it.
-    """
-    scale, moved = UNITS[unit], int(offset)
-
-    def convert(sample: int, facts: Facts) -> Sample:
-        whole = wrapped(sample + moved)
-        seconds = (abs(whole) // scale * (-1 if whole < 0 else 1)) & _DATES
-        rest = b".%d" % (abs(whole) % scale) if scale > 1 else b""
-        days, second = divmod(seconds, 86400)
-        year, month, day = _calendar(days)
-        hour, minute, second = second // 3600, second // 60 % 60, second % 60
-        weekday, month_name = _DAYS[(days + 3) % 7], _MONTHS[month - 1]
-        return b"%b, %02d %b %04d %02d:%02d:%02d%b GMT" % (weekday, day, month_name, year, hour, minute, second, rest)
-
-    return convert
-
-
-def _calendar(days: int) -> tuple[int, int, int]:
-    """Returns year, month and day, that many days after 1970-01-01. (Python's own dates end with the year 9999.)"""
-    # Years are counted from March here, so that a leap day is the last of its year; 400 years have 146097 days.
-    era, day_of_era = divmod(days + 719468, 146097)
-    year = (day_of_era - day_of_era // 1460 + day_of_era // 36524 - day_of_era // 146096) // 365
-    day_of_year = day_of_era - (365 * year + year // 4 - year // 100)
-    month = (5 * day_of_year + 2) // 153
-    day = day_of_year - (153 * month + 2) // 5 + 1
-    month = month + 3 if month < 10 else month - 9
-    return year + era * 400 + (month <= 2), month, day
 
 
 def _ipmask(mask4: str, mask6: str = "") -> Convert:
@@ -506,8 +453,6 @@ CONVERTERS: dict[str, Callable[..., Convert]] = {
     "set-var": _set_var,
     "unset-var": _unset_var,
     "hmac": _hmac,
-    "djb2": _djb2,
-    "sdbm": _sdbm,
     "lower": _lower,
     "upper": _upper,
     "field": _field,
@@ -533,7 +478,6 @@ CONVERTERS: dict[str, Callable[..., Convert]] = {
     "sha1": _sha1,
     "sha2": _sha2,
     "digest": _digest,
-    "crc32": _crc32,
     "not": _unary(lambda sample: not sample),
     "bool": _unary(bool),
     "odd": _unary(lambda sample: sample % 2 == 1),
@@ -549,6 +493,14 @@ CONVERTERS: dict[str, Callable[..., Convert]] = {
     "or": _arithmetic(lambda one, other: one | other),
     "xor": _arithmetic(lambda one, other: one ^ other),
     "iif": _iif,
-    "http_date": _http_date,
+    **DATE_CONVERTERS,
+    **FORWARDED_CONVERTERS,
+    **HASH_CONVERTERS,
+    **JSON_CONVERTERS,
+    **LANGUAGE_CONVERTERS,
+    **NUMBER_CONVERTERS,
+    **SECTION_CONVERTERS,
+    **TEXT_CONVERTERS,
+    **TOKEN_CONVERTERS,
     "ipmask": _ipmask,
 }

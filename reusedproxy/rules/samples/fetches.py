@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from reusedproxy.rules.facts import Address, Binary, Facts, Sample
+from reusedproxy.rules.hashes import avalanche, sdbm
 from reusedproxy.rules.samples.aliases import first_line
 from reusedproxy.rules.samples.body_fetches import BODY_FETCHES
 from reusedproxy.rules.samples.byte_fetches import BYTE_FETCHES
 from reusedproxy.rules.samples.casts import address_of, number_of, wrapped
-from reusedproxy.rules.samples.converters import UNITS
-from reusedproxy.rules.samples.hashes import sdbm
+from reusedproxy.rules.samples.course_fetches import COURSE_FETCHES
+from reusedproxy.rules.samples.dates import UNITS
 from reusedproxy.rules.samples.process_fetches import PROCESS_FETCHES
 from reusedproxy.rules.samples.table_fetches import TABLE_FETCHES
 from reusedproxy.rules.samples.tls_fetches import TLS_FETCHES
@@ -29,6 +30,7 @@ FetchAll = Callable[[Facts], Sequence[Sample]]
 Head = Callable[[Facts], "RequestHead | ResponseHead | None"]
 
 _AUTHORITY = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
+_ABSOLUTE = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://(\[[^/?#\]]*\]|[^/?#:]*)(?::([0-9]{1,5}))?(?=[/?#]|\Z)")
 _ADDRESS_AND_PORT = re.compile(rb"([0-9.]+)(?::([0-9]{1,6}))?\Z")
 _COMMA_OR_QUOTED = re.compile(rb',|"(?:\\.|[^"\\])*"?', re.DOTALL)
 #: A cookie's name and its value, which ends at a comma or a semicolon outside quotes. The names that clients send end
@@ -300,6 +302,38 @@ def _cookie_count(response: bool) -> Callable[..., Fetch]:
     return make
 
 
+def _cookie_names(response: bool) -> Callable[..., Fetch]:
+    """Makes a fetch of the names of all cookies, as they come, with a character between them."""
+
+    def make(delimiter: str = ",") -> Fetch:
+        between = delimiter.encode("utf-8", "surrogateescape")[:1] or b","
+
+        def fetch(facts: Facts) -> Sample:
+            head = facts.answer if response else facts.head
+            if head is None:
+                return None
+            lines = head.values(b"Set-Cookie" if response else b"Cookie")
+            return between.join([name for line in lines for name in _names_in(line, response)])
+
+        return fetch
+
+    return make
+
+
+def _names_in(line: bytes, response: bool) -> Iterator[bytes]:
+    """Yields the names of the cookies in one line: of Set-Cookie the first, which is the only one."""
+    cookie, at = _SET_COOKIE if response else _COOKIE, 0
+    while at < len(line):
+        found = cookie.match(line, at)
+        assert found is not None
+        at = found.end() + 1
+        name = found[1].rstrip(b" \t")
+        if found[2] is not None and name and not name.startswith(b"$"):
+            yield name
+            if response:
+                return
+
+
 # The request's first line.
 
 
@@ -308,6 +342,26 @@ def _of_head(read: Callable[[RequestHead], Sample]) -> Callable[[], Fetch]:
         return None if facts.head is None else read(facts.head)
 
     return lambda: fetch
+
+
+def _url_ip(facts: Facts) -> Sample:
+    """Returns the address in an absolute target; None where there is a name, or no authority."""
+    host = _authority(facts)[0]
+    return address_of(host.strip(b"[]")) if host else None
+
+
+def _url_port(facts: Facts) -> Sample:
+    """Returns the port in an absolute target, that of its scheme where it has none; None without an authority."""
+    host, port = _authority(facts)
+    if not host or facts.head is None:
+        return None
+    return int(port or (b"443" if facts.head.target[:6].lower() == b"https:" else b"80"))
+
+
+def _authority(facts: Facts) -> tuple[bytes, bytes]:
+    """Returns host and port of an absolute target; b"" for what it does not have."""
+    found = None if facts.head is None else _ABSOLUTE.match(facts.head.target)
+    return (b"", b"") if found is None else (found[1], found[2] or b"")
 
 
 def path_and_query(target: bytes) -> bytes | None:
@@ -401,7 +455,7 @@ def _hashed(*, query: bool) -> Fetch:
 
     def fetch(facts: Facts) -> Sample:
         base = None if facts.head is None else _base(facts.head, query=query)
-        return None if base is None else sdbm(base, avalanche=True)
+        return None if base is None else avalanche(sdbm(base))
 
     return fetch
 
@@ -471,6 +525,7 @@ def _response_version(facts: Facts) -> Sample:
 FETCHES: dict[str, Callable[..., Fetch]] = {
     **BYTE_FETCHES,
     **BODY_FETCHES,
+    **COURSE_FETCHES,
     **PROCESS_FETCHES,
     **TLS_FETCHES,
     **TABLE_FETCHES,
@@ -532,6 +587,10 @@ FETCHES: dict[str, Callable[..., Fetch]] = {
     "req.cook": _cookie(False),
     "req.cook_cnt": _cookie_count(False),
     "req.cook_val": _cookie(False, _as_number),
+    "req.cook_names": _cookie_names(False),
+    "url_ip": lambda: _url_ip,
+    "url_port": lambda: _url_port,
+    "bc_http_major": _fact(lambda facts: None if facts.server_name is None else 1),
     "status": _fact(_status),
     "res.ver": _version(_response),
     "capture.req.hdr": _captured(False),
@@ -556,6 +615,7 @@ FETCHES: dict[str, Callable[..., Fetch]] = {
     "res.cook": _cookie(True),
     "res.cook_cnt": _cookie_count(True),
     "res.cook_val": _cookie(True, _as_number),
+    "res.cook_names": _cookie_names(True),
 }
 
 #: Fetches that have no number of a value among their arguments.

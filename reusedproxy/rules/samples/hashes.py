@@ -1,31 +1,49 @@
-"""Computes the hashes of sample fetches and converters (manual, section 7.3.1): HAProxy's own, within 32 bits."""
+"""Implements the converters that hash (manual, section 7.3.1): within 32 bits as HAProxy does, and by xxHash."""
 
 from __future__ import annotations
 
-_WHOLE = 2**32 - 1
+from collections.abc import Callable
+from typing import Any
+from zlib import crc32
+
+import xxhash
+
+from reusedproxy.rules.facts import Facts, Sample
+from reusedproxy.rules.hashes import avalanche, crc32c, djb2, sdbm, wt6
+
+Convert = Callable[[Any, Facts], Sample]
 
 
-def djb2(data: bytes, *, avalanche: bool) -> int:
-    number = 5381
-    for byte in data:
-        number = (number << 5) + number + byte & _WHOLE
-    return mixed(number) if avalanche else number
+def _mixing(of: Callable[[bytes], int]) -> Callable[..., Convert]:
+    """Makes a converter whose result is mixed once more if its argument is 1."""
+
+    def make(mixed: str = "0") -> Convert:
+        if int(mixed):
+            return lambda sample, facts: avalanche(of(sample))
+        return lambda sample, facts: of(sample)
+
+    return make
 
 
-def sdbm(data: bytes, *, avalanche: bool) -> int:
-    number = 0
-    for byte in data:
-        number = byte + (number << 6) + (number << 16) - number & _WHOLE
-    return mixed(number) if avalanche else number
+def _signed(number: int) -> int:
+    return number - 2**64 if number >= 2**63 else number
 
 
-def mixed(number: int) -> int:
-    """Returns HAProxy's `full_hash`: one of Bob Jenkins' integer hashes, within 32 bits."""
-    whole = _WHOLE
-    number = (number + 0x7ED55D16 + (number << 12)) & whole
-    number = number ^ 0xC761C23C ^ number >> 19
-    number = (number + 0x165667B1 + (number << 5)) & whole
-    number = (number + 0xD3A2646C & whole) ^ (number << 9 & whole)
-    number = (number + 0xFD7046C5 + (number << 3)) & whole
-    number = number ^ 0xB55A4F09 ^ number >> 16
-    return number * 3221225473 & whole
+def _seeded(of: Callable[[bytes, int], int], bits: int) -> Callable[..., Convert]:
+    def make(text: str = "0") -> Convert:
+        seed = int(text) % 2**bits
+        return lambda sample, facts: _signed(of(sample, seed))
+
+    return make
+
+
+HASH_CONVERTERS: dict[str, Callable[..., Convert]] = {
+    "crc32": _mixing(crc32),
+    "crc32c": _mixing(crc32c),
+    "djb2": _mixing(djb2),
+    "sdbm": _mixing(sdbm),
+    "wt6": _mixing(wt6),
+    "xxh32": _seeded(xxhash.xxh32_intdigest, 32),
+    "xxh64": _seeded(xxhash.xxh64_intdigest, 64),
+    "xxh3": _seeded(xxhash.xxh3_64_intdigest, 64),
+}

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import randrange
+from typing import Any
 from uuid import uuid4
 
 from reusedproxy.rules.facts import Facts, Sample
 
 Fetch = Callable[[Facts], Sample]
+Convert = Callable[[Any, Facts], Sample]
 #: Of `rand` without a range, as in HAProxy.
 _RANGE = 1 << 32
 
@@ -20,11 +22,18 @@ def _figure(which: str) -> Callable[..., Fetch]:
     return make
 
 
-def _is_up(name: str) -> Fetch:
-    if "/" in name:
-        return lambda facts: facts.figure("srv_is_up", name)
-    # Of the section at hand.
-    return lambda facts: facts.figure("srv_is_up", f"{facts.backend_name or facts.frontend_name}/{name}")
+def _figure_of_server(which: str) -> Callable[[str], Fetch]:
+    def make(name: str) -> Fetch:
+        if "/" in name:
+            return lambda facts: facts.figure(which, name)
+        # Of the section at hand.
+        return lambda facts: facts.figure(which, f"{facts.backend_name or facts.frontend_name}/{name}")
+
+    return make
+
+
+def _constant(value: Sample) -> Callable[[], Fetch]:
+    return lambda: lambda facts: value
 
 
 def _random(text: str = "") -> Fetch:
@@ -36,11 +45,52 @@ def _uuid(version: str = "4") -> Fetch:
     return lambda facts: str(uuid4()).encode()
 
 
+def _usable() -> Convert:
+    """Makes the converter `nbsrv`: how many servers of the backend of this name can be chosen; nothing without one."""
+
+    def convert(sample: bytes, facts: Facts) -> Sample:
+        name = sample.decode("utf-8", "surrogateescape")
+        return None if not name or facts.figure("be_conn", name) is None else facts.usable_servers(name)
+
+    return convert
+
+
+def _of_server(which: str) -> Callable[[], Convert]:
+    """Makes a converter of a server's name, with its backend's before a slash or in the section at hand."""
+
+    def convert(sample: bytes, facts: Facts) -> Sample:
+        name = sample.decode("utf-8", "surrogateescape")
+        if "/" not in name:
+            name = f"{facts.backend_name or facts.frontend_name}/{name}"
+        return facts.figure(which, name)
+
+    return lambda: convert
+
+
+def _exists() -> Convert:
+    """Makes `fe_exists`, which tells whether there is a frontend of this name."""
+
+    def convert(sample: bytes, facts: Facts) -> Sample:
+        return bool(sample) and facts.figure("fe_conn", sample.decode("utf-8", "surrogateescape")) is not None
+
+    return convert
+
+
 #: What `Facts.figure` is asked for.
-FIGURES = ("be_conn", "fe_conn", "queue", "avg_queue", "connslots", "srv_is_up", "env", "hostname", "pid")
+FIGURES = ("be_conn", "be_conn_free", "fe_conn", "queue", "avg_queue", "connslots", "env", "hostname", "pid")
+OF_SERVERS = ("srv_is_up", "srv_conn", "srv_conn_free", "srv_iweight", "srv_queue", "srv_uweight", "srv_weight")
+#: What HAProxy with one process and one thread says of itself.
+_CONSTANT = {"nbproc": 1, "proc": 1, "thread": 0, "quic_enabled": False}
 PROCESS_FETCHES: dict[str, Callable[..., Fetch]] = {
     **{name: _figure(name) for name in FIGURES},
-    "srv_is_up": _is_up,
+    **{name: _figure_of_server(name) for name in OF_SERVERS},
+    **{name: _constant(value) for name, value in _CONSTANT.items()},
     "rand": _random,
     "uuid": _uuid,
+}
+SECTION_CONVERTERS: dict[str, Callable[..., Convert]] = {
+    "nbsrv": _usable,
+    "srv_is_up": _of_server("srv_is_up"),
+    "srv_queue": _of_server("srv_queue"),
+    "fe_exists": _exists,
 }

@@ -1,0 +1,165 @@
+"""Verifies the signatures of JSON Web Tokens (`jwt_verify`; RFC 7515, RFC 7518), and opens what AES-GCM has sealed.
+
+Only the signature is verified: what a token says, and until when, is for rules about `jwt_payload_query`. Without
+reading a file while requests come: keys are read when the configuration is.
+"""
+
+from __future__ import annotations
+
+import hmac
+from base64 import b64decode, b64encode
+from binascii import Error as BadBase64
+from collections.abc import Callable
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from reusedproxy.config.language.report import Wrong
+from reusedproxy.config.rules.expressions import is_variable
+from reusedproxy.config.rules.token_keys import ALGORITHMS, Key, read_key
+from reusedproxy.rules.facts import Binary, Facts, Sample
+from reusedproxy.rules.samples.casts import to_binary, to_text
+from reusedproxy.rules.samples.encodings import url_decoded
+
+Convert = Callable[[Any, Facts], Sample]
+
+#: The results of `jwt_verify` (manual, section 7.3.1).
+FAILED, VERIFIED, UNKNOWN_ALGORITHM, INVALID_TOKEN, UNKNOWN_KEY = 0, 1, -1, -3, -5
+_HASHES: dict[str, tuple[str, hashes.HashAlgorithm]] = {
+    "256": ("sha256", hashes.SHA256()),
+    "384": ("sha384", hashes.SHA384()),
+    "512": ("sha512", hashes.SHA512()),
+}
+#: Bytes of signatures by elliptic curves (RFC 7518 section 3.4).
+_SIZES = {"ES256": 64, "ES384": 96, "ES512": 132}
+#: Bytes of the tag that AES-GCM adds.
+_TAG = 16
+
+
+def verified(token: bytes, algorithm: str, secret: bytes, key: Key | None) -> int:
+    """Returns the result for a token in the compact form; `secret` is for HS…, `key` for the others, None: unknown."""
+    if algorithm not in ALGORITHMS:
+        return UNKNOWN_ALGORITHM
+    parts = token.split(b".")
+    if len(parts) != 3:
+        return INVALID_TOKEN
+    if algorithm == "none":
+        return FAILED if parts[2] else VERIFIED
+    signature = url_decoded(parts[2])
+    if not signature:
+        return INVALID_TOKEN
+    message = token[: len(token) - len(parts[2]) - 1]
+    name, chosen = _HASHES[algorithm[2:]]
+    if algorithm.startswith("HS"):
+        return int(hmac.compare_digest(hmac.new(secret, message, name).digest(), signature))
+    if key is None:
+        return UNKNOWN_KEY
+    if len(signature) != _SIZES.get(algorithm, len(signature)):
+        return INVALID_TOKEN
+    try:
+        _verify(key, algorithm[:2], chosen, bytes(signature), message)
+    except (InvalidSignature, ValueError):
+        return FAILED
+    return VERIFIED
+
+
+def _verify(key: Key, kind: str, chosen: hashes.HashAlgorithm, signature: bytes, message: bytes) -> None:
+    """Raises InvalidSignature unless the signature is of this kind, by this key."""
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        if kind != "ES":
+            raise InvalidSignature
+        size = len(signature) // 2
+        halves = (int.from_bytes(half, "big") for half in (signature[:size], signature[size:]))
+        key.verify(encode_dss_signature(*halves), message, ec.ECDSA(chosen))
+    elif kind == "RS":
+        key.verify(signature, message, padding.PKCS1v15(), chosen)
+    elif kind == "PS":
+        form = padding.PSS(padding.MGF1(chosen), chosen.digest_size)
+        key.verify(signature, message, form, chosen)
+    else:
+        raise InvalidSignature
+
+
+def _jwt_verify(algorithm: str, said: str) -> Convert:
+    """Makes `jwt_verify`. The algorithm, the secret, and the name of the key's file may each be in a variable; a file
+    is known if an expression of the configuration names it."""
+    of_variable = is_variable(algorithm), is_variable(said)
+    key = None
+    if not of_variable[1] and not (algorithm.startswith("HS") and not of_variable[0]):
+        try:
+            key = read_key(said)
+        except Wrong:
+            key = None  # a secret, where the algorithm is in a variable; what else it is has been refused by then
+
+    def convert(sample: bytes, facts: Facts) -> Sample:
+        chosen = to_text(facts.variable(algorithm)) if of_variable[0] else algorithm.encode()
+        secret = to_text(facts.variable(said)) if of_variable[1] else said.encode("utf-8", "surrogateescape")
+        if chosen is None or secret is None:
+            return None
+        return verified(sample, chosen.decode("latin-1"), secret, key)
+
+    return convert
+
+
+def _given(text: str) -> Callable[[Facts], bytes | None]:
+    """Returns what decodes an argument that is in base64, or in a variable, in base64 too."""
+
+    def read(facts: Facts) -> bytes | None:
+        said = to_text(facts.variable(text)) if is_variable(text) else text.encode()
+        try:
+            return None if said is None else b64decode(said, validate=True)
+        except BadBase64:
+            return None
+
+    return read
+
+
+def _aes_gcm_dec(bits: str, nonce: str, key: str, tag: str, more: str = "") -> Convert:
+    size, parts = int(bits) // 8, [_given(each) for each in (nonce, key, tag)]
+    associated = _given(more) if more else None
+
+    def convert(sample: bytes, facts: Facts) -> Sample:
+        first, secret, seal = (read(facts) for read in parts)
+        also = None if associated is None else associated(facts)
+        if first is None or secret is None or seal is None or (associated is not None and also is None):
+            return None
+        if len(secret) != size or len(seal) != _TAG:
+            return None
+        try:
+            return Binary(AESGCM(secret).decrypt(first, bytes(sample) + seal, also))
+        except (InvalidTag, ValueError):
+            return None
+
+    return convert
+
+
+def _aes_gcm_enc(bits: str, nonce: str, key: str, tag: str, more: str = "") -> Convert:
+    """Makes `aes_gcm_enc`, which sets the variable `tag` to the authentication tag, in base64."""
+    size, parts = int(bits) // 8, [_given(each) for each in (nonce, key)]
+    associated = _given(more) if more else None
+
+    def convert(sample: bytes, facts: Facts) -> Sample:
+        first, secret = (read(facts) for read in parts)
+        also = None if associated is None else associated(facts)
+        if first is None or secret is None or len(secret) != size or (associated is not None and also is None):
+            return None
+        try:
+            sealed = AESGCM(secret).encrypt(first, bytes(to_binary(sample) or b""), also)
+        except ValueError:
+            return None
+        facts.set_variable(tag, b64encode(sealed[-_TAG:]))
+        return Binary(sealed[:-_TAG])
+
+    return convert
+
+
+TOKEN_CONVERTERS: dict[str, Callable[..., Convert]] = {
+    "jwt_verify": _jwt_verify,
+    "jwt_verify_cert": _jwt_verify,
+    "aes_gcm_dec": _aes_gcm_dec,
+    "aes_gcm_enc": _aes_gcm_enc,
+}
