@@ -50,6 +50,7 @@ from reusedproxy.net import descriptors
 from reusedproxy.net.listener import Listener
 from reusedproxy.net.poller import Poller
 from reusedproxy.operators.logs.expiry import Ending, Expiry
+from reusedproxy.operators.logs.own import Output
 from reusedproxy.operators.runtime.proxy import ADMIN, Context
 from reusedproxy.operators.runtime.servers import show_servers_state
 from reusedproxy.operators.runtime.sockets import RuntimeAPI
@@ -91,6 +92,8 @@ class ProxyService(Service):
         self.manhole: Manhole | None = None
         self.supervision = Supervision(Manager({}, reactor))
         self.pid_file: PidFile | None = None
+        #: Where its own log goes, if that is known.
+        self.own_output: Output | None = None
         self._paths = paths
         self._reactor = reactor
         self._poller = Poller(reactor)
@@ -142,14 +145,15 @@ class ProxyService(Service):
 
     def announce(self, level: str, text: str, section: str = "") -> None:
         """Sends a message for the operator to the daemon's own log, and to the `log` lines of the `section` that it is
-        about ("frontend www", "backend app"), or of the global one.
+        about ("frontend www", "backend app"), or of the global one. If `log stdout` goes where the own log does, only
+        that says it.
 
         Names of files may be in it, and other text that somebody else has chosen.
         """
         text = printable(text)
-        self._log.emit(_LEVELS[level], "{text}", text=text)
-        if self.proxy is not None:
-            self.proxy.logs.event(level, text, section)
+        written = self.proxy.logs.event(level, text, section) if self.proxy is not None else ()
+        if self.own_output is None or not any(map(self.own_output.is_at, written)):
+            self._log.emit(_LEVELS[level], "{text}", text=text)
 
     # From the files to a proxy that has everything bound.
 
@@ -167,7 +171,7 @@ class ProxyService(Service):
             sockets.give_up()
             if self.manhole is not None:
                 self.manhole.stop()
-            raise Refused(error.faults, error.notices) from None
+            raise Refused(error.faults, error.notices, summary=configuration.summary) from None
         self.runtime.adopt(sockets)
         if bind:
             self._demand_descriptors(proxy)
