@@ -146,6 +146,11 @@ class TakingTests(HandoverTestCase):
             self.thread.join()
             os.unlink(self.path)
 
+    def test_one_that_has_given_it_up_before_it_read_all(self) -> None:
+        """It was stopped for a while, and would serve beside that one."""
+        self.answered(lambda channel: channel.sendall(b'\n{"end": 7}\n{"given up": "it was silent for 60 s"}\n'))
+        self.assertIn("has given this one up: it was silent for 60 s", self.refused())
+
     def test_one_that_never_ends(self) -> None:
         """With a byte now and then, or with bytes without an end of the line."""
 

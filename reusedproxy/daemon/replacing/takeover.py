@@ -22,7 +22,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from reusedproxy.config.model.proxies import Bind
-from reusedproxy.daemon.replacing.channel import LONGEST, NOT_UNDERSTOOD, READ_SIZE, Channel
+from reusedproxy.daemon.replacing.channel import LONGEST, NOT_UNDERSTOOD, READ_SIZE, Channel, head_of
 from reusedproxy.daemon.replacing.handover import ORDER, key_of, peer_of
 from reusedproxy.daemon.replacing.sharing import Sharing, Taking, described, read
 from reusedproxy.net.addresses import abstract
@@ -380,9 +380,12 @@ def _received(channel: socket.socket, path: str) -> Takeover:
             if b"\n" not in data:
                 continue
             *lines, buffer = buffer.split(b"\n")
-            for line in filter(None, lines):
+            for number, line in enumerate(lines, 1):
+                if not line:
+                    continue
                 said = _said(bytes(line), path)
                 if isinstance(said, _End):
+                    _demand_wanted(lines[number:], path)
                     channel.settimeout(PATIENCE)
                     return Takeover(said.pid, said.states, channel, given, said.tables, said.standing, said.waits)
                 if not came:
@@ -416,6 +419,15 @@ class _End:
     tables: object
     standing: object
     waits: float | None
+
+
+def _demand_wanted(lines: Iterable[bytearray], path: str) -> None:
+    """Looks at what came behind the last of it: raises HandoverError if the old process has given this one up, because
+    it took too long to read it."""
+    for line in lines:
+        said = head_of(bytes(line))[0]
+        if "given up" in said:
+            raise HandoverError(f"the process at {path} has given this one up: {said['given up']}")
 
 
 def _said(line: bytes, path: str) -> _Named | _End:
