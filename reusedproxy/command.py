@@ -46,7 +46,7 @@ from reusedproxy.doctor.report import json_of, text_of
 from reusedproxy.net.descriptors import raise_limit
 from reusedproxy.net.unix_sockets import set_umask
 from reusedproxy.operators.logs.expiry import due
-from reusedproxy.operators.logs.own import log_to_pipe, never_block
+from reusedproxy.operators.logs.own import Output, log_to_pipe, never_block
 from reusedproxy.operators.version import build
 
 #: What is done here for options of HAProxy's command that there are not.
@@ -289,6 +289,7 @@ def makeService(options: Options) -> IService:
     status_file = _status_file(options["status-file"], pid_file, service.replaces)
     service.supervision = Supervision(Manager(os.environ, reactor), status_file)
     if options.parent is not None:
+        service.own_output = Output.of(options.parent)
         never_block(options.parent, reactor)
     # The objects made so far live as long as the process, or are freed by reference counting (see
     # `former.take_apart`). The garbage collector need not traverse them each time, which takes 17 ms for the
@@ -311,7 +312,11 @@ def examine(options: DoctorOptions, reactor: Any) -> int:
         orders = Orders(tuple(options.servers), bounds, options["name"] or "", options.limit)
         doctor = Doctor(proxy, orders, reactor, progress, reactor.stop)
     except (Refused, UnknownServer) as error:
-        say(str(error), sys.stderr)
+        if options["json"]:
+            found = error.findings if isinstance(error, Refused) else [Finding.of(error)]
+            say(json_of((), False, [each.in_json() for each in found]))
+        else:
+            say(str(error), sys.stderr)
         return 2
     raise_limit()
     reactor.callWhenRunning(doctor.start)

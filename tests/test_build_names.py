@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from typing import Any
 from unittest import mock
 
+from reusedproxy.backends.backend import HELD
 from reusedproxy.backends.server import MAINT, UP
 from reusedproxy.build.servers.lines import Elsewhere
 from reusedproxy.daemon.load import Refused
+from reusedproxy.daemon.replacing.standing import stand, standing, states_as_said
 from reusedproxy.daemon.service import ProxyService
+from reusedproxy.operators.runtime.commands import run
+from reusedproxy.operators.runtime.proxy import ADMIN, Context
+from reusedproxy.operators.runtime.servers import show_servers_state
 from reusedproxy.pool.constant import ConstantPool
 from reusedproxy.pool.named import Name
 from tests.nameserver import SILENCE, MemoryNameServers
@@ -141,6 +147,110 @@ class MovingTests(BuildTestCase):
         self.configure(servers)
         self.service.reload()
         self.pass_time(7.0)
+
+    def order(self, name: str, server: str = "s") -> str:
+        answer = run(Context(self.service, ADMIN, 10.0), ["set", "server", f"b/{server}", "fqdn", name])
+        self.pass_time(7.0)
+        assert isinstance(answer, str)
+        return answer
+
+    def states(self) -> str:
+        return "".join(show_servers_state(Context(self.service, ADMIN, 10.0), ()))
+
+    def test_a_name_that_is_ordered_is_followed_until_the_file_has_another(self) -> None:
+        line = f" server s {NAME}:80 resolvers dns resolve-prefer ipv4 init-addr libc,none"
+        self.begin(line)
+        self.start("192.0.2.1")
+        self.zone.records["other.test"] = [("A", "192.0.2.5")]
+        said = self.order("other.test")
+        self.assertEqual(said, f"b/s changed its FQDN from {NAME} to other.test by 'stats socket command'\n")
+        self.assertEqual(self.targets(), ["192.0.2.5:80"])
+        self.assertRegex(self.states(), r" 192\.0\.2\.5 2 64 .* other\.test 80 ")
+        pool = self.proxy.backends[0].servers[0].pool
+        self.zone.records[NAME] = [("A", "192.0.2.2")]
+        self.reload(f"{line} weight 7")
+        self.assertIn("Server b/s follows the name other.test, as was ordered before the reload", self.said)
+        self.assertEqual((self.targets(), self.proxy.backends[0].servers[0].pool), (["192.0.2.5:80"], pool))
+        self.zone.records["other.test"] = [("A", "192.0.2.6")]
+        self.pass_time(15.0)
+        self.assertEqual(self.targets(), ["192.0.2.6:80"])
+        self.reload(line.replace(NAME, "third.test"))
+        self.zone.records["third.test"] = [("A", "192.0.2.9")]
+        self.pass_time(15.0)
+        self.assertEqual(self.targets(), ["192.0.2.9:80"])
+        self.assertIn(" 2 0 ", self.states())
+
+    def test_one_that_the_file_says_in_the_end_is_no_order_any_more(self) -> None:
+        line = f" server s {NAME}:80 resolvers dns resolve-prefer ipv4 init-addr libc,none"
+        self.begin(line)
+        self.start("192.0.2.1")
+        self.zone.records["other.test"] = [("A", "192.0.2.5")]
+        self.order("other.test")
+        pool = self.proxy.backends[0].servers[0].pool
+        self.reload(line.replace(NAME, "other.test"))
+        self.assertEqual((self.targets(), self.proxy.backends[0].servers[0].pool), (["192.0.2.5:80"], pool))
+        self.assertIn(" 2 0 ", self.states())
+
+    def test_a_name_that_is_not_known_takes_no_address_away_at_once(self) -> None:
+        self.begin(f" server s {NAME}:80 resolvers dns resolve-prefer ipv4 init-addr libc,none")
+        self.start("192.0.2.1")
+        self.order("nowhere.test")
+        self.assertEqual(self.targets(), ["192.0.2.1:80"])
+        self.order(NAME)
+        self.assertEqual((self.targets(), self.proxy.backends[0].servers[0].ordered_name), (["192.0.2.1:80"], ""))
+
+    def test_servers_of_one_name_share_its_addresses_and_of_another_do_not(self) -> None:
+        words = "resolvers dns resolve-prefer ipv4 init-addr none"
+        self.begin(f" server-template s 2 {NAME}:80 {words}\n server t other.test:80 {words}")
+        self.service.startService()
+        self.zone.records[NAME] = [("A", "192.0.2.1"), ("A", "192.0.2.2")]
+        self.zone.records["other.test"] = [("A", "192.0.2.5"), ("A", "192.0.2.6")]
+        self.pass_time(7.0)
+        self.order("other.test", "s1")
+        self.assertEqual(sorted(self.targets()[i] for i in (0, 2)), ["192.0.2.5:80", "192.0.2.6:80"])
+        self.assertEqual(self.targets()[1], "192.0.2.2:80")
+        self.assertEqual(len(self.proxy.backends[0].groups), 3)  # one of them takes orders
+
+    def test_an_order_that_comes_while_a_reload_is_under_way_holds(self) -> None:
+        line = f" server s {NAME}:80 resolvers dns resolve-prefer ipv4 init-addr libc,none"
+        self.begin(line)
+        self.start("192.0.2.1")
+        self.zone.records["other.test"] = [("A", "192.0.2.5")]
+        self.configure(f"{line} weight 7 pool-min-conn 1")
+        self.service.reload()
+        self.pass_time(1.0)  # it waits for the floor
+        self.assertEqual(self.proxy.backends[0].names_are, HELD)
+        self.order("other.test")
+        self.assertFalse(self.service.reloads.under_way)
+        self.assertEqual((self.targets(), self.proxy.backends[0].servers[0].weight), (["192.0.2.5:80"], 7))
+
+    def test_a_state_file_has_it_and_another_process(self) -> None:
+        line = f" server s {NAME}:80 resolvers dns resolve-prefer ipv4 init-addr last,none"
+        self.begin(line)
+        self.start("192.0.2.1")
+        self.zone.records["other.test"] = [("A", "192.0.2.5")]
+        self.order("other.test")
+        states, said = self.states(), json.loads(json.dumps(standing(self.proxy)))
+        masked = states_as_said(states, self.proxy)
+        self.assertRegex(masked, rf" 192\.0\.2\.5 2 0 .* {NAME} 80 ")
+        self.service.stopService()
+        self.reactor.advance(5)
+        saved = self.text("states", states)
+        head = f"global\n server-state-file {saved}\n{DNS}"
+        for text, name, target in (
+            (line, "other.test", "192.0.2.5:80"),
+            (f" server s {NAME}:80 init-addr none", "", "None"),
+        ):
+            self.assemble(f"{text}\n load-server-state-from-file global", head)
+            (server,) = self.proxy.backends[0].servers
+            self.assertEqual((server.ordered_name, str(server.target)), (name, target))
+            warned = [each.text for each in self.proxy.notices if "ordered, is not applied" in each.text]
+            self.assertEqual(bool(warned), not name)
+        for text, name in ((line, "other.test"), (line.replace(NAME, "third.test"), "")):
+            self.assemble(text)
+            words = [text for text, _ in stand(self.proxy, said)]
+            self.assertEqual(self.proxy.backends[0].servers[0].ordered_name, name)
+            self.assertEqual(any("follows the name other.test" in each for each in words), bool(name))
 
     def test_a_reload_keeps_pool_and_address(self) -> None:
         """Neither the C library nor a name server is waited for."""

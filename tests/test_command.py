@@ -114,6 +114,11 @@ class CommandTests(SynchronousTestCase):
             [each for each in places if each[2] == "alert"], [(str(file), 4, "alert"), (str(file), 5, "alert")]
         )
         self.assertIn("did you mean 'balance'?", " ".join(each["text"] for each in said["faults"]))
+        # Words that are all well, and files that are not.
+        file.write_text("listen a\n mode http\n bind :80 ssl crt /nowhere.pem\n server s 127.0.0.1:1\n")
+        absent = json.loads(run("--check", "--json", "--config", str(file)).stdout)
+        self.assertEqual(([*absent], absent["valid"]), ([*said], False))
+        self.assertRegex(absent["summary"], "^[0-9]+ words done, ")
         for words in (("doctor",), ("--config", str(file), "doctor"), ("doctor", "-f", str(file), "--idle", "x")):
             unable = run(*words)
             self.assertEqual((unable.returncode, unable.stdout), (2, ""))

@@ -15,11 +15,13 @@ from unittest import mock
 
 import attrs
 from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config.model.proxies import Bind, SocketOptions
 from reusedproxy.config.model.tables import StickTable, Stored
 from reusedproxy.config.model.values import ListenAddress, Place
 from reusedproxy.daemon.replacing import handover, takeover
+from reusedproxy.daemon.replacing.departure import Departure
 from reusedproxy.daemon.replacing.handover import Handover, key_of
 from reusedproxy.daemon.replacing.sharing import TAKES_NOTHING, Giving
 from reusedproxy.daemon.replacing.spawned import command_line
@@ -144,6 +146,11 @@ class TakingTests(HandoverTestCase):
             self.thread.join()
             os.unlink(self.path)
 
+    def test_one_that_has_given_it_up_before_it_read_all(self) -> None:
+        """It was stopped for a while, and would serve beside that one."""
+        self.answered(lambda channel: channel.sendall(b'\n{"end": 7}\n{"given up": "it was silent for 60 s"}\n'))
+        self.assertIn("has given this one up: it was silent for 60 s", self.refused())
+
     def test_one_that_never_ends(self) -> None:
         """With a byte now and then, or with bytes without an end of the line."""
 
@@ -215,9 +222,12 @@ class BothTests(HandoverTestCase):
             self.poller.ready()
             thread.join(0.01)
 
-    def prepare(self, tables: dict[str, Table] | None = None) -> None:
+    def prepare(self, tables: dict[str, Table] | None = None, needs: float = 0.0) -> None:
         poller: Any = self.poller
-        self.taken.prepare(poller, self.clock, tables or {}, lambda *said: self.happened.append(said))
+        self.taken.prepare(
+            *(poller, self.clock, tables or {}, lambda *said: self.happened.append(said)),
+            *(needs, lambda why: self.happened.append(f"given up: {why}")),
+        )
 
     def given(self, **words: Any) -> socket.socket:
         bound = given_socket(self.taken, attrs.evolve(self.unix.bind, **words), 5)
@@ -291,6 +301,38 @@ class BothTests(HandoverTestCase):
         self.poller.ready()
         self.assertEqual(self.happened, ["it ended before it served"])
         self.assertTrue(self.unix.stands)
+
+    def test_one_that_takes_too_long_is_given_up_and_told_so(self) -> None:
+        """Else it would take the old one for dead, and serve beside it."""
+        self.clock.advance(handover.PATIENCE - 1)
+        self.prepare()
+        self.poller.ready()  # it says that it needs no more
+        self.clock.advance(handover.PATIENCE - 1)
+        self.assertEqual((self.happened, self.handover.left), ([], 1.0))
+        self.clock.advance(1)
+        self.assertEqual(self.happened, ["it was silent for 60 s"])
+        self.poller.ready()
+        self.assertEqual(self.happened[1:], ["given up: it was silent for 60 s"])
+        self.assertTrue(self.taken.is_alone)
+        self.assertEqual((self.handover.state, self.handover.left), ("failed", 0.0))
+        self.taken.give_up()
+
+    def test_one_that_waits_for_its_floors_is_waited_for(self) -> None:
+        self.prepare(needs=300.0)
+        self.poller.ready()
+        self.clock.advance(handover.PATIENCE + 299)
+        self.assertEqual(self.happened, [])
+        self.taken.give_up()
+        self.poller.ready()
+
+    def test_nor_for_ever(self) -> None:
+        for needs in (1e300, float("nan"), -5.0):
+            self.handover._needs = 0.0
+            self.handover._received({"needs": needs}, b"")
+            self.assertLessEqual(self.handover.left, handover.PATIENCE + handover.MOST_PATIENCE)
+            self.assertEqual(self.handover.state, "waiting")
+        self.taken.give_up()
+        self.poller.ready()
 
     def test_nobody_waits_for_one_that_is_silent(self) -> None:
         self.prepare()
@@ -371,7 +413,10 @@ class SharedTableTests(HandoverTestCase):
     def prepare(self, *tables: Table) -> None:
         poller: Any = self.poller
         named = {table.name: table for table in tables or (self.new,)}
-        self.taken.prepare(poller, self.clock, named, lambda level, text: self.happened.append(text))
+        self.taken.prepare(
+            *(poller, self.clock, named, lambda level, text: self.happened.append(text)),
+            *(0.0, lambda why: self.happened.append(f"given up: {why}")),
+        )
 
     def go_on(self, seconds: float = 0.1) -> None:
         for _ in range(int(seconds / 0.005)):
@@ -542,6 +587,94 @@ class TableTests(ServiceTestCase):
             warnings = [each for each in service.proxy.notices if "the table begins empty" in each.text]
             self.assertEqual(len(warnings), count)
             self.assertTrue(all(each.level == "warning" and each.place.line for each in warnings))
+
+
+class StopTests(ServiceTestCase):
+    """A process that ends while another is about to take its place; and what that makes of it."""
+
+    def begin(self) -> None:
+        lines = f"frontend f\n bind unix@{self.folder}/f\n default_backend b\nbackend b\n server s 192.0.2.1:80\n"
+        sockets = f"global\n stats socket {self.folder}/admin level admin expose-fd listeners\n"
+        self.service = ProxyService(self.reactor, [self.text("proxy.cfg", f"{sockets}{HEAD}{lines}")])
+        self.said: list[str] = []
+        self.patch(self.service, "announce", lambda level, text, section="": self.said.append(text))
+        self.service.assemble(bind=True)
+        self.service.startService()
+        self.addCleanup(self.stop)
+
+    @property
+    def files(self) -> list[str]:
+        return sorted(each.name for each in self.folder.iterdir() if each.is_socket())
+
+    def hand_over(self) -> socket.socket:
+        ours, theirs = socket.socketpair()
+        self.addCleanup(theirs.close)
+        self.service._hand_over(ours)
+        return theirs
+
+    def test_it_leaves_the_files_of_sockets_to_that_one(self) -> None:
+        self.begin()
+        self.hand_over()
+        self.service.stopService()
+        self.assertEqual(self.files, ["admin", "f"])
+
+    def test_and_removes_them_where_there_is_none(self) -> None:
+        self.begin()
+        self.hand_over().close()
+        self.reactor.advance(handover.PATIENCE)
+        self.service.stopService()
+        self.assertEqual(self.files, [])
+
+    def test_a_reload_waits_and_says_why_once(self) -> None:
+        self.begin()
+        self.hand_over()
+        self.said.clear()
+        self.service.reload()
+        self.service.reload()
+        (line,) = self.said
+        self.assertRegex(
+            line, r"^reload: waits, since process \d+ is about to take the place of this one; for 60 s, if"
+        )
+        self.reactor.advance(handover.PATIENCE)
+        self.reactor.pump([0.01] * 100)
+        self.assertIn("it was silent for 60 s; this one goes on", " ".join(self.said))
+        self.assertIn("configuration reloaded: 1 of 1 pools kept as they are", self.said)
+
+    def test_a_second_one_is_told_why_it_gets_nothing(self) -> None:
+        self.begin()
+        self.hand_over()
+        self.assertIn(b"is about to get them", self.hand_over().recv(1000))
+
+    def test_what_has_gone_from_its_path_is_made_again(self) -> None:
+        self.begin()
+        self.service._takeover = mock.Mock(pid=7)
+        os.unlink(self.folder / "f")
+        self.service._released(None)
+        self.reactor.pump([0.01] * 100)
+        self.assertEqual(self.files, ["admin", "f"])
+        (line,) = [each for each in self.said if "process 7 has given" in each]
+        self.assertIn("is not at its path any more", line)
+
+    def test_one_that_was_given_up_ends(self) -> None:
+        self.begin()
+        self.service._takeover = mock.Mock(pid=7)
+        stopped: list[str] = []
+        self.patch(self.reactor, "stop", lambda: stopped.append("stopped"))
+        self.service._given_up("it was silent")
+        self.assertEqual((stopped, self.said[-1]), (["stopped"], "process 7 goes on, and this one ends: it was silent"))
+
+
+class BetweenTests(SynchronousTestCase):
+    def test_a_process_between_two_others_stays_as_long_as_it_has_to_tell(self) -> None:
+        clock, over, between = Clock(), list[str](), [True]
+        departure = Departure(clock, list, lambda: between[0], lambda: over.append("over"))
+        departure.start(None)
+        clock.advance(1.0)
+        self.assertEqual(over, [])
+        between[0] = False
+        clock.advance(1.0)
+        self.assertEqual(over, ["over"])
+        departure.stop()
 
 
 class AroundTests(FilesTestCase):

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from io import TextIOWrapper
+from tempfile import TemporaryFile
+from typing import Any
+from unittest import mock
+
 from twisted.logger import capturedLogs
 
 from reusedproxy.daemon.load import Refused
 from reusedproxy.daemon.service import ProxyService
 from reusedproxy.net import descriptors
+from reusedproxy.operators.logs.own import Output
 from tests.integration.peers import LOOPBACK
 from tests.services import HEAD, ServiceTestCase
 
@@ -58,3 +64,27 @@ class AnnouncementTests(ServiceTestCase):
         with capturedLogs() as events:
             service.announce("alert", "reload: /x/\x1b[2J\x9b\u202e\nä.pem: cannot be read")
         self.assertEqual(events[0]["text"], "reload: /x/?[2J???ä.pem: cannot be read")
+
+    def test_what_log_stdout_says_where_the_own_log_goes_is_said_once(self) -> None:
+        service: Any = ProxyService(self.reactor, [])
+        service.proxy = mock.Mock()
+        with TemporaryFile() as file, TemporaryFile() as other:
+            cases: list[tuple[dict[str, Any], set[int], int]] = [
+                ({"logFile": TextIOWrapper(file)}, {file.fileno()}, 0),
+                ({"logFile": TextIOWrapper(file)}, {other.fileno(), file.fileno()}, 0),
+                ({"logFile": TextIOWrapper(file)}, {other.fileno()}, 1),
+                ({"logFile": TextIOWrapper(file)}, set(), 1),
+                ({"logfile": f"/proc/self/fd/{file.fileno()}", "nodaemon": True}, {file.fileno()}, 0),
+                ({"logfile": "/nowhere", "nodaemon": True}, {file.fileno()}, 1),
+                ({"syslog": True, "nodaemon": True}, {file.fileno()}, 1),
+                ({"nodaemon": False}, {file.fileno()}, 1),
+            ]
+            for options, written, said in cases:
+                service.own_output = Output.of(options)
+                service.proxy.logs.event.return_value = written
+                with capturedLogs() as events:
+                    service.announce("alert", "Server b/s is DOWN")
+                self.assertEqual(len(events), said, (options, written))
+                if "logFile" in options:
+                    options["logFile"].detach()
+        service.proxy = None

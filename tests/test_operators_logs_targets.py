@@ -399,3 +399,18 @@ class LogTargetsTests(SynchronousTestCase):
         self.targets.event("notice", "Server b/s is UP")
         self.targets.event("alert", "Server b/s is DOWN, reason: \x1b[2J\nfake")
         self.assertEqual(sink.lines, ["<1>Server b/s is DOWN, reason: #1B[2J#0Afake"])
+
+    def test_it_is_known_which_descriptors_an_event_was_written_to(self) -> None:
+        with tempfile.TemporaryFile() as file:
+            sink = Descriptor(file.fileno(), Deadlines(Clock()))
+            for words, written in (
+                ({}, {file.fileno()}),
+                ({"level": "emerg"}, set()),
+                ({"sample": ((2, 2),), "period": 2}, set()),
+            ):
+                target = Target(LogTarget(Place("x", 1), "stderr", format="raw", **words), "haproxy", sink)
+                self.targets.take_events_to([target])
+                self.assertEqual(self.targets.event("alert", "Server b/s is DOWN"), written, words)
+            file.seek(0)
+            # At once: the process may end now.
+            self.assertEqual(file.read(), b"Server b/s is DOWN\n")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from random import Random
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from reusedproxy.backends import messages
 from reusedproxy.backends.balance.algorithm import Algorithm, Hash
@@ -22,8 +22,14 @@ from reusedproxy.backends.slow_start import Together
 from reusedproxy.config import model
 from reusedproxy.config.model.persistence import NO_COOKIES, UNSEEN
 from reusedproxy.net.dial import Target
+from reusedproxy.net.names.messages import plain
 from reusedproxy.net.slices import Steps
 from reusedproxy.rules.actions import ErrorPages
+
+# What becomes of the names of its servers: they are not asked for yet, or followed, or a reload has servers stay.
+NOT_ASKED: Final = "not asked"
+FOLLOWED: Final = "followed"
+HELD: Final = "held"
 
 
 class Group(Protocol):
@@ -51,8 +57,8 @@ class Backend(Places["Backend"]):
 
     #: For mypyc: what `daemon.reloading.former` drops at the end.
     __deletable__ = (
-        "checkers", "agents", "addresses", "groups", "weigh_together", "end_sessions", "tell_tracker", "cookies",
-        "_announce",
+        "checkers", "agents", "addresses", "groups", "make_groups", "weigh_together", "end_sessions", "tell_tracker",
+        "cookies", "_announce",
     )  # fmt: skip
 
     def __init__(
@@ -72,6 +78,9 @@ class Backend(Places["Backend"]):
         self.agents: list[AgentChecker] = []
         #: Those servers whose addresses come from name servers, by name.
         self.groups: list[Group] = []
+        #: Makes the groups of the names that servers have.
+        self.make_groups: Callable[[], list[Group]] = no_groups
+        self.names_are = NOT_ASKED
         #: Takes the orders of operators; one of the groups.
         self.addresses: OrderedAddresses | None = None
         #: Has the algorithm look at the weights of servers with a `slowstart` again; None: at each step.
@@ -100,6 +109,7 @@ class Backend(Places["Backend"]):
         checkers: list[Checker | AgentChecker] = [*self.checkers, *self.agents]
         for checker in checkers:
             checker.start()
+        self.names_are = FOLLOWED
         for group in self.groups:
             group.start()
         for slow_start in self.slow_starts.values():
@@ -224,10 +234,12 @@ class Backend(Places["Backend"]):
 
     def hold_addresses(self) -> None:
         """Has servers stay at their addresses until `release_addresses`: a reload is about to take them over."""
+        self.names_are = HELD
         for group in self.groups:
             group.hold()
 
     def release_addresses(self) -> None:
+        self.names_are = FOLLOWED
         for group in self.groups:
             group.release()
 
@@ -258,6 +270,27 @@ class Backend(Places["Backend"]):
         there."""
         if self.addresses is not None:
             self.addresses.order(server, target, by)
+
+    def order_name(self, server: Server, name: str) -> None:
+        """Has a server follow another name, as HAProxy's `set server <backend>/<server> fqdn`. It stays where it is
+        until name servers have told an address of that name."""
+        server.ordered_name = "" if plain(name) == plain(server.settings.host) else name
+        self.follow_names()
+
+    def follow_names(self) -> None:
+        """Has servers follow the names that they have now. Those with the same one share its addresses out."""
+        own: list[Group] = [] if self.addresses is None else [self.addresses]
+        before = [group for group in self.groups if group is not self.addresses]
+        made = self.make_groups()
+        self.groups = made + own
+        if self.names_are == NOT_ASKED:
+            return
+        for group in made:  # before the others leave: what is known of a name is kept
+            if self.names_are == HELD:
+                group.hold()
+            group.start()
+        for group in before:
+            group.stop()
 
     def unresolved(self, host: str, section: str, cause: str) -> None:
         """Notes that name servers do not know `host`, and none of its servers has an address."""
@@ -351,6 +384,8 @@ class Backend(Places["Backend"]):
             observer, watched = self.observers.get(server), previous.observers.get(before)
             if observer is not None and watched is not None:
                 observer.failures, observer.reached = watched.failures, watched.reached
+        if any(server.ordered_name for server in self.servers):
+            self.follow_names()  # it may have been ordered after these were built
 
     def handing_over(self, successor: Backend) -> Steps[None]:
         """Hands the waiting requests to `successor`, which a reload has put in its place, in the order of arrival.
@@ -407,6 +442,10 @@ class Backend(Places["Backend"]):
         self._place_queued(server)
         for tracker in server.trackers:
             self.tell_tracker(tracker)
+
+
+def no_groups() -> list[Group]:
+    return []
 
 
 def _ip(target: Target | None) -> str:

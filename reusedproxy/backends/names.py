@@ -159,7 +159,7 @@ class Followers:
     ) -> None:
         """Asks the section that `find` returns when it starts."""
         settings = servers[0].settings
-        self.host = plain(settings.host)
+        self.host = plain(servers[0].own_name)
         #: The kind of records that are asked for first.
         self.kind = SRV if is_service(self.host) else A if settings.resolution.prefer == IPV4 else AAAA
         self.members = [Member(server, servers, notes, clock, departed) for server in servers]

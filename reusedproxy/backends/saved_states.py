@@ -13,6 +13,9 @@ from attrs import frozen
 from reusedproxy.backends.checks.checker import Checker
 from reusedproxy.backends.checks.results import Result
 from reusedproxy.backends.server import DOWN, DRAIN, MAINT, NOLB, READY, UP, Server
+from reusedproxy.config import model
+from reusedproxy.config.language.addresses import is_host_name, is_service
+from reusedproxy.net.names.messages import plain
 
 #: The numbers of operational states, and the bits of the administrative state and of the state of checks.
 STOPPED, STARTING, RUNNING, STOPPING = range(4)
@@ -130,10 +133,25 @@ def saved_state(words: Sequence[str]) -> SavedState:
     )
 
 
+def ordered_name(settings: model.Server, saved: SavedState) -> str:
+    """Returns the name that an operator has ordered in place of that of the file (`set server … fqdn`), "" if none is
+    in force. As in HAProxy, name servers have to be asked for the server."""
+    name = saved.name if saved.administrative & OTHER_NAME else ""
+    other = is_host_name(name) and plain(name) != plain(settings.host)
+    return name if other and follows_name(settings) else ""
+
+
+def follows_name(settings: model.Server) -> bool:
+    """Tells whether name servers are asked for the address of a server's name."""
+    named = settings.kind == "tcp" and any(map(str.isalpha, settings.host)) and ":" not in settings.host
+    return named and settings.resolution.resolvers is not None and not is_service(settings.host)
+
+
 def restore(server: Server, saved: SavedState, checker: Checker | None, now: float) -> None:
     """Puts a server into the state that was saved, before it serves. One that nobody checks is UP, as nobody could find
     it so later."""
     settings = server.settings
+    server.ordered_name = ordered_name(settings, saved)
     health = UP
     if checker is not None:
         judge = checker.judge

@@ -112,6 +112,8 @@ class Server:
         self.relocation: Relocation | None = None
         #: The address that an operator has ordered in place of the file's; None: none.
         self.ordered: Target | None = None
+        #: The name that an operator has ordered in place of the file's; "": none.
+        self.ordered_name = ""
         self.admin = MAINT if settings.disabled else READY
         #: The server whose state this one has (`track`), what its operator orders, and who has the state of this one.
         self.tracked: Server | None = None
@@ -128,7 +130,12 @@ class Server:
     @property
     def host(self) -> str:
         """Returns the name that its address belongs to: its own, or the one in its SRV record."""
-        return self.service.host if self.service is not None else self.settings.host
+        return self.service.host if self.service is not None else self.own_name
+
+    @property
+    def own_name(self) -> str:
+        """Returns the name whose address name servers are asked for: that of its line, or one that was ordered."""
+        return self.ordered_name or self.settings.host
 
     @property
     def usable(self) -> bool:
@@ -244,7 +251,7 @@ class Server:
         if self.settings.disabled == previous.settings.disabled:
             self.admin = previous.admin
         if says_same_address(self.settings, previous.settings):
-            self.ordered = previous.ordered
+            self.ordered, self.ordered_name = previous.ordered, previous.ordered_name
         if self.settings.agent is not None and previous.settings.agent is not None:
             self.agent_down = previous.agent_down
         if (self.settings.check is not None or self.agent_down) and previous.admin != MAINT:

@@ -106,9 +106,10 @@ class Backends:
         }
         if observers:
             backend.observers = observers
-        backend.addresses = OrderedAddresses(backend, self._reactor, self._departed)
-        backend.groups = [*groups_of(backend, self._sections, self._names, self._departed), backend.addresses]
         self._restore(backend, lines, saved)
+        backend.addresses = OrderedAddresses(backend, self._reactor, self._departed)
+        backend.make_groups = partial(groups_of, backend, self._sections, self._names, self._departed)
+        backend.follow_names()
         return backend
 
     def _restore(self, backend: Backend, lines: Iterable[Line], saved: Mapping[str, SavedState]) -> None:

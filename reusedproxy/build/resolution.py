@@ -78,7 +78,7 @@ def groups_of(backend: Backend, sections: Sections, names: Names, departed: Depa
         settings = server.settings
         wanted = settings.resolution.resolvers
         if wanted is not None and is_resolved(settings) and wanted in sections.asked:
-            host = plain(settings.host)
+            host = plain(server.own_name)
             prefer = "" if is_service(host) else settings.resolution.prefer
             together.setdefault((wanted, host, prefer), []).append(server)
     groups: list[Group] = []

@@ -8,7 +8,15 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from reusedproxy.backends.saved_states import OTHER_NAME, SavedState, Unreadable, Unusable, rows, saved_state
+from reusedproxy.backends.saved_states import (
+    OTHER_NAME,
+    SavedState,
+    Unreadable,
+    Unusable,
+    ordered_name,
+    rows,
+    saved_state,
+)
 from reusedproxy.config import model
 from reusedproxy.config.model.values import Notice
 from reusedproxy.net.files import unless_pipe
@@ -43,7 +51,8 @@ class SavedStates:
             except Unusable as error:
                 self._warn(server.place, f"server {backend.name}/{server.name}: '{path}': {error}: not applied")
                 continue
-            if state.administrative & OTHER_NAME and state.name != server.host:
+            other = state.administrative & OTHER_NAME and state.name != server.host
+            if other and not ordered_name(server, state):
                 text = (
                     f"server {backend.name}/{server.name}: '{path}': its name '{state.name}', ordered, is not applied"
                 )

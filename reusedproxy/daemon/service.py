@@ -36,6 +36,7 @@ from reusedproxy.daemon.replacing.handover import key_of
 from reusedproxy.daemon.replacing.standing import stand
 from reusedproxy.daemon.replacing.successor import Successor
 from reusedproxy.daemon.replacing.takeover import HandoverError, Takeover, take_over
+from reusedproxy.daemon.replacing.waiting import gone_from_paths, why_not_handed_over, why_not_reloaded
 from reusedproxy.daemon.signals import SignalHandlers
 from reusedproxy.daemon.stalls import Stalls
 from reusedproxy.daemon.starting.launch import done_by
@@ -44,11 +45,12 @@ from reusedproxy.daemon.starting.privileges import Privileges
 from reusedproxy.daemon.starting.warm_up import WarmUp
 from reusedproxy.daemon.supervision.manager import Manager
 from reusedproxy.daemon.supervision.reports import Supervision
-from reusedproxy.daemon.wording import bound_to
+from reusedproxy.daemon.wording import bound_to, listed
 from reusedproxy.net import descriptors
 from reusedproxy.net.listener import Listener
 from reusedproxy.net.poller import Poller
 from reusedproxy.operators.logs.expiry import Ending, Expiry
+from reusedproxy.operators.logs.own import Output
 from reusedproxy.operators.runtime.proxy import ADMIN, Context
 from reusedproxy.operators.runtime.servers import show_servers_state
 from reusedproxy.operators.runtime.sockets import RuntimeAPI
@@ -90,6 +92,8 @@ class ProxyService(Service):
         self.manhole: Manhole | None = None
         self.supervision = Supervision(Manager({}, reactor))
         self.pid_file: PidFile | None = None
+        #: Where its own log goes, if that is known.
+        self.own_output: Output | None = None
         self._paths = paths
         self._reactor = reactor
         self._poller = Poller(reactor)
@@ -141,14 +145,15 @@ class ProxyService(Service):
 
     def announce(self, level: str, text: str, section: str = "") -> None:
         """Sends a message for the operator to the daemon's own log, and to the `log` lines of the `section` that it is
-        about ("frontend www", "backend app"), or of the global one.
+        about ("frontend www", "backend app"), or of the global one. If `log stdout` goes where the own log does, only
+        that says it.
 
         Names of files may be in it, and other text that somebody else has chosen.
         """
         text = printable(text)
-        self._log.emit(_LEVELS[level], "{text}", text=text)
-        if self.proxy is not None:
-            self.proxy.logs.event(level, text, section)
+        written = self.proxy.logs.event(level, text, section) if self.proxy is not None else ()
+        if self.own_output is None or not any(map(self.own_output.is_at, written)):
+            self._log.emit(_LEVELS[level], "{text}", text=text)
 
     # From the files to a proxy that has everything bound.
 
@@ -166,7 +171,7 @@ class ProxyService(Service):
             sockets.give_up()
             if self.manhole is not None:
                 self.manhole.stop()
-            raise Refused(error.faults, error.notices) from None
+            raise Refused(error.faults, error.notices, summary=configuration.summary) from None
         self.runtime.adopt(sockets)
         if bind:
             self._demand_descriptors(proxy)
@@ -255,7 +260,9 @@ class ProxyService(Service):
         if self._takeover is not None:
             for text, section in stand(proxy, self._takeover.standing):
                 self.announce("notice", text, section)
-            self._takeover.prepare(self._poller, self._reactor, proxy.tables, self.announce)
+            self._takeover.prepare(
+                self._poller, self._reactor, proxy.tables, self.announce, self._patience(proxy), self._given_up
+            )
         self._begin(proxy)
         self._warm_up(proxy)
         self.stalls.start(proxy.standstills)
@@ -285,13 +292,11 @@ class ProxyService(Service):
     def _warm_up(self, proxy: Proxy) -> None:
         """Goes on with `_listen`; with `pool-warm-start` when the floors stand."""
         patience = proxy.configuration.global_.pool_warm_start
-        if self._takeover is not None:
-            patience = WARM if patience is None else patience
-        elif patience is not None:
+        if self._takeover is None:
+            if patience is None:
+                self._listen(proxy)
+                return
             self.supervision.starting(patience)  # else the service has long been started
-        if patience is None:
-            self._listen(proxy)
-            return
 
         def is_wanted() -> bool:
             return self.state == "running" and proxy is self.proxy
@@ -300,7 +305,15 @@ class ProxyService(Service):
             self.announce(level, text)
             self._listen(proxy)
 
-        WarmUp(proxy, self._reactor, patience, is_wanted, over).look()
+        WarmUp(proxy, self._reactor, lambda: self._patience(proxy), is_wanted, over).look()
+
+    def _patience(self, proxy: Proxy) -> float:
+        """Returns how many seconds floors are waited for. Without `pool-warm-start` that is for a process whose place
+        this one takes, as long as it serves."""
+        said = proxy.configuration.global_.pool_warm_start
+        if said is not None:
+            return said
+        return WARM if self._takeover is not None and not self._takeover.is_alone else 0.0
 
     def _listen(self, proxy: Proxy) -> None:
         """Goes on with `_serve`; where this process takes another one's place when that one lets it."""
@@ -310,8 +323,8 @@ class ProxyService(Service):
             self._serve(proxy)
 
     def _serve(self, proxy: Proxy) -> None:
-        if self.state != "running":
-            return  # it was stopped meanwhile
+        if self.state != "running" or self._stopping:
+            return
         self._accept(proxy, "listens on")
         if self._takeover is not None:
             self._open_to_operators()
@@ -345,7 +358,18 @@ class ProxyService(Service):
             listener.own()
         self.supervision.takes_over()
         self._say_ready()
+        listeners = [*(listener for _, listener in self.proxy.listeners), *self.runtime.listeners]
+        if gone := gone_from_paths(listeners):
+            text = f"what process {pid} has given is not at its path any more: {listed(gone)}; a reload makes it again"
+            self.announce("warning", text)
+            self.reloads.ordered = True
         self.reloads.do_ordered()
+
+    def _given_up(self, why: str) -> None:
+        """Stops: the process whose place this one was to take goes on by itself."""
+        if self._takeover is not None:
+            self.announce("alert", f"process {self._takeover.pid} goes on, and this one ends: {why}")
+        self._departed()
 
     def _say_ready(self) -> None:
         proxy = self.proxy
@@ -368,6 +392,9 @@ class ProxyService(Service):
         if self.state != "running":
             return
         if self.reloads.under_way or self._successor.is_coming or self._takeover is not None:
+            why = "" if self.reloads.ordered else why_not_reloaded(self._successor, self._takeover)
+            if why:
+                self.announce("notice", f"reload: {why}")
             self.reloads.ordered = True
             return
         if self.manhole is not None:
@@ -401,9 +428,10 @@ class ProxyService(Service):
     def _hand_over(self, channel: socket.socket) -> None:
         """Gives the listening sockets to the process at the other end, which is about to take this one's place."""
         proxy = self.proxy
-        # A reload that is under way may bind others.
-        busy = self._successor.is_coming or self._takeover is not None or self.reloads.under_way
-        if self.state != "running" or busy or proxy is None:
+        why_not = why_not_handed_over(self.state, self._successor, self._takeover, self.reloads.under_way)
+        if why_not or proxy is None:
+            with suppress(OSError):  # it has gone again
+                channel.send(f"{why_not}\n".encode())
             channel.close()
             return
         states = "".join(show_servers_state(Context(self, ADMIN, 0.0), ()))
@@ -432,10 +460,15 @@ class ProxyService(Service):
         self.supervision.hand_over(pid)
         self._successor.released(counts_of(proxy))
         if self.reloads.ordered:
+            self.announce("notice", f"reload: process {pid} is told to")
             with suppress(OSError):  # it has ended again, which is told by others
                 os.kill(pid, signal.SIGHUP)  # it has read its files before that was ordered
-        self._departure = Departure(self._reactor, lambda: self.living, self._departed)
+        self._departure = Departure(self._reactor, lambda: self.living, self._is_between, self._departed)
         self._departure.start(self._hard_stop_after)
+
+    def _is_between(self) -> bool:
+        """Tells whether clients of a process before this one are counted by the next only because this one tells."""
+        return self._before is not None and self._before.has_shares
 
     def _departed(self) -> None:
         if not self._stopping:
@@ -491,6 +524,9 @@ class ProxyService(Service):
         """Ends everything by which clients, orders or another process's sockets come in."""
         assert self.proxy is not None
         self.reloads.stop()
+        if self._successor.is_coming:
+            for listener in self._listeners:
+                listener.leave()  # that process goes on there: the files of unix sockets stay
         self._successor.drain()
         if self._takeover is not None:
             self._takeover.give_up()

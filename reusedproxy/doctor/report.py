@@ -75,10 +75,11 @@ def _wrapped(first: str, text: str) -> list[str]:
     )
 
 
-def json_of(chapters: Sequence[Chapter], finished: bool) -> str:
-    """Returns the same for programs."""
+def json_of(chapters: Sequence[Chapter], finished: bool, faults: Sequence[Mapping[str, object]] = ()) -> str:
+    """Returns the same for programs; and the `faults` that have kept the doctor from its work, if there are any."""
     said = {
         "finished": finished,
+        "faults": [*faults],
         "trouble": any(each.verdict == TROUBLE for each in chapters),
         "machine": [_finding(each) for chapter in chapters if not chapter.name for each in chapter.findings],
         "servers": [

@@ -30,6 +30,9 @@ class Shares:
         self._table = table
         self._there: dict[int, int] = {}
 
+    def __bool__(self) -> bool:
+        return bool(self._there)
+
     def __contains__(self, row: int) -> bool:
         return row in self._there
 

@@ -340,6 +340,43 @@ class UnitTests(DebTestCase):
         wait_for(lambda: self.ask() == "hello", "an answer", seconds=60)
         self.assertIn("Watchdog timeout", self.log())
 
+    def test_with_the_socket_unit_nobody_is_refused(self) -> None:
+        """Neither by a restart nor by a crash. As docs/operations.md says, no capability is needed then."""
+        machine, etc = self.machine, self.machine.root / "etc"
+        machine.check("dpkg", "-i", "/srv/packages/first.deb")
+        machine.check("systemctl", "stop", "reusedproxy")
+        Authority("CA of the machine").issue("site.test", hosts=["site.test"]).write(etc / "reusedproxy/site.pem")
+        machine.check("chown", "root:reusedproxy", "/etc/reusedproxy/site.pem")
+        machine.check("chmod", "640", "/etc/reusedproxy/site.pem")
+        self.configure("    bind :80\n", "    bind fd@3\n    bind fd@4 ssl crt /etc/reusedproxy/site.pem\n")
+        (etc / "systemd/system/reusedproxy.service.d").mkdir(parents=True)
+        (etc / "systemd/system/reusedproxy.service.d/test.conf").write_text(
+            "[Service]\nAmbientCapabilities=\nCapabilityBoundingSet=\nPrivateUsers=yes\n"
+        )
+        machine.check("systemctl", "daemon-reload")
+        machine.check("systemctl", "enable", "--now", "reusedproxy.socket")
+        self.assertEqual(0, self.pid())
+        self.assertEqual("hello", self.ask(), self.log())  # which starts it
+        self.assertEqual(("0", "200"), self.curl("https://localhost/"))
+        client = machine.start("python3", "-c", CLIENT)
+        for action in (
+            ("restart", "reusedproxy"),
+            ("kill", "--kill-whom=main", "--signal=SIGUSR2", "reusedproxy"),
+            ("kill", "--kill-whom=main", "--signal=SIGKILL", "reusedproxy"),
+        ):
+            pid = self.pid()
+            machine.check("systemctl", *action)
+            wait_for(lambda pid=pid: self.pid() not in (0, pid), f"another process; {self.log()}", seconds=60)  # type: ignore[misc]
+            self.assertEqual("hello", self.ask(), self.log())
+            self.service("reload")
+        told, _ = client.communicate("\n", timeout=30)
+        counted = json.loads(told)["counted"]
+        print(f"UnitTests: socket unit: {told}")
+        # One request at most was under way in the process that was killed.
+        self.assertLessEqual(sum(number for said, number in counted.items() if said != "200"), 1, counted)
+        self.assertNotIn("ConnectionRefusedError", told)
+        self.assertEqual(("0", "200"), self.curl("https://localhost/"))
+
     def curl(self, url: str, *words: str) -> tuple[str, str]:
         """curl's exit status and that of the answer."""
         command = ["curl", "-sS", "-k", "-m", "5", "-o", "/dev/null", "-w", "%{http_code}", *words, url]

@@ -114,6 +114,12 @@ class DoctorTests(SynchronousTestCase):
         unknown = run_once("doctor", "--config", self.configure(f" server s {LOOPBACK}:1\n"), "b/t")
         self.assertEqual((unknown.returncode, unknown.stdout), (2, ""))
         self.assertIn("no backend or server 'b/t': did you mean 'b/s'?", unknown.stderr)
+        for lines, name, text in ((" server s\n", "b/s", "proxy.cfg"), (f" server s {LOOPBACK}:1\n", "b/t", "'b/s'?")):
+            found = run_once("doctor", "--config", self.configure(lines), "--json", name)
+            said = json.loads(found.stdout)
+            self.assertEqual((found.returncode, found.stderr, said["finished"]), (2, "", False))
+            self.assertEqual([*said], ["finished", "faults", "trouble", "machine", "servers"])
+            self.assertIn(text, str(said["faults"]))
 
     def test_an_interrupt_prints_what_was_found(self) -> None:
         port = self.nginx("good", self.good)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -178,6 +179,48 @@ class LoadTests(NamesTestCase):
         finally:
             answers = load.stop()
         self.assertEqual([each for each in answers if each[1] != 200], [])
+
+    def test_a_server_that_is_given_another_name_loses_nothing(self) -> None:
+        """By `set server … fqdn`; a reload and another process keep the name."""
+        names = self.nameserver()
+        names.zone.records.update({NAME: addresses(2), "other.test": addresses(3)})
+        self.web(2, 3)
+        path = self.directory / "admin.sock"
+        orders = f"global\n    stats socket {path} level admin expose-fd listeners\n"
+        text = self.resolvers(names) + self.backend("pool-min-conn 2", count=1) + orders
+        daemon = self.daemon(text)
+        daemon.start()
+        wait_for(lambda: self.states(daemon) == ["no check"], "the first address")
+        load = Load(daemon.port)
+
+        def is_there(seconds: float = 0.2) -> bool:
+            return load.since(time.monotonic() - seconds) == {"127.0.0.3"}
+
+        try:
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(str(path))
+                client.sendall(b"set server servers/web1 fqdn other.test\n")
+                self.assertIn(b"changed its FQDN from app.test to other.test", client.recv(1000))
+            wait_for(is_there, "the address of the other name")
+            daemon.write(text.replace("balance", "retries 2\n    balance"))
+            daemon.signal(signal.SIGHUP)
+            wait_for(
+                lambda: daemon.has_said("follows the name other.test, as was ordered before the reload"), "a reload"
+            )
+            new = Daemon(self.directory / "new", text)
+            self.addCleanup(new.stop)
+            new.port, new.stats_port, new.more = daemon.port, daemon.stats_port, ["--replace"]
+            new.write(text)
+            new.start()
+            wait_for(lambda: new.has_said("has taken the place of process"), "the new process", 40)
+            self.assertIn("follows the name other.test, as was ordered in the process before", new.output)
+            wait_for(lambda: is_there(0.5), "its requests", 20)
+            self.web(3)
+            time.sleep(0.5)
+        finally:
+            answers = load.stop()
+        self.assertEqual([each for each in answers if each[1] != 200], [])
+        self.assertNotIn("Traceback", daemon.output + new.output)
 
     def test_no_handshake_is_on_the_way_of_a_request(self) -> None:
         """Mutual TLS, without a floor, and the name that a certificate must carry is the Host of each request. An

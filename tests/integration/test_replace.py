@@ -337,6 +337,7 @@ class LimitTests(SynchronousTestCase):
 
     MOST = 2000
     TEXT = """\
+    timeout client 1m
     stick-table type ip size 100k expire 10m store conn_cur
     tcp-request connection track-sc0 src
     http-request track-sc1 src table requests
@@ -423,6 +424,25 @@ global
         wait_for(lambda: "conn_cur=2\n" in self.ask("show table main"), "one to leave the process before")
         first.signal(signal.SIGKILL)
         wait_for(lambda: "conn_cur=0\n" in self.ask("show table main"), "the end of that process")
+
+    def test_connections_of_the_first_of_three_count_in_the_last(self) -> None:
+        """The one between has no clients, and stays only to tell of them."""
+        (first,) = self.running
+        staying = socket.create_connection((LOOPBACK, first.port), timeout=5)
+        self.addCleanup(staying.close)
+        staying.sendall(b"GET / HTTP/1.1\r\n")
+        wait_for(lambda: "conn_cur=1\n" in self.ask("show table main"), "the connection")
+        self.start()
+        self.start()
+        second = self.running[1]
+        wait_for(lambda: second.has_said("of this one, which has clients: 0"), "the second to leave")
+        self.assertIn("conn_cur=1\n", self.ask("show table main"))
+        self.assertFalse(second.ended())
+        staying.close()
+        wait_for(lambda: "conn_cur=0\n" in self.ask("show table main"), "the end of the connection")
+        wait_for(lambda: first.ended() and second.ended(), "both to end", 30)
+        for each in self.running:
+            self.assertNotIn("Traceback", each.output)
 
 
 def _others(config: Path, old: int) -> list[int]:

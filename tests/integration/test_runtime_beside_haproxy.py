@@ -27,6 +27,12 @@ backend static
     balance static-rr
     server s1 {host}:1 weight 10
     server t3 {host}:2 track servers/s3
+backend named
+    server n1 foo.invalid:1 resolvers dns init-addr none
+    server n2 _http._tcp.foo.invalid resolvers dns init-addr none
+    server n3 {host}:1
+resolvers dns
+    nameserver ns {host}:9
 ring lines
     size 32768
 global
@@ -113,6 +119,17 @@ ORDERS = (
     "set server servers/s3 addr ::1",
     "set server servers/s3 addr 127.0.0.9 port 7",
     "set server servers/s3 addr 127.0.0.9 port 7",
+    "set server named/n1 fqdn",
+    "set server named/n1 fqdn bar.invalid",
+    "set server named/n1 fqdn bar.invalid",
+    "set server named/n1 fqdn a/b",
+    "set server named/n1 fqdn " + "a.b" * 100,
+    "set server named/n1 fqdn foo.invalid",
+    "set server named/n2 fqdn bar.invalid",
+    "set server named/n3 fqdn bar.invalid",
+    "set server servers/s1 fqdn bar.invalid",
+    "set server named/no fqdn bar.invalid",
+    "user;set server named/n1 fqdn bar.invalid",
     "show events no",
     "show events lines -x",
     "show events lines nothing",
@@ -206,6 +223,17 @@ class RuntimeBesideHAProxyTests(RuntimeTestCase):
         )
         self.assertEqual(ours[0].rpartition(" ")[0], theirs[0].rpartition(" ")[0])
         self.assertEqual([row.split()[0] for row in ours[1:4]], [row.split()[0] for row in theirs[1:4]])
+
+    def test_names_that_are_ordered_are_shown_alike(self) -> None:
+        """Address, operational state, name and port. (That a name was ordered HAProxy shows with its next change.)"""
+        orders = ("", "set server named/n1 fqdn bar.invalid", "set server named/n1 state maint")
+        for line in (*orders, "set server named/n1 state ready", "set server named/n1 fqdn foo.invalid"):
+            shown: list[list[list[str]]] = []
+            for each in (self.ours, self.theirs):
+                ask(each / "admin.sock", line)
+                rows = ask(each / "admin.sock", "show servers state named").splitlines()
+                shown.append([[row.split()[at] for at in (4, 5, 17, 18)] for row in rows if " named " in row])
+            self.assertEqual(shown[0], shown[1], line)
 
     def test_statistics_have_the_same_places_and_kinds(self) -> None:
         """Of all that both show: a program that reads HAProxy's reads ours."""

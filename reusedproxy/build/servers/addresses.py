@@ -11,7 +11,7 @@ import socket
 from attrs import evolve
 
 from reusedproxy.backends.names import target_of
-from reusedproxy.backends.saved_states import SavedState
+from reusedproxy.backends.saved_states import SavedState, ordered_name
 from reusedproxy.backends.server import says_same_address
 from reusedproxy.build.servers.connections import follows_client
 from reusedproxy.build.servers.line import Line
@@ -66,6 +66,9 @@ class FirstAddresses:
         return self._by_methods(name, settings, saved)
 
     def _by_methods(self, name: str, settings: model.Server, saved: SavedState | None) -> Target | None:
+        if saved is not None and ordered_name(settings, saved):
+            # Name servers tell where that is: nobody waits for the C library here.
+            return _last(settings, saved) if "last" in settings.resolution.methods else None
         failed = False
         for method in settings.resolution.methods:
             if method == "last" and (last := _last(settings, saved)) is not None:
@@ -131,7 +134,8 @@ def is_resolved(settings: model.Server) -> bool:
 def goes_on(settings: model.Server, previous: Line) -> bool:
     """Tells whether a server keeps at a reload what name servers have told about it."""
     before = previous.server.settings
-    return settings.resolution.resolvers is not None and before.host == settings.host and is_resolved(before)
+    same = settings.host in (before.host, previous.server.own_name)
+    return settings.resolution.resolvers is not None and same and is_resolved(before)
 
 
 def asks_libc(settings: model.Server, previous: Line | None) -> bool:

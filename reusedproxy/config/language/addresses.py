@@ -36,6 +36,8 @@ _VARIABLE = re.compile(r"\$\{([A-Za-z0-9_]*)\}?|\$([A-Za-z0-9_]*)", re.ASCII)
 _EVERY_IPV4 = ("", "*", "0.0.0.0")
 #: Of a socket that a supervisor hands over, which has no blanks here and begins with a letter.
 _NAME = re.compile(r"[A-Za-z][!-9;-~]{0,254}\Z")
+#: Characters of a name, and of one of its labels (RFC 1035 section 2.3.4).
+_LONGEST_NAME, _LONGEST_LABEL = 255, 63
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?\Z")
 # A longer range is taken for a typing error: each port costs a socket.
 _LONGEST_RANGE = 4096
@@ -143,7 +145,7 @@ def _listen_host(host: str, family: str, text: str, what: str) -> tuple[str, boo
     if host == "::":
         return "", True
     version = _ip_version(host)
-    if version is None and not _is_name(host):
+    if version is None and not is_host_name(host):
         raise Wrong(f"{what}: '{host}' in '{text}' is not an address")
     _check_family(version, family, text, what)
     return host, version == 6 or (version is None and family == "ipv6")
@@ -156,9 +158,11 @@ def _ip_version(host: str) -> int | None:
         return None
 
 
-def _is_name(host: str) -> bool:
+def is_host_name(host: str) -> bool:
+    """Tells whether this may be the name of a host."""
     # 1.2.3.4.5 and 300.1.1.1 are mistyped addresses, not names.
-    return bool(_HOST_NAME.match(host)) and not re.match(r"[0-9.]+\Z", host)
+    short = len(host) <= _LONGEST_NAME and all(len(label) <= _LONGEST_LABEL for label in host.split("."))
+    return short and bool(_HOST_NAME.match(host)) and not re.match(r"[0-9.]+\Z", host)
 
 
 def _check_family(version: int | None, family: str, text: str, what: str) -> None:
@@ -212,7 +216,7 @@ def server_address(text: str, what: str, *, of_client: bool = False) -> ServerAd
             raise Wrong(f"{what}: '{text}' is every address, and nobody's: write one, 127.0.0.1 for this machine")
         host = "::" if host == "::" or (family == "ipv6" and host != "0.0.0.0") else "0.0.0.0"
     version = _ip_version(host)
-    if version is None and not _is_name(host):
+    if version is None and not is_host_name(host):
         raise Wrong(f"{what}: '{host}' in '{text}' is not an address")
     _check_family(version, family, text, what)
     if is_service(host) and not port_text:
@@ -250,7 +254,7 @@ def nameserver_address(text: str, what: str) -> tuple[bool, str, int]:
     if not port_text:
         raise Wrong(f"{what}: the port is missing in '{text}': write '{_without_colon(text)}:53'")
     version = _ip_version(host)
-    if host in ("", "*", "0.0.0.0", "::") or (version is None and not _is_name(host)):
+    if host in ("", "*", "0.0.0.0", "::") or (version is None and not is_host_name(host)):
         raise Wrong(f"{what}: '{host}' in '{text}' is not the address of a name server")
     _check_family(version, family, text, what)
     if "-" in port_text:

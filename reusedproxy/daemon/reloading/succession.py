@@ -94,6 +94,8 @@ def _orders_kept(server: Server) -> Iterator[str]:
         yield f"stays {server.admin}"
     if server.ordered is not None:
         yield f"stays at {server.ordered}"
+    if server.ordered_name:
+        yield f"follows the name {server.ordered_name}"
     # The weight of an SRV record is no order.
     if server.service is None and server.weight != said.weight:
         yield f"keeps weight {server.weight}"

@@ -182,7 +182,7 @@ class Channel:
             if not end:
                 self._looked = len(self._buffer)
                 return None
-            self._head, self._looked = _head(bytes(self._buffer[:end])), 0
+            self._head, self._looked = head_of(bytes(self._buffer[:end])), 0
             del self._buffer[:end]
         said, length = self._head
         if len(self._buffer) < length:
@@ -193,7 +193,7 @@ class Channel:
         return said, content
 
 
-def _head(line: bytes) -> tuple[Mapping[str, Any], int]:
+def head_of(line: bytes) -> tuple[Mapping[str, Any], int]:
     """Reads the line of a message: returns it, and how many bytes are behind it."""
     try:
         said = json.loads(line)

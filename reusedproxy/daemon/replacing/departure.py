@@ -1,8 +1,8 @@
 """Lets a process finish what it has after another one has taken its place: the state "leaving" of the service.
 
 Its clients may send further requests for a while, then those that are idle are closed, and connections to servers that
-nobody will use. It is over when the last client has gone, or `hard-stop-after` is. Must never know who has taken the
-place.
+nobody will use. It is over when the last client has gone, of this process and of one before it of which only this one
+can tell the next, or `hard-stop-after` is. Must never know who has taken the place.
 """
 
 from __future__ import annotations
@@ -33,11 +33,19 @@ class Departure:
 
     _log = Logger()
 
-    def __init__(self, clock: IReactorTime, living: Callable[[], list[Proxy]], over: Callable[[], None]) -> None:
-        """Takes a function that returns the proxies that have clients; calls `over` when the process may end."""
+    def __init__(
+        self,
+        clock: IReactorTime,
+        living: Callable[[], list[Proxy]],
+        is_between: Callable[[], bool],
+        over: Callable[[], None],
+    ) -> None:
+        """Takes functions that return the proxies that have clients, and whether this process tells the next what one
+        before it still tracks; calls `over` when the process may end."""
         self.is_late = False
         self._clock = clock
         self._living = living
+        self._is_between = is_between
         self._over = over
         self._calls: dict[str, IDelayedCall] = {}
         self._releasing: Slices | None = None
@@ -58,7 +66,7 @@ class Departure:
             self._releasing = None
 
     def _look(self) -> None:
-        if clients_of(self._living()):
+        if clients_of(self._living()) or self._is_between():
             self._calls["look"] = self._clock.callLater(LOOK, self._look)
         else:
             self._over()

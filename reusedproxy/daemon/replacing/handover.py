@@ -11,8 +11,11 @@ This module is the old process's side, `takeover` the new one's. The new process
 4. new: accepts, and says which sockets it has taken. old: stops accepting for good, frees its status file, and sends
    what it has counted (`counts`).
 
-A connection that ends before step 4 leaves all as it was: the old process goes on accepting. Each side asks the kernel
-(SO_PEERCRED) whether the other is root's or its own user's. Must never know what a process does when it leaves.
+A connection that ends before step 4 leaves all as it was: the old process goes on accepting. So does a new process that
+is silent for too long: the old one says how long it waits, the new one, if it has to wait for its floors, how much
+longer (`needs`); who is given up is told so (`given up`), or it would take the old one for dead, and serve beside it.
+Each side asks the kernel (SO_PEERCRED) whether the other is root's or its own user's. Must never know what a process
+does when it leaves.
 """
 
 from __future__ import annotations
@@ -36,6 +39,10 @@ from reusedproxy.tables.table import Table
 ORDER = "hand over"
 #: Seconds for which the old process holds its listeners, at most, until the new one accepts.
 HELD = 2.0
+#: Seconds for which the new process may be silent before it accepts: so long may it build what its configuration says.
+#: The most that it may ask for beside them.
+PATIENCE = 60.0
+MOST_PATIENCE = 86_400.0
 
 
 def peer_of(connected: socket.socket) -> tuple[int, int]:
@@ -74,6 +81,8 @@ class Handover:
         self._giving: Giving | None = None
         self._sharing: Sharing | None = None
         self._held: IDelayedCall | None = None
+        self._needs = 0.0
+        self._silent: IDelayedCall | None = clock.callLater(PATIENCE, self._give_up)
         self._channel = Channel(channel, poller, clock, self._received, self._lost, self._empty)
 
     def give(self, states: str, standing: object = None) -> None:
@@ -83,7 +92,14 @@ class Handover:
             # A descriptor of our own: a reload may close the listener's meanwhile.
             self._channel.send(said, descriptor=os.dup(listener.socket.fileno()))
         tables = described(self._tables.values())
-        self._channel.send({"end": os.getpid(), "states": states, "tables": tables, "standing": standing})
+        self._channel.send(
+            {"end": os.getpid(), "states": states, "tables": tables, "standing": standing, "waits": PATIENCE}
+        )
+
+    @property
+    def left(self) -> float:
+        """Returns the seconds until the other process is given up, if it says nothing."""
+        return 0.0 if self._silent is None else max(0.0, self._silent.getTime() - self._clock.seconds())
 
     def drain(self) -> None:
         """Breaks off a handover that is not over: this process is to end. One that is over goes on sharing tables."""
@@ -107,6 +123,13 @@ class Handover:
             self._lost("it said what is not understood")
 
     def _take(self, said: Mapping[str, Any]) -> None:
+        if "needs" in said and self.state == "waiting":
+            needs = float(said["needs"])
+            self._needs = min(needs, MOST_PATIENCE) if needs > 0 else 0.0
+        if self._silent is not None:
+            self._silent.reset(PATIENCE + self._needs)
+        if "needs" in said:
+            return
         if "changes" in said and self._sharing is not None:
             self._sharing.take(said)
         elif "tables" in said and self._giving is None and self.state == "waiting":
@@ -138,11 +161,21 @@ class Handover:
             listener.go_on()
 
     def _cancel(self) -> None:
-        if self._held is not None:
-            self._held.cancel()
-            self._held = None
+        for call in (self._held, self._silent):
+            if call is not None:
+                call.cancel()
+        self._held = self._silent = None
+
+    def _give_up(self) -> None:
+        """Goes on by itself: the other process says nothing."""
+        self._silent = None
+        why = f"it was silent for {PATIENCE + self._needs:g} s"
+        self._channel.send({"given up": why})
+        self._lost(why)
 
     def _lost(self, why: str) -> None:
+        if self.state == "failed":
+            return
         serves = self.state == "over"
         self._end()
         if serves:

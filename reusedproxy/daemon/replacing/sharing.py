@@ -195,6 +195,11 @@ class Sharing:
         elif now - self._took_at >= PATIENCE:
             self._channel.fail(TAKES_NOTHING)
 
+    @property
+    def has_shares(self) -> bool:
+        """Tells whether the other process tracks an entry of any table."""
+        return any(each.shares for each in self._sharers.values())
+
     def tell(self) -> None:
         """Tells what there is, unless the other process has not yet taken what it was told before."""
         for sharer in self._sharers.values():

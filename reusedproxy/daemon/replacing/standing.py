@@ -12,14 +12,15 @@ from ipaddress import ip_address
 from typing import Any
 
 from reusedproxy.backends.names import target_of
-from reusedproxy.backends.saved_states import COLUMNS
+from reusedproxy.backends.saved_states import COLUMNS, OTHER_NAME, follows_name
 from reusedproxy.backends.server import Server
 from reusedproxy.build.assembly import Proxy
+from reusedproxy.config.language.addresses import is_host_name
 from reusedproxy.net.dial import Target
 from reusedproxy.pool import handed
 
-#: The column of a saved state that has the port.
-_PORT = COLUMNS.split().index("srv_port")
+#: The columns of a saved state that have the administrative state, the name and the port.
+_ADMIN, _NAME, _PORT = map(COLUMNS.split().index, ("srv_admin_state", "srv_fqdn", "srv_port"))
 #: Who is said to have moved a server.
 BY = "the process before"
 
@@ -42,21 +43,24 @@ def standing(proxy: Proxy) -> dict[str, object]:
 
 
 def states_as_said(states: str, proxy: Proxy) -> str:
-    """Returns saved states of servers (`show servers state`) in which ports are those of the file: a port that is saved
-    counts, whatever the new file says, and one that was ordered is not to."""
-    ports = {
-        (backend.name, server.name): str(server.settings.port or 0)
+    """Returns saved states of servers (`show servers state`) in which ports and names are those of the file: what is
+    saved counts, whatever the new file says, and what was ordered is not to."""
+    ordered = {
+        (backend.name, server.name): server
         for backend in proxy.backends
         for server in backend.servers
-        if server.ordered is not None
+        if server.ordered is not None or server.ordered_name
     }
-    if not ports:
+    if not ordered:
         return states
     lines = []
     for line in states.split("\n"):
         words = line.split(" ")
-        if len(words) > _PORT and (port := ports.get((words[1], words[3]))) is not None:
-            words[_PORT] = port
+        if len(words) > _PORT and (server := ordered.get((words[1], words[3]))) is not None:
+            if server.ordered is not None:
+                words[_PORT] = str(server.settings.port or 0)
+            if server.ordered_name:
+                words[_ADMIN], words[_NAME] = str(int(words[_ADMIN]) & ~OTHER_NAME), server.settings.host
         lines.append(" ".join(words))
     return "\n".join(lines)
 
@@ -64,6 +68,8 @@ def states_as_said(states: str, proxy: Proxy) -> str:
 def _ordered(server: Server) -> dict[str, object]:
     said = server.settings.maxconn
     limit: dict[str, object] = {} if server.limit == said else {"maxconn": server.limit, "said": said}
+    if server.ordered_name:
+        return {**limit, "name": server.ordered_name, "instead": _address(server)}
     if server.ordered is None:
         return limit
     host, port = server.ordered.address[:2]
@@ -99,6 +105,10 @@ def stand(proxy: Proxy, said: object) -> Iterator[tuple[str, str]]:
                 backend.order_address(server, target, BY)
                 text = f"Server {server.full_name} goes to {target}, as was ordered in the process before"
                 yield text, f"backend {backend.name}"
+            if name := _ordered_name(server, there):
+                backend.order_name(server, name)
+                text = f"Server {server.full_name} follows the name {name}, as was ordered in the process before"
+                yield text, f"backend {backend.name}"
             pool = there.get("pool")
             if isinstance(pool, dict) and there.get("at") == str(server.target):
                 handed.learn(server.pool, pool)
@@ -108,6 +118,12 @@ def _kept(there: Mapping[str, Any], said: int) -> int | None:
     """Returns the limit that stays in force; None if none was ordered, or the file says another word."""
     most = there.get("maxconn")
     return most if type(most) is int and most >= 0 and there.get("said") == said and most != said else None
+
+
+def _ordered_name(server: Server, there: Mapping[str, Any]) -> str:
+    name = there.get("name")
+    may_be = follows_name(server.settings) and there.get("instead") == _address(server)
+    return name if may_be and isinstance(name, str) and is_host_name(name) else ""
 
 
 def _ordered_target(server: Server, there: Mapping[str, Any]) -> Target | None:

@@ -62,6 +62,12 @@ class Successor:
         assert self._handover is not None
         return self._handover.pid
 
+    @property
+    def left(self) -> float:
+        """Returns the seconds until that process is given up, if it says nothing."""
+        assert self._handover is not None
+        return self._handover.left
+
     def spawn(self) -> None:
         """Starts a new process with the command line of this one; announces why if it cannot."""
         announce = self._service.announce

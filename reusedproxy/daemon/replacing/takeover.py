@@ -22,7 +22,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from reusedproxy.config.model.proxies import Bind
-from reusedproxy.daemon.replacing.channel import LONGEST, NOT_UNDERSTOOD, READ_SIZE, Channel
+from reusedproxy.daemon.replacing.channel import LONGEST, NOT_UNDERSTOOD, READ_SIZE, Channel, head_of
 from reusedproxy.daemon.replacing.handover import ORDER, key_of, peer_of
 from reusedproxy.daemon.replacing.sharing import Sharing, Taking, described, read
 from reusedproxy.net.addresses import abstract
@@ -67,6 +67,8 @@ class Takeover:
     _given: dict[str, _Given]
     tables: object = None
     standing: object = None
+    #: The old process waits for this one for so many seconds; None: it does not say.
+    waits: float | None = None
     _taken: list[str] = field(factory=list)
     state: str = "given"
     _channel: Channel | None = None
@@ -76,6 +78,7 @@ class Takeover:
     _sharing: Sharing | None = None
     _go: Callable[[], None] | None = None
     _released: Callable[[object], None] = lambda counts: None
+    _given_up: Callable[[str], None] = lambda why: None
     _announce: Callable[[str, str], None] = lambda level, text: None
 
     def take(self, bind: Bind, at: Any = None) -> tuple[socket.socket, tuple[int, int] | None] | None:
@@ -94,12 +97,21 @@ class Takeover:
         return given.socket, given.file
 
     def prepare(
-        self, poller: Poller, clock: IReactorTime, tables: Mapping[str, Table], announce: Callable[[str, str], None]
+        self,
+        poller: Poller,
+        clock: IReactorTime,
+        tables: Mapping[str, Table],
+        announce: Callable[[str, str], None],
+        needs: float,
+        given_up: Callable[[str], None],
     ) -> None:
         """Begins to take what is known of clients into the tables that the old process has, too. Says by `announce`
-        what does not go over."""
-        self._clock, self._announce = clock, announce
+        what does not go over. It `needs` so many seconds at most until it is ready; calls `given_up(why)` if the old
+        process goes on by itself."""
+        self._clock, self._announce, self._given_up = clock, announce, given_up
         self._channel = Channel(self._socket, poller, clock, self._received, self._lost)
+        if self.waits is not None:
+            self._channel.send({"needs": needs})
         pairs = self._matching(tables)
         if pairs:
             self.state = "preparing"
@@ -127,6 +139,16 @@ class Takeover:
                 self._announce("warning", f"table '{table.name}' {text}")
             pairs.append((table, there))
         return pairs
+
+    @property
+    def is_alone(self) -> bool:
+        """Tells whether the old process has ended, or is not spoken to any more."""
+        return self.state == "over"
+
+    @property
+    def has_shares(self) -> bool:
+        """Tells whether clients of the old process are counted in tables of this one."""
+        return self._sharing is not None and self._sharing.has_shares
 
     def when_ready(self, go: Callable[[], None]) -> None:
         """Calls `go` once, when everything has come and this process may accept; or when the old one is silent."""
@@ -193,7 +215,11 @@ class Takeover:
     def _take(self, said: Mapping[str, Any], content: bytes) -> None:
         if self._call is not None and self.state == "preparing" and (said.get("keys") or "copied" in said):
             self._call.reset(PATIENCE)
-        if "rows" in said and self._taking is not None:
+        if "given up" in said:
+            self._go = None
+            self.give_up()
+            self._given_up(str(said["given up"]))
+        elif "rows" in said and self._taking is not None:
             self._taking.take(said, content)
         elif "copied" in said and self._taking is not None:
             self._taking.copied()
@@ -354,11 +380,14 @@ def _received(channel: socket.socket, path: str) -> Takeover:
             if b"\n" not in data:
                 continue
             *lines, buffer = buffer.split(b"\n")
-            for line in filter(None, lines):
+            for number, line in enumerate(lines, 1):
+                if not line:
+                    continue
                 said = _said(bytes(line), path)
                 if isinstance(said, _End):
+                    _demand_wanted(lines[number:], path)
                     channel.settimeout(PATIENCE)
-                    return Takeover(said.pid, said.states, channel, given, said.tables, said.standing)
+                    return Takeover(said.pid, said.states, channel, given, said.tables, said.standing, said.waits)
                 if not came:
                     raise HandoverError(f"the process at {path} has sent a socket's name and no socket")
                 bound = socket.socket(fileno=came.pop(0))
@@ -389,13 +418,30 @@ class _End:
     states: str
     tables: object
     standing: object
+    waits: float | None
+
+
+def _demand_wanted(lines: Iterable[bytearray], path: str) -> None:
+    """Looks at what came behind the last of it: raises HandoverError if the old process has given this one up, because
+    it took too long to read it."""
+    for line in lines:
+        said = head_of(bytes(line))[0]
+        if "given up" in said:
+            raise HandoverError(f"the process at {path} has given this one up: {said['given up']}")
 
 
 def _said(line: bytes, path: str) -> _Named | _End:
     try:
         said = json.loads(line)
         if "end" in said:
-            return _End(int(said["end"]), str(said.get("states", "")), said.get("tables"), said.get("standing"))
+            waits = said.get("waits")
+            return _End(
+                int(said["end"]),
+                str(said.get("states", "")),
+                said.get("tables"),
+                said.get("standing"),
+                None if waits is None else float(waits),
+            )
         file = said.get("file")
         return _Named(str(said["socket"]), (int(file[0]), int(file[1])) if file else None)
     except NOT_UNDERSTOOD:

@@ -22,12 +22,12 @@ class WarmUp:
         self,
         proxy: Proxy,
         clock: IReactorTime,
-        patience: float,
+        patience: Callable[[], float],
         wanted: Callable[[], bool],
         over: Callable[[str, str], None],
     ) -> None:
-        """Calls `over(level, text)` once, when the floors stand or after `patience` seconds, with a message for the
-        operator. Does not call it if the proxy is not `wanted` any more."""
+        """Calls `over(level, text)` once, when the floors stand or after `patience()` seconds, which may become
+        fewer meanwhile, with a message for the operator. Does not call it if the proxy is not `wanted` any more."""
         self._proxy = proxy
         self._clock = clock
         self._patience = patience
@@ -43,7 +43,7 @@ class WarmUp:
         took = self._clock.seconds() - self._began
         short = [pool for pool in proxy.pools if pool.state == "running" and len(pool.idle) < pool.floor]
         settled = all(group.settled for backend in proxy.backends for group in backend.groups)
-        if (short or not settled) and took < self._patience:
+        if (short or not settled) and took < self._patience():
             self._clock.callLater(LOOK, self.look)
         elif short:
             self._over("warning", self._too_late(short))
@@ -52,7 +52,9 @@ class WarmUp:
 
     def _too_late(self, short: list[HTTPConnectionPool]) -> str:
         names = ", ".join(f"{pool.name} ({len(pool.idle)} of {pool.floor})" for pool in short)
-        return f"pool-warm-start: {self._patience:g} s are over, and some floors do not stand: {names}"
+        patience = self._patience()
+        over = f"{patience:g} s are over" if patience else "nobody else serves any more"
+        return f"pool-warm-start: {over}, and some floors do not stand: {names}"
 
     def _warm(self, took: float) -> str:
         unused = [pool.name for pool in self._proxy.pools if pool.state != "running" and pool.floor]

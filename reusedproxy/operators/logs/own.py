@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
+from attrs import frozen
 from twisted.logger import (
     FileLogObserver,
     ILogObserver,
@@ -151,6 +152,41 @@ def never_block(options: MutableMapping[str, Any], reactor: Any) -> None:
             return  # standard output has been replaced already
         sys.stdout.flush()
         sys.stdout = _made(fd, reactor)
+
+
+@frozen
+class Output:
+    """Identifies the file, pipe or terminal that the daemon's own log goes to."""
+
+    device: int
+    inode: int
+
+    @classmethod
+    def of(cls, options: Any) -> Output | None:
+        """Finds it by the options of `twist` or `twistd`; None: the log goes elsewhere, or that is not known."""
+        file, path = options.get("logFile"), options.get("logfile")
+        try:
+            if options.get("syslog"):
+                return None
+            if isinstance(file, io.TextIOBase):
+                status = os.fstat(file.fileno())
+            elif path not in (None, "", "-"):
+                status = os.stat(path)
+            elif options.get("nodaemon"):
+                status = os.fstat(sys.stdout.fileno())
+            else:
+                return None
+        except (OSError, AttributeError):
+            return None
+        return cls(status.st_dev, status.st_ino)
+
+    def is_at(self, descriptor: int) -> bool:
+        """Tells whether what is written to a descriptor of this process goes there."""
+        try:
+            status = os.fstat(descriptor)
+        except OSError:
+            return False
+        return (status.st_dev, status.st_ino) == (self.device, self.inode)
 
 
 def _syslog(prefix: str, path: str = SYSLOG, now: Callable[[], float] = time.monotonic) -> SyslogObserver:

@@ -58,6 +58,7 @@ class Descriptor:
     """
 
     def __init__(self, fd: int, deadlines: Deadlines) -> None:
+        self.fd = fd
         self.dropped = 0
         self.deadline = inf
         self.slot = 0.0

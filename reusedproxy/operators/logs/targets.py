@@ -104,14 +104,21 @@ class LogTargets:
         self._event_targets = targets
         self._section_targets = of_sections or {}
 
-    def event(self, level: str, text: str, section: str = "") -> None:
+    def event(self, level: str, text: str, section: str = "") -> set[int]:
         """Logs an event of the proxy itself: a server is down, a pool has trouble. `section` is its section, such as
-        "backend web"."""
+        "backend web". Returns the descriptors of this process that it was surely written to, of `log stdout` and
+        `log stderr`."""
         line = printable(text)
+        written: set[int] = set()
         for target in self._section_targets.get(section, self._event_targets):
             send = target.sender(level)
             if send is not None:
                 send(line)
+                sink = target.sink
+                if isinstance(sink, Descriptor) and not target.settings.sample:
+                    sink.flush()  # nothing of what has happened is to be lost if the process ends now
+                    written.add(sink.fd)
+        return written
 
     @property
     def dropped(self) -> int:

@@ -12,14 +12,17 @@ from ipaddress import ip_address
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.checks.agent import STATIC_WEIGHTS
 from reusedproxy.backends.names import target_of
+from reusedproxy.backends.saved_states import follows_name
 from reusedproxy.backends.server import DRAIN, MAINT, READY, Server
+from reusedproxy.config.language.addresses import is_host_name, is_service
+from reusedproxy.net.names.messages import plain
 from reusedproxy.operators.runtime.proxy import ADMIN, OPERATOR, Context, Refusal, end_sessions
 
 #: HAProxy's bound for weights.
 _MOST_WEIGHT = 256
 
 _ORDERS = {"ready": READY, "drain": DRAIN, "maint": MAINT}
-_USAGE = "usage: set server <backend>/<server> addr | state | weight"
+_USAGE = "usage: set server <backend>/<server> addr | fqdn | state | weight"
 #: Who is said to have moved a server.
 _BY = "stats socket command"
 _MOST_PORT = 65535
@@ -30,13 +33,16 @@ _NO_PORT_MAP = (
 
 
 def set_server(context: Context, words: Sequence[str]) -> str:
-    """Does `set server <backend>/<server> state <state>`, `weight <weight>`, or `addr <address> [port <port>]`."""
+    """Does `set server <backend>/<server> state <state>`, `weight <weight>`, `addr <address> [port <port>]`, or
+    `fqdn <name>`."""
     backend, server = context.server(words[0] if words else "")
     what, value = (words[1] if len(words) > 1 else ""), (words[2] if len(words) > 2 else "")
     if what == "weight":
         return _set_weight(context, words[0], value)
     if what == "addr":
         return _set_address(backend, server, words[2:])
+    if what == "fqdn":
+        return _set_name(backend, server, value)
     if what != "state":
         raise Refusal(_USAGE)
     if value not in _ORDERS:
@@ -75,6 +81,23 @@ def _set_address(backend: Backend, server: Server, words: Sequence[str]) -> str:
             port = int(text)
     backend.order_address(server, target_of(str(address), port), _BY)
     return f"{', '.join(said)} by '{_BY}'\n"
+
+
+def _set_name(backend: Backend, server: Server, name: str) -> str:
+    """Has a server follow another name, and says so in HAProxy's words."""
+    if not name:
+        raise Refusal("set server <b>/<s> fqdn requires a FQDN.")
+    if is_service(server.settings.host) and server.settings.resolution.resolvers is not None:
+        raise Refusal("set server <b>/<s> fqdn failed because SRV resolution is configured.")
+    if not follows_name(server.settings):
+        raise Refusal("set server <b>/<s> fqdn failed because no resolution is configured.")
+    before = server.own_name
+    if plain(name) == plain(before):
+        return f"no need to change the FDQN by '{_BY}'\n"  # so HAProxy spells it
+    if not is_host_name(name) or is_service(name):
+        return f"invalid fqdn '{name}' by '{_BY}'\n"
+    backend.order_name(server, name)
+    return f"{server.full_name} changed its FQDN from {before} to {name} by '{_BY}'\n"
 
 
 def enable_server(context: Context, words: Sequence[str]) -> str:

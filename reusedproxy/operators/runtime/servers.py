@@ -18,6 +18,7 @@ from reusedproxy.backends.saved_states import (
     INHERITED_DRAIN,
     INHERITED_MAINT,
     NO_ADDRESS,
+    OTHER_NAME,
     PAUSED,
     RUNNING,
     STARTING,
@@ -27,6 +28,7 @@ from reusedproxy.backends.saved_states import (
 )
 from reusedproxy.backends.server import DOWN, DRAIN, FULL_WEIGHT, MAINT, NOLB
 from reusedproxy.config import model
+from reusedproxy.config.language.addresses import is_service
 from reusedproxy.operators.runtime.proxy import Context, Refusal
 from reusedproxy.operators.shell.tables import POOL_HEADINGS, pool_row, table
 from reusedproxy.operators.stats.figures import names_in_order
@@ -78,7 +80,7 @@ def show_servers_state(context: Context, words: Sequence[str]) -> Iterable[str]:
             *(wanted[backend], backend, at, server.name, endpoint.host, _operational(server)),
             *(_administrative(server, settings.disabled), server.weight, settings.weight),
             *(int(now - server.changed_at), *_check(server, settings.check is not None), agent_state),
-            *(0, 0, _name(settings), endpoint.port, "-", int(server.pool.tls is not None)),
+            *(0, 0, _name(settings, server.host), endpoint.port, _record(settings), int(server.pool.tls is not None)),
             *_elsewhere(settings),
         )
         return " ".join(map(str, values)) + "\n"
@@ -98,10 +100,15 @@ def _said(context: Context) -> dict[str, model.Server]:
     return {f"{backend.name}/{server.name}": server for backend in backends for server in backend.servers}
 
 
-def _name(settings: model.Server) -> str:
-    """Returns the host name of a server, "-" for an address."""
-    host = settings.host
-    return host if settings.kind == "tcp" and any(map(str.isalpha, host)) and ":" not in host else "-"
+def _name(settings: model.Server, host: str) -> str:
+    """Returns the name of a server's host, "-" for an address, or if no SRV record has told it yet."""
+    named = settings.kind == "tcp" and any(map(str.isalpha, host)) and ":" not in host
+    return host if named and not is_service(host) else "-"
+
+
+def _record(settings: model.Server) -> str:
+    """Returns the name of a server's SRV records, "-" if it has none."""
+    return settings.host if settings.kind == "tcp" and is_service(settings.host) else "-"
 
 
 def _elsewhere(settings: model.Server) -> tuple[int, str, str, int]:
@@ -125,7 +132,7 @@ def _operational(server: ServerView) -> int:
 
 def _administrative(server: ServerView, disabled: bool) -> int:
     inherited = {MAINT: INHERITED_MAINT, DRAIN: INHERITED_DRAIN}.get(server.inherited, 0)
-    said = inherited | (CONFIGURED_MAINT if disabled else 0)
+    said = inherited | (CONFIGURED_MAINT if disabled else 0) | (OTHER_NAME if server.renamed else 0)
     if server.admin == MAINT:
         return said | FORCED_MAINT
     missing = 0 if server.addressed else NO_ADDRESS

@@ -230,6 +230,8 @@ def server_view(
         state=server.state,
         admin=server.admin,
         addressed=server.addressed,
+        host=server.host,
+        renamed=bool(server.ordered_name),
         weight=server.weight,
         throttle=server.throttle,
         id=server.settings.id,

@@ -108,7 +108,7 @@ def endpoints(proxy: Proxy, names: Container[str]) -> dict[str, Endpoint]:
 
 def _endpoint(server: Server) -> Endpoint:
     if server.target is None:
-        return Endpoint("-", 0)
+        return Endpoint("-", server.settings.port or 0)
     address = server.target.address
     # As in HAProxy, without the path or the name of a unix socket: either may have blanks, which divide columns.
     return Endpoint(address[0], address[1]) if isinstance(address, tuple) else Endpoint("-", 0)

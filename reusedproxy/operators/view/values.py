@@ -345,6 +345,9 @@ class ServerView(NamedTuple):
     admin: str
     #: False: its name cannot be resolved.
     addressed: bool
+    #: The name that its address belongs to, of its SRV record if it has one; and whether it was ordered.
+    host: str
+    renamed: bool
     weight: int
     #: How much of its weight counts, of 16; and its number (`id`).
     throttle: int
