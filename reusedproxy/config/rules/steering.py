@@ -117,6 +117,15 @@ class EditMap(Action):
 
 
 @frozen
+class EditList(Action):
+    """Holds `add-acl`, or `del-acl` (`adds` False): `path` is the file that conditions have read patterns from."""
+
+    path: str
+    key: Format
+    adds: bool
+
+
+@frozen
 class Resolve(Action):
     """Holds `do-resolve`: the variable that gets an address, the `resolvers` section that is asked, the family to
     `prefer` ("ipv4", "ipv6"), and the name."""
@@ -292,6 +301,14 @@ def read_map(reading: Reading) -> Action:
     return EditMap(path[1:-1], reading.format(key), reading.format(value[0]) if sets else None)
 
 
+def read_list(reading: Reading) -> Action:
+    """Reads `add-acl(FILE) KEY` and `del-acl(FILE) KEY`. Raises Wrong."""
+    path, key = reading.exactly("the name of a file: (/etc/lists/a.lst)", "a pattern")
+    if not re.match(r"\(.+\)\Z", path):
+        raise Wrong(f"{reading.what} needs the name of a file: {reading.action}(/etc/lists/a.lst)")
+    return EditList(path[1:-1], reading.format(key), reading.action == "add-acl")
+
+
 def read_resolve(reading: Reading) -> Action:
     """Reads `do-resolve(VARIABLE,RESOLVERS[,ipv4|ipv6]) EXPRESSION`. Raises Wrong."""
     said, text = reading.exactly("a variable and a 'resolvers' section: (txn.ip,mydns)", "an expression for a name")
@@ -320,6 +337,7 @@ STEERING = {
     "wait-for-body": read_body_wait,
     "pause": read_pause,
     **dict.fromkeys(("set-map", "del-map"), read_map),
+    **dict.fromkeys(("add-acl", "del-acl"), read_list),
     "do-resolve": read_resolve,
 }
 #: Of `http-response`, too.
@@ -335,6 +353,10 @@ EVERYWHERE = {
         "strict-mode",
         "set-map",
         "del-map",
+        "add-acl",
+        "del-acl",
         "set-timeout",
+        "wait-for-body",
+        "pause",
     )
 }
