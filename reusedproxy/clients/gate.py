@@ -64,7 +64,7 @@ class Arrival:
     counters: Counters | None = None
     acts: bool = True
 
-    inspected = head = body = line = answer = server_tls = backend_name = server_name = credentials = None
+    inspected = head = body = answer_body = line = answer = server_tls = backend_name = server_name = credentials = None
     auth_scheme = noted = None
     unique_id = b""
     asks_as_proxy = lenient = False

@@ -30,6 +30,7 @@ class StreamFacts(ConnectionFacts):
     persist = ""
     line: bytes | None = None
     body: bytes | None = None
+    answer_body: bytes | None = None
     #: What the server has said, and rules hold back.
     response_bytes = b""
     #: What the client has sent, and no server has got so far.
