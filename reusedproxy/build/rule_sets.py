@@ -123,7 +123,7 @@ class RuleSets:
         for route in routes.values():
             own = route.backend.settings
             if own.place != settings.place and (own.rules or _judges(own)):
-                route.rule_set = self._rule_set(route.backend.settings)
+                route.rule_set = yield from self._rule_set(route.backend.settings)
                 yield
         for route in routes.values():
             route.persist_rules = [
@@ -139,12 +139,13 @@ class RuleSets:
                 for rule in route.backend.settings.use_servers
             ]
         made = yield from switching(choices, REQUEST, self._test)
+        rule_set = yield from self._rule_set(settings)
         asking: list[object] = [*rules, *settings.use_backends, *pages]
         for backend in (route.backend.settings for route in routes.values()):
             asking += [*backend.use_servers, backend.balance.expression, backend.forwarded]
         return Routing(
             frontend,
-            self._rule_set(settings),
+            rule_set,
             made,
             routes,
             ours_alone(rules),
@@ -216,10 +217,10 @@ class RuleSets:
         fails = [condition(rule.condition, read=self.patterns) for rule in settings.rules.monitor]
         return Monitor(frontend, settings.monitor_uri, fails)
 
-    def _rule_set(self, section: model.Frontend | model.Backend) -> RuleSet:
+    def _rule_set(self, section: model.Frontend | model.Backend) -> Steps[RuleSet]:
         if section.place not in self._made:
             buffers = section.place if section.buffers_request else None
-            self._made[section.place] = RuleSet(
+            made = RuleSet(
                 self.answers.rules(section.rules),
                 self.patterns,
                 buffers,
@@ -227,6 +228,8 @@ class RuleSets:
                 section.place,
                 self.tables,
             )
+            yield from made.compilation
+            self._made[section.place] = made
         return self._made[section.place]
 
     def _test(self, said: Condition | None, where: str = REQUEST) -> Test | None:
