@@ -14,7 +14,7 @@ from reusedproxy.config.rules.samples import CLIENT_BYTES, SERVER_BYTES
 
 _NOT_DONE = words(
     """
-    do-log do-resolve lua send-spoe-group
+    do-log lua send-spoe-group
     set-bc-mark set-bc-tos set-retries switch-mode
     use-service
     """
@@ -41,7 +41,7 @@ _OF_CLIENTS = words(
 _ACTIONS: dict[str, dict[str, Reader]] = {
     CLIENT_BYTES: {
         **_BOTH,
-        **{word: REQUEST_ACTIONS[word] for word in ("capture", *_OF_CLIENTS)},
+        **{word: REQUEST_ACTIONS[word] for word in ("capture", "do-resolve", *_OF_CLIENTS)},
         **TABLE_ACTIONS,
     },
     SERVER_BYTES: {**_BOTH, "close": _verdict, **COUNTING},
