@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from attrs import define, frozen
 
+from reusedproxy.net.marks import mark_packets
 from reusedproxy.net.tls.facts import TransportTLS
 from reusedproxy.rules.facts import Course, Facts, Map, Noted, Sample
 from reusedproxy.sessions.client import ClientFacts, session_of
@@ -48,6 +49,9 @@ class Admitting(Protocol):
     def usable_servers(self, backend: str) -> int | None: ...
 
     def figure(self, which: str, name: str) -> Sample: ...
+
+    def not_done(self, text: str) -> None:
+        """Reports what a rule could not do."""
 
 
 @define
@@ -140,6 +144,11 @@ class Arrival:
             variables.pop(name, None)
         else:
             variables[name] = value
+
+    def mark_packets(self, what: str, value: int) -> None:
+        """Sets the mark ("mark") or the type of service ("tos") of packets to the client."""
+        if why := mark_packets(self.accepted, what, value):
+            self.frontend.not_done(why)
 
     def note(self) -> Noted:
         raise NotImplementedError("what has no session has no log")

@@ -1,12 +1,15 @@
-"""`tcp-request content do-resolve`: a session waits for the address of a name, and goes there."""
+"""Actions of sessions in mode tcp: `do-resolve`, for whose answer they wait, `set-retries`, marks of packets."""
 
 from __future__ import annotations
 
+from socket import AF_INET, IP_TOS, IPPROTO_IP
 from types import SimpleNamespace
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from reusedproxy.build.rule_sets import RuleSets
+from reusedproxy.clients.gate import Arrival
 from reusedproxy.config.reader import ConfigurationError, Source, read_configuration
 from tests.rulefakes import DEFAULTS
 from tests.streamfakes import StreamWorld
@@ -75,6 +78,59 @@ class ResolvingTests(SynchronousTestCase):
             with self.assertRaises(ConfigurationError) as raised:
                 read_configuration([Source("t.cfg", text)], {})
             self.assertIn(why, str(raised.exception))
+
+
+class SteeringTests(SynchronousTestCase):
+    """Other actions that sessions share with requests."""
+
+    def test_a_rule_says_how_often_a_session_is_tried_again(self) -> None:
+        for number in (0, 2):
+            rule = f"retries 5\n tcp-request content set-retries {number}"
+            world = StreamWorld(self, f"listen l\n bind :1\n {rule}\n server s1 192.0.2.1:1\n")
+            client = world.client()
+            for _ in range(number):
+                world.refuse("s1")
+                self.assertIsNone(client.end)
+                world.advance(1)
+            world.refuse("s1")
+            self.assertIsNotNone(client.end)
+            self.assertEqual([each.retries for each in world.log], [number])
+
+    def test_packets_are_marked_when_the_server_answers(self) -> None:
+        text = "listen l\n bind :1\n tcp-response content set-fc-tos 0x20\n server s1 192.0.2.1:1\n"
+        world = StreamWorld(self, text)
+        client: Any = world.client()
+        client.socket = sock = Marked()
+        world.connect("s1").feed(b"hello")
+        self.assertEqual(sock.set, [(IPPROTO_IP, IP_TOS, 0x20)])
+
+    def test_a_connection_is_marked_as_it_comes(self) -> None:
+        text = f"{DEFAULTS}listen l\n bind :1\n tcp-request connection set-tos 0x10\n server s 192.0.2.1:1\n"
+        rules = read_configuration([Source("t.cfg", text)], {}).frontends["l"].rules
+        gate = RuleSets({}).gate(rules.connection)
+        assert gate is not None
+        sock: Any = Marked()
+        frontend: Any = SimpleNamespace(not_done=self.fail)
+        listener: Any = None
+        for acts, done in ((True, [(IPPROTO_IP, IP_TOS, 0x10)]), (False, [])):
+            sock.set.clear()
+            gate.judge(Arrival(sock, ("192.0.2.7", 1), listener, frontend, acts=acts))
+            self.assertEqual(sock.set, done)
+
+
+class Marked:
+    """A socket that notes what is set."""
+
+    family = AF_INET
+
+    def __init__(self) -> None:
+        self.set: list[tuple[int, int, int]] = []
+
+    def setsockopt(self, level: int, option: int, value: int) -> None:
+        self.set.append((level, option, value))
+
+    def getsockname(self) -> tuple[str, int]:
+        return "192.0.2.7", 1
 
 
 class Answering(Zone):
