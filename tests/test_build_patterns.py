@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.build.patterns import Patterns
+from reusedproxy.config.language.regular import read_regular
 from reusedproxy.config.model.rules import Criterion
 from reusedproxy.config.model.values import Call, Expression, Place
 from reusedproxy.net.slices import run_through
@@ -18,7 +19,7 @@ from reusedproxy.rules.facts import Sample
 from reusedproxy.rules.lists import FEW, STEP, finished
 from reusedproxy.rules.matching import criterion
 from reusedproxy.rules.pattern_files import PatternFile
-from reusedproxy.rules.regular import LARGEST_UNBOUNDED, joined, read_regular
+from reusedproxy.rules.regular import LARGEST_UNBOUNDED, joined
 from tests.rulefakes import Seen
 
 WORDS = tuple(f"{first}{second}" for first in ("a", "B", "/b", "c.d") for second in ("", "1", "/x", ".Y", "zz", "é"))

