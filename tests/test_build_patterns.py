@@ -10,17 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from reusedproxy.build.maps import Maps
 from reusedproxy.build.patterns import Patterns
 from reusedproxy.config.language.regular import read_regular
 from reusedproxy.config.model.rules import Criterion
 from reusedproxy.config.model.values import Call, Expression, Place
+from reusedproxy.config.reader import Source, read_configuration
 from reusedproxy.net.slices import run_through
 from reusedproxy.rules.facts import Sample
 from reusedproxy.rules.lists import FEW, STEP, finished
 from reusedproxy.rules.matching import criterion
 from reusedproxy.rules.pattern_files import PatternFile
 from reusedproxy.rules.regular import LARGEST_UNBOUNDED, joined
-from tests.rulefakes import Seen
+from tests.rulefakes import DEFAULTS, Seen
 
 WORDS = tuple(f"{first}{second}" for first in ("a", "B", "/b", "c.d") for second in ("", "1", "/x", ".Y", "zz", "é"))
 
@@ -97,6 +99,30 @@ class PatternsTests(SynchronousTestCase):
         self.assertIn(f"the patterns in {self.path}: 'nonsense' is no address", str(fault))
         self.assertFalse(matches(asking("ip", self.path), patterns, b"192.0.2.1"))
         self.assertTrue(matches(asking("str", self.path), patterns, b"nonsense"))
+
+    def test_a_list_may_have_no_file(self) -> None:
+        """As in HAProxy 3: `virt@` names none, that of `opt@` may be missing, and a prefix makes no other list."""
+        patterns = Patterns()
+        run_through(patterns.load([asking("str", "virt@v", f"opt@{self.path}"), asking("beg", "virt@v")]))
+        self.assertEqual((patterns.faults, patterns.files), ([], {"virt@v": [], self.path: []}))
+        self.write(["a"])
+        patterns = Patterns()
+        for prefix in ("opt@", "file@", ""):
+            self.assertTrue(matches(asking("str", prefix + self.path), patterns, b"a"))
+        self.assertEqual([*patterns.files], [self.path])
+
+    def test_rules_edit_what_has_no_file(self) -> None:
+        text = (
+            "frontend f\n bind :80\n http-request add-acl(virt@v) %[src]\n http-request set-map(virt@m) a b\n"
+            " http-request deny if { src -f virt@v }\n http-request set-header X %[str(a),map(virt@m,none)]\n"
+        )
+        frontend = read_configuration([Source("t.cfg", DEFAULTS + text)], {}).frontends["f"]
+        patterns, maps = Patterns(), Maps()
+        run_through(patterns.load([frontend]))
+        run_through(maps.load([frontend]))
+        self.assertEqual(
+            (patterns.faults, maps.faults, [*patterns.edited], [*maps.found]), ([], [], ["virt@v"], ["virt@m"])
+        )
 
     def test_what_is_kept_is_not_compiled_again(self) -> None:
         """Where only files of TLS are read anew (`ssl-watch`)."""

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from errno import ENOENT
 from io import TextIOWrapper
 
 import attrs
 from attrs import Factory, define
 
 from reusedproxy.config import model
+from reusedproxy.config.language.files import ListName, list_name
 from reusedproxy.config.language.report import Fault, Wrong
 from reusedproxy.config.model.rules import Criterion
 from reusedproxy.config.model.values import Notice, Place
@@ -74,7 +76,7 @@ class Patterns:
             for number, path in enumerate(criterion.files):
                 yield from self._load(criterion, path, criterion.ignore_case and number >= criterion.cased_files)
         for path, place in self._edits.items():
-            if not any(path in each.files for each in criteria):
+            if path not in {list_name(each).name for criterion in criteria for each in criterion.files}:
                 text = f"rules change the patterns in {path}, with which no condition compares: -f {path} is missing"
                 self.notices.append(Notice("warning", place, text))
 
@@ -89,8 +91,10 @@ class Patterns:
         return run_through(self._load(criterion, path, ignore_case))
 
     def _load(self, criterion: Criterion, path: str, ignore_case: bool) -> Steps[PatternFile]:
+        named = list_name(path)
+        path = named.name
         if path not in self.files:
-            lines = yield from self._read(path, criterion)
+            lines = yield from self._read(named, criterion)
             if lines is None:
                 return PatternFile()
             self.files[path] = EditedFile(lines) if path in self._edits else PatternFile(lines)
@@ -110,8 +114,11 @@ class Patterns:
                     self.notices.append(notice)
         return file
 
-    def _read(self, path: str, criterion: Criterion) -> Steps[list[str] | None]:
+    def _read(self, named: ListName, criterion: Criterion) -> Steps[list[str] | None]:
         found: list[str] = []
+        path = named.path
+        if path is None:
+            return found
         try:
             file = open_bounded(path, LARGEST_PATTERNS)
             with TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="\n") as lines:
@@ -120,6 +127,8 @@ class Patterns:
                     if len(found) % _STEP == 0:
                         yield
         except OSError as error:
+            if named.optional and error.errno == ENOENT:
+                return found
             self._fault(criterion, f"cannot read the patterns in {path}: {why_unread(path, error)}")
             return None
         return found

@@ -18,6 +18,7 @@ from reusedproxy.clients.frontend import Frontend
 from reusedproxy.clients.gate import Gate
 from reusedproxy.clients.monitor import Monitor
 from reusedproxy.config import model
+from reusedproxy.config.language.files import list_name
 from reusedproxy.config.model.persistence import Persist
 from reusedproxy.config.model.rules import Condition, Receive, Rule, Rules
 from reusedproxy.config.rules.actions import UseService
@@ -207,7 +208,7 @@ class RuleSets:
             for rule in rules
         ]
         tracks = any(isinstance(rule.action, Track) for rule in rules)
-        return Gate(made, tracks, deeds_of(rules, lambda path: self.patterns.files.get(path, ())))
+        return Gate(made, tracks, deeds_of(rules, lambda path: self.patterns.files.get(list_name(path).name, ())))
 
     def monitor(self, frontend: Frontend) -> Monitor | None:
         """Returns what answers `monitor-uri`; None without one."""

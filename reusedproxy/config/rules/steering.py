@@ -11,6 +11,7 @@ import re
 from attrs import frozen
 
 from reusedproxy.config.language import units
+from reusedproxy.config.language.files import list_name
 from reusedproxy.config.language.report import Wrong, did_you_mean, one_of
 from reusedproxy.config.model.rules import Action, Format
 from reusedproxy.config.model.values import Expression
@@ -298,7 +299,7 @@ def read_map(reading: Reading) -> Action:
     path, key, *value = reading.exactly(*names)
     if not re.match(r"\(.+\)\Z", path):
         raise Wrong(f"{reading.what} needs the name of a file: {reading.action}(/etc/maps/a.map)")
-    return EditMap(path[1:-1], reading.format(key), reading.format(value[0]) if sets else None)
+    return EditMap(list_name(path[1:-1]).name, reading.format(key), reading.format(value[0]) if sets else None)
 
 
 def read_list(reading: Reading) -> Action:
@@ -306,7 +307,7 @@ def read_list(reading: Reading) -> Action:
     path, key = reading.exactly("the name of a file: (/etc/lists/a.lst)", "a pattern")
     if not re.match(r"\(.+\)\Z", path):
         raise Wrong(f"{reading.what} needs the name of a file: {reading.action}(/etc/lists/a.lst)")
-    return EditList(path[1:-1], reading.format(key), reading.action == "add-acl")
+    return EditList(list_name(path[1:-1]).name, reading.format(key), reading.action == "add-acl")
 
 
 def read_resolve(reading: Reading) -> Action:
