@@ -48,8 +48,8 @@ class ResolvingTests(SynchronousTestCase):
         self.assertEqual((len(zone.asked), world.dialers["s1"].open), (1, []))
         zone.asked[0][3]("192.0.2.9")
         self.assertEqual(world.connect("s1").take(), b"namemore")
-        stream = next(iter(world.frontend.connections)).stream  # type: ignore[union-attr]  # of mode tcp
-        self.assertEqual(stream.destination[0], "192.0.2.9")
+        connection: Any = next(iter(world.frontend.connections))
+        self.assertEqual(connection.stream.destination[0], "192.0.2.9")
 
     def test_an_answer_may_be_there_at_once(self) -> None:
         world, _, _ = self.asked("192.0.2.9")

@@ -55,11 +55,16 @@ class RuleSet:
         return self
 
     def _compile(self, rules: Rules, read: ReadPatterns, tables: Mapping[str, Table]) -> Generator[None, None, None]:
-        self.content += yield from compiling(rules.content, CLIENT_BYTES, read)
-        self.request += yield from compiling(rules.request, REQUEST, read, tables)
-        self.redirects += yield from compiling(rules.redirects, REQUEST, read)
-        self.response += yield from compiling(rules.response, RESPONSE, read)
-        self.after += yield from compiling(rules.after, RESPONSE, read)
+        for kind, said, where in (
+            (self.content, rules.content, CLIENT_BYTES),
+            (self.redirects, rules.redirects, REQUEST),
+            (self.response, rules.response, RESPONSE),
+            (self.after, rules.after, RESPONSE),
+        ):
+            made = yield from compiling(said, where, read)
+            kind += made
+        made = yield from compiling(rules.request, REQUEST, read, tables)
+        self.request += made
 
 
 Steps = list[tuple[Test | None, Act, Place]]
