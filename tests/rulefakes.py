@@ -48,6 +48,7 @@ class Seen:
     listener_name = "front"
     line: bytes | None = None
     body = b""
+    answer_body: bytes | None = b""
     priority = 0, 0
     asks_as_proxy = lenient = False
     maps: Mapping[str, Map] = NO_MAPS
@@ -190,5 +191,5 @@ def ruled(
     monitor = rule_sets.monitor(made.frontend)
     if monitor is not None:
         monitor.stand_in()
-    test.assertEqual(rule_sets.faults + rule_sets.answers.faults, [])
+    test.assertEqual(rule_sets.patterns.faults + rule_sets.answers.faults, [])
     return made

@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.build.assembly import Assembly, Proxy
 from reusedproxy.build.certificates import Served, serving
-from reusedproxy.config.model.tls import BindTLS, CertificateSource, TLSOffer
+from reusedproxy.config.model.tls import BindTLS, CertificateSource, StoredCertificate, TLSOffer
 from reusedproxy.daemon.load import Refused
 from reusedproxy.daemon.service import ProxyService
 from reusedproxy.demo.certificates import Credential
@@ -95,6 +95,21 @@ class FoundTests(FilesTestCase):
         self.assertIn("there is no certificate in this directory", self.fault(f"{self.folder}/e"))
         with mock.patch("os.listdir", side_effect=PermissionError(13, "Permission denied")):
             self.assertIn("e: cannot be read: Permission denied", self.fault(f"{self.folder}/e"))
+
+    def test_a_certificate_whose_key_is_said(self) -> None:
+        """It counts in place of the one in the file; and a list may name what a `crt-store` has."""
+        made = self.authority.issue("a.pem", key="ecdsa")
+        other = self.authority.issue("b.pem", key="ecdsa")
+        certificate, key = self.text("a.pem", made.certificate_pem.decode()), self.text("a.txt", made.key_pem.decode())
+        both = self.text("both.pem", made.certificate_pem.decode() + other.key_pem.decode())
+        for path in (certificate, both):
+            serve(BindTLS((CertificateSource("crt", path, key),)))
+            self.assertRaises(TLSConfigurationError, serve, BindTLS((CertificateSource("crt", path),)))
+        stored = (StoredCertificate("@web/one", certificate, key),)
+        served = serve(self.tls(f"crt-list {self.text('list', '@web/one one.test')}", stored=stored))
+        (context,) = served.certificates.contexts
+        self.assertEqual(context.crt, certificate)
+        self.assertIn("no 'crt-store' above has '@web/on'", self.fault(f"crt-list {self.text('list', '@web/on')}"))
 
     def test_a_bundle(self) -> None:
         """The file itself, if there is one; else those of its name, and both are for whoever asks for nothing."""

@@ -10,15 +10,24 @@ from types import SimpleNamespace
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.build import rule_sets
+from reusedproxy.build import patterns
 from reusedproxy.build.assembly import Assembly, AssemblyError, Proxy
-from reusedproxy.build.rule_sets import patterns_in
+from reusedproxy.build.patterns import patterns_in
 from reusedproxy.config.reader import Source, read_configuration
+from reusedproxy.exchanges.routing import Routing
 from reusedproxy.net.poller import Poller
-from reusedproxy.sessions.switching import backend_to_use
+from reusedproxy.rules.matching import Test
+from reusedproxy.sessions.switching import SwitchingRule, backend_to_use
 from tests.rulefakes import DEFAULTS, Seen
 
 HEAD = b"GET /a/b HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+def first_test(routing: Routing) -> Test:
+    """Returns the condition of the first `use_backend`."""
+    rule = routing.choices[0]
+    assert isinstance(rule, SwitchingRule) and rule.test is not None
+    return rule.test
 
 
 class RuleBookTests(SynchronousTestCase):
@@ -84,8 +93,7 @@ class RuleBookTests(SynchronousTestCase):
         )
         routing = proxy.frontends[0].routing
         assert routing is not None
-        test = routing.choices[0].test
-        assert test is not None
+        test = first_test(routing)
         for path, true in ((b"/a/b", True), (b"/b", True), (b"/c", True), (b"/d", False)):
             self.assertIs(test(Seen(HEAD.replace(b"/a/b", path))), true)
 
@@ -105,8 +113,7 @@ class RuleBookTests(SynchronousTestCase):
             )
             routing = proxy.frontends[0].routing
             assert routing is not None
-            test = routing.choices[0].test
-            assert test is not None
+            test = first_test(routing)
             found = tuple(test(Seen(HEAD.replace(b"/a/b", path))) for path in (b"/a", b"/c"))
             self.assertEqual(found, expected, flags)
             self.assertTrue(test(Seen(HEAD.replace(b"/a/b", b"/A"))))
@@ -122,8 +129,7 @@ class RuleBookTests(SynchronousTestCase):
         )
         routing = proxy.frontends[0].routing
         assert routing is not None
-        test = routing.choices[0].test
-        assert test is not None
+        test = first_test(routing)
         for path, true in ((b"/a", False), (b"/a%20", True), (b"/b", True), (b"/c", False)):
             self.assertIs(test(Seen(HEAD.replace(b"/a/b", path))), true)
 
@@ -148,7 +154,7 @@ class RuleBookTests(SynchronousTestCase):
         self.assertIn("it is a pipe, and a reload needs a file that can be read again", str(raised.exception))
 
     def test_a_file_without_end_is_read_up_to_a_bound(self) -> None:
-        self.patch(rule_sets, "LARGEST_PATTERNS", 100)
+        self.patch(patterns, "LARGEST_PATTERNS", 100)
         for content, said in (("/a\n" * 40, "it has 120 bytes, more than the 100 bytes"), ("/a\n" * 30, None)):
             self.write(content)
             text = f"frontend f\n bind :80\n http-request deny if {{ path -f {self.path} }}\n"

@@ -16,6 +16,8 @@ LINES = (
     "errorfile 503 /a.http",
     "acl x src -i -f <>a -f /b -f <>c",
     "http-request deny if { path -f <>a } !{ src -f <>b }",
+    "acl x src -f opt@<>a -f virt@v -f file@<>b -f opt@/c",
+    "http-request add-acl(opt@<>a) k if { src,map(virt@m) -m found }",
     "http-request return status 200 content-type file file <>a",
     "http-request return string file hdr lf-file file",
     "http-request deny deny_status 400 errorfile <>a if x",

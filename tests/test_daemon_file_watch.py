@@ -147,6 +147,19 @@ class StampTests(FilesTestCase):
         self.write("none.pem")
         self.assertIn("none.pem", self.named(bind, server))
 
+    def test_keys_that_a_store_says(self) -> None:
+        """Of a `bind` line, of a list, and of a server."""
+        d = self.folder
+        for path in ("a.pem", "b.pem", "c.pem", "a.key", "b.key", "c.key"):
+            self.write(path)
+        store = f"crt-store web\n crt-base {d}\n key-base {d}\n"
+        store += "".join(f" load crt {name}.pem key {name}.key alias {name}\n" for name in "abc")
+        sections = f"frontend f\n bind :1 ssl crt @web/a crt-list {self.text('list', '@web/b' + chr(10))}\n"
+        sections += f"backend b\n server s {LOOPBACK}:1 ssl verify none crt @web/c\n"
+        stamps = FilesOfTLS(read_configuration([Source("x.cfg", HEAD + store + sections)], {})).stamps()
+        named = {os.path.relpath(stamp[0], d) for stamp in stamps}
+        self.assertEqual(named, {"list", *(f"{name}.{end}" for name in "abc" for end in ("pem", "key"))})
+
     def test_what_a_list_names_is_what_it_names_now(self) -> None:
         """And a certificate may come as a bundle, where there was none."""
         self.write("one.pem")

@@ -12,7 +12,7 @@ from reusedproxy.build.answers import Answers
 from reusedproxy.config.model.rules import Receive
 from reusedproxy.config.rules.actions import Allow, Authenticate, Redirect, SetStatus, UseService
 from reusedproxy.config.rules.replies import Reply
-from reusedproxy.config.rules.steering import Drop, EditMap, MarkPackets, Nothing, Pause, Resolve, WaitForBody
+from reusedproxy.config.rules.steering import Drop, EditList, EditMap, MarkPackets, Nothing, Pause, Resolve, WaitForBody
 from reusedproxy.exchanges.exchange import Exchange
 from reusedproxy.exchanges.rollback import Before
 from reusedproxy.exchanges.routing import CHECKS
@@ -71,8 +71,8 @@ SET = {
 }  # fmt: skip
 #: Actions that end the rules, or behind which these are not run again, or that do nothing to it.
 END_OR_WAIT = {
-    Allow, Authenticate, Drop, EditMap, LoadedReply, MarkPackets, Nothing, Pause, Receive, Redirect, Reply, Resolve,
-    SetStatus, UseService, WaitForBody,
+    Allow, Authenticate, Drop, EditList, EditMap, LoadedReply, MarkPackets, Nothing, Pause, Receive, Redirect, Reply,
+    Resolve, SetStatus, UseService, WaitForBody,
 }  # fmt: skip
 
 

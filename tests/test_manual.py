@@ -27,8 +27,8 @@ from reusedproxy.config.reader import Source, read_configuration
 from reusedproxy.config.rules import acls, patterns
 from reusedproxy.config.rules import actions as rules
 from reusedproxy.config.rules import samples as sample_table
+from reusedproxy.config.sections import crt_stores, logs, options, peers, proxies, resolvers, rings, servers, stats
 from reusedproxy.config.sections import globals as global_section
-from reusedproxy.config.sections import logs, options, peers, proxies, resolvers, rings, servers, stats
 from reusedproxy.config.sections.binds import read_bind
 from reusedproxy.config.sections.draft import ProxyDraft
 from reusedproxy.config.tls.words import TLSDefaults
@@ -199,6 +199,7 @@ class ConfigurationPageTests(SynchronousTestCase):
             *proxies._TIMEOUT_FIELDS,
             *resolvers.READERS,
             *rings.WORDS,
+            *crt_stores.WORDS,
             *peers.WORDS,
             *servers._DONE,
             *BALANCE,

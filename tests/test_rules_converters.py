@@ -41,7 +41,7 @@ def seen_after(rules: str) -> Seen:
     """The facts of a request that these rules have been run on."""
     text = f"{DEFAULTS}frontend fe\n bind :80\n{rules} default_backend be\nbackend be\n server s1 h:1\n"
     facts = Seen(HEAD)
-    run(RuleSet(read_configuration([Source("t.cfg", text)], {}).frontends["fe"].rules).request, facts)
+    run(RuleSet(read_configuration([Source("t.cfg", text)], {}).frontends["fe"].rules).compiled().request, facts)
     return facts
 
 

@@ -54,7 +54,7 @@ class Side:
     def __init__(self, configuration: Configuration, clock: Clock, *, at_hand: bool) -> None:
         self.tables = tables_of(configuration.tables, {}, clock.seconds, [])
         rules = configuration.frontends["f"].rules
-        self.rule_set = RuleSet(rules, tables=self.tables) if at_hand else RuleSet(rules)
+        self.rule_set = (RuleSet(rules, tables=self.tables) if at_hand else RuleSet(rules)).compiled()
         self.under_way: list[Asked] = []
 
     def ask(self, host: str, own: str | None) -> object:

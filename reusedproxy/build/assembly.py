@@ -27,6 +27,7 @@ from reusedproxy.build.listeners import Listeners, query_of
 from reusedproxy.build.log_lines import LogLines, log_lines
 from reusedproxy.build.maps import Maps
 from reusedproxy.build.pages import add_pages
+from reusedproxy.build.patterns import Patterns
 from reusedproxy.build.resolution import Sections
 from reusedproxy.build.rule_sets import RuleSets, default_backend
 from reusedproxy.build.saved_states import SavedStates
@@ -65,6 +66,7 @@ from reusedproxy.operators.view.rates import Rates
 from reusedproxy.pool.dialing.budget import Budget
 from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.rules.maps import Map
+from reusedproxy.rules.pattern_files import PatternFile
 from reusedproxy.rules.samples.formats import text_of_items
 from reusedproxy.tables.table import Table
 from reusedproxy.wire.heads import Limits
@@ -117,7 +119,7 @@ class Proxy:
     #: Keeps them free of what is out of time, while the proxy runs.
     sweep: Sweep | None = None
     #: Patterns of rules, by the names of their files, kept for when only files of TLS are read again (`ssl-watch`).
-    patterns: dict[str, list[str]] = Factory(dict)
+    patterns: dict[str, PatternFile] = Factory(dict)
     #: Contents of the files of error pages and answers; they are not read again with files of TLS either.
     answers: dict[str, bytes] = Factory(dict)
     #: Maps by the names of their files, with what rules have changed in them; kept likewise.
@@ -282,13 +284,13 @@ class Assembly:
                 yield
         yield from self._listen(bind)
         if configuration.global_.ssl_watch is not None:
-            proxy.patterns = rule_sets.files
+            proxy.patterns = rule_sets.patterns.files
         proxy.answers = answers.files
         # Before the faults of rules are taken: pages have rules, too.
         rates = self._previous.rates if self._previous is not None else None
         proxy.rates = add_pages(configuration, proxy, proxy.logs, rule_sets, rates)
-        self._faults += [*answers.faults, *rule_sets.faults]
-        proxy.notices += [] if self._again else rule_sets.notices
+        self._faults += [*answers.faults, *rule_sets.patterns.faults]
+        proxy.notices += [] if self._again else rule_sets.patterns.notices
         for backend in proxy.backends:
             backend.fullconn = backend.settings.fullconn or self._fullconn(backend.name)
             yield
@@ -326,12 +328,15 @@ class Assembly:
         return backends
 
     def _shared(self, backends: dict[str, Backend], answers: Answers, sections: Sections) -> Steps[_Shared]:
-        """Makes what the frontends share, and reads the files of maps."""
+        """Makes what the frontends share, and reads the files of maps and patterns."""
         proxy, configuration = self._proxy, self._configuration
         self._faults += _unknown_hashes(configuration.user_lists.values())
         maps = Maps(proxy.maps if self._again else {}, self._faults)
-        yield from maps.load((*configuration.frontends.values(), *configuration.backends.values()))
+        in_use = (*configuration.frontends.values(), *configuration.backends.values())
+        yield from maps.load(in_use)
         proxy.maps = maps.found
+        patterns = Patterns({**proxy.patterns})
+        yield from patterns.load(in_use)
         backends_note = False
         for section in configuration.backends.values():
             backends_note = backends_note or notes_in_sessions(section)
@@ -340,7 +345,7 @@ class Assembly:
         return _Shared(
             backends,
             answers,
-            RuleSets(backends, disabled, {**proxy.patterns}, answers, proxy.tables),
+            RuleSets(backends, disabled, patterns, answers, proxy.tables),
             Authentication(configuration.user_lists, proxy.passwords),
             Lookups({name: partial(proxy.names.section, each) for name, each in sections.asked.items()}),
             dict(configuration.global_.environment),
@@ -363,6 +368,7 @@ class Assembly:
         proxy.frontends.append(frontend)
         frontend.authentication = shared.authentication
         frontend.maps = proxy.maps
+        frontend.lists = rule_sets.patterns.edited
         frontend.lookups = shared.lookups
         frontend.environment = shared.environment
         frontend.errors = shared.answers.pages(settings.errors)

@@ -17,7 +17,8 @@ from io import TextIOWrapper
 from attrs import evolve, frozen
 from cryptography.x509 import Certificate as X509
 
-from reusedproxy.config.language.report import Wrong
+from reusedproxy.config.language.files import based_path
+from reusedproxy.config.language.report import Wrong, did_you_mean
 from reusedproxy.config.model.proxies import Configuration
 from reusedproxy.config.model.tls import BindTLS, CertificateSource, ServerTLS, TLSOffer
 from reusedproxy.config.tls.crt_list import read_crt_list
@@ -99,7 +100,8 @@ def _written_out(tls: BindTLS, idle: list[str]) -> Iterator[Certificate]:
         else:
             for path in _found(source.path):
                 bundle = path if os.path.isdir(source.path) else source.path
-                yield Certificate(path, tls.offer, bundle=bundle, default=source.kind == "default-crt")
+                default = source.kind == "default-crt"
+                yield Certificate(path, tls.offer, bundle=bundle, default=default, key=source.key)
 
 
 def _listed(tls: BindTLS, source: CertificateSource, idle: list[str]) -> Iterator[Certificate]:
@@ -117,6 +119,7 @@ def _listed(tls: BindTLS, source: CertificateSource, idle: list[str]) -> Iterato
     if not lines:
         raise TLSConfigurationError(f"{what}: names no certificate")
     ours = {*_files(evolve(tls, sources=()), ())}
+    stored = {each.name: each for each in tls.stored}
     for line in lines:
         offer = overridden(tls, line.words)
         if "alpn" in line.words.said:
@@ -132,7 +135,14 @@ def _listed(tls: BindTLS, source: CertificateSource, idle: list[str]) -> Iterato
                 idle.append(f"{what}: line {line.number}: '{word}' does nothing without {wanted}")
         if offer.min_version > offer.max_version:
             raise TLSConfigurationError(f"{what}: line {line.number}: {offer.min_version} is above {offer.max_version}")
-        path = line.path if line.path.startswith("/") or not tls.crt_base else f"{tls.crt_base}/{line.path}"
+        path = based_path(line.path, tls.crt_base)
+        if (known := stored.get(line.path) or stored.get(path)) is not None:
+            # The configuration has said its files, and not who can change the list.
+            yield Certificate(known.path, offer, line.names, bundle=known.path, key=known.key)
+            continue
+        if path.startswith("@"):
+            hint = did_you_mean(path, stored)
+            raise TLSConfigurationError(f"{what}: line {line.number}: no 'crt-store' above has '{path}'{hint}")
         with nullcontext() if writers is None or path in ours else writers.acting():
             if os.path.isdir(path):
                 raise TLSConfigurationError(f"{what}: line {line.number}: {path} is a directory: name its files")
@@ -174,11 +184,16 @@ def _found(path: str) -> list[str]:
 def _files(tls: BindTLS, certificates: Sequence[Certificate]) -> Iterator[str]:
     for each in tls.sources:
         yield each.path
-    yield from (path for each in certificates for path in (each.path, *keys_beside(each.path)))
+    yield from (path for each in certificates for path in (each.path, *_keys(each.path, each.key)))
     offers = [tls.offer, *(each.offer for each in certificates)]
     yield from dict.fromkeys(
         path for each in offers for path in (each.ca_file, each.ca_verify_file, each.crl_file, each.dh_file) if path
     )
+
+
+def _keys(path: str, key: str | None) -> list[str]:
+    """Returns the files where the key of a certificate may be."""
+    return keys_beside(path) if key is None else [key]
 
 
 def stamps_of(paths: Iterable[str]) -> Stamps:
@@ -241,7 +256,7 @@ def server_stamps(tls: ServerTLS | None, known: dict[str, Stamps]) -> Stamps:
 
 
 def _server_files(tls: ServerTLS) -> list[str]:
-    ours = [tls.crt, *keys_beside(tls.crt)] if tls.crt is not None else []
+    ours = [tls.crt, *_keys(tls.crt, tls.key)] if tls.crt is not None else []
     return [*ours, *(path for path in (tls.ca_file, tls.crl_file) if path is not None)]
 
 
@@ -280,12 +295,12 @@ class FilesOfTLS:
         Files in a directory are found through the directory.
         """
         for source in tls.sources:
-            named = [Certificate(source.path, tls.offer, bundle=source.path)]
+            named = [Certificate(source.path, tls.offer, bundle=source.path, key=source.key)]
             if source.kind == "crt-list":
                 named = self._read(tls, source)
             for each in named:
                 ends = ("",) if os.path.exists(each.bundle) else ("", *BUNDLE)
-                yield from (Certificate(each.bundle + end, each.offer) for end in ends)
+                yield from (evolve(each, path=each.bundle + end) for end in ends)
 
     def _read(self, tls: BindTLS, source: CertificateSource) -> list[Certificate]:
         stamps = stamps_of([source.path])

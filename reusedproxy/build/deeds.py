@@ -9,12 +9,14 @@ files with patterns and maps do. It must never know clients.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from errno import ENOENT
 from hashlib import sha256
 
 import attrs
 from attrs import evolve
 
 from reusedproxy.clients.gate import DENIED, EXPECT_PROXY
+from reusedproxy.config.language.files import list_name
 from reusedproxy.config.model.proxies import Backend, Frontend, Server
 from reusedproxy.config.model.rules import Criterion, Receive, Rule, Rules, Term
 from reusedproxy.config.model.values import Call, Place
@@ -88,11 +90,15 @@ def _said(value: object, lines: Lines) -> object:
 
 def _map(path: str) -> object:
     """Returns what stands for the contents of a map's file; of one that cannot be read, what is equal to nothing."""
+    named = list_name(path)
+    if named.path is None:
+        return None
     try:
-        with open_bounded(path, LARGEST_MAP) as file:
+        with open_bounded(named.path, LARGEST_MAP) as file:
             return _digest(file.read())
-    except OSError:
-        return object()  # the file is a fault where the map itself is read
+    except OSError as error:
+        # The file is a fault where the map itself is read, unless it may be missing.
+        return None if named.optional and error.errno == ENOENT else object()
 
 
 def _digest(data: bytes) -> bytes:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from errno import ENOENT
 from io import TextIOWrapper
 
 import attrs
 from attrs import Factory, define
 
+from reusedproxy.config.language.files import ListName, list_name
 from reusedproxy.config.language.report import Fault, Wrong
 from reusedproxy.config.model.values import Call, Place
 from reusedproxy.config.rules.samples import MAPS
@@ -44,19 +46,22 @@ class Maps:
         for section in sections:
             for place, call in _calls(section, None):
                 method, gives = MAPS[call.name]
-                path = call.arguments[0]
-                if path not in self.found:
-                    chosen = self.read.get(path)
-                    self.found[path] = (yield from self._map(path, place)) if chosen is None else chosen
+                named = list_name(call.arguments[0])
+                if named.name not in self.found:
+                    chosen = self.read.get(named.name)
+                    self.found[named.name] = (yield from self._map(named, place)) if chosen is None else chosen
                     yield
                 try:
-                    yield from self.found[path].prepare(method, gives, f"the map {path}")
+                    yield from self.found[named.name].prepare(method, gives, f"the map {named.name}")
                 except Wrong as wrong:
                     self._fault(place, str(wrong))
             yield
 
-    def _map(self, path: str, place: Place) -> Steps[Map]:
+    def _map(self, named: ListName, place: Place) -> Steps[Map]:
         pairs: list[tuple[str, bytes]] = []
+        path = named.path
+        if path is None:
+            return Map(pairs)
         try:
             file = open_bounded(path, LARGEST_MAP)
             with TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="\n") as lines:
@@ -65,6 +70,8 @@ class Maps:
                     if len(pairs) % _STEP == 0:
                         yield
         except OSError as error:
+            if named.optional and error.errno == ENOENT:
+                return Map(pairs)
             self._fault(place, f"cannot read the map {path}: {why_unread(path, error)}")
         return Map(pairs)
 

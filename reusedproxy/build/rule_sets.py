@@ -1,37 +1,34 @@
 """Builds the rules of a configuration: the routing of each frontend, and the backends that it may lead to.
 
-Opens the pattern files of `-f`; a fault in one of them is reported like any other.
+The files of `-f` have been read before (`build.patterns`).
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from io import TextIOWrapper
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 
 from attrs import Factory, define, evolve
 
 from reusedproxy.backends.backend import Backend
 from reusedproxy.build.answers import Answers
 from reusedproxy.build.deeds import deeds_of
+from reusedproxy.build.patterns import Patterns
 from reusedproxy.clients.frontend import Frontend
 from reusedproxy.clients.gate import Gate
 from reusedproxy.clients.monitor import Monitor
 from reusedproxy.config import model
-from reusedproxy.config.language.regular import risk
-from reusedproxy.config.language.report import Fault, Wrong
+from reusedproxy.config.language.files import list_name
 from reusedproxy.config.model.persistence import Persist
-from reusedproxy.config.model.rules import Criterion, Receive, Rule, Rules
+from reusedproxy.config.model.rules import Condition, Receive, Rule, Rules
 from reusedproxy.config.rules.actions import UseService
 from reusedproxy.config.rules.counters import Track
-from reusedproxy.config.rules.patterns import check_patterns
 from reusedproxy.config.rules.samples import CLIENT_BYTES, REQUEST, SERVER_BYTES
 from reusedproxy.config.validate.rules import edited, first_arguments, ours_alone
 from reusedproxy.config.validate.users import ASKING
 from reusedproxy.exchanges.noting import LogNotes
 from reusedproxy.exchanges.route import Route
 from reusedproxy.exchanges.routing import Routing
-from reusedproxy.net.files import MEBIBYTE, open_bounded, why_unread
 from reusedproxy.net.slices import Steps
 from reusedproxy.rules.actions import act_of
 from reusedproxy.rules.matching import Test, condition
@@ -39,16 +36,10 @@ from reusedproxy.rules.rule_set import NO_TABLES, RuleSet, steps
 from reusedproxy.rules.rule_set import Steps as PageRules
 from reusedproxy.rules.samples.formats import text_of
 from reusedproxy.sessions.sticking import Sticking
-from reusedproxy.sessions.switching import SwitchingRule
+from reusedproxy.sessions.switching import switching
 from reusedproxy.streams.guide import Guide, Way
 from reusedproxy.streams.inspection import ContentRules
 from reusedproxy.tables.table import Table
-
-#: Most bytes of a file with patterns: lists of more than a million addresses are in use.
-LARGEST_PATTERNS = 64 * MEBIBYTE
-
-#: A character that ends a pattern; the rest of the line is ignored.
-_LINE_END = re.compile(r"[\n\r\0]")
 
 
 def default_backend(settings: model.Frontend) -> str | None:
@@ -58,17 +49,6 @@ def default_backend(settings: model.Frontend) -> str | None:
     if first is not None and first.condition is None and first.name.constant is not None:
         return first.name.constant
     return settings.default_backend
-
-
-def patterns_in(lines: Iterable[str]) -> Iterator[str]:
-    """Returns the patterns, one a line, without empty lines and lines that begin with #.
-
-    As in HAProxy (src/pattern.c, pat_ref_read_from_file), blanks before a pattern are ignored, those after it are not.
-    """
-    for line in lines:
-        text = _LINE_END.split(line.lstrip(" \t"), maxsplit=1)[0]
-        if text and not line.startswith("#"):
-            yield text
 
 
 def _judges(section: model.Frontend | model.Backend) -> bool:
@@ -99,19 +79,16 @@ def uses_service(section: model.Frontend | model.Backend) -> bool:
 
 @define
 class RuleSets:
-    """Builds one rule set for each section, once; `faults` and `notices` are those of the pattern files.
+    """Builds one rule set for each section, once, with the `patterns` of files.
 
-    `disabled` are the names of backends that exist and take no requests. `files` are the patterns by their files'
-    names: those that are given are not read again. `tables` are the stick tables, by name.
+    `disabled` are the names of backends that exist and take no requests. `tables` are the stick tables, by name.
     """
 
     backends: Mapping[str, Backend]
     disabled: frozenset[str] = frozenset()
-    files: dict[str, list[str]] = Factory(dict)
+    patterns: Patterns = Factory(Patterns)
     answers: Answers = Factory(Answers)
     tables: Mapping[str, Table] = NO_TABLES
-    faults: list[Fault] = Factory(list)
-    notices: list[model.Notice] = Factory(list)
     _made: dict[model.Place, RuleSet] = Factory(dict)
     _ways: dict[model.Place, Way] = Factory(dict)
 
@@ -147,31 +124,29 @@ class RuleSets:
         for route in routes.values():
             own = route.backend.settings
             if own.place != settings.place and (own.rules or _judges(own)):
-                route.rule_set = self._rule_set(route.backend.settings)
+                route.rule_set = yield from self._rule_set(route.backend.settings)
                 yield
         for route in routes.values():
             route.persist_rules = [
-                (None if rule.condition is None else condition(rule.condition, read=self._patterns), verb, rule.place)
+                (None if rule.condition is None else condition(rule.condition, read=self.patterns), verb, rule.place)
                 for rule in route.backend.settings.rules.persist
                 if isinstance(rule.action, Persist)
                 for verb in [rule.action.verb]
             ]
             if route.backend.settings.rules.stick:
-                route.sticking = Sticking(route.backend, route.backend.settings.rules.stick, self._patterns)
+                route.sticking = Sticking(route.backend, route.backend.settings.rules.stick, self.patterns)
             route.server_rules = [
-                (condition(rule.condition, read=self._patterns), text_of(rule.name), rule.place)
+                (condition(rule.condition, read=self.patterns), text_of(rule.name), rule.place)
                 for rule in route.backend.settings.use_servers
             ]
-        made = []
-        for choice in choices:
-            made.append(self._choice(choice))
-            yield
+        made = yield from switching(choices, REQUEST, self._test)
+        rule_set = yield from self._rule_set(settings)
         asking: list[object] = [*rules, *settings.use_backends, *pages]
         for backend in (route.backend.settings for route in routes.values()):
             asking += [*backend.use_servers, backend.balance.expression, backend.forwarded]
         return Routing(
             frontend,
-            self._rule_set(settings),
+            rule_set,
             made,
             routes,
             ours_alone(rules),
@@ -185,14 +160,14 @@ class RuleSets:
     def page(self, settings: model.StatsPage) -> tuple[PageRules, list[Test]]:
         """Returns the rules of a statistics page, and the conditions of those who may change something with it."""
         return (
-            steps(self.answers.rules(Rules(settings.rules)).request, REQUEST, self._patterns),
-            [condition(each, read=self._patterns) for each in settings.admin],
+            steps(self.answers.rules(Rules(settings.rules)).request, REQUEST, self.patterns),
+            [condition(each, read=self.patterns) for each in settings.admin],
         )
 
     def guide(self, frontend: Frontend) -> Steps[Guide]:
         """Returns what leads the streams of a frontend in mode tcp."""
         settings = frontend.settings
-        rules, read = settings.rules, self._patterns
+        rules, read = settings.rules, self.patterns
         front = ContentRules.of(rules.content, settings.inspect_delay, CLIENT_BYTES, read)
         ways = {}
         for name, backend in self.backends.items():
@@ -200,14 +175,11 @@ class RuleSets:
                 ways[name] = self._way(settings, backend)
                 yield
         choices = settings.use_backends if default_backend(settings) == settings.default_backend else ()
-        made = []
-        for choice in choices:
-            made.append(self._choice(choice, CLIENT_BYTES))
-            yield
+        made = yield from switching(choices, CLIENT_BYTES, partial(self._test, where=CLIENT_BYTES))
         return Guide(front, made, default_backend(settings), ways, self.disabled)
 
     def _way(self, frontend: model.Frontend, backend: Backend) -> Way:
-        settings, read = backend.settings, self._patterns
+        settings, read = backend.settings, self.patterns
         rules, own = settings.rules, settings.place == frontend.place
         if settings.place not in self._ways:
             self._ways[settings.place] = Way(
@@ -230,61 +202,36 @@ class RuleSets:
             return None
         made = [
             (
-                condition(rule.condition, read=self._patterns),
+                condition(rule.condition, read=self.patterns),
                 rule.action.verb if isinstance(rule.action, Receive) else act_of(rule.action, REQUEST),
             )
             for rule in rules
         ]
         tracks = any(isinstance(rule.action, Track) for rule in rules)
-        return Gate(made, tracks, deeds_of(rules, lambda path: self.files.get(path, ())))
+        return Gate(made, tracks, deeds_of(rules, lambda path: self.patterns.files.get(list_name(path).name, ())))
 
     def monitor(self, frontend: Frontend) -> Monitor | None:
         """Returns what answers `monitor-uri`; None without one."""
         settings = frontend.settings
         if not settings.monitor_uri:
             return None
-        fails = [condition(rule.condition, read=self._patterns) for rule in settings.rules.monitor]
+        fails = [condition(rule.condition, read=self.patterns) for rule in settings.rules.monitor]
         return Monitor(frontend, settings.monitor_uri, fails)
 
-    def _rule_set(self, section: model.Frontend | model.Backend) -> RuleSet:
+    def _rule_set(self, section: model.Frontend | model.Backend) -> Steps[RuleSet]:
         if section.place not in self._made:
             buffers = section.place if section.buffers_request else None
-            self._made[section.place] = RuleSet(
+            made = RuleSet(
                 self.answers.rules(section.rules),
-                self._patterns,
+                self.patterns,
                 buffers,
                 section.restricts_names,
                 section.place,
                 self.tables,
             )
+            yield from made.compilation
+            self._made[section.place] = made
         return self._made[section.place]
 
-    def _choice(self, rule: model.UseBackend, where: str = REQUEST) -> SwitchingRule:
-        test = None if rule.condition is None else condition(rule.condition, where, self._patterns)
-        return SwitchingRule(rule.place, test, text_of(rule.name, where), rule.name.constant is not None)
-
-    def _patterns(self, criterion: Criterion, path: str) -> Iterable[str]:
-        if path not in self.files:
-            try:
-                file = open_bounded(path, LARGEST_PATTERNS)
-                with TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="\n") as lines:
-                    self.files[path] = [*patterns_in(lines)]
-            except OSError as error:
-                return self._fault(criterion, f"cannot read the patterns in {path}: {why_unread(path, error)}")
-        try:
-            check_patterns(criterion.method, self.files[path], f"the patterns in {path}")
-        except Wrong as wrong:
-            return self._fault(criterion, str(wrong))
-        if criterion.method == "reg":
-            for text in self.files[path]:
-                if said := risk(text):
-                    notice = model.Notice("warning", criterion.place, f"the patterns in {path}: {said}")
-                    if notice not in self.notices:
-                        self.notices.append(notice)
-        return self.files[path]
-
-    def _fault(self, criterion: Criterion, text: str) -> Iterable[str]:
-        fault = Fault(criterion.place, text)
-        if fault not in self.faults:
-            self.faults.append(fault)
-        return ()
+    def _test(self, said: Condition | None, where: str = REQUEST) -> Test | None:
+        return None if said is None else condition(said, where, self.patterns)

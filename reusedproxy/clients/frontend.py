@@ -46,6 +46,7 @@ from reusedproxy.net.poller import Poller
 from reusedproxy.net.transport import Transport, hide, reset_at_close
 from reusedproxy.net.unix_sockets import admits_as_many
 from reusedproxy.rules.actions import ErrorPages
+from reusedproxy.rules.edited_lists import EditedFile
 from reusedproxy.rules.facts import NO_MAPS, Map, Sample
 from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.sessions.client import session_of
@@ -103,6 +104,8 @@ class Frontend:
         self.environment: Mapping[str, str] = {}
         self.lookups = Lookups({})
         self.maps: Mapping[str, Map] = NO_MAPS
+        #: Patterns that rules change, by the names of their files.
+        self.lists: Mapping[str, EditedFile] = {}
         self.services: Mapping[str, Service] = {}
         self.log: AccessLog | None = None
         #: Leads the streams of its clients, in mode tcp; None: it is in mode http, and the connections carry requests.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from attrs import define, frozen
 
+from reusedproxy.net.marks import mark_packets
 from reusedproxy.net.tls.facts import TransportTLS
 from reusedproxy.rules.facts import Course, Facts, Map, Noted, Sample
 from reusedproxy.sessions.client import ClientFacts, session_of
@@ -49,6 +50,9 @@ class Admitting(Protocol):
 
     def figure(self, which: str, name: str) -> Sample: ...
 
+    def not_done(self, text: str) -> None:
+        """Reports what a rule could not do."""
+
 
 @define
 class Arrival:
@@ -64,7 +68,7 @@ class Arrival:
     counters: Counters | None = None
     acts: bool = True
 
-    inspected = head = body = line = answer = server_tls = backend_name = server_name = credentials = None
+    inspected = head = body = answer_body = line = answer = server_tls = backend_name = server_name = credentials = None
     auth_scheme = noted = None
     unique_id = b""
     asks_as_proxy = lenient = False
@@ -140,6 +144,11 @@ class Arrival:
             variables.pop(name, None)
         else:
             variables[name] = value
+
+    def mark_packets(self, what: str, value: int) -> None:
+        """Sets the mark ("mark") or the type of service ("tos") of packets to the client."""
+        if why := mark_packets(self.accepted, what, value):
+            self.frontend.not_done(why)
 
     def note(self) -> Noted:
         raise NotImplementedError("what has no session has no log")

@@ -32,6 +32,7 @@ from reusedproxy.config.model.names import Resolvers
 from reusedproxy.config.model.proxies import Configuration
 from reusedproxy.config.model.values import Place
 from reusedproxy.config.sections import finish
+from reusedproxy.config.sections.crt_stores import CrtStoreDraft, with_stored
 from reusedproxy.config.sections.draft import ProxyDraft
 from reusedproxy.config.sections.errors import ErrorGroup, check_errors, check_group
 from reusedproxy.config.sections.globals import GlobalDraft
@@ -48,6 +49,8 @@ from reusedproxy.config.validate.users import validate_users
 
 __all__ = ["ConfigurationError", "Fault", "Source", "read_configuration", "reading"]
 
+#: What HAProxy makes of an empty argument (src/cfgparse.c).
+_EMPTY = "(HAProxy drops the rest of the line, and refuses it since 3.3)"
 _NAME = re.compile(r"[A-Za-z0-9_.:-]+\Z")
 #: Index of the word that is an address, by keyword; the next line names those with a further address after `addr`.
 _ADDRESSES = {"bind": 1, "log": 1, "manhole": 1, "server": 2, "nameserver": 2, "server-template": 3}
@@ -94,6 +97,21 @@ def reading(
     return (yield from reader.configuration())
 
 
+#: What reads the next line of the configuration.
+Section = (
+    GlobalDraft
+    | ProxyDraft
+    | ResolversDraft
+    | UserListDraft
+    | PeersDraft
+    | RingDraft
+    | CrtStoreDraft
+    | ErrorGroup
+    | str
+    | None
+)
+
+
 @define
 class _Reading:
     """Reads the sources once.
@@ -107,9 +125,7 @@ class _Reading:
     environment: dict[str, str]
     ssllib: str
     global_: GlobalDraft
-    section: (
-        GlobalDraft | ProxyDraft | ResolversDraft | UserListDraft | PeersDraft | RingDraft | ErrorGroup | str | None
-    ) = None
+    section: Section = None
     proxies: list[ProxyDraft] = Factory(list)
     defaults: list[ProxyDraft] = Factory(list)
     resolvers: list[ResolversDraft] = Factory(list)
@@ -174,7 +190,7 @@ class _Reading:
             number = words.index("")
             what = f"argument {number} of '{words[0]}'" if number else "the first word"
             unset = [name for at, name in unset_variables(text, self.variable) if at == number]
-            raise Wrong(f"{what} is empty{f': {_not_set(unset)}' if unset else ''} (HAProxy refuses the line)")
+            raise Wrong(f"{what} is empty{f': {_not_set(unset)}' if unset else ''} {_EMPTY}")
         words = self.with_addresses(words, text)
         if self.global_.tls.files:
             words = with_base(words, self.global_.tls.files)
@@ -206,6 +222,8 @@ class _Reading:
             self.section = UserListDraft("", self.place)
         elif word == "ring":
             self.section = RingDraft("", self.place)
+        elif word == "crt-store":
+            self.section = CrtStoreDraft("", self.place, self.global_.tls)
         elif word in haproxy_words.SECTIONS:
             self.section = ProxyDraft(word, "", self.place)
         elif word in haproxy_words.SECTIONS_NOT_DONE:
@@ -259,7 +277,9 @@ class _Reading:
         if name == ".SECTION":
             if isinstance(self.section, ProxyDraft):
                 return self.section.name or self.section.kind
-            if isinstance(self.section, (ResolversDraft, UserListDraft, PeersDraft, RingDraft, ErrorGroup)):
+            if isinstance(
+                self.section, (ResolversDraft, UserListDraft, PeersDraft, RingDraft, CrtStoreDraft, ErrorGroup)
+            ):
                 return self.section.name
             return "global" if isinstance(self.section, GlobalDraft) else ""
         return self.environment.get(name)
@@ -280,6 +300,11 @@ class _Reading:
             self.section.read(line)
         elif isinstance(self.section, (ResolversDraft, UserListDraft, PeersDraft, RingDraft)):
             self.section.read(line, self.report)
+        elif isinstance(self.section, CrtStoreDraft):
+            self.section.tls = self.global_.tls
+            stored = self.section.read(line, self.report)
+            if stored is not None:
+                self.global_.tls = with_stored(self.global_.tls, stored)
         elif isinstance(self.section, ProxyDraft):
             self.section.tls, self.section.unix = self.global_.tls, self.global_.unix
             read_proxy_line(self.section, line, self.report)
@@ -314,6 +339,10 @@ class _Reading:
             return
         if line.keyword == "peers":
             self.begin_peers(line)
+            return
+        if line.keyword == "crt-store":
+            self.section = CrtStoreDraft("".join(line.arguments[:1]), line.place, self.global_.tls)
+            line.at_most(1)
             return
         if line.keyword == "http-errors":
             self.section = group = ErrorGroup(line.words[1] if line.arguments else "", line.place)

@@ -8,16 +8,18 @@ is sent.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from reusedproxy.exchanges.error_pages import written
 from reusedproxy.exchanges.exchange import Exchange
 from reusedproxy.exchanges.noting import LogNotes
 from reusedproxy.exchanges.persistence import Persistence
+from reusedproxy.exchanges.withheld import Verdict
 from reusedproxy.rules import regular
 from reusedproxy.rules.actions import Answer
 from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.rules.rule_set import RuleSet, run
-from reusedproxy.rules.steering import Dropped
+from reusedproxy.rules.steering import Dropped, Held
 from reusedproxy.wire.heads import ResponseHead
 
 #: Runs rules for the answer of a service.
@@ -26,10 +28,11 @@ ServiceRules = Callable[[Exchange, bytes], tuple[int, bytes, bool]]
 
 def answer_rules(
     backend: RuleSet | None, frontend: RuleSet, persistence: Persistence | None, notes: LogNotes | None
-) -> Callable[[Exchange], tuple[int, bytes, str] | None] | None:
+) -> Callable[[Exchange], Verdict] | None:
     """Returns a function that runs the rules for a response: the backend's, then the frontend's; before those of
     `http-after-response` the persistence cookie is looked after. Notes for the log are taken before and after all that.
-    Returns None if there is nothing of it."""
+    Where a rule has the answer held back, it returns that, and the exchange goes on with the rules later. Returns None
+    if there is nothing of it."""
     steps_of_both = [
         rule_set.response for rule_set in (backend, frontend) if rule_set is not None and rule_set.response
     ]
@@ -37,17 +40,24 @@ def answer_rules(
     if not steps_of_both and not after and notes is None:
         return None if persistence is None else persistence.respond
 
-    def look(exchange: Exchange) -> tuple[int, bytes, str] | None:
+    def look(exchange: Exchange, stage: int = 0, at: int = 0) -> Verdict:
+        """Runs them. Those that have waited go on in the rule set with the number `stage`, behind rule number `at`."""
         regular.begin()
-        if notes is not None:
+        if notes is not None and not stage and not at:
             notes.response(exchange)
         try:
-            for steps in steps_of_both:
-                verdict = run(steps, exchange)
+            while stage < len(steps_of_both):
+                verdict = run(steps_of_both[stage], exchange, at)
                 if isinstance(verdict, Dropped):
                     return _dropped(exchange, verdict.silent)
                 if isinstance(verdict, Answer):
                     return _instead(verdict, exchange)
+                if isinstance(verdict, Held):
+                    at = verdict.next
+                    if exchange.withholds(verdict, partial(look, stage=stage, at=at)):
+                        return verdict
+                else:
+                    stage, at = stage + 1, 0
             exchange.lenient = False
             if persistence is not None:
                 persistence.respond(exchange)
@@ -100,6 +110,8 @@ def service_rules(backend: RuleSet | None, frontend: RuleSet) -> ServiceRules | 
         try:
             for steps in steps_of_both:
                 verdict = run(steps, exchange)
+                while isinstance(verdict, Held):  # the answer is there, or made as it is taken
+                    verdict = run(steps, exchange, verdict.next)
                 if isinstance(verdict, Dropped):
                     return (*_dropped(exchange, verdict.silent)[:2], True)
                 if isinstance(verdict, Answer):

@@ -15,6 +15,7 @@ from reusedproxy.exchanges.route import Page, Route, Service
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.names.once import Lookups
 from reusedproxy.rules.actions import ErrorPages
+from reusedproxy.rules.edited_lists import EditedFile
 from reusedproxy.rules.facts import Map
 from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.sessions.client import ClientFacts, FactsFrontend
@@ -34,6 +35,8 @@ class ClientFrontend(FactsFrontend, Protocol):
     spelling: Mapping[bytes, bytes] | None
     #: The maps, by the names of their files.
     maps: Mapping[str, Map]
+    #: Patterns that rules change, likewise.
+    lists: Mapping[str, EditedFile]
     #: Looks names up.
     lookups: Lookups
     #: Knows the users of `userlist` sections.

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from reusedproxy.config.model.compression import CODINGS, Compression
+from reusedproxy.exchanges.withheld import Verdict
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.wire.bodies import ChunkedBody, chunk, payload
 from reusedproxy.wire.heads import CHUNKED, UNTIL_CLOSE, RequestHead, ResponseHead
@@ -41,7 +42,7 @@ class Compressed(Protocol):
     answer: ResponseHead | None
     framed: bool
     method: bytes
-    answer_rules: Callable[..., tuple[int, bytes, str] | None] | None
+    answer_rules: Callable[..., Verdict] | None
     encoder: Encoder | None
 
     @property
@@ -106,14 +107,11 @@ class Compressor:
             head.block = _ACCEPT.sub(b"", head.block)
         before = exchange.answer_rules
 
-        def look(exchange: Compressed) -> tuple[int, bytes, str] | None:
+        def look(exchange: Compressed) -> Verdict:
             answer = exchange.answer
             if answer is not None and self._compresses(exchange, answer):
                 _encode(exchange, answer, algorithm)
-            verdict = None if before is None else before(exchange)
-            if verdict is not None:
-                exchange.encoder = None
-            return verdict
+            return None if before is None else before(exchange)
 
         exchange.answer_rules = look
 

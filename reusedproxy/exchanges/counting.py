@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from reusedproxy.exchanges.client import Client
+from reusedproxy.exchanges.withheld import Verdict
 from reusedproxy.tables.tracking import ERRORS, FAILURES, Counters, count, count_bytes, kind_of
 
 
@@ -18,7 +19,7 @@ class Counted(Protocol):
 
     client: Client
     counters: Counters | None
-    answer_rules: Callable[..., tuple[int, bytes, str] | None] | None
+    answer_rules: Callable[..., Verdict] | None
     status: int
     answered: float
     bytes_in: int

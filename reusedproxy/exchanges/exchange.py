@@ -47,11 +47,13 @@ from reusedproxy.exchanges.serving import Made, Serving
 from reusedproxy.exchanges.sticking import fails_to_stick
 from reusedproxy.exchanges.tunnel import Tunnel, TunnelTimeouts
 from reusedproxy.exchanges.waiting import Wait
+from reusedproxy.exchanges.withheld import Verdict, Withheld
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.pacing import pace
 from reusedproxy.pool.connection import SERVER_FAULT, SERVER_GONE, ServerConnection
 from reusedproxy.rules.actions import ErrorPage
+from reusedproxy.rules.steering import Held
 from reusedproxy.sessions.client import session_of
 from reusedproxy.sessions.termination import ABORTS, CONNECTION, DATA, GONE, QUEUE
 from reusedproxy.tables.allowances import Allowance
@@ -431,7 +433,7 @@ class Exchange(ExchangeFacts):
             return
         self._count_answer(head)
         if self.answer_rules is not None:
-            if self._replaced(head):
+            if self._replaced(head, None):
                 return
             connection.end_wait()  # a rule may have set it a time for its answer, which is over
         self.state = TUNNEL
@@ -496,7 +498,7 @@ class Exchange(ExchangeFacts):
         # As `_count_answer` and, below, `_response` have it in the usual case, without three calls for each request.
         server.traffic.hrsp[status // 100 if status < 600 else 0] += 1
         if self.answer_rules is not None:
-            if self._replaced(head, whole=True):
+            if self._replaced(head, body, over=True, whole=True):
                 return
             if self.encoder is not None:
                 body = self.encoder.finish(body)
@@ -515,9 +517,15 @@ class Exchange(ExchangeFacts):
     def response_started(self, head: ResponseHead, data: bytes) -> None:
         if self.expects and not self.complete:
             self.client.end_after("answered in place of 100")  # the body is not passed on any more
-        self._count_answer(head)
-        if self.answer_rules is not None and self._replaced(head):
+        status, server = head.status, self.server
+        assert server is not None
+        server.traffic.hrsp[status // 100 if status < 600 else 0] += 1  # as `_count_answer`
+        if self.answer_rules is not None and self._replaced(head, data):
             return
+        self._begin_answer(head, data)
+
+    def _begin_answer(self, head: ResponseHead, data: bytes) -> None:
+        """Passes on the head of an answer, and the first of its body."""
         self.state = ANSWERING
         if self.encoder is not None:
             data = self.encoder.add(data)
@@ -529,6 +537,9 @@ class Exchange(ExchangeFacts):
         self.client.write(data)
 
     def response_data(self, data: bytes) -> None:
+        if self.withheld is not None:
+            self.withheld.add(data)
+            return
         if self.encoder is not None:
             data = self.encoder.add(data)
         self.bytes_out += len(data)
@@ -536,6 +547,9 @@ class Exchange(ExchangeFacts):
 
     def response_ended(self) -> None:
         self.connection = None
+        if self.withheld is not None:
+            self.withheld.end()
+            return
         self._end(last=b"" if self.encoder is None else self.encoder.finish())
 
     def response_early(self, head: ResponseHead | None, body: bytes) -> None:
@@ -544,21 +558,35 @@ class Exchange(ExchangeFacts):
             self.client.end_after("answered before its body")
         if head is not None:
             self._count_answer(head)
-        if head is None:
+        if head is None and self.withheld is not None:
+            self.withheld.uploading = True
+            self.withheld.end()
+        elif head is None:
             self.state = ANSWERED
             if self.encoder is not None:
                 end = self.encoder.finish()
                 self.bytes_out += len(end)
                 self.client.write(end)
-        elif self.answer_rules is None or not self._replaced(head):
-            if self.encoder is not None:
-                body = self.encoder.finish(body)
-            data = self._response(head, self.client.deadlines.now()) + body
-            if self.limits_out is not None and body:
-                self._pace_answer(len(data) - len(body))
-            self.bytes_out += len(data)
-            self.state = ANSWERED
-            self.client.write(data)
+            self._end_early()
+        elif self.answer_rules is None or not self._replaced(head, body, over=True):
+            self._answer_early(head, body)
+        elif self.withheld is not None:
+            self.withheld.uploading = True
+
+    def _answer_early(self, head: ResponseHead, body: bytes) -> None:
+        """Passes on a whole answer while the request is still being sent."""
+        if self.encoder is not None:
+            body = self.encoder.finish(body)
+        data = self._response(head, self.client.deadlines.now()) + body
+        if self.limits_out is not None and body:
+            self._pace_answer(len(data) - len(body))
+        self.bytes_out += len(data)
+        self.state = ANSWERED
+        self.client.write(data)
+        self._end_early()
+
+    def _end_early(self) -> None:
+        """Ends the client's side, if only that tells it that the answer is over."""
         client = self.client
         if self.state == ANSWERED and client.last and (self._until_close or not client.transport.secure):
             # Who reads to the end need not send to the end first. But close_notify makes clients of TLS 1.2 give
@@ -568,6 +596,9 @@ class Exchange(ExchangeFacts):
 
     def request_sent(self) -> None:
         self.connection = None
+        if self.withheld is not None:
+            self.withheld.uploading = False
+            return
         self._end()
 
     def request_refused(self, loss: str | None) -> None:
@@ -576,11 +607,17 @@ class Exchange(ExchangeFacts):
             self.count("eresp")
             self.count("srv_abrt")
             _, self.flags = server_lost(loss, DATA, False)
+        if self.withheld is not None:
+            self.withheld.uploading = False
+            return
         self._end()
 
     def server_lost(self, loss: str, reason: str, answered: bool) -> None:
         """Makes another attempt, or ends the exchange, because its connection is gone."""
         self.connection = None
+        if self.withheld is not None:
+            self.withheld.leave()
+            self.withheld = None
         if loss not in UNSEEN:
             self.count("eresp")
         assert self.attempt is not None
@@ -614,21 +651,68 @@ class Exchange(ExchangeFacts):
             self.count(ABORTS[who])
         return client_lost(who, self.phase, self.complete)
 
-    def _replaced(self, head: ResponseHead, whole: bool = False) -> bool:
+    def _replaced(self, head: ResponseHead, data: bytes | None, over: bool = False, whole: bool = False) -> bool:
         """Runs the rules for responses. Returns True if one has answered in place of the server, whose answer is
-        dropped then. `whole` tells that the connection is free already."""
+        dropped then, or has it held back. `data` is what has come of the body (None: it is no answer that could be held
+        back), `over` tells that it is all, `whole` that the connection is free already."""
         assert self.answer_rules is not None
         self.answer = head
+        self.arrived, self.arrived_whole = data, over
         if self.counters is not None and head.status >= 400:
             count_answer(self, head.status)
         verdict = self.answer_rules(self)
+        self.arrived = None
         if verdict is None:
+            self.withheld = None
             return False
         if whole:
             self.connection = None
+        if not isinstance(verdict, Held):
+            self._replace(verdict)
+        return True
+
+    def _replace(self, verdict: tuple[int, bytes, str]) -> None:
+        """Ends the exchange with what a rule answers in place of the server."""
+        self.encoder = self.withheld = None
         self._let_go("answer replaced by a rule")
         self.answered_here(*verdict)
-        return True
+
+    def withholds(self, held: Held, rules: Callable[..., Verdict]) -> bool:
+        """Holds the answer back, and goes on with these rules later. Returns False if what is waited for is there."""
+        if self.withheld is None:
+            if self.arrived is None:
+                return False
+            assert self.answer is not None
+            self.withheld = Withheld(self, self.answer, self.arrived, self.arrived_whole)
+        return self.withheld.waits(held, rules)
+
+    def answer_goes_on(self, rules: Callable[..., Verdict]) -> None:
+        """Runs the rules that are left for an answer that was held back, and does what they decide."""
+        withheld = self.withheld
+        assert withheld is not None
+        verdict = rules(self)
+        if isinstance(verdict, Held):
+            return
+        if verdict is not None:
+            self._replace(verdict)
+            return
+        self.withheld = None
+        if withheld.over and withheld.uploading:
+            self._answer_early(withheld.head, withheld.data)
+            return
+        self._begin_answer(withheld.head, withheld.data)
+        if self.state != ANSWERING:
+            return  # the client was found gone
+        if withheld.over:
+            self.response_ended()
+        elif withheld.paused:
+            self.resume_response()
+
+    def answer_late(self) -> None:
+        """Ends the exchange, because the server has not sent enough of its answer in time (`wait-for-body`)."""
+        if self.counters is not None:
+            count_failure(self)
+        self.fail(504, "sH")
 
     def _response(self, head: ResponseHead, now: float) -> bytes:
         """Returns the answer's head for the client."""
@@ -774,6 +858,9 @@ class Exchange(ExchangeFacts):
         # stand in memory for a while.
         if self.waiting is not None:
             self.waiting.leave()
+        if self.withheld is not None:
+            self.withheld.leave()
+            self.withheld = None
         attempt, self.attempt = self.attempt, None
         if attempt is not None and attempt.slot:
             client.deadlines.cancel(attempt)

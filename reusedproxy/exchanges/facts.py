@@ -5,13 +5,15 @@ Nothing here costs anything until a rule asks for it. It must never know how a r
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 from reusedproxy.backends.binding import Binding
 from reusedproxy.exchanges.client import Client
 from reusedproxy.exchanges.cookie_state import CookieState
 from reusedproxy.exchanges.course import ExchangeCourse
+from reusedproxy.exchanges.withheld import Verdict, Withheld, body_of
+from reusedproxy.rules.edited_lists import EditedFile
 from reusedproxy.rules.editing import Unusable, set_method
 from reusedproxy.rules.facts import Course
 from reusedproxy.sessions.facts import ConnectionFacts
@@ -24,8 +26,7 @@ from reusedproxy.wire.heads import CHUNKED, RequestHead, ResponseHead
 class ExchangeFacts(ConnectionFacts):
     """Holds the facts of an exchange; the base of `Exchange`. `head` is the request's head, as rules have left it;
     `line` is its first line as received, if rules have changed the head; `answer` is the response's head.
-    `answer_rules` process that head, and may replace the answer: they return a status, the whole answer, and two
-    letters for the log.
+    `answer_rules` process that head, and may replace the answer, or have it held back.
 
     This is a base class and not an object of its own: rules are handed the exchange itself, so that most facts are
     plain attributes. An object between would cost an allocation for each request and a call for each fetch.
@@ -33,13 +34,20 @@ class ExchangeFacts(ConnectionFacts):
 
     # Most exchanges never touch these; as class attributes they cost nothing.
     client: Client
+    framed: bool
     inspected: None = None
     head: RequestHead | None = None
     answer: ResponseHead | None = None
     line: bytes | None = None
     #: What `http-after-response` makes of an answer of the proxy's own.
     own_rules: Callable[..., bytes] | None = None
-    answer_rules: Callable[..., tuple[int, bytes, str] | None] | None = None
+    answer_rules: Callable[..., Verdict] | None = None
+    #: What has come of the answer's body while its rules are run; and whether that is all. None: it is no answer that
+    #: could be held back.
+    arrived: bytes | None = None
+    arrived_whole = True
+    #: The answer that is held back while its rules wait; None: none is.
+    withheld: Withheld | None = None
     #: What `http-response` makes of an answer of a service (`use-service`), or of its head: a status, what is sent, and
     #: whether a rule has put its own answer in the service's place.
     service_rules: Callable[..., tuple[int, bytes, bool]] | None = None
@@ -101,6 +109,17 @@ class ExchangeFacts(ConnectionFacts):
     def sent_body(self) -> bytes:
         """Returns the same as it is sent on."""
         return self.early if self.more is None else self.early + b"".join(self.more)
+
+    @property
+    def answer_body(self) -> bytes | None:
+        """Returns what has come of the answer's body so far, without its framing, while the answer's rules are run."""
+        head, data = self.answer, self.arrived if self.withheld is None else self.withheld.data
+        return None if head is None or data is None else body_of(head, data, self.framed)
+
+    @property
+    def lists(self) -> Mapping[str, EditedFile]:
+        """Returns the patterns that rules change, by the names of their files."""
+        return self.client.frontend.lists
 
     def set_timeout(self, which: str, seconds: float) -> None:
         """Sets a time-out of this exchange, by HAProxy's word."""

@@ -32,7 +32,7 @@ from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.rules.rule_set import RuleSet
 from reusedproxy.rules.samples.formats import Text
 from reusedproxy.rules.steering import Held
-from reusedproxy.sessions.switching import SwitchingRule, backend_to_use, server_to_use
+from reusedproxy.sessions.switching import Switching, backend_to_use, server_to_use
 from reusedproxy.wire.bodies import ChunkedBody
 from reusedproxy.wire.heads import CHUNKED
 
@@ -53,7 +53,7 @@ class Routing:
         self,
         frontend: ClientFrontend,
         rule_set: RuleSet,
-        choices: Iterable[SwitchingRule],
+        choices: Switching,
         routes: Mapping[str, Route],
         ours_alone: Iterable[str] = (),
         edited: Iterable[EditHeader] = (),
@@ -71,7 +71,7 @@ class Routing:
         of_answers = notes if notes is not None and notes.looks_at_answers else None
         self.id_header = id_header.encode()
         self._rule_set = rule_set
-        self.choices = list(choices)
+        self.choices = choices
         self.routes = dict(routes)
         self._disabled = disabled
         #: Whether a request may have to wait for a password to be checked.

@@ -8,11 +8,12 @@ from collections.abc import Callable
 from typing import Protocol
 
 from reusedproxy.backends.binding import Binding
+from reusedproxy.exchanges.withheld import Verdict
 from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.sessions.sticking import Sticking, Sticks, Stores
 
 #: What runs the rules for an answer (`exchanges.facts`).
-AnswerRules = Callable[..., "tuple[int, bytes, str] | None"]
+AnswerRules = Callable[..., Verdict]
 
 
 class Frontend(Protocol):
@@ -63,7 +64,7 @@ class _Storing:
         self._stores = stores
         self._rules = rules
 
-    def __call__(self, exchange: Stuck) -> tuple[int, bytes, str] | None:
+    def __call__(self, exchange: Stuck) -> Verdict:
         try:
             self._sticking.store(exchange, self._stores)
         except Unevaluated as unevaluated:

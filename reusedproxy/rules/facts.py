@@ -198,6 +198,10 @@ class Facts(Protocol):
         """Returns what has come of the request's body; None where it is not at hand."""
 
     @property
+    def answer_body(self) -> bytes | None:
+        """Returns what has come of the answer's body; None where it is not at hand."""
+
+    @property
     def line(self) -> bytes | None:
         """Returns the request's first line as it came, if rules may have changed it; None otherwise."""
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from attrs import evolve
 
-from reusedproxy.config.model.rules import Criterion, Rule
+from reusedproxy.config.model.rules import Condition, Criterion, Rule
 from reusedproxy.config.rules.steering import Pause, Resolve, WaitForBody
 from reusedproxy.rules.facts import Facts
 from reusedproxy.rules.matching import criterion
@@ -23,7 +23,7 @@ from reusedproxy.rules.matching import criterion
 #: What has the same value each time it is asked for, changes nothing, and never fails.
 _PURE = frozenset(
     ("path", "pathq", "url", "query", "base", "method", "src", "dst", "dst_port")
-    + ("hdr", "req.hdr", "fhdr", "req.fhdr", "cook", "req.cook", "url_param", "urlp", "ssl_fc_sni")
+    + ("hdr", "req.hdr", "fhdr", "req.fhdr", "cook", "req.cook", "url_param", "urlp", "ssl_fc_sni", "req.ssl_sni")
 )
 _PURE_CONVERTERS = frozenset(("lower", "upper", "field", "word", "host_only", "port_only", "url_dec"))
 #: Methods that are true for several patterns if they are for one of them, and take little more time for many.
@@ -41,26 +41,32 @@ _Kind = tuple[object, str, bool]
 def first_asked(rule: Rule) -> tuple[Criterion, ...]:
     """Returns the criteria of which one is true if the rule applies; () where that cannot be said, or the rule cannot
     be in a group."""
-    said, action = rule.condition, rule.action
-    if said is None or said.unless or isinstance(action, (WaitForBody, Pause, Resolve)):
+    action = rule.action
+    if isinstance(action, (WaitForBody, Pause, Resolve)) or (action.ends and not action.answers):
         return ()
-    if action.ends and not action.answers:
+    return asked_first(rule.condition)
+
+
+def asked_first(said: Condition | None, methods: frozenset[str] = _METHODS) -> tuple[Criterion, ...]:
+    """Returns the criteria of which one is true if the condition is; () where that cannot be said, or one of them
+    compares by none of these methods."""
+    if said is None or said.unless:
         return ()
     found: list[Criterion] = []
     for terms in said.alternatives:
-        if terms[0].negated or not all(map(_is_pure, terms[0].criteria)):
+        if terms[0].negated or not all(_is_pure(each, methods) for each in terms[0].criteria):
             return ()
         found += terms[0].criteria
     return (*found,)
 
 
-def groups(asked: Sequence[tuple[Criterion, ...]]) -> Iterable[tuple[int, int]]:
-    """Returns where groups begin and end, given what each rule asks first."""
+def groups(asked: Sequence[tuple[Criterion, ...]], most_kinds: int = MOST_TESTS) -> Iterable[tuple[int, int]]:
+    """Returns where groups begin and end, given what each rule asks first; each asks for so many kinds of samples."""
     at = 0
     while at < len(asked):
         kinds: set[_Kind] = set()
         end = at
-        while end < len(asked) and asked[end] and len(more := kinds.union(map(kind_of, asked[end]))) <= MOST_TESTS:
+        while end < len(asked) and asked[end] and len(more := kinds.union(map(kind_of, asked[end]))) <= most_kinds:
             kinds = more
             end += 1
         if end - at >= LEAST * max(1, len(kinds)):
@@ -87,10 +93,10 @@ def guard(asked: Iterable[Criterion], where: str) -> Test:
     return lambda facts: one(facts) or other(facts)
 
 
-def _is_pure(said: Criterion) -> bool:
+def _is_pure(said: Criterion, methods: frozenset[str]) -> bool:
     expression = said.expression
     return (
-        said.method in _METHODS
+        said.method in methods
         and not said.files
         and expression.fetch.name in _PURE
         and all(each.name in _PURE_CONVERTERS for each in expression.converters)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
+from heapq import merge
 from ipaddress import IPv4Address, IPv4Network, IPv6Network
-from itertools import groupby
+from itertools import chain
 from math import inf
 from operator import methodcaller
-from typing import Any
+from typing import Any, TypeVar
 
 import re2
 
@@ -30,7 +31,22 @@ FEW = 16
 LARGEST = 8 * 1024
 MEMORY = 64 * 1024 * 1024
 
+#: Networks that are compiled, and intervals that are sorted, in one step: less than a millisecond.
+STEP = 100
+SORTED_AT_ONCE = 2000
+
 IsIn = Callable[[bytes], bool]
+T = TypeVar("T")
+
+
+def finished(steps: Generator[None, None, T]) -> T:
+    """Takes all steps at once, and returns their result."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: T = end.value
+            return result
 
 
 def within_ranges(ranges: Iterable[Range]) -> Callable[[float], bool]:
@@ -44,9 +60,19 @@ def within_networks(networks: Iterable[Network]) -> Callable[[Address], bool]:
     An IPv4 address may be in an IPv6 network and the other way round, where one can be written as the other (HAProxy's
     manual, section 7.1.6).
     """
-    among = list(networks)
-    in_ipv4 = _within_intervals(_interval(each) for each in among if isinstance(each, IPv4Network))
-    in_ipv6 = _within_intervals(_interval(each) for each in among if isinstance(each, IPv6Network))
+    return finished(within_networks_in_steps(networks))
+
+
+def within_networks_in_steps(networks: Iterable[Network]) -> Generator[None, None, Callable[[Address], bool]]:
+    """Compiles networks as `within_networks` does, in steps."""
+    of_ipv4: list[tuple[float, float]] = []
+    of_ipv6: list[tuple[float, float]] = []
+    for number, each in enumerate(networks):
+        (of_ipv4 if isinstance(each, IPv4Network) else of_ipv6).append(_interval(each))
+        if number % STEP == STEP - 1:
+            yield
+    in_ipv4 = yield from _within_intervals_in_steps(of_ipv4)
+    in_ipv6 = yield from _within_intervals_in_steps(of_ipv6)
 
     def is_in(address: Address) -> bool:
         number = int(address)
@@ -67,14 +93,26 @@ def _interval(among: IPv4Network | IPv6Network) -> tuple[int, int]:
 
 
 def _within_intervals(intervals: Iterable[tuple[float, float]]) -> Callable[[float], bool]:
+    return finished(_within_intervals_in_steps([*intervals]))
+
+
+def _within_intervals_in_steps(
+    intervals: list[tuple[float, float]],
+) -> Generator[None, None, Callable[[float], bool]]:
     firsts: list[float] = []
     lasts: list[float] = []
-    for first, last in sorted(intervals):
+    portions = []
+    for at in range(0, len(intervals), SORTED_AT_ONCE):
+        portions.append(sorted(intervals[at : at + SORTED_AT_ONCE]))
+        yield
+    for number, (first, last) in enumerate(merge(*portions) if len(portions) > 1 else chain(*portions)):
         if lasts and first <= lasts[-1]:
             lasts[-1] = max(lasts[-1], last)
         else:
             firsts.append(first)
             lasts.append(last)
+        if number % STEP == STEP - 1:
+            yield
 
     def is_in(number: float) -> bool:
         place = bisect_right(firsts, number)
@@ -83,11 +121,26 @@ def _within_intervals(intervals: Iterable[tuple[float, float]]) -> Callable[[flo
     return is_in
 
 
+def one_of(texts: Iterable[bytes]) -> Generator[None, None, IsIn]:
+    """Compiles whole texts, in steps."""
+    among: set[bytes] = set()
+    for number, text in enumerate(texts):
+        among.add(text)
+        if number % STEP == STEP - 1:
+            yield
+    return among.__contains__
+
+
 def beginning_with(texts: tuple[bytes, ...]) -> IsIn:
     """Compiles the beginnings of texts."""
     if len(texts) <= FEW:
         return methodcaller("startswith", texts)  # one call where a lambda would be two
-    by_length = _by_length(texts)
+    return finished(beginning_in_steps(texts))
+
+
+def beginning_in_steps(texts: Iterable[bytes]) -> Generator[None, None, IsIn]:
+    """Compiles many beginnings of texts, in steps."""
+    by_length = yield from _by_length(texts)
 
     def begins(text: bytes) -> bool:
         for length, among in by_length:  # noqa: SIM110 (half the time of `any`)
@@ -102,7 +155,12 @@ def ending_with(texts: tuple[bytes, ...]) -> IsIn:
     """Compiles the ends of texts."""
     if len(texts) <= FEW:
         return methodcaller("endswith", texts)
-    by_length = _by_length(texts)
+    return finished(ending_in_steps(texts))
+
+
+def ending_in_steps(texts: Iterable[bytes]) -> Generator[None, None, IsIn]:
+    """Compiles many ends of texts, in steps."""
+    by_length = yield from _by_length(texts)
 
     def ends(text: bytes) -> bool:
         for length, among in by_length:  # noqa: SIM110 (see above)
@@ -113,16 +171,30 @@ def ending_with(texts: tuple[bytes, ...]) -> IsIn:
     return ends
 
 
-def _by_length(texts: Iterable[bytes]) -> list[tuple[int, frozenset[bytes]]]:
-    return [(length, frozenset(some)) for length, some in groupby(sorted(texts, key=len), key=len)]
+def _by_length(texts: Iterable[bytes]) -> Generator[None, None, list[tuple[int, set[bytes]]]]:
+    found: dict[int, set[bytes]] = {}
+    for number, text in enumerate(texts):
+        found.setdefault(len(text), set()).add(text)
+        if number % STEP == STEP - 1:
+            yield
+    return sorted(found.items())
 
 
 def containing(texts: tuple[bytes, ...]) -> IsIn:
     """Compiles texts that may stand anywhere in another."""
     if len(texts) <= FEW:
         return lambda text: any(each in text for each in texts)
-    shortest = min(map(len, texts))
-    searches = [_search(some) for some in _portions(sorted(set(texts)))]
+    return finished(containing_in_steps(texts))
+
+
+def containing_in_steps(texts: Iterable[bytes]) -> Generator[None, None, IsIn]:
+    """Compiles many texts that may stand anywhere in another, in steps of a few milliseconds."""
+    among = sorted(set(texts))
+    shortest = min(map(len, among))
+    searches = []
+    for some in _portions(among):
+        searches.append(_search(some))
+        yield
     return lambda text: len(text) >= shortest and any(search(text) is not None for search in searches)
 
 
@@ -130,19 +202,26 @@ def delimited(texts: tuple[bytes, ...], delimiters: bytes) -> IsIn:
     """Compiles texts that stand in another with a delimiter, or an end of the other, on either side. Delimiters at
     their own ends do not count; one of nothing else is nowhere."""
     words = frozenset(word for text in texts if (word := text.strip(delimiters)))
+    parts = parts_between(words, delimiters)
+    return lambda text: any(part in words for part in parts(text))
+
+
+def parts_between(words: Iterable[bytes], delimiters: bytes) -> Callable[[bytes], Iterator[bytes]]:
+    """Returns what finds the parts of a text between delimiters, or its ends, that may be one of these words: those
+    that have as many delimiters within them as any of the words."""
     border = re.compile(rb"[%b]" % re.escape(delimiters))
     #: How many parts there are between delimiters in each of the words, themselves as they are.
     widths = sorted({len(border.split(word)) for word in words})
 
-    def is_in(text: bytes) -> bool:
+    def parts(text: bytes) -> Iterator[bytes]:
         ends = [found.start() for found in border.finditer(text)]
         ends.append(len(text))
         starts = [0, *[end + 1 for end in ends]]
-        return any(
-            text[start:end] in words for width in widths for start, end in zip(starts, ends[width - 1 :], strict=False)
-        )
+        for width in widths:
+            for start, end in zip(starts, ends[width - 1 :], strict=False):
+                yield text[start:end]
 
-    return is_in
+    return parts
 
 
 def _portions(texts: Iterable[bytes]) -> Iterable[list[bytes]]:

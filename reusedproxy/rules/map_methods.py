@@ -171,11 +171,12 @@ class _Domain(_Delimited):
     _delimiters = DELIMITERS["dom"].encode()
 
 
-class _Regular(_Tried):
-    """Those that rules add are together no larger than one may be."""
+class Regular(_Tried):
+    """Searches for expressions. Those that rules add are together no larger than one may be."""
 
-    def __init__(self, values: Values) -> None:
+    def __init__(self, values: Values, ignore_case: bool = False) -> None:
         super().__init__(values)
+        self._ignore_case = ignore_case
         self._searches: dict[bytes, Search] = {}
         self._loaded = False
         #: The instructions of each expression that rules have added, and of all together.
@@ -189,10 +190,10 @@ class _Regular(_Tried):
     def add(self, key: bytes, what: str) -> None:
         super().add(key, what)
         if not self._loaded:
-            self._searches[key] = searching(_text(key), what=what)
+            self._searches[key] = searching(_text(key), self._ignore_case, what)
             return
         # One that is not evaluated would have all requests refused that are looked up.
-        search, size = never_unevaluated(_text(key), what)
+        search, size = never_unevaluated(_text(key), what, self._ignore_case)
         if self._size + size > LARGEST_UNBOUNDED:
             raise Full(f"rules have added as long expressions as they may ({LARGEST_UNBOUNDED} instructions)")
         self._searches[key] = search
@@ -210,7 +211,7 @@ class _Regular(_Tried):
         return None
 
 
-class _Replacing(_Regular):
+class _Replacing(Regular):
     r"""In the value, \1 is the first group of what the key has matched."""
 
     def __init__(self, values: Values) -> None:
@@ -384,7 +385,7 @@ METHODS: dict[str, type[Method]] = {
     "sub": _Inside,
     "dir": _Delimited,
     "dom": _Domain,
-    "reg": _Regular,
+    "reg": Regular,
     "regm": _Replacing,
     "int": _Number,
     "ip": _Address,

@@ -37,6 +37,9 @@ _CALLED = {"int": "number", "ip": "address"}
 class Map:
     """Holds one map: keys with their values, in the order of the file; the first of several equal keys counts."""
 
+    #: What stands before the name of a method in messages.
+    word = "map_"
+
     def __init__(self, pairs: Iterable[tuple[str, bytes]]) -> None:
         self.values: dict[bytes, bytes] = {}
         for key, value in pairs:
@@ -52,7 +55,7 @@ class Map:
         """Prepares a way of matching, and that values are read as `gives`, in steps; `what` begins a message. Raises
         Wrong if a key or a value cannot be read."""
         if method not in self._methods:
-            made = METHODS[method](self.values)
+            made = self.method_of(method)
             for number, key in enumerate(self.values):
                 made.add(key, what)
                 if number % _STEP == _STEP - 1:
@@ -68,6 +71,10 @@ class Map:
                 if number % _STEP == _STEP - 1:
                     yield
             self._gives.add(gives)
+
+    def method_of(self, name: str) -> Method:
+        """Returns a way of matching that knows no key so far."""
+        return METHODS[name](self.values)
 
     def find(self, method: str, sample: Sample) -> bytes | None:
         """Returns what the map has for this sample; None: nothing."""
@@ -113,7 +120,11 @@ class Map:
                 del self.values[key]
                 for each in added:
                     each.remove(key)
-                return str(wrong) if isinstance(wrong, Full) else f"a key that 'map_{name}' cannot read was left out"
+                return (
+                    str(wrong)
+                    if isinstance(wrong, Full)
+                    else f"a key that '{self.word}{name}' cannot read was left out"
+                )
             added.append(method)
         self._grown += len(key) + len(value)
         return ""

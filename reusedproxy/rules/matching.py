@@ -23,6 +23,7 @@ from reusedproxy.rules.lists import (
     within_networks,
     within_ranges,
 )
+from reusedproxy.rules.pattern_files import Matches, PatternFile
 from reusedproxy.rules.regular import matching_one_of
 from reusedproxy.rules.samples.casts import MAX, MIN, to_address, to_binary, to_bool, to_int, to_text
 from reusedproxy.rules.samples.compile import Fetch, compiled, compiled_all
@@ -30,9 +31,11 @@ from reusedproxy.rules.samples.fetches import path
 from reusedproxy.rules.users import is_in_group
 
 Test = Callable[[Facts], bool]
-Matches = Callable[[Sample], bool]
 #: Returns the patterns of a file, without its empty lines and comments.
 ReadPatterns = Callable[[Criterion, str], Iterable[str]]
+
+#: What separates the parts of a text, by the method that looks for one of them.
+BORDERS = {method: each.encode() for method, each in DELIMITERS.items()}
 
 
 def no_files(criterion: Criterion, path: str) -> Iterable[str]:
@@ -77,23 +80,25 @@ def _term(term: Term, where: str, read: ReadPatterns) -> Test:
 
 def criterion(said: Criterion, where: str = REQUEST, read: ReadPatterns = no_files) -> Test:
     """Compiles a criterion: whether one of the samples matches one of the patterns. Without a sample it is false."""
+    (cased, others), ready = _lines_of(said, read)
+    compiled_here = not ready
     make = _METHODS[said.method]
-    cased, others = (
-        [line for path in paths for line in read(said, path)]
-        for paths in (said.files[: said.cased_files], said.files[said.cased_files :])
-    )
     if not said.ignore_case or not cased:
         matches = make([*said.patterns, *cased, *others], said.ignore_case)
     else:
         matches = _either(make(cased, False), make([*said.patterns, *others], True))
+    if ready and not (said.patterns or cased or others):
+        matches = ready.pop()
+    for other in ready:
+        matches = _either(matches, other)
     fetch_all = compiled_all(said.expression, where)
     if fetch_all is not None:
         # Equal values once: a client may send thousands.
         return lambda facts: any(sample is not None and matches(sample) for sample in dict.fromkeys(fetch_all(facts)))
     fetch = compiled(said.expression, where)
-    if said.method == "int" and not cased and not others and len(between := ranges(said.patterns, "int")) == 1:
+    if said.method == "int" and not said.files and len(between := ranges(said.patterns, "int")) == 1:
         return _of_number(fetch, *between[0])
-    is_one = _is_text(said, [*cased, *others])
+    is_one = _is_text(said, [*cased, *others]) if compiled_here else None
     if is_one is not None:
         return _of_path(is_one) if fetch is path else _of_text(fetch, is_one, matches)
 
@@ -104,13 +109,32 @@ def criterion(said: Criterion, where: str = REQUEST, read: ReadPatterns = no_fil
     return matches_one
 
 
+def _lines_of(said: Criterion, read: ReadPatterns) -> tuple[tuple[list[str], list[str]], list[Matches]]:
+    """Returns the patterns of a criterion's files, those that stand before `-i` first, and the tests that are ready of
+    files in place of their patterns."""
+    cased: list[str] = []
+    others: list[str] = []
+    ready: list[Matches] = []
+    for number, name in enumerate(said.files):
+        before = number < said.cased_files
+        found = read(said, name)
+        test = (
+            found.tests.get((said.method, said.ignore_case and not before)) if isinstance(found, PatternFile) else None
+        )
+        if test is not None:
+            ready.append(test)
+        else:
+            (cased if before else others).extend(found)
+    return (cased, others), ready
+
+
 # Most criteria compare the path, or another text, as it is: one call or two, where `matches_one` makes three.
 
 
 def _is_text(said: Criterion, lines: list[str]) -> Callable[[bytes], bool] | None:
     """Returns what tells whether a text matches, where nothing needs to be done to the text before."""
     make = _TEXTS.get(said.method)
-    return None if make is None or said.ignore_case else make(_texts([*said.patterns, *lines], False))
+    return None if make is None or said.ignore_case else make(pattern_texts([*said.patterns, *lines], False))
 
 
 def _of_path(is_one: Callable[[bytes], bool]) -> Test:
@@ -180,7 +204,8 @@ def _ip(patterns: Sequence[str], ignore_case: bool) -> Matches:
     return lambda sample: (found := to_address(sample)) is not None and is_within(found)
 
 
-def _texts(patterns: Sequence[str], ignore_case: bool) -> tuple[bytes, ...]:
+def pattern_texts(patterns: Iterable[str], ignore_case: bool) -> tuple[bytes, ...]:
+    """Returns patterns as the texts that samples are compared with."""
     found = [text.encode("utf-8", "surrogateescape") for text in patterns]  # as pattern files are read
     return tuple(text.lower() for text in found) if ignore_case else tuple(found)
 
@@ -189,7 +214,7 @@ def _textual(test: Callable[[tuple[bytes, ...]], Callable[[bytes], bool]]) -> Ca
     """Returns the method that compares texts by `test`."""
 
     def make(patterns: Sequence[str], ignore_case: bool) -> Matches:
-        is_one = test(_texts(patterns, ignore_case))
+        is_one = test(pattern_texts(patterns, ignore_case))
 
         def matches(sample: Sample) -> bool:
             text = sample if type(sample) is bytes else to_text(sample)
@@ -216,7 +241,7 @@ def _string(patterns: Sequence[str], ignore_case: bool) -> Matches:
     """
     if ignore_case:
         return _textual(_equal)(patterns, ignore_case)
-    among = frozenset(_texts(patterns, ignore_case))
+    among = frozenset(pattern_texts(patterns, ignore_case))
 
     def matches(sample: Sample) -> bool:
         text = to_text(sample)
@@ -259,7 +284,7 @@ _TEXTS: dict[str, Callable[[tuple[bytes, ...]], Callable[[bytes], bool]]] = {
     "beg": beginning_with,
     "end": ending_with,
     "sub": containing,
-    **{method: _delimited(each.encode()) for method, each in DELIMITERS.items()},
+    **{method: _delimited(border) for method, border in BORDERS.items()},
 }
 _METHODS: dict[str, Callable[[Sequence[str], bool], Matches]] = {
     "found": _found,
@@ -273,6 +298,6 @@ _METHODS: dict[str, Callable[[Sequence[str], bool], Matches]] = {
     "beg": _textual(beginning_with),
     "end": _textual(ending_with),
     "sub": _textual(containing),
-    **{method: _textual(_delimited(each.encode())) for method, each in DELIMITERS.items()},
+    **{method: _textual(_delimited(border)) for method, border in BORDERS.items()},
     "reg": _regular,
 }

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from time import thread_time
 from typing import Any, Protocol
 
@@ -29,6 +29,7 @@ from reusedproxy.config.language.regular import (
 )
 from reusedproxy.config.language.report import Wrong
 from reusedproxy.config.model.values import Place
+from reusedproxy.rules.lists import finished
 
 #: The largest product of instructions and bytes. RE2 takes this many steps at worst, when its automaton grows beyond
 #: its memory (measured: 3 ns for each). An expression of 4096 instructions may look at 16 KB, the largest head with
@@ -36,6 +37,8 @@ from reusedproxy.config.model.values import Place
 LARGEST_WORK = LONGEST_PROGRAM // 4 * 16 * 1024
 #: Instructions of the largest expression that searches texts of any length.
 LARGEST_UNBOUNDED = LONGEST_PROGRAM // 4
+#: Instructions of expressions that are joined to one; a join has hardly more than they have.
+LONGEST_JOINED = LONGEST_PROGRAM // 4 - 512
 #: The most replacements of one `regsub(…,g)`; the second number is for expressions where each is a search of its own,
 #: from the end of the last one on, at 5 µs.
 MOST_REPLACEMENTS = 4096
@@ -79,13 +82,13 @@ def searching(text: str, ignore_case: bool = False, what: str = "regular express
     return _search(read_regular(text, what, ignore_case))
 
 
-def never_unevaluated(text: str, what: str) -> tuple[Search, int]:
+def never_unevaluated(text: str, what: str, ignore_case: bool = False) -> tuple[Search, int]:
     """Compiles an expression to a search function that never raises Unevaluated: for an expression that a client has
     chosen, and that other clients' texts are matched with. Raises Wrong where that cannot be said.
 
     Returns the number of its instructions, too.
     """
-    regular = read_regular(text, what)
+    regular = read_regular(text, what, ignore_case)
     if regular.linear is None or regular.linear.programsize > LARGEST_UNBOUNDED:
         raise Wrong(f"{what}: the regular expression '{shortened(text)}' might exceed the bounds of its evaluation")
     return _search(regular), regular.linear.programsize
@@ -94,17 +97,24 @@ def never_unevaluated(text: str, what: str) -> tuple[Search, int]:
 def matching_one_of(texts: Sequence[str], ignore_case: bool = False) -> Callable[[bytes], bool]:
     """Compiles expressions to a function that tells whether one of them is found in a text.
 
-    Those that RE2 supports are joined to one, so that a thousand cost no more than one does.
+    Those that RE2 supports are joined to few, so that a thousand cost little more than one does.
     """
-    read = [read_regular(text, "regular expression", ignore_case) for text in texts]
-    plain = [each.text for each in read if each.linear is not None and not each.before_newline]
-    ending = [each.text for each in read if each.linear is not None and each.before_newline]
-    searches: list[Search] = [_bounded(each) for each in _joined(plain, ignore_case)]
-    searches += [_also_before_newline(_bounded(each)) for each in _joined(ending, ignore_case)]
+    return finished(joined([read_regular(text, "regular expression", ignore_case) for text in texts], ignore_case))
+
+
+def joined(read: Sequence[Regular], ignore_case: bool) -> Generator[None, None, Callable[[bytes], bool]]:
+    """Joins expressions that have been read as `matching_one_of` does, in steps of a few milliseconds."""
+    plain = [each for each in read if each.linear is not None and not each.before_newline]
+    ending = [each for each in read if each.linear is not None and each.before_newline]
+    searches: list[Search] = []
+    for search in (yield from _together(plain, ignore_case)):
+        searches.append(_bounded(search))
+    for search in (yield from _together(ending, ignore_case)):
+        searches.append(_also_before_newline(_bounded(search)))
     searches += [_search(each) for each in read if each.linear is None]
     if len(searches) == 1:
-        search = searches[0]
-        return lambda text: search(text) is not None
+        (only,) = searches
+        return lambda text: only(text) is not None
     return lambda text: any(search(text) is not None for search in searches)
 
 
@@ -156,17 +166,31 @@ def _search(regular: Regular) -> Search:
     return _also_before_newline(search) if regular.before_newline else search
 
 
-def _joined(texts: list[str], ignore_case: bool) -> list[Any]:
-    """Joins the expressions to as few as RE2 accepts."""
-    if not texts:
-        return []
-    if len(texts) == 1:
-        return [read_regular(texts[0], "regular expression", ignore_case).linear]
-    made = linear_alternative(texts, ignore_case)
+def _together(read: Sequence[Regular], ignore_case: bool) -> Generator[None, None, list[Any]]:
+    """Joins the expressions to as few as RE2 accepts. Their sizes are known, so that none is compiled in vain: 2,000
+    took 0.5 s where one too large was halved again and again."""
+    made: list[Any] = []
+    some: list[Regular] = []
+    size = 0
+    for each in read:
+        assert each.linear is not None
+        if some and size + each.linear.programsize > LONGEST_JOINED:
+            made += _joined(some, ignore_case)
+            some, size = [], 0
+            yield
+        some.append(each)
+        size += each.linear.programsize
+    return made + _joined(some, ignore_case)
+
+
+def _joined(read: Sequence[Regular], ignore_case: bool) -> list[Any]:
+    if len(read) <= 1:
+        return [each.linear for each in read]
+    made = linear_alternative([each.text for each in read], ignore_case)
     if made is not None:
         return [made]
-    half = len(texts) // 2
-    return _joined(texts[:half], ignore_case) + _joined(texts[half:], ignore_case)
+    half = len(read) // 2
+    return _joined(read[:half], ignore_case) + _joined(read[half:], ignore_case)
 
 
 def _bounded(linear: Any) -> Search:

@@ -6,7 +6,7 @@ beside answers are here: a connection that ends without one, and a request that 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 from typing import Any, Protocol
 
@@ -16,6 +16,7 @@ from reusedproxy.config.model.rules import Action
 from reusedproxy.config.model.values import Expression
 from reusedproxy.config.rules.steering import (
     Drop,
+    EditList,
     EditMap,
     Hint,
     MarkPackets,
@@ -31,6 +32,7 @@ from reusedproxy.config.rules.steering import (
     WaitForBody,
 )
 from reusedproxy.rules import editing, normalizing
+from reusedproxy.rules.edited_lists import EditedFile
 from reusedproxy.rules.editing import Unusable
 from reusedproxy.rules.facts import Facts
 from reusedproxy.rules.samples.casts import to_address, to_int
@@ -74,6 +76,10 @@ class Steered(Facts, Protocol):
     no_late_retries: bool
     #: Fields of a 103 answer that is to be sent; nothing: none is.
     hints: bytes
+
+    @property
+    def lists(self) -> Mapping[str, EditedFile]:
+        """Returns the patterns that rules change, by the names of their files."""
 
     def set_timeout(self, which: str, seconds: float) -> None:
         """Sets a time-out of this exchange, by HAProxy's word."""
@@ -270,6 +276,21 @@ def _edit_map(action: EditMap, where: str) -> Act:
     return edit
 
 
+def _edit_list(action: EditList, where: str) -> Act:
+    path, key, adds = action.path, text_of(action.key, where), action.adds
+
+    def edit(facts: Any) -> None:
+        chosen = facts.lists.get(path)
+        if chosen is None:
+            return
+        if not adds:
+            chosen.delete(key(facts))
+        elif why := chosen.add(key(facts)):
+            facts.not_done(f"'add-acl({path})': {why}")
+
+    return edit
+
+
 def _resolve(action: Resolve, where: str) -> Act:
     fetch = compiled_text(action.name, where)
 
@@ -310,6 +331,7 @@ STEERING: dict[type[Action], Callable[[Any, str], Act]] = {
     WaitForBody: _wait_for_body,
     Pause: _pause,
     EditMap: _edit_map,
+    EditList: _edit_list,
     Resolve: _resolve,
     Nothing: _nothing,
 }

@@ -8,21 +8,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from socket import (
-    AF_INET,
-    AF_INET6,
-    IP_TOS,
-    IPPROTO_IP,
-    IPPROTO_IPV6,
-    IPV6_TCLASS,
-    SO_MARK,
-    SOL_SOCKET,
-)
-from struct import pack
 
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.server import Server
 from reusedproxy.config.model.bandwidth import Bandwidth
+from reusedproxy.net.marks import mark_packets
 from reusedproxy.net.tls.facts import TransportTLS, tls_side
 from reusedproxy.pool.connection import ServerConnection
 from reusedproxy.rules.facts import Course, Map, Noted, Sample, TLSSide
@@ -189,20 +179,9 @@ class ConnectionFacts:
         self.priority = priority
 
     def mark_packets(self, what: str, value: int) -> None:
-        """Sets the mark ("mark") or the type of service ("tos") of packets to the client; one at a unix socket has
-        none."""
-        sock = self.client.transport.socket
-        if sock.family not in (AF_INET, AF_INET6):
-            return
-        try:
-            if what == "mark":
-                sock.setsockopt(SOL_SOCKET, SO_MARK, pack("=I", value))
-            elif sock.family == AF_INET:
-                sock.setsockopt(IPPROTO_IP, IP_TOS, value)
-            else:
-                sock.setsockopt(IPPROTO_IPV6, IPV6_TCLASS, value)
-        except OSError as error:
-            self.not_done(f"'set-{what}': {error.strerror}")
+        """Sets the mark ("mark") or the type of service ("tos") of packets to the client."""
+        if why := mark_packets(self.client.transport.socket, what, value):
+            self.not_done(why)
 
     def look_up(self, section: str, name: str, prefer: str, told: Callable[[str | None], None]) -> Callable[[], None]:
         """Calls `told` with an address of this name; None: there is none. Returns what stops that."""

@@ -6,7 +6,7 @@ A guide is made with the configuration and never changes. It must never know how
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Protocol
 
@@ -17,7 +17,7 @@ from reusedproxy.backends.binding import Binding
 from reusedproxy.rules import regular
 from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.sessions.sticking import Sticking, Sticks, Stores
-from reusedproxy.sessions.switching import ServerRules, SwitchingRule, backend_to_use, server_to_use
+from reusedproxy.sessions.switching import ServerRules, Switching, backend_to_use, server_to_use
 from reusedproxy.streams.inspection import DENIALS, SILENT_DROP, ContentRules
 
 
@@ -60,7 +60,7 @@ class Guide:
     def __init__(
         self,
         rules: ContentRules | None,
-        choices: Sequence[SwitchingRule],
+        choices: Switching,
         default: str | None,
         ways: Mapping[str, Way],
         disabled: frozenset[str] = frozenset(),

@@ -21,6 +21,7 @@ from reusedproxy.rules.facts import Facts
 from reusedproxy.rules.inspected import TRUE, UNKNOWN, Outlook, outlook
 from reusedproxy.rules.matching import ReadPatterns, no_files
 from reusedproxy.rules.regular import Unevaluated
+from reusedproxy.rules.steering import Held
 from reusedproxy.rules.waiting import Incomplete
 
 # What rules decide.
@@ -53,10 +54,10 @@ class ContentRules:
             steps.append((outlook(rule.condition, where, read), does, rule.place))
         return cls(steps, delay) if steps else None
 
-    def judge(self, facts: Facts, at: int = 0) -> tuple[str, int]:
-        """Runs the rules from the one `at` this place on, and returns ACCEPT, REJECT, SILENT_DROP, CLOSE or WAIT, and
-        the place of the rule that waits: those before it have done what they do, and are not run again. Raises
-        Unevaluated, with the rule's place in the configuration."""
+    def judge(self, facts: Facts, at: int = 0) -> tuple[str | Held, int]:
+        """Runs the rules from the one `at` this place on, and returns ACCEPT, REJECT, SILENT_DROP, CLOSE or WAIT, or
+        what the rules are held for, and the place of the rule with which they go on: those before it have done what
+        they do, and are not run again. Raises Unevaluated, with the rule's place in the configuration."""
         regular.begin()
         place = None
         try:
@@ -68,7 +69,9 @@ class ContentRules:
                 if found == TRUE:
                     if isinstance(does, str):
                         return does, at
-                    does(facts)
+                    held = does(facts)
+                    if isinstance(held, Held):
+                        return held, at + 1
                 at += 1
         except Incomplete:
             return WAIT, at
@@ -94,7 +97,7 @@ class Inspection:
     """Waits for what a section's rules decide about one stream. `over` is called once, with ACCEPT, REJECT,
     SILENT_DROP or CLOSE, and may be called before `look` returns."""
 
-    __slots__ = ("_at", "_ended", "_expires", "_over", "_patience", "_rules", "_stream", "deadline", "slot")
+    __slots__ = ("_at", "_ended", "_expires", "_over", "_patience", "_rules", "_stop", "_stream", "deadline", "slot")
 
     def __init__(
         self,
@@ -117,6 +120,8 @@ class Inspection:
         self._patience = inf if patience is None else patience
         #: When the delay is over; 0: it has not begun.
         self._expires = 0.0
+        #: Stops what the rules are held for, such as a name that is looked up; None: they are not held.
+        self._stop: Callable[[], None] | None = None
 
     def look(self, expired: bool = False) -> None:
         """Looks at what has come by now."""
@@ -124,7 +129,9 @@ class Inspection:
         if over is None:
             return
         verdict = self.verdict(expired)
-        if verdict == WAIT:
+        if self._stop is not None:
+            self._stream.deadlines.cancel(self)  # what is looked up has a time of its own
+        elif verdict == WAIT:
             now = self._stream.deadlines.now()
             if not self._expires:
                 self._expires = now + (self._rules.delay or 0.0)
@@ -136,18 +143,44 @@ class Inspection:
     def verdict(self, expired: bool) -> str:
         """Returns what the rules say now; `expired`: nothing more is waited for."""
         stream = self._stream
+        if self._stop is not None:
+            return WAIT
         stream.final = expired or self._rules.delay is None or self._ended()
         try:
-            verdict, self._at = self._rules.judge(stream, self._at)
-            return verdict
+            while True:
+                verdict, self._at = self._rules.judge(stream, self._at)
+                if not isinstance(verdict, Held):
+                    return verdict
+                if self._holds(verdict):
+                    return WAIT
         except Unevaluated as unevaluated:
             stream.not_evaluated(unevaluated)
             return REJECT
         finally:
             stream.final = True
 
+    def _holds(self, held: Held) -> bool:
+        """Begins what the rules are held for. Returns False if it is over already."""
+        assert held.begin is not None
+        over = False
+
+        def go_on() -> None:
+            nonlocal over
+            over = True
+            if self._stop is not None:
+                self._stop = None
+                self.look()
+
+        stop = held.begin(go_on)
+        if not over:
+            self._stop = stop
+        return not over
+
     def leave(self) -> None:
         """Waits no more."""
+        stop, self._stop = self._stop, None
+        if stop is not None:
+            stop()
         self._over = None
         self._stream.deadlines.cancel(self)
 

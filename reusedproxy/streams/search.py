@@ -45,6 +45,8 @@ class Seeking(Protocol):
     waited_for: Server | None
     #: Its class and offset in queues.
     priority: tuple[int, int]
+    #: What a rule has said of its retries; None: nothing.
+    most_retries: int | None
 
     @property
     def deadlines(self) -> Deadlines: ...
@@ -309,7 +311,8 @@ class Search:
         backend, server = stream.backend, stream.server
         assert backend is not None and server is not None
         settings = backend.settings
-        if self.retries >= settings.retries or NONE in settings.retry_on:
+        most = settings.retries if stream.most_retries is None else stream.most_retries
+        if self.retries >= most or NONE in settings.retry_on:
             return False
         backend.connection_failed(server)
         self._avoided = count_retry(self, backend, server)

@@ -413,6 +413,33 @@ class MapTests(WordsTestCase):
         steps += [(b"/", b"ab"), (b"/", b"a")]
         self.same([Case("set-map", lines, [b"".join(asking(path, b"X: " + value) for path, value in steps)])])
 
+    def test_rules_change_a_list(self) -> None:
+        """The lists of one file are one list, whatever it is compared by."""
+        file = temporary_directory(self) / "a.lst"
+        file.write_text("q\n")
+        lines = (
+            f"http-request add-acl({file}) %[req.hdr(x)] if {{ path /add }}\n"
+            f" http-request del-acl({file}) %[req.hdr(x)] if {{ path /del }}\n"
+            f" http-response add-acl({file}) k%[res.hdr(content-length)] if {{ status 200 }}\n"
+            f" http-request set-header A 1 if {{ req.hdr(x) -f {file} }}\n"
+            f" http-request set-header B 1 if {{ req.hdr(x) -i -f {file} }}\n"
+            f" http-request set-header C 1 if {{ req.hdr(x) -m beg -f {file} }}\n"
+            f" http-request set-header D 1 if {{ req.hdr(x) -m sub -i -f {file} }}"
+        )
+        steps = [(b"/", b"ab"), (b"/add", b"Ab"), (b"/", b"ab"), (b"/", b"Ab"), (b"/", b"xAbc"), (b"/del", b"ab")]
+        steps += [(b"/", b"ab"), (b"/del", b"Ab"), (b"/", b"Ab"), (b"/", b"q"), (b"/del", b"q"), (b"/", b"Q")]
+        self.same([Case("add-acl", lines, [b"".join(asking(path, b"X: " + value) for path, value in steps)])])
+
+    def test_an_answer_waits_for_its_body_where_rules_say_so(self) -> None:
+        show = "http-response set-header X-Len %[res.body_len]-%[res.body_size]"
+        self.same(
+            [
+                Case("all of it", f"http-response wait-for-body time 2s\n {show}", [GET + GET]),
+                Case("a part of it", f"http-response wait-for-body time 2s at-least 1\n {show}", [GET]),
+                Case("none", f"http-response wait-for-body time 2s if FALSE\n {show}", [GET]),
+            ]
+        )
+
 
 class FigureTests(WordsTestCase):
     """Fetches that look at whole sections, and at this process."""

@@ -185,7 +185,7 @@ class _Answered(_Expected):
             return (
                 Verdict(False, "L7RSP", "connection closed before the end of the response head") if got.over else None
             )
-        got.facts.answer = head
+        got.facts.answer, got.facts.answer_body = head, answer.body
         if head.status == 404 and self._wanted404 is not None and self._wanted404():
             return Verdict(True, "L7OKC", "", 404)
         return self.look(got, answer, head)

@@ -21,6 +21,7 @@ class CheckFacts:
     inspected = None
     line: bytes | None = None
     body: bytes | None = None
+    answer_body: bytes | None = None
     source = destination = connection_source = connection_destination = _NOWHERE
     first_request = True
     frontend_name = listener_name = ""

@@ -18,10 +18,10 @@ def _ordered(text: str) -> tuple[str, ...]:
 
 # -- sections ---------------------------------------------------------------------------------------------------------
 
-SECTIONS = words("global defaults frontend backend listen resolvers http-errors userlist peers ring")
+SECTIONS = words("global defaults frontend backend listen resolvers http-errors userlist peers ring crt-store")
 SECTIONS_NOT_DONE = words(
     """
-    mailers cache program log-forward log-profile fcgi-app crt-store traces
+    mailers cache program log-forward log-profile fcgi-app traces
     acme healthcheck
     """
 )
@@ -143,8 +143,10 @@ PROXY_REMOVED = {
     "reqallow": "HAProxy removed it in 2.1: the word is now 'http-request allow'",
     "reqdel": "HAProxy removed it in 2.1: the word is now 'http-request del-header'",
     "reqdeny": "HAProxy removed it in 2.1: the word is now 'http-request deny'",
-    "reqirep": "HAProxy removed it in 2.1: the word is now 'http-request replace-header'",
-    "reqrep": "HAProxy removed it in 2.1: the word is now 'http-request replace-header'",
+    "reqirep": "HAProxy removed it in 2.1: write 'http-request replace-header', of the first line 'replace-path' or"
+    " 'replace-uri'",
+    "reqrep": "HAProxy removed it in 2.1: write 'http-request replace-header', of the first line 'replace-path' or"
+    " 'replace-uri'",
     "reqtarpit": "HAProxy removed it in 2.1: the word is now 'http-request tarpit'",
     "rspadd": "HAProxy removed it in 2.1: the word is now 'http-response add-header'",
     "rspdel": "HAProxy removed it in 2.1: the word is now 'http-response del-header'",
@@ -399,7 +401,6 @@ HINTS = {
     "program": "no program is started: let systemd, or the container, run it",
     "mailers": "no mail is sent: let what reads the log, or the metrics, send it",
     "fcgi-app": "FastCGI is not spoken: put a server that speaks HTTP before the application",
-    "crt-store": "name certificates with 'crt' on the 'bind' lines",
     "ring": "write 'log' with the address of a syslog server",
     "log-forward": "write 'log' with the address of a syslog server",
     "set-bc-mark": "connections to servers are shared by requests",

@@ -103,13 +103,18 @@ _TOO_LARGE = (
 def risk(text: str) -> str:
     """Returns the warning about an expression that RE2 does not support; "" for one that it does. The expression must
     have been read successfully before."""
-    why = read_regular(text, "").why
-    if not why:
+    return risk_of(read_regular(text, ""))
+
+
+def risk_of(read: Regular) -> str:
+    """Returns the warning of `risk`, of an expression that has been read."""
+    if not read.why:
         return ""
     return (
-        f"the regular expression '{shortened(text)}' has what RE2 cannot do in linear time ({why}), so it is matched by"
-        f" backtracking, which a client can make slow: it looks at no more than {BACKTRACKING_BYTES} bytes for"
-        f" {BACKTRACKING_SECONDS * 1000:.0f} ms, and a request for which that is not enough is answered with 500; write"
+        f"the regular expression '{shortened(read.text)}' has what RE2 cannot do in linear time ({read.why}),"
+        " so it is matched by backtracking, which a client can make slow: it looks at no more than"
+        f" {BACKTRACKING_BYTES} bytes for {BACKTRACKING_SECONDS * 1000:.0f} ms, and a request for"
+        " which that is not enough is answered with 500; write"
         " it without look-around, back-references and atomic groups"
     )
 

@@ -11,10 +11,21 @@ TLS_VERSIONS = ("TLSv1.0", "TLSv1.1", "TLSv1.2", "TLSv1.3")
 @frozen
 class CertificateSource:
     """Holds a `crt`, `default-crt` or `crt-list` (`kind`) of a `bind` line; `path` is a file, a directory, a
-    bundle's name or a list."""
+    bundle's name or a list. `key` is the file of its key, where a `crt-store` says one."""
 
     kind: str
     path: str
+    key: str | None = None
+
+
+@frozen
+class StoredCertificate:
+    """Holds a `load` line of a `crt-store`: the name by which `crt` asks for it, and its files. `key` None: it is in
+    the first of these, or beside it."""
+
+    name: str
+    path: str
+    key: str | None = None
 
 
 @frozen
@@ -54,8 +65,8 @@ class TLSOffer:
 class BindTLS:
     """Holds `ssl` on a `bind` line. `sources` are in the order written.
 
-    `strict_sni`: a client that asks for no name of a certificate is refused. `crt_base` and `ca_base` are for the paths
-    in a `crt-list`.
+    `strict_sni`: a client that asks for no name of a certificate is refused. `crt_base`, `ca_base` and the certificates
+    that are `stored` are for what a `crt-list` names.
     """
 
     sources: tuple[CertificateSource, ...] = ()
@@ -63,6 +74,7 @@ class BindTLS:
     strict_sni: bool = False
     crt_base: str = ""
     ca_base: str = ""
+    stored: tuple[StoredCertificate, ...] = ()
 
 
 @frozen
@@ -71,7 +83,7 @@ class ServerTLS:
 
     `sni` and `verifyhost` are plain names (of `sni str(NAME)`), None when unset or not constant. `ciphers`,
     `ciphersuites`, `curves` and `sigalgs` None: OpenSSL's defaults. Versions are of `TLS_VERSIONS`. `resumes`: sessions
-    are resumed where the server allows it.
+    are resumed where the server allows it. `key` is as in `CertificateSource`.
     """
 
     verify: str = "required"
@@ -89,3 +101,4 @@ class ServerTLS:
     tickets: bool = True
     resumes: bool = True
     alpn: tuple[str, ...] = ()
+    key: str | None = None

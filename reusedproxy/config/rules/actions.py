@@ -138,7 +138,7 @@ SERVICES = ("prometheus-exporter",)
 
 REQUEST_NOT_DONE = words(
     """
-    add-acl cache-use del-acl lua
+    cache-use lua
     send-spoe-group set-bc-mark
     set-bc-tos
     do-log
@@ -146,9 +146,8 @@ REQUEST_NOT_DONE = words(
 )
 RESPONSE_NOT_DONE = words(
     """
-    add-acl cache-store del-acl do-log lua pause
+    cache-store do-log lua
     send-spoe-group
-    wait-for-body
     """
 )
 CODES = (301, 302, 303, 307, 308)

@@ -16,8 +16,8 @@ CONNECTION, SESSION = "connection", "session"
 _OTHER_STAGES = words("content inspect-delay")
 _NOT_DONE = words(
     """
-    attach-srv capture expect-netscaler-cip set-dst set-dst-port set-fc-mark set-fc-tos set-mark set-src set-src-port
-    set-tos set-var set-var-fmt unset-var lua
+    attach-srv capture do-log expect-netscaler-cip set-dst set-dst-port set-src set-src-port set-var set-var-fmt
+    unset-var lua
     """
 )
 #: The words that must follow each decision.
@@ -25,10 +25,14 @@ _DECISIONS: dict[str, dict[str, tuple[str, ...]]] = {
     CONNECTION: {"accept": (), "reject": (), "silent-drop": (), "expect-proxy": ("layer4",)},
     SESSION: {"accept": (), "reject": (), "silent-drop": ()},
 }
-#: What else can be done.
+#: What else can be done: of both, and of a session alone.
+_BOTH = {
+    **TABLE_ACTIONS,
+    **{word: REQUEST_ACTIONS[word] for word in ("set-fc-mark", "set-fc-tos", "set-mark", "set-tos")},
+}
 _ACTIONS: dict[str, dict[str, Reader]] = {
-    CONNECTION: TABLE_ACTIONS,
-    SESSION: {**TABLE_ACTIONS, **{word: REQUEST_ACTIONS[word] for word in ("set-var", "set-var-fmt", "unset-var")}},
+    CONNECTION: _BOTH,
+    SESSION: {**_BOTH, **{word: REQUEST_ACTIONS[word] for word in ("set-var", "set-var-fmt", "unset-var")}},
 }
 
 

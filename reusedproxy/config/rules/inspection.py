@@ -14,8 +14,8 @@ from reusedproxy.config.rules.samples import CLIENT_BYTES, SERVER_BYTES
 
 _NOT_DONE = words(
     """
-    do-log do-resolve lua send-spoe-group
-    set-bc-mark set-bc-tos set-retries switch-mode
+    do-log lua send-spoe-group
+    set-bc-mark set-bc-tos switch-mode
     use-service
     """
 )
@@ -41,10 +41,15 @@ _OF_CLIENTS = words(
 _ACTIONS: dict[str, dict[str, Reader]] = {
     CLIENT_BYTES: {
         **_BOTH,
-        **{word: REQUEST_ACTIONS[word] for word in ("capture", *_OF_CLIENTS)},
+        **{word: REQUEST_ACTIONS[word] for word in ("capture", "do-resolve", "set-retries", *_OF_CLIENTS)},
         **TABLE_ACTIONS,
     },
-    SERVER_BYTES: {**_BOTH, "close": _verdict, **COUNTING},
+    SERVER_BYTES: {
+        **_BOTH,
+        **{word: REQUEST_ACTIONS[word] for word in ("set-fc-mark", "set-fc-tos", "set-mark", "set-nice", "set-tos")},
+        "close": _verdict,
+        **COUNTING,
+    },
 }
 
 

@@ -179,6 +179,8 @@ FETCHES: dict[str, Signature] = {
     **_of(REQUEST, "bin", "req.body"),
     **_of(REQUEST, "int", "req.body_len req.body_size"),
     **_of(REQUEST, "bin", "req.body_param", 0, 2),
+    **_of(RESPONSE, "bin", "res.body"),
+    **_of(RESPONSE, "int", "res.body_len res.body_size"),
     **_of(REQUEST, "str", "query", 0, 1),
     **_of(REQUEST, "str", "url_param", 0, 3),
     **_of(REQUEST, "int", "urlp_val", 0, 3),

@@ -11,6 +11,7 @@ import re
 from attrs import frozen
 
 from reusedproxy.config.language import units
+from reusedproxy.config.language.files import list_name
 from reusedproxy.config.language.report import Wrong, did_you_mean, one_of
 from reusedproxy.config.model.rules import Action, Format
 from reusedproxy.config.model.values import Expression
@@ -114,6 +115,15 @@ class EditMap(Action):
     path: str
     key: Format
     value: Format | None
+
+
+@frozen
+class EditList(Action):
+    """Holds `add-acl`, or `del-acl` (`adds` False): `path` is the file that conditions have read patterns from."""
+
+    path: str
+    key: Format
+    adds: bool
 
 
 @frozen
@@ -289,7 +299,15 @@ def read_map(reading: Reading) -> Action:
     path, key, *value = reading.exactly(*names)
     if not re.match(r"\(.+\)\Z", path):
         raise Wrong(f"{reading.what} needs the name of a file: {reading.action}(/etc/maps/a.map)")
-    return EditMap(path[1:-1], reading.format(key), reading.format(value[0]) if sets else None)
+    return EditMap(list_name(path[1:-1]).name, reading.format(key), reading.format(value[0]) if sets else None)
+
+
+def read_list(reading: Reading) -> Action:
+    """Reads `add-acl(FILE) KEY` and `del-acl(FILE) KEY`. Raises Wrong."""
+    path, key = reading.exactly("the name of a file: (/etc/lists/a.lst)", "a pattern")
+    if not re.match(r"\(.+\)\Z", path):
+        raise Wrong(f"{reading.what} needs the name of a file: {reading.action}(/etc/lists/a.lst)")
+    return EditList(list_name(path[1:-1]).name, reading.format(key), reading.action == "add-acl")
 
 
 def read_resolve(reading: Reading) -> Action:
@@ -320,6 +338,7 @@ STEERING = {
     "wait-for-body": read_body_wait,
     "pause": read_pause,
     **dict.fromkeys(("set-map", "del-map"), read_map),
+    **dict.fromkeys(("add-acl", "del-acl"), read_list),
     "do-resolve": read_resolve,
 }
 #: Of `http-response`, too.
@@ -335,6 +354,10 @@ EVERYWHERE = {
         "strict-mode",
         "set-map",
         "del-map",
+        "add-acl",
+        "del-acl",
         "set-timeout",
+        "wait-for-body",
+        "pause",
     )
 }

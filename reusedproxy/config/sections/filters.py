@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from reusedproxy.config.language import units
 from reusedproxy.config.language.haproxy_words import words
+from reusedproxy.config.language.parameters import read_parameters
 from reusedproxy.config.language.report import Line, Report, Wrong, did_you_mean, not_done
 from reusedproxy.config.model.bandwidth import Bandwidth
 from reusedproxy.config.rules.expressions import read_expression
 from reusedproxy.config.sections.draft import ProxyDraft
 
-_FILTERS = ("bwlim-in", "bwlim-out", "compression")
-_NOT_DONE = words("cache fcgi-app lua opentracing opentelemetry spoe trace")
+_FILTERS = ("bwlim-in", "bwlim-out", "compression", "trace")
+_NOT_DONE = words("cache fcgi-app lua opentracing opentelemetry spoe")
+#: Of `filter trace`, with how many words follow each.
+_OF_TRACES = {"name": 1, "random-forwarding": 0, "random-parsing": 0, "hexdump": 0, "quiet": 0}
 #: Of a limit for each transfer, and of one for all with the same key.
 _OWN, _SHARED = ("default-limit", "default-period"), ("key", "table", "limit")
 
 
 def read_filter(proxy: ProxyDraft, line: Line, report: Report) -> None:
-    """Reads `filter bwlim-in|bwlim-out NAME …`, and `filter compression`, without which HAProxy does not know when
-    answers are compressed. Raises Wrong."""
+    """Reads `filter bwlim-in|bwlim-out NAME …`; `filter compression`, without which HAProxy does not know when answers
+    are compressed; and `filter trace`, with which it prints what passes. Raises Wrong."""
     kind, *rest = line.arguments or ("",)
     if kind in _NOT_DONE or kind.startswith("lua."):
         raise Wrong(not_done(f"filter {kind}", "filter"))
@@ -27,6 +30,10 @@ def read_filter(proxy: ProxyDraft, line: Line, report: Report) -> None:
         if rest:
             raise Wrong(f"'filter compression' takes nothing after it: '{rest[0]}'")
         report.without_effect("filter compression", line.place)
+        return
+    if kind == "trace":
+        read_parameters(rest, _OF_TRACES, lambda word, argument: None, "'filter trace'")
+        report.without_effect("filter trace", line.place)
         return
     made = _bandwidth(line, kind, rest)
     if made.name in proxy.bandwidths:

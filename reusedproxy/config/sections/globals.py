@@ -316,6 +316,10 @@ def _crt_base(draft: GlobalDraft, line: Line) -> None:
     draft.tls = evolve(draft.tls, crt_base=based_path(line.one_argument("a directory"), draft.tls.files))
 
 
+def _key_base(draft: GlobalDraft, line: Line) -> None:
+    draft.tls = evolve(draft.tls, key_base=based_path(line.one_argument("a directory"), draft.tls.files))
+
+
 def _default_path(draft: GlobalDraft, line: Line) -> None:
     """Reads `default-path current|config|parent|origin DIRECTORY`. Raises Wrong."""
     policy = one_of(line.words[1] if line.arguments else "", _POLICIES, "'default-path'")
@@ -521,6 +525,7 @@ _READERS: dict[str, Callable[[GlobalDraft, Line], None]] = {
     "h1-case-adjust-file": _spell_as_a_file_says,
     "ca-base": _ca_base,
     "crt-base": _crt_base,
+    "key-base": _key_base,
     "ssl-server-verify": _server_verify,
     "ssl-default-bind-options": _bind_options,
     "ssl-default-bind-ciphers": _bind_offer("ciphers", "a list of ciphers"),

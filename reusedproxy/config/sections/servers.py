@@ -445,12 +445,14 @@ def finished_server(
         ca_file = words.tls.ca_file
         if ca_file is not None:
             ca_file = based_path(ca_file, defaults.base_of_authorities)
-        crt = None if words.tls.crt is None else based_path(words.tls.crt, defaults.base_of_certificates)
+        ours = None if words.tls.crt is None else defaults.certificate(words.tls.crt)
         said = {**defaults.server.said, **words.parameters.said}
         if "crl_file" in said:
             said["crl_file"] = based_path(said["crl_file"], defaults.base_of_authorities)
         oldest, newest = versions(words.parameters, defaults.server)
-        tls = evolve(words.tls, verify=words.verify or default_verify, ca_file=ca_file, crt=crt, **said)
+        tls = evolve(words.tls, verify=words.verify or default_verify, ca_file=ca_file, **said)
+        if ours is not None:
+            tls = evolve(tls, crt=ours.path, key=ours.key)
         tls = evolve(tls, min_version=oldest, max_version=newest)
     return Server(
         name=draft.name,

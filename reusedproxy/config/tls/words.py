@@ -17,7 +17,7 @@ from reusedproxy.config.language import haproxy_words
 from reusedproxy.config.language.files import based_path
 from reusedproxy.config.language.parameters import read_parameters
 from reusedproxy.config.language.report import Wrong, did_you_mean, nearest, not_done, one_of
-from reusedproxy.config.model.tls import TLS_VERSIONS, BindTLS, CertificateSource, TLSOffer
+from reusedproxy.config.model.tls import TLS_VERSIONS, BindTLS, CertificateSource, StoredCertificate, TLSOffer
 from reusedproxy.config.tls import x509_errors
 
 #: Words allowed in the brackets of a `crt-list`; HAProxy's list.
@@ -303,6 +303,10 @@ class TLSDefaults:
     crt_base: str = ""
     #: Where relative paths begin that have no base of their own (`default-path`).
     files: str = ""
+    #: For keys in `crt-store` sections alone.
+    key_base: str = ""
+    #: What `crt-store` sections have defined so far, by name.
+    stored: Mapping[str, StoredCertificate] = Factory(dict)
 
     @property
     def base_of_authorities(self) -> str:
@@ -312,6 +316,17 @@ class TLSDefaults:
     def base_of_certificates(self) -> str:
         return self.crt_base or self.files
 
+    def certificate(self, name: str) -> StoredCertificate:
+        """Returns what `crt` means by a name: what is stored under it, or else a file."""
+        path = based_path(name, self.base_of_certificates)
+        return self.stored.get(name) or self.stored.get(path) or StoredCertificate(path, path)
+
+    def missing(self, name: str) -> str:
+        """Returns what is wrong with the name of a certificate: it should be stored, and is not. "": nothing is."""
+        if not name.startswith("@") or name in self.stored:
+            return ""
+        return f"no 'crt-store' above has the certificate '{name}'{did_you_mean(name, self.stored)}"
+
 
 def finished_tls(words: TLSWords, defaults: TLSDefaults) -> BindTLS:
     """Returns the model's value for a line's `words`, on top of the global section's. Raises Wrong."""
@@ -319,20 +334,20 @@ def finished_tls(words: TLSWords, defaults: TLSDefaults) -> BindTLS:
     said: dict[str, Any] = {**defaults.offer, **defaults.bind.said, **words.said}
     offer = TLSOffer(**{**said, "min_version": minimum, "max_version": maximum})
     return BindTLS(
-        tuple(
-            evolve(
-                each,
-                path=based_path(
-                    each.path, defaults.files if each.kind == "crt-list" else defaults.base_of_certificates
-                ),
-            )
-            for each in words.sources
-        ),
+        tuple(_source_of(each, defaults) for each in words.sources),
         _with_bases(offer, words, defaults.base_of_authorities),
         bool(defaults.bind.strict if words.strict is None else words.strict),
         defaults.base_of_certificates,
         defaults.base_of_authorities,
+        (*defaults.stored.values(),) if any(each.kind == "crt-list" for each in words.sources) else (),
     )
+
+
+def _source_of(said: CertificateSource, defaults: TLSDefaults) -> CertificateSource:
+    if said.kind == "crt-list":
+        return evolve(said, path=based_path(said.path, defaults.files))
+    meant = defaults.certificate(said.path)
+    return evolve(said, path=meant.path, key=meant.key)
 
 
 def overridden(tls: BindTLS, words: TLSWords) -> TLSOffer:

@@ -28,11 +28,15 @@ def validate_names(proxies: Sequence[ProxyDraft], sections: Sequence[ResolversDr
             _server(server, sections, report)
     known = [section.name for section in sections]
     for draft in proxies if not report.names_in_doubt else ():
-        for rule in draft.request_rules:
+        for rule in (*draft.request_rules, *draft.content_rules):
             if isinstance(rule.action, Resolve) and rule.action.resolvers not in known:
                 wanted = rule.action.resolvers
                 text = f"'{rule.words}': there is no 'resolvers {wanted}'{did_you_mean(wanted, known)}"
                 report.fault(rule.place, text)
+        for rule in () if draft.tcp or draft.kind == "defaults" else draft.content_rules:
+            if isinstance(rule.action, Resolve):
+                text = f"'{rule.words}' looks names up in mode tcp, and {draft.title} is in mode http: write"
+                report.fault(rule.place, f"{text} 'http-request do-resolve'")
     used = {server.words.resolution.resolvers for draft in proxies for server in draft.servers}
     for section in sections:
         settings = section.settings

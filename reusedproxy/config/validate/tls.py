@@ -50,6 +50,9 @@ def _served(bind: BindDraft, name: str, global_: GlobalDraft, report: Report) ->
     words, place = bind.tls, bind.bind.place
     if not words.sources:
         report.fault(place, f"{name}: 'ssl' needs a certificate: 'crt <file>', with its chain and key in one PEM file")
+    for each in words.sources:
+        if each.kind != "crt-list" and (missing := bind.defaults.missing(each.path)):
+            report.fault(place, f"{name}: {missing}")
     verify = words.said.get("verify", "none")
     lists = any(each.kind == "crt-list" for each in words.sources)
     if verify != "none" and not words.words & {"ca-file", "ca-verify-file"}:
@@ -62,6 +65,8 @@ def _served(bind: BindDraft, name: str, global_: GlobalDraft, report: Report) ->
 
 def validate_server(server: ServerDraft, name: str, global_: GlobalDraft, report: Report, *, http: bool = True) -> None:
     """Checks versions, ciphers and protocols of a server that is reached over TLS."""
+    if server.words.tls.crt is not None and (missing := server.defaults.missing(server.words.tls.crt)):
+        report.fault(server.place, f"{name}: {missing}")
     if http:
         _spoken(server.words.parameters, name, server.place, report)
     defaults = server.defaults.server

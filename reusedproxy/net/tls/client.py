@@ -103,7 +103,7 @@ class ClientContext:
         faults: list[str] = []
         if settings.crt is not None:
             try:
-                self.ours = use_certificate(context, settings.crt).leaf
+                self.ours = use_certificate(context, settings.crt, settings.key).leaf
             except TLSConfigurationError as error:
                 faults += error.args
         self.ours_end = None if self.ours is None else self.ours.not_valid_after_utc.timestamp()

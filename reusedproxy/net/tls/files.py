@@ -81,18 +81,19 @@ class CertificateFile:
         return b"DH PARAMETERS" in pem_blocks(self.content)
 
 
-def use_certificate(context: SSL.Context, path: str) -> CertificateFile:
+def use_certificate(context: SSL.Context, path: str, key_file: str | None = None) -> CertificateFile:
     """Loads HAProxy's `crt`: one PEM file with certificate, chain and key. Raises TLSConfigurationError.
 
-    If the file has no key, it is read from a file beside it, see `keys_beside`.
+    The key is that of `key_file`, if there is one. Without, and if the file has no key, it is read from a file beside
+    it, see `keys_beside`.
     """
     what = f"crt {path}"
     content = _content(what, path, LARGEST_CERTIFICATE)
     blocks = _blocks_in(what, content)
     if not any(block.endswith(b"CERTIFICATE") for block in blocks):
         raise TLSConfigurationError(f"{what}: no usable certificate: there is none in it")
-    alone = not any(block.endswith(b"PRIVATE KEY") for block in blocks)
-    key = _key_beside(path) if alone else path
+    alone = key_file is not None or not any(block.endswith(b"PRIVATE KEY") for block in blocks)
+    key = key_file or (_key_beside(path) if alone else path)
     first, public = _first_in(what, content)
     try:
         with held_in_memory(_chain_in(what, content, blocks)) as held:

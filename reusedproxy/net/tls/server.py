@@ -96,6 +96,8 @@ class Certificate:
     bundle: str = ""
     default: bool = False
     admission: object = None
+    #: The file of its key, if that is not where it is looked for without.
+    key: str | None = None
 
 
 @define
@@ -226,7 +228,7 @@ class ServerContext:
         self.ciphers = offer.ciphers or CIPHERS
         context.set_cipher_list(CIPHERS.encode("ascii"))
         set_parameters(context, offer)
-        ours = use_certificate(context, self.crt)
+        ours = use_certificate(context, self.crt, certificate.key)
         self.leaf = ours.leaf
         if offer.dh_file:
             self._set_dh(offer.dh_file, _read_dh_file(offer.dh_file))

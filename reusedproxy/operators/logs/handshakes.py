@@ -82,8 +82,8 @@ class FailedClient:
     """Holds the facts of such a client (`reusedproxy.rules.facts.Facts`), and those of its course: there is neither a
     request nor TLS. It is its own connection, too (`sessions.client.ClientFacts`)."""
 
-    inspected = head = body = line = answer = client_tls = server_tls = server_name = credentials = None
-    announced = auth_scheme = backend = server = waited_for = cookie = own_source = None
+    inspected = head = body = answer_body = line = answer = client_tls = server_tls = server_name = None
+    credentials = announced = auth_scheme = backend = server = waited_for = cookie = own_source = None
     asks_as_proxy = lenient = redispatched = False
     applet = ""
     first_request = acts = True

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any
 
+from reusedproxy.config.language.files import list_name
 from reusedproxy.config.rules.samples import MAPS
 from reusedproxy.rules.facts import Facts, Sample
 from reusedproxy.rules.regular import Unevaluated
@@ -27,10 +28,11 @@ def _converter(method: str, gives: str) -> Callable[..., Convert]:
     read = _VALUES[gives]
 
     def make(path: str, default: str | None = None) -> Convert:
+        name = list_name(path).name
         otherwise = None if default is None else read(default.encode())
 
         def convert(sample: Any, facts: Facts) -> Sample:
-            chosen = facts.maps.get(path)
+            chosen = facts.maps.get(name)
             if chosen is None:
                 # Nothing found would let in whom a list of the blocked is for.
                 raise Unevaluated(f"there is no map {path} here")
