@@ -190,5 +190,6 @@ def ruled(
     monitor = rule_sets.monitor(made.frontend)
     if monitor is not None:
         monitor.stand_in()
+    made.frontend.set_guard()
     test.assertEqual(rule_sets.faults + rule_sets.answers.faults, [])
     return made

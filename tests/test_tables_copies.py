@@ -109,15 +109,15 @@ class BlockTests(CopiesTestCase):
         old, new = self.table(Stored("http_req_rate", 10_000)), self.table(Stored("http_req_rate", 10_000))
         old.leave(old.track("a", old.requests))
         short = old.limiting(None, 5)
-        old.leave(abs(short("a")))
+        old.leave(abs(short("a", self.clock.seconds())))
         giver, taker = Giver(old), self.taker(old, new)
         self.copy(giver, taker)
-        self.assertEqual(short("a"), 0)  # so that it goes the long way
+        self.assertEqual(short("a", self.clock.seconds()), 0)  # so that it goes the long way
         old.leave(old.track("a", old.requests))
         self.copy(giver, taker)
         self.assertEqual([self.shown(each, "a")["http_req_rate"] for each in (old, new)], [3, 3])
         giver.stop()
-        self.assertNotEqual(short("a"), 0)
+        self.assertNotEqual(short("a", self.clock.seconds()), 0)
 
     def test_what_is_out_of_time_stays_behind(self) -> None:
         old, new = self.table(expire=60_000), self.table(expire=10_000)

@@ -287,6 +287,8 @@ class Assembly:
         # Before the faults of rules are taken: pages have rules, too.
         rates = self._previous.rates if self._previous is not None else None
         proxy.rates = add_pages(configuration, proxy, proxy.logs, rule_sets, rates)
+        for frontend in proxy.frontends:
+            frontend.set_guard()
         self._faults += [*answers.faults, *rule_sets.faults]
         proxy.notices += [] if self._again else rule_sets.notices
         for backend in proxy.backends:
