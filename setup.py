@@ -55,7 +55,7 @@ COMPILED = (
     *("exchanges/routing", "exchanges/request_rules", "exchanges/counting"),
     *("streams/facts", "streams/stream", "sessions/facts", "sessions/retries"),
     *("clients/connection", "clients/frontend", "clients/pending", "clients/connection_limit"),
-    *("operators/logs/access", "operators/logs/targets", "operators/logs/sinks"),
+    *("operators/logs/access", "operators/logs/gathering", "operators/logs/targets", "operators/logs/sinks"),
 )
 #: mypyc translates what mypy understands: with the versions, the plugin and the types that `make lint` uses.
 COMPILER = ["mypy~=2.4.1", "mypy-zope~=1.0.17", *DEPENDENCIES]

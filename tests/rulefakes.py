@@ -191,5 +191,6 @@ def ruled(
     monitor = rule_sets.monitor(made.frontend)
     if monitor is not None:
         monitor.stand_in()
+    made.frontend.set_guard()
     test.assertEqual(rule_sets.patterns.faults + rule_sets.answers.faults, [])
     return made

@@ -74,6 +74,49 @@ class RuleBookTests(SynchronousTestCase):
             self.assertEqual([name for name, route in routing.routes.items() if route.rule_set is not None], ["y"])
         self.assertIsNone(self.assembled(f"frontend a\n bind :80\n default_backend x\n{backends}").frontends[0].routing)
 
+    def test_one_test_tells_which_requests_need_not_pass_the_rules(self) -> None:
+        """Where there is nothing else that may have a say, in the frontend, in its backend, or in a page."""
+        front, back = "http-request deny if { path /x }", "balance roundrobin"
+        guarded = (
+            (front, back),
+            (f"{front}\n http-request redirect location / if {{ method POST }} OR {{ path_beg /y }}", back),
+            (f"{front}\n http-response set-header A b\n http-after-response set-header A b", back),
+            (front, "http-response set-header A b\n cookie C insert"),
+            (
+                "stick-table type ip size 9 store http_req_rate(1s)\n http-request track-sc0 src\n"
+                " http-request deny if { sc_http_req_rate(0) gt 9 }\n http-request deny if { path /x }",
+                back,
+            ),
+        )
+        not_guarded = (
+            ("http-request set-header A b", back),
+            (f"{front}\n http-request deny if {{ path_reg x }}", back),
+            (f"{front}\n http-request deny unless {{ path /x }}", back),
+            (f"{front}\n http-request deny if {{ path /x }} OR {{ method A }} OR {{ hdr(b) c }}", back),
+            (f"{front}\n http-request wait-for-body time 1s if {{ path /y }}", back),
+            (f"{front}\n tcp-request content reject if {{ path /y }}", back),
+            (f"{front}\n redirect location / if {{ path /y }}", back),
+            (f"{front}\n use_backend y if {{ path /y }}", back),
+            (f"{front}\n option http-buffer-request", back),
+            (f"{front}\n option http-restrict-req-hdr-names reject", back),
+            (f"{front}\n stats uri /s", back),
+            (f"{front}\n monitor-uri /m", back),
+            (f"{front}\n unique-id-format a\n unique-id-header b", back),
+            (f"{front}\n capture request header a len 9", back),
+            (f"stick-table type ip size 9 store conn_cur\n tcp-request connection track-sc0 src\n {front}", back),
+            (front, "http-request deny if { path /y }"),
+            (front, "tcp-request content reject if { path /y }"),
+            (front, "use-server s if { path /y }"),
+            (front, "force-persist if { path /y }"),
+            (front, "stats uri /s"),
+            (front, "option forwarded"),
+        )
+        for expected, cases in ((True, guarded), (False, not_guarded)):
+            for frontend, backend in cases:
+                text = f"frontend f\n bind :80\n {frontend}\n default_backend x\nbackend x\n {backend}\n"
+                proxy = self.assembled(f"{text} server s 192.0.2.1:1\nbackend y\n server s 192.0.2.1:1\n")
+                self.assertIs(proxy.frontends[0].guard is not None, expected, text)
+
     def test_a_listen_sections_rules_count_once(self) -> None:
         """But they are a backend's where another frontend leads to it."""
         proxy = self.assembled(

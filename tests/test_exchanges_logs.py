@@ -24,13 +24,13 @@ class LogCase(SynchronousTestCase):
         self.passwords: Passwords | None = None
 
     def target(self, most: str = "debug") -> Any:
-        def sender(level: str) -> Any:
-            return lambda line: self.lines.append(f"{level}: {line}")
+        def sender_of_several(level: str) -> Any:
+            return lambda lines: self.lines.extend(f"{level}: {line}" for line in lines)
 
         def with_data(level: str) -> Any:
             return lambda line, data: self.lines.append(f"{level}: {data} {line}")
 
-        return SimpleNamespace(sender=sender, sender_with_data=with_data)
+        return SimpleNamespace(sender_of_several=sender_of_several, sender_with_data=with_data)
 
     def world(self, lines: str, backend: str = "", *, levels: bool = False) -> World:
         users = USERS if self.passwords is not None else ""

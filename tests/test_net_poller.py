@@ -235,6 +235,28 @@ class PollerTests(SynchronousTestCase):
         self.poller.doRead()
         self.assertEqual(self.events, ["event", "event", "sent", "sent"])
 
+    def test_who_is_late_sends_when_all_others_have(self) -> None:
+        """Once; whoever comes later waits for the end of the next batch."""
+
+        class Sender:
+            def __init__(self, said: str, events: list[object]) -> None:
+                self.said, self.events = said, events
+
+            def send_now(self) -> None:
+                self.events.append(self.said)
+
+        def read(near: socket.socket) -> None:
+            near.recv(10)
+            assert self.poller.senders is not None
+            self.poller.late.append(Sender("late", self.events))
+            self.poller.senders.append(Sender("sent", self.events))
+
+        for near in (self.ready(), self.ready()):
+            self.poller.watch(near.fileno(), READ, lambda _, near=near: read(near))  # type: ignore[misc]
+        self.poller.doRead()
+        self.poller.doRead()
+        self.assertEqual(self.events, ["sent", "sent", "late", "late"])
+
     def test_a_sender_that_raises_does_not_stop_the_others(self) -> None:
         """Nothing escapes to the reactor, which would give up the poller and all traffic with it."""
 

@@ -16,6 +16,7 @@ from reusedproxy.exchanges.exchange import Exchange
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.operators.logs.access import ConnectLog, FormattedLog, HTTPLog, access_log
+from reusedproxy.operators.logs.gathering import Gathering
 from reusedproxy.sessions import facts
 from reusedproxy.wire.heads import Limits, read_request
 from tests.test_operators_logs_targets import in_utc
@@ -148,6 +149,7 @@ class LogCase(SynchronousTestCase):
             transport=SimpleNamespace(secure=False, socket=socket),
         )
         self.lines: list[str] = []
+        self.batches: Any = SimpleNamespace(senders=None, late=[])
 
     def exchange(self, case: Case) -> Exchange:
         def at(milliseconds: int | None, order: int) -> float:
@@ -176,7 +178,7 @@ class LogCase(SynchronousTestCase):
         return exchange
 
     def http_log(self) -> HTTPLog:
-        return HTTPLog(self.frontend, self.places, self.lines.append, self.clock.seconds)
+        return HTTPLog(self.frontend, self.places, self.lines.extend, Gathering(self.batches), self.clock.seconds)
 
 
 class HTTPLogTests(LogCase):
@@ -217,7 +219,7 @@ class HTTPLogTests(LogCase):
         clock = Clock()
         clock.advance(5)
         self.frontend.deadlines = Deadlines(clock)
-        log = HTTPLog(self.frontend, self.places, self.lines.append, lambda: BEGAN + 60)
+        log = HTTPLog(self.frontend, self.places, self.lines.extend, Gathering(), lambda: BEGAN + 60)
         exchange = Exchange(self.client, None, 3.5, 3.5)
         exchange.ended = 4.0
         log(exchange)
@@ -240,6 +242,33 @@ class HTTPLogTests(LogCase):
         self.client.listener = self.frontend.listeners[1]
         self.http_log()(self.exchange(CASES[0]))
         self.assertTrue(self.lines[0].startswith("unix:2 ["), self.lines[0])
+
+    def ended_in_a_batch(self, *cases: Case) -> list[Exchange]:
+        """Exchanges that have ended in a batch, which then ends."""
+        self.batches.senders = []
+        log, exchanges = self.http_log(), [self.exchange(each) for each in cases]
+        for exchange in exchanges:
+            log(exchange)
+        self.assertEqual(self.lines, [])
+        return exchanges
+
+    def test_lines_have_the_numbers_of_the_moment_when_they_were_due(self) -> None:
+        """Whatever has become of them when the lines are written."""
+        (exchange,) = self.ended_in_a_batch(CASES[0])
+        self.places.taken = 9
+        self.frontend.connections.clear()
+        backend: Any = exchange.backend
+        server: Any = exchange.server
+        backend.traffic.scur, server.served = 7, 8
+        self.batches.late[0].send_now()
+        self.assertIn(" 1/1/0/0/0 0/0 ", self.lines[0])
+
+    def test_a_line_that_fails_costs_no_other(self) -> None:
+        exchange, _ = self.ended_in_a_batch(CASES[0], CASES[1])
+        exchange.began = None  # type: ignore[assignment]
+        self.batches.late[0].send_now()
+        self.assertEqual([len(self.flushLoggedErrors(TypeError)), len(self.lines)], [1, 1])
+        self.assertIn("HEAD /ok", self.lines[0])
 
 
 class ConnectLogTests(LogCase):
@@ -281,12 +310,14 @@ class ChoiceTests(LogCase):
 
     def test_targets_that_want_less_than_info_get_no_access_lines(self) -> None:
         """`log … notice` leaves ordinary requests out."""
-        target: Any = SimpleNamespace(sender=lambda level: None)
+        target: Any = SimpleNamespace(sender_of_several=lambda level: None)
         self.assertIsNone(access_log(self.frontend, self.places, [target]))
 
     def test_each_target_gets_each_line(self) -> None:
         others: list[str] = []
-        targets: list[Any] = [SimpleNamespace(sender=lambda level, to=to: to.append) for to in (self.lines, others)]
+        targets: list[Any] = [
+            SimpleNamespace(sender_of_several=lambda level, to=to: to.extend) for to in (self.lines, others)
+        ]
         log = access_log(self.frontend, self.places, targets)
         assert log is not None
         log(self.exchange(CASES[0]))

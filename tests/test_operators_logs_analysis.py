@@ -9,7 +9,8 @@ from reusedproxy.config.model.logs import Captures, LogSettings, LogTarget, Slot
 from reusedproxy.config.model.values import Place
 from reusedproxy.config.rules.formats import STANDARD, read_format
 from reusedproxy.operators.logs.access import FormattedLog, HTTPLog
-from reusedproxy.operators.logs.targets import Send, Target
+from reusedproxy.operators.logs.gathering import Gathering
+from reusedproxy.operators.logs.targets import Send, SendAll, Target
 from reusedproxy.rules.facts import Noted
 from tests.test_operators_logs_access import CASES, LogCase
 from tests.test_operators_logs_targets import Sink
@@ -24,9 +25,11 @@ class AnalysisTests(LogCase):
         LogCase.setUp(self)
         self.sink: Any = Sink()
         self.send: Send
-        send = Target(LogTarget(PLACE, "unix"), "reusedproxy", self.sink, self.clock.seconds).sender("info")
-        assert send is not None
-        self.send = send
+        self.send_all: SendAll
+        target = Target(LogTarget(PLACE, "unix"), "reusedproxy", self.sink, self.clock.seconds)
+        send, send_all = target.sender("info"), target.sender_of_several("info")
+        assert send is not None and send_all is not None
+        self.send, self.send_all = send, send_all
 
     def read(self) -> Any:
         """The last line, as that program has it."""
@@ -38,7 +41,7 @@ class AnalysisTests(LogCase):
 
     def test_each_line_of_httplog(self) -> None:
         """Bad requests have no path for it, as those of HAProxy."""
-        log = HTTPLog(self.frontend, self.places, self.send, self.clock.seconds)
+        log = HTTPLog(self.frontend, self.places, self.send_all, Gathering(), self.clock.seconds)
         for case in CASES:
             if case.request is None:
                 continue

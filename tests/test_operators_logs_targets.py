@@ -44,6 +44,7 @@ class Sink:
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.write = self.lines.append
+        self.write_all = self.lines.extend
 
 
 def send(target: Target, level: str, line: str) -> None:
@@ -279,6 +280,82 @@ class DatagramTests(SynchronousTestCase):
                 self.clock.advance(0.1)
         self.assertEqual(len(received), count - datagrams.dropped + 1)
         self.assertEqual(received[-1], b"%d lost\n" % datagrams.dropped)
+
+    def received(self, server: socket.socket) -> list[bytes]:
+        found = []
+        try:
+            while True:
+                found.append(server.recv(2000))
+        except BlockingIOError:
+            return found
+
+    def test_each_of_several_lines_is_a_datagram(self) -> None:
+        """Whatever characters are in it."""
+        path = self.path()
+        server = self.syslog(path)
+        datagrams = self.datagrams(path)
+        datagrams.write_all(["first"])  # opens it
+        datagrams.write_all(["one", "", "\u00e9", "two\udc80"])
+        expected = [b"first\n", b"one\n", b"\n", "\u00e9\n".encode(), b"two\\udc80\n"]
+        self.assertEqual(self.received(server), expected)
+
+    def test_of_several_lines_a_slow_server_gets_the_rest_later(self) -> None:
+        """In their order, with those that have come since."""
+        path = self.path()
+        server = self.syslog(path)
+        datagrams = self.datagrams(path)
+        count = 400
+        lines = [f"{number:0900d}" for number in range(count)]
+        for at in range(0, count, 8):
+            datagrams.write_all(lines[at : at + 8])
+        received: list[bytes] = []
+        while len(received) < count and (more := self.received(server)):
+            received += more
+            self.clock.pump([0.1] * 2)
+        self.assertEqual(received, [f"{line}\n".encode() for line in lines])
+        self.assertEqual((datagrams.dropped, self.clock.getDelayedCalls()), (0, []))
+
+    def test_several_lines_wait_for_a_server_that_is_away(self) -> None:
+        """None is lost, nor sent twice, whenever it goes."""
+        path = self.path()
+        server = self.syslog(path)
+        datagrams = self.datagrams(path)
+        datagrams.write_all(["one", "two"])
+        self.assertEqual(self.received(server), [b"one\n", b"two\n"])
+        server.close()
+        os.unlink(path)
+        datagrams.write_all(["three", "four"])
+        server = self.syslog(path)
+        datagrams.write_all(["five", "six"])
+        self.clock.pump([0.1] * 20)
+        datagrams.write_all(["seven", "eight"])
+        words = ("three", "four", "five", "six", "seven", "eight")
+        self.assertEqual(self.received(server), [f"{word}\n".encode() for word in words])
+        server.close()
+        os.unlink(path)
+        server = self.syslog(path)
+        datagrams.write_all(["nine", "ten"])
+        self.assertEqual(self.received(server), [b"nine\n", b"ten\n"])
+
+    def test_a_line_that_is_too_long_costs_no_other(self) -> None:
+        """It is counted."""
+        path = self.path()
+        server = self.syslog(path)
+        datagrams = self.datagrams(path)
+        datagrams.write_all(["one"])
+        datagrams.write_all(["two", "x" * (1 << 20), "three"])
+        self.assertEqual((self.received(server), datagrams.dropped), ([b"one\n", b"two\n", b"three\n"], 1))
+
+    def test_by_udp_lines_that_nobody_takes_are_counted(self) -> None:
+        """The kernel tells of each at the next one."""
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+            server.bind(("127.0.0.1", 0))
+            address = server.getsockname()
+        datagrams = Datagrams(socket.AF_INET, address, self.clock.seconds)
+        datagrams.write_all(["x"] * 8)
+        time.sleep(0.01)
+        datagrams.write_all(["x"] * 8)
+        self.assertEqual(datagrams.dropped, 15)
 
     def test_what_is_lost_is_told_now_and_then(self) -> None:
         """With the reason, and how many since it was told last; here by UDP, where a line is not kept."""

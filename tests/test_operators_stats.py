@@ -4,10 +4,12 @@ import re
 import sys
 from collections.abc import Iterator
 from csv import DictReader
+from itertools import pairwise
 from random import Random
 from time import localtime, strftime
 from types import SimpleNamespace
 from typing import Any
+from weakref import ref
 
 from attrs import evolve
 from twisted.internet.task import Clock
@@ -21,9 +23,10 @@ from reusedproxy.config.reader import Source, read_configuration
 from reusedproxy.exchanges.own_answers import head_of
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.poller import Poller
-from reusedproxy.net.slices import Steps
+from reusedproxy.net.slices import Steps, run_through
 from reusedproxy.operators.metrics.groups import duration, groups, number
 from reusedproxy.operators.stats import handler
+from reusedproxy.operators.stats import moment as moment_module
 from reusedproxy.operators.stats import page as statspage
 from reusedproxy.operators.stats.csv import pieces_of_csv
 from reusedproxy.operators.stats.figures import ALL_COLUMNS, COLUMNS, POOL_COLUMNS, Row, Section, sections_of
@@ -426,6 +429,24 @@ class MomentTests(StatsCase):
         self.assertIn("takes no orders", pages[";st=DENY"])
         self.assertNotIn("takes no orders", pages["?y"])
         self.assertTrue(pages[";csv?x"].startswith("# pxname"))
+
+    def test_what_is_shown_again_comes_in_pieces_too(self) -> None:
+        """Of many servers it is long."""
+        moment = run_through(self.page._moments.awaited())
+        first = [*moment.pieces("x", lambda: iter(["a", "b"]))]
+        self.assertEqual((first, [*moment.pieces("x", lambda: iter(["c"]))]), (["a", "b"], ["a", "b"]))
+
+    def test_old_ones_are_freed_in_steps_before_others_are_made(self) -> None:
+        """Those of 1,000 servers take up to 13 ms."""
+        self.patch(moment_module, "FREED_AT_ONCE", 1)
+        moments = self.page._moments
+        rows = [*map(ref, run_through(moments.awaited()).sections[0].rows())]
+        self.clock.advance(2)
+        steps = moments.awaited()
+        alive = [sum(row() is not None for row in rows) for _ in zip(range(20), steps, strict=False)]
+        self.assertEqual(alive[0], len(rows))
+        self.assertEqual({before - after for before, after in pairwise(alive)}, {0, 1})
+        self.assertEqual((alive[-1], self.made), (0, 2))
 
     def test_what_is_written_of_them_counts(self) -> None:
         """An unfolded page takes longer than its figures."""

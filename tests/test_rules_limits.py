@@ -38,10 +38,11 @@ class Asked(Seen):
 
     own_source: Any = None
 
-    def __init__(self, host: str, tables: Mapping[str, Table]) -> None:
+    def __init__(self, host: str, tables: Mapping[str, Table], now: float) -> None:
         Seen.__init__(self, HEAD)
         self.tables = tables
         self.client = SimpleNamespace(address=(host, 4711))
+        self.read = now
 
     @property
     def source(self) -> Any:  # type: ignore[override]
@@ -49,19 +50,25 @@ class Asked(Seen):
 
 
 class Side:
-    """The rules with the tables that they are for at hand, or without."""
+    """The rules with the tables that they are for at hand, or without; and with their guard asked before, or not."""
 
-    def __init__(self, configuration: Configuration, clock: Clock, *, at_hand: bool) -> None:
+    def __init__(self, configuration: Configuration, clock: Clock, *, at_hand: bool, guarded: bool = False) -> None:
         self.tables = tables_of(configuration.tables, {}, clock.seconds, [])
         rules = configuration.frontends["f"].rules
         self.rule_set = (RuleSet(rules, tables=self.tables) if at_hand else RuleSet(rules)).compiled()
+        self.guard = self.rule_set.guard if guarded else None
+        self.spared = 0
+        self.clock = clock
         self.under_way: list[Asked] = []
 
     def ask(self, host: str, own: str | None) -> object:
-        request = Asked(host, self.tables)
+        request = Asked(host, self.tables, self.clock.seconds())
         request.own_source = None if own is None else (own, 1)
         self.under_way.append(request)
-        return run(self.rule_set.request, request), [
+        # A guard is asked before rules can have said where a request comes from.
+        passes = own is None and self.guard is not None and not self.guard(request)
+        self.spared += passes
+        return None if passes else run(self.rule_set.request, request), [
             (number, row) for number, (_, row) in (request.counters or {}).items()
         ]
 
@@ -82,7 +89,10 @@ class LimitTests(SynchronousTestCase):
     def sides(self, clock: Clock, **words: str) -> list[Side]:
         text = DEFAULTS + TEXT.format(**{**USUAL, **words})
         configuration = read_configuration([Source("t.cfg", text)], {})
-        return [Side(configuration, clock, at_hand=each) for each in (True, False)]
+        return [
+            Side(configuration, clock, at_hand=at_hand, guarded=guarded)
+            for at_hand, guarded in ((True, False), (False, False), (True, True))
+        ]
 
     def test_it_does_what_two_rules_do(self) -> None:
         """Whoever asks, whatever is stored and asked, in whichever order requests begin and end."""
@@ -94,8 +104,8 @@ class LimitTests(SynchronousTestCase):
             {"condition": "sc_http_req_rate(0) gt 6"},
             {"condition": "sc0_http_req_rate lt 2"},
             {"condition": "sc_http_req_rate(0) 2:3"},
-            {"condition": "sc_http_req_rate(0) gt 1 } { src 192.0.2.2"},
-            {"condition": "sc_http_req_rate(0) gt 1 } !{ src 192.0.2.2"},
+            {"condition": "sc_http_req_rate(0) gt 2 } { src 192.0.2.2"},
+            {"condition": "sc_http_req_rate(0) gt 2 } !{ src 192.0.2.2"},
             {"condition": "sc_http_req_rate(1) gt 1"},
             {"condition": "sc_http_req_rate(0),add(1) gt 2"},
             {"stored": "http_req_rate(10s),http_err_rate(5s),gpc0"},
@@ -113,14 +123,17 @@ class LimitTests(SynchronousTestCase):
                     for side in sides:
                         side.end(which)
                 else:
-                    host, own = chance.choice(HOSTS), chance.choice((None, None, *HOSTS))
-                    one, other = (side.ask(host, own) for side in sides)
+                    host, own = chance.choice(HOSTS), chance.choice((*[None] * 9, *HOSTS))
+                    one, other, guarded = (side.ask(host, own) for side in sides)
                     self.assertEqual(one, other, (words, step))
+                    self.assertEqual(one, guarded, (words, step))
                 self.assertEqual(sides[0].known(), sides[1].known(), (words, step))
+                self.assertEqual(sides[0].known(), sides[2].known(), (words, step))
                 clock.advance(chance.choice((0, 0, 0, 0, 0.01, 0.5, 1, 2, 5) if step % 50 else (25,)))
+            self.assertEqual(sides[2].spared > 0, len(sides[0].rule_set.request) == 1, words)
 
     def test_the_usual_one_is_one_step(self) -> None:
-        one, other = self.sides(Clock())
+        one, other, _ = self.sides(Clock())
         self.assertEqual((len(one.rule_set.request), len(other.rule_set.request)), (1, 2))
-        one, _ = self.sides(Clock(), key="src if { path / }")
+        one, _, _ = self.sides(Clock(), key="src if { path / }")
         self.assertEqual(len(one.rule_set.request), 2)

@@ -87,7 +87,7 @@ class LogTests(SynchronousTestCase):
 
     def test_which_log_there_is(self) -> None:
         """The short line without an option; nothing of who said nothing, if so said."""
-        target: Any = SimpleNamespace(sender=lambda level: self.lines.append)
+        target: Any = SimpleNamespace(sender_of_several=lambda level: self.lines.extend)
         world = StreamWorld(self, PLAIN)
         self.assertIsNone(stream_log(world.frontend, world.places, []))
         self.assertIsInstance(stream_log(world.frontend, world.places, [target]), ConnectLog)
@@ -128,7 +128,7 @@ class LogTests(SynchronousTestCase):
 
     def quiet(self, text: str, early: bool = False) -> StreamWorld:
         """With `option dontlognull`, and the bytes of the client in the log."""
-        target: Any = SimpleNamespace(sender=lambda level: self.lines.append)
+        target: Any = SimpleNamespace(sender_of_several=lambda level: self.lines.extend)
         world = StreamWorld(self, text)
         made = read_format("%U %B %ts", "", of_log=True)
         world.frontend.settings = evolve(world.frontend.settings, dontlognull=True, log=LogSettings(made, early=early))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 from hypothesis import given, settings
@@ -12,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config.model.tables import StickTable, Stored
 from reusedproxy.config.model.values import Place
+from reusedproxy.exchanges.counting import end_counting
 from reusedproxy.tables import copies
 from reusedproxy.tables.copies import Description, Giver, Taker
 from reusedproxy.tables.said import NotUnderstood
@@ -109,15 +111,15 @@ class BlockTests(CopiesTestCase):
         old, new = self.table(Stored("http_req_rate", 10_000)), self.table(Stored("http_req_rate", 10_000))
         old.leave(old.track("a", old.requests))
         short = old.limiting(None, 5)
-        old.leave(abs(short("a")))
+        old.leave(abs(short("a", self.clock.seconds())))
         giver, taker = Giver(old), self.taker(old, new)
         self.copy(giver, taker)
-        self.assertEqual(short("a"), 0)  # so that it goes the long way
+        self.assertEqual(short("a", self.clock.seconds()), 0)  # so that it goes the long way
         old.leave(old.track("a", old.requests))
         self.copy(giver, taker)
         self.assertEqual([self.shown(each, "a")["http_req_rate"] for each in (old, new)], [3, 3])
         giver.stop()
-        self.assertNotEqual(short("a"), 0)
+        self.assertNotEqual(short("a", self.clock.seconds()), 0)
 
     def test_what_is_out_of_time_stays_behind(self) -> None:
         old, new = self.table(expire=60_000), self.table(expire=10_000)
@@ -264,6 +266,19 @@ class SharingTests(CopiesTestCase):
         self.tell(two, one)
         self.assertEqual([self.shown(table, "a")["conn_cur"] for table in (old, new)], [0, 0])
         self.assertEqual((old.uses[row], new.uses[entry]), (0, 0))
+
+    def test_the_end_of_a_request_is_told(self) -> None:
+        """Also by a table that counts nothing at it."""
+        old, new = self.table(Stored("http_req_rate", 10_000)), self.table(Stored("http_req_rate", 10_000))
+        row = old.track("a", old.requests)
+        giver, taker = Giver(old), self.taker(old, new)
+        self.copy(giver, taker)
+        one, two = giver.shared(), taker.shared()
+        self.assertEqual(new.uses[new.find("a")], 1)
+        ended: Any = SimpleNamespace(client=SimpleNamespace(session=None), status=200, bytes_in=1, bytes_out=1)
+        end_counting(ended, {0: (old, row)}, 0)
+        self.tell(one, two)
+        self.assertEqual((old.uses[row], new.uses[new.find("a")]), (0, 0))
 
     def test_a_process_that_dies_tracks_nothing_any_more(self) -> None:
         old, new = self.table(), self.table()

@@ -207,6 +207,7 @@ class Assembly:
                 addresses=addresses,
                 host=_host_of(settings.log_host),
                 before=None if previous is None else previous.logs,
+                batches=poller,
             ),
             began=previous.began if previous is not None else deadlines.now(),
             maxconn=maxconn,
@@ -289,6 +290,8 @@ class Assembly:
         # Before the faults of rules are taken: pages have rules, too.
         rates = self._previous.rates if self._previous is not None else None
         proxy.rates = add_pages(configuration, proxy, proxy.logs, rule_sets, rates)
+        for frontend in proxy.frontends:
+            frontend.set_guard()
         self._faults += [*answers.faults, *rule_sets.patterns.faults]
         proxy.notices += [] if self._again else rule_sets.patterns.notices
         for backend in proxy.backends:
@@ -388,17 +391,20 @@ class Assembly:
         frontend.notes_in_sessions = shared.backends_note or notes_in_sessions(settings)
         frontend.judges_sessions = frontend.tracks or frontend.session_gate is not None
         monitor = rule_sets.monitor(frontend) if frontend.guide is None else None
-        targets = self._log_lines.targets(settings.logs, settings.log.tag)
+        targets, set_levels = self._log_lines.targets(settings.logs, settings.log.tag), shared.rules_set_levels
         own_backend = backends.get(frontend.own_backend or "")
         if own_backend is not None:
             frontend.cookie_letters = own_backend.cookie_letters
         if settings.unique_id is not None:
             frontend.unique_id = text_of_items(settings.unique_id)
         if frontend.guide is None:
-            frontend.log = access_log(frontend, proxy.places, targets, rules_set_levels=shared.rules_set_levels)
+            frontend.log = access_log(
+                frontend, proxy.places, targets, rules_set_levels=set_levels, gathering=proxy.logs.gathering
+            )
         else:
-            log = stream_log(frontend, proxy.places, targets, rules_set_levels=shared.rules_set_levels)
-            frontend.stream_log = log
+            frontend.stream_log = stream_log(
+                frontend, proxy.places, targets, rules_set_levels=set_levels, gathering=proxy.logs.gathering
+            )
         if monitor is not None:
             monitor.stand_in()
         frontend.handshakes.log = handshake_log(frontend, targets)

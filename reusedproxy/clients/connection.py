@@ -206,8 +206,12 @@ class ClientConnection:
                 self._buffer = rest
                 if self.straight is not None:
                     exchange.begin(self.straight, body, self._body is None)
-                else:
+                elif (guard := self.frontend.guard) is None or guard(exchange):
                     self.frontend.route(exchange, body, self._body is None)
+                else:
+                    default = self.frontend.default_route
+                    assert default is not None
+                    exchange.begin(default, body, self._body is None)
                 if self.state != WAITING:
                     if self._buffer and len(self._buffer) > limits.max_head:
                         self.transport.pause_reading()

@@ -141,6 +141,8 @@ class Frontend:
         self.own_backend: str | None = None
         #: The rules of its section and of those that they lead to; None: there are none.
         self.routing: Routing | None = None
+        #: Returns False for requests that need not pass these rules, see `Routing.guard`; None: all pass them.
+        self.guard: Callable[[Exchange], bool] | None = None
         #: `clients.monitor.Monitor.answers`: it comes before all else. None: there is no monitor.
         self.monitor: Callable[[Exchange, bool], bool] | None = None
         #: All backends, by name.
@@ -517,6 +519,12 @@ class Frontend:
                 exchange.fail(503, "SC")
             else:
                 exchange.begin(self.default_route, body, ended)
+
+    def set_guard(self) -> None:
+        """Lets requests to which no rule applies pass the rules by, where one test tells. Call it when the rules, the
+        pages and the monitor are known."""
+        if self.routing is not None and self.monitor is None and not self.tracks:
+            self.guard = self.routing.guard()
 
     def chunked_body(self) -> ChunkedBody:
         """Returns a reader for a request body of unknown length. It drops trailers that a server could take for headers

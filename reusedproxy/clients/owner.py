@@ -49,6 +49,8 @@ class Owner(ClientFrontend, Protocol):
     stopped: bool
     #: Answers some requests before all rules (`monitor-uri`), and says whether it did; None: nobody does.
     monitor: Callable[[Exchange, bool], bool] | None
+    #: Returns False for requests that need not be given to `route`, but begin at the `default_route`; None: all are.
+    guard: Callable[[Exchange], bool] | None
     #: Tells whether `forwarded` writes anything for some clients.
     forwards: bool
     #: Rules for connections or sessions track something in stick tables.

@@ -59,14 +59,13 @@ def count_answer(exchange: Counted, status: int) -> None:
 def end_counting(exchange: Counted, counters: Counters, left: int) -> None:
     """Counts what remains to be counted of a request in what tracks it, which ends; the log may still ask it. `left`
     are bytes of the answer that are still to be sent."""
-    session = exchange.client.session
-    shared = None if session is None else session.counters
+    shared = _shared(exchange) if exchange.client.session is not None else None
     if exchange.status >= 400 and exchange.answered and exchange.answer_rules is None:
         count(counters, shared, kind_of(exchange.status))
     if shared:
         count_bytes(counters, shared, exchange.bytes_in, exchange.bytes_out + left)
     for table, row in counters.values():
-        if table.counts_ends:
+        if table.counts_ends or table.journals:
             if not shared:
                 table.count(row, table.bytes_in, exchange.bytes_in)
                 table.count(row, table.bytes_out, exchange.bytes_out + left)

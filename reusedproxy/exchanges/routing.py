@@ -95,6 +95,24 @@ class Routing:
         #: Whether rules have a say in the header of this name.
         self.edits = concerned(edited)
 
+    def guard(self) -> Callable[[Exchange], bool] | None:
+        """Returns a function that returns False for a request to which no rule applies, so that it need not pass
+        `route`, but begins at the default backend. It is asked once, before anything else is done with the request.
+        None where only `route` tells. Call it when the pages are known."""
+        frontend, route, guard = self._frontend, self._frontend.default_route, self._rule_set.guard
+        if route is None or guard is None:
+            return None
+        own = route.rule_set
+        if (
+            (self.choices or self._ours or self._hashes or self._notes is not None or self.id_header or frontend.pages)
+            or (route.pages or route.persist_rules or route.server_rules or route.tells is not None)
+            or (own is not None and (own.content or own.request or own.names or own.redirects))
+        ):
+            return None
+        name = route.backend.name
+        own_rules, of_answers = self._backends_own_rules[name], self._answer_rules[name]
+        return guard if own_rules is None and of_answers is None else _with_answers(guard, own_rules, of_answers)
+
     def route(
         self,
         exchange: Exchange,
@@ -322,3 +340,19 @@ class Routing:
             not_evaluated(exchange, unevaluated)
             return True
         return False
+
+
+def _with_answers(
+    guard: Callable[[Exchange], bool],
+    own: Callable[[Exchange, bytes], bytes] | None,
+    of_answers: Callable[[Exchange], tuple[int, bytes, str] | Held | None] | None,
+) -> Callable[[Exchange], bool]:
+    """Returns a guard that gives a request the rules for answers, as `Routing.route` does."""
+
+    def may_apply(exchange: Exchange) -> bool:
+        if guard(exchange):
+            return True
+        exchange.own_rules, exchange.answer_rules = own, of_answers
+        return False
+
+    return may_apply

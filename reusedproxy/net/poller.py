@@ -94,6 +94,8 @@ class Poller:
         #: sends in pieces (measured, 32 keep-alive clients: 45.9 µs of CPU a request sending at once, 38.8 µs in a
         #: row).
         self.senders: list[Sender] | None = None
+        #: Those that send when all others have: clients and servers need not wait for lines of a log.
+        self.late: list[Sender] = []
         #: Those that wait for a descriptor. At the end of each batch, which may have closed some, one of them looks
         #: again.
         self.short: deque[Short] = deque()
@@ -210,6 +212,9 @@ class Poller:
                 if callbacks.get(fd) is callback:
                     self.forget(fd)
         self.senders = None
+        if self.late:
+            senders += self.late
+            self.late.clear()
         for sender in senders:
             try:
                 sender.send_now()

@@ -4,13 +4,16 @@ one function for both.
 The two rules do what `counters` and `matching` make of them. Each request passes them, so the entry is looked up once,
 the clock is read once, and all of it takes two calls; as two rules it was seven, a tenth of a request's time. Wherever
 a request is not like most (its client has an IPv6 address or none, or is new to the table; it tracks something already)
-the functions are called that are made of any rules. This module knows exchanges only, as `Counted` says.
+the functions are called that are made of any rules. A limit can be a guard, too (`grouping`): where no other rule has
+to be run, a request within its limit passes none at all. This module knows exchanges only, as `Counted` says.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
+
+from attrs import frozen
 
 from reusedproxy.config.model.rules import Criterion, Rule
 from reusedproxy.config.rules.counters import Track
@@ -31,9 +34,21 @@ class Counted(Facts, Protocol):
 
     counters: Counters | None
     own_source: tuple[str, int] | None
+    #: When its head was complete.
+    read: float
 
     @property
     def client(self) -> _Client: ...
+
+
+@frozen
+class Limit:
+    """Combines the two rules of a limit. `test` does what both do, up to whether the second applies. `guard` is for a
+    request that tracks nothing so far: it tracks the request, and returns False if the second rule does not apply for
+    sure. Otherwise `test` has to be called, which counts nothing twice."""
+
+    test: Callable[[Any], bool]
+    guard: Callable[[Any], bool]
 
 
 def limit(
@@ -43,10 +58,10 @@ def limit(
     track: Callable[[Facts], object],
     test: Callable[[Facts], bool],
     rest: Callable[[Facts], bool] | None,
-) -> Callable[[Any], bool] | None:
-    """Returns one function that does what `track` and then `test` do, which are made of these two rules, one behind the
-    other; None where they are not the usual ones. `rest` tests what the condition says behind its first criterion
-    (None: nothing)."""
+) -> Limit | None:
+    """Returns what does what `track` and then `test` do, which are made of these two rules, one behind the other; None
+    where they are not the usual ones. `rest` tests what the condition says behind its first criterion (None:
+    nothing)."""
     action, criterion = tracking.action, _first_criterion(limiting)
     if not isinstance(action, Track) or tracking.condition is not None or str(action.key) not in SOURCES:
         return None
@@ -60,7 +75,7 @@ def limit(
 
     def is_beyond(facts: Counted) -> bool:
         if facts.counters is None:
-            row = within((facts.own_source or facts.client.address)[0])
+            row = within((facts.own_source or facts.client.address)[0], table.seconds())
             if row > 0:
                 facts.counters = {number: (table, row)}
                 return rest is None or rest(facts)
@@ -70,7 +85,16 @@ def limit(
         track(facts)
         return test(facts)
 
-    return is_beyond
+    def may_be_beyond(facts: Counted) -> bool:
+        row = within(facts.client.address[0], facts.read)
+        if row < 0:
+            facts.counters = {number: (table, -row)}
+            return False
+        if row:
+            facts.counters = {number: (table, row)}
+        return True
+
+    return Limit(is_beyond, may_be_beyond)
 
 
 def _first_criterion(rule: Rule) -> Criterion | None:

@@ -45,7 +45,8 @@ class Entries:
     def __init__(self, settings: StickTable, blank: array[int], seconds: Callable[[], float]) -> None:
         """Takes the table's settings, the values of a new entry, and a clock."""
         self.settings = settings
-        self._seconds = seconds
+        #: The clock, in seconds.
+        self.seconds = seconds
         self._blank = blank
         self._width = len(blank)
         self._mask = 0 if settings.size <= ONE_DICTIONARY else DICTIONARIES - 1
@@ -80,7 +81,7 @@ class Entries:
 
     def now(self) -> int:
         """Returns the time in milliseconds."""
-        return int(self._seconds() * 1000)
+        return int(self.seconds() * 1000)
 
     def __len__(self) -> int:
         return self._count

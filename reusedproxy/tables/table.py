@@ -76,7 +76,7 @@ class Table(Entries):
         """Begins to track the entry of this key, and makes it if there is none yet: counts a connection, which lasts
         until `leave` is called, and an event of one more kind. Returns 0 where a full table takes no more."""
         row = self._rows[hash(key) & self._mask].get(key, 0)
-        now = int(self._seconds() * 1000)
+        now = int(self.seconds() * 1000)
         if not row or (self._expire and self._used[row] + self._expire <= now and not self.uses[row]):
             row = self.obtain(key)
             if not row:
@@ -104,32 +104,26 @@ class Table(Entries):
             self._link(row, now)
         return row
 
-    def limiting(self, low: int | None, high: int | None) -> Callable[[Key], int]:
+    def limiting(self, low: int | None, high: int | None) -> Callable[[Key, float], int]:
         """Returns a function that tracks a request as `track` does, and compares the rate of requests with `low` and
-        `high`.
+        `high`. It takes the key, and the time by the table's clock, in seconds.
 
         It returns the row if the rate is between these two, -row if it is not, and 0 where it has done nothing, because
         the entry is new, its period is over, or somebody follows what changes: then the caller has to use `track` and
         `value`. It is for tables of which `alone_counted` is that rate. It takes half the time of these two, since it
-        keeps what does not change in local variables, and reads the clock once."""
+        keeps what does not change in local variables, and moves an entry in the order of use only where every use does
+        that: with the beginning of the next period `track` will do so."""
         counted = self.requests
         assert counted is not None
         place, period, width, mask = counted.rate, counted.period, self._width, self._mask
         least, most = -1 if low is None else low, 1 << 64 if high is None else high
-        rows, values, used, placed, uses, seconds = (
-            self._rows,
-            self._values,
-            self._used,
-            self._placed,
-            self.uses,
-            self._seconds,
-        )
+        rows, values, used, uses = self._rows, self._values, self._used, self.uses
 
-        def track(key: Key) -> int:
+        def track(key: Key, seconds: float) -> int:
             row = rows[hash(key) & mask].get(key)
             if row is None or self.journals:
                 return 0
-            at, now = row * width + place, int(seconds() * 1000)
+            at, now = row * width + place, int(seconds * 1000)
             left = values[at] + period - now
             # An entry is used after its period has begun: it is out of time before that is over only if it is kept for
             # a shorter time.
@@ -138,7 +132,7 @@ class Table(Entries):
             uses[row] += 1
             values[at + 1] = events = values[at + 1] + 1
             used[row] = now
-            if now - placed[row] >= self._lazy:
+            if not self._lazy:
                 self._unlink(row)
                 self._link(row, now)
             before = values[at + 2]
@@ -201,7 +195,7 @@ class Table(Entries):
         at, values, period = row * self._width + slot.at, self._values, slot.period
         if not period:
             return values[at]
-        left, events, before = values[at] + period - int(self._seconds() * 1000), values[at + 1], values[at + 2]
+        left, events, before = values[at] + period - int(self.seconds() * 1000), values[at + 1], values[at + 2]
         if left < 0:
             left += period
             before = events if left >= 0 else 0

@@ -6,7 +6,7 @@ What a line says, and who looks, is not known here. A ring whose section goes on
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from reusedproxy.operators.logs.sinks import Sink
 
@@ -78,6 +78,10 @@ class RingSink:
         self.ring.add(line)
         if self._server is not None:
             self._server.write(line)
+
+    def write_all(self, lines: Sequence[str]) -> None:
+        for line in lines:
+            self.write(line)
 
     def close(self) -> None:
         if self._server is not None:

@@ -11,7 +11,7 @@ import os
 import select
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import inf
 from typing import Protocol
 
@@ -46,6 +46,9 @@ class Sink(Protocol):
 
     def write(self, line: str) -> None:
         """Takes a line, without its end."""
+
+    def write_all(self, lines: Sequence[str]) -> None:
+        """Takes several lines, without their ends."""
 
     def close(self) -> None:
         """Writes what is kept, as far as it is taken now."""
@@ -85,6 +88,11 @@ class Descriptor:
         # While the descriptor takes nothing, only the deadline tries again, so that not every line polls it.
         if (size >= ENOUGH and not self._unwritten) or self._closed:
             self.flush()
+
+    def write_all(self, lines: Sequence[str]) -> None:
+        """Takes several lines, without their ends."""
+        for line in lines:
+            self.write(line)
 
     def deadline_passed(self) -> None:
         self.flush()
@@ -193,6 +201,25 @@ class Datagrams:
             self._keep(data)
             if self._now() >= self._try_after:
                 self._send_kept()
+
+    def write_all(self, lines: Sequence[str]) -> None:
+        """Sends several lines, as `write` does each."""
+        opened = self._socket
+        if opened is None or self._kept:
+            for line in lines:
+                self.write(line)
+            return
+        send, at = opened.send, 0
+        try:
+            for line in lines:
+                send(line.encode("utf-8", "backslashreplace") + b"\n")
+                at += 1
+        except OSError as error:
+            data = lines[at].encode("utf-8", "backslashreplace") + b"\n"
+            if not self._sends_after(error, data):
+                self._keep(data)
+            for line in lines[at + 1 :]:
+                self.write(line)
 
     def deadline_passed(self) -> None:
         """Tries again to send what is kept."""
@@ -351,6 +378,11 @@ class Stream:
             self._deadlines.watch(self, self._deadlines.now() + GATHER)
         self._lines.append(data)
         self._size += len(data)
+
+    def write_all(self, lines: Sequence[str]) -> None:
+        """Takes several lines, without their ends."""
+        for line in lines:
+            self.write(line)
 
     def deadline_passed(self) -> None:
         """Sends what is taken."""

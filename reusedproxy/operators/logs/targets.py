@@ -11,7 +11,7 @@ import os
 import socket
 import stat
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from attrs import evolve
@@ -22,11 +22,13 @@ from reusedproxy.config.model.logs import LogTarget
 from reusedproxy.config.model.values import Place
 from reusedproxy.net.addresses import Addresses
 from reusedproxy.net.deadlines import Deadlines
+from reusedproxy.operators.logs.gathering import Batches, Gathering
 from reusedproxy.operators.logs.rings import Ring, RingSink
 from reusedproxy.operators.logs.sinks import KEPT, Datagrams, Descriptor, Sink, Stream, lost_text
 from reusedproxy.rules.samples.aliases import MONTHS
 
 Send = Callable[[str], None]
+SendAll = Callable[[Sequence[str]], None]
 
 _log = Logger("reusedproxy")
 
@@ -72,10 +74,13 @@ class LogTargets:
         addresses: Addresses | None = None,
         host: str = "",
         before: LogTargets | None = None,
+        batches: Batches | None = None,
     ) -> None:
         """Takes `tag`, which is `log-tag`, `wall`, which returns the time of day, `addresses` of hosts already
         resolved, and the name of this host, if lines have it (`log-send-hostname`). Goes on with the rings of those
-        `before`."""
+        `before`. `batches` is the poller, at the end of whose batches lines are sent; None: at once."""
+        #: Has lines of requests sent together.
+        self.gathering = Gathering(batches)
         self._host = host
         self._addresses = addresses or Addresses()
         self._tag = tag
@@ -108,6 +113,7 @@ class LogTargets:
         """Logs an event of the proxy itself: a server is down, a pool has trouble. `section` is its section, such as
         "backend web". Returns the descriptors of this process that it was surely written to, of `log stdout` and
         `log stderr`."""
+        self.gathering.send_now()  # lines keep their order
         line = printable(text)
         written: set[int] = set()
         for target in self._section_targets.get(section, self._event_targets):
@@ -127,6 +133,7 @@ class LogTargets:
 
     def close(self) -> None:
         """Writes the lines still kept. Later lines are written at once."""
+        self.gathering.send_now()
         for sink in self._sinks.values():
             sink.close()
 
@@ -216,6 +223,22 @@ class Target:
         counts = self._counts
         return lambda line: send(line) if counts() else None
 
+    def sender_of_several(self, level: str) -> SendAll | None:
+        """Returns the function that sends lines of this level in a row; None when the target does not take the
+        level."""
+        send, number = self.sender(level), self._number(level)
+        if send is None or number is None:
+            return None
+        header, room, write_all = self._header(number), self.settings.length - 1, self.sink.write_all
+        if header is None or self.settings.sample:
+            return partial(_one_by_one, send)
+
+        def send_all(lines: Sequence[str]) -> None:
+            before = header()
+            write_all([(before + line)[:room] for line in lines])
+
+        return send_all
+
     def sender_with_data(self, level: str) -> Callable[[str, str], None] | None:
         """Returns the function that sends a line of this level and its structured data, which are in RFC 5424 only;
         None when the target does not take the level."""
@@ -243,8 +266,9 @@ class Target:
         priority = _FACILITIES.index(self.settings.facility) * 8 + number
         room = self.settings.length - 1
         name = self._format
-        if name in ("local", "rfc3164"):
-            return self._dated(f"<{priority}>", room, write)
+        header = self._header(number)
+        if header is not None:
+            return lambda line: write((header() + line)[:room])
         if name == "rfc5424":
             send = self._rfc5424(number, write)
             return lambda line: send(line, "-")
@@ -257,19 +281,23 @@ class Target:
             return lambda line: write(f"{before}{line}"[:room])
         return lambda line: write(line if len(line) <= room else line[:room])
 
-    def _dated(self, before: str, room: int, write: Send) -> Send:
-        """Returns a function that writes a line behind `before` and the date, which are put together once a second."""
+    def _header(self, number: int) -> Callable[[], str] | None:
+        """Returns a function that returns the header of a line that is written now, which is made once a second; None
+        for formats whose headers differ from line to line."""
+        if self._format not in ("local", "rfc3164"):
+            return None
+        before = f"<{_FACILITIES.index(self.settings.facility) * 8 + number}>"
         wall, day_and_time = self._wall, self._day_and_time
-        said, header = -1, ""
+        said, made = -1, ""
 
-        def send(line: str) -> None:
-            nonlocal said, header
+        def header() -> str:
+            nonlocal said, made
             second = int(wall())
             if second != said:
-                said, header = second, before + day_and_time(second)
-            write((header + line)[:room])
+                said, made = second, before + day_and_time(second)
+            return made
 
-        return send
+        return header
 
     def _rfc5424(self, number: int, write: Send) -> Callable[[str, str], None]:
         priority = _FACILITIES.index(self.settings.facility) * 8 + number
@@ -308,6 +336,11 @@ class Target:
             zone = time.strftime("%z", at)
             self._when = time.strftime("%Y-%m-%dT%H:%M:%S.%%06d", at) + f"{zone[:3]}:{zone[3:]}"
         return self._when % int((now - second) * 1e6)
+
+
+def _one_by_one(send: Send, lines: Sequence[str]) -> None:
+    for line in lines:
+        send(line)
 
 
 _UNPRINTABLE = {code: f"#{code:02X}" for code in (*range(32), *range(127, 256))}

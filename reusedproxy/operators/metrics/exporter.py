@@ -99,12 +99,12 @@ class Exporter:
             yield from _written((*found, *process.of_event_loop(view)), query)
         if "frontend" in query.scopes:
             yield from _rows(moment.sections, "F", query)
-            yield from _written(families.of_frontends(view.frontends), query)
+            yield from _in_parts(families.parts_of_frontends(view.frontends), query)
         if "listener" in query.scopes:
             yield from _rows(moment.sections, "L", query)
         if "backend" in query.scopes:
             yield from _rows(moment.sections, "B", query)
-            yield from _written(families.of_backends(view.backends), query)
+            yield from _in_parts(families.parts_of_backends(view.backends), query)
         if "server" in query.scopes:
             yield from _rows(moment.sections, "S", query)
             servers = [each for each in view.servers if not query.no_maint or each.state != MAINT]
@@ -142,9 +142,13 @@ def _metric_lines(metric: haproxy.Metric, name: str, rows: Iterable[tuple[Row, S
 
 
 def _written(found: Iterable[Family], query: Query) -> Iterator[str]:
-    for family in found:
+    return _in_parts(((family, family.samples) for family in found), query)
+
+
+def _in_parts(found: Iterable[tuple[Family, Iterable[Sample]]], query: Query) -> Iterator[str]:
+    for family, samples in found:
         if query.wants(family.name):
-            yield from _family(family, family.samples)
+            yield from _family(family, samples)
 
 
 def _family(family: Family, samples: Iterable[Sample]) -> Iterator[str]:

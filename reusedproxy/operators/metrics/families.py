@@ -20,8 +20,8 @@ from reusedproxy.operators.metrics.pools import (
     OPENED,
     Family,
     Sample,
+    distribution,
     of_servers,
-    sample_of,
 )
 from reusedproxy.operators.view.values import BackendView, FrontendView, HandshakesView, ProxyView
 
@@ -33,18 +33,35 @@ def families(view: ProxyView) -> Iterator[Family]:
     yield from of_backends(view.backends)
 
 
+#: Families, each with its samples as they are asked for.
+Parts = Iterator[tuple[Family, Iterator[Sample]]]
+
+
 def of_backends(backends: Sequence[BackendView]) -> Iterator[Family]:
     """Returns the families of backends."""
-    timed = [(each.name, each.answer_times) for each in backends if each.mode == "http"]
-    samples = [Sample((name,), sample_of(times)) for name, times in timed if times is not None]
-    yield evolve(_ANSWERS, samples=tuple(samples))
+    return _whole(parts_of_backends(backends))
 
 
 def of_frontends(frontends: Sequence[FrontendView]) -> Iterator[Family]:
     """Returns the families of frontends with TLS listeners."""
+    return _whole(parts_of_frontends(frontends))
+
+
+def parts_of_backends(backends: Sequence[BackendView]) -> Parts:
+    """Returns the same of backends in parts."""
+    timed = [(each.name, each.answer_times) for each in backends if each.mode == "http"]
+    yield _ANSWERS, (Sample((name,), distribution(times)) for name, times in timed if times is not None)
+
+
+def parts_of_frontends(frontends: Sequence[FrontendView]) -> Parts:
+    """Returns the same of frontends in parts."""
     secure = [(each.name, each.tls) for each in frontends if each.tls is not None]
-    yield evolve(_HANDSHAKES, samples=tuple(sample for name, tls in secure for sample in _handshakes(name, tls)))
-    yield evolve(_ENDS, samples=tuple(sample for name, tls in secure for sample in _ends(name, tls)))
+    yield _HANDSHAKES, (sample for name, tls in secure for sample in _handshakes(name, tls))
+    yield _ENDS, (sample for name, tls in secure for sample in _ends(name, tls))
+
+
+def _whole(parts: Parts) -> Iterator[Family]:
+    return (evolve(family, samples=tuple(samples)) for family, samples in parts)
 
 
 def _handshakes(frontend: str, counted: HandshakesView) -> Iterator[Sample]:

@@ -13,7 +13,7 @@ from math import inf
 from attrs import evolve, frozen
 
 from reusedproxy.measures.histogram import Histogram
-from reusedproxy.operators.view.values import PoolMeasures, PoolTLS, ServerView
+from reusedproxy.operators.view.values import Counted, PoolMeasures, PoolTLS, ServerView
 from reusedproxy.pool.counters import METHODS, RACES
 from reusedproxy.pool.reasons import SERVER
 
@@ -64,7 +64,7 @@ class Family:
 
 
 #: Reads one server's view: returns numbers by the values of all labels but the first ones, which name the server.
-Read = Callable[[ServerView], Mapping[tuple[str, ...], "float | Histogram"]]
+Read = Callable[[ServerView], Mapping[tuple[str, ...], "float | Counted"]]
 
 
 def of_servers(servers: Sequence[ServerView]) -> Iterator[Family]:
@@ -82,19 +82,22 @@ def samples(family: Family, read: Read, servers: Iterable[ServerView]) -> Iterat
             yield Sample((server.full_name,) * named + labels, sample_of(value))
 
 
-def sample_of(value: float | Histogram) -> float | Distribution:
+def sample_of(value: float | Counted) -> float | Distribution:
     """Returns a sample's value: a histogram's buckets become cumulative."""
-    if not isinstance(value, Histogram):
-        return value
-    steps = value.cumulative()
+    return distribution(Histogram(value[0], [*value[1]], value[2])) if isinstance(value, tuple) else value
+
+
+def distribution(histogram: Histogram) -> Distribution:
+    """Returns a histogram as a sample's value."""
+    steps = histogram.cumulative()
     buckets = tuple(("+Inf" if bound == inf else repr(float(bound)), count) for bound, count in steps)
-    return Distribution(buckets, value.sum, value)
+    return Distribution(buckets, histogram.sum, histogram)
 
 
 # Functions that pick the values.
 
 
-def _one(value: float | Histogram | None) -> Mapping[tuple[str, ...], float | Histogram]:
+def _one(value: float | Counted | None) -> Mapping[tuple[str, ...], float | Counted]:
     """Returns the only sample; none for None."""
     return {} if value is None else {(): value}
 
@@ -105,7 +108,7 @@ def _measured(server: ServerView) -> PoolMeasures:
     return measures
 
 
-def _of_tls(server: ServerView, pick: Callable[[PoolTLS], float | None]) -> Mapping[tuple[str, ...], float | Histogram]:
+def _of_tls(server: ServerView, pick: Callable[[PoolTLS], float | None]) -> Mapping[tuple[str, ...], float | Counted]:
     """Returns the only sample, or none without TLS or when the value is unknown."""
     tls = server.pool.tls
     return {} if tls is None else _one(pick(tls))
@@ -140,7 +143,7 @@ def _handshakes(server: ServerView) -> Mapping[tuple[str, ...], float]:
     return {(tls, _yes(resumed), _yes(crt)): count for (tls, resumed, crt), count in handshakes.items()}
 
 
-def _handshake_seconds(server: ServerView) -> Mapping[tuple[str, ...], Histogram]:
+def _handshake_seconds(server: ServerView) -> Mapping[tuple[str, ...], Counted]:
     if server.pool.tls is None:
         return {}
     return {(_yes(resumed),): took for resumed, took in _measured(server).handshake_seconds.items()}

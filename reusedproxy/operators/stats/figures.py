@@ -142,12 +142,13 @@ def sections_of(view: ProxyView) -> list[Section]:
 
 
 def figuring(view: ProxyView) -> Steps[list[Section]]:
-    """Computes all sections, in the order of the configuration, in steps of `AT_ONCE` servers."""
+    """Computes all sections, in the order of the configuration, in steps of a section, or of `AT_ONCE` servers."""
     proxies: list[FrontendView | BackendView] = [*view.frontends, *view.backends]
     said = {each.name: each.description for each in proxies}
     places = {each.name: each.place for each in proxies}
     sections = {name: Section(name, description=said[name]) for name in names_in_order(places)}
     for frontend in view.frontends:
+        yield
         sections[frontend.name].frontend = Row(_frontend(frontend), frontend=frontend)
         sections[frontend.name].listeners = [
             Row(_listener(each), legends={"addr": each.address}) for each in frontend.sockets
@@ -165,6 +166,7 @@ def figuring(view: ProxyView) -> Steps[list[Section]]:
     modes = {each.name: each.mode for each in proxies}
     for number, section in enumerate(sections.values(), 1):
         mode = modes[section.name]
+        yield
         for place, row in enumerate(section.rows(), 1):
             if not place % (10 * AT_ONCE):
                 yield

@@ -8,6 +8,7 @@ servers they are practically always current.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
+from itertools import chain
 
 from reusedproxy.net.slices import Steps
 from reusedproxy.operators.stats.figures import Section, figuring
@@ -17,6 +18,8 @@ from reusedproxy.operators.view.values import ProxyView
 REST = 20
 #: Seconds after which they are computed anew in any case.
 OLDEST = 1.0
+#: Parts of an old moment that are freed in one step: 1,000 servers at once take 6 to 13 ms.
+FREED_AT_ONCE = 50
 
 
 class Moment:
@@ -40,16 +43,16 @@ class Moment:
         self._spent = spent
         #: Seconds spent on the view, its figures and texts.
         self._took = took
-        self._texts: dict[str, str] = {}
+        self._texts: dict[str, list[str]] = {}
 
     def pieces(self, form: str, write: Callable[[], Iterator[str]]) -> Iterator[str]:
-        """Returns the output of `write` as it comes, or in one piece if it is known."""
-        text = self._texts.get(form)
-        if text is not None:
-            yield text
+        """Returns the output of `write` as it comes, or again if it is known: in pieces, too, since what is made of
+        1,000 servers takes 10 ms to join, and as long to encode."""
+        known = self._texts.get(form)
+        if known is not None:
+            yield from known
             return
-        pieces = write()
-        made = []
+        pieces, made = write(), list[str]()
         while True:
             began = self._now()
             piece = next(pieces, None)
@@ -58,7 +61,17 @@ class Moment:
                 break
             made.append(piece)
             yield piece
-        self._texts[form] = "".join(made)
+        self._texts[form] = made
+
+    def parts(self) -> list[object]:
+        """Returns what it is mostly made of."""
+        servers = [server for backend in self.view.backends for server in backend.servers]
+        return [
+            *self.view.backends,
+            *self.view.frontends,
+            *servers,
+            *chain.from_iterable(each.rows() for each in self.sections),
+        ]
 
     @property
     def spent(self) -> float:
@@ -136,6 +149,12 @@ class Moments:
         return last is not None and last.measured >= measures and (last.fresh or awaited is self._made_by)
 
     def _making(self, measures: bool) -> Steps[tuple[ProxyView, list[Section]]]:
+        if self._last is not None and not self._last.fresh:
+            parts = self._last.parts()
+            self._last = None
+            while parts:
+                del parts[-FREED_AT_ONCE:]
+                yield
         view = yield from self.reader.viewing(measures=measures)
         yield
         return view, (yield from figuring(view))

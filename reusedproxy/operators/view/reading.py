@@ -39,6 +39,7 @@ from reusedproxy.operators.view.values import (
     CheckView,
     ColdView,
     ConnectionView,
+    Counted,
     DemandView,
     EndedView,
     Errors,
@@ -100,13 +101,18 @@ class Reader:
         return run_through(self.viewing(measures=measures, backends=backends))
 
     def viewing(self, *, measures: bool = False, backends: bool = True) -> Steps[ProxyView]:
-        """Reads the whole proxy as `view` does, in steps of `AT_ONCE` servers. Its parts are from different moments
-        then, all of them after that which the view names, and the proxy must not be taken apart meanwhile."""
+        """Reads the whole proxy as `view` does, in steps of a section, or of `AT_ONCE` servers. Its parts are from
+        different moments then, all of them after that which the view names, and the proxy must not be taken apart
+        meanwhile."""
         proxy = self._proxy
         now = self.now()
-        seen = []
+        seen, frontends = list[BackendView](), list[FrontendView]()
         for backend in proxy.backends if backends else ():
             seen.append((yield from self._backend(backend, measures)))
+            yield
+        for frontend in proxy.frontends:
+            frontends.append(self._frontend(frontend))
+            yield
         rates = self._rates
         return ProxyView(
             at=now,
@@ -115,7 +121,7 @@ class Reader:
             maxconn=proxy.places.maxconn,
             standstills=proxy.standstills.count,
             longest_standstill=proxy.standstills.longest,
-            frontends=tuple(map(self._frontend, proxy.frontends)),
+            frontends=tuple(frontends),
             backends=tuple(seen),
             history=() if rates is None else tuple(rates.history.samples),
             idle=1.0 if rates is None else rates.idle,
@@ -396,14 +402,14 @@ def _measures(pool: HTTPConnectionPool) -> PoolMeasures:
         closed=dict(counters.closed),
         races=dict(counters.races),
         retries=dict(counters.retries),
-        acquired={result: _histogram(waits) for result, waits in counters.acquired.items()},
-        connect_seconds=_histogram(counters.connect_seconds),
-        handshake_seconds={resumed: _histogram(took) for resumed, took in counters.handshake_seconds.items()},
-        ages=_histogram(counters.ages),
-        carried=_histogram(counters.carried),
-        idle_at_borrow=_histogram(counters.idle_at_borrow),
-        idle_at_peer_close=_histogram(counters.idle_at_peer_close),
-        warm_up=_histogram(counters.warm_up),
+        acquired={result: _counted(waits) for result, waits in counters.acquired.items()},
+        connect_seconds=_counted(counters.connect_seconds),
+        handshake_seconds={resumed: _counted(took) for resumed, took in counters.handshake_seconds.items()},
+        ages=_counted(counters.ages),
+        carried=_counted(counters.carried),
+        idle_at_borrow=_counted(counters.idle_at_borrow),
+        idle_at_peer_close=_counted(counters.idle_at_peer_close),
+        warm_up=_counted(counters.warm_up),
     )
 
 
@@ -449,6 +455,10 @@ def _sockets(frontend: Frontend) -> Iterator[BindView]:
 
 def _traffic(traffic: Traffic) -> TrafficCounts:
     return TrafficCounts._make(_TRAFFIC(traffic))._replace(hrsp=tuple(traffic.hrsp))
+
+
+def _counted(histogram: Histogram) -> Counted:
+    return histogram.bounds, (*histogram.counts,), histogram.sum
 
 
 def _histogram(histogram: Histogram) -> Histogram:
