@@ -71,7 +71,8 @@ class ServerTLS:
 
     `sni` and `verifyhost` are plain names (of `sni str(NAME)`), None when unset or not constant. `ciphers`,
     `ciphersuites`, `curves` and `sigalgs` None: OpenSSL's defaults. Versions are of `TLS_VERSIONS`. `resumes`: sessions
-    are resumed where the server allows it.
+    are resumed where the server allows it. `pins` are those of keys (`pin-sha256`), of which one must be in the chain;
+    none: any key.
     """
 
     verify: str = "required"
@@ -89,3 +90,4 @@ class ServerTLS:
     tickets: bool = True
     resumes: bool = True
     alpn: tuple[str, ...] = ()
+    pins: tuple[str, ...] = ()

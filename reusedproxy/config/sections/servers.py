@@ -25,11 +25,16 @@ from reusedproxy.config.model.values import Expression, Place
 from reusedproxy.config.rules.expressions import read_expression, where_of
 from reusedproxy.config.rules.samples import FETCHES, RESPONSE, SERVER_BYTES
 from reusedproxy.config.sections import names
+from reusedproxy.config.tls.pins import read_pins
 from reusedproxy.config.tls.words import ON_SERVERS, TLSDefaults, TLSWords, versions
 
 # reusedproxy's own words; HAProxy refuses them.
-OUR_WORDS = {"pool-min-conn": 1, "pool-idle-timeout": 1, "pool-max-age": 1, "pool-connect-rate": 1}
+OUR_POOL_WORDS = {"pool-min-conn": 1, "pool-idle-timeout": 1, "pool-max-age": 1, "pool-connect-rate": 1}
+OUR_TLS_WORDS = {"pin-sha256": 1, "no-pin-sha256": 0}
+OUR_WORDS = {**OUR_POOL_WORDS, **OUR_TLS_WORDS}
 ARITIES = {**haproxy_words.SERVER, **OUR_WORDS}
+#: Words of which one list holds all values: said twice, the first would be lost.
+_LISTS = ("pin-sha256",)
 NAME = re.compile(r"[A-Za-z0-9_.:-]+\Z")
 _NOT_IN_COOKIES = re.compile(r"[\0-\x1f\x7f;,]")
 #: The least floor of `pool-min-conn auto`, if it is not said.
@@ -212,6 +217,9 @@ def _read_words(arguments: tuple[str, ...], words: ServerWords, what: str) -> No
             hint = haproxy_words.HINTS.get(f"server {word}", "") or haproxy_words.HINTS.get(word, "")
             raise Wrong(f"{what}: {not_done(word, 'server option', hint)}")
 
+    for word in _LISTS:
+        if arguments.count(word) > 1:
+            raise Wrong(f"{what}: '{word}' is there twice: write its values as one list, {word} FIRST,SECOND")
     read_parameters(_joined(arguments), ARITIES, apply, what)
 
 
@@ -372,6 +380,8 @@ _DONE: dict[str, Setter] = {
     "no-ssl-reuse": _part("tls", "resumes", lambda argument, what: False),
     "verifyhost": _part("tls", "verifyhost", _text),
     "no-verifyhost": _part("tls", "verifyhost", lambda argument, what: None),
+    "pin-sha256": _part("tls", "pins", read_pins),
+    "no-pin-sha256": _part("tls", "pins", lambda argument, what: ()),
     "check": _flag("checked", True),
     "no-check": _flag("checked", False),
     "inter": _part("check", "inter", units.positive_seconds),

@@ -19,7 +19,7 @@ from reusedproxy.config.sections.errors import ErrorLine, GroupUse
 from reusedproxy.config.sections.finish import check_host, check_of
 from reusedproxy.config.sections.globals import GlobalDraft
 from reusedproxy.config.sections.options import OPTION_OF_CHECKS
-from reusedproxy.config.sections.servers import OUR_WORDS, ServerDraft
+from reusedproxy.config.sections.servers import OUR_POOL_WORDS, OUR_TLS_WORDS, ServerDraft
 from reusedproxy.config.sections.stats import validate_stats
 from reusedproxy.config.sections.traffic_logs import check_slots
 from reusedproxy.config.tls.words import ON_SERVERS
@@ -33,7 +33,7 @@ from reusedproxy.config.validate.tls import validate_listeners, validate_server
 #: Seconds for a connection to a server without `timeout connect`; the daemon's own default.
 CONNECT_TIMEOUT = 30.0
 
-_POOL_WORDS = {"pool-max-conn", "pool-low-conn", "pool-purge-delay", "max-reuse", *OUR_WORDS}
+_POOL_WORDS = {"pool-max-conn", "pool-low-conn", "pool-purge-delay", "max-reuse", *OUR_POOL_WORDS}
 
 
 def validate(drafts: Sequence[ProxyDraft], global_: GlobalDraft, report: Report) -> Iterator[None]:
@@ -266,7 +266,7 @@ def _tls(server: ServerDraft, global_: GlobalDraft, report: Report, *, http: boo
                     f"{name}: with {without} and no name any certificate of its CAs is taken for this server's: {add}"
                 )
                 report.warn(server.place, text)
-        elif verify == "none":
+        elif verify == "none" and not words.tls.pins:
             by = "" if words.ssl else "by its checks "
             text = (
                 f"{name}: with 'verify none' whoever answers at its address is taken {by}for this server: say"
@@ -280,11 +280,15 @@ def _tls(server: ServerDraft, global_: GlobalDraft, report: Report, *, http: boo
             )
             report.notice(server.place, text)
         return
-    unused = sorted(words.said & {"crt", "ca-file", "sni", "verifyhost", "verify", "check-sni", *ON_SERVERS})
+    of_tls = {"crt", "ca-file", "sni", "verifyhost", "verify", "check-sni", *ON_SERVERS, *OUR_TLS_WORDS}
+    unused = sorted(words.said & of_tls)
     if "no-ssl" in words.said:
         return
     if words.verify == "required" and "verify" in server.own:
         text = f"{name}: 'verify required' without 'ssl' verifies nobody, for it is spoken to in the clear: add 'ssl'"
+        report.fault(server.place, text)
+    elif words.tls.pins and "pin-sha256" in server.own:
+        text = f"{name}: 'pin-sha256' without 'ssl' pins nothing, for it is spoken to in the clear: add 'ssl'"
         report.fault(server.place, text)
     elif unused and not (in_steps and words.checked):
         report.warn(server.place, f"{name} has '{unused[0]}' but no 'ssl': it is spoken to in the clear")

@@ -25,6 +25,7 @@ from reusedproxy.net.tls.lasting import VERIFIED_FOR, ends_of, first_after
 from reusedproxy.net.tls.names import is_address, is_for, why_not
 from reusedproxy.net.tls.openssl_server import HOSTNAME_MISMATCH, name_refusals, resumes
 from reusedproxy.net.tls.parameters import set_parameters
+from reusedproxy.net.tls.pins import pin_of_der
 from reusedproxy.net.tls.transport import openssl_reason
 from reusedproxy.net.tls.words import (
     ALERTS,
@@ -32,6 +33,7 @@ from reusedproxy.net.tls.words import (
     alert_words,
     certificate_words,
     names_in,
+    words_of,
 )
 
 
@@ -40,7 +42,8 @@ class Seen:
     """Records what one handshake has shown.
 
     `fault` is what OpenSSL found wrong with the server's certificate, `misnamed` what this module found wrong with its
-    names, in words. `named` says that the names were checked and are right. `alert` is the last alert: (whether we sent
+    names, in words, and `unpinned` with its key. `named` says that the names were checked and are right, `pinned` that
+    a pinned key was seen in the chain. `alert` is the last alert: (whether we sent
     it, its number). `complete` says that the handshake is complete on our side. `accepted` says that the server has
     sent a TLS message since, a session ticket for instance, and so has accepted our part of the handshake.
     `good_until` is the time until which others may resume the connection's session (Unix time).
@@ -49,7 +52,9 @@ class Seen:
     context: ClientContext
     fault: VerifyFault | None = None
     misnamed: str = ""
+    unpinned: str = ""
     named: bool = False
+    pinned: bool = False
     alert: tuple[bool, int] | None = None
     complete: bool = False
     accepted: bool = False
@@ -118,6 +123,9 @@ class ClientContext:
             self._trusted.give(context)
             context.set_verify(SSL.VERIFY_PEER, _note_certificate)
             self._kept = name_refusals(context, HOSTNAME_MISMATCH)
+        elif settings.pins:
+            context.set_verify(SSL.VERIFY_PEER, _note_key)
+            self._kept = name_refusals(context, HOSTNAME_MISMATCH)
         context.set_info_callback(note_progress)
 
     def named(self, sni: str) -> ClientContext:
@@ -175,7 +183,7 @@ class ClientContext:
         The names are checked here unless that was done during the handshake.
         """
         if self.settings.verify != "required":
-            return None
+            return self._verify_key(connection) if self.settings.pins else None
         certificate = connection.get_peer_certificate(as_cryptography=True)
         if certificate is None:
             return "the server showed no certificate"
@@ -190,6 +198,22 @@ class ClientContext:
             return f"the certificate has expired since the session began that is resumed ({shown})"
         return None if connection.get_app_data().named else self.misnamed(certificate)
 
+    def _verify_key(self, connection: SSL.Connection) -> str | None:
+        """Returns what is wrong with the key of a server that is verified by that alone, in words, or None."""
+        seen: Seen = connection.get_app_data()
+        if not resumes(connection):
+            if not seen.pinned:
+                return "the server showed no certificate, so none with a pinned key"
+            seen.good_until = time() + VERIFIED_FOR
+        return None
+
+    def unpinned(self, certificate: crypto.X509) -> str:
+        """Describes the server's own certificate, where no key of its chain is pinned (of `verify none`: not its
+        own)."""
+        pin = pin_of_der(crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate))
+        where = "in its chain" if self.settings.verify == "required" else "that the server has shown"
+        return f"no key {where} is pinned; its own pin-sha256 is {pin} ({words_of(certificate)})"
+
     def misnamed(self, certificate: x509.Certificate) -> str | None:
         """Returns what is wrong with the names of a server's certificate, in words, or None."""
         if self.name is None or is_for(certificate, self.name):
@@ -201,14 +225,14 @@ class ClientContext:
     def mistrusted(self, connection: SSL.Connection) -> bool:
         """Tells, after a failed handshake, whether it failed because the server's certificate was not accepted."""
         seen = connection.get_app_data()
-        return seen.fault is not None or bool(seen.misnamed)
+        return seen.fault is not None or bool(seen.misnamed or seen.unpinned)
 
     def explain(self, connection: SSL.Connection, error: SSL.Error) -> str:
         """Describes a failed handshake in words: OpenSSL's reason, what it means, the file concerned, and the alert."""
         seen: Seen = connection.get_app_data()
         reason = openssl_reason(error)
-        if seen.misnamed:
-            return seen.misnamed + alert_words(seen.alert)
+        if refused := seen.unpinned or seen.misnamed:
+            return refused + alert_words(seen.alert)
         if seen.fault is not None:
             return f"certificate verify failed: {seen.fault}; {self._trusted.words}{alert_words(seen.alert)}"
         # OpenSSL still sends an alert to a peer that has gone, which nobody reads: it is not mentioned.
@@ -282,12 +306,18 @@ _CLIENT_CERTIFICATE_ALERTS = (
 def _note_certificate(connection: SSL.Connection, certificate: crypto.X509, error: int, depth: int, ok: int) -> bool:
     """Notes the result for each certificate of the chain, the server's own last.
 
-    The name is checked here, so that a server with another name is told by an alert and is not shown our certificate.
+    Name and pins are checked here, so that a server with another name is told by an alert and is not shown our
+    certificate. OpenSSL calls this for a certificate without a fault only when those above it are verified.
     """
     seen: Seen = connection.get_app_data()
     if not ok:
         seen.fault = seen.fault or VerifyFault.of(error, depth, certificate)
         return False
+    if seen.context.settings.pins and not seen.pinned:
+        seen.pinned = _is_pinned(certificate, seen.context.settings)
+        if not seen.pinned and depth == 0:
+            seen.unpinned = seen.context.unpinned(certificate)
+            return False
     if depth == 0 and seen.context.name is not None:
         try:
             seen.misnamed = seen.context.misnamed(certificate.to_cryptography()) or ""
@@ -295,6 +325,20 @@ def _note_certificate(connection: SSL.Connection, certificate: crypto.X509, erro
             seen.misnamed = "the server's certificate cannot be read"
         seen.named = not seen.misnamed
     return not seen.misnamed
+
+
+def _note_key(connection: SSL.Connection, certificate: crypto.X509, error: int, depth: int, ok: int) -> bool:
+    """Looks at the key of the server's own certificate alone: with `verify none` nothing proves that its issuers, which
+    anybody can send along, have signed it."""
+    seen: Seen = connection.get_app_data()
+    if depth == 0 and not seen.pinned:
+        seen.pinned = _is_pinned(certificate, seen.context.settings)
+        seen.unpinned = "" if seen.pinned else seen.context.unpinned(certificate)
+    return not seen.unpinned
+
+
+def _is_pinned(certificate: crypto.X509, settings: ServerTLS) -> bool:
+    return pin_of_der(crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate)) in settings.pins
 
 
 def note_progress(connection: SSL.Connection, where: int, value: int) -> None:

@@ -104,6 +104,11 @@ class ObservedContext(ClientContext):
         return self.last is not None and bool(self.last.misnamed)
 
     @property
+    def is_unpinned(self) -> bool:
+        """Tells whether the newest handshake has failed because no key of the chain is pinned."""
+        return self.last is not None and bool(self.last.unpinned)
+
+    @property
     def asked(self) -> bool:
         """Tells whether the server has asked for our certificate in the newest handshake, complete or not."""
         return self.last is not None and self.last.asked
