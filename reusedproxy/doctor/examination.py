@@ -166,7 +166,12 @@ class Examination:
         context = self._context
         if isinstance(context, ObservedContext):
             self.observed.refusal = Refusal(
-                failed.failure, context.fault, context.for_other_names, context.asked, context.is_unpinned
+                failed.failure,
+                context.fault,
+                context.for_other_names,
+                context.asked,
+                context.is_unpinned,
+                context.is_unvouched,
             )
         else:
             self.observed.refusal = Refusal(failed.failure)

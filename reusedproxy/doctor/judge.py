@@ -160,6 +160,11 @@ def _remedy(refusal: Refusal, line: Line) -> str:
             "if this is the server, and its key was changed, add that pin to 'pin-sha256' (several are one list, with"
             " commas); if it may be somebody else, find out who answers at this address"
         )
+    if refusal.unvouched:
+        return (
+            "renew the server's certificate, if it is revoked; else look why the server staples no usable OCSP answer;"
+            " 'ocsp-verify none' does without"
+        )
     if refusal.misnamed:
         wanted = "sni str(NAME)" if tls.sni is not None or line.settings.sni is None else "check-sni NAME"
         return (
@@ -246,6 +251,8 @@ def _handshake(shown: Handshake, line: Line, now: datetime) -> Iterator[Finding]
             verified = "verified by its key alone" if tls.pins else "not verified"
         yield Finding(FINE, "certificate", f"{certificate_words(certificate)}; {verified}")
         yield _pin(shown.chain, tls)
+        if tls.verify == "required" and tls.ocsp != "none":
+            yield _staple(shown)
         yield _life("server-expiry", "the server's certificate", certificate.not_valid_after_utc, now)
         for each in shown.chain[1:]:
             life = _life("server-expiry", f"the CA {name_of(each.subject)}", each.not_valid_after_utc, now)
@@ -277,6 +284,15 @@ def _pin(chain: tuple[x509.Certificate, ...], tls: model.ServerTLS) -> Finding:
         remedy = "add the pin of the key that will follow, before the server has it: one list, with commas"
         return Finding(ADVICE, "pin", f"{matched}; the server's own is {own}; there is no other pin", remedy)
     return Finding(FINE, "pin", f"{matched}; the server's own is {own}")
+
+
+def _staple(shown: Handshake) -> Finding:
+    if shown.vouched_until is None:
+        return Finding(FINE, "ocsp", "no OCSP answer is stapled, and none is demanded")
+    until = datetime.fromtimestamp(shown.vouched_until, timezone.utc)
+    return Finding(
+        FINE, "ocsp", f"the stapled OCSP answer vouches for the certificate until {until:%d %b %Y %H:%M} UTC"
+    )
 
 
 def _life(topic: str, what: str, end: datetime, now: datetime) -> Finding:

@@ -72,7 +72,8 @@ class ServerTLS:
     `sni` and `verifyhost` are plain names (of `sni str(NAME)`), None when unset or not constant. `ciphers`,
     `ciphersuites`, `curves` and `sigalgs` None: OpenSSL's defaults. Versions are of `TLS_VERSIONS`. `resumes`: sessions
     are resumed where the server allows it. `pins` are those of keys (`pin-sha256`), of which one must be in the chain;
-    none: any key.
+    none: any key. `ocsp` is "none" (no answer is asked for), "optional" (one that the server staples counts) or
+    "required".
     """
 
     verify: str = "required"
@@ -91,3 +92,4 @@ class ServerTLS:
     resumes: bool = True
     alpn: tuple[str, ...] = ()
     pins: tuple[str, ...] = ()
+    ocsp: str = "optional"

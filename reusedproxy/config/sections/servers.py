@@ -30,7 +30,7 @@ from reusedproxy.config.tls.words import ON_SERVERS, TLSDefaults, TLSWords, vers
 
 # reusedproxy's own words; HAProxy refuses them.
 OUR_POOL_WORDS = {"pool-min-conn": 1, "pool-idle-timeout": 1, "pool-max-age": 1, "pool-connect-rate": 1}
-OUR_TLS_WORDS = {"pin-sha256": 1, "no-pin-sha256": 0}
+OUR_TLS_WORDS = {"pin-sha256": 1, "no-pin-sha256": 0, "ocsp-verify": 1}
 OUR_WORDS = {**OUR_POOL_WORDS, **OUR_TLS_WORDS}
 ARITIES = {**haproxy_words.SERVER, **OUR_WORDS}
 #: Words of which one list holds all values: said twice, the first would be lost.
@@ -41,6 +41,8 @@ _NOT_IN_COOKIES = re.compile(r"[\0-\x1f\x7f;,]")
 LEAST_FLOOR = 1
 #: What the nodes of a server can be computed from (`hash-key`).
 HASH_KEYS = ("id", "id32", "guid", "addr", "addr-port")
+#: Whether a server's OCSP answer counts, in the words of HAProxy's `verify`.
+OCSP = ("none", "optional", "required")
 #: The expression behind `sni-auto`, as in HAProxy.
 SNI_AUTO = read_expression("req.hdr(host),host_only", "'sni-auto'")
 
@@ -381,6 +383,7 @@ _DONE: dict[str, Setter] = {
     "verifyhost": _part("tls", "verifyhost", _text),
     "no-verifyhost": _part("tls", "verifyhost", lambda argument, what: None),
     "pin-sha256": _part("tls", "pins", read_pins),
+    "ocsp-verify": _part("tls", "ocsp", lambda argument, what: one_of(argument, OCSP, what)),
     "no-pin-sha256": _part("tls", "pins", lambda argument, what: ()),
     "check": _flag("checked", True),
     "no-check": _flag("checked", False),

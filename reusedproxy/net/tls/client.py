@@ -26,9 +26,11 @@ from reusedproxy.net.tls.names import is_address, is_for, why_not
 from reusedproxy.net.tls.openssl_server import HOSTNAME_MISMATCH, name_refusals, resumes
 from reusedproxy.net.tls.parameters import set_parameters
 from reusedproxy.net.tls.pins import pin_of_der
+from reusedproxy.net.tls.staples import SKEW, Judged, judge
 from reusedproxy.net.tls.transport import openssl_reason
 from reusedproxy.net.tls.words import (
     ALERTS,
+    UNREADABLE,
     VerifyFault,
     alert_words,
     certificate_words,
@@ -42,10 +44,12 @@ class Seen:
     """Records what one handshake has shown.
 
     `fault` is what OpenSSL found wrong with the server's certificate, `misnamed` what this module found wrong with its
-    names, in words, and `unpinned` with its key. `named` says that the names were checked and are right, `pinned` that
-    a pinned key was seen in the chain. `alert` is the last alert: (whether we sent
-    it, its number). `complete` says that the handshake is complete on our side. `accepted` says that the server has
-    sent a TLS message since, a session ticket for instance, and so has accepted our part of the handshake.
+    names, in words, `unpinned` with its key, and `unvouched` with the OCSP answer that came with it. `named` says that
+    the names were checked and are right, `pinned` that a pinned key was seen in the chain. `alert` is the last alert:
+    (whether we sent it, its number). `complete` says that the handshake is complete on our side. `accepted` says that
+    the server has sent a TLS message since, a session ticket for instance, and so has accepted our part of the
+    handshake.
+    `vouched_until` is the time until which its CA vouches for the certificate by that answer; None: there is none.
     `good_until` is the time until which others may resume the connection's session (Unix time).
     """
 
@@ -53,11 +57,13 @@ class Seen:
     fault: VerifyFault | None = None
     misnamed: str = ""
     unpinned: str = ""
+    unvouched: str = ""
     named: bool = False
     pinned: bool = False
     alert: tuple[bool, int] | None = None
     complete: bool = False
     accepted: bool = False
+    vouched_until: float | None = None
     good_until: float = inf
 
     @property
@@ -123,6 +129,8 @@ class ClientContext:
             self._trusted.give(context)
             context.set_verify(SSL.VERIFY_PEER, _note_certificate)
             self._kept = name_refusals(context, HOSTNAME_MISMATCH)
+            if settings.ocsp != "none":
+                context.set_ocsp_client_callback(_note_staple)
         elif settings.pins:
             context.set_verify(SSL.VERIFY_PEER, _note_key)
             self._kept = name_refusals(context, HOSTNAME_MISMATCH)
@@ -164,6 +172,8 @@ class ClientContext:
         connection.set_app_data(seen)
         if self._sni is not None:
             connection.set_tlsext_host_name(self._sni)
+        if self.settings.verify == "required" and self.settings.ocsp != "none":
+            connection.request_ocsp()
         if self.session is not None and self.settings.resumes and time() < self.session_until:
             connection.set_session(self.session)
             seen.good_until = self.session_until
@@ -192,6 +202,8 @@ class ClientContext:
         if not resumes(connection):
             now = time()
             ends = ends_of(connection.get_verified_chain() or ())
+            vouched = connection.get_app_data().vouched_until
+            ends += [] if vouched is None else [vouched + SKEW]
             connection.get_app_data().good_until = first_after(now, (now + VERIFIED_FOR, *ends, *self._trusted.ends))
         if end < datetime.now(timezone.utc):
             shown = certificate_words(certificate, dates=True)
@@ -222,16 +234,27 @@ class ClientContext:
         found = names_in(certificate) or "no name at all"
         return f"the certificate is not for {self.name!r}, it is for {found} ({shown}){why_not(certificate, self.name)}"
 
+    def judge_staple(self, connection: SSL.Connection, answer: bytes) -> Judged:
+        """Judges the OCSP answer that came with a certificate whose chain is verified."""
+        try:
+            chain = [each.to_cryptography() for each in connection.get_verified_chain() or ()]
+        except UNREADABLE:
+            chain = []
+        if not chain:
+            # OpenSSL alone can read it, so nobody can tell what an answer says of it.
+            return Judged("a certificate of its chain cannot be read" if self.settings.ocsp == "required" else "")
+        return judge(answer, chain, demanded=self.settings.ocsp == "required", now=time())
+
     def mistrusted(self, connection: SSL.Connection) -> bool:
         """Tells, after a failed handshake, whether it failed because the server's certificate was not accepted."""
         seen = connection.get_app_data()
-        return seen.fault is not None or bool(seen.misnamed or seen.unpinned)
+        return seen.fault is not None or bool(seen.misnamed or seen.unpinned or seen.unvouched)
 
     def explain(self, connection: SSL.Connection, error: SSL.Error) -> str:
         """Describes a failed handshake in words: OpenSSL's reason, what it means, the file concerned, and the alert."""
         seen: Seen = connection.get_app_data()
         reason = openssl_reason(error)
-        if refused := seen.unpinned or seen.misnamed:
+        if refused := seen.unpinned or seen.misnamed or seen.unvouched:
             return refused + alert_words(seen.alert)
         if seen.fault is not None:
             return f"certificate verify failed: {seen.fault}; {self._trusted.words}{alert_words(seen.alert)}"
@@ -325,6 +348,19 @@ def _note_certificate(connection: SSL.Connection, certificate: crypto.X509, erro
             seen.misnamed = "the server's certificate cannot be read"
         seen.named = not seen.misnamed
     return not seen.misnamed
+
+
+def _note_staple(connection: SSL.Connection, answer: bytes, nothing: object) -> bool:
+    """Notes what a stapled OCSP answer says, b"" for none; OpenSSL sends the alert bad_certificate_status_response.
+
+    OpenSSL calls this for sessions of TLS 1.3 that are resumed, too, in which no server staples. These last no longer
+    than the answer of the handshake that they began with.
+    """
+    seen: Seen = connection.get_app_data()
+    if not resumes(connection):
+        judged = seen.context.judge_staple(connection, answer)
+        seen.unvouched, seen.vouched_until = judged.fault, judged.until
+    return not seen.unvouched
 
 
 def _note_key(connection: SSL.Connection, certificate: crypto.X509, error: int, depth: int, ok: int) -> bool:
