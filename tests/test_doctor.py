@@ -292,6 +292,12 @@ class TroubleTests(DoctorTestCase):
         self.assertIn("no OCSP answer is stapled, and 'ocsp-verify required' demands one", said)
         self.assertIn("'ocsp-verify none' does without", said)
 
+    def test_a_list_that_is_not_fetched_yet(self) -> None:
+        words = f"{self.tls} crl-file {self.folder}/none.crl crl-url http://crl.test/x"
+        said = self.refused(server_context(), words)
+        self.assertIn(f"revoked are those of crl-file {self.folder}/none.crl, which has not been fetched yet", said)
+        self.assertIn("the daemon fetches it ('crl-url'), and its log says why", said)
+
     def test_a_client_certificate_that_is_refused_is_named(self) -> None:
         """In TLS 1.3 after our handshake, in TLS 1.2 within it; and so is that none is configured."""
         stranger = self.certificates.stranger.issue("x", client=True, key="ecdsa").write(self.folder / "x.pem")

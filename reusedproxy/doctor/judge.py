@@ -200,7 +200,8 @@ def _remedy_of_fault(error: int, depth: int, tls: model.ServerTLS) -> str:
     if error == _REVOKED:
         return f"{whose} is revoked by 'crl-file {tls.crl_file}': the server needs another one"
     if error in (_NO_CRL, _CRL_OVER):
-        return f"'crl-file {tls.crl_file}' needs a list of each CA of the chain that is still in time"
+        fetched = "; the daemon fetches it ('crl-url'), and its log says why it has not" if tls.crl_fetched else ""
+        return f"'crl-file {tls.crl_file}' needs a list of each CA of the chain that is still in time{fetched}"
     if error == _PURPOSE:
         return "the certificate is not for servers (extended key usage): have one issued with serverAuth"
     return f"have {whose} issued anew, or say what to trust with '{ca_file}'"

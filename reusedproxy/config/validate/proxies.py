@@ -28,7 +28,7 @@ from reusedproxy.config.validate.modes import validate_mode, validate_modes
 from reusedproxy.config.validate.persistence import validate_persistence
 from reusedproxy.config.validate.references import Names
 from reusedproxy.config.validate.rules import always_answers, answering, validate_rules
-from reusedproxy.config.validate.tls import validate_listeners, validate_server
+from reusedproxy.config.validate.tls import demanding_word, validate_listeners, validate_revocation, validate_server
 
 #: Seconds for a connection to a server without `timeout connect`; the daemon's own default.
 CONNECT_TIMEOUT = 30.0
@@ -249,12 +249,7 @@ def _tls(server: ServerDraft, global_: GlobalDraft, report: Report, *, http: boo
     if words.ssl or words.check.ssl:
         validate_server(server, name, global_, report, http=http)
         verify = words.verify or ("" if "ssl-server-verify" in global_.unreadable else global_.server_verify)
-        if verify == "none" and words.tls.ocsp == "required":
-            text = (
-                f"{name}: 'ocsp-verify required' needs 'verify required ca-file <file>': an OCSP answer is signed by the"
-                " CA, which 'verify none' does not look at"
-            )
-            report.fault(server.place, text)
+        validate_revocation(server, name, verify, report)
         if verify == "required" and words.tls.ca_file is None:
             text = (
                 f"{name}: 'ssl' verifies the server (verify required, the default), and for that needs"
@@ -293,19 +288,11 @@ def _tls(server: ServerDraft, global_: GlobalDraft, report: Report, *, http: boo
     if words.verify == "required" and "verify" in server.own:
         text = f"{name}: 'verify required' without 'ssl' verifies nobody, for it is spoken to in the clear: add 'ssl'"
         report.fault(server.place, text)
-    elif demanding := _demanding(server):
+    elif demanding := demanding_word(server):
         text = f"{name}: '{demanding}' without 'ssl' verifies nobody, for it is spoken to in the clear: add 'ssl'"
         report.fault(server.place, text)
     elif unused and not (in_steps and words.checked):
         report.warn(server.place, f"{name} has '{unused[0]}' but no 'ssl': it is spoken to in the clear")
-
-
-def _demanding(server: ServerDraft) -> str:
-    """Returns the word of the line itself by which the server has to prove who it is; "" if there is none."""
-    tls = server.words.tls
-    if tls.pins and "pin-sha256" in server.own:
-        return "pin-sha256"
-    return "ocsp-verify required" if tls.ocsp == "required" and "ocsp-verify" in server.own else ""
 
 
 def _unpooled(server: ServerDraft, report: Report, *, http: bool) -> None:

@@ -120,7 +120,9 @@ class ClientContext:
         self.ours_end = None if self.ours is None else self.ours.not_valid_after_utc.timestamp()
         if settings.verify == "required":
             try:
-                self._trusted = (trusts or Trusts()).of((("ca-file", settings.ca_file),), settings.crl_file)
+                self._trusted = (trusts or Trusts()).of(
+                    (("ca-file", settings.ca_file),), settings.crl_file, fetched=settings.crl_fetched
+                )
             except TLSConfigurationError as error:
                 faults += error.args
         if faults:

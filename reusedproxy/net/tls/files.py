@@ -286,8 +286,12 @@ Authorities = tuple[str, "tuple[tuple[str, bytes], ...] | None"]
 class Trust:
     """Holds the OpenSSL store of some CA files, shared by all contexts that name the same files."""
 
-    def __init__(self, authorities: Sequence[Authorities], revoked: tuple[str, bytes] | None) -> None:
-        """Loads the files, and a list of what is `revoked`, with its name. Raises TLSConfigurationError."""
+    def __init__(self, authorities: Sequence[Authorities], revoked: tuple[str, bytes | None] | None) -> None:
+        """Loads the files, and a list of what is `revoked`, with its name. Raises TLSConfigurationError.
+
+        The content is None while the list has not been fetched: then everything is refused, since nobody knows what is
+        revoked.
+        """
         self._context = SSL.Context(SSL.TLS_METHOD)
         #: When each list of what is revoked says that the next one is due (Unix time): from then on it does not count.
         self.ends: list[float] = []
@@ -342,6 +346,8 @@ class Trusted:
         """
         each = ", ".join(f"{word} {path or SYSTEM_CA}{self._subjects(path)}" for word, path in self._named)
         revoked = f"; revoked are those of crl-file {self._crl_file}" if self._crl_file is not None else ""
+        if self._crl_file is not None and not os.path.lexists(self._crl_file):
+            revoked += ", which has not been fetched yet"
         return f"trusted are those of {each}{revoked}"
 
     def _subjects(self, path: str | None) -> str:
@@ -371,22 +377,22 @@ class Trusts:
         self.authorities: dict[str, tuple[bytes, ...]] = {} if previous is None else {**previous.authorities}
         self.revocations: dict[str, bytes] = {} if previous is None else {**previous.revocations}
 
-    def of(self, named: Named, crl_file: str | None = None) -> Trusted:
+    def of(self, named: Named, crl_file: str | None = None, *, fetched: bool = False) -> Trusted:
         """Returns what makes a context trust `named`: paths (None: the system's CAs) with their keywords.
 
-        Raises TLSConfigurationError.
+        Raises TLSConfigurationError. A `crl_file` that is `fetched` may not be there yet.
         """
         asked = named, crl_file
         if asked not in self._by_name:
             authorities = [(word, self._files_of(word, path)) for word, path in named]
-            revoked = None if crl_file is None else (crl_file, self._content("crl-file", crl_file, LARGEST_REVOCATIONS))
+            revoked = None if crl_file is None else (crl_file, self._revoked(crl_file, fetched))
             # OpenSSL reads the system's, so they are read again at each reading.
             digests = tuple(
                 self if files is None else tuple(_digest(each) for _, each in files) for _, files in authorities
             )
-            key = digests, None if revoked is None else _digest(revoked[1])
+            key = digests, None if revoked is None else _digest(revoked[1] or b"")
             if revoked is not None:
-                self.revocations[revoked[0]] = revoked[1]
+                self.revocations[revoked[0]] = revoked[1] or b""
             trust = self._by_content.get(key)
             if trust is None:
                 trust = self._by_content[key] = Trust(authorities, revoked)
@@ -408,6 +414,11 @@ class Trusts:
         self.authorities[path] = tuple(content for _, content in found)
         return found
 
+    def _revoked(self, crl_file: str, fetched: bool) -> bytes | None:
+        if fetched and not os.path.lexists(crl_file):
+            return None
+        return self._content("crl-file", crl_file, LARGEST_REVOCATIONS)
+
     def _content(self, word: str, path: str, most: int) -> bytes:
         """Returns what is in a file, which is read once: what is looked at is what is trusted."""
         if path not in self._contents:
@@ -419,12 +430,15 @@ def _digest(content: bytes) -> bytes:
     return sha256(content).digest()
 
 
-def _revoke(context: SSL.Context, crl_file: str, content: bytes) -> list[float]:
+def _revoke(context: SSL.Context, crl_file: str, content: bytes | None) -> list[float]:
     """Loads HAProxy's `crl-file`: lists in PEM, of which there must be one for every CA of a client's chain.
 
     Returns when they end (Unix time). Raises TLSConfigurationError.
     """
     what = f"crl-file {crl_file}"
+    if content is None:
+        _demand_lists(context)
+        return []
     _blocks_in(what, content)
     blocks = _lists_in(content)
     if not blocks:
@@ -438,8 +452,14 @@ def _revoke(context: SSL.Context, crl_file: str, content: bytes) -> list[float]:
         ends = [each.next_update_utc for each in lists]
     except (ValueError, InvalidVersion, crypto.Error):
         raise TLSConfigurationError(f"{what}: cannot be decoded") from None
-    store.set_flags(crypto.X509StoreFlags.CRL_CHECK | crypto.X509StoreFlags.CRL_CHECK_ALL)
+    _demand_lists(context)
     return [end.timestamp() for end in ends if end is not None]
+
+
+def _demand_lists(context: SSL.Context) -> None:
+    store = context.get_cert_store()
+    assert store is not None
+    store.set_flags(crypto.X509StoreFlags.CRL_CHECK | crypto.X509StoreFlags.CRL_CHECK_ALL)
 
 
 def _content(what: str, path: str, most: int) -> bytes:
