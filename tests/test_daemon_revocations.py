@@ -341,7 +341,7 @@ class FetcherTests(SynchronousTestCase):
     def test_a_file_that_cannot_be_written(self) -> None:
         self.file = str(self.folder / "missing" / "ca.crl")
         self.begin(self.der(7))
-        self.assertIn("the list cannot be written: ", self.said[0][1])
+        self.assertIn(f"the list cannot be kept in {self.file}: No such file or directory", self.said[0][1])
         self.assertEqual((self.counts[FAILED], self.taken), (1, []))
 
     def test_an_error_of_ours_is_not_the_last_fetch(self) -> None:

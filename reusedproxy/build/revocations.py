@@ -39,7 +39,7 @@ def sources_of(configuration: Configuration, faults: list[Fault]) -> dict[str, S
 
 
 def _add(server: Server, name: str, sources: dict[str, Source], faults: list[Fault]) -> None:
-    tls = server.tls or server.check_tls
+    tls = server.tls or server.check_tls or server.step_tls
     if server.revocations is None or tls is None or tls.crl_file is None or tls.ca_file is None:
         return
     source = sources.setdefault(tls.crl_file, Source(tls.crl_file, server.revocations, ()))

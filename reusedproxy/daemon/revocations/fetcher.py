@@ -170,7 +170,7 @@ class _Task:
             fetched = await self._downloads.get(url, self._before.get(url, Fetched()))
             changed = self._take(url, fetched)
         except (NotFetched, ListRefused, OSError) as error:
-            return self._failed(url, counted, _why(error))
+            return self._failed(url, counted, self._why(error))
         found = self._lists[url]
         counted.counts[CHANGED if changed else UNCHANGED] += 1
         counted.last = time.time()
@@ -215,6 +215,11 @@ class _Task:
         counted.trouble = why
         return why
 
+    def _why(self, error: Exception) -> str:
+        if isinstance(error, OSError):
+            return f"the list cannot be kept in {self.source.file}: {error.strerror or error}"
+        return f"{'no list was fetched' if isinstance(error, NotFetched) else 'the list is not taken'}: {error}"
+
     def _what_holds(self, url: ListURL) -> str:
         held = self._lists.get(url)
         if held is not None:
@@ -246,14 +251,6 @@ def _authorities(trusts: Trusts, ca_files: Iterable[str]) -> list[Certificate]:
         except UNREADABLE:
             continue  # cryptography is stricter than OpenSSL: a list of this CA is refused, and says whose it is
     return found
-
-
-def _why(error: Exception) -> str:
-    if isinstance(error, NotFetched):
-        return f"no list was fetched: {error}"
-    if isinstance(error, ListRefused):
-        return f"the list is not taken: {error}"
-    return f"the list cannot be written: {error}"
 
 
 def _due(found: List) -> str:
