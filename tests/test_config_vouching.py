@@ -84,6 +84,36 @@ class StapleTests(SynchronousTestCase):
         self.assertIn("'ocsp-verify required' needs 'verify required ca-file <file>'", fault)
 
 
+class SpiffeTests(SynchronousTestCase):
+    TLS = "ssl ca-file /ca crt /c.pem"
+
+    def test_ids(self) -> None:
+        one, below = "spiffe://example.org/ns/prod/sa/web", "spiffe://a-b_c.example/*"
+        made = server(f"{self.TLS} verifyspiffe {one},{below},{one}")
+        self.assertEqual(tls_of(made).spiffe, (one, below))
+        # It is the identity that is verified: no name is needed, and none is sent.
+        self.assertIsNone(made.sni)
+        self.assertEqual(notices(f" server a h:1 {self.TLS} verifyspiffe {one}"), [])
+        lines = f" default-server {MUTUAL} verifyspiffe {one}\n server a h:1 no-verifyspiffe"
+        self.assertEqual(tls_of(read(lines).backends["b"].servers[0]).spiffe, ())
+
+    def test_what_is_no_id(self) -> None:
+        for text in (
+            *("example.org/web", "spiffe://example.org", "spiffe://example.org/", "spiffe://Example.org/web"),
+            *("spiffe:///web", "spiffe://example.org/a//b", "spiffe://example.org/a/", "spiffe://example.org/../a"),
+            *("spiffe://example.org:80/a", "spiffe://u@example.org/a", "spiffe://example.org/a*", "spiffe://e/%41"),
+            *("https://example.org/web", "spiffe://example.org/*/web", "spiffe://*/web", f"spiffe://e/{'a' * 2048}"),
+        ):
+            (fault,) = faults(f" server a h:1 {self.TLS} verifyspiffe '{text}'")
+            self.assertIn(f"'verifyspiffe': '{text}' is no SPIFFE ID of a workload", fault)
+
+    def test_a_ca_vouches_for_it(self) -> None:
+        (fault,) = faults(" server a h:1 ssl verify none no-sni-auto verifyspiffe spiffe://e/a")
+        self.assertIn("'verifyspiffe' needs 'verify required ca-file <file>': anybody can write an ID", fault)
+        (fault,) = faults(" server a h:1 verifyspiffe spiffe://e/a")
+        self.assertIn("'verifyspiffe' without 'ssl' verifies nobody", fault)
+
+
 class ListTests(SynchronousTestCase):
     def test_urls(self) -> None:
         made = server(f"{MUTUAL} crl-file /l crl-url http://a.test/x?y=1,http://[::1]:81 crl-refresh 10m")

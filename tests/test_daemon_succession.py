@@ -271,6 +271,16 @@ class TrialTests(SynchronousTestCase):
         bench.pass_time(0.1)
         self.assertEqual(self.ends, [Refusal("b/s", "TLS handshake failed: the certificate is not for 't.test'")])
 
+    def test_an_id_that_its_certificate_does_not_have_refuses_the_reload(self) -> None:
+        bench = PoolBench(resume=False)
+        ids = "ca-file /ca verifyspiffe spiffe://e/%s"
+        self.trial(bench, before=ids % "a", now=ids % "b")
+        bench.dialer.open[0].fail("the certificate is not for spiffe://e/b", "TLS handshake", unverified=True)
+        bench.pass_time(0.1)
+        (refusal,) = self.ends
+        assert refusal is not None
+        self.assertEqual(refusal.name, "b/s")
+
     def test_one_that_was_not_verified_and_fails_now_does_not_hold_it_up(self) -> None:
         """It may be the very server because of which it is verified now."""
         for before in ("verify none", "verify none sni str(s.test)", "ca-file /ca no-sni-auto"):

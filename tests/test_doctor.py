@@ -287,6 +287,12 @@ class TroubleTests(DoctorTestCase):
         self.assertIn(f"its own pin-sha256 is {pin} (CN=server, ", said)
         self.assertIn("add that pin to 'pin-sha256' (several are one list, with commas)", said)
 
+    def test_a_server_without_the_id_that_it_has_to_have(self) -> None:
+        words = f"ssl ca-file {self.certificates.ca_file} verifyspiffe spiffe://example.org/web"
+        said = self.refused(server_context(), words)
+        self.assertIn("the certificate is no SPIFFE SVID: it has no URI among its names", said)
+        self.assertIn("write the ID that the certificate has, 'verifyspiffe ID'", said)
+
     def test_a_staple_that_is_missing(self) -> None:
         said = self.refused(server_context(), f"{self.tls} ocsp-verify required")
         self.assertIn("no OCSP answer is stapled, and 'ocsp-verify required' demands one", said)

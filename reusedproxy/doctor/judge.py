@@ -166,6 +166,8 @@ def _remedy(refusal: Refusal, line: Line) -> str:
             " 'ocsp-verify none' does without"
         )
     if refusal.misnamed:
+        if tls.spiffe:
+            return "write the ID that the certificate has, 'verifyspiffe ID', or have the server show its own SVID"
         wanted = "sni str(NAME)" if tls.sni is not None or line.settings.sni is None else "check-sni NAME"
         return (
             f"write a name that the certificate has, '{wanted}', or 'verifyhost NAME' without 'sni'; or have the"
@@ -248,6 +250,8 @@ def _handshake(shown: Handshake, line: Line, now: datetime) -> Iterator[Finding]
     assert tls is not None and context is not None
     if certificate is not None:
         verified = f"verified for {context.name!r}" if tls.verify == "required" and context.name else "chain verified"
+        if tls.spiffe:
+            verified = f"verified as {several([*tls.spiffe], ' or ')}"
         if tls.verify != "required":
             verified = "verified by its key alone" if tls.pins else "not verified"
         yield Finding(FINE, "certificate", f"{certificate_words(certificate)}; {verified}")

@@ -73,7 +73,9 @@ class ServerTLS:
     `ciphersuites`, `curves` and `sigalgs` None: OpenSSL's defaults. Versions are of `TLS_VERSIONS`. `resumes`: sessions
     are resumed where the server allows it. `pins` are those of keys (`pin-sha256`), of which one must be in the chain;
     none: any key. `ocsp` is "none" (no answer is asked for), "optional" (one that the server staples counts) or
-    "required". `crl_fetched`: the lists in `crl_file` are fetched (`crl-url`), so the file may not be there yet.
+    "required". `spiffe` are IDs of workloads, of which the certificate must be one; then no name is verified; one that
+    ends in /* is for all below. `crl_fetched`: the lists in `crl_file` are fetched (`crl-url`), so the file may not be
+    there yet.
     """
 
     verify: str = "required"
@@ -94,6 +96,7 @@ class ServerTLS:
     pins: tuple[str, ...] = ()
     ocsp: str = "optional"
     crl_fetched: bool = False
+    spiffe: tuple[str, ...] = ()
 
 
 @frozen

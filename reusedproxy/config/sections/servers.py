@@ -27,15 +27,24 @@ from reusedproxy.config.rules.samples import FETCHES, RESPONSE, SERVER_BYTES
 from reusedproxy.config.sections import names
 from reusedproxy.config.tls.list_urls import read_urls
 from reusedproxy.config.tls.pins import read_pins
+from reusedproxy.config.tls.spiffe import read_spiffe_ids
 from reusedproxy.config.tls.words import ON_SERVERS, TLSDefaults, TLSWords, versions
 
 # reusedproxy's own words; HAProxy refuses them.
 OUR_POOL_WORDS = {"pool-min-conn": 1, "pool-idle-timeout": 1, "pool-max-age": 1, "pool-connect-rate": 1}
-OUR_TLS_WORDS = {"pin-sha256": 1, "no-pin-sha256": 0, "ocsp-verify": 1, "crl-url": 1, "crl-refresh": 1}
+OUR_TLS_WORDS = {
+    "verifyspiffe": 1,
+    "no-verifyspiffe": 0,
+    "pin-sha256": 1,
+    "no-pin-sha256": 0,
+    "ocsp-verify": 1,
+    "crl-url": 1,
+    "crl-refresh": 1,
+}
 OUR_WORDS = {**OUR_POOL_WORDS, **OUR_TLS_WORDS}
 ARITIES = {**haproxy_words.SERVER, **OUR_WORDS}
 #: Words of which one list holds all values: said twice, the first would be lost.
-_LISTS = ("pin-sha256", "crl-url")
+_LISTS = ("pin-sha256", "crl-url", "verifyspiffe")
 NAME = re.compile(r"[A-Za-z0-9_.:-]+\Z")
 _NOT_IN_COOKIES = re.compile(r"[\0-\x1f\x7f;,]")
 #: The least floor of `pool-min-conn auto`, if it is not said.
@@ -104,11 +113,12 @@ class ServerWords:
     def sni_of_requests(self) -> Expression | None:
         """Returns the expression of each request's SNI: `sni`, or the Host by `sni-auto`, HAProxy's default since 3.3.
 
-        None where the name is constant (`sni str()`, `verifyhost`), where `no-sni-auto` disables it, and without TLS.
+        None where the name is constant (`sni str()`, `verifyhost`), where an ID is verified instead (`verifyspiffe`),
+        where `no-sni-auto` disables it, and without TLS.
         """
         if not self.ssl:
             return None
-        if self.sni is None and self.sni_auto and not (self.tls.sni or self.tls.verifyhost):
+        if self.sni is None and self.sni_auto and not (self.tls.sni or self.tls.verifyhost or self.tls.spiffe):
             return SNI_AUTO
         return self.sni
 
@@ -395,6 +405,8 @@ _DONE: dict[str, Setter] = {
     "no-ssl-reuse": _part("tls", "resumes", lambda argument, what: False),
     "verifyhost": _part("tls", "verifyhost", _text),
     "no-verifyhost": _part("tls", "verifyhost", lambda argument, what: None),
+    "verifyspiffe": _part("tls", "spiffe", read_spiffe_ids),
+    "no-verifyspiffe": _part("tls", "spiffe", lambda argument, what: ()),
     "pin-sha256": _part("tls", "pins", read_pins),
     "crl-url": _part("revocations", "urls", read_urls),
     "crl-refresh": _part("revocations", "refresh", _refresh),

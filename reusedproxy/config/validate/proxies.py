@@ -256,7 +256,9 @@ def _tls(server: ServerDraft, global_: GlobalDraft, report: Report, *, http: boo
                 " 'ca-file <file>', or 'ca-file @system-ca' for the system's CAs; 'verify none' would trust anybody"
             )
             report.fault(server.place, text)
-        elif verify == "required" and not (words.tls.sni or words.sni_of_requests or words.tls.verifyhost):
+        elif verify == "required" and not (
+            words.tls.sni or words.sni_of_requests or words.tls.verifyhost or words.tls.spiffe
+        ):
             add = "add 'verifyhost NAME', or 'sni str(NAME)'"
             if words.ssl and not words.any_name:
                 text = f"{name}: no name is said, so whoever has a certificate of its CAs could take its place: {add}"

@@ -69,13 +69,16 @@ def validate_server(server: ServerDraft, name: str, global_: GlobalDraft, report
 
 
 def validate_revocation(server: ServerDraft, name: str, verify: str, report: Report) -> None:
-    """Checks what `crl-url` and `ocsp-verify` need beside them."""
+    """Checks what `crl-url`, `ocsp-verify` and `verifyspiffe` need beside them."""
     words = server.words
     if verify == "none" and words.tls.ocsp == "required":
         text = (
             f"{name}: 'ocsp-verify required' needs 'verify required ca-file <file>': an OCSP answer is signed by the"
             " CA, which 'verify none' does not look at"
         )
+        report.fault(server.place, text)
+    if verify == "none" and words.tls.spiffe:
+        text = f"{name}: 'verifyspiffe' needs 'verify required ca-file <file>': anybody can write an ID"
         report.fault(server.place, text)
     if not words.revocations.urls:
         if "crl-refresh" in server.own:
@@ -96,8 +99,9 @@ def validate_revocation(server: ServerDraft, name: str, verify: str, report: Rep
 def demanding_word(server: ServerDraft) -> str:
     """Returns the word of the line itself by which the server has to prove who it is; "" if there is none."""
     tls = server.words.tls
-    if tls.pins and "pin-sha256" in server.own:
-        return "pin-sha256"
+    for word, said in (("pin-sha256", tls.pins), ("verifyspiffe", tls.spiffe)):
+        if said and word in server.own:
+            return word
     return "ocsp-verify required" if tls.ocsp == "required" and "ocsp-verify" in server.own else ""
 
 

@@ -224,11 +224,11 @@ def _proof(line: Line) -> int:
         return KEY
     if tls.verify != "required":
         return SPEAKS_TLS
-    return NAME if settings.known_name or tls.verifyhost or tls.sni else KNOWN_TO_CA
+    return NAME if settings.known_name or tls.verifyhost or tls.sni or tls.spiffe else KNOWN_TO_CA
 
 
 def _name_of(line: Line) -> tuple[object, ...]:
     """Returns the settings that determine the name in a server's certificate."""
     settings = line.server.settings
     tls = settings.tls
-    return settings.sni, settings.known_name, tls and tls.sni, tls and tls.verifyhost
+    return settings.sni, settings.known_name, tls and (tls.sni, tls.verifyhost, tls.spiffe)

@@ -26,6 +26,7 @@ from reusedproxy.net.tls.names import is_address, is_for, why_not
 from reusedproxy.net.tls.openssl_server import HOSTNAME_MISMATCH, name_refusals, resumes
 from reusedproxy.net.tls.parameters import set_parameters
 from reusedproxy.net.tls.pins import pin_of_der
+from reusedproxy.net.tls.spiffe import why_not_spiffe
 from reusedproxy.net.tls.staples import SKEW, Judged, judge
 from reusedproxy.net.tls.transport import openssl_reason
 from reusedproxy.net.tls.words import (
@@ -164,7 +165,7 @@ class ClientContext:
 
         That is so where certificates are verified and, without SNI, nothing says which name they must carry.
         """
-        return self.settings.verify == "required" and not self.settings.verifyhost
+        return self.settings.verify == "required" and not (self.settings.verifyhost or self.settings.spiffe)
 
     def connection(self, connected: socket) -> SSL.Connection:
         """Returns a client connection over `connected`, ready for its handshake."""
@@ -229,7 +230,10 @@ class ClientContext:
         return f"no key {where} is pinned; its own pin-sha256 is {pin} ({words_of(certificate)})"
 
     def misnamed(self, certificate: x509.Certificate) -> str | None:
-        """Returns what is wrong with the names of a server's certificate, in words, or None."""
+        """Returns what is wrong with the names of a server's certificate, in words, or None. Where it has to have an ID
+        (`verifyspiffe`) that is the only name that counts."""
+        if self.settings.spiffe:
+            return why_not_spiffe(certificate, self.settings.spiffe) or None
         if self.name is None or is_for(certificate, self.name):
             return None
         shown = certificate_words(certificate, names=False)
@@ -343,7 +347,7 @@ def _note_certificate(connection: SSL.Connection, certificate: crypto.X509, erro
         if not seen.pinned and depth == 0:
             seen.unpinned = seen.context.unpinned(certificate)
             return False
-    if depth == 0 and seen.context.name is not None:
+    if depth == 0 and (seen.context.name is not None or seen.context.settings.spiffe):
         try:
             seen.misnamed = seen.context.misnamed(certificate.to_cryptography()) or ""
         except ValueError:
