@@ -33,6 +33,7 @@ from OpenSSL import SSL, crypto
 
 from reusedproxy.net.files import MEBIBYTE, held_in_memory, names_in, read_file, why_unread
 from reusedproxy.net.tls.openssl_server import share_store
+from reusedproxy.net.tls.tokens import TOKEN_KEY, KeyNotInToken, use_token_key
 from reusedproxy.net.tls.transport import openssl_reason
 from reusedproxy.net.tls.words import name_of, subjects_of
 
@@ -91,7 +92,7 @@ def use_certificate(context: SSL.Context, path: str) -> CertificateFile:
     blocks = _blocks_in(what, content)
     if not any(block.endswith(b"CERTIFICATE") for block in blocks):
         raise TLSConfigurationError(f"{what}: no usable certificate: there is none in it")
-    alone = not any(block.endswith(b"PRIVATE KEY") for block in blocks)
+    alone = not any(block.endswith((b"PRIVATE KEY", TOKEN_KEY)) for block in blocks)
     key = _key_beside(path) if alone else path
     first, public = _first_in(what, content)
     try:
@@ -104,9 +105,9 @@ def use_certificate(context: SSL.Context, path: str) -> CertificateFile:
         raise TLSConfigurationError(f"{what}: no usable certificate: {reason}") from None
     except OSError as error:
         raise TLSConfigurationError(f"{what}: no usable certificate: {error.strerror}") from None
-    private = _private_key(f"crt {key}", _content(f"crt {key}", key, LARGEST_CERTIFICATE) if alone else content)
+    private = _content(f"crt {key}", key, LARGEST_CERTIFICATE) if alone else content
     try:
-        context.use_privatekey(private)
+        _use_key(context, f"crt {key}", private)
         context.check_privatekey()
     except SSL.Error:
         # OpenSSL says "key values mismatch", or for keys of different kinds "no certificate assigned".
@@ -138,6 +139,18 @@ def _first_in(what: str, content: bytes) -> tuple[Certificate, Any]:
     except (ValueError, UnsupportedAlgorithm) as error:
         reason = f"the public key of the first one, which is {name_of(first.subject)}, cannot be read"
         raise TLSConfigurationError(f"{what}: no usable certificate: {reason} ({error})") from None
+
+
+def _use_key(context: SSL.Context, what: str, content: bytes) -> None:
+    """Has `context` sign with the key in a PEM file, or with one in a token to which it leads. Raises
+    TLSConfigurationError, and SSL.Error where it is not that of the certificate."""
+    if TOKEN_KEY not in pem_blocks(content):
+        context.use_privatekey(_private_key(what, content))
+        return
+    try:
+        use_token_key(context, content)
+    except KeyNotInToken as error:
+        raise TLSConfigurationError(f"{what}: no usable private key: {error}") from None
 
 
 def _private_key(what: str, content: bytes) -> Any:
@@ -192,7 +205,7 @@ def _key_beside(path: str) -> str:
 
 def pem_blocks(content: bytes) -> list[bytes]:
     """Returns the labels of the blocks in a PEM file, in order: CERTIFICATE, RSA PRIVATE KEY and so on (RFC 7468)."""
-    return re.findall(rb"^-----BEGIN ([A-Z0-9 ]+)-----", content, re.M)
+    return re.findall(rb"^-----BEGIN ([A-Z0-9 #]+)-----", content, re.M)
 
 
 def _blocks_in(what: str, content: bytes) -> list[bytes]:
