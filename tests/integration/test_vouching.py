@@ -128,7 +128,8 @@ class ListTests(MainJobTestCase):
         self.server = self.nginx(keepalive_requests=100_000)
         self.server.start()
         self.crl = self.directory / "fetched.crl"
-        self.handler: Any = type("Handler", (Lists,), {"asked": []})
+        handler: Any = type("Handler", (Lists,), {"asked": []})
+        self.handler = handler
         self.handler.content = list_of(self.authority, 7).public_bytes(Encoding.DER)
         self.lists = ThreadingHTTPServer((LOOPBACK, 0), self.handler)
         Thread(target=self.lists.serve_forever, daemon=True).start()

@@ -125,7 +125,8 @@ class Reader:
             keys=_NOT_MEASURED if rates is None else _rate(rates.keys),
             listeners=sum(len(each.listeners) for each in proxy.frontends),
             lists=tuple(
-                ListView(each.url, {**each.counts}, each.last, each.until) for each in proxy.list_fetches.values()
+                ListView(each.url, {**each.counts}, each.last, each.until, bool(each.trouble))
+                for each in proxy.list_fetches.values()
             ),
         )
 

@@ -443,12 +443,14 @@ class BackendView:
 @frozen
 class ListView:
     """Shows a list of revoked certificates that is fetched: its URL, how often by what came of it, when the server had
-    one that counts last, and until when that counts (Unix time; None before the first)."""
+    one that counts last, and until when that counts (Unix time; None before the first). `failing` tells that the newest
+    fetch has failed."""
 
     url: str
     counts: Mapping[str, int]
     last: float | None
     until: float | None
+    failing: bool = False
 
 
 @frozen
