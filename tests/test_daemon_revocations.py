@@ -78,6 +78,8 @@ class DownloadTests(SynchronousTestCase):
                 break
             self.loop.advance(1)
         self.assertEqual((self.loop.poller.watching(), self.loop.deadlines.watching()), (0, 0))
+        self.loop.advance(200)  # the timer of deadlines wakes once more
+        self.assertEqual(self.loop.clock.getDelayedCalls(), [])
         (found,) = outcome
         return found
 

@@ -145,6 +145,7 @@ class _Task:
             self._running = None
 
     def _broken(self, failure: Any) -> None:
+        self._running = None
         if not failure.check(CancelledError):
             self._log.failure("the fetch of a list ends by our own fault", failure)
             self._plan(MOST_AFTER_FAILURE)

@@ -27,7 +27,7 @@ from reusedproxy.net.tls.openssl_server import HOSTNAME_MISMATCH, name_refusals,
 from reusedproxy.net.tls.parameters import set_parameters
 from reusedproxy.net.tls.pins import pin_of_der
 from reusedproxy.net.tls.spiffe import why_not_spiffe
-from reusedproxy.net.tls.staples import SKEW, Judged, judge
+from reusedproxy.net.tls.staples import SKEW, Judged, judge, may_demand
 from reusedproxy.net.tls.transport import openssl_reason
 from reusedproxy.net.tls.words import (
     ALERTS,
@@ -242,6 +242,10 @@ class ClientContext:
 
     def judge_staple(self, connection: SSL.Connection, answer: bytes) -> Judged:
         """Judges the OCSP answer that came with a certificate whose chain is verified."""
+        if not answer and self.settings.ocsp != "required":
+            shown = connection.get_peer_certificate()
+            if shown is None or not may_demand(crypto.dump_certificate(crypto.FILETYPE_ASN1, shown)):
+                return Judged()  # as with most servers: to read the chain would take a tenth of the handshake's time
         try:
             chain = [each.to_cryptography() for each in connection.get_verified_chain() or ()]
         except UNREADABLE:
