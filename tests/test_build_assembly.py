@@ -66,6 +66,10 @@ class FaultTests(SynchronousTestCase):
         self.addCleanup(proxy.logs.close)
         self.assertEqual(proxy.list_sources[f"{self.directory}/ca.crl"].ca_files, (str(ca),))
         self.assertEqual([*proxy.list_fetches], ["http://a/x"])
+        (self.directory / "ca.crl").touch()  # as a loss of power may have left it
+        ProxyService(Clock(), [str(file)]).assemble(bind=False).logs.close()
+        self.assertIn("ca.crl: is empty", self.refused(f"{text} server s {LOOPBACK}:1 {tls}\n"))
+        file.write_text(f"{HEAD}{text} server s {LOOPBACK}:1 {tls} crl-url http://a/x\n")
         second = f" server t {LOOPBACK}:1 {tls} crl-url"
         lines = self.refused(f"{file.read_text().removeprefix(HEAD)}{second} http://b/x\n")
         self.assertIn("proxy.cfg:11: server b/t: 'crl-file", lines)

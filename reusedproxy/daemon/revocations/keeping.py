@@ -1,6 +1,7 @@
 """Keeps a file on disk that is written by the daemon itself: each time as a whole, by a rename.
 
-So a reader finds the old content or the new one, and a restart finds the last. It must never know what is in it.
+So a reader finds the old content or the new one, and a restart finds the last. It is not waited for the disk, while the
+event loop would stand still: after a loss of power the file may be empty. It must never know what is in it.
 """
 
 from __future__ import annotations
@@ -22,8 +23,6 @@ def keep(path: str, content: bytes) -> None:
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
             os.replace(draft, name, src_dir_fd=directory, dst_dir_fd=directory)
         except BaseException:
             with suppress(OSError):

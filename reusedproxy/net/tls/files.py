@@ -359,7 +359,7 @@ class Trusted:
         """
         each = ", ".join(f"{word} {path or SYSTEM_CA}{self._subjects(path)}" for word, path in self._named)
         revoked = f"; revoked are those of crl-file {self._crl_file}" if self._crl_file is not None else ""
-        if self._crl_file is not None and not os.path.lexists(self._crl_file):
+        if self._crl_file is not None and _is_missing(self._crl_file):
             revoked += ", which has not been fetched yet"
         return f"trusted are those of {each}{revoked}"
 
@@ -428,7 +428,7 @@ class Trusts:
         return found
 
     def _revoked(self, crl_file: str, fetched: bool) -> bytes | None:
-        if fetched and not os.path.lexists(crl_file):
+        if fetched and _is_missing(crl_file):
             return None
         return self._content("crl-file", crl_file, LARGEST_REVOCATIONS)
 
@@ -437,6 +437,16 @@ class Trusts:
         if path not in self._contents:
             self._contents[path] = _content(f"{word} {path}", path, most)
         return self._contents[path]
+
+
+def _is_missing(path: str) -> bool:
+    """Tells whether there is no file, or an empty one, as a machine that lost its power may have left it."""
+    try:
+        return os.stat(path).st_size == 0
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
 
 
 def _digest(content: bytes) -> bytes:
