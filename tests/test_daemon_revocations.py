@@ -227,6 +227,27 @@ class FetcherTests(SynchronousTestCase):
         self.assertEqual([before.etag for _, before in self.downloads.asked], [b"", *[b'"tag"'] * 3])
         self.assertEqual(len(self.said), 2)
 
+    def test_what_is_the_same_is_not_decoded_again(self) -> None:
+        """Unless somebody has changed the file, or taken it away."""
+        one = self.der(7)
+        self.begin(one)
+        decoded: list[bytes] = []
+        fetcher = sys.modules[ListFetcher.__module__]
+
+        def decode(content: bytes) -> object:
+            decoded.append(content)
+            return lists_in(content)
+
+        self.patch(fetcher, "lists_in", decode)
+        self.patch(fetcher, "checked_list", lambda *arguments: self.fail("it is the same"))
+        for answer in (one, None):
+            self.downloads.answers = [answer]
+            self.after(HOUR)
+        self.assertEqual((decoded, self.counts[UNCHANGED]), ([], 2))
+        os.unlink(self.file)
+        self.after(HOUR)
+        self.assertEqual((decoded, self.held, len(self.taken)), ([b""], [7], 2))
+
     def test_it_is_asked_for_at_half_of_its_time(self) -> None:
         self.begin(self.der(until=timedelta(minutes=20)))
         self.after(8 * 60)

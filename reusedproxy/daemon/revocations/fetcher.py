@@ -11,9 +11,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timezone
+from hashlib import sha256
 from random import Random
 from typing import Any, Protocol
 
+from attrs import evolve
 from cryptography.x509 import Certificate, load_pem_x509_certificates
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall
@@ -117,6 +119,9 @@ class _Task:
         #: What was written has not been told yet.
         self._has_written = False
         self._before: dict[ListURL, Fetched] = {}
+        #: Digests of what was fetched last, and of the file when the lists at hand were in it.
+        self._bodies: dict[ListURL, bytes] = {}
+        self._kept = b""
         self._lists: dict[ListURL, List] = {}
         self._next: IDelayedCall | None = None
         self._running: Deferred[None] | None = None
@@ -184,19 +189,30 @@ class _Task:
 
     def _take(self, url: ListURL, fetched: Fetched) -> bool:
         """Writes a list that counts to the file, unless it is there already, and tells whether it was not. Raises
-        ListRefused and OSError."""
+        ListRefused and OSError.
+
+        What is the same as last time is not decoded again: a list of a megabyte takes 60 ms.
+        """
         file = self.source.file
+        if fetched.body is not None and _digest(fetched.body) == self._bodies.get(url):
+            fetched = evolve(fetched, body=None)
         found = self._list_in(url, fetched, datetime.now(timezone.utc))
         try:
             present = read_file(file, LARGEST_REVOCATIONS)
         except FileNotFoundError:
             present = b""
-        lists = lists_in(present)
-        changed = found not in lists
-        if changed:
-            keep(file, joined(lists, [found]))
-            self._has_written = True
-        self._before[url], self._lists[url] = fetched, found
+        changed = False
+        if fetched.body is not None or _digest(present) != self._kept:
+            lists = lists_in(present)
+            changed = found not in lists
+            if changed:
+                present = joined(lists, [found])
+                keep(file, present)
+                self._has_written = True
+            self._kept = _digest(present)
+        if fetched.body is not None:
+            self._bodies[url] = _digest(fetched.body)
+        self._before[url], self._lists[url] = evolve(fetched, body=None), found
         return changed
 
     def _list_in(self, url: ListURL, fetched: Fetched, now: datetime) -> List:
@@ -252,6 +268,10 @@ def _authorities(trusts: Trusts, ca_files: Iterable[str]) -> list[Certificate]:
         except UNREADABLE:
             continue  # cryptography is stricter than OpenSSL: a list of this CA is refused, and says whose it is
     return found
+
+
+def _digest(content: bytes) -> bytes:
+    return sha256(content).digest()
 
 
 def _due(found: List) -> str:
