@@ -271,6 +271,16 @@ class TrialTests(SynchronousTestCase):
         bench.pass_time(0.1)
         self.assertEqual(self.ends, [Refusal("b/s", "TLS handshake failed: the certificate is not for 't.test'")])
 
+    def test_an_id_that_its_certificate_does_not_have_refuses_the_reload(self) -> None:
+        bench = PoolBench(resume=False)
+        ids = "ca-file /ca verifyspiffe spiffe://e/%s"
+        self.trial(bench, before=ids % "a", now=ids % "b")
+        bench.dialer.open[0].fail("the certificate is not for spiffe://e/b", "TLS handshake", unverified=True)
+        bench.pass_time(0.1)
+        (refusal,) = self.ends
+        assert refusal is not None
+        self.assertEqual(refusal.name, "b/s")
+
     def test_one_that_was_not_verified_and_fails_now_does_not_hold_it_up(self) -> None:
         """It may be the very server because of which it is verified now."""
         for before in ("verify none", "verify none sni str(s.test)", "ca-file /ca no-sni-auto"):
@@ -282,6 +292,31 @@ class TrialTests(SynchronousTestCase):
                 self.assertEqual(self.ends, [None], before)
                 self.assertEqual([*trial.distrusted], ["b/s"], before)
                 bench.pool.close("over")
+
+    def test_one_whose_key_is_not_pinned_any_more_does_not_hold_it_up(self) -> None:
+        """Its key may have been stolen. Neither does one that was not pinned before, whatever it fails of."""
+        one, two = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+        named = "ca-file /ca sni str(s.test)"
+        for before, now, unverified in (
+            (f"{named} pin-sha256 {one}", f"{named} pin-sha256 {two}", True),
+            (named, f"{named} pin-sha256 {two}", True),
+            (named, f"verify none no-sni-auto pin-sha256 {two}", False),
+        ):
+            bench = PoolBench(resume=False)
+            trial = self.trial(bench, before=before, now=now)
+            bench.dialer.open[0].fail("no key in its chain is pinned", "TLS handshake", unverified=unverified)
+            bench.pass_time(0.1)
+            self.assertEqual(self.ends, [None], before)
+            self.assertEqual([*trial.distrusted], ["b/s"], before)
+            bench.pool.close("over")
+
+    def test_a_pinned_server_that_does_not_take_our_new_certificate_refuses_the_reload(self) -> None:
+        pinned = "verify none no-sni-auto pin-sha256 47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="
+        bench = PoolBench(resume=False)
+        self.trial(bench, before=pinned, now=f"{pinned} crt /new")
+        bench.dialer.open[0].fail("alert unknown ca", "TLS handshake")
+        bench.pass_time(0.1)
+        self.assertEqual(self.ends, [Refusal("b/s", "TLS handshake failed: alert unknown ca")])
 
     def test_one_whose_name_is_asked_for_no_more_is_still_verified(self) -> None:
         bench = PoolBench(resume=False)

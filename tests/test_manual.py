@@ -33,7 +33,7 @@ from reusedproxy.config.sections.binds import read_bind
 from reusedproxy.config.sections.draft import ProxyDraft
 from reusedproxy.config.tls.words import TLSDefaults
 from reusedproxy.doctor.options import DoctorOptions
-from reusedproxy.operators.metrics.families import of_backends, of_frontends
+from reusedproxy.operators.metrics.families import of_backends, of_frontends, of_lists
 from reusedproxy.operators.metrics.pools import of_servers
 from reusedproxy.operators.metrics.process import of_event_loop
 from reusedproxy.operators.runtime.commands import COMMANDS
@@ -258,7 +258,10 @@ class ProgramPageTests(SynchronousTestCase):
         listed = re.findall(r"(?m)^\.It Ic (\S+)(?: Pq (.*))?\n.*\.$", self.page.text.partition(".Sh METRICS")[2])
         known = [
             (each.name.removeprefix("reusedproxy_"), " ".join(each.labels))
-            for each in (*of_servers([]), *of_frontends([]), *of_backends([]), *of_event_loop(NOTHING))
+            for each in (
+                *(*of_servers([]), *of_frontends([]), *of_backends([])),
+                *(*of_lists([]), *of_event_loop(NOTHING)),
+            )
         ]
         self.assertEqual(known, listed)
 

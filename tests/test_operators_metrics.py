@@ -17,7 +17,7 @@ from reusedproxy.config import model
 from reusedproxy.config.reader import Source, read_configuration
 from reusedproxy.daemon.reloading.trial import ReloadTrial
 from reusedproxy.net.poller import Poller
-from reusedproxy.operators.metrics.families import families, of_backends, of_frontends
+from reusedproxy.operators.metrics.families import families, of_backends, of_frontends, of_lists
 from reusedproxy.operators.metrics.pools import Distribution, Family, of_servers
 from reusedproxy.operators.view.reading import Reader, server_view
 from reusedproxy.pool.counters import ROTATION
@@ -61,6 +61,9 @@ PROMISED = {
     "reusedproxy_frontend_tls_handshakes_total": ("counter", "frontend outcome resumed"),
     "reusedproxy_frontend_cert_not_after_timestamp_seconds": ("gauge", "frontend file"),
     "reusedproxy_backend_response_seconds": ("histogram", "backend"),
+    "reusedproxy_crl_fetches_total": ("counter", "url result"),
+    "reusedproxy_crl_fetched_timestamp_seconds": ("gauge", "url"),
+    "reusedproxy_crl_next_update_timestamp_seconds": ("gauge", "url"),
 }
 
 
@@ -89,9 +92,10 @@ class FamilyTests(SynchronousTestCase):
         self.server = Server("web", model.Server("one", PLACE, "127.0.0.1", 443), self.bench.pool, 0.0)
 
     def families(self) -> list[Family]:
-        return (
-            list(of_servers([server_view(self.server, measures=True)])) + list(of_frontends([])) + list(of_backends([]))
-        )
+        return [
+            *of_servers([server_view(self.server, measures=True)]),
+            *(*of_frontends([]), *of_backends([]), *of_lists([])),
+        ]
 
     def test_names_kinds_and_labels_are_as_promised(self) -> None:
         found = [(each.name, (each.kind, " ".join(each.labels))) for each in self.families()]

@@ -17,7 +17,7 @@ from reusedproxy.operators.stats import page as statspage
 from reusedproxy.operators.stats.graph import graph
 from reusedproxy.operators.stats.troubles import BAD, WARN, Place, troubles
 from reusedproxy.operators.view.history import KEPT, History, Sample, Share, last
-from reusedproxy.operators.view.values import CertificateView, HandshakesView, ListenersView, ProxyView
+from reusedproxy.operators.view.values import CertificateView, HandshakesView, ListenersView, ListView, ProxyView
 from tests.test_operators_stats import StatsCase
 
 STYLE = Path(statspage.__file__).parent / "templates" / "style.css"
@@ -55,6 +55,26 @@ class TroubleTests(StatsCase):
         for server in (self.one, self.two):
             self.app.server_changed(server, DOWN, "test")
         self.assertEqual(self.found(), ["1 backend has no server that takes requests", "2 of 3 servers are DOWN"])
+
+    def test_lists_that_cannot_be_fetched(self) -> None:
+        """It is bad once the one at hand is over; where some sections are shown only, it is not theirs."""
+        made = [
+            ListView("http://crl.test/over", {}, 8e8, 9e8, True),
+            ListView("http://crl.test/never", {}, None, None, True),
+            ListView("http://crl.test/holds", {}, 8e8, 2e9, True),
+            ListView("http://crl.test/fine", {}, 8e8, 9e8),
+        ]
+        view = evolve(self.view(), lists=tuple(made))
+        listed = "the list of revoked certificates at http://crl.test/"
+        self.assertEqual(
+            [(each.kind, each.text.removeprefix(listed)) for each in troubles(view, 1e9)],
+            [
+                (BAD, "over is out of date, so every certificate of its CA is refused"),
+                (WARN, "never cannot be fetched (see the log)"),
+                (WARN, "holds cannot be fetched (see the log)"),
+            ],
+        )
+        self.assertEqual(self.found(view, scope=("app",)), [])
 
     def test_errors_of_now_and_of_lately(self) -> None:
         calm, failing = Sample(1.0, 100, 0), Sample(1.0, 100, 50)

@@ -29,6 +29,7 @@ from reusedproxy.build.maps import Maps
 from reusedproxy.build.pages import add_pages
 from reusedproxy.build.patterns import Patterns
 from reusedproxy.build.resolution import Sections
+from reusedproxy.build.revocations import Source, fetches_of, sources_of
 from reusedproxy.build.rule_sets import RuleSets, default_backend
 from reusedproxy.build.saved_states import SavedStates
 from reusedproxy.build.servers.addresses import asks_libc
@@ -45,6 +46,7 @@ from reusedproxy.config.model.users import UserList
 from reusedproxy.config.model.values import Notice
 from reusedproxy.config.rules.log_actions import SetLogLevel
 from reusedproxy.exchanges.authentication import Authentication
+from reusedproxy.measures.list_fetches import ListFetches
 from reusedproxy.net import descriptors
 from reusedproxy.net.addresses import Addresses
 from reusedproxy.net.binding import Given
@@ -126,6 +128,9 @@ class Proxy:
     maps: dict[str, Map] = Factory(dict)
     #: CAs and revocation lists that have been read.
     trusts: Trusts = Factory(Trusts)
+    #: The files of revocation lists that are fetched, by their names; and what became of that, by URL.
+    list_sources: dict[str, Source] = Factory(dict)
+    list_fetches: dict[str, ListFetches] = Factory(dict)
     notices: list[Notice] = Factory(list)
     #: Standstills of the event loop.
     standstills: Standstills = Factory(Standstills)
@@ -275,6 +280,9 @@ class Assembly:
         proxy.backends = list(backends.values())
         _tie(proxy)
         before = self._previous.tables if self._previous is not None else {}
+        proxy.list_sources = sources_of(configuration, self._faults)
+        fetches = self._previous.list_fetches if self._previous is not None else {}
+        proxy.list_fetches = fetches_of(proxy.list_sources, fetches)
         proxy.tables = tables_of(configuration.tables, before, proxy.deadlines.now, proxy.notices)
         proxy.sweep = Sweep(proxy.tables, proxy.deadlines)
         shared = yield from self._shared(backends, answers, sections)

@@ -165,7 +165,14 @@ class Examination:
     def _note_refusal(self, failed: NotOpened) -> None:
         context = self._context
         if isinstance(context, ObservedContext):
-            self.observed.refusal = Refusal(failed.failure, context.fault, context.for_other_names, context.asked)
+            self.observed.refusal = Refusal(
+                failed.failure,
+                context.fault,
+                context.for_other_names,
+                context.asked,
+                context.is_unpinned,
+                context.is_unvouched,
+            )
         else:
             self.observed.refusal = Refusal(failed.failure)
 

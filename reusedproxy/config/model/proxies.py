@@ -22,7 +22,7 @@ from reusedproxy.config.model.names import AT_THE_START, Resolution, Resolvers
 from reusedproxy.config.model.persistence import Cookie
 from reusedproxy.config.model.rules import NO_RULES, Condition, Format, Rule, Rules, UseBackend
 from reusedproxy.config.model.tables import StickTable
-from reusedproxy.config.model.tls import BindTLS, ServerTLS
+from reusedproxy.config.model.tls import BindTLS, Revocations, ServerTLS
 from reusedproxy.config.model.users import User, UserList
 from reusedproxy.config.model.values import Expression, ListenAddress, Notice, Place
 
@@ -204,7 +204,8 @@ class Server:
     from 1 on; `hash_key` says from what its nodes are computed (`hash-type consistent`). `slowstart`: seconds until it
     has its full share when it comes back. `resolution` says how a name gets its addresses; the names of SRV records
     begin with an underscore, and need no `port`. `cookie` is its value of the backend's persistence cookie; None: none
-    was written. `non_stick`: `stick` rules store nobody at it.
+    was written. `non_stick`: `stick` rules store nobody at it. `revocations` says where the lists of the `crl_file` of
+    its TLS are fetched; None: nowhere.
     """
 
     name: str
@@ -242,6 +243,7 @@ class Server:
     resolution: Resolution = AT_THE_START
     cookie: str | None = None
     non_stick: bool = False
+    revocations: Revocations | None = None
 
 
 @frozen

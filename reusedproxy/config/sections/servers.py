@@ -20,22 +20,41 @@ from reusedproxy.config.language.report import Line, Wrong, not_done, one_of
 from reusedproxy.config.model.checks import Agent, Observe
 from reusedproxy.config.model.names import AT_THE_START, Resolution
 from reusedproxy.config.model.proxies import Check, PoolLimits, Server
-from reusedproxy.config.model.tls import ServerTLS
+from reusedproxy.config.model.tls import Revocations, ServerTLS
 from reusedproxy.config.model.values import Expression, Place
 from reusedproxy.config.rules.expressions import read_expression, where_of
 from reusedproxy.config.rules.samples import FETCHES, RESPONSE, SERVER_BYTES
 from reusedproxy.config.sections import names
+from reusedproxy.config.tls.list_urls import read_urls
+from reusedproxy.config.tls.pins import read_pins
+from reusedproxy.config.tls.spiffe import read_spiffe_ids
 from reusedproxy.config.tls.words import ON_SERVERS, TLSDefaults, TLSWords, versions
 
 # reusedproxy's own words; HAProxy refuses them.
-OUR_WORDS = {"pool-min-conn": 1, "pool-idle-timeout": 1, "pool-max-age": 1, "pool-connect-rate": 1}
+OUR_POOL_WORDS = {"pool-min-conn": 1, "pool-idle-timeout": 1, "pool-max-age": 1, "pool-connect-rate": 1}
+OUR_TLS_WORDS = {
+    "verifyspiffe": 1,
+    "no-verifyspiffe": 0,
+    "pin-sha256": 1,
+    "no-pin-sha256": 0,
+    "ocsp-verify": 1,
+    "crl-url": 1,
+    "crl-refresh": 1,
+}
+OUR_WORDS = {**OUR_POOL_WORDS, **OUR_TLS_WORDS}
 ARITIES = {**haproxy_words.SERVER, **OUR_WORDS}
+#: Words of which one list holds all values: said twice, the first would be lost.
+_LISTS = ("pin-sha256", "crl-url", "verifyspiffe")
 NAME = re.compile(r"[A-Za-z0-9_.:-]+\Z")
 _NOT_IN_COOKIES = re.compile(r"[\0-\x1f\x7f;,]")
 #: The least floor of `pool-min-conn auto`, if it is not said.
 LEAST_FLOOR = 1
+#: The fewest seconds of `crl-refresh`.
+LEAST_REFRESH = 60.0
 #: What the nodes of a server can be computed from (`hash-key`).
 HASH_KEYS = ("id", "id32", "guid", "addr", "addr-port")
+#: Whether a server's OCSP answer counts, in the words of HAProxy's `verify`.
+OCSP = ("none", "optional", "required")
 #: The expression behind `sni-auto`, as in HAProxy.
 SNI_AUTO = read_expression("req.hdr(host),host_only", "'sni-auto'")
 
@@ -84,6 +103,8 @@ class ServerWords:
     resolution: Resolution = AT_THE_START
     cookie: str | None = None
     non_stick: bool = False
+    #: Where the lists of `crl-file` are fetched; without a URL nowhere.
+    revocations: Revocations = Factory(lambda: Revocations(()))
     said: set[str] = Factory(set)
     #: TLS versions, ciphers and similar settings.
     parameters: TLSWords = Factory(TLSWords)
@@ -92,11 +113,12 @@ class ServerWords:
     def sni_of_requests(self) -> Expression | None:
         """Returns the expression of each request's SNI: `sni`, or the Host by `sni-auto`, HAProxy's default since 3.3.
 
-        None where the name is constant (`sni str()`, `verifyhost`), where `no-sni-auto` disables it, and without TLS.
+        None where the name is constant (`sni str()`, `verifyhost`), where an ID is verified instead (`verifyspiffe`),
+        where `no-sni-auto` disables it, and without TLS.
         """
         if not self.ssl:
             return None
-        if self.sni is None and self.sni_auto and not (self.tls.sni or self.tls.verifyhost):
+        if self.sni is None and self.sni_auto and not (self.tls.sni or self.tls.verifyhost or self.tls.spiffe):
             return SNI_AUTO
         return self.sni
 
@@ -212,6 +234,9 @@ def _read_words(arguments: tuple[str, ...], words: ServerWords, what: str) -> No
             hint = haproxy_words.HINTS.get(f"server {word}", "") or haproxy_words.HINTS.get(word, "")
             raise Wrong(f"{what}: {not_done(word, 'server option', hint)}")
 
+    for word in _LISTS:
+        if arguments.count(word) > 1:
+            raise Wrong(f"{what}: '{word}' is there twice: write its values as one list, {word} FIRST,SECOND")
     read_parameters(_joined(arguments), ARITIES, apply, what)
 
 
@@ -279,6 +304,14 @@ def _id(argument: str, what: str) -> int:
 def _limit(argument: str, what: str) -> float | None:
     """Parses the time after which a connection is replaced; 0 is no limit, as with HAProxy's timeouts. Raises Wrong."""
     return None if not units.seconds(argument, what) else units.lasting_seconds(argument, what)
+
+
+def _refresh(argument: str, what: str) -> float:
+    """Parses the time after which a list is fetched again. Raises Wrong."""
+    seconds = units.lasting_seconds(argument, what)
+    if seconds < LEAST_REFRESH:
+        raise Wrong(f"{what}: '{argument}' would ask too often: at least {LEAST_REFRESH:g}s")
+    return seconds
 
 
 def _verify(argument: str, what: str) -> str:
@@ -372,6 +405,13 @@ _DONE: dict[str, Setter] = {
     "no-ssl-reuse": _part("tls", "resumes", lambda argument, what: False),
     "verifyhost": _part("tls", "verifyhost", _text),
     "no-verifyhost": _part("tls", "verifyhost", lambda argument, what: None),
+    "verifyspiffe": _part("tls", "spiffe", read_spiffe_ids),
+    "no-verifyspiffe": _part("tls", "spiffe", lambda argument, what: ()),
+    "pin-sha256": _part("tls", "pins", read_pins),
+    "crl-url": _part("revocations", "urls", read_urls),
+    "crl-refresh": _part("revocations", "refresh", _refresh),
+    "ocsp-verify": _part("tls", "ocsp", lambda argument, what: one_of(argument, OCSP, what)),
+    "no-pin-sha256": _part("tls", "pins", lambda argument, what: ()),
     "check": _flag("checked", True),
     "no-check": _flag("checked", False),
     "inter": _part("check", "inter", units.positive_seconds),
@@ -450,6 +490,7 @@ def finished_server(
         if "crl_file" in said:
             said["crl_file"] = based_path(said["crl_file"], defaults.base_of_authorities)
         oldest, newest = versions(words.parameters, defaults.server)
+        said["crl_fetched"] = bool(words.revocations.urls)
         tls = evolve(words.tls, verify=words.verify or default_verify, ca_file=ca_file, **said)
         if ours is not None:
             tls = evolve(tls, crt=ours.path, key=ours.key)
@@ -488,6 +529,7 @@ def finished_server(
         resolution=words.resolution,
         cookie=words.cookie,
         non_stick=words.non_stick,
+        revocations=words.revocations if words.revocations.urls and tls is not None else None,
         pool=evolve(words.pool, most=maxconn or None) if words.strict else words.pool,
     )
 

@@ -19,7 +19,7 @@ from reusedproxy.config.sections.errors import ErrorLine, GroupUse
 from reusedproxy.config.sections.finish import check_host, check_of
 from reusedproxy.config.sections.globals import GlobalDraft
 from reusedproxy.config.sections.options import OPTION_OF_CHECKS
-from reusedproxy.config.sections.servers import OUR_WORDS, ServerDraft
+from reusedproxy.config.sections.servers import OUR_POOL_WORDS, OUR_TLS_WORDS, ServerDraft
 from reusedproxy.config.sections.stats import validate_stats
 from reusedproxy.config.sections.traffic_logs import check_slots
 from reusedproxy.config.tls.words import ON_SERVERS
@@ -28,12 +28,12 @@ from reusedproxy.config.validate.modes import validate_mode, validate_modes
 from reusedproxy.config.validate.persistence import validate_persistence
 from reusedproxy.config.validate.references import Names
 from reusedproxy.config.validate.rules import always_answers, answering, validate_rules
-from reusedproxy.config.validate.tls import validate_listeners, validate_server
+from reusedproxy.config.validate.tls import demanding_word, validate_listeners, validate_revocation, validate_server
 
 #: Seconds for a connection to a server without `timeout connect`; the daemon's own default.
 CONNECT_TIMEOUT = 30.0
 
-_POOL_WORDS = {"pool-max-conn", "pool-low-conn", "pool-purge-delay", "max-reuse", *OUR_WORDS}
+_POOL_WORDS = {"pool-max-conn", "pool-low-conn", "pool-purge-delay", "max-reuse", *OUR_POOL_WORDS}
 
 
 def validate(drafts: Sequence[ProxyDraft], global_: GlobalDraft, report: Report) -> Iterator[None]:
@@ -249,13 +249,16 @@ def _tls(server: ServerDraft, global_: GlobalDraft, report: Report, *, http: boo
     if words.ssl or words.check.ssl:
         validate_server(server, name, global_, report, http=http)
         verify = words.verify or ("" if "ssl-server-verify" in global_.unreadable else global_.server_verify)
+        validate_revocation(server, name, verify, report)
         if verify == "required" and words.tls.ca_file is None:
             text = (
                 f"{name}: 'ssl' verifies the server (verify required, the default), and for that needs"
                 " 'ca-file <file>', or 'ca-file @system-ca' for the system's CAs; 'verify none' would trust anybody"
             )
             report.fault(server.place, text)
-        elif verify == "required" and not (words.tls.sni or words.sni_of_requests or words.tls.verifyhost):
+        elif verify == "required" and not (
+            words.tls.sni or words.sni_of_requests or words.tls.verifyhost or words.tls.spiffe
+        ):
             add = "add 'verifyhost NAME', or 'sni str(NAME)'"
             if words.ssl and not words.any_name:
                 text = f"{name}: no name is said, so whoever has a certificate of its CAs could take its place: {add}"
@@ -266,7 +269,7 @@ def _tls(server: ServerDraft, global_: GlobalDraft, report: Report, *, http: boo
                     f"{name}: with {without} and no name any certificate of its CAs is taken for this server's: {add}"
                 )
                 report.warn(server.place, text)
-        elif verify == "none":
+        elif verify == "none" and not words.tls.pins:
             by = "" if words.ssl else "by its checks "
             text = (
                 f"{name}: with 'verify none' whoever answers at its address is taken {by}for this server: say"
@@ -280,11 +283,15 @@ def _tls(server: ServerDraft, global_: GlobalDraft, report: Report, *, http: boo
             )
             report.notice(server.place, text)
         return
-    unused = sorted(words.said & {"crt", "ca-file", "sni", "verifyhost", "verify", "check-sni", *ON_SERVERS})
+    of_tls = {"crt", "ca-file", "sni", "verifyhost", "verify", "check-sni", *ON_SERVERS, *OUR_TLS_WORDS}
+    unused = sorted(words.said & of_tls)
     if "no-ssl" in words.said:
         return
     if words.verify == "required" and "verify" in server.own:
         text = f"{name}: 'verify required' without 'ssl' verifies nobody, for it is spoken to in the clear: add 'ssl'"
+        report.fault(server.place, text)
+    elif demanding := demanding_word(server):
+        text = f"{name}: '{demanding}' without 'ssl' verifies nobody, for it is spoken to in the clear: add 'ssl'"
         report.fault(server.place, text)
     elif unused and not (in_steps and words.checked):
         report.warn(server.place, f"{name} has '{unused[0]}' but no 'ssl': it is spoken to in the clear")

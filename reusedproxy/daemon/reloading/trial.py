@@ -25,7 +25,7 @@ from reusedproxy.pool.pool import HTTPConnectionPool
 PATIENCE = 5.0
 TICK = 0.05
 # What a server has to prove of itself, each with all before it.
-NOTHING, SPEAKS_TLS, KNOWN_TO_CA, NAME = range(4)
+NOTHING, SPEAKS_TLS, KNOWN_TO_CA, NAME, KEY = range(5)
 
 
 @frozen
@@ -152,8 +152,9 @@ class ReloadTrial:
         The new certificates, or a new name, are then the cause. A server whose certificate fails verification does not
         refuse the reload: other CAs or revocation lists apply now, and to go on as before would mean to trust a server
         that must not be trusted. Nor does one, whatever its failure is, that has to prove now what it had not to prove
-        before, because it may be the very one on account of which it has to. Only one that was verified by its name
-        refuses the reload, when it does not accept the new certificates or does not have the new name.
+        before, because it may be the very one on account of which it has to; nor does one whose key is not among other
+        pins. Only one that was verified by its name or key refuses the reload, when it does not accept the new
+        certificates or does not have the new name.
         """
         old = self.old.lines.get(name)
         if old is None or old.pool.trouble:
@@ -163,7 +164,7 @@ class ReloadTrial:
         unverified = line.pool.unverified or (trial is not None and trial.unverified)
         if "TLS" in trouble:
             now, before = _proof(line), _proof(old)
-            another_name = now == NAME and _name_of(line) != _name_of(old)
+            another_name = now >= NAME and _name_of(line) != _name_of(old)
             if now <= before and (another_name or not unverified):
                 return Refusal(name, trouble)
             self.distrusted[name] = trouble
@@ -213,18 +214,21 @@ class ReloadTrial:
 
 
 def _proof(line: Line) -> int:
-    """Returns how much a server has to prove: NOTHING, that it speaks TLS, that a CA knows it, or its NAME, too."""
+    """Returns how much a server has to prove: NOTHING, that it speaks TLS, that a CA knows it, its NAME, too, or that a
+    pinned KEY vouches for it."""
     settings = line.server.settings
     tls = settings.tls
     if tls is None:
         return NOTHING
+    if tls.pins:
+        return KEY
     if tls.verify != "required":
         return SPEAKS_TLS
-    return NAME if settings.known_name or tls.verifyhost or tls.sni else KNOWN_TO_CA
+    return NAME if settings.known_name or tls.verifyhost or tls.sni or tls.spiffe else KNOWN_TO_CA
 
 
 def _name_of(line: Line) -> tuple[object, ...]:
     """Returns the settings that determine the name in a server's certificate."""
     settings = line.server.settings
     tls = settings.tls
-    return settings.sni, settings.known_name, tls and tls.sni, tls and tls.verifyhost
+    return settings.sni, settings.known_name, tls and (tls.sni, tls.verifyhost, tls.spiffe)

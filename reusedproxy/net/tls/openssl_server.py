@@ -154,6 +154,16 @@ def paths_of_system() -> list[str]:
     return list(dict.fromkeys(path for each in (paths, *usual) for path in each if path))
 
 
+@_foreign.callback("int (*)(char *, int, int, void *)")
+def _no_passphrase(buffer: Any, size: int, writing: int, argument: Any) -> int:
+    return 0
+
+
+def answer_no_prompt(context: SSL.Context) -> None:
+    """Answers with an empty passphrase, or PIN, where OpenSSL would ask for one on the terminal."""
+    _library.SSL_CTX_set_default_passwd_cb(_of(context), _no_passphrase)
+
+
 def resumes(connection: SSL.Connection) -> bool:
     """Tells whether the handshake resumed an earlier session."""
     handle: Any = connection

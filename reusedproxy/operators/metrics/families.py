@@ -23,7 +23,7 @@ from reusedproxy.operators.metrics.pools import (
     distribution,
     of_servers,
 )
-from reusedproxy.operators.view.values import BackendView, FrontendView, HandshakesView, ProxyView
+from reusedproxy.operators.view.values import BackendView, FrontendView, HandshakesView, ListView, ProxyView
 
 
 def families(view: ProxyView) -> Iterator[Family]:
@@ -31,6 +31,15 @@ def families(view: ProxyView) -> Iterator[Family]:
     yield from of_servers(view.servers)
     yield from of_frontends(view.frontends)
     yield from of_backends(view.backends)
+    yield from of_lists(view.lists)
+
+
+def of_lists(lists: Sequence[ListView]) -> Iterator[Family]:
+    """Returns the families of revocation lists that are fetched."""
+    counted = [Sample((each.url, result), count) for each in lists for result, count in each.counts.items()]
+    yield evolve(_FETCHES, samples=tuple(counted))
+    yield evolve(_FETCHED, samples=tuple(Sample((each.url,), each.last) for each in lists if each.last is not None))
+    yield evolve(_DUE, samples=tuple(Sample((each.url,), each.until) for each in lists if each.until is not None))
 
 
 #: Families, each with its samples as they are asked for.
@@ -94,6 +103,32 @@ _ANSWERS = Family(
     ("backend",),
     NOW,
     "time to the answer",
+)
+_FETCHES = Family(
+    "reusedproxy_crl_fetches_total",
+    COUNTER,
+    "Fetches of a list of revoked certificates (crl-url), by what came of them. changed: another list than the one at"
+    " hand. failed: the server had none, or none that counts; the log says why.",
+    ("url", "result"),
+    CERTIFICATES,
+    "fetches of revocation lists",
+)
+_FETCHED = Family(
+    "reusedproxy_crl_fetched_timestamp_seconds",
+    GAUGE,
+    "Unix time at which a list of revoked certificates was fetched last, or found unchanged; absent before the first.",
+    ("url",),
+    CERTIFICATES,
+    "revocation lists were fetched",
+)
+_DUE = Family(
+    "reusedproxy_crl_next_update_timestamp_seconds",
+    GAUGE,
+    "Unix time at which the next list of revoked certificates is due. From then on every certificate of its CA is"
+    " refused.",
+    ("url",),
+    CERTIFICATES,
+    "revocation lists end",
 )
 _ENDS = Family(
     "reusedproxy_frontend_cert_not_after_timestamp_seconds",

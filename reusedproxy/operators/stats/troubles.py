@@ -53,6 +53,7 @@ def troubles(view: ProxyView, at: float, dropped: int = 0, scope: Collection[str
         *(() if scope else _errors(view)),
         *_full(view, scope),
         *_ends(view, servers, at, scope),
+        *(() if scope else _unfetched(view, at)),
         *_below_floor(servers),
         *_waiting(backends),
         *_standstills(view),
@@ -142,6 +143,18 @@ def _ends(
                 _count(len(near), f"certificate {words}", many),
                 (Place(f"{name} ({days_left(end - at)})" if end > at else name, each) for end, name, each in near),
             )
+
+
+def _unfetched(view: ProxyView, at: float) -> Iterator[Trouble]:
+    """Lists of revoked certificates that cannot be fetched (`crl-url`), and those whose time is over meanwhile."""
+    failing = [each for each in view.lists if each.failing]
+    over = [each for each in failing if each.until is not None and each.until <= at]
+    for kind, lists, words in (
+        (BAD, over, "is out of date, so every certificate of its CA is refused"),
+        (WARN, [each for each in failing if each not in over], "cannot be fetched (see the log)"),
+    ):
+        for each in lists[:NAMED]:
+            yield Trouble(kind, f"the list of revoked certificates at {each.url} {words}")
 
 
 def _below_floor(servers: Sequence[tuple[str, ServerView]]) -> Iterator[Trouble]:

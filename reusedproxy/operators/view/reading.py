@@ -47,6 +47,7 @@ from reusedproxy.operators.view.values import (
     HandshakesView,
     IdleLimit,
     ListenersView,
+    ListView,
     PoolCounts,
     PoolMeasures,
     PoolTLS,
@@ -129,6 +130,10 @@ class Reader:
             handshakes=_NOT_MEASURED if rates is None else _rate(rates.handshakes),
             keys=_NOT_MEASURED if rates is None else _rate(rates.keys),
             listeners=sum(len(each.listeners) for each in proxy.frontends),
+            lists=tuple(
+                ListView(each.url, {**each.counts}, each.last, each.until, bool(each.trouble))
+                for each in proxy.list_fetches.values()
+            ),
         )
 
     def _frontend(self, frontend: Frontend) -> FrontendView:

@@ -10,6 +10,7 @@ Those of which there is one for each server are named tuples: they are made in a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from attrs import frozen
@@ -448,6 +449,19 @@ class BackendView:
 
 
 @frozen
+class ListView:
+    """Shows a list of revoked certificates that is fetched: its URL, how often by what came of it, when the server had
+    one that counts last, and until when that counts (Unix time; None before the first). `failing` tells that the newest
+    fetch has failed."""
+
+    url: str
+    counts: Mapping[str, int]
+    last: float | None
+    until: float | None
+    failing: bool = False
+
+
+@frozen
 class ProxyView:
     """Shows a running proxy at the time `at`, which has run for `uptime` seconds; reloads do not end that."""
 
@@ -471,6 +485,8 @@ class ProxyView:
     keys: Rate = Rate()
     #: Where clients come in.
     listeners: int = 0
+    #: The lists of revoked certificates that are fetched (`crl-url`).
+    lists: tuple[ListView, ...] = ()
 
     @property
     def servers(self) -> list[ServerView]:
