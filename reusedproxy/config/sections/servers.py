@@ -19,7 +19,7 @@ from reusedproxy.config.language.parameters import read_parameters
 from reusedproxy.config.language.report import Line, Wrong, not_done, one_of
 from reusedproxy.config.model.checks import Agent, Observe
 from reusedproxy.config.model.names import AT_THE_START, Resolution
-from reusedproxy.config.model.proxies import Check, PoolLimits, Server
+from reusedproxy.config.model.proxies import WARM_UP, Check, PoolLimits, Server, Spread
 from reusedproxy.config.model.tls import ServerTLS
 from reusedproxy.config.model.values import Expression, Place
 from reusedproxy.config.rules.expressions import read_expression, where_of
@@ -28,7 +28,15 @@ from reusedproxy.config.sections import names
 from reusedproxy.config.tls.words import ON_SERVERS, TLSDefaults, TLSWords, versions
 
 # reusedproxy's own words; HAProxy refuses them.
-OUR_WORDS = {"pool-min-conn": 1, "pool-idle-timeout": 1, "pool-max-age": 1, "pool-connect-rate": 1}
+OUR_WORDS = {
+    "pool-min-conn": 1,
+    "pool-idle-timeout": 1,
+    "pool-max-age": 1,
+    "pool-connect-rate": 1,
+    "pool-warm-up": 1,
+    "pool-standby-conn": 1,
+    "pool-spread": 1,
+}
 ARITIES = {**haproxy_words.SERVER, **OUR_WORDS}
 NAME = re.compile(r"[A-Za-z0-9_.:-]+\Z")
 _NOT_IN_COOKIES = re.compile(r"[\0-\x1f\x7f;,]")
@@ -71,6 +79,8 @@ class ServerWords:
     guid: str = ""
     hash_key: str = "id"
     slowstart: float = 0.0
+    warm_up: float = WARM_UP
+    standby: int | None = None
     check_send_proxy: bool = False
     asks_agent: bool = False
     agent: Agent = Factory(lambda: Agent(0))
@@ -319,6 +329,16 @@ def _set_floor(words: ServerWords, argument: str, what: str) -> None:
     words.pool = evolve(words.pool, min_conn=least, adapts=True, most_floor=most)
 
 
+def _spread(argument: str, what: str) -> Spread | None:
+    """Parses how nodes behind one address are told apart: `cert`, `hdr(NAME)`; `none` takes it back. Raises Wrong."""
+    if argument in ("none", "cert"):
+        return Spread() if argument == "cert" else None
+    found = re.match(r"hdr\(([!#$%&'*+.^_`|~0-9A-Za-z-]+)\)\Z", argument)
+    if not found:
+        raise Wrong(f"{what} is 'cert', 'hdr(NAME)' with the name of a header, or 'none', not '{argument}'")
+    return Spread(found[1].lower())
+
+
 def _set_check_address(words: ServerWords, argument: str, what: str) -> None:
     """Sets `addr`, with a port perhaps: of checks, and of the agent that has no address of its own. Raises Wrong."""
     if re.search(r"[^:]:[0-9]+\Z|\]:", argument) and (argument.count(":") == 1 or argument.startswith("[")):
@@ -412,6 +432,9 @@ _DONE: dict[str, Setter] = {
     "no-strict-maxconn": _flag("strict", False),
     "strict-maxconn": _flag("strict", True),
     "pool-min-conn": _set_floor,
+    "pool-warm-up": _value("warm_up", units.seconds),
+    "pool-standby-conn": _value("standby", _count),
+    "pool-spread": _part("pool", "spread", _spread),
     "pool-max-conn": _part("pool", "max_conn", units.unlimited_or),
     "pool-low-conn": _part("pool", "low_conn", _count),
     "pool-purge-delay": _part("pool", "purge_delay", units.seconds),
@@ -452,6 +475,8 @@ def finished_server(
         oldest, newest = versions(words.parameters, defaults.server)
         tls = evolve(words.tls, verify=words.verify or default_verify, ca_file=ca_file, crt=crt, **said)
         tls = evolve(tls, min_version=oldest, max_version=newest)
+        if words.pool.spread == Spread():
+            tls = evolve(tls, resumes=False)  # what a resumed session shows is the certificate of its first handshake
     return Server(
         name=draft.name,
         place=draft.place,
@@ -464,6 +489,8 @@ def finished_server(
         guid=words.guid,
         hash_key=words.hash_key,
         slowstart=words.slowstart,
+        warm_up=words.warm_up,
+        standby=words.standby,
         backup=words.backup,
         disabled=words.disabled,
         minconn=words.minconn,
