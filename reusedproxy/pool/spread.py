@@ -57,7 +57,7 @@ class Spread:
     "watching"   nothing is to be done, or nothing can be done now
     "moving"     `moving` is to be replaced, or has just been
     "given up"   the last dials have gained nothing: until `AGAIN` seconds have passed, or there is another node
-    "blind"      for good: the header that should name a node does not
+    "blind"      for good, or until something else is asked: the header that should name a node does not
     """
 
     def __init__(
@@ -90,6 +90,8 @@ class Spread:
         #: Connections that were asked, and have not said, or do not say, where they are.
         self._asked: set[ServerConnection] = set()
         self._next = -inf
+        #: The request whose answers name no node.
+        self._blind_with = b""
         #: When the last dial was begun; and, since it was tried anew, how even all were at best, and at how many nodes.
         self._began = 0.0
         self._best = inf
@@ -122,8 +124,7 @@ class Spread:
     def _place(self, connection: ServerConnection, node: str) -> None:
         self.nodes.place(connection, node, self._now())
         if len(self.nodes.seen) > MOST:
-            self.state = "blind"
-            self._say(f"pool-spread: {self.by} has had more than {MOST} values, so it names no node: nothing is spread")
+            self._give_up_for_good(f"{self.by} has had more than {MOST} values, so it names no node: nothing is spread")
 
     def _told(self, connection: ServerConnection, head: ResponseHead | None) -> None:
         """Takes the answer of one that was asked where it is."""
@@ -134,16 +135,22 @@ class Spread:
             self._asked.discard(connection)
             self._place(connection, values[0])
         else:
-            self.state = "blind"
-            self._say(
-                f"pool-spread: the server's answer with status {head.status} has no {self.by}, so it tells no node:"
+            self._give_up_for_good(
+                f"the server's answer with status {head.status} has no {self.by}, so it tells no node:"
                 " name another header, or say with 'option httpchk' which request is answered with it"
             )
+
+    def _give_up_for_good(self, why: str) -> None:
+        self.state, self._blind_with = "blind", self._pool.ping_request
+        self._say(f"pool-spread: {why}")
 
     # Once in a while.
 
     def look(self) -> None:
         """Does what can be done now: asks connections where they are, judges the last dial, and begins another."""
+        if self.state == "blind" and self._header and self._pool.ping_request != self._blind_with:
+            self.state, self.nodes = "watching", Nodes()
+            self._asked.clear()
         if self.state == "blind" or not self._pool.floor or self._pool.state != "running":
             return
         self._ask()
@@ -169,8 +176,7 @@ class Spread:
                 continue
             self._asked.add(connection)
             if not self._ways.ask(connection, lambda head, asked=connection: self._told(asked, head)):  # type: ignore[misc]
-                self.state = "blind"
-                self._say("pool-spread: the server closes a connection that is asked where it is: nothing is spread")
+                self._give_up_for_good("the server closes a connection that is asked where it is: nothing is spread")
                 return
 
     def _quiet(self) -> bool:

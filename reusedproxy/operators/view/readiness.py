@@ -42,6 +42,8 @@ def readiness(server: ServerView) -> Iterator[str]:
 def nodes(view: NodesView) -> str:
     """Returns how many connections are at which node."""
     count = len(view.counts)
+    if not count:
+        return f"nodes of which none is known yet by {view.by}"
     at = ", ".join(f"{number} at {name}" for name, number in view.counts[:NAMED])
     more = f" and {count - NAMED} others" if count > NAMED else ""
     unknown = f", and {view.unknown} at none that is known" if view.unknown else ""
