@@ -307,8 +307,9 @@ class Upkeep:
     def missed(self) -> None:
         """Opens one more connection: a request that would have had to wait for one went to another server."""
         held = self.holdings
-        self.raise_peak(len(held.in_use) - len(held.pinged) + 1)
-        self.refill.one_more()
+        if self._pool.limits.max_reuse != 0:  # else one that is taken is replaced at once in any case
+            self.raise_peak(len(held.in_use) - len(held.pinged) + 1)
+            self.refill.one_more()
 
     def _follow(self) -> None:
         """Sets the floor to what demand calls for."""
