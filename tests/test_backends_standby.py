@@ -166,6 +166,17 @@ class StandbyTests(SynchronousTestCase):
         world.pass_time(1)
         self.assertEqual((spare.pool.floor, len(spare.pool.idle)), (6, 6))
 
+    def test_a_server_that_has_moved_has_the_floor_of_its_state(self) -> None:
+        """Its pool at another address is a new one."""
+        world = World(BACKUP)
+        backend = world.backends["b"]
+        spare = backend.servers[2]
+        spare.pool = world.server("b", spare.settings).pool
+        self.assertEqual(spare.pool.floor, 6)
+        target: Any = None
+        backend.located(spare, target, "DNS")
+        self.assertEqual(spare.pool.floor, 1)
+
     def test_nothing_is_left_when_it_stops(self) -> None:
         world = World(BACKUP)
         world.find("b", "s1", DOWN)

@@ -222,6 +222,18 @@ class SpreadTests(SynchronousTestCase):
         balancer.pass_time(60, step=0.1)
         self.assertEqual(balancer.pool.counters.pings, pings)
 
+    def test_another_request_of_the_checks_is_tried(self) -> None:
+        """A reload may bring one, and the pool is kept."""
+        balancer = Balancer(spread=HEADER, nodes=2)
+        named, balancer.says = balancer.says, lambda node: b""
+        balancer.pass_time(5, step=0.1)
+        self.assertEqual(balancer.spread.state, "blind")
+        balancer.says = named
+        balancer.pool.ping_request = b"GET /who HTTP/1.1\r\nHost: a\r\n\r\n"
+        balancer.pass_time(10, step=0.1)
+        self.assertNotEqual(balancer.spread.state, "blind")
+        self.assertEqual(len(balancer.spread.nodes), 6)
+
     def test_a_header_that_is_another_each_time(self) -> None:
         balancer = Balancer(spread=HEADER, floor=80, connect_rate=1000.0)
         numbers = iter(range(10**6))
@@ -298,6 +310,8 @@ class SpreadMachine(RuleBasedStateMachine):
     def give_back(self) -> None:
         if self.taken:
             connection = self.taken.pop()
+            if connection.state != IN_USE:
+                return  # it was kept too long by somebody who did not use it
             self.balancer.bench.use(connection)
             transport: Any = connection.transport
             transport.take_written()
