@@ -50,11 +50,10 @@ class SlowStart:
         return most and max(1, most * self.percent // 100)
 
     def go_on(self) -> None:
-        """Begins, or goes on, if the server has come back, is warm, and is not at its full share; waits for nothing
-        otherwise."""
+        """Begins, or goes on, if the server has come back and is not at its full share; waits for nothing otherwise."""
         self.stop()
         server = self._server
-        if server.throttle == FULL_WEIGHT or server.warmth < FULL_WEIGHT or server.state not in (UP, DRAIN):
+        if server.throttle == FULL_WEIGHT or server.state not in (UP, DRAIN):
             return
         if self._elapsed >= self._seconds:
             server.throttle = FULL_WEIGHT
