@@ -150,7 +150,9 @@ class SpreadTests(SynchronousTestCase):
         """With a word, and tried again after half an hour; never more often than each half a minute in the end."""
         balancer = Balancer()
         balancer.land = lambda: "n0"  # type: ignore[method-assign]
-        balancer.pass_time(300, step=0.1)
+        balancer.pass_time(60, step=0.1)
+        self.assertLess(balancer.spread.dials, VAIN)
+        balancer.pass_time(240, step=0.1)
         self.assertEqual((balancer.spread.state, balancer.spread.dials), ("given up", VAIN))
         (said,) = balancer.said
         self.assertIn("pool-spread: 8 new connections in a row have come to one node by certificate", said)
@@ -179,6 +181,18 @@ class SpreadTests(SynchronousTestCase):
         self.assertLessEqual(balancer.spread.dials, dialled + 40)
         self.assertTrue(even(balancer.spread.nodes.counts(9e9)))
         self.assertEqual({*balancer.spread.nodes.seen}, {"n0", "n1"})
+
+    def test_what_has_become_even_by_itself_is_not_given_up_any_more(self) -> None:
+        """Connections end for other reasons, too, and those in their place may be where few are."""
+        balancer = Balancer(floor=2, nodes=2)
+        balancer.land = lambda: "n0"  # type: ignore[method-assign]
+        balancer.pass_time(300, step=0.1)
+        self.assertEqual(balancer.spread.state, "given up")
+        balancer.spread._known = frozenset(("n0", "n1"))
+        balancer.land = lambda: "n1"  # type: ignore[method-assign]
+        balancer.pool.retire(balancer.pool.idle[0], "test")
+        balancer.pass_time(2)
+        self.assertEqual((balancer.spread.state, balancer.counts), ("watching", [1, 1]))
 
     def test_another_node_begins_it_anew(self) -> None:
         balancer = Balancer(floor=4, nodes=2)

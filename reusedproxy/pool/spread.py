@@ -11,6 +11,7 @@ never less than the floor. A balancer that brings nothing else is given up. It m
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from math import inf
 from typing import Final, Protocol
 
@@ -160,7 +161,7 @@ class Spread:
         counts = self.nodes.counts(now)
         if self.state == "moving":
             self._judge(now, counts)
-        if self.state == "given up" and (now - self._given_up_at >= AGAIN or not self._known >= counts.keys()):
+        if self.state == "given up" and self._may_try_again(now, counts):
             self.state, self.vain = "watching", 0
         if self.state == "watching" and now >= self._next and (not even(counts) or self._may_be_more(counts)):
             self._dial_anew(now, counts)
@@ -175,7 +176,7 @@ class Spread:
             if connection.state != IDLE:
                 continue
             self._asked.add(connection)
-            if not self._ways.ask(connection, lambda head, asked=connection: self._told(asked, head)):  # type: ignore[misc]
+            if not self._ways.ask(connection, partial(self._told, connection)):
                 self._give_up_for_good("the server closes a connection that is asked where it is: nothing is spread")
                 return
 
@@ -187,6 +188,9 @@ class Spread:
             and not self._pool.below_floor
         )
         return idle and all(self.nodes.of(each) is not None for each in held.idle)
+
+    def _may_try_again(self, now: float, counts: dict[str, int]) -> bool:
+        return even(counts) or now - self._given_up_at >= AGAIN or not self._known >= counts.keys()
 
     def _may_be_more(self, counts: dict[str, int]) -> bool:
         """Tells whether there may be nodes that no connection has come to: there are more connections than nodes, and

@@ -34,7 +34,10 @@ def readiness(server: ServerView) -> Iterator[str]:
             " it stands by for."
         )
     elif server.standby is not None:
-        yield f"Its floor is {pool.floor} and not {server.standby}, since a server that it stands by for is away, or has just come back."
+        yield (
+            f"Its floor is {pool.floor} and not {server.standby}, since a server that it stands by for is away, or has"
+            " just come back."
+        )
     if pool.nodes is not None:
         yield f"Its connections are at {nodes(pool.nodes)}.{_MORE[pool.nodes.state]}"
 
