@@ -316,7 +316,8 @@ def _resumption(observed: Observed, line: Line) -> Finding:
         text = f"sessions resume: a full handshake took {_ms(first.tls)}, the resumed one {_ms(second.tls)}"
         return Finding(FINE, "resumption", text)
     if not tls.resumes:
-        return Finding(FINE, "resumption", "sessions are not resumed, as the server line says ('no-ssl-reuse')")
+        word = "no-ssl-reuse" if line.pool.spread is None else "pool-spread cert"
+        return Finding(FINE, "resumption", f"sessions are not resumed, as the server line says ('{word}')")
     return Finding(
         ADVICE,
         "resumption",
