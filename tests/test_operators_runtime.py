@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.backends.checks.agent import STATIC_WEIGHTS
 from reusedproxy.backends.server import DOWN, DRAIN, MAINT, NOLB, READY, UP
+from reusedproxy.config.model.proxies import Spread as Settings
 from reusedproxy.daemon.service import ProxyService
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.dial import Target
@@ -25,6 +26,7 @@ from reusedproxy.operators.stats.figures import AT_ONCE
 from reusedproxy.operators.view.values import ProxyView
 from reusedproxy.pool.cold import Cold
 from reusedproxy.pool.kinds import ANY
+from reusedproxy.pool.spread import Spread
 from tests.clientfakes import Wire
 from tests.integration.peers import LOOPBACK, temporary_directory
 
@@ -271,6 +273,28 @@ class CommandTests(RuntimeTestCase):
             server.stand_at(Target(AF_UNIX, address), None)
             self.assertIn("\n2 be 1 s1 - 2 0 10 10 ", self.says("show servers state be"))
             self.assertIn("be/s1 2/1 - 0 - 5000 0 0 ", self.says("show servers conn"))
+
+    def test_servers_that_come_up_and_nodes_are_shown_with_their_pools(self) -> None:
+        _, server = self.context.server("be/s1")
+        self.assertNotIn("comes up", self.says("show pool be/s1") + self.says("explain pool be/s1"))
+        server.warmth = 4
+        pool = server.pool
+        pool.upkeep.spread = spread = Spread(
+            Settings(), pool, pool.holdings, pool.upkeep.governor, pool.upkeep, pool.deadlines.now, lambda text: None
+        )
+        for number, node in enumerate(("a1", "a1", "b2")):
+            spread.nodes.place(number, node, pool.deadlines.now())
+        said = self.says("show pool be/s1")
+        self.assertIn("    nodes: 2 nodes by certificate: 2 at a1, 1 at b2; watching\n", said)
+        self.assertIn("    comes up: 4/16 of its share\n", said)
+        said = self.says("explain pool be/s1")
+        self.assertIn("It has come up and takes 4 of 16 parts of its share, while its floor fills: 0 of ", said)
+        self.assertIn("Its connections are at 2 nodes by certificate: 2 at a1, 1 at b2.\n", said)
+        (row,) = [each for each in self.says("show stat be 4 -1").splitlines() if each.startswith("be,s1,")]
+        titles = self.says("show stat be 4 -1").splitlines()[0].removeprefix("# ").split(",")
+        shown = dict(zip(titles, row.split(","), strict=False))
+        self.assertEqual((shown["weight"], shown["uweight"], shown["throttle"]), ("3", "10", "25"))
+        self.assertIn(f"\n2 be 1 s1 {LOOPBACK} 1 ", self.says("show servers state be"))
 
     def test_explain_pool(self) -> None:
         """In sentences, a line each."""

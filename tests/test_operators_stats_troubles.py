@@ -17,7 +17,14 @@ from reusedproxy.operators.stats import page as statspage
 from reusedproxy.operators.stats.graph import graph
 from reusedproxy.operators.stats.troubles import BAD, WARN, Place, troubles
 from reusedproxy.operators.view.history import KEPT, History, Sample, Share, last
-from reusedproxy.operators.view.values import CertificateView, HandshakesView, ListenersView, ListView, ProxyView
+from reusedproxy.operators.view.values import (
+    CertificateView,
+    HandshakesView,
+    ListenersView,
+    ListView,
+    NodesView,
+    ProxyView,
+)
 from tests.test_operators_stats import StatsCase
 
 STYLE = Path(statspage.__file__).parent / "templates" / "style.css"
@@ -95,6 +102,20 @@ class TroubleTests(StatsCase):
         self.assertEqual(self.found(full, scope=("app",)), [])
         full = evolve(view, clients=view.maxconn)
         self.assertEqual(self.found(full), ["2 frontends have as many clients as they may: others wait"])
+
+    def test_connections_that_cannot_be_spread(self) -> None:
+        view = self.view()
+        app, *others = [each for each in view.backends if each.name == "app"]
+        nodes = NodesView("certificate", (("a", 4),), 0, "given up", 8)
+        for state, texts in (
+            ("given up", ["connections of 1 server cannot be spread over nodes (see the log)"]),
+            ("blind", ["connections of 1 server cannot be spread over nodes (see the log)"]),
+            ("moving", []),
+        ):
+            first, *rest = app.servers
+            first = first._replace(pool=first.pool._replace(nodes=evolve(nodes, state=state)))
+            shown = evolve(view, backends=(evolve(app, servers=(first, *rest)), *others))
+            self.assertEqual(self.found(shown), texts, state)
 
     def test_pools_below_their_floor(self) -> None:
         """Of servers that are in service."""

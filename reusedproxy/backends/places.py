@@ -13,11 +13,15 @@ from reusedproxy.backends.balance import Parts, algorithm_of
 from reusedproxy.backends.balance.algorithm import Algorithm, ByHash, ByLoad, Hash
 from reusedproxy.backends.binding import Binding
 from reusedproxy.backends.checks.observe import UNCONNECTED, Observed, Observer
+from reusedproxy.backends.coming_up import Course
 from reusedproxy.backends.queue import Queue, Rank, Waits
-from reusedproxy.backends.server import Server
+from reusedproxy.backends.server import FULL_WEIGHT, Server
 from reusedproxy.backends.slow_start import SlowStart
 from reusedproxy.config import model
 from reusedproxy.measures.traffic import Traffic
+
+#: Servers at which an idle connection is looked for in place of one that has come up and has none.
+_LOOKS = 8
 
 #: The `Backend`, which a reload puts in the place of another.
 Successor = TypeVar("Successor", bound="Places[Any]")
@@ -83,8 +87,8 @@ class Places(Generic[Successor]):
 
     #: For mypyc: what `daemon.reloading.former` drops at the end.
     __deletable__ = (
-        "servers", "named", "queue", "slow_starts", "successor", "observers", "_balance", "_by_hash", "_by_load",
-        "_active", "_used", "_freed",
+        "servers", "named", "queue", "slow_starts", "coming_up", "successor", "observers", "_balance", "_by_hash",
+        "_by_load", "_active", "_used", "_held_back", "_freed",
     )  # fmt: skip
 
     def __init__(
@@ -110,6 +114,8 @@ class Places(Generic[Successor]):
         self.answered_after: dict[float, int] | None = None
         #: Of the servers with a `slowstart`.
         self.slow_starts: dict[Server, SlowStart] = {}
+        #: The servers that have come up, until they are warm; those of a `ComingUp`.
+        self.coming_up: dict[Server, Course] = {}
         #: What a reload has put in its place.
         self.successor: Successor | None = None
         #: Those that watch their servers' requests.
@@ -125,6 +131,11 @@ class Places(Generic[Successor]):
         self._by_load: ByLoad | None = balance if isinstance(balance, ByLoad) else None
         self._active: list[Server] = []
         self._used: frozenset[Server] = frozenset()
+        #: Of `_active`, those that the algorithm does not choose: they have come up, nothing of them is warm, and
+        #: others are ready.
+        self._held_back: frozenset[Server] = frozenset()
+        #: Where in `_active` one is looked for in place of one that has come up.
+        self._look_from = 0
         self._placing = False
         #: While requests are being placed: the servers that have got room since.
         self._freed: list[Server] = []
@@ -182,6 +193,8 @@ class Places(Generic[Successor]):
                 return True
             self._count_redispatch(asks, bound)
         server = self._balance.pick(avoid)
+        if self.coming_up:
+            server = self._warmer(server, avoid)
         if server is not None:
             # `_take`, without a call for each request.
             server.served += 1
@@ -336,7 +349,42 @@ class Places(Generic[Successor]):
             self.changed_at = now
         self._active = active
         self._used = frozenset(active)
-        self._balance.use(active)
+        self.weigh_anew()
+
+    def weigh_anew(self) -> None:
+        """Has the algorithm look at the servers and their weights again.
+
+        Those that have come up are left out while nothing of them is warm; while their floors do not stand, if the
+        algorithm knows all or nothing. But only as long as another server is ready: one of them has to serve.
+        """
+        active = self._active
+        cold = [server for server in active if server.warmth < FULL_WEIGHT]
+        if len(cold) == len(active):
+            cold = []
+        elif self._balance.weighs:
+            cold = [server for server in cold if not server.warmth]
+        self._held_back = held_back = frozenset(cold)
+        self._balance.use([server for server in active if server not in held_back] if held_back else active)
+
+    def _warmer(self, picked: Server | None, avoid: Server | None) -> Server | None:
+        """Returns another server with an idle connection, if there is one, in place of one that has come up and has
+        none. For a request that is to avoid the only one left it is any that has come up."""
+        if picked is None or (picked is avoid and not self._held_back):
+            return picked
+        if picked is avoid:
+            return next((each for each in self._active if each in self._held_back and not each.full), picked)
+        course = self.coming_up.get(picked)
+        if course is None or picked.pool.idle or picked.naming is not None:
+            return picked
+        active, begin = self._active, self._look_from
+        for at in range(begin, begin + min(_LOOKS, len(active))):
+            other = active[at % len(active)]
+            if other.pool.idle and other is not avoid and not other.full:
+                self._look_from = at + 1
+                course.passed_at = self.now()
+                picked.pool.upkeep.missed()  # in time it has as many as its share needs
+                return other
+        return picked
 
     def _regroup(self, server: Server) -> int:
         """Updates the choice of servers after a change of the state of `server`. Returns how many waiting requests have
@@ -409,7 +457,8 @@ class Places(Generic[Successor]):
             self._set_limits()
         while self._freed:
             server = self._freed[-1]
-            if not server.full and (server.queue.waiting or (self.queue.waiting and server in self._active)):
+            shared = self.queue.waiting and server in self._active and server not in self._held_back
+            if not server.full and (server.queue.waiting or shared):
                 return server
             self._freed.pop()
         return self._balance.pick() if self.queue.waiting else None

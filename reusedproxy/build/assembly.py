@@ -36,6 +36,7 @@ from reusedproxy.build.servers.addresses import asks_libc
 from reusedproxy.build.servers.line import Line
 from reusedproxy.build.servers.lines import Lines
 from reusedproxy.build.spelling import Spelling, spelling_of
+from reusedproxy.build.standbys import stand_by
 from reusedproxy.build.tables import Sweep, tables_of
 from reusedproxy.clients.connection_limit import ConnectionLimit
 from reusedproxy.clients.frontend import Frontend
@@ -279,6 +280,8 @@ class Assembly:
         backends = yield from self._backends(sections, answers)
         proxy.backends = list(backends.values())
         _tie(proxy)
+        unused = [*stand_by(configuration, proxy.backends, self._reactor)]
+        proxy.notices += [] if self._again else unused
         before = self._previous.tables if self._previous is not None else {}
         proxy.list_sources = sources_of(configuration, self._faults)
         fetches = self._previous.list_fetches if self._previous is not None else {}

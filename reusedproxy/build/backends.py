@@ -12,6 +12,7 @@ from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.balance import Parts, filling
 from reusedproxy.backends.balance.ring import nodes_of
 from reusedproxy.backends.checks.observe import Observer
+from reusedproxy.backends.coming_up import ComingUp
 from reusedproxy.backends.moving import Departed
 from reusedproxy.backends.ordered import OrderedAddresses
 from reusedproxy.backends.saved_states import CONFIGURED, ENABLED, SavedState, restore
@@ -88,6 +89,10 @@ class Backends:
         }
         if backend.slow_starts:
             backend.weigh_together = Together(self._reactor, backend.weigh_anew)
+        warmed = [each for each in servers if each.settings.warm_up and (each.pool.floor or each.pool.limits.adapts)]
+        if warmed:
+            backend.comings = ComingUp(warmed, self._reactor, backend.warmed, announce)
+            backend.coming_up = backend.comings.courses
         self._cookies_differ(backend)
         checked = [line for line in lines if line.server.settings.check is not None]
         for line in checked:

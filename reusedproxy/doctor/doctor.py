@@ -301,6 +301,7 @@ class Doctor:
             pool.carries_requests,
             _check(patient.backend.settings),
             own or constant_name(settings) or named or "localhost",
+            settings.pool.spread.header if settings.pool.spread is not None else "",
         )
 
     def _line(self, patient: Patient, context: ObservedContext | None) -> Line:

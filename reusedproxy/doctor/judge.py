@@ -119,6 +119,7 @@ def _findings(observed: Observed, line: Line, now: datetime) -> Iterator[Finding
         yield Finding(FINE, "greeting", f"greets: {said!r}; connections of a floor keep that for their client")
     yield from _requests(observed, line)
     yield from _borne(observed, line)
+    yield from _nodes(observed, line)
     yield from _idle(observed, line)
     if not observed.complete:
         yield Finding(ADVICE, "unfinished", "the examination was ended early")
@@ -360,7 +361,8 @@ def _resumption(observed: Observed, line: Line) -> Finding:
         text = f"sessions resume: a full handshake took {_ms(first.tls)}, the resumed one {_ms(second.tls)}"
         return Finding(FINE, "resumption", text)
     if not tls.resumes:
-        return Finding(FINE, "resumption", "sessions are not resumed, as the server line says ('no-ssl-reuse')")
+        word = "no-ssl-reuse" if line.pool.spread is None else "pool-spread cert"
+        return Finding(FINE, "resumption", f"sessions are not resumed, as the server line says ('{word}')")
     return Finding(
         ADVICE,
         "resumption",
@@ -461,6 +463,38 @@ def _borne(observed: Observed, line: Line) -> Iterator[Finding]:
         )
     else:
         yield Finding(FINE, "connections", f"bears {observed.stood} connections at once")
+
+
+def _nodes(observed: Observed, line: Line) -> Iterator[Finding]:
+    """Says at how many nodes behind the address connections were."""
+    spread = line.pool.spread
+    certificates = len({*observed.serials})
+    if spread is not None and spread.header:
+        if not all(observed.named):
+            yield Finding(
+                TROUBLE,
+                "nodes",
+                f"'pool-spread hdr({spread.header})': an answer has no such header, so nodes are not told apart",
+                "name a header that says which node has answered, or 'option httpchk' with a request that gets it",
+            )
+        elif observed.named:
+            count = len({*observed.named})
+            yield Finding(FINE, "nodes", f"answers came from {_count(count, 'node')} by header {spread.header}")
+    elif certificates > 1 and spread is None:
+        yield Finding(
+            ADVICE,
+            "nodes",
+            f"{len(observed.serials)} connections were shown {certificates} different certificates: there are several"
+            " nodes behind this address, and a floor may be at one of them",
+            "'pool-spread cert' spreads it over all",
+        )
+    elif spread is not None and observed.serials:
+        made = _count(len(observed.serials), "connection")
+        yield Finding(FINE, "nodes", f"{made} came to {_count(certificates, 'node')} by certificate")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _idle(observed: Observed, line: Line) -> Iterator[Finding]:

@@ -99,6 +99,10 @@ class Observed:
     short: str = ""
     #: Whether the newest of them was served while the others stood; None: not asked.
     served: bool | None = None
+    #: The nodes that connections have come to, by the serial numbers of certificates and by the header of
+    #: `pool-spread`: one for each connection, or answer.
+    serials: list[str] = Factory(list)
+    named: list[str] = Factory(list)
     #: The examination came to its end.
     complete: bool = False
 
@@ -124,6 +128,8 @@ class Observed:
         for stood, word in ((self.unused, "closes_unused_after"), (self.used, "closes_used_after")):
             if stood is not None:
                 found[word] = stood.seconds if stood.reason else None
+        if self.serials:
+            found["certificates_seen"] = len({*self.serials})
         if self.wanted:
             found |= {"connections_wanted": self.wanted, "connections_stood": self.stood}
         return found

@@ -186,6 +186,15 @@ class HTTPConnectionPool:
         if self.limits.purge_delay == 0:
             self._keep_at_most(floor)
 
+    def keep(self, floor: int) -> None:
+        """Keeps this floor from now on: it is filled, or what stands beyond it is purged."""
+        if floor == self.floor:
+            return
+        self.set_floor(floor)
+        self.upkeep.floor_changed()
+        while self.limits.purge_delay == 0 and len(self.idle) > self._most_idle:
+            self.retire(self.holdings.least_wanted, "purged")
+
     def _keep_at_most(self, idle: float) -> None:
         """Sets how many connections may stand idle."""
         self._most_idle = idle

@@ -18,6 +18,8 @@ LEFT_BEHIND = "closed by peer behind its answer"
 EARLY = "response before the end of the request"
 #: A reason: its server has another address now (DNS).
 MOVED = "server has moved"
+#: A reason: its node has more than its share (`pool-spread`).
+SPREAD_OUT = "its node has more than others"
 #: A reason: more stand than the floor and recent use call for.
 SURPLUS = "more than are needed"
 
@@ -34,6 +36,7 @@ PING_FAIL = "ping_fail"
 CLIENT_GONE = "client_gone"  # in the middle of its request
 TUNNEL = "tunnel"  # another protocol, or a session of mode tcp, has ended
 OVERFLOW = "overflow"  # more than are wanted: pool-max-conn, pool-purge-delay, what is needed, strict-maxconn
+SPREAD = "spread"  # its node had more connections than others
 SUSPECT = "suspect"  # it had stood through a standstill of the process or the machine
 LEAKED = "leaked"  # in use by nobody
 DRAIN = "drain"  # its server is not to be used, or the proxy stops
@@ -51,7 +54,7 @@ WORDS = frozenset(
             ERROR,
             REFUSED_LATE,
         ),
-        *(PING_FAIL, CLIENT_GONE, TUNNEL, OVERFLOW, SUSPECT, LEAKED, DRAIN, RELOAD),
+        *(PING_FAIL, CLIENT_GONE, TUNNEL, OVERFLOW, SPREAD, SUSPECT, LEAKED, DRAIN, RELOAD),
     )
 )
 
@@ -79,6 +82,7 @@ _ALWAYS = {
     "pool full": OVERFLOW,
     "purged": OVERFLOW,
     SURPLUS: OVERFLOW,
+    SPREAD_OUT: SPREAD,
     "makes room": OVERFLOW,
     "room for another": OVERFLOW,
     "too many names": OVERFLOW,

@@ -26,6 +26,9 @@ from reusedproxy.config.model.tls import BindTLS, Revocations, ServerTLS
 from reusedproxy.config.model.users import User, UserList
 from reusedproxy.config.model.values import Expression, ListenAddress, Notice, Place
 
+#: Seconds of `pool-warm-up` where it is not said.
+WARM_UP = 10.0
+
 _ROUND_ROBIN, _MAP_BASED = Balance(), HashType()
 
 
@@ -121,6 +124,14 @@ class StatsPage:
 
 
 @frozen
+class Spread:
+    """Says how connections to several nodes behind one address are told apart: by the field `header` (in lower case) of
+    answers, or, with "", by the serial number of the certificate."""
+
+    header: str = ""
+
+
+@frozen
 class PoolLimits:
     """Holds the limits of one server's pool: the `pool-*` words and `max-reuse`. Times are in seconds,
     None is no limit.
@@ -132,7 +143,8 @@ class PoolLimits:
     idleness after which a connection is pinged; None: never. `most`: connections at once, of every kind
     (`strict-maxconn`: the server's `maxconn`); None: any number. `keep_checks`: HTTP checks leave their connections to
     an empty pool (`check-reuse-pool`; with a floor they always do). `overdue_after`: a connection that is checked out
-    and not used for so long is closed; no word sets it.
+    and not used for so long is closed; no word sets it. `spread`: how connections are told apart that are to be spread
+    over the nodes behind the server's address; None: they are not.
     """
 
     min_conn: int = 0
@@ -149,6 +161,7 @@ class PoolLimits:
     overdue_after: float = 60.0
     adapts: bool = False
     most_floor: int | None = None
+    spread: Spread | None = None
 
     @property
     def floor_max(self) -> int | None:
@@ -202,7 +215,9 @@ class Server:
     (backend/server) whose state it has. `ends_when_down`: its requests end when it goes DOWN (`on-marked-down`);
     `ends_backups_when_up`: those of backup servers when it is UP again. `id` is its number,
     from 1 on; `hash_key` says from what its nodes are computed (`hash-type consistent`). `slowstart`: seconds until it
-    has its full share when it comes back. `resolution` says how a name gets its addresses; the names of SRV records
+    has its full share when it comes back. `warm_up`: seconds that its floor has to fill when it has come up, before its
+    full weight counts in any case; 0: that counts at once. `standby`: the floor while it stands by for others; None:
+    `pool.min_conn`, as ever. `resolution` says how a name gets its addresses; the names of SRV records
     begin with an underscore, and need no `port`. `cookie` is its value of the backend's persistence cookie; None: none
     was written. `non_stick`: `stick` rules store nobody at it. `revocations` says where the lists of the `crl_file` of
     its TLS are fetched; None: nowhere.
@@ -240,6 +255,8 @@ class Server:
     guid: str = ""
     hash_key: str = "id"
     slowstart: float = 0.0
+    warm_up: float = WARM_UP
+    standby: int | None = None
     resolution: Resolution = AT_THE_START
     cookie: str | None = None
     non_stick: bool = False

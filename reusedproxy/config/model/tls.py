@@ -85,8 +85,8 @@ class ServerTLS:
     `ciphersuites`, `curves` and `sigalgs` None: OpenSSL's defaults. Versions are of `TLS_VERSIONS`. `resumes`: sessions
     are resumed where the server allows it. `key` is as in `CertificateSource`. `pins` are those of keys (`pin-sha256`),
     of which one must be in the chain; none: any key. `ocsp` is "none" (no answer is asked for), "optional" (one that
-    the server staples counts) or "required". `spiffe` are IDs of workloads, of which the certificate must have one; then
-    no name is verified; one that ends in /* is for all below. `crl_fetched`: the lists in `crl_file` are fetched
+    the server staples counts) or "required". `spiffe` are IDs of workloads, of which the certificate must have one;
+    then no name is verified; one that ends in /* is for all below. `crl_fetched`: the lists in `crl_file` are fetched
     (`crl-url`), so the file may not be there yet.
     """
 

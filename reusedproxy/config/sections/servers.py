@@ -19,7 +19,7 @@ from reusedproxy.config.language.parameters import read_parameters
 from reusedproxy.config.language.report import Line, Wrong, not_done, one_of
 from reusedproxy.config.model.checks import Agent, Observe
 from reusedproxy.config.model.names import AT_THE_START, Resolution
-from reusedproxy.config.model.proxies import Check, PoolLimits, Server
+from reusedproxy.config.model.proxies import WARM_UP, Check, PoolLimits, Server, Spread
 from reusedproxy.config.model.tls import Revocations, ServerTLS
 from reusedproxy.config.model.values import Expression, Place
 from reusedproxy.config.rules.expressions import read_expression, where_of
@@ -31,7 +31,15 @@ from reusedproxy.config.tls.spiffe import read_spiffe_ids
 from reusedproxy.config.tls.words import ON_SERVERS, TLSDefaults, TLSWords, versions
 
 # reusedproxy's own words; HAProxy refuses them.
-OUR_POOL_WORDS = {"pool-min-conn": 1, "pool-idle-timeout": 1, "pool-max-age": 1, "pool-connect-rate": 1}
+OUR_POOL_WORDS = {
+    "pool-min-conn": 1,
+    "pool-idle-timeout": 1,
+    "pool-max-age": 1,
+    "pool-connect-rate": 1,
+    "pool-warm-up": 1,
+    "pool-standby-conn": 1,
+    "pool-spread": 1,
+}
 OUR_TLS_WORDS = {
     "verifyspiffe": 1,
     "no-verifyspiffe": 0,
@@ -90,6 +98,8 @@ class ServerWords:
     guid: str = ""
     hash_key: str = "id"
     slowstart: float = 0.0
+    warm_up: float = WARM_UP
+    standby: int | None = None
     check_send_proxy: bool = False
     asks_agent: bool = False
     agent: Agent = Factory(lambda: Agent(0))
@@ -352,6 +362,16 @@ def _set_floor(words: ServerWords, argument: str, what: str) -> None:
     words.pool = evolve(words.pool, min_conn=least, adapts=True, most_floor=most)
 
 
+def _spread(argument: str, what: str) -> Spread | None:
+    """Parses how nodes behind one address are told apart: `cert`, `hdr(NAME)`; `none` takes it back. Raises Wrong."""
+    if argument in ("none", "cert"):
+        return Spread() if argument == "cert" else None
+    found = re.match(r"hdr\(([!#$%&'*+.^_`|~0-9A-Za-z-]+)\)\Z", argument)
+    if not found:
+        raise Wrong(f"{what} is 'cert', 'hdr(NAME)' with the name of a header, or 'none', not '{argument}'")
+    return Spread(found[1].lower())
+
+
 def _set_check_address(words: ServerWords, argument: str, what: str) -> None:
     """Sets `addr`, with a port perhaps: of checks, and of the agent that has no address of its own. Raises Wrong."""
     if re.search(r"[^:]:[0-9]+\Z|\]:", argument) and (argument.count(":") == 1 or argument.startswith("[")):
@@ -452,6 +472,9 @@ _DONE: dict[str, Setter] = {
     "no-strict-maxconn": _flag("strict", False),
     "strict-maxconn": _flag("strict", True),
     "pool-min-conn": _set_floor,
+    "pool-warm-up": _value("warm_up", units.seconds),
+    "pool-standby-conn": _value("standby", _count),
+    "pool-spread": _part("pool", "spread", _spread),
     "pool-max-conn": _part("pool", "max_conn", units.unlimited_or),
     "pool-low-conn": _part("pool", "low_conn", _count),
     "pool-purge-delay": _part("pool", "purge_delay", units.seconds),
@@ -495,6 +518,8 @@ def finished_server(
         if ours is not None:
             tls = evolve(tls, crt=ours.path, key=ours.key)
         tls = evolve(tls, min_version=oldest, max_version=newest)
+        if words.pool.spread == Spread():
+            tls = evolve(tls, resumes=False)  # what a resumed session shows is the certificate of its first handshake
     return Server(
         name=draft.name,
         place=draft.place,
@@ -507,6 +532,8 @@ def finished_server(
         guid=words.guid,
         hash_key=words.hash_key,
         slowstart=words.slowstart,
+        warm_up=words.warm_up,
+        standby=words.standby,
         backup=words.backup,
         disabled=words.disabled,
         minconn=words.minconn,

@@ -26,6 +26,7 @@ from reusedproxy.config.tls.words import ON_SERVERS
 from reusedproxy.config.validate.balance import notice_of_default, validate_balance
 from reusedproxy.config.validate.modes import validate_mode, validate_modes
 from reusedproxy.config.validate.persistence import validate_persistence
+from reusedproxy.config.validate.pools import validate_pool
 from reusedproxy.config.validate.references import Names
 from reusedproxy.config.validate.rules import always_answers, answering, validate_rules
 from reusedproxy.config.validate.tls import demanding_word, validate_listeners, validate_revocation, validate_server
@@ -235,6 +236,7 @@ def _backend(draft: ProxyDraft, answers: bool, paged: bool, global_: GlobalDraft
         _tls(server, global_, report, http=not draft.tcp, in_steps=in_steps)
         _places(server, report)
         _pool(server, host, report, http=not draft.tcp)
+        validate_pool(server, draft, report)
         _health(server, report)
         _where(server, check, report)
     _checks(draft, report)

@@ -34,6 +34,7 @@ from reusedproxy.operators.shell.tables import POOL_HEADINGS, pool_row, table
 from reusedproxy.operators.stats.figures import names_in_order
 from reusedproxy.operators.view.cold import cold_sentences
 from reusedproxy.operators.view.floors import sentences
+from reusedproxy.operators.view.readiness import nodes, readiness
 from reusedproxy.operators.view.reading import server_view, servers_of
 from reusedproxy.operators.view.sessions import Endpoint, endpoints
 from reusedproxy.operators.view.values import ServerView
@@ -199,16 +200,27 @@ def explain_pool(context: Context, words: Sequence[str]) -> str:
         f" {pool.connecting} connecting, {pool.waiting} waiting."
     )
     troubles = (f"Trouble: {each}" for each in pool.troubles)
-    return "".join(f"{line}\n" for line in (state, *sentences(pool), *cold_sentences(pool), *troubles))
+    said = (*readiness(server), *sentences(pool), *cold_sentences(pool), *troubles)
+    return "".join(f"{line}\n" for line in (state, *said))
 
 
 def _pools(servers: Iterator[ServerView]) -> Iterator[str]:
     """Returns the table, whose columns are as wide as the widest of all rows."""
     rows: list[list[object]] = [[*POOL_HEADINGS]]
-    troubles: list[tuple[str, ...]] = [()]
+    notes: list[tuple[str, ...]] = [()]
     while some := [*islice(servers, _AT_ONCE)]:
         rows += map(pool_row, some)
-        troubles += (each.pool.troubles for each in some)
+        notes += (tuple(_notes(each)) for each in some)
         yield ""
-    for row, said in zip(table(rows), troubles, strict=True):
-        yield "".join(f"{line}\n" for line in (row, *(f"    trouble: {each}" for each in said)))
+    for row, said in zip(table(rows), notes, strict=True):
+        yield "".join(f"{line}\n" for line in (row, *(f"    {each}" for each in said)))
+
+
+def _notes(server: ServerView) -> Iterator[str]:
+    """Returns the lines below a server's row."""
+    pool = server.pool
+    if pool.nodes is not None:
+        yield f"nodes: {nodes(pool.nodes)}; {pool.nodes.state}"
+    if server.warming:
+        yield f"comes up: {server.throttle}/{FULL_WEIGHT} of its share"
+    yield from (f"trouble: {each}" for each in pool.troubles)

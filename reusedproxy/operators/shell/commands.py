@@ -26,6 +26,7 @@ from reusedproxy.operators.stats.figures import closed_because
 from reusedproxy.operators.stats.shown import few
 from reusedproxy.operators.view.cold import cold_sentences
 from reusedproxy.operators.view.floors import sentences
+from reusedproxy.operators.view.readiness import readiness
 from reusedproxy.operators.view.reading import Reader, connections, ended, server_view
 from reusedproxy.operators.view.values import BackendView, ConnectionView, FrontendView, PoolView, ProxyView, ServerView
 
@@ -142,7 +143,8 @@ class Commands:
         """Prints how the floor of one server's pool stands to the demand, and what the last cold request would
         have needed, by name or the server itself."""
         server = server_view(self._server(what))
-        print("\n".join((_summary(server), *sentences(server.pool), *cold_sentences(server.pool))))
+        said = (*readiness(server), *sentences(server.pool), *cold_sentences(server.pool))
+        print("\n".join((_summary(server), *said)))
 
     def print_metrics(self, what: Any) -> None:
         """Prints all metrics of one server's pool, by name or the server itself; of histograms the mean, and upper

@@ -55,6 +55,7 @@ def troubles(view: ProxyView, at: float, dropped: int = 0, scope: Collection[str
         *_ends(view, servers, at, scope),
         *(() if scope else _unfetched(view, at)),
         *_below_floor(servers),
+        *_uneven(servers),
         *_waiting(backends),
         *_standstills(view),
         *_dropped(dropped),
@@ -163,6 +164,18 @@ def _below_floor(servers: Sequence[tuple[str, ServerView]]) -> Iterator[Trouble]
         text = _count(len(below), "pool is below its floor", "pools are below their floors")
         names = (f"{server.full_name} ({server.pool.idle} of {server.pool.floor})" for _, server in below)
         yield _trouble(WARN, text, map(Place, names, (section for section, _ in below)))
+
+
+def _uneven(servers: Sequence[tuple[str, ServerView]]) -> Iterator[Trouble]:
+    """Servers whose connections are not spread over the nodes behind their address, and cannot be."""
+    given_up = [(section, server.full_name) for section, server in servers if _cannot_be_spread(server)]
+    if given_up:
+        text = f"connections of {_count(len(given_up), 'server', 'servers')} cannot be spread over nodes (see the log)"
+        yield _trouble(WARN, text, (Place(name, section) for section, name in given_up))
+
+
+def _cannot_be_spread(server: ServerView) -> bool:
+    return server.pool.nodes is not None and server.pool.nodes.state in ("given up", "blind")
 
 
 def _waiting(backends: Sequence[BackendView]) -> Iterator[Trouble]:

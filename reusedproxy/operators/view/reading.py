@@ -17,7 +17,7 @@ from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.checks.agent import AgentChecker
 from reusedproxy.backends.checks.checker import Checker
 from reusedproxy.backends.checks.observe import Observer
-from reusedproxy.backends.server import Server
+from reusedproxy.backends.server import FULL_WEIGHT, Server
 from reusedproxy.clients.frontend import Frontend
 from reusedproxy.config.model.values import Place
 from reusedproxy.measures.histogram import Histogram
@@ -48,6 +48,7 @@ from reusedproxy.operators.view.values import (
     IdleLimit,
     ListenersView,
     ListView,
+    NodesView,
     PoolCounts,
     PoolMeasures,
     PoolTLS,
@@ -62,6 +63,7 @@ from reusedproxy.pool.cold import Cold
 from reusedproxy.pool.connection import IDLE, IN_USE, PRIVATE, RETIRING, WATCHED, ServerConnection
 from reusedproxy.pool.learning.idle_timeout import IdleTimeoutEstimate
 from reusedproxy.pool.pool import HTTPConnectionPool
+from reusedproxy.pool.spread import Spread
 
 #: Fields that are copied one by one; an attrgetter for all of them is one call.
 _COLD = attrgetter(*(each.name for each in fields(ColdView) if each.name != "ago"))
@@ -244,7 +246,7 @@ def server_view(
         host=server.host,
         renamed=bool(server.ordered_name),
         weight=server.weight,
-        throttle=server.throttle,
+        throttle=server.share,
         id=server.settings.id,
         backup=server.backup,
         served=server.served,
@@ -266,6 +268,9 @@ def server_view(
         address="" if server.target is None else str(server.target),
         cookie="" if server.cookie is None else server.cookie.decode(errors="replace"),
         times=TimesView(means, _most(server)),
+        warming=server.warmth < FULL_WEIGHT,
+        standby=settings.standby,
+        stands_by=settings.standby is not None and server.pool.floor == settings.standby,
     )
 
 
@@ -358,7 +363,14 @@ def _pool(server: Server, measures: bool) -> PoolView:
         tls=None if context is None else _pool_tls(server, context),
         measures=_measures(pool) if measures else None,
         cold=None if pool.counters.cold is None else _cold(pool.counters.cold, pool.deadlines.now()),
+        nodes=None if upkeep.spread is None else _nodes(pool, upkeep.spread),
     )
+
+
+def _nodes(pool: HTTPConnectionPool, spread: Spread) -> NodesView:
+    counts = spread.nodes.counts(pool.deadlines.now())
+    unknown = max(0, len(pool.idle) + len(pool.in_use) - len(spread.nodes))
+    return NodesView(spread.by, tuple(counts.items()), unknown, spread.state, spread.dials)
 
 
 def _cold(cold: Cold, now: float) -> ColdView:

@@ -300,6 +300,19 @@ class ColdView:
     took: float
 
 
+@frozen
+class NodesView:
+    """Shows the nodes behind a server's address (`pool-spread`), told apart `by` the certificate or a header: `counts`
+    are the connections at each, `unknown` those of which it is not known. `state` is that of `pool.spread.Spread`,
+    `dials` how often a connection was dialled anew for it."""
+
+    by: str
+    counts: tuple[tuple[str, int], ...]
+    unknown: int
+    state: str
+    dials: int
+
+
 class PoolView(NamedTuple):
     """Shows the connections of a server, of all its names together, and what the pool has learnt of it.
 
@@ -338,6 +351,8 @@ class PoolView(NamedTuple):
     measures: PoolMeasures | None = None
     #: The last request that found no connection; None: there was none.
     cold: ColdView | None = None
+    #: The nodes that it is spread over; None: it is not.
+    nodes: NodesView | None = None
 
 
 class ServerView(NamedTuple):
@@ -355,7 +370,7 @@ class ServerView(NamedTuple):
     host: str
     renamed: bool
     weight: int
-    #: How much of its weight counts, of 16; and its number (`id`).
+    #: How much of its weight counts, of 16, by `slowstart` and by its floor; and its number (`id`).
     throttle: int
     id: int
     backup: bool
@@ -385,6 +400,11 @@ class ServerView(NamedTuple):
     address: str = ""
     cookie: str = ""
     times: TimesView = NO_TIMES
+    #: Tells that it has come up, and its floor does not stand yet; the floor while it stands by for others (None: it
+    #: never does), and whether it does now.
+    warming: bool = False
+    standby: int | None = None
+    stands_by: bool = False
 
     @property
     def maintained_by_tracked(self) -> bool:
