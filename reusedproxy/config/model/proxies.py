@@ -168,6 +168,15 @@ class PoolLimits:
 
 
 @frozen
+class RecordBound:
+    """Holds the bound of a pool's record (`pool-record`): `bytes` of memory, and the age of its events in seconds
+    (None: as old as they come)."""
+
+    bytes: int
+    seconds: float | None = None
+
+
+@frozen
 class Check:
     """Holds `check` on a server line. Times are in seconds; `fastinter` and `downinter` None: as `inter`. `port`
     None: the server's.
@@ -242,6 +251,8 @@ class Server:
     resolution: Resolution = AT_THE_START
     cookie: str | None = None
     non_stick: bool = False
+    #: What happens to its pool is recorded, within this bound (`pool-record`); None: it is not.
+    record: RecordBound | None = None
 
 
 @frozen

@@ -19,7 +19,7 @@ from reusedproxy.config.language.parameters import read_parameters
 from reusedproxy.config.language.report import Line, Wrong, not_done, one_of
 from reusedproxy.config.model.checks import Agent, Observe
 from reusedproxy.config.model.names import AT_THE_START, Resolution
-from reusedproxy.config.model.proxies import Check, PoolLimits, Server
+from reusedproxy.config.model.proxies import Check, PoolLimits, RecordBound, Server
 from reusedproxy.config.model.tls import ServerTLS
 from reusedproxy.config.model.values import Expression, Place
 from reusedproxy.config.rules.expressions import read_expression, where_of
@@ -28,10 +28,12 @@ from reusedproxy.config.sections import names
 from reusedproxy.config.tls.words import ON_SERVERS, TLSDefaults, TLSWords, versions
 
 # reusedproxy's own words; HAProxy refuses them.
-OUR_WORDS = {"pool-min-conn": 1, "pool-idle-timeout": 1, "pool-max-age": 1, "pool-connect-rate": 1}
+OUR_WORDS = {"pool-min-conn": 1, "pool-idle-timeout": 1, "pool-max-age": 1, "pool-connect-rate": 1, "pool-record": 1}
 ARITIES = {**haproxy_words.SERVER, **OUR_WORDS}
 NAME = re.compile(r"[A-Za-z0-9_.:-]+\Z")
 _NOT_IN_COOKIES = re.compile(r"[\0-\x1f\x7f;,]")
+#: What `pool-record` may take of memory, in bytes; a time is kept as far as the most reaches.
+RECORD_LEAST, RECORD_MOST = 64 << 10, 32 << 20
 #: The least floor of `pool-min-conn auto`, if it is not said.
 LEAST_FLOOR = 1
 #: What the nodes of a server can be computed from (`hash-key`).
@@ -84,6 +86,7 @@ class ServerWords:
     resolution: Resolution = AT_THE_START
     cookie: str | None = None
     non_stick: bool = False
+    record: RecordBound | None = None
     said: set[str] = Factory(set)
     #: TLS versions, ciphers and similar settings.
     parameters: TLSWords = Factory(TLSWords)
@@ -281,6 +284,22 @@ def _limit(argument: str, what: str) -> float | None:
     return None if not units.seconds(argument, what) else units.lasting_seconds(argument, what)
 
 
+def _record(argument: str, what: str) -> RecordBound | None:
+    """Parses the bound of a record: a size or a time, or `off`. Raises Wrong, also for what may be both."""
+    if argument == "off":
+        return None
+    if re.match(r"[0-9]+m?\Z", argument):
+        number = argument.removesuffix("m")
+        said = f"'{number}m' may be megabytes or minutes" if argument.endswith("m") else f"'{number}' has no unit"
+        raise Wrong(f"{what}: {said}: write a size such as 1024k, or a time such as 3600s or 1h")
+    if re.match(r"[0-9]+[kKMgG]\Z", argument):
+        size = units.size(argument, what)
+        if not RECORD_LEAST <= size <= RECORD_MOST:
+            raise Wrong(f"{what}: '{argument}' is out of range: from {RECORD_LEAST >> 10}k to {RECORD_MOST >> 10}k")
+        return RecordBound(size)
+    return RecordBound(RECORD_MOST, units.positive_seconds(argument, what))
+
+
 def _verify(argument: str, what: str) -> str:
     return one_of(argument, ("none", "required"), what)
 
@@ -426,8 +445,16 @@ _DONE: dict[str, Setter] = {
     "resolve-net": _part("resolution", "networks", names.networks),
     "resolve-opts": _set_options,
     "init-addr": _part("resolution", "init", names.init_addr),
+    "pool-record": _value("record", _record),
     "pool-connect-rate": _part("pool", "connect_rate", lambda argument, what: float(_at_least_one(argument, what))),
 }
+
+
+def read_pool(arguments: Sequence[str], limits: PoolLimits, what: str) -> PoolLimits:
+    """Returns the limits of a pool with words of a server's line on top of them. Raises Wrong."""
+    words = ServerWords(pool=limits)
+    _read_words(tuple(arguments), words, what)
+    return words.pool
 
 
 def finished_server(
@@ -486,6 +513,7 @@ def finished_server(
         resolution=words.resolution,
         cookie=words.cookie,
         non_stick=words.non_stick,
+        record=words.record,
         pool=evolve(words.pool, most=maxconn or None) if words.strict else words.pool,
     )
 
