@@ -17,6 +17,7 @@ from reusedproxy.config.model.checks import Agent, CheckPlan, HTTPCheck, Observe
 from reusedproxy.config.model.compression import Compression
 from reusedproxy.config.model.errors import ErrorPage
 from reusedproxy.config.model.forwarded import Forwarded
+from reusedproxy.config.model.hedging import Hedge
 from reusedproxy.config.model.logs import NO_CAPTURES, NO_LOG, Captures, LogSettings, LogTarget
 from reusedproxy.config.model.names import AT_THE_START, Resolution, Resolvers
 from reusedproxy.config.model.persistence import Cookie
@@ -345,6 +346,8 @@ class Backend:
     http_reuse: str | None = None
     retries: int = 3
     retry_on: frozenset[str] = frozenset(("conn-failure",))
+    #: None: no request is sent a second time before the first has failed.
+    hedge: Hedge | None = None
     redispatch: int = 0
     allbackups: bool = False
     prefer_last: bool = False
