@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from types import SimpleNamespace
 from typing import Any
 
 from hypothesis import HealthCheck, settings
@@ -37,10 +38,19 @@ from reusedproxy.config.model.balance import Balance
 from reusedproxy.config.model.hedging import Hedge
 from reusedproxy.exchanges.hedging import HEDGE_WON, HEDGED
 from reusedproxy.exchanges.losers import MOST_BYTES, MOST_SECONDS
+from reusedproxy.net.slices import run_through
+from reusedproxy.operators.metrics.families import of_backends
+from reusedproxy.operators.view.reading import Reader
+from reusedproxy.operators.view.values import BackendView
 from tests.clientfakes import GET, OK, POST, World, get
 
 OTHER = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nother"
 BUSY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
+
+
+def backend_view(world: World) -> BackendView:
+    proxy: Any = SimpleNamespace(backends=[world.backend], deadlines=world.deadlines)
+    return run_through(Reader(proxy)._backend(world.backend, False))
 
 
 def hedging_world(
@@ -458,6 +468,48 @@ class FirstAnswerTests(HedgingTestCase):
         exchange = weakref.ref(self.world.log.pop())
         self.assertIsNone(exchange())
         gc.collect()
+        self.world.check_rest()
+
+
+class CountedTests(HedgingTestCase):
+    """What operators see."""
+
+    def test_metrics_of_a_backend(self) -> None:
+        self.begin()
+        view = backend_view(self.world)
+        assert view.hedging is not None
+        self.assertEqual((view.hedging.started, view.hedging.after), (0, 0.1))
+        for saved in (5.0, 0.0):
+            self.hedging._saved = saved
+            self.client.send(GET)
+            self.late()
+            for each in self.world.servers:
+                if each.busy:
+                    each.answer()
+        found = {each.name: {sample.labels: sample.value for sample in each.samples} for each in of_backends([view])}
+        self.assertEqual(found["reusedproxy_hedged_requests_total"][("be", LOST)], 0)
+        found = {
+            each.name: {sample.labels: sample.value for sample in each.samples}
+            for each in of_backends([backend_view(self.world)])
+        }
+        self.assertEqual(
+            found["reusedproxy_hedged_requests_total"], {("be", WON): 0, ("be", LOST): 1, ("be", NEITHER): 0}
+        )
+        self.assertEqual(found["reusedproxy_hedges_withheld_total"][("be", BUDGET)], 1)
+        self.assertEqual(found["reusedproxy_hedge_after_seconds"], {("be",): 0.1})
+        self.world.check_rest()
+
+    def test_nothing_is_said_without_the_word(self) -> None:
+        world = World(self)
+        self.assertIsNone(backend_view(world).hedging)
+        self.assertEqual([each.samples for each in of_backends([backend_view(world)])][1:], [()] * 3)
+        world.check_rest()
+
+    def test_a_percentile_that_is_not_known_is_not_said(self) -> None:
+        self.begin(after=None)
+        view = backend_view(self.world)
+        assert view.hedging is not None
+        self.assertIsNone(view.hedging.after)
         self.world.check_rest()
 
 

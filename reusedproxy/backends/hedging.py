@@ -38,7 +38,7 @@ DOWN_SERVER: Final = "down"  # a server is DOWN: the others have its share, too
 RETRIES: Final = "retries"  # of late, requests had to be sent again
 DIALS: Final = "dials"  # connections cannot be opened, or requests wait for them
 RELOADED: Final = "reload"  # another backend has taken the place of this one
-NO_CONNECTION: Final = "no connection"  # none stands idle where there is room
+NO_CONNECTION: Final = "no_connection"  # none stands idle where there is room
 WITHHELD: Final = (BUDGET, QUEUED, DOWN_SERVER, RETRIES, DIALS, RELOADED, NO_CONNECTION)
 
 # How a hedged request was answered.

@@ -502,6 +502,8 @@ def _hedge(proxy: ProxyDraft, line: Line, report: Report) -> None:
     proxy.hedge = read_hedge(line)
 
 
+#: reusedproxy's own words; HAProxy refuses them.
+OUR_WORDS = frozenset({"hedge"})
 KEYWORDS: dict[str, Keyword] = {
     "mode": Keyword(_mode),
     "option": Keyword(read_option),

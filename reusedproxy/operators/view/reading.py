@@ -17,6 +17,7 @@ from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.checks.agent import AgentChecker
 from reusedproxy.backends.checks.checker import Checker
 from reusedproxy.backends.checks.observe import Observer
+from reusedproxy.backends.hedging import RESULTS, WITHHELD, Hedging
 from reusedproxy.backends.server import Server
 from reusedproxy.clients.frontend import Frontend
 from reusedproxy.config.model.values import Place
@@ -44,6 +45,7 @@ from reusedproxy.operators.view.values import (
     Errors,
     FrontendView,
     HandshakesView,
+    HedgingView,
     IdleLimit,
     ListenersView,
     PoolCounts,
@@ -201,6 +203,7 @@ class Reader:
             cookie="" if backend.settings.cookie is None else backend.settings.cookie.name,
             description=backend.settings.description,
             answer_times=None if self._rates is None else _histogram(self._rates.answer_times(backend)),
+            hedging=None if backend.hedging is None else _hedging(backend.hedging),
         )
 
     def _times_of(self, backend: Backend) -> TimesView:
@@ -447,6 +450,17 @@ def _sockets(frontend: Frontend) -> Iterator[BindView]:
 
 def _traffic(traffic: Traffic) -> TrafficCounts:
     return TrafficCounts._make(_TRAFFIC(traffic))._replace(hrsp=tuple(traffic.hrsp))
+
+
+def _hedging(hedging: Hedging) -> HedgingView:
+    after = hedging.after
+    return HedgingView(
+        hedging.requests,
+        hedging.started,
+        {result: hedging.results[result] for result in RESULTS},
+        {why: hedging.withheld[why] for why in WITHHELD},
+        None if after == inf else after,
+    )
 
 
 def _histogram(histogram: Histogram) -> Histogram:
