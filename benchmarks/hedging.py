@@ -88,7 +88,8 @@ async def run(words: str, chosen: argparse.Namespace) -> tuple[list[float], floa
             "defaults\n mode http\n timeout connect 5s\n timeout client 30s\n timeout server 30s\n"
             f"frontend f\n bind {LOOPBACK}:{front}\n default_backend b\nbackend b\n {words}\n{lines}"
         )
-        proxy = subprocess.Popen([sys.executable, "-m", "reusedproxy", "--config", str(file)])
+        command = [sys.executable, "-m", "reusedproxy", "--config", str(file)]
+        proxy = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             await ready(front)
             await measured(front, chosen.rate, 3.0)  # the percentile is learnt
@@ -99,6 +100,7 @@ async def run(words: str, chosen: argparse.Namespace) -> tuple[list[float], floa
         finally:
             proxy.terminate()
             proxy.wait()
+            await asyncio.sleep(0.2)  # connections end
             for each in listening:
                 each.close()
 
