@@ -36,12 +36,14 @@ from reusedproxy.backends.hedging import (
 from reusedproxy.backends.server import DOWN, DRAIN
 from reusedproxy.config.model.balance import Balance
 from reusedproxy.config.model.hedging import Hedge
+from reusedproxy.config.rules.expressions import read_expression
 from reusedproxy.exchanges.hedging import HEDGE_WON, HEDGED
 from reusedproxy.exchanges.losers import MOST_BYTES, MOST_SECONDS
 from reusedproxy.net.slices import run_through
 from reusedproxy.operators.metrics.families import of_backends
 from reusedproxy.operators.view.reading import Reader
 from reusedproxy.operators.view.values import BackendView
+from reusedproxy.rules.samples.compile import compiled_text
 from tests.clientfakes import GET, OK, POST, World, get
 
 OTHER = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nother"
@@ -334,6 +336,7 @@ class FirstAnswerTests(HedgingTestCase):
         (exchange,) = self.world.log
         self.assertEqual((exchange.server, exchange.hedged), (self.world.servers[1].server, HEDGE_WON))
         self.assertEqual((exchange.status, exchange.flags, exchange.retries), (200, "--", 0))
+        self.assertEqual(compiled_text(read_expression("txn.hedged", "here"))(exchange), b"2")
         self.assertEqual([each.server.traffic.hrsp[2] for each in self.world.servers], [0, 1])
         self.world.servers[0].answer()
         self.assertEqual([each.server.traffic.hrsp[2] for each in self.world.servers], [0, 1])
