@@ -370,6 +370,8 @@ class FirstAnswerTests(HedgingTestCase):
     def test_an_answer_in_pieces_comes_from_one_connection(self) -> None:
         self.hedged()
         self.world.servers[1].answer(OTHER[:-3])
+        (wire,) = self.world.servers[1].busy
+        self.assertIs(wire.owner.exchange, self.client.connection.exchange, "they speak to each other as ever")
         self.world.servers[0].answer(OK)
         self.world.servers[1].answer(OTHER[-3:])
         self.assertTrue(self.client.take().endswith(b"\r\n\r\nother"))
@@ -607,6 +609,17 @@ class HedgingMachine(RuleBasedStateMachine):
         self.clients.append(client)
         self.asked += 1
         client.send(get("/x"))
+
+    @precondition(lambda self: len(self.clients) < 5 and self.new is None)
+    @rule(lost=st.sampled_from(["", "eof", "reset"]), at=st.integers(0, 1))
+    def a_request_is_late(self, lost: str, at: int) -> None:
+        """And one of its connections may be lost."""
+        before = {wire for far in self.world.servers for wire in far.busy}
+        self.a_client_asks()
+        self.world.clock.advance(0.1)
+        wires = [wire for far in self.world.servers for wire in far.busy if wire not in before]
+        if lost and wires:
+            getattr(wires[at % len(wires)], lost)()
 
     @rule(seconds=st.sampled_from([0.01, 0.1, 0.3, 1.0]))
     def time_passes(self, seconds: float) -> None:
