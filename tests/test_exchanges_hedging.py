@@ -36,7 +36,10 @@ from reusedproxy.backends.hedging import (
 from reusedproxy.backends.server import DOWN, DRAIN
 from reusedproxy.config.model.balance import Balance
 from reusedproxy.config.model.hedging import Hedge
+from reusedproxy.config.model.persistence import Cookie
 from reusedproxy.config.rules.expressions import read_expression
+from reusedproxy.daemon.reloading import former
+from reusedproxy.daemon.reloading.former import take_apart
 from reusedproxy.exchanges.hedging import HEDGE_WON, HEDGED
 from reusedproxy.exchanges.losers import MOST_BYTES, MOST_SECONDS
 from reusedproxy.net.slices import run_through
@@ -178,6 +181,42 @@ class SecondCopyTests(HedgingTestCase):
         self.late()
         self.assertEqual(sorted(self.busy()), [0, 2])
         self.client.wire.reset()
+        self.world.check_rest()
+
+    def test_not_what_a_cookie_binds_to_its_server(self) -> None:
+        """A client without a cookie gets that of the server whose answer it gets."""
+        self.begin(backend={"cookie": Cookie("S", mode="insert", indirect=True)})
+        for each in self.world.servers:
+            each.server.cookie = each.server.name.encode()
+        self.world.backend.learn_cookies()
+        self.client.send(get("/", "Cookie: S=s1"))
+        self.late()
+        self.assertEqual((self.busy(), self.hedging.withheld), ([1, 0], {}))
+        self.world.servers[0].answer()
+        self.client.take()
+        self.client.send(GET)
+        self.late()
+        self.assertEqual(self.busy(), [1, 1])
+        self.world.servers[1].answer()
+        self.assertIn(b"set-cookie: S=s2", self.client.take())
+        self.client.wire.reset()
+        self.hedging.let_losers_go()
+        self.world.check_rest()
+
+    def test_connections_with_a_name_of_the_request_are_not_another_servers(self) -> None:
+        """`sni req.hdr(host)`: what stands under that name at this server may be used, and nothing else."""
+        self.begin(servers=1)
+        server = self.world.server.server
+        server.naming = lambda request: None  # type: ignore[assignment, return-value]
+        self.assertEqual([*self.world.backend.seconds(server)], [server])
+        server.naming = None
+        self.world.check_rest()
+        self.begin()
+        first, second = (each.server for each in self.world.servers)
+        self.assertEqual([*self.world.backend.seconds(first)], [second, first])
+        second.naming = lambda request: None  # type: ignore[assignment, return-value]
+        self.assertEqual([*self.world.backend.seconds(first)], [first])
+        second.naming = None
         self.world.check_rest()
 
     def test_not_on_connections_of_one_client(self) -> None:
@@ -462,6 +501,20 @@ class FirstAnswerTests(HedgingTestCase):
         self.world.servers[1].answer()
         self.client.wire.reset()
         self.world.backend.stop("test over")
+        self.assertEqual((self.busy(), self.hedging.losers), ([0, 0], set()))
+        self.world.check_rest()
+
+    def test_a_proxy_that_was_replaced_lets_its_losers_go(self) -> None:
+        """Before it is taken apart: nobody could give their places back then."""
+        self.hedged()
+        self.world.servers[1].answer()
+        self.client.wire.reset()
+        self.assertEqual(len(self.hedging.losers), 1)
+        proxy: Any = SimpleNamespace(frontends=[], backends=[self.world.backend], lines={})
+        steps = take_apart(proxy)
+        self.patch(former, "_empty", lambda each: None)
+        for _ in steps:
+            pass
         self.assertEqual((self.busy(), self.hedging.losers), ([0, 0], set()))
         self.world.check_rest()
 

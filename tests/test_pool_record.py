@@ -18,6 +18,7 @@ from reusedproxy.config.model.proxies import PoolLimits, RecordBound
 from reusedproxy.net.slices import run_through
 from reusedproxy.pool.kinds import FRESH
 from reusedproxy.pool.pool import HTTPConnectionPool
+from reusedproxy.pool.raw import acquire, used_once
 from reusedproxy.pool.record.history import Arrival, History, Outcome, history_of
 from reusedproxy.pool.record.ring import BLOCK, BORROWED, CHANGED, ENDED, EVENT, FLOOR, RETURNED, STATE, WAITED, Record
 from reusedproxy.pool.record.saved import FORMAT, NotARecord, read, written
@@ -27,6 +28,7 @@ from reusedproxy.pool.simulation.run import Run
 from reusedproxy.pool.simulation.what_if import answers, case_of, floor_words
 from tests.fakes import Asker, PoolBench
 from tests.test_pool_named import Bench as NamedBench
+from tests.test_pool_raw import Bench as RawBench
 
 ALL = RecordBound(32 << 20)
 
@@ -241,6 +243,43 @@ class EventTests(SynchronousTestCase):
         assert bench.pool.recorder is not None
         self.assertEqual(sum(each.kind == WAITED for each in bench.pool.recorder.record.events()), 1)
         self.assertEqual(bench.pool.names.used, 2)
+
+
+class OnceTests(SynchronousTestCase):
+    """Connections of mode tcp, each of which serves one client."""
+
+    def test_sessions_are_requests_that_end_their_connections(self) -> None:
+        bench = RawBench(PoolLimits(min_conn=2))
+        bench.pool.record(ALL)
+        for _ in range(3):
+            while bench.dialer.open:
+                bench.connect()
+            connection = acquire(bench.pool)
+            assert connection is not None
+            connection.lend(connection)
+            bench.clock.advance(5)
+            connection.give_up("session over")
+        history = run_through(history_now("be/s1", bench.pool, None, 0.0))
+        self.assertEqual([(round(each.holds), each.ends) for each in history.arrivals], [(5, True)] * 3)
+        self.assertTrue(history.situation.raw)
+        saved = "".join(written_now("be/s1", bench.pool, 0.0))
+        self.assertTrue(read(saved.splitlines())[0].raw)
+        found = [each for each in answers(history, []) if each is not None]
+        self.assertEqual([each.outcome.cold for each in found], [0, 0, 3, 0, 0])
+        self.assertEqual([each.words for each in found[2:]], ["floor=0", "floor=1", "floor=auto:1"])
+
+    def test_a_floor_is_all_that_stands(self) -> None:
+        """One that follows is not bound by that of a fixed one."""
+        in_force = used_once(PoolLimits(min_conn=2))
+        self.assertEqual(case_of("floor=8", in_force, raw=True).limits, used_once(PoolLimits(min_conn=8)))
+        auto = case_of("floor=auto", in_force, raw=True).limits
+        self.assertEqual((auto.max_conn, auto.floor_max), (None, None))
+
+    def test_names_that_depend_on_requests_have_no_floor(self) -> None:
+        bench = NamedBench(own=None)
+        bench.pool.record(ALL)
+        with self.assertRaisesRegex(NotRecorded, "names of its connections depend on requests"):
+            history_now("be/s1", bench.pool, None, 0.0)
 
 
 class SavedTests(SynchronousTestCase):

@@ -35,7 +35,7 @@ def answered(path: str, settings: Sequence[str], *, as_json: bool) -> str:
     except (NotARecord, UnicodeDecodeError) as error:
         raise Unanswered(f"--record {path}: {error}") from None
     try:
-        cases = [case_of(each, situation.limits) for each in settings]
+        cases = [case_of(each, situation.limits, raw=situation.raw) for each in settings]
     except Wrong as wrong:
         raise Unanswered("; ".join(wrong.texts)) from None
     history = run_through(history_of(events, 0.0, seconds, situation))

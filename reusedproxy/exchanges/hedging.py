@@ -243,7 +243,7 @@ class Runner:
         return self.request.unwanted(status)
 
     def answer_unwanted(self, status: int) -> None:
-        if not self._race.lost(self, failed=True):
+        if not self._race.lost(self, failed=False):
             self.request.answer_unwanted(status)
 
     def challenged(self) -> bool:

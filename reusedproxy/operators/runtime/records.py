@@ -39,7 +39,7 @@ def what_if(context: Context, words: Sequence[str]) -> Iterator[str]:
     server = _server(context, words)
     pool = server.pool
     try:
-        cases = [case_of(each, pool.limits) for each in words[1:]]
+        cases = [case_of(each, pool.limits, raw=not pool.carries_requests) for each in words[1:]]
     except Wrong as wrong:
         raise Refusal("\n".join(wrong.texts)) from None
     if len(cases) > CASES:

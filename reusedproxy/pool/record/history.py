@@ -126,6 +126,8 @@ class Situation:
     running: bool = True
     #: The wall clock's time at which this was said.
     wall: float = 0.0
+    #: Its connections carry no requests, and are used once (mode tcp).
+    raw: bool = False
 
 
 @define

@@ -126,6 +126,7 @@ def _situation(said: Any) -> tuple[Situation, float]:
             int(said["floor"]),
             bool(said["running"]),
             float(said["wall"]),
+            bool(said["raw"]),
         ),
         float(said["seconds"]),
     )

@@ -46,10 +46,13 @@ def situation_of(name: str, pool: HTTPConnectionPool, wall: float) -> Situation:
         pool.floor,
         pool.state == "running",
         wall,
+        not pool.carries_requests,
     )
 
 
 def _recorder(pool: HTTPConnectionPool) -> Recorder:
+    if not pool.knows_name:
+        raise NotRecorded("The names of its connections depend on requests: it has no floor that could be another.")
     if pool.recorder is None:
         raise NotRecorded("Nothing is recorded: say 'pool-record 1h' (or a size) on the server's line and reload.")
     return pool.recorder

@@ -18,6 +18,7 @@ from reusedproxy.config.model.proxies import PoolLimits
 from reusedproxy.config.sections.servers import read_pool
 from reusedproxy.net.slices import Steps
 from reusedproxy.pool.pool import HTTPConnectionPool
+from reusedproxy.pool.raw import used_once
 from reusedproxy.pool.record.history import History, Outcome
 from reusedproxy.pool.simulation.run import Run
 
@@ -60,7 +61,7 @@ def answers(history: History, cases: Sequence[Case]) -> Iterator[Answer | None]:
     in_force = history.situation.limits
     answer, floors = yield from _answer(history, Case(f"in force: {floor_words(in_force)}", in_force), history.floor)
     yield answer
-    for case in cases or proposals(in_force, floors):
+    for case in cases or proposals(in_force, floors, raw=history.situation.raw):
         floor = history.floor if case.limits.adapts and in_force.adapts else case.limits.min_conn
         answer, _ = yield from _answer(history, case, floor)
         yield answer
@@ -74,15 +75,25 @@ def floor_words(limits: PoolLimits) -> str:
     return f"floor=auto:{limits.min_conn}{most}"
 
 
-def proposals(in_force: PoolLimits, floors: Sequence[int]) -> list[Case]:
+def proposals(in_force: PoolLimits, floors: Sequence[int], *, raw: bool = False) -> list[Case]:
     """Returns the settings in force with no floor, with each of these, and with one that follows demand; not those that
-    are in force."""
+    are in force. `raw`: as of `case_of`."""
     cases = [
         evolve(in_force, min_conn=floor, adapts=False, most_floor=None, max_conn=_room(in_force, floor))
         for floor in sorted({0, *floors})
     ]
     cases.append(evolve(in_force, min_conn=1, adapts=True, most_floor=None))
+    if raw:
+        cases = [_once(each, in_force) for each in cases]
     return [Case(floor_words(each), each) for each in cases if floor_words(each) != floor_words(in_force)]
+
+
+def _once(limits: PoolLimits, in_force: PoolLimits) -> PoolLimits:
+    """Returns the limits of connections that are used once: with a fixed floor no more than that stand idle, which is
+    no bound of one that follows demand."""
+    if limits.adapts and not in_force.adapts and limits.max_conn == in_force.max_conn:
+        limits = evolve(limits, max_conn=None)
+    return used_once(limits)
 
 
 def _room(in_force: PoolLimits, floor: int) -> int | None:
@@ -132,8 +143,9 @@ def _limit(known: tuple[float, float, Sequence[float]]) -> float:
     return min(each or inf for each in known[:2])
 
 
-def case_of(text: str, in_force: PoolLimits) -> Case:
-    """Reads settings such as `floor=8,idle=20s`; what is not said is as in force. Raises Wrong."""
+def case_of(text: str, in_force: PoolLimits, *, raw: bool = False) -> Case:
+    """Reads settings such as `floor=8,idle=20s`; what is not said is as in force. `raw`: the connections are used once
+    (mode tcp). Raises Wrong."""
     words: list[str] = []
     for part in text.split(","):
         name, equals, value = part.partition("=")
@@ -142,6 +154,8 @@ def case_of(text: str, in_force: PoolLimits) -> Case:
             raise Wrong(f"'{part}' is no setting: say {', '.join(f'{each}=…' for each in SHORT)}")
         words += [word, *(value.split(":") if word == "pool-min-conn" else [value])]
     limits = read_pool(words, in_force, f"'{text}'")
+    if raw:
+        return Case(text, _once(limits, in_force))
     highest = max(limits.min_conn, limits.most_floor or 0)
     if limits.max_conn is not None and highest > limits.max_conn:
         raise Wrong(f"'{text}': a floor of {highest} is more than pool-max-conn {limits.max_conn}: add max={highest}")
