@@ -49,7 +49,7 @@ class Bench(PoolBench):
 
     @property
     def history(self) -> History:
-        return run_through(history_now("be/s1", self.pool, None, 0.0))
+        return run_through(history_now("be/s1", self.pool, 0.0))
 
 
 class RingTests(SynchronousTestCase):
@@ -259,7 +259,7 @@ class OnceTests(SynchronousTestCase):
             connection.lend(connection)
             bench.clock.advance(5)
             connection.give_up("session over")
-        history = run_through(history_now("be/s1", bench.pool, None, 0.0))
+        history = run_through(history_now("be/s1", bench.pool, 0.0))
         self.assertEqual([(round(each.holds), each.ends) for each in history.arrivals], [(5, True)] * 3)
         self.assertTrue(history.situation.raw)
         saved = "".join(written_now("be/s1", bench.pool, 0.0))
@@ -279,7 +279,7 @@ class OnceTests(SynchronousTestCase):
         bench = NamedBench(own=None)
         bench.pool.record(ALL)
         with self.assertRaisesRegex(NotRecorded, "names of its connections depend on requests"):
-            history_now("be/s1", bench.pool, None, 0.0)
+            history_now("be/s1", bench.pool, 0.0)
 
 
 class SavedTests(SynchronousTestCase):
@@ -324,7 +324,7 @@ def ran_through(arrivals: Sequence[Arrival], limits: PoolLimits, server: Any) ->
 
 
 def told_by(run: Run) -> History:
-    return run_through(history_now("be/s1", run.pool, None, 0.0))
+    return run_through(history_now("be/s1", run.pool, 0.0))
 
 
 class Closing(Drawn):
@@ -362,6 +362,21 @@ class HistoryTests(SynchronousTestCase):
         for one, (at, holds) in zip(told_by(run).arrivals, times, strict=True):
             self.assertAlmostEqual(one.at, at + 10, places=4)
             self.assertAlmostEqual(one.holds, holds, places=4)
+
+    def test_the_last_part_may_be_enough(self) -> None:
+        """Of so many blocks, and seconds: what is in it is the same."""
+        run = ran(people, PoolLimits(min_conn=3), 1800.0)
+        whole = told_by(run)
+        for part in (
+            run_through(history_now("be/s1", run.pool, 0.0, blocks=2)),
+            run_through(history_now("be/s1", run.pool, 0.0, seconds=300.0)),
+        ):
+            self.assertTrue(0 < len(part.arrivals) < len(whole.arrivals))
+            self.assertTrue(part.seconds < whole.seconds and part.ran)
+            later = whole.seconds - part.seconds
+            for one, other in zip(reversed(part.arrivals), reversed(whole.arrivals), strict=False):
+                self.assertAlmostEqual(one.at + later, other.at, places=5)
+        self.assertAlmostEqual(part.seconds, 300.0, places=5)
 
 
 class WhatIfTests(SynchronousTestCase):

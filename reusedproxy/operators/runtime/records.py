@@ -17,9 +17,9 @@ from reusedproxy.pool.simulation.asking import NotRecorded, history_now, written
 from reusedproxy.pool.simulation.report import text_of
 from reusedproxy.pool.simulation.what_if import Answer, Case, answers, case_of
 
-#: Blocks of the record, of 4,096 events each, that are simulated inside the daemon: each setting takes half a second of
-#: its processor for them. `reusedproxy doctor --record` takes all of a record, and another processor.
-BLOCKS = 6
+#: Blocks of the record, of 4,096 events each, and seconds that are simulated inside the daemon: each setting takes some
+#: tenths of a second of its processor for them. `reusedproxy doctor --record` takes all of a record.
+BLOCKS, SECONDS = 12, 3 * 3600.0
 #: Settings that are tried at once.
 CASES = 10
 
@@ -45,7 +45,7 @@ def what_if(context: Context, words: Sequence[str]) -> Iterator[str]:
     if len(cases) > CASES:
         raise Refusal(f"At most {CASES} settings at once.")
     try:
-        reading = history_now(server.full_name, pool, BLOCKS, time.time())
+        reading = history_now(server.full_name, pool, time.time(), BLOCKS, SECONDS)
     except NotRecorded as error:
         raise Refusal(str(error)) from None
     return _answered(reading, cases)

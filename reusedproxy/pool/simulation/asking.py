@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import inf
 from typing import Any
 
 from reusedproxy.net.slices import Steps
@@ -17,11 +18,15 @@ class NotRecorded(Exception):
     """Reports that nothing is recorded of a pool."""
 
 
-def history_now(name: str, pool: HTTPConnectionPool, blocks: int | None, wall: float) -> Steps[History]:
-    """Returns, in steps, what the pool of the server `name` has recorded, or the last `blocks` of it, by the time of
-    day `wall`. Raises NotRecorded."""
+def history_now(
+    name: str, pool: HTTPConnectionPool, wall: float, blocks: int | None = None, seconds: float = inf
+) -> Steps[History]:
+    """Returns, in steps, what the pool of the server `name` has recorded by the time of day `wall`: the last `blocks`
+    of it, and no more than the last `seconds`. Raises NotRecorded."""
     record = _recorder(pool).record
-    events, since, now = record.events(blocks), record.since(blocks), pool.deadlines.now()
+    now = pool.deadlines.now()
+    since = max(record.since(blocks), now - seconds)
+    events = (each for each in record.events(blocks) if each.at >= since)
     return history_of(events, since, now, situation_of(name, pool, wall))
 
 
