@@ -50,8 +50,8 @@ COMPILED = (
     "pool/simulation/transport",  # it is a transport
     *("tables/table", "tables/entries", "tables/tracking", "rules/limits", "rules/matching", "rules/rule_set"),
     *("backends/backend", "backends/places", "backends/server", "backends/balance/round_robin"),
-    *("exchanges/exchange", "exchanges/facts", "exchanges/attempt", "exchanges/failures", "exchanges/hedged", "exchanges/route"),
-    *("exchanges/routing", "exchanges/request_rules", "exchanges/counting"),
+    *("exchanges/exchange", "exchanges/facts", "exchanges/attempt", "exchanges/failures", "exchanges/route"),
+    *("exchanges/hedged", "exchanges/routing", "exchanges/request_rules", "exchanges/counting"),
     *("streams/facts", "streams/stream", "sessions/facts", "sessions/retries"),
     *("clients/connection", "clients/frontend", "clients/pending", "clients/connection_limit"),
     *("operators/logs/access", "operators/logs/targets", "operators/logs/sinks"),
