@@ -44,6 +44,7 @@ from reusedproxy.exchanges.hedging import HEDGE_WON, HEDGED
 from reusedproxy.exchanges.losers import MOST_BYTES, MOST_SECONDS
 from reusedproxy.net.slices import run_through
 from reusedproxy.operators.metrics.families import of_backends
+from reusedproxy.operators.view.hedged import hedging_sentences
 from reusedproxy.operators.view.reading import Reader
 from reusedproxy.operators.view.values import BackendView
 from reusedproxy.rules.samples.compile import compiled_text
@@ -555,6 +556,32 @@ class CountedTests(HedgingTestCase):
         )
         self.assertEqual(found["reusedproxy_hedges_withheld_total"][("be", BUDGET)], 1)
         self.assertEqual(found["reusedproxy_hedge_after_seconds"], {("be",): 0.1})
+        self.world.check_rest()
+
+    def test_it_is_said_in_sentences(self) -> None:
+        """What `explain pool` adds."""
+        self.begin(after=None)
+        self.assertEqual([*hedging_sentences(None)], [])
+        said = [*hedging_sentences(backend_view(self.world).hedging)]
+        self.assertEqual(said[0], "Which requests are late is not known yet: too few answers were seen.")
+        self.world.check_rest()
+        self.begin(saved=0.5)
+        self.client.send(GET)
+        self.late()
+        self.world.servers[1].answer()
+        self.client.send(GET)
+        self.late()
+        said = [*hedging_sentences(backend_view(self.world).hedging)]
+        self.assertEqual(
+            said,
+            [
+                "A request is late after 100 ms, and goes to a second connection then (hedge).",
+                "So it was for 1 of 2 requests (50.00%): 1 won, 0 lost, 0 neither.",
+                "Late, and not sent twice: budget 1.",
+            ],
+        )
+        self.client.wire.reset()
+        self.hedging.let_losers_go()
         self.world.check_rest()
 
     def test_nothing_is_said_without_the_word(self) -> None:

@@ -17,7 +17,7 @@ from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.checks.agent import AgentChecker
 from reusedproxy.backends.checks.checker import Checker
 from reusedproxy.backends.checks.observe import Observer
-from reusedproxy.backends.hedging import RESULTS, WITHHELD, Hedging
+from reusedproxy.backends.hedging import RESULTS, WITHHELD
 from reusedproxy.backends.server import Server
 from reusedproxy.clients.frontend import Frontend
 from reusedproxy.config.model.values import Place
@@ -203,7 +203,7 @@ class Reader:
             cookie="" if backend.settings.cookie is None else backend.settings.cookie.name,
             description=backend.settings.description,
             answer_times=None if self._rates is None else _histogram(self._rates.answer_times(backend)),
-            hedging=None if backend.hedging is None else _hedging(backend.hedging),
+            hedging=hedging_view(backend),
         )
 
     def _times_of(self, backend: Backend) -> TimesView:
@@ -452,7 +452,11 @@ def _traffic(traffic: Traffic) -> TrafficCounts:
     return TrafficCounts._make(_TRAFFIC(traffic))._replace(hrsp=tuple(traffic.hrsp))
 
 
-def _hedging(hedging: Hedging) -> HedgingView:
+def hedging_view(backend: Backend) -> HedgingView | None:
+    """Reads what became of a backend's late requests; None without `hedge`."""
+    hedging = backend.hedging
+    if hedging is None:
+        return None
     after = hedging.after
     return HedgingView(
         hedging.requests,
