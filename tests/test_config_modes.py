@@ -117,6 +117,11 @@ class TCPTests(SynchronousTestCase):
         self.assertIn("'observe layer7' needs 'mode http'", fault)
         self.assertEqual(notices(self.listen(server="check observe layer4")), [])
 
+    def test_hedge_is_refused(self) -> None:
+        """No request can be sent twice; what `defaults` say is for other sections."""
+        (fault,) = self.faults(self.listen("hedge after 1s"))
+        self.assertIn("where no request can be sent a second time", fault)
+
     def test_words_about_reuse_do_nothing(self) -> None:
         """A floor does."""
         said = notices(self.listen(server="max-reuse 3"), "notice")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config.model import Configuration, Server
-from reusedproxy.config.model.proxies import Check, PoolLimits, Spread
+from reusedproxy.config.model.proxies import Check, PoolLimits, RecordBound, Spread
 from reusedproxy.config.model.tls import ServerTLS
 from reusedproxy.config.reader import ConfigurationError, Source, read_configuration
+from reusedproxy.config.sections.servers import RECORD_MOST
 
 HEAD = "defaults\n mode http\n timeout connect 5s\n timeout client 30s\n timeout server 60s\nbackend b\n"
 MUTUAL = "ssl ca-file /ca crt /c.pem sni str(app.example)"
@@ -106,6 +107,18 @@ class ServerTests(SynchronousTestCase):
             s = server(f"{MUTUAL} sni str(a) pool-min-conn 4 {words}")
             assert s.tls is not None
             self.assertEqual(s.tls.resumes, resumes, words)
+
+    def test_a_record_has_a_size_or_a_time(self) -> None:
+        """Both bound its memory; `off` takes back what `default-server` says."""
+        for words, bound in (
+            ("pool-record 64k", RecordBound(65536)),
+            ("pool-record 1h", RecordBound(RECORD_MOST, 3600.0)),
+            ("pool-record 90s", RecordBound(RECORD_MOST, 90.0)),
+            ("pool-record 1h pool-record off", None),
+            ("", None),
+        ):
+            self.assertEqual(server(words).record, bound, words)
+        self.assertEqual(server("pool-record 1h").pool, PoolLimits(), "it makes no other pool")
 
     def test_a_floor_that_follows_demand(self) -> None:
         """From the least to the most; a line's own word is stronger than `default-server`'s."""
@@ -305,6 +318,12 @@ class ServerFaultTests(SynchronousTestCase):
             ("server a h:1 send-proxy pool-min-conn 2", "none can be warm: take out pool-min-conn 2"),
             ("server a h:1 send-proxy-v2 check check-reuse-pool", "none can be warm: take out check-reuse-pool"),
             ("server a h:1 pool-connect-rate 0", "at least 1"),
+            ("server a h:1 pool-record 5m", "'5m' may be megabytes or minutes: write a size such as 1024k"),
+            ("server a h:1 pool-record 5", "'5' has no unit: write a size"),
+            ("server a h:1 pool-record 63k", "'63k' is out of range: from 64k to 32768k"),
+            ("server a h:1 pool-record 1g", "'1g' is out of range"),
+            ("server a h:1 pool-record 0s", "has to be longer than 0"),
+            ("server a h:1 pool-record long", "needs a time such as"),
             ("server a h:1 pool-min-conn 5 pool-max-conn 4", "pool-min-conn 5 is more than pool-max-conn 4"),
             ("server a h:1 pool-min-conn automatic", "needs a whole number, not 'automatic'"),
             ("server a h:1 pool-min-conn auto x", "unknown word 'x'"),

@@ -738,6 +738,7 @@ class WordTests(GenerationTestCase):
             ("pool-idle-timeout 7s", lambda line: line.pool.limits.idle_timeout, 7.0),
             ("pool-max-age 7s", lambda line: line.pool.limits.max_age, 7.0),
             ("pool-connect-rate 7", lambda line: line.pool.limits.connect_rate, 7.0),
+            ("pool-record 7s", lambda line: line.pool.recorder and line.pool.recorder.record.bound.seconds, 7.0),
             ("idle-ping 7s", lambda line: line.pool.limits.idle_ping, 7.0),
             ("max-reuse 7", lambda line: line.pool.limits.max_reuse, 7),
             ("ssl-max-ver TLSv1.2", lambda line: line.context.settings.max_version, "TLSv1.2"),
@@ -751,6 +752,27 @@ class WordTests(GenerationTestCase):
             line = self.proxy.lines["b/s"]
             self.assertEqual(read(line), expected, words)
             self.assertEqual(line.pool.limits, line.identity.limits, words)
+
+    def test_a_record_goes_on_with_its_pool(self) -> None:
+        """The connections stay, whatever becomes of the record; a pool in its place goes on with the record."""
+        self.begin("sni str(s.test) pool-record 1h")
+        recorder = self.proxy.lines["b/s"].pool.recorder
+        assert recorder is not None
+        for words, kept, recorded in (
+            ("pool-record 1h", True, True),
+            ("pool-record 70k", True, True),
+            ("pool-record 70k pool-min-conn 1", False, True),
+            ("pool-min-conn 1", True, False),
+            ("pool-min-conn 1 pool-record 1h", True, True),
+        ):
+            before = self.proxy.lines["b/s"].pool
+            self.server = f"sni str(s.test) {words}"
+            self.configure()
+            self.reload()
+            pool = self.proxy.lines["b/s"].pool
+            self.assertEqual((pool is before, pool.recorder is not None), (kept, recorded), words)
+            if "70k" in words:
+                self.assertIs(pool.recorder, recorder, words)
 
     def test_what_idle_ping_asks_is_the_new_files(self) -> None:
         """Not before the reload is accepted."""

@@ -68,6 +68,9 @@ PROMISED = {
     "reusedproxy_crl_fetches_total": ("counter", "url result"),
     "reusedproxy_crl_fetched_timestamp_seconds": ("gauge", "url"),
     "reusedproxy_crl_next_update_timestamp_seconds": ("gauge", "url"),
+    "reusedproxy_hedged_requests_total": ("counter", "backend result"),
+    "reusedproxy_hedges_withheld_total": ("counter", "backend reason"),
+    "reusedproxy_hedge_after_seconds": ("gauge", "backend"),
 }
 
 

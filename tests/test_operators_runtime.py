@@ -13,8 +13,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.backends.checks.agent import STATIC_WEIGHTS
 from reusedproxy.backends.server import DOWN, DRAIN, MAINT, NOLB, READY, UP
+from reusedproxy.config.model.proxies import RecordBound
 from reusedproxy.config.model.proxies import Spread as Settings
 from reusedproxy.daemon.service import ProxyService
+from reusedproxy.doctor.records import Unanswered, answered
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.dial import Target
 from reusedproxy.net.slices import Steps
@@ -308,6 +310,47 @@ class CommandTests(RuntimeTestCase):
         said = self.says("explain pool be/s1")
         self.assertIn("with 0 idle, 2 in use, 0 connecting and a floor of 2; it waits for one still.", said)
         self.assertIn("A floor of 3 would have met it", said)
+
+    def test_a_pool_that_is_not_recorded_says_how(self) -> None:
+        for line in ("show pool record be/s1", "what-if be/s1", "what-if be/s1 floor=3"):
+            self.assertIn("say 'pool-record 1h' (or a size) on the server's line", self.says(line), line)
+
+    def test_what_if(self) -> None:
+        """A line for what was recorded, for what is in force, and for each set of settings."""
+        pool = self.server("be/s1").pool
+        pool.record(RecordBound(1 << 20))
+        self.clock.advance(60)
+        lines = self.says("what-if be/s1 floor=2 floor=auto:2:9,idle=20s").splitlines()
+        self.assertIn("be/s1: 0 requests and no handshake in 1 min 0 s", lines[0])
+        self.assertEqual(
+            [line.partition("  ")[0] for line in lines[1:6]],
+            ["settings", "recorded", "in force: floor=0", "floor=2", "floor=auto:2:9,idle=20s"],
+        )
+        self.assertIn("No handshake was recorded", "".join(lines))
+        self.assertIn("'flor=2' is no setting: say floor=…", self.says("what-if be/s1 flor=2"))
+        self.assertIn("needs a time such as", self.says("what-if be/s1 idle=soon"))
+        self.assertEqual(self.says("what-if be/s1" + " floor=1" * 11), "At most 10 settings at once.")
+
+    def test_a_record_can_be_kept_and_asked_elsewhere(self) -> None:
+        """The doctor says the same of it."""
+        pool = self.server("be/s1").pool
+        pool.record(RecordBound(1 << 20))
+        pool.resume()
+        self.clock.advance(60)
+        saved = temporary_directory(self) / "record"
+        saved.write_text(self.says("show pool record be/s1"))
+        self.assertIn("state running", saved.read_text())
+        elsewhere = answered(str(saved), ["floor=2"], as_json=False)
+        self.assertEqual(elsewhere, self.says("what-if be/s1 floor=2").rstrip("\n"))
+        values = json.loads(answered(str(saved), ["floor=2"], as_json=True))
+        self.assertEqual([each["settings"] for each in values["answers"]][1:], ["in force: floor=0", "floor=2"])
+        for path, settings, why in (
+            (f"{saved}.not", (), "No such file"),
+            (str(saved), ("floor=x",), "needs a whole number"),
+            (__file__, (), "does not begin with"),
+        ):
+            with self.assertRaisesRegex(Unanswered, why):
+                answered(path, settings, as_json=False)
 
     def test_states_of_checked_servers_have_haproxys_numbers(self) -> None:
         """Operational and administrative: stopped 0, starting 1, running 2, stopping 3; inherited orders 2 and 16."""

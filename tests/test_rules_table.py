@@ -189,7 +189,7 @@ class TableTests(SynchronousTestCase):
         elsewhere = {
             *(f"capture.{name}" for name in ("req.hdr", "req.method", "req.uri", "req.ver", "res.hdr", "res.ver")),
             *("fc_rcvd_proxy", "fc_pp_authority", "fc_pp_unique_id"),
-            *("fc_err", "fc_err_str", "hostname", "pid", "ssl_fc_err", "txn.status", "unique-id"),
+            *("fc_err", "fc_err_str", "hostname", "pid", "ssl_fc_err", "txn.hedged", "txn.status", "unique-id"),
             *counted,
             "date",
             "http_auth",

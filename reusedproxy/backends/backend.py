@@ -15,6 +15,7 @@ from reusedproxy.backends.checks.agent import AgentChecker
 from reusedproxy.backends.checks.checker import Checker
 from reusedproxy.backends.coming_up import ComingUp
 from reusedproxy.backends.dynamic_cookies import dynamic_cookie
+from reusedproxy.backends.hedging import Hedging
 from reusedproxy.backends.ordered import OrderedAddresses
 from reusedproxy.backends.places import Places
 from reusedproxy.backends.queue import Queue
@@ -99,6 +100,8 @@ class Backend(Places["Backend"]):
         self.end_sessions: Callable[[Server, str], None] | None = None
         #: Tells the backend of a server that tracks one of these that its state has changed.
         self.tell_tracker: Callable[[Server], None] = self.tracked_changed
+        #: Says which requests may be sent a second time (`hedge`); None: none.
+        self.hedging: Hedging | None = None
         self._announce = announce
         #: The servers with each value of the persistence cookie, in their order.
         self.cookies: dict[bytes, list[Server]] = {}
@@ -135,6 +138,9 @@ class Backend(Places["Backend"]):
         for checker in checkers:
             checker.stop()
         self.stop_timers()
+        if self.hedging is not None:
+            self.hedging.stop()
+            self.hedging.let_losers_go()
         for server in self.servers:
             server.pool.close(reason)
 
@@ -393,6 +399,8 @@ class Backend(Places["Backend"]):
             self.changed_at = now
             self.downs += not self.usable
             self.downtime += now - previous.changed_at if self.usable else 0.0
+        if self.hedging is not None and previous.hedging is not None:
+            self.hedging.succeed(previous.hedging)
         alike = self.settings.mode == previous.settings.mode
         for server in self.servers:
             before = previous.named.get(server.name)

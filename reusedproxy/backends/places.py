@@ -3,7 +3,7 @@ all are full. It must never know clients, nor why a server is in service or not 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import count
 from random import Random
 from sys import maxsize
@@ -413,6 +413,20 @@ class Places(Generic[Successor]):
             to.queue.take_over(server.queue, those)
             self._freed.append(to)
 
+    def seconds(self, first: Server) -> Iterator[Server]:
+        """Returns the servers that can take a copy of a request now that `first` has, without a wait: those with room
+        and with a connection that stands idle, the least loaded first, and `first` at last. One that is chosen by a
+        hash, or whose connections depend on the request, is the only one."""
+        if self._by_hash is None and first.naming is None:
+            others = [each for each in self._active if each is not first and each.naming is None and _is_free(each)]
+            yield from sorted(others, key=lambda each: each.served / max(1, each.eweight))
+        if first.serving and not first.full and not first.queue.waiting:
+            yield first
+
+    def take_place(self, server: Server) -> None:
+        """Takes a place at a server of `seconds`, until `done` gives it back."""
+        self._take(server)
+
     def _take(self, server: Server) -> None:
         server.served += 1
         if self._by_load is not None:
@@ -510,3 +524,8 @@ class Places(Generic[Successor]):
 def _ramped(servers: list[Server]) -> list[Server]:
     """Returns the servers whose limit follows the load."""
     return [server for server in servers if 0 < server.settings.minconn < server.limit]
+
+
+def _is_free(server: Server) -> bool:
+    """Tells whether a server has room, and a connection that stands idle."""
+    return not server.full and not server.queue.waiting and bool(server.pool.idle)

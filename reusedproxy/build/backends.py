@@ -13,6 +13,7 @@ from reusedproxy.backends.balance import Parts, filling
 from reusedproxy.backends.balance.ring import nodes_of
 from reusedproxy.backends.checks.observe import Observer
 from reusedproxy.backends.coming_up import ComingUp
+from reusedproxy.backends.hedging import Hedging
 from reusedproxy.backends.moving import Departed
 from reusedproxy.backends.ordered import OrderedAddresses
 from reusedproxy.backends.saved_states import CONFIGURED, ENABLED, SavedState, restore
@@ -87,6 +88,8 @@ class Backends:
             for server in servers
             if server.settings.slowstart
         }
+        if settings.hedge is not None:
+            backend.hedging = Hedging(settings.hedge, self._reactor)
         if backend.slow_starts:
             backend.weigh_together = Together(self._reactor, backend.weigh_anew)
         warmed = [each for each in servers if each.settings.warm_up and (each.pool.floor or each.pool.limits.adapts)]

@@ -86,6 +86,8 @@ class Request(Repeatable, Served, Protocol):
     def move(self, backend: Backend) -> None:
         """Moves the request to another backend."""
 
+    #: Whether it was sent twice at once (`hedging`).
+    hedged: int
     #: The bandwidth limits of what the client sends, by filter; None: there are none.
     limits_in: dict[Bandwidth, Allowance] | None
 

@@ -29,6 +29,7 @@ from reusedproxy.pool.connection import ServerConnection
 from reusedproxy.pool.holdings import HoldingsWatcher
 from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.pool.reasons import SURPLUS
+from reusedproxy.pool.record.listening import RecordingWatcher
 
 #: Most names of one server that have a pool at the same time; for one more, the least recently asked for goes.
 NAMES = 1000
@@ -362,6 +363,8 @@ class Membership:
 
 def _membership(pool: HTTPConnectionPool) -> Membership:
     watcher = pool.holdings.watcher
+    if isinstance(watcher, RecordingWatcher):
+        watcher = watcher.inner
     assert isinstance(watcher, Membership)
     return watcher
 

@@ -16,6 +16,8 @@ PROXY = "proxy"
 LEFT_BEHIND = "closed by peer behind its answer"
 #: A reason: the answer came before the end of the request, and the rest could not go on to the server.
 EARLY = "response before the end of the request"
+#: A reason: its request was answered on another connection (`hedge`).
+NOT_AWAITED = "answered elsewhere first"
 #: A reason: its server has another address now (DNS).
 MOVED = "server has moved"
 #: A reason: its node has more than its share (`pool-spread`).
@@ -35,6 +37,7 @@ REFUSED_LATE = "refused_late"  # TLS 1.3: the server refused our certificate whe
 PING_FAIL = "ping_fail"
 CLIENT_GONE = "client_gone"  # in the middle of its request
 TUNNEL = "tunnel"  # another protocol, or a session of mode tcp, has ended
+HEDGED = "hedged"  # its request was answered on another connection
 OVERFLOW = "overflow"  # more than are wanted: pool-max-conn, pool-purge-delay, what is needed, strict-maxconn
 SPREAD = "spread"  # its node had more connections than others
 SUSPECT = "suspect"  # it had stood through a standstill of the process or the machine
@@ -54,7 +57,7 @@ WORDS = frozenset(
             ERROR,
             REFUSED_LATE,
         ),
-        *(PING_FAIL, CLIENT_GONE, TUNNEL, OVERFLOW, SPREAD, SUSPECT, LEAKED, DRAIN, RELOAD),
+        *(PING_FAIL, CLIENT_GONE, TUNNEL, HEDGED, OVERFLOW, SPREAD, SUSPECT, LEAKED, DRAIN, RELOAD),
     )
 )
 
@@ -75,6 +78,7 @@ _ALWAYS = {
     "bytes beyond the response": UNSOLICITED_DATA,
     EARLY: EARLY_RESPONSE,
     "client gone": CLIENT_GONE,
+    NOT_AWAITED: HEDGED,
     "tunnel over": TUNNEL,
     "session over": TUNNEL,
     "closed by a rule": TUNNEL,

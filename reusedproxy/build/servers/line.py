@@ -71,6 +71,7 @@ class Line:
         """Takes the place of `previous`, and takes over its server's state, which may have changed
         since this line was built."""
         self.server.succeed(previous.server)
+        self.pool.record(self.server.settings.record)
         for pool in self.pool.family:
             pool.ping_request = self.ping_request
         if self.checker is not None:

@@ -107,6 +107,8 @@ class Lines:
             former = {*previous.server.former, previous.pool} - {pool}
             server.former = [each for each in former if each.state != "closed"]
         pool.has_places(server.limit)
+        if previous is None:
+            pool.record(settings.record)
         line = Line(identity, server, ping_request, backend.http_check or backend.check_plan)
         if settings.resolution.resolvers is not None or may_be_ordered(settings):
             server.relocation = Elsewhere(line, self._pools, announce)

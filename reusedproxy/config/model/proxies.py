@@ -17,6 +17,7 @@ from reusedproxy.config.model.checks import Agent, CheckPlan, HTTPCheck, Observe
 from reusedproxy.config.model.compression import Compression
 from reusedproxy.config.model.errors import ErrorPage
 from reusedproxy.config.model.forwarded import Forwarded
+from reusedproxy.config.model.hedging import Hedge
 from reusedproxy.config.model.logs import NO_CAPTURES, NO_LOG, Captures, LogSettings, LogTarget
 from reusedproxy.config.model.names import AT_THE_START, Resolution, Resolvers
 from reusedproxy.config.model.persistence import Cookie
@@ -181,6 +182,15 @@ class PoolLimits:
 
 
 @frozen
+class RecordBound:
+    """Holds the bound of a pool's record (`pool-record`): `bytes` of memory, and the age of its events in seconds
+    (None: as old as they come)."""
+
+    bytes: int
+    seconds: float | None = None
+
+
+@frozen
 class Check:
     """Holds `check` on a server line. Times are in seconds; `fastinter` and `downinter` None: as `inter`. `port`
     None: the server's.
@@ -261,6 +271,8 @@ class Server:
     cookie: str | None = None
     non_stick: bool = False
     revocations: Revocations | None = None
+    #: What happens to its pool is recorded, within this bound (`pool-record`); None: it is not.
+    record: RecordBound | None = None
 
 
 @frozen
@@ -353,6 +365,8 @@ class Backend:
     http_reuse: str | None = None
     retries: int = 3
     retry_on: frozenset[str] = frozenset(("conn-failure",))
+    #: None: no request is sent a second time before the first has failed.
+    hedge: Hedge | None = None
     redispatch: int = 0
     allbackups: bool = False
     prefer_last: bool = False

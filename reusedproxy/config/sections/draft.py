@@ -14,6 +14,7 @@ from reusedproxy.config.model.bandwidth import Bandwidth
 from reusedproxy.config.model.checks import Hello, HTTPCheck
 from reusedproxy.config.model.compression import Compression
 from reusedproxy.config.model.forwarded import Forwarded
+from reusedproxy.config.model.hedging import Hedge
 from reusedproxy.config.model.logs import LogTarget, Slot
 from reusedproxy.config.model.persistence import Cookie
 from reusedproxy.config.model.proxies import ForwardFor, StatsPage, Timeouts
@@ -114,6 +115,7 @@ class ProxyDraft:
     http_reuse: str | None = None
     retries: int = 3
     retry_on: frozenset[str] = frozenset(("conn-failure",))
+    hedge: Hedge | None = None
     redispatch: int = 0
     allbackups: bool = False
     prefer_last: bool = False

@@ -100,6 +100,7 @@ def backend(draft: ProxyDraft, global_: GlobalDraft, groups: Groups) -> Backend:
         http_reuse=draft.http_reuse,
         retries=draft.retries,
         retry_on=draft.retry_on,
+        hedge=None if draft.tcp else draft.hedge,
         redispatch=draft.redispatch,
         allbackups=draft.allbackups,
         prefer_last=draft.prefer_last,

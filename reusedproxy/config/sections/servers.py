@@ -19,7 +19,7 @@ from reusedproxy.config.language.parameters import read_parameters
 from reusedproxy.config.language.report import Line, Wrong, not_done, one_of
 from reusedproxy.config.model.checks import Agent, Observe
 from reusedproxy.config.model.names import AT_THE_START, Resolution
-from reusedproxy.config.model.proxies import WARM_UP, Check, PoolLimits, Server, Spread
+from reusedproxy.config.model.proxies import WARM_UP, Check, PoolLimits, RecordBound, Server, Spread
 from reusedproxy.config.model.tls import Revocations, ServerTLS
 from reusedproxy.config.model.values import Expression, Place
 from reusedproxy.config.rules.expressions import read_expression, where_of
@@ -39,6 +39,7 @@ OUR_POOL_WORDS = {
     "pool-warm-up": 1,
     "pool-standby-conn": 1,
     "pool-spread": 1,
+    "pool-record": 1,
 }
 OUR_TLS_WORDS = {
     "verifyspiffe": 1,
@@ -55,6 +56,8 @@ ARITIES = {**haproxy_words.SERVER, **OUR_WORDS}
 _LISTS = ("pin-sha256", "crl-url", "verifyspiffe")
 NAME = re.compile(r"[A-Za-z0-9_.:-]+\Z")
 _NOT_IN_COOKIES = re.compile(r"[\0-\x1f\x7f;,]")
+#: What `pool-record` may take of memory, in bytes; a time is kept as far as the most reaches.
+RECORD_LEAST, RECORD_MOST = 64 << 10, 32 << 20
 #: The least floor of `pool-min-conn auto`, if it is not said.
 LEAST_FLOOR = 1
 #: The fewest seconds of `crl-refresh`.
@@ -115,6 +118,7 @@ class ServerWords:
     non_stick: bool = False
     #: Where the lists of `crl-file` are fetched; without a URL nowhere.
     revocations: Revocations = Factory(lambda: Revocations(()))
+    record: RecordBound | None = None
     said: set[str] = Factory(set)
     #: TLS versions, ciphers and similar settings.
     parameters: TLSWords = Factory(TLSWords)
@@ -324,6 +328,22 @@ def _refresh(argument: str, what: str) -> float:
     return seconds
 
 
+def _record(argument: str, what: str) -> RecordBound | None:
+    """Parses the bound of a record: a size or a time, or `off`. Raises Wrong, also for what may be both."""
+    if argument == "off":
+        return None
+    if re.match(r"[0-9]+m?\Z", argument):
+        number = argument.removesuffix("m")
+        said = f"'{number}m' may be megabytes or minutes" if argument.endswith("m") else f"'{number}' has no unit"
+        raise Wrong(f"{what}: {said}: write a size such as 1024k, or a time such as 3600s or 1h")
+    if re.match(r"[0-9]+[kKMgG]\Z", argument):
+        size = units.size(argument, what)
+        if not RECORD_LEAST <= size <= RECORD_MOST:
+            raise Wrong(f"{what}: '{argument}' is out of range: from {RECORD_LEAST >> 10}k to {RECORD_MOST >> 10}k")
+        return RecordBound(size)
+    return RecordBound(RECORD_MOST, units.positive_seconds(argument, what))
+
+
 def _verify(argument: str, what: str) -> str:
     return one_of(argument, ("none", "required"), what)
 
@@ -489,8 +509,16 @@ _DONE: dict[str, Setter] = {
     "resolve-net": _part("resolution", "networks", names.networks),
     "resolve-opts": _set_options,
     "init-addr": _part("resolution", "init", names.init_addr),
+    "pool-record": _value("record", _record),
     "pool-connect-rate": _part("pool", "connect_rate", lambda argument, what: float(_at_least_one(argument, what))),
 }
+
+
+def read_pool(arguments: Sequence[str], limits: PoolLimits, what: str) -> PoolLimits:
+    """Returns the limits of a pool with words of a server's line on top of them. Raises Wrong."""
+    words = ServerWords(pool=limits)
+    _read_words(tuple(arguments), words, what)
+    return words.pool
 
 
 def finished_server(
@@ -557,6 +585,7 @@ def finished_server(
         cookie=words.cookie,
         non_stick=words.non_stick,
         revocations=words.revocations if words.revocations.urls and tls is not None else None,
+        record=words.record,
         pool=evolve(words.pool, most=maxconn or None) if words.strict else words.pool,
     )
 

@@ -508,6 +508,9 @@ def _reuse(draft: ProxyDraft, report: Report) -> None:
     if "max-keep-alive-queue" in draft.own and not draft.prefer_last:
         text = "'max-keep-alive-queue' does nothing without 'option prefer-last-server'"
         report.notice(draft.said["max-keep-alive-queue"], text)
+    if draft.hedge is not None and draft.http_reuse == "never":
+        text = f"{draft.title}: 'hedge' does nothing with 'http-reuse never', where each connection is one client's"
+        report.warn(draft.said["hedge"], text)
     if not warm:
         return
     if draft.http_reuse in _REUSE_WARNINGS and (draft.http_reuse == "never" or not draft.retry_on >= SAFE_TO_REUSE):

@@ -60,6 +60,10 @@ def parts_of_backends(backends: Sequence[BackendView]) -> Parts:
     """Returns the same of backends in parts."""
     timed = [(each.name, each.answer_times) for each in backends if each.mode == "http"]
     yield _ANSWERS, (Sample((name,), distribution(times)) for name, times in timed if times is not None)
+    hedged = [(each.name, each.hedging) for each in backends if each.hedging is not None]
+    yield _HEDGED, (Sample((name, result), count) for name, said in hedged for result, count in said.results.items())
+    yield _WITHHELD, (Sample((name, why), count) for name, said in hedged for why, count in said.withheld.items())
+    yield _HEDGED_AFTER, (Sample((name,), said.after) for name, said in hedged if said.after is not None)
 
 
 def parts_of_frontends(frontends: Sequence[FrontendView]) -> Parts:
@@ -129,6 +133,32 @@ _DUE = Family(
     ("url",),
     CERTIFICATES,
     "revocation lists end",
+)
+_HEDGED = Family(
+    "reusedproxy_hedged_requests_total",
+    COUNTER,
+    "Requests that were sent to a second connection because their answer was late (hedge), by what answered them. won:"
+    " the second connection. lost: the first. neither: the client left, or both failed.",
+    ("backend", "result"),
+    NOW,
+    "requests sent twice",
+)
+_WITHHELD = Family(
+    "reusedproxy_hedges_withheld_total",
+    COUNTER,
+    "Requests whose answer was late and that were not sent to a second connection, by why: the budget, requests in a"
+    " queue, a server that is down, retries of late, dials that fail or are waited for, a reload, no connection.",
+    ("backend", "reason"),
+    NOW,
+    "late requests not sent twice",
+)
+_HEDGED_AFTER = Family(
+    "reusedproxy_hedge_after_seconds",
+    GAUGE,
+    "Seconds without an answer after which a request is late (hedge); absent while too few answers were seen.",
+    ("backend",),
+    NOW,
+    "late after",
 )
 _ENDS = Family(
     "reusedproxy_frontend_cert_not_after_timestamp_seconds",

@@ -34,8 +34,9 @@ from reusedproxy.operators.shell.tables import POOL_HEADINGS, pool_row, table
 from reusedproxy.operators.stats.figures import names_in_order
 from reusedproxy.operators.view.cold import cold_sentences
 from reusedproxy.operators.view.floors import sentences
+from reusedproxy.operators.view.hedged import hedging_sentences
 from reusedproxy.operators.view.readiness import nodes, readiness
-from reusedproxy.operators.view.reading import server_view, servers_of
+from reusedproxy.operators.view.reading import hedging_view, server_view, servers_of
 from reusedproxy.operators.view.sessions import Endpoint, endpoints
 from reusedproxy.operators.view.values import ServerView
 
@@ -192,7 +193,7 @@ def show_pool(context: Context, words: Sequence[str]) -> Iterable[str]:
 def explain_pool(context: Context, words: Sequence[str]) -> str:
     """Returns `explain pool <backend>/<server>`, which HAProxy does not have: the state of one pool, and how its floor
     stands to the demand and what the last cold request would have needed, in sentences."""
-    _, living = context.server(words[0] if words else "")
+    backend, living = context.server(words[0] if words else "")
     server = server_view(living)
     pool = server.pool
     state = (
@@ -200,7 +201,8 @@ def explain_pool(context: Context, words: Sequence[str]) -> str:
         f" {pool.connecting} connecting, {pool.waiting} waiting."
     )
     troubles = (f"Trouble: {each}" for each in pool.troubles)
-    said = (*readiness(server), *sentences(pool), *cold_sentences(pool), *troubles)
+    late = hedging_sentences(hedging_view(backend))
+    said = (*readiness(server), *sentences(pool), *cold_sentences(pool), *late, *troubles)
     return "".join(f"{line}\n" for line in (state, *said))
 
 

@@ -17,6 +17,7 @@ from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.checks.agent import AgentChecker
 from reusedproxy.backends.checks.checker import Checker
 from reusedproxy.backends.checks.observe import Observer
+from reusedproxy.backends.hedging import RESULTS, WITHHELD
 from reusedproxy.backends.server import FULL_WEIGHT, Server
 from reusedproxy.clients.frontend import Frontend
 from reusedproxy.config.model.values import Place
@@ -45,6 +46,7 @@ from reusedproxy.operators.view.values import (
     Errors,
     FrontendView,
     HandshakesView,
+    HedgingView,
     IdleLimit,
     ListenersView,
     ListView,
@@ -214,6 +216,7 @@ class Reader:
             cookie="" if backend.settings.cookie is None else backend.settings.cookie.name,
             description=backend.settings.description,
             answer_times=None if self._rates is None else _histogram(self._rates.answer_times(backend)),
+            hedging=hedging_view(backend),
         )
 
     def _times_of(self, backend: Backend) -> TimesView:
@@ -472,6 +475,21 @@ def _sockets(frontend: Frontend) -> Iterator[BindView]:
 
 def _traffic(traffic: Traffic) -> TrafficCounts:
     return TrafficCounts._make(_TRAFFIC(traffic))._replace(hrsp=tuple(traffic.hrsp))
+
+
+def hedging_view(backend: Backend) -> HedgingView | None:
+    """Reads what became of a backend's late requests; None without `hedge`."""
+    hedging = backend.hedging
+    if hedging is None:
+        return None
+    after = hedging.after
+    return HedgingView(
+        hedging.requests,
+        hedging.started,
+        {result: hedging.results[result] for result in RESULTS},
+        {why: hedging.withheld[why] for why in WITHHELD},
+        None if after == inf else after,
+    )
 
 
 def _counted(histogram: Histogram) -> Counted:

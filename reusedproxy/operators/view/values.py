@@ -427,6 +427,19 @@ class ServerView(NamedTuple):
 
 
 @frozen
+class HedgingView:
+    """Shows requests of a backend that were sent twice (`hedge`): how many `requests` there were, how many were
+    `started` a second time, how those that have ended were answered, and why late ones were not sent twice. `after`:
+    the seconds without an answer after which they are late; None: that is not known yet."""
+
+    requests: int
+    started: int
+    results: dict[str, int]
+    withheld: dict[str, int]
+    after: float | None
+
+
+@frozen
 class BackendView:
     """Shows a backend, or the backend of a `listen` section. `down`: it has servers, and none of them is usable."""
 
@@ -455,6 +468,8 @@ class BackendView:
     answer_times: Histogram | None = None
     #: What the configuration says that it is.
     description: str = ""
+    #: None: no request is sent twice.
+    hedging: HedgingView | None = None
 
     @property
     def in_turn(self) -> list[ServerView]:
