@@ -72,7 +72,8 @@ class DialFailure:
 
     `phase` is TCP_CONNECT or "TLS handshake". `timed_out` says that the deadline passed in that phase. `ours` says that
     this process had no resources left, descriptors for instance, so that the failure says nothing about the server.
-    `unverified` says that the server's certificate was not accepted.
+    `unverified` says that the server's certificate was not accepted. `final` says that the request must not be sent to
+    any other server either.
     """
 
     phase: str
@@ -80,6 +81,7 @@ class DialFailure:
     timed_out: bool = False
     ours: bool = False
     unverified: bool = False
+    final: bool = False
 
     def __str__(self) -> str:
         return f"{self.phase} timed out" if self.timed_out else f"{self.phase} failed: {self.reason}"

@@ -18,6 +18,8 @@ LEFT_BEHIND = "closed by peer behind its answer"
 EARLY = "response before the end of the request"
 #: A reason: its server has another address now (DNS).
 MOVED = "server has moved"
+#: Reasons: the certificate, key or authorities of its identity were changed; it has another kind of floor now.
+OTHER_FILES, OTHER_FLOOR = "other files", "another floor"
 #: A reason: more stand than the floor and recent use call for.
 SURPLUS = "more than are needed"
 
@@ -90,6 +92,8 @@ _ALWAYS = {
     "proxy stopped": DRAIN,
     MOVED: DRAIN,
     "reload": RELOAD,
+    OTHER_FILES: RELOAD,
+    OTHER_FLOOR: RELOAD,
     "reload refused": RELOAD,
     "answer not wanted": ERROR,
     "exchange failed": ERROR,

@@ -9,14 +9,16 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from random import Random
+from weakref import WeakValueDictionary
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 from twisted.internet.interfaces import IReactorTime
 
 from reusedproxy.build.servers.line import Identity
 from reusedproxy.build.step_dialers import with_port
 from reusedproxy.config import model
 from reusedproxy.config.language.addresses import CLIENTS_HOSTS
+from reusedproxy.config.rules.identities import are_bounded
 from reusedproxy.config.rules.samples import REQUEST
 from reusedproxy.exchanges.exchange import Exchange
 from reusedproxy.net import descriptors
@@ -25,10 +27,11 @@ from reusedproxy.net.dial import Dialer, Target
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.tls.client import ClientContext
 from reusedproxy.net.tls.files import TLSConfigurationError
+from reusedproxy.net.tls.identity import ClientIdentity
 from reusedproxy.net.tls.words import LONGEST_NAME
 from reusedproxy.pool.constant import ConstantPool
 from reusedproxy.pool.dialing.budget import Budget
-from reusedproxy.pool.named import Name, NameRefused, host_name
+from reusedproxy.pool.named import Floors, Name, NameRefused, host_name
 from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.pool.raw import RawConnection, used_once
 from reusedproxy.rules.regular import Unevaluated
@@ -57,20 +60,35 @@ class Dialers:
     #: The `sni` expression when a connection without SNI could not be verified; "" when it could, or need not be
     #: verified.
     must_name: str
+    #: Contexts of identities, as long as a pool uses them.
+    known: WeakValueDictionary[ClientIdentity, ClientContext] = field(factory=WeakValueDictionary, eq=False)
 
     def named(self, name: Name) -> Dialer:
         """Returns the dialer for connections with this name. Raises NameRefused."""
         if name.at is not None:
             return evolve(self, target=_at(self.target, *name.at)).named(evolve(name, at=None))
-        if not name.sni and self.must_name:
+        if not name.sni and self.must_name and not (name.identity is not None and name.identity.verified):
             text = f"'sni {self.must_name}' finds no name in this request, so no certificate could be verified"
             raise NameRefused(text)
-        if self.context is None or name.sni == self.constant_name:
-            return self.dialer(self.context, name.preface)
+        context = self.context
+        if context is None or (name.sni == self.constant_name and name.identity is None):
+            return self.dialer(context, name.preface)
+        if name.identity is not None:
+            context = self._context_of(context, name.identity)
         try:
-            return self.dialer(self.context.named(name.sni.decode("ascii")), name.preface)
+            return self.dialer(context.named(name.sni.decode("ascii")), name.preface)
         except (TLSConfigurationError, UnicodeError):
             raise NameRefused(f"{name.sni[:LONGEST_NAME].decode('latin-1')!r} is not a host name") from None
+
+    def _context_of(self, base: ClientContext, identity: ClientIdentity) -> ClientContext:
+        """Returns the context of an identity, which pools for several names may share. Raises NameRefused."""
+        context = self.known.get(identity)
+        if context is None:
+            try:
+                self.known[identity] = context = base.acting_as(identity)
+            except TLSConfigurationError as error:
+                raise NameRefused(f"{identity}: {error}") from None
+        return context
 
     def dialer(self, context: ClientContext | None, preface: bytes = b"") -> Dialer:
         said = (lambda connected: preface) if preface else None
@@ -118,6 +136,12 @@ class Pools:
             return ConstantPool(
                 name, dialer, limits, *rest, own=own, dialer_for=dialers.named, connections=RawConnection
             )
+        if settings.identities is not None:
+            none = evolve(identity.limits, min_conn=0, adapts=False)  # its own pool is nobody's
+            floors = Floors(
+                identity.limits, are_bounded(settings.sni, settings.pool_conn_name, settings.identities.verifyhost)
+            )
+            return ConstantPool(name, dialer, none, *rest, own=None, dialer_for=dialers.named, floors=floors)
         constant = settings.pool_conn_name is None or settings.pool_conn_name.fetch.name == "str"
         if settings.sni is None and constant and not settings.send_proxy and not follows:
             return HTTPConnectionPool(name, dialer, identity.limits, *rest)

@@ -17,6 +17,7 @@ from reusedproxy.config.model.checks import Agent, CheckPlan, HTTPCheck, Observe
 from reusedproxy.config.model.compression import Compression
 from reusedproxy.config.model.errors import ErrorPage
 from reusedproxy.config.model.forwarded import Forwarded
+from reusedproxy.config.model.identities import IdentityRule
 from reusedproxy.config.model.logs import NO_CAPTURES, NO_LOG, Captures, LogSettings, LogTarget
 from reusedproxy.config.model.names import AT_THE_START, Resolution, Resolvers
 from reusedproxy.config.model.persistence import Cookie
@@ -224,6 +225,8 @@ class Server:
     tls: ServerTLS | None = None
     pool: PoolLimits = PoolLimits()
     sni: Expression | None = None
+    #: What else of its TLS depends on the request, and which identities are known beforehand; None: nothing, and none.
+    identities: IdentityRule | None = None
     pool_conn_name: Expression | None = None
     known_name: str | None = None
     check_tls: ServerTLS | None = None

@@ -89,3 +89,5 @@ class ServerTLS:
     tickets: bool = True
     resumes: bool = True
     alpn: tuple[str, ...] = ()
+    #: The words of the line whose values depend on the request (`model.identities`).
+    by_request: tuple[str, ...] = ()

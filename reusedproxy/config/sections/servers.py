@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
+from typing import Any
 
 from attrs import Factory, define, evolve
 
@@ -18,17 +19,25 @@ from reusedproxy.config.language.files import based_path
 from reusedproxy.config.language.parameters import read_parameters
 from reusedproxy.config.language.report import Line, Wrong, not_done, one_of
 from reusedproxy.config.model.checks import Agent, Observe
+from reusedproxy.config.model.identities import IdentityRule
 from reusedproxy.config.model.names import AT_THE_START, Resolution
 from reusedproxy.config.model.proxies import Check, PoolLimits, Server
 from reusedproxy.config.model.tls import ServerTLS
 from reusedproxy.config.model.values import Expression, Place
 from reusedproxy.config.rules.expressions import read_expression, where_of
+from reusedproxy.config.rules.identities import read_choice
 from reusedproxy.config.rules.samples import FETCHES, RESPONSE, SERVER_BYTES
 from reusedproxy.config.sections import names
 from reusedproxy.config.tls.words import ON_SERVERS, TLSDefaults, TLSWords, versions
 
 # reusedproxy's own words; HAProxy refuses them.
-OUR_WORDS = {"pool-min-conn": 1, "pool-idle-timeout": 1, "pool-max-age": 1, "pool-connect-rate": 1}
+OUR_WORDS = {
+    "pool-min-conn": 1,
+    "pool-idle-timeout": 1,
+    "pool-max-age": 1,
+    "pool-connect-rate": 1,
+    "pool-identities": 1,
+}
 ARITIES = {**haproxy_words.SERVER, **OUR_WORDS}
 NAME = re.compile(r"[A-Za-z0-9_.:-]+\Z")
 _NOT_IN_COOKIES = re.compile(r"[\0-\x1f\x7f;,]")
@@ -50,6 +59,7 @@ class ServerWords:
     ssl: bool = False
     verify: str | None = None
     tls: ServerTLS = Factory(ServerTLS)
+    identity: IdentityRule = Factory(IdentityRule)
     checked: bool = False
     check: Check = Factory(Check)
     pool: PoolLimits = Factory(PoolLimits)
@@ -96,7 +106,8 @@ class ServerWords:
         """
         if not self.ssl:
             return None
-        if self.sni is None and self.sni_auto and not (self.tls.sni or self.tls.verifyhost):
+        named = self.tls.sni or self.tls.verifyhost or self.identity.verifyhost is not None
+        if self.sni is None and self.sni_auto and not named:
             return SNI_AUTO
         return self.sni
 
@@ -250,6 +261,22 @@ def _part(part: str, field: str, parse: Parse) -> Setter:
     return set_field
 
 
+def _chosen(field: str) -> Setter:
+    """Returns a setter for a text in the server's TLS settings, or for what chooses it for each request."""
+
+    def set_field(words: ServerWords, argument: str, what: str) -> None:
+        choice: dict[str, Any] = {field: read_choice(argument, what) if "%[" in argument else None}
+        text: dict[str, Any] = {field: argument if choice[field] is None else None}
+        words.identity, words.tls = evolve(words.identity, **choice), evolve(words.tls, **text)
+
+    return set_field
+
+
+def _no_verifyhost(words: ServerWords, argument: str, what: str) -> None:
+    words.identity = evolve(words.identity, verifyhost=None)
+    words.tls = evolve(words.tls, verifyhost=None)
+
+
 def _text(argument: str, what: str) -> str:
     return argument
 
@@ -351,8 +378,8 @@ _DONE: dict[str, Setter] = {
     "ssl": _flag("ssl", True),
     "no-ssl": _flag("ssl", False),
     "verify": _value("verify", _verify),
-    "ca-file": _part("tls", "ca_file", _text),
-    "crt": _part("tls", "crt", _text),
+    "ca-file": _chosen("ca_file"),
+    "crt": _chosen("crt"),
     "sni": _set_sni,
     "sni-auto": _flag("sni_auto", True),
     "no-sni-auto": _flag("sni_auto", False),
@@ -370,8 +397,8 @@ _DONE: dict[str, Setter] = {
     "no-check-ssl": _part("check", "ssl", lambda argument, what: False),
     "ssl-reuse": _part("tls", "resumes", lambda argument, what: True),
     "no-ssl-reuse": _part("tls", "resumes", lambda argument, what: False),
-    "verifyhost": _part("tls", "verifyhost", _text),
-    "no-verifyhost": _part("tls", "verifyhost", lambda argument, what: None),
+    "verifyhost": _chosen("verifyhost"),
+    "no-verifyhost": _no_verifyhost,
     "check": _flag("checked", True),
     "no-check": _flag("checked", False),
     "inter": _part("check", "inter", units.positive_seconds),
@@ -426,6 +453,7 @@ _DONE: dict[str, Setter] = {
     "resolve-net": _part("resolution", "networks", names.networks),
     "resolve-opts": _set_options,
     "init-addr": _part("resolution", "init", names.init_addr),
+    "pool-identities": _part("identity", "listed", _text),
     "pool-connect-rate": _part("pool", "connect_rate", lambda argument, what: float(_at_least_one(argument, what))),
 }
 
@@ -451,7 +479,7 @@ def finished_server(
             said["crl_file"] = based_path(said["crl_file"], defaults.base_of_authorities)
         oldest, newest = versions(words.parameters, defaults.server)
         tls = evolve(words.tls, verify=words.verify or default_verify, ca_file=ca_file, crt=crt, **said)
-        tls = evolve(tls, min_version=oldest, max_version=newest)
+        tls = evolve(tls, min_version=oldest, max_version=newest, by_request=tuple(words.identity.formats))
     return Server(
         name=draft.name,
         place=draft.place,
@@ -475,6 +503,7 @@ def finished_server(
         check_tls=tls if words.check.ssl else None,
         step_tls=tls if tls_in_steps and not words.ssl and not words.check.ssl else None,
         sni=words.sni_of_requests,
+        identities=_identities(words, defaults),
         agent=_agent(words),
         observe=Observe(words.observe, words.error_limit, words.on_error) if observes else None,
         track=words.track if "/" in words.track or not words.track else f"{backend}/{words.track}",
@@ -487,6 +516,19 @@ def finished_server(
         cookie=words.cookie,
         non_stick=words.non_stick,
         pool=evolve(words.pool, most=maxconn or None) if words.strict else words.pool,
+    )
+
+
+def _identities(words: ServerWords, defaults: TLSDefaults) -> IdentityRule | None:
+    """Returns what of its TLS depends on the request; None where nothing does, and none is listed."""
+    rule = words.identity
+    if not words.ssl or rule == IdentityRule():
+        return None
+    return evolve(
+        rule,
+        listed=based_path(rule.listed, defaults.files) if rule.listed else "",
+        crt_base=defaults.base_of_certificates,
+        ca_base=defaults.base_of_authorities,
     )
 
 
