@@ -194,6 +194,12 @@ class NamedPools:
         """Returns how many of the listed names have no pool yet."""
         return sum(key not in self.others for key in self.listed)
 
+    @property
+    def floor_of_listed(self) -> int:
+        """Returns how many connections the floors of all listed names ask for."""
+        usual = 0 if self.floors is None else self.floors.limits.min_conn
+        return sum(usual if own is None else own for _, own in self.listed.values())
+
     def refuse(self, refused: NameRefused) -> None:
         """Notes that a request gets no connection, because it has no name, or says no identity."""
         self.refusals += 1
