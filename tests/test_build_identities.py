@@ -113,7 +113,7 @@ class FilesTests(IdentitiesTestCase):
     def test_root_reads_nothing_for_those_who_could_not(self) -> None:
         """Whoever may write a map must be able to read what it names."""
         if os.geteuid() != 0:
-            self.skipTest("only root is asked for what others cannot read")  # type: ignore[attr-defined]
+            self.skipTest("only root is asked for what others cannot read")
         self.issue("t/a.pem")
         self.text("m", "one t/a.pem")
         os.chown(self.folder / "m", 12345, 12345)
@@ -204,7 +204,8 @@ class ContextTests(IdentitiesTestCase):
         tls = self.server("crt t/%[req.hdr(x)].pem").tls
         assert tls is not None
         base = ClientContext(tls)
-        base.session = object()
+        session: Any = object()
+        base.session = session
         context = base.acting_as(ClientIdentity(made.crts[f"{self.folder}/t/a.pem"][1], verified="b.example"))
         self.assertEqual((context.settings.crt, context.session), (f"{self.folder}/t/a.pem", None))
         self.assertEqual((context.name, context.named("sni.example").name), ("b.example", "b.example"))

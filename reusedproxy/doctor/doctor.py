@@ -296,7 +296,9 @@ class Doctor:
                 context = context.named(self._orders.name)
             context = ObservedContext(context, self._proxy.trusts)
         preface = announces_itself(settings.send_proxy)
-        return Dialer(usual.poller, usual.deadlines, target, context, usual.timeout, usual.last, preface)
+        return Dialer(
+            usual.poller, usual.deadlines, target, context, usual.timeout, usual.last, preface, reach=usual.reach
+        )
 
     def _described(self, patient: Patient, dialer: Dialer) -> Subject:
         pool, settings = patient.server.pool, patient.server.settings

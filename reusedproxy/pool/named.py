@@ -381,6 +381,8 @@ class NamedPools:
     def _open(self, key: Key, name: Name) -> HTTPConnectionPool:
         first = self.first
         title, _, _, *rest = self._arguments
+        if name.identity is not None:
+            title = f"{title} ({name})"
         limits = evolve(first.limits, **self._floor(key), max_conn=None if self.most_idle else 0)
         pool = HTTPConnectionPool(
             title, self.dialer_for(name), limits, *rest, group=self, connections=first.connections

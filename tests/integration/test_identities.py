@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 from unittest import TestCase
 
 from cryptography import x509
@@ -31,6 +32,11 @@ class Mirror:
     def __init__(self, context: ssl.SSLContext) -> None:
         self.handshakes: Counter[str] = Counter()
         self.resumed: Counter[str] = Counter()
+        #: Of each request: its first line and its Host; and whole heads.
+        self.asked: list[tuple[str, str]] = []
+        self.heads: list[str] = []
+        #: Where requests are redirected to, "": they are answered.
+        self.redirects = ""
         self._context = context
         context.sni_callback = self._note_name
         self._names: dict[int, str] = {}
@@ -53,10 +59,28 @@ class Mirror:
             said = f"{subject} {self._names.get(id(connection), '-')} {shown.serial_number:X}".encode()
             stream = connection.makefile("rb")
             while line := stream.readline():
-                while stream.readline() not in (b"\r\n", b""):
-                    pass
-                status = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(said)
-                connection.sendall(status + (b"" if line.startswith(b"HEAD") else said))
+                lines = [line.decode("latin-1")]
+                while (more := stream.readline()) not in (b"\r\n", b""):
+                    lines.append(more.decode("latin-1"))
+                self._note(lines)
+                status = "302 Found\r\nLocation: " + self.redirects if self.redirects else "200 OK"
+                head = f"HTTP/1.1 {status}\r\nContent-Length: {len(said)}\r\n\r\n".encode()
+                connection.sendall(head + (b"" if line.startswith(b"HEAD") else said))
+
+    def _note(self, lines: list[str]) -> None:
+        self.heads.append("".join(lines))
+        hosts = [line.partition(":")[2].strip() for line in lines if line.lower().startswith("host:")]
+        if not lines[0].startswith("HEAD"):  # a check
+            self.asked.append((lines[0].strip(), " ".join(hosts)))
+
+
+def mutual(certificate: Path, authorities: Path) -> ssl.SSLContext:
+    """A context for a server that demands certificates of its clients."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    context.load_verify_locations(authorities)
+    context.verify_mode = ssl.CERT_REQUIRED
+    return context
 
 
 class Bench:
@@ -72,11 +96,7 @@ class Bench:
         (directory / "tenants.map").write_text("".join(f"{name} {self.folder}/{name}.pem\n" for name in tenants))
         hosts = [f"{name}.example" for name in tenants]
         self.authority.issue("mirror", hosts=["mirror", *hosts]).write(directory / "mirror.pem")
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(directory / "mirror.pem")
-        context.load_verify_locations(directory / "ca.pem")
-        context.verify_mode = ssl.CERT_REQUIRED
-        self.mirror = Mirror(context)
+        self.mirror = Mirror(mutual(directory / "mirror.pem", directory / "ca.pem"))
         test.addCleanup(self.mirror.close)
         self.daemon = Daemon(directory / "daemon", "")
         test.addCleanup(self.daemon.stop)

@@ -25,6 +25,7 @@ from reusedproxy.net import descriptors
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.dial import Dialer, Target
 from reusedproxy.net.poller import Poller
+from reusedproxy.net.reach import Reach
 from reusedproxy.net.tls.client import ClientContext
 from reusedproxy.net.tls.files import TLSConfigurationError
 from reusedproxy.net.tls.identity import ClientIdentity
@@ -60,6 +61,8 @@ class Dialers:
     #: The `sni` expression when a connection without SNI could not be verified; "" when it could, or need not be
     #: verified.
     must_name: str
+    #: Which addresses may be dialled; None: any.
+    reach: Reach | None = None
     #: Contexts of identities, as long as a pool uses them.
     known: WeakValueDictionary[ClientIdentity, ClientContext] = field(factory=WeakValueDictionary, eq=False)
 
@@ -92,7 +95,9 @@ class Dialers:
 
     def dialer(self, context: ClientContext | None, preface: bytes = b"") -> Dialer:
         said = (lambda connected: preface) if preface else None
-        return Dialer(self.poller, self.deadlines, self.target, context, self.timeout, self.last, said)
+        return Dialer(
+            self.poller, self.deadlines, self.target, context, self.timeout, self.last, said, reach=self.reach
+        )
 
 
 @frozen
@@ -124,6 +129,7 @@ class Pools:
             descriptors.last_for_servers(),
             constant_name(settings).encode(),
             str(settings.sni) if settings.sni is not None and context is not None and context.refuses_nameless else "",
+            reach_of(settings),
         )
         dialer = dialers.dialer(context)
         rest = (self.reactor, self.random, announce, self.limits, self.budget)
@@ -156,6 +162,11 @@ class Pools:
             # The pool's name decides: its connections, which use the known SNI, serve requests whatever their SNI.
             own = constant_text(settings.pool_conn_name)
         return ConstantPool(name, dialer, identity.limits, *rest, own=own, dialer_for=dialers.named)
+
+
+def reach_of(settings: model.Server) -> Reach | None:
+    """Returns what says which addresses may be dialled for a server; None: any."""
+    return Reach(settings.reach) if settings.reach else None
 
 
 def follows_client(settings: model.Server) -> bool:

@@ -46,6 +46,8 @@ class Identity:
     #: What of its TLS depends on the request. The stamps of files that requests choose are not among `files`: those
     #: that change end the connections of their identities only.
     chosen: IdentityRule | None = None
+    #: The networks in which its address must be.
+    reach: tuple[str, ...] = ()
 
 
 @define

@@ -29,6 +29,7 @@ from reusedproxy.build.servers.connections import (
     constant_name,
     name_of,
     place_of,
+    reach_of,
 )
 from reusedproxy.build.servers.identities import Identities, loading
 from reusedproxy.build.servers.line import Identity, Line
@@ -142,6 +143,7 @@ class Lines:
             settings.mapped,
             backend.mode == "tcp",
             settings.identities,
+            settings.reach,
         )
 
     def _pool(
@@ -190,7 +192,12 @@ class Lines:
             else:
                 target = with_port(target, check.port)
         preface = announces_itself(check.send_proxy)
-        dialer = Dialer(self._poller, self._deadlines, target, context, timeout, preface=preface, brief=True)
+        dialer = Dialer(
+            *(self._poller, self._deadlines, target, context, timeout),
+            preface=preface,
+            brief=True,
+            reach=reach_of(settings),
+        )
         checker = Checker(
             server,
             check,
@@ -230,7 +237,7 @@ class Lines:
         checker = AgentChecker(
             server,
             agent,
-            Dialer(self._poller, self._deadlines, target, None, timeout, brief=True),
+            Dialer(self._poller, self._deadlines, target, None, timeout, brief=True, reach=reach_of(settings)),
             self._reactor,
             timeouts.check,
             first_after,

@@ -245,6 +245,8 @@ class Server:
     resolution: Resolution = AT_THE_START
     cookie: str | None = None
     non_stick: bool = False
+    #: The networks in which its address must be when it is dialled, and "public" for all public ones; (): any.
+    reach: tuple[str, ...] = ()
 
 
 @frozen
@@ -342,6 +344,8 @@ class Backend:
     prefer_last: bool = False
     max_keep_alive_queue: int = -1
     prefer_warm: bool = True
+    #: Each request goes to the server whose address it names, and to no other.
+    egress: bool = False
     use_servers: tuple[UseServer, ...] = ()
     abortonclose: bool | None = None
     upgrade_with_body: bool = False

@@ -23,7 +23,7 @@ from reusedproxy.config.model.identities import IdentityRule
 from reusedproxy.config.model.names import AT_THE_START, Resolution
 from reusedproxy.config.model.proxies import Check, PoolLimits, Server
 from reusedproxy.config.model.tls import ServerTLS
-from reusedproxy.config.model.values import Expression, Place
+from reusedproxy.config.model.values import PUBLIC, Expression, Place
 from reusedproxy.config.rules.expressions import read_expression, where_of
 from reusedproxy.config.rules.identities import read_choice
 from reusedproxy.config.rules.samples import FETCHES, RESPONSE, SERVER_BYTES
@@ -37,6 +37,7 @@ OUR_WORDS = {
     "pool-max-age": 1,
     "pool-connect-rate": 1,
     "pool-identities": 1,
+    "egress-net": 1,
 }
 ARITIES = {**haproxy_words.SERVER, **OUR_WORDS}
 NAME = re.compile(r"[A-Za-z0-9_.:-]+\Z")
@@ -94,6 +95,8 @@ class ServerWords:
     resolution: Resolution = AT_THE_START
     cookie: str | None = None
     non_stick: bool = False
+    #: Networks in which its address must be; None: not said.
+    reach: tuple[str, ...] | None = None
     said: set[str] = Factory(set)
     #: TLS versions, ciphers and similar settings.
     parameters: TLSWords = Factory(TLSWords)
@@ -308,6 +311,13 @@ def _limit(argument: str, what: str) -> float | None:
     return None if not units.seconds(argument, what) else units.lasting_seconds(argument, what)
 
 
+def _reach(argument: str, what: str) -> tuple[str, ...]:
+    """Parses `egress-net`: networks, and `public` for all public addresses. Raises Wrong."""
+    said = [*dict.fromkeys(argument.split(","))]
+    own = [each for each in said if each != PUBLIC]
+    return (*([PUBLIC] if PUBLIC in said else []), *(names.networks(",".join(own), what) if own else ()))
+
+
 def _verify(argument: str, what: str) -> str:
     return one_of(argument, ("none", "required"), what)
 
@@ -453,17 +463,25 @@ _DONE: dict[str, Setter] = {
     "resolve-net": _part("resolution", "networks", names.networks),
     "resolve-opts": _set_options,
     "init-addr": _part("resolution", "init", names.init_addr),
+    "egress-net": _value("reach", _reach),
     "pool-identities": _part("identity", "listed", _text),
     "pool-connect-rate": _part("pool", "connect_rate", lambda argument, what: float(_at_least_one(argument, what))),
 }
 
 
 def finished_server(
-    draft: ServerDraft, default_verify: str, check_host: str | None, backend: str = "", *, tls_in_steps: bool = False
+    draft: ServerDraft,
+    default_verify: str,
+    check_host: str | None,
+    backend: str = "",
+    *,
+    tls_in_steps: bool = False,
+    egress: bool = False,
 ) -> Server:
     """Returns the model's server, with base directories prepended to relative paths.
 
-    `check_host` is the Host of the HTTP check; `tls_in_steps` tells that a step of the checks asks for TLS.
+    `check_host` is the Host of the HTTP check; `tls_in_steps` tells that a step of the checks asks for TLS; `egress`,
+    that requests name the server.
     """
     words, defaults = draft.words, draft.defaults
     observes = words.checked and words.observe not in ("", "none")
@@ -515,6 +533,7 @@ def finished_server(
         resolution=words.resolution,
         cookie=words.cookie,
         non_stick=words.non_stick,
+        reach=(PUBLIC,) if egress and words.reach is None else words.reach or (),
         pool=evolve(words.pool, most=maxconn or None) if words.strict else words.pool,
     )
 

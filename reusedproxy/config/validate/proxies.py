@@ -17,7 +17,7 @@ from reusedproxy.config.model.proxies import SAFE_TO_REUSE, Bind, PoolLimits
 from reusedproxy.config.model.values import ListenAddress
 from reusedproxy.config.sections.draft import ProxyDraft
 from reusedproxy.config.sections.errors import ErrorLine, GroupUse
-from reusedproxy.config.sections.finish import check_host, check_of
+from reusedproxy.config.sections.finish import check_host, check_of, host_known
 from reusedproxy.config.sections.globals import GlobalDraft
 from reusedproxy.config.sections.options import OPTION_OF_CHECKS
 from reusedproxy.config.sections.servers import OUR_WORDS, ServerDraft, ServerWords
@@ -25,6 +25,7 @@ from reusedproxy.config.sections.stats import validate_stats
 from reusedproxy.config.sections.traffic_logs import check_slots
 from reusedproxy.config.tls.words import ON_SERVERS
 from reusedproxy.config.validate.balance import notice_of_default, validate_balance
+from reusedproxy.config.validate.egress import validate_egress
 from reusedproxy.config.validate.identities import validate_identities
 from reusedproxy.config.validate.modes import validate_mode, validate_modes
 from reusedproxy.config.validate.persistence import validate_persistence
@@ -234,20 +235,24 @@ def _backend(draft: ProxyDraft, answers: bool, paged: bool, global_: GlobalDraft
     # The servers of a template stand on one line, and are checked once.
     servers = {server.place: server for server in reversed(draft.servers)}.values()
     for server in [*servers][::-1] if "default-server" not in draft.unreadable else ():
-        _tls(server, global_, report, http=not draft.tcp, in_steps=in_steps)
+        _tls(server, global_, report, http=not draft.tcp, in_steps=in_steps, egress=draft.egress)
         validate_identities(server, global_, check, report, http=not draft.tcp)
         _places(server, report)
-        _pool(server, host, report, http=not draft.tcp)
+        _pool(server, host_known(draft, server, host), report, http=not draft.tcp)
         _health(server, report)
         _where(server, check, report)
+    validate_egress(draft, report)
     _checks(draft, report)
     _reuse(draft, report)
     validate_balance(draft, report)
     validate_persistence(draft, report)
 
 
-def _tls(server: ServerDraft, global_: GlobalDraft, report: Report, *, http: bool, in_steps: bool) -> None:
-    """Checks the server's TLS; `in_steps` tells that a step of its checks uses it, too."""
+def _tls(
+    server: ServerDraft, global_: GlobalDraft, report: Report, *, http: bool, in_steps: bool, egress: bool
+) -> None:
+    """Checks the server's TLS; `in_steps` tells that a step of its checks uses it, too; `egress`, that requests name
+    the server."""
     words, name = server.words, f"server '{server.name}'"
     if words.ssl or words.check.ssl:
         validate_server(server, name, global_, report, http=http)
@@ -276,7 +281,13 @@ def _tls(server: ServerDraft, global_: GlobalDraft, report: Report, *, http: boo
                 " 'verify required ca-file <file>'"
             )
             report.warn(server.place, text)
-        elif words.ssl and words.sni is None and words.sni_of_requests is not None and not words.said & {"sni-auto"}:
+        elif (
+            words.ssl
+            and words.sni is None
+            and words.sni_of_requests is not None
+            and not egress
+            and not words.said & {"sni-auto"}
+        ):
             text = (
                 f"{name}: no 'sni' is said, so a request's Host is the name that the certificate must carry (sni-auto,"
                 " as in HAProxy since 3.3), and each name has connections of its own; 'sni str(NAME)' says one for all"
