@@ -242,6 +242,38 @@ class ChangeTests(SynchronousTestCase):
         self.assertEqual((asker.told, asker.replaced), (0, 1))
 
 
+class TrialTests(SynchronousTestCase):
+    """A reload that tries what it will list."""
+
+    def test_it_is_warm_while_the_old_identity_still_serves(self) -> None:
+        bench = Bench(min_conn=2)
+        one, renewed = identity("one"), identity("one")
+        bench.adopt((one, None))
+        bench.pass_time(1)
+        bench.pool.names.try_out([(Name(b"", b"", identity=renewed), None)])
+        bench.pass_time(1)
+        self.assertEqual((bench.idle(one), bench.idle(renewed)), (2, 2))
+        warm = bench.dialers[renewed].transports[:]
+        bench.current = set()
+        bench.adopt((renewed, None))
+        bench.pass_time(1)
+        self.assertEqual((bench.idle(one), bench.idle(renewed)), (0, 2))
+        self.assertEqual(bench.dialers[renewed].transports, warm)
+
+    def test_nothing_is_left_of_one_that_is_refused(self) -> None:
+        bench = Bench(min_conn=2)
+        one, renewed = identity("one"), identity("one")
+        bench.adopt((one, None))
+        bench.pass_time(1)
+        bench.pool.names.try_out([(Name(b"", b"", identity=renewed), None)])
+        bench.pass_time(1)
+        bench.pool.names.give_up("reload refused")
+        bench.pass_time(5)
+        self.assertEqual((bench.idle(one), bench.idle(renewed)), (2, 0))
+        self.assertEqual(len(bench.pool.names.others), 1)
+        self.assertEqual(bench.pool.closed, {"reload refused": 2})
+
+
 class Patient(Asker):
     """Who is told that another pool has taken the place of the one at which it waits."""
 
@@ -300,6 +332,17 @@ class Identities(RuleBasedStateMachine):
     def renew(self, name: str) -> None:
         self.files[name] = identity(name)
         self.adopt()
+
+    @rule(name=st.sampled_from("abcd"), good=st.booleans())
+    def reload_with_a_trial(self, name: str, good: bool) -> None:
+        renewed = identity(name)
+        self.bench.pool.names.try_out([(Name(b"", b"", identity=renewed), None)])
+        self.bench.pass_time(0.5, 0.05)
+        if good:
+            self.files[name] = renewed
+            self.adopt()
+        else:
+            self.bench.pool.names.give_up("reload refused")
 
     @rule(name=st.sampled_from("abcd"))
     def take_on_the_list_or_off(self, name: str) -> None:

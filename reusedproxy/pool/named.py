@@ -166,6 +166,8 @@ class NamedPools:
         self.floors: Floors | None = None
         #: The names that are known beforehand, and the floor of each (None: that of `floors`).
         self.listed: dict[Key, tuple[Name, int | None]] = {}
+        #: Names that a reload tries before it lists them.
+        self._ahead: dict[Key, tuple[Name, int | None]] = {}
         self.leaving: dict[HTTPConnectionPool, None] = {}
         self.refusals = 0
         #: Names with a floor that are not listed, and when each was last asked for.
@@ -179,13 +181,35 @@ class NamedPools:
     def adopt(self, listed: Iterable[tuple[Name, int | None]], is_current: Callable[[ClientIdentity], bool]) -> None:
         """Takes over, in slices, which names are known beforehand, each with its floor (None: that of `floors`), and
         which identities are still current: the pools of others end."""
-        self.listed = {_key(name): (name, floor) for name, floor in listed}
+        self.listed, self._ahead = {_key(name): (name, floor) for name, floor in listed}, {}
         self._is_current = is_current
         self.open_listed()
 
+    def lists(self, name: Name) -> bool:
+        """Tells whether this name is known beforehand."""
+        return _key(name) in self.listed
+
+    def try_out(self, listed: Iterable[tuple[Name, int | None]]) -> None:
+        """Opens the pools of names that may be listed soon, in slices, while all others stay; `adopt` or `give_up`
+        comes next."""
+        self._ahead = {_key(name): (name, floor) for name, floor in listed}
+        self.open_listed()
+
+    def tried(self) -> Iterator[tuple[Name, HTTPConnectionPool | None]]:
+        """Returns the names that are tried, each with its pool; None while it is not open."""
+        for key, (name, _) in self._ahead.items():
+            yield name, self.others.get(key)
+
+    def give_up(self, reason: str) -> None:
+        """Ends the pools of the names that were tried."""
+        ahead, self._ahead = self._ahead, {}
+        for key in ahead:
+            if key in self.others:
+                self._end(key, reason)
+
     def open_listed(self) -> None:
         """Opens the pools of the listed names, in slices."""
-        if self.listed or self.others:
+        if self.listed or self.others or self._ahead:
             self._adopting.stop()  # it begins again
             self._adopting.plan(0)
 
@@ -393,7 +417,7 @@ class NamedPools:
             pool.expires_at = expires_at
         if pool.floor:
             self.awake[pool] = None
-            if key not in self.listed:
+            if not self._is_known(key):
                 self._learnt[key] = first.deadlines.now()
         pool.solo = bool(name.preface)
         _membership(pool).key = key
@@ -402,14 +426,17 @@ class NamedPools:
             pool.resume()
         elif first.state == "closed":
             pool.close("pool closed")
-        if len(self.others) - len(self.listed) >= NAMES:
-            others = ((other, each) for other, each in self.others.items() if other not in self.listed)
+        if len(self.others) - len(self.listed) - len(self._ahead) >= NAMES:
+            others = ((other, each) for other, each in self.others.items() if not self._is_known(other))
             oldest = next((other for other, each in others if _is_quiet(each)), None)
             if oldest is not None:
                 self._forget(oldest, "too many names")
         if first.state != "closed":
             self._sweep.plan(SWEEP)
         return pool
+
+    def _is_known(self, key: Key) -> bool:
+        return key in self.listed or key in self._ahead
 
     def _floor(self, key: Key) -> dict[str, Any]:
         """Returns the limits that make the floor of this name: none for most."""
@@ -418,9 +445,10 @@ class NamedPools:
             return nothing
         limits = self.floors.limits
         usual = {"min_conn": limits.min_conn, "adapts": limits.adapts}
-        if key not in self.listed:
+        known = self.listed.get(key) or self._ahead.get(key)
+        if known is None:
             return usual if self.floors.learnt and key[1:3] == (b"", None) else nothing
-        own = self.listed[key][1]
+        own = known[1]
         return usual if own is None else {"min_conn": own, "adapts": False}
 
     def _adopt(self) -> Steps[None]:
@@ -430,8 +458,8 @@ class NamedPools:
             if key in self.others:
                 self._fit(key)
                 yield
-        for key, (name, _) in [*self.listed.items()]:
-            if self.first.state == "running" and key in self.listed and key not in self.others:
+        for key, (name, _) in [*self.listed.items(), *self._ahead.items()]:
+            if self.first.state == "running" and self._is_known(key) and key not in self.others:
                 try:
                     self.others[key] = self._open(key, name)
                 except NameRefused as refused:
@@ -444,6 +472,8 @@ class NamedPools:
 
     def _fit(self, key: Key) -> None:
         """Ends the pool of this name if its identity is not current any more; else sets its floor."""
+        if key in self._ahead:
+            return
         pool, identity = self.others[key], key[3]
         if identity is not None and not self._is_current(identity):
             self._end(key, OTHER_FILES)
@@ -488,7 +518,7 @@ class NamedPools:
         self._asked_before = asked
         since = now - KEPT_FOR
         self._again = {key: at for key, at in self._again.items() if at >= since}
-        for key in [key for key in self.others if key not in asked and key not in self.listed]:
+        for key in [key for key in self.others if key not in asked and not self._is_known(key)]:
             pool = self.others.get(key)
             if pool is not None and key not in self._asked and not (pool.standing or pool.waiters):
                 self._forget(key, "no more asked for")

@@ -235,6 +235,25 @@ class IdentityTests(TestCase):
                 wrong.append((tenant, status, words))
         return wrong
 
+    def test_a_renewed_certificate_that_the_server_refuses_has_the_reload_refused(self) -> None:
+        """And everything stays as it was; one that it takes is warm before the old one goes."""
+        bench = Bench(self)
+        listed = bench.directory / "identities"
+        listed.write_text(f"crt {bench.folder}/acme.pem\ncrt {bench.folder}/globex.pem\n")
+        bench.configure(f"verifyhost mirror {BY_MAP.format(bench.directory)} pool-identities {listed} pool-min-conn 2")
+        bench.daemon.start()
+        wait_for(lambda: bench.daemon.pool("one", "idle") == [4], "the floors")
+        Authority("another").issue("globex", client=True).write(bench.folder / "globex.pem")
+        bench.daemon.signal(signal.SIGHUP)
+        wait_for(lambda: "reload refused" in bench.daemon.output or "refuse" in bench.daemon.output, "the refusal", 20)
+        for name in ("acme", "globex"):
+            self.assertEqual(bench.ask(name), (200, [name, "-", bench.serials[name]]))
+        serial = bench.issue("globex")
+        before = bench.mirror.handshakes["globex"]
+        bench.daemon.signal(signal.SIGHUP)
+        self._until(bench, "globex", serial)
+        self.assertEqual(bench.mirror.handshakes["globex"] - before, 2)  # the floor, and none for the request
+
     def test_what_is_wrong_is_said_before_the_start(self) -> None:
         bench = Bench(self)
         for words, said in (
