@@ -86,6 +86,8 @@ class EgressTests(SynchronousTestCase):
             self.assertEqual(first, line)
             self.assertEqual([each for each in lines if each.lower().startswith(b"host")], [b"Host: " + host])
             self.assertNotIn(b"proxy-auth", got.lower())
+            said = request.partition(b"\r")[0].replace(b"example HTTP", b"example/ HTTP")
+            self.assertEqual(world.log[-1].line, said)  # the log says what the client said
         world.check_rest()
 
     def test_those_of_one_client_one_behind_the_other_go_each_to_their_own(self) -> None:

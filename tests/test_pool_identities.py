@@ -179,6 +179,20 @@ class FloorTests(SynchronousTestCase):
         bench.pass_time(30, 0.1)
         self.assertEqual((bench.idle(one), bench.idle(two)), (0, 4))
 
+    def test_a_floor_may_follow_the_demand_of_its_identity(self) -> None:
+        """`pool-min-conn auto`: those of others stay as they are."""
+        bench = Bench(min_conn=1, adapts=True)
+        one, two = identity("one"), identity("two")
+        bench.adopt((one, None), (two, None))
+        bench.pass_time(1)
+        for _ in range(3):
+            for each in [bench.borrow(one) for _ in range(5)]:
+                bench.use(each)
+            bench.pass_time(1)
+        bench.pass_time(60, 0.1)
+        self.assertGreater(bench.idle(one), 1)
+        self.assertEqual(bench.idle(two), 1)
+
     def test_listed_identities_are_not_forgotten_for_others(self) -> None:
         bench = Bench(min_conn=0)
         one = identity("one")

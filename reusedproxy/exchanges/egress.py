@@ -73,6 +73,8 @@ class Partners:
         if server is None:
             name = head.host[:_SHOWN].decode("latin-1")
             return self._refuse(exchange, 403, f"{name!r} is none of its servers")
+        if exchange.line is None:
+            exchange.line = head.head[: head.head.find(b"\r")]  # the log is to say what the client said
         editing.remove(head, _CREDENTIALS)  # they were for this proxy
         editing.set_origin(head, authority_of(server.settings))
         exchange.binding = ToPartner(server, False, False, False)
