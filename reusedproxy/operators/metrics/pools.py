@@ -428,8 +428,8 @@ FAMILIES: tuple[tuple[Family, Read], ...] = (
     _family(
         GAUGE,
         "identities",
-        "pool",
-        CERTIFICATES,
+        "server",
+        ASKED,
         "identities",
         "Names and identities of requests that have connections of their own at this server, besides the one that is"
         " known beforehand.",
@@ -438,8 +438,8 @@ FAMILIES: tuple[tuple[Family, Read], ...] = (
     _family(
         COUNTER,
         "identity_refusals_total",
-        "pool",
-        CERTIFICATES,
+        "server",
+        ASKED,
         "requests refused",
         "Requests that got no connection, because they had no name for it, or said no identity that there is.",
         lambda server: _one(server.pool.refusals),
