@@ -136,11 +136,12 @@ class EgressTests(SynchronousTestCase):
         moved = binding.at([second, first])
         assert moved is not None
         self.assertIs(moved.server, first)
-        first.settings = evolve(first.settings, name=first.name)
-        second.settings = evolve(second.settings, host="bank.example", port=443)
-        other = ToPartner(second, False, False, False)
         first.settings = evolve(first.settings, host="moved.example")
-        self.assertIsNone(other.at([first]))
+        second.settings = evolve(second.settings, host="bank.example.", port=443)
+        first.name, second.name = "s2", "s1"
+        gone = ToPartner(world.servers[2].server, False, False, False)
+        second.name = gone.server.name
+        self.assertIsNone(gone.at([first, second]))
 
     @settings(deadline=None, max_examples=200)
     @given(st.text(st.sampled_from("bankpyexml.:0843[]@#?/\\%ABK-\u00e4"), max_size=24), st.booleans())

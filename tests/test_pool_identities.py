@@ -140,6 +140,23 @@ class FloorTests(SynchronousTestCase):
         bench.pass_time(1)
         self.assertEqual(bench.idle(one), 2)
 
+    def test_one_whose_server_was_away_is_kept_up_again(self) -> None:
+        """And counts for `strict-maxconn`."""
+        bench = Bench(min_conn=2)
+        one = identity("one")
+        bench.adopt((one, None))
+        bench.pass_time(1)
+        dialer = bench.dialers[one]
+        dialer.answer = dialer.refuse
+        for transport in dialer.transports:
+            transport.peer_ends()
+        bench.pass_time(5)
+        self.assertEqual(bench.pool.names.counted, len(dialer.open))
+        dialer.answer = dialer.accept
+        bench.pass_time(10)
+        self.assertEqual((bench.idle(one), bench.pool.names.counted), (2, 2))
+        self.assertIn(bench.pool_of(one), bench.pool.holding())
+
     def test_what_stands_beyond_a_floor_is_purged(self) -> None:
         bench = Bench(min_conn=1, purge_delay=1.0)
         one = identity("one")
