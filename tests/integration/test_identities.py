@@ -146,6 +146,20 @@ class IdentityTests(TestCase):
         self.assertIn(said, bench.daemon.output)
         self.assertIn("finds nothing in this request", bench.daemon.output)
 
+    def test_a_request_without_an_identity_is_sent_by_nobody_else(self) -> None:
+        """Not by another server of the section either, whose certificate is one for all."""
+        bench = Bench(self)
+        bench.issue("everybody")
+        other = f"{LOOPBACK}:{bench.mirror.port} ssl verify required ca-file {bench.directory}/ca.pem verifyhost mirror"
+        bench.configure(
+            f"verifyhost mirror {BY_MAP.format(bench.directory)}\n    balance first\n    option redispatch 1\n"
+            f"    server two {other} crt {bench.folder}/everybody.pem"
+        )
+        bench.daemon.start()
+        for tenant in ("nobody", None, "acme", "nobody"):
+            self.assertEqual(bench.ask(tenant)[0], 200 if tenant == "acme" else 503, tenant)
+        self.assertEqual(bench.mirror.handshakes, {"acme": 1})
+
     def test_a_folder_says_which_files_there_are(self) -> None:
         """No other file can be named, whatever the request says."""
         bench = Bench(self)
