@@ -8,7 +8,7 @@ from typing import Any
 from attrs import evolve
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -156,6 +156,20 @@ class FloorTests(SynchronousTestCase):
         bench.pass_time(10)
         self.assertEqual((bench.idle(one), bench.pool.names.counted), (2, 2))
         self.assertIn(bench.pool_of(one), bench.pool.holding())
+
+    def test_a_floor_gives_its_place_to_a_request_of_another_identity(self) -> None:
+        """`strict-maxconn` below what the floors ask for: nobody waits in vain, and none is opened again and again."""
+        bench = Bench(min_conn=1, most=2)
+        known = [identity("one"), identity("two")]
+        bench.adopt(*((each, None) for each in known))
+        bench.pass_time(1)
+        bench.use(bench.borrow(identity("three")))
+        for each in known * 3:
+            bench.use(bench.borrow(each))
+            self.assertLessEqual(bench.pool.names.counted, 2)
+        bench.pass_time(20)
+        self.assertEqual((bench.pool.held("idle"), bench.pool.names.counted), (2, 2))
+        self.assertLess(sum(len(dialer.dials) for dialer in bench.dialers.values()), 12)
 
     def test_what_stands_beyond_a_floor_is_purged(self) -> None:
         bench = Bench(min_conn=1, purge_delay=1.0)
@@ -321,10 +335,15 @@ class Identities(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.bench = Bench(min_conn=1, purge_delay=1.0, idle_timeout=30.0)
+        self.most: int | None = None
         self.files = {name: identity(name) for name in "abcd"}
         self.listed: set[str] = set()
         self.lent: list[tuple[str, Any]] = []
+
+    @initialize(most=st.sampled_from([None, None, 2, 6]))
+    def begin(self, most: int | None) -> None:
+        self.most = most
+        self.bench = Bench(min_conn=1, purge_delay=1.0, idle_timeout=30.0, most=most)
         self.adopt()
 
     def adopt(self) -> None:
@@ -397,6 +416,10 @@ class Identities(RuleBasedStateMachine):
         self.bench.pool.resume()
 
     @invariant()
+    def the_server_has_no_more_than_it_may(self) -> None:
+        assert self.most is None or self.bench.pool.counted <= self.most
+
+    @invariant()
     def all_is_where_it_belongs(self) -> None:
         for key, pool in self.bench.pool.names.others.items():
             for connection in (*pool.idle, *pool.in_use):
@@ -411,7 +434,7 @@ class Identities(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.bench.pass_time(1)
-        for name in self.listed:
+        for name in self.listed if self.most is None else ():
             assert self.bench.idle(self.files[name]) >= 1
         self.bench.end()
         self.bench.pass_time(10, 0.5)

@@ -64,9 +64,7 @@ class ConstantPool(HTTPConnectionPool):
 
     def resume(self, rotation: bool = False) -> None:
         super().resume(rotation)
-        for pool in self.names.others.values():
-            pool.resume()
-        self.names.open_listed()
+        self.names.resume()
 
     def suspend(self, reason: str) -> None:
         for pool in [*self.family]:

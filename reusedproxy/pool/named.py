@@ -213,6 +213,14 @@ class NamedPools:
             self._adopting.stop()  # it begins again
             self._adopting.plan(0)
 
+    def resume(self) -> None:
+        """Has the pools of all other names keep their floors, and opens those that are listed and have none."""
+        for pool in self.others.values():
+            if pool.floor:
+                self.awake[pool] = None
+            pool.resume()
+        self.open_listed()
+
     @property
     def unopened(self) -> int:
         """Returns how many of the listed names have no pool yet."""
@@ -341,6 +349,9 @@ class NamedPools:
                 if left[pool] < 0:
                     continue
             yield connection
+
+    def others_wait(self, pool: HTTPConnectionPool) -> bool:
+        return any(each.waiters for each in self.awake if each is not pool)
 
     def make_room(self, pool: HTTPConnectionPool) -> None:
         for each in self.awake:
