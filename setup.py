@@ -116,7 +116,7 @@ setup(
         ("share/man/man5", glob("man/*.5")),
         (EXAMPLES, glob("etc/*.cfg")),
         *((f"{EXAMPLES}/{directory}", glob(f"etc/{directory}/*")) for directory in ETC),
-        (EXAMPLES, glob("etc/examples/*.cfg")),
+        (EXAMPLES, [*glob("etc/examples/*.cfg"), *glob("examples/*.cfg")]),
     ],
     classifiers=[
         "Development Status :: 3 - Alpha",

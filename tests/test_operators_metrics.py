@@ -58,6 +58,8 @@ PROMISED = {
     "reusedproxy_peer_timeout_seconds": ("gauge", "server phase source"),
     "reusedproxy_idle_close_race_total": ("counter", "server method_class outcome"),
     "reusedproxy_retries_total": ("counter", "server proof result"),
+    "reusedproxy_identities": ("gauge", "server"),
+    "reusedproxy_identity_refusals_total": ("counter", "server"),
     "reusedproxy_client_cert_not_after_timestamp_seconds": ("gauge", "pool"),
     "reusedproxy_server_cert_not_after_timestamp_seconds": ("gauge", "server"),
     "reusedproxy_cert_generation": ("gauge", "pool"),

@@ -177,7 +177,7 @@ class Backend(Places["Backend"]):
                     self.end_sessions(each, "U")
 
     def report(self, text: str) -> None:
-        """Announces the result of a check (`option log-health-checks`)."""
+        """Announces a result of a check (`option log-health-checks`), or why requests are refused (`option egress`)."""
         self._announce("notice", text)
 
     def state_text(self, server: Server) -> str:

@@ -207,7 +207,7 @@ class Places(Generic[Successor]):
                 traffic.smax = traffic.scur
             asks.placed(server)
             return True
-        if not self._active:
+        if not self._active or self.settings.egress:
             return False
         self.queue.join(asks, self._rank(asks))
         return True

@@ -171,7 +171,8 @@ class Server:
         try:
             return self.pool.named(self.naming(request))
         except NameRefused as refused:
-            return DialFailure("TLS handshake", str(refused))
+            self.pool.names.refuse(refused)
+            return DialFailure("TLS handshake", str(refused), final=self.settings.identities is not None)
 
     @property
     def full(self) -> bool:

@@ -71,6 +71,7 @@ class Backends:
         lines = []
         saved = self._saved.of(settings)
         for each in settings.servers:
+            yield from self._lines.load_identities(settings, each)
             lines.append(self._lines.line(settings, each, saved.get(each.name)))
             yield
         self._made.update((line.server.full_name, line) for line in lines)

@@ -420,6 +420,11 @@ class HTTPConnectionPool:
         """Returns how many connections count for the server's ceiling (`strict-maxconn`)."""
         return self.group.counted
 
+    @property
+    def others_wait(self) -> bool:
+        """Tells whether requests wait for a connection under another name of the server."""
+        return self.group.others_wait(self)
+
     def make_room(self) -> None:
         """Ends a connection that can be spared, in any of the server's pools: the ceiling is reached, and a
         request needs a new one."""

@@ -22,6 +22,8 @@ NOT_AWAITED = "answered elsewhere first"
 MOVED = "server has moved"
 #: A reason: its node has more than its share (`pool-spread`).
 SPREAD_OUT = "its node has more than others"
+#: Reasons: the certificate, key or authorities of its identity were changed; it has another kind of floor now.
+OTHER_FILES, OTHER_FLOOR = "other files", "another floor"
 #: A reason: more stand than the floor and recent use call for.
 SURPLUS = "more than are needed"
 
@@ -98,6 +100,8 @@ _ALWAYS = {
     "proxy stopped": DRAIN,
     MOVED: DRAIN,
     "reload": RELOAD,
+    OTHER_FILES: RELOAD,
+    OTHER_FLOOR: RELOAD,
     "reload refused": RELOAD,
     "answer not wanted": ERROR,
     "exchange failed": ERROR,

@@ -174,7 +174,11 @@ class Refill:
         pool, most = self._pool, self._pool.limits.most
         if not demand and self._held.standing >= self.ceiling:
             return False
-        if most is None or pool.counted < most:
+        if most is None:
+            return True
+        if not demand and pool.others_wait:
+            return False  # a place that is free is theirs
+        if pool.counted < most:
             return True
         if demand:
             pool.make_room()

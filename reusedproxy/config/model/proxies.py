@@ -18,6 +18,7 @@ from reusedproxy.config.model.compression import Compression
 from reusedproxy.config.model.errors import ErrorPage
 from reusedproxy.config.model.forwarded import Forwarded
 from reusedproxy.config.model.hedging import Hedge
+from reusedproxy.config.model.identities import IdentityRule
 from reusedproxy.config.model.logs import NO_CAPTURES, NO_LOG, Captures, LogSettings, LogTarget
 from reusedproxy.config.model.names import AT_THE_START, Resolution, Resolvers
 from reusedproxy.config.model.persistence import Cookie
@@ -250,6 +251,8 @@ class Server:
     tls: ServerTLS | None = None
     pool: PoolLimits = PoolLimits()
     sni: Expression | None = None
+    #: What else of its TLS depends on the request, and which identities are known beforehand; None: nothing, and none.
+    identities: IdentityRule | None = None
     pool_conn_name: Expression | None = None
     known_name: str | None = None
     check_tls: ServerTLS | None = None
@@ -273,6 +276,8 @@ class Server:
     revocations: Revocations | None = None
     #: What happens to its pool is recorded, within this bound (`pool-record`); None: it is not.
     record: RecordBound | None = None
+    #: The networks in which its address must be when it is dialled, and "public" for all public ones; (): any.
+    reach: tuple[str, ...] = ()
 
 
 @frozen
@@ -372,6 +377,8 @@ class Backend:
     prefer_last: bool = False
     max_keep_alive_queue: int = -1
     prefer_warm: bool = True
+    #: Each request goes to the server whose address it names, and to no other.
+    egress: bool = False
     use_servers: tuple[UseServer, ...] = ()
     abortonclose: bool | None = None
     upgrade_with_body: bool = False

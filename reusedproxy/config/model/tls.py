@@ -110,6 +110,8 @@ class ServerTLS:
     ocsp: str = "optional"
     crl_fetched: bool = False
     spiffe: tuple[str, ...] = ()
+    #: The words of the line whose values depend on the request (`model.identities`).
+    by_request: tuple[str, ...] = ()
 
 
 @frozen

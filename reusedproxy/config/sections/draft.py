@@ -121,6 +121,7 @@ class ProxyDraft:
     prefer_last: bool = False
     max_keep_alive_queue: int = -1
     prefer_warm: bool = True
+    egress: bool = False
     use_servers: list[UseServer] = Factory(list)
     abortonclose: bool | None = None
     upgrade_with_body: bool = False

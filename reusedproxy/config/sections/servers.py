@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
+from typing import Any
 
 from attrs import Factory, define, evolve
 
@@ -18,11 +19,13 @@ from reusedproxy.config.language.files import based_path
 from reusedproxy.config.language.parameters import read_parameters
 from reusedproxy.config.language.report import Line, Wrong, not_done, one_of
 from reusedproxy.config.model.checks import Agent, Observe
+from reusedproxy.config.model.identities import IdentityRule
 from reusedproxy.config.model.names import AT_THE_START, Resolution
 from reusedproxy.config.model.proxies import WARM_UP, Check, PoolLimits, RecordBound, Server, Spread
 from reusedproxy.config.model.tls import Revocations, ServerTLS
-from reusedproxy.config.model.values import Expression, Place
+from reusedproxy.config.model.values import PUBLIC, Expression, Place
 from reusedproxy.config.rules.expressions import read_expression, where_of
+from reusedproxy.config.rules.identities import read_choice
 from reusedproxy.config.rules.samples import FETCHES, RESPONSE, SERVER_BYTES
 from reusedproxy.config.sections import names
 from reusedproxy.config.tls.list_urls import read_urls
@@ -40,6 +43,8 @@ OUR_POOL_WORDS = {
     "pool-standby-conn": 1,
     "pool-spread": 1,
     "pool-record": 1,
+    "pool-identities": 1,
+    "egress-net": 1,
 }
 OUR_TLS_WORDS = {
     "verifyspiffe": 1,
@@ -80,6 +85,7 @@ class ServerWords:
     ssl: bool = False
     verify: str | None = None
     tls: ServerTLS = Factory(ServerTLS)
+    identity: IdentityRule = Factory(IdentityRule)
     checked: bool = False
     check: Check = Factory(Check)
     pool: PoolLimits = Factory(PoolLimits)
@@ -119,6 +125,8 @@ class ServerWords:
     #: Where the lists of `crl-file` are fetched; without a URL nowhere.
     revocations: Revocations = Factory(lambda: Revocations(()))
     record: RecordBound | None = None
+    #: Networks in which its address must be; None: not said.
+    reach: tuple[str, ...] | None = None
     said: set[str] = Factory(set)
     #: TLS versions, ciphers and similar settings.
     parameters: TLSWords = Factory(TLSWords)
@@ -132,7 +140,8 @@ class ServerWords:
         """
         if not self.ssl:
             return None
-        if self.sni is None and self.sni_auto and not (self.tls.sni or self.tls.verifyhost or self.tls.spiffe):
+        named = self.tls.sni or self.tls.verifyhost or self.tls.spiffe or self.identity.verifyhost is not None
+        if self.sni is None and self.sni_auto and not named:
             return SNI_AUTO
         return self.sni
 
@@ -289,6 +298,22 @@ def _part(part: str, field: str, parse: Parse) -> Setter:
     return set_field
 
 
+def _chosen(field: str) -> Setter:
+    """Returns a setter for a text in the server's TLS settings, or for what chooses it for each request."""
+
+    def set_field(words: ServerWords, argument: str, what: str) -> None:
+        choice: dict[str, Any] = {field: read_choice(argument, what) if "%[" in argument else None}
+        text: dict[str, Any] = {field: argument if choice[field] is None else None}
+        words.identity, words.tls = evolve(words.identity, **choice), evolve(words.tls, **text)
+
+    return set_field
+
+
+def _no_verifyhost(words: ServerWords, argument: str, what: str) -> None:
+    words.identity = evolve(words.identity, verifyhost=None)
+    words.tls = evolve(words.tls, verifyhost=None)
+
+
 def _text(argument: str, what: str) -> str:
     return argument
 
@@ -342,6 +367,13 @@ def _record(argument: str, what: str) -> RecordBound | None:
             raise Wrong(f"{what}: '{argument}' is out of range: from {RECORD_LEAST >> 10}k to {RECORD_MOST >> 10}k")
         return RecordBound(size)
     return RecordBound(RECORD_MOST, units.positive_seconds(argument, what))
+
+
+def _reach(argument: str, what: str) -> tuple[str, ...]:
+    """Parses `egress-net`: networks, and `public` for all public addresses. Raises Wrong."""
+    said = [*dict.fromkeys(argument.split(","))]
+    own = [each for each in said if each != PUBLIC]
+    return (*([PUBLIC] if PUBLIC in said else []), *(names.networks(",".join(own), what) if own else ()))
 
 
 def _verify(argument: str, what: str) -> str:
@@ -424,8 +456,8 @@ _DONE: dict[str, Setter] = {
     "ssl": _flag("ssl", True),
     "no-ssl": _flag("ssl", False),
     "verify": _value("verify", _verify),
-    "ca-file": _part("tls", "ca_file", _text),
-    "crt": _part("tls", "crt", _text),
+    "ca-file": _chosen("ca_file"),
+    "crt": _chosen("crt"),
     "sni": _set_sni,
     "sni-auto": _flag("sni_auto", True),
     "no-sni-auto": _flag("sni_auto", False),
@@ -443,8 +475,8 @@ _DONE: dict[str, Setter] = {
     "no-check-ssl": _part("check", "ssl", lambda argument, what: False),
     "ssl-reuse": _part("tls", "resumes", lambda argument, what: True),
     "no-ssl-reuse": _part("tls", "resumes", lambda argument, what: False),
-    "verifyhost": _part("tls", "verifyhost", _text),
-    "no-verifyhost": _part("tls", "verifyhost", lambda argument, what: None),
+    "verifyhost": _chosen("verifyhost"),
+    "no-verifyhost": _no_verifyhost,
     "verifyspiffe": _part("tls", "spiffe", read_spiffe_ids),
     "no-verifyspiffe": _part("tls", "spiffe", lambda argument, what: ()),
     "pin-sha256": _part("tls", "pins", read_pins),
@@ -510,6 +542,8 @@ _DONE: dict[str, Setter] = {
     "resolve-opts": _set_options,
     "init-addr": _part("resolution", "init", names.init_addr),
     "pool-record": _value("record", _record),
+    "egress-net": _value("reach", _reach),
+    "pool-identities": _part("identity", "listed", _text),
     "pool-connect-rate": _part("pool", "connect_rate", lambda argument, what: float(_at_least_one(argument, what))),
 }
 
@@ -522,11 +556,18 @@ def read_pool(arguments: Sequence[str], limits: PoolLimits, what: str) -> PoolLi
 
 
 def finished_server(
-    draft: ServerDraft, default_verify: str, check_host: str | None, backend: str = "", *, tls_in_steps: bool = False
+    draft: ServerDraft,
+    default_verify: str,
+    check_host: str | None,
+    backend: str = "",
+    *,
+    tls_in_steps: bool = False,
+    egress: bool = False,
 ) -> Server:
     """Returns the model's server, with base directories prepended to relative paths.
 
-    `check_host` is the Host of the HTTP check; `tls_in_steps` tells that a step of the checks asks for TLS.
+    `check_host` is the Host of the HTTP check; `tls_in_steps` tells that a step of the checks asks for TLS; `egress`,
+    that requests name the server.
     """
     words, defaults = draft.words, draft.defaults
     observes = words.checked and words.observe not in ("", "none")
@@ -545,7 +586,7 @@ def finished_server(
         tls = evolve(words.tls, verify=words.verify or default_verify, ca_file=ca_file, **said)
         if ours is not None:
             tls = evolve(tls, crt=ours.path, key=ours.key)
-        tls = evolve(tls, min_version=oldest, max_version=newest)
+        tls = evolve(tls, min_version=oldest, max_version=newest, by_request=tuple(words.identity.formats))
         if words.pool.spread == Spread():
             tls = evolve(tls, resumes=False)  # what a resumed session shows is the certificate of its first handshake
     return Server(
@@ -573,6 +614,7 @@ def finished_server(
         check_tls=tls if words.check.ssl else None,
         step_tls=tls if tls_in_steps and not words.ssl and not words.check.ssl else None,
         sni=words.sni_of_requests,
+        identities=_identities(words, defaults),
         agent=_agent(words),
         observe=Observe(words.observe, words.error_limit, words.on_error) if observes else None,
         track=words.track if "/" in words.track or not words.track else f"{backend}/{words.track}",
@@ -586,7 +628,21 @@ def finished_server(
         non_stick=words.non_stick,
         revocations=words.revocations if words.revocations.urls and tls is not None else None,
         record=words.record,
+        reach=(PUBLIC,) if egress and words.reach is None else words.reach or (),
         pool=evolve(words.pool, most=maxconn or None) if words.strict else words.pool,
+    )
+
+
+def _identities(words: ServerWords, defaults: TLSDefaults) -> IdentityRule | None:
+    """Returns what of its TLS depends on the request; None where nothing does, and none is listed."""
+    rule = words.identity
+    if not words.ssl or rule == IdentityRule():
+        return None
+    return evolve(
+        rule,
+        listed=based_path(rule.listed, defaults.files) if rule.listed else "",
+        crt_base=defaults.base_of_certificates,
+        ca_base=defaults.base_of_authorities,
     )
 
 

@@ -12,18 +12,21 @@ from reusedproxy.config.checks.requests import host_asked_for
 from reusedproxy.config.language.addresses import CLIENTS_HOSTS
 from reusedproxy.config.language.report import Report, did_you_mean
 from reusedproxy.config.model.checks import CheckPlan, Connect, HTTPCheck
+from reusedproxy.config.model.identities import IdentityRule
 from reusedproxy.config.model.proxies import SAFE_TO_REUSE, Bind, PoolLimits
 from reusedproxy.config.model.values import ListenAddress
 from reusedproxy.config.sections.draft import ProxyDraft
 from reusedproxy.config.sections.errors import ErrorLine, GroupUse
-from reusedproxy.config.sections.finish import check_host, check_of
+from reusedproxy.config.sections.finish import check_host, check_of, host_known
 from reusedproxy.config.sections.globals import GlobalDraft
 from reusedproxy.config.sections.options import OPTION_OF_CHECKS
-from reusedproxy.config.sections.servers import OUR_POOL_WORDS, OUR_TLS_WORDS, ServerDraft
+from reusedproxy.config.sections.servers import OUR_POOL_WORDS, OUR_TLS_WORDS, ServerDraft, ServerWords
 from reusedproxy.config.sections.stats import validate_stats
 from reusedproxy.config.sections.traffic_logs import check_slots
 from reusedproxy.config.tls.words import ON_SERVERS
 from reusedproxy.config.validate.balance import notice_of_default, validate_balance
+from reusedproxy.config.validate.egress import validate_egress
+from reusedproxy.config.validate.identities import validate_identities
 from reusedproxy.config.validate.modes import validate_mode, validate_modes
 from reusedproxy.config.validate.persistence import validate_persistence
 from reusedproxy.config.validate.pools import validate_pool
@@ -233,34 +236,37 @@ def _backend(draft: ProxyDraft, answers: bool, paged: bool, global_: GlobalDraft
     # The servers of a template stand on one line, and are checked once.
     servers = {server.place: server for server in reversed(draft.servers)}.values()
     for server in [*servers][::-1] if "default-server" not in draft.unreadable else ():
-        _tls(server, global_, report, http=not draft.tcp, in_steps=in_steps)
+        _tls(server, global_, report, http=not draft.tcp, in_steps=in_steps, egress=draft.egress)
+        validate_identities(server, global_, check, report, http=not draft.tcp)
         _places(server, report)
-        _pool(server, host, report, http=not draft.tcp)
+        _pool(server, host_known(draft, server, host), report, http=not draft.tcp)
         validate_pool(server, draft, report)
         _health(server, report)
         _where(server, check, report)
+    validate_egress(draft, report)
     _checks(draft, report)
     _reuse(draft, report)
     validate_balance(draft, report)
     validate_persistence(draft, report)
 
 
-def _tls(server: ServerDraft, global_: GlobalDraft, report: Report, *, http: bool, in_steps: bool) -> None:
-    """Checks the server's TLS; `in_steps` tells that a step of its checks uses it, too."""
+def _tls(
+    server: ServerDraft, global_: GlobalDraft, report: Report, *, http: bool, in_steps: bool, egress: bool
+) -> None:
+    """Checks the server's TLS; `in_steps` tells that a step of its checks uses it, too; `egress`, that requests name
+    the server."""
     words, name = server.words, f"server '{server.name}'"
     if words.ssl or words.check.ssl:
         validate_server(server, name, global_, report, http=http)
         verify = words.verify or ("" if "ssl-server-verify" in global_.unreadable else global_.server_verify)
         validate_revocation(server, name, verify, report)
-        if verify == "required" and words.tls.ca_file is None:
+        if verify == "required" and words.tls.ca_file is None and words.identity.ca_file is None:
             text = (
                 f"{name}: 'ssl' verifies the server (verify required, the default), and for that needs"
                 " 'ca-file <file>', or 'ca-file @system-ca' for the system's CAs; 'verify none' would trust anybody"
             )
             report.fault(server.place, text)
-        elif verify == "required" and not (
-            words.tls.sni or words.sni_of_requests or words.tls.verifyhost or words.tls.spiffe
-        ):
+        elif verify == "required" and not _is_named(words):
             add = "add 'verifyhost NAME', or 'sni str(NAME)'"
             if words.ssl and not words.any_name:
                 text = f"{name}: no name is said, so whoever has a certificate of its CAs could take its place: {add}"
@@ -278,7 +284,13 @@ def _tls(server: ServerDraft, global_: GlobalDraft, report: Report, *, http: boo
                 " 'verify required ca-file <file>'"
             )
             report.warn(server.place, text)
-        elif words.ssl and words.sni is None and words.sni_of_requests is not None and not words.said & {"sni-auto"}:
+        elif (
+            words.ssl
+            and words.sni is None
+            and words.sni_of_requests is not None
+            and not egress
+            and not words.said & {"sni-auto"}
+        ):
             text = (
                 f"{name}: no 'sni' is said, so a request's Host is the name that the certificate must carry (sni-auto,"
                 " as in HAProxy since 3.3), and each name has connections of its own; 'sni str(NAME)' says one for all"
@@ -297,6 +309,12 @@ def _tls(server: ServerDraft, global_: GlobalDraft, report: Report, *, http: boo
         report.fault(server.place, text)
     elif unused and not (in_steps and words.checked):
         report.warn(server.place, f"{name} has '{unused[0]}' but no 'ssl': it is spoken to in the clear")
+
+
+def _is_named(words: ServerWords) -> bool:
+    """Tells whether the line says which name the server's certificate must carry, or how it depends on the request."""
+    tls = words.tls
+    return bool(tls.sni or words.sni_of_requests or tls.verifyhost or tls.spiffe or words.identity.verifyhost)
 
 
 def _unpooled(server: ServerDraft, report: Report, *, http: bool) -> None:
@@ -350,7 +368,9 @@ def _pool(server: ServerDraft, check_host: str | None, report: Report, *, http: 
     if not _warm(server):
         return
     sni = words.sni_of_requests
-    if sni is not None and words.known_name(check_host) is None:
+    if words.identity != IdentityRule():
+        pass  # see `validate_identities`
+    elif sni is not None and words.known_name(check_host) is None:
         said = "no 'sni' (so the Host of each request is its server's name)" if words.sni is None else f"'sni {sni}'"
         text = (
             f"{name}: {_floor(pool)} with {said}: no connection can be opened before a request says"

@@ -91,6 +91,12 @@ def validate_revocation(server: ServerDraft, name: str, verify: str, report: Rep
     elif "crl_file" not in words.parameters.said:
         text = f"{name}: 'crl-url' needs 'crl-file <file>': where the list is kept, so that a restart has it"
         report.fault(server.place, text)
+    elif words.identity.ca_file is not None:
+        text = (
+            f"{name}: 'crl-url' beside a 'ca-file' that requests choose: the list is signed by one CA: fetch the lists"
+            " of such a line by other means, and write them to its 'crl-file'"
+        )
+        report.fault(server.place, text)
     elif verify == "none":
         report.warn(server.place, f"{name}: 'crl-url' does nothing with 'verify none': no list is looked at")
     elif words.tls.ca_file == SYSTEM_CA:

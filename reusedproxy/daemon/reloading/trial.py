@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from reusedproxy.build.assembly import Proxy
 from reusedproxy.build.servers.line import Line
+from reusedproxy.daemon.reloading.identity_trial import IdentityTrial
 from reusedproxy.net.dial import Dial, DialFailure
 from reusedproxy.net.transport import Transport
 from reusedproxy.pool.connection import IN_USE, ServerConnection
@@ -101,6 +102,7 @@ class ReloadTrial:
         self._to_try: list[str] = []
         #: Servers that are no longer trusted, and the reason; they do not prevent the reload.
         self.distrusted: dict[str, str] = {}
+        self._identities = IdentityTrial(old, new)
         #: Results of the check requests on new connections: None: pending, "": passed, else the failure.
         self._answers: dict[str, str | None] = {}
 
@@ -111,6 +113,7 @@ class ReloadTrial:
             elif line.pool.knows_name and name in self.old.lines and line.context is not None:
                 line.pool.resume()
                 self._to_try.append(name)
+        self._identities.start()
         self._look()
 
     def close(self, reason: str) -> None:
@@ -118,6 +121,7 @@ class ReloadTrial:
         if self._call is not None and self._call.active():
             self._call.cancel()
         self._end_trials()
+        self._identities.give_up(reason)
         for line in self._lines.values():
             line.pool.close(reason)
         for listener in self.new.bound:
@@ -132,8 +136,13 @@ class ReloadTrial:
             self._trials[name] = Trial(self._lines[name].pool, self._clock.seconds)
         del self._to_try[:pace]
         refusal = next(filter(None, (self._refused(name, line) for name, line in self._lines.items())), None)
-        late = self._clock.seconds() - self._began >= PATIENCE
+        if refusal is None and (refused := self._identities.refusal()) is not None:
+            refusal = Refusal(*refused)
+        now = self._clock.seconds()
+        late = now - self._began >= PATIENCE
         awaited = [name for name, line in self._lines.items() if not self._is_ready(name, line)]
+        if self._identities.awaits(now):
+            awaited.append("")
         if refusal is None and not late and awaited:
             self._call = self._clock.callLater(TICK, self._look)
             return

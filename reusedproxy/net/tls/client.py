@@ -15,12 +15,13 @@ from socket import socket
 from time import time
 
 import service_identity.hazmat
-from attrs import define
+from attrs import define, evolve
 from cryptography import x509
 from OpenSSL import SSL, crypto
 
 from reusedproxy.config.model.tls import ServerTLS
-from reusedproxy.net.tls.files import TLSConfigurationError, Trusts, use_certificate
+from reusedproxy.net.tls.files import CertificateFile, TLSConfigurationError, Trusted, Trusts, read_certificate
+from reusedproxy.net.tls.identity import ClientIdentity
 from reusedproxy.net.tls.lasting import VERIFIED_FOR, ends_of, first_after
 from reusedproxy.net.tls.names import is_address, is_for, why_not
 from reusedproxy.net.tls.openssl_server import HOSTNAME_MISMATCH, name_refusals, resumes
@@ -77,6 +78,10 @@ class Seen:
         return self.alert in _REFUSALS and self.complete and not self.accepted
 
 
+#: What takes the place of nothing that a server line says.
+NOBODY_ELSE = ClientIdentity()
+
+
 class ClientContext:
     """Holds the TLS settings of one server line, made once and used for every connection to it.
 
@@ -90,17 +95,23 @@ class ClientContext:
     #: certificates or settings made them.
     generation = 1
 
-    def __init__(self, settings: ServerTLS, trusts: Trusts | None = None) -> None:
+    def __init__(
+        self, settings: ServerTLS, trusts: Trusts | None = None, identity: ClientIdentity = NOBODY_ELSE
+    ) -> None:
         """Reads all files and checks the names. Raises TLSConfigurationError.
 
-        `trusts` may have read the CAs already for other contexts.
+        `trusts` may have read the CAs already for other contexts. What `identity` has takes the place of the settings,
+        and is not read.
         """
         self.settings = settings
+        #: The context of which this one is a copy under another name; None: it is none.
+        self.origin: ClientContext | None = None
         self.session: SSL.Session | None = None
         self.session_until = inf
         self.theirs_end: float | None = None
         #: The name that the certificate must carry: HAProxy's `verifyhost` counts only without `sni`.
-        self.name = settings.sni or settings.verifyhost
+        self.name = identity.verified or settings.sni or settings.verifyhost
+        self._verified = identity.verified
         self._sni = None if settings.sni is None else _wire_name(settings.sni)
         if self.name is not None and not is_address(self.name):
             _wire_name(self.name)
@@ -112,16 +123,19 @@ class ClientContext:
             context.set_alpn_protos([each.encode("ascii") for each in settings.alpn])
         #: Our certificate and the end of its validity (Unix time); None without one.
         self.ours: x509.Certificate | None = None
+        self._shown: CertificateFile | None = None
         faults: list[str] = []
-        if settings.crt is not None:
+        if identity.ours is not None or settings.crt is not None:
             try:
-                self.ours = use_certificate(context, settings.crt, settings.key).leaf
+                self._shown = shown = identity.ours or read_certificate(settings.crt or "", settings.key)
+                shown.use(context)
+                self.ours = shown.leaf
             except TLSConfigurationError as error:
                 faults += error.args
         self.ours_end = None if self.ours is None else self.ours.not_valid_after_utc.timestamp()
         if settings.verify == "required":
             try:
-                self._trusted = (trusts or Trusts()).of(
+                self._trusted: Trusted = identity.trusted or (trusts or Trusts()).of(
                     (("ca-file", settings.ca_file),), settings.crl_file, fetched=settings.crl_fetched
                 )
             except TLSConfigurationError as error:
@@ -148,7 +162,8 @@ class ClientContext:
         """
         other = copy(self)
         other.session = None
-        other.name = sni or self.settings.verifyhost
+        other.origin = self.origin or self
+        other.name = self._verified or sni or self.settings.verifyhost
         other._sni = None if not sni or is_address(sni) else _wire_name(sni)  # RFC 6066 section 3: no addresses
         return other
 
@@ -158,6 +173,25 @@ class ClientContext:
         other = copy(self)
         other.session = other.theirs_end = None
         return other
+
+    def acting_as(self, identity: ClientIdentity) -> ClientContext:
+        """Returns a context for another identity, with the other settings of this one. Opens no file. Raises
+        TLSConfigurationError.
+
+        It has no session, because one is never offered under another identity.
+        """
+        ours, trusted = identity.ours or self._shown, identity.trusted
+        if trusted is None and self.settings.verify == "required":
+            trusted = self._trusted
+        settings = evolve(
+            self.settings,
+            crt=None if ours is None else ours.path,
+            key=self.settings.key if identity.ours is None else None,
+            ca_file=self.settings.ca_file if identity.trusted is None else identity.trusted.path,
+            verifyhost=identity.verified or self.settings.verifyhost,
+            by_request=(),
+        )
+        return ClientContext(settings, identity=ClientIdentity(ours, trusted, identity.verified))
 
     @property
     def refuses_nameless(self) -> bool:
@@ -169,6 +203,8 @@ class ClientContext:
 
     def connection(self, connected: socket) -> SSL.Connection:
         """Returns a client connection over `connected`, ready for its handshake."""
+        if self.settings.by_request:
+            raise RuntimeError(f"{' and '.join(self.settings.by_request)}: no request has said which")
         connection = SSL.Connection(self._context, connected)
         connection.set_connect_state()
         seen = Seen(self)
@@ -308,6 +344,18 @@ class ClientContext:
         settings = self.settings
         said = (("ciphers", settings.ciphers), ("ciphersuites", settings.ciphersuites), ("curves", settings.curves))
         return ", ".join([self._versions, *(f"{word} {value}" for word, value in said if value is not None)])
+
+
+def check_host_name(name: str) -> None:
+    """Raises TLSConfigurationError for a name that no certificate could carry."""
+    _wire_name(name)
+
+
+def try_certificate(ours: CertificateFile, settings: ServerTLS) -> None:
+    """Checks that a certificate could be shown with these settings. Raises TLSConfigurationError."""
+    context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    set_parameters(context, settings)
+    ours.use(context)
 
 
 #: OpenSSL's words for a received alert, for instance "tlsv1 alert unknown ca"; some have no "alert" in them.

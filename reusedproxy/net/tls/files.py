@@ -70,20 +70,53 @@ class TLSConfigurationError(Exception):
         return "; ".join(self.args)
 
 
-@frozen
+@frozen(eq=False)
 class CertificateFile:
-    """Holds what a `crt` was when it was loaded: the certificate that is shown to peers, and the whole file."""
+    """Holds what a `crt` was when it was read: the certificate that is shown to peers, and the whole file; and the file
+    with its key, which may be the same. Two readings are different certificates, whatever is in them."""
 
+    path: str
     leaf: Certificate
     content: bytes
+    key_path: str
+    key: bytes
 
     @property
     def has_dh_parameters(self) -> bool:
         return b"DH PARAMETERS" in pem_blocks(self.content)
 
+    def use(self, context: SSL.Context) -> None:
+        """Has connections of `context` show this certificate. Opens no file. Raises TLSConfigurationError."""
+        what = f"crt {self.path}"
+        try:
+            with held_in_memory(_chain_in(what, self.content, _blocks_in(what, self.content))) as held:
+                context.use_certificate_chain_file(held)
+        except SSL.Error as error:
+            reason = openssl_reason(error)
+            if "key too small" in reason:
+                reason += f" (it has {getattr(self.leaf.public_key(), 'key_size', 'few')} bits)"
+            raise TLSConfigurationError(f"{what}: no usable certificate: {reason}") from None
+        except OSError as error:
+            raise TLSConfigurationError(f"{what}: no usable certificate: {error.strerror}") from None
+        try:
+            _use_key(context, f"crt {self.key_path}", self.key)
+            context.check_privatekey()
+        except SSL.Error:
+            # OpenSSL says "key values mismatch", or for keys of different kinds "no certificate assigned".
+            reason = f"it does not belong to the first certificate, which is {name_of(self.leaf.subject)}"
+            raise TLSConfigurationError(f"crt {self.key_path}: no usable private key: {reason}") from None
+
 
 def use_certificate(context: SSL.Context, path: str, key_file: str | None = None) -> CertificateFile:
-    """Loads HAProxy's `crt`: one PEM file with certificate, chain and key. Raises TLSConfigurationError.
+    """Loads HAProxy's `crt` into a context, see `read_certificate`. Raises TLSConfigurationError."""
+    read = read_certificate(path, key_file)
+    read.use(context)
+    return read
+
+
+def read_certificate(path: str, key_file: str | None = None) -> CertificateFile:
+    """Reads HAProxy's `crt`: one PEM file with certificate, chain and key. Raises TLSConfigurationError; whether the
+    key belongs to the certificate is found out by `use`.
 
     The key is that of `key_file`, if there is one. Without, and if the file has no key, it is read from a file beside
     it, see `keys_beside`.
@@ -95,26 +128,10 @@ def use_certificate(context: SSL.Context, path: str, key_file: str | None = None
         raise TLSConfigurationError(f"{what}: no usable certificate: there is none in it")
     alone = key_file is not None or not any(block.endswith((b"PRIVATE KEY", TOKEN_KEY)) for block in blocks)
     key = key_file or (_key_beside(path) if alone else path)
-    first, public = _first_in(what, content)
-    try:
-        with held_in_memory(_chain_in(what, content, blocks)) as held:
-            context.use_certificate_chain_file(held)
-    except SSL.Error as error:
-        reason = openssl_reason(error)
-        if "key too small" in reason:
-            reason += f" (it has {getattr(public, 'key_size', 'few')} bits)"
-        raise TLSConfigurationError(f"{what}: no usable certificate: {reason}") from None
-    except OSError as error:
-        raise TLSConfigurationError(f"{what}: no usable certificate: {error.strerror}") from None
+    first = _first_in(what, content)
+    _chain_in(what, content, blocks)
     private = _content(f"crt {key}", key, LARGEST_CERTIFICATE) if alone else content
-    try:
-        _use_key(context, f"crt {key}", private)
-        context.check_privatekey()
-    except SSL.Error:
-        # OpenSSL says "key values mismatch", or for keys of different kinds "no certificate assigned".
-        reason = f"it does not belong to the first certificate, which is {name_of(first.subject)}"
-        raise TLSConfigurationError(f"crt {key}: no usable private key: {reason}") from None
-    return CertificateFile(first, content)
+    return CertificateFile(path, first, content, key, private)
 
 
 def _chain_in(what: str, content: bytes, blocks: Sequence[bytes]) -> bytes:
@@ -126,8 +143,8 @@ def _chain_in(what: str, content: bytes, blocks: Sequence[bytes]) -> bytes:
     return b"\n".join((*found, b""))
 
 
-def _first_in(what: str, content: bytes) -> tuple[Certificate, Any]:
-    """Returns the certificate that is shown to peers, and its public key. Both are known to be readable."""
+def _first_in(what: str, content: bytes) -> Certificate:
+    """Returns the certificate that is shown to peers, which is known to be readable, as its public key is."""
     first = _certificates_in(what, content)[0]
     # Names that cannot be read are reported as such; OpenSSL shows the certificate all the same.
     with suppress(ValueError):
@@ -136,10 +153,11 @@ def _first_in(what: str, content: bytes) -> tuple[Certificate, Any]:
         except (DuplicateExtension, UnsupportedGeneralNameType) as error:
             raise TLSConfigurationError(f"{what}: no usable certificate: {error}") from None
     try:
-        return first, first.public_key()
+        first.public_key()
     except (ValueError, UnsupportedAlgorithm) as error:
         reason = f"the public key of the first one, which is {name_of(first.subject)}, cannot be read"
         raise TLSConfigurationError(f"{what}: no usable certificate: {reason} ({error})") from None
+    return first
 
 
 def _use_key(context: SSL.Context, what: str, content: bytes) -> None:
@@ -351,6 +369,15 @@ class Trusted:
     def ends(self) -> list[float]:
         """Returns when the lists of what is revoked end (Unix time)."""
         return self._trust.ends
+
+    @property
+    def path(self) -> str:
+        """Returns the first of the paths under which it was asked for."""
+        return self._named[0][1] or SYSTEM_CA
+
+    def trusts_the_same(self, other: Trusted) -> bool:
+        """Tells whether both were asked for under the same names, and their files have the same contents."""
+        return self._trust is other._trust and (self._named, self._crl_file) == (other._named, other._crl_file)
 
     @cached_property
     def words(self) -> str:

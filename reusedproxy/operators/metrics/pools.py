@@ -474,6 +474,25 @@ FAMILIES: tuple[tuple[Family, Read], ...] = (
     ),
     _family(
         GAUGE,
+        "identities",
+        "server",
+        ASKED,
+        "identities",
+        "Names and identities of requests that have connections of their own at this server, besides the one that is"
+        " known beforehand.",
+        lambda server: _one(server.pool.names),
+    ),
+    _family(
+        COUNTER,
+        "identity_refusals_total",
+        "server",
+        ASKED,
+        "requests refused",
+        "Requests that got no connection, because they had no name for it, or said no identity that there is.",
+        lambda server: _one(server.pool.refusals),
+    ),
+    _family(
+        GAUGE,
         "client_cert_not_after_timestamp_seconds",
         "pool",
         CERTIFICATES,

@@ -36,9 +36,9 @@ from reusedproxy.operators.view.cold import cold_sentences
 from reusedproxy.operators.view.floors import sentences
 from reusedproxy.operators.view.hedged import hedging_sentences
 from reusedproxy.operators.view.readiness import nodes, readiness
-from reusedproxy.operators.view.reading import hedging_view, server_view, servers_of
+from reusedproxy.operators.view.reading import hedging_view, names_of, server_view, servers_of
 from reusedproxy.operators.view.sessions import Endpoint, endpoints
-from reusedproxy.operators.view.values import ServerView
+from reusedproxy.operators.view.values import NameView, ServerView
 
 _CONNECTION_COLUMNS = (
     "bkname/svname bkid/svid addr port - purge_delay used_cur used_max need_est unsafe_nb safe_nb idle_lim idle_cur"
@@ -185,9 +185,28 @@ def show_pool(context: Context, words: Sequence[str]) -> Iterable[str]:
     names = [each.name for each in proxy.backends if name in ("", each.name)]
     if words and not names:
         raise Refusal("No such backend.")
-    if server:
-        context.server(words[0])
-    return _pools(view for _, _, view in servers_of(proxy, names) if server in ("", view.name))
+    shown: Iterator[str] = _pools(view for _, _, view in servers_of(proxy, names) if server in ("", view.name))
+    if not server:
+        return shown
+    _, living = context.server(words[0])
+    return chain(shown, _names(names_of(living)))
+
+
+def _names(names: Sequence[NameView]) -> Iterator[str]:
+    """Returns a table of the names and identities of one server that have connections of their own."""
+    if not names:
+        return
+    rows: list[list[object]] = [[*_NAME_HEADINGS]]
+    for each in names:
+        numbers = (each.floor, each.idle, each.in_use, each.connecting, each.waiting, each.opened, each.requests)
+        rows.append([f"  {each.name or '-'}", *numbers])
+    troubles = ["", *(each.trouble for each in names)]
+    yield "\n"
+    for row, trouble in zip(table(rows), troubles, strict=True):
+        yield f"{row}\n" + (f"      trouble: {trouble}\n" if trouble else "")
+
+
+_NAME_HEADINGS = ["  identity", "floor", "idle", "in-use", "connecting", "waiting", "opened", "requests"]
 
 
 def explain_pool(context: Context, words: Sequence[str]) -> str:

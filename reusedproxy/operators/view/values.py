@@ -313,6 +313,22 @@ class NodesView:
     dials: int
 
 
+@frozen
+class NameView:
+    """Shows the pool of one name or identity of a server. `requests` counts how often one got a connection of it,
+    `opened` the connections."""
+
+    name: str
+    floor: int
+    idle: int
+    in_use: int
+    connecting: int
+    waiting: int
+    requests: int
+    opened: int
+    trouble: str
+
+
 class PoolView(NamedTuple):
     """Shows the connections of a server, of all its names together, and what the pool has learnt of it.
 
@@ -320,7 +336,9 @@ class PoolView(NamedTuple):
     `safe` of the idle ones have carried a request. `max_conn` is `pool-max-conn`, `most_idle` what follows from it and
     from other limits; each is None without a limit. `troubles` say why the last dial has failed: of each name for
     which it has. `closed` counts ends of connections by their reason. `measures` is None where it was not asked for.
-    `floor_min` is the least that the floor falls to. `demand` is None where there can be no floor.
+    `floor_min` is the least that the floor falls to. `demand` is None where there can be no floor. `names` counts the
+    names and identities that have connections of their own, besides the one that is known beforehand, and `refusals`
+    the requests that said none that there is.
     """
 
     state: str
@@ -346,6 +364,8 @@ class PoolView(NamedTuple):
     used: IdleLimit | None
     unused: IdleLimit | None
     troubles: tuple[str, ...]
+    names: int
+    refusals: int
     invalid: Errors
     tls: PoolTLS | None
     measures: PoolMeasures | None = None
