@@ -74,8 +74,23 @@ def name_refusals(context: SSL.Context, error: int) -> object:
     return named
 
 
+def acknowledge_names(context: SSL.Context) -> object:
+    """Answers clients that the server name which they ask for was understood (RFC 6066 section 3).
+
+    The returned object must be kept as long as the context.
+    """
+
+    @_foreign.callback("int (*)(SSL *, int *, void *)")
+    def acknowledged(connection: Any, alert: Any, argument: Any) -> int:
+        return 0
+
+    _library.SSL_CTX_set_tlsext_servername_callback(_of(context), acknowledged)
+    return acknowledged
+
+
 def ask_before_resuming(context: SSL.Context, is_over: Callable[[crypto.X509], bool]) -> object:
-    """Refuses clients that resume a session with a certificate for which `is_over` returns True.
+    """Refuses clients that resume a session with a certificate for which `is_over` returns True, and does what
+    `acknowledge_names` does.
 
     The alert is certificate_expired. OpenSSL checks no certificate when a session is resumed. The callback for the
     server name is used, because OpenSSL calls it for each client, after the session has been found and before anything

@@ -36,8 +36,9 @@ from reusedproxy.net.tls.files import (
 )
 from reusedproxy.net.tls.hello import ClientHello
 from reusedproxy.net.tls.lasting import VERIFIED_FOR, ends_of, first_after
-from reusedproxy.net.tls.openssl import take_records_alone
+from reusedproxy.net.tls.openssl import shake, take_records_alone
 from reusedproxy.net.tls.openssl_server import (
+    acknowledge_names,
     ask_before_resuming,
     name_sessions,
     resumes,
@@ -244,13 +245,13 @@ class ServerContext:
         context.set_timeout(int(offer.lifetime))
         if offer.alpn:
             context.set_alpn_select_callback(calls.select_protocol)
-        # Answers the client that its name was understood (RFC 6066 section 3).
-        context.set_tlsext_servername_callback(lambda connection: None)
         # Connections outlive their listener's certificates after a reload, and OpenSSL calls back as long as they live.
         # So the callbacks are kept in the context's app data, which pyOpenSSL keeps as long as the last connection.
         kept = [tell_alerts(context, calls.note_alert)]
         context.set_app_data(kept)
-        if offer.verify != "none":
+        if offer.verify == "none":
+            kept.append(acknowledge_names(context))
+        else:
             kept.append(ask_before_resuming(context, calls.is_over))
             self._trust(trusts)
             kept.append(verify_clients(context, offer.verify == "required", calls.note_fault))
@@ -296,7 +297,7 @@ class ServerContext:
         """Takes one step of a handshake and records in `shown` what happens. Raises SSL.Error and its subclasses."""
         self._calls.shown = shown
         try:
-            connection.do_handshake()
+            shake(connection)
         finally:
             self._calls.shown = None
         if self._trusted is not None:
@@ -426,6 +427,8 @@ class Certificates:
 
         Returns None with `strict-sni` for a client that asks for none of the names.
         """
+        if not self.by_name:
+            return self.contexts[0]
         found: dict[str, _Entry] = {}
         name = hello.server_name
         if name is not None:
