@@ -169,6 +169,10 @@ class Poller:
             del self._callbacks[self._bell]
             self._epoll.modify(self._bell, 0)
 
+    def hand_over(self, fd: int, callback: Callback) -> None:
+        """Calls `callback`, in place of another one, when a watched descriptor is ready."""
+        self._callbacks[fd] = callback
+
     def forget(self, fd: int) -> None:
         """Stops watching `fd`. Call it before the descriptor is closed."""
         del self._callbacks[fd]

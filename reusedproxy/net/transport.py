@@ -218,6 +218,12 @@ class Transport:
                 self.poller.watch(self._fd, READ, self.on_ready)
                 self._events = READ
 
+    def take_over_watch(self, events: int) -> None:
+        """Takes over the socket as the poller watches it already, for these events of somebody else's. The owner calls
+        it first, if at all."""
+        self._events = events
+        self.poller.hand_over(self._fd, self.on_ready)
+
     def pause_reading(self, on_end: Callable[[int], None] | None = None) -> None:
         """Leaves incoming data to the kernel, whose buffer fills up and stops the peer's sender.
 
