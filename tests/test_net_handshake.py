@@ -35,6 +35,7 @@ HOUR = timedelta(hours=1)
 class HandshakeTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.loop = Loop(self)
+        self.loop.poller.again_for = 0.0
         self.addCleanup(self.check_rest)
         self.shaker = Shaker(self, self.loop)
 

@@ -248,7 +248,7 @@ class Handshake:
     def be_told_again(self) -> None:
         """Has what is there already cause an event once more, in the next batch."""
         self._events = self.wants | ON_CHANGE
-        self._poller.change(self._fd, self._events)
+        self._poller.call_again(self._fd, self._events)
 
     # Its own affairs.
 
