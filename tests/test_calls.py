@@ -22,15 +22,15 @@ MOST = {
     "kept alive, TLS, limit by source": (38, 48),
     # Of the calls of C functions one is `shutdown`, which saves two packets.
     "closing, clear, limit by source": (53, 67),
-    "closing, TLS, limit by source": (139, 135),
+    "closing, TLS, limit by source": (130, 137),
     "closing, clear": (44, 61),
     "closing, clear, httplog": (47, 68),
     "closing, clear, checks": (44, 61),
     "closing, clear, 10 ACLs": (52, 63),
-    "closing, TLS": (130, 129),
-    "closing, TLS, httplog": (133, 136),
-    "closing, TLS, checks": (130, 129),
-    "closing, TLS, 10 ACLs": (138, 131),
+    "closing, TLS": (121, 131),
+    "closing, TLS, httplog": (124, 138),
+    "closing, TLS, checks": (121, 131),
+    "closing, TLS, 10 ACLs": (129, 133),
 }
 
 

@@ -141,6 +141,7 @@ class Handshake:
         "_events",
         "_failure",
         "_fd",
+        "_first",
         "_least",
         "_owner",
         "_poller",
@@ -188,6 +189,8 @@ class Handshake:
         self._shown = Shown(UNREAD)
         self._context: ServerContext | None = None
         self._tls: SSL.Connection | None = None
+        #: The client's first message, until OpenSSL has taken it; for the words about a refusal.
+        self._first = b""
         self._events = 0
         #: The batch of events in which it has taken its last step.
         self._stepped = -1
@@ -273,6 +276,7 @@ class Handshake:
             self._fail(REFUSED, str(error), error.kind)
             return
         if not isinstance(hello, int):
+            self._first = data
             self._choose(hello)
         elif not data:
             self._fail(EMPTY, "the client closed without a word")
@@ -300,12 +304,18 @@ class Handshake:
         assert context is not None
         if self._tls is None:
             self._tls = context.connection(self._socket)
+            if len(self._first) == MOST:
+                self._take_first(context)
         try:
             context.step(self._tls, shown)
         except SSL.WantReadError:
+            if self._first:
+                self._take_first(context)
             self.wants = READ
             self._watch(READ | ON_CHANGE)
         except SSL.WantWriteError:
+            if self._first:
+                self._take_first(context)
             self.wants = WRITE
             self._watch(WRITE | ON_CHANGE)
         except SSL.ZeroReturnError:
@@ -318,6 +328,8 @@ class Handshake:
             if shown.refused is not None:
                 kind = CA_NOT_TRUSTED if shown.refused.depth else CRT_NOT_TRUSTED
             reason = openssl_reason(error)
+            if self._first and shown.alert is None:
+                context.refuse_again(self._first, shown)
             self._refuse(kind, explain(reason, shown, context), f"{reason} {shown.refused and shown.refused.error}")
         else:
             if self._certificates.by_name and self._is_under_wrong_terms(self._tls):
@@ -327,6 +339,12 @@ class Handshake:
                 self._refuse(REFUSED, text, "another name")
             else:
                 self._succeed(self._tls)
+
+    def _take_first(self, context: ServerContext) -> None:
+        """Notes that a refusal would not be, or not only, that of the first message as it was peeked at."""
+        assert self._tls is not None
+        self._first = b""
+        context.tell_alerts(self._tls)
 
     def _is_under_wrong_terms(self, tls: SSL.Connection) -> bool:
         """Tells whether OpenSSL, whose name rules are shown, has read one for which another context is chosen."""

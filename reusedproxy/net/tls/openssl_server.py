@@ -115,19 +115,24 @@ def ask_before_resuming(context: SSL.Context, is_over: Callable[[crypto.X509], b
     return asked
 
 
-def tell_alerts(context: SSL.Context, on_alert: OnAlert) -> object:
-    """Calls `on_alert` for each alert that is sent or received.
-
-    The returned object must be kept as long as the context.
-    """
+def alert_callback(on_alert: OnAlert) -> object:
+    """Returns a callback for `tell_alerts` that calls `on_alert` for each alert that is sent or received."""
 
     @_foreign.callback("void (*)(const SSL *, int, int)")
     def informed(connection: Any, where: int, value: int) -> None:
         if where & SSL.SSL_CB_ALERT:
             on_alert(bool(where & SSL.SSL_CB_WRITE), value & 0xFF)
 
-    _library.SSL_CTX_set_info_callback(_of(context), informed)
     return informed
+
+
+def tell_alerts(connection: SSL.Connection, callback: object) -> None:
+    """Has OpenSSL call back for each alert, and for each step of the handshake, too, from now on.
+
+    The callback must be kept as long as the connection.
+    """
+    handle: Any = connection
+    _library.SSL_set_info_callback(handle._ssl, callback)
 
 
 def set_groups(context: SSL.Context, names: str) -> bool:
