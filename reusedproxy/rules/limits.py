@@ -92,7 +92,9 @@ def limit(
             return False
         if row:
             facts.counters = {number: (table, row)}
-        return True
+            return True
+        track(facts)
+        return rest is not None or test(facts)
 
     return Limit(is_beyond, may_be_beyond)
 
