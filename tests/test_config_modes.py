@@ -194,7 +194,7 @@ class TCPTests(SynchronousTestCase):
             ("tcp-request content track-sc0 src", "listen 'l' has no 'stick-table'"),
             ("tcp-request content track-sc0 src table t", "there is no table 't'"),
             ("tcp-request connection track-sc9 src", "there is no counter 9"),
-            ("tcp-request content set-retries", "is a HAProxy rule that reusedproxy does not do yet"),
+            ("tcp-request content switch-mode", "is a HAProxy rule that reusedproxy does not do yet"),
             ("tcp-request content close", "unknown action 'close'"),
             ("tcp-request session set-src src", "'tcp-request session set-src' is a HAProxy rule"),
             ("tcp-request inspect-delay", "needs a time"),
