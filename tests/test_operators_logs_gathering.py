@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.operators.logs.gathering import AT_ONCE, Gathered, Gathering
+from reusedproxy.operators.logs.gathering import AT_ONCE, GatheredLines, Gathering
 
 
 class Poller:
@@ -26,23 +26,12 @@ class Poller:
             each.send_now()
 
 
-class Numbers(Gathered):
-    """Of which each entry is one."""
-
-    def __init__(self, gathering: Gathering, written: list[list[int]]) -> None:
-        Gathered.__init__(self, gathering)
-        self._written = written
-
-    def _write(self, held: list[int]) -> None:
-        self._written.append(held)
-
-
 class GatheringTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.poller = Poller()
         self.gathering = Gathering(self.poller)
-        self.written: list[list[int]] = []
-        self.gathered = Numbers(self.gathering, self.written)
+        self.written: list[Any] = []
+        self.gathered = GatheredLines(self.gathering, self.written.append)
 
     def test_a_batch_is_written_at_its_end(self) -> None:
         for _ in range(2):
@@ -57,7 +46,7 @@ class GatheringTests(SynchronousTestCase):
     def test_outside_of_batches_nothing_waits(self) -> None:
         """Nor where there is no poller."""
         self.gathered.add(1)
-        Numbers(Gathering(), self.written).add(2)
+        GatheredLines(Gathering(), self.written.append).add(2)
         self.assertEqual((self.written, self.poller.late), ([[1], [2]], []))
 
     def test_many_are_not_kept_waiting(self) -> None:
@@ -80,7 +69,7 @@ class GatheringTests(SynchronousTestCase):
 
     def test_several_are_written_in_the_order_in_which_they_began(self) -> None:
         """Also before the end, where somebody cannot wait."""
-        other = Numbers(self.gathering, self.written)
+        other = GatheredLines(self.gathering, self.written.append)
         self.poller.begin()
         other.add(1)
         self.gathered.add(2)
