@@ -21,16 +21,16 @@ MOST = {
     "kept alive, clear, limit by source": (32, 47),
     "kept alive, TLS, limit by source": (32, 46),
     # Of the calls of C functions one is `shutdown`, which saves two packets.
-    "closing, clear, limit by source": (47, 64),
-    "closing, TLS, limit by source": (124, 133),
+    "closing, clear, limit by source": (47, 65),
+    "closing, TLS, limit by source": (124, 135),
     "closing, clear": (44, 61),
-    "closing, clear, httplog": (47, 67),
+    "closing, clear, httplog": (48, 67),
     "closing, clear, checks": (44, 61),
-    "closing, clear, 10 ACLs": (46, 61),
+    "closing, clear, 10 ACLs": (46, 62),
     "closing, TLS": (121, 131),
-    "closing, TLS, httplog": (124, 136),
+    "closing, TLS, httplog": (124, 138),
     "closing, TLS, checks": (121, 131),
-    "closing, TLS, 10 ACLs": (123, 130),
+    "closing, TLS, 10 ACLs": (123, 132),
 }
 
 

@@ -19,6 +19,7 @@ from reusedproxy.rules.samples.body_fetches import BODY_FETCHES
 from reusedproxy.rules.samples.byte_fetches import BYTE_FETCHES
 from reusedproxy.rules.samples.certificates import Certificate, one_line, rfc2253
 from reusedproxy.rules.samples.compile import compiled, compiled_text
+from reusedproxy.rules.samples.course_fetches import COURSE_FETCHES
 from reusedproxy.rules.samples.formats import text_of, text_of_body
 from reusedproxy.rules.samples.process_fetches import PROCESS_FETCHES
 from tests.rulecases import CRITERIA, EXPRESSIONS, LINE_CRITERIA, LINE_DIFFERENCES, LINE_EXPRESSIONS
@@ -191,6 +192,9 @@ class TableTests(SynchronousTestCase):
             *("fc_rcvd_proxy", "fc_pp_authority", "fc_pp_unique_id"),
             *("fc_err", "fc_err_str", "hostname", "pid", "ssl_fc_err", "txn.hedged", "txn.status", "unique-id"),
             *counted,
+            # In tests/test_rules_course_fetches.py.
+            *COURSE_FETCHES,
+            *("bc_http_major", "http_auth_bearer", "req.cook_names", "res.cook_names", "url_ip", "url_port"),
             "date",
             "http_auth",
             "http_auth_group",
