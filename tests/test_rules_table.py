@@ -25,6 +25,7 @@ from reusedproxy.rules.samples.process_fetches import PROCESS_FETCHES
 from tests.rulecases import CRITERIA, EXPRESSIONS, LINE_CRITERIA, LINE_DIFFERENCES, LINE_EXPRESSIONS
 from tests.rulecases import REQUEST as ASKED
 from tests.rulefakes import Seen
+from tests.samplecases import CONVERSIONS, NEWER
 from tests.tlsfakes import Side, certificate
 
 PLACE = Place("t.cfg", 1)
@@ -215,9 +216,9 @@ class TableTests(SynchronousTestCase):
         }
         self.assertEqual(set(FETCHES) - asked - certificates - elsewhere, {"req.cook_val", "req.hdrs"})
         converted = {name for text in tables for name in re.findall(r",([a-z0-9_]+)", text)}
-        # These want variables, files or slots, or are in the table of `samplecases`.
-        others = {"strcmp", "secure_memcmp", "set-var", "unset-var", *MAPS, "hmac", "djb2", "sdbm"}
-        self.assertEqual(set(CONVERTERS) - converted - counted, others | {"capture-req", "capture-res"})
+        converted |= {call.partition("(")[0] for call, *_ in (*CONVERSIONS, *NEWER)}
+        # These want variables, or files.
+        self.assertEqual(set(CONVERTERS) - converted - counted, {"set-var", "unset-var", *MAPS})
 
     def test_what_is_captured(self) -> None:
         """Up to the slot's length, for the log and for rules; a slot that is not there takes nothing."""

@@ -148,7 +148,7 @@ def _trusted(
 ) -> Trusted:
     if before is not None and before[0] == stamps:
         return before[1]
-    read = trusts.of((("ca-file", path),), tls.crl_file)
+    read = trusts.of((("ca-file", path),), tls.crl_file, fetched=tls.crl_fetched)
     return before[1] if before is not None and before[1].trusts_the_same(read) else read
 
 
