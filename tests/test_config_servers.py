@@ -8,7 +8,7 @@ from reusedproxy.config.model import Configuration, Server
 from reusedproxy.config.model.proxies import Check, PoolLimits, RecordBound, Spread
 from reusedproxy.config.model.tls import ServerTLS
 from reusedproxy.config.reader import ConfigurationError, Source, read_configuration
-from reusedproxy.config.sections.servers import RECORD_MOST
+from reusedproxy.config.sections.server_words import RECORD_MOST
 
 HEAD = "defaults\n mode http\n timeout connect 5s\n timeout client 30s\n timeout server 60s\nbackend b\n"
 MUTUAL = "ssl ca-file /ca crt /c.pem sni str(app.example)"

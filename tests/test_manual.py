@@ -27,7 +27,7 @@ from reusedproxy.config.reader import Source, read_configuration
 from reusedproxy.config.rules import acls, patterns
 from reusedproxy.config.rules import actions as rules
 from reusedproxy.config.rules import samples as sample_table
-from reusedproxy.config.sections import crt_stores, logs, options, peers, proxies, resolvers, rings, servers, stats
+from reusedproxy.config.sections import crt_stores, logs, options, peers, proxies, resolvers, rings, server_words, stats
 from reusedproxy.config.sections import globals as global_section
 from reusedproxy.config.sections.binds import read_bind
 from reusedproxy.config.sections.draft import ProxyDraft
@@ -153,7 +153,7 @@ class ConfigurationPageTests(SynchronousTestCase):
             self.assertRegex(part, rf"(?m)^\.It Ic hold Cm (.* )?{kind} ")
 
     def test_every_word_of_server_lines_is_explained(self) -> None:
-        self.assertEqual([], self.page.lacks({*servers._DONE, *servers.OUR_WORDS}, "SERVER WORDS"))
+        self.assertEqual([], self.page.lacks({*server_words.SETTERS, *server_words.OUR_WORDS}, "SERVER WORDS"))
 
     def test_every_word_of_the_statistics_is_explained(self) -> None:
         done = {*stats.READERS, "show-modules"}
@@ -201,7 +201,7 @@ class ConfigurationPageTests(SynchronousTestCase):
             *rings.WORDS,
             *crt_stores.WORDS,
             *peers.WORDS,
-            *servers._DONE,
+            *server_words.SETTERS,
             *BALANCE,
             *rules.REQUEST_ACTIONS,
             *rules.RESPONSE_ACTIONS,
@@ -230,7 +230,7 @@ class ConfigurationPageTests(SynchronousTestCase):
             ),
             ("Options", set(haproxy_words.OPTIONS), {*options._READERS, *haproxy_words.OPTIONS_WITHOUT_EFFECT}),
             ("On bind lines", set(haproxy_words.BIND), taken_on_bind_lines()),
-            ("On server lines", set(haproxy_words.SERVER), {*servers._DONE, *haproxy_words.SERVER_AS_WE_DO}),
+            ("On server lines", set(haproxy_words.SERVER), {*server_words.SETTERS, *haproxy_words.SERVER_AS_WE_DO}),
         ):
             self.assertEqual(set(), named(title) - (known - done), title)
 

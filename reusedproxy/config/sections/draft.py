@@ -24,7 +24,8 @@ from reusedproxy.config.model.values import Place
 from reusedproxy.config.rules.acls import resolved
 from reusedproxy.config.sections.binds import BindDraft, UnixDefaults
 from reusedproxy.config.sections.errors import ErrorLine
-from reusedproxy.config.sections.servers import ServerDraft, ServerWords
+from reusedproxy.config.sections.server_words import ServerWords
+from reusedproxy.config.sections.servers import ServerDraft
 from reusedproxy.config.tls.words import TLSDefaults
 
 SIDES = {"frontend": "F", "backend": "B", "listen": "FB", "defaults": "FB"}

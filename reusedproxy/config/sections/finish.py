@@ -26,10 +26,11 @@ from reusedproxy.config.rules.tables import with_table
 from reusedproxy.config.sections.binds import finished_bind
 from reusedproxy.config.sections.draft import ProxyDraft
 from reusedproxy.config.sections.errors import Groups, error_pages, with_file
+from reusedproxy.config.sections.finished_servers import finished_server, numbered
 from reusedproxy.config.sections.globals import GlobalDraft
 from reusedproxy.config.sections.peers import PeersDraft
 from reusedproxy.config.sections.resolvers import ResolversDraft
-from reusedproxy.config.sections.servers import ServerDraft, finished_server, numbered
+from reusedproxy.config.sections.servers import ServerDraft
 from reusedproxy.config.sections.stats import finished_stats
 
 

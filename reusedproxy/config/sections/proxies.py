@@ -45,13 +45,8 @@ from reusedproxy.config.sections.globals import OUR_WORDS as GLOBAL_OUR_WORDS
 from reusedproxy.config.sections.hedging import read_hedge
 from reusedproxy.config.sections.logs import log_target
 from reusedproxy.config.sections.options import read_option
-from reusedproxy.config.sections.servers import (
-    ServerDraft,
-    numbers_cut,
-    read_default_server,
-    read_server,
-    read_template,
-)
+from reusedproxy.config.sections.server_words import numbers_cut
+from reusedproxy.config.sections.servers import ServerDraft, read_default_server, read_server, read_template
 from reusedproxy.config.sections.stats import read_stats
 from reusedproxy.config.sections.tables import read_stick, read_stick_table
 from reusedproxy.config.sections.traffic_logs import (

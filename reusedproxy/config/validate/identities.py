@@ -8,7 +8,8 @@ from reusedproxy.config.model.checks import CheckPlan, Connect, HTTPCheck
 from reusedproxy.config.model.identities import IdentityRule
 from reusedproxy.config.rules.identities import are_bounded, around_map, folder_of
 from reusedproxy.config.sections.globals import GlobalDraft
-from reusedproxy.config.sections.servers import ServerDraft, ServerWords
+from reusedproxy.config.sections.server_words import ServerWords
+from reusedproxy.config.sections.servers import ServerDraft
 
 
 def validate_identities(

@@ -20,7 +20,8 @@ from reusedproxy.config.sections.errors import ErrorLine, GroupUse
 from reusedproxy.config.sections.finish import check_host, check_of, host_known
 from reusedproxy.config.sections.globals import GlobalDraft
 from reusedproxy.config.sections.options import OPTION_OF_CHECKS
-from reusedproxy.config.sections.servers import OUR_POOL_WORDS, OUR_TLS_WORDS, ServerDraft, ServerWords
+from reusedproxy.config.sections.server_words import OUR_POOL_WORDS, OUR_TLS_WORDS, ServerWords
+from reusedproxy.config.sections.servers import ServerDraft
 from reusedproxy.config.sections.stats import validate_stats
 from reusedproxy.config.sections.traffic_logs import check_slots
 from reusedproxy.config.tls.words import ON_SERVERS

@@ -15,7 +15,7 @@ from attrs import evolve, frozen
 
 from reusedproxy.config.language.report import Wrong
 from reusedproxy.config.model.proxies import PoolLimits
-from reusedproxy.config.sections.servers import read_pool
+from reusedproxy.config.sections.server_words import read_pool
 from reusedproxy.net.slices import Steps
 from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.pool.raw import used_once
