@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 $(VENV)/installed: setup.py pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1' 'setuptools>=77' wheel
-	$(BIN)/python -m pip install --quiet --editable '.[manhole]'
+	$(BIN)/python -m pip install --quiet --editable '.[manhole,spiffe]'
 	touch $@
 
 $(VENV)/test-installed: $(VENV)/installed
@@ -48,7 +48,7 @@ test-integration: $(VENV)/test-installed
 test-oldest: setup.py tests/oldest.txt
 	$(PYTHON) -m venv $(VENV)/oldest
 	$(VENV)/oldest/bin/python -m pip install --quiet --upgrade 'pip>=25.1' 'setuptools>=77' wheel
-	$(VENV)/oldest/bin/python -m pip install --quiet --constraint tests/oldest.txt --editable '.[manhole]' --group test
+	$(VENV)/oldest/bin/python -m pip install --quiet --constraint tests/oldest.txt --editable '.[manhole,spiffe]' --group test
 	$(VENV)/oldest/bin/python -m pytest --ignore tests/integration --numprocesses auto $(PYTEST_ARGS)
 
 # A compiled build (docs/decisions/13-compiled.md), in a copy of the tree, and those tests that put nothing in the place of
@@ -64,7 +64,7 @@ $(COMPILED)/installed: $(shell find reusedproxy -name '*.py') setup.py pyproject
 	rm -rf $(COMPILED)/tree
 	mkdir $(COMPILED)/tree
 	cp -R $(COPIED) $(COMPILED)/tree
-	cd $(COMPILED)/tree && REUSEDPROXY_COMPILE=1 ../bin/python -m pip install --quiet --editable '.[manhole]' --group test
+	cd $(COMPILED)/tree && REUSEDPROXY_COMPILE=1 ../bin/python -m pip install --quiet --editable '.[manhole,spiffe]' --group test
 	touch $@
 
 test-compiled: $(COMPILED)/installed

@@ -97,6 +97,7 @@ setup(
     install_requires=DEPENDENCIES,
     extras_require={
         "manhole": ["Twisted[conch]"],  # SSH for the manhole
+        "spiffe": ["grpcio>=1.66"],  # asks a SPIFFE agent for our certificate
     },
     packages=[
         *find_packages(include=["reusedproxy", "reusedproxy.*"]),

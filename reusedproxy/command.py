@@ -310,7 +310,7 @@ def examine(options: DoctorOptions, reactor: Any) -> int:
         say(f"doctor: {text}", sys.stderr)
 
     try:
-        proxy = ProxyService(reactor, options["config"]).assemble(bind=False)
+        proxy = ProxyService(reactor, options["config"]).assemble(bind=False, ask=True)
         bounds = Bounds(options.idle, options.connections)
         orders = Orders(tuple(options.servers), bounds, options["name"] or "", options.limit)
         doctor = Doctor(proxy, orders, reactor, progress, reactor.stop)

@@ -351,6 +351,15 @@ class WordTests(SynchronousTestCase):
             ),
             ("ssl-watch 999ms", "'ssl-watch': '999ms' is too short: the files are looked at once a second at most"),
             ("ssl-watch", "'ssl-watch' needs a time"),
+            ("spiffe-workload-api", "'spiffe-workload-api' needs the socket of an agent, unix:/PATH"),
+            *(
+                (
+                    f"spiffe-workload-api {socket}",
+                    f"'spiffe-workload-api': '{socket}' is no socket of an agent: it is unix:/PATH, as in"
+                    " SPIFFE_ENDPOINT_SOCKET",
+                )
+                for socket in ("tcp://127.0.0.1:8081", "unix:agent.sock", "/agent.sock")
+            ),
             ("stats sokket /x", "'stats' in section 'global': unknown word 'sokket': did you mean 'socket'?"),
         ]
         for line, expected in table:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config.model.tls import ListURL, Revocations
-from tests.test_config_servers import MUTUAL, faults, notices, read, server, tls_of
+from tests.test_config_servers import HEAD, MUTUAL, faults, notices, read, server, tls_of
 
 ONE = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="
 TWO = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
@@ -156,3 +156,36 @@ class ListTests(SynchronousTestCase):
         self.assertIn("'crl-refresh' does nothing without 'crl-url'", said[0][1])
         said = notices(f" server a h:1 ssl verify none pin-sha256 {ONE} crl-file /l crl-url http://a/x no-sni-auto")
         self.assertIn("'crl-url' does nothing with 'verify none'", said[0][1])
+
+
+class WorkloadTests(SynchronousTestCase):
+    """`@spiffe`: what the agent of `spiffe-workload-api` gives."""
+
+    WORDS = "ssl crt @spiffe ca-file @spiffe verifyspiffe spiffe://e/a"
+
+    def head(self, *sockets: str) -> str:
+        words = "".join(f" spiffe-workload-api {each}\n" for each in sockets)
+        return f"global\n crt-base /crt\n ca-base /ca\n{words}{HEAD}"
+
+    def test_the_socket_as_the_environment_names_it(self) -> None:
+        for socket in ("unix:/run/agent.sock", "unix:///run/agent.sock"):
+            made = read(f" server a h:1 {self.WORDS}", self.head(socket))
+            assert made.global_.workload_api is not None
+            self.assertEqual(made.global_.workload_api.value, "unix:/run/agent.sock")
+            tls = tls_of(made.backends["b"].servers[0])
+            self.assertEqual((tls.crt, tls.ca_file, tls.key), ("@spiffe", "@spiffe", None))
+
+    def test_an_agent_is_needed_and_one_only(self) -> None:
+        for words, word in ((self.WORDS, "crt"), (self.WORDS.replace("crt @spiffe ", ""), "ca-file")):
+            (fault,) = faults(f" server a h:1 {words}", self.head())
+            self.assertIn(f"server 'a': '{word} @spiffe' needs 'spiffe-workload-api unix:/PATH'", fault)
+        (fault,) = faults(f" server a h:1 {self.WORDS}", self.head("unix:/a", "unix:/b"))
+        self.assertIn("'spiffe-workload-api' stands already at ", fault)
+        (fault,) = faults(f" server a h:1 {self.WORDS}", self.head("/a"))  # and nothing of the line
+
+    def test_not_for_listeners(self) -> None:
+        head = self.head("unix:/a")
+        for words in ("crt @spiffe", "crt /c verify required ca-file @spiffe", "crt /c ca-verify-file @spiffe"):
+            front = f"frontend f\n bind 127.0.0.1:1 ssl {words}\n default_backend b\n"
+            (found,) = faults(" server a h:1", head.replace(HEAD, HEAD.replace("backend b", front + "backend b")))
+            self.assertIn("'@spiffe' is for 'server' lines only: write files here, as spiffe-helper makes them", found)

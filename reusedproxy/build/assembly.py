@@ -61,6 +61,7 @@ from reusedproxy.net.poller import Poller
 from reusedproxy.net.resolver import Query
 from reusedproxy.net.slices import Steps, run_through
 from reusedproxy.net.tls.files import TLSConfigurationError, Trusts
+from reusedproxy.net.tls.svid import SVID
 from reusedproxy.net.watchdog import Standstills
 from reusedproxy.operators.logs.access import access_log, stream_log
 from reusedproxy.operators.logs.handshakes import handshake_log
@@ -180,9 +181,11 @@ class Assembly:
         addresses: Addresses | None = None,
         given: Given | None = None,
         states: str = "",
+        svid: SVID | None = None,
     ) -> None:
         """Prepares the attempt; `addresses` may have names resolved before, see `queries`. `given` has sockets that
-        listen already, and `states` are those of servers, of a process whose place this one takes."""
+        listen already, and `states` are those of servers, of a process whose place this one takes. `svid` is what
+        "@spiffe" stands for."""
         self._given = given
         self._configuration = configuration
         self._announce = announce
@@ -199,7 +202,7 @@ class Assembly:
         files = FilesOfTLS(configuration)
         if addresses is None:
             addresses = previous.addresses if previous is not None and self._again else Addresses()
-        trusts = Trusts(previous.trusts if previous is not None else None)
+        trusts = Trusts(previous.trusts if previous is not None else None, svid)
         deadlines = previous.deadlines if previous is not None else Deadlines(reactor)
         maxconn = settings.maxconn or descriptors.clients()
         self._proxy = Proxy(

@@ -29,7 +29,12 @@ def nothing_to_serve(configuration: Configuration, path: str) -> Iterator[Fault]
 
 def start_only(said: Global) -> dict[str, object]:
     """Returns the settings that take effect at the start only, by keyword."""
-    people = {"user": said.user, "group": said.group, "chroot": said.chroot}
+    people = {
+        "user": said.user,
+        "group": said.group,
+        "chroot": said.chroot,
+        "spiffe-workload-api": said.workload_api,
+    }
     words: dict[str, object] = {word: each and (each.word, each.value) for word, each in people.items()}
     return {**words, "manhole": said.manhole and evolve(said.manhole, place=_NOWHERE)}
 

@@ -25,7 +25,7 @@ from reusedproxy.config.language.printable import printable
 from reusedproxy.config.language.report import Fault
 from reusedproxy.config.model.proxies import Configuration, Global
 from reusedproxy.config.model.proxies import Manhole as ManholeSettings
-from reusedproxy.config.model.values import Place
+from reusedproxy.config.model.values import Notice, Place
 from reusedproxy.daemon.limits import none_for_clients, shortages
 from reusedproxy.daemon.load import Refused, load
 from reusedproxy.daemon.own_settings import descriptors_in, empty_tables, nothing_to_serve
@@ -48,6 +48,7 @@ from reusedproxy.daemon.starting.warm_up import WarmUp
 from reusedproxy.daemon.supervision.manager import Manager
 from reusedproxy.daemon.supervision.reports import Supervision
 from reusedproxy.daemon.wording import bound_to, listed
+from reusedproxy.daemon.workload.source import WORD, WorkloadAPI
 from reusedproxy.net import descriptors
 from reusedproxy.net.listener import Listener
 from reusedproxy.net.poller import Poller
@@ -107,6 +108,8 @@ class ProxyService(Service):
         self._expiry = Expiry(reactor, self.announce)
         #: Fetches lists of revoked certificates (`crl-url`).
         self._lists = ListFetcher(reactor, SystemRandom(), self.announce, self._take_up_lists)
+        #: Asks a SPIFFE agent for our certificate (`spiffe-workload-api`).
+        self.workload = WorkloadAPI(reactor, self.announce, self._take_up_svid)
         self.reloads = Reloads(reactor, self._poller, paths, self, self._expiry)
         self.stalls = Stalls(reactor, self, self._expiry.look)
         #: This process takes the place of another one (`--replace`), from which it has this until it serves.
@@ -161,18 +164,25 @@ class ProxyService(Service):
 
     # From the files to a proxy that has everything bound.
 
-    def assemble(self, *, bind: bool) -> Proxy:
-        """Reads the configuration, builds everything, and with `bind` opens the listening sockets. Raises Refused."""
+    def assemble(self, *, bind: bool, ask: bool | None = None) -> Proxy:
+        """Reads the configuration, builds everything, and with `bind` opens the listening sockets. Raises Refused.
+
+        `ask` tells whether a SPIFFE agent is asked for our certificate (`spiffe-workload-api`); None: with `bind`.
+        """
+        ask = bind if ask is None else ask
         configuration = load(self._paths, self._done)
         faults, notices = self._privileges.decide(configuration.global_)
         if self.replaces and bind:
             self._take_over(configuration.global_)
         faults += self._assemble_manhole(configuration.global_.manhole, bind)
         sockets = self.runtime.prepare(configuration.global_, bind=bind, given=self._takeover)
+        workload_api = configuration.global_.workload_api
+        faults += self.workload.open(workload_api, self._privileges.becoming, ask=ask and not faults)
         try:
             self.proxy = proxy = self._build(configuration, bind, [*faults, *sockets.faults])
         except AssemblyError as error:
             sockets.give_up()
+            self.workload.stop()
             if self.manhole is not None:
                 self.manhole.stop()
             raise Refused(error.faults, error.notices, summary=configuration.summary) from None
@@ -180,6 +190,9 @@ class ProxyService(Service):
         if bind:
             self._demand_descriptors(proxy)
         proxy.notices += [*notices, *self._privileges.warnings(proxy)]
+        if workload_api is not None and not ask:
+            text = f"'{WORD}': the agent is not asked here, so what '@spiffe' stands for is not looked at"
+            proxy.notices.append(Notice("notice", workload_api.place, text))
         if self._takeover is not None and self._takeover.tables is None:
             proxy.notices += empty_tables(configuration)
         self.reloads.started(configuration)
@@ -232,6 +245,7 @@ class ProxyService(Service):
             self.proxy,
             given=self._takeover,
             states="" if self._takeover is None else self._takeover.states,
+            svid=self.workload.svid,
         )
         return assembly.build(bind=bind, faults=faults)
 
@@ -240,6 +254,7 @@ class ProxyService(Service):
         fault = none_for_clients()
         if fault:
             self.runtime.leave()
+            self.workload.stop()
             for listener in proxy.bound:
                 listener.close()
             raise Refused([Fault(Place(self._paths[0], 1), fault)], proxy.notices)
@@ -260,6 +275,7 @@ class ProxyService(Service):
         self.state = "running"
         descriptors.raise_limit()
         self._poller.start()
+        self.workload.begin()
         self.supervision.begin()
         if self._takeover is not None:
             for text, section in stand(proxy, self._takeover.standing):
@@ -421,6 +437,9 @@ class ProxyService(Service):
     def _take_up_lists(self, files: list[str]) -> bool:
         return self.renew(files, "crl-url")
 
+    def _take_up_svid(self, names: list[str]) -> bool:
+        return self.renew(names, WORD)
+
     def serve_with(self, proxy: Proxy, endings: list[Ending]) -> None:
         """Starts a proxy that has taken the place of another one at a reload."""
         self._begin(proxy, endings)
@@ -458,6 +477,7 @@ class ProxyService(Service):
         self.reloads.stop()  # one of `ssl-watch` may be under way
         self._expiry.stop()
         self._lists.stop()
+        self.workload.stop()
         for listener in self._listeners:
             if key_of(listener.bind.address) in taken:
                 listener.leave()
@@ -546,6 +566,7 @@ class ProxyService(Service):
             self._takeover.give_up()
         self._expiry.stop()
         self._lists.stop()
+        self.workload.stop()
         self.runtime.leave()
         for each in self.living:
             for frontend in each.frontends:

@@ -84,7 +84,7 @@ class Lines:
         self._limits = limits
         self._first = FirstAddresses(addresses, faults, notices)
         self._trusts = trusts
-        self._stamps: dict[str, Stamps] = {}
+        self._stamps: dict[str, Stamps] = {**trusts.svid_stamps}
         self._previous = previous
         self._announce = announce
         self._faults = faults

@@ -468,6 +468,7 @@ class Global:
 
     Keywords that HAProxy does not have: `pool_connect_rate`, handshakes per second for the floors of all servers
     together; `pool_warm_start`, the most seconds that the listeners wait for all floors at the start, None: not at all;
+    `workload_api` has the address of the agent that is asked for our certificate (`spiffe-workload-api`).
     `ssl_watch`, seconds between two checks of the TLS files for changes, None: no checks.
     """
 
@@ -497,6 +498,7 @@ class Global:
     pool_connect_rate: float = 200.0
     pool_warm_start: float | None = None
     ssl_watch: float | None = None
+    workload_api: Said | None = None
     spread_checks: int = 0
     #: Families of addresses that name servers are asked for; "auto": IPv4, and IPv6 where this machine has a route.
     accepted_families: tuple[str, ...] = ("auto",)

@@ -20,7 +20,7 @@ from reusedproxy.config.sections.spelling import respelled
 from reusedproxy.config.sections.stats_sockets import is_loopback, one_address, read_stats_socket
 from reusedproxy.config.tls.words import IN_DEFAULTS, IN_SERVER_DEFAULTS, TLSDefaults, read_options
 
-OUR_WORDS = frozenset({"manhole", "pool-connect-rate", "pool-warm-start", "ssl-watch"})
+OUR_WORDS = frozenset({"manhole", "pool-connect-rate", "pool-warm-start", "spiffe-workload-api", "ssl-watch"})
 # HAProxy's own limit for tune.http.maxhdr.
 _MOST_HEADERS = 32767
 # Every client may fill a buffer of this size with its request head, and each head is parsed in one reactor turn.
@@ -85,6 +85,7 @@ class GlobalDraft:
     pool_connect_rate: float = 200.0
     pool_warm_start: float | None = None
     ssl_watch: float | None = None
+    workload_api: Said | None = None
     spread_checks: int = 0
     accepted_families: tuple[str, ...] = ("auto",)
     server_verify: str = "required"
@@ -181,6 +182,7 @@ class GlobalDraft:
             pool_connect_rate=self.pool_connect_rate,
             pool_warm_start=self.pool_warm_start,
             ssl_watch=self.ssl_watch,
+            workload_api=self.workload_api,
             spread_checks=self.spread_checks,
             accepted_families=self.accepted_families,
             spelling=tuple(self.spelling.items()),
@@ -466,6 +468,16 @@ def _ssl_watch(draft: GlobalDraft, line: Line) -> None:
     draft.ssl_watch = value
 
 
+def _workload_api(draft: GlobalDraft, line: Line) -> None:
+    word, said = line.keyword, line.one_argument("the socket of an agent, unix:/PATH")
+    if draft.workload_api is not None:
+        raise Wrong(f"'{word}' stands already at {draft.workload_api.place}: there is one agent")
+    path = said.removeprefix("unix:")
+    if path == said or not path.startswith("/"):
+        raise Wrong(f"'{word}': '{said}' is no socket of an agent: it is unix:/PATH, as in SPIFFE_ENDPOINT_SOCKET")
+    draft.workload_api = Said(line.place, word, "unix:/" + path.lstrip("/"))
+
+
 def _accept_family(draft: GlobalDraft, line: Line) -> None:
     draft.accepted_families = families(line.one_argument("'ipv4', 'ipv6' or 'auto'"), "'dns-accept-family'")
 
@@ -553,6 +565,7 @@ _READERS: dict[str, Callable[[GlobalDraft, Line], None]] = {
     "pool-warm-start": _pool_warm_start,
     "spread-checks": _spread_checks,
     "ssl-watch": _ssl_watch,
+    "spiffe-workload-api": _workload_api,
     "dns-accept-family": _accept_family,
     "setenv": _setenv,
     "presetenv": _setenv,

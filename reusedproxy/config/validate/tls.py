@@ -10,7 +10,15 @@ from reusedproxy.config.model.values import Place
 from reusedproxy.config.sections.binds import BindDraft
 from reusedproxy.config.sections.globals import GlobalDraft
 from reusedproxy.config.sections.servers import ServerDraft
-from reusedproxy.config.tls.words import SYSTEM_CA, TLSWords, check_protocols, not_offered, offered_protocols, versions
+from reusedproxy.config.tls.words import (
+    SPIFFE,
+    SYSTEM_CA,
+    TLSWords,
+    check_protocols,
+    not_offered,
+    offered_protocols,
+    versions,
+)
 
 
 def validate_listeners(binds: Sequence[BindDraft], global_: GlobalDraft, report: Report, *, http: bool = True) -> None:
@@ -50,6 +58,11 @@ def _served(bind: BindDraft, name: str, global_: GlobalDraft, report: Report) ->
     words, place = bind.tls, bind.bind.place
     if not words.sources:
         report.fault(place, f"{name}: 'ssl' needs a certificate: 'crt <file>', with its chain and key in one PEM file")
+    named = (*(each.path for each in words.sources), words.said.get("ca_file"), words.said.get("ca_verify_file"))
+    if SPIFFE in named:
+        text = f"{name}: '{SPIFFE}' is for 'server' lines only: write files here, as spiffe-helper makes them"
+        report.fault(place, text)
+        return
     for each in words.sources:
         if each.kind != "crt-list" and (missing := bind.defaults.missing(each.path)):
             report.fault(place, f"{name}: {missing}")
@@ -65,7 +78,12 @@ def _served(bind: BindDraft, name: str, global_: GlobalDraft, report: Report) ->
 
 def validate_server(server: ServerDraft, name: str, global_: GlobalDraft, report: Report, *, http: bool = True) -> None:
     """Checks versions, ciphers and protocols of a server that is reached over TLS."""
-    if server.words.tls.crt is not None and (missing := server.defaults.missing(server.words.tls.crt)):
+    tls = server.words.tls
+    asks = [word for word, said in (("crt", tls.crt), ("ca-file", tls.ca_file)) if said == SPIFFE]
+    if asks and global_.workload_api is None and "spiffe-workload-api" not in global_.unreadable:
+        text = f"{name}: '{asks[0]} {SPIFFE}' needs 'spiffe-workload-api unix:/PATH' in section 'global'"
+        report.fault(server.place, text)
+    if tls.crt not in (None, SPIFFE) and (missing := server.defaults.missing(tls.crt)):
         report.fault(server.place, f"{name}: {missing}")
     if http:
         _spoken(server.words.parameters, name, server.place, report)

@@ -37,6 +37,7 @@ from reusedproxy.daemon.reloading.succession import (
 from reusedproxy.daemon.reloading.trial import Refusal, ReloadTrial
 from reusedproxy.daemon.supervision.reports import Supervision
 from reusedproxy.daemon.wording import bound_to, listed
+from reusedproxy.daemon.workload.source import WorkloadAPI
 from reusedproxy.net.addresses import Addresses
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.resolver import Resolver
@@ -51,6 +52,7 @@ class Reloaded(Protocol):
     proxy: Proxy | None
     supervision: Supervision
     runtime: RuntimeAPI
+    workload: WorkloadAPI
 
     def announce(self, level: str, text: str, section: str = "") -> None:
         """Sends a message for the operator to the logs."""
@@ -182,7 +184,14 @@ class Reloads:
         """Builds the new proxy, and goes on with it, in steps. Raises AssemblyError."""
         service = self._service
         assembly = Assembly(
-            configuration, self._reactor, self._poller, SystemRandom(), service.announce, old, addresses
+            configuration,
+            self._reactor,
+            self._poller,
+            SystemRandom(),
+            service.announce,
+            old,
+            addresses,
+            svid=service.workload.svid,
         )
         sockets = service.runtime.prepare(configuration.global_, bind=True)
         try:

@@ -20,7 +20,7 @@ from cryptography import x509
 from OpenSSL import SSL, crypto
 
 from reusedproxy.config.model.tls import ServerTLS
-from reusedproxy.net.tls.files import CertificateFile, TLSConfigurationError, Trusted, Trusts, read_certificate
+from reusedproxy.net.tls.files import CertificateFile, TLSConfigurationError, Trusted, Trusts
 from reusedproxy.net.tls.identity import ClientIdentity
 from reusedproxy.net.tls.lasting import VERIFIED_FOR, ends_of, first_after
 from reusedproxy.net.tls.names import is_address, is_for, why_not
@@ -127,9 +127,11 @@ class ClientContext:
         faults: list[str] = []
         if identity.ours is not None or settings.crt is not None:
             try:
-                self._shown = shown = identity.ours or read_certificate(settings.crt or "", settings.key)
-                shown.use(context)
-                self.ours = shown.leaf
+                trusts = trusts or Trusts()
+                self._shown = shown = identity.ours or trusts.certificate(settings.crt or "", settings.key)
+                if shown is not None:
+                    shown.use(context)
+                    self.ours = shown.leaf
             except TLSConfigurationError as error:
                 faults += error.args
         self.ours_end = None if self.ours is None else self.ours.not_valid_after_utc.timestamp()

@@ -33,6 +33,7 @@ from OpenSSL import SSL, crypto
 
 from reusedproxy.net.files import MEBIBYTE, held_in_memory, names_in, read_file, why_unread
 from reusedproxy.net.tls.openssl_server import share_store
+from reusedproxy.net.tls.svid import SPIFFE, SVID
 from reusedproxy.net.tls.tokens import TOKEN_KEY, KeyNotInToken, use_token_key
 from reusedproxy.net.tls.transport import openssl_reason
 from reusedproxy.net.tls.words import name_of, subjects_of
@@ -407,7 +408,9 @@ class Trusts:
     `previous` one that is still in use, and whose files have not changed, is used again.
     """
 
-    def __init__(self, previous: Trusts | None = None) -> None:
+    def __init__(self, previous: Trusts | None = None, svid: SVID | None = None) -> None:
+        """Takes what "@spiffe" stands for; None: no agent has been asked."""
+        self._svid = svid
         self._by_content: WeakValueDictionary[object, Trust] = (
             WeakValueDictionary() if previous is None else previous._by_content
         )
@@ -440,6 +443,28 @@ class Trusts:
             self._by_name[asked] = Trusted(trust, named, crl_file)
         return self._by_name[asked]
 
+    def certificate(self, path: str, key_file: str | None = None) -> CertificateFile | None:
+        """Reads a `crt` (see `read_certificate`), or takes the certificate of the SVID; None where that is not asked
+        for. Raises TLSConfigurationError."""
+        if path != SPIFFE:
+            return read_certificate(path, key_file)
+        svid, what = self._asked("crt"), f"crt {SPIFFE}"
+        if not svid.chain:
+            return None
+        _blocks_in(what, svid.chain)
+        return CertificateFile(SPIFFE, _first_in(what, svid.chain), svid.chain, SPIFFE, svid.key)
+
+    def _asked(self, word: str) -> SVID:
+        if self._svid is None:
+            text = "no agent is asked: 'spiffe-workload-api' takes effect at the next start only"
+            raise TLSConfigurationError(f"{word} {SPIFFE}: {text}")
+        return self._svid
+
+    @property
+    def svid_stamps(self) -> dict[str, tuple[tuple[str, int, int, int, int], ...]]:
+        """Returns the stamps of what is no file, by its name."""
+        return {} if self._svid is None else {SPIFFE: self._svid.stamps}
+
     def name_authorities(self, context: SSL.Context, ca_file: str) -> None:
         """Tells clients the CAs whose certificates are accepted; not the system's CAs, which are too many."""
         for path, content in self._files_of("ca-file", ca_file) or ():
@@ -451,6 +476,10 @@ class Trusts:
         TLSConfigurationError."""
         if path is None or path == SYSTEM_CA:
             return None
+        if path == SPIFFE:
+            bundle = self._asked(word).bundle
+            self.authorities[path] = (bundle,)
+            return ((SPIFFE, bundle),) if bundle else ()
         found = tuple((file, self._content(word, file, LARGEST_AUTHORITIES)) for file in _files_of(word, path))
         self.authorities[path] = tuple(content for _, content in found)
         return found

@@ -16,6 +16,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from reusedproxy.config.model.values import Notice, Place
 from reusedproxy.net.tls.files import authorities_of, certificates_of, revocations_of
+from reusedproxy.net.tls.svid import SPIFFE
 from reusedproxy.net.tls.words import name_of
 from reusedproxy.operators.view.proxy import Proxy
 from reusedproxy.operators.view.reading import files_in_use, shown_by_servers
@@ -172,7 +173,9 @@ class _Use:
 def _of_certificate(use: _Use, path: str, certificate: Certificate | None, now: float) -> Iterator[Ending]:
     """Returns the ending of the file's first certificate; the others are its chain."""
     ours = [certificate] if certificate is not None else certificates_of(path)[:1]
-    return (use.ending(each.not_valid_after_utc, each) for each in ours)
+    # An SVID lives for an hour, and is renewed at half of that: only its end is worth a line.
+    words = {"thresholds": (0.0,)} if path == SPIFFE else {}
+    return (use.ending(each.not_valid_after_utc, each, **words) for each in ours)
 
 
 def _of_authorities(use: _Use, path: str, certificate: Certificate | None, now: float) -> Iterator[Ending]:

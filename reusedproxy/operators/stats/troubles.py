@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from reusedproxy.backends.server import DOWN
+from reusedproxy.net.tls.svid import SPIFFE
 from reusedproxy.operators.logs.expiry import THRESHOLDS, days_left
 from reusedproxy.operators.view.history import Share, last
 from reusedproxy.operators.view.values import BackendView, ProxyView, ServerView
@@ -126,7 +127,8 @@ def _ends(
     for section, server in servers:
         tls = server.pool.tls
         if tls is not None:
-            if tls.ours_end is not None and tls.crt is not None:
+            # An SVID ends within hours, and is renewed: only its end is trouble.
+            if tls.ours_end is not None and tls.crt is not None and (tls.crt != SPIFFE or tls.ours_end <= at):
                 ends[tls.crt] = (tls.ours_end, section)
             if tls.theirs_end is not None:
                 ends[f"that of {server.full_name}"] = (tls.theirs_end, section)
