@@ -354,5 +354,9 @@ class TurnoverTests(ServiceTestCase):
     def test_only_its_end_is_worth_a_line(self) -> None:
         """An hour is all that it has."""
         self.start()
-        self.give(line_of(credential()))
-        self.assertEqual([text for level, text in self.said if level != "notice"], [])
+        said: list[str] = []
+        self.patch(self.service._expiry, "_announce", lambda level, text: said.append(text))
+        self.give(line_of(credential(1800.0)))
+        self.assertEqual(said, [])
+        self.give(line_of(credential(-60.0)))
+        self.assertIn("server b/s: crt @spiffe: has expired, on ", "".join(said))

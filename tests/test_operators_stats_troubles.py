@@ -23,6 +23,7 @@ from reusedproxy.operators.view.values import (
     ListenersView,
     ListView,
     NodesView,
+    PoolTLS,
     ProxyView,
 )
 from tests.test_operators_stats import StatsCase
@@ -140,6 +141,21 @@ class TroubleTests(StatsCase):
                 (WARN, "1 certificate expires within a month", (Place("soon.pem (20 days)", "web"),)),
             ],
         )
+
+    def test_an_svid_lives_for_hours(self) -> None:
+        """Ours comes from an agent, which renews it: only its end is trouble."""
+        view = self.view()
+        app, *others = [each for each in view.backends if each.name == "app"]
+        first, *rest = app.servers
+        for crt, left, texts in (
+            ("@spiffe", 3600.0, []),
+            ("@spiffe", -1.0, ["1 certificate has expired"]),
+            ("a.pem", 3600.0, ["1 certificate expires within a week"]),
+        ):
+            tls = PoolTLS(crt, 1e9 + left, None, 1, 0)
+            server = first._replace(pool=first.pool._replace(tls=tls))
+            shown = evolve(view, backends=(evolve(app, servers=(server, *rest)), *others))
+            self.assertEqual(self.found(shown), texts, (crt, left))
 
     def test_the_rest(self) -> None:
         view = evolve(self.view(), standstills=2, longest_standstill=1.5)

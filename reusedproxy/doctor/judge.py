@@ -16,6 +16,7 @@ from reusedproxy.doctor.observations import OPTIONS, USUAL, Asked, Observed, Ref
 from reusedproxy.net.dial import TCP_CONNECT
 from reusedproxy.net.tls.observed import Handshake, ObservedContext
 from reusedproxy.net.tls.pins import pin_of
+from reusedproxy.net.tls.svid import SPIFFE
 from reusedproxy.net.tls.transport import TLS_FAILED
 from reusedproxy.net.tls.words import certificate_words, name_of, several
 from reusedproxy.pool.learning.idle_timeout import margin
@@ -274,7 +275,8 @@ def _handshake(shown: Handshake, line: Line, now: datetime) -> Iterator[Finding]
         )
     yield from _client_certificate(shown, line)
     if context.ours is not None:
-        yield _life("client-expiry", f"our certificate, crt {tls.crt},", context.ours.not_valid_after_utc, now)
+        what, end = f"our certificate, crt {tls.crt},", context.ours.not_valid_after_utc
+        yield _life("client-expiry", what, end, now, renewed=tls.crt == SPIFFE)
 
 
 def _pin(chain: tuple[x509.Certificate, ...], tls: model.ServerTLS) -> Finding:
@@ -301,12 +303,15 @@ def _staple(shown: Handshake) -> Finding:
     )
 
 
-def _life(topic: str, what: str, end: datetime, now: datetime) -> Finding:
+def _life(topic: str, what: str, end: datetime, now: datetime, *, renewed: bool = False) -> Finding:
+    """Judges the end of a certificate; one that is `renewed` comes from an agent, and lives for hours at most."""
     days = (end - now).total_seconds() / 86400
     date = f"{end:%d %b %Y %H:%M} UTC"
     if days < 0:
         return Finding(TROUBLE, topic, f"{what} has expired, on {date}", "renew it")
     left = f"in {int(days)} days" if days >= 2 else f"in {days * 24:.0f} hours"
+    if renewed:
+        return Finding(FINE, topic, f"{what} ends on {date}, and the agent renews it before")
     if days < SOON:
         return Finding(TROUBLE, topic, f"{what} ends {left}, on {date}", "renew it now")
     return Finding(FINE, topic, f"{what} ends {left}, on {date}")

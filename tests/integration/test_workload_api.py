@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -17,9 +18,10 @@ from urllib.error import HTTPError
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.demo.certificates import Authority
-from tests.integration.daemon import Daemon, run_once
+from tests.integration.daemon import ROOT, Daemon, run_once
 from tests.integration.peers import LOOPBACK, Nginx, missing, temporary_directory, wait_for
 from tests.integration.test_main_job import ask
+from tests.ports import free_port
 from tests.workload_agent import Agent, answer_with, why_not_grpc
 
 WEB, PROXY = "spiffe://example.org/web", "spiffe://example.org/proxy"
@@ -143,6 +145,19 @@ class WorkloadAPITests(SynchronousTestCase):
 
     def children(self, daemon: Daemon) -> list[int]:
         return [int(each) for each in Path(f"/proc/{daemon.pid}/task/{daemon.pid}/children").read_text().split()]
+
+    def test_the_doctor_asks_the_agent(self) -> None:
+        """It shows the SVID as the daemon would, and does not call an hour too short a life."""
+        end = self.give(3600.0)
+        file = self.directory / "alone.cfg"
+        file.write_text(Daemon.HEAD.format(host=LOOPBACK, port=free_port(), stats_port=free_port()) + self.text)
+        command = [sys.executable, "-m", "reusedproxy", "doctor", "--idle", "0", "--config", str(file)]
+        done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=60)
+        self.assertIn(
+            f"our certificate, crt @spiffe, ends on {end:%d %b %Y %H:%M} UTC, and the agent renews", done.stdout
+        )
+        self.assertIn(f"verified as {WEB}", done.stdout)
+        self.assertEqual(done.returncode, 0, done.stdout)
 
     def test_without_an_agent_there_is_no_start_but_a_check(self) -> None:
         self.agent.stop()

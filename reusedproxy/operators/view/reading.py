@@ -30,6 +30,7 @@ from reusedproxy.net.listener import CLOSED, LISTENING
 from reusedproxy.net.slices import Steps, run_through
 from reusedproxy.net.tls.client import ClientContext
 from reusedproxy.net.tls.server import Certificates
+from reusedproxy.net.tls.svid import SPIFFE
 from reusedproxy.operators.view.proxy import Proxy
 from reusedproxy.operators.view.rates import Meter, Rates
 from reusedproxy.operators.view.values import (
@@ -599,7 +600,10 @@ def _files_of(server: Server) -> Iterator[FileInUse]:
             trusted = (("ca-file", tls.ca_file), ("crl-file", tls.crl_file)) if tls.verify == "required" else ()
             for word, path in (("crt", tls.crt), *trusted):
                 if path is not None:
-                    yield FileInUse(server.settings.place, f"server {server.full_name}", word, path)
+                    # What is no file has to be taken from where it is in use.
+                    context = server.pool.context if (word, path) == ("crt", SPIFFE) else None
+                    ours = None if context is None else context.ours
+                    yield FileInUse(server.settings.place, f"server {server.full_name}", word, path, ours)
     if server.settings.identities is not None:
         yield from _files_of_identities(server)
 
