@@ -110,7 +110,7 @@ class ReadTests(SynchronousTestCase):
             ("stopping", "'stopping' is a HAProxy sample fetch that reusedproxy does not do yet"),
             ("sc0_glitch_cnt", "that reusedproxy does not do yet"),
             ("ssl_c_san", "'ssl_c_san' is a HAProxy sample fetch that reusedproxy does not do yet"),
-            ("ssl_fc_cipherlist_bin", "that reusedproxy does not do yet"),
+            ("ssl_fc_exporter_secret", "that reusedproxy does not do yet"),
             ("str(a),map_beg_key(f,0)", "'map_beg_key' is a HAProxy converter that reusedproxy does not do yet"),
             ("str(a),map_beg_int(f,x)", "gives a number, and 'x' is none"),
             ("str(a),map_ip(f,a,b)", "map_ip"),

@@ -18,6 +18,7 @@ from reusedproxy.tables.tracking import Counters, Tracked
 from reusedproxy.wire.client_hello import ClientHello
 from reusedproxy.wire.credentials import Credentials
 from reusedproxy.wire.heads import RequestHead, ResponseHead
+from reusedproxy.wire.hello_lists import HelloLists
 
 
 class Binary(bytes):
@@ -129,6 +130,13 @@ class TLSSide(Protocol):
 
         The number is an X509_V_ERR; the depth is that of the certificate in the chain. Without a fault both are 0.
         """
+
+    @property
+    def hello_lists(self) -> HelloLists | None:
+        """Returns what was captured of the client's first message; None where nothing is, or towards a server."""
+
+    def suite_names(self, numbers: tuple[int, ...]) -> list[str]:
+        """Returns the name of each cipher suite; "" for one that is not known."""
 
     @property
     def certificate(self) -> bytes | None:

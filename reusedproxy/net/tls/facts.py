@@ -9,8 +9,9 @@ from typing import Any
 
 from OpenSSL import SSL, crypto
 
-from reusedproxy.net.tls.openssl_server import verify_result
+from reusedproxy.net.tls.openssl_server import names_of_suites, verify_result
 from reusedproxy.net.transport import Transport
+from reusedproxy.wire.hello_lists import HelloLists
 
 _UNREAD = object()
 
@@ -66,6 +67,14 @@ class TransportTLS:
     def authority_error(self) -> tuple[int, int]:
         fault = getattr(self._transport, "ca_fault", None)
         return (0, 0) if fault is None else (int(fault.error), int(fault.depth))
+
+    @property
+    def hello_lists(self) -> HelloLists | None:
+        lists: HelloLists | None = getattr(self._transport, "hello_lists", None)
+        return lists
+
+    def suite_names(self, numbers: tuple[int, ...]) -> list[str]:
+        return names_of_suites(self._tls, numbers)
 
     @property
     def certificate(self) -> bytes | None:

@@ -174,13 +174,18 @@ def verify_result(connection: SSL.Connection) -> int:
 
 def suite_names(numbers: tuple[int, ...]) -> list[str]:
     """Returns the names of those cipher suites that this OpenSSL knows."""
-    names = []
     connection = SSL.Connection(SSL.Context(SSL.TLS_METHOD))
+    return [name for name in names_of_suites(connection, numbers) if name]
+
+
+def names_of_suites(connection: SSL.Connection, numbers: tuple[int, ...]) -> list[str]:
+    """Returns the name of each cipher suite; "" for one that this OpenSSL does not know."""
+    names = []
     handle: Any = connection
     for number in numbers:
         cipher = _library.SSL_CIPHER_find(handle._ssl, number.to_bytes(2, "big"))
-        if cipher != _foreign.NULL:
-            names.append(_foreign.string(_library.SSL_CIPHER_get_name(cipher)).decode("ascii"))
+        known = cipher != _foreign.NULL
+        names.append(_foreign.string(_library.SSL_CIPHER_get_name(cipher)).decode("ascii") if known else "")
     return names
 
 

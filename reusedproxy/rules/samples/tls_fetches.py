@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from reusedproxy.rules.facts import Binary, Facts, Sample, TLSSide
 from reusedproxy.rules.samples.certificates import Attribute, Certificate, NotThere, entry, one_line, rfc2253
+from reusedproxy.rules.samples.hello_fetches import HELLO_FETCHES
 
 Fetch = Callable[[Facts], Sample]
 Side = Callable[[Facts], "TLSSide | None"]
@@ -117,6 +118,7 @@ def _about_connection(prefix: str, side: Side) -> dict[str, Callable[..., Fetch]
 
 
 TLS_FETCHES: dict[str, Callable[..., Fetch]] = {
+    **HELLO_FETCHES,
     **_about_connection("ssl_fc", _client),
     **_about_connection("ssl_bc", _server),
     **_about_certificate("ssl_c", _client, _chain_above),
