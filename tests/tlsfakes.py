@@ -44,6 +44,15 @@ class Side:
     #: What was shown above it.
     above: tuple[bytes, ...] = ()
     hello_lists: HelloLists | None = None
+    own_certificate: bytes | None = None
+    root: bytes | None = None
+    group: str = "x25519"
+    #: A session of OpenSSL's: two numbers, the cipher, its ID and more.
+    session: bytes | None = bytes.fromhex("30100201010202030304021302040201020400")
+    master_key: bytes | None = b"m"
+    client_random: bytes | None = b"c"
+    server_random: bytes | None = b"s"
+    first_finished: bytes | None = b"f"
 
     def suite_names(self, numbers: tuple[int, ...]) -> list[str]:
         return [f"name of {number:04x}" if number == 0x1301 else "" for number in numbers]

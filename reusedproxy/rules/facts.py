@@ -143,6 +143,38 @@ class TLSSide(Protocol):
         """Returns the peer's certificate in DER; in a resumed session, that of the original handshake."""
 
     @property
+    def own_certificate(self) -> bytes | None:
+        """Returns the certificate that the proxy has shown, in DER; None if it has shown none."""
+
+    @property
+    def root(self) -> bytes | None:
+        """Returns the last certificate of the chain by which the peer's was verified, in DER; None where none was, or
+        in a resumed session."""
+
+    @property
+    def group(self) -> str:
+        """Returns OpenSSL's name of the group of the key exchange; "" where it is not known."""
+
+    @property
+    def session(self) -> bytes | None:
+        """Returns the session as OpenSSL stores it (i2d_SSL_SESSION(3))."""
+
+    @property
+    def master_key(self) -> bytes | None:
+        """Returns the master secret; that of the next resumption in TLS 1.3."""
+
+    @property
+    def client_random(self) -> bytes | None: ...
+
+    @property
+    def server_random(self) -> bytes | None: ...
+
+    @property
+    def first_finished(self) -> bytes | None:
+        """Returns the Finished message that came first in a handshake of TLS 1.2: the client's, or the server's where a
+        session was resumed (tls-unique, RFC 5929 section 3)."""
+
+    @property
     def chain(self) -> list[bytes]:
         """Returns all certificates that the peer has shown, its own first, each in DER."""
 

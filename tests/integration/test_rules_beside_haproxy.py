@@ -335,6 +335,13 @@ SHOWN = (
     "ssl_fc_is_resumed",
     "ssl_fc_use_keysize",
     "ssl_fc_alg_keysize",
+    *(
+        f"ssl_fc_{each},hex,length"
+        for each in ("session_id", "unique_id", "session_key", "client_random", "server_random")
+    ),
+    *("ssl_fc_npn", "ssl_fc_has_early", "ssl_fc_err", "ssl_f_s_dn", "ssl_f_i_dn(cn)", "ssl_f_s_dn(,0,rfc2253)"),
+    *("ssl_f_serial,hex", "ssl_f_sha1,hex", "ssl_f_notbefore", "ssl_f_notafter", "ssl_f_version", "ssl_f_sig_alg"),
+    *("ssl_f_key_alg", "ssl_f_der,base64"),
     "ssl_c_sha1",  # last, because any byte can be in it
 )
 
@@ -349,6 +356,8 @@ OF_SERVERS = (
         "ssl_s_der,base64",
         "ssl_s_chain_der,base64",
         "method",
+        *(f"ssl_bc_{each},hex,length" for each in ("session_id", "session_key", "client_random", "server_random")),
+        *("ssl_bc_unique_id,hex,length", "ssl_bc_npn"),
         "srv_name",
         "be_name",
         "fe_name",

@@ -440,5 +440,5 @@ _ARGUMENTS: dict[str, Callable[[str, tuple[str, ...], str], None]] = {
         ),
         _header,
     ),
-    **dict.fromkeys(("ssl_c_s_dn", "ssl_c_i_dn", "ssl_s_s_dn", "ssl_s_i_dn"), _dn),
+    **dict.fromkeys([f"ssl_{each}_dn" for each in ("c_s", "c_i", "c_r", "f_s", "f_i", "s_s", "s_i")], _dn),
 }

@@ -62,14 +62,14 @@ def _of(
 
 
 _CERTIFICATE = {
-    "bin": "der chain_der serial sha1",
+    "bin": "der serial sha1",
     "str": "notafter notbefore sig_alg key_alg",
     "int": "version",
 }
 
 
 def _certificate(side: str) -> dict[str, Signature]:
-    """Returns the fetches about a peer's certificate: ssl_c_ is the client's, ssl_s_ the server's."""
+    """Returns the fetches about a certificate: ssl_c_ is the client's, ssl_f_ that shown to it, ssl_s_ the server's."""
     names = {
         f"{side}_{name}": Signature(0, 0, gives) for gives, those in _CERTIFICATE.items() for name in those.split()
     }
@@ -160,9 +160,18 @@ FETCHES: dict[str, Signature] = {
     **_of(ALWAYS, "int", "ssl_fc_cipherlist_xxh ssl_fc_protocol_hello_id"),
     **_of(ALWAYS, "int", "ssl_fc_alg_keysize ssl_fc_use_keysize"),
     **_of(ALWAYS, "int", "ssl_c_verify ssl_c_err ssl_c_ca_err ssl_c_ca_err_depth"),
+    **_of(ALWAYS, "str", "ssl_fc_curve ssl_fc_npn"),
+    **_of(ALWAYS, "bin", "ssl_fc_client_random ssl_fc_server_random ssl_fc_session_id ssl_fc_session_key"),
+    **_of(ALWAYS, "bin", "ssl_c_chain_der ssl_fc_unique_id"),
+    **_of(ALWAYS, "bool", "ssl_fc_early_rcvd ssl_fc_has_early"),
+    **_of(ALWAYS, "str", "ssl_c_r_dn", 0, 3, (1,)),
     **_certificate("ssl_c"),
+    **_certificate("ssl_f"),
     **_of(RESPONSE, "bool", "ssl_bc ssl_bc_is_resumed"),
-    **_of(RESPONSE, "str", "ssl_bc_protocol ssl_bc_cipher ssl_bc_alpn"),
+    **_of(RESPONSE, "str", "ssl_bc_protocol ssl_bc_cipher ssl_bc_alpn ssl_bc_curve ssl_bc_npn"),
+    **_of(RESPONSE, "str", "ssl_bc_sni"),
+    **_of(RESPONSE, "bin", "ssl_bc_client_random ssl_bc_server_random ssl_bc_session_id ssl_bc_session_key"),
+    **_of(RESPONSE, "bin", "ssl_bc_unique_id ssl_s_chain_der"),
     **_of(RESPONSE, "int", "ssl_bc_alg_keysize ssl_bc_use_keysize"),
     **{name: Signature(each.least, each.most, each.gives, where=RESPONSE, numbers=each.numbers)
        for name, each in _certificate("ssl_s").items()},

@@ -160,6 +160,28 @@ def resumes(connection: SSL.Connection) -> bool:
     return bool(_library.SSL_session_reused(handle._ssl))
 
 
+def group_name(connection: SSL.Connection) -> str:
+    """Returns OpenSSL's name of the group of the key exchange; "" without one, or where OpenSSL does not say it."""
+    try:
+        return connection.get_group_name() or ""
+    except (AttributeError, NotImplementedError):
+        return ""  # pyOpenSSL and OpenSSL have it since 25.1 and 3.2
+
+
+def session_der(connection: SSL.Connection) -> bytes | None:
+    """Returns the connection's session in ASN.1, as OpenSSL stores sessions (i2d_SSL_SESSION(3)); None without one."""
+    handle: Any = connection
+    session = _library.SSL_get_session(handle._ssl)
+    if session == _foreign.NULL:
+        return None
+    size = _library.i2d_SSL_SESSION(session, _foreign.NULL)
+    if size <= 0:
+        return None
+    buffer = _foreign.new("unsigned char[]", size)
+    _library.i2d_SSL_SESSION(session, _foreign.new("unsigned char **", buffer))
+    return bytes(_foreign.buffer(buffer, size))
+
+
 def name_sessions(context: SSL.Context, name: bytes) -> None:
     """Sets the name of the sessions of new connections, at most 32 bytes. One of another name is not resumed; its
     client gets a full handshake."""

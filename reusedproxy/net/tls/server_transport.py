@@ -18,6 +18,8 @@ class ServerTLSTransport(TLSTransport):
 
     __slots__ = ("_admission", "_hello", "ca_fault", "crt_fault", "hello_lists", "server_name")
 
+    serves = True
+
     def __init__(
         self,
         poller: Poller,

@@ -603,7 +603,6 @@ FETCHES: dict[str, Callable[..., Fetch]] = {
     "txn.status": _fact(lambda facts: facts.course.status),
     "fc_err": _fact(lambda facts: 0 if facts.noted is None else facts.noted.error),
     "fc_err_str": _fact(lambda facts: b"Success" if facts.noted is None else facts.noted.error_text.encode()),
-    "ssl_fc_err": _fact(lambda facts: None if facts.client_tls is None else 0),
     "res.hdr": _header(_response, False),
     "res.fhdr": _header(_response, True),
     "res.hdr_cnt": _count(_response, False),
