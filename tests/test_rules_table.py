@@ -251,7 +251,8 @@ class TableTests(SynchronousTestCase):
             "payload",
             "payload_lv",
         }
-        self.assertEqual(set(FETCHES) - asked - certificates - elsewhere, {"req.cook_val", "req.hdrs"})
+        rest = set(FETCHES) - asked - certificates - elsewhere
+        self.assertEqual(rest, {"req.cook_val", "req.hdrs", "req.hdrs_bin", "res.hdrs_bin"})
         converted = {name for text in tables for name in re.findall(r",([a-z0-9_]+)", text)}
         # These want variables, files or slots, or are in the table of `samplecases`.
         others = {"strcmp", "secure_memcmp", "set-var", "unset-var", *MAPS, "hmac", "djb2", "sdbm"}
@@ -259,6 +260,16 @@ class TableTests(SynchronousTestCase):
         # In tests/test_rules_tokens.py, and with `PROCESS_FETCHES`.
         newer |= {name for name in CONVERTERS if name.startswith(("jwt_", "aes_"))} | SECTION_CONVERTERS.keys()
         self.assertEqual(set(CONVERTERS) - converted - counted - newer, others | {"capture-req", "capture-res"})
+
+    def test_fields_in_binary(self) -> None:
+        """Each text behind its length, of which HAProxy has an encoding of its own; two empty ones are the last."""
+        for size, length in ((0, "00"), (239, "ef"), (240, "f000"), (300, "fc03"), (2287, "ff7f"), (2288, "f08000")):
+            value = b"v" * size
+            head = b"GET / HTTP/1.1\r\nHost: a\r\nX-Long: " + value + b"\r\n\r\n"
+            expected = b"\x04host\x01a\x06x-long" + bytes.fromhex(length) + value + b"\0\0"
+            self.assertEqual(compiled(read_expression("req.hdrs_bin", "here"))(Seen(head)), expected, size)
+        facts = Seen(HEAD, b"HTTP/1.1 200 OK\r\nX: 1\r\n\r\n")
+        self.assertEqual(compiled(read_expression("res.hdrs_bin", "here"), RESPONSE)(facts), b"\x01x\x011\0\0")
 
     def test_what_is_captured(self) -> None:
         """Up to the slot's length, for the log and for rules; a slot that is not there takes nothing."""

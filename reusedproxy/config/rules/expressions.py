@@ -239,6 +239,11 @@ def _unit(name: str, arguments: tuple[str, ...], what: str) -> None:
         raise Wrong(f"{what}: the unit of '{name}' is s, ms or us, not '{arguments[1]}'")
 
 
+def _fine_unit(name: str, arguments: tuple[str, ...], what: str) -> None:
+    if arguments[0] not in ("", "ms", "us"):
+        raise Wrong(f"{what}: the unit of '{name}' is ms or us, not '{arguments[0]}'")
+
+
 def _time_unit(name: str, arguments: tuple[str, ...], what: str) -> None:
     _unit(name, ("", *arguments), what)
 
@@ -412,6 +417,7 @@ _ARGUMENTS: dict[str, Callable[[str, tuple[str, ...], str], None]] = {
     "meth": _method,
     "date": _unit,
     **dict.fromkeys(("accept_date", "request_date"), _time_unit),
+    **dict.fromkeys(("bc_rtt", "bc_rttvar", "fc_rtt", "fc_rttvar"), _fine_unit),
     "http_date": _unit,
     "regsub": _regular,
     "digest": _digest,

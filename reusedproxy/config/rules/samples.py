@@ -102,6 +102,8 @@ def _of_entries() -> dict[str, Signature]:
             found[f"src_{name}"] = Signature(
                 before, before + 1, gives, numbers=numbers[:-1], table=before, needs_table=True
             )
+    found["sc_key"] = Signature(1, 1, "any", numbers=(0,))
+    found |= {f"sc{number}_key": Signature(0, 0, "any") for number in range(3)}
     for name in ("src_updt_conn_cnt", "table_avl", "table_cnt"):
         found[name] = Signature(0, 1, "int", table=0, needs_table=True)
     return found
@@ -126,6 +128,15 @@ FETCHES: dict[str, Signature] = {
     **_of(ALWAYS, "int", "rand", 0, 1, (0,)),
     **_of(ALWAYS, "str", "uuid", 0, 1, (0,)),
     **_of(ALWAYS, "int", "be_conn be_conn_free fe_conn queue avg_queue connslots", 0, 1),
+    **_of(ALWAYS, "int", "be_connect_timeout be_max_retries be_queue_timeout be_server_timeout be_tarpit_timeout"),
+    **_of(ALWAYS, "int", "be_tunnel_timeout fe_client_timeout fe_tarpit_timeout"),
+    **_of(ALWAYS, "int", "cur_client_timeout cur_connect_timeout cur_max_retries cur_queue_timeout cur_server_timeout"),
+    **_of(ALWAYS, "int", "cur_tarpit_timeout cur_tunnel_timeout"),
+    **_of(ALWAYS, "str", "fe_defbe"),
+    **_of(ALWAYS, "bool", "stopping"),
+    **_of(ALWAYS, "int", "fc_lost fc_reordering fc_retrans fc_sacked fc_unacked"),
+    **_of(ALWAYS, "int", "fc_rtt fc_rttvar", 0, 1),
+    **_of(RESPONSE, "int", "bc_rtt bc_rttvar", 0, 1),
     **_of(ALWAYS, "bool", "srv_is_up", 1, 1),
     **_of(ALWAYS, "int", "srv_conn srv_conn_free srv_iweight srv_queue srv_uweight srv_weight", 1, 1),
     **_of(ALWAYS, "int", "nbproc proc thread"),
@@ -213,6 +224,8 @@ FETCHES: dict[str, Signature] = {
     **_of(REQUEST, "ip", "req.hdr_ip", 1, 2, (1,)),
     **_of(REQUEST, "str", "req.hdr_names", 0, 1),
     **_of(REQUEST, "str", "req.hdrs"),
+    **_of(REQUEST, "bin", "req.hdrs_bin"),
+    **_of(RESPONSE, "bin", "res.hdrs_bin"),
     **_of(REQUEST, "str", "req.cook", 0, 1),
     **_of(REQUEST, "int", "req.cook_cnt req.cook_val", 0, 1),
     **_of(ALWAYS, "str", "capture.req.hdr capture.res.hdr", 1, 1, (0,)),
@@ -296,6 +309,8 @@ AT_CONNECTION = frozenset(
         "env",
         "hostname",
         "pid",
+        *("fc_lost", "fc_reordering", "fc_retrans", "fc_rtt", "fc_rttvar", "fc_sacked", "fc_unacked"),
+        *("fe_client_timeout", "fe_defbe", "fe_tarpit_timeout", "stopping"),
         "rand",
         "uuid",
         *_of_entries(),
