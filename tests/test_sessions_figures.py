@@ -11,9 +11,12 @@ from twisted.trial.unittest import SynchronousTestCase
 from reusedproxy.clients.figures import figure
 from reusedproxy.clients.gate import Arrival
 from reusedproxy.config.language.report import Wrong
+from reusedproxy.config.model.logs import NO_CAPTURES
 from reusedproxy.config.model.proxies import Timeouts
 from reusedproxy.config.rules.expressions import read_expression
+from reusedproxy.config.rules.formats import needs_answer, read_format
 from reusedproxy.net.tcp_info import tcp_info
+from reusedproxy.rules.facts import Noted
 from reusedproxy.rules.samples.compile import compiled
 from reusedproxy.rules.samples.process_fetches import MEASURED, OWN
 from reusedproxy.sessions.figures import CLIENT_FIGURES, OWN_FIGURES
@@ -43,6 +46,7 @@ def carried(**others: Any) -> Any:
         backend=backend,
         connection=None,
         own_timeouts=None,
+        noted=None,
         most_retries=None,
     )
     for name, value in others.items():
@@ -94,6 +98,15 @@ class KernelTests(SynchronousTestCase):
         self.assertEqual(own("fc_reordering", of), 3)
         self.assertEqual([own(f"fc_{what}", of) for what in ("sacked", "lost", "retrans")], [0, 0, 0])
         self.assertIn(own("fc_unacked", of), (0, 1))
+
+    def test_of_a_connection_that_has_been_given_back(self) -> None:
+        """As it was noted for the log."""
+        near, _ = tcp_pair(self)
+        of = carried(noted=Noted.of(NO_CAPTURES))
+        self.assertIsNone(own("bc_rtt", of, "us"))
+        of.noted.server_socket = near
+        self.assertIsInstance(own("bc_rtt", of, "us"), int)
+        self.assertTrue(needs_answer(read_format("%[bc_rtt]", "here")))
 
     def test_where_nothing_is_measured(self) -> None:
         """A socket that is closed, one that is not of TCP, and a request without a server."""

@@ -47,8 +47,8 @@ class Noted:
     their lengths. `cookies` are the first of the request and of the response (`capture cookie`). `level`: at which the
     line is written, "silent" for none, "" for the usual one. `unique_id`: None until it is asked for. `number`: no
     other exchange of the process has it; -1: none was given. `logged`: the line is written already. `source` is our own
-    address of the connection to the server, `server_tls` its TLS. `error` and `error_text` say why a client's
-    connection has failed, in HAProxy's numbers and words (`fc_err`).
+    address of the connection to the server, `server_tls` its TLS and `server_socket` the socket. `error` and
+    `error_text` say why a client's connection has failed, in HAProxy's numbers and words (`fc_err`).
     """
 
     captures: Captures
@@ -61,6 +61,7 @@ class Noted:
     logged: bool = False
     source: tuple[str, int] | None = None
     server_tls: TLSSide | None = None
+    server_socket: Any = None
     error: int = 0
     error_text: str = "Success"
 

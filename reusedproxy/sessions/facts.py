@@ -149,6 +149,7 @@ class ConnectionFacts:
             return
         noted = self.note()
         noted.server_tls = tls_side(connection.transport)
+        noted.server_socket = connection.transport.socket
         try:
             source = connection.transport.socket.getsockname()
         except OSError:

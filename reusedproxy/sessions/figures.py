@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from reusedproxy.config.model.proxies import Timeouts
 from reusedproxy.net.tcp_info import tcp_info
+from reusedproxy.rules.facts import Noted
 
 #: What is asked of the kernel, of the client's connection alone, and of the server's as well.
 OF_CLIENTS = ("unacked", "sacked", "lost", "retrans", "reordering", "rtt", "rttvar")
@@ -23,6 +24,7 @@ class Carried(Protocol):
     client: Any
     backend: Any
     connection: Any
+    noted: Noted | None
     own_timeouts: dict[str, float] | None
     most_retries: int | None
 
@@ -44,7 +46,11 @@ def _of_client(which: str) -> Callable[[Carried, str], int | None]:
 
 def _of_server(what: str) -> Callable[[Carried, str], int | None]:
     def find(carried: Carried, unit: str) -> int | None:
-        found = None if carried.connection is None else tcp_info(carried.connection.transport.socket, what)
+        if carried.connection is not None:
+            connection = carried.connection.transport.socket
+        else:
+            connection = None if carried.noted is None else carried.noted.server_socket
+        found = None if connection is None else tcp_info(connection, what)
         return None if found is None else found // UNITS[unit]
 
     return find

@@ -265,6 +265,8 @@ AT_LOG = frozenset(
         "status",
         "srv_name",
         "capture.res.ver",
+        "bc_rtt",
+        "bc_rttvar",
         *(name for name in FETCHES if name.startswith(("ssl_bc", "ssl_s_"))),
     )
 )
