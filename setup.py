@@ -49,10 +49,11 @@ COMPILED = (
     *("net/tls/transport", "net/tls/client_transport", "net/tls/server_transport"),
     *("pool/connection", "pool/unfinished", "pool/holdings", "pool/upkeep", "pool/refill"),
     *("pool/pool", "pool/constant", "pool/raw", "pool/learning/depth", "pool/learning/patience"),
+    "pool/simulation/transport",  # it is a transport
     *("tables/table", "tables/entries", "tables/tracking", "rules/limits", "rules/matching", "rules/rule_set"),
     *("backends/backend", "backends/places", "backends/server", "backends/balance/round_robin"),
     *("exchanges/exchange", "exchanges/facts", "exchanges/attempt", "exchanges/failures", "exchanges/route"),
-    *("exchanges/routing", "exchanges/request_rules", "exchanges/counting"),
+    *("exchanges/hedged", "exchanges/routing", "exchanges/request_rules", "exchanges/counting"),
     *("streams/facts", "streams/stream", "sessions/facts", "sessions/retries"),
     *("clients/connection", "clients/frontend", "clients/pending", "clients/connection_limit"),
     *("operators/logs/access", "operators/logs/gathering", "operators/logs/targets", "operators/logs/sinks"),
@@ -115,7 +116,7 @@ setup(
         ("share/man/man5", glob("man/*.5")),
         (EXAMPLES, glob("etc/*.cfg")),
         *((f"{EXAMPLES}/{directory}", glob(f"etc/{directory}/*")) for directory in ETC),
-        (EXAMPLES, glob("etc/examples/*.cfg")),
+        (EXAMPLES, [*glob("etc/examples/*.cfg"), *glob("examples/*.cfg")]),
     ],
     classifiers=[
         "Development Status :: 3 - Alpha",

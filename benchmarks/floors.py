@@ -22,23 +22,15 @@ from collections.abc import Callable, Iterator, Sequence
 from math import cos, inf, pi
 from pathlib import Path
 from random import Random
-from typing import Any
 
-from attrs import Factory, define, frozen
+from attrs import frozen
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from reusedproxy.config.model.proxies import PoolLimits
-from reusedproxy.net.deadlines import Deadlines
-from reusedproxy.net.dial import DialFailure
-from reusedproxy.pool.connection import ServerConnection
-from reusedproxy.pool.dialing.budget import Budget
-from reusedproxy.pool.pool import HTTPConnectionPool
-from reusedproxy.wire.heads import Limits
-from tests.fakes import FakeDial, FakeDialer, FakeTransport
-from tests.site import HeapClock
+from reusedproxy.pool.record.history import Arrival, Outcome
+from reusedproxy.pool.simulation.run import HOUR, Run
 
-HOUR = 3600.0
 #: When each request comes, and for how long it holds its connection, in seconds.
 Arrivals = list[tuple[float, float]]
 
@@ -151,156 +143,33 @@ ALL = (
 # The pool among them.
 
 
-class TimedTransport(FakeTransport):
-    """Notes when it was opened and closed."""
+class Drawn:
+    """Behaves as a server that closes nothing, accepts at most so many connections, and needs up to half as long again
+    for a handshake as is said."""
 
-    def __init__(self, dialer: SimulatedDialer) -> None:
-        super().__init__()
-        self._dialer = dialer
-        self._born = dialer.clock.seconds()
+    idle_used = idle_unused = inf
 
-    def _lost(self, reason: str) -> None:
-        self._dialer.lived += self._dialer.clock.seconds() - self._born
-        super()._lost(reason)
-
-
-class SimulatedDialer(FakeDialer):
-    """Opens each connection after a while. `lived` adds up the lives of those that have ended."""
-
-    def __init__(self, clock: Any, deadlines: Deadlines, handshake: float, bears: float, random: Random) -> None:
-        super().__init__(clock)
-        self.deadlines = deadlines
-        self.lived = 0.0
-        self.opened = 0
+    def __init__(self, handshake: float, bears: float = inf) -> None:
         self.bears = bears
         self._handshake = handshake
-        self._random = random
+        self._random = Random(2)
 
-    def dial(self, owner: Any) -> FakeDial:
-        dial = FakeDial(self, owner)
-        dial.took = self._handshake * (1 + self._random.random() / 2)
-        self.open.append(dial)
-        dial.call = self.clock.callLater(dial.took, self._shaken, dial)
-        return dial
-
-    def _shaken(self, dial: FakeDial) -> None:
-        self.open.remove(dial)
-        dial.call = None
-        pool: HTTPConnectionPool = dial.owner
-        if pool.standing - len(pool.connecting) >= self.bears:
-            dial.owner.dial_failed(dial, DialFailure("TCP connect", "Connection refused"))
-            return
-        self.opened += 1
-        dial.owner.dial_ready(dial, TimedTransport(self))
+    def dial(self, at: float) -> tuple[float, bool]:
+        return self._handshake * (1 + self._random.random() / 2), True
 
 
-@define
-class Outcome:
-    """Holds what became of one traffic with one pool. `waits` are the seconds of those that had to wait."""
-
-    requests: int = 0
-    cold: int = 0
-    opened: int = 0
-    connection_hours: float = 0.0
-    waits: list[float] = Factory(list)
-    #: Of each minute: the most requests at once, the most idle connections, the floor.
-    minutes: list[tuple[int, int, int]] = Factory(list)
-    #: The most handshakes under way at once.
-    most_dials: int = 0
-
-    def wait(self, share: float) -> float:
-        """Returns the wait that this share of all requests does not exceed."""
-        beyond = int((1 - share) * self.requests)
-        return sorted(self.waits, reverse=True)[beyond] if beyond < len(self.waits) else 0.0
-
-
-class Request:
-    """One request: takes a connection, holds it, gives it back."""
-
-    def __init__(self, run: Run, holds: float) -> None:
-        self._run = run
-        self._holds = holds
-        self._since = run.clock.seconds()
-
-    def begin(self) -> None:
-        connection = self._run.pool.acquire(now=self._since)
-        if connection is not None:
-            self._hold(connection)
-        else:
-            self._run.outcome.cold += 1
-            self._run.pool.wait(self)
-
-    def connection_ready(self, connection: ServerConnection) -> None:
-        self._run.outcome.waits.append(self._run.clock.seconds() - self._since)
-        self._hold(connection)
-
-    def connection_failed(self, failure: DialFailure) -> None:
-        self._run.pool.wait(self)
-
-    def pool_replaced(self) -> None:
-        self._run.pool.wait(self)
-
-    def _hold(self, connection: ServerConnection) -> None:
-        connection.requests += 1
-        self._run.clock.callLater(self._holds, self._run.pool.release, connection)
-
-
-class Run:
-    """One traffic, with one pool."""
-
-    def __init__(self, traffic: Traffic, arrivals: Arrivals, limits: PoolLimits, bears: float = inf) -> None:
-        self.clock = HeapClock(1000.0)
-        clock: Any = self.clock
-        self.outcome = Outcome()
-        self._arrivals = arrivals
-        self._deadlines = Deadlines(clock)
-        self.dialer = SimulatedDialer(clock, self._deadlines, traffic.handshake, bears, Random(2))
-        dialer: Any = self.dialer
-        self.pool = HTTPConnectionPool(
-            "Server be/s1", dialer, limits, clock, Random(1), lambda level, text: None, Limits(), Budget(clock)
-        )
-
-    def go(self, close: bool = True) -> Outcome:
-        """Runs the whole traffic; ends with a minute of quiet, and then `close`s the pool."""
-        clock, pool, outcome = self.clock, self.pool, self.outcome
-        start, minute, used, idle = clock.seconds() + 10, 60.0, 0, 0
-        pool.resume()
-        clock.advance(10)
-        for at, holds in self._arrivals:
-            while at >= minute:
-                clock.advance(max(0.0, start + minute - clock.seconds()))
-                outcome.minutes.append((used, max(idle, len(pool.idle)), pool.floor))
-                minute, used, idle = minute + 60, len(pool.in_use), len(pool.idle)
-            clock.advance(max(0.0, start + at - clock.seconds()))
-            Request(self, holds).begin()
-            used = max(used, len(pool.in_use) + len(pool.waiters))
-            idle = max(idle, len(pool.idle))
-            outcome.most_dials = max(outcome.most_dials, len(pool.connecting))
-        clock.advance(60.0)
-        outcome.requests = len(self._arrivals)
-        outcome.opened = self.dialer.opened
-        if close:
-            self.close()
-        outcome.connection_hours = self.dialer.lived / HOUR
-        return outcome
-
-    def close(self) -> None:
-        self.pool.close("over")
-        self.clock.advance(1.0)
-        self._deadlines.stop()
-
-
-def limits(**words: Any) -> PoolLimits:
-    return PoolLimits(overdue_after=inf, **words)
+def run_of(handshake: float, arrivals: Arrivals, limits: PoolLimits, bears: float = inf) -> Run:
+    """Returns the run of one traffic, with one pool."""
+    return Run([Arrival(at, holds) for at, holds in arrivals], limits, Drawn(handshake, bears))
 
 
 def best_fixed(traffic: Traffic, arrivals: Arrivals, cold: int, most: int) -> tuple[int, Outcome]:
     """Returns the smallest fixed floor with which at most so many requests are cold, and its outcome."""
     low, high = 0, most
-    best = Run(traffic, arrivals, limits(min_conn=high)).go()
+    best = run_of(traffic.handshake, arrivals, PoolLimits(min_conn=high)).go()
     while high - low > 1:
         middle = (low + high) // 2
-        outcome = Run(traffic, arrivals, limits(min_conn=middle)).go()
+        outcome = run_of(traffic.handshake, arrivals, PoolLimits(min_conn=middle)).go()
         if outcome.cold <= cold:
             high, best = middle, outcome
         else:
@@ -360,8 +229,8 @@ RUSH_HEADINGS = """\
 def compare(traffic: Traffic, seed: int) -> Comparison:
     """Runs one traffic with all three."""
     arrivals = sorted(traffic.arrivals(Random(f"{traffic.name} {seed}")))
-    none = Run(traffic, arrivals, limits()).go()
-    auto = Run(traffic, arrivals, limits(min_conn=1, adapts=True)).go()
+    none = run_of(traffic.handshake, arrivals, PoolLimits()).go()
+    auto = run_of(traffic.handshake, arrivals, PoolLimits(min_conn=1, adapts=True)).go()
     highest = max(floor for _, _, floor in auto.minutes)
     return Comparison(traffic, none, auto, *best_fixed(traffic, arrivals, auto.cold, 2 * highest))
 
@@ -377,7 +246,7 @@ def rushes(requests: int, hold: float, handshake: float, floor: int, seed: int) 
     arrivals += [(each, held(random, hold)) for each in poisson(random, at, lambda _: 2.0, 2.0)]
     outcomes = []
     for patient in (False, True):
-        run = Run(Traffic("rushes", "", lambda _: [], handshake), sorted(arrivals), limits(min_conn=floor))
+        run = run_of(handshake, sorted(arrivals), PoolLimits(min_conn=floor))
         if not patient:
             run.pool.patience.begins = lambda now, kept: False  # type: ignore[method-assign]
         outcomes.append(run.go())
@@ -446,7 +315,7 @@ def drawn(seed: int) -> str:
         arrivals = [each for each in arrivals if each[0] < hours * HOUR]
         if name == "bursts":
             arrivals.append((12 * HOUR, 0.1))  # quiet, and one request at the end of it
-        shown.append((traffic.words, Run(traffic, arrivals, limits(min_conn=1, adapts=True)).go()))
+        shown.append((traffic.words, run_of(traffic.handshake, arrivals, PoolLimits(min_conn=1, adapts=True)).go()))
     return picture(shown)
 
 

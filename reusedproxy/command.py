@@ -42,6 +42,7 @@ from reusedproxy.daemon.supervision.status_file import StatusFile
 from reusedproxy.doctor.doctor import Doctor, Orders, UnknownServer
 from reusedproxy.doctor.examination import Bounds
 from reusedproxy.doctor.options import DoctorOptions
+from reusedproxy.doctor.records import Unanswered, answered
 from reusedproxy.doctor.report import json_of, text_of
 from reusedproxy.net.descriptors import raise_limit
 from reusedproxy.net.unix_sockets import set_umask
@@ -233,6 +234,8 @@ def makeService(options: Options) -> IService:
         reactor.seconds = time.monotonic  # type: ignore[method-assign]
     if options.doctor is not None or any(options[each] for each in ("check", "demo", "reload")):
         let_come()  # no daemon: a signal ends it
+    if options.doctor is not None and options.doctor["record"] is not None:
+        raise SystemExit(answer(options.doctor))
     if options.doctor is not None:
         raise SystemExit(examine(options.doctor, reactor))
     if options["reload"] is not None:
@@ -326,6 +329,18 @@ def examine(options: DoctorOptions, reactor: Any) -> int:
         failure.printTraceback(sys.stderr)
     say((json_of if options["json"] else text_of)(doctor.chapters, doctor.finished))
     return doctor.status
+
+
+def answer(options: DoctorOptions) -> int:
+    """Prints what other settings would have made of a record, and returns the exit status: 0, or 2 if the record or a
+    setting cannot be read."""
+    try:
+        text = answered(options["record"], options.servers, as_json=bool(options["json"]))
+    except Unanswered as error:
+        print(f"reusedproxy doctor: {error}", file=sys.stderr)
+        return 2
+    say(text)
+    return 0
 
 
 def say(text: str, stream: TextIO | None = None) -> None:

@@ -116,7 +116,7 @@ class Shaker:
         self.terms = terms or TLSOffer()
         self.strict = strict
         self.certificates = self.load(*credentials)
-        self.turns = HandshakeQueue(loop.poller)
+        self.turns = HandshakeQueue(loop.poller, loop.clock.seconds)
         self.transports: list[ServerTLSTransport] = []
         self.failures: list[HandshakeFailure] = []
         self.handshakes: list[Handshake] = []

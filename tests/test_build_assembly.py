@@ -54,6 +54,27 @@ class FaultTests(SynchronousTestCase):
         self.assertIn(f"server b/s: ca-file ca.none: cannot be read: No such file or directory in {os.getcwd()}", ca)
         self.assertIn("'default-path config'", ca)
 
+    def test_a_list_that_is_fetched_need_not_be_there_yet(self) -> None:
+        """But one that is not fetched has to; and a file has one place where it comes from."""
+        ca = Authority("a CA").write(self.directory / "ca.pem")
+        text = f"frontend f\n bind {LOOPBACK}:0\n default_backend b\nbackend b\n"
+        tls = f"ssl verifyhost s.test ca-file {ca} crl-file {self.directory}/ca.crl"
+        self.assertIn("ca.crl: cannot be read", self.refused(f"{text} server s {LOOPBACK}:1 {tls}\n"))
+        file = self.directory / "proxy.cfg"
+        file.write_text(f"{HEAD}{text} server s {LOOPBACK}:1 {tls} crl-url http://a/x\n")
+        proxy = ProxyService(Clock(), [str(file)]).assemble(bind=False)
+        self.addCleanup(proxy.logs.close)
+        self.assertEqual(proxy.list_sources[f"{self.directory}/ca.crl"].ca_files, (str(ca),))
+        self.assertEqual([*proxy.list_fetches], ["http://a/x"])
+        (self.directory / "ca.crl").touch()  # as a loss of power may have left it
+        ProxyService(Clock(), [str(file)]).assemble(bind=False).logs.close()
+        self.assertIn("ca.crl: is empty", self.refused(f"{text} server s {LOOPBACK}:1 {tls}\n"))
+        file.write_text(f"{HEAD}{text} server s {LOOPBACK}:1 {tls} crl-url http://a/x\n")
+        second = f" server t {LOOPBACK}:1 {tls} crl-url"
+        lines = self.refused(f"{file.read_text().removeprefix(HEAD)}{second} http://b/x\n")
+        self.assertIn("proxy.cfg:11: server b/t: 'crl-file", lines)
+        self.assertIn("is fetched for other servers with other 'crl-url' words", lines)
+
     def test_what_no_start_can_use_is_found_by_a_check(self) -> None:
         """The init script stops the old daemon when a check has found nothing wrong."""
         for line, why in (

@@ -123,5 +123,8 @@ class CommandTests(SynchronousTestCase):
             unable = run(*words)
             self.assertEqual((unable.returncode, unable.stdout), (2, ""))
             self.assertIn("'reusedproxy doctor --help' says more", unable.stderr)
+        record = run("doctor", "--record", str(file), "floor=2")
+        self.assertEqual((record.returncode, record.stdout), (2, ""))
+        self.assertIn("wrong.cfg: it does not begin with '# reusedproxy pool record", record.stderr)
         alone = run("--json", "--config", str(file))
         self.assertIn("--json goes with --check", alone.stdout + alone.stderr)

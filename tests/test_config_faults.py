@@ -12,7 +12,7 @@ from reusedproxy.config.language.report import nearest
 from reusedproxy.config.reader import ConfigurationError, Source, read_configuration
 from reusedproxy.config.sections.globals import _READERS as GLOBAL_READERS
 from reusedproxy.config.sections.globals import OUR_WORDS as GLOBAL_OUR_WORDS
-from reusedproxy.config.sections.proxies import KEYWORDS
+from reusedproxy.config.sections.proxies import KEYWORDS, OUR_WORDS
 from reusedproxy.config.validate.proxies import CONNECT_TIMEOUT as JUDGED_CONNECT_TIMEOUT
 
 HEAD = "defaults\n mode http\n timeout connect 5s\n timeout client 30s\n timeout server 60s\n"
@@ -189,6 +189,18 @@ class WordTests(SynchronousTestCase):
                 for number in ("٣", "1_0")
             ),
             ("retry-on", "'retry-on' needs one or more of: none, conn-failure, empty-response, a status such as 503"),
+            ("hedge p95", "'hedge' takes 'after p95' (or a time), 'budget 5%', or 'off' alone, not 'p95'"),
+            ("hedge after", "'hedge after' needs p95, or a time"),
+            ("hedge budget", "'hedge budget' needs a share such as 5%"),
+            ("hedge after p95 after p90", "'hedge': 'after' is said twice"),
+            ("hedge off budget 5%", "'hedge' takes 'after p95' (or a time), 'budget 5%', or 'off' alone, not 'off'"),
+            ("hedge after p30", "'hedge after p30': the percentile has to be between p50 and p99.9"),
+            ("hedge after p100", "'hedge after' needs a percentile such as p95 or p99.5, or a time, not 'p100'"),
+            ("hedge after 2m", "'hedge after': '2m' is too long: at most 60s"),
+            ("hedge after 0", "'hedge after' has to be longer than 0"),
+            ("hedge budget 5", "'hedge budget' needs a share of requests above 0% and up to 50%, not '5'"),
+            ("hedge budget 0%", "'hedge budget' needs a share of requests above 0% and up to 50%, not '0%'"),
+            ("hedge budget 60%", "'hedge budget' needs a share of requests above 0% and up to 50%, not '60%'"),
             ("retry-on none 503", "'retry-on none' stands alone: nothing can be retried beside it"),
             ("option httpchk /a\\ b", "'/a b' is not a URI to check"),
             ("option httpchk G@T /", "'G@T' is not an HTTP method"),
@@ -410,7 +422,7 @@ class WordTests(SynchronousTestCase):
 
     def test_what_we_do_is_among_the_words_of_haproxy(self) -> None:
         """The data module would otherwise suggest less than what is valid."""
-        self.assertEqual(set(KEYWORDS) - haproxy_words.PROXY, set())
+        self.assertEqual(set(KEYWORDS) - haproxy_words.PROXY, OUR_WORDS)
         self.assertEqual(set(GLOBAL_READERS) - haproxy_words.GLOBAL, GLOBAL_OUR_WORDS)
 
 

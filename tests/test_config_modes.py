@@ -117,6 +117,11 @@ class TCPTests(SynchronousTestCase):
         self.assertIn("'observe layer7' needs 'mode http'", fault)
         self.assertEqual(notices(self.listen(server="check observe layer4")), [])
 
+    def test_hedge_is_refused(self) -> None:
+        """No request can be sent twice; what `defaults` say is for other sections."""
+        (fault,) = self.faults(self.listen("hedge after 1s"))
+        self.assertIn("where no request can be sent a second time", fault)
+
     def test_words_about_reuse_do_nothing(self) -> None:
         """A floor does."""
         said = notices(self.listen(server="max-reuse 3"), "notice")
@@ -189,7 +194,7 @@ class TCPTests(SynchronousTestCase):
             ("tcp-request content track-sc0 src", "listen 'l' has no 'stick-table'"),
             ("tcp-request content track-sc0 src table t", "there is no table 't'"),
             ("tcp-request connection track-sc9 src", "there is no counter 9"),
-            ("tcp-request content set-retries", "is a HAProxy rule that reusedproxy does not do yet"),
+            ("tcp-request content switch-mode", "is a HAProxy rule that reusedproxy does not do yet"),
             ("tcp-request content close", "unknown action 'close'"),
             ("tcp-request session set-src src", "'tcp-request session set-src' is a HAProxy rule"),
             ("tcp-request inspect-delay", "needs a time"),

@@ -9,6 +9,7 @@ from reusedproxy.config.language.report import ConfigurationError
 from reusedproxy.config.model import Backend, Configuration, Frontend
 from reusedproxy.config.model.balance import Balance, HashType
 from reusedproxy.config.model.checks import HTTPCheck
+from reusedproxy.config.model.hedging import Hedge
 from reusedproxy.config.model.proxies import ForwardFor, StatsPage, Timeouts
 from reusedproxy.config.model.values import Call, Expression
 from reusedproxy.config.reader import Source, read_configuration
@@ -388,6 +389,27 @@ class BackendTests(SynchronousTestCase):
             self.assertEqual(frontend(said).clitcpka, expected, said)
         notices = read("listen l\n mode http\n bind :1\n server s 1.2.3.4:5\n no option srvtcpka\n").notices
         self.assertIn("without effect on servers", str(notices))
+
+    def test_hedge(self) -> None:
+        """After a percentile or a time, for a share of requests; it is inherited, and taken back."""
+        for text, expected in (
+            ("", None),
+            (" hedge", Hedge(None, 0.95, 0.05)),
+            (" hedge after p99.5", Hedge(None, 0.995, 0.05)),
+            (" hedge after 200ms budget 10%", Hedge(0.2, 0.95, 0.1)),
+            (" hedge budget 0.5% after p90", Hedge(None, 0.9, 0.005)),
+            (" hedge after 1s\n hedge off", None),
+        ):
+            self.assertEqual(backend(text).hedge, expected, text)
+        base = "defaults\n timeout connect 1s\n timeout server 1s\n mode http\n hedge after 1s\n"
+        made = read_configuration(
+            [Source("t.cfg", base + "backend a\nbackend b\n hedge off\nbackend c\n mode tcp\n")], {}
+        ).backends
+        self.assertEqual([made[name].hedge for name in "abc"], [Hedge(1.0), None, None])
+
+    def test_hedge_where_no_connection_is_shared(self) -> None:
+        said = read("backend b\n http-reuse never\n hedge\n server a h:1\n").notices
+        self.assertIn("'hedge' does nothing with 'http-reuse never'", said[0].text)
 
     def test_retry_on(self) -> None:
         """The words replace the default; all-retryable-errors is written out, as HAProxy's manual lists them."""

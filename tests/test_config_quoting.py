@@ -65,10 +65,8 @@ class EmptyWordTests(SynchronousTestCase):
         ):
             (fault,) = faults(f"    {line}\n")
             why = ": the variable 'NONE' is not set" if "NONE" in line else ""
-            self.assertIn(
-                f"t.cfg:8: {argument} is empty{why} (HAProxy drops the rest of the line, and refuses it since 3.3)",
-                fault,
-            )
+            what_it_does = "(HAProxy drops the rest of the line, and refuses it since 3.3)"
+            self.assertIn(f"t.cfg:8: {argument} is empty{why} {what_it_does}", fault)
         (fault,) = faults('    "" x\n')
         self.assertIn("the first word is empty (HAProxy", fault)
         (fault,) = faults('    http-request set-path "$NONE$NONE2"\n')

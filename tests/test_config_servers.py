@@ -5,9 +5,10 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config.model import Configuration, Server
-from reusedproxy.config.model.proxies import Check, PoolLimits
+from reusedproxy.config.model.proxies import Check, PoolLimits, RecordBound, Spread
 from reusedproxy.config.model.tls import ServerTLS
 from reusedproxy.config.reader import ConfigurationError, Source, read_configuration
+from reusedproxy.config.sections.server_words import RECORD_MOST
 
 HEAD = "defaults\n mode http\n timeout connect 5s\n timeout client 30s\n timeout server 60s\nbackend b\n"
 MUTUAL = "ssl ca-file /ca crt /c.pem sni str(app.example)"
@@ -95,6 +96,29 @@ class ServerTests(SynchronousTestCase):
         self.assertEqual(s.pool, PoolLimits(4, 20, 2, 60.0, 100, 50.0, 3600.0, 5.0))
         s = server("pool-max-conn -1 max-reuse -1 pool-purge-delay 0 pool-idle-timeout 0 pool-max-age 0")
         self.assertEqual(s.pool, PoolLimits(purge_delay=0.0))
+
+    def test_words_for_coming_up_standing_by_and_nodes(self) -> None:
+        s = server("pool-min-conn 4")
+        self.assertEqual((s.warm_up, s.standby, s.pool.spread), (10.0, None, None))
+        s = server("pool-min-conn 4 pool-warm-up 0 backup pool-standby-conn 1 pool-spread hdr(X-Node)")
+        self.assertEqual((s.warm_up, s.standby, s.pool.spread), (0.0, 1, Spread("x-node")))
+        self.assertIsNone(server("pool-min-conn 4 pool-spread hdr(a) pool-spread none").pool.spread)
+        for words, resumes in (("pool-spread cert", False), ("pool-spread hdr(x)", True), ("", True)):
+            s = server(f"{MUTUAL} sni str(a) pool-min-conn 4 {words}")
+            assert s.tls is not None
+            self.assertEqual(s.tls.resumes, resumes, words)
+
+    def test_a_record_has_a_size_or_a_time(self) -> None:
+        """Both bound its memory; `off` takes back what `default-server` says."""
+        for words, bound in (
+            ("pool-record 64k", RecordBound(65536)),
+            ("pool-record 1h", RecordBound(RECORD_MOST, 3600.0)),
+            ("pool-record 90s", RecordBound(RECORD_MOST, 90.0)),
+            ("pool-record 1h pool-record off", None),
+            ("", None),
+        ):
+            self.assertEqual(server(words).record, bound, words)
+        self.assertEqual(server("pool-record 1h").pool, PoolLimits(), "it makes no other pool")
 
     def test_a_floor_that_follows_demand(self) -> None:
         """From the least to the most; a line's own word is stronger than `default-server`'s."""
@@ -294,6 +318,12 @@ class ServerFaultTests(SynchronousTestCase):
             ("server a h:1 send-proxy pool-min-conn 2", "none can be warm: take out pool-min-conn 2"),
             ("server a h:1 send-proxy-v2 check check-reuse-pool", "none can be warm: take out check-reuse-pool"),
             ("server a h:1 pool-connect-rate 0", "at least 1"),
+            ("server a h:1 pool-record 5m", "'5m' may be megabytes or minutes: write a size such as 1024k"),
+            ("server a h:1 pool-record 5", "'5' has no unit: write a size"),
+            ("server a h:1 pool-record 63k", "'63k' is out of range: from 64k to 32768k"),
+            ("server a h:1 pool-record 1g", "'1g' is out of range"),
+            ("server a h:1 pool-record 0s", "has to be longer than 0"),
+            ("server a h:1 pool-record long", "needs a time such as"),
             ("server a h:1 pool-min-conn 5 pool-max-conn 4", "pool-min-conn 5 is more than pool-max-conn 4"),
             ("server a h:1 pool-min-conn automatic", "needs a whole number, not 'automatic'"),
             ("server a h:1 pool-min-conn auto x", "unknown word 'x'"),
@@ -305,6 +335,13 @@ class ServerFaultTests(SynchronousTestCase):
             ("server a h:1 pool-min-conn auto 5 pool-max-conn 4", "pool-min-conn auto 5 is more than pool-max-conn 4"),
             ("server a h:1 pool-min-conn auto 1 5 pool-max-conn 4", "auto 1 5 is more than pool-max-conn 4"),
             ("server a h:1 pool-min-conn auto 0 pool-max-conn 0", "with pool-max-conn 0: no connection may stand idle"),
+            ("server a h:1 pool-min-conn 4 pool-spread node", "is 'cert', 'hdr(NAME)' with the name of a header, or"),
+            ("server a h:1 pool-min-conn 4 pool-spread hdr(a", "is 'cert', 'hdr(NAME)' with the name of a header, or"),
+            ("server a h:1 pool-min-conn 4 pool-spread cert", "without 'ssl': no certificate is shown"),
+            ("mode tcp\n server a h:1 pool-min-conn 4 pool-spread hdr(a)", "in mode tcp, where nothing is known of"),
+            ("server a h:1 pool-min-conn 4 pool-standby-conn 4", "has to be less than pool-min-conn 4"),
+            ("server a h:1 pool-standby-conn 0", "has to be less than pool-min-conn 0"),
+            ("server a h:1 pool-min-conn auto pool-standby-conn 0", "with 'pool-min-conn auto', which falls by itself"),
             ("server a h:1 send-proxy pool-min-conn auto", "none can be warm: take out pool-min-conn auto 1"),
             ("server a h:1 pool-conn-name req.hdr(x) pool-min-conn auto", "before a request says its name"),
             (
@@ -365,6 +402,8 @@ class ServerWarningTests(SynchronousTestCase):
             ("server a h:1 crt /c.pem", "no 'ssl': it is spoken to in the clear"),
             ("server a h:1 ssl ca-file /ca no-sni-auto", "add 'verifyhost NAME', or 'sni str(NAME)'"),
             ("server a h:1 ssl verify none", "whoever answers at its address is taken for this server"),
+            ("server a h:1 pool-warm-up 5s", "'pool-warm-up' does nothing without 'pool-min-conn'"),
+            ("server a h:1 pool-spread hdr(a)", "'pool-spread' does nothing without 'pool-min-conn'"),
             ("http-reuse never\nserver a h:1 pool-min-conn 1", "no request may use the warm connections"),
             ("http-reuse safe\nserver a h:1 pool-min-conn 1", "the first request of a client never uses"),
             ("http-reuse aggressive\nserver a h:1 pool-min-conn 1", "only connections that have been reused before"),
@@ -401,3 +440,6 @@ class ServerWarningTests(SynchronousTestCase):
         """The configuration that this program is for."""
         self.assertEqual(notices(f"option httpchk\nserver a h:1 {MUTUAL} check pool-min-conn 4"), [])
         self.assertEqual(notices("http-reuse always\nserver a h:1 pool-min-conn 1"), [])
+        (said,) = notices("server a h:1 pool-min-conn 2 pool-spread hdr(a)")
+        self.assertIn("asks each connection once, with 'OPTIONS *'", str(said))
+        self.assertEqual(notices("option httpchk GET /\nserver a h:1 check pool-min-conn 2 pool-spread hdr(a)"), [])

@@ -271,6 +271,16 @@ class TrialTests(SynchronousTestCase):
         bench.pass_time(0.1)
         self.assertEqual(self.ends, [Refusal("b/s", "TLS handshake failed: the certificate is not for 't.test'")])
 
+    def test_an_id_that_its_certificate_does_not_have_refuses_the_reload(self) -> None:
+        bench = PoolBench(resume=False)
+        ids = "ca-file /ca verifyspiffe spiffe://e/%s"
+        self.trial(bench, before=ids % "a", now=ids % "b")
+        bench.dialer.open[0].fail("the certificate is not for spiffe://e/b", "TLS handshake", unverified=True)
+        bench.pass_time(0.1)
+        (refusal,) = self.ends
+        assert refusal is not None
+        self.assertEqual(refusal.name, "b/s")
+
     def test_one_that_was_not_verified_and_fails_now_does_not_hold_it_up(self) -> None:
         """It may be the very server because of which it is verified now."""
         for before in ("verify none", "verify none sni str(s.test)", "ca-file /ca no-sni-auto"):
@@ -282,6 +292,31 @@ class TrialTests(SynchronousTestCase):
                 self.assertEqual(self.ends, [None], before)
                 self.assertEqual([*trial.distrusted], ["b/s"], before)
                 bench.pool.close("over")
+
+    def test_one_whose_key_is_not_pinned_any_more_does_not_hold_it_up(self) -> None:
+        """Its key may have been stolen. Neither does one that was not pinned before, whatever it fails of."""
+        one, two = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+        named = "ca-file /ca sni str(s.test)"
+        for before, now, unverified in (
+            (f"{named} pin-sha256 {one}", f"{named} pin-sha256 {two}", True),
+            (named, f"{named} pin-sha256 {two}", True),
+            (named, f"verify none no-sni-auto pin-sha256 {two}", False),
+        ):
+            bench = PoolBench(resume=False)
+            trial = self.trial(bench, before=before, now=now)
+            bench.dialer.open[0].fail("no key in its chain is pinned", "TLS handshake", unverified=unverified)
+            bench.pass_time(0.1)
+            self.assertEqual(self.ends, [None], before)
+            self.assertEqual([*trial.distrusted], ["b/s"], before)
+            bench.pool.close("over")
+
+    def test_a_pinned_server_that_does_not_take_our_new_certificate_refuses_the_reload(self) -> None:
+        pinned = "verify none no-sni-auto pin-sha256 47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="
+        bench = PoolBench(resume=False)
+        self.trial(bench, before=pinned, now=f"{pinned} crt /new")
+        bench.dialer.open[0].fail("alert unknown ca", "TLS handshake")
+        bench.pass_time(0.1)
+        self.assertEqual(self.ends, [Refusal("b/s", "TLS handshake failed: alert unknown ca")])
 
     def test_one_whose_name_is_asked_for_no_more_is_still_verified(self) -> None:
         bench = PoolBench(resume=False)
@@ -694,12 +729,16 @@ class WordTests(GenerationTestCase):
             ("maxqueue 7", lambda line: line.server.settings.maxqueue, 7),
             ("check inter 7s", lambda line: line.checker is not None and line.checker.settings.inter, 7.0),
             ("pool-min-conn 7", lambda line: line.pool.limits.min_conn, 7),
+            ("pool-min-conn 7 pool-warm-up 7s", lambda line: line.server.settings.warm_up, 7.0),
+            ("pool-min-conn 7 backup pool-standby-conn 6", lambda line: line.server.settings.standby, 6),
+            ("pool-min-conn 7 pool-spread cert", lambda line: line.pool.upkeep.spread is not None, True),
             ("pool-max-conn 7", lambda line: line.pool.limits.max_conn, 7),
             ("pool-low-conn 7", lambda line: line.pool.limits.low_conn, 7),
             ("pool-purge-delay 7s", lambda line: line.pool.limits.purge_delay, 7.0),
             ("pool-idle-timeout 7s", lambda line: line.pool.limits.idle_timeout, 7.0),
             ("pool-max-age 7s", lambda line: line.pool.limits.max_age, 7.0),
             ("pool-connect-rate 7", lambda line: line.pool.limits.connect_rate, 7.0),
+            ("pool-record 7s", lambda line: line.pool.recorder and line.pool.recorder.record.bound.seconds, 7.0),
             ("idle-ping 7s", lambda line: line.pool.limits.idle_ping, 7.0),
             ("max-reuse 7", lambda line: line.pool.limits.max_reuse, 7),
             ("ssl-max-ver TLSv1.2", lambda line: line.context.settings.max_version, "TLSv1.2"),
@@ -713,6 +752,27 @@ class WordTests(GenerationTestCase):
             line = self.proxy.lines["b/s"]
             self.assertEqual(read(line), expected, words)
             self.assertEqual(line.pool.limits, line.identity.limits, words)
+
+    def test_a_record_goes_on_with_its_pool(self) -> None:
+        """The connections stay, whatever becomes of the record; a pool in its place goes on with the record."""
+        self.begin("sni str(s.test) pool-record 1h")
+        recorder = self.proxy.lines["b/s"].pool.recorder
+        assert recorder is not None
+        for words, kept, recorded in (
+            ("pool-record 1h", True, True),
+            ("pool-record 70k", True, True),
+            ("pool-record 70k pool-min-conn 1", False, True),
+            ("pool-min-conn 1", True, False),
+            ("pool-min-conn 1 pool-record 1h", True, True),
+        ):
+            before = self.proxy.lines["b/s"].pool
+            self.server = f"sni str(s.test) {words}"
+            self.configure()
+            self.reload()
+            pool = self.proxy.lines["b/s"].pool
+            self.assertEqual((pool is before, pool.recorder is not None), (kept, recorded), words)
+            if "70k" in words:
+                self.assertIs(pool.recorder, recorder, words)
 
     def test_what_idle_ping_asks_is_the_new_files(self) -> None:
         """Not before the reload is accepted."""

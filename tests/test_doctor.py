@@ -19,7 +19,10 @@ from reusedproxy.doctor.examination import Bounds
 from reusedproxy.doctor.judge import ADVICE, FINE, SKIPPED, TROUBLE
 from reusedproxy.doctor.report import Chapter
 from reusedproxy.net.names.section import Names
+from reusedproxy.net.tls.pins import pin_of
 from tests.nameserver import NX, SILENCE, MemoryNameServers, Zone
+from tests.test_net_pins import UNKNOWN
+from tests.test_net_staples import answer as staple
 from tests.wire import Certificates, Loop, Server, certificates, scratch, server_context
 
 STEP = 0.02
@@ -172,6 +175,38 @@ class HealthyTests(DoctorTestCase):
         self.assertLess(abs(facts["closes_unused_after"] - 3.0), 0.1)
         self.assertLess(abs(facts["closes_used_after"] - 2.0), 0.1)
 
+    def test_what_a_server_can_be_recognized_by_is_said(self) -> None:
+        """Its pin, what of it is pinned, and what its CA says of its certificate."""
+        server, authority = self.certificates.server.certificate, self.certificates.authority
+        pin, of_ca = pin_of(server), pin_of(authority.credential.certificate)
+        unverified = f"ssl verify none no-sni-auto crt {self.certificates.crt}"
+        for words, level, text in (
+            (self.tls, FINE, f"the server's key can be pinned: pin-sha256 {pin}"),
+            (f"{self.tls} pin-sha256 {pin},{UNKNOWN}", FINE, "pinned is the key of CN=server; the server's own is"),
+            (f"{self.tls} pin-sha256 {of_ca},{UNKNOWN}", FINE, "pinned is the key of CN=test CA; the server's own is"),
+            (
+                f"{self.tls} pin-sha256 {pin}",
+                ADVICE,
+                "there is no other pin -> add the pin of the key that will follow",
+            ),
+            (unverified, ADVICE, f"or pin its key: 'pin-sha256 {pin}'"),
+            (f"{unverified} pin-sha256 {pin},{UNKNOWN}", FINE, "; verified by its key alone"),
+            (self.tls, FINE, "no OCSP answer is stapled, and none is demanded"),
+        ):
+            far = self.serve(server_context())
+            chapter = self.of(self.examine(f"backend b\n server s 127.0.0.1:{far.port} {words}\n", idle=0.5))
+            self.assertIn(text, self.texts(chapter, level))
+            self.assertEqual((chapter.facts["pin_sha256"], chapter.facts["ocsp_until"]), (pin, None))
+            self.begin()
+        tls = server_context(client_certificate=False)  # its store has no CA that OpenSSL would send
+        tls.set_ocsp_server_callback(lambda connection, nothing: staple(server, authority))
+        far = self.serve(tls)
+        words = f"{self.tls} pin-sha256 {of_ca},{UNKNOWN}"
+        chapter = self.of(self.examine(f"backend b\n server s 127.0.0.1:{far.port} {words}\n", idle=0.5))
+        self.assertIn("pinned is a CA that it does not send; the server's own is", self.texts(chapter, FINE))
+        self.assertIn("the stapled OCSP answer vouches for the certificate until ", self.texts(chapter, FINE))
+        self.assertIn("+00:00", chapter.facts["ocsp_until"])
+
     def test_it_opens_no_more_than_it_has_said(self) -> None:
         far = self.serve()
         self.examine(f"backend b\n server s 127.0.0.1:{far.port} pool-min-conn 4\n")
@@ -245,6 +280,29 @@ class TroubleTests(DoctorTestCase):
         soon = datetime.now(timezone.utc) + timedelta(days=3, hours=1)
         ends = self.certificates.authority.issue("x", hosts=["server.test"], key="ecdsa", not_after=soon)
         self.assertIn("the server's certificate ends in 3 days", self.refused(server_context(ends)))
+
+    def test_a_key_that_is_not_pinned_is_shown_ready_to_be_copied(self) -> None:
+        pin = pin_of(self.certificates.server.certificate)
+        said = self.refused(server_context(), f"{self.tls} pin-sha256 {UNKNOWN}")
+        self.assertIn(f"its own pin-sha256 is {pin} (CN=server, ", said)
+        self.assertIn("add that pin to 'pin-sha256' (several are one list, with commas)", said)
+
+    def test_a_server_without_the_id_that_it_has_to_have(self) -> None:
+        words = f"ssl ca-file {self.certificates.ca_file} verifyspiffe spiffe://example.org/web"
+        said = self.refused(server_context(), words)
+        self.assertIn("the certificate is no SPIFFE SVID: it has no URI among its names", said)
+        self.assertIn("write the ID that the certificate has, 'verifyspiffe ID'", said)
+
+    def test_a_staple_that_is_missing(self) -> None:
+        said = self.refused(server_context(), f"{self.tls} ocsp-verify required")
+        self.assertIn("no OCSP answer is stapled, and 'ocsp-verify required' demands one", said)
+        self.assertIn("'ocsp-verify none' does without", said)
+
+    def test_a_list_that_is_not_fetched_yet(self) -> None:
+        words = f"{self.tls} crl-file {self.folder}/none.crl crl-url http://crl.test/x"
+        said = self.refused(server_context(), words)
+        self.assertIn(f"revoked are those of crl-file {self.folder}/none.crl, which has not been fetched yet", said)
+        self.assertIn("the daemon fetches it ('crl-url'), and its log says why", said)
 
     def test_a_client_certificate_that_is_refused_is_named(self) -> None:
         """In TLS 1.3 after our handshake, in TLS 1.2 within it; and so is that none is configured."""

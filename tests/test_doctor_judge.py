@@ -12,6 +12,7 @@ from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config import model
+from reusedproxy.config.model.proxies import Spread
 from reusedproxy.config.model.values import Place
 from reusedproxy.doctor.examination import Bounds, wanted
 from reusedproxy.doctor.judge import ADVICE, FINE, SKIPPED, TROUBLE, Finding, Line, findings_of
@@ -89,6 +90,22 @@ class JudgeTests(SynchronousTestCase):
             found = self.of(observed, settings, "floor")
             self.assertEqual(found.level, FINE)
             self.assertIn(words, found.text)
+
+    def test_nodes_behind_one_address_are_said(self) -> None:
+        """By certificates, or by the header of `pool-spread`; one that is not there is trouble."""
+        header, cert = Spread("x-node"), Spread()
+        for observed, settings, level, words in (
+            (seen(serials=["a", "b", "a"]), line(), ADVICE, "3 connections were shown 2 different certificates"),
+            (seen(serials=["a", "b", "a"]), line(spread=cert), FINE, "3 connections came to 2 nodes by certificate"),
+            (seen(serials=["a"]), line(spread=cert), FINE, "1 connection came to 1 node by certificate"),
+            (seen(named=["a", "b"]), line(spread=header), FINE, "answers came from 2 nodes by header x-node"),
+            (seen(named=["a", ""]), line(spread=header), TROUBLE, "an answer has no such header"),
+        ):
+            found = self.of(observed, settings, "nodes")
+            self.assertEqual(found.level, level)
+            self.assertIn(words, found.text)
+        topics = [each.topic for each in findings_of(seen(serials=["a", "a"]), line(), 0.0)]
+        self.assertNotIn("nodes", topics)
 
     def test_pings_that_would_stop_are_said(self) -> None:
         ended = asked(OPTIONS, "OPTIONS *", 405, False, "server asked to close")

@@ -27,13 +27,13 @@ from reusedproxy.config.reader import Source, read_configuration
 from reusedproxy.config.rules import acls, patterns
 from reusedproxy.config.rules import actions as rules
 from reusedproxy.config.rules import samples as sample_table
-from reusedproxy.config.sections import crt_stores, logs, options, peers, proxies, resolvers, rings, servers, stats
+from reusedproxy.config.sections import crt_stores, logs, options, peers, proxies, resolvers, rings, server_words, stats
 from reusedproxy.config.sections import globals as global_section
 from reusedproxy.config.sections.binds import read_bind
 from reusedproxy.config.sections.draft import ProxyDraft
 from reusedproxy.config.tls.words import TLSDefaults
 from reusedproxy.doctor.options import DoctorOptions
-from reusedproxy.operators.metrics.families import of_backends, of_frontends
+from reusedproxy.operators.metrics.families import of_backends, of_frontends, of_lists
 from reusedproxy.operators.metrics.pools import of_servers
 from reusedproxy.operators.metrics.process import of_event_loop
 from reusedproxy.operators.runtime.commands import COMMANDS
@@ -153,7 +153,7 @@ class ConfigurationPageTests(SynchronousTestCase):
             self.assertRegex(part, rf"(?m)^\.It Ic hold Cm (.* )?{kind} ")
 
     def test_every_word_of_server_lines_is_explained(self) -> None:
-        self.assertEqual([], self.page.lacks({*servers._DONE, *servers.OUR_WORDS}, "SERVER WORDS"))
+        self.assertEqual([], self.page.lacks({*server_words.SETTERS, *server_words.OUR_WORDS}, "SERVER WORDS"))
 
     def test_every_word_of_the_statistics_is_explained(self) -> None:
         done = {*stats.READERS, "show-modules"}
@@ -201,7 +201,7 @@ class ConfigurationPageTests(SynchronousTestCase):
             *rings.WORDS,
             *crt_stores.WORDS,
             *peers.WORDS,
-            *servers._DONE,
+            *server_words.SETTERS,
             *BALANCE,
             *rules.REQUEST_ACTIONS,
             *rules.RESPONSE_ACTIONS,
@@ -230,7 +230,7 @@ class ConfigurationPageTests(SynchronousTestCase):
             ),
             ("Options", set(haproxy_words.OPTIONS), {*options._READERS, *haproxy_words.OPTIONS_WITHOUT_EFFECT}),
             ("On bind lines", set(haproxy_words.BIND), taken_on_bind_lines()),
-            ("On server lines", set(haproxy_words.SERVER), {*servers._DONE, *haproxy_words.SERVER_AS_WE_DO}),
+            ("On server lines", set(haproxy_words.SERVER), {*server_words.SETTERS, *haproxy_words.SERVER_AS_WE_DO}),
         ):
             self.assertEqual(set(), named(title) - (known - done), title)
 
@@ -258,7 +258,10 @@ class ProgramPageTests(SynchronousTestCase):
         listed = re.findall(r"(?m)^\.It Ic (\S+)(?: Pq (.*))?\n.*\.$", self.page.text.partition(".Sh METRICS")[2])
         known = [
             (each.name.removeprefix("reusedproxy_"), " ".join(each.labels))
-            for each in (*of_servers([]), *of_frontends([]), *of_backends([]), *of_event_loop(NOTHING))
+            for each in (
+                *(*of_servers([]), *of_frontends([]), *of_backends([])),
+                *(*of_lists([]), *of_event_loop(NOTHING)),
+            )
         ]
         self.assertEqual(known, listed)
 

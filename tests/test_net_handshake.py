@@ -7,6 +7,7 @@ import random
 import struct
 import weakref
 from datetime import timedelta
+from itertools import count
 from unittest import mock
 
 from OpenSSL import SSL
@@ -18,8 +19,9 @@ from reusedproxy.net.tls.handshake import (
     ABORTED,
     EMPTY,
     REFUSED,
-    STEPS_AT_ONCE,
+    STEPS_FOR,
     TIMED_OUT,
+    Handshake,
 )
 from reusedproxy.net.tls.hello import ClientHello
 from reusedproxy.net.tls.openssl_server import set_groups
@@ -34,6 +36,7 @@ HOUR = timedelta(hours=1)
 class HandshakeTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.loop = Loop(self)
+        self.loop.poller.again_for = 0.0
         self.addCleanup(self.check_rest)
         self.shaker = Shaker(self, self.loop)
 
@@ -278,22 +281,38 @@ class ThroughTests(HandshakeTestCase):
             gc.collect()
             self.assertIsNone(called())
 
-    def test_a_crowd_is_dealt_with_a_few_at_a_time(self) -> None:
-        """Others are served between; and in the end all of the crowd are."""
-        whole, fars, crowd = hello(), [], 20
-        for _ in range(crowd):
+    def crowd(self, size: int) -> list[Far]:
+        """So many clients, whose first messages have come."""
+        whole, fars = hello(), []
+        for _ in range(size):
             near, far = self.loop.pair()
             self.shaker.begin(near)
             far.socket.send(whole)
             fars.append(far)
+        return fars
+
+    def test_a_crowd_is_dealt_with_a_few_at_a_time(self) -> None:
+        """Others are served between; and in the end all of the crowd are."""
+        crowd, steps = 20, 3
+        fars = self.crowd(crowd)
+        reading = count()
+        # The clock is read when the first step begins, and before each of the others.
+        self.shaker.turns.now = lambda: next(reading) * STEPS_FOR / (steps - 0.5)
         self.loop.poller.doRead()
         answered = [far for far in fars if far._receive(65536)]
-        self.assertEqual(len(answered), STEPS_AT_ONCE)
+        self.assertEqual(len(answered), steps)
         states = [each.state for each in self.shaker.handshakes]
-        self.assertEqual(states, ["shaking"] * STEPS_AT_ONCE + ["in line"] * (crowd - STEPS_AT_ONCE))
-        # Only the first of them is watched.
-        self.assertEqual(self.loop.poller.watching(), STEPS_AT_ONCE + 1)
-        for gone in (STEPS_AT_ONCE, STEPS_AT_ONCE + 3, -1):
+        self.assertEqual(states, ["shaking"] * steps + ["in line"] * (crowd - steps))
+        # Only the first of those in line is told again, and brings the next batch.
+        told: list[Handshake] = []
+        with mock.patch.object(Handshake, "on_ready", lambda handshake, events: told.append(handshake)):
+            for each in self.shaker.handshakes:
+                self.loop.poller.hand_over(each._fd, each.on_ready)
+            self.loop.poller.doRead()
+        for each in self.shaker.handshakes:
+            self.loop.poller.hand_over(each._fd, each.on_ready)
+        self.assertEqual(told, [self.shaker.handshakes[steps]])
+        for gone in (steps, steps + 3, -1):
             self.shaker.handshakes[gone].abort("gone")
         self.loop.pump()
         states = [each.state for each in self.shaker.handshakes]
@@ -312,7 +331,7 @@ class ThroughTests(HandshakeTestCase):
         far.send(hello(context=client_tls(version=TLS12)))
         self.loop.pump()
         self.assertEqual((handshake.state, handshake.wants), ("shaking", WRITE))
-        self.shaker.turns._batch, self.shaker.turns._left = self.loop.poller.batch + 1, 0
+        self.shaker.turns._batch, self.shaker.turns._until = self.loop.poller.batch + 1, 0.0
         far.read(65536)
         self.loop.poller.doRead()
         self.assertEqual(handshake.state, "in line")
@@ -324,7 +343,6 @@ class ThroughTests(HandshakeTestCase):
 
     def test_one_whose_turn_does_not_come(self) -> None:
         """It is told apart from a client that is slow."""
-        self.shaker.turns._left = 0
         self.shaker.turns._batch = self.loop.poller.batch + 1
         near, far = self.loop.pair()
         handshake = self.shaker.begin(near)

@@ -7,7 +7,18 @@ from functools import partial
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.net.poller import BATCH, COSTLY_AT_ONCE, FAILED, HUNG_UP, READ, SLICE, WRITE, Taker
+from reusedproxy.net.poller import (
+    AGAIN_AFTER,
+    AGAIN_FOR,
+    BATCH,
+    COSTLY_AT_ONCE,
+    FAILED,
+    HUNG_UP,
+    READ,
+    SLICE,
+    WRITE,
+    Taker,
+)
 from tests.wire import Loop
 
 
@@ -25,6 +36,7 @@ class PollerTests(SynchronousTestCase):
         self.loop = Loop(self)
         self.poller = self.loop.poller
         self.poller._now = self.now = Now()
+        self.poller.again_for = 0.0
         self.events: list[object] = []
 
     def pair(self) -> tuple[socket.socket, socket.socket]:
@@ -120,6 +132,44 @@ class PollerTests(SynchronousTestCase):
         self.assertEqual(len(self.events), BATCH)
         self.poller.doRead()
         self.assertEqual(sorted(map(int, map(str, self.events))), list(range(BATCH + 10)))
+
+    def flood(self, count: int, took: float) -> None:
+        """So many sockets that are always ready, and whose callbacks take so long."""
+
+        def work(_: int) -> None:
+            self.events.append("work")
+            self.now.seconds += took
+
+        for _ in range(count):
+            self.poller.watch(self.ready().fileno(), READ, work)
+
+    def test_batches_with_much_follow_one_another_for_a_while(self) -> None:
+        """Each turn of the reactor's loop costs; but its timers have to wait."""
+        self.poller.again_for = AGAIN_FOR
+        self.flood(AGAIN_AFTER, AGAIN_FOR / AGAIN_AFTER / 2.5)
+        self.poller.doRead()
+        self.assertEqual(len(self.events), 3 * AGAIN_AFTER)
+
+    def test_a_batch_that_takes_long_is_followed_by_none(self) -> None:
+        """However much is ready."""
+        self.poller.again_for = AGAIN_FOR
+        self.flood(AGAIN_AFTER, AGAIN_FOR)
+        self.poller.doRead()
+        self.assertEqual(len(self.events), AGAIN_AFTER)
+
+    def test_a_batch_with_little_is_followed_by_one_that_was_called_for(self) -> None:
+        """The caller knows that something is ready; otherwise the reactor waits for more."""
+        self.poller.again_for = AGAIN_FOR
+        near = self.ready()
+
+        def once_more(_: int) -> None:
+            self.events.append("event")
+            if len(self.events) == 1:
+                self.poller.call_again(near.fileno(), READ)
+
+        self.poller.watch(near.fileno(), READ, once_more)
+        self.poller.doRead()
+        self.assertEqual(len(self.events), 2)
 
     def test_a_callback_may_close_anothers_descriptor(self) -> None:
         """An event of a descriptor that was forgotten meanwhile, in the same batch, goes to nobody."""

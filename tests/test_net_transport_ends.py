@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gc
 import os
+import socket
+import struct
 import weakref
+from collections.abc import Callable
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -29,6 +32,12 @@ class _Holder(Recorder):
 
     def eof_received(self) -> None:
         self._transport.close("ended")
+
+
+def packets_in(connected: socket.socket) -> int:
+    """How many packets have come on it: tcpi_segs_in of linux/tcp.h."""
+    (packets,) = struct.unpack_from("I", connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 192), 140)
+    return int(packets)
 
 
 class EndBehaviour(Streams):
@@ -88,6 +97,44 @@ class EndBehaviour(Streams):
         self.loop.pump()
         self.gone(transport, "answered")
         self.assertEqual((far.received, far.end), (b"answer", self.OUR_END))
+
+    def in_a_batch(self, what: Callable[[], None]) -> None:
+        """Do it while the poller hands out events of another connection, to its end."""
+        near, trigger = self.loop.pair()
+        owner = Recorder()
+        owner.on["data"] = what
+        other = Transport(self.loop.poller, near, owner)
+        other.resume_reading()
+        trigger.send(b"go")
+        self.loop.pump()
+        other.abort("over")
+
+    def test_the_last_bytes_and_the_end_are_one_packet(self) -> None:
+        """Each packet takes the kernel's whole way to the other side, which is woken for it."""
+        transport, far = self.open(tcp=True)
+        packets: list[int] = []
+
+        def answer() -> None:
+            packets.append(packets_in(far.socket))
+            transport.write(b"answer")
+            transport.close("answered")
+
+        self.in_a_batch(answer)
+        self.assertEqual((far.received, far.end), (b"answer", self.OUR_END))
+        self.assertEqual(packets_in(far.socket) - packets[0], 1)
+
+    def test_bytes_that_nobody_reads_do_not_destroy_the_answer(self) -> None:
+        """The kernel sends a reset at our close then, but what was written before."""
+        transport, far = self.open(tcp=True)
+        far.stall()
+
+        def answer() -> None:
+            far.send(b"more")
+            transport.write(b"answer")
+            transport.close("answered")
+
+        self.in_a_batch(answer)
+        self.assertIn(b"answer", far.read(1024) or far.read(1024))
 
     def test_an_answer_survives_the_askers_half_close_in_the_same_batch(self) -> None:
         """A transport closed with its answer queued, whose peer's end comes before it is sent, still sends it."""

@@ -1053,6 +1053,7 @@ class OverviewTests(SynchronousTestCase):
             frontends=[self.frontend],
             backends=[self.backend],
             standstills=Standstills(),
+            list_fetches={},
             places=SimpleNamespace(taken=0, maxconn=9),
             before=(),
             began=0.0,

@@ -17,7 +17,7 @@ from reusedproxy.config import model
 from reusedproxy.config.reader import Source, read_configuration
 from reusedproxy.daemon.reloading.trial import ReloadTrial
 from reusedproxy.net.poller import Poller
-from reusedproxy.operators.metrics.families import families, of_backends, of_frontends
+from reusedproxy.operators.metrics.families import families, of_backends, of_frontends, of_lists
 from reusedproxy.operators.metrics.pools import Distribution, Family, of_servers
 from reusedproxy.operators.view.reading import Reader, server_view
 from reusedproxy.pool.counters import ROTATION
@@ -34,6 +34,10 @@ PROMISED = {
     "reusedproxy_pool_floor_advised": ("gauge", "pool server"),
     "reusedproxy_pool_max": ("gauge", "pool server"),
     "reusedproxy_pool_below_floor_seconds_total": ("counter", "server"),
+    "reusedproxy_server_share_ratio": ("gauge", "server"),
+    "reusedproxy_pool_nodes": ("gauge", "server"),
+    "reusedproxy_pool_node_connections": ("gauge", "server node"),
+    "reusedproxy_pool_spread_dials_total": ("counter", "server"),
     "reusedproxy_pool_waiters": ("gauge", "server"),
     "reusedproxy_warmup_tokens": ("gauge", "server"),
     "reusedproxy_warmup_backoff_seconds": ("gauge", "server"),
@@ -54,6 +58,8 @@ PROMISED = {
     "reusedproxy_peer_timeout_seconds": ("gauge", "server phase source"),
     "reusedproxy_idle_close_race_total": ("counter", "server method_class outcome"),
     "reusedproxy_retries_total": ("counter", "server proof result"),
+    "reusedproxy_identities": ("gauge", "server"),
+    "reusedproxy_identity_refusals_total": ("counter", "server"),
     "reusedproxy_client_cert_not_after_timestamp_seconds": ("gauge", "pool"),
     "reusedproxy_server_cert_not_after_timestamp_seconds": ("gauge", "server"),
     "reusedproxy_cert_generation": ("gauge", "pool"),
@@ -61,6 +67,12 @@ PROMISED = {
     "reusedproxy_frontend_tls_handshakes_total": ("counter", "frontend outcome resumed"),
     "reusedproxy_frontend_cert_not_after_timestamp_seconds": ("gauge", "frontend file"),
     "reusedproxy_backend_response_seconds": ("histogram", "backend"),
+    "reusedproxy_hedged_requests_total": ("counter", "backend result"),
+    "reusedproxy_hedges_withheld_total": ("counter", "backend reason"),
+    "reusedproxy_hedge_after_seconds": ("gauge", "backend"),
+    "reusedproxy_crl_fetches_total": ("counter", "url result"),
+    "reusedproxy_crl_fetched_timestamp_seconds": ("gauge", "url"),
+    "reusedproxy_crl_next_update_timestamp_seconds": ("gauge", "url"),
 }
 
 
@@ -89,9 +101,10 @@ class FamilyTests(SynchronousTestCase):
         self.server = Server("web", model.Server("one", PLACE, "127.0.0.1", 443), self.bench.pool, 0.0)
 
     def families(self) -> list[Family]:
-        return (
-            list(of_servers([server_view(self.server, measures=True)])) + list(of_frontends([])) + list(of_backends([]))
-        )
+        return [
+            *of_servers([server_view(self.server, measures=True)]),
+            *(*of_frontends([]), *of_backends([]), *of_lists([])),
+        ]
 
     def test_names_kinds_and_labels_are_as_promised(self) -> None:
         found = [(each.name, (each.kind, " ".join(each.labels))) for each in self.families()]

@@ -13,7 +13,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.backends.checks.agent import STATIC_WEIGHTS
 from reusedproxy.backends.server import DOWN, DRAIN, MAINT, NOLB, READY, UP
+from reusedproxy.config.model.proxies import RecordBound
+from reusedproxy.config.model.proxies import Spread as Settings
 from reusedproxy.daemon.service import ProxyService
+from reusedproxy.doctor.records import Unanswered, answered
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.dial import Target
 from reusedproxy.net.slices import Steps
@@ -25,6 +28,7 @@ from reusedproxy.operators.stats.figures import AT_ONCE
 from reusedproxy.operators.view.values import ProxyView
 from reusedproxy.pool.cold import Cold
 from reusedproxy.pool.kinds import ANY
+from reusedproxy.pool.spread import Spread
 from tests.clientfakes import Wire
 from tests.integration.peers import LOOPBACK, temporary_directory
 
@@ -272,6 +276,28 @@ class CommandTests(RuntimeTestCase):
             self.assertIn("\n2 be 1 s1 - 2 0 10 10 ", self.says("show servers state be"))
             self.assertIn("be/s1 2/1 - 0 - 5000 0 0 ", self.says("show servers conn"))
 
+    def test_servers_that_come_up_and_nodes_are_shown_with_their_pools(self) -> None:
+        _, server = self.context.server("be/s1")
+        self.assertNotIn("comes up", self.says("show pool be/s1") + self.says("explain pool be/s1"))
+        server.warmth = 4
+        pool = server.pool
+        pool.upkeep.spread = spread = Spread(
+            Settings(), pool, pool.holdings, pool.upkeep.governor, pool.upkeep, pool.deadlines.now, lambda text: None
+        )
+        for number, node in enumerate(("a1", "a1", "b2")):
+            spread.nodes.place(number, node, pool.deadlines.now())
+        said = self.says("show pool be/s1")
+        self.assertIn("    nodes: 2 nodes by certificate: 2 at a1, 1 at b2; watching\n", said)
+        self.assertIn("    comes up: 4/16 of its share\n", said)
+        said = self.says("explain pool be/s1")
+        self.assertIn("It has come up and takes 4 of 16 parts of its share, while its floor fills: 0 of ", said)
+        self.assertIn("Its connections are at 2 nodes by certificate: 2 at a1, 1 at b2.\n", said)
+        (row,) = [each for each in self.says("show stat be 4 -1").splitlines() if each.startswith("be,s1,")]
+        titles = self.says("show stat be 4 -1").splitlines()[0].removeprefix("# ").split(",")
+        shown = dict(zip(titles, row.split(","), strict=False))
+        self.assertEqual((shown["weight"], shown["uweight"], shown["throttle"]), ("3", "10", "25"))
+        self.assertIn(f"\n2 be 1 s1 {LOOPBACK} 1 ", self.says("show servers state be"))
+
     def test_explain_pool(self) -> None:
         """In sentences, a line each."""
         said = self.says("explain pool be/s1")
@@ -284,6 +310,47 @@ class CommandTests(RuntimeTestCase):
         said = self.says("explain pool be/s1")
         self.assertIn("with 0 idle, 2 in use, 0 connecting and a floor of 2; it waits for one still.", said)
         self.assertIn("A floor of 3 would have met it", said)
+
+    def test_a_pool_that_is_not_recorded_says_how(self) -> None:
+        for line in ("show pool record be/s1", "what-if be/s1", "what-if be/s1 floor=3"):
+            self.assertIn("say 'pool-record 1h' (or a size) on the server's line", self.says(line), line)
+
+    def test_what_if(self) -> None:
+        """A line for what was recorded, for what is in force, and for each set of settings."""
+        pool = self.server("be/s1").pool
+        pool.record(RecordBound(1 << 20))
+        self.clock.advance(60)
+        lines = self.says("what-if be/s1 floor=2 floor=auto:2:9,idle=20s").splitlines()
+        self.assertIn("be/s1: 0 requests and no handshake in 1 min 0 s", lines[0])
+        self.assertEqual(
+            [line.partition("  ")[0] for line in lines[1:6]],
+            ["settings", "recorded", "in force: floor=0", "floor=2", "floor=auto:2:9,idle=20s"],
+        )
+        self.assertIn("No handshake was recorded", "".join(lines))
+        self.assertIn("'flor=2' is no setting: say floor=…", self.says("what-if be/s1 flor=2"))
+        self.assertIn("needs a time such as", self.says("what-if be/s1 idle=soon"))
+        self.assertEqual(self.says("what-if be/s1" + " floor=1" * 11), "At most 10 settings at once.")
+
+    def test_a_record_can_be_kept_and_asked_elsewhere(self) -> None:
+        """The doctor says the same of it."""
+        pool = self.server("be/s1").pool
+        pool.record(RecordBound(1 << 20))
+        pool.resume()
+        self.clock.advance(60)
+        saved = temporary_directory(self) / "record"
+        saved.write_text(self.says("show pool record be/s1"))
+        self.assertIn("state running", saved.read_text())
+        elsewhere = answered(str(saved), ["floor=2"], as_json=False)
+        self.assertEqual(elsewhere, self.says("what-if be/s1 floor=2").rstrip("\n"))
+        values = json.loads(answered(str(saved), ["floor=2"], as_json=True))
+        self.assertEqual([each["settings"] for each in values["answers"]][1:], ["in force: floor=0", "floor=2"])
+        for path, settings, why in (
+            (f"{saved}.not", (), "No such file"),
+            (str(saved), ("floor=x",), "needs a whole number"),
+            (__file__, (), "does not begin with"),
+        ):
+            with self.assertRaisesRegex(Unanswered, why):
+                answered(path, settings, as_json=False)
 
     def test_states_of_checked_servers_have_haproxys_numbers(self) -> None:
         """Operational and administrative: stopped 0, starting 1, running 2, stopping 3; inherited orders 2 and 16."""

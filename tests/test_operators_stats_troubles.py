@@ -17,7 +17,14 @@ from reusedproxy.operators.stats import page as statspage
 from reusedproxy.operators.stats.graph import graph
 from reusedproxy.operators.stats.troubles import BAD, WARN, Place, troubles
 from reusedproxy.operators.view.history import KEPT, History, Sample, Share, last
-from reusedproxy.operators.view.values import CertificateView, HandshakesView, ListenersView, ProxyView
+from reusedproxy.operators.view.values import (
+    CertificateView,
+    HandshakesView,
+    ListenersView,
+    ListView,
+    NodesView,
+    ProxyView,
+)
 from tests.test_operators_stats import StatsCase
 
 STYLE = Path(statspage.__file__).parent / "templates" / "style.css"
@@ -56,6 +63,26 @@ class TroubleTests(StatsCase):
             self.app.server_changed(server, DOWN, "test")
         self.assertEqual(self.found(), ["1 backend has no server that takes requests", "2 of 3 servers are DOWN"])
 
+    def test_lists_that_cannot_be_fetched(self) -> None:
+        """It is bad once the one at hand is over; where some sections are shown only, it is not theirs."""
+        made = [
+            ListView("http://crl.test/over", {}, 8e8, 9e8, True),
+            ListView("http://crl.test/never", {}, None, None, True),
+            ListView("http://crl.test/holds", {}, 8e8, 2e9, True),
+            ListView("http://crl.test/fine", {}, 8e8, 9e8),
+        ]
+        view = evolve(self.view(), lists=tuple(made))
+        listed = "the list of revoked certificates at http://crl.test/"
+        self.assertEqual(
+            [(each.kind, each.text.removeprefix(listed)) for each in troubles(view, 1e9)],
+            [
+                (BAD, "over is out of date, so every certificate of its CA is refused"),
+                (WARN, "never cannot be fetched (see the log)"),
+                (WARN, "holds cannot be fetched (see the log)"),
+            ],
+        )
+        self.assertEqual(self.found(view, scope=("app",)), [])
+
     def test_errors_of_now_and_of_lately(self) -> None:
         calm, failing = Sample(1.0, 100, 0), Sample(1.0, 100, 50)
         for samples, text in (
@@ -75,6 +102,20 @@ class TroubleTests(StatsCase):
         self.assertEqual(self.found(full, scope=("app",)), [])
         full = evolve(view, clients=view.maxconn)
         self.assertEqual(self.found(full), ["2 frontends have as many clients as they may: others wait"])
+
+    def test_connections_that_cannot_be_spread(self) -> None:
+        view = self.view()
+        app, *others = [each for each in view.backends if each.name == "app"]
+        nodes = NodesView("certificate", (("a", 4),), 0, "given up", 8)
+        for state, texts in (
+            ("given up", ["connections of 1 server cannot be spread over nodes (see the log)"]),
+            ("blind", ["connections of 1 server cannot be spread over nodes (see the log)"]),
+            ("moving", []),
+        ):
+            first, *rest = app.servers
+            first = first._replace(pool=first.pool._replace(nodes=evolve(nodes, state=state)))
+            shown = evolve(view, backends=(evolve(app, servers=(first, *rest)), *others))
+            self.assertEqual(self.found(shown), texts, state)
 
     def test_pools_below_their_floor(self) -> None:
         """Of servers that are in service."""

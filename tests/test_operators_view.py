@@ -15,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from reusedproxy.backends.checks.results import Result
 from reusedproxy.build.assembly import Assembly
 from reusedproxy.config.reader import Source, read_configuration
+from reusedproxy.measures.list_fetches import ListFetches
 from reusedproxy.measures.times import Means
 from reusedproxy.net.poller import Poller
 from reusedproxy.operators.metrics.families import families
@@ -72,6 +73,7 @@ class ViewCase(SynchronousTestCase):
 
     def happen(self) -> None:
         """Something of everything that is counted."""
+        self.proxy.list_fetches["http://crl.test/a"] = ListFetches("http://crl.test/a", last=1e9, until=2e9)
         self.web.traffic.req_tot += 5
         self.web.traffic.hrsp[2] += 4
         self.web.invalid.note("192.0.2.1:1", "no Host header", b"GET / HTTP/1.1")

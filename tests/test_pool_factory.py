@@ -125,6 +125,9 @@ class FactoryTests(SynchronousTestCase):
         with self.assertRaises(TLSConfigurationError) as raised:
             self.factory.open("app", self.target, ServerTLS(ca_file=self.ca_file))
         self.assertIn("app: any certificate of the CA would do: say its name, sni or verifyhost", str(raised.exception))
+        pins = ("47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=",)
+        with self.assertRaises(TLSConfigurationError):  # it may be the CA's
+            self.factory.open("app", self.target, ServerTLS(ca_file=self.ca_file, pins=pins))
         cases: list[dict[str, Any]] = [{"sni": "s.test"}, {"verifyhost": "s.test"}, {"verify": "none"}]
         for said in cases:
             self.factory.open("app", self.target, ServerTLS(ca_file=self.ca_file, **said))

@@ -10,13 +10,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from benchmarks.floors import HOUR, Run, Traffic, bursts, on_and_off, people
+from benchmarks.floors import bursts, on_and_off, people, run_of
 from reusedproxy.config.model.proxies import PoolLimits
 from reusedproxy.pool.connection import ServerConnection
 from reusedproxy.pool.dialing.governor import FLOOR_DIALS
 from reusedproxy.pool.kinds import NEW
 from reusedproxy.pool.learning.depth import BUCKET, BUCKETS, Depths
 from reusedproxy.pool.learning.floor import CONFIRMED_AFTER, FLOOR_MAX, STEP, STEP_EVERY, TRY_EVERY, FollowingFloor
+from reusedproxy.pool.simulation.run import HOUR
 from tests.fakes import Asker, PoolBench
 from tests.test_pool_named import Bench as NamedBench
 from tests.test_pool_raw import Bench as RawBench
@@ -531,13 +532,12 @@ class AdvisedFloorTests(SynchronousTestCase):
         """In traffic of several kinds, whatever floor there was when it was counted."""
         for traffic, seconds in ((bursts, HOUR), (people, HOUR / 2), (on_and_off, HOUR / 2)):
             times = [each for each in sorted(traffic(Random(traffic.__name__))) if each[0] < seconds]
-            kind = Traffic("", "", traffic)
             for counted_with in (0, 3):
-                run = Run(kind, times, PoolLimits(min_conn=counted_with, overdue_after=1e9))
+                run = run_of(0.02, times, PoolLimits(min_conn=counted_with))
                 run.go()
                 advised = run.pool.depths.floor_for(0.99)
                 assert advised is not None
-                outcome = Run(kind, times, PoolLimits(min_conn=advised, overdue_after=1e9)).go()
+                outcome = run_of(0.02, times, PoolLimits(min_conn=advised)).go()
                 self.assertLessEqual(outcome.cold, 0.01 * len(times), traffic.__name__)
 
 
@@ -567,7 +567,7 @@ class FollowingInvariantTests(SynchronousTestCase):
     ) -> None:
         """And what stands, with what is wanted; at rest the least stands, if the server bears it."""
         limits = PoolLimits(min_conn=least, adapts=True, most_floor=max(1, least + more), overdue_after=1e9)
-        run = Run(Traffic("any", "", lambda random: []), arrivals(traffic), limits, bears)
+        run = run_of(0.02, arrivals(traffic), limits, bears)
         outcome = run.go(close=False)
         for _, _, floor in outcome.minutes:
             self.assertTrue(least <= floor <= max(1, least + more))
@@ -583,12 +583,12 @@ class FollowingInvariantTests(SynchronousTestCase):
         """After the first time it stays where it is, and nothing is opened or closed."""
         times = [(round_ * every, 0.05) for round_ in range(40) for _ in range(together)]
         limits = PoolLimits(min_conn=1, adapts=True, overdue_after=1e9)
-        run = Run(Traffic("same", "", lambda random: []), times, limits)
+        run = run_of(0.02, times, limits)
         opened: list[int] = []
         floors: list[int] = []
 
         def look() -> None:
-            opened.append(run.dialer.opened)
+            opened.append(run.server.opened)
             floors.append(run.pool.floor)
             run.clock.callLater(every, look)
 

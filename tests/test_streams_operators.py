@@ -177,6 +177,7 @@ class ViewTests(SynchronousTestCase):
             backends=[*world.backends.values()],
             places=world.places,
             standstills=Standstills(),
+            list_fetches={},
             began=0.0,
             deadlines=world.deadlines,
             before=(),

@@ -18,6 +18,7 @@ PLACES = {
     "In a backend with `hash-type consistent`": f"backend b\n balance uri\n hash-type consistent\n {{}}\n{SERVER}\n",
     "In a backend: persistence": f"backend b\n {{}}\n dynamic-cookie-key k\n{SERVER} cookie a\n"
     "backend t\n stick-table type string size 1k\n",
+    "In a backend: late answers": f"backend b\n {{}}\n{SERVER}\n",
     "In a backend: checks": f"backend b\n {{}}\n{SERVER} check\n",
     "In a backend with `option httpchk`": f"backend b\n option httpchk\n {{}}\n{SERVER} check\n",
     "In a backend with `option tcp-check`": f"backend b\n option tcp-check\n {{}}\n{SERVER} check\n",

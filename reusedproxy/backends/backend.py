@@ -13,12 +13,15 @@ from reusedproxy.backends import messages
 from reusedproxy.backends.balance.algorithm import Algorithm, Hash
 from reusedproxy.backends.checks.agent import AgentChecker
 from reusedproxy.backends.checks.checker import Checker
+from reusedproxy.backends.coming_up import ComingUp
 from reusedproxy.backends.dynamic_cookies import dynamic_cookie
+from reusedproxy.backends.hedging import Hedging
 from reusedproxy.backends.ordered import OrderedAddresses
 from reusedproxy.backends.places import Places
 from reusedproxy.backends.queue import Queue
 from reusedproxy.backends.server import DOWN, MAINT, Server
 from reusedproxy.backends.slow_start import Together
+from reusedproxy.backends.standby import Standby
 from reusedproxy.config import model
 from reusedproxy.config.model.persistence import NO_COOKIES, UNSEEN
 from reusedproxy.net.dial import Target
@@ -57,8 +60,8 @@ class Backend(Places["Backend"]):
 
     #: For mypyc: what `daemon.reloading.former` drops at the end.
     __deletable__ = (
-        "checkers", "agents", "addresses", "groups", "make_groups", "weigh_together", "end_sessions", "tell_tracker",
-        "cookies", "_announce",
+        "checkers", "agents", "addresses", "groups", "make_groups", "weigh_together", "comings", "standbys",
+        "end_sessions", "tell_tracker", "cookies", "_announce",
     )  # fmt: skip
 
     def __init__(
@@ -85,6 +88,10 @@ class Backend(Places["Backend"]):
         self.addresses: OrderedAddresses | None = None
         #: Has the algorithm look at the weights of servers with a `slowstart` again; None: at each step.
         self.weigh_together: Together | None = None
+        #: Follows servers that have come up until they are warm; None: nobody does, and their weights count at once.
+        self.comings: ComingUp | None = None
+        #: Those whose floors depend on the servers of this backend, or are of these.
+        self.standbys: list[Standby] = []
         #: What its requests are answered in place of error pages.
         self.errors: ErrorPages = {}
         #: How names of headers are spelled for servers, by names in lower case; None: as they came.
@@ -93,6 +100,8 @@ class Backend(Places["Backend"]):
         self.end_sessions: Callable[[Server, str], None] | None = None
         #: Tells the backend of a server that tracks one of these that its state has changed.
         self.tell_tracker: Callable[[Server], None] = self.tracked_changed
+        #: Says which requests may be sent a second time (`hedge`); None: none.
+        self.hedging: Hedging | None = None
         self._announce = announce
         #: The servers with each value of the persistence cookie, in their order.
         self.cookies: dict[bytes, list[Server]] = {}
@@ -104,8 +113,14 @@ class Backend(Places["Backend"]):
     def start(self) -> None:
         """Fills the pools and begins the checks. The pools of serving servers come first, because a request refused by
         another server's pool may come to them."""
+        for standby in self.standbys:
+            standby.look()
         for server in sorted(self.servers, key=lambda each: not each.serving):
+            if server.settings.standby is None and not server.pool.limits.adapts:
+                server.pool.keep(server.pool.limits.min_conn)  # it may have stood by before a reload
             server.keep_pool()
+            if self.comings is not None:
+                self.comings.follow(server)
         checkers: list[Checker | AgentChecker] = [*self.checkers, *self.agents]
         for checker in checkers:
             checker.start()
@@ -122,7 +137,10 @@ class Backend(Places["Backend"]):
         checkers: list[Checker | AgentChecker] = [*self.checkers, *self.agents]
         for checker in checkers:
             checker.stop()
-        self.stop_slow_starts()
+        self.stop_timers()
+        if self.hedging is not None:
+            self.hedging.stop()
+            self.hedging.let_losers_go()
         for server in self.servers:
             server.pool.close(reason)
 
@@ -159,7 +177,7 @@ class Backend(Places["Backend"]):
                     self.end_sessions(each, "U")
 
     def report(self, text: str) -> None:
-        """Announces the result of a check (`option log-health-checks`)."""
+        """Announces a result of a check (`option log-health-checks`), or why requests are refused (`option egress`)."""
         self._announce("notice", text)
 
     def state_text(self, server: Server) -> str:
@@ -335,16 +353,27 @@ class Backend(Places["Backend"]):
             self._balance.freed(server)
             self._place_queued(server)
 
-    def weigh_anew(self) -> None:
-        """Has the algorithm look at the servers' weights again."""
-        self._balance.use(self._active)
-
-    def stop_slow_starts(self) -> None:
-        """Takes no further step: the backend stops, or another has taken its place."""
+    def stop_timers(self) -> None:
+        """Takes no further step in raising weights and floors: the backend stops, or another has taken its place."""
         for slow_start in self.slow_starts.values():
             slow_start.stop()
         if self.weigh_together is not None:
             self.weigh_together.stop()
+        if self.comings is not None:
+            self.comings.stop()
+        for standby in self.standbys:
+            standby.stop()
+
+    def warmed(self, ready: list[Server]) -> None:
+        """Notes that other parts of servers' weights count than before, because their floors fill. Those of `ready`
+        stand: their `slowstart` begins."""
+        for server in ready:
+            if server in self.slow_starts:
+                server.risen_at = self.now()
+                self.slow_starts[server].go_on()
+                self._set_limit(server)
+        self.weigh_anew()
+        self._place_queued(*ready)
 
     # Reloads.
 
@@ -370,10 +399,14 @@ class Backend(Places["Backend"]):
             self.changed_at = now
             self.downs += not self.usable
             self.downtime += now - previous.changed_at if self.usable else 0.0
+        if self.hedging is not None and previous.hedging is not None:
+            self.hedging.succeed(previous.hedging)
         alike = self.settings.mode == previous.settings.mode
         for server in self.servers:
             before = previous.named.get(server.name)
             if before is None:
+                if server.serving:
+                    server.come_up()
                 continue
             server.count_on(before, now)
             if not alike:
@@ -439,6 +472,10 @@ class Backend(Places["Backend"]):
             self.slow_starts[server].go_on()
             self._set_limit(server)
         server.keep_pool()
+        if self.comings is not None:
+            self.comings.follow(server)
+        for standby in self.standbys:
+            standby.look()
         self._place_queued(server)
         for tracker in server.trackers:
             self.tell_tracker(tracker)

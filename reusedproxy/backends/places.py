@@ -3,7 +3,7 @@ all are full. It must never know clients, nor why a server is in service or not 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import count
 from random import Random
 from sys import maxsize
@@ -13,11 +13,15 @@ from reusedproxy.backends.balance import Parts, algorithm_of
 from reusedproxy.backends.balance.algorithm import Algorithm, ByHash, ByLoad, Hash
 from reusedproxy.backends.binding import Binding
 from reusedproxy.backends.checks.observe import UNCONNECTED, Observed, Observer
+from reusedproxy.backends.coming_up import Course
 from reusedproxy.backends.queue import Queue, Rank, Waits
-from reusedproxy.backends.server import Server
+from reusedproxy.backends.server import FULL_WEIGHT, Server
 from reusedproxy.backends.slow_start import SlowStart
 from reusedproxy.config import model
 from reusedproxy.measures.traffic import Traffic
+
+#: Servers at which an idle connection is looked for in place of one that has come up and has none.
+_LOOKS = 8
 
 #: The `Backend`, which a reload puts in the place of another.
 Successor = TypeVar("Successor", bound="Places[Any]")
@@ -83,8 +87,8 @@ class Places(Generic[Successor]):
 
     #: For mypyc: what `daemon.reloading.former` drops at the end.
     __deletable__ = (
-        "servers", "named", "queue", "slow_starts", "successor", "observers", "_balance", "_by_hash", "_by_load",
-        "_active", "_used", "_freed",
+        "servers", "named", "queue", "slow_starts", "coming_up", "successor", "observers", "_balance", "_by_hash",
+        "_by_load", "_active", "_used", "_held_back", "_freed",
     )  # fmt: skip
 
     def __init__(
@@ -110,6 +114,8 @@ class Places(Generic[Successor]):
         self.answered_after: dict[float, int] | None = None
         #: Of the servers with a `slowstart`.
         self.slow_starts: dict[Server, SlowStart] = {}
+        #: The servers that have come up, until they are warm; those of a `ComingUp`.
+        self.coming_up: dict[Server, Course] = {}
         #: What a reload has put in its place.
         self.successor: Successor | None = None
         #: Those that watch their servers' requests.
@@ -125,6 +131,11 @@ class Places(Generic[Successor]):
         self._by_load: ByLoad | None = balance if isinstance(balance, ByLoad) else None
         self._active: list[Server] = []
         self._used: frozenset[Server] = frozenset()
+        #: Of `_active`, those that the algorithm does not choose: they have come up, nothing of them is warm, and
+        #: others are ready.
+        self._held_back: frozenset[Server] = frozenset()
+        #: Where in `_active` one is looked for in place of one that has come up.
+        self._look_from = 0
         self._placing = False
         #: While requests are being placed: the servers that have got room since.
         self._freed: list[Server] = []
@@ -182,6 +193,8 @@ class Places(Generic[Successor]):
                 return True
             self._count_redispatch(asks, bound)
         server = self._balance.pick(avoid)
+        if self.coming_up:
+            server = self._warmer(server, avoid)
         if server is not None:
             # `_take`, without a call for each request.
             server.served += 1
@@ -194,7 +207,7 @@ class Places(Generic[Successor]):
                 traffic.smax = traffic.scur
             asks.placed(server)
             return True
-        if not self._active:
+        if not self._active or self.settings.egress:
             return False
         self.queue.join(asks, self._rank(asks))
         return True
@@ -336,7 +349,42 @@ class Places(Generic[Successor]):
             self.changed_at = now
         self._active = active
         self._used = frozenset(active)
-        self._balance.use(active)
+        self.weigh_anew()
+
+    def weigh_anew(self) -> None:
+        """Has the algorithm look at the servers and their weights again.
+
+        Those that have come up are left out while nothing of them is warm; while their floors do not stand, if the
+        algorithm knows all or nothing. But only as long as another server is ready: one of them has to serve.
+        """
+        active = self._active
+        cold = [server for server in active if server.warmth < FULL_WEIGHT]
+        if len(cold) == len(active):
+            cold = []
+        elif self._balance.weighs:
+            cold = [server for server in cold if not server.warmth]
+        self._held_back = held_back = frozenset(cold)
+        self._balance.use([server for server in active if server not in held_back] if held_back else active)
+
+    def _warmer(self, picked: Server | None, avoid: Server | None) -> Server | None:
+        """Returns another server with an idle connection, if there is one, in place of one that has come up and has
+        none. For a request that is to avoid the only one left it is any that has come up."""
+        if picked is None or (picked is avoid and not self._held_back):
+            return picked
+        if picked is avoid:
+            return next((each for each in self._active if each in self._held_back and not each.full), picked)
+        course = self.coming_up.get(picked)
+        if course is None or picked.pool.idle or picked.naming is not None:
+            return picked
+        active, begin = self._active, self._look_from
+        for at in range(begin, begin + min(_LOOKS, len(active))):
+            other = active[at % len(active)]
+            if other.pool.idle and other is not avoid and not other.full:
+                self._look_from = at + 1
+                course.passed_at = self.now()
+                picked.pool.upkeep.missed()  # in time it has as many as its share needs
+                return other
+        return picked
 
     def _regroup(self, server: Server) -> int:
         """Updates the choice of servers after a change of the state of `server`. Returns how many waiting requests have
@@ -364,6 +412,20 @@ class Places(Generic[Successor]):
         for to, those in moving.items():
             to.queue.take_over(server.queue, those)
             self._freed.append(to)
+
+    def seconds(self, first: Server) -> Iterator[Server]:
+        """Returns the servers that can take a copy of a request now that `first` has, without a wait: those with room
+        and with a connection that stands idle, the least loaded first, and `first` at last. One that is chosen by a
+        hash, or whose connections depend on the request, is the only one."""
+        if self._by_hash is None and first.naming is None:
+            others = [each for each in self._active if each is not first and each.naming is None and _is_free(each)]
+            yield from sorted(others, key=lambda each: each.served / max(1, each.eweight))
+        if first.serving and not first.full and not first.queue.waiting:
+            yield first
+
+    def take_place(self, server: Server) -> None:
+        """Takes a place at a server of `seconds`, until `done` gives it back."""
+        self._take(server)
 
     def _take(self, server: Server) -> None:
         server.served += 1
@@ -409,7 +471,8 @@ class Places(Generic[Successor]):
             self._set_limits()
         while self._freed:
             server = self._freed[-1]
-            if not server.full and (server.queue.waiting or (self.queue.waiting and server in self._active)):
+            shared = self.queue.waiting and server in self._active and server not in self._held_back
+            if not server.full and (server.queue.waiting or shared):
                 return server
             self._freed.pop()
         return self._balance.pick() if self.queue.waiting else None
@@ -461,3 +524,8 @@ class Places(Generic[Successor]):
 def _ramped(servers: list[Server]) -> list[Server]:
     """Returns the servers whose limit follows the load."""
     return [server for server in servers if 0 < server.settings.minconn < server.limit]
+
+
+def _is_free(server: Server) -> bool:
+    """Tells whether a server has room, and a connection that stands idle."""
+    return not server.full and not server.queue.waiting and bool(server.pool.idle)

@@ -78,8 +78,12 @@ class Server:
         self.weight = settings.weight
         #: Of FULL_WEIGHT, how much of its weight counts: less while it starts slowly.
         self.throttle = FULL_WEIGHT
-        #: When it last came back from DOWN, NOLB or MAINT.
+        #: When it last came back from DOWN, NOLB or MAINT; or, if it came up cold, when its floor stood.
         self.risen_at = -inf
+        #: Tells that it takes no more than its share of warm connections when it has come up (set by `coming_up`); and
+        #: of FULL_WEIGHT, how much of its weight counts by that, 0 with none.
+        self.warms_up = False
+        self.warmth = FULL_WEIGHT
         #: Where its nodes begin on the ring of `hash-type consistent` (HAProxy, src/lb_chash.c).
         self.node_seed = settings.id * 256 * FULL_WEIGHT
         #: Where they are, by the algorithm alone; and the seed from which that was computed.
@@ -149,8 +153,17 @@ class Server:
 
     @property
     def eweight(self) -> int:
-        """Returns the effective weight, in 16ths of the units of `weight`."""
-        return self.weight * self.throttle
+        """Returns the effective weight, in 16ths of the units of `weight`. It is not 0 for want of warm connections:
+        one of several servers that are all cold has to be chosen."""
+        counts = self.throttle
+        if self.warmth < counts:
+            counts = self.warmth or 1
+        return self.weight * counts
+
+    @property
+    def share(self) -> int:
+        """Returns how much of its weight counts, of FULL_WEIGHT: 0 while it is cold and has come up."""
+        return min(self.throttle, self.warmth)
 
     def pool_for(self, request: Any) -> HTTPConnectionPool | DialFailure:
         """Returns the pool of the name that this request's connection must have (`sni`, `pool-conn-name`)."""
@@ -158,7 +171,8 @@ class Server:
         try:
             return self.pool.named(self.naming(request))
         except NameRefused as refused:
-            return DialFailure("TLS handshake", str(refused))
+            self.pool.names.refuse(refused)
+            return DialFailure("TLS handshake", str(refused), final=self.settings.identities is not None)
 
     @property
     def full(self) -> bool:
@@ -228,6 +242,10 @@ class Server:
         self.addressed = target is not None
         self.state = self._made()
 
+    def come_up(self) -> None:
+        """Notes that it serves from now on, or is new: with a floor its weight counts as far as that stands."""
+        self.warmth = 0 if self.warms_up and self.pool.floor else FULL_WEIGHT
+
     def restore(self, admin: str, health: str, weight: int, since: float, *, slowly: bool) -> None:
         """Begins in a state that was saved, in which it has been `since` then; `slowly`: that was within its
         `slowstart`."""
@@ -259,6 +277,10 @@ class Server:
         if self.settings.slowstart:
             self.throttle, self.risen_at = previous.throttle, previous.risen_at
         self.state = self._made()
+        if self.serving and not previous.serving:
+            self.come_up()
+        elif self.warms_up:
+            self.warmth = previous.warmth
 
     def count_on(self, previous: Server, now: float) -> None:
         """Counts on where `previous` does, which counts into the same objects while its last requests end. If it is at
@@ -284,7 +306,7 @@ class Server:
         self.admin, self.health, self.weight = successor.order, successor.health, successor.weight
         self.addressed = successor.addressed
         self._settle(now)
-        self.throttle = successor.throttle
+        self.throttle, self.warmth = successor.throttle, FULL_WEIGHT
 
     def _first_health(self) -> str:
         """Returns what is thought of it before its first check."""
@@ -304,6 +326,10 @@ class Server:
             self.throttle = 1 if self.settings.slowstart else FULL_WEIGHT
         elif state == NOLB:
             self.throttle = FULL_WEIGHT
+        if state in (DOWN, MAINT):
+            self.warmth = FULL_WEIGHT
+        elif self.state in (DOWN, MAINT):
+            self.come_up()
         self.state = state
         self.changed_at = now
 

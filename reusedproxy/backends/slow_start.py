@@ -30,6 +30,8 @@ class SlowStart:
 
     @property
     def _elapsed(self) -> int:
+        if self._server.warmth < FULL_WEIGHT:
+            return 0  # its floor does not stand yet
         return max(0, int(self._clock.seconds() - self._server.risen_at))
 
     @property

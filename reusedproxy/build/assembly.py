@@ -29,12 +29,14 @@ from reusedproxy.build.maps import Maps
 from reusedproxy.build.pages import add_pages
 from reusedproxy.build.patterns import Patterns
 from reusedproxy.build.resolution import Sections
+from reusedproxy.build.revocations import Source, fetches_of, sources_of
 from reusedproxy.build.rule_sets import RuleSets, default_backend
 from reusedproxy.build.saved_states import SavedStates
 from reusedproxy.build.servers.addresses import asks_libc
 from reusedproxy.build.servers.line import Line
 from reusedproxy.build.servers.lines import Lines
 from reusedproxy.build.spelling import Spelling, spelling_of
+from reusedproxy.build.standbys import stand_by
 from reusedproxy.build.tables import Sweep, tables_of
 from reusedproxy.clients.connection_limit import ConnectionLimit
 from reusedproxy.clients.frontend import Frontend
@@ -45,6 +47,7 @@ from reusedproxy.config.model.users import UserList
 from reusedproxy.config.model.values import Notice
 from reusedproxy.config.rules.log_actions import SetLogLevel
 from reusedproxy.exchanges.authentication import Authentication
+from reusedproxy.measures.list_fetches import ListFetches
 from reusedproxy.net import descriptors
 from reusedproxy.net.addresses import Addresses
 from reusedproxy.net.binding import Given
@@ -126,6 +129,9 @@ class Proxy:
     maps: dict[str, Map] = Factory(dict)
     #: CAs and revocation lists that have been read.
     trusts: Trusts = Factory(Trusts)
+    #: The files of revocation lists that are fetched, by their names; and what became of that, by URL.
+    list_sources: dict[str, Source] = Factory(dict)
+    list_fetches: dict[str, ListFetches] = Factory(dict)
     notices: list[Notice] = Factory(list)
     #: Standstills of the event loop.
     standstills: Standstills = Factory(Standstills)
@@ -274,7 +280,12 @@ class Assembly:
         backends = yield from self._backends(sections, answers)
         proxy.backends = list(backends.values())
         _tie(proxy)
+        unused = [*stand_by(configuration, proxy.backends, self._reactor)]
+        proxy.notices += [] if self._again else unused
         before = self._previous.tables if self._previous is not None else {}
+        proxy.list_sources = sources_of(configuration, self._faults)
+        fetches = self._previous.list_fetches if self._previous is not None else {}
+        proxy.list_fetches = fetches_of(proxy.list_sources, fetches)
         proxy.tables = tables_of(configuration.tables, before, proxy.deadlines.now, proxy.notices)
         proxy.sweep = Sweep(proxy.tables, proxy.deadlines)
         shared = yield from self._shared(backends, answers, sections)

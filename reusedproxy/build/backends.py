@@ -12,6 +12,8 @@ from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.balance import Parts, filling
 from reusedproxy.backends.balance.ring import nodes_of
 from reusedproxy.backends.checks.observe import Observer
+from reusedproxy.backends.coming_up import ComingUp
+from reusedproxy.backends.hedging import Hedging
 from reusedproxy.backends.moving import Departed
 from reusedproxy.backends.ordered import OrderedAddresses
 from reusedproxy.backends.saved_states import CONFIGURED, ENABLED, SavedState, restore
@@ -69,6 +71,7 @@ class Backends:
         lines = []
         saved = self._saved.of(settings)
         for each in settings.servers:
+            yield from self._lines.load_identities(settings, each)
             lines.append(self._lines.line(settings, each, saved.get(each.name)))
             yield
         self._made.update((line.server.full_name, line) for line in lines)
@@ -86,8 +89,14 @@ class Backends:
             for server in servers
             if server.settings.slowstart
         }
+        if settings.hedge is not None:
+            backend.hedging = Hedging(settings.hedge, self._reactor)
         if backend.slow_starts:
             backend.weigh_together = Together(self._reactor, backend.weigh_anew)
+        warmed = [each for each in servers if each.settings.warm_up and (each.pool.floor or each.pool.limits.adapts)]
+        if warmed:
+            backend.comings = ComingUp(warmed, self._reactor, backend.warmed, announce)
+            backend.coming_up = backend.comings.courses
         self._cookies_differ(backend)
         checked = [line for line in lines if line.server.settings.check is not None]
         for line in checked:

@@ -17,8 +17,10 @@ from io import TextIOWrapper
 from attrs import evolve, frozen
 from cryptography.x509 import Certificate as X509
 
+from reusedproxy.build.identity_sources import BESIDE, named_by, sources_of
 from reusedproxy.config.language.files import based_path
 from reusedproxy.config.language.report import Wrong, did_you_mean
+from reusedproxy.config.model.identities import IdentityRule
 from reusedproxy.config.model.proxies import Configuration
 from reusedproxy.config.model.tls import BindTLS, CertificateSource, ServerTLS, TLSOffer
 from reusedproxy.config.tls.crt_list import read_crt_list
@@ -29,8 +31,6 @@ from reusedproxy.net.tls.files import SYSTEM_CA, TLSConfigurationError, Trusts, 
 from reusedproxy.net.tls.openssl_server import paths_of_system
 from reusedproxy.net.tls.server import Certificate, Certificates
 
-#: Files that HAProxy, in a directory, reads with the certificate that they belong to, not as a certificate.
-BESIDE = (".key", ".issuer", ".ocsp", ".sctl")
 #: Suffixes of a bundle's files, in HAProxy's order: certificates with several key types for the same names.
 BUNDLE = (".dsa", ".ecdsa", ".rsa")
 
@@ -273,6 +273,9 @@ class FilesOfTLS:
         self._offered = dict.fromkeys(each.tls for frontend in frontends for each in frontend.binds if each.tls)
         asked = dict.fromkeys(tls for server in servers for tls in (server.tls, server.check_tls) if tls)
         self._of_servers = [path for tls in asked for path in _server_files(tls)]
+        self._chosen = dict.fromkeys(server.identities for server in servers if server.identities)
+        #: What their files and folders name, with the stamps of these at that time.
+        self._sources: dict[IdentityRule, tuple[Stamps, list[str]]] = {}
         #: Parsed lists with their stamps at that time: parsing a list of a thousand lines takes 60 ms.
         self._lists: dict[tuple[BindTLS, str], tuple[Stamps, list[Certificate]]] = {}
 
@@ -286,7 +289,21 @@ class FilesOfTLS:
         for tls in self._offered:
             paths.update(dict.fromkeys(_files(tls, list(self._sought(tls)))))
             yield
+        for rule in self._chosen:
+            paths.update(dict.fromkeys((yield from self._named(rule))))
         return (yield from _looking_at({**paths, **dict.fromkeys(self._of_servers)}))
+
+    def _named(self, rule: IdentityRule) -> Steps[list[str]]:
+        """Returns the files among which requests choose by this rule, and those that name them."""
+        named = named_by(rule)
+        stamps = stamps_of(named)
+        before, files = self._sources.get(rule, (None, []))
+        if stamps != before:
+            found = yield from sources_of(rule, None)
+            files = [*named, *found.authorities]
+            files += (path for crt in found.crts for path in (crt, *keys_beside(crt)))
+            self._sources[rule] = stamps, files
+        return files
 
     def _sought(self, tls: BindTLS) -> Iterator[Certificate]:
         """Returns the certificates under every name that they may have: their own or, if it does not exist, the

@@ -26,6 +26,7 @@ from reusedproxy.config.rules.counters import Track
 from reusedproxy.config.rules.samples import CLIENT_BYTES, REQUEST, SERVER_BYTES
 from reusedproxy.config.validate.rules import edited, first_arguments, ours_alone
 from reusedproxy.config.validate.users import ASKING
+from reusedproxy.exchanges.egress import Partners
 from reusedproxy.exchanges.noting import LogNotes
 from reusedproxy.exchanges.route import Route
 from reusedproxy.exchanges.routing import Routing
@@ -118,6 +119,7 @@ class RuleSets:
             and not any(_judges(route.backend.settings) or route.tells for route in routes.values())
             and not choices
             and not any(route.backend.settings.use_servers for route in routes.values())
+            and not any(route.backend.settings.egress for route in routes.values())
             and not frontend.authentication.hashing(asked)
         ):
             return None
@@ -133,6 +135,8 @@ class RuleSets:
                 if isinstance(rule.action, Persist)
                 for verb in [rule.action.verb]
             ]
+            if route.backend.settings.egress:
+                route.partners = Partners(route.backend, route.backend.report)
             if route.backend.settings.rules.stick:
                 route.sticking = Sticking(route.backend, route.backend.settings.rules.stick, self.patterns)
             route.server_rules = [

@@ -48,7 +48,10 @@ class StepDialers:
         def to(port: int | None) -> Dialer:
             there = target if port is None or target.family == socket.AF_UNIX else with_port(target, port)
             return Dialer(
-                usual.poller, usual.deadlines, there, context, usual.timeout, preface=preface, brief=usual.brief
+                *(usual.poller, usual.deadlines, there, context, usual.timeout),
+                preface=preface,
+                brief=usual.brief,
+                reach=usual.reach,
             )
 
         if not isinstance(step.port, model.Expression):

@@ -83,7 +83,7 @@ class PendingClients:
         self.counts = HandshakeCounts()
         self._frontend = frontend
         self._poller = poller
-        self._turns = HandshakeQueue(poller)
+        self._turns = HandshakeQueue(poller, frontend.deadlines.now)
         timeouts = frontend.timeouts
         waits = [each for each in (timeouts.client, timeouts.http_request) if each is not None]
         self._timeout = timeouts.client_hs or min(waits, default=TIMEOUT)

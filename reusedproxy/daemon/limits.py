@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from reusedproxy.build.assembly import Proxy
 from reusedproxy.net import descriptors
+from reusedproxy.pool.constant import ConstantPool
 
 _REMEDY = "raise it (ulimit -n, LimitNOFILE=)"
 
@@ -25,6 +26,7 @@ def floors_too_high(proxy: Proxy) -> Iterator[str]:
     """Returns the warning that the limit is below what the floors ask for, if it is: they are opened at once."""
     limit = descriptors.limit()
     floors = sum(pool.limits.min_conn for pool in proxy.pools)
+    floors += sum(pool.names.floor_of_listed for pool in proxy.pools if isinstance(pool, ConstantPool))
     if floors and floors + descriptors.OTHERS > limit:
         what = f"pool-min-conn asks for {floors} connections in all"
         yield f"{what}, and the limit is {limit} file descriptors: {_REMEDY} or lower pool-min-conn"

@@ -37,6 +37,8 @@ from reusedproxy.daemon.replacing.standing import stand
 from reusedproxy.daemon.replacing.successor import Successor
 from reusedproxy.daemon.replacing.takeover import HandoverError, Takeover, take_over
 from reusedproxy.daemon.replacing.waiting import gone_from_paths, why_not_handed_over, why_not_reloaded
+from reusedproxy.daemon.revocations.download import Downloads
+from reusedproxy.daemon.revocations.fetcher import ListFetcher
 from reusedproxy.daemon.signals import SignalHandlers
 from reusedproxy.daemon.stalls import Stalls
 from reusedproxy.daemon.starting.launch import done_by
@@ -103,6 +105,8 @@ class ProxyService(Service):
         self._done = done_by(options)
         self._privileges = Privileges(paths, options)
         self._expiry = Expiry(reactor, self.announce)
+        #: Fetches lists of revoked certificates (`crl-url`).
+        self._lists = ListFetcher(reactor, SystemRandom(), self.announce, self._take_up_lists)
         self.reloads = Reloads(reactor, self._poller, paths, self, self._expiry)
         self.stalls = Stalls(reactor, self, self._expiry.look)
         #: This process takes the place of another one (`--replace`), from which it has this until it serves.
@@ -288,6 +292,8 @@ class ProxyService(Service):
         proxy.budget.rate = global_.pool_connect_rate
         self._expiry.begin(proxy, endings)
         self.reloads.watch.begin(global_.ssl_watch, proxy.stamps, proxy.files.look)
+        if self.state == "running":
+            self._lists.begin(proxy, Downloads(self._reactor, self._poller, proxy.deadlines, self.reloads.resolver))
 
     def _warm_up(self, proxy: Proxy) -> None:
         """Goes on with `_listen`; with `pool-warm-start` when the floors stand."""
@@ -401,12 +407,19 @@ class ProxyService(Service):
             self.manhole.look_again()
         self.reloads.begin()
 
-    def renew(self, changed: list[str]) -> None:
-        """Reads the TLS files again (`ssl-watch`), of which these have `changed`. The configuration is not read: an
-        operator may be in the middle of editing it."""
-        # Where that cannot be now, the next look at the files reports them again.
-        if self.state == "running" and not self.reloads.under_way and self._takeover is None:
-            self.reloads.renew(changed)
+    def renew(self, changed: list[str], word: str = "ssl-watch") -> bool:
+        """Reads the TLS files again, of which these have `changed`; `word` has found that. The configuration is not
+        read: an operator may be in the middle of editing it.
+
+        Returns False where that cannot be now: the caller has to say it again.
+        """
+        if self.state != "running" or self.reloads.under_way or self._takeover is not None:
+            return False
+        self.reloads.renew(changed, word)
+        return True
+
+    def _take_up_lists(self, files: list[str]) -> bool:
+        return self.renew(files, "crl-url")
 
     def serve_with(self, proxy: Proxy, endings: list[Ending]) -> None:
         """Starts a proxy that has taken the place of another one at a reload."""
@@ -444,6 +457,7 @@ class ProxyService(Service):
         self.state = "leaving"
         self.reloads.stop()  # one of `ssl-watch` may be under way
         self._expiry.stop()
+        self._lists.stop()
         for listener in self._listeners:
             if key_of(listener.bind.address) in taken:
                 listener.leave()
@@ -531,6 +545,7 @@ class ProxyService(Service):
         if self._takeover is not None:
             self._takeover.give_up()
         self._expiry.stop()
+        self._lists.stop()
         self.runtime.leave()
         for each in self.living:
             for frontend in each.frontends:

@@ -67,6 +67,6 @@ class Stalls:
     def _slept(self, seconds: float, why: str) -> None:
         self._service.announce("warning", f"{why} for {seconds:.0f} s: all idle connections to servers are replaced")
         for proxy in self._service.living:
-            for pool in proxy.pools:
+            for pool in [each for first in proxy.pools for each in first.family]:
                 pool.upkeep.renew()
         self._woken()

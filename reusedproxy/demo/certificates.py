@@ -136,7 +136,7 @@ class Authority:
         """Makes a key and signs a certificate for it.
 
         @param name: the common name. Modern verifiers ignore it: give C{hosts} to a server.
-        @param hosts: DNS names and IP addresses for the subject alternative names; none means no such extension.
+        @param hosts: DNS names, IP addresses and URIs for the subject alternative names; none means no such extension.
         @param client: for a client rather than a server; decides the extended key usage.
         @param key: C{"rsa"} (2048 bits), C{"ecdsa"} (P-256) or C{"weak"} (RSA, 1024 bits).
         @param not_before: start of validity; by default a day ago. Tomorrow makes one that is not yet valid.
@@ -204,6 +204,8 @@ def _subject(name: str) -> x509.Name:
 
 
 def _general_name(host: str) -> x509.GeneralName:
+    if "://" in host:
+        return x509.UniformResourceIdentifier(host)
     try:
         return x509.IPAddress(ip_address(host))
     except ValueError:

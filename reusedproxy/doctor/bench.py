@@ -21,6 +21,7 @@ from reusedproxy.pool.connection import IDLE, IN_USE, RETIRING, ServerConnection
 from reusedproxy.pool.holdings import remember_session
 from reusedproxy.pool.learning.idle_timeout import advertised
 from reusedproxy.pool.reasons import PROXY, SERVER
+from reusedproxy.pool.spread import shown_serial
 from reusedproxy.wire.heads import Limits
 
 #: Seconds that a server has to take the end of a connection.
@@ -58,6 +59,8 @@ class Bench:
         self.ended: dict[ServerConnection, End] = {}
         #: What the server's Keep-Alive field said last: seconds, and further requests.
         self.keep_alive: tuple[float | None, int | None] = (None, None)
+        #: The serial numbers of the certificates that were shown, one for each connection whose session is new.
+        self.serials: list[str] = []
         #: Called at the end of any connection.
         self.on_end: Callable[[], None] = lambda: None
         self._dialer = dialer
@@ -93,6 +96,8 @@ class Bench:
         self._opened += 1
         connection = self._connections(self, transport, self.deadlines.now(), self._limits, self._opened, dial.took)
         self.standing.append(connection)
+        if transport.secure and not transport.resumed and (serial := shown_serial(connection)):
+            self.serials.append(serial)
         self._dials.pop(dial).callback((dial, connection))
 
     def dial_failed(self, dial: Dial, failure: DialFailure) -> None:

@@ -31,6 +31,9 @@ from reusedproxy.net.dial import Dialer, Target
 from reusedproxy.net.tls.client import ClientContext
 from reusedproxy.net.tls.files import TLSConfigurationError
 from reusedproxy.net.tls.observed import ObservedContext
+from reusedproxy.pool.constant import ConstantPool
+from reusedproxy.pool.named import Name, NameRefused
+from reusedproxy.pool.pool import HTTPConnectionPool
 
 #: Servers that are examined at the same time, but for the wait at the end.
 LANES = 8
@@ -250,6 +253,9 @@ class Doctor:
             return f"is 'disabled' in the file, so it was not dialled; name it to have it examined: {server.full_name}"
         if follows_client(settings):
             return "is where each client has connected to, so there is nothing to dial without one"
+        if context is not None and context.settings.by_request and not _listed(server.pool):
+            said = " and ".join(f"'{word}'" for word in context.settings.by_request)
+            return f"its identity depends on requests ({said}): name one in a file of 'pool-identities'"
         unnamed = settings.sni is not None and not settings.known_name
         if unnamed and not orders.name and context is not None and context.refuses_nameless:
             said = f"'sni {settings.sni}'"
@@ -281,13 +287,18 @@ class Doctor:
     def _dialer(self, patient: Patient, target: Target) -> Dialer:
         """Returns what opens connections as the server's pool does, and keeps what handshakes show."""
         usual, settings = patient.server.pool.dialer, patient.server.settings
+        listed = _first_listed(patient.server.pool)
+        if listed is not None:
+            usual = listed
         context: ClientContext | None = usual.context
         if context is not None:
             if self._orders.name and settings.sni is not None:
                 context = context.named(self._orders.name)
             context = ObservedContext(context, self._proxy.trusts)
         preface = announces_itself(settings.send_proxy)
-        return Dialer(usual.poller, usual.deadlines, target, context, usual.timeout, usual.last, preface)
+        return Dialer(
+            usual.poller, usual.deadlines, target, context, usual.timeout, usual.last, preface, reach=usual.reach
+        )
 
     def _described(self, patient: Patient, dialer: Dialer) -> Subject:
         pool, settings = patient.server.pool, patient.server.settings
@@ -301,6 +312,7 @@ class Doctor:
             pool.carries_requests,
             _check(patient.backend.settings),
             own or constant_name(settings) or named or "localhost",
+            settings.pool.spread.header if settings.pool.spread is not None else "",
         )
 
     def _line(self, patient: Patient, context: ObservedContext | None) -> Line:
@@ -308,6 +320,23 @@ class Doctor:
         rates = (settings.pool.connect_rate, self._proxy.configuration.global_.pool_connect_rate)
         rate = min(float(each) for each in rates if each is not None)
         return Line(settings, context, _check(patient.backend.settings), rate)
+
+
+def _listed(pool: HTTPConnectionPool) -> list[Name]:
+    return [name for name, _ in pool.names.listed.values()] if isinstance(pool, ConstantPool) else []
+
+
+def _first_listed(pool: HTTPConnectionPool) -> Dialer | None:
+    """Returns the dialer of the first identity that the server's line lists; None where it lists none. Raises
+    TLSConfigurationError."""
+    names = _listed(pool)
+    if not names:
+        return None
+    assert isinstance(pool, ConstantPool)
+    try:
+        return pool.names.dialer_for(names[0])
+    except NameRefused as refused:
+        raise TLSConfigurationError(str(refused)) from None
 
 
 def _check(backend: model.Backend) -> model.HTTPCheck | None:

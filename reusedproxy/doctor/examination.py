@@ -22,6 +22,7 @@ from reusedproxy.net.tls.observed import ObservedContext
 from reusedproxy.pool.connection import IDLE, ServerConnection
 from reusedproxy.pool.holdings import remember_session
 from reusedproxy.pool.reasons import SERVER
+from reusedproxy.pool.spread import printable
 from reusedproxy.wire.heads import Limits
 
 #: Seconds in which a server shows that it refuses our certificate after the handshake (TLS 1.3), or greets, and in
@@ -47,6 +48,8 @@ class Subject:
     http: bool
     check: HTTPCheck | None
     host: str
+    #: The header by which `pool-spread` tells nodes apart, "" for none.
+    node_header: str = ""
 
 
 @frozen
@@ -137,6 +140,7 @@ class Examination:
     def close(self) -> None:
         """Ends all connections; leaves no timer."""
         self.observed.advertised = self._bench.keep_alive
+        self.observed.serials = self._bench.serials
         self._bench.close()
 
     # Connections.
@@ -165,7 +169,14 @@ class Examination:
     def _note_refusal(self, failed: NotOpened) -> None:
         context = self._context
         if isinstance(context, ObservedContext):
-            self.observed.refusal = Refusal(failed.failure, context.fault, context.for_other_names, context.asked)
+            self.observed.refusal = Refusal(
+                failed.failure,
+                context.fault,
+                context.for_other_names,
+                context.asked,
+                context.is_unpinned,
+                context.is_unvouched,
+            )
         else:
             self.observed.refusal = Refusal(failed.failure)
 
@@ -202,8 +213,13 @@ class Examination:
             observed.requests.append(asked)
         return connection if connection.state == IDLE else None
 
-    def _ask(self, connection: ServerConnection, role: str, request: bytes) -> Deferred[Asked]:
-        return Inquiry(self._bench, connection, role, request, ANSWER).told
+    async def _ask(self, connection: ServerConnection, role: str, request: bytes) -> Asked:
+        inquiry = Inquiry(self._bench, connection, role, request, ANSWER)
+        asked = await inquiry.told
+        if self._subject.node_header and inquiry.head is not None and role == USUAL:
+            found = [printable(each) for each in inquiry.head.values(self._subject.node_header.encode("ascii"))]
+            self.observed.named.append(found[0] if found else "")
+        return asked
 
     # How many it bears.
 

@@ -16,7 +16,8 @@ KEPT, MOST = 4096, 256 * 1024
 
 
 class Inquiry(Probe):
-    """Sends one request on a connection of a bench; `told` is fired once with what came of it, and never fails."""
+    """Sends one request on a connection of a bench; `told` is fired once with what came of it, and never fails. `head`
+    is that of the answer, None without one."""
 
     def __init__(self, bench: Bench, connection: ServerConnection, role: str, request: bytes, timeout: float) -> None:
         self._role = role
@@ -29,6 +30,7 @@ class Inquiry(Probe):
         self._began = bench.deadlines.now()
         self._body = b""
         self._size = 0
+        self.head: ResponseHead | None = None
         connection.state = IN_USE
         self.ask(connection, request, timeout)
 
@@ -53,6 +55,7 @@ class Inquiry(Probe):
 
     def _answered(self, head: ResponseHead | None, reason: str, slow: bool) -> None:
         bench, connection = self._bench, self._asking
+        self.head = head
         kept = connection.state == IDLE
         if head is not None and not kept:
             end = bench.ended.get(connection)

@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from datetime import datetime, timezone
 
 from attrs import frozen
+from cryptography import x509
 
 from reusedproxy.config import model
 from reusedproxy.doctor.observations import OPTIONS, USUAL, Asked, Observed, Refusal, Stood
 from reusedproxy.net.dial import TCP_CONNECT
 from reusedproxy.net.tls.observed import Handshake, ObservedContext
+from reusedproxy.net.tls.pins import pin_of
 from reusedproxy.net.tls.transport import TLS_FAILED
 from reusedproxy.net.tls.words import certificate_words, name_of, several
 from reusedproxy.pool.learning.idle_timeout import margin
@@ -117,6 +119,7 @@ def _findings(observed: Observed, line: Line, now: datetime) -> Iterator[Finding
         yield Finding(FINE, "greeting", f"greets: {said!r}; connections of a floor keep that for their client")
     yield from _requests(observed, line)
     yield from _borne(observed, line)
+    yield from _nodes(observed, line)
     yield from _idle(observed, line)
     if not observed.complete:
         yield Finding(ADVICE, "unfinished", "the examination was ended early")
@@ -153,7 +156,19 @@ def _remedy(refusal: Refusal, line: Line) -> str:
     assert tls is not None
     if refusal.fault is not None:
         return _remedy_of_fault(refusal.fault.error, refusal.fault.depth, tls)
+    if refusal.unpinned:
+        return (
+            "if this is the server, and its key was changed, add that pin to 'pin-sha256' (several are one list, with"
+            " commas); if it may be somebody else, find out who answers at this address"
+        )
+    if refusal.unvouched:
+        return (
+            "renew the server's certificate, if it is revoked; else look why the server staples no usable OCSP answer;"
+            " 'ocsp-verify none' does without"
+        )
     if refusal.misnamed:
+        if tls.spiffe:
+            return "write the ID that the certificate has, 'verifyspiffe ID', or have the server show its own SVID"
         wanted = "sni str(NAME)" if tls.sni is not None or line.settings.sni is None else "check-sni NAME"
         return (
             f"write a name that the certificate has, '{wanted}', or 'verifyhost NAME' without 'sni'; or have the"
@@ -188,7 +203,8 @@ def _remedy_of_fault(error: int, depth: int, tls: model.ServerTLS) -> str:
     if error == _REVOKED:
         return f"{whose} is revoked by 'crl-file {tls.crl_file}': the server needs another one"
     if error in (_NO_CRL, _CRL_OVER):
-        return f"'crl-file {tls.crl_file}' needs a list of each CA of the chain that is still in time"
+        fetched = "; the daemon fetches it ('crl-url'), and its log says why it has not" if tls.crl_fetched else ""
+        return f"'crl-file {tls.crl_file}' needs a list of each CA of the chain that is still in time{fetched}"
     if error == _PURPOSE:
         return "the certificate is not for servers (extended key usage): have one issued with serverAuth"
     return f"have {whose} issued anew, or say what to trust with '{ca_file}'"
@@ -235,24 +251,54 @@ def _handshake(shown: Handshake, line: Line, now: datetime) -> Iterator[Finding]
     assert tls is not None and context is not None
     if certificate is not None:
         verified = f"verified for {context.name!r}" if tls.verify == "required" and context.name else "chain verified"
+        if tls.spiffe:
+            verified = f"verified as {several([*tls.spiffe], ' or ')}"
         if tls.verify != "required":
-            verified = "not verified"
+            verified = "verified by its key alone" if tls.pins else "not verified"
         yield Finding(FINE, "certificate", f"{certificate_words(certificate)}; {verified}")
+        yield _pin(shown.chain, tls)
+        if tls.verify == "required" and tls.ocsp != "none":
+            yield _staple(shown)
         yield _life("server-expiry", "the server's certificate", certificate.not_valid_after_utc, now)
         for each in shown.chain[1:]:
             life = _life("server-expiry", f"the CA {name_of(each.subject)}", each.not_valid_after_utc, now)
             if life.level != FINE:
                 yield life
-    if tls.verify != "required":
+    if tls.verify != "required" and not tls.pins:
+        pin = f"; or pin its key: 'pin-sha256 {pin_of(certificate)}'" if certificate is not None else ""
         yield Finding(
             ADVICE,
             "unverified",
             "the server is not verified ('verify none'): whoever is in between may answer in its place",
-            "say 'verify required ca-file FILE', and 'sni str(NAME)' or 'verifyhost NAME'",
+            f"say 'verify required ca-file FILE', and 'sni str(NAME)' or 'verifyhost NAME'{pin}",
         )
     yield from _client_certificate(shown, line)
     if context.ours is not None:
         yield _life("client-expiry", f"our certificate, crt {tls.crt},", context.ours.not_valid_after_utc, now)
+
+
+def _pin(chain: tuple[x509.Certificate, ...], tls: model.ServerTLS) -> Finding:
+    """Returns the pin of the server's key, ready to be copied; and of what is pinned, which keys it has shown."""
+    own = f"pin-sha256 {pin_of(chain[0])}"
+    if not tls.pins:
+        return Finding(FINE, "pin", f"the server's key can be pinned: {own}")
+    shown = chain if tls.verify == "required" else chain[:1]
+    matching = [name_of(each.subject) for each in shown if pin_of(each) in tls.pins]
+    # A CA of ours need not be sent.
+    matched = f"pinned is the key of {several(matching, ' / ')}" if matching else "pinned is a CA that it does not send"
+    if len(tls.pins) == 1:
+        remedy = "add the pin of the key that will follow, before the server has it: one list, with commas"
+        return Finding(ADVICE, "pin", f"{matched}; the server's own is {own}; there is no other pin", remedy)
+    return Finding(FINE, "pin", f"{matched}; the server's own is {own}")
+
+
+def _staple(shown: Handshake) -> Finding:
+    if shown.vouched_until is None:
+        return Finding(FINE, "ocsp", "no OCSP answer is stapled, and none is demanded")
+    until = datetime.fromtimestamp(shown.vouched_until, timezone.utc)
+    return Finding(
+        FINE, "ocsp", f"the stapled OCSP answer vouches for the certificate until {until:%d %b %Y %H:%M} UTC"
+    )
 
 
 def _life(topic: str, what: str, end: datetime, now: datetime) -> Finding:
@@ -315,7 +361,8 @@ def _resumption(observed: Observed, line: Line) -> Finding:
         text = f"sessions resume: a full handshake took {_ms(first.tls)}, the resumed one {_ms(second.tls)}"
         return Finding(FINE, "resumption", text)
     if not tls.resumes:
-        return Finding(FINE, "resumption", "sessions are not resumed, as the server line says ('no-ssl-reuse')")
+        word = "no-ssl-reuse" if line.pool.spread is None else "pool-spread cert"
+        return Finding(FINE, "resumption", f"sessions are not resumed, as the server line says ('{word}')")
     return Finding(
         ADVICE,
         "resumption",
@@ -416,6 +463,38 @@ def _borne(observed: Observed, line: Line) -> Iterator[Finding]:
         )
     else:
         yield Finding(FINE, "connections", f"bears {observed.stood} connections at once")
+
+
+def _nodes(observed: Observed, line: Line) -> Iterator[Finding]:
+    """Says at how many nodes behind the address connections were."""
+    spread = line.pool.spread
+    certificates = len({*observed.serials})
+    if spread is not None and spread.header:
+        if not all(observed.named):
+            yield Finding(
+                TROUBLE,
+                "nodes",
+                f"'pool-spread hdr({spread.header})': an answer has no such header, so nodes are not told apart",
+                "name a header that says which node has answered, or 'option httpchk' with a request that gets it",
+            )
+        elif observed.named:
+            count = len({*observed.named})
+            yield Finding(FINE, "nodes", f"answers came from {_count(count, 'node')} by header {spread.header}")
+    elif certificates > 1 and spread is None:
+        yield Finding(
+            ADVICE,
+            "nodes",
+            f"{len(observed.serials)} connections were shown {certificates} different certificates: there are several"
+            " nodes behind this address, and a floor may be at one of them",
+            "'pool-spread cert' spreads it over all",
+        )
+    elif spread is not None and observed.serials:
+        made = _count(len(observed.serials), "connection")
+        yield Finding(FINE, "nodes", f"{made} came to {_count(certificates, 'node')} by certificate")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _idle(observed: Observed, line: Line) -> Iterator[Finding]:

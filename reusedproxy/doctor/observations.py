@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from typing import Any
 
 from attrs import Factory, define, frozen
 
 from reusedproxy.net.dial import DialFailure
 from reusedproxy.net.tls.observed import Handshake
+from reusedproxy.net.tls.pins import pin_of
 from reusedproxy.net.tls.words import VerifyFault
 
 # What requests are sent for.
@@ -16,15 +18,22 @@ HEAD = "head"  # HEAD of the same
 OPTIONS = "options"  # OPTIONS *, which `idle-ping` sends where no check is configured
 
 
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat()
+
+
 @frozen
 class Refusal:
     """Describes a dial that has failed. `fault` is what OpenSSL found wrong with the server's certificate, `misnamed`
-    that it is for other names; `asked` tells that the server had asked for our certificate."""
+    that it is for other names, `unpinned` that its key is not pinned, `unvouched` that no stapled OCSP answer
+    vouches for it; `asked` tells that the server had asked for our certificate."""
 
     failure: DialFailure
     fault: VerifyFault | None = None
     misnamed: bool = False
     asked: bool = False
+    unpinned: bool = False
+    unvouched: bool = False
 
 
 @frozen
@@ -90,6 +99,10 @@ class Observed:
     short: str = ""
     #: Whether the newest of them was served while the others stood; None: not asked.
     served: bool | None = None
+    #: The nodes that connections have come to, by the serial numbers of certificates and by the header of
+    #: `pool-spread`: one for each connection, or answer.
+    serials: list[str] = Factory(list)
+    named: list[str] = Factory(list)
     #: The examination came to its end.
     complete: bool = False
 
@@ -104,6 +117,8 @@ class Observed:
             found |= {"tls": shown.version, "cipher": shown.cipher, "group": shown.group or None}
             found |= {"client_certificate_asked": shown.asked, "authorities": [each.name for each in shown.authorities]}
             found["expires"] = None if certificate is None else certificate.not_valid_after_utc.isoformat()
+            found["ocsp_until"] = None if (until := shown.vouched_until) is None else _moment(until)
+            found["pin_sha256"] = None if certificate is None else pin_of(certificate)
         if self.handshake is not None and self.second is not None:
             found["resumed"] = self.second.resumed
         kept = {role: [each.kept for each in self.requests if each.role == role] for role in (USUAL, HEAD, OPTIONS)}
@@ -113,6 +128,8 @@ class Observed:
         for stood, word in ((self.unused, "closes_unused_after"), (self.used, "closes_used_after")):
             if stood is not None:
                 found[word] = stood.seconds if stood.reason else None
+        if self.serials:
+            found["certificates_seen"] = len({*self.serials})
         if self.wanted:
             found |= {"connections_wanted": self.wanted, "connections_stood": self.stood}
         return found

@@ -34,6 +34,13 @@ class DoctorOptions(TwistedOptions):
         ],
         ["connections", None, None, "How many connections each server is to bear (default: its floor, at most 8)."],
         ["name", None, None, "The name for servers whose 'sni' depends on the request."],
+        [
+            "record",
+            None,
+            None,
+            "A saved 'show pool record' (- is standard input): says what other settings would have made of it. These"
+            " are the words behind, such as floor=8,idle=20s; without any, some floors.",
+        ],
         ["time-limit", None, None, "End after so long with what was found (default: 60s and --idle)."],
     ]
 
@@ -46,7 +53,10 @@ class DoctorOptions(TwistedOptions):
         self.connections: int | None = None
 
     def getSynopsis(self) -> str:
-        return "Usage: reusedproxy doctor --config FILE [options] [backend[/server] ...]"
+        return (
+            "Usage: reusedproxy doctor --config FILE [options] [backend[/server] ...]\n"
+            "       reusedproxy doctor --record FILE [--json] [setting=value[,...] ...]"
+        )
 
     def opt_config(self, path: str) -> None:
         """A configuration file, or a directory of them, as for the daemon. May be given more than once."""
@@ -68,7 +78,9 @@ class DoctorOptions(TwistedOptions):
             self.parseOptions(names)  # type: ignore[no-untyped-call]
 
     def postOptions(self) -> None:
-        if not self["config"]:
+        if self["record"] is not None and self["config"]:
+            raise UsageError("--record needs no --config: a record says what it is of")
+        if not self["config"] and self["record"] is None:
             raise UsageError("no configuration: say --config FILE")
         self.idle = _time("--idle", self["idle"])
         self.limit = 60.0 + self.idle if self["time-limit"] is None else _time("--time-limit", self["time-limit"])

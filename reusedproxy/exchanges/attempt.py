@@ -86,6 +86,8 @@ class Request(Repeatable, Served, Protocol):
     def move(self, backend: Backend) -> None:
         """Moves the request to another backend."""
 
+    #: Whether it was sent twice at once (`hedging`).
+    hedged: int
     #: The bandwidth limits of what the client sends, by filter; None: there are none.
     limits_in: dict[Bandwidth, Allowance] | None
 
@@ -327,6 +329,9 @@ class Attempt:
     def connection_failed(self, failure: DialFailure) -> None:
         """Makes another attempt, or ends the exchange, because there is no connection."""
         request = self.request
+        if failure.final:
+            request.fail(503, "PC")
+            return
         if self.fails(DIAL_FAILED, False):
             return
         if failure.ours:  # HAProxy's manual, section 8.5: a local resource has been exhausted

@@ -54,6 +54,12 @@ class ExchangeCourse(SessionCourse):
         return self.flags + letters
 
     @property
+    def hedged(self) -> int:
+        """Returns 0; 1 if the request was sent to a second connection, and 2 if that has answered."""
+        hedged: int = self.facts.hedged
+        return hedged
+
+    @property
     def origin(self) -> str:
         if self.facts.head is None:
             return "sess_error"

@@ -39,6 +39,7 @@ from reusedproxy.exchanges.heads import (
     switch_head,
     switches_as_asked,
 )
+from reusedproxy.exchanges.hedged import HedgedAttempt
 from reusedproxy.exchanges.outcomes import client_lost, server_lost
 from reusedproxy.exchanges.own_answers import KEEPING, kept_alive
 from reusedproxy.exchanges.retry import UNSEEN
@@ -106,6 +107,8 @@ class Exchange(ExchangeFacts):
     bytes_out = 0
     retries = 0
     redispatched = False
+    #: Of `hedging`: whether it was sent twice, and whether the second answer came first.
+    hedged = 0
     # Of `backends.places.Placed`; and the server in whose own queue a wait has ended in vain.
     srv_queue = 0
     backend_queue = 0
@@ -182,7 +185,8 @@ class Exchange(ExchangeFacts):
             traffic.scur += 1
             if traffic.scur > traffic.smax:
                 traffic.smax = traffic.scur
-        self.attempt = attempt = Attempt()
+        # Not each attempt looks at this: only the first may be sent a second time.
+        self.attempt = attempt = Attempt() if route.backend.hedging is None else HedgedAttempt()
         attempt.request = self
         attempt.start()
         if self.early:

@@ -93,11 +93,16 @@ def _answers(verdict: Answer, exchange: Exchange, denied: Callable[[Exchange], N
 
 
 def _count_denied(exchange: Exchange, denied: Callable[[Exchange], None]) -> None:
+    count_denied(exchange)
+    denied(exchange)
+
+
+def count_denied(exchange: Exchange) -> None:
+    """Counts a request that is refused here, at its frontend, its listener, and the backend that it has entered."""
     client = exchange.client
     for counted in (client.frontend, exchange.backend, client.listener):
         if counted is not None and counted.traffic is not None:
             counted.traffic.dreq += 1
-    denied(exchange)
 
 
 def shows_page(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from ipaddress import ip_address, ip_network
-from typing import Protocol
+from typing import Any, Protocol
 
 from reusedproxy.backends.backend import Backend
 from reusedproxy.config import model
@@ -62,6 +62,13 @@ class Service(Protocol):
         """Describes the response; None: it cannot tell what is wanted, which is the client's fault."""
 
 
+class Chooser(Protocol):
+    """Defines who ties a request to the server that it names."""
+
+    def refuses(self, exchange: Any) -> bool:
+        """Ties the request to its server. Returns True if there is none: then it has been answered."""
+
+
 class Route:
     """Combines what a frontend and one of its backends say about the requests that take this route.
 
@@ -111,6 +118,8 @@ class Route:
         self.persist_rules: Sequence[tuple[Test | None, str, Place]] = ()
         #: Of `use-server`: a condition, and the name of a server.
         self.server_rules: ServerRules = ()
+        #: None: the backend has no `option egress`.
+        self.partners: Chooser | None = None
 
     def forwarded(self, address: tuple[str, int]) -> bytes:
         """Writes the header line of `option forwardfor` for a client at `address`, without a zone (RFC 4007); empty

@@ -195,6 +195,8 @@ class Routing:
             return
         if route.server_rules and self._fails_to_use_server(exchange, route):
             return
+        if route.partners is not None and route.partners.refuses(exchange):
+            return
         exchange.answer_rules = self._answer_rules[route.backend.name]
         if self.id_header:
             # As in HAProxy beside those of that name that the client has sent.

@@ -34,6 +34,7 @@ from twisted.logger import Logger
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.descriptors import EXHAUSTED
 from reusedproxy.net.poller import READ, WRITE, Poller
+from reusedproxy.net.reach import Reach
 from reusedproxy.net.tls.client import ClientContext
 from reusedproxy.net.tls.client_transport import ClientTLSTransport
 from reusedproxy.net.transport import BROKEN, Transport
@@ -57,6 +58,11 @@ class Target:
     family: int
     address: SocketAddress
 
+    @property
+    def host(self) -> str:
+        """Returns the literal address without a port and a zone; of a unix socket, its path."""
+        return str(self.address) if self.family == AF_UNIX else str(self.address[0]).partition("%")[0]
+
     def __str__(self) -> str:
         if self.family == AF_UNIX:
             if isinstance(self.address, bytes):
@@ -72,7 +78,8 @@ class DialFailure:
 
     `phase` is TCP_CONNECT or "TLS handshake". `timed_out` says that the deadline passed in that phase. `ours` says that
     this process had no resources left, descriptors for instance, so that the failure says nothing about the server.
-    `unverified` says that the server's certificate was not accepted.
+    `unverified` says that the server's certificate was not accepted. `final` says that the request must not be sent to
+    any other server either.
     """
 
     phase: str
@@ -80,6 +87,7 @@ class DialFailure:
     timed_out: bool = False
     ours: bool = False
     unverified: bool = False
+    final: bool = False
 
     def __str__(self) -> str:
         return f"{self.phase} timed out" if self.timed_out else f"{self.phase} failed: {self.reason}"
@@ -112,13 +120,15 @@ class Dialer:
         last: float = inf,
         preface: Callable[[socket], bytes] | None = None,
         brief: bool = False,
+        reach: Reach | None = None,
     ) -> None:
         """Keeps the settings of all dials to this server. `brief`: their connections carry one question each, so they
         are spared what is for a longer life (`Dial.keep`): two of the ten system calls of a check of TCP.
 
         `preface` returns the bytes that are sent first, unencrypted, on the connected socket that it is given. They
-        must be few, because they are sent in one call.
+        must be few, because they are sent in one call. `reach` says which addresses may be dialled; None: any.
         """
+        self.reach = reach
         self.preface = preface
         self.poller = poller
         self.deadlines = deadlines
@@ -130,12 +140,17 @@ class Dialer:
 
     def elsewhere(self, target: Target, context: ClientContext | None) -> Dialer:
         """Returns the dialer that does the same with another address."""
-        return Dialer(self.poller, self.deadlines, target, context, self.timeout, self.last, self.preface, self.brief)
+        return Dialer(
+            *(self.poller, self.deadlines, target, context, self.timeout, self.last, self.preface, self.brief),
+            reach=self.reach,
+        )
 
     def saying(self, preface: bytes) -> Dialer:
         """Returns the dialer that does the same, and sends these bytes first."""
         return Dialer(
-            self.poller, self.deadlines, self.target, self.context, self.timeout, self.last, lambda connected: preface
+            *(self.poller, self.deadlines, self.target, self.context, self.timeout, self.last),
+            preface=lambda connected: preface,
+            reach=self.reach,
         )
 
     def dial(self, owner: DialOwner) -> Dial:
@@ -195,6 +210,9 @@ class Dial:
         self._watch(WRITE)
 
     def _connect(self, target: Target) -> None:
+        reach = self._dialer.reach
+        if reach is not None and (barred := reach.why_not(target.host)):
+            raise OSError(errno.EACCES, barred)
         self.socket = socket(target.family, SOCK_STREAM | SOCK_NONBLOCK)
         self._fd = self.socket.fileno()
         if self._fd >= self._dialer.last:

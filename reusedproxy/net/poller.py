@@ -35,6 +35,11 @@ FAILED: Final = EPOLLERR | EPOLLHUP
 
 #: Events taken in one batch; the rest stays ready in the kernel, so that timers and signals get their turn in between.
 BATCH: Final = 256
+#: Seconds in which a batch may be followed by another without a turn of the reactor's loop, which costs 10 to 15 µs,
+#: where more is likely to be ready already: after so many events, or where one was called for (`call_again`). With 32
+#: clients a request costs 46.5 µs of CPU with this and 48.2 without, one that closes 76.3 and 78.4.
+AGAIN_FOR: Final = 0.001
+AGAIN_AFTER: Final = 8
 #: Seconds of a batch for bulk work: long reads, and what a read left to a later turn. Callers that come later line up
 #: for the next batch. So a request in between waits for this time and one piece of work at most, at each of its two or
 #: three steps (measured with 40 slow readers of large answers: the largest batches were 21 ms without, 1.9 ms with it).
@@ -87,6 +92,9 @@ class Poller:
         #: The number of batches so far. A caller compares it to know whether ready descriptors have been looked at
         #: since.
         self.batch = 0
+        #: For how long batches may follow one another, see `AGAIN_FOR`; and whether another has been called for.
+        self.again_for = AGAIN_FOR
+        self._called = False
         #: Steps of handshakes that may still be taken in this batch, see `take_costly`.
         self._costly_left = COSTLY_AT_ONCE
         #: Senders with something to send at the end of the batch that is being handed out; None: send at once. Sending
@@ -119,6 +127,12 @@ class Poller:
 
     def change(self, fd: int, events: int) -> None:
         """Changes the events for which a watched descriptor is watched."""
+        self._epoll.modify(fd, events)
+
+    def call_again(self, fd: int, events: int) -> None:
+        """Changes the events for which a watched descriptor is watched, and has the next batch come at once: it is
+        ready for them already."""
+        self._called = True
         self._epoll.modify(fd, events)
 
     def turn(self, fd: int, was: int, events: int, callback: Callback) -> int:
@@ -171,6 +185,10 @@ class Poller:
             del self._callbacks[self._bell]
             self._epoll.modify(self._bell, 0)
 
+    def hand_over(self, fd: int, callback: Callback) -> None:
+        """Calls `callback`, in place of another one, when a watched descriptor is ready."""
+        self._callbacks[fd] = callback
+
     def forget(self, fd: int) -> None:
         """Stops watching `fd`. Call it before the descriptor is closed."""
         del self._callbacks[fd]
@@ -195,13 +213,22 @@ class Poller:
         return len(self._callbacks) - (self._bell in self._callbacks)
 
     def doRead(self) -> None:
+        until = self._now() + self.again_for
+        while self._hand_out() >= AGAIN_AFTER or self._called:
+            if self._now() >= until:
+                return
+
+    def _hand_out(self) -> int:
+        """Hands out the events of one batch, and returns how many there were."""
         callbacks = self._callbacks
+        self._called = False
         self.batch += 1
         self._costly_left = COSTLY_AT_ONCE
         self._bulk_until = 0.0
         senders: list[Sender] = []
         self.senders = senders
-        for fd, events in self._epoll.poll(0, BATCH):
+        ready = self._epoll.poll(0, BATCH)
+        for fd, events in ready:
             if fd not in callbacks:
                 continue
             callback = callbacks[fd]
@@ -224,6 +251,7 @@ class Poller:
         if self.short:
             self.short.rotate(-1)
             self.short[-1].descriptor_may_be_free()
+        return len(ready)
 
     def fileno(self) -> int:
         return self._epoll.fileno()

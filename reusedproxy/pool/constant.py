@@ -15,7 +15,7 @@ from reusedproxy.config.model.proxies import PoolLimits
 from reusedproxy.net.dial import Dialer
 from reusedproxy.pool.connection import ServerConnection
 from reusedproxy.pool.dialing.budget import Budget
-from reusedproxy.pool.named import Name, NamedPools
+from reusedproxy.pool.named import Floors, Name, NamedPools
 from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.wire.heads import Limits
 
@@ -37,9 +37,10 @@ class ConstantPool(HTTPConnectionPool):
         own: bytes | None,
         dialer_for: Callable[[Name], Dialer],
         connections: type[ServerConnection] = ServerConnection,
+        floors: Floors | None = None,
     ) -> None:
         """Takes what any pool takes, and: `own`, the name that it serves (None: none); `dialer_for`, which returns the
-        dialer for a name, or raises NameRefused."""
+        dialer for a name, or raises NameRefused; `floors`, what other names may have (None: none)."""
         alike = name, dialer, limits, clock, random, announce, wire_limits, budget
         self.names = NamedPools(alike, own, dialer_for, clock)
         super().__init__(
@@ -54,6 +55,7 @@ class ConstantPool(HTTPConnectionPool):
             group=self.names,
             connections=connections,
         )
+        self.names.floors = floors
         self.names.most_idle, self._most_idle = self._most_idle, inf
 
     def named(self, name: Name) -> HTTPConnectionPool:
@@ -62,8 +64,7 @@ class ConstantPool(HTTPConnectionPool):
 
     def resume(self, rotation: bool = False) -> None:
         super().resume(rotation)
-        for pool in self.names.others.values():
-            pool.resume()
+        self.names.resume()
 
     def suspend(self, reason: str) -> None:
         for pool in [*self.family]:

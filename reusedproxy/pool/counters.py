@@ -156,7 +156,7 @@ class Counters:
 
     def not_opened(self, cause: str, dial: Dial, failure: DialFailure) -> None:
         """Counts a failed dial of the pool."""
-        self.connects[cause, _result(failure)] += 1
+        self.connects[cause, result_of(failure)] += 1
         if failure.phase != TCP_CONNECT:
             self.connect_seconds.observe(dial.tcp_took)
 
@@ -192,7 +192,8 @@ class Counters:
         self.races_lost += outcome == LOST
 
 
-def _result(failure: DialFailure) -> str:
+def result_of(failure: DialFailure) -> str:
+    """Returns the word for a failed dial."""
     if failure.ours:
         return LOCAL
     if failure.timed_out:

@@ -60,6 +60,9 @@ class PoolGroup(Protocol[P]):
     def longest_idle(self, most: int) -> list[ServerConnection]:
         """Returns at most `most` idle connections that may be closed, the longest idle first."""
 
+    def others_wait(self, pool: P) -> bool:
+        """Tells whether requests wait at another pool than this one."""
+
     def make_room(self, pool: P) -> None:
         """Ends a connection that can be spared, in any pool: the ceiling is reached, and `pool` needs a new one."""
 
@@ -95,6 +98,9 @@ class Alone(Generic[Q]):
 
     def longest_idle(self, most: int) -> list[ServerConnection]:
         return self.first.holdings.idle[:most]
+
+    def others_wait(self, pool: Q) -> bool:
+        return False
 
     def make_room(self, pool: Q) -> None:
         pool.make_room_here()

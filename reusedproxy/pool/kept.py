@@ -40,6 +40,10 @@ class KeptPool(Protocol):
         """Returns how many connections count for the server's ceiling (`strict-maxconn`)."""
 
     @property
+    def others_wait(self) -> bool:
+        """Tells whether requests wait for a connection under another name of the server."""
+
+    @property
     def first(self) -> object:
         """Returns the server's own pool, which does the upkeep for all of its pools."""
 

@@ -26,7 +26,7 @@ from typing import Final
 from attrs import evolve
 from twisted.internet.interfaces import IReactorTime
 
-from reusedproxy.config.model.proxies import PoolLimits
+from reusedproxy.config.model.proxies import PoolLimits, RecordBound
 from reusedproxy.measures.last_errors import LastErrors
 from reusedproxy.net.backlog import Backlog
 from reusedproxy.net.deadlines import Deadlines
@@ -37,7 +37,7 @@ from reusedproxy.net.tls.words import CertificateRefused
 from reusedproxy.net.transport import Transport
 from reusedproxy.pool.cold import Cold
 from reusedproxy.pool.connection import IDLE, IN_USE, PRIVATE, WATCHED, ServerConnection
-from reusedproxy.pool.counters import CANCELLED, DEMAND, FRESH, LEFT, PROBE, QUEUED, TIMEOUT
+from reusedproxy.pool.counters import CANCELLED, DEMAND, FRESH, LEFT, PROBE, QUEUED, TIMEOUT, result_of
 from reusedproxy.pool.dialing.budget import Budget
 from reusedproxy.pool.dialing.governor import Governor
 from reusedproxy.pool.group import Alone, PoolGroup
@@ -46,6 +46,8 @@ from reusedproxy.pool.kinds import ANY, NEW
 from reusedproxy.pool.learning.depth import Depths
 from reusedproxy.pool.learning.patience import HELD_LONGER, HELD_SHORTER
 from reusedproxy.pool.reasons import PROXY, SERVER
+from reusedproxy.pool.record.listening import Recorder, RecordingWatcher
+from reusedproxy.pool.record.ring import Record
 from reusedproxy.pool.refill import REFILL_AFTER
 from reusedproxy.pool.upkeep import Upkeep
 from reusedproxy.pool.waiters import Refusals, Waiter, Waiters
@@ -130,6 +132,8 @@ class HTTPConnectionPool:
         #: Invalid answers of this server. The pool that comes after this one goes on with them, so they must not hold
         #: this one; a lambda would, when it is compiled: it holds what all of a method's lambdas use, `self` included.
         self.invalid = LastErrors(name, "response", clock.seconds, partial(announce, "warning"))
+        #: Notes what happens (`pool-record`); None: nobody does.
+        self.recorder: Recorder | None = None
         self._most_idle: float = limits.most_idle
         self._refusals = Refusals(clock.seconds, lambda failure, waited: self.counters.wait_failed(failure, waited))
 
@@ -182,9 +186,20 @@ class HTTPConnectionPool:
 
     def set_floor(self, floor: int) -> None:
         """Changes how many connections are to stand idle."""
+        if self.recorder is not None:
+            self.recorder.floor(self.floor, floor)
         self.floor = floor
         if self.limits.purge_delay == 0:
             self._keep_at_most(floor)
+
+    def keep(self, floor: int) -> None:
+        """Keeps this floor from now on: it is filled, or what stands beyond it is purged."""
+        if floor == self.floor:
+            return
+        self.set_floor(floor)
+        self.upkeep.floor_changed()
+        while self.limits.purge_delay == 0 and len(self.idle) > self._most_idle:
+            self.retire(self.holdings.least_wanted, "purged")
 
     def _keep_at_most(self, idle: float) -> None:
         """Sets how many connections may stand idle."""
@@ -248,6 +263,30 @@ class HTTPConnectionPool:
         if learnt:
             self.upkeep.succeed(other.upkeep)
         self.expect_demand_of(other)
+        if other.recorder is not None:
+            self._record_with(other.recorder)
+            other.recorder.goes_on(changed=self.limits != other.limits)
+
+    def record(self, bound: RecordBound | None) -> None:
+        """Has what happens recorded from now on, within this bound; None: not any more. A record that there is stays,
+        as far as it may."""
+        if bound is None:
+            self._record_with(None)
+        elif self.recorder is None:
+            running = self if self.state == "running" else None
+            self._record_with(Recorder(Record(bound, self.deadlines.now), running))
+        else:
+            self.recorder.record.bound = bound
+            self.recorder.record.forget_old()
+
+    def _record_with(self, recorder: Recorder | None) -> None:
+        self.recorder = recorder
+        watcher = self.holdings.watcher
+        if isinstance(watcher, RecordingWatcher):
+            watcher = watcher.inner
+        self.holdings.watcher = watcher if recorder is None else recorder.watcher(self.holdings, watcher)
+        self.upkeep.hears_all = recorder is not None or self.limits.max_reuse is not None or not self.upkeep.alone
+        self.holdings.most_usual = -1.0  # upkeep sets it when it hears of the next one
 
     def has_places(self, places: int) -> None:
         """Notes how many connections requests may use at once (0: any number): a floor that follows demand rises to
@@ -299,6 +338,7 @@ class HTTPConnectionPool:
         self.group.waiting_begins(self)
         floor, now = self.floor, self.deadlines.now()
         waiting = self.waiters.join(waiter, kind, self.counters.dials, now)
+        waiting.recorder = self.recorder
         depth, cold = self.upkeep.awaited(kind), self.counters.cold
         if cold is None or depth > cold.depth or now >= cold.at + COLD_EVERY:
             waiting.cold = self._note_cold(now, kind, depth, floor)
@@ -380,6 +420,11 @@ class HTTPConnectionPool:
         """Returns how many connections count for the server's ceiling (`strict-maxconn`)."""
         return self.group.counted
 
+    @property
+    def others_wait(self) -> bool:
+        """Tells whether requests wait for a connection under another name of the server."""
+        return self.group.others_wait(self)
+
     def make_room(self) -> None:
         """Ends a connection that can be spared, in any of the server's pools: the ceiling is reached, and a
         request needs a new one."""
@@ -420,6 +465,8 @@ class HTTPConnectionPool:
         self.counters.handshakes_on_request_path += 1
         self.counters.waits[FRESH].observe(connection.born - since)
         self._note_cold(since, NEW, 0, self.floor, lone=True).ended(FRESH, connection.born - since)
+        if self.recorder is not None:
+            self.recorder.waited(NEW, FRESH, connection.born - since)
         self.holdings.use(connection)
         return connection
 
@@ -427,6 +474,8 @@ class HTTPConnectionPool:
         """Makes a connection of this pool, in none of its lists yet."""
         counters, context = self.counters, self.context
         counters.opened(cause, dial, transport, context is not None and context.settings.crt is not None)
+        if self.recorder is not None:
+            self.recorder.opened(cause, dial.took)
         connection = self.connections(
             self, transport, self.deadlines.now(), self._wire_limits, counters.handshakes, dial.took
         )
@@ -487,6 +536,8 @@ class HTTPConnectionPool:
         a different way now."""
         if self.state == "suspended":
             self.state = "running"
+            if self.recorder is not None:
+                self.recorder.runs(self)
             self.upkeep.start(rotation)
 
     def suspend(self, reason: str) -> None:
@@ -502,6 +553,8 @@ class HTTPConnectionPool:
         """Does the part of `suspend` that must not wait; the backlog does the rest."""
         if self.state == "running":
             self.state = "suspended"
+            if self.recorder is not None:
+                self.recorder.rests(self)
             self._stop(reason)
 
     def sending_on(self) -> Iterator[None]:
@@ -550,11 +603,11 @@ class HTTPConnectionPool:
         if waiting is None:
             return False
         self.waiters.leave(waiting.waiter)
-        self.holdings.use(connection)
         self.counters.reuses += 1
         self.counters.waits_queued += 1
         self.counters.waits[QUEUED].observe(connection.idle_since - waiting.since)
         waiting.ended(QUEUED, connection.idle_since - waiting.since)
+        self.holdings.use(connection)
         waiting.waiter.connection_ready(connection)
         return True
 
@@ -584,6 +637,8 @@ class HTTPConnectionPool:
     def dial_failed(self, dial: Dial, failure: DialFailure) -> None:
         """Counts a failed dial, and refuses those who have waited in vain."""
         self.counters.not_opened(self.connecting.pop(dial), dial, failure)
+        if self.recorder is not None:
+            self.recorder.failed(result_of(failure), self.deadlines.now() - dial.born)
         self._note_failure(dial, failure)
         if not (failure.ours and self.in_use):  # else they are better off waiting for one that comes back
             self._fail_waiters(failure, self.counters.dials)  # those who came since it began get another
@@ -634,6 +689,8 @@ class HTTPConnectionPool:
         self.upkeep.stop()
         for dial, cause in self.connecting.items():
             self.counters.connects[cause, CANCELLED] += 1
+            if self.recorder is not None:
+                self.recorder.failed(CANCELLED, self.deadlines.now() - dial.born)
             dial.cancel()
         self.connecting.clear()
         for connection in [*self.idle, *self.private, *self.watched]:

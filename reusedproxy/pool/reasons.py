@@ -16,8 +16,14 @@ PROXY = "proxy"
 LEFT_BEHIND = "closed by peer behind its answer"
 #: A reason: the answer came before the end of the request, and the rest could not go on to the server.
 EARLY = "response before the end of the request"
+#: A reason: its request was answered on another connection (`hedge`).
+NOT_AWAITED = "answered elsewhere first"
 #: A reason: its server has another address now (DNS).
 MOVED = "server has moved"
+#: A reason: its node has more than its share (`pool-spread`).
+SPREAD_OUT = "its node has more than others"
+#: Reasons: the certificate, key or authorities of its identity were changed; it has another kind of floor now.
+OTHER_FILES, OTHER_FLOOR = "other files", "another floor"
 #: A reason: more stand than the floor and recent use call for.
 SURPLUS = "more than are needed"
 
@@ -33,7 +39,9 @@ REFUSED_LATE = "refused_late"  # TLS 1.3: the server refused our certificate whe
 PING_FAIL = "ping_fail"
 CLIENT_GONE = "client_gone"  # in the middle of its request
 TUNNEL = "tunnel"  # another protocol, or a session of mode tcp, has ended
+HEDGED = "hedged"  # its request was answered on another connection
 OVERFLOW = "overflow"  # more than are wanted: pool-max-conn, pool-purge-delay, what is needed, strict-maxconn
+SPREAD = "spread"  # its node had more connections than others
 SUSPECT = "suspect"  # it had stood through a standstill of the process or the machine
 LEAKED = "leaked"  # in use by nobody
 DRAIN = "drain"  # its server is not to be used, or the proxy stops
@@ -51,7 +59,7 @@ WORDS = frozenset(
             ERROR,
             REFUSED_LATE,
         ),
-        *(PING_FAIL, CLIENT_GONE, TUNNEL, OVERFLOW, SUSPECT, LEAKED, DRAIN, RELOAD),
+        *(PING_FAIL, CLIENT_GONE, TUNNEL, HEDGED, OVERFLOW, SPREAD, SUSPECT, LEAKED, DRAIN, RELOAD),
     )
 )
 
@@ -72,6 +80,7 @@ _ALWAYS = {
     "bytes beyond the response": UNSOLICITED_DATA,
     EARLY: EARLY_RESPONSE,
     "client gone": CLIENT_GONE,
+    NOT_AWAITED: HEDGED,
     "tunnel over": TUNNEL,
     "session over": TUNNEL,
     "closed by a rule": TUNNEL,
@@ -79,6 +88,7 @@ _ALWAYS = {
     "pool full": OVERFLOW,
     "purged": OVERFLOW,
     SURPLUS: OVERFLOW,
+    SPREAD_OUT: SPREAD,
     "makes room": OVERFLOW,
     "room for another": OVERFLOW,
     "too many names": OVERFLOW,
@@ -88,8 +98,11 @@ _ALWAYS = {
     "pool suspended": DRAIN,
     "pool closed": DRAIN,
     "proxy stopped": DRAIN,
+    "downloaded": DRAIN,
     MOVED: DRAIN,
     "reload": RELOAD,
+    OTHER_FILES: RELOAD,
+    OTHER_FLOOR: RELOAD,
     "reload refused": RELOAD,
     "answer not wanted": ERROR,
     "exchange failed": ERROR,

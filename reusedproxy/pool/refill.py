@@ -174,11 +174,20 @@ class Refill:
         pool, most = self._pool, self._pool.limits.most
         if not demand and self._held.standing >= self.ceiling:
             return False
-        if most is None or pool.counted < most:
+        if most is None:
+            return True
+        if not demand and pool.others_wait:
+            return False  # a place that is free is theirs
+        if pool.counted < most:
             return True
         if demand:
             pool.make_room()
         return pool.counted < most
+
+    def one_more(self) -> None:
+        """Opens one more than the floor asks for, no faster than that is filled."""
+        if self._pool.state == "running" and self._has_room(False) and self._wait_for_dial(False) == 0:
+            self._pool.dial(self.causes.cause(self._governor.failures > 0))
 
     def go_on(self) -> None:
         """Tries again: what the governor had forbidden may be possible now, or it is this pool's

@@ -9,6 +9,7 @@ waits: for connections that have carried requests, and for those that have not. 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from math import inf
 from operator import attrgetter
 from random import Random
@@ -28,9 +29,10 @@ from reusedproxy.pool.leaks import LeakWatch
 from reusedproxy.pool.learning.demand import DemandEstimate
 from reusedproxy.pool.learning.floor import MET, FollowingFloor
 from reusedproxy.pool.learning.idle_timeout import IdleTimeoutEstimate, advertised
-from reusedproxy.pool.probe import Probe
-from reusedproxy.pool.reasons import SURPLUS
+from reusedproxy.pool.probe import Ended, Probe
+from reusedproxy.pool.reasons import SPREAD_OUT, SURPLUS
 from reusedproxy.pool.refill import Refill
+from reusedproxy.pool.spread import Spread
 from reusedproxy.wire.heads import ResponseHead
 
 #: Seconds between two passes of upkeep.
@@ -73,7 +75,7 @@ class Upkeep:
 
     #: For mypyc: what `daemon.reloading.former` drops at the end.
     __deletable__ = (
-        "demand", "governor", "holdings", "refill", "curious", "_advice", "_leaks", "_pool", "used", "unused",
+        "demand", "governor", "holdings", "refill", "curious", "spread", "_advice", "_leaks", "_pool", "used", "unused",
     )  # fmt: skip
 
     def __init__(
@@ -117,6 +119,10 @@ class Upkeep:
         #: The two limits (`used`, `unused`) by which the idle connections' times were last set.
         self._known = (inf, inf)
         self._leaks = LeakWatch(holdings, advise)
+        #: Spreads connections over the nodes behind the server's address (`pool-spread`); None: nobody does.
+        self.spread: Spread | None = None
+        if pool.limits.spread is not None:
+            self.spread = Spread(pool.limits.spread, pool, holdings, governor, self, self._now, advise)
         self._advise_at = 0.0
         #: The floor that the last hour's requests needed, and when that is reckoned again.
         self._needed = 0
@@ -252,6 +258,8 @@ class Upkeep:
             self.curious = None
         held.last_use.discard(connection)
         held.pinged.pop(connection, None)
+        if self.spread is not None:
+            self.spread.gone(connection)
         governor.ended(connection)
         self.refill.open_more()
 
@@ -269,6 +277,8 @@ class Upkeep:
         expires_at = self._pool.expires_at
         if connection.born < expires_at < connection.retire_at:
             connection.retire_at = expires_at
+        if self.spread is not None:
+            self.spread.born(connection)
 
     def opened(self, took: float) -> None:
         """Notes that a dial has succeeded after `took` seconds; its connection is in no list yet."""
@@ -294,6 +304,13 @@ class Upkeep:
         self.raise_peak(len(held.in_use) - len(held.pinged) + len(pool.waiters))
         return depth
 
+    def missed(self) -> None:
+        """Opens one more connection: a request that would have had to wait for one went to another server."""
+        held = self.holdings
+        if self._pool.limits.max_reuse != 0:  # else one that is taken is replaced at once in any case
+            self.raise_peak(len(held.in_use) - len(held.pinged) + 1)
+            self.refill.one_more()
+
     def _follow(self) -> None:
         """Sets the floor to what demand calls for."""
         following, pool = self.following, self._pool
@@ -302,8 +319,16 @@ class Upkeep:
         self.refill.ceiling = following.ceiling
         if following.floor != pool.floor:
             pool.set_floor(following.floor)
-            self.demand.spare_rose(self._spare)
-            self._spread_ends()
+            self._take_floor()
+
+    def floor_changed(self) -> None:
+        """Fills a floor that somebody else has set."""
+        self._take_floor()
+        self.refill.open_more()
+
+    def _take_floor(self) -> None:
+        self.demand.spare_rose(self._spare)
+        self._spread_ends()
 
     def raise_peak(self, used: int) -> None:
         """Notes that requests use `used` connections at once."""
@@ -458,6 +483,13 @@ class Upkeep:
             self._stay(connection, connection.idle_since)
             self.refill.open_more()
 
+    def replace(self, connection: ServerConnection) -> None:
+        """Has an idle connection leave when another stands in its place."""
+        self.holdings.due.add(connection)
+        self._stay(connection, self._now())
+        self.refill.open_more()
+        self._let_due_go()
+
     def _is_beyond_floor(self) -> bool:
         """Tells whether more than the floor stand idle, so that one of them can go."""
         return len(self.holdings.idle) + len(self.holdings.pinged) > self._pool.floor
@@ -479,6 +511,8 @@ class Upkeep:
             connection.deadline = inf
 
     def _why_due(self, connection: ServerConnection) -> str:
+        if self.spread is not None and connection is self.spread.moving:
+            return SPREAD_OUT
         if connection.idle_since < self.holdings.guard.renewed_at:
             return STOOD
         return LIFE_OVER if self._now() >= connection.retire_at else AHEAD
@@ -543,9 +577,25 @@ class Upkeep:
     def ping(self, connection: ServerConnection) -> None:
         """Sends a ping on an idle connection, which is then idle again, or gone."""
         self.holdings.take_for_ping(connection)
+        self._probe(connection, self._ping_ended)
+
+    def ask(self, connection: ServerConnection, told: Callable[[ResponseHead | None], None]) -> bool:
+        """Pings an idle connection, and gives the head of the answer to `told`; see `spread.Ways`."""
+        if self._pool.ping_request == self._vain_ping:
+            return False
+        self.holdings.take_for_ping(connection)
+        self._probe(connection, partial(self._asked, told))
+        return True
+
+    def _probe(self, connection: ServerConnection, ended: Ended) -> None:
         request = self._pool.ping_request
-        method = request.split(b" ", 1)[0]
-        Probe(method, self._ping_ended).ask(connection, request, PING_TIMEOUT)
+        Probe(request.split(b" ", 1)[0], ended).ask(connection, request, PING_TIMEOUT)
+
+    def _asked(
+        self, told: Callable[[ResponseHead | None], None], head: ResponseHead | None, reason: str, slow: bool
+    ) -> None:
+        told(head)
+        self._ping_ended(head, reason, slow)
 
     def _ping_ended(self, head: ResponseHead | None, reason: str, slow: bool) -> None:
         """Notes the end of a ping. Any answer shows that the server is there; but a refusal that closes the connection
@@ -631,6 +681,8 @@ class Upkeep:
             self.following.look(now, self._needed, held.open)
             self._follow()
         self.refill.open_more()
+        if self.spread is not None:
+            self.spread.look()
 
     def _purge(self) -> None:
         """Ends half of what exceeds the recent need, the longest idle first (HAProxy's `pool-purge-delay`).

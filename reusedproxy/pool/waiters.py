@@ -21,6 +21,7 @@ from reusedproxy.pool.cold import Cold
 from reusedproxy.pool.connection import ServerConnection
 from reusedproxy.pool.counters import REFUSED, TIMEOUT
 from reusedproxy.pool.kinds import NEW, SAFE
+from reusedproxy.pool.record.listening import Recorder
 
 
 class Waiter(Protocol):
@@ -48,9 +49,12 @@ class Waiting:
     number: int
     #: What it has found.
     cold: Cold | None = None
+    recorder: Recorder | None = None
 
     def ended(self, result: str, took: float) -> None:
         """Notes how the wait has ended, after `took` seconds."""
+        if self.recorder is not None:
+            self.recorder.waited(self.kind, result, took)
         if self.cold is not None:
             self.cold.ended(result, took)
 
@@ -96,7 +100,8 @@ class Waiters:
         early = takewhile(lambda waiting: waiting.dials < dials, self.waiting.values())
         for each in [*islice(early, most)]:
             self.leave(each.waiter)
-            taken.join(each.waiter, each.kind, each.dials, each.since).cold = each.cold
+            moved = taken.join(each.waiter, each.kind, each.dials, each.since)
+            moved.cold, moved.recorder = each.cold, each.recorder
         return taken
 
     def first(self) -> Waiting:

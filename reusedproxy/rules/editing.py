@@ -113,6 +113,13 @@ def set_host(head: RequestHead, value: bytes) -> None:
         _set_target(head, found[1] + host + head.target[found.end() :])
 
 
+def set_origin(head: RequestHead, host: bytes) -> None:
+    """Gives a request the form for the server of this host: its path, without a scheme and a name, and this Host."""
+    if _ABSOLUTE.match(head.target):
+        _set_target(head, path_and_query(head.target) or b"/")
+    set_host(head, host)
+
+
 def drop_wish(head: RequestHead, name: str) -> None:
     """Clears the field of `head` in which the wire layer has noted this header: a rule has removed its line."""
     if name.lower() == "expect":

@@ -416,6 +416,10 @@ class Course(Protocol):
     backend_queue: int
 
     @property
+    def hedged(self) -> int:
+        """Returns 0; 1 if the request was sent to a second connection (`hedge`), and 2 if that has answered."""
+
+    @property
     def termination(self) -> str:
         """Returns all four letters of the termination state."""
 

@@ -13,8 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from attrs import frozen
-
 from reusedproxy.config.model.rules import Criterion, Rule
 from reusedproxy.config.rules.counters import Track
 from reusedproxy.config.rules.patterns import ranges
@@ -41,14 +39,15 @@ class Counted(Facts, Protocol):
     def client(self) -> _Client: ...
 
 
-@frozen
 class Limit:
     """Combines the two rules of a limit. `test` does what both do, up to whether the second applies. `guard` is for a
     request that tracks nothing so far: it tracks the request, and returns False if the second rule does not apply for
     sure. Otherwise `test` has to be called, which counts nothing twice."""
 
-    test: Callable[[Any], bool]
-    guard: Callable[[Any], bool]
+    # Not of attrs, which would leave it interpreted where the rest of what a request passes is compiled.
+    def __init__(self, test: Callable[[Any], bool], guard: Callable[[Any], bool]) -> None:
+        self.test = test
+        self.guard = guard
 
 
 def limit(
@@ -92,7 +91,9 @@ def limit(
             return False
         if row:
             facts.counters = {number: (table, row)}
-        return True
+            return True
+        track(facts)
+        return rest is not None or test(facts)
 
     return Limit(is_beyond, may_be_beyond)
 

@@ -103,6 +103,11 @@ class SessionCourse:
         return listener.bind.address.host or "0.0.0.0", listener.port
 
     @property
+    def hedged(self) -> int:
+        """Returns 0: nothing is sent twice."""
+        return 0
+
+    @property
     def server_source(self) -> tuple[str, int] | None:
         noted = self.facts.noted
         return None if noted is None else noted.source

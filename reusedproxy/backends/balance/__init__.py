@@ -10,6 +10,7 @@ from attrs import Factory, frozen
 from reusedproxy.backends.balance.algorithm import Algorithm, Hash
 from reusedproxy.backends.balance.drawn import BoundedDrawn, Drawn
 from reusedproxy.backends.balance.least import First, LeastConn
+from reusedproxy.backends.balance.named import Named
 from reusedproxy.backends.balance.ring import BoundedRing, Ring
 from reusedproxy.backends.balance.round_robin import RoundRobin
 from reusedproxy.backends.balance.static import MapHash, StaticRoundRobin
@@ -73,4 +74,6 @@ ALGORITHMS: dict[str, Callable[[Parts], Algorithm]] = {
 
 
 def algorithm_of(parts: Parts) -> Algorithm:
+    if parts.settings.egress:
+        return Named()
     return ALGORITHMS[parts.settings.balance.algorithm](parts)

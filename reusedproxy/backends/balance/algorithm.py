@@ -21,6 +21,9 @@ class Algorithm(Protocol):
 
     #: Tells that a change of a server's weight counts at once; otherwise only 0 and the configured weight are possible.
     dynamic: bool
+    #: Tells that a part of a server's weight (`Server.eweight`) gives it that part of its share; otherwise it has all
+    #: or nothing.
+    weighs: bool
 
     def use(self, servers: Sequence[Server]) -> None:
         """Chooses among these from now on, all of a weight above 0. Called after each change of a state or a weight."""

@@ -26,6 +26,7 @@ class Drawn:
     """
 
     dynamic = True
+    weighs = True
 
     def __init__(self, random: Random, draws: int = 2, limits: Limits | None = None) -> None:
         self._random = random.random

@@ -42,6 +42,7 @@ class LeastConn:
     """
 
     dynamic = True
+    weighs = True
 
     def __init__(self, prefers_warm: bool = False) -> None:
         self._prefers_warm = prefers_warm
@@ -141,6 +142,7 @@ class First:
     """Implements `balance first`: the server with the lowest `id` that is not full."""
 
     dynamic = True  # it takes any weight, and ignores it
+    weighs = False
 
     def __init__(self) -> None:
         self._heap: list[tuple[int, int, Server]] = []

@@ -71,6 +71,7 @@ class Ring:
     there is nothing to hash."""
 
     dynamic = True
+    weighs = True
 
     def __init__(
         self, hash_of: Hash, affinity: str = ALWAYS, limits: Limits | None = None, *, expected: int = 0

@@ -75,6 +75,7 @@ class RoundRobin:
     """
 
     dynamic = True
+    weighs = True
 
     def __init__(self, prefers_warm: bool = False) -> None:
         self._prefers_warm = prefers_warm

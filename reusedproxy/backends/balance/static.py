@@ -61,6 +61,7 @@ class StaticRoundRobin:
     """
 
     dynamic = False
+    weighs = False
 
     def __init__(self, servers: Iterable[Server]) -> None:
         """Takes all servers of the backend, whose weights' common divisor shortens the map."""

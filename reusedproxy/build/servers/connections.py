@@ -9,26 +9,30 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from random import Random
+from weakref import WeakValueDictionary
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 from twisted.internet.interfaces import IReactorTime
 
 from reusedproxy.build.servers.line import Identity
 from reusedproxy.build.step_dialers import with_port
 from reusedproxy.config import model
 from reusedproxy.config.language.addresses import CLIENTS_HOSTS
+from reusedproxy.config.rules.identities import are_bounded
 from reusedproxy.config.rules.samples import REQUEST
 from reusedproxy.exchanges.exchange import Exchange
 from reusedproxy.net import descriptors
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.dial import Dialer, Target
 from reusedproxy.net.poller import Poller
+from reusedproxy.net.reach import Reach
 from reusedproxy.net.tls.client import ClientContext
 from reusedproxy.net.tls.files import TLSConfigurationError
+from reusedproxy.net.tls.identity import ClientIdentity
 from reusedproxy.net.tls.words import LONGEST_NAME
 from reusedproxy.pool.constant import ConstantPool
 from reusedproxy.pool.dialing.budget import Budget
-from reusedproxy.pool.named import Name, NameRefused, host_name
+from reusedproxy.pool.named import Floors, Name, NameRefused, host_name
 from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.pool.raw import RawConnection, used_once
 from reusedproxy.rules.regular import Unevaluated
@@ -57,24 +61,43 @@ class Dialers:
     #: The `sni` expression when a connection without SNI could not be verified; "" when it could, or need not be
     #: verified.
     must_name: str
+    #: Which addresses may be dialled; None: any.
+    reach: Reach | None = None
+    #: Contexts of identities, as long as a pool uses them.
+    known: WeakValueDictionary[ClientIdentity, ClientContext] = field(factory=WeakValueDictionary, eq=False)
 
     def named(self, name: Name) -> Dialer:
         """Returns the dialer for connections with this name. Raises NameRefused."""
         if name.at is not None:
             return evolve(self, target=_at(self.target, *name.at)).named(evolve(name, at=None))
-        if not name.sni and self.must_name:
+        if not name.sni and self.must_name and not (name.identity is not None and name.identity.verified):
             text = f"'sni {self.must_name}' finds no name in this request, so no certificate could be verified"
             raise NameRefused(text)
-        if self.context is None or name.sni == self.constant_name:
-            return self.dialer(self.context, name.preface)
+        context = self.context
+        if context is None or (name.sni == self.constant_name and name.identity is None):
+            return self.dialer(context, name.preface)
+        if name.identity is not None:
+            context = self._context_of(context, name.identity)
         try:
-            return self.dialer(self.context.named(name.sni.decode("ascii")), name.preface)
+            return self.dialer(context.named(name.sni.decode("ascii")), name.preface)
         except (TLSConfigurationError, UnicodeError):
             raise NameRefused(f"{name.sni[:LONGEST_NAME].decode('latin-1')!r} is not a host name") from None
 
+    def _context_of(self, base: ClientContext, identity: ClientIdentity) -> ClientContext:
+        """Returns the context of an identity, which pools for several names may share. Raises NameRefused."""
+        context = self.known.get(identity)
+        if context is None:
+            try:
+                self.known[identity] = context = base.acting_as(identity)
+            except TLSConfigurationError as error:
+                raise NameRefused(f"{identity}: {error}") from None
+        return context
+
     def dialer(self, context: ClientContext | None, preface: bytes = b"") -> Dialer:
         said = (lambda connected: preface) if preface else None
-        return Dialer(self.poller, self.deadlines, self.target, context, self.timeout, self.last, said)
+        return Dialer(
+            self.poller, self.deadlines, self.target, context, self.timeout, self.last, said, reach=self.reach
+        )
 
 
 @frozen
@@ -106,6 +129,7 @@ class Pools:
             descriptors.last_for_servers(),
             constant_name(settings).encode(),
             str(settings.sni) if settings.sni is not None and context is not None and context.refuses_nameless else "",
+            reach_of(settings),
         )
         dialer = dialers.dialer(context)
         rest = (self.reactor, self.random, announce, self.limits, self.budget)
@@ -118,6 +142,12 @@ class Pools:
             return ConstantPool(
                 name, dialer, limits, *rest, own=own, dialer_for=dialers.named, connections=RawConnection
             )
+        if settings.identities is not None:
+            none = evolve(identity.limits, min_conn=0, adapts=False)  # its own pool is nobody's
+            floors = Floors(
+                identity.limits, are_bounded(settings.sni, settings.pool_conn_name, settings.identities.verifyhost)
+            )
+            return ConstantPool(name, dialer, none, *rest, own=None, dialer_for=dialers.named, floors=floors)
         constant = settings.pool_conn_name is None or settings.pool_conn_name.fetch.name == "str"
         if settings.sni is None and constant and not settings.send_proxy and not follows:
             return HTTPConnectionPool(name, dialer, identity.limits, *rest)
@@ -132,6 +162,11 @@ class Pools:
             # The pool's name decides: its connections, which use the known SNI, serve requests whatever their SNI.
             own = constant_text(settings.pool_conn_name)
         return ConstantPool(name, dialer, identity.limits, *rest, own=own, dialer_for=dialers.named)
+
+
+def reach_of(settings: model.Server) -> Reach | None:
+    """Returns what says which addresses may be dialled for a server; None: any."""
+    return Reach(settings.reach) if settings.reach else None
 
 
 def follows_client(settings: model.Server) -> bool:

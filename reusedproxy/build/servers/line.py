@@ -12,10 +12,13 @@ from reusedproxy.backends.checks.agent import AgentChecker
 from reusedproxy.backends.checks.checker import Checker
 from reusedproxy.backends.server import Server
 from reusedproxy.build.certificates import Stamps
+from reusedproxy.build.servers.identities import Identities
 from reusedproxy.config import model
+from reusedproxy.config.model.identities import IdentityRule
 from reusedproxy.config.model.proxies import PoolLimits
 from reusedproxy.net.dial import Target
 from reusedproxy.net.tls.client import ClientContext
+from reusedproxy.pool.constant import ConstantPool
 from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.wire.heads import Limits
 
@@ -40,6 +43,11 @@ class Identity:
     mapped: int | None = None
     #: Its connections carry no requests (mode tcp).
     raw: bool = False
+    #: What of its TLS depends on the request. The stamps of files that requests choose are not among `files`: those
+    #: that change end the connections of their identities only.
+    chosen: IdentityRule | None = None
+    #: The networks in which its address must be.
+    reach: tuple[str, ...] = ()
 
 
 @define
@@ -57,6 +65,8 @@ class Line:
     asks: model.HTTPCheck | model.CheckPlan | None = None
     checker: Checker | None = None
     agent: AgentChecker | None = None
+    #: Among which identities its requests choose; None: there is one.
+    identities: Identities | None = None
 
     @property
     def pool(self) -> HTTPConnectionPool:
@@ -67,10 +77,23 @@ class Line:
         """Returns the TLS context of its connections; None without TLS."""
         return self.pool.context
 
+    def of_checks(self, context: ClientContext | None) -> ClientContext | None:
+        """Returns the context of the server's checks, of which `context` has the settings: checks have an identity that
+        is known beforehand."""
+        return context if context is None or self.identities is None else self.identities.of_checks(context)
+
+    def adopt_identities(self, pool: HTTPConnectionPool | None = None) -> None:
+        """Has the line's pool, or this one, use the identities that were read last."""
+        pool = pool or self.pool
+        if self.identities is not None and isinstance(pool, ConstantPool):
+            pool.names.adopt(self.identities.listed, self.identities.is_current)
+
     def succeed(self, previous: Line) -> None:
         """Takes the place of `previous`, and takes over its server's state, which may have changed
         since this line was built."""
         self.server.succeed(previous.server)
+        self.pool.record(self.server.settings.record)
+        self.adopt_identities()
         for pool in self.pool.family:
             pool.ping_request = self.ping_request
         if self.checker is not None:

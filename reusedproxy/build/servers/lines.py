@@ -29,7 +29,9 @@ from reusedproxy.build.servers.connections import (
     constant_name,
     name_of,
     place_of,
+    reach_of,
 )
+from reusedproxy.build.servers.identities import Identities, loading
 from reusedproxy.build.servers.line import Identity, Line
 from reusedproxy.build.step_dialers import StepDialers, with_port
 from reusedproxy.config import model
@@ -40,6 +42,7 @@ from reusedproxy.net.addresses import Addresses
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.dial import Dialer, Target
 from reusedproxy.net.poller import Poller
+from reusedproxy.net.slices import Steps
 from reusedproxy.net.tls.client import ClientContext
 from reusedproxy.net.tls.files import TLSConfigurationError, Trusts
 from reusedproxy.pool.constant import ConstantPool
@@ -86,6 +89,19 @@ class Lines:
         self._announce = announce
         self._faults = faults
         self._notices = notices
+        #: The identities of server lines, by backend/server, where requests choose among them.
+        self._identities: dict[str, Identities] = {}
+
+    def load_identities(self, backend: model.Backend, settings: model.Server) -> Steps[None]:
+        """Loads, in steps, the files among which requests choose at a server; before its line is built."""
+        if settings.identities is None:
+            return
+        name = f"{backend.name}/{settings.name}"
+        previous = self._previous.get(name)
+        faults: list[str] = []
+        made = yield from loading(settings, None if previous is None else previous.identities, self._trusts, faults)
+        self._faults += (Fault(settings.place, f"server {name}: {text}") for text in faults)
+        self._identities[name] = made
 
     def line(self, backend: model.Backend, settings: model.Server, saved: SavedState | None = None) -> Line:
         """Builds one server with its pool: the previous one's, if everything that makes a connection is the same. One
@@ -99,7 +115,8 @@ class Lines:
         pool = self._pool(name, settings, identity, previous, ping_request, announce)
         server = Server(backend.name, settings, pool, self._deadlines.now())
         server.node_seed = node_seed(settings, identity.target)
-        _follow_requests(server, identity)
+        identities = self._identities.get(name)
+        _follow_requests(server, identity, identities)
         kept = previous is not None and target is not None and goes_on(settings, previous)
         server.stand_at(target, previous.server.service if previous is not None and kept else None)
         if previous is not None:
@@ -107,7 +124,11 @@ class Lines:
             former = {*previous.server.former, previous.pool} - {pool}
             server.former = [each for each in former if each.state != "closed"]
         pool.has_places(server.limit)
-        line = Line(identity, server, ping_request, backend.http_check or backend.check_plan)
+        if previous is None:
+            pool.record(settings.record)
+        line = Line(identity, server, ping_request, backend.http_check or backend.check_plan, identities=identities)
+        if previous is None or previous.pool is not pool:
+            line.adopt_identities()
         if settings.resolution.resolvers is not None or may_be_ordered(settings):
             server.relocation = Elsewhere(line, self._pools, announce)
         return line
@@ -123,6 +144,8 @@ class Lines:
             (settings.sni, settings.pool_conn_name, settings.known_name, settings.send_proxy),
             settings.mapped,
             backend.mode == "tcp",
+            settings.identities,
+            settings.reach,
         )
 
     def _pool(
@@ -160,6 +183,7 @@ class Lines:
         target, context = line.identity.target, line.context
         if settings.check_tls is not None and context is None:
             context = self._context(settings, server.full_name, settings.check_tls)
+        context = line.of_checks(context)
         if context is not None and check.sni is not None and check.sni != constant_name(settings):
             context = self._named(context, check.sni, settings.place, server.full_name)
         if check.addr is not None or check.port is not None:
@@ -170,7 +194,12 @@ class Lines:
             else:
                 target = with_port(target, check.port)
         preface = announces_itself(check.send_proxy)
-        dialer = Dialer(self._poller, self._deadlines, target, context, timeout, preface=preface, brief=True)
+        dialer = Dialer(
+            *(self._poller, self._deadlines, target, context, timeout),
+            preface=preface,
+            brief=True,
+            reach=reach_of(settings),
+        )
         checker = Checker(
             server,
             check,
@@ -185,7 +214,7 @@ class Lines:
             and line.pool.knows_name
             and context is line.context
             and target == line.identity.target,
-            dialers=self._step_dialers(backend.settings, settings, server.full_name, dialer),
+            dialers=self._step_dialers(backend.settings, line, dialer),
             most=self._bufsize,
             spread=self._spread,
             report=backend.report if backend.settings.log_health_checks else None,
@@ -210,7 +239,7 @@ class Lines:
         checker = AgentChecker(
             server,
             agent,
-            Dialer(self._poller, self._deadlines, target, None, timeout, brief=True),
+            Dialer(self._poller, self._deadlines, target, None, timeout, brief=True, reach=reach_of(settings)),
             self._reactor,
             timeouts.check,
             first_after,
@@ -222,10 +251,9 @@ class Lines:
         checker.begin_again()
         return checker
 
-    def _step_dialers(
-        self, backend: model.Backend, settings: model.Server, name: str, usual: Dialer
-    ) -> StepDialers | None:
+    def _step_dialers(self, backend: model.Backend, line: Line, usual: Dialer) -> StepDialers | None:
         """Returns the dialers for the steps of a check; None where it has no steps of its own."""
+        settings, name = line.server.settings, line.server.full_name
         if backend.check_plan is None:
             return None
         contexts, targets = {}, {}
@@ -235,6 +263,7 @@ class Lines:
             context = usual.context if step.default else None
             if step.ssl and context is None:
                 context = self._context(settings, name, settings.tls or settings.check_tls or settings.step_tls)
+                context = line.of_checks(context)
             if step.sni is not None and context is not None:
                 context = self._named(context, step.sni, settings.place, name)
             if context is not None and context is not usual.context:
@@ -279,6 +308,7 @@ class Elsewhere:
         pool = self.pools.pool(f"Server {line.server.full_name}", settings, identity, context, self.announce)
         pool.ping_request = line.ping_request
         pool.succeed(line.pool)
+        line.adopt_identities(pool)
         return pool
 
     def moved(self, target: Target) -> None:
@@ -293,7 +323,7 @@ class Elsewhere:
             line.agent.move(with_port(target, agent.port))
 
 
-def _follow_requests(server: Server, identity: Identity) -> None:
+def _follow_requests(server: Server, identity: Identity, identities: Identities | None) -> None:
     """Sets the functions by which a connection of the server depends on the request or session that it is for."""
     settings = server.settings
     server.place = place = place_of(settings)
@@ -308,6 +338,7 @@ def _follow_requests(server: Server, identity: Identity) -> None:
             name_of(settings.pool_conn_name) if settings.pool_conn_name else None,
             announces_client(settings.send_proxy),
             place,
+            None if identities is None else identities.choose(),
         )
 
 

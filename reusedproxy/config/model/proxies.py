@@ -17,14 +17,19 @@ from reusedproxy.config.model.checks import Agent, CheckPlan, HTTPCheck, Observe
 from reusedproxy.config.model.compression import Compression
 from reusedproxy.config.model.errors import ErrorPage
 from reusedproxy.config.model.forwarded import Forwarded
+from reusedproxy.config.model.hedging import Hedge
+from reusedproxy.config.model.identities import IdentityRule
 from reusedproxy.config.model.logs import NO_CAPTURES, NO_LOG, Captures, LogSettings, LogTarget
 from reusedproxy.config.model.names import AT_THE_START, Resolution, Resolvers
 from reusedproxy.config.model.persistence import Cookie
 from reusedproxy.config.model.rules import NO_RULES, Condition, Format, Rule, Rules, UseBackend
 from reusedproxy.config.model.tables import StickTable
-from reusedproxy.config.model.tls import BindTLS, ServerTLS
+from reusedproxy.config.model.tls import BindTLS, Revocations, ServerTLS
 from reusedproxy.config.model.users import User, UserList
 from reusedproxy.config.model.values import Expression, ListenAddress, Notice, Place
+
+#: Seconds of `pool-warm-up` where it is not said.
+WARM_UP = 10.0
 
 _ROUND_ROBIN, _MAP_BASED = Balance(), HashType()
 
@@ -121,6 +126,14 @@ class StatsPage:
 
 
 @frozen
+class Spread:
+    """Says how connections to several nodes behind one address are told apart: by the field `header` (in lower case) of
+    answers, or, with "", by the serial number of the certificate."""
+
+    header: str = ""
+
+
+@frozen
 class PoolLimits:
     """Holds the limits of one server's pool: the `pool-*` words and `max-reuse`. Times are in seconds,
     None is no limit.
@@ -132,7 +145,8 @@ class PoolLimits:
     idleness after which a connection is pinged; None: never. `most`: connections at once, of every kind
     (`strict-maxconn`: the server's `maxconn`); None: any number. `keep_checks`: HTTP checks leave their connections to
     an empty pool (`check-reuse-pool`; with a floor they always do). `overdue_after`: a connection that is checked out
-    and not used for so long is closed; no word sets it.
+    and not used for so long is closed; no word sets it. `spread`: how connections are told apart that are to be spread
+    over the nodes behind the server's address; None: they are not.
     """
 
     min_conn: int = 0
@@ -149,6 +163,7 @@ class PoolLimits:
     overdue_after: float = 60.0
     adapts: bool = False
     most_floor: int | None = None
+    spread: Spread | None = None
 
     @property
     def floor_max(self) -> int | None:
@@ -165,6 +180,15 @@ class PoolLimits:
         if self.purge_delay == 0:
             return self.min_conn
         return inf if self.max_conn is None else max(self.max_conn, self.min_conn)
+
+
+@frozen
+class RecordBound:
+    """Holds the bound of a pool's record (`pool-record`): `bytes` of memory, and the age of its events in seconds
+    (None: as old as they come)."""
+
+    bytes: int
+    seconds: float | None = None
 
 
 @frozen
@@ -202,9 +226,12 @@ class Server:
     (backend/server) whose state it has. `ends_when_down`: its requests end when it goes DOWN (`on-marked-down`);
     `ends_backups_when_up`: those of backup servers when it is UP again. `id` is its number,
     from 1 on; `hash_key` says from what its nodes are computed (`hash-type consistent`). `slowstart`: seconds until it
-    has its full share when it comes back. `resolution` says how a name gets its addresses; the names of SRV records
+    has its full share when it comes back. `warm_up`: seconds that its floor has to fill when it has come up, before its
+    full weight counts in any case; 0: that counts at once. `standby`: the floor while it stands by for others; None:
+    `pool.min_conn`, as ever. `resolution` says how a name gets its addresses; the names of SRV records
     begin with an underscore, and need no `port`. `cookie` is its value of the backend's persistence cookie; None: none
-    was written. `non_stick`: `stick` rules store nobody at it.
+    was written. `non_stick`: `stick` rules store nobody at it. `revocations` says where the lists of the `crl_file` of
+    its TLS are fetched; None: nowhere.
     """
 
     name: str
@@ -224,6 +251,8 @@ class Server:
     tls: ServerTLS | None = None
     pool: PoolLimits = PoolLimits()
     sni: Expression | None = None
+    #: What else of its TLS depends on the request, and which identities are known beforehand; None: nothing, and none.
+    identities: IdentityRule | None = None
     pool_conn_name: Expression | None = None
     known_name: str | None = None
     check_tls: ServerTLS | None = None
@@ -239,9 +268,16 @@ class Server:
     guid: str = ""
     hash_key: str = "id"
     slowstart: float = 0.0
+    warm_up: float = WARM_UP
+    standby: int | None = None
     resolution: Resolution = AT_THE_START
     cookie: str | None = None
     non_stick: bool = False
+    revocations: Revocations | None = None
+    #: What happens to its pool is recorded, within this bound (`pool-record`); None: it is not.
+    record: RecordBound | None = None
+    #: The networks in which its address must be when it is dialled, and "public" for all public ones; (): any.
+    reach: tuple[str, ...] = ()
 
 
 @frozen
@@ -334,11 +370,15 @@ class Backend:
     http_reuse: str | None = None
     retries: int = 3
     retry_on: frozenset[str] = frozenset(("conn-failure",))
+    #: None: no request is sent a second time before the first has failed.
+    hedge: Hedge | None = None
     redispatch: int = 0
     allbackups: bool = False
     prefer_last: bool = False
     max_keep_alive_queue: int = -1
     prefer_warm: bool = True
+    #: Each request goes to the server whose address it names, and to no other.
+    egress: bool = False
     use_servers: tuple[UseServer, ...] = ()
     abortonclose: bool | None = None
     upgrade_with_body: bool = False

@@ -85,7 +85,11 @@ class ServerTLS:
 
     `sni` and `verifyhost` are plain names (of `sni str(NAME)`), None when unset or not constant. `ciphers`,
     `ciphersuites`, `curves` and `sigalgs` None: OpenSSL's defaults. Versions are of `TLS_VERSIONS`. `resumes`: sessions
-    are resumed where the server allows it. `key` is as in `CertificateSource`.
+    are resumed where the server allows it. `key` is as in `CertificateSource`. `pins` are those of keys (`pin-sha256`),
+    of which one must be in the chain; none: any key. `ocsp` is "none" (no answer is asked for), "optional" (one that
+    the server staples counts) or "required". `spiffe` are IDs of workloads, of which the certificate must have one;
+    then no name is verified; one that ends in /* is for all below. `crl_fetched`: the lists in `crl_file` are fetched
+    (`crl-url`), so the file may not be there yet.
     """
 
     verify: str = "required"
@@ -104,3 +108,34 @@ class ServerTLS:
     resumes: bool = True
     alpn: tuple[str, ...] = ()
     key: str | None = None
+    pins: tuple[str, ...] = ()
+    ocsp: str = "optional"
+    crl_fetched: bool = False
+    spiffe: tuple[str, ...] = ()
+    #: The words of the line whose values depend on the request (`model.identities`).
+    by_request: tuple[str, ...] = ()
+
+
+@frozen
+class ListURL:
+    """Holds the URL of a list of revoked certificates (`crl-url`): host, port, and the target of the request; `text` is
+    the URL as it was written."""
+
+    text: str
+    host: str
+    port: int
+    target: str
+
+    @property
+    def authority(self) -> str:
+        """Returns the value of the field Host."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == 80 else f"{host}:{self.port}"
+
+
+@frozen
+class Revocations:
+    """Says where the lists of a `crl-file` are fetched, and after how many seconds again."""
+
+    urls: tuple[ListURL, ...]
+    refresh: float = 3600.0

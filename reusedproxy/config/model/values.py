@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from attrs import frozen
 
+#: Stands for all public addresses in a list of networks (`egress-net`).
+PUBLIC = "public"
+
 
 @frozen
 class Place:

@@ -233,7 +233,7 @@ FETCHES: dict[str, Signature] = {
     **_of(ALWAYS, "str", "capture.req.uri capture.req.ver"),
     **_of(RESPONSE, "str", "capture.res.ver"),
     **_of(ALWAYS, "str", "unique-id"),
-    **_of(ALWAYS, "int", "txn.status"),
+    **_of(ALWAYS, "int", "txn.status txn.hedged"),
     **_of(REQUEST, "bool", "http_auth", 1, 1),
     **_of(REQUEST, "str", "http_auth_group", 1, 1),
     **_of(REQUEST, "str", "http_auth_user http_auth_pass http_auth_type"),
@@ -258,6 +258,9 @@ FETCHES: dict[str, Signature] = {
     **_of(RESPONSE, "str", "res.cook", 0, 1),
     **_of(RESPONSE, "int", "res.cook_cnt res.cook_val", 0, 1),
 }  # fmt: skip
+
+#: reusedproxy's own; HAProxy refuses them.
+OURS = frozenset(("txn.hedged",))
 
 #: Those about a response that are still there when the log is written.
 AT_LOG = frozenset(

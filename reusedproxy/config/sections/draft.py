@@ -14,6 +14,7 @@ from reusedproxy.config.model.bandwidth import Bandwidth
 from reusedproxy.config.model.checks import Hello, HTTPCheck
 from reusedproxy.config.model.compression import Compression
 from reusedproxy.config.model.forwarded import Forwarded
+from reusedproxy.config.model.hedging import Hedge
 from reusedproxy.config.model.logs import LogTarget, Slot
 from reusedproxy.config.model.persistence import Cookie
 from reusedproxy.config.model.proxies import ForwardFor, StatsPage, Timeouts
@@ -23,7 +24,8 @@ from reusedproxy.config.model.values import Place
 from reusedproxy.config.rules.acls import resolved
 from reusedproxy.config.sections.binds import BindDraft, UnixDefaults
 from reusedproxy.config.sections.errors import ErrorLine
-from reusedproxy.config.sections.servers import ServerDraft, ServerWords
+from reusedproxy.config.sections.server_words import ServerWords
+from reusedproxy.config.sections.servers import ServerDraft
 from reusedproxy.config.tls.words import TLSDefaults
 
 SIDES = {"frontend": "F", "backend": "B", "listen": "FB", "defaults": "FB"}
@@ -114,11 +116,13 @@ class ProxyDraft:
     http_reuse: str | None = None
     retries: int = 3
     retry_on: frozenset[str] = frozenset(("conn-failure",))
+    hedge: Hedge | None = None
     redispatch: int = 0
     allbackups: bool = False
     prefer_last: bool = False
     max_keep_alive_queue: int = -1
     prefer_warm: bool = True
+    egress: bool = False
     use_servers: list[UseServer] = Factory(list)
     abortonclose: bool | None = None
     upgrade_with_body: bool = False

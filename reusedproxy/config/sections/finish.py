@@ -26,10 +26,11 @@ from reusedproxy.config.rules.tables import with_table
 from reusedproxy.config.sections.binds import finished_bind
 from reusedproxy.config.sections.draft import ProxyDraft
 from reusedproxy.config.sections.errors import Groups, error_pages, with_file
+from reusedproxy.config.sections.finished_servers import finished_server, numbered
 from reusedproxy.config.sections.globals import GlobalDraft
 from reusedproxy.config.sections.peers import PeersDraft
 from reusedproxy.config.sections.resolvers import ResolversDraft
-from reusedproxy.config.sections.servers import finished_server, numbered
+from reusedproxy.config.sections.servers import ServerDraft
 from reusedproxy.config.sections.stats import finished_stats
 
 
@@ -82,7 +83,14 @@ def backend(draft: ProxyDraft, global_: GlobalDraft, groups: Groups) -> Backend:
     host = check_host(check)
     tls = plan is not None and any(isinstance(step, Connect) and step.ssl for step in plan.steps)
     servers = [
-        finished_server(server, global_.server_verify, host, draft.name, tls_in_steps=tls and server.words.checked)
+        finished_server(
+            server,
+            global_.server_verify,
+            host_known(draft, server, host),
+            draft.name,
+            tls_in_steps=tls and server.words.checked,
+            egress=draft.egress,
+        )
         for server in draft.servers
     ]
     return Backend(
@@ -100,11 +108,13 @@ def backend(draft: ProxyDraft, global_: GlobalDraft, groups: Groups) -> Backend:
         http_reuse=draft.http_reuse,
         retries=draft.retries,
         retry_on=draft.retry_on,
+        hedge=None if draft.tcp else draft.hedge,
         redispatch=draft.redispatch,
         allbackups=draft.allbackups,
         prefer_last=draft.prefer_last,
         max_keep_alive_queue=draft.max_keep_alive_queue,
         prefer_warm=draft.prefer_warm,
+        egress=draft.egress,
         use_servers=with_table(tuple(resolved_use_server(rule, draft.acls) for rule in draft.use_servers), draft.name),
         abortonclose=draft.abortonclose,
         upgrade_with_body=draft.upgrade_with_body,
@@ -184,6 +194,13 @@ def check_of(draft: ProxyDraft) -> HTTPCheck | CheckPlan | None:
 def check_host(check: HTTPCheck | CheckPlan | None) -> str | None:
     """Returns the Host of the section's HTTP checks, without its port; None if there is none."""
     return host_asked_for(check.first_request if isinstance(check, CheckPlan) else check)
+
+
+def host_known(draft: ProxyDraft, server: ServerDraft, of_checks: str | None) -> str | None:
+    """Returns the host that is known before a request, where requests name it: that of HTTP checks, and with `option
+    egress` the server's own."""
+    address = server.address
+    return address.host.removesuffix(".").lower() if draft.egress and address.kind == "tcp" else of_checks
 
 
 def resolvers(drafts: Iterable[ResolversDraft], backends: Iterable[Backend]) -> dict[str, Resolvers]:

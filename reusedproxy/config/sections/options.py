@@ -32,7 +32,7 @@ _FLAGS = (
     "persist",
 )
 #: reusedproxy's own options, in the form of `haproxy_words.OPTIONS`; HAProxy refuses them.
-OUR_OPTIONS = {"http-upgrade-with-body": "B", "pool-prefer-warm": "B"}
+OUR_OPTIONS = {"egress": "B", "http-upgrade-with-body": "B", "pool-prefer-warm": "B"}
 _OPTIONS = {**haproxy_words.OPTIONS, **OUR_OPTIONS}
 
 
@@ -104,6 +104,11 @@ def _use_proxy_header(proxy: ProxyDraft, option: Line, report: Report) -> None:
 def _prefer_warm(proxy: ProxyDraft, option: Line, report: Report) -> None:
     _alone(option)
     proxy.prefer_warm = option.prefix != "no"
+
+
+def _egress(proxy: ProxyDraft, option: Line, report: Report) -> None:
+    _alone(option)
+    proxy.egress = not option.prefix
 
 
 def _ignores_probes(proxy: ProxyDraft, option: Line, report: Report) -> None:
@@ -339,6 +344,7 @@ _READERS: dict[str, Callable[[ProxyDraft, Line, Report], None]] = {
     "forwarded": _forwarded,
     "http-upgrade-with-body": _upgrade_with_body,
     "pool-prefer-warm": _prefer_warm,
+    "egress": _egress,
     "prefer-last-server": _prefer_last,
     "http-use-proxy-header": _use_proxy_header,
     "httpchk": _httpchk,

@@ -42,15 +42,11 @@ from reusedproxy.config.sections.draft import ProxyDraft, Reference
 from reusedproxy.config.sections.errors import read_errorfile, read_errorfiles, read_errorloc, read_http_error
 from reusedproxy.config.sections.filters import read_filter
 from reusedproxy.config.sections.globals import OUR_WORDS as GLOBAL_OUR_WORDS
+from reusedproxy.config.sections.hedging import read_hedge
 from reusedproxy.config.sections.logs import log_target
 from reusedproxy.config.sections.options import read_option
-from reusedproxy.config.sections.servers import (
-    ServerDraft,
-    numbers_cut,
-    read_default_server,
-    read_server,
-    read_template,
-)
+from reusedproxy.config.sections.server_words import numbers_cut
+from reusedproxy.config.sections.servers import ServerDraft, read_default_server, read_server, read_template
 from reusedproxy.config.sections.stats import read_stats
 from reusedproxy.config.sections.tables import read_stick, read_stick_table
 from reusedproxy.config.sections.traffic_logs import (
@@ -497,6 +493,12 @@ def _retry_on(proxy: ProxyDraft, line: Line, report: Report) -> None:
     proxy.retry_on = frozenset(words)
 
 
+def _hedge(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    proxy.hedge = read_hedge(line)
+
+
+#: reusedproxy's own words; HAProxy refuses them.
+OUR_WORDS = frozenset({"hedge"})
 KEYWORDS: dict[str, Keyword] = {
     "mode": Keyword(_mode),
     "option": Keyword(read_option),
@@ -551,6 +553,7 @@ KEYWORDS: dict[str, Keyword] = {
     "http-send-name-header": Keyword(_name_header, "B"),
     "retries": Keyword(_retries, "B"),
     "retry-on": Keyword(_retry_on, "B", refused=True),
+    "hedge": Keyword(_hedge, "B", refused=True),
     "fullconn": Keyword(_fullconn, "B"),
     "load-server-state-from-file": Keyword(_state_from, "B"),
     "server-state-file-name": Keyword(_state_file, "B"),

@@ -1,117 +1,23 @@
-"""Parses `server` and `default-server` lines, and builds the model's `Server` at the end.
+"""Parses `server`, `server-template` and `default-server` lines.
 
-Knows every word of such a line. Must never know proxies: the caller copies the settings of `default-server`. Opens no
-file: whether a certificate can be read is found out when the daemon builds its TLS contexts.
+What their words set is in `server_words`, and the model's servers are made by `finished_servers`. Must never know
+proxies: the caller copies the settings of `default-server`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
 
-from attrs import Factory, define, evolve
+from attrs import define, evolve
 
-from reusedproxy.config.language import haproxy_words, units
 from reusedproxy.config.language.addresses import ServerAddress, is_server_address, server_address
-from reusedproxy.config.language.files import based_path
-from reusedproxy.config.language.parameters import read_parameters
-from reusedproxy.config.language.report import Line, Wrong, not_done, one_of
-from reusedproxy.config.model.checks import Agent, Observe
-from reusedproxy.config.model.names import AT_THE_START, Resolution
-from reusedproxy.config.model.proxies import Check, PoolLimits, Server
-from reusedproxy.config.model.tls import ServerTLS
-from reusedproxy.config.model.values import Expression, Place
-from reusedproxy.config.rules.expressions import read_expression, where_of
-from reusedproxy.config.rules.samples import FETCHES, RESPONSE, SERVER_BYTES
+from reusedproxy.config.language.report import Line, Wrong
+from reusedproxy.config.model.values import Place
 from reusedproxy.config.sections import names
-from reusedproxy.config.tls.words import ON_SERVERS, TLSDefaults, TLSWords, versions
+from reusedproxy.config.sections.server_words import ARITIES, ServerWords, read_words
+from reusedproxy.config.tls.words import TLSDefaults
 
-# reusedproxy's own words; HAProxy refuses them.
-OUR_WORDS = {"pool-min-conn": 1, "pool-idle-timeout": 1, "pool-max-age": 1, "pool-connect-rate": 1}
-ARITIES = {**haproxy_words.SERVER, **OUR_WORDS}
 NAME = re.compile(r"[A-Za-z0-9_.:-]+\Z")
-_NOT_IN_COOKIES = re.compile(r"[\0-\x1f\x7f;,]")
-#: The least floor of `pool-min-conn auto`, if it is not said.
-LEAST_FLOOR = 1
-#: What the nodes of a server can be computed from (`hash-key`).
-HASH_KEYS = ("id", "id32", "guid", "addr", "addr-port")
-#: The expression behind `sni-auto`, as in HAProxy.
-SNI_AUTO = read_expression("req.hdr(host),host_only", "'sni-auto'")
-
-
-@define
-class ServerWords:
-    """Holds the settings of a server read so far. `verify` None: global `ssl-server-verify` decides.
-
-    `checked` and `ssl` tell whether `check` and `tls` are in use: their settings may come long before.
-    """
-
-    ssl: bool = False
-    verify: str | None = None
-    tls: ServerTLS = Factory(ServerTLS)
-    checked: bool = False
-    check: Check = Factory(Check)
-    pool: PoolLimits = Factory(PoolLimits)
-    weight: int = 1
-    backup: bool = False
-    disabled: bool = False
-    minconn: int = 0
-    maxconn: int = 0
-    maxqueue: int = 0
-    strict: bool = False
-    sni: Expression | None = None
-    sni_auto: bool = True
-    check_sni_auto: bool = True
-    #: The file says `no-sni-auto`: where no name is said either, none is verified.
-    any_name: bool = False
-    pool_conn_name: Expression | None = None
-    send_proxy: str = ""
-    id: int = 0
-    guid: str = ""
-    hash_key: str = "id"
-    slowstart: float = 0.0
-    check_send_proxy: bool = False
-    asks_agent: bool = False
-    agent: Agent = Factory(lambda: Agent(0))
-    observe: str = ""
-    error_limit: int = 10
-    on_error: str = "fail-check"
-    ends_when_down: bool = False
-    ends_backups_when_up: bool = False
-    track: str = ""
-    init_state: str = "up"
-    resolution: Resolution = AT_THE_START
-    cookie: str | None = None
-    non_stick: bool = False
-    said: set[str] = Factory(set)
-    #: TLS versions, ciphers and similar settings.
-    parameters: TLSWords = Factory(TLSWords)
-
-    @property
-    def sni_of_requests(self) -> Expression | None:
-        """Returns the expression of each request's SNI: `sni`, or the Host by `sni-auto`, HAProxy's default since 3.3.
-
-        None where the name is constant (`sni str()`, `verifyhost`), where `no-sni-auto` disables it, and without TLS.
-        """
-        if not self.ssl:
-            return None
-        if self.sni is None and self.sni_auto and not (self.tls.sni or self.tls.verifyhost):
-            return SNI_AUTO
-        return self.sni
-
-    def known_name(self, check_host: str | None) -> str | None:
-        """Returns the SNI that is known without a request: `check-sni`, else the Host of the HTTP check
-        (`check-sni-auto`).
-
-        `check_host` is that Host. None where all requests have the same name.
-        """
-        if self.sni_of_requests is None:
-            return None
-        return self.check.sni or (check_host if self.check_sni_auto else None)
-
-    def copy(self) -> ServerWords:
-        return evolve(self, said=set(self.said), parameters=self.parameters.copy())
 
 
 @define
@@ -135,7 +41,7 @@ def read_default_server(line: Line, words: ServerWords) -> None:
     for word in ("id", "guid"):
         if word in line.arguments:
             raise Wrong(f"'default-server' takes no '{word}': each server has its own")
-    _read_words(line.arguments, words, "'default-server'")
+    read_words(line.arguments, words, "'default-server'")
 
 
 def read_server(line: Line, defaults: ServerWords, tls: TLSDefaults) -> ServerDraft:
@@ -156,7 +62,7 @@ def read_server(line: Line, defaults: ServerWords, tls: TLSDefaults) -> ServerDr
     except Wrong as wrong:
         texts.extend(wrong.texts)
     try:
-        _read_words(line.words[3:], words, what)
+        read_words(line.words[3:], words, what)
     except Wrong as wrong:
         texts.extend(wrong.texts)
     if texts:
@@ -174,22 +80,6 @@ def read_template(line: Line, defaults: ServerWords, tls: TLSDefaults) -> list[S
     return [first, *(evolve(first, name=name, words=first.words.copy()) for name in made[1:])]
 
 
-def numbers_cut(line: Line) -> Iterator[str]:
-    """Returns what is to be said of numbers in a server's line that are read as far as they go."""
-    for word, argument in pairwise(line.arguments):
-        if word in _CUT_BY_HAPROXY and (found := _CUT.match(argument)):
-            yield f"'{word} {argument}' is read as '{word} {found[1]}', as in HAProxy: write that"
-
-
-#: The words whose numbers HAProxy reads as far as they go, and what it leaves out then.
-_CUT_BY_HAPROXY = haproxy_words.words(
-    """
-    agent-port error-limit fall id max-reuse maxconn maxqueue minconn pool-low-conn pool-max-conn port rise weight
-    """
-)
-_CUT = re.compile(r"([0-9]{1,18})[^0-9]")
-
-
 def _nothing_forgotten(name: str, address: str) -> None:
     """Raises Wrong when a server option stands in the place of the address: the name or the address is missing."""
     if address not in ARITIES:
@@ -197,331 +87,3 @@ def _nothing_forgotten(name: str, address: str) -> None:
     if is_server_address(name):
         raise Wrong(f"the name is missing: 'server NAME {name} {address} …'")
     raise Wrong(f"server '{name}': the address is missing: 'server {name} ADDRESS:PORT {address} …'")
-
-
-def _read_words(arguments: tuple[str, ...], words: ServerWords, what: str) -> None:
-    def apply(word: str, argument: str) -> None:
-        words.said.add(word)
-        if word in _CUT_BY_HAPROXY and (found := _CUT.match(argument)):
-            argument = found[1]
-        if word in ON_SERVERS:
-            words.parameters.read(word, argument, what)
-        elif word in _DONE:
-            _DONE[word](words, argument, f"{what}: '{word}'")
-        elif word not in haproxy_words.SERVER_AS_WE_DO:
-            hint = haproxy_words.HINTS.get(f"server {word}", "") or haproxy_words.HINTS.get(word, "")
-            raise Wrong(f"{what}: {not_done(word, 'server option', hint)}")
-
-    read_parameters(_joined(arguments), ARITIES, apply, what)
-
-
-def _joined(arguments: Sequence[str]) -> list[str]:
-    """Returns the words of a line with `auto` and the numbers behind it as one, the value of `pool-min-conn`."""
-    joined: list[str] = []
-    for argument in arguments:
-        if joined[-2:-1] == ["pool-min-conn"] and _FOLLOWS.match(joined[-1]) and _NUMBER.match(argument):
-            joined[-1] += f" {argument}"
-        else:
-            joined.append(argument)
-    return joined
-
-
-_FOLLOWS = re.compile(r"auto( [^ ]+)?\Z")
-_NUMBER = re.compile(r"[+-]?[0-9]")
-
-Setter = Callable[[ServerWords, str, str], None]
-Parse = Callable[[str, str], object]
-
-
-def _flag(field: str, value: object) -> Setter:
-    return lambda words, argument, what: setattr(words, field, value)
-
-
-def _value(field: str, parse: Parse) -> Setter:
-    return lambda words, argument, what: setattr(words, field, parse(argument, what))
-
-
-def _part(part: str, field: str, parse: Parse) -> Setter:
-    """Returns a setter for one field of one of the frozen values in `ServerWords`."""
-
-    def set_field(words: ServerWords, argument: str, what: str) -> None:
-        setattr(words, part, evolve(getattr(words, part), **{field: parse(argument, what)}))
-
-    return set_field
-
-
-def _text(argument: str, what: str) -> str:
-    return argument
-
-
-def _count(argument: str, what: str) -> int:
-    return units.integer(argument, what)
-
-
-def _at_least_one(argument: str, what: str) -> int:
-    return units.integer(argument, what, least=1)
-
-
-def _cookie(argument: str, what: str) -> str:
-    if found := _NOT_IN_COOKIES.search(argument):
-        raise Wrong(f"{what}: {found[0]!r} cannot be in the value of a cookie")
-    return argument
-
-
-def _weight(argument: str, what: str) -> int:
-    return units.integer(argument, what, least=0, most=256)
-
-
-def _id(argument: str, what: str) -> int:
-    return units.integer(argument, what, least=1)
-
-
-def _limit(argument: str, what: str) -> float | None:
-    """Parses the time after which a connection is replaced; 0 is no limit, as with HAProxy's timeouts. Raises Wrong."""
-    return None if not units.seconds(argument, what) else units.lasting_seconds(argument, what)
-
-
-def _verify(argument: str, what: str) -> str:
-    return one_of(argument, ("none", "required"), what)
-
-
-def _set_sni(words: ServerWords, argument: str, what: str) -> None:
-    """Sets `sni`: a constant name in the server's TLS settings, an expression that depends on the request
-    in `sni`. Raises Wrong."""
-    expression = _expression(argument, what)
-    constant = expression.fetch.name == "str" and not expression.converters
-    if constant and not expression.fetch.arguments[0].strip():
-        raise Wrong(f"{what} needs a name: sni str(NAME)")
-    words.tls = evolve(words.tls, sni=expression.fetch.arguments[0].strip() if constant else None)
-    words.sni = None if constant else expression
-
-
-def _expression(argument: str, what: str) -> Expression:
-    host = re.match(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+\Z", argument)
-    if host and argument not in FETCHES and not argument.startswith(("req.", "res.", "capture.")):
-        raise Wrong(f"{what} takes an expression: write '{what.split(chr(39))[-2]} str({argument})'")
-    expression = read_expression(argument, what)
-    if where_of(expression) in (RESPONSE, SERVER_BYTES):
-        raise Wrong(f"{what}: '{expression}' needs a response, and a connection is chosen before there is one")
-    return expression
-
-
-def _set_floor(words: ServerWords, argument: str, what: str) -> None:
-    """Sets `pool-min-conn`: a number, or `auto` with the least and the most. Raises Wrong."""
-    first, *bounds = argument.split(" ")
-    if first != "auto":
-        words.pool = evolve(words.pool, min_conn=_count(argument, what), adapts=False, most_floor=None)
-        return
-    least = _count(bounds[0], what) if bounds else LEAST_FLOOR
-    most = _at_least_one(bounds[1], what) if len(bounds) > 1 else None
-    if most is not None and least > most:
-        raise Wrong(f"{what}: 'auto {least} {most}' is from the least to the most: 'auto {most} {least}'")
-    words.pool = evolve(words.pool, min_conn=least, adapts=True, most_floor=most)
-
-
-def _set_check_address(words: ServerWords, argument: str, what: str) -> None:
-    """Sets `addr`, with a port perhaps: of checks, and of the agent that has no address of its own. Raises Wrong."""
-    if re.search(r"[^:]:[0-9]+\Z|\]:", argument) and (argument.count(":") == 1 or argument.startswith("[")):
-        address = server_address(argument, what)
-        words.check = evolve(words.check, addr=address.host, port=address.port)
-    else:
-        words.check = evolve(words.check, addr=_check_address(argument, what))
-
-
-def _check_address(argument: str, what: str) -> str:
-    bare = argument.removeprefix("[").removesuffix("]")
-    address = server_address(f"[{bare}]:1" if ":" in bare else f"{bare}:1", what)
-    return address.host
-
-
-ON_ERROR = ("fastinter", "fail-check", "sudden-death", "mark-down")
-INIT_STATES = ("fully-up", "up", "down", "fully-down")
-
-
-def _ending(word: str) -> Parse:
-    """Returns the reader of `on-marked-down` and its like, whose only action is this one; `none` takes it back."""
-    return lambda argument, what: one_of(argument, (word, "none"), what) == word
-
-
-def _set_options(words: ServerWords, argument: str, what: str) -> None:
-    words.resolution = names.with_options(words.resolution, argument, what)
-
-
-_DONE: dict[str, Setter] = {
-    "ssl": _flag("ssl", True),
-    "no-ssl": _flag("ssl", False),
-    "verify": _value("verify", _verify),
-    "ca-file": _part("tls", "ca_file", _text),
-    "crt": _part("tls", "crt", _text),
-    "sni": _set_sni,
-    "sni-auto": _flag("sni_auto", True),
-    "no-sni-auto": _flag("sni_auto", False),
-    "check-sni-auto": _flag("check_sni_auto", True),
-    "no-check-sni-auto": _flag("check_sni_auto", False),
-    "pool-conn-name": _value("pool_conn_name", _expression),
-    "check-sni": _part("check", "sni", _text),
-    "send-proxy": _flag("send_proxy", "v1"),
-    "send-proxy-v2": _flag("send_proxy", "v2"),
-    "no-send-proxy": _flag("send_proxy", ""),
-    "no-send-proxy-v2": _flag("send_proxy", ""),
-    "check-send-proxy": _flag("check_send_proxy", True),
-    "no-check-send-proxy": _flag("check_send_proxy", False),
-    "check-ssl": _part("check", "ssl", lambda argument, what: True),
-    "no-check-ssl": _part("check", "ssl", lambda argument, what: False),
-    "ssl-reuse": _part("tls", "resumes", lambda argument, what: True),
-    "no-ssl-reuse": _part("tls", "resumes", lambda argument, what: False),
-    "verifyhost": _part("tls", "verifyhost", _text),
-    "no-verifyhost": _part("tls", "verifyhost", lambda argument, what: None),
-    "check": _flag("checked", True),
-    "no-check": _flag("checked", False),
-    "inter": _part("check", "inter", units.positive_seconds),
-    "fastinter": _part("check", "fastinter", units.positive_seconds),
-    "downinter": _part("check", "downinter", units.positive_seconds),
-    "rise": _part("check", "rise", _at_least_one),
-    "fall": _part("check", "fall", _at_least_one),
-    "port": _part("check", "port", units.port),
-    "addr": _set_check_address,
-    "agent-check": _flag("asks_agent", True),
-    "no-agent-check": _flag("asks_agent", False),
-    "agent-port": _part("agent", "port", units.port),
-    "agent-addr": _part("agent", "addr", _check_address),
-    "agent-inter": _part("agent", "inter", units.positive_seconds),
-    "agent-send": _part("agent", "send", _text),
-    "observe": _value("observe", lambda argument, what: one_of(argument, ("layer4", "layer7", "none"), what)),
-    "error-limit": _value("error_limit", _at_least_one),
-    "on-error": _value("on_error", lambda argument, what: one_of(argument, ON_ERROR, what)),
-    "on-marked-down": _value("ends_when_down", _ending("shutdown-sessions")),
-    "on-marked-up": _value("ends_backups_when_up", _ending("shutdown-backup-sessions")),
-    "track": _value("track", _text),
-    "init-state": _value("init_state", lambda argument, what: one_of(argument, INIT_STATES, what)),
-    "weight": _value("weight", _weight),
-    "cookie": _value("cookie", _cookie),
-    "id": _value("id", _id),
-    "guid": _value("guid", _text),
-    "hash-key": _value("hash_key", lambda argument, what: one_of(argument, HASH_KEYS, what)),
-    "slowstart": _value("slowstart", units.seconds),
-    "non-stick": _flag("non_stick", True),
-    "stick": _flag("non_stick", False),
-    "backup": _flag("backup", True),
-    "no-backup": _flag("backup", False),
-    "disabled": _flag("disabled", True),
-    "enabled": _flag("disabled", False),
-    "minconn": _value("minconn", _count),
-    "maxconn": _value("maxconn", _count),
-    "maxqueue": _value("maxqueue", _count),
-    "no-strict-maxconn": _flag("strict", False),
-    "strict-maxconn": _flag("strict", True),
-    "pool-min-conn": _set_floor,
-    "pool-max-conn": _part("pool", "max_conn", units.unlimited_or),
-    "pool-low-conn": _part("pool", "low_conn", _count),
-    "pool-purge-delay": _part("pool", "purge_delay", units.seconds),
-    "max-reuse": _part("pool", "max_reuse", units.unlimited_or),
-    "pool-idle-timeout": _part("pool", "idle_timeout", _limit),
-    "pool-max-age": _part("pool", "max_age", _limit),
-    "idle-ping": _part("pool", "idle_ping", units.lasting_seconds),
-    "check-reuse-pool": _part("pool", "keep_checks", lambda argument, what: True),
-    "no-check-reuse-pool": _part("pool", "keep_checks", lambda argument, what: False),
-    "resolvers": _part("resolution", "resolvers", _text),
-    "resolve-prefer": _part("resolution", "prefer", names.prefer),
-    "resolve-net": _part("resolution", "networks", names.networks),
-    "resolve-opts": _set_options,
-    "init-addr": _part("resolution", "init", names.init_addr),
-    "pool-connect-rate": _part("pool", "connect_rate", lambda argument, what: float(_at_least_one(argument, what))),
-}
-
-
-def finished_server(
-    draft: ServerDraft, default_verify: str, check_host: str | None, backend: str = "", *, tls_in_steps: bool = False
-) -> Server:
-    """Returns the model's server, with base directories prepended to relative paths.
-
-    `check_host` is the Host of the HTTP check; `tls_in_steps` tells that a step of the checks asks for TLS.
-    """
-    words, defaults = draft.words, draft.defaults
-    observes = words.checked and words.observe not in ("", "none")
-    maxconn = max(words.minconn, words.maxconn)  # as in HAProxy, where `minconn` alone sets both
-    tls = None
-    if words.ssl or words.check.ssl or tls_in_steps:
-        ca_file = words.tls.ca_file
-        if ca_file is not None:
-            ca_file = based_path(ca_file, defaults.base_of_authorities)
-        ours = None if words.tls.crt is None else defaults.certificate(words.tls.crt)
-        said = {**defaults.server.said, **words.parameters.said}
-        if "crl_file" in said:
-            said["crl_file"] = based_path(said["crl_file"], defaults.base_of_authorities)
-        oldest, newest = versions(words.parameters, defaults.server)
-        tls = evolve(words.tls, verify=words.verify or default_verify, ca_file=ca_file, **said)
-        if ours is not None:
-            tls = evolve(tls, crt=ours.path, key=ours.key)
-        tls = evolve(tls, min_version=oldest, max_version=newest)
-    return Server(
-        name=draft.name,
-        place=draft.place,
-        kind=draft.address.kind,
-        host=draft.address.host,
-        port=draft.address.port,
-        mapped=draft.address.mapped,
-        weight=words.weight,
-        id=words.id,
-        guid=words.guid,
-        hash_key=words.hash_key,
-        slowstart=words.slowstart,
-        backup=words.backup,
-        disabled=words.disabled,
-        minconn=words.minconn,
-        maxconn=maxconn,
-        maxqueue=words.maxqueue,
-        check=evolve(words.check, send_proxy=_check_proxy(words)) if words.checked else None,
-        send_proxy=words.send_proxy,
-        tls=tls if words.ssl else None,
-        check_tls=tls if words.check.ssl else None,
-        step_tls=tls if tls_in_steps and not words.ssl and not words.check.ssl else None,
-        sni=words.sni_of_requests,
-        agent=_agent(words),
-        observe=Observe(words.observe, words.error_limit, words.on_error) if observes else None,
-        track=words.track if "/" in words.track or not words.track else f"{backend}/{words.track}",
-        init_state=words.init_state,
-        ends_when_down=words.ends_when_down,
-        ends_backups_when_up=words.ends_backups_when_up,
-        pool_conn_name=words.pool_conn_name,
-        known_name=words.known_name(check_host),
-        resolution=words.resolution,
-        cookie=words.cookie,
-        non_stick=words.non_stick,
-        pool=evolve(words.pool, most=maxconn or None) if words.strict else words.pool,
-    )
-
-
-def _agent(words: ServerWords) -> Agent | None:
-    if not words.asks_agent or not words.agent.port:
-        return None
-    return words.agent if words.agent.addr is not None else evolve(words.agent, addr=words.check.addr)
-
-
-def numbered(servers: Sequence[Server]) -> tuple[Server, ...]:
-    """Returns the servers with a number each (`id`): those that have none get the free ones from
-    their place on, as in HAProxy."""
-    taken = {server.id for server in servers}
-    made: list[Server] = []
-    number = 1
-    for server in servers:
-        if not server.id:
-            while number in taken:
-                number += 1
-            taken.add(number)
-            server = evolve(server, id=number)
-        number += 1
-        made.append(server)
-    return tuple(made)
-
-
-def _check_proxy(words: ServerWords) -> str:
-    """Returns the PROXY protocol version for checks, "" for none.
-
-    As in HAProxy it is the traffic's, unless the check has an address or port of its own; `check-send-proxy` always
-    enables it.
-    """
-    elsewhere = words.check.port is not None or words.check.addr is not None
-    if words.check_send_proxy:
-        return words.send_proxy or "v1"
-    return "" if elsewhere else words.send_proxy

@@ -89,6 +89,8 @@ ON_SERVERS = frozenset(
     ]
 )
 IN_SERVER_DEFAULTS = ON_SERVERS & IN_DEFAULTS
+#: What `ca-file` says for the system's CAs.
+SYSTEM_CA = "@system-ca"
 _DEFAULT_MINIMUM = "TLSv1.2"
 _SPOKEN = ("http/1.1", "http/1.0")
 _LATER = ("h2", "h3", "hq-interop")

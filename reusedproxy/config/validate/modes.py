@@ -171,6 +171,9 @@ def _tcp_backend(draft: ProxyDraft, why: str, report: Report) -> None:
         place = draft.said["balance"] if "balance" in draft.own else draft.place
         text = f"'balance {algorithm}' looks at requests, and {draft.title} is in {why}: it is '{BALANCE[0]}' there"
         report.warn(place, text)
+    if draft.hedge is not None and "hedge" in draft.own:
+        text = f"'hedge': {draft.title} is in {why}, where no request can be sent a second time"
+        report.fault(draft.said["hedge"], text)
     if draft.retry_on - {"conn-failure", "none"} and "retry-on" in draft.own:
         text = f"'retry-on': {draft.title} is in {why}, where only a connection that failed can be tried again"
         report.warn(draft.said["retry-on"], text)

@@ -12,28 +12,33 @@ from reusedproxy.config.checks.requests import host_asked_for
 from reusedproxy.config.language.addresses import CLIENTS_HOSTS
 from reusedproxy.config.language.report import Report, did_you_mean
 from reusedproxy.config.model.checks import CheckPlan, Connect, HTTPCheck
+from reusedproxy.config.model.identities import IdentityRule
 from reusedproxy.config.model.proxies import SAFE_TO_REUSE, Bind, PoolLimits
 from reusedproxy.config.model.values import ListenAddress
 from reusedproxy.config.sections.draft import ProxyDraft
 from reusedproxy.config.sections.errors import ErrorLine, GroupUse
-from reusedproxy.config.sections.finish import check_host, check_of
+from reusedproxy.config.sections.finish import check_host, check_of, host_known
 from reusedproxy.config.sections.globals import GlobalDraft
 from reusedproxy.config.sections.options import OPTION_OF_CHECKS
-from reusedproxy.config.sections.servers import OUR_WORDS, ServerDraft
+from reusedproxy.config.sections.server_words import OUR_POOL_WORDS, OUR_TLS_WORDS, ServerWords
+from reusedproxy.config.sections.servers import ServerDraft
 from reusedproxy.config.sections.stats import validate_stats
 from reusedproxy.config.sections.traffic_logs import check_slots
 from reusedproxy.config.tls.words import ON_SERVERS
 from reusedproxy.config.validate.balance import notice_of_default, validate_balance
+from reusedproxy.config.validate.egress import validate_egress
+from reusedproxy.config.validate.identities import validate_identities
 from reusedproxy.config.validate.modes import validate_mode, validate_modes
 from reusedproxy.config.validate.persistence import validate_persistence
+from reusedproxy.config.validate.pools import validate_pool
 from reusedproxy.config.validate.references import Names
 from reusedproxy.config.validate.rules import always_answers, answering, validate_rules
-from reusedproxy.config.validate.tls import validate_listeners, validate_server
+from reusedproxy.config.validate.tls import demanding_word, validate_listeners, validate_revocation, validate_server
 
 #: Seconds for a connection to a server without `timeout connect`; the daemon's own default.
 CONNECT_TIMEOUT = 30.0
 
-_POOL_WORDS = {"pool-max-conn", "pool-low-conn", "pool-purge-delay", "max-reuse", *OUR_WORDS}
+_POOL_WORDS = {"pool-max-conn", "pool-low-conn", "pool-purge-delay", "max-reuse", *OUR_POOL_WORDS}
 
 
 def validate(drafts: Sequence[ProxyDraft], global_: GlobalDraft, report: Report) -> Iterator[None]:
@@ -232,30 +237,37 @@ def _backend(draft: ProxyDraft, answers: bool, paged: bool, global_: GlobalDraft
     # The servers of a template stand on one line, and are checked once.
     servers = {server.place: server for server in reversed(draft.servers)}.values()
     for server in [*servers][::-1] if "default-server" not in draft.unreadable else ():
-        _tls(server, global_, report, http=not draft.tcp, in_steps=in_steps)
+        _tls(server, global_, report, http=not draft.tcp, in_steps=in_steps, egress=draft.egress)
+        validate_identities(server, global_, check, report, http=not draft.tcp)
         _places(server, report)
-        _pool(server, host, report, http=not draft.tcp)
+        _pool(server, host_known(draft, server, host), report, http=not draft.tcp)
+        validate_pool(server, draft, report)
         _health(server, report)
         _where(server, check, report)
+    validate_egress(draft, report)
     _checks(draft, report)
     _reuse(draft, report)
     validate_balance(draft, report)
     validate_persistence(draft, report)
 
 
-def _tls(server: ServerDraft, global_: GlobalDraft, report: Report, *, http: bool, in_steps: bool) -> None:
-    """Checks the server's TLS; `in_steps` tells that a step of its checks uses it, too."""
+def _tls(
+    server: ServerDraft, global_: GlobalDraft, report: Report, *, http: bool, in_steps: bool, egress: bool
+) -> None:
+    """Checks the server's TLS; `in_steps` tells that a step of its checks uses it, too; `egress`, that requests name
+    the server."""
     words, name = server.words, f"server '{server.name}'"
     if words.ssl or words.check.ssl:
         validate_server(server, name, global_, report, http=http)
         verify = words.verify or ("" if "ssl-server-verify" in global_.unreadable else global_.server_verify)
-        if verify == "required" and words.tls.ca_file is None:
+        validate_revocation(server, name, verify, report)
+        if verify == "required" and words.tls.ca_file is None and words.identity.ca_file is None:
             text = (
                 f"{name}: 'ssl' verifies the server (verify required, the default), and for that needs"
                 " 'ca-file <file>', or 'ca-file @system-ca' for the system's CAs; 'verify none' would trust anybody"
             )
             report.fault(server.place, text)
-        elif verify == "required" and not (words.tls.sni or words.sni_of_requests or words.tls.verifyhost):
+        elif verify == "required" and not _is_named(words):
             add = "add 'verifyhost NAME', or 'sni str(NAME)'"
             if words.ssl and not words.any_name:
                 text = f"{name}: no name is said, so whoever has a certificate of its CAs could take its place: {add}"
@@ -266,28 +278,44 @@ def _tls(server: ServerDraft, global_: GlobalDraft, report: Report, *, http: boo
                     f"{name}: with {without} and no name any certificate of its CAs is taken for this server's: {add}"
                 )
                 report.warn(server.place, text)
-        elif verify == "none":
+        elif verify == "none" and not words.tls.pins:
             by = "" if words.ssl else "by its checks "
             text = (
                 f"{name}: with 'verify none' whoever answers at its address is taken {by}for this server: say"
                 " 'verify required ca-file <file>'"
             )
             report.warn(server.place, text)
-        elif words.ssl and words.sni is None and words.sni_of_requests is not None and not words.said & {"sni-auto"}:
+        elif (
+            words.ssl
+            and words.sni is None
+            and words.sni_of_requests is not None
+            and not egress
+            and not words.said & {"sni-auto"}
+        ):
             text = (
                 f"{name}: no 'sni' is said, so a request's Host is the name that the certificate must carry (sni-auto,"
                 " as in HAProxy since 3.3), and each name has connections of its own; 'sni str(NAME)' says one for all"
             )
             report.notice(server.place, text)
         return
-    unused = sorted(words.said & {"crt", "ca-file", "sni", "verifyhost", "verify", "check-sni", *ON_SERVERS})
+    of_tls = {"crt", "ca-file", "sni", "verifyhost", "verify", "check-sni", *ON_SERVERS, *OUR_TLS_WORDS}
+    unused = sorted(words.said & of_tls)
     if "no-ssl" in words.said:
         return
     if words.verify == "required" and "verify" in server.own:
         text = f"{name}: 'verify required' without 'ssl' verifies nobody, for it is spoken to in the clear: add 'ssl'"
         report.fault(server.place, text)
+    elif demanding := demanding_word(server):
+        text = f"{name}: '{demanding}' without 'ssl' verifies nobody, for it is spoken to in the clear: add 'ssl'"
+        report.fault(server.place, text)
     elif unused and not (in_steps and words.checked):
         report.warn(server.place, f"{name} has '{unused[0]}' but no 'ssl': it is spoken to in the clear")
+
+
+def _is_named(words: ServerWords) -> bool:
+    """Tells whether the line says which name the server's certificate must carry, or how it depends on the request."""
+    tls = words.tls
+    return bool(tls.sni or words.sni_of_requests or tls.verifyhost or tls.spiffe or words.identity.verifyhost)
 
 
 def _unpooled(server: ServerDraft, report: Report, *, http: bool) -> None:
@@ -341,7 +369,9 @@ def _pool(server: ServerDraft, check_host: str | None, report: Report, *, http: 
     if not _warm(server):
         return
     sni = words.sni_of_requests
-    if sni is not None and words.known_name(check_host) is None:
+    if words.identity != IdentityRule():
+        pass  # see `validate_identities`
+    elif sni is not None and words.known_name(check_host) is None:
         said = "no 'sni' (so the Host of each request is its server's name)" if words.sni is None else f"'sni {sni}'"
         text = (
             f"{name}: {_floor(pool)} with {said}: no connection can be opened before a request says"
@@ -499,6 +529,9 @@ def _reuse(draft: ProxyDraft, report: Report) -> None:
     if "max-keep-alive-queue" in draft.own and not draft.prefer_last:
         text = "'max-keep-alive-queue' does nothing without 'option prefer-last-server'"
         report.notice(draft.said["max-keep-alive-queue"], text)
+    if draft.hedge is not None and draft.http_reuse == "never":
+        text = f"{draft.title}: 'hedge' does nothing with 'http-reuse never', where each connection is one client's"
+        report.warn(draft.said["hedge"], text)
     if not warm:
         return
     if draft.http_reuse in _REUSE_WARNINGS and (draft.http_reuse == "never" or not draft.retry_on >= SAFE_TO_REUSE):

@@ -10,7 +10,7 @@ from reusedproxy.config.model.values import Place
 from reusedproxy.config.sections.binds import BindDraft
 from reusedproxy.config.sections.globals import GlobalDraft
 from reusedproxy.config.sections.servers import ServerDraft
-from reusedproxy.config.tls.words import TLSWords, check_protocols, not_offered, offered_protocols, versions
+from reusedproxy.config.tls.words import SYSTEM_CA, TLSWords, check_protocols, not_offered, offered_protocols, versions
 
 
 def validate_listeners(binds: Sequence[BindDraft], global_: GlobalDraft, report: Report, *, http: bool = True) -> None:
@@ -71,6 +71,49 @@ def validate_server(server: ServerDraft, name: str, global_: GlobalDraft, report
         _spoken(server.words.parameters, name, server.place, report)
     defaults = server.defaults.server
     _versions(server.words.parameters, defaults, defaults.said.get("ciphers"), name, server.place, report)
+
+
+def validate_revocation(server: ServerDraft, name: str, verify: str, report: Report) -> None:
+    """Checks what `crl-url`, `ocsp-verify` and `verifyspiffe` need beside them."""
+    words = server.words
+    if verify == "none" and words.tls.ocsp == "required":
+        text = (
+            f"{name}: 'ocsp-verify required' needs 'verify required ca-file <file>': an OCSP answer is signed by the"
+            " CA, which 'verify none' does not look at"
+        )
+        report.fault(server.place, text)
+    if verify == "none" and words.tls.spiffe:
+        text = f"{name}: 'verifyspiffe' needs 'verify required ca-file <file>': anybody can write an ID"
+        report.fault(server.place, text)
+    if not words.revocations.urls:
+        if "crl-refresh" in server.own:
+            report.warn(server.place, f"{name}: 'crl-refresh' does nothing without 'crl-url'")
+    elif "crl_file" not in words.parameters.said:
+        text = f"{name}: 'crl-url' needs 'crl-file <file>': where the list is kept, so that a restart has it"
+        report.fault(server.place, text)
+    elif words.identity.ca_file is not None:
+        text = (
+            f"{name}: 'crl-url' beside a 'ca-file' that requests choose: the list is signed by one CA: fetch the lists"
+            " of such a line by other means, and write them to its 'crl-file'"
+        )
+        report.fault(server.place, text)
+    elif verify == "none":
+        report.warn(server.place, f"{name}: 'crl-url' does nothing with 'verify none': no list is looked at")
+    elif words.tls.ca_file == SYSTEM_CA:
+        text = (
+            f"{name}: 'crl-url' needs 'ca-file <file>' with the CA by which the list is signed: '{SYSTEM_CA}' are too"
+            " many to tell"
+        )
+        report.fault(server.place, text)
+
+
+def demanding_word(server: ServerDraft) -> str:
+    """Returns the word of the line itself by which the server has to prove who it is; "" if there is none."""
+    tls = server.words.tls
+    for word, said in (("pin-sha256", tls.pins), ("verifyspiffe", tls.spiffe)):
+        if said and word in server.own:
+            return word
+    return "ocsp-verify required" if tls.ocsp == "required" and "ocsp-verify" in server.own else ""
 
 
 def _spoken(words: TLSWords, name: str, place: Place, report: Report) -> None:

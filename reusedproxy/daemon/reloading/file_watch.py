@@ -25,7 +25,7 @@ class FileWatch:
 
     _log = Logger()
 
-    def __init__(self, clock: IReactorTime, tell: Callable[[list[str]], None]) -> None:
+    def __init__(self, clock: IReactorTime, tell: Callable[[list[str]], object]) -> None:
         self._tell = tell
         self._every: float | None = None
         self._stamps: Callable[[], Steps[Stamps]] = _nothing

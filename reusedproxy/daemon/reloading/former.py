@@ -109,6 +109,8 @@ def take_apart(proxy: Proxy) -> Iterator[None]:
     proxy.frontends, proxy.backends, proxy.lines = [], [], {}
     proxy.listeners, proxy.bound, proxy.rates, proxy.sweep = [], [], None, None
     for backend in backends:
+        if backend.hedging is not None:
+            backend.hedging.let_losers_go()
         for each in (*backend.checkers, *backend.agents, *backend.servers, backend):
             _empty(each)
         yield

@@ -58,7 +58,7 @@ class Reloaded(Protocol):
     def reload(self) -> None:
         """Begins a reload, if there can be one now."""
 
-    def renew(self, changed: list[str]) -> None:
+    def renew(self, changed: list[str]) -> object:
         """Begins a reload of the files of TLS, if there can be one now."""
 
     def serve_with(self, proxy: Proxy, endings: list[Ending]) -> None:
@@ -87,9 +87,11 @@ class Reloads:
         self._expiry = expiry
         #: Settings that no reload can change, as they were at the start.
         self._started_with: dict[str, object] = {}
-        #: The reload under way; the changed files if `ssl-watch` has begun it; and whether it has replaced the proxy.
+        #: The reload under way; the changed files because of which it has begun by itself, and the word that has found
+        #: them; and whether it has replaced the proxy.
         self._work: Slices | None = None
         self._changed: list[str] = []
+        self._word = ""
         self._has_replaced = False
 
     @property
@@ -112,9 +114,10 @@ class Reloads:
         self._service.supervision.reloading()
         self._start(self._reload())
 
-    def renew(self, changed: list[str]) -> None:
-        """Replaces the proxy by one with the same configuration: these files of TLS have changed."""
-        self._changed = changed
+    def renew(self, changed: list[str], word: str) -> None:
+        """Replaces the proxy by one with the same configuration: these files of TLS have changed, which a `word` of the
+        configuration has found."""
+        self._changed, self._word = changed, word
         self._start(self._turn_to(self._present.configuration, self._present.addresses))
 
     def do_ordered(self) -> None:
@@ -272,7 +275,7 @@ class Reloads:
             # Nobody asked for this reload, so it gets one line; at SIGHUP somebody waits for all faults.
             self.watch.refuse()
             more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-            announce("alert", f"ssl-watch: {faults[0]}{more}; all files of TLS stay in use as they were")
+            announce("alert", f"{self._word}: {faults[0]}{more}; all files of TLS stay in use as they were")
             return
         for notice in notices:
             announce(notice.level, f"reload: {notice.place}: {notice.text}")

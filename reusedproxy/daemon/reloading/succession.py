@@ -39,7 +39,9 @@ def take_place(old: Proxy, new: Proxy, announce: Announce) -> list[Iterator[None
     for backend in old.backends:
         for group in backend.groups:
             group.stop()
-        backend.stop_slow_starts()
+        backend.stop_timers()
+        if backend.hedging is not None:
+            backend.hedging.stop()
     if old.rates is not None:
         old.rates.stop()
     if old.sweep is not None:

@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from reusedproxy.build.assembly import Proxy
 from reusedproxy.build.servers.line import Line
+from reusedproxy.daemon.reloading.identity_trial import IdentityTrial
 from reusedproxy.net.dial import Dial, DialFailure
 from reusedproxy.net.transport import Transport
 from reusedproxy.pool.connection import IN_USE, ServerConnection
@@ -25,7 +26,7 @@ from reusedproxy.pool.pool import HTTPConnectionPool
 PATIENCE = 5.0
 TICK = 0.05
 # What a server has to prove of itself, each with all before it.
-NOTHING, SPEAKS_TLS, KNOWN_TO_CA, NAME = range(4)
+NOTHING, SPEAKS_TLS, KNOWN_TO_CA, NAME, KEY = range(5)
 
 
 @frozen
@@ -101,6 +102,7 @@ class ReloadTrial:
         self._to_try: list[str] = []
         #: Servers that are no longer trusted, and the reason; they do not prevent the reload.
         self.distrusted: dict[str, str] = {}
+        self._identities = IdentityTrial(old, new)
         #: Results of the check requests on new connections: None: pending, "": passed, else the failure.
         self._answers: dict[str, str | None] = {}
 
@@ -111,6 +113,7 @@ class ReloadTrial:
             elif line.pool.knows_name and name in self.old.lines and line.context is not None:
                 line.pool.resume()
                 self._to_try.append(name)
+        self._identities.start()
         self._look()
 
     def close(self, reason: str) -> None:
@@ -118,6 +121,7 @@ class ReloadTrial:
         if self._call is not None and self._call.active():
             self._call.cancel()
         self._end_trials()
+        self._identities.give_up(reason)
         for line in self._lines.values():
             line.pool.close(reason)
         for listener in self.new.bound:
@@ -132,8 +136,13 @@ class ReloadTrial:
             self._trials[name] = Trial(self._lines[name].pool, self._clock.seconds)
         del self._to_try[:pace]
         refusal = next(filter(None, (self._refused(name, line) for name, line in self._lines.items())), None)
-        late = self._clock.seconds() - self._began >= PATIENCE
+        if refusal is None and (refused := self._identities.refusal()) is not None:
+            refusal = Refusal(*refused)
+        now = self._clock.seconds()
+        late = now - self._began >= PATIENCE
         awaited = [name for name, line in self._lines.items() if not self._is_ready(name, line)]
+        if self._identities.awaits(now):
+            awaited.append("")
         if refusal is None and not late and awaited:
             self._call = self._clock.callLater(TICK, self._look)
             return
@@ -152,8 +161,9 @@ class ReloadTrial:
         The new certificates, or a new name, are then the cause. A server whose certificate fails verification does not
         refuse the reload: other CAs or revocation lists apply now, and to go on as before would mean to trust a server
         that must not be trusted. Nor does one, whatever its failure is, that has to prove now what it had not to prove
-        before, because it may be the very one on account of which it has to. Only one that was verified by its name
-        refuses the reload, when it does not accept the new certificates or does not have the new name.
+        before, because it may be the very one on account of which it has to; nor does one whose key is not among other
+        pins. Only one that was verified by its name or key refuses the reload, when it does not accept the new
+        certificates or does not have the new name.
         """
         old = self.old.lines.get(name)
         if old is None or old.pool.trouble:
@@ -163,7 +173,7 @@ class ReloadTrial:
         unverified = line.pool.unverified or (trial is not None and trial.unverified)
         if "TLS" in trouble:
             now, before = _proof(line), _proof(old)
-            another_name = now == NAME and _name_of(line) != _name_of(old)
+            another_name = now >= NAME and _name_of(line) != _name_of(old)
             if now <= before and (another_name or not unverified):
                 return Refusal(name, trouble)
             self.distrusted[name] = trouble
@@ -213,18 +223,21 @@ class ReloadTrial:
 
 
 def _proof(line: Line) -> int:
-    """Returns how much a server has to prove: NOTHING, that it speaks TLS, that a CA knows it, or its NAME, too."""
+    """Returns how much a server has to prove: NOTHING, that it speaks TLS, that a CA knows it, its NAME, too, or that a
+    pinned KEY vouches for it."""
     settings = line.server.settings
     tls = settings.tls
     if tls is None:
         return NOTHING
+    if tls.pins:
+        return KEY
     if tls.verify != "required":
         return SPEAKS_TLS
-    return NAME if settings.known_name or tls.verifyhost or tls.sni else KNOWN_TO_CA
+    return NAME if settings.known_name or tls.verifyhost or tls.sni or tls.spiffe else KNOWN_TO_CA
 
 
 def _name_of(line: Line) -> tuple[object, ...]:
     """Returns the settings that determine the name in a server's certificate."""
     settings = line.server.settings
     tls = settings.tls
-    return settings.sni, settings.known_name, tls and tls.sni, tls and tls.verifyhost
+    return settings.sni, settings.known_name, tls and (tls.sni, tls.verifyhost, tls.spiffe)

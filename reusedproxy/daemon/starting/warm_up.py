@@ -9,10 +9,13 @@ from twisted.internet.interfaces import IReactorTime
 
 from reusedproxy.build.assembly import Proxy
 from reusedproxy.daemon.wording import listed
+from reusedproxy.pool.constant import ConstantPool
 from reusedproxy.pool.pool import HTTPConnectionPool
 
 #: Seconds between two looks at the floors.
 LOOK = 0.05
+#: Most pools that are named in a message.
+NAMED = 20
 
 
 class WarmUp:
@@ -41,7 +44,9 @@ class WarmUp:
             return
         proxy = self._proxy
         took = self._clock.seconds() - self._began
-        short = [pool for pool in proxy.pools if pool.state == "running" and len(pool.idle) < pool.floor]
+        running = [pool for pool in proxy.pools if pool.state == "running"]
+        short = [pool for first in running for pool in first.family if len(pool.idle) < pool.floor]
+        short += (pool for pool in running if isinstance(pool, ConstantPool) and pool.names.unopened)
         settled = all(group.settled for backend in proxy.backends for group in backend.groups)
         if (short or not settled) and took < self._patience():
             self._clock.callLater(LOOK, self.look)
@@ -51,7 +56,9 @@ class WarmUp:
             self._over("notice", self._warm(took))
 
     def _too_late(self, short: list[HTTPConnectionPool]) -> str:
-        names = ", ".join(f"{pool.name} ({len(pool.idle)} of {pool.floor})" for pool in short)
+        names = ", ".join(f"{pool.name} ({len(pool.idle)} of {pool.floor})" for pool in short[:NAMED])
+        if len(short) > NAMED:
+            names += f" and {len(short) - NAMED} more"
         patience = self._patience()
         over = f"{patience:g} s are over" if patience else "nobody else serves any more"
         return f"pool-warm-start: {over}, and some floors do not stand: {names}"

@@ -15,23 +15,29 @@ from socket import socket
 from time import time
 
 import service_identity.hazmat
-from attrs import define
+from attrs import define, evolve
 from cryptography import x509
 from OpenSSL import SSL, crypto
 
 from reusedproxy.config.model.tls import ServerTLS
-from reusedproxy.net.tls.files import TLSConfigurationError, Trusts, use_certificate
+from reusedproxy.net.tls.files import CertificateFile, TLSConfigurationError, Trusted, Trusts, read_certificate
+from reusedproxy.net.tls.identity import ClientIdentity
 from reusedproxy.net.tls.lasting import VERIFIED_FOR, ends_of, first_after
 from reusedproxy.net.tls.names import is_address, is_for, why_not
 from reusedproxy.net.tls.openssl_server import HOSTNAME_MISMATCH, name_refusals, resumes
 from reusedproxy.net.tls.parameters import set_parameters
+from reusedproxy.net.tls.pins import pin_of_der
+from reusedproxy.net.tls.spiffe import why_not_spiffe
+from reusedproxy.net.tls.staples import SKEW, Judged, judge, may_demand
 from reusedproxy.net.tls.transport import openssl_reason
 from reusedproxy.net.tls.words import (
     ALERTS,
+    UNREADABLE,
     VerifyFault,
     alert_words,
     certificate_words,
     names_in,
+    words_of,
 )
 
 
@@ -40,19 +46,26 @@ class Seen:
     """Records what one handshake has shown.
 
     `fault` is what OpenSSL found wrong with the server's certificate, `misnamed` what this module found wrong with its
-    names, in words. `named` says that the names were checked and are right. `alert` is the last alert: (whether we sent
-    it, its number). `complete` says that the handshake is complete on our side. `accepted` says that the server has
-    sent a TLS message since, a session ticket for instance, and so has accepted our part of the handshake.
+    names, in words, `unpinned` with its key, and `unvouched` with the OCSP answer that came with it. `named` says that
+    the names were checked and are right, `pinned` that a pinned key was seen in the chain. `alert` is the last alert:
+    (whether we sent it, its number). `complete` says that the handshake is complete on our side. `accepted` says that
+    the server has sent a TLS message since, a session ticket for instance, and so has accepted our part of the
+    handshake.
+    `vouched_until` is the time until which its CA vouches for the certificate by that answer; None: there is none.
     `good_until` is the time until which others may resume the connection's session (Unix time).
     """
 
     context: ClientContext
     fault: VerifyFault | None = None
     misnamed: str = ""
+    unpinned: str = ""
+    unvouched: str = ""
     named: bool = False
+    pinned: bool = False
     alert: tuple[bool, int] | None = None
     complete: bool = False
     accepted: bool = False
+    vouched_until: float | None = None
     good_until: float = inf
 
     @property
@@ -63,6 +76,10 @@ class Seen:
         the server is about the certificate.
         """
         return self.alert in _REFUSALS and self.complete and not self.accepted
+
+
+#: What takes the place of nothing that a server line says.
+NOBODY_ELSE = ClientIdentity()
 
 
 class ClientContext:
@@ -78,17 +95,23 @@ class ClientContext:
     #: certificates or settings made them.
     generation = 1
 
-    def __init__(self, settings: ServerTLS, trusts: Trusts | None = None) -> None:
+    def __init__(
+        self, settings: ServerTLS, trusts: Trusts | None = None, identity: ClientIdentity = NOBODY_ELSE
+    ) -> None:
         """Reads all files and checks the names. Raises TLSConfigurationError.
 
-        `trusts` may have read the CAs already for other contexts.
+        `trusts` may have read the CAs already for other contexts. What `identity` has takes the place of the settings,
+        and is not read.
         """
         self.settings = settings
+        #: The context of which this one is a copy under another name; None: it is none.
+        self.origin: ClientContext | None = None
         self.session: SSL.Session | None = None
         self.session_until = inf
         self.theirs_end: float | None = None
         #: The name that the certificate must carry: HAProxy's `verifyhost` counts only without `sni`.
-        self.name = settings.sni or settings.verifyhost
+        self.name = identity.verified or settings.sni or settings.verifyhost
+        self._verified = identity.verified
         self._sni = None if settings.sni is None else _wire_name(settings.sni)
         if self.name is not None and not is_address(self.name):
             _wire_name(self.name)
@@ -100,16 +123,21 @@ class ClientContext:
             context.set_alpn_protos([each.encode("ascii") for each in settings.alpn])
         #: Our certificate and the end of its validity (Unix time); None without one.
         self.ours: x509.Certificate | None = None
+        self._shown: CertificateFile | None = None
         faults: list[str] = []
-        if settings.crt is not None:
+        if identity.ours is not None or settings.crt is not None:
             try:
-                self.ours = use_certificate(context, settings.crt, settings.key).leaf
+                self._shown = shown = identity.ours or read_certificate(settings.crt or "", settings.key)
+                shown.use(context)
+                self.ours = shown.leaf
             except TLSConfigurationError as error:
                 faults += error.args
         self.ours_end = None if self.ours is None else self.ours.not_valid_after_utc.timestamp()
         if settings.verify == "required":
             try:
-                self._trusted = (trusts or Trusts()).of((("ca-file", settings.ca_file),), settings.crl_file)
+                self._trusted: Trusted = identity.trusted or (trusts or Trusts()).of(
+                    (("ca-file", settings.ca_file),), settings.crl_file, fetched=settings.crl_fetched
+                )
             except TLSConfigurationError as error:
                 faults += error.args
         if faults:
@@ -117,6 +145,11 @@ class ClientContext:
         if settings.verify == "required":
             self._trusted.give(context)
             context.set_verify(SSL.VERIFY_PEER, _note_certificate)
+            self._kept = name_refusals(context, HOSTNAME_MISMATCH)
+            if settings.ocsp != "none":
+                context.set_ocsp_client_callback(_note_staple)
+        elif settings.pins:
+            context.set_verify(SSL.VERIFY_PEER, _note_key)
             self._kept = name_refusals(context, HOSTNAME_MISMATCH)
         context.set_info_callback(note_progress)
 
@@ -129,7 +162,8 @@ class ClientContext:
         """
         other = copy(self)
         other.session = None
-        other.name = sni or self.settings.verifyhost
+        other.origin = self.origin or self
+        other.name = self._verified or sni or self.settings.verifyhost
         other._sni = None if not sni or is_address(sni) else _wire_name(sni)  # RFC 6066 section 3: no addresses
         return other
 
@@ -140,22 +174,45 @@ class ClientContext:
         other.session = other.theirs_end = None
         return other
 
+    def acting_as(self, identity: ClientIdentity) -> ClientContext:
+        """Returns a context for another identity, with the other settings of this one. Opens no file. Raises
+        TLSConfigurationError.
+
+        It has no session, because one is never offered under another identity.
+        """
+        ours, trusted = identity.ours or self._shown, identity.trusted
+        if trusted is None and self.settings.verify == "required":
+            trusted = self._trusted
+        settings = evolve(
+            self.settings,
+            crt=None if ours is None else ours.path,
+            key=self.settings.key if identity.ours is None else None,
+            ca_file=self.settings.ca_file if identity.trusted is None else identity.trusted.path,
+            verifyhost=identity.verified or self.settings.verifyhost,
+            by_request=(),
+        )
+        return ClientContext(settings, identity=ClientIdentity(ours, trusted, identity.verified))
+
     @property
     def refuses_nameless(self) -> bool:
         """Tells whether connections without SNI have to be refused.
 
         That is so where certificates are verified and, without SNI, nothing says which name they must carry.
         """
-        return self.settings.verify == "required" and not self.settings.verifyhost
+        return self.settings.verify == "required" and not (self.settings.verifyhost or self.settings.spiffe)
 
     def connection(self, connected: socket) -> SSL.Connection:
         """Returns a client connection over `connected`, ready for its handshake."""
+        if self.settings.by_request:
+            raise RuntimeError(f"{' and '.join(self.settings.by_request)}: no request has said which")
         connection = SSL.Connection(self._context, connected)
         connection.set_connect_state()
         seen = Seen(self)
         connection.set_app_data(seen)
         if self._sni is not None:
             connection.set_tlsext_host_name(self._sni)
+        if self.settings.verify == "required" and self.settings.ocsp != "none":
+            connection.request_ocsp()
         if self.session is not None and self.settings.resumes and time() < self.session_until:
             connection.set_session(self.session)
             seen.good_until = self.session_until
@@ -175,7 +232,7 @@ class ClientContext:
         The names are checked here unless that was done during the handshake.
         """
         if self.settings.verify != "required":
-            return None
+            return self._verify_key(connection) if self.settings.pins else None
         certificate = connection.get_peer_certificate(as_cryptography=True)
         if certificate is None:
             return "the server showed no certificate"
@@ -184,31 +241,67 @@ class ClientContext:
         if not resumes(connection):
             now = time()
             ends = ends_of(connection.get_verified_chain() or ())
+            vouched = connection.get_app_data().vouched_until
+            ends += [] if vouched is None else [vouched + SKEW]
             connection.get_app_data().good_until = first_after(now, (now + VERIFIED_FOR, *ends, *self._trusted.ends))
         if end < datetime.now(timezone.utc):
             shown = certificate_words(certificate, dates=True)
             return f"the certificate has expired since the session began that is resumed ({shown})"
         return None if connection.get_app_data().named else self.misnamed(certificate)
 
+    def _verify_key(self, connection: SSL.Connection) -> str | None:
+        """Returns what is wrong with the key of a server that is verified by that alone, in words, or None."""
+        seen: Seen = connection.get_app_data()
+        if not resumes(connection):
+            if not seen.pinned:
+                return "the server showed no certificate, so none with a pinned key"
+            seen.good_until = time() + VERIFIED_FOR
+        return None
+
+    def unpinned(self, certificate: crypto.X509) -> str:
+        """Describes the server's own certificate, where no key of its chain is pinned (of `verify none`: not its
+        own)."""
+        pin = pin_of_der(crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate))
+        where = "in its chain" if self.settings.verify == "required" else "that the server has shown"
+        return f"no key {where} is pinned; its own pin-sha256 is {pin} ({words_of(certificate)})"
+
     def misnamed(self, certificate: x509.Certificate) -> str | None:
-        """Returns what is wrong with the names of a server's certificate, in words, or None."""
+        """Returns what is wrong with the names of a server's certificate, in words, or None. Where it has to have an ID
+        (`verifyspiffe`) that is the only name that counts."""
+        if self.settings.spiffe:
+            return why_not_spiffe(certificate, self.settings.spiffe) or None
         if self.name is None or is_for(certificate, self.name):
             return None
         shown = certificate_words(certificate, names=False)
         found = names_in(certificate) or "no name at all"
         return f"the certificate is not for {self.name!r}, it is for {found} ({shown}){why_not(certificate, self.name)}"
 
+    def judge_staple(self, connection: SSL.Connection, answer: bytes) -> Judged:
+        """Judges the OCSP answer that came with a certificate whose chain is verified."""
+        if not answer and self.settings.ocsp != "required":
+            shown = connection.get_peer_certificate()
+            if shown is None or not may_demand(crypto.dump_certificate(crypto.FILETYPE_ASN1, shown)):
+                return Judged()  # as with most servers: to read the chain would take a tenth of the handshake's time
+        try:
+            chain = [each.to_cryptography() for each in connection.get_verified_chain() or ()]
+        except UNREADABLE:
+            chain = []
+        if not chain:
+            # OpenSSL alone can read it, so nobody can tell what an answer says of it.
+            return Judged("a certificate of its chain cannot be read" if self.settings.ocsp == "required" else "")
+        return judge(answer, chain, demanded=self.settings.ocsp == "required", now=time())
+
     def mistrusted(self, connection: SSL.Connection) -> bool:
         """Tells, after a failed handshake, whether it failed because the server's certificate was not accepted."""
         seen = connection.get_app_data()
-        return seen.fault is not None or bool(seen.misnamed)
+        return seen.fault is not None or bool(seen.misnamed or seen.unpinned or seen.unvouched)
 
     def explain(self, connection: SSL.Connection, error: SSL.Error) -> str:
         """Describes a failed handshake in words: OpenSSL's reason, what it means, the file concerned, and the alert."""
         seen: Seen = connection.get_app_data()
         reason = openssl_reason(error)
-        if seen.misnamed:
-            return seen.misnamed + alert_words(seen.alert)
+        if refused := seen.unpinned or seen.misnamed or seen.unvouched:
+            return refused + alert_words(seen.alert)
         if seen.fault is not None:
             return f"certificate verify failed: {seen.fault}; {self._trusted.words}{alert_words(seen.alert)}"
         # OpenSSL still sends an alert to a peer that has gone, which nobody reads: it is not mentioned.
@@ -253,6 +346,18 @@ class ClientContext:
         return ", ".join([self._versions, *(f"{word} {value}" for word, value in said if value is not None)])
 
 
+def check_host_name(name: str) -> None:
+    """Raises TLSConfigurationError for a name that no certificate could carry."""
+    _wire_name(name)
+
+
+def try_certificate(ours: CertificateFile, settings: ServerTLS) -> None:
+    """Checks that a certificate could be shown with these settings. Raises TLSConfigurationError."""
+    context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    set_parameters(context, settings)
+    ours.use(context)
+
+
 #: OpenSSL's words for a received alert, for instance "tlsv1 alert unknown ca"; some have no "alert" in them.
 _RECEIVED = re.compile(rf"(?:alert |tlsv1 )({'|'.join(ALERTS.values())})$")
 #: Received alerts by which a server refuses a client certificate: those of RFC 8446 section 6.2, and decrypt_error,
@@ -282,19 +387,52 @@ _CLIENT_CERTIFICATE_ALERTS = (
 def _note_certificate(connection: SSL.Connection, certificate: crypto.X509, error: int, depth: int, ok: int) -> bool:
     """Notes the result for each certificate of the chain, the server's own last.
 
-    The name is checked here, so that a server with another name is told by an alert and is not shown our certificate.
+    Name and pins are checked here, so that a server with another name is told by an alert and is not shown our
+    certificate. OpenSSL calls this for a certificate without a fault only when those above it are verified.
     """
     seen: Seen = connection.get_app_data()
     if not ok:
         seen.fault = seen.fault or VerifyFault.of(error, depth, certificate)
         return False
-    if depth == 0 and seen.context.name is not None:
+    if seen.context.settings.pins and not seen.pinned:
+        seen.pinned = _is_pinned(certificate, seen.context.settings)
+        if not seen.pinned and depth == 0:
+            seen.unpinned = seen.context.unpinned(certificate)
+            return False
+    if depth == 0 and (seen.context.name is not None or seen.context.settings.spiffe):
         try:
             seen.misnamed = seen.context.misnamed(certificate.to_cryptography()) or ""
         except ValueError:
             seen.misnamed = "the server's certificate cannot be read"
         seen.named = not seen.misnamed
     return not seen.misnamed
+
+
+def _note_staple(connection: SSL.Connection, answer: bytes, nothing: object) -> bool:
+    """Notes what a stapled OCSP answer says, b"" for none; OpenSSL sends the alert bad_certificate_status_response.
+
+    OpenSSL calls this for sessions of TLS 1.3 that are resumed, too, in which no server staples. These last no longer
+    than the answer of the handshake that they began with.
+    """
+    seen: Seen = connection.get_app_data()
+    if not resumes(connection):
+        judged = seen.context.judge_staple(connection, answer)
+        seen.unvouched, seen.vouched_until = judged.fault, judged.until
+    return not seen.unvouched
+
+
+def _note_key(connection: SSL.Connection, certificate: crypto.X509, error: int, depth: int, ok: int) -> bool:
+    """Looks at the key of the server's own certificate alone: with `verify none` nothing proves that its issuers, which
+    anybody can send along, have signed it."""
+    seen: Seen = connection.get_app_data()
+    if depth == 0 and not seen.pinned:
+        seen.pinned = _is_pinned(certificate, seen.context.settings)
+        seen.unpinned = "" if seen.pinned else seen.context.unpinned(certificate)
+    return not seen.unpinned
+
+
+def _is_pinned(certificate: crypto.X509, settings: ServerTLS) -> bool:
+    return pin_of_der(crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate)) in settings.pins
 
 
 def note_progress(connection: SSL.Connection, where: int, value: int) -> None:

@@ -32,6 +32,13 @@ class ClientTLSTransport(TLSTransport):
             return CertificateRefused(reason)
         return reason
 
+    @property
+    def serial(self) -> str:
+        """Returns the serial number of the server's certificate, in hexadecimal digits; "" if it has shown none. Where
+        a session was resumed, that is the certificate of its first handshake. Slow."""
+        certificate = self._tls.get_peer_certificate(as_cryptography=True)
+        return "" if certificate is None else format(certificate.serial_number, "x")
+
     def remember_session(self) -> None:
         """Stores this connection's session for later ones to resume.
 

@@ -33,6 +33,7 @@ from OpenSSL import SSL, crypto
 
 from reusedproxy.net.files import MEBIBYTE, held_in_memory, names_in, read_file, why_unread
 from reusedproxy.net.tls.openssl_server import share_store
+from reusedproxy.net.tls.tokens import TOKEN_KEY, KeyNotInToken, use_token_key
 from reusedproxy.net.tls.transport import openssl_reason
 from reusedproxy.net.tls.words import name_of, subjects_of
 
@@ -69,20 +70,53 @@ class TLSConfigurationError(Exception):
         return "; ".join(self.args)
 
 
-@frozen
+@frozen(eq=False)
 class CertificateFile:
-    """Holds what a `crt` was when it was loaded: the certificate that is shown to peers, and the whole file."""
+    """Holds what a `crt` was when it was read: the certificate that is shown to peers, and the whole file; and the file
+    with its key, which may be the same. Two readings are different certificates, whatever is in them."""
 
+    path: str
     leaf: Certificate
     content: bytes
+    key_path: str
+    key: bytes
 
     @property
     def has_dh_parameters(self) -> bool:
         return b"DH PARAMETERS" in pem_blocks(self.content)
 
+    def use(self, context: SSL.Context) -> None:
+        """Has connections of `context` show this certificate. Opens no file. Raises TLSConfigurationError."""
+        what = f"crt {self.path}"
+        try:
+            with held_in_memory(_chain_in(what, self.content, _blocks_in(what, self.content))) as held:
+                context.use_certificate_chain_file(held)
+        except SSL.Error as error:
+            reason = openssl_reason(error)
+            if "key too small" in reason:
+                reason += f" (it has {getattr(self.leaf.public_key(), 'key_size', 'few')} bits)"
+            raise TLSConfigurationError(f"{what}: no usable certificate: {reason}") from None
+        except OSError as error:
+            raise TLSConfigurationError(f"{what}: no usable certificate: {error.strerror}") from None
+        try:
+            _use_key(context, f"crt {self.key_path}", self.key)
+            context.check_privatekey()
+        except SSL.Error:
+            # OpenSSL says "key values mismatch", or for keys of different kinds "no certificate assigned".
+            reason = f"it does not belong to the first certificate, which is {name_of(self.leaf.subject)}"
+            raise TLSConfigurationError(f"crt {self.key_path}: no usable private key: {reason}") from None
+
 
 def use_certificate(context: SSL.Context, path: str, key_file: str | None = None) -> CertificateFile:
-    """Loads HAProxy's `crt`: one PEM file with certificate, chain and key. Raises TLSConfigurationError.
+    """Loads HAProxy's `crt` into a context, see `read_certificate`. Raises TLSConfigurationError."""
+    read = read_certificate(path, key_file)
+    read.use(context)
+    return read
+
+
+def read_certificate(path: str, key_file: str | None = None) -> CertificateFile:
+    """Reads HAProxy's `crt`: one PEM file with certificate, chain and key. Raises TLSConfigurationError; whether the
+    key belongs to the certificate is found out by `use`.
 
     The key is that of `key_file`, if there is one. Without, and if the file has no key, it is read from a file beside
     it, see `keys_beside`.
@@ -92,28 +126,12 @@ def use_certificate(context: SSL.Context, path: str, key_file: str | None = None
     blocks = _blocks_in(what, content)
     if not any(block.endswith(b"CERTIFICATE") for block in blocks):
         raise TLSConfigurationError(f"{what}: no usable certificate: there is none in it")
-    alone = key_file is not None or not any(block.endswith(b"PRIVATE KEY") for block in blocks)
+    alone = key_file is not None or not any(block.endswith((b"PRIVATE KEY", TOKEN_KEY)) for block in blocks)
     key = key_file or (_key_beside(path) if alone else path)
-    first, public = _first_in(what, content)
-    try:
-        with held_in_memory(_chain_in(what, content, blocks)) as held:
-            context.use_certificate_chain_file(held)
-    except SSL.Error as error:
-        reason = openssl_reason(error)
-        if "key too small" in reason:
-            reason += f" (it has {getattr(public, 'key_size', 'few')} bits)"
-        raise TLSConfigurationError(f"{what}: no usable certificate: {reason}") from None
-    except OSError as error:
-        raise TLSConfigurationError(f"{what}: no usable certificate: {error.strerror}") from None
-    private = _private_key(f"crt {key}", _content(f"crt {key}", key, LARGEST_CERTIFICATE) if alone else content)
-    try:
-        context.use_privatekey(private)
-        context.check_privatekey()
-    except SSL.Error:
-        # OpenSSL says "key values mismatch", or for keys of different kinds "no certificate assigned".
-        reason = f"it does not belong to the first certificate, which is {name_of(first.subject)}"
-        raise TLSConfigurationError(f"crt {key}: no usable private key: {reason}") from None
-    return CertificateFile(first, content)
+    first = _first_in(what, content)
+    _chain_in(what, content, blocks)
+    private = _content(f"crt {key}", key, LARGEST_CERTIFICATE) if alone else content
+    return CertificateFile(path, first, content, key, private)
 
 
 def _chain_in(what: str, content: bytes, blocks: Sequence[bytes]) -> bytes:
@@ -125,8 +143,8 @@ def _chain_in(what: str, content: bytes, blocks: Sequence[bytes]) -> bytes:
     return b"\n".join((*found, b""))
 
 
-def _first_in(what: str, content: bytes) -> tuple[Certificate, Any]:
-    """Returns the certificate that is shown to peers, and its public key. Both are known to be readable."""
+def _first_in(what: str, content: bytes) -> Certificate:
+    """Returns the certificate that is shown to peers, which is known to be readable, as its public key is."""
     first = _certificates_in(what, content)[0]
     # Names that cannot be read are reported as such; OpenSSL shows the certificate all the same.
     with suppress(ValueError):
@@ -135,10 +153,23 @@ def _first_in(what: str, content: bytes) -> tuple[Certificate, Any]:
         except (DuplicateExtension, UnsupportedGeneralNameType) as error:
             raise TLSConfigurationError(f"{what}: no usable certificate: {error}") from None
     try:
-        return first, first.public_key()
+        first.public_key()
     except (ValueError, UnsupportedAlgorithm) as error:
         reason = f"the public key of the first one, which is {name_of(first.subject)}, cannot be read"
         raise TLSConfigurationError(f"{what}: no usable certificate: {reason} ({error})") from None
+    return first
+
+
+def _use_key(context: SSL.Context, what: str, content: bytes) -> None:
+    """Has `context` sign with the key in a PEM file, or with one in a token to which it leads. Raises
+    TLSConfigurationError, and SSL.Error where it is not that of the certificate."""
+    if TOKEN_KEY not in pem_blocks(content):
+        context.use_privatekey(_private_key(what, content))
+        return
+    try:
+        use_token_key(context, content)
+    except KeyNotInToken as error:
+        raise TLSConfigurationError(f"{what}: no usable private key: {error}") from None
 
 
 def _private_key(what: str, content: bytes) -> Any:
@@ -193,7 +224,7 @@ def _key_beside(path: str) -> str:
 
 def pem_blocks(content: bytes) -> list[bytes]:
     """Returns the labels of the blocks in a PEM file, in order: CERTIFICATE, RSA PRIVATE KEY and so on (RFC 7468)."""
-    return re.findall(rb"^-----BEGIN ([A-Z0-9 ]+)-----", content, re.M)
+    return re.findall(rb"^-----BEGIN ([A-Z0-9 #]+)-----", content, re.M)
 
 
 def _blocks_in(what: str, content: bytes) -> list[bytes]:
@@ -287,8 +318,12 @@ Authorities = tuple[str, "tuple[tuple[str, bytes], ...] | None"]
 class Trust:
     """Holds the OpenSSL store of some CA files, shared by all contexts that name the same files."""
 
-    def __init__(self, authorities: Sequence[Authorities], revoked: tuple[str, bytes] | None) -> None:
-        """Loads the files, and a list of what is `revoked`, with its name. Raises TLSConfigurationError."""
+    def __init__(self, authorities: Sequence[Authorities], revoked: tuple[str, bytes | None] | None) -> None:
+        """Loads the files, and a list of what is `revoked`, with its name. Raises TLSConfigurationError.
+
+        The content is None while the list has not been fetched: then everything is refused, since nobody knows what is
+        revoked.
+        """
         self._context = SSL.Context(SSL.TLS_METHOD)
         #: When each list of what is revoked says that the next one is due (Unix time): from then on it does not count.
         self.ends: list[float] = []
@@ -335,6 +370,15 @@ class Trusted:
         """Returns when the lists of what is revoked end (Unix time)."""
         return self._trust.ends
 
+    @property
+    def path(self) -> str:
+        """Returns the first of the paths under which it was asked for."""
+        return self._named[0][1] or SYSTEM_CA
+
+    def trusts_the_same(self, other: Trusted) -> bool:
+        """Tells whether both were asked for under the same names, and their files have the same contents."""
+        return self._trust is other._trust and (self._named, self._crl_file) == (other._named, other._crl_file)
+
     @cached_property
     def words(self) -> str:
         """Returns the trusted CAs in words, for the message of a failed handshake.
@@ -343,6 +387,8 @@ class Trusted:
         """
         each = ", ".join(f"{word} {path or SYSTEM_CA}{self._subjects(path)}" for word, path in self._named)
         revoked = f"; revoked are those of crl-file {self._crl_file}" if self._crl_file is not None else ""
+        if self._crl_file is not None and _is_missing(self._crl_file):
+            revoked += ", which has not been fetched yet"
         return f"trusted are those of {each}{revoked}"
 
     def _subjects(self, path: str | None) -> str:
@@ -372,22 +418,22 @@ class Trusts:
         self.authorities: dict[str, tuple[bytes, ...]] = {} if previous is None else {**previous.authorities}
         self.revocations: dict[str, bytes] = {} if previous is None else {**previous.revocations}
 
-    def of(self, named: Named, crl_file: str | None = None) -> Trusted:
+    def of(self, named: Named, crl_file: str | None = None, *, fetched: bool = False) -> Trusted:
         """Returns what makes a context trust `named`: paths (None: the system's CAs) with their keywords.
 
-        Raises TLSConfigurationError.
+        Raises TLSConfigurationError. A `crl_file` that is `fetched` may not be there yet.
         """
         asked = named, crl_file
         if asked not in self._by_name:
             authorities = [(word, self._files_of(word, path)) for word, path in named]
-            revoked = None if crl_file is None else (crl_file, self._content("crl-file", crl_file, LARGEST_REVOCATIONS))
+            revoked = None if crl_file is None else (crl_file, self._revoked(crl_file, fetched))
             # OpenSSL reads the system's, so they are read again at each reading.
             digests = tuple(
                 self if files is None else tuple(_digest(each) for _, each in files) for _, files in authorities
             )
-            key = digests, None if revoked is None else _digest(revoked[1])
+            key = digests, None if revoked is None else _digest(revoked[1] or b"")
             if revoked is not None:
-                self.revocations[revoked[0]] = revoked[1]
+                self.revocations[revoked[0]] = revoked[1] or b""
             trust = self._by_content.get(key)
             if trust is None:
                 trust = self._by_content[key] = Trust(authorities, revoked)
@@ -409,6 +455,11 @@ class Trusts:
         self.authorities[path] = tuple(content for _, content in found)
         return found
 
+    def _revoked(self, crl_file: str, fetched: bool) -> bytes | None:
+        if fetched and _is_missing(crl_file):
+            return None
+        return self._content("crl-file", crl_file, LARGEST_REVOCATIONS)
+
     def _content(self, word: str, path: str, most: int) -> bytes:
         """Returns what is in a file, which is read once: what is looked at is what is trusted."""
         if path not in self._contents:
@@ -416,16 +467,29 @@ class Trusts:
         return self._contents[path]
 
 
+def _is_missing(path: str) -> bool:
+    """Tells whether there is no file, or an empty one, as a machine that lost its power may have left it."""
+    try:
+        return os.stat(path).st_size == 0
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+
+
 def _digest(content: bytes) -> bytes:
     return sha256(content).digest()
 
 
-def _revoke(context: SSL.Context, crl_file: str, content: bytes) -> list[float]:
+def _revoke(context: SSL.Context, crl_file: str, content: bytes | None) -> list[float]:
     """Loads HAProxy's `crl-file`: lists in PEM, of which there must be one for every CA of a client's chain.
 
     Returns when they end (Unix time). Raises TLSConfigurationError.
     """
     what = f"crl-file {crl_file}"
+    if content is None:
+        _demand_lists(context)
+        return []
     _blocks_in(what, content)
     blocks = _lists_in(content)
     if not blocks:
@@ -439,8 +503,14 @@ def _revoke(context: SSL.Context, crl_file: str, content: bytes) -> list[float]:
         ends = [each.next_update_utc for each in lists]
     except (ValueError, InvalidVersion, crypto.Error):
         raise TLSConfigurationError(f"{what}: cannot be decoded") from None
-    store.set_flags(crypto.X509StoreFlags.CRL_CHECK | crypto.X509StoreFlags.CRL_CHECK_ALL)
+    _demand_lists(context)
     return [end.timestamp() for end in ends if end is not None]
+
+
+def _demand_lists(context: SSL.Context) -> None:
+    store = context.get_cert_store()
+    assert store is not None
+    store.set_flags(crypto.X509StoreFlags.CRL_CHECK | crypto.X509StoreFlags.CRL_CHECK_ALL)
 
 
 def _content(what: str, path: str, most: int) -> bytes:

@@ -2,7 +2,7 @@
 
 A `Handshake` peeks at the client's first message in the kernel's buffer, chooses the certificate, lets OpenSSL do the
 rest, and tells its owner exactly once. Until that message is complete it costs no more than its socket, so that a flood
-of half handshakes is cheap. The number of steps in one batch of events is bounded (`HandshakeQueue`): a step costs as
+of half handshakes is cheap. The time for steps in one batch of events is bounded (`HandshakeQueue`): a step costs as
 much as twenty requests, and clients that are served already must not wait for a crowd of new ones. It must never know
 what a frontend is, or what the client will ask.
 """
@@ -10,6 +10,7 @@ what a frontend is, or what the client will ask.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from math import inf
 from socket import MSG_PEEK, SHUT_WR, socket
 from typing import Any, Protocol
@@ -21,16 +22,17 @@ from twisted.logger import Logger
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.poller import FAILED, HUNG_UP, ON_CHANGE, READ, WRITE, Poller
 from reusedproxy.net.tls.captured import captured
-from reusedproxy.net.tls.hello import MOST, ClientHello, NotTLS, read_hello
+from reusedproxy.net.tls.hello import MOST, UNREAD, ClientHello, NotTLS, read_hello
 from reusedproxy.net.tls.refusals import UNRECOGNIZED_NAME, explain
 from reusedproxy.net.tls.server import Certificates, ServerContext, Shown
 from reusedproxy.net.tls.server_transport import ServerTLSTransport
 from reusedproxy.net.tls.transport import openssl_reason
 from reusedproxy.net.tls.words import LONGEST_NAME
 
-#: Steps of handshakes in one batch of events. With RSA-2048 one takes 0.7 ms, and 3 ms where the first message comes in
-#: records of one byte.
-STEPS_AT_ONCE = 1
+#: Seconds of a batch of events after which no further step of a handshake begins; there is always one. The first step
+#: takes 0.7 ms with RSA-2048 (3 ms where the first message comes in records of one byte), 0.2 ms where a session is
+#: resumed, and the last step 0.06 ms. A batch for each step costs 15 µs more.
+STEPS_FOR = 0.0003
 
 #: Seconds that a handshake may still take when the proxy stops or reloads.
 FINISH_FOR = 1.0
@@ -84,40 +86,47 @@ class HandshakeOwner(Protocol):
 class HandshakeQueue:
     """Bounds the handshake steps of one batch of events; the other handshakes wait in the order in which they came.
 
-    Of those that wait only the first is watched, and its event brings the next batch. Left ready in the kernel, a crowd
-    of them would stand in line before the events of all other connections (1200 first messages at once: another
-    client's answers took 50 to 80 ms, its events were 40 ms apart).
+    Each is told once that something has come (ON_CHANGE). Of those that wait only the first is told again, and its
+    event brings the next batch. Left ready in the kernel, a crowd of them would stand in line before the events of all
+    other connections (1200 first messages at once: another client's answers took 50 to 80 ms, its events were 40 ms
+    apart).
     """
 
-    def __init__(self, poller: Poller) -> None:
+    def __init__(self, poller: Poller, now: Callable[[], float]) -> None:
+        """`now` is a clock that goes on within a batch."""
         self.waiting: deque[Handshake] = deque()
+        self.now = now
         self._poller = poller
         self._batch = -1
-        self._left = 0
+        #: The time from which on no step begins in this batch.
+        self._until = 0.0
+        #: The first of those that wait, whose event is on its way.
+        self._told: Handshake | None = None
 
     def ask(self, handshake: Handshake) -> None:
         """Lets a handshake that is ready take its step: now, or when its turn has come."""
         if handshake.state != IN_LINE:
             handshake.state = IN_LINE
             self.waiting.append(handshake)
-        if self._batch != self._poller.batch:
+        first = self._batch != self._poller.batch
+        if first:
             self._batch = self._poller.batch
-            self._left = STEPS_AT_ONCE
-        while self.waiting and self._left:
-            self._left -= 1
+            self._until = self.now() + STEPS_FOR
+        while self.waiting and (first or self.now() < self._until):
+            first = False
+            self._told = None
             self.waiting.popleft().take_step()
-        self._watch_first()
-        if handshake.state == IN_LINE and handshake is not self.waiting[0]:
-            handshake.watch(0)
+        self._tell_first()
 
     def forget(self, handshake: Handshake) -> None:
         """Takes a handshake out of the line."""
         self.waiting.remove(handshake)
-        self._watch_first()
+        self._tell_first()
 
-    def _watch_first(self) -> None:
-        if self.waiting:
-            self.waiting[0].watch(self.waiting[0].wants)
+    def _tell_first(self) -> None:
+        if self.waiting and self.waiting[0] is not self._told:
+            self._told = self.waiting[0]
+            self._told.be_told_again()
 
 
 class Handshake:
@@ -133,11 +142,13 @@ class Handshake:
         "_events",
         "_failure",
         "_fd",
+        "_first",
         "_least",
         "_owner",
         "_poller",
         "_shown",
         "_socket",
+        "_stepped",
         "_tls",
         "_turns",
         "address",
@@ -176,10 +187,14 @@ class Handshake:
         self._socket = accepted
         self._fd = accepted.fileno()
         self._owner = owner
-        self._shown = Shown(ClientHello())
+        self._shown = Shown(UNREAD)
         self._context: ServerContext | None = None
         self._tls: SSL.Connection | None = None
+        #: The client's first message, until OpenSSL has taken it; for the words about a refusal.
+        self._first = b""
         self._events = 0
+        #: The batch of events in which it has taken its last step.
+        self._stepped = -1
         #: Number of bytes that must have come before the first message is parsed again.
         self._least = 1
         #: The event that OpenSSL waits for.
@@ -192,8 +207,9 @@ class Handshake:
         The owner is told later.
         """
         self._deadlines.watch(self, self.began + timeout)
-        # The bytes stay in the kernel when they are peeked at, so only new bytes may cause an event.
-        self.watch(READ | ON_CHANGE)
+        # The bytes stay in the kernel when they are peeked at, so only new bytes may cause an event. OpenSSL reads, or
+        # writes, until the kernel refuses, so this does for its steps, too.
+        self._watch(READ | ON_CHANGE)
 
     def abort(self, reason: str) -> None:
         """Closes the connection now and tells the owner that it failed."""
@@ -216,7 +232,8 @@ class Handshake:
                 self._look(events)
             elif self.state == ENDING:
                 self._drain()
-            elif self.state != DONE:
+            elif self.state != DONE and self._stepped != self._poller.batch:
+                # Else its step, in the turn of another's event, has dealt with what this event tells of.
                 self._turns.ask(self)
         except Exception:
             self._broken()
@@ -226,17 +243,22 @@ class Handshake:
     def take_step(self) -> None:
         """Takes one step of the handshake, with what the client has sent so far."""
         self.state = SHAKING
+        self._stepped = self._poller.batch
         try:
             self._go_on()
         except Exception:
             self._broken()
 
-    def watch(self, events: int) -> None:
-        """Waits for `events`; for none with 0."""
-        if events != self._events:
-            self._events = self._poller.turn(self._fd, self._events, events, self.on_ready)
+    def be_told_again(self) -> None:
+        """Has what is there already cause an event once more, in the next batch."""
+        self._events = self.wants | ON_CHANGE
+        self._poller.call_again(self._fd, self._events)
 
     # Its own affairs.
+
+    def _watch(self, events: int) -> None:
+        if events != self._events:
+            self._events = self._poller.turn(self._fd, self._events, events, self.on_ready)
 
     def _look(self, events: int) -> None:
         """Peeks at the client's first message and goes on if it is complete."""
@@ -255,6 +277,7 @@ class Handshake:
             self._fail(REFUSED, str(error), error.kind)
             return
         if not isinstance(hello, int):
+            self._first = data
             if self._certificates.capture:
                 self._shown.lists = captured(data, self._certificates.capture)
             self._choose(hello)
@@ -284,14 +307,20 @@ class Handshake:
         assert context is not None
         if self._tls is None:
             self._tls = context.connection(self._socket)
+            if len(self._first) == MOST:
+                self._take_first(context)
         try:
             context.step(self._tls, shown)
         except SSL.WantReadError:
+            if self._first:
+                self._take_first(context)
             self.wants = READ
-            self.watch(READ)
+            self._watch(READ | ON_CHANGE)
         except SSL.WantWriteError:
+            if self._first:
+                self._take_first(context)
             self.wants = WRITE
-            self.watch(WRITE)
+            self._watch(WRITE | ON_CHANGE)
         except SSL.ZeroReturnError:
             self._fail(EMPTY, "closed by the client in the middle of the handshake", "in the middle")
         except SSL.SysCallError as error:
@@ -302,6 +331,8 @@ class Handshake:
             if shown.refused is not None:
                 kind = CA_NOT_TRUSTED if shown.refused.depth else CRT_NOT_TRUSTED
             reason = openssl_reason(error)
+            if self._first and shown.alert is None:
+                context.refuse_again(self._first, shown)
             self._refuse(kind, explain(reason, shown, context), f"{reason} {shown.refused and shown.refused.error}")
         else:
             if self._certificates.by_name and self._is_under_wrong_terms(self._tls):
@@ -312,6 +343,12 @@ class Handshake:
             else:
                 self._succeed(self._tls)
 
+    def _take_first(self, context: ServerContext) -> None:
+        """Notes that a refusal would not be, or not only, that of the first message as it was peeked at."""
+        assert self._tls is not None
+        self._first = b""
+        context.tell_alerts(self._tls)
+
     def _is_under_wrong_terms(self, tls: SSL.Connection) -> bool:
         """Tells whether OpenSSL, whose name rules are shown, has read one for which another context is chosen."""
         hello = self._shown.hello
@@ -321,11 +358,12 @@ class Handshake:
         return self._certificates.choose(evolve(hello, server_name=name)) is not self._context
 
     def _succeed(self, tls: SSL.Connection) -> None:
-        # The owner sets the transport's peer. Until then no event can reach it, because it watches none.
+        # The owner sets the transport's peer. No event can reach it before, because this is within one.
         nobody: Any = None
         context = self._context
         assert context is not None
         transport = ServerTLSTransport(self._poller, self._socket, nobody, tls, self._shown, context.admission)
+        transport.take_over_watch(self._events)
         self._stop()
         self._owner.handshake_done(self, transport)
 
@@ -342,7 +380,7 @@ class Handshake:
             self._close()  # it is gone already
             return
         self._deadlines.watch(self, min(self.deadline, self._deadlines.now() + FINISH_FOR))
-        self.watch(READ)
+        self._watch(READ)
         self._drain()
 
     def _drain(self) -> None:
@@ -368,6 +406,8 @@ class Handshake:
     def _close(self) -> None:
         assert self._failure is not None
         self._stop()
+        if self._events:
+            self._poller.forget_closing(self._fd)
         self._socket.close()
         self._owner.handshake_failed(self, self._failure)
 
@@ -376,7 +416,6 @@ class Handshake:
         self._deadlines.cancel(self)
         if was == IN_LINE:
             self._turns.forget(self)
-        self.watch(0)
 
     def _broken(self) -> None:
         self._log.failure("a handshake with {address} ends by our own fault", address=self.address)

@@ -24,7 +24,9 @@ _EMPTY_RECORDS = 32
 
 _HANDSHAKE = 22
 _CLIENT_HELLO = 1
-_SERVER_NAME, _SIGNATURE_ALGORITHMS, _SUPPORTED_VERSIONS = _WANTED = (0, 13, 43)
+_SERVER_NAME, _SIGNATURE_ALGORITHMS, _SUPPORTED_VERSIONS = 0, 13, 43
+#: The header of a record (type, major and minor version, length), and of the message in it (type, length).
+_BEGINNING = Struct(">BBBHBBH")
 #: The header of an extension: its type and its length.
 _EXTENSION = Struct(">HH")
 
@@ -33,11 +35,11 @@ _ECDSA_SUITES = frozenset(
     (0xC006, 0xC007, 0xC008, 0xC009, 0xC00A, 0xC023, 0xC024, 0xC02B, 0xC02C, 0xC048, 0xC049, 0xC05C, 0xC05D)
     + (0xC072, 0xC073, 0xC086, 0xC087, 0xC0AC, 0xC0AD, 0xC0AE, 0xC0AF, 0xCCA9)
 )
-#: Those, and all of TLS 1.3, which say nothing of the certificate's key.
-_WITH_ECDSA = _ECDSA_SUITES | frozenset(range(0x1300, 0x1400))
-#: Signature algorithms: TLS 1.2's pairs of hash and signature, and TLS 1.3's RSA-PSS.
-_RSA_SIGNATURES = frozenset(range(0x0001, 0x10000, 0x100)) | {0x0804, 0x0805, 0x0806}
-_ECDSA_SIGNATURES = frozenset(range(0x0003, 0x10000, 0x100))
+#: A suite of TLS 1.3, which says nothing of the certificate's key.
+_SUITE_OF_1_3 = re.compile(rb"(?s)(?:..)*?\x13.")
+#: Among signature algorithms: TLS 1.2's pairs of hash and signature, and TLS 1.3's RSA-PSS.
+_RSA = re.compile(rb"(?s)(?:..)*?(?:.\x01|\x08[\x04-\x06])")
+_ECDSA = re.compile(rb"(?s)(?:..)*?.\x03")
 _NAMES = {0x0300: "SSLv3", 0x0301: "TLSv1.0", 0x0302: "TLSv1.1", 0x0303: "TLSv1.2", 0x0304: "TLSv1.3"}
 _HTTP = re.compile(rb"[A-Z]{3,20} [^ \r\n]*")
 
@@ -54,19 +56,37 @@ class NotTLS(Exception):
 class ClientHello:
     """Holds the parts of the message that matter here.
 
-    `version` is the highest version that is offered, 0 if it could not be read. `rsa` and `ecdsa` say whether the
-    client accepts certificates with such keys. `suites` are the numbers of the cipher suites.
+    `rsa` and `ecdsa` say whether the client accepts certificates with such keys. `legacy` is the version as TLS 1.2 and
+    earlier say it. `versions`, of the extension for TLS 1.3, and `ciphers` are as they were sent, since only the words
+    about a refusal need them.
     """
 
     server_name: str | None = None
-    version: int = 0
     rsa: bool = True
     ecdsa: bool = False
-    suites: tuple[int, ...] = ()
+    legacy: int = 0
+    versions: bytes = b""
+    ciphers: bytes = b""
+
+    @property
+    def version(self) -> int:
+        """Returns the highest version that is offered; 0 if it could not be read."""
+        # Clients send unknown versions to test whether servers ignore them (RFC 8701).
+        offered = _numbers(self.versions[1:])
+        return max((each for each in offered if each in _NAMES), default=self.legacy)
 
     @property
     def version_name(self) -> str:
         return _NAMES.get(self.version, f"version {self.version:#06x}")
+
+    @property
+    def suites(self) -> tuple[int, ...]:
+        """Returns the numbers of the cipher suites."""
+        return _numbers(self.ciphers)
+
+
+#: What is known of a message that cannot be read.
+UNREAD = ClientHello()
 
 
 def read_hello(data: bytes) -> ClientHello | int:
@@ -75,6 +95,17 @@ def read_hello(data: bytes) -> ClientHello | int:
     If the message is incomplete, returns the number of bytes that must come at least before it is complete. Of a
     message longer than MOST bytes, the beginning is read.
     """
+    if len(data) > 9:
+        # Nearly all messages come at once, and as one record.
+        kind, major, _, size, message_kind, high, low = _BEGINNING.unpack_from(data)
+        usual = kind == _HANDSHAKE and major == 3 and message_kind == _CLIENT_HELLO and not high
+        if usual and size == low + 4 and len(data) >= size + 5:
+            return _read_message(data[9 : size + 5])
+    return _read_records(data)
+
+
+def _read_records(data: bytes) -> ClientHello | int:
+    """Does what `read_hello` does with a message that is incomplete, or was split into records."""
     if not data:
         return 1
     if data[0] != _HANDSHAKE or (len(data) > 1 and data[1] != 3):
@@ -86,27 +117,24 @@ def read_hello(data: bytes) -> ClientHello | int:
     # The message may be split into several records (RFC 8446 section 5.1).
     while len(message) < length:
         if message and message[0] != _CLIENT_HELLO:
-            return ClientHello()
+            return UNREAD
         if len(data) < at + 5:
             if len(data) >= MOST:
-                return _beginning(message)
+                return _read_message(bytes(message[4:]), whole=False)
             return _missing(data, at + 5 + length - len(message))
         size = int.from_bytes(data[at + 3 : at + 5], "big")
         if data[at] != _HANDSHAKE or empty > _EMPTY_RECORDS:
-            return ClientHello()
+            return UNREAD
         empty = 0 if size else empty + 1
         if len(data) < at + 5 + size:
             if len(data) >= MOST:
-                return _beginning(message + data[at + 5 :])
+                return _read_message(bytes(message[4:] + data[at + 5 :]), whole=False)
             return _missing(data, at + 5 + max(size, length - len(message)))
         message += data[at + 5 : at + 5 + size]
         at += 5 + size
         if len(message) >= 4:
             length = 4 + int.from_bytes(message[1:4], "big")
-    try:
-        return _read_message(bytes(message[4:length]))
-    except (IndexError, error):
-        return ClientHello()
+    return _read_message(bytes(message[4:length]))
 
 
 def _missing(data: bytes, least: int) -> int:
@@ -116,17 +144,6 @@ def _missing(data: bytes, least: int) -> int:
     its message into records of one byte.
     """
     return min(least, MOST) - len(data)
-
-
-def _beginning(message: bytearray) -> ClientHello:
-    """Reads the beginning of a message that is too long.
-
-    The rest is ignored: a client whose server name is in the rest is shown the certificate for clients that send none.
-    """
-    try:
-        return _read_message(bytes(message[4:]), whole=False)
-    except (IndexError, error):
-        return ClientHello()
 
 
 def _what_came(data: bytes) -> NotTLS:
@@ -143,63 +160,78 @@ def _what_came(data: bytes) -> NotTLS:
 def _read_message(message: bytes, whole: bool = True) -> ClientHello:
     """Reads a ClientHello (RFC 8446 section 4.1.2); of some twelve extensions three matter here.
 
-    A message that is not `whole` is cut off somewhere. Raises IndexError or struct.error for a malformed one.
+    One that is not `whole` is cut off somewhere, since it is too long. The rest is ignored: a client whose server name
+    is in the rest is shown the certificate for clients that send none.
     """
-    version = int.from_bytes(message[:2], "big")
-    _, at = _vector(message, 34, 1)
-    numbers, at = _vector(message, at, 2)
-    suites = _numbers(numbers)
-    _, at = _vector(message, at, 1)
-    extensions: dict[int, bytes] = {}
-    if at < len(message):
-        listed = _vector(message, at, 2)[0] if whole else message[at + 2 :]
-        at, end = 0, len(listed)
-        while at < end:
-            if not whole and end - at < 4:
-                break
-            kind, size = _EXTENSION.unpack_from(listed, at)
-            at += 4 + size
-            if at > end:
-                if whole:
-                    raise IndexError
-                break
-            if kind in _WANTED:
-                extensions[kind] = listed[at - size : at]
-    if _SUPPORTED_VERSIONS in extensions:
-        # Clients send unknown versions to test whether servers ignore them (RFC 8701).
-        offered = _numbers(_vector(extensions[_SUPPORTED_VERSIONS], 0, 1)[0])
-        version = max((each for each in offered if each in _NAMES), default=version)
-    rsa, ecdsa = True, False
-    if _SIGNATURE_ALGORITHMS in extensions:
-        algorithms = _numbers(_vector(extensions[_SIGNATURE_ALGORITHMS], 0, 2)[0])
-        rsa = not _RSA_SIGNATURES.isdisjoint(algorithms)
-        ecdsa = not (_ECDSA_SIGNATURES.isdisjoint(algorithms) or _WITH_ECDSA.isdisjoint(suites))
-    return ClientHello(_server_name(extensions.get(_SERVER_NAME)), version, rsa, ecdsa, suites)
+    try:
+        return _parsed(message, whole)
+    except (IndexError, error):
+        return UNREAD
 
 
-def _server_name(extension: bytes | None) -> str | None:
-    """Returns the host name in lower case; None if there is none.
+def _parsed(message: bytes, whole: bool) -> ClientHello:
+    """Does what `_read_message` does; raises IndexError or struct.error for a malformed message.
+
+    It finds its way by offsets, without a call for each field (of OpenSSL's client, just after
+    a step of another handshake: 24 µs with, 14 µs without).
+    """
+    at = 37 + message[34]  # behind version, random, session, and the length of the cipher suites
+    end = at + int.from_bytes(message[at - 2 : at], "big")
+    ciphers = message[at:end]
+    at = stop = end + 1 + message[end]  # behind the compression methods
+    names = algorithms = versions = None
+    if at != len(message):
+        at, stop = at + 2, at + 2 + int.from_bytes(message[at : at + 2], "big")
+        if not whole:
+            stop = len(message)
+        elif stop > len(message):
+            raise IndexError
+    unpack = _EXTENSION.unpack_from
+    while at + 4 <= stop:
+        kind, size = unpack(message, at)
+        at += 4 + size
+        if at > stop:
+            break
+        if kind == _SERVER_NAME:
+            names = message[at - size : at]
+        elif kind == _SIGNATURE_ALGORITHMS:
+            algorithms = message[at - size : at]
+        elif kind == _SUPPORTED_VERSIONS:
+            versions = message[at - size : at]
+    if whole and at != stop:
+        raise IndexError
+    rsa, ecdsa = (True, False) if algorithms is None else _keys(algorithms, ciphers)
+    name = _server_name(names) if names else None
+    return ClientHello(name, rsa, ecdsa, message[0] << 8 | message[1], versions or b"", ciphers)
+
+
+def _server_name(extension: bytes) -> str | None:
+    """Returns the host name in lower case; None if there is none. Raises IndexError for a malformed list.
 
     It is in a list of names, for which only one type was ever defined (RFC 6066 section 3).
     """
-    if not extension:
-        return None
-    names, _ = _vector(extension, 0, 2)
-    if names[0] != 0:
-        return None
-    return _vector(names, 1, 2)[0].decode("latin-1").lower() or None
-
-
-def _vector(data: bytes, at: int, size: int) -> tuple[bytes, int]:
-    """Returns what follows a length of `size` bytes (RFC 8446 section 3.4), and where it ends.
-
-    Raises IndexError if it is cut off.
-    """
-    begin = at + size
-    end = begin + int.from_bytes(data[at:begin], "big")
-    if end > len(data) or begin > len(data):
+    names = 2 + int.from_bytes(extension[:2], "big")
+    if not 2 < names <= len(extension):
         raise IndexError
-    return data[begin:end], end
+    if extension[2] != 0:
+        return None
+    end = 5 + int.from_bytes(extension[3:5], "big")
+    if end > names:
+        raise IndexError
+    return extension[5:end].decode("latin-1").lower() or None
+
+
+def _keys(extension: bytes, ciphers: bytes) -> tuple[bool, bool]:
+    """Returns whether a client with these signature algorithms and cipher suites accepts RSA keys, and ECDSA keys.
+    Raises IndexError for a malformed list."""
+    end = 2 + int.from_bytes(extension[:2], "big")
+    if end > len(extension):
+        raise IndexError
+    algorithms = extension[2:end]
+    ecdsa = _ECDSA.match(algorithms) is not None and (
+        _SUITE_OF_1_3.match(ciphers) is not None or not _ECDSA_SUITES.isdisjoint(_numbers(ciphers))
+    )
+    return _RSA.match(algorithms) is not None, ecdsa
 
 
 def _numbers(vector: bytes) -> tuple[int, ...]:

@@ -51,6 +51,8 @@ class Handshake:
     asked: bool
     authorities: tuple[Authority, ...]
     chain: tuple[x509.Certificate, ...]
+    #: The time until which a stapled OCSP answer vouches for the server's own (Unix time); None: there is none.
+    vouched_until: float | None = None
 
     @property
     def certificate(self) -> x509.Certificate | None:
@@ -91,6 +93,7 @@ class ObservedContext(ClientContext):
             self.last.asked,
             tuple(_authorities(connection)),
             tuple(_chain(connection)),
+            self.last.vouched_until,
         )
 
     @property
@@ -102,6 +105,16 @@ class ObservedContext(ClientContext):
     def for_other_names(self) -> bool:
         """Tells whether the newest handshake has failed because the certificate is for other names."""
         return self.last is not None and bool(self.last.misnamed)
+
+    @property
+    def is_unpinned(self) -> bool:
+        """Tells whether the newest handshake has failed because no key of the chain is pinned."""
+        return self.last is not None and bool(self.last.unpinned)
+
+    @property
+    def is_unvouched(self) -> bool:
+        """Tells whether the newest handshake has failed by the stapled OCSP answer, or because there was none."""
+        return self.last is not None and bool(self.last.unvouched)
 
     @property
     def asked(self) -> bool:

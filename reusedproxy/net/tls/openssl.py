@@ -1,4 +1,4 @@
-"""Provides the two calls that every encrypted byte goes through, as short as pyOpenSSL lets them be.
+"""Provides the calls of each handshake and of each encrypted byte, as short as pyOpenSSL lets them be.
 
 pyOpenSSL's `recv` makes a new buffer of the size asked for and copies out of it, and both it and `send` ask OpenSSL for
 an error after each success. Called directly, with one buffer for all reads, a request over TLS costs a tenth less
@@ -45,9 +45,16 @@ def write_by_method(connection: Any, data: bytes, size: int) -> int:
     return int(connection.send(data))
 
 
+def shake_by_method(connection: Any) -> int:
+    """Does what OpenSSL's SSL_do_handshake does, by pyOpenSSL's method: raises where that returns an error."""
+    connection.do_handshake()
+    return 1
+
+
 def direct_calls() -> tuple[Any, ...] | None:
-    """Returns OpenSSL's functions that read and write, the places of a buffer to read records into, a view of all of
-    its bytes, pyOpenSSL's function that raises an error, and the one that makes other data than bytes writable.
+    """Returns OpenSSL's functions that read, write and take a step of a handshake, the places of a buffer to read
+    records into, a view of all of its bytes, pyOpenSSL's function that raises an error, and the one that makes other
+    data than bytes writable.
 
     Returns None where pyOpenSSL's private names are not those known here.
     """
@@ -57,6 +64,7 @@ def direct_calls() -> tuple[Any, ...] | None:
         found = (
             library.SSL_read,
             library.SSL_write,
+            library.SSL_do_handshake,
             [buffer + number * RECORD for number in range(RECORDS)],
             foreign.buffer(buffer),
             SSL.Connection._raise_ssl_error,
@@ -77,19 +85,27 @@ def by_methods() -> tuple[Any, ...]:
         raise SSL.ZeroReturnError
 
     places = [buffer[number * RECORD :] for number in range(RECORDS)]
-    return read_by_method, write_by_method, places, buffer, raise_error, bytes
+    return read_by_method, write_by_method, shake_by_method, places, buffer, raise_error, bytes
 
 
 _direct = direct_calls()
 #: `SSL_read(handle, place, size)` reads into one of the `places`, `SSL_write(handle, data, size)` writes; each returns
 #: how many bytes, or, if that is less than 1, `raise_error(connection, handle, result)` says why. One buffer is enough:
 #: the reactor has one thread, and data is copied out of `view` before the next read.
-SSL_read, SSL_write, places, view, raise_error, _writable = _direct or by_methods()
+SSL_read, SSL_write, _SSL_do_handshake, places, view, raise_error, _writable = _direct or by_methods()
 
 
 def handle_of(connection: Any) -> Any:
     """Returns what `SSL_read` and `SSL_write` take for this connection."""
     return connection if _direct is None else connection._ssl
+
+
+def shake(connection: SSL.Connection) -> None:
+    """Takes a step of a handshake, the last one if it returns. Raises SSL.Error and its subclasses."""
+    handle = handle_of(connection)
+    result = _SSL_do_handshake(handle)
+    if result <= 0:
+        raise_error(connection, handle, result)
 
 
 def send(connection: SSL.Connection, data: bytes | memoryview) -> int:

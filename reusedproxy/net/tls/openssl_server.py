@@ -74,8 +74,23 @@ def name_refusals(context: SSL.Context, error: int) -> object:
     return named
 
 
+def acknowledge_names(context: SSL.Context) -> object:
+    """Answers clients that the server name which they ask for was understood (RFC 6066 section 3).
+
+    The returned object must be kept as long as the context.
+    """
+
+    @_foreign.callback("int (*)(SSL *, int *, void *)")
+    def acknowledged(connection: Any, alert: Any, argument: Any) -> int:
+        return 0
+
+    _library.SSL_CTX_set_tlsext_servername_callback(_of(context), acknowledged)
+    return acknowledged
+
+
 def ask_before_resuming(context: SSL.Context, is_over: Callable[[crypto.X509], bool]) -> object:
-    """Refuses clients that resume a session with a certificate for which `is_over` returns True.
+    """Refuses clients that resume a session with a certificate for which `is_over` returns True, and does what
+    `acknowledge_names` does.
 
     The alert is certificate_expired. OpenSSL checks no certificate when a session is resumed. The callback for the
     server name is used, because OpenSSL calls it for each client, after the session has been found and before anything
@@ -100,19 +115,24 @@ def ask_before_resuming(context: SSL.Context, is_over: Callable[[crypto.X509], b
     return asked
 
 
-def tell_alerts(context: SSL.Context, on_alert: OnAlert) -> object:
-    """Calls `on_alert` for each alert that is sent or received.
-
-    The returned object must be kept as long as the context.
-    """
+def alert_callback(on_alert: OnAlert) -> object:
+    """Returns a callback for `tell_alerts` that calls `on_alert` for each alert that is sent or received."""
 
     @_foreign.callback("void (*)(const SSL *, int, int)")
     def informed(connection: Any, where: int, value: int) -> None:
         if where & SSL.SSL_CB_ALERT:
             on_alert(bool(where & SSL.SSL_CB_WRITE), value & 0xFF)
 
-    _library.SSL_CTX_set_info_callback(_of(context), informed)
     return informed
+
+
+def tell_alerts(connection: SSL.Connection, callback: object) -> None:
+    """Has OpenSSL call back for each alert, and for each step of the handshake, too, from now on.
+
+    The callback must be kept as long as the connection.
+    """
+    handle: Any = connection
+    _library.SSL_set_info_callback(handle._ssl, callback)
 
 
 def set_groups(context: SSL.Context, names: str) -> bool:
@@ -152,6 +172,16 @@ def paths_of_system() -> list[str]:
     # Where a wheel of cryptography's was built there are none; pyOpenSSL then loads those of common systems.
     usual = (getattr(SSL, f"_CERTIFICATE_{word}_LOCATIONS", ()) for word in ("FILE", "PATH"))
     return list(dict.fromkeys(path for each in (paths, *usual) for path in each if path))
+
+
+@_foreign.callback("int (*)(char *, int, int, void *)")
+def _no_passphrase(buffer: Any, size: int, writing: int, argument: Any) -> int:
+    return 0
+
+
+def answer_no_prompt(context: SSL.Context) -> None:
+    """Answers with an empty passphrase, or PIN, where OpenSSL would ask for one on the terminal."""
+    _library.SSL_CTX_set_default_passwd_cb(_of(context), _no_passphrase)
 
 
 def resumes(connection: SSL.Connection) -> bool:

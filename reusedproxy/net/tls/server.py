@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime, timezone
 from math import inf
 from socket import socket
@@ -36,8 +37,10 @@ from reusedproxy.net.tls.files import (
 )
 from reusedproxy.net.tls.hello import ClientHello
 from reusedproxy.net.tls.lasting import VERIFIED_FOR, ends_of, first_after
-from reusedproxy.net.tls.openssl import take_records_alone
+from reusedproxy.net.tls.openssl import shake, take_records_alone
 from reusedproxy.net.tls.openssl_server import (
+    acknowledge_names,
+    alert_callback,
     ask_before_resuming,
     name_sessions,
     resumes,
@@ -47,6 +50,7 @@ from reusedproxy.net.tls.openssl_server import (
     verify_result,
 )
 from reusedproxy.net.tls.parameters import set_parameters
+from reusedproxy.net.tls.transport import forget_errors
 from reusedproxy.net.tls.words import VerifyFault
 from reusedproxy.wire.hello_lists import HelloLists
 
@@ -249,13 +253,14 @@ class ServerContext:
         context.set_timeout(int(offer.lifetime))
         if offer.alpn:
             context.set_alpn_select_callback(calls.select_protocol)
-        # Answers the client that its name was understood (RFC 6066 section 3).
-        context.set_tlsext_servername_callback(lambda connection: None)
         # Connections outlive their listener's certificates after a reload, and OpenSSL calls back as long as they live.
         # So the callbacks are kept in the context's app data, which pyOpenSSL keeps as long as the last connection.
-        kept = [tell_alerts(context, calls.note_alert)]
+        self._on_alert = alert_callback(calls.note_alert)
+        kept = [self._on_alert]
         context.set_app_data(kept)
-        if offer.verify != "none":
+        if offer.verify == "none":
+            kept.append(acknowledge_names(context))
+        else:
             kept.append(ask_before_resuming(context, calls.is_over))
             self._trust(trusts)
             kept.append(verify_clients(context, offer.verify == "required", calls.note_fault))
@@ -295,17 +300,37 @@ class ServerContext:
         connection = SSL.Connection(self._context, accepted)
         connection.set_accept_state()
         take_records_alone(connection)
+        if self._trusted is not None:
+            self.tell_alerts(connection)
         return connection
 
     def step(self, connection: SSL.Connection, shown: Shown) -> None:
         """Takes one step of a handshake and records in `shown` what happens. Raises SSL.Error and its subclasses."""
         self._calls.shown = shown
         try:
-            connection.do_handshake()
+            shake(connection)
         finally:
             self._calls.shown = None
         if self._trusted is not None:
             self._look_at_session(connection, shown)
+
+    def tell_alerts(self, connection: SSL.Connection) -> None:
+        """Has `step` record alerts from now on."""
+        tell_alerts(connection, self._on_alert)
+
+    def refuse_again(self, first: bytes, shown: Shown) -> None:
+        """Records the alert with which OpenSSL refuses a client's `first` message, by having it do so in memory.
+
+        It would tell of the alert itself, but only in a callback for all that happens in a handshake: 14 times before
+        its answer to a first message, 15 µs of a client's 430.
+        """
+        connection = SSL.Connection(self._context, None)
+        connection.set_accept_state()
+        self.tell_alerts(connection)
+        connection.bio_write(first)
+        with suppress(SSL.Error):
+            self.step(connection, shown)
+        forget_errors()
 
     def _look_at_session(self, connection: SSL.Connection, shown: Shown) -> None:
         """Has sessions end with the first authority that has signed a client's certificate; at its own end, that is
@@ -434,6 +459,8 @@ class Certificates:
 
         Returns None with `strict-sni` for a client that asks for none of the names.
         """
+        if not self.by_name:
+            return self.contexts[0]
         found: dict[str, _Entry] = {}
         name = hello.server_name
         if name is not None:

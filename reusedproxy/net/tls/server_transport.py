@@ -7,7 +7,6 @@ from socket import socket
 from OpenSSL import SSL
 
 from reusedproxy.net.poller import Poller
-from reusedproxy.net.tls.hello import ClientHello
 from reusedproxy.net.tls.server import Certificates, Shown
 from reusedproxy.net.tls.transport import TLSTransport
 from reusedproxy.net.transport import TransportOwner
@@ -31,9 +30,8 @@ class ServerTLSTransport(TLSTransport):
     ) -> None:
         """Takes the `admission` of the certificate that was chosen for the client."""
         TLSTransport.__init__(self, poller, accepted, owner, tls)
-        #: What the choice of a certificate depends on, without the list of cipher suites, which is long.
-        hello = shown.hello
-        self._hello = ClientHello(hello.server_name, hello.version, hello.rsa, hello.ecdsa)
+        #: What the choice of a certificate depends on.
+        self._hello = shown.hello
         self._admission = admission
         #: The name that the client asked for (SNI), in lower case.
         self.server_name = shown.hello.server_name

@@ -95,18 +95,20 @@ class VerifyFault:
 
     @classmethod
     def of(cls, error: int, depth: int, shown: crypto.X509) -> VerifyFault:
-        """Makes the description.
-
-        A certificate that OpenSSL accepts and cryptography cannot read is described as unreadable.
-        """
-        try:
-            certificate = shown.to_cryptography()
-            return cls(error, depth, certificate_words(certificate, names=not depth, dates=error in _DATES))
-        except UNREADABLE:
-            return cls(error, depth, "which cannot be read")
+        """Makes the description."""
+        return cls(error, depth, words_of(shown, names=not depth, dates=error in _DATES))
 
     def __str__(self) -> str:
         return f"{verify_words(self.error)} (certificate {self.depth} of the chain, {self.certificate})"
+
+
+def words_of(shown: crypto.X509, *, names: bool = True, dates: bool = False) -> str:
+    """Returns the words of `certificate_words` for a certificate that cryptography may be unable to read, though
+    OpenSSL has accepted it."""
+    try:
+        return certificate_words(shown.to_cryptography(), names=names, dates=dates)
+    except UNREADABLE:
+        return "which cannot be read"
 
 
 def certificate_words(certificate: x509.Certificate, *, names: bool = True, dates: bool = False) -> str:

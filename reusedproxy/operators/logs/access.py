@@ -134,7 +134,7 @@ def _format_log(
     send_all = sending_all(targets, level)
     if send_all is None:
         return None
-    send = GatheredLines(gathering, send_all).add
+    send = GatheredLines(gathering, send_all)
     if made is None:
         return ConnectLog(frontend, send)
     data = frontend.settings.log.data
@@ -274,7 +274,7 @@ class HTTPLog(Gathered):
             backend.traffic.scur if backend is not None else 0,
             server.served if server is not None else 0,
         )
-        # `add`, without a call for each request.
+        # As `Gathered.__call__`, without a call for each request.
         self._held.append(ended)
         self._room = room = self._room - 1
         if room == FIRST:

@@ -56,7 +56,8 @@ class Gathering:
 
 
 class Gathered:
-    """Holds what will be written together."""
+    """Holds what will be written together. It is called with one more entry, and has no method for that: an heir that
+    can be called, of a base that cannot, crashes when it is compiled (docs/decisions/13-compiled.md)."""
 
     def __init__(self, gathering: Gathering) -> None:
         self._gathering = gathering
@@ -64,7 +65,7 @@ class Gathered:
         #: How many more it takes.
         self._room = AT_ONCE
 
-    def add(self, entry: Any) -> None:
+    def __call__(self, entry: Any) -> None:
         """Takes one more."""
         self._held.append(entry)
         self._room -= 1

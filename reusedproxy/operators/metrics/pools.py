@@ -12,6 +12,7 @@ from math import inf
 
 from attrs import evolve, frozen
 
+from reusedproxy.backends.server import FULL_WEIGHT
 from reusedproxy.measures.histogram import Histogram
 from reusedproxy.operators.view.values import Counted, PoolMeasures, PoolTLS, ServerView
 from reusedproxy.pool.counters import METHODS, RACES
@@ -112,6 +113,11 @@ def _of_tls(server: ServerView, pick: Callable[[PoolTLS], float | None]) -> Mapp
     """Returns the only sample, or none without TLS or when the value is unknown."""
     tls = server.pool.tls
     return {} if tls is None else _one(pick(tls))
+
+
+def _node_connections(server: ServerView) -> Mapping[tuple[str, ...], float]:
+    nodes = server.pool.nodes
+    return {} if nodes is None else {(str(number),): count for number, (_, count) in enumerate(nodes.counts, 1)}
 
 
 def _yes(truth: bool) -> str:
@@ -223,6 +229,43 @@ FAMILIES: tuple[tuple[Family, Read], ...] = (
         "Seconds in which fewer connections stood, idle or in use, than the floor asks for. Its share of the"
         " time is the time in which the pool was not warm.",
         lambda server: _one(server.pool.below_floor_seconds),
+    ),
+    _family(
+        GAUGE,
+        "server_share_ratio",
+        "server",
+        NOW,
+        "share that it takes",
+        "Part of its weight that counts: less than 1 while a server has come up and its floor fills, and during"
+        " slowstart; 0 while nothing of it is warm and others are ready.",
+        lambda server: _one(server.throttle / FULL_WEIGHT),
+    ),
+    _family(
+        GAUGE,
+        "pool_nodes",
+        "server",
+        NOW,
+        "nodes behind its address",
+        "Nodes that connections have come to lately (pool-spread); absent without that word.",
+        lambda server: _one(len(server.pool.nodes.counts) if server.pool.nodes is not None else None),
+    ),
+    _family(
+        GAUGE,
+        "pool_node_connections",
+        "server node",
+        NOW,
+        "connections by node",
+        "Connections at each of these nodes, numbered as they were seen first.",
+        _node_connections,
+    ),
+    _family(
+        COUNTER,
+        "pool_spread_dials_total",
+        "server",
+        NOW,
+        "dialled anew for another node",
+        "Connections that were replaced because their node had two more than another; absent without pool-spread.",
+        lambda server: _one(server.pool.nodes.dials if server.pool.nodes is not None else None),
     ),
     _family(
         GAUGE,
@@ -363,7 +406,8 @@ FAMILIES: tuple[tuple[Family, Read], ...] = (
         " conn_close: said by the server with its answer. unsolicited_data, early_response, error: unfit, or"
         " lost under a request. refused_late: our certificate was refused after the handshake. ping_fail: a"
         " request of our own failed. client_gone, tunnel: not at its end, or not HTTP any more. overflow: more"
-        " than are wanted. suspect: stood through a standstill. leaked: see borrow_overdue_total. drain,"
+        " than are wanted. spread: its node had more than others. suspect: stood through a standstill. leaked: see"
+        " borrow_overdue_total. drain,"
         " reload: its server is not to be used, or not so.",
         _closed,
     ),
@@ -427,6 +471,25 @@ FAMILIES: tuple[tuple[Family, Read], ...] = (
         " it; idempotent: its method may be repeated; opt_in: retry-on) and what became of them (ok, failed,"
         " left: the client went away). They count at the server of the attempt before.",
         lambda server: _measured(server).retries,
+    ),
+    _family(
+        GAUGE,
+        "identities",
+        "server",
+        ASKED,
+        "identities",
+        "Names and identities of requests that have connections of their own at this server, besides the one that is"
+        " known beforehand.",
+        lambda server: _one(server.pool.names),
+    ),
+    _family(
+        COUNTER,
+        "identity_refusals_total",
+        "server",
+        ASKED,
+        "requests refused",
+        "Requests that got no connection, because they had no name for it, or said no identity that there is.",
+        lambda server: _one(server.pool.refusals),
     ),
     _family(
         GAUGE,

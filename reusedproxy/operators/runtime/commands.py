@@ -15,7 +15,7 @@ from attrs import frozen
 from reusedproxy import __version__
 from reusedproxy.config.language import units
 from reusedproxy.config.language.report import Wrong
-from reusedproxy.operators.runtime import authorities, events, orders, servers, tables
+from reusedproxy.operators.runtime import authorities, events, orders, records, servers, tables
 from reusedproxy.operators.runtime.info import show_info
 from reusedproxy.operators.runtime.proxy import ADMIN, LEVELS, OPERATOR, USER, Context, Refusal
 from reusedproxy.operators.runtime.schema import schema_json
@@ -167,6 +167,8 @@ COMMANDS = (
     _command("show events", "[<sink>] [-w] [-n] [-0]", "show event sink state", USER, events.show_events),
     _command("show info", "[desc|json|typed]*", "report information about the running process", USER, show_info),
     _command("show pool", "[<bk>[/<srv>]]", "report the connections kept to servers", USER, servers.show_pool),
+    _command("show pool record", "<bk>/<srv>", "dump the record of a server's pool (pool-record)", OPERATOR,
+             records.show_pool_record),
     _command("show schema json", "", "report schema used for stats", USER, lambda context, words: schema_json()),
     _command("show servers conn", "[<backend>]", "dump server connections status (all or for a single backend)", USER,
              servers.show_servers_conn),
@@ -185,6 +187,8 @@ COMMANDS = (
     _command("shutdown sessions server", "<bk>/<srv>", "kill sessions on a server", ADMIN, orders.shutdown_sessions),
     _command("show table", "<table> [<filter>]*", "report table usage stats or dump this table's contents"
              " (filter: data/key)", USER, tables.show_table),
+    _command("what-if", "<bk>/<srv> [<setting>=<value>[,...]]*", "tell what other pool settings would have done for the"
+             " recorded requests", OPERATOR, records.what_if),
     _command("user", "", "lower the level of the current CLI session to user", USER, _lower(USER)),
     _command("help", "[<command>]", "list matching or all commands", USER, _help),
     _command("prompt", "", "toggle interactive mode with prompt", USER, _prompt),

@@ -34,9 +34,11 @@ from reusedproxy.operators.shell.tables import POOL_HEADINGS, pool_row, table
 from reusedproxy.operators.stats.figures import names_in_order
 from reusedproxy.operators.view.cold import cold_sentences
 from reusedproxy.operators.view.floors import sentences
-from reusedproxy.operators.view.reading import server_view, servers_of
+from reusedproxy.operators.view.hedged import hedging_sentences
+from reusedproxy.operators.view.readiness import nodes, readiness
+from reusedproxy.operators.view.reading import hedging_view, names_of, server_view, servers_of
 from reusedproxy.operators.view.sessions import Endpoint, endpoints
-from reusedproxy.operators.view.values import ServerView
+from reusedproxy.operators.view.values import NameView, ServerView
 
 _CONNECTION_COLUMNS = (
     "bkname/svname bkid/svid addr port - purge_delay used_cur used_max need_est unsafe_nb safe_nb idle_lim idle_cur"
@@ -183,15 +185,34 @@ def show_pool(context: Context, words: Sequence[str]) -> Iterable[str]:
     names = [each.name for each in proxy.backends if name in ("", each.name)]
     if words and not names:
         raise Refusal("No such backend.")
-    if server:
-        context.server(words[0])
-    return _pools(view for _, _, view in servers_of(proxy, names) if server in ("", view.name))
+    shown: Iterator[str] = _pools(view for _, _, view in servers_of(proxy, names) if server in ("", view.name))
+    if not server:
+        return shown
+    _, living = context.server(words[0])
+    return chain(shown, _names(names_of(living)))
+
+
+def _names(names: Sequence[NameView]) -> Iterator[str]:
+    """Returns a table of the names and identities of one server that have connections of their own."""
+    if not names:
+        return
+    rows: list[list[object]] = [[*_NAME_HEADINGS]]
+    for each in names:
+        numbers = (each.floor, each.idle, each.in_use, each.connecting, each.waiting, each.opened, each.requests)
+        rows.append([f"  {each.name or '-'}", *numbers])
+    troubles = ["", *(each.trouble for each in names)]
+    yield "\n"
+    for row, trouble in zip(table(rows), troubles, strict=True):
+        yield f"{row}\n" + (f"      trouble: {trouble}\n" if trouble else "")
+
+
+_NAME_HEADINGS = ["  identity", "floor", "idle", "in-use", "connecting", "waiting", "opened", "requests"]
 
 
 def explain_pool(context: Context, words: Sequence[str]) -> str:
     """Returns `explain pool <backend>/<server>`, which HAProxy does not have: the state of one pool, and how its floor
     stands to the demand and what the last cold request would have needed, in sentences."""
-    _, living = context.server(words[0] if words else "")
+    backend, living = context.server(words[0] if words else "")
     server = server_view(living)
     pool = server.pool
     state = (
@@ -199,16 +220,28 @@ def explain_pool(context: Context, words: Sequence[str]) -> str:
         f" {pool.connecting} connecting, {pool.waiting} waiting."
     )
     troubles = (f"Trouble: {each}" for each in pool.troubles)
-    return "".join(f"{line}\n" for line in (state, *sentences(pool), *cold_sentences(pool), *troubles))
+    late = hedging_sentences(hedging_view(backend))
+    said = (*readiness(server), *sentences(pool), *cold_sentences(pool), *late, *troubles)
+    return "".join(f"{line}\n" for line in (state, *said))
 
 
 def _pools(servers: Iterator[ServerView]) -> Iterator[str]:
     """Returns the table, whose columns are as wide as the widest of all rows."""
     rows: list[list[object]] = [[*POOL_HEADINGS]]
-    troubles: list[tuple[str, ...]] = [()]
+    notes: list[tuple[str, ...]] = [()]
     while some := [*islice(servers, _AT_ONCE)]:
         rows += map(pool_row, some)
-        troubles += (each.pool.troubles for each in some)
+        notes += (tuple(_notes(each)) for each in some)
         yield ""
-    for row, said in zip(table(rows), troubles, strict=True):
-        yield "".join(f"{line}\n" for line in (row, *(f"    trouble: {each}" for each in said)))
+    for row, said in zip(table(rows), notes, strict=True):
+        yield "".join(f"{line}\n" for line in (row, *(f"    {each}" for each in said)))
+
+
+def _notes(server: ServerView) -> Iterator[str]:
+    """Returns the lines below a server's row."""
+    pool = server.pool
+    if pool.nodes is not None:
+        yield f"nodes: {nodes(pool.nodes)}; {pool.nodes.state}"
+    if server.warming:
+        yield f"comes up: {server.throttle}/{FULL_WEIGHT} of its share"
+    yield from (f"trouble: {each}" for each in pool.troubles)

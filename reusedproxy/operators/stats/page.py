@@ -38,6 +38,7 @@ from reusedproxy.operators.stats.troubles import LATELY, TOO_MANY, Trouble, shar
 from reusedproxy.operators.view.cold import cold_sentences
 from reusedproxy.operators.view.floors import advice, sentences
 from reusedproxy.operators.view.history import Sample, answers
+from reusedproxy.operators.view.readiness import readiness
 from reusedproxy.operators.view.values import PoolView
 
 
@@ -221,7 +222,7 @@ def _section(section: Section, look: Look) -> Iterator[str]:
             {
                 "name": each.full_name,
                 "pool": each.pool,
-                "sentences": [*sentences(each.pool), *cold_sentences(each.pool)],
+                "sentences": [*readiness(each), *sentences(each.pool), *cold_sentences(each.pool)],
                 "groups": groups(each, look.at),
             }
             for each in (views if look.detailed else ())

@@ -53,7 +53,9 @@ def troubles(view: ProxyView, at: float, dropped: int = 0, scope: Collection[str
         *(() if scope else _errors(view)),
         *_full(view, scope),
         *_ends(view, servers, at, scope),
+        *(() if scope else _unfetched(view, at)),
         *_below_floor(servers),
+        *_uneven(servers),
         *_waiting(backends),
         *_standstills(view),
         *_dropped(dropped),
@@ -144,12 +146,36 @@ def _ends(
             )
 
 
+def _unfetched(view: ProxyView, at: float) -> Iterator[Trouble]:
+    """Lists of revoked certificates that cannot be fetched (`crl-url`), and those whose time is over meanwhile."""
+    failing = [each for each in view.lists if each.failing]
+    over = [each for each in failing if each.until is not None and each.until <= at]
+    for kind, lists, words in (
+        (BAD, over, "is out of date, so every certificate of its CA is refused"),
+        (WARN, [each for each in failing if each not in over], "cannot be fetched (see the log)"),
+    ):
+        for each in lists[:NAMED]:
+            yield Trouble(kind, f"the list of revoked certificates at {each.url} {words}")
+
+
 def _below_floor(servers: Sequence[tuple[str, ServerView]]) -> Iterator[Trouble]:
     below = [(section, server) for section, server in servers if server.pool.below_floor and server.serving]
     if below:
         text = _count(len(below), "pool is below its floor", "pools are below their floors")
         names = (f"{server.full_name} ({server.pool.idle} of {server.pool.floor})" for _, server in below)
         yield _trouble(WARN, text, map(Place, names, (section for section, _ in below)))
+
+
+def _uneven(servers: Sequence[tuple[str, ServerView]]) -> Iterator[Trouble]:
+    """Servers whose connections are not spread over the nodes behind their address, and cannot be."""
+    given_up = [(section, server.full_name) for section, server in servers if _cannot_be_spread(server)]
+    if given_up:
+        text = f"connections of {_count(len(given_up), 'server', 'servers')} cannot be spread over nodes (see the log)"
+        yield _trouble(WARN, text, (Place(name, section) for section, name in given_up))
+
+
+def _cannot_be_spread(server: ServerView) -> bool:
+    return server.pool.nodes is not None and server.pool.nodes.state in ("given up", "blind")
 
 
 def _waiting(backends: Sequence[BackendView]) -> Iterator[Trouble]:

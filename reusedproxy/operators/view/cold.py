@@ -47,6 +47,11 @@ def _remedy(cold: ColdView, pool: PoolView) -> str:
             "No floor would have met it, since it was to have one that never stood idle: 'http-reuse' says so (leave it"
             " out, or say 'always'), or it was sent again after its connection had ended."
         )
+    if cold.named and pool.names and pool.floor:
+        return (
+            "A floor of its name or identity meets it: 'pool-identities' names those that are warm beforehand, and"
+            " 'show pool <bk>/<srv>' lists what each has."
+        )
     if cold.named:
         return (
             "No floor meets it: it needed a connection of a name for which none is kept. The floor has the name of"

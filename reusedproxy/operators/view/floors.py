@@ -13,6 +13,13 @@ from reusedproxy.operators.view.values import SHARE, PoolView
 def sentences(pool: PoolView) -> Iterator[str]:
     """Returns what is to be known of the pool's floor, a sentence each."""
     demand = pool.demand
+    if pool.names or pool.refusals:
+        have = f"{pool.names} have connections of their own now, with floors of {pool.floor} in all"
+        yield f"Its connections have names or identities, of which {have} ('show pool <bk>/<srv>' lists them)."
+        if pool.refusals:
+            refused = "1 request was" if pool.refusals == 1 else f"{pool.refusals:,} requests were"
+            yield f"{refused} refused: no name, or no identity that there is, was said."
+        return
     if demand is None:
         yield "It has no floor: the names of its connections depend on requests, so that none can be opened before."
         return

@@ -7,12 +7,13 @@ it, by what its parts offer.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from reusedproxy.backends.backend import Backend
 from reusedproxy.clients.connection_limit import ConnectionLimit
 from reusedproxy.clients.frontend import Frontend
+from reusedproxy.measures.list_fetches import ListFetches
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.watchdog import Standstills
 
@@ -35,6 +36,9 @@ class Proxy(Protocol):
 
     @property
     def standstills(self) -> Standstills: ...
+
+    @property
+    def list_fetches(self) -> Mapping[str, ListFetches]: ...
 
     @property
     def began(self) -> float: ...

@@ -7,6 +7,7 @@ never change them, and must never know how its values are shown.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from math import inf
 from operator import attrgetter
 
@@ -17,7 +18,8 @@ from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.checks.agent import AgentChecker
 from reusedproxy.backends.checks.checker import Checker
 from reusedproxy.backends.checks.observe import Observer
-from reusedproxy.backends.server import Server
+from reusedproxy.backends.hedging import RESULTS, WITHHELD
+from reusedproxy.backends.server import FULL_WEIGHT, Server
 from reusedproxy.clients.frontend import Frontend
 from reusedproxy.config.model.values import Place
 from reusedproxy.measures.histogram import Histogram
@@ -45,8 +47,12 @@ from reusedproxy.operators.view.values import (
     Errors,
     FrontendView,
     HandshakesView,
+    HedgingView,
     IdleLimit,
     ListenersView,
+    ListView,
+    NameView,
+    NodesView,
     PoolCounts,
     PoolMeasures,
     PoolTLS,
@@ -59,8 +65,10 @@ from reusedproxy.operators.view.values import (
 )
 from reusedproxy.pool.cold import Cold
 from reusedproxy.pool.connection import IDLE, IN_USE, PRIVATE, RETIRING, WATCHED, ServerConnection
+from reusedproxy.pool.constant import ConstantPool
 from reusedproxy.pool.learning.idle_timeout import IdleTimeoutEstimate
 from reusedproxy.pool.pool import HTTPConnectionPool
+from reusedproxy.pool.spread import Spread
 
 #: Fields that are copied one by one; an attrgetter for all of them is one call.
 _COLD = attrgetter(*(each.name for each in fields(ColdView) if each.name != "ago"))
@@ -69,6 +77,8 @@ _TRAFFIC = attrgetter(*TrafficCounts._fields)
 
 #: Servers that are read in one step.
 AT_ONCE = 10
+#: Most kinds of trouble that are shown of one server: each of its names may have its own.
+TROUBLES = 20
 _NOT_MEASURED = Rate()
 _NO_MEANS = Means()
 #: Results of dials whose TLS handshake has failed.
@@ -129,6 +139,10 @@ class Reader:
             handshakes=_NOT_MEASURED if rates is None else _rate(rates.handshakes),
             keys=_NOT_MEASURED if rates is None else _rate(rates.keys),
             listeners=sum(len(each.listeners) for each in proxy.frontends),
+            lists=tuple(
+                ListView(each.url, {**each.counts}, each.last, each.until, bool(each.trouble))
+                for each in proxy.list_fetches.values()
+            ),
         )
 
     def _frontend(self, frontend: Frontend) -> FrontendView:
@@ -207,6 +221,7 @@ class Reader:
             cookie="" if backend.settings.cookie is None else backend.settings.cookie.name,
             description=backend.settings.description,
             answer_times=None if self._rates is None else _histogram(self._rates.answer_times(backend)),
+            hedging=hedging_view(backend),
         )
 
     def _times_of(self, backend: Backend) -> TimesView:
@@ -239,7 +254,7 @@ def server_view(
         host=server.host,
         renamed=bool(server.ordered_name),
         weight=server.weight,
-        throttle=server.throttle,
+        throttle=server.share,
         id=server.settings.id,
         backup=server.backup,
         served=server.served,
@@ -261,6 +276,9 @@ def server_view(
         address="" if server.target is None else str(server.target),
         cookie="" if server.cookie is None else server.cookie.decode(errors="replace"),
         times=TimesView(means, _most(server)),
+        warming=server.warmth < FULL_WEIGHT,
+        standby=settings.standby,
+        stands_by=settings.standby is not None and server.pool.floor == settings.standby,
     )
 
 
@@ -295,6 +313,26 @@ def connections(server: Server) -> list[ConnectionView]:
     return [_connection(connection, now) for each in lists for some in each for connection in some]
 
 
+def names_of(server: Server) -> list[NameView]:
+    """Returns the pools of a server's names and identities, those that were asked for last at the end."""
+    pool = server.pool
+    return [] if not isinstance(pool, ConstantPool) else [_name(*each) for each in pool.names.shown()]
+
+
+def _name(name: str, pool: HTTPConnectionPool, lent: int, opened: int) -> NameView:
+    return NameView(
+        name=name,
+        floor=pool.floor,
+        idle=len(pool.idle),
+        in_use=len(pool.in_use),
+        connecting=len(pool.connecting),
+        waiting=len(pool.waiters),
+        requests=lent,
+        opened=opened,
+        trouble=pool.trouble,
+    )
+
+
 def ended(server: Server) -> list[EndedView]:
     """Returns the last connections to a server that have ended, the oldest first."""
     pool = server.pool
@@ -311,8 +349,10 @@ def _pool(server: Server, measures: bool) -> PoolView:
     limits, upkeep, context = pool.limits, pool.upkeep, pool.context
     # One pass over the pools instead of one for each number (measured for 400 servers: 1.6 ms instead of 3.5 ms).
     idle = safe = suspect = in_use = connecting = retiring = private = watched = waiting = 0
-    troubles = []
+    troubles: dict[str, None] = {}
+    floor = 0
     for each in pool.family:
+        floor += each.floor
         if each.idle:
             idle += len(each.idle)
             safe += sum(connection.safe for connection in each.idle)
@@ -324,17 +364,20 @@ def _pool(server: Server, measures: bool) -> PoolView:
         watched += len(each.watched)
         waiting += len(each.waiters)
         if trouble := each.trouble:
-            troubles.append(trouble)
+            troubles[trouble] = None
+    names = pool.names if isinstance(pool, ConstantPool) else None
     most_idle = limits.most_idle
     return PoolView(
         state=pool.state,
-        floor=pool.floor,
+        floor=floor,
         floor_min=limits.min_conn,
         demand=_demand(pool) if pool.knows_name else None,
         max_conn=limits.max_conn,
         most_idle=None if most_idle == inf else int(most_idle),
-        below_floor=pool.below_floor,
-        below_floor_seconds=upkeep.refill.below_floor_seconds,
+        below_floor=any(each.below_floor for each in pool.family),
+        below_floor_seconds=sum(
+            each.upkeep.refill.below_floor_seconds for each in pool.family if each is pool or each.state != "closed"
+        ),
         idle=idle,
         safe=safe,
         suspect=suspect,
@@ -348,12 +391,21 @@ def _pool(server: Server, measures: bool) -> PoolView:
         closed=dict(pool.closed),
         used=_idle_limit(upkeep.used),
         unused=_idle_limit(upkeep.unused),
-        troubles=tuple(troubles),
+        troubles=tuple(islice(troubles, TROUBLES)),
+        names=0 if names is None else len(names.others),
+        refusals=0 if names is None else names.refusals,
         invalid=_errors(pool.invalid),
         tls=None if context is None else _pool_tls(server, context),
         measures=_measures(pool) if measures else None,
         cold=None if pool.counters.cold is None else _cold(pool.counters.cold, pool.deadlines.now()),
+        nodes=None if upkeep.spread is None else _nodes(pool, upkeep.spread),
     )
+
+
+def _nodes(pool: HTTPConnectionPool, spread: Spread) -> NodesView:
+    counts = spread.nodes.counts(pool.deadlines.now())
+    unknown = max(0, len(pool.idle) + len(pool.in_use) - len(spread.nodes))
+    return NodesView(spread.by, tuple(counts.items()), unknown, spread.state, spread.dials)
 
 
 def _cold(cold: Cold, now: float) -> ColdView:
@@ -377,12 +429,13 @@ def _demand(pool: HTTPConnectionPool) -> DemandView:
 
 def _pool_tls(server: Server, context: ClientContext) -> PoolTLS:
     counters = server.pool.counters
-    ends = [each.context.theirs_end for each in server.pool.family if each.context is not None]
+    contexts = [each.context for each in server.pool.family if each.context is not None]
+    ends, ours = [each.theirs_end for each in contexts], [each.ours_end for each in contexts]
     standing = [each for each in server.former if each.state != "closed"]
     older = [each for each in standing if each.context is None or each.context.generation < context.generation]
     return PoolTLS(
         crt=context.settings.crt,
-        ours_end=context.ours_end,
+        ours_end=min((end for end in ours if end is not None), default=None),
         theirs_end=min((end for end in ends if end is not None), default=None),
         generation=context.generation,
         on_older=sum(each.standing for each in older),
@@ -455,6 +508,21 @@ def _sockets(frontend: Frontend) -> Iterator[BindView]:
 
 def _traffic(traffic: Traffic) -> TrafficCounts:
     return TrafficCounts._make(_TRAFFIC(traffic))._replace(hrsp=tuple(traffic.hrsp))
+
+
+def hedging_view(backend: Backend) -> HedgingView | None:
+    """Reads what became of a backend's late requests; None without `hedge`."""
+    hedging = backend.hedging
+    if hedging is None:
+        return None
+    after = hedging.after
+    return HedgingView(
+        hedging.requests,
+        hedging.started,
+        {result: hedging.results[result] for result in RESULTS},
+        {why: hedging.withheld[why] for why in WITHHELD},
+        None if after == inf else after,
+    )
 
 
 def _counted(histogram: Histogram) -> Counted:
@@ -532,6 +600,17 @@ def _files_of(server: Server) -> Iterator[FileInUse]:
             for word, path in (("crt", tls.crt), *trusted):
                 if path is not None:
                     yield FileInUse(server.settings.place, f"server {server.full_name}", word, path)
+    if server.settings.identities is not None:
+        yield from _files_of_identities(server)
+
+
+def _files_of_identities(server: Server) -> Iterator[FileInUse]:
+    """Returns the certificates of the identities that have a pool."""
+    contexts = (each.context for each in server.pool.family)
+    shown = {each.settings.crt: each.ours for each in contexts if each is not None and each.ours is not None}
+    for path, certificate in shown.items():
+        if path is not None:
+            yield FileInUse(server.settings.place, f"server {server.full_name}", "crt", path, certificate)
 
 
 def shown_by_servers(proxy: Proxy, until: float) -> Iterator[ShownCertificate]:

@@ -10,6 +10,7 @@ Those of which there is one for each server are named tuples: they are made in a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from attrs import frozen
@@ -299,6 +300,35 @@ class ColdView:
     took: float
 
 
+@frozen
+class NodesView:
+    """Shows the nodes behind a server's address (`pool-spread`), told apart `by` the certificate or a header: `counts`
+    are the connections at each, `unknown` those of which it is not known. `state` is that of `pool.spread.Spread`,
+    `dials` how often a connection was dialled anew for it."""
+
+    by: str
+    counts: tuple[tuple[str, int], ...]
+    unknown: int
+    state: str
+    dials: int
+
+
+@frozen
+class NameView:
+    """Shows the pool of one name or identity of a server. `requests` counts how often one got a connection of it,
+    `opened` the connections."""
+
+    name: str
+    floor: int
+    idle: int
+    in_use: int
+    connecting: int
+    waiting: int
+    requests: int
+    opened: int
+    trouble: str
+
+
 class PoolView(NamedTuple):
     """Shows the connections of a server, of all its names together, and what the pool has learnt of it.
 
@@ -306,7 +336,9 @@ class PoolView(NamedTuple):
     `safe` of the idle ones have carried a request. `max_conn` is `pool-max-conn`, `most_idle` what follows from it and
     from other limits; each is None without a limit. `troubles` say why the last dial has failed: of each name for
     which it has. `closed` counts ends of connections by their reason. `measures` is None where it was not asked for.
-    `floor_min` is the least that the floor falls to. `demand` is None where there can be no floor.
+    `floor_min` is the least that the floor falls to. `demand` is None where there can be no floor. `names` counts the
+    names and identities that have connections of their own, besides the one that is known beforehand, and `refusals`
+    the requests that said none that there is.
     """
 
     state: str
@@ -332,11 +364,15 @@ class PoolView(NamedTuple):
     used: IdleLimit | None
     unused: IdleLimit | None
     troubles: tuple[str, ...]
+    names: int
+    refusals: int
     invalid: Errors
     tls: PoolTLS | None
     measures: PoolMeasures | None = None
     #: The last request that found no connection; None: there was none.
     cold: ColdView | None = None
+    #: The nodes that it is spread over; None: it is not.
+    nodes: NodesView | None = None
 
 
 class ServerView(NamedTuple):
@@ -354,7 +390,7 @@ class ServerView(NamedTuple):
     host: str
     renamed: bool
     weight: int
-    #: How much of its weight counts, of 16; and its number (`id`).
+    #: How much of its weight counts, of 16, by `slowstart` and by its floor; and its number (`id`).
     throttle: int
     id: int
     backup: bool
@@ -384,6 +420,11 @@ class ServerView(NamedTuple):
     address: str = ""
     cookie: str = ""
     times: TimesView = NO_TIMES
+    #: Tells that it has come up, and its floor does not stand yet; the floor while it stands by for others (None: it
+    #: never does), and whether it does now.
+    warming: bool = False
+    standby: int | None = None
+    stands_by: bool = False
 
     @property
     def maintained_by_tracked(self) -> bool:
@@ -403,6 +444,19 @@ class ServerView(NamedTuple):
     def down_for(self, now: float) -> float:
         """Returns the seconds that it has been DOWN in all, up to `now`."""
         return self.downtime + (now - self.changed_at if self.state == DOWN else 0.0)
+
+
+@frozen
+class HedgingView:
+    """Shows requests of a backend that were sent twice (`hedge`): how many `requests` there were, how many were
+    `started` a second time, how those that have ended were answered, and why late ones were not sent twice. `after`:
+    the seconds without an answer after which they are late; None: that is not known yet."""
+
+    requests: int
+    started: int
+    results: dict[str, int]
+    withheld: dict[str, int]
+    after: float | None
 
 
 @frozen
@@ -434,6 +488,8 @@ class BackendView:
     answer_times: Histogram | None = None
     #: What the configuration says that it is.
     description: str = ""
+    #: None: no request is sent twice.
+    hedging: HedgingView | None = None
 
     @property
     def in_turn(self) -> list[ServerView]:
@@ -445,6 +501,19 @@ class BackendView:
     def down_for(self, now: float) -> float:
         """Returns the seconds without a usable server in all, up to `now`."""
         return self.downtime + (now - self.changed_at if self.down else 0.0)
+
+
+@frozen
+class ListView:
+    """Shows a list of revoked certificates that is fetched: its URL, how often by what came of it, when the server had
+    one that counts last, and until when that counts (Unix time; None before the first). `failing` tells that the newest
+    fetch has failed."""
+
+    url: str
+    counts: Mapping[str, int]
+    last: float | None
+    until: float | None
+    failing: bool = False
 
 
 @frozen
@@ -471,6 +540,8 @@ class ProxyView:
     keys: Rate = Rate()
     #: Where clients come in.
     listeners: int = 0
+    #: The lists of revoked certificates that are fetched (`crl-url`).
+    lists: tuple[ListView, ...] = ()
 
     @property
     def servers(self) -> list[ServerView]:

@@ -157,6 +157,10 @@ class Certificate:
     def key_algorithm(self) -> bytes:
         return _algorithm(next(parts(self._field(5).content)))
 
+    def key(self) -> bytes:
+        """Returns the SubjectPublicKeyInfo in DER. Raises NotThere."""
+        return self._field(5).whole
+
     def version(self) -> int:
         self._field(0)
         return self._version

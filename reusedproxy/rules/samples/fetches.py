@@ -628,6 +628,7 @@ FETCHES: dict[str, Callable[..., Fetch]] = {
     "capture.res.ver": _fact(_response_version),
     "unique-id": _fact(lambda facts: facts.unique_id or None),
     "txn.status": _fact(lambda facts: facts.course.status),
+    "txn.hedged": _fact(lambda facts: facts.course.hedged),
     "fc_err": _fact(lambda facts: 0 if facts.noted is None else facts.noted.error),
     "fc_err_str": _fact(lambda facts: b"Success" if facts.noted is None else facts.noted.error_text.encode()),
     "res.hdr": _header(_response, False),

@@ -1,0 +1,1 @@
+"""Fetches lists of revoked certificates ahead of the handshakes that need them (`crl-url`)."""

@@ -1,0 +1,110 @@
+"""Leads each request to the partner that it names, in a backend of `option egress`: to the server whose address has
+this host and this port, and to no other.
+
+A request is compared with what the configuration lists, and is refused where nothing there is the same. Nothing of it
+is ever resolved or dialled. It must never know how a request is sent.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from attrs import evolve, frozen
+
+from reusedproxy.backends.backend import Backend
+from reusedproxy.backends.binding import Binding
+from reusedproxy.backends.server import Server
+from reusedproxy.config.model.proxies import Server as Settings
+from reusedproxy.exchanges.exchange import Exchange
+from reusedproxy.exchanges.request_rules import count_denied
+from reusedproxy.measures.log_throttle import LogThrottle
+from reusedproxy.rules import editing
+from reusedproxy.wire.heads import RequestHead
+
+_AUTHORITY: Final = re.compile(rb"(\[[^\]]*\]|[^:]*)(?::([0-9]{1,5}))?\Z")
+_CREDENTIALS: Final = editing.spellings("Proxy-Authorization")
+#: Characters of a name that are shown in the log.
+_SHOWN: Final = 100
+
+#: A host in lower case, without a final dot, and a port.
+Place = tuple[bytes, int]
+
+
+@frozen(eq=False)
+class ToPartner(Binding):
+    """Ties a request to its partner: it goes there or nowhere."""
+
+    def at(self, servers: Iterable[Server]) -> Binding | None:
+        """Returns the same binding to the server of the same host and port among `servers`, whatever its name is."""
+        place = place_of(self.server.settings)
+        return next((evolve(self, server=each) for each in servers if place_of(each.settings) == place), None)
+
+    @property
+    def dials(self) -> bool:
+        return False
+
+
+class Partners:
+    """Knows the partners of one backend, and refuses requests for anybody else."""
+
+    def __init__(self, backend: Backend, say: Callable[[str], None]) -> None:
+        """Calls `say(text)` with messages for the log, not too many of them."""
+        self._by_place: dict[Place, Server] = {}
+        self._by_host: dict[bytes, Server] = {}
+        for server in backend.servers:
+            host, port = place_of(server.settings)
+            self._by_place[host, port] = server
+            self._by_host.setdefault(host, server)
+        self._name = backend.name
+        self._throttle = LogThrottle(backend.now, say)
+
+    def refuses(self, exchange: Exchange) -> bool:
+        """Ties the request to its partner, whose name it is given in every place. Returns True if there is none: then
+        it has been answered."""
+        head = exchange.head
+        assert head is not None
+        if head.method == b"CONNECT":
+            return self._refuse(exchange, 405, "CONNECT is not done: ask for http://…, and TLS is spoken from here on")
+        if head.host is None:
+            return self._refuse(exchange, 400, "it names no host")
+        server = self._named(head)
+        if server is None:
+            name = head.host[:_SHOWN].decode("latin-1")
+            return self._refuse(exchange, 403, f"{name!r} is none of its servers")
+        if exchange.line is None:
+            exchange.line = head.head[: head.head.find(b"\r")]  # the log is to say what the client said
+        editing.remove(head, _CREDENTIALS)  # they were for this proxy
+        editing.set_origin(head, authority_of(server.settings))
+        exchange.binding = ToPartner(server, False, False, False)
+        return False
+
+    def _named(self, head: RequestHead) -> Server | None:
+        """Returns the server of the host and port that the request names; without a port, the first of the host's."""
+        assert head.host is not None
+        found = _AUTHORITY.match(head.host)
+        if found is None:
+            return None
+        host, port = found[1].removesuffix(b".").lower(), found[2]
+        # Of an absolute target, the wire layer has taken off the scheme's own port.
+        if port is None or (int(port) == 80 and head.target[:1] in (b"/", b"*")):
+            return self._by_host.get(host)
+        return self._by_place.get((host, int(port)))
+
+    def _refuse(self, exchange: Exchange, status: int, why: str) -> bool:
+        self._throttle.tell(why, f"backend {self._name}: a request is refused: {why}", "requests refused")
+        count_denied(exchange)
+        exchange.fail(status, "PR")
+        return True
+
+
+def place_of(settings: Settings) -> Place:
+    return settings.host.removesuffix(".").lower().encode(), settings.port or 0
+
+
+def authority_of(settings: Settings) -> bytes:
+    """Returns the Host of requests for this partner: its name, and its port where that is not the usual one."""
+    host, port = place_of(settings)
+    written = b"[%b]" % host if b":" in host else host
+    return written if port == (80 if settings.tls is None else 443) else b"%b:%d" % (written, port)

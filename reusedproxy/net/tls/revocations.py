@@ -1,0 +1,81 @@
+"""Checks lists of revoked certificates that were fetched from a URL, before they take the place of others.
+
+Whoever is on the way of plain HTTP may answer with anything: only a list that a trusted CA has signed counts, that is
+in time, and that is not older than the one at hand. Pure; it must never know where a list comes from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from reusedproxy.net.tls.words import UNREADABLE, name_of
+
+_PEM = b"-----BEGIN X509 CRL-----"
+List = x509.CertificateRevocationList
+
+
+class ListRefused(Exception):
+    """Says why a list is not taken."""
+
+
+def checked_list(content: bytes, authorities: Iterable[x509.Certificate], now: datetime) -> List:
+    """Returns the list in DER or PEM (RFC 5280 section 5) that one of these CAs has signed and that is in time `now`.
+
+    Raises ListRefused.
+    """
+    try:
+        found = x509.load_pem_x509_crl(content) if _PEM in content[:4096] else x509.load_der_x509_crl(content)
+        begin, end = found.last_update_utc, found.next_update_utc
+        partial = any(each.oid == x509.DeltaCRLIndicator.oid for each in found.extensions)
+    except UNREADABLE:
+        raise ListRefused("it is no list of revoked certificates") from None
+    issuers = [each for each in authorities if each.subject == found.issuer]
+    if not issuers:
+        raise ListRefused(
+            f"it is of {name_of(found.issuer)}, whose certificate is not in the 'ca-file': add that there"
+        )
+    if not any(_has_signed(each, found) for each in issuers):
+        raise ListRefused(f"its signature is not that of {name_of(found.issuer)}")
+    if partial:
+        raise ListRefused("it is a delta list, which says only what has changed")
+    if end is None or end <= now:
+        until = "says no time of the next one" if end is None else f"is out of date since {end:%d %b %Y %H:%M} UTC"
+        raise ListRefused(f"it {until}")
+    if begin > now:
+        raise ListRefused(f"it is of a time to come, {begin:%d %b %Y %H:%M} UTC")
+    return found
+
+
+def lists_in(content: bytes) -> list[List]:
+    """Returns the lists of a file in PEM; none of one that cannot be read."""
+    try:
+        return [x509.load_pem_x509_crl(_PEM + block) for block in content.split(_PEM)[1:]]
+    except UNREADABLE:
+        return []
+
+
+def joined(present: Sequence[List], fetched: Sequence[List]) -> bytes:
+    """Returns a file in PEM with the newest list of each CA. Raises ListRefused where one that was fetched is older
+    than the one at hand: somebody may have kept it."""
+    newest = {each.issuer: each for each in present}
+    for each in fetched:
+        held = newest.get(each.issuer)
+        if held is not None and each.last_update_utc < held.last_update_utc:
+            raise ListRefused(
+                f"it is older ({each.last_update_utc:%d %b %Y %H:%M} UTC) than the one at hand"
+                f" ({held.last_update_utc:%d %b %Y %H:%M} UTC)"
+            )
+        newest[each.issuer] = each
+    return b"".join(each.public_bytes(Encoding.PEM) for each in newest.values())
+
+
+def _has_signed(issuer: x509.Certificate, found: List) -> bool:
+    try:
+        return found.is_signature_valid(issuer.public_key())  # type: ignore[arg-type]
+    except (TypeError, ValueError, UnsupportedAlgorithm):
+        return False

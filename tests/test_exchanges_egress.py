@@ -1,0 +1,183 @@
+"""Requests of a section with `option egress`: each goes to the partner that it names, and to nobody else."""
+
+from __future__ import annotations
+
+from attrs import evolve
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from reusedproxy.backends.server import DOWN, MAINT
+from reusedproxy.build.rule_sets import RuleSets
+from reusedproxy.config import model
+from reusedproxy.exchanges.egress import ToPartner, authority_of
+from reusedproxy.net.slices import run_through
+from tests.clientfakes import World
+from tests.test_config_servers import HEAD, faults, read
+
+HOSTS = (("bank.example", 443), ("pay.example", 8443), ("bank.example", 8444))
+
+
+def ask(target: str, host: str = "", method: str = "GET", *lines: str) -> bytes:
+    host = host or target.partition("//")[2].partition("/")[0]
+    return "\r\n".join((f"{method} {target} HTTP/1.1", f"Host: {host}", *lines, "", "")).encode("latin-1")
+
+
+def egress(test: SynchronousTestCase, rules: str = "", maxconn: int = 0) -> World:
+    world = World(test, servers=len(HOSTS), warm=2, maxconn=maxconn, backend={"egress": True})
+    said = read(f" option egress\n{rules} server a bank.example:443").backends["b"]
+    world.backend.settings = evolve(world.backend.settings, place=said.place, rules=said.rules)
+    for far, (host, port) in zip(world.servers, HOSTS, strict=True):
+        far.server.settings = evolve(far.server.settings, host=host, port=port, tls=model.ServerTLS())
+    world.frontend.settings = evolve(world.frontend.settings, default_backend="be")
+    world.frontend.routing = run_through(RuleSets({"be": world.backend}).routing(world.frontend))
+    return world
+
+
+class EgressTests(SynchronousTestCase):
+    def asked(self, world: World, request: bytes) -> tuple[str, bytes]:
+        """The server that got it, and what it got; or the status."""
+        client = world.client()
+        client.send(request)
+        busy = [each for each in world.servers if each.busy]
+        if not busy:
+            return client.take().split(b" ")[1].decode(), b""
+        (each,) = busy
+        got = each.asked()
+        each.answer()
+        client.take()
+        return each.server.name, got
+
+    def test_each_request_goes_where_it_says(self) -> None:
+        world = egress(self)
+        for request, server in (
+            (ask("/", "bank.example"), "s1"),
+            (ask("/", "bank.example:443"), "s1"),
+            (ask("/", "bank.example:80"), "s1"),
+            (ask("/", "bank.example:8444"), "s3"),
+            (ask("http://bank.example/x"), "s1"),
+            (ask("https://bank.example/x"), "s1"),
+            (ask("http://bank.example:8444/x"), "s3"),
+            (ask("/", "BANK.example."), "s1"),
+            (ask("/", "pay.example"), "s2"),
+            (ask("/", "pay.example:8443"), "s2"),
+            (ask("/", "pay.example:443"), "403"),
+            (ask("https://bank.example:80/"), "403"),
+            (ask("/", "bank.example:8443"), "403"),
+            (ask("/", "other.example"), "403"),
+            (ask("/", "bank.example.."), "403"),
+            (ask("bank.example:443", "bank.example:443", "CONNECT"), "405"),
+            (b"GET / HTTP/1.0\r\n\r\n", "400"),
+        ):
+            self.assertEqual(self.asked(world, request)[0], server, request)
+        world.check_rest()
+
+    def test_partners_are_told_their_own_name_and_a_path(self) -> None:
+        """And not the password for this proxy."""
+        world = egress(self)
+        for request, line, host in (
+            (ask("http://Bank.example./a?b"), b"GET /a?b HTTP/1.1", b"bank.example"),
+            (ask("http://bank.example"), b"GET / HTTP/1.1", b"bank.example"),
+            (ask("/", "PAY.example"), b"GET / HTTP/1.1", b"pay.example:8443"),
+            (ask("/", "bank.example", "GET", "Proxy-Authorization: Basic eA=="), b"GET / HTTP/1.1", b"bank.example"),
+        ):
+            got = self.asked(world, request)[1]
+            first, *lines = got.split(b"\r\n")
+            self.assertEqual(first, line)
+            self.assertEqual([each for each in lines if each.lower().startswith(b"host")], [b"Host: " + host])
+            self.assertNotIn(b"proxy-auth", got.lower())
+            said = request.partition(b"\r")[0].replace(b"example HTTP", b"example/ HTTP")
+            self.assertEqual(world.log[-1].line, said)  # the log says what the client said
+        world.check_rest()
+
+    def test_those_of_one_client_one_behind_the_other_go_each_to_their_own(self) -> None:
+        world = egress(self)
+        client = world.client()
+        hosts = ("bank.example", "pay.example", "bank.example:8444", "other.example")
+        client.send(b"".join(ask("/", host) for host in hosts))
+        found = []
+        for _ in range(3):
+            busy = [each for each in world.servers if each.busy]
+            found.append((busy[0].server.name, b"Host: bank.example\r\n" in busy[0].asked()))
+            busy[0].answer()
+        self.assertEqual(found, [("s1", True), ("s2", False), ("s3", False)])
+        self.assertEqual([status for status, _ in world.flags()], [200, 200, 200, 403])
+        world.check_rest()
+
+    def test_what_rules_have_made_of_a_request_counts(self) -> None:
+        world = egress(self, rules=" http-request set-header Host pay.example if { path /pay }\n")
+        self.assertEqual(self.asked(world, ask("/pay", "bank.example"))[0], "s2")
+        self.assertEqual(self.asked(world, ask("/pay", "other.example"))[0], "s2")
+        self.assertEqual(self.asked(world, ask("/", "other.example"))[0], "403")
+
+    def test_a_partner_out_of_service_has_no_stand_in(self) -> None:
+        world = egress(self)
+        world.backend.server_changed(world.servers[0].server, DOWN, "test")
+        self.assertEqual(self.asked(world, ask("/", "bank.example"))[0], "503")
+        world.backend.set_state(world.servers[1].server, MAINT)
+        self.assertEqual(self.asked(world, ask("/", "pay.example"))[0], "503")
+        self.assertEqual(self.asked(world, ask("/", "bank.example:8444"))[0], "s3")
+        world.check_rest()
+
+    def test_a_refusal_is_counted_and_told_why(self) -> None:
+        world = egress(self)
+        self.asked(world, ask("/", "other.example"))
+        self.assertEqual((world.frontend.traffic.dreq, world.backend.traffic.dreq), (1, 1))
+        self.assertIn(
+            ("notice", "backend be: a request is refused: 'other.example' is none of its servers"), world.announced
+        )
+        self.assertEqual(world.flags()[-1], (403, "PR"))
+
+    def test_after_a_reload_it_is_the_address_that_counts(self) -> None:
+        """A server of the same name at another address is another partner."""
+        world = egress(self)
+        first, second = world.servers[0].server, world.servers[1].server
+        binding = ToPartner(first, False, False, False)
+        moved = binding.at([second, first])
+        assert moved is not None
+        self.assertIs(moved.server, first)
+        first.settings = evolve(first.settings, host="moved.example")
+        second.settings = evolve(second.settings, host="bank.example.", port=443)
+        first.name, second.name = "s2", "s1"
+        gone = ToPartner(world.servers[2].server, False, False, False)
+        second.name = gone.server.name
+        self.assertIsNone(gone.at([first, second]))
+
+    @settings(deadline=None, max_examples=200)
+    @given(st.text(st.sampled_from("bankpyexml.:0843[]@#?/\\%ABK-\u00e4"), max_size=24), st.booleans())
+    def test_no_host_leads_anywhere_but_to_its_own_partner(self, host: str, absolute: bool) -> None:
+        world = egress(self)
+        found, got = self.asked(world, ask(f"http://{host}/" if absolute else "/", host or "x"))
+        if found.startswith("s"):
+            server = next(each.server for each in world.servers if each.server.name == found)
+            self.assertIn(b"\r\nHost: " + authority_of(server.settings) + b"\r\n", got)
+            self.assertIn(server.settings.host, host.lower())
+
+
+class ConfigurationTests(SynchronousTestCase):
+    def test_partners_are_named_by_their_own_name_and_reached_at_public_addresses(self) -> None:
+        made = read(
+            " option egress\n default-server ssl verify required ca-file /ca pool-min-conn 2\n"
+            " server a bank.example:443\n server b pay.example:8443 egress-net 10.0.0.0/8,public\n"
+        ).backends["b"]
+        self.assertTrue(made.egress)
+        self.assertEqual([each.known_name for each in made.servers], ["bank.example", "pay.example"])
+        self.assertEqual([each.reach for each in made.servers], [("public",), ("public", "10.0.0.0/8")])
+        self.assertEqual([each.text for each in read(" server a h:1 egress-net 10.0.0.0/8").notices], [])
+
+    def test_what_cannot_be_is_said(self) -> None:
+        for lines, said in (
+            (" server a bank.example", "write 'api.example.com:443', say"),
+            (" server a 0.0.0.0:443", "its address is what requests name"),
+            (" server a /run/socket", "its address is what requests name"),
+            (" server a Bank.example:1\n server b bank.example.:1", "requests for bank.example:1 go to the server of"),
+            (" server a bank.example:1 backup\n server b pay.example:1", "'backup' says nothing"),
+            (" server a 10.0.0.1:443", "add 'egress-net 10.0.0.1' to allow it"),
+            (" server a bank.example:1 egress-net bank.example", "takes networks such as 10.0.0.0/8"),
+            (" use-server a if TRUE\n server a bank.example:1", "take out 'use-server'"),
+            (" cookie C insert\n server a bank.example:1 cookie a", "take out 'cookie'"),
+            (" stick-table type ip size 1k\n stick on src\n server a bank.example:1", "take out 'stick'"),
+        ):
+            self.assertTrue(any(said in text for text in faults(f" option egress\n{lines}")), (lines, said))
+        head = HEAD.replace("mode http", "mode tcp")
+        self.assertTrue(any("for 'mode http' only" in text for text in faults(" option egress\n server a b.c:1", head)))

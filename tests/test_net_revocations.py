@@ -1,0 +1,91 @@
+"""Lists of revoked certificates that were fetched: which count, and what becomes of the file."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
+from twisted.trial.unittest import SynchronousTestCase
+
+from reusedproxy.demo.certificates import Authority
+from reusedproxy.net.tls.revocations import ListRefused, checked_list, joined, lists_in
+
+DAY = timedelta(days=1)
+
+
+def list_of(
+    authority: Authority,
+    *revoked: int,
+    since: timedelta = -DAY,
+    until: timedelta = DAY,
+    signer: Authority | None = None,
+    delta: bool = False,
+) -> x509.CertificateRevocationList:
+    """A list of these serial numbers."""
+    now = datetime.now(timezone.utc).replace(microsecond=0)
+    builder = x509.CertificateRevocationListBuilder().issuer_name(authority.credential.certificate.subject)
+    builder = builder.last_update(now + since).next_update(now + until)
+    for number in revoked:
+        entry = x509.RevokedCertificateBuilder().serial_number(number).revocation_date(now - DAY)
+        builder = builder.add_revoked_certificate(entry.build())
+    if delta:
+        builder = builder.add_extension(x509.DeltaCRLIndicator(1), critical=True)
+    return builder.sign((signer or authority).credential.key, hashes.SHA256())
+
+
+class CheckTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.authority = Authority("a CA")
+        self.trusted = [Authority("another").credential.certificate, self.authority.credential.certificate]
+
+    def refused(self, content: bytes) -> str:
+        error = self.assertRaises(ListRefused, checked_list, content, self.trusted, datetime.now(timezone.utc))
+        return str(error)
+
+    def test_a_list_counts_in_either_form(self) -> None:
+        made = list_of(self.authority, 7)
+        for encoding in (Encoding.DER, Encoding.PEM):
+            found = checked_list(made.public_bytes(encoding), self.trusted, datetime.now(timezone.utc))
+            self.assertEqual(found, made)
+
+    def test_what_does_not_count(self) -> None:
+        stranger = Authority("a CA")
+        for made, words in (
+            (list_of(self.authority, signer=stranger), "its signature is not that of CN=a CA"),
+            (list_of(Authority("unknown")), "it is of CN=unknown, whose certificate is not in the 'ca-file'"),
+            (list_of(self.authority, since=-2 * DAY, until=-DAY), "it is out of date since "),
+            (list_of(self.authority, since=DAY, until=2 * DAY), "it is of a time to come"),
+            (list_of(self.authority, delta=True), "it is a delta list"),
+        ):
+            self.assertIn(words, self.refused(made.public_bytes(Encoding.DER)))
+        for content in (b"", b"<html>not found</html>", b"-----BEGIN X509 CRL-----\nx\n-----END X509 CRL-----\n"):
+            self.assertIn("it is no list of revoked certificates", self.refused(content))
+
+    def test_two_cas_of_one_name(self) -> None:
+        """As when a CA has got a new key."""
+        self.trusted.insert(0, Authority("a CA").credential.certificate)
+        made = list_of(self.authority)
+        content = made.public_bytes(Encoding.DER)
+        self.assertEqual(checked_list(content, self.trusted, datetime.now(timezone.utc)), made)
+
+
+class JoinTests(SynchronousTestCase):
+    def test_the_newest_list_of_each_ca_stays(self) -> None:
+        one, other = Authority("one"), Authority("other")
+        old, new, kept = list_of(one, since=-2 * DAY), list_of(one, 7), list_of(other)
+        content = joined([old, kept], [new])
+        self.assertEqual(lists_in(content), [new, kept])
+        self.assertEqual(lists_in(joined([], [new])), [new])
+
+    def test_an_older_one_is_not_taken(self) -> None:
+        """It may be one of a time when a certificate was not revoked yet."""
+        authority = Authority("one")
+        old, new = list_of(authority, since=-2 * DAY), list_of(authority)
+        error = self.assertRaises(ListRefused, joined, [new], [old])
+        self.assertIn("it is older (", str(error))
+
+    def test_a_file_that_cannot_be_read_holds_none(self) -> None:
+        for content in (b"", b"x", b"-----BEGIN X509 CRL-----\n"):
+            self.assertEqual(lists_in(content), [])
