@@ -107,7 +107,7 @@ class ReadTests(SynchronousTestCase):
             ("str(a),lower(1)", "'lower' takes no arguments, not 1"),
             ("str(a),json(utf16)", "'json' reads ascii, utf8, utf8s, utf8p, utf8ps, not 'utf16'"),
             ("req.hdrr(a)", "unknown sample fetch 'req.hdrr': did you mean 'req.hdr'?"),
-            ("uptime", "'uptime' is a HAProxy sample fetch that reusedproxy does not do yet"),
+            ("dst_conn", "'dst_conn' is a HAProxy sample fetch that reusedproxy does not do yet"),
             ("sc0_glitch_cnt", "that reusedproxy does not do yet"),
             ("ssl_c_san", "'ssl_c_san' is a HAProxy sample fetch that reusedproxy does not do yet"),
             ("ssl_fc_exporter_secret", "that reusedproxy does not do yet"),

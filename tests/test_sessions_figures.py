@@ -151,5 +151,7 @@ class FetchTests(SynchronousTestCase):
         timeout = round((world.frontend.settings.timeouts.client or 0) * 1000)
         self.assertEqual(client.take().partition(b"\r\n\r\n")[2], f"be 0 {timeout} 3000".encode())
         self.assertIs(world.frontend.figure("stopping", ""), False)
+        world.frontend.process_began = world.deadlines.now() - 7.9
+        self.assertEqual(world.frontend.figure("uptime", ""), 7)
         world.frontend.stop()
         self.assertIs(world.frontend.figure("stopping", ""), True)

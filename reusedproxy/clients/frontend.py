@@ -103,6 +103,8 @@ class Frontend:
         self.authentication: Authentication = NOBODY
         #: The environment that the configuration was read with.
         self.environment: Mapping[str, str] = {}
+        #: When the process began, by the clock of `deadlines`.
+        self.process_began = deadlines.now()
         self.lookups = Lookups({})
         self.maps: Mapping[str, Map] = NO_MAPS
         #: Patterns that rules change, by the names of their files.
@@ -615,6 +617,8 @@ class Frontend:
             return None if default in (None, self.own_backend) else default.encode("utf-8", "surrogateescape")
         if which == "stopping":
             return self.stopped
+        if which == "uptime":
+            return int(self.deadlines.now() - self.process_began)
         clients = {each.name: each.clients for each in self._places.frontends} if which == "fe_conn" else {}
         return figure(which, name, self.backends, clients)
 

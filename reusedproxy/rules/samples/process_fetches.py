@@ -82,7 +82,7 @@ FIGURES = ("be_conn", "be_conn_free", "fe_conn", "queue", "avg_queue", "connslot
 OWN = (
     *(f"be_{which}_timeout" for which in ("connect", "queue", "server", "tarpit", "tunnel")),
     *(f"cur_{which}_timeout" for which in ("client", "connect", "queue", "server", "tarpit", "tunnel")),
-    *("be_max_retries", "cur_max_retries", "fe_client_timeout", "fe_defbe", "fe_tarpit_timeout", "stopping"),
+    *("be_max_retries", "cur_max_retries", "fe_client_timeout", "fe_defbe", "fe_tarpit_timeout", "stopping", "uptime"),
     *("fc_lost", "fc_reordering", "fc_retrans", "fc_sacked", "fc_unacked"),
 )
 #: Times that the kernel has measured, with a unit.
