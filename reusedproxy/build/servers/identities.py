@@ -32,7 +32,7 @@ from reusedproxy.net.tls.identity import ClientIdentity
 from reusedproxy.net.tls.words import LONGEST_NAME, printable
 from reusedproxy.pool.named import IdentityRefused, Name, host_name
 from reusedproxy.rules.regular import Unevaluated
-from reusedproxy.rules.samples.compile import compiled_text
+from reusedproxy.rules.samples.compile import compiled_alone, to_text
 
 #: Chooses for a request; raises IdentityRefused.
 Choose = Callable[[Exchange], ClientIdentity]
@@ -182,7 +182,7 @@ def _list(made: Identities, sources: Sources, settings: model.Server, faults: li
 def _text(word: str, made: Format) -> Callable[[Exchange], str]:
     """Returns the function that evaluates a format of a server line. It raises IdentityRefused where one of its
     expressions finds nothing."""
-    parts = [part if isinstance(part, str) else compiled_text(part.expression) for part in made.parts]
+    parts = [part if isinstance(part, str) else compiled_alone(part.expression) for part in made.parts]
     said = "".join(part if isinstance(part, str) else f"%[{part.expression}]" for part in made.parts)
 
     def text(facts: Exchange) -> str:
@@ -192,7 +192,7 @@ def _text(word: str, made: Format) -> Callable[[Exchange], str]:
                 texts.append(part)
                 continue
             try:
-                value = part(facts)
+                value = to_text(part(facts))
             except Unevaluated as unevaluated:
                 raise IdentityRefused(f"'{word} {said}': {unevaluated}") from None
             if not value:
