@@ -12,6 +12,7 @@ import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from datetime import datetime, timezone
+from hashlib import sha256
 from io import TextIOWrapper
 
 from attrs import evolve, frozen
@@ -27,7 +28,7 @@ from reusedproxy.config.tls.crt_list import read_crt_list
 from reusedproxy.config.tls.words import not_offered, offered_protocols, overridden
 from reusedproxy.net.files import LARGEST_TEXT, bounded, names_in, open_list, why_unread
 from reusedproxy.net.slices import Steps, run_through
-from reusedproxy.net.tls.files import SYSTEM_CA, TLSConfigurationError, Trusts, keys_beside
+from reusedproxy.net.tls.files import SYSTEM_CA, CertificateName, TLSConfigurationError, Trusts, keys_beside
 from reusedproxy.net.tls.openssl_server import paths_of_system
 from reusedproxy.net.tls.server import Certificate, Certificates
 
@@ -55,7 +56,7 @@ def serving(tls: BindTLS, previous: Iterable[Served], trusts: Trusts) -> Steps[S
     admissions: dict[TLSOffer, object] = {}
     idle: list[str] = []
     chosen = [_with_admission(each, admissions) for each in _written_out(tls, idle)]
-    stamps = stamps_of(_files(tls, chosen))
+    stamps = (*stamps_of(_files(tls, chosen)), *committed_stamps(((each.path, each.key) for each in chosen), trusts))
     yield
     for each in previous:
         if (each.tls, each.stamps) == (tls, stamps):
@@ -202,6 +203,15 @@ def stamps_of(paths: Iterable[str]) -> Stamps:
     return run_through(_looking_at(paths))
 
 
+def committed_stamps(names: Iterable[CertificateName], trusts: Trusts) -> Stamps:
+    """Returns, beside the stamps of the files, those of the certificates that were committed in their place."""
+    found = {name: each for name in names if (each := trusts.committed.get(name)) is not None}
+    return tuple(
+        (path, int.from_bytes(sha256(each.content + b"\0" + each.key).digest(), "big"), 0, len(each.content), 0)
+        for (path, _), each in found.items()
+    )
+
+
 def _looking_at(paths: Iterable[str]) -> Steps[Stamps]:
     stamps = {}
     for path in _without_aliases(paths):
@@ -244,7 +254,7 @@ def _in(path: str) -> list[str]:
         return []
 
 
-def server_stamps(tls: ServerTLS | None, known: dict[str, Stamps]) -> Stamps:
+def server_stamps(tls: ServerTLS | None, known: dict[str, Stamps], trusts: Trusts) -> Stamps:
     """Returns the stamps of all TLS files of a server line. `known` has those that one reading of the configuration has
     looked at already: a thousand servers may trust the same directory, which has 300 files where it is the system's."""
     stamps: dict[tuple[str, int, int, int, int], None] = {}
@@ -252,7 +262,8 @@ def server_stamps(tls: ServerTLS | None, known: dict[str, Stamps]) -> Stamps:
         if path not in known:
             known[path] = stamps_of([path])
         stamps.update(dict.fromkeys(known[path]))
-    return tuple(stamps)
+    committed = committed_stamps([(tls.crt, tls.key)], trusts) if tls is not None and tls.crt is not None else ()
+    return (*stamps, *committed)
 
 
 def _server_files(tls: ServerTLS) -> list[str]:

@@ -32,7 +32,6 @@ from reusedproxy.net.tls.files import (
     TLSConfigurationError,
     Trusted,
     Trusts,
-    use_certificate,
     use_dh_parameters,
 )
 from reusedproxy.net.tls.hello import ClientHello
@@ -232,7 +231,9 @@ class ServerContext:
         self.ciphers = offer.ciphers or CIPHERS
         context.set_cipher_list(CIPHERS.encode("ascii"))
         set_parameters(context, offer)
-        ours = use_certificate(context, self.crt, certificate.key)
+        self.key = certificate.key
+        self.shown = ours = trusts.certificate(self.crt, self.key)
+        ours.use(context)
         self.leaf = ours.leaf
         if offer.dh_file:
             self._set_dh(offer.dh_file, _read_dh_file(offer.dh_file))
