@@ -210,6 +210,29 @@ class AnswerTests(CommittedTestCase):
             {"@a/b": 1, self.client: 1, f"{self.folder}/stored.crt": 1},
         )
 
+    def test_the_lines_of_a_list(self) -> None:
+        """As they were read last, in HAProxy's order of options; a certificate of a store by its alias."""
+        ca = self.folder / "ca.pem"
+        path = self.text(
+            "list", f"# one\n{self.crt} [ssl-min-ver TLSv1.2 ca-file {ca} verify optional no-alpn] a !b\n\n@web/x\n"
+        )
+        text = Path(self.config).read_text()
+        Path(self.config).write_text(text.replace(f"ssl crt {self.crt} crt @web/x", f"ssl crt-list {path}"))
+        self.assertEqual(self.tell("show ssl crt-list"), "")
+        self.service.reload()
+        self.reactor.pump([0.5] * 20)
+        Path(path).unlink()
+        options = f"[no-alpn verify optional ca-file {ca} ssl-min-ver TLSv1.2]"
+        self.assertEqual(self.tell("show ssl crt-list"), f"{path}\n")
+        self.assertEqual(self.tell(f"show ssl crt-list {path}"), f"# {path}\n{self.crt} {options} a !b\n@web/x\n")
+        numbered = f"# {path}\n{self.crt}:2 {options} a !b\n@web/x:4\n"
+        self.assertEqual(self.tell(f"show ssl crt-list -n {path}"), numbered)
+        self.assertEqual(self.tell("show ssl crt-list no"), "didn't find the specified filename\n")
+        expects = "'show ssl crt-list -n' expects a filename or a directory\n"
+        self.assertEqual(self.tell("show ssl crt-list -n"), expects)
+        self.context.level = OPERATOR
+        self.assertEqual(self.tell("show ssl crt-list"), "Permission denied\n")
+
     def test_refusals(self) -> None:
         expects = "'set ssl cert' expects a filename and a certificate as a payload\n"
         self.assertEqual(self.tell("set ssl cert"), expects)

@@ -23,8 +23,8 @@ from reusedproxy.config.language.files import based_path
 from reusedproxy.config.language.report import Wrong, did_you_mean
 from reusedproxy.config.model.identities import IdentityRule
 from reusedproxy.config.model.proxies import Configuration
-from reusedproxy.config.model.tls import BindTLS, CertificateSource, ServerTLS, TLSOffer
-from reusedproxy.config.tls.crt_list import read_crt_list
+from reusedproxy.config.model.tls import BindTLS, CertificateSource, ListEntry, ServerTLS, TLSOffer
+from reusedproxy.config.tls.crt_list import options_in_order, read_crt_list
 from reusedproxy.config.tls.words import not_offered, offered_protocols, overridden
 from reusedproxy.net.files import LARGEST_TEXT, bounded, names_in, open_list, why_unread
 from reusedproxy.net.slices import Steps, run_through
@@ -136,10 +136,11 @@ def _listed(tls: BindTLS, source: CertificateSource, idle: list[str]) -> Iterato
                 idle.append(f"{what}: line {line.number}: '{word}' does nothing without {wanted}")
         if offer.min_version > offer.max_version:
             raise TLSConfigurationError(f"{what}: line {line.number}: {offer.min_version} is above {offer.max_version}")
+        entry = ListEntry(source.path, line.number, options_in_order(line.words, offer))
         path = based_path(line.path, tls.crt_base)
         if (known := stored.get(line.path) or stored.get(path)) is not None:
             # The configuration has said its files, and not who can change the list.
-            yield Certificate(known.path, offer, line.names, bundle=known.path, key=known.key)
+            yield Certificate(known.path, offer, line.names, bundle=known.path, key=known.key, entry=entry)
             continue
         if path.startswith("@"):
             hint = did_you_mean(path, stored)
@@ -147,7 +148,7 @@ def _listed(tls: BindTLS, source: CertificateSource, idle: list[str]) -> Iterato
         with nullcontext() if writers is None or path in ours else writers.acting():
             if os.path.isdir(path):
                 raise TLSConfigurationError(f"{what}: line {line.number}: {path} is a directory: name its files")
-            made = [Certificate(each, offer, line.names, bundle=path) for each in _found(path)]
+            made = [Certificate(each, offer, line.names, bundle=path, entry=entry) for each in _found(path)]
         for each in _files(evolve(tls, sources=(), offer=offer), made):
             if writers is None or each in ours:
                 continue

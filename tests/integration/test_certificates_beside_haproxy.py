@@ -25,6 +25,12 @@ class CertificatesBesideHAProxyTests(RuntimeTestCase):
             self.skipTest("needs haproxy")
         self.authority = certificates().authority
         self.first, self.second = self.write("a.pem"), self.write("b.pem")
+        self.third = self.write("c.pem")
+        self.list = self.directory / "list"
+        self.list.write_text(
+            f"# one\n{self.second} [ssl-max-ver TLSv1.3 verify optional ca-file {self.second} no-ca-names] b !x.b\n"
+            f"{self.third}\n\n{self.first} [verify none curves X25519 ciphers ECDHE+AESGCM] *.a\n"
+        )
         self.ports: dict[Path, int] = {}
         self.ours, self.theirs = self.both(Daemon, "ours"), self.both(HAProxy, "theirs")
 
@@ -34,6 +40,8 @@ class CertificatesBesideHAProxyTests(RuntimeTestCase):
             kind,
             name,
             f"frontend tls\n    bind {{host}}:{port} ssl crt {self.first} crt {self.second}\n"
+            f"    http-request return status 200\n"
+            f"frontend listed\n    bind {{host}}:{free_port()} ssl crt-list {self.list}\n"
             f"    http-request return status 200\n"
             f"backend servers\n    server s {{host}}:1 ssl verify none crt {self.second}\n"
             "global\n    stats socket {d}/admin.sock level admin\n    stats socket {d}/operator.sock level operator\n",
@@ -61,6 +69,9 @@ class CertificatesBesideHAProxyTests(RuntimeTestCase):
 
     def test_a_certificate_is_replaced_alike(self) -> None:
         new = self.authority.issue("a.pem", key="ecdsa")
+        for text in ("", f" {self.list}", f" -n {self.list}", " -n", " /no", f" {self.list}/"):
+            self.alike(f"show ssl crt-list{text}")
+            self.alike(f"show ssl crt-list{text}", "operator")
         pem, key = new.certificate_pem.decode(), new.key_pem.decode()
         a, b = self.first, self.second
         chain = self.authority.certificate_pem.decode()

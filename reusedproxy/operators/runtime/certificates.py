@@ -1,4 +1,5 @@
-"""Shows and replaces the certificates of listeners and servers: `show|set|commit|abort ssl cert`. Texts are HAProxy's.
+"""Shows and replaces the certificates of listeners and servers: `show|set|commit|abort ssl cert`, and their lists.
+Texts are HAProxy's.
 
 What is set is held in one transaction, of one certificate, until it is committed; then the service turns to it as
 `ssl-watch` turns to changed files: at once everywhere, or nowhere. It must never know how.
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -15,8 +17,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from reusedproxy.operators.runtime.authorities import described, one_line
 from reusedproxy.operators.runtime.proxy import BUSY, Context, Refusal, Transaction
-from reusedproxy.operators.view.certificates import CertificateInUse, certificates_in_use
+from reusedproxy.operators.view.certificates import CertificateInUse, certificates_in_use, crt_lists
 
+#: Lines of a `crt-list` in one piece of an answer.
+LINES_AT_ONCE = 200
 #: In HAProxy the names of files that belong to a certificate, beside that of its key; they are not used here.
 _NOT_SENT = (".ocsp", ".issuer", ".sctl")
 _KEY = re.compile(rb"^-----BEGIN ([A-Z0-9 ]*PRIVATE KEY)-----\s.*?^-----END \1-----", re.M | re.S)
@@ -48,6 +52,29 @@ def show_ssl_cert(context: Context, words: Sequence[str]) -> Iterator[str]:
     for each in shown[1:]:
         yield f"Chain Subject: {one_line(each.subject)}\nChain Issuer: {one_line(each.issuer)}\n"
     yield "OCSP Response Key: \n"
+
+
+def show_ssl_crt_list(context: Context, words: Sequence[str]) -> Iterator[str]:
+    """Does `show ssl crt-list [-n] [<list>]`."""
+    numbered = words[:1] == ["-n"]
+    asked = words[1:2] if numbered else words[:1]
+    if numbered and not asked:
+        raise Refusal("'show ssl crt-list -n' expects a filename or a directory")
+    lists = crt_lists(context.proxy, context.proxy.configuration.global_.stored_certificates)
+    if not asked:
+        yield "".join(f"{path}\n" for path in lists)
+        return
+    path = asked[0].rstrip("/")
+    if path not in lists:
+        raise Refusal("didn't find the specified filename")
+    yield f"# {path}\n"
+    lines = iter(lists[path])
+    while some := [*islice(lines, LINES_AT_ONCE)]:
+        yield "".join(
+            f"{each.name}{f':{each.line}' if numbered else ''}{f' [{each.options}]' if each.options else ''}"
+            f"{''.join(f' {name}' for name in each.names)}\n"
+            for each in some
+        )
 
 
 def set_ssl_cert(context: Context, words: Sequence[str]) -> str:

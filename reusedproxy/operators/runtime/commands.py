@@ -187,6 +187,8 @@ COMMANDS = (
     _command("show ssl crl-file", "[<crlfile[:<index>>]]", "display the SSL CRL files used in memory, or the details of"
              " a <crlfile>, or a single CRL of index <index> of CRL file <crlfile>", OPERATOR,
              authorities.show_ssl_crl_file),
+    _command("show ssl crt-list", "[-n] [<list>]", "show the list of crt-lists or the content of a crt-list file"
+             " <list>", ADMIN, certificates.show_ssl_crt_list),
     _command("show stat", "[json|no-maint|typed|up]*", "report counters for each proxy and server", USER, show_stat),
     _command("show version", "", "show version of the current process", USER, _show_version),
     _command("shutdown session", "[id]", "kill a specific session", ADMIN, orders.shutdown_session),

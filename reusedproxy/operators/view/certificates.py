@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from attrs import evolve, frozen
 
 from reusedproxy.config.model.tls import StoredCertificate
+from reusedproxy.net.tls.server import ServerContext
 from reusedproxy.operators.view.proxy import Proxy
 
 
@@ -32,13 +33,33 @@ def certificates_in_use(proxy: Proxy, stored: Iterable[StoredCertificate]) -> di
     return dict(sorted(found.items()))
 
 
+@frozen
+class ListedCertificate:
+    """Shows a line of a `crt-list`: the certificate's name as in `CertificateInUse`, options, and names it is for."""
+
+    name: str
+    line: int
+    options: str
+    names: tuple[str, ...]
+
+
+def crt_lists(proxy: Proxy, stored: Iterable[StoredCertificate]) -> dict[str, list[ListedCertificate]]:
+    """Returns the lines of each `crt-list` in use, in their order, by its path, in the order of these."""
+    aliases = {(each.path, each.key): each.name for each in stored}
+    found: dict[str, dict[tuple[int, str], ListedCertificate]] = {}
+    for context in _contexts(proxy):
+        entry = context.entry
+        if entry is not None:
+            name = aliases.get((context.crt, context.key), context.crt)
+            lines = found.setdefault(entry.list, {})
+            lines[entry.line, name] = ListedCertificate(name, entry.line, entry.options, context.names_there or ())
+    return {path: [*lines.values()] for path, lines in sorted(found.items())}
+
+
 def _shown(proxy: Proxy) -> Iterator[tuple[str, str | None]]:
     """Returns the file of each certificate, and that of its key where it is said, once for each line that shows it."""
-    for frontend in proxy.frontends:
-        for bind in frontend.settings.binds:
-            certificates = frontend.handshakes.certificates.get(bind.address)
-            for context in certificates.contexts if certificates is not None else ():
-                yield context.crt, context.key
+    for context in _contexts(proxy):
+        yield context.crt, context.key
     for backend in proxy.backends:
         for server in backend.servers:
             asked = (server.settings.tls, server.settings.check_tls)
@@ -46,3 +67,10 @@ def _shown(proxy: Proxy) -> Iterator[tuple[str, str | None]]:
             if server.settings.identities is not None:
                 chosen = (each.context for each in server.pool.family)
                 yield from {(each.settings.crt, None) for each in chosen if each is not None and each.settings.crt}
+
+
+def _contexts(proxy: Proxy) -> Iterator[ServerContext]:
+    for frontend in proxy.frontends:
+        for bind in frontend.settings.binds:
+            certificates = frontend.handshakes.certificates.get(bind.address)
+            yield from certificates.contexts if certificates is not None else ()
