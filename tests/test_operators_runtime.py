@@ -629,7 +629,7 @@ class SessionTests(RuntimeTestCase):
 
     def test_a_payload_is_read_to_its_empty_line(self) -> None:
         self.tell("prompt\n")
-        self.assertEqual(self.tell("get weight be/s1 <<\nshow stat\n\n"), "10 (initial 10)\n\n> ")
+        self.assertEqual(self.tell("get weight be/s1 <<\nshow stat\n\n"), "+ + 10 (initial 10)\n\n> ")
 
     def test_a_payload_is_for_the_last_command_of_its_line(self) -> None:
         """Which is done when all of it has come. It ends at the word that the line says, where it says one."""
@@ -641,8 +641,8 @@ class SessionTests(RuntimeTestCase):
 
         self.tell("prompt\n")
         self.patch(session, "run", take)
-        self.assertEqual(self.tell("a;b c <<\n1\n 2\r\n"), "")
-        self.assertEqual(self.tell("3\n\n"), "['a']\n\n> ['b', 'c']\n\n> ")
+        self.assertEqual(self.tell("a;b c <<\n1\n 2\r\n"), "+ + + ")
+        self.assertEqual(self.tell("3\n\n"), "+ ['a']\n\n> ['b', 'c']\n\n> ")
         self.tell("d <<END\n4\n\n5\nEND\ne\n")
         self.assertEqual(self.payloads, [None, "1\n 2\n3\n", "4\n\n5\n", None])
 

@@ -262,6 +262,7 @@ class Session:
         if found is not None:
             self._in_payload, self._payload_end = True, found[1]
             self._payload_for = commands_of(text[: found.start()])
+            self._ask_for_more()
             return True
         self._answered = True
         self._commands.extend((words, None) for words in commands_of(text))
@@ -274,6 +275,8 @@ class Session:
             self._payload_size += len(text) + 1
             if self._payload_size > LONGEST_PAYLOAD:
                 self._end("payload too long")
+                return
+            self._ask_for_more()
             return
         payload = "".join(f"{line}\n" for line in self._payload)
         *others, last = self._payload_for
@@ -282,6 +285,11 @@ class Session:
         self._payload, self._payload_for, self._payload_size = [], [], 0
         self._in_payload = False
         self._answered = True
+
+    def _ask_for_more(self) -> None:
+        """Prompts for the next line of a payload."""
+        if self.context.interactive:
+            self._transport.write(b"+ ")
 
     def _begin(self, words: list[str], payload: str | None) -> Iterator[str]:
         """Runs a command, and returns its answer with the line that ends it."""
