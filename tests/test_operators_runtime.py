@@ -20,8 +20,9 @@ from reusedproxy.doctor.records import Unanswered, answered
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.dial import Target
 from reusedproxy.net.slices import Steps
+from reusedproxy.operators.runtime import session
 from reusedproxy.operators.runtime.commands import COMMANDS, run
-from reusedproxy.operators.runtime.proxy import ADMIN, OPERATOR, USER, Context, Refusal
+from reusedproxy.operators.runtime.proxy import ADMIN, BUSY, OPERATOR, USER, Context, Refusal
 from reusedproxy.operators.runtime.session import LONGEST_LINE, PIECES_AT_ONCE, Session
 from reusedproxy.operators.runtime.words import commands_of
 from reusedproxy.operators.stats.figures import AT_ONCE
@@ -628,7 +629,52 @@ class SessionTests(RuntimeTestCase):
 
     def test_a_payload_is_read_to_its_empty_line(self) -> None:
         self.tell("prompt\n")
-        self.assertEqual(self.tell("get weight be/s1 <<\nshow stat\n\n"), "10 (initial 10)\n\n> ")
+        self.assertEqual(self.tell("get weight be/s1 <<\nshow stat\n\n"), "+ + 10 (initial 10)\n\n> ")
+
+    def test_a_payload_is_for_the_last_command_of_its_line(self) -> None:
+        """Which is done when all of it has come. It ends at the word that the line says, where it says one."""
+        self.payloads: list[str | None] = []
+
+        def take(context: Context, words: list[str]) -> str:
+            self.payloads.append(context.payload)
+            return f"{words}\n"
+
+        self.tell("prompt\n")
+        self.patch(session, "run", take)
+        self.assertEqual(self.tell("a;b c <<\n1\n 2\r\n"), "+ + + ")
+        self.assertEqual(self.tell("3\n\n"), "+ ['a']\n\n> ['b', 'c']\n\n> ")
+        self.tell("d <<END\n4\n\n5\nEND\ne\n")
+        self.assertEqual(self.payloads, [None, "1\n 2\n3\n", "4\n\n5\n", None])
+
+    def test_a_payload_that_is_too_long_ends_the_connection(self) -> None:
+        line = "x" * 1023 + "\n"
+        self.tell("prompt\nget weight be/s1 <<\n")
+        for _ in range(1024):
+            self.tell(line)
+        self.assertIsNone(self.wire.end)
+        self.tell("x\n")
+        self.assertEqual(self.wire.end, ("close", "payload too long"))
+
+    def test_work_that_ends_by_itself_is_waited_for(self) -> None:
+        """By a client that has ended its side, too; what it says meanwhile is answered then."""
+        over: list[int] = []
+
+        def work(context: Context, words: list[str]) -> Iterator[str]:
+            if words == ["work"]:
+                yield "begun"
+                yield BUSY
+                over.append(1)
+            yield "done\n"
+
+        self.patch(session, "run", work)
+        self.assertEqual(self.tell("work\n"), "begun")
+        self.assertEqual((self.tell("next\n"), over), ("", []))
+        self.wire.eof()
+        self.clock.advance(100.0)
+        self.assertIsNone(self.wire.end)
+        self.session.context.wake()
+        self.assertEqual(self.tell(""), "done\n\ndone\n\n")
+        self.assertEqual((self.wire.end, over), (("close", "answered"), [1]))
 
     def test_a_line_that_is_too_long_ends_the_connection(self) -> None:
         for text in ("a" * (LONGEST_LINE + 1), "a" * (LONGEST_LINE + 1) + "\n"):

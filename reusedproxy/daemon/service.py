@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from random import SystemRandom
 from typing import TYPE_CHECKING, Any
@@ -51,9 +51,10 @@ from reusedproxy.daemon.wording import bound_to, listed
 from reusedproxy.net import descriptors
 from reusedproxy.net.listener import Listener
 from reusedproxy.net.poller import Poller
+from reusedproxy.net.tls.files import TLSConfigurationError, certificate_in_place_of
 from reusedproxy.operators.logs.expiry import Ending, Expiry
 from reusedproxy.operators.logs.own import Output
-from reusedproxy.operators.runtime.proxy import ADMIN, Context
+from reusedproxy.operators.runtime.proxy import ADMIN, Context, Transaction
 from reusedproxy.operators.runtime.servers import show_servers_state
 from reusedproxy.operators.runtime.sockets import RuntimeAPI
 from reusedproxy.sessions.termination import STOPPED
@@ -90,6 +91,7 @@ class ProxyService(Service):
         """
         options = options or {}
         self.state = "new"
+        self.transaction: Transaction | None = None
         self.proxy: Proxy | None = None
         self.manhole: Manhole | None = None
         self.supervision = Supervision(Manager({}, reactor))
@@ -416,6 +418,18 @@ class ProxyService(Service):
         if self.state != "running" or self.reloads.under_way or self._takeover is not None:
             return False
         self.reloads.renew(changed, word)
+        return True
+
+    def commit_certificate(self, committed: Transaction, done: Callable[[Sequence[str]], object]) -> bool:
+        """Does what `operators.runtime.proxy.Service` says: by the way of `renew`."""
+        if self.state != "running" or self.reloads.under_way or self._takeover is not None:
+            return False
+        try:
+            made = certificate_in_place_of(committed.path, committed.content, committed.key or b"")
+        except TLSConfigurationError as error:
+            done(error.args)
+        else:
+            self.reloads.commit((committed.path, committed.key_path), made, done)
         return True
 
     def _take_up_lists(self, files: list[str]) -> bool:

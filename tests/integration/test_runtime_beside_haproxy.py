@@ -142,6 +142,7 @@ ORDERS = (
     "set timeout cli 10s",
     "prompt\nshow cli level;get weight servers/s1\nprompt",
     "prompt\nshow cli level\nquit\nshow cli level",
+    "prompt\nget weight servers/s1 <<\none\ntwo\n\nquit",
     "show cli level\nget weight servers/s1",
     "show cli level\r",
     "quit",

@@ -29,6 +29,15 @@ class StoredCertificate:
 
 
 @frozen
+class ListEntry:
+    """Says in which line of which `crt-list` a certificate stands, with which options, in HAProxy's order."""
+
+    list: str
+    line: int
+    options: str
+
+
+@frozen
 class TLSOffer:
     """Holds the handshake settings that a whole `bind` line may have, or one certificate in a `crt-list`.
 

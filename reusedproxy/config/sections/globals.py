@@ -181,6 +181,7 @@ class GlobalDraft:
             pool_connect_rate=self.pool_connect_rate,
             pool_warm_start=self.pool_warm_start,
             ssl_watch=self.ssl_watch,
+            stored_certificates=(*self.tls.stored.values(),),
             spread_checks=self.spread_checks,
             accepted_families=self.accepted_families,
             spelling=tuple(self.spelling.items()),

@@ -20,7 +20,7 @@ from cryptography import x509
 from OpenSSL import SSL, crypto
 
 from reusedproxy.config.model.tls import ServerTLS
-from reusedproxy.net.tls.files import CertificateFile, TLSConfigurationError, Trusted, Trusts, read_certificate
+from reusedproxy.net.tls.files import CertificateFile, TLSConfigurationError, Trusted, Trusts
 from reusedproxy.net.tls.identity import ClientIdentity
 from reusedproxy.net.tls.lasting import VERIFIED_FOR, ends_of, first_after
 from reusedproxy.net.tls.names import is_address, is_for, why_not
@@ -115,6 +115,7 @@ class ClientContext:
         self._sni = None if settings.sni is None else _wire_name(settings.sni)
         if self.name is not None and not is_address(self.name):
             _wire_name(self.name)
+        trusts = trusts or Trusts()
         self._context = context = SSL.Context(SSL.TLS_CLIENT_METHOD)
         context.set_options(SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION)
         context.set_mode(SSL.MODE_RELEASE_BUFFERS)
@@ -127,7 +128,7 @@ class ClientContext:
         faults: list[str] = []
         if identity.ours is not None or settings.crt is not None:
             try:
-                self._shown = shown = identity.ours or read_certificate(settings.crt or "", settings.key)
+                self._shown = shown = identity.ours or trusts.certificate(settings.crt or "", settings.key)
                 shown.use(context)
                 self.ours = shown.leaf
             except TLSConfigurationError as error:
@@ -135,7 +136,7 @@ class ClientContext:
         self.ours_end = None if self.ours is None else self.ours.not_valid_after_utc.timestamp()
         if settings.verify == "required":
             try:
-                self._trusted: Trusted = identity.trusted or (trusts or Trusts()).of(
+                self._trusted: Trusted = identity.trusted or trusts.of(
                     (("ca-file", settings.ca_file),), settings.crl_file, fetched=settings.crl_fetched
                 )
             except TLSConfigurationError as error:

@@ -24,7 +24,7 @@ from cryptography.x509 import DNSName, ExtensionNotFound, SubjectAlternativeName
 from cryptography.x509.oid import NameOID
 from OpenSSL import SSL, crypto
 
-from reusedproxy.config.model.tls import TLSOffer
+from reusedproxy.config.model.tls import ListEntry, TLSOffer
 from reusedproxy.net.files import read_file, why_unread
 from reusedproxy.net.tls import dh_groups
 from reusedproxy.net.tls.files import (
@@ -32,7 +32,6 @@ from reusedproxy.net.tls.files import (
     TLSConfigurationError,
     Trusted,
     Trusts,
-    use_certificate,
     use_dh_parameters,
 )
 from reusedproxy.net.tls.hello import ClientHello
@@ -103,6 +102,8 @@ class Certificate:
     admission: object = None
     #: The file of its key, if that is not where it is looked for without.
     key: str | None = None
+    #: Where it stands in a `crt-list`.
+    entry: ListEntry | None = None
 
 
 @define
@@ -217,6 +218,8 @@ class ServerContext:
     def __init__(self, certificate: Certificate, trusts: Trusts) -> None:
         """Reads all files. `trusts` may have read the CAs already for other contexts. Raises TLSConfigurationError."""
         self.crt = certificate.path
+        #: Where it stands in a `crt-list`, and the names that it has there.
+        self.entry, self.names_there = certificate.entry, certificate.names
         self.admission = certificate.admission
         self.offer = offer = certificate.offer
         self._trusted: Trusted | None = None
@@ -235,7 +238,9 @@ class ServerContext:
         self.ciphers = offer.ciphers or CIPHERS
         context.set_cipher_list(CIPHERS.encode("ascii"))
         set_parameters(context, offer)
-        ours = use_certificate(context, self.crt, certificate.key)
+        self.key = certificate.key
+        self.shown = ours = trusts.certificate(self.crt, self.key)
+        ours.use(context)
         self.leaf = ours.leaf
         if offer.dh_file:
             self._set_dh(offer.dh_file, _read_dh_file(offer.dh_file))

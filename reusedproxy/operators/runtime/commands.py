@@ -15,7 +15,7 @@ from attrs import frozen
 from reusedproxy import __version__
 from reusedproxy.config.language import units
 from reusedproxy.config.language.report import Wrong
-from reusedproxy.operators.runtime import authorities, events, orders, records, servers, tables
+from reusedproxy.operators.runtime import authorities, certificates, events, orders, records, servers, tables
 from reusedproxy.operators.runtime.info import show_info
 from reusedproxy.operators.runtime.proxy import ADMIN, LEVELS, OPERATOR, USER, Context, Refusal
 from reusedproxy.operators.runtime.schema import schema_json
@@ -137,10 +137,13 @@ def _command(words: str, arguments: str, help: str, level: int, run: Run) -> Com
 
 #: All of them, in the order of the help; the last three are always in it.
 COMMANDS = (
+    _command("abort ssl cert", "<certfile>", "abort a transaction for a certificate file", ADMIN,
+             certificates.abort_ssl_cert),
     _command("clear counters", "[all]", "clear max statistics counters (or all counters)", OPERATOR,
              orders.clear_counters),
     _command("clear table", "<table> [<filter>]*", "remove an entry from a table (filter: data/key)", USER,
              tables.clear_table),
+    _command("commit ssl cert", "<certfile>", "commit a certificate file", ADMIN, certificates.commit_ssl_cert),
     _command("disable server", "<bk>/<srv>", "disable a server for maintenance", ADMIN, orders.disable_server),
     _command("enable server", "<bk>/<srv>", "enable a disabled server", ADMIN, orders.enable_server),
     _command("explain pool", "<bk>/<srv>", "explain the floor of a server's pool, and the demand", USER,
@@ -156,6 +159,7 @@ COMMANDS = (
              orders.set_maxconn_server),
     _command("set server", "<bk>/<srv> [opts]", "change a server's state, weight, address or name", ADMIN,
              orders.set_server),
+    _command("set ssl cert", "<certfile> <payload>", "replace a certificate file", ADMIN, certificates.set_ssl_cert),
     _command("set table", "<table> key <k> [data.* <v>]*", "update or create a table entry's data", USER,
              tables.set_table),
     _command("set timeout", "[cli] <delay>", "change a timeout setting", USER, _set_timeout),
@@ -178,9 +182,13 @@ COMMANDS = (
     _command("show ssl ca-file", "[<cafile>[:<index>]]", "display the SSL CA files used in memory, or the details of a"
              " <cafile>, or a single certificate of index <index> of a CA file <cafile>", OPERATOR,
              authorities.show_ssl_ca_file),
+    _command("show ssl cert", "[<certfile>]", "display the SSL certificates used in memory, or the details of a file",
+             OPERATOR, certificates.show_ssl_cert),
     _command("show ssl crl-file", "[<crlfile[:<index>>]]", "display the SSL CRL files used in memory, or the details of"
              " a <crlfile>, or a single CRL of index <index> of CRL file <crlfile>", OPERATOR,
              authorities.show_ssl_crl_file),
+    _command("show ssl crt-list", "[-n] [<list>]", "show the list of crt-lists or the content of a crt-list file"
+             " <list>", ADMIN, certificates.show_ssl_crt_list),
     _command("show stat", "[json|no-maint|typed|up]*", "report counters for each proxy and server", USER, show_stat),
     _command("show version", "", "show version of the current process", USER, _show_version),
     _command("shutdown session", "[id]", "kill a specific session", ADMIN, orders.shutdown_session),

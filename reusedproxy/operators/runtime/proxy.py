@@ -22,6 +22,8 @@ USER, OPERATOR, ADMIN = range(3)
 LEVELS = ("user", "operator", "admin")
 #: A piece of an answer, known by being this object, that says: there is more when `Context.wake` has been called.
 WAIT: Final = "\0 wait"
+#: Likewise, for work that ends by itself: what the client says meanwhile is answered after it.
+BUSY: Final = "\0 busy"
 
 
 class Trusts(Protocol):
@@ -29,6 +31,10 @@ class Trusts(Protocol):
 
     @property
     def authorities(self) -> Mapping[str, tuple[bytes, ...]]: ...
+
+    @property
+    def contents(self) -> Mapping[tuple[str, str | None], bytes]:
+        """Returns the contents of certificates by their files, and those of their keys where these are said."""
 
     @property
     def revocations(self) -> Mapping[str, bytes]: ...
@@ -53,13 +59,37 @@ class Running(Proxy, Protocol):
     def rates(self) -> Rates | None: ...
 
 
+@define
+class Transaction:
+    """Holds what was set of a certificate and is not committed; of the certificate in use until another is set.
+
+    `name` is the configuration's for it, `path` and `key_path` are the files whose place it takes. `key` None: what was
+    set has none. It ends with the `configuration` under which it began.
+    """
+
+    name: str
+    path: str
+    key_path: str | None
+    configuration: Configuration
+    content: bytes = b""
+    key: bytes | None = None
+    #: Its end is being waited for.
+    committing: bool = False
+
+
 class Service(Protocol):
     """The service that runs the proxy; a reload puts another one in its place."""
 
     state: str
+    #: The ongoing transaction of a certificate, for all sessions.
+    transaction: Transaction | None
 
     @property
     def proxy(self) -> Running | None: ...
+
+    def commit_certificate(self, committed: Transaction, done: Callable[[Sequence[str]], object]) -> bool:
+        """Has listeners and servers show a certificate in place of the one in its file, and calls `done` with what is
+        wrong with it: then nothing has changed. Returns False where that cannot be now."""
 
 
 class Refusal(Exception):
@@ -103,7 +133,9 @@ class Context:
     takes_over: bool = False
     sockets: Sequence[SocketView] = ()
     statistics: Statistics = Factory(lambda: Statistics())
-    #: Has the session go on with an answer that waits (`WAIT`).
+    #: The lines that came with the command (`<<`); None: there were none.
+    payload: str | None = None
+    #: Has the session go on with an answer that waits (`WAIT`, `BUSY`).
     wake: Callable[[], None] = lambda: None
 
     @property

@@ -19,7 +19,7 @@ from reusedproxy.config.language.report import did_you_mean
 from reusedproxy.operators.logs.expiry import days_left
 from reusedproxy.operators.metrics.groups import SPREAD_HEADINGS, groups
 from reusedproxy.operators.runtime.commands import run
-from reusedproxy.operators.runtime.proxy import ADMIN, Context, Refusal, Service
+from reusedproxy.operators.runtime.proxy import ADMIN, BUSY, Context, Refusal, Service
 from reusedproxy.operators.runtime.words import commands_of
 from reusedproxy.operators.shell.tables import POOL_HEADINGS, pool_row, table
 from reusedproxy.operators.stats.figures import closed_because
@@ -105,7 +105,7 @@ class Commands:
         for words in commands_of(line):
             try:
                 answer = run(context, words)
-                _say("".join(answer), end="")
+                _say("".join(piece for piece in answer if piece is not BUSY), end="")
             except Refusal as refusal:
                 _say(refusal)
 

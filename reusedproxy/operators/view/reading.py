@@ -597,9 +597,12 @@ def _files_of(server: Server) -> Iterator[FileInUse]:
     for tls in (server.settings.tls, server.settings.check_tls):
         if tls is not None:
             trusted = (("ca-file", tls.ca_file), ("crl-file", tls.crl_file)) if tls.verify == "required" else ()
+            context = server.pool.context
+            ours = context.ours if context is not None and context.settings.crt == tls.crt else None
             for word, path in (("crt", tls.crt), *trusted):
                 if path is not None:
-                    yield FileInUse(server.settings.place, f"server {server.full_name}", word, path)
+                    certificate = ours if word == "crt" else None
+                    yield FileInUse(server.settings.place, f"server {server.full_name}", word, path, certificate)
     if server.settings.identities is not None:
         yield from _files_of_identities(server)
 
