@@ -64,13 +64,13 @@ class _Keys(Map):
 
     word = "-m "
 
-    def method_of(self, name: str) -> Method:
+    def method_of(self, name: str, values: dict[bytes, bytes]) -> Method:
         method = name.removesuffix(_CASELESS)
         if method == "len":
-            return METHODS["int"](self.values)
+            return METHODS["int"](values)
         if name == method:
-            return METHODS[method](self.values)
-        return Regular(self.values, ignore_case=True) if method == "reg" else _Caseless(self.values, METHODS[method])
+            return METHODS[method](values)
+        return Regular(values, ignore_case=True) if method == "reg" else _Caseless(values, METHODS[method])
 
 
 class _Caseless(Method):
@@ -86,11 +86,20 @@ class _Caseless(Method):
         self._inner.loaded()
 
     def add(self, key: bytes, what: str) -> None:
+        self._add(key, what, self._inner.add)
+
+    def add_trusted(self, key: bytes, what: str) -> None:
+        self._add(key, what, self._inner.add_trusted)
+
+    def take_room(self) -> None:
+        self._inner.take_room()
+
+    def _add(self, key: bytes, what: str, add: Callable[[bytes, str], None]) -> None:
         lower = key.lower()
         if lower not in self._counts:
             self._lower[lower] = b""
             try:
-                self._inner.add(lower, what)
+                add(lower, what)
             except Wrong:
                 del self._lower[lower]
                 raise
@@ -106,3 +115,8 @@ class _Caseless(Method):
     def find(self, sample: Sample) -> bytes | None:
         assert isinstance(sample, bytes)
         return self._inner.find(sample.lower())
+
+    def key_for(self, sample: Sample) -> bytes | None:
+        assert isinstance(sample, bytes)
+        found = self._inner.key_for(sample.lower())
+        return None if found is None else next(key for key in self._values if key.lower() == found)

@@ -15,6 +15,7 @@ from reusedproxy.operators.stats.moment import Moments
 from reusedproxy.operators.view.proxy import Proxy
 from reusedproxy.operators.view.rates import Rates
 from reusedproxy.operators.view.reading import Reader
+from reusedproxy.rules.maps import Map
 from reusedproxy.tables.table import Table
 
 #: What those who connect may do: each includes the ones before it.
@@ -42,6 +43,9 @@ class Running(Proxy, Protocol):
 
     @property
     def tables(self) -> Mapping[str, Table]: ...
+
+    @property
+    def maps(self) -> Mapping[str, Map]: ...
 
     @property
     def trusts(self) -> Trusts: ...
@@ -102,6 +106,8 @@ class Context:
     exposes: bool = False
     takes_over: bool = False
     sockets: Sequence[SocketView] = ()
+    #: The lines that follow a command whose line ends with <<; None: it has none.
+    payload: str | None = None
     statistics: Statistics = Factory(lambda: Statistics())
     #: Has the session go on with an answer that waits (`WAIT`).
     wake: Callable[[], None] = lambda: None

@@ -31,7 +31,9 @@ LONGEST_LINE = 16384
 PIECES_AT_ONCE = 8
 #: Seconds after which a turn ends in any case: one piece may have taken long.
 TURN = 0.002
-#: A line that ends with it is followed by lines for the command, up to an empty one. No command takes any yet.
+#: Most bytes of the lines that follow a command.
+LONGEST_PAYLOAD = 1024 * 1024
+#: A line that ends with it is followed by lines for its last command, up to an empty one.
 _PAYLOAD = "<<"
 #: A line of an HTTP request. Any page that an operator looks at can have his browser send one to a port of this
 #: machine, with commands in its body; Redis ends such a session at the same lines.
@@ -74,11 +76,15 @@ class Session:
         self._transport = transport
         self._deadlines = deadlines
         self._buffer = b""
-        #: Commands of the line that is being answered, and what is left of the present answer.
-        self._commands: deque[list[str]] = deque()
+        #: Commands of the line that is being answered, with their payloads, and what is left of the present answer.
+        self._commands: deque[tuple[list[str], str | None]] = deque()
         self._answer: Iterator[str] | None = None
         #: The present answer goes on when there is more to say, or ends with whatever its client says.
         self._waiting = False
+        #: The commands of a line whose payload is being read, and its lines so far.
+        self._commands_before: list[list[str]] = []
+        self._payload: list[str] = []
+        self._payload_size = 0
         self._in_payload = False
         self._blocked = False
         self._working = False
@@ -205,7 +211,7 @@ class Session:
                 self._hand_over()
             elif self._commands:
                 pieces += 1
-                self._answer = self._begin(self._commands.popleft())
+                self._answer = self._begin(*self._commands.popleft())
             elif self._take_line():
                 pieces += 1  # of lines without a command, or of a payload, there may be any number
             else:
@@ -245,19 +251,34 @@ class Session:
             self._end("control characters")
             return False
         if self._in_payload:
-            self._in_payload = bool(text.strip())
-            self._answered = True
+            self._take_payload(text)
             return True
         stripped = text.rstrip()
         if stripped.endswith(_PAYLOAD):
             self._in_payload = True
-            text = stripped[: -len(_PAYLOAD)]
-        self._answered = not self._in_payload or self._answered
-        self._commands.extend(commands_of(text))
+            self._commands_before = commands_of(stripped[: -len(_PAYLOAD)])
+            return True
+        self._answered = True
+        self._commands.extend((words, None) for words in commands_of(text))
         return True
 
-    def _begin(self, words: list[str]) -> Iterator[str]:
+    def _take_payload(self, text: str) -> None:
+        """Takes a line that follows a command; an empty one has it run."""
+        if text.strip():
+            self._payload.append(text)
+            self._payload_size += len(text) + 1
+            if self._payload_size > LONGEST_PAYLOAD:
+                self._end("payload too long")
+            return
+        *others, last = self._commands_before
+        self._commands.extend((words, None) for words in others)
+        self._commands.append((last, "".join(f"{line}\n" for line in self._payload)))
+        self._in_payload, self._answered = False, True
+        self._payload, self._payload_size = [], 0
+
+    def _begin(self, words: list[str], payload: str | None) -> Iterator[str]:
         """Runs a command, and returns its answer with the line that ends it."""
+        self.context.payload = payload
         try:
             answer = run(self.context, words)
         except Refusal as refusal:
