@@ -6,7 +6,7 @@ in which conditions compare with them is prepared once, and edited with each cha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any
 
 from reusedproxy.config.language.report import Wrong
@@ -45,18 +45,42 @@ class EditedFile(PatternFile):
         """Deletes a pattern, if it is there."""
         self._keys.delete(key)
 
+    def texts(self) -> Sequence[str | bytes]:
+        return [*self._keys.values]
+
+    def add_text(self, text: bytes, what: str) -> Generator[None, None, None]:
+        self._keys.put(text, b"")
+        yield from ()
+
+    def delete_text(self, text: bytes, what: str) -> Generator[None, None, bool]:
+        yield from ()
+        return self._keys.take_out(text)
+
+    def replace(self, texts: Iterable[bytes], what: str) -> Generator[None, None, None]:
+        yield from self._keys.replace(dict.fromkeys(texts, b""), what)
+
+    def pattern_for(self, method: str, ignore_case: bool, sample: Sample) -> bytes | None:
+        """Returns the pattern that a sample matches by a method for which it is prepared; None: none."""
+        value = _CASTS.get(method, to_text)(sample)
+        return None if value is None else self._keys.key_for(_name(method, ignore_case), value)
+
     def prepare(self, method: str, ignore_case: bool, what: str) -> Generator[None, None, None]:
+        self.prepared[method, ignore_case] = None
         if method in _WITHOUT_PATTERNS or (method, ignore_case) in self.tests:
             return
         if method not in METHODS and method != "len":
             raise Wrong(f"{what}: rules change them, so they cannot be compared by '-m {method}'")
-        # Case counts in texts only.
-        name = method + _CASELESS if ignore_case and method not in _CASTS else method
+        name = _name(method, ignore_case)
         yield from self._keys.prepare(name, "str", what)
         keys, cast = self._keys, _CASTS.get(method, to_text)
         self.tests[method, ignore_case] = lambda sample: (
             (value := cast(sample)) is not None and keys.find(name, value) is not None
         )
+
+
+def _name(method: str, ignore_case: bool) -> str:
+    """Returns the name of a way of matching. Case counts in texts only."""
+    return method + _CASELESS if ignore_case and method not in _CASTS else method
 
 
 class _Keys(Map):

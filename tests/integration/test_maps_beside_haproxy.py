@@ -13,6 +13,8 @@ TEXT = """
 backend servers
     server s1 {host}:1
 backend own
+    http-request set-header E 1 if {{ path_beg -f {d}/l.acl }} || {{ path -i -f {d}/l.acl }}
+    http-request set-header F 1 if {{ src -f {d}/ip.acl }} || {{ path_sub -f {d}/s.acl }}
     http-request set-header A %[path,map({d}/m.map,none)]
     http-request set-header B %[path,map_beg({d}/m.map,none)]
     http-request set-header C %[src,map_ip({d}/ip.map,none)]
@@ -47,6 +49,35 @@ MAPS = (
     *("clear map", "clear map no", "clear map {d}/m.map", "show map {d}/m.map", "get map {d}/m.map /v"),
     *("help clear map", "help commit map", "show map", "show map @1 {d}/m.map"),
 )
+LISTS = (
+    *("show acl {d}/l.acl", "show acl @0 {d}/l.acl", "show acl @7 {d}/l.acl", "show acl no"),
+    *(
+        "get acl",
+        "get acl no",
+        "get acl no x",
+        "get acl {d}/l.acl /a",
+        "get acl {d}/l.acl /abc",
+        "get acl {d}/l.acl /B",
+    ),
+    *("get acl {d}/ip.acl 10.1.2.3", "get acl {d}/ip.acl 127.0.0.1", "get acl {d}/ip.acl x", "get acl {d}/s.acl xsubx"),
+    *(
+        "add acl",
+        "add acl no",
+        "add acl no x",
+        "add acl {d}/l.acl /new",
+        "add acl {d}/l.acl /new",
+        "show acl {d}/l.acl",
+    ),
+    *("add acl {d}/ip.acl nonsense", "add acl {d}/ip.acl 192.0.2.0/24", "get acl {d}/ip.acl 192.0.2.5"),
+    *("get acl {d}/l.acl /news", "del acl {d}/l.acl /new", "show acl {d}/l.acl", "get acl {d}/l.acl /news"),
+    *("del acl", "del acl no", "del acl {d}/l.acl /no", "del acl {d}/l.acl #0x10", "del acl {d}/l.acl #0xz"),
+    *("prepare acl", "prepare acl no", "prepare acl {d}/l.acl", "add acl @1 {d}/l.acl /v", "add acl @7 {d}/l.acl a"),
+    *("show acl @1 {d}/l.acl", "show acl {d}/l.acl", "get acl {d}/l.acl /v"),
+    *("commit acl", "commit acl no", "commit acl @1", "commit acl @1 no", "commit acl @9 {d}/l.acl"),
+    *("commit acl @1 {d}/l.acl", "show acl {d}/l.acl", "get acl {d}/l.acl /v", "get acl {d}/l.acl /a"),
+    *("clear acl", "clear acl no", "clear acl {d}/l.acl", "show acl {d}/l.acl", "get acl {d}/l.acl /v", "show acl"),
+    *("help clear acl", "help commit acl"),
+)
 
 
 class MapsBesideHAProxyTests(RuntimeTestCase):
@@ -66,6 +97,7 @@ class MapsBesideHAProxyTests(RuntimeTestCase):
                 ("s.map", "sub inside\n"),
                 ("l.acl", "/a\n/b\n"),
                 ("ip.acl", "10.0.0.0/8\n"),
+                ("s.acl", "sub\n"),
             ):
                 (directory / file).write_text(text)
             self.both.append(self.proxy(kind, name, TEXT))
@@ -76,6 +108,7 @@ class MapsBesideHAProxyTests(RuntimeTestCase):
         answer = re.sub(r"(?m)^0x[0-9a-f]+", "REF", answer)
         answer = re.sub(r"(?m)^\d+ \(DIR", "N (DIR", answer)
         # (HAProxy 2.6 counts entries that have been deleted, too.)
+        answer = re.sub(r"(?m)^\d+ \(\) acl .*\n", "", answer)  # what stands on lines of the configuration
         return re.sub(r"used by .*?\. curr(.*) entry_cnt=\d+", r"used. curr\1", answer)
 
     def compare(self, orders: tuple[str, ...]) -> None:
@@ -85,3 +118,6 @@ class MapsBesideHAProxyTests(RuntimeTestCase):
 
     def test_maps(self) -> None:
         self.compare(MAPS)
+
+    def test_lists(self) -> None:
+        self.compare(LISTS)

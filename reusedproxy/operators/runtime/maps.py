@@ -8,16 +8,18 @@ added behind it is left out. A generator that changes something is run by a sess
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, TypeVar
 
 from reusedproxy.config.language.report import Wrong
 from reusedproxy.operators.runtime.proxy import Context, Refusal
 from reusedproxy.rules.facts import Sample
 from reusedproxy.rules.maps import Map
 from reusedproxy.rules.samples.casts import to_address, to_int
-from reusedproxy.rules.versions import MOST_PREPARED
+from reusedproxy.rules.versions import MOST_PREPARED, Versions
+
+T = TypeVar("T")
 
 #: Entries that are looked at in one piece of an answer.
 ENTRIES_AT_ONCE = 200
@@ -29,7 +31,7 @@ _NO_ADDRESS = re.compile(r"('.*') is no address, nor a network")
 #: How an entry is named by its reference, which `show` has before it.
 _REFERENCE = re.compile(r"#(0x)?([0-9a-fA-F]+)\Z")
 #: Ways of matching that HAProxy has a tree for.
-_TREES = ("str", "beg", "ip")
+TREES = ("str", "beg", "ip")
 _CASTS: dict[str, Callable[[Sample], Any]] = {"int": to_int, "ip": to_address}
 
 
@@ -37,7 +39,7 @@ def show_map(context: Context, words: Sequence[str]) -> Iterator[str]:
     """Does `show map [[@<ver>] <map>]`."""
     if not words:
         yield "# id (file) description\n"
-        for number, (name, each) in enumerate(context.proxy.maps.items()):
+        for number, (name, each) in enumerate(context.proxy.maps.items(), len(context.proxy.patterns)):
             places = [f"by map at file '{place.file}' line {place.line}" for place in each.uses]
             versions = each.versions
             yield (
@@ -63,7 +65,7 @@ def get_map(context: Context, words: Sequence[str]) -> Iterator[str]:
         said = f"type={method}, case=sensitive, found={'no' if key is None else 'yes'}"
         if key is not None:
             value = decoded(each.values[key])
-            said += f', idx={"tree" if method in _TREES else "list"}, key="{decoded(key)}", value="{value}"'
+            said += f', idx={"tree" if method in TREES else "list"}, key="{decoded(key)}", value="{value}"'
             said += f', type="{_type_of(value, gives)}"'
         yield f"{said}\n"
 
@@ -104,15 +106,19 @@ def _pair(line: str) -> tuple[str, str]:
 
 
 def _add(each: Map, version: int | None, key: bytes, value: bytes) -> None:
-    versions = each.versions
-    if version is None or version == versions.current:
-        try:
-            each.put(key, value)
-        except Wrong as wrong:
-            raise unreadable(wrong) from None
+    if version is not None and version != each.versions.current:
+        add_to_version(each.versions, version, key, value, "map")
         return
+    try:
+        each.put(key, value)
+    except Wrong as wrong:
+        raise unreadable(wrong) from None
+
+
+def add_to_version(versions: Versions, version: int, key: bytes, value: bytes, kind: str) -> None:
+    """Adds an entry to a version that is being prepared. Raises Refusal."""
     if version > versions.newest:
-        raise Refusal("Version number in the future, please use 'prepare map' before.")
+        raise Refusal(f"Version number in the future, please use 'prepare {kind}' before.")
     if not versions.may_commit(version):
         raise Refusal("Version number out of range.")
     if version not in versions.prepared and len(versions.prepared) >= MOST_PREPARED:
@@ -191,13 +197,19 @@ def unreadable(wrong: Wrong) -> Refusal:
 
 
 def _map(context: Context, words: Sequence[str]) -> Map:
-    maps = context.proxy.maps
-    name = words[0] if words else ""
-    if name.startswith("#") and name[1:].isdigit() and int(name[1:]) < len(maps):
-        return [*maps.values()][int(name[1:])]
-    if name not in maps:
+    found = named(words, context.proxy.maps, len(context.proxy.patterns))
+    if found is None:
         raise Refusal(UNKNOWN_MAP)
-    return maps[name]
+    return found
+
+
+def named(words: Sequence[str], among: Mapping[str, T], first: int = 0) -> T | None:
+    """Returns what words begin with the name or the number of; `first` is the number of the first of these."""
+    name = words[0] if words else ""
+    if re.match("#[0-9]{1,9}\\Z", name):
+        at = int(name[1:]) - first
+        return [*among.values()][at] if 0 <= at < len(among) else None
+    return among.get(name)
 
 
 def version_of(words: Sequence[str]) -> tuple[int | None, Sequence[str]]:
@@ -230,7 +242,7 @@ def reference(key: bytes) -> int:
     return hash(key) & 0xFFFFFFFFFFFFFFFF
 
 
-def referred(word: str, entries: Mapping[bytes, bytes], unknown: str) -> Generator[str, None, bytes]:
+def referred(word: str, entries: Iterable[str | bytes], unknown: str) -> Generator[str, None, bytes]:
     """Returns the key that a word is or refers to, after steps. Raises Refusal, with `unknown` if it refers to none."""
     if not word.startswith("#0x"):
         return encoded(word)
@@ -238,7 +250,8 @@ def referred(word: str, entries: Mapping[bytes, bytes], unknown: str) -> Generat
     if found is None:
         raise Refusal(_MALFORMED)
     wanted = int(found[2], 16)
-    for number, key in enumerate([*entries]):
+    for number, entry in enumerate([*entries]):
+        key = encoded(entry)
         if reference(key) == wanted:
             return key
         if number % ENTRIES_AT_ONCE == ENTRIES_AT_ONCE - 1:
@@ -246,9 +259,9 @@ def referred(word: str, entries: Mapping[bytes, bytes], unknown: str) -> Generat
     raise Refusal(unknown)
 
 
-def encoded(text: str) -> bytes:
-    """Returns a word as keys and values are held: they end at their first NUL."""
-    return text.encode("utf-8", "surrogateescape")
+def encoded(text: str | bytes) -> bytes:
+    """Returns a word or a pattern as keys and values are held."""
+    return text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")
 
 
 def decoded(text: bytes) -> str:

@@ -16,6 +16,7 @@ from reusedproxy.operators.view.proxy import Proxy
 from reusedproxy.operators.view.rates import Rates
 from reusedproxy.operators.view.reading import Reader
 from reusedproxy.rules.maps import Map
+from reusedproxy.rules.pattern_files import PatternFile
 from reusedproxy.tables.table import Table
 
 #: What those who connect may do: each includes the ones before it.
@@ -46,6 +47,9 @@ class Running(Proxy, Protocol):
 
     @property
     def maps(self) -> Mapping[str, Map]: ...
+
+    @property
+    def patterns(self) -> Mapping[str, PatternFile]: ...
 
     @property
     def trusts(self) -> Trusts: ...
