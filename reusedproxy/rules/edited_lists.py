@@ -17,6 +17,8 @@ from reusedproxy.rules.pattern_files import PatternFile
 from reusedproxy.rules.samples.casts import to_address, to_int, to_text
 
 _CASELESS = " -i"
+#: Patterns that are taken in one step.
+_STEP = 1000
 
 
 def _length(sample: Sample) -> int | None:
@@ -58,6 +60,16 @@ class EditedFile(PatternFile):
 
     def replace(self, texts: Iterable[bytes], what: str) -> Generator[None, None, None]:
         yield from self._keys.replace(dict.fromkeys(texts, b""), what)
+
+    @classmethod
+    def made_of(cls, lines: Sequence[str]) -> Generator[None, None, EditedFile]:
+        """Returns one with these patterns, made in steps: they may be a million."""
+        made = cls()
+        for number, line in enumerate(lines):
+            made._keys.values.setdefault(line.encode("utf-8", "surrogateescape"), b"")
+            if number % _STEP == _STEP - 1:
+                yield
+        return made
 
     def pattern_for(self, method: str, ignore_case: bool, sample: Sample) -> bytes | None:
         """Returns the pattern that a sample matches by a method for which it is prepared; None: none."""

@@ -8,6 +8,7 @@ generator that changes something is run by a session a step at a time; requests 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 from reusedproxy.config.language.report import Wrong
 from reusedproxy.operators.runtime.maps import (
@@ -26,6 +27,8 @@ from reusedproxy.operators.runtime.maps import (
 from reusedproxy.operators.runtime.proxy import Context, Refusal
 from reusedproxy.rules.edited_lists import EditedFile
 from reusedproxy.rules.pattern_files import PatternFile
+
+T = TypeVar("T")
 
 _UNKNOWN = "Unknown ACL identifier. Please use #<id> or <file>."
 #: Methods that compare with no pattern, or with what a text of a command cannot be.
@@ -61,13 +64,13 @@ def get_acl(context: Context, words: Sequence[str]) -> Iterator[str]:
     if len(words) < 2:
         raise Refusal("Missing ACL identifier and/or key.")
     each, text = _list(context, words), encoded(words[1])
+    same = each
+    if not isinstance(same, EditedFile):
+        same = yield from _in_steps(EditedFile.made_of([*each]))  # which can tell which of the patterns it is
     for method, ignore_case in [*each.prepared]:
         if method in _NOT_COMPARED:
             continue
-        same = each
-        if not isinstance(same, EditedFile):
-            same = EditedFile([*each])  # which can tell which of the patterns it is
-            yield from _in_steps(same.prepare(method, ignore_case, WHAT))
+        yield from _in_steps(same.prepare(method, ignore_case, WHAT))
         pattern = same.pattern_for(method, ignore_case, text)
         cased = not ignore_case or method == "ip"
         said = f"type={method}, case={'in' if ignore_case else ''}sensitive, match={'no' if pattern is None else 'yes'}"
@@ -135,14 +138,14 @@ def _replace(each: PatternFile, texts: Iterable[bytes]) -> Iterator[str]:
     yield from _in_steps(each.replace(texts, WHAT))
 
 
-def _in_steps(work: Generator[None, None, bool | None]) -> Generator[str, None, bool | None]:
+def _in_steps(work: Generator[None, None, T]) -> Generator[str, None, T]:
     """Does work that a session runs a step at a time. Raises Refusal."""
     try:
         while True:
             next(work)
             yield ""
     except StopIteration as end:
-        done: bool | None = end.value
+        done: T = end.value
         return done
     except Wrong as wrong:
         raise unreadable(wrong) from None
