@@ -148,10 +148,8 @@ class LinearTests(SynchronousTestCase):
 
     def test_what_one_client_has_spent_is_not_missing_to_another_outside_of_rules(self) -> None:
         """Where a name, an identity or a hash comes of a request, no rule has begun a new sum."""
-        facts, expression = (
-            Seen(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"),
-            read_expression("str(abbc),regsub(b+,x,g)", "here"),
-        )
+        facts = Seen(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        expression = read_expression('str(abc),regsub("b(?=c)",x)', "here")
         _SPENT.seconds, _SPENT.at = 60.0, time.thread_time()
         self.addCleanup(begin)
         with self.assertRaises(Unevaluated):

@@ -121,7 +121,8 @@ class Proxy:
     tables: dict[str, Table] = Factory(dict)
     #: Keeps them free of what is out of time, while the proxy runs.
     sweep: Sweep | None = None
-    #: Patterns of rules, by the names of their files, kept for when only files of TLS are read again (`ssl-watch`).
+    #: Patterns of rules, by the names of their files, kept for when only files of TLS are read again (`ssl-watch`), and
+    #: for operators who change them.
     patterns: dict[str, PatternFile] = Factory(dict)
     #: Contents of the files of error pages and answers; they are not read again with files of TLS either.
     answers: dict[str, bytes] = Factory(dict)
@@ -297,7 +298,8 @@ class Assembly:
                 yield from self._frontend(settings, shared)
                 yield
         yield from self._listen(bind)
-        if configuration.global_.ssl_watch is not None:
+        global_ = configuration.global_
+        if global_.ssl_watch is not None or global_.stats_sockets or global_.manhole is not None:
             proxy.patterns = rule_sets.patterns.files
         proxy.answers = answers.files
         # Before the faults of rules are taken: pages have rules, too.

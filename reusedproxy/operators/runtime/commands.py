@@ -15,7 +15,17 @@ from attrs import frozen
 from reusedproxy import __version__
 from reusedproxy.config.language import units
 from reusedproxy.config.language.report import Wrong
-from reusedproxy.operators.runtime import authorities, certificates, events, orders, records, servers, tables
+from reusedproxy.operators.runtime import (
+    authorities,
+    certificates,
+    events,
+    lists,
+    maps,
+    orders,
+    records,
+    servers,
+    tables,
+)
 from reusedproxy.operators.runtime.info import show_info
 from reusedproxy.operators.runtime.proxy import ADMIN, LEVELS, OPERATOR, USER, Context, Refusal
 from reusedproxy.operators.runtime.schema import schema_json
@@ -139,18 +149,32 @@ def _command(words: str, arguments: str, help: str, level: int, run: Run) -> Com
 COMMANDS = (
     _command("abort ssl cert", "<certfile>", "abort a transaction for a certificate file", ADMIN,
              certificates.abort_ssl_cert),
+    _command("add acl", "[@<ver>] <acl> <pattern>", "add an acl entry", ADMIN, lists.add_acl),
+    _command("add map", "[@<ver>] <map> <key> <val>", "add a map entry (payload supported instead of key/val)", ADMIN,
+             maps.add_map),
+    _command("clear acl", "[@<ver>] <acl>", "clear the contents of this acl", ADMIN, lists.clear_acl),
     _command("clear counters", "[all]", "clear max statistics counters (or all counters)", OPERATOR,
              orders.clear_counters),
+    _command("clear map", "[@<ver>] <map>", "clear the contents of this map", ADMIN, maps.clear_map),
     _command("clear table", "<table> [<filter>]*", "remove an entry from a table (filter: data/key)", USER,
              tables.clear_table),
+    _command("commit acl", "@<ver> <acl>", "commit the ACL at this version", ADMIN, lists.commit_acl),
+    _command("commit map", "@<ver> <map>", "commit the map at this version", ADMIN, maps.commit_map),
+    _command("del acl", "<acl> [<key>|#<ref>]", "delete acl entries matching <key>", ADMIN, lists.del_acl),
+    _command("del map", "<map> [<key>|#<ref>]", "delete map entries matching <key>", ADMIN, maps.del_map),
     _command("commit ssl cert", "<certfile>", "commit a certificate file", ADMIN, certificates.commit_ssl_cert),
     _command("disable server", "<bk>/<srv>", "disable a server for maintenance", ADMIN, orders.disable_server),
     _command("enable server", "<bk>/<srv>", "enable a disabled server", ADMIN, orders.enable_server),
     _command("explain pool", "<bk>/<srv>", "explain the floor of a server's pool, and the demand", USER,
              servers.explain_pool),
+    _command("get acl", "<acl> <value>", "report the patterns matching a sample for an ACL", ADMIN, lists.get_acl),
+    _command("get map", "<map> <value>", "report the keys and values matching a sample for a map", ADMIN, maps.get_map),
     _command("get weight", "<bk>/<srv>", "report a server's current weight", USER, orders.get_weight),
     _command("hand over", "", "give the listening sockets to a process that takes this one's place", ADMIN, _hand_over),
     _command("operator", "", "lower the level of the current CLI session to operator", OPERATOR, _lower(OPERATOR)),
+    _command("prepare acl", "<acl>", "prepare a new version for atomic ACL replacement", ADMIN, lists.prepare_acl),
+    _command("prepare map", "<map>", "prepare a new version for atomic map replacement", ADMIN, maps.prepare_map),
+    _command("set map", "<map> [<key>|#<ref>] <value>", "modify a map entry", ADMIN, maps.set_map),
     _command("set maxconn frontend", "<frontend> <value>", "change a frontend's maxconn setting", ADMIN,
              orders.set_maxconn_frontend),
     _command("set maxconn global", "<value>", "change the per-process maxconn setting", ADMIN,
@@ -164,12 +188,14 @@ COMMANDS = (
              tables.set_table),
     _command("set timeout", "[cli] <delay>", "change a timeout setting", USER, _set_timeout),
     _command("set weight", "<bk>/<srv> <weight>", "change a server's weight", ADMIN, orders.set_weight),
+    _command("show acl", "[@<ver>] <acl>", "report available acls or dump an acl's contents", ADMIN, lists.show_acl),
     _command("show backend", "", "list backends in the current running config", USER, servers.show_backend),
     _command("show cli level", "", "display the level of the current CLI session", USER, _show_cli_level),
     _command("show cli sockets", "", "dump list of cli sockets", OPERATOR, _show_cli_sockets),
     _command("show env", "[var]", "dump environment variables known to the process", OPERATOR, _show_env),
     _command("show events", "[<sink>] [-w] [-n] [-0]", "show event sink state", USER, events.show_events),
     _command("show info", "[desc|json|typed]*", "report information about the running process", USER, show_info),
+    _command("show map", "[@<ver>] [map]", "report available maps or dump a map's contents", ADMIN, maps.show_map),
     _command("show pool", "[<bk>[/<srv>]]", "report the connections kept to servers", USER, servers.show_pool),
     _command("show pool record", "<bk>/<srv>", "dump the record of a server's pool (pool-record)", OPERATOR,
              records.show_pool_record),

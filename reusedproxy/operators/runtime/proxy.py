@@ -15,6 +15,8 @@ from reusedproxy.operators.stats.moment import Moments
 from reusedproxy.operators.view.proxy import Proxy
 from reusedproxy.operators.view.rates import Rates
 from reusedproxy.operators.view.reading import Reader
+from reusedproxy.rules.maps import Map
+from reusedproxy.rules.pattern_files import PatternFile
 from reusedproxy.tables.table import Table
 
 #: What those who connect may do: each includes the ones before it.
@@ -48,6 +50,12 @@ class Running(Proxy, Protocol):
 
     @property
     def tables(self) -> Mapping[str, Table]: ...
+
+    @property
+    def maps(self) -> Mapping[str, Map]: ...
+
+    @property
+    def patterns(self) -> Mapping[str, PatternFile]: ...
 
     @property
     def trusts(self) -> Trusts: ...
