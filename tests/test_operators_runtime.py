@@ -184,6 +184,19 @@ class CommandTests(RuntimeTestCase):
         ):
             self.assertEqual(self.says(line), said, line)
 
+    def test_checks_and_agents_pause_and_go_on(self) -> None:
+        backend = self.context.backend("static")
+        for what, pausing in (("health", backend.checkers[0]), ("agent", backend.agents[0])):
+            for word in ("disable", "enable"):
+                self.assertEqual(self.says(f"{word} {what} static/a"), "")
+                self.assertIs(pausing.paused, word == "disable", (word, what))
+            self.assertEqual(self.says(f"disable {what} be/s1"), "")
+            self.assertEqual(self.says(f"enable {what}"), "Require 'backend/server'.")
+        self.assertEqual(
+            self.says("enable health be/s1"), "Health check was not configured on this server, cannot enable."
+        )
+        self.assertEqual(self.says("enable agent be/s1"), "Agent was not configured on this server, cannot enable.")
+
     def test_weights_are_set(self) -> None:
         """Absolute, or as a share of the weight in the file; 0 gives only what is bound."""
         for value, weight, state in (

@@ -31,6 +31,11 @@ backend named
     server n1 foo.invalid:1 resolvers dns init-addr none
     server n2 _http._tcp.foo.invalid resolvers dns init-addr none
     server n3 {host}:1
+backend asked
+    server s4 {host}:4 agent-check agent-port 5 agent-inter 60s
+frontend other
+    bind {d}/other.client.sock
+    default_backend static
 resolvers dns
     nameserver ns {host}:9
 ring lines
@@ -84,6 +89,33 @@ ORDERS = (
     "enable server servers/s1",
     "disable server",
     "enable server no/s1",
+    "disable health",
+    "disable health servers/s1",
+    "enable health servers/s1",
+    "enable health servers/no",
+    "disable health servers/s3",
+    "enable health servers/s3",
+    "disable agent",
+    "disable agent servers/s1",
+    "enable agent servers/s1",
+    "disable agent asked/s4",
+    "enable agent asked/s4",
+    "user;enable health servers/s3",
+    "disable frontend",
+    "disable frontend no",
+    "disable frontend static",
+    "user;disable frontend main",
+    "enable frontend",
+    "enable frontend main",
+    "disable frontend main",
+    "disable frontend main",
+    "enable frontend main",
+    "enable frontend main",
+    "shutdown frontend",
+    "shutdown frontend other",
+    "shutdown frontend other",
+    "disable frontend other",
+    "enable frontend other",
     "set maxconn server servers/s1 5",
     "set maxconn server servers/s1",
     "set maxconn server servers/s1 x",
@@ -190,6 +222,15 @@ class RuntimeBesideHAProxyTests(RuntimeTestCase):
             )
             self.assertEqual(ours, theirs, text)
 
+    def test_frontends_that_accept_nobody_are_shown_alike(self) -> None:
+        for line in ("disable frontend main", "enable frontend main", "shutdown frontend other"):
+            shown: list[list[tuple[str, ...]]] = []
+            for each in (self.ours, self.theirs):
+                ask(each / "admin.sock", line)
+                rows = [row.split(",") for row in ask(each / "admin.sock", "show stat").splitlines()]
+                shown.append([(row[0], row[17]) for row in rows if row[0] in ("main", "other")])
+            self.assertEqual(shown[0], shown[1], line)
+
     def test_rights_are_alike(self) -> None:
         for name in ("user", "operator"):
             for text in (
@@ -200,6 +241,11 @@ class RuntimeBesideHAProxyTests(RuntimeTestCase):
                 "show backend",
                 "get weight servers/s1",
                 "disable server servers/s1",
+                "disable agent servers/s1",
+                "enable agent servers/s1",
+                "disable health servers/s1",
+                "enable frontend main",
+                "shutdown frontend main",
                 "set maxconn frontend main 9",
             ):
                 ours, theirs = (ask(each / f"{name}.sock", text) for each in (self.ours, self.theirs))

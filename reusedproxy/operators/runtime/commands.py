@@ -15,7 +15,7 @@ from attrs import frozen
 from reusedproxy import __version__
 from reusedproxy.config.language import units
 from reusedproxy.config.language.report import Wrong
-from reusedproxy.operators.runtime import authorities, events, orders, records, servers, tables
+from reusedproxy.operators.runtime import authorities, checks, events, frontends, orders, records, servers, tables
 from reusedproxy.operators.runtime.info import show_info
 from reusedproxy.operators.runtime.proxy import ADMIN, LEVELS, OPERATOR, USER, Context, Refusal
 from reusedproxy.operators.runtime.schema import schema_json
@@ -141,7 +141,14 @@ COMMANDS = (
              orders.clear_counters),
     _command("clear table", "<table> [<filter>]*", "remove an entry from a table (filter: data/key)", USER,
              tables.clear_table),
+    _command("disable agent", "", "disable agent checks", ADMIN, checks.disable_agent),
+    _command("disable frontend", "<frontend>", "temporarily disable specific frontend", ADMIN,
+             frontends.disable_frontend),
+    _command("disable health", "", "disable health checks", ADMIN, checks.disable_health),
     _command("disable server", "<bk>/<srv>", "disable a server for maintenance", ADMIN, orders.disable_server),
+    _command("enable agent", "", "enable agent checks", ADMIN, checks.enable_agent),
+    _command("enable frontend", "<frontend>", "re-enable specific frontend", ADMIN, frontends.enable_frontend),
+    _command("enable health", "", "enable health checks", ADMIN, checks.enable_health),
     _command("enable server", "<bk>/<srv>", "enable a disabled server", ADMIN, orders.enable_server),
     _command("explain pool", "<bk>/<srv>", "explain the floor of a server's pool, and the demand", USER,
              servers.explain_pool),
@@ -149,7 +156,7 @@ COMMANDS = (
     _command("hand over", "", "give the listening sockets to a process that takes this one's place", ADMIN, _hand_over),
     _command("operator", "", "lower the level of the current CLI session to operator", OPERATOR, _lower(OPERATOR)),
     _command("set maxconn frontend", "<frontend> <value>", "change a frontend's maxconn setting", ADMIN,
-             orders.set_maxconn_frontend),
+             frontends.set_maxconn_frontend),
     _command("set maxconn global", "<value>", "change the per-process maxconn setting", ADMIN,
              orders.set_maxconn_global),
     _command("set maxconn server", "<bk>/<srv> <value>", "change a server's maxconn setting", ADMIN,
@@ -183,6 +190,7 @@ COMMANDS = (
              authorities.show_ssl_crl_file),
     _command("show stat", "[json|no-maint|typed|up]*", "report counters for each proxy and server", USER, show_stat),
     _command("show version", "", "show version of the current process", USER, _show_version),
+    _command("shutdown frontend", "<frontend>", "stop a specific frontend", ADMIN, frontends.shutdown_frontend),
     _command("shutdown session", "[id]", "kill a specific session", ADMIN, orders.shutdown_session),
     _command("shutdown sessions server", "<bk>/<srv>", "kill sessions on a server", ADMIN, orders.shutdown_sessions),
     _command("show table", "<table> [<filter>]*", "report table usage stats or dump this table's contents"

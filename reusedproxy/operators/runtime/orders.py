@@ -168,21 +168,6 @@ def set_maxconn_global(context: Context, words: Sequence[str]) -> str:
     return ""
 
 
-def set_maxconn_frontend(context: Context, words: Sequence[str]) -> str:
-    name = words[0] if words else ""
-    frontend = next((each for each in context.proxy.frontends if each.name == name), None)
-    if frontend is None:
-        raise Refusal("No such frontend.")
-    if len(words) < 2:
-        raise Refusal("Integer value expected.")
-    if re.match(r"-[0-9]", words[1]):
-        raise Refusal("Value out of range.")
-    if not re.match(r"[0-9]{1,9}\Z", words[1]):
-        raise Refusal("Integer value expected.")
-    frontend.set_maxconn(int(words[1]))
-    return ""
-
-
 def shutdown_session(context: Context, words: Sequence[str]) -> str:
     """Does `shutdown session <id>`, with a number that `show sess` has given."""
     try:
