@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from itertools import takewhile
 from socket import AF_UNIX
@@ -387,6 +388,48 @@ class CommandTests(RuntimeTestCase):
         self.assertEqual(states(), [["0", "1"], ["0", "2"], ["1", "0"]])
         for call in self.clock.getDelayedCalls():
             call.cancel()
+
+
+class ErrorsTests(RuntimeTestCase):
+    """`show errors`."""
+
+    def dump(self, line: str) -> str:
+        """The answer, without its times."""
+        return re.sub(r"\[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d\.\d{3}\]", "[TIME]", self.says(line))
+
+    def note(self) -> None:
+        self.context.proxy.frontends[0].invalid.note(
+            "192.0.2.7:4711", "a space in a name", b"GET / HTTP/1.1\r\nA b:\x00\\c"
+        )
+        self.server("be/s2").pool.invalid.note("", "no status", b"x" * 200 + b"\n\te\xff\x1b")
+
+    def test_without_any(self) -> None:
+        self.assertEqual(self.dump("show errors"), "Total events captured on [TIME] : 0\n")
+        self.assertEqual(self.dump("show errors nosuch"), "No such proxy.")
+        self.assertEqual(self.dump("show errors 0"), "No such proxy.")
+        self.assertEqual(self.dump("show errors 99"), "Total events captured on [TIME] : 0\n")
+
+    def test_each_is_dumped_as_in_haproxy(self) -> None:
+        self.note()
+        self.note()
+        total = "Total events captured on [TIME] : 4\n"
+        request = (
+            " \n[TIME] frontend fe (#1): invalid request\n"
+            "  backend <NONE> (#-1), server <NONE> (#-1), event #1, src 192.0.2.7:4711\n"
+            "  len 23: a space in a name\n  \n"
+            "  00000  GET / HTTP/1.1\\r\\n\n  00016  A b:\\x00\\\\c\n"
+        )
+        response = (
+            " \n[TIME] backend be (#2): invalid response\n"
+            "  frontend <NONE> (#-1), server s2 (#2), event #1\n"
+            "  len 205: no status\n  \n"
+            f"  00000  {'x' * 70}\n  00070+ {'x' * 70}\n  00140+ {'x' * 60}\\n\n  00201  \\te\\xFF\\e\n"
+        )
+        self.assertEqual(self.dump("show errors"), total + request + response)
+        self.assertEqual(self.dump("show errors fe"), total + request)
+        self.assertEqual(self.dump("show errors 2 any"), total + response)
+        self.assertEqual(self.dump("show errors be request"), total)
+        self.assertEqual(self.dump("show errors be response"), total + response)
 
 
 def fits(value: Any, schema: dict[str, Any], whole: dict[str, Any]) -> bool:

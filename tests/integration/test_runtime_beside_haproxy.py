@@ -213,7 +213,10 @@ class RuntimeBesideHAProxyTests(RuntimeTestCase):
         super().setUp()
         if not haproxy_version():
             self.skipTest("needs haproxy")
-        self.ours, self.theirs = self.proxy(Daemon, "ours"), self.proxy(HAProxy, "theirs")
+        self.ours = self.proxy(Daemon, "ours")
+        self.ports = [self.running.port]
+        self.theirs = self.proxy(HAProxy, "theirs")
+        self.ports.append(self.running.port)
 
     def test_orders_and_refusals_are_answered_alike(self) -> None:
         for text in ORDERS:
@@ -230,6 +233,20 @@ class RuntimeBesideHAProxyTests(RuntimeTestCase):
                 rows = [row.split(",") for row in ask(each / "admin.sock", "show stat").splitlines()]
                 shown.append([(row[0], row[17]) for row in rows if row[0] in ("main", "other")])
             self.assertEqual(shown[0], shown[1], line)
+
+    def test_invalid_requests_are_dumped_alike(self) -> None:
+        """But for what is said of buffer and parser, and times, ports and numbers of sections."""
+        shown = []
+        for each, port in zip((self.ours, self.theirs), self.ports, strict=True):
+            with socket.create_connection((LOOPBACK, port), timeout=20) as client:
+                client.sendall(b"GET / HTTP/1.1\r\nHo st: " + b"x" * 200 + b"\r\n\x01\\\x1b\t\xff\r\n\r\n")
+                while client.recv(4096):
+                    pass
+            said = ask(each / "admin.sock", "show errors main request").splitlines()
+            kept = [row for row in said if not re.match("  (buffer|len|H1) ", row)]
+            shown.append([re.sub(r"\[.*?\]|\(#\d+\)|:\d+$", "", row) for row in kept])
+        self.assertEqual(*shown)
+        self.assertEqual(len(shown[0]), 13)
 
     def test_rights_are_alike(self) -> None:
         for name in ("user", "operator"):

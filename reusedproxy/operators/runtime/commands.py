@@ -15,7 +15,17 @@ from attrs import frozen
 from reusedproxy import __version__
 from reusedproxy.config.language import units
 from reusedproxy.config.language.report import Wrong
-from reusedproxy.operators.runtime import authorities, checks, events, frontends, orders, records, servers, tables
+from reusedproxy.operators.runtime import (
+    authorities,
+    checks,
+    errors,
+    events,
+    frontends,
+    orders,
+    records,
+    servers,
+    tables,
+)
 from reusedproxy.operators.runtime.info import show_info
 from reusedproxy.operators.runtime.proxy import ADMIN, LEVELS, OPERATOR, USER, Context, Refusal
 from reusedproxy.operators.runtime.schema import schema_json
@@ -171,6 +181,8 @@ COMMANDS = (
     _command("show cli level", "", "display the level of the current CLI session", USER, _show_cli_level),
     _command("show cli sockets", "", "dump list of cli sockets", OPERATOR, _show_cli_sockets),
     _command("show env", "[var]", "dump environment variables known to the process", OPERATOR, _show_env),
+    _command("show errors", "[<px>] [request|response]", "report last request and/or response errors for each proxy",
+             OPERATOR, errors.show_errors),
     _command("show events", "[<sink>] [-w] [-n] [-0]", "show event sink state", USER, events.show_events),
     _command("show info", "[desc|json|typed]*", "report information about the running process", USER, show_info),
     _command("show pool", "[<bk>[/<srv>]]", "report the connections kept to servers", USER, servers.show_pool),

@@ -11,6 +11,7 @@ from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.server import Server
 from reusedproxy.config.model.proxies import Configuration
 from reusedproxy.operators.logs.targets import LogTargets
+from reusedproxy.operators.stats.figures import names_in_order
 from reusedproxy.operators.stats.moment import Moments
 from reusedproxy.operators.view.proxy import Proxy
 from reusedproxy.operators.view.rates import Rates
@@ -112,6 +113,14 @@ class Context:
         if proxy is None:
             raise Refusal("The proxy is not running.")
         return proxy
+
+    @property
+    def numbers(self) -> dict[str, int]:
+        """Returns the numbers of all sections by their names, as in HAProxy, but from 1."""
+        proxy = self.proxy
+        places = {each.name: each.settings.place for each in proxy.frontends}
+        places.update({each.name: each.settings.place for each in proxy.backends})
+        return {name: number for number, name in enumerate(names_in_order(places), 1)}
 
     def needs(self, level: int) -> None:
         """Raises Refusal unless the session has this level."""
