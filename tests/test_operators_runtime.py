@@ -229,6 +229,24 @@ class CommandTests(RuntimeTestCase):
         self.assertEqual(self.context.proxy.frontends[0].maxconn, 9)
         self.assertIn(",,,0,0,9,", self.says("show stat fe 1 0"))
 
+    def test_rates_are_bounded(self) -> None:
+        """Until a reload, at which the file's words count again."""
+        places = self.context.proxy.places
+        for word, kept in (("connections", "maxconnrate"), ("sessions", "maxsessrate"), ("ssl-sessions", "maxsslrate")):
+            self.assertEqual(self.says(f"set rate-limit {word} global 1"), "")
+            places.count(kept)
+            self.assertTrue(places.limited, word)
+            self.assertEqual(self.says(f"set rate-limit {word} global 2"), "")
+            self.assertFalse(places.limited, word)
+            places.count(kept)
+            self.assertTrue(places.limited, word)  # what was counted goes on
+            self.assertEqual(self.says(f"set rate-limit {word} global x"), "")
+            self.assertEqual(places.rates, {})
+        self.assertEqual(self.says("set rate-limit sessions global -1"), "Value out of range.")
+        self.assertEqual(self.says("set rate-limit sessions global"), "Expects an integer value.")
+        for wrong in ("", " sessions", " sessions local 1", " http-compression global 1"):
+            self.assertTrue(self.says(f"set rate-limit{wrong}").startswith("'set rate-limit' only supports :\n"), wrong)
+
     def test_counters_begin_anew(self) -> None:
         backend = self.context.backend("be")
         traffic = backend.traffic
@@ -261,6 +279,10 @@ class CommandTests(RuntimeTestCase):
             self.assertEqual(names(f"show stat -1 {types} -1"), [], types[:10])
         self.assertEqual(names("show stat be -1 -1 no-maint"), ["be,s1", "be,sure", "be,BACKEND"])
         self.assertEqual(names("show stat be x -1"), [])
+
+    def test_name_servers_are_shown(self) -> None:
+        self.assertEqual(self.says("show resolvers"), "No resolvers found\n")
+        self.assertEqual(self.says("show resolvers no"), "Can't find that resolvers section")
 
     def test_the_process_is_shown(self) -> None:
         self.assertIn("\nMaxconn: ", self.says("show info"))

@@ -111,6 +111,14 @@ ORDERS = (
     "disable frontend main",
     "enable frontend main",
     "enable frontend main",
+    "show resolvers no",
+    "user;set rate-limit connections global 5",
+    "set rate-limit connections global",
+    "set rate-limit connections global 0",
+    "set rate-limit sessions global 10000",
+    "set rate-limit sessions global -5",
+    "set rate-limit ssl-sessions global x",
+    "set rate-limit sessions global 0",
     "shutdown frontend",
     "shutdown frontend other",
     "shutdown frontend other",
@@ -233,6 +241,14 @@ class RuntimeBesideHAProxyTests(RuntimeTestCase):
                 rows = [row.split(",") for row in ask(each / "admin.sock", "show stat").splitlines()]
                 shown.append([(row[0], row[17]) for row in rows if row[0] in ("main", "other")])
             self.assertEqual(shown[0], shown[1], line)
+
+    def test_name_servers_are_counted_alike(self) -> None:
+        """The same lines, of the section that both have."""
+        ours, theirs = (
+            re.sub(r"[0-9]+$", "", ask(each / "admin.sock", "show resolvers dns"), flags=re.MULTILINE)
+            for each in (self.ours, self.theirs)
+        )
+        self.assertEqual(ours, theirs)
 
     def test_invalid_requests_are_dumped_alike(self) -> None:
         """But for what is said of buffer and parser, and times, ports and numbers of sections."""

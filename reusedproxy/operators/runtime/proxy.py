@@ -10,6 +10,7 @@ from attrs import Factory, define, frozen
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.server import Server
 from reusedproxy.config.model.proxies import Configuration
+from reusedproxy.net.names.section import Names
 from reusedproxy.operators.logs.targets import LogTargets
 from reusedproxy.operators.stats.figures import names_in_order
 from reusedproxy.operators.stats.moment import Moments
@@ -46,6 +47,9 @@ class Running(Proxy, Protocol):
 
     @property
     def trusts(self) -> Trusts: ...
+
+    @property
+    def names(self) -> Names: ...
 
     @property
     def logs(self) -> LogTargets: ...
