@@ -112,6 +112,33 @@ def disable_server(context: Context, words: Sequence[str]) -> str:
     return ""
 
 
+def enable_dynamic_cookie(context: Context, words: Sequence[str]) -> str:
+    backend = _backend(context, words)
+    backend.make_cookies(True, backend.cookie_key)
+    return ""
+
+
+def disable_dynamic_cookie(context: Context, words: Sequence[str]) -> str:
+    backend = _backend(context, words)
+    backend.make_cookies(False, backend.cookie_key)
+    return ""
+
+
+def set_dynamic_cookie_key(context: Context, words: Sequence[str]) -> str:
+    """Does `set dynamic-cookie-key backend <backend> <key>`."""
+    backend = _backend(context, words)
+    if len(words) < 2:
+        raise Refusal("String value expected.")
+    backend.make_cookies(backend.makes_cookies, words[1])
+    return ""
+
+
+def _backend(context: Context, words: Sequence[str]) -> Backend:
+    if not words:
+        raise Refusal("A backend name is expected.")
+    return context.backend(words[0])
+
+
 def get_weight(context: Context, words: Sequence[str]) -> str:
     _, server = context.server(words[0] if words else "")
     return f"{server.weight} (initial {server.settings.weight})\n"

@@ -18,7 +18,7 @@ _USAGE = (
 
 
 def set_rate_limit(context: Context, words: Sequence[str]) -> str:
-    """Does `set rate-limit connections|sessions|ssl-sessions global <value>`, in clients a second. 0 is no limit, and so
+    """Does `set rate-limit connections|sessions|ssl-sessions global <value>`, in clients a second. 0 is no limit, nor
     is what is no number."""
     if words[1:2] != ["global"] or words[0] not in _WORDS:
         raise Refusal(_USAGE)
