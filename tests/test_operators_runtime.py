@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from itertools import takewhile
@@ -12,10 +13,12 @@ from typing import Any
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from reusedproxy import __version__
 from reusedproxy.backends.checks.agent import STATIC_WEIGHTS
 from reusedproxy.backends.server import DOWN, DRAIN, MAINT, NOLB, READY, UP
 from reusedproxy.config.model.proxies import RecordBound
 from reusedproxy.config.model.proxies import Spread as Settings
+from reusedproxy.config.model.values import Notice, Place
 from reusedproxy.daemon.service import ProxyService
 from reusedproxy.doctor.records import Unanswered, answered
 from reusedproxy.net.deadlines import Deadlines
@@ -279,6 +282,19 @@ class CommandTests(RuntimeTestCase):
             self.assertEqual(names(f"show stat -1 {types} -1"), [], types[:10])
         self.assertEqual(names("show stat be -1 -1 no-maint"), ["be,s1", "be,sure", "be,BACKEND"])
         self.assertEqual(names("show stat be x -1"), [])
+
+    def test_what_was_said_of_the_configuration_is_shown(self) -> None:
+        """Once, though both the files and the proxy that was made of them have it."""
+        proxy = self.service.proxy
+        assert proxy is not None
+        first, *rest = self.says("show startup-logs").splitlines()
+        self.assertEqual(first, f"[NOTICE]   ({os.getpid()}) : reusedproxy version is {__version__}")
+        self.assertEqual(len(rest), len({*proxy.configuration.notices, *proxy.notices}))
+        proxy.notices.append(Notice("warning", Place("a.cfg", 7), "something is odd"))
+        self.assertEqual(
+            self.says("show startup-logs").splitlines()[1:],
+            [*rest, f"[WARNING]  ({os.getpid()}) : config : [a.cfg:7] : something is odd"],
+        )
 
     def test_name_servers_are_shown(self) -> None:
         self.assertEqual(self.says("show resolvers"), "No resolvers found\n")

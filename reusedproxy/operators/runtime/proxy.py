@@ -10,6 +10,7 @@ from attrs import Factory, define, frozen
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.server import Server
 from reusedproxy.config.model.proxies import Configuration
+from reusedproxy.config.model.values import Notice
 from reusedproxy.net.names.section import Names
 from reusedproxy.operators.logs.targets import LogTargets
 from reusedproxy.operators.stats.figures import names_in_order
@@ -50,6 +51,10 @@ class Running(Proxy, Protocol):
 
     @property
     def names(self) -> Names: ...
+
+    @property
+    def notices(self) -> Sequence[Notice]:
+        """Returns what was to be said of its files when it was made."""
 
     @property
     def logs(self) -> LogTargets: ...
