@@ -667,6 +667,45 @@ class SessionTests(RuntimeTestCase):
     def test_what_a_terminal_would_obey_is_not_written(self) -> None:
         self.assertEqual(self.tell("show env TITLE\n"), "TITLE=a?[2J?\tb\n\n")
 
+    def reload(self) -> list[Any]:
+        """Those who are to be told of the end of a reload."""
+        asking: list[Any] = []
+
+        def begin(told: Any) -> bool:
+            asking.append(told)
+            return True
+
+        self.patch(self.service, "reload_for", begin)
+        self.patch(self.service.reloads, "tell_no_more", asking.remove)
+        return asking
+
+    def test_the_end_of_a_reload_is_waited_for(self) -> None:
+        """Also by who has said all that he has to say; and longer than by who says nothing."""
+        asking = self.reload()
+        self.assertEqual(self.tell("reload;show cli level\n"), "")
+        self.session.eof_received()
+        self.clock.advance(60)
+        self.assertEqual((self.taken(), self.wire.end), ("", None))
+        asking[0](True, [("warning", "odd")])
+        self.assertEqual(
+            self.tell(""),
+            f"Success=1\n--\n[WARNING]  ({os.getpid()}) : odd\n[NOTICE]   ({os.getpid()}) : Loading success.\n\n"
+            "admin\n\n",
+        )
+        self.assertEqual((self.wire.end, asking), (("close", "answered"), []))
+
+    def test_who_leaves_during_a_reload_is_told_nothing(self) -> None:
+        asking = self.reload()
+        self.tell("reload\n")
+        (told,) = asking
+        self.session.connection_lost("gone")
+        self.assertEqual(asking, [])
+        told(False, [])
+        self.assertEqual(len(self.wire.turns), 0)
+
+    def test_where_there_can_be_no_reload(self) -> None:
+        self.assertEqual(self.tell("reload\n"), "There can be no reload now: the daemon's log tells why.\n\n")
+
     def test_several_commands_are_answered_in_order(self) -> None:
         said = self.tell("get weight be/s1;set weight be/s1 5;get weight be/s1\nget weight be/s2\n")
         self.assertEqual(said, "10 (initial 10)\n\n\n5 (initial 10)\n\n20 (initial 20)\n\n")

@@ -380,6 +380,18 @@ class RunningTests(RuntimeTestCase):
         self.running.stop()
         self.assertEqual([*directory.glob("*.sock")], [])
 
+    def test_who_orders_a_reload_learns_what_became_of_it(self) -> None:
+        directory = self.proxy(Daemon, "one")
+        before = self.running.file.read_text()
+        for text, first, last in ((f"{before}\nnonsense\n", "0", "failure!"), (before, "1", "success.")):
+            self.running.file.write_text(text)
+            for ended in (True, False):
+                said = ask(directory / "admin.sock", "reload", ended=ended)
+                self.assertTrue(said.startswith(f"Success={first}\n--\n["), said)
+                self.assertTrue(said.endswith(f"Loading {last}\n\n"), said)
+                self.assertEqual("nonsense" in said, first == "0", said)
+        self.assertEqual(ask(directory / "operator.sock", "reload"), "Permission denied\n\n")
+
     def test_hostile_clients_hold_nobody_for_long(self) -> None:
         """Silent ones leave after `stats timeout`; long lines end the connection; more than `stats maxconn` wait."""
         directory = self.proxy(Daemon, "one")

@@ -9,7 +9,7 @@ the configuration (`file_watch`). What is refused leaves everything as it was. M
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from random import SystemRandom
 from typing import Any, Protocol
 
@@ -43,6 +43,9 @@ from reusedproxy.net.resolver import Resolver
 from reusedproxy.net.slices import Slices, Steps
 from reusedproxy.operators.logs.expiry import Ending, Expiry
 from reusedproxy.operators.runtime.sockets import Prepared, RuntimeAPI
+
+#: Is told whether the configuration was taken, and what was said of it: pairs of level and text.
+Told = Callable[[bool, Sequence[tuple[str, str]]], None]
 
 
 class Reloaded(Protocol):
@@ -93,6 +96,11 @@ class Reloads:
         self._changed: list[str] = []
         self._word = ""
         self._has_replaced = False
+        #: Who waits for the end of this reload, and of the next one; and what is said of this one.
+        self._asking: list[Told] = []
+        self._asking_next: list[Told] = []
+        self._said: list[tuple[str, str]] = []
+        self._taken = False
 
     @property
     def under_way(self) -> bool:
@@ -108,9 +116,25 @@ class Reloads:
         """Notes what the process was started with."""
         self._started_with = start_only(configuration.global_)
 
+    def tell(self, told: Told) -> None:
+        """Tells somebody, once, of the next reload of the configuration that begins."""
+        self._asking_next.append(told)
+
+    def has_begun(self, told: Told) -> bool:
+        """Returns False while there has been no reload of which somebody is to be told."""
+        return told not in self._asking_next
+
+    def tell_no_more(self, told: Told) -> None:
+        """Forgets somebody who may wait to be told."""
+        for waiting in (self._asking, self._asking_next):
+            if told in waiting:
+                waiting.remove(told)
+
     def begin(self) -> None:
         """Reads the configuration again, and replaces the proxy."""
         self._changed = []
+        self._asking, self._asking_next = [*self._asking, *self._asking_next], []
+        self._said, self._taken = [], False
         self._service.supervision.reloading()
         self._start(self._reload())
 
@@ -153,6 +177,9 @@ class Reloads:
             else:
                 self._log.failure("a reload ends by our own fault", failure)
                 self._refuse(["an error in reusedproxy, of which the log tells (please report it)"])
+        asking, self._asking = self._asking, []
+        for told in asking:
+            told(self._taken, self._said)
         self.do_ordered()
 
     # The steps of a reload.
@@ -200,6 +227,8 @@ class Reloads:
             if value not in (was[word], self._started_with[word]):
                 text = f"reload: '{word}' has changed; this takes effect at the next start only"
                 self._service.announce("warning", text)
+                self._said.append(("warning", text))
+        self._said += [(notice.level, f"config : [{notice.place}] : {notice.text}") for notice in new.notices]
         for notice in new.notices:
             self._service.announce(notice.level, f"reload: {notice.place}: {notice.text}")
 
@@ -267,6 +296,8 @@ class Reloads:
         text = f"{what} reloaded: {kept} of {pools} pools kept as they are"
         self._service.announce("notice", text)
         if not self._changed:
+            self._said.append(("notice", text))
+            self._taken = True
             self._service.supervision.reloaded(text)
 
     def _refuse(self, faults: Sequence[object], notices: Iterable[Notice] = ()) -> None:
@@ -277,6 +308,8 @@ class Reloads:
             more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
             announce("alert", f"{self._word}: {faults[0]}{more}; all files of TLS stay in use as they were")
             return
+        self._said += [(notice.level, f"config : [{notice.place}] : {notice.text}") for notice in notices]
+        self._said += [("alert", f"config : {fault}") for fault in faults]
         for notice in notices:
             announce(notice.level, f"reload: {notice.place}: {notice.text}")
         for fault in faults:

@@ -7,7 +7,6 @@ the command is its own.
 from __future__ import annotations
 
 import difflib
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
@@ -27,6 +26,7 @@ from reusedproxy.operators.runtime import (
     records,
     resolvers,
     servers,
+    startup,
     tables,
 )
 from reusedproxy.operators.runtime.info import show_info
@@ -65,16 +65,6 @@ def _show_env(context: Context, words: Sequence[str]) -> str:
     if found is None:
         raise Refusal("Variable not found")
     return f"{words[0]}={found}\n"
-
-
-def _show_startup_logs(context: Context, words: Sequence[str]) -> str:
-    """Returns what was to be said of the configuration in use when it was read, in HAProxy's form."""
-    proxy = context.proxy
-    # When files of TLS are read again, what is said of the others is not repeated.
-    notices = dict.fromkeys((*proxy.configuration.notices, *proxy.notices))
-    said = [("notice", f"reusedproxy version is {__version__}")]
-    said += [(each.level, f"config : [{each.place}] : {each.text}") for each in notices]
-    return "".join(f"{f'[{level.upper()}]':<10} ({os.getpid()}) : {text}\n" for level, text in said)
 
 
 def _show_cli_level(context: Context, words: Sequence[str]) -> str:
@@ -182,6 +172,7 @@ COMMANDS = (
     _command("get weight", "<bk>/<srv>", "report a server's current weight", USER, orders.get_weight),
     _command("hand over", "", "give the listening sockets to a process that takes this one's place", ADMIN, _hand_over),
     _command("operator", "", "lower the level of the current CLI session to operator", OPERATOR, _lower(OPERATOR)),
+    _command("reload", "", "reload the configuration, and report what became of it", ADMIN, startup.reload),
     _command("set dynamic-cookie-key backend", "<bk> <k>", "change a backend secret key for dynamic cookies", ADMIN,
              orders.set_dynamic_cookie_key),
     _command("set maxconn frontend", "<frontend> <value>", "change a frontend's maxconn setting", ADMIN,
@@ -222,7 +213,7 @@ COMMANDS = (
     _command("show ssl crl-file", "[<crlfile[:<index>>]]", "display the SSL CRL files used in memory, or the details of"
              " a <crlfile>, or a single CRL of index <index> of CRL file <crlfile>", OPERATOR,
              authorities.show_ssl_crl_file),
-    _command("show startup-logs", "", "report logs emitted during startup", USER, _show_startup_logs),
+    _command("show startup-logs", "", "report logs emitted during startup", USER, startup.show_startup_logs),
     _command("show stat", "[json|no-maint|typed|up]*", "report counters for each proxy and server", USER, show_stat),
     _command("show version", "", "show version of the current process", USER, _show_version),
     _command("shutdown frontend", "<frontend>", "stop a specific frontend", ADMIN, frontends.shutdown_frontend),

@@ -25,6 +25,9 @@ USER, OPERATOR, ADMIN = range(3)
 LEVELS = ("user", "operator", "admin")
 #: A piece of an answer, known by being this object, that says: there is more when `Context.wake` has been called.
 WAIT: Final = "\0 wait"
+#: One that says the same, of an answer that comes to an end by itself: it is waited for whatever its client does.
+PENDING: Final = "\0 pending"
+Told = Callable[[bool, Sequence[tuple[str, str]]], None]
 
 
 class Trusts(Protocol):
@@ -63,13 +66,27 @@ class Running(Proxy, Protocol):
     def rates(self) -> Rates | None: ...
 
 
+class Reloading(Protocol):
+    """The reloads of a service."""
+
+    def tell_no_more(self, told: Told) -> None:
+        """Forgets somebody who waits to be told."""
+
+
 class Service(Protocol):
     """The service that runs the proxy; a reload puts another one in its place."""
 
     state: str
 
     @property
+    def reloads(self) -> Reloading: ...
+
+    @property
     def proxy(self) -> Running | None: ...
+
+    def reload_for(self, told: Told) -> bool:
+        """Reads the configuration again, and calls `told` with whether it was taken, and what was said of it. Returns
+        False if there can be no reload."""
 
 
 class Refusal(Exception):

@@ -21,7 +21,7 @@ from reusedproxy.config.language.printable import printable_lines
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.transport import Transport
 from reusedproxy.operators.runtime.commands import run
-from reusedproxy.operators.runtime.proxy import WAIT, Context, Refusal
+from reusedproxy.operators.runtime.proxy import PENDING, WAIT, Context, Refusal
 from reusedproxy.operators.runtime.words import commands_of
 
 #: Most bytes of a line, with what follows before it is answered; HAProxy's buffer.
@@ -79,6 +79,8 @@ class Session:
         self._answer: Iterator[str] | None = None
         #: The present answer goes on when there is more to say, or ends with whatever its client says.
         self._waiting = False
+        #: It is waited for in any case.
+        self._pending = False
         self._in_payload = False
         self._blocked = False
         self._working = False
@@ -95,11 +97,12 @@ class Session:
     # What the transport calls.
 
     def data_received(self, data: bytes) -> None:
-        if self._waiting:
+        if self._waiting and not self._pending:
             self._stop_waiting()
             data = b""
         self._buffer += data
-        self._give_time()
+        if not self._pending:
+            self._give_time()
         self._work()
         if self.state == OPEN and len(self._buffer) > LONGEST_LINE:
             if b"\n" in self._buffer:
@@ -110,7 +113,7 @@ class Session:
     def eof_received(self) -> None:
         """Answers what has come; a line without its end is none."""
         self._eof = True
-        if self._waiting:
+        if self._waiting and not self._pending:
             self._stop_waiting()
         self._work()
 
@@ -152,7 +155,7 @@ class Session:
     def _wake(self) -> None:
         """Goes on with an answer that waits, in a later turn: whoever calls is in the middle of something else."""
         if self._waiting:
-            self._waiting = False
+            self._waiting = self._pending = False
             self._give_time()
             self._transport.line_up(self)
 
@@ -163,6 +166,7 @@ class Session:
         self._transport.write(b"\n> " if self.context.interactive else b"\n")
 
     def _give_up_answer(self) -> None:
+        self._waiting = self._pending = False
         answer, self._answer = self._answer, None
         if isinstance(answer, Generator):
             answer.close()
@@ -280,8 +284,8 @@ class Session:
             self._answer = None
         elif piece is WAIT and self._eof:
             self._stop_waiting()
-        elif piece is WAIT:
-            self._waiting = True
+        elif piece is WAIT or piece is PENDING:
+            self._waiting, self._pending = True, piece is PENDING
             self._deadlines.cancel(self)  # nothing may be to say for hours
         elif piece.endswith("\0"):
             self._transport.write(printable_lines(piece[:-1]).encode() + b"\0")
