@@ -6,6 +6,8 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from contextlib import redirect_stdout
+from io import StringIO
 from itertools import takewhile
 from socket import AF_UNIX
 from typing import Any
@@ -28,6 +30,7 @@ from reusedproxy.operators.runtime.commands import COMMANDS, run
 from reusedproxy.operators.runtime.proxy import ADMIN, OPERATOR, USER, Context, Refusal
 from reusedproxy.operators.runtime.session import LONGEST_LINE, PIECES_AT_ONCE, Session
 from reusedproxy.operators.runtime.words import commands_of
+from reusedproxy.operators.shell.commands import namespace
 from reusedproxy.operators.stats.figures import AT_ONCE
 from reusedproxy.operators.view.values import ProxyView
 from reusedproxy.pool.cold import Cold
@@ -512,6 +515,13 @@ class SchemaTests(RuntimeTestCase):
 
 
 class EventTests(RuntimeTestCase):
+    def test_in_the_manhole_nothing_is_waited_for(self) -> None:
+        """It would hold the event loop."""
+        output = StringIO()
+        with redirect_stdout(output):
+            namespace(self.service)["run"]("show events lines -w;show cli level")
+        self.assertEqual(output.getvalue(), "admin\n")
+
     def test_rings_are_listed(self) -> None:
         title = "Supported events sinks are listed below. Add -w(wait), -n(new). Any key to stop\n"
         self.assertEqual(self.says("show events"), f"{title}    lines      : type=buffer, 0 dropped, what happens\n")
