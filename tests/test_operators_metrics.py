@@ -67,12 +67,12 @@ PROMISED = {
     "reusedproxy_frontend_tls_handshakes_total": ("counter", "frontend outcome resumed"),
     "reusedproxy_frontend_cert_not_after_timestamp_seconds": ("gauge", "frontend file"),
     "reusedproxy_backend_response_seconds": ("histogram", "backend"),
-    "reusedproxy_crl_fetches_total": ("counter", "url result"),
-    "reusedproxy_crl_fetched_timestamp_seconds": ("gauge", "url"),
-    "reusedproxy_crl_next_update_timestamp_seconds": ("gauge", "url"),
     "reusedproxy_hedged_requests_total": ("counter", "backend result"),
     "reusedproxy_hedges_withheld_total": ("counter", "backend reason"),
     "reusedproxy_hedge_after_seconds": ("gauge", "backend"),
+    "reusedproxy_crl_fetches_total": ("counter", "url result"),
+    "reusedproxy_crl_fetched_timestamp_seconds": ("gauge", "url"),
+    "reusedproxy_crl_next_update_timestamp_seconds": ("gauge", "url"),
 }
 
 

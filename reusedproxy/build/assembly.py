@@ -385,6 +385,7 @@ class Assembly:
         frontend.lists = rule_sets.patterns.edited
         frontend.lookups = shared.lookups
         frontend.environment = shared.environment
+        frontend.process_began = proxy.began
         frontend.errors = shared.answers.pages(settings.errors)
         frontend.spelling = self._spelling if settings.spells_for_clients else None
         own = self._configuration.backends.get(settings.name)

@@ -50,6 +50,7 @@ from reusedproxy.rules.edited_lists import EditedFile
 from reusedproxy.rules.facts import NO_MAPS, Map, Sample
 from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.sessions.client import session_of
+from reusedproxy.sessions.figures import milliseconds
 from reusedproxy.streams.guide import Guide
 from reusedproxy.tables.table import Table
 from reusedproxy.tables.tracking import SESSIONS, Counters, count, leave
@@ -102,6 +103,8 @@ class Frontend:
         self.authentication: Authentication = NOBODY
         #: The environment that the configuration was read with.
         self.environment: Mapping[str, str] = {}
+        #: When the process began, by the clock of `deadlines`.
+        self.process_began = deadlines.now()
         self.lookups = Lookups({})
         self.maps: Mapping[str, Map] = NO_MAPS
         #: Patterns that rules change, by the names of their files.
@@ -642,6 +645,17 @@ class Frontend:
             return None if value is None else value.encode("utf-8", "surrogateescape")
         if which in ("pid", "hostname"):
             return getpid() if which == "pid" else gethostname().encode()
+        if which in ("fe_client_timeout", "fe_tarpit_timeout"):
+            timeouts = self.settings.timeouts
+            return milliseconds(timeouts.client if which == "fe_client_timeout" else timeouts.tarpit)
+        if which == "fe_defbe":
+            default = self.settings.default_backend
+            # As in HAProxy, that of a `listen` section is none of its own.
+            return None if default in (None, self.own_backend) else default.encode("utf-8", "surrogateescape")
+        if which == "stopping":
+            return self.stopped
+        if which == "uptime":
+            return int(self.deadlines.now() - self.process_began)
         clients = {each.name: each.clients for each in self._places.frontends} if which == "fe_conn" else {}
         return figure(which, name, self.backends, clients)
 

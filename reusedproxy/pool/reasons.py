@@ -98,6 +98,7 @@ _ALWAYS = {
     "pool suspended": DRAIN,
     "pool closed": DRAIN,
     "proxy stopped": DRAIN,
+    "downloaded": DRAIN,
     MOVED: DRAIN,
     "reload": RELOAD,
     OTHER_FILES: RELOAD,

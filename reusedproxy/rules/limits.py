@@ -13,8 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from attrs import frozen
-
 from reusedproxy.config.model.rules import Criterion, Rule
 from reusedproxy.config.rules.counters import Track
 from reusedproxy.config.rules.patterns import ranges
@@ -41,14 +39,15 @@ class Counted(Facts, Protocol):
     def client(self) -> _Client: ...
 
 
-@frozen
 class Limit:
     """Combines the two rules of a limit. `test` does what both do, up to whether the second applies. `guard` is for a
-    request that tracks nothing so far: it tracks the request, and returns False if the second rule does not apply for
+    request that no rule has seen so far: it tracks the request, and returns False if the second rule does not apply for
     sure. Otherwise `test` has to be called, which counts nothing twice."""
 
-    test: Callable[[Any], bool]
-    guard: Callable[[Any], bool]
+    # Not of attrs, which would leave it interpreted where the rest of what a request passes is compiled.
+    def __init__(self, test: Callable[[Any], bool], guard: Callable[[Any], bool]) -> None:
+        self.test = test
+        self.guard = guard
 
 
 def limit(
@@ -86,6 +85,9 @@ def limit(
         return test(facts)
 
     def may_be_beyond(facts: Counted) -> bool:
+        if facts.counters is not None:  # another limit has tracked it, which must be told of its end, too
+            track(facts)
+            return rest is not None or test(facts)
         row = within(facts.client.address[0], facts.read)
         if row < 0:
             facts.counters = {number: (table, -row)}

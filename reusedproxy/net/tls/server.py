@@ -52,6 +52,7 @@ from reusedproxy.net.tls.openssl_server import (
 from reusedproxy.net.tls.parameters import set_parameters
 from reusedproxy.net.tls.transport import forget_errors
 from reusedproxy.net.tls.words import VerifyFault
+from reusedproxy.wire.hello_lists import HelloLists
 
 #: OpenSSL requires a session ID context. Each SSL_CTX has a session store of its own anyway, so it can be the same in
 #: all; a number is added, which changes when clients are to be verified again.
@@ -107,6 +108,7 @@ class Certificate:
 @define
 class Shown:
     """Records what one handshake has shown: the client's hello, faults of its certificate, the last alert.
+    `lists` are those in the hello, where they are captured.
 
     `crt_fault` and `ca_fault` are the first fault of each kind, also one that was let pass. `refused` is the fault that
     ended the handshake. `alert` is (whether we sent it, its number). `over` says that the certificate has expired since
@@ -119,6 +121,7 @@ class Shown:
     refused: VerifyFault | None = None
     alert: tuple[bool, int] | None = None
     over: bool = False
+    lists: HelloLists | None = None
 
 
 class _Calls:
@@ -411,6 +414,8 @@ class Certificates:
     contexts: list[ServerContext] = Factory(list)
     #: It depends on the client's name which is chosen.
     by_name: bool = False
+    #: How many bytes of the lists in a client's hello are kept.
+    capture: int = 0
     _exact: dict[str, list[_Entry]] = field(factory=dict, alias="exact")
     _wild: dict[str, list[_Entry]] = field(factory=dict, alias="wild")
     _defaults: list[_Entry] = field(factory=list, alias="defaults")
@@ -429,6 +434,7 @@ class Certificates:
         bundle = None if any(each.default for each in certificates) else certificates[0].bundle
         for certificate in certificates:
             context = ServerContext(certificate, trusts)
+            self.capture = certificate.offer.capture
             self.contexts.append(context)
             self.by_name = self.strict or len(self.contexts) > 1
             names = context.names if certificate.names is None else certificate.names
