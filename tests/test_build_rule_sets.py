@@ -110,6 +110,7 @@ class RuleBookTests(SynchronousTestCase):
             (front, "force-persist if { path /y }"),
             (front, "stats uri /s"),
             (front, "option forwarded"),
+            (front, "option egress\n default-server egress-net 192.0.2.0/24"),
         )
         for expected, cases in ((True, guarded), (False, not_guarded)):
             for frontend, backend in cases:

@@ -132,6 +132,7 @@ class LineTests(SynchronousTestCase):
             " ssl-default-bind-ciphers A\n ssl-default-bind-ciphersuites B\n ssl-default-bind-curves C\n"
             " ssl-default-bind-sigalgs D\n ssl-dh-param-file /dh\n"
             " tune.ssl.default-dh-param 3072\n tune.ssl.cachesize 0\n tune.ssl.lifetime 60\n"
+            " tune.ssl.capture-cipherlist-size 7\n tune.ssl.capture-buffer-size 800\n"
         )
         made = tls("", before)
         self.assertEqual(
@@ -147,6 +148,7 @@ class LineTests(SynchronousTestCase):
                 dh_size=3072,
                 cache=False,
                 lifetime=60.0,
+                capture=800,
             ),
         )
         self.assertTrue(made.strict_sni)

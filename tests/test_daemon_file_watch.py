@@ -189,14 +189,14 @@ class StampTests(FilesTestCase):
             configuration = self.configuration(bind, f"{server} verifyhost s.test")
             files, tls = FilesOfTLS(configuration), ServerTLS(ca_file="@system-ca")
             for path in (file, inside):
-                watched, of_server, known = files.stamps(), server_stamps(tls, {}), dict[str, Stamps]()
+                watched, of_server, known = files.stamps(), server_stamps(tls, {}, Trusts()), dict[str, Stamps]()
                 self.assertLessEqual({file, inside}, {stamp[0] for stamp in of_server})
-                self.assertEqual((server_stamps(tls, known), server_stamps(tls, known)), (of_server, of_server))
+                self.assertEqual(tuple(server_stamps(tls, known, Trusts()) for _ in range(2)), (of_server, of_server))
                 served = run_through(serving(one_bind(configuration), (), Trusts()))
                 self.assertIs(run_through(serving(one_bind(configuration), [served], Trusts())), served)
                 self.write(os.path.relpath(path, self.folder))
                 self.assertNotEqual(files.stamps(), watched)
-                self.assertNotEqual(server_stamps(tls, {}), of_server)
+                self.assertNotEqual(server_stamps(tls, {}, Trusts()), of_server)
                 again = run_through(serving(one_bind(configuration), [served], Trusts()))
                 contexts = [each.certificates.contexts[0] for each in (served, again)]
                 self.assertNotEqual(*(each.admission for each in contexts))

@@ -7,6 +7,7 @@ import os
 from datetime import datetime, timedelta, timezone
 from unittest import mock
 
+from attrs import evolve
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -20,6 +21,9 @@ from reusedproxy.daemon.workload.messages import Malformed, svid_in
 from reusedproxy.daemon.workload.source import WORD, WorkloadAPI
 from reusedproxy.demo.certificates import Credential
 from reusedproxy.net.tls.svid import NOT_ASKED
+from reusedproxy.operators.runtime.authorities import show_ssl_ca_file
+from reusedproxy.operators.runtime.certificates import set_ssl_cert, show_ssl_cert
+from reusedproxy.operators.runtime.proxy import ADMIN, Context, Refusal
 from tests.integration.peers import LOOPBACK
 from tests.services import HEAD, ImmediateResolver, Reactor, ServiceTestCase
 from tests.wire import certificates
@@ -350,6 +354,18 @@ class TurnoverTests(ServiceTestCase):
         self.config = self.written(" spiffe-workload-api unix:/agent.sock\n", self.words + " crl-file /none/there")
         self.assertRaises(Refused, self.made)
         self.assertTrue(self.pipe.is_over)
+
+    def test_operators_see_it_and_cannot_set_it(self) -> None:
+        """In the runtime API: what they set would be gone with the next one from the agent."""
+        self.start()
+        context = Context(self.service, ADMIN, 0.0)
+        self.assertIn("@spiffe\n", "".join(show_ssl_cert(context, ())))
+        serial = f"Serial: {self.ours.certificate.serial_number:X}"
+        self.assertIn(serial, "".join(show_ssl_cert(context, ("@spiffe",))))
+        self.assertIn("Filename: @spiffe", "".join(show_ssl_ca_file(context, ("@spiffe",))))
+        for name in ("@spiffe", "@spiffe.key"):
+            refused = self.assertRaises(Refusal, set_ssl_cert, evolve(context, payload="x"), (name,))
+            self.assertIn("It comes from the agent of 'spiffe-workload-api'", str(refused))
 
     def test_only_its_end_is_worth_a_line(self) -> None:
         """An hour is all that it has."""

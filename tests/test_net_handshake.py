@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import random
+import struct
 import weakref
 from datetime import timedelta
 from itertools import count
@@ -79,6 +80,27 @@ class ThroughTests(HandshakeTestCase):
             self.assertEqual(
                 (side_of(transport).verify_result, transport.crt_fault, transport.ca_fault), (0, None, None)
             )
+
+    def test_lists_of_the_first_message_are_kept_where_that_is_set(self) -> None:
+        """As it came, up to the size; OpenSSL knows the names. One that is read by OpenSSL alone has none."""
+        self.shaker.client(client_tls())
+        self.assertIsNone(side_of(self.shaker.transport).hello_lists)
+        self.shaker.offer(capture=300)
+        far = self.shaker.client(client_tls(version=TLS12))
+        side = side_of(self.shaker.transport)
+        lists = side.hello_lists
+        assert lists is not None
+        self.assertIn(b"\x00\x0a", lists.extensions)
+        numbers = struct.unpack(f">{len(lists.suites) // 2}H", lists.suites)
+        named = [name for name in side.suite_names(numbers) if not name.endswith("_SCSV")]
+        self.assertLess(set(named), {*far.tls.get_cipher_list(), ""})
+        self.assertEqual((len(named) > 5, "" in named), (True, False))
+        self.assertEqual(side.suite_names((0x0A0A,)), [""])
+        self.shaker.offer(capture=7)
+        self.shaker.client(client_tls())
+        cut = side_of(self.shaker.transport).hello_lists
+        assert cut is not None
+        self.assertEqual((len(cut.suites), cut.extensions), (7, b""))
 
     def test_cut_at_every_byte(self) -> None:
         """A first message that comes in two pieces is as good as one, wherever it is cut."""

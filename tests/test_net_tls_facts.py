@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.net.tls.facts import TransportTLS, tls_side
 from reusedproxy.net.tls.server_transport import ServerTLSTransport
+from reusedproxy.rules.samples.certificates import parts
 from tests.integration import rulecerts
 
 
@@ -94,6 +95,42 @@ class TLSSideTests(SynchronousTestCase):
         # The client trusts nobody.
         self.assertEqual((client.certificate, client.chain), (shown, [shown, authority]))
         self.assertIn(client.verify_result, (19, 20))
+
+    def test_certificates_of_both_sides(self) -> None:
+        """The one that is shown, and the last of the chain by which the other's was verified."""
+        server, client = (TransportTLS(transport(tls)) for tls in shaken(self.server, self.client))
+        ours, authority = self.der(self.files.server), self.der(self.files.ca)
+        self.assertEqual((server.own_certificate, server.root), (ours, authority))
+        self.assertEqual((client.own_certificate, client.root), (self.der(self.files.clients["plain"]), None))
+        bare = shaken(self.server, SSL.Context(SSL.TLS_CLIENT_METHOD))[1]
+        self.assertIsNone(TransportTLS(transport(bare)).own_certificate)
+
+    def test_what_both_ends_know_of_a_handshake(self) -> None:
+        """The same, in a full handshake and where a session is resumed."""
+        for version in (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION):
+            client_context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+            client_context.set_max_proto_version(version)
+            first = None
+            for _ in range(2):
+                ends = shaken(self.server, client_context, None if first is None else first.get_session())
+                first = ends[1]
+                server, client = (TransportTLS(transport(tls)) for tls in ends)
+                client._transport = SimpleNamespace(serves=False, resumed=server.resumed)
+                self.assertTrue(server.first_finished)
+                for name in ("client_random", "server_random", "master_key", "first_finished", "group"):
+                    if version == SSL.TLS1_2_VERSION or name != "master_key":
+                        self.assertEqual(getattr(server, name), getattr(client, name), (version, name))
+                self.assertEqual((len(server.client_random or b""), server.group), (32, ends[0].get_group_name()))
+
+    def test_a_session(self) -> None:
+        """In ASN.1, with its ID."""
+        server, _ = shaken(self.server, self.client)
+        found = TransportTLS(transport(server)).session
+        assert found is not None
+        fields = [part.content for part in parts(next(parts(found)).content)]
+        self.assertEqual((fields[1], len(fields[3])), (b"\x03\x04", 32))
+        alone = SSL.Connection(self.server, None)
+        self.assertIsNone(TransportTLS(transport(alone)).session)
 
     def test_no_certificate(self) -> None:
         """Nothing is shown."""

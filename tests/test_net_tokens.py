@@ -7,7 +7,7 @@ from base64 import encodebytes
 from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.net.tls.files import TLSConfigurationError, use_certificate
+from reusedproxy.net.tls.files import TLSConfigurationError, read_certificate
 from tests.wire import certificates, scratch
 
 
@@ -28,7 +28,7 @@ class TokenTests(SynchronousTestCase):
         if beside:
             (folder / "client.pem.key").write_bytes(key)
         context = SSL.Context(SSL.TLS_CLIENT_METHOD)
-        error = self.assertRaises(TLSConfigurationError, use_certificate, context, str(path))
+        error = self.assertRaises(TLSConfigurationError, lambda: read_certificate(str(path)).use(context))
         return str(error).replace(str(folder), "")
 
     def test_a_token_that_nobody_knows(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 from twisted.internet.task import Clock
@@ -11,7 +12,9 @@ from reusedproxy.build.tables import tables_of
 from reusedproxy.config.reader import ConfigurationError, Source, read_configuration
 from reusedproxy.config.rules.expressions import read_expression
 from reusedproxy.config.rules.samples import CONVERTERS, FETCHES
+from reusedproxy.rules.facts import Binary
 from reusedproxy.rules.samples.compile import Sample, compiled
+from reusedproxy.rules.samples.keys import key_of
 from reusedproxy.sessions.client import session_of
 from reusedproxy.tables.table import Table
 from tests.clientfakes import GET, OK
@@ -102,8 +105,30 @@ class SampleTests(SynchronousTestCase):
         rest = {name for name in (*FETCHES, *CONVERTERS) if name.startswith(("sc_", "sc0_", "sc1_", "sc2_", "table_"))}
         rest |= {name for name in FETCHES if name.startswith("src_") and name != "src_port"}
         others = {f"sc{n}_tracked" for n in ("", 0, 1, 2)} | {"src_updt_conn_cnt", "table_cnt", "table_avl"}
+        others |= {f"sc{n}_key" for n in ("", 0, 1, 2)}
         others |= {"table_server_id", "table_expire", "table_idle"}
         self.assertEqual(rest - asked - changing - others, set())
+
+    def test_keys_that_are_tracked(self) -> None:
+        """Of the type of their table; none where nothing is tracked."""
+        types = {"ip": "", "ipv6": "", "integer": "", "string": "", "binary": " len 3"}
+        lines = (f"backend {each}\n stick-table type {each}{more} size 9 store gpc0\n" for each, more in types.items())
+        said = read_configuration([Source("t.cfg", DEFAULTS + "".join(lines))], {})
+        made = tables_of(said.tables, {}, self.clock.seconds, [])
+        for name, sample in (
+            ("ip", IPv4Address("192.0.2.1")),
+            ("ipv6", IPv6Address("2001:db8::1")),
+            ("integer", 7),
+            ("string", b"a"),
+            ("binary", Binary(b"a\0b")),
+        ):
+            table = made[name]
+            key = key_of(sample, table.settings)
+            assert key is not None
+            self.facts.counters = {2: (table, table.track(key))}
+            for text in ("sc_key(2)", "sc2_key"):
+                self.assertEqual((self.ask(text), type(self.ask(text))), (sample, type(sample)), text)
+        self.assertEqual((self.ask("sc_key(1)"), self.ask("sc0_key")), (None, None))
 
     def test_others(self) -> None:
         for text, value in (

@@ -17,7 +17,7 @@ from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.rules.samples.compile import compiled_text
 from reusedproxy.rules.waiting import Incomplete
 from reusedproxy.wire.client_hello import read_client_hello
-from tests.test_wire_client_hello import HELLO
+from tests.test_wire_client_hello import HELLO, hello_with
 
 PLACE = Place("t.cfg", 1)
 
@@ -74,6 +74,16 @@ class OutlookTests(SynchronousTestCase):
             ("if { req.ssl_ver gt 3.2 }", HELLO, TRUE, TRUE),
             ("if { req.ssl_ver 3.0:3.2 }", HELLO, FALSE, FALSE),
             ("if { req.ssl_alpn h2 }", HELLO, TRUE, TRUE),
+            ("if { req.ssl_cipherlist,be2hex(:,2) -m sub 1302 }", HELLO, TRUE, TRUE),
+            ("if { req.ssl_cipherlist -m found }", HELLO[:-1], UNKNOWN, FALSE),
+            ("if { req.ssl_sigalgs,be2hex(:,2) -m sub 0403 }", HELLO, TRUE, TRUE),
+            ("if { req.ssl_supported_groups,be2hex(:,2) -m sub 001D }", HELLO, TRUE, TRUE),
+            ("if { req.ssl_keyshare_groups,be2hex(:,2) -m sub 001D }", HELLO, TRUE, TRUE),
+            ("if { req.ssl_ec_ext }", HELLO, TRUE, TRUE),
+            ("if { req.ssl_st_ext 1 }", HELLO, TRUE, TRUE),
+            ("if { req.ssl_st_ext 0 }", hello_with(b""), TRUE, TRUE),
+            ("if { req.ssl_ec_ext -m found }", hello_with(b""), FALSE, FALSE),
+            ("if { req.ssl_sigalgs -m found }", hello_with(b""), FALSE, FALSE),
         ]
         for condition, data, now, at_last in table:
             self.assertEqual((look(condition, data), look(condition, data, final=True)), (now, at_last), condition)
@@ -87,6 +97,7 @@ class OutlookTests(SynchronousTestCase):
             "!{ req.ssl_alpn h2 }",
             "{ req.ssl_ver 3.3 }",
             "{ req.ssl_hello_type 1 }",
+            "{ req.ssl_cipherlist -m found }",
         ):
             for data in (broken, long[: 16 * 1024]):
                 self.assertRaises(Unevaluated, look, f"if {condition}", data, final=True)

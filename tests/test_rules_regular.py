@@ -10,8 +10,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config.language.regular import BACKTRACKING_BYTES, LONGEST_PROGRAM, read_regular, risk
 from reusedproxy.config.language.report import Wrong
+from reusedproxy.config.rules.expressions import read_expression
 from reusedproxy.rules.regular import (
     _SIMPLE,
+    _SPENT,
     LARGEST_WORK,
     MOST_REPLACEMENTS,
     MOST_SEARCHED,
@@ -22,8 +24,10 @@ from reusedproxy.rules.regular import (
     replacing,
     searching,
 )
+from reusedproxy.rules.samples.compile import compiled, compiled_alone
 from reusedproxy.rules.samples.converters import CONVERTERS
 from tests.regularcases import FOUND, REPLACED
+from tests.rulefakes import Seen
 
 #: Expressions and what makes an engine that backtracks try for minutes.
 CATASTROPHES = (
@@ -141,6 +145,17 @@ class LinearTests(SynchronousTestCase):
         self.assertIn("replacements took more than 50 ms for one request", str(caught.exception))
         begin()
         self.assertEqual(replace(b"aba"), b"b")
+
+    def test_what_one_client_has_spent_is_not_missing_to_another_outside_of_rules(self) -> None:
+        """Where a name, an identity or a hash comes of a request, no rule has begun a new sum."""
+        facts = Seen(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        expression = read_expression('str(abc),regsub("b(?=c)",x)', "here")
+        _SPENT.seconds, _SPENT.at = 60.0, time.thread_time()
+        self.addCleanup(begin)
+        with self.assertRaises(Unevaluated):
+            compiled(expression)(facts)
+        self.assertEqual(compiled_alone(expression)(facts), b"axc")
+        self.assertEqual(compiled(expression)(facts), b"axc")
 
     def test_simple_expressions_mean_the_same_to_the_engine_that_replaces_them(self) -> None:
         """Characters and classes one behind the other, or one that is repeated."""

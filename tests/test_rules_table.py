@@ -21,6 +21,7 @@ from reusedproxy.rules.samples.certificates import Certificate, one_line, rfc225
 from reusedproxy.rules.samples.compile import compiled, compiled_text
 from reusedproxy.rules.samples.course_fetches import COURSE_FETCHES
 from reusedproxy.rules.samples.formats import text_of, text_of_body
+from reusedproxy.rules.samples.hello_fetches import HELLO_FETCHES
 from reusedproxy.rules.samples.process_fetches import PROCESS_FETCHES
 from tests.rulecases import CRITERIA, EXPRESSIONS, LINE_CRITERIA, LINE_DIFFERENCES, LINE_EXPRESSIONS
 from tests.rulecases import REQUEST as ASKED
@@ -65,6 +66,14 @@ ANSWERED = (
     ("ssl_bc_use_keysize", "256"),
     ("ssl_s_s_dn(cn)", "server"),
     ("ssl_s_version", "3"),
+    ("ssl_bc_curve", "X25519"),
+    ("ssl_bc_session_id,hex", "0102"),
+    ("ssl_bc_unique_id", "f"),
+    ("ssl_bc_session_key", "m"),
+    ("ssl_bc_client_random", "c"),
+    ("ssl_bc_server_random", "s"),
+    ("ssl_bc_npn", ""),
+    ("ssl_bc_sni", "a.test"),
 )
 #: What is told of the client's TLS.
 SHOWN = (
@@ -101,6 +110,22 @@ SHOWN = (
     ("ssl_c_sha1,hex,length", "40"),
     ("ssl_c_der,base64,b64dec,length", "0"),
     ("ssl_c_chain_der", "above"),
+    ("ssl_fc_curve", "X25519"),
+    ("ssl_fc_session_id,hex", "0102"),
+    ("ssl_fc_unique_id", "f"),
+    ("ssl_fc_session_key", "m"),
+    ("ssl_fc_client_random", "c"),
+    ("ssl_fc_server_random", "s"),
+    ("ssl_fc_npn", ""),
+    ("ssl_fc_has_early", "0"),
+    ("ssl_fc_early_rcvd", "0"),
+    ("ssl_fc_err", "0"),
+    ("ssl_f_s_dn", "/CN=ours"),
+    ("ssl_f_s_dn(CN)", "ours"),
+    ("ssl_f_serial,hex", "07"),
+    ("ssl_f_version", "3"),
+    ("ssl_c_r_dn", "/CN=root"),
+    ("ssl_c_r_dn(,0,rfc2253)", "CN=root"),
 )
 
 
@@ -148,6 +173,8 @@ class TableTests(SynchronousTestCase):
             certificate_error=10,
             authority_error=(20, 1),
             above=(b"ab", b"ove"),
+            own_certificate=certificate([("CN", "ours")]),
+            root=certificate([("CN", "root")]),
         )
         for text, value in SHOWN:
             found = compiled_text(read_expression(text, "here"))(Seen(HEAD, tls=shown))
@@ -174,6 +201,15 @@ class TableTests(SynchronousTestCase):
                 if text != "ssl_c_sha1,hex,length":
                     self.assertIsNone(found, (side.certificate, text))
 
+    def test_a_session_without_an_id(self) -> None:
+        """It has no value, as a handshake without secrets has none."""
+        nameless = bytes.fromhex("300e020101020203030402130204000400")
+        side = Side(session=nameless, master_key=None, first_finished=None, group="")
+        for name in ("session_id", "session_key", "unique_id", "curve"):
+            self.assertIsNone(compiled(read_expression(f"ssl_fc_{name}", "here"))(Seen(HEAD, tls=side)), name)
+        none = compiled(read_expression("ssl_fc_session_id", "here"))(Seen(HEAD, tls=Side(session=None)))
+        self.assertIsNone(none)
+
     def test_every_fetch_and_converter_is_in_a_table(self) -> None:
         """One that is not would be tested by nobody."""
         tables = [text for table in (EXPRESSIONS, CRITERIA, ANSWERED, SHOWN) for text, _ in table]
@@ -184,7 +220,7 @@ class TableTests(SynchronousTestCase):
             if name in FETCHES | SAME
         }
         asked |= {"hdr_" + name for name in ("cnt", "val", "ip") if any(f"hdr_{name}(" in text for text in tables)}
-        certificates = {name for name in FETCHES if name.startswith(("ssl_s_", "ssl_c_"))}
+        certificates = {name for name in FETCHES if name.startswith(("ssl_s_", "ssl_c_", "ssl_f_"))}
         # In tests/test_rules_counters.py.
         counted = {name for name in FETCHES if re.match(r"sc[0-2]?_|src_(?!port)|table_", name)}
         counted |= {name for name in CONVERTERS if name.startswith(("table_", "in_table"))}
@@ -210,15 +246,27 @@ class TableTests(SynchronousTestCase):
             "fc_dst_port",
             *BYTE_FETCHES,
             *BODY_FETCHES,
+            *HELLO_FETCHES,
             *PROCESS_FETCHES,
             "payload",
             "payload_lv",
         }
-        self.assertEqual(set(FETCHES) - asked - certificates - elsewhere, {"req.cook_val", "req.hdrs"})
+        rest = set(FETCHES) - asked - certificates - elsewhere
+        self.assertEqual(rest, {"req.cook_val", "req.hdrs", "req.hdrs_bin", "res.hdrs_bin"})
         converted = {name for text in tables for name in re.findall(r",([a-z0-9_]+)", text)}
         converted |= {call.partition("(")[0] for call, *_ in (*CONVERSIONS, *NEWER)}
         # These want variables, or files.
         self.assertEqual(set(CONVERTERS) - converted - counted, {"set-var", "unset-var", *MAPS})
+
+    def test_fields_in_binary(self) -> None:
+        """Each text behind its length, of which HAProxy has an encoding of its own; two empty ones are the last."""
+        for size, length in ((0, "00"), (239, "ef"), (240, "f000"), (300, "fc03"), (2287, "ff7f"), (2288, "f08000")):
+            value = b"v" * size
+            head = b"GET / HTTP/1.1\r\nHost: a\r\nX-Long: " + value + b"\r\n\r\n"
+            expected = b"\x04host\x01a\x06x-long" + bytes.fromhex(length) + value + b"\0\0"
+            self.assertEqual(compiled(read_expression("req.hdrs_bin", "here"))(Seen(head)), expected, size)
+        facts = Seen(HEAD, b"HTTP/1.1 200 OK\r\nX: 1\r\n\r\n")
+        self.assertEqual(compiled(read_expression("res.hdrs_bin", "here"), RESPONSE)(facts), b"\x01x\x011\0\0")
 
     def test_what_is_captured(self) -> None:
         """Up to the slot's length, for the log and for rules; a slot that is not there takes nothing."""

@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.net.tls import openssl
 from reusedproxy.rules.samples.certificates import parts
+from reusedproxy.wire.hello_lists import HelloLists
 
 
 def call_methods(test: SynchronousTestCase) -> None:
@@ -42,6 +43,19 @@ class Side:
     authority_error: tuple[int, int] = (0, 0)
     #: What was shown above it.
     above: tuple[bytes, ...] = ()
+    hello_lists: HelloLists | None = None
+    own_certificate: bytes | None = None
+    root: bytes | None = None
+    group: str = "x25519"
+    #: A session of OpenSSL's: two numbers, the cipher, its ID and more.
+    session: bytes | None = bytes.fromhex("30100201010202030304021302040201020400")
+    master_key: bytes | None = b"m"
+    client_random: bytes | None = b"c"
+    server_random: bytes | None = b"s"
+    first_finished: bytes | None = b"f"
+
+    def suite_names(self, numbers: tuple[int, ...]) -> list[str]:
+        return [f"name of {number:04x}" if number == 0x1301 else "" for number in numbers]
 
     @property
     def chain(self) -> list[bytes]:

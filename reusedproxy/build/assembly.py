@@ -60,7 +60,7 @@ from reusedproxy.net.passwords import trouble_with as trouble_with_hash
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.resolver import Query
 from reusedproxy.net.slices import Steps, run_through
-from reusedproxy.net.tls.files import TLSConfigurationError, Trusts
+from reusedproxy.net.tls.files import Committed, TLSConfigurationError, Trusts
 from reusedproxy.net.tls.svid import SVID
 from reusedproxy.net.watchdog import Standstills
 from reusedproxy.operators.logs.access import access_log, stream_log
@@ -122,7 +122,8 @@ class Proxy:
     tables: dict[str, Table] = Factory(dict)
     #: Keeps them free of what is out of time, while the proxy runs.
     sweep: Sweep | None = None
-    #: Patterns of rules, by the names of their files, kept for when only files of TLS are read again (`ssl-watch`).
+    #: Patterns of rules, by the names of their files, kept for when only files of TLS are read again (`ssl-watch`), and
+    #: for operators who change them.
     patterns: dict[str, PatternFile] = Factory(dict)
     #: Contents of the files of error pages and answers; they are not read again with files of TLS either.
     answers: dict[str, bytes] = Factory(dict)
@@ -181,11 +182,12 @@ class Assembly:
         addresses: Addresses | None = None,
         given: Given | None = None,
         states: str = "",
+        committed: Committed | None = None,
         svid: SVID | None = None,
     ) -> None:
         """Prepares the attempt; `addresses` may have names resolved before, see `queries`. `given` has sockets that
-        listen already, and `states` are those of servers, of a process whose place this one takes. `svid` is what
-        "@spiffe" stands for."""
+        listen already, and `states` are those of servers, of a process whose place this one takes. `committed` are
+        certificates that take the place of those in their files, `svid` is what "@spiffe" stands for."""
         self._given = given
         self._configuration = configuration
         self._announce = announce
@@ -202,7 +204,7 @@ class Assembly:
         files = FilesOfTLS(configuration)
         if addresses is None:
             addresses = previous.addresses if previous is not None and self._again else Addresses()
-        trusts = Trusts(previous.trusts if previous is not None else None, svid)
+        trusts = Trusts(previous.trusts if previous is not None else None, committed, svid)
         deadlines = previous.deadlines if previous is not None else Deadlines(reactor)
         maxconn = settings.maxconn or descriptors.clients()
         self._proxy = Proxy(
@@ -298,7 +300,8 @@ class Assembly:
                 yield from self._frontend(settings, shared)
                 yield
         yield from self._listen(bind)
-        if configuration.global_.ssl_watch is not None:
+        global_ = configuration.global_
+        if global_.ssl_watch is not None or global_.stats_sockets or global_.manhole is not None:
             proxy.patterns = rule_sets.patterns.files
         proxy.answers = answers.files
         # Before the faults of rules are taken: pages have rules, too.
@@ -388,6 +391,7 @@ class Assembly:
         frontend.lists = rule_sets.patterns.edited
         frontend.lookups = shared.lookups
         frontend.environment = shared.environment
+        frontend.process_began = proxy.began
         frontend.errors = shared.answers.pages(settings.errors)
         frontend.spelling = self._spelling if settings.spells_for_clients else None
         own = self._configuration.backends.get(settings.name)

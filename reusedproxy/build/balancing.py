@@ -21,7 +21,7 @@ from reusedproxy.exchanges.exchange import Exchange
 from reusedproxy.net.dial import Target
 from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.rules.samples.casts import to_binary, to_text
-from reusedproxy.rules.samples.compile import compiled
+from reusedproxy.rules.samples.compile import compiled_alone
 from reusedproxy.rules.samples.fetches import FETCHES, path_and_query
 
 Key = Callable[[Exchange], bytes | None]
@@ -142,7 +142,7 @@ def _domain(name: bytes) -> bytes:
 
 def _expression(balance: Balance, kind: model.HashType) -> Key:
     assert balance.expression is not None
-    fetch = compiled(balance.expression, CLIENT_BYTES)  # which are none where there are requests
+    fetch = compiled_alone(balance.expression, CLIENT_BYTES)  # which are none where there are requests
     cast = to_text if kind.function == "none" else to_binary
 
     def key(exchange: Exchange) -> bytes | None:

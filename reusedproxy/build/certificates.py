@@ -12,6 +12,7 @@ import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from datetime import datetime, timezone
+from hashlib import sha256
 from io import TextIOWrapper
 
 from attrs import evolve, frozen
@@ -22,12 +23,12 @@ from reusedproxy.config.language.files import based_path
 from reusedproxy.config.language.report import Wrong, did_you_mean
 from reusedproxy.config.model.identities import IdentityRule
 from reusedproxy.config.model.proxies import Configuration
-from reusedproxy.config.model.tls import BindTLS, CertificateSource, ServerTLS, TLSOffer
-from reusedproxy.config.tls.crt_list import read_crt_list
+from reusedproxy.config.model.tls import BindTLS, CertificateSource, ListEntry, ServerTLS, TLSOffer
+from reusedproxy.config.tls.crt_list import options_in_order, read_crt_list
 from reusedproxy.config.tls.words import not_offered, offered_protocols, overridden
 from reusedproxy.net.files import LARGEST_TEXT, bounded, names_in, open_list, why_unread
 from reusedproxy.net.slices import Steps, run_through
-from reusedproxy.net.tls.files import SYSTEM_CA, TLSConfigurationError, Trusts, keys_beside
+from reusedproxy.net.tls.files import SYSTEM_CA, CertificateName, TLSConfigurationError, Trusts, keys_beside
 from reusedproxy.net.tls.openssl_server import paths_of_system
 from reusedproxy.net.tls.server import Certificate, Certificates
 
@@ -55,7 +56,7 @@ def serving(tls: BindTLS, previous: Iterable[Served], trusts: Trusts) -> Steps[S
     admissions: dict[TLSOffer, object] = {}
     idle: list[str] = []
     chosen = [_with_admission(each, admissions) for each in _written_out(tls, idle)]
-    stamps = stamps_of(_files(tls, chosen))
+    stamps = (*stamps_of(_files(tls, chosen)), *committed_stamps(((each.path, each.key) for each in chosen), trusts))
     yield
     for each in previous:
         if (each.tls, each.stamps) == (tls, stamps):
@@ -135,10 +136,11 @@ def _listed(tls: BindTLS, source: CertificateSource, idle: list[str]) -> Iterato
                 idle.append(f"{what}: line {line.number}: '{word}' does nothing without {wanted}")
         if offer.min_version > offer.max_version:
             raise TLSConfigurationError(f"{what}: line {line.number}: {offer.min_version} is above {offer.max_version}")
+        entry = ListEntry(source.path, line.number, options_in_order(line.words, offer))
         path = based_path(line.path, tls.crt_base)
         if (known := stored.get(line.path) or stored.get(path)) is not None:
             # The configuration has said its files, and not who can change the list.
-            yield Certificate(known.path, offer, line.names, bundle=known.path, key=known.key)
+            yield Certificate(known.path, offer, line.names, bundle=known.path, key=known.key, entry=entry)
             continue
         if path.startswith("@"):
             hint = did_you_mean(path, stored)
@@ -146,7 +148,7 @@ def _listed(tls: BindTLS, source: CertificateSource, idle: list[str]) -> Iterato
         with nullcontext() if writers is None or path in ours else writers.acting():
             if os.path.isdir(path):
                 raise TLSConfigurationError(f"{what}: line {line.number}: {path} is a directory: name its files")
-            made = [Certificate(each, offer, line.names, bundle=path) for each in _found(path)]
+            made = [Certificate(each, offer, line.names, bundle=path, entry=entry) for each in _found(path)]
         for each in _files(evolve(tls, sources=(), offer=offer), made):
             if writers is None or each in ours:
                 continue
@@ -202,6 +204,15 @@ def stamps_of(paths: Iterable[str]) -> Stamps:
     return run_through(_looking_at(paths))
 
 
+def committed_stamps(names: Iterable[CertificateName], trusts: Trusts) -> Stamps:
+    """Returns, beside the stamps of the files, those of the certificates that were committed in their place."""
+    found = {name: each for name in names if (each := trusts.committed.get(name)) is not None}
+    return tuple(
+        (path, int.from_bytes(sha256(each.content + b"\0" + each.key).digest(), "big"), 0, len(each.content), 0)
+        for (path, _), each in found.items()
+    )
+
+
 def _looking_at(paths: Iterable[str]) -> Steps[Stamps]:
     stamps = {}
     for path in _without_aliases(paths):
@@ -244,7 +255,7 @@ def _in(path: str) -> list[str]:
         return []
 
 
-def server_stamps(tls: ServerTLS | None, known: dict[str, Stamps]) -> Stamps:
+def server_stamps(tls: ServerTLS | None, known: dict[str, Stamps], trusts: Trusts) -> Stamps:
     """Returns the stamps of all TLS files of a server line. `known` has those that one reading of the configuration has
     looked at already: a thousand servers may trust the same directory, which has 300 files where it is the system's."""
     stamps: dict[tuple[str, int, int, int, int], None] = {}
@@ -252,7 +263,8 @@ def server_stamps(tls: ServerTLS | None, known: dict[str, Stamps]) -> Stamps:
         if path not in known:
             known[path] = stamps_of([path])
         stamps.update(dict.fromkeys(known[path]))
-    return tuple(stamps)
+    committed = committed_stamps([(tls.crt, tls.key)], trusts) if tls is not None and tls.crt is not None else ()
+    return (*stamps, *committed)
 
 
 def _server_files(tls: ServerTLS) -> list[str]:

@@ -50,7 +50,9 @@ class Maps:
                 if named.name not in self.found:
                     chosen = self.read.get(named.name)
                     self.found[named.name] = (yield from self._map(named, place)) if chosen is None else chosen
+                    self.found[named.name].uses = []
                     yield
+                self.found[named.name].uses.append(place)
                 try:
                     yield from self.found[named.name].prepare(method, gives, f"the map {named.name}")
                 except Wrong as wrong:

@@ -74,7 +74,8 @@ class Patterns:
             yield
         for criterion in criteria:
             for number, path in enumerate(criterion.files):
-                yield from self._load(criterion, path, criterion.ignore_case and number >= criterion.cased_files)
+                file = yield from self._load(criterion, path, criterion.ignore_case and number >= criterion.cased_files)
+                file.uses[criterion.place] = None
         for path, place in self._edits.items():
             if path not in {list_name(each).name for criterion in criteria for each in criterion.files}:
                 text = f"rules change the patterns in {path}, with which no condition compares: -f {path} is missing"

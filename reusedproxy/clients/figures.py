@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.server import FULL_WEIGHT, Server
+from reusedproxy.sessions.figures import milliseconds
 
 
 def figure(which: str, name: str, backends: Mapping[str, Backend], clients: Mapping[str, int]) -> int | bool | None:
@@ -53,6 +54,10 @@ def _free_of_server(server: Server) -> int:
     return max(0, server.maxconn - server.served) if server.maxconn else -1
 
 
+def _timeout(which: str) -> Callable[[Backend], int]:
+    return lambda backend: milliseconds(getattr(backend.settings.timeouts, which))
+
+
 _OF_SERVERS: dict[str, Callable[[Server], int | bool]] = {
     "srv_is_up": lambda server: server.serving,
     "srv_queue": lambda server: len(server.queue),
@@ -68,4 +73,6 @@ _OF_BACKENDS: dict[str, Callable[[Backend], int]] = {
     "avg_queue": _average_queue,
     "connslots": _slots,
     "be_conn_free": lambda backend: backend.free,
+    **{f"be_{which}_timeout": _timeout(which) for which in ("connect", "queue", "server", "tarpit", "tunnel")},
+    "be_max_retries": lambda backend: backend.settings.retries,
 }

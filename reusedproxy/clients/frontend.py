@@ -40,7 +40,7 @@ from reusedproxy.measures.log_throttle import LogThrottle
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.binding import ListenError
 from reusedproxy.net.deadlines import Deadlines
-from reusedproxy.net.listener import Listener
+from reusedproxy.net.listener import SUSPENDED, Listener
 from reusedproxy.net.names.once import Lookups
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.transport import Transport, hide, reset_at_close
@@ -50,6 +50,7 @@ from reusedproxy.rules.edited_lists import EditedFile
 from reusedproxy.rules.facts import NO_MAPS, Map, Sample
 from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.sessions.client import session_of
+from reusedproxy.sessions.figures import milliseconds
 from reusedproxy.streams.guide import Guide
 from reusedproxy.tables.table import Table
 from reusedproxy.tables.tracking import SESSIONS, Counters, count, leave
@@ -102,6 +103,8 @@ class Frontend:
         self.authentication: Authentication = NOBODY
         #: The environment that the configuration was read with.
         self.environment: Mapping[str, str] = {}
+        #: When the process began, by the clock of `deadlines`.
+        self.process_began = deadlines.now()
         self.lookups = Lookups({})
         self.maps: Mapping[str, Map] = NO_MAPS
         #: Patterns that rules change, by the names of their files.
@@ -132,6 +135,8 @@ class Frontend:
         self.closing = settings.connection_mode == "close"
         #: Another frontend accepts on its listeners, or nobody does.
         self.stopped = False
+        #: An operator has stopped it for good.
+        self.shut = False
         self.default_route = None if backend is None or settings.mode == "tcp" else Route(settings, backend)
         #: Tells that the servers of its default backend are told who asks (`option forwardfor`).
         self.forwards = self.default_route is not None and self.default_route.forwards
@@ -544,6 +549,41 @@ class Frontend:
             )
         return plain_name(name) in self._own_names
 
+    @property
+    def disabled(self) -> bool:
+        """Tells whether an operator has had all its listeners stop accepting; also where it has none."""
+        return all(each.state == SUSPENDED for each in self.listeners)
+
+    def disable(self) -> bool:
+        """Has its listeners accept nobody until `enable`, or a reload, as HAProxy's `disable frontend`. Its clients
+        stay. Returns False, and logs why, if that cannot be done."""
+        return self._switch(Listener.suspend, "Paused")
+
+    def enable(self) -> bool:
+        """Has its listeners accept again. Returns False, and logs why, if that cannot be done."""
+        done = self._switch(Listener.restore, "Resumed")
+        for listener in self.listeners:
+            if self.full or listener.full:
+                listener.pause()
+        return done
+
+    def _switch(self, act: Callable[[Listener], None], said: str) -> bool:
+        try:
+            for listener in self.listeners:
+                act(listener)
+        except OSError as error:
+            self.announce("alert", f"Proxy {self.name}: {error.strerror or error}")
+            return False
+        self.announce("warning", f"{said} {'frontend' if self.own_backend is None else 'proxy'} {self.name}.")
+        return True
+
+    def shut_down(self) -> None:
+        """Closes its listeners and lets its clients finish what is under way, as HAProxy's `shutdown frontend`. Only a
+        reload, or another process, opens them again."""
+        self.shut = True
+        self.stop()
+        self.announce("warning", f"Proxy {self.name} stopped (cumulated conns: FE: {self.connections_total}, BE: 0).")
+
     def set_maxconn(self, most: int) -> None:
         """Sets the most clients at once (0: what the process may have), as `set maxconn frontend` of HAProxy. Those
         beyond it stay."""
@@ -605,6 +645,17 @@ class Frontend:
             return None if value is None else value.encode("utf-8", "surrogateescape")
         if which in ("pid", "hostname"):
             return getpid() if which == "pid" else gethostname().encode()
+        if which in ("fe_client_timeout", "fe_tarpit_timeout"):
+            timeouts = self.settings.timeouts
+            return milliseconds(timeouts.client if which == "fe_client_timeout" else timeouts.tarpit)
+        if which == "fe_defbe":
+            default = self.settings.default_backend
+            # As in HAProxy, that of a `listen` section is none of its own.
+            return None if default in (None, self.own_backend) else default.encode("utf-8", "surrogateescape")
+        if which == "stopping":
+            return self.stopped
+        if which == "uptime":
+            return int(self.deadlines.now() - self.process_began)
         clients = {each.name: each.clients for each in self._places.frontends} if which == "fe_conn" else {}
         return figure(which, name, self.backends, clients)
 

@@ -18,6 +18,7 @@ from reusedproxy.net.marks import mark_packets
 from reusedproxy.net.tls.facts import TransportTLS
 from reusedproxy.rules.facts import Course, Facts, Map, Noted, Sample
 from reusedproxy.sessions.client import ClientFacts, session_of
+from reusedproxy.sessions.figures import CLIENT_FIGURES, of_client
 from reusedproxy.tables.table import Table
 from reusedproxy.tables.tracking import Counters, Tracked
 
@@ -106,6 +107,8 @@ class Arrival:
         return self.frontend.usable_servers(backend or self.frontend.name)
 
     def figure(self, which: str, name: str) -> Sample:
+        if which in CLIENT_FIGURES:
+            return of_client(which, name, self.accepted)
         own = self.frontend.name
         found = self.frontend.figure(which, name or own)
         if which == "fe_conn" and name in ("", own) and self.client is None and self.acts and isinstance(found, int):

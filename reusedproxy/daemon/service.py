@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from random import SystemRandom
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,7 @@ from reusedproxy.config.model.values import Notice, Place
 from reusedproxy.daemon.limits import none_for_clients, shortages
 from reusedproxy.daemon.load import Refused, load
 from reusedproxy.daemon.own_settings import descriptors_in, empty_tables, nothing_to_serve
-from reusedproxy.daemon.reloading.reload import Reloads
+from reusedproxy.daemon.reloading.reload import Reloads, Told
 from reusedproxy.daemon.replacing.counts import count_on, counts_of
 from reusedproxy.daemon.replacing.departure import Departure, clients_of
 from reusedproxy.daemon.replacing.handover import key_of
@@ -52,9 +52,10 @@ from reusedproxy.daemon.workload.source import WORD, WorkloadAPI
 from reusedproxy.net import descriptors
 from reusedproxy.net.listener import Listener
 from reusedproxy.net.poller import Poller
+from reusedproxy.net.tls.files import TLSConfigurationError, certificate_in_place_of
 from reusedproxy.operators.logs.expiry import Ending, Expiry
 from reusedproxy.operators.logs.own import Output
-from reusedproxy.operators.runtime.proxy import ADMIN, Context
+from reusedproxy.operators.runtime.proxy import ADMIN, Context, Transaction
 from reusedproxy.operators.runtime.servers import show_servers_state
 from reusedproxy.operators.runtime.sockets import RuntimeAPI
 from reusedproxy.sessions.termination import STOPPED
@@ -91,6 +92,7 @@ class ProxyService(Service):
         """
         options = options or {}
         self.state = "new"
+        self.transaction: Transaction | None = None
         self.proxy: Proxy | None = None
         self.manhole: Manhole | None = None
         self.supervision = Supervision(Manager({}, reactor))
@@ -423,6 +425,15 @@ class ProxyService(Service):
             self.manhole.look_again()
         self.reloads.begin()
 
+    def reload_for(self, told: Told) -> bool:
+        """Reloads as `reload` does, and tells `told` what becomes of it. Returns False if there can be no reload."""
+        self.reloads.tell(told)
+        self.reload()
+        if self.reloads.has_begun(told) or self.reloads.ordered:
+            return True  # it may be over already
+        self.reloads.tell_no_more(told)
+        return False
+
     def renew(self, changed: list[str], word: str = "ssl-watch") -> bool:
         """Reads the TLS files again, of which these have `changed`; `word` has found that. The configuration is not
         read: an operator may be in the middle of editing it.
@@ -432,6 +443,18 @@ class ProxyService(Service):
         if self.state != "running" or self.reloads.under_way or self._takeover is not None:
             return False
         self.reloads.renew(changed, word)
+        return True
+
+    def commit_certificate(self, committed: Transaction, done: Callable[[Sequence[str]], object]) -> bool:
+        """Does what `operators.runtime.proxy.Service` says: by the way of `renew`."""
+        if self.state != "running" or self.reloads.under_way or self._takeover is not None:
+            return False
+        try:
+            made = certificate_in_place_of(committed.path, committed.content, committed.key or b"")
+        except TLSConfigurationError as error:
+            done(error.args)
+        else:
+            self.reloads.commit((committed.path, committed.key_path), made, done)
         return True
 
     def _take_up_lists(self, files: list[str]) -> bool:

@@ -58,11 +58,8 @@ class ExchangeFacts(ConnectionFacts):
     #: What has become of its persistence cookie; None: its backend has none, or it has not come so far.
     cookie: CookieState | None = None
     #: What rules say of how it is carried (`rules.steering.Steered`).
-    most_retries: int | None = None
     no_late_retries = False
     hints = b""
-    #: Time-outs in the place of those of its sections, by HAProxy's words; None: there are none.
-    own_timeouts: dict[str, float] | None = None
     #: What had come of its body with its head, while its rules are run; and what has come since.
     early = b""
     more: list[bytes] | None = None

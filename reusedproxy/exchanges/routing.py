@@ -106,6 +106,7 @@ class Routing:
         if (
             (self.choices or self._ours or self._hashes or self._notes is not None or self.id_header or frontend.pages)
             or (route.pages or route.persist_rules or route.server_rules or route.tells is not None)
+            or route.partners is not None
             or (own is not None and (own.content or own.request or own.names or own.redirects))
         ):
             return None

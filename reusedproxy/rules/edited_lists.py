@@ -6,7 +6,7 @@ in which conditions compare with them is prepared once, and edited with each cha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any
 
 from reusedproxy.config.language.report import Wrong
@@ -17,6 +17,8 @@ from reusedproxy.rules.pattern_files import PatternFile
 from reusedproxy.rules.samples.casts import to_address, to_int, to_text
 
 _CASELESS = " -i"
+#: Patterns that are taken in one step.
+_STEP = 1000
 
 
 def _length(sample: Sample) -> int | None:
@@ -45,13 +47,42 @@ class EditedFile(PatternFile):
         """Deletes a pattern, if it is there."""
         self._keys.delete(key)
 
+    def texts(self) -> Sequence[str | bytes]:
+        return [*self._keys.values]
+
+    def add_text(self, text: bytes, what: str) -> Generator[None, None, None]:
+        self._keys.put(text, b"")
+        yield from ()
+
+    def delete_text(self, text: bytes, what: str) -> Generator[None, None, bool]:
+        yield from ()
+        return self._keys.take_out(text)
+
+    def replace(self, texts: Iterable[bytes], what: str) -> Generator[None, None, None]:
+        yield from self._keys.replace(dict.fromkeys(texts, b""), what)
+
+    @classmethod
+    def made_of(cls, lines: Sequence[str]) -> Generator[None, None, EditedFile]:
+        """Returns one with these patterns, made in steps: they may be a million."""
+        made = cls()
+        for number, line in enumerate(lines):
+            made._keys.values.setdefault(line.encode("utf-8", "surrogateescape"), b"")
+            if number % _STEP == _STEP - 1:
+                yield
+        return made
+
+    def pattern_for(self, method: str, ignore_case: bool, sample: Sample) -> bytes | None:
+        """Returns the pattern that a sample matches by a method for which it is prepared; None: none."""
+        value = _CASTS.get(method, to_text)(sample)
+        return None if value is None else self._keys.key_for(_name(method, ignore_case), value)
+
     def prepare(self, method: str, ignore_case: bool, what: str) -> Generator[None, None, None]:
+        self.prepared[method, ignore_case] = None
         if method in _WITHOUT_PATTERNS or (method, ignore_case) in self.tests:
             return
         if method not in METHODS and method != "len":
             raise Wrong(f"{what}: rules change them, so they cannot be compared by '-m {method}'")
-        # Case counts in texts only.
-        name = method + _CASELESS if ignore_case and method not in _CASTS else method
+        name = _name(method, ignore_case)
         yield from self._keys.prepare(name, "str", what)
         keys, cast = self._keys, _CASTS.get(method, to_text)
         self.tests[method, ignore_case] = lambda sample: (
@@ -59,18 +90,23 @@ class EditedFile(PatternFile):
         )
 
 
+def _name(method: str, ignore_case: bool) -> str:
+    """Returns the name of a way of matching. Case counts in texts only."""
+    return method + _CASELESS if ignore_case and method not in _CASTS else method
+
+
 class _Keys(Map):
     """Holds the patterns as keys. Methods have the names of `-m`, and " -i" behind them where case does not count."""
 
     word = "-m "
 
-    def method_of(self, name: str) -> Method:
+    def method_of(self, name: str, values: dict[bytes, bytes]) -> Method:
         method = name.removesuffix(_CASELESS)
         if method == "len":
-            return METHODS["int"](self.values)
+            return METHODS["int"](values)
         if name == method:
-            return METHODS[method](self.values)
-        return Regular(self.values, ignore_case=True) if method == "reg" else _Caseless(self.values, METHODS[method])
+            return METHODS[method](values)
+        return Regular(values, ignore_case=True) if method == "reg" else _Caseless(values, METHODS[method])
 
 
 class _Caseless(Method):
@@ -86,11 +122,20 @@ class _Caseless(Method):
         self._inner.loaded()
 
     def add(self, key: bytes, what: str) -> None:
+        self._add(key, what, self._inner.add)
+
+    def add_trusted(self, key: bytes, what: str) -> None:
+        self._add(key, what, self._inner.add_trusted)
+
+    def take_room(self) -> None:
+        self._inner.take_room()
+
+    def _add(self, key: bytes, what: str, add: Callable[[bytes, str], None]) -> None:
         lower = key.lower()
         if lower not in self._counts:
             self._lower[lower] = b""
             try:
-                self._inner.add(lower, what)
+                add(lower, what)
             except Wrong:
                 del self._lower[lower]
                 raise
@@ -106,3 +151,8 @@ class _Caseless(Method):
     def find(self, sample: Sample) -> bytes | None:
         assert isinstance(sample, bytes)
         return self._inner.find(sample.lower())
+
+    def key_for(self, sample: Sample) -> bytes | None:
+        assert isinstance(sample, bytes)
+        found = self._inner.key_for(sample.lower())
+        return None if found is None else next(key for key in self._values if key.lower() == found)

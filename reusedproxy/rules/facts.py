@@ -18,6 +18,7 @@ from reusedproxy.tables.tracking import Counters, Tracked
 from reusedproxy.wire.client_hello import ClientHello
 from reusedproxy.wire.credentials import Credentials
 from reusedproxy.wire.heads import RequestHead, ResponseHead
+from reusedproxy.wire.hello_lists import HelloLists
 
 
 class Binary(bytes):
@@ -46,8 +47,8 @@ class Noted:
     their lengths. `cookies` are the first of the request and of the response (`capture cookie`). `level`: at which the
     line is written, "silent" for none, "" for the usual one. `unique_id`: None until it is asked for. `number`: no
     other exchange of the process has it; -1: none was given. `logged`: the line is written already. `source` is our own
-    address of the connection to the server, `server_tls` its TLS. `error` and `error_text` say why a client's
-    connection has failed, in HAProxy's numbers and words (`fc_err`).
+    address of the connection to the server, `server_tls` its TLS and `server_socket` the socket. `error` and
+    `error_text` say why a client's connection has failed, in HAProxy's numbers and words (`fc_err`).
     """
 
     captures: Captures
@@ -60,6 +61,7 @@ class Noted:
     logged: bool = False
     source: tuple[str, int] | None = None
     server_tls: TLSSide | None = None
+    server_socket: Any = None
     error: int = 0
     error_text: str = "Success"
 
@@ -131,8 +133,47 @@ class TLSSide(Protocol):
         """
 
     @property
+    def hello_lists(self) -> HelloLists | None:
+        """Returns what was captured of the client's first message; None where nothing is, or towards a server."""
+
+    def suite_names(self, numbers: tuple[int, ...]) -> list[str]:
+        """Returns the name of each cipher suite; "" for one that is not known."""
+
+    @property
     def certificate(self) -> bytes | None:
         """Returns the peer's certificate in DER; in a resumed session, that of the original handshake."""
+
+    @property
+    def own_certificate(self) -> bytes | None:
+        """Returns the certificate that the proxy has shown, in DER; None if it has shown none."""
+
+    @property
+    def root(self) -> bytes | None:
+        """Returns the last certificate of the chain by which the peer's was verified, in DER; None where none was, or
+        in a resumed session."""
+
+    @property
+    def group(self) -> str:
+        """Returns OpenSSL's name of the group of the key exchange; "" where it is not known."""
+
+    @property
+    def session(self) -> bytes | None:
+        """Returns the session as OpenSSL stores it (i2d_SSL_SESSION(3))."""
+
+    @property
+    def master_key(self) -> bytes | None:
+        """Returns the master secret; that of the next resumption in TLS 1.3."""
+
+    @property
+    def client_random(self) -> bytes | None: ...
+
+    @property
+    def server_random(self) -> bytes | None: ...
+
+    @property
+    def first_finished(self) -> bytes | None:
+        """Returns the Finished message that came first in a handshake of TLS 1.2: the client's, or the server's where a
+        session was resumed (tls-unique, RFC 5929 section 3)."""
 
     @property
     def chain(self) -> list[bytes]:

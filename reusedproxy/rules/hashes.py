@@ -47,6 +47,11 @@ def wt6(key: bytes) -> int:
     return one ^ other
 
 
+def signed(number: int) -> int:
+    """Returns the same 64 bits as a signed number, as HAProxy's numbers are."""
+    return number - 2**64 if number >= 2**63 else number
+
+
 def avalanche(value: int) -> int:
     """Mixes the bits of 32: one of Bob Jenkins' full avalanches, multiplied by a prime, as HAProxy does."""
     value = (value + 0x7ED55D16 + (value << 12)) & _BITS

@@ -41,7 +41,7 @@ class Counted(Facts, Protocol):
 
 class Limit:
     """Combines the two rules of a limit. `test` does what both do, up to whether the second applies. `guard` is for a
-    request that tracks nothing so far: it tracks the request, and returns False if the second rule does not apply for
+    request that no rule has seen so far: it tracks the request, and returns False if the second rule does not apply for
     sure. Otherwise `test` has to be called, which counts nothing twice."""
 
     # Not of attrs, which would leave it interpreted where the rest of what a request passes is compiled.
@@ -85,6 +85,9 @@ def limit(
         return test(facts)
 
     def may_be_beyond(facts: Counted) -> bool:
+        if facts.counters is not None:  # another limit has tracked it, which must be told of its end, too
+            track(facts)
+            return rest is not None or test(facts)
         row = within(facts.client.address[0], facts.read)
         if row < 0:
             facts.counters = {number: (table, -row)}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from bisect import insort
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from typing import Any
 
@@ -41,6 +41,13 @@ class Method:
         """Takes a key that is among the values now, the last one; `what` begins a message. Raises Wrong if it cannot
         be read, Full if it is one too many, and has not taken it then."""
 
+    def add_trusted(self, key: bytes, what: str) -> None:
+        """Takes a key as `add` does, whatever their number is: an operator has chosen it."""
+        self.add(key, what)
+
+    def take_room(self) -> None:
+        """Takes back, after a key has gone, the room that one of `add_trusted` had made."""
+
     def loaded(self) -> None:
         """Takes notice that the file has been read: keys that come now are added by rules, and clients may have chosen
         them."""
@@ -54,6 +61,33 @@ class Method:
     def find(self, sample: Sample) -> bytes | None:
         """Returns what the map has for this sample; None: nothing."""
         raise NotImplementedError
+
+    def key_for(self, sample: Sample) -> bytes | None:
+        """Returns the key for which the map has something for this sample; None: there is none."""
+        values = self._values
+        self._values = _Themselves(values)
+        try:
+            return self.find(sample)
+        finally:
+            self._values = values
+
+
+class _Themselves(Mapping[bytes, bytes]):
+    """Shows keys as their own values."""
+
+    def __init__(self, keys: Values) -> None:
+        self._keys = keys
+
+    def __getitem__(self, key: bytes) -> bytes:
+        if key not in self._keys:
+            raise KeyError(key)
+        return key
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
 
 
 class _Whole(Method):
@@ -72,10 +106,10 @@ class _Beginning(Method):
         self._counts: dict[int, int] = {}
         #: The lengths, negative: the longest is the first.
         self._lengths: list[int] = []
-        self._most = sys.maxsize
+        self._most = self._least = sys.maxsize
 
     def loaded(self) -> None:
-        self._most = len(self._lengths) + MOST_TRIED
+        self._most = self._least = len(self._lengths) + MOST_TRIED
 
     def add(self, key: bytes, what: str) -> None:
         length = len(key)
@@ -84,6 +118,13 @@ class _Beginning(Method):
                 raise Full(f"rules have added keys of as many lengths as they may ({MOST_TRIED})")
             insort(self._lengths, -length)
         self._counts[length] = self._counts.get(length, 0) + 1
+
+    def add_trusted(self, key: bytes, what: str) -> None:
+        self._most += 1
+        self.add(key, what)
+
+    def take_room(self) -> None:
+        self._most = max(self._least, self._most - 1)
 
     def remove(self, key: bytes) -> None:
         length = len(key)
@@ -107,14 +148,21 @@ class _Tried(Method):
 
     def __init__(self, values: Values) -> None:
         super().__init__(values)
-        self._most = sys.maxsize
+        self._most = self._least = sys.maxsize
 
     def loaded(self) -> None:
-        self._most = len(self._values) + MOST_TRIED
+        self._most = self._least = len(self._values) + MOST_TRIED
 
     def add(self, key: bytes, what: str) -> None:
         if len(self._values) > self._most:
             raise Full(f"rules have added as many keys as they may ({MOST_TRIED} where each of them is tried)")
+
+    def add_trusted(self, key: bytes, what: str) -> None:
+        self._most += 1
+        self.add(key, what)
+
+    def take_room(self) -> None:
+        self._most = max(self._least, self._most - 1)
 
 
 class _End(_Tried):
@@ -200,6 +248,13 @@ class Regular(_Tried):
         self._sizes[key] = size
         self._size += size
 
+    def add_trusted(self, key: bytes, what: str) -> None:
+        self._loaded = False  # its expression is one of the file's
+        try:
+            super().add_trusted(key, what)
+        finally:
+            self._loaded = True
+
     def remove(self, key: bytes) -> None:
         del self._searches[key]
         self._size -= self._sizes.pop(key, 0)
@@ -228,6 +283,9 @@ class _Replacing(Regular):
     def remove(self, key: bytes) -> None:
         super().remove(key)
         del self._replaced[key]
+
+    def key_for(self, sample: Sample) -> bytes | None:
+        return next((key for key, search in self._searches.items() if search(sample) is not None), None)
 
     def find(self, sample: Sample) -> bytes | None:
         for key, search in self._searches.items():
@@ -278,10 +336,10 @@ class _Number(Method):
         self._order: dict[bytes, int] = {}
         self._numbers = _Spellings()
         self._ranges: dict[bytes, Range] = {}
-        self._most = sys.maxsize
+        self._most = self._least = sys.maxsize
 
     def loaded(self) -> None:
-        self._most = len(self._ranges) + MOST_TRIED
+        self._most = self._least = len(self._ranges) + MOST_TRIED
 
     def add(self, key: bytes, what: str) -> None:
         low, high = _range(key, what)
@@ -293,6 +351,13 @@ class _Number(Method):
             self._ranges[key] = low, high
         self._added += 1
         self._order[key] = self._added
+
+    def add_trusted(self, key: bytes, what: str) -> None:
+        self._most += 1
+        self.add(key, what)
+
+    def take_room(self) -> None:
+        self._most = max(self._least, self._most - 1)
 
     def remove(self, key: bytes) -> None:
         if self._ranges.pop(key, None) is None:

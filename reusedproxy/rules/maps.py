@@ -11,9 +11,11 @@ import re
 from collections.abc import Callable, Generator, Iterable
 
 from reusedproxy.config.language.report import Wrong
+from reusedproxy.config.model.values import Place
 from reusedproxy.config.rules.expressions import is_address
 from reusedproxy.rules.facts import Sample
 from reusedproxy.rules.map_methods import METHODS, Full, Method
+from reusedproxy.rules.versions import Versions
 
 #: Keys of one map, at most, that rules may have added.
 MOST_ADDED = 100_000
@@ -44,24 +46,31 @@ class Map:
         self.values: dict[bytes, bytes] = {}
         for key, value in pairs:
             self.values.setdefault(key.encode("utf-8", "surrogateescape"), value)
-        self._most = len(self.values) + MOST_ADDED
+        #: Keys that there may be, at most, with those that an operator has added; and without these.
+        self._most = self._least = len(self.values) + MOST_ADDED
+        #: Bytes that an operator has added, which are not among those that rules may add.
+        self._given = 0
         self._methods: dict[str, Method] = {}
         #: Bytes of keys and values, more than the file has.
         self._grown = 0
         #: What values are read as.
         self._gives: set[str] = set()
+        #: The ways of matching that conditions use, with what values are read as there, in the order of the file.
+        self.looked_up: list[tuple[str, str]] = []
+        #: Where the configuration names it.
+        self.uses: list[Place] = []
+        self.versions = Versions()
 
     def prepare(self, method: str, gives: str, what: str) -> Generator[None, None, None]:
         """Prepares a way of matching, and that values are read as `gives`, in steps; `what` begins a message. Raises
         Wrong if a key or a value cannot be read."""
-        if method not in self._methods:
-            made = self.method_of(method)
-            for number, key in enumerate(self.values):
-                made.add(key, what)
-                if number % _STEP == _STEP - 1:
-                    yield
-            made.loaded()
-            self._methods[method] = made
+        if (method, gives) not in self.looked_up:
+            self.looked_up.append((method, gives))
+        while method not in self._methods:
+            values = self.values
+            made = yield from self._made(method, values, what)
+            if values is self.values:  # it may have been replaced meanwhile
+                self._methods[method] = made
         if gives not in self._gives:
             for number, (key, value) in enumerate(self.values.items()):
                 if not _READABLE[gives](value):
@@ -72,9 +81,18 @@ class Map:
                     yield
             self._gives.add(gives)
 
-    def method_of(self, name: str) -> Method:
-        """Returns a way of matching that knows no key so far."""
-        return METHODS[name](self.values)
+    def _made(self, method: str, values: dict[bytes, bytes], what: str) -> Generator[None, None, Method]:
+        made = self.method_of(method, values)
+        for number, key in enumerate([*values]):
+            made.add(key, what)
+            if number % _STEP == _STEP - 1:
+                yield
+        made.loaded()
+        return made
+
+    def method_of(self, name: str, values: dict[bytes, bytes]) -> Method:
+        """Returns a way of matching that knows none of the keys of these values so far."""
+        return METHODS[name](values)
 
     def find(self, method: str, sample: Sample) -> bytes | None:
         """Returns what the map has for this sample; None: nothing."""
@@ -98,7 +116,7 @@ class Map:
         if before is None:
             return self._add(key, value)
         growth = len(value) - len(before)
-        if growth > 0 and self._grown + growth > MOST_GROWN:
+        if growth > 0 and self._grown + growth > MOST_GROWN + self._given:
             return _TOO_MUCH
         self._grown += growth
         self.values[key] = value
@@ -109,7 +127,7 @@ class Map:
     def _add(self, key: bytes, value: bytes) -> str:
         if len(self.values) >= self._most:
             return f"rules have added as many keys as they may ({MOST_ADDED})"
-        if self._grown + len(key) + len(value) > MOST_GROWN:
+        if self._grown + len(key) + len(value) > MOST_GROWN + self._given:
             return _TOO_MUCH
         self.values[key] = value
         added: list[Method] = []
@@ -137,6 +155,81 @@ class Map:
             self._grown -= len(key) + len(value)
             for method in self._methods.values():
                 method.remove(key)
+
+    # What an operator orders: he is trusted as the file is, and no bound for what clients choose holds for him.
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """Adds a key, unless it is there: the first of equal keys counts. Raises Wrong if a look-up cannot read the key
+        or the value."""
+        if key in self.values:
+            return
+        self._check_value(value)
+        self.values[key] = value
+        added: list[Method] = []
+        try:
+            for method in self._methods.values():
+                method.add_trusted(key, "a map")
+                added.append(method)
+        except Wrong:
+            for each in added:
+                each.remove(key)
+            del self.values[key]
+            raise
+        self._most += 1
+        self._give_room(len(key) + len(value))
+
+    def put_value(self, key: bytes, value: bytes) -> bool:
+        """Gives a key another value. Returns False if it is not there. Raises Wrong if a look-up cannot read it."""
+        before = self.values.get(key)
+        if before is None:
+            return False
+        self._check_value(value)
+        self.values[key] = value
+        self._give_room(len(value) - len(before))
+        for method in self._methods.values():
+            method.change(key)
+        return True
+
+    def take_out(self, key: bytes) -> bool:
+        """Deletes a key. Returns False if it is not there."""
+        value = self.values.get(key)
+        if value is None:
+            return False
+        self.delete(key)
+        self._most = max(self._least, self._most - 1)
+        self._given = max(0, self._given - len(key) - len(value))
+        for method in self._methods.values():
+            method.take_room()
+        return True
+
+    def _give_room(self, size: int) -> None:
+        """Counts bytes that an operator has added, without taking them from what rules may add."""
+        self._grown += size
+        self._given = max(0, self._given + size)
+
+    def replace(self, values: dict[bytes, bytes], what: str) -> Generator[None, None, None]:
+        """Puts other keys and values in the place of all, in steps: no look-up sees a part of them. Raises Wrong if a
+        look-up cannot read one of them."""
+        for number, value in enumerate(values.values()):
+            self._check_value(value)
+            if number % _STEP == _STEP - 1:
+                yield
+        made: dict[str, Method] = {}
+        while made.keys() != self._methods.keys():
+            name = next(each for each in self._methods if each not in made)
+            made[name] = yield from self._made(name, values, what)
+        self.values, self._methods = values, made
+        self._most = self._least = len(values) + MOST_ADDED
+        self._grown = self._given = 0
+
+    def key_for(self, method: str, sample: Sample) -> bytes | None:
+        """Returns the key that a way of matching, which is prepared, finds for this sample; None: none."""
+        return self._methods[method].key_for(sample)
+
+    def _check_value(self, value: bytes) -> None:
+        for gives in self._gives:
+            if not _READABLE[gives](value):
+                raise Wrong(f"'{value.decode('utf-8', 'replace')}' is no {_CALLED[gives]}")
 
 
 def _before_nul(text: bytes) -> bytes:

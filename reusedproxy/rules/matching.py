@@ -23,7 +23,7 @@ from reusedproxy.rules.lists import (
     within_networks,
     within_ranges,
 )
-from reusedproxy.rules.pattern_files import Matches, PatternFile
+from reusedproxy.rules.pattern_files import Held, Made, Matches, PatternFile
 from reusedproxy.rules.regular import matching_one_of
 from reusedproxy.rules.samples.casts import MAX, MIN, to_address, to_binary, to_bool, to_int, to_text
 from reusedproxy.rules.samples.compile import Fetch, compiled, compiled_all
@@ -80,25 +80,17 @@ def _term(term: Term, where: str, read: ReadPatterns) -> Test:
 
 def criterion(said: Criterion, where: str = REQUEST, read: ReadPatterns = no_files) -> Test:
     """Compiles a criterion: whether one of the samples matches one of the patterns. Without a sample it is false."""
-    (cased, others), ready = _lines_of(said, read)
-    compiled_here = not ready
-    make = _METHODS[said.method]
-    if not said.ignore_case or not cased:
-        matches = make([*said.patterns, *cased, *others], said.ignore_case)
-    else:
-        matches = _either(make(cased, False), make([*said.patterns, *others], True))
-    if ready and not (said.patterns or cased or others):
-        matches = ready.pop()
-    for other in ready:
-        matches = _either(matches, other)
+    if said.files:
+        return _with_files(said, where, [read(said, name) for name in said.files])
+    matches = _METHODS[said.method](said.patterns, said.ignore_case)
     fetch_all = compiled_all(said.expression, where)
     if fetch_all is not None:
         # Equal values once: a client may send thousands.
         return lambda facts: any(sample is not None and matches(sample) for sample in dict.fromkeys(fetch_all(facts)))
     fetch = compiled(said.expression, where)
-    if said.method == "int" and not said.files and len(between := ranges(said.patterns, "int")) == 1:
+    if said.method == "int" and len(between := ranges(said.patterns, "int")) == 1:
         return _of_number(fetch, *between[0])
-    is_one = _is_text(said, [*cased, *others]) if compiled_here else None
+    is_one = _is_text(said, ())
     if is_one is not None:
         return _of_path(is_one) if fetch is path else _of_text(fetch, is_one, matches)
 
@@ -109,15 +101,47 @@ def criterion(said: Criterion, where: str = REQUEST, read: ReadPatterns = no_fil
     return matches_one
 
 
-def _lines_of(said: Criterion, read: ReadPatterns) -> tuple[tuple[list[str], list[str]], list[Matches]]:
+def _with_files(said: Criterion, where: str, files: Sequence[Iterable[str]]) -> Test:
+    """Compiles a criterion that has patterns in files: these may be changed while it is in use."""
+    held = Held(files, lambda files: _made(said, files))
+    fetch_all = compiled_all(said.expression, where)
+    if fetch_all is not None:
+        return lambda facts: any(
+            sample is not None and held.matches(sample) for sample in dict.fromkeys(fetch_all(facts))
+        )
+    fetch = compiled(said.expression, where)
+
+    def matches_one(facts: Facts) -> bool:
+        sample = fetch(facts)
+        return sample is not None and (held.is_one(sample) if type(sample) is bytes else held.matches(sample))
+
+    return matches_one
+
+
+def _made(said: Criterion, files: Sequence[Iterable[str]]) -> Made:
+    """Compiles the patterns of a criterion, with those of its files."""
+    (cased, others), ready = _lines_of(said, files)
+    make = _METHODS[said.method]
+    if not said.ignore_case or not cased:
+        matches = make([*said.patterns, *cased, *others], said.ignore_case)
+    else:
+        matches = _either(make(cased, False), make([*said.patterns, *others], True))
+    is_one = _is_text(said, [*cased, *others]) if not ready else None
+    if ready and not (said.patterns or cased or others):
+        matches = ready.pop()
+    for other in ready:
+        matches = _either(matches, other)
+    return matches, matches if is_one is None else is_one
+
+
+def _lines_of(said: Criterion, files: Sequence[Iterable[str]]) -> tuple[tuple[list[str], list[str]], list[Matches]]:
     """Returns the patterns of a criterion's files, those that stand before `-i` first, and the tests that are ready of
     files in place of their patterns."""
     cased: list[str] = []
     others: list[str] = []
     ready: list[Matches] = []
-    for number, name in enumerate(said.files):
+    for number, found in enumerate(files):
         before = number < said.cased_files
-        found = read(said, name)
         test = (
             found.tests.get((said.method, said.ignore_case and not before)) if isinstance(found, PatternFile) else None
         )
@@ -131,7 +155,7 @@ def _lines_of(said: Criterion, read: ReadPatterns) -> tuple[tuple[list[str], lis
 # Most criteria compare the path, or another text, as it is: one call or two, where `matches_one` makes three.
 
 
-def _is_text(said: Criterion, lines: list[str]) -> Callable[[bytes], bool] | None:
+def _is_text(said: Criterion, lines: Sequence[str]) -> Callable[[bytes], bool] | None:
     """Returns what tells whether a text matches, where nothing needs to be done to the text before."""
     make = _TEXTS.get(said.method)
     return None if make is None or said.ignore_case else make(pattern_texts([*said.patterns, *lines], False))

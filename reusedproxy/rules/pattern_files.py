@@ -1,14 +1,17 @@
 """Holds the patterns of a file (`-f`) with the tests that have been compiled of them, and compiles these in steps.
 
-A file may have a hundred thousand patterns, and a reload compiles them while clients are served. Opens nothing: whoever
-reads files does (`build.patterns`).
+A file may have a hundred thousand patterns, and a reload compiles them while clients are served. An operator may change
+them: what conditions ask is compiled anew beside them, and put in its place at once for all of them. Opens nothing:
+whoever reads files does (`build.patterns`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from weakref import WeakSet
 
 from reusedproxy.config.language.regular import read_regular, risk_of
+from reusedproxy.config.model.values import Place
 from reusedproxy.config.rules.patterns import check_patterns, network
 from reusedproxy.rules.facts import Sample
 from reusedproxy.rules.lists import (
@@ -22,6 +25,7 @@ from reusedproxy.rules.lists import (
 )
 from reusedproxy.rules.regular import joined
 from reusedproxy.rules.samples.casts import to_address, to_text
+from reusedproxy.rules.versions import Versions
 
 Matches = Callable[[Sample], bool]
 #: What compiles many texts, by the method.
@@ -41,12 +45,29 @@ class PatternFile(list[str]):
         super().__init__(lines)
         self.tests: dict[tuple[str, bool], Matches] = {}
         self.warnings: list[str] = []
+        #: Where the configuration names it.
+        self.uses: dict[Place, None] = {}
+        self.versions = Versions()
+        #: Methods for which it was checked or compiled, in this order, with whether they ignore case.
+        self.prepared: dict[tuple[str, bool], None] = {}
+        #: What conditions ask, as long as there are these conditions.
+        self.held: WeakSet[Held] = WeakSet()
+        #: How many are preparing it at the moment; and whether it is being changed.
+        self._preparing = 0
+        self._changing = False
 
     def prepare(self, method: str, ignore_case: bool, what: str) -> Generator[None, None, None]:
         """Checks that the patterns can be parsed for this method and, where compiling them takes long, compiles them,
         in steps; `what` begins a message. Raises Wrong."""
-        if (method, ignore_case) in self.tests:
-            return
+        if (method, ignore_case) not in self.tests:
+            self._preparing += 1
+            try:
+                yield from self._prepare(method, ignore_case, what)
+            finally:
+                self._preparing -= 1
+        self.prepared[method, ignore_case] = None
+
+    def _prepare(self, method: str, ignore_case: bool, what: str) -> Generator[None, None, None]:
         if method == "reg":
             yield from self._regular(ignore_case, what)
         elif method == "ip":
@@ -55,6 +76,55 @@ class PatternFile(list[str]):
             yield from self._texts(method, ignore_case)
         else:
             check_patterns(method, self, what)
+
+    # What an operator orders.
+
+    def texts(self) -> Sequence[str | bytes]:
+        """Returns the patterns as they are now; they may be a million."""
+        return [*self]
+
+    def add_text(self, text: bytes, what: str) -> Generator[None, None, None]:
+        """Adds a pattern, in steps. Raises Wrong if a condition cannot compare with it."""
+        yield from self._change(lambda lines: [*lines, _decoded(text)], what)
+
+    def delete_text(self, text: bytes, what: str) -> Generator[None, None, bool]:
+        """Deletes a pattern, wherever it is in the list, in steps. Returns False if it is not there."""
+        own = _decoded(text)
+        if own not in self:
+            return False
+        yield from self._change(lambda lines: [each for each in lines if each != own], what)
+        return True
+
+    def replace(self, texts: Iterable[bytes], what: str) -> Generator[None, None, None]:
+        """Puts other patterns in the place of all, in steps. Raises Wrong if a condition cannot compare with one."""
+        lines = [*map(_decoded, texts)]
+        yield from self._change(lambda _: lines, what)
+
+    def _change(self, edit: Callable[[list[str]], list[str]], what: str) -> Generator[None, None, None]:
+        """Changes the patterns, and what conditions ask, at once, after steps in which it is compiled. Raises Wrong."""
+        while self._changing:
+            yield
+        self._changing = True
+        try:
+            new = PatternFile(edit([*self]))
+            made: dict[Held, tuple[int, Made]] = {}
+            # Meanwhile a reload may prepare more of it, or make conditions; or another of a condition's files changes.
+            while True:
+                missing = [each for each in self.prepared if each not in new.prepared]
+                stale = [each for each in self.held if each not in made or made[each][0] != each.changes]
+                if missing:
+                    yield from new.prepare(*missing[0], what)
+                elif stale:
+                    made[stale[0]] = stale[0].changes, stale[0].with_other(self, new)
+                elif not self._preparing:
+                    break
+                yield
+            self[:] = new
+            self.tests, self.warnings = new.tests, new.warnings
+            for held, (_, each) in made.items():
+                held.take(each)
+        finally:
+            self._changing = False
 
     def _texts(self, method: str, ignore_case: bool) -> Generator[None, None, None]:
         is_one = yield from _TEXTS[method](self._in_bytes(ignore_case))
@@ -92,3 +162,35 @@ class PatternFile(list[str]):
         is_within = yield from within_networks_in_steps(network(text, what) for text in self)
         test: Matches = lambda sample: (found := to_address(sample)) is not None and is_within(found)  # noqa: E731
         self.tests["ip", False] = self.tests["ip", True] = test
+
+
+#: What tells whether a sample matches; and whether a text does, for which nothing needs to be done before.
+Made = tuple[Matches, Callable[[bytes], bool]]
+
+
+class Held:
+    """Holds what a condition asks of its patterns, some of which are in files: `matches` and `is_one`.
+
+    `changes` counts how often it was made anew.
+    """
+
+    def __init__(self, files: Sequence[Iterable[str]], make: Callable[[Sequence[Iterable[str]]], Made]) -> None:
+        self.changes = 0
+        self._files = files
+        self._make = make
+        self.matches, self.is_one = make(files)
+        for each in files:
+            if isinstance(each, PatternFile):
+                each.held.add(self)
+
+    def with_other(self, before: PatternFile, new: PatternFile) -> Made:
+        """Returns what it would be with other patterns in the place of those of one file."""
+        return self._make([new if each is before else each for each in self._files])
+
+    def take(self, made: Made) -> None:
+        self.matches, self.is_one = made
+        self.changes += 1
+
+
+def _decoded(text: bytes) -> str:
+    return text.decode("utf-8", "surrogateescape")

@@ -17,6 +17,7 @@ from reusedproxy.net.tls.facts import TransportTLS, tls_side
 from reusedproxy.pool.connection import ServerConnection
 from reusedproxy.rules.facts import Course, Map, Noted, Sample, TLSSide
 from reusedproxy.sessions.client import FactsClient, session_of
+from reusedproxy.sessions.figures import OWN_FIGURES
 from reusedproxy.tables.allowances import Allowance
 from reusedproxy.tables.table import Table
 from reusedproxy.tables.tracking import Counters, Tracked
@@ -44,6 +45,10 @@ class ConnectionFacts:
     limits_out: dict[Bandwidth, Allowance] | None = None
     #: What it tracks itself in stick tables; None: nothing is counted for it.
     counters: Counters | None = None
+    #: Time-outs in the place of those of its sections, by HAProxy's words; None: there are none.
+    own_timeouts: dict[str, float] | None = None
+    #: How often it may be tried again, in the place of what its backend says.
+    most_retries: int | None = None
     acts = True
 
     @property
@@ -91,6 +96,8 @@ class ConnectionFacts:
         return self.client.frontend.usable_servers(backend or self.backend_name or "")
 
     def figure(self, which: str, name: str) -> Sample:
+        if which in OWN_FIGURES:
+            return OWN_FIGURES[which](self, name)
         own = self.frontend_name if which == "fe_conn" else self.backend_name
         return self.client.frontend.figure(which, name or own or "")
 
@@ -142,6 +149,7 @@ class ConnectionFacts:
             return
         noted = self.note()
         noted.server_tls = tls_side(connection.transport)
+        noted.server_socket = connection.transport.socket
         try:
             source = connection.transport.socket.getsockname()
         except OSError:

@@ -31,7 +31,6 @@ class StreamFacts(ConnectionFacts):
     line: bytes | None = None
     body: bytes | None = None
     answer_body: bytes | None = None
-    most_retries: int | None = None
     #: What the server has said, and rules hold back.
     response_bytes = b""
     #: What the client has sent, and no server has got so far.

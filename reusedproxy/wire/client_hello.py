@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from attrs import frozen
+from attrs import field, frozen
 
 HANDSHAKE: Final = 22
 CLIENT_HELLO: Final = 1
@@ -33,11 +33,12 @@ class NotHello(Exception):
 @frozen
 class ClientHello:
     """Holds what a client has said. `version` is the one in the message (0x0303 from TLS 1.2 on); `server_name` is None
-    where it names no server; `protocol` is the first of ALPN's."""
+    where it names no server; `protocol` is the first of ALPN's; `message` is all of it, without its header."""
 
     version: int
     server_name: bytes | None = None
     protocol: bytes | None = None
+    message: bytes = field(default=b"", eq=False, repr=False)
 
 
 def read_client_hello(data: bytes) -> ClientHello | None:
@@ -113,7 +114,7 @@ def _client_hello(message: bytes) -> ClientHello:
     for size in (1, 2, 1):  # session, cipher suites, compression methods
         at = _behind(message, at, size)
     if at == len(message):
-        return ClientHello(version)
+        return ClientHello(version, message=message)
     end = _behind(message, at, 2)
     at += 2
     name: bytes | None = None
@@ -131,7 +132,7 @@ def _client_hello(message: bytes) -> ClientHello:
             protocol = _vector(message[begin:at], 2, 1)
     if at != end:
         raise NotHello
-    return ClientHello(version, name, protocol)
+    return ClientHello(version, name, protocol, message)
 
 
 def _host_name(extension: bytes) -> bytes | None:

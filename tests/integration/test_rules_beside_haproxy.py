@@ -335,6 +335,13 @@ SHOWN = (
     "ssl_fc_is_resumed",
     "ssl_fc_use_keysize",
     "ssl_fc_alg_keysize",
+    *(
+        f"ssl_fc_{each},hex,length"
+        for each in ("session_id", "unique_id", "session_key", "client_random", "server_random")
+    ),
+    *("ssl_fc_npn", "ssl_fc_has_early", "ssl_fc_err", "ssl_f_s_dn", "ssl_f_i_dn(cn)", "ssl_f_s_dn(,0,rfc2253)"),
+    *("ssl_f_serial,hex", "ssl_f_sha1,hex", "ssl_f_notbefore", "ssl_f_notafter", "ssl_f_version", "ssl_f_sig_alg"),
+    *("ssl_f_key_alg", "ssl_f_der,base64"),
     "ssl_c_sha1",  # last, because any byte can be in it
 )
 
@@ -349,10 +356,22 @@ OF_SERVERS = (
         "ssl_s_der,base64",
         "ssl_s_chain_der,base64",
         "method",
+        *(f"ssl_bc_{each},hex,length" for each in ("session_id", "session_key", "client_random", "server_random")),
+        *("ssl_bc_unique_id,hex,length", "ssl_bc_npn"),
         "srv_name",
         "be_name",
         "fe_name",
     ),
+)
+
+
+#: What is captured of a client's hello; the first five are those that JA3 is made of.
+CAPTURED = (
+    "ssl_fc_protocol_hello_id",
+    *(f"ssl_fc_{each}list_bin(1),be2dec(-,2)" for each in ("cipher", "ext", "ec")),
+    "ssl_fc_ecformats_bin,be2dec(-,1)",
+    *("ssl_fc_cipherlist_hex", "ssl_fc_cipherlist_hex(1)", "ssl_fc_cipherlist_str", "ssl_fc_cipherlist_xxh"),
+    *("ssl_fc_extlist_bin,hex", "ssl_fc_eclist_bin,hex", "ssl_fc_ecformats_bin,hex"),
 )
 
 
@@ -414,6 +433,28 @@ class CertificatesBesideHAProxyTests(TestCase):
         self.assertEqual((by_case["none"]["ssl_c_used"], by_case["plain"]["ssl_c_verify"]), (b"0", b"0"))
         self.assertNotEqual(by_case["stranger"]["ssl_c_verify"], b"0")
 
+    def test_hellos_are_captured_alike(self) -> None:
+        """Whole, in too little room, and not at all."""
+        text = "|".join(f"%[{each}]" for each in CAPTURED)
+        for size in (800, 71, 0):
+            told = []
+            for name, make in ((f"ours-{size}", Daemon), (f"theirs-{size}", HAProxy)):
+                port = free_port()
+                head = make.HEAD.replace("global\n", f"global\n    tune.ssl.capture-buffer-size {size}\n", 1)
+                daemon = type("Capturing", (make,), {"HEAD": head})(
+                    self.directory / name,
+                    f"    bind {LOOPBACK}:{port} ssl crt {self.files.server}\n"
+                    f'    http-request return status 200 content-type text/plain lf-string "{text}"\n{EMPTY_BACKEND}',
+                )
+                self.addCleanup(daemon.stop)
+                daemon.start()
+                told.append(
+                    [self.whole(port, version=version) for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)]
+                )
+                daemon.stop()
+            self.assertEqual(told[0], told[1], size)
+            self.assertEqual(told[0][0].startswith(b"771|"), size > 0)
+
     def test_servers_are_told_of_alike(self) -> None:
         """Every fetch about the server's TLS, in a rule for its answer."""
         port = free_port()
@@ -461,11 +502,14 @@ class CertificatesBesideHAProxyTests(TestCase):
         self.assertEqual((alone, leaf), (b"", same_leaf))
         self.assertTrue(above and not above.startswith(leaf))
 
-    def whole(self, port: int, path: Path) -> bytes:
+    def whole(self, port: int, path: Path | None = None, version: ssl.TLSVersion | None = None) -> bytes:
         context = ssl.create_default_context()
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-        context.load_cert_chain(path)
+        if path is not None:
+            context.load_cert_chain(path)
+        if version is not None:
+            context.minimum_version = context.maximum_version = version
         plain = socket.create_connection((LOOPBACK, port), timeout=10)
         with context.wrap_socket(plain, server_hostname="a") as client:
             client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")

@@ -128,6 +128,9 @@ SCENARIOS = [
       "c.open wait=0.6 c!b.example s.hello c.fin s.fin c.end", BACKENDS, server=False),
     S("a backend named by SNI", f"{HELLO}\n use_backend {{name}}%[req.ssl_sni,field(1,.)]\n default_backend {{name}}a",
       "c!b.example t.hello c.fin t.fin d!x.example s.hello d.fin s.fin d.end", BACKENDS, server=False),
+    S("the extensions of a hello",
+      f"{HELLO}\n use_backend {{name}}b if {{{{ req.ssl_ec_ext }}}} {{{{ req.ssl_st_ext 1 }}}}\n"
+      " default_backend {name}a", "c!b.example t.hello c.fin t.fin c.end", BACKENDS, server=False),
     S("no hello at all", f"{HELLO}\n tcp-request content reject", "c:GET_/ c.end s.none"),
     S("SSH and TLS on one port", f"{MUX}\n acl ssh payload(0,7) -m bin 5353482d322e30\n"
       " tcp-request content accept if ssh\n use_backend {name}b if ssh\n default_backend {name}a",

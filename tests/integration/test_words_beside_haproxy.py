@@ -452,7 +452,8 @@ class FigureTests(WordsTestCase):
             "str(a),set-var(txn.q),upper,concat(,txn.q)", "str(a),set-var(txn.q),unset-var(txn.q),concat(-,txn.q)",
             "hostname", "nbproc", "proc", "srv_conn(other/s)", "srv_queue(other/s)", "srv_weight(other/s)",
             "srv_iweight(other/s)", "srv_uweight(other/s)", "srv_conn_free(other/s)", "be_conn_free(other)",
-            "str(other),nbsrv", "str(none),nbsrv", "str(other/s),srv_queue",
+            "be_server_timeout", "be_tunnel_timeout", "fe_client_timeout", "fe_defbe", "stopping", "fc_lost",
+            "fc_sacked", "fc_reordering", "fc_retrans", "str(other),nbsrv", "str(none),nbsrv", "str(other/s),srv_queue",
         )  # fmt: skip
         self.same(
             [Case(name, f"http-request set-header Y <%[{name}]>", [GET]) for name in names],

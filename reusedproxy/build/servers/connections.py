@@ -36,7 +36,7 @@ from reusedproxy.pool.named import Floors, Name, NameRefused, host_name
 from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.pool.raw import RawConnection, used_once
 from reusedproxy.rules.regular import Unevaluated
-from reusedproxy.rules.samples.compile import compiled_text, constant_text
+from reusedproxy.rules.samples.compile import compiled_alone, constant_text, to_text
 from reusedproxy.wire.heads import Limits
 from reusedproxy.wire.proxy_protocol import write_v1, write_v2
 
@@ -229,11 +229,11 @@ def _address(name: object) -> tuple[str, int] | None:
 def name_of(expression: model.Expression, where: str = REQUEST) -> Callable[[Exchange], bytes | None]:
     """Returns the function that fetches a connection's name. It raises NameRefused when the
     expression exceeds its limits."""
-    fetch = compiled_text(expression, where)
+    fetch = compiled_alone(expression, where)
 
     def name(exchange: Exchange) -> bytes | None:
         try:
-            return fetch(exchange)
+            return to_text(fetch(exchange))
         except Unevaluated as unevaluated:
             raise NameRefused(str(unevaluated)) from None
 

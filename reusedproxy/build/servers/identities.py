@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from attrs import Factory, define
 
-from reusedproxy.build.certificates import Stamps, stamps_of
+from reusedproxy.build.certificates import Stamps, committed_stamps, stamps_of
 from reusedproxy.build.identity_sources import Sources, sources_of
 from reusedproxy.config import model
 from reusedproxy.config.language.files import based_path
@@ -26,13 +26,12 @@ from reusedproxy.net.tls.files import (
     Trusted,
     Trusts,
     keys_beside,
-    read_certificate,
 )
 from reusedproxy.net.tls.identity import ClientIdentity
 from reusedproxy.net.tls.words import LONGEST_NAME, printable
 from reusedproxy.pool.named import IdentityRefused, Name, host_name
 from reusedproxy.rules.regular import Unevaluated
-from reusedproxy.rules.samples.compile import compiled_text
+from reusedproxy.rules.samples.compile import compiled_alone, to_text
 
 #: Chooses for a request; raises IdentityRefused.
 Choose = Callable[[Exchange], ClientIdentity]
@@ -112,10 +111,10 @@ def loading(
     faults += sources.faults
     made = Identities(rule)
     for path in sources.crts:
-        stamps = stamps_of([path, *keys_beside(path)])
+        stamps = (*stamps_of([path, *keys_beside(path)]), *committed_stamps([(path, None)], trusts))
         before = None if previous is None else previous.crts.get(path)
         try:
-            made.crts[path] = stamps, _certificate(path, stamps, before, tls)
+            made.crts[path] = stamps, _certificate(path, stamps, before, tls, trusts)
         except TLSConfigurationError as error:
             faults += error.args
         yield
@@ -132,11 +131,11 @@ def loading(
 
 
 def _certificate(
-    path: str, stamps: Stamps, before: tuple[Stamps, CertificateFile] | None, tls: model.ServerTLS
+    path: str, stamps: Stamps, before: tuple[Stamps, CertificateFile] | None, tls: model.ServerTLS, trusts: Trusts
 ) -> CertificateFile:
     if before is not None and before[0] == stamps:
         return before[1]
-    read = read_certificate(path)
+    read = trusts.certificate(path)
     if before is not None and (before[1].content, before[1].key) == (read.content, read.key):
         return before[1]
     try_certificate(read, tls)
@@ -182,7 +181,7 @@ def _list(made: Identities, sources: Sources, settings: model.Server, faults: li
 def _text(word: str, made: Format) -> Callable[[Exchange], str]:
     """Returns the function that evaluates a format of a server line. It raises IdentityRefused where one of its
     expressions finds nothing."""
-    parts = [part if isinstance(part, str) else compiled_text(part.expression) for part in made.parts]
+    parts = [part if isinstance(part, str) else compiled_alone(part.expression) for part in made.parts]
     said = "".join(part if isinstance(part, str) else f"%[{part.expression}]" for part in made.parts)
 
     def text(facts: Exchange) -> str:
@@ -192,7 +191,7 @@ def _text(word: str, made: Format) -> Callable[[Exchange], str]:
                 texts.append(part)
                 continue
             try:
-                value = part(facts)
+                value = to_text(part(facts))
             except Unevaluated as unevaluated:
                 raise IdentityRefused(f"'{word} {said}': {unevaluated}") from None
             if not value:

@@ -137,7 +137,7 @@ class Lines:
         return Identity(
             target or NOWHERE,
             settings.tls,
-            server_stamps(settings.tls, self._stamps),
+            server_stamps(settings.tls, self._stamps, self._trusts),
             backend.timeouts.connect or CONNECT_TIMEOUT,
             settings.pool,
             self._limits,

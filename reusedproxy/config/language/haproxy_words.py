@@ -50,8 +50,7 @@ GLOBAL_WITHOUT_EFFECT = words(
     tune.rcvbuf.frontend tune.rcvbuf.backend tune.sndbuf.client tune.sndbuf.server tune.sndbuf.frontend
     tune.sndbuf.backend tune.notsent-lowat.client tune.notsent-lowat.server
     tune.ssl.force-private-cache tune.ssl.maxrecord tune.ssl.hard-maxrecord
-    tune.ssl.capture-buffer-size tune.ssl.capture-cipherlist-size tune.ssl.ssl-ctx-cache-size
-    tune.ssl.ocsp-update.maxdelay tune.ssl.ocsp-update.mindelay
+    tune.ssl.ssl-ctx-cache-size tune.ssl.ocsp-update.maxdelay tune.ssl.ocsp-update.mindelay
     """
 )
 GLOBAL_WITHOUT_EFFECT_PREFIXES = (
@@ -108,7 +107,7 @@ GLOBAL = (
         ssl-default-server-curves ssl-default-server-options ssl-default-server-sigalgs ssl-dh-param-file ssl-engine
         ssl-propquery ssl-provider ssl-provider-path ssl-security-level ssl-server-verify stats stats-file tune.bufsize
         tune.bufsize.small tune.fail-alloc tune.http.logurilen tune.http.maxhdr tune.maxrewrite
-        localpeer tune.stick-counters tune.ssl.cachesize
+        localpeer tune.stick-counters tune.ssl.cachesize tune.ssl.capture-buffer-size tune.ssl.capture-cipherlist-size
         tune.ssl.default-dh-param tune.ssl.keylog tune.ssl.lifetime unix-bind unsetenv wurfl-cache-size wurfl-data-file
         wurfl-engine-mode wurfl-information-list wurfl-information-list-separator wurfl-useragent-priority zero-warning
         """

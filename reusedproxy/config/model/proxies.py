@@ -24,7 +24,7 @@ from reusedproxy.config.model.names import AT_THE_START, Resolution, Resolvers
 from reusedproxy.config.model.persistence import Cookie
 from reusedproxy.config.model.rules import NO_RULES, Condition, Format, Rule, Rules, UseBackend
 from reusedproxy.config.model.tables import StickTable
-from reusedproxy.config.model.tls import BindTLS, Revocations, ServerTLS
+from reusedproxy.config.model.tls import BindTLS, Revocations, ServerTLS, StoredCertificate
 from reusedproxy.config.model.users import User, UserList
 from reusedproxy.config.model.values import Expression, ListenAddress, Notice, Place
 
@@ -499,6 +499,8 @@ class Global:
     pool_warm_start: float | None = None
     ssl_watch: float | None = None
     workload_api: Said | None = None
+    #: What `crt-store` sections have defined.
+    stored_certificates: tuple[StoredCertificate, ...] = ()
     spread_checks: int = 0
     #: Families of addresses that name servers are asked for; "auto": IPv4, and IPv6 where this machine has a route.
     accepted_families: tuple[str, ...] = ("auto",)

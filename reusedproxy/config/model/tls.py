@@ -29,6 +29,15 @@ class StoredCertificate:
 
 
 @frozen
+class ListEntry:
+    """Says in which line of which `crt-list` a certificate stands, with which options, in HAProxy's order."""
+
+    list: str
+    line: int
+    options: str
+
+
+@frozen
 class TLSOffer:
     """Holds the handshake settings that a whole `bind` line may have, or one certificate in a `crt-list`.
 
@@ -36,7 +45,8 @@ class TLSOffer:
     `ciphersuites`, `curves` and `sigalgs` None: OpenSSL's defaults. `min_version` and `max_version` are of
     `TLS_VERSIONS`. An empty `alpn`: the extension is not answered. `dh_file` has DH parameters; without it, `dh_size`
     is the size in bits of the DHE group, and None: DHE is not offered. Ignored errors are OpenSSL's numbers
-    (X509_V_ERR), for the client's own certificate and for the ones above it.
+    (X509_V_ERR), for the client's own certificate and for the ones above it. `capture` is how many bytes are kept of
+    the lists in a client's first message, for rules about them.
     """
 
     verify: str = "none"
@@ -57,6 +67,7 @@ class TLSOffer:
     tickets: bool = True
     cache: bool = True
     lifetime: float = 300.0
+    capture: int = 0
     dh_file: str | None = None
     dh_size: int | None = None
 

@@ -239,6 +239,11 @@ def _unit(name: str, arguments: tuple[str, ...], what: str) -> None:
         raise Wrong(f"{what}: the unit of '{name}' is s, ms or us, not '{arguments[1]}'")
 
 
+def _fine_unit(name: str, arguments: tuple[str, ...], what: str) -> None:
+    if arguments[0] not in ("", "ms", "us"):
+        raise Wrong(f"{what}: the unit of '{name}' is ms or us, not '{arguments[0]}'")
+
+
 def _time_unit(name: str, arguments: tuple[str, ...], what: str) -> None:
     _unit(name, ("", *arguments), what)
 
@@ -412,6 +417,7 @@ _ARGUMENTS: dict[str, Callable[[str, tuple[str, ...], str], None]] = {
     "meth": _method,
     "date": _unit,
     **dict.fromkeys(("accept_date", "request_date"), _time_unit),
+    **dict.fromkeys(("bc_rtt", "bc_rttvar", "fc_rtt", "fc_rttvar"), _fine_unit),
     "http_date": _unit,
     "regsub": _regular,
     "digest": _digest,
@@ -440,5 +446,5 @@ _ARGUMENTS: dict[str, Callable[[str, tuple[str, ...], str], None]] = {
         ),
         _header,
     ),
-    **dict.fromkeys(("ssl_c_s_dn", "ssl_c_i_dn", "ssl_s_s_dn", "ssl_s_i_dn"), _dn),
+    **dict.fromkeys([f"ssl_{each}_dn" for each in ("c_s", "c_i", "c_r", "f_s", "f_i", "s_s", "s_i")], _dn),
 }

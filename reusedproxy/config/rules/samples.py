@@ -62,14 +62,14 @@ def _of(
 
 
 _CERTIFICATE = {
-    "bin": "der chain_der serial sha1",
+    "bin": "der serial sha1",
     "str": "notafter notbefore sig_alg key_alg",
     "int": "version",
 }
 
 
 def _certificate(side: str) -> dict[str, Signature]:
-    """Returns the fetches about a peer's certificate: ssl_c_ is the client's, ssl_s_ the server's."""
+    """Returns the fetches about a certificate: ssl_c_ is the client's, ssl_f_ that shown to it, ssl_s_ the server's."""
     names = {
         f"{side}_{name}": Signature(0, 0, gives) for gives, those in _CERTIFICATE.items() for name in those.split()
     }
@@ -102,6 +102,8 @@ def _of_entries() -> dict[str, Signature]:
             found[f"src_{name}"] = Signature(
                 before, before + 1, gives, numbers=numbers[:-1], table=before, needs_table=True
             )
+    found["sc_key"] = Signature(1, 1, "any", numbers=(0,))
+    found |= {f"sc{number}_key": Signature(0, 0, "any") for number in range(3)}
     for name in ("src_updt_conn_cnt", "table_avl", "table_cnt"):
         found[name] = Signature(0, 1, "int", table=0, needs_table=True)
     return found
@@ -126,6 +128,15 @@ FETCHES: dict[str, Signature] = {
     **_of(ALWAYS, "int", "rand", 0, 1, (0,)),
     **_of(ALWAYS, "str", "uuid", 0, 1, (0,)),
     **_of(ALWAYS, "int", "be_conn be_conn_free fe_conn queue avg_queue connslots", 0, 1),
+    **_of(ALWAYS, "int", "be_connect_timeout be_max_retries be_queue_timeout be_server_timeout be_tarpit_timeout"),
+    **_of(ALWAYS, "int", "be_tunnel_timeout fe_client_timeout fe_tarpit_timeout uptime"),
+    **_of(ALWAYS, "int", "cur_client_timeout cur_connect_timeout cur_max_retries cur_queue_timeout cur_server_timeout"),
+    **_of(ALWAYS, "int", "cur_tarpit_timeout cur_tunnel_timeout"),
+    **_of(ALWAYS, "str", "fe_defbe"),
+    **_of(ALWAYS, "bool", "stopping"),
+    **_of(ALWAYS, "int", "fc_lost fc_reordering fc_retrans fc_sacked fc_unacked"),
+    **_of(ALWAYS, "int", "fc_rtt fc_rttvar", 0, 1),
+    **_of(RESPONSE, "int", "bc_rtt bc_rttvar", 0, 1),
     **_of(ALWAYS, "bool", "srv_is_up", 1, 1),
     **_of(ALWAYS, "int", "srv_conn srv_conn_free srv_iweight srv_queue srv_uweight srv_weight", 1, 1),
     **_of(ALWAYS, "int", "nbproc proc thread"),
@@ -152,11 +163,26 @@ FETCHES: dict[str, Signature] = {
     **_of(ALWAYS, "bool", "ssl_fc ssl_fc_has_crt ssl_fc_has_sni ssl_fc_is_resumed ssl_c_used"),
     **_of(ALWAYS, "str", "ssl_fc_sni ssl_fc_protocol ssl_fc_cipher ssl_fc_alpn"),
     **_of(ALWAYS, "int", "ssl_fc_err"),
+    # What the client's hello lists, where it is captured.
+    **_of(ALWAYS, "bin", "ssl_fc_cipherlist_bin ssl_fc_extlist_bin ssl_fc_eclist_bin", 0, 1, (0,)),
+    **_of(ALWAYS, "bin", "ssl_fc_sigalgs_bin ssl_fc_supported_versions_bin", 0, 1, (0,)),
+    **_of(ALWAYS, "bin", "ssl_fc_ecformats_bin"),
+    **_of(ALWAYS, "str", "ssl_fc_cipherlist_hex ssl_fc_cipherlist_str", 0, 1, (0,)),
+    **_of(ALWAYS, "int", "ssl_fc_cipherlist_xxh ssl_fc_protocol_hello_id"),
     **_of(ALWAYS, "int", "ssl_fc_alg_keysize ssl_fc_use_keysize"),
     **_of(ALWAYS, "int", "ssl_c_verify ssl_c_err ssl_c_ca_err ssl_c_ca_err_depth"),
+    **_of(ALWAYS, "str", "ssl_fc_curve ssl_fc_npn"),
+    **_of(ALWAYS, "bin", "ssl_fc_client_random ssl_fc_server_random ssl_fc_session_id ssl_fc_session_key"),
+    **_of(ALWAYS, "bin", "ssl_c_chain_der ssl_fc_unique_id"),
+    **_of(ALWAYS, "bool", "ssl_fc_early_rcvd ssl_fc_has_early"),
+    **_of(ALWAYS, "str", "ssl_c_r_dn", 0, 3, (1,)),
     **_certificate("ssl_c"),
+    **_certificate("ssl_f"),
     **_of(RESPONSE, "bool", "ssl_bc ssl_bc_is_resumed"),
-    **_of(RESPONSE, "str", "ssl_bc_protocol ssl_bc_cipher ssl_bc_alpn"),
+    **_of(RESPONSE, "str", "ssl_bc_protocol ssl_bc_cipher ssl_bc_alpn ssl_bc_curve ssl_bc_npn"),
+    **_of(RESPONSE, "str", "ssl_bc_sni"),
+    **_of(RESPONSE, "bin", "ssl_bc_client_random ssl_bc_server_random ssl_bc_session_id ssl_bc_session_key"),
+    **_of(RESPONSE, "bin", "ssl_bc_unique_id ssl_s_chain_der"),
     **_of(RESPONSE, "int", "ssl_bc_alg_keysize ssl_bc_use_keysize"),
     **{name: Signature(each.least, each.most, each.gives, where=RESPONSE, numbers=each.numbers)
        for name, each in _certificate("ssl_s").items()},
@@ -166,6 +192,9 @@ FETCHES: dict[str, Signature] = {
     **_of(CLIENT_BYTES, "bin", "req.payload", 2, 2, (0, 1)),
     **_of(CLIENT_BYTES, "bin", "req.payload_lv", 2, 3, (0, 1, 2)),
     **_of(CLIENT_BYTES, "str", "req.ssl_sni req.ssl_alpn"),
+    **_of(CLIENT_BYTES, "bin", "req.ssl_cipherlist req.ssl_keyshare_groups req.ssl_sigalgs req.ssl_supported_groups"),
+    **_of(CLIENT_BYTES, "bool", "req.ssl_ec_ext"),
+    **_of(CLIENT_BYTES, "int", "req.ssl_st_ext"),
     **_of(EITHER_BYTES, "bin", "payload", 2, 2, (0, 1)),
     **_of(EITHER_BYTES, "bin", "payload_lv", 2, 3, (0, 1, 2)),
     **_of(SERVER_BYTES, "int", "res.len res.ssl_hello_type"),
@@ -195,6 +224,8 @@ FETCHES: dict[str, Signature] = {
     **_of(REQUEST, "ip", "req.hdr_ip", 1, 2, (1,)),
     **_of(REQUEST, "str", "req.hdr_names", 0, 1),
     **_of(REQUEST, "str", "req.hdrs"),
+    **_of(REQUEST, "bin", "req.hdrs_bin"),
+    **_of(RESPONSE, "bin", "res.hdrs_bin"),
     **_of(REQUEST, "str", "req.cook", 0, 1),
     **_of(REQUEST, "int", "req.cook_cnt req.cook_val", 0, 1),
     **_of(ALWAYS, "str", "capture.req.hdr capture.res.hdr", 1, 1, (0,)),
@@ -237,6 +268,8 @@ AT_LOG = frozenset(
         "status",
         "srv_name",
         "capture.res.ver",
+        "bc_rtt",
+        "bc_rttvar",
         *(name for name in FETCHES if name.startswith(("ssl_bc", "ssl_s_"))),
     )
 )
@@ -281,6 +314,8 @@ AT_CONNECTION = frozenset(
         "env",
         "hostname",
         "pid",
+        *("fc_lost", "fc_reordering", "fc_retrans", "fc_rtt", "fc_rttvar", "fc_sacked", "fc_unacked"),
+        *("fe_client_timeout", "fe_defbe", "fe_tarpit_timeout", "stopping", "uptime"),
         "rand",
         "uuid",
         *_of_entries(),

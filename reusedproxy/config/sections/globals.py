@@ -183,6 +183,7 @@ class GlobalDraft:
             pool_warm_start=self.pool_warm_start,
             ssl_watch=self.ssl_watch,
             workload_api=self.workload_api,
+            stored_certificates=(*self.tls.stored.values(),),
             spread_checks=self.spread_checks,
             accepted_families=self.accepted_families,
             spelling=tuple(self.spelling.items()),
@@ -400,6 +401,11 @@ def _session_lifetime(draft: GlobalDraft, line: Line) -> None:
     _set_offer(draft, "lifetime", units.positive_seconds(_seconds(line), "'tune.ssl.lifetime'"))
 
 
+def _capture_size(draft: GlobalDraft, line: Line) -> None:
+    """Reads how much is kept of a client's hello; the last line counts, by either name. Raises Wrong."""
+    _set_offer(draft, "capture", units.integer(line.one_argument("a number of bytes"), f"'{line.keyword}'"))
+
+
 def _dh_size(draft: GlobalDraft, line: Line) -> None:
     size = units.integer(line.one_argument("a number of bits"), "'tune.ssl.default-dh-param'", least=1024)
     if size < 2048:
@@ -552,6 +558,8 @@ _READERS: dict[str, Callable[[GlobalDraft, Line], None]] = {
     "ssl-dh-param-file": _diffie_hellman,
     "tune.ssl.default-dh-param": _dh_size,
     "tune.ssl.cachesize": _session_cache,
+    "tune.ssl.capture-buffer-size": _capture_size,
+    "tune.ssl.capture-cipherlist-size": _capture_size,
     "tune.ssl.lifetime": _session_lifetime,
     "unix-bind": _unix_bind,
     "zero-warning": _zero_warning,

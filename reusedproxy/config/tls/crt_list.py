@@ -8,6 +8,7 @@ import re
 from attrs import frozen
 
 from reusedproxy.config.language.report import Wrong
+from reusedproxy.config.model.tls import TLSOffer
 from reusedproxy.config.tls.words import IN_CRT_LIST, TLSWords, read_options
 
 _LINE = re.compile(r"(?P<path>[^\s\[]+)\s*(?:\[(?P<options>[^\[\]]*)\])?(?P<names>(?:\s+[^\s\[\]]+)*)\s*\Z")
@@ -49,3 +50,24 @@ def read_crt_list(text: str) -> list[CrtListLine]:
     if texts:
         raise Wrong(*texts)
     return lines
+
+
+def options_in_order(words: TLSWords, offer: TLSOffer) -> str:
+    """Returns the options of a line whose `offer` is made of them, in the order in which HAProxy shows them; paths have
+    their base directory."""
+    said = words.said
+    texts = []
+    if "alpn" in said:
+        texts.append(f"alpn {','.join(said['alpn'])}" if said["alpn"] else "no-alpn")
+    if "verify" in said:
+        texts.append(f"verify {offer.verify}")
+    if "ca_names" in said:
+        texts.append("no-ca-names")
+    for word in ("ca-file", "ca-verify-file", "crl-file", "ciphers", "ciphersuites", "curves"):
+        field = word.replace("-", "_")
+        if field in said:
+            texts.append(f"{word} {getattr(offer, field)}")
+    texts += [
+        f"{word} {each}" for word, each in (("ssl-min-ver", words.minimum), ("ssl-max-ver", words.maximum)) if each
+    ]
+    return " ".join(texts)

@@ -176,7 +176,7 @@ def _missing(fetch: str, needed: str, where: str) -> str:
     if where in (_CONNECTION, _SESSION):
         if fetch in AT_CONNECTION:
             return ""
-        if fetch.startswith(("ssl_fc", "ssl_c_")):
+        if fetch.startswith(("ssl_fc", "ssl_c_", "ssl_f_")):
             return "a TLS handshake" if where == _CONNECTION else ""
         if fetch.startswith(("fc_pp_", "fc_rcvd_")):
             return "a PROXY protocol header" if where == _CONNECTION else ""

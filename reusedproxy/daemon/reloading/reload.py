@@ -9,7 +9,7 @@ the configuration (`file_watch`). What is refused leaves everything as it was. M
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from random import SystemRandom
 from typing import Any, Protocol
 
@@ -42,8 +42,14 @@ from reusedproxy.net.addresses import Addresses
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.resolver import Resolver
 from reusedproxy.net.slices import Slices, Steps
+from reusedproxy.net.tls.files import CertificateFile, CertificateName, Committed, keys_beside
 from reusedproxy.operators.logs.expiry import Ending, Expiry
 from reusedproxy.operators.runtime.sockets import Prepared, RuntimeAPI
+
+#: Who orders a certificate, in the log.
+_COMMIT = "commit ssl cert"
+#: Is told whether the configuration was taken, and what was said of it: pairs of level and text.
+Told = Callable[[bool, Sequence[tuple[str, str]]], None]
 
 
 class Reloaded(Protocol):
@@ -94,7 +100,15 @@ class Reloads:
         self._work: Slices | None = None
         self._changed: list[str] = []
         self._word = ""
+        #: Who waits for the end of the reload: is told what was wrong.
+        self._done: Callable[[Sequence[str]], object] | None = None
+        self._wrong: list[str] = []
         self._has_replaced = False
+        #: Who waits for the end of this reload, and of the next one; and what is said of this one.
+        self._asking: list[Told] = []
+        self._asking_next: list[Told] = []
+        self._said: list[tuple[str, str]] = []
+        self._taken = False
 
     @property
     def under_way(self) -> bool:
@@ -110,9 +124,25 @@ class Reloads:
         """Notes what the process was started with."""
         self._started_with = start_only(configuration.global_)
 
+    def tell(self, told: Told) -> None:
+        """Tells somebody, once, of the next reload of the configuration that begins."""
+        self._asking_next.append(told)
+
+    def has_begun(self, told: Told) -> bool:
+        """Returns False while there has been no reload of which somebody is to be told."""
+        return told not in self._asking_next
+
+    def tell_no_more(self, told: Told) -> None:
+        """Forgets somebody who may wait to be told."""
+        for waiting in (self._asking, self._asking_next):
+            if told in waiting:
+                waiting.remove(told)
+
     def begin(self) -> None:
         """Reads the configuration again, and replaces the proxy."""
         self._changed = []
+        self._asking, self._asking_next = [*self._asking, *self._asking_next], []
+        self._said, self._taken = [], False
         self._service.supervision.reloading()
         self._start(self._reload())
 
@@ -120,7 +150,22 @@ class Reloads:
         """Replaces the proxy by one with the same configuration: these files of TLS have changed, which a `word` of the
         configuration has found."""
         self._changed, self._word = changed, word
-        self._start(self._turn_to(self._present.configuration, self._present.addresses))
+        # What was committed holds until its file changes.
+        kept = {
+            name: each
+            for name, each in self._present.trusts.committed.items()
+            if not {name[0], *([name[1]] if name[1] is not None else keys_beside(name[0]))} & {*changed}
+        }
+        self._start(self._turn_to(self._present.configuration, self._present.addresses, kept))
+
+    def commit(
+        self, name: CertificateName, certificate: CertificateFile, done: Callable[[Sequence[str]], object]
+    ) -> None:
+        """Replaces the proxy by one that shows this certificate in place of that in the file of this name. What was
+        committed before stays. Calls `done` with what is wrong."""
+        self._changed, self._word, self._done = [name[0]], _COMMIT, done
+        committed = {**self._present.trusts.committed, name: certificate}
+        self._start(self._turn_to(self._present.configuration, self._present.addresses, committed))
 
     def do_ordered(self) -> None:
         """Begins the reload that was ordered while there could be none, if any was."""
@@ -138,6 +183,7 @@ class Reloads:
 
     def _start(self, steps: Steps[None]) -> None:
         self._has_replaced = False
+        self._wrong = []
         if self.spares_collector:
             gc.disable()  # it would traverse the new, permanent objects again and again
         self._work = Slices(self._reactor, steps, self._over)
@@ -155,6 +201,12 @@ class Reloads:
             else:
                 self._log.failure("a reload ends by our own fault", failure)
                 self._refuse(["an error in reusedproxy, of which the log tells (please report it)"])
+        done, self._done = self._done, None
+        if done is not None:
+            done(self._wrong)
+        asking, self._asking = self._asking, []
+        for told in asking:
+            told(self._taken, self._said)
         self.do_ordered()
 
     # The steps of a reload.
@@ -168,19 +220,23 @@ class Reloads:
         addresses.forget_others(queries(configuration, self._present))
         yield from self._turn_to(configuration, addresses)
 
-    def _turn_to(self, configuration: Configuration, addresses: Addresses) -> Steps[None]:
+    def _turn_to(
+        self, configuration: Configuration, addresses: Addresses, committed: Committed | None = None
+    ) -> Steps[None]:
         """Builds and tries a proxy for the configuration, and replaces the present one, in steps. No server moves to
         another address meanwhile. Raises AssemblyError."""
         old = self._present
         for backend in old.backends:
             backend.hold_addresses()
         try:
-            yield from self._build(old, configuration, addresses)
+            yield from self._build(old, configuration, addresses, committed)
         finally:
             for backend in old.backends if self._service.proxy is old else ():
                 backend.release_addresses()
 
-    def _build(self, old: Proxy, configuration: Configuration, addresses: Addresses) -> Steps[None]:
+    def _build(
+        self, old: Proxy, configuration: Configuration, addresses: Addresses, committed: Committed | None
+    ) -> Steps[None]:
         """Builds the new proxy, and goes on with it, in steps. Raises AssemblyError."""
         service = self._service
         assembly = Assembly(
@@ -192,6 +248,7 @@ class Reloads:
             old,
             addresses,
             svid=service.workload.svid,
+            committed=committed,
         )
         sockets = service.runtime.prepare(configuration.global_, bind=True)
         try:
@@ -209,6 +266,8 @@ class Reloads:
             if value not in (was[word], self._started_with[word]):
                 text = f"reload: '{word}' has changed; this takes effect at the next start only"
                 self._service.announce("warning", text)
+                self._said.append(("warning", text))
+        self._said += [(notice.level, f"config : [{notice.place}] : {notice.text}") for notice in new.notices]
         for notice in new.notices:
             self._service.announce(notice.level, f"reload: {notice.place}: {notice.text}")
 
@@ -272,20 +331,28 @@ class Reloads:
                 self._service.announce("notice", text, f"frontend {frontend.name}")
 
     def _announce_reloaded(self, kept: int, pools: int) -> None:
-        what = f"files of TLS ({listed(self._changed)})" if self._changed else "configuration"
-        text = f"{what} reloaded: {kept} of {pools} pools kept as they are"
+        what = f"files of TLS ({listed(self._changed)}) reloaded" if self._changed else "configuration reloaded"
+        if self._changed and self._word == _COMMIT:
+            what = f"certificate committed in place of {listed(self._changed)}"
+        text = f"{what}: {kept} of {pools} pools kept as they are"
         self._service.announce("notice", text)
         if not self._changed:
+            self._said.append(("notice", text))
+            self._taken = True
             self._service.supervision.reloaded(text)
 
     def _refuse(self, faults: Sequence[object], notices: Iterable[Notice] = ()) -> None:
         announce = self._service.announce
+        self._wrong = [*map(str, faults)]
         if self._changed:
             # Nobody asked for this reload, so it gets one line; at SIGHUP somebody waits for all faults.
-            self.watch.refuse()
+            if self._word != _COMMIT:
+                self.watch.refuse()
             more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
             announce("alert", f"{self._word}: {faults[0]}{more}; all files of TLS stay in use as they were")
             return
+        self._said += [(notice.level, f"config : [{notice.place}] : {notice.text}") for notice in notices]
+        self._said += [("alert", f"config : {fault}") for fault in faults]
         for notice in notices:
             announce(notice.level, f"reload: {notice.place}: {notice.text}")
         for fault in faults:

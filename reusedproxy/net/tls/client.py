@@ -115,6 +115,7 @@ class ClientContext:
         self._sni = None if settings.sni is None else _wire_name(settings.sni)
         if self.name is not None and not is_address(self.name):
             _wire_name(self.name)
+        trusts = trusts or Trusts()
         self._context = context = SSL.Context(SSL.TLS_CLIENT_METHOD)
         context.set_options(SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION)
         context.set_mode(SSL.MODE_RELEASE_BUFFERS)
@@ -125,19 +126,17 @@ class ClientContext:
         self.ours: x509.Certificate | None = None
         self._shown: CertificateFile | None = None
         faults: list[str] = []
-        if identity.ours is not None or settings.crt is not None:
+        if identity.ours is not None or (settings.crt is not None and trusts.shows(settings.crt)):
             try:
-                trusts = trusts or Trusts()
                 self._shown = shown = identity.ours or trusts.certificate(settings.crt or "", settings.key)
-                if shown is not None:
-                    shown.use(context)
-                    self.ours = shown.leaf
+                shown.use(context)
+                self.ours = shown.leaf
             except TLSConfigurationError as error:
                 faults += error.args
         self.ours_end = None if self.ours is None else self.ours.not_valid_after_utc.timestamp()
         if settings.verify == "required":
             try:
-                self._trusted: Trusted = identity.trusted or (trusts or Trusts()).of(
+                self._trusted: Trusted = identity.trusted or trusts.of(
                     (("ca-file", settings.ca_file),), settings.crl_file, fetched=settings.crl_fetched
                 )
             except TLSConfigurationError as error:

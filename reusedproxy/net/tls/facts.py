@@ -9,8 +9,9 @@ from typing import Any
 
 from OpenSSL import SSL, crypto
 
-from reusedproxy.net.tls.openssl_server import verify_result
+from reusedproxy.net.tls.openssl_server import group_name, names_of_suites, session_der, verify_result
 from reusedproxy.net.transport import Transport
+from reusedproxy.wire.hello_lists import HelloLists
 
 _UNREAD = object()
 
@@ -68,12 +69,56 @@ class TransportTLS:
         return (0, 0) if fault is None else (int(fault.error), int(fault.depth))
 
     @property
+    def hello_lists(self) -> HelloLists | None:
+        lists: HelloLists | None = getattr(self._transport, "hello_lists", None)
+        return lists
+
+    def suite_names(self, numbers: tuple[int, ...]) -> list[str]:
+        return names_of_suites(self._tls, numbers)
+
+    @property
     def certificate(self) -> bytes | None:
         if self._certificate is _UNREAD:
             found = self._tls.get_peer_certificate()
             self._certificate = None if found is None else _der(found)
         certificate: bytes | None = self._certificate
         return certificate
+
+    @property
+    def own_certificate(self) -> bytes | None:
+        own: Any = self._tls.get_certificate()
+        return None if own is None else _der(own)
+
+    @property
+    def root(self) -> bytes | None:
+        # With a fault, OpenSSL has the chain as far as it has come, of which anybody may have made the last one.
+        verified = None if self.verify_result else self._tls.get_verified_chain()
+        return _der(verified[-1]) if verified else None
+
+    @property
+    def group(self) -> str:
+        return group_name(self._tls)
+
+    @property
+    def session(self) -> bytes | None:
+        return session_der(self._tls)
+
+    @property
+    def master_key(self) -> bytes | None:
+        return self._tls.master_key()
+
+    @property
+    def client_random(self) -> bytes | None:
+        return self._tls.client_random()
+
+    @property
+    def server_random(self) -> bytes | None:
+        return self._tls.server_random()
+
+    @property
+    def first_finished(self) -> bytes | None:
+        clients = not self.resumed
+        return self._tls.get_peer_finished() if clients == self._transport.serves else self._tls.get_finished()
 
     @property
     def chain(self) -> list[bytes]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from hashlib import sha256
@@ -108,13 +108,6 @@ class CertificateFile:
             raise TLSConfigurationError(f"crt {self.key_path}: no usable private key: {reason}") from None
 
 
-def use_certificate(context: SSL.Context, path: str, key_file: str | None = None) -> CertificateFile:
-    """Loads HAProxy's `crt` into a context, see `read_certificate`. Raises TLSConfigurationError."""
-    read = read_certificate(path, key_file)
-    read.use(context)
-    return read
-
-
 def read_certificate(path: str, key_file: str | None = None) -> CertificateFile:
     """Reads HAProxy's `crt`: one PEM file with certificate, chain and key. Raises TLSConfigurationError; whether the
     key belongs to the certificate is found out by `use`.
@@ -133,6 +126,16 @@ def read_certificate(path: str, key_file: str | None = None) -> CertificateFile:
     _chain_in(what, content, blocks)
     private = _content(f"crt {key}", key, LARGEST_CERTIFICATE) if alone else content
     return CertificateFile(path, first, content, key, private)
+
+
+def certificate_in_place_of(path: str, content: bytes, key: bytes) -> CertificateFile:
+    """Returns a certificate that is shown in place of the one in a file, from its content and that of its key, in PEM.
+
+    Raises TLSConfigurationError."""
+    what = f"crt {path}"
+    first = _first_in(what, content)
+    _chain_in(what, content, _blocks_in(what, content))
+    return CertificateFile(path, first, content, path, key)
 
 
 def _chain_in(what: str, content: bytes, blocks: Sequence[bytes]) -> bytes:
@@ -178,7 +181,7 @@ def _private_key(what: str, content: bytes) -> Any:
     try:
         # OpenSSL's own reader is not used: at a passphrase it would stop the daemon with a prompt on the terminal. The
         # check whether the primes of an RSA key are primes is skipped, as OpenSSL does: it takes 35 ms for a key of
-        # 2048 bits and 250 ms for 4096. `use_certificate` checks that the key belongs to its certificate.
+        # 2048 bits and 250 ms for 4096. `CertificateFile.use` checks that the key belongs to its certificate.
         return load_pem_private_key(content, None, unsafe_skip_rsa_key_validation=True)
     except TypeError:
         reason = "the key is protected by a passphrase, which a daemon cannot be asked for (openssl pkey takes it off)"
@@ -316,6 +319,12 @@ def _lists_in(content: bytes) -> list[bytes]:
 Authorities = tuple[str, "tuple[tuple[str, bytes], ...] | None"]
 
 
+#: The file of a `crt`, and that of its key where it is said.
+CertificateName = tuple[str, "str | None"]
+#: Certificates that take the place of those in the files.
+Committed = Mapping[CertificateName, CertificateFile]
+
+
 class Trust:
     """Holds the OpenSSL store of some CA files, shared by all contexts that name the same files."""
 
@@ -408,8 +417,11 @@ class Trusts:
     `previous` one that is still in use, and whose files have not changed, is used again.
     """
 
-    def __init__(self, previous: Trusts | None = None, svid: SVID | None = None) -> None:
-        """Takes what "@spiffe" stands for; None: no agent has been asked."""
+    def __init__(
+        self, previous: Trusts | None = None, committed: Committed | None = None, svid: SVID | None = None
+    ) -> None:
+        """Takes what the `previous` reading has read, the certificates that take the place of those in files, and what
+        "@spiffe" stands for; None: no agent has been asked."""
         self._svid = svid
         self._by_content: WeakValueDictionary[object, Trust] = (
             WeakValueDictionary() if previous is None else previous._by_content
@@ -420,6 +432,29 @@ class Trusts:
         #: directory's. Those of the previous reading stay: who has not changed is not made anew.
         self.authorities: dict[str, tuple[bytes, ...]] = {} if previous is None else {**previous.authorities}
         self.revocations: dict[str, bytes] = {} if previous is None else {**previous.revocations}
+        self.committed: Committed = {} if committed is None else committed
+        #: The certificates in use, as long as some context shows them.
+        self._certificates: WeakValueDictionary[CertificateName, CertificateFile] = WeakValueDictionary(
+            {} if previous is None else previous._certificates
+        )
+
+    @property
+    def contents(self) -> dict[CertificateName, bytes]:
+        """Returns the contents of the certificates that were read, or were committed in place of their files."""
+        return {name: each.content for name, each in self._certificates.items()}
+
+    def certificate(self, path: str, key_file: str | None = None) -> CertificateFile:
+        """Returns the certificate that was committed in place of a file, or else reads that (`read_certificate`); or
+        that of the SVID.
+
+        Raises TLSConfigurationError."""
+        if path == SPIFFE:
+            svid = self._asked("crt")
+            found = certificate_in_place_of(SPIFFE, svid.chain, svid.key)
+        else:
+            found = self.committed.get((path, key_file)) or read_certificate(path, key_file)
+        self._certificates[path, key_file] = found
+        return found
 
     def of(self, named: Named, crl_file: str | None = None, *, fetched: bool = False) -> Trusted:
         """Returns what makes a context trust `named`: paths (None: the system's CAs) with their keywords.
@@ -443,16 +478,9 @@ class Trusts:
             self._by_name[asked] = Trusted(trust, named, crl_file)
         return self._by_name[asked]
 
-    def certificate(self, path: str, key_file: str | None = None) -> CertificateFile | None:
-        """Reads a `crt` (see `read_certificate`), or takes the certificate of the SVID; None where that is not asked
-        for. Raises TLSConfigurationError."""
-        if path != SPIFFE:
-            return read_certificate(path, key_file)
-        svid, what = self._asked("crt"), f"crt {SPIFFE}"
-        if not svid.chain:
-            return None
-        _blocks_in(what, svid.chain)
-        return CertificateFile(SPIFFE, _first_in(what, svid.chain), svid.chain, SPIFFE, svid.key)
+    def shows(self, crt: str) -> bool:
+        """Tells whether there is a certificate: there is none where the agent is not asked (`--check`)."""
+        return crt != SPIFFE or self._svid is None or bool(self._svid.chain)
 
     def _asked(self, word: str) -> SVID:
         if self._svid is None:

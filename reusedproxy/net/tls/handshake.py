@@ -21,6 +21,7 @@ from twisted.logger import Logger
 
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.poller import FAILED, HUNG_UP, ON_CHANGE, READ, WRITE, Poller
+from reusedproxy.net.tls.captured import captured
 from reusedproxy.net.tls.hello import MOST, UNREAD, ClientHello, NotTLS, read_hello
 from reusedproxy.net.tls.refusals import UNRECOGNIZED_NAME, explain
 from reusedproxy.net.tls.server import Certificates, ServerContext, Shown
@@ -277,6 +278,8 @@ class Handshake:
             return
         if not isinstance(hello, int):
             self._first = data
+            if self._certificates.capture:
+                self._shown.lists = captured(data, self._certificates.capture)
             self._choose(hello)
         elif not data:
             self._fail(EMPTY, "the client closed without a word")

@@ -14,7 +14,7 @@ from OpenSSL import SSL
 
 from reusedproxy.net.tls.client import ClientContext, Seen, note_progress
 from reusedproxy.net.tls.files import Trusts, certificates_of
-from reusedproxy.net.tls.openssl_server import resumes
+from reusedproxy.net.tls.openssl_server import group_name, resumes
 from reusedproxy.net.tls.words import UNREADABLE, VerifyFault, certificate_words, name_of, printable
 
 #: How OpenSSL describes the state after the server has asked for our certificate, and after we have shown one, or that
@@ -87,7 +87,7 @@ class ObservedContext(ClientContext):
         return Handshake(
             connection.get_protocol_version_name(),
             connection.get_cipher_name() or "",
-            _group(connection),
+            group_name(connection),
             connection.get_alpn_proto_negotiated().decode("latin-1"),
             resumes(connection),
             self.last.asked,
@@ -146,13 +146,6 @@ def _note(connection: SSL.Connection, where: int, value: int) -> None:
         seen = connection.get_app_data()
         if isinstance(seen, Watched) and any(each in connection.get_state_string() for each in _ASKED):
             seen.asked = True
-
-
-def _group(connection: SSL.Connection) -> str:
-    try:
-        return connection.get_group_name() or ""
-    except (AttributeError, NotImplementedError):
-        return ""  # pyOpenSSL and OpenSSL have it since 25.1 and 3.2
 
 
 def _authorities(connection: SSL.Connection) -> list[Authority]:

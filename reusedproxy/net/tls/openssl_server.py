@@ -190,6 +190,28 @@ def resumes(connection: SSL.Connection) -> bool:
     return bool(_library.SSL_session_reused(handle._ssl))
 
 
+def group_name(connection: SSL.Connection) -> str:
+    """Returns OpenSSL's name of the group of the key exchange; "" without one, or where OpenSSL does not say it."""
+    try:
+        return connection.get_group_name() or ""
+    except (AttributeError, NotImplementedError):
+        return ""  # pyOpenSSL and OpenSSL have it since 25.1 and 3.2
+
+
+def session_der(connection: SSL.Connection) -> bytes | None:
+    """Returns the connection's session in ASN.1, as OpenSSL stores sessions (i2d_SSL_SESSION(3)); None without one."""
+    handle: Any = connection
+    session = _library.SSL_get_session(handle._ssl)
+    if session == _foreign.NULL:
+        return None
+    size = _library.i2d_SSL_SESSION(session, _foreign.NULL)
+    if size <= 0:
+        return None
+    buffer = _foreign.new("unsigned char[]", size)
+    _library.i2d_SSL_SESSION(session, _foreign.new("unsigned char **", buffer))
+    return bytes(_foreign.buffer(buffer, size))
+
+
 def name_sessions(context: SSL.Context, name: bytes) -> None:
     """Sets the name of the sessions of new connections, at most 32 bytes. One of another name is not resumed; its
     client gets a full handshake."""
@@ -204,13 +226,18 @@ def verify_result(connection: SSL.Connection) -> int:
 
 def suite_names(numbers: tuple[int, ...]) -> list[str]:
     """Returns the names of those cipher suites that this OpenSSL knows."""
-    names = []
     connection = SSL.Connection(SSL.Context(SSL.TLS_METHOD))
+    return [name for name in names_of_suites(connection, numbers) if name]
+
+
+def names_of_suites(connection: SSL.Connection, numbers: tuple[int, ...]) -> list[str]:
+    """Returns the name of each cipher suite; "" for one that this OpenSSL does not know."""
+    names = []
     handle: Any = connection
     for number in numbers:
         cipher = _library.SSL_CIPHER_find(handle._ssl, number.to_bytes(2, "big"))
-        if cipher != _foreign.NULL:
-            names.append(_foreign.string(_library.SSL_CIPHER_get_name(cipher)).decode("ascii"))
+        known = cipher != _foreign.NULL
+        names.append(_foreign.string(_library.SSL_CIPHER_get_name(cipher)).decode("ascii") if known else "")
     return names
 
 

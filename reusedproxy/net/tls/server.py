@@ -24,7 +24,7 @@ from cryptography.x509 import DNSName, ExtensionNotFound, SubjectAlternativeName
 from cryptography.x509.oid import NameOID
 from OpenSSL import SSL, crypto
 
-from reusedproxy.config.model.tls import TLSOffer
+from reusedproxy.config.model.tls import ListEntry, TLSOffer
 from reusedproxy.net.files import read_file, why_unread
 from reusedproxy.net.tls import dh_groups
 from reusedproxy.net.tls.files import (
@@ -32,7 +32,6 @@ from reusedproxy.net.tls.files import (
     TLSConfigurationError,
     Trusted,
     Trusts,
-    use_certificate,
     use_dh_parameters,
 )
 from reusedproxy.net.tls.hello import ClientHello
@@ -52,6 +51,7 @@ from reusedproxy.net.tls.openssl_server import (
 from reusedproxy.net.tls.parameters import set_parameters
 from reusedproxy.net.tls.transport import forget_errors
 from reusedproxy.net.tls.words import VerifyFault
+from reusedproxy.wire.hello_lists import HelloLists
 
 #: OpenSSL requires a session ID context. Each SSL_CTX has a session store of its own anyway, so it can be the same in
 #: all; a number is added, which changes when clients are to be verified again.
@@ -102,11 +102,14 @@ class Certificate:
     admission: object = None
     #: The file of its key, if that is not where it is looked for without.
     key: str | None = None
+    #: Where it stands in a `crt-list`.
+    entry: ListEntry | None = None
 
 
 @define
 class Shown:
     """Records what one handshake has shown: the client's hello, faults of its certificate, the last alert.
+    `lists` are those in the hello, where they are captured.
 
     `crt_fault` and `ca_fault` are the first fault of each kind, also one that was let pass. `refused` is the fault that
     ended the handshake. `alert` is (whether we sent it, its number). `over` says that the certificate has expired since
@@ -119,6 +122,7 @@ class Shown:
     refused: VerifyFault | None = None
     alert: tuple[bool, int] | None = None
     over: bool = False
+    lists: HelloLists | None = None
 
 
 class _Calls:
@@ -214,6 +218,8 @@ class ServerContext:
     def __init__(self, certificate: Certificate, trusts: Trusts) -> None:
         """Reads all files. `trusts` may have read the CAs already for other contexts. Raises TLSConfigurationError."""
         self.crt = certificate.path
+        #: Where it stands in a `crt-list`, and the names that it has there.
+        self.entry, self.names_there = certificate.entry, certificate.names
         self.admission = certificate.admission
         self.offer = offer = certificate.offer
         self._trusted: Trusted | None = None
@@ -232,7 +238,9 @@ class ServerContext:
         self.ciphers = offer.ciphers or CIPHERS
         context.set_cipher_list(CIPHERS.encode("ascii"))
         set_parameters(context, offer)
-        ours = use_certificate(context, self.crt, certificate.key)
+        self.key = certificate.key
+        self.shown = ours = trusts.certificate(self.crt, self.key)
+        ours.use(context)
         self.leaf = ours.leaf
         if offer.dh_file:
             self._set_dh(offer.dh_file, _read_dh_file(offer.dh_file))
@@ -411,6 +419,8 @@ class Certificates:
     contexts: list[ServerContext] = Factory(list)
     #: It depends on the client's name which is chosen.
     by_name: bool = False
+    #: How many bytes of the lists in a client's hello are kept.
+    capture: int = 0
     _exact: dict[str, list[_Entry]] = field(factory=dict, alias="exact")
     _wild: dict[str, list[_Entry]] = field(factory=dict, alias="wild")
     _defaults: list[_Entry] = field(factory=list, alias="defaults")
@@ -429,6 +439,7 @@ class Certificates:
         bundle = None if any(each.default for each in certificates) else certificates[0].bundle
         for certificate in certificates:
             context = ServerContext(certificate, trusts)
+            self.capture = certificate.offer.capture
             self.contexts.append(context)
             self.by_name = self.strict or len(self.contexts) > 1
             names = context.names if certificate.names is None else certificate.names

@@ -15,7 +15,9 @@ from reusedproxy.net.transport import TransportOwner
 class ServerTLSTransport(TLSTransport):
     """Carries a client's connection whose handshake is complete, and keeps what the handshake has shown."""
 
-    __slots__ = ("_admission", "_hello", "ca_fault", "crt_fault", "server_name")
+    __slots__ = ("_admission", "_hello", "ca_fault", "crt_fault", "hello_lists", "server_name")
+
+    serves = True
 
     def __init__(
         self,
@@ -37,6 +39,8 @@ class ServerTLSTransport(TLSTransport):
         #: above it.
         self.crt_fault = shown.crt_fault
         self.ca_fault = shown.ca_fault
+        #: What was captured of the client's hello.
+        self.hello_lists = shown.lists
 
     def is_admitted_alike(self, certificates: Certificates) -> bool:
         """Tells whether the client would have to show the same as it has, if it came to these certificates now."""

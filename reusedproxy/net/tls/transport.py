@@ -57,6 +57,8 @@ class TLSTransport(Transport):
     holds = 5 + RECORD + 2048
     #: Whether incoming data is read before anything long is sent.
     looks = False
+    #: Whether the peer is a client.
+    serves = False
 
     def __init__(self, poller: Poller, connected: socket, owner: TransportOwner, tls: SSL.Connection) -> None:
         Transport.__init__(self, poller, connected, owner)

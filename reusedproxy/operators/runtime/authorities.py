@@ -52,7 +52,7 @@ def show_ssl_ca_file(context: Context, words: Sequence[str]) -> Iterator[str]:
     yield f"Filename: {name}\nStatus: Used\n"
     for number, certificate in enumerate(certificates, 1):
         if index in (0, number):
-            yield f" \nCertificate #{number}:\n{_described(certificate)}"
+            yield f" \nCertificate #{number}:\n{described(certificate)}"
 
 
 def show_ssl_crl_file(context: Context, words: Sequence[str]) -> Iterator[str]:
@@ -94,7 +94,8 @@ def _certificates(content: bytes) -> list[x509.Certificate]:
         return []
 
 
-def _described(certificate: x509.Certificate) -> str:
+def described(certificate: x509.Certificate) -> str:
+    """Returns the lines that tell of a certificate."""
     return (
         f"Serial: {_serial(certificate.serial_number)}\n"
         f"notBefore: {_date(certificate.not_valid_before_utc)}\n"
@@ -102,8 +103,8 @@ def _described(certificate: x509.Certificate) -> str:
         f"Subject Alternative Name: {_alternatives(certificate)}\n"
         f"Algorithm: {_algorithm(certificate)}\n"
         f"SHA1 FingerPrint: {sha1(certificate.public_bytes(Encoding.DER), usedforsecurity=False).hexdigest().upper()}\n"
-        f"Subject: {_name(certificate.subject)}\n"
-        f"Issuer: {_name(certificate.issuer)}\n"
+        f"Subject: {one_line(certificate.subject)}\n"
+        f"Issuer: {one_line(certificate.issuer)}\n"
     )
 
 
@@ -137,7 +138,7 @@ def _algorithm(certificate: x509.Certificate) -> str:
     return ""
 
 
-def _name(name: x509.Name) -> str:
+def one_line(name: x509.Name) -> str:
     """Returns a subject or issuer as X509_NAME_oneline(3) writes it."""
     return "".join(
         f"/{_SHORT.get(each.oid, each.rfc4514_attribute_name)}={each.value if isinstance(each.value, str) else '?'}"
@@ -147,7 +148,7 @@ def _name(name: x509.Name) -> str:
 
 def _revocations(found: x509.CertificateRevocationList) -> Iterator[str]:
     yield (
-        f"Version 2\nSignature Algorithm: {found.signature_algorithm_oid._name}\nIssuer: {_name(found.issuer)}\n"
+        f"Version 2\nSignature Algorithm: {found.signature_algorithm_oid._name}\nIssuer: {one_line(found.issuer)}\n"
         f"Last Update: {_date(found.last_update_utc)}\n"
         f"Next Update: {'NONE' if found.next_update_utc is None else _date(found.next_update_utc)}\n"
     )

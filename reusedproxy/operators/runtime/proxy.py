@@ -10,11 +10,16 @@ from attrs import Factory, define, frozen
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.server import Server
 from reusedproxy.config.model.proxies import Configuration
+from reusedproxy.config.model.values import Notice
+from reusedproxy.net.names.section import Names
 from reusedproxy.operators.logs.targets import LogTargets
+from reusedproxy.operators.stats.figures import names_in_order
 from reusedproxy.operators.stats.moment import Moments
 from reusedproxy.operators.view.proxy import Proxy
 from reusedproxy.operators.view.rates import Rates
 from reusedproxy.operators.view.reading import Reader
+from reusedproxy.rules.maps import Map
+from reusedproxy.rules.pattern_files import PatternFile
 from reusedproxy.tables.table import Table
 
 #: What those who connect may do: each includes the ones before it.
@@ -22,6 +27,9 @@ USER, OPERATOR, ADMIN = range(3)
 LEVELS = ("user", "operator", "admin")
 #: A piece of an answer, known by being this object, that says: there is more when `Context.wake` has been called.
 WAIT: Final = "\0 wait"
+#: Likewise, for work that ends by itself: what the client says meanwhile is answered after it.
+BUSY: Final = "\0 busy"
+Told = Callable[[bool, Sequence[tuple[str, str]]], None]
 
 
 class Trusts(Protocol):
@@ -29,6 +37,10 @@ class Trusts(Protocol):
 
     @property
     def authorities(self) -> Mapping[str, tuple[bytes, ...]]: ...
+
+    @property
+    def contents(self) -> Mapping[tuple[str, str | None], bytes]:
+        """Returns the contents of certificates by their files, and those of their keys where these are said."""
 
     @property
     def revocations(self) -> Mapping[str, bytes]: ...
@@ -44,7 +56,20 @@ class Running(Proxy, Protocol):
     def tables(self) -> Mapping[str, Table]: ...
 
     @property
+    def maps(self) -> Mapping[str, Map]: ...
+
+    @property
+    def patterns(self) -> Mapping[str, PatternFile]: ...
+
+    @property
     def trusts(self) -> Trusts: ...
+
+    @property
+    def names(self) -> Names: ...
+
+    @property
+    def notices(self) -> Sequence[Notice]:
+        """Returns what was to be said of its files when it was made."""
 
     @property
     def logs(self) -> LogTargets: ...
@@ -53,13 +78,51 @@ class Running(Proxy, Protocol):
     def rates(self) -> Rates | None: ...
 
 
+@define
+class Transaction:
+    """Holds what was set of a certificate and is not committed; of the certificate in use until another is set.
+
+    `name` is the configuration's for it, `path` and `key_path` are the files whose place it takes. `key` None: what was
+    set has none. It ends with the `configuration` under which it began.
+    """
+
+    name: str
+    path: str
+    key_path: str | None
+    configuration: Configuration
+    content: bytes = b""
+    key: bytes | None = None
+    #: Its end is being waited for.
+    committing: bool = False
+
+
+class Reloading(Protocol):
+    """The reloads of a service."""
+
+    def tell_no_more(self, told: Told) -> None:
+        """Forgets somebody who waits to be told."""
+
+
 class Service(Protocol):
     """The service that runs the proxy; a reload puts another one in its place."""
 
     state: str
+    #: The ongoing transaction of a certificate, for all sessions.
+    transaction: Transaction | None
+
+    @property
+    def reloads(self) -> Reloading: ...
 
     @property
     def proxy(self) -> Running | None: ...
+
+    def commit_certificate(self, committed: Transaction, done: Callable[[Sequence[str]], object]) -> bool:
+        """Has listeners and servers show a certificate in place of the one in its file, and calls `done` with what is
+        wrong with it: then nothing has changed. Returns False where that cannot be now."""
+
+    def reload_for(self, told: Told) -> bool:
+        """Reads the configuration again, and calls `told` with whether it was taken, and what was said of it. Returns
+        False if there can be no reload."""
 
 
 class Refusal(Exception):
@@ -103,7 +166,9 @@ class Context:
     takes_over: bool = False
     sockets: Sequence[SocketView] = ()
     statistics: Statistics = Factory(lambda: Statistics())
-    #: Has the session go on with an answer that waits (`WAIT`).
+    #: The lines that came with the command (`<<`); None: there were none.
+    payload: str | None = None
+    #: Has the session go on with an answer that waits (`WAIT`, `BUSY`).
     wake: Callable[[], None] = lambda: None
 
     @property
@@ -112,6 +177,14 @@ class Context:
         if proxy is None:
             raise Refusal("The proxy is not running.")
         return proxy
+
+    @property
+    def numbers(self) -> dict[str, int]:
+        """Returns the numbers of all sections by their names, as in HAProxy, but from 1."""
+        proxy = self.proxy
+        places = {each.name: each.settings.place for each in proxy.frontends}
+        places.update({each.name: each.settings.place for each in proxy.backends})
+        return {name: number for number, name in enumerate(names_in_order(places), 1)}
 
     def needs(self, level: int) -> None:
         """Raises Refusal unless the session has this level."""

@@ -21,7 +21,7 @@ from reusedproxy.config.language.printable import printable_lines
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.transport import Transport
 from reusedproxy.operators.runtime.commands import run
-from reusedproxy.operators.runtime.proxy import WAIT, Context, Refusal
+from reusedproxy.operators.runtime.proxy import BUSY, WAIT, Context, Refusal
 from reusedproxy.operators.runtime.words import commands_of
 
 #: Most bytes of a line, with what follows before it is answered; HAProxy's buffer.
@@ -31,8 +31,10 @@ LONGEST_LINE = 16384
 PIECES_AT_ONCE = 8
 #: Seconds after which a turn ends in any case: one piece may have taken long.
 TURN = 0.002
-#: A line that ends with it is followed by lines for the command, up to an empty one. No command takes any yet.
-_PAYLOAD = "<<"
+#: A line that ends with it is followed by lines for its last command, up to an empty one, or to the word that it says.
+_PAYLOAD = re.compile(r"\s<<([^\s<;]{0,64})\Z")
+#: Most bytes of these lines: the largest certificate that a file may have.
+LONGEST_PAYLOAD = 1 << 20
 #: A line of an HTTP request. Any page that an operator looks at can have his browser send one to a port of this
 #: machine, with commands in its body; Redis ends such a session at the same lines.
 _OF_HTTP = re.compile(r"\S+\s.*\sHTTP/\S*\s*\Z|Host:", re.IGNORECASE)
@@ -75,10 +77,17 @@ class Session:
         self._deadlines = deadlines
         self._buffer = b""
         #: Commands of the line that is being answered, and what is left of the present answer.
-        self._commands: deque[list[str]] = deque()
+        self._commands: deque[tuple[list[str], str | None]] = deque()
         self._answer: Iterator[str] | None = None
         #: The present answer goes on when there is more to say, or ends with whatever its client says.
         self._waiting = False
+        #: What it waits for ends by itself.
+        self._busy = False
+        #: Lines that have come for the commands of the line before them; what ends them, and how many bytes they have.
+        self._payload: list[str] = []
+        self._payload_for: list[list[str]] = []
+        self._payload_end = ""
+        self._payload_size = 0
         self._in_payload = False
         self._blocked = False
         self._working = False
@@ -95,11 +104,12 @@ class Session:
     # What the transport calls.
 
     def data_received(self, data: bytes) -> None:
-        if self._waiting:
+        if self._waiting and not self._busy:
             self._stop_waiting()
             data = b""
         self._buffer += data
-        self._give_time()
+        if not self._pending:
+            self._give_time()
         self._work()
         if self.state == OPEN and len(self._buffer) > LONGEST_LINE:
             if b"\n" in self._buffer:
@@ -110,7 +120,7 @@ class Session:
     def eof_received(self) -> None:
         """Answers what has come; a line without its end is none."""
         self._eof = True
-        if self._waiting:
+        if self._waiting and not self._busy:
             self._stop_waiting()
         self._work()
 
@@ -128,6 +138,7 @@ class Session:
 
     def connection_lost(self, reason: str) -> None:
         self.state = GONE
+        self._waiting = self._busy = False
         self._give_up_answer()
         self._commands.clear()
         self._deadlines.cancel(self)
@@ -152,7 +163,7 @@ class Session:
     def _wake(self) -> None:
         """Goes on with an answer that waits, in a later turn: whoever calls is in the middle of something else."""
         if self._waiting:
-            self._waiting = False
+            self._waiting = self._busy = False
             self._give_time()
             self._transport.line_up(self)
 
@@ -163,6 +174,7 @@ class Session:
         self._transport.write(b"\n> " if self.context.interactive else b"\n")
 
     def _give_up_answer(self) -> None:
+        self._waiting = self._pending = False
         answer, self._answer = self._answer, None
         if isinstance(answer, Generator):
             answer.close()
@@ -171,7 +183,8 @@ class Session:
 
     def _give_time(self) -> None:
         self.active_at = self._deadlines.now()
-        self._deadlines.watch(self, self._deadlines.now() + self.context.timeout)
+        if not self._waiting:
+            self._deadlines.watch(self, self._deadlines.now() + self.context.timeout)
 
     def _work(self) -> None:
         """Answers what has come, until the client has to take something, or others have their turn."""
@@ -205,7 +218,7 @@ class Session:
                 self._hand_over()
             elif self._commands:
                 pieces += 1
-                self._answer = self._begin(self._commands.popleft())
+                self._answer = self._begin(*self._commands.popleft())
             elif self._take_line():
                 pieces += 1  # of lines without a command, or of a payload, there may be any number
             else:
@@ -245,19 +258,44 @@ class Session:
             self._end("control characters")
             return False
         if self._in_payload:
-            self._in_payload = bool(text.strip())
-            self._answered = True
+            self._take_payload(text)
             return True
-        stripped = text.rstrip()
-        if stripped.endswith(_PAYLOAD):
-            self._in_payload = True
-            text = stripped[: -len(_PAYLOAD)]
-        self._answered = not self._in_payload or self._answered
-        self._commands.extend(commands_of(text))
+        found = _PAYLOAD.search(text.rstrip())
+        if found is not None:
+            self._in_payload, self._payload_end = True, found[1]
+            self._payload_for = commands_of(text[: found.start()])
+            self._ask_for_more()
+            return True
+        self._answered = True
+        self._commands.extend((words, None) for words in commands_of(text))
         return True
 
-    def _begin(self, words: list[str]) -> Iterator[str]:
+    def _take_payload(self, text: str) -> None:
+        """Takes a line of a payload; the last one has the commands done for which it came."""
+        if text.strip() != self._payload_end:
+            self._payload.append(text)
+            self._payload_size += len(text) + 1
+            if self._payload_size > LONGEST_PAYLOAD:
+                self._end("payload too long")
+                return
+            self._ask_for_more()
+            return
+        payload = "".join(f"{line}\n" for line in self._payload)
+        *others, last = self._payload_for
+        self._commands.extend((words, None) for words in others)
+        self._commands.append((last, payload))
+        self._payload, self._payload_for, self._payload_size = [], [], 0
+        self._in_payload = False
+        self._answered = True
+
+    def _ask_for_more(self) -> None:
+        """Prompts for the next line of a payload."""
+        if self.context.interactive:
+            self._transport.write(b"+ ")
+
+    def _begin(self, words: list[str], payload: str | None) -> Iterator[str]:
         """Runs a command, and returns its answer with the line that ends it."""
+        self.context.payload = payload
         try:
             answer = run(self.context, words)
         except Refusal as refusal:
@@ -280,8 +318,8 @@ class Session:
             self._answer = None
         elif piece is WAIT and self._eof:
             self._stop_waiting()
-        elif piece is WAIT:
-            self._waiting = True
+        elif piece is WAIT or piece is BUSY:
+            self._waiting, self._busy = True, piece is BUSY
             self._deadlines.cancel(self)  # nothing may be to say for hours
         elif piece.endswith("\0"):
             self._transport.write(printable_lines(piece[:-1]).encode() + b"\0")

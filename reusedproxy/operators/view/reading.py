@@ -30,7 +30,6 @@ from reusedproxy.net.listener import CLOSED, LISTENING
 from reusedproxy.net.slices import Steps, run_through
 from reusedproxy.net.tls.client import ClientContext
 from reusedproxy.net.tls.server import Certificates
-from reusedproxy.net.tls.svid import SPIFFE
 from reusedproxy.operators.view.proxy import Proxy
 from reusedproxy.operators.view.rates import Meter, Rates
 from reusedproxy.operators.view.values import (
@@ -155,6 +154,8 @@ class Reader:
             name=frontend.name,
             place=frontend.settings.place,
             stopped=bool(listeners) and all(listener.state == CLOSED for listener in listeners),
+            paused=bool(listeners) and frontend.disabled,
+            shut=frontend.shut,
             connections=frontend.clients,
             connections_max=frontend.connections_max,
             connections_total=frontend.connections_total,
@@ -598,12 +599,12 @@ def _files_of(server: Server) -> Iterator[FileInUse]:
     for tls in (server.settings.tls, server.settings.check_tls):
         if tls is not None:
             trusted = (("ca-file", tls.ca_file), ("crl-file", tls.crl_file)) if tls.verify == "required" else ()
+            context = server.pool.context
+            ours = context.ours if context is not None and context.settings.crt == tls.crt else None
             for word, path in (("crt", tls.crt), *trusted):
                 if path is not None:
-                    # What is no file has to be taken from where it is in use.
-                    context = server.pool.context if (word, path) == ("crt", SPIFFE) else None
-                    ours = None if context is None else context.ours
-                    yield FileInUse(server.settings.place, f"server {server.full_name}", word, path, ours)
+                    certificate = ours if word == "crt" else None
+                    yield FileInUse(server.settings.place, f"server {server.full_name}", word, path, certificate)
     if server.settings.identities is not None:
         yield from _files_of_identities(server)
 

@@ -12,6 +12,7 @@ from reusedproxy.rules.facts import Binary, Facts, Inspected, Sample
 from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.rules.waiting import Incomplete
 from reusedproxy.wire.client_hello import CLIENT_HELLO, ClientHello, NotHello
+from reusedproxy.wire.hello_lists import HelloLists, read_lists
 
 Fetch = Callable[[Facts], Sample]
 #: The bytes of one direction, so far.
@@ -158,6 +159,11 @@ def _version(hello: ClientHello) -> Sample:
     return (hello.version >> 8) << 16 | hello.version & 0xFF
 
 
+def _list(value: Callable[[HelloLists], bytes]) -> Callable[[], Fetch]:
+    """Makes a fetch of a list in a client's hello, without a value where that is empty."""
+    return _of_hello(lambda hello: Binary(value(read_lists(hello.message))) or None)
+
+
 BYTE_FETCHES: dict[str, Callable[..., Fetch]] = {
     "wait_end": _wait_end,
     "req.len": _length(_request),
@@ -166,6 +172,12 @@ BYTE_FETCHES: dict[str, Callable[..., Fetch]] = {
     "req.ssl_hello_type": _of_hello(lambda hello: CLIENT_HELLO, _first_type(_request)),
     "req.ssl_sni": _of_hello(lambda hello: hello.server_name),
     "req.ssl_alpn": _of_hello(lambda hello: hello.protocol),
+    "req.ssl_cipherlist": _list(lambda lists: lists.suites),
+    "req.ssl_supported_groups": _list(lambda lists: lists.groups),
+    "req.ssl_sigalgs": _list(lambda lists: lists.signatures),
+    "req.ssl_keyshare_groups": _list(lambda lists: lists.key_shares),
+    "req.ssl_ec_ext": _of_hello(lambda hello: read_lists(hello.message).has_groups or None),
+    "req.ssl_st_ext": _of_hello(lambda hello: read_lists(hello.message).tickets),
     "req.ssl_ver": _of_hello(_version),
     "res.len": _length(_response),
     "res.payload": _payload(_response),

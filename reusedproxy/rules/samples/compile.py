@@ -11,9 +11,10 @@ from collections.abc import Callable
 from itertools import takewhile
 
 from reusedproxy.config.model.values import Call, Expression
-from reusedproxy.config.rules.samples import AT_HAND, AT_LOG, BY_PLACE, LOG, REQUEST, RESPONSE, SERVER_BYTES
+from reusedproxy.config.rules.samples import AT_HAND, AT_LOG, BY_PLACE, LOG, MAPS, REQUEST, RESPONSE, SERVER_BYTES
 from reusedproxy.config.rules.samples import CONVERTERS as SIGNATURES
 from reusedproxy.config.rules.samples import FETCHES as FETCH_SIGNATURES
+from reusedproxy.rules import regular
 from reusedproxy.rules.facts import Facts, Sample
 from reusedproxy.rules.samples.casts import CASTS, to_text
 from reusedproxy.rules.samples.converters import CONVERTERS as OTHER_CONVERTERS
@@ -21,9 +22,21 @@ from reusedproxy.rules.samples.converters import Convert
 from reusedproxy.rules.samples.fetches import ALL, FETCHES, PARAMETERS, Fetch, FetchAll
 from reusedproxy.rules.samples.table_fetches import TABLE_CONVERTERS
 
-__all__ = ["Facts", "Fetch", "Sample", "compiled", "compiled_all", "compiled_text", "constant_text", "to_text"]
+__all__ = [
+    "Facts",
+    "Fetch",
+    "Sample",
+    "compiled",
+    "compiled_all",
+    "compiled_alone",
+    "compiled_text",
+    "constant_text",
+    "to_text",
+]
 
 CONVERTERS: dict[str, Callable[..., Convert]] = {**OTHER_CONVERTERS, **TABLE_CONVERTERS}
+#: Those that match regular expressions.
+_REGULAR = frozenset(("regsub", *(name for name, (method, _) in MAPS.items() if method in ("reg", "regm"))))
 
 
 def compiled(expression: Expression, where: str = REQUEST) -> Fetch:
@@ -70,6 +83,20 @@ def compiled_text(expression: Expression, where: str = REQUEST) -> Callable[[Fac
     """Compiles an expression whose value is cast to text."""
     fetch = compiled(expression, where)
     return lambda facts: to_text(fetch(facts))
+
+
+def compiled_alone(expression: Expression, where: str = REQUEST) -> Fetch:
+    """Compiles an expression that is evaluated by itself, outside of rules: its regular expressions have the processor
+    time of a request for themselves, so that no other client's request can have spent it."""
+    fetch = compiled(expression, where)
+    if not any(call.name in _REGULAR for call in expression.converters):
+        return fetch
+
+    def bounded(facts: Facts) -> Sample:
+        regular.begin()
+        return fetch(facts)
+
+    return bounded
 
 
 def constant_text(expression: Expression) -> bytes | None:

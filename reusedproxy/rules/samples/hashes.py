@@ -9,7 +9,7 @@ from zlib import crc32
 import xxhash
 
 from reusedproxy.rules.facts import Facts, Sample
-from reusedproxy.rules.hashes import avalanche, crc32c, djb2, sdbm, wt6
+from reusedproxy.rules.hashes import avalanche, crc32c, djb2, sdbm, signed, wt6
 
 Convert = Callable[[Any, Facts], Sample]
 
@@ -25,14 +25,10 @@ def _mixing(of: Callable[[bytes], int]) -> Callable[..., Convert]:
     return make
 
 
-def _signed(number: int) -> int:
-    return number - 2**64 if number >= 2**63 else number
-
-
 def _seeded(of: Callable[[bytes, int], int], bits: int) -> Callable[..., Convert]:
     def make(text: str = "0") -> Convert:
         seed = int(text) % 2**bits
-        return lambda sample, facts: _signed(of(sample, seed))
+        return lambda sample, facts: signed(of(sample, seed))
 
     return make
 

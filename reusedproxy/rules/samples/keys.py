@@ -11,7 +11,7 @@ from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from reusedproxy.config.model.tables import StickTable
-from reusedproxy.rules.facts import Facts, Sample
+from reusedproxy.rules.facts import Binary, Facts, Sample
 from reusedproxy.rules.samples.casts import ipv4_within, to_address, to_binary, to_int, to_text
 from reusedproxy.tables.table import MASK, Key
 from reusedproxy.wire.addresses import address_text
@@ -24,6 +24,13 @@ _NUMBER = re.compile(r"[0-9]{1,20}\Z")
 def key_of(sample: Sample, table: StickTable) -> Key | None:
     """Returns the key for a sample; None if it cannot be one of this table."""
     return _KEYS[table.type](sample, table.length)
+
+
+def sample_of(key: Key, table: StickTable) -> Sample:
+    """Returns a key of the table as a sample of its type."""
+    if isinstance(key, str):
+        return ip_address(key)
+    return Binary(key) if table.type == "binary" and isinstance(key, bytes) else key
 
 
 def source_key(facts: Facts, table: StickTable) -> Key | None:

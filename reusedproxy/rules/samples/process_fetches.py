@@ -78,11 +78,20 @@ def _exists() -> Convert:
 
 #: What `Facts.figure` is asked for.
 FIGURES = ("be_conn", "be_conn_free", "fe_conn", "queue", "avg_queue", "connslots", "env", "hostname", "pid")
+#: The same without an argument: of the sections at hand, of the exchange, and of the process.
+OWN = (
+    *(f"be_{which}_timeout" for which in ("connect", "queue", "server", "tarpit", "tunnel")),
+    *(f"cur_{which}_timeout" for which in ("client", "connect", "queue", "server", "tarpit", "tunnel")),
+    *("be_max_retries", "cur_max_retries", "fe_client_timeout", "fe_defbe", "fe_tarpit_timeout", "stopping", "uptime"),
+    *("fc_lost", "fc_reordering", "fc_retrans", "fc_sacked", "fc_unacked"),
+)
+#: Times that the kernel has measured, with a unit.
+MEASURED = ("bc_rtt", "bc_rttvar", "fc_rtt", "fc_rttvar")
 OF_SERVERS = ("srv_is_up", "srv_conn", "srv_conn_free", "srv_iweight", "srv_queue", "srv_uweight", "srv_weight")
 #: What HAProxy with one process and one thread says of itself.
 _CONSTANT = {"nbproc": 1, "proc": 1, "thread": 0, "quic_enabled": False}
 PROCESS_FETCHES: dict[str, Callable[..., Fetch]] = {
-    **{name: _figure(name) for name in FIGURES},
+    **{name: _figure(name) for name in (*FIGURES, *OWN, *MEASURED)},
     **{name: _figure_of_server(name) for name in OF_SERVERS},
     **{name: _constant(value) for name, value in _CONSTANT.items()},
     "rand": _random,

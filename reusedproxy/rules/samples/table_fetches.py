@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from reusedproxy.config.model.values import Call
 from reusedproxy.rules.facts import Facts, Sample
-from reusedproxy.rules.samples.keys import key_of, source_key
+from reusedproxy.rules.samples.keys import key_of, sample_of, source_key
 from reusedproxy.tables.table import MASK, Table
 
 Fetch = Callable[[Facts], Sample]
@@ -240,6 +240,23 @@ def _is_tracked_by_its_name(number: int) -> Callable[..., Fetch]:
     return lambda table="": _is_tracked(str(number), table)
 
 
+def _key(number: str) -> Fetch:
+    """Makes a fetch of the key that a counter tracks, as its table has it."""
+
+    def fetch(facts: Facts) -> Sample:
+        tracked = facts.tracked(int(number))
+        if tracked is None:
+            return None
+        table, row = tracked
+        return sample_of(table.key_of(row), table.settings)
+
+    return fetch
+
+
+def _key_by_its_name(number: int) -> Callable[[], Fetch]:
+    return lambda: _key(str(number))
+
+
 def _of_table(count: Callable[[Table], int]) -> Callable[..., Fetch]:
     def make(name: str = "") -> Fetch:
         def fetch(facts: Facts) -> Sample:
@@ -264,6 +281,8 @@ TABLE_FETCHES: dict[str, Callable[..., Fetch]] = {
     **{f"src_{name}": _numbered_source(name, make) for name, make in _NUMBERED.items()},
     "sc_tracked": _is_tracked,
     **{f"sc{number}_tracked": _is_tracked_by_its_name(number) for number in range(3)},
+    "sc_key": _key,
+    **{f"sc{number}_key": _key_by_its_name(number) for number in range(3)},
     "src_updt_conn_cnt": _source("updt_conn_cnt", _count_connection),
     "table_cnt": _of_table(len),
     "table_avl": _of_table(lambda table: max(0, table.settings.size - len(table))),

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from reusedproxy.rules.facts import Binary, Facts, Sample, TLSSide
-from reusedproxy.rules.samples.certificates import Attribute, Certificate, NotThere, entry, one_line, rfc2253
+from reusedproxy.rules.samples.certificates import Attribute, Certificate, NotThere, entry, one_line, parts, rfc2253
+from reusedproxy.rules.samples.hello_fetches import HELLO_FETCHES
 
 Fetch = Callable[[Facts], Sample]
 Side = Callable[[Facts], "TLSSide | None"]
@@ -42,10 +43,24 @@ def _is(side: Side, read: Callable[[TLSSide], bool] = lambda tls: True) -> Calla
     return lambda: fetch
 
 
-def _of_certificate(side: Side, read: Callable[[Certificate], Sample]) -> Callable[[], Fetch]:
+def _peers(tls: TLSSide) -> bytes | None:
+    return tls.certificate
+
+
+def _own(tls: TLSSide) -> bytes | None:
+    return tls.own_certificate
+
+
+def _root(tls: TLSSide) -> bytes | None:
+    return tls.root
+
+
+def _of_certificate(
+    side: Side, read: Callable[[Certificate], Sample], which: Callable[[TLSSide], bytes | None] = _peers
+) -> Callable[[], Fetch]:
     def fetch(facts: Facts) -> Sample:
         tls = side(facts)
-        der = None if tls is None else tls.certificate
+        der = None if tls is None else which(tls)
         if der is None:
             return None
         try:
@@ -56,7 +71,11 @@ def _of_certificate(side: Side, read: Callable[[Certificate], Sample]) -> Callab
     return lambda: fetch
 
 
-def _dn(side: Side, attributes: Callable[[Certificate], list[Attribute]]) -> Callable[..., Fetch]:
+def _dn(
+    side: Side,
+    attributes: Callable[[Certificate], list[Attribute]],
+    which: Callable[[TLSSide], bytes | None] = _peers,
+) -> Callable[..., Fetch]:
     """Makes a fetch of a name, as a whole or one entry of it.
 
     The whole is in one line or in the form of RFC 2253. An entry is chosen by name and number.
@@ -69,7 +88,7 @@ def _dn(side: Side, attributes: Callable[[Certificate], list[Attribute]]) -> Cal
                 return entry(found, name, int(occurrence))
             return rfc2253(found) if form else one_line(found)
 
-        return _of_certificate(side, read)()
+        return _of_certificate(side, read, which)()
 
     return make
 
@@ -88,20 +107,33 @@ def _whole_chain(tls: TLSSide) -> Sample:
     return Binary(b"".join(tls.chain)) or None
 
 
-def _about_certificate(prefix: str, side: Side, chain: Callable[[TLSSide], Sample]) -> dict[str, Callable[..., Fetch]]:
+def _about_certificate(
+    prefix: str, side: Side, which: Callable[[TLSSide], bytes | None] = _peers
+) -> dict[str, Callable[..., Fetch]]:
     return {
-        f"{prefix}_der": _of_certificate(side, lambda certificate: Binary(certificate.der)),
-        f"{prefix}_chain_der": _told(side, chain),
-        f"{prefix}_s_dn": _dn(side, Certificate.subject),
-        f"{prefix}_i_dn": _dn(side, Certificate.issuer),
-        f"{prefix}_serial": _of_certificate(side, lambda certificate: Binary(certificate.serial())),
-        f"{prefix}_sha1": _of_certificate(side, lambda certificate: Binary(certificate.sha1())),
-        f"{prefix}_notbefore": _of_certificate(side, Certificate.not_before),
-        f"{prefix}_notafter": _of_certificate(side, Certificate.not_after),
-        f"{prefix}_version": _of_certificate(side, Certificate.version),
-        f"{prefix}_sig_alg": _of_certificate(side, Certificate.signature_algorithm),
-        f"{prefix}_key_alg": _of_certificate(side, Certificate.key_algorithm),
+        f"{prefix}_der": _of_certificate(side, lambda certificate: Binary(certificate.der), which),
+        f"{prefix}_s_dn": _dn(side, Certificate.subject, which),
+        f"{prefix}_i_dn": _dn(side, Certificate.issuer, which),
+        f"{prefix}_serial": _of_certificate(side, lambda certificate: Binary(certificate.serial()), which),
+        f"{prefix}_sha1": _of_certificate(side, lambda certificate: Binary(certificate.sha1()), which),
+        f"{prefix}_notbefore": _of_certificate(side, Certificate.not_before, which),
+        f"{prefix}_notafter": _of_certificate(side, Certificate.not_after, which),
+        f"{prefix}_version": _of_certificate(side, Certificate.version, which),
+        f"{prefix}_sig_alg": _of_certificate(side, Certificate.signature_algorithm, which),
+        f"{prefix}_key_alg": _of_certificate(side, Certificate.key_algorithm, which),
     }
+
+
+def _session_id(tls: TLSSide) -> Sample:
+    """Returns the fourth field of a session, behind two numbers and the cipher (OpenSSL's ssl/ssl_asn1.c)."""
+    if tls.session is None:
+        return None
+    fields = parts(next(parts(tls.session)).content)
+    return Binary([next(fields) for _ in range(4)][3].content) or None
+
+
+def _binary(read: Callable[[TLSSide], bytes | None]) -> Callable[[TLSSide], Sample]:
+    return lambda tls: Binary(read(tls) or b"") or None
 
 
 def _about_connection(prefix: str, side: Side) -> dict[str, Callable[..., Fetch]]:
@@ -113,14 +145,33 @@ def _about_connection(prefix: str, side: Side) -> dict[str, Callable[..., Fetch]
         f"{prefix}_alpn": _told(side, lambda tls: tls.alpn or None),
         f"{prefix}_alg_keysize": _told(side, lambda tls: tls.cipher_bits),
         f"{prefix}_use_keysize": _told(side, lambda tls: tls.cipher_bits),
+        f"{prefix}_curve": _told(side, lambda tls: tls.group.upper().encode() or None),
+        f"{prefix}_session_id": _told(side, _session_id),
+        f"{prefix}_unique_id": _told(side, _binary(lambda tls: tls.first_finished)),
+        f"{prefix}_session_key": _told(side, _binary(lambda tls: tls.master_key)),
+        f"{prefix}_client_random": _told(side, _binary(lambda tls: tls.client_random)),
+        f"{prefix}_server_random": _told(side, _binary(lambda tls: tls.server_random)),
+        # As in HAProxy where no line has `npn`.
+        f"{prefix}_npn": _told(side, lambda tls: None),
     }
 
 
 TLS_FETCHES: dict[str, Callable[..., Fetch]] = {
+    **HELLO_FETCHES,
     **_about_connection("ssl_fc", _client),
     **_about_connection("ssl_bc", _server),
-    **_about_certificate("ssl_c", _client, _chain_above),
-    **_about_certificate("ssl_s", _server, _whole_chain),
+    **_about_certificate("ssl_c", _client),
+    "ssl_c_chain_der": _told(_client, _chain_above),
+    "ssl_c_r_dn": _dn(_client, Certificate.subject, _root),
+    **_about_certificate("ssl_s", _server),
+    "ssl_s_chain_der": _told(_server, _whole_chain),
+    **_about_certificate("ssl_f", _client, _own),
+    # A connection that OpenSSL has given up comes to no rule.
+    "ssl_fc_err": _told(_client, lambda tls: 0),
+    "ssl_bc_sni": _told(_server, lambda tls: tls.sni),
+    # Early data is never taken.
+    "ssl_fc_early_rcvd": _told(_client, lambda tls: False),
+    "ssl_fc_has_early": _told(_client, lambda tls: False),
     "ssl_fc_sni": _told(_client, lambda tls: tls.sni),
     "ssl_fc_has_sni": _is(_client, lambda tls: tls.sni is not None),
     # True only for a certificate shown in this handshake: a resumed session shows none, though its certificate is

@@ -1,0 +1,123 @@
+"""Commands about maps and lists of patterns: reusedproxy and HAProxy answer alike, and look up alike afterwards."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from tests.integration.beside import HAProxy, haproxy_version
+from tests.integration.daemon import Daemon
+from tests.integration.test_runtime_beside_haproxy import RuntimeTestCase, ask
+
+TEXT = """
+backend servers
+    server s1 {host}:1
+backend own
+    http-request set-header E 1 if {{ path_beg -f {d}/l.acl }} || {{ path -i -f {d}/l.acl }}
+    http-request set-header F 1 if {{ src -f {d}/ip.acl }} || {{ path_sub -f {d}/s.acl }}
+    http-request set-header A %[path,map({d}/m.map,none)]
+    http-request set-header B %[path,map_beg({d}/m.map,none)]
+    http-request set-header C %[src,map_ip({d}/ip.map,none)]
+    http-request set-header D %[path,map_sub({d}/s.map,none)]
+global
+    stats socket {d}/admin.sock mode 600 level admin
+"""
+
+#: Those whose answer is the same to the byte, but for references, in this order.
+MAPS = (
+    *("show map {d}/m.map", "show map @0 {d}/m.map", "show map @7 {d}/m.map", "show map @x {d}/m.map", "show map no"),
+    *("get map", "get map no", "get map no x", "get map {d}/m.map /a", "get map {d}/m.map /abc"),
+    *("get map {d}/ip.map 10.1.2.3", "get map {d}/ip.map 127.0.0.1", "get map {d}/ip.map x", "get map {d}/s.map xsubx"),
+    *("add map", "add map no", "add map no x", "add map no x y", "add map {d}/m.map /z"),
+    "add map {d}/m.map /c 1",
+    "add map {d}/m.map <<\n/d two words\n/e 5\n",
+    *("add map {d}/ip.map nonsense 1", "add map {d}/ip.map 192.0.2.0/24 x", "get map {d}/ip.map 192.0.2.5"),
+    *("set map", "set map no", "set map no x", "set map no x y", "set map {d}/m.map /no x", "set map {d}/m.map /c 2"),
+    *("set map {d}/m.map #0xz x", "set map {d}/m.map #0x10 x", "show map {d}/m.map"),
+    *("del map", "del map no", "del map no x", "del map {d}/m.map", "del map {d}/m.map /no", "del map {d}/m.map /c"),
+    *("del map {d}/m.map #0x10", "del map {d}/m.map #0xz", "show map {d}/m.map", "get map {d}/m.map /c"),
+    *(
+        "prepare map",
+        "prepare map no",
+        "prepare map {d}/m.map",
+        "add map @1 {d}/m.map /v 1",
+        "add map @7 {d}/m.map a b",
+    ),
+    *("show map @1 {d}/m.map", "show map {d}/m.map", "get map {d}/m.map /v"),
+    *("commit map", "commit map no", "commit map @1", "commit map @1 no", "commit map @9 {d}/m.map"),
+    *("commit map @1 {d}/m.map", "show map {d}/m.map", "get map {d}/m.map /v", "get map {d}/m.map /a"),
+    *("clear map", "clear map no", "clear map {d}/m.map", "show map {d}/m.map", "get map {d}/m.map /v"),
+    *("help clear map", "help commit map", "show map", "show map @1 {d}/m.map"),
+)
+LISTS = (
+    *("show acl {d}/l.acl", "show acl @0 {d}/l.acl", "show acl @7 {d}/l.acl", "show acl no"),
+    *(
+        "get acl",
+        "get acl no",
+        "get acl no x",
+        "get acl {d}/l.acl /a",
+        "get acl {d}/l.acl /abc",
+        "get acl {d}/l.acl /B",
+    ),
+    *("get acl {d}/ip.acl 10.1.2.3", "get acl {d}/ip.acl 127.0.0.1", "get acl {d}/ip.acl x", "get acl {d}/s.acl xsubx"),
+    *(
+        "add acl",
+        "add acl no",
+        "add acl no x",
+        "add acl {d}/l.acl /new",
+        "add acl {d}/l.acl /new",
+        "show acl {d}/l.acl",
+    ),
+    *("add acl {d}/ip.acl nonsense", "add acl {d}/ip.acl 192.0.2.0/24", "get acl {d}/ip.acl 192.0.2.5"),
+    *("get acl {d}/l.acl /news", "del acl {d}/l.acl /new", "show acl {d}/l.acl", "get acl {d}/l.acl /news"),
+    *("del acl", "del acl no", "del acl {d}/l.acl /no", "del acl {d}/l.acl #0x10", "del acl {d}/l.acl #0xz"),
+    *("prepare acl", "prepare acl no", "prepare acl {d}/l.acl", "add acl @1 {d}/l.acl /v", "add acl @7 {d}/l.acl a"),
+    *("show acl @1 {d}/l.acl", "show acl {d}/l.acl", "get acl {d}/l.acl /v"),
+    *("commit acl", "commit acl no", "commit acl @1", "commit acl @1 no", "commit acl @9 {d}/l.acl"),
+    *("commit acl @1 {d}/l.acl", "show acl {d}/l.acl", "get acl {d}/l.acl /v", "get acl {d}/l.acl /a"),
+    *("clear acl", "clear acl no", "clear acl {d}/l.acl", "show acl {d}/l.acl", "get acl {d}/l.acl /v", "show acl"),
+    *("help clear acl", "help commit acl"),
+)
+
+
+class MapsBesideHAProxyTests(RuntimeTestCase):
+    maxDiff = None
+
+    def setUp(self) -> None:
+        super().setUp()
+        if not haproxy_version():
+            self.skipTest("needs haproxy")
+        self.both = []
+        for kind, name in ((Daemon, "ours"), (HAProxy, "theirs")):
+            directory = self.directory / name
+            directory.mkdir(exist_ok=True)
+            for file, text in (
+                ("m.map", "/a 1\n/b two words\n"),
+                ("ip.map", "10.0.0.0/8 net\n127.0.0.1 self\n"),
+                ("s.map", "sub inside\n"),
+                ("l.acl", "/a\n/b\n"),
+                ("ip.acl", "10.0.0.0/8\n"),
+                ("s.acl", "sub\n"),
+            ):
+                (directory / file).write_text(text)
+            self.both.append(self.proxy(kind, name, TEXT))
+
+    def said(self, directory: Path, text: str) -> str:
+        """An answer without what is of one process: references, numbers of lists, and folders."""
+        answer = ask(directory / "admin.sock", text.format(d=directory)).replace(str(directory), "DIR")
+        answer = re.sub(r"(?m)^0x[0-9a-f]+", "REF", answer)
+        answer = re.sub(r"(?m)^\d+ \(DIR", "N (DIR", answer)
+        # (HAProxy 2.6 counts entries that have been deleted, too.)
+        answer = re.sub(r"(?m)^\d+ \(\) acl .*\n", "", answer)  # what stands on lines of the configuration
+        return re.sub(r"used by .*?\. curr(.*) entry_cnt=\d+", r"used. curr\1", answer)
+
+    def compare(self, orders: tuple[str, ...]) -> None:
+        said = [[(text, self.said(each, text)) for text in orders] for each in self.both]
+        differ = [(one, two) for one, two in zip(*said, strict=True) if one != two]
+        self.assertEqual([one for one, _ in differ], [two for _, two in differ])
+
+    def test_maps(self) -> None:
+        self.compare(MAPS)
+
+    def test_lists(self) -> None:
+        self.compare(LISTS)
