@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import socket
 from typing import Any
 
 from attrs import evolve
@@ -15,10 +17,11 @@ from reusedproxy.exchanges.own_answers import answer
 from reusedproxy.exchanges.serving import Made
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.binding import bind_socket
-from reusedproxy.net.listener import Listener
+from reusedproxy.net.listener import PAUSED, Listener
 from reusedproxy.rules.rule_set import Steps
 from reusedproxy.wire.heads import RequestHead
 from tests.clientfakes import GET, OK, PLACE, World
+from tests.ports import free_port
 from tests.test_clients_gate import gate
 from tests.wire import Far, Loop, scratch
 
@@ -26,9 +29,14 @@ from tests.wire import Far, Loop, scratch
 class BoundCase(SynchronousTestCase):
     """A frontend over real sockets."""
 
+    #: That of its listeners; 0: one that the kernel chooses.
+    port = 0
+
     def world(self, *, binds: tuple[int, ...] = (0,), **settings: Any) -> World:
         self.loop = loop = Loop(self)
-        addresses = [model.ListenAddress("tcp", host=f"127.0.0.{number + 1}") for number in range(len(binds))]
+        addresses = [
+            model.ListenAddress("tcp", host=f"127.0.0.{number + 1}", port=self.port) for number in range(len(binds))
+        ]
         made = tuple(model.Bind(PLACE, *each) for each in zip(addresses, ("",) * 9, binds, strict=False))
         self.made = world = World(self, frontend={"binds": made, **settings.pop("frontend", {})}, **settings)
         world.frontend._poller = loop.poller
@@ -44,6 +52,18 @@ class BoundCase(SynchronousTestCase):
         made = [self.loop.connect((f"127.0.0.{listener + 1}", self.listeners[listener].port)) for _ in range(count)]
         self.loop.pump()
         return made
+
+    def succeed(self, maxconn: int) -> Frontend:
+        """What a reload does: another frontend takes the listener over, the process's bound may be another."""
+        world, old = self.made, self.made.frontend
+        world.frontend = successor = Frontend(
+            old.settings, world.backend, self.loop.poller, world.deadlines, world.places, old.limits, world._announce
+        )
+        old.stop(dict.fromkeys(self.listeners, successor))
+        world.places.maxconn = maxconn
+        for listener in self.listeners:
+            successor.listen(listener)
+        return successor
 
     def half_answered(self) -> Far:
         """Returns a client that has got the head of its answer, and half of the body: b"12" of b"1234"."""
@@ -68,6 +88,66 @@ class BoundCase(SynchronousTestCase):
 
     def alerts(self) -> list[str]:
         return [text for level, text in self.made.announced if level == "alert"]
+
+
+class SwitchTests(BoundCase):
+    """Orders of the runtime API: to accept nobody for now, or for good."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.port = free_port()
+
+    def refused(self) -> bool:
+        with socket.socket() as client:
+            return client.connect_ex(("127.0.0.1", self.listeners[0].port)) == errno.ECONNREFUSED
+
+    def test_a_disabled_one_refuses_clients_until_it_is_enabled(self) -> None:
+        """Those who are there are served on, and their end opens nothing."""
+        frontend = self.world(frontend={"maxconn": 2}).frontend
+        clients = self.clients(2)
+        self.assertTrue(frontend.full)
+        self.assertTrue(frontend.disable())
+        self.assertTrue(self.refused())
+        clients.pop().drop()
+        self.assertEqual(self.held(), [1])
+        self.assertTrue(frontend.disabled)
+        self.assertTrue(self.refused())
+        self.assertTrue(frontend.enable())
+        self.clients(1)
+        self.assertEqual(self.held(), [2])
+        self.assertEqual(self.listeners[0].state, PAUSED)
+        said = [text for level, text in self.made.announced if level == "warning"]
+        self.assertEqual(said, ["Paused frontend fe.", "Resumed frontend fe."])
+        self.end()
+
+    def test_one_that_is_full_stays_so_when_it_is_enabled(self) -> None:
+        frontend = self.world(frontend={"maxconn": 1}).frontend
+        self.clients(1)
+        frontend.disable()
+        frontend.enable()
+        self.assertEqual(self.listeners[0].state, PAUSED)
+        self.assertFalse(self.refused())  # it waits
+        self.end()
+
+    def test_a_reload_enables_it(self) -> None:
+        old = self.world().frontend
+        old.disable()
+        successor = self.succeed(9)
+        self.assertTrue(old.stopped)
+        self.clients(1)
+        self.assertEqual(self.held(), [1])
+        self.assertFalse(successor.disabled)
+        self.end()
+
+    def test_one_that_is_shut_down_lets_its_clients_finish(self) -> None:
+        frontend = self.world().frontend
+        client = self.half_answered()
+        frontend.shut_down()
+        self.assertTrue(self.refused())
+        self.made.server.busy[0].feed(b"34")
+        self.loop.pump()
+        self.assertTrue(client.received.endswith(b"1234"))
+        self.assertEqual((self.held(), frontend.listeners), ([0], []))
 
 
 class BoundTests(BoundCase):
@@ -126,18 +206,6 @@ class BoundTests(BoundCase):
         self.loop.until(lambda: self.held() == [0, 3])
         self.assertEqual([listener.state for listener in self.listeners], ["listening", "listening"])
         self.end()
-
-    def succeed(self, maxconn: int) -> Frontend:
-        """What a reload does: another frontend takes the listener over, the process's bound may be another."""
-        world, old = self.made, self.made.frontend
-        world.frontend = successor = Frontend(
-            old.settings, world.backend, self.loop.poller, world.deadlines, world.places, old.limits, world._announce
-        )
-        old.stop(dict.fromkeys(self.listeners, successor))
-        world.places.maxconn = maxconn
-        for listener in self.listeners:
-            successor.listen(listener)
-        return successor
 
     def test_idle_clients_go_on_in_the_successor(self) -> None:
         """Nobody who asks at the moment of a reload is turned away; who is being served goes over after the answer."""

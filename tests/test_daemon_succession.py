@@ -417,6 +417,32 @@ class ReloadTests(GenerationTestCase):
         self.assertEqual(len(self.resolver.asked), 2)
         self.assertEqual(sum("reloaded:" in text for text in self.said), 2)
 
+    def test_who_asked_is_told_what_became_of_it(self) -> None:
+        """Of the one that begins after he has asked."""
+        told: list[tuple[str, bool, tuple[str, str]]] = []
+
+        def asks(name: str) -> bool:
+            return self.service.reload_for(lambda taken, said: told.append((name, taken, said[-1])))
+
+        self.service.reload()
+        self.assertTrue(asks("one"))
+        self.assertTrue(asks("two"))
+        self.resolver.answer()
+        self.finish()
+        self.assertEqual(told, [])
+        self.resolver.answer()
+        self.finish()
+        text = ("notice", "configuration reloaded: 3 of 3 pools kept as they are")
+        self.assertEqual(told, [("one", True, text), ("two", True, text)])
+        self.configure(" nonsense\n")
+        self.assertTrue(asks("three"))  # it is over at once
+        self.finish()
+        name, taken, (level, why) = told[-1]
+        self.assertEqual((name, taken, level, len(told)), ("three", False, "alert", 3))
+        self.assertIn("nonsense", why)
+        self.stop()
+        self.assertFalse(asks("four"))
+
     def test_a_stop_breaks_it_off_at_once(self) -> None:
         self.service.reload()
         self.stop()

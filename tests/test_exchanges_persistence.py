@@ -173,6 +173,35 @@ class BindingTests(PersistenceTestCase):
         world.check_rest()
 
 
+class OrderedCookiesTests(PersistenceTestCase):
+    """Dynamic cookies that an operator switches on and off, and whose key he changes."""
+
+    def test_cookies_are_made_and_forgotten(self) -> None:
+        world = self.world(INSERT)
+        backend = world.backend
+        first, second = (each.server for each in world.servers)
+        second.settings = evolve(second.settings, cookie="s2")
+        first.settings = evolve(first.settings, cookie=None)
+        second.cookie, first.target = b"s2", Target(socket.AF_INET, ("192.0.2.1", 80))
+        backend.make_cookies(True, "")
+        self.assertEqual((first.cookie, [*backend.cookies]), (None, [b"s2"]))  # as there is no key
+        seen = []
+        for key in ("one", "two"):
+            backend.make_cookies(backend.makes_cookies, key)
+            made = dynamic_cookie(key, socket.AF_INET, ("192.0.2.1", 80))
+            self.assertEqual((first.cookie, {*backend.cookies}), (made, {made, b"s2"}))
+            seen.append(made)
+        client = world.client()
+        client.send(named((seen[1] or b"").decode()))
+        self.serve(world.server)
+        client.send(named((seen[0] or b"").decode()))
+        self.serve(world.server)
+        self.assertEqual(self.letters(world), ["--VN", "--II"])
+        backend.make_cookies(False, "two")
+        self.assertEqual((first.cookie, second.cookie, [*backend.cookies]), (None, b"s2", [b"s2"]))
+        world.check_rest()
+
+
 class OutOfServiceTests(PersistenceTestCase):
     """`option persist` and `force-persist`: a server gets its clients though it is out of service."""
 

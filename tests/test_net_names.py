@@ -285,6 +285,35 @@ class LookupTests(NamesTestCase):
         self.assertEqual(self.seen, [("timeout", [])])
 
 
+class CountingTests(NamesTestCase):
+    """What is counted of each name server."""
+
+    def test_answers_by_what_they_are(self) -> None:
+        for said, word in (
+            ([("A", "192.0.2.1")], "valid"),
+            (NO_NAME, "nx"),
+            (SERVFAIL, "other"),
+            (NO_MIND, "refused"),
+            (SILENCE, "timeout"),
+        ):
+            self.begin(TWO, families=("ipv4",), retries=0, retry=0.5, resolve=60.0)
+            self.servers.zones["ns2"].records[NAME] = SILENCE
+            self.zone.records[NAME] = said
+            self.follow()
+            self.pass_time(1.0)
+            self.assertEqual(self.section.counts["ns1"], {"sent": 1, word: 1})
+            # Where the other's answer is valid, nobody waits for this one's.
+            self.assertEqual(self.section.counts["ns2"], {"sent": 1, **({} if word == "valid" else {"timeout": 1})})
+            self.tearDown()
+
+    def test_what_nobody_waits_for(self) -> None:
+        self.begin()
+        (place,) = ONE
+        self.section._answered(place, b"\0\1 whatever", whole=False)
+        self.section._answered(place, b"\0", whole=False)
+        self.assertEqual(self.section.counts["ns1"], {"outdated": 1, "invalid": 1})
+
+
 class OnceTests(NamesTestCase):
     """Names that rules ask for (`do-resolve`)."""
 

@@ -1045,6 +1045,7 @@ class OverviewTests(SynchronousTestCase):
             denied_sessions=0,
             traffic=traffic,
             listeners=[],
+            shut=False,
             handshakes=SimpleNamespace(certificates={}),
             settings=SimpleNamespace(binds=(), place=PLACE, session_rate=0, mode="http", description=""),
             invalid=LastErrors("Proxy main", "request", clock.seconds, lambda text: None),

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Iterator
+from contextlib import redirect_stdout
+from io import StringIO
 from itertools import takewhile
 from socket import AF_UNIX
 from typing import Any
@@ -11,10 +15,12 @@ from typing import Any
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from reusedproxy import __version__
 from reusedproxy.backends.checks.agent import STATIC_WEIGHTS
 from reusedproxy.backends.server import DOWN, DRAIN, MAINT, NOLB, READY, UP
 from reusedproxy.config.model.proxies import RecordBound
 from reusedproxy.config.model.proxies import Spread as Settings
+from reusedproxy.config.model.values import Notice, Place
 from reusedproxy.daemon.service import ProxyService
 from reusedproxy.doctor.records import Unanswered, answered
 from reusedproxy.net.deadlines import Deadlines
@@ -25,6 +31,7 @@ from reusedproxy.operators.runtime.commands import COMMANDS, run
 from reusedproxy.operators.runtime.proxy import ADMIN, BUSY, OPERATOR, USER, Context, Refusal
 from reusedproxy.operators.runtime.session import LONGEST_LINE, PIECES_AT_ONCE, Session
 from reusedproxy.operators.runtime.words import commands_of
+from reusedproxy.operators.shell.commands import namespace
 from reusedproxy.operators.stats.figures import AT_ONCE
 from reusedproxy.operators.view.values import ProxyView
 from reusedproxy.pool.cold import Cold
@@ -185,6 +192,19 @@ class CommandTests(RuntimeTestCase):
         ):
             self.assertEqual(self.says(line), said, line)
 
+    def test_checks_and_agents_pause_and_go_on(self) -> None:
+        backend = self.context.backend("static")
+        for what, pausing in (("health", backend.checkers[0]), ("agent", backend.agents[0])):
+            for word in ("disable", "enable"):
+                self.assertEqual(self.says(f"{word} {what} static/a"), "")
+                self.assertIs(pausing.paused, word == "disable", (word, what))
+            self.assertEqual(self.says(f"disable {what} be/s1"), "")
+            self.assertEqual(self.says(f"enable {what}"), "Require 'backend/server'.")
+        self.assertEqual(
+            self.says("enable health be/s1"), "Health check was not configured on this server, cannot enable."
+        )
+        self.assertEqual(self.says("enable agent be/s1"), "Agent was not configured on this server, cannot enable.")
+
     def test_weights_are_set(self) -> None:
         """Absolute, or as a share of the weight in the file; 0 gives only what is bound."""
         for value, weight, state in (
@@ -215,6 +235,24 @@ class CommandTests(RuntimeTestCase):
         self.says("set maxconn frontend fe 9")
         self.assertEqual(self.context.proxy.frontends[0].maxconn, 9)
         self.assertIn(",,,0,0,9,", self.says("show stat fe 1 0"))
+
+    def test_rates_are_bounded(self) -> None:
+        """Until a reload, at which the file's words count again."""
+        places = self.context.proxy.places
+        for word, kept in (("connections", "maxconnrate"), ("sessions", "maxsessrate"), ("ssl-sessions", "maxsslrate")):
+            self.assertEqual(self.says(f"set rate-limit {word} global 1"), "")
+            places.count(kept)
+            self.assertTrue(places.limited, word)
+            self.assertEqual(self.says(f"set rate-limit {word} global 2"), "")
+            self.assertFalse(places.limited, word)
+            places.count(kept)
+            self.assertTrue(places.limited, word)  # what was counted goes on
+            self.assertEqual(self.says(f"set rate-limit {word} global x"), "")
+            self.assertEqual(places.rates, {})
+        self.assertEqual(self.says("set rate-limit sessions global -1"), "Value out of range.")
+        self.assertEqual(self.says("set rate-limit sessions global"), "Expects an integer value.")
+        for wrong in ("", " sessions", " sessions local 1", " http-compression global 1"):
+            self.assertTrue(self.says(f"set rate-limit{wrong}").startswith("'set rate-limit' only supports :\n"), wrong)
 
     def test_counters_begin_anew(self) -> None:
         backend = self.context.backend("be")
@@ -248,6 +286,23 @@ class CommandTests(RuntimeTestCase):
             self.assertEqual(names(f"show stat -1 {types} -1"), [], types[:10])
         self.assertEqual(names("show stat be -1 -1 no-maint"), ["be,s1", "be,sure", "be,BACKEND"])
         self.assertEqual(names("show stat be x -1"), [])
+
+    def test_what_was_said_of_the_configuration_is_shown(self) -> None:
+        """Once, though both the files and the proxy that was made of them have it."""
+        proxy = self.service.proxy
+        assert proxy is not None
+        first, *rest = self.says("show startup-logs").splitlines()
+        self.assertEqual(first, f"[NOTICE]   ({os.getpid()}) : reusedproxy version is {__version__}")
+        self.assertEqual(len(rest), len({*proxy.configuration.notices, *proxy.notices}))
+        proxy.notices.append(Notice("warning", Place("a.cfg", 7), "something is odd"))
+        self.assertEqual(
+            self.says("show startup-logs").splitlines()[1:],
+            [*rest, f"[WARNING]  ({os.getpid()}) : config : [a.cfg:7] : something is odd"],
+        )
+
+    def test_name_servers_are_shown(self) -> None:
+        self.assertEqual(self.says("show resolvers"), "No resolvers found\n")
+        self.assertEqual(self.says("show resolvers no"), "Can't find that resolvers section")
 
     def test_the_process_is_shown(self) -> None:
         self.assertIn("\nMaxconn: ", self.says("show info"))
@@ -377,6 +432,48 @@ class CommandTests(RuntimeTestCase):
             call.cancel()
 
 
+class ErrorsTests(RuntimeTestCase):
+    """`show errors`."""
+
+    def dump(self, line: str) -> str:
+        """The answer, without its times."""
+        return re.sub(r"\[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d\.\d{3}\]", "[TIME]", self.says(line))
+
+    def note(self) -> None:
+        self.context.proxy.frontends[0].invalid.note(
+            "192.0.2.7:4711", "a space in a name", b"GET / HTTP/1.1\r\nA b:\x00\\c"
+        )
+        self.server("be/s2").pool.invalid.note("", "no status", b"x" * 200 + b"\n\te\xff\x1b")
+
+    def test_without_any(self) -> None:
+        self.assertEqual(self.dump("show errors"), "Total events captured on [TIME] : 0\n")
+        self.assertEqual(self.dump("show errors nosuch"), "No such proxy.")
+        self.assertEqual(self.dump("show errors 0"), "No such proxy.")
+        self.assertEqual(self.dump("show errors 99"), "Total events captured on [TIME] : 0\n")
+
+    def test_each_is_dumped_as_in_haproxy(self) -> None:
+        self.note()
+        self.note()
+        total = "Total events captured on [TIME] : 4\n"
+        request = (
+            " \n[TIME] frontend fe (#1): invalid request\n"
+            "  backend <NONE> (#-1), server <NONE> (#-1), event #1, src 192.0.2.7:4711\n"
+            "  len 23: a space in a name\n  \n"
+            "  00000  GET / HTTP/1.1\\r\\n\n  00016  A b:\\x00\\\\c\n"
+        )
+        response = (
+            " \n[TIME] backend be (#2): invalid response\n"
+            "  frontend <NONE> (#-1), server s2 (#2), event #1\n"
+            "  len 205: no status\n  \n"
+            f"  00000  {'x' * 70}\n  00070+ {'x' * 70}\n  00140+ {'x' * 60}\\n\n  00201  \\te\\xFF\\e\n"
+        )
+        self.assertEqual(self.dump("show errors"), total + request + response)
+        self.assertEqual(self.dump("show errors fe"), total + request)
+        self.assertEqual(self.dump("show errors 2 any"), total + response)
+        self.assertEqual(self.dump("show errors be request"), total)
+        self.assertEqual(self.dump("show errors be response"), total + response)
+
+
 def fits(value: Any, schema: dict[str, Any], whole: dict[str, Any]) -> bool:
     """Whether a value is what a schema says, of the words that ours uses."""
     if "$ref" in schema:
@@ -419,6 +516,13 @@ class SchemaTests(RuntimeTestCase):
 
 
 class EventTests(RuntimeTestCase):
+    def test_in_the_manhole_nothing_is_waited_for(self) -> None:
+        """It would hold the event loop."""
+        output = StringIO()
+        with redirect_stdout(output):
+            namespace(self.service)["run"]("show events lines -w;show cli level")
+        self.assertEqual(output.getvalue(), "admin\n")
+
     def test_rings_are_listed(self) -> None:
         title = "Supported events sinks are listed below. Add -w(wait), -n(new). Any key to stop\n"
         self.assertEqual(self.says("show events"), f"{title}    lines      : type=buffer, 0 dropped, what happens\n")
@@ -573,6 +677,45 @@ class SessionTests(RuntimeTestCase):
 
     def test_what_a_terminal_would_obey_is_not_written(self) -> None:
         self.assertEqual(self.tell("show env TITLE\n"), "TITLE=a?[2J?\tb\n\n")
+
+    def reload(self) -> list[Any]:
+        """Those who are to be told of the end of a reload."""
+        asking: list[Any] = []
+
+        def begin(told: Any) -> bool:
+            asking.append(told)
+            return True
+
+        self.patch(self.service, "reload_for", begin)
+        self.patch(self.service.reloads, "tell_no_more", asking.remove)
+        return asking
+
+    def test_the_end_of_a_reload_is_waited_for(self) -> None:
+        """Also by who has said all that he has to say; and longer than by who says nothing."""
+        asking = self.reload()
+        self.assertEqual(self.tell("reload;show cli level\n"), "")
+        self.session.eof_received()
+        self.clock.advance(60)
+        self.assertEqual((self.taken(), self.wire.end), ("", None))
+        asking[0](True, [("warning", "odd")])
+        self.assertEqual(
+            self.tell(""),
+            f"Success=1\n--\n[WARNING]  ({os.getpid()}) : odd\n[NOTICE]   ({os.getpid()}) : Loading success.\n\n"
+            "admin\n\n",
+        )
+        self.assertEqual((self.wire.end, asking), (("close", "answered"), []))
+
+    def test_who_leaves_during_a_reload_is_told_nothing(self) -> None:
+        asking = self.reload()
+        self.tell("reload\n")
+        (told,) = asking
+        self.session.connection_lost("gone")
+        self.assertEqual(asking, [])
+        told(False, [])
+        self.assertEqual(len(self.wire.turns), 0)
+
+    def test_where_there_can_be_no_reload(self) -> None:
+        self.assertEqual(self.tell("reload\n"), "There can be no reload now: the daemon's log tells why.\n\n")
 
     def test_several_commands_are_answered_in_order(self) -> None:
         said = self.tell("get weight be/s1;set weight be/s1 5;get weight be/s1\nget weight be/s2\n")

@@ -105,6 +105,9 @@ class Backend(Places["Backend"]):
         self._announce = announce
         #: The servers with each value of the persistence cookie, in their order.
         self.cookies: dict[bytes, list[Server]] = {}
+        #: Tells that servers without a cookie of their own get one that is made of their address with this key.
+        self.makes_cookies = settings.cookie is not None and settings.cookie.dynamic
+        self.cookie_key = settings.dynamic_cookie_key
         self.learn_cookies()
         #: What the log says of the persistence cookie of a request in which none was looked for.
         self.cookie_letters = UNSEEN if settings.cookie is not None and settings.cookie.logged else NO_COOKIES
@@ -264,7 +267,7 @@ class Backend(Places["Backend"]):
     def located(self, server: Server, was: Target | None, by: str) -> None:
         """Notes that `server` has moved from `was` (None: it had no address) to another address, told by `by`."""
         had_any = self.usable
-        if self.settings.cookie is not None and self.settings.cookie.dynamic:
+        if self.makes_cookies:
             if server.cookie in self.cookies and server in self.cookies[server.cookie]:
                 self.cookies[server.cookie].remove(server)
             self._learn_cookie(server)
@@ -330,11 +333,22 @@ class Backend(Places["Backend"]):
         for server in self.servers:
             self._learn_cookie(server)
 
+    def make_cookies(self, makes: bool, key: str) -> None:
+        """Has servers without a cookie of their own have one that is made with this key, or none, until the next
+        reload, as HAProxy's `enable|disable dynamic-cookie` and `set dynamic-cookie-key`. Clients with one of before
+        get another server."""
+        self.makes_cookies = makes and self.settings.cookie is not None
+        self.cookie_key = key
+        for server in self.servers:
+            if server.settings.cookie is None:
+                server.cookie = None
+        self.learn_cookies()
+
     def _learn_cookie(self, server: Server) -> None:
         """Notes the cookie of a server that has no place in `cookies`."""
-        cookie, target = self.settings.cookie, server.target
-        if cookie is not None and cookie.dynamic and server.settings.cookie is None and target is not None:
-            server.cookie = dynamic_cookie(self.settings.dynamic_cookie_key, target.family, target.address)
+        target = server.target
+        if self.makes_cookies and server.settings.cookie is None and target is not None:
+            server.cookie = dynamic_cookie(self.cookie_key, target.family, target.address)
         if server.cookie:
             self.cookies.setdefault(server.cookie, []).append(server)
 

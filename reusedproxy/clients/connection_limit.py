@@ -91,6 +91,18 @@ class ConnectionLimit:
             old.stop()
         self._go_on()
 
+    def limit_rate(self, word: str, most: int, deadlines: Deadlines) -> None:
+        """Bounds how many clients come in a second (0: nothing does), as `set rate-limit` of HAProxy, until the next
+        reload. What was counted goes on."""
+        before = self.rates.pop(word, None)
+        if most:
+            self.rates[word] = rate = SessionRate(most, deadlines, self._go_on)
+            if before is not None:
+                rate.follow(before)
+        if before is not None:
+            before.stop()
+        self._go_on()
+
     @property
     def limited(self) -> bool:
         """Tells whether nobody may come in for the moment, as so many have come within a second."""

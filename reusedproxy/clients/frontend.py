@@ -40,7 +40,7 @@ from reusedproxy.measures.log_throttle import LogThrottle
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.binding import ListenError
 from reusedproxy.net.deadlines import Deadlines
-from reusedproxy.net.listener import Listener
+from reusedproxy.net.listener import SUSPENDED, Listener
 from reusedproxy.net.names.once import Lookups
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.transport import Transport, hide, reset_at_close
@@ -135,6 +135,8 @@ class Frontend:
         self.closing = settings.connection_mode == "close"
         #: Another frontend accepts on its listeners, or nobody does.
         self.stopped = False
+        #: An operator has stopped it for good.
+        self.shut = False
         self.default_route = None if backend is None or settings.mode == "tcp" else Route(settings, backend)
         #: Tells that the servers of its default backend are told who asks (`option forwardfor`).
         self.forwards = self.default_route is not None and self.default_route.forwards
@@ -546,6 +548,41 @@ class Frontend:
                 *(route.own_names for route in routes)
             )
         return plain_name(name) in self._own_names
+
+    @property
+    def disabled(self) -> bool:
+        """Tells whether an operator has had all its listeners stop accepting; also where it has none."""
+        return all(each.state == SUSPENDED for each in self.listeners)
+
+    def disable(self) -> bool:
+        """Has its listeners accept nobody until `enable`, or a reload, as HAProxy's `disable frontend`. Its clients
+        stay. Returns False, and logs why, if that cannot be done."""
+        return self._switch(Listener.suspend, "Paused")
+
+    def enable(self) -> bool:
+        """Has its listeners accept again. Returns False, and logs why, if that cannot be done."""
+        done = self._switch(Listener.restore, "Resumed")
+        for listener in self.listeners:
+            if self.full or listener.full:
+                listener.pause()
+        return done
+
+    def _switch(self, act: Callable[[Listener], None], said: str) -> bool:
+        try:
+            for listener in self.listeners:
+                act(listener)
+        except OSError as error:
+            self.announce("alert", f"Proxy {self.name}: {error.strerror or error}")
+            return False
+        self.announce("warning", f"{said} {'frontend' if self.own_backend is None else 'proxy'} {self.name}.")
+        return True
+
+    def shut_down(self) -> None:
+        """Closes its listeners and lets its clients finish what is under way, as HAProxy's `shutdown frontend`. Only a
+        reload, or another process, opens them again."""
+        self.shut = True
+        self.stop()
+        self.announce("warning", f"Proxy {self.name} stopped (cumulated conns: FE: {self.connections_total}, BE: 0).")
 
     def set_maxconn(self, most: int) -> None:
         """Sets the most clients at once (0: what the process may have), as `set maxconn frontend` of HAProxy. Those

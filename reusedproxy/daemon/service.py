@@ -29,7 +29,7 @@ from reusedproxy.config.model.values import Place
 from reusedproxy.daemon.limits import none_for_clients, shortages
 from reusedproxy.daemon.load import Refused, load
 from reusedproxy.daemon.own_settings import descriptors_in, empty_tables, nothing_to_serve
-from reusedproxy.daemon.reloading.reload import Reloads
+from reusedproxy.daemon.reloading.reload import Reloads, Told
 from reusedproxy.daemon.replacing.counts import count_on, counts_of
 from reusedproxy.daemon.replacing.departure import Departure, clients_of
 from reusedproxy.daemon.replacing.handover import key_of
@@ -408,6 +408,15 @@ class ProxyService(Service):
         if self.manhole is not None:
             self.manhole.look_again()
         self.reloads.begin()
+
+    def reload_for(self, told: Told) -> bool:
+        """Reloads as `reload` does, and tells `told` what becomes of it. Returns False if there can be no reload."""
+        self.reloads.tell(told)
+        self.reload()
+        if self.reloads.has_begun(told) or self.reloads.ordered:
+            return True  # it may be over already
+        self.reloads.tell_no_more(told)
+        return False
 
     def renew(self, changed: list[str], word: str = "ssl-watch") -> bool:
         """Reads the TLS files again, of which these have `changed`; `word` has found that. The configuration is not

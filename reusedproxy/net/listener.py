@@ -71,6 +71,7 @@ _STREAM = int(sockets.SOCK_STREAM)
 BOUND = "bound"  # connections queue up in the kernel
 LISTENING = "listening"
 PAUSED = "paused"  # by its taker
+SUSPENDED = "suspended"  # by an operator: a port is closed to clients, a unix socket lets them wait
 HELD = "held"  # for as long as another process needs to begin
 EXHAUSTED = "exhausted"  # out of descriptors, or accepting fails; goes on by itself
 CLOSED = "closed"
@@ -88,8 +89,8 @@ class Taker(Protocol):
 
 
 class Listener:
-    """Accepts connections on one bound socket; `state` is BOUND, LISTENING, PAUSED, HELD, EXHAUSTED or
-    CLOSED."""
+    """Accepts connections on one bound socket; `state` is BOUND, LISTENING, PAUSED, SUSPENDED, HELD,
+    EXHAUSTED or CLOSED."""
 
     _log = Logger()
 
@@ -197,6 +198,8 @@ class Listener:
 
         They belong to the caller, and are not among `connections`.
         """
+        if self.state == SUSPENDED:
+            return
         # The queue has room for one more than its length; whoever comes meanwhile is behind these.
         for _ in range((self.backlog or BACKLOG) + 1):
             try:
@@ -224,6 +227,21 @@ class Listener:
 
     def resume(self) -> None:
         if self.state == PAUSED:
+            self._move(LISTENING)
+
+    def suspend(self) -> None:
+        """Stops accepting until `restore`. A port of its own refuses clients, and those who wait in its queue, but
+        stays bound; a socket that is a file, or that others may have, too, lets them wait, as in HAProxy. Raises
+        OSError."""
+        if self.state in (SUSPENDED, CLOSED):
+            return
+        self._move(SUSPENDED)
+        if self.bind.address.kind == "tcp" and self.bind.address.port:  # one that the kernel chose would be lost
+            self.socket.shutdown(sockets.SHUT_RD)
+
+    def restore(self) -> None:
+        """Accepts again after `suspend`. Raises OSError."""
+        if self.state == SUSPENDED:
             self._move(LISTENING)
 
     def hold(self) -> None:
@@ -340,6 +358,8 @@ class Listener:
             self._warn(f"bind {self.bind.address}: cannot accept: {reason}; {again}")
 
     def _move(self, state: str) -> None:
+        if self.state == SUSPENDED and state != CLOSED:
+            self.socket.listen(self.backlog or BACKLOG)
         was, self.state = self.state, state
         if was == EXHAUSTED:
             self._deadlines.cancel(self)

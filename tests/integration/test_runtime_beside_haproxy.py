@@ -31,6 +31,11 @@ backend named
     server n1 foo.invalid:1 resolvers dns init-addr none
     server n2 _http._tcp.foo.invalid resolvers dns init-addr none
     server n3 {host}:1
+backend asked
+    server s4 {host}:4 agent-check agent-port 5 agent-inter 60s
+frontend other
+    bind {d}/other.client.sock
+    default_backend static
 resolvers dns
     nameserver ns {host}:9
 ring lines
@@ -84,6 +89,50 @@ ORDERS = (
     "enable server servers/s1",
     "disable server",
     "enable server no/s1",
+    "disable health",
+    "disable health servers/s1",
+    "enable health servers/s1",
+    "enable health servers/no",
+    "disable health servers/s3",
+    "enable health servers/s3",
+    "disable agent",
+    "disable agent servers/s1",
+    "enable agent servers/s1",
+    "disable agent asked/s4",
+    "enable agent asked/s4",
+    "user;enable health servers/s3",
+    "disable frontend",
+    "disable frontend no",
+    "disable frontend static",
+    "user;disable frontend main",
+    "enable frontend",
+    "enable frontend main",
+    "disable frontend main",
+    "disable frontend main",
+    "enable frontend main",
+    "enable frontend main",
+    "show resolvers no",
+    "enable dynamic-cookie backend",
+    "enable dynamic-cookie backend no",
+    "enable dynamic-cookie backend asked",
+    "user;enable dynamic-cookie backend asked",
+    "disable dynamic-cookie backend asked",
+    "set dynamic-cookie-key backend",
+    "set dynamic-cookie-key backend no k",
+    "set dynamic-cookie-key backend asked",
+    "set dynamic-cookie-key backend asked k",
+    "user;set rate-limit connections global 5",
+    "set rate-limit connections global",
+    "set rate-limit connections global 0",
+    "set rate-limit sessions global 10000",
+    "set rate-limit sessions global -5",
+    "set rate-limit ssl-sessions global x",
+    "set rate-limit sessions global 0",
+    "shutdown frontend",
+    "shutdown frontend other",
+    "shutdown frontend other",
+    "disable frontend other",
+    "enable frontend other",
     "set maxconn server servers/s1 5",
     "set maxconn server servers/s1",
     "set maxconn server servers/s1 x",
@@ -182,7 +231,10 @@ class RuntimeBesideHAProxyTests(RuntimeTestCase):
         super().setUp()
         if not haproxy_version():
             self.skipTest("needs haproxy")
-        self.ours, self.theirs = self.proxy(Daemon, "ours"), self.proxy(HAProxy, "theirs")
+        self.ours = self.proxy(Daemon, "ours")
+        self.ports = [self.running.port]
+        self.theirs = self.proxy(HAProxy, "theirs")
+        self.ports.append(self.running.port)
 
     def test_orders_and_refusals_are_answered_alike(self) -> None:
         for text in ORDERS:
@@ -190,6 +242,37 @@ class RuntimeBesideHAProxyTests(RuntimeTestCase):
                 ask(each / "admin.sock", text, ended="prompt" not in text) for each in (self.ours, self.theirs)
             )
             self.assertEqual(ours, theirs, text)
+
+    def test_frontends_that_accept_nobody_are_shown_alike(self) -> None:
+        for line in ("disable frontend main", "enable frontend main", "shutdown frontend other"):
+            shown: list[list[tuple[str, ...]]] = []
+            for each in (self.ours, self.theirs):
+                ask(each / "admin.sock", line)
+                rows = [row.split(",") for row in ask(each / "admin.sock", "show stat").splitlines()]
+                shown.append([(row[0], row[17]) for row in rows if row[0] in ("main", "other")])
+            self.assertEqual(shown[0], shown[1], line)
+
+    def test_name_servers_are_counted_alike(self) -> None:
+        """The same lines, of the section that both have."""
+        ours, theirs = (
+            re.sub(r"[0-9]+$", "", ask(each / "admin.sock", "show resolvers dns"), flags=re.MULTILINE)
+            for each in (self.ours, self.theirs)
+        )
+        self.assertEqual(ours, theirs)
+
+    def test_invalid_requests_are_dumped_alike(self) -> None:
+        """But for what is said of buffer and parser, and times, ports and numbers of sections."""
+        shown = []
+        for each, port in zip((self.ours, self.theirs), self.ports, strict=True):
+            with socket.create_connection((LOOPBACK, port), timeout=20) as client:
+                client.sendall(b"GET / HTTP/1.1\r\nHo st: " + b"x" * 200 + b"\r\n\x01\\\x1b\t\xff\r\n\r\n")
+                while client.recv(4096):
+                    pass
+            said = ask(each / "admin.sock", "show errors main request").splitlines()
+            kept = [row for row in said if not re.match("  (buffer|len|H1) ", row)]
+            shown.append([re.sub(r"\[.*?\]|\(#\d+\)|:\d+$", "", row) for row in kept])
+        self.assertEqual(*shown)
+        self.assertEqual(len(shown[0]), 13)
 
     def test_rights_are_alike(self) -> None:
         for name in ("user", "operator"):
@@ -201,6 +284,11 @@ class RuntimeBesideHAProxyTests(RuntimeTestCase):
                 "show backend",
                 "get weight servers/s1",
                 "disable server servers/s1",
+                "disable agent servers/s1",
+                "enable agent servers/s1",
+                "disable health servers/s1",
+                "enable frontend main",
+                "shutdown frontend main",
                 "set maxconn frontend main 9",
             ):
                 ours, theirs = (ask(each / f"{name}.sock", text) for each in (self.ours, self.theirs))
@@ -292,6 +380,18 @@ class RunningTests(RuntimeTestCase):
         self.assertEqual(ask(directory / "admin.sock", "get weight servers/s1"), "7 (initial 10)\n\n")
         self.running.stop()
         self.assertEqual([*directory.glob("*.sock")], [])
+
+    def test_who_orders_a_reload_learns_what_became_of_it(self) -> None:
+        directory = self.proxy(Daemon, "one")
+        before = self.running.file.read_text()
+        for text, first, last in ((f"{before}\nnonsense\n", "0", "failure!"), (before, "1", "success.")):
+            self.running.file.write_text(text)
+            for ended in (True, False):
+                said = ask(directory / "admin.sock", "reload", ended=ended)
+                self.assertTrue(said.startswith(f"Success={first}\n--\n["), said)
+                self.assertTrue(said.endswith(f"Loading {last}\n\n"), said)
+                self.assertEqual("nonsense" in said, first == "0", said)
+        self.assertEqual(ask(directory / "operator.sock", "reload"), "Permission denied\n\n")
 
     def test_hostile_clients_hold_nobody_for_long(self) -> None:
         """Silent ones leave after `stats timeout`; long lines end the connection; more than `stats maxconn` wait."""

@@ -47,6 +47,8 @@ from reusedproxy.operators.runtime.sockets import Prepared, RuntimeAPI
 
 #: Who orders a certificate, in the log.
 _COMMIT = "commit ssl cert"
+#: Is told whether the configuration was taken, and what was said of it: pairs of level and text.
+Told = Callable[[bool, Sequence[tuple[str, str]]], None]
 
 
 class Reloaded(Protocol):
@@ -100,6 +102,11 @@ class Reloads:
         self._done: Callable[[Sequence[str]], object] | None = None
         self._wrong: list[str] = []
         self._has_replaced = False
+        #: Who waits for the end of this reload, and of the next one; and what is said of this one.
+        self._asking: list[Told] = []
+        self._asking_next: list[Told] = []
+        self._said: list[tuple[str, str]] = []
+        self._taken = False
 
     @property
     def under_way(self) -> bool:
@@ -115,9 +122,25 @@ class Reloads:
         """Notes what the process was started with."""
         self._started_with = start_only(configuration.global_)
 
+    def tell(self, told: Told) -> None:
+        """Tells somebody, once, of the next reload of the configuration that begins."""
+        self._asking_next.append(told)
+
+    def has_begun(self, told: Told) -> bool:
+        """Returns False while there has been no reload of which somebody is to be told."""
+        return told not in self._asking_next
+
+    def tell_no_more(self, told: Told) -> None:
+        """Forgets somebody who may wait to be told."""
+        for waiting in (self._asking, self._asking_next):
+            if told in waiting:
+                waiting.remove(told)
+
     def begin(self) -> None:
         """Reads the configuration again, and replaces the proxy."""
         self._changed = []
+        self._asking, self._asking_next = [*self._asking, *self._asking_next], []
+        self._said, self._taken = [], False
         self._service.supervision.reloading()
         self._start(self._reload())
 
@@ -179,6 +202,9 @@ class Reloads:
         done, self._done = self._done, None
         if done is not None:
             done(self._wrong)
+        asking, self._asking = self._asking, []
+        for told in asking:
+            told(self._taken, self._said)
         self.do_ordered()
 
     # The steps of a reload.
@@ -237,6 +263,8 @@ class Reloads:
             if value not in (was[word], self._started_with[word]):
                 text = f"reload: '{word}' has changed; this takes effect at the next start only"
                 self._service.announce("warning", text)
+                self._said.append(("warning", text))
+        self._said += [(notice.level, f"config : [{notice.place}] : {notice.text}") for notice in new.notices]
         for notice in new.notices:
             self._service.announce(notice.level, f"reload: {notice.place}: {notice.text}")
 
@@ -306,6 +334,8 @@ class Reloads:
         text = f"{what}: {kept} of {pools} pools kept as they are"
         self._service.announce("notice", text)
         if not self._changed:
+            self._said.append(("notice", text))
+            self._taken = True
             self._service.supervision.reloaded(text)
 
     def _refuse(self, faults: Sequence[object], notices: Iterable[Notice] = ()) -> None:
@@ -318,6 +348,8 @@ class Reloads:
             more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
             announce("alert", f"{self._word}: {faults[0]}{more}; all files of TLS stay in use as they were")
             return
+        self._said += [(notice.level, f"config : [{notice.place}] : {notice.text}") for notice in notices]
+        self._said += [("alert", f"config : {fault}") for fault in faults]
         for notice in notices:
             announce(notice.level, f"reload: {notice.place}: {notice.text}")
         for fault in faults:

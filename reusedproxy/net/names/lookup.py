@@ -26,6 +26,9 @@ class Asking(Protocol):
         """Sends a question to all name servers in place of this lookup's question before; `Lookup.answered` gets the
         answers. Returns how many were asked."""
 
+    def overdue(self, lookup: Lookup) -> None:
+        """Notes that the time for answers to the lookup's question is over."""
+
     def done(self, lookup: Lookup) -> None:
         """Forgets the lookup's question."""
 
@@ -93,6 +96,7 @@ class Lookup:
 
     def _time_is_over(self) -> None:
         self._call = None
+        self._section.overdue(self)
         if self._part is not None:
             self._last, self._from = self._part
             self._end()

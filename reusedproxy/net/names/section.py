@@ -8,7 +8,7 @@ questions for a thousand at once would hold the loop.
 from __future__ import annotations
 
 import socket
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 from random import SystemRandom
 from typing import Any
@@ -66,6 +66,9 @@ class Section:
         self.retry, self.retries = settings.retry, settings.retries
         self.watches: dict[tuple[str, int], Watch] = {}
         self.shares: Counter[str] = Counter()
+        #: Counts of each name server, by its name and HAProxy's words: questions ("sent"), those without an answer in
+        #: time ("timeout"), and answers by what they are; "outdated" are those that nobody waits for.
+        self.counts = defaultdict[str, Counter[str]](Counter, {place.name: Counter() for place in asked.places})
         self._payload = settings.payload
         self._random = random or SystemRandom()
         self._open = open_ or opener(reactor, max(settings.retry, 1.0))
@@ -156,9 +159,15 @@ class Section:
         asked = _Question(lookup, name, kind, message, {*self._channels})
         self._questions[number] = asked
         self._numbers[lookup] = number
-        for channel in [*self._channels.values()]:
+        for place, channel in [*self._channels.items()]:
+            self.counts[place.name]["sent"] += 1
             channel.send(message)
         return len(self._channels)
+
+    def overdue(self, lookup: Lookup) -> None:
+        number = self._numbers.get(lookup)
+        for place in self._questions[number].awaited if number is not None else ():
+            self.counts[place.name]["timeout"] += 1
 
     def done(self, lookup: Lookup) -> None:
         if lookup in self._waiting:
@@ -180,16 +189,21 @@ class Section:
 
     def _answered(self, place: Place, data: bytes, whole: bool) -> None:
         """Takes an answer of the name server at `place`; `whole`: it came over TCP."""
+        counts = self.counts[place.name]
         asked = self._questions.get(int.from_bytes(data[:2], "big")) if len(data) > 2 else None
         if asked is None or place not in asked.awaited:
+            counts["outdated" if len(data) > 2 else "invalid"] += 1
             return
         if not whole and len(data) > self._payload:
+            counts["too_big"] += 1
             return  # as in HAProxy: more than was asked for
         answer = read_answer(data, asked.name, asked.kind)
         if answer is not None and answer.truncated and not whole:
+            counts["truncated"] += 1
             asked.lookup.answered_in_part(answer, place.name)
             self._ask_whole(place, asked.message)
             return
+        counts["invalid" if answer is None else answer.status] += 1
         asked.awaited.discard(place)
         asked.lookup.answered(answer, place.name)
 
@@ -224,6 +238,10 @@ class Names:
                 made.watch(host, kind, watch.shares).take_after(watch)
             self._former = [each for each in (*self._former, before) if each.watches]
         return made
+
+    def running(self, name: str) -> Section | None:
+        """Returns the section of this name; None: it has not been needed yet."""
+        return self._sections.get(name)
 
     def stop(self) -> None:
         for section in (*self._former, *self._sections.values()):

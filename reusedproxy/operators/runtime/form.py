@@ -10,9 +10,8 @@ from collections.abc import Callable, Collection
 from urllib.parse import parse_qsl
 
 from reusedproxy.backends.backend import Backend
-from reusedproxy.backends.checks.agent import AgentChecker
-from reusedproxy.backends.checks.checker import Checker
 from reusedproxy.backends.server import DOWN, DRAIN, MAINT, NOLB, READY, UP, Server
+from reusedproxy.operators.runtime.checks import agent_of, checker_of
 from reusedproxy.operators.runtime.proxy import end_sessions
 from reusedproxy.operators.view.proxy import Proxy
 
@@ -35,7 +34,7 @@ def obey(proxy: Proxy, form: bytes, scope: Collection[str]) -> str:
         return WRONG
     said = dict(fields)
     name, action = said.get("b"), said.get("action")
-    if any(frontend.stopped for frontend in proxy.frontends):
+    if any(frontend.stopped and not frontend.shut for frontend in proxy.frontends):
         return NOTHING  # a reload has put others in the place of its servers
     backend = next((each for each in proxy.backends if each.name == name), None)
     if (name is not None and (backend is None or (scope and name not in scope))) or (
@@ -75,17 +74,9 @@ def _changes(before: Collection[str], state: str) -> Act:
     return order
 
 
-def _checker(backend: Backend, server: Server) -> Checker | None:
-    return next((each for each in backend.checkers if each.server is server), None)
-
-
-def _agent(backend: Backend, server: Server) -> AgentChecker | None:
-    return next((each for each in backend.agents if each.server is server), None)
-
-
 def _checks(paused: bool) -> Act:
     def pause(proxy: Proxy, backend: Backend, server: Server) -> bool | None:
-        checker = _checker(backend, server)
+        checker = checker_of(backend, server)
         if checker is None:
             return None
         checker.paused = paused
@@ -96,7 +87,7 @@ def _checks(paused: bool) -> Act:
 
 def _agents(paused: bool) -> Act:
     def pause(proxy: Proxy, backend: Backend, server: Server) -> bool | None:
-        agent = _agent(backend, server)
+        agent = agent_of(backend, server)
         if agent is None:
             return None
         agent.paused = paused
@@ -111,7 +102,7 @@ def _health(health: str) -> Act:
     def find(proxy: Proxy, backend: Backend, server: Server) -> bool | None:
         if server.tracked is not None:
             return None
-        checker = _checker(backend, server)
+        checker = checker_of(backend, server)
         if checker is not None:
             checker.judge.begin_at(0 if health == DOWN else checker.judge.top)
         if server.health != health:
@@ -123,7 +114,7 @@ def _health(health: str) -> Act:
 
 def _agent_health(health: str) -> Act:
     def find(proxy: Proxy, backend: Backend, server: Server) -> bool | None:
-        agent = _agent(backend, server)
+        agent = agent_of(backend, server)
         if agent is None or agent.paused:
             return None
         agent.judge.begin_at(0 if health == DOWN else agent.judge.top)

@@ -112,6 +112,33 @@ def disable_server(context: Context, words: Sequence[str]) -> str:
     return ""
 
 
+def enable_dynamic_cookie(context: Context, words: Sequence[str]) -> str:
+    backend = _backend(context, words)
+    backend.make_cookies(True, backend.cookie_key)
+    return ""
+
+
+def disable_dynamic_cookie(context: Context, words: Sequence[str]) -> str:
+    backend = _backend(context, words)
+    backend.make_cookies(False, backend.cookie_key)
+    return ""
+
+
+def set_dynamic_cookie_key(context: Context, words: Sequence[str]) -> str:
+    """Does `set dynamic-cookie-key backend <backend> <key>`."""
+    backend = _backend(context, words)
+    if len(words) < 2:
+        raise Refusal("String value expected.")
+    backend.make_cookies(backend.makes_cookies, words[1])
+    return ""
+
+
+def _backend(context: Context, words: Sequence[str]) -> Backend:
+    if not words:
+        raise Refusal("A backend name is expected.")
+    return context.backend(words[0])
+
+
 def get_weight(context: Context, words: Sequence[str]) -> str:
     _, server = context.server(words[0] if words else "")
     return f"{server.weight} (initial {server.settings.weight})\n"
@@ -165,21 +192,6 @@ def set_maxconn_global(context: Context, words: Sequence[str]) -> str:
     if not 0 <= most <= places.maxconn_said:
         raise Refusal("Value out of range.")
     places.set_maxconn(most)
-    return ""
-
-
-def set_maxconn_frontend(context: Context, words: Sequence[str]) -> str:
-    name = words[0] if words else ""
-    frontend = next((each for each in context.proxy.frontends if each.name == name), None)
-    if frontend is None:
-        raise Refusal("No such frontend.")
-    if len(words) < 2:
-        raise Refusal("Integer value expected.")
-    if re.match(r"-[0-9]", words[1]):
-        raise Refusal("Value out of range.")
-    if not re.match(r"[0-9]{1,9}\Z", words[1]):
-        raise Refusal("Integer value expected.")
-    frontend.set_maxconn(int(words[1]))
     return ""
 
 

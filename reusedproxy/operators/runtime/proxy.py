@@ -10,7 +10,10 @@ from attrs import Factory, define, frozen
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.server import Server
 from reusedproxy.config.model.proxies import Configuration
+from reusedproxy.config.model.values import Notice
+from reusedproxy.net.names.section import Names
 from reusedproxy.operators.logs.targets import LogTargets
+from reusedproxy.operators.stats.figures import names_in_order
 from reusedproxy.operators.stats.moment import Moments
 from reusedproxy.operators.view.proxy import Proxy
 from reusedproxy.operators.view.rates import Rates
@@ -26,6 +29,7 @@ LEVELS = ("user", "operator", "admin")
 WAIT: Final = "\0 wait"
 #: Likewise, for work that ends by itself: what the client says meanwhile is answered after it.
 BUSY: Final = "\0 busy"
+Told = Callable[[bool, Sequence[tuple[str, str]]], None]
 
 
 class Trusts(Protocol):
@@ -61,6 +65,13 @@ class Running(Proxy, Protocol):
     def trusts(self) -> Trusts: ...
 
     @property
+    def names(self) -> Names: ...
+
+    @property
+    def notices(self) -> Sequence[Notice]:
+        """Returns what was to be said of its files when it was made."""
+
+    @property
     def logs(self) -> LogTargets: ...
 
     @property
@@ -85,6 +96,13 @@ class Transaction:
     committing: bool = False
 
 
+class Reloading(Protocol):
+    """The reloads of a service."""
+
+    def tell_no_more(self, told: Told) -> None:
+        """Forgets somebody who waits to be told."""
+
+
 class Service(Protocol):
     """The service that runs the proxy; a reload puts another one in its place."""
 
@@ -93,11 +111,18 @@ class Service(Protocol):
     transaction: Transaction | None
 
     @property
+    def reloads(self) -> Reloading: ...
+
+    @property
     def proxy(self) -> Running | None: ...
 
     def commit_certificate(self, committed: Transaction, done: Callable[[Sequence[str]], object]) -> bool:
         """Has listeners and servers show a certificate in place of the one in its file, and calls `done` with what is
         wrong with it: then nothing has changed. Returns False where that cannot be now."""
+
+    def reload_for(self, told: Told) -> bool:
+        """Reads the configuration again, and calls `told` with whether it was taken, and what was said of it. Returns
+        False if there can be no reload."""
 
 
 class Refusal(Exception):
@@ -152,6 +177,14 @@ class Context:
         if proxy is None:
             raise Refusal("The proxy is not running.")
         return proxy
+
+    @property
+    def numbers(self) -> dict[str, int]:
+        """Returns the numbers of all sections by their names, as in HAProxy, but from 1."""
+        proxy = self.proxy
+        places = {each.name: each.settings.place for each in proxy.frontends}
+        places.update({each.name: each.settings.place for each in proxy.backends})
+        return {name: number for number, name in enumerate(names_in_order(places), 1)}
 
     def needs(self, level: int) -> None:
         """Raises Refusal unless the session has this level."""

@@ -31,7 +31,6 @@ from reusedproxy.config import model
 from reusedproxy.config.language.addresses import is_service
 from reusedproxy.operators.runtime.proxy import Context, Refusal
 from reusedproxy.operators.shell.tables import POOL_HEADINGS, pool_row, table
-from reusedproxy.operators.stats.figures import names_in_order
 from reusedproxy.operators.view.cold import cold_sentences
 from reusedproxy.operators.view.floors import sentences
 from reusedproxy.operators.view.hedged import hedging_sentences
@@ -56,10 +55,7 @@ def show_backend(context: Context, words: Sequence[str]) -> str:
 
 def _wanted(context: Context, words: Sequence[str]) -> dict[str, int]:
     """Returns the numbers of all backends, or of the one that is named."""
-    proxy = context.proxy
-    places = {each.name: each.settings.place for each in proxy.frontends}
-    places.update({each.name: each.settings.place for each in proxy.backends})
-    numbers = {name: number for number, name in enumerate(names_in_order(places), 1)}
+    proxy, numbers = context.proxy, context.numbers
     wanted = {each.name: numbers[each.name] for each in proxy.backends if not words or each.name == words[0]}
     if words and not wanted:
         raise Refusal("Can't find backend.")

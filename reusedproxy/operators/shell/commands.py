@@ -9,6 +9,7 @@ from __future__ import annotations
 import pydoc
 import time
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any
 
 from reusedproxy.backends.backend import Backend
@@ -19,7 +20,7 @@ from reusedproxy.config.language.report import did_you_mean
 from reusedproxy.operators.logs.expiry import days_left
 from reusedproxy.operators.metrics.groups import SPREAD_HEADINGS, groups
 from reusedproxy.operators.runtime.commands import run
-from reusedproxy.operators.runtime.proxy import ADMIN, BUSY, Context, Refusal, Service
+from reusedproxy.operators.runtime.proxy import ADMIN, BUSY, WAIT, Context, Refusal, Service
 from reusedproxy.operators.runtime.words import commands_of
 from reusedproxy.operators.shell.tables import POOL_HEADINGS, pool_row, table
 from reusedproxy.operators.stats.figures import closed_because
@@ -100,12 +101,14 @@ class Commands:
         return [server for backend in self.backends for server in backend.servers]
 
     def run(self, line: str) -> None:
-        """Prints the answers of the runtime API to the commands of this line."""
+        """Prints the answers of the runtime API to the commands of this line, up to where one would have to wait."""
         context = Context(self._service, ADMIN, 0.0)
         for words in commands_of(line):
             try:
                 answer = run(context, words)
-                _say("".join(piece for piece in answer if piece is not BUSY), end="")
+                pieces = [answer] if isinstance(answer, str) else answer
+                said = takewhile(lambda piece: piece is not WAIT, pieces)
+                _say("".join(piece for piece in said if piece is not BUSY), end="")
             except Refusal as refusal:
                 _say(refusal)
 

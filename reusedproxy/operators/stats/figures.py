@@ -204,7 +204,7 @@ def _frontend(frontend: FrontendView) -> Columns:
         "svname": "FRONTEND",
         "type": FRONTEND,
         "sid": 0,
-        "status": "STOP" if frontend.stopped else "OPEN",
+        "status": "STOP" if frontend.stopped or frontend.shut else "PAUSED" if frontend.paused else "OPEN",
         "scur": frontend.connections,
         "smax": frontend.connections_max,
         "slim": frontend.maxconn,

@@ -154,6 +154,8 @@ class Reader:
             name=frontend.name,
             place=frontend.settings.place,
             stopped=bool(listeners) and all(listener.state == CLOSED for listener in listeners),
+            paused=bool(listeners) and frontend.disabled,
+            shut=frontend.shut,
             connections=frontend.clients,
             connections_max=frontend.connections_max,
             connections_total=frontend.connections_total,

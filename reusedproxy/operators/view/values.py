@@ -149,6 +149,9 @@ class FrontendView:
     sockets: tuple[BindView, ...] = ()
     #: What the configuration says that it is.
     description: str = ""
+    #: An operator has had it accept nobody for now, or for good.
+    paused: bool = False
+    shut: bool = False
 
 
 @frozen
