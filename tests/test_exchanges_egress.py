@@ -119,6 +119,40 @@ class EgressTests(SynchronousTestCase):
         self.assertEqual(self.asked(world, ask("/", "bank.example:8444"))[0], "s3")
         world.check_rest()
 
+    def test_who_waits_for_a_partner_gets_no_other_when_it_falls(self) -> None:
+        """It waits on for its own, up to `timeout queue`."""
+        for fall in (
+            lambda world, server: world.backend.set_state(server, MAINT),
+            lambda world, server: world.backend.server_changed(server, DOWN, "test"),
+        ):
+            world = egress(self, maxconn=1)
+            first, second, _ = world.servers
+            clients = [world.client() for _ in range(3)]
+            for client, host in zip(clients, ("bank.example", "bank.example", "pay.example"), strict=True):
+                client.send(ask("/", host))
+            self.assertEqual((len(first.server.queue), len(second.server.queue)), (1, 0))
+            fall(world, first.server)
+            self.assertEqual((len(first.server.queue), len(world.backend.queue)), (1, 0))
+            second.answer()
+            self.assertFalse(second.busy, "it has a place, and nobody who waits for it")
+
+    def test_who_waits_for_a_partner_that_a_reload_takes_away_is_refused(self) -> None:
+        world = egress(self, maxconn=1)
+        clients = [world.client() for _ in range(2)]
+        for client in clients:
+            client.send(ask("/", "bank.example"))
+        (waiting,) = world.servers[0].server.queue.waiting
+        world.servers[0].server.settings = evolve(world.servers[0].server.settings, host="other.example")
+        moved = egress(self, maxconn=1)
+        moved.servers[0].server.settings = evolve(moved.servers[0].server.settings, host="other.example")
+        waiting.queue.leave(waiting)
+        bound = waiting.request.binding
+        assert bound is not None
+        bound.server.settings = evolve(bound.server.settings, host="gone.example")
+        waiting.go_to(moved.backend)
+        self.assertEqual(clients[1].take().split(b" ")[1], b"503")
+        self.assertEqual(len(moved.backend.queue), 0)
+
     def test_a_refusal_is_counted_and_told_why(self) -> None:
         world = egress(self)
         self.asked(world, ask("/", "other.example"))

@@ -296,7 +296,7 @@ class Attempt:
         """Waits on at the backend that a reload has put in the place of this one. `timeout queue` goes on counting."""
         self.request.move(backend)
         if not self._choose(backend):
-            if self.slot:
+            if self.slot and not backend.settings.egress:  # any of its servers may take whoever waits there
                 backend.wait(self)
             else:
                 self._unplaced("SC")

@@ -34,7 +34,7 @@ Place = tuple[bytes, int]
 
 @frozen(eq=False)
 class ToPartner(Binding):
-    """Ties a request to its partner: it goes there or nowhere."""
+    """Ties a request to its partner: it goes there or nowhere. One that waits when its partner falls waits on."""
 
     def at(self, servers: Iterable[Server]) -> Binding | None:
         """Returns the same binding to the server of the same host and port among `servers`, whatever its name is."""
@@ -77,7 +77,7 @@ class Partners:
             exchange.line = head.head[: head.head.find(b"\r")]  # the log is to say what the client said
         editing.remove(head, _CREDENTIALS)  # they were for this proxy
         editing.set_origin(head, authority_of(server.settings))
-        exchange.binding = ToPartner(server, False, False, False)
+        exchange.binding = ToPartner(server, forced=False, leaves=False, waits=True)
         return False
 
     def _named(self, head: RequestHead) -> Server | None:

@@ -108,7 +108,7 @@ class Session:
             self._stop_waiting()
             data = b""
         self._buffer += data
-        if not self._pending:
+        if not self._busy:
             self._give_time()
         self._work()
         if self.state == OPEN and len(self._buffer) > LONGEST_LINE:
@@ -174,7 +174,7 @@ class Session:
         self._transport.write(b"\n> " if self.context.interactive else b"\n")
 
     def _give_up_answer(self) -> None:
-        self._waiting = self._pending = False
+        self._waiting = self._busy = False
         answer, self._answer = self._answer, None
         if isinstance(answer, Generator):
             answer.close()
