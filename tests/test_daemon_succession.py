@@ -589,6 +589,7 @@ GLOBAL: dict[str, Any] = {
     "pool_connect_rate": (" pool-connect-rate 7\n", lambda service: service.proxy.budget.rate, 7.0),
     "ssl_watch": (" ssl-watch 3s\n", lambda service: service.reloads.watch._every, 3.0),
     "workload_api": None,  # a reload says that it needs a start: tests/test_daemon_workload.py
+    "stored_certificates": None,  # for the lines that name them: tests/test_build_certificates.py
     "spread_checks": (" spread-checks 5\n", lambda service: service.proxy.configuration.global_.spread_checks, 5),
     "accepted_families": (
         " dns-accept-family ipv4\n",
