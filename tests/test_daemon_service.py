@@ -65,26 +65,27 @@ class AnnouncementTests(ServiceTestCase):
             service.announce("alert", "reload: /x/\x1b[2J\x9b\u202e\nä.pem: cannot be read")
         self.assertEqual(events[0]["text"], "reload: /x/?[2J???ä.pem: cannot be read")
 
-    def test_what_log_stdout_says_where_the_own_log_goes_is_said_once(self) -> None:
+    def test_log_lines_are_told_where_the_own_log_goes(self) -> None:
+        """It says everything itself, so `log stdout` says nothing of it a second time there."""
         service: Any = ProxyService(self.reactor, [])
         service.proxy = mock.Mock()
         with TemporaryFile() as file, TemporaryFile() as other:
-            cases: list[tuple[dict[str, Any], set[int], int]] = [
-                ({"logFile": TextIOWrapper(file)}, {file.fileno()}, 0),
-                ({"logFile": TextIOWrapper(file)}, {other.fileno(), file.fileno()}, 0),
-                ({"logFile": TextIOWrapper(file)}, {other.fileno()}, 1),
-                ({"logFile": TextIOWrapper(file)}, set(), 1),
-                ({"logfile": f"/proc/self/fd/{file.fileno()}", "nodaemon": True}, {file.fileno()}, 0),
-                ({"logfile": "/nowhere", "nodaemon": True}, {file.fileno()}, 1),
-                ({"syslog": True, "nodaemon": True}, {file.fileno()}, 1),
-                ({"nodaemon": False}, {file.fileno()}, 1),
+            cases: list[tuple[dict[str, Any], bool]] = [
+                ({"logFile": TextIOWrapper(file)}, True),
+                ({"logfile": f"/proc/self/fd/{file.fileno()}", "nodaemon": True}, True),
+                ({"logfile": "/nowhere", "nodaemon": True}, False),
+                ({"syslog": True, "nodaemon": True}, False),
+                ({"nodaemon": False}, False),
             ]
-            for options, written, said in cases:
+            for options, known in cases:
                 service.own_output = Output.of(options)
-                service.proxy.logs.event.return_value = written
                 with capturedLogs() as events:
                     service.announce("alert", "Server b/s is DOWN")
-                self.assertEqual(len(events), said, (options, written))
+                self.assertEqual(len(events), 1, options)
+                level, text, section, *said_at = service.proxy.logs.event.call_args.args
+                self.assertEqual((level, text, section), ("alert", "Server b/s is DOWN", ""))
+                found = [said_at[0](each.fileno()) for each in (file, other)] if said_at else [False, False]
+                self.assertEqual(found, [known, False], options)
                 if "logFile" in options:
                     options["logFile"].detach()
         service.proxy = None

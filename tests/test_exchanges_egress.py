@@ -121,17 +121,17 @@ class EgressTests(SynchronousTestCase):
 
     def test_who_waits_for_a_partner_gets_no_other_when_it_falls(self) -> None:
         """It waits on for its own, up to `timeout queue`."""
-        for fall in (
-            lambda world, server: world.backend.set_state(server, MAINT),
-            lambda world, server: world.backend.server_changed(server, DOWN, "test"),
-        ):
+        for state in (MAINT, DOWN):
             world = egress(self, maxconn=1)
             first, second, _ = world.servers
             clients = [world.client() for _ in range(3)]
             for client, host in zip(clients, ("bank.example", "bank.example", "pay.example"), strict=True):
                 client.send(ask("/", host))
             self.assertEqual((len(first.server.queue), len(second.server.queue)), (1, 0))
-            fall(world, first.server)
+            if state == MAINT:
+                world.backend.set_state(first.server, MAINT)
+            else:
+                world.backend.server_changed(first.server, DOWN, "test")
             self.assertEqual((len(first.server.queue), len(world.backend.queue)), (1, 0))
             second.answer()
             self.assertFalse(second.busy, "it has a place, and nobody who waits for it")

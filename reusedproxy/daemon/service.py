@@ -154,15 +154,16 @@ class ProxyService(Service):
 
     def announce(self, level: str, text: str, section: str = "") -> None:
         """Sends a message for the operator to the daemon's own log, and to the `log` lines of the `section` that it is
-        about ("frontend www", "backend app"), or of the global one. If `log stdout` goes where the own log does, only
-        that says it.
+        about ("frontend www", "backend app"), or of the global one. Of `log stdout` and `log stderr`, one that goes
+        where the own log does says it no second time.
 
         Names of files may be in it, and other text that somebody else has chosen.
         """
         text = printable(text)
-        written = self.proxy.logs.event(level, text, section) if self.proxy is not None else ()
-        if self.own_output is None or not any(map(self.own_output.is_at, written)):
-            self._log.emit(_LEVELS[level], "{text}", text=text)
+        self._log.emit(_LEVELS[level], "{text}", text=text)
+        if self.proxy is not None:
+            own = self.own_output
+            self.proxy.logs.event(level, text, section, *(() if own is None else (own.is_at,)))
 
     # From the files to a proxy that has everything bound.
 

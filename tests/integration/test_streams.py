@@ -299,7 +299,7 @@ class StreamTests(TestCase):
             self.assertEqual(client.recv(100), b"2")
             daemon.write(f"{head} mode tcp\n{server}backend servers\n")
             daemon.signal(signal.SIGHUP)
-            wait_for(lambda: daemon.output.count("configuration reloaded") == 4, "the second reload")
+            wait_for(lambda: daemon.output.count("configuration reloaded") == 2, "the second reload")
             self.assertEqual(ask(self.port, b"no request\r\n\r\n"), b"no request\r\n\r\n")
 
     def test_a_stop_waits_for_sessions(self) -> None:

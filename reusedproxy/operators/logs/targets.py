@@ -109,22 +109,18 @@ class LogTargets:
         self._event_targets = targets
         self._section_targets = of_sections or {}
 
-    def event(self, level: str, text: str, section: str = "") -> set[int]:
+    def event(
+        self, level: str, text: str, section: str = "", said_at: Callable[[int], bool] = lambda descriptor: False
+    ) -> None:
         """Logs an event of the proxy itself: a server is down, a pool has trouble. `section` is its section, such as
-        "backend web". Returns the descriptors of this process that it was surely written to, of `log stdout` and
-        `log stderr`."""
+        "backend web". `said_at` tells of a descriptor of `log stdout` or `log stderr` whether the daemon's own log goes
+        there, which says the same with its time and its level."""
         self.gathering.send_now()  # lines keep their order
         line = printable(text)
-        written: set[int] = set()
         for target in self._section_targets.get(section, self._event_targets):
-            send = target.sender(level)
-            if send is not None:
+            send, sink = target.sender(level), target.sink
+            if send is not None and not (isinstance(sink, Descriptor) and said_at(sink.fd)):
                 send(line)
-                sink = target.sink
-                if isinstance(sink, Descriptor) and not target.settings.sample:
-                    sink.flush()  # nothing of what has happened is to be lost if the process ends now
-                    written.add(sink.fd)
-        return written
 
     @property
     def dropped(self) -> int:
