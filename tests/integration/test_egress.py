@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import subprocess
+from functools import partial
 from unittest import TestCase
 
 from reusedproxy.demo.certificates import Authority
@@ -119,6 +120,8 @@ class ExampleTests(TestCase):
         bench.start()
         bank, gateway = bench.partners[BANK], bench.partners[GATEWAY]
         wait_for(lambda: bank.handshakes.total() >= 4 and gateway.handshakes.total() >= 2, "the floors", 20)
+        for name in ("bank", "gateway"):  # which goes where its connections stand, a moment later
+            wait_for(partial(bench.daemon.has_said, f"partners/{name} administratively READY"), "the address", 20)
         before = bank.handshakes.total()
         status, body = bench.get(f"http://{BANK}/accounts?x=1")
         self.assertEqual((status, body.split()[:4]), (200, ["us", "at", "bank", BANK]))

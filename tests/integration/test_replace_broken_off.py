@@ -141,7 +141,7 @@ class BrokenOffTests(SynchronousTestCase):
             other.listen()
             identity = os.stat(path).st_ino
             self.first.signal(signal.SIGTERM)
-            wait_for(lambda: new.has_said("is not at its path any more"), "it to see that", 8)
+            wait_for(lambda: new.has_said("is not at its path any more"), "it to see that", 20)
             wait_for(lambda: new.has_said("reload refused"), "it to try")
             self.first.stop()
             new.stop()
