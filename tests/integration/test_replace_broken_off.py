@@ -52,13 +52,15 @@ class BrokenOffTests(SynchronousTestCase):
         return daemon
 
     def replacing(self) -> Daemon:
-        """Another process, which has been given the sockets, and is not ready."""
+        """Another process, which has taken the sockets, and is not ready."""
         said = self.first.output.count("is about to take the place")
         new = self.daemon()
         new._process.spawn(new.command())
         wait_for(
             lambda: new.ended() or self.first.output.count("is about to take the place") > said, "the new process", 40
         )
+        # It looks for the files of its sockets between that and its first connection.
+        wait_for(lambda: new.ended() or new.has_said("TCP connect failed"), "it to warm up", 40)
         return new
 
     def answers(self, seconds: float = 5.0) -> dict[str, bytes]:
