@@ -296,6 +296,12 @@ class Reloads:
                 f"reload: server {name} is not trusted any more, and gets no more requests: {reason}",
                 f"backend {name.rpartition('/')[0]}",
             )
+        for name, reason in trial.failing.items():
+            self._service.announce(
+                "alert",
+                f"reload: server {name} takes no new connections, and its old ones are not used any more: {reason}",
+                f"backend {name.rpartition('/')[0]}",
+            )
         self._service.runtime.adopt(sockets)
         yield from self._replace(old, new, endings)
 
