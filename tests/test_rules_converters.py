@@ -106,7 +106,7 @@ class ConverterTests(SynchronousTestCase):
 
     @given(st.binary(max_size=60))
     def test_no_text_breaks_a_converter(self, data: bytes) -> None:
-        """Whatever a client sends, there is a result or none, and texts have no NUL. `bytes` gives what it was given."""
+        """Whatever a client sends, there is a result or none; `bytes` gives the type that it was given."""
         facts = Seen(HEAD)
         facts.variables["txn.x"] = data.replace(b"\0", b"")
         for call, takes, gives, _ in CONVERSIONS:

@@ -134,6 +134,12 @@ class ProxyService(Service):
         return [*self.reloads.former.proxies, self.proxy] if self.proxy is not None else []
 
     @property
+    def leaves_root(self) -> bool:
+        """Tells whether the process is root's, and becomes another user's when everything is bound."""
+        account = self._privileges.becoming
+        return account is not None and account.uid != 0
+
+    @property
     def given_descriptors(self) -> set[int]:
         """Returns the descriptors that the configuration names (`fd@3`), which a reload may need again."""
         assert self.proxy is not None
