@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from attrs import Factory, define
 
-from reusedproxy.build.certificates import Stamps, committed_stamps, stamps_of
+from reusedproxy.build.certificates import Stamps, stamps_of
 from reusedproxy.build.identity_sources import Sources, sources_of
 from reusedproxy.config import model
 from reusedproxy.config.language.files import based_path
@@ -111,7 +111,7 @@ def loading(
     faults += sources.faults
     made = Identities(rule)
     for path in sources.crts:
-        stamps = (*stamps_of([path, *keys_beside(path)]), *committed_stamps([(path, None)], trusts))
+        stamps = (*stamps_of([path, *keys_beside(path)]), *trusts.in_memory.stamps([(path, None)], ()))
         before = None if previous is None else previous.crts.get(path)
         try:
             made.crts[path] = stamps, _certificate(path, stamps, before, tls, trusts)
@@ -119,7 +119,8 @@ def loading(
             faults += error.args
         yield
     for path in sources.authorities:
-        stamps = stamps_of([path, *([tls.crl_file] if tls.crl_file else [])])
+        files = [path, *([tls.crl_file] if tls.crl_file else [])]
+        stamps = (*stamps_of(files), *trusts.in_memory.stamps((), files))
         known = None if previous is None else previous.authorities.get(path)
         try:
             made.authorities[path] = stamps, _trusted(path, stamps, known, tls, trusts)

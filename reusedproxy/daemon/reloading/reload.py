@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from reusedproxy.build.assembly import Assembly, AssemblyError, Proxy, queries
+from reusedproxy.build.certificates import without_changed
 from reusedproxy.config.language.report import Fault
 from reusedproxy.config.model.proxies import Configuration
 from reusedproxy.config.model.values import Notice
@@ -42,12 +43,10 @@ from reusedproxy.net.addresses import Addresses
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.resolver import Resolver
 from reusedproxy.net.slices import Slices, Steps
-from reusedproxy.net.tls.files import CertificateFile, CertificateName, Committed, keys_beside
+from reusedproxy.net.tls.in_memory import FilesInMemory
 from reusedproxy.operators.logs.expiry import Ending, Expiry
 from reusedproxy.operators.runtime.sockets import Prepared, RuntimeAPI
 
-#: Who orders a certificate, in the log.
-_COMMIT = "commit ssl cert"
 #: Is told whether the configuration was taken, and what was said of it: pairs of level and text.
 Told = Callable[[bool, Sequence[tuple[str, str]]], None]
 
@@ -150,22 +149,14 @@ class Reloads:
         """Replaces the proxy by one with the same configuration: these files of TLS have changed, which a `word` of the
         configuration has found."""
         self._changed, self._word = changed, word
-        # What was committed holds until its file changes.
-        kept = {
-            name: each
-            for name, each in self._present.trusts.committed.items()
-            if not {name[0], *([name[1]] if name[1] is not None else keys_beside(name[0]))} & {*changed}
-        }
-        self._start(self._turn_to(self._present.configuration, self._present.addresses, kept))
+        held = without_changed(self._present.trusts.in_memory, changed)
+        self._start(self._turn_to(self._present.configuration, self._present.addresses, held))
 
-    def commit(
-        self, name: CertificateName, certificate: CertificateFile, done: Callable[[Sequence[str]], object]
-    ) -> None:
-        """Replaces the proxy by one that shows this certificate in place of that in the file of this name. What was
-        committed before stays. Calls `done` with what is wrong."""
-        self._changed, self._word, self._done = [name[0]], _COMMIT, done
-        committed = {**self._present.trusts.committed, name: certificate}
-        self._start(self._turn_to(self._present.configuration, self._present.addresses, committed))
+    def put(self, files: FilesInMemory, name: str, order: str, done: Callable[[Sequence[str]], object]) -> None:
+        """Replaces the proxy by one that uses these files, as an `order` about the file of this name asks for. Calls
+        `done` with what is wrong."""
+        self._changed, self._word, self._done = [name], order, done
+        self._start(self._turn_to(self._present.configuration, self._present.addresses, files))
 
     def do_ordered(self) -> None:
         """Begins the reload that was ordered while there could be none, if any was."""
@@ -221,7 +212,7 @@ class Reloads:
         yield from self._turn_to(configuration, addresses)
 
     def _turn_to(
-        self, configuration: Configuration, addresses: Addresses, committed: Committed | None = None
+        self, configuration: Configuration, addresses: Addresses, in_memory: FilesInMemory | None = None
     ) -> Steps[None]:
         """Builds and tries a proxy for the configuration, and replaces the present one, in steps. No server moves to
         another address meanwhile. Raises AssemblyError."""
@@ -229,13 +220,13 @@ class Reloads:
         for backend in old.backends:
             backend.hold_addresses()
         try:
-            yield from self._build(old, configuration, addresses, committed)
+            yield from self._build(old, configuration, addresses, in_memory)
         finally:
             for backend in old.backends if self._service.proxy is old else ():
                 backend.release_addresses()
 
     def _build(
-        self, old: Proxy, configuration: Configuration, addresses: Addresses, committed: Committed | None
+        self, old: Proxy, configuration: Configuration, addresses: Addresses, in_memory: FilesInMemory | None
     ) -> Steps[None]:
         """Builds the new proxy, and goes on with it, in steps. Raises AssemblyError."""
         service = self._service
@@ -248,7 +239,7 @@ class Reloads:
             old,
             addresses,
             svid=service.workload.svid,
-            committed=committed,
+            in_memory=in_memory,
         )
         sockets = service.runtime.prepare(configuration.global_, bind=True)
         try:
@@ -332,8 +323,8 @@ class Reloads:
 
     def _announce_reloaded(self, kept: int, pools: int) -> None:
         what = f"files of TLS ({listed(self._changed)}) reloaded" if self._changed else "configuration reloaded"
-        if self._changed and self._word == _COMMIT:
-            what = f"certificate committed in place of {listed(self._changed)}"
+        if self._done is not None:
+            what = f"{self._word} {listed(self._changed)}"
         text = f"{what}: {kept} of {pools} pools kept as they are"
         self._service.announce("notice", text)
         if not self._changed:
@@ -346,7 +337,7 @@ class Reloads:
         self._wrong = [*map(str, faults)]
         if self._changed:
             # Nobody asked for this reload, so it gets one line; at SIGHUP somebody waits for all faults.
-            if self._word != _COMMIT:
+            if self._done is None:
                 self.watch.refuse()
             more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
             announce("alert", f"{self._word}: {faults[0]}{more}; all files of TLS stay in use as they were")
