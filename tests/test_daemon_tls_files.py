@@ -86,6 +86,17 @@ class ListTests(FilesTestCase):
             f"Can't remove the certificate: certificate '{name}' in use, can't be deleted!\n\n",
         )
 
+    def test_other_certificates_are_not_loaded_again(self) -> None:
+        """So their clients may resume their sessions, and stay."""
+        first, second = self.listeners[0].contexts
+        self.make("new.pem", "new.test")
+        self.turn([f"add ssl crt-list {self.list} new.pem"])
+        self.assertEqual([each is first or each is second for each in self.listeners[0].contexts], [True, True, False])
+        self.tell(f"set ssl cert {self.folder}/c.test", self.pem_of("c.test"))
+        self.turn([f"commit ssl cert {self.folder}/c.test"])
+        self.assertIs(self.listeners[0].contexts[0], first)
+        self.assertIsNot(self.listeners[0].contexts[1], second)
+
     def test_what_is_committed_under_its_name_is_shown(self) -> None:
         name = "@mine/x"
         self.make(name, "new.test")

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timezone
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 from cryptography.x509 import Certificate as X509
 
 from reusedproxy.build.crt_lists import (
@@ -35,7 +35,7 @@ from reusedproxy.net.slices import Steps, run_through
 from reusedproxy.net.tls.files import SYSTEM_CA, TLSConfigurationError, Trusts, keys_beside
 from reusedproxy.net.tls.in_memory import FilesInMemory
 from reusedproxy.net.tls.openssl_server import paths_of_system
-from reusedproxy.net.tls.server import Certificate, Certificates
+from reusedproxy.net.tls.server import Certificate, Certificates, ServerContext
 
 #: Of each file: name, mtime, ctime (which nobody can set), size and inode.
 Stamps = tuple[tuple[str, int, int, int, int], ...]
@@ -50,11 +50,14 @@ class Served:
     certificates: Certificates
     #: What was found in its files when they were loaded, without being a fault.
     warnings: tuple[str, ...] = ()
+    #: What was made of each certificate, whose own files had these stamps.
+    contexts: Mapping[tuple[Certificate, Stamps], ServerContext] = field(factory=dict, eq=False, repr=False)
 
 
 def serving(tls: BindTLS, previous: Iterable[Served], trusts: Trusts) -> Steps[Served]:
-    """Loads all files that `tls` names, in steps, or takes over one of `previous`, with the sessions that its clients
-    may resume. `trusts` has CAs that were read before. Raises TLSConfigurationError."""
+    """Loads all files that `tls` names, in steps, or takes over one of `previous`, or what it has of certificates that
+    have not changed: clients may resume their sessions of these. `trusts` has CAs that were read before. Raises
+    TLSConfigurationError."""
     admissions: dict[TLSOffer, object] = {}
     idle: list[str] = []
     held = trusts.in_memory
@@ -62,12 +65,41 @@ def serving(tls: BindTLS, previous: Iterable[Served], trusts: Trusts) -> Steps[S
     names = [(each.path, each.key) for each in chosen]
     stamps = (*stamps_of(files_of(tls, chosen)), *held.stamps(names, [*_lists(tls), *trusted_files(tls, chosen)]))
     yield
-    for each in previous:
+    former = [*previous]
+    for each in former:
         if (each.tls, each.stamps) == (tls, stamps):
             return each
     made = Certificates(tls.strict_sni)
-    yield from made.loading(chosen, trusts)
-    return Served(tls, stamps, made, (*idle, *_warnings(made)))
+    contexts = _Contexts(trusts, {key: context for each in former for key, context in each.contexts.items()})
+    yield from made.loading(chosen, contexts.of)
+    return Served(tls, stamps, made, (*idle, *_warnings(made)), contexts.made)
+
+
+class _Contexts:
+    """Makes the contexts of certificates, or finds those that were made of the same ones before."""
+
+    def __init__(self, trusts: Trusts, former: Mapping[tuple[Certificate, Stamps], ServerContext]) -> None:
+        self.made: dict[tuple[Certificate, Stamps], ServerContext] = {}
+        self._trusts = trusts
+        self._former = former
+        self._looked_at: dict[str, Stamps] = {}
+
+    def of(self, certificate: Certificate) -> ServerContext:
+        """Returns the context of a certificate. Raises TLSConfigurationError."""
+        key = certificate, self._stamps(certificate)
+        context = self._former.get(key) or ServerContext(certificate, self._trusts)
+        self.made[key] = context
+        return context
+
+    def _stamps(self, certificate: Certificate) -> Stamps:
+        """Returns the stamps of the certificate's files, taken before these are read."""
+        line = BindTLS(offer=certificate.offer)
+        files = [*files_of(line, [certificate])]
+        for path in files:
+            if path not in self._looked_at:
+                self._looked_at[path] = stamps_of([path])
+        held = self._trusts.in_memory.stamps([(certificate.path, certificate.key)], [*trusted_files(line, ())])
+        return (*(each for path in files for each in self._looked_at[path]), *held)
 
 
 def _warnings(certificates: Certificates) -> Iterator[str]:

@@ -39,13 +39,14 @@ class BesideTestCase(RuntimeTestCase):
         self.assertEqual(ours, _NO_QUOTE.sub(r"'\1' expects", theirs), text[:80])
         return ours
 
-    def shown(self, port: int, name: str = "a.pem") -> bytes:
+    def connect(self, port: int, name: str) -> ssl.SSLSocket:
+        """A client that asks for a name, with its handshake done."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        with (
-            socket.create_connection((LOOPBACK, port), 20.0) as connection,
-            context.wrap_socket(connection, server_hostname=name) as tls,
-        ):
+        return context.wrap_socket(socket.create_connection((LOOPBACK, port), 20.0), server_hostname=name)
+
+    def shown(self, port: int, name: str = "a.pem") -> bytes:
+        with self.connect(port, name) as tls:
             return tls.getpeercert(True) or b""
 
 
@@ -150,7 +151,11 @@ class FilesBesideHAProxyTests(BesideTestCase):
         self.assertEqual([self.shown(port, name) for port in self.ports.values()], [expected, expected], name)
 
     def test_lists_are_changed_alike(self) -> None:
+        """And clients of certificates that have not changed stay."""
         new = self.authority.issue("new", hosts=["new.test", "www.new.test"], key="ecdsa").pem.decode()
+        clients = [self.connect(port, "b.test") for port in self.ports.values()]
+        for each in clients:
+            self.addCleanup(each.close)
         n = self.folder / "new.pem"  # HAProxy 2.6 wants it to be there for `add ssl crt-list` of a directory
         for text in (
             *("new ssl cert", f"new ssl cert {n}", f"new ssl cert {n}", f"new ssl cert {self.first}"),
@@ -165,6 +170,12 @@ class FilesBesideHAProxyTests(BesideTestCase):
         ):
             self.alike(text)
             self.alike(text, "operator")
+        for _ in range(2):
+            for each in clients:
+                each.sendall(b"GET / HTTP/1.1\r\nHost: b.test\r\n\r\n")
+                said = each.recv(4096)
+                self.assertTrue(said.startswith(b"HTTP/1.1 200"), said)
+                self.assertNotIn(b"close", said.lower())
         for name in ("new.test", "www.new.test"):
             self.assert_shown(name, new)
         for text in (

@@ -9,7 +9,7 @@ and OpenSSL; it must never know frontends or requests.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
 from math import inf
@@ -221,6 +221,8 @@ class ServerContext:
         #: Where it stands in a `crt-list`, and the names that it has there.
         self.entry, self.names_there = certificate.entry, certificate.names
         self.admission = certificate.admission
+        #: Tells this context from all others, also to who does not keep it.
+        self.token = object()
         self.offer = offer = certificate.offer
         self._trusted: Trusted | None = None
         self._faults = _Faults()
@@ -430,19 +432,22 @@ class Certificates:
     @classmethod
     def load(cls, certificates: Sequence[Certificate], strict: bool) -> Certificates:
         """Loads all certificates at once. Raises TLSConfigurationError."""
-        made = cls(strict)
-        for _ in made.loading(certificates, Trusts()):
+        made, trusts = cls(strict), Trusts()
+        for _ in made.loading(certificates, lambda each: ServerContext(each, trusts)):
             pass
         return made
 
-    def loading(self, certificates: Sequence[Certificate], trusts: Trusts) -> Iterator[None]:
-        """Loads the certificates in steps, one for each. Raises TLSConfigurationError."""
+    def loading(
+        self, certificates: Sequence[Certificate], context_of: Callable[[Certificate], ServerContext]
+    ) -> Iterator[None]:
+        """Loads the certificates in steps, one for each. Raises TLSConfigurationError where `context_of` does, which
+        makes the context of a certificate."""
         # Where no certificate is marked as the default, it is the first one, with the others of its bundle.
         marked = any(each.default for each in certificates)
         bundle = None if marked or not certificates else certificates[0].bundle
         self.by_name = self.strict
         for certificate in certificates:
-            context = ServerContext(certificate, trusts)
+            context = context_of(certificate)
             self.capture = certificate.offer.capture
             self.contexts.append(context)
             self.by_name = self.strict or len(self.contexts) > 1
