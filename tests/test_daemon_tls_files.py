@@ -162,11 +162,13 @@ class ListTests(FilesTestCase):
 
     def test_what_cannot_be_added_changes_nothing(self) -> None:
         contexts = self.listeners[0].contexts
-        self.tell("new ssl cert empty.pem")
+        for name in ("empty.pem", "@spiffe"):
+            self.tell(f"new ssl cert {name}")
         cannot = "Can't edit the crt-list: "
         for line, payload, wanted in (
             ("no x", None, f"{cannot}crt-list 'no' does not exist!\n"),
             (f"{self.list} x", None, f"{cannot}certificate 'x' does not exist!\n"),
+            (f"{self.list} @spiffe", None, f"{cannot}certificate '@spiffe' does not exist!\n"),
             (f"{self.list} empty.pem", None, f"{cannot}certificate 'empty.pem' is empty!\n"),
             (self.list, f"{self.crt}\n{self.crt}\n", f"{cannot}only one line of payload is supported!\n"),
             (self.list, f"{self.crt} [ca-file /no]\n", f"{cannot}'ca-file' : unable to load /no\n"),
@@ -312,6 +314,36 @@ class AuthorityTests(FilesTestCase):
         self.tell("abort ssl ca-file mine")
         self.assertEqual(self.tell("del ssl ca-file mine"), "CA file 'mine' deleted!\n")
         self.assertNotIn("mine", self.tell("show ssl ca-file"))
+
+
+class IdentityTests(CommittedTestCase):
+    """Files among which requests choose are known, and replaced, like others."""
+
+    def configuration(self) -> str:
+        (self.folder / "t").mkdir()
+        self.tenants = [self.write(f"t/{name}.pem", client=True) for name in "ab"]
+        self.text("cas", f"a {self.ca_file}\n")
+        chosen = f"crt {self.folder}/t/%[req.hdr(x)].pem ca-file %[req.hdr(x),map({self.folder}/cas)]"
+        return (
+            f"{HEAD}frontend f\n bind {LOOPBACK}:0\n default_backend b\n"
+            f"backend b\n server s localhost:1 ssl verifyhost s.test {chosen}\n"
+        )
+
+    def test_one_is_replaced_and_the_pool_goes_on(self) -> None:
+        line, stranger = self.proxy.lines["b/s"], certificates().stranger.certificate_pem.decode()
+        assert line.identities is not None
+        before, pool = line.identities.crts, line.pool
+        self.assertEqual(self.tell("show ssl cert"), "# filename\n" + "".join(f"{each}\n" for each in self.tenants))
+        self.assertIn("in use", self.tell(f"del ssl cert {self.tenants[0]}"))
+        self.assertIn(".\nSuccess!", self.replace(self.tenants[0], self.pem("new", client=True)))
+        self.tell(f"set ssl ca-file {self.ca_file}", stranger)
+        self.assertIn(".\nSuccess!", self.tell(f"commit ssl ca-file {self.ca_file}"))
+        line = self.proxy.lines["b/s"]
+        assert line.identities is not None
+        self.assertIs(line.pool, pool)
+        after = line.identities.crts
+        self.assertEqual([after[each][1] is before[each][1] for each in self.tenants], [False, True])
+        self.assertIn("CN=unknown CA", line.identities.authorities[self.ca_file][1].words)
 
 
 class RevocationTests(FilesTestCase):

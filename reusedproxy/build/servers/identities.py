@@ -47,6 +47,11 @@ class Identities:
     authorities: dict[str, tuple[Stamps, Trusted]] = Factory(dict)
     listed: list[tuple[Name, int | None]] = Factory(list)
 
+    @property
+    def files(self) -> tuple[tuple[str, str], ...]:
+        """Returns the files, each behind the word that names it."""
+        return (*(("crt", path) for path in self.crts), *(("ca-file", path) for path in self.authorities))
+
     def is_current(self, identity: ClientIdentity) -> bool:
         """Tells whether the files of this identity are those that were read last."""
         ours, trusted = identity.ours, identity.trusted

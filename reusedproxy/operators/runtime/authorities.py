@@ -22,7 +22,7 @@ from reusedproxy.net.tls.files import TLSConfigurationError, Trust, certificates
 from reusedproxy.net.tls.in_memory import FilesInMemory
 from reusedproxy.operators.runtime.proxy import Context, Refusal
 from reusedproxy.operators.runtime.transactions import Kind, Known
-from reusedproxy.operators.view.reading import files_in_use
+from reusedproxy.operators.view.reading import chosen_files, files_in_use
 
 #: Revoked certificates in one piece of an answer.
 AT_ONCE = 100
@@ -47,9 +47,10 @@ class _Bytes(Kind[bytes]):
 
     def known(self, context: Context) -> Mapping[str, Known[bytes]]:
         uses: dict[str, int] = {}
-        for each in files_in_use(context.proxy):
-            if each.word in self.words:
-                uses[each.path] = uses.get(each.path, 0) + 1
+        named = [(each.word, each.path) for each in files_in_use(context.proxy)]
+        for word, path in (*named, *chosen_files(context.proxy)):
+            if word in self.words:
+                uses[path] = uses.get(path, 0) + 1
         read, held = self.read(context), self.held(context.proxy.trusts.in_memory)
         names = {*held, *(name for name in uses if name in read)}
         return {

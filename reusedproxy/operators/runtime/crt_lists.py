@@ -18,6 +18,7 @@ from reusedproxy.config.language.report import Wrong
 from reusedproxy.config.model.tls import BindTLS
 from reusedproxy.config.tls.crt_list import CrtListLine, list_name, read_line
 from reusedproxy.config.tls.words import TLSWords
+from reusedproxy.net.tls.svid import SPIFFE
 from reusedproxy.operators.runtime.authorities import AUTHORITIES, REVOCATIONS
 from reusedproxy.operators.runtime.certificates import CERTIFICATES
 from reusedproxy.operators.runtime.proxy import Context, Refusal
@@ -106,7 +107,7 @@ def _line(context: Context, path: str, words: Sequence[str]) -> CrtListLine:
     (tls, *_) = [each.tls for each in binds_of(context.proxy, path) if each.tls is not None]
     name = based_path(line.path, tls.crt_base)
     known = CERTIFICATES.known(context).get(name)
-    if known is None:
+    if known is None or name == SPIFFE:  # which is shown to servers only
         raise Refusal(f"certificate '{name}' does not exist!")
     if not known.content:
         raise Refusal(f"certificate '{name}' is empty!")

@@ -92,9 +92,7 @@ def _shown(proxy: Proxy) -> Iterator[tuple[str, str | None]]:
         for server in backend.servers:
             asked = (server.settings.tls, server.settings.check_tls)
             yield from {(tls.crt, tls.key) for tls in asked if tls is not None and tls.crt is not None}
-            if server.settings.identities is not None:
-                chosen = (each.context for each in server.pool.family)
-                yield from {(each.settings.crt, None) for each in chosen if each is not None and each.settings.crt}
+            yield from ((path, None) for word, path in server.chosen_files if word == "crt")
 
 
 def _contexts(proxy: Proxy) -> Iterator[ServerContext]:
