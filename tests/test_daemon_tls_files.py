@@ -4,8 +4,12 @@ made, replaced and put in use while running, without files."""
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
+from OpenSSL import crypto
+
+from reusedproxy.demo.certificates import Credential
 from reusedproxy.net.tls.hello import ClientHello
 from reusedproxy.net.tls.server import Certificates
 from reusedproxy.operators.runtime.commands import run
@@ -347,14 +351,24 @@ class IdentityTests(CommittedTestCase):
 
 
 class RevocationTests(FilesTestCase):
+    def verify(self, credential: Credential) -> None:
+        """What OpenSSL says of a client's certificate. Raises X509StoreContextError."""
+        context = self.listeners[1].contexts[0]
+        store = context._context.get_cert_store()
+        assert store is not None
+        crypto.X509StoreContext(store, crypto.X509.from_cryptography(credential.certificate)).verify_certificate()
+
     def test_a_list_is_replaced(self) -> None:
         gone = self.authority.issue("gone", client=True, key="ecdsa")
+        self.verify(gone)
         said = self.tell(f"set ssl crl-file {self.crl_file}", revocations(self.authority, gone).decode())
         self.assertEqual(said, f"transaction created for CRL {self.crl_file}!\n")
         self.assertEqual(self.tell("show ssl crl-file").splitlines()[:2], ["# transaction", f"*{self.crl_file}"])
         admission = self.listeners[1].contexts[0].admission
         said = self.tell(f"commit ssl crl-file {self.crl_file}")
         self.assertEqual(said, f"Committing {self.crl_file}..{SUCCESS}")
+        error = self.assertRaises(crypto.X509StoreContextError, self.verify, gone)
+        self.assertIn("revoked", str(error))
         self.assertIn("Serial Number", self.tell(f"show ssl crl-file {self.crl_file}"))
         self.assertNotEqual(self.listeners[1].contexts[0].admission, admission)
 
@@ -387,6 +401,15 @@ class TransactionTests(FilesTestCase):
             self.assertIn(LOCKED, self.tell(line, None if "crt-list" in line else "x"), line)
         self.reactor.pump([0.5] * 20)
         self.assertEqual([*pieces], [f".{SUCCESS}"])
+
+    def test_what_there_is_to_be_noted_is_answered(self) -> None:
+        """As in HAProxy before the last line."""
+        tomorrow = datetime.now(timezone.utc) + timedelta(days=1)
+        pem = self.authority.issue("front.pem", key="ecdsa", not_before=tomorrow).pem.decode()
+        self.tell(f"set ssl cert {self.crt}", pem)
+        lines = self.tell(f"commit ssl cert {self.crt}").splitlines()
+        self.assertIn(f"crt {self.crt}: is not valid yet", lines[1])
+        self.assertEqual((lines[0], lines[2:]), (f"Committing {self.crt}.", ["Success!"]))
 
     def test_a_name_is_made_once(self) -> None:
         self.assertEqual(self.tell(f"new ssl cert {self.crt}"), f"Certificate '{self.crt}' already exists!\n")

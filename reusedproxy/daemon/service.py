@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from random import SystemRandom
 from typing import TYPE_CHECKING, Any
@@ -55,7 +55,7 @@ from reusedproxy.net.poller import Poller
 from reusedproxy.net.tls.in_memory import FilesInMemory
 from reusedproxy.operators.logs.expiry import Ending, Expiry
 from reusedproxy.operators.logs.own import Output
-from reusedproxy.operators.runtime.proxy import ADMIN, Context, Transaction
+from reusedproxy.operators.runtime.proxy import ADMIN, Context, PutDone, Transaction
 from reusedproxy.operators.runtime.servers import show_servers_state
 from reusedproxy.operators.runtime.sockets import RuntimeAPI
 from reusedproxy.sessions.termination import STOPPED
@@ -451,7 +451,7 @@ class ProxyService(Service):
         """Tells whether no file of TLS can be replaced now: a reload is under way, or the process is about to end."""
         return self.state != "running" or self.reloads.under_way or self._takeover is not None
 
-    def put_files(self, files: FilesInMemory, name: str, order: str, done: Callable[[Sequence[str]], object]) -> bool:
+    def put_files(self, files: FilesInMemory, name: str, order: str, done: PutDone) -> bool:
         """Does what `operators.runtime.proxy.Service` says: by the way of `renew`."""
         if self.files_are_locked:
             return False

@@ -45,6 +45,7 @@ from reusedproxy.net.resolver import Resolver
 from reusedproxy.net.slices import Slices, Steps
 from reusedproxy.net.tls.in_memory import FilesInMemory
 from reusedproxy.operators.logs.expiry import Ending, Expiry
+from reusedproxy.operators.runtime.proxy import PutDone
 from reusedproxy.operators.runtime.sockets import Prepared, RuntimeAPI
 
 #: Is told whether the configuration was taken, and what was said of it: pairs of level and text.
@@ -99,9 +100,10 @@ class Reloads:
         self._work: Slices | None = None
         self._changed: list[str] = []
         self._word = ""
-        #: Who waits for the end of the reload: is told what was wrong.
-        self._done: Callable[[Sequence[str]], object] | None = None
+        #: Who waits for the end of the reload: is told what was wrong, or else what was noted.
+        self._done: PutDone | None = None
         self._wrong: list[str] = []
+        self._noted: list[str] = []
         self._has_replaced = False
         #: Who waits for the end of this reload, and of the next one; and what is said of this one.
         self._asking: list[Told] = []
@@ -152,9 +154,9 @@ class Reloads:
         held = without_changed(self._present.trusts.in_memory, changed)
         self._start(self._turn_to(self._present.configuration, self._present.addresses, held))
 
-    def put(self, files: FilesInMemory, name: str, order: str, done: Callable[[Sequence[str]], object]) -> None:
+    def put(self, files: FilesInMemory, name: str, order: str, done: PutDone) -> None:
         """Replaces the proxy by one that uses these files, as an `order` about the file of this name asks for. Calls
-        `done` with what is wrong."""
+        `done` at the end."""
         self._changed, self._word, self._done = [name], order, done
         self._start(self._turn_to(self._present.configuration, self._present.addresses, files))
 
@@ -174,7 +176,7 @@ class Reloads:
 
     def _start(self, steps: Steps[None]) -> None:
         self._has_replaced = False
-        self._wrong = []
+        self._wrong, self._noted = [], []
         if self.spares_collector:
             gc.disable()  # it would traverse the new, permanent objects again and again
         self._work = Slices(self._reactor, steps, self._over)
@@ -194,7 +196,7 @@ class Reloads:
                 self._refuse(["an error in reusedproxy, of which the log tells (please report it)"])
         done, self._done = self._done, None
         if done is not None:
-            done(self._wrong)
+            done(self._wrong, self._noted)
         asking, self._asking = self._asking, []
         for told in asking:
             told(self._taken, self._said)
@@ -259,6 +261,7 @@ class Reloads:
                 self._service.announce("warning", text)
                 self._said.append(("warning", text))
         self._said += [(notice.level, f"config : [{notice.place}] : {notice.text}") for notice in new.notices]
+        self._noted += [notice.text for notice in new.notices]
         for notice in new.notices:
             self._service.announce(notice.level, f"reload: {notice.place}: {notice.text}")
 
@@ -279,11 +282,9 @@ class Reloads:
             self._refuse([_fault_of(refusal, new)])
             return
         for name, reason in trial.distrusted.items():
-            self._service.announce(
-                "alert",
-                f"reload: server {name} is not trusted any more, and gets no more requests: {reason}",
-                f"backend {name.rpartition('/')[0]}",
-            )
+            text = f"server {name} is not trusted any more, and gets no more requests: {reason}"
+            self._noted.append(text)
+            self._service.announce("alert", f"reload: {text}", f"backend {name.rpartition('/')[0]}")
         self._service.runtime.adopt(sockets)
         yield from self._replace(old, new, endings)
 

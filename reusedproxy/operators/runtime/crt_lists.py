@@ -22,7 +22,7 @@ from reusedproxy.net.tls.svid import SPIFFE
 from reusedproxy.operators.runtime.authorities import AUTHORITIES, REVOCATIONS
 from reusedproxy.operators.runtime.certificates import CERTIFICATES
 from reusedproxy.operators.runtime.proxy import Context, Refusal
-from reusedproxy.operators.runtime.transactions import LOCKED, Kind, outcome, turned
+from reusedproxy.operators.runtime.transactions import LOCKED, Kind, Result, outcome, turned
 from reusedproxy.operators.view.certificates import ListedCertificate, binds_of, crt_lists
 
 #: Lines of a list in one piece of an answer.
@@ -70,7 +70,7 @@ def add_ssl_crt_list(context: Context, words: Sequence[str]) -> Iterator[str]:
     files = trusts.in_memory.with_list(path, trusts.lists[path].with_line(line))
     uses = len(binds_of(context.proxy, path))
     yield f"Inserting certificate '{line.bundle}' in crt-list '{path}'"
-    yield outcome(uses, (yield from turned(context, files, path, "add ssl crt-list", lambda wrong: None)))
+    yield outcome(uses, (yield from turned(context, files, path, "add ssl crt-list", lambda result: None)))
 
 
 def del_ssl_crt_list(context: Context, words: Sequence[str]) -> Iterator[str]:
@@ -88,10 +88,13 @@ def del_ssl_crt_list(context: Context, words: Sequence[str]) -> Iterator[str]:
     held = trusts.lists[path]
     gone = [each for each in held.lines if (each.number, (each.path, each.key)) == (entry.line, entry.file)]
     files = trusts.in_memory.with_list(path, held.without(gone))
-    wrong = yield from turned(context, files, path, "del ssl crt-list", _keeping(context))
-    if wrong:
-        raise Refusal("".join((failed, *(f"{each}\n" for each in wrong))), "")
-    yield f"Entry '{entry.name}' deleted in crtlist '{path}'!\n" if wrong is not None else "The log says how it ends.\n"
+    result = yield from turned(context, files, path, "del ssl crt-list", _keeping(context))
+    if result is None:
+        yield "The log says how it ends.\n"
+    elif result.wrong:
+        yield "".join((failed, *(f"{each}\n" for each in result.wrong)))
+    else:
+        yield f"Entry '{entry.name}' deleted in crtlist '{path}'!\n"
 
 
 def _entries(context: Context, path: str) -> list[ListedCertificate]:
@@ -173,13 +176,13 @@ def _entry(context: Context, path: str, asked: str) -> ListedCertificate:
     return meant
 
 
-def _keeping(context: Context) -> Callable[[Sequence[str]], None]:
+def _keeping(context: Context) -> Callable[[Result], None]:
     """Returns a function that keeps in memory what is known now and is not used any more when it is called."""
     before = [(kind, kind.known(context)) for kind in _KINDS]
 
-    def over(wrong: Sequence[str]) -> None:
+    def over(result: Result) -> None:
         trusts = context.proxy.trusts
-        for kind, known in before if not wrong else ():
+        for kind, known in before if not result.wrong else ():
             now = kind.known(context)
             for name, each in known.items():
                 if name not in now:

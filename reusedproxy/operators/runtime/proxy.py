@@ -33,6 +33,8 @@ WAIT: Final = "\0 wait"
 #: Likewise, for work that ends by itself: what the client says meanwhile is answered after it.
 BUSY: Final = "\0 busy"
 Told = Callable[[bool, Sequence[tuple[str, str]]], None]
+#: Is told what is wrong with files that were to be used: then nothing has changed; or else what there is to be noted.
+PutDone = Callable[[Sequence[str], Sequence[str]], object]
 
 
 class Trusts(Files, Protocol):
@@ -117,9 +119,9 @@ class Service(Protocol):
     def files_are_locked(self) -> bool:
         """Tells whether no file of TLS can be replaced now."""
 
-    def put_files(self, files: FilesInMemory, name: str, order: str, done: Callable[[Sequence[str]], object]) -> bool:
+    def put_files(self, files: FilesInMemory, name: str, order: str, done: PutDone) -> bool:
         """Has listeners and servers use these files, as an `order` about the file of this name asks for, and calls
-        `done` with what is wrong with them: then nothing has changed. Returns False where that cannot be now."""
+        `done` at the end. Returns False where that cannot be now."""
 
     def reload_for(self, told: Told) -> bool:
         """Reads the configuration again, and calls `told` with whether it was taken, and what was said of it. Returns

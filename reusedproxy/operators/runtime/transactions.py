@@ -145,16 +145,16 @@ class Kind(ABC, Generic[T]):
             raise Refusal(f"Can't commit the {self.noun}!\n{LOCKED}\n{failed}")
         ongoing.committing = True
         yield f"Committing {name}"
-        wrong: Sequence[str] | None = ()
+        result: Result | None = Result()
         if known.uses:
             files = self.put(context.proxy.trusts.in_memory, known.key, ongoing.content)
-            wrong = yield from turned(
-                context, files, name, f"commit ssl {self.word}", lambda wrong: self._end(context, ongoing)
+            result = yield from turned(
+                context, files, name, f"commit ssl {self.word}", lambda result: self._end(context, ongoing)
             )
         else:
             self._keep(context, known, ongoing.content)
             self._end(context, ongoing)
-        yield outcome(known.uses, wrong)
+        yield outcome(known.uses, result)
 
     def abort(self, context: Context, words: Sequence[str]) -> str:
         """Does `abort ssl <word> <name>`."""
@@ -200,18 +200,27 @@ class Kind(ABC, Generic[T]):
             del context.service.transactions[self.word]
 
 
+@frozen
+class Result:
+    """Tells how files were taken into use: what is `wrong` with them, which has changed nothing, or what there is to be
+    `noted`."""
+
+    wrong: Sequence[str] = ()
+    noted: Sequence[str] = ()
+
+
 def turned(
-    context: Context, files: FilesInMemory, name: str, order: str, over: Callable[[Sequence[str]], object]
-) -> Generator[str, None, Sequence[str] | None]:
+    context: Context, files: FilesInMemory, name: str, order: str, over: Callable[[Result], object]
+) -> Generator[str, None, Result | None]:
     """Has listeners and servers use these files, because of an `order` about the one of this name, and waits for it.
 
-    Returns what is wrong with them, of which `over` is told, too; None where the session does not wait any longer.
-    Raises Refusal while they are locked."""
-    found: list[Sequence[str]] = []
+    Returns the result, of which `over` is told, too; None where the session does not wait any longer. Raises Refusal
+    while files are locked."""
+    found: list[Result] = []
 
-    def done(wrong: Sequence[str]) -> None:
-        found.append(wrong)
-        over(wrong)
+    def done(wrong: Sequence[str], noted: Sequence[str]) -> None:
+        found.append(Result(wrong, noted))
+        over(found[0])
         context.wake()
 
     if not context.service.put_files(files, name, order, done):
@@ -221,13 +230,13 @@ def turned(
     return found[0] if found else None
 
 
-def outcome(uses: int, wrong: Sequence[str] | None) -> str:
+def outcome(uses: int, result: Result | None) -> str:
     """Returns the end of the answer to an order: a dot for each line that uses what has changed."""
-    if wrong is None:
+    if result is None:
         return "\nThe log says how it ends.\n"
-    if wrong:
-        return "".join(("\n", *(f"{each}\n" for each in wrong), "Failed!\n"))
-    return f"{'.' * uses}\nSuccess!\n"
+    if result.wrong:
+        return "".join(("\n", *(f"{each}\n" for each in result.wrong), "Failed!\n"))
+    return "".join(("." * uses, "\n", *(f"{each}\n" for each in result.noted), "Success!\n"))
 
 
 def _capital(text: str) -> str:
