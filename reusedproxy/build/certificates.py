@@ -142,15 +142,10 @@ def _written_out(tls: BindTLS, trusts: Trusts, idle: list[str]) -> Iterator[Cert
             trusts.lists[name] = held or read_directory(source.path)
         else:
             default = source.kind == "default-crt"
-            for path in _at(source, trusts.in_memory):
+            for path in found_at(source.path):
                 yield Certificate(path, tls.offer, bundle=source.path, default=default, key=source.key)
             continue
         yield from listed(tls, source, trusts.lists[name], idle)
-
-
-def _at(source: CertificateSource, held: FilesInMemory) -> list[str]:
-    """Returns the files of a `crt` or `default-crt`. Raises TLSConfigurationError."""
-    return [source.path] if (source.path, source.key) in held.certificates else found_at(source.path)
 
 
 def _lists(tls: BindTLS) -> list[str]:
