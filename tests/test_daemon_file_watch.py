@@ -330,7 +330,7 @@ class RenewalTests(ServiceTestCase):
                 (
                     "alert",
                     f"ssl-watch: {where}: is no PEM file (it has no line that begins with -----BEGIN);"
-                    " all files of TLS stay in use as they were",
+                    " all files of TLS stay in use as they were, and are tried again in 30 s",
                 )
             ],
         )
