@@ -87,13 +87,11 @@ class _Authorities(_Bytes):
         return files.with_authorities(key, content)
 
     def loaded(self, said: str, payload: bytes, before: bytes, adds: bool) -> bytes:
-        content = b"\n".join((before, payload)) if adds and before else payload
         try:
             Trust([("ca-file", ((said, payload),))], None)
-            Trust([("ca-file", ((said, content),))], None)
         except TLSConfigurationError:
             raise Refusal("Invalid payload") from None
-        return content
+        return b"\n".join((before, payload)) if adds and before else payload
 
 
 class _Revocations(_Bytes):
