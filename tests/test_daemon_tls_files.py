@@ -9,7 +9,10 @@ from pathlib import Path
 
 from OpenSSL import crypto
 
+from reusedproxy.build.certificates import serving
 from reusedproxy.demo.certificates import Credential
+from reusedproxy.net.slices import run_through
+from reusedproxy.net.tls.files import Trusts
 from reusedproxy.net.tls.hello import ClientHello
 from reusedproxy.net.tls.server import Certificates
 from reusedproxy.operators.runtime.commands import run
@@ -100,6 +103,27 @@ class ListTests(FilesTestCase):
         self.turn([f"commit ssl cert {self.folder}/c.test"])
         self.assertIs(self.listeners[0].contexts[0], first)
         self.assertIsNot(self.listeners[0].contexts[1], second)
+
+    def test_a_long_list_is_served_in_many_steps(self) -> None:
+        """Of which none is about all of its certificates: what takes a second in all must not hold the event loop."""
+        tls = self.proxy.frontends[0].settings.binds[0].tls
+        assert tls is not None
+        lines = [f"{self.crt} {number}.test\n" for number in range(50)]
+        Path(self.list).write_text("".join(lines))
+        trusts = Trusts()
+        serving_steps = len([*serving(tls, (), trusts)])
+        self.assertGreater(serving_steps, 4 * len(lines))
+        found = run_through(serving(tls, (), trusts))
+        self.assertGreater(len([*serving(tls, [found], Trusts())]), len(lines))
+
+    def test_lists_that_have_not_changed_are_not_parsed_again(self) -> None:
+        files = self.proxy.files
+        self.make("new.pem", "new.test")
+        self.turn([f"add ssl crt-list {self.list} new.pem"])
+        self.assertIs(self.proxy.files, files)
+        self.service.reload()
+        self.reactor.pump([0.5] * 20)
+        self.assertIsNot(self.proxy.files, files)
 
     def test_what_is_committed_under_its_name_is_shown(self) -> None:
         name = "@mine/x"

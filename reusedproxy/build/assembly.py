@@ -204,7 +204,8 @@ class Assembly:
         self._limits = Limits(max_head=settings.bufsize - settings.maxrewrite, max_headers=settings.maxhdr - 1)
         self._previous = previous
         self._again = previous is not None and configuration is previous.configuration
-        files = FilesOfTLS(configuration)
+        # It has parsed the lists, and knows when they have changed.
+        files = previous.files if previous is not None and self._again else FilesOfTLS(configuration)
         if addresses is None:
             addresses = previous.addresses if previous is not None and self._again else Addresses()
         trusts = Trusts(previous.trusts if previous is not None else None, in_memory, svid)

@@ -61,18 +61,23 @@ def serving(tls: BindTLS, previous: Iterable[Served], trusts: Trusts) -> Steps[S
     admissions: dict[TLSOffer, object] = {}
     idle: list[str] = []
     held = trusts.in_memory
-    chosen = [_with_admission(each, admissions, held) for each in _written_out(tls, trusts, idle)]
+    chosen = []
+    for each in _written_out(tls, trusts, idle):
+        chosen.append(_with_admission(each, admissions, held))
+        yield
     names = [(each.path, each.key) for each in chosen]
-    stamps = (*stamps_of(files_of(tls, chosen)), *held.stamps(names, [*_lists(tls), *trusted_files(tls, chosen)]))
+    on_disk = yield from _looking_at(files_of(tls, chosen))
+    stamps = (*on_disk, *held.stamps(names, [*_lists(tls), *trusted_files(tls, chosen)]))
     yield
     former = [*previous]
-    for each in former:
-        if (each.tls, each.stamps) == (tls, stamps):
-            return each
+    for known in former:
+        if (known.tls, known.stamps) == (tls, stamps):
+            return known
     made = Certificates(tls.strict_sni)
     contexts = _Contexts(trusts, {key: context for each in former for key, context in each.contexts.items()})
     yield from made.loading(chosen, contexts.of)
-    return Served(tls, stamps, made, (*idle, *_warnings(made)), contexts.made)
+    warnings = yield from _warnings(made)
+    return Served(tls, stamps, made, (*idle, *warnings), contexts.made)
 
 
 class _Contexts:
@@ -102,15 +107,16 @@ class _Contexts:
         return (*(each for path in files for each in self._looked_at[path]), *held)
 
 
-def _warnings(certificates: Certificates) -> Iterator[str]:
+def _warnings(certificates: Certificates) -> Steps[list[str]]:
     """Returns warnings about certificates that are not valid yet, and about files beside them that are not used."""
-    contexts = certificates.contexts
-    for path, leaf in {each.crt: each.leaf for each in contexts}.items():
-        yield from not_valid_yet(f"crt {path}", leaf)
+    leaves = {each.crt: each.leaf for each in certificates.contexts}
+    found = [text for path, leaf in leaves.items() for text in not_valid_yet(f"crt {path}", leaf)]
     for end, what in ((".ocsp", "OCSP responses are"), (".sctl", "certificate timestamps are")):
-        for path in dict.fromkeys(each.crt + end for each in contexts):
-            if os.path.exists(path):
-                yield f"{path}: is not used, no {what} sent to clients yet"
+        for path in leaves:
+            if os.path.exists(path + end):
+                found.append(f"{path + end}: is not used, no {what} sent to clients yet")
+            yield
+    return found
 
 
 def _with_admission(certificate: Certificate, known: dict[TLSOffer, object], held: FilesInMemory) -> Certificate:
@@ -263,7 +269,11 @@ class FilesOfTLS:
         """Returns the files' current stamps, in steps."""
         paths: dict[str, None] = {}
         for tls in self._offered:
-            paths.update(dict.fromkeys(files_of(tls, list(self._sought(tls)))))
+            sought = []
+            for each in self._sought(tls):
+                sought.append(each)
+                yield
+            paths.update(dict.fromkeys(files_of(tls, sought)))
             yield
         for rule in self._chosen:
             paths.update(dict.fromkeys((yield from self._named(rule))))
