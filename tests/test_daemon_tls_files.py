@@ -236,6 +236,12 @@ class ForgettingTests(FilesTestCase):
         self.reactor.pump([0.5] * 20)
         self.assertEqual(self.chosen("new.test") + self.chosen("new.test", listener=1), ["front.pem", "a.test"])
         self.assertIn("Not found", self.tell("show ssl cert new.pem"))
+        self.assertTrue(self.said_of(self.directory, self.list, "new.pem"))
+
+    def said_of(self, *names: str) -> bool:
+        """Whether the log has said that what was in memory for these is forgotten."""
+        text = f"what the runtime API has put in memory for {', '.join(names)} is forgotten; the files count"
+        return ("notice", text) in self.announced
 
     def test_other_files_that_change_leave_it(self) -> None:
         """Also a certificate of the directory."""
@@ -249,6 +255,7 @@ class ForgettingTests(FilesTestCase):
         self.reactor.pump([1.0] * 10)
         self.assertEqual(self.chosen("new.test", "c.test"), ["front.pem", "front.pem"])
         self.assertEqual(self.chosen("new.test", listener=1), ["new.test"])
+        self.assertTrue(self.said_of(self.list))
 
     def test_a_directory_with_another_file_counts_again(self) -> None:
         self.write("certs/d.test", "d.test")

@@ -315,6 +315,7 @@ class Reloads:
         finally:
             self.former.cleared()
         # Not before: until its step has come, a client is served by the old rules.
+        self._announce_forgotten(old, new)
         self._announce_reloaded(kept, len(new.lines))
 
     # What is said of it.
@@ -325,6 +326,14 @@ class Reloads:
             if listener not in going:
                 text = f"Proxy {frontend.name} listens no more on {bound_to(listener)}"
                 self._service.announce("notice", text, f"frontend {frontend.name}")
+
+    def _announce_forgotten(self, old: Proxy, new: Proxy) -> None:
+        kept = new.trusts.in_memory.names
+        gone = [each for each in old.trusts.in_memory.names if each not in kept]
+        if gone:
+            text = f"what the runtime API has put in memory for {listed(gone)} is forgotten; the files count"
+            self._service.announce("notice", text)
+            self._said.append(("notice", text))
 
     def _announce_reloaded(self, kept: int, pools: int) -> None:
         what = f"files of TLS ({listed(self._changed)}) reloaded" if self._changed else "configuration reloaded"

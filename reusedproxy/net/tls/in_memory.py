@@ -59,6 +59,11 @@ class FilesInMemory:
         """Does the same with the lines of a `crt-list`."""
         return evolve(self, lists=_with(self.lists, path, put))
 
+    @property
+    def names(self) -> list[str]:
+        """Returns the names of all files that are held, in order."""
+        return sorted({*(path for path, _ in self.certificates), *self.authorities, *self.revocations, *self.lists})
+
     def stamps(self, names: Iterable[CertificateName], paths: Collection[str]) -> tuple[Stamp, ...]:
         """Returns the stamps of what is here of certificates and of other files: whoever used one before has to be made
         anew where it has another stamp now."""
