@@ -596,6 +596,13 @@ def files_in_use(proxy: Proxy) -> Iterator[FileInUse]:
             yield from _files_of(server)
 
 
+def chosen_files(proxy: Proxy) -> Iterator[tuple[str, str]]:
+    """Returns the files among which requests choose, each behind the word that names it, once for each server."""
+    for backend in proxy.backends:
+        for server in backend.servers:
+            yield from server.chosen_files
+
+
 def _files_of(server: Server) -> Iterator[FileInUse]:
     for tls in (server.settings.tls, server.settings.check_tls):
         if tls is not None:
