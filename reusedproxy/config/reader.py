@@ -12,6 +12,7 @@ from collections.abc import Container, Generator, Iterator, Mapping, Sequence
 
 from attrs import Factory, define, frozen
 
+from reusedproxy.config.added_servers import AddedServers
 from reusedproxy.config.language import haproxy_words, hints
 from reusedproxy.config.language.addresses import expanded, is_everywhere
 from reusedproxy.config.language.conditions import VERSION, Conditionals
@@ -485,7 +486,7 @@ class _Reading:
             draft.settle()
         for logs in (self.global_.logs, *(draft.logs for draft in self.proxies)):
             logs[:] = [with_ring(target, self.rings, self.report) for target in logs]
-        yield from validate(self.proxies, self.global_, self.report)
+        named_servers = yield from validate(self.proxies, self.global_, self.report)
         validate_names(self.proxies, self.resolvers, self.report)
         check_user_lists(self.user_lists, self.report)
         validate_users([*self.proxies, *self.defaults], self.user_lists, self.report)
@@ -519,7 +520,16 @@ class _Reading:
             tables=finish.with_servers(tables, backends.values()),
             notices=self.report.sorted_notices(),
             summary=self.report.summary,
+            named_servers=named_servers,
+            added_servers=self.added_servers(),
         )
+
+    def added_servers(self) -> AddedServers | None:
+        """Returns who reads servers that are added later, if somebody may order that."""
+        if not any(each.level == "admin" for each in self.global_.stats_sockets):
+            return None
+        sections = {draft.name: draft.for_servers() for draft in self.proxies if "B" in draft.sides}
+        return AddedServers(sections, self.global_)
 
 
 def _not_set(names: Sequence[str]) -> str:

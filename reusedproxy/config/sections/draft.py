@@ -200,6 +200,25 @@ class ProxyDraft:
             if self.tcp:
                 server.words.sni_auto = False
 
+    def for_servers(self) -> ProxyDraft:
+        """Returns a section that says the same to `server` lines of its own as this one, but for `default-server`: a
+        server that is added while the daemon runs is read in it. It has no servers, no rules, and nothing for
+        clients."""
+        return evolve(
+            ProxyDraft("backend", self.name, self.place),
+            said={word: place for word, place in self.said.items() if word == "option httpchk"},
+            mode=self.mode or "tcp",
+            egress=self.egress,
+            cookie=self.cookie,
+            httpchk=self.httpchk,
+            hello=self.hello,
+            http_steps=self.http_steps,
+            tcp_steps=self.tcp_steps,
+            disable_on_404=self.disable_on_404,
+            send_state=self.send_state,
+            tls=self.tls,
+        )
+
     def begin_checks(self) -> None:
         """Resets the HTTP check inherited from `defaults`; in HAProxy a section's first own line about checks does so.
 

@@ -109,6 +109,8 @@ class Reloads:
         self._asking_next: list[Told] = []
         self._said: list[tuple[str, str]] = []
         self._taken = False
+        #: What is to be done when no reload is under way.
+        self._then: list[Callable[[], object]] = []
 
     @property
     def under_way(self) -> bool:
@@ -167,6 +169,10 @@ class Reloads:
         committed = {**self._present.trusts.committed, name: certificate}
         self._start(self._turn_to(self._present.configuration, self._present.addresses, committed))
 
+    def when_over(self, act: Callable[[], object]) -> None:
+        """Calls this when the reload under way is over; another one may have begun by then."""
+        self._then.append(act)
+
     def do_ordered(self) -> None:
         """Begins the reload that was ordered while there could be none, if any was."""
         if self.ordered and not self.under_way:
@@ -208,6 +214,9 @@ class Reloads:
         for told in asking:
             told(self._taken, self._said)
         self.do_ordered()
+        then, self._then = self._then, []
+        for act in then:
+            act()
 
     # The steps of a reload.
 
@@ -304,6 +313,7 @@ class Reloads:
         self._has_replaced = True
         self.former.add(old, new)
         self._announce_closed(old, new)
+        self._announce_forgotten(old, new)
         leaving = take_place(old, new, service.announce)
         followed = follow(replaced, new)
         hand_on_places(replaced)
@@ -329,6 +339,14 @@ class Reloads:
             if listener not in going:
                 text = f"Proxy {frontend.name} listens no more on {bound_to(listener)}"
                 self._service.announce("notice", text, f"frontend {frontend.name}")
+
+    def _announce_forgotten(self, old: Proxy, new: Proxy) -> None:
+        """Tells of servers that were added (`add server`), and that no file names: they are gone now, as in HAProxy."""
+        for name, line in old.lines.items():
+            if line.server.settings.added and name not in new.lines:
+                text = f"server {name} was added, and no file names it: it is gone by this reload"
+                self._service.announce("notice", text, f"backend {name.rpartition('/')[0]}")
+                self._said.append(("notice", text))
 
     def _announce_reloaded(self, kept: int, pools: int) -> None:
         what = f"files of TLS ({listed(self._changed)}) reloaded" if self._changed else "configuration reloaded"

@@ -174,7 +174,8 @@ def abort_ssl_cert(context: Context, words: Sequence[str]) -> str:
 def _ongoing(context: Context) -> Transaction | None:
     """Returns the ongoing transaction. A reload of the configuration has ended one that began before it."""
     found = context.service.transaction
-    if found is not None and found.configuration is not context.proxy.configuration:
+    # Servers that are added leave the section `global` what it is; a reload reads another one.
+    if found is not None and found.configuration.global_ is not context.proxy.configuration.global_:
         context.service.transaction = found = None
     return found
 

@@ -17,6 +17,7 @@ from reusedproxy import __version__
 from reusedproxy.config.language import units
 from reusedproxy.config.language.report import Wrong
 from reusedproxy.operators.runtime import (
+    added,
     authorities,
     certificates,
     checks,
@@ -33,6 +34,7 @@ from reusedproxy.operators.runtime import (
     startup,
     tables,
 )
+from reusedproxy.operators.runtime.activity import show_activity
 from reusedproxy.operators.runtime.info import show_info
 from reusedproxy.operators.runtime.proxy import ADMIN, LEVELS, OPERATOR, USER, Context, Refusal
 from reusedproxy.operators.runtime.schema import schema_json
@@ -159,6 +161,7 @@ COMMANDS = (
     _command("add acl", "[@<ver>] <acl> <pattern>", "add an acl entry", ADMIN, lists.add_acl),
     _command("add map", "[@<ver>] <map> <key> <val>", "add a map entry (payload supported instead of key/val)", ADMIN,
              maps.add_map),
+    _command("add server", "<bk>/<srv>", "create a new server", ADMIN, added.add_server),
     _command("clear acl", "[@<ver>] <acl>", "clear the contents of this acl", ADMIN, lists.clear_acl),
     _command("clear counters", "[all]", "clear max statistics counters (or all counters)", OPERATOR,
              orders.clear_counters),
@@ -170,6 +173,7 @@ COMMANDS = (
     _command("commit ssl cert", "<certfile>", "commit a certificate file", ADMIN, certificates.commit_ssl_cert),
     _command("del acl", "<acl> [<key>|#<ref>]", "delete acl entries matching <key>", ADMIN, lists.del_acl),
     _command("del map", "<map> [<key>|#<ref>]", "delete map entries matching <key>", ADMIN, maps.del_map),
+    _command("del server", "<bk>/<srv>", "remove a dynamically added server", ADMIN, added.del_server),
     _command("disable agent", "", "disable agent checks", ADMIN, partial(checks.pause, checks.AGENT)),
     _command("disable dynamic-cookie backend", "<bk>", "disable dynamic cookies on a specific backend", ADMIN,
              orders.disable_dynamic_cookie),
@@ -211,6 +215,8 @@ COMMANDS = (
     _command("set timeout", "[cli] <delay>", "change a timeout setting", USER, _set_timeout),
     _command("set weight", "<bk>/<srv> <weight>", "change a server's weight", ADMIN, orders.set_weight),
     _command("show acl", "[@<ver>] <acl>", "report available acls or dump an acl's contents", ADMIN, lists.show_acl),
+    _command("show activity", "", "show per-thread activity stats (for support/developers)", USER,
+             show_activity),
     _command("show backend", "", "list backends in the current running config", USER, servers.show_backend),
     _command("show cli level", "", "display the level of the current CLI session", USER, _show_cli_level),
     _command("show cli sockets", "", "dump list of cli sockets", OPERATOR, _show_cli_sockets),
@@ -250,6 +256,8 @@ COMMANDS = (
     _command("shutdown session", "[id]", "kill a specific session", ADMIN, orders.shutdown_session),
     _command("shutdown sessions server", "<bk>/<srv>", "kill sessions on a server", ADMIN, orders.shutdown_sessions),
     _command("user", "", "lower the level of the current CLI session to user", USER, _lower(USER)),
+    _command("wait", "{-h|<delay>} [cond [args...]]", "wait the specified delay or condition (-h to see list)", ADMIN,
+             added.wait),
     _command("what-if", "<bk>/<srv> [<setting>=<value>[,...]]*", "tell what other pool settings would have done for the"
              " recorded requests", OPERATOR, records.what_if),
     _command("help", "[<command>]", "list matching or all commands", USER, _help),

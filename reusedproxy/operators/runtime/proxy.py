@@ -12,6 +12,7 @@ from reusedproxy.backends.server import Server
 from reusedproxy.config.model.proxies import Configuration
 from reusedproxy.config.model.values import Notice
 from reusedproxy.net.names.section import Names
+from reusedproxy.net.poller import Poller
 from reusedproxy.operators.logs.targets import LogTargets
 from reusedproxy.operators.stats.figures import names_in_order
 from reusedproxy.operators.stats.moment import Moments
@@ -30,6 +31,8 @@ WAIT: Final = "\0 wait"
 #: Likewise, for work that ends by itself: what the client says meanwhile is answered after it.
 BUSY: Final = "\0 busy"
 Told = Callable[[bool, Sequence[tuple[str, str]]], None]
+#: Is told what is said of an order that took its time, lines with their ends.
+Done = Callable[[str], None]
 
 
 class Trusts(Protocol):
@@ -51,6 +54,9 @@ class Running(Proxy, Protocol):
 
     @property
     def configuration(self) -> Configuration: ...
+
+    @property
+    def poller(self) -> Poller: ...
 
     @property
     def tables(self) -> Mapping[str, Table]: ...
@@ -119,6 +125,12 @@ class Service(Protocol):
     def commit_certificate(self, committed: Transaction, done: Callable[[Sequence[str]], object]) -> bool:
         """Has listeners and servers show a certificate in place of the one in its file, and calls `done` with what is
         wrong with it: then nothing has changed. Returns False where that cannot be now."""
+
+    def add_server(self, backend: str, name: str, words: Sequence[str], done: Done) -> None:
+        """Adds a server to a backend, and calls `done`, perhaps at once."""
+
+    def delete_server(self, path: str, done: Done) -> None:
+        """Takes a server ("backend/server") out of its backend, if nothing is there any more, and calls `done`."""
 
     def reload_for(self, told: Told) -> bool:
         """Reads the configuration again, and calls `told` with whether it was taken, and what was said of it. Returns
