@@ -5,8 +5,11 @@ from __future__ import annotations
 import gc
 import os
 from collections import Counter
+from copy import copy
+from types import SimpleNamespace
 from typing import Any
 
+from reusedproxy.backends.balance import RoundRobin
 from reusedproxy.backends.joining import still_there
 from reusedproxy.backends.server import DRAIN, MAINT, READY, UP
 from reusedproxy.config import added_servers
@@ -15,11 +18,15 @@ from reusedproxy.config.language import haproxy_words
 from reusedproxy.daemon.replacing.counts import count_on, counts_of
 from reusedproxy.daemon.replacing.standing import stand, standing
 from reusedproxy.daemon.service import ProxyService
+from reusedproxy.exchanges.egress import Partners
 from reusedproxy.operators.runtime.commands import run
 from reusedproxy.operators.runtime.proxy import ADMIN, BUSY, Context, Refusal
+from reusedproxy.operators.view.reading import Reader
+from reusedproxy.sessions.sticking import Sticking
 from tests.fakes import Asks
 from tests.integration.peers import LOOPBACK
 from tests.services import HEAD, ImmediateResolver, ServiceTestCase
+from tests.test_backends_algorithms import servers_of
 from tests.test_generations import Born
 
 NEW = "New server registered.\n"
@@ -265,6 +272,35 @@ class DeleteTests(AddedTestCase):
         self.reload()
         self.assertIn("b/s", self.proxy.lines)
 
+    def test_one_that_another_follows_stays(self) -> None:
+        more = f"backend d\n server a {LOOPBACK}:1 check\n"
+        self.text("proxy.cfg", self.text_of.format(folder=self.folder, more="", servers="") + more)
+        self.reload()
+        self.add(f"b/new {LOOPBACK}:9 track d/a")
+        self.tell("disable server d/a")
+        self.assertIn("other configuration elements", self.tell("del server d/a"))
+        self.delete("b/new")
+        self.delete("d/a")
+
+    def test_one_that_is_on_its_way_to_another_address_does_not_arrive(self) -> None:
+        self.add(f"b/new {LOOPBACK}:9 pool-min-conn 2")
+        self.tell("set server b/new addr 127.0.0.7")
+        self.assertFalse(self.backend().addresses.settled)
+        self.delete("b/new")
+        self.assertTrue(self.backend().addresses.settled)
+
+    def test_what_a_proxy_before_still_uses_is_left_to_it(self) -> None:
+        """Its last requests may look for a connection there."""
+        self.add(f"b/new {LOOPBACK}:9")
+        pool, former, before = self.proxy.lines["b/new"].pool, self.service.reloads.former, copy(self.proxy)
+        before.lines = {**self.proxy.lines}
+        former.proxies.append(before)
+        former._clearing = before
+        self.delete("b/new")
+        self.reactor.pump([0.5] * 8)
+        self.assertEqual((pool.state, len([*pool.family])), ("closed", 1))
+        former.proxies.clear()
+
     def test_nothing_of_it_is_shown_any_more(self) -> None:
         self.add(f"b/new {LOOPBACK}:9 cookie c check agent-check agent-port 7 observe layer4")
         backend = self.backend()
@@ -343,8 +379,12 @@ class BalanceTests(AddedTestCase):
             hashed = one._by_hash is not None
             if not hashed:
                 self.picks(one, 20)
+            born = Born()
+            born.update(self.proxy.lines[f"one/{each}"].server for each in "xyz")
             for each in "xyz":
                 self.delete(f"one/{each}")
+            self.reactor.pump([0.5] * 8)
+            self.assertEqual(born.kinds(), [], balance)
             if hashed:
                 ours, theirs = ([self.bound(each, number) for number in range(500)] for each in (one, every))
                 self.assertEqual(ours, theirs, balance)
@@ -353,6 +393,19 @@ class BalanceTests(AddedTestCase):
                 self.assertEqual([*counts], ["a"]) if at == 2 else self.assertEqual({*counts}, {*names}, balance)
                 if at < 2:
                     self.assertEqual({*counts.values()}, {100}, balance)
+
+    def test_turns_keep_their_order_when_one_is_forgotten(self) -> None:
+        """Whoever comes after that has a place of its own."""
+        a, b, c, d, e = servers_of([1, 1, 1, 1, 2])
+        balance = RoundRobin()
+        balance.use([a, b, c])
+        balance.use([b, c])
+        balance.forget(a)
+        balance.use([b, c, d])
+        balance.use([b, c, d, e])
+        turns = [turn.place for turn in balance._turns.values()]
+        self.assertEqual(len({*turns}), 4)
+        self.assertEqual({balance.pick() for _ in range(5)}, {b, c, d, e})
 
     def picks(self, backend: Any, count: int) -> list[str]:
         """Whom so many requests are given to, one after the other."""
@@ -369,6 +422,69 @@ class BalanceTests(AddedTestCase):
         self.patch(ring, "_hash_of", lambda asks: asks)
         name: str = ring.bound((number * 2654435761) & 0xFFFFFFFF).name
         return name
+
+
+class OthersTests(AddedTestCase):
+    """Who knows servers by something else than the backend's list of them."""
+
+    def test_a_table_leads_to_a_server_by_its_number(self) -> None:
+        table: Any = SimpleNamespace(slots={"server_id": 0}, value=lambda row, slot: 9, settings=None)
+        sticking = Sticking(self.backend(), ())
+        self.assertIsNone(sticking._server(table, 1))
+        new = self.add(f"b/new {LOOPBACK}:9 id 9")
+        self.assertIs(sticking._server(table, 1), new)
+        self.delete("b/new")
+        self.assertIsNone(sticking._server(table, 1))
+
+    def test_a_request_names_a_partner_that_was_added(self) -> None:
+        more = f"backend out\n option egress\n server one localhost:80 egress-net {LOOPBACK}\n"
+        self.text("proxy.cfg", self.text_of.format(folder=self.folder, more="", servers="") + more)
+        self.reload()
+        partners = Partners(self.backend("out"), self.said.append)
+        head: Any = SimpleNamespace(host=f"{LOOPBACK}:81".encode(), target=b"http://x/")
+        self.assertIsNone(partners._named(head))
+        new = self.add(f"out/new {LOOPBACK}:81 egress-net {LOOPBACK}")
+        self.assertIs(partners._named(head), new)
+        said = self.tell(f"add server out/other {LOOPBACK}:81 egress-net {LOOPBACK}")
+        self.assertEqual(said, "requests for 127.0.0.1:81 go to server 'new' already\n")
+        self.assertIn("is an address: add 'egress-net", self.tell(f"add server out/other {LOOPBACK}:82"))
+        self.delete("out/new")
+        self.assertIsNone(partners._named(head))
+
+    def test_mode_tcp(self) -> None:
+        more = f"backend db\n mode tcp\n server one {LOOPBACK}:80\n"
+        self.text("proxy.cfg", self.text_of.format(folder=self.folder, more="", servers="") + more)
+        self.reload()
+        said = self.tell(f"add server db/new {LOOPBACK}:81 observe layer7 check")
+        self.assertEqual(said, "server 'new': 'observe layer7' needs 'mode http'\n")
+        new = self.add(f"db/new {LOOPBACK}:81 pool-min-conn 2 check")
+        self.assertFalse(new.pool.carries_requests)
+
+    def test_whoever_reads_servers_by_and_by_goes_on(self) -> None:
+        """When one is deleted that he has not come to, and when one is added."""
+        for number in range(40):
+            self.add(f"b/s{number} {LOOPBACK}:{number + 1}")
+        steps, state = Reader(self.proxy, self.proxy.rates).viewing(), run(self.context, ["show", "servers", "state"])
+        conn = run(self.context, ["show", "servers", "conn"])
+        next(steps)
+        pieces = [iter(state), iter(conn)]
+        said = [next(each) + next(each) for each in pieces]
+        self.delete("b/s30")
+        self.add(f"b/other {LOOPBACK}:9")
+        self.add(f"tracked/other {LOOPBACK}:9")
+        view = None
+        try:
+            while True:
+                next(steps)
+        except StopIteration as end:
+            view = end.value
+        names = [each.name for each in view.backends[0].servers]
+        self.assertEqual(names, ["s", *(f"s{number}" for number in range(40) if number != 30)])
+        for text, rest in zip(said, pieces, strict=True):
+            text += "".join(rest)
+            self.assertIn("s29", text)
+            self.assertNotIn("other", text)
+            self.assertNotIn("s30", text)
 
 
 class GenerationTests(AddedTestCase):
@@ -414,6 +530,17 @@ class GenerationTests(AddedTestCase):
         self.said.clear()
         self.reactor.pump([0.5] * 10)
         self.assertEqual(self.said, [])  # nobody uses the file any more
+
+    def test_a_change_of_a_file_is_found_that_came_before_an_order(self) -> None:
+        crt, ca_file = self.write("client.pem", client=True), self.authority.write(self.folder / "ca.pem")
+        self.configure(more=" ssl-watch 1s\n")
+        self.reload()
+        words = f"ssl ca-file {ca_file} crt {crt} sni str(s.test)"
+        first = self.add(f"b/one {LOOPBACK}:9 {words}")
+        self.write("client.pem", client=True)
+        self.add(f"b/two {LOOPBACK}:8 {words}")
+        self.reactor.pump([0.5] * 40)
+        self.assertIsNot(self.proxy.lines["b/one"].server, first)
 
     def test_orders_wait_while_a_reload_is_under_way(self) -> None:
         self.add(f"b/old {LOOPBACK}:8")

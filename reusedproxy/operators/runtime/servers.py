@@ -172,7 +172,8 @@ def show_servers_conn(context: Context, words: Sequence[str]) -> Iterable[str]:
         )
         return " ".join(map(str, values)) + "\n"
 
-    return chain([f"# {_CONNECTION_COLUMNS}\n"], _in_pieces(line(*each) for each in servers_of(proxy, wanted)))
+    known = (each for each in servers_of(proxy, wanted) if each[2].full_name in delays)
+    return chain([f"# {_CONNECTION_COLUMNS}\n"], _in_pieces(line(*each) for each in known))
 
 
 def show_pool(context: Context, words: Sequence[str]) -> Iterable[str]:
