@@ -25,6 +25,7 @@ from reusedproxy.net.slices import Slices, Steps
 from reusedproxy.operators.logs.expiry import Expiry
 from reusedproxy.operators.runtime.added import removable
 from reusedproxy.operators.runtime.proxy import Done
+from reusedproxy.operators.view.reading import has_files_of_its_own
 
 
 class NotDone(Exception):
@@ -180,6 +181,8 @@ class ServerChanges:
             return
         self._service.reloads.watch.follow(proxy.stamps, proxy.files.look)
         self._service.fetch_lists(proxy)
+        if not has_files_of_its_own(proxy, server):
+            return
         endings = yield from self._expiry.reading(proxy)
         if self._service.proxy is proxy and self._service.state == "running":
             self._expiry.begin(proxy, endings)

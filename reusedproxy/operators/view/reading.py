@@ -600,6 +600,15 @@ def files_in_use(proxy: Proxy) -> Iterator[FileInUse]:
             yield from _files_of(server)
 
 
+def has_files_of_its_own(proxy: Proxy, server: Server) -> bool:
+    """Tells whether a server, which may have been taken out, names a file of TLS that no other server does."""
+    own = {(each.word, each.path) for each in _files_of(server)}
+    others = (each for backend in proxy.backends for each in backend.servers if each is not server)
+    while own and (other := next(others, None)) is not None:
+        own.difference_update((each.word, each.path) for each in _files_of(other))
+    return bool(own)
+
+
 def _files_of(server: Server) -> Iterator[FileInUse]:
     for tls in (server.settings.tls, server.settings.check_tls):
         if tls is not None:
