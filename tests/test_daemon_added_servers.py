@@ -13,7 +13,7 @@ from reusedproxy.backends.balance import RoundRobin
 from reusedproxy.backends.joining import still_there
 from reusedproxy.backends.server import DRAIN, MAINT, READY, UP
 from reusedproxy.config import added_servers
-from reusedproxy.config.added_servers import ADDED, NOT_ADDED
+from reusedproxy.config.added_servers import NOT_ADDED
 from reusedproxy.config.language import haproxy_words
 from reusedproxy.daemon.replacing.counts import count_on, counts_of
 from reusedproxy.daemon.replacing.standing import stand, standing
@@ -158,7 +158,11 @@ class AddTests(AddedTestCase):
 
     def test_words_for_added_servers_are_words_of_servers(self) -> None:
         self.assertLess(NOT_ADDED, haproxy_words.SERVER.keys())
-        self.assertIn("pool-min-conn", ADDED)
+        title, *words = self.tell("add server help").splitlines()
+        self.assertEqual(title, "List of keywords supported for dynamic server:")
+        self.assertEqual(words, sorted(words))
+        self.assertLess({"pool-min-conn", "pin-sha256", "weight", "tls-tickets"}, {*words})
+        self.assertFalse({"enabled", "resolvers", "source"} & {*words})
 
     def test_the_section_counts_and_its_default_server_does_not(self) -> None:
         """As in HAProxy."""

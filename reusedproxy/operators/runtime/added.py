@@ -12,6 +12,7 @@ from math import inf
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.joining import still_there
 from reusedproxy.backends.server import MAINT, Server
+from reusedproxy.config.added_servers import ADDED
 from reusedproxy.config.language import units
 from reusedproxy.config.language.addresses import is_service
 from reusedproxy.config.language.report import Wrong
@@ -23,7 +24,10 @@ _NO_NAME = "Require 'backend/server'."
 
 
 def add_server(context: Context, words: Sequence[str]) -> Iterator[str]:
-    """Does `add server <backend>/<server> <address> [<word>…]`."""
+    """Does `add server <backend>/<server> <address> [<word>…]`, and `add server help`, which lists the words."""
+    if words[:1] == ["help"]:
+        yield "".join(f"{line}\n" for line in ("List of keywords supported for dynamic server:", *ADDED))
+        return
     section, _, name = (words[0] if words else "").partition("/")
     if not name:
         raise Refusal(_NO_NAME, "")
