@@ -25,7 +25,7 @@ from reusedproxy.operators.view.reading import Reader
 from reusedproxy.sessions.sticking import Sticking
 from tests.fakes import Asks
 from tests.integration.peers import LOOPBACK
-from tests.services import HEAD, ImmediateResolver, ServiceTestCase
+from tests.services import HEAD, ServiceTestCase
 from tests.test_backends_algorithms import servers_of
 from tests.test_generations import Born
 
@@ -46,19 +46,13 @@ class AddedTestCase(ServiceTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.said: list[str] = []
-        self.begin()
-
-    def begin(self, more: str = "", servers: str = "") -> None:
-        self.config = self.configure(more, servers)
-        self.service = ProxyService(self.reactor, [self.config])
-        self.patch(self.service, "announce", lambda level, text, section="": self.said.append(text))
-        self.patch(self.service.reloads, "resolver", ImmediateResolver())
-        self.patch(self.service.stalls.watchdog, "_timer", lambda seconds: None)
-        self.service.assemble(bind=True)
-        self.service.startService()
-        self.addCleanup(self.stop)
+        self.config = self.configure()
+        self.start_with(self.config)
         self.context = Context(self.service, ADMIN, 10.0)
+
+    @property
+    def said(self) -> list[str]:
+        return [text for _, text in self.announced]
 
     def configure(self, more: str = "", servers: str = "") -> str:
         return self.text("proxy.cfg", self.text_of.format(folder=self.folder, more=more, servers=servers))
@@ -444,7 +438,7 @@ class OthersTests(AddedTestCase):
         more = f"backend out\n option egress\n server one localhost:80 egress-net {LOOPBACK}\n"
         self.text("proxy.cfg", self.text_of.format(folder=self.folder, more="", servers="") + more)
         self.reload()
-        partners = Partners(self.backend("out"), self.said.append)
+        partners = Partners(self.backend("out"), lambda text: None)
         head: Any = SimpleNamespace(host=f"{LOOPBACK}:81".encode(), target=b"http://x/")
         self.assertIsNone(partners._named(head))
         new = self.add(f"out/new {LOOPBACK}:81 egress-net {LOOPBACK}")
@@ -531,7 +525,7 @@ class GenerationTests(AddedTestCase):
         self.assertEqual(self.proxy.lines["b/plain"].server.state, UP)
         self.delete("b/new")
         os.unlink(crt)
-        self.said.clear()
+        self.announced.clear()
         self.reactor.pump([0.5] * 10)
         self.assertEqual(self.said, [])  # nobody uses the file any more
 
