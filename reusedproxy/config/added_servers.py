@@ -18,7 +18,7 @@ from reusedproxy.config.language.report import Line, Report, Wrong, nearest
 from reusedproxy.config.model.proxies import Configuration, Server
 from reusedproxy.config.model.values import Notice, Place
 from reusedproxy.config.sections import finish
-from reusedproxy.config.sections.draft import ProxyDraft
+from reusedproxy.config.sections.draft import Ground
 from reusedproxy.config.sections.globals import GlobalDraft
 from reusedproxy.config.sections.proxies import read_proxy_line
 from reusedproxy.config.sections.server_words import ARITIES, SETTERS, joined
@@ -44,10 +44,10 @@ ADDED = tuple(sorted((SETTERS.keys() | ON_SERVERS | haproxy_words.SERVER_AS_WE_D
 
 @frozen
 class AddedServers:
-    """Reads servers for the backends of one configuration: `sections` are their drafts without servers, `global_` is
+    """Reads servers for the backends of one configuration: `grounds` have what these say to their servers, `global_`
     what the sections `global` have said in all."""
 
-    sections: Mapping[str, ProxyDraft]
+    grounds: Mapping[str, Ground]
     global_: GlobalDraft
 
     def read(
@@ -64,7 +64,7 @@ class AddedServers:
         said = ("server", name, *words)
         line = Line(place, with_base(said, self.global_.tls.files) if self.global_.tls.files else said)
         report = Report((place.file,), names_in_doubt=True)  # which others there are is for others to judge
-        section = self.sections[backend].for_servers()
+        section = self.grounds[backend].section()
         read_proxy_line(section, line, report)
         section.settle()
         for _ in validate([section], self.global_, report):

@@ -503,12 +503,15 @@ class _Reading:
         global_ = self.global_.finished()
         self.report.gather()
         self.report.raise_faults()
-        frontends, backends = {}, {}
+        frontends, backends, grounds = {}, {}, {}
+        may_add = any(each.level == "admin" for each in self.global_.stats_sockets)
         for draft in self.proxies:
             if "F" in draft.sides:
                 frontends[draft.name] = finish.frontend(draft, self.global_, self.groups)
             if "B" in draft.sides:
                 backends[draft.name] = finish.backend(draft, self.global_, self.groups)
+                if may_add:
+                    grounds[draft.name] = draft.ground()
             yield
         return Configuration(
             global_=global_,
@@ -521,15 +524,8 @@ class _Reading:
             notices=self.report.sorted_notices(),
             summary=self.report.summary,
             named_servers=named_servers,
-            added_servers=self.added_servers(),
+            added_servers=AddedServers(grounds, self.global_) if may_add else None,
         )
-
-    def added_servers(self) -> AddedServers | None:
-        """Returns who reads servers that are added later, if somebody may order that."""
-        if not any(each.level == "admin" for each in self.global_.stats_sockets):
-            return None
-        sections = {draft.name: draft.for_servers() for draft in self.proxies if "B" in draft.sides}
-        return AddedServers(sections, self.global_)
 
 
 def _not_set(names: Sequence[str]) -> str:
