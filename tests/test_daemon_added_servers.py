@@ -28,6 +28,7 @@ from tests.integration.peers import LOOPBACK
 from tests.services import HEAD, ServiceTestCase
 from tests.test_backends_algorithms import servers_of
 from tests.test_generations import Born
+from tests.test_net_tls_server import revocations
 
 NEW = "New server registered.\n"
 
@@ -448,6 +449,30 @@ class OthersTests(AddedTestCase):
         self.assertIn("is an address: add 'egress-net", self.tell(f"add server out/other {LOOPBACK}:82"))
         self.delete("out/new")
         self.assertIsNone(partners._named(head))
+
+    def test_lists_of_revoked_certificates_are_fetched_as_long_as_it_is_there(self) -> None:
+        ca_file, crl_file = self.authority.write(self.folder / "ca.pem"), self.folder / "ca.crl"
+        crl_file.write_bytes(revocations(self.authority))
+        words = f"ssl ca-file {ca_file} sni str(s.test) crl-file {crl_file} crl-url http://{LOOPBACK}:9/ca.crl"
+        self.add(f"b/new {LOOPBACK}:9 {words}")
+        self.assertEqual([*self.proxy.list_fetches], [f"http://{LOOPBACK}:9/ca.crl"])
+        self.assertEqual([*self.service._lists._tasks], [str(crl_file)])
+        said = self.tell(f"add server b/other {LOOPBACK}:9 {words}x")
+        self.assertIn("is fetched for other servers with other 'crl-url' words", said)
+        self.assertNotIn("b/other", self.proxy.lines)
+        self.delete("b/new")
+        self.assertEqual(([*self.proxy.list_fetches], [*self.service._lists._tasks]), ([], []))
+
+    def test_ends_of_its_certificates_are_watched_as_long_as_it_is_there(self) -> None:
+        crt, ca_file = self.write("client.pem", client=True), self.authority.write(self.folder / "ca.pem")
+        words = f"ssl ca-file {ca_file} sni str(s.test) crt {crt}"
+        self.add(f"b/new {LOOPBACK}:9 {words}")
+        self.assertIn(f"crt {crt}", [each.what for each in self.service._expiry._endings])
+        self.add(f"b/other {LOOPBACK}:9 {words}")
+        self.delete("b/new")
+        self.assertIn(f"crt {crt}", [each.what for each in self.service._expiry._endings])
+        self.delete("b/other")
+        self.assertEqual(self.service._expiry._endings, [])
 
     def test_mode_tcp(self) -> None:
         more = f"backend db\n mode tcp\n server one {LOOPBACK}:80\n"
