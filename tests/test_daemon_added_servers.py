@@ -142,9 +142,12 @@ class AddTests(AddedTestCase):
             (f"b/new {LOOPBACK}:9 ssl", "'ssl' verifies the server"),
             (f"b/new {LOOPBACK}:9 pin-sha256 x", "pin-sha256"),
             (f"b/new {LOOPBACK}:9 ssl ca-file /no/such sni str(a.b)", "/no/such"),
+            (f"b/new {LOOPBACK}:9 check check-ssl ca-file /no/such verifyhost a.b", "/no/such"),
+            (f"b/new {LOOPBACK}:9 check addr no-such-host.invalid", "could not resolve address 'no-such-host.invalid'"),
         ):  # fmt: skip
             self.assertIn(wrong, self.tell(f"add server {words}"))
         self.assertEqual(len(self.proxy.lines), 4)
+        self.assertEqual(self.backend().checkers, [])
         self.assertEqual([each.name for each in self.backend().servers], ["s"])
 
     def test_what_is_to_be_said_of_words_that_are_taken_comes_first(self) -> None:

@@ -87,6 +87,10 @@ class AddedServer:
             proxy.addresses.learn((yield resolver.resolve(names)))
         yield from self._lines.load_identities(self._backend.settings, settings)
         line = self._line = self._lines.line(self._backend.settings, settings)
+        if settings.check is not None:
+            line.checker = self._lines.checker(self._backend, line, 0.0)
+        if settings.agent is not None:
+            line.agent = self._lines.agent(self._backend, line, 0.0)
         sources_of(self._configuration, self._faults)
         if self._faults:
             line.pool.close("not added")
@@ -104,12 +108,9 @@ class AddedServer:
         assert line is not None
         server = line.server
         server.administer(MAINT, proxy.deadlines.now())
-        fitting = Fitting(self._clock, self._lines, self._announce)
+        fitting = Fitting(self._clock, self._announce)
         fitting.follow(backend, server)
-        if server.settings.check is not None:
-            fitting.check(backend, line, 0.0)
-        if server.settings.agent is not None:
-            fitting.ask(backend, line, 0.0)
+        fitting.check(backend, line)
         _turn_to(proxy, backend, self._configuration, self._files)
         proxy.stamps = self._stamps
         proxy.lines[server.full_name] = line

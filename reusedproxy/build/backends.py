@@ -55,7 +55,7 @@ class Backends:
         self._now = now
         self._announce = announce
         self._lines = lines
-        self._fitting = Fitting(reactor, lines, announce)
+        self._fitting = Fitting(reactor, announce)
         self._sections = sections
         self._saved = saved
         self._names = names
@@ -89,11 +89,13 @@ class Backends:
             self._fitting.follow(backend, server)
         self._cookies_differ(backend)
         for line in [line for line in lines if line.server.settings.check is not None]:
-            self._fitting.check(backend, line, next(self._first_checks))
+            line.checker = self._lines.checker(backend, line, next(self._first_checks))
             yield
         for line in [line for line in lines if line.server.settings.agent is not None]:
-            self._fitting.ask(backend, line, next(self._first_checks))
+            line.agent = self._lines.agent(backend, line, next(self._first_checks))
             yield
+        for line in lines:
+            self._fitting.check(backend, line)
         self._restore(backend, lines, saved)
         backend.addresses = OrderedAddresses(backend, self._reactor, self._departed)
         backend.make_groups = partial(groups_of, backend, self._sections, self._names, self._departed)

@@ -16,15 +16,13 @@ from reusedproxy.backends.server import Server
 from reusedproxy.backends.slow_start import SlowStart, Together
 from reusedproxy.build.announce import Announce
 from reusedproxy.build.servers.line import Line
-from reusedproxy.build.servers.lines import Lines
 
 
 class Fitting:
     """Fits servers into the backends of one reading of the configuration."""
 
-    def __init__(self, clock: IReactorTime, lines: Lines, announce: Announce) -> None:
+    def __init__(self, clock: IReactorTime, announce: Announce) -> None:
         self._clock = clock
-        self._lines = lines
         self._announce = announce
 
     def follow(self, backend: Backend, server: Server) -> None:
@@ -41,16 +39,13 @@ class Fitting:
                 backend.coming_up = backend.comings.courses
             backend.comings.add(server)
 
-    def check(self, backend: Backend, line: Line, first_after: float) -> None:
-        """Has the health of a server checked, after so many seconds for the first time, and its requests watched
-        (`observe`)."""
+    def check(self, backend: Backend, line: Line) -> None:
+        """Has the health of a server checked, its agent asked, and its requests watched (`observe`), by those of its
+        line."""
         observe = line.server.settings.observe
-        line.checker = self._lines.checker(backend, line, first_after)
-        backend.checkers.append(line.checker)
-        if observe is not None:
-            backend.observers[line.server] = Observer(observe, line.checker)
-
-    def ask(self, backend: Backend, line: Line, first_after: float) -> None:
-        """Has the agent of a server asked, after so many seconds for the first time; its checker comes before."""
-        line.agent = self._lines.agent(backend, line, first_after)
-        backend.agents.append(line.agent)
+        if line.checker is not None:
+            backend.checkers.append(line.checker)
+            if observe is not None:
+                backend.observers[line.server] = Observer(observe, line.checker)
+        if line.agent is not None:
+            backend.agents.append(line.agent)
