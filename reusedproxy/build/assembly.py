@@ -60,7 +60,8 @@ from reusedproxy.net.passwords import trouble_with as trouble_with_hash
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.resolver import Query
 from reusedproxy.net.slices import Steps, run_through
-from reusedproxy.net.tls.files import Committed, TLSConfigurationError, Trusts
+from reusedproxy.net.tls.files import TLSConfigurationError, Trusts
+from reusedproxy.net.tls.in_memory import FilesInMemory
 from reusedproxy.net.tls.svid import SVID
 from reusedproxy.net.watchdog import Standstills
 from reusedproxy.operators.logs.access import access_log, stream_log
@@ -184,12 +185,12 @@ class Assembly:
         addresses: Addresses | None = None,
         given: Given | None = None,
         states: str = "",
-        committed: Committed | None = None,
+        in_memory: FilesInMemory | None = None,
         svid: SVID | None = None,
     ) -> None:
         """Prepares the attempt; `addresses` may have names resolved before, see `queries`. `given` has sockets that
-        listen already, and `states` are those of servers, of a process whose place this one takes. `committed` are
-        certificates that take the place of those in their files, `svid` is what "@spiffe" stands for."""
+        listen already, and `states` are those of servers, of a process whose place this one takes. What is `in_memory`
+        takes the place of files, `svid` is what "@spiffe" stands for."""
         self._given = given
         self._configuration = configuration
         self._announce = announce
@@ -202,10 +203,11 @@ class Assembly:
         self._limits = limits_of(settings)
         self._previous = previous
         self._again = previous is not None and configuration is previous.configuration
-        files = FilesOfTLS(configuration)
+        # It has parsed the lists, and knows when they have changed.
+        files = previous.files if previous is not None and self._again else FilesOfTLS(configuration)
         if addresses is None:
             addresses = previous.addresses if previous is not None and self._again else Addresses()
-        trusts = Trusts(previous.trusts if previous is not None else None, committed, svid)
+        trusts = Trusts(previous.trusts if previous is not None else None, in_memory, svid)
         deadlines = previous.deadlines if previous is not None else Deadlines(reactor)
         maxconn = settings.maxconn or descriptors.clients()
         self._proxy = Proxy(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from random import SystemRandom
 from typing import TYPE_CHECKING, Any
@@ -53,10 +53,10 @@ from reusedproxy.daemon.workload.source import WORD, WorkloadAPI
 from reusedproxy.net import descriptors
 from reusedproxy.net.listener import Listener
 from reusedproxy.net.poller import Poller
-from reusedproxy.net.tls.files import TLSConfigurationError, certificate_in_place_of
+from reusedproxy.net.tls.in_memory import FilesInMemory
 from reusedproxy.operators.logs.expiry import Ending, Expiry
 from reusedproxy.operators.logs.own import Output
-from reusedproxy.operators.runtime.proxy import ADMIN, Context, Done, Transaction
+from reusedproxy.operators.runtime.proxy import ADMIN, Context, Done, PutDone, Transaction
 from reusedproxy.operators.runtime.servers import show_servers_state
 from reusedproxy.operators.runtime.sockets import RuntimeAPI
 from reusedproxy.sessions.termination import STOPPED
@@ -93,7 +93,7 @@ class ProxyService(Service):
         """
         options = options or {}
         self.state = "new"
-        self.transaction: Transaction | None = None
+        self.transactions: dict[str, Transaction] = {}
         self.proxy: Proxy | None = None
         self.manhole: Manhole | None = None
         self.supervision = Supervision(Manager({}, reactor))
@@ -449,21 +449,21 @@ class ProxyService(Service):
 
         Returns False where that cannot be now: the caller has to say it again.
         """
-        if self.state != "running" or self.reloads.under_way or self._takeover is not None:
+        if self.files_are_locked:
             return False
         self.reloads.renew(changed, word)
         return True
 
-    def commit_certificate(self, committed: Transaction, done: Callable[[Sequence[str]], object]) -> bool:
+    @property
+    def files_are_locked(self) -> bool:
+        """Tells whether no file of TLS can be replaced now: a reload is under way, or the process is about to end."""
+        return self.state != "running" or self.reloads.under_way or self._takeover is not None
+
+    def put_files(self, files: FilesInMemory, name: str, order: str, done: PutDone) -> bool:
         """Does what `operators.runtime.proxy.Service` says: by the way of `renew`."""
-        if self.state != "running" or self.reloads.under_way or self._takeover is not None:
+        if self.files_are_locked:
             return False
-        try:
-            made = certificate_in_place_of(committed.path, committed.content, committed.key or b"")
-        except TLSConfigurationError as error:
-            done(error.args)
-        else:
-            self.reloads.commit((committed.path, committed.key_path), made, done)
+        self.reloads.put(files, name, order, done)
         return True
 
     def add_server(self, backend: str, name: str, words: Sequence[str], done: Done) -> None:

@@ -610,6 +610,13 @@ def has_files_of_its_own(proxy: Proxy, server: Server) -> bool:
     return bool(own)
 
 
+def chosen_files(proxy: Proxy) -> Iterator[tuple[str, str]]:
+    """Returns the files among which requests choose, each behind the word that names it, once for each server."""
+    for backend in proxy.backends:
+        for server in backend.servers:
+            yield from server.chosen_files
+
+
 def _files_of(server: Server) -> Iterator[FileInUse]:
     for tls in (server.settings.tls, server.settings.check_tls):
         if tls is not None:
