@@ -604,6 +604,21 @@ class GenerationTests(AddedTestCase):
         self.assertEqual((there.admin, there.limit, there.traffic.stot), (MAINT, 7, 3))
         self.assertFalse(still_there(there))
 
+    def test_one_may_show_a_certificate_that_is_in_memory_only(self) -> None:
+        """And that is in use then."""
+        made, ca_file = self.authority.issue("mine", client=True), self.authority.write(self.folder / "ca.pem")
+        name = str(self.folder / "no-such-file.pem")
+        self.tell(f"new ssl cert {name}")
+        self.context.payload = (made.certificate_pem + made.key_pem).decode()
+        self.tell(f"set ssl cert {name}")
+        self.context.payload = None
+        self.assertIn("Success!", self.tell(f"commit ssl cert {name}"))
+        new = self.add(f"b/new {LOOPBACK}:9 ssl ca-file {ca_file} crt {name} sni str(s.test)")
+        self.assertIn("CN=mine", new.pool.context.ours.subject.rfc4514_string())
+        self.assertIn("in use, can't be deleted!", self.tell(f"del ssl cert {name}"))
+        self.delete("b/new")
+        self.assertEqual(self.tell(f"del ssl cert {name}"), f"Certificate '{name}' deleted!\n")
+
     def test_a_certificate_can_be_committed_beside_them(self) -> None:
         """The transaction does not end because a server is added meanwhile."""
         crt, ca_file = self.write("client.pem", client=True), self.authority.write(self.folder / "ca.pem")
