@@ -37,6 +37,9 @@ from reusedproxy.net.tls.in_memory import FilesInMemory
 from reusedproxy.net.tls.openssl_server import paths_of_system
 from reusedproxy.net.tls.server import Certificate, Certificates, ServerContext
 
+#: Servers that are looked at in one step.
+SERVERS_AT_ONCE = 100
+
 #: Of each file: name, mtime, ctime (which nobody can set), size and inode.
 Stamps = tuple[tuple[str, int, int, int, int], ...]
 
@@ -249,13 +252,11 @@ class FilesOfTLS:
     """
 
     def __init__(self, configuration: Configuration) -> None:
-        frontends = [each for each in configuration.frontends.values() if not each.disabled]
-        backends = [each for each in configuration.backends.values() if not each.disabled]
-        servers = [server for backend in backends for server in backend.servers]
-        self._offered = dict.fromkeys(each.tls for frontend in frontends for each in frontend.binds if each.tls)
-        asked = dict.fromkeys(tls for server in servers for tls in (server.tls, server.check_tls) if tls)
-        self._of_servers = [path for tls in asked for path in _server_files(tls)]
-        self._chosen = dict.fromkeys(server.identities for server in servers if server.identities)
+        #: Whose files are not listed yet.
+        self._configuration: Configuration | None = configuration
+        self._offered: dict[BindTLS, None] = {}
+        self._of_servers: list[str] = []
+        self._chosen: dict[IdentityRule, None] = {}
         #: What their files and folders name, with the stamps of these at that time.
         self._sources: dict[IdentityRule, tuple[Stamps, list[str]]] = {}
         #: Parsed lists with their stamps at that time: parsing a list of a thousand lines takes 60 ms.
@@ -267,6 +268,9 @@ class FilesOfTLS:
 
     def look(self) -> Steps[Stamps]:
         """Returns the files' current stamps, in steps."""
+        if self._configuration is not None:
+            yield from self._list(self._configuration)
+            self._configuration = None
         paths: dict[str, None] = {}
         for tls in self._offered:
             sought = []
@@ -278,6 +282,20 @@ class FilesOfTLS:
         for rule in self._chosen:
             paths.update(dict.fromkeys((yield from self._named(rule))))
         return (yield from _looking_at({**paths, **dict.fromkeys(self._of_servers)}))
+
+    def _list(self, configuration: Configuration) -> Steps[None]:
+        """Finds what names files in the configuration: 10 ms for 2,000 servers with TLS."""
+        frontends = [each for each in configuration.frontends.values() if not each.disabled]
+        backends = [each for each in configuration.backends.values() if not each.disabled]
+        servers = [server for backend in backends for server in backend.servers]
+        self._offered = dict.fromkeys(each.tls for frontend in frontends for each in frontend.binds if each.tls)
+        asked: dict[ServerTLS, None] = {}
+        for number, server in enumerate(servers, 1):
+            asked.update(dict.fromkeys(tls for tls in (server.tls, server.check_tls) if tls))
+            if not number % SERVERS_AT_ONCE:
+                yield
+        self._of_servers = [path for tls in asked for path in _server_files(tls)]
+        self._chosen = dict.fromkeys(server.identities for server in servers if server.identities)
 
     def _named(self, rule: IdentityRule) -> Steps[list[str]]:
         """Returns the files among which requests choose by this rule, and those that name them."""

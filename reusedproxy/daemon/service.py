@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from random import SystemRandom
 from typing import TYPE_CHECKING, Any
@@ -39,6 +39,7 @@ from reusedproxy.daemon.replacing.takeover import HandoverError, Takeover, take_
 from reusedproxy.daemon.replacing.waiting import gone_from_paths, why_not_handed_over, why_not_reloaded
 from reusedproxy.daemon.revocations.download import Downloads
 from reusedproxy.daemon.revocations.fetcher import ListFetcher
+from reusedproxy.daemon.server_changes import ServerChanges
 from reusedproxy.daemon.signals import SignalHandlers
 from reusedproxy.daemon.stalls import Stalls
 from reusedproxy.daemon.starting.launch import done_by
@@ -55,7 +56,7 @@ from reusedproxy.net.poller import Poller
 from reusedproxy.net.tls.in_memory import FilesInMemory
 from reusedproxy.operators.logs.expiry import Ending, Expiry
 from reusedproxy.operators.logs.own import Output
-from reusedproxy.operators.runtime.proxy import ADMIN, Context, PutDone, Transaction
+from reusedproxy.operators.runtime.proxy import ADMIN, Context, Done, PutDone, Transaction
 from reusedproxy.operators.runtime.servers import show_servers_state
 from reusedproxy.operators.runtime.sockets import RuntimeAPI
 from reusedproxy.sessions.termination import STOPPED
@@ -113,6 +114,8 @@ class ProxyService(Service):
         #: Asks a SPIFFE agent for our certificate (`spiffe-workload-api`).
         self.workload = WorkloadAPI(reactor, self.announce, self._take_up_svid)
         self.reloads = Reloads(reactor, self._poller, paths, self, self._expiry)
+        #: Adds and deletes servers while the proxy runs.
+        self.server_changes = ServerChanges(reactor, self, self._expiry)
         self.stalls = Stalls(reactor, self, self._expiry.look)
         #: This process takes the place of another one (`--replace`), from which it has this until it serves.
         self.replaces = False
@@ -317,6 +320,11 @@ class ProxyService(Service):
         proxy.budget.rate = global_.pool_connect_rate
         self._expiry.begin(proxy, endings)
         self.reloads.watch.begin(global_.ssl_watch, proxy.stamps, proxy.files.look)
+        self.fetch_lists(proxy)
+
+    def fetch_lists(self, proxy: Proxy) -> None:
+        """Fetches the lists of revoked certificates that the proxy's servers name (`crl-url`), as long as it is this
+        process that serves."""
         if self.state == "running":
             self._lists.begin(proxy, Downloads(self._reactor, self._poller, proxy.deadlines, self.reloads.resolver))
 
@@ -464,6 +472,14 @@ class ProxyService(Service):
         self.reloads.put(files, name, order, done)
         return True
 
+    def add_server(self, backend: str, name: str, words: Sequence[str], done: Done) -> None:
+        """Does what `operators.runtime.proxy.Service` says."""
+        self.server_changes.add(backend, name, words, done)
+
+    def delete_server(self, path: str, done: Done) -> None:
+        """Does what `operators.runtime.proxy.Service` says."""
+        self.server_changes.delete(path, done)
+
     def _take_up_lists(self, files: list[str]) -> bool:
         return self.renew(files, "crl-url")
 
@@ -505,6 +521,7 @@ class ProxyService(Service):
         assert proxy is not None
         self.state = "leaving"
         self.reloads.stop()  # one of `ssl-watch` may be under way
+        self.server_changes.stop()
         self._expiry.stop()
         self._lists.stop()
         self.workload.stop()
@@ -588,6 +605,7 @@ class ProxyService(Service):
         """Ends everything by which clients, orders or another process's sockets come in."""
         assert self.proxy is not None
         self.reloads.stop()
+        self.server_changes.stop()
         if self._successor.is_coming:
             for listener in self._listeners:
                 listener.leave()  # that process goes on there: the files of unix sockets stay

@@ -112,6 +112,8 @@ class Reloads:
         self._asking_next: list[Told] = []
         self._said: list[tuple[str, str]] = []
         self._taken = False
+        #: What is to be done when no reload is under way.
+        self._then: list[Callable[[], object]] = []
 
     @property
     def under_way(self) -> bool:
@@ -162,6 +164,10 @@ class Reloads:
         self._changed, self._word, self._done = [name], order, done
         self._start(self._turn_to(self._present.configuration, self._present.addresses, files))
 
+    def when_over(self, act: Callable[[], object]) -> None:
+        """Calls this when the reload under way is over; another one may have begun by then."""
+        self._then.append(act)
+
     def do_ordered(self) -> None:
         """Begins the reload that was ordered while there could be none, if any was."""
         if self.ordered and not self.under_way:
@@ -204,6 +210,9 @@ class Reloads:
         for told in asking:
             told(self._taken, self._said)
         self.do_ordered()
+        then, self._then = self._then, []
+        for act in then:
+            act()
 
     # The steps of a reload.
 
@@ -332,12 +341,18 @@ class Reloads:
                 self._service.announce("notice", text, f"frontend {frontend.name}")
 
     def _announce_forgotten(self, old: Proxy, new: Proxy) -> None:
+        """Tells of what was ordered at the runtime API and that the files do not say: it is gone, as in HAProxy."""
         kept = new.trusts.in_memory.names
         gone = [each for each in old.trusts.in_memory.names if each not in kept]
         if gone:
             text = f"what the runtime API has put in memory for {listed(gone)} is forgotten; the files count"
             self._service.announce("notice", text)
             self._said.append(("notice", text))
+        for name, line in old.lines.items():
+            if line.server.settings.added and name not in new.lines:
+                text = f"server {name} was added, and no file names it: it is gone by this reload"
+                self._service.announce("notice", text, f"backend {name.rpartition('/')[0]}")
+                self._said.append(("notice", text))
 
     def _announce_reloaded(self, kept: int, pools: int) -> None:
         what = f"files of TLS ({listed(self._changed)}) reloaded" if self._changed else "configuration reloaded"

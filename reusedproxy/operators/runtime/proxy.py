@@ -13,6 +13,7 @@ from reusedproxy.config.model.proxies import Configuration
 from reusedproxy.config.model.values import Notice
 from reusedproxy.config.tls.crt_list import CrtList
 from reusedproxy.net.names.section import Names
+from reusedproxy.net.poller import Poller
 from reusedproxy.net.tls.in_memory import CertificateInMemory, CertificateName, FilesInMemory
 from reusedproxy.operators.logs.targets import LogTargets
 from reusedproxy.operators.stats.figures import names_in_order
@@ -33,6 +34,8 @@ WAIT: Final = "\0 wait"
 #: Likewise, for work that ends by itself: what the client says meanwhile is answered after it.
 BUSY: Final = "\0 busy"
 Told = Callable[[bool, Sequence[tuple[str, str]]], None]
+#: Is told what is said of an order that took its time, lines with their ends.
+Done = Callable[[str], None]
 #: Is told what is wrong with files that were to be used: then nothing has changed; or else what there is to be noted.
 PutDone = Callable[[Sequence[str], Sequence[str]], object]
 
@@ -56,6 +59,9 @@ class Running(Proxy, Protocol):
 
     @property
     def configuration(self) -> Configuration: ...
+
+    @property
+    def poller(self) -> Poller: ...
 
     @property
     def tables(self) -> Mapping[str, Table]: ...
@@ -122,6 +128,12 @@ class Service(Protocol):
     def put_files(self, files: FilesInMemory, name: str, order: str, done: PutDone) -> bool:
         """Has listeners and servers use these files, as an `order` about the file of this name asks for, and calls
         `done` at the end. Returns False where that cannot be now."""
+
+    def add_server(self, backend: str, name: str, words: Sequence[str], done: Done) -> None:
+        """Adds a server to a backend, and calls `done`, perhaps at once."""
+
+    def delete_server(self, path: str, done: Done) -> None:
+        """Takes a server ("backend/server") out of its backend, if nothing is there any more, and calls `done`."""
 
     def reload_for(self, told: Told) -> bool:
         """Reads the configuration again, and calls `told` with whether it was taken, and what was said of it. Returns

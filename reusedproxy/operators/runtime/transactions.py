@@ -74,7 +74,8 @@ class Kind(ABC, Generic[T]):
     def ongoing(self, context: Context) -> Transaction | None:
         """Returns the ongoing transaction. A reload of the configuration has ended one that began before it."""
         found = context.service.transactions.get(self.word)
-        if found is not None and found.configuration is not context.proxy.configuration:
+        # Servers that are added leave the section `global` what it is; a reload reads another one.
+        if found is not None and found.configuration.global_ is not context.proxy.configuration.global_:
             del context.service.transactions[self.word]
             return None
         return found
