@@ -150,7 +150,7 @@ class AgentTests(SynchronousTestCase):
         """Not for the address to which its server has moved meanwhile."""
         bench = Bench()
         old = bench.dialer.open[0].succeed()
-        bench.agent.move(Target(AF_INET, ("192.0.2.2", 80)))
+        bench.agent.aim(bench.agent.settings, Target(AF_INET, ("192.0.2.2", 80)))
         self.assertEqual(old.end, ("abort", "check done"))
         bench.clock.advance(0.1)
         assert bench.dialer.moved is not None

@@ -120,7 +120,7 @@ class FeedTests(SynchronousTestCase):
             before = bench.pool
             elsewhere = PoolBench(min_conn=1)
             checker.server.pool = elsewhere.pool
-            checker.move(Target(AF_INET, ("192.0.2.2", 80)), None)
+            checker.aim(checker.settings, Target(AF_INET, ("192.0.2.2", 80)), None, feeds=True)
             if transport is None:
                 self.assertTrue(dial.cancelled)
             else:

@@ -9,7 +9,7 @@ from unittest import mock
 
 from reusedproxy.backends.backend import HELD
 from reusedproxy.backends.server import MAINT, UP
-from reusedproxy.build.servers.lines import Elsewhere
+from reusedproxy.build.servers.elsewhere import Elsewhere
 from reusedproxy.daemon.load import Refused
 from reusedproxy.daemon.replacing.standing import stand, standing, states_as_said
 from reusedproxy.daemon.service import ProxyService

@@ -162,7 +162,11 @@ class CommandTests(RuntimeTestCase):
             ("set server be", "Require 'backend/server'."),
             ("set server be/no state ready", "No such server."),
             ("set server no/s1 state ready", "No such backend."),
-            ("set server be/s1", "usage: set server <backend>/<server> addr | fqdn | state | weight"),
+            (
+                "set server be/s1",
+                "usage: set server <backend>/<server> addr | agent | agent-addr | agent-port | agent-send | check-addr"
+                " | check-port | fqdn | health | ssl | state | weight",
+            ),
             ("set server be/s1 state", "'set server <srv> state' expects 'ready', 'drain' and 'maint'."),
             ("set weight be/s1", "Require <weight> or <weight%>."),
             ("set weight be/s1 257", "Absolute weight can only be between 0 and 256 inclusive."),

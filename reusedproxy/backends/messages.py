@@ -14,6 +14,9 @@ from reusedproxy.backends.server import DOWN, DRAIN, MAINT, NOLB, UP, Server
 
 Message = tuple[str, str]
 
+#: The reason of a change of health that an operator has ordered.
+ORDERED = "changed from CLI"
+
 #: How servers answer whose client has no certificate, or another than they want: nginx with 400, Apache with 403.
 _REFUSING = re.compile("Layer7 wrong status, code: 40[03]")
 
@@ -42,8 +45,8 @@ def left(servers: Iterable[Server], server: Server, requeued: int) -> str:
 
 
 def judged(server: Server, reason: str, rest: str) -> Iterator[Message]:
-    """Says that checks have found a server UP, NOLB or DOWN."""
-    why = f", reason: {reason}" if reason else ""
+    """Says that checks have found a server UP, NOLB or DOWN, or that an operator has `ORDERED` it."""
+    why = f", {reason}" if reason == ORDERED else f", reason: {reason}" if reason else ""
     yield _health(server, why, rest)
     if server.health == DOWN and _REFUSING.match(reason) and (tls := server.settings.tls) is not None:
         shown = f"it may be for 'crt {tls.crt}'" if tls.crt else "it may want a client certificate: there is no 'crt'"

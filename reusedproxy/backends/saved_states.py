@@ -7,8 +7,9 @@ file's own words prevail over, is as in HAProxy (src/server_state.c). Must never
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from ipaddress import ip_address
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from reusedproxy.backends.checks.checker import Checker
 from reusedproxy.backends.checks.results import Result
@@ -38,6 +39,9 @@ COLUMNS = (
 VERSION = "1"
 #: A line has so many columns; the others are HAProxy's since 2.4.
 _LEAST, _MOST = 20, 25
+_MOST_PORT = 65535
+#: In maintenance, for whatever reason, a server is STOPPED without having been found DOWN.
+_MAINTAINED = FORCED_MAINT | INHERITED_MAINT | CONFIGURED_MAINT | NO_ADDRESS
 _WORDS = {number: word for word, number in CHECK_STATUS.items()}
 #: What each number may be: the place of its column, and its bounds. The weights' is HAProxy's.
 _BOUNDS = {
@@ -82,6 +86,11 @@ class SavedState:
     agent_state: int
     name: str
     port: int
+    #: Where checks and agent were, "" and 0 where that is not said.
+    check_port: int = 0
+    check_addr: str = ""
+    agent_addr: str = ""
+    agent_port: int = 0
 
 
 def rows(text: str) -> Iterator[Sequence[str]]:
@@ -130,7 +139,26 @@ def saved_state(words: Sequence[str]) -> SavedState:
         numbers["srv_agent_state"],
         "" if words[17].startswith("-") else words[17],
         numbers["srv_port"],
+        *_elsewhere(words),
     )
+
+
+def _elsewhere(words: Sequence[str]) -> tuple[int, str, str, int]:
+    """Returns the places of checks and agent, as far as the line has them. An address that is none is that of a name,
+    which the file has, too."""
+    check_port, check_addr, agent_addr, agent_port = [*words[21:25], "", "", "", ""][:4]
+    return _port(check_port), _ip(check_addr), _ip(agent_addr), _port(agent_port)
+
+
+def _port(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 6 and int(text) <= _MOST_PORT else 0
+
+
+def _ip(text: str) -> str:
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        return ""
 
 
 def ordered_name(settings: model.Server, saved: SavedState) -> str:
@@ -149,8 +177,9 @@ def follows_name(settings: model.Server) -> bool:
 
 def restore(server: Server, saved: SavedState, checker: Checker | None, now: float) -> None:
     """Puts a server into the state that was saved, before it serves. One that nobody checks is UP, as nobody could find
-    it so later."""
+    it so later, unless nobody had checked it then either: that was ordered."""
     settings = server.settings
+    _restore_places(server, saved)
     server.ordered_name = ordered_name(settings, saved)
     health = UP
     if checker is not None:
@@ -158,6 +187,8 @@ def restore(server: Server, saved: SavedState, checker: Checker | None, now: flo
         health, judge.health = _health(saved, judge.rise, judge.fall)
         checker.last = Result(saved.check)
         checker.paused = saved.check_state & (CONFIGURED | ENABLED) == CONFIGURED
+    elif not (saved.check_state | saved.agent_state) & CONFIGURED and not saved.administrative & _MAINTAINED:
+        health = {STOPPED: DOWN, STOPPING: NOLB}.get(saved.operational, UP)
     order = MAINT if settings.disabled else READY
     if bool(saved.administrative & CONFIGURED_MAINT) == settings.disabled:
         order = MAINT if saved.administrative & FORCED_MAINT else READY
@@ -166,6 +197,19 @@ def restore(server: Server, saved: SavedState, checker: Checker | None, now: flo
         order = DRAIN
     weight = saved.weight if saved.initial_weight == settings.weight else settings.weight
     server.restore(order, health, weight, now - saved.since, slowly=saved.operational == STARTING)
+
+
+def _restore_places(server: Server, saved: SavedState) -> None:
+    """Has checks and agent go where they went, whatever the file says, as in HAProxy."""
+    check, agent = server.check, server.agent
+    if check is not None:
+        server.check = evolve(check, addr=saved.check_addr or check.addr, port=saved.check_port or check.port)
+    if agent is not None:
+        server.agent = evolve(agent, addr=saved.agent_addr or agent.addr, port=saved.agent_port or agent.port)
+    if server.links is not None and server.check != check:
+        server.links.aim_checks()
+    if server.links is not None and server.agent != agent:
+        server.links.aim_agent()
 
 
 def _health(saved: SavedState, rise: int, fall: int) -> tuple[str, int]:

@@ -6,8 +6,11 @@ from collections.abc import Callable
 from math import inf
 from typing import Any, Final, Protocol
 
+from attrs import evolve
+
 from reusedproxy.backends.queue import Queue
 from reusedproxy.config import model
+from reusedproxy.config.model.checks import Agent
 from reusedproxy.measures.times import Times
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.dial import DialFailure, Target
@@ -39,6 +42,16 @@ class Relocation(Protocol):
         """Notes that the server's pool is at `target` now: its checks go there, too."""
 
 
+class Links(Protocol):
+    """Defines who has the connections to a server, to what is checked and to its agent as its orders say."""
+
+    def aim_checks(self) -> None:
+        """Has its health checks go where `Server.check` says."""
+
+    def aim_agent(self) -> None:
+        """Has its agent asked where, and what, `Server.agent` says."""
+
+
 class Server:
     """Keeps the state, the numbers and the queue of a `server` line. `state` decides what it may be given:
 
@@ -60,7 +73,7 @@ class Server:
     """
 
     #: For mypyc: what `daemon.reloading.former` drops at the end.
-    __deletable__ = ("queue", "trackers", "tracked", "relocation", "naming", "former", "heir", "pool")
+    __deletable__ = ("queue", "trackers", "tracked", "relocation", "naming", "former", "heir", "pool", "links")
 
     def __init__(self, backend: str, settings: model.Server, pool: HTTPConnectionPool, now: float) -> None:
         self.settings = settings
@@ -116,6 +129,11 @@ class Server:
         self.service: Service | None = None
         #: Builds what it needs at another address; None: it never moves.
         self.relocation: Relocation | None = None
+        #: Connects anew what an operator has ordered to be elsewhere; None: it was not built from a line.
+        self.links: Links | None = None
+        #: What its checks and its agent go by: its line, but for the places, and the question, that were ordered.
+        self.check: model.Check | None = settings.check
+        self.agent: Agent | None = settings.agent
         #: The address that an operator has ordered in place of the file's; None: none.
         self.ordered: Target | None = None
         #: The name that an operator has ordered in place of the file's; "": none.
@@ -272,9 +290,12 @@ class Server:
             self.admin = previous.admin
         if says_same_address(self.settings, previous.settings):
             self.ordered, self.ordered_name = previous.ordered, previous.ordered_name
+        self._keep_places(previous)
         if self.settings.agent is not None and previous.settings.agent is not None:
             self.agent_down = previous.agent_down
-        if (self.settings.check is not None or self.agent_down) and previous.admin != MAINT:
+        # Without checks, before and now, it was ordered (`set server … health`).
+        ordered = self.settings.check is None and previous.settings.check is None and not previous.agent_down
+        if (self.settings.check is not None or self.agent_down or ordered) and previous.admin != MAINT:
             self.health = previous.health
         if self.settings.slowstart:
             self.throttle, self.risen_at = previous.throttle, previous.risen_at
@@ -283,6 +304,20 @@ class Server:
             self.come_up()
         elif self.warms_up:
             self.warmth = previous.warmth
+
+    def _keep_places(self, previous: Server) -> None:
+        """Keeps the places of checks and agent that were ordered, and what the agent is asked, as long as the file says
+        the same of them."""
+        check, said, ordered = self.settings.check, previous.settings.check, previous.check
+        if check is not None and said is not None and ordered is not None and _place(check) == _place(said):
+            self.check = evolve(check, addr=ordered.addr, port=ordered.port)
+        agent, asked, sent = self.settings.agent, previous.settings.agent, previous.agent
+        if agent is not None and asked is not None and sent is not None:
+            self.agent = agent
+            if _place(agent) == _place(asked):
+                self.agent = evolve(self.agent, addr=sent.addr, port=sent.port)
+            if agent.send == asked.send:
+                self.agent = evolve(self.agent, send=sent.send)
 
     def count_on(self, previous: Server, now: float) -> None:
         """Counts on where `previous` does, which counts into the same objects while its last requests end. If it is at
@@ -349,6 +384,10 @@ class Server:
             self.pool.resume()
         else:
             self.pool.suspend(f"server {self.state}")
+
+
+def _place(said: model.Check | Agent) -> tuple[str | None, int | None]:
+    return said.addr, said.port
 
 
 def says_same_address(settings: model.Server, before: model.Server) -> bool:

@@ -132,12 +132,7 @@ class AgentChecker:
         self._checker = checker
         self._spread = spread
         self._report = report
-        steps: list[CompiledStep] = [Connecting(lambda facts: self._dialer)]
-        if settings.send:
-            said = settings.send.encode()
-            steps.append(Sending(lambda facts: said))
-        steps.append(Expecting(_line, number=2))
-        self._plan = Plan(steps, Limits(), 4096)
+        self._plan = self._compiled()
         self._line = ""
         self._call: IDelayedCall | None = None
         self._run: Run | None = None
@@ -145,8 +140,23 @@ class AgentChecker:
         if checker is not None:
             checker.agent = self.judge
 
-    def move(self, target: Target) -> None:
-        """Asks at another address from now on; again, if the one before has not answered yet."""
+    def _compiled(self) -> Plan:
+        steps: list[CompiledStep] = [Connecting(lambda facts: self._dialer)]
+        if self.settings.send:
+            said = self.settings.send.encode()
+            steps.append(Sending(lambda facts: said))
+        steps.append(Expecting(_line, number=2))
+        return Plan(steps, Limits(), 4096)
+
+    @property
+    def target(self) -> Target:
+        """Returns where it asks."""
+        return self._dialer.target
+
+    def aim(self, settings: Agent, target: Target) -> None:
+        """Asks at this address from now on, what these settings say; again, if the one before has not answered yet."""
+        self.settings = settings
+        self._plan = self._compiled()
         self._dialer = self._dialer.elsewhere(target, None)
         if self._stop_run():
             self._call = self._clock.callLater(with_a_slot(self._clock.seconds(), 0.0), self._ask)

@@ -105,21 +105,28 @@ class Checker:
         usual, dialers = self._dialer, self._dialers
         return self._compile(dialer_for=dialers.of if dialers is not None else lambda connect: lambda facts: usual)
 
-    def move(self, target: Target, own: ClientContext | None) -> None:
-        """Checks another address from now on, with `own` as its TLS settings if the checks have those of the server's
-        pool (see `feeds`). A check that is under way begins again there: what it finds out about the old address is not
-        true of the new one, and its connection must not get into the new one's pool."""
-        context = self._dialer.context
-        if self._feeds:
-            context = own
-        elif context is not None:
-            context = context.elsewhere()
+    def aim(self, settings: Check, target: Target, context: ClientContext | None, *, feeds: bool) -> None:
+        """Checks this address from now on, with these settings and this TLS context; `feeds` as at the beginning. A
+        check that is under way begins again there: what it finds out about the old address is not true of the new one,
+        and its connection must not get into the new one's pool."""
+        self.settings = settings
+        self._feeds = feeds and self._http is not None
         self._dialer = self._dialer.elsewhere(target, context)
         if self._dialers is not None:
             self._dialers = self._dialers.at(self._dialer)
         self._plan = self._compiled()
         if self._stop_run():
             self._check_in(0.0)
+
+    @property
+    def target(self) -> Target:
+        """Returns where it checks."""
+        return self._dialer.target
+
+    @property
+    def context(self) -> ClientContext | None:
+        """Returns the TLS context of its connections; None without TLS."""
+        return self._dialer.context
 
     @property
     def health(self) -> int:

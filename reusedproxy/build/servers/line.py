@@ -96,6 +96,7 @@ class Line:
         self.adopt_identities()
         for pool in self.pool.family:
             pool.ping_request = self.ping_request
+        self._aim()
         if self.checker is not None:
             if previous.checker is not None:
                 alike = self.checker.settings == previous.checker.settings and self.asks == previous.asks
@@ -107,3 +108,11 @@ class Line:
                 self.agent.succeed(previous.agent)
             else:
                 self.agent.begin_again()
+
+    def _aim(self) -> None:
+        """Has checks and agent go where was ordered since they were built."""
+        links = self.server.links
+        if links is not None and self.checker is not None and self.checker.settings != self.server.check:
+            links.aim_checks()
+        if links is not None and self.agent is not None and self.agent.settings != self.server.agent:
+            links.aim_agent()

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from random import Random
 
-from attrs import evolve, frozen
 from twisted.internet.interfaces import IReactorTime
 
 from reusedproxy.backends.backend import Backend
@@ -31,6 +30,7 @@ from reusedproxy.build.servers.connections import (
     place_of,
     reach_of,
 )
+from reusedproxy.build.servers.elsewhere import Elsewhere, feeds_pool
 from reusedproxy.build.servers.identities import Identities, loading
 from reusedproxy.build.servers.line import Identity, Line
 from reusedproxy.build.step_dialers import StepDialers, with_port
@@ -129,8 +129,9 @@ class Lines:
         line = Line(identity, server, ping_request, backend.http_check or backend.check_plan, identities=identities)
         if previous is None or previous.pool is not pool:
             line.adopt_identities()
+        server.links = elsewhere = Elsewhere(line, self._pools, announce)
         if settings.resolution.resolvers is not None or may_be_ordered(settings):
-            server.relocation = Elsewhere(line, self._pools, announce)
+            server.relocation = elsewhere
         return line
 
     def _identity(self, backend: model.Backend, settings: model.Server, target: Target | None) -> Identity:
@@ -177,7 +178,7 @@ class Lines:
         """Builds the checker; so many seconds pass before the first check, so that all checks are
         spread."""
         server, timeouts = line.server, backend.settings.timeouts
-        settings, check = server.settings, server.settings.check
+        settings, check = server.settings, server.check
         assert check is not None
         timeout = min(check.inter, timeouts.connect or check.inter)
         target, context = line.identity.target, line.context
@@ -210,10 +211,7 @@ class Lines:
             timeouts.check,
             first_after,
             backend.server_changed,
-            feeds=line.pool.carries_requests
-            and line.pool.knows_name
-            and context is line.context
-            and target == line.identity.target,
+            feeds=feeds_pool(line, target, context),
             dialers=self._step_dialers(backend.settings, line, dialer),
             most=self._bufsize,
             spread=self._spread,
@@ -229,7 +227,7 @@ class Lines:
     def agent(self, backend: Backend, line: Line, first_after: float) -> AgentChecker:
         """Builds who asks the server's agent. As in HAProxy that is never asked over TLS."""
         server, timeouts = line.server, backend.settings.timeouts
-        settings, agent = server.settings, server.settings.agent
+        settings, agent = server.settings, server.agent
         assert agent is not None
         if agent.addr is not None:
             target = self._first.target(server.full_name, settings, agent.addr, agent.port)
@@ -290,37 +288,6 @@ class Lines:
         except TLSConfigurationError as error:
             self._faults.append(Fault(place, f"server {name}: 'check-sni': {error}"))
             return context
-
-
-@frozen
-class Elsewhere:
-    """Builds what the server of a line needs at another address (`backends.server.Relocation`)."""
-
-    line: Line
-    pools: Pools
-    announce: Callable[[str, str], None]
-
-    def pool_at(self, target: Target) -> HTTPConnectionPool:
-        line = self.line
-        context = line.context.elsewhere() if line.context is not None else None
-        settings = line.server.settings
-        identity = evolve(line.identity, target=target)
-        pool = self.pools.pool(f"Server {line.server.full_name}", settings, identity, context, self.announce)
-        pool.ping_request = line.ping_request
-        pool.succeed(line.pool)
-        line.adopt_identities(pool)
-        return pool
-
-    def moved(self, target: Target) -> None:
-        line = self.line
-        line.identity = evolve(line.identity, target=target)
-        line.server.node_seed = node_seed(line.server.settings, target)
-        check = line.server.settings.check
-        if line.checker is not None and check is not None and check.addr is None:
-            line.checker.move(with_port(target, check.port), line.context)
-        agent = line.server.settings.agent
-        if line.agent is not None and agent is not None and agent.addr is None:
-            line.agent.move(with_port(target, agent.port))
 
 
 def _follow_requests(server: Server, identity: Identity, identities: Identities | None) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from reusedproxy.backends.backend import Backend
+from reusedproxy.backends.orders import agents_place, checks_place
 from reusedproxy.backends.server import MAINT, READY, Server
 from reusedproxy.build.announce import Announce
 from reusedproxy.build.assembly import Proxy
@@ -101,6 +102,10 @@ def _orders_kept(server: Server) -> Iterator[str]:
     # The weight of an SRV record is no order.
     if server.service is None and server.weight != said.weight:
         yield f"keeps weight {server.weight}"
+    if server.check != said.check:
+        yield checks_place(server)
+    if server.agent != said.agent:
+        yield agents_place(server)
     if server.limit != said.maxconn:
         yield f"keeps maxconn {server.limit}"
 

@@ -12,6 +12,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from reusedproxy.backends.names import target_of
+from reusedproxy.backends.orders import agents_place, checks_place, order_agent_at, order_check, order_question
 from reusedproxy.backends.saved_states import COLUMNS, OTHER_NAME, follows_name
 from reusedproxy.backends.server import Server
 from reusedproxy.build.assembly import Proxy
@@ -21,6 +22,9 @@ from reusedproxy.pool import handed
 
 #: The columns of a saved state that have the administrative state, the name and the port.
 _ADMIN, _NAME, _PORT = map(COLUMNS.split().index, ("srv_admin_state", "srv_fqdn", "srv_port"))
+#: Those of where checks and agent are, and what they have where nothing is said.
+_ELSEWHERE = COLUMNS.split().index("srv_check_port")
+_NOWHERE = ["0", "-", "-", "0"]
 #: Who is said to have moved a server.
 BY = "the process before"
 
@@ -43,16 +47,14 @@ def standing(proxy: Proxy) -> dict[str, object]:
 
 
 def states_as_said(states: str, proxy: Proxy) -> str:
-    """Returns saved states of servers (`show servers state`) in which ports and names are those of the file: what is
-    saved counts, whatever the new file says, and what was ordered is not to."""
+    """Returns saved states of servers (`show servers state`) in which ports, names and the places of checks are those
+    of the file: what is saved counts, whatever the new file says, and what was ordered is not to."""
     ordered = {
         (backend.name, server.name): server
         for backend in proxy.backends
         for server in backend.servers
         if server.ordered is not None or server.ordered_name
     }
-    if not ordered:
-        return states
     lines = []
     for line in states.split("\n"):
         words = line.split(" ")
@@ -61,6 +63,8 @@ def states_as_said(states: str, proxy: Proxy) -> str:
                 words[_PORT] = str(server.settings.port or 0)
             if server.ordered_name:
                 words[_ADMIN], words[_NAME] = str(int(words[_ADMIN]) & ~OTHER_NAME), server.settings.host
+        if not line.startswith("#") and len(words) > _ELSEWHERE:
+            words[_ELSEWHERE:] = _NOWHERE
         lines.append(" ".join(words))
     return "\n".join(lines)
 
@@ -70,6 +74,12 @@ def _ordered(server: Server) -> dict[str, object]:
     limit: dict[str, object] = {} if server.limit == said else {"maxconn": server.limit, "said": said}
     if server.settings.added:
         limit["added"] = True
+    check, checks = server.check, server.settings.check
+    if check is not None and checks is not None and check != checks:
+        limit["check"] = [check.addr, check.port, checks.addr, checks.port]
+    agent, asks = server.agent, server.settings.agent
+    if agent is not None and asks is not None and agent != asks:
+        limit["agent"] = [agent.addr, agent.port, agent.send, asks.addr, asks.port, asks.send]
     if server.ordered_name:
         return {**limit, "name": server.ordered_name, "instead": _address(server)}
     if server.ordered is None:
@@ -115,6 +125,9 @@ def stand(proxy: Proxy, said: object) -> Iterator[tuple[str, str]]:
                 backend.order_name(server, name)
                 text = f"Server {server.full_name} follows the name {name}, as was ordered in the process before"
                 yield text, f"backend {backend.name}"
+            for what in _ask_elsewhere(server, there):
+                text = f"Server {server.full_name} {what}, as was ordered in the process before"
+                yield text, f"backend {backend.name}"
             pool = there.get("pool")
             if isinstance(pool, dict) and there.get("at") == str(server.target):
                 handed.learn(server.pool, pool)
@@ -124,6 +137,28 @@ def _kept(there: Mapping[str, Any], said: int) -> int | None:
     """Returns the limit that stays in force; None if none was ordered, or the file says another word."""
     most = there.get("maxconn")
     return most if type(most) is int and most >= 0 and there.get("said") == said and most != said else None
+
+
+def _ask_elsewhere(server: Server, there: Mapping[str, Any]) -> Iterator[str]:
+    """Has checks and agent go where was ordered. Returns what is to be said of it."""
+    check, agent = server.settings.check, server.settings.agent
+    addr, port, *said = there.get("check") or [None, None]
+    if check is not None and said == [check.addr, check.port] and _is_place(addr, port):
+        order_check(server, addr, port)
+        yield checks_place(server)
+    addr, port, send, *said = there.get("agent") or [None, None, None]
+    same = agent is not None and said == [agent.addr, agent.port, agent.send]
+    if same and _is_place(addr, port) and port and isinstance(send, str):
+        order_agent_at(server, addr, port)
+        order_question(server, send)
+        yield agents_place(server)
+
+
+def _is_place(addr: object, port: object) -> bool:
+    try:
+        return (addr is None or bool(ip_address(str(addr)))) and (port is None or port in range(1, 1 << 16))
+    except ValueError:
+        return False
 
 
 def _ordered_name(server: Server, there: Mapping[str, Any]) -> str:

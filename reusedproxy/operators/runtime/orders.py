@@ -6,7 +6,7 @@ Every change is a method of the backend or the frontend; here are HAProxy's word
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from ipaddress import ip_address
 
 from reusedproxy.backends.backend import Backend
@@ -16,13 +16,17 @@ from reusedproxy.backends.saved_states import follows_name
 from reusedproxy.backends.server import DRAIN, MAINT, READY, Server
 from reusedproxy.config.language.addresses import is_host_name, is_service
 from reusedproxy.net.names.messages import plain
+from reusedproxy.operators.runtime import checks
 from reusedproxy.operators.runtime.proxy import ADMIN, OPERATOR, Context, Refusal, end_sessions
 
 #: HAProxy's bound for weights.
 _MOST_WEIGHT = 256
 
 _ORDERS = {"ready": READY, "drain": DRAIN, "maint": MAINT}
-_USAGE = "usage: set server <backend>/<server> addr | fqdn | state | weight"
+_USAGE = (
+    "usage: set server <backend>/<server> addr | agent | agent-addr | agent-port | agent-send | check-addr | check-port"
+    " | fqdn | health | ssl | state | weight"
+)
 #: Who is said to have moved a server.
 _BY = "stats socket command"
 _MOST_PORT = 65535
@@ -33,21 +37,19 @@ _NO_PORT_MAP = (
 
 
 def set_server(context: Context, words: Sequence[str]) -> str:
-    """Does `set server <backend>/<server> state <state>`, `weight <weight>`, `addr <address> [port <port>]`, or
-    `fqdn <name>`."""
+    """Does `set server <backend>/<server> <what> …`, with one of `_SETTINGS`."""
     backend, server = context.server(words[0] if words else "")
-    what, value = (words[1] if len(words) > 1 else ""), (words[2] if len(words) > 2 else "")
-    if what == "weight":
-        return _set_weight(context, words[0], value)
-    if what == "addr":
-        return _set_address(backend, server, words[2:])
-    if what == "fqdn":
-        return _set_name(backend, server, value)
-    if what != "state":
+    setting = _SETTINGS.get(words[1] if len(words) > 1 else "")
+    if setting is None:
         raise Refusal(_USAGE)
-    if value not in _ORDERS:
+    return setting(backend, server, words[2:])
+
+
+def _set_state(backend: Backend, server: Server, words: Sequence[str]) -> str:
+    order = _ORDERS.get(words[0] if words else "")
+    if order is None:
         raise Refusal("'set server <srv> state' expects 'ready', 'drain' and 'maint'.")
-    backend.set_state(server, _ORDERS[value])
+    backend.set_state(server, order)
     return ""
 
 
@@ -83,8 +85,9 @@ def _set_address(backend: Backend, server: Server, words: Sequence[str]) -> str:
     return f"{', '.join(said)} by '{_BY}'\n"
 
 
-def _set_name(backend: Backend, server: Server, name: str) -> str:
+def _set_name(backend: Backend, server: Server, words: Sequence[str]) -> str:
     """Has a server follow another name, and says so in HAProxy's words."""
+    name = words[0] if words else ""
     if not name:
         raise Refusal("set server <b>/<s> fqdn requires a FQDN.")
     if is_service(server.settings.host) and server.settings.resolution.resolvers is not None:
@@ -145,11 +148,11 @@ def get_weight(context: Context, words: Sequence[str]) -> str:
 
 
 def set_weight(context: Context, words: Sequence[str]) -> str:
-    return _set_weight(context, words[0] if words else "", words[1] if len(words) > 1 else "")
+    return _set_weight(*context.server(words[0] if words else ""), words[1:])
 
 
-def _set_weight(context: Context, path: str, value: str) -> str:
-    backend, server = context.server(path)
+def _set_weight(backend: Backend, server: Server, words: Sequence[str]) -> str:
+    value = words[0] if words else ""
     if not value:
         raise Refusal("Require <weight> or <weight%>.")
     found = re.match(r"([+-]?[0-9]{1,9})(%?)", value)
@@ -168,6 +171,22 @@ def _set_weight(context: Context, path: str, value: str) -> str:
         raise Refusal(STATIC_WEIGHTS)
     backend.set_weight(server, weight)
     return ""
+
+
+#: What `set server` sets, by HAProxy's words.
+_SETTINGS: Mapping[str, Callable[[Backend, Server, Sequence[str]], str]] = {
+    "addr": _set_address,
+    "agent": checks.set_agent,
+    "agent-addr": checks.set_agent_addr,
+    "agent-port": checks.set_agent_port,
+    "agent-send": checks.set_agent_send,
+    "check-addr": checks.set_check_addr,
+    "check-port": checks.set_check_port,
+    "fqdn": _set_name,
+    "health": checks.set_health,
+    "state": _set_state,
+    "weight": _set_weight,
+}
 
 
 def set_maxconn_server(context: Context, words: Sequence[str]) -> str:

@@ -79,7 +79,7 @@ def show_servers_state(context: Context, words: Sequence[str]) -> Iterable[str]:
             *(_administrative(server, settings.disabled), server.weight, settings.weight),
             *(int(now - server.changed_at), *_check(server, settings.check is not None), agent_state),
             *(0, 0, _name(settings, server.host), endpoint.port, _record(settings), int(server.pool.tls is not None)),
-            *_elsewhere(settings),
+            *_elsewhere(server),
         )
         return " ".join(map(str, values)) + "\n"
 
@@ -111,9 +111,10 @@ def _record(settings: model.Server) -> str:
     return settings.host if settings.kind == "tcp" and is_service(settings.host) else "-"
 
 
-def _elsewhere(settings: model.Server) -> tuple[int, str, str, int]:
-    """Returns the port and the address of checks, and the address and the port of the agent, where they are said."""
-    check, agent = settings.check, settings.agent
+def _elsewhere(server: ServerView) -> tuple[int, str, str, int]:
+    """Returns the port and the address of checks, and the address and the port of the agent, where they are said, or
+    were ordered."""
+    check, agent = server.checked_as, server.asked_as
     return (
         (check.port or 0) if check is not None else 0,
         (check.addr or "-") if check is not None else "-",
@@ -144,7 +145,7 @@ def _check(server: ServerView, configured: bool) -> tuple[int, int, int, int]:
     maintained = server.state == MAINT and not server.maintained_by_tracked
     paused = PAUSED if maintained and not server.tracked and not server.new else 0
     if server.check is None:
-        return 1, _UNKNOWN, 0 if maintained else 2, paused | (CONFIGURED if configured else 0)
+        return 1, _UNKNOWN, 0 if maintained or server.state == DOWN else 2, paused | (CONFIGURED if configured else 0)
     last = server.check.last
     passed = _PASSED_STOPPING if last.stopping else _PASSED
     result = _UNKNOWN if last.status == "INI" else passed if last.passed else _FAILED

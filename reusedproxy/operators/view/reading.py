@@ -285,6 +285,8 @@ def server_view(
         standby=settings.standby,
         new=settings.added and server.risen_at == -inf,
         stands_by=settings.standby is not None and server.pool.floor == settings.standby,
+        checked_as=server.check,
+        asked_as=server.agent,
     )
 
 

@@ -17,6 +17,8 @@ from attrs import frozen
 
 from reusedproxy.backends.checks.results import Result
 from reusedproxy.backends.server import DOWN, DRAIN, MAINT, NOLB, READY, UP
+from reusedproxy.config.model.checks import Agent
+from reusedproxy.config.model.proxies import Check
 from reusedproxy.config.model.values import Place
 from reusedproxy.measures.histogram import Histogram
 from reusedproxy.measures.last_errors import LastError
@@ -430,6 +432,9 @@ class ServerView(NamedTuple):
     new: bool = False
     standby: int | None = None
     stands_by: bool = False
+    #: What its checks and its agent go by, with what was ordered of them; None: its line has none.
+    checked_as: Check | None = None
+    asked_as: Agent | None = None
 
     @property
     def maintained_by_tracked(self) -> bool:

@@ -1,0 +1,299 @@
+"""What is ordered of servers' health, checks and agents: what the runtime API says, and what becomes of it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from reusedproxy.backends.checks.results import Result
+from reusedproxy.backends.server import DOWN, MAINT, NOLB, READY, UP, Server
+from reusedproxy.daemon.replacing.standing import stand, states_as_said
+from reusedproxy.daemon.replacing.standing import standing as standing_of
+from reusedproxy.daemon.service import ProxyService
+from reusedproxy.operators.runtime.commands import run
+from reusedproxy.operators.runtime.proxy import ADMIN, Context, Refusal
+from tests.integration.peers import LOOPBACK
+from tests.services import HEAD
+from tests.test_generations import GenerationTestCase
+
+CHECKED = "check inter 60s rise 2 fall 3"
+ASKED = "agent-check agent-port 6 agent-inter 60s"
+
+
+class OrdersTestCase(GenerationTestCase):
+    def begin_with(self, *servers: str, more: str = "") -> None:
+        """Servers of the backend `b`: s1, s2 …; no check is answered."""
+        self.begin()
+        self.stop()
+        self.service_of(*servers, more=more)
+
+    def service_of(self, *servers: str, more: str = "") -> None:
+        self.write_servers(*servers, more=more)
+        self.service = ProxyService(self.reactor, [self.config])
+        self.patch(self.service, "announce", lambda level, text, section="": self.said.append(text))
+        self.service.assemble(bind=False)
+        self.service.startService()
+        self.said.clear()
+
+    def write_servers(self, *servers: str, more: str = "") -> None:
+        lines = "".join(f" server s{at} {LOOPBACK}:1 {each}\n" for at, each in enumerate(servers, 1))
+        self.text(
+            "proxy.cfg",
+            f"global\n stats socket ipv4@127.0.0.1:0\n{HEAD}frontend f\n bind {LOOPBACK}:0\n default_backend b\n"
+            f"backend b\n{lines}{more}",
+        )
+
+    def says(self, command: str) -> str:
+        try:
+            answer = run(Context(self.service, ADMIN, 10.0), command.split())
+            return answer if isinstance(answer, str) else "".join(answer)
+        except Refusal as refusal:
+            return refusal.written
+
+    def live(self, name: str = "s1") -> Server:
+        return self.proxy.lines[f"b/{name}"].server
+
+    def made(self, name: str = "s1") -> Any:
+        return self.proxy.lines[f"b/{name}"]
+
+    def state(self, name: str = "s1") -> dict[str, str]:
+        _, columns, *lines = self.says("show servers state b").splitlines()
+        (line,) = (each for each in lines if each.split()[3] == name)
+        return dict(zip(columns.split()[1:], line.split(), strict=True))
+
+    def reload(self, *servers: str) -> None:
+        self.write_servers(*servers)
+        self.service.reload()
+        self.reactor.pump([0.05] * 150)
+
+
+class HealthTests(OrdersTestCase):
+    def test_a_server_is_out_of_service_until_a_check_passes(self) -> None:
+        self.begin_with(CHECKED, "track b/s1", "")
+        checker = self.made().checker
+        self.assertEqual(self.says("set server b/s1 health down"), "")
+        self.assertEqual([self.live(name).state for name in ("s1", "s2", "s3")], [DOWN, DOWN, UP])
+        self.assertEqual(
+            self.said,
+            [
+                "Server b/s1 is DOWN, changed from CLI. 2 active and 0 backup servers left. 0 sessions active,"
+                " 0 requeued, 0 remaining in queue.",
+                "Server b/s2 is DOWN via b/s1. 1 active and 0 backup servers left. 0 sessions active,"
+                " 0 requeued, 0 remaining in queue.",
+            ],
+        )
+        self.assertEqual((self.state()["srv_op_state"], self.state()["srv_check_health"]), ("0", "0"))
+        checker._take(Result("L4OK"))
+        self.assertEqual((self.live().state, self.state()["srv_check_health"]), (DOWN, "1"))
+        checker._take(Result("L4OK"))
+        self.assertEqual((self.live().state, self.live("s2").state), (UP, UP))
+
+    def test_one_that_is_said_to_be_up_is_down_after_as_many_failures_as_any(self) -> None:
+        self.begin_with(CHECKED)
+        self.says("set server b/s1 health down")
+        self.assertEqual((self.says("set server b/s1 health up"), self.live().state), ("", UP))
+        self.assertEqual(self.state()["srv_check_health"], "4")
+        checker = self.made().checker
+        for state in (UP, UP, DOWN):
+            checker._take(Result("L4CON"))
+            self.assertEqual(self.live().state, state)
+
+    def test_one_that_stops_takes_what_is_bound_to_it(self) -> None:
+        self.begin_with(CHECKED, "")
+        self.assertEqual((self.says("set server b/s1 health stopping"), self.live().state), ("", NOLB))
+        self.assertEqual((self.state()["srv_op_state"], self.live().serving), ("3", True))
+        self.assertIn("Server b/s1 is stopping, changed from CLI. 1 active", self.said[0])
+
+    def test_without_checks_it_stays_so_through_reloads_until_the_next_order(self) -> None:
+        self.begin_with("", "")
+        self.says("set server b/s1 health down")
+        self.assertEqual((self.live().state, self.state()["srv_check_health"]), (DOWN, "0"))
+        self.reload("", "weight 7")
+        self.assertEqual((self.live().state, self.live("s2").state), (DOWN, UP))
+        self.says("set server b/s1 health up")
+        self.assertEqual(self.live().state, UP)
+
+    def test_one_whose_checks_are_given_up_comes_back(self) -> None:
+        """Nobody could find it up again."""
+        self.begin_with(CHECKED)
+        self.says("set server b/s1 health down")
+        self.reload("")
+        self.assertEqual(self.live().state, UP)
+
+    def test_in_maintenance_only_the_checks_are_told(self) -> None:
+        self.begin_with(CHECKED)
+        self.says("set server b/s1 state maint")
+        self.said.clear()
+        self.assertEqual((self.says("set server b/s1 health down"), self.live().state, self.said), ("", MAINT, []))
+        self.says("set server b/s1 state ready")
+        self.assertEqual((self.live().state, self.live().admin), (UP, READY))
+
+    def test_what_is_refused(self) -> None:
+        self.begin_with(f"{CHECKED} {ASKED}", "track b/s1", "")
+        for line, said in (
+            ("s1 health", "'set server <srv> health' expects 'up', 'stopping', or 'down'.\n"),
+            ("s2 health up", "cannot change health on a tracking server.\n"),
+            ("s1 agent maint", "'set server <srv> agent' expects 'up' or 'down'.\n"),
+            ("s3 agent up", "agent checks are not enabled on this server.\n"),
+            ("s3 agent-send x", "agent checks are not enabled on this server.\n"),
+            ("s3 agent-port 5", "agent checks are not enabled on this server"),
+            ("s3 check-port 5", "health checks are not enabled on this server"),
+            ("s1 check-addr", "set server <b>/<s> check-addr requires an address and optionally a port.\n"),
+            ("s1 agent-addr", "set server <b>/<s> agent-addr requires an address and optionally a port.\n"),
+            ("s1 check-port", "set server <b>/<s> check-port requires a port.\n"),
+            ("s1 agent-port", "set server <b>/<s> agent-port requires a port.\n"),
+            ("s1 check-port x", "provided port is not an integer"),
+            ("s1 check-addr ::1 port", "provided port is not an integer"),
+            ("s1 check-port 65536", "provided port is invalid"),
+            ("s1 check-port -1", "provided port is invalid"),
+            ("s1 agent-port 0", "provided port is invalid"),
+            ("s1 check-addr no.invalid", "invalid addr 'no.invalid'"),
+            ("s1 agent-addr no.invalid", "invalid addr 'no.invalid'"),
+        ):
+            self.assertEqual(self.says(f"set server b/{line}"), said, line)
+        for kind, lines in (("health", ("check-port 5",)), ("agent", ("agent up", "agent-port 5", "agent-send x"))):
+            self.says(f"disable {kind} b/s1")
+            for line in lines:
+                self.assertIn("checks are not enabled", self.says(f"set server b/s1 {line}"), line)
+
+
+class AgentTests(OrdersTestCase):
+    def test_one_that_says_down_takes_its_server_down_until_it_says_up(self) -> None:
+        self.begin_with(f"{CHECKED} {ASKED}")
+        agent, checker = self.made().agent, self.made().checker
+        self.assertEqual((self.says("set server b/s1 agent down"), self.live().state), ("", DOWN))
+        self.assertIn("Server b/s1 is DOWN, changed from CLI.", self.said[0])
+        checker._take(Result("L4OK"))
+        self.assertEqual(self.live().state, DOWN)
+        agent._ended("L7OK", "up", 0, False)
+        self.assertEqual(self.live().state, UP)
+        self.says("set server b/s1 agent down")
+        self.reload(f"{CHECKED} {ASKED}", "")
+        self.assertEqual((self.live().state, self.made().agent.judge.well), (DOWN, False))
+        self.assertEqual((self.says("set server b/s1 agent up"), self.live().state), ("", UP))
+
+    def test_it_is_asked_elsewhere_and_something_else(self) -> None:
+        self.begin_with(ASKED)
+        agent = self.made().agent
+        self.assertEqual(str(agent.target), f"{LOOPBACK}:6")
+        for order, target in (
+            ("agent-port 7", f"{LOOPBACK}:7"),
+            ("agent-addr 127.0.0.9", "127.0.0.9:7"),
+            ("agent-addr ::1 port 8", "[::1]:8"),
+            ("agent-addr 0.0.0.0", f"{LOOPBACK}:8"),
+            ("agent-addr 127.0.0.9", "127.0.0.9:8"),
+        ):
+            self.assertEqual((self.says(f"set server b/s1 {order}"), str(agent.target)), ("", target), order)
+        self.assertEqual(self.says("set server b/s1 agent-send hello"), "")
+        self.assertEqual(agent._plan.steps[1].make(None), b"hello")
+        self.assertEqual([self.state()[f"srv_agent_{each}"] for each in ("addr", "port")], ["127.0.0.9", "8"])
+        self.reload(ASKED, "")
+        agent = self.made().agent
+        self.assertEqual((str(agent.target), agent.settings.send), ("127.0.0.9:8", "hello"))
+        self.assertIn(
+            "Server b/s1 has its agent asked at address 127.0.0.9, port 8, and sent 'hello', as was ordered before the"
+            " reload",
+            self.said,
+        )
+        self.reload(f"{ASKED} agent-addr 127.0.0.3")
+        agent = self.made().agent
+        self.assertEqual((str(agent.target), agent.settings.send), ("127.0.0.3:6", "hello"))
+
+
+class PlaceOfChecksTests(OrdersTestCase):
+    def test_checks_go_where_they_are_told(self) -> None:
+        self.begin_with(CHECKED, CHECKED)
+        checker = self.made().checker
+        for order, target in (
+            ("check-port 99", f"{LOOPBACK}:99"),
+            ("check-addr 127.0.0.9", "127.0.0.9:99"),
+            ("check-addr ::1 port 98", "[::1]:98"),
+            ("check-port 0", "[::1]:1"),
+            ("check-addr 0.0.0.0 port 0", f"{LOOPBACK}:1"),
+            ("check-addr 127.0.0.9 port 97", "127.0.0.9:97"),
+        ):
+            self.assertEqual((self.says(f"set server b/s1 {order}"), str(checker.target)), ("", target), order)
+        self.assertEqual([self.state()[f"srv_check_{each}"] for each in ("addr", "port")], ["127.0.0.9", "97"])
+        self.assertEqual(str(self.made("s2").checker.target), f"{LOOPBACK}:1")
+
+    def test_that_holds_through_reloads_until_the_file_says_another_place(self) -> None:
+        self.begin_with(CHECKED)
+        self.says("set server b/s1 check-addr 127.0.0.9 port 97")
+        self.reload(f"{CHECKED} downinter 7s", "")
+        checker = self.made().checker
+        self.assertEqual((str(checker.target), checker.settings.downinter), ("127.0.0.9:97", 7.0))
+        text = "Server b/s1 is checked at address 127.0.0.9, port 97, as was ordered before the reload"
+        self.assertIn(text, self.said)
+        self.reload(f"{CHECKED} port 5")
+        self.assertEqual(str(self.made().checker.target), f"{LOOPBACK}:5")
+
+    def test_an_order_while_a_reload_is_under_way_is_not_lost(self) -> None:
+        self.begin_with(f"{CHECKED} {ASKED}")
+        self.write_servers(f"{CHECKED} {ASKED}", "")
+        self.service.reload()
+        proxy = self.proxy
+        for port in range(100, 200):
+            if self.proxy is proxy:
+                self.says(f"set server b/s1 check-port {port}")
+                self.says(f"set server b/s1 agent-port {port}")
+                last = port
+                self.reactor.advance(0.05)
+        self.assertEqual(
+            (str(self.made().checker.target), str(self.made().agent.target)),
+            (f"{LOOPBACK}:{last}", f"{LOOPBACK}:{last}"),
+        )
+
+    def test_checks_elsewhere_have_no_tls_unless_it_is_said(self) -> None:
+        """As in HAProxy; back at the server they have that of its traffic."""
+        tls = f"ssl verify none check-sni x.test {CHECKED}"
+        self.begin_with(tls, f"{tls} check-ssl")
+        plain, secure = self.made().checker, self.made("s2").checker
+        self.assertEqual(plain.context.name, "x.test")
+        for name in ("s1", "s2"):
+            self.says(f"set server b/{name} check-port 99")
+        self.assertIsNone(plain.context)
+        self.assertEqual(secure.context.name, "x.test")
+        self.says("set server b/s1 check-port 0")
+        self.assertEqual(plain.context.name, "x.test")
+
+    def test_checks_that_leave_connections_to_the_pool_do_so_at_the_same_place_only(self) -> None:
+        self.begin_with(f"{CHECKED} pool-min-conn 1", more=" option httpchk\n")
+        checker = self.made().checker
+        self.assertTrue(checker._feeds)
+        self.says("set server b/s1 check-port 99")
+        self.assertFalse(checker._feeds)
+        self.says("set server b/s1 check-port 1")
+        self.assertTrue(checker._feeds)
+
+    def test_a_file_of_states_has_them(self) -> None:
+        self.begin_with(f"{CHECKED} {ASKED}", "")
+        self.says("set server b/s1 check-addr 127.0.0.9 port 97")
+        self.says("set server b/s1 agent-addr 127.0.0.8 port 94")
+        self.says("set server b/s2 health down")
+        self.text("states", self.says("show servers state"))
+        self.stop()
+        self.service_of(
+            f"{CHECKED} {ASKED}",
+            "",
+            more=f" load-server-state-from-file global\nglobal\n server-state-file {self.folder}/states\n",
+        )
+        targets = (str(self.made().checker.target), str(self.made().agent.target))
+        self.assertEqual(targets, ("127.0.0.9:97", "127.0.0.8:94"))
+        self.assertEqual(self.live("s2").state, DOWN)  # nobody checks it, then or now: it was ordered
+
+    def test_another_process_goes_on_with_them(self) -> None:
+        for port, target in (("", "127.0.0.9:97"), (" port 5", f"{LOOPBACK}:5")):
+            self.begin_with(f"{CHECKED} {ASKED}")
+            self.says("set server b/s1 check-addr 127.0.0.9 port 97")
+            self.says("set server b/s1 agent-port 94")
+            self.says("set server b/s1 agent-send hello")
+            standing = json.loads(json.dumps(standing_of(self.proxy)))
+            self.assertIn(" 0 - - 0\n", states_as_said(self.says("show servers state"), self.proxy))
+            self.stop()
+            self.service_of(f"{CHECKED} {ASKED}{port}")
+            said = [text for text, _ in stand(self.proxy, standing)]
+            self.assertEqual(str(self.made().checker.target), target)
+            agent = self.made().agent
+            self.assertEqual((str(agent.target), agent.settings.send), (f"{LOOPBACK}:94", "hello"))
+            self.assertEqual(any("is checked at address 127.0.0.9, port 97" in text for text in said), not port)
+            self.stop()
