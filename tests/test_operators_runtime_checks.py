@@ -6,14 +6,21 @@ import json
 from typing import Any
 
 from reusedproxy.backends.checks.results import Result
+from reusedproxy.backends.names import target_of
+from reusedproxy.backends.ordered import OrderedAddresses
+from reusedproxy.backends.orders import order_clear
 from reusedproxy.backends.server import DOWN, MAINT, NOLB, READY, UP, Server
+from reusedproxy.config.model.proxies import PoolLimits
 from reusedproxy.daemon.replacing.standing import stand, states_as_said
 from reusedproxy.daemon.replacing.standing import standing as standing_of
 from reusedproxy.daemon.service import ProxyService
 from reusedproxy.operators.runtime.commands import run
 from reusedproxy.operators.runtime.proxy import ADMIN, Context, Refusal
+from reusedproxy.pool.pool import HTTPConnectionPool
+from tests.fakes import RecordingExchange
 from tests.integration.peers import LOOPBACK
 from tests.services import HEAD
+from tests.test_backends_names import BenchTestCase, NamesBench
 from tests.test_generations import GenerationTestCase
 
 CHECKED = "check inter 60s rise 2 fall 3"
@@ -297,3 +304,169 @@ class PlaceOfChecksTests(OrdersTestCase):
             self.assertEqual((str(agent.target), agent.settings.send), (f"{LOOPBACK}:94", "hello"))
             self.assertEqual(any("is checked at address 127.0.0.9, port 97" in text for text in said), not port)
             self.stop()
+
+
+class ClearTests(OrdersTestCase):
+    """`ssl on|off`, as far as the line has TLS."""
+
+    TLS = "ssl verify none sni str(s.test) pool-min-conn 2"
+
+    def test_connections_are_of_the_other_kind(self) -> None:
+        self.begin_with(f"{self.TLS} {CHECKED}", f"{self.TLS} {CHECKED} port 5")
+        line, before = self.made(), self.made().pool
+        self.assertEqual(self.says("set server b/s1 ssl off"), "server ssl setting updated.\n")
+        self.assertIsNot(line.pool, before)
+        self.assertEqual((line.pool.context, line.checker.context, line.pool.state), (None, None, "running"))
+        self.assertEqual((line.pool.floor, before.floor, self.state()["srv_use_ssl"]), (2, 0, "0"))
+        self.reactor.pump([0.5] * 8)
+        self.assertEqual(before.state, "closed")
+        self.says("set server b/s2 ssl off")
+        self.assertIsNone(self.made("s2").checker.context)
+        clear = line.pool
+        self.says("set server b/s1 ssl on")
+        self.says("set server b/s2 ssl on")
+        assert line.pool.context is not None
+        self.assertEqual((line.pool.context.name, line.pool.context.session), ("s.test", None))
+        self.assertIs(line.checker.context, line.pool.context)
+        self.assertIsNone(self.made("s2").checker.context)  # of a port of its own
+        self.assertEqual((self.state()["srv_use_ssl"], clear.floor), ("1", 0))
+        again = line.pool
+        self.says("set server b/s1 ssl on")
+        self.assertIs(line.pool, again)
+
+    def test_that_holds_through_reloads_with_the_same_pool(self) -> None:
+        self.begin_with(self.TLS)
+        self.says("set server b/s1 ssl off")
+        pool = self.made().pool
+        self.reload(self.TLS, "")
+        self.assertIs(self.made().pool, pool)
+        self.assertIn("Server b/s1 is reached without TLS, as was ordered before the reload", self.said)
+        self.says("set server b/s1 ssl on")
+        self.assertEqual(self.made().pool.context.name, "s.test")
+        pool = self.made().pool
+        self.reload(self.TLS)
+        self.assertIs(self.made().pool, pool)
+
+    def test_a_line_that_gives_tls_up_ends_the_order(self) -> None:
+        self.begin_with(self.TLS)
+        self.says("set server b/s1 ssl off")
+        self.reload("")
+        self.assertFalse(self.live().clear)
+        self.reload(self.TLS)
+        self.assertIsNotNone(self.made().pool.context)
+
+    def test_another_process_goes_on_with_it(self) -> None:
+        self.begin_with(self.TLS)
+        self.says("set server b/s1 ssl off")
+        standing = json.loads(json.dumps(standing_of(self.proxy)))
+        self.stop()
+        self.service_of(self.TLS)
+        said = [text for text, _ in stand(self.proxy, standing)]
+        self.assertEqual(said, ["Server b/s1 is reached without TLS, as was ordered in the process before"])
+        self.assertIsNone(self.made().pool.context)
+
+    def test_a_file_of_states_takes_nothing_from_a_line_that_says_tls(self) -> None:
+        self.begin_with(self.TLS)
+        self.says("set server b/s1 ssl off")
+        self.text("states", self.says("show servers state"))
+        self.stop()
+        more = f" load-server-state-from-file global\nglobal\n server-state-file {self.folder}/states\n"
+        self.service_of(self.TLS, more=more)
+        self.assertIsNotNone(self.made().pool.context)
+
+    def test_what_is_refused(self) -> None:
+        self.begin_with(self.TLS, "", f"{CHECKED} check-ssl verify none")
+        none = "'set server <srv> ssl' cannot be set.  default-server should define ssl settings\n"
+        for line, said in (
+            ("s1 ssl", "'set server <srv> ssl' expects 'on' or 'off'.\n"),
+            ("s2 ssl on", none),
+            ("s2 ssl", none),
+            ("s3 ssl on", none),
+        ):
+            self.assertEqual(self.says(f"set server b/{line}"), said, line)
+        self.proxy.backends[0].hold_addresses()
+        self.assertIn("A reload is under way", self.says("set server b/s1 ssl off"))
+
+
+class Kinds:
+    """Gives a server of `NamesBench` another pool."""
+
+    may_encrypt = True
+
+    def __init__(self, bench: NamesBench) -> None:
+        self.bench = bench
+        self.made: list[HTTPConnectionPool] = []
+
+    def pool_of_kind(self) -> HTTPConnectionPool:
+        (server,) = self.bench.servers
+        assert server.target is not None
+        pool = self.bench.places["s1"].pool_at(server.target)
+        self.made.append(pool)
+        return pool
+
+    def turned(self) -> None:
+        """There are no checks."""
+
+    aim_checks = aim_agent = turned
+
+
+class KindTests(BenchTestCase):
+    def begin_turned(self, **limits: Any) -> tuple[NamesBench, Kinds]:
+        bench = self.begin(1, at=["192.0.2.1"], limits=PoolLimits(**limits))
+        addresses = OrderedAddresses(bench.backend, bench.clock, bench.departed)
+        bench.backend.addresses, bench.backend.groups = addresses, [addresses]
+        bench.servers[0].links = kinds = Kinds(bench)
+        bench.start()
+        return bench, kinds
+
+    def test_no_request_after_the_order_gets_a_connection_of_before(self) -> None:
+        """Those in use are finished, what stood idle is closed, and the floor is opened anew."""
+        bench, kinds = self.begin_turned(min_conn=3)
+        (server,) = bench.servers
+        before = server.pool
+        connection = before.acquire()
+        assert connection is not None
+        transport: Any = connection.transport
+        connection.send(RecordingExchange(), b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", True, None)
+        bench.answers = False
+        order_clear(bench.backend, server, True)
+        self.assertEqual([server.pool], kinds.made)
+        self.assertIsNone(server.pool.acquire())  # from the very moment on
+        bench.pass_time(0.1)
+        self.assertEqual((len(before.idle), len(before.in_use)), (0, 1))
+        transport.receive(b"HTTP/1.1 204 No Content\r\n\r\n")
+        self.assertEqual((before.idle, before.in_use, transport.end is not None), ([], set(), True))
+        bench.answers = True
+        bench.pass_time(5.0)
+        self.assertEqual((len(server.pool.idle), before.state), (3, "closed"))
+
+    def test_who_waits_for_a_connection_of_before_asks_again(self) -> None:
+        bench, _ = self.begin_turned()
+        bench.answers = False
+        bench.answer = lambda dial: None  # type: ignore[method-assign]
+        (server,) = bench.servers
+        waiter = Waits()
+        server.pool.wait(waiter)
+        order_clear(bench.backend, server, True)
+        bench.pass_time(0.1)
+        self.assertEqual(waiter.replaced, 1)
+
+    def test_a_move_that_is_under_way_arrives_with_connections_of_the_new_kind(self) -> None:
+        bench, _ = self.begin_turned(min_conn=1)
+        (server,) = bench.servers
+        bench.backend.order_address(server, target_of("192.0.2.2", 80), "test")
+        order_clear(bench.backend, server, True)
+        turned = server.pool
+        made = bench.places["s1"].pool_at
+        opened: list[HTTPConnectionPool] = []
+        self.patch(bench.places["s1"], "pool_at", lambda target: opened.append(made(target)) or opened[-1])
+        bench.pass_time(6.0)
+        self.assertEqual((bench.at, opened), (["192.0.2.2"], [server.pool]))
+        self.assertEqual((len(server.pool.idle), turned.state), (1, "closed"))
+
+
+class Waits:
+    replaced = 0
+
+    def pool_replaced(self) -> None:
+        self.replaced += 1

@@ -27,6 +27,7 @@ from reusedproxy.config.model.persistence import NO_COOKIES, UNSEEN
 from reusedproxy.net.dial import Target
 from reusedproxy.net.names.messages import plain
 from reusedproxy.net.slices import Steps
+from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.rules.actions import ErrorPages
 
 # What becomes of the names of its servers: they are not asked for yet, or followed, or a reload has servers stay.
@@ -291,6 +292,18 @@ class Backend(Places["Backend"]):
         there."""
         if self.addresses is not None:
             self.addresses.order(server, target, by)
+
+    def take_pool(self, server: Server, pool: HTTPConnectionPool) -> HTTPConnectionPool:
+        """Has a server's requests go over another pool from now on, which fills as that of a server that comes up.
+        Returns the one before."""
+        had_any = self.usable
+        pool.resume(rotation=server.serving)
+        before = server.take(pool)
+        if server.serving:
+            server.come_up()
+        self._regroup(server)
+        self._go_on(server, had_any)
+        return before
 
     def order_name(self, server: Server, name: str) -> None:
         """Has a server follow another name, as HAProxy's `set server <backend>/<server> fqdn`. It stays where it is

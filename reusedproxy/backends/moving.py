@@ -118,6 +118,8 @@ class Move:
         self._clock = clock
         self._departed = departed
         self._arrived = arrived
+        #: Its pool as long as nobody gives it another one meanwhile.
+        self._before = server.pool
         self._began = clock.seconds()
         self._call: IDelayedCall | None = None
         self._dials: dict[Dial, HTTPConnectionPool] = {}
@@ -195,11 +197,21 @@ class Move:
             dial.cancel()
         self._dials.clear()
 
+    def _begin_anew(self, pool: HTTPConnectionPool) -> None:
+        """Warms another pool: the server's connections are of another kind now than those that were opened."""
+        self.pool.close(MOVED)
+        self.pool, self._before = pool, self._server.pool
+        self._began = self._next_dial = self._clock.seconds()
+        self.start()
+
     def _arrive(self) -> None:
         """Gives the server its new pool, and drains the one before."""
         self._end()
         server, relocation = self._server, self._server.relocation
         assert relocation is not None
+        if server.pool is not self._before:
+            self._begin_anew(relocation.pool_at(self.target))
+            return
         before = server.move(self.pool, self.target)
         relocation.moved(self.target)
         self._departed.add(before)

@@ -29,7 +29,7 @@ class OrderedAddresses:
     def __init__(self, notes: Notes, clock: IReactorTime, departed: Departed) -> None:
         self._notes = notes
         self._clock = clock
-        self._departed = departed
+        self.departed = departed
         #: By server: the move, None while it is held back, and who has ordered it.
         self._moves: dict[Server, tuple[Move | None, str]] = {}
         self._held = False
@@ -48,7 +48,7 @@ class OrderedAddresses:
         move = None
         if not self._held:
             arrived = lambda: self._arrived(server, by)  # noqa: E731
-            move = Move(server, server.ordered, server, self._clock, self._departed, arrived)
+            move = Move(server, server.ordered, server, self._clock, self.departed, arrived)
         self._moves[server] = move, by
         if move is not None:
             move.start()

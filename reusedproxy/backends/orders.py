@@ -55,6 +55,20 @@ def order_question(server: Server, send: str) -> None:
         server.links.aim_agent()
 
 
+def order_clear(backend: Backend, server: Server, clear: bool) -> None:
+    """Has a server's connections be without TLS from now on, or with that of its line again: HAProxy's `set server
+    <backend>/<server> ssl`.
+
+    No request gets one of the other kind any more; those that carry one finish it, and the floor is opened anew.
+    """
+    if server.links is None or backend.addresses is None or server.clear == clear:
+        return
+    server.clear = clear
+    before = backend.take_pool(server, server.links.pool_of_kind())
+    server.links.turned()
+    backend.addresses.departed.add(before)
+
+
 def checks_place(server: Server) -> str:
     """Says where the checks of a server go that was ordered."""
     check = server.check

@@ -45,6 +45,16 @@ class Relocation(Protocol):
 class Links(Protocol):
     """Defines who has the connections to a server, to what is checked and to its agent as its orders say."""
 
+    @property
+    def may_encrypt(self) -> bool:
+        """Tells whether its line has settings of TLS for its connections."""
+
+    def pool_of_kind(self) -> HTTPConnectionPool:
+        """Returns a new pool whose connections have TLS or not, as `Server.clear` says. It begins suspended."""
+
+    def turned(self) -> None:
+        """Notes that the server has that pool now: its checks connect likewise."""
+
     def aim_checks(self) -> None:
         """Has its health checks go where `Server.check` says."""
 
@@ -131,6 +141,8 @@ class Server:
         self.relocation: Relocation | None = None
         #: Connects anew what an operator has ordered to be elsewhere; None: it was not built from a line.
         self.links: Links | None = None
+        #: An operator has ordered that its connections have no TLS, in spite of its line.
+        self.clear = False
         #: What its checks and its agent go by: its line, but for the places, and the question, that were ordered.
         self.check: model.Check | None = settings.check
         self.agent: Agent | None = settings.agent
@@ -251,8 +263,12 @@ class Server:
 
     def move(self, pool: HTTPConnectionPool, target: Target) -> HTTPConnectionPool:
         """Takes another pool, whose connections go to `target`. Returns the one before."""
-        before, self.pool = self.pool, pool
         self.was_at, self.target = self.target, target
+        return self.take(pool)
+
+    def take(self, pool: HTTPConnectionPool) -> HTTPConnectionPool:
+        """Takes another pool. Returns the one before."""
+        before, self.pool = self.pool, pool
         self.former = [*(each for each in self.former if each.state != "closed"), before]
         return before
 
@@ -291,6 +307,7 @@ class Server:
         if says_same_address(self.settings, previous.settings):
             self.ordered, self.ordered_name = previous.ordered, previous.ordered_name
         self._keep_places(previous)
+        self.clear = keeps_clear(self.settings, previous)
         if self.settings.agent is not None and previous.settings.agent is not None:
             self.agent_down = previous.agent_down
         # Without checks, before and now, it was ordered (`set server … health`).
@@ -388,6 +405,11 @@ class Server:
 
 def _place(said: model.Check | Agent) -> tuple[str | None, int | None]:
     return said.addr, said.port
+
+
+def keeps_clear(settings: model.Server, previous: Server) -> bool:
+    """Tells whether connections go on without TLS, which the line asks for as before."""
+    return previous.clear and settings.tls is not None and previous.settings.tls is not None
 
 
 def says_same_address(settings: model.Server, before: model.Server) -> bool:

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from attrs import evolve, frozen
+from attrs import define, evolve
 
 from reusedproxy.backends.names import target_of
 from reusedproxy.build.balancing import node_seed
+from reusedproxy.build.certificates import Stamps
 from reusedproxy.build.servers.connections import Pools, constant_name
-from reusedproxy.build.servers.line import Line
+from reusedproxy.build.servers.line import Identity, Line
 from reusedproxy.build.step_dialers import with_port
 from reusedproxy.config.model.checks import Agent
 from reusedproxy.config.model.proxies import Check
+from reusedproxy.config.model.tls import ServerTLS
 from reusedproxy.net.dial import Target
 from reusedproxy.net.tls.client import ClientContext
 from reusedproxy.pool.pool import HTTPConnectionPool
@@ -29,22 +31,45 @@ def feeds_pool(line: Line, target: Target, context: ClientContext | None) -> boo
     return alike and pool.carries_requests and pool.knows_name
 
 
-@frozen
+@define
 class Elsewhere:
     """Builds what the server of a line needs elsewhere (`backends.server.Relocation`, `backends.server.Links`)."""
 
     line: Line
     pools: Pools
     announce: Callable[[str, str], None]
+    #: What the line says of TLS, with the stamps of its files, and its context; None: it does without.
+    tls: ServerTLS | None
+    files: Stamps
+    context: ClientContext | None
 
     def pool_at(self, target: Target) -> HTTPConnectionPool:
+        context = self.line.context
+        return self._pool(evolve(self.line.identity, target=target), None if context is None else context.elsewhere())
+
+    @property
+    def may_encrypt(self) -> bool:
+        return self.tls is not None
+
+    def pool_of_kind(self) -> HTTPConnectionPool:
+        clear = self.line.server.clear or self.context is None
+        return self._pool(self._identity(), None if clear or self.context is None else self.context.elsewhere())
+
+    def _identity(self) -> Identity:
+        clear = self.line.server.clear
+        return evolve(self.line.identity, tls=None if clear else self.tls, files=() if clear else self.files)
+
+    def turned(self) -> None:
+        self.line.identity = self._identity()
+        self.aim_checks()
+
+    def _pool(self, identity: Identity, context: ClientContext | None) -> HTTPConnectionPool:
         line = self.line
-        context = line.context.elsewhere() if line.context is not None else None
         settings = line.server.settings
-        identity = evolve(line.identity, target=target)
         pool = self.pools.pool(f"Server {line.server.full_name}", settings, identity, context, self.announce)
         pool.ping_request = line.ping_request
         pool.succeed(line.pool)
+        pool.has_places(line.server.limit)
         line.adopt_identities(pool)
         return pool
 

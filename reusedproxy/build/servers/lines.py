@@ -16,7 +16,7 @@ from reusedproxy.backends.checks.agent import AgentChecker
 from reusedproxy.backends.checks.checker import Checker
 from reusedproxy.backends.checks.requests import request
 from reusedproxy.backends.saved_states import SavedState
-from reusedproxy.backends.server import Server
+from reusedproxy.backends.server import Server, keeps_clear
 from reusedproxy.build.announce import Announce
 from reusedproxy.build.balancing import node_seed
 from reusedproxy.build.certificates import Stamps, not_valid_yet, server_stamps
@@ -109,7 +109,8 @@ class Lines:
         name = f"{backend.name}/{settings.name}"
         previous = self._previous.get(name)
         target = self._first.first(name, settings, previous, saved if previous is None else None)
-        identity = self._identity(backend, settings, target)
+        clear = previous is not None and keeps_clear(settings, previous.server)
+        identity = self._identity(backend, settings, target, None if clear else settings.tls)
         ping_request = _ping_request(backend, settings)
         announce = partial(self._announce, section=f"backend {backend.name}")
         pool = self._pool(name, settings, identity, previous, ping_request, announce)
@@ -129,16 +130,20 @@ class Lines:
         line = Line(identity, server, ping_request, backend.http_check or backend.check_plan, identities=identities)
         if previous is None or previous.pool is not pool:
             line.adopt_identities()
-        server.links = elsewhere = Elsewhere(line, self._pools, announce)
+        stamps = server_stamps(settings.tls, self._stamps, self._trusts)
+        context = self._context(settings, name, settings.tls) if clear else line.context
+        server.links = elsewhere = Elsewhere(line, self._pools, announce, settings.tls, stamps, context)
         if settings.resolution.resolvers is not None or may_be_ordered(settings):
             server.relocation = elsewhere
         return line
 
-    def _identity(self, backend: model.Backend, settings: model.Server, target: Target | None) -> Identity:
+    def _identity(
+        self, backend: model.Backend, settings: model.Server, target: Target | None, tls: model.ServerTLS | None
+    ) -> Identity:
         return Identity(
             target or NOWHERE,
-            settings.tls,
-            server_stamps(settings.tls, self._stamps, self._trusts),
+            tls,
+            server_stamps(tls, self._stamps, self._trusts),
             backend.timeouts.connect or CONNECT_TIMEOUT,
             settings.pool,
             self._limits,
@@ -161,7 +166,7 @@ class Lines:
         """Returns the previous line's pool, if the server is the same; else a new one, which learns from that."""
         if previous is not None and previous.identity == identity:
             return previous.pool
-        context = self._context(settings, name, settings.tls)
+        context = self._context(settings, name, identity.tls)
         if context is not None:
             context.generation = _generation(identity, previous)
             if context.ours is not None:

@@ -102,6 +102,8 @@ def _orders_kept(server: Server) -> Iterator[str]:
     # The weight of an SRV record is no order.
     if server.service is None and server.weight != said.weight:
         yield f"keeps weight {server.weight}"
+    if server.clear:
+        yield "is reached without TLS"
     if server.check != said.check:
         yield checks_place(server)
     if server.agent != said.agent:

@@ -12,7 +12,14 @@ from ipaddress import ip_address
 from typing import Any
 
 from reusedproxy.backends.names import target_of
-from reusedproxy.backends.orders import agents_place, checks_place, order_agent_at, order_check, order_question
+from reusedproxy.backends.orders import (
+    agents_place,
+    checks_place,
+    order_agent_at,
+    order_check,
+    order_clear,
+    order_question,
+)
 from reusedproxy.backends.saved_states import COLUMNS, OTHER_NAME, follows_name
 from reusedproxy.backends.server import Server
 from reusedproxy.build.assembly import Proxy
@@ -74,6 +81,8 @@ def _ordered(server: Server) -> dict[str, object]:
     limit: dict[str, object] = {} if server.limit == said else {"maxconn": server.limit, "said": said}
     if server.settings.added:
         limit["added"] = True
+    if server.clear:
+        limit["clear"] = True
     check, checks = server.check, server.settings.check
     if check is not None and checks is not None and check != checks:
         limit["check"] = [check.addr, check.port, checks.addr, checks.port]
@@ -124,6 +133,10 @@ def stand(proxy: Proxy, said: object) -> Iterator[tuple[str, str]]:
             if name := _ordered_name(server, there):
                 backend.order_name(server, name)
                 text = f"Server {server.full_name} follows the name {name}, as was ordered in the process before"
+                yield text, f"backend {backend.name}"
+            if there.get("clear") is True and server.settings.tls is not None:
+                order_clear(backend, server, True)
+                text = f"Server {server.full_name} is reached without TLS, as was ordered in the process before"
                 yield text, f"backend {backend.name}"
             for what in _ask_elsewhere(server, there):
                 text = f"Server {server.full_name} {what}, as was ordered in the process before"

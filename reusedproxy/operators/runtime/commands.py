@@ -225,7 +225,7 @@ COMMANDS = (
     _command("set maxconn server", "<bk>/<srv> <value>", "change a server's maxconn setting", ADMIN,
              orders.set_maxconn_server),
     _command("set rate-limit", "<setting> <value>", "change a rate limiting value", ADMIN, rates.set_rate_limit),
-    _command("set server", "<bk>/<srv> [opts]", "change a server's state, weight, address or name", ADMIN,
+    _command("set server", "<bk>/<srv> [opts]", "change a server's state, weight, address, name or ssl", ADMIN,
              orders.set_server),
     _command("set ssl ca-file", "<cafile> <payload>", "replace a CA file", ADMIN, AUTHORITIES.set),
     _command("set ssl cert", "<certfile> <payload>", "replace a certificate file", ADMIN, CERTIFICATES.set),

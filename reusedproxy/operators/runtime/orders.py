@@ -9,9 +9,10 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from ipaddress import ip_address
 
-from reusedproxy.backends.backend import Backend
+from reusedproxy.backends.backend import HELD, Backend
 from reusedproxy.backends.checks.agent import STATIC_WEIGHTS
 from reusedproxy.backends.names import target_of
+from reusedproxy.backends.orders import order_clear
 from reusedproxy.backends.saved_states import follows_name
 from reusedproxy.backends.server import DRAIN, MAINT, READY, Server
 from reusedproxy.config.language.addresses import is_host_name, is_service
@@ -103,6 +104,20 @@ def _set_name(backend: Backend, server: Server, words: Sequence[str]) -> str:
     return f"{server.full_name} changed its FQDN from {before} to {name} by '{_BY}'\n"
 
 
+def _set_ssl(backend: Backend, server: Server, words: Sequence[str]) -> str:
+    """Has new connections to a server be with TLS or without."""
+    if server.settings.added:
+        raise Refusal("'set server <srv> ssl' not supported on dynamic servers")
+    if server.links is None or not server.links.may_encrypt:
+        raise Refusal("'set server <srv> ssl' cannot be set.  default-server should define ssl settings")
+    if words[:1] not in (["on"], ["off"]):
+        raise Refusal("'set server <srv> ssl' expects 'on' or 'off'.")
+    if backend.names_are == HELD:
+        raise Refusal("A reload is under way: try again when it has ended.")
+    order_clear(backend, server, words[0] == "off")
+    return "server ssl setting updated.\n"
+
+
 def enable_server(context: Context, words: Sequence[str]) -> str:
     backend, server = context.server(words[0] if words else "")
     backend.set_state(server, READY)
@@ -184,6 +199,7 @@ _SETTINGS: Mapping[str, Callable[[Backend, Server, Sequence[str]], str]] = {
     "check-port": checks.set_check_port,
     "fqdn": _set_name,
     "health": checks.set_health,
+    "ssl": _set_ssl,
     "state": _set_state,
     "weight": _set_weight,
 }
