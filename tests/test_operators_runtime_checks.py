@@ -14,6 +14,7 @@ from reusedproxy.config.model.proxies import PoolLimits
 from reusedproxy.daemon.replacing.standing import stand, states_as_said
 from reusedproxy.daemon.replacing.standing import standing as standing_of
 from reusedproxy.daemon.service import ProxyService
+from reusedproxy.net.dial import Target
 from reusedproxy.operators.runtime.commands import run
 from reusedproxy.operators.runtime.proxy import ADMIN, Context, Refusal
 from reusedproxy.pool.pool import HTTPConnectionPool
@@ -459,7 +460,12 @@ class KindTests(BenchTestCase):
         turned = server.pool
         made = bench.places["s1"].pool_at
         opened: list[HTTPConnectionPool] = []
-        self.patch(bench.places["s1"], "pool_at", lambda target: opened.append(made(target)) or opened[-1])
+
+        def open_at(target: Target) -> HTTPConnectionPool:
+            opened.append(made(target))
+            return opened[-1]
+
+        self.patch(bench.places["s1"], "pool_at", open_at)
         bench.pass_time(6.0)
         self.assertEqual((bench.at, opened), (["192.0.2.2"], [server.pool]))
         self.assertEqual((len(server.pool.idle), turned.state), (1, "closed"))
@@ -467,6 +473,12 @@ class KindTests(BenchTestCase):
 
 class Waits:
     replaced = 0
+
+    def connection_ready(self, connection: object) -> None:
+        """It never is."""
+
+    def connection_failed(self, failure: object) -> None:
+        """Nobody dials in vain."""
 
     def pool_replaced(self) -> None:
         self.replaced += 1

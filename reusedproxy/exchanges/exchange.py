@@ -336,6 +336,11 @@ class Exchange(ExchangeFacts):
         return self.state == TRYING and (self.attempt is None or self.attempt.state != SENT)
 
     @property
+    def tunnel(self) -> Tunnel | None:
+        """Returns what carries bytes once both sides have left HTTP; None: they have not."""
+        return self._tunnel
+
+    @property
     def phase(self) -> str:
         """Returns the second letter of HAProxy's termination state."""
         if self.state != TRYING:

@@ -7,12 +7,14 @@ import struct
 from typing import Any, Final
 
 #: The names here, and the places in the kernel's list of numbers, behind eight bytes of others (linux/tcp.h). Times are
-#: microseconds.
+#: microseconds, those since something was sent or received milliseconds.
 _PLACES: Final = {
     "unacked": 4,
     "sacked": 5,
     "lost": 6,
     "retrans": 7,
+    "last_data_sent": 9,
+    "last_data_recv": 11,
     "rtt": 15,
     "rttvar": 16,
     "reordering": 20,

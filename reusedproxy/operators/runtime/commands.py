@@ -7,9 +7,8 @@ the command is its own.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from itertools import islice
 
 from attrs import frozen
 
@@ -32,6 +31,7 @@ from reusedproxy.operators.runtime import (
     records,
     resolvers,
     servers,
+    sessions,
     startup,
     tables,
 )
@@ -42,10 +42,6 @@ from reusedproxy.operators.runtime.info import show_info
 from reusedproxy.operators.runtime.proxy import ADMIN, LEVELS, OPERATOR, USER, Context, Refusal
 from reusedproxy.operators.runtime.schema import schema_json
 from reusedproxy.operators.runtime.statistics import show_stat
-from reusedproxy.operators.view.sessions import SessionView, sessions
-
-#: Sessions that are looked at in one piece of an answer.
-SESSIONS_AT_ONCE = 50
 
 #: Returns the text of the answer, in pieces if it is long. Raises Refusal.
 Run = Callable[[Context, Sequence[str]], str | Iterable[str]]
@@ -82,29 +78,6 @@ def _show_cli_level(context: Context, words: Sequence[str]) -> str:
 
 def _show_cli_sockets(context: Context, words: Sequence[str]) -> str:
     return "# socket lvl processes\n" + "".join(f"{each.address} {each.level} all\n" for each in context.sockets)
-
-
-def _show_sess(context: Context, words: Sequence[str]) -> Iterator[str]:
-    """Returns one line for each client connection, some at once."""
-    found = sessions(context.proxy)
-    while some := [*islice(found, SESSIONS_AT_ONCE)]:
-        yield "".join(map(_session_line, some))
-
-
-def _session_line(session: SessionView) -> str:
-    host, port = session.source
-    if not host:
-        source = "proto=none src=-"
-    elif host == "unix":
-        source = "proto=unix_stream src=unix:1"
-    else:
-        source = f"proto={'tcpv6' if ':' in host else 'tcpv4'} src={host}:{port}"
-    request = f" request_age={session.request_age:.1f}s" if session.backend or session.state == "busy" else ""
-    return (
-        f"0x{session.number:x}: {source} fe={session.frontend} be={session.backend or '<NONE>'}"
-        f" srv={session.server or '<none>'} age={session.age:.0f}s requests={session.requests}"
-        f" ssl={int(session.tls)} state={session.state}{request}\n"
-    )
 
 
 def _set_timeout(context: Context, words: Sequence[str]) -> str:
@@ -244,7 +217,7 @@ COMMANDS = (
     _command("show errors", "[<px>] [request|response]", "report last request and/or response errors for each proxy",
              OPERATOR, errors.show_errors),
     _command("show events", "[<sink>] [-w] [-n] [-0]", "show event sink state", USER, events.show_events),
-    _command("show info", "[desc|json|typed]*", "report information about the running process", USER, show_info),
+    _command("show info", "[desc|json|typed|float]*", "report information about the running process", USER, show_info),
     _command("show map", "[@<ver>] [map]", "report available maps or dump a map's contents", ADMIN, maps.show_map),
     _command("show pool", "[<bk>[/<srv>]]", "report the connections kept to servers", USER, servers.show_pool),
     _command("show pool record", "<bk>/<srv>", "dump the record of a server's pool (pool-record)", OPERATOR,
@@ -256,7 +229,8 @@ COMMANDS = (
              servers.show_servers_conn),
     _command("show servers state", "[<backend>]", "dump volatile server information (all or for a single backend)",
              USER, servers.show_servers_state),
-    _command("show sess", "", "report the list of current sessions", OPERATOR, _show_sess),
+    _command("show sess", "[help|<id>|all] [opts...]", "report the list of current streams or dump this exact stream",
+             OPERATOR, sessions.show_sess),
     _command("show ssl ca-file", "[<cafile>[:<index>]]", "display the SSL CA files used in memory, or the details of a"
              " <cafile>, or a single certificate of index <index> of a CA file <cafile>", OPERATOR,
              authorities.show_ssl_ca_file),

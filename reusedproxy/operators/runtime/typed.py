@@ -142,13 +142,15 @@ def _field(position: int, name: str, kind: Kind, value: Value) -> dict[str, obje
 
 @frozen
 class Fact:
-    """Holds one value of `show info`: its place in HAProxy's list, its name, its kind and what it is."""
+    """Holds one value of `show info`: its place in HAProxy's list, its name, its kind and what it is. `exact` is its
+    value for `float`; None: the same."""
 
     position: int
     name: str
     kind: Kind
-    value: int | str
+    value: int | float | str
     words: str
+    exact: float | None = None
 
 
 def typed_facts(facts: Iterable[Fact]) -> str:
