@@ -145,7 +145,8 @@ def _check(server: ServerView, configured: bool) -> tuple[int, int, int, int]:
     maintained = server.state == MAINT and not server.maintained_by_tracked
     paused = PAUSED if maintained and not server.tracked and not server.new else 0
     if server.check is None:
-        return 1, _UNKNOWN, 0 if maintained or server.state == DOWN else 2, paused | (CONFIGURED if configured else 0)
+        down = maintained or (server.state == DOWN and not server.tracked)
+        return 1, _UNKNOWN, 0 if down else 2, paused | (CONFIGURED if configured else 0)
     last = server.check.last
     passed = _PASSED_STOPPING if last.stopping else _PASSED
     result = _UNKNOWN if last.status == "INI" else passed if last.passed else _FAILED
