@@ -206,16 +206,26 @@ class TrialTests(SynchronousTestCase):
         same: bool = True,
         shown: bool = False,
         port: int = 1,
+        says: str = "",
     ) -> ReloadTrial:
         """`before` and `now` are what the server's line says of its certificate; not `same`: the contents of its CAs or
-        lists have changed; not `shown`: our certificate has."""
+        lists have changed; not `shown`: our certificate has; `says` is what is wrong with the answer to a check on a
+        new connection."""
 
         def line_of(pool: HTTPConnectionPool, words: str, port: int = 1) -> SimpleNamespace:
             said = read_configuration([Source("x", f"{HEAD}backend b\n server s h:{port} ssl {words}\n")], {})
             (settings,) = said.backends["b"].servers
             return SimpleNamespace(
-                server=SimpleNamespace(serving=True, settings=settings), pool=pool, context=context, checker=None
+                server=SimpleNamespace(serving=True, settings=settings),
+                pool=pool,
+                context=context,
+                checker=checker if says else None,
             )
+
+        def try_on(connection: Any, told: Callable[[str], None]) -> None:
+            bench.clock.callLater(0.1, told, says)
+
+        checker = SimpleNamespace(last=SimpleNamespace(passed=True), asks_as=lambda before: True, try_on=try_on)
 
         context = SimpleNamespace(
             demands_as=lambda other: same and now.replace(" crt /new", "") == before,
@@ -305,6 +315,16 @@ class TrialTests(SynchronousTestCase):
             bench.pass_time(0.1)
             self.assertEqual((self.ends, trial.distrusted), ([None], {}))
             self.assertEqual(trial.failing, {"b/s": "TLS handshake failed: alert access denied"})
+            bench.pool.close("over")
+
+    def test_one_that_does_not_pass_its_check_refuses_it_if_that_may_be_our_certificate(self) -> None:
+        for shown, ends in ((False, [Refusal("b/s", "it answers 400")]), (True, [None])):
+            bench = PoolBench(resume=False)
+            trial = self.trial(bench, shown=shown, says="it answers 400")
+            bench.answer_all()
+            bench.pass_time(1)
+            self.assertEqual(self.ends, ends)
+            self.assertEqual((trial.failing, trial.unwell), ({}, {} if ends[0] else {"b/s": "it answers 400"}))
             bench.pool.close("over")
 
     def test_one_at_another_address_refuses_the_reload(self) -> None:

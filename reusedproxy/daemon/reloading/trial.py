@@ -102,10 +102,11 @@ class ReloadTrial:
         #: Trials of pools without a floor, and the names of servers whose trial has not begun.
         self._trials: dict[str, Trial] = {}
         self._to_try: list[str] = []
-        #: Servers that are no longer trusted, and those that fail, though nothing has changed that they could dislike;
-        #: and the reasons. They do not prevent the reload.
+        #: Servers that are no longer trusted; those that take no connection, and those that do not pass their check on
+        #: one, though nothing has changed that they could dislike; and the reasons. They do not prevent the reload.
         self.distrusted: dict[str, str] = {}
         self.failing: dict[str, str] = {}
+        self.unwell: dict[str, str] = {}
         self._identities = IdentityTrial(old, new)
         #: Results of the check requests on new connections: None: pending, "": passed, else the failure.
         self._answers: dict[str, str | None] = {}
@@ -181,7 +182,7 @@ class ReloadTrial:
         if not answer:
             return None
         if not _may_dislike(old, line):
-            self.failing[name] = answer
+            self.unwell[name] = answer
             return None
         return Refusal(name, answer)
 
