@@ -63,6 +63,7 @@ class TrackingTests(SynchronousTestCase):
         frontend.gate = RuleSets({}).gate(rules.connection)
         frontend.session_gate = RuleSets({}).gate(rules.session)
         frontend.tracks = any(gate is not None and gate.tracks for gate in (frontend.gate, frontend.session_gate))
+        frontend.counts_requests = frontend.tracks
         read = Maps({}, [])
         run_through(read.load([said.frontends["a"]]))
         frontend.maps = {**read.found, "m": Map([("127.0.0.1", b"1")]), "none": Map([])}

@@ -273,7 +273,7 @@ class RequestTests(SynchronousTestCase):
         for rules in (LIMIT, LIMIT.replace("track-sc0 src\n", "track-sc0 src if { path / }\n")):
             world = ruled(self, rules, warm=1)
             client = world.client()
-            world.frontend.tracks = True
+            world.frontend.tracks = world.frontend.counts_requests = True
             (connection,) = world.frontend.connections
             table = world.frontend.tables["fe"]
             session_of(connection).counters = {0: (table, table.track("192.0.2.9"))}  # type: ignore[arg-type]

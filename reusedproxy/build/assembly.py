@@ -20,6 +20,7 @@ from reusedproxy.backends.moving import Departed
 from reusedproxy.backends.server import Server
 from reusedproxy.build.announce import Announce
 from reusedproxy.build.answers import Answers
+from reusedproxy.build.asked import calls_in
 from reusedproxy.build.backends import Backends
 from reusedproxy.build.certificates import FilesOfTLS, Served, Stamps, serving
 from reusedproxy.build.deeds import notes_in_sessions
@@ -39,6 +40,7 @@ from reusedproxy.build.spelling import Spelling, spelling_of
 from reusedproxy.build.standbys import stand_by
 from reusedproxy.build.tables import Sweep, tables_of
 from reusedproxy.clients.connection_limit import ConnectionLimit
+from reusedproxy.clients.frequencies import Frequencies
 from reusedproxy.clients.frontend import Frontend
 from reusedproxy.config import model
 from reusedproxy.config.language.report import Fault
@@ -72,6 +74,7 @@ from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.rules.maps import Map
 from reusedproxy.rules.pattern_files import PatternFile
 from reusedproxy.rules.samples.formats import text_of_items
+from reusedproxy.rules.samples.process_fetches import LAST_RULE
 from reusedproxy.tables.table import Table
 from reusedproxy.wire.heads import Limits
 
@@ -122,6 +125,8 @@ class Proxy:
     tables: dict[str, Table] = Factory(dict)
     #: Keeps them free of what is out of time, while the proxy runs.
     sweep: Sweep | None = None
+    #: The rates that rules ask for, while the proxy runs.
+    frequencies: Frequencies | None = None
     #: Patterns of rules, by the names of their files, kept for when only files of TLS are read again (`ssl-watch`), and
     #: for operators who change them.
     patterns: dict[str, PatternFile] = Factory(dict)
@@ -150,7 +155,8 @@ class Proxy:
 @define
 class _Shared:
     """Holds what all frontends of one configuration share. `backends_note` tells that rules of a backend set variables
-    of sessions; `rules_set_levels`, that a rule says at which level a line of the log is written."""
+    of sessions; `rules_set_levels`, that a rule says at which level a line of the log is written. `asked` are the
+    sample fetches and converters that it names."""
 
     backends: dict[str, Backend]
     answers: Answers
@@ -160,6 +166,7 @@ class _Shared:
     environment: dict[str, str]
     backends_note: bool
     rules_set_levels: bool
+    asked: frozenset[str]
 
 
 class Assembly:
@@ -299,6 +306,7 @@ class Assembly:
             if not settings.disabled:
                 yield from self._frontend(settings, shared)
                 yield
+        proxy.frequencies = Frequencies(shared.asked, proxy.frontends, proxy.backends, proxy.deadlines)
         yield from self._listen(bind)
         global_ = configuration.global_
         if global_.ssl_watch is not None or global_.stats_sockets or global_.manhole is not None:
@@ -357,6 +365,10 @@ class Assembly:
         proxy.maps = maps.found
         patterns = Patterns({**proxy.patterns})
         yield from patterns.load(in_use)
+        asked: set[str] = set()
+        for each in in_use:
+            asked.update(call.name for call in calls_in(each))
+            yield
         backends_note = False
         for section in configuration.backends.values():
             backends_note = backends_note or notes_in_sessions(section)
@@ -365,12 +377,13 @@ class Assembly:
         return _Shared(
             backends,
             answers,
-            RuleSets(backends, disabled, patterns, answers, proxy.tables),
+            RuleSets(backends, disabled, patterns, answers, proxy.tables, not asked.isdisjoint(LAST_RULE)),
             Authentication(configuration.user_lists, proxy.passwords),
             Lookups({name: partial(proxy.names.section, each) for name, each in sections.asked.items()}),
             dict(configuration.global_.environment),
             backends_note,
             any(_set_levels(configuration)),
+            frozenset(asked),
         )
 
     def _frontend(self, settings: model.Frontend, shared: _Shared) -> Steps[None]:
@@ -406,6 +419,7 @@ class Assembly:
         frontend.gate = rule_sets.gate(frontend.settings.rules.connection)
         frontend.session_gate = rule_sets.gate(frontend.settings.rules.session)
         frontend.tracks = any(gate is not None and gate.tracks for gate in (frontend.gate, frontend.session_gate))
+        frontend.counts_requests = frontend.tracks
         frontend.notes_in_sessions = shared.backends_note or notes_in_sessions(settings)
         frontend.judges_sessions = frontend.tracks or frontend.session_gate is not None
         monitor = rule_sets.monitor(frontend) if frontend.guide is None else None

@@ -15,7 +15,7 @@ from reusedproxy.build.list_files import reading
 from reusedproxy.config.language.files import ListName, list_name
 from reusedproxy.config.language.report import Fault, Wrong
 from reusedproxy.config.model.values import Call, Place
-from reusedproxy.config.rules.samples import MAPS
+from reusedproxy.config.rules.samples import KEY, MAPS
 from reusedproxy.config.rules.steering import EditMap
 from reusedproxy.net.files import why_unread
 from reusedproxy.net.slices import Steps
@@ -48,7 +48,8 @@ class Maps:
                     yield
                 self.found[named.name].uses.append(place)
                 try:
-                    yield from self.found[named.name].prepare(method, gives, f"the map {named.name}")
+                    read_as = "str" if gives == KEY else gives
+                    yield from self.found[named.name].prepare(method, read_as, f"the map {named.name}")
                 except Wrong as wrong:
                     self._fault(place, str(wrong))
             yield

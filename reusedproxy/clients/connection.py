@@ -124,7 +124,9 @@ class ClientConnection:
         self.slot = 0.0
         self.listener = listener
         #: The route of all its requests, where no rule and no page decides about them; None: its frontend is asked.
-        passes = frontend.pages or frontend.monitor is not None or frontend.routing is not None or frontend.tracks
+        passes = (
+            frontend.pages or frontend.monitor is not None or frontend.routing is not None or frontend.counts_requests
+        )
         self.straight = None if passes else frontend.default_route
         #: What its exchanges keep for those that follow; None: nothing so far.
         self.session: Session | None = None
@@ -480,7 +482,9 @@ class ClientConnection:
             self.end_after("other certificates are shown now")
         self.frontend.let_go(self)
         self.frontend = frontend
-        passes = frontend.pages or frontend.monitor is not None or frontend.routing is not None or frontend.tracks
+        passes = (
+            frontend.pages or frontend.monitor is not None or frontend.routing is not None or frontend.counts_requests
+        )
         self.straight = None if passes else frontend.default_route
         self.forwarded = frontend.forwarded(self.address)
         frontend.take_over(self)

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from attrs import define, frozen
 
+from reusedproxy.net.local_addresses import is_local
 from reusedproxy.net.marks import mark_packets
 from reusedproxy.net.tls.facts import TransportTLS
 from reusedproxy.rules.facts import Course, Facts, Map, Noted, Sample
 from reusedproxy.sessions.client import ClientFacts, session_of
-from reusedproxy.sessions.figures import CLIENT_FIGURES, of_client
+from reusedproxy.sessions.figures import CLIENT_FIGURES, LOCAL_ADDRESSES, of_client
 from reusedproxy.tables.table import Table
 from reusedproxy.tables.tracking import Counters, Tracked
 
@@ -109,6 +110,10 @@ class Arrival:
     def figure(self, which: str, name: str) -> Sample:
         if which in CLIENT_FIGURES:
             return of_client(which, name, self.accepted)
+        if which == "dst_conn":
+            return self.listener.connections
+        if which in LOCAL_ADDRESSES:
+            return is_local(getattr(self, LOCAL_ADDRESSES[which])[0])
         own = self.frontend.name
         found = self.frontend.figure(which, name or own)
         if which == "fe_conn" and name in ("", own) and self.client is None and self.acts and isinstance(found, int):

@@ -50,6 +50,8 @@ class ConnectionFacts:
     #: How often it may be tried again, in the place of what its backend says.
     most_retries: int | None = None
     acts = True
+    #: What answers in place of a server, as the log names it: "<STATS>" or "<PROMEX>"; "": nothing of the kind.
+    applet = ""
 
     @property
     def source(self) -> tuple[str, int]:
@@ -98,7 +100,7 @@ class ConnectionFacts:
     def figure(self, which: str, name: str) -> Sample:
         if which in OWN_FIGURES:
             return OWN_FIGURES[which](self, name)
-        own = self.frontend_name if which == "fe_conn" else self.backend_name
+        own = self.frontend_name if which.startswith("fe_") else self.backend_name
         return self.client.frontend.figure(which, name or own or "")
 
     def table(self, name: str) -> Table | None:

@@ -330,7 +330,7 @@ BIND_TLS = words(
 # TLS versions as they are spelled within HAProxy's words, oldest first.
 TLS_SHORT = ("tlsv10", "tlsv11", "tlsv12", "tlsv13")
 # Words about threads and about how the kernel wakes the process.
-BIND_WITHOUT_EFFECT = words("defer-accept guid-prefix id label nice process shards thread")
+BIND_WITHOUT_EFFECT = words("defer-accept guid-prefix label nice process shards thread")
 
 SERVER = _arguments(
     """
@@ -409,6 +409,45 @@ HINTS = {
     **dict.fromkeys(
         ("cpu_calls", "cpu_ns_avg", "cpu_ns_tot", "lat_ns_avg", "lat_ns_tot"),
         "take it out: processor time is not measured by request ('%Tr' and '%Ta' are times)",
+    ),
+    **dict.fromkeys(
+        ("bc_glitches", "fc_glitches", "sc_glitch_cnt", "sc_glitch_rate", "src_glitch_cnt", "src_glitch_rate")
+        + ("table_glitch_cnt", "table_glitch_rate"),
+        "they are HTTP/2's for the most part; a request that can be read in several ways is refused at once here, and"
+        " 'http_err_cnt' counts it",
+    ),
+    **dict.fromkeys(
+        ("bs.aborted", "bs.debug_str", "bs.id", "bs.rst_code", "fs.aborted", "fs.debug_str", "fs.id", "fs.rst_code"),
+        "they are for finding faults in HAProxy itself: 'txn.sess_term_state' says what has become of a request",
+    ),
+    **dict.fromkeys(
+        ("term_events", "waiting_entity"), "'txn.sess_term_state' and 'last_rule_line' say what has become of a request"
+    ),
+    "acl": "write the condition behind the rule, with 'if'",
+    "dump_all_vars": "write the variables one by one, with 'var'",
+    "server_status": "keep 'status' in a variable, by the first rule for responses",
+    **dict.fromkeys(
+        ("fc_saved_syn", "eth.data", "eth.dst", "eth.hdr", "eth.proto", "eth.src", "eth.vlan", "ip.data", "ip.df")
+        + ("ip.dst", "ip.fp", "ip.hdr", "ip.proto", "ip.src", "ip.tos", "ip.ttl", "ip.ver", "tcp.dst", "tcp.flags")
+        + ("tcp.options.mss", "tcp.options.sack", "tcp.options.tsopt", "tcp.options.tsval", "tcp.options.wscale")
+        + ("tcp.options.wsopt", "tcp.options_list", "tcp.seq", "tcp.src", "tcp.win"),
+        "the first packet of a connection is not kept",
+    ),
+    **dict.fromkeys(
+        (
+            f"ssl_{side}_{secret}"
+            for side in ("bc", "fc")
+            for secret in (
+                "client_early_traffic_secret",
+                "client_handshake_traffic_secret",
+                "client_traffic_secret_0",
+                "early_exporter_secret",
+                "exporter_secret",
+                "server_handshake_traffic_secret",
+                "server_traffic_secret_0",
+            )
+        ),
+        "with it, whoever has recorded a connection can read it",
     ),
     "transparent": "name a server's address and port",
     "bind namespace": "start the daemon in that network namespace (ip netns exec, NetworkNamespacePath= of systemd)",

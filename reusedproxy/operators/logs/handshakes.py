@@ -135,7 +135,9 @@ class FailedClient:
         return self.frontend.usable_servers(backend or self.backend_name or "")
 
     def figure(self, which: str, name: str) -> Sample:
-        own = self.frontend_name if which == "fe_conn" else self.backend_name
+        if which == "error":
+            return True
+        own = self.frontend_name if which.startswith("fe_") else self.backend_name
         return self.frontend.figure(which, name or own or "")
 
     def table(self, name: str) -> Table | None:

@@ -16,6 +16,7 @@ from reusedproxy.rules.samples.aliases import first_line
 from reusedproxy.rules.samples.body_fetches import BODY_FETCHES
 from reusedproxy.rules.samples.byte_fetches import BYTE_FETCHES
 from reusedproxy.rules.samples.casts import address_of, number_of, wrapped
+from reusedproxy.rules.samples.connection_fetches import CONNECTION_FETCHES
 from reusedproxy.rules.samples.course_fetches import COURSE_FETCHES
 from reusedproxy.rules.samples.dates import UNITS
 from reusedproxy.rules.samples.process_fetches import PROCESS_FETCHES
@@ -60,6 +61,10 @@ def _var(name: str, default: str | None = None) -> Fetch:
 def _date(offset: str = "0", unit: str = "s") -> Fetch:
     scale, moved = UNITS[unit], int(offset)
     return lambda facts: wrapped(int(facts.wall() * scale) + moved)
+
+
+def _microseconds(facts: Facts) -> Sample:
+    return int(facts.wall() * 1_000_000) % 1_000_000
 
 
 def _nbsrv(backend: str = "") -> Fetch:
@@ -567,6 +572,8 @@ FETCHES: dict[str, Callable[..., Fetch]] = {
     "meth": lambda text: _constant(text.encode()),
     "var": _var,
     "date": _date,
+    "date_us": _fact(_microseconds),
+    **CONNECTION_FETCHES,
     "nbsrv": _nbsrv,
     "src": _address(lambda facts: facts.source),
     "dst": _address(lambda facts: facts.destination),
