@@ -101,6 +101,16 @@ class TrackingTests(SynchronousTestCase):
         world.check_rest()
         self.listener.close()
 
+    def test_a_rule_says_where_a_client_comes_from(self) -> None:
+        """For all that it asks, and for the rules behind it."""
+        world = self.world("tcp-request connection set-src str(192.0.2.9)\n tcp-request connection track-sc0 src")
+        far = self.connect()
+        self.ask(world, far)
+        (connection,) = world.frontend.connections
+        self.assertEqual(connection.address[0], "192.0.2.9")
+        self.assertEqual(self.values(world, "192.0.2.9")["conn_cnt"], 1)
+        self.end(world, far)
+
     def test_a_connection_is_counted_while_it_lasts(self) -> None:
         """With all its requests, and those that could not be read."""
         world = self.world("tcp-request connection track-sc0 src")

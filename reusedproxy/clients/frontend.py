@@ -418,7 +418,7 @@ class Frontend:
         if self.gate is not None:
             arrival = Arrival(accepted, name, listener, self)
             verdict = self.verdict(arrival)
-            counters = arrival.counters
+            counters, name = arrival.counters, arrival.source
             if verdict in DENIED:
                 if verdict == SILENT_DROP:
                     hide(accepted)

@@ -78,6 +78,15 @@ class Arrival:
     priority = 0, 0
 
     @property
+    def own_source(self) -> None:
+        """Returns nothing: what a rule puts in the place of the client's address (`set-src`) is its address from then
+        on."""
+
+    @own_source.setter
+    def own_source(self, address: tuple[str, int]) -> None:
+        self.source = address
+
+    @property
     def destination(self) -> tuple[str, int]:
         if self.client is not None and self.client.destination is not None:
             return self.client.destination
