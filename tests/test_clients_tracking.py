@@ -12,6 +12,7 @@ from reusedproxy.build.maps import Maps
 from reusedproxy.build.rule_sets import RuleSets
 from reusedproxy.build.tables import tables_of
 from reusedproxy.clients import frontend as clients_frontend
+from reusedproxy.clients.connection import ClientConnection
 from reusedproxy.clients.frontend import Frontend
 from reusedproxy.config import model
 from reusedproxy.config.reader import Source, read_configuration
@@ -107,6 +108,7 @@ class TrackingTests(SynchronousTestCase):
         far = self.connect()
         self.ask(world, far)
         (connection,) = world.frontend.connections
+        assert isinstance(connection, ClientConnection)
         self.assertEqual(connection.address[0], "192.0.2.9")
         self.assertEqual(self.values(world, "192.0.2.9")["conn_cnt"], 1)
         self.end(world, far)

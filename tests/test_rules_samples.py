@@ -123,6 +123,7 @@ class ReadTests(SynchronousTestCase):
             ("str(a),when(acl,x)", "'acl' is a HAProxy condition of 'when' that reusedproxy does not do yet"),
             ("str(a),when(!eror)", "did you mean 'error'?"),
             ("str(a),when(error,x)", "the condition 'error' takes no argument"),
+            ("str(a),debug(x,buf1)", "where it writes is one of 'buf0', 'stdout', 'stderr', not 'buf1'"),
             ("str(a),protobuf(1.x)", "'1.x' is no path of field numbers"),
             ("str(a),ungrpc(0)", "'0' is no path of field numbers"),
             ("str(a),protobuf(1,int33)", "the type of a number is one of"),

@@ -344,6 +344,23 @@ class TableTests(SynchronousTestCase):
             found = [compiled_text(read_expression(text, "here"))(facts) for text in asked]
             self.assertEqual(found, [bytes([each]) if isinstance(each, int) else each for each in values])
 
+    def test_samples_are_written_on_their_way(self) -> None:
+        """As HAProxy writes them, and passed on."""
+        facts = Seen(HEAD)
+        for text, value, line in (
+            ("src,debug(track-sc)", b"127.0.0.1", ("buf0", "[debug] track-sc: type=ipv4 <127.0.0.1>")),
+            ("str(a),debug,upper", b"A", ("buf0", "[debug] : type=str <a>")),
+            ("bin(610a62),debug(b,stdout)", b"a\nb", ("stdout", "[debug] b: type=bin <a.b>")),
+            ("str(%c3%a9),url_dec,debug(,stderr),length", b"2", ("stderr", "[debug] : type=str <..>")),
+            ("int(3),debug", b"3", ("buf0", "[debug] : type=sint <3>")),
+            ("always_true,debug", b"1", ("buf0", "[debug] : type=bool <1>")),
+            ("ipv6(::1),debug", b"::1", ("buf0", "[debug] : type=ipv6 <::1>")),
+        ):
+            self.assertEqual(compiled_text(read_expression(text, "here"))(facts), value, text)
+            self.assertEqual(facts.told[-1], line)
+        compiled_text(read_expression("req.hdr(none),debug", "here"))(facts)
+        self.assertEqual(len(facts.told), 7)
+
     def test_extensions_that_another_proxy_has_announced(self) -> None:
         """By number or name; those about TLS are within one."""
         facts = Seen(HEAD)

@@ -8,7 +8,7 @@ Starts nothing: the result is bound but does not accept, and its pools open no c
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from random import Random
 
@@ -48,6 +48,7 @@ from reusedproxy.config.model.logs import THIS_HOST
 from reusedproxy.config.model.users import UserList
 from reusedproxy.config.model.values import Notice
 from reusedproxy.config.rules.log_actions import SetLogLevel
+from reusedproxy.config.rules.outcomes import read_sink
 from reusedproxy.exchanges.authentication import Authentication
 from reusedproxy.measures.list_fetches import ListFetches
 from reusedproxy.net import descriptors
@@ -156,7 +157,7 @@ class Proxy:
 class _Shared:
     """Holds what all frontends of one configuration share. `backends_note` tells that rules of a backend set variables
     of sessions; `rules_set_levels`, that a rule says at which level a line of the log is written. `asked` are the
-    sample fetches and converters that it names."""
+    sample fetches and converters that it names, `sinks` write the lines of `debug`."""
 
     backends: dict[str, Backend]
     answers: Answers
@@ -167,6 +168,7 @@ class _Shared:
     backends_note: bool
     rules_set_levels: bool
     asked: frozenset[str]
+    sinks: Mapping[str, Callable[[str], None]]
 
 
 class Assembly:
@@ -366,8 +368,11 @@ class Assembly:
         patterns = Patterns({**proxy.patterns})
         yield from patterns.load(in_use)
         asked: set[str] = set()
+        debugged: set[str] = set()
         for each in in_use:
-            asked.update(call.name for call in calls_in(each))
+            calls = [*calls_in(each)]
+            asked.update(call.name for call in calls)
+            debugged.update(read_sink(call.arguments) for call in calls if call.name == "debug")
             yield
         backends_note = False
         for section in configuration.backends.values():
@@ -384,6 +389,7 @@ class Assembly:
             backends_note,
             any(_set_levels(configuration)),
             frozenset(asked),
+            {sink: proxy.logs.debugging(sink) for sink in sorted(debugged)},
         )
 
     def _frontend(self, settings: model.Frontend, shared: _Shared) -> Steps[None]:
@@ -403,6 +409,7 @@ class Assembly:
         frontend.maps = proxy.maps
         frontend.lists = rule_sets.patterns.edited
         frontend.lookups = shared.lookups
+        frontend.sinks = shared.sinks
         frontend.environment = shared.environment
         frontend.process_began = proxy.began
         frontend.errors = shared.answers.pages(settings.errors)

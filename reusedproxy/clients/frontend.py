@@ -117,6 +117,8 @@ class Frontend:
         self.process_began = deadlines.now()
         self.lookups = Lookups({})
         self.maps: Mapping[str, Map] = NO_MAPS
+        #: What writes the lines of `debug`, by where they go.
+        self.sinks: Mapping[str, Callable[[str], None]] = {}
         #: Patterns that rules change, by the names of their files.
         self.lists: Mapping[str, EditedFile] = {}
         self.services: Mapping[str, Service] = {}

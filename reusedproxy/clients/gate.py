@@ -48,6 +48,9 @@ class Admitting(Protocol):
     @property
     def maps(self) -> Mapping[str, Map]: ...
 
+    @property
+    def sinks(self) -> Mapping[str, Callable[[str], None]]: ...
+
     def usable_servers(self, backend: str) -> int | None: ...
 
     def figure(self, which: str, name: str) -> Sample: ...
@@ -135,6 +138,9 @@ class Arrival:
     @property
     def client_tls(self) -> TransportTLS | None:
         return None if self.client is None else session_of(self.client).tls
+
+    def tell(self, sink: str, line: str) -> None:
+        self.frontend.sinks[sink](line)
 
     def table(self, name: str) -> Table | None:
         return self.frontend.tables.get(name)

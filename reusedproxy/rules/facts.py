@@ -344,6 +344,9 @@ class Facts(Protocol):
         failed (`error`), has had a connection to a server (`forwarded`), or was answered by a page of the proxy's
         (`toapplet`). None where there is nothing of that name."""
 
+    def tell(self, sink: str, line: str) -> None:
+        """Writes a line where `debug` says, by HAProxy's name."""
+
     @property
     def listener_name(self) -> str: ...
 

@@ -35,6 +35,8 @@ class FactsFrontend(Protocol):
     maps: Mapping[str, Map]
     #: All stick tables, by name.
     tables: Mapping[str, Table]
+    #: What writes the lines of `debug`, by where they go.
+    sinks: Mapping[str, Callable[[str], None]]
     #: Looks names up.
     lookups: Lookups
 

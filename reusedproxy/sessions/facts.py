@@ -103,6 +103,9 @@ class ConnectionFacts:
         own = self.frontend_name if which.startswith("fe_") else self.backend_name
         return self.client.frontend.figure(which, name or own or "")
 
+    def tell(self, sink: str, line: str) -> None:
+        self.client.frontend.sinks[sink](line)
+
     def table(self, name: str) -> Table | None:
         frontend = self.client.frontend
         return frontend.tables.get(name or frontend.name)

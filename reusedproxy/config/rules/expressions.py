@@ -22,7 +22,7 @@ from reusedproxy.config.rules.haproxy_samples import CONVERTERS as HAPROXY_CONVE
 from reusedproxy.config.rules.haproxy_samples import FETCHES as HAPROXY_FETCHES
 from reusedproxy.config.rules.json_paths import read_path
 from reusedproxy.config.rules.messages import fix_tag, mqtt_field
-from reusedproxy.config.rules.outcomes import read_outcome
+from reusedproxy.config.rules.outcomes import read_outcome, read_sink
 from reusedproxy.config.rules.protobufs import TYPES, field_numbers
 from reusedproxy.config.rules.samples import CASTS, CONVERTERS, FETCHES, LOGGED, MAPS, SAME, Signature
 from reusedproxy.config.rules.token_keys import ALGORITHMS, read_jwk, read_key, read_private_key
@@ -470,6 +470,7 @@ _ARGUMENTS: dict[str, Callable[[str, tuple[str, ...], str], None]] = {
     "jwt_decrypt_jwk": _asked(_jwk),
     "jwt_decrypt_cert": _asked(read_private_key),
     "when": _asked(lambda *arguments: read_outcome(arguments)),
+    "debug": _asked(lambda *arguments: read_sink(arguments)),
     "has_ctl": _controls,
     "rfc7239_field": _forwarded,
     "add_item": _item,

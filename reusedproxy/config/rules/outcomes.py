@@ -1,4 +1,5 @@
-"""Reads the condition of `when`: what must have become of a request for a sample to pass. Data and syntax only."""
+"""Reads the arguments of `when`, what must have become of a request for a sample to pass, and of `debug`, where samples
+are written. Data and syntax only."""
 
 from __future__ import annotations
 
@@ -6,6 +7,15 @@ from reusedproxy.config.language.report import Wrong, not_done, one_of
 
 #: HAProxy's words; "normal" is the opposite of "error", and "processed" is either of "forwarded" and "toapplet".
 OUTCOMES = ("error", "forwarded", "normal", "processed", "stopping", "toapplet")
+
+
+#: Where `debug` writes; the first is the usual one, a ring.
+SINKS = ("buf0", "stdout", "stderr")
+
+
+def read_sink(arguments: tuple[str, ...]) -> str:
+    """Returns one of `SINKS`: the second argument, or the usual one. Raises Wrong."""
+    return one_of(arguments[1], SINKS, "where it writes") if len(arguments) > 1 else SINKS[0]
 
 
 def read_outcome(arguments: tuple[str, ...]) -> tuple[str, bool]:

@@ -485,6 +485,7 @@ CONVERTERS: dict[str, Signature] = {
     **_converters("bin", "bin", "fix_tag_value", 1, 1),
     **_converters("bin", "str", "mqtt_field_value", 2, 2),
     **_converters("any", "any", "when", 1, 3),
+    **_converters("any", "any", "debug", 0, 2),
     **_converters("str", "str", "rfc7239_field", 1, 1),
     **_converters("str", "bool", "rfc7239_is_valid"),
     **_converters("str", "any", "rfc7239_n2nn rfc7239_n2np"),

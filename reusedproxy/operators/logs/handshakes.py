@@ -140,6 +140,9 @@ class FailedClient:
         own = self.frontend_name if which.startswith("fe_") else self.backend_name
         return self.frontend.figure(which, name or own or "")
 
+    def tell(self, sink: str, line: str) -> None:
+        self.frontend.sinks[sink](line)
+
     def table(self, name: str) -> Table | None:
         return self.frontend.tables.get(name)
 
