@@ -169,7 +169,7 @@ class FakeDial:
         assert transport.owner is not None, "nobody took the transport"
         return transport
 
-    def fail(self, reason: str = REFUSED, phase: str = "TCP connect", **more: bool) -> None:
+    def fail(self, reason: str = REFUSED, phase: str = "TCP connect", **more: Any) -> None:
         self._end()
         self.owner.dial_failed(self, DialFailure(phase, reason, **more))
 

@@ -70,14 +70,28 @@ class FilesTestCase(SynchronousTestCase):
 
 
 class ServiceTestCase(FilesTestCase):
-    """Whoever sets `service` and starts it adds `stop` to the cleanups."""
+    """Whoever sets `service` and starts it adds `stop` to the cleanups; `start_with` does all of that. `announced` has
+    the levels and texts of the events since then."""
 
     service: ProxyService
+    announced: list[tuple[str, str]]
 
     def setUp(self) -> None:
         super().setUp()
         self.reactor = Reactor()
         keep_signals(self)
+
+    def start_with(self, config: str) -> None:
+        """Starts the service with this file, until the end of the test."""
+        self.announced = []
+        self.service = ProxyService(self.reactor, [config])
+        self.patch(self.service, "announce", lambda level, text, section="": self.announced.append((level, text)))
+        self.patch(self.service.reloads, "resolver", ImmediateResolver())
+        self.patch(self.service.stalls.watchdog, "_timer", lambda seconds: None)
+        self.service.assemble(bind=True)
+        self.service.startService()
+        self.addCleanup(self.stop)
+        self.announced.clear()
 
     def stop(self) -> None:
         self.service.stopService()

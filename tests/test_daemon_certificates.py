@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from reusedproxy.config.model.tls import StoredCertificate
-from reusedproxy.daemon.service import ProxyService
 from reusedproxy.operators.runtime.commands import run
 from reusedproxy.operators.runtime.proxy import ADMIN, BUSY, OPERATOR, USER, Context, Refusal
 from reusedproxy.operators.view.certificates import certificates_in_use
 from tests.integration.peers import LOOPBACK
-from tests.services import HEAD, ImmediateResolver, ServiceTestCase
+from tests.services import HEAD, ServiceTestCase
 
 
 class CommittedTestCase(ServiceTestCase):
@@ -19,7 +18,6 @@ class CommittedTestCase(ServiceTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.said: list[tuple[str, str]] = []
         self.crt, self.client = self.write("front.pem"), self.write("client.pem", client=True)
         made = self.authority.issue("stored", key="ecdsa")
         (self.folder / "stored.crt").write_bytes(made.certificate_pem)
@@ -32,14 +30,7 @@ class CommittedTestCase(ServiceTestCase):
             f"\n{HEAD}frontend f\n bind {LOOPBACK}:0 ssl crt {self.crt} crt @web/x\n default_backend b\n"
             f"backend b\n server s localhost:1 ssl ca-file {ca_file} crt {self.client} sni str(s.test)\n",
         )
-        self.service = ProxyService(self.reactor, [self.config])
-        self.patch(self.service, "announce", lambda level, text, section="": self.said.append((level, text)))
-        self.patch(self.service.reloads, "resolver", ImmediateResolver())
-        self.patch(self.service.stalls.watchdog, "_timer", lambda seconds: None)
-        self.service.assemble(bind=True)
-        self.service.startService()
-        self.addCleanup(self.stop)
-        self.said.clear()
+        self.start_with(self.config)
         self.context = Context(self.service, ADMIN, 10.0)
 
     def pem(self, name: str, client: bool = False) -> str:

@@ -16,12 +16,11 @@ from reusedproxy.config.model.proxies import Configuration
 from reusedproxy.config.model.tls import BindTLS, ServerTLS
 from reusedproxy.config.reader import Source, read_configuration
 from reusedproxy.daemon.reloading.file_watch import FileWatch
-from reusedproxy.daemon.service import ProxyService
 from reusedproxy.net.slices import Steps, run_through
 from reusedproxy.net.tls.files import Trusts
 from reusedproxy.net.tls.openssl_server import paths_of_system
 from tests.integration.peers import LOOPBACK
-from tests.services import HEAD, FilesTestCase, ImmediateResolver, ServiceTestCase
+from tests.services import HEAD, FilesTestCase, ServiceTestCase
 from tests.test_net_tls_server import revocations
 
 
@@ -230,7 +229,6 @@ class RenewalTests(ServiceTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.said: list[tuple[str, str]] = []
         self.crt, self.client = self.write("front.pem"), self.write("client.pem", client=True)
         ca_file = self.authority.write(self.folder / "ca.pem")
         self.config = self.text(
@@ -238,14 +236,7 @@ class RenewalTests(ServiceTestCase):
             f"global\n ssl-watch 1s\n{HEAD}frontend f\n bind {LOOPBACK}:0 ssl crt {self.crt}\n default_backend b\n"
             f"backend b\n server s localhost:1 ssl ca-file {ca_file} crt {self.client} sni str(s.test)\n",
         )
-        self.service = ProxyService(self.reactor, [self.config])
-        self.patch(self.service, "announce", lambda level, text, section="": self.said.append((level, text)))
-        self.patch(self.service.reloads, "resolver", ImmediateResolver())
-        self.patch(self.service.stalls.watchdog, "_timer", lambda seconds: None)
-        self.service.assemble(bind=True)
-        self.service.startService()
-        self.addCleanup(self.stop)
-        self.said.clear()
+        self.start_with(self.config)
 
     def shown(self) -> list[str]:
         """The common names that clients and servers are shown."""
@@ -267,7 +258,7 @@ class RenewalTests(ServiceTestCase):
         self.looks(7)  # the server is not there: then the new pool is not waited for, once that is known
         self.assertEqual(self.shown(), ["new", "2"])
         told = f"files of TLS ({self.client}, {self.crt}) reloaded: 0 of 1 pools kept as they are"
-        self.assertIn(("notice", told), self.said)
+        self.assertIn(("notice", told), self.announced)
 
     def test_a_secret_that_kubelet_replaces_is_seen(self) -> None:
         """It renames a link to a directory over the one before, `..data`; the links to the files stay as they are."""
@@ -288,7 +279,7 @@ class RenewalTests(ServiceTestCase):
         shutil.rmtree(secret / "..2026_1")
         self.looks(8)
         self.assertEqual(self.shown()[0], "new")
-        self.assertIn(f"files of TLS ({secret}/tls.pem) reloaded", "".join(text for _, text in self.said))
+        self.assertIn(f"files of TLS ({secret}/tls.pem) reloaded", "".join(text for _, text in self.announced))
 
     def test_the_configuration_is_not_read_again(self) -> None:
         """It may be half edited; SIGHUP says when it is whole."""
@@ -296,7 +287,7 @@ class RenewalTests(ServiceTestCase):
         self.write("front.pem", "new")
         self.looks(2)
         self.assertEqual(self.shown(), ["new", "1"])
-        self.assertEqual([text for level, text in self.said if level != "notice"], [])
+        self.assertEqual([text for level, text in self.announced if level != "notice"], [])
 
     def test_the_patterns_of_rules_are_not_read_again(self) -> None:
         """They are the configuration's, and may be half edited, or away, too; SIGHUP reads them."""
@@ -314,7 +305,7 @@ class RenewalTests(ServiceTestCase):
         self.write("front.pem", "newer")
         self.looks(8)
         self.assertEqual((self.shown()[0], self.proxy.patterns), ("newer", {str(denied): ["/a"]}))
-        self.assertEqual([text for level, text in self.said if level in ("alert", "error")], [])
+        self.assertEqual([text for level, text in self.announced if level in ("alert", "error")], [])
         denied.write_text("/c\n")
         self.service.reload()
         self.looks(8)
@@ -334,20 +325,20 @@ class RenewalTests(ServiceTestCase):
         self.looks(20)
         where = f"{self.config}:9: bind {LOOPBACK}:0: crt {self.crt}"
         self.assertEqual(
-            self.said,
+            self.announced,
             [
                 (
                     "alert",
                     f"ssl-watch: {where}: is no PEM file (it has no line that begins with -----BEGIN);"
-                    " all files of TLS stay in use as they were",
+                    " all files of TLS stay in use as they were, and are tried again in 30 s",
                 )
             ],
         )
         self.assertEqual(self.shown(), ["front.pem", "1"])
         os.unlink(self.crt)
         self.looks(20)
-        self.assertEqual([level for level, text in self.said], ["alert", "alert"])
-        self.assertIn("cannot be read: No such file", self.said[1][1])
+        self.assertEqual([level for level, text in self.announced], ["alert", "alert"])
+        self.assertIn("cannot be read: No such file", self.announced[1][1])
         self.write("front.pem", "new")
         self.looks(8)
         self.assertEqual(self.shown(), ["new", "2"])
@@ -356,21 +347,21 @@ class RenewalTests(ServiceTestCase):
         for path in (self.crt, self.client):
             Path(path).write_text("nothing")
         self.looks(5)
-        ((_, text),) = self.said
+        ((_, text),) = self.announced
         self.assertIn(" (and 1 more); all files", text)
 
     def test_sighup_says_all_that_is_wrong_as_before(self) -> None:
         Path(self.crt).write_text("nothing")
         self.service.reload()
-        self.assertEqual([text.partition(":")[0] for _, text in self.said], ["reload", "reload refused"])
+        self.assertEqual([text.partition(":")[0] for _, text in self.announced], ["reload", "reload refused"])
 
     def test_what_sighup_has_taken_up_is_not_taken_up_again(self) -> None:
         self.write("front.pem", "new")
         self.service.reload()
         self.assertEqual(self.shown()[0], "new")
-        self.said.clear()
+        self.announced.clear()
         self.looks(5)
-        self.assertEqual(self.said, [])
+        self.assertEqual(self.announced, [])
 
     def test_another_change_while_one_is_tried_is_taken_up_later(self) -> None:
         """The server does not answer, so that the new pool is waited for."""
@@ -385,5 +376,5 @@ class RenewalTests(ServiceTestCase):
         self.service.stopService()
         self.write("front.pem", "new")
         self.looks(5)
-        self.assertEqual((self.service.state, self.said), ("stopped", []))
+        self.assertEqual((self.service.state, self.announced), ("stopped", []))
         self.assertEqual(self.reactor.getDelayedCalls(), [])

@@ -25,6 +25,7 @@ from reusedproxy.daemon.reloading.trial import Refusal, ReloadTrial
 from reusedproxy.net.listener import CLOSED
 from reusedproxy.net.resolver import Answers, Query
 from reusedproxy.net.slices import Steps, run_through
+from reusedproxy.net.tls.words import ACCEPTED, MISNAMED, MISTRUSTED, UNSEEN
 from reusedproxy.pool.named import Name
 from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.wire.heads import Limits
@@ -197,16 +198,24 @@ class TrialTests(SynchronousTestCase):
     """The one connection by which a server without a floor is tried."""
 
     def trial(
-        self, bench: PoolBench, before: str = "ca-file /ca sni str(s.test)", now: str = "ca-file /ca sni str(s.test)"
+        self,
+        bench: PoolBench,
+        before: str = "ca-file /ca sni str(s.test)",
+        now: str = "ca-file /ca sni str(s.test)",
+        *,
+        same: bool = True,
     ) -> ReloadTrial:
-        """`before` and `now` are what the server's line says of its certificate."""
+        """`before` and `now` are what the server's line says of its certificate; not `same`: the contents of its CAs or
+        lists have changed."""
 
         def line_of(pool: HTTPConnectionPool, words: str) -> SimpleNamespace:
             said = read_configuration([Source("x", f"{HEAD}backend b\n server s h:1 ssl {words}\n")], {})
             (settings,) = said.backends["b"].servers
             return SimpleNamespace(
-                server=SimpleNamespace(serving=True, settings=settings), pool=pool, context=object(), checker=None
+                server=SimpleNamespace(serving=True, settings=settings), pool=pool, context=context, checker=None
             )
+
+        context = SimpleNamespace(demands_as=lambda other: same)
 
         old = SimpleNamespace(lines={"b/s": line_of(PoolBench().pool, before)})
         line = line_of(bench.pool, now)
@@ -257,17 +266,50 @@ class TrialTests(SynchronousTestCase):
         for floor in (0, 1):
             bench = PoolBench(resume=False, min_conn=floor)
             trial = self.trial(bench)
-            bench.dialer.open[0].fail("certificate revoked", "TLS handshake", unverified=True)
+            bench.dialer.open[0].fail("certificate revoked", "TLS handshake", certificate=MISTRUSTED)
             bench.pass_time(0.1)
             self.assertEqual(self.ends, [None])
             self.assertEqual(trial.distrusted, {"b/s": "TLS handshake failed: certificate revoked"})
             bench.pool.close("over")
 
+    def test_one_that_shows_nothing_does_not_hold_it_up_when_it_has_more_to_prove(self) -> None:
+        """It may be the very server whose certificate is revoked, and break off each handshake before it shows it."""
+        for words in ("ca-file /ca sni str(s.test)", "ca-file /ca sni str(s.test) crt /new"):
+            bench = PoolBench(resume=False)
+            trial = self.trial(bench, now=words, same=False)
+            bench.dialer.open[0].fail("alert handshake failure", "TLS handshake")
+            bench.pass_time(0.1)
+            self.assertEqual((self.ends, [*trial.distrusted]), ([None], ["b/s"]))
+            bench.pool.close("over")
+
+    def test_one_that_is_accepted_and_does_not_take_our_certificate_refuses_the_reload(self) -> None:
+        """Also when it has more to prove: it has proved it."""
+        bench = PoolBench(resume=False)
+        self.trial(bench, now="ca-file /ca sni str(s.test) crt /new", same=False)
+        bench.dialer.open[0].fail("alert unknown ca", "TLS handshake", certificate=ACCEPTED)
+        bench.pass_time(0.1)
+        self.assertEqual(self.ends, [Refusal("b/s", "TLS handshake failed: alert unknown ca")])
+
+    def test_one_that_does_not_take_how_we_begin_refuses_the_reload(self) -> None:
+        bench = PoolBench(resume=False)
+        self.trial(bench, now="ca-file /ca sni str(s.test) ssl-min-ver TLSv1.3", same=False)
+        bench.dialer.open[0].fail("alert protocol version", "TLS handshake")
+        bench.pass_time(0.1)
+        self.assertEqual(self.ends, [Refusal("b/s", "TLS handshake failed: alert protocol version")])
+
+    def test_one_that_is_revoked_does_not_hold_it_up_by_its_name(self) -> None:
+        """Its chain counts first: whatever name it is asked for, it is not trusted."""
+        bench = PoolBench(resume=False)
+        trial = self.trial(bench, now="ca-file /ca sni str(t.test)", same=False)
+        bench.dialer.open[0].fail("certificate revoked", "TLS handshake", certificate=MISTRUSTED)
+        bench.pass_time(0.1)
+        self.assertEqual((self.ends, [*trial.distrusted]), ([None], ["b/s"]))
+
     def test_a_name_that_its_certificate_does_not_have_refuses_the_reload(self) -> None:
         """When it is the name that has changed, which is a slip of the keyboard."""
         bench = PoolBench(resume=False)
         self.trial(bench, now="ca-file /ca sni str(t.test)")
-        bench.dialer.open[0].fail("the certificate is not for 't.test'", "TLS handshake", unverified=True)
+        bench.dialer.open[0].fail("the certificate is not for 't.test'", "TLS handshake", certificate=MISNAMED)
         bench.pass_time(0.1)
         self.assertEqual(self.ends, [Refusal("b/s", "TLS handshake failed: the certificate is not for 't.test'")])
 
@@ -275,7 +317,7 @@ class TrialTests(SynchronousTestCase):
         bench = PoolBench(resume=False)
         ids = "ca-file /ca verifyspiffe spiffe://e/%s"
         self.trial(bench, before=ids % "a", now=ids % "b")
-        bench.dialer.open[0].fail("the certificate is not for spiffe://e/b", "TLS handshake", unverified=True)
+        bench.dialer.open[0].fail("the certificate is not for spiffe://e/b", "TLS handshake", certificate=MISNAMED)
         bench.pass_time(0.1)
         (refusal,) = self.ends
         assert refusal is not None
@@ -284,10 +326,10 @@ class TrialTests(SynchronousTestCase):
     def test_one_that_was_not_verified_and_fails_now_does_not_hold_it_up(self) -> None:
         """It may be the very server because of which it is verified now."""
         for before in ("verify none", "verify none sni str(s.test)", "ca-file /ca no-sni-auto"):
-            for why, unverified in (("the certificate is not for 't.test'", True), ("alert handshake failure", False)):
+            for why, found in (("the certificate is not for 't.test'", MISNAMED), ("alert handshake failure", UNSEEN)):
                 bench = PoolBench(resume=False)
                 trial = self.trial(bench, before=before, now="ca-file /ca sni str(t.test)")
-                bench.dialer.open[0].fail(why, "TLS handshake", unverified=unverified)
+                bench.dialer.open[0].fail(why, "TLS handshake", certificate=found)
                 bench.pass_time(0.1)
                 self.assertEqual(self.ends, [None], before)
                 self.assertEqual([*trial.distrusted], ["b/s"], before)
@@ -297,14 +339,14 @@ class TrialTests(SynchronousTestCase):
         """Its key may have been stolen. Neither does one that was not pinned before, whatever it fails of."""
         one, two = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
         named = "ca-file /ca sni str(s.test)"
-        for before, now, unverified in (
-            (f"{named} pin-sha256 {one}", f"{named} pin-sha256 {two}", True),
-            (named, f"{named} pin-sha256 {two}", True),
-            (named, f"verify none no-sni-auto pin-sha256 {two}", False),
+        for before, now, found in (
+            (f"{named} pin-sha256 {one}", f"{named} pin-sha256 {two}", MISTRUSTED),
+            (named, f"{named} pin-sha256 {two}", MISTRUSTED),
+            (named, f"verify none no-sni-auto pin-sha256 {two}", UNSEEN),
         ):
             bench = PoolBench(resume=False)
             trial = self.trial(bench, before=before, now=now)
-            bench.dialer.open[0].fail("no key in its chain is pinned", "TLS handshake", unverified=unverified)
+            bench.dialer.open[0].fail("no key in its chain is pinned", "TLS handshake", certificate=found)
             bench.pass_time(0.1)
             self.assertEqual(self.ends, [None], before)
             self.assertEqual([*trial.distrusted], ["b/s"], before)
@@ -321,7 +363,7 @@ class TrialTests(SynchronousTestCase):
     def test_one_whose_name_is_asked_for_no_more_is_still_verified(self) -> None:
         bench = PoolBench(resume=False)
         trial = self.trial(bench, now="ca-file /other no-sni-auto")
-        bench.dialer.open[0].fail("unable to get local issuer certificate", "TLS handshake", unverified=True)
+        bench.dialer.open[0].fail("unable to get local issuer certificate", "TLS handshake", certificate=MISTRUSTED)
         bench.pass_time(0.1)
         self.assertEqual((self.ends, [*trial.distrusted]), ([None], ["b/s"]))
 

@@ -374,10 +374,10 @@ class DrainTests(SynchronousTestCase):
         return upload
 
     def test_it_may_send_on(self) -> None:
-        """For minutes; then it sees the end."""
+        """For half a minute; then it sees the end."""
         upload = self.drained()
-        for _ in range(60):
-            upload.client.send(bytes(1000))
+        for _ in range(9):
+            upload.client.send(bytes(5000))
             self.assertEqual(upload.client.wire.incoming, b"", "it is read")
             upload.world.advance(3)
         upload.client.wire.eof()
@@ -398,15 +398,45 @@ class DrainTests(SynchronousTestCase):
         upload = self.drained()
         for _ in range(int(DRAIN_FOR / 3)):
             self.assertFalse(upload.client.gone)
-            upload.client.send(b"x")
+            upload.client.send(bytes(5000))
             upload.world.advance(3)
-        upload.world.advance(6)
+        upload.client.send(bytes(5000))
+        upload.world.advance(5)
         self.assertTrue(upload.client.gone)
         upload = self.drained()
         upload.client.wire.drained = 1 << 31
         upload.world.advance(DRAIN_SILENCE)
         self.assertTrue(upload.client.gone)
         upload.world.check_rest()
+
+    def test_nor_send_only_to_hold_its_place(self) -> None:
+        """One that was refused could do so for ever at a byte a second."""
+        upload = self.drained()
+        for _ in range(10):
+            upload.client.send(b"x")
+            upload.world.advance(1)
+        self.assertEqual(upload.client.wire.end, ("abort", "client did not take the end"))
+        upload.world.check_rest()
+
+    def test_a_stop_does_not_wait_for_it(self) -> None:
+        """For longer than a few seconds, however much it sends; also for one whose answer comes after that."""
+        for before in (True, False):
+            if before:
+                upload = self.drained()
+                upload.world.frontend.stop()
+            else:
+                upload = Upload(self, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2000000000\r\n\r\n123", 3, b"")
+                upload.world.frontend.stop()
+                upload.wire.hung_up = True
+                upload.wire.feed(NO)
+            for _ in range(2):
+                self.assertFalse(upload.client.gone)
+                upload.client.send(bytes(50_000))
+                upload.world.advance(2)
+            upload.client.send(bytes(50_000))
+            upload.world.advance(2)
+            self.assertTrue(upload.client.gone)
+            upload.world.check_rest()
 
     def test_one_that_takes_nothing_while_it_sends(self) -> None:
         """It reads its answer later: as long as it sends, it is not late."""
@@ -420,8 +450,8 @@ class DrainTests(SynchronousTestCase):
         upload.client.wire.stall()
         upload.wire.hung_up = True
         upload.wire.feed(response(bytes(100_000)))
-        for _ in range(20):
-            upload.client.send(b"x")
+        for _ in range(14):
+            upload.client.send(bytes(5000))
             upload.world.advance(2)
         self.assertFalse(upload.client.gone)
         upload.client.wire.go_on()

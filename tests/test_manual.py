@@ -35,7 +35,7 @@ from reusedproxy.config.tls.words import TLSDefaults
 from reusedproxy.doctor.options import DoctorOptions
 from reusedproxy.operators.metrics.families import of_backends, of_frontends, of_lists
 from reusedproxy.operators.metrics.pools import of_servers
-from reusedproxy.operators.metrics.process import of_event_loop
+from reusedproxy.operators.metrics.process import of_event_loop, of_files
 from reusedproxy.operators.runtime.commands import COMMANDS
 from reusedproxy.operators.view.values import ProxyView
 from reusedproxy.pool.reasons import WORDS
@@ -260,7 +260,7 @@ class ProgramPageTests(SynchronousTestCase):
             (each.name.removeprefix("reusedproxy_"), " ".join(each.labels))
             for each in (
                 *(*of_servers([]), *of_frontends([]), *of_backends([])),
-                *(*of_lists([]), *of_event_loop(NOTHING)),
+                *(*of_lists([]), *of_event_loop(NOTHING), *of_files(NOTHING)),
             )
         ]
         self.assertEqual(known, listed)

@@ -18,7 +18,7 @@ from reusedproxy.net.dial import CONNECTING, DONE, HANDSHAKING, Dial, Dialer, Di
 from reusedproxy.net.poller import FAILED, READ, WRITE
 from reusedproxy.net.tls.client import ClientContext
 from reusedproxy.net.tls.client_transport import ClientTLSTransport
-from reusedproxy.net.tls.words import verify_words
+from reusedproxy.net.tls.words import ACCEPTED, MISNAMED, MISTRUSTED, UNSEEN, verify_words
 from reusedproxy.net.transport import BROKEN, Transport
 from tests.wire import Loop, Recorder, Server, certificates, scratch, server_context
 
@@ -255,11 +255,11 @@ class HandshakeTests(DialCase):
             ServerTLS(**{"ca_file": ours.ca_file, "crt": ours.crt, "sni": "server.test", **settings})  # type: ignore[arg-type]
         )
 
-    def tried(self, server: Server, *, unverified: bool = True, **settings: str | None) -> str:
-        """The failure in words; `unverified`: it is that we do not take the server's certificate."""
+    def tried(self, server: Server, found: str = MISTRUSTED, **settings: str | None) -> str:
+        """The failure in words; `found` is what has become of the server's certificate."""
         self.owner = Owner()
         words = self.failed(self.dial(server.target, self.context(**settings)))
-        self.assertEqual(self.owner.failures[0].unverified, unverified, words)
+        self.assertEqual(self.owner.failures[0].certificate, found, words)
         return words
 
     def issued(self, authority: Authority | None = None, **how: object) -> Server:
@@ -300,7 +300,7 @@ class HandshakeTests(DialCase):
             self.owner = Owner()
             self.ready(self.dial(server.target, self.context(sni=None, verifyhost=name))).abort("over")
         self.assertEqual(
-            self.tried(server, sni=None, verifyhost="127.0.0.2"),
+            self.tried(server, MISNAMED, sni=None, verifyhost="127.0.0.2"),
             "TLS handshake failed: the certificate is not for '127.0.0.2', "
             "it is for server.test, localhost, 127.0.0.1, ::1"
             " (CN=server, issued by CN=test CA); alert bad certificate sent",
@@ -311,12 +311,14 @@ class HandshakeTests(DialCase):
         server = self.loop.server(tls=server_context())
         expected = "the certificate is not for 'other.test', it is for server.test, localhost, 127.0.0.1, ::1"
         expected += " (CN=server, issued by CN=test CA); alert bad certificate sent"
-        self.assertEqual(self.tried(server, sni="other.test"), f"TLS handshake failed: {expected}")
-        self.assertEqual(self.tried(server, sni=None, verifyhost="other.test"), f"TLS handshake failed: {expected}")
+        self.assertEqual(self.tried(server, MISNAMED, sni="other.test"), f"TLS handshake failed: {expected}")
+        self.assertEqual(
+            self.tried(server, MISNAMED, sni=None, verifyhost="other.test"), f"TLS handshake failed: {expected}"
+        )
 
     def test_a_certificate_without_names(self) -> None:
         """The common name does not count (RFC 9110 section 4.3.4)."""
-        said = self.tried(self.issued(hosts=[]))
+        said = self.tried(self.issued(hosts=[]), MISNAMED)
         self.assertIn("the certificate is not for 'server.test', it is for no name at all (", said)
         self.assertIn("; a common name does not count (RFC 9525): it needs a subjectAltName", said)
 
@@ -326,12 +328,12 @@ class HandshakeTests(DialCase):
         self.ready(self.dial(server.target, self.context(sni="xn--bcher-kva.w.test"))).abort("over")
         for name in ("xn--bcher-kva.test", "a.xn--bcher-kva.w.test", "xn--bcher-kva.other.test"):
             self.owner = Owner()
-            self.assertIn(f"the certificate is not for '{name}'", self.tried(server, sni=name))
+            self.assertIn(f"the certificate is not for '{name}'", self.tried(server, MISNAMED, sni=name))
 
     def test_names_that_look_right_and_do_not_count(self) -> None:
         """HAProxy takes them; whoever comes from there needs to read why they are refused."""
         for host in ("*.test", "s*.test", "*.*.test"):
-            said = self.tried(self.issued(hosts=[host]))
+            said = self.tried(self.issued(hosts=[host]), MISNAMED)
             self.assertIn("; a wildcard counts as the whole first label above two others or more", said, host)
         self.owner = Owner()
         self.ready(self.dial(self.issued(hosts=["*.a.test"]).target, self.context(sni="b.a.test"))).abort("over")
@@ -393,7 +395,7 @@ class HandshakeTests(DialCase):
         crt = ours.file("intruder.pem", ours.stranger.issue("intruder", client=True, key="ecdsa").pem)
         server = self.loop.server(tls=server_context(version=SSL.TLS1_2_VERSION))
         self.assertEqual(
-            self.tried(server, crt=crt, unverified=False),
+            self.tried(server, crt=crt, found=ACCEPTED),
             f"TLS handshake failed: tlsv1 alert unknown ca: the server refused our client certificate (crt {crt})"
             "; alert unknown ca received",
         )
@@ -401,7 +403,7 @@ class HandshakeTests(DialCase):
     def test_our_certificate_is_missing_in_tls_1_2(self) -> None:
         """The server demands what is not configured."""
         server = self.loop.server(tls=server_context(version=SSL.TLS1_2_VERSION))
-        self.assertIn("no crt is configured", self.tried(server, crt=None, unverified=False))
+        self.assertIn("no crt is configured", self.tried(server, crt=None, found=ACCEPTED))
 
     def test_a_server_without_tls(self) -> None:
         """Plain HTTP answers a ClientHello with a 400."""
@@ -412,6 +414,7 @@ class HandshakeTests(DialCase):
         failure = self.failed(dial)
         self.assertTrue(failure.startswith("TLS handshake failed: "), failure)
         self.assertTrue(failure.endswith(": the server does not speak TLS on this port"), failure)
+        self.assertEqual(self.owner.failures[0].certificate, UNSEEN)
 
     def test_a_server_that_closes(self) -> None:
         """During the handshake, orderly or by a reset."""

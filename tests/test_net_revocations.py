@@ -22,8 +22,9 @@ def list_of(
     until: timedelta = DAY,
     signer: Authority | None = None,
     delta: bool = False,
+    part: str = "",
 ) -> x509.CertificateRevocationList:
-    """A list of these serial numbers."""
+    """A list of these serial numbers; of a `part` of the CA's certificates, which names its URL."""
     now = datetime.now(timezone.utc).replace(microsecond=0)
     builder = x509.CertificateRevocationListBuilder().issuer_name(authority.credential.certificate.subject)
     builder = builder.last_update(now + since).next_update(now + until)
@@ -32,6 +33,11 @@ def list_of(
         builder = builder.add_revoked_certificate(entry.build())
     if delta:
         builder = builder.add_extension(x509.DeltaCRLIndicator(1), critical=True)
+    if part:
+        point = x509.IssuingDistributionPoint(
+            [x509.UniformResourceIdentifier(part)], None, False, False, None, False, False
+        )
+        builder = builder.add_extension(point, critical=True)
     return builder.sign((signer or authority).credential.key, hashes.SHA256())
 
 
@@ -78,6 +84,15 @@ class JoinTests(SynchronousTestCase):
         content = joined([old, kept], [new])
         self.assertEqual(lists_in(content), [new, kept])
         self.assertEqual(lists_in(joined([], [new])), [new])
+
+    def test_lists_of_parts_stand_beside_each_other(self) -> None:
+        """As large CAs publish them (RFC 5280 section 5.2.5); each takes the place of an older one of the same part."""
+        one, two = "http://a.test/1", "http://a.test/2"
+        authority = Authority("one")
+        old, new = (list_of(authority, since=since, part=one) for since in (-2 * DAY, -DAY))
+        kept, whole = list_of(authority, part=two), list_of(authority, 7)
+        self.assertEqual(lists_in(joined([old, kept, whole], [new])), [new, kept, whole])
+        self.assertRaises(ListRefused, joined, [kept, new], [old])
 
     def test_an_older_one_is_not_taken(self) -> None:
         """It may be one of a time when a certificate was not revoked yet."""

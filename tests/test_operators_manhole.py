@@ -772,6 +772,21 @@ class ConnectionTests(FilesTestCase):
             channel.loseConnection()
         pump.flush()
 
+    def test_only_sessions_are_opened(self) -> None:
+        """No port is forwarded, and no agent; who asks for it is told, and the log has no traceback."""
+        connection, client, pump = self.session()
+        service: Any = client.service
+        refused: list[str] = []
+        for kind in (b"direct-tcpip", b"forwarded-tcpip", b"x11", b"auth-agent@openssh.com", b""):
+            channel = SessionChannel()
+            channel.name = kind
+            channel.openFailed = lambda reason: refused.append(reason.args[0])  # type: ignore[method-assign]
+            service.openChannel(channel, NS(b"127.0.0.1") + bytes(4) + NS(b"127.0.0.1") + bytes(4))
+            pump.flush()
+        self.assertEqual(refused, [b"only sessions are opened here"] * 5)
+        self.assertEqual((connection.service.channels, client.lost), ({}, False))
+        self.assertEqual(self.flushLoggedErrors(), [])
+
     def test_a_key_that_is_withdrawn_opens_no_channel_any_more(self) -> None:
         """Whoever has logged in with it before: a connection may last for months."""
         connection, client, _ = session = self.open_channel(self.session())
@@ -1055,6 +1070,7 @@ class OverviewTests(SynchronousTestCase):
             backends=[self.backend],
             standstills=Standstills(),
             list_fetches={},
+            refused_files=[],
             places=SimpleNamespace(taken=0, maxconn=9),
             before=(),
             began=0.0,

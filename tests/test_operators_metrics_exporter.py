@@ -82,6 +82,7 @@ class TextTests(ExporterCase):
             *("haproxy_process_uptime_seconds", "haproxy_frontend_http_requests_total", "haproxy_backend_status"),
             *("haproxy_server_check_status", "reusedproxy_pool_floor", "reusedproxy_connect_seconds_bucket"),
             "reusedproxy_event_loop_standstills_total",
+            "reusedproxy_tls_files_refused",
         ):
             self.assertIn(name, names)
 
@@ -177,7 +178,7 @@ class QueryTests(ExporterCase):
 
     def test_only_what_is_in_the_scopes_is_written(self) -> None:
         for scope, starts in (
-            ("global", {"haproxy_process", "reusedproxy_event"}),
+            ("global", {"haproxy_process", "reusedproxy_event", "reusedproxy_tls"}),
             ("frontend", {"haproxy_frontend"}),
             ("backend", {"haproxy_backend", "reusedproxy_backend"}),
             ("listener", set()),

@@ -8,6 +8,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from reusedproxy.net.tls.words import MISNAMED
 from reusedproxy.net.transport import PEER_CLOSED
 from reusedproxy.pool import holdings
 from reusedproxy.pool.counters import (
@@ -210,7 +211,7 @@ class ConnectTests(SynchronousTestCase):
             REFUSED: lambda dial: dial.fail(),
             TIMEOUT: lambda dial: dial.time_out(),
             TLS: lambda dial: dial.fail("alert", "TLS handshake"),
-            VERIFY: lambda dial: dial.fail("wrong name", "TLS handshake", unverified=True),
+            VERIFY: lambda dial: dial.fail("wrong name", "TLS handshake", certificate=MISNAMED),
             LOCAL: lambda dial: dial.fail("Too many open files", ours=True),
         }
         for result, way in ways.items():

@@ -256,6 +256,24 @@ class SpreadTests(SynchronousTestCase):
         self.assertEqual(balancer.spread.state, "blind")
         self.assertIn("has had more than 64 values, so it names no node", balancer.said[-1])
 
+    def test_a_certificate_that_is_another_each_time(self) -> None:
+        """It is said once, and nothing is kept of those that come later."""
+        balancer = Balancer(floor=80, connect_rate=1000.0)
+        numbers = iter(range(10**6))
+        balancer.land = lambda: f"n{next(numbers)}"  # type: ignore[method-assign]
+        balancer.pass_time(10, step=0.1)
+        self.assertEqual(balancer.spread.state, "blind")
+        dialled = next(numbers)
+        for _ in range(100):
+            for connection in balancer.pool.idle[:2]:
+                transport: Any = connection.transport
+                transport.peer_ends()
+            balancer.bench.pass_time(0.5, step=0.1)
+        self.assertGreater(next(numbers), dialled + 50)
+        (said,) = [text for text in balancer.said if "pool-spread" in text]
+        self.assertIn("certificate has had more than 64 values, so it names no node", said)
+        self.assertEqual((len(balancer.spread.nodes), balancer.spread.nodes.seen), (0, {}))
+
     def test_a_server_that_closes_when_it_is_asked(self) -> None:
         """nginx 1.22 so refuses `OPTIONS *`: one connection is lost, not all of them one after the other."""
         balancer = Balancer(spread=HEADER)

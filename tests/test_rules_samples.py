@@ -11,8 +11,8 @@ from reusedproxy.config.language.report import Wrong
 from reusedproxy.config.rules import haproxy_samples
 from reusedproxy.config.rules import samples as sample_table
 from reusedproxy.config.rules.expressions import read_expression
-from reusedproxy.rules.samples.compile import CONVERTERS, Sample, compiled
-from reusedproxy.rules.samples.fetches import FETCHES
+from reusedproxy.rules.samples.compile import CONVERTERS, Sample, compiled, compiled_all
+from reusedproxy.rules.samples.fetches import ALL, FETCHES
 from reusedproxy.wire.heads import Limits, read_request
 
 HEAD = (
@@ -87,6 +87,36 @@ class FetchTests(SynchronousTestCase):
         nothing: Any = Nothing()
         for text, value in (("req.hdr(host)", None), ("req.fhdr(host)", None), ("str(a)", b"a")):
             self.assertEqual(compiled(read_expression(text, "here"))(nothing), value)
+
+
+#: Of which HAProxy's ACLs try every value (SMP_F_NOT_LAST in its src/). Not done here: fc_pp_tlv.
+EVERY = {
+    *(f"{side}.{name}" for side in ("req", "res") for name in ("hdr", "fhdr", "hdr_ip", "hdr_val", "cook", "cook_val")),
+    *("url_param", "urlp_val", "req.body_param", "req.ssl_alpn"),
+}
+
+
+class EveryValueTests(SynchronousTestCase):
+    """A condition looks at each value, or a client gets past it by a second one."""
+
+    def test_all_of_haproxys_are_known(self) -> None:
+        self.assertEqual(EVERY, ALL.keys())
+        self.assertEqual(FETCHES.keys() & {"fc_pp_tlv"}, set(), "it belongs to these")
+
+    def test_every_field_of_a_form(self) -> None:
+        facts: Any = Facts()
+        facts.body = b"a=good&b=x;A=other&a=bad;a&=y"
+        for text, values in (
+            ("req.body_param(a)", [b"good", b"bad"]),
+            ("req.body_param(a,i)", [b"good", b"other", b"bad"]),
+            ("req.body_param", [b"good", b"x", b"other", b"bad", b"y"]),
+            ("req.body_param(c)", []),
+            ("req.body_param(a),upper", [b"GOOD", b"BAD"]),
+        ):
+            every = compiled_all(read_expression(text, "here"))
+            assert every is not None
+            self.assertEqual([*every(facts)], values, text)
+            self.assertEqual(compiled(read_expression(text, "here"))(facts), values[0] if values else None, text)
 
 
 class ReadTests(SynchronousTestCase):

@@ -178,6 +178,7 @@ class ViewTests(SynchronousTestCase):
             places=world.places,
             standstills=Standstills(),
             list_fetches={},
+            refused_files=[],
             began=0.0,
             deadlines=world.deadlines,
             before=(),

@@ -33,7 +33,7 @@ def hello_of(name: bytes | None, protocols: tuple[bytes, ...] = ()) -> bytes:
 
 
 HELLO = hello_of(b"app.example", (b"h2", b"http/1.1"))
-READ = ClientHello(0x0303, b"app.example", b"h2")
+READ = ClientHello(0x0303, b"app.example", (b"h2", b"http/1.1"))
 
 
 def records(message: bytes, cuts: list[int]) -> bytes:
@@ -99,12 +99,23 @@ class ClientHelloTests(SynchronousTestCase):
         except NotHello:
             return "no hello"
 
+    def test_protocols_are_in_the_clients_order(self) -> None:
+        """As many as any client offers; the list has to be as long as it says."""
+        names = b"".join(b"\x02%02d" % number for number in range(100)) * 2
+        extension = struct.pack(">H", len(names)) + names
+        read = read_client_hello(hello_with(b"\x00\x10" + struct.pack(">H", len(extension)) + extension))
+        assert read is not None
+        self.assertEqual((len(read.protocols), read.protocols[:2], read.protocols[-1]), (200, (b"00", b"01"), b"99"))
+        for wrong in (b"\x00\x09\x02h2", b"\x00\x03\x03h2"):
+            with self.assertRaises(NotHello):
+                read_client_hello(hello_with(b"\x00\x10" + struct.pack(">H", len(wrong)) + wrong))
+
     def test_long_lists_are_not_kept(self) -> None:
-        """Of 8,000 protocols the first is kept: each of the others costs nothing but its look."""
+        """Nobody offers 8,000 protocols; what is not looked at must not be passed as if it had been."""
         names = b"\x01a" * 8000
         data = hello_with(b"\x00\x10" + struct.pack(">HH", len(names) + 2, len(names)) + names)
         tracemalloc.start()
-        self.assertEqual(read_client_hello(data), ClientHello(0x0303, None, b"a"))
+        self.assertRaises(NotHello, read_client_hello, data)
         most = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         self.assertLess(most, 100_000)

@@ -140,6 +140,8 @@ class Proxy:
     #: The files of revocation lists that are fetched, by their names; and what became of that, by URL.
     list_sources: dict[str, Source] = Factory(dict)
     list_fetches: dict[str, ListFetches] = Factory(dict)
+    #: Files of TLS that have changed since it was made, and were refused.
+    refused_files: list[str] = Factory(list)
     notices: list[Notice] = Factory(list)
     #: Standstills of the event loop.
     standstills: Standstills = Factory(Standstills)

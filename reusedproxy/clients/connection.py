@@ -49,10 +49,13 @@ ANSWERS_FOR: Final = 0.002
 #: Seconds that a client may take to notice our end.
 NOTICE_FOR: Final = 2.0
 #: A client whose request is not wanted to its end is read on nevertheless, because many read their answer only when
-#: they have sent everything, and closing would destroy it (RFC 9112 section 9.6): while it is silent for no longer than
-#: this many seconds (nginx's lingering_timeout), and no longer in all, and no more bytes, than these.
+#: they have sent everything, and closing would destroy it (RFC 9112 section 9.6): for no longer than these seconds in
+#: all (nginx's lingering_time and lingering_timeout), as long as it sends at least so many bytes within each of the
+#: shorter times, and no more bytes than these in all. One that sends few is there to hold a place. Once the proxy
+#: stops, the shorter time is all.
+DRAIN_FOR: Final = 30.0
 DRAIN_SILENCE: Final = 5.0
-DRAIN_FOR: Final = 300.0
+DRAIN_LEAST: Final = 4096
 DRAIN_MAX: Final = 1 << 30
 #: Seconds that a client which has just connected has for its request when the proxy stops or reloads.
 FIRST_FOR: Final = 1.0
@@ -462,6 +465,8 @@ class ClientConnection:
         elif self.state == WAITING:
             # Its request is probably on its way, and closing now would answer it with a reset.
             self._give_time(FIRST_FOR)
+        elif self.state == ENDING:
+            self._drain_until = min(self._drain_until, self.deadlines.now() + DRAIN_SILENCE)
 
     def turn_away(self) -> None:
         """Ends the connection of a client that may not connect any more: after the current exchange, or now. Its last
@@ -622,7 +627,7 @@ class ClientConnection:
             self._left = left
             self._drained = drained
             self._give_time(self._time_to_take or DRAIN_SILENCE)
-        elif self._drained < drained < DRAIN_MAX and self.deadlines.now() < self._drain_until:
+        elif self._drained + DRAIN_LEAST <= drained < DRAIN_MAX and self.deadlines.now() < self._drain_until:
             self._drained = drained
             self._give_time(DRAIN_SILENCE)
         elif self.exchange is not None:
@@ -674,11 +679,10 @@ class ClientConnection:
             return
         self._left = transport.unsent
         now = self.deadlines.now()
+        self._drain_until = now + (DRAIN_SILENCE if self.frontend.closing else DRAIN_FOR)
         if drain and not self._blocked:
-            self._drain_until = now + DRAIN_FOR
             timeout: float | None = drain
         else:
-            self._drain_until = now + DRAIN_FOR
             timeouts = self.frontend.timeouts
             timeout = timeouts.client_fin or timeouts.client
         if timeout is None:

@@ -37,6 +37,7 @@ from reusedproxy.net.poller import READ, WRITE, Poller
 from reusedproxy.net.reach import Reach
 from reusedproxy.net.tls.client import ClientContext
 from reusedproxy.net.tls.client_transport import ClientTLSTransport
+from reusedproxy.net.tls.words import MISNAMED, MISTRUSTED, UNSEEN
 from reusedproxy.net.transport import BROKEN, Transport
 
 # The states of a dial.
@@ -78,16 +79,21 @@ class DialFailure:
 
     `phase` is TCP_CONNECT or "TLS handshake". `timed_out` says that the deadline passed in that phase. `ours` says that
     this process had no resources left, descriptors for instance, so that the failure says nothing about the server.
-    `unverified` says that the server's certificate was not accepted. `final` says that the request must not be sent to
-    any other server either.
+    `certificate` says what was found of the server's certificate before, as `net.tls.words` has it; of a server that
+    need not prove anything nothing is found. `final` says that the request must not be sent to any other server either.
     """
 
     phase: str
     reason: str
     timed_out: bool = False
     ours: bool = False
-    unverified: bool = False
+    certificate: str = UNSEEN
     final: bool = False
+
+    @property
+    def unverified(self) -> bool:
+        """Tells whether the server's certificate was not accepted."""
+        return self.certificate in (MISNAMED, MISTRUSTED)
 
     def __str__(self) -> str:
         return f"{self.phase} timed out" if self.timed_out else f"{self.phase} failed: {self.reason}"
@@ -166,13 +172,13 @@ class Dial:
     """
 
     __slots__ = (
+        "_certificate",
         "_dialer",
         "_error",
         "_fd",
         "_ours",
         "_owner",
         "_tls",
-        "_unverified",
         "_watched",
         "born",
         "deadline",
@@ -193,7 +199,8 @@ class Dial:
         self.slot = 0.0
         self.deadline = inf
         self._error = ""
-        self._ours = self._unverified = False
+        self._ours = False
+        self._certificate = UNSEEN
         self.took = self.tcp_took = 0.0
         self.born = dialer.deadlines.now()
         self.state = CONNECTING
@@ -310,10 +317,11 @@ class Dial:
             self._watch(WRITE)
             return ""
         except SSL.Error as error:
-            self._unverified = context.mistrusted(self._tls)
+            self._certificate = context.judgement(self._tls)
             return context.explain(self._tls, error)
         fault = context.verify(self._tls)
-        self._unverified = fault is not None
+        if fault is not None:
+            self._certificate = MISNAMED if context.judgement(self._tls) == MISNAMED else MISTRUSTED
         return fault
 
     def _succeed(self) -> None:
@@ -334,7 +342,7 @@ class Dial:
         phase = TCP_CONNECT if self.state == CONNECTING else "TLS handshake"
         self._stop()
         self._close()
-        self._owner.dial_failed(self, DialFailure(phase, reason, timed_out, self._ours, self._unverified))
+        self._owner.dial_failed(self, DialFailure(phase, reason, timed_out, self._ours, self._certificate))
 
     def _stop(self) -> None:
         self.state = DONE

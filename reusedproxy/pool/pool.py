@@ -33,7 +33,7 @@ from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.dial import Dial, Dialer, DialFailure, DialOwner
 from reusedproxy.net.tls.client import ClientContext
 from reusedproxy.net.tls.transport import TLS_FAILED
-from reusedproxy.net.tls.words import CertificateRefused
+from reusedproxy.net.tls.words import ACCEPTED, CertificateRefused
 from reusedproxy.net.transport import Transport
 from reusedproxy.pool.cold import Cold
 from reusedproxy.pool.connection import IDLE, IN_USE, PRIVATE, WATCHED, ServerConnection
@@ -170,9 +170,9 @@ class HTTPConnectionPool:
         return self._governor.trouble
 
     @property
-    def unverified(self) -> bool:
-        """Tells whether the last dial failed because the server's certificate was not accepted."""
-        return self._governor.unverified
+    def certificate(self) -> str:
+        """Returns what the dial that failed last had found of the server's certificate, as `net.tls.words` has it."""
+        return self._governor.certificate
 
     @property
     def paused(self) -> bool:
@@ -655,7 +655,8 @@ class HTTPConnectionPool:
             return None
         context = self.context
         if context is not None and reason.startswith(TLS_FAILED):
-            return DialFailure("TLS handshake", context.meaning(reason.removeprefix(TLS_FAILED)))
+            reason = context.meaning(reason.removeprefix(TLS_FAILED))
+            return DialFailure("TLS handshake", reason, certificate=ACCEPTED)
         return DialFailure("connection", f"{reason} before its first use")
 
     def _note_failure(self, dial: Dial | None, failure: DialFailure) -> None:

@@ -114,7 +114,9 @@ class Spread:
 
     def born(self, connection: ServerConnection) -> None:
         """Notes a new connection."""
-        if not self._header and self._pool.floor and (serial := self._serial_of(connection)):
+        if self._header or not self._pool.floor or self.state == "blind":
+            return
+        if serial := self._serial_of(connection):
             self._place(connection, serial)
 
     def gone(self, connection: ServerConnection) -> None:
@@ -143,6 +145,7 @@ class Spread:
 
     def _give_up_for_good(self, why: str) -> None:
         self.state, self._blind_with = "blind", self._pool.ping_request
+        self.nodes = Nodes()
         self._say(f"pool-spread: {why}")
 
     # Once in a while.
@@ -150,7 +153,7 @@ class Spread:
     def look(self) -> None:
         """Does what can be done now: asks connections where they are, judges the last dial, and begins another."""
         if self.state == "blind" and self._header and self._pool.ping_request != self._blind_with:
-            self.state, self.nodes = "watching", Nodes()
+            self.state = "watching"
             self._asked.clear()
         if self.state == "blind" or not self._pool.floor or self._pool.state != "running":
             return

@@ -7,6 +7,7 @@ nothing beyond the message is looked at.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 from attrs import field, frozen
@@ -21,6 +22,8 @@ EMPTY_MAX: Final = 32
 #: Extensions of a hello (clients have some twenty), and names in the one for names, that are looked at.
 EXTENSIONS_MAX: Final = 256
 NAMES_MAX: Final = 8
+#: Protocols of ALPN that are looked at (clients offer three at most).
+PROTOCOLS_MAX: Final = 256
 
 _SERVER_NAME: Final = 0
 _ALPN: Final = 16
@@ -33,11 +36,12 @@ class NotHello(Exception):
 @frozen
 class ClientHello:
     """Holds what a client has said. `version` is the one in the message (0x0303 from TLS 1.2 on); `server_name` is None
-    where it names no server; `protocol` is the first of ALPN's; `message` is all of it, without its header."""
+    where it names no server; `protocols` are ALPN's, in the client's order; `message` is all of it, without its
+    header."""
 
     version: int
     server_name: bytes | None = None
-    protocol: bytes | None = None
+    protocols: tuple[bytes, ...] = ()
     message: bytes = field(default=b"", eq=False, repr=False)
 
 
@@ -118,7 +122,7 @@ def _client_hello(message: bytes) -> ClientHello:
     end = _behind(message, at, 2)
     at += 2
     name: bytes | None = None
-    protocol: bytes | None = None
+    protocols: tuple[bytes, ...] = ()
     for _ in range(EXTENSIONS_MAX):
         if at >= end:
             break
@@ -128,11 +132,11 @@ def _client_hello(message: bytes) -> ClientHello:
             raise NotHello
         if kind == _SERVER_NAME and name is None:
             name = _host_name(message[begin:at])
-        elif kind == _ALPN and protocol is None and at > begin + 2:
-            protocol = _vector(message[begin:at], 2, 1)
+        elif kind == _ALPN and not protocols:
+            protocols = tuple(_protocols(message[begin:at]))
     if at != end:
         raise NotHello
-    return ClientHello(version, name, protocol, message)
+    return ClientHello(version, name, protocols, message)
 
 
 def _host_name(extension: bytes) -> bytes | None:
@@ -147,6 +151,19 @@ def _host_name(extension: bytes) -> bytes | None:
         if kind == 0 and name:  # an empty one is none, as in HAProxy
             return name
         at += 3 + len(name)
+    raise NotHello
+
+
+def _protocols(extension: bytes) -> Iterator[bytes]:
+    """Returns the protocols of the list."""
+    if extension and _behind(extension, 0, 2) != len(extension):
+        raise NotHello
+    at = 2
+    for _ in range(PROTOCOLS_MAX):
+        if at >= len(extension):
+            return
+        yield _vector(extension, at, 1)
+        at = _behind(extension, at, 1)
     raise NotHello
 
 

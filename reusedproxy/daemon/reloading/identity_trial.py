@@ -10,6 +10,7 @@ from __future__ import annotations
 from attrs import define
 
 from reusedproxy.build.assembly import Proxy
+from reusedproxy.net.tls.words import ACCEPTED, UNSEEN
 from reusedproxy.pool.constant import ConstantPool
 from reusedproxy.pool.named import Name, NamedPools
 from reusedproxy.pool.pool import HTTPConnectionPool
@@ -53,7 +54,7 @@ class IdentityTrial:
                 before = each.before.get(str(name))
                 if pool is None or before is None or before.trouble:
                     continue
-                if "TLS" in pool.trouble and not pool.unverified:
+                if "TLS" in pool.trouble and _refuses_us(before, pool):
                     return each.server, f"{name}: {pool.trouble}"
         return None
 
@@ -65,6 +66,14 @@ class IdentityTrial:
         """Ends what was opened: all stays as it was."""
         for each in self._tried:
             each.names.give_up(reason)
+
+
+def _refuses_us(before: HTTPConnectionPool, now: HTTPConnectionPool) -> bool:
+    """Tells whether the server refuses our certificate; if not, it is the server that is refused, or one that may be
+    (`trial`)."""
+    if now.certificate == UNSEEN:
+        return before.context is not None and now.context is not None and now.context.demands_as(before.context)
+    return now.certificate == ACCEPTED
 
 
 def _is_opening(pool: HTTPConnectionPool, now: float) -> bool:

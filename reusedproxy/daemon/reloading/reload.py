@@ -25,6 +25,7 @@ from reusedproxy.daemon.load import Refused, loading
 from reusedproxy.daemon.own_settings import nothing_to_serve, start_only
 from reusedproxy.daemon.reloading.file_watch import FileWatch
 from reusedproxy.daemon.reloading.former import FormerProxies
+from reusedproxy.daemon.reloading.renewal import Renewal
 from reusedproxy.daemon.reloading.succession import (
     clear,
     follow,
@@ -66,8 +67,8 @@ class Reloaded(Protocol):
     def reload(self) -> None:
         """Begins a reload, if there can be one now."""
 
-    def renew(self, changed: list[str]) -> object:
-        """Begins a reload of the files of TLS, if there can be one now."""
+    def renew(self, changed: list[str], word: str = "ssl-watch") -> bool:
+        """Begins a reload of the files of TLS, and returns True, if there can be one now."""
 
     def serve_with(self, proxy: Proxy, endings: list[Ending]) -> None:
         """Starts a proxy that has taken the place of another one."""
@@ -82,6 +83,7 @@ class Reloads:
         """Takes the paths of the configuration, and who watches the ends of certificates."""
         self.former = FormerProxies(reactor)
         self.watch = FileWatch(reactor, service.renew)
+        self.renewal = Renewal(reactor, service.renew)
         self.resolver = Resolver(reactor)
         #: One more was ordered while there could be none. It is one, however often that was.
         self.ordered = False
@@ -180,6 +182,7 @@ class Reloads:
             self._work = None
             gc.enable()
         self.watch.stop()
+        self.renewal.stop()
 
     def _start(self, steps: Steps[None]) -> None:
         self._has_replaced = False
@@ -302,6 +305,7 @@ class Reloads:
         service, replaced = self._service, self.former.proxies
         service.proxy = new
         self._has_replaced = True
+        self.renewal.was_taken()
         self.former.add(old, new)
         self._announce_closed(old, new)
         leaving = take_place(old, new, service.announce)
@@ -346,10 +350,14 @@ class Reloads:
         self._wrong = [*map(str, faults)]
         if self._changed:
             # Nobody asked for this reload, so it gets one line; at SIGHUP somebody waits for all faults.
+            then = ""
             if self._word != _COMMIT:
                 self.watch.refuse()
+                pause = self.renewal.was_refused(self._changed, self._word)
+                self._present.refused_files = [*self.renewal.refused]
+                then = f", and are tried again in {pause:.0f} s"
             more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-            announce("alert", f"{self._word}: {faults[0]}{more}; all files of TLS stay in use as they were")
+            announce("alert", f"{self._word}: {faults[0]}{more}; all files of TLS stay in use as they were{then}")
             return
         self._said += [(notice.level, f"config : [{notice.place}] : {notice.text}") for notice in notices]
         self._said += [("alert", f"config : {fault}") for fault in faults]

@@ -17,6 +17,7 @@ from reusedproxy.build.assembly import Proxy
 from reusedproxy.build.servers.line import Line
 from reusedproxy.daemon.reloading.identity_trial import IdentityTrial
 from reusedproxy.net.dial import Dial, DialFailure
+from reusedproxy.net.tls.words import ACCEPTED, MISNAMED, UNSEEN
 from reusedproxy.net.transport import Transport
 from reusedproxy.pool.connection import IN_USE, ServerConnection
 from reusedproxy.pool.dialing.governor import PROOF
@@ -49,7 +50,8 @@ class Trial:
         self.connection: ServerConnection | None = None
         #: The error of the dial, "" without one.
         self.trouble = ""
-        self.unverified = False
+        #: What was found of the server's certificate before.
+        self.certificate = UNSEEN
         self._pool = pool
         self._now = now
         self._dial: Dial | None = pool.dial_for(self)
@@ -62,7 +64,7 @@ class Trial:
     def dial_failed(self, dial: Dial, failure: DialFailure) -> None:
         self._dial = None
         self.trouble = str(failure)
-        self.unverified = failure.unverified
+        self.certificate = failure.certificate
 
     @property
     def proven(self) -> bool:
@@ -158,23 +160,18 @@ class ReloadTrial:
     def _refused(self, name: str, line: Line) -> Refusal | None:
         """Returns a refusal when a handshake or check fails at a server that the old proxy reaches without trouble.
 
-        The new certificates, or a new name, are then the cause. A server whose certificate fails verification does not
-        refuse the reload: other CAs or revocation lists apply now, and to go on as before would mean to trust a server
-        that must not be trusted. Nor does one, whatever its failure is, that has to prove now what it had not to prove
-        before, because it may be the very one on account of which it has to; nor does one whose key is not among other
-        pins. Only one that was verified by its name or key refuses the reload, when it does not accept the new
-        certificates or does not have the new name.
+        The new certificates, or a new name, are then the cause (`_refuses_us`). Otherwise the server is not trusted
+        any more, which does not refuse the reload: to go on as before would mean to trust a server that must not be
+        trusted.
         """
         old = self.old.lines.get(name)
         if old is None or old.pool.trouble:
             return None
         trial = self._trials.get(name)
         trouble = line.pool.trouble or (trial.trouble if trial is not None else "")
-        unverified = line.pool.unverified or (trial is not None and trial.unverified)
+        certificate = line.pool.certificate or (trial.certificate if trial is not None else UNSEEN)
         if "TLS" in trouble:
-            now, before = _proof(line), _proof(old)
-            another_name = now >= NAME and _name_of(line) != _name_of(old)
-            if now <= before and (another_name or not unverified):
+            if _refuses_us(old, line, certificate):
                 return Refusal(name, trouble)
             self.distrusted[name] = trouble
         answer = self._answers.get(name)
@@ -220,6 +217,36 @@ class ReloadTrial:
             self._answers[name] = why
 
         checker.try_on(connection, told)
+
+
+def _refuses_us(old: Line, new: Line, certificate: str) -> bool:
+    """Tells whether a server refuses what we show it now, or was given a wrong name; if not, it is the server that is
+    refused. `certificate` is what its failed handshake had found.
+
+    It is the server's word, and the server may be the very one on account of which something has changed: one whose
+    certificate is revoked may break off each new handshake before it shows it. So the word of a server counts whose
+    certificate is accepted, or whose certificate has nothing to prove that it had not to prove before. One that has
+    shown nothing may also dislike how we begin.
+    """
+    now, before = _proof(new), _proof(old)
+    if now > before:
+        return False
+    if certificate == UNSEEN:
+        return now <= SPEAKS_TLS or _begins_with(new) != _begins_with(old) or _demands_the_same(new, old)
+    return certificate == ACCEPTED or (certificate == MISNAMED and now >= NAME and _name_of(new) != _name_of(old))
+
+
+def _demands_the_same(new: Line, old: Line) -> bool:
+    return new.context is not None and old.context is not None and new.context.demands_as(old.context)
+
+
+def _begins_with(line: Line) -> tuple[object, ...]:
+    """Returns what decides how we begin a handshake."""
+    tls = line.server.settings.tls
+    if tls is None:
+        return ()
+    offered = tls.min_version, tls.max_version, tls.ciphers, tls.ciphersuites, tls.curves, tls.sigalgs, tls.alpn
+    return line.server.settings.sni, tls.sni, *offered
 
 
 def _proof(line: Line) -> int:

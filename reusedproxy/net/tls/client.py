@@ -31,8 +31,12 @@ from reusedproxy.net.tls.spiffe import why_not_spiffe
 from reusedproxy.net.tls.staples import SKEW, Judged, judge, may_demand
 from reusedproxy.net.tls.transport import openssl_reason
 from reusedproxy.net.tls.words import (
+    ACCEPTED,
     ALERTS,
+    MISNAMED,
+    MISTRUSTED,
     UNREADABLE,
+    UNSEEN,
     VerifyFault,
     alert_words,
     certificate_words,
@@ -46,8 +50,9 @@ class Seen:
     """Records what one handshake has shown.
 
     `fault` is what OpenSSL found wrong with the server's certificate, `misnamed` what this module found wrong with its
-    names, in words, `unpinned` with its key, and `unvouched` with the OCSP answer that came with it. `named` says that
-    the names were checked and are right, `pinned` that a pinned key was seen in the chain. `alert` is the last alert:
+    names, in words, `unpinned` with its key, and `unvouched` with the OCSP answer that came with it. `verified` says
+    that its chain and its names are right, `named` that the names were checked and are right, `pinned` that a pinned
+    key was seen in the chain. `alert` is the last alert:
     (whether we sent it, its number). `complete` says that the handshake is complete on our side. `accepted` says that
     the server has sent a TLS message since, a session ticket for instance, and so has accepted our part of the
     handshake.
@@ -60,6 +65,7 @@ class Seen:
     misnamed: str = ""
     unpinned: str = ""
     unvouched: str = ""
+    verified: bool = False
     named: bool = False
     pinned: bool = False
     alert: tuple[bool, int] | None = None
@@ -248,7 +254,10 @@ class ClientContext:
         if end < datetime.now(timezone.utc):
             shown = certificate_words(certificate, dates=True)
             return f"the certificate has expired since the session began that is resumed ({shown})"
-        return None if connection.get_app_data().named else self.misnamed(certificate)
+        seen: Seen = connection.get_app_data()
+        if not seen.named:
+            seen.misnamed = self.misnamed(certificate) or ""
+        return seen.misnamed or None
 
     def _verify_key(self, connection: SSL.Connection) -> str | None:
         """Returns what is wrong with the key of a server that is verified by that alone, in words, or None."""
@@ -292,10 +301,29 @@ class ClientContext:
             return Judged("a certificate of its chain cannot be read" if self.settings.ocsp == "required" else "")
         return judge(answer, chain, demanded=self.settings.ocsp == "required", now=time())
 
-    def mistrusted(self, connection: SSL.Connection) -> bool:
-        """Tells, after a failed handshake, whether it failed because the server's certificate was not accepted."""
-        seen = connection.get_app_data()
-        return seen.fault is not None or bool(seen.misnamed or seen.unpinned or seen.unvouched)
+    def judgement(self, connection: SSL.Connection) -> str:
+        """Returns, after a failed handshake, what was found of the server's certificate: `net.tls.words.UNSEEN`,
+        ACCEPTED, MISNAMED or MISTRUSTED."""
+        seen: Seen = connection.get_app_data()
+        if seen.misnamed:
+            return MISNAMED
+        if seen.fault is not None or seen.unpinned or seen.unvouched:
+            return MISTRUSTED
+        return ACCEPTED if seen.verified else UNSEEN
+
+    def demands_as(self, other: ClientContext) -> bool:
+        """Tells whether a server has to prove the same to both: by a chain from the same CAs, none of it revoked by the
+        same lists, with the same name, key, and answer of OCSP."""
+        ours, theirs = self.settings, other.settings
+        if (ours.verify, ours.pins, ours.ocsp, ours.spiffe, self.name) != (
+            theirs.verify,
+            theirs.pins,
+            theirs.ocsp,
+            theirs.spiffe,
+            other.name,
+        ):
+            return False
+        return ours.verify != "required" or self._trusted.trusts_the_same(other._trusted)
 
     def explain(self, connection: SSL.Connection, error: SSL.Error) -> str:
         """Describes a failed handshake in words: OpenSSL's reason, what it means, the file concerned, and the alert."""
@@ -406,6 +434,7 @@ def _note_certificate(connection: SSL.Connection, certificate: crypto.X509, erro
         except ValueError:
             seen.misnamed = "the server's certificate cannot be read"
         seen.named = not seen.misnamed
+    seen.verified = depth == 0 and not seen.misnamed
     return not seen.misnamed
 
 
@@ -429,6 +458,7 @@ def _note_key(connection: SSL.Connection, certificate: crypto.X509, error: int, 
     if depth == 0 and not seen.pinned:
         seen.pinned = _is_pinned(certificate, seen.context.settings)
         seen.unpinned = "" if seen.pinned else seen.context.unpinned(certificate)
+        seen.verified = seen.pinned
     return not seen.unpinned
 
 

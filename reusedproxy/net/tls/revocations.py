@@ -60,18 +60,27 @@ def lists_in(content: bytes) -> list[List]:
 
 
 def joined(present: Sequence[List], fetched: Sequence[List]) -> bytes:
-    """Returns a file in PEM with the newest list of each CA. Raises ListRefused where one that was fetched is older
-    than the one at hand: somebody may have kept it."""
-    newest = {each.issuer: each for each in present}
+    """Returns a file in PEM with the newest list of each CA and scope. Raises ListRefused where one that was fetched is
+    older than the one at hand: somebody may have kept it."""
+    newest = {(each.issuer, _scope(each)): each for each in present}
     for each in fetched:
-        held = newest.get(each.issuer)
+        held = newest.get((each.issuer, _scope(each)))
         if held is not None and each.last_update_utc < held.last_update_utc:
             raise ListRefused(
                 f"it is older ({each.last_update_utc:%d %b %Y %H:%M} UTC) than the one at hand"
                 f" ({held.last_update_utc:%d %b %Y %H:%M} UTC)"
             )
-        newest[each.issuer] = each
+        newest[each.issuer, _scope(each)] = each
     return b"".join(each.public_bytes(Encoding.PEM) for each in newest.values())
+
+
+def _scope(each: List) -> bytes:
+    """Returns which part of its CA's certificates a list is about, where the CA publishes it in parts (RFC 5280 section
+    5.2.5); b"": all of them."""
+    try:
+        return each.extensions.get_extension_for_class(x509.IssuingDistributionPoint).value.public_bytes()
+    except (x509.ExtensionNotFound, *UNREADABLE):
+        return b""
 
 
 def _has_signed(issuer: x509.Certificate, found: List) -> bool:

@@ -50,6 +50,9 @@ ALERTS = {
     116: "certificate required",
     120: "no application protocol",
 }
+# What a handshake that failed had found of the server's certificate: it was not shown, or nothing is asked of it; it
+# was accepted; it has other names; its chain, its key or its OCSP answer is not accepted.
+UNSEEN, ACCEPTED, MISNAMED, MISTRUSTED = "", "accepted", "misnamed", "mistrusted"
 #: X509_V_ERR numbers of errors that are about dates.
 _DATES = (9, 10)
 

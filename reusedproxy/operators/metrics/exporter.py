@@ -96,7 +96,9 @@ class Exporter:
             found = process.of_process(view, about)
             if query.desc_labels and said.description:
                 found = map(partial(process.described, said.description), found)
-            yield from _written((*found, *process.of_event_loop(view), *families.of_lists(view.lists)), query)
+            yield from _written(
+                (*found, *process.of_event_loop(view), *process.of_files(view), *families.of_lists(view.lists)), query
+            )
         if "frontend" in query.scopes:
             yield from _rows(moment.sections, "F", query)
             yield from _in_parts(families.parts_of_frontends(view.frontends), query)

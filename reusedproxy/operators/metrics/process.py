@@ -131,6 +131,16 @@ def of_event_loop(view: ProxyView) -> Iterator[Family]:
     )
 
 
+def of_files(view: ProxyView) -> Iterator[Family]:
+    yield _one(
+        "reusedproxy_tls_files_refused",
+        "Files of TLS that have changed and were refused, so that the old ones are in use (see the log).",
+        (),
+        (),
+        len(view.refused_files),
+    )
+
+
 def _one(name: str, help: str, labels: tuple[str, ...], words: tuple[str, ...], value: float) -> Family:
     kind = COUNTER if name.endswith("_total") else GAUGE
     return Family(name, kind, help, labels, NOW, help, (Sample(words, value),))

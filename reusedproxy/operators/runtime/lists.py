@@ -7,28 +7,25 @@ generator that changes something is run by a session a step at a time; requests 
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Iterator, Sequence
 
-from reusedproxy.config.language.report import Wrong
-from reusedproxy.operators.runtime.maps import (
+from reusedproxy.operators.runtime.entries import (
     ENTRIES_AT_ONCE,
     TREES,
     WHAT,
-    add_to_version,
     decoded,
     encoded,
+    in_steps,
+    listed,
     named,
     reference,
     referred,
-    unreadable,
     version_of,
 )
 from reusedproxy.operators.runtime.proxy import Context, Refusal
+from reusedproxy.operators.runtime.versions import VersionOrders
 from reusedproxy.rules.edited_lists import EditedFile
 from reusedproxy.rules.pattern_files import PatternFile
-
-T = TypeVar("T")
 
 _UNKNOWN = "Unknown ACL identifier. Please use #<id> or <file>."
 #: Methods that compare with no pattern, or with what a text of a command cannot be.
@@ -38,15 +35,8 @@ _NOT_COMPARED = ("found", "bool", "bin")
 def show_acl(context: Context, words: Sequence[str]) -> Iterator[str]:
     """Does `show acl [[@<ver>] <acl>]`."""
     if not words:
-        yield "# id (file) description\n"
-        for number, (name, each) in enumerate(context.proxy.patterns.items()):
-            places = [f"by acl at file '{place.file}' line {place.line}" for place in each.uses]
-            versions = each.versions
-            yield (
-                f"{number} ({name}) pattern loaded from file '{name}' used {', '.join(places)}."
-                f" curr_ver={versions.current} next_ver={versions.newest}"
-                f" entry_cnt={len(each.texts()) + versions.count}\n"
-            )
+        numbered = enumerate(context.proxy.patterns.items())
+        yield from listed("acl", ((number, name, each, each.texts()) for number, (name, each) in numbered))
         return
     version, rest = version_of(words)
     each = _list(context, rest)
@@ -66,11 +56,11 @@ def get_acl(context: Context, words: Sequence[str]) -> Iterator[str]:
     each, text = _list(context, words), encoded(words[1])
     same = each
     if not isinstance(same, EditedFile):
-        same = yield from _in_steps(EditedFile.made_of([*each]))  # which can tell which of the patterns it is
+        same = yield from in_steps(EditedFile.made_of([*each]))  # which can tell which of the patterns it is
     for method, ignore_case in [*each.prepared]:
         if method in _NOT_COMPARED:
             continue
-        yield from _in_steps(same.prepare(method, ignore_case, WHAT))
+        yield from in_steps(same.prepare(method, ignore_case, WHAT))
         pattern = same.pattern_for(method, ignore_case, text)
         cased = not ignore_case or method == "ip"
         said = f"type={method}, case={'in' if ignore_case else ''}sensitive, match={'no' if pattern is None else 'yes'}"
@@ -86,9 +76,9 @@ def add_acl(context: Context, words: Sequence[str]) -> Iterator[str]:
         raise Refusal("'add acl' expects two parameters: ACL identifier and pattern.")
     each, text = _list(context, rest), encoded(rest[1])
     if version is None or version == each.versions.current:
-        yield from _in_steps(each.add_text(text, WHAT))
+        yield from in_steps(each.add_text(text, WHAT))
     else:
-        add_to_version(each.versions, version, text, b"", "acl")
+        versions.add(each, version, text)
 
 
 def del_acl(context: Context, words: Sequence[str]) -> Iterator[str]:
@@ -99,58 +89,8 @@ def del_acl(context: Context, words: Sequence[str]) -> Iterator[str]:
     text = encoded(words[1])
     if words[1].startswith("#0x"):
         text = yield from referred(words[1], each.texts(), "Key not found.")
-    if not (yield from _in_steps(each.delete_text(text, WHAT))):
+    if not (yield from in_steps(each.delete_text(text, WHAT))):
         raise Refusal("Key not found.")
-
-
-def clear_acl(context: Context, words: Sequence[str]) -> Iterator[str]:
-    """Does `clear acl [@<ver>] <acl>`."""
-    version, rest = version_of(words)
-    if not rest:
-        raise Refusal("Missing ACL identifier.")
-    each = _list(context, rest)
-    if version is None or version == each.versions.current:
-        yield from _replace(each, ())
-    else:
-        each.versions.prepared.pop(version, None)
-
-
-def prepare_acl(context: Context, words: Sequence[str]) -> str:
-    """Does `prepare acl <acl>`."""
-    return f"New version created: {_list(context, words).versions.prepare()}\n"
-
-
-def commit_acl(context: Context, words: Sequence[str]) -> Iterator[str]:
-    """Does `commit acl @<ver> <acl>`: what was added to the version takes the place of all at once."""
-    version, rest = version_of(words)
-    if version is None:
-        raise Refusal("Missing version number.")
-    if not rest:
-        raise Refusal("Missing ACL identifier.")
-    each = _list(context, rest)
-    if not each.versions.may_commit(version):
-        raise Refusal("Version number out of range.")
-    yield from _replace(each, [*each.versions.prepared.pop(version, ())])
-    each.versions.commit(version)
-
-
-def _replace(each: PatternFile, texts: Iterable[bytes]) -> Iterator[str]:
-    yield from _in_steps(each.replace(texts, WHAT))
-
-
-def _in_steps(work: Generator[None, None, T]) -> Generator[str, None, T]:
-    """Does work that a session runs a step at a time. Raises Refusal."""
-    try:
-        while True:
-            next(work)
-            yield ""
-    except StopIteration as end:
-        done: T = end.value
-        return done
-    except Wrong as wrong:
-        raise unreadable(wrong) from None
-    finally:
-        work.close()
 
 
 def _list(context: Context, words: Sequence[str]) -> PatternFile:
@@ -158,3 +98,6 @@ def _list(context: Context, words: Sequence[str]) -> PatternFile:
     if found is None:
         raise Refusal(_UNKNOWN)
     return found
+
+
+versions = VersionOrders("acl", _list)

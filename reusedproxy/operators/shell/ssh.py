@@ -7,14 +7,15 @@ who reaches the address, and reports to the operator who comes, is refused or go
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.conch.avatar import ConchUser
 from twisted.conch.error import IgnoreAuthentication
 from twisted.conch.interfaces import IConchUser, ISession
-from twisted.conch.ssh.common import getNS
-from twisted.conch.ssh.connection import SSHConnection
+from twisted.conch.ssh.common import NS, getNS
+from twisted.conch.ssh.connection import MSG_CHANNEL_OPEN_FAILURE, OPEN_UNKNOWN_CHANNEL_TYPE, SSHConnection
 from twisted.conch.ssh.factory import SSHFactory
 from twisted.conch.ssh.keys import Key
 from twisted.conch.ssh.session import SSHSession
@@ -268,9 +269,16 @@ class _Channels(SSHConnection):
     transport: Any
 
     def ssh_CHANNEL_OPEN(self, packet: bytes) -> None:
-        """Opens a channel, unless the key has been withdrawn since the login: a connection may last for months."""
-        if self._is_authorized():
+        """Opens a channel for a session; no other kind, such as a forwarded port, and none when the key has been
+        withdrawn since the login: a connection may last for months."""
+        if not self._is_authorized():
+            return
+        kind, rest = getNS(packet)
+        if kind == b"session":
             SSHConnection.ssh_CHANNEL_OPEN(self, packet)
+        else:  # Conch would refuse it, too, with a traceback in the log
+            why = struct.pack(">L", OPEN_UNKNOWN_CHANNEL_TYPE) + NS(b"only sessions are opened here") + NS(b"")
+            self.transport.sendPacket(MSG_CHANNEL_OPEN_FAILURE, rest[:4] + why)
 
     def ssh_CHANNEL_REQUEST(self, packet: bytes) -> Any:
         """Starts something in a channel, which may have been open for months, too, unless the key is withdrawn."""

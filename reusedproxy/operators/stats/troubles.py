@@ -54,6 +54,7 @@ def troubles(view: ProxyView, at: float, dropped: int = 0, scope: Collection[str
         *(() if scope else _errors(view)),
         *_full(view, scope),
         *_ends(view, servers, at, scope),
+        *(() if scope else _refused_files(view)),
         *(() if scope else _unfetched(view, at)),
         *_below_floor(servers),
         *_uneven(servers),
@@ -146,6 +147,13 @@ def _ends(
                 _count(len(near), f"certificate {words}", many),
                 (Place(f"{name} ({days_left(end - at)})" if end > at else name, each) for end, name, each in near),
             )
+
+
+def _refused_files(view: ProxyView) -> Iterator[Trouble]:
+    """Files of TLS that were renewed in vain: whoever they were to revoke is still trusted."""
+    if view.refused_files:
+        files = _count(len(view.refused_files), "file of TLS has", "files of TLS have")
+        yield Trouble(BAD, f"{files} changed and cannot be used: what was there before is in use (see the log)")
 
 
 def _unfetched(view: ProxyView, at: float) -> Iterator[Trouble]:

@@ -41,6 +41,10 @@ class Proxy(Protocol):
     def list_fetches(self) -> Mapping[str, ListFetches]: ...
 
     @property
+    def refused_files(self) -> Sequence[str]:
+        """Returns the files of TLS that have changed, and were refused."""
+
+    @property
     def began(self) -> float: ...
 
     @property

@@ -144,6 +144,7 @@ class Reader:
                 ListView(each.url, {**each.counts}, each.last, each.until, bool(each.trouble))
                 for each in proxy.list_fetches.values()
             ),
+            refused_files=tuple(proxy.refused_files),
         )
 
     def _frontend(self, frontend: Frontend) -> FrontendView:

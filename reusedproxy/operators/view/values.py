@@ -547,6 +547,8 @@ class ProxyView:
     listeners: int = 0
     #: The lists of revoked certificates that are fetched (`crl-url`).
     lists: tuple[ListView, ...] = ()
+    #: Files of TLS that have changed, and were refused.
+    refused_files: tuple[str, ...] = ()
 
     @property
     def servers(self) -> list[ServerView]:

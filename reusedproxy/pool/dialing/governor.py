@@ -20,6 +20,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from reusedproxy.measures.log_throttle import LogThrottle
 from reusedproxy.net.dial import TCP_CONNECT, DialFailure
+from reusedproxy.net.tls.words import UNSEEN
 from reusedproxy.pool.dialing.budget import Budget
 
 #: Most dials under way at once, for the floor and in all. More do not finish sooner: a handshake
@@ -80,8 +81,8 @@ class Governor:
         makes a handshake."""
         self.failures = 0
         self.trouble = ""
-        #: Tells that `trouble` is a server certificate that was not accepted.
-        self.unverified = False
+        #: What the dial that failed last had found of the server's certificate, as `net.tls.words` has it.
+        self.certificate = UNSEEN
         self._name = name
         self._clock = clock
         self._random = random
@@ -201,7 +202,7 @@ class Governor:
             self._backoff = min(most, self._random.uniform(BACKOFF_FIRST, 3 * max(BACKOFF_FIRST, self._backoff)))
             self._next_dial = now + self._backoff
         self.trouble = str(failure)
-        self.unverified = failure.unverified
+        self.certificate = failure.certificate
         if self._throttle.tell(self._alike or self.trouble, f"{self._name}: {self.trouble}", "attempts"):
             self._told = True
 
@@ -243,7 +244,7 @@ class Governor:
         self._backoff = 0.0
         self._next_dial = -inf
         self.trouble = ""
-        self.unverified = False
+        self.certificate = UNSEEN
         if self._told:
             self._told = False
             self._announce("notice", f"{self._name}: connections succeed again after {failures} failed attempts")

@@ -6,11 +6,16 @@ As in HAProxy, that is all of it only where the rules have waited for it (`optio
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator, Sequence
 
 from reusedproxy.rules.facts import Binary, Facts, Sample
 
+#: Between two fields of a form, as in a query (HAProxy's is_param_delimiter).
+_DELIMITERS = re.compile(rb"[&;]")
+
 Fetch = Callable[[Facts], Sample]
+FetchAll = Callable[[Facts], Sequence[Sample]]
 
 
 def _body(facts: Facts) -> Sample:
@@ -45,19 +50,30 @@ def _answer_size(facts: Facts) -> Sample:
     return head.length if head.length > 0 else len(body)
 
 
-def _parameter(name: str = "", case: str = "") -> Fetch:
-    """Makes `req.body_param([name[,i]])`: the first value of a form's field of this name, or of all."""
+def _parameters(name: str = "", case: str = "") -> Callable[[Facts], Iterator[Sample]]:
+    """Returns a function that finds the values of a form's field of this name ("": of all)."""
     ignore_case = case[:1] == "i"
     wanted = name.encode().lower() if ignore_case else name.encode()
 
-    def fetch(facts: Facts) -> Sample:
-        for pair in (facts.body or b"").split(b"&"):
+    def values(facts: Facts) -> Iterator[Sample]:
+        for pair in _DELIMITERS.split(facts.body or b""):
             own, equal, value = pair.partition(b"=")
             if equal and (not wanted or (own.lower() if ignore_case else own) == wanted):
-                return Binary(value)
-        return None
+                yield Binary(value)
 
-    return fetch
+    return values
+
+
+def _parameter(name: str = "", case: str = "") -> Fetch:
+    """Makes `req.body_param([name[,i]])`, which gives the first value."""
+    values = _parameters(name, case)
+    return lambda facts: next(values(facts), None)
+
+
+def _all_parameters(name: str = "", case: str = "") -> FetchAll:
+    """Makes the same for an ACL, which tries each value, as in HAProxy."""
+    values = _parameters(name, case)
+    return lambda facts: [*values(facts)]
 
 
 BODY_FETCHES: dict[str, Callable[..., Fetch]] = {
@@ -69,3 +85,6 @@ BODY_FETCHES: dict[str, Callable[..., Fetch]] = {
     "res.body_len": lambda: _answer_length,
     "res.body_size": lambda: _answer_size,
 }
+
+#: Those of which an ACL tries every value.
+ALL_BODY: dict[str, Callable[..., FetchAll]] = {"req.body_param": _all_parameters}

@@ -6,7 +6,8 @@ and no values.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from reusedproxy.rules.facts import Binary, Facts, Inspected, Sample
 from reusedproxy.rules.regular import Unevaluated
@@ -15,7 +16,9 @@ from reusedproxy.wire.client_hello import CLIENT_HELLO, ClientHello, NotHello
 from reusedproxy.wire.hello_lists import HelloLists, read_lists
 from reusedproxy.wire.rdp import NoCookie, rdp_cookie
 
+T = TypeVar("T")
 Fetch = Callable[[Facts], Sample]
+FetchAll = Callable[[Facts], Sequence[Sample]]
 #: The bytes of one direction, so far.
 Side = Callable[[Inspected], bytes]
 #: Bytes beyond which nothing can be waited for: as many as are held.
@@ -124,13 +127,19 @@ def _first_type(side: Side) -> Callable[[Inspected], Sample]:
 def _of_hello(
     value: Callable[[ClientHello], Sample], other: Callable[[Inspected], Sample] = lambda inspected: None
 ) -> Callable[[], Fetch]:
-    """Makes a fetch of a client's hello, with the value where `other` bytes came.
+    """Makes a fetch of a client's hello, with the value where `other` bytes came."""
+    read = _reading(value, other)
+    return lambda: _of(read)
+
+
+def _reading(value: Callable[[ClientHello], T], other: Callable[[Inspected], T]) -> Callable[[Inspected], T | None]:
+    """Returns a function that reads a value from a client's hello; None while that is incomplete.
 
     What begins as a hello and cannot be read, or is longer than what is held, raises Unevaluated: a server may read it
     all the same, and nobody is to get past a rule with it.
     """
 
-    def read(inspected: Inspected) -> Sample:
+    def read(inspected: Inspected) -> T | None:
         data = inspected.request_bytes
         begins = data.startswith(_TLS_HANDSHAKE)
         try:
@@ -146,7 +155,17 @@ def _of_hello(
             raise Unevaluated(f"servers may read a TLS hello that is longer than {BUFFER} bytes")
         return None
 
-    return lambda: _of(read)
+    return read
+
+
+def _protocols() -> FetchAll:
+    """Makes the fetch of all that a client offers by ALPN, of which an ACL tries each, as in HAProxy."""
+    read = _reading(lambda hello: hello.protocols, lambda inspected: ())
+
+    def fetch(facts: Facts) -> Sequence[Sample]:
+        return () if facts.inspected is None else read(facts.inspected) or ()
+
+    return fetch
 
 
 def _version(hello: ClientHello) -> Sample:
@@ -187,7 +206,7 @@ BYTE_FETCHES: dict[str, Callable[..., Fetch]] = {
     "req.rdp_cookie_cnt": _rdp_cookie(True),
     "req.ssl_hello_type": _of_hello(lambda hello: CLIENT_HELLO, _first_type(_request)),
     "req.ssl_sni": _of_hello(lambda hello: hello.server_name),
-    "req.ssl_alpn": _of_hello(lambda hello: hello.protocol),
+    "req.ssl_alpn": _of_hello(lambda hello: hello.protocols[0] if hello.protocols else None),
     "req.ssl_cipherlist": _list(lambda lists: lists.suites),
     "req.ssl_supported_groups": _list(lambda lists: lists.groups),
     "req.ssl_sigalgs": _list(lambda lists: lists.signatures),
@@ -200,3 +219,6 @@ BYTE_FETCHES: dict[str, Callable[..., Fetch]] = {
     "res.payload_lv": _payload_lv(_response),
     "res.ssl_hello_type": lambda: _of(_first_type(_response)),
 }
+
+#: Those of which an ACL tries every value.
+ALL_BYTES: dict[str, Callable[..., FetchAll]] = {"req.ssl_alpn": _protocols}

@@ -13,8 +13,8 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from reusedproxy.rules.facts import Address, Binary, Facts, Sample
 from reusedproxy.rules.hashes import avalanche, sdbm
 from reusedproxy.rules.samples.aliases import first_line
-from reusedproxy.rules.samples.body_fetches import BODY_FETCHES
-from reusedproxy.rules.samples.byte_fetches import BYTE_FETCHES
+from reusedproxy.rules.samples.body_fetches import ALL_BODY, BODY_FETCHES
+from reusedproxy.rules.samples.byte_fetches import ALL_BYTES, BYTE_FETCHES
 from reusedproxy.rules.samples.casts import address_of, number_of, wrapped
 from reusedproxy.rules.samples.connection_fetches import CONNECTION_FETCHES
 from reusedproxy.rules.samples.course_fetches import COURSE_FETCHES
@@ -654,7 +654,7 @@ FETCHES: dict[str, Callable[..., Fetch]] = {
 }
 
 #: Fetches that have no number of a value among their arguments.
-PARAMETERS = frozenset(("url_param", "urlp_val"))
+PARAMETERS = frozenset(("url_param", "urlp_val", "req.body_param"))
 
 ALL: dict[str, Callable[..., FetchAll]] = {
     "req.hdr": _headers(_request, False),
@@ -671,4 +671,6 @@ ALL: dict[str, Callable[..., FetchAll]] = {
     "res.cook_val": _cookies(True, _as_number),
     "url_param": _all_parameters(),
     "urlp_val": _all_parameters(_as_number),
+    **ALL_BODY,
+    **ALL_BYTES,
 }

@@ -1,0 +1,61 @@
+"""Does the orders about versions, which maps and lists of patterns have in common: `clear`, `prepare` and `commit`; and
+adds entries to a version that is being prepared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from reusedproxy.operators.runtime.entries import WHAT, Contents, in_steps, version_of
+from reusedproxy.operators.runtime.proxy import Context, Refusal
+from reusedproxy.rules.versions import MOST_PREPARED
+
+
+class VersionOrders:
+    """Does these orders about maps, or about lists of patterns. Every text is HAProxy's."""
+
+    def __init__(self, kind: str, find: Callable[[Context, Sequence[str]], Contents]) -> None:
+        """Takes the word that commands have for them ("map", "acl"), and what returns the one that words begin with,
+        or raises Refusal."""
+        self._kind = kind
+        self._find = find
+        self._missing = f"Missing {'ACL' if kind == 'acl' else kind} identifier."
+
+    def add(self, each: Contents, version: int, key: bytes, value: bytes = b"") -> None:
+        """Adds an entry to a version that is being prepared. Raises Refusal."""
+        versions = each.versions
+        if version > versions.newest:
+            raise Refusal(f"Version number in the future, please use 'prepare {self._kind}' before.")
+        if not versions.may_commit(version):
+            raise Refusal("Version number out of range.")
+        if version not in versions.prepared and len(versions.prepared) >= MOST_PREPARED:
+            raise Refusal(f"No more than {MOST_PREPARED} versions can be prepared at a time.")
+        versions.prepared.setdefault(version, {}).setdefault(key, value)
+
+    def clear(self, context: Context, words: Sequence[str]) -> Iterator[str]:
+        """Does `clear map|acl [@<ver>] <name>`."""
+        version, rest = version_of(words)
+        each = self._named(context, rest)
+        if version is None or version == each.versions.current:
+            yield from in_steps(each.replace({}, WHAT))
+        else:
+            each.versions.prepared.pop(version, None)
+
+    def prepare(self, context: Context, words: Sequence[str]) -> str:
+        """Does `prepare map|acl <name>`."""
+        return f"New version created: {self._find(context, words).versions.prepare()}\n"
+
+    def commit(self, context: Context, words: Sequence[str]) -> Iterator[str]:
+        """Does `commit map|acl @<ver> <name>`: what was added to the version takes the place of all at once."""
+        version, rest = version_of(words)
+        if version is None:
+            raise Refusal("Missing version number.")
+        each = self._named(context, rest)
+        if not each.versions.may_commit(version):
+            raise Refusal("Version number out of range.")
+        yield from in_steps(each.replace(each.versions.prepared.pop(version, {}), WHAT))
+        each.versions.commit(version)
+
+    def _named(self, context: Context, words: Sequence[str]) -> Contents:
+        if not words:
+            raise Refusal(self._missing)
+        return self._find(context, words)
