@@ -198,7 +198,7 @@ class TableTests(SynchronousTestCase):
             self.assertEqual(compiled(read_expression(text, "here"), where)(facts), value, text)
 
     def test_other_names_and_policies(self) -> None:
-        """As OpenSSL writes them, which has printed the same of a certificate that has these names."""
+        """As OpenSSL's GENERAL_NAME_print(3) writes them, which HAProxy calls."""
         names = x509.SubjectAlternativeName(
             [
                 x509.DNSName("a.test"),
@@ -218,7 +218,7 @@ class TableTests(SynchronousTestCase):
         der = certificate([("CN", "x")], {SAN: names.public_bytes(), POLICIES: policies.public_bytes()})
         written = (
             "DNS:a.test, email:me@a.test, URI:spiffe://a/b, IP Address:192.0.2.1, IP Address:2001:DB8:0:0:0:0:0:A,"
-            " Registered ID:1.2.3.4, DirName:CN = x\\,y, othername:UPN:u@a, othername:<unsupported>"
+            ' Registered ID:1.2.3.4, DirName:CN = "x,y", othername:UPN:u@a, othername:<unsupported>'
         )
         for text, value in (
             ("ssl_c_san", written.encode()),

@@ -265,7 +265,7 @@ def spaced(attributes: list[Attribute]) -> bytes:
     """Returns a name as C = FR, O = x, CN = y, as OpenSSL writes it within other text (XN_FLAG_ONELINE)."""
     groups: dict[int, list[bytes]] = {}
     for each in attributes:
-        groups.setdefault(each.group, []).append(b"%b = %b" % (each.name.encode(), _escaped(each)))
+        groups.setdefault(each.group, []).append(b"%b = %b" % (each.name.encode(), _escaped(each, quotes=True)))
     return b", ".join(b" + ".join(group) for group in groups.values())
 
 
@@ -276,7 +276,9 @@ def entry(attributes: list[Attribute], name: str, occurrence: int) -> bytes | No
     return values[index] if occurrence and -len(values) <= index < len(values) else None
 
 
-def _escaped(attribute: Attribute) -> bytes:
+def _escaped(attribute: Attribute, *, quotes: bool = False) -> bytes:
+    """Returns a value in which nothing looks like the end of it. With `quotes`, what has signs is in quotes, and only
+    quotes and backslashes within have a backslash before them."""
     encoding = _STRINGS.get(attribute.tag)
     if encoding is None or attribute.name[0].isdigit():
         return b"#" + attribute.whole.hex().upper().encode()
@@ -284,13 +286,14 @@ def _escaped(attribute: Attribute) -> bytes:
         text = attribute.value.decode(encoding).encode()
     except UnicodeError:
         text = attribute.value
-    out = bytearray()
+    out, quoted = bytearray(), False
     for at, byte in enumerate(text):
         edge = (at == 0 and byte in b" #") or (at == len(text) - 1 and byte == 0x20)
         if byte < 0x20 or byte >= 0x7F:
             out += b"\\%02X" % byte
-        elif byte in b',+"\\<>;' or edge:
+        elif byte in b'"\\' or ((byte in b",+<>;" or edge) and not quotes):
             out += b"\\%c" % byte
         else:
+            quoted = quoted or byte in b",+<>;" or edge
             out.append(byte)
-    return bytes(out)
+    return b'"%b"' % bytes(out) if quoted else bytes(out)
