@@ -158,6 +158,7 @@ EXPRESSIONS = (
     ("req.fhdr(x-list,1)", "one, two,three"),
     ("req.hdr(x-quoted,1)", '"a, b"'),
     ("req.hdr_cnt(x-list)", "4"),
+    ("cookie(b)", "two"),
     ("req.fhdr_cnt(x-list)", "2"),
     ("req.hdr_cnt(none)", "0"),
     ("req.hdr_val(x-number)", "42"),

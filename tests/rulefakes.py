@@ -40,7 +40,7 @@ class Seen:
     inspected: Any = None
     source = connection_source = ("127.0.0.1", 4711)
     destination = connection_destination = ("127.0.0.1", 80)
-    announced: Mapping[int, bytes] | None = None
+    announced: Mapping[int, Sequence[bytes]] | None = None
     first_request = True
     frontend_name = "main"
     backend_name: str | None = None

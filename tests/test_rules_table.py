@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
 
 from cryptography import x509
@@ -19,7 +20,7 @@ from reusedproxy.rules.matching import condition, criterion
 from reusedproxy.rules.samples.body_fetches import BODY_FETCHES
 from reusedproxy.rules.samples.byte_fetches import BYTE_FETCHES
 from reusedproxy.rules.samples.certificates import Certificate, one_line, rfc2253
-from reusedproxy.rules.samples.compile import compiled, compiled_text
+from reusedproxy.rules.samples.compile import compiled, compiled_all, compiled_text
 from reusedproxy.rules.samples.course_fetches import COURSE_FETCHES
 from reusedproxy.rules.samples.formats import text_of, text_of_body
 from reusedproxy.rules.samples.hello_fetches import HELLO_FETCHES
@@ -43,6 +44,7 @@ ANSWERED = (
     ("status", "201"),
     ("res.ver", "1.1"),
     ("hdr(x-list)", "b"),
+    ("cookie(s)", "1"),
     ("res.hdr(x-list,1)", "a"),
     ("res.fhdr(x-list)", "a, b"),
     ("shdr_cnt(x-list)", "2"),
@@ -338,7 +340,12 @@ class TableTests(SynchronousTestCase):
     def test_what_another_proxy_has_announced(self) -> None:
         """The client's own connection has announced nothing."""
         facts = Seen(HEAD)
-        for announced, values in ((None, (b"0", None, None)), ({}, (b"1", None, None)), ({2: b"a", 5: b"b"}, b"1ab")):
+        tables: tuple[tuple[Mapping[int, Sequence[bytes]] | None, Sequence[int | bytes | None]], ...] = (
+            (None, (b"0", None, None)),
+            ({}, (b"1", None, None)),
+            ({2: [b"x", b"a"], 5: [b"b"]}, b"1ab"),
+        )
+        for announced, values in tables:
             facts.announced = announced
             asked = ("fc_rcvd_proxy", "fc_pp_authority", "fc_pp_unique_id")
             found = [compiled_text(read_expression(text, "here"))(facts) for text in asked]
@@ -365,14 +372,21 @@ class TableTests(SynchronousTestCase):
         """By number or name; those about TLS are within one."""
         facts = Seen(HEAD)
         inner = b"\x21\0\7TLSv1.3" + b"\x22\0\2me"
-        facts.announced = {2: b"a", 5: b"", 0x20: b"\1\0\0\0\0" + inner, 0x30: b"ns", 0xE0: b"own", 0xE1: b"x" * 1025}
+        about_tls = [b"\1\0\0\0\0" + inner, b"\1\0\0\0\0\x22\0\3you"]
+        facts.announced = {2: [b"a", b"b"], 5: [b""], 0x20: about_tls, 0x30: [b"ns"]}
+        facts.announced = {**facts.announced, 0xE0: [b"own"], 0xE1: [b"x" * 1025]}
         for name, value in (
             *(("AUTHORITY", b"a"), ("0x02", b"a"), ("unique_id", b""), ("NETNS", b"ns"), ("224", b"own")),
             *(("SSL_VERSION", b"TLSv1.3"), ("SSL_CN", b"me"), ("SSL_CIPHER", None), ("ALPN", None), ("225", None)),
         ):
             self.assertEqual(compiled(read_expression(f"fc_pp_tlv({name})", "here"))(facts), value, name)
+        for name, values in (("AUTHORITY", [b"a", b"b"]), ("SSL_CN", [b"me", b"you"]), ("ALPN", []), ("225", [])):
+            every = compiled_all(read_expression(f"fc_pp_tlv({name})", "here"))
+            assert every is not None
+            self.assertEqual([*every(facts)], values, name)
+        self.assertEqual(compiled(read_expression("fc_pp_authority", "here"))(facts), b"b")
         for cut in range(len(inner) - 1):
-            facts.announced = {0x20: b"\1\0\0\0\0" + inner[:cut]}
+            facts.announced = {0x20: [b"\1\0\0\0\0" + inner[:cut]]}
             self.assertIsNone(compiled(read_expression("fc_pp_tlv(SSL_CN)", "here"))(facts), cut)
         facts.announced = None
         self.assertIsNone(compiled(read_expression("fc_pp_tlv(2)", "here"))(facts))

@@ -7,7 +7,7 @@ answers, and decides whether the client may send another request. It owns the cl
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import inf
 from typing import ClassVar, Final
 
@@ -135,7 +135,7 @@ class ClientConnection:
         self.session: Session | None = None
         #: The destination that a PROXY protocol header has named; None: the proxy itself.
         self.destination: tuple[str, int] | None = None
-        self.announced: Mapping[int, bytes] | None = None
+        self.announced: Mapping[int, Sequence[bytes]] | None = None
         #: Seconds that its PROXY header and its TLS handshake have taken.
         self.handshake = 0.0
         self._buffer = b""

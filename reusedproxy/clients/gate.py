@@ -97,7 +97,7 @@ class Arrival:
         return (found[0], found[1]) if isinstance(found, tuple) else ("unix", 0)
 
     @property
-    def announced(self) -> Mapping[int, bytes] | None:
+    def announced(self) -> Mapping[int, Sequence[bytes]] | None:
         return None if self.client is None else self.client.announced
 
     @property

@@ -6,7 +6,7 @@ property or a method, called when a rule needs it and never computed beforehand.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Protocol
 
@@ -313,7 +313,7 @@ class Facts(Protocol):
     def connection_destination(self) -> tuple[str, int]: ...
 
     @property
-    def announced(self) -> Mapping[int, bytes] | None:
+    def announced(self) -> Mapping[int, Sequence[bytes]] | None:
         """Returns the extensions of the PROXY protocol header by which another proxy has announced the client, by their
         types; None: there was no header."""
 

@@ -7,7 +7,7 @@ Nothing here costs anything until a rule asks for it. It must never know what is
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.server import Server
@@ -62,7 +62,7 @@ class ConnectionFacts:
         return self.connection_destination if self.own_destination is None else self.own_destination
 
     @property
-    def announced(self) -> Mapping[int, bytes] | None:
+    def announced(self) -> Mapping[int, Sequence[bytes]] | None:
         return self.client.announced
 
     @property

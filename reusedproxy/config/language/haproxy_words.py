@@ -423,6 +423,34 @@ HINTS = {
     **dict.fromkeys(
         ("term_events", "waiting_entity"), "'txn.sess_term_state' and 'last_rule_line' say what has become of a request"
     ),
+    **dict.fromkeys(
+        ("bc_err", "bc_err_name", "bc_err_str", "ssl_bc_err", "ssl_bc_err_str"),
+        "why a server could not be reached is in the log, and 'txn.sess_term_state' says that it could not",
+    ),
+    "bc_reused": "connections are reused wherever they may be: take it out",
+    "ssl_fc_crtname": "'ssl_f_serial' and 'ssl_f_sha1' say which certificate the client was shown",
+    **dict.fromkeys(("ssl_fc_ech_outer_sni", "ssl_fc_ech_status"), "the OpenSSL here cannot encrypt a client's hello"),
+    **dict.fromkeys(
+        ("cpu_usage_grp", "cpu_usage_proc", "cpu_usage_thr"), "let what watches the machine say it: there is one thread"
+    ),
+    **dict.fromkeys(
+        ("req.bytes_out", "req.tot_size", "res.bytes_out"),
+        "a request and its answer are counted as they come: 'req.bytes_in', 'res.bytes_in'",
+    ),
+    **dict.fromkeys(("distcc_body", "distcc_param"), "write 'req.payload' with its place in the message"),
+    **dict.fromkeys(("fcgi.docroot", "fcgi.index"), "FastCGI is not spoken"),
+    "spoe.engine-id": "no SPOE agent is asked",
+    **dict.fromkeys(
+        (
+            f"internal.{name}"
+            for name in (
+                *("htx.data", "htx.free", "htx.free_data", "htx.has_eom", "htx.nbblks", "htx.size", "htx.used"),
+                *("htx_blk.data", "htx_blk.hdrname", "htx_blk.hdrval", "htx_blk.size", "htx_blk.start_line"),
+                *("htx_blk.type", "strm.is_htx"),
+            )
+        ),
+        "they show HAProxy's own memory, for its developers",
+    ),
     "acl": "write the condition behind the rule, with 'if'",
     "dump_all_vars": "write the variables one by one, with 'var'",
     "server_status": "keep 'status' in a variable, by the first rule for responses",

@@ -235,6 +235,7 @@ FETCHES: dict[str, Signature] = {
     **_of(ALWAYS, "int", "hdr_cnt", 0, 1),
     **_of(ALWAYS, "int", "hdr_val", 1, 2, (1,)),
     **_of(ALWAYS, "ip", "hdr_ip", 1, 2, (1,)),
+    **_of(ALWAYS, "str", "cookie", 0, 1),
     **_of(REQUEST, "str", "req.hdr req.fhdr", 1, 2, (1,)),
     **_of(REQUEST, "int", "req.hdr_cnt req.fhdr_cnt", 0, 1),
     **_of(REQUEST, "int", "req.hdr_val", 1, 2, (1,)),
@@ -377,10 +378,16 @@ SAME = {
     "shdr_cnt": "res.hdr_cnt",
     "shdr_ip": "res.hdr_ip",
     "shdr_val": "res.hdr_val",
+    "req.bytes_in": "bytes_in",
+    "res.bytes_in": "bytes_out",
 }
 
-#: Fetches from the request in a request's rules, and from the response in a response's.
-BY_PLACE = frozenset(("hdr", "hdr_cnt", "hdr_val", "hdr_ip", "payload", "payload_lv"))
+#: Fetches from the request in a request's rules, and from the response in a response's: each as `req.` or `res.` with
+#: this behind it.
+BY_PLACE = {
+    **{name: name for name in ("hdr", "hdr_cnt", "hdr_val", "hdr_ip", "payload", "payload_lv")},
+    "cookie": "cook",
+}
 
 
 def _converters(
@@ -461,6 +468,7 @@ CONVERTERS: dict[str, Signature] = {
     **_converters("int", "int", "cpl neg"),
     **_converters("bool", "str", "iif", 2, 2),
     **_converters("int", "str", "http_date", 0, 2, (0,)),
+    **_converters("str", "int", "date"),
     **_converters("ip", "ip", "ipmask", 1, 2),
     **_converters("str", "str", "capture-req capture-res", 1, 1, (0,)),
     **_converters("bin", "int", "crc32c wt6 xxh3 xxh32 xxh64", 0, 1, (0,)),

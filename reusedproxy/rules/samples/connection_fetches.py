@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Sequence
 
 from reusedproxy.config.rules.announced import SUB_TYPES, TLS, type_number
 from reusedproxy.rules.facts import Facts, Sample
 
 Fetch = Callable[[Facts], Sample]
+FetchAll = Callable[[Facts], Sequence[Sample]]
 
 #: Bytes of a value, at most, as in HAProxy.
 _LARGEST = 1024
@@ -23,32 +24,37 @@ _ERRORS = {
 }
 
 
-def _announced(name: str) -> Fetch:
-    """Makes `fc_pp_tlv`, of an extension of the PROXY protocol header, or of one within that about TLS."""
+def _all_announced(name: str) -> FetchAll:
+    """Makes what returns all extensions of a type in the PROXY protocol header, or in those within it about TLS."""
     kind = type_number(name)
 
-    def fetch(facts: Facts) -> Sample:
+    def fetch(facts: Facts) -> list[Sample]:
         announced = facts.announced
         if announced is None:
-            return None
-        value = announced.get(kind)
-        if value is None and kind in SUB_TYPES:
-            value = _within(announced, kind)
-        return value if value is not None and len(value) <= _LARGEST else None
+            return []
+        found = announced.get(kind, ())
+        if not found and kind in SUB_TYPES:
+            found = [value for data in announced.get(TLS, ()) for value in _within(data, kind)]
+        return [value for value in found if len(value) <= _LARGEST]
 
     return fetch
 
 
-def _within(announced: Mapping[int, bytes], wanted: int) -> bytes | None:
-    data, at = announced.get(TLS, b""), _BEFORE
+def _announced(name: str) -> Fetch:
+    """Makes `fc_pp_tlv`, which is the first of them."""
+    every = _all_announced(name)
+    return lambda facts: next(iter(every(facts)), None)
+
+
+def _within(data: bytes, wanted: int) -> Iterator[bytes]:
+    at = _BEFORE
     while at + 3 <= len(data):
         kind, size = struct.unpack_from("!BH", data, at)
         at += 3 + size
         if at > len(data):
-            return None
+            return
         if kind == wanted:
-            return data[at - size : at]
-    return None
+            yield data[at - size : at]
 
 
 def _error_name() -> Fetch:
@@ -60,3 +66,5 @@ def _error_name() -> Fetch:
 
 
 CONNECTION_FETCHES: dict[str, Callable[..., Fetch]] = {"fc_pp_tlv": _announced, "fc_err_name": _error_name}
+
+ALL_OF_CONNECTIONS: dict[str, Callable[..., FetchAll]] = {"fc_pp_tlv": _all_announced}
