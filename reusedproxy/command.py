@@ -267,8 +267,9 @@ def makeService(options: Options) -> IService:
             raise SystemExit(1) from None
         say("\n".join([*error.lines, *([error.summary] if options["check"] and error.summary else [])]), sys.stderr)
         raise SystemExit(1) from None
-    if not (options["check"] or parent.get("nodaemon", True) or parent.get("debug")):
-        close_inherited(service.given_descriptors)  # twistd goes into the background, and leaves those open
+    in_background = not (parent.get("nodaemon", True) or parent.get("debug"))
+    if not options["check"] and (in_background or service.leaves_root):
+        close_inherited(service.given_descriptors)  # nobody else would, and they may be root's
     if not options["check"]:
         service.signals.take_stops()
         reactor.callWhenRunning(service.signals.wake_silently)

@@ -22,16 +22,18 @@ class CommittedTestCase(ServiceTestCase):
         made = self.authority.issue("stored", key="ecdsa")
         (self.folder / "stored.crt").write_bytes(made.certificate_pem)
         (self.folder / "stored.key").write_bytes(made.key_pem)
-        ca_file = self.authority.write(self.folder / "ca.pem")
-        self.config = self.text(
-            "proxy.cfg",
+        self.ca_file = str(self.authority.write(self.folder / "ca.pem"))
+        self.config = self.text("proxy.cfg", self.configuration())
+        self.start_with(self.config)
+        self.context = Context(self.service, ADMIN, 10.0)
+
+    def configuration(self) -> str:
+        return (
             f"global\n ssl-watch 1s\ncrt-store web\n crt-base {self.folder}\n key-base {self.folder}\n"
             " load crt stored.crt key stored.key alias x"
             f"\n{HEAD}frontend f\n bind {LOOPBACK}:0 ssl crt {self.crt} crt @web/x\n default_backend b\n"
-            f"backend b\n server s localhost:1 ssl ca-file {ca_file} crt {self.client} sni str(s.test)\n",
+            f"backend b\n server s localhost:1 ssl ca-file {self.ca_file} crt {self.client} sni str(s.test)\n"
         )
-        self.start_with(self.config)
-        self.context = Context(self.service, ADMIN, 10.0)
 
     def pem(self, name: str, client: bool = False) -> str:
         return Path(self.write("set.pem", name, client)).read_text()
@@ -128,7 +130,7 @@ class CommitTests(CommittedTestCase):
         self.assertIn("stored.crt: is no PEM file", said)
         self.assertEqual(said.splitlines()[-1], "Failed!")
         self.assertEqual(self.shown(), [*self.before])
-        self.assertIsNone(self.service.transaction)
+        self.assertEqual(self.service.transactions, {})
 
     def test_one_commit_or_reload_at_a_time(self) -> None:
         self.tell(f"set ssl cert {self.client}", self.pem("new", client=True))
@@ -145,7 +147,7 @@ class CommitTests(CommittedTestCase):
         pieces = iter(run(self.context, ["commit", "ssl", "cert", self.client]))
         self.assertEqual([next(pieces), next(pieces), next(pieces)][2], "\nThe log says how it ends.\n")
         self.reactor.pump([0.5] * 20)
-        self.assertEqual((self.shown()[2], self.service.transaction), ("2 CN=new", None))
+        self.assertEqual((self.shown()[2], self.service.transactions), ("2 CN=new", {}))
 
 
 class ForgettingTests(CommittedTestCase):
@@ -235,7 +237,7 @@ class AnswerTests(CommittedTestCase):
         self.assertIn("unable to load private key", self.tell(f"set ssl cert {self.crt}.key", "nothing\n"))
         self.assertIn("not referenced by the configuration", self.tell("set ssl cert /no", self.pem("new")))
         self.assertIn("No OCSP responses", self.tell(f"set ssl cert {self.crt}.ocsp", "x"))
-        self.assertIsNone(self.service.transaction)
+        self.assertEqual(self.service.transactions, {})
         self.tell(f"set ssl cert {self.crt}", self.pem("new"))
         about = f"The ongoing transaction is about '{self.crt}' but you are trying to"
         self.assertIn(f"{about} set '@web/x'", self.tell("set ssl cert @web/x", self.pem("new")))
@@ -243,7 +245,7 @@ class AnswerTests(CommittedTestCase):
         self.assertIn(f"{about} abort a transaction for '@web/x'", self.tell("abort ssl cert @web/x"))
         said = f"Transaction aborted for certificate '{self.crt}'!\n"
         self.assertEqual(self.tell(f"abort ssl cert {self.crt}"), said)
-        self.assertIsNone(self.service.transaction)
+        self.assertEqual(self.service.transactions, {})
 
     def test_levels(self) -> None:
         self.context.level = OPERATOR

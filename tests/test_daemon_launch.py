@@ -86,6 +86,17 @@ class BackgroundTests(SynchronousTestCase):
 
 
 class InheritedTests(SynchronousTestCase):
+    def test_root_hands_nothing_to_whom_it_becomes(self) -> None:
+        """In the foreground, too; who stays the same user keeps what his caller had open."""
+        for euid, options, leaves in (
+            (0, {"uid": 5}, True),
+            (0, {"uid": 0}, False),
+            (0, {}, False),
+            (5, {"uid": 5}, False),
+        ):
+            with mock.patch("os.geteuid", return_value=euid):
+                self.assertIs(ProxyService(Clock(), ["x"], options).leaves_root, leaves, (euid, options))
+
     def test_what_the_caller_had_open_is_closed(self) -> None:
         """But for what is to be kept; nor what the program has opened itself."""
         program = (

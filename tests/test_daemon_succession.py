@@ -204,21 +204,27 @@ class TrialTests(SynchronousTestCase):
         now: str = "ca-file /ca sni str(s.test)",
         *,
         same: bool = True,
+        shown: bool = False,
+        port: int = 1,
     ) -> ReloadTrial:
         """`before` and `now` are what the server's line says of its certificate; not `same`: the contents of its CAs or
-        lists have changed."""
+        lists have changed; not `shown`: our certificate has."""
 
-        def line_of(pool: HTTPConnectionPool, words: str) -> SimpleNamespace:
-            said = read_configuration([Source("x", f"{HEAD}backend b\n server s h:1 ssl {words}\n")], {})
+        def line_of(pool: HTTPConnectionPool, words: str, port: int = 1) -> SimpleNamespace:
+            said = read_configuration([Source("x", f"{HEAD}backend b\n server s h:{port} ssl {words}\n")], {})
             (settings,) = said.backends["b"].servers
             return SimpleNamespace(
                 server=SimpleNamespace(serving=True, settings=settings), pool=pool, context=context, checker=None
             )
 
-        context = SimpleNamespace(demands_as=lambda other: same)
+        context = SimpleNamespace(
+            demands_as=lambda other: same and now.replace(" crt /new", "") == before,
+            shows_as=lambda other: shown,
+            begins_as=lambda other: "ssl-" not in now,
+        )
 
         old = SimpleNamespace(lines={"b/s": line_of(PoolBench().pool, before)})
-        line = line_of(bench.pool, now)
+        line = line_of(bench.pool, now, port)
         new = SimpleNamespace(
             lines={"b/s": line},
             bound=[],
@@ -286,6 +292,25 @@ class TrialTests(SynchronousTestCase):
         """Also when it has more to prove: it has proved it."""
         bench = PoolBench(resume=False)
         self.trial(bench, now="ca-file /ca sni str(s.test) crt /new", same=False)
+        bench.dialer.open[0].fail("alert unknown ca", "TLS handshake", certificate=ACCEPTED)
+        bench.pass_time(0.1)
+        self.assertEqual(self.ends, [Refusal("b/s", "TLS handshake failed: alert unknown ca")])
+
+    def test_one_that_is_shown_nothing_new_does_not_hold_it_up(self) -> None:
+        """It may be in league with one that is revoked; whatever its own certificate is found to be."""
+        for found, same in ((ACCEPTED, False), (ACCEPTED, True), (UNSEEN, True)):
+            bench = PoolBench(resume=False)
+            trial = self.trial(bench, same=same, shown=True)
+            bench.dialer.open[0].fail("alert access denied", "TLS handshake", certificate=found)
+            bench.pass_time(0.1)
+            self.assertEqual((self.ends, trial.distrusted), ([None], {}))
+            self.assertEqual(trial.failing, {"b/s": "TLS handshake failed: alert access denied"})
+            bench.pool.close("over")
+
+    def test_one_at_another_address_refuses_the_reload(self) -> None:
+        """It is another server, which has to take what we show."""
+        bench = PoolBench(resume=False)
+        self.trial(bench, shown=True, port=2)
         bench.dialer.open[0].fail("alert unknown ca", "TLS handshake", certificate=ACCEPTED)
         bench.pass_time(0.1)
         self.assertEqual(self.ends, [Refusal("b/s", "TLS handshake failed: alert unknown ca")])

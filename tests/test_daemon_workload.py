@@ -22,7 +22,7 @@ from reusedproxy.daemon.workload.source import WORD, WorkloadAPI
 from reusedproxy.demo.certificates import Credential
 from reusedproxy.net.tls.svid import NOT_ASKED
 from reusedproxy.operators.runtime.authorities import show_ssl_ca_file
-from reusedproxy.operators.runtime.certificates import set_ssl_cert, show_ssl_cert
+from reusedproxy.operators.runtime.certificates import CERTIFICATES, show_ssl_cert
 from reusedproxy.operators.runtime.proxy import ADMIN, Context, Refusal
 from tests.integration.peers import LOOPBACK
 from tests.services import HEAD, ImmediateResolver, Reactor, ServiceTestCase
@@ -364,7 +364,7 @@ class TurnoverTests(ServiceTestCase):
         self.assertIn(serial, "".join(show_ssl_cert(context, ("@spiffe",))))
         self.assertIn("Filename: @spiffe", "".join(show_ssl_ca_file(context, ("@spiffe",))))
         for name in ("@spiffe", "@spiffe.key"):
-            refused = self.assertRaises(Refusal, set_ssl_cert, evolve(context, payload="x"), (name,))
+            refused = self.assertRaises(Refusal, CERTIFICATES.set, evolve(context, payload="x"), (name,))
             self.assertIn("It comes from the agent of 'spiffe-workload-api'", str(refused))
 
     def test_only_its_end_is_worth_a_line(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import IPv6Address
 from typing import Any
 
@@ -83,6 +84,45 @@ class HeldTests(SynchronousTestCase):
         self.assertIn(b"X-Len: 20000\r\n", world.server.asked())
         client.wire.reset()
         world.check_rest()
+
+    def test_rules_see_as_much_of_a_body_in_small_chunks(self) -> None:
+        """However it comes: what frames the chunks is not looked at, so it hides nothing."""
+        rules = (
+            f"{WAIT}\n http-request set-header X-Len %[req.body_len]\n http-request deny if {{ req.body -m sub bad }}"
+        )
+        body = b"1\r\nx\r\n" * 15000 + b"3\r\nbad\r\n"
+        for sizes in ((len(body),), (1000,), (7,)):
+            for tail, status in ((b"0\r\n\r\n", 403), (b"", 0)):
+                world = ruled(self, rules, warm=1)
+                client = world.client()
+                client.send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+                data = (body if tail else b"1\r\nx\r\n" * 17000) + tail
+                for at in range(0, len(data), sizes[0]):
+                    client.send(data[at : at + sizes[0]])
+                if status:
+                    self.assertTrue(client.take().startswith(b"HTTP/1.1 403 "))
+                else:
+                    found = re.search(rb"X-Len: (\d+)\r\n", world.server.asked())
+                    assert found is not None
+                    self.assertGreaterEqual(int(found[1]), 16384)
+                client.wire.reset()
+                world.check_rest()
+
+    def test_a_body_of_which_nearly_all_is_framing_is_refused(self) -> None:
+        """Rather than let pass without a look at it."""
+        chunk = b"0000000000000001\r\nx\r\n"
+        for first in (b"", chunk * 8000):
+            world = ruled(self, WAIT, warm=1)
+            client = world.client()
+            client.send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + first)
+            if not first:
+                for _ in range(80):
+                    client.send(chunk * 100)
+            self.assertTrue(client.take().startswith(b"HTTP/1.1 400 "))
+            self.assertEqual(world.flags(), [(400, "PR")])
+            self.assertEqual(world.server.asked(), b"")
+            client.wire.reset()
+            world.check_rest()
 
     def test_a_pause_goes_on_by_itself(self) -> None:
         world = ruled(self, "http-request pause 300ms\n http-request set-header X-A 1", warm=1)

@@ -44,9 +44,9 @@ FUNCTIONS = {
     "reusedproxy.exchanges.serving.Made",
     "reusedproxy.net.slices.Steps",
     "reusedproxy.net.slices.run_through",
-    "reusedproxy.net.tls.files.authorities_of",
+    "reusedproxy.net.tls.files.certificates_in",
     "reusedproxy.net.tls.files.certificates_of",
-    "reusedproxy.net.tls.files.revocations_of",
+    "reusedproxy.net.tls.files.revocations_in",
     "reusedproxy.net.tls.words.name_of",
 }
 

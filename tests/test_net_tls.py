@@ -26,7 +26,7 @@ from reusedproxy.net.tls import openssl
 from reusedproxy.net.tls import transport as tls
 from reusedproxy.net.tls.client import ClientContext, Seen
 from reusedproxy.net.tls.client_transport import ClientTLSTransport
-from reusedproxy.net.tls.files import SYSTEM_CA, TLSConfigurationError, authorities_of, certificates_of
+from reusedproxy.net.tls.files import SYSTEM_CA, TLSConfigurationError, certificates_of
 from reusedproxy.net.tls.openssl import RECORD, RECORDS
 from reusedproxy.net.tls.words import ALERTS, CertificateRefused, VerifyFault, name_of
 from reusedproxy.net.transport import PEER_CLOSED, PEER_TRUNCATED, Transport
@@ -662,8 +662,6 @@ class ConfigurationTests(SynchronousTestCase):
         self.assertEqual(
             context._trusted.words, f"trusted are those of ca-file {self.folder} (CN=unknown CA / CN=test CA)"
         )
-        subjects = [each.subject.rfc4514_string() for each in authorities_of(str(self.folder))]
-        self.assertEqual(subjects, ["CN=unknown CA", "CN=test CA"])
 
     def test_the_systems_authorities(self) -> None:
         """@system-ca, and no word at all, trust what OpenSSL is built to trust."""

@@ -122,6 +122,12 @@ class CommandTests(RuntimeTestCase):
                 self.assertEqual(f"  {command.usage}" in self.says("help", level), level >= command.level)
         self.assertEqual(self.says("clear counters all", OPERATOR), "Permission denied")
 
+    def test_they_are_listed_in_the_order_of_their_words(self) -> None:
+        """As HAProxy's help; what is always there comes last."""
+        words = [each.words for each in COMMANDS]
+        self.assertEqual(words[:-3], sorted(words[:-3]))
+        self.assertEqual(words[-3:], [("help",), ("prompt",), ("quit",)])
+
     def test_rights_are_given_up_and_never_taken(self) -> None:
         self.assertEqual(self.says("operator"), "")
         self.assertEqual(self.context.level, OPERATOR)

@@ -159,7 +159,7 @@ class RequestTests(StatsCase):
 
     def test_a_page_that_cannot_be_written_costs_one_answer(self) -> None:
         self.app.servers.append(None)  # type: ignore[arg-type]
-        with self.assertRaises(KeyError):
+        with self.assertRaises(AttributeError):
             self.ask()
         self.app.servers.pop()
         self.assertEqual(self.ask()[0], 200)

@@ -104,13 +104,15 @@ class EveryValueTests(SynchronousTestCase):
 
     def test_every_field_of_a_form(self) -> None:
         facts: Any = Facts()
-        facts.body = b"a=good&b=x;A=other&a=bad;a&=y"
+        facts.body = b"a=good&b=x;A=other&a=bad;a&=y&n=x\0bad"
         for text, values in (
             ("req.body_param(a)", [b"good", b"bad"]),
             ("req.body_param(a,i)", [b"good", b"other", b"bad"]),
-            ("req.body_param", [b"good", b"x", b"other", b"bad", b"y"]),
+            ("req.body_param", [b"good", b"x", b"other", b"bad", b"y", b"x\0bad"]),
             ("req.body_param(c)", []),
             ("req.body_param(a),upper", [b"GOOD", b"BAD"]),
+            ("req.body_param(n),lower", [b"x\0bad"]),
+            ("req.body_param(n),bytes(1),lower", [b"\0bad"]),
         ):
             every = compiled_all(read_expression(text, "here"))
             assert every is not None

@@ -10,8 +10,8 @@ from typing import Any
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.build.assembly import _end_sessions
 from reusedproxy.build.servers.connections import place_of
+from reusedproxy.build.ties import _end_sessions
 from reusedproxy.config.model.logs import LogSettings
 from reusedproxy.config.rules.formats import STANDARD, read_format
 from reusedproxy.net.dial import Target

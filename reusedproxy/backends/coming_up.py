@@ -66,6 +66,12 @@ class ComingUp:
         server.warms_up = server.settings.warm_up > 0
         self._servers.append(server)
 
+    def forget(self, server: Server) -> None:
+        """Lets go of a server that is gone for good."""
+        self.courses.pop(server, None)
+        if server in self._servers:
+            self._servers.remove(server)
+
     def stop(self) -> None:
         """Follows nobody any more; leaves no timer. All weights count in full."""
         if self._call is not None:

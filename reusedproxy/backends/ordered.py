@@ -57,6 +57,12 @@ class OrderedAddresses:
         del self._moves[server]
         self._notes.located(server, server.was_at, by)
 
+    def forget(self, server: Server) -> None:
+        """Moves a server no more that is gone."""
+        move, _ = self._moves.pop(server, (None, ""))
+        if move is not None:
+            move.stop()
+
     def start(self) -> None:
         """Has nothing to ask for."""
 

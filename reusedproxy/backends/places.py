@@ -10,7 +10,7 @@ from sys import maxsize
 from typing import Any, Generic, Protocol, TypeVar
 
 from reusedproxy.backends.balance import Parts, algorithm_of
-from reusedproxy.backends.balance.algorithm import Algorithm, ByHash, ByLoad, Hash
+from reusedproxy.backends.balance.algorithm import Algorithm, ByHash, ByLoad, Hash, Remembers
 from reusedproxy.backends.binding import Binding
 from reusedproxy.backends.checks.observe import UNCONNECTED, Observed, Observer
 from reusedproxy.backends.coming_up import Course
@@ -105,6 +105,8 @@ class Places(Generic[Successor]):
         self.name = settings.name
         self.servers = servers
         self.named = {server.name: server for server in servers}
+        #: Counts how often a server was added or taken out while the backend runs (`joining`).
+        self.roll = 0
         self.queue: Queue[Server, Placed] = Queue()
         #: The load (requests, waiting ones included) at which servers with a `minconn` bear their `maxconn`.
         self.fullconn = settings.fullconn
@@ -168,6 +170,11 @@ class Places(Generic[Successor]):
         """Tells whether requests may be given to this server as a preference of theirs: it is in use, and the algorithm
         does not bind requests to servers itself."""
         return self._by_hash is None and server in self._used
+
+    def forget(self, server: Server) -> None:
+        """Drops what the algorithm knows of a server that has been taken out."""
+        if isinstance(self._balance, Remembers):
+            self._balance.forget(server)
 
     def choose(self, asks: Placed, avoid: Server | None = None, bound: Server | None = None) -> bool:
         """Finds a server for a request at once, or queues it. Returns False, and does nothing, if there is no

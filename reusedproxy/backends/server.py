@@ -71,6 +71,8 @@ class Server:
         self.naming: Naming | None = None
         #: Finds where it is for a client, host ("": its own) and port; None: at the same place for all.
         self.place: Callable[[Any], tuple[str, int]] | None = None
+        #: The files of TLS among which its requests choose, each behind the word that names it.
+        self.chosen_files: tuple[tuple[str, str], ...] = ()
         #: Writes what a new connection says first of its client, in mode tcp (`send-proxy`); None: nothing.
         self.introduces: Callable[[Any], bytes] | None = None
         #: Pools that reloads have put this one in place of, while clients still use them.

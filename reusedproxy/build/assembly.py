@@ -17,7 +17,6 @@ from twisted.internet.interfaces import IReactorTime
 
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.moving import Departed
-from reusedproxy.backends.server import Server
 from reusedproxy.build.announce import Announce
 from reusedproxy.build.answers import Answers
 from reusedproxy.build.asked import calls_in
@@ -39,6 +38,7 @@ from reusedproxy.build.servers.lines import Lines
 from reusedproxy.build.spelling import Spelling, spelling_of
 from reusedproxy.build.standbys import stand_by
 from reusedproxy.build.tables import Sweep, tables_of
+from reusedproxy.build.ties import tie
 from reusedproxy.clients.connection_limit import ConnectionLimit
 from reusedproxy.clients.frequencies import Frequencies
 from reusedproxy.clients.frontend import Frontend
@@ -63,7 +63,8 @@ from reusedproxy.net.passwords import trouble_with as trouble_with_hash
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.resolver import Query
 from reusedproxy.net.slices import Steps, run_through
-from reusedproxy.net.tls.files import Committed, TLSConfigurationError, Trusts
+from reusedproxy.net.tls.files import TLSConfigurationError, Trusts
+from reusedproxy.net.tls.in_memory import FilesInMemory
 from reusedproxy.net.tls.svid import SVID
 from reusedproxy.net.watchdog import Standstills
 from reusedproxy.operators.logs.access import access_log, stream_log
@@ -193,12 +194,12 @@ class Assembly:
         addresses: Addresses | None = None,
         given: Given | None = None,
         states: str = "",
-        committed: Committed | None = None,
+        in_memory: FilesInMemory | None = None,
         svid: SVID | None = None,
     ) -> None:
         """Prepares the attempt; `addresses` may have names resolved before, see `queries`. `given` has sockets that
-        listen already, and `states` are those of servers, of a process whose place this one takes. `committed` are
-        certificates that take the place of those in their files, `svid` is what "@spiffe" stands for."""
+        listen already, and `states` are those of servers, of a process whose place this one takes. What is `in_memory`
+        takes the place of files, `svid` is what "@spiffe" stands for."""
         self._given = given
         self._configuration = configuration
         self._announce = announce
@@ -208,14 +209,14 @@ class Assembly:
         #: How names of headers are spelled where that is asked for.
         self._spelling: Spelling | None = None
         settings = configuration.global_
-        # HAProxy's manual: tune.http.maxhdr counts the start line, too.
-        self._limits = Limits(max_head=settings.bufsize - settings.maxrewrite, max_headers=settings.maxhdr - 1)
+        self._limits = limits_of(settings)
         self._previous = previous
         self._again = previous is not None and configuration is previous.configuration
-        files = FilesOfTLS(configuration)
+        # It has parsed the lists, and knows when they have changed.
+        files = previous.files if previous is not None and self._again else FilesOfTLS(configuration)
         if addresses is None:
             addresses = previous.addresses if previous is not None and self._again else Addresses()
-        trusts = Trusts(previous.trusts if previous is not None else None, committed, svid)
+        trusts = Trusts(previous.trusts if previous is not None else None, in_memory, svid)
         deadlines = previous.deadlines if previous is not None else Deadlines(reactor)
         maxconn = settings.maxconn or descriptors.clients()
         self._proxy = Proxy(
@@ -295,7 +296,7 @@ class Assembly:
         self._spelling = spelling_of(configuration.global_, self._faults)
         backends = yield from self._backends(sections, answers)
         proxy.backends = list(backends.values())
-        _tie(proxy)
+        tie(proxy)
         unused = [*stand_by(configuration, proxy.backends, self._reactor)]
         proxy.notices += [] if self._again else unused
         before = self._previous.tables if self._previous is not None else {}
@@ -530,41 +531,6 @@ def _set_levels(configuration: model.Configuration) -> Iterable[bool]:
             yield isinstance(rule.action, SetLogLevel)
 
 
-def _tie(proxy: Proxy) -> None:
-    """Ties the servers that `track` others to these, whichever backend they are of; and lets backends end the requests
-    of a server where `on-marked-down` or `on-marked-up` ask for it."""
-    of = {server: backend for backend in proxy.backends for server in backend.servers}
-    ties = {server: proxy.lines[server.settings.track].server for server in of if server.settings.track in proxy.lines}
-    for server in sorted(ties, key=lambda each: _depth(each, ties)):
-        server.track(ties[server], proxy.deadlines.now())
-    for backend in {of[server] for server in ties.values()}:
-        backend.tell_tracker = lambda tracker: of[tracker].tracked_changed(tracker)
-    for backend in {of[server] for server in ties}:
-        backend.use_usable()
-    for server, backend in of.items():
-        if server.settings.ends_when_down or server.settings.ends_backups_when_up:
-            backend.end_sessions = partial(_end_sessions, proxy)
-
-
-def _depth(server: Server, ties: Mapping[Server, Server]) -> int:
-    """Returns how many servers stand between this one and the one whose checks decide."""
-    depth = 0
-    while server in ties:
-        server = ties[server]
-        depth += 1
-    return depth
-
-
-def _end_sessions(proxy: Proxy, server: Server, letter: str) -> None:
-    """Ends what this server carries, also where a reload has left it to a proxy before."""
-    living = (*proxy.before, proxy)
-    lines = [one.lines[server.full_name] for one in living if server.full_name in one.lines]
-    servers = [line.server for line in lines if line.server.target == server.target]
-    for frontend in [frontend for one in living for frontend in one.frontends]:
-        for each in servers:
-            frontend.end_sessions(each, letter)
-
-
 #: What is asked for the addresses of a log's target.
 _TYPES = {"udp": socket.SOCK_DGRAM, "tcp": socket.SOCK_STREAM}
 
@@ -580,10 +546,22 @@ def queries(configuration: model.Configuration, previous: Proxy | None = None) -
         yield from (Query(each.host, socket.SOCK_DGRAM) for each in section.nameservers)
     for backend in configuration.backends.values():
         for server in backend.servers if not backend.disabled else ():
-            if server.kind == "tcp":
-                if asks_libc(server, lines.get(f"{backend.name}/{server.name}")):
-                    yield Query(server.host, socket.SOCK_STREAM)
-                if server.check is not None and server.check.addr is not None:
-                    yield Query(server.check.addr, socket.SOCK_STREAM)
-                if server.agent is not None and server.agent.addr is not None:
-                    yield Query(server.agent.addr, socket.SOCK_STREAM)
+            yield from queries_of(server, lines.get(f"{backend.name}/{server.name}"))
+
+
+def queries_of(server: model.Server, previous: Line | None = None) -> Iterable[Query]:
+    """Returns the names that the C library has to resolve for a server, and for its checks."""
+    if server.kind != "tcp":
+        return
+    if asks_libc(server, previous):
+        yield Query(server.host, socket.SOCK_STREAM)
+    if server.check is not None and server.check.addr is not None:
+        yield Query(server.check.addr, socket.SOCK_STREAM)
+    if server.agent is not None and server.agent.addr is not None:
+        yield Query(server.agent.addr, socket.SOCK_STREAM)
+
+
+def limits_of(settings: model.Global) -> Limits:
+    """Returns the bounds of the heads that are read."""
+    # HAProxy's manual: tune.http.maxhdr counts the start line, too.
+    return Limits(max_head=settings.bufsize - settings.maxrewrite, max_headers=settings.maxhdr - 1)

@@ -11,17 +11,15 @@ from twisted.internet.interfaces import IReactorTime
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.balance import Parts, filling
 from reusedproxy.backends.balance.ring import nodes_of
-from reusedproxy.backends.checks.observe import Observer
-from reusedproxy.backends.coming_up import ComingUp
 from reusedproxy.backends.hedging import Hedging
 from reusedproxy.backends.moving import Departed
 from reusedproxy.backends.ordered import OrderedAddresses
 from reusedproxy.backends.saved_states import CONFIGURED, ENABLED, SavedState, restore
-from reusedproxy.backends.slow_start import SlowStart, Together
 from reusedproxy.build.announce import Announce
 from reusedproxy.build.balancing import hash_of
 from reusedproxy.build.resolution import Sections, groups_of
 from reusedproxy.build.saved_states import SavedStates
+from reusedproxy.build.servers.fitting import Fitting
 from reusedproxy.build.servers.line import Line
 from reusedproxy.build.servers.lines import Lines
 from reusedproxy.config import model
@@ -57,6 +55,7 @@ class Backends:
         self._now = now
         self._announce = announce
         self._lines = lines
+        self._fitting = Fitting(reactor, announce)
         self._sections = sections
         self._saved = saved
         self._names = names
@@ -84,37 +83,19 @@ class Backends:
         for balance in filling(Parts(settings, servers, hash_of(settings), self._random)):  # noqa: B007 (the last one)
             yield
         backend = Backend(settings, servers, self._now, announce, balance=balance)
-        backend.slow_starts = {
-            server: SlowStart(server, self._reactor, backend.slow_start_advanced)
-            for server in servers
-            if server.settings.slowstart
-        }
         if settings.hedge is not None:
             backend.hedging = Hedging(settings.hedge, self._reactor)
-        if backend.slow_starts:
-            backend.weigh_together = Together(self._reactor, backend.weigh_anew)
-        warmed = [each for each in servers if each.settings.warm_up and (each.pool.floor or each.pool.limits.adapts)]
-        if warmed:
-            backend.comings = ComingUp(warmed, self._reactor, backend.warmed, announce)
-            backend.coming_up = backend.comings.courses
+        for server in servers:
+            self._fitting.follow(backend, server)
         self._cookies_differ(backend)
-        checked = [line for line in lines if line.server.settings.check is not None]
-        for line in checked:
+        for line in [line for line in lines if line.server.settings.check is not None]:
             line.checker = self._lines.checker(backend, line, next(self._first_checks))
-            backend.checkers.append(line.checker)
             yield
-        asked = [line for line in lines if line.server.settings.agent is not None]
-        for line in asked:
+        for line in [line for line in lines if line.server.settings.agent is not None]:
             line.agent = self._lines.agent(backend, line, next(self._first_checks))
-            backend.agents.append(line.agent)
             yield
-        observers = {
-            line.server: Observer(line.server.settings.observe, line.checker)
-            for line in checked
-            if line.server.settings.observe is not None and line.checker is not None
-        }
-        if observers:
-            backend.observers = observers
+        for line in lines:
+            self._fitting.check(backend, line)
         self._restore(backend, lines, saved)
         backend.addresses = OrderedAddresses(backend, self._reactor, self._departed)
         backend.make_groups = partial(groups_of, backend, self._sections, self._names, self._departed)

@@ -36,6 +36,33 @@ def stand_by(configuration: model.Configuration, backends: Iterable[Backend], cl
             yield Notice("warning", rest[0].settings.place, _nobody(rest[0], backend))
 
 
+def stand_by_alone(
+    configuration: model.Configuration,
+    backends: Sequence[Backend],
+    backend: Backend,
+    server: Server,
+    clock: IReactorTime,
+) -> None:
+    """Has a server that was added to this backend stand by, as one of the file would."""
+    others = [each for each in backends if each.name in sides_of(configuration).get(backend.name, ())]
+    if server.settings.standby is None or not (server.backup or others):
+        return
+    if server.backup:
+        _tie(Standby([server], _primaries([backend]), clock), [backend])
+    else:
+        _tie(Standby([server], _primaries(others), clock), [backend, *others])
+
+
+def stand_by_no_more(backends: Iterable[Backend], server: Server) -> None:
+    """Has a server that was deleted stand by no more."""
+    for backend in backends:
+        for standby in [each for each in backend.standbys if server in each.servers]:
+            standby.servers = [each for each in standby.servers if each is not server]
+            if not standby.servers:
+                standby.stop()
+                backend.standbys.remove(standby)
+
+
 def _tie(standby: Standby, backends: Iterable[Backend]) -> None:
     for backend in backends:
         backend.standbys.append(standby)

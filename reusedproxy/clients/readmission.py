@@ -17,7 +17,7 @@ from reusedproxy.net.tls.server_transport import ServerTLSTransport
 from reusedproxy.net.unix_sockets import admits_as_many
 from reusedproxy.sessions.client import ClientFacts
 
-# What another frontend's certificates mean for a client that has been admitted: nothing; it would be shown others; it
+# What another frontend's certificates mean for a client that has been admitted: nothing; it would be shown another; it
 # would have to show another one, or one where it has shown none, or the other way round.
 SAME: Final = "same"
 SHOW_OTHERS: Final = "show others"
@@ -49,8 +49,11 @@ def certificates_at(connection: ClientFacts, before: Readmitting, now: Readmitti
     if ours is theirs:
         return SAME
     transport = connection.transport
-    alike = isinstance(transport, ServerTLSTransport) and theirs is not None and transport.is_admitted_alike(theirs)
-    return SHOW_OTHERS if alike else ASK_AGAIN
+    if not isinstance(transport, ServerTLSTransport) or theirs is None:
+        return ASK_AGAIN
+    if transport.is_shown_the_same(theirs):
+        return SAME
+    return SHOW_OTHERS if transport.is_admitted_alike(theirs) else ASK_AGAIN
 
 
 def is_admitted_alike(connection: ClientFacts, before: Readmitting, now: Readmitting) -> bool:

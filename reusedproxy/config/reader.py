@@ -12,6 +12,7 @@ from collections.abc import Container, Generator, Iterator, Mapping, Sequence
 
 from attrs import Factory, define, frozen
 
+from reusedproxy.config.added_servers import AddedServers
 from reusedproxy.config.language import haproxy_words, hints
 from reusedproxy.config.language.addresses import expanded, is_everywhere
 from reusedproxy.config.language.conditions import VERSION, Conditionals
@@ -486,7 +487,7 @@ class _Reading:
         finish.number(self.proxies, self.report)
         for logs in (self.global_.logs, *(draft.logs for draft in self.proxies)):
             logs[:] = [with_ring(target, self.rings, self.report) for target in logs]
-        yield from validate(self.proxies, self.global_, self.report)
+        named_servers = yield from validate(self.proxies, self.global_, self.report)
         validate_names(self.proxies, self.resolvers, self.report)
         check_user_lists(self.user_lists, self.report)
         validate_users([*self.proxies, *self.defaults], self.user_lists, self.report)
@@ -503,12 +504,15 @@ class _Reading:
         global_ = self.global_.finished()
         self.report.gather()
         self.report.raise_faults()
-        frontends, backends = {}, {}
+        frontends, backends, grounds = {}, {}, {}
+        may_add = any(each.level == "admin" for each in self.global_.stats_sockets)
         for draft in self.proxies:
             if "F" in draft.sides:
                 frontends[draft.name] = finish.frontend(draft, self.global_, self.groups)
             if "B" in draft.sides:
                 backends[draft.name] = finish.backend(draft, self.global_, self.groups)
+                if may_add:
+                    grounds[draft.name] = draft.ground()
             yield
         return Configuration(
             global_=global_,
@@ -520,6 +524,8 @@ class _Reading:
             tables=finish.with_servers(tables, backends.values()),
             notices=self.report.sorted_notices(),
             summary=self.report.summary,
+            named_servers=named_servers,
+            added_servers=AddedServers(grounds, self.global_) if may_add else None,
         )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from random import SystemRandom
 from typing import TYPE_CHECKING, Any
@@ -39,6 +39,7 @@ from reusedproxy.daemon.replacing.takeover import HandoverError, Takeover, take_
 from reusedproxy.daemon.replacing.waiting import gone_from_paths, why_not_handed_over, why_not_reloaded
 from reusedproxy.daemon.revocations.download import Downloads
 from reusedproxy.daemon.revocations.fetcher import ListFetcher
+from reusedproxy.daemon.server_changes import ServerChanges
 from reusedproxy.daemon.signals import SignalHandlers
 from reusedproxy.daemon.stalls import Stalls
 from reusedproxy.daemon.starting.launch import done_by
@@ -52,10 +53,10 @@ from reusedproxy.daemon.workload.source import WORD, WorkloadAPI
 from reusedproxy.net import descriptors
 from reusedproxy.net.listener import Listener
 from reusedproxy.net.poller import Poller
-from reusedproxy.net.tls.files import TLSConfigurationError, certificate_in_place_of
+from reusedproxy.net.tls.in_memory import FilesInMemory
 from reusedproxy.operators.logs.expiry import Ending, Expiry
 from reusedproxy.operators.logs.own import Output
-from reusedproxy.operators.runtime.proxy import ADMIN, Context, Transaction
+from reusedproxy.operators.runtime.proxy import ADMIN, Context, Done, PutDone, Transaction
 from reusedproxy.operators.runtime.servers import show_servers_state
 from reusedproxy.operators.runtime.sockets import RuntimeAPI
 from reusedproxy.sessions.termination import STOPPED
@@ -92,7 +93,7 @@ class ProxyService(Service):
         """
         options = options or {}
         self.state = "new"
-        self.transaction: Transaction | None = None
+        self.transactions: dict[str, Transaction] = {}
         self.proxy: Proxy | None = None
         self.manhole: Manhole | None = None
         self.supervision = Supervision(Manager({}, reactor))
@@ -113,6 +114,8 @@ class ProxyService(Service):
         #: Asks a SPIFFE agent for our certificate (`spiffe-workload-api`).
         self.workload = WorkloadAPI(reactor, self.announce, self._take_up_svid)
         self.reloads = Reloads(reactor, self._poller, paths, self, self._expiry)
+        #: Adds and deletes servers while the proxy runs.
+        self.server_changes = ServerChanges(reactor, self, self._expiry)
         self.stalls = Stalls(reactor, self, self._expiry.look)
         #: This process takes the place of another one (`--replace`), from which it has this until it serves.
         self.replaces = False
@@ -132,6 +135,12 @@ class ProxyService(Service):
     def living(self) -> list[Proxy]:
         """Returns the proxy, and before it those that reloads have replaced and that still have clients."""
         return [*self.reloads.former.proxies, self.proxy] if self.proxy is not None else []
+
+    @property
+    def leaves_root(self) -> bool:
+        """Tells whether the process is root's, and becomes another user's when everything is bound."""
+        account = self._privileges.becoming
+        return account is not None and account.uid != 0
 
     @property
     def given_descriptors(self) -> set[int]:
@@ -313,6 +322,11 @@ class ProxyService(Service):
         proxy.budget.rate = global_.pool_connect_rate
         self._expiry.begin(proxy, endings)
         self.reloads.watch.begin(global_.ssl_watch, proxy.stamps, proxy.files.look)
+        self.fetch_lists(proxy)
+
+    def fetch_lists(self, proxy: Proxy) -> None:
+        """Fetches the lists of revoked certificates that the proxy's servers name (`crl-url`), as long as it is this
+        process that serves."""
         if self.state == "running":
             self._lists.begin(proxy, Downloads(self._reactor, self._poller, proxy.deadlines, self.reloads.resolver))
 
@@ -443,22 +457,30 @@ class ProxyService(Service):
 
         Returns False where that cannot be now: the caller has to say it again.
         """
-        if self.state != "running" or self.reloads.under_way or self._takeover is not None:
+        if self.files_are_locked:
             return False
         self.reloads.renew(changed, word)
         return True
 
-    def commit_certificate(self, committed: Transaction, done: Callable[[Sequence[str]], object]) -> bool:
+    @property
+    def files_are_locked(self) -> bool:
+        """Tells whether no file of TLS can be replaced now: a reload is under way, or the process is about to end."""
+        return self.state != "running" or self.reloads.under_way or self._takeover is not None
+
+    def put_files(self, files: FilesInMemory, name: str, order: str, done: PutDone) -> bool:
         """Does what `operators.runtime.proxy.Service` says: by the way of `renew`."""
-        if self.state != "running" or self.reloads.under_way or self._takeover is not None:
+        if self.files_are_locked:
             return False
-        try:
-            made = certificate_in_place_of(committed.path, committed.content, committed.key or b"")
-        except TLSConfigurationError as error:
-            done(error.args)
-        else:
-            self.reloads.commit((committed.path, committed.key_path), made, done)
+        self.reloads.put(files, name, order, done)
         return True
+
+    def add_server(self, backend: str, name: str, words: Sequence[str], done: Done) -> None:
+        """Does what `operators.runtime.proxy.Service` says."""
+        self.server_changes.add(backend, name, words, done)
+
+    def delete_server(self, path: str, done: Done) -> None:
+        """Does what `operators.runtime.proxy.Service` says."""
+        self.server_changes.delete(path, done)
 
     def _take_up_lists(self, files: list[str]) -> bool:
         return self.renew(files, "crl-url")
@@ -501,6 +523,7 @@ class ProxyService(Service):
         assert proxy is not None
         self.state = "leaving"
         self.reloads.stop()  # one of `ssl-watch` may be under way
+        self.server_changes.stop()
         self._expiry.stop()
         self._lists.stop()
         self.workload.stop()
@@ -584,6 +607,7 @@ class ProxyService(Service):
         """Ends everything by which clients, orders or another process's sockets come in."""
         assert self.proxy is not None
         self.reloads.stop()
+        self.server_changes.stop()
         if self._successor.is_coming:
             for listener in self._listeners:
                 listener.leave()  # that process goes on there: the files of unix sockets stay

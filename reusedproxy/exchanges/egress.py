@@ -53,10 +53,9 @@ class Partners:
         """Calls `say(text)` with messages for the log, not too many of them."""
         self._by_place: dict[Place, Server] = {}
         self._by_host: dict[bytes, Server] = {}
-        for server in backend.servers:
-            host, port = place_of(server.settings)
-            self._by_place[host, port] = server
-            self._by_host.setdefault(host, server)
+        #: Those are the backend's servers when it had this `roll`.
+        self._roll = -1
+        self._backend = backend
         self._name = backend.name
         self._throttle = LogThrottle(backend.now, say)
 
@@ -80,9 +79,20 @@ class Partners:
         exchange.binding = ToPartner(server, forced=False, leaves=False, waits=True)
         return False
 
+    def _learn(self) -> None:
+        """Notes where the servers are, of which one has been added or taken out."""
+        self._roll = self._backend.roll
+        self._by_place, self._by_host = {}, {}
+        for server in self._backend.servers:
+            host, port = place_of(server.settings)
+            self._by_place[host, port] = server
+            self._by_host.setdefault(host, server)
+
     def _named(self, head: RequestHead) -> Server | None:
         """Returns the server of the host and port that the request names; without a port, the first of the host's."""
         assert head.host is not None
+        if self._roll != self._backend.roll:
+            self._learn()
         found = _AUTHORITY.match(head.host)
         if found is None:
             return None

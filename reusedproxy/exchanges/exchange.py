@@ -203,7 +203,8 @@ class Exchange(ExchangeFacts):
                 if self._collecting is not None:
                     self._collected(None)
                 elif connection is None:
-                    self.client.pause_request()
+                    if self.waiting is None or not self.waiting.reads_body:
+                        self.client.pause_request()
                 else:
                     self.drop()
         if self.waiting is not None:

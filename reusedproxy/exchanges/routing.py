@@ -25,7 +25,7 @@ from reusedproxy.exchanges.noting import LogNotes
 from reusedproxy.exchanges.request_rules import not_evaluated, runs_into, shows_page
 from reusedproxy.exchanges.rollback import Before
 from reusedproxy.exchanges.route import Route
-from reusedproxy.exchanges.waiting import Gathering, Wait
+from reusedproxy.exchanges.waiting import RULES, Gathering, Wait
 from reusedproxy.rules import editing, regular
 from reusedproxy.rules.actions import concerned
 from reusedproxy.rules.regular import Unevaluated
@@ -239,6 +239,9 @@ class Routing:
         gathering.take(come)
         if exchange.complete or gathering.enough:
             return False
+        if gathering.overframed:
+            exchange.fail(400, f"P{RULES}")
+            return True
         if seconds is None and (timeout := client.frontend.timeouts.http_request) is not None:
             seconds = max(0.0, exchange.began + timeout - client.deadlines.now())
         if head.expect_continue:

@@ -13,6 +13,9 @@ from typing import Protocol
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.wire.bodies import ChunkedBody, payload
 
+#: How many times as long as its content a body may be with what frames its chunks, while rules wait for it: chunks of
+#: one byte are sent on with six.
+FRAMING = 8
 #: The second letter of HAProxy's termination state for a request that is held back by `tarpit`, and else.
 TARPIT, RULES = "T", "R"
 
@@ -27,10 +30,13 @@ class Waiting(Protocol):
     @property
     def deadlines(self) -> Deadlines: ...
 
+    def fail(self, status: int, flags: str) -> None:
+        """Ends the exchange with an error response of the proxy's own."""
+
 
 class Gathering:
-    """Counts what has come of a body, until that is enough: `at_least` bytes of it (0: all), or as many as may be held
-    (`most`, with what frames them). `reader` takes chunks apart; None: there are none."""
+    """Counts what has come of a body, until that is enough: `at_least` bytes of it (0: all), or as many as rules see at
+    `most`. `reader` takes chunks apart; None: there are none."""
 
     __slots__ = ("_at_least", "_come", "_held", "_most", "_reader")
 
@@ -47,7 +53,13 @@ class Gathering:
 
     @property
     def enough(self) -> bool:
-        return self._held >= self._most or 0 < self._at_least <= self._come
+        return self._come >= self._most or 0 < self._at_least <= self._come
+
+    @property
+    def overframed(self) -> bool:
+        """Tells whether what frames the chunks is more than can be held for the sake of what is in them: rules would
+        see next to nothing of the body."""
+        return self._held > FRAMING * self._most and not self.enough
 
 
 class Wait:
@@ -91,6 +103,14 @@ class Wait:
         if self._exchange.complete or body.enough:
             self.leave()
             self._ended()
+        elif body.overframed:
+            self.leave()
+            self._exchange.fail(400, f"P{self.phase}")
+
+    @property
+    def reads_body(self) -> bool:
+        """Tells whether more of the body is wanted, however much is held of it."""
+        return self._body is not None
 
     def end(self) -> None:
         """Ends the wait, unless it has been left."""

@@ -47,6 +47,9 @@ class Withholding(Protocol):
     def answer_late(self) -> None:
         """Ends the exchange, because the server has not sent enough of its answer in time."""
 
+    def fail(self, status: int, flags: str) -> None:
+        """Ends the exchange with an error response of the proxy's own."""
+
     def break_off(self) -> None:
         """Ends the exchange by an error of the proxy."""
 
@@ -119,6 +122,9 @@ class Withheld:
         self._gathering.take(data)
         if self._gathering.enough:
             self._go_on()
+        elif self._gathering.overframed:
+            self.leave()
+            self._exchange.fail(502, "PH")
 
     def end(self) -> None:
         """Notes that the body is complete."""

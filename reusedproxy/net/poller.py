@@ -92,6 +92,8 @@ class Poller:
         #: The number of batches so far. A caller compares it to know whether ready descriptors have been looked at
         #: since.
         self.batch = 0
+        #: The same since `begin_count`, and how many of them had something to do.
+        self.loops = self.busy_loops = 0
         #: For how long batches may follow one another, see `AGAIN_FOR`; and whether another has been called for.
         self.again_for = AGAIN_FOR
         self._called = False
@@ -208,6 +210,10 @@ class Poller:
             self._bulk_until = self._now() + SLICE  # the step uses up the time for bulk work
         return self._costly_left >= 0
 
+    def begin_count(self) -> None:
+        """Counts batches anew."""
+        self.loops = self.busy_loops = 0
+
     def watching(self) -> int:
         """Returns the number of watched descriptors."""
         return len(self._callbacks) - (self._bell in self._callbacks)
@@ -223,11 +229,14 @@ class Poller:
         callbacks = self._callbacks
         self._called = False
         self.batch += 1
+        self.loops += 1
         self._costly_left = COSTLY_AT_ONCE
         self._bulk_until = 0.0
         senders: list[Sender] = []
         self.senders = senders
         ready = self._epoll.poll(0, BATCH)
+        if ready:
+            self.busy_loops += 1
         for fd, events in ready:
             if fd not in callbacks:
                 continue

@@ -73,7 +73,9 @@ class Sticking:
         tcp = backend.settings.mode == "tcp"
         self._requests = _compiled(rules, False, CLIENT_BYTES if tcp else REQUEST, read)
         self._responses = _compiled(rules, True, SERVER_BYTES if tcp else RESPONSE, read)
-        self._by_id = {server.settings.id: server for server in backend.servers}
+        #: The servers by their numbers, and the backend's `roll` of then.
+        self._by_id: dict[int, Server] = {}
+        self._roll = -1
 
     def receive(self, facts: Sticks, binding: Binding | None) -> tuple[Binding | None, Stores]:
         """Runs the rules for a request. Returns its binding, found in a table if there was none, and what is stored
@@ -111,6 +113,9 @@ class Sticking:
         else:
             found = self._backend.named.get(name) if name else None
         if found is None and number is not None:
+            if self._roll != self._backend.roll:
+                self._roll = self._backend.roll
+                self._by_id = {server.settings.id: server for server in self._backend.servers}
             found = self._by_id.get(table.value(row, number))
         return found
 

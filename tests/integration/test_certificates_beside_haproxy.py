@@ -1,4 +1,4 @@
-"""`show|set|commit|abort ssl cert` of reusedproxy and of HAProxy: the same answers, and the same certificate shown."""
+"""The orders about files of TLS of reusedproxy and of HAProxy: the same answers, and the same certificates shown."""
 
 from __future__ import annotations
 
@@ -12,18 +12,47 @@ from tests.integration.daemon import Daemon
 from tests.integration.peers import LOOPBACK
 from tests.integration.test_runtime_beside_haproxy import RuntimeTestCase, ask
 from tests.ports import free_port
+from tests.test_net_tls_server import revocations
 from tests.wire import certificates
 
 #: In HAProxy 2.6 the names of some commands have no second quote; newer versions have it.
-_NO_QUOTE = re.compile(r"^'((?:set|commit) ssl cert) expects")
+_NO_QUOTE = re.compile(r"^'((?:new|set|commit|del|abort) ssl (?:cert|ca-file|crl-file|crtlist)) expects")
 
 
-class CertificatesBesideHAProxyTests(RuntimeTestCase):
+class BesideTestCase(RuntimeTestCase):
+    ours: Path
+    theirs: Path
+
     def setUp(self) -> None:
         super().setUp()
         if not haproxy_version():
             self.skipTest("needs haproxy")
         self.authority = certificates().authority
+        self.ports: dict[Path, int] = {}
+
+    def write(self, name: str) -> Path:
+        return self.authority.issue(name, key="ecdsa").write(self.directory / name)
+
+    def alike(self, text: str, name: str = "admin") -> str:
+        """The answer of both."""
+        ours, theirs = (ask(each / f"{name}.sock", text, ended=False) for each in (self.ours, self.theirs))
+        self.assertEqual(ours, _NO_QUOTE.sub(r"'\1' expects", theirs), text[:80])
+        return ours
+
+    def connect(self, port: int, name: str) -> ssl.SSLSocket:
+        """A client that asks for a name, with its handshake done."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        return context.wrap_socket(socket.create_connection((LOOPBACK, port), 20.0), server_hostname=name)
+
+    def shown(self, port: int, name: str = "a.pem") -> bytes:
+        with self.connect(port, name) as tls:
+            return tls.getpeercert(True) or b""
+
+
+class CertificatesBesideHAProxyTests(BesideTestCase):
+    def setUp(self) -> None:
+        super().setUp()
         self.first, self.second = self.write("a.pem"), self.write("b.pem")
         self.third = self.write("c.pem")
         self.list = self.directory / "list"
@@ -31,7 +60,6 @@ class CertificatesBesideHAProxyTests(RuntimeTestCase):
             f"# one\n{self.second} [ssl-max-ver TLSv1.3 verify optional ca-file {self.second} no-ca-names] b !x.b\n"
             f"{self.third}\n\n{self.first} [verify none curves X25519 ciphers ECDHE+AESGCM] *.a\n"
         )
-        self.ports: dict[Path, int] = {}
         self.ours, self.theirs = self.both(Daemon, "ours"), self.both(HAProxy, "theirs")
 
     def both(self, kind: type[Daemon], name: str) -> Path:
@@ -48,24 +76,6 @@ class CertificatesBesideHAProxyTests(RuntimeTestCase):
         )
         self.ports[directory] = port
         return directory
-
-    def write(self, name: str) -> Path:
-        return self.authority.issue(name, key="ecdsa").write(self.directory / name)
-
-    def alike(self, text: str, name: str = "admin") -> str:
-        """The answer of both."""
-        ours, theirs = (ask(each / f"{name}.sock", text, ended=False) for each in (self.ours, self.theirs))
-        self.assertEqual(ours, _NO_QUOTE.sub(r"'\1' expects", theirs), text[:80])
-        return ours
-
-    def shown(self, port: int) -> bytes:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        with (
-            socket.create_connection((LOOPBACK, port), 20.0) as connection,
-            context.wrap_socket(connection, server_hostname="a.pem") as tls,
-        ):
-            return tls.getpeercert(True) or b""
 
     def test_a_certificate_is_replaced_alike(self) -> None:
         new = self.authority.issue("a.pem", key="ecdsa")
@@ -103,3 +113,110 @@ class CertificatesBesideHAProxyTests(RuntimeTestCase):
         self.assertEqual([self.shown(port) for port in self.ports.values()], [expected, expected])
         self.alike(f"set ssl cert {b} <<\n{pem}{key}")
         self.assertIn("..\nSuccess!", self.alike(f"commit ssl cert {b}"))
+
+
+class FilesBesideHAProxyTests(BesideTestCase):
+    """Files that are made in memory, and `crt-list` files and directories that are changed."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.folder = self.directory / "certs"
+        self.folder.mkdir()
+        self.first, self.other = self.write("first.pem"), self.write("certs/other.pem")
+        self.list = self.directory / "list"
+        self.list.write_text(f"# one\n{self.first}\n{self.other} b.test\n{self.other} [ssl-min-ver TLSv1.3] c.test\n")
+        self.ca_file, self.crl_file = self.directory / "ca.pem", self.directory / "crl.pem"
+        self.ca_file.write_bytes(self.authority.certificate_pem)
+        self.crl_file.write_bytes(revocations(self.authority))
+        self.ours, self.theirs = self.both(Daemon, "ours"), self.both(HAProxy, "theirs")
+
+    def both(self, kind: type[Daemon], name: str) -> Path:
+        port = free_port()
+        demand = f"verify required ca-file {self.ca_file} crl-file {self.crl_file}"
+        directory = self.proxy(
+            kind,
+            name,
+            f"frontend listed\n    bind {{host}}:{port} ssl crt-list {self.list}\n    http-request return status 200\n"
+            f"frontend folder\n    bind {{host}}:{free_port()} ssl crt {self.folder}/ {demand}\n"
+            f"    http-request return status 200\n"
+            f"backend servers\n    server s {{host}}:1 ssl ca-file {self.ca_file} crt {self.first}\n"
+            "global\n    stats socket {d}/admin.sock level admin\n    stats socket {d}/operator.sock level operator\n",
+        )
+        self.ports[directory] = port
+        return directory
+
+    def assert_shown(self, name: str, certificate: str) -> None:
+        """Both show the certificate to clients that ask for the name."""
+        expected = ssl.PEM_cert_to_DER_cert(certificate[: certificate.index("-----END CERTIFICATE-----") + 25])
+        self.assertEqual([self.shown(port, name) for port in self.ports.values()], [expected, expected], name)
+
+    def test_lists_are_changed_alike(self) -> None:
+        """And clients of certificates that have not changed stay."""
+        new = self.authority.issue("new", hosts=["new.test", "www.new.test"], key="ecdsa").pem.decode()
+        clients = [self.connect(port, "b.test") for port in self.ports.values()]
+        for each in clients:
+            self.addCleanup(each.close)
+        n = self.folder / "new.pem"  # HAProxy 2.6 wants it to be there for `add ssl crt-list` of a directory
+        for text in (
+            *("new ssl cert", f"new ssl cert {n}", f"new ssl cert {n}", f"new ssl cert {self.first}"),
+            *("show ssl cert", f"add ssl crt-list {self.list} {n}", f"commit ssl cert {n}"),
+            *(f"set ssl cert {n} <<\n{new}", f"del ssl cert {n}", f"commit ssl cert {n}", f"show ssl cert {n}"),
+            *("add ssl crt-list", f"add ssl crt-list {self.list}", "add ssl crt-list /no x"),
+            f"add ssl crt-list {self.list} /no",
+            f"add ssl crt-list {self.list} <<\n{n}\n{n}\n",
+            f"add ssl crt-list {self.list} <<\n{n} [verify required ca-file /no] x\n",
+            f"add ssl crt-list {self.list} {n}",
+            *(f"show ssl crt-list -n {self.list}", f"show ssl cert {n}", f"del ssl cert {n}"),
+        ):
+            self.alike(text)
+            self.alike(text, "operator")
+        for _ in range(2):
+            for each in clients:
+                each.sendall(b"GET / HTTP/1.1\r\nHost: b.test\r\n\r\n")
+                said = each.recv(4096)
+                self.assertTrue(said.startswith(b"HTTP/1.1 200"), said)
+                self.assertNotIn(b"close", said.lower())
+        for name in ("new.test", "www.new.test"):
+            self.assert_shown(name, new)
+        for text in (
+            f"add ssl crt-list {self.list} <<\n{n} [verify optional ca-file {self.ca_file}] *.w.test !no.w.test\n",
+            *("show ssl crt-list", f"show ssl crt-list -n {self.list}", "del ssl crt-list", "del ssl crt-list /no x"),
+            *(f"del ssl crt-list {self.list} {each}" for each in ("/no", n, f"{n}:x", f"{n}:2", self.folder)),
+            *(f"del ssl crt-list {self.list} {n}:{line}" for line in (5, 5)),
+        ):
+            self.alike(text)
+        self.assert_shown("a.w.test", new)
+        self.assert_shown("no.w.test", self.first.read_text())
+        for text in (
+            *(f"del ssl crt-list {self.list} {n}", f"del ssl crt-list {self.list} {n}", f"show ssl cert {n}"),
+            *(f"show ssl crt-list -n {self.folder}", f"add ssl crt-list {self.folder} {n}"),
+            *(f"add ssl crt-list {self.folder}/ {n}", f"show ssl crt-list -n {self.folder}/"),
+            *(f"del ssl crt-list {self.folder} {n}", f"del ssl cert {n}", f"del ssl cert {n}", "del ssl cert"),
+            "show ssl cert",
+        ):
+            self.alike(text)
+        self.assert_shown("new.test", self.first.read_text())
+
+    def test_authorities_and_revocation_lists_are_replaced_alike(self) -> None:
+        stranger, c, r = certificates().stranger.certificate_pem.decode(), self.ca_file, self.crl_file
+        revoked = revocations(self.authority, self.authority.issue("gone", key="ecdsa")).decode()
+        for text in (
+            *("new ssl ca-file", "new ssl ca-file mine", "new ssl ca-file mine"),
+            *("set ssl ca-file", f"set ssl ca-file {c}", f"set ssl ca-file {c} <<\nnothing\n"),
+            f"set ssl ca-file /no <<\n{stranger}",
+            *("commit ssl ca-file", f"commit ssl ca-file {c}", "abort ssl ca-file", f"abort ssl ca-file {c}"),
+            f"set ssl ca-file mine <<\n{stranger}",
+            *(f"set ssl ca-file {c} <<\n{stranger}", f"commit ssl ca-file {c}", f"abort ssl ca-file {c}"),
+            *("show ssl ca-file *no", "del ssl ca-file mine", "commit ssl ca-file mine"),
+            *("show ssl ca-file mine", f"del ssl ca-file {c}", "del ssl ca-file", "del ssl ca-file /no"),
+            *(f"set ssl ca-file {c} <<\n{stranger}", f"abort ssl ca-file {c}", f"show ssl ca-file {c}"),
+            *(f"set ssl ca-file {c} <<\n{stranger}", f"commit ssl ca-file {c}", f"show ssl ca-file {c}"),
+            *("del ssl ca-file mine", "show ssl ca-file mine"),
+            *("new ssl crl-file", "new ssl crl-file mine", "new ssl crl-file mine", "show ssl crl-file"),
+            *("set ssl crl-file", f"set ssl crl-file {r} <<\nnothing\n", f"set ssl crl-file /no <<\n{revoked}"),
+            *(f"commit ssl crl-file {r}", f"set ssl crl-file {r} <<\n{revoked}", "commit ssl crl-file mine"),
+            *("show ssl crl-file", f"del ssl crl-file {r}", f"commit ssl crl-file {r}", f"show ssl crl-file {r}"),
+            *(f"del ssl crl-file {r}", "del ssl crl-file mine", "del ssl crl-file", "abort ssl crl-file x"),
+        ):
+            self.alike(text)
+            self.alike(text, "operator")

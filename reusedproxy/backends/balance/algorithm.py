@@ -46,6 +46,14 @@ class ByLoad(Protocol):
 
 
 @runtime_checkable
+class Remembers(Protocol):
+    """Defines what is asked, besides, of an algorithm that knows servers while they are out of use."""
+
+    def forget(self, server: Server) -> None:
+        """Drops what is known of a server that is out of use, and will not come back."""
+
+
+@runtime_checkable
 class ByHash(Protocol):
     """Defines what is asked, besides, of an algorithm that binds requests to servers by a hash."""
 

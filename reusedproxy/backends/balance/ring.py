@@ -83,8 +83,9 @@ class Ring:
         self._expected = expected
         self._nodes = Nodes(expected=expected)
         self._members: dict[Server, _Member] = {}
-        #: All servers that were ever used, by their places.
-        self._servers: list[Server] = []
+        #: All servers that were ever used, by their places; and the places of those that are forgotten.
+        self._servers: dict[int, Server] = {}
+        self._free: list[int] = []
         self._used: Sequence[Server] = ()
         #: Of the last turn: the key of its node, and its server.
         self._last: tuple[int, Server] | None = None
@@ -115,8 +116,9 @@ class Ring:
         """Notes that the server has so many nodes in the ring, of its present seed."""
         member = self._members.get(server)
         if member is None:
-            member = self._members[server] = _Member(len(self._servers))
-            self._servers.append(server)
+            place = self._free.pop() if self._free else len(self._servers)
+            member = self._members[server] = _Member(place)
+            self._servers[place] = server
         if count:
             member.keys, member.seed = nodes_of(server), server.node_seed
         member.count = count
@@ -132,6 +134,12 @@ class Ring:
         elif member is not None and count < has:
             self._nodes.remove(member.nodes(count, has))
         self._nodes.add(self._note(server, count).nodes(has, count))
+
+    def forget(self, server: Server) -> None:
+        member = self._members.pop(server, None)
+        if member is not None:
+            del self._servers[member.place]
+            self._free.append(member.place)
 
     def bound(self, asks: object, avoid: Server | None = None) -> Server | None:
         used = self._used

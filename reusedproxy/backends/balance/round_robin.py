@@ -79,8 +79,9 @@ class RoundRobin:
 
     def __init__(self, prefers_warm: bool = False) -> None:
         self._prefers_warm = prefers_warm
-        #: All that were ever used; a backend's servers are the same as long as it lives.
+        #: All that were ever used, until they are forgotten; and the place of the next one.
         self._turns: dict[Server, _Turn] = {}
+        self._next_place = 0
         self._used: set[Server] = set()
         #: A backend of one server, as many are, needs no turns.
         self._only: Server | None = None
@@ -104,7 +105,7 @@ class RoundRobin:
         self._used = used
         self._only = servers[0] if len(servers) == 1 else None
         for server in servers:
-            turn = self._turns.get(server) or self._turns.setdefault(server, _Turn(server, len(self._turns)))
+            turn = self._turns.get(server) or self._new(server)
             if turn.standing is not None and not server.full:
                 self._enter(turn)
                 staying.append(turn)
@@ -115,6 +116,14 @@ class RoundRobin:
             equals.queue.append(turn)
         for equals in self._equals.values():
             self._show(equals)
+
+    def _new(self, server: Server) -> _Turn:
+        self._turns[server] = turn = _Turn(server, self._next_place)
+        self._next_place += 1
+        return turn
+
+    def forget(self, server: Server) -> None:
+        self._turns.pop(server, None)
 
     def pick(self, avoid: Server | None = None) -> Server | None:
         only = self._only

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from attrs import Factory, define
 
-from reusedproxy.build.certificates import Stamps, committed_stamps, stamps_of
+from reusedproxy.build.certificates import Stamps, stamps_of
 from reusedproxy.build.identity_sources import Sources, sources_of
 from reusedproxy.config import model
 from reusedproxy.config.language.files import based_path
@@ -46,6 +46,11 @@ class Identities:
     crts: dict[str, tuple[Stamps, CertificateFile]] = Factory(dict)
     authorities: dict[str, tuple[Stamps, Trusted]] = Factory(dict)
     listed: list[tuple[Name, int | None]] = Factory(list)
+
+    @property
+    def files(self) -> tuple[tuple[str, str], ...]:
+        """Returns the files, each behind the word that names it."""
+        return (*(("crt", path) for path in self.crts), *(("ca-file", path) for path in self.authorities))
 
     def is_current(self, identity: ClientIdentity) -> bool:
         """Tells whether the files of this identity are those that were read last."""
@@ -111,7 +116,7 @@ def loading(
     faults += sources.faults
     made = Identities(rule)
     for path in sources.crts:
-        stamps = (*stamps_of([path, *keys_beside(path)]), *committed_stamps([(path, None)], trusts))
+        stamps = (*stamps_of([path, *keys_beside(path)]), *trusts.in_memory.stamps([(path, None)], ()))
         before = None if previous is None else previous.crts.get(path)
         try:
             made.crts[path] = stamps, _certificate(path, stamps, before, tls, trusts)
@@ -119,7 +124,8 @@ def loading(
             faults += error.args
         yield
     for path in sources.authorities:
-        stamps = stamps_of([path, *([tls.crl_file] if tls.crl_file else [])])
+        files = [path, *([tls.crl_file] if tls.crl_file else [])]
+        stamps = (*stamps_of(files), *trusts.in_memory.stamps((), files))
         known = None if previous is None else previous.authorities.get(path)
         try:
             made.authorities[path] = stamps, _trusted(path, stamps, known, tls, trusts)

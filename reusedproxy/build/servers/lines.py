@@ -327,6 +327,7 @@ def _follow_requests(server: Server, identity: Identity, identities: Identities 
     """Sets the functions by which a connection of the server depends on the request or session that it is for."""
     settings = server.settings
     server.place = place = place_of(settings)
+    server.chosen_files = () if identities is None else identities.files
     if identity.raw:
         server.introduces = announces_client(settings.send_proxy)
         if settings.sni is not None or place is not None:

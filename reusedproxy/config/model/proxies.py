@@ -7,8 +7,9 @@ settings (`defaults`, `default-server`) are merged. Must never open a file, reso
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import inf
+from typing import Protocol
 
 from attrs import evolve, field, frozen
 
@@ -279,6 +280,8 @@ class Server:
     record: RecordBound | None = None
     #: The networks in which its address must be when it is dialled, and "public" for all public ones; (): any.
     reach: tuple[str, ...] = ()
+    #: No file names it: it was added while the daemon ran (`add server`).
+    added: bool = False
 
 
 @frozen
@@ -514,6 +517,16 @@ class Global:
     state_base: str = ""
 
 
+class ReadsServers(Protocol):
+    """Defines who reads the words of a server that is added while the daemon runs."""
+
+    def read(
+        self, configuration: Configuration, backend: str, name: str, words: Sequence[str]
+    ) -> tuple[Server, tuple[Notice, ...]]:
+        """Returns a server for this backend of the `configuration` in force, with this name, and what is to be said of
+        its words; the first is its address. Raises `report.Wrong`."""
+
+
 @frozen
 class Configuration:
     """Holds the whole configuration: frontends, backends, `resolvers` and `userlist` sections and stick tables by name,
@@ -528,3 +541,7 @@ class Configuration:
     notices: tuple[Notice, ...] = ()
     #: Counts the words that are done, and those that do nothing here.
     summary: str = ""
+    #: The servers ("backend/server") that rules name, so that they cannot be deleted.
+    named_servers: frozenset[str] = frozenset()
+    #: Reads servers that are added (`add server`); None where no `stats socket` may order that.
+    added_servers: ReadsServers | None = field(default=None, eq=False, repr=False)

@@ -10,13 +10,13 @@ PUBLIC = "public"
 
 @frozen
 class Place:
-    """Names file and line in the configuration, for every message about it."""
+    """Names file and line in the configuration, for every message about it; line 0: an order, and no file."""
 
     file: str
     line: int
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}"
+        return f"{self.file}:{self.line}" if self.line else self.file
 
 
 @frozen

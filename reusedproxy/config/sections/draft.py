@@ -202,6 +202,24 @@ class ProxyDraft:
             if self.tcp:
                 server.words.sni_auto = False
 
+    def ground(self) -> Ground:
+        """Returns what the section says to its `server` lines, for one that is added while the daemon runs."""
+        return Ground(
+            self.name,
+            self.place,
+            self.mode or "tcp",
+            self.said.get("option httpchk"),
+            self.egress,
+            self.cookie,
+            self.httpchk,
+            self.hello,
+            tuple(self.http_steps),
+            tuple(self.tcp_steps),
+            self.disable_on_404,
+            self.send_state,
+            self.tls,
+        )
+
     def begin_checks(self) -> None:
         """Resets the HTTP check inherited from `defaults`; in HAProxy a section's first own line about checks does so.
 
@@ -266,4 +284,44 @@ class ProxyDraft:
             captured={"request": [], "response": []},
             captured_cookie=("", 0),
             errors=list(self.errors),
+        )
+
+
+@frozen
+class Ground:
+    """Holds what a section says to `server` lines, but for `default-server`. `asks_http` is the place of its `option
+    httpchk`. It is kept for each backend as long as the configuration is in force, where a draft would be 5 kB."""
+
+    name: str
+    place: Place
+    mode: str
+    asks_http: Place | None
+    egress: bool
+    cookie: Cookie | None
+    httpchk: HTTPCheck | None
+    hello: Hello | None
+    http_steps: tuple[Drafted, ...]
+    tcp_steps: tuple[Drafted, ...]
+    disable_on_404: bool
+    send_state: bool
+    tls: TLSDefaults
+
+    def section(self) -> ProxyDraft:
+        """Returns a section that says the same to `server` lines of its own. It has no servers, no rules, and nothing
+        for clients."""
+        return ProxyDraft(
+            "backend",
+            self.name,
+            self.place,
+            said={} if self.asks_http is None else {"option httpchk": self.asks_http},
+            mode=self.mode,
+            egress=self.egress,
+            cookie=self.cookie,
+            httpchk=self.httpchk,
+            hello=self.hello,
+            http_steps=[*self.http_steps],
+            tcp_steps=[*self.tcp_steps],
+            disable_on_404=self.disable_on_404,
+            send_state=self.send_state,
+            tls=self.tls,
         )

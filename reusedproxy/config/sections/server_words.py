@@ -194,10 +194,10 @@ def read_words(arguments: tuple[str, ...], words: ServerWords, what: str) -> Non
     for word in _LISTS:
         if arguments.count(word) > 1:
             raise Wrong(f"{what}: '{word}' is there twice: write its values as one list, {word} FIRST,SECOND")
-    read_parameters(_joined(arguments), ARITIES, apply, what)
+    read_parameters(joined(arguments), ARITIES, apply, what)
 
 
-def _joined(arguments: Sequence[str]) -> list[str]:
+def joined(arguments: Sequence[str]) -> list[str]:
     """Returns the words of a line with `auto` and the numbers behind it as one, the value of `pool-min-conn`."""
     joined: list[str] = []
     for argument in arguments:

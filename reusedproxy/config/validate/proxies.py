@@ -6,7 +6,7 @@ one mistake is reported once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 
 from reusedproxy.config.checks.requests import host_asked_for
 from reusedproxy.config.language.addresses import CLIENTS_HOSTS
@@ -41,8 +41,11 @@ CONNECT_TIMEOUT = 30.0
 _POOL_WORDS = {"pool-max-conn", "pool-low-conn", "pool-purge-delay", "max-reuse", *OUR_POOL_WORDS}
 
 
-def validate(drafts: Sequence[ProxyDraft], global_: GlobalDraft, report: Report) -> Iterator[None]:
-    """Checks all proxies in the order in which they are written; one step for each."""
+def validate(
+    drafts: Sequence[ProxyDraft], global_: GlobalDraft, report: Report
+) -> Generator[None, None, frozenset[str]]:
+    """Checks all proxies in the order in which they are written; one step for each. Returns the servers
+    ("backend/server") that their rules name."""
     names = Names(drafts)
     paged = any(_pages_of_503(draft.errors) for draft in drafts if "F" in draft.sides)
     all_clear = not any(bind.ssl for draft in drafts for bind in draft.binds)
@@ -77,6 +80,7 @@ def validate(drafts: Sequence[ProxyDraft], global_: GlobalDraft, report: Report)
     notice_of_default(backends, report)
     _notice_of_reuse(backends, report)
     _binds_differ((each.bind for draft in drafts if not draft.disabled for each in draft.binds), report)
+    return frozenset(names.servers)
 
 
 def _timeouts(draft: ProxyDraft, report: Report) -> None:

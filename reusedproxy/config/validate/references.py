@@ -30,6 +30,8 @@ class Names:
         self._servers = [
             f"{draft.name}/{each.name}" for draft in drafts if "B" in draft.sides for each in draft.servers
         ]
+        #: The servers that a rule names, found by `check`.
+        self.servers: set[str] = set()
 
     def check(self, draft: ProxyDraft, report: Report) -> None:
         """Reports what this section names and nobody is called."""
@@ -48,6 +50,9 @@ class Names:
             for name in first_arguments(said, _OF_SERVERS):
                 full = name if "/" in name else f"{draft.name}/{name}"
                 self._is_there("server", full, self._servers, place, report)
+                self.servers.add(full)
+        names = (each.name.constant for each in draft.use_servers)
+        self.servers.update(f"{draft.name}/{name}" for name in names if name is not None)
 
     def _is_there(self, kind: str, name: str, names: Sequence[str], place: Place, report: Report) -> None:
         if name not in names:

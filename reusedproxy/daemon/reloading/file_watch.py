@@ -46,6 +46,12 @@ class FileWatch:
         self._refused = None
         self._again()
 
+    def follow(self, used: Stamps, stamps: Callable[[], Steps[Stamps]]) -> None:
+        """Looks at other files from the next look on, some of which may not have been in use before."""
+        self._used = self._seen = used
+        self._stamps = stamps
+        self._rested = False
+
     def stop(self) -> None:
         self._look.stop()
 

@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 
 from reusedproxy.backends.backend import Backend
 from reusedproxy.build.assembly import Proxy
+from reusedproxy.build.servers.line import Line
 from reusedproxy.clients.frontend import backend_of
 from reusedproxy.daemon.reloading.succession import pools_of
 from reusedproxy.net.slices import Later, Steps
@@ -38,6 +39,9 @@ class FormerProxies:
         self._clearing: Proxy | None = None
         #: Pools of proxies that are gone, whose last connections are still being closed.
         self._ending: list[HTTPConnectionPool] = []
+        #: Servers that were deleted, and when.
+        self._deleted: list[tuple[float, Line]] = []
+        self._clock = clock
         self._closing = Later(clock, self._close_gone, self._looked)
 
     def add(self, old: Proxy, present: Proxy) -> None:
@@ -52,8 +56,13 @@ class FormerProxies:
         self._clearing = None
         self._look_later()
 
+    def delete(self, line: Line) -> None:
+        """Frees a server that was taken out of the proxy, when nobody can have it at hand any more."""
+        self._deleted.append((self._clock.seconds(), line))
+        self._look_later()
+
     def _look_later(self) -> None:
-        if self.proxies or self._ending:
+        if self.proxies or self._ending or self._deleted:
             self._closing.plan(EVERY)
 
     def stop(self) -> None:
@@ -66,6 +75,7 @@ class FormerProxies:
 
     def _close_gone(self) -> Steps[None]:
         """Closes what only proxies without clients used, in steps."""
+        yield from self._free_deleted()
         staying: list[Proxy] = []
         gone: list[Proxy] = []
         # Requests that an older proxy has handed on are at the servers of a later one, whose own clients have gone.
@@ -75,9 +85,9 @@ class FormerProxies:
             stays = each is self._clearing or used
             (staying if stays else gone).append(each)
         self.proxies[:] = staying
-        assert self._present is not None
         present = self._present
         if gone:
+            assert present is not None
             kept = {pool for each in (*staying, present) for pool in pools_of(each)}
             for proxy in gone:
                 proxy.logs.close()
@@ -97,6 +107,19 @@ class FormerProxies:
         for pool in [each for each in self._ending if not any(one.standing for one in each.family)]:
             self._ending.remove(pool)
             yield from take_pool_apart(pool)
+
+    def _free_deleted(self) -> Iterator[None]:
+        """Frees the servers that were deleted EVERY seconds ago, in steps."""
+        now = self._clock.seconds()
+        gone = [line for since, line in self._deleted if now - since >= EVERY]
+        self._deleted = [(since, line) for since, line in self._deleted if now - since < EVERY]
+        for line in gone:
+            # What a proxy before still has is closed with it.
+            self._ending += {line.pool, *line.server.former}.difference(*map(pools_of, self.proxies))
+            for each in (line.checker, line.agent, line.server):
+                if each is not None:
+                    _empty(each)
+            yield
 
 
 def take_apart(proxy: Proxy) -> Iterator[None]:

@@ -71,9 +71,9 @@ class IdentityTrial:
 def _refuses_us(before: HTTPConnectionPool, now: HTTPConnectionPool) -> bool:
     """Tells whether the server refuses our certificate; if not, it is the server that is refused, or one that may be
     (`trial`)."""
-    if now.certificate == UNSEEN:
-        return before.context is not None and now.context is not None and now.context.demands_as(before.context)
-    return now.certificate == ACCEPTED
+    if before.context is None or now.context is None or now.context.shows_as(before.context):
+        return False
+    return now.certificate == ACCEPTED or (now.certificate == UNSEEN and now.context.demands_as(before.context))
 
 
 def _is_opening(pool: HTTPConnectionPool, now: float) -> bool:

@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from reusedproxy.build.assembly import Assembly, AssemblyError, Proxy, queries
+from reusedproxy.build.certificates import without_changed
 from reusedproxy.config.language.report import Fault
 from reusedproxy.config.model.proxies import Configuration
 from reusedproxy.config.model.values import Notice
@@ -43,12 +44,11 @@ from reusedproxy.net.addresses import Addresses
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.resolver import Resolver
 from reusedproxy.net.slices import Slices, Steps
-from reusedproxy.net.tls.files import CertificateFile, CertificateName, Committed, keys_beside
+from reusedproxy.net.tls.in_memory import FilesInMemory
 from reusedproxy.operators.logs.expiry import Ending, Expiry
+from reusedproxy.operators.runtime.proxy import PutDone
 from reusedproxy.operators.runtime.sockets import Prepared, RuntimeAPI
 
-#: Who orders a certificate, in the log.
-_COMMIT = "commit ssl cert"
 #: Is told whether the configuration was taken, and what was said of it: pairs of level and text.
 Told = Callable[[bool, Sequence[tuple[str, str]]], None]
 
@@ -102,15 +102,18 @@ class Reloads:
         self._work: Slices | None = None
         self._changed: list[str] = []
         self._word = ""
-        #: Who waits for the end of the reload: is told what was wrong.
-        self._done: Callable[[Sequence[str]], object] | None = None
+        #: Who waits for the end of the reload: is told what was wrong, or else what was noted.
+        self._done: PutDone | None = None
         self._wrong: list[str] = []
+        self._noted: list[str] = []
         self._has_replaced = False
         #: Who waits for the end of this reload, and of the next one; and what is said of this one.
         self._asking: list[Told] = []
         self._asking_next: list[Told] = []
         self._said: list[tuple[str, str]] = []
         self._taken = False
+        #: What is to be done when no reload is under way.
+        self._then: list[Callable[[], object]] = []
 
     @property
     def under_way(self) -> bool:
@@ -152,22 +155,18 @@ class Reloads:
         """Replaces the proxy by one with the same configuration: these files of TLS have changed, which a `word` of the
         configuration has found."""
         self._changed, self._word = changed, word
-        # What was committed holds until its file changes.
-        kept = {
-            name: each
-            for name, each in self._present.trusts.committed.items()
-            if not {name[0], *([name[1]] if name[1] is not None else keys_beside(name[0]))} & {*changed}
-        }
-        self._start(self._turn_to(self._present.configuration, self._present.addresses, kept))
+        held = without_changed(self._present.trusts.in_memory, changed)
+        self._start(self._turn_to(self._present.configuration, self._present.addresses, held))
 
-    def commit(
-        self, name: CertificateName, certificate: CertificateFile, done: Callable[[Sequence[str]], object]
-    ) -> None:
-        """Replaces the proxy by one that shows this certificate in place of that in the file of this name. What was
-        committed before stays. Calls `done` with what is wrong."""
-        self._changed, self._word, self._done = [name[0]], _COMMIT, done
-        committed = {**self._present.trusts.committed, name: certificate}
-        self._start(self._turn_to(self._present.configuration, self._present.addresses, committed))
+    def put(self, files: FilesInMemory, name: str, order: str, done: PutDone) -> None:
+        """Replaces the proxy by one that uses these files, as an `order` about the file of this name asks for. Calls
+        `done` at the end."""
+        self._changed, self._word, self._done = [name], order, done
+        self._start(self._turn_to(self._present.configuration, self._present.addresses, files))
+
+    def when_over(self, act: Callable[[], object]) -> None:
+        """Calls this when the reload under way is over; another one may have begun by then."""
+        self._then.append(act)
 
     def do_ordered(self) -> None:
         """Begins the reload that was ordered while there could be none, if any was."""
@@ -186,7 +185,7 @@ class Reloads:
 
     def _start(self, steps: Steps[None]) -> None:
         self._has_replaced = False
-        self._wrong = []
+        self._wrong, self._noted = [], []
         if self.spares_collector:
             gc.disable()  # it would traverse the new, permanent objects again and again
         self._work = Slices(self._reactor, steps, self._over)
@@ -206,11 +205,14 @@ class Reloads:
                 self._refuse(["an error in reusedproxy, of which the log tells (please report it)"])
         done, self._done = self._done, None
         if done is not None:
-            done(self._wrong)
+            done(self._wrong, self._noted)
         asking, self._asking = self._asking, []
         for told in asking:
             told(self._taken, self._said)
         self.do_ordered()
+        then, self._then = self._then, []
+        for act in then:
+            act()
 
     # The steps of a reload.
 
@@ -224,7 +226,7 @@ class Reloads:
         yield from self._turn_to(configuration, addresses)
 
     def _turn_to(
-        self, configuration: Configuration, addresses: Addresses, committed: Committed | None = None
+        self, configuration: Configuration, addresses: Addresses, in_memory: FilesInMemory | None = None
     ) -> Steps[None]:
         """Builds and tries a proxy for the configuration, and replaces the present one, in steps. No server moves to
         another address meanwhile. Raises AssemblyError."""
@@ -232,13 +234,13 @@ class Reloads:
         for backend in old.backends:
             backend.hold_addresses()
         try:
-            yield from self._build(old, configuration, addresses, committed)
+            yield from self._build(old, configuration, addresses, in_memory)
         finally:
             for backend in old.backends if self._service.proxy is old else ():
                 backend.release_addresses()
 
     def _build(
-        self, old: Proxy, configuration: Configuration, addresses: Addresses, committed: Committed | None
+        self, old: Proxy, configuration: Configuration, addresses: Addresses, in_memory: FilesInMemory | None
     ) -> Steps[None]:
         """Builds the new proxy, and goes on with it, in steps. Raises AssemblyError."""
         service = self._service
@@ -251,7 +253,7 @@ class Reloads:
             old,
             addresses,
             svid=service.workload.svid,
-            committed=committed,
+            in_memory=in_memory,
         )
         sockets = service.runtime.prepare(configuration.global_, bind=True)
         try:
@@ -271,6 +273,7 @@ class Reloads:
                 self._service.announce("warning", text)
                 self._said.append(("warning", text))
         self._said += [(notice.level, f"config : [{notice.place}] : {notice.text}") for notice in new.notices]
+        self._noted += [notice.text for notice in new.notices]
         for notice in new.notices:
             self._service.announce(notice.level, f"reload: {notice.place}: {notice.text}")
 
@@ -290,12 +293,14 @@ class Reloads:
             sockets.give_up()
             self._refuse([_fault_of(refusal, new)])
             return
-        for name, reason in trial.distrusted.items():
-            self._service.announce(
-                "alert",
-                f"reload: server {name} is not trusted any more, and gets no more requests: {reason}",
-                f"backend {name.rpartition('/')[0]}",
-            )
+        for found, what in (
+            (trial.distrusted, "is not trusted any more, and gets no more requests"),
+            (trial.failing, "takes no new connections, and its old ones are not used any more"),
+        ):
+            for name, reason in found.items():
+                text = f"server {name} {what}: {reason}"
+                self._noted.append(text)
+                self._service.announce("alert", f"reload: {text}", f"backend {name.rpartition('/')[0]}")
         self._service.runtime.adopt(sockets)
         yield from self._replace(old, new, endings)
 
@@ -323,6 +328,7 @@ class Reloads:
         finally:
             self.former.cleared()
         # Not before: until its step has come, a client is served by the old rules.
+        self._announce_forgotten(old, new)
         self._announce_reloaded(kept, len(new.lines))
 
     # What is said of it.
@@ -334,10 +340,24 @@ class Reloads:
                 text = f"Proxy {frontend.name} listens no more on {bound_to(listener)}"
                 self._service.announce("notice", text, f"frontend {frontend.name}")
 
+    def _announce_forgotten(self, old: Proxy, new: Proxy) -> None:
+        """Tells of what was ordered at the runtime API and that the files do not say: it is gone, as in HAProxy."""
+        kept = new.trusts.in_memory.names
+        gone = [each for each in old.trusts.in_memory.names if each not in kept]
+        if gone:
+            text = f"what the runtime API has put in memory for {listed(gone)} is forgotten; the files count"
+            self._service.announce("notice", text)
+            self._said.append(("notice", text))
+        for name, line in old.lines.items():
+            if line.server.settings.added and name not in new.lines:
+                text = f"server {name} was added, and no file names it: it is gone by this reload"
+                self._service.announce("notice", text, f"backend {name.rpartition('/')[0]}")
+                self._said.append(("notice", text))
+
     def _announce_reloaded(self, kept: int, pools: int) -> None:
         what = f"files of TLS ({listed(self._changed)}) reloaded" if self._changed else "configuration reloaded"
-        if self._changed and self._word == _COMMIT:
-            what = f"certificate committed in place of {listed(self._changed)}"
+        if self._done is not None:
+            what = f"{self._word} {listed(self._changed)}"
         text = f"{what}: {kept} of {pools} pools kept as they are"
         self._service.announce("notice", text)
         if not self._changed:
@@ -351,7 +371,7 @@ class Reloads:
         if self._changed:
             # Nobody asked for this reload, so it gets one line; at SIGHUP somebody waits for all faults.
             then = ""
-            if self._word != _COMMIT:
+            if self._done is None:
                 self.watch.refuse()
                 pause = self.renewal.was_refused(self._changed, self._word)
                 self._present.refused_files = [*self.renewal.refused]

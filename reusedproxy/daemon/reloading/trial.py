@@ -102,8 +102,10 @@ class ReloadTrial:
         #: Trials of pools without a floor, and the names of servers whose trial has not begun.
         self._trials: dict[str, Trial] = {}
         self._to_try: list[str] = []
-        #: Servers that are no longer trusted, and the reason; they do not prevent the reload.
+        #: Servers that are no longer trusted, and those that fail, though nothing has changed that they could dislike;
+        #: and the reasons. They do not prevent the reload.
         self.distrusted: dict[str, str] = {}
+        self.failing: dict[str, str] = {}
         self._identities = IdentityTrial(old, new)
         #: Results of the check requests on new connections: None: pending, "": passed, else the failure.
         self._answers: dict[str, str | None] = {}
@@ -161,8 +163,8 @@ class ReloadTrial:
         """Returns a refusal when a handshake or check fails at a server that the old proxy reaches without trouble.
 
         The new certificates, or a new name, are then the cause (`_refuses_us`). Otherwise the server is not trusted
-        any more, which does not refuse the reload: to go on as before would mean to trust a server that must not be
-        trusted.
+        any more, or ill, which does not refuse the reload: to go on as before would mean to trust a server that must
+        not be trusted, this one or another.
         """
         old = self.old.lines.get(name)
         if old is None or old.pool.trouble:
@@ -173,9 +175,15 @@ class ReloadTrial:
         if "TLS" in trouble:
             if _refuses_us(old, line, certificate):
                 return Refusal(name, trouble)
-            self.distrusted[name] = trouble
+            is_trusted = certificate == ACCEPTED or (certificate == UNSEEN and _demands_the_same(line, old))
+            (self.failing if is_trusted else self.distrusted)[name] = trouble
         answer = self._answers.get(name)
-        return Refusal(name, answer) if answer else None
+        if not answer:
+            return None
+        if not _may_dislike(old, line):
+            self.failing[name] = answer
+            return None
+        return Refusal(name, answer)
 
     def _is_ready(self, name: str, line: Line) -> bool:
         """Tells whether the server's floor or trial stands and is proven, or will not stand soon: an absent server must
@@ -224,29 +232,41 @@ def _refuses_us(old: Line, new: Line, certificate: str) -> bool:
     refused. `certificate` is what its failed handshake had found.
 
     It is the server's word, and the server may be the very one on account of which something has changed: one whose
-    certificate is revoked may break off each new handshake before it shows it. So the word of a server counts whose
-    certificate is accepted, or whose certificate has nothing to prove that it had not to prove before. One that has
-    shown nothing may also dislike how we begin.
+    certificate is revoked may break off each new handshake before it shows it; or it may be in league with that one.
+    So it does not count where nothing has changed that it could dislike; and else only if its certificate is accepted,
+    or has nothing to prove that it had not to prove before. One that has shown nothing may dislike how we begin.
     """
     now, before = _proof(new), _proof(old)
-    if now > before:
+    if now > before or not _may_dislike(old, new):
         return False
     if certificate == UNSEEN:
-        return now <= SPEAKS_TLS or _begins_with(new) != _begins_with(old) or _demands_the_same(new, old)
+        return now <= SPEAKS_TLS or not _begins_the_same(new, old) or _demands_the_same(new, old)
     return certificate == ACCEPTED or (certificate == MISNAMED and now >= NAME and _name_of(new) != _name_of(old))
+
+
+def _may_dislike(old: Line, new: Line) -> bool:
+    """Tells whether something has changed of what a server is shown and asked for, or it is another one."""
+    if _where(new) != _where(old):
+        return True
+    if new.context is None or old.context is None:
+        return new.context is not old.context
+    shown = new.context.shows_as(old.context) and _begins_the_same(new, old)
+    return not shown or _name_of(new) != _name_of(old)
 
 
 def _demands_the_same(new: Line, old: Line) -> bool:
     return new.context is not None and old.context is not None and new.context.demands_as(old.context)
 
 
-def _begins_with(line: Line) -> tuple[object, ...]:
-    """Returns what decides how we begin a handshake."""
-    tls = line.server.settings.tls
-    if tls is None:
-        return ()
-    offered = tls.min_version, tls.max_version, tls.ciphers, tls.ciphersuites, tls.curves, tls.sigalgs, tls.alpn
-    return line.server.settings.sni, tls.sni, *offered
+def _where(line: Line) -> tuple[object, ...]:
+    settings = line.server.settings
+    return settings.kind, settings.host, settings.port, settings.send_proxy
+
+
+def _begins_the_same(new: Line, old: Line) -> bool:
+    if new.context is None or old.context is None:
+        return new.context is old.context
+    return new.server.settings.sni == old.server.settings.sni and new.context.begins_as(old.context)
 
 
 def _proof(line: Line) -> int:

@@ -68,6 +68,8 @@ def states_as_said(states: str, proxy: Proxy) -> str:
 def _ordered(server: Server) -> dict[str, object]:
     said = server.settings.maxconn
     limit: dict[str, object] = {} if server.limit == said else {"maxconn": server.limit, "said": said}
+    if server.settings.added:
+        limit["added"] = True
     if server.ordered_name:
         return {**limit, "name": server.ordered_name, "instead": _address(server)}
     if server.ordered is None:
@@ -92,6 +94,10 @@ def stand(proxy: Proxy, said: object) -> Iterator[tuple[str, str]]:
             frontend.set_maxconn(most)
             text = f"Frontend {frontend.name} keeps maxconn {most}, as was ordered in the process before"
             yield text, f"frontend {frontend.name}"
+    for name, there in _part(said, "servers").items():
+        if isinstance(there, dict) and there.get("added") is True and name not in proxy.lines:
+            text = f"server {name} was added in the process before, and no file names it: it is gone"
+            yield text, f"backend {name.rpartition('/')[0]}"
     for backend in proxy.backends:
         for server in backend.servers:
             there = _part(said, "servers", server.full_name)

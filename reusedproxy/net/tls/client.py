@@ -84,6 +84,8 @@ class Seen:
         return self.alert in _REFUSALS and self.complete and not self.accepted
 
 
+#: What of a server line's settings is in the first message of a handshake.
+_OFFERED = ("min_version", "max_version", "ciphers", "ciphersuites", "curves", "sigalgs", "alpn", "tickets")
 #: What takes the place of nothing that a server line says.
 NOBODY_ELSE = ClientIdentity()
 
@@ -310,6 +312,18 @@ class ClientContext:
         if seen.fault is not None or seen.unpinned or seen.unvouched:
             return MISTRUSTED
         return ACCEPTED if seen.verified else UNSEEN
+
+    def begins_as(self, other: ClientContext) -> bool:
+        """Tells whether both begin a handshake alike: they offer the same, and ask for the same name."""
+        ours, theirs = self.settings, other.settings
+        return self._sni == other._sni and all(getattr(ours, each) == getattr(theirs, each) for each in _OFFERED)
+
+    def shows_as(self, other: ClientContext) -> bool:
+        """Tells whether both show the same certificate, or none."""
+        ours, theirs = self._shown, other._shown
+        if ours is None or theirs is None:
+            return ours is theirs
+        return (ours.content, ours.key) == (theirs.content, theirs.key)
 
     def demands_as(self, other: ClientContext) -> bool:
         """Tells whether a server has to prove the same to both: by a chain from the same CAs, none of it revoked by the

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import cached_property
 from hashlib import sha256
@@ -31,7 +31,9 @@ from cryptography.x509 import (
 )
 from OpenSSL import SSL, crypto
 
+from reusedproxy.config.tls.crt_list import CrtList
 from reusedproxy.net.files import MEBIBYTE, held_in_memory, names_in, read_file, why_unread
+from reusedproxy.net.tls.in_memory import CertificateInMemory, CertificateName, FilesInMemory
 from reusedproxy.net.tls.openssl_server import share_store
 from reusedproxy.net.tls.svid import SPIFFE, SVID
 from reusedproxy.net.tls.tokens import TOKEN_KEY, KeyNotInToken, use_token_key
@@ -277,30 +279,26 @@ def _read(certificates: list[Certificate]) -> list[Certificate]:
 
 
 def certificates_of(path: str) -> list[Certificate]:
-    """Returns the certificates of a PEM file that OpenSSL has accepted already.
-
-    The list is empty if cryptography is stricter and refuses the file.
-    """
+    """Returns the certificates of a PEM file that OpenSSL has accepted already; none if it cannot be read any more."""
     try:
-        return _read(load_pem_x509_certificates(read_file(path, LARGEST_AUTHORITIES)))
-    except (OSError, ValueError, InvalidVersion):
-        return []
-
-
-def authorities_of(ca_file: str) -> list[Certificate]:
-    """Returns the certificates of a `ca-file`, which may be a directory; none for the system's CAs."""
-    try:
-        files = _pem_files(ca_file) if ca_file != SYSTEM_CA else []
+        return certificates_in(read_file(path, LARGEST_AUTHORITIES))
     except OSError:
         return []
-    return [each for file in files for each in certificates_of(file)]
 
 
-def revocations_of(crl_file: str) -> list[CertificateRevocationList]:
-    """Returns the lists of a `crl-file`; none if they cannot be read."""
+def certificates_in(content: bytes) -> list[Certificate]:
+    """Returns the certificates in PEM; none if cryptography is stricter than OpenSSL, which has accepted them."""
     try:
-        return [load_pem_x509_crl(block) for block in _lists_in(read_file(crl_file, LARGEST_REVOCATIONS))]
-    except (OSError, ValueError, InvalidVersion):
+        return _read(load_pem_x509_certificates(content))
+    except (ValueError, InvalidVersion):
+        return []
+
+
+def revocations_in(content: bytes) -> list[CertificateRevocationList]:
+    """Returns the lists in PEM; none if cryptography is stricter than OpenSSL, which has accepted them."""
+    try:
+        return [load_pem_x509_crl(block) for block in _lists_in(content)]
+    except (ValueError, InvalidVersion):
         return []
 
 
@@ -317,12 +315,6 @@ def _lists_in(content: bytes) -> list[bytes]:
 
 #: A keyword, and the files that its path stands for, each with its content; None: the system's own CAs.
 Authorities = tuple[str, "tuple[tuple[str, bytes], ...] | None"]
-
-
-#: The file of a `crt`, and that of its key where it is said.
-CertificateName = tuple[str, "str | None"]
-#: Certificates that take the place of those in the files.
-Committed = Mapping[CertificateName, CertificateFile]
 
 
 class Trust:
@@ -364,12 +356,16 @@ def _trust(context: SSL.Context, what: str, content: bytes) -> None:
 
 
 class Trusted:
-    """Joins a `Trust` with the file names under which it was asked for."""
+    """Joins a `Trust` with the names under which it was asked for, and what was read of these."""
 
-    def __init__(self, trust: Trust, named: Named, crl_file: str | None) -> None:
+    def __init__(
+        self, trust: Trust, named: Named, authorities: Sequence[Authorities], revoked: tuple[str, bytes | None] | None
+    ) -> None:
         self._trust = trust
         self._named = named
-        self._crl_file = crl_file
+        self._authorities = authorities
+        self._crl_file = None if revoked is None else revoked[0]
+        self._is_fetched = revoked is None or bool(revoked[1])
 
     def give(self, context: SSL.Context) -> None:
         """Makes `context` trust what is in the store."""
@@ -395,19 +391,17 @@ class Trusted:
 
         To list the names of 145 CAs takes 5 ms.
         """
-        each = ", ".join(f"{word} {path or SYSTEM_CA}{self._subjects(path)}" for word, path in self._named)
+        trusted = zip(self._named, self._authorities, strict=True)
+        each = ", ".join(f"{word} {path or SYSTEM_CA}{_subjects(files)}" for (word, path), (_, files) in trusted)
         revoked = f"; revoked are those of crl-file {self._crl_file}" if self._crl_file is not None else ""
-        if self._crl_file is not None and _is_missing(self._crl_file):
-            revoked += ", which has not been fetched yet"
-        return f"trusted are those of {each}{revoked}"
+        return f"trusted are those of {each}{revoked}{'' if self._is_fetched else ', which has not been fetched yet'}"
 
-    def _subjects(self, path: str | None) -> str:
-        """Returns the subjects of the CAs in parentheses.
 
-        Returns "" where cryptography is stricter than OpenSSL and cannot read the file.
-        """
-        found = authorities_of(path) if path is not None else []
-        return f" ({subjects_of(found)})" if found else ""
+def _subjects(files: Sequence[tuple[str, bytes]] | None) -> str:
+    """Returns the subjects of the CAs in parentheses; "" for the system's, and where cryptography is stricter than
+    OpenSSL and cannot read a file."""
+    found = dict.fromkeys(each for _, content in files or () for each in certificates_in(content))
+    return f" ({subjects_of([*found])})" if found else ""
 
 
 class Trusts:
@@ -418,10 +412,10 @@ class Trusts:
     """
 
     def __init__(
-        self, previous: Trusts | None = None, committed: Committed | None = None, svid: SVID | None = None
+        self, previous: Trusts | None = None, in_memory: FilesInMemory | None = None, svid: SVID | None = None
     ) -> None:
-        """Takes what the `previous` reading has read, the certificates that take the place of those in files, and what
-        "@spiffe" stands for; None: no agent has been asked."""
+        """Takes what the `previous` reading has read, what is held in memory in place of files, and what "@spiffe"
+        stands for; None: no agent has been asked."""
         self._svid = svid
         self._by_content: WeakValueDictionary[object, Trust] = (
             WeakValueDictionary() if previous is None else previous._by_content
@@ -432,27 +426,32 @@ class Trusts:
         #: directory's. Those of the previous reading stay: who has not changed is not made anew.
         self.authorities: dict[str, tuple[bytes, ...]] = {} if previous is None else {**previous.authorities}
         self.revocations: dict[str, bytes] = {} if previous is None else {**previous.revocations}
-        self.committed: Committed = {} if committed is None else committed
+        #: The lines of `crt-list` files and directories, by `build.crt_lists.list_name`.
+        self.lists: dict[str, CrtList] = {}
+        self.in_memory = FilesInMemory() if in_memory is None else in_memory
         #: The certificates in use, as long as some context shows them.
         self._certificates: WeakValueDictionary[CertificateName, CertificateFile] = WeakValueDictionary(
             {} if previous is None else previous._certificates
         )
 
     @property
-    def contents(self) -> dict[CertificateName, bytes]:
-        """Returns the contents of the certificates that were read, or were committed in place of their files."""
-        return {name: each.content for name, each in self._certificates.items()}
+    def certificates(self) -> dict[CertificateName, CertificateInMemory]:
+        """Returns the contents of the certificates that were read, from files or from memory."""
+        return {name: CertificateInMemory(each.content, each.key) for name, each in self._certificates.items()}
 
     def certificate(self, path: str, key_file: str | None = None) -> CertificateFile:
-        """Returns the certificate that was committed in place of a file, or else reads that (`read_certificate`); or
-        that of the SVID.
+        """Returns the certificate that is held in memory, or else reads the file (`read_certificate`); or that of the
+        SVID.
 
         Raises TLSConfigurationError."""
+        held = self.in_memory.certificates.get((path, key_file))
         if path == SPIFFE:
             svid = self._asked("crt")
             found = certificate_in_place_of(SPIFFE, svid.chain, svid.key)
+        elif held is not None:
+            found = certificate_in_place_of(path, held.content, held.key)
         else:
-            found = self.committed.get((path, key_file)) or read_certificate(path, key_file)
+            found = read_certificate(path, key_file)
         self._certificates[path, key_file] = found
         return found
 
@@ -475,7 +474,7 @@ class Trusts:
             trust = self._by_content.get(key)
             if trust is None:
                 trust = self._by_content[key] = Trust(authorities, revoked)
-            self._by_name[asked] = Trusted(trust, named, crl_file)
+            self._by_name[asked] = Trusted(trust, named, authorities, revoked)
         return self._by_name[asked]
 
     def shows(self, crt: str) -> bool:
@@ -500,8 +499,12 @@ class Trusts:
                 context.add_client_ca(authority)
 
     def _files_of(self, word: str, path: str | None) -> tuple[tuple[str, bytes], ...] | None:
-        """Returns the file, or the files of the directory, with their contents; None for the system's CAs. Raises
-        TLSConfigurationError."""
+        """Returns what is held in memory, the file, or the files of the directory, with their contents; None for the
+        system's CAs. Raises TLSConfigurationError."""
+        held = None if path is None else self.in_memory.authorities.get(path)
+        if path is not None and held is not None:
+            self.authorities[path] = (held,)
+            return ((path, held),)
         if path is None or path == SYSTEM_CA:
             return None
         if path == SPIFFE:
@@ -513,6 +516,8 @@ class Trusts:
         return found
 
     def _revoked(self, crl_file: str, fetched: bool) -> bytes | None:
+        if (held := self.in_memory.revocations.get(crl_file)) is not None:
+            return held
         if fetched and _is_missing(crl_file):
             return None
         return self._content("crl-file", crl_file, LARGEST_REVOCATIONS)

@@ -362,7 +362,8 @@ class Handshake:
         nobody: Any = None
         context = self._context
         assert context is not None
-        transport = ServerTLSTransport(self._poller, self._socket, nobody, tls, self._shown, context.admission)
+        shown = self._shown
+        transport = ServerTLSTransport(self._poller, self._socket, nobody, tls, shown, context.admission, context.token)
         transport.take_over_watch(self._events)
         self._stop()
         self._owner.handshake_done(self, transport)

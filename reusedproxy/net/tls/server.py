@@ -9,7 +9,7 @@ and OpenSSL; it must never know frontends or requests.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
 from math import inf
@@ -221,6 +221,8 @@ class ServerContext:
         #: Where it stands in a `crt-list`, and the names that it has there.
         self.entry, self.names_there = certificate.entry, certificate.names
         self.admission = certificate.admission
+        #: Tells this context from all others, also to who does not keep it.
+        self.token = object()
         self.offer = offer = certificate.offer
         self._trusted: Trusted | None = None
         self._faults = _Faults()
@@ -412,33 +414,40 @@ class _Entry:
 class Certificates:
     """Holds all certificates of one `bind` line and chooses among them.
 
-    `contexts` are in the order in which they were loaded.
+    `contexts` are in the order in which they were loaded; with `strict` there may be none. `defaults` are those of them
+    that stand in for names that none has, without having been listed under the name "*".
     """
 
     strict: bool = False
     contexts: list[ServerContext] = Factory(list)
+    defaults: list[ServerContext] = Factory(list)
     #: It depends on the client's name which is chosen.
     by_name: bool = False
     #: How many bytes of the lists in a client's hello are kept.
     capture: int = 0
     _exact: dict[str, list[_Entry]] = field(factory=dict, alias="exact")
     _wild: dict[str, list[_Entry]] = field(factory=dict, alias="wild")
-    _defaults: list[_Entry] = field(factory=list, alias="defaults")
+    _nameless: list[_Entry] = field(factory=list, alias="nameless")
 
     @classmethod
     def load(cls, certificates: Sequence[Certificate], strict: bool) -> Certificates:
         """Loads all certificates at once. Raises TLSConfigurationError."""
-        made = cls(strict)
-        for _ in made.loading(certificates, Trusts()):
+        made, trusts = cls(strict), Trusts()
+        for _ in made.loading(certificates, lambda each: ServerContext(each, trusts)):
             pass
         return made
 
-    def loading(self, certificates: Sequence[Certificate], trusts: Trusts) -> Iterator[None]:
-        """Loads the certificates in steps, one for each. Raises TLSConfigurationError."""
+    def loading(
+        self, certificates: Sequence[Certificate], context_of: Callable[[Certificate], ServerContext]
+    ) -> Iterator[None]:
+        """Loads the certificates in steps, one for each. Raises TLSConfigurationError where `context_of` does, which
+        makes the context of a certificate."""
         # Where no certificate is marked as the default, it is the first one, with the others of its bundle.
-        bundle = None if any(each.default for each in certificates) else certificates[0].bundle
+        marked = any(each.default for each in certificates)
+        bundle = None if marked or not certificates else certificates[0].bundle
+        self.by_name = self.strict
         for certificate in certificates:
-            context = ServerContext(certificate, trusts)
+            context = context_of(certificate)
             self.capture = certificate.offer.capture
             self.contexts.append(context)
             self.by_name = self.strict or len(self.contexts) > 1
@@ -446,14 +455,15 @@ class Certificates:
             exceptions = frozenset(name[1:].lower() for name in names if name.startswith("!"))
             entry = _Entry(context, context.kind, exceptions)
             if certificate.default or (bundle is not None and certificate.bundle == bundle):
-                self._defaults.append(entry)
+                self.defaults.append(context)
+                self._nameless.append(entry)
             self._file(entry, (name.lower() for name in names if not name.startswith("!")))
             yield
 
     def _file(self, entry: _Entry, names: Iterable[str]) -> None:
         for name in names:
             if name == "*":
-                self._defaults.append(entry)
+                self._nameless.append(entry)
             elif name.startswith("*"):
                 self._wild.setdefault(name[1:], []).append(entry)
             elif name:
@@ -481,7 +491,7 @@ class Certificates:
         if not found:
             if self.strict:
                 return None
-            for entry in self._defaults:
+            for entry in self._nameless:
                 found.setdefault(entry.kind, entry)
         for kind, taken in (("ecdsa", hello.ecdsa), ("rsa", hello.rsa), ("", True), ("ecdsa", True), ("rsa", True)):
             if taken and kind in found:

@@ -15,7 +15,7 @@ from reusedproxy.net.transport import TransportOwner
 class ServerTLSTransport(TLSTransport):
     """Carries a client's connection whose handshake is complete, and keeps what the handshake has shown."""
 
-    __slots__ = ("_admission", "_hello", "ca_fault", "crt_fault", "hello_lists", "server_name")
+    __slots__ = ("_admission", "_hello", "_token", "ca_fault", "crt_fault", "hello_lists", "server_name")
 
     serves = True
 
@@ -27,12 +27,14 @@ class ServerTLSTransport(TLSTransport):
         tls: SSL.Connection,
         shown: Shown,
         admission: object = None,
+        token: object = None,
     ) -> None:
-        """Takes the `admission` of the certificate that was chosen for the client."""
+        """Takes `admission` and `token` of the context that was chosen for the client, and outlives it."""
         TLSTransport.__init__(self, poller, accepted, owner, tls)
         #: What the choice of a certificate depends on.
         self._hello = shown.hello
         self._admission = admission
+        self._token = token
         #: The name that the client asked for (SNI), in lower case.
         self.server_name = shown.hello.server_name
         #: The first faults that were found in this handshake and let pass: of the client's certificate, and of those
@@ -41,6 +43,11 @@ class ServerTLSTransport(TLSTransport):
         self.ca_fault = shown.ca_fault
         #: What was captured of the client's hello.
         self.hello_lists = shown.lists
+
+    def is_shown_the_same(self, certificates: Certificates) -> bool:
+        """Tells whether what was chosen for the client would be chosen again, if it came to these certificates now."""
+        context = certificates.choose(self._hello)
+        return context is not None and context.token is self._token
 
     def is_admitted_alike(self, certificates: Certificates) -> bool:
         """Tells whether the client would have to show the same as it has, if it came to these certificates now."""

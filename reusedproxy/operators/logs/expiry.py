@@ -15,11 +15,11 @@ from cryptography.x509 import Certificate
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from reusedproxy.config.model.values import Notice, Place
-from reusedproxy.net.tls.files import authorities_of, certificates_of, revocations_of
+from reusedproxy.net.tls.files import certificates_in, certificates_of, revocations_in
 from reusedproxy.net.tls.svid import SPIFFE
 from reusedproxy.net.tls.words import name_of
-from reusedproxy.operators.view.proxy import Proxy
-from reusedproxy.operators.view.reading import files_in_use, shown_by_servers
+from reusedproxy.operators.view.proxy import Proxy, Trusts
+from reusedproxy.operators.view.reading import FileInUse, files_in_use, shown_by_servers
 
 DAY = 86400.0
 #: Seconds before a certificate's end at which a warning is given.
@@ -90,7 +90,7 @@ class Expiry:
         self.look()
 
     def reading(self, proxy: Proxy) -> Generator[None, None, list[Ending]]:
-        """Reads all files that `proxy` uses, in steps: a bundle of 145 CAs takes 5 ms."""
+        """Looks at all files that `proxy` uses, in steps: a bundle of 145 CAs takes 5 ms."""
         found = []
         for each in endings(proxy, self._wall()):
             found.append(each)
@@ -144,7 +144,7 @@ def endings(proxy: Proxy, now: float) -> Iterator[Ending]:
         if (each.word, each.path) not in seen:
             seen.add((each.word, each.path))
             use = _Use(each.place, each.user, f"{each.word} {each.path}")
-            yield from _READERS[each.word](use, each.path, each.certificate, now)
+            yield from _READERS[each.word](use, each, proxy.trusts, now)
 
 
 def _shown(proxy: Proxy, until: float) -> Iterator[Ending]:
@@ -170,20 +170,20 @@ class _Use:
         return Ending(self.place, self.user, self.what, at, (name, at), certificate, **words)  # type: ignore[arg-type]
 
 
-def _of_certificate(use: _Use, path: str, certificate: Certificate | None, now: float) -> Iterator[Ending]:
+def _of_certificate(use: _Use, file: FileInUse, trusts: Trusts, now: float) -> Iterator[Ending]:
     """Returns the ending of the file's first certificate; the others are its chain."""
-    ours = [certificate] if certificate is not None else certificates_of(path)[:1]
+    ours = [file.certificate] if file.certificate is not None else certificates_of(file.path)[:1]
     # An SVID lives for an hour, and is renewed at half of that: only its end is worth a line.
-    words = {"thresholds": (0.0,)} if path == SPIFFE else {}
+    words = {"thresholds": (0.0,)} if file.path == SPIFFE else {}
     return (use.ending(each.not_valid_after_utc, each, **words) for each in ours)
 
 
-def _of_authorities(use: _Use, path: str, certificate: Certificate | None, now: float) -> Iterator[Ending]:
+def _of_authorities(use: _Use, file: FileInUse, trusts: Trusts, now: float) -> Iterator[Ending]:
     """Returns the endings of CAs that have no successor with the same name.
 
     Expired CAs are not reported one by one; if all have expired, the last end is.
     """
-    trusted = authorities_of(path)
+    trusted = [each for content in trusts.authorities.get(file.path, ()) for each in certificates_in(content)]
     last = {
         each.subject: each.not_valid_after_utc for each in sorted(trusted, key=lambda each: each.not_valid_after_utc)
     }
@@ -196,10 +196,10 @@ def _of_authorities(use: _Use, path: str, certificate: Certificate | None, now: 
         yield use.ending(max(last.values()), over="every CA in it has expired, the last on {date}")
 
 
-def _of_revocations(use: _Use, path: str, certificate: Certificate | None, now: float) -> Iterator[Ending]:
+def _of_revocations(use: _Use, file: FileInUse, trusts: Trusts, now: float) -> Iterator[Ending]:
     """Returns the endings of revocation lists, with a warning when a tenth of their life is left (at most 7 days): they
     live for hours or for months."""
-    for each in revocations_of(path):
+    for each in revocations_in(trusts.revocations.get(file.path, b"")):
         until = each.next_update_utc
         if until is not None:
             life = (until - each.last_update_utc).total_seconds()
@@ -211,7 +211,7 @@ def _of_revocations(use: _Use, path: str, certificate: Certificate | None, now: 
             )
 
 
-_READERS: dict[str, Callable[[_Use, str, Certificate | None, float], Iterator[Ending]]] = {
+_READERS: dict[str, Callable[[_Use, FileInUse, Trusts, float], Iterator[Ending]]] = {
     "crt": _of_certificate,
     "ca-file": _of_authorities,
     "ca-verify-file": _of_authorities,

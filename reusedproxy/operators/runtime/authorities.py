@@ -1,25 +1,29 @@
-"""Shows the CAs and revocation lists that are in use: `show ssl ca-file`, `show ssl crl-file`. Texts are HAProxy's.
+"""Shows the CAs and revocation lists of listeners and servers, and replaces them in memory: `show|new|set|add|commit|
+abort|del ssl ca-file`, and the same of `crl-file`. Texts are HAProxy's.
 
-What is shown is what was read at the start or the last reload, whatever has become of the files. It must never know who
-trusts whom.
+What is shown is what was read at the start or the last reload, or put in its place since, whatever has become of the
+files. What is common to all files of TLS is in `transactions`. It must never know who trusts whom.
 """
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from hashlib import sha1
-from typing import TypeVar
+from typing import Any, ClassVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
+from reusedproxy.net.tls.files import TLSConfigurationError, Trust, certificates_in
+from reusedproxy.net.tls.in_memory import FilesInMemory
 from reusedproxy.operators.runtime.proxy import Context, Refusal
-from reusedproxy.operators.view.reading import files_in_use
+from reusedproxy.operators.runtime.transactions import Kind, Known
+from reusedproxy.operators.view.reading import chosen_files, files_in_use
 
-T = TypeVar("T")
 #: Revoked certificates in one piece of an answer.
 AT_ONCE = 100
 _KINDS = {x509.DNSName: "DNS", x509.RFC822Name: "email", x509.UniformResourceIdentifier: "URI"}
@@ -35,46 +39,143 @@ _SHORT = {
 _BEGINS = b"-----BEGIN X509 CRL-----"
 
 
+class _Bytes(Kind[bytes]):
+    """Does the orders about files whose content is used as it is."""
+
+    #: Words of the configuration that name such a file.
+    words: ClassVar[tuple[str, ...]]
+
+    def known(self, context: Context) -> Mapping[str, Known[bytes]]:
+        uses: dict[str, int] = {}
+        named = [(each.word, each.path) for each in files_in_use(context.proxy)]
+        for word, path in (*named, *chosen_files(context.proxy)):
+            if word in self.words:
+                uses[path] = uses.get(path, 0) + 1
+        read, held = self.read(context), self.held(context.proxy.trusts.in_memory)
+        names = {*held, *(name for name in uses if name in read)}
+        return {
+            name: Known(name, name, read[name] if name in uses else held[name], uses.get(name, 0))
+            for name in sorted(names)
+        }
+
+    @abstractmethod
+    def read(self, context: Context) -> Mapping[str, bytes]:
+        """Returns what was read last, by name."""
+
+    @abstractmethod
+    def held(self, files: FilesInMemory) -> Mapping[str, bytes]:
+        """Returns what is in memory, by name."""
+
+    def added(self, name: str) -> Known[bytes]:
+        return Known(name, name, b"")
+
+
+class _Authorities(_Bytes):
+    """Does the orders about CAs."""
+
+    word, noun, payload = "ca-file", "CA file", "CAs"
+    created, changed = "New CA file created '{}'!\n", "transaction {} for CA {}!\n"
+    words = ("ca-file", "ca-verify-file")
+
+    def read(self, context: Context) -> Mapping[str, bytes]:
+        return {path: b"\n".join(contents) for path, contents in context.proxy.trusts.authorities.items()}
+
+    def held(self, files: FilesInMemory) -> Mapping[str, bytes]:
+        return files.authorities
+
+    def put(self, files: FilesInMemory, key: Any, content: bytes | None) -> FilesInMemory:
+        return files.with_authorities(key, content)
+
+    def loaded(self, said: str, payload: bytes, before: bytes, adds: bool) -> bytes:
+        try:
+            Trust([("ca-file", ((said, payload),))], None)
+        except TLSConfigurationError:
+            raise Refusal("Invalid payload") from None
+        return b"\n".join((before, payload)) if adds and before else payload
+
+
+class _Revocations(_Bytes):
+    """Does the orders about lists of revoked certificates."""
+
+    word, noun, payload = "crl-file", "CRL file", "CRLs"
+    created, changed = "New CRL file created '{}'!\n", "transaction {} for CRL {}!\n"
+    words = ("crl-file",)
+
+    def read(self, context: Context) -> Mapping[str, bytes]:
+        return context.proxy.trusts.revocations
+
+    def held(self, files: FilesInMemory) -> Mapping[str, bytes]:
+        return files.revocations
+
+    def put(self, files: FilesInMemory, key: Any, content: bytes | None) -> FilesInMemory:
+        return files.with_revocations(key, content)
+
+    def loaded(self, said: str, payload: bytes, before: bytes, adds: bool) -> bytes:
+        try:
+            Trust([], (said, payload))
+        except TLSConfigurationError:
+            raise Refusal("Invalid payload") from None
+        return payload
+
+
+AUTHORITIES = _Authorities()
+REVOCATIONS = _Revocations()
+
+
 def show_ssl_ca_file(context: Context, words: Sequence[str]) -> Iterator[str]:
-    """Does `show ssl ca-file [<cafile>[:<index>]]`."""
-    files = _in_use(context, context.proxy.trusts.authorities, "ca-file", "ca-verify-file")
+    """Does `show ssl ca-file [[*]<cafile>[:<index>]]`."""
     if not words:
+        ongoing = AUTHORITIES.ongoing(context)
+        if ongoing is not None:
+            yield f"# transaction\n*{ongoing.name} - {len(_certificates(ongoing.content))} certificate(s)\n"
         yield "# filename\n"
-        for name, contents in files.items():
-            yield f"{name} - {sum(len(_certificates(content)) for content in contents)} certificate(s)\n"
+        for each in AUTHORITIES.known(context).values():
+            yield f"{each.name} - {len(_certificates(each.content))} certificate(s)\n"
         return
-    name, index = _asked(words[0], "CA")
-    if name not in files:
-        raise Refusal("Can't display the CA file : Not found!")
-    certificates = [each for content in files[name] for each in _certificates(content)]
+    asked, index = _asked(words[0], "CA")
+    title, content = _details(AUTHORITIES, context, asked, "Can't display the CA file : Not found!")
+    certificates = _certificates(content)
     if index > len(certificates):
         return
-    yield f"Filename: {name}\nStatus: Used\n"
+    yield title
     for number, certificate in enumerate(certificates, 1):
         if index in (0, number):
             yield f" \nCertificate #{number}:\n{described(certificate)}"
 
 
 def show_ssl_crl_file(context: Context, words: Sequence[str]) -> Iterator[str]:
-    """Does `show ssl crl-file [<crlfile>[:<index>]]`."""
-    files = _in_use(context, context.proxy.trusts.revocations, "crl-file")
+    """Does `show ssl crl-file [[*]<crlfile>[:<index>]]`."""
     if not words:
-        yield "# filename\n" + "".join(f"{name}\n" for name in files)
+        ongoing = REVOCATIONS.ongoing(context)
+        if ongoing is not None:
+            yield f"# transaction\n*{ongoing.name}\n"
+        yield "# filename\n" + "".join(f"{name}\n" for name in REVOCATIONS.known(context))
         return
-    name, index = _asked(words[0], "CRL")
-    if name not in files:
-        raise Refusal("Can't display the CRL file : Not found!")
-    yield f"Filename: {name}\nStatus: Used\n"
-    for number, block in enumerate(files[name].split(_BEGINS)[1:], 1):
+    asked, index = _asked(words[0], "CRL")
+    title, content = _details(REVOCATIONS, context, asked, "Can't display the CRL file : Not found!")
+    yield title
+    for number, block in enumerate(content.split(_BEGINS)[1:], 1):
         if index in (0, number):
             yield f" \nCertificate Revocation List #{number}:\n"
             yield from _revocations(x509.load_pem_x509_crl(_BEGINS + block))
 
 
-def _in_use(context: Context, read: Mapping[str, T], *words: str) -> dict[str, T]:
-    """Returns what was read of the files that lines name with one of these words."""
-    named = dict.fromkeys(each.path for each in files_in_use(context.proxy) if each.word in words)
-    return {path: read[path] for path in named if path in read}
+def _details(kind: Kind[bytes], context: Context, asked: str, unknown: str) -> tuple[str, bytes]:
+    """Returns the first lines about a file, or one that is not committed, and its content. Raises Refusal."""
+    name, is_set = unescaped(asked)
+    ongoing, known = kind.ongoing(context), kind.known(context).get(name)
+    if is_set and ongoing is not None and ongoing.name == name:
+        return f"Filename: *{name}\nStatus: {'Uncommitted' if ongoing.content else 'Empty'}\n", ongoing.content
+    if is_set or known is None:
+        raise Refusal(unknown)
+    return f"Filename: {name}\nStatus: {known.status}\n", known.content
+
+
+def unescaped(asked: str) -> tuple[str, bool]:
+    """Returns the name that was asked for, and whether it is that of a transaction: behind a "*", unless a backslash
+    stands before that."""
+    name = asked.removeprefix("*")
+    return name.removeprefix("\\"), name != asked
 
 
 def _asked(word: str, what: str) -> tuple[str, int]:
@@ -88,10 +189,8 @@ def _asked(word: str, what: str) -> tuple[str, int]:
 
 
 def _certificates(content: bytes) -> list[x509.Certificate]:
-    try:
-        return x509.load_pem_x509_certificates(content)
-    except ValueError:  # cryptography is stricter than OpenSSL, which has taken it
-        return []
+    """Returns the certificates, each once, as OpenSSL trusts them."""
+    return [*dict.fromkeys(certificates_in(content))]
 
 
 def described(certificate: x509.Certificate) -> str:

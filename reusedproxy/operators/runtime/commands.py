@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 
 from attrs import frozen
@@ -16,9 +17,11 @@ from reusedproxy import __version__
 from reusedproxy.config.language import units
 from reusedproxy.config.language.report import Wrong
 from reusedproxy.operators.runtime import (
+    added,
     authorities,
     certificates,
     checks,
+    crt_lists,
     errors,
     events,
     frontends,
@@ -32,6 +35,9 @@ from reusedproxy.operators.runtime import (
     startup,
     tables,
 )
+from reusedproxy.operators.runtime.activity import show_activity
+from reusedproxy.operators.runtime.authorities import AUTHORITIES, REVOCATIONS
+from reusedproxy.operators.runtime.certificates import CERTIFICATES
 from reusedproxy.operators.runtime.info import show_info
 from reusedproxy.operators.runtime.proxy import ADMIN, LEVELS, OPERATOR, USER, Context, Refusal
 from reusedproxy.operators.runtime.schema import schema_json
@@ -151,13 +157,18 @@ def _command(words: str, arguments: str, help: str, level: int, run: Run) -> Com
     return Command(tuple(words.split()), f"{words}{' ' if arguments else ''}{arguments}", help, level, run)
 
 
-#: All of them, in the order of the help; the last three are always in it.
+#: All of them, in the order of the help, which is that of their words; the last three are always in it.
 COMMANDS = (
-    _command("abort ssl cert", "<certfile>", "abort a transaction for a certificate file", ADMIN,
-             certificates.abort_ssl_cert),
+    _command("abort ssl ca-file", "<cafile>", "abort a transaction for a CA file", ADMIN, AUTHORITIES.abort),
+    _command("abort ssl cert", "<certfile>", "abort a transaction for a certificate file", ADMIN, CERTIFICATES.abort),
+    _command("abort ssl crl-file", "<crlfile>", "abort a transaction for a CRL file", ADMIN, REVOCATIONS.abort),
     _command("add acl", "[@<ver>] <acl> <pattern>", "add an acl entry", ADMIN, lists.add_acl),
     _command("add map", "[@<ver>] <map> <key> <val>", "add a map entry (payload supported instead of key/val)", ADMIN,
              maps.add_map),
+    _command("add server", "<bk>/<srv>", "create a new server", ADMIN, added.add_server),
+    _command("add ssl ca-file", "<cafile> <payload>", "add a certificate into the CA file", ADMIN, AUTHORITIES.add),
+    _command("add ssl crt-list", "<list> <cert> [opts]*", "add to crt-list file <list> a line <cert> or a payload",
+             ADMIN, crt_lists.add_ssl_crt_list),
     _command("clear acl", "[@<ver>] <acl>", "clear the contents of this acl", ADMIN, lists.versions.clear),
     _command("clear counters", "[all]", "clear max statistics counters (or all counters)", OPERATOR,
              orders.clear_counters),
@@ -166,21 +177,29 @@ COMMANDS = (
              tables.clear_table),
     _command("commit acl", "@<ver> <acl>", "commit the ACL at this version", ADMIN, lists.versions.commit),
     _command("commit map", "@<ver> <map>", "commit the map at this version", ADMIN, maps.versions.commit),
+    _command("commit ssl ca-file", "<cafile>", "commit a CA file", ADMIN, AUTHORITIES.commit),
+    _command("commit ssl cert", "<certfile>", "commit a certificate file", ADMIN, CERTIFICATES.commit),
+    _command("commit ssl crl-file", "<crlfile>", "commit a CRL file", ADMIN, REVOCATIONS.commit),
     _command("del acl", "<acl> [<key>|#<ref>]", "delete acl entries matching <key>", ADMIN, lists.del_acl),
     _command("del map", "<map> [<key>|#<ref>]", "delete map entries matching <key>", ADMIN, maps.del_map),
-    _command("commit ssl cert", "<certfile>", "commit a certificate file", ADMIN, certificates.commit_ssl_cert),
-    _command("disable agent", "", "disable agent checks", ADMIN, checks.disable_agent),
+    _command("del server", "<bk>/<srv>", "remove a dynamically added server", ADMIN, added.del_server),
+    _command("del ssl ca-file", "<cafile>", "delete an unused CA file", ADMIN, AUTHORITIES.delete),
+    _command("del ssl cert", "<certfile>", "delete an unused certificate file", ADMIN, CERTIFICATES.delete),
+    _command("del ssl crl-file", "<crlfile>", "delete an unused CRL file", ADMIN, REVOCATIONS.delete),
+    _command("del ssl crt-list", "<list> <cert[:line]>", "delete a line <cert> from crt-list file <list>", ADMIN,
+             crt_lists.del_ssl_crt_list),
+    _command("disable agent", "", "disable agent checks", ADMIN, partial(checks.pause, checks.AGENT)),
     _command("disable dynamic-cookie backend", "<bk>", "disable dynamic cookies on a specific backend", ADMIN,
              orders.disable_dynamic_cookie),
     _command("disable frontend", "<frontend>", "temporarily disable specific frontend", ADMIN,
              frontends.disable_frontend),
-    _command("disable health", "", "disable health checks", ADMIN, checks.disable_health),
+    _command("disable health", "", "disable health checks", ADMIN, partial(checks.pause, checks.HEALTH)),
     _command("disable server", "<bk>/<srv>", "disable a server for maintenance", ADMIN, orders.disable_server),
-    _command("enable agent", "", "enable agent checks", ADMIN, checks.enable_agent),
+    _command("enable agent", "", "enable agent checks", ADMIN, partial(checks.resume, checks.AGENT)),
     _command("enable dynamic-cookie backend", "<bk>", "enable dynamic cookies on a specific backend", ADMIN,
              orders.enable_dynamic_cookie),
     _command("enable frontend", "<frontend>", "re-enable specific frontend", ADMIN, frontends.enable_frontend),
-    _command("enable health", "", "enable health checks", ADMIN, checks.enable_health),
+    _command("enable health", "", "enable health checks", ADMIN, partial(checks.resume, checks.HEALTH)),
     _command("enable server", "<bk>/<srv>", "enable a disabled server", ADMIN, orders.enable_server),
     _command("explain pool", "<bk>/<srv>", "explain the floor of a server's pool, and the demand", USER,
              servers.explain_pool),
@@ -188,13 +207,17 @@ COMMANDS = (
     _command("get map", "<map> <value>", "report the keys and values matching a sample for a map", ADMIN, maps.get_map),
     _command("get weight", "<bk>/<srv>", "report a server's current weight", USER, orders.get_weight),
     _command("hand over", "", "give the listening sockets to a process that takes this one's place", ADMIN, _hand_over),
+    _command("new ssl ca-file", "<cafile>", "create a new CA file to be used in a crt-list", ADMIN, AUTHORITIES.new),
+    _command("new ssl cert", "<certfile>", "create a new certificate file to be used in a crt-list or a directory",
+             ADMIN, CERTIFICATES.new),
+    _command("new ssl crl-file", "<crlfile>", "create a new CRL file to be used in a crt-list", ADMIN, REVOCATIONS.new),
     _command("operator", "", "lower the level of the current CLI session to operator", OPERATOR, _lower(OPERATOR)),
     _command("prepare acl", "<acl>", "prepare a new version for atomic ACL replacement", ADMIN, lists.versions.prepare),
     _command("prepare map", "<map>", "prepare a new version for atomic map replacement", ADMIN, maps.versions.prepare),
-    _command("set map", "<map> [<key>|#<ref>] <value>", "modify a map entry", ADMIN, maps.set_map),
     _command("reload", "", "reload the configuration, and report what became of it", ADMIN, startup.reload),
     _command("set dynamic-cookie-key backend", "<bk> <k>", "change a backend secret key for dynamic cookies", ADMIN,
              orders.set_dynamic_cookie_key),
+    _command("set map", "<map> [<key>|#<ref>] <value>", "modify a map entry", ADMIN, maps.set_map),
     _command("set maxconn frontend", "<frontend> <value>", "change a frontend's maxconn setting", ADMIN,
              frontends.set_maxconn_frontend),
     _command("set maxconn global", "<value>", "change the per-process maxconn setting", ADMIN,
@@ -204,12 +227,16 @@ COMMANDS = (
     _command("set rate-limit", "<setting> <value>", "change a rate limiting value", ADMIN, rates.set_rate_limit),
     _command("set server", "<bk>/<srv> [opts]", "change a server's state, weight, address or name", ADMIN,
              orders.set_server),
-    _command("set ssl cert", "<certfile> <payload>", "replace a certificate file", ADMIN, certificates.set_ssl_cert),
+    _command("set ssl ca-file", "<cafile> <payload>", "replace a CA file", ADMIN, AUTHORITIES.set),
+    _command("set ssl cert", "<certfile> <payload>", "replace a certificate file", ADMIN, CERTIFICATES.set),
+    _command("set ssl crl-file", "<crlfile> <payload>", "replace a CRL file", ADMIN, REVOCATIONS.set),
     _command("set table", "<table> key <k> [data.* <v>]*", "update or create a table entry's data", USER,
              tables.set_table),
     _command("set timeout", "[cli] <delay>", "change a timeout setting", USER, _set_timeout),
     _command("set weight", "<bk>/<srv> <weight>", "change a server's weight", ADMIN, orders.set_weight),
     _command("show acl", "[@<ver>] <acl>", "report available acls or dump an acl's contents", ADMIN, lists.show_acl),
+    _command("show activity", "", "show per-thread activity stats (for support/developers)", USER,
+             show_activity),
     _command("show backend", "", "list backends in the current running config", USER, servers.show_backend),
     _command("show cli level", "", "display the level of the current CLI session", USER, _show_cli_level),
     _command("show cli sockets", "", "dump list of cli sockets", OPERATOR, _show_cli_sockets),
@@ -239,18 +266,20 @@ COMMANDS = (
              " a <crlfile>, or a single CRL of index <index> of CRL file <crlfile>", OPERATOR,
              authorities.show_ssl_crl_file),
     _command("show ssl crt-list", "[-n] [<list>]", "show the list of crt-lists or the content of a crt-list file"
-             " <list>", ADMIN, certificates.show_ssl_crt_list),
+             " <list>", ADMIN, crt_lists.show_ssl_crt_list),
     _command("show startup-logs", "", "report logs emitted during startup", USER, startup.show_startup_logs),
     _command("show stat", "[json|no-maint|typed|up]*", "report counters for each proxy and server", USER, show_stat),
+    _command("show table", "<table> [<filter>]*", "report table usage stats or dump this table's contents"
+             " (filter: data/key)", USER, tables.show_table),
     _command("show version", "", "show version of the current process", USER, _show_version),
     _command("shutdown frontend", "<frontend>", "stop a specific frontend", ADMIN, frontends.shutdown_frontend),
     _command("shutdown session", "[id]", "kill a specific session", ADMIN, orders.shutdown_session),
     _command("shutdown sessions server", "<bk>/<srv>", "kill sessions on a server", ADMIN, orders.shutdown_sessions),
-    _command("show table", "<table> [<filter>]*", "report table usage stats or dump this table's contents"
-             " (filter: data/key)", USER, tables.show_table),
+    _command("user", "", "lower the level of the current CLI session to user", USER, _lower(USER)),
+    _command("wait", "{-h|<delay>} [cond [args...]]", "wait the specified delay or condition (-h to see list)", ADMIN,
+             added.wait),
     _command("what-if", "<bk>/<srv> [<setting>=<value>[,...]]*", "tell what other pool settings would have done for the"
              " recorded requests", OPERATOR, records.what_if),
-    _command("user", "", "lower the level of the current CLI session to user", USER, _lower(USER)),
     _command("help", "[<command>]", "list matching or all commands", USER, _help),
     _command("prompt", "", "toggle interactive mode with prompt", USER, _prompt),
     _command("quit", "", "disconnect", USER, _quit),

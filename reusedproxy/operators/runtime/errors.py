@@ -62,7 +62,7 @@ def _responses(proxy: Running, numbers: Mapping[str, int]) -> Iterator[tuple[str
             yield (
                 backend.name,
                 f"backend {backend.name} (#{numbers[backend.name]}): invalid response\n"
-                f"  frontend <NONE> (#-1), server {server.name} (#{at})",
+                f"  frontend <NONE> (#-1), server {server.name} (#{server.settings.id or at})",
                 server.pool.invalid,
             )
 

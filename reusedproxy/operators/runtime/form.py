@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.server import DOWN, DRAIN, MAINT, NOLB, READY, UP, Server
-from reusedproxy.operators.runtime.checks import agent_of, checker_of
+from reusedproxy.operators.runtime.checks import AGENT, HEALTH, C, Kind
 from reusedproxy.operators.runtime.proxy import end_sessions
 from reusedproxy.operators.view.proxy import Proxy
 
@@ -74,23 +74,14 @@ def _changes(before: Collection[str], state: str) -> Act:
     return order
 
 
-def _checks(paused: bool) -> Act:
+def _pauses(kind: Kind[C], paused: bool) -> Act:
+    """Makes what stops the checks of a server, or its agent, or has them go on."""
+
     def pause(proxy: Proxy, backend: Backend, server: Server) -> bool | None:
-        checker = checker_of(backend, server)
+        checker = kind.checker_of(backend, server)
         if checker is None:
             return None
         checker.paused = paused
-        return True
-
-    return pause
-
-
-def _agents(paused: bool) -> Act:
-    def pause(proxy: Proxy, backend: Backend, server: Server) -> bool | None:
-        agent = agent_of(backend, server)
-        if agent is None:
-            return None
-        agent.paused = paused
         return True
 
     return pause
@@ -102,7 +93,7 @@ def _health(health: str) -> Act:
     def find(proxy: Proxy, backend: Backend, server: Server) -> bool | None:
         if server.tracked is not None:
             return None
-        checker = checker_of(backend, server)
+        checker = HEALTH.checker_of(backend, server)
         if checker is not None:
             checker.judge.begin_at(0 if health == DOWN else checker.judge.top)
         if server.health != health:
@@ -114,7 +105,7 @@ def _health(health: str) -> Act:
 
 def _agent_health(health: str) -> Act:
     def find(proxy: Proxy, backend: Backend, server: Server) -> bool | None:
-        agent = agent_of(backend, server)
+        agent = AGENT.checker_of(backend, server)
         if agent is None or agent.paused:
             return None
         agent.judge.begin_at(0 if health == DOWN else agent.judge.top)
@@ -138,13 +129,13 @@ ACTIONS: dict[str, Act] = {
     "ready": _orders(READY),
     "drain": _orders(DRAIN),
     "maint": _orders(MAINT),
-    "dhlth": _checks(True),
-    "ehlth": _checks(False),
+    "dhlth": _pauses(HEALTH, True),
+    "ehlth": _pauses(HEALTH, False),
     "hrunn": _health(UP),
     "hnolb": _health(NOLB),
     "hdown": _health(DOWN),
-    "dagent": _agents(True),
-    "eagent": _agents(False),
+    "dagent": _pauses(AGENT, True),
+    "eagent": _pauses(AGENT, False),
     "arunn": _agent_health(UP),
     "adown": _agent_health(DOWN),
     "shutdown": _shutdown,

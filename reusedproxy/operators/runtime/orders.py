@@ -239,5 +239,6 @@ def clear_counters(context: Context, words: Sequence[str]) -> str:
         backend.clear_counters(everything)
     if proxy.rates is not None:
         proxy.rates.clear()
+    proxy.poller.begin_count()
     context.statistics.forget()
     return ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from attrs import Factory, define, frozen
 
@@ -11,10 +11,14 @@ from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.server import Server
 from reusedproxy.config.model.proxies import Configuration
 from reusedproxy.config.model.values import Notice
+from reusedproxy.config.tls.crt_list import CrtList
 from reusedproxy.net.names.section import Names
+from reusedproxy.net.poller import Poller
+from reusedproxy.net.tls.in_memory import CertificateInMemory, CertificateName, FilesInMemory
 from reusedproxy.operators.logs.targets import LogTargets
 from reusedproxy.operators.stats.moment import Moments
 from reusedproxy.operators.view.proxy import Proxy
+from reusedproxy.operators.view.proxy import Trusts as Files
 from reusedproxy.operators.view.rates import Rates
 from reusedproxy.operators.view.reading import Reader
 from reusedproxy.rules.maps import Map
@@ -29,20 +33,24 @@ WAIT: Final = "\0 wait"
 #: Likewise, for work that ends by itself: what the client says meanwhile is answered after it.
 BUSY: Final = "\0 busy"
 Told = Callable[[bool, Sequence[tuple[str, str]]], None]
+#: Is told what is said of an order that took its time, lines with their ends.
+Done = Callable[[str], None]
+#: Is told what is wrong with files that were to be used: then nothing has changed; or else what there is to be noted.
+PutDone = Callable[[Sequence[str], Sequence[str]], object]
 
 
-class Trusts(Protocol):
-    """The files of CAs and revocation lists by their paths, used or not any more: what was read of them."""
+class Trusts(Files, Protocol):
+    """Shows the files of TLS as they were read last, and holds what takes their place in memory."""
+
+    in_memory: FilesInMemory
 
     @property
-    def authorities(self) -> Mapping[str, tuple[bytes, ...]]: ...
+    def certificates(self) -> Mapping[CertificateName, CertificateInMemory]:
+        """Returns those that are shown, by their files, and those of their keys where these are said."""
 
     @property
-    def contents(self) -> Mapping[tuple[str, str | None], bytes]:
-        """Returns the contents of certificates by their files, and those of their keys where these are said."""
-
-    @property
-    def revocations(self) -> Mapping[str, bytes]: ...
+    def lists(self) -> Mapping[str, CrtList]:
+        """Returns the `crt-list` files and directories by their paths."""
 
 
 class Running(Proxy, Protocol):
@@ -50,6 +58,9 @@ class Running(Proxy, Protocol):
 
     @property
     def configuration(self) -> Configuration: ...
+
+    @property
+    def poller(self) -> Poller: ...
 
     @property
     def tables(self) -> Mapping[str, Table]: ...
@@ -79,18 +90,12 @@ class Running(Proxy, Protocol):
 
 @define
 class Transaction:
-    """Holds what was set of a certificate and is not committed; of the certificate in use until another is set.
-
-    `name` is the configuration's for it, `path` and `key_path` are the files whose place it takes. `key` None: what was
-    set has none. It ends with the `configuration` under which it began.
-    """
+    """Holds what was set of a file of TLS and is not committed; `content` is of the type of its kind
+    (`runtime.transactions`). It ends with the `configuration` under which it began."""
 
     name: str
-    path: str
-    key_path: str | None
     configuration: Configuration
-    content: bytes = b""
-    key: bytes | None = None
+    content: Any
     #: Its end is being waited for.
     committing: bool = False
 
@@ -106,8 +111,8 @@ class Service(Protocol):
     """The service that runs the proxy; a reload puts another one in its place."""
 
     state: str
-    #: The ongoing transaction of a certificate, for all sessions.
-    transaction: Transaction | None
+    #: The ongoing transactions, one for each kind of file, for all sessions.
+    transactions: dict[str, Transaction]
 
     @property
     def reloads(self) -> Reloading: ...
@@ -115,9 +120,19 @@ class Service(Protocol):
     @property
     def proxy(self) -> Running | None: ...
 
-    def commit_certificate(self, committed: Transaction, done: Callable[[Sequence[str]], object]) -> bool:
-        """Has listeners and servers show a certificate in place of the one in its file, and calls `done` with what is
-        wrong with it: then nothing has changed. Returns False where that cannot be now."""
+    @property
+    def files_are_locked(self) -> bool:
+        """Tells whether no file of TLS can be replaced now."""
+
+    def put_files(self, files: FilesInMemory, name: str, order: str, done: PutDone) -> bool:
+        """Has listeners and servers use these files, as an `order` about the file of this name asks for, and calls
+        `done` at the end. Returns False where that cannot be now."""
+
+    def add_server(self, backend: str, name: str, words: Sequence[str], done: Done) -> None:
+        """Adds a server to a backend, and calls `done`, perhaps at once."""
+
+    def delete_server(self, path: str, done: Done) -> None:
+        """Takes a server ("backend/server") out of its backend, if nothing is there any more, and calls `done`."""
 
     def reload_for(self, told: Told) -> bool:
         """Reads the configuration again, and calls `told` with whether it was taken, and what was said of it. Returns

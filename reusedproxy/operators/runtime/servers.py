@@ -83,7 +83,9 @@ def show_servers_state(context: Context, words: Sequence[str]) -> Iterable[str]:
         )
         return " ".join(map(str, values)) + "\n"
 
-    return chain([f"{VERSION}\n# {COLUMNS}\n"], _in_pieces(line(*each) for each in servers_of(proxy, wanted)))
+    # One that is added from now on is not shown.
+    known = (each for each in servers_of(proxy, wanted) if each[2].full_name in said)
+    return chain([f"{VERSION}\n# {COLUMNS}\n"], _in_pieces(line(*each) for each in known))
 
 
 def _in_pieces(lines: Iterator[str]) -> Iterator[str]:
@@ -140,7 +142,7 @@ def _administrative(server: ServerView, disabled: bool) -> int:
 def _check(server: ServerView, configured: bool) -> tuple[int, int, int, int]:
     """Returns status, result, health and state of the checks, which an operator may have stopped."""
     maintained = server.state == MAINT and not server.maintained_by_tracked
-    paused = PAUSED if maintained and not server.tracked else 0
+    paused = PAUSED if maintained and not server.tracked and not server.new else 0
     if server.check is None:
         return 1, _UNKNOWN, 0 if maintained else 2, paused | (CONFIGURED if configured else 0)
     last = server.check.last
@@ -170,7 +172,8 @@ def show_servers_conn(context: Context, words: Sequence[str]) -> Iterable[str]:
         )
         return " ".join(map(str, values)) + "\n"
 
-    return chain([f"# {_CONNECTION_COLUMNS}\n"], _in_pieces(line(*each) for each in servers_of(proxy, wanted)))
+    known = (each for each in servers_of(proxy, wanted) if each[2].full_name in delays)
+    return chain([f"# {_CONNECTION_COLUMNS}\n"], _in_pieces(line(*each) for each in known))
 
 
 def show_pool(context: Context, words: Sequence[str]) -> Iterable[str]:

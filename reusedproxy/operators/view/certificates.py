@@ -6,8 +6,12 @@ from collections.abc import Iterable, Iterator
 
 from attrs import evolve, frozen
 
+from reusedproxy.config.model.proxies import Bind
 from reusedproxy.config.model.tls import StoredCertificate
-from reusedproxy.net.tls.server import ServerContext
+from reusedproxy.config.model.values import Place
+from reusedproxy.config.tls.crt_list import list_name
+from reusedproxy.net.tls.in_memory import CertificateName
+from reusedproxy.net.tls.server import Certificates, ServerContext
 from reusedproxy.operators.view.proxy import Proxy
 
 
@@ -22,9 +26,14 @@ class CertificateInUse:
     uses: int = 1
 
 
+def names_of(stored: Iterable[StoredCertificate]) -> dict[CertificateName, str]:
+    """Returns the names that `crt-store` sections give to certificates."""
+    return {(each.path, each.key): each.name for each in stored}
+
+
 def certificates_in_use(proxy: Proxy, stored: Iterable[StoredCertificate]) -> dict[str, CertificateInUse]:
     """Returns the certificates in use by their names, in the order of these."""
-    names = {(each.path, each.key): each.name for each in stored}
+    names = names_of(stored)
     found: dict[str, CertificateInUse] = {}
     for path, key in _shown(proxy):
         name = names.get((path, key), path)
@@ -35,25 +44,44 @@ def certificates_in_use(proxy: Proxy, stored: Iterable[StoredCertificate]) -> di
 
 @frozen
 class ListedCertificate:
-    """Shows a line of a `crt-list`: the certificate's name as in `CertificateInUse`, options, and names it is for."""
+    """Shows a line of a `crt-list`, or a file of a directory (line 0): the certificate's name as in `CertificateInUse`,
+    options, and names it is for. `bind_lines` are those without `strict-sni` where it is for clients that ask for none
+    of the names."""
 
     name: str
     line: int
     options: str
     names: tuple[str, ...]
+    file: CertificateName
+    bind_lines: tuple[Place, ...] = ()
 
 
 def crt_lists(proxy: Proxy, stored: Iterable[StoredCertificate]) -> dict[str, list[ListedCertificate]]:
-    """Returns the lines of each `crt-list` in use, in their order, by its path, in the order of these."""
-    aliases = {(each.path, each.key): each.name for each in stored}
+    """Returns the lines of each `crt-list` and directory in use, in their order, by its path."""
+    aliases = names_of(stored)
     found: dict[str, dict[tuple[int, str], ListedCertificate]] = {}
-    for context in _contexts(proxy):
-        entry = context.entry
-        if entry is not None:
-            name = aliases.get((context.crt, context.key), context.crt)
-            lines = found.setdefault(entry.list, {})
-            lines[entry.line, name] = ListedCertificate(name, entry.line, entry.options, context.names_there or ())
-    return {path: [*lines.values()] for path, lines in sorted(found.items())}
+    for bind, certificates in _served(proxy):
+        stand_in = [] if certificates.strict else certificates.defaults
+        for context in certificates.contexts:
+            entry, file = context.entry, (context.crt, context.key)
+            if entry is not None:
+                name = aliases.get(file, context.crt)
+                lines = found.setdefault(entry.list, {})
+                known = lines.get((entry.line, name))
+                places = () if known is None else known.bind_lines
+                if any(each is context for each in stand_in):
+                    places = (*places, bind.place)
+                names = context.names_there or ()
+                lines[entry.line, name] = ListedCertificate(name, entry.line, entry.options, names, file, places)
+    return {path: [*lines.values()] for path, lines in found.items()}
+
+
+def binds_of(proxy: Proxy, path: str) -> list[Bind]:
+    """Returns the `bind` lines that show the certificates of a `crt-list` or directory."""
+    binds = [bind for frontend in proxy.frontends for bind in frontend.settings.binds]
+    return [
+        each for each in binds if each.tls is not None and path in {list_name(one.path) for one in each.tls.sources}
+    ]
 
 
 def _shown(proxy: Proxy) -> Iterator[tuple[str, str | None]]:
@@ -64,13 +92,17 @@ def _shown(proxy: Proxy) -> Iterator[tuple[str, str | None]]:
         for server in backend.servers:
             asked = (server.settings.tls, server.settings.check_tls)
             yield from {(tls.crt, tls.key) for tls in asked if tls is not None and tls.crt is not None}
-            if server.settings.identities is not None:
-                chosen = (each.context for each in server.pool.family)
-                yield from {(each.settings.crt, None) for each in chosen if each is not None and each.settings.crt}
+            yield from ((path, None) for word, path in server.chosen_files if word == "crt")
 
 
 def _contexts(proxy: Proxy) -> Iterator[ServerContext]:
+    for _, certificates in _served(proxy):
+        yield from certificates.contexts
+
+
+def _served(proxy: Proxy) -> Iterator[tuple[Bind, Certificates]]:
     for frontend in proxy.frontends:
         for bind in frontend.settings.binds:
             certificates = frontend.handshakes.certificates.get(bind.address)
-            yield from certificates.contexts if certificates is not None else ()
+            if certificates is not None:
+                yield bind, certificates

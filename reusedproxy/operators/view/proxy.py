@@ -18,6 +18,18 @@ from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.watchdog import Standstills
 
 
+class Trusts(Protocol):
+    """Shows what was read last of files of CAs and of revocation lists, from disk or from memory: contents by their
+    paths, used or not any more."""
+
+    @property
+    def authorities(self) -> Mapping[str, tuple[bytes, ...]]:
+        """Returns the contents of a file, or of those of a directory."""
+
+    @property
+    def revocations(self) -> Mapping[str, bytes]: ...
+
+
 class Proxy(Protocol):
     """A running proxy. `began` is its start, in the clock's seconds."""
 
@@ -33,6 +45,9 @@ class Proxy(Protocol):
 
     @property
     def places(self) -> ConnectionLimit: ...
+
+    @property
+    def trusts(self) -> Trusts: ...
 
     @property
     def standstills(self) -> Standstills: ...

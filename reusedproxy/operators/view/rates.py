@@ -110,9 +110,18 @@ class Rates:
         self._backend_times: dict[Backend, Averages] = {}
         for backend in backends:
             self.sessions[backend] = Meter(_sessions(backend))
-            self.sessions.update({server: Meter(_sessions(server)) for server in backend.servers})
-            self._times.update({server: ServerTimes() for server in backend.servers})
+            for server in backend.servers:
+                self.add(server)
             self._backend_times[backend] = Averages()
+
+    def add(self, server: Server) -> None:
+        """Measures a server, which may be new."""
+        self.sessions[server] = Meter(_sessions(server))
+        self._times[server] = ServerTimes()
+
+    def forget(self, server: Server) -> None:
+        """Measures a server no more that is gone."""
+        del self.sessions[server], self._times[server]
 
     def succeed(self, before: Rates | None) -> None:
         """Goes on from what a reload's proxy before has measured, and at the totals that the counters have."""

@@ -199,6 +199,8 @@ class Reader:
         agents = {agent.server: agent for agent in backend.agents}
         servers = []
         for number, each in enumerate(list(backend.servers), 1):
+            if backend.named.get(each.name) is not each:
+                continue  # it was deleted since the last step
             observer = backend.observers.get(each)
             times = _NO_MEANS if self._rates is None else self._rates.times(each)
             servers.append(
@@ -284,6 +286,7 @@ def server_view(
         times=TimesView(means, _most(server)),
         warming=server.warmth < FULL_WEIGHT,
         standby=settings.standby,
+        new=settings.added and server.risen_at == -inf,
         stands_by=settings.standby is not None and server.pool.floor == settings.standby,
     )
 
@@ -299,7 +302,7 @@ def _most(server: Server) -> Means:
 
 def servers_of(proxy: Proxy, names: Iterable[str]) -> Iterator[tuple[str, int, ServerView]]:
     """Returns the servers of the backends with these names one at a time, each with its backend's name and its own
-    number there; it ends when the proxy is taken apart."""
+    number (`id`); it ends when the proxy is taken apart."""
     wanted = set(names)
     for backend in list(proxy.backends):
         if backend in proxy.backends and backend.name in wanted:
@@ -308,7 +311,9 @@ def servers_of(proxy: Proxy, names: Iterable[str]) -> Iterator[tuple[str, int, S
             for number, server in enumerate(list(backend.servers), 1):
                 if backend not in proxy.backends:
                     return
-                yield backend.name, number, server_view(server, checkers.get(server), agent=agents.get(server))
+                if backend.named.get(server.name) is server:  # else it was deleted since the last one
+                    view = server_view(server, checkers.get(server), agent=agents.get(server))
+                    yield backend.name, view.id or number, view
 
 
 def connections(server: Server) -> list[ConnectionView]:
@@ -598,6 +603,22 @@ def files_in_use(proxy: Proxy) -> Iterator[FileInUse]:
     for backend in proxy.backends:
         for server in backend.servers:
             yield from _files_of(server)
+
+
+def has_files_of_its_own(proxy: Proxy, server: Server) -> bool:
+    """Tells whether a server, which may have been taken out, names a file of TLS that no other server does."""
+    own = {(each.word, each.path) for each in _files_of(server)}
+    others = (each for backend in proxy.backends for each in backend.servers if each is not server)
+    while own and (other := next(others, None)) is not None:
+        own.difference_update((each.word, each.path) for each in _files_of(other))
+    return bool(own)
+
+
+def chosen_files(proxy: Proxy) -> Iterator[tuple[str, str]]:
+    """Returns the files among which requests choose, each behind the word that names it, once for each server."""
+    for backend in proxy.backends:
+        for server in backend.servers:
+            yield from server.chosen_files
 
 
 def _files_of(server: Server) -> Iterator[FileInUse]:

@@ -427,6 +427,8 @@ class ServerView(NamedTuple):
     #: Tells that it has come up, and its floor does not stand yet; the floor while it stands by for others (None: it
     #: never does), and whether it does now.
     warming: bool = False
+    #: It was added while the proxy runs, and has never been in service.
+    new: bool = False
     standby: int | None = None
     stands_by: bool = False
 

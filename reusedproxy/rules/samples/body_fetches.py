@@ -59,7 +59,7 @@ def _parameters(name: str = "", case: str = "") -> Callable[[Facts], Iterator[Sa
         for pair in _DELIMITERS.split(facts.body or b""):
             own, equal, value = pair.partition(b"=")
             if equal and (not wanted or (own.lower() if ignore_case else own) == wanted):
-                yield Binary(value)
+                yield value
 
     return values
 

@@ -39,6 +39,12 @@ def to_binary(sample: Sample) -> Binary | None:
     return Binary(sample.packed)
 
 
+def to_bytes(sample: Sample) -> bytes | None:
+    """Casts to binary for a converter that gives back a part of what it is given: in HAProxy text stays text then, and
+    so does not end at a NUL."""
+    return sample if isinstance(sample, bytes) else to_binary(sample)
+
+
 def to_int(sample: Sample) -> int | None:
     if isinstance(sample, (Binary, Method, IPv6Address)) or sample is None:
         return None

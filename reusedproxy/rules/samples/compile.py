@@ -16,7 +16,7 @@ from reusedproxy.config.rules.samples import CONVERTERS as SIGNATURES
 from reusedproxy.config.rules.samples import FETCHES as FETCH_SIGNATURES
 from reusedproxy.rules import regular
 from reusedproxy.rules.facts import Facts, Sample
-from reusedproxy.rules.samples.casts import CASTS, to_text
+from reusedproxy.rules.samples.casts import CASTS, to_bytes, to_text
 from reusedproxy.rules.samples.converters import CONVERTERS as OTHER_CONVERTERS
 from reusedproxy.rules.samples.converters import Convert
 from reusedproxy.rules.samples.fetches import ALL, FETCHES, PARAMETERS, Fetch, FetchAll
@@ -121,9 +121,13 @@ def _is_at_hand(call: Call, where: str) -> bool:
     return FETCH_SIGNATURES[call.name].where in AT_HAND[where] or (where == LOG and call.name in AT_LOG)
 
 
+def _cast(converter: str) -> Callable[[Sample], Sample]:
+    return to_bytes if converter == "bytes" else CASTS[SIGNATURES[converter].takes]
+
+
 def _chain(calls: tuple[Call, ...]) -> Convert:
     """Joins converters, each of which is given the type that it takes."""
-    steps = [(CASTS[SIGNATURES[call.name].takes], CONVERTERS[call.name](*call.arguments)) for call in calls]
+    steps = [(_cast(call.name), CONVERTERS[call.name](*call.arguments)) for call in calls]
 
     def convert(sample: Sample, facts: Facts) -> Sample:
         for cast, step in steps:

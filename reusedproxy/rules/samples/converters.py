@@ -280,7 +280,8 @@ def _bytes(offset: str, length: str = "") -> Convert:
         first, count = begin(facts), None if size is None else size(facts)
         if first is None or first < 0 or (size is not None and (count is None or count < 0)):
             return None
-        return Binary(sample[first:] if count is None else sample[first : first + count])
+        found = sample[first:] if count is None else sample[first : first + count]
+        return Binary(found) if isinstance(sample, Binary) else found
 
     return convert
 
