@@ -140,6 +140,20 @@ class FloorTests(SynchronousTestCase):
         bench.pass_time(1)
         self.assertEqual(bench.idle(one), 2)
 
+    def test_one_that_takes_the_place_of_another_is_not_one_too_many(self) -> None:
+        """The floor stands while each of its connections is replaced at the end of its time."""
+        bench = Bench(min_conn=1, purge_delay=1.0, max_age=3.0)
+        one, two = identity("one"), identity("two")
+        bench.adopt((one, None), (two, None))
+        bench.pass_time(1)
+        least = 2
+        for _ in range(1000):
+            bench.pass_time(0.02)
+            least = min(least, bench.idle(one) + bench.idle(two))
+        self.assertEqual(least, 2)
+        self.assertGreater(len(bench.dialers[one].dials), 3)
+        self.assertEqual([each.reason for each in bench.pool_of(one).ended if "needed" in each.reason], [])
+
     def test_one_whose_server_was_away_is_kept_up_again(self) -> None:
         """And counts for `strict-maxconn`."""
         bench = Bench(min_conn=2)

@@ -580,8 +580,10 @@ class Membership:
         self.count()
 
     def rested(self, connection: ServerConnection) -> None:
-        if self._rested is not None and len(self._pool.idle) > self._pool.floor:
-            self._rested[connection] = self._pool
+        pool = self._pool
+        # One that is due leaves as soon as this one stands in its place, so it is none beyond the floor.
+        if self._rested is not None and len(pool.idle) - len(pool.holdings.due) > pool.floor:
+            self._rested[connection] = pool
         self._upkeep.rested(connection)
         self.count()
         self._group.let_surplus_go(connection, self.key)
