@@ -717,6 +717,7 @@ BIND: dict[str, Any] = {
     "name": (" name n", lambda listener: listener.bind.name, "n"),
     "maxconn": (" maxconn 3", lambda listener: listener.bind.maxconn, 3),
     "backlog": (" backlog 9", lambda listener: listener.backlog, 9),
+    "id": (" id 9", lambda listener: listener.bind.id, 9),
     "options": (
         " tcp-ut 3s",
         lambda listener: listener.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT),

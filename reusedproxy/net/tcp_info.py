@@ -13,6 +13,7 @@ _PLACES: Final = {
     "sacked": 5,
     "lost": 6,
     "retrans": 7,
+    "fackets": 8,
     "rtt": 15,
     "rttvar": 16,
     "reordering": 20,
