@@ -91,13 +91,15 @@ class KernelTests(SynchronousTestCase):
         of = carried()
         of.client.transport = SimpleNamespace(socket=near)
         of.connection = SimpleNamespace(transport=SimpleNamespace(socket=far))
-        for side in ("fc", "bc"):
-            fine = own(f"{side}_rtt", of, "us")
+        for name in ("fc_rtt", "bc_rtt", "fc_rttvar", "bc_rttvar"):
+            for _ in range(1000):  # an acknowledgement may be under way, with which the kernel measures once more
+                before, *coarse, fine = (own(name, of, unit) for unit in ("us", "ms", "", "us"))
+                if before == fine:
+                    break
             assert fine is not None
             self.assertTrue(0 < fine < 60_000_000, fine)
-            self.assertEqual(own(f"{side}_rtt", of), fine // 1000)
-            self.assertEqual(own(f"{side}_rttvar", of, "ms"), (own(f"{side}_rttvar", of, "us") or 0) // 1000)
-        self.assertEqual(own("fc_reordering", of), 3)
+            self.assertEqual(coarse, [fine // 1000] * 2)
+        self.assertGreaterEqual(own("fc_reordering", of) or 0, 3)
         self.assertEqual([own(f"fc_{what}", of) for what in ("sacked", "lost", "retrans")], [0, 0, 0])
         self.assertIn(own("fc_unacked", of), (0, 1))
 
