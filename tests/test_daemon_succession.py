@@ -207,10 +207,11 @@ class TrialTests(SynchronousTestCase):
         shown: bool = False,
         port: int = 1,
         says: str = "",
+        ends: bool = False,
     ) -> ReloadTrial:
         """`before` and `now` are what the server's line says of its certificate; not `same`: the contents of its CAs or
         lists have changed; not `shown`: our certificate has; `says` is what is wrong with the answer to a check on a
-        new connection."""
+        new connection; `ends`: our certificate is about to."""
 
         def line_of(pool: HTTPConnectionPool, words: str, port: int = 1) -> SimpleNamespace:
             said = read_configuration([Source("x", f"{HEAD}backend b\n server s h:{port} ssl {words}\n")], {})
@@ -230,6 +231,7 @@ class TrialTests(SynchronousTestCase):
         context = SimpleNamespace(
             demands_as=lambda other: same and now.replace(" crt /new", "") == before,
             shows_as=lambda other: shown,
+            is_ending=lambda now: ends,
             begins_as=lambda other: "ssl-" not in now,
         )
 
@@ -334,6 +336,19 @@ class TrialTests(SynchronousTestCase):
         bench.dialer.open[0].fail("alert unknown ca", "TLS handshake", certificate=ACCEPTED)
         bench.pass_time(0.1)
         self.assertEqual(self.ends, [Refusal("b/s", "TLS handshake failed: alert unknown ca")])
+
+    def test_our_certificate_is_renewed_before_it_ends_whoever_dislikes_the_new_one(self) -> None:
+        """Else one server of many would cut us off from all."""
+        for says in ("", "it answers 400"):
+            bench = PoolBench(resume=False)
+            trial = self.trial(bench, ends=True, says=says)
+            if says:
+                bench.answer_all()
+            else:
+                bench.dialer.open[0].fail("alert unknown ca", "TLS handshake", certificate=ACCEPTED)
+            bench.pass_time(1)
+            self.assertEqual((self.ends, [*trial.failing, *trial.unwell]), ([None], ["b/s"]))
+            bench.pool.close("over")
 
     def test_one_that_does_not_take_how_we_begin_refuses_the_reload(self) -> None:
         bench = PoolBench(resume=False)
