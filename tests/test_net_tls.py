@@ -5,9 +5,11 @@ Both ends are real OpenSSL; the server demands a client certificate.
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import sys
+import weakref
 from base64 import encodebytes
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
@@ -499,6 +501,18 @@ class ComparisonTests(SynchronousTestCase):
             made = context(**settings)
             found = made.shows_as(base), made.begins_as(base), made.demands_as(base)
             self.assertEqual(found, (shows, begins, demands), settings)
+
+    def test_nothing_of_it_is_left_to_the_garbage_collector(self) -> None:
+        """Which does not look at what a reload has frozen."""
+        gc.collect()
+        gc.disable()
+        self.addCleanup(gc.enable)
+        for settings in ({}, {"verify": "none", "pins": ("47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=",)}):
+            context: Any = client_context(**settings)
+            helpers = [weakref.ref(context._context._verify_helper)]
+            helpers += [weakref.ref(context._context._ocsp_helper)] if context._context._ocsp_helper else []
+            del context
+            self.assertEqual([each() for each in helpers], [None] * len(helpers))
 
     def test_ours_is_ending_in_its_last_hour_or_quarter(self) -> None:
         ours, now = certificates(), datetime.now(timezone.utc).replace(microsecond=0)

@@ -24,7 +24,7 @@ from reusedproxy.net.tls.files import CertificateFile, TLSConfigurationError, Tr
 from reusedproxy.net.tls.identity import ClientIdentity
 from reusedproxy.net.tls.lasting import VERIFIED_FOR, ends_of, first_after
 from reusedproxy.net.tls.names import is_address, is_for, why_not
-from reusedproxy.net.tls.openssl_server import HOSTNAME_MISMATCH, name_refusals, resumes
+from reusedproxy.net.tls.openssl_server import HOSTNAME_MISMATCH, name_refusals, resumes, untie
 from reusedproxy.net.tls.parameters import set_parameters
 from reusedproxy.net.tls.pins import pin_of_der
 from reusedproxy.net.tls.spiffe import why_not_spiffe
@@ -163,6 +163,7 @@ class ClientContext:
             context.set_verify(SSL.VERIFY_PEER, _note_key)
             self._kept = name_refusals(context, HOSTNAME_MISMATCH)
         context.set_info_callback(note_progress)
+        untie(context)
 
     def named(self, sni: str) -> ClientContext:
         """Returns a copy for another name ("": none is sent).
