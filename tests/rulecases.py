@@ -14,6 +14,94 @@ REQUEST = (
 
 #: What an expression is as text; "" for nothing, too.
 EXPRESSIONS = (
+    ("bin(0a0474657874820310da030d080710fdffffffffffffffff0138054dffffffff31f7ffffffffffffff),protobuf(1)", "text"),
+    (
+        "bin(0a0474657874820310da030d080710fdffffffffffffffff0138054dffffffff31f7ffffffffffffff),protobuf(48.59.1,int32)",
+        "7",
+    ),
+    (
+        "bin(0a0474657874820310da030d080710fdffffffffffffffff0138054dffffffff31f7ffffffffffffff),protobuf(48.59.2,int64)",
+        "-3",
+    ),
+    (
+        "bin(0a0474657874820310da030d080710fdffffffffffffffff0138054dffffffff31f7ffffffffffffff),protobuf(7,sint32)",
+        "-3",
+    ),
+    (
+        "bin(0a0474657874820310da030d080710fdffffffffffffffff0138054dffffffff31f7ffffffffffffff),protobuf(9,sfixed32)",
+        "-1",
+    ),
+    (
+        "bin(0a0474657874820310da030d080710fdffffffffffffffff0138054dffffffff31f7ffffffffffffff),protobuf(9,fixed32)",
+        "4294967295",
+    ),
+    (
+        "bin(0a0474657874820310da030d080710fdffffffffffffffff0138054dffffffff31f7ffffffffffffff),protobuf(6,sfixed64)",
+        "-9",
+    ),
+    ("bin(0a0474657874820310da030d080710fdffffffffffffffff0138054dffffffff31f7ffffffffffffff),protobuf(7,fixed32)", ""),
+    ("bin(0a0474657874820310da030d080710fdffffffffffffffff0138054dffffffff31f7ffffffffffffff),protobuf(48.60.1)", ""),
+    ("bin(00000000021001000000000408020803),ungrpc(1,int32)", "2"),
+    ("bin(00000000021001000000000408020803),ungrpc(2,int32)", "1"),
+    ("bin(00000000021001000000000408020803),ungrpc(3)", ""),
+    (
+        "bin(383d4649582e342e3201393d32380133353d440134393d4d450135363d594f550131303030313d6f776e0131303d30383101),fix_is_valid",
+        "1",
+    ),
+    (
+        "bin(383d4649582e342e3201393d32380133353d440134393d4d450135363d594f550131303030313d6f776e0131303d30383101),fix_tag_value(MsgType)",
+        "D",
+    ),
+    (
+        "bin(383d4649582e342e3201393d32380133353d440134393d4d450135363d594f550131303030313d6f776e0131303d30383101),fix_tag_value(56)",
+        "YOU",
+    ),
+    (
+        "bin(383d4649582e342e3201393d32380133353d440134393d4d450135363d594f550131303030313d6f776e0131303d30383101),fix_tag_value(99)",
+        "",
+    ),
+    ("bin(383d4649582e342e3201393d31310133353d440134393d4d450131303d30303701),fix_is_valid", "0"),
+    ("bin(102500044d51545404c6003c00026d65000677696c6c2f74000362796500047573657200027077),mqtt_is_valid", "1"),
+    (
+        "bin(102500044d51545404c6003c00026d65000677696c6c2f74000362796500047573657200027077),mqtt_field_value(connect,username)",
+        "user",
+    ),
+    (
+        "bin(102500044d51545404c6003c00026d65000677696c6c2f74000362796500047573657200027077),mqtt_field_value(1,keepalive)",
+        "60",
+    ),
+    (
+        "bin(102500044d51545404c6003c00026d65000677696c6c2f74000362796500047573657200027077),mqtt_field_value(connect,will_topic)",
+        "will/t",
+    ),
+    (
+        "bin(102500044d51545404c6003c00026d65000677696c6c2f74000362796500047573657200027077),mqtt_field_value(connect,17)",
+        "",
+    ),
+    (
+        "bin(104300044d5154540506003c19110000000521000919012600016b000176150005736372616d00026d650d1800000007030005706c61696e000677696c6c2f740003627965),mqtt_is_valid",
+        "1",
+    ),
+    (
+        "bin(104300044d5154540506003c19110000000521000919012600016b000176150005736372616d00026d650d1800000007030005706c61696e000677696c6c2f740003627965),mqtt_field_value(connect,17)",
+        "5",
+    ),
+    (
+        "bin(104300044d5154540506003c19110000000521000919012600016b000176150005736372616d00026d650d1800000007030005706c61696e000677696c6c2f740003627965),mqtt_field_value(connect,24)",
+        "7",
+    ),
+    (
+        "bin(104300044d5154540506003c19110000000521000919012600016b000176150005736372616d00026d650d1800000007030005706c61696e000677696c6c2f740003627965),mqtt_field_value(connect,3)",
+        "plain",
+    ),
+    (
+        "bin(104300044d5154540506003c19110000000521000919012600016b000176150005736372616d00026d650d1800000007030005706c61696e000677696c6c2f740003627965),mqtt_field_value(connect,39)",
+        "0",
+    ),
+    ("bin(200b01000813001e1200026964),mqtt_is_valid", "1"),
+    ("bin(200b01000813001e1200026964),mqtt_field_value(connack,19)", "30"),
+    ("bin(200b01000813001e1200026964),mqtt_field_value(connack,18)", "id"),
+    ("bin(200b01000813001e1200026964),mqtt_field_value(connack,flags)", "1"),
     ("str(a/b),json", "a\\/b"),
     ("str(%c3%a9%e2%82%ac%01),url_dec,json(utf8s)", "\\u00e9\\u20ac\\u0001"),
     ("str(x%e9y%c1%81),url_dec,json(utf8s)", "xy"),
@@ -70,6 +158,7 @@ EXPRESSIONS = (
     ("req.fhdr(x-list,1)", "one, two,three"),
     ("req.hdr(x-quoted,1)", '"a, b"'),
     ("req.hdr_cnt(x-list)", "4"),
+    ("cookie(b)", "two"),
     ("req.fhdr_cnt(x-list)", "2"),
     ("req.hdr_cnt(none)", "0"),
     ("req.hdr_val(x-number)", "42"),

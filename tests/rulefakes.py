@@ -8,7 +8,7 @@ each is a world of its own in `world.others`, with a server.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -40,7 +40,7 @@ class Seen:
     inspected: Any = None
     source = connection_source = ("127.0.0.1", 4711)
     destination = connection_destination = ("127.0.0.1", 80)
-    announced: Mapping[int, bytes] | None = None
+    announced: Mapping[int, Sequence[bytes]] | None = None
     first_request = True
     frontend_name = "main"
     backend_name: str | None = None
@@ -56,6 +56,7 @@ class Seen:
     acts = True
     tables: Mapping[str, Table] = MappingProxyType({})
     noted: Any = None
+    told: Sequence[tuple[str, str]] = ()
     unique_id = b"id"
     # Of `reusedproxy.rules.facts.Course`.
     accepted_at = 86400.5
@@ -98,6 +99,9 @@ class Seen:
 
     def figure(self, which: str, name: str) -> Sample:
         return len(which) if not name else None
+
+    def tell(self, sink: str, line: str) -> None:
+        self.told = [*self.told, (sink, line)]
 
     def table(self, name: str) -> Table | None:
         return self.tables.get(name)

@@ -13,6 +13,8 @@ from reusedproxy.build.assembly import Proxy
 from reusedproxy.daemon.service import ProxyService
 from reusedproxy.demo.certificates import Credential
 from reusedproxy.net.resolver import Answers, Query, resolve
+from reusedproxy.operators.runtime.commands import run
+from reusedproxy.operators.runtime.proxy import ADMIN, BUSY, Context, Refusal
 from tests.wire import certificates, scratch
 
 HEAD = "defaults\n mode http\n timeout connect 1s\n timeout client 1s\n timeout server 1s\n"
@@ -102,3 +104,29 @@ class ServiceTestCase(FilesTestCase):
     def proxy(self) -> Proxy:
         assert self.service.proxy is not None
         return self.service.proxy
+
+
+class OrdersTestCase(ServiceTestCase):
+    """Whoever has started the service gives orders to it by the runtime API, as an admin."""
+
+    context: Context
+    #: Seconds by which the clock goes on, and how often, while an order has no answer.
+    step, steps = 0.5, 20
+
+    def start_with(self, config: str) -> None:
+        super().start_with(config)
+        self.context = Context(self.service, ADMIN, 10.0)
+
+    def tell(self, line: str, payload: str | None = None) -> str:
+        """The whole answer, or the refusal."""
+        self.context.payload = payload
+        said = ""
+        try:
+            for piece in run(self.context, line.split()):
+                if piece is BUSY:
+                    self.reactor.pump([self.step] * self.steps)
+                else:
+                    said += piece
+        except Refusal as refusal:
+            return said + refusal.written
+        return said

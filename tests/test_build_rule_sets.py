@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.build import patterns
+from reusedproxy.build import list_files
 from reusedproxy.build.assembly import Assembly, AssemblyError, Proxy
 from reusedproxy.build.patterns import patterns_in
 from reusedproxy.config.reader import Source, read_configuration
@@ -198,7 +198,7 @@ class RuleBookTests(SynchronousTestCase):
         self.assertIn("it is a pipe, and a reload needs a file that can be read again", str(raised.exception))
 
     def test_a_file_without_end_is_read_up_to_a_bound(self) -> None:
-        self.patch(patterns, "LARGEST_PATTERNS", 100)
+        self.patch(list_files, "LARGEST_LIST", 100)
         for content, said in (("/a\n" * 40, "it has 120 bytes, more than the 100 bytes"), ("/a\n" * 30, None)):
             self.write(content)
             text = f"frontend f\n bind :80\n http-request deny if {{ path -f {self.path} }}\n"

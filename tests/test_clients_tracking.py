@@ -12,6 +12,7 @@ from reusedproxy.build.maps import Maps
 from reusedproxy.build.rule_sets import RuleSets
 from reusedproxy.build.tables import tables_of
 from reusedproxy.clients import frontend as clients_frontend
+from reusedproxy.clients.connection import ClientConnection
 from reusedproxy.clients.frontend import Frontend
 from reusedproxy.config import model
 from reusedproxy.config.reader import Source, read_configuration
@@ -63,6 +64,7 @@ class TrackingTests(SynchronousTestCase):
         frontend.gate = RuleSets({}).gate(rules.connection)
         frontend.session_gate = RuleSets({}).gate(rules.session)
         frontend.tracks = any(gate is not None and gate.tracks for gate in (frontend.gate, frontend.session_gate))
+        frontend.counts_requests = frontend.tracks
         read = Maps({}, [])
         run_through(read.load([said.frontends["a"]]))
         frontend.maps = {**read.found, "m": Map([("127.0.0.1", b"1")]), "none": Map([])}
@@ -99,6 +101,17 @@ class TrackingTests(SynchronousTestCase):
         self.assertEqual(self.values(world).get("conn_cur", 0), 0)
         world.check_rest()
         self.listener.close()
+
+    def test_a_rule_says_where_a_client_comes_from(self) -> None:
+        """For all that it asks, and for the rules behind it."""
+        world = self.world("tcp-request connection set-src str(192.0.2.9)\n tcp-request connection track-sc0 src")
+        far = self.connect()
+        self.ask(world, far)
+        (connection,) = world.frontend.connections
+        assert isinstance(connection, ClientConnection)
+        self.assertEqual(connection.address[0], "192.0.2.9")
+        self.assertEqual(self.values(world, "192.0.2.9")["conn_cnt"], 1)
+        self.end(world, far)
 
     def test_a_connection_is_counted_while_it_lasts(self) -> None:
         """With all its requests, and those that could not be read."""

@@ -243,7 +243,12 @@ class WordTests(SynchronousTestCase):
                 "'option idle-close-on-response' is a HAProxy keyword that reusedproxy does not do yet",
             ),
             ("bind :81 nmae x", "'bind :81': unknown word 'nmae': did you mean 'name'?"),
-            ("bind :80 name x", "'bind *:80' stands already at t.cfg:7: an address is listened on once"),
+            (
+                "bind :80 name x",
+                "'bind *:80' stands already at t.cfg:7, in another section or with other words: HAProxy listens twice,"
+                " and chance decides which of the two each client gets. Take one out; one frontend leads to several"
+                " backends by 'use_backend'",
+            ),
             (
                 "bind 127.0.0.1:80",
                 "'bind 127.0.0.1:80' overlaps 'bind *:80' at t.cfg:7:"

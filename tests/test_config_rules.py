@@ -260,7 +260,7 @@ class FaultTests(SynchronousTestCase):
             ("http-request deny if !", "nothing stands after '!'"),
             (
                 "http-request deny if RDP_COOKIE",
-                "'RDP_COOKIE' is a HAProxy predefined ACL that reusedproxy does not do yet",
+                "'req.rdp_cookie_cnt' needs what a client sends in 'mode tcp', and frontend 'fe' is in mode http",
             ),
             ("http-after-response deny", "'deny' cannot be done there, only by 'http-request' and 'http-response'"),
             ("acl a", "'acl' needs a name and what it tests: acl is_static path_end .css .js, say"),

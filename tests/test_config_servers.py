@@ -288,7 +288,7 @@ class ServerFaultTests(SynchronousTestCase):
             ("server a h:1 verify maybe", "'none', 'required'"),
             ("server a h:1 ssl", "needs 'ca-file <file>', or 'ca-file @system-ca'"),
             ("server a h:1 sni app.example", "write 'sni str(app.example)'"),
-            ("server a h:1 sni ssl_c_san", "'ssl_c_san' is a HAProxy sample fetch that reusedproxy does not do yet"),
+            ("server a h:1 sni acl(x)", "'acl' is a HAProxy sample fetch that reusedproxy does not do yet"),
             ("server a h:1 sni req.hdr(host", "a ')' is missing"),
             ("server a h:1 sni str()", "'sni' needs a name: sni str(NAME)"),
             ("server a h:1 sni res.hdr(a)", "'res.hdr(a)' needs a response, and a connection is chosen before"),

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from reusedproxy.config import model
 from reusedproxy.config.language import units
 from reusedproxy.config.language.addresses import listen_addresses, server_address
 from reusedproxy.config.language.report import Line, Wrong
@@ -327,4 +328,31 @@ class RingTests(SynchronousTestCase):
             with self.assertRaises(ConfigurationError, msg=ring) as raised:
                 self.read(ring, log)
             self.assertEqual(len(raised.exception.faults), 1, raised.exception)
+            self.assertIn(why, str(raised.exception))
+
+
+class NumberTests(SynchronousTestCase):
+    """`id` of sections and listeners."""
+
+    def read(self, *heads: str) -> model.Configuration:
+        text = "".join(f"{head}\n timeout client 1s\n timeout server 1s\n timeout connect 1s\n" for head in heads)
+        return read_configuration([Source("t.cfg", text)], {})
+
+    def test_sections_that_say_none_get_what_is_free(self) -> None:
+        said = self.read(
+            "frontend a\n bind :1\n default_backend b", "backend b\n id 1\n server s h:1", "backend c\n server s h:1"
+        )
+        numbers = [said.frontends["a"].id, said.backends["b"].id, said.backends["c"].id]
+        self.assertEqual(numbers, [2, 1, 3])
+        both = self.read("listen l\n bind :1\n id 7\n server s h:1")
+        self.assertEqual([both.frontends["l"].id, both.backends["l"].id], [7, 7])
+
+    def test_what_cannot_be_a_number_is_refused(self) -> None:
+        for heads, why in (
+            (("backend a\n id 5", "backend b\n id 5"), "backend 'b' has the id 5, which backend 'a' has (t.cfg:1)"),
+            (("backend a\n id 0",), "'id'"),
+            (("frontend a\n bind :1-3 id 5",), "'id' is the number of one listener, and this line has 3"),
+        ):
+            with self.assertRaises(ConfigurationError) as raised:
+                self.read(*heads)
             self.assertIn(why, str(raised.exception))

@@ -130,8 +130,7 @@ class JudgementTests(SynchronousTestCase):
     """What is said of the lines."""
 
     def judged(self, lines: str, root: bool, options: Mapping[str, object] | None = None) -> list[tuple[str, str]]:
-        faults, notices = judged(said(lines), root, options or {})
-        return [("fault", fault.text) for fault in faults] + [(notice.level, notice.text) for notice in notices]
+        return [(notice.level, notice.text) for notice in judged(said(lines), root, options or {})]
 
     def test_what_root_obeys_needs_no_word(self) -> None:
         self.assertEqual(self.judged(" user nobody\n group nogroup", root=True), [])
@@ -156,10 +155,10 @@ class JudgementTests(SynchronousTestCase):
             ("notice", "'user nobody': without effect, since twistd's --uid says who the daemon becomes: daemon"),
         )
 
-    def test_chroot_is_never_obeyed_in_silence(self) -> None:
-        """Root without `user` would have relied on it alone."""
+    def test_chroot_is_never_passed_over_in_silence(self) -> None:
+        """Root without `user` would have relied on it alone, and could have left it."""
         for lines, root, options, expected in (
-            (" chroot /x", True, {}, "fault"),
+            (" chroot /x", True, {}, "warning"),
             (" chroot /x\n user nobody", True, {}, "warning"),
             (" chroot /x", True, {"uid": NOBODY.pw_uid}, "warning"),
             (" chroot /x", False, {}, "notice"),
@@ -168,6 +167,9 @@ class JudgementTests(SynchronousTestCase):
             self.assertEqual(level, expected, lines)
             self.assertIn("'chroot' cannot be obeyed, because each reload reads", text)
             self.assertIn("remove the line", text)
+            self.assertEqual(
+                "Without 'user' the daemon stays root" in text, lines == " chroot /x" and root and not options
+            )
 
 
 class ServiceTests(SynchronousTestCase):

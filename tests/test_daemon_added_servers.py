@@ -20,12 +20,11 @@ from reusedproxy.daemon.replacing.standing import stand, standing
 from reusedproxy.daemon.service import ProxyService
 from reusedproxy.exchanges.egress import Partners
 from reusedproxy.operators.runtime.commands import run
-from reusedproxy.operators.runtime.proxy import ADMIN, BUSY, Context, Refusal
 from reusedproxy.operators.view.reading import Reader
 from reusedproxy.sessions.sticking import Sticking
 from tests.fakes import Asks
 from tests.integration.peers import LOOPBACK
-from tests.services import HEAD, ServiceTestCase
+from tests.services import HEAD, OrdersTestCase
 from tests.test_backends_algorithms import servers_of
 from tests.test_generations import Born
 from tests.test_net_tls_server import revocations
@@ -33,9 +32,10 @@ from tests.test_net_tls_server import revocations
 NEW = "New server registered.\n"
 
 
-class AddedTestCase(ServiceTestCase):
+class AddedTestCase(OrdersTestCase):
     """The whole service on a clock; its servers are not there, and are not waited for."""
 
+    step, steps = 0.05, 200
     text_of = (
         f"global\n stats socket {{folder}}/admin.sock level admin\n{{more}}{HEAD}"
         f"frontend f\n bind {LOOPBACK}:0\n default_backend b\n"
@@ -49,7 +49,6 @@ class AddedTestCase(ServiceTestCase):
         super().setUp()
         self.config = self.configure()
         self.start_with(self.config)
-        self.context = Context(self.service, ADMIN, 10.0)
 
     @property
     def said(self) -> list[str]:
@@ -57,19 +56,6 @@ class AddedTestCase(ServiceTestCase):
 
     def configure(self, more: str = "", servers: str = "") -> str:
         return self.text("proxy.cfg", self.text_of.format(folder=self.folder, more=more, servers=servers))
-
-    def tell(self, line: str) -> str:
-        """The whole answer, or the refusal; the clock goes on while there is none."""
-        said = ""
-        try:
-            for piece in run(self.context, line.split()):
-                if piece is BUSY:
-                    self.reactor.pump([0.05] * 200)
-                else:
-                    said += piece
-        except Refusal as refusal:
-            return said + refusal.written
-        return said
 
     def add(self, words: str) -> Any:
         """Adds a server that has nothing to be said of, and returns it."""
@@ -609,9 +595,8 @@ class GenerationTests(AddedTestCase):
         made, ca_file = self.authority.issue("mine", client=True), self.authority.write(self.folder / "ca.pem")
         name = str(self.folder / "no-such-file.pem")
         self.tell(f"new ssl cert {name}")
-        self.context.payload = (made.certificate_pem + made.key_pem).decode()
-        self.tell(f"set ssl cert {name}")
-        self.context.payload = None
+        payload = (made.certificate_pem + made.key_pem).decode()
+        self.tell(f"set ssl cert {name}", payload)
         self.assertIn("Success!", self.tell(f"commit ssl cert {name}"))
         new = self.add(f"b/new {LOOPBACK}:9 ssl ca-file {ca_file} crt {name} sni str(s.test)")
         self.assertIn("CN=mine", new.pool.context.ours.subject.rfc4514_string())
@@ -623,9 +608,8 @@ class GenerationTests(AddedTestCase):
         """The transaction does not end because a server is added meanwhile."""
         crt, ca_file = self.write("client.pem", client=True), self.authority.write(self.folder / "ca.pem")
         self.add(f"b/new {LOOPBACK}:9 ssl ca-file {ca_file} crt {crt} sni str(s.test)")
-        self.context.payload = (self.folder / "client.pem").read_text()
-        self.assertIn("Transaction created", self.tell(f"set ssl cert {crt}"))
-        self.context.payload = None
+        payload = (self.folder / "client.pem").read_text()
+        self.assertIn("Transaction created", self.tell(f"set ssl cert {crt}", payload))
         self.add(f"b/other {LOOPBACK}:8")
         self.assertIn("Success!", self.tell(f"commit ssl cert {crt}"))
         self.assertLess({"b/new", "b/other"}, {*self.proxy.lines})

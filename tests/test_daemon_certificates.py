@@ -7,13 +7,13 @@ from pathlib import Path
 
 from reusedproxy.config.model.tls import StoredCertificate
 from reusedproxy.operators.runtime.commands import run
-from reusedproxy.operators.runtime.proxy import ADMIN, BUSY, OPERATOR, USER, Context, Refusal
+from reusedproxy.operators.runtime.proxy import BUSY, OPERATOR, USER
 from reusedproxy.operators.view.certificates import certificates_in_use
 from tests.integration.peers import LOOPBACK
-from tests.services import HEAD, ServiceTestCase
+from tests.services import HEAD, OrdersTestCase
 
 
-class CommittedTestCase(ServiceTestCase):
+class CommittedTestCase(OrdersTestCase):
     """The whole service on a clock. The server is not there: its new pool is not waited for, once that is known."""
 
     def setUp(self) -> None:
@@ -25,7 +25,6 @@ class CommittedTestCase(ServiceTestCase):
         self.ca_file = str(self.authority.write(self.folder / "ca.pem"))
         self.config = self.text("proxy.cfg", self.configuration())
         self.start_with(self.config)
-        self.context = Context(self.service, ADMIN, 10.0)
 
     def configuration(self) -> str:
         return (
@@ -37,20 +36,6 @@ class CommittedTestCase(ServiceTestCase):
 
     def pem(self, name: str, client: bool = False) -> str:
         return Path(self.write("set.pem", name, client)).read_text()
-
-    def tell(self, line: str, payload: str | None = None) -> str:
-        """The whole answer, or the refusal; the clock goes on while there is none."""
-        self.context.payload = payload
-        said = ""
-        try:
-            for piece in run(self.context, line.split()):
-                if piece is BUSY:
-                    self.reactor.pump([0.5] * 20)
-                else:
-                    said += piece
-        except Refusal as refusal:
-            return said + refusal.written
-        return said
 
     def replace(self, name: str, payload: str) -> str:
         self.assertIn("Transaction", self.tell(f"set ssl cert {name}", payload))

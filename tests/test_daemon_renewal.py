@@ -114,6 +114,17 @@ class ServiceTests(ServiceTestCase):
         self.reactor.pump([1.0] * 200)
         self.assertNotIn("files of TLS", " ".join(self.texts[said:]))
 
+    def test_files_that_have_not_changed_demand_the_same_as_before(self) -> None:
+        """Else no server's word would count against a new certificate."""
+        before = self.proxy.lines["b/s"].pool.context
+        self.write("client.pem", "new", client=True)
+        self.service.renew([self.client], "ssl-watch")
+        self.reactor.pump([0.5] * 20)
+        after = self.proxy.lines["b/s"].pool.context
+        assert before is not None and after is not None
+        found = after.shows_as(before), after.begins_as(before), after.demands_as(before)
+        self.assertEqual(found, (False, True, True))
+
     def test_a_reload_that_is_ordered_ends_it(self) -> None:
         Path(self.crt).write_text("nothing")
         self.service.renew([self.crt], "crl-url")

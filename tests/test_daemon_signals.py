@@ -82,7 +82,9 @@ class EarlyTests(SynchronousTestCase):
 
     def test_they_are_held_before_the_program_is_loaded(self) -> None:
         """By the command, and by what `twistd` imports; not by the plugin, which other programs import, too."""
-        end = "import os, signal; os.kill(os.getpid(), signal.SIGHUP); print('alive')"
+        # By default: who runs the tests may ignore it (nohup).
+        by_default = "import os, signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)"
+        end = f"{by_default}; os.kill(os.getpid(), signal.SIGHUP); print('alive')"
         main = f"import runpy; runpy.run_module = lambda *_, **__: exec({end!r}); from reusedproxy.__main__ import main"
         for program, said in (
             (f"{main}; main()", "alive\n"),

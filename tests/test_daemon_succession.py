@@ -206,20 +206,32 @@ class TrialTests(SynchronousTestCase):
         same: bool = True,
         shown: bool = False,
         port: int = 1,
+        says: str = "",
+        ends: bool = False,
     ) -> ReloadTrial:
         """`before` and `now` are what the server's line says of its certificate; not `same`: the contents of its CAs or
-        lists have changed; not `shown`: our certificate has."""
+        lists have changed; not `shown`: our certificate has; `says` is what is wrong with the answer to a check on a
+        new connection; `ends`: our certificate is about to."""
 
         def line_of(pool: HTTPConnectionPool, words: str, port: int = 1) -> SimpleNamespace:
             said = read_configuration([Source("x", f"{HEAD}backend b\n server s h:{port} ssl {words}\n")], {})
             (settings,) = said.backends["b"].servers
             return SimpleNamespace(
-                server=SimpleNamespace(serving=True, settings=settings), pool=pool, context=context, checker=None
+                server=SimpleNamespace(serving=True, settings=settings),
+                pool=pool,
+                context=context,
+                checker=checker if says else None,
             )
+
+        def try_on(connection: Any, told: Callable[[str], None]) -> None:
+            bench.clock.callLater(0.1, told, says)
+
+        checker = SimpleNamespace(last=SimpleNamespace(passed=True), asks_as=lambda before: True, try_on=try_on)
 
         context = SimpleNamespace(
             demands_as=lambda other: same and now.replace(" crt /new", "") == before,
             shows_as=lambda other: shown,
+            is_ending=lambda now: ends,
             begins_as=lambda other: "ssl-" not in now,
         )
 
@@ -307,6 +319,16 @@ class TrialTests(SynchronousTestCase):
             self.assertEqual(trial.failing, {"b/s": "TLS handshake failed: alert access denied"})
             bench.pool.close("over")
 
+    def test_one_that_does_not_pass_its_check_refuses_it_if_that_may_be_our_certificate(self) -> None:
+        for shown, ends in ((False, [Refusal("b/s", "it answers 400")]), (True, [None])):
+            bench = PoolBench(resume=False)
+            trial = self.trial(bench, shown=shown, says="it answers 400")
+            bench.answer_all()
+            bench.pass_time(1)
+            self.assertEqual(self.ends, ends)
+            self.assertEqual((trial.failing, trial.unwell), ({}, {} if ends[0] else {"b/s": "it answers 400"}))
+            bench.pool.close("over")
+
     def test_one_at_another_address_refuses_the_reload(self) -> None:
         """It is another server, which has to take what we show."""
         bench = PoolBench(resume=False)
@@ -314,6 +336,19 @@ class TrialTests(SynchronousTestCase):
         bench.dialer.open[0].fail("alert unknown ca", "TLS handshake", certificate=ACCEPTED)
         bench.pass_time(0.1)
         self.assertEqual(self.ends, [Refusal("b/s", "TLS handshake failed: alert unknown ca")])
+
+    def test_our_certificate_is_renewed_before_it_ends_whoever_dislikes_the_new_one(self) -> None:
+        """Else one server of many would cut us off from all."""
+        for says in ("", "it answers 400"):
+            bench = PoolBench(resume=False)
+            trial = self.trial(bench, ends=True, says=says)
+            if says:
+                bench.answer_all()
+            else:
+                bench.dialer.open[0].fail("alert unknown ca", "TLS handshake", certificate=ACCEPTED)
+            bench.pass_time(1)
+            self.assertEqual((self.ends, [*trial.failing, *trial.unwell]), ([None], ["b/s"]))
+            bench.pool.close("over")
 
     def test_one_that_does_not_take_how_we_begin_refuses_the_reload(self) -> None:
         bench = PoolBench(resume=False)
@@ -697,6 +732,7 @@ BIND: dict[str, Any] = {
     "name": (" name n", lambda listener: listener.bind.name, "n"),
     "maxconn": (" maxconn 3", lambda listener: listener.bind.maxconn, 3),
     "backlog": (" backlog 9", lambda listener: listener.backlog, 9),
+    "id": (" id 9", lambda listener: listener.bind.id, 9),
     "options": (
         " tcp-ut 3s",
         lambda listener: listener.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT),

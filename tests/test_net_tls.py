@@ -5,9 +5,11 @@ Both ends are real OpenSSL; the server demands a client certificate.
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import sys
+import weakref
 from base64 import encodebytes
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
@@ -26,7 +28,7 @@ from reusedproxy.net.tls import openssl
 from reusedproxy.net.tls import transport as tls
 from reusedproxy.net.tls.client import ClientContext, Seen
 from reusedproxy.net.tls.client_transport import ClientTLSTransport
-from reusedproxy.net.tls.files import SYSTEM_CA, TLSConfigurationError, certificates_of
+from reusedproxy.net.tls.files import SYSTEM_CA, TLSConfigurationError, Trusts, certificates_of
 from reusedproxy.net.tls.openssl import RECORD, RECORDS
 from reusedproxy.net.tls.words import ALERTS, CertificateRefused, VerifyFault, name_of
 from reusedproxy.net.transport import PEER_CLOSED, PEER_TRUNCATED, Transport
@@ -469,6 +471,57 @@ class PlainMethodsTests(TLSBehaviour, SynchronousTestCase):
     def test_the_installed_pyopenssl_is_called_directly(self) -> None:
         """A release with other insides would only cost speed, and should be noticed here."""
         self.assertIsNotNone(openssl.direct_calls())
+
+
+class ComparisonTests(SynchronousTestCase):
+    """What has changed between two readings of a server line, and whose word counts then."""
+
+    def test_what_is_shown_offered_and_demanded(self) -> None:
+        ours, trusts = certificates(), Trusts()
+
+        def context(**settings: Any) -> ClientContext:
+            said = {"ca_file": ours.ca_file, "crt": ours.crt, "sni": "server.test", **settings}
+            return ClientContext(ServerTLS(**said), trusts)
+
+        base = context()
+        other = ours.file("renewed.pem", ours.authority.issue("renewed", client=True, key="ecdsa").pem)
+        for settings, shows, begins, demands in (
+            ({}, True, True, True),
+            ({"crt": other}, False, True, True),
+            ({"crt": None}, False, True, True),
+            ({"sni": "other.test"}, True, False, False),
+            ({"verifyhost": "other.test"}, True, True, True),  # it does not count beside sni
+            ({"min_version": "TLSv1.3"}, True, False, True),
+            ({"curves": "P-256"}, True, False, True),
+            ({"verify": "none"}, True, True, False),
+            ({"pins": ("47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=",)}, True, True, False),
+            ({"ocsp": "required"}, True, True, False),
+            ({"ca_file": other}, True, True, False),
+        ):
+            made = context(**settings)
+            found = made.shows_as(base), made.begins_as(base), made.demands_as(base)
+            self.assertEqual(found, (shows, begins, demands), settings)
+
+    def test_nothing_of_it_is_left_to_the_garbage_collector(self) -> None:
+        """Which does not look at what a reload has frozen."""
+        gc.collect()
+        gc.disable()
+        self.addCleanup(gc.enable)
+        for settings in ({}, {"verify": "none", "pins": ("47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=",)}):
+            context: Any = client_context(**settings)
+            helpers = [weakref.ref(context._context._verify_helper)]
+            helpers += [weakref.ref(context._context._ocsp_helper)] if context._context._ocsp_helper else []
+            del context
+            self.assertEqual([each() for each in helpers], [None] * len(helpers))
+
+    def test_ours_is_ending_in_its_last_hour_or_quarter(self) -> None:
+        ours, now = certificates(), datetime.now(timezone.utc).replace(microsecond=0)
+        for life, ends in ((timedelta(days=90), 3600), (timedelta(minutes=8), 120)):
+            made = ours.authority.issue("short", client=True, key="ecdsa", not_before=now - life, not_after=now)
+            context = client_context(crt=ours.file("short.pem", made.pem))
+            found = [context.is_ending(now.timestamp() - ends + more) for more in (-1, 0, ends, ends + 1)]
+            self.assertEqual(found, [False, True, True, True])
+        self.assertFalse(client_context(crt=None).is_ending(now.timestamp()))
 
 
 class ConfigurationTests(SynchronousTestCase):

@@ -145,7 +145,7 @@ class LogCase(SynchronousTestCase):
         self.client: Any = SimpleNamespace(
             address=("127.0.0.1", 36304),
             frontend=self.frontend,
-            listener=SimpleNamespace(bind=SimpleNamespace(address=SimpleNamespace(host=None)), port=24003),
+            listener=SimpleNamespace(bind=SimpleNamespace(address=SimpleNamespace(host=None), id=0), port=24003),
             transport=SimpleNamespace(secure=False, socket=socket),
         )
         self.lines: list[str] = []
@@ -238,7 +238,8 @@ class HTTPLogTests(LogCase):
     def test_a_client_of_a_unix_socket_shows_its_listener(self) -> None:
         """It has no port; HAProxy puts the number of the `bind` there."""
         self.client.address = ("unix", 0)
-        self.frontend.listeners = [object(), object()]
+        others = [SimpleNamespace(bind=SimpleNamespace(name="", id=0)) for _ in range(2)]
+        self.frontend.listeners = others
         self.client.listener = self.frontend.listeners[1]
         self.http_log()(self.exchange(CASES[0]))
         self.assertTrue(self.lines[0].startswith("unix:2 ["), self.lines[0])

@@ -7,6 +7,7 @@ import socket
 import tempfile
 import time
 from typing import Any
+from unittest import mock
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -409,6 +410,28 @@ class StreamTests(SynchronousTestCase):
         self.clock.pump([0.1] * 3)
         self.assertEqual(self.accept().recv(100), b"one\ntwo\n")
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_many_lines_go_in_few_pieces(self) -> None:
+        """Also where the server takes only a part of each: none is lost, or sent twice."""
+        stream = self.stream()
+        lines = [f"{number} {'x' * (number % 300)}" for number in range(6000)]
+        stream.write_all(lines)
+        pieces: list[int] = []
+        send = socket.socket.send
+
+        def counting(connected: socket.socket, data: bytes) -> int:
+            pieces.append(send(connected, data))
+            return pieces[-1]
+
+        with mock.patch("socket.socket.send", counting):
+            self.clock.pump([0.1] * 3)
+            accepted, received = self.accept(), b""
+            while not received.endswith(lines[-1].encode() + b"\n"):
+                received += accepted.recv(20_000)
+                self.clock.pump([0.1])
+        self.assertEqual(received.decode().splitlines(), lines)
+        self.assertEqual(sum(pieces), len(received))
+        self.assertLess(len(pieces), 300)
 
     def test_lines_may_begin_with_their_size(self) -> None:
         stream = self.stream(octets=True)

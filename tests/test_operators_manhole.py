@@ -1062,7 +1062,7 @@ class OverviewTests(SynchronousTestCase):
             listeners=[],
             shut=False,
             handshakes=SimpleNamespace(certificates={}),
-            settings=SimpleNamespace(binds=(), place=PLACE, session_rate=0, mode="http", description=""),
+            settings=SimpleNamespace(binds=(), place=PLACE, session_rate=0, mode="http", description="", id=1),
             invalid=LastErrors("Proxy main", "request", clock.seconds, lambda text: None),
         )
         self.proxy = SimpleNamespace(

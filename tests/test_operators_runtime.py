@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import re
+import weakref
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from io import StringIO
@@ -634,6 +636,18 @@ class SessionTests(RuntimeTestCase):
     def test_without_a_prompt_the_connection_ends_after_the_answer(self) -> None:
         self.assertEqual(self.tell("get weight be/s1\n"), "10 (initial 10)\n\n")
         self.assertEqual(self.wire.end, ("close", "answered"))
+
+    def test_nothing_of_it_is_left_to_the_garbage_collector(self) -> None:
+        """Which does not look at what a reload has frozen, and who orders one waits for its end."""
+        self.tell("get weight be/s1\n")
+        gc.collect()
+        gc.disable()
+        self.addCleanup(gc.enable)
+        self.session.connection_lost("closed by peer")
+        gone = weakref.ref(self.session)
+        self.owner.gone.clear()
+        del self.session, self.wire.owner
+        self.assertIsNone(gone())
 
     def log(self, *lines: str) -> None:
         for line in lines:

@@ -409,14 +409,38 @@ class SlownessTests(SynchronousTestCase):
         self.assertEqual(exchange.events, [("lost", "slow", "timeout server", False)])
         self.assertEqual(dialogue.closed, {"timeout server": 1})
 
-    def test_each_byte_gives_new_time(self) -> None:
+    def test_each_byte_of_a_body_gives_new_time(self) -> None:
         """It bounds silences, not the whole."""
         dialogue = Dialogue(exchange := RecordingExchange(), timeout=3.0)
-        data = OK + b"Content-Length: 3\r\n\r\nabc"
+        dialogue.says(OK + b"Transfer-Encoding: chunked\r\n\r\n")
+        data = b"3\r\nabc\r\n0\r\n\r\n"
         for at in range(len(data)):
             self.silence(dialogue, 2)
             dialogue.says(data[at : at + 1])
         self.assertEqual(exchange.names[-1], "ended")
+
+    def test_a_head_is_due_as_a_whole(self) -> None:
+        """Its bytes give no new time, as in HAProxy: a server could hold a request for days by a byte now and then."""
+        dialogue = Dialogue(exchange := RecordingExchange(), timeout=3.0)
+        for at in range(3):
+            self.silence(dialogue, 0.9)
+            dialogue.says(OK[at : at + 1])
+        self.assertEqual(exchange.events, [])
+        self.silence(dialogue, 0.4)
+        self.assertEqual(exchange.events, [("lost", "slow", "timeout server", True)])
+
+    def test_each_interim_answer_gives_new_time(self) -> None:
+        """Also when the beginning of the next head has come with it."""
+        dialogue = Dialogue(exchange := RecordingExchange(), timeout=3.0)
+        for _ in range(4):
+            dialogue.says(b"HTTP/1.1 102 Processing\r\n\r\nHTTP")
+            self.silence(dialogue, 2)
+            dialogue.says(b"/1.1 103 Early Hints\r\n\r\n")
+            self.silence(dialogue, 2)
+        self.assertEqual(exchange.names, ["interim"] * 8)
+        dialogue.says(b"HTTP")
+        self.silence(dialogue, 1.1)
+        self.assertEqual(exchange.events[-1], ("lost", "slow", "timeout server", True))
 
     def test_in_the_middle_of_a_body(self) -> None:
         """Silence there is no better."""

@@ -69,7 +69,14 @@ class ConverterTests(SynchronousTestCase):
         named = {call.partition("(")[0]: (takes, gives) for call, takes, gives, _ in (*CONVERSIONS, *NEWER)}
         # Maps, and variables that are set on the way, are looked at beside HAProxy only (`test_words_beside_haproxy`);
         # those of stick tables are in tests/test_rules_counters.py.
-        elsewhere = {*MAPS, "set-var", "unset-var", *(name for name in CONVERTERS if "table" in name)}
+        # So is a key's file (`test_rules_encrypted_tokens`).
+        elsewhere = {
+            *MAPS,
+            "jwt_decrypt_cert",
+            "set-var",
+            "unset-var",
+            *(name for name in CONVERTERS if "table" in name),
+        }
         signatures = {name: (each.takes, each.gives) for name, each in CONVERTERS.items() if name not in elsewhere}
         self.assertEqual(named, signatures)
 
@@ -146,6 +153,26 @@ class CastTests(SynchronousTestCase):
         ):
             head = b"GET / HTTP/1.1\r\nHost: a\r\nX: %b\r\n\r\n" % (b"9" * 5000)
             self.assertEqual(compiled(read_expression(text, "here"))(Seen(head)), value, text)
+
+    def test_dates_of_http_are_read(self) -> None:
+        """In each of the three forms of RFC 9110 (section 5.6.7)."""
+        for text, value in (
+            (b"Sun, 06 Nov 1994 08:49:37 GMT", 784111777),
+            (b"Mon, 06 Nov 1994 08:49:37 GMT and more", 784111777),
+            (b"Sunday, 06-Nov-94 08:49:37 GMT", 784111777),
+            (b"Sunday, 06-Nov-1994 08:49:37 GMT", 784111777),
+            (b"Sunday, 06-Nov-60 08:49:37 GMT", 2866956577),
+            (b"Sunday, 06-Nov-61 08:49:37 GMT", -257267423),
+            (b"Sun Nov  6 08:49:37 1994", 784111777),
+            (b"Sun Nov 16 08:49:37 1994", 784975777),
+            (b"Thu, 31 Feb 2024 00:00:60 GMT", 1709337660),
+            (b"sun, 06 Nov 1994 08:49:37 GMT", None),
+            (b"Sun, 6 Nov 1994 08:49:37 GMT", None),
+            (b"Sun, 06 Nov 1994 08:49:37 UTC", None),
+            (b"Sun, 06 Nov 0000 08:49:37 GMT", None),
+        ):
+            head = b"GET / HTTP/1.1\r\nHost: a\r\nX: %b\r\n\r\n" % text
+            self.assertEqual(compiled(read_expression("req.fhdr(x),date", "here"))(Seen(head)), value, text)
 
     def test_a_method_in_a_variable_is_no_number(self) -> None:
         """HAProxy casts it to texts only."""

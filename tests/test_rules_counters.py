@@ -103,7 +103,7 @@ class SampleTests(SynchronousTestCase):
         changing = {f"{where}_{verb}_gpc{n}" for verb in ("inc", "clr") for n in ("", 0, 1)
                     for where in ("sc", "sc0", "sc1", "sc2", "src", "table")}  # fmt: skip
         rest = {name for name in (*FETCHES, *CONVERTERS) if name.startswith(("sc_", "sc0_", "sc1_", "sc2_", "table_"))}
-        rest |= {name for name in FETCHES if name.startswith("src_") and name != "src_port"}
+        rest |= {name for name in FETCHES if name.startswith("src_") and name not in ("src_port", "src_is_local")}
         others = {f"sc{n}_tracked" for n in ("", 0, 1, 2)} | {"src_updt_conn_cnt", "table_cnt", "table_avl"}
         others |= {f"sc{n}_key" for n in ("", 0, 1, 2)}
         others |= {"table_server_id", "table_expire", "table_idle"}
@@ -273,7 +273,7 @@ class RequestTests(SynchronousTestCase):
         for rules in (LIMIT, LIMIT.replace("track-sc0 src\n", "track-sc0 src if { path / }\n")):
             world = ruled(self, rules, warm=1)
             client = world.client()
-            world.frontend.tracks = True
+            world.frontend.tracks = world.frontend.counts_requests = True
             (connection,) = world.frontend.connections
             table = world.frontend.tables["fe"]
             session_of(connection).counters = {0: (table, table.track("192.0.2.9"))}  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.build import maps as build_maps
+from reusedproxy.build import list_files
 from reusedproxy.build.maps import Maps
 from reusedproxy.config.reader import Source, read_configuration
 from reusedproxy.net.slices import run_through
@@ -154,7 +154,7 @@ class ReadingTests(SynchronousTestCase):
             self.assertEqual(self.faults(content.splitlines()[0] + "\n", converter), [])
 
     def test_a_file_without_an_end_and_one_that_is_too_large_are_faults(self) -> None:
-        self.patch(build_maps, "LARGEST_MAP", 1 << 20)
+        self.patch(list_files, "LARGEST_LIST", 1 << 20)
         for path, found in (("/dev/zero", "more than"), (str(temporary_directory(self) / "map"), "1048577 bytes")):
             if path != "/dev/zero":
                 Path(path).write_bytes(b"a 1\n" * (1 << 18) + b"b")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
 
+from cryptography import x509
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config.language.report import Report
@@ -18,7 +20,7 @@ from reusedproxy.rules.matching import condition, criterion
 from reusedproxy.rules.samples.body_fetches import BODY_FETCHES
 from reusedproxy.rules.samples.byte_fetches import BYTE_FETCHES
 from reusedproxy.rules.samples.certificates import Certificate, one_line, rfc2253
-from reusedproxy.rules.samples.compile import compiled, compiled_text
+from reusedproxy.rules.samples.compile import compiled, compiled_all, compiled_text
 from reusedproxy.rules.samples.course_fetches import COURSE_FETCHES
 from reusedproxy.rules.samples.formats import text_of, text_of_body
 from reusedproxy.rules.samples.hello_fetches import HELLO_FETCHES
@@ -30,6 +32,8 @@ from tests.samplecases import CONVERSIONS, NEWER
 from tests.tlsfakes import Side, certificate
 
 PLACE = Place("t.cfg", 1)
+#: The identifiers of two extensions, and policies.
+SAN, POLICIES, OIDS = b"\6\3\x55\x1d\x11", b"\6\3\x55\x1d\x20", ("0.4.0.1862.1.4", "2.23.140.1.2.1")
 HEAD = ASKED + b"X-Case: 1\r\n\r\n"
 ANSWER = (
     b"HTTP/1.1 201 Made\r\nContent-Length: 2\r\nSet-Cookie: s=1; path=/\r\nSet-Cookie: t=2\r\nX-List: a, b\r\n"
@@ -40,6 +44,7 @@ ANSWERED = (
     ("status", "201"),
     ("res.ver", "1.1"),
     ("hdr(x-list)", "b"),
+    ("cookie(s)", "1"),
     ("res.hdr(x-list,1)", "a"),
     ("res.fhdr(x-list)", "a, b"),
     ("shdr_cnt(x-list)", "2"),
@@ -120,6 +125,7 @@ SHOWN = (
     ("ssl_fc_has_early", "0"),
     ("ssl_fc_early_rcvd", "0"),
     ("ssl_fc_err", "0"),
+    ("ssl_fc_err_str", ""),
     ("ssl_f_s_dn", "/CN=ours"),
     ("ssl_f_s_dn(CN)", "ours"),
     ("ssl_f_serial,hex", "07"),
@@ -193,6 +199,47 @@ class TableTests(SynchronousTestCase):
         ):
             self.assertEqual(compiled(read_expression(text, "here"), where)(facts), value, text)
 
+    def test_other_names_and_policies(self) -> None:
+        """As OpenSSL's GENERAL_NAME_print(3) writes them, which HAProxy calls."""
+        names = x509.SubjectAlternativeName(
+            [
+                x509.DNSName("a.test"),
+                x509.RFC822Name("me@a.test"),
+                x509.UniformResourceIdentifier("spiffe://a/b"),
+                x509.IPAddress(ip_address("192.0.2.1")),
+                x509.IPAddress(ip_address("2001:db8::a")),
+                x509.RegisteredID(x509.ObjectIdentifier("1.2.3.4")),
+                x509.DirectoryName(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "x,y")])),
+                x509.OtherName(x509.ObjectIdentifier("1.3.6.1.4.1.311.20.2.3"), b"\x0c\3u@a"),
+                x509.OtherName(x509.ObjectIdentifier("1.2.3"), b"\x0c\1x"),
+            ]
+        )
+        policies = x509.CertificatePolicies(
+            [x509.PolicyInformation(x509.ObjectIdentifier(each), None) for each in OIDS]
+        )
+        der = certificate([("CN", "x")], {SAN: names.public_bytes(), POLICIES: policies.public_bytes()})
+        written = (
+            "DNS:a.test, email:me@a.test, URI:spiffe://a/b, IP Address:192.0.2.1, IP Address:2001:DB8:0:0:0:0:0:A,"
+            ' Registered ID:1.2.3.4, DirName:CN = "x,y", othername:UPN:u@a, othername:<unsupported>'
+        )
+        for text, value in (
+            ("ssl_c_san", written.encode()),
+            ("ssl_c_policies", ", ".join(OIDS).encode()),
+            (f"ssl_c_policies({OIDS[1]})", OIDS[1].encode()),
+            ("ssl_c_policies(1.2)", None),
+        ):
+            self.assertEqual(compiled(read_expression(text, "here"))(Seen(HEAD, tls=Side(der))), value, text)
+        for plain in (
+            certificate([]),
+            certificate([], {}),
+            certificate([], {SAN: b"", POLICIES: b"\x30\0"}),
+            b"\x30\0",
+        ):
+            for text in ("ssl_c_san", "ssl_c_policies"):
+                self.assertIsNone(compiled(read_expression(text, "here"))(Seen(HEAD, tls=Side(plain))), plain)
+        control = certificate([], {SAN: b"\x30\x05\x82\3a\0b"})
+        self.assertEqual(compiled(read_expression("ssl_c_san", "here"))(Seen(HEAD, tls=Side(control))), b"DNS:a.b")
+
     def test_what_is_not_there_is_not_fetched(self) -> None:
         """Of a client without a certificate; of a certificate that is none."""
         for side in (Side(None), Side(b"\x30\x05nope"), Side(b"")):
@@ -226,7 +273,7 @@ class TableTests(SynchronousTestCase):
         counted |= {name for name in CONVERTERS if name.startswith(("table_", "in_table"))}
         elsewhere = {
             *(f"capture.{name}" for name in ("req.hdr", "req.method", "req.uri", "req.ver", "res.hdr", "res.ver")),
-            *("fc_rcvd_proxy", "fc_pp_authority", "fc_pp_unique_id"),
+            *("date_us", "fc_err_name", "fc_pp_tlv", "fc_rcvd_proxy", "fc_pp_authority", "fc_pp_unique_id"),
             *("fc_err", "fc_err_str", "hostname", "pid", "ssl_fc_err", "txn.hedged", "txn.status", "unique-id"),
             *counted,
             # In tests/test_rules_course_fetches.py.
@@ -256,7 +303,7 @@ class TableTests(SynchronousTestCase):
         converted = {name for text in tables for name in re.findall(r",([a-z0-9_]+)", text)}
         converted |= {call.partition("(")[0] for call, *_ in (*CONVERSIONS, *NEWER)}
         # These want variables, or files.
-        self.assertEqual(set(CONVERTERS) - converted - counted, {"set-var", "unset-var", *MAPS})
+        self.assertEqual(set(CONVERTERS) - converted - counted, {"jwt_decrypt_cert", "set-var", "unset-var", *MAPS})
 
     def test_fields_in_binary(self) -> None:
         """Each text behind its length, of which HAProxy has an encoding of its own; two empty ones are the last."""
@@ -285,6 +332,7 @@ class TableTests(SynchronousTestCase):
             ("unique-id", b"id"),
             ("txn.status", b"200"),
             ("fc_err", b"0"),
+            ("fc_err_name", b""),
             ("ssl_fc_err", None),
         ):
             self.assertEqual(compiled_text(read_expression(text, "here"))(facts), value, text)
@@ -292,11 +340,56 @@ class TableTests(SynchronousTestCase):
     def test_what_another_proxy_has_announced(self) -> None:
         """The client's own connection has announced nothing."""
         facts = Seen(HEAD)
-        for announced, values in ((None, (b"0", None, None)), ({}, (b"1", None, None)), ({2: b"a", 5: b"b"}, b"1ab")):
+        tables: tuple[tuple[Mapping[int, Sequence[bytes]] | None, Sequence[int | bytes | None]], ...] = (
+            (None, (b"0", None, None)),
+            ({}, (b"1", None, None)),
+            ({2: [b"x", b"a"], 5: [b"b"]}, b"1ab"),
+        )
+        for announced, values in tables:
             facts.announced = announced
             asked = ("fc_rcvd_proxy", "fc_pp_authority", "fc_pp_unique_id")
             found = [compiled_text(read_expression(text, "here"))(facts) for text in asked]
             self.assertEqual(found, [bytes([each]) if isinstance(each, int) else each for each in values])
+
+    def test_samples_are_written_on_their_way(self) -> None:
+        """As HAProxy writes them, and passed on."""
+        facts = Seen(HEAD)
+        for text, value, line in (
+            ("src,debug(track-sc)", b"127.0.0.1", ("buf0", "[debug] track-sc: type=ipv4 <127.0.0.1>")),
+            ("str(a),debug,upper", b"A", ("buf0", "[debug] : type=str <a>")),
+            ("bin(610a62),debug(b,stdout)", b"a\nb", ("stdout", "[debug] b: type=bin <a.b>")),
+            ("str(%c3%a9),url_dec,debug(,stderr),length", b"2", ("stderr", "[debug] : type=str <..>")),
+            ("int(3),debug", b"3", ("buf0", "[debug] : type=sint <3>")),
+            ("always_true,debug", b"1", ("buf0", "[debug] : type=bool <1>")),
+            ("ipv6(::1),debug", b"::1", ("buf0", "[debug] : type=ipv6 <::1>")),
+        ):
+            self.assertEqual(compiled_text(read_expression(text, "here"))(facts), value, text)
+            self.assertEqual(facts.told[-1], line)
+        compiled_text(read_expression("req.hdr(none),debug", "here"))(facts)
+        self.assertEqual(len(facts.told), 7)
+
+    def test_extensions_that_another_proxy_has_announced(self) -> None:
+        """By number or name; those about TLS are within one."""
+        facts = Seen(HEAD)
+        inner = b"\x21\0\7TLSv1.3" + b"\x22\0\2me"
+        about_tls = [b"\1\0\0\0\0" + inner, b"\1\0\0\0\0\x22\0\3you"]
+        facts.announced = {2: [b"a", b"b"], 5: [b""], 0x20: about_tls, 0x30: [b"ns"]}
+        facts.announced = {**facts.announced, 0xE0: [b"own"], 0xE1: [b"x" * 1025]}
+        for name, value in (
+            *(("AUTHORITY", b"a"), ("0x02", b"a"), ("unique_id", b""), ("NETNS", b"ns"), ("224", b"own")),
+            *(("SSL_VERSION", b"TLSv1.3"), ("SSL_CN", b"me"), ("SSL_CIPHER", None), ("ALPN", None), ("225", None)),
+        ):
+            self.assertEqual(compiled(read_expression(f"fc_pp_tlv({name})", "here"))(facts), value, name)
+        for name, values in (("AUTHORITY", [b"a", b"b"]), ("SSL_CN", [b"me", b"you"]), ("ALPN", []), ("225", [])):
+            every = compiled_all(read_expression(f"fc_pp_tlv({name})", "here"))
+            assert every is not None
+            self.assertEqual([*every(facts)], values, name)
+        self.assertEqual(compiled(read_expression("fc_pp_authority", "here"))(facts), b"b")
+        for cut in range(len(inner) - 1):
+            facts.announced = {0x20: [b"\1\0\0\0\0" + inner[:cut]]}
+            self.assertIsNone(compiled(read_expression("fc_pp_tlv(SSL_CN)", "here"))(facts), cut)
+        facts.announced = None
+        self.assertIsNone(compiled(read_expression("fc_pp_tlv(2)", "here"))(facts))
 
     def test_the_rest(self) -> None:
         """What cannot be compared with another program's so simply."""
@@ -312,6 +405,7 @@ class TableTests(SynchronousTestCase):
             ("date", b"86400"),
             ("date(-86400000,ms)", b"500"),
             ("date,http_date", b"Fri, 02 Jan 1970 00:00:00 GMT"),
+            ("date_us", b"500000"),
             ("so_name", b"front"),
             ("be_name", None),
             ("dst_port", b"80"),

@@ -13,12 +13,14 @@ from reusedproxy.clients.gate import Arrival
 from reusedproxy.config.language.report import Wrong
 from reusedproxy.config.model.logs import NO_CAPTURES
 from reusedproxy.config.model.proxies import Timeouts
+from reusedproxy.config.model.values import Place
 from reusedproxy.config.rules.expressions import read_expression
 from reusedproxy.config.rules.formats import needs_answer, read_format
 from reusedproxy.net.tcp_info import tcp_info
 from reusedproxy.rules.facts import Noted
 from reusedproxy.rules.samples.compile import compiled
 from reusedproxy.rules.samples.process_fetches import MEASURED, OWN
+from reusedproxy.sessions.course import number_of
 from reusedproxy.sessions.figures import CLIENT_FIGURES, OWN_FIGURES
 from tests.clientfakes import get
 from tests.rulefakes import Seen, ruled
@@ -54,7 +56,7 @@ def carried(**others: Any) -> Any:
     return made
 
 
-def own(which: str, of: Any, unit: str = "") -> int | None:
+def own(which: str, of: Any, unit: str = "") -> Any:
     return OWN_FIGURES[which](of, unit)
 
 
@@ -89,13 +91,15 @@ class KernelTests(SynchronousTestCase):
         of = carried()
         of.client.transport = SimpleNamespace(socket=near)
         of.connection = SimpleNamespace(transport=SimpleNamespace(socket=far))
-        for side in ("fc", "bc"):
-            fine = own(f"{side}_rtt", of, "us")
+        for name in ("fc_rtt", "bc_rtt", "fc_rttvar", "bc_rttvar"):
+            for _ in range(1000):  # an acknowledgement may be under way, with which the kernel measures once more
+                before, *coarse, fine = (own(name, of, unit) for unit in ("us", "ms", "", "us"))
+                if before == fine:
+                    break
             assert fine is not None
             self.assertTrue(0 < fine < 60_000_000, fine)
-            self.assertEqual(own(f"{side}_rtt", of), fine // 1000)
-            self.assertEqual(own(f"{side}_rttvar", of, "ms"), (own(f"{side}_rttvar", of, "us") or 0) // 1000)
-        self.assertEqual(own("fc_reordering", of), 3)
+            self.assertEqual(coarse, [fine // 1000] * 2)
+        self.assertGreaterEqual(own("fc_reordering", of) or 0, 3)
         self.assertEqual([own(f"fc_{what}", of) for what in ("sacked", "lost", "retrans")], [0, 0, 0])
         self.assertIn(own("fc_unacked", of), (0, 1))
 
@@ -155,3 +159,63 @@ class FetchTests(SynchronousTestCase):
         self.assertEqual(world.frontend.figure("uptime", ""), 7)
         world.frontend.stop()
         self.assertIs(world.frontend.figure("stopping", ""), True)
+
+
+class OutcomeTests(SynchronousTestCase):
+    """What `when` asks, the numbers of sections, our own end of the server's connection, and the last rule."""
+
+    def test_what_has_become_of_it(self) -> None:
+        of = carried(flags="--", redispatched=False, retries=0, status=200, connected=0.0, applet="")
+        asked = ("error", "forwarded", "toapplet")
+        for changed, values in (
+            ({}, [False, False, False]),
+            ({"connected": 1.0}, [False, True, False]),
+            ({"applet": "<STATS>"}, [False, False, True]),
+            ({"status": 503}, [True, False, False]),
+            ({"flags": "SC"}, [True, False, False]),
+            ({"flags": "LR", "retries": 1}, [False, False, False]),
+            ({"retries": 1}, [True, False, False]),
+            ({"redispatched": True}, [True, False, False]),
+        ):
+            made = carried(**{**vars(of), **changed})
+            self.assertEqual([own(each, made) for each in asked], values, changed)
+
+    def test_numbers_of_listeners(self) -> None:
+        """Those that their lines say; others get what is free."""
+        listeners = [SimpleNamespace(bind=SimpleNamespace(id=number)) for number in (0, 2, 0, 9, 0)]
+        self.assertEqual([number_of(each, listeners) for each in listeners], [1, 2, 3, 9, 4])
+        self.assertEqual(number_of(SimpleNamespace(bind=SimpleNamespace(id=0)), listeners), 0)
+
+    def test_numbers_of_sections(self) -> None:
+        of = carried(server=None, backend=None)
+        of.client.frontend.settings = SimpleNamespace(id=3)
+        self.assertEqual([own(each, of) for each in ("be_id", "srv_id")], [3, None])
+        of.backend = SimpleNamespace(settings=SimpleNamespace(id=5))
+        of.server = SimpleNamespace(settings=SimpleNamespace(id=7))
+        self.assertEqual([own(each, of) for each in ("be_id", "srv_id")], [5, 7])
+
+    def test_our_end_of_the_servers_connection(self) -> None:
+        near, _ = tcp_pair(self)
+        host, port = near.getsockname()
+        of = carried(connected=1.0)
+        of.connection = SimpleNamespace(transport=SimpleNamespace(socket=near))
+        self.assertEqual([str(own("bc_src", of)), own("bc_src_port", of), own("bc_nb_streams", of)], [host, port, 1])
+        of = carried(noted=Noted.of(NO_CAPTURES), connected=0.0)
+        self.assertEqual([own(each, of) for each in ("bc_src", "bc_src_port", "bc_nb_streams")], [None] * 3)
+        of.noted.source = ("unix", 0)
+        self.assertEqual([own(each, of) for each in ("bc_src", "bc_src_port")], [None, 0])
+
+    def test_whether_an_address_is_ours(self) -> None:
+        of = carried(source=("127.0.0.1", 1), destination=("::1", 1), connection_source=("192.0.2.1", 1))
+        of.connection_destination = ("unix", 0)
+        asked = ("src_is_local", "dst_is_local", "fc_src_is_local", "fc_dst_is_local")
+        self.assertEqual([own(each, of) for each in asked], [True, True, False, None])
+
+    def test_what_was_noted_of_rules_and_compression(self) -> None:
+        of = carried(noted=None)
+        asked = ("last_rule_file", "last_rule_line", "last_entity", "res.comp", "res.comp_algo")
+        self.assertEqual([own(each, of) for each in asked], [None, None, None, False, None])
+        of.noted = Noted.of(NO_CAPTURES)
+        self.assertEqual([own(each, of) for each in asked], [None, None, None, False, None])
+        of.noted.last_rule, of.noted.compression = Place("a.cfg", 7), "gzip"
+        self.assertEqual([own(each, of) for each in asked], [b"a.cfg", 7, b"a.cfg:7", True, b"gzip"])

@@ -131,7 +131,7 @@ class ReadTests(SynchronousTestCase):
                     taken(stream + BEHIND, piece)
 
     def test_extensions_are_kept_by_their_types(self) -> None:
-        """The last of a type; a name or an id that is longer than HAProxy takes is a fault."""
+        """Those of one type as they come; a name or an id that is longer than HAProxy takes is a fault."""
 
         def header(*extensions: tuple[int, bytes]) -> bytes:
             rest = b"".join(struct.pack("!BH", kind, len(value)) + value for kind, value in extensions)
@@ -139,7 +139,7 @@ class ReadTests(SynchronousTestCase):
 
         found = read_proxy_header(header((2, b"a.example"), (5, b"x" * 128), (0xEA, b""), (2, b"b.example")))
         assert found is not None
-        self.assertEqual(found.values, {2: b"b.example", 5: b"x" * 128, 0xEA: b""})
+        self.assertEqual(found.values, {2: [b"a.example", b"b.example"], 5: [b"x" * 128], 0xEA: [b""]})
         for kind, size in ((2, 256), (5, 129)):
             with self.assertRaises(ProxyFault, msg=str(kind)):
                 read_proxy_header(header((kind, bytes(size))))

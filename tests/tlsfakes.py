@@ -90,9 +90,13 @@ def name(entries: list[tuple[str, str]], tag: int = 0x0C) -> bytes:
     return _der(0x30, rdns)
 
 
-def certificate(subject: list[tuple[str, str]]) -> bytes:
-    """The DER of a certificate with this subject; its signature is another's, which nobody looks at."""
+def certificate(subject: list[tuple[str, str]], extensions: dict[bytes, bytes] | None = None) -> bytes:
+    """The DER of a certificate with this subject, and these extensions by the DER of their identifiers; its signature
+    is another's, which nobody looks at."""
     tbs, algorithm, signature = parts(next(parts(_plain())).content)
     fields = [part.whole for part in parts(tbs.content)]
     fields[5] = name(subject)  # version, serial, signature, issuer, validity, subject
+    if extensions is not None:
+        of = (_der(0x30, kind + b"\1\1\xff" + _der(4, value)) for kind, value in extensions.items())
+        fields[7:] = [_der(0xA3, _der(0x30, b"".join(of)))]
     return _der(0x30, _der(0x30, b"".join(fields)) + algorithm.whole + signature.whole)

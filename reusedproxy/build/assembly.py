@@ -8,7 +8,7 @@ Starts nothing: the result is bound but does not accept, and its pools open no c
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from random import Random
 
@@ -19,6 +19,7 @@ from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.moving import Departed
 from reusedproxy.build.announce import Announce
 from reusedproxy.build.answers import Answers
+from reusedproxy.build.asked import calls_in
 from reusedproxy.build.backends import Backends
 from reusedproxy.build.certificates import FilesOfTLS, Served, Stamps, serving
 from reusedproxy.build.deeds import notes_in_sessions
@@ -39,6 +40,7 @@ from reusedproxy.build.standbys import stand_by
 from reusedproxy.build.tables import Sweep, tables_of
 from reusedproxy.build.ties import tie
 from reusedproxy.clients.connection_limit import ConnectionLimit
+from reusedproxy.clients.frequencies import Frequencies
 from reusedproxy.clients.frontend import Frontend
 from reusedproxy.config import model
 from reusedproxy.config.language.report import Fault
@@ -46,6 +48,7 @@ from reusedproxy.config.model.logs import THIS_HOST
 from reusedproxy.config.model.users import UserList
 from reusedproxy.config.model.values import Notice
 from reusedproxy.config.rules.log_actions import SetLogLevel
+from reusedproxy.config.rules.outcomes import read_sink
 from reusedproxy.exchanges.authentication import Authentication
 from reusedproxy.measures.list_fetches import ListFetches
 from reusedproxy.net import descriptors
@@ -73,6 +76,7 @@ from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.rules.maps import Map
 from reusedproxy.rules.pattern_files import PatternFile
 from reusedproxy.rules.samples.formats import text_of_items
+from reusedproxy.rules.samples.process_fetches import LAST_RULE
 from reusedproxy.tables.table import Table
 from reusedproxy.wire.heads import Limits
 
@@ -123,6 +127,8 @@ class Proxy:
     tables: dict[str, Table] = Factory(dict)
     #: Keeps them free of what is out of time, while the proxy runs.
     sweep: Sweep | None = None
+    #: The rates that rules ask for, while the proxy runs.
+    frequencies: Frequencies | None = None
     #: Patterns of rules, by the names of their files, kept for when only files of TLS are read again (`ssl-watch`), and
     #: for operators who change them.
     patterns: dict[str, PatternFile] = Factory(dict)
@@ -153,7 +159,8 @@ class Proxy:
 @define
 class _Shared:
     """Holds what all frontends of one configuration share. `backends_note` tells that rules of a backend set variables
-    of sessions; `rules_set_levels`, that a rule says at which level a line of the log is written."""
+    of sessions; `rules_set_levels`, that a rule says at which level a line of the log is written. `asked` are the
+    sample fetches and converters that it names, `sinks` write the lines of `debug`."""
 
     backends: dict[str, Backend]
     answers: Answers
@@ -163,6 +170,8 @@ class _Shared:
     environment: dict[str, str]
     backends_note: bool
     rules_set_levels: bool
+    asked: frozenset[str]
+    sinks: Mapping[str, Callable[[str], None]]
 
 
 class Assembly:
@@ -302,6 +311,7 @@ class Assembly:
             if not settings.disabled:
                 yield from self._frontend(settings, shared)
                 yield
+        proxy.frequencies = Frequencies(shared.asked, proxy.frontends, proxy.backends, proxy.deadlines)
         yield from self._listen(bind)
         global_ = configuration.global_
         if global_.ssl_watch is not None or global_.stats_sockets or global_.manhole is not None:
@@ -360,6 +370,13 @@ class Assembly:
         proxy.maps = maps.found
         patterns = Patterns({**proxy.patterns})
         yield from patterns.load(in_use)
+        asked: set[str] = set()
+        debugged: set[str] = set()
+        for each in in_use:
+            calls = [*calls_in(each)]
+            asked.update(call.name for call in calls)
+            debugged.update(read_sink(call.arguments) for call in calls if call.name == "debug")
+            yield
         backends_note = False
         for section in configuration.backends.values():
             backends_note = backends_note or notes_in_sessions(section)
@@ -368,12 +385,14 @@ class Assembly:
         return _Shared(
             backends,
             answers,
-            RuleSets(backends, disabled, patterns, answers, proxy.tables),
+            RuleSets(backends, disabled, patterns, answers, proxy.tables, not asked.isdisjoint(LAST_RULE)),
             Authentication(configuration.user_lists, proxy.passwords),
             Lookups({name: partial(proxy.names.section, each) for name, each in sections.asked.items()}),
             dict(configuration.global_.environment),
             backends_note,
             any(_set_levels(configuration)),
+            frozenset(asked),
+            {sink: proxy.logs.debugging(sink) for sink in sorted(debugged)},
         )
 
     def _frontend(self, settings: model.Frontend, shared: _Shared) -> Steps[None]:
@@ -393,6 +412,7 @@ class Assembly:
         frontend.maps = proxy.maps
         frontend.lists = rule_sets.patterns.edited
         frontend.lookups = shared.lookups
+        frontend.sinks = shared.sinks
         frontend.environment = shared.environment
         frontend.process_began = proxy.began
         frontend.errors = shared.answers.pages(settings.errors)
@@ -409,6 +429,7 @@ class Assembly:
         frontend.gate = rule_sets.gate(frontend.settings.rules.connection)
         frontend.session_gate = rule_sets.gate(frontend.settings.rules.session)
         frontend.tracks = any(gate is not None and gate.tracks for gate in (frontend.gate, frontend.session_gate))
+        frontend.counts_requests = frontend.tracks
         frontend.notes_in_sessions = shared.backends_note or notes_in_sessions(settings)
         frontend.judges_sessions = frontend.tracks or frontend.session_gate is not None
         monitor = rule_sets.monitor(frontend) if frontend.guide is None else None

@@ -15,6 +15,7 @@ from hashlib import sha256
 import attrs
 from attrs import evolve
 
+from reusedproxy.build.list_files import LARGEST_LIST
 from reusedproxy.clients.gate import DENIED, EXPECT_PROXY
 from reusedproxy.config.language.files import list_name
 from reusedproxy.config.model.proxies import Backend, Frontend, Server
@@ -22,10 +23,8 @@ from reusedproxy.config.model.rules import Criterion, Receive, Rule, Rules, Term
 from reusedproxy.config.model.values import Call, Place
 from reusedproxy.config.rules.actions import SetVariable
 from reusedproxy.config.rules.samples import MAPS
-from reusedproxy.net.files import MEBIBYTE, open_bounded
+from reusedproxy.net.files import open_bounded
 
-#: Most bytes of a map, of whose file more is no description.
-LARGEST_MAP = 64 * MEBIBYTE
 #: How variables of sessions begin; and converters that set a variable.
 _OF_SESSIONS = "sess."
 _SETTING = ("set-var", "unset-var")
@@ -94,7 +93,7 @@ def _map(path: str) -> object:
     if named.path is None:
         return None
     try:
-        with open_bounded(named.path, LARGEST_MAP) as file:
+        with open_bounded(named.path, LARGEST_LIST) as file:
             return _digest(file.read())
     except OSError as error:
         # The file is a fault where the map itself is read, unless it may be missing.

@@ -12,7 +12,8 @@ from io import TextIOWrapper
 
 from attrs import Factory, define
 
-from reusedproxy.build.maps import LARGEST_MAP, pairs_in
+from reusedproxy.build.list_files import LARGEST_LIST
+from reusedproxy.build.maps import pairs_in
 from reusedproxy.config.language.files import based_path
 from reusedproxy.config.language.report import Wrong
 from reusedproxy.config.model.identities import IdentityRule
@@ -109,7 +110,7 @@ def _mapped(
     file_name, before, after, default = mapped
     try:
         descriptor, writers = open_list(file_name)
-        reader = bounded(descriptor, file_name, LARGEST_MAP)
+        reader = bounded(descriptor, file_name, LARGEST_LIST)
         with TextIOWrapper(reader, encoding="utf-8", errors="surrogateescape", newline="\n") as lines:
             values = dict.fromkeys(value.decode("utf-8", "surrogateescape") for _, value in pairs_in(lines))
     except OSError as error:

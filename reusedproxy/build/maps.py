@@ -7,26 +7,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from errno import ENOENT
-from io import TextIOWrapper
 
 import attrs
 from attrs import Factory, define
 
+from reusedproxy.build.list_files import reading
 from reusedproxy.config.language.files import ListName, list_name
 from reusedproxy.config.language.report import Fault, Wrong
 from reusedproxy.config.model.values import Call, Place
-from reusedproxy.config.rules.samples import MAPS
+from reusedproxy.config.rules.samples import KEY, MAPS
 from reusedproxy.config.rules.steering import EditMap
-from reusedproxy.net.files import MEBIBYTE, open_bounded, why_unread
+from reusedproxy.net.files import why_unread
 from reusedproxy.net.slices import Steps
 from reusedproxy.rules.maps import Map
 
-#: Most bytes of a map.
-LARGEST_MAP = 64 * MEBIBYTE
-
-#: Pairs that are read in one step.
-_STEP = 1000
 _LINE = re.compile(r"([^ \t]+)[ \t]*([^\r\n\0]*)")
 
 
@@ -54,28 +48,18 @@ class Maps:
                     yield
                 self.found[named.name].uses.append(place)
                 try:
-                    yield from self.found[named.name].prepare(method, gives, f"the map {named.name}")
+                    read_as = "str" if gives == KEY else gives
+                    yield from self.found[named.name].prepare(method, read_as, f"the map {named.name}")
                 except Wrong as wrong:
                     self._fault(place, str(wrong))
             yield
 
     def _map(self, named: ListName, place: Place) -> Steps[Map]:
-        pairs: list[tuple[str, bytes]] = []
-        path = named.path
-        if path is None:
-            return Map(pairs)
         try:
-            file = open_bounded(path, LARGEST_MAP)
-            with TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="\n") as lines:
-                for pair in pairs_in(lines):
-                    pairs.append(pair)
-                    if len(pairs) % _STEP == 0:
-                        yield
+            return Map((yield from reading(named, pairs_in)))
         except OSError as error:
-            if named.optional and error.errno == ENOENT:
-                return Map(pairs)
-            self._fault(place, f"cannot read the map {path}: {why_unread(path, error)}")
-        return Map(pairs)
+            self._fault(place, f"cannot read the map {named.name}: {why_unread(named.name, error)}")
+            return Map(())
 
     def _fault(self, place: Place, text: str) -> None:
         fault = Fault(place, text)

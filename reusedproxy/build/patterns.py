@@ -8,28 +8,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from errno import ENOENT
-from io import TextIOWrapper
 
 import attrs
 from attrs import Factory, define
 
+from reusedproxy.build.list_files import reading
 from reusedproxy.config import model
-from reusedproxy.config.language.files import ListName, list_name
+from reusedproxy.config.language.files import list_name
 from reusedproxy.config.language.report import Fault, Wrong
 from reusedproxy.config.model.rules import Criterion
 from reusedproxy.config.model.values import Notice, Place
 from reusedproxy.config.rules.steering import EditList
-from reusedproxy.net.files import MEBIBYTE, open_bounded, why_unread
+from reusedproxy.net.files import why_unread
 from reusedproxy.net.slices import Steps, run_through
 from reusedproxy.rules.edited_lists import EditedFile
 from reusedproxy.rules.pattern_files import PatternFile
 
-#: Most bytes of a file with patterns: lists of more than a million addresses are in use.
-LARGEST_PATTERNS = 64 * MEBIBYTE
-
-#: Patterns that are read in one step.
-_STEP = 1000
 #: A character that ends a pattern; the rest of the line is ignored.
 _LINE_END = re.compile(r"[\n\r\0]")
 _WITHOUT_CONDITIONS = (model.Server, model.Bind)
@@ -95,9 +89,10 @@ class Patterns:
         named = list_name(path)
         path = named.name
         if path not in self.files:
-            lines = yield from self._read(named, criterion)
-            if lines is None:
-                return PatternFile()
+            try:
+                lines = yield from reading(named, patterns_in)
+            except OSError as error:
+                return self._fault(criterion, f"cannot read the patterns in {path}: {why_unread(path, error)}")
             self.files[path] = EditedFile(lines) if path in self._edits else PatternFile(lines)
         file, asked = self.files[path], (path, criterion.method, ignore_case)
         if asked not in self._found:
@@ -114,25 +109,6 @@ class Patterns:
                 if notice not in self.notices:
                     self.notices.append(notice)
         return file
-
-    def _read(self, named: ListName, criterion: Criterion) -> Steps[list[str] | None]:
-        found: list[str] = []
-        path = named.path
-        if path is None:
-            return found
-        try:
-            file = open_bounded(path, LARGEST_PATTERNS)
-            with TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="\n") as lines:
-                for text in patterns_in(lines):
-                    found.append(text)
-                    if len(found) % _STEP == 0:
-                        yield
-        except OSError as error:
-            if named.optional and error.errno == ENOENT:
-                return found
-            self._fault(criterion, f"cannot read the patterns in {path}: {why_unread(path, error)}")
-            return None
-        return found
 
     def _fault(self, criterion: Criterion, text: str) -> PatternFile:
         fault = Fault(criterion.place, text)

@@ -90,6 +90,8 @@ class RuleSets:
     patterns: Patterns = Factory(Patterns)
     answers: Answers = Factory(Answers)
     tables: Mapping[str, Table] = NO_TABLES
+    #: The rules that decide are noted (`last_rule_line`).
+    notes_last: bool = False
     _made: dict[model.Place, RuleSet] = Factory(dict)
     _ways: dict[model.Place, Way] = Factory(dict)
 
@@ -172,7 +174,7 @@ class RuleSets:
         """Returns what leads the streams of a frontend in mode tcp."""
         settings = frontend.settings
         rules, read = settings.rules, self.patterns
-        front = ContentRules.of(rules.content, settings.inspect_delay, CLIENT_BYTES, read)
+        front = ContentRules.of(rules.content, settings.inspect_delay, CLIENT_BYTES, read, self.notes_last)
         ways = {}
         for name, backend in self.backends.items():
             if backend.settings.mode == "tcp":
@@ -188,12 +190,12 @@ class RuleSets:
         if settings.place not in self._ways:
             self._ways[settings.place] = Way(
                 backend,
-                ContentRules.of(rules.content, settings.inspect_delay, CLIENT_BYTES, read),
+                ContentRules.of(rules.content, settings.inspect_delay, CLIENT_BYTES, read, self.notes_last),
                 [
                     (condition(rule.condition, CLIENT_BYTES, read), text_of(rule.name, CLIENT_BYTES), rule.place)
                     for rule in settings.use_servers
                 ],
-                ContentRules.of(rules.response_content, settings.response_delay, SERVER_BYTES, read),
+                ContentRules.of(rules.response_content, settings.response_delay, SERVER_BYTES, read, self.notes_last),
                 Sticking(backend, rules.stick, read) if rules.stick else None,
             )
         way = self._ways[settings.place]
@@ -232,6 +234,7 @@ class RuleSets:
                 section.restricts_names,
                 section.place,
                 self.tables,
+                self.notes_last,
             )
             yield from made.compilation
             self._made[section.place] = made

@@ -7,7 +7,7 @@ answers, and decides whether the client may send another request. It owns the cl
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import inf
 from typing import ClassVar, Final
 
@@ -127,13 +127,15 @@ class ClientConnection:
         self.slot = 0.0
         self.listener = listener
         #: The route of all its requests, where no rule and no page decides about them; None: its frontend is asked.
-        passes = frontend.pages or frontend.monitor is not None or frontend.routing is not None or frontend.tracks
+        passes = (
+            frontend.pages or frontend.monitor is not None or frontend.routing is not None or frontend.counts_requests
+        )
         self.straight = None if passes else frontend.default_route
         #: What its exchanges keep for those that follow; None: nothing so far.
         self.session: Session | None = None
         #: The destination that a PROXY protocol header has named; None: the proxy itself.
         self.destination: tuple[str, int] | None = None
-        self.announced: Mapping[int, bytes] | None = None
+        self.announced: Mapping[int, Sequence[bytes]] | None = None
         #: Seconds that its PROXY header and its TLS handshake have taken.
         self.handshake = 0.0
         self._buffer = b""
@@ -485,7 +487,9 @@ class ClientConnection:
             self.end_after("other certificates are shown now")
         self.frontend.let_go(self)
         self.frontend = frontend
-        passes = frontend.pages or frontend.monitor is not None or frontend.routing is not None or frontend.tracks
+        passes = (
+            frontend.pages or frontend.monitor is not None or frontend.routing is not None or frontend.counts_requests
+        )
         self.straight = None if passes else frontend.default_route
         self.forwarded = frontend.forwarded(self.address)
         frontend.take_over(self)

@@ -19,8 +19,8 @@ def figure(which: str, name: str, backends: Mapping[str, Backend], clients: Mapp
         backend = backends.get(section)
         found = None if backend is None else backend.named.get(server)
         return None if found is None else _OF_SERVERS[which](found)
-    backend = backends.get(name)
-    return None if backend is None else _OF_BACKENDS[which](backend)
+    backend, asked = backends.get(name), _OF_BACKENDS.get(which)
+    return None if backend is None or asked is None else asked(backend)
 
 
 def _connections(backend: Backend) -> int:
@@ -75,4 +75,5 @@ _OF_BACKENDS: dict[str, Callable[[Backend], int]] = {
     "be_conn_free": lambda backend: backend.free,
     **{f"be_{which}_timeout": _timeout(which) for which in ("connect", "queue", "server", "tarpit", "tunnel")},
     "be_max_retries": lambda backend: backend.settings.retries,
+    "be_id": lambda backend: backend.settings.id,
 }

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from math import inf
 from os import getpid
 from socket import gethostname, socket
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from attrs import evolve
 
@@ -60,8 +60,17 @@ from reusedproxy.wire.heads import Limits
 Address = tuple[str, int]
 #: A client connection makes itself the owner of its transport.
 _NOBODY: Any = None
+#: Events a second, as sample fetches ask for them.
+RATES: Final = ("be_sess_rate", "fe_req_rate", "fe_sess_rate", "srv_sess_rate")
 #: Seconds between two log lines about the same bound.
 FULL_EVERY: Final = 60.0
+
+
+class MeasuredRates(Protocol):
+    """Defines the rates that rules ask for (`clients.frequencies`)."""
+
+    def rate(self, which: str, name: str) -> int | None:
+        """Returns a rate by the name of the sample fetch, of a section or a server."""
 
 
 class Frontend:
@@ -74,6 +83,7 @@ class Frontend:
     #: For mypyc: what `daemon.reloading.former` drops at the end.
     __deletable__ = (
         "backends", "connections", "default_route", "gate", "handshakes", "heir", "invalid", "listeners", "log",
+        "frequencies",
         "pages", "rate", "routing", "_places", "_unevaluated", "announce", "guide", "monitor", "stream_log",
         "services", "session_gate", "tables", "unique_id",
     )  # fmt: skip
@@ -107,6 +117,8 @@ class Frontend:
         self.process_began = deadlines.now()
         self.lookups = Lookups({})
         self.maps: Mapping[str, Map] = NO_MAPS
+        #: What writes the lines of `debug`, by where they go.
+        self.sinks: Mapping[str, Callable[[str], None]] = {}
         #: Patterns that rules change, by the names of their files.
         self.lists: Mapping[str, EditedFile] = {}
         self.services: Mapping[str, Service] = {}
@@ -159,6 +171,12 @@ class Frontend:
         #: All stick tables, by name; and whether its rules for connections or sessions track anything there.
         self.tables: Mapping[str, Table] = {}
         self.tracks = False
+        #: Each request is counted before all else: in what the rules for connections track, or in `requests_begun`,
+        #: where a rule asks for its rate.
+        self.counts_requests = False
+        self.requests_begun = 0
+        #: The rates that rules ask for; None: they ask for none.
+        self.frequencies: MeasuredRates | None = None
         #: Rules for requests set variables of sessions.
         self.notes_in_sessions = False
         #: Tells that `stays` has something to do.
@@ -402,7 +420,7 @@ class Frontend:
         if self.gate is not None:
             arrival = Arrival(accepted, name, listener, self)
             verdict = self.verdict(arrival)
-            counters = arrival.counters
+            counters, name = arrival.counters, arrival.source
             if verdict in DENIED:
                 if verdict == SILENT_DROP:
                     hide(accepted)
@@ -513,7 +531,8 @@ class Frontend:
 
     def route(self, exchange: Exchange, body: bytes, ended: bool) -> None:
         """Begins `exchange` at its backend, or answers it with one of the proxy's pages."""
-        if self.tracks:
+        if self.counts_requests:
+            self.requests_begun += 1
             count_request(exchange)
         if self.monitor is not None and self.monitor(exchange, ended):
             return
@@ -528,7 +547,7 @@ class Frontend:
     def set_guard(self) -> None:
         """Lets requests to which no rule applies pass the rules by, where one test tells. Call it when the rules, the
         pages and the monitor are known."""
-        if self.routing is not None and self.monitor is None and not self.tracks:
+        if self.routing is not None and self.monitor is None and not self.counts_requests:
             self.guard = self.routing.guard()
 
     def chunked_body(self) -> ChunkedBody:
@@ -599,7 +618,7 @@ class Frontend:
         self.traffic, self.invalid = previous.traffic, previous.invalid
         self.handshakes.counts = previous.handshakes.counts
         self.connections_max, self.connections_total = previous.connections_max, previous.connections_total
-        self.denied = previous.denied
+        self.denied, self.requests_begun = previous.denied, previous.requests_begun
         self.connections_before = previous.clients
         previous.connections_before = 0
         previous.heir = self
@@ -652,6 +671,10 @@ class Frontend:
             default = self.settings.default_backend
             # As in HAProxy, that of a `listen` section is none of its own.
             return None if default in (None, self.own_backend) else default.encode("utf-8", "surrogateescape")
+        if which in RATES:
+            return None if self.frequencies is None else self.frequencies.rate(which, name)
+        if which == "fe_id":
+            return self.settings.id
         if which == "stopping":
             return self.stopped
         if which == "uptime":

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from attrs import define, frozen
 
+from reusedproxy.net.local_addresses import is_local
 from reusedproxy.net.marks import mark_packets
 from reusedproxy.net.tls.facts import TransportTLS
 from reusedproxy.rules.facts import Course, Facts, Map, Noted, Sample
 from reusedproxy.sessions.client import ClientFacts, session_of
-from reusedproxy.sessions.figures import CLIENT_FIGURES, of_client
+from reusedproxy.sessions.figures import CLIENT_FIGURES, LOCAL_ADDRESSES, of_client
 from reusedproxy.tables.table import Table
 from reusedproxy.tables.tracking import Counters, Tracked
 
@@ -46,6 +47,9 @@ class Admitting(Protocol):
 
     @property
     def maps(self) -> Mapping[str, Map]: ...
+
+    @property
+    def sinks(self) -> Mapping[str, Callable[[str], None]]: ...
 
     def usable_servers(self, backend: str) -> int | None: ...
 
@@ -77,6 +81,15 @@ class Arrival:
     priority = 0, 0
 
     @property
+    def own_source(self) -> None:
+        """Returns nothing: what a rule puts in the place of the client's address (`set-src`) is its address from then
+        on."""
+
+    @own_source.setter
+    def own_source(self, address: tuple[str, int]) -> None:
+        self.source = address
+
+    @property
     def destination(self) -> tuple[str, int]:
         if self.client is not None and self.client.destination is not None:
             return self.client.destination
@@ -84,7 +97,7 @@ class Arrival:
         return (found[0], found[1]) if isinstance(found, tuple) else ("unix", 0)
 
     @property
-    def announced(self) -> Mapping[int, bytes] | None:
+    def announced(self) -> Mapping[int, Sequence[bytes]] | None:
         return None if self.client is None else self.client.announced
 
     @property
@@ -109,6 +122,10 @@ class Arrival:
     def figure(self, which: str, name: str) -> Sample:
         if which in CLIENT_FIGURES:
             return of_client(which, name, self.accepted)
+        if which == "dst_conn":
+            return self.listener.connections
+        if which in LOCAL_ADDRESSES:
+            return is_local(getattr(self, LOCAL_ADDRESSES[which])[0])
         own = self.frontend.name
         found = self.frontend.figure(which, name or own)
         if which == "fe_conn" and name in ("", own) and self.client is None and self.acts and isinstance(found, int):
@@ -121,6 +138,9 @@ class Arrival:
     @property
     def client_tls(self) -> TransportTLS | None:
         return None if self.client is None else session_of(self.client).tls
+
+    def tell(self, sink: str, line: str) -> None:
+        self.frontend.sinks[sink](line)
 
     def table(self, name: str) -> Table | None:
         return self.frontend.tables.get(name)

@@ -53,8 +53,8 @@ class Owner(ClientFrontend, Protocol):
     guard: Callable[[Exchange], bool] | None
     #: Tells whether `forwarded` writes anything for some clients.
     forwards: bool
-    #: Rules for connections or sessions track something in stick tables.
-    tracks: bool
+    #: Each request is counted before all else.
+    counts_requests: bool
 
     @property
     def routing(self) -> object | None:

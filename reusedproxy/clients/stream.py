@@ -6,7 +6,7 @@ It has one stream, which it begins and whose end closes it. Upward it knows `own
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from typing import Protocol
 
@@ -100,7 +100,7 @@ class StreamConnection:
         #: Seconds that its PROXY header and its TLS handshake have taken before.
         self.handshake = 0.0
         self.destination: tuple[str, int] | None = None
-        self.announced: Mapping[int, bytes] | None = None
+        self.announced: Mapping[int, Sequence[bytes]] | None = None
         self.session: Session | None = None
         self.state = WAITING
         self.stream = Stream(self)

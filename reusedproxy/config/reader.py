@@ -484,6 +484,7 @@ class _Reading:
     def configuration(self) -> Generator[None, None, Configuration]:
         for draft in self.proxies:
             draft.settle()
+        finish.number(self.proxies, self.report)
         for logs in (self.global_.logs, *(draft.logs for draft in self.proxies)):
             logs[:] = [with_ring(target, self.rings, self.report) for target in logs]
         named_servers = yield from validate(self.proxies, self.global_, self.report)

@@ -317,6 +317,8 @@ class ProxyService(Service):
             proxy.rates.start()
         if proxy.sweep is not None:
             proxy.sweep.start()
+        if proxy.frequencies is not None:
+            proxy.frequencies.start()
         proxy.budget.rate = global_.pool_connect_rate
         self._expiry.begin(proxy, endings)
         self.reloads.watch.begin(global_.ssl_watch, proxy.stamps, proxy.files.look)
@@ -672,4 +674,6 @@ def _stop(proxy: Proxy) -> None:
         proxy.rates.stop()
     if proxy.sweep is not None:
         proxy.sweep.stop()
+    if proxy.frequencies is not None:
+        proxy.frequencies.stop()
     proxy.logs.close()

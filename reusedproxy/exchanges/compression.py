@@ -14,6 +14,7 @@ from typing import Protocol
 from reusedproxy.config.model.compression import CODINGS, Compression
 from reusedproxy.exchanges.withheld import Verdict
 from reusedproxy.measures.traffic import Traffic
+from reusedproxy.rules.facts import Noted
 from reusedproxy.wire.bodies import ChunkedBody, chunk, payload
 from reusedproxy.wire.heads import CHUNKED, UNTIL_CLOSE, RequestHead, ResponseHead
 
@@ -44,6 +45,9 @@ class Compressed(Protocol):
     method: bytes
     answer_rules: Callable[..., Verdict] | None
     encoder: Encoder | None
+
+    def note(self) -> Noted:
+        """Returns what is noted of it, and begins with that if nothing is yet."""
 
     @property
     def traffic_of_sections(self) -> Sequence[Traffic]:
@@ -163,6 +167,7 @@ def compressor(front: Compression | None, back: Compression | None) -> Compresso
 def _encode(exchange: Compressed, answer: ResponseHead, algorithm: str) -> None:
     """Edits the head, and gives the exchange its encoder."""
     exchange.encoder = Encoder(algorithm, answer.length == CHUNKED, exchange.traffic_of_sections)
+    exchange.note().compression = algorithm
     block = _LENGTH.sub(b"", answer.block)
     block = _ETAG.sub(lambda found: found[0] if found[1].startswith(b"W/") else b"\r\nETag: W/" + found[1], block)
     block += b"content-encoding: %b\r\n" % CODINGS[algorithm].encode()

@@ -64,8 +64,6 @@ class ExchangeFacts(ConnectionFacts):
     early = b""
     more: list[bytes] | None = None
     method = b""
-    #: What answers in place of a server, as the log names it: "<STATS>" or "<PROMEX>"; "": nothing of the kind.
-    applet = ""
     #: Answered by `monitor-uri`, and so not logged.
     monitored = False
     #: Its rules may be broken off until a password has been checked, and begin again.

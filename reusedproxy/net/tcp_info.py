@@ -13,6 +13,7 @@ _PLACES: Final = {
     "sacked": 5,
     "lost": 6,
     "retrans": 7,
+    "fackets": 8,
     "last_data_sent": 9,
     "last_data_recv": 11,
     "rtt": 15,

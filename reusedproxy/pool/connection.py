@@ -294,7 +294,7 @@ class ServerConnection(Unfinished):
                 self._lose(UNTOUCHED, "unasked bytes")
                 return
             self._answered = True
-        now = self.pool.deadlines.now()
+        now, due = self.pool.deadlines.now(), self.deadline
         if self._request_ended:
             if self._timeout is not None:
                 self.deadline = now + self._timeout
@@ -306,12 +306,12 @@ class ServerConnection(Unfinished):
                 return
             end = 0 if self._received else data.find(EMPTY_LINE) + 4
             if end < 4:
-                self._read_head(exchange, data, now)
+                self._read_head(exchange, data, now, due)
                 return
             head = read_response(data[:end], exchange.method, self._limits)
             came = len(data) - end
             if head.status < 200:
-                self._read_head(exchange, data, now)
+                self._read_head(exchange, data, now, due)
             elif head.status > 400 or head.keep_alive_timeout is not None or not 0 <= head.length <= came:
                 self._answer(exchange, head, data, end, now)
             else:
@@ -387,8 +387,9 @@ class ServerConnection(Unfinished):
 
     # Reading a response.
 
-    def _read_head(self, exchange: Exchange, data: bytes, now: float) -> None:
-        """Reads a head that comes in pieces, and interim answers before the final one."""
+    def _read_head(self, exchange: Exchange, data: bytes, now: float, due: float) -> None:
+        """Reads a head that comes in pieces, and interim answers before the final one. A head is `due` as a whole when
+        the server's silence would have been too long: its bytes renew nothing, but each whole interim answer does."""
         if self._received:
             data = self._received = self._received + data
         interims = 0
@@ -399,6 +400,8 @@ class ServerConnection(Unfinished):
                 self._received = data
                 self._searched = len(data)
                 check_partial_response(data, self._limits, searched)
+                if not interims and due < self.deadline:
+                    self.deadline = due
                 return
             self._searched = 0
             head = read_response(data[:end], exchange.method, self._limits)

@@ -6,13 +6,14 @@ property or a method, called when a rule needs it and never computed beforehand.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Protocol
 
 from attrs import define, evolve
 
 from reusedproxy.config.model.logs import Captures
+from reusedproxy.config.model.values import Place
 from reusedproxy.tables.table import Table
 from reusedproxy.tables.tracking import Counters, Tracked
 from reusedproxy.wire.client_hello import ClientHello
@@ -48,7 +49,9 @@ class Noted:
     line is written, "silent" for none, "" for the usual one. `unique_id`: None until it is asked for. `number`: no
     other exchange of the process has it; -1: none was given. `logged`: the line is written already. `source` is our own
     address of the connection to the server, `server_tls` its TLS and `server_socket` the socket. `error` and
-    `error_text` say why a client's connection has failed, in HAProxy's numbers and words (`fc_err`).
+    `error_text` say why a client's connection has failed, in HAProxy's numbers and words (`fc_err`). `last_rule` is the
+    place of the last rule that has decided (`last_rule_line`), where that is asked for, `compression` the algorithm by
+    which the answer is compressed, "" for none.
     """
 
     captures: Captures
@@ -64,6 +67,8 @@ class Noted:
     server_socket: Any = None
     error: int = 0
     error_text: str = "Success"
+    last_rule: Place | None = None
+    compression: str = ""
 
     @classmethod
     def of(cls, captures: Captures) -> Noted:
@@ -207,6 +212,9 @@ class Map(Protocol):
     def find(self, method: str, sample: Sample) -> bytes | None:
         """Returns the value for this sample, by HAProxy's word for the method; None: there is none."""
 
+    def key_for(self, method: str, sample: Sample) -> bytes | None:
+        """Returns the key that is found for this sample; None: there is none."""
+
     def set(self, key: bytes, value: bytes) -> str:
         """Sets the value of a key. Returns why that was not done; "": it was."""
 
@@ -305,7 +313,7 @@ class Facts(Protocol):
     def connection_destination(self) -> tuple[str, int]: ...
 
     @property
-    def announced(self) -> Mapping[int, bytes] | None:
+    def announced(self) -> Mapping[int, Sequence[bytes]] | None:
         """Returns the extensions of the PROXY protocol header by which another proxy has announced the client, by their
         types; None: there was no header."""
 
@@ -332,7 +340,12 @@ class Facts(Protocol):
 
     def figure(self, which: str, name: str) -> Sample:
         """Returns what HAProxy's sample fetch of this name says of a section or a server (`be_conn`, `srv_is_up`, …; ""
-        is the request's own section), or of this process (`env`, `pid`). None where there is nothing of that name."""
+        is the request's own section), or of this process (`env`, `pid`); and of the request itself whether it has
+        failed (`error`), has had a connection to a server (`forwarded`), or was answered by a page of the proxy's
+        (`toapplet`). None where there is nothing of that name."""
+
+    def tell(self, sink: str, line: str) -> None:
+        """Writes a line where `debug` says, by HAProxy's name."""
 
     @property
     def listener_name(self) -> str: ...

@@ -97,11 +97,17 @@ class Map:
     def find(self, method: str, sample: Sample) -> bytes | None:
         """Returns what the map has for this sample; None: nothing."""
         found = self._methods.get(method)
-        if found is None:
-            for _ in self.prepare(method, "str", "a map"):
+        return (self._prepared(method) if found is None else found).find(sample)
+
+    def key_for(self, method: str, sample: Sample) -> bytes | None:
+        """Returns the key that a way of matching finds for this sample; None: none."""
+        return self._prepared(method).key_for(sample)
+
+    def _prepared(self, name: str) -> Method:
+        if name not in self._methods:
+            for _ in self.prepare(name, "str", "a map"):
                 pass
-            found = self._methods[method]
-        return found.find(sample)
+        return self._methods[name]
 
     def set(self, key: bytes, value: bytes) -> str:
         """Sets the value of a key, and adds the key if it is not there; key and value end at their first NUL. Returns
@@ -221,10 +227,6 @@ class Map:
         self.values, self._methods = values, made
         self._most = self._least = len(values) + MOST_ADDED
         self._grown = self._given = 0
-
-    def key_for(self, method: str, sample: Sample) -> bytes | None:
-        """Returns the key that a way of matching, which is prepared, finds for this sample; None: none."""
-        return self._methods[method].key_for(sample)
 
     def _check_value(self, value: bytes) -> None:
         for gives in self._gives:

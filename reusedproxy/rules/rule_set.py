@@ -41,10 +41,12 @@ class RuleSet:
         names: str = "preserve",
         place: Place | None = None,
         tables: Mapping[str, Table] = NO_TABLES,
+        notes_last: bool = False,
     ) -> None:
         """Takes rules; the place that says that they wait for bodies (`option http-buffer-request`; None: they do not);
-        what becomes of odd `names` of headers in the section at `place`; and the stick tables, by name. The rules are
-        compiled by the steps of `compilation`."""
+        what becomes of odd `names` of headers in the section at `place`; the stick tables, by name; and whether the
+        rule that has decided is noted (`last_rule_line`). The rules are compiled by the steps of `compilation`."""
+        self._notes_last = notes_last
         self.names: Steps = [(None, NAMES[names], place)] if names in NAMES and place is not None else []
         self.content: Steps = []
         self.request: Steps = [(None, buffer_request, buffers_at)] if buffers_at is not None else []
@@ -67,10 +69,10 @@ class RuleSet:
             (self.response, rules.response, RESPONSE),
             (self.after, rules.after, RESPONSE),
         ):
-            made = yield from compiling(said, where, read)
+            made = yield from compiling(said, where, read, notes_last=self._notes_last and kind is not self.redirects)
             kind += made
         others = self.names or self.content or self.request or self.redirects
-        made, guarded = yield from _compiled(rules.request, REQUEST, read, tables)
+        made, guarded = yield from _compiled(rules.request, REQUEST, read, tables, self._notes_last)
         self.request += made
         self.guard = None if others else guarded
 
@@ -86,15 +88,19 @@ def steps(
 
 
 def compiling(
-    rules: Iterable[Rule], where: str, read: ReadPatterns = no_files, tables: Mapping[str, Table] = NO_TABLES
+    rules: Iterable[Rule],
+    where: str,
+    read: ReadPatterns = no_files,
+    tables: Mapping[str, Table] = NO_TABLES,
+    notes_last: bool = False,
 ) -> Generator[None, None, Steps]:
     """Compiles rules as `steps` does, and may pause behind each: a thousand take 0.2 s."""
-    made, _ = yield from _compiled(rules, where, read, tables)
+    made, _ = yield from _compiled(rules, where, read, tables, notes_last)
     return made
 
 
 def _compiled(
-    rules: Iterable[Rule], where: str, read: ReadPatterns, tables: Mapping[str, Table]
+    rules: Iterable[Rule], where: str, read: ReadPatterns, tables: Mapping[str, Table], notes_last: bool
 ) -> Generator[None, None, tuple[Steps, Test | None]]:
     """Compiles rules to steps, and to their guard if there is one."""
     made: Steps = []
@@ -112,7 +118,8 @@ def _compiled(
                 asked.pop()
                 guards.pop()
                 test = both.test
-        made.append((test, act_of(rule.action, where), rule.place))
+        act = act_of(rule.action, where)
+        made.append((test, _noting(act, rule.place) if notes_last else act, rule.place))
         asked.append(() if both is not None else first_asked(rule))
         guards.append(None if both is None else both.guard)
         before = rule
@@ -122,6 +129,18 @@ def _compiled(
         guards[at:end] = [made[at][0]]
         asked[at:end] = [()]
     return made, _guard(guards, asked, where)
+
+
+def _noting(act: Act, place: Place) -> Act:
+    """Returns what does the same, and notes its place where it decides."""
+
+    def does(facts: Facts) -> Answer | Allowed | Dropped | Held | None:
+        verdict = act(facts)
+        if verdict is not None and type(verdict) is not Held:
+            facts.note().last_rule = place
+        return verdict
+
+    return does
 
 
 def _guard(known: Sequence[Test | None], asked: Sequence[tuple[Criterion, ...]], where: str) -> Test | None:

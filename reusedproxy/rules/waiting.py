@@ -2,6 +2,20 @@
 
 from __future__ import annotations
 
+from reusedproxy.rules.facts import Inspected
+
 
 class Incomplete(Exception):
     """Reports that a sample needs bytes that have not come so far, and may still come."""
+
+
+def wait_for_more(inspected: Inspected | None) -> None:
+    """Raises Incomplete if more may come; else there is no sample."""
+    if inspected is not None and not inspected.final:
+        raise Incomplete
+
+
+def settle(inspected: Inspected | None) -> None:
+    """Notes that a sample stays what it is, whatever else comes: a message has been read to its end."""
+    if inspected is not None:
+        inspected.changes = False

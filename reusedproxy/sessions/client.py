@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from reusedproxy.config import model
@@ -35,6 +35,8 @@ class FactsFrontend(Protocol):
     maps: Mapping[str, Map]
     #: All stick tables, by name.
     tables: Mapping[str, Table]
+    #: What writes the lines of `debug`, by where they go.
+    sinks: Mapping[str, Callable[[str], None]]
     #: Looks names up.
     lookups: Lookups
 
@@ -67,7 +69,7 @@ class ClientFacts(Protocol):
     #: The address that it had connected to, as a PROXY protocol header tells; None: there was no such header.
     destination: tuple[str, int] | None
     #: The extensions of the PROXY protocol header that it came with, by their types; None: it came with none.
-    announced: Mapping[int, bytes] | None
+    announced: Mapping[int, Sequence[bytes]] | None
     listener: Listener
     requests: int
     transport: Transport

@@ -8,6 +8,7 @@ course would stay in memory until the garbage collector's next run. It must neve
 from __future__ import annotations
 
 import os
+from itertools import count
 from typing import Any
 
 from reusedproxy.pool.named import NameRefused
@@ -171,6 +172,13 @@ class SessionCourse:
         return os.getpid()
 
 
-def number_of(listener: object, listeners: list[Any]) -> int:
-    """Returns the listener's number, counted from 1; as in HAProxy it stands for the port of a unix socket's client."""
-    return next((number for number, each in enumerate(listeners, 1) if each is listener), 0)
+def number_of(listener: Any, listeners: list[Any]) -> int:
+    """Returns the listener's number: its `id`, or the next from 1 on that no other one says; 0 where it is none of
+    these. As in HAProxy it stands for the port of a unix socket's client."""
+    said: int = listener.bind.id
+    if said:
+        return said
+    taken = {each.bind.id for each in listeners}
+    free = (number for number in count(1) if number not in taken)
+    others = (each for each in listeners if not each.bind.id)
+    return next((number for each, number in zip(others, free, strict=False) if each is listener), 0)

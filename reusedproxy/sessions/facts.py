@@ -7,7 +7,7 @@ Nothing here costs anything until a rule asks for it. It must never know what is
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.server import Server
@@ -50,6 +50,8 @@ class ConnectionFacts:
     #: How often it may be tried again, in the place of what its backend says.
     most_retries: int | None = None
     acts = True
+    #: What answers in place of a server, as the log names it: "<STATS>" or "<PROMEX>"; "": nothing of the kind.
+    applet = ""
 
     @property
     def source(self) -> tuple[str, int]:
@@ -60,7 +62,7 @@ class ConnectionFacts:
         return self.connection_destination if self.own_destination is None else self.own_destination
 
     @property
-    def announced(self) -> Mapping[int, bytes] | None:
+    def announced(self) -> Mapping[int, Sequence[bytes]] | None:
         return self.client.announced
 
     @property
@@ -98,8 +100,11 @@ class ConnectionFacts:
     def figure(self, which: str, name: str) -> Sample:
         if which in OWN_FIGURES:
             return OWN_FIGURES[which](self, name)
-        own = self.frontend_name if which == "fe_conn" else self.backend_name
+        own = self.frontend_name if which.startswith("fe_") else self.backend_name
         return self.client.frontend.figure(which, name or own or "")
+
+    def tell(self, sink: str, line: str) -> None:
+        self.client.frontend.sinks[sink](line)
 
     def table(self, name: str) -> Table | None:
         frontend = self.client.frontend

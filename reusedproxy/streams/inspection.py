@@ -41,10 +41,17 @@ class ContentRules:
 
     steps: Sequence[tuple[Outlook, str | Act, Place]]
     delay: float | None
+    #: The rule that has decided is noted (`last_rule_line`).
+    notes_last: bool = False
 
     @classmethod
     def of(
-        cls, rules: Iterable[Rule], delay: float | None, where: str, read: ReadPatterns = no_files
+        cls,
+        rules: Iterable[Rule],
+        delay: float | None,
+        where: str,
+        read: ReadPatterns = no_files,
+        notes_last: bool = False,
     ) -> ContentRules | None:
         """Compiles rules; None if there are none."""
         steps: list[tuple[Outlook, str | Act, Place]] = []
@@ -52,7 +59,7 @@ class ContentRules:
             action = rule.action
             does = action.verb if isinstance(action, Receive) else act_of(action, where)
             steps.append((outlook(rule.condition, where, read), does, rule.place))
-        return cls(steps, delay) if steps else None
+        return cls(steps, delay, notes_last) if steps else None
 
     def judge(self, facts: Facts, at: int = 0) -> tuple[str | Held, int]:
         """Runs the rules from the one `at` this place on, and returns ACCEPT, REJECT, SILENT_DROP, CLOSE or WAIT, or
@@ -68,6 +75,8 @@ class ContentRules:
                     return WAIT, at
                 if found == TRUE:
                     if isinstance(does, str):
+                        if self.notes_last:
+                            facts.note().last_rule = place
                         return does, at
                     held = does(facts)
                     if isinstance(held, Held):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
@@ -49,13 +49,13 @@ class ProxyHeader:
     """Holds a header of `length` bytes: the client's address and the address that it connected to.
 
     Both are None where the header names nobody but the peer itself (LOCAL, UNKNOWN). `values` are its extensions, by
-    their types.
+    their types: those of one type as they come.
     """
 
     length: int
     source: Address | None = None
     destination: Address | None = None
-    values: Mapping[int, bytes] = Factory(dict)
+    values: Mapping[int, Sequence[bytes]] = Factory(dict)
 
 
 def read_proxy_header(data: bytes) -> ProxyHeader | None:
@@ -122,13 +122,13 @@ def _read_v2(data: bytes) -> ProxyHeader | None:
     return ProxyHeader(16 + length, (hosts[0], source_port), (hosts[1], destination_port), values)
 
 
-def _extensions(header: bytes, at: int) -> dict[int, bytes]:
-    """Returns the extensions of a version 2 header, which begin at `at`, by their types; of several of one type the
-    last. Raises ProxyFault.
+def _extensions(header: bytes, at: int) -> dict[int, list[bytes]]:
+    """Returns the extensions of a version 2 header, which begin at `at`, by their types.
+    Raises ProxyFault.
 
     Checked are their lengths (section 2.2), and the checksum if there is one (section 2.2.3: a receiver must).
     """
-    values = {}
+    values: dict[int, list[bytes]] = {}
     while at < len(header):
         if at + 3 > len(header):
             raise ProxyFault("its PROXY protocol header ends within an extension")
@@ -144,7 +144,7 @@ def _extensions(header: bytes, at: int) -> dict[int, bytes]:
                 raise ProxyFault("the checksum of its PROXY protocol header is wrong (PP2_TYPE_CRC32C)")
         if size > _MOST_OF.get(kind, size):
             raise ProxyFault(f"its PROXY protocol header has an extension {kind:#04x} of {size} bytes")
-        values[kind] = header[value:at]
+        values.setdefault(kind, []).append(header[value:at])
     return values
 
 

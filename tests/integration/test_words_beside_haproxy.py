@@ -453,7 +453,9 @@ class FigureTests(WordsTestCase):
             "hostname", "nbproc", "proc", "srv_conn(other/s)", "srv_queue(other/s)", "srv_weight(other/s)",
             "srv_iweight(other/s)", "srv_uweight(other/s)", "srv_conn_free(other/s)", "be_conn_free(other)",
             "be_server_timeout", "be_tunnel_timeout", "fe_client_timeout", "fe_defbe", "stopping", "fc_lost",
-            "fc_sacked", "fc_reordering", "fc_retrans", "str(other),nbsrv", "str(none),nbsrv", "str(other/s),srv_queue",
+            "fc_sacked", "fc_reordering", "fc_retrans", "fc_fackets", "fc_err", "dst_conn", "be_id,bool", "fe_id,bool",
+            "fe_sess_rate", "fe_req_rate", "be_sess_rate(other)", "srv_sess_rate(other/s)",
+            "src_is_local", "dst_is_local", "str(other),nbsrv", "str(none),nbsrv", "str(other/s),srv_queue",
         )  # fmt: skip
         self.same(
             [Case(name, f"http-request set-header Y <%[{name}]>", [GET]) for name in names],

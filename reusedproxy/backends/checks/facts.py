@@ -49,6 +49,9 @@ class CheckFacts:
     def figure(self, which: str, name: str) -> Sample:
         return None
 
+    def tell(self, sink: str, line: str) -> None:
+        raise NotImplementedError("no check has a line for it")
+
     def table(self, name: str) -> Table | None:
         return None
 

@@ -46,6 +46,8 @@ def _judge(expression: Expression, what: str) -> None:
     for converter in expression.converters:
         if converter.name in MAPS:
             raise Wrong(f"{what}: '{converter.name}' is not done in checks, which have no maps")
+        if converter.name == "debug":
+            raise Wrong(f"{what}: '{converter.name}' is not done in checks")
 
 
 def check_variable(name: str, what: str) -> str:

@@ -330,7 +330,7 @@ BIND_TLS = words(
 # TLS versions as they are spelled within HAProxy's words, oldest first.
 TLS_SHORT = ("tlsv10", "tlsv11", "tlsv12", "tlsv13")
 # Words about threads and about how the kernel wakes the process.
-BIND_WITHOUT_EFFECT = words("defer-accept guid-prefix id label nice process shards thread")
+BIND_WITHOUT_EFFECT = words("defer-accept guid-prefix label nice process shards thread")
 
 SERVER = _arguments(
     """
@@ -409,6 +409,73 @@ HINTS = {
     **dict.fromkeys(
         ("cpu_calls", "cpu_ns_avg", "cpu_ns_tot", "lat_ns_avg", "lat_ns_tot"),
         "take it out: processor time is not measured by request ('%Tr' and '%Ta' are times)",
+    ),
+    **dict.fromkeys(
+        ("bc_glitches", "fc_glitches", "sc_glitch_cnt", "sc_glitch_rate", "src_glitch_cnt", "src_glitch_rate")
+        + ("table_glitch_cnt", "table_glitch_rate"),
+        "they are HTTP/2's for the most part; a request that can be read in several ways is refused at once here, and"
+        " 'http_err_cnt' counts it",
+    ),
+    **dict.fromkeys(
+        ("bs.aborted", "bs.debug_str", "bs.id", "bs.rst_code", "fs.aborted", "fs.debug_str", "fs.id", "fs.rst_code"),
+        "they are for finding faults in HAProxy itself: 'txn.sess_term_state' says what has become of a request",
+    ),
+    **dict.fromkeys(
+        ("term_events", "waiting_entity"), "'txn.sess_term_state' and 'last_rule_line' say what has become of a request"
+    ),
+    **dict.fromkeys(
+        ("bc_err", "bc_err_name", "bc_err_str", "ssl_bc_err", "ssl_bc_err_str"),
+        "why a server could not be reached is in the log, and 'txn.sess_term_state' says that it could not",
+    ),
+    "bc_reused": "connections are reused wherever they may be: take it out",
+    "ssl_fc_crtname": "'ssl_f_serial' and 'ssl_f_sha1' say which certificate the client was shown",
+    **dict.fromkeys(("ssl_fc_ech_outer_sni", "ssl_fc_ech_status"), "the OpenSSL here cannot encrypt a client's hello"),
+    **dict.fromkeys(
+        ("cpu_usage_grp", "cpu_usage_proc", "cpu_usage_thr"), "let what watches the machine say it: there is one thread"
+    ),
+    **dict.fromkeys(
+        ("req.bytes_out", "req.tot_size", "res.bytes_out"),
+        "a request and its answer are counted as they come: 'req.bytes_in', 'res.bytes_in'",
+    ),
+    **dict.fromkeys(("distcc_body", "distcc_param"), "write 'req.payload' with its place in the message"),
+    **dict.fromkeys(("fcgi.docroot", "fcgi.index"), "FastCGI is not spoken"),
+    "spoe.engine-id": "no SPOE agent is asked",
+    **dict.fromkeys(
+        (
+            f"internal.{name}"
+            for name in (
+                *("htx.data", "htx.free", "htx.free_data", "htx.has_eom", "htx.nbblks", "htx.size", "htx.used"),
+                *("htx_blk.data", "htx_blk.hdrname", "htx_blk.hdrval", "htx_blk.size", "htx_blk.start_line"),
+                *("htx_blk.type", "strm.is_htx"),
+            )
+        ),
+        "they show HAProxy's own memory, for its developers",
+    ),
+    "acl": "write the condition behind the rule, with 'if'",
+    "dump_all_vars": "write the variables one by one, with 'var'",
+    "server_status": "keep 'status' in a variable, by the first rule for responses",
+    **dict.fromkeys(
+        ("fc_saved_syn", "eth.data", "eth.dst", "eth.hdr", "eth.proto", "eth.src", "eth.vlan", "ip.data", "ip.df")
+        + ("ip.dst", "ip.fp", "ip.hdr", "ip.proto", "ip.src", "ip.tos", "ip.ttl", "ip.ver", "tcp.dst", "tcp.flags")
+        + ("tcp.options.mss", "tcp.options.sack", "tcp.options.tsopt", "tcp.options.tsval", "tcp.options.wscale")
+        + ("tcp.options.wsopt", "tcp.options_list", "tcp.seq", "tcp.src", "tcp.win"),
+        "the first packet of a connection is not kept",
+    ),
+    **dict.fromkeys(
+        (
+            f"ssl_{side}_{secret}"
+            for side in ("bc", "fc")
+            for secret in (
+                "client_early_traffic_secret",
+                "client_handshake_traffic_secret",
+                "client_traffic_secret_0",
+                "early_exporter_secret",
+                "exporter_secret",
+                "server_handshake_traffic_secret",
+                "server_traffic_secret_0",
+            )
+        ),
+        "with it, whoever has recorded a connection can read it",
     ),
     "transparent": "name a server's address and port",
     "bind namespace": "start the daemon in that network namespace (ip netns exec, NetworkNamespacePath= of systemd)",

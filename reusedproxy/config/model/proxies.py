@@ -51,7 +51,7 @@ class SocketOptions:
 @frozen
 class Bind:
     """Holds one `bind` line for one address. With `maxconn` 0 only the frontend's limit applies. `mode` is a unix
-    socket's permissions (octal)."""
+    socket's permissions (octal). `id` is its number in its section; 0: none was said."""
 
     place: Place
     address: ListenAddress
@@ -64,6 +64,7 @@ class Bind:
     tls: BindTLS | None = None
     accept_proxy: bool = False
     options: SocketOptions = SocketOptions()
+    id: int = 0
 
 
 @frozen
@@ -321,6 +322,8 @@ class Frontend:
     socket_stats: bool = False
     #: What statistics say of the section.
     description: str = ""
+    #: Its number, which no other section has; 0: it has none (`id`).
+    id: int = 0
     clitcpka: bool = False
     disabled: bool = False
     stats: StatsPage | None = None
@@ -397,6 +400,8 @@ class Backend:
     log_health_checks: bool = False
     #: What statistics say of the section.
     description: str = ""
+    #: Its number, which no other section has; 0: it has none (`id`).
+    id: int = 0
     disabled: bool = False
     stats: StatsPage | None = None
     event_logs: tuple[LogTarget, ...] = ()

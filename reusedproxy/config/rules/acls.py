@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 from attrs import evolve
 
-from reusedproxy.config.language.haproxy_words import words
 from reusedproxy.config.language.report import Line, Report, Wrong, did_you_mean, nearest, not_done
 from reusedproxy.config.model.balance import UseServer
 from reusedproxy.config.model.rules import Condition, Criterion, Rule, Term, UseBackend
@@ -42,6 +41,7 @@ PREDEFINED = {
     "HTTP_URL_SLASH": "url_beg /",
     "HTTP_URL_STAR": "url *",
     "LOCALHOST": "src 127.0.0.1/8 ::1",
+    "RDP_COOKIE": "req.rdp_cookie_cnt gt 0",
     "REQ_CONTENT": "req.len gt 0",
     "WAIT_END": "wait_end",
     "METH_CONNECT": "method CONNECT",
@@ -53,7 +53,6 @@ PREDEFINED = {
     "METH_PUT": "method PUT",
     "METH_TRACE": "method TRACE",
 }
-_PREDEFINED_NOT_DONE = words("RDP_COOKIE")
 
 #: The ACLs of one section: all lines of each name. A predefined ACL is entered at its first use.
 Acls = dict[str, list[Criterion]]
@@ -217,8 +216,6 @@ def _named(name: str, negated: bool, acls: Acls, place: Place, what: str, report
         # As in HAProxy, a later `acl` line of this name adds to it; an earlier one replaces it.
         acls[name] = [read_criterion(PREDEFINED[name].split(), place, name, report)]
         return Term((), negated, name)
-    if name in _PREDEFINED_NOT_DONE:
-        raise Wrong(f"{what}: {not_done(name, 'predefined ACL')}")
     if name.startswith("{"):
         raise Wrong(f"{what}: '{name}': a brace stands by itself, with a blank on either side")
     hint = f": write {name.upper()}" if name.upper() in PREDEFINED else did_you_mean(name, {*acls, *PREDEFINED})

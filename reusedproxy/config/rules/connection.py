@@ -25,13 +25,14 @@ _DECISIONS: dict[str, dict[str, tuple[str, ...]]] = {
     CONNECTION: {"accept": (), "reject": (), "silent-drop": (), "expect-proxy": ("layer4",)},
     SESSION: {"accept": (), "reject": (), "silent-drop": ()},
 }
-#: What else can be done: of both, and of a session alone.
+#: What else can be done: of both, and of either alone.
 _BOTH = {
     **TABLE_ACTIONS,
     **{word: REQUEST_ACTIONS[word] for word in ("set-fc-mark", "set-fc-tos", "set-mark", "set-tos")},
 }
 _ACTIONS: dict[str, dict[str, Reader]] = {
-    CONNECTION: _BOTH,
+    # In that of a session HAProxy changes what rules see, but not what the connection is known by.
+    CONNECTION: {**_BOTH, **{word: REQUEST_ACTIONS[word] for word in ("set-src", "set-src-port")}},
     SESSION: {**_BOTH, **{word: REQUEST_ACTIONS[word] for word in ("set-var", "set-var-fmt", "unset-var")}},
 }
 

@@ -14,14 +14,18 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from reusedproxy.config.language.arguments import Unfinished, arguments_at
 from reusedproxy.config.language.haproxy_words import HINTS, words
 from reusedproxy.config.language.regular import read_regular, shortened
-from reusedproxy.config.language.report import Wrong, did_you_mean, not_done
+from reusedproxy.config.language.report import Wrong, did_you_mean, not_done, one_of
 from reusedproxy.config.language.units import within_64_bits
 from reusedproxy.config.model.values import Call, Expression
+from reusedproxy.config.rules.announced import type_number
 from reusedproxy.config.rules.haproxy_samples import CONVERTERS as HAPROXY_CONVERTERS
 from reusedproxy.config.rules.haproxy_samples import FETCHES as HAPROXY_FETCHES
 from reusedproxy.config.rules.json_paths import read_path
+from reusedproxy.config.rules.messages import fix_tag, mqtt_field
+from reusedproxy.config.rules.outcomes import read_outcome, read_sink
+from reusedproxy.config.rules.protobufs import TYPES, field_numbers
 from reusedproxy.config.rules.samples import CASTS, CONVERTERS, FETCHES, LOGGED, MAPS, SAME, Signature
-from reusedproxy.config.rules.token_keys import ALGORITHMS, read_key
+from reusedproxy.config.rules.token_keys import ALGORITHMS, read_jwk, read_key, read_private_key
 
 #: Fetches to whose names an ACL may append a method: path_beg is path with -m beg.
 BASES = words("base path url hdr shdr cook scook urlp")
@@ -375,6 +379,34 @@ def _sealed(name: str, arguments: tuple[str, ...], what: str) -> None:
         variable(arguments[3], f"{what}: '{name}' sets a variable to the tag")
 
 
+def _asked(read: Callable[..., object]) -> Callable[[str, tuple[str, ...], str], None]:
+    """Returns a check of arguments that `read` reads, which raises Wrong."""
+
+    def check(name: str, arguments: tuple[str, ...], what: str) -> None:
+        try:
+            read(*arguments)
+        except Wrong as wrong:
+            raise Wrong(f"{what}: '{name}': {wrong}") from None
+
+    return check
+
+
+def _number_of_field(numbers: str, kind: str = "") -> None:
+    field_numbers(numbers)
+    if kind:
+        one_of(kind, TYPES, "the type of a number")
+
+
+def _secret(secret: str) -> None:
+    if not is_variable(secret) and not re.match(r"[A-Za-z0-9+/]+={0,2}\Z", secret):
+        raise Wrong("it takes a secret in base64, or a variable")
+
+
+def _jwk(key: str) -> None:
+    if not is_variable(key):
+        read_jwk(key.encode("utf-8", "surrogateescape"))
+
+
 def _forwarded(name: str, arguments: tuple[str, ...], what: str) -> None:
     if arguments[0] not in ("proto", "host", "for", "by"):
         raise Wrong(f"{what}: '{name}' is of proto, host, for or by, not of '{arguments[0]}'")
@@ -429,7 +461,16 @@ _ARGUMENTS: dict[str, Callable[[str, tuple[str, ...], str], None]] = {
     **dict.fromkeys(("json_query", "jwt_header_query", "jwt_payload_query"), _json_path),
     **dict.fromkeys(("jwt_verify", "jwt_verify_cert"), _token),
     **dict.fromkeys(("be2dec", "le2dec", "be2hex"), _chunks),
-    **dict.fromkeys(("aes_gcm_dec", "aes_gcm_enc"), _sealed),
+    **dict.fromkeys(("aes_gcm_dec", "aes_gcm_enc", "aes_cbc_dec", "aes_cbc_enc"), _sealed),
+    **dict.fromkeys(("protobuf", "ungrpc"), _asked(_number_of_field)),
+    "fc_pp_tlv": _asked(type_number),
+    "fix_tag_value": _asked(fix_tag),
+    "mqtt_field_value": _asked(mqtt_field),
+    "jwt_decrypt_secret": _asked(_secret),
+    "jwt_decrypt_jwk": _asked(_jwk),
+    "jwt_decrypt_cert": _asked(read_private_key),
+    "when": _asked(lambda *arguments: read_outcome(arguments)),
+    "debug": _asked(lambda *arguments: read_sink(arguments)),
     "has_ctl": _controls,
     "rfc7239_field": _forwarded,
     "add_item": _item,

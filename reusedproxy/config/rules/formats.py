@@ -165,6 +165,6 @@ def needs_answer(made: Format) -> bool:
     """Tells whether the format shows what is known only while there is a connection to a server, or an answer."""
     return any(
         expression.fetch.name in ("%bi", "%bp", "capture.res.ver")
-        or expression.fetch.name.startswith(("bc_rtt", "ssl_bc", "ssl_s_"))
+        or expression.fetch.name.startswith(("bc_rtt", "bc_src", "ssl_bc", "ssl_s_"))
         for expression in made.expressions
     )

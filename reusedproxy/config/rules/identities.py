@@ -11,7 +11,7 @@ from reusedproxy.config.model.rules import Format, Hole
 from reusedproxy.config.model.values import Expression
 from reusedproxy.config.rules.expressions import where_of
 from reusedproxy.config.rules.formats import read_format
-from reusedproxy.config.rules.samples import MAPS, RESPONSE, SERVER_BYTES
+from reusedproxy.config.rules.samples import KEY, MAPS, RESPONSE, SERVER_BYTES
 
 
 def read_choice(text: str, what: str) -> Format:
@@ -31,7 +31,7 @@ def read_choice(text: str, what: str) -> Format:
 def map_of(expression: Expression) -> str | None:
     """Returns the file of the map whose values are all that the expression can give; None: it is no map's."""
     last = expression.converters[-1] if expression.converters else None
-    if last is None or last.name not in MAPS or MAPS[last.name][0] == "regm":
+    if last is None or last.name not in MAPS or MAPS[last.name][0] == "regm" or MAPS[last.name][1] == KEY:
         return None
     return last.arguments[0]
 

@@ -128,6 +128,18 @@ FETCHES: dict[str, Signature] = {
     **_of(ALWAYS, "int", "rand", 0, 1, (0,)),
     **_of(ALWAYS, "str", "uuid", 0, 1, (0,)),
     **_of(ALWAYS, "int", "be_conn be_conn_free fe_conn queue avg_queue connslots", 0, 1),
+    **_of(ALWAYS, "int", "be_sess_rate fe_req_rate fe_sess_rate", 0, 1),
+    **_of(ALWAYS, "int", "be_id date_us dst_conn fe_id tgroup"),
+    **_of(ALWAYS, "str", "last_entity last_rule_file"),
+    **_of(ALWAYS, "int", "last_rule_line"),
+    **_of(ALWAYS, "bool", "src_is_local dst_is_local fc_src_is_local fc_dst_is_local"),
+    **_of(ALWAYS, "int", "fc_fackets fc_nb_streams fc_settings_streams_limit"),
+    **_of(ALWAYS, "str", "fc_pp_tlv", 1, 1),
+    **_of(RESPONSE, "int", "bc_nb_streams bc_settings_streams_limit bc_src_port"),
+    **_of(RESPONSE, "ip", "bc_src"),
+    **_of(RESPONSE, "bool", "res.cache_hit res.comp"),
+    **_of(RESPONSE, "str", "res.cache_name res.comp_algo"),
+    **_of(RESPONSE, "int", "srv_id"),
     **_of(ALWAYS, "int", "be_connect_timeout be_max_retries be_queue_timeout be_server_timeout be_tarpit_timeout"),
     **_of(ALWAYS, "int", "be_tunnel_timeout fe_client_timeout fe_tarpit_timeout uptime"),
     **_of(ALWAYS, "int", "cur_client_timeout cur_connect_timeout cur_max_retries cur_queue_timeout cur_server_timeout"),
@@ -138,7 +150,7 @@ FETCHES: dict[str, Signature] = {
     **_of(ALWAYS, "int", "fc_rtt fc_rttvar", 0, 1),
     **_of(RESPONSE, "int", "bc_rtt bc_rttvar", 0, 1),
     **_of(ALWAYS, "bool", "srv_is_up", 1, 1),
-    **_of(ALWAYS, "int", "srv_conn srv_conn_free srv_iweight srv_queue srv_uweight srv_weight", 1, 1),
+    **_of(ALWAYS, "int", "srv_conn srv_conn_free srv_iweight srv_queue srv_sess_rate srv_uweight srv_weight", 1, 1),
     **_of(ALWAYS, "int", "nbproc proc thread"),
     **_of(ALWAYS, "bool", "quic_enabled"),
     # The exchange, as the log has it.
@@ -157,12 +169,13 @@ FETCHES: dict[str, Signature] = {
     **_of(ALWAYS, "bool", "fc_rcvd_proxy"),
     **_of(ALWAYS, "str", "fc_pp_authority fc_pp_unique_id"),
     **_of(ALWAYS, "int", "fc_err"),
-    **_of(ALWAYS, "str", "fc_err_str"),
+    **_of(ALWAYS, "str", "fc_err_name fc_err_str"),
     **_of_entries(),
     # TLS (7.3.4).
     **_of(ALWAYS, "bool", "ssl_fc ssl_fc_has_crt ssl_fc_has_sni ssl_fc_is_resumed ssl_c_used"),
     **_of(ALWAYS, "str", "ssl_fc_sni ssl_fc_protocol ssl_fc_cipher ssl_fc_alpn"),
     **_of(ALWAYS, "int", "ssl_fc_err"),
+    **_of(ALWAYS, "str", "ssl_fc_err_str"),
     # What the client's hello lists, where it is captured.
     **_of(ALWAYS, "bin", "ssl_fc_cipherlist_bin ssl_fc_extlist_bin ssl_fc_eclist_bin", 0, 1, (0,)),
     **_of(ALWAYS, "bin", "ssl_fc_sigalgs_bin ssl_fc_supported_versions_bin", 0, 1, (0,)),
@@ -176,6 +189,8 @@ FETCHES: dict[str, Signature] = {
     **_of(ALWAYS, "bin", "ssl_c_chain_der ssl_fc_unique_id"),
     **_of(ALWAYS, "bool", "ssl_fc_early_rcvd ssl_fc_has_early"),
     **_of(ALWAYS, "str", "ssl_c_r_dn", 0, 3, (1,)),
+    **_of(ALWAYS, "str", "ssl_c_san"),
+    **_of(ALWAYS, "str", "ssl_c_policies", 0, 1),
     **_certificate("ssl_c"),
     **_certificate("ssl_f"),
     **_of(RESPONSE, "bool", "ssl_bc ssl_bc_is_resumed"),
@@ -192,6 +207,8 @@ FETCHES: dict[str, Signature] = {
     **_of(CLIENT_BYTES, "bin", "req.payload", 2, 2, (0, 1)),
     **_of(CLIENT_BYTES, "bin", "req.payload_lv", 2, 3, (0, 1, 2)),
     **_of(CLIENT_BYTES, "str", "req.ssl_sni req.ssl_alpn"),
+    **_of(CLIENT_BYTES, "str", "req.rdp_cookie", 0, 1),
+    **_of(CLIENT_BYTES, "int", "req.rdp_cookie_cnt", 0, 1),
     **_of(CLIENT_BYTES, "bin", "req.ssl_cipherlist req.ssl_keyshare_groups req.ssl_sigalgs req.ssl_supported_groups"),
     **_of(CLIENT_BYTES, "bool", "req.ssl_ec_ext"),
     **_of(CLIENT_BYTES, "int", "req.ssl_st_ext"),
@@ -218,6 +235,7 @@ FETCHES: dict[str, Signature] = {
     **_of(ALWAYS, "int", "hdr_cnt", 0, 1),
     **_of(ALWAYS, "int", "hdr_val", 1, 2, (1,)),
     **_of(ALWAYS, "ip", "hdr_ip", 1, 2, (1,)),
+    **_of(ALWAYS, "str", "cookie", 0, 1),
     **_of(REQUEST, "str", "req.hdr req.fhdr", 1, 2, (1,)),
     **_of(REQUEST, "int", "req.hdr_cnt req.fhdr_cnt", 0, 1),
     **_of(REQUEST, "int", "req.hdr_val", 1, 2, (1,)),
@@ -266,10 +284,13 @@ OURS = frozenset(("txn.hedged",))
 AT_LOG = frozenset(
     (
         "status",
+        "srv_id",
         "srv_name",
         "capture.res.ver",
         "bc_rtt",
         "bc_rttvar",
+        *("bc_nb_streams", "bc_settings_streams_limit", "bc_src", "bc_src_port"),
+        *("res.cache_hit", "res.cache_name", "res.comp", "res.comp_algo"),
         *(name for name in FETCHES if name.startswith(("ssl_bc", "ssl_s_"))),
     )
 )
@@ -288,6 +309,8 @@ AT_CONNECTION = frozenset(
         "meth",
         "var",
         "date",
+        *("date_us", "dst_is_local", "fc_dst_is_local", "fc_fackets", "fc_nb_streams", "fc_settings_streams_limit"),
+        *("fc_src_is_local", "src_is_local", "tgroup"),
         "src",
         "dst",
         "fc_src",
@@ -311,6 +334,7 @@ AT_CONNECTION = frozenset(
         "quic_enabled",
         "thread",
         *("srv_is_up", "srv_conn", "srv_conn_free", "srv_iweight", "srv_queue", "srv_uweight", "srv_weight"),
+        *("be_sess_rate", "dst_conn", "fe_id", "fe_req_rate", "fe_sess_rate", "srv_sess_rate"),
         "env",
         "hostname",
         "pid",
@@ -339,6 +363,8 @@ SAME = {
     "req_ssl_hello_type": "req.ssl_hello_type",
     "req_ssl_sni": "req.ssl_sni",
     "req_ssl_ver": "req.ssl_ver",
+    "rdp_cookie": "req.rdp_cookie",
+    "rdp_cookie_cnt": "req.rdp_cookie_cnt",
     "rep_ssl_hello_type": "res.ssl_hello_type",
     "resp_ver": "res.ver",
     "cook": "req.cook",
@@ -352,10 +378,16 @@ SAME = {
     "shdr_cnt": "res.hdr_cnt",
     "shdr_ip": "res.hdr_ip",
     "shdr_val": "res.hdr_val",
+    "req.bytes_in": "bytes_in",
+    "res.bytes_in": "bytes_out",
 }
 
-#: Fetches from the request in a request's rules, and from the response in a response's.
-BY_PLACE = frozenset(("hdr", "hdr_cnt", "hdr_val", "hdr_ip", "payload", "payload_lv"))
+#: Fetches from the request in a request's rules, and from the response in a response's: each as `req.` or `res.` with
+#: this behind it.
+BY_PLACE = {
+    **{name: name for name in ("hdr", "hdr_cnt", "hdr_val", "hdr_ip", "payload", "payload_lv")},
+    "cookie": "cook",
+}
 
 
 def _converters(
@@ -364,13 +396,17 @@ def _converters(
     return {name: Signature(least, most, gives, takes, numbers=numbers) for name in names.split()}
 
 
+#: What gives the key that has matched, as the file has it, and not its value.
+KEY = "key"
+
+
 def _maps() -> dict[str, tuple[str, str]]:
-    """Returns how each converter that looks up a map matches, and the type of what it gives: `map_beg_int` is `beg` and
-    `int`."""
+    """Returns how each converter that looks up a map matches, and the type of the values that it gives: `map_beg_int`
+    is `beg` and `int`; `map_beg_key` is `beg` and `KEY`."""
     made = {"map": ("str", "str"), "map_regm": ("regm", "str")}
     for method in ("str", "beg", "end", "sub", "dir", "dom", "reg", "int", "ip"):
         made[f"map_{method}"] = (method, "str")
-        made |= {f"map_{method}_{gives}": (method, gives) for gives in ("str", "int", "ip")}
+        made |= {f"map_{method}_{gives}": (method, gives) for gives in ("str", "int", "ip", KEY)}
     return {name: each for name, each in made.items() if not name.endswith("_str") or name == "map_str"}
 
 
@@ -388,6 +424,14 @@ TABLE_VALUES = words(
 TABLE_NUMBERED = ("clr_gpc", "gpc", "gpc_rate", "gpt", "inc_gpc")
 
 
+def _of_maps() -> dict[str, Signature]:
+    found = {}
+    for name, (method, gives) in MAPS.items():
+        takes = _TAKEN_BY_MAPS.get(method, "str")
+        found[name] = Signature(1, 1, "str", takes) if gives == KEY else Signature(1, 2, gives, takes)
+    return found
+
+
 def _of_tables() -> dict[str, Signature]:
     found = {f"table_{name}": Signature(1, 1, "int", "any", table=0) for name in sorted(TABLE_VALUES)}
     found |= {f"table_{name}": Signature(2, 2, "int", "any", numbers=(0,), table=1) for name in TABLE_NUMBERED}
@@ -396,7 +440,7 @@ def _of_tables() -> dict[str, Signature]:
 
 
 CONVERTERS: dict[str, Signature] = {
-    **{name: Signature(1, 2, gives, _TAKEN_BY_MAPS.get(method, "str")) for name, (method, gives) in MAPS.items()},
+    **_of_maps(),
     **_converters("bin", "str", "hex base64 ub64enc"),
     **_converters("str", "bin", "b64dec ub64dec"),
     **_converters("str", "int", "hex2i"),
@@ -424,6 +468,7 @@ CONVERTERS: dict[str, Signature] = {
     **_converters("int", "int", "cpl neg"),
     **_converters("bool", "str", "iif", 2, 2),
     **_converters("int", "str", "http_date", 0, 2, (0,)),
+    **_converters("str", "int", "date"),
     **_converters("ip", "ip", "ipmask", 1, 2),
     **_converters("str", "str", "capture-req capture-res", 1, 1, (0,)),
     **_converters("bin", "int", "crc32c wt6 xxh3 xxh32 xxh64", 0, 1, (0,)),
@@ -440,7 +485,15 @@ CONVERTERS: dict[str, Signature] = {
     **_converters("str", "any", "json_query", 1, 2),
     **_converters("str", "any", "jwt_header_query jwt_payload_query", 0, 2),
     **_converters("str", "int", "jwt_verify jwt_verify_cert", 2, 2),
+    **_converters("str", "bin", "jwt_decrypt_secret jwt_decrypt_jwk jwt_decrypt_cert", 1, 1),
     **_converters("bin", "bin", "aes_gcm_dec aes_gcm_enc", 4, 5, (0,)),
+    **_converters("bin", "bin", "aes_cbc_dec aes_cbc_enc", 3, 3, (0,)),
+    **_converters("bin", "any", "protobuf ungrpc", 1, 2),
+    **_converters("bin", "bool", "fix_is_valid mqtt_is_valid"),
+    **_converters("bin", "bin", "fix_tag_value", 1, 1),
+    **_converters("bin", "str", "mqtt_field_value", 2, 2),
+    **_converters("any", "any", "when", 1, 3),
+    **_converters("any", "any", "debug", 0, 2),
     **_converters("str", "str", "rfc7239_field", 1, 1),
     **_converters("str", "bool", "rfc7239_is_valid"),
     **_converters("str", "any", "rfc7239_n2nn rfc7239_n2np"),

@@ -93,6 +93,8 @@ def read_bind(line: Line, defaults: TLSDefaults, report: Report, unix: UnixDefau
         texts.extend(wrong.texts)
     if addresses:
         texts += shut_out(addresses, draft.bind, what)
+        if draft.bind.id and len(addresses) > 1:
+            texts.append(f"{what}: 'id' is the number of one listener, and this line has {len(addresses)}")
     if texts:
         raise Wrong(*texts)
     unix = unix or UnixDefaults()
@@ -166,13 +168,15 @@ _OPTIONS: dict[str, Callable[[str, str], tuple[str, Any]]] = {
     "v6only": lambda argument, what: ("v6_only", True),
 }
 #: Words of any listening socket.
-SOCKET_WORDS = ("name", "user", "group", "uid", "gid", "maxconn", "backlog", "mode")
+SOCKET_WORDS = ("id", "name", "user", "group", "uid", "gid", "maxconn", "backlog", "mode")
 
 
 def socket_word(word: str, argument: str, what: str) -> tuple[str, Any]:
     """Returns the field of `Bind` that one of these words sets, and its value. Raises Wrong."""
     if word in ("uid", "gid"):
         return "user" if word == "uid" else "group", str(units.integer(argument, f"{what}: '{word}'"))
+    if word == "id":
+        return "id", units.integer(argument, f"{what}: 'id'", least=1)
     if word in ("maxconn", "backlog"):
         return word, units.integer(argument, f"{what}: '{word}'")
     return word, _permissions(argument, what) if word == "mode" else argument

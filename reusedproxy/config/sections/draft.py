@@ -109,6 +109,8 @@ class ProxyDraft:
     log_separate_errors: bool = False
     socket_stats: bool = False
     description: str = ""
+    #: Its number; 0: none was said, and it gets one at the end (`finish.number`).
+    id: int = 0
     clitcpka: bool = False
     uses_proxy_header: bool = False
     balance: Balance = Factory(Balance)

@@ -5,12 +5,14 @@ Makes no check that needs the whole configuration: those are in `config.validate
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import count
 
 from attrs import evolve
 
 from reusedproxy.config.checks.plan import hello_plan, http_plan, tcp_plan
 from reusedproxy.config.checks.requests import host_asked_for
+from reusedproxy.config.language.report import Report
 from reusedproxy.config.model.balance import NEEDS_HTTP, Balance
 from reusedproxy.config.model.checks import CheckPlan, Connect, HTTPCheck
 from reusedproxy.config.model.logs import Captures, LogSettings, LogTarget
@@ -66,6 +68,7 @@ def frontend(draft: ProxyDraft, global_: GlobalDraft, groups: Groups) -> Fronten
         ignores_probes=draft.ignores_probes,
         socket_stats=draft.socket_stats,
         description=draft.description,
+        id=draft.id,
         clitcpka=draft.clitcpka,
         uses_proxy_header=draft.uses_proxy_header,
         spells_for_clients=draft.h1_case_adjust_bogus_client,
@@ -126,6 +129,7 @@ def backend(draft: ProxyDraft, global_: GlobalDraft, groups: Groups) -> Backend:
         check_plan=plan,
         log_health_checks=draft.log_health_checks,
         description=draft.description,
+        id=draft.id,
         disabled=draft.disabled,
         stats=with_table(finished_stats(draft), draft.name),
         event_logs=_event_logs(draft, global_),
@@ -145,6 +149,21 @@ def backend(draft: ProxyDraft, global_: GlobalDraft, groups: Groups) -> Backend:
         state_from=draft.state_from,
         state_file=draft.state_file,
     )
+
+
+def number(drafts: Sequence[ProxyDraft], report: Report) -> None:
+    """Gives each section that says none a number (`id`): the free ones in the order of the file, as in HAProxy. Reports
+    numbers that are said twice."""
+    taken: dict[int, ProxyDraft] = {}
+    for draft in drafts:
+        if draft.id in taken:
+            other = taken[draft.id]
+            report.fault(draft.place, f"{draft.title} has the id {draft.id}, which {other.title} has ({other.place})")
+        if draft.id:
+            taken[draft.id] = draft
+    free = (each for each in count(1) if each not in taken)
+    for draft in drafts:
+        draft.id = draft.id or next(free)
 
 
 def log_format(draft: ProxyDraft) -> str:

@@ -215,6 +215,10 @@ def _description(proxy: ProxyDraft, line: Line, report: Report) -> None:
     proxy.description = " ".join(line.arguments)
 
 
+def _id(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    proxy.id = units.integer(line.one_argument("a number"), "'id'", least=1)
+
+
 def _harmless(proxy: ProxyDraft, line: Line, report: Report) -> None:
     """Accepts a name for people and statistics."""
 
@@ -513,7 +517,7 @@ KEYWORDS: dict[str, Keyword] = {
     "disabled": Keyword(_disabled),
     "enabled": Keyword(_disabled),
     "description": Keyword(_description, in_defaults=False),
-    "id": Keyword(_harmless, in_defaults=False),
+    "id": Keyword(_id, in_defaults=False),
     "guid": Keyword(_harmless, in_defaults=False),
     "stats": Keyword(read_stats),
     "bind": Keyword(_bind, "F", in_defaults=False),

@@ -17,12 +17,12 @@ from reusedproxy.config.language import haproxy_words, units
 from reusedproxy.config.language.addresses import server_address
 from reusedproxy.config.language.parameters import read_parameters
 from reusedproxy.config.language.report import Line, Wrong, not_done, one_of
-from reusedproxy.config.model.checks import Agent
+from reusedproxy.config.model.checks import Agent, Observe
 from reusedproxy.config.model.identities import IdentityRule
-from reusedproxy.config.model.names import AT_THE_START, Resolution
-from reusedproxy.config.model.proxies import WARM_UP, Check, PoolLimits, RecordBound, Spread
+from reusedproxy.config.model.names import Resolution
+from reusedproxy.config.model.proxies import Check, PoolLimits, RecordBound, Server, Spread
 from reusedproxy.config.model.tls import Revocations, ServerTLS
-from reusedproxy.config.model.values import PUBLIC, Expression
+from reusedproxy.config.model.values import PUBLIC, Expression, Place
 from reusedproxy.config.rules.expressions import read_expression, where_of
 from reusedproxy.config.rules.identities import read_choice
 from reusedproxy.config.rules.samples import FETCHES, RESPONSE, SERVER_BYTES
@@ -73,9 +73,14 @@ OCSP = ("none", "optional", "required")
 SNI_AUTO = read_expression("req.hdr(host),host_only", "'sni-auto'")
 
 
+#: What a server has of which its line says nothing.
+_DEFAULT, _OBSERVED = Server("", Place("", 0), ""), Observe("")
+
+
 @define
 class ServerWords:
-    """Holds the settings of a server read so far. `verify` None: global `ssl-server-verify` decides.
+    """Holds the settings of a server read so far, which begin with the defaults of the model's `Server`.
+    `verify` None: global `ssl-server-verify` decides.
 
     `checked` and `ssl` tell whether `check` and `tls` are in use: their settings may come long before.
     """
@@ -87,42 +92,42 @@ class ServerWords:
     checked: bool = False
     check: Check = Factory(Check)
     pool: PoolLimits = Factory(PoolLimits)
-    weight: int = 1
-    backup: bool = False
-    disabled: bool = False
-    minconn: int = 0
-    maxconn: int = 0
-    maxqueue: int = 0
+    weight: int = _DEFAULT.weight
+    backup: bool = _DEFAULT.backup
+    disabled: bool = _DEFAULT.disabled
+    minconn: int = _DEFAULT.minconn
+    maxconn: int = _DEFAULT.maxconn
+    maxqueue: int = _DEFAULT.maxqueue
     strict: bool = False
     sni: Expression | None = None
     sni_auto: bool = True
     check_sni_auto: bool = True
     #: The file says `no-sni-auto`: where no name is said either, none is verified.
     any_name: bool = False
-    pool_conn_name: Expression | None = None
-    send_proxy: str = ""
-    id: int = 0
-    guid: str = ""
-    hash_key: str = "id"
-    slowstart: float = 0.0
-    warm_up: float = WARM_UP
-    standby: int | None = None
+    pool_conn_name: Expression | None = _DEFAULT.pool_conn_name
+    send_proxy: str = _DEFAULT.send_proxy
+    id: int = _DEFAULT.id
+    guid: str = _DEFAULT.guid
+    hash_key: str = _DEFAULT.hash_key
+    slowstart: float = _DEFAULT.slowstart
+    warm_up: float = _DEFAULT.warm_up
+    standby: int | None = _DEFAULT.standby
     check_send_proxy: bool = False
     asks_agent: bool = False
     agent: Agent = Factory(lambda: Agent(0))
     observe: str = ""
-    error_limit: int = 10
-    on_error: str = "fail-check"
-    ends_when_down: bool = False
-    ends_backups_when_up: bool = False
-    track: str = ""
-    init_state: str = "up"
-    resolution: Resolution = AT_THE_START
-    cookie: str | None = None
-    non_stick: bool = False
+    error_limit: int = _OBSERVED.limit
+    on_error: str = _OBSERVED.on_error
+    ends_when_down: bool = _DEFAULT.ends_when_down
+    ends_backups_when_up: bool = _DEFAULT.ends_backups_when_up
+    track: str = _DEFAULT.track
+    init_state: str = _DEFAULT.init_state
+    resolution: Resolution = _DEFAULT.resolution
+    cookie: str | None = _DEFAULT.cookie
+    non_stick: bool = _DEFAULT.non_stick
     #: Where the lists of `crl-file` are fetched; without a URL nowhere.
     revocations: Revocations = Factory(lambda: Revocations(()))
-    record: RecordBound | None = None
+    record: RecordBound | None = _DEFAULT.record
     #: Networks in which its address must be; None: not said.
     reach: tuple[str, ...] | None = None
     said: set[str] = Factory(set)

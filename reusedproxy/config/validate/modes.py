@@ -91,7 +91,11 @@ def _tcp(draft: ProxyDraft, report: Report) -> None:
     why = "mode tcp" if draft.mode else "mode tcp, as no 'mode' is said"
     for rule in (*draft.request_rules, *draft.response_rules):
         if rule.action.answers:
-            text = f"'{rule.words}' needs 'mode http', and {draft.title} is in {why}: nothing would keep anybody out"
+            text = (
+                f"'{rule.words}' needs 'mode http', and {draft.title} is in {why}: nothing would keep anybody out"
+                " (HAProxy warns, and ignores it). Write 'mode http', or 'tcp-request content reject' with a condition"
+                " about the connection, or take it out"
+            )
             report.fault(rule.place, text)
     refused = {rule.place for rule in (*draft.request_rules, *draft.response_rules) if rule.action.answers}
     for word in (*_HTTP_WORDS, *(f"option {name}" for name in _http_options(draft))):

@@ -197,8 +197,7 @@ def _binds_differ(binds: Iterable[Bind], report: Report) -> None:
             continue  # the kernel picks another each time
         text = str(address)
         if text in seen:
-            place = seen[text].place
-            report.fault(bind.place, f"'bind {text}' stands already at {place}: an address is listened on once")
+            report.fault(bind.place, _listened_twice(bind, seen[text]))
             continue
         for other in seen.values():
             if _overlap(address, other.address):
@@ -209,6 +208,16 @@ def _binds_differ(binds: Iterable[Bind], report: Report) -> None:
                     f" port, {narrow} among them",
                 )
         seen[text] = bind
+
+
+def _listened_twice(bind: Bind, other: Bind) -> str:
+    same = f"'bind {bind.address}' stands already at {other.place}"
+    if bind.address.kind != "tcp":
+        return f"{same}: only one of them can listen there"
+    return (
+        f"{same}, in another section or with other words: HAProxy listens twice, and chance decides which of the two"
+        " each client gets. Take one out; one frontend leads to several backends by 'use_backend'"
+    )
 
 
 def _overlap(one: ListenAddress, other: ListenAddress) -> bool:

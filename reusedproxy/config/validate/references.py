@@ -13,9 +13,12 @@ from reusedproxy.config.sections.draft import ProxyDraft
 from reusedproxy.config.validate.rules import first_arguments, stats_rules
 
 #: The sample fetches whose first argument is a section or a server.
-_OF_BACKENDS = ("nbsrv", "be_conn", "queue", "avg_queue", "connslots", "be_conn_free")
-_OF_FRONTENDS = ("fe_conn",)
-_OF_SERVERS = ("srv_is_up", "srv_conn", "srv_conn_free", "srv_iweight", "srv_queue", "srv_uweight", "srv_weight")
+_OF_BACKENDS = ("nbsrv", "be_conn", "queue", "avg_queue", "connslots", "be_conn_free", "be_sess_rate")
+_OF_FRONTENDS = ("fe_conn", "fe_req_rate", "fe_sess_rate")
+_OF_SERVERS = (
+    *("srv_is_up", "srv_conn", "srv_conn_free", "srv_iweight", "srv_queue", "srv_uweight", "srv_weight"),
+    "srv_sess_rate",
+)
 
 
 class Names:

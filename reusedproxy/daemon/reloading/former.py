@@ -131,6 +131,7 @@ def take_apart(proxy: Proxy) -> Iterator[None]:
     frontends, backends, lines = proxy.frontends, proxy.backends, proxy.lines
     proxy.frontends, proxy.backends, proxy.lines = [], [], {}
     proxy.listeners, proxy.bound, proxy.rates, proxy.sweep = [], [], None, None
+    proxy.frequencies = None
     for backend in backends:
         if backend.hedging is not None:
             backend.hedging.let_losers_go()

@@ -7,6 +7,8 @@ reload refused. Knows lines and pools; must never know files.
 
 from __future__ import annotations
 
+import time
+
 from attrs import define
 
 from reusedproxy.build.assembly import Proxy
@@ -72,6 +74,8 @@ def _refuses_us(before: HTTPConnectionPool, now: HTTPConnectionPool) -> bool:
     """Tells whether the server refuses our certificate; if not, it is the server that is refused, or one that may be
     (`trial`)."""
     if before.context is None or now.context is None or now.context.shows_as(before.context):
+        return False
+    if before.context.is_ending(time.time()):
         return False
     return now.certificate == ACCEPTED or (now.certificate == UNSEEN and now.context.demands_as(before.context))
 

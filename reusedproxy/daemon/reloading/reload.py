@@ -296,6 +296,7 @@ class Reloads:
         for found, what in (
             (trial.distrusted, "is not trusted any more, and gets no more requests"),
             (trial.failing, "takes no new connections, and its old ones are not used any more"),
+            (trial.unwell, "does not pass its check on a new connection; its old ones are not used any more"),
         ):
             for name, reason in found.items():
                 text = f"server {name} {what}: {reason}"

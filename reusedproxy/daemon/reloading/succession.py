@@ -47,6 +47,8 @@ def take_place(old: Proxy, new: Proxy, announce: Announce) -> list[Iterator[None
         old.rates.stop()
     if old.sweep is not None:
         old.sweep.stop()
+    if old.frequencies is not None:
+        old.frequencies.stop()
     return leaving
 
 
@@ -76,6 +78,8 @@ def hand_on_states(old: Proxy, new: Proxy, announce: Announce) -> None:
         if (now := frontend.settings.maxconn) != frontend.maxconn_said:
             text = f"Frontend {name} keeps maxconn {now}, as was ordered before the reload"
             announce("notice", text, f"frontend {name}")
+    if new.frequencies is not None:
+        new.frequencies.succeed(old.frequencies)
 
 
 def _hand_on_servers(old: Proxy, new: Proxy, announce: Announce) -> None:

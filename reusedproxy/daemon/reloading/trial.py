@@ -8,6 +8,7 @@ or signals.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from attrs import frozen
@@ -102,10 +103,11 @@ class ReloadTrial:
         #: Trials of pools without a floor, and the names of servers whose trial has not begun.
         self._trials: dict[str, Trial] = {}
         self._to_try: list[str] = []
-        #: Servers that are no longer trusted, and those that fail, though nothing has changed that they could dislike;
-        #: and the reasons. They do not prevent the reload.
+        #: Servers that are no longer trusted; those that take no connection, and those that do not pass their check on
+        #: one, though nothing has changed that they could dislike; and the reasons. They do not prevent the reload.
         self.distrusted: dict[str, str] = {}
         self.failing: dict[str, str] = {}
+        self.unwell: dict[str, str] = {}
         self._identities = IdentityTrial(old, new)
         #: Results of the check requests on new connections: None: pending, "": passed, else the failure.
         self._answers: dict[str, str | None] = {}
@@ -180,8 +182,8 @@ class ReloadTrial:
         answer = self._answers.get(name)
         if not answer:
             return None
-        if not _may_dislike(old, line):
-            self.failing[name] = answer
+        if not _may_dislike(old, line) or _is_ending(old):
+            self.unwell[name] = answer
             return None
         return Refusal(name, answer)
 
@@ -234,14 +236,19 @@ def _refuses_us(old: Line, new: Line, certificate: str) -> bool:
     It is the server's word, and the server may be the very one on account of which something has changed: one whose
     certificate is revoked may break off each new handshake before it shows it; or it may be in league with that one.
     So it does not count where nothing has changed that it could dislike; and else only if its certificate is accepted,
-    or has nothing to prove that it had not to prove before. One that has shown nothing may dislike how we begin.
+    or has nothing to prove that it had not to prove before. One that has shown nothing may dislike how we begin. Where
+    our certificate ends, the new one is taken: else this server would cut us off from all the others.
     """
     now, before = _proof(new), _proof(old)
-    if now > before or not _may_dislike(old, new):
+    if now > before or not _may_dislike(old, new) or _is_ending(old):
         return False
     if certificate == UNSEEN:
         return now <= SPEAKS_TLS or not _begins_the_same(new, old) or _demands_the_same(new, old)
     return certificate == ACCEPTED or (certificate == MISNAMED and now >= NAME and _name_of(new) != _name_of(old))
+
+
+def _is_ending(line: Line) -> bool:
+    return line.context is not None and line.context.is_ending(time.time())
 
 
 def _may_dislike(old: Line, new: Line) -> bool:

@@ -81,6 +81,8 @@ def count_on(proxy: Proxy, counts: object) -> None:
                     setattr(server.times, name, max(getattr(server.times, name), value))
     if proxy.rates is not None:
         proxy.rates.begin_again()
+    if proxy.frequencies is not None:
+        proxy.frequencies.begin_again()
 
 
 def _traffic(traffic: Traffic) -> Counts:

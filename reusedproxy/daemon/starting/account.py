@@ -19,7 +19,6 @@ from contextlib import contextmanager, suppress
 
 from attrs import frozen
 
-from reusedproxy.config.language.report import Fault
 from reusedproxy.config.model.proxies import Global, Said
 from reusedproxy.config.model.values import Notice, Place
 from reusedproxy.net.acting import acting, groups_of
@@ -184,10 +183,9 @@ def _number(said: Said, find: Callable[[str], int]) -> int:
         raise KeyError(said.place, f"'{said.word}': there is no {kind} '{said.value}': {hint}") from None
 
 
-def judged(said: Global, root: bool, options: Mapping[str, object]) -> tuple[list[Fault], list[Notice]]:
-    """Returns faults and notices about `user`, `group` and `chroot`, but for names that do not exist."""
+def judged(said: Global, root: bool, options: Mapping[str, object]) -> list[Notice]:
+    """Returns what is to be said of `user`, `group` and `chroot`, but for names that do not exist."""
     by_option = options.get("uid")
-    faults: list[Fault] = []
     notices: list[Notice] = []
     lines = [each for each in (said.user, said.group) if each is not None]
     if lines and not root:
@@ -209,12 +207,12 @@ def judged(said: Global, root: bool, options: Mapping[str, object]) -> tuple[lis
         )
         notices.append(Notice("warning", lines[0].place, text))
     chroot = said.chroot
-    if chroot is not None and root and said.user is None and by_option is None:
-        text = f"'chroot' {INSTEAD}; and say 'user', since root in a chroot can leave it"
-        faults.append(Fault(chroot.place, text))
-    elif chroot is not None:
-        notices.append(Notice("warning" if root else "notice", chroot.place, f"'chroot' {INSTEAD}"))
-    return faults, notices
+    if chroot is not None:
+        alone = root and said.user is None and by_option is None
+        stays = ". Without 'user' the daemon stays root, who could leave a chroot, too: say 'user'" if alone else ""
+        text = f"'chroot' {INSTEAD}{stays}"
+        notices.append(Notice("warning" if root else "notice", chroot.place, text))
+    return notices
 
 
 def python_notice(account: Account, place: Place) -> Iterator[Notice]:

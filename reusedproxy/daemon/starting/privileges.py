@@ -46,7 +46,8 @@ class Privileges:
     def decide(self, said: Global) -> tuple[list[Fault], list[Notice]]:
         """Decides by `user` and `group`. Returns faults and notices about these and `chroot`."""
         root = os.geteuid() == 0
-        faults, notices = judged(said, root, self._options)
+        faults: list[Fault] = []
+        notices = judged(said, root, self._options)
         try:
             self._account = account_of(said, self._options) if root else None
         except UnknownAccount as error:

@@ -24,7 +24,7 @@ from reusedproxy.net.tls.files import CertificateFile, TLSConfigurationError, Tr
 from reusedproxy.net.tls.identity import ClientIdentity
 from reusedproxy.net.tls.lasting import VERIFIED_FOR, ends_of, first_after
 from reusedproxy.net.tls.names import is_address, is_for, why_not
-from reusedproxy.net.tls.openssl_server import HOSTNAME_MISMATCH, name_refusals, resumes
+from reusedproxy.net.tls.openssl_server import HOSTNAME_MISMATCH, name_refusals, resumes, untie
 from reusedproxy.net.tls.parameters import set_parameters
 from reusedproxy.net.tls.pins import pin_of_der
 from reusedproxy.net.tls.spiffe import why_not_spiffe
@@ -84,6 +84,8 @@ class Seen:
         return self.alert in _REFUSALS and self.complete and not self.accepted
 
 
+#: Seconds before the end of our certificate, at most, in which a server cannot keep a new one from others any more.
+ENDING = 3600.0
 #: What of a server line's settings is in the first message of a handshake.
 _OFFERED = ("min_version", "max_version", "ciphers", "ciphersuites", "curves", "sigalgs", "alpn", "tickets")
 #: What takes the place of nothing that a server line says.
@@ -161,6 +163,7 @@ class ClientContext:
             context.set_verify(SSL.VERIFY_PEER, _note_key)
             self._kept = name_refusals(context, HOSTNAME_MISMATCH)
         context.set_info_callback(note_progress)
+        untie(context)
 
     def named(self, sni: str) -> ClientContext:
         """Returns a copy for another name ("": none is sent).
@@ -312,6 +315,14 @@ class ClientContext:
         if seen.fault is not None or seen.unpinned or seen.unvouched:
             return MISTRUSTED
         return ACCEPTED if seen.verified else UNSEEN
+
+    def is_ending(self, now: float) -> bool:
+        """Tells whether our certificate has ended at this Unix time, or soon will: within an hour, or the last quarter
+        of its life, whichever is shorter."""
+        if self.ours is None or self.ours_end is None:
+            return False
+        life = self.ours_end - self.ours.not_valid_before_utc.timestamp()
+        return self.ours_end - now <= min(ENDING, life / 4)
 
     def begins_as(self, other: ClientContext) -> bool:
         """Tells whether both begin a handshake alike: they offer the same, and ask for the same name."""

@@ -51,6 +51,19 @@ def verify_clients(context: SSL.Context, demand: bool, on_fault: OnVerifyFault) 
     return verified
 
 
+def untie(context: SSL.Context) -> None:
+    """Takes the reference cycles out of a context whose callbacks are set: pyOpenSSL's helper of each refers to what is
+    made of it, and that to the helper.
+
+    A reload freezes what is alive, and the garbage collector never looks at that again; so a context whose successor
+    came by another reload would have left its cycles behind. Where pyOpenSSL's private names have changed, they stay.
+    """
+    for kind in ("verify", "alpn_select", "ocsp"):
+        helper, kept = getattr(context, f"_{kind}_helper", None), getattr(context, f"_{kind}_callback", None)
+        if helper is not None and kept is not None and getattr(helper, "callback", None) is kept:
+            del helper.callback
+
+
 def name_refusals(context: SSL.Context, error: int) -> object:
     """Reports `error` for certificates that OpenSSL accepts and a callback set by `set_verify` refuses.
 

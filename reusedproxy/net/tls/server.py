@@ -45,6 +45,7 @@ from reusedproxy.net.tls.openssl_server import (
     resumes,
     set_groups,
     tell_alerts,
+    untie,
     verify_clients,
     verify_result,
 )
@@ -260,6 +261,7 @@ class ServerContext:
         context.set_timeout(int(offer.lifetime))
         if offer.alpn:
             context.set_alpn_select_callback(calls.select_protocol)
+            untie(context)
         # Connections outlive their listener's certificates after a reload, and OpenSSL calls back as long as they live.
         # So the callbacks are kept in the context's app data, which pyOpenSSL keeps as long as the last connection.
         self._on_alert = alert_callback(calls.note_alert)

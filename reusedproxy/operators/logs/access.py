@@ -25,6 +25,7 @@ from reusedproxy.rules.samples.aliases import BAD_REQUEST, with_milliseconds
 from reusedproxy.rules.samples.lines import line_of
 from reusedproxy.sessions.client import ClientFacts
 from reusedproxy.sessions.course import NO_SERVER, number_of
+from reusedproxy.sessions.termination import went_wrong
 from reusedproxy.streams.stream import ENDED, Stream
 
 Logged = Exchange | Stream
@@ -36,8 +37,6 @@ _Ended = tuple[Exchange, int, int, int, int]
 #: The usual level, and that of lines about what went wrong (`option log-separate-errors`); no line at all.
 INFO, ERROR, SILENT = "info", "err", "silent"
 LEVELS = ("emerg", "alert", "crit", "err", "warning", "notice", "info", "debug")
-#: First letters of the termination state where nothing went wrong.
-_ALL_WELL = "-L"
 #: Number of seconds whose dates are cached: exchanges do not end in the order in which they began.
 _DATES = 64
 
@@ -172,17 +171,6 @@ class ChoosingLog:
             logged.note().logged = True
         if log is not None:
             log(logged)
-
-
-def went_wrong(logged: Logged) -> bool:
-    """Tells whether a line is about anything but success: an error, a time-out, a retry, or a status from 500 on."""
-    first = logged.flags[0]
-    return (
-        first not in _ALL_WELL
-        or logged.redispatched
-        or (first == "-" and logged.retries > 0)
-        or (isinstance(logged, Exchange) and logged.status >= 500)
-    )
 
 
 class FormattedLog:

@@ -135,8 +135,13 @@ class FailedClient:
         return self.frontend.usable_servers(backend or self.backend_name or "")
 
     def figure(self, which: str, name: str) -> Sample:
-        own = self.frontend_name if which == "fe_conn" else self.backend_name
+        if which == "error":
+            return True
+        own = self.frontend_name if which.startswith("fe_") else self.backend_name
         return self.frontend.figure(which, name or own or "")
+
+    def tell(self, sink: str, line: str) -> None:
+        self.frontend.sinks[sink](line)
 
     def table(self, name: str) -> Table | None:
         return self.frontend.tables.get(name)

@@ -18,7 +18,8 @@ from typing import Protocol
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.operators.logs.outlet import Ended, Outlet
 
-#: Seconds that a line for standard output may wait for others, and the number of bytes at which they are written.
+#: Seconds that a line for standard output, or for a connection, may wait for others; and the number of bytes at which
+#: those for standard output are written, and which those for a connection are put together to.
 GATHER = 0.05
 ENOUGH = 32 * 1024
 #: Most bytes kept for whoever takes none; further lines are dropped.
@@ -407,11 +408,12 @@ class Stream:
             if self._ended():
                 raise ConnectionResetError(errno.ECONNRESET, "it has ended the connection")
             while self._lines:
-                first = self._lines[0]
-                self._sent += self._socket.send(first[self._sent :] if self._sent else first)
-                if self._sent == len(first):
-                    self._size -= len(self._lines.popleft())
-                    self._sent = 0
+                # Many in one piece: each call would cost as much as it takes to make a line.
+                self._sent += self._socket.send(self._next())
+                while self._lines and self._sent >= len(self._lines[0]):
+                    taken = len(self._lines.popleft())
+                    self._size -= taken
+                    self._sent -= taken
                 if not self._lines and self._losses.untold and self.lost_line is not None:
                     lost, self._losses.untold = self._losses.untold, 0
                     self._lines.append(self._framed(self.lost_line(lost)))
@@ -420,6 +422,17 @@ class Stream:
             self._why = ""
         except OSError as error:
             self._give_up(error.strerror or str(error))
+
+    def _next(self) -> bytes:
+        """Returns the next lines, some kilobytes of them, from where the last call ended."""
+        pieces, size = [], 0
+        for line in self._lines:
+            pieces.append(line)
+            size += len(line)
+            if size >= ENOUGH:
+                break
+        joined = b"".join(pieces)
+        return joined[self._sent :] if self._sent else joined
 
     def _is_connected(self) -> bool:
         """Tells whether there is a connection, and opens one if it is time to. Raises OSError."""

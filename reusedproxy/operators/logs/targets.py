@@ -13,6 +13,7 @@ import stat
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from attrs import evolve
 from twisted.logger import Logger
@@ -39,6 +40,8 @@ _LEVELS = list(LOG_LEVELS)
 #: The one fault of a syslog socket that starting its server later does not cure.
 NO_SOCKET = "it is no socket, so no syslog server takes lines there (a file: 'log stdout' and a redirection)"
 _FACILITIES = list(LOG_FACILITIES)
+#: Bytes of a line of `debug`, and of all that its ring keeps.
+_DEBUG_LENGTH, _DEBUG_KEPT = 16384, 1 << 20
 
 
 def trouble_with(path: str) -> str:
@@ -103,6 +106,16 @@ class LogTargets:
             sink = self._sink(settings)
             self._targets[key] = Target(settings, tag or self._tag, sink, self._wall, self._host)
         return self._targets[key]
+
+    def debugging(self, sink: str) -> Send:
+        """Returns what writes the lines of the converter `debug` to this sink of HAProxy's: a descriptor, or the ring
+        "buf0", whose lines begin with the time."""
+        ring = {"ring": sink, "kept": _DEBUG_KEPT, "about": "in-memory ring buffer", "format": "timed"}
+        said: dict[str, Any] = {"format": "raw"} if sink in ("stdout", "stderr") else ring
+        target = LogTarget(_NOWHERE, sink if "ring" not in said else "ring", length=_DEBUG_LENGTH, **said)
+        send = self.open(target).sender("emerg")
+        assert send is not None  # of the first level
+        return send
 
     def take_events_to(self, targets: list[Target], of_sections: Mapping[str, list[Target]] | None = None) -> None:
         """Sets the targets of `event`: `of_sections` for events of these sections, `targets` for all others."""

@@ -16,7 +16,6 @@ from reusedproxy.net.names.section import Names
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.tls.in_memory import CertificateInMemory, CertificateName, FilesInMemory
 from reusedproxy.operators.logs.targets import LogTargets
-from reusedproxy.operators.stats.figures import names_in_order
 from reusedproxy.operators.stats.moment import Moments
 from reusedproxy.operators.view.proxy import Proxy
 from reusedproxy.operators.view.proxy import Trusts as Files
@@ -195,11 +194,10 @@ class Context:
 
     @property
     def numbers(self) -> dict[str, int]:
-        """Returns the numbers of all sections by their names, as in HAProxy, but from 1."""
+        """Returns the numbers of all sections by their names (`id`)."""
         proxy = self.proxy
-        places = {each.name: each.settings.place for each in proxy.frontends}
-        places.update({each.name: each.settings.place for each in proxy.backends})
-        return {name: number for number, name in enumerate(names_in_order(places), 1)}
+        numbers = {each.name: each.settings.id for each in proxy.frontends}
+        return numbers | {each.name: each.settings.id for each in proxy.backends}
 
     def needs(self, level: int) -> None:
         """Raises Refusal unless the session has this level."""

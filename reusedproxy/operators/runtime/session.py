@@ -49,6 +49,10 @@ ENDING = "ending"
 GONE = "gone"
 
 
+def _nobody_waits() -> None:
+    """Does nothing: the session is over."""
+
+
 class Owner(Protocol):
     """Defines the socket as its sessions know it."""
 
@@ -142,6 +146,9 @@ class Session:
         self._give_up_answer()
         self._commands.clear()
         self._deadlines.cancel(self)
+        # Session and context refer to each other. A reload freezes what is alive just then, and the garbage collector
+        # would never look at it again.
+        self.context.wake = _nobody_waits
         self._owner.session_gone(self)
 
     def deadline_passed(self) -> None:

@@ -164,8 +164,9 @@ def figuring(view: ProxyView) -> Steps[list[Section]]:
         legends = {"algo": backend.algorithm, "cookie": backend.cookie}
         section.backend = Row(_backend(backend, section.servers, view.at), legends=legends)
     modes = {each.name: each.mode for each in proxies}
-    for number, section in enumerate(sections.values(), 1):
-        mode = modes[section.name]
+    numbers = {each.name: each.id for each in proxies}
+    for section in sections.values():
+        mode, number = modes[section.name], numbers[section.name]
         yield
         for place, row in enumerate(section.rows(), 1):
             if not place % (10 * AT_ONCE):

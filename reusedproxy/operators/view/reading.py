@@ -69,6 +69,7 @@ from reusedproxy.pool.constant import ConstantPool
 from reusedproxy.pool.learning.idle_timeout import IdleTimeoutEstimate
 from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.pool.spread import Spread
+from reusedproxy.sessions.course import number_of
 
 #: Fields that are copied one by one; an attrgetter for all of them is one call.
 _COLD = attrgetter(*(each.name for each in fields(ColdView) if each.name != "ago"))
@@ -173,6 +174,7 @@ class Reader:
             mode=frontend.settings.mode,
             sockets=tuple(_sockets(frontend)),
             description=frontend.settings.description,
+            id=frontend.settings.id,
         )
 
     def _handshakes(self, frontend: Frontend) -> HandshakesView:
@@ -225,6 +227,7 @@ class Reader:
             fullconn=backend.fullconn,
             cookie="" if backend.settings.cookie is None else backend.settings.cookie.name,
             description=backend.settings.description,
+            id=backend.settings.id,
             answer_times=None if self._rates is None else _histogram(self._rates.answer_times(backend)),
             hedging=hedging_view(backend),
         )
@@ -502,8 +505,9 @@ def _connection(connection: ServerConnection, now: float) -> ConnectionView:
 
 
 def _sockets(frontend: Frontend) -> Iterator[BindView]:
-    for number, listener in enumerate(frontend.listeners, 1):
+    for listener in frontend.listeners:
         if listener.traffic is not None:
+            number = number_of(listener, frontend.listeners)
             yield BindView(
                 name=listener.bind.name or f"sock-{number}",
                 address=str(listener.bind.address),

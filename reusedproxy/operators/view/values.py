@@ -149,8 +149,9 @@ class FrontendView:
     mode: str = "http"
     #: Its listeners, where each has counters of its own.
     sockets: tuple[BindView, ...] = ()
-    #: What the configuration says that it is.
+    #: What the configuration says that it is, and the section's number.
     description: str = ""
+    id: int = 0
     #: An operator has had it accept nobody for now, or for good.
     paused: bool = False
     shut: bool = False
@@ -496,8 +497,9 @@ class BackendView:
     fullconn: int = 0
     #: How long its servers took to answer, in seconds; None where nobody measures.
     answer_times: Histogram | None = None
-    #: What the configuration says that it is.
+    #: What the configuration says that it is, and the section's number.
     description: str = ""
+    id: int = 0
     #: None: no request is sent twice.
     hedging: HedgingView | None = None
 

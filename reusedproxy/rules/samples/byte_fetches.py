@@ -11,9 +11,10 @@ from typing import TypeVar
 
 from reusedproxy.rules.facts import Binary, Facts, Inspected, Sample
 from reusedproxy.rules.regular import Unevaluated
-from reusedproxy.rules.waiting import Incomplete
+from reusedproxy.rules.waiting import wait_for_more
 from reusedproxy.wire.client_hello import CLIENT_HELLO, ClientHello, NotHello
 from reusedproxy.wire.hello_lists import HelloLists, read_lists
+from reusedproxy.wire.rdp import NoCookie, rdp_cookie
 
 T = TypeVar("T")
 Fetch = Callable[[Facts], Sample]
@@ -32,12 +33,6 @@ def _request(inspected: Inspected) -> bytes:
 
 def _response(inspected: Inspected) -> bytes:
     return inspected.response_bytes
-
-
-def _wait(inspected: Inspected) -> None:
-    """Raises Incomplete if more may come; else there is no sample."""
-    if not inspected.final:
-        raise Incomplete
 
 
 def _of(read: Callable[[Inspected], Sample]) -> Fetch:
@@ -60,7 +55,7 @@ def _length(side: Side) -> Callable[[], Fetch]:
 
 def _wait_end() -> Fetch:
     def read(inspected: Inspected) -> Sample:
-        _wait(inspected)
+        wait_for_more(inspected)
         return True
 
     return lambda facts: True if facts.inspected is None else read(facts.inspected)
@@ -75,7 +70,7 @@ def _payload(side: Side) -> Callable[[str, str], Fetch]:
             if begin + size > BUFFER:
                 return None  # so much is never held
             if begin + size > len(data):
-                _wait(inspected)
+                wait_for_more(inspected)
                 return None
             if not size:
                 inspected.changes = True
@@ -98,13 +93,13 @@ def _payload_lv(side: Side) -> Callable[..., Fetch]:
         def read(inspected: Inspected) -> Sample:
             data = side(inspected)
             if begin + size > len(data):
-                _wait(inspected)
+                wait_for_more(inspected)
                 return None
             count = int.from_bytes(data[begin : begin + size], "big")
             if not count or at < 0 or at + count > BUFFER:
                 return None
             if at + count > len(data):
-                _wait(inspected)
+                wait_for_more(inspected)
                 return None
             return Binary(data[at : at + count])
 
@@ -122,7 +117,7 @@ def _first_type(side: Side) -> Callable[[Inspected], Sample]:
         if len(data) >= 5 and (data[1] < 3 or int.from_bytes(data[3:5], "big") < 4):
             return None
         if len(data) < 9 or len(data) < 9 + int.from_bytes(data[6:9], "big"):
-            _wait(inspected)
+            wait_for_more(inspected)
             return None
         return data[5]
 
@@ -155,7 +150,7 @@ def _reading(value: Callable[[ClientHello], T], other: Callable[[Inspected], T])
             return other(inspected)
         if hello is not None:
             return value(hello)
-        _wait(inspected)
+        wait_for_more(inspected)
         if begins and len(data) >= BUFFER:
             raise Unevaluated(f"servers may read a TLS hello that is longer than {BUFFER} bytes")
         return None
@@ -183,11 +178,32 @@ def _list(value: Callable[[HelloLists], bytes]) -> Callable[[], Fetch]:
     return _of_hello(lambda hello: Binary(value(read_lists(hello.message))) or None)
 
 
+def _rdp_cookie(counted: bool) -> Callable[..., Fetch]:
+    def make(name: str = "") -> Fetch:
+        wanted = name.encode()
+
+        def read(inspected: Inspected) -> Sample:
+            try:
+                found = rdp_cookie(inspected.request_bytes, wanted)
+            except NoCookie:
+                return 0 if counted else None
+            if found is None:
+                wait_for_more(inspected)
+                return None
+            return 1 if counted else found
+
+        return _of(read)
+
+    return make
+
+
 BYTE_FETCHES: dict[str, Callable[..., Fetch]] = {
     "wait_end": _wait_end,
     "req.len": _length(_request),
     "req.payload": _payload(_request),
     "req.payload_lv": _payload_lv(_request),
+    "req.rdp_cookie": _rdp_cookie(False),
+    "req.rdp_cookie_cnt": _rdp_cookie(True),
     "req.ssl_hello_type": _of_hello(lambda hello: CLIENT_HELLO, _first_type(_request)),
     "req.ssl_sni": _of_hello(lambda hello: hello.server_name),
     "req.ssl_alpn": _of_hello(lambda hello: hello.protocols[0] if hello.protocols else None),

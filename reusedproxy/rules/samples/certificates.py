@@ -75,6 +75,8 @@ _STRINGS = {
     _BMP: "utf-16-be",
 }
 _GENERALIZED = 0x18
+#: The tag of the extensions within a TBSCertificate.
+_EXTENSIONS = 0xA3
 
 
 class NotThere(Exception):
@@ -131,10 +133,10 @@ class Certificate:
         self._version = 1
 
     def subject(self) -> list[Attribute]:
-        return _attributes(self._field(4))
+        return name_attributes(self._field(4))
 
     def issuer(self) -> list[Attribute]:
-        return _attributes(self._field(2))
+        return name_attributes(self._field(2))
 
     def serial(self) -> bytes:
         """Returns the serial number without a sign or leading zeros, as OpenSSL holds it."""
@@ -165,6 +167,19 @@ class Certificate:
         self._field(0)
         return self._version
 
+    def extension(self, oid: str) -> bytes | None:
+        """Returns the value of an extension (RFC 5280 section 4.2), by its object identifier in numbers; None without
+        it. Raises NotThere."""
+        self._field(0)
+        assert self._fields is not None
+        for field in self._fields[6:]:
+            if field.tag == _EXTENSIONS:
+                for each in parts(next(parts(field.content)).content):
+                    kind, *_, value = parts(each.content)
+                    if dotted(kind.content) == oid:
+                        return value.content
+        return None
+
     def _field(self, number: int) -> Part:
         """Returns a field of the TBSCertificate (RFC 5280 section 4.1) by number. Raises NotThere.
 
@@ -181,7 +196,8 @@ class Certificate:
         return self._fields[number]
 
 
-def _attributes(name: Part) -> list[Attribute]:
+def name_attributes(name: Part) -> list[Attribute]:
+    """Returns the attributes of a Name (RFC 5280 section 4.1.2.4). Raises NotThere."""
     found = []
     for group, rdn in enumerate(parts(name.content)):
         for attribute in parts(rdn.content):
@@ -195,6 +211,12 @@ def _algorithm(identifier: Part) -> bytes:
 
 
 def short_name(oid: bytes) -> str:
+    written = dotted(oid)
+    return SHORT_NAMES.get(written, written)
+
+
+def dotted(oid: bytes) -> str:
+    """Returns an object identifier as numbers with dots."""
     numbers: list[int] = []
     number = 0
     for byte in oid:
@@ -206,8 +228,7 @@ def short_name(oid: bytes) -> str:
             else:
                 numbers.append(number)
             number = 0
-    dotted = ".".join(map(str, numbers))
-    return SHORT_NAMES.get(dotted, dotted)
+    return ".".join(map(str, numbers))
 
 
 def _time(part: Part) -> bytes | None:
@@ -240,6 +261,14 @@ def rfc2253(attributes: list[Attribute]) -> bytes:
     return b",".join(b"+".join(group) for group in groups.values())
 
 
+def spaced(attributes: list[Attribute]) -> bytes:
+    """Returns a name as C = FR, O = x, CN = y, as OpenSSL writes it within other text (XN_FLAG_ONELINE)."""
+    groups: dict[int, list[bytes]] = {}
+    for each in attributes:
+        groups.setdefault(each.group, []).append(b"%b = %b" % (each.name.encode(), _escaped(each, quotes=True)))
+    return b", ".join(b" + ".join(group) for group in groups.values())
+
+
 def entry(attributes: list[Attribute], name: str, occurrence: int) -> bytes | None:
     """Returns the value of the n-th attribute of this name, -1 being the last."""
     values = [each.value for each in attributes if each.name.lower() == name.lower()]
@@ -247,7 +276,9 @@ def entry(attributes: list[Attribute], name: str, occurrence: int) -> bytes | No
     return values[index] if occurrence and -len(values) <= index < len(values) else None
 
 
-def _escaped(attribute: Attribute) -> bytes:
+def _escaped(attribute: Attribute, *, quotes: bool = False) -> bytes:
+    """Returns a value in which nothing looks like the end of it. With `quotes`, what has signs is in quotes, and only
+    quotes and backslashes within have a backslash before them."""
     encoding = _STRINGS.get(attribute.tag)
     if encoding is None or attribute.name[0].isdigit():
         return b"#" + attribute.whole.hex().upper().encode()
@@ -255,13 +286,14 @@ def _escaped(attribute: Attribute) -> bytes:
         text = attribute.value.decode(encoding).encode()
     except UnicodeError:
         text = attribute.value
-    out = bytearray()
+    out, quoted = bytearray(), False
     for at, byte in enumerate(text):
         edge = (at == 0 and byte in b" #") or (at == len(text) - 1 and byte == 0x20)
         if byte < 0x20 or byte >= 0x7F:
             out += b"\\%02X" % byte
-        elif byte in b',+"\\<>;' or edge:
+        elif byte in b'"\\' or ((byte in b",+<>;" or edge) and not quotes):
             out += b"\\%c" % byte
         else:
+            quoted = quoted or byte in b",+<>;" or edge
             out.append(byte)
-    return bytes(out)
+    return b'"%b"' % bytes(out) if quoted else bytes(out)

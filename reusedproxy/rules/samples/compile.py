@@ -113,7 +113,7 @@ class _Nothing:
 
 def _name(call: Call, where: str) -> str:
     if call.name in BY_PLACE:
-        return f"res.{call.name}" if where in (RESPONSE, SERVER_BYTES) else f"req.{call.name}"
+        return f"{'res' if where in (RESPONSE, SERVER_BYTES) else 'req'}.{BY_PLACE[call.name]}"
     return call.name
 
 

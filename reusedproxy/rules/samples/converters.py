@@ -19,15 +19,21 @@ from typing import Any
 from reusedproxy.rules.facts import Address, Binary, Facts, Sample
 from reusedproxy.rules.regular import Found, replacing
 from reusedproxy.rules.samples.casts import MAX, bounded, to_binary, to_int, to_text
+from reusedproxy.rules.samples.ciphers import CIPHER_CONVERTERS
 from reusedproxy.rules.samples.dates import DATE_CONVERTERS
 from reusedproxy.rules.samples.encodings import url_decoded
+from reusedproxy.rules.samples.encrypted_tokens import ENCRYPTED_TOKEN_CONVERTERS
+from reusedproxy.rules.samples.fix_messages import FIX_CONVERTERS
 from reusedproxy.rules.samples.forwarded_values import FORWARDED_CONVERTERS
 from reusedproxy.rules.samples.hashes import HASH_CONVERTERS
 from reusedproxy.rules.samples.json_paths import JSON_CONVERTERS
 from reusedproxy.rules.samples.languages import LANGUAGE_CONVERTERS
 from reusedproxy.rules.samples.maps import MAP_CONVERTERS
+from reusedproxy.rules.samples.mqtt_packets import MQTT_CONVERTERS
 from reusedproxy.rules.samples.numbers import NUMBER_CONVERTERS
+from reusedproxy.rules.samples.outcomes import OUTCOME_CONVERTERS
 from reusedproxy.rules.samples.process_fetches import SECTION_CONVERTERS
+from reusedproxy.rules.samples.protobufs import PROTOBUF_CONVERTERS
 from reusedproxy.rules.samples.texts import TEXT_CONVERTERS
 from reusedproxy.rules.samples.tokens import TOKEN_CONVERTERS
 
@@ -494,12 +500,18 @@ CONVERTERS: dict[str, Callable[..., Convert]] = {
     "or": _arithmetic(lambda one, other: one | other),
     "xor": _arithmetic(lambda one, other: one ^ other),
     "iif": _iif,
+    **CIPHER_CONVERTERS,
     **DATE_CONVERTERS,
+    **ENCRYPTED_TOKEN_CONVERTERS,
+    **FIX_CONVERTERS,
     **FORWARDED_CONVERTERS,
     **HASH_CONVERTERS,
     **JSON_CONVERTERS,
     **LANGUAGE_CONVERTERS,
+    **MQTT_CONVERTERS,
     **NUMBER_CONVERTERS,
+    **OUTCOME_CONVERTERS,
+    **PROTOBUF_CONVERTERS,
     **SECTION_CONVERTERS,
     **TEXT_CONVERTERS,
     **TOKEN_CONVERTERS,

@@ -1,8 +1,11 @@
-"""Writes dates: `http_date` (RFC 9110 section 5.6.7), and `ltime`, `utime` and their like in a form of strftime(3)."""
+"""Writes dates: `http_date` (RFC 9110 section 5.6.7), and `ltime`, `utime` and their like in a form of strftime(3).
+
+Reads those of HTTP, too (`date`)."""
 
 from __future__ import annotations
 
 import re
+from calendar import timegm
 from collections.abc import Callable
 from time import gmtime, localtime, strftime
 from typing import Any
@@ -18,6 +21,21 @@ UNITS = {"": 1, "s": 1, "ms": 1000, "us": 1000000}
 _DATES = 2**55 - 1
 _DAYS = [b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun"]
 _MONTHS = b"Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
+_TIME = rb"(?P<hour>[0-9]{2}):(?P<minute>[0-9]{2}):(?P<second>[0-9]{2})"
+_MONTH = b"(?P<month>" + b"|".join(_MONTHS) + b")"
+_DAY = b"(?:" + b"|".join(_DAYS) + b")"
+_LONG_DAY = b"(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day"
+#: The forms of dates in HTTP, the newest first: the next is of RFC 850, the last of asctime(3).
+_FORMS = tuple(
+    re.compile(form)
+    for form in (
+        _DAY + b", (?P<day>[0-9]{2}) " + _MONTH + b" (?P<year>[0-9]{4}) " + _TIME + b" GMT",
+        _LONG_DAY + b", (?P<day>[0-9]{2})-" + _MONTH + b"-(?P<year>[0-9]{2}(?:[0-9]{2})?) " + _TIME + b" GMT",
+        _DAY + b" " + _MONTH + b" (?P<day>[0-9]{2}| [0-9]) " + _TIME + b" (?P<year>[0-9]{4})",
+    )
+)
+#: What a year of two digits is: HAProxy takes 61 for 1961, and 60 for 2060.
+_LAST_OF_THIS_CENTURY = 60
 #: %N, %3N: the nanoseconds, or their first digits. Two per cent signs are one of the text.
 _NANOSECONDS = re.compile(r"%%|%([0-9]*)N")
 
@@ -38,6 +56,24 @@ def _http_date(offset: str = "0", unit: str = "s") -> Convert:
         hour, minute, second = second // 3600, second // 60 % 60, second % 60
         weekday, month_name = _DAYS[(days + 3) % 7], _MONTHS[month - 1]
         return b"%b, %02d %b %04d %02d:%02d:%02d%b GMT" % (weekday, day, month_name, year, hour, minute, second, rest)
+
+    return convert
+
+
+def _date() -> Convert:
+    """Makes `date`, which reads what `http_date` writes, and both older forms of RFC 9110 section 5.6.7.
+
+    As in HAProxy, nobody asks whether a day of the week is the date's, and whether a month has so many days.
+    """
+
+    def convert(sample: bytes, facts: Facts) -> Sample:
+        found = next((found for form in _FORMS if (found := form.match(sample)) is not None), None)
+        if found is None:
+            return None
+        day, hour, minute, second, year = (int(found[part]) for part in ("day", "hour", "minute", "second", "year"))
+        if len(found["year"]) == 2:
+            year += 1900 if year > _LAST_OF_THIS_CENTURY else 2000
+        return timegm((year, _MONTHS.index(found["month"]) + 1, day, hour, minute, second)) if year else None
 
     return convert
 
@@ -83,6 +119,7 @@ def _fraction(found: re.Match[str], nanoseconds: str) -> str:
 
 DATE_CONVERTERS: dict[str, Callable[..., Convert]] = {
     "http_date": _http_date,
+    "date": _date,
     "ltime": _formatted(localtime, "s"),
     "utime": _formatted(gmtime, "s"),
     "ms_ltime": _formatted(localtime, "ms"),

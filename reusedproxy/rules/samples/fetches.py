@@ -16,6 +16,7 @@ from reusedproxy.rules.samples.aliases import first_line
 from reusedproxy.rules.samples.body_fetches import ALL_BODY, BODY_FETCHES
 from reusedproxy.rules.samples.byte_fetches import ALL_BYTES, BYTE_FETCHES
 from reusedproxy.rules.samples.casts import address_of, number_of, wrapped
+from reusedproxy.rules.samples.connection_fetches import ALL_OF_CONNECTIONS, CONNECTION_FETCHES
 from reusedproxy.rules.samples.course_fetches import COURSE_FETCHES
 from reusedproxy.rules.samples.dates import UNITS
 from reusedproxy.rules.samples.process_fetches import PROCESS_FETCHES
@@ -62,6 +63,10 @@ def _date(offset: str = "0", unit: str = "s") -> Fetch:
     return lambda facts: wrapped(int(facts.wall() * scale) + moved)
 
 
+def _microseconds(facts: Facts) -> Sample:
+    return int(facts.wall() * 1_000_000) % 1_000_000
+
+
 def _nbsrv(backend: str = "") -> Fetch:
     return lambda facts: facts.usable_servers(backend)
 
@@ -87,6 +92,12 @@ def address(host: str) -> Address | None:
 
 def _fact(fetch: Fetch) -> Callable[[], Fetch]:
     return lambda: fetch
+
+
+def _last_announced(facts: Facts, kind: int) -> Sample:
+    """Returns what a PROXY protocol header says; of several of this type the last counts, as in HAProxy 2.6."""
+    found = (facts.announced or {}).get(kind)
+    return found[-1] if found else None
 
 
 def _named(name: Callable[[Facts], str | None]) -> Callable[[], Fetch]:
@@ -567,6 +578,8 @@ FETCHES: dict[str, Callable[..., Fetch]] = {
     "meth": lambda text: _constant(text.encode()),
     "var": _var,
     "date": _date,
+    "date_us": _fact(_microseconds),
+    **CONNECTION_FETCHES,
     "nbsrv": _nbsrv,
     "src": _address(lambda facts: facts.source),
     "dst": _address(lambda facts: facts.destination),
@@ -577,8 +590,8 @@ FETCHES: dict[str, Callable[..., Fetch]] = {
     "fc_src_port": _fact(lambda facts: facts.connection_source[1]),
     "fc_dst_port": _fact(lambda facts: facts.connection_destination[1]),
     "fc_rcvd_proxy": _fact(lambda facts: facts.announced is not None),
-    "fc_pp_authority": _fact(lambda facts: (facts.announced or {}).get(AUTHORITY)),
-    "fc_pp_unique_id": _fact(lambda facts: (facts.announced or {}).get(UNIQUE_ID)),
+    "fc_pp_authority": _fact(lambda facts: _last_announced(facts, AUTHORITY)),
+    "fc_pp_unique_id": _fact(lambda facts: _last_announced(facts, UNIQUE_ID)),
     "fc_http_major": _fact(lambda facts: 1),
     "fe_name": _named(lambda facts: facts.frontend_name),
     "be_name": _named(lambda facts: facts.backend_name),
@@ -666,4 +679,5 @@ ALL: dict[str, Callable[..., FetchAll]] = {
     "urlp_val": _all_parameters(_as_number),
     **ALL_BODY,
     **ALL_BYTES,
+    **ALL_OF_CONNECTIONS,
 }

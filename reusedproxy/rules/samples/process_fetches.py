@@ -77,19 +77,33 @@ def _exists() -> Convert:
 
 
 #: What `Facts.figure` is asked for.
-FIGURES = ("be_conn", "be_conn_free", "fe_conn", "queue", "avg_queue", "connslots", "env", "hostname", "pid")
+FIGURES = (
+    *("be_conn", "be_conn_free", "fe_conn", "queue", "avg_queue", "connslots", "env", "hostname", "pid"),
+    *("be_sess_rate", "fe_req_rate", "fe_sess_rate"),
+)
+#: Where the last rule stands that has decided.
+LAST_RULE = ("last_entity", "last_rule_file", "last_rule_line")
 #: The same without an argument: of the sections at hand, of the exchange, and of the process.
 OWN = (
     *(f"be_{which}_timeout" for which in ("connect", "queue", "server", "tarpit", "tunnel")),
     *(f"cur_{which}_timeout" for which in ("client", "connect", "queue", "server", "tarpit", "tunnel")),
     *("be_max_retries", "cur_max_retries", "fe_client_timeout", "fe_defbe", "fe_tarpit_timeout", "stopping", "uptime"),
-    *("fc_lost", "fc_reordering", "fc_retrans", "fc_sacked", "fc_unacked"),
+    *("be_id", "dst_conn", "fe_id", "srv_id", "bc_nb_streams", "bc_settings_streams_limit", "bc_src", "bc_src_port"),
+    *("src_is_local", "dst_is_local", "fc_src_is_local", "fc_dst_is_local", "res.comp", "res.comp_algo"),
+    *LAST_RULE,
+    *("fc_fackets", "fc_lost", "fc_reordering", "fc_retrans", "fc_sacked", "fc_unacked"),
 )
 #: Times that the kernel has measured, with a unit.
 MEASURED = ("bc_rtt", "bc_rttvar", "fc_rtt", "fc_rttvar")
-OF_SERVERS = ("srv_is_up", "srv_conn", "srv_conn_free", "srv_iweight", "srv_queue", "srv_uweight", "srv_weight")
-#: What HAProxy with one process and one thread says of itself.
-_CONSTANT = {"nbproc": 1, "proc": 1, "thread": 0, "quic_enabled": False}
+OF_SERVERS = (
+    *("srv_is_up", "srv_conn", "srv_conn_free", "srv_iweight", "srv_queue", "srv_uweight", "srv_weight"),
+    "srv_sess_rate",
+)
+#: What HAProxy with one process and one thread says of itself, without a cache, and of clients that speak HTTP/1.
+_CONSTANT: dict[str, Sample] = {
+    **{"nbproc": 1, "proc": 1, "thread": 0, "tgroup": 0, "quic_enabled": False},
+    **{"fc_nb_streams": 1, "fc_settings_streams_limit": 1, "res.cache_hit": False, "res.cache_name": None},
+}
 PROCESS_FETCHES: dict[str, Callable[..., Fetch]] = {
     **{name: _figure(name) for name in (*FIGURES, *OWN, *MEASURED)},
     **{name: _figure_of_server(name) for name in OF_SERVERS},

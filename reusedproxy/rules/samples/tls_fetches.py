@@ -8,8 +8,10 @@ has.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from reusedproxy.rules.facts import Binary, Facts, Sample, TLSSide
+from reusedproxy.rules.samples.alternative_names import alternative_names, policies
 from reusedproxy.rules.samples.certificates import Attribute, Certificate, NotThere, entry, one_line, parts, rfc2253
 from reusedproxy.rules.samples.hello_fetches import HELLO_FETCHES
 
@@ -124,6 +126,10 @@ def _about_certificate(
     }
 
 
+def _policies(wanted: str = "") -> Fetch:
+    return _of_certificate(_client, partial(policies, wanted=wanted))()
+
+
 def _session_id(tls: TLSSide) -> Sample:
     """Returns the fourth field of a session, behind two numbers and the cipher (OpenSSL's ssl/ssl_asn1.c)."""
     if tls.session is None:
@@ -163,11 +169,14 @@ TLS_FETCHES: dict[str, Callable[..., Fetch]] = {
     **_about_certificate("ssl_c", _client),
     "ssl_c_chain_der": _told(_client, _chain_above),
     "ssl_c_r_dn": _dn(_client, Certificate.subject, _root),
+    "ssl_c_san": _of_certificate(_client, alternative_names),
+    "ssl_c_policies": _policies,
     **_about_certificate("ssl_s", _server),
     "ssl_s_chain_der": _told(_server, _whole_chain),
     **_about_certificate("ssl_f", _client, _own),
     # A connection that OpenSSL has given up comes to no rule.
     "ssl_fc_err": _told(_client, lambda tls: 0),
+    "ssl_fc_err_str": _told(_client, lambda tls: None),
     "ssl_bc_sni": _told(_server, lambda tls: tls.sni),
     # Early data is never taken.
     "ssl_fc_early_rcvd": _told(_client, lambda tls: False),

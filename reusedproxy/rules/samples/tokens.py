@@ -1,4 +1,4 @@
-"""Verifies the signatures of JSON Web Tokens (`jwt_verify`; RFC 7515, RFC 7518), and opens what AES-GCM has sealed.
+"""Verifies the signatures of JSON Web Tokens (`jwt_verify`; RFC 7515, RFC 7518).
 
 Only the signature is verified: what a token says, and until when, is for rules about `jwt_payload_query`. Without
 reading a file while requests come: keys are read when the configuration is.
@@ -7,22 +7,19 @@ reading a file while requests come: keys are read when the configuration is.
 from __future__ import annotations
 
 import hmac
-from base64 import b64decode, b64encode
-from binascii import Error as BadBase64
 from collections.abc import Callable
 from typing import Any
 
-from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from reusedproxy.config.language.report import Wrong
 from reusedproxy.config.rules.expressions import is_variable
 from reusedproxy.config.rules.token_keys import ALGORITHMS, Key, read_key
-from reusedproxy.rules.facts import Binary, Facts, Sample
-from reusedproxy.rules.samples.casts import to_binary, to_text
+from reusedproxy.rules.facts import Facts, Sample
+from reusedproxy.rules.samples.casts import to_text
 from reusedproxy.rules.samples.encodings import url_decoded
 
 Convert = Callable[[Any, Facts], Sample]
@@ -36,8 +33,6 @@ _HASHES: dict[str, tuple[str, hashes.HashAlgorithm]] = {
 }
 #: Bytes of signatures by elliptic curves (RFC 7518 section 3.4).
 _SIZES = {"ES256": 64, "ES384": 96, "ES512": 132}
-#: Bytes of the tag that AES-GCM adds.
-_TAG = 16
 
 
 def verified(token: bytes, algorithm: str, secret: bytes, key: Key | None) -> int:
@@ -105,61 +100,7 @@ def _jwt_verify(algorithm: str, said: str) -> Convert:
     return convert
 
 
-def _given(text: str) -> Callable[[Facts], bytes | None]:
-    """Returns what decodes an argument that is in base64, or in a variable, in base64 too."""
-
-    def read(facts: Facts) -> bytes | None:
-        said = to_text(facts.variable(text)) if is_variable(text) else text.encode()
-        try:
-            return None if said is None else b64decode(said, validate=True)
-        except BadBase64:
-            return None
-
-    return read
-
-
-def _aes_gcm_dec(bits: str, nonce: str, key: str, tag: str, more: str = "") -> Convert:
-    size, parts = int(bits) // 8, [_given(each) for each in (nonce, key, tag)]
-    associated = _given(more) if more else None
-
-    def convert(sample: bytes, facts: Facts) -> Sample:
-        first, secret, seal = (read(facts) for read in parts)
-        also = None if associated is None else associated(facts)
-        if first is None or secret is None or seal is None or (associated is not None and also is None):
-            return None
-        if len(secret) != size or len(seal) != _TAG:
-            return None
-        try:
-            return Binary(AESGCM(secret).decrypt(first, bytes(sample) + seal, also))
-        except (InvalidTag, ValueError):
-            return None
-
-    return convert
-
-
-def _aes_gcm_enc(bits: str, nonce: str, key: str, tag: str, more: str = "") -> Convert:
-    """Makes `aes_gcm_enc`, which sets the variable `tag` to the authentication tag, in base64."""
-    size, parts = int(bits) // 8, [_given(each) for each in (nonce, key)]
-    associated = _given(more) if more else None
-
-    def convert(sample: bytes, facts: Facts) -> Sample:
-        first, secret = (read(facts) for read in parts)
-        also = None if associated is None else associated(facts)
-        if first is None or secret is None or len(secret) != size or (associated is not None and also is None):
-            return None
-        try:
-            sealed = AESGCM(secret).encrypt(first, bytes(to_binary(sample) or b""), also)
-        except ValueError:
-            return None
-        facts.set_variable(tag, b64encode(sealed[-_TAG:]))
-        return Binary(sealed[:-_TAG])
-
-    return convert
-
-
 TOKEN_CONVERTERS: dict[str, Callable[..., Convert]] = {
     "jwt_verify": _jwt_verify,
     "jwt_verify_cert": _jwt_verify,
-    "aes_gcm_dec": _aes_gcm_dec,
-    "aes_gcm_enc": _aes_gcm_enc,
 }
