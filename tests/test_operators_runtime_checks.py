@@ -8,8 +8,9 @@ from typing import Any
 from reusedproxy.backends.checks.results import Result
 from reusedproxy.backends.names import target_of
 from reusedproxy.backends.ordered import OrderedAddresses
-from reusedproxy.backends.orders import order_clear
+from reusedproxy.backends.orders import order_agent_at, order_check, order_clear
 from reusedproxy.backends.server import DOWN, MAINT, NOLB, READY, UP, Server
+from reusedproxy.build.servers.line import Line
 from reusedproxy.config.model.proxies import PoolLimits
 from reusedproxy.daemon.replacing.standing import stand, states_as_said
 from reusedproxy.daemon.replacing.standing import standing as standing_of
@@ -236,20 +237,22 @@ class PlaceOfChecksTests(OrdersTestCase):
         self.assertEqual(str(self.made().checker.target), f"{LOOPBACK}:5")
 
     def test_an_order_while_a_reload_is_under_way_is_not_lost(self) -> None:
+        """The new checks are built by then, for the place of before."""
         self.begin_with(f"{CHECKED} {ASKED}")
-        self.write_servers(f"{CHECKED} {ASKED}", "")
-        self.service.reload()
-        proxy = self.proxy
-        for port in range(100, 200):
-            if self.proxy is proxy:
-                self.says(f"set server b/s1 check-port {port}")
-                self.says(f"set server b/s1 agent-port {port}")
-                last = port
-                self.reactor.advance(0.05)
-        self.assertEqual(
-            (str(self.made().checker.target), str(self.made().agent.target)),
-            (f"{LOOPBACK}:{last}", f"{LOOPBACK}:{last}"),
-        )
+        succeed = Line.succeed
+
+        def succeed_late(line: Line, previous: Line) -> None:
+            if line.server.name == "s1":
+                order_check(previous.server, None, 96)
+                order_agent_at(previous.server, None, 95)
+            succeed(line, previous)
+
+        self.patch(Line, "succeed", succeed_late)
+        before = self.made()
+        self.reload(f"{CHECKED} {ASKED}", "")
+        self.assertIsNot(self.made(), before)
+        targets = str(self.made().checker.target), str(self.made().agent.target)
+        self.assertEqual(targets, (f"{LOOPBACK}:96", f"{LOOPBACK}:95"))
 
     def test_checks_elsewhere_have_no_tls_unless_it_is_said(self) -> None:
         """As in HAProxy; back at the server they have that of its traffic."""
