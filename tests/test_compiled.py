@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -22,7 +23,35 @@ def compiled() -> list[str]:
     raise AssertionError("setup.py names none")
 
 
+def members(annotation: ast.expr) -> Iterator[ast.expr]:
+    """The members of a union, as it is written."""
+    if isinstance(annotation, ast.BinOp) and isinstance(annotation.op, ast.BitOr):
+        yield from members(annotation.left)
+        yield from members(annotation.right)
+    else:
+        yield annotation
+
+
+def left_out(text: str) -> Iterator[str]:
+    """The attributes of classes whose default mypyc leaves out: None for what may also be one of several classes."""
+    for each in ast.walk(ast.parse(text)):
+        if not isinstance(each, ast.ClassDef):
+            continue
+        for line in each.body:
+            if not isinstance(line, ast.AnnAssign) or not isinstance(line.value, ast.Constant):
+                continue
+            if line.value.value is None and len([*members(line.annotation)]) > 2:
+                yield f"{each.name}.{ast.unparse(line.target)}"
+
+
 class CompiledTests(SynchronousTestCase):
+    def test_no_default_is_left_out(self) -> None:
+        """Reading it would be an AttributeError, in the compiled build only."""
+        text = "class A:\n    a: int | None = None\n    b: int | str | None = None\n    c: int | str | None = NOTHING\n"
+        self.assertEqual([*left_out(text)], ["A.b"])
+        for name in compiled():
+            self.assertEqual([*left_out((ROOT / "reusedproxy" / f"{name}.py").read_text())], [], name)
+
     def test_none_has_a_class_with_a_decorator(self) -> None:
         """As one of attrs, it would stay interpreted."""
         made = []

@@ -40,6 +40,8 @@ from reusedproxy.wire.heads import EMPTY_LINE, RequestHead
 #: Bytes of a request kept so that it can be sent again, and kept back while there is no connection; as much as one of
 #: HAProxy's buffers, which bounds its retries alike.
 HELD_MAX: Final = 16 * 1024
+#: By a name, because mypyc leaves out the default `None` of an attribute that may be one of several classes.
+NO_POOL: Final = None
 
 # The states of an attempt.
 QUEUED: Final = "queued"
@@ -116,7 +118,7 @@ class Attempt:
     #: The queue that it waits in; only queues change that.
     queue: Queue[Server, Any] | None = None
     #: The pool that it uses, or waits at.
-    pool: HTTPConnectionPool | LoneDial | None = None
+    pool: HTTPConnectionPool | LoneDial | None = NO_POOL
     #: Tells that its connection had stood idle.
     was_idle = False
     #: The deadline of the queue or of the wait for a connection; `Deadlines` needs both attributes.
