@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -208,10 +208,12 @@ class TrialTests(SynchronousTestCase):
         port: int = 1,
         says: str = "",
         ends: bool = False,
+        more: Mapping[str, tuple[HTTPConnectionPool, HTTPConnectionPool]] | None = None,
     ) -> ReloadTrial:
         """`before` and `now` are what the server's line says of its certificate; not `same`: the contents of its CAs or
         lists have changed; not `shown`: our certificate has; `says` is what is wrong with the answer to a check on a
-        new connection; `ends`: our certificate is about to."""
+        new connection; `ends`: our certificate is about to; `more` are the pools
+        of other servers, before and now."""
 
         def line_of(pool: HTTPConnectionPool, words: str, port: int = 1) -> SimpleNamespace:
             said = read_configuration([Source("x", f"{HEAD}backend b\n server s h:{port} ssl {words}\n")], {})
@@ -243,6 +245,8 @@ class TrialTests(SynchronousTestCase):
             logs=SimpleNamespace(close=lambda: None),
             configuration=SimpleNamespace(global_=model.Global()),
         )
+        for name, (pool_before, pool_now) in (more or {}).items():
+            old.lines[name], new.lines[name] = line_of(pool_before, before), line_of(pool_now, now)
         self.ends: list[Refusal | None] = []
         made = ReloadTrial(old, new, bench.clock, self.ends.append)  # type: ignore[arg-type]
         made.start()
@@ -349,6 +353,31 @@ class TrialTests(SynchronousTestCase):
             bench.pass_time(1)
             self.assertEqual((self.ends, [*trial.failing, *trial.unwell]), ([None], ["b/s"]))
             bench.pool.close("over")
+
+    def pass_time(self, seconds: float, *benches: PoolBench) -> None:
+        for _ in range(round(seconds / 0.05)):
+            for each in benches:
+                each.pass_time(0.05)
+
+    def test_no_server_refuses_what_another_needs(self) -> None:
+        """One that takes our certificate no more, as when its CA has changed, and takes the new one; until that is
+        known, it is waited for. One that takes neither needs nothing."""
+        for takes, ends in ((True, None), (False, Refusal("b/s", "TLS handshake failed: alert unknown ca"))):
+            bench, before = PoolBench(resume=False), PoolBench(min_conn=1)
+            now = PoolBench(resume=False, min_conn=1)
+            before.dialer.open[0].fail("alert unknown ca", "TLS handshake", certificate=ACCEPTED)
+            trial = self.trial(bench, more={"b/t": (before.pool, now.pool)})
+            bench.dialer.open[0].fail("alert unknown ca", "TLS handshake", certificate=ACCEPTED)
+            self.pass_time(0.5, bench, now)
+            self.assertEqual(self.ends, [])
+            if takes:
+                now.dialer.open[0].succeed()
+            else:
+                now.dialer.open[0].fail("alert unknown ca", "TLS handshake", certificate=ACCEPTED)
+            self.pass_time(2, bench, now)
+            self.assertEqual((self.ends, [*trial.failing]), ([ends], ["b/s"] if takes else []))
+            for each in (bench, before, now):
+                each.pool.close("over")
 
     def test_one_that_does_not_take_how_we_begin_refuses_the_reload(self) -> None:
         bench = PoolBench(resume=False)

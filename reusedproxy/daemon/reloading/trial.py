@@ -109,6 +109,8 @@ class ReloadTrial:
         self.failing: dict[str, str] = {}
         self.unwell: dict[str, str] = {}
         self._identities = IdentityTrial(old, new)
+        #: A server that refuses what we show takes what we will show: then no other can refuse that.
+        self._needed = False
         #: Results of the check requests on new connections: None: pending, "": passed, else the failure.
         self._answers: dict[str, str | None] = {}
 
@@ -141,11 +143,18 @@ class ReloadTrial:
         for name in self._to_try[:pace]:
             self._trials[name] = Trial(self._lines[name].pool, self._clock.seconds)
         del self._to_try[:pace]
-        refusal = next(filter(None, (self._refused(name, line) for name, line in self._lines.items())), None)
-        if refusal is None and (refused := self._identities.refusal()) is not None:
-            refusal = Refusal(*refused)
         now = self._clock.seconds()
         late = now - self._began >= PATIENCE
+        refusal = self._first_refusal()
+        if refusal is not None and not self._needed and (waiting := self._who_need_it()):
+            if any(self._stands(name, now) for name in waiting):
+                self._needed = True
+                refusal = self._first_refusal()
+            elif not late and not all(self._is_ready(name, self._lines[name]) for name in waiting):
+                self._call = self._clock.callLater(TICK, self._look)
+                return
+        if refusal is None and (refused := self._identities.refusal()) is not None:
+            refusal = Refusal(*refused)
         awaited = [name for name, line in self._lines.items() if not self._is_ready(name, line)]
         if self._identities.awaits(now):
             awaited.append("")
@@ -154,6 +163,23 @@ class ReloadTrial:
             return
         self._end_trials()
         self._over(refusal)
+
+    def _first_refusal(self) -> Refusal | None:
+        return next(filter(None, (self._refused(name, line) for name, line in self._lines.items())), None)
+
+    def _who_need_it(self) -> list[str]:
+        """Returns the servers that refuse our certificate as it is: each may take the new one, and needs it then."""
+        found = []
+        for name in self._lines:
+            old = self.old.lines.get(name)
+            if old is not None and "TLS" in old.pool.trouble and old.pool.certificate == ACCEPTED:
+                found.append(name)
+        return found
+
+    def _stands(self, name: str, now: float) -> bool:
+        """Tells whether a connection with what is new stands long enough that its server has taken it."""
+        trial, pool = self._trials.get(name), self._lines[name].pool
+        return trial.proven if trial is not None else any(each.proof_at <= now for each in pool.idle)
 
     def _end_trials(self) -> None:
         for trial in self._trials.values():
@@ -175,14 +201,14 @@ class ReloadTrial:
         trouble = line.pool.trouble or (trial.trouble if trial is not None else "")
         certificate = line.pool.certificate or (trial.certificate if trial is not None else UNSEEN)
         if "TLS" in trouble:
-            if _refuses_us(old, line, certificate):
+            if not self._needed and _refuses_us(old, line, certificate):
                 return Refusal(name, trouble)
             is_trusted = certificate == ACCEPTED or (certificate == UNSEEN and _demands_the_same(line, old))
             (self.failing if is_trusted else self.distrusted)[name] = trouble
         answer = self._answers.get(name)
         if not answer:
             return None
-        if not _may_dislike(old, line) or _is_ending(old):
+        if self._needed or not _may_dislike(old, line) or _is_ending(old):
             self.unwell[name] = answer
             return None
         return Refusal(name, answer)
