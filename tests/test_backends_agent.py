@@ -146,6 +146,16 @@ class AgentTests(SynchronousTestCase):
         )
         self.assertTrue(bench.said[0].startswith(text), bench.said[0])
 
+    def test_a_line_may_be_as_long_as_in_haproxy(self) -> None:
+        """A reason of some kilobytes does not keep a server in service that is to leave it."""
+        bench = Bench()
+        bench.say(b"down #" + b"x" * 16_000 + b"\n")
+        self.assertEqual((bench.server.state, bench.found()[0]), (DOWN, "L7STS"))
+        bench.say(b"up #" + b"x" * 17_000)
+        self.assertEqual(
+            (bench.server.state, bench.found()), (DOWN, ("CHECKED", "Ignoring incomplete line from agent"))
+        )
+
     def test_what_one_says_counts_where_it_is(self) -> None:
         """Not for the address to which its server has moved meanwhile."""
         bench = Bench()

@@ -25,6 +25,8 @@ from reusedproxy.net.deadlines import with_a_slot
 from reusedproxy.net.dial import Dialer, Target
 from reusedproxy.wire.heads import Limits
 
+#: Bytes of an agent's line: as many as HAProxy takes (`tune.bufsize`); a longer one is ignored.
+LONGEST_LINE = 16 * 1024
 #: The largest weight of a server.
 HEAVIEST = 256
 #: What is said to who orders another weight where the `balance` algorithm goes by those of the file.
@@ -146,7 +148,7 @@ class AgentChecker:
             said = self.settings.send.encode()
             steps.append(Sending(lambda facts: said))
         steps.append(Expecting(_line, number=2))
-        return Plan(steps, Limits(), 4096)
+        return Plan(steps, Limits(), LONGEST_LINE)
 
     @property
     def target(self) -> Target:
@@ -262,6 +264,6 @@ def _line(got: Received) -> Verdict | None:
     found = re.search(rb"[\r\n]", got.data)
     if found is not None:
         return Verdict(True, "L7OK", got.data[: found.start()].decode("utf-8", "replace"))
-    if got.over or len(got.data) >= 4096:
+    if got.over or len(got.data) >= LONGEST_LINE:
         return Verdict(False, "CHECKED", "Ignoring incomplete line from agent")
     return None
