@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import random
 import re
 import socket
 import threading
 import time
 import urllib.request
 from collections.abc import Callable
+from functools import partial
+from itertools import cycle
 
 import pytest
 from twisted.trial.unittest import SynchronousTestCase
@@ -155,7 +156,8 @@ class SpreadTests(SynchronousTestCase):
         """Told by the certificate, and by a header; it stands all the time."""
         for word in ("cert", "hdr(X-Node)"):
             daemon, balancer = self.spread(word)
-            balancer.choose = lambda: random.randrange(3)
+            # In vain now and then; by chance it would be so for minutes in one run of fifty.
+            balancer.choose = partial(next, cycle((1, 0, 2, 1, 2, 0)))
             least = FLOOR
 
             def spread(daemon: Daemon = daemon) -> bool:

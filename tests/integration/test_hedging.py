@@ -39,8 +39,11 @@ class HoldingServer:
         with suppress(ConnectionError), connection, connection.makefile("rb") as file:
             while line := file.readline():
                 path = line.split()[1]
-                while file.readline() not in (b"\r\n", b""):
-                    pass
+                body = 0
+                while (field := file.readline()) not in (b"\r\n", b""):
+                    name, _, value = field.lower().partition(b":")
+                    body = int(value) if name == b"content-length" else body
+                file.read(body)
                 self.asked[path] = count = self.asked.get(path, 0) + 1
                 if count <= path.count(b"slow"):
                     self._released.wait(20)
