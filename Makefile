@@ -37,11 +37,13 @@ test: test-unit test-integration
 test-unit: $(VENV)/test-installed
 	$(BIN)/python -m pytest --ignore tests/integration --numprocesses auto $(PYTEST_ARGS)
 
-# The daemon as a user starts it, against real peers: a process for each core, then one after the other those that measure
-# time. With PYTEST_ARGS that choose tests, one of the two may have none, which is pytest's exit status 5.
+# The daemon as a user starts it, against real peers: a process more than there are cores, since they wait for most of the
+# time, then one after the other those that measure time. With PYTEST_ARGS that choose tests, one of the two may have
+# none, which is pytest's exit status 5.
+WAITING := $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )))
 NONE_CHOSEN := $(if $(PYTEST_ARGS),|| [ $$? -eq 5 ])
 test-integration: $(VENV)/test-installed
-	$(BIN)/python -m pytest tests/integration -m 'not alone' --numprocesses auto --dist loadfile $(PYTEST_ARGS) $(NONE_CHOSEN)
+	$(BIN)/python -m pytest tests/integration -m 'not alone' --numprocesses $(WAITING) --dist loadfile $(PYTEST_ARGS) $(NONE_CHOSEN)
 	$(BIN)/python -m pytest tests/integration -m alone $(PYTEST_ARGS) $(NONE_CHOSEN)
 
 # The tests in memory with the oldest dependencies that setup.py allows, in a place of their own.
