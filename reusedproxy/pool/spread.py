@@ -58,7 +58,7 @@ class Spread:
     "watching"   nothing is to be done, or nothing can be done now
     "moving"     `moving` is to be replaced, or has just been
     "given up"   the last dials have gained nothing: until `AGAIN` seconds have passed, or there is another node
-    "blind"      for good, or until something else is asked: the header that should name a node does not
+    "blind"      for good, or until something else is asked: the header, or the certificate, does not name a node
     """
 
     def __init__(

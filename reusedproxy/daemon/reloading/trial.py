@@ -2,8 +2,8 @@
 
 A pool whose description has changed, by a renewed certificate for instance, starts anew. While the old proxy still
 serves, the new one's pools open their floors, or one connection where there is no floor. If a server that accepts the
-old certificates does not accept the new ones, everything stays as it was. Knows lines and pools; must never know files
-or signals.
+old certificates does not accept the new ones, everything stays as it was, unless its word does not count
+(`_refuses_us`). Knows lines and pools; must never know files or signals.
 """
 
 from __future__ import annotations
