@@ -250,6 +250,12 @@ ORDERS = (
     "set timeout cli 10s",
     "prompt\nshow cli level;get weight servers/s1\nprompt",
     "prompt\nshow cli level\nquit\nshow cli level",
+    "set severity-output",
+    "set severity-output no",
+    "experimental-mode",
+    "experimental-mode on;experimental-mode;expert-mode;experimental-mode off;experimental-mode",
+    "user;experimental-mode on",
+    "operator;expert-mode",
     "prompt\nget weight servers/s1 <<\none\ntwo\n\nquit",
     "show cli level\nget weight servers/s1",
     "show cli level\r",
@@ -301,6 +307,15 @@ class RuntimeBesideHAProxyTests(RuntimeTestCase):
                 ask(each / "admin.sock", text, ended="prompt" not in text) for each in (self.ours, self.theirs)
             )
             self.assertEqual(ours, theirs, text)
+
+    def test_messages_have_the_same_severity(self) -> None:
+        """Of all orders anew; the first command of a prompt is shown before the severities are asked for."""
+        for form, texts in (("number", ORDERS), ("string", ORDERS[:20]), ("none", ORDERS[:5])):
+            for text in (f"set severity-output {form};{each}" for each in texts):
+                ours, theirs = (
+                    ask(each / "admin.sock", text, ended="prompt" not in text) for each in (self.ours, self.theirs)
+                )
+                self.assertEqual(ours, theirs, text)
 
     def test_frontends_that_accept_nobody_are_shown_alike(self) -> None:
         for line in ("disable frontend main", "enable frontend main", "shutdown frontend other"):

@@ -14,6 +14,7 @@ from reusedproxy.config.model.values import ListenAddress
 from reusedproxy.config.sections.binds import SOCKET_WORDS, shut_out, socket_word
 
 LEVELS = ("user", "operator", "admin")
+SEVERITIES = ("none", "number", "string")
 
 
 def read_stats_socket(line: Line, report: Report) -> StatsSocket:
@@ -23,9 +24,10 @@ def read_stats_socket(line: Line, report: Report) -> StatsSocket:
     settings: dict[str, Any] = {}
     level = "operator"
     exposes = False
+    severities = "none"
 
     def apply(word: str, argument: str) -> None:
-        nonlocal level, exposes
+        nonlocal level, exposes, severities
         if word == "level":
             level = one_of(argument, LEVELS, f"{what}: 'level'")
         elif word in SOCKET_WORDS:
@@ -33,6 +35,8 @@ def read_stats_socket(line: Line, report: Report) -> StatsSocket:
         elif word == "expose-fd":
             one_of(argument, ("listeners",), f"{what}: 'expose-fd'")
             exposes = True
+        elif word == "severity-output":
+            severities = one_of(argument, SEVERITIES, f"{what}: 'severity-output'")
         elif word in haproxy_words.BIND_WITHOUT_EFFECT:
             report.without_effect(f"stats socket … {word}", line.place)
         else:
@@ -51,7 +55,7 @@ def read_stats_socket(line: Line, report: Report) -> StatsSocket:
     if exposes and (address.kind != "unix" or level != "admin"):
         report.warn(line.place, f"{what}: 'expose-fd listeners' needs a unix socket and 'level admin'")
         exposes = False
-    return StatsSocket(bind, level, exposes)
+    return StatsSocket(bind, level, exposes, severities)
 
 
 def one_address(text: str, what: str) -> ListenAddress:

@@ -269,6 +269,7 @@ class RuntimeAPI:
             self._settings.stats_timeout,
             sockets=[SocketView(_called(each.settings.bind.address), each.settings.level) for each in self.sockets],
             statistics=self._statistics,
+            severities=at.settings.severities,
         )
         if at.settings.exposes and self._hand_over is not None:
             context.exposes = _user_of(accepted) in (0, os.geteuid())
