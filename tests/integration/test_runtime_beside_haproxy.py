@@ -356,6 +356,7 @@ class RuntimeBesideHAProxyTests(RuntimeTestCase):
                 "clear counters",
                 "clear counters all",
                 "show backend",
+                "user;show startup-logs",
                 "get weight servers/s1",
                 "disable server servers/s1",
                 "disable agent servers/s1",

@@ -159,8 +159,7 @@ COMMANDS = (
     _command("set timeout", "[cli] <delay>", "change a timeout setting", USER, own_session.set_timeout),
     _command("set weight", "<bk>/<srv> <weight>", "change a server's weight", ADMIN, orders.set_weight),
     _command("show acl", "[@<ver>] <acl>", "report available acls or dump an acl's contents", ADMIN, lists.show_acl),
-    _command("show activity", "", "show per-thread activity stats (for support/developers)", USER,
-             show_activity),
+    _command("show activity", "", "show per-thread activity stats (for support/developers)", OPERATOR, show_activity),
     _command("show backend", "", "list backends in the current running config", USER, servers.show_backend),
     _command("show cli level", "", "display the level of the current CLI session", USER, own_session.show_cli_level),
     _command("show cli sockets", "", "dump list of cli sockets", OPERATOR, own_session.show_cli_sockets),
@@ -192,7 +191,7 @@ COMMANDS = (
              authorities.show_ssl_crl_file),
     _command("show ssl crt-list", "[-n] [<list>]", "show the list of crt-lists or the content of a crt-list file"
              " <list>", ADMIN, crt_lists.show_ssl_crt_list),
-    _command("show startup-logs", "", "report logs emitted during startup", USER, startup.show_startup_logs),
+    _command("show startup-logs", "", "report logs emitted during startup", OPERATOR, startup.show_startup_logs),
     _command("show stat", "[json|no-maint|typed|up]*", "report counters for each proxy and server", USER, show_stat),
     _command("show table", "<table> [<filter>]*", "report table usage stats or dump this table's contents"
              " (filter: data/key)", USER, tables.show_table),
