@@ -29,6 +29,7 @@ from reusedproxy.tables.table import Table
 #: What those who connect may do: each includes the ones before it.
 USER, OPERATOR, ADMIN = range(3)
 LEVELS = ("user", "operator", "admin")
+PRODUCT = "reusedproxy"
 #: A piece of an answer, known by being this object, that says: there is more when `Context.wake` has been called.
 WAIT: Final = "\0 wait"
 #: Likewise, for work that ends by itself: what the client says meanwhile is answered after it.
@@ -178,6 +179,8 @@ class Context:
     interactive: bool = False
     prompts: bool = False
     timed: bool = False
+    #: What `show info` says that this is.
+    product: str = PRODUCT
     #: How severities of messages are shown (`messages`).
     severities: str = NONE
     #: Those of `experimental-mode` and `expert-mode` that are on.
