@@ -122,9 +122,19 @@ def _shutdown(proxy: Proxy, backend: Backend, server: Server) -> bool:
     return True
 
 
+def _drain_pool(proxy: Proxy, backend: Backend, server: Server) -> bool:
+    server.pool.order_drain()
+    return True
+
+
+def _rewarm_pool(proxy: Proxy, backend: Backend, server: Server) -> bool:
+    server.pool.order_rewarm()
+    return True
+
+
 Act = Callable[[Proxy, Backend, Server], "bool | None"]
 
-#: Those that the page offers; and HAProxy's older words.
+#: Those that the page offers, of which two are ours; and HAProxy's older words.
 ACTIONS: dict[str, Act] = {
     "ready": _orders(READY),
     "drain": _orders(DRAIN),
@@ -139,6 +149,8 @@ ACTIONS: dict[str, Act] = {
     "arunn": _agent_health(UP),
     "adown": _agent_health(DOWN),
     "shutdown": _shutdown,
+    "dpool": _drain_pool,
+    "rpool": _rewarm_pool,
     "disable": _changes((READY, DRAIN), MAINT),
     "enable": _changes((MAINT,), READY),
     "stop": _changes((READY,), DRAIN),
