@@ -140,7 +140,8 @@ class OrderTests(PoolTestCase):
         )
         self.pass_time(12)
         self.assertIn(
-            "    drained by an operator for 12 s, the floor of 3 withheld; 0 idle and 1 in use left of those before\n",
+            "    drained by an operator for 12 s, the floor of 3 withheld; 0 idle and 1 in use are left of those"
+            " before\n",
             self.says("show pool be/s1"),
         )
         self.assertIn(

@@ -453,10 +453,18 @@ class RawTests(SynchronousTestCase):
         bench = RawBench(PoolLimits(min_conn=2))
         first = [bench.connect() for _ in range(2)]
         bench.clock.advance(1)
+        lent = bench.pool.acquire()
+        assert lent is not None
+        bench.clock.advance(1)
+        first.append(bench.connect())
+        first = [each for each in first if each is not lent.transport]
         bench.pool.order_rewarm()
+        bench.clock.advance(0.1)
         second = [bench.connect() for _ in range(2)]
         self.assertEqual([each.state == OPEN for each in (*first, *second)], [False, False, True, True])
+        bench.clock.advance(1)
+        self.assertEqual(bench.pool.order.state, NO_ORDER)
         bench.pool.order_drain()
         bench.clock.advance(1)
-        self.assertEqual((bench.pool.standing, len(bench.dialer.open)), (0, 0))
+        self.assertEqual((bench.pool.standing, len(bench.dialer.open)), (1, 0))
         bench.close(self)

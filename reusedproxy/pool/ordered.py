@@ -59,7 +59,8 @@ class Order:
         now: Callable[[], float],
         announce: Callable[[str, str], None],
     ) -> None:
-        """Calls `announce(level, text)` when all connections of the server have been replaced."""
+        """Calls `announce(level, text)`, which takes messages for the log, when all connections of the server have been
+        replaced."""
         self.state = NO_ORDER
         self.given_at = -inf
         self.opened = self.ended = 0
@@ -71,6 +72,10 @@ class Order:
         #: How many are to stand idle although the floor is lower: as many as stood, until all of those are new.
         self._raised = 0
         self._marking: Iterator[ServerConnection] = iter(())
+
+    def tell(self, text: str) -> None:
+        """Tells the log what is ordered."""
+        self._announce("notice", text)
 
     def floor(self, usual: int) -> int:
         """Returns how many connections are to stand idle, where a floor of `usual` is called for."""
@@ -210,12 +215,14 @@ class Order:
         if self._raised:
             self._raised = 0
             pool.set_floor(pool.usual_floor)
-        if any(map(self.ends, held.in_use)) or len(held.idle) + len(held.in_use) < pool.floor:
+        if len(held.idle) + len(held.in_use) < pool.floor:
             return
+        if any(self.ends(each) and each.carries_requests for each in held.in_use):
+            return  # it comes back; a session of mode tcp gives nothing back
         self.state = NO_ORDER
         orders = [each.order for each in pool.family]
         opened = sum(each.opened for each in orders if each.given_at == self.given_at)
         if opened and all(each.state != REWARMING for each in orders):
             took = self._now() - self.given_at
             text = f"its pool is warm again: {opened} new connections since that was ordered, {took:.2f} s ago"
-            self._announce("notice", text)
+            self.tell(text)

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.server import DOWN, DRAIN, MAINT, NOLB, READY, UP, Server
 from reusedproxy.operators.runtime.checks import AGENT, HEALTH, C, Kind
+from reusedproxy.operators.runtime.pools import drain, rewarm
 from reusedproxy.operators.runtime.proxy import end_sessions
 from reusedproxy.operators.view.proxy import Proxy
 
@@ -123,12 +124,12 @@ def _shutdown(proxy: Proxy, backend: Backend, server: Server) -> bool:
 
 
 def _drain_pool(proxy: Proxy, backend: Backend, server: Server) -> bool:
-    server.pool.order_drain()
+    drain(server)
     return True
 
 
 def _rewarm_pool(proxy: Proxy, backend: Backend, server: Server) -> bool:
-    server.pool.order_rewarm()
+    rewarm(server)
     return True
 
 

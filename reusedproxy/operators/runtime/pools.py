@@ -18,6 +18,7 @@ from reusedproxy.pool.pool import HTTPConnectionPool
 
 #: Connections that are looked at in one piece of an answer: each takes some 50 µs.
 CONNECTIONS_AT_ONCE = 20
+_DAY = 86400
 
 
 def show_pool_connections(context: Context, words: Sequence[str]) -> Iterator[str]:
@@ -62,9 +63,15 @@ def _date(moment: float) -> str:
 
 def _end(kept: KeptView) -> str:
     """Returns when it leaves, in the words of `show sess`, and why."""
+    left = kept.leaves_in
     if not kept.why:
         return "<NEVER>"
-    when = "<REPLACED>" if kept.leaves_in is None else "<PAST>" if kept.leaves_in == 0 else f"{kept.leaves_in:.1f}s"
+    if left is None:
+        when = "<REPLACED>"
+    elif left == 0:
+        when = "<PAST>"
+    else:
+        when = f"{left:.1f}s" if left < _DAY else f"{left / _DAY:.1f}d"
     return f"{when} why={kept.why}"
 
 
@@ -73,7 +80,7 @@ def drain_pool(context: Context, words: Sequence[str]) -> Iterator[str]:
 
     @raise Refusal: if there is no such backend or server.
     """
-    return map(_drain, _servers(context, words[0] if words else ""))
+    return map(drain, _servers(context, words[0] if words else ""))
 
 
 def rewarm_pool(context: Context, words: Sequence[str]) -> Iterator[str]:
@@ -81,28 +88,34 @@ def rewarm_pool(context: Context, words: Sequence[str]) -> Iterator[str]:
 
     @raise Refusal: if there is no such backend or server.
     """
-    return map(_rewarm, _servers(context, words[0] if words else ""))
+    return map(rewarm, _servers(context, words[0] if words else ""))
 
 
-def _drain(server: Server) -> str:
+def drain(server: Server) -> str:
+    """Drains a server's pool, and returns what becomes of its connections; the log is told, too."""
     pool, name = server.pool, server.full_name
     idle, used = _standing(pool)
-    pool.order_drain()
-    closed = "1 idle connection is" if idle == 1 else f"{idle} idle connections are"
     floor = _floor(pool)
+    pool.order_drain()
+    pool.order.tell("its pool is drained by order")
+    closed = "1 idle connection is" if idle == 1 else f"{idle} idle connections are"
+    after = "their requests" if pool.carries_requests else "their sessions"
     withheld = f"its floor of {floor} is withheld" if floor else "none is kept"
     return (
-        f"{name} is drained: {closed} closed, and {used} in use after their requests; {withheld} until"
-        f" 'rewarm pool {name}'.\n"
+        f"{name} is drained: {closed} closed, and {used} in use after {after}; {withheld} until 'rewarm pool {name}'.\n"
     )
 
 
-def _rewarm(server: Server) -> str:
+def rewarm(server: Server) -> str:
+    """Has the connections of a server's pool replaced, or a drained pool filled, and returns what becomes of them; the
+    log is told, too."""
     pool, name = server.pool, server.full_name
     idle, used = _standing(pool)
-    drained = pool.order.state == DRAINED
-    pool.order_rewarm()
     floor = _floor(pool)
+    drained = pool.order.state == DRAINED
+    if drained or idle + used:
+        pool.order.tell("its pool is filled again by order" if drained else "its connections are replaced by order")
+    pool.order_rewarm()
     filled = f"its floor of {floor} is filled" if floor else "it has no floor to be filled"
     if pool.state != "running":
         return f"{name} is {server.state}: {filled} when it serves.\n"
@@ -110,6 +123,8 @@ def _rewarm(server: Server) -> str:
         return f"{name} is not drained any more: {filled}.\n"
     if not idle + used:
         return f"{name} has no connection to be replaced.\n"
+    if not pool.carries_requests:
+        return f"{name}: {idle} idle connections leave, each as a new one stands; the {used} of sessions stay.\n"
     return f"{name}: {idle} idle connections and {used} in use leave, each as a new one stands.\n"
 
 

@@ -34,7 +34,7 @@ from reusedproxy.operators.shell.tables import POOL_HEADINGS, pool_row, table
 from reusedproxy.operators.view.cold import cold_sentences
 from reusedproxy.operators.view.floors import sentences
 from reusedproxy.operators.view.hedged import hedging_sentences
-from reusedproxy.operators.view.readiness import nodes, readiness
+from reusedproxy.operators.view.readiness import left_of, nodes, readiness
 from reusedproxy.operators.view.reading import hedging_view, names_of, server_view, servers_of
 from reusedproxy.operators.view.sessions import Endpoint, endpoints
 from reusedproxy.operators.view.values import NameView, ServerView
@@ -245,8 +245,7 @@ def _notes(server: ServerView) -> Iterator[str]:
     order = pool.order
     if order is not None:
         withheld = f", the floor of {order.floor} withheld" if order.floor and order.state == DRAINED else ""
-        left = f"{order.idle} idle and {order.in_use} in use left of those before"
-        yield f"{order.state} by an operator for {order.ago:.0f} s{withheld}; {left}"
+        yield f"{order.state} by an operator for {order.ago:.0f} s{withheld}; {left_of(order)}"
     if pool.nodes is not None:
         yield f"nodes: {nodes(pool.nodes)}; {pool.nodes.state}"
     if server.warming:

@@ -315,10 +315,17 @@ def _pool(row: Row) -> PoolRow:
     return PoolRow(
         name=server.name,
         trouble=pool.troubles[0] if pool.troubles else "",
-        state=pool.state if pool.state != "running" else "" if pool.order is None else pool.order.state,
+        state=", ".join(_states(pool)),
         cells=Markup("".join(cells)),  # numbers, and words of ours
         closed=str(columns["pool_closed"]).split("; ") if columns["pool_closed"] else [],
     )
+
+
+def _states(pool: PoolView) -> Iterator[str]:
+    if pool.state != "running":
+        yield pool.state
+    if pool.order is not None:
+        yield pool.order.state
 
 
 def _floor(pool: PoolView) -> str:

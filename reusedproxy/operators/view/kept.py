@@ -25,7 +25,7 @@ from reusedproxy.pool.connection import IDLE, IN_USE, RETIRING, ServerConnection
 from reusedproxy.pool.constant import ConstantPool
 from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.pool.reasons import IDLE as TOO_LONG
-from reusedproxy.pool.reasons import MAX_AGE, MAX_REQUESTS, PEER_DEADLINE, PROXY, word_for
+from reusedproxy.pool.reasons import MAX_AGE, MAX_REQUESTS, PEER_DEADLINE, PROXY, TUNNEL, word_for
 
 
 class KeptView(NamedTuple):
@@ -143,6 +143,8 @@ def _end(pool: HTTPConnectionPool, connection: ServerConnection) -> tuple[float,
     upkeep, limits = pool.upkeep, pool.limits
     if connection.state == RETIRING:
         return inf, ""
+    if connection.state == IN_USE and not connection.carries_requests:
+        return -inf, TUNNEL
     if connection.retire_at == -inf or connection in pool.holdings.last_use:
         return -inf, MAX_REQUESTS
     over = word_for(upkeep.why_over(connection), PROXY, idle=True, pinged=False)

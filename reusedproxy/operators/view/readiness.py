@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from reusedproxy.backends.server import FULL_WEIGHT
 from reusedproxy.operators.view.cold import ago
-from reusedproxy.operators.view.values import NodesView, ServerView
+from reusedproxy.operators.view.values import NodesView, OrderView, ServerView
 from reusedproxy.pool.kept import DRAINED
 
 #: Nodes that are named, at most.
@@ -51,7 +51,7 @@ def order_sentences(server: ServerView) -> Iterator[str]:
     order = server.pool.order
     if order is None:
         return
-    left = f"{order.idle} idle and {order.in_use} in use are left of those before"
+    left = left_of(order)
     if order.state == DRAINED:
         floor = f"its floor of {order.floor} is withheld" if order.floor else "none is kept"
         yield (
@@ -63,6 +63,13 @@ def order_sentences(server: ServerView) -> Iterator[str]:
             f"An operator has ordered {ago(order.ago)} ago that its connections be replaced: {order.opened} are new,"
             f" {left}."
         )
+
+
+def left_of(order: OrderView) -> str:
+    """Returns how many connections are left that were there before an order."""
+    if not order.idle + order.in_use:
+        return "none is left of those before"
+    return f"{order.idle} idle and {order.in_use} in use are left of those before"
 
 
 def nodes(view: NodesView) -> str:
