@@ -216,6 +216,7 @@ class WordTests(SynchronousTestCase):
                 "'mode log' is HAProxy's; reusedproxy does not do it yet: there are 'mode http' and 'mode tcp'",
             ),
             ("no log x", "'log' does not take another argument: 'x'"),
+            ("stats socket /s", "'stats socket' belongs in section 'global'"),
             ("stats urii /", "'stats': unknown word 'urii': did you mean 'uri'?"),
         ]
         for line, expected in table:

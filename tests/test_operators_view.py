@@ -231,7 +231,7 @@ class AnswerTimeTests(SynchronousTestCase):
         self.world.backend.traffic.hrsp[5] += 7
         for seconds, risen in ((2, 7), (6, 7), (6, 0)):
             for _ in range(seconds):
-                self.world.clock.advance(1)
+                self.world.clock.advance(1.1)
             self.assertEqual(errors.risen, risen)
         self.rates.stop()
 
