@@ -457,7 +457,7 @@ class RawTests(SynchronousTestCase):
         assert lent is not None
         bench.clock.advance(1)
         first.append(bench.connect())
-        first = [each for each in first if each is not lent.transport]
+        first = [each for each in first if each.owner is not lent]
         bench.pool.order_rewarm()
         bench.clock.advance(0.1)
         second = [bench.connect() for _ in range(2)]

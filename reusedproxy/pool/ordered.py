@@ -214,7 +214,7 @@ class Order:
             return
         if self._raised:
             self._raised = 0
-            pool.set_floor(pool.usual_floor)
+            self._apply()
         if len(held.idle) + len(held.in_use) < pool.floor:
             return
         if any(self.ends(each) and each.carries_requests for each in held.in_use):
