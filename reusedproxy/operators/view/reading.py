@@ -140,6 +140,9 @@ class Reader:
             bytes_out=_NOT_MEASURED if rates is None else _rate(rates.bytes_out),
             handshakes=_NOT_MEASURED if rates is None else _rate(rates.handshakes),
             keys=_NOT_MEASURED if rates is None else _rate(rates.keys),
+            compressed_in=_NOT_MEASURED if rates is None else _rate(rates.compressed_in),
+            compressed_out=_NOT_MEASURED if rates is None else _rate(rates.compressed_out),
+            rate_limits={word: each.limit for word, each in proxy.places.rates.items()},
             listeners=sum(len(each.listeners) for each in proxy.frontends),
             lists=tuple(
                 ListView(each.url, {**each.counts}, each.last, each.until, bool(each.trouble))

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from attrs import frozen
+from attrs import Factory, frozen
 
 from reusedproxy.backends.checks.results import Result
 from reusedproxy.backends.server import DOWN, DRAIN, MAINT, NOLB, READY, UP
@@ -571,6 +571,11 @@ class ProxyView:
     bytes_out: Rate = Rate()
     handshakes: Rate = Rate()
     keys: Rate = Rate()
+    #: Bytes of answers before and after compression.
+    compressed_in: Rate = Rate()
+    compressed_out: Rate = Rate()
+    #: How many clients may come in a second, by the word of the configuration (`maxconnrate`); not there: any number.
+    rate_limits: Mapping[str, int] = Factory(dict)
     #: Where clients come in.
     listeners: int = 0
     #: The lists of revoked certificates that are fetched (`crl-url`).
