@@ -42,10 +42,10 @@ class Asked(Seen):
 
     own_source: Any = None
 
-    def __init__(self, host: str, tables: Mapping[str, Table], now: float) -> None:
+    def __init__(self, client: SimpleNamespace, tables: Mapping[str, Table], now: float) -> None:
         Seen.__init__(self, HEAD)
         self.tables = tables
-        self.client = SimpleNamespace(address=(host, 4711))
+        self.client = client
         self.read = now
 
     @property
@@ -64,9 +64,14 @@ class Side:
         self.spared = 0
         self.clock = clock
         self.under_way: list[Asked] = []
+        self.clients: dict[tuple[str, int], SimpleNamespace] = {}
 
-    def ask(self, host: str, own: str | None) -> object:
-        request = Asked(host, self.tables, self.clock.seconds())
+    def ask(self, host: str, which: int, own: str | None) -> object:
+        """A request on a connection from this host: on one of those that there are, or (`which` 0) the only one."""
+        client = SimpleNamespace(address=(host, 4711), known_entry=None, last=not which, session=None)
+        if which:
+            client = self.clients.setdefault((host, which), client)
+        request = Asked(client, self.tables, self.clock.seconds())
         request.own_source = None if own is None else (own, 1)
         self.under_way.append(request)
         # A guard is asked before rules can have said where a request comes from.
@@ -136,7 +141,8 @@ class LimitTests(SynchronousTestCase):
                         side.end(which)
                 else:
                     host, own = chance.choice(HOSTS), chance.choice((*[None] * 9, *HOSTS))
-                    one, other, guarded = (side.ask(host, own) for side in sides)
+                    which = chance.randrange(4)
+                    one, other, guarded = (side.ask(host, which, own) for side in sides)
                     self.assertEqual(one, other, (words, step))
                     self.assertEqual(one, guarded, (words, step))
                 self.assertEqual(sides[0].known(), sides[1].known(), (words, step))

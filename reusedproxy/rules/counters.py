@@ -45,10 +45,8 @@ def track(action: Track, where: str) -> Act:
         row = table.track(made, table.requests if facts.inspected is None and facts.head is not None else None)
         if not row:
             return
-        if own is None:
-            facts.counters = {number: (table, row)}
-        else:
-            own[number] = table, row
+        # Another dictionary: the one before may be that of all requests of a connection (`tables.limiting`).
+        facts.counters = {number: (table, row)} if own is None else {**own, number: (table, row)}
         if where == RESPONSE and facts.answer is not None:
             count_answer((table, row), facts.answer.status)
 

@@ -112,7 +112,8 @@ def _compiled(
         both = None
         test = None if rule.condition is None else condition(rule.condition, where, read)
         if test is not None and before is not None:
-            both = limit(before, rule, tables, made[-1][1], test, rest_of(rule.condition, where, read))
+            first = not any(guards)
+            both = limit(before, rule, tables, made[-1][1], test, rest_of(rule.condition, where, read), first)
             if both is not None:
                 made.pop()
                 asked.pop()
