@@ -124,6 +124,8 @@ class LimitTests(SynchronousTestCase):
             {"stored": "http_req_rate(10s),http_err_rate(5s),gpc0"},
             {"stored": "http_req_rate(10s),http_req_cnt,conn_cur"},
             {"stored": "http_req_rate(10s),gpc0", "condition": "sc_get_gpc0(0) gt 1"},
+            {"stored": "gpc0", "condition": "sc_inc_gpc0(0) gt 2"},
+            {"stored": "http_req_rate(10s),gpc0,conn_cur", "condition": "sc_inc_gpc0(0) gt 2"},
             {"type": "ipv6"},
             {"more": SECOND.format(1, "b")},
             {"more": SECOND.format(1, "f")},

@@ -60,7 +60,7 @@ def limit(
         return None
     between = ranges(criterion.patterns, "int")
     table, asked = tables.get(action.table), value_of_counter(criterion.expression.fetch, action.counter)
-    if table is None or not table.by_address or asked != table.alone_counted or len(between) != 1:
+    if table is None or not table.by_address or not asked or asked != table.alone_counted or len(between) != 1:
         return None
 
     def tracked_first(facts: Counted) -> bool:
