@@ -280,6 +280,7 @@ class RequestTests(SynchronousTestCase):
             world = ruled(self, rules, warm=1)
             client = world.client()
             world.frontend.tracks = world.frontend.counts_requests = True
+            world.frontend.set_guard()
             (connection,) = world.frontend.connections
             table = world.frontend.tables["fe"]
             session_of(connection).counters = {0: (table, table.track("192.0.2.9"))}  # type: ignore[arg-type]

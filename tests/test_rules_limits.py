@@ -132,6 +132,26 @@ class LimitTests(SynchronousTestCase):
             {"more": SECOND.format(0, "b")},
             {"more": SECOND.format(1, "b") + SECOND.format(2, "f")},
             {"key": "hdr(host)", "type": "string len 9"},
+            {"key": "src if { path / }", "stored": "http_req_cnt,http_req_rate(10s),gpc0"},
+            {"key": "src if !{ src 192.0.2.2 }"},
+            {"condition": "src_http_req_rate(f) gt 2"},
+            {"condition": "sc0_tracked(b)"},
+            {"condition": "sc_http_req_rate(0,b) gt 2"},
+            {"condition": "sc_inc_gpc0(0) gt 2", "stored": "gpc0,http_req_rate(10s)"},
+            {"condition": "path /x } || { sc_http_req_rate(0) gt 3"},
+            {"condition": "sc_http_req_rate(0) gt 3 } || { sc0_get_gpc0 gt 0", "stored": "gpc0,http_req_rate(10s)"},
+            {"condition": "path_reg ^/$ } { sc_http_req_rate(0) gt 3"},
+            {"more": " http-request deny if { sc_http_req_rate(0) lt 2 } !{ path /x }\n"},
+            {
+                "more": " http-request track-sc1 src table f if { src 192.0.2.1 }\n"
+                " http-request deny if { sc1_tracked }\n"
+            },
+            {"more": " http-request track-sc1 src table f\n http-request deny if { src 192.0.2.2 }\n"},
+            {"more": " http-request track-sc1 src table b\n http-request deny if { src_http_req_rate(b) gt 1 }\n"},
+            {
+                "more": " http-request sc-inc-gpc0(0) if { sc_http_req_rate(0) gt 1 }\n",
+                "stored": "http_req_rate(10s),gpc0",
+            },
         ):
             chance, clock = Random(7), Clock()
             clock.advance(1000)

@@ -68,9 +68,10 @@ def counting(
     rate of requests is between `low` and `high` then. The function takes the request; the time by the table's clock, in
     seconds, if that is another than when the request was read; and a key, if that is another than its client's address.
 
-    It returns what `otherwise` does where it has done nothing, because the entry is new, its period is over, or
-    somebody follows what changes. It is for tables of which `alone_counted` is that rate. It moves an entry in the
-    order of use only where every use does that: with the beginning of the next period `Table.track` will do so."""
+    It returns what `otherwise` does where it has done nothing, because the entry is new, its period is over, the
+    connection itself is tracked, or somebody follows what changes. It is for tables of which `alone_counted` is that
+    rate. It moves an entry in the order of use only where every use does that: with the beginning of the next period
+    `Table.track` will do so."""
     counted = table.requests
     assert counted is not None
     place, period, width, mask = counted.rate, counted.period, table.width, table.mask
@@ -84,12 +85,12 @@ def counting(
         if known is not None and known.limit is limit and keys[known.row] is known.key and other is None:
             row, at, counters = known.row, known.at, known.counters
         else:
-            key = client.address[0] if other is None else other
+            key, session = client.address[0] if other is None else other, client.session
             row = by_key[hash(key) & mask].get(key, 0)
-            if not row:
+            if not row or (session is not None and session.counters):
                 return otherwise(request)
             at, counters = row * width + place, {number: (table, row)}
-            if other is None and not client.last and not _is_tracked(client):
+            if other is None and not client.last:
                 client.known_entry = KnownEntry(limit, table, row, at, counters)
         now = int((seconds or request.read) * 1000)
         left = values[at] + period - now
@@ -105,9 +106,3 @@ def counting(
         return least <= events <= most
 
     return count
-
-
-def _is_tracked(client: _Client) -> bool:
-    """Tells whether rules for connections or sessions have tracked something, which counts its requests' bytes, too."""
-    session = client.session
-    return session is not None and bool(session.counters)

@@ -51,6 +51,8 @@ class Table(Entries):
         self.alone_counted = self._alone_counted()
         #: The end of what is tracked changes more than the number of those who track.
         self.counts_ends = current is not None or self.bytes_in is not None or self.bytes_out is not None
+        #: It counts more of a request than that it has come.
+        self.counts_exchanges = bool(self.errors or self.failures or self.bytes_in or self.bytes_out)
         #: Names of servers, which entries know by number.
         self._names: list[str] = [""]
         self._numbers: dict[str, int] = {"": 0}
