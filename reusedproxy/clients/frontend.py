@@ -158,8 +158,8 @@ class Frontend:
         self.own_backend: str | None = None
         #: The rules of its section and of those that they lead to; None: there are none.
         self.routing: Routing | None = None
-        #: Returns False for requests that need not pass these rules, see `Routing.guard`; None: all pass them. It counts
-        #: them before, if they are counted.
+        #: Returns False for requests that need not pass these rules, see `Routing.guard`; None: all pass them. It
+        #: counts them before, if they are counted.
         self.guard: Callable[[Exchange], bool] | None = None
         #: The guard that is asked when a request has been counted.
         self._inner_guard: Callable[[Exchange], bool] | None = None

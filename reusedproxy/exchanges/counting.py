@@ -65,7 +65,7 @@ def end_counting(exchange: Counted, counters: Counters, left: int) -> None:
     shared = _shared(exchange) if exchange.client.session is not None else None
     if exchange.status >= 400 and exchange.answered and exchange.answer_rules is None:
         count(counters, shared, kind_of(exchange.status))
-    if shared:
+    if shared and (counters or any(table.counts_bytes for table, _ in shared.values())):
         count_bytes(counters, shared, exchange.bytes_in, exchange.bytes_out + left)
     for table, row in counters.values():
         if table.counts_ends or table.journals:

@@ -7,13 +7,15 @@ are run after all, they find it tracked. It must never know exchanges.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from reusedproxy.config.model.rules import Condition, Criterion, Rule
 from reusedproxy.config.rules.counters import Track
+from reusedproxy.rules.ahead import comparing, tracking
 from reusedproxy.rules.facts import Facts
 from reusedproxy.rules.grouping import MOST_TESTS, asks_alike, guard, kind_of
 from reusedproxy.rules.samples.table_fetches import asked_of
+from reusedproxy.tables.table import Table
 
 Test = Callable[[Facts], bool]
 
@@ -29,10 +31,15 @@ class AboutTables:
     A rule asks before others track. What it asked must not be changed by these: it is asked again when the rules are
     run after the guard, and they would refuse what they let pass before."""
 
-    def __init__(self) -> None:
+    def __init__(self, tables: Mapping[str, Table], before: Iterable[Rule] = ()) -> None:
+        """Takes the tables, by name, and rules that may have tracked something before: those for connections."""
+        self._known = tables
         #: The table that each counter tracks; and the numbers of counters, and names of tables, that were asked so far.
         self._tables: dict[int, str] = {}
         self._asked: set[int | str] = set()
+        for action in (rule.action for rule in before):
+            if isinstance(action, Track):
+                self._tables.setdefault(action.counter, action.table)
 
     def ahead(self, rule: Rule, act: Callable[[Facts], object], test: Test | None) -> Test | None:
         """Returns what a guard asks for the next rule, which these two are made of; None if the rule is about no table,
@@ -46,7 +53,27 @@ class AboutTables:
                 return None
             self._tables.setdefault(action.counter, action.table)
         self._asked |= asked
-        return _done(act, test) if isinstance(action, Track) else test
+        if not isinstance(action, Track):
+            return None if test is None else self._compared(rule, test)
+        table = self._known.get(action.table)
+        if table is not None:
+            act = tracking(action, table)
+            if test is None:
+                return act
+        return _done(act, test)
+
+    def _compared(self, rule: Rule, test: Test) -> Test:
+        """Returns what asks the same as the test of a rule, in fewer calls if it is all about one value."""
+        said = rule.condition
+        criteria = [each for terms in said.alternatives for term in terms for each in term.criteria] if said else []
+        asked = _of_table(criteria[0])
+        if said is None or said.unless or len(criteria) != 1 or asked is None or said.alternatives[0][0].negated:
+            return test
+        number, named = asked
+        if number >= 0 and named:
+            return test  # that of another table with the same key
+        table = self._known.get(named or self._tables.get(number, ""))
+        return test if table is None else comparing(criteria[0], number, table, test)
 
     def _asked_by(self, said: Condition) -> set[int | str] | None:
         """Returns what a condition asks of tables; None if it asks what changes something, or can fail."""

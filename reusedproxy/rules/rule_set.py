@@ -73,7 +73,9 @@ class RuleSet:
             made = yield from compiling(said, where, read, notes_last=self._notes_last and kind is not self.redirects)
             kind += made
         others = self.names or self.content or self.request or self.redirects
-        made, guarded = yield from _compiled(rules.request, REQUEST, read, tables, self._notes_last)
+        made, guarded = yield from _compiled(
+            rules.request, REQUEST, read, tables, self._notes_last, (*rules.connection, *rules.session)
+        )
         self.request += made
         self.guard = None if others else guarded
 
@@ -101,23 +103,28 @@ def compiling(
 
 
 def _compiled(
-    rules: Iterable[Rule], where: str, read: ReadPatterns, tables: Mapping[str, Table], notes_last: bool
+    rules: Iterable[Rule],
+    where: str,
+    read: ReadPatterns,
+    tables: Mapping[str, Table],
+    notes_last: bool,
+    before: Iterable[Rule] = (),
 ) -> Generator[None, None, tuple[Steps, Test | None]]:
-    """Compiles rules to steps, and to their guard if there is one."""
+    """Compiles rules to steps, and to their guard if there is one. The rules `before` are those for connections."""
     made: Steps = []
     #: What each step asks first; and the test that tells that it does not apply, as far as that is known.
     asked: list[tuple[Criterion, ...]] = []
     guards: list[Test | None] = []
-    about_tables = AboutTables()
-    before: Rule | None = None
+    about_tables = AboutTables(tables, before)
+    last: Rule | None = None
     for rule in rules:
         both = None
         test = None if rule.condition is None else condition(rule.condition, where, read)
         act = act_of(rule.action, where)
         ahead = about_tables.ahead(rule, act, test)
-        if test is not None and before is not None:
+        if test is not None and last is not None:
             first = not any(guards[:-1])
-            both = limit(before, rule, tables, made[-1][1], test, rest_of(rule.condition, where, read), first)
+            both = limit(last, rule, tables, made[-1][1], test, rest_of(rule.condition, where, read), first)
             if both is not None:
                 made.pop()
                 asked.pop()
@@ -126,7 +133,7 @@ def _compiled(
         made.append((test, _noting(act, rule.place) if notes_last else act, rule.place))
         asked.append(() if both is not None else first_asked(rule))
         guards.append(ahead if both is None else both.guard)
-        before = rule
+        last = rule
         yield
     for at, end in [*groups(asked)][::-1]:
         made[at:end] = [_together(made[at:end], chain.from_iterable(asked[at:end]), where)]

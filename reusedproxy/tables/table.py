@@ -53,6 +53,7 @@ class Table(Entries):
         self.counts_ends = current is not None or self.bytes_in is not None or self.bytes_out is not None
         #: It counts more of a request than that it has come.
         self.counts_exchanges = bool(self.errors or self.failures or self.bytes_in or self.bytes_out)
+        self.counts_bytes = bool(self.bytes_in or self.bytes_out)
         #: Names of servers, which entries know by number.
         self._names: list[str] = [""]
         self._numbers: dict[str, int] = {"": 0}
@@ -112,21 +113,28 @@ class Table(Entries):
             self._tell(row)
         self.uses[row] -= 1
         if self._current >= 0:
-            at = row * self.width + self._current
+            at, now = row * self.width + self._current, int(self.seconds() * 1000)
             if self.values[at]:
                 self.values[at] -= 1
-            self.touch(row, self.now())
+            # `touch`, without a call for each request.
+            self.used[row] = now
+            if now - self._placed[row] >= self.lazy:
+                self._unlink(row)
+                self._link(row, now)
 
     def count(self, row: int, counted: Counted | None, events: int = 1) -> None:
         """Counts events, if this table does, and notes that the entry is used."""
         if counted is not None:
-            now = self.now()
+            now = int(self.seconds() * 1000)
             if self._before is not None:
                 self._note(row)
             if self.journals:
                 self._tell(row)
             self._add(row, counted, now, events)
-            self.touch(row, now)
+            self.used[row] = now
+            if now - self._placed[row] >= self.lazy:
+                self._unlink(row)
+                self._link(row, now)
 
     def _add(self, row: int, counted: Counted, now: int, events: int) -> None:
         at, values = row * self.width, self.values

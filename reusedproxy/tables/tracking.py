@@ -54,7 +54,7 @@ def kind_of(status: int) -> str:
 def count_bytes(own: Counters, shared: Counters | None, received: int, sent: int) -> None:
     """Counts the bytes of what has ended."""
     for table, row in _all(own, shared):
-        if table.counts_exchanges:
+        if table.counts_bytes:
             table.count(row, table.bytes_in, received)
             table.count(row, table.bytes_out, sent)
 

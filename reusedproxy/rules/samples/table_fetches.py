@@ -212,6 +212,12 @@ def asked_of(call: Call) -> tuple[int, str] | None:
     return _ASKS[whose], rest[0] if rest else ""
 
 
+def plain_value(call: Call) -> str:
+    """Returns the name of the value that a fetch asks of an entry as it is stored; "" for any other fetch."""
+    whose, _, name = call.name.partition("_")
+    return _PLAIN.get(name, "") if whose in _ASKS else ""
+
+
 def value_of_counter(call: Call, number: int) -> str:
     """Returns the name of the value that this fetch asks of what the counter of this number tracks, and of no other
     table; "" if it asks for anything else."""
