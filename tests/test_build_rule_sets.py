@@ -96,13 +96,15 @@ class RuleBookTests(SynchronousTestCase):
             (f"{table} http-request track-sc0 src if !{{ src 10.0.0.0/8 }}\n {front}", back),
             (f"{table} http-request deny if {{ src_http_req_rate gt 9 }} !{{ path /x }}", back),
             (f"{table} http-request track-sc1 src\n http-request track-sc2 dst table y", back),
-        )
-        not_guarded = (
             (f"{table} http-request deny if {{ sc0_conn_cur gt 9 }}\n http-request track-sc0 src table y", back),
             (f"{table} http-request deny if {{ src_conn_cur gt 9 }}\n http-request track-sc0 src", back),
             (f"{table} http-request track-sc0 src\n http-request deny if {{ sc0_inc_gpc0 gt 9 }}", back),
             (f"{table} http-request track-sc0 src\n http-request sc-inc-gpc0(0)", back),
+        )
+        not_guarded = (
             (f"{table} http-request track-sc0 src if {{ path_reg x }}", back),
+            (f"{table} http-request track-sc0 src\n http-request sc-add-gpc(0,0) req.body_len", back),
+            (f"{table} http-request deny if {{ src_inc_gpc0 gt 9 }} {{ path_reg x }}", back),
             ("http-request set-header A b", back),
             (f"{front}\n http-request deny if {{ path_reg x }}", back),
             (f"{front}\n http-request deny unless {{ path /x }}", back),

@@ -330,6 +330,25 @@ class RequestTests(SynchronousTestCase):
         self.assertIn(b" 429 ", client.take())
         self.assertEqual(self.values(world, key="192.0.2.8")["http_req_rate"], 2)
 
+    def test_what_changes_as_it_is_asked_is_asked_once(self) -> None:
+        """Whichever rule applies in the end."""
+        world = ruled(
+            self,
+            "stick-table type ip size 10 store gpc0,gpt0\n http-request track-sc0 src\n http-request sc-set-gpt0(0) 5\n"
+            " http-request deny deny_status 429 if { sc_inc_gpc0(0) gt 3 }\n http-request deny if { path /no }",
+            warm=1,
+        )
+        assert world.frontend.guard is not None
+        client = world.client()
+        for count, path, status in ((1, "/", 200), (2, "/no", 403), (3, "/", 200), (4, "/", 429), (5, "/no", 429)):
+            client.send(GET.replace(b"/ ", path.encode() + b" ", 1))
+            if status == 200:
+                world.server.answer()
+            self.assertIn(b" %d " % status, client.take())
+            self.assertEqual(self.values(world), {"gpt0": 5, "gpc0": count})
+            if world.frontend.connections == set():
+                client = world.client()
+
     def test_what_is_tracked_besides_ends_with_its_request(self) -> None:
         more = " http-response track-sc1 src table t if { status 203 }"
         world = ruled(self, f"{SHORT}\n{more}", others={"t": "stick-table type ip size 10 store http_req_cnt"}, warm=1)

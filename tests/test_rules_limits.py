@@ -77,7 +77,7 @@ class Side:
         # A guard is asked before rules can have said where a request comes from.
         passes = own is None and self.guard is not None and not self.guard(request)
         self.spared += passes
-        return None if passes else run(self.rule_set.request, request), [
+        return None if passes else run(self.rule_set.request, request, request.passed), [
             (number, row) for number, (_, row) in (request.counters or {}).items()
         ]
 
@@ -142,6 +142,18 @@ class LimitTests(SynchronousTestCase):
             {"condition": "sc_http_req_rate(0) gt 3 } || { sc0_get_gpc0 gt 0", "stored": "gpc0,http_req_rate(10s)"},
             {"condition": "path_reg ^/$ } { sc_http_req_rate(0) gt 3"},
             {"more": " http-request deny if { sc_http_req_rate(0) lt 2 } !{ path /x }\n"},
+            {"condition": "sc_inc_gpc0(0) gt 2", "stored": "gpc0", "more": " http-request deny if { src 192.0.2.2 }\n"},
+            {"condition": "sc_inc_gpc0(0) gt 1 } { src 192.0.2.1", "stored": "gpc0,http_req_rate(10s)"},
+            {"condition": "sc_clr_gpc0(0) gt 1", "stored": "gpc0", "more": " http-request sc-inc-gpc0(0)\n"},
+            {
+                "stored": "gpc0,gpt0,http_req_rate(10s)",
+                "more": " http-request sc-inc-gpc0(0)\n http-request sc-set-gpt0(0) 3 if { src_get_gpc0(f) gt 2 }\n"
+                " http-request deny if { sc0_get_gpt0 3 }\n http-request deny if { src 192.0.2.2 }\n",
+            },
+            {
+                "more": " http-request deny if { src_http_req_rate(f) gt 3 }\n http-request track-sc1 src table f\n"
+                " http-request deny if { src 192.0.2.2 }\n"
+            },
             {
                 "more": " http-request track-sc1 src table f if { src 192.0.2.1 }\n"
                 " http-request deny if { sc1_tracked }\n"

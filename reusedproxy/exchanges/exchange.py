@@ -127,6 +127,9 @@ class Exchange(ExchangeFacts):
     encoder: Encoder | None = None
     #: Holds the request back while its rules are run; None: nothing does.
     waiting: Wait | None = None
+    #: What its frontend's guard has found out (`rules.ahead.Asked`).
+    passed = 0
+    found = 0
     #: Makes an answer of the proxy's own that takes more than one turn.
     serving: Serving | None = None
     #: Takes the whole body of a request that goes to no server.

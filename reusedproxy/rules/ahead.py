@@ -36,7 +36,11 @@ class _Client(Protocol):
 
 
 class Asked(Facts, Protocol):
-    """Defines an exchange as a guard knows it."""
+    """Defines an exchange as a guard knows it. `passed` is the number of rules that it has passed, and `found` that of
+    the rule which changes what it asks for, and whose condition the guard has found true; 0: none."""
+
+    passed: int
+    found: int
 
     @property
     def client(self) -> _Client: ...

@@ -1,91 +1,107 @@
 """Makes the guard of a section's rules for requests: one test that tells, before any of them is run, that none applies.
 
 To run rules of which none applies takes five calls more than to ask. The guard asks what each rule asks first, or each
-group of them (`grouping`), if that changes nothing and cannot fail. What rules only track it tracks itself: when they
-are run after all, they find it tracked. It must never know exchanges.
+group of them (`grouping`), if that cannot fail, and does what a rule only counts. Where one may apply, the rules are
+run from that one on: what was asked or done before it may have changed something, and is not asked or done again. It
+must never know exchanges.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
-from reusedproxy.config.model.rules import Condition, Criterion, Rule
-from reusedproxy.config.rules.counters import Track
-from reusedproxy.rules.ahead import comparing, tracking
+from reusedproxy.config.model.rules import Action, Criterion, Rule
+from reusedproxy.config.rules.counters import CountGeneral, SetTag, Track
+from reusedproxy.rules.ahead import Asked, comparing, tracking
 from reusedproxy.rules.facts import Facts
 from reusedproxy.rules.grouping import MOST_TESTS, asks_alike, guard, kind_of
-from reusedproxy.rules.samples.table_fetches import asked_of
+from reusedproxy.rules.samples.table_fetches import asked_of, changes
 from reusedproxy.tables.table import Table
 
-Test = Callable[[Facts], bool]
+Test = Callable[[Any], bool]
 
 #: The methods by which what a stick table knows is compared, and that never fail.
 _COMPARED = frozenset(("int", "bool", "found"))
-#: Stands for a table that is not known.
-_ANY = "*"
 
 
 class AboutTables:
-    """Finds, among rules in their order, those about stick tables that a guard can ask, or run.
-
-    A rule asks before others track. What it asked must not be changed by these: it is asked again when the rules are
-    run after the guard, and they would refuse what they let pass before."""
+    """Finds, among rules in their order, those about stick tables that a guard can ask, or do."""
 
     def __init__(self, tables: Mapping[str, Table], before: Iterable[Rule] = ()) -> None:
         """Takes the tables, by name, and rules that may have tracked something before: those for connections."""
-        self._known = tables
-        #: The table that each counter tracks; and the numbers of counters, and names of tables, that were asked so far.
-        self._tables: dict[int, str] = {}
-        self._asked: set[int | str] = set()
-        for action in (rule.action for rule in before):
-            if isinstance(action, Track):
-                self._tables.setdefault(action.counter, action.table)
+        self._tables = tables
+        #: The names of the tables that counters track.
+        self._names: dict[int, str] = {}
+        #: How many rules have changed what they ask for.
+        self._changing = 0
+        for rule in before:
+            self._note(rule.action)
 
-    def ahead(self, rule: Rule, act: Callable[[Facts], object], test: Test | None) -> Test | None:
-        """Returns what a guard asks for the next rule, which these two are made of; None if the rule is about no table,
-        or cannot be taken ahead. What only tracks something is done, and is false."""
-        asked = set[int | str]() if rule.condition is None else self._asked_by(rule.condition)
-        action = rule.action
-        if asked is None or not (asked or isinstance(action, Track)):
-            return None
+    def _note(self, action: Action) -> None:
         if isinstance(action, Track):
-            if self._asked & {action.counter, action.table, _ANY}:
-                return None
-            self._tables.setdefault(action.counter, action.table)
-        self._asked |= asked
-        if not isinstance(action, Track):
-            return None if test is None else self._compared(rule, test)
-        table = self._known.get(action.table)
-        if table is not None:
-            act = tracking(action, table)
-            if test is None:
-                return act
-        return _done(act, test)
+            self._names.setdefault(action.counter, action.table)
 
-    def _compared(self, rule: Rule, test: Test) -> Test:
+    def ahead(self, rule: Rule, act: Callable[[Facts], object], test: Test | None) -> tuple[Test | None, Test | None]:
+        """Returns what a guard asks for the next rule, which these two are made of, and the rule's test behind such a
+        guard. There is nothing to ask if the rule is about no table, or cannot be taken ahead."""
+        action, criteria = rule.action, _criteria(rule)
+        self._note(action)
+        asked = [each for each in criteria if _of_table(each) is not None]
+        if not all(each in asked or asks_alike(each) for each in criteria):
+            return None, test
+        if _only_counts(action):
+            table = self._tables.get(action.table) if isinstance(action, Track) else None
+            if isinstance(action, Track) and table is not None:
+                act = tracking(action, table)
+            return _done(act, test), test
+        if test is None or not asked:
+            return None, test
+        if any(changes(each.expression.fetch) for each in asked):
+            self._changing += 1
+            return _asking_once(test, self._changing)
+        return self._compared(rule, asked[0], test), test
+
+    def _compared(self, rule: Rule, said: Criterion, test: Test) -> Test:
         """Returns what asks the same as the test of a rule, in fewer calls if it is all about one value."""
-        said = rule.condition
-        criteria = [each for terms in said.alternatives for term in terms for each in term.criteria] if said else []
-        asked = _of_table(criteria[0])
-        if said is None or said.unless or len(criteria) != 1 or asked is None or said.alternatives[0][0].negated:
+        condition = rule.condition
+        if condition is None or condition.unless or len(_criteria(rule)) != 1 or condition.alternatives[0][0].negated:
             return test
-        number, named = asked
+        number, named = _of_table(said) or (-1, "")
         if number >= 0 and named:
             return test  # that of another table with the same key
-        table = self._known.get(named or self._tables.get(number, ""))
-        return test if table is None else comparing(criteria[0], number, table, test)
+        table = self._tables.get(named or self._names.get(number, ""))
+        return test if table is None else comparing(said, number, table, test)
 
-    def _asked_by(self, said: Condition) -> set[int | str] | None:
-        """Returns what a condition asks of tables; None if it asks what changes something, or can fail."""
-        found = set[int | str]()
-        for each in (each for terms in said.alternatives for term in terms for each in term.criteria):
-            asked = _of_table(each)
-            if asked is not None:
-                number, table = asked
-                found |= {number, table or self._tables.get(number, _ANY)}
-            elif not asks_alike(each):
-                return None
-        return found
+
+def _criteria(rule: Rule) -> list[Criterion]:
+    said = rule.condition
+    return [] if said is None else [each for terms in said.alternatives for term in terms for each in term.criteria]
+
+
+def _only_counts(action: Action) -> bool:
+    """Tells whether an action concerns tables alone, and cannot fail."""
+    if isinstance(action, CountGeneral):
+        return isinstance(action.by, int)
+    return isinstance(action, Track) or (isinstance(action, SetTag) and isinstance(action.value, int))
+
+
+def _asking_once(test: Test, number: int) -> tuple[Test, Test]:
+    """Returns what a guard asks, and what the rule asks then, of a test that changes what it asks for."""
+
+    def ask_first(facts: Asked) -> bool:
+        if test(facts):
+            facts.found = number
+            return True
+        return False
+
+    def ask(facts: Asked) -> bool:
+        if facts.found == number:
+            facts.found = 0
+            return True
+        return test(facts)
+
+    return ask_first, ask
 
 
 def _of_table(said: Criterion) -> tuple[int, str] | None:
@@ -96,6 +112,8 @@ def _of_table(said: Criterion) -> tuple[int, str] | None:
 
 
 def _done(act: Callable[[Facts], object], test: Test | None) -> Test:
+    """Returns what a guard does for a rule that decides nothing."""
+
     def is_done(facts: Facts) -> bool:
         if test is None or test(facts):
             act(facts)
@@ -106,7 +124,7 @@ def _done(act: Callable[[Facts], object], test: Test | None) -> Test:
 
 def guard_of(known: Sequence[Test | None], asked: Sequence[tuple[Criterion, ...]], where: str) -> Test | None:
     """Returns a test that is false if each of the `known` ones is, and none of what the other steps ask first is true;
-    None where that does not tell."""
+    None where that does not tell. Where it is true, it notes from which step on they have to be run."""
     tests: list[Test] = []
     for test, criteria in zip(known, asked, strict=True):
         if test is None and not 0 < len({*map(kind_of, criteria)}) <= MOST_TESTS:
@@ -115,9 +133,10 @@ def guard_of(known: Sequence[Test | None], asked: Sequence[tuple[Criterion, ...]
     if len(tests) < 2:
         return tests[0] if tests else None
 
-    def may_apply(facts: Facts) -> bool:
-        for test in tests:  # noqa: SIM110 (it is a third of the time of `any`)
+    def may_apply(facts: Asked) -> bool:
+        for test in tests:
             if test(facts):
+                facts.passed = tests.index(test)
                 return True
         return False
 

@@ -121,7 +121,7 @@ def _compiled(
         both = None
         test = None if rule.condition is None else condition(rule.condition, where, read)
         act = act_of(rule.action, where)
-        ahead = about_tables.ahead(rule, act, test)
+        ahead, behind = about_tables.ahead(rule, act, test) if where == REQUEST else (None, test)
         if test is not None and last is not None:
             first = not any(guards[:-1])
             both = limit(last, rule, tables, made[-1][1], test, rest_of(rule.condition, where, read), first)
@@ -129,8 +129,8 @@ def _compiled(
                 made.pop()
                 asked.pop()
                 guards.pop()
-                test = both.test
-        made.append((test, _noting(act, rule.place) if notes_last else act, rule.place))
+                behind = both.test
+        made.append((behind, _noting(act, rule.place) if notes_last else act, rule.place))
         asked.append(() if both is not None else first_asked(rule))
         guards.append(ahead if both is None else both.guard)
         last = rule

@@ -202,14 +202,19 @@ def _of_counter(number: int, table: str, name: str, ask: Ask) -> Fetch:
 
 def asked_of(call: Call) -> tuple[int, str] | None:
     """Returns the counter that a fetch asks (-1: none, but the client's address), and the table that it names ("":
-    none); None for a fetch that asks no entry of a table, or changes something there."""
+    none); None for a fetch that asks no entry of a table."""
     whose, _, name = call.name.partition("_")
-    if _changes(name) or whose not in _ASKS or (name not in _ASKED and name not in _NUMBERED):
+    if whose not in _ASKS or (name not in _ASKED and name not in _NUMBERED):
         return None
     rest = call.arguments[name in _NUMBERED :]
     if whose == "sc":
         return int(rest[0]), rest[1] if len(rest) > 1 else ""
     return _ASKS[whose], rest[0] if rest else ""
+
+
+def changes(call: Call) -> bool:
+    """Tells whether a fetch that asks an entry changes it."""
+    return _changes(call.name.partition("_")[2])
 
 
 def plain_value(call: Call) -> str:
