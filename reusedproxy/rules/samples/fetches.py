@@ -23,6 +23,7 @@ from reusedproxy.rules.samples.process_fetches import PROCESS_FETCHES
 from reusedproxy.rules.samples.table_fetches import TABLE_FETCHES
 from reusedproxy.rules.samples.tls_fetches import TLS_FETCHES
 from reusedproxy.rules.users import FETCHES as USER_FETCHES
+from reusedproxy.wire.grammar import OWS
 from reusedproxy.wire.heads import RequestHead, ResponseHead
 from reusedproxy.wire.proxy_protocol import AUTHORITY, UNIQUE_ID
 
@@ -119,14 +120,25 @@ def _response(facts: Facts) -> ResponseHead | None:
     return facts.answer
 
 
+def _finding(name: bytes) -> Callable[[bytes], list[bytes]]:
+    """Returns a function that finds the values of a field of this name, in any case, in a head as it was received: what
+    `RequestHead.values` does for one name, in a quarter of the time."""
+    return re.compile(rb"\r\n%b:(.*?)(?=\r\n)" % re.escape(name), re.IGNORECASE | re.DOTALL).findall
+
+
+_hosts = _finding(b"Host")
+
+
 def _values(head: Head, full: bool) -> Callable[[str], Callable[[Facts], list[bytes]]]:
     def make(name: str) -> Callable[[Facts], list[bytes]]:
-        wanted = name.encode("latin-1", "replace")
+        find = _finding(name.encode("latin-1", "replace"))
 
         def fetch(facts: Facts) -> list[bytes]:
             found = head(facts)
-            values = found.values(wanted) if found is not None else []
-            return values if full else [part for value in values for part in _list_of(value)]
+            values = find(found.head) if found is not None else []
+            if len(values) == 1 and b"," not in values[0] and b'"' not in values[0]:  # as nearly always
+                return [values[0].strip(OWS)]
+            return [part for value in values for part in ([value.strip(OWS)] if full else _list_of(value))]
 
         return fetch
 
@@ -439,8 +451,8 @@ def _query(mark: str = "") -> Fetch:
 def _base(head: RequestHead, *, query: bool) -> bytes:
     """Returns Host and path, with `query` also the query."""
     whole = path_and_query(head.target) or b""
-    hosts = head.values(b"Host")
-    return (hosts[0] if hosts else b"") + (whole if query else whole.partition(b"?")[0])
+    hosts = _hosts(head.head)
+    return (hosts[0].strip(OWS) if hosts else b"") + (whole if query else whole.partition(b"?")[0])
 
 
 def _parameters(name: str, delimiter: str, case: str) -> Callable[[Facts], list[bytes]]:
@@ -499,13 +511,15 @@ def _hashed(*, query: bool) -> Fetch:
 
 def _with_source(number: Fetch) -> Fetch:
     """Returns the fetch of a hash and the client's address, for who counts what one client asks for."""
-    source = FETCHES["src"]()
 
     def fetch(facts: Facts) -> Sample:
-        hashed, address = number(facts), source(facts)
-        if not isinstance(hashed, int) or not isinstance(address, (IPv4Address, IPv6Address)):
+        hashed, host = number(facts), facts.source[0]
+        if not isinstance(hashed, int) or host == "unix":
             return None
-        return Binary(hashed.to_bytes(4, "big") + address.packed)
+        if ":" not in host:  # an IPv4 address, as the kernel writes it: a quarter of the time of `address`
+            return Binary(hashed.to_bytes(4, "big") + bytes(map(int, host.split("."))))
+        found = address(host)
+        return None if found is None else Binary(hashed.to_bytes(4, "big") + found.packed)
 
     return fetch
 

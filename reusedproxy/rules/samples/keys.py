@@ -19,6 +19,9 @@ from reusedproxy.wire.addresses import address_text
 #: The host of a client at a unix socket.
 UNIX = "unix"
 _NUMBER = re.compile(r"[0-9]{1,20}\Z")
+_PART = rb"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+#: An IPv4 address without anything before or behind it, or any other zeros.
+_WRITTEN = re.compile(rb"%b(?:\.%b){3}\Z" % (_PART, _PART))
 
 
 def key_of(sample: Sample, table: StickTable) -> Key | None:
@@ -56,6 +59,9 @@ def written_key(text: str, table: StickTable) -> Key | None:
 
 
 def _ip(sample: Sample, length: int) -> Key | None:
+    # What is written as the key is, as nearly always: a quarter of the time of an address that is made and written.
+    if type(sample) is bytes and _WRITTEN.match(sample):
+        return sample.decode()
     found = to_address(sample)
     within = None if found is None else ipv4_within(found)
     return None if within is None else str(within)
