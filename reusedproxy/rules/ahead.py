@@ -48,8 +48,8 @@ class Asked(Facts, Protocol):
 
 def tracking(action: Track, table: Table) -> Callable[[Any], bool]:
     """Returns a function that does what `track-sc0` and its like do for a request, and returns False."""
-    number, key = action.counter, key_for(action.key, REQUEST)
-    of_source = table.by_address and str(action.key) in SOURCES
+    number, of_source = action.counter, table.by_address and str(action.key) in SOURCES
+    key = key_for(action.key, REQUEST, table.settings)
 
     def track(facts: Asked) -> bool:
         own, session = facts.counters, facts.client.session
@@ -71,7 +71,8 @@ def tracking(action: Track, table: Table) -> Callable[[Any], bool]:
 def comparing(said: Criterion, number: int, table: Table, test: Callable[[Facts], bool]) -> Callable[[Any], bool]:
     """Returns a function that compares as `test` does, which is made of this criterion; -1 in place of the number of a
     counter asks the client's address. It is `test` where the criterion is not one of the usual ones."""
-    slot = table.slots.get(plain_value(said.expression.fetch))
+    name, more = plain_value(said.expression.fetch)
+    slot, counted = table.slots.get(name), table.general(more) if more >= 0 else None
     between = ranges(said.patterns, "int") if said.method == "int" else ()
     if slot is None or slot.names or len(between) != 1:
         return test
@@ -87,7 +88,11 @@ def comparing(said: Criterion, number: int, table: Table, test: Callable[[Facts]
             found, row = session.counters[number]
         else:
             return False
-        return least <= table.value(row, place) <= most if found is table else test(facts)
+        if found is not table:
+            return test(facts)
+        if counted is not None:
+            table.count(row, counted)
+        return least <= table.value(row, place) <= most
 
     def has_counted_of_source(facts: Asked) -> bool:
         host = facts.client.address[0]
@@ -98,4 +103,4 @@ def comparing(said: Criterion, number: int, table: Table, test: Callable[[Facts]
 
     if number >= 0:
         return has_counted
-    return has_counted_of_source if table.by_address else test
+    return has_counted_of_source if table.by_address and counted is None else test

@@ -53,13 +53,14 @@ class AboutTables:
         if _only_counts(action):
             table = self._tables.get(action.table) if isinstance(action, Track) else None
             if isinstance(action, Track) and table is not None:
-                act = tracking(action, table)
+                tracks = tracking(action, table)
+                return tracks if test is None else _done(tracks, test), test
             return _done(act, test), test
         if test is None or not asked:
             return None, test
         if any(changes(each.expression.fetch) for each in asked):
             self._changing += 1
-            return _asking_once(test, self._changing)
+            return _asking_once(self._compared(rule, asked[0], test), self._changing, test)
         return self._compared(rule, asked[0], test), test
 
     def _compared(self, rule: Rule, said: Criterion, test: Test) -> Test:
@@ -86,11 +87,12 @@ def _only_counts(action: Action) -> bool:
     return isinstance(action, Track) or (isinstance(action, SetTag) and isinstance(action.value, int))
 
 
-def _asking_once(test: Test, number: int) -> tuple[Test, Test]:
-    """Returns what a guard asks, and what the rule asks then, of a test that changes what it asks for."""
+def _asking_once(first: Test, number: int, test: Test) -> tuple[Test, Test]:
+    """Returns what a guard asks, and what the rule asks then, of a test that changes what it asks for. The guard asks
+    `first`, which does the same."""
 
     def ask_first(facts: Asked) -> bool:
-        if test(facts):
+        if first(facts):
             facts.found = number
             return True
         return False

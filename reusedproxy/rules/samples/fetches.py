@@ -149,13 +149,15 @@ def _values(head: Head, full: bool) -> Callable[[str], Callable[[Facts], list[by
     return make
 
 
-def _header(head: Head, full: bool, read: Callable[[bytes], Sample] = lambda value: value) -> Callable[..., Fetch]:
+def _header(head: Head, full: bool, read: Callable[[bytes], Sample] | None = None) -> Callable[..., Fetch]:
     def make(name: str, occurrence: str = "-1") -> Fetch:
         values, number = _values(head, full)(name), int(occurrence)
+        first_or_last = number in (-1, 0, 1)
 
         def fetch(facts: Facts) -> Sample:
-            found = _nth(values(facts), number)
-            return None if found is None else read(found)
+            all_ = values(facts)
+            found = all_[0] if first_or_last and len(all_) == 1 else _nth(all_, number)
+            return found if found is None or read is None else read(found)
 
         return fetch
 

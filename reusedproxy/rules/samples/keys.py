@@ -29,6 +29,11 @@ def key_of(sample: Sample, table: StickTable) -> Key | None:
     return _KEYS[table.type](sample, table.length)
 
 
+def cast_for(table: StickTable) -> Callable[[Sample, int], Key | None]:
+    """Returns what makes keys for this table, of samples and the length that it has for keys."""
+    return _KEYS[table.type]
+
+
 def sample_of(key: Key, table: StickTable) -> Sample:
     """Returns a key of the table as a sample of its type."""
     if isinstance(key, str):
@@ -85,7 +90,7 @@ def _integer(sample: Sample, length: int) -> Key | None:
 
 
 def _string(sample: Sample, length: int) -> Key | None:
-    text = to_text(sample)
+    text = sample if type(sample) is bytes else to_text(sample)
     return None if text is None else bytes(text[:length])
 
 

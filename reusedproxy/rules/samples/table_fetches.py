@@ -217,10 +217,16 @@ def changes(call: Call) -> bool:
     return _changes(call.name.partition("_")[2])
 
 
-def plain_value(call: Call) -> str:
-    """Returns the name of the value that a fetch asks of an entry as it is stored; "" for any other fetch."""
+def plain_value(call: Call) -> tuple[str, int]:
+    """Returns the name of the value that a fetch asks of an entry as it is stored ("": it asks for anything else), and
+    the number of the general purpose counter if it counts that before (-1: none)."""
     whose, _, name = call.name.partition("_")
-    return _PLAIN.get(name, "") if whose in _ASKS else ""
+    if whose not in _ASKS:
+        return "", -1
+    if name in ("inc_gpc0", "inc_gpc1", "inc_gpc"):
+        number = int(name[7:] or call.arguments[0])
+        return f"gpc{number}", number
+    return _PLAIN.get(name, ""), -1
 
 
 def value_of_counter(call: Call, number: int) -> str:
