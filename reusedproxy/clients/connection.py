@@ -21,6 +21,7 @@ from reusedproxy.net.listener import Listener
 from reusedproxy.net.transport import BROKEN, HIGH_WATER, PEER_RESET, Transport
 from reusedproxy.sessions.session import Session
 from reusedproxy.sessions.termination import STOPPED
+from reusedproxy.tables.limiting import KnownEntry
 from reusedproxy.tables.tracking import ERRORS, REQUESTS, count
 from reusedproxy.wire.bodies import BodyFault, ChunkedBody, LengthBody
 from reusedproxy.wire.heads import (
@@ -98,6 +99,7 @@ class ClientConnection:
         "forwarded",
         "frontend",
         "handshake",
+        "known_entry",
         "last",
         "last_because",
         "listener",
@@ -133,6 +135,7 @@ class ClientConnection:
         self.straight = None if passes else frontend.default_route
         #: What its exchanges keep for those that follow; None: nothing so far.
         self.session: Session | None = None
+        self.known_entry: KnownEntry | None = None
         #: The destination that a PROXY protocol header has named; None: the proxy itself.
         self.destination: tuple[str, int] | None = None
         self.announced: Mapping[int, Sequence[bytes]] | None = None
@@ -487,6 +490,7 @@ class ClientConnection:
             self.end_after("other certificates are shown now")
         self.frontend.let_go(self)
         self.frontend = frontend
+        self.known_entry = None
         passes = (
             frontend.pages or frontend.monitor is not None or frontend.routing is not None or frontend.counts_requests
         )

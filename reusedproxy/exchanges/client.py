@@ -19,6 +19,7 @@ from reusedproxy.rules.edited_lists import EditedFile
 from reusedproxy.rules.facts import Map
 from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.sessions.client import ClientFacts, FactsFrontend
+from reusedproxy.tables.limiting import KnownEntry
 
 
 class ClientFrontend(FactsFrontend, Protocol):
@@ -60,6 +61,8 @@ class Client(ClientFacts, Protocol):
 
     #: The header line that tells the servers of the frontend's own `default_route` who asks, or nothing.
     forwarded: bytes
+    #: The entry of a stick table in which its last request was counted, for a limit to find; None: it is looked up.
+    known_entry: KnownEntry | None
 
     @property
     def frontend(self) -> ClientFrontend: ...
