@@ -100,7 +100,8 @@ class CommandTests(SynchronousTestCase):
 
     def test_the_log_of_twist_is_text_in_a_pipe_too(self) -> None:
         """Unless JSON is asked for."""
-        for words, form in (((), r"^[0-9-]{10}T\S+ \["), (("--log-format=json",), r'^\x1e\{"')):
+        line = r"^[0-9-]{10}T\S+ reusedproxy\[[0-9]+\] info: "
+        for words, form in (((), line), (("--log-format=text",), line), (("--log-format=json",), r'^\x1e\{"')):
             command = [sys.executable, "-m", "twisted", *words, "reusedproxy", "--demo"]
             with subprocess.Popen(
                 command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True

@@ -19,6 +19,7 @@ from reusedproxy.daemon.replacing.counts import count_on, counts_of
 from reusedproxy.daemon.replacing.standing import stand, standing
 from reusedproxy.daemon.service import ProxyService
 from reusedproxy.exchanges.egress import Partners
+from reusedproxy.net.listener import LISTENING
 from reusedproxy.operators.runtime.commands import run
 from reusedproxy.operators.view.reading import Reader
 from reusedproxy.sessions.sticking import Sticking
@@ -77,6 +78,22 @@ class AddedTestCase(OrdersTestCase):
 
 
 class AddTests(AddedTestCase):
+    def test_a_frontend_that_was_shut_down_opens_at_a_reload_and_not_by_other_orders(self) -> None:
+        """Its socket is closed, and is not to be taken for one that can be gone on with."""
+        self.assertEqual(self.tell("shutdown frontend f"), "")
+        for order in (lambda: self.add(f"b/new {LOOPBACK}:1"), self.reload):
+            self.assertTrue(self.frontend.shut)
+            order()
+        self.assertFalse(self.frontend.shut)
+        self.assertEqual([each.state for each in self.frontend.listeners], [LISTENING])
+        self.reload()
+        self.assertEqual([each.state for each in self.frontend.listeners], [LISTENING])
+
+    @property
+    def frontend(self) -> Any:
+        (found,) = [each for each in self.context.proxy.frontends if each.name == "f"]
+        return found
+
     def test_a_new_server_is_in_maintenance_and_ordered_out_of_it(self) -> None:
         server = self.add(f"b/new {LOOPBACK}:9 weight 7")
         self.assertEqual((server.state, server.admin, server.settings.disabled), (MAINT, MAINT, False))

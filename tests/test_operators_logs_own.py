@@ -15,7 +15,7 @@ from unittest import mock
 
 from twisted.application.app import AppLogger
 from twisted.internet.task import Clock
-from twisted.logger import LogLevel
+from twisted.logger import LogLevel, formatTime
 from twisted.scripts._twistd_unix import ServerOptions
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -74,7 +74,7 @@ class LogStreamTests(SynchronousTestCase):
         file = StringIO()
         event = {"log_time": 0.0, "log_format": "{text}", "text": "a\x1b[2J\x9b\nb", "log_namespace": "-"}
         log_file_observer(file)({**event, "log_level": LogLevel.info})
-        self.assertTrue(file.getvalue().endswith("] a?[2J?\n\tb\n"), file.getvalue())
+        self.assertEqual(file.getvalue(), f"{formatTime(0.0)} reusedproxy[{os.getpid()}] info: a?[2J?\n\tb\n")
 
     def test_what_nobody_reads_is_kept(self) -> None:
         """In order, without a loss, when somebody does."""

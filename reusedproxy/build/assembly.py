@@ -55,7 +55,7 @@ from reusedproxy.net import descriptors
 from reusedproxy.net.addresses import Addresses
 from reusedproxy.net.binding import Given
 from reusedproxy.net.deadlines import Deadlines
-from reusedproxy.net.listener import Listener
+from reusedproxy.net.listener import CLOSED, Listener
 from reusedproxy.net.names.once import Lookups
 from reusedproxy.net.names.section import Names
 from reusedproxy.net.passwords import Passwords
@@ -150,6 +150,11 @@ class Proxy:
     rates: Rates | None = None
     #: Those that reloads have replaced and that still have clients, the oldest first.
     before: Sequence[Proxy] = ()
+
+    @property
+    def open_listeners(self) -> list[tuple[Frontend, Listener]]:
+        """Returns those that are not closed: an operator may have shut down their frontend."""
+        return [each for each in self.listeners if each[1].state != CLOSED]
 
     @property
     def pools(self) -> list[HTTPConnectionPool]:
@@ -466,17 +471,28 @@ class Assembly:
             proxy.addresses,
             self._announce,
             self._given,
-            self._previous.listeners if self._previous is not None else (),
+            self._previous.open_listeners if self._previous is not None else (),
             proxy.listeners,
             proxy.bound,
             self._faults,
             proxy.notices,
         )
+        shut = self._shut_frontends()
         for frontend in proxy.frontends:
-            if bind:
+            if frontend.name in shut:
+                frontend.shut = True
+            elif bind:
                 yield from listeners.bind(frontend)
             else:
                 listeners.look_up(frontend.settings.binds)
+
+    def _shut_frontends(self) -> set[str]:
+        """Returns the frontends that an operator has shut down, and that remain so: files of TLS are read again, or a
+        server is added, and nobody has asked for a reload."""
+        previous = self._previous
+        if previous is None or previous.configuration.global_ is not self._configuration.global_:
+            return set()
+        return {each.name for each in previous.frontends if each.shut}
 
     def _fullconn(self, backend: str) -> int:
         """Returns a tenth of the clients that may come to this backend at once, rounded up, as in HAProxy."""

@@ -151,7 +151,7 @@ class ProxyService(Service):
     @property
     def _listeners(self) -> list[Listener]:
         """Returns all that this process listens on."""
-        listeners = [] if self.proxy is None else [listener for _, listener in self.proxy.listeners]
+        listeners = [] if self.proxy is None else [listener for _, listener in self.proxy.open_listeners]
         listeners += self.runtime.listeners
         if self.manhole is not None and self.manhole.listener is not None:
             listeners.append(self.manhole.listener)
@@ -400,7 +400,7 @@ class ProxyService(Service):
             listener.own()
         self.supervision.takes_over()
         self._say_ready()
-        listeners = [*(listener for _, listener in self.proxy.listeners), *self.runtime.listeners]
+        listeners = [*(listener for _, listener in self.proxy.open_listeners), *self.runtime.listeners]
         if gone := gone_from_paths(listeners):
             text = f"what process {pid} has given is not at its path any more: {listed(gone)}; a reload makes it again"
             self.announce("warning", text)

@@ -104,7 +104,7 @@ class ManholeTests(SynchronousTestCase):
             lambda: "Manhole has ended the session of user 'manhole'" in self.daemon.output, "the end of the session"
         )
         said = [line for line in self.logged() if "manhole" in line or "conch" in line]
-        self.assertEqual([line for line in said if "#error]" in line or "#debug]" in line], [])
+        self.assertEqual([line for line in said if " error: " in line or " debug: " in line], [])
 
     def test_another_key_is_refused_and_logged_with_its_fingerprint_and_where_it_came_from(self) -> None:
         self.daemon.start()
@@ -126,7 +126,7 @@ class ManholeTests(SynchronousTestCase):
             self.addCleanup(stranger.close)
             stranger.sendall(said)
         self.assertEqual(self.ssh("manhole@127.0.0.1", "6 * 7").stdout, "42\n")
-        closed = [line for line in self.logged() if "#warn] Manhole closed the connection from 127.0.0.1:" in line]
+        closed = [line for line in self.logged() if " warn: Manhole closed the connection from 127.0.0.1:" in line]
         self.assertIn("before its login: it was the oldest, and another one came", closed[0])
         self.assertLessEqual(len(closed), 3, closed)
         self.assertNotIn("Traceback", self.daemon.output)

@@ -121,8 +121,8 @@ class ReloadTests(MainJobTestCase):
         """Each line has the level that it would have at a start."""
         self.reload("backend servers\n    option http-no-delay\n    balnce roundrobin\n" + self.line, "reload refused")
         lines = [line for line in self.proxy.output.splitlines() if "http-no-delay" in line]
-        self.assertTrue(any("#info]" in line for line in lines), lines)
-        self.assertFalse(any("#error]" in line or "NOTICE" in line for line in lines), lines)
+        self.assertTrue(any(" info: " in line for line in lines), lines)
+        self.assertFalse(any(" error: " in line or "NOTICE" in line for line in lines), lines)
 
     def test_an_emptied_file_takes_no_listener_away(self) -> None:
         """As an editor leaves it for a moment, for instance: it is refused as a whole."""

@@ -48,7 +48,7 @@ class WatchTests(FrontTestCase):
 
     def alerts(self) -> list[str]:
         """Of the daemon's own log; its `log stdout` says the same once more."""
-        return [line for line in self.daemon.output.splitlines() if "#error]" in line]
+        return [line for line in self.daemon.output.splitlines() if " error: " in line]
 
     def test_new_files_are_shown_and_bad_ones_are_not(self) -> None:
         """And every request is answered, without a handshake on its way."""

@@ -185,20 +185,20 @@ class EarlySignalTests(ProcessTestCase):
         for name in ("SIGTERM", "SIGINT", "SIGUSR1"):
             daemon = self.signalled([name], *self.BOUND)
             self.assertEqual(self.status(daemon), 0)
-            self.assertEqual(daemon.output.count(f"#info] stopping: {name}"), 1)
+            self.assertEqual(daemon.output.count(f" info: stopping: {name}"), 1)
 
     def test_one_to_stop_that_comes_while_the_reactor_starts(self) -> None:
         """Which installs handlers of its own, for a death by the signal."""
         daemon = self.signalled([], *self.BOUND, before="reactor.addSystemEventTrigger('during', 'startup', stop)")
         self.assertEqual(self.status(daemon), 0)
-        self.assertEqual(daemon.output.count("#info] stopping: SIGTERM"), 1)
+        self.assertEqual(daemon.output.count(" info: stopping: SIGTERM"), 1)
 
     def test_two_of_them(self) -> None:
         """Before it serves, and while it begins to: the second one means what it means later, to wait for nobody."""
         for owner, step in (self.BOUND, ("ProxyService", "_listen")):
             daemon = self.signalled(["SIGTERM", "SIGTERM"], owner, step)
             self.assertEqual(self.status(daemon), 0, daemon.output)
-            self.assertEqual(daemon.output.count("#info] stopping: "), 1, daemon.output)
+            self.assertEqual(daemon.output.count(" info: stopping: "), 1, daemon.output)
             for trouble in ("Traceback", "stood still", "CRITICAL"):
                 self.assertNotIn(trouble, daemon.output)
 

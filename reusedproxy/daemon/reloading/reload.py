@@ -340,7 +340,7 @@ class Reloads:
 
     def _announce_closed(self, old: Proxy, new: Proxy) -> None:
         going = {listener for _, listener in new.listeners}
-        for frontend, listener in old.listeners:
+        for frontend, listener in old.open_listeners:
             if listener not in going:
                 text = f"Proxy {frontend.name} listens no more on {bound_to(listener)}"
                 self._service.announce("notice", text, f"frontend {frontend.name}")

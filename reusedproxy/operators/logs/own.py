@@ -27,8 +27,8 @@ from twisted.logger import (
     LegacyLogObserverWrapper,
     LogEvent,
     Logger,
-    formatEventAsClassicLogText,
-    textFileLogObserver,
+    eventAsText,
+    formatTime,
 )
 from twisted.python.syslog import SyslogObserver
 
@@ -214,10 +214,11 @@ def _syslog(prefix: str, path: str = SYSLOG, now: Callable[[], float] = time.mon
 
 
 def log_as_text(options: Any, words: Sequence[str]) -> None:
-    """Has `twist` write its log as text, as it does on a terminal, unless the `words` of its command line name a
-    format: a daemon's log is read in pipes and files, too. To be called while it parses them into `options`."""
-    if "fileLogObserverFactory" in options and not any(each.startswith("--log-fo") for each in words):
-        options["fileLogObserverFactory"], options["logFormat"] = textFileLogObserver, "text"
+    """Has `twist` write a line for each event, in pipes and files as on a terminal, unless the `words` of its command
+    line ask for JSON. To be called while it parses them into `options`."""
+    asked = any(each.startswith("--log-fo") for each in words)
+    if "fileLogObserverFactory" in options and not (asked and options["logFormat"] == "json"):
+        options["fileLogObserverFactory"], options["logFormat"] = log_file_observer, "text"
 
 
 def log_to_pipe(
@@ -261,14 +262,22 @@ def log_to_pipe(
 
 
 def log_file_observer(file: Any) -> ILogObserver:
-    """Returns what writes a log as `textFileLogObserver` does, without what a terminal would obey: messages of
+    """Returns what writes the log to a file, a line for each event."""
+    return FileLogObserver(file, line_of)
+
+
+def line_of(event: LogEvent) -> str | None:
+    """Returns an event as it is read: "2026-11-29T23:06:34+0000 reusedproxy[5788] info: …"; None if it says nothing.
+
+    Twisted's own text names classes of the program, and no process. What a terminal would obey is left out: messages of
     exceptions may hold what clients have sent."""
-
-    def text_of(event: LogEvent) -> str | None:
-        text = formatEventAsClassicLogText(event)
-        return text and printable_lines(text)
-
-    return FileLogObserver(file, text_of)
+    text = eventAsText(event, includeTimestamp=False, includeSystem=False)
+    if not text:
+        return None
+    level = event.get("log_level")
+    name = "info" if level is None else level.name
+    begin = f"{formatTime(event.get('log_time'))} reusedproxy[{os.getpid()}] {name}: "
+    return printable_lines(begin + text.rstrip("\n").replace("\n", "\n\t") + "\n")
 
 
 def _is_stream(mode: int) -> bool:
