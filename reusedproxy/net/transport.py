@@ -22,7 +22,6 @@ from socket import (
     IPPROTO_TCP,
     IPV6_UNICAST_HOPS,
     MSG_MORE,
-    MSG_PEEK,
     SHUT_WR,
     SO_LINGER,
     SOL_SOCKET,
@@ -76,6 +75,8 @@ class TransportOwner(Protocol):
     `connection_lost` is called exactly once and last, also after `close`. The transport holds no reference to its
     owner after that.
     """
+
+    __slots__ = ()
 
     def data_received(self, data: bytes) -> None: ...
 
@@ -366,15 +367,7 @@ class Transport:
 
         Unread data may be lost by the call.
         """
-        if self._held:
-            return False
-        try:
-            self.socket.recv(1, MSG_PEEK)
-        except BlockingIOError:
-            return True
-        except OSError:
-            pass
-        return False
+        return not self._held and not self.poller.is_ready(self._fd)
 
     @property
     def full(self) -> bool:
