@@ -14,11 +14,12 @@ from typing import ClassVar, Final
 from twisted.logger import Logger
 
 from reusedproxy.clients.owner import Owner
+from reusedproxy.exchanges.client import Client
 from reusedproxy.exchanges.error_pages import unasked
 from reusedproxy.exchanges.exchange import Exchange
 from reusedproxy.net.deadlines import SLOTS
 from reusedproxy.net.listener import Listener
-from reusedproxy.net.transport import BROKEN, HIGH_WATER, PEER_RESET, Transport
+from reusedproxy.net.transport import BROKEN, HIGH_WATER, PEER_RESET, Transport, TransportOwner
 from reusedproxy.sessions.session import Session
 from reusedproxy.sessions.termination import STOPPED
 from reusedproxy.tables.tracking import ERRORS, REQUESTS, count
@@ -61,7 +62,7 @@ DRAIN_MAX: Final = 1 << 30
 FIRST_FOR: Final = 1.0
 
 
-class ClientConnection:
+class ClientConnection(Client[Owner], TransportOwner):
     """Handles one connection from a client. `state` is one of these:
 
     WAITING  for a request, of which nothing has come

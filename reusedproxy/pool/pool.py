@@ -45,6 +45,7 @@ from reusedproxy.pool.holdings import Holdings, remember_session
 from reusedproxy.pool.kinds import ANY, NEW
 from reusedproxy.pool.learning.depth import Depths
 from reusedproxy.pool.learning.patience import HELD_LONGER, HELD_SHORTER
+from reusedproxy.pool.owner import ConnectionOwner
 from reusedproxy.pool.reasons import PROXY, SERVER
 from reusedproxy.pool.record.listening import Recorder, RecordingWatcher
 from reusedproxy.pool.record.ring import Record
@@ -58,7 +59,7 @@ from reusedproxy.wire.heads import Limits
 COLD_EVERY: Final = 1.0
 
 
-class HTTPConnectionPool:
+class HTTPConnectionPool(ConnectionOwner[ServerConnection]):
     """Keeps the persistent connections of one server. `state` is one of these:
 
     "suspended"  keeps no floor, dials nothing, gives no connection: at the start, and while its server is out of use
