@@ -178,7 +178,8 @@ class ClientConnection(Client[Owner], TransportOwner):
             elif self.state < ENDING:
                 self._keep_early(self._buffer + data)
             return
-        limits = self.frontend.limits
+        frontend = self.frontend
+        limits = frontend.limits
         self._taking = True
         self._turn_ends_at = self.requests + ANSWERS_AT_ONCE
         until = 0.0
@@ -198,7 +199,8 @@ class ClientConnection(Client[Owner], TransportOwner):
                 self.requests += 1
                 self.deadline = inf
                 self.exchange = exchange = Exchange(self, head, self._began, now)
-                closing = self.frontend.closing
+                frontend = self.frontend
+                closing = frontend.closing
                 # What a client sends behind CONNECT is for the tunnel, and is no request if there is none.
                 if (closing or not head.keep_alive or head.method == b"CONNECT") and not self.last:
                     self.last = True
@@ -212,10 +214,10 @@ class ClientConnection(Client[Owner], TransportOwner):
                 self._buffer = rest
                 if self.straight is not None:
                     exchange.begin(self.straight, body, self._body is None)
-                elif (guard := self.frontend.guard) is None or guard(exchange):
-                    self.frontend.route(exchange, body, self._body is None)
+                elif (guard := frontend.guard) is None or guard(exchange):
+                    frontend.route(exchange, body, self._body is None)
                 else:
-                    default = self.frontend.default_route
+                    default = frontend.default_route
                     assert default is not None
                     exchange.begin(default, body, self._body is None)
                 if self.state != WAITING:
@@ -344,9 +346,11 @@ class ClientConnection(Client[Owner], TransportOwner):
         if traffic is not None:
             traffic.bin += exchange.bytes_in
             traffic.bout += exchange.bytes_out
-        if self.frontend.log is not None:
+        frontend = self.frontend
+        log = frontend.log
+        if log is not None:
             try:
-                self.frontend.log(exchange)
+                log(exchange)
             except Exception:
                 # Whatever keeps a line from being written, the client gets its answer.
                 self._log.failure("a line of the access log failed")
@@ -365,12 +369,12 @@ class ClientConnection(Client[Owner], TransportOwner):
             return
         self.state = WAITING
         self.since = exchange.ended
-        if self.frontend.stopped:
+        if frontend.stopped:
             if last:
                 self.transport.write(last)
                 last = b""
             self._turn_ends_at = self.requests
-            self.frontend.settle(self)
+            frontend.settle(self)
             if self.state != WAITING:
                 return
         if exchange.applet:

@@ -34,7 +34,7 @@ from typing import ClassVar, Final, Protocol
 
 from twisted.logger import Logger
 
-from reusedproxy.net.poller import DATA, FAILED, HUNG_UP, READ, WRITE, Poller, Taker
+from reusedproxy.net.poller import DATA, FAILED, HUNG_UP, READ, WRITE, Poller, Sender, Taker
 
 #: Bytes asked for in one read: few as long as little comes (the buffer costs its size), many once a read came back
 #: full. Data that the other side cannot send on stays in memory for as long as its reader likes: 400 clients that asked
@@ -104,7 +104,7 @@ class Pace(Protocol):
         """Ends it: nothing more is sent at this pace."""
 
 
-class Transport:
+class Transport(Sender):
     """Owns one connected, non-blocking socket without TLS; no other code closes the socket.
 
     `state` is OPEN, HALF, CLOSING, DRAINING or CLOSED (see above). It is changed by `end_writing`, `close` and `abort`,

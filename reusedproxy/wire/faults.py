@@ -47,15 +47,16 @@ class Limits:
 
     max_head: int = 15360
     max_headers: int = 100
-    #: The bytes up to which a head cannot have too many lines: each takes four at least, with its colon and line end.
-    uncounted: int = field(init=False, eq=False, repr=False)
+    #: The bytes up to which a head is surely within both: each field line has four at least, with colon and line end.
+    enough: int = field(init=False, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        object.__setattr__(self, "uncounted", 4 * self.max_headers)
+        object.__setattr__(self, "enough", min(self.max_head, 4 * self.max_headers))
 
-    def has_too_many_lines(self, head: bytes) -> bool:
-        """Tells whether a whole head has more field lines than allowed."""
-        return head.count(CRLF) > self.max_headers + 2  # with the start line and the empty line
+    def exceeded_by(self, head: bytes) -> bool:
+        """Tells whether a whole head is too large, or has too many field lines."""
+        # Start line and empty line are none.
+        return len(head) > self.max_head or head.count(CRLF) > self.max_headers + 2
 
 
 _CONTROL: Final = re.compile(rb"[\x00-\x08\n-\x1f\x7f]")

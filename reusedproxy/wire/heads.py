@@ -253,12 +253,7 @@ def read_request(head: bytes, limits: Limits) -> RequestHead:
     """
     line = REQUEST_LINE.match(head)
     size = len(head)
-    if (
-        line is None
-        or size > limits.max_head
-        or head[size - 4 :] != EMPTY_LINE
-        or (size > limits.uncounted and limits.has_too_many_lines(head))
-    ):
+    if line is None or head[size - 4 :] != EMPTY_LINE or (size > limits.enough and limits.exceeded_by(head)):
         refuse(head, limits, RequestFault)
     method, target, digit, host = line.groups()
     lines: list[bytes] = NOTABLE.findall(head, line.end(), size - 4)
@@ -366,11 +361,7 @@ def _add_wishes(request: RequestHead, notables: Notables, options: frozenset[byt
 def read_response(head: bytes, method: bytes, limits: Limits) -> ResponseHead:
     """Reads a head that ends in its empty line and answers a request of this method. Raises ResponseFault."""
     size = len(head)
-    if (
-        size > limits.max_head
-        or head[size - 4 :] != EMPTY_LINE
-        or (size > limits.uncounted and limits.has_too_many_lines(head))
-    ):
+    if head[size - 4 :] != EMPTY_LINE or (size > limits.enough and limits.exceeded_by(head)):
         refuse(head, limits, ResponseFault)
     line = head[: head.find(b"\r")]
     known = USUAL_STATUSES.get(line)

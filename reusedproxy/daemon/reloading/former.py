@@ -169,12 +169,13 @@ def take_pool_apart(pool: HTTPConnectionPool) -> Iterator[None]:
 
 
 def _empty(each: object) -> None:
-    """Drops what an object refers to. One of a compiled class has descriptors; a `__dict__` only if a base is generic
-    or a Protocol. Of the descriptors, those that the class names in `__deletable__` can be deleted."""
+    """Drops what an object refers to. One of a compiled class has no `__dict__`, but descriptors; those that the class
+    names in `__deletable__` can be deleted."""
     if hasattr(each, "__dict__"):
         vars(each).clear()
+        return
     for kind in type(each).__mro__[:-1]:
         for name, attribute in vars(kind).items():
-            if isinstance(attribute, GetSetDescriptorType) and name != "__dict__":
+            if isinstance(attribute, GetSetDescriptorType):
                 with suppress(AttributeError):
                     delattr(each, name)
