@@ -208,7 +208,7 @@ def at_a_fixed_rate(bench: Bench) -> list[Row]:
                 raise Trouble(f"paced: errors, so it counts as failed: {result.trouble}")
             rate = PACE * result.requests / result.seconds
             say(f"  {rate:.0f} requests per second")
-        took = load.paced(running.port, rate, seconds, 32)
+        took = load.paced(running.port, rate, seconds, 32, bench.backend.site.directory)
         if not warming:
             for part, row in rows.items():
                 row.add(running.key, at_rank(part)(took) * 1e3)
@@ -420,7 +420,7 @@ WORKS: dict[str, tuple[Callable[[Bench], list[Row]], tuple[str, ...]]] = {
     "close": (closing_clients, ("wrk",)),
     "keep-alive": (kept_alive_clients, ("wrk",)),
     "tls": (over_tls, ("wrk",)),
-    "paced": (at_a_fixed_rate, ("wrk",)),
+    "paced": (at_a_fixed_rate, ("wrk", "cc")),
     "large": (large_bodies, ("wrk",)),
     "clients": (memory_of_clients, ()),
     "pool": (memory_of_pool, ()),

@@ -47,7 +47,7 @@ from reusedproxy.doctor.report import json_of, text_of
 from reusedproxy.net.descriptors import raise_limit
 from reusedproxy.net.unix_sockets import set_umask
 from reusedproxy.operators.logs.expiry import due
-from reusedproxy.operators.logs.own import Output, log_to_pipe, never_block
+from reusedproxy.operators.logs.own import Output, log_as_text, log_to_pipe, never_block
 from reusedproxy.operators.version import build
 
 #: What is done here for options of HAProxy's command that there are not.
@@ -196,6 +196,7 @@ class Options(TwistedOptions):
             if not self["check"] and (fault := unusable(self.parent)):
                 print(f"[ALERT] {fault}", file=sys.stderr)
                 raise SystemExit(1)
+            log_as_text(self.parent, sys.argv[1:])
             if not log_to_pipe(self.parent, _reactor, acting_for(self.parent)):
                 log_safely(self.parent)
             if not self["check"]:

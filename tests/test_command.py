@@ -98,6 +98,19 @@ class CommandTests(SynchronousTestCase):
                 ran = subprocess.run(command, cwd=ROOT, stdout=closed, stderr=subprocess.PIPE, timeout=60)
             self.assertEqual((ran.returncode, ran.stderr), (status, b""), words)
 
+    def test_the_log_of_twist_is_text_in_a_pipe_too(self) -> None:
+        """Unless JSON is asked for."""
+        for words, form in (((), r"^[0-9-]{10}T\S+ \["), (("--log-format=json",), r'^\x1e\{"')):
+            command = [sys.executable, "-m", "twisted", *words, "reusedproxy", "--demo"]
+            with subprocess.Popen(
+                command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            ) as daemon:
+                assert daemon.stdout is not None
+                self.addCleanup(daemon.kill)
+                log = next(line for line in daemon.stdout if line.startswith(("\x1e", "2")))
+                daemon.terminate()
+            self.assertRegex(log, form)
+
     def test_what_is_checked_is_said_in_json(self) -> None:
         """For programs: whether the file can be used, and where each fault is."""
         valid = run("--check", "--json", "--config", str(ROOT / "etc" / "reusedproxy.cfg"))

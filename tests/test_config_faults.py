@@ -351,6 +351,11 @@ class WordTests(SynchronousTestCase):
             ),
             ("stats socket /x mdoe 600", "'stats socket': unknown word 'mdoe': did you mean 'mode'?"),
             (
+                "stats socket /x severity-output no",
+                "'stats socket': 'severity-output' is one of 'none', 'number', 'string', not 'no': did you mean"
+                " 'none'?",
+            ),
+            (
                 "ssl-watch 10",
                 "'ssl-watch': '10' is too short: the files are looked at once a second at most: did you mean '10s'?",
             ),

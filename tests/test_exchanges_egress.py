@@ -10,12 +10,16 @@ from twisted.trial.unittest import SynchronousTestCase
 from reusedproxy.backends.server import DOWN, MAINT
 from reusedproxy.build.rule_sets import RuleSets
 from reusedproxy.config import model
-from reusedproxy.exchanges.egress import ToPartner, authority_of
+from reusedproxy.exchanges.egress import Partners, ToPartner
 from reusedproxy.net.slices import run_through
+from reusedproxy.wire.heads import Limits, read_request
 from tests.clientfakes import World
 from tests.test_config_servers import HEAD, faults, read
 
 HOSTS = (("bank.example", 443), ("pay.example", 8443), ("bank.example", 8444))
+#: What they are told to be.
+NAMES = ("bank.example", "pay.example:8443", "bank.example:8444")
+DENIES = f" http-request deny deny_status 429 if {{ hdr(host) {' '.join(NAMES)} }}\n"
 
 
 def ask(target: str, host: str = "", method: str = "GET", *lines: str) -> bytes:
@@ -23,13 +27,17 @@ def ask(target: str, host: str = "", method: str = "GET", *lines: str) -> bytes:
     return "\r\n".join((f"{method} {target} HTTP/1.1", f"Host: {host}", *lines, "", "")).encode("latin-1")
 
 
-def egress(test: SynchronousTestCase, rules: str = "", maxconn: int = 0) -> World:
+def egress(test: SynchronousTestCase, rules: str = "", maxconn: int = 0, front: str = "") -> World:
+    """A world with these partners, with `rules` of their backend, and those of the frontend in `front`."""
     world = World(test, servers=len(HOSTS), warm=2, maxconn=maxconn, backend={"egress": True})
     said = read(f" option egress\n{rules} server a bank.example:443").backends["b"]
     world.backend.settings = evolve(world.backend.settings, place=said.place, rules=said.rules)
     for far, (host, port) in zip(world.servers, HOSTS, strict=True):
         far.server.settings = evolve(far.server.settings, host=host, port=port, tls=model.ServerTLS())
     world.frontend.settings = evolve(world.frontend.settings, default_backend="be")
+    if front:
+        said = read(f"{front} server a bank.example:443").backends["b"]
+        world.frontend.settings = evolve(world.frontend.settings, rules=said.rules)
     world.frontend.routing = run_through(RuleSets({"be": world.backend}).routing(world.frontend))
     return world
 
@@ -89,6 +97,28 @@ class EgressTests(SynchronousTestCase):
             said = request.partition(b"\r")[0].replace(b"example HTTP", b"example/ HTTP")
             self.assertEqual(world.log[-1].line, said)  # the log says what the client said
         world.check_rest()
+
+    def test_rules_of_both_sections_see_what_the_partner_will_read(self) -> None:
+        """Or a name that they refuse could be spelled in another way."""
+        for world in (egress(self, front=DENIES), egress(self, DENIES)):
+            for request in (
+                ask("/", "bank.example"),
+                ask("/", "BANK.example."),
+                ask("/", "bank.example.:443"),
+                ask("/", "bank.example:80"),
+                ask("http://Bank.example.:8444/x"),
+                ask("https://bank.example/x"),
+                b"GET http://bank.example/ HTTP/1.0\r\n\r\n",
+                ask("/", "pay.example"),
+                ask("/", "pay.example.:08443"),
+            ):
+                self.assertEqual(self.asked(world, request)[0], "429", request)
+            self.assertEqual(self.asked(world, ask("/", "other.example"))[0], "403")
+            world.check_rest()
+
+    def test_rules_see_a_path_where_the_partner_will(self) -> None:
+        world = egress(self, front=" http-request deny deny_status 429 if { url /x }\n")
+        self.assertEqual(self.asked(world, ask("http://bank.example/x"))[0], "429")
 
     def test_those_of_one_client_one_behind_the_other_go_each_to_their_own(self) -> None:
         world = egress(self)
@@ -183,9 +213,40 @@ class EgressTests(SynchronousTestCase):
         world = egress(self)
         found, got = self.asked(world, ask(f"http://{host}/" if absolute else "/", host or "x"))
         if found.startswith("s"):
-            server = next(each.server for each in world.servers if each.server.name == found)
-            self.assertIn(b"\r\nHost: " + authority_of(server.settings) + b"\r\n", got)
-            self.assertIn(server.settings.host, host.lower())
+            number = next(at for at, each in enumerate(world.servers) if each.server.name == found)
+            self.assertIn(f"\r\nHost: {NAMES[number]}\r\n".encode(), got)
+            self.assertIn(HOSTS[number][0], host.lower())
+        guarded = egress(self, front=DENIES)
+        self.assertNotIn("s", self.asked(guarded, ask(f"http://{host}/" if absolute else "/", host or "x"))[0])
+
+    @given(
+        st.lists(
+            st.tuples(st.sampled_from("ab"), st.sampled_from([80, 443, 8443]), st.booleans()),
+            min_size=1,
+            unique_by=lambda each: each[:2],
+        )
+    )
+    def test_the_name_that_a_partner_is_told_leads_to_it(self, places: list[tuple[str, int, bool]]) -> None:
+        """Whatever else is at its host. Rules are shown that name, and the request is then led by it once more."""
+        world = World(self, servers=len(places))
+        for far, (host, port, is_tls) in zip(world.servers, places, strict=True):
+            tls = model.ServerTLS() if is_tls else None
+            far.server.settings = evolve(far.server.settings, host=host, port=port, tls=tls)
+        partners = Partners(world.backend, world.backend.report)
+
+        def told(host: str) -> str:
+            head = read_request(ask("/", host), Limits())
+            found = partners.authority(head)
+            assert found is not None
+            return found.decode()
+
+        for host, port, is_tls in places:
+            for asked in (f"{host}:{port}", host):
+                self.assertEqual(told(told(asked)), told(asked))
+            if told(f"{host}:{port}") == host:
+                self.assertEqual(port, 443 if is_tls else 80)
+            else:
+                self.assertEqual(told(f"{host}:{port}"), f"{host}:{port}")
 
 
 class ConfigurationTests(SynchronousTestCase):

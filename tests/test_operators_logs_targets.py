@@ -111,6 +111,21 @@ class HeaderTests(SynchronousTestCase):
             sender(str(number))
         self.assertEqual(self.sink.lines, ["2", "3", "8", "12", "13", "18", "22", "23"])
 
+    def test_a_length_is_of_bytes_and_cuts_no_character(self) -> None:
+        """Receivers take so many bytes."""
+        text = "\u00e4\u20ac\U0001f600" * 100
+        for form in ("raw", "short", "local", "rfc3164", "rfc5424", "iso", "timed"):
+            for length in range(200, 205):
+                self.sink.lines.clear()
+                target = self.target(format=form, length=length)
+                send(target, "info", text)
+                several = target.sender_of_several("info")
+                assert several is not None
+                several([text, text])
+                for line in self.sink.lines:
+                    self.assertTrue(length - 5 < len(line.encode()) < length, (form, length, line))
+                self.assertEqual(len(self.sink.lines), 3)
+
     def test_a_line_is_cut_with_its_header_and_its_end_counted(self) -> None:
         """`len 100` gives 100 bytes, the newline among them."""
         send(self.target(format="raw", length=100), "info", "x" * 200)

@@ -1071,7 +1071,7 @@ class OverviewTests(SynchronousTestCase):
             standstills=Standstills(),
             list_fetches={},
             refused_files=[],
-            places=SimpleNamespace(taken=0, maxconn=9),
+            places=SimpleNamespace(taken=0, maxconn=9, rates={}),
             before=(),
             began=0.0,
             deadlines=dialer.deadlines,

@@ -31,6 +31,7 @@ Samples = dict[tuple[str, ...], Any]
 PROMISED = {
     "reusedproxy_pool_connections": ("gauge", "pool server state"),
     "reusedproxy_pool_floor": ("gauge", "pool server"),
+    "reusedproxy_pool_drained": ("gauge", "server"),
     "reusedproxy_pool_floor_advised": ("gauge", "pool server"),
     "reusedproxy_pool_max": ("gauge", "pool server"),
     "reusedproxy_pool_below_floor_seconds_total": ("counter", "server"),

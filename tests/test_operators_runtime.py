@@ -195,6 +195,11 @@ class CommandTests(RuntimeTestCase):
             ("set maxconn frontend fe ²", "Integer value expected."),
             ("show pool no", "No such backend."),
             ("show pool be/no", "No such server."),
+            ("show pool connections no", "No such backend."),
+            ("show pool connections be/no", "No such server."),
+            ("drain pool", "Require 'backend' or 'backend/server'."),
+            ("drain pool no", "No such backend."),
+            ("rewarm pool be/no", "No such server."),
             ("explain pool", "Require 'backend/server'."),
             ("explain pool be/no", "No such server."),
             ("show env NO_SUCH", "Variable not found"),
@@ -320,6 +325,9 @@ class CommandTests(RuntimeTestCase):
         self.assertIn("\nMaxconn: ", self.says("show info"))
         self.assertRegex(self.says("show info typed"), r"(?m)^15\.Maxconn\.1:CLP:u32:[0-9]+$")
         self.assertIn("Pid: ", self.says("show info desc"))
+        self.says("set rate-limit sessions global 70")
+        self.assertIn("\nSessRateLimit: 70\n", self.says("show info"))
+        self.says("set rate-limit sessions global 0")
         self.assertEqual(json.loads(self.says("show info json"))[0]["value"]["value"], "reusedproxy")
         self.assertEqual(self.says("show env COLOUR"), "COLOUR=blue\n")
         self.assertIn("COLOUR=blue\n", self.says("show env"))
@@ -782,6 +790,32 @@ class SessionTests(RuntimeTestCase):
         self.assertIsNone(self.wire.end)
         self.assertEqual(self.tell("quit\n"), "")
         self.assertEqual(self.wire.end, ("close", "quit"))
+
+    def test_a_connection_may_be_kept_without_a_prompt(self) -> None:
+        """`prompt i`, for programs; `n` ends it after the commands of its line, and `p` gives the prompt back."""
+        self.assertEqual(self.tell("prompt i\n"), "\n")
+        self.assertEqual(self.tell("get weight be/s1\n"), "10 (initial 10)\n\n")
+        self.assertEqual(self.tell("prompt\n"), "\n> ")
+        self.assertEqual(self.tell("prompt q\n")[:13], "Usage: prompt")
+        self.assertEqual(self.tell("prompt n\n"), "\n")
+        self.assertEqual(self.wire.end, ("close", "answered"))
+
+    def test_a_prompt_may_say_how_long_the_process_has_run(self) -> None:
+        self.context.proxy.began = self.deadlines.now() - 90061  # type: ignore[misc]
+        self.assertEqual(self.tell("prompt timed\n"), "\n[1:01:01:01]> ")
+        self.assertEqual(self.tell("prompt timed\n"), "\n> ")
+
+    def test_messages_begin_with_their_severity_if_that_is_asked_for(self) -> None:
+        """Not what lists something. HAProxy's Data Plane API says it before each command, and looks for 0 to 3."""
+        self.tell("prompt i\n")
+        self.tell("set severity-output number\n")
+        self.assertEqual(self.tell("get weight be/no\n"), "[3]: No such server.\n\n")
+        self.assertEqual(self.tell("get weight be/s1\n"), "10 (initial 10)\n\n")
+        self.assertEqual(self.tell("set severity-output string;show cli level\n"), "\n[info]: admin\n\n")
+        self.assertEqual(self.tell("set severity-output none;get weight be/no\n"), "\nNo such server.\n\n")
+
+    def test_text_is_printed_between_answers(self) -> None:
+        self.assertEqual(self.tell("echo of  s1;get weight be/s1\n"), "of s1\n\n10 (initial 10)\n\n")
 
     def test_lines_without_a_command_are_read_a_few_at_a_time(self) -> None:
         """And those of a payload: others have their turns between them."""

@@ -33,10 +33,11 @@ class ReasonTests(SynchronousTestCase):
             if path.relative_to(package).parts[0] in {"pool", "backends", "exchanges", "clients", "daemon"}:
                 calls = re.findall(r"(?:retire|give_up|_lose|take_back|drain|pool\.close)\((.*)\)", path.read_text())
                 found |= {text for call in calls for text in re.findall(r'"([^"]+)"', call)}
-        self.assertIn("pool full", found)
+        self.assertIn("purged", found)
         found.discard("pool ")  # and what it is
         self.assertEqual(found - set(reasons._ALWAYS) - DEPENDING, set())
-        for each in (upkeep.AHEAD, upkeep.LIFE_OVER, upkeep.STOOD, "pool suspended", "pool closed"):
+        constants = (reasons.FULL, reasons.ORDERED_DRAIN, reasons.ORDERED_REPLACEMENT, upkeep.AHEAD, upkeep.LIFE_OVER)
+        for each in (*constants, upkeep.STOOD, "pool suspended", "pool closed"):
             self.assertIn(each, reasons._ALWAYS)
 
     def test_every_word_is_one_of_the_set(self) -> None:

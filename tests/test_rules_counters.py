@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.build.tables import tables_of
+from reusedproxy.config.model.tables import StickTable
+from reusedproxy.config.model.values import Place
 from reusedproxy.config.reader import ConfigurationError, Source, read_configuration
 from reusedproxy.config.rules.expressions import read_expression
 from reusedproxy.config.rules.samples import CONVERTERS, FETCHES
@@ -129,6 +131,20 @@ class SampleTests(SynchronousTestCase):
             for text in ("sc_key(2)", "sc2_key"):
                 self.assertEqual((self.ask(text), type(self.ask(text))), (sample, type(sample)), text)
         self.assertEqual((self.ask("sc_key(1)"), self.ask("sc0_key")), (None, None))
+
+    def test_an_ipv6_address_has_the_key_of_an_ipv4_one_only_where_it_is_that(self) -> None:
+        """Not of one that it holds: a stranger would be allowed, or limited, together with its owner."""
+        table = StickTable("t", Place("t.cfg", 1), "ip", 9)
+        for address, key in (
+            ("192.0.2.1", "192.0.2.1"),
+            ("::ffff:192.0.2.1", "192.0.2.1"),
+            ("::192.0.2.1", None),
+            ("2002:c000:201::1", None),
+            ("2001:db8::1", None),
+            ("::1", None),
+        ):
+            self.assertEqual(key_of(ip_address(address), table), key, address)
+            self.assertEqual(key_of(address.encode(), table), key, address)
 
     def test_others(self) -> None:
         for text, value in (

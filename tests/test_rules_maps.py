@@ -125,6 +125,16 @@ class ChangeTests(SynchronousTestCase):
                                ("::ffff:10.1.1.1", b"10.1.0.0/16"), ("11.0.0.1", b"::ffff:11.0.0.0/104")):  # fmt: skip
             self.assertEqual(chosen.find("ip", ip_address(address)), found)
 
+    def test_networks_of_an_address_own_family_come_first(self) -> None:
+        """Or a client could have itself looked for in another one's networks."""
+        chosen = made(["10.0.0.0/8", "::/0"], "ip")
+        for address, found in (("10.1.2.3", b"10.0.0.0/8"), ("11.1.2.3", b"::/0"), ("::ffff:10.1.2.3", b"::/0"),
+                               ("2002:a01:203::1", b"::/0"), ("::10.1.2.3", b"::/0")):  # fmt: skip
+            self.assertEqual(chosen.find("ip", ip_address(address)), found, address)
+        chosen = made(["10.0.0.0/8"], "ip")
+        for address in ("::ffff:10.1.2.3", "2002:a01:203::1", "::10.1.2.3"):
+            self.assertEqual(chosen.find("ip", ip_address(address)), b"10.0.0.0/8", address)
+
 
 class ReadingTests(SynchronousTestCase):
     """What cannot be read, in a file or from a client."""

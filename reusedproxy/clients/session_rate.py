@@ -13,8 +13,8 @@ _SLACK = 0.001
 
 class SessionRate:
     """Counts sessions as HAProxy does: those of this second, and of the second before it in proportion to what is left
-    of this one. `limited` tells that there were as many as there may be, and nobody is accepted until `go_on` is
-    called."""
+    of this one. `limited` tells that there were as many as there may be (`limit`), and nobody is accepted until
+    `go_on` is called."""
 
     def __init__(self, limit: int, deadlines: Deadlines, go_on: Callable[[], None]) -> None:
         """Takes the `limit` in sessions a second, at least 1."""
@@ -22,7 +22,7 @@ class SessionRate:
         # What `Deadlines` needs.
         self.deadline = inf
         self.slot = 0.0
-        self._limit = limit
+        self.limit = limit
         self._deadlines = deadlines
         self._go_on = go_on
         self._begins = -inf
@@ -68,9 +68,9 @@ class SessionRate:
     def _wait(self, now: float) -> float:
         """Returns the seconds until there is room for a session: until the sum is less than the limit, rounded down; 0
         if there is room."""
-        left, room = self._begins + 1 - now, self._limit - self._now
+        left, room = self._begins + 1 - now, self.limit - self._now
         if room > 0:
             # So long the share of the second before is too large.
             return max(0.0, left - room / self._before + _SLACK) if self._before * left >= room else 0.0
         # In the next second this one is the one before.
-        return left + max(0.0, 1 - self._limit / self._now) + _SLACK
+        return left + max(0.0, 1 - self.limit / self._now) + _SLACK

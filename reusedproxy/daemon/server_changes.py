@@ -62,11 +62,12 @@ class ServerChanges:
 
     def add(self, section: str, name: str, words: Sequence[str], done: Done) -> None:
         """Adds a server of this name to the backend `section`; `words` are its address and what else a `server` line
-        may say. Calls `done` with what is said of it."""
+        may say. Calls `done` with whether it was done, and what is said of it."""
         self._order(lambda: self._adding(section, name, words), done)
 
     def delete(self, path: str, done: Done) -> None:
-        """Takes the server `path` ("backend/server") out. Calls `done` with what is said of it."""
+        """Takes the server `path` ("backend/server") out. Calls `done` with whether it was done, and what is said of
+        it."""
         self._order(lambda: self._deleting(path), done)
 
     def stop(self) -> None:
@@ -108,14 +109,14 @@ class ServerChanges:
 
     def _tell(self, done: Done, said: Sequence[str], failure: Failure | None) -> None:
         if failure is None:
-            done(said[0])
+            done(True, said[0])
         elif isinstance(failure.value, (Wrong, NotBuilt)):
-            done("".join(f"{text}\n" for text in failure.value.texts))
+            done(False, "".join(f"{text}\n" for text in failure.value.texts))
         elif isinstance(failure.value, NotDone):
-            done(str(failure.value))
+            done(False, str(failure.value))
         else:
             self._log.failure("a server could not be changed by our own fault", failure)
-            done("Internal error: the daemon's log tells more.\n")
+            done(False, "Internal error: the daemon's log tells more.\n")
 
     # The orders.
 

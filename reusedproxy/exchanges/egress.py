@@ -2,13 +2,14 @@
 this host and this port, and to no other.
 
 A request is compared with what the configuration lists, and is refused where nothing there is the same. Nothing of it
-is ever resolved or dialled. It must never know how a request is sent.
+is ever resolved or dialled. It is given the partner's own spelling of its name before rules look at it, too, so that
+they see what the partner will read. It must never know how a request is sent.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from attrs import evolve, frozen
@@ -19,6 +20,7 @@ from reusedproxy.backends.server import Server
 from reusedproxy.config.model.proxies import Server as Settings
 from reusedproxy.exchanges.exchange import Exchange
 from reusedproxy.exchanges.request_rules import count_denied
+from reusedproxy.exchanges.route import Chooser
 from reusedproxy.measures.log_throttle import LogThrottle
 from reusedproxy.rules import editing
 from reusedproxy.wire.heads import RequestHead
@@ -52,6 +54,7 @@ class Partners:
     def __init__(self, backend: Backend, say: Callable[[str], None]) -> None:
         """Calls `say(text)` with messages for the log, not too many of them."""
         self._by_place: dict[Place, Server] = {}
+        #: Servers of requests without a port.
         self._by_host: dict[bytes, Server] = {}
         #: Those are the backend's servers when it had this `roll`.
         self._roll = -1
@@ -75,21 +78,34 @@ class Partners:
         if exchange.line is None:
             exchange.line = head.head[: head.head.find(b"\r")]  # the log is to say what the client said
         editing.remove(head, _CREDENTIALS)  # they were for this proxy
-        editing.set_origin(head, authority_of(server.settings))
+        editing.set_origin(head, self._authority(server))
         exchange.binding = ToPartner(server, forced=False, leaves=False, waits=True)
         return False
+
+    def authority(self, head: RequestHead) -> bytes | None:
+        """Returns the Host of requests for the partner that this one names; None if there is none."""
+        server = None if head.host is None or head.method == b"CONNECT" else self._named(head)
+        return None if server is None else self._authority(server)
+
+    def _authority(self, server: Server) -> bytes:
+        """Returns the name of a partner, with its port where the name alone would not lead to it."""
+        host, port = place_of(server.settings)
+        written = b"[%b]" % host if b":" in host else host
+        is_usual = has_usual_port(server.settings) and place_of(self._by_host[host].settings) == (host, port)
+        return written if is_usual else b"%b:%d" % (written, port)
 
     def _learn(self) -> None:
         """Notes where the servers are, of which one has been added or taken out."""
         self._roll = self._backend.roll
         self._by_place, self._by_host = {}, {}
-        for server in self._backend.servers:
+        for server in sorted(self._backend.servers, key=lambda each: not has_usual_port(each.settings)):
             host, port = place_of(server.settings)
-            self._by_place[host, port] = server
+            self._by_place.setdefault((host, port), server)
             self._by_host.setdefault(host, server)
 
     def _named(self, head: RequestHead) -> Server | None:
-        """Returns the server of the host and port that the request names; without a port, the first of the host's."""
+        """Returns the server of the host and port that the request names; without a port, the first of the host's that
+        has the usual one of its scheme, or else the first."""
         assert head.host is not None
         if self._roll != self._backend.roll:
             self._learn()
@@ -97,10 +113,13 @@ class Partners:
         if found is None:
             return None
         host, port = found[1].removesuffix(b".").lower(), found[2]
-        # Of an absolute target, the wire layer has taken off the scheme's own port.
-        if port is None or (int(port) == 80 and head.target[:1] in (b"/", b"*")):
+        if port is None:
             return self._by_host.get(host)
-        return self._by_place.get((host, int(port)))
+        exact = self._by_place.get((host, int(port)))
+        # Of an absolute target, the wire layer has taken off the scheme's own port.
+        return (
+            self._by_host.get(host) if exact is None and int(port) == 80 and head.target[:1] in (b"/", b"*") else exact
+        )
 
     def _refuse(self, exchange: Exchange, status: int, why: str) -> bool:
         self._throttle.tell(why, f"backend {self._name}: a request is refused: {why}", "requests refused")
@@ -113,8 +132,16 @@ def place_of(settings: Settings) -> Place:
     return settings.host.removesuffix(".").lower().encode(), settings.port or 0
 
 
-def authority_of(settings: Settings) -> bytes:
-    """Returns the Host of requests for this partner: its name, and its port where that is not the usual one."""
-    host, port = place_of(settings)
-    written = b"[%b]" % host if b":" in host else host
-    return written if port == (80 if settings.tls is None else 443) else b"%b:%d" % (written, port)
+def has_usual_port(settings: Settings) -> bool:
+    """Tells whether the port of a server is that of its scheme: 443 of https, 80 of http."""
+    return place_of(settings)[1] == (80 if settings.tls is None else 443)
+
+
+def spell(exchange: Exchange, known: Sequence[Chooser]) -> None:
+    """Gives a request the Host, and the form of its target, that the partner will get which it names. Where a host
+    means different partners to the backends `known`, it stays as it is until one of them is chosen."""
+    head = exchange.head
+    assert head is not None
+    (found, *others) = {each.authority(head) for each in known} - {None} or {None}
+    if found is not None and not others:
+        editing.set_origin(head, found)

@@ -65,6 +65,9 @@ class Service(Protocol):
 class Chooser(Protocol):
     """Defines who ties a request to the server that it names."""
 
+    def authority(self, head: RequestHead) -> bytes | None:
+        """Returns the Host of requests for the server that this one names; None if there is none."""
+
     def refuses(self, exchange: Any) -> bool:
         """Ties the request to its server. Returns True if there is none: then it has been answered."""
 

@@ -20,6 +20,7 @@ from reusedproxy.exchanges.answer_rules import ServiceRules, answer_rules, own_r
 from reusedproxy.exchanges.attempt import HELD_MAX
 from reusedproxy.exchanges.authentication import Unverified
 from reusedproxy.exchanges.client import ClientFrontend
+from reusedproxy.exchanges.egress import spell
 from reusedproxy.exchanges.exchange import CONTINUE, ENDED, Exchange
 from reusedproxy.exchanges.noting import LogNotes
 from reusedproxy.exchanges.request_rules import not_evaluated, runs_into, shows_page
@@ -74,6 +75,7 @@ class Routing:
         self.choices = choices
         self.routes = dict(routes)
         self._disabled = disabled
+        self._partners = [each.partners for each in self.routes.values() if each.partners is not None]
         #: Whether a request may have to wait for a password to be checked.
         self._hashes = bool(hashing)
         self._ours = [editing.spellings(name) for name in sorted(ours_alone)]
@@ -82,6 +84,7 @@ class Routing:
             bool(rule_set.request)
             or bool(rule_set.names)
             or any(route.rule_set is not None for route in self.routes.values())
+            or bool(self._partners)
         )
         self._own_rules = own_rules(None, rule_set)
         self._backends_own_rules = {name: own_rules(route.rule_set, rule_set) for name, route in self.routes.items()}
@@ -141,6 +144,8 @@ class Routing:
                 exchange.early = body
                 if self._runs:
                     exchange.line = head.head[: head.head.find(b"\r")]  # the log is to say what the client said
+                if self._partners:
+                    spell(exchange, self._partners)
                 for lines in self._ours:
                     editing.remove(head, lines)
                 if self._notes is not None:
@@ -177,6 +182,8 @@ class Routing:
             exchange.own_rules = self._backends_own_rules[route.backend.name]
             at = 0
         assert route is not None
+        if route.partners is not None and not at:
+            spell(exchange, (route.partners,))
         own = route.rule_set
         if own is not None and own.content and not at and runs_into(own.content, exchange, ended, self._note_cookie):
             return

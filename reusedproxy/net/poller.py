@@ -235,6 +235,10 @@ class Poller:
         """Returns the number of watched descriptors."""
         return len(self._callbacks) - (self._bell in self._callbacks)
 
+    def waiting(self) -> int:
+        """Returns the number of those that wait for a turn."""
+        return len(self._turns)
+
     def doRead(self) -> None:
         until = self._now() + self.again_for
         while self._hand_out() >= AGAIN_AFTER or self._called:

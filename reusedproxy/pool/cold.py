@@ -13,9 +13,9 @@ class Cold:
     `kind` is that of `kinds`. `depth` is the floor that would have met it; 0: none would. Of its pool, `floor` is the
     floor at that moment, `filling` tells that it was not full yet since the start or a failure, and `idle`, `in_use`
     and `connecting` count connections. `named` tells that it needs one with a name for which no floor is kept; `full`,
-    that the server had as many connections as it may have. `trouble` says why the dial before had failed. `lone`: its
-    connection is for this client alone. `result` is one of `counters.ACQUIRED`, and "" as long as it waits; `took` are
-    the seconds that it has waited.
+    that the server had as many connections as it may have; `drained`, that none is kept, by an operator's order.
+    `trouble` says why the dial before had failed. `lone`: its connection is for this client alone. `result` is one of
+    `counters.ACQUIRED`, and "" as long as it waits; `took` are the seconds that it has waited.
     """
 
     at: float
@@ -32,6 +32,7 @@ class Cold:
     lone: bool = False
     result: str = ""
     took: float = 0.0
+    drained: bool = False
 
     def ended(self, result: str, took: float) -> None:
         """Notes how the wait has ended, after `took` seconds."""

@@ -56,7 +56,8 @@ class ConstantPool(HTTPConnectionPool):
             connections=connections,
         )
         self.names.floors = floors
-        self.names.most_idle, self._most_idle = self._most_idle, inf
+        self.names.most_idle = self._most_idle
+        self._most_idle = self._usual_most = inf
 
     def named(self, name: Name) -> HTTPConnectionPool:
         """Returns the pool of this name. Raises NameRefused."""
@@ -65,6 +66,21 @@ class ConstantPool(HTTPConnectionPool):
     def resume(self, rotation: bool = False) -> None:
         super().resume(rotation)
         self.names.resume()
+
+    def order_drain(self) -> None:
+        now = self.deadlines.now()
+        for pool in self._open_ones():
+            pool.order.drain(now)
+
+    def order_rewarm(self) -> None:
+        now = self.deadlines.now()
+        for pool in self._open_ones():
+            pool.order.rewarm(now)
+            if pool.floor:
+                self.names.awake[pool] = None
+
+    def _open_ones(self) -> list[HTTPConnectionPool]:
+        return [pool for pool in self.family if pool.state != "closed"]
 
     def suspend(self, reason: str) -> None:
         for pool in [*self.family]:

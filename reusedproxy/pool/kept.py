@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from reusedproxy.config.model.proxies import PoolLimits
 from reusedproxy.net.deadlines import Deadlines
@@ -11,6 +11,40 @@ from reusedproxy.pool.connection import ServerConnection
 from reusedproxy.pool.holdings import Holdings
 from reusedproxy.pool.learning.depth import Depths
 from reusedproxy.pool.waiters import Waiters
+
+# What an operator has ordered of a pool; see `pool.ordered`.
+NO_ORDER: Final = ""
+DRAINED: Final = "drained"
+REWARMING: Final = "rewarming"
+
+
+class GivenOrder(Protocol):
+    """Defines the order of an operator that is in force for a pool, as upkeep sees it; `state` is one of those
+    above."""
+
+    state: str
+
+    @property
+    def reason(self) -> str:
+        """Returns why connections leave by it."""
+
+    def ends(self, connection: ServerConnection) -> bool:
+        """Tells whether an order has ended the life of this connection."""
+
+    def born(self) -> None:
+        """Counts a new connection."""
+
+    def gone(self, connection: ServerConnection) -> None:
+        """Counts a connection that has left the pool."""
+
+    def keeps(self, connection: ServerConnection) -> bool:
+        """Tells whether a connection whose life an order has ended, and which comes back, stays for now."""
+
+    def make_way(self) -> None:
+        """Ends a connection that is to be replaced, where there is no room for both."""
+
+    def look(self) -> None:
+        """Ends the order if it is done."""
 
 
 class KeptPool(Protocol):
@@ -20,6 +54,8 @@ class KeptPool(Protocol):
     limits: PoolLimits
     #: How many connections are to stand idle, whatever is in use.
     floor: int
+    #: The same, whatever an operator orders.
+    usual_floor: int
     depths: Depths
     holdings: Holdings
     deadlines: Deadlines
@@ -28,6 +64,11 @@ class KeptPool(Protocol):
     state: str
     #: The end of the client certificate, by the clock: nothing that was opened before stays beyond it.
     expires_at: float
+
+    @property
+    def order(self) -> GivenOrder:
+        """Returns the order that is in force."""
+
     #: The request of a ping, sent on a connection that has stood idle for `idle_ping` seconds.
     ping_request: bytes
 

@@ -34,6 +34,7 @@ from reusedproxy.net.slices import Later, Steps
 from reusedproxy.net.tls.identity import ClientIdentity
 from reusedproxy.pool.connection import ServerConnection
 from reusedproxy.pool.holdings import HoldingsWatcher
+from reusedproxy.pool.kept import DRAINED
 from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.pool.reasons import OTHER_FILES, OTHER_FLOOR, SURPLUS
 from reusedproxy.pool.record.listening import RecordingWatcher
@@ -431,6 +432,8 @@ class NamedPools:
             self.awake[pool] = None
             if not self._is_known(key):
                 self._learnt[key] = first.deadlines.now()
+        if first.order.state == DRAINED:
+            pool.order.drain(first.order.given_at)
         pool.solo = bool(name.preface)
         _membership(pool).key = key
         _membership(pool).name = name

@@ -42,11 +42,13 @@ from reusedproxy.pool.dialing.budget import Budget
 from reusedproxy.pool.dialing.governor import Governor
 from reusedproxy.pool.group import Alone, PoolGroup
 from reusedproxy.pool.holdings import Holdings, remember_session
+from reusedproxy.pool.kept import DRAINED
 from reusedproxy.pool.kinds import ANY, NEW
 from reusedproxy.pool.learning.depth import Depths
 from reusedproxy.pool.learning.patience import HELD_LONGER, HELD_SHORTER
+from reusedproxy.pool.ordered import Order
 from reusedproxy.pool.owner import ConnectionOwner
-from reusedproxy.pool.reasons import PROXY, SERVER
+from reusedproxy.pool.reasons import FULL, ORDERED_DRAIN, PROXY, SERVER
 from reusedproxy.pool.record.listening import Recorder, RecordingWatcher
 from reusedproxy.pool.record.ring import Record
 from reusedproxy.pool.refill import REFILL_AFTER
@@ -98,6 +100,8 @@ class HTTPConnectionPool(ConnectionOwner[ServerConnection]):
         self.limits = limits
         #: How many connections are to stand idle, whatever is in use: `pool-min-conn`, or what demand makes of it.
         self.floor = limits.min_conn
+        #: The same, whatever an operator orders.
+        self.usual_floor = limits.min_conn
         self.depths = Depths(clock.seconds(), REFILL_AFTER, 0.0 if limits.max_reuse == 0 else limits.purge_delay)
         self.deadlines: Deadlines = dialer.deadlines
         self.group: PoolGroup[HTTPConnectionPool] = group or Alone(self)
@@ -127,6 +131,9 @@ class HTTPConnectionPool(ConnectionOwner[ServerConnection]):
             self, holdings, self._governor, clock, random, lambda text: announce("notice", f"{name}: {text}")
         )
         self.patience = self.upkeep.refill.patience
+        self.order: Order = Order(
+            self, holdings, self.upkeep, clock.seconds, lambda level, text: announce(level, f"{name}: {text}")
+        )
         holdings.watcher = watcher = self.group.watcher(self, self.upkeep)
         self.upkeep.alone = watcher is self.upkeep
         self.upkeep.hears_all |= not self.upkeep.alone
@@ -135,7 +142,9 @@ class HTTPConnectionPool(ConnectionOwner[ServerConnection]):
         self.invalid = LastErrors(name, "response", clock.seconds, partial(announce, "warning"))
         #: Notes what happens (`pool-record`); None: nobody does.
         self.recorder: Recorder | None = None
+        #: How many may stand idle; and how many may when the pool is not drained.
         self._most_idle: float = limits.most_idle
+        self._usual_most: float = limits.most_idle
         self._refusals = Refusals(clock.seconds, lambda failure, waited: self.counters.wait_failed(failure, waited))
 
     def __repr__(self) -> str:
@@ -186,8 +195,10 @@ class HTTPConnectionPool(ConnectionOwner[ServerConnection]):
         return self.state == "running" and len(self.idle) + len(self.in_use) < self.floor
 
     def set_floor(self, floor: int) -> None:
-        """Changes how many connections are to stand idle."""
-        if self.recorder is not None:
+        """Changes how many connections are to stand idle, as far as no order says otherwise."""
+        self.usual_floor = floor
+        floor = self.order.floor(floor)
+        if self.recorder is not None and floor != self.floor:
             self.recorder.floor(self.floor, floor)
         self.floor = floor
         if self.limits.purge_delay == 0:
@@ -195,16 +206,25 @@ class HTTPConnectionPool(ConnectionOwner[ServerConnection]):
 
     def keep(self, floor: int) -> None:
         """Keeps this floor from now on: it is filled, or what stands beyond it is purged."""
-        if floor == self.floor:
-            return
-        self.set_floor(floor)
+        if floor != self.usual_floor:
+            self.set_floor(floor)
+            self.fit_to_floor()
+
+    def fit_to_floor(self) -> None:
+        """Fills the floor, which has changed, or ends what stands beyond it."""
         self.upkeep.floor_changed()
         while self.limits.purge_delay == 0 and len(self.idle) > self._most_idle:
             self.retire(self.holdings.least_wanted, "purged")
 
     def _keep_at_most(self, idle: float) -> None:
         """Sets how many connections may stand idle."""
-        self._most_idle = idle
+        self._usual_most = idle
+        if self.order.state != DRAINED:
+            self._most_idle = idle
+
+    def keep_none(self, none: bool) -> None:
+        """Keeps no idle connection from now on; or (False) as many as before."""
+        self._most_idle = 0.0 if none else self._usual_most
 
     @property
     def first(self) -> HTTPConnectionPool:
@@ -263,10 +283,19 @@ class HTTPConnectionPool(ConnectionOwner[ServerConnection]):
         self.upkeep.refill.succeed(other.upkeep.refill)
         if learnt:
             self.upkeep.succeed(other.upkeep)
+        self.keep_order_of(other)
         self.expect_demand_of(other)
         if other.recorder is not None:
             self._record_with(other.recorder)
             other.recorder.goes_on(changed=self.limits != other.limits)
+
+    def keep_order_of(self, other: HTTPConnectionPool) -> None:
+        """Is drained as `other` is, in whose place it comes, or is not."""
+        drained = other.order.state == DRAINED
+        if drained and self.order.state != DRAINED:
+            self.order_drain()
+        elif not drained and self.order.state == DRAINED:
+            self.order_rewarm()
 
     def record(self, bound: RecordBound | None) -> None:
         """Has what happens recorded from now on, within this bound; None: not any more. A record that there is stays,
@@ -362,6 +391,7 @@ class HTTPConnectionPool(ConnectionOwner[ServerConnection]):
             most is not None and self.counted >= most,
             self._governor.trouble,
             lone,
+            drained=self.order.state == DRAINED,
         )
         return cold
 
@@ -395,21 +425,29 @@ class HTTPConnectionPool(ConnectionOwner[ServerConnection]):
         if self.state != "running":
             self.retire(connection, "pool " + self.state)
         elif now >= connection.retire_at and not self.upkeep.outlives(connection, now):
-            self.retire(connection, "life over" if connection.retire_at != -inf else "one request only")
+            last = connection.retire_at == -inf
+            self.retire(connection, "one request only" if last else self.upkeep.why_over(connection))
         elif limits.max_reuse is not None and connection.requests > limits.max_reuse:
             self.retire(connection, "max-reuse")
+        elif connection.private and self.order.state == DRAINED:
+            self.retire(connection, ORDERED_DRAIN)
         elif connection.private:
             connection.idle_since = now
             self.holdings.keep_apart(connection)
         elif self.waiters.waiting and self._serve_returned(connection):
             pass
         elif len(self.idle) >= self._most_idle and not self.holdings.due:
-            self.retire(connection, "pool full")
+            self.retire(connection, self._too_many)
         else:
             connection.idle_since = now
             self.holdings.rest(connection)
             if self.waiters.waiting and limits.most is not None:
                 self.upkeep.refill.open_more()  # in its place, for somebody who needs a new one
+
+    @property
+    def _too_many(self) -> str:
+        """Returns why a connection ends that is one too many."""
+        return ORDERED_DRAIN if self.order.state == DRAINED else FULL
 
     @property
     def standing(self) -> int:
@@ -444,6 +482,8 @@ class HTTPConnectionPool(ConnectionOwner[ServerConnection]):
         """Tells whether a connection opened by somebody else would be kept: the floor is short, or with
         `check-reuse-pool` none stands idle."""
         if self.state != "running" or (self.limits.most is not None and self.counted >= self.limits.most):
+            return False
+        if self.order.state == DRAINED:
             return False
         return len(self.idle) < self.floor or (self.limits.keep_checks and not self.idle)
 
@@ -568,6 +608,15 @@ class HTTPConnectionPool(ConnectionOwner[ServerConnection]):
                     waiter.pool_replaced()
                     yield
 
+    def order_drain(self) -> None:
+        """Ends all connections, those in use when they come back, and keeps none until `order_rewarm`. Who waits, or
+        asks, still gets a connection."""
+        self.order.drain(self.deadlines.now())
+
+    def order_rewarm(self) -> None:
+        """Has new connections take the place of all that there are; the floor is kept again if the pool was drained."""
+        self.order.rewarm(self.deadlines.now())
+
     def drain(self, reason: str) -> None:
         """Keeps no connection any more, but serves those who wait, or still ask, on connections that close after use.
 
@@ -579,7 +628,8 @@ class HTTPConnectionPool(ConnectionOwner[ServerConnection]):
     def draining(self, reason: str) -> Iterator[None]:
         """Drains in steps of one connection: ending one over TLS takes 60 µs."""
         self.limits = evolve(self.limits, min_conn=0, max_conn=0, adapts=False)
-        self.floor = 0
+        self.order.stop()
+        self.floor = self.usual_floor = 0
         self.upkeep.following = None
         self._most_idle = 0.0
         yield
@@ -632,7 +682,7 @@ class HTTPConnectionPool(ConnectionOwner[ServerConnection]):
             return
         self.holdings.rest(connection)
         if len(self.idle) > self._most_idle:
-            self.retire(self.holdings.least_wanted, "pool full")
+            self.retire(self.holdings.least_wanted, self._too_many)
         self.upkeep.refill.open_more()
 
     def dial_failed(self, dial: Dial, failure: DialFailure) -> None:
@@ -688,6 +738,7 @@ class HTTPConnectionPool(ConnectionOwner[ServerConnection]):
         self.connecting[dial] = cause
 
     def _stop(self, reason: str) -> None:
+        self.order.stop()
         self.upkeep.stop()
         for dial, cause in self.connecting.items():
             self.counters.connects[cause, CANCELLED] += 1

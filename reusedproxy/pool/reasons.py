@@ -24,6 +24,10 @@ MOVED = "server has moved"
 SPREAD_OUT = "its node has more than others"
 #: Reasons: the certificate, key or authorities of its identity were changed; it has another kind of floor now.
 OTHER_FILES, OTHER_FLOOR = "other files", "another floor"
+#: Reasons: an operator has ordered that the pool be drained, or that its connections be replaced (`pool.ordered`).
+ORDERED_DRAIN, ORDERED_REPLACEMENT = "drained by order", "replaced by order"
+#: A reason: as many stand idle as may.
+FULL = "pool full"
 #: A reason: more stand than the floor and recent use call for.
 SURPLUS = "more than are needed"
 
@@ -44,7 +48,8 @@ OVERFLOW = "overflow"  # more than are wanted: pool-max-conn, pool-purge-delay, 
 SPREAD = "spread"  # its node had more connections than others
 SUSPECT = "suspect"  # it had stood through a standstill of the process or the machine
 LEAKED = "leaked"  # in use by nobody
-DRAIN = "drain"  # its server is not to be used, or the proxy stops
+DRAIN = "drain"  # its server is not to be used, its pool was drained by an operator, or the proxy stops
+REWARM = "rewarm"  # an operator has ordered that all be replaced
 RELOAD = "reload"  # its server is gone from the configuration, or reached in another way
 WORDS = frozenset(
     (
@@ -59,7 +64,7 @@ WORDS = frozenset(
             ERROR,
             REFUSED_LATE,
         ),
-        *(PING_FAIL, CLIENT_GONE, TUNNEL, HEDGED, OVERFLOW, SPREAD, SUSPECT, LEAKED, DRAIN, RELOAD),
+        *(PING_FAIL, CLIENT_GONE, TUNNEL, HEDGED, OVERFLOW, SPREAD, SUSPECT, LEAKED, DRAIN, REWARM, RELOAD),
     )
 )
 
@@ -85,7 +90,7 @@ _ALWAYS = {
     "session over": TUNNEL,
     "closed by a rule": TUNNEL,
     "greeting too long": UNSOLICITED_DATA,
-    "pool full": OVERFLOW,
+    FULL: OVERFLOW,
     "purged": OVERFLOW,
     SURPLUS: OVERFLOW,
     SPREAD_OUT: SPREAD,
@@ -100,6 +105,8 @@ _ALWAYS = {
     "proxy stopped": DRAIN,
     "downloaded": DRAIN,
     MOVED: DRAIN,
+    ORDERED_DRAIN: DRAIN,
+    ORDERED_REPLACEMENT: REWARM,
     "reload": RELOAD,
     OTHER_FILES: RELOAD,
     OTHER_FLOOR: RELOAD,

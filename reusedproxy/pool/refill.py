@@ -182,6 +182,8 @@ class Refill:
             return True
         if demand:
             pool.make_room()
+        else:
+            pool.order.make_way()
         return pool.counted < most
 
     def one_more(self) -> None:

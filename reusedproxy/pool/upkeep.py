@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from math import inf
-from operator import attrgetter
 from random import Random
 from typing import Final
 
@@ -23,7 +22,7 @@ from reusedproxy.pool.advice import Advice
 from reusedproxy.pool.connection import IN_USE, WATCHED, ServerConnection
 from reusedproxy.pool.dialing.governor import Governor
 from reusedproxy.pool.holdings import Holdings, HoldingsWatcher
-from reusedproxy.pool.kept import KeptPool
+from reusedproxy.pool.kept import DRAINED, KeptPool
 from reusedproxy.pool.kinds import NEW, SAFE
 from reusedproxy.pool.leaks import LeakWatch
 from reusedproxy.pool.learning.demand import DemandEstimate
@@ -258,6 +257,8 @@ class Upkeep(HoldingsWatcher):
             self.curious = None
         held.last_use.discard(connection)
         held.pinged.pop(connection, None)
+        if self._pool.order.state:
+            self._pool.order.gone(connection)
         if self.spread is not None:
             self.spread.gone(connection)
         governor.ended(connection)
@@ -279,6 +280,8 @@ class Upkeep(HoldingsWatcher):
             connection.retire_at = expires_at
         if self.spread is not None:
             self.spread.born(connection)
+        if self._pool.order.state:
+            self._pool.order.born()
 
     def opened(self, took: float) -> None:
         """Notes that a dial has succeeded after `took` seconds; its connection is in no list yet."""
@@ -307,7 +310,8 @@ class Upkeep(HoldingsWatcher):
     def missed(self) -> None:
         """Opens one more connection: a request that would have had to wait for one went to another server."""
         held = self.holdings
-        if self._pool.limits.max_reuse != 0:  # else one that is taken is replaced at once in any case
+        # After `max-reuse 0` one that is taken is replaced at once in any case.
+        if self._pool.limits.max_reuse != 0 and self._pool.order.state != DRAINED:
             self.raise_peak(len(held.in_use) - len(held.pinged) + 1)
             self.refill.one_more()
 
@@ -317,7 +321,7 @@ class Upkeep(HoldingsWatcher):
         if following is None:
             return
         self.refill.ceiling = following.ceiling
-        if following.floor != pool.floor:
+        if following.floor != pool.usual_floor:
             pool.set_floor(following.floor)
             self._take_floor()
 
@@ -351,6 +355,8 @@ class Upkeep(HoldingsWatcher):
         pool, held = self._pool, self.holdings
         if connection.retire_at == -inf or connection.private or connection.born < pool.expires_at <= now:
             return False
+        if pool.order.state and pool.order.keeps(connection):
+            return True
         if pool.waiters:
             return self.governor.failures > 0
         return len(held.idle) + len(held.pinged) < pool.floor
@@ -448,6 +454,10 @@ class Upkeep(HoldingsWatcher):
         time that a floor's dials take."""
         return min(self._early, self._estimate(connection).leave_after / 2) * (connection.number * _GOLDEN % 1)
 
+    def leaves_at(self, connection: ServerConnection) -> float:
+        """Returns when an idle connection leaves ahead of its server's time-out; inf if that is not known."""
+        return connection.idle_since + self._estimate(connection).leave_after - self._ahead(connection)
+
     def _idle_time_passed(self, connection: ServerConnection) -> None:
         """Ends or pings an idle connection whose time has passed, or which was due and would soon
         be closed by its server."""
@@ -457,7 +467,7 @@ class Upkeep(HoldingsWatcher):
             return
         old = now >= connection.retire_at
         estimate = self._estimate(connection)
-        if not old and now < connection.idle_since + estimate.leave_after - self._ahead(connection):
+        if not old and now < self.leaves_at(connection):
             if not self._may_ping(connection):
                 self._set_leaving(connection)  # more is known than when its time was set
             elif not held.pinged or len(held.idle) > len(held.pinged):
@@ -469,7 +479,7 @@ class Upkeep(HoldingsWatcher):
         if not old and self._room_to_look() and estimate.may_look():
             self.curious = connection
         if self._is_beyond_floor():
-            self._let_go(connection, LIFE_OVER if old else AHEAD)
+            self._let_go(connection, self.why_over(connection) if old else AHEAD)
         else:
             self._stay(connection, now)
             self.refill.open_more()
@@ -515,18 +525,22 @@ class Upkeep(HoldingsWatcher):
             return SPREAD_OUT
         if connection.idle_since < self.holdings.guard.renewed_at:
             return STOOD
-        return LIFE_OVER if self._now() >= connection.retire_at else AHEAD
+        return self.why_over(connection) if self._now() >= connection.retire_at else AHEAD
+
+    def why_over(self, connection: ServerConnection) -> str:
+        """Returns why the life of a connection is over."""
+        order = self._pool.order
+        return order.reason if order.ends(connection) else LIFE_OVER
 
     def _let_due_go(self) -> None:
         """Ends due connections as far as others stand in their place."""
-        if not self._is_beyond_floor():
-            return
-        due = self.holdings.due
-        for connection in sorted(due, key=attrgetter("idle_since", "number")):
-            if connection in due:  # none that has made room for somebody meanwhile
-                self._let_go(connection, self._why_due(connection))
-            if not self._is_beyond_floor():
+        held = self.holdings
+        while self._is_beyond_floor():
+            # The list begins with the longest idle, of which most are due: to sort ten thousand each time takes 5 ms.
+            connection = next((each for each in held.idle if each in held.due), None)
+            if connection is None:
                 return
+            self._let_go(connection, self._why_due(connection))
 
     def _let_go(self, connection: ServerConnection, reason: str) -> None:
         """Retires a due connection, or watches how long its server would have let it stand."""
@@ -667,6 +681,8 @@ class Upkeep(HoldingsWatcher):
                 if connection.idle_since <= oldest:
                     held.retire(connection, "idle too long")
         self._leaks.look(now, limits.overdue_after)
+        if self._pool.order.state:
+            self._pool.order.look()
         depths = self._pool.depths
         if now >= self._advise_at:
             self._advise_at = now + ADVISE_EVERY

@@ -386,7 +386,7 @@ def _range(key: bytes, what: str) -> Range:
 
 
 class _Address(Method):
-    """The smallest network counts, as in HAProxy."""
+    """The smallest network counts, of those of the address's own family before those of the other, as in HAProxy."""
 
     def __init__(self, values: Values) -> None:
         super().__init__(values)
@@ -414,10 +414,9 @@ class _Address(Method):
             if key is None:
                 key = self._within(IPv6Address(b"\0" * 10 + b"\xff\xff" + sample.packed))
         else:
-            inner = ipv4_within(sample)
-            key = self._within(inner) if inner is not None else None
-            if key is None:
-                key = self._within(sample)
+            key = self._within(sample)
+            if key is None and (inner := ipv4_within(sample)) is not None:
+                key = self._within(inner)
         return None if key is None else self._values[key]
 
     def _within(self, address: IPv4Address | IPv6Address) -> bytes | None:

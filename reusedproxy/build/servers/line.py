@@ -93,6 +93,8 @@ class Line:
         since this line was built."""
         self.server.succeed(previous.server)
         self.pool.record(self.server.settings.record)
+        if self.pool is not previous.pool:
+            self.pool.keep_order_of(previous.pool)
         self.adopt_identities()
         for pool in self.pool.family:
             pool.ping_request = self.ping_request

@@ -438,11 +438,15 @@ class Backend:
 @frozen
 class StatsSocket:
     """Holds a `stats socket` line of the global section: where it listens, and what who connects may do, "user",
-    "operator" or "admin". `exposes`: it hands the listening sockets to a process that takes this one's place."""
+    "operator" or "admin". `exposes`: it hands the listening sockets to a process that takes this one's place.
+    `severities`: how the severity of messages is shown, "none", "number" or "string". `product`: the name that
+    `show info` says, "" for our own."""
 
     bind: Bind
     level: str = "operator"
     exposes: bool = False
+    severities: str = "none"
+    product: str = ""
 
 
 @frozen

@@ -14,6 +14,7 @@ from reusedproxy.config.model.values import ListenAddress
 from reusedproxy.config.sections.binds import SOCKET_WORDS, shut_out, socket_word
 
 LEVELS = ("user", "operator", "admin")
+SEVERITIES = ("none", "number", "string")
 
 
 def read_stats_socket(line: Line, report: Report) -> StatsSocket:
@@ -23,9 +24,10 @@ def read_stats_socket(line: Line, report: Report) -> StatsSocket:
     settings: dict[str, Any] = {}
     level = "operator"
     exposes = False
+    severities, product = "none", ""
 
     def apply(word: str, argument: str) -> None:
-        nonlocal level, exposes
+        nonlocal level, exposes, severities, product
         if word == "level":
             level = one_of(argument, LEVELS, f"{what}: 'level'")
         elif word in SOCKET_WORDS:
@@ -33,12 +35,16 @@ def read_stats_socket(line: Line, report: Report) -> StatsSocket:
         elif word == "expose-fd":
             one_of(argument, ("listeners",), f"{what}: 'expose-fd'")
             exposes = True
+        elif word == "severity-output":
+            severities = one_of(argument, SEVERITIES, f"{what}: 'severity-output'")
+        elif word == "product-name":
+            product = argument
         elif word in haproxy_words.BIND_WITHOUT_EFFECT:
             report.without_effect(f"stats socket … {word}", line.place)
         else:
             raise Wrong(f"{what}: {not_done(word, 'word of a socket')}")
 
-    read_parameters(line.words[3:], haproxy_words.BIND, apply, what)
+    read_parameters(line.words[3:], {**haproxy_words.BIND, "product-name": 1}, apply, what)
     if address.kind == "tcp" and not is_loopback(address.host) and level != LEVELS[0]:
         text = (
             f"{what}: whoever reaches {address} may do what level {level} may, and is not asked who he is: let it"
@@ -51,7 +57,7 @@ def read_stats_socket(line: Line, report: Report) -> StatsSocket:
     if exposes and (address.kind != "unix" or level != "admin"):
         report.warn(line.place, f"{what}: 'expose-fd listeners' needs a unix socket and 'level admin'")
         exposes = False
-    return StatsSocket(bind, level, exposes)
+    return StatsSocket(bind, level, exposes, severities, product)
 
 
 def one_address(text: str, what: str) -> ListenAddress:

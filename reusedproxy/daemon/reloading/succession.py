@@ -16,6 +16,7 @@ from reusedproxy.build.assembly import Proxy
 from reusedproxy.build.tables import adopt
 from reusedproxy.clients.frontend import Frontend
 from reusedproxy.net.listener import Listener
+from reusedproxy.pool.kept import DRAINED
 from reusedproxy.pool.pool import HTTPConnectionPool
 
 
@@ -108,6 +109,8 @@ def _orders_kept(server: Server) -> Iterator[str]:
         yield f"keeps weight {server.weight}"
     if server.clear:
         yield "is reached without TLS"
+    if server.pool.order.state == DRAINED:
+        yield "keeps its pool drained"
     if server.check != said.check:
         yield checks_place(server)
     if server.agent != said.agent:

@@ -26,6 +26,7 @@ from reusedproxy.build.assembly import Proxy
 from reusedproxy.config.language.addresses import is_host_name
 from reusedproxy.net.dial import Target
 from reusedproxy.pool import handed
+from reusedproxy.pool.kept import DRAINED
 
 #: The columns of a saved state that have the administrative state, the name and the port.
 _ADMIN, _NAME, _PORT = map(COLUMNS.split().index, ("srv_admin_state", "srv_fqdn", "srv_port"))
@@ -83,6 +84,8 @@ def _ordered(server: Server) -> dict[str, object]:
         limit["added"] = True
     if server.clear:
         limit["clear"] = True
+    if server.pool.order.state == DRAINED:
+        limit["drained"] = True
     check, checks = server.check, server.settings.check
     if check is not None and checks is not None and check != checks:
         limit["check"] = [check.addr, check.port, checks.addr, checks.port]
@@ -137,6 +140,10 @@ def stand(proxy: Proxy, said: object) -> Iterator[tuple[str, str]]:
             if there.get("clear") is True and server.settings.tls is not None:
                 order_clear(backend, server, True)
                 text = f"Server {server.full_name} is reached without TLS, as was ordered in the process before"
+                yield text, f"backend {backend.name}"
+            if there.get("drained") is True:
+                server.pool.order_drain()
+                text = f"Server {server.full_name} keeps its pool drained, as was ordered in the process before"
                 yield text, f"backend {backend.name}"
             for what in _ask_elsewhere(server, there):
                 text = f"Server {server.full_name} {what}, as was ordered in the process before"

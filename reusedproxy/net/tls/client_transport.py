@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from socket import socket
 
+from cryptography.x509 import Certificate
 from OpenSSL import SSL
 
 from reusedproxy.net.poller import Poller
@@ -36,8 +37,13 @@ class ClientTLSTransport(TLSTransport):
     def serial(self) -> str:
         """Returns the serial number of the server's certificate, in hexadecimal digits; "" if it has shown none. Where
         a session was resumed, that is the certificate of its first handshake. Slow."""
-        certificate = self._tls.get_peer_certificate(as_cryptography=True)
+        certificate = self.certificate
         return "" if certificate is None else format(certificate.serial_number, "x")
+
+    @property
+    def certificate(self) -> Certificate | None:
+        """Returns the server's certificate, as `serial` does. Slow."""
+        return self._tls.get_peer_certificate(as_cryptography=True)
 
     def remember_session(self) -> None:
         """Stores this connection's session for later ones to resume.

@@ -16,7 +16,7 @@ import stat
 import sys
 import syslog
 import time
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -28,6 +28,7 @@ from twisted.logger import (
     LogEvent,
     Logger,
     formatEventAsClassicLogText,
+    textFileLogObserver,
 )
 from twisted.python.syslog import SyslogObserver
 
@@ -210,6 +211,13 @@ def _syslog(prefix: str, path: str = SYSLOG, now: Callable[[], float] = time.mon
 
     observer.syslog = send
     return observer
+
+
+def log_as_text(options: Any, words: Sequence[str]) -> None:
+    """Has `twist` write its log as text, as it does on a terminal, unless the `words` of its command line name a
+    format: a daemon's log is read in pipes and files, too. To be called while it parses them into `options`."""
+    if "fileLogObserverFactory" in options and not any(each.startswith("--log-fo") for each in words):
+        options["fileLogObserverFactory"], options["logFormat"] = textFileLogObserver, "text"
 
 
 def log_to_pipe(

@@ -244,7 +244,10 @@ class Target:
 
         def send_all(lines: Sequence[str]) -> None:
             before = header()
-            write_all([(before + line)[:room] for line in lines])
+            if "".join((before, *lines)).isascii():  # asked once, and not of each line
+                write_all([(before + line)[:room] for line in lines])
+            else:
+                write_all([cut(before + line, room) for line in lines])
 
         return send_all
 
@@ -277,18 +280,18 @@ class Target:
         name = self._format
         header = self._header(number)
         if header is not None:
-            return lambda line: write((header() + line)[:room])
+            return lambda line: write(cut(header() + line, room))
         if name == "rfc5424":
             send = self._rfc5424(number, write)
             return lambda line: send(line, "-")
         if name == "timed":
-            return lambda line: write(f"<{number}>{self._timestamp(self._wall())} {line}"[:room])
+            return lambda line: write(cut(f"<{number}>{self._timestamp(self._wall())} {line}", room))
         if name == "iso":
-            return lambda line: write(f"{self._timestamp(self._wall())} {line}"[:room])
+            return lambda line: write(cut(f"{self._timestamp(self._wall())} {line}", room))
         if name in ("short", "priority"):
             before = f"<{number if name == 'short' else priority}>"
-            return lambda line: write(f"{before}{line}"[:room])
-        return lambda line: write(line if len(line) <= room else line[:room])
+            return lambda line: write(cut(f"{before}{line}", room))
+        return lambda line: write(cut(line, room))
 
     def _header(self, number: int) -> Callable[[], str] | None:
         """Returns a function that returns the header of a line that is written now, which is made once a second; None
@@ -314,7 +317,7 @@ class Target:
 
         def send(line: str, data: str) -> None:
             when = self._timestamp(self._wall())
-            write(f"<{priority}>1 {when} {host} {self._tag} {os.getpid()} - {data or '-'} {line}"[:room])
+            write(cut(f"<{priority}>1 {when} {host} {self._tag} {os.getpid()} - {data or '-'} {line}", room))
 
         return send
 
@@ -371,3 +374,10 @@ def escaped(line: str) -> str:
 
 def _shown(character: str) -> str:
     return character if character.isprintable() else _UNPRINTABLE.get(ord(character), "?")
+
+
+def cut(line: str, room: int) -> str:
+    """Returns a line, or the whole characters of it that fit into `room` bytes of UTF-8."""
+    if line.isascii():
+        return line[:room]
+    return line.encode("utf-8", "backslashreplace")[:room].decode("utf-8", "ignore")

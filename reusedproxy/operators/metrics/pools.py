@@ -16,6 +16,7 @@ from reusedproxy.backends.server import FULL_WEIGHT
 from reusedproxy.measures.histogram import Histogram
 from reusedproxy.operators.view.values import Counted, PoolMeasures, PoolTLS, ServerView
 from reusedproxy.pool.counters import METHODS, RACES
+from reusedproxy.pool.kept import DRAINED
 from reusedproxy.pool.reasons import SERVER
 
 COUNTER, GAUGE, HISTOGRAM = "counter", "gauge", "histogram"
@@ -200,6 +201,15 @@ FAMILIES: tuple[tuple[Family, Read], ...] = (
         "floor",
         "Idle connections to be kept ready (pool-min-conn); with auto, as many as demand calls for.",
         lambda server: _one(server.pool.floor),
+    ),
+    _family(
+        GAUGE,
+        "pool_drained",
+        "server",
+        NOW,
+        "drained by an operator",
+        "1 while an operator has the pool drained (drain pool): its floor is withheld, and pool_floor is 0; else 0.",
+        lambda server: _one(int(server.pool.order is not None and server.pool.order.state == DRAINED)),
     ),
     _family(
         GAUGE,
@@ -407,7 +417,7 @@ FAMILIES: tuple[tuple[Family, Read], ...] = (
         " lost under a request. refused_late: our certificate was refused after the handshake. ping_fail: a"
         " request of our own failed. client_gone, tunnel: not at its end, or not HTTP any more. overflow: more"
         " than are wanted. spread: its node had more than others. suspect: stood through a standstill. leaked: see"
-        " borrow_overdue_total. drain,"
+        " borrow_overdue_total. rewarm: replaced by an operator's order. drain,"
         " reload: its server is not to be used, or not so.",
         _closed,
     ),

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from attrs import evolve, frozen
 
 from reusedproxy.operators.metrics.pools import COUNTER, GAUGE, NOW, Family, Sample
+from reusedproxy.operators.view.process import figures
 from reusedproxy.operators.view.values import ProxyView
 
 
@@ -31,12 +32,8 @@ class Process:
 
 def of_process(view: ProxyView, process: Process) -> Iterator[Family]:
     """Returns HAProxy's families, in its order; each has one sample."""
-    listeners = view.listeners + process.sockets
+    found = figures(view, process.sockets)
     frontends = view.frontends
-    rate = sum(each.sessions.now for each in frontends)
-    most_rate = max((each.sessions.most for each in frontends), default=0)
-    handshakes = [each.tls for each in frontends if each.tls is not None]
-    resumed = view.handshakes.now - view.keys.now
     values: dict[str, tuple[float, str]] = {
         "nbthread": (1, "Threads, always 1."),
         "nbproc": (1, "Processes, always 1."),
@@ -47,50 +44,53 @@ def of_process(view: ProxyView, process: Process) -> Iterator[Family]:
         "max_connections": (view.maxconn, "Client connections that there may be at once (maxconn)."),
         "hard_max_connections": (view.maxconn, "Client connections that there may be at once."),
         "current_connections": (view.clients, "Client connections now."),
-        "connections_total": (sum(each.connections_total for each in frontends), "Client connections."),
-        "requests_total": (sum(each.traffic.req_tot for each in frontends), "Requests."),
+        "connections_total": (found.connections, "Client connections."),
+        "requests_total": (found.requests, "Requests."),
         "current_ssl_connections": (
-            sum(each.connections for each in frontends if each.tls is not None),
+            found.tls_now,
             "Client connections of frontends with TLS listeners.",
         ),
-        "ssl_connections_total": (sum(each.completed for each in handshakes), "TLS handshakes of clients."),
+        "ssl_connections_total": (found.tls, "TLS handshakes of clients."),
         "max_pipes": (0, "Pipes that there may be; none is used."),
         "pipes_used_total": (0, "Pipes in use; there are none."),
         "pipes_free_total": (0, "Pipes that are not in use; there are none."),
-        "current_connection_rate": (rate, "Client connections in the last second."),
-        "limit_connection_rate": (0, "Client connections that there may be in a second; 0: any number."),
-        "max_connection_rate": (most_rate, "Most client connections of a frontend in a second."),
-        "current_session_rate": (rate, "Sessions in the last second."),
-        "limit_session_rate": (0, "Sessions that there may be in a second; 0: any number."),
-        "max_session_rate": (most_rate, "Most sessions of a frontend in a second."),
+        "current_connection_rate": (found.rate, "Client connections in the last second."),
+        "limit_connection_rate": (
+            found.limit_connections,
+            "Client connections that there may be in a second; 0: any number.",
+        ),
+        "max_connection_rate": (found.most_rate, "Most client connections of a frontend in a second."),
+        "current_session_rate": (found.rate, "Sessions in the last second."),
+        "limit_session_rate": (found.limit_sessions, "Sessions that there may be in a second; 0: any number."),
+        "max_session_rate": (found.most_rate, "Most sessions of a frontend in a second."),
         "current_ssl_rate": (view.handshakes.now, "TLS handshakes of clients in the last second."),
-        "limit_ssl_rate": (0, "TLS handshakes that there may be in a second; 0: any number."),
+        "limit_ssl_rate": (found.limit_tls, "TLS handshakes that there may be in a second; 0: any number."),
         "max_ssl_rate": (view.handshakes.most, "Most TLS handshakes of clients in a second."),
         "current_frontend_ssl_key_rate": (view.keys.now, "TLS handshakes in the last second that resumed no session."),
         "max_frontend_ssl_key_rate": (view.keys.most, "Most TLS handshakes in a second that resumed no session."),
         "frontend_ssl_reuse": (
-            100 * resumed // view.handshakes.now if view.handshakes.now else 0,
+            found.reused,
             "Percentage of TLS handshakes in the last second that resumed a session.",
         ),
         "http_comp_bytes_in_total": (
-            sum(each.traffic.comp_in for each in frontends),
+            found.compressed_in,
             "Bytes of answers before compression.",
         ),
         "http_comp_bytes_out_total": (
-            sum(each.traffic.comp_out for each in frontends),
+            found.compressed_out,
             "Bytes of answers after compression.",
         ),
         "limit_http_comp": (0, "Bytes that may be compressed in a second; 0: any number."),
-        "idle_time_percent": (round(100 * view.idle), "Percentage of the last second without computing."),
+        "idle_time_percent": (found.idle, "Percentage of the last second without computing."),
         "stopping": (int(bool(frontends) and all(each.stopped for each in frontends)), "1 while the proxy stops."),
-        "jobs": (view.clients + listeners, "Client connections and listeners."),
+        "jobs": (found.jobs, "Client connections and listeners."),
         "unstoppable_jobs": (0, "Jobs that outlive a stop; there are none."),
-        "listeners": (listeners, "Listeners."),
+        "listeners": (found.listeners, "Listeners."),
         "active_peers": (0, "Peers; there are none."),
         "connected_peers": (0, "Connected peers; there are none."),
         "dropped_logs_total": (process.log_lines_dropped, "Log lines dropped."),
         "busy_polling_enabled": (0, "1 where the processor is kept busy to wait; never."),
-        "bytes_out_total": (sum(each.traffic.bout for each in frontends), "Bytes sent to clients."),
+        "bytes_out_total": (found.bytes_out, "Bytes sent to clients."),
         "spliced_bytes_out_total": (0, "Bytes that the kernel has passed on by itself; none."),
         "bytes_out_rate": (view.bytes_out.now, "Bytes sent to clients in the last second."),
         "recv_logs_total": (0, "Log lines received; none are."),

@@ -16,6 +16,7 @@ from reusedproxy.config.added_servers import ADDED
 from reusedproxy.config.language import units
 from reusedproxy.config.language.addresses import is_service
 from reusedproxy.config.language.report import Wrong
+from reusedproxy.operators.runtime.messages import ERROR, INFO, Message
 from reusedproxy.operators.runtime.proxy import BUSY, Context, Done, Refusal, Running
 
 #: Seconds between two looks whether a server can be deleted.
@@ -71,7 +72,7 @@ def wait(context: Context, words: Sequence[str]) -> Iterator[str]:
     if not words:
         raise Refusal("Expects a duration in milliseconds.")
     if "-h" in words[:2]:
-        yield _WAIT_USAGE
+        yield Message(_WAIT_USAGE, INFO)
         return
     try:
         seconds = units.seconds(words[0], "")
@@ -100,7 +101,7 @@ def _waiting(context: Context, seconds: float, path: str) -> Iterator[str]:
             except Refusal as gone:
                 why_not, passes = str(gone), False
             if path and not why_not:
-                yield "Done.\n"
+                yield Message("Done.\n", INFO)
                 return
             if not passes:
                 raise Refusal(f"Failed. {why_not}")
@@ -108,7 +109,7 @@ def _waiting(context: Context, seconds: float, path: str) -> Iterator[str]:
             if left <= 0.0:
                 if path:
                     raise Refusal(f"Wait delay expired. {why_not}")
-                yield "Done.\n"
+                yield Message("Done.\n", INFO)
                 return
             deadlines.watch(look, min(end, deadlines.now() + LOOK) if path else end)
             yield BUSY  # whoever has closed his side still waits for the answer
@@ -130,10 +131,10 @@ class _Look:
 
 def _when_done(context: Context, order: Callable[[Done], None]) -> Iterator[str]:
     """Gives an order to the service, and returns what is said of it when it is done."""
-    over: list[str] = []
+    over: list[Message] = []
 
-    def done(said: str) -> None:
-        over.append(said)
+    def done(is_done: bool, said: str) -> None:
+        over.append(Message(said, INFO if is_done else ERROR))
         context.statistics.forget()
         context.wake()
 

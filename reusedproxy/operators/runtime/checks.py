@@ -16,6 +16,7 @@ from reusedproxy.backends.checks.agent import AgentChecker
 from reusedproxy.backends.checks.checker import Checker
 from reusedproxy.backends.orders import order_agent, order_agent_at, order_check, order_health, order_question
 from reusedproxy.backends.server import DOWN, NOLB, UP, Server
+from reusedproxy.operators.runtime.messages import WARNING
 from reusedproxy.operators.runtime.proxy import Context, Refusal
 
 _HEALTH = {"up": UP, "stopping": NOLB, "down": DOWN}
@@ -117,7 +118,7 @@ def set_check_port(backend: Backend, server: Server, words: Sequence[str]) -> st
 def _set_check(backend: Backend, server: Server, addr: str | None, port: str | None) -> str:
     checker = HEALTH.checker_of(backend, server)
     if checker is None or checker.paused or server.check is None:
-        raise Refusal("health checks are not enabled on this server", "")
+        raise Refusal("health checks are not enabled on this server", "", WARNING)
     said = server.check
     addr = said.addr if addr is None else _ip(addr)
     order_check(server, addr, said.port if port is None else _number(port) or None)
@@ -137,11 +138,11 @@ def set_agent_port(backend: Backend, server: Server, words: Sequence[str]) -> st
 def _set_agent_place(backend: Backend, server: Server, addr: str | None, port: str | None) -> str:
     agent, said = AGENT.checker_of(backend, server), server.agent
     if agent is None or agent.paused or said is None:
-        raise Refusal("agent checks are not enabled on this server", "")
+        raise Refusal("agent checks are not enabled on this server", "", WARNING)
     addr = said.addr if addr is None else _ip(addr)
     number = said.port if port is None else _number(port)
     if not number:
-        raise Refusal("provided port is invalid", "")
+        raise Refusal("provided port is invalid", "", WARNING)
     order_agent_at(server, addr, number)
     return ""
 
@@ -167,13 +168,13 @@ def _ip(text: str) -> str | None:
     try:
         address = str(ip_address(text))
     except ValueError:
-        raise Refusal(f"invalid addr '{text}'", "") from None
+        raise Refusal(f"invalid addr '{text}'", "", WARNING) from None
     return None if address in _ANYWHERE else address
 
 
 def _number(text: str) -> int:
     if re.match(r"[+-]?[0-9]{1,9}\Z", text) is None:
-        raise Refusal("provided port is not an integer", "")
+        raise Refusal("provided port is not an integer", "", WARNING)
     if not 0 <= int(text) <= _MOST_PORT:
-        raise Refusal("provided port is invalid", "")
+        raise Refusal("provided port is invalid", "", WARNING)
     return int(text)

@@ -12,9 +12,6 @@ from functools import partial
 
 from attrs import frozen
 
-from reusedproxy import __version__
-from reusedproxy.config.language import units
-from reusedproxy.config.language.report import Wrong
 from reusedproxy.operators.runtime import (
     added,
     authorities,
@@ -27,6 +24,8 @@ from reusedproxy.operators.runtime import (
     lists,
     maps,
     orders,
+    own_session,
+    pools,
     rates,
     records,
     resolvers,
@@ -39,7 +38,8 @@ from reusedproxy.operators.runtime.activity import show_activity
 from reusedproxy.operators.runtime.authorities import AUTHORITIES, REVOCATIONS
 from reusedproxy.operators.runtime.certificates import CERTIFICATES
 from reusedproxy.operators.runtime.info import show_info
-from reusedproxy.operators.runtime.proxy import ADMIN, LEVELS, OPERATOR, USER, Context, Refusal
+from reusedproxy.operators.runtime.messages import INFO, Message
+from reusedproxy.operators.runtime.proxy import ADMIN, OPERATOR, USER, Context, Refusal
 from reusedproxy.operators.runtime.schema import schema_json
 from reusedproxy.operators.runtime.statistics import show_stat
 
@@ -58,10 +58,6 @@ class Command:
     run: Run
 
 
-def _show_version(context: Context, words: Sequence[str]) -> str:
-    return f"{__version__}\n"
-
-
 def _show_env(context: Context, words: Sequence[str]) -> str:
     variables = context.proxy.configuration.global_.environment
     if not words:
@@ -72,58 +68,9 @@ def _show_env(context: Context, words: Sequence[str]) -> str:
     return f"{words[0]}={found}\n"
 
 
-def _show_cli_level(context: Context, words: Sequence[str]) -> str:
-    return f"{LEVELS[context.level]}\n"
-
-
-def _show_cli_sockets(context: Context, words: Sequence[str]) -> str:
-    return "# socket lvl processes\n" + "".join(f"{each.address} {each.level} all\n" for each in context.sockets)
-
-
-def _set_timeout(context: Context, words: Sequence[str]) -> str:
-    if words[:1] != ["cli"]:
-        raise Refusal("'set timeout' only supports 'cli'.")
-    try:
-        seconds = units.seconds(f"{words[1]}s" if words[1:] and words[1].isdigit() else "".join(words[1:2]), "")
-    except Wrong:
-        seconds = 0.0
-    if seconds <= 0:
-        raise Refusal("Invalid timeout value.")
-    context.timeout = seconds
-    return ""
-
-
-def _lower(level: int) -> Run:
-    """Returns a command that takes rights from the session; nothing gives them back."""
-
-    def run(context: Context, words: Sequence[str]) -> str:
-        context.needs(level)
-        context.level = level
-        return ""
-
-    return run
-
-
-def _prompt(context: Context, words: Sequence[str]) -> str:
-    context.interactive = not context.interactive
-    return ""
-
-
-def _hand_over(context: Context, words: Sequence[str]) -> str:
-    if not context.exposes:
-        raise Refusal("Needs a socket with 'expose-fd listeners', and a process of root or of the daemon's user.")
-    context.takes_over = True
-    return ""
-
-
-def _quit(context: Context, words: Sequence[str]) -> str:
-    context.leaves = True
-    return ""
-
-
 def _help(context: Context, words: Sequence[str]) -> str:
     found = [each for each in COMMANDS if each.words[: len(words)] == tuple(words)] if words else COMMANDS
-    return _listed("The following commands are valid at this level:", found, context)
+    return Message(_listed("The following commands are valid at this level:", found, context), INFO)
 
 
 def _command(words: str, arguments: str, help: str, level: int, run: Run) -> Command:
@@ -168,6 +115,9 @@ COMMANDS = (
              frontends.disable_frontend),
     _command("disable health", "", "disable health checks", ADMIN, partial(checks.pause, checks.HEALTH)),
     _command("disable server", "<bk>/<srv>", "disable a server for maintenance", ADMIN, orders.disable_server),
+    _command("drain pool", "<bk>[/<srv>]", "close the connections kept to servers, and keep none", ADMIN,
+             pools.drain_pool),
+    _command("echo", "<text>", "print text to the output", USER, own_session.echo),
     _command("enable agent", "", "enable agent checks", ADMIN, partial(checks.resume, checks.AGENT)),
     _command("enable dynamic-cookie backend", "<bk>", "enable dynamic cookies on a specific backend", ADMIN,
              orders.enable_dynamic_cookie),
@@ -179,15 +129,19 @@ COMMANDS = (
     _command("get acl", "<acl> <value>", "report the patterns matching a sample for an ACL", ADMIN, lists.get_acl),
     _command("get map", "<map> <value>", "report the keys and values matching a sample for a map", ADMIN, maps.get_map),
     _command("get weight", "<bk>/<srv>", "report a server's current weight", USER, orders.get_weight),
-    _command("hand over", "", "give the listening sockets to a process that takes this one's place", ADMIN, _hand_over),
+    _command("hand over", "", "give the listening sockets to a process that takes this one's place", ADMIN,
+             own_session.hand_over),
     _command("new ssl ca-file", "<cafile>", "create a new CA file to be used in a crt-list", ADMIN, AUTHORITIES.new),
     _command("new ssl cert", "<certfile>", "create a new certificate file to be used in a crt-list or a directory",
              ADMIN, CERTIFICATES.new),
     _command("new ssl crl-file", "<crlfile>", "create a new CRL file to be used in a crt-list", ADMIN, REVOCATIONS.new),
-    _command("operator", "", "lower the level of the current CLI session to operator", OPERATOR, _lower(OPERATOR)),
+    _command("operator", "", "lower the level of the current CLI session to operator", OPERATOR,
+             own_session.lower_level(OPERATOR)),
     _command("prepare acl", "<acl>", "prepare a new version for atomic ACL replacement", ADMIN, lists.versions.prepare),
     _command("prepare map", "<map>", "prepare a new version for atomic map replacement", ADMIN, maps.versions.prepare),
     _command("reload", "", "reload the configuration, and report what became of it", ADMIN, startup.reload),
+    _command("rewarm pool", "<bk>[/<srv>]", "replace the connections kept to servers, each by a new one", ADMIN,
+             pools.rewarm_pool),
     _command("set dynamic-cookie-key backend", "<bk> <k>", "change a backend secret key for dynamic cookies", ADMIN,
              orders.set_dynamic_cookie_key),
     _command("set map", "<map> [<key>|#<ref>] <value>", "modify a map entry", ADMIN, maps.set_map),
@@ -200,19 +154,20 @@ COMMANDS = (
     _command("set rate-limit", "<setting> <value>", "change a rate limiting value", ADMIN, rates.set_rate_limit),
     _command("set server", "<bk>/<srv> [opts]", "change a server's state, weight, address, name or ssl", ADMIN,
              orders.set_server),
+    _command("set severity-output", "[none|number|string]", "set presence of severity level in feedback information",
+             USER, own_session.set_severity_output),
     _command("set ssl ca-file", "<cafile> <payload>", "replace a CA file", ADMIN, AUTHORITIES.set),
     _command("set ssl cert", "<certfile> <payload>", "replace a certificate file", ADMIN, CERTIFICATES.set),
     _command("set ssl crl-file", "<crlfile> <payload>", "replace a CRL file", ADMIN, REVOCATIONS.set),
     _command("set table", "<table> key <k> [data.* <v>]*", "update or create a table entry's data", USER,
              tables.set_table),
-    _command("set timeout", "[cli] <delay>", "change a timeout setting", USER, _set_timeout),
+    _command("set timeout", "[cli] <delay>", "change a timeout setting", USER, own_session.set_timeout),
     _command("set weight", "<bk>/<srv> <weight>", "change a server's weight", ADMIN, orders.set_weight),
     _command("show acl", "[@<ver>] <acl>", "report available acls or dump an acl's contents", ADMIN, lists.show_acl),
-    _command("show activity", "", "show per-thread activity stats (for support/developers)", USER,
-             show_activity),
+    _command("show activity", "", "show per-thread activity stats (for support/developers)", OPERATOR, show_activity),
     _command("show backend", "", "list backends in the current running config", USER, servers.show_backend),
-    _command("show cli level", "", "display the level of the current CLI session", USER, _show_cli_level),
-    _command("show cli sockets", "", "dump list of cli sockets", OPERATOR, _show_cli_sockets),
+    _command("show cli level", "", "display the level of the current CLI session", USER, own_session.show_cli_level),
+    _command("show cli sockets", "", "dump list of cli sockets", OPERATOR, own_session.show_cli_sockets),
     _command("show env", "[var]", "dump environment variables known to the process", OPERATOR, _show_env),
     _command("show errors", "[<px>] [request|response]", "report last request and/or response errors for each proxy",
              OPERATOR, errors.show_errors),
@@ -220,6 +175,8 @@ COMMANDS = (
     _command("show info", "[desc|json|typed|float]*", "report information about the running process", USER, show_info),
     _command("show map", "[@<ver>] [map]", "report available maps or dump a map's contents", ADMIN, maps.show_map),
     _command("show pool", "[<bk>[/<srv>]]", "report the connections kept to servers", USER, servers.show_pool),
+    _command("show pool connections", "[<bk>[/<srv>]]", "list the connections kept to servers", OPERATOR,
+             pools.show_pool_connections),
     _command("show pool record", "<bk>/<srv>", "dump the record of a server's pool (pool-record)", OPERATOR,
              records.show_pool_record),
     _command("show resolvers", "[id]", "dumps counters from all resolvers section and associated name servers", USER,
@@ -241,25 +198,29 @@ COMMANDS = (
              authorities.show_ssl_crl_file),
     _command("show ssl crt-list", "[-n] [<list>]", "show the list of crt-lists or the content of a crt-list file"
              " <list>", ADMIN, crt_lists.show_ssl_crt_list),
-    _command("show startup-logs", "", "report logs emitted during startup", USER, startup.show_startup_logs),
+    _command("show startup-logs", "", "report logs emitted during startup", OPERATOR, startup.show_startup_logs),
     _command("show stat", "[json|no-maint|typed|up]*", "report counters for each proxy and server", USER, show_stat),
     _command("show table", "<table> [<filter>]*", "report table usage stats or dump this table's contents"
              " (filter: data/key)", USER, tables.show_table),
-    _command("show version", "", "show version of the current process", USER, _show_version),
+    _command("show version", "", "show version of the current process", USER, own_session.show_version),
     _command("shutdown frontend", "<frontend>", "stop a specific frontend", ADMIN, frontends.shutdown_frontend),
     _command("shutdown session", "[id]", "kill a specific session", ADMIN, orders.shutdown_session),
     _command("shutdown sessions server", "<bk>/<srv>", "kill sessions on a server", ADMIN, orders.shutdown_sessions),
-    _command("user", "", "lower the level of the current CLI session to user", USER, _lower(USER)),
+    _command("user", "", "lower the level of the current CLI session to user", USER, own_session.lower_level(USER)),
     _command("wait", "{-h|<delay>} [cond [args...]]", "wait the specified delay or condition (-h to see list)", ADMIN,
              added.wait),
     _command("what-if", "<bk>/<srv> [<setting>=<value>[,...]]*", "tell what other pool settings would have done for the"
              " recorded requests", OPERATOR, records.what_if),
     _command("help", "[<command>]", "list matching or all commands", USER, _help),
-    _command("prompt", "", "toggle interactive mode with prompt", USER, _prompt),
-    _command("quit", "", "disconnect", USER, _quit),
+    _command("prompt", "[help | n | i | p | timed]*", "toggle interactive mode with prompt", USER, own_session.prompt),
+    _command("quit", "", "disconnect", USER, own_session.leave),
 )  # fmt: skip
 _ALWAYS = COMMANDS[-3:]
-_BY_WORDS = {each.words: each for each in COMMANDS}
+#: In no list, as in HAProxy.
+UNLISTED = tuple(
+    _command(name, "[on|off]", "", ADMIN, own_session.mode(name)) for name in ("experimental-mode", "expert-mode")
+)
+_BY_WORDS = {each.words: each for each in (*COMMANDS, *UNLISTED)}
 _LONGEST = max(map(len, _BY_WORDS))
 #: The fewest letters in common with a word for which a command is meant.
 _ALIKE = 0.6
@@ -274,7 +235,7 @@ def run(context: Context, words: Sequence[str]) -> str | Iterable[str]:
             if command.level == ADMIN:
                 context.statistics.forget()  # what is asked next is to show what was ordered
             return command.run(context, words[count:])
-    raise Refusal(unknown(context, words))
+    raise Refusal(unknown(context, words), severity=INFO)
 
 
 def unknown(context: Context, words: Sequence[str]) -> str:

@@ -21,6 +21,7 @@ from reusedproxy.config.tls.words import TLSWords
 from reusedproxy.net.tls.svid import SPIFFE
 from reusedproxy.operators.runtime.authorities import AUTHORITIES, REVOCATIONS
 from reusedproxy.operators.runtime.certificates import CERTIFICATES
+from reusedproxy.operators.runtime.messages import ERROR, NOTICE, Message
 from reusedproxy.operators.runtime.proxy import Context, Refusal
 from reusedproxy.operators.runtime.transactions import LOCKED, Kind, Result, outcome, turned
 from reusedproxy.operators.view.certificates import ListedCertificate, binds_of, crt_lists
@@ -92,9 +93,9 @@ def del_ssl_crt_list(context: Context, words: Sequence[str]) -> Iterator[str]:
     if result is None:
         yield "The log says how it ends.\n"
     elif result.wrong:
-        yield "".join((failed, *(f"{each}\n" for each in result.wrong)))
+        yield Message("".join((failed, *(f"{each}\n" for each in result.wrong))), ERROR)
     else:
-        yield f"Entry '{entry.name}' deleted in crtlist '{path}'!\n"
+        yield Message(f"Entry '{entry.name}' deleted in crtlist '{path}'!\n", NOTICE)
 
 
 def _entries(context: Context, path: str) -> list[ListedCertificate]:

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.server import DOWN, DRAIN, MAINT, NOLB, READY, UP, Server
 from reusedproxy.operators.runtime.checks import AGENT, HEALTH, C, Kind
+from reusedproxy.operators.runtime.pools import drain, rewarm
 from reusedproxy.operators.runtime.proxy import end_sessions
 from reusedproxy.operators.view.proxy import Proxy
 
@@ -122,9 +123,19 @@ def _shutdown(proxy: Proxy, backend: Backend, server: Server) -> bool:
     return True
 
 
+def _drain_pool(proxy: Proxy, backend: Backend, server: Server) -> bool:
+    drain(server)
+    return True
+
+
+def _rewarm_pool(proxy: Proxy, backend: Backend, server: Server) -> bool:
+    rewarm(server)
+    return True
+
+
 Act = Callable[[Proxy, Backend, Server], "bool | None"]
 
-#: Those that the page offers; and HAProxy's older words.
+#: Those that the page offers, of which two are ours; and HAProxy's older words.
 ACTIONS: dict[str, Act] = {
     "ready": _orders(READY),
     "drain": _orders(DRAIN),
@@ -139,6 +150,8 @@ ACTIONS: dict[str, Act] = {
     "arunn": _agent_health(UP),
     "adown": _agent_health(DOWN),
     "shutdown": _shutdown,
+    "dpool": _drain_pool,
+    "rpool": _rewarm_pool,
     "disable": _changes((READY, DRAIN), MAINT),
     "enable": _changes((MAINT,), READY),
     "stop": _changes((READY,), DRAIN),

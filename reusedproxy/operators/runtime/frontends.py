@@ -8,15 +8,16 @@ from collections.abc import Sequence
 
 from reusedproxy.clients.frontend import Frontend
 from reusedproxy.net.listener import SUSPENDED
+from reusedproxy.operators.runtime.messages import NOTICE
 from reusedproxy.operators.runtime.proxy import Context, Refusal
 
 
 def disable_frontend(context: Context, words: Sequence[str]) -> str:
     frontend = _frontend(context, words)
     if frontend.shut:
-        raise Refusal("Frontend was previously shut down, cannot disable.")
+        raise Refusal("Frontend was previously shut down, cannot disable.", severity=NOTICE)
     if frontend.disabled:
-        raise Refusal("All sockets are already disabled.")
+        raise Refusal("All sockets are already disabled.", severity=NOTICE)
     if not frontend.disable():
         raise Refusal("Failed to pause frontend, check logs for precise cause.")
     return ""
@@ -27,7 +28,7 @@ def enable_frontend(context: Context, words: Sequence[str]) -> str:
     if frontend.shut:
         raise Refusal("Frontend was previously shut down, cannot enable.")
     if all(each.state != SUSPENDED for each in frontend.listeners):
-        raise Refusal("All sockets are already enabled.")
+        raise Refusal("All sockets are already enabled.", severity=NOTICE)
     if not frontend.enable():
         raise Refusal("Failed to resume frontend, check logs for precise cause (port conflict?).")
     return ""
@@ -36,7 +37,7 @@ def enable_frontend(context: Context, words: Sequence[str]) -> str:
 def shutdown_frontend(context: Context, words: Sequence[str]) -> str:
     frontend = _frontend(context, words)
     if frontend.shut:
-        raise Refusal("Frontend was already shut down.")
+        raise Refusal("Frontend was already shut down.", severity=NOTICE)
     frontend.shut_down()
     return ""
 

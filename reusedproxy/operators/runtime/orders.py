@@ -18,6 +18,7 @@ from reusedproxy.backends.server import DRAIN, MAINT, READY, Server
 from reusedproxy.config.language.addresses import is_host_name, is_service
 from reusedproxy.net.names.messages import plain
 from reusedproxy.operators.runtime import checks
+from reusedproxy.operators.runtime.messages import NOTICE, WARNING, Message
 from reusedproxy.operators.runtime.proxy import ADMIN, OPERATOR, Context, Refusal, end_sessions
 
 #: HAProxy's bound for weights.
@@ -68,7 +69,7 @@ def _set_address(backend: Backend, server: Server, words: Sequence[str]) -> str:
     try:
         address = ip_address(words[0])
     except ValueError:
-        raise Refusal(f"Invalid addr '{words[0]}' by '{_BY}'") from None
+        raise Refusal(f"Invalid addr '{words[0]}' by '{_BY}'", severity=WARNING) from None
     same = ip_address(before.partition("%")[0]) == address
     said = ["no need to change the addr" if same else f"IP changed from '{before}' to '{address}'"]
     if words[1:2] == ["port"]:
@@ -83,7 +84,7 @@ def _set_address(backend: Backend, server: Server, words: Sequence[str]) -> str:
             said.append(f"port changed from '{port}' to '{text}'")
             port = int(text)
     backend.order_address(server, target_of(str(address), port), _BY)
-    return f"{', '.join(said)} by '{_BY}'\n"
+    return Message(f"{', '.join(said)} by '{_BY}'\n", WARNING)
 
 
 def _set_name(backend: Backend, server: Server, words: Sequence[str]) -> str:
@@ -97,11 +98,11 @@ def _set_name(backend: Backend, server: Server, words: Sequence[str]) -> str:
         raise Refusal("set server <b>/<s> fqdn failed because no resolution is configured.")
     before = server.own_name
     if plain(name) == plain(before):
-        return f"no need to change the FDQN by '{_BY}'\n"  # so HAProxy spells it
+        return Message(f"no need to change the FDQN by '{_BY}'\n", WARNING)  # so HAProxy spells it
     if not is_host_name(name) or is_service(name):
-        return f"invalid fqdn '{name}' by '{_BY}'\n"
+        return Message(f"invalid fqdn '{name}' by '{_BY}'\n", WARNING)
     backend.order_name(server, name)
-    return f"{server.full_name} changed its FQDN from {before} to {name} by '{_BY}'\n"
+    return Message(f"{server.full_name} changed its FQDN from {before} to {name} by '{_BY}'\n", WARNING)
 
 
 def _set_ssl(backend: Backend, server: Server, words: Sequence[str]) -> str:
@@ -115,7 +116,7 @@ def _set_ssl(backend: Backend, server: Server, words: Sequence[str]) -> str:
     if backend.names_are == HELD:
         raise Refusal("A reload is under way: try again when it has ended.")
     order_clear(backend, server, words[0] == "off")
-    return "server ssl setting updated.\n"
+    return Message("server ssl setting updated.\n", NOTICE)
 
 
 def enable_server(context: Context, words: Sequence[str]) -> str:

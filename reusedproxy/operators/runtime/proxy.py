@@ -16,6 +16,7 @@ from reusedproxy.net.names.section import Names
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.tls.in_memory import CertificateInMemory, CertificateName, FilesInMemory
 from reusedproxy.operators.logs.targets import LogTargets
+from reusedproxy.operators.runtime.messages import ERROR, NONE, Message
 from reusedproxy.operators.stats.moment import Moments
 from reusedproxy.operators.view.proxy import Proxy
 from reusedproxy.operators.view.proxy import Trusts as Files
@@ -28,13 +29,14 @@ from reusedproxy.tables.table import Table
 #: What those who connect may do: each includes the ones before it.
 USER, OPERATOR, ADMIN = range(3)
 LEVELS = ("user", "operator", "admin")
+PRODUCT = "reusedproxy"
 #: A piece of an answer, known by being this object, that says: there is more when `Context.wake` has been called.
 WAIT: Final = "\0 wait"
 #: Likewise, for work that ends by itself: what the client says meanwhile is answered after it.
 BUSY: Final = "\0 busy"
 Told = Callable[[bool, Sequence[tuple[str, str]]], None]
-#: Is told what is said of an order that took its time, lines with their ends.
-Done = Callable[[str], None]
+#: Is told whether an order was done that took its time, and what is said of it, lines with their ends.
+Done = Callable[[bool, str], None]
 #: Is told what is wrong with files that were to be used: then nothing has changed; or else what there is to be noted.
 PutDone = Callable[[Sequence[str], Sequence[str]], object]
 
@@ -142,10 +144,10 @@ class Service(Protocol):
 class Refusal(Exception):
     """Says why a command was not done, in HAProxy's words, and as it is written."""
 
-    def __init__(self, text: str, end: str = "\n") -> None:
-        """Takes the text and what ends it: in HAProxy some texts have no line end of their own."""
+    def __init__(self, text: str, end: str = "\n", severity: int = ERROR) -> None:
+        """Takes the text, and what ends it: in HAProxy some texts have no line end of their own."""
         super().__init__(text)
-        self.written = text + end
+        self.written = Message(text + end, severity)
 
 
 @frozen
@@ -173,7 +175,16 @@ class Context:
     service: Service
     level: int
     timeout: float
+    #: The connection goes on after the commands of a line; with a prompt, and with the process's age in that.
     interactive: bool = False
+    prompts: bool = False
+    timed: bool = False
+    #: What `show info` says that this is.
+    product: str = PRODUCT
+    #: How severities of messages are shown (`messages`).
+    severities: str = NONE
+    #: Those of `experimental-mode` and `expert-mode` that are on.
+    modes: frozenset[str] = frozenset()
     leaves: bool = False
     #: Its client may be given the process's sockets, and has ordered that.
     exposes: bool = False

@@ -34,10 +34,11 @@ from reusedproxy.operators.shell.tables import POOL_HEADINGS, pool_row, table
 from reusedproxy.operators.view.cold import cold_sentences
 from reusedproxy.operators.view.floors import sentences
 from reusedproxy.operators.view.hedged import hedging_sentences
-from reusedproxy.operators.view.readiness import nodes, readiness
+from reusedproxy.operators.view.readiness import left_of, nodes, readiness
 from reusedproxy.operators.view.reading import hedging_view, names_of, server_view, servers_of
 from reusedproxy.operators.view.sessions import Endpoint, endpoints
 from reusedproxy.operators.view.values import NameView, ServerView
+from reusedproxy.pool.kept import DRAINED
 
 _CONNECTION_COLUMNS = (
     "bkname/svname bkid/svid addr port - purge_delay used_cur used_max need_est unsafe_nb safe_nb idle_lim idle_cur"
@@ -241,6 +242,10 @@ def _pools(servers: Iterator[ServerView]) -> Iterator[str]:
 def _notes(server: ServerView) -> Iterator[str]:
     """Returns the lines below a server's row."""
     pool = server.pool
+    order = pool.order
+    if order is not None:
+        withheld = f", the floor of {order.floor} withheld" if order.floor and order.state == DRAINED else ""
+        yield f"{order.state} by an operator for {order.ago:.0f} s{withheld}; {left_of(order)}"
     if pool.nodes is not None:
         yield f"nodes: {nodes(pool.nodes)}; {pool.nodes.state}"
     if server.warming:

@@ -21,6 +21,7 @@ from reusedproxy.config.language.printable import printable_lines
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.transport import Transport
 from reusedproxy.operators.runtime.commands import run
+from reusedproxy.operators.runtime.messages import with_severity
 from reusedproxy.operators.runtime.proxy import BUSY, WAIT, Context, Refusal
 from reusedproxy.operators.runtime.words import commands_of
 
@@ -178,7 +179,7 @@ class Session:
         """Ends an answer that would go on for ever."""
         self._waiting = False
         self._give_up_answer()
-        self._transport.write(b"\n> " if self.context.interactive else b"\n")
+        self._transport.write(self._end_of_answer().encode())
 
     def _give_up_answer(self) -> None:
         self._waiting = self._busy = False
@@ -297,7 +298,7 @@ class Session:
 
     def _ask_for_more(self) -> None:
         """Prompts for the next line of a payload."""
-        if self.context.interactive:
+        if self.context.prompts:
             self._transport.write(b"+ ")
 
     def _begin(self, words: list[str], payload: str | None) -> Iterator[str]:
@@ -317,7 +318,19 @@ class Session:
             yield refusal.written
         if self.context.leaves:
             return
-        yield "\n> " if self.context.interactive else "\n"
+        yield self._end_of_answer()
+
+    def _end_of_answer(self) -> str:
+        """Returns the line that ends an answer, or the prompt."""
+        if not self.context.prompts:
+            return "\n"
+        return f"\n[{self._age()}]> " if self.context.timed else "\n> "
+
+    def _age(self) -> str:
+        """Returns how long the process has run, in days, hours, minutes and seconds."""
+        proxy = self.context.service.proxy
+        seconds = 0 if proxy is None else int(self._deadlines.now() - proxy.began)
+        return f"{seconds // 86400}:{seconds // 3600 % 24:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
 
     def _write_piece(self, answer: Iterator[str]) -> None:
         piece = next(answer, None)
@@ -332,7 +345,7 @@ class Session:
             self._transport.write(printable_lines(piece[:-1]).encode() + b"\0")
         elif piece:
             # Names and values in it may be other people's, and its reader is on a terminal mostly.
-            self._transport.write(printable_lines(piece).encode())
+            self._transport.write(printable_lines(with_severity(piece, self.context.severities)).encode())
 
     def _end(self, reason: str) -> None:
         """Closes the connection, once what is unsent has gone out."""

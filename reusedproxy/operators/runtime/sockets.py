@@ -29,7 +29,7 @@ from reusedproxy.net.peer_credentials import may_connect
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.transport import Transport
 from reusedproxy.net.unix_sockets import admits_as_many
-from reusedproxy.operators.runtime.proxy import LEVELS, Context, Service, SocketView, Statistics
+from reusedproxy.operators.runtime.proxy import LEVELS, PRODUCT, Context, Service, SocketView, Statistics
 from reusedproxy.operators.runtime.session import Session
 
 #: Connections that may wait in the kernel while there are as many as `stats maxconn` allows.
@@ -269,6 +269,8 @@ class RuntimeAPI:
             self._settings.stats_timeout,
             sockets=[SocketView(_called(each.settings.bind.address), each.settings.level) for each in self.sockets],
             statistics=self._statistics,
+            severities=at.settings.severities,
+            product=at.settings.product or PRODUCT,
         )
         if at.settings.exposes and self._hand_over is not None:
             context.exposes = _user_of(accepted) in (0, os.geteuid())

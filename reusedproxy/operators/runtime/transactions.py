@@ -15,6 +15,7 @@ from attrs import frozen
 
 from reusedproxy.net.tls.in_memory import FilesInMemory
 from reusedproxy.net.tls.svid import SPIFFE
+from reusedproxy.operators.runtime.messages import NOTICE, Message
 from reusedproxy.operators.runtime.proxy import BUSY, Context, Refusal, Transaction
 
 T = TypeVar("T")
@@ -91,7 +92,7 @@ class Kind(ABC, Generic[T]):
         if words[0] in self.known(context):
             raise Refusal(f"{_capital(self.noun)} '{words[0]}' already exists!")
         self._keep(context, self.added(words[0]))
-        return self.created.format(words[0])
+        return Message(self.created.format(words[0]), NOTICE)
 
     def set(self, context: Context, words: Sequence[str]) -> str:
         """Does `set ssl <word> <name> <<`."""
@@ -125,7 +126,7 @@ class Kind(ABC, Generic[T]):
         except Refusal as refusal:
             raise Refusal(f"{refusal}\n{failed}") from None
         context.service.transactions[self.word] = transaction
-        return self.changed.format(event, transaction.name)
+        return Message(self.changed.format(event, transaction.name), NOTICE)
 
     def commit(self, context: Context, words: Sequence[str]) -> Iterator[str]:
         """Does `commit ssl <word> <name>`."""
@@ -170,7 +171,7 @@ class Kind(ABC, Generic[T]):
             about = f"The ongoing transaction is about '{ongoing.name}'"
             raise Refusal(f"{about} but you are trying to abort a transaction for '{name}'")
         self._end(context, ongoing)
-        return f"Transaction aborted for certificate '{name}'!\n"
+        return Message(f"Transaction aborted for certificate '{name}'!\n", NOTICE)
 
     def delete(self, context: Context, words: Sequence[str]) -> str:
         """Does `del ssl <word> <name>`."""
@@ -189,7 +190,7 @@ class Kind(ABC, Generic[T]):
             raise Refusal(f"{failed}{self.noun} '{name}' in use, can't be deleted!\n")
         trusts = context.proxy.trusts
         trusts.in_memory = self.put(trusts.in_memory, known.key, None)
-        return f"{_capital(self.noun)} '{name}' deleted!\n"
+        return Message(f"{_capital(self.noun)} '{name}' deleted!\n", NOTICE)
 
     def _keep(self, context: Context, known: Known[T], content: T | None = None) -> None:
         """Keeps a file in memory that nobody uses, so that nothing has to be made anew."""

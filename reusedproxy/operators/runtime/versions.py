@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from reusedproxy.operators.runtime.entries import WHAT, Contents, in_steps, version_of
+from reusedproxy.operators.runtime.messages import INFO, Message
 from reusedproxy.operators.runtime.proxy import Context, Refusal
 from reusedproxy.rules.versions import MOST_PREPARED
 
@@ -42,7 +43,7 @@ class VersionOrders:
 
     def prepare(self, context: Context, words: Sequence[str]) -> str:
         """Does `prepare map|acl <name>`."""
-        return f"New version created: {self._find(context, words).versions.prepare()}\n"
+        return Message(f"New version created: {self._find(context, words).versions.prepare()}\n", INFO)
 
     def commit(self, context: Context, words: Sequence[str]) -> Iterator[str]:
         """Does `commit map|acl @<ver> <name>`: what was added to the version takes the place of all at once."""

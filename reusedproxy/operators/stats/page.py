@@ -80,7 +80,7 @@ class Look:
         return self.uri + "".join(f";{word}" for word, said in words if said)
 
 
-#: What the form offers, in HAProxy's words and order.
+#: What the form offers, in HAProxy's words and order, and of our own at the end.
 ACTIONS = {
     "ready": "Set state to READY",
     "drain": "Set state to DRAIN",
@@ -95,6 +95,8 @@ ACTIONS = {
     "arunn": "Agent: force UP",
     "adown": "Agent: force DOWN",
     "shutdown": "Kill sessions",
+    "dpool": "Pool: drain",
+    "rpool": "Pool: rewarm",
 }
 DENIED = "DENY"
 #: What became of a form, by HAProxy's code: how it is shown, and in which words.
@@ -313,20 +315,30 @@ def _pool(row: Row) -> PoolRow:
     return PoolRow(
         name=server.name,
         trouble=pool.troubles[0] if pool.troubles else "",
-        state=pool.state if pool.state != "running" else "",
+        state=", ".join(_states(pool)),
         cells=Markup("".join(cells)),  # numbers, and words of ours
         closed=str(columns["pool_closed"]).split("; ") if columns["pool_closed"] else [],
     )
 
 
+def _states(pool: PoolView) -> Iterator[str]:
+    if pool.state != "running":
+        yield pool.state
+    if pool.order is not None:
+        yield pool.order.state
+
+
 def _floor(pool: PoolView) -> str:
     """Returns the cell of the floor, with what is advised where that is another."""
-    demand, small = pool.demand, ""
+    demand, texts = pool.demand, list[str]()
+    if pool.usual_floor > pool.floor:
+        texts.append(f"{pool.usual_floor:,} withheld")
     if demand is not None:
-        texts = ["auto"] if demand.most is not None else []
-        if demand.enough is not None and demand.enough != pool.floor:
+        if demand.most is not None:
+            texts.append("auto")
+        if demand.enough is not None and demand.enough != pool.usual_floor:
             texts.append(f"{demand.enough} advised")
-        small = "".join(f"<br><small>{text}</small>" for text in texts)
+    small = "".join(f"<br><small>{text}</small>" for text in texts)
     return Markup("<td title='{}'>{}{}</td>").format(advice(pool), f"{pool.floor:,}", Markup(small))
 
 

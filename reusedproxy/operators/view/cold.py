@@ -29,7 +29,7 @@ def cold_sentences(pool: PoolView) -> Iterator[str]:
         return
     took = f"{cold.took * 1000:.3g} ms"
     yield (
-        f"The last request that found no connection came {_ago(cold.ago)} ago, with {cold.idle} idle, {cold.in_use} in"
+        f"The last request that found no connection came {ago(cold.ago)} ago, with {cold.idle} idle, {cold.in_use} in"
         f" use, {cold.connecting} connecting and a floor of {cold.floor}; it {_RESULTS[cold.result].format(took=took)}."
     )
     yield _remedy(cold, pool)
@@ -38,6 +38,8 @@ def cold_sentences(pool: PoolView) -> Iterator[str]:
 def _remedy(cold: ColdView, pool: PoolView) -> str:
     if cold.lone:
         return "No floor meets such a one: its connection is opened for it alone (a PROXY header, or maintenance)."
+    if cold.drained:
+        return "None is kept while its pool is drained: 'rewarm pool <bk>/<srv>' ends that."
     if cold.trouble:
         return f"No floor would have met it: the server had refused connections then ({cold.trouble})."
     if cold.full:
@@ -96,5 +98,6 @@ def _deeper(cold: ColdView, pool: PoolView) -> str:
     return f"A floor of {cold.depth} would have met it: say 'pool-min-conn {cold.depth}', or 'auto'."
 
 
-def _ago(seconds: float) -> str:
+def ago(seconds: float) -> str:
+    """Formats seconds that have passed."""
     return f"{seconds:.3g} s" if seconds < 120 else f"{seconds / 60:.0f} min"

@@ -14,7 +14,7 @@ def sentences(pool: PoolView) -> Iterator[str]:
     """Returns what is to be known of the pool's floor, a sentence each."""
     demand = pool.demand
     if pool.names or pool.refusals:
-        have = f"{pool.names} have connections of their own now, with floors of {pool.floor} in all"
+        have = f"{pool.names} have connections of their own now, with floors of {pool.usual_floor} in all"
         yield f"Its connections have names or identities, of which {have} ('show pool <bk>/<srv>' lists them)."
         if pool.refusals:
             refused = "1 request was" if pool.refusals == 1 else f"{pool.refusals:,} requests were"
@@ -24,9 +24,9 @@ def sentences(pool: PoolView) -> Iterator[str]:
         yield "It has no floor: the names of its connections depend on requests, so that none can be opened before."
         return
     if demand.most is not None:
-        yield f"The floor follows demand, between {pool.floor_min} and {demand.most}; it is {pool.floor} now."
+        yield f"The floor follows demand, between {pool.floor_min} and {demand.most}; it is {pool.usual_floor} now."
     else:
-        yield f"The floor is {pool.floor}." if pool.floor else "There is no floor."
+        yield f"The floor is {pool.usual_floor}." if pool.usual_floor else "There is no floor."
     yield advice(pool) or "There was no request in the last hour."
     if demand.bears is not None:
         yield f"The server has refused others while {demand.bears} stood: no more are opened for the floor."
@@ -43,7 +43,8 @@ def advice(pool: PoolView) -> str:
     if demand is None or demand.enough is None or demand.met is None:
         return ""
     requests = "request" if demand.requests == 1 else "requests"
-    met = "" if demand.enough == pool.floor else f"; one of {pool.floor} meets {_percent(demand.met)} for sure"
+    floor = pool.usual_floor
+    met = "" if demand.enough == floor else f"; one of {floor} meets {_percent(demand.met)} for sure"
     return (
         f"A floor of {demand.enough} would have met {_percent(SHARE)} of the last hour's {demand.requests:,} {requests}"
         f" without a wait{met}. The most that were taken in a moment is {demand.deepest}."

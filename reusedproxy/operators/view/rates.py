@@ -67,8 +67,8 @@ class ServerTimes:
 
 class Rates:
     """The meters of a proxy: `sessions` of each frontend, backend and server, `requests` of each frontend; of all
-    together `bytes_out`, and clients' TLS `handshakes` and those `keys` that are not of resumed sessions; and the
-    `history` of all together, which may be that of the proxy before.
+    together `bytes_out`, bytes `compressed_in` and `compressed_out`, and clients' TLS `handshakes` and those `keys`
+    that are not of resumed sessions; and the `history` of all together, which may be that of the proxy before.
 
     `idle` is the share of the last second in which the process did not compute.
     """
@@ -98,6 +98,8 @@ class Rates:
             self.requests[frontend] = Meter(_requests(frontend))
         self._backends = backends
         self.bytes_out = Meter(lambda: sum(each.traffic.bout for each in frontends))
+        self.compressed_in = Meter(lambda: sum(each.traffic.comp_in for each in frontends))
+        self.compressed_out = Meter(lambda: sum(each.traffic.comp_out for each in frontends))
         self.handshakes = Meter(lambda: sum(each.handshakes.counts.completed for each in frontends))
         self.keys = Meter(
             lambda: sum(each.handshakes.counts.completed - each.handshakes.counts.resumed for each in frontends)
@@ -205,7 +207,8 @@ class Rates:
             meter.clear()
 
     def _meters(self) -> Iterable[Meter]:
-        return (*self.sessions.values(), *self.requests.values(), self.bytes_out, self.handshakes, self.keys)
+        of_all = (self.bytes_out, self.compressed_in, self.compressed_out, self.handshakes, self.keys)
+        return (*self.sessions.values(), *self.requests.values(), *of_all)
 
     def deadline_passed(self) -> None:
         now = self._deadlines.now()

@@ -53,6 +53,7 @@ from reusedproxy.operators.view.values import (
     ListView,
     NameView,
     NodesView,
+    OrderView,
     PoolCounts,
     PoolMeasures,
     PoolTLS,
@@ -139,6 +140,9 @@ class Reader:
             bytes_out=_NOT_MEASURED if rates is None else _rate(rates.bytes_out),
             handshakes=_NOT_MEASURED if rates is None else _rate(rates.handshakes),
             keys=_NOT_MEASURED if rates is None else _rate(rates.keys),
+            compressed_in=_NOT_MEASURED if rates is None else _rate(rates.compressed_in),
+            compressed_out=_NOT_MEASURED if rates is None else _rate(rates.compressed_out),
+            rate_limits={word: each.limit for word, each in proxy.places.rates.items()},
             listeners=sum(len(each.listeners) for each in proxy.frontends),
             lists=tuple(
                 ListView(each.url, {**each.counts}, each.last, each.until, bool(each.trouble))
@@ -323,7 +327,7 @@ def connections(server: Server) -> list[ConnectionView]:
     now = server.pool.deadlines.now()
     pools = server.pool.family
     lists = [(each.idle, each.in_use, each.private, each.watched, each.retiring) for each in pools]
-    return [_connection(connection, now) for each in lists for some in each for connection in some]
+    return [connection_view(connection, now) for each in lists for some in each for connection in some]
 
 
 def names_of(server: Server) -> list[NameView]:
@@ -412,6 +416,23 @@ def _pool(server: Server, measures: bool) -> PoolView:
         measures=_measures(pool) if measures else None,
         cold=None if pool.counters.cold is None else _cold(pool.counters.cold, pool.deadlines.now()),
         nodes=None if upkeep.spread is None else _nodes(pool, upkeep.spread),
+        order=_order(pool),
+    )
+
+
+def _order(pool: HTTPConnectionPool) -> OrderView | None:
+    """Reads the order that is in force for any of the server's names; the first of those counts for all."""
+    orders = [each.order for each in pool.family if each.order.state]
+    if not orders:
+        return None
+    left = [each.left for each in orders]
+    return OrderView(
+        orders[0].state,
+        pool.deadlines.now() - orders[0].given_at,
+        sum(each.usual_floor for each in pool.family),
+        sum(idle for idle, _ in left),
+        sum(used for _, used in left),
+        sum(each.opened for each in orders),
     )
 
 
@@ -431,7 +452,7 @@ def _demand(pool: HTTPConnectionPool) -> DemandView:
     return DemandView(
         requests=depths.requests,
         enough=depths.floor_for(SHARE),
-        met=depths.met_by(pool.floor),
+        met=depths.met_by(pool.usual_floor),
         deepest=depths.deepest,
         most=None if following is None else following.most,
         bears=None if following is None or following.ceiling == inf else int(following.ceiling),
@@ -489,7 +510,8 @@ def _check(checker: Checker, observer: Observer | None) -> CheckView:
     return CheckView(settings.rise, settings.fall, checker.health, checker.failures, checker.last, reached)
 
 
-def _connection(connection: ServerConnection, now: float) -> ConnectionView:
+def connection_view(connection: ServerConnection, now: float) -> ConnectionView:
+    """Returns what there is to be seen of one connection to a server."""
     return ConnectionView(
         state=_STATES[connection.state],
         number=connection.number,

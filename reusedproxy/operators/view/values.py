@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from attrs import frozen
+from attrs import Factory, frozen
 
 from reusedproxy.backends.checks.results import Result
 from reusedproxy.backends.server import DOWN, DRAIN, MAINT, NOLB, READY, UP
@@ -304,6 +304,7 @@ class ColdView:
     lone: bool
     result: str
     took: float
+    drained: bool = False
 
 
 @frozen
@@ -333,6 +334,19 @@ class NameView:
     requests: int
     opened: int
     trouble: str
+
+
+class OrderView(NamedTuple):
+    """Shows what an operator has ordered of a pool, `ago` seconds ago: `state` is "drained" or "rewarming"
+    (`pool.ordered`). `floor` is the one that is kept when no order says otherwise; `idle` and `in_use` count the
+    connections of before that are left, `opened` those that are new."""
+
+    state: str
+    ago: float
+    floor: int
+    idle: int
+    in_use: int
+    opened: int
 
 
 class PoolView(NamedTuple):
@@ -379,6 +393,13 @@ class PoolView(NamedTuple):
     cold: ColdView | None = None
     #: The nodes that it is spread over; None: it is not.
     nodes: NodesView | None = None
+    #: The order that is in force; None: there is none.
+    order: OrderView | None = None
+
+    @property
+    def usual_floor(self) -> int:
+        """Returns the floor that is called for, whatever is ordered."""
+        return self.floor if self.order is None else self.order.floor
 
 
 class ServerView(NamedTuple):
@@ -550,6 +571,11 @@ class ProxyView:
     bytes_out: Rate = Rate()
     handshakes: Rate = Rate()
     keys: Rate = Rate()
+    #: Bytes of answers before and after compression.
+    compressed_in: Rate = Rate()
+    compressed_out: Rate = Rate()
+    #: How many clients may come in a second, by the word of the configuration (`maxconnrate`); not there: any number.
+    rate_limits: Mapping[str, int] = Factory(dict)
     #: Where clients come in.
     listeners: int = 0
     #: The lists of revoked certificates that are fetched (`crl-url`).

@@ -12,7 +12,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from reusedproxy.config.model.tables import StickTable
 from reusedproxy.rules.facts import Binary, Facts, Sample
-from reusedproxy.rules.samples.casts import ipv4_within, to_address, to_binary, to_int, to_text
+from reusedproxy.rules.samples.casts import to_address, to_binary, to_int, to_text
 from reusedproxy.tables.table import MASK, Key
 from reusedproxy.wire.addresses import address_text
 
@@ -56,9 +56,12 @@ def written_key(text: str, table: StickTable) -> Key | None:
 
 
 def _ip(sample: Sample, length: int) -> Key | None:
+    """Returns an IPv4 address, which may be written as an IPv4-mapped one. An IPv4-compatible or 6to4 address is
+    somebody else's: whoever has one must not share what is counted of, and allowed to, the IPv4 address in it."""
     found = to_address(sample)
-    within = None if found is None else ipv4_within(found)
-    return None if within is None else str(within)
+    if isinstance(found, IPv6Address):
+        found = found.ipv4_mapped
+    return None if found is None else str(found)
 
 
 def _ipv6(sample: Sample, length: int) -> Key | None:
