@@ -50,7 +50,8 @@ COMPILED = (
     *("pool/connection", "pool/owner", "pool/served", "pool/unfinished", "pool/holdings", "pool/upkeep", "pool/refill"),
     *("pool/pool", "pool/constant", "pool/raw", "pool/learning/depth", "pool/learning/patience"),
     "pool/simulation/transport",  # it is a transport
-    *("tables/table", "tables/entries", "tables/tracking", "rules/limits", "rules/matching", "rules/rule_set"),
+    *("tables/table", "tables/entries", "tables/tracking", "tables/limiting"),
+    *("rules/limits", "rules/ahead", "rules/guards", "rules/matching", "rules/rule_set"),
     *("backends/backend", "backends/places", "backends/server", "backends/balance/round_robin"),
     *("exchanges/client", "exchanges/exchange", "exchanges/facts", "exchanges/attempt", "exchanges/failures"),
     *("exchanges/route", "exchanges/hedged", "exchanges/routing", "exchanges/request_rules", "exchanges/counting"),

@@ -53,6 +53,7 @@ class Seen:
     asks_as_proxy = lenient = False
     maps: Mapping[str, Map] = NO_MAPS
     counters: Counters | None = None
+    passed = found = 0
     acts = True
     tables: Mapping[str, Table] = MappingProxyType({})
     noted: Any = None
@@ -187,10 +188,10 @@ def ruled(
         made.frontend.unique_id = text_of_items(own.unique_id)
     if users:
         made.frontend.authentication = Authentication(said.user_lists, passwords or Passwords(None))
-    rule_sets = RuleSets(backends, answers=Answers(files={**(files or {})}))
+    made.frontend.tables = tables_of(said.tables, {}, made.clock.seconds, [])
+    rule_sets = RuleSets(backends, answers=Answers(files={**(files or {})}), tables=made.frontend.tables)
     made.frontend.routing = run_through(rule_sets.routing(made.frontend))
     made.frontend.backends = backends
-    made.frontend.tables = tables_of(said.tables, {}, made.clock.seconds, [])
     made.frontend.settings = evolve(made.frontend.settings, monitor_uri=own.monitor_uri)
     monitor = rule_sets.monitor(made.frontend)
     if monitor is not None:

@@ -88,7 +88,23 @@ class RuleBookTests(SynchronousTestCase):
                 back,
             ),
         )
+        table = "stick-table type ip size 9 store conn_cur,gpc0,http_req_rate(1s)\n"
+        about_tables = (
+            (f"{table} tcp-request connection track-sc0 src\n {front}", back),
+            (f"{table} tcp-request connection track-sc0 src", back),
+            (f"{table} http-request track-sc0 src\n http-request deny if {{ sc0_conn_cur gt 9 }}", back),
+            (f"{table} http-request track-sc0 src if !{{ src 10.0.0.0/8 }}\n {front}", back),
+            (f"{table} http-request deny if {{ src_http_req_rate gt 9 }} !{{ path /x }}", back),
+            (f"{table} http-request track-sc1 src\n http-request track-sc2 dst table y", back),
+            (f"{table} http-request deny if {{ sc0_conn_cur gt 9 }}\n http-request track-sc0 src table y", back),
+            (f"{table} http-request deny if {{ src_conn_cur gt 9 }}\n http-request track-sc0 src", back),
+            (f"{table} http-request track-sc0 src\n http-request deny if {{ sc0_inc_gpc0 gt 9 }}", back),
+            (f"{table} http-request track-sc0 src\n http-request sc-inc-gpc0(0)", back),
+        )
         not_guarded = (
+            (f"{table} http-request track-sc0 src if {{ path_reg x }}", back),
+            (f"{table} http-request track-sc0 src\n http-request sc-add-gpc(0,0) req.body_len", back),
+            (f"{table} http-request deny if {{ src_inc_gpc0 gt 9 }} {{ path_reg x }}", back),
             ("http-request set-header A b", back),
             (f"{front}\n http-request deny if {{ path_reg x }}", back),
             (f"{front}\n http-request deny unless {{ path /x }}", back),
@@ -103,7 +119,6 @@ class RuleBookTests(SynchronousTestCase):
             (f"{front}\n monitor-uri /m", back),
             (f"{front}\n unique-id-format a\n unique-id-header b", back),
             (f"{front}\n capture request header a len 9", back),
-            (f"stick-table type ip size 9 store conn_cur\n tcp-request connection track-sc0 src\n {front}", back),
             (front, "http-request deny if { path /y }"),
             (front, "tcp-request content reject if { path /y }"),
             (front, "use-server s if { path /y }"),
@@ -112,10 +127,11 @@ class RuleBookTests(SynchronousTestCase):
             (front, "option forwarded"),
             (front, "option egress\n default-server egress-net 192.0.2.0/24"),
         )
-        for expected, cases in ((True, guarded), (False, not_guarded)):
+        for expected, cases in ((True, guarded), (True, about_tables), (False, not_guarded)):
             for frontend, backend in cases:
                 text = f"frontend f\n bind :80\n {frontend}\n default_backend x\nbackend x\n {backend}\n"
-                proxy = self.assembled(f"{text} server s 192.0.2.1:1\nbackend y\n server s 192.0.2.1:1\n")
+                other = "backend y\n stick-table type ip size 9 store gpc0\n server s 192.0.2.1:1\n"
+                proxy = self.assembled(f"{text} server s 192.0.2.1:1\n{other}")
                 self.assertIs(proxy.frontends[0].guard is not None, expected, text)
 
     def test_a_listen_sections_rules_count_once(self) -> None:

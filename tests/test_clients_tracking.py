@@ -70,6 +70,7 @@ class TrackingTests(SynchronousTestCase):
         frontend.maps = {**read.found, "m": Map([("127.0.0.1", b"1")]), "none": Map([])}
         frontend.notes_in_sessions = notes_in_sessions(said.frontends["a"])
         frontend.judges_sessions = frontend.tracks or frontend.session_gate is not None
+        frontend.set_guard()
 
     def values(self, world: World, key: str = "127.0.0.1") -> dict[str, int]:
         table = world.frontend.tables["a"]

@@ -222,6 +222,10 @@ class SampleTests(SynchronousTestCase):
             ("str(10.0.0.1),table_inc_gpc0(ip)", "10.0.0.1"),
             ("ipv6(::ffff:10.0.0.2),table_inc_gpc0(ip)", "10.0.0.2"),
             ("int(167772163),table_inc_gpc0(ip)", "10.0.0.3"),
+            ("str(255.249.199.9),table_inc_gpc0(ip)", "255.249.199.9"),
+            ("str(010.0.0.4),table_inc_gpc0(ip)", "10.0.0.4"),
+            ("str(10.0.0.5:80),table_inc_gpc0(ip)", "10.0.0.5"),
+            ("str(256.0.0.1),table_inc_gpc0(ip)", None),
             ("ipv6(2001:db8:0::1),table_inc_gpc0(ip)", None),
             ("src,table_inc_gpc0(ip)", "127.0.0.1"),
             ("ipv6(2001:db8:0::1),table_inc_gpc0(ipv6)", "2001:db8::1"),
@@ -250,6 +254,12 @@ class SampleTests(SynchronousTestCase):
 LIMIT = (
     "stick-table type ip size 10 expire 1m store http_req_rate(10s),http_err_cnt,http_fail_cnt,conn_cur,bytes_out_cnt\n"
     " http-request track-sc0 src\n http-request deny deny_status 429 if { sc_http_req_rate(0) gt 2 }"
+)
+
+#: A limit that is counted by the short way.
+SHORT = (
+    "stick-table type ip size 10 expire 1m store http_req_rate(10s),http_err_cnt\n http-request track-sc0 src\n"
+    " http-request deny deny_status 429 if { sc_http_req_rate(0) gt 3 }"
 )
 
 
@@ -290,6 +300,7 @@ class RequestTests(SynchronousTestCase):
             world = ruled(self, rules, warm=1)
             client = world.client()
             world.frontend.tracks = world.frontend.counts_requests = True
+            world.frontend.set_guard()
             (connection,) = world.frontend.connections
             table = world.frontend.tables["fe"]
             session_of(connection).counters = {0: (table, table.track("192.0.2.9"))}  # type: ignore[arg-type]
@@ -312,6 +323,63 @@ class RequestTests(SynchronousTestCase):
             found = self.values(world)
             self.assertEqual((found["http_err_cnt"], found["http_fail_cnt"]), (errors, failures), status)
         self.assertGreater(self.values(world)["bytes_out_cnt"], 6 * 19)
+
+    def test_a_connection_that_is_kept_alive_is_counted_in_the_entry_that_there_is(self) -> None:
+        """It looks for it once, as long as that is its own: one that is removed, and one whose place another client's
+        entry has taken, are made anew."""
+        world = ruled(self, SHORT, warm=1)
+        client, other, table = world.client(), world.client(("192.0.2.8", 1)), world.frontend.tables["fe"]
+
+        def ask(client: Any, status: int = 200) -> tuple[int, ...]:
+            """Returns the rate and the errors of the only client that has an entry."""
+            client.send(GET)
+            (row,) = (row for row in table.each() if table.uses[row])
+            world.server.answer(b"HTTP/1.1 %d X\r\nContent-Length: 0\r\n\r\n" % status)
+            self.assertTrue(client.take().startswith(b"HTTP/1.1 %d" % status))
+            self.assertEqual({*table.uses}, {0})
+            return (*(table.value(row, table.slots[name]) for name in ("http_req_rate", "http_err_cnt")),)
+
+        self.assertEqual([ask(client), ask(client), ask(client, 404)], [(1, 0), (2, 0), (3, 1)])
+        row = table.find("192.0.2.7")
+        self.assertTrue(table.remove(row))
+        self.assertEqual([ask(client), ask(client)], [(1, 0), (2, 0)])
+        self.assertTrue(table.remove(table.find("192.0.2.7")))
+        self.assertEqual([ask(other), table.find("192.0.2.8")], [(1, 0), row])
+        self.assertEqual([ask(client), ask(other), ask(client), ask(client)], [(1, 0), (2, 0), (2, 0), (3, 0)])
+        client.send(GET)
+        self.assertIn(b" 429 ", client.take())
+        self.assertEqual(self.values(world, key="192.0.2.8")["http_req_rate"], 2)
+
+    def test_what_changes_as_it_is_asked_is_asked_once(self) -> None:
+        """Whichever rule applies in the end."""
+        world = ruled(
+            self,
+            "stick-table type ip size 10 store gpc0,gpt0\n http-request track-sc0 src\n http-request sc-set-gpt0(0) 5\n"
+            " http-request deny deny_status 429 if { sc_inc_gpc0(0) gt 3 }\n http-request deny if { path /no }",
+            warm=1,
+        )
+        assert world.frontend.guard is not None
+        client = world.client()
+        for count, path, status in ((1, "/", 200), (2, "/no", 403), (3, "/", 200), (4, "/", 429), (5, "/no", 429)):
+            client.send(GET.replace(b"/ ", path.encode() + b" ", 1))
+            if status == 200:
+                world.server.answer()
+            self.assertIn(b" %d " % status, client.take())
+            self.assertEqual(self.values(world), {"gpt0": 5, "gpc0": count})
+            if world.frontend.connections == set():
+                client = world.client()
+
+    def test_what_is_tracked_besides_ends_with_its_request(self) -> None:
+        more = " http-response track-sc1 src table t if { status 203 }"
+        world = ruled(self, f"{SHORT}\n{more}", others={"t": "stick-table type ip size 10 store http_req_cnt"}, warm=1)
+        client, tracked = world.client(), world.frontend.tables["t"]
+        for count, status in ((0, 200), (1, 203), (1, 200)):
+            client.send(GET)
+            world.server.answer(b"HTTP/1.1 %d X\r\nContent-Length: 0\r\n\r\n" % status)
+            client.take()
+            row = tracked.find("192.0.2.7")
+            self.assertEqual(tracked.value(row, tracked.slots["http_req_cnt"]) if row else 0, count)
+            self.assertEqual([{*table.uses} for table in world.frontend.tables.values()], [{0}, {0}])
 
     def test_a_client_that_leaves_is_tracked_no_more(self) -> None:
         world = ruled(self, LIMIT, warm=1)

@@ -42,10 +42,10 @@ class Asked(Seen):
 
     own_source: Any = None
 
-    def __init__(self, host: str, tables: Mapping[str, Table], now: float) -> None:
+    def __init__(self, client: SimpleNamespace, tables: Mapping[str, Table], now: float) -> None:
         Seen.__init__(self, HEAD)
         self.tables = tables
-        self.client = SimpleNamespace(address=(host, 4711))
+        self.client = client
         self.read = now
 
     @property
@@ -64,15 +64,20 @@ class Side:
         self.spared = 0
         self.clock = clock
         self.under_way: list[Asked] = []
+        self.clients: dict[tuple[str, int], SimpleNamespace] = {}
 
-    def ask(self, host: str, own: str | None) -> object:
-        request = Asked(host, self.tables, self.clock.seconds())
+    def ask(self, host: str, which: int, own: str | None) -> object:
+        """A request on a connection from this host: on one of those that there are, or (`which` 0) the only one."""
+        client = SimpleNamespace(address=(host, 4711), known_entry=None, last=not which, session=None)
+        if which:
+            client = self.clients.setdefault((host, which), client)
+        request = Asked(client, self.tables, self.clock.seconds())
         request.own_source = None if own is None else (own, 1)
         self.under_way.append(request)
         # A guard is asked before rules can have said where a request comes from.
         passes = own is None and self.guard is not None and not self.guard(request)
         self.spared += passes
-        return None if passes else run(self.rule_set.request, request), [
+        return None if passes else run(self.rule_set.request, request, request.passed), [
             (number, row) for number, (_, row) in (request.counters or {}).items()
         ]
 
@@ -119,12 +124,46 @@ class LimitTests(SynchronousTestCase):
             {"stored": "http_req_rate(10s),http_err_rate(5s),gpc0"},
             {"stored": "http_req_rate(10s),http_req_cnt,conn_cur"},
             {"stored": "http_req_rate(10s),gpc0", "condition": "sc_get_gpc0(0) gt 1"},
+            {"stored": "gpc0", "condition": "sc_inc_gpc0(0) gt 2"},
+            {"stored": "http_req_rate(10s),gpc0,conn_cur", "condition": "sc_inc_gpc0(0) gt 2"},
             {"type": "ipv6"},
             {"more": SECOND.format(1, "b")},
             {"more": SECOND.format(1, "f")},
             {"more": SECOND.format(0, "b")},
             {"more": SECOND.format(1, "b") + SECOND.format(2, "f")},
             {"key": "hdr(host)", "type": "string len 9"},
+            {"key": "src if { path / }", "stored": "http_req_cnt,http_req_rate(10s),gpc0"},
+            {"key": "src if !{ src 192.0.2.2 }"},
+            {"condition": "src_http_req_rate(f) gt 2"},
+            {"condition": "sc0_tracked(b)"},
+            {"condition": "sc_http_req_rate(0,b) gt 2"},
+            {"condition": "sc_inc_gpc0(0) gt 2", "stored": "gpc0,http_req_rate(10s)"},
+            {"condition": "path /x } || { sc_http_req_rate(0) gt 3"},
+            {"condition": "sc_http_req_rate(0) gt 3 } || { sc0_get_gpc0 gt 0", "stored": "gpc0,http_req_rate(10s)"},
+            {"condition": "path_reg ^/$ } { sc_http_req_rate(0) gt 3"},
+            {"more": " http-request deny if { sc_http_req_rate(0) lt 2 } !{ path /x }\n"},
+            {"condition": "sc_inc_gpc0(0) gt 2", "stored": "gpc0", "more": " http-request deny if { src 192.0.2.2 }\n"},
+            {"condition": "sc_inc_gpc0(0) gt 1 } { src 192.0.2.1", "stored": "gpc0,http_req_rate(10s)"},
+            {"condition": "sc_clr_gpc0(0) gt 1", "stored": "gpc0", "more": " http-request sc-inc-gpc0(0)\n"},
+            {
+                "stored": "gpc0,gpt0,http_req_rate(10s)",
+                "more": " http-request sc-inc-gpc0(0)\n http-request sc-set-gpt0(0) 3 if { src_get_gpc0(f) gt 2 }\n"
+                " http-request deny if { sc0_get_gpt0 3 }\n http-request deny if { src 192.0.2.2 }\n",
+            },
+            {
+                "more": " http-request deny if { src_http_req_rate(f) gt 3 }\n http-request track-sc1 src table f\n"
+                " http-request deny if { src 192.0.2.2 }\n"
+            },
+            {
+                "more": " http-request track-sc1 src table f if { src 192.0.2.1 }\n"
+                " http-request deny if { sc1_tracked }\n"
+            },
+            {"more": " http-request track-sc1 src table f\n http-request deny if { src 192.0.2.2 }\n"},
+            {"more": " http-request track-sc1 src table b\n http-request deny if { src_http_req_rate(b) gt 1 }\n"},
+            {
+                "more": " http-request sc-inc-gpc0(0) if { sc_http_req_rate(0) gt 1 }\n",
+                "stored": "http_req_rate(10s),gpc0",
+            },
         ):
             chance, clock = Random(7), Clock()
             clock.advance(1000)
@@ -136,7 +175,8 @@ class LimitTests(SynchronousTestCase):
                         side.end(which)
                 else:
                     host, own = chance.choice(HOSTS), chance.choice((*[None] * 9, *HOSTS))
-                    one, other, guarded = (side.ask(host, own) for side in sides)
+                    which = chance.randrange(4)
+                    one, other, guarded = (side.ask(host, which, own) for side in sides)
                     self.assertEqual(one, other, (words, step))
                     self.assertEqual(one, guarded, (words, step))
                 self.assertEqual(sides[0].known(), sides[1].known(), (words, step))

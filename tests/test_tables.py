@@ -95,11 +95,11 @@ class TableTests(SynchronousTestCase):
         made = table(self.clock, 16, expire=3600_000)
         for number in range(17):
             made.obtain(f"{number}")
-        self.assertEqual(made._lazy, 0)
+        self.assertEqual(made.lazy, 0)
         for number in range(5):
             made.remove(made.find(f"{number + 5}"))
         made.obtain("more")
-        self.assertEqual(made._lazy, 225_000)
+        self.assertEqual(made.lazy, 225_000)
 
     def test_a_full_table_takes_no_more_with_nopurge(self) -> None:
         made = table(self.clock, 2, nopurge=True, expire=5000)
@@ -179,7 +179,7 @@ class TableTests(SynchronousTestCase):
     def test_a_large_table_allocates_nothing_ahead(self) -> None:
         """And keeps its keys in several dictionaries, none of which takes long to grow."""
         made = table(self.clock, 1 << 30)
-        self.assertEqual([len(each) for each in made._rows], [0] * limits.DICTIONARIES)
+        self.assertEqual([len(each) for each in made.by_key], [0] * limits.DICTIONARIES)
         rows = [made.obtain(f"{number}") for number in range(1000)]
         self.assertEqual([made.find(f"{number}") for number in range(1000)], rows)
 

@@ -16,6 +16,7 @@ from reusedproxy.config.model.values import Place
 from reusedproxy.exchanges.counting import end_counting
 from reusedproxy.tables import copies
 from reusedproxy.tables.copies import Description, Giver, Taker
+from reusedproxy.tables.limiting import counting
 from reusedproxy.tables.said import NotUnderstood
 from reusedproxy.tables.shares import Sharer
 from reusedproxy.tables.table import Key, Table
@@ -110,16 +111,27 @@ class BlockTests(CopiesTestCase):
     def test_what_a_rule_counts_by_the_short_way_is_followed(self) -> None:
         old, new = self.table(Stored("http_req_rate", 10_000)), self.table(Stored("http_req_rate", 10_000))
         old.leave(old.track("a", old.requests))
-        short = old.limiting(None, 5)
-        old.leave(abs(short("a", self.clock.seconds())))
+        long_ways = []
+
+        def goes_the_long_way(request: object) -> bool:
+            long_ways.append(request)
+            return False
+
+        short = counting(old, 0, 6, None, goes_the_long_way)
+        client: Any = SimpleNamespace(address=("a", 1), known_entry=None, last=False, session=None)
+        request: Any = SimpleNamespace(client=client, read=self.clock.seconds())
+        self.assertIs(short(request), False)
+        old.leave(request.counters[0][1])
         giver, taker = Giver(old), self.taker(old, new)
         self.copy(giver, taker)
-        self.assertEqual(short("a", self.clock.seconds()), 0)  # so that it goes the long way
+        short(request)  # which goes the long way, although its client's entry is known
+        self.assertEqual(long_ways, [request])
         old.leave(old.track("a", old.requests))
         self.copy(giver, taker)
         self.assertEqual([self.shown(each, "a")["http_req_rate"] for each in (old, new)], [3, 3])
         giver.stop()
-        self.assertNotEqual(short("a", self.clock.seconds()), 0)
+        short(request)
+        self.assertEqual(len(long_ways), 1)
 
     def test_what_is_out_of_time_stays_behind(self) -> None:
         old, new = self.table(expire=60_000), self.table(expire=10_000)

@@ -22,6 +22,7 @@ from reusedproxy.net.listener import Listener
 from reusedproxy.net.transport import BROKEN, HIGH_WATER, PEER_RESET, Transport, TransportOwner
 from reusedproxy.sessions.session import Session
 from reusedproxy.sessions.termination import STOPPED
+from reusedproxy.tables.limiting import KnownEntry
 from reusedproxy.tables.tracking import ERRORS, REQUESTS, count
 from reusedproxy.wire.bodies import BodyFault, ChunkedBody, LengthBody
 from reusedproxy.wire.heads import (
@@ -99,6 +100,7 @@ class ClientConnection(Client[Owner], TransportOwner):
         "forwarded",
         "frontend",
         "handshake",
+        "known_entry",
         "last",
         "last_because",
         "listener",
@@ -134,6 +136,7 @@ class ClientConnection(Client[Owner], TransportOwner):
         self.straight = None if passes else frontend.default_route
         #: What its exchanges keep for those that follow; None: nothing so far.
         self.session: Session | None = None
+        self.known_entry: KnownEntry | None = None
         #: The destination that a PROXY protocol header has named; None: the proxy itself.
         self.destination: tuple[str, int] | None = None
         self.announced: Mapping[int, Sequence[bytes]] | None = None
@@ -492,6 +495,7 @@ class ClientConnection(Client[Owner], TransportOwner):
             self.end_after("other certificates are shown now")
         self.frontend.let_go(self)
         self.frontend = frontend
+        self.known_entry = None
         passes = (
             frontend.pages or frontend.monitor is not None or frontend.routing is not None or frontend.counts_requests
         )

@@ -158,8 +158,11 @@ class Frontend(Owner):
         self.own_backend: str | None = None
         #: The rules of its section and of those that they lead to; None: there are none.
         self.routing: Routing | None = None
-        #: Returns False for requests that need not pass these rules, see `Routing.guard`; None: all pass them.
+        #: Returns False for requests that need not pass these rules, see `Routing.guard`; None: all pass them. It
+        #: counts them before, if they are counted.
         self.guard: Callable[[Exchange], bool] | None = None
+        #: The guard that is asked when a request has been counted.
+        self._inner_guard: Callable[[Exchange], bool] | None = None
         #: `clients.monitor.Monitor.answers`: it comes before all else. None: there is no monitor.
         self.monitor: Callable[[Exchange, bool], bool] | None = None
         #: All backends, by name.
@@ -531,9 +534,6 @@ class Frontend(Owner):
 
     def route(self, exchange: Exchange, body: bytes, ended: bool) -> None:
         """Begins `exchange` at its backend, or answers it with one of the proxy's pages."""
-        if self.counts_requests:
-            self.requests_begun += 1
-            count_request(exchange)
         if self.monitor is not None and self.monitor(exchange, ended):
             return
         if self.routing is not None:
@@ -545,10 +545,22 @@ class Frontend(Owner):
                 exchange.begin(self.default_route, body, ended)
 
     def set_guard(self) -> None:
-        """Lets requests to which no rule applies pass the rules by, where one test tells. Call it when the rules, the
-        pages and the monitor are known."""
-        if self.routing is not None and self.monitor is None and not self.counts_requests:
-            self.guard = self.routing.guard()
+        """Has requests counted if they are to be, and lets those to which no rule applies pass the rules by, where one
+        test tells. Call it when the rules, the pages and the monitor are known, and what is counted."""
+        guard = None
+        if self.monitor is None:
+            if self.routing is not None:
+                guard = self.routing.guard()
+            elif not self.pages and self.default_route is not None:
+                guard = _never
+        self._inner_guard = guard
+        self.guard = self._counts if self.counts_requests else guard if self.routing is not None else None
+
+    def _counts(self, exchange: Exchange) -> bool:
+        """Counts a request that begins, and does what the guard does."""
+        self.requests_begun += 1
+        count_request(exchange)
+        return self._inner_guard is None or self._inner_guard(exchange)
 
     def chunked_body(self) -> ChunkedBody:
         """Returns a reader for a request body of unknown length. It drops trailers that a server could take for headers
@@ -752,3 +764,7 @@ def backend_of(connection: Connected) -> Backend | None:
     if isinstance(connection, ClientConnection) and connection.exchange is not None:
         return connection.exchange.backend
     return None
+
+
+def _never(exchange: Exchange) -> bool:
+    return False

@@ -50,7 +50,8 @@ class Owner(ClientFrontend, Protocol):
     stopped: bool
     #: Answers some requests before all rules (`monitor-uri`), and says whether it did; None: nobody does.
     monitor: Callable[[Exchange, bool], bool] | None
-    #: Returns False for requests that need not be given to `route`, but begin at the `default_route`; None: all are.
+    #: Returns False for requests that need not be given to `route`, but begin at the `default_route`; None: all are. It
+    #: counts them, too, where they are to be counted.
     guard: Callable[[Exchange], bool] | None
     #: Tells whether `forwarded` writes anything for some clients.
     forwards: bool

@@ -19,6 +19,7 @@ from reusedproxy.rules.edited_lists import EditedFile
 from reusedproxy.rules.facts import Map
 from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.sessions.client import ClientFacts, FactsFrontend
+from reusedproxy.tables.limiting import KnownEntry
 
 
 class ClientFrontend(FactsFrontend, Protocol):
@@ -70,6 +71,8 @@ class Client(ClientFacts, Generic[F_co]):
     forwarded: bytes
     #: The connection ends after this exchange.
     last: bool
+    #: The entry of a stick table in which its last request was counted, for a limit to find; None: it is looked up.
+    known_entry: KnownEntry | None
 
     @property
     def ended(self) -> bool:

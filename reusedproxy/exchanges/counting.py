@@ -34,12 +34,15 @@ def _shared(exchange: Counted) -> Counters | None:
 
 
 def count_request(exchange: Counted) -> None:
-    """Counts a request that begins in what its client's connection tracks."""
-    shared = _shared(exchange)
-    if shared:
-        for table, row in shared.values():
-            table.count(row, table.requests)
-        exchange.counters = {}
+    """Counts a request that begins in what its client's connection tracks, and gives it counters of its own if more of
+    it is to be counted there."""
+    session = exchange.client.session
+    if session is not None and session.counters:
+        for table, row in session.counters.values():
+            if table.requests is not None:
+                table.count(row, table.requests)
+            if table.counts_exchanges:
+                exchange.counters = {}
 
 
 def count_error(exchange: Counted) -> None:
@@ -64,12 +67,13 @@ def end_counting(exchange: Counted, counters: Counters, left: int) -> None:
     shared = _shared(exchange) if exchange.client.session is not None else None
     if exchange.status >= 400 and exchange.answered and exchange.answer_rules is None:
         count(counters, shared, kind_of(exchange.status))
-    if shared:
+    if shared and (counters or any(table.counts_bytes for table, _ in shared.values())):
         count_bytes(counters, shared, exchange.bytes_in, exchange.bytes_out + left)
     for table, row in counters.values():
         if table.counts_ends or table.journals:
-            if not shared:
+            if not shared and table.bytes_in is not None:
                 table.count(row, table.bytes_in, exchange.bytes_in)
+            if not shared and table.bytes_out is not None:
                 table.count(row, table.bytes_out, exchange.bytes_out + left)
             table.leave(row)
         else:

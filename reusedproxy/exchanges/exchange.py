@@ -127,6 +127,9 @@ class Exchange(Request):
     encoder: Encoder | None = None
     #: Holds the request back while its rules are run; None: nothing does.
     waiting: Wait | None = None
+    #: What its frontend's guard has found out (`rules.ahead.Asked`).
+    passed = 0
+    found = 0
     #: Makes an answer of the proxy's own that takes more than one turn.
     serving: Serving | None = None
     #: Takes the whole body of a request that goes to no server.
@@ -860,9 +863,13 @@ class Exchange(Request):
         if they are an error of the proxy's own. `broken` tells that the answer cannot be completed, and only a
         reset can tell the client. `now` is the clock's time, if it is known."""
         self.state = ENDED
-        if self.counters is not None:
-            end_counting(self, self.counters, len(last))
         client = self.client
+        if self.counters is not None:
+            known = client.known_entry
+            if known is None or known.counters is not self.counters or self.status >= 400 or known.table.journals:
+                end_counting(self, self.counters, len(last))
+            else:
+                known.uses[known.row] -= 1  # what that does for a limit, without a call for each request
         self.ended = client.deadlines.now() if now is None else now
         # The attempt and the failures refer back to the exchange: left to the garbage collector, each request would
         # stand in memory for a while.

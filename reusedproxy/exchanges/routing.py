@@ -153,6 +153,7 @@ class Routing:
                 exchange.own_rules = self._own_rules
                 if rule_set.content and runs_into(rule_set.content, exchange, ended, self._note_cookie):
                     return
+                at = exchange.passed
             while rule_set.request and (
                 found := runs_into(rule_set.request, exchange, ended, self._note_cookie, at, self._of_services)
             ):

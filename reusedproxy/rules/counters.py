@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from reusedproxy.config.model.tables import StickTable
 from reusedproxy.config.model.values import Expression
 from reusedproxy.config.rules.counters import CountGeneral, SetTag, Track
 from reusedproxy.config.rules.samples import RESPONSE
 from reusedproxy.rules.facts import Facts
 from reusedproxy.rules.samples.casts import to_int
 from reusedproxy.rules.samples.compile import compiled
-from reusedproxy.rules.samples.keys import UNIX, key_of, source_key
+from reusedproxy.rules.samples.keys import UNIX, cast_for, key_of, source_key
 from reusedproxy.tables.table import MASK, Key, Table
 from reusedproxy.tables.tracking import count_answer
 
@@ -45,21 +46,22 @@ def track(action: Track, where: str) -> Act:
         row = table.track(made, table.requests if facts.inspected is None and facts.head is not None else None)
         if not row:
             return
-        if own is None:
-            facts.counters = {number: (table, row)}
-        else:
-            own[number] = table, row
+        # Another dictionary: the one before may be that of all requests of a connection (`tables.limiting`).
+        facts.counters = {number: (table, row)} if own is None else {**own, number: (table, row)}
         if where == RESPONSE and facts.answer is not None:
             count_answer((table, row), facts.answer.status)
 
     return act
 
 
-def key_for(expression: Expression, where: str) -> MakeKey:
-    """Compiles an expression to a function that returns its value as a key of a table."""
+def key_for(expression: Expression, where: str, known: StickTable | None = None) -> MakeKey:
+    """Compiles an expression to a function that returns its value as a key of a table, which may be `known`."""
     if str(expression) in SOURCES:
         return lambda facts, table: source_key(facts, table.settings)
     fetch = compiled(expression, where)
+    if known is not None:
+        cast, length = cast_for(known), known.length
+        return lambda facts, table: cast(fetch(facts), length)
     return lambda facts, table: key_of(fetch(facts), table.settings)
 
 

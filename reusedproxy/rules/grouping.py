@@ -93,11 +93,15 @@ def guard(asked: Iterable[Criterion], where: str) -> Test:
     return lambda facts: one(facts) or other(facts)
 
 
-def _is_pure(said: Criterion, methods: frozenset[str]) -> bool:
+def asks_alike(said: Criterion, methods: frozenset[str] = _METHODS) -> bool:
+    """Tells whether a criterion asks what it can be asked again, and compares it by one of these methods."""
     expression = said.expression
     return (
         said.method in methods
-        and not said.files
         and expression.fetch.name in _PURE
         and all(each.name in _PURE_CONVERTERS for each in expression.converters)
     )
+
+
+def _is_pure(said: Criterion, methods: frozenset[str]) -> bool:
+    return not said.files and asks_alike(said, methods)

@@ -2,10 +2,11 @@
 one function for both.
 
 The two rules do what `counters` and `matching` make of them. Each request passes them, so the entry is looked up once,
-the clock is read once, and all of it takes two calls; as two rules it was seven, a tenth of a request's time. Wherever
-a request is not like most (its client has an IPv6 address or none, or is new to the table; it tracks something already)
-the functions are called that are made of any rules. A limit can be a guard, too (`grouping`): where no other rule has
-to be run, a request within its limit passes none at all. This module knows exchanges only, as `Counted` says.
+or not at all (`tables.limiting`), the clock is read once, and a guard does all of it in one call; as two rules it was
+seven, a tenth of a request's time. Wherever a request is not like most (its client has an IPv6 address or none, or is
+new to the table; it tracks something already) the functions are called that are made of any rules. A limit can be a
+guard, too (`grouping`): where no other rule has to be run, a request within its limit passes none at all. This module
+knows exchanges only, as `Counted` says.
 """
 
 from __future__ import annotations
@@ -19,24 +20,14 @@ from reusedproxy.config.rules.patterns import ranges
 from reusedproxy.rules.counters import SOURCES
 from reusedproxy.rules.facts import Facts
 from reusedproxy.rules.samples.table_fetches import value_of_counter
+from reusedproxy.tables.limiting import Request, counting
 from reusedproxy.tables.table import Table
-from reusedproxy.tables.tracking import Counters
 
 
-class _Client(Protocol):
-    address: tuple[str, int]
-
-
-class Counted(Facts, Protocol):
+class Counted(Facts, Request, Protocol):
     """Defines an exchange as a limit knows it."""
 
-    counters: Counters | None
     own_source: tuple[str, int] | None
-    #: When its head was complete.
-    read: float
-
-    @property
-    def client(self) -> _Client: ...
 
 
 class Limit:
@@ -57,10 +48,11 @@ def limit(
     track: Callable[[Facts], object],
     test: Callable[[Facts], bool],
     rest: Callable[[Facts], bool] | None,
+    first: bool,
 ) -> Limit | None:
     """Returns what does what `track` and then `test` do, which are made of these two rules, one behind the other; None
     where they are not the usual ones. `rest` tests what the condition says behind its first criterion (None:
-    nothing)."""
+    nothing). `first`: nothing has been tracked for a request when the guard is asked."""
     action, criterion = tracking.action, _first_criterion(limiting)
     if not isinstance(action, Track) or tracking.condition is not None or str(action.key) not in SOURCES:
         return None
@@ -68,37 +60,26 @@ def limit(
         return None
     between = ranges(criterion.patterns, "int")
     table, asked = tables.get(action.table), value_of_counter(criterion.expression.fetch, action.counter)
-    if table is None or not table.by_address or asked != table.alone_counted or len(between) != 1:
+    if table is None or not table.by_address or not asked or asked != table.alone_counted or len(between) != 1:
         return None
-    within, number = table.limiting(*between[0]), action.counter
 
-    def is_beyond(facts: Counted) -> bool:
-        if facts.counters is None:
-            row = within((facts.own_source or facts.client.address)[0], table.seconds())
-            if row > 0:
-                facts.counters = {number: (table, row)}
-                return rest is None or rest(facts)
-            if row:
-                facts.counters = {number: (table, -row)}
-                return False
-        track(facts)
-        return test(facts)
-
-    def may_be_beyond(facts: Counted) -> bool:
-        if facts.counters is not None:  # another limit has tracked it, which must be told of its end, too
-            track(facts)
-            return rest is not None or test(facts)
-        row = within(facts.client.address[0], facts.read)
-        if row < 0:
-            facts.counters = {number: (table, -row)}
-            return False
-        if row:
-            facts.counters = {number: (table, row)}
-            return True
+    def tracked_first(facts: Counted) -> bool:
         track(facts)
         return rest is not None or test(facts)
 
-    return Limit(is_beyond, may_be_beyond)
+    may_be_beyond = counting(table, action.counter, *between[0], tracked_first)
+
+    def is_beyond(facts: Counted) -> bool:
+        if facts.counters is None:
+            own = facts.own_source
+            return may_be_beyond(facts, table.seconds(), None if own is None else own[0]) and (
+                rest is None or test(facts)
+            )
+        track(facts)
+        return test(facts)
+
+    # What another limit has tracked must be told of its end, too.
+    return Limit(is_beyond, may_be_beyond if first else tracked_first)
 
 
 def _first_criterion(rule: Rule) -> Criterion | None:

@@ -1,12 +1,12 @@
 """Compiles the rules of one section to a list of steps, which are run in order until one of them ends it.
 
-Where a test tells that none of the rules for requests applies, that is their guard: a request for which it is false
-need not pass them. To run rules of which none applies takes five calls more.
+Where a test tells that none of the rules for requests applies, that is their guard (`guards`): a request for which it
+is false need not pass them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping
 from itertools import chain, islice
 from types import MappingProxyType
 
@@ -16,7 +16,8 @@ from reusedproxy.config.rules.samples import CLIENT_BYTES, REQUEST, RESPONSE
 from reusedproxy.rules.actions import Act, Allowed, Answer, act_of
 from reusedproxy.rules.editing import Unusable
 from reusedproxy.rules.facts import Facts
-from reusedproxy.rules.grouping import MOST_TESTS, first_asked, groups, guard, kind_of
+from reusedproxy.rules.grouping import first_asked, groups, guard
+from reusedproxy.rules.guards import AboutTables, guard_of
 from reusedproxy.rules.limits import limit
 from reusedproxy.rules.lists import finished
 from reusedproxy.rules.matching import ReadPatterns, Test, condition, no_files, rest_of
@@ -72,7 +73,9 @@ class RuleSet:
             made = yield from compiling(said, where, read, notes_last=self._notes_last and kind is not self.redirects)
             kind += made
         others = self.names or self.content or self.request or self.redirects
-        made, guarded = yield from _compiled(rules.request, REQUEST, read, tables, self._notes_last)
+        made, guarded = yield from _compiled(
+            rules.request, REQUEST, read, tables, self._notes_last, (*rules.connection, *rules.session)
+        )
         self.request += made
         self.guard = None if others else guarded
 
@@ -100,35 +103,43 @@ def compiling(
 
 
 def _compiled(
-    rules: Iterable[Rule], where: str, read: ReadPatterns, tables: Mapping[str, Table], notes_last: bool
+    rules: Iterable[Rule],
+    where: str,
+    read: ReadPatterns,
+    tables: Mapping[str, Table],
+    notes_last: bool,
+    before: Iterable[Rule] = (),
 ) -> Generator[None, None, tuple[Steps, Test | None]]:
-    """Compiles rules to steps, and to their guard if there is one."""
+    """Compiles rules to steps, and to their guard if there is one. The rules `before` are those for connections."""
     made: Steps = []
     #: What each step asks first; and the test that tells that it does not apply, as far as that is known.
     asked: list[tuple[Criterion, ...]] = []
     guards: list[Test | None] = []
-    before: Rule | None = None
+    about_tables = AboutTables(tables, before)
+    last: Rule | None = None
     for rule in rules:
         both = None
         test = None if rule.condition is None else condition(rule.condition, where, read)
-        if test is not None and before is not None:
-            both = limit(before, rule, tables, made[-1][1], test, rest_of(rule.condition, where, read))
+        act = act_of(rule.action, where)
+        ahead, behind = about_tables.ahead(rule, act, test) if where == REQUEST else (None, test)
+        if test is not None and last is not None:
+            first = not any(guards[:-1])
+            both = limit(last, rule, tables, made[-1][1], test, rest_of(rule.condition, where, read), first)
             if both is not None:
                 made.pop()
                 asked.pop()
                 guards.pop()
-                test = both.test
-        act = act_of(rule.action, where)
-        made.append((test, _noting(act, rule.place) if notes_last else act, rule.place))
+                behind = both.test
+        made.append((behind, _noting(act, rule.place) if notes_last else act, rule.place))
         asked.append(() if both is not None else first_asked(rule))
-        guards.append(None if both is None else both.guard)
-        before = rule
+        guards.append(ahead if both is None else both.guard)
+        last = rule
         yield
     for at, end in [*groups(asked)][::-1]:
         made[at:end] = [_together(made[at:end], chain.from_iterable(asked[at:end]), where)]
         guards[at:end] = [made[at][0]]
         asked[at:end] = [()]
-    return made, _guard(guards, asked, where)
+    return made, guard_of(guards, asked, where)
 
 
 def _noting(act: Act, place: Place) -> Act:
@@ -141,26 +152,6 @@ def _noting(act: Act, place: Place) -> Act:
         return verdict
 
     return does
-
-
-def _guard(known: Sequence[Test | None], asked: Sequence[tuple[Criterion, ...]], where: str) -> Test | None:
-    """Returns a test that is false if each of the `known` ones is, and none of what the other steps ask first is true;
-    None where that does not tell."""
-    tests: list[Test] = []
-    for test, criteria in zip(known, asked, strict=True):
-        if test is None and not 0 < len({*map(kind_of, criteria)}) <= MOST_TESTS:
-            return None
-        tests.append(guard(criteria, where) if test is None else test)
-    if len(tests) < 2:
-        return tests[0] if tests else None
-
-    def may_apply(facts: Facts) -> bool:
-        for test in tests:  # noqa: SIM110 (it is a third of the time of `any`)
-            if test(facts):
-                return True
-        return False
-
-    return may_apply
 
 
 def _together(members: Steps, asked: Iterable[Criterion], where: str) -> tuple[Test | None, Act, Place]:

@@ -51,6 +51,9 @@ class Table(Entries):
         self.alone_counted = self._alone_counted()
         #: The end of what is tracked changes more than the number of those who track.
         self.counts_ends = current is not None or self.bytes_in is not None or self.bytes_out is not None
+        #: It counts more of a request than that it has come.
+        self.counts_exchanges = bool(self.errors or self.failures or self.bytes_in or self.bytes_out)
+        self.counts_bytes = bool(self.bytes_in or self.bytes_out)
         #: Names of servers, which entries know by number.
         self._names: list[str] = [""]
         self._numbers: dict[str, int] = {"": 0}
@@ -75,9 +78,9 @@ class Table(Entries):
     def track(self, key: Key, also: Counted | None = None) -> int:
         """Begins to track the entry of this key, and makes it if there is none yet: counts a connection, which lasts
         until `leave` is called, and an event of one more kind. Returns 0 where a full table takes no more."""
-        row = self._rows[hash(key) & self._mask].get(key, 0)
+        row = self.by_key[hash(key) & self.mask].get(key, 0)
         now = int(self.seconds() * 1000)
-        if not row or (self._expire and self._used[row] + self._expire <= now and not self.uses[row]):
+        if not row or (self.expire and self.used[row] + self.expire <= now and not self.uses[row]):
             row = self.obtain(key)
             if not row:
                 return 0
@@ -85,11 +88,11 @@ class Table(Entries):
             self._tell(row)
         self.uses[row] += 1
         if self._current >= 0:
-            self._values[row * self._width + self._current] += 1
+            self.values[row * self.width + self._current] += 1
         if self.connections is not None:
             self._add(row, self.connections, now, 1)
         if also is not None:
-            at, values = row * self._width, self._values
+            at, values = row * self.width, self.values
             if also.total >= 0:
                 values[at + also.total] += 1
             at += also.rate
@@ -98,49 +101,11 @@ class Table(Entries):
             elif also.rate >= 0:
                 self._begin_period(at, also.period, now, 1)
         # `touch`, without a call for each request.
-        self._used[row] = now
-        if now - self._placed[row] >= self._lazy:
+        self.used[row] = now
+        if now - self._placed[row] >= self.lazy:
             self._unlink(row)
             self._link(row, now)
         return row
-
-    def limiting(self, low: int | None, high: int | None) -> Callable[[Key, float], int]:
-        """Returns a function that tracks a request as `track` does, and compares the rate of requests with `low` and
-        `high`. It takes the key, and the time by the table's clock, in seconds.
-
-        It returns the row if the rate is between these two, -row if it is not, and 0 where it has done nothing, because
-        the entry is new, its period is over, or somebody follows what changes: then the caller has to use `track` and
-        `value`. It is for tables of which `alone_counted` is that rate. It takes half the time of these two, since it
-        keeps what does not change in local variables, and moves an entry in the order of use only where every use does
-        that: with the beginning of the next period `track` will do so."""
-        counted = self.requests
-        assert counted is not None
-        place, period, width, mask = counted.rate, counted.period, self._width, self._mask
-        least, most = -1 if low is None else low, 1 << 64 if high is None else high
-        rows, values, used, uses = self._rows, self._values, self._used, self.uses
-
-        def track(key: Key, seconds: float) -> int:
-            row = rows[hash(key) & mask].get(key)
-            if row is None or self.journals:
-                return 0
-            at, now = row * width + place, int(seconds * 1000)
-            left = values[at] + period - now
-            # An entry is used after its period has begun: it is out of time before that is over only if it is kept for
-            # a shorter time.
-            if left <= 0 or (0 < self._expire < period and self.find(key) != row):
-                return 0
-            uses[row] += 1
-            values[at + 1] = events = values[at + 1] + 1
-            used[row] = now
-            if not self._lazy:
-                self._unlink(row)
-                self._link(row, now)
-            before = values[at + 2]
-            if before:
-                events += before * left // period
-            return row if least <= events <= most else -row
-
-        return track
 
     def leave(self, row: int) -> None:
         """Ends what `track` has begun."""
@@ -148,24 +113,31 @@ class Table(Entries):
             self._tell(row)
         self.uses[row] -= 1
         if self._current >= 0:
-            at = row * self._width + self._current
-            if self._values[at]:
-                self._values[at] -= 1
-            self.touch(row, self.now())
+            at, now = row * self.width + self._current, int(self.seconds() * 1000)
+            if self.values[at]:
+                self.values[at] -= 1
+            # `touch`, without a call for each request.
+            self.used[row] = now
+            if now - self._placed[row] >= self.lazy:
+                self._unlink(row)
+                self._link(row, now)
 
     def count(self, row: int, counted: Counted | None, events: int = 1) -> None:
         """Counts events, if this table does, and notes that the entry is used."""
         if counted is not None:
-            now = self.now()
+            now = int(self.seconds() * 1000)
             if self._before is not None:
                 self._note(row)
             if self.journals:
                 self._tell(row)
             self._add(row, counted, now, events)
-            self.touch(row, now)
+            self.used[row] = now
+            if now - self._placed[row] >= self.lazy:
+                self._unlink(row)
+                self._link(row, now)
 
     def _add(self, row: int, counted: Counted, now: int, events: int) -> None:
-        at, values = row * self._width, self._values
+        at, values = row * self.width, self.values
         if counted.total >= 0:
             values[at + counted.total] += events
         if counted.rate < 0:
@@ -178,7 +150,7 @@ class Table(Entries):
 
     def _begin_period(self, at: int, period: int, now: int, events: int) -> None:
         """Begins another period of the rate at this place, with these events."""
-        values = self._values
+        values = self.values
         began = values[at] + period
         if now - began < period:
             values[at + 2] = values[at + 1]
@@ -192,7 +164,7 @@ class Table(Entries):
     def value(self, row: int, slot: Slot) -> int:
         """Returns a value: of a rate the events of the last period, rounded down. One event long past is not reported
         as none and one by turns: it counts until its period has passed twice."""
-        at, values, period = row * self._width + slot.at, self._values, slot.period
+        at, values, period = row * self.width + slot.at, self.values, slot.period
         if not period:
             return values[at]
         left, events, before = values[at] + period - int(self.seconds() * 1000), values[at + 1], values[at + 2]
@@ -206,26 +178,26 @@ class Table(Entries):
 
     def events(self, row: int, slot: Slot) -> int:
         """Returns what a rate has counted in its present period."""
-        return self._values[row * self._width + slot.at + 1]
+        return self.values[row * self.width + slot.at + 1]
 
     def put(self, row: int, slot: Slot, value: int) -> None:
         """Sets a value, and notes that the entry is used."""
-        now, at = self.now(), row * self._width + slot.at
+        now, at = self.now(), row * self.width + slot.at
         if self._before is not None:
             self._note(row)
         if self.journals:
             self._tell(row)
         if slot.period:
-            self._values[at], self._values[at + 1], self._values[at + 2] = now & ~1, value, 0
+            self.values[at], self.values[at + 1], self.values[at + 2] = now & ~1, value, 0
         else:
-            self._values[at] = value
+            self.values[at] = value
         self.touch(row, now)
 
     def put_name(self, row: int, slot: Slot, name: str) -> None:
         """Sets a value that is a name."""
         if self.journals:
             self._tell(row)
-        self._values[row * self._width + slot.at] = self.number_of(name)
+        self.values[row * self.width + slot.at] = self.number_of(name)
 
     def number_of(self, name: str) -> int:
         """Returns the number under which entries know a name."""
@@ -237,7 +209,7 @@ class Table(Entries):
 
     def name_in(self, row: int, slot: Slot) -> str:
         """Returns a value that is a name, "" if it is none."""
-        return self._names[self._values[row * self._width + slot.at]]
+        return self._names[self.values[row * self.width + slot.at]]
 
     # Undoing what rules have counted that are run again from their beginning.
 
@@ -247,21 +219,21 @@ class Table(Entries):
 
     def put_back(self) -> None:
         """Gives the entries the values that they had when `remember` was called. One that has been made since stays."""
-        width = self._width
+        width = self.width
         for row, (key, values) in (self._before or {}).items():
-            if self._keys[row] == key:
+            if self.keys[row] == key:
                 if self.journals:
                     self._tell(row)
-                self._values[row * width : (row + 1) * width] = values
+                self.values[row * width : (row + 1) * width] = values
 
     def forget(self) -> None:
         """Ends what `remember` has begun."""
         self._before = None
 
     def _note(self, row: int) -> None:
-        before, width = self._before, self._width
-        if before is not None and (row not in before or before[row][0] != self._keys[row]):
-            before[row] = self._keys[row], self._values[row * width : (row + 1) * width]
+        before, width = self._before, self.width
+        if before is not None and (row not in before or before[row][0] != self.keys[row]):
+            before[row] = self.keys[row], self.values[row * width : (row + 1) * width]
 
     # What copies in other processes know, and say (`copies`).
 
@@ -281,5 +253,5 @@ class Table(Entries):
             self._tell(row)
         self.uses[row] = max(0, self.uses[row] + more)
         if self._current >= 0:
-            at = row * self._width + self._current
-            self._values[at] = max(0, self._values[at] + current)
+            at = row * self.width + self._current
+            self.values[at] = max(0, self.values[at] + current)

@@ -53,8 +53,10 @@ def kind_of(status: int) -> str:
 
 def count_bytes(own: Counters, shared: Counters | None, received: int, sent: int) -> None:
     """Counts the bytes of what has ended."""
-    count(own, shared, BYTES_IN, received)
-    count(own, shared, BYTES_OUT, sent)
+    for table, row in _all(own, shared):
+        if table.counts_bytes:
+            table.count(row, table.bytes_in, received)
+            table.count(row, table.bytes_out, sent)
 
 
 def leave(counters: Counters) -> None:

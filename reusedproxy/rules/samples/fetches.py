@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from reusedproxy.rules.facts import Address, Binary, Facts, Sample
@@ -23,8 +24,12 @@ from reusedproxy.rules.samples.process_fetches import PROCESS_FETCHES
 from reusedproxy.rules.samples.table_fetches import TABLE_FETCHES
 from reusedproxy.rules.samples.tls_fetches import TLS_FETCHES
 from reusedproxy.rules.users import FETCHES as USER_FETCHES
+from reusedproxy.wire.grammar import OWS
 from reusedproxy.wire.heads import RequestHead, ResponseHead
 from reusedproxy.wire.proxy_protocol import AUTHORITY, UNIQUE_ID
+
+#: How many hashes of Host and path are kept, of so many bytes at most.
+HASHES, HASHED = 1024, 200
 
 Fetch = Callable[[Facts], Sample]
 FetchAll = Callable[[Facts], Sequence[Sample]]
@@ -119,27 +124,40 @@ def _response(facts: Facts) -> ResponseHead | None:
     return facts.answer
 
 
+def _finding(name: bytes) -> Callable[[bytes], list[bytes]]:
+    """Returns a function that finds the values of a field of this name, in any case, in a head as it was received: what
+    `RequestHead.values` does for one name, in a quarter of the time."""
+    return re.compile(rb"\r\n%b:([^\r]*(?:\r(?!\n)[^\r]*)*)" % re.escape(name), re.IGNORECASE).findall
+
+
+_hosts = _finding(b"Host")
+
+
 def _values(head: Head, full: bool) -> Callable[[str], Callable[[Facts], list[bytes]]]:
     def make(name: str) -> Callable[[Facts], list[bytes]]:
-        wanted = name.encode("latin-1", "replace")
+        find = _finding(name.encode("latin-1", "replace"))
 
         def fetch(facts: Facts) -> list[bytes]:
             found = head(facts)
-            values = found.values(wanted) if found is not None else []
-            return values if full else [part for value in values for part in _list_of(value)]
+            values = find(found.head) if found is not None else []
+            if len(values) == 1 and b"," not in values[0] and b'"' not in values[0]:  # as nearly always
+                return [values[0].strip(OWS)]
+            return [part for value in values for part in ([value.strip(OWS)] if full else _list_of(value))]
 
         return fetch
 
     return make
 
 
-def _header(head: Head, full: bool, read: Callable[[bytes], Sample] = lambda value: value) -> Callable[..., Fetch]:
+def _header(head: Head, full: bool, read: Callable[[bytes], Sample] | None = None) -> Callable[..., Fetch]:
     def make(name: str, occurrence: str = "-1") -> Fetch:
         values, number = _values(head, full)(name), int(occurrence)
+        first_or_last = number in (-1, 0, 1)
 
         def fetch(facts: Facts) -> Sample:
-            found = _nth(values(facts), number)
-            return None if found is None else read(found)
+            all_ = values(facts)
+            found = all_[0] if first_or_last and len(all_) == 1 else _nth(all_, number)
+            return found if found is None or read is None else read(found)
 
         return fetch
 
@@ -439,8 +457,8 @@ def _query(mark: str = "") -> Fetch:
 def _base(head: RequestHead, *, query: bool) -> bytes:
     """Returns Host and path, with `query` also the query."""
     whole = path_and_query(head.target) or b""
-    hosts = head.values(b"Host")
-    return (hosts[0] if hosts else b"") + (whole if query else whole.partition(b"?")[0])
+    hosts = _hosts(head.head)
+    return (hosts[0].strip(OWS) if hosts else b"") + (whole if query else whole.partition(b"?")[0])
 
 
 def _parameters(name: str, delimiter: str, case: str) -> Callable[[Facts], list[bytes]]:
@@ -488,24 +506,34 @@ def _all_parameters(read: Callable[[bytes], Sample] = lambda value: value) -> Ca
 
 
 def _hashed(*, query: bool) -> Fetch:
-    """Returns the fetch of a hash of Host and path, with the query for `url32`."""
+    """Returns the fetch of a hash of Host and path, with the query for `url32`. Those of the last short ones are kept:
+    a look-up takes a tenth of the time."""
+
+    def compute(base: bytes) -> int:
+        return avalanche(sdbm(base))
+
+    known = lru_cache(HASHES)(compute)
 
     def fetch(facts: Facts) -> Sample:
-        base = None if facts.head is None else _base(facts.head, query=query)
-        return None if base is None else avalanche(sdbm(base))
+        if facts.head is None:
+            return None
+        base = _base(facts.head, query=query)
+        return known(base) if len(base) <= HASHED else compute(base)
 
     return fetch
 
 
 def _with_source(number: Fetch) -> Fetch:
     """Returns the fetch of a hash and the client's address, for who counts what one client asks for."""
-    source = FETCHES["src"]()
 
     def fetch(facts: Facts) -> Sample:
-        hashed, address = number(facts), source(facts)
-        if not isinstance(hashed, int) or not isinstance(address, (IPv4Address, IPv6Address)):
+        hashed, host = number(facts), facts.source[0]
+        if not isinstance(hashed, int) or host == "unix":
             return None
-        return Binary(hashed.to_bytes(4, "big") + address.packed)
+        if ":" not in host:  # an IPv4 address, as the kernel writes it: a quarter of the time of `address`
+            return Binary(hashed.to_bytes(4, "big") + bytes(map(int, host.split("."))))
+        found = address(host)
+        return None if found is None else Binary(hashed.to_bytes(4, "big") + found.packed)
 
     return fetch
 

@@ -19,11 +19,19 @@ from reusedproxy.wire.addresses import address_text
 #: The host of a client at a unix socket.
 UNIX = "unix"
 _NUMBER = re.compile(r"[0-9]{1,20}\Z")
+_PART = rb"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+#: An IPv4 address without anything before or behind it, or any other zeros.
+_WRITTEN = re.compile(rb"%b(?:\.%b){3}\Z" % (_PART, _PART))
 
 
 def key_of(sample: Sample, table: StickTable) -> Key | None:
     """Returns the key for a sample; None if it cannot be one of this table."""
     return _KEYS[table.type](sample, table.length)
+
+
+def cast_for(table: StickTable) -> Callable[[Sample, int], Key | None]:
+    """Returns what makes keys for this table, of samples and the length that it has for keys."""
+    return _KEYS[table.type]
 
 
 def sample_of(key: Key, table: StickTable) -> Sample:
@@ -58,6 +66,9 @@ def written_key(text: str, table: StickTable) -> Key | None:
 def _ip(sample: Sample, length: int) -> Key | None:
     """Returns an IPv4 address, which may be written as an IPv4-mapped one. An IPv4-compatible or 6to4 address is
     somebody else's: whoever has one must not share what is counted of, and allowed to, the IPv4 address in it."""
+    # What is written as the key is, as nearly always: a quarter of the time of an address that is made and written.
+    if type(sample) is bytes and _WRITTEN.match(sample):
+        return sample.decode()
     found = to_address(sample)
     if isinstance(found, IPv6Address):
         found = found.ipv4_mapped
@@ -79,7 +90,7 @@ def _integer(sample: Sample, length: int) -> Key | None:
 
 
 def _string(sample: Sample, length: int) -> Key | None:
-    text = to_text(sample)
+    text = sample if type(sample) is bytes else to_text(sample)
     return None if text is None else bytes(text[:length])
 
 

@@ -176,6 +176,8 @@ _ASKED: dict[str, Ask] = {
     "clr_gpc1": _clear(1),
     "trackers": _trackers,
 }
+#: The counter that is asked, by what the names of fetches begin with; that of "sc" is the first argument.
+_ASKS = {"sc": -1, "src": -1, **{f"sc{number}": number for number in range(3)}}
 _NUMBERED: dict[str, Callable[[int], Ask]] = {
     "get_gpc": lambda number: _value(f"gpc{number}"),
     "get_gpt": lambda number: _value(f"gpt{number}"),
@@ -196,6 +198,35 @@ def _of_counter(number: int, table: str, name: str, ask: Ask) -> Fetch:
     if not table and name in _PLAIN:
         return _own_value(number, _PLAIN[name])
     return _fetch(_tracked(number, table), ask, _changes(name))
+
+
+def asked_of(call: Call) -> tuple[int, str] | None:
+    """Returns the counter that a fetch asks (-1: none, but the client's address), and the table that it names ("":
+    none); None for a fetch that asks no entry of a table."""
+    whose, _, name = call.name.partition("_")
+    if whose not in _ASKS or (name not in _ASKED and name not in _NUMBERED):
+        return None
+    rest = call.arguments[name in _NUMBERED :]
+    if whose == "sc":
+        return int(rest[0]), rest[1] if len(rest) > 1 else ""
+    return _ASKS[whose], rest[0] if rest else ""
+
+
+def changes(call: Call) -> bool:
+    """Tells whether a fetch that asks an entry changes it."""
+    return _changes(call.name.partition("_")[2])
+
+
+def plain_value(call: Call) -> tuple[str, int]:
+    """Returns the name of the value that a fetch asks of an entry as it is stored ("": it asks for anything else), and
+    the number of the general purpose counter if it counts that before (-1: none)."""
+    whose, _, name = call.name.partition("_")
+    if whose not in _ASKS:
+        return "", -1
+    if name in ("inc_gpc0", "inc_gpc1", "inc_gpc"):
+        number = int(name[7:] or call.arguments[0])
+        return f"gpc{number}", number
+    return _PLAIN.get(name, ""), -1
 
 
 def value_of_counter(call: Call, number: int) -> str:
