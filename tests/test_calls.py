@@ -18,8 +18,8 @@ MOST = {
     "kept alive, TLS, httplog": (32, 48),
     "kept alive, TLS, checks": (29, 42),
     "kept alive, TLS, 10 ACLs": (31, 43),
-    "kept alive, clear, limit by source": (30, 44),
-    "kept alive, TLS, limit by source": (30, 43),
+    "kept alive, clear, limit by source": (30, 43),
+    "kept alive, TLS, limit by source": (30, 42),
     # Of the calls of C functions one is `shutdown`, which saves two packets.
     "closing, clear, limit by source": (46, 64),
     "closing, TLS, limit by source": (123, 134),
