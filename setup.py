@@ -47,16 +47,16 @@ COMPILED = (
     *("measures/traffic", "measures/times", "wire/grammar", "wire/heads"),
     *("net/transport", "net/poller", "net/deadlines"),
     *("net/tls/transport", "net/tls/client_transport", "net/tls/server_transport"),
-    *("pool/connection", "pool/unfinished", "pool/holdings", "pool/upkeep", "pool/refill"),
+    *("pool/connection", "pool/owner", "pool/served", "pool/unfinished", "pool/holdings", "pool/upkeep", "pool/refill"),
     *("pool/pool", "pool/constant", "pool/raw", "pool/learning/depth", "pool/learning/patience"),
     "pool/simulation/transport",  # it is a transport
     *("tables/table", "tables/entries", "tables/tracking", "tables/limiting"),
     *("rules/limits", "rules/ahead", "rules/guards", "rules/matching", "rules/rule_set"),
     *("backends/backend", "backends/places", "backends/server", "backends/balance/round_robin"),
-    *("exchanges/exchange", "exchanges/facts", "exchanges/attempt", "exchanges/failures", "exchanges/route"),
-    *("exchanges/hedged", "exchanges/routing", "exchanges/request_rules", "exchanges/counting"),
-    *("streams/facts", "streams/stream", "sessions/facts", "sessions/retries"),
-    *("clients/connection", "clients/frontend", "clients/pending", "clients/connection_limit"),
+    *("exchanges/client", "exchanges/exchange", "exchanges/facts", "exchanges/attempt", "exchanges/failures"),
+    *("exchanges/route", "exchanges/hedged", "exchanges/routing", "exchanges/request_rules", "exchanges/counting"),
+    *("streams/facts", "streams/stream", "sessions/client", "sessions/facts", "sessions/retries"),
+    *("clients/connection", "clients/frontend", "clients/owner", "clients/pending", "clients/connection_limit"),
     *("operators/logs/access", "operators/logs/gathering", "operators/logs/targets", "operators/logs/sinks"),
 )
 #: mypyc translates what mypy understands: with the versions, the plugin and the types that `make lint` uses.

@@ -17,6 +17,7 @@ from reusedproxy.net.poller import (
     READ,
     SLICE,
     WRITE,
+    Sender,
     Taker,
 )
 from tests.wire import Loop
@@ -268,7 +269,7 @@ class PollerTests(SynchronousTestCase):
     def test_senders_send_when_the_batch_is_over(self) -> None:
         """Who has something to send gets its turn after all events of the batch, and sends at once outside of one."""
 
-        class Sender:
+        class Sends(Sender):
             def send_now(_) -> None:
                 self.events.append("sent")
                 self.assertIsNone(self.poller.senders)
@@ -277,7 +278,7 @@ class PollerTests(SynchronousTestCase):
             near.recv(10)
             self.events.append("event")
             assert self.poller.senders is not None
-            self.poller.senders.append(Sender())
+            self.poller.senders.append(Sends())
 
         self.assertIsNone(self.poller.senders)
         for near in (self.ready(), self.ready()):
@@ -288,7 +289,7 @@ class PollerTests(SynchronousTestCase):
     def test_who_is_late_sends_when_all_others_have(self) -> None:
         """Once; whoever comes later waits for the end of the next batch."""
 
-        class Sender:
+        class Says(Sender):
             def __init__(self, said: str, events: list[object]) -> None:
                 self.said, self.events = said, events
 
@@ -298,8 +299,8 @@ class PollerTests(SynchronousTestCase):
         def read(near: socket.socket) -> None:
             near.recv(10)
             assert self.poller.senders is not None
-            self.poller.late.append(Sender("late", self.events))
-            self.poller.senders.append(Sender("sent", self.events))
+            self.poller.late.append(Says("late", self.events))
+            self.poller.senders.append(Says("sent", self.events))
 
         for near in (self.ready(), self.ready()):
             self.poller.watch(near.fileno(), READ, lambda _, near=near: read(near))  # type: ignore[misc]
@@ -310,11 +311,11 @@ class PollerTests(SynchronousTestCase):
     def test_a_sender_that_raises_does_not_stop_the_others(self) -> None:
         """Nothing escapes to the reactor, which would give up the poller and all traffic with it."""
 
-        class Bad:
+        class Bad(Sender):
             def send_now(_) -> None:
                 raise ZeroDivisionError
 
-        class Good:
+        class Good(Sender):
             def send_now(_) -> None:
                 self.events.append("sent")
 

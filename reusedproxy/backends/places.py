@@ -12,13 +12,14 @@ from typing import Any, Generic, Protocol, TypeVar
 from reusedproxy.backends.balance import Parts, algorithm_of
 from reusedproxy.backends.balance.algorithm import Algorithm, ByHash, ByLoad, Hash, Remembers
 from reusedproxy.backends.binding import Binding
-from reusedproxy.backends.checks.observe import UNCONNECTED, Observed, Observer
+from reusedproxy.backends.checks.observe import UNCONNECTED, Observer
 from reusedproxy.backends.coming_up import Course
 from reusedproxy.backends.queue import Queue, Rank, Waits
 from reusedproxy.backends.server import FULL_WEIGHT, Server
 from reusedproxy.backends.slow_start import SlowStart
 from reusedproxy.config import model
 from reusedproxy.measures.traffic import Traffic
+from reusedproxy.wire.heads import ResponseHead
 
 #: Servers at which an idle connection is looked for in place of one that has come up and has none.
 _LOOKS = 8
@@ -34,19 +35,30 @@ class Asker(Protocol):
     def since(self) -> float: ...
 
 
-class Ended(Observed, Protocol):
-    """Defines a request that has ended, with an answer or without. `status` is 0 or less if none was sent. Times are
-    the clock's seconds: when its head was complete, when a server and when a connection was found, and its end."""
+A_co = TypeVar("A_co", bound=Asker, covariant=True)
 
+
+class Ended(Generic[A_co]):
+    """Holds what is counted of a request that has ended, with an answer or without; the base of requests and of
+    sessions of mode tcp. `status` is 0 or less if no answer was sent. Times are the clock's seconds: when its head was
+    complete, when a server and when a connection was found, when the answer's head came (0: it did not), and its end.
+    `flags` are the letters of the termination state, `answer` is the answer's head, where rules were to see it.
+
+    It is a base class and no Protocol, because compiled code finds the attributes of its own classes without a look-up.
+    """
+
+    client: A_co
+    server: Server | None
+    status: int
+    flags: str
     bytes_in: int
     bytes_out: int
     read: float
     placed_at: float
     connected: float
+    answered: float
+    answer: ResponseHead | None
     ended: float
-
-    @property
-    def client(self) -> Asker: ...
 
 
 class Placed(Waits, Protocol):
@@ -102,6 +114,11 @@ class Places(Generic[Successor]):
     ) -> None:
         """Takes what `Backend` is given. No server is in use before `use_usable` is called."""
         self.settings = settings
+        #: Of these, what each request asks: compiled code looks an attribute of attrs up, and finds its own at once.
+        self.http_reuse = settings.http_reuse
+        self.prefers_last = settings.prefer_last
+        self.name_header = settings.name_header
+        self.server_timeout = settings.timeouts.server
         self.name = settings.name
         self.servers = servers
         self.named = {server.name: server for server in servers}
@@ -267,7 +284,7 @@ class Places(Generic[Successor]):
         if not elsewhere:
             server.traffic.stot += 1
 
-    def request_ended(self, ended: Ended) -> None:
+    def request_ended(self, ended: Ended[Asker]) -> None:
         """Counts a request that has ended, and gives its place to the one that has waited longest."""
         traffic, server = self.traffic, ended.server
         traffic.scur -= 1

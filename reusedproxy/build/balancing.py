@@ -70,7 +70,7 @@ def _unmixed(value: int) -> int:
 def _hash_of_source(attempt: Attempt, mix: Callable[[int], int]) -> int | None:
     """Returns the hash of the client's address: its words of 32 bits, combined; `hash-type`'s function is not used, as
     in HAProxy."""
-    host = attempt.request.source[0]  # type: ignore[attr-defined]  # an exchange
+    host = attempt.request.source[0]
     try:
         if ":" not in host:
             return mix(int.from_bytes(socket.inet_pton(socket.AF_INET, host), "big"))

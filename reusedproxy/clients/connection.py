@@ -14,11 +14,12 @@ from typing import ClassVar, Final
 from twisted.logger import Logger
 
 from reusedproxy.clients.owner import Owner
+from reusedproxy.exchanges.client import Client
 from reusedproxy.exchanges.error_pages import unasked
 from reusedproxy.exchanges.exchange import Exchange
 from reusedproxy.net.deadlines import SLOTS
 from reusedproxy.net.listener import Listener
-from reusedproxy.net.transport import BROKEN, HIGH_WATER, PEER_RESET, Transport
+from reusedproxy.net.transport import BROKEN, HIGH_WATER, PEER_RESET, Transport, TransportOwner
 from reusedproxy.sessions.session import Session
 from reusedproxy.sessions.termination import STOPPED
 from reusedproxy.tables.limiting import KnownEntry
@@ -62,7 +63,7 @@ DRAIN_MAX: Final = 1 << 30
 FIRST_FOR: Final = 1.0
 
 
-class ClientConnection:
+class ClientConnection(Client[Owner], TransportOwner):
     """Handles one connection from a client. `state` is one of these:
 
     WAITING  for a request, of which nothing has come
@@ -180,7 +181,8 @@ class ClientConnection:
             elif self.state < ENDING:
                 self._keep_early(self._buffer + data)
             return
-        limits = self.frontend.limits
+        frontend = self.frontend
+        limits = frontend.limits
         self._taking = True
         self._turn_ends_at = self.requests + ANSWERS_AT_ONCE
         until = 0.0
@@ -200,7 +202,8 @@ class ClientConnection:
                 self.requests += 1
                 self.deadline = inf
                 self.exchange = exchange = Exchange(self, head, self._began, now)
-                closing = self.frontend.closing
+                frontend = self.frontend
+                closing = frontend.closing
                 # What a client sends behind CONNECT is for the tunnel, and is no request if there is none.
                 if (closing or not head.keep_alive or head.method == b"CONNECT") and not self.last:
                     self.last = True
@@ -214,10 +217,10 @@ class ClientConnection:
                 self._buffer = rest
                 if self.straight is not None:
                     exchange.begin(self.straight, body, self._body is None)
-                elif (guard := self.frontend.guard) is None or guard(exchange):
-                    self.frontend.route(exchange, body, self._body is None)
+                elif (guard := frontend.guard) is None or guard(exchange):
+                    frontend.route(exchange, body, self._body is None)
                 else:
-                    default = self.frontend.default_route
+                    default = frontend.default_route
                     assert default is not None
                     exchange.begin(default, body, self._body is None)
                 if self.state != WAITING:
@@ -346,9 +349,11 @@ class ClientConnection:
         if traffic is not None:
             traffic.bin += exchange.bytes_in
             traffic.bout += exchange.bytes_out
-        if self.frontend.log is not None:
+        frontend = self.frontend
+        log = frontend.log
+        if log is not None:
             try:
-                self.frontend.log(exchange)
+                log(exchange)
             except Exception:
                 # Whatever keeps a line from being written, the client gets its answer.
                 self._log.failure("a line of the access log failed")
@@ -367,12 +372,12 @@ class ClientConnection:
             return
         self.state = WAITING
         self.since = exchange.ended
-        if self.frontend.stopped:
+        if frontend.stopped:
             if last:
                 self.transport.write(last)
                 last = b""
             self._turn_ends_at = self.requests
-            self.frontend.settle(self)
+            frontend.settle(self)
             if self.state != WAITING:
                 return
         if exchange.applet:

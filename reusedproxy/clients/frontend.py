@@ -16,13 +16,13 @@ from typing import Any, Final, Protocol
 from attrs import evolve
 
 from reusedproxy.backends.backend import Backend
-from reusedproxy.backends.places import Ended
+from reusedproxy.backends.places import Asker, Ended
 from reusedproxy.backends.server import Server
 from reusedproxy.clients.connection import ClientConnection
 from reusedproxy.clients.connection_limit import ACCEPTED, CONNECTIONS, HANDSHAKES, ConnectionLimit
 from reusedproxy.clients.figures import figure
 from reusedproxy.clients.gate import ACCEPT, DENIED, EXPECT_PROXY, REJECT, SILENT_DROP, UNIX_CLIENT, Arrival, Gate
-from reusedproxy.clients.owner import AccessLog, Connected
+from reusedproxy.clients.owner import AccessLog, Connected, Owner
 from reusedproxy.clients.pending import PendingClient, PendingClients
 from reusedproxy.clients.readmission import ASK_AGAIN, SHOW_OTHERS, certificates_at, is_admitted_alike, is_treated_alike
 from reusedproxy.clients.session_rate import SessionRate
@@ -73,7 +73,7 @@ class MeasuredRates(Protocol):
         """Returns a rate by the name of the sample fetch, of a section or a server."""
 
 
-class Frontend:
+class Frontend(Owner):
     """Runs a `frontend` section.
 
     `closing` tells that each exchange is its client connection's last (option httpclose, stopping). `default_route`
@@ -649,7 +649,7 @@ class Frontend:
             self.connections_total = self.denied = self.denied_sessions = 0
             self.handshakes.counts.clear()
 
-    def count(self, ended: Ended) -> None:
+    def count(self, ended: Ended[Asker]) -> None:
         """Counts an exchange that has ended."""
         traffic = self.traffic
         traffic.req_tot += 1

@@ -12,6 +12,7 @@ from typing import Protocol
 from reusedproxy.config import model
 from reusedproxy.exchanges.client import ClientFrontend
 from reusedproxy.exchanges.exchange import Exchange
+from reusedproxy.exchanges.routing import Routing
 from reusedproxy.measures.last_errors import LastErrors
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.listener import Listener
@@ -56,10 +57,8 @@ class Owner(ClientFrontend, Protocol):
     forwards: bool
     #: Each request is counted before all else.
     counts_requests: bool
-
-    @property
-    def routing(self) -> object | None:
-        """Returns its rules; None: there are none."""
+    #: Its rules; None: there are none.
+    routing: Routing | None
 
     def route(self, exchange: Exchange, body: bytes, ended: bool) -> None:
         """Begins `exchange` at its backend, or answers it. `body` is what has come of the body; `ended`

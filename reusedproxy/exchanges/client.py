@@ -1,14 +1,14 @@
 """Defines what an exchange may ask of its client connection, and of that connection's frontend.
 
-Exchanges call downward, to backends and pools; upward they call nothing but these Protocols. `clients` implements them.
+Exchanges call downward, to backends and pools; upward they call nothing but these. `clients` implements them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
-from reusedproxy.backends.places import Ended
+from reusedproxy.backends.places import Asker, Ended
 from reusedproxy.config.model.proxies import Timeouts
 from reusedproxy.exchanges.authentication import Authentication
 from reusedproxy.exchanges.route import Page, Route, Service
@@ -49,68 +49,84 @@ class ClientFrontend(FactsFrontend, Protocol):
     def uses_proxy_header(self) -> bool:
         """Tells whether a client that asks for more than a path takes us for its proxy (http-use-proxy-header)."""
 
-    def count(self, ended: Ended) -> None:
+    def count(self, ended: Ended[Asker]) -> None:
         """Counts an exchange that has ended."""
 
     def not_evaluated(self, unevaluated: Unevaluated) -> None:
         """Reports a rule that could not be evaluated; the request or response concerned has been refused."""
 
 
-class Client(ClientFacts, Protocol):
-    """Defines the client connection as its exchange knows it."""
+#: The frontend, of which an exchange knows what `ClientFrontend` says.
+F_co = TypeVar("F_co", bound=ClientFrontend, covariant=True)
 
+
+class Client(ClientFacts, Generic[F_co]):
+    """Defines the client connection as its exchange knows it; its base, because compiled code calls the methods of its
+    own classes without a look-up."""
+
+    __slots__ = ()
+
+    frontend: F_co
     #: The header line that tells the servers of the frontend's own `default_route` who asks, or nothing.
     forwarded: bytes
+    #: The connection ends after this exchange.
+    last: bool
     #: The entry of a stick table in which its last request was counted, for a limit to find; None: it is looked up.
     known_entry: KnownEntry | None
 
     @property
-    def frontend(self) -> ClientFrontend: ...
-
-    @property
-    def last(self) -> bool:
-        """Tells whether the connection ends after this exchange."""
-
-    @property
     def ended(self) -> bool:
         """Tells whether the client has closed its side."""
+        raise NotImplementedError
 
     @property
     def may_ask_again(self) -> bool:
         """Tells whether another request may follow: all of this one has come, and it was not to be the last."""
+        raise NotImplementedError
 
     def end_after(self, reason: str) -> None:
         """Makes this exchange the connection's last. The client is told so, and the connection
         closed after the answer."""
+        raise NotImplementedError
 
     def log_early(self) -> None:
         """Writes the line of the log before the exchange has ended (`option logasap`)."""
+        raise NotImplementedError
 
     def hide(self) -> None:
         """Makes the connection one of whose end the client will not hear."""
+        raise NotImplementedError
 
     def write(self, data: bytes) -> None:
         """Sends a part of the answer."""
+        raise NotImplementedError
 
     def pause_request(self) -> None:
         """Stops reading the request's body, because the exchange can hold no more of it for now."""
+        raise NotImplementedError
 
     def resume_request(self) -> None:
         """Reads the request's body again."""
+        raise NotImplementedError
 
     def continue_came(self) -> None:
         """Starts the client's time for the body, which the server asks for with 100 (Continue)."""
+        raise NotImplementedError
 
     def lend(self) -> tuple[bytes, bool]:
         """Lends the transport to a tunnel. Returns the bytes that have come after the request, and whether the client
         has ended its side."""
+        raise NotImplementedError
 
     def take_back(self) -> None:
         """Takes the transport back from a tunnel, before the exchange ends."""
+        raise NotImplementedError
 
     def exchange_ended(self, last: bytes, error: int, broken: bool) -> None:
         """Ends the current exchange, and sends the answer's `last` bytes. `error` is their status if the error is the
         proxy's own (0: none). `broken` tells that the answer cannot be completed, so that the client gets a reset."""
+        raise NotImplementedError
 
     def abort_exchange(self, exchange: object) -> None:
         """Resets the connection if it is still busy with `exchange`, which has failed by an error of the proxy."""
+        raise NotImplementedError

@@ -9,21 +9,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from reusedproxy.exchanges.client import Client
 from reusedproxy.exchanges.withheld import Verdict
+from reusedproxy.sessions.client import ClientFacts
 from reusedproxy.tables.tracking import ERRORS, FAILURES, Counters, count, count_bytes, kind_of
 
 
 class Counted(Protocol):
     """Defines the exchange as its counting knows it; `answered` is when a server's answer came, 0 without one."""
 
-    client: Client
     counters: Counters | None
     answer_rules: Callable[..., Verdict] | None
     status: int
     answered: float
     bytes_in: int
     bytes_out: int
+
+    @property
+    def client(self) -> ClientFacts: ...
 
 
 def _shared(exchange: Counted) -> Counters | None:

@@ -22,8 +22,8 @@ from typing import Final
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.server import Server
 from reusedproxy.config.model.bandwidth import Bandwidth
-from reusedproxy.exchanges.attempt import HELD_MAX, SENT, Attempt
-from reusedproxy.exchanges.client import Client
+from reusedproxy.exchanges.attempt import HELD_MAX, SENT, Attempt, Request
+from reusedproxy.exchanges.client import Client, ClientFrontend
 from reusedproxy.exchanges.compression import Encoder
 from reusedproxy.exchanges.counting import count_answer, count_failure, end_counting
 from reusedproxy.exchanges.error_pages import error_of
@@ -69,7 +69,7 @@ TUNNEL: Final = "tunnel"
 ENDED: Final = "ended"
 
 
-class Exchange(ExchangeFacts):
+class Exchange(Request):
     """Carries one request and its response. `state` is one of these:
 
     TRYING     nothing of an answer has gone to the client; `attempt.state` tells more, once there is an attempt
@@ -135,7 +135,7 @@ class Exchange(ExchangeFacts):
     #: Takes the whole body of a request that goes to no server.
     _collecting: Callable[[bytes | None], None] | None = None
 
-    def __init__(self, client: Client, head: RequestHead | None, began: float, read: float) -> None:
+    def __init__(self, client: Client[ClientFrontend], head: RequestHead | None, began: float, read: float) -> None:
         """Takes a request head; None if it could not be read. Without a head the exchange is only `refused`."""
         self.client = client
         self.began = began

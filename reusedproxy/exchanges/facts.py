@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Literal
 
 from reusedproxy.backends.binding import Binding
-from reusedproxy.exchanges.client import Client
+from reusedproxy.exchanges.client import Client, ClientFrontend
 from reusedproxy.exchanges.cookie_state import CookieState
 from reusedproxy.exchanges.course import ExchangeCourse
 from reusedproxy.exchanges.withheld import Verdict, Withheld, body_of
@@ -23,7 +23,7 @@ from reusedproxy.wire.grammar import TOKEN
 from reusedproxy.wire.heads import CHUNKED, RequestHead, ResponseHead
 
 
-class ExchangeFacts(ConnectionFacts):
+class ExchangeFacts(ConnectionFacts[Client[ClientFrontend]]):
     """Holds the facts of an exchange; the base of `Exchange`. `head` is the request's head, as rules have left it;
     `line` is its first line as received, if rules have changed the head; `answer` is the response's head.
     `answer_rules` process that head, and may replace the answer, or have it held back.
@@ -33,7 +33,6 @@ class ExchangeFacts(ConnectionFacts):
     """
 
     # Most exchanges never touch these; as class attributes they cost nothing.
-    client: Client
     framed: bool
     inspected: None = None
     head: RequestHead | None = None

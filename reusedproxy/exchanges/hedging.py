@@ -15,7 +15,7 @@ from reusedproxy.backends.binding import Binding
 from reusedproxy.backends.hedging import LOST, NEITHER, NO_CONNECTION, WON, Hedging
 from reusedproxy.backends.server import Server
 from reusedproxy.config.model.bandwidth import Bandwidth
-from reusedproxy.exchanges.client import Client
+from reusedproxy.exchanges.client import Client, ClientFrontend
 from reusedproxy.exchanges.heads import naming_server, respelled
 from reusedproxy.exchanges.losers import Losing
 from reusedproxy.exchanges.retry import UNSEEN
@@ -39,7 +39,7 @@ NOT_HEDGED, HEDGED, HEDGE_WON = 0, 1, 2
 class Hedged(Served, Protocol):
     """Defines the request as its race knows it."""
 
-    client: Client
+    client: Client[ClientFrontend]
     head: RequestHead | None
     backend: Backend | None
     server: Server | None

@@ -14,7 +14,7 @@ import os
 from collections import deque
 from collections.abc import Callable
 from os import eventfd
-from select import EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, epoll
+from select import EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, epoll, poll
 from time import monotonic
 from typing import ClassVar, Final, Protocol
 
@@ -51,10 +51,15 @@ COSTLY_AT_ONCE: Final = 1
 Callback = Callable[[int], None]
 
 
-class Sender(Protocol):
-    """Sends what was written during a batch, at its end."""
+class Sender:
+    """Sends what was written during a batch, at its end. It is a base class, so that the call needs no look-up when
+    compiled."""
 
-    def send_now(self) -> None: ...
+    __slots__ = ()
+
+    def send_now(self) -> None:
+        """Sends now."""
+        raise NotImplementedError
 
 
 class Taker(Protocol):
@@ -83,6 +88,8 @@ class Poller:
         self._reactor = reactor
         self._now = now
         self._epoll = epoll()
+        #: Looks at one descriptor at a time.
+        self._look = poll()
         self._callbacks: dict[int, Callback] = {}
         #: Takers that wait for a turn. While there are any, a descriptor that is always ready brings the next batch.
         self._turns: deque[Taker] = deque()
@@ -200,6 +207,16 @@ class Poller:
         """Stops watching `fd`, which the caller closes immediately: the kernel then removes it from epoll by itself."""
         del self._callbacks[fd]
 
+    def is_ready(self, fd: int) -> bool:
+        """Tells whether something can be read of `fd` at this moment, the peer's end or a failure included.
+
+        Nearly always there is nothing, which a read would report by an exception (1.1 µs, this 0.6).
+        """
+        self._look.register(fd, READ)
+        ready = self._look.poll(0)
+        self._look.unregister(fd)
+        return bool(ready)
+
     def take_costly(self) -> bool:
         """Tells whether one more step of a handshake may be taken in this batch.
 
@@ -242,9 +259,10 @@ class Poller:
         if ready:
             self.busy_loops += 1
         for fd, events in ready:
-            if fd not in callbacks:
-                continue
-            callback = callbacks[fd]
+            try:
+                callback = callbacks[fd]
+            except KeyError:
+                continue  # it was closed in this batch
             try:
                 callback(events)
             except Exception:

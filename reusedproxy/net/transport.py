@@ -22,7 +22,6 @@ from socket import (
     IPPROTO_TCP,
     IPV6_UNICAST_HOPS,
     MSG_MORE,
-    MSG_PEEK,
     SHUT_WR,
     SO_LINGER,
     SOL_SOCKET,
@@ -35,7 +34,7 @@ from typing import ClassVar, Final, Protocol
 
 from twisted.logger import Logger
 
-from reusedproxy.net.poller import DATA, FAILED, HUNG_UP, READ, WRITE, Poller, Taker
+from reusedproxy.net.poller import DATA, FAILED, HUNG_UP, READ, WRITE, Poller, Sender, Taker
 
 #: Bytes asked for in one read: few as long as little comes (the buffer costs its size), many once a read came back
 #: full. Data that the other side cannot send on stays in memory for as long as its reader likes: 400 clients that asked
@@ -77,6 +76,8 @@ class TransportOwner(Protocol):
     owner after that.
     """
 
+    __slots__ = ()
+
     def data_received(self, data: bytes) -> None: ...
 
     def eof_received(self) -> None:
@@ -103,7 +104,7 @@ class Pace(Protocol):
         """Ends it: nothing more is sent at this pace."""
 
 
-class Transport:
+class Transport(Sender):
     """Owns one connected, non-blocking socket without TLS; no other code closes the socket.
 
     `state` is OPEN, HALF, CLOSING, DRAINING or CLOSED (see above). It is changed by `end_writing`, `close` and `abort`,
@@ -366,15 +367,7 @@ class Transport:
 
         Unread data may be lost by the call.
         """
-        if self._held:
-            return False
-        try:
-            self.socket.recv(1, MSG_PEEK)
-        except BlockingIOError:
-            return True
-        except OSError:
-            pass
-        return False
+        return not self._held and not self.poller.is_ready(self._fd)
 
     @property
     def full(self) -> bool:

@@ -14,7 +14,7 @@ from typing import ClassVar, Final
 from twisted.logger import Logger
 
 from reusedproxy.net.deadlines import SLOTS
-from reusedproxy.net.transport import BROKEN, OPEN, PEER_CLOSED, Transport
+from reusedproxy.net.transport import BROKEN, OPEN, PEER_CLOSED, Transport, TransportOwner
 from reusedproxy.pool.owner import ConnectionOwner
 from reusedproxy.pool.reasons import EARLY, LEFT_BEHIND, SERVER
 from reusedproxy.pool.served import Exchange
@@ -56,7 +56,7 @@ UNTOUCHED: Final = "untouched"  # it ended, or said something unasked, before an
 INTERIMS: Final = 100
 
 
-class ServerConnection(Unfinished):
+class ServerConnection(Unfinished, TransportOwner):
     """Carries the exchanges of one connection. `state` is IDLE, IN_USE, WATCHED, PRIVATE or RETIRING; only
     `Holdings` change it.
 

@@ -47,6 +47,7 @@ from reusedproxy.pool.kinds import ANY, NEW
 from reusedproxy.pool.learning.depth import Depths
 from reusedproxy.pool.learning.patience import HELD_LONGER, HELD_SHORTER
 from reusedproxy.pool.ordered import Order
+from reusedproxy.pool.owner import ConnectionOwner
 from reusedproxy.pool.reasons import FULL, ORDERED_DRAIN, PROXY, SERVER
 from reusedproxy.pool.record.listening import Recorder, RecordingWatcher
 from reusedproxy.pool.record.ring import Record
@@ -60,7 +61,7 @@ from reusedproxy.wire.heads import Limits
 COLD_EVERY: Final = 1.0
 
 
-class HTTPConnectionPool:
+class HTTPConnectionPool(ConnectionOwner[ServerConnection]):
     """Keeps the persistent connections of one server. `state` is one of these:
 
     "suspended"  keeps no floor, dials nothing, gives no connection: at the start, and while its server is out of use

@@ -21,7 +21,7 @@ from reusedproxy.net.dial import DialFailure
 from reusedproxy.pool.advice import Advice
 from reusedproxy.pool.connection import IN_USE, WATCHED, ServerConnection
 from reusedproxy.pool.dialing.governor import Governor
-from reusedproxy.pool.holdings import Holdings
+from reusedproxy.pool.holdings import Holdings, HoldingsWatcher
 from reusedproxy.pool.kept import DRAINED, KeptPool
 from reusedproxy.pool.kinds import NEW, SAFE
 from reusedproxy.pool.leaks import LeakWatch
@@ -68,7 +68,7 @@ LIFE_OVER: Final = "life over"
 STOOD: Final = "stood through a standstill"
 
 
-class Upkeep:
+class Upkeep(HoldingsWatcher):
     """Keeps up one pool. `used` and `unused` estimate how long its server lets connections stand idle that have carried
     requests, or have not."""
 

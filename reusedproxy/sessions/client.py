@@ -65,6 +65,8 @@ class ClientFacts(Protocol):
     """Defines the facts of a client connection for rules and logs. `requests` counts the
     request heads received on it."""
 
+    __slots__ = ()
+
     address: tuple[str, int]
     #: The address that it had connected to, as a PROXY protocol header tells; None: there was no such header.
     destination: tuple[str, int] | None
@@ -92,5 +94,6 @@ def session_of(client: ClientFacts) -> Session:
     """Returns the client connection's session, and makes it if there is none yet."""
     session = client.session
     if session is None:
-        session = client.session = Session(tls_side(client.transport))
+        session = Session(tls_side(client.transport))
+        client.session = session  # type: ignore[misc]  # the slots are those of the classes that implement it
     return session

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 from reusedproxy.backends.backend import Backend
-from reusedproxy.backends.server import Server
+from reusedproxy.backends.places import Ended
 from reusedproxy.config.model.bandwidth import Bandwidth
 from reusedproxy.net.marks import mark_packets
 from reusedproxy.net.tls.facts import TransportTLS, tls_side
@@ -22,13 +23,13 @@ from reusedproxy.tables.allowances import Allowance
 from reusedproxy.tables.table import Table
 from reusedproxy.tables.tracking import Counters, Tracked
 
+C_co = TypeVar("C_co", bound=FactsClient, covariant=True)
 
-class ConnectionFacts:
+
+class ConnectionFacts(Ended[C_co]):
     """Holds these facts; the base of `ExchangeFacts` and `StreamFacts`."""
 
-    client: FactsClient
     backend: Backend | None
-    server: Server | None
     connection: ServerConnection | None
     #: Its class and offset in queues (`set-priority-class`, `set-priority-offset`).
     priority = 0, 0

@@ -17,10 +17,9 @@ from reusedproxy.wire.heads import RequestHead
 from reusedproxy.wire.loose_heads import Ambiguous, NotHTTP, read_loose_request
 
 
-class StreamFacts(ConnectionFacts):
+class StreamFacts(ConnectionFacts[StreamClient]):
     """Holds the facts of a stream; the base of `Stream`."""
 
-    client: StreamClient
     first_request = True
     #: What requests alone have.
     credentials: None = None

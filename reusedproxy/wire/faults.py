@@ -38,10 +38,6 @@ class ResponseFault(Exception):
 Fault = type[RequestFault] | type[ResponseFault]
 
 
-#: Most lines of a usual head.
-LINES_KNOWN = 64
-
-
 @frozen
 class Limits:
     """Bounds a head: `max_head` bytes with its empty line, `max_headers` field lines.
@@ -51,18 +47,16 @@ class Limits:
 
     max_head: int = 15360
     max_headers: int = 100
-    #: What is left of heads of up to `LINES_KNOWN` lines, as far as they are allowed, when all but the line ends is
-    #: deleted. To look for a head's own among them takes no call.
-    line_ends: frozenset[bytes] = field(init=False, eq=False, repr=False)
+    #: The bytes up to which a head is surely within both: each field line has four at least, with colon and line end.
+    enough: int = field(init=False, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        known = range(2, min(self.max_headers + 2, LINES_KNOWN) + 1)
-        object.__setattr__(self, "line_ends", frozenset(CRLF * count for count in known))
+        object.__setattr__(self, "enough", min(self.max_head, 4 * self.max_headers))
 
-    def allow(self, line_ends: bytes) -> bool:
-        """Tells whether a head may have these line ends: CR and LF in turn, of no more lines than allowed."""
-        count = len(line_ends) >> 1
-        return line_ends == CRLF * count and 2 <= count <= self.max_headers + 2
+    def exceeded_by(self, head: bytes) -> bool:
+        """Tells whether a whole head is too large, or has too many field lines."""
+        # Start line and empty line are none.
+        return len(head) > self.max_head or head.count(CRLF) > self.max_headers + 2
 
 
 _CONTROL: Final = re.compile(rb"[\x00-\x08\n-\x1f\x7f]")

@@ -49,7 +49,7 @@ _library: Any = Binding().lib
 class TLSTransport(Transport):
     """Carries a connection whose handshake is complete; its bytes are encrypted."""
 
-    __slots__ = ("_half", "_handle", "_tls")
+    __slots__ = ("_half", "_handle", "_place", "_ssl_read", "_ssl_write", "_tls", "_view")
 
     secure = True
     #: The most bytes that OpenSSL may have read of an incomplete record: the largest record with its header (RFC 5246
@@ -64,6 +64,9 @@ class TLSTransport(Transport):
         Transport.__init__(self, poller, connected, owner)
         self._tls = tls
         self._handle = openssl.handle_of(tls)
+        # What each request calls, without a look-up in the module.
+        self._ssl_read, self._ssl_write = openssl.SSL_read, openssl.SSL_write
+        self._place, self._view = openssl.places[0], openssl.view
         #: Whether a record of ours is half sent.
         self._half = False
 
@@ -107,7 +110,7 @@ class TLSTransport(Transport):
                 if self.state != OPEN:
                     self._cork()
                 try:
-                    sent = openssl.SSL_write(self._handle, data, size)
+                    sent: int = self._ssl_write(self._handle, data, size)
                     if sent <= 0:
                         openssl.raise_error(self._tls, self._handle, sent)
                 except SSL.Error as error:
@@ -137,7 +140,7 @@ class TLSTransport(Transport):
         if alone and events == DATA and self._read_size == READ_SIZE and self.state <= HALF:
             try:
                 try:
-                    size = openssl.SSL_read(self._handle, openssl.places[0], RECORD)
+                    size: int = self._ssl_read(self._handle, self._place, RECORD)
                     if size <= 0:
                         openssl.raise_error(self._tls, self._handle, size)
                 except SSL.WantReadError:
@@ -146,7 +149,8 @@ class TLSTransport(Transport):
                     self._came_to(self._failure(error))
                     return
                 if size < RECORD:
-                    self.owner.data_received(bytes(openssl.view[:size]))
+                    data = self._view[:size]  # bytes already, of OpenSSL's own buffer
+                    self.owner.data_received(data if type(data) is bytes else bytes(data))
                 else:
                     self._read_on(size)
             except Exception:

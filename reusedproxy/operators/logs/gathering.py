@@ -9,18 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
+from reusedproxy.net.poller import Sender
+
 #: What is gathered at most: a unix socket takes 11 datagrams at once by default (net.unix.max_dgram_qlen), and more in
 #: a row would be little faster. Measured, microseconds for each, with a reader that sleeps before the first: 5.5 for
 #: one alone, 2.7 of 4, 2.2 of 8, 1.9 of 16; by sendmmsg(2), called by ctypes, 3.1 of 8 and 1.9 of 16.
 AT_ONCE: Final = 8
 #: The room that the first one leaves.
 FIRST: Final = AT_ONCE - 1
-
-
-class Sender(Protocol):
-    """Does at a batch's end what was left for it."""
-
-    def send_now(self) -> None: ...
 
 
 class Batches(Protocol):
@@ -31,14 +27,14 @@ class Batches(Protocol):
     late: list[Any]
 
 
-class Gathering:
+class Gathering(Sender):
     """Knows who has gathered something. Without `batches` nothing is gathered."""
 
     def __init__(self, batches: Batches | None = None) -> None:
         self._batches = batches
-        self._filled: list[Sender] = []
+        self._filled: list[Gathered] = []
 
-    def await_end(self, gathered: Sender) -> None:
+    def await_end(self, gathered: Gathered) -> None:
         """Has `gathered` send at the end of this batch; now if there is none."""
         batches = self._batches
         if batches is None or batches.senders is None:
