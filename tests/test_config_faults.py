@@ -216,6 +216,7 @@ class WordTests(SynchronousTestCase):
                 "'mode log' is HAProxy's; reusedproxy does not do it yet: there are 'mode http' and 'mode tcp'",
             ),
             ("no log x", "'log' does not take another argument: 'x'"),
+            ("stats socket /s", "'stats socket' belongs in section 'global'"),
             ("stats urii /", "'stats': unknown word 'urii': did you mean 'uri'?"),
         ]
         for line, expected in table:
@@ -396,6 +397,11 @@ class WordTests(SynchronousTestCase):
             ("server web1 check", "server 'web1': the address is missing: 'server web1 ADDRESS:PORT check …'"),
             ("bind ssl crt /c.pem", "'bind': the address is missing: 'bind ADDRESS:PORT ssl …'"),
             ("bind 127.0.0.1:", "'bind': the port is missing in '127.0.0.1:': write '127.0.0.1:80', say"),
+            (
+                "bind run/it.sock",
+                "'bind': the port is missing in 'run/it.sock': a unix socket's path begins with '/', or with"
+                " 'unix@': write 'unix@run/it.sock'",
+            ),
             ("bind fe80::", "'bind': the port is missing in 'fe80::': write 'fe80:::80', say"),
             ("acl path_beg /x", "'acl': the name is missing: 'acl NAME path_beg /x …'"),
             ("acl hdr(host) x", "'acl': the name is missing: 'acl NAME hdr(host) x …'"),

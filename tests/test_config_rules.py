@@ -16,6 +16,8 @@ from tests.rulefakes import DEFAULTS, sections
 PUBLISHED = """
     acl is_static path_end .css .js
     acl is_static path_beg /static /images
+    acl ours ssl_fc_sni_end .test
+    acl theirs ssl_fc_sni_reg ^a
     acl host_www hdr_beg(host) -i www
     acl network_allowed src 20.30.40.50 20.30.40.40
     acl restricted_page path_beg,url_dec -i /admin

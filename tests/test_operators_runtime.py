@@ -19,6 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy import __version__
 from reusedproxy.backends.checks.agent import STATIC_WEIGHTS
+from reusedproxy.backends.checks.results import Result
 from reusedproxy.backends.server import DOWN, DRAIN, MAINT, NOLB, READY, UP
 from reusedproxy.config.model.proxies import RecordBound
 from reusedproxy.config.model.proxies import Spread as Settings
@@ -28,14 +29,15 @@ from reusedproxy.doctor.records import Unanswered, answered
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.dial import Target
 from reusedproxy.net.slices import Steps
-from reusedproxy.operators.runtime import session
+from reusedproxy.operators.runtime import servers, session
 from reusedproxy.operators.runtime.commands import COMMANDS, run
 from reusedproxy.operators.runtime.proxy import ADMIN, BUSY, OPERATOR, USER, Context, Refusal
 from reusedproxy.operators.runtime.session import LONGEST_LINE, PIECES_AT_ONCE, Session
 from reusedproxy.operators.runtime.words import commands_of
 from reusedproxy.operators.shell.commands import namespace
 from reusedproxy.operators.stats.figures import AT_ONCE
-from reusedproxy.operators.view.values import ProxyView
+from reusedproxy.operators.view.reading import server_view
+from reusedproxy.operators.view.values import CheckView, ProxyView
 from reusedproxy.pool.cold import Cold
 from reusedproxy.pool.kinds import ANY
 from reusedproxy.pool.spread import Spread
@@ -386,6 +388,14 @@ class CommandTests(RuntimeTestCase):
         said = self.says("explain pool be/s1")
         self.assertIn("with 0 idle, 2 in use, 0 connecting and a floor of 2; it waits for one still.", said)
         self.assertIn("A floor of 3 would have met it", said)
+
+    def test_what_a_check_finds_wrong_stands_beside_the_pool(self) -> None:
+        _, server = self.context.server("be/s1")
+        failed = Result("L7STS", "Bad Request", 400, 0.001)
+        view = server_view(server)
+        check = CheckView(2, 3, 0, 1, failed)
+        self.patch(servers, "server_view", lambda living: view._replace(check=check))
+        self.assertIn("Its last check has failed: Layer7 wrong status, code: 400", self.says("explain pool be/s1"))
 
     def test_a_pool_that_is_not_recorded_says_how(self) -> None:
         for line in ("show pool record be/s1", "what-if be/s1", "what-if be/s1 floor=3"):

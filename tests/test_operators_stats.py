@@ -19,11 +19,13 @@ from reusedproxy import __version__
 from reusedproxy.backends.checks.results import Result
 from reusedproxy.backends.server import DOWN, DRAIN, MAINT, READY, UP
 from reusedproxy.build.assembly import Assembly
+from reusedproxy.config.model.tls import ServerTLS
 from reusedproxy.config.reader import Source, read_configuration
 from reusedproxy.exchanges.own_answers import head_of
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.slices import Steps, run_through
+from reusedproxy.net.tls.client import ClientContext
 from reusedproxy.operators.metrics.groups import duration, groups, number
 from reusedproxy.operators.stats import handler
 from reusedproxy.operators.stats import moment as moment_module
@@ -565,7 +567,17 @@ class PageTests(StatsCase):
             self.assertIn(f", up {text}<", self.ask()[2])
 
     def test_the_promise_stands_at_the_top(self) -> None:
-        """Handshakes on the request path: green at 0, red from 1 on."""
-        self.assertIn("<div class='good'><span>TLS handshakes on the request path</span><b>0</b>", self.ask()[2])
+        """Handshakes on the request path: green at 0, red from 1 on. Without TLS they are not called that."""
+        what = "connections opened on the request path"
+        self.assertIn(f"<div class='good'><span>{what}</span><b>0</b>", self.ask()[2])
         self.one.pool.counters.handshakes_on_request_path = 2
-        self.assertIn("<div class='bad'><span>TLS handshakes on the request path</span><b>2</b>", self.ask()[2])
+        self.assertIn(f"<div class='bad'><span>{what}</span><b>2</b>", self.ask()[2])
+
+    def test_the_promise_is_about_servers_with_tls(self) -> None:
+        """Where there are some, connections to the others do not count."""
+        self.one.pool.dialer.context = ClientContext(ServerTLS(verify="none"))
+        self.one.pool.counters.handshakes_on_request_path = 2
+        self.two.pool.counters.handshakes_on_request_path = 5
+        body = self.ask()[2]
+        self.assertIn("<div class='bad'><span>TLS handshakes on the request path</span><b>2</b>", body)
+        self.assertIn("of 0 requests to servers with TLS", body)

@@ -94,6 +94,16 @@ class TroubleTests(StatsCase):
         ):
             self.assertEqual(self.found(evolve(self.view(), history=tuple(samples))), [text] if text else [])
 
+    def test_the_backends_that_errors_come_from_are_named(self) -> None:
+        """The one with the most first."""
+        view = self.view()
+        backend = view.backends[0]
+        few, most = evolve(backend, name="few", errors_lately=3), evolve(backend, name="most", errors_lately=47)
+        view = evolve(view, history=(Sample(1.0, 100, 50),) * 10, backends=(few, evolve(backend, name="well"), most))
+        (found,) = [each for each in troubles(view, 1e9) if "5xx" in each.text]
+        self.assertTrue(found.text.endswith("were errors (5xx), most of most"), found.text)
+        self.assertEqual([each.text for each in found.places], ["most", "few"])
+
     def test_frontends_that_are_full(self) -> None:
         """By their own bound, or by that of the process."""
         view = self.view()

@@ -212,6 +212,29 @@ class AnswerTimeTests(SynchronousTestCase):
         self.assertEqual(self.counted(), {0.0025: 1, 0.05: 2, 0.25: 1})
         self.world.check_rest()
 
+    def test_who_waited_in_vain_has_waited_longest(self) -> None:
+        """Or an outage of time-outs would show the best figures. What a client did not wait for does not count."""
+        self.rates.start()
+        self.ask(0.03)
+        client = self.world.client()
+        client.send(GET)
+        self.world.clock.advance(60)
+        self.assertIn(b" 504 ", client.take())
+        self.assertEqual(self.counted()[0.05], 1)
+        self.assertEqual(sum(self.rates.answer_times(self.world.backend).counts), 2)
+        self.assertGreater(self.rates.answer_times(self.world.backend).sum, 1.0)
+        self.rates.stop()
+
+    def test_errors_are_known_by_their_backend_for_ten_seconds(self) -> None:
+        self.rates.start()
+        errors = self.rates.errors[self.world.backend]
+        self.world.backend.traffic.hrsp[5] += 7
+        for seconds, risen in ((2, 7), (6, 7), (6, 0)):
+            for _ in range(seconds):
+                self.world.clock.advance(1.1)
+            self.assertEqual(errors.risen, risen)
+        self.rates.stop()
+
     def test_those_of_each_second_are_kept(self) -> None:
         self.rates.start()
         self.ask(0.03)

@@ -18,13 +18,16 @@ from reusedproxy.pool.dialing.governor import BACKOFF_LAST, DIALS, FLOOR_DIALS, 
 from reusedproxy.pool.kinds import ANY, FRESH, NEW, SAFE
 from reusedproxy.pool.learning.floor import TRY_EVERY
 from reusedproxy.pool.probe import Probe
-from reusedproxy.pool.reasons import PROXY, SURPLUS
+from reusedproxy.pool.reasons import ORDERED_REPLACEMENT, PROXY, SURPLUS
 from reusedproxy.pool.upkeep import AHEAD, LIFE_OVER, STOOD
 from tests.fakes import LATE_REFUSAL, Asker, PoolBench, RecordingExchange, check_sums
 
 #: Reasons that are nobody's but ours.
 MAX_REUSE = "max-reuse"
-OURS = {AHEAD, LIFE_OVER, STOOD, SURPLUS, MAX_REUSE, "pool full", "purged", "idle too long", "seen enough"}
+OURS = {
+    *(AHEAD, LIFE_OVER, STOOD, SURPLUS, ORDERED_REPLACEMENT, MAX_REUSE),
+    *("pool full", "purged", "idle too long", "seen enough"),
+}
 
 INDEX = st.integers(0, 1000)
 
@@ -154,7 +157,9 @@ class PoolMachine(RuleBasedStateMachine):
         """Whether this may leave the floor short: a request needs its place, or another was asked for in time,
         in vain."""
         pool = self.pool
-        if reason == LIFE_OVER:
+        if reason == ORDERED_REPLACEMENT and pool.limits.most is not None:
+            return True
+        if reason in (LIFE_OVER, ORDERED_REPLACEMENT):
             return connection.state == IN_USE and bool(pool.waiters)
         now = self.bench.clock.seconds()
         asked_at, was_held_up = self.asked_for.get(connection, (now, False))
@@ -324,6 +329,15 @@ class PoolMachine(RuleBasedStateMachine):
     def process_stands_still(self) -> None:
         """All that stand are suspect from now on, and leave as others stand in their place."""
         self.pool.upkeep.renew()
+
+    @rule()
+    def operator_drains(self) -> None:
+        self.pool.order_drain()
+
+    @rule()
+    def operator_rewarms(self) -> None:
+        """No fewer stand because of it, where there is room for both."""
+        self.pool.order_rewarm()
 
     @rule(seconds=st.sampled_from([None, 0.0, 0.1, 5.0]))
     def server_is_down_for_a_while(self, seconds: float | None) -> None:
@@ -529,7 +543,7 @@ class FollowingPoolMachine(PoolMachine):
     def the_floor_is_between_its_bounds(self) -> None:
         if hasattr(self, "pool"):
             limits = self.pool.limits
-            assert limits.min_conn <= self.floor <= max(limits.min_conn, min(limits.floor_max or 100, 100))
+            assert limits.min_conn <= self.pool.usual_floor <= max(limits.min_conn, min(limits.floor_max or 100, 100))
 
 
 class FollowingPoolMachineTests(FollowingPoolMachine.TestCase):  # type: ignore[misc, valid-type]

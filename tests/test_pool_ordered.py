@@ -11,8 +11,9 @@ from reusedproxy.config.model.proxies import PoolLimits
 from reusedproxy.net.transport import OPEN
 from reusedproxy.pool.connection import ServerConnection
 from reusedproxy.pool.kept import DRAINED, NO_ORDER, REWARMING
+from reusedproxy.pool.kinds import NEW
 from reusedproxy.pool.reasons import DRAIN, ORDERED_DRAIN, ORDERED_REPLACEMENT, REWARM
-from tests.fakes import Asker, PoolBench, check_sums
+from tests.fakes import Asker, FakeDial, PoolBench, check_sums
 from tests.test_pool_named import Bench as NamedBench
 from tests.test_pool_raw import Bench as RawBench
 
@@ -209,6 +210,24 @@ class DrainTests(SynchronousTestCase):
         bench.pass_time(1)
         self.assertEqual(len(bench.pool.idle), 3)
 
+    def test_one_that_comes_back_while_others_are_being_closed_is_closed(self) -> None:
+        """Those that are due make room for nobody."""
+        bench = warm(min_conn=3)
+        bench.dialer.answer = bench.dialer.refuse
+        bench.pool.order_rewarm()
+        self.assertEqual(len(bench.pool.holdings.due), 3)
+        bench.pass_time(5)
+        bench.dialer.answer = bench.dialer.accept
+        asker = Asker()
+        bench.pool.wait(asker, NEW)
+        bench.pool.holdings.backlog.go_on = lambda: None  # type: ignore[method-assign]
+        bench.pool.order_drain()
+        bench.pass_time(2)
+        (new,) = asker.connections
+        bench.use(new)
+        self.assertNotIn(new, bench.pool.idle)
+        self.assertEqual(len(bench.pool.idle), 3)
+
     def test_no_timer_is_left(self) -> None:
         bench = warm(min_conn=3)
         bench.pool.order_drain()
@@ -292,6 +311,47 @@ class RewarmTests(SynchronousTestCase):
             self.assertEqual(pool.order.state, NO_ORDER, seed)
             self.assertEqual([each for each in pool.idle if pool.order.ends(each)], [])
             check_sums(pool)
+
+    def test_at_a_ceiling_where_somebody_always_waits_one_goes_for_each_that_comes(self) -> None:
+        """Nobody could be served by more of them meanwhile."""
+        bench = PoolBench(most=4)
+
+        def accept(dial: FakeDial) -> None:
+            bench.clock.callLater(0.1, dial.succeed)
+
+        bench.dialer.answer = accept
+
+        def live(seconds: float) -> int:
+            fewest = 4
+            for _ in range(round(seconds / 0.02)):
+                bench.pass_time(0.02, step=0.01)
+                for connection in [*bench.pool.in_use]:
+                    bench.use(connection)
+                while len(bench.pool.waiters) < 6:
+                    if bench.pool.acquire() is None:
+                        bench.pool.wait(Asker())
+                fewest = min(fewest, len(bench.pool.in_use))
+            return fewest
+
+        live(5)
+        before, dials = {*bench.pool.in_use}, bench.pool.counters.dials
+        self.assertEqual((live(5), {*bench.pool.in_use}, len(before)), (4, before, 4))
+        bench.pool.order_rewarm()
+        self.assertEqual(live(10), 3)
+        self.assertEqual((before & {*bench.pool.in_use}, len(bench.pool.in_use)), (set(), 4))
+        self.assertEqual((bench.pool.counters.dials, bench.pool.order.state), (dials + 4, NO_ORDER))
+
+    def test_no_more_stand_than_may(self) -> None:
+        """`pool-max-conn`: those that come back beyond it end, as ever, and others are not opened for them."""
+        bench = warm(max_conn=4)
+        used = ask(bench, 9)
+        dials = bench.pool.counters.dials
+        bench.pool.order_rewarm()
+        give_back(bench, used)
+        bench.pass_time(20)
+        self.assertLessEqual(len(bench.pool.idle), 4)
+        self.assertLessEqual(bench.pool.counters.dials, dials + 4)
+        self.assertEqual(bench.pool.order.state, NO_ORDER)
 
     def test_where_somebody_always_waits_they_are_replaced_all_the_same(self) -> None:
         """The pool dials at the rate of a floor, and ends one for each that is new."""
@@ -457,8 +517,7 @@ class RawTests(SynchronousTestCase):
         assert lent is not None
         bench.clock.advance(1)
         first.append(bench.connect())
-        gone: object = lent.transport
-        first = [each for each in first if each is not gone]
+        first = [each for each in first if each.owner is not lent]
         bench.pool.order_rewarm()
         bench.clock.advance(0.1)
         second = [bench.connect() for _ in range(2)]

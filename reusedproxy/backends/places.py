@@ -304,6 +304,9 @@ class Places(Generic[Successor]):
                 if after is not None:
                     # A histogram's `observe` would be two calls for each request; this is none.
                     after[(ended.answered - ended.read) * 10000 // 1] += 1
+            elif status >= 500 and self.answered_after is not None:
+                # Who has waited for a server that did not answer has waited the longest.
+                self.answered_after[(ended.ended - ended.read) * 10000 // 1] += 1
             if server.served == server.maxconn or server.queue.waiting or self.queue.waiting or server.heir is not None:
                 self.done(server)
             else:

@@ -22,7 +22,7 @@ from twisted.logger import Logger, LogLevel
 
 from reusedproxy.build.assembly import Assembly, AssemblyError, Proxy
 from reusedproxy.config.language.printable import printable
-from reusedproxy.config.language.report import Fault
+from reusedproxy.config.language.report import Fault, in_all
 from reusedproxy.config.model.proxies import Configuration, Global
 from reusedproxy.config.model.proxies import Manhole as ManholeSettings
 from reusedproxy.config.model.values import Notice, Place
@@ -197,7 +197,8 @@ class ProxyService(Service):
             self.workload.stop()
             if self.manhole is not None:
                 self.manhole.stop()
-            raise Refused(error.faults, error.notices, summary=configuration.summary) from None
+            summary = configuration.summary + in_all(len(error.faults))
+            raise Refused(error.faults, error.notices, summary=summary) from None
         self.runtime.adopt(sockets)
         if bind:
             self._demand_descriptors(proxy)

@@ -31,6 +31,10 @@ class OrderedPool(KeptPool, Protocol):
     usual_floor: int
 
     @property
+    def most_idle(self) -> float:
+        """Returns how many connections may stand idle."""
+
+    @property
     def family(self) -> Iterable[OrderedPool]:
         """Returns all pools of the server."""
 
@@ -119,7 +123,7 @@ class Order:
         if drained:
             self._pool.keep_none(False)
         else:
-            self._raised = len(held.idle) + len(held.pinged)
+            self._raised = int(min(len(held.idle) + len(held.pinged), self._pool.most_idle))
         if self._pool.state != "running":
             self.stop()
             return
@@ -191,14 +195,22 @@ class Order:
         if self.state != REWARMING or not self.ends(connection) or self.opened > self.ended:
             return False
         if self._pool.waiters:
-            self._upkeep.refill.one_more()
-            return True
+            return self._keeps_for_waiters()
         needed = len(self._held.idle) + len(self._held.pinged) + 1
+        if needed > self._pool.most_idle:
+            return False
         if needed > self._pool.floor:
             self._raised = needed
             self._pool.set_floor(self._pool.usual_floor)
             self._upkeep.floor_changed()
         return True
+
+    def _keeps_for_waiters(self) -> bool:
+        """Tells whether a connection of before goes on to serve those who wait. At the ceiling (`strict-maxconn`) one
+        leaves at a time; else those who wait have others opened."""
+        pool, held = self._pool, self._held
+        full = pool.limits.most is not None and pool.counted >= pool.limits.most
+        return not full or bool(held.retiring or held.connecting)
 
     def make_way(self) -> None:
         """Ends one idle connection of before where the server has as many as it may have (`strict-maxconn`), so that
@@ -214,7 +226,7 @@ class Order:
             return
         if self._raised:
             self._raised = 0
-            pool.set_floor(pool.usual_floor)
+            self._apply()
         if len(held.idle) + len(held.in_use) < pool.floor:
             return
         if any(self.ends(each) and each.carries_requests for each in held.in_use):

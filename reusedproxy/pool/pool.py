@@ -221,6 +221,11 @@ class HTTPConnectionPool:
         if self.order.state != DRAINED:
             self._most_idle = idle
 
+    @property
+    def most_idle(self) -> float:
+        """Returns how many connections may stand idle."""
+        return self._most_idle
+
     def keep_none(self, none: bool) -> None:
         """Keeps no idle connection from now on; or (False) as many as before."""
         self._most_idle = 0.0 if none else self._usual_most

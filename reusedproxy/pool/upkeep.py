@@ -326,8 +326,10 @@ class Upkeep:
             self._take_floor()
 
     def floor_changed(self) -> None:
-        """Fills a floor that somebody else has set."""
+        """Fills a floor that somebody else has set, or lets go what is due beyond it."""
         self._take_floor()
+        if self.holdings.due:
+            self._let_due_go()
         self.refill.open_more()
 
     def _take_floor(self) -> None:

@@ -91,7 +91,12 @@ def _listen_address(text: str, what: str) -> list[ListenAddress]:
         return [ListenAddress("fd", fd=units.integer(rest, f"{what}: the file descriptor in '{text}'"))]
     host, port_text = _host_and_port(rest)
     if not port_text:
-        hint = f"write ':{text}'" if text.isdigit() else f"write '{_without_colon(text)}:80', say"
+        if text.isdigit():
+            hint = f"write ':{text}'"
+        elif "/" in text:
+            hint = f"a unix socket's path begins with '/', or with 'unix@': write 'unix@{text}'"
+        else:
+            hint = f"write '{_without_colon(text)}:80', say"
         raise Wrong(f"{what}: the port is missing in '{text}': {hint}")
     host, v6 = _listen_host(host, family, text, what)
     return [ListenAddress("tcp", host=host, port=port, v6=v6) for port in _ports(port_text, text, what)]

@@ -116,9 +116,7 @@ class Report:
         words = self.done - self.refused
         idle = {word for word in self.effectless if word in words}
         counts = f"{len(words) - len(idle)} words done, {len(self.effectless)} without effect here"
-        number = len(self.faults)
-        errors = f" ({number} error{'s' if number > 1 else ''} in all)" if number else ""
-        return f"{counts}, {len(self.refused)} refused{errors}"
+        return f"{counts}, {len(self.refused)} refused{in_all(len(self.faults))}"
 
     def fault(self, place: Place, text: str) -> None:
         # A setting from `defaults` may be checked once for every section that inherits it.
@@ -221,3 +219,8 @@ def one_of(word: str, known: Iterable[str], what: str) -> str:
 def not_done(word: str, what: str = "keyword", hint: str = "") -> str:
     """Returns the message for a word of HAProxy's that is not implemented."""
     return f"'{word}' is a HAProxy {what} that reusedproxy does not do yet" + (f": {hint}" if hint else "")
+
+
+def in_all(errors: int) -> str:
+    """Returns the end of a summary of so many errors: words may all be known, and their files not be there."""
+    return f" ({errors} error{'s' if errors > 1 else ''} in all)" if errors else ""

@@ -30,7 +30,10 @@ from reusedproxy.config.rules.token_keys import ALGORITHMS, read_jwk, read_key, 
 #: Fetches to whose names an ACL may append a method: path_beg is path with -m beg.
 BASES = words("base path url hdr shdr cook scook urlp")
 ACL_METHODS = words("beg dir dom end len reg str sub")
-ACL_ONLY = frozenset(f"{base}_{method}" for base in BASES for method in ACL_METHODS) - FETCHES.keys()
+ACL_ONLY = (
+    frozenset(f"{base}_{method}" for base in BASES for method in ACL_METHODS)
+    | frozenset(("ssl_fc_sni_end", "ssl_fc_sni_reg"))
+) - FETCHES.keys()
 _NAME = re.compile(r"[A-Za-z0-9_.+-]*")
 #: The usual algorithms of `digest`, for suggestions; it takes any that OpenSSL knows.
 DIGESTS = ("md5", "sha1", "sha224", "sha256", "sha384", "sha512")

@@ -44,6 +44,8 @@ def read_stats(proxy: ProxyDraft, line: Line, report: Report) -> None:
         page = READERS[word](page, stats, proxy.acls, report)
     elif word == "show-modules":
         report.without_effect(stats.keyword, line.place)
+    elif word in ("socket", "timeout", "maxconn"):
+        raise Wrong(f"'stats {word}' belongs in section 'global'")
     else:
         raise Wrong(f"'stats': unknown word '{word}'{did_you_mean(word, haproxy_words.STATS)}")
     proxy.say(stats.keyword, line.place)

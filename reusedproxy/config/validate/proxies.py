@@ -15,6 +15,7 @@ from reusedproxy.config.model.checks import CheckPlan, Connect, HTTPCheck
 from reusedproxy.config.model.identities import IdentityRule
 from reusedproxy.config.model.proxies import SAFE_TO_REUSE, Bind, PoolLimits
 from reusedproxy.config.model.values import ListenAddress
+from reusedproxy.config.rules.actions import UseService
 from reusedproxy.config.sections.draft import ProxyDraft
 from reusedproxy.config.sections.errors import ErrorLine, GroupUse
 from reusedproxy.config.sections.finish import check_host, check_of, host_known
@@ -121,8 +122,10 @@ def _frontend(draft: ProxyDraft, answers: bool, report: Report) -> None:
 
 
 def _meant_to_answer(draft: ProxyDraft) -> bool:
-    """Tells whether the section is there to answer without a server: the monitor, or with a page for 503 of its own; or
-    for its table alone."""
+    """Tells whether the section is there to answer without a server: the monitor, a service such as the exporter, or
+    with a page for 503 of its own; or for its table alone."""
+    if any(isinstance(each.action, UseService) for each in draft.request_rules):
+        return True
     if "stick-table" in draft.own or (draft.kind != "backend" and draft.monitor_uri):
         return True
     begin = draft.place

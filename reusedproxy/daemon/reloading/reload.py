@@ -106,6 +106,8 @@ class Reloads:
         self._done: PutDone | None = None
         self._wrong: list[str] = []
         self._noted: list[str] = []
+        #: What is said of servers that get no more requests by it.
+        self._lost: list[str] = []
         self._has_replaced = False
         #: Who waits for the end of this reload, and of the next one; and what is said of this one.
         self._asking: list[Told] = []
@@ -185,7 +187,7 @@ class Reloads:
 
     def _start(self, steps: Steps[None]) -> None:
         self._has_replaced = False
-        self._wrong, self._noted = [], []
+        self._wrong, self._noted, self._lost = [], [], []
         if self.spares_collector:
             gc.disable()  # it would traverse the new, permanent objects again and again
         self._work = Slices(self._reactor, steps, self._over)
@@ -301,6 +303,8 @@ class Reloads:
             for name, reason in found.items():
                 text = f"server {name} {what}: {reason}"
                 self._noted.append(text)
+                self._said.append(("alert", text))
+                self._lost.append(text)
                 self._service.announce("alert", f"reload: {text}", f"backend {name.rpartition('/')[0]}")
         self._service.runtime.adopt(sockets)
         yield from self._replace(old, new, endings)
@@ -364,7 +368,7 @@ class Reloads:
         if not self._changed:
             self._said.append(("notice", text))
             self._taken = True
-            self._service.supervision.reloaded(text)
+            self._service.supervision.reloaded("; ".join((text, *self._lost)))
 
     def _refuse(self, faults: Sequence[object], notices: Iterable[Notice] = ()) -> None:
         announce = self._service.announce

@@ -102,8 +102,8 @@ _HANDSHAKES = Family(
 _ANSWERS = Family(
     "reusedproxy_backend_response_seconds",
     HISTOGRAM,
-    "Seconds from the end of a request's head to the answer's head, for requests that a server has answered: what they"
-    " wait in queues and for a connection, and what the server takes.",
+    "Seconds from the end of a request's head to the answer's head: what it waits in queues and for a connection, and"
+    " what the server takes; to the end of those that a server has been given and has not answered (5xx).",
     ("backend",),
     NOW,
     "time to the answer",

@@ -223,7 +223,11 @@ def explain_pool(context: Context, words: Sequence[str]) -> str:
     )
     troubles = (f"Trouble: {each}" for each in pool.troubles)
     late = hedging_sentences(hedging_view(backend))
-    said = (*readiness(server), *sentences(pool), *cold_sentences(pool), *late, *troubles)
+    ends = sorted(pool.closed.items(), key=lambda each: -each[1])
+    ended = [f"Its connections have ended: {', '.join(f'{count} {reason}' for reason, count in ends)}."] if ends else []
+    failure = _failure(server)
+    check = [f"Its last check has failed: {failure}."] if failure else []
+    said = (*check, *readiness(server), *sentences(pool), *cold_sentences(pool), *late, *ended, *troubles)
     return "".join(f"{line}\n" for line in (state, *said))
 
 
@@ -250,4 +254,14 @@ def _notes(server: ServerView) -> Iterator[str]:
         yield f"nodes: {nodes(pool.nodes)}; {pool.nodes.state}"
     if server.warming:
         yield f"comes up: {server.throttle}/{FULL_WEIGHT} of its share"
+    if failure := _failure(server):
+        yield f"check: {failure}"
     yield from (f"trouble: {each}" for each in pool.troubles)
+
+
+def _failure(server: ServerView) -> str:
+    """Returns what the last check of a server has found wrong, "" if nothing."""
+    check = server.check
+    return (
+        "" if check is None or check.last.status in ("UNK", "INI", "CHECKED") or check.last.passed else str(check.last)
+    )

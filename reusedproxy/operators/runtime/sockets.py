@@ -357,7 +357,7 @@ def _directory(address: ListenAddress) -> str:
     """Returns a hint if the directory of a unix socket is not there or not for this user, "" otherwise."""
     directory = os.path.dirname(address.path) if address.kind == "unix" else ""
     if directory and not os.path.isdir(directory):
-        return f": its directory {directory} is not there: make it (systemd: RuntimeDirectory=)"
+        return f": its directory {os.path.abspath(directory)} is not there: make it (systemd: RuntimeDirectory=)"
     if directory and not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
         return f": the user that starts the daemon (number {os.geteuid()}) may not write into {directory}"
     return ""

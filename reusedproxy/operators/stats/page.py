@@ -156,6 +156,13 @@ def _facts(moment: Moment, sections: Sequence[Section], look: Look) -> str:
     total = {
         name: sum(int(row.columns[f"pool_{name}"]) for section in sections for row in section.servers) for name in names
     }
+    encrypted = [
+        row.columns
+        for section in sections
+        for row in section.servers
+        if row.server is not None and row.server.pool.tls is not None
+    ]
+    tls = {name: sum(int(each[f"pool_{name}"]) for each in encrypted) for name in names[:2]} if encrypted else None
     # What goes through is known of all sections together only.
     history = () if look.scope else moment.view.history
     now, lately = shares(moment.view)
@@ -163,6 +170,7 @@ def _facts(moment: Moment, sections: Sequence[Section], look: Look) -> str:
         "facts.html",
         view=moment.view,
         total=total,
+        tls=tls,
         history=history,
         now=now,
         lately=lately,

@@ -51,7 +51,7 @@ def troubles(view: ProxyView, at: float, dropped: int = 0, scope: Collection[str
     found = [
         *_without_servers(backends),
         *_down(servers),
-        *(() if scope else _errors(view)),
+        *(() if scope else _errors(view, backends)),
         *_full(view, scope),
         *_ends(view, servers, at, scope),
         *(() if scope else _refused_files(view)),
@@ -93,11 +93,14 @@ def _down(servers: Sequence[tuple[str, ServerView]]) -> Iterator[Trouble]:
         yield _trouble(BAD, text, (Place(server.full_name, section) for section, server in down))
 
 
-def _errors(view: ProxyView) -> Iterator[Trouble]:
+def _errors(view: ProxyView, backends: Sequence[BackendView]) -> Iterator[Trouble]:
     now, lately = shares(view)
     for share, when in ((now, "10 s"), (lately, "minute")):
         if share.errors >= TOO_MANY:
-            yield Trouble(BAD, f"{share.errors:.1%} of all answers in the last {when} were errors (5xx)")
+            failing = sorted((each for each in backends if each.errors_lately), key=lambda each: -each.errors_lately)
+            where = f", most of {failing[0].name}" if len(failing) > 1 else ""
+            text = f"{share.errors:.1%} of all answers in the last {when} were errors (5xx){where}"
+            yield _trouble(BAD, text, (Place(each.name, each.name) for each in failing))
             return
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from math import inf
 
@@ -23,6 +23,8 @@ from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.operators.view.history import History
 
 EVERY = 1.0
+#: Looks of which errors are shown by the backend that they come from.
+LATELY = 10
 _NOTHING = Sums()
 
 
@@ -47,6 +49,24 @@ class Meter:
 
 
 @define
+class Lately:
+    """How much one counter has risen in the last seconds (`LATELY` looks)."""
+
+    read: Callable[[], int]
+    last: int = 0
+    steps: deque[int] = Factory(lambda: deque(maxlen=LATELY))
+
+    def look(self) -> None:
+        total = self.read()
+        self.steps.append(max(0, total - self.last))
+        self.last = total
+
+    @property
+    def risen(self) -> int:
+        return sum(self.steps)
+
+
+@define
 class ServerTimes:
     """The average times of one server, and the sums up to which they have been made."""
 
@@ -68,7 +88,8 @@ class ServerTimes:
 class Rates:
     """The meters of a proxy: `sessions` of each frontend, backend and server, `requests` of each frontend; of all
     together `bytes_out`, bytes `compressed_in` and `compressed_out`, and clients' TLS `handshakes` and those `keys`
-    that are not of resumed sessions; and the `history` of all together, which may be that of the proxy before.
+    that are not of resumed sessions; the `errors` (5xx) of each backend; and the `history` of all together, which may
+    be that of the proxy before.
 
     `idle` is the share of the last second in which the process did not compute.
     """
@@ -110,11 +131,13 @@ class Rates:
         self._handed_on: set[Backend] = set()
         self._times: dict[Server, ServerTimes] = {}
         self._backend_times: dict[Backend, Averages] = {}
+        self.errors: dict[Backend, Lately] = {}
         for backend in backends:
             self.sessions[backend] = Meter(_sessions(backend))
             for server in backend.servers:
                 self.add(server)
             self._backend_times[backend] = Averages()
+            self.errors[backend] = Lately(_errors(backend))
 
     def add(self, server: Server) -> None:
         """Measures a server, which may be new."""
@@ -129,6 +152,8 @@ class Rates:
         """Goes on from what a reload's proxy before has measured, and at the totals that the counters have."""
         for meter in self._meters():
             meter.last = meter.read()
+        for errors in self.errors.values():
+            errors.last = errors.read()
         for server, times in self._times.items():
             times.before = Sums.of(server.times)
         if before is not None:
@@ -143,6 +168,10 @@ class Rates:
             self._times.update({each: kept[each.full_name] for each in self._times if each.full_name in kept})
             averages = {backend.name: each for backend, each in before._backend_times.items()}
             self._backend_times.update({each: averages[each.name] for each in self._backends if each.name in averages})
+            failed = {backend.name: each for backend, each in before.errors.items()}
+            for backend, errors in self.errors.items():
+                if backend.name in failed:
+                    errors.steps = failed[backend.name].steps
             answering = {backend.name: backend for backend in before._backends}
             for backend in self._backends:
                 previous = answering.get(backend.name)
@@ -205,6 +234,8 @@ class Rates:
         """Forgets the highest rates."""
         for meter in self._meters():
             meter.clear()
+        for errors in self.errors.values():
+            errors.last = min(errors.last, errors.read())
 
     def _meters(self) -> Iterable[Meter]:
         of_all = (self.bytes_out, self.compressed_in, self.compressed_out, self.handshakes, self.keys)
@@ -215,6 +246,8 @@ class Rates:
         if now > self._looked:
             for meter in self._meters():
                 meter.look(now - self._looked)
+            for errors in self.errors.values():
+                errors.look()
             for backend, averages in self._backend_times.items():
                 averages.add(_all(self._times[server].look(server.times) for server in backend.servers))
                 self.answer_times(backend)
@@ -254,3 +287,7 @@ def _requests(frontend: Frontend) -> Callable[[], int]:
 
 def _sessions(of: Backend | Server) -> Callable[[], int]:
     return lambda: of.traffic.stot
+
+
+def _errors(backend: Backend) -> Callable[[], int]:
+    return lambda: backend.traffic.hrsp[5]

@@ -224,6 +224,7 @@ class Reader:
             downs=backend.downs,
             traffic=_traffic(backend.traffic),
             sessions=self._rate(backend),
+            errors_lately=0 if self._rates is None else self._rates.errors[backend].risen,
             mode=backend.settings.mode,
             algorithm=backend.settings.balance.algorithm,
             allbackups=backend.settings.allbackups,

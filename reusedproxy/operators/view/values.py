@@ -516,6 +516,8 @@ class BackendView:
     times: TimesView = NO_TIMES
     #: Requests at which servers with a `minconn` reach their `maxconn`.
     fullconn: int = 0
+    #: Answers of the last ten seconds with a status of 5xx.
+    errors_lately: int = 0
     #: How long its servers took to answer, in seconds; None where nobody measures.
     answer_times: Histogram | None = None
     #: What the configuration says that it is, and the section's number.
