@@ -101,7 +101,21 @@ class RuleBookTests(SynchronousTestCase):
             (f"{table} http-request track-sc0 src\n http-request deny if {{ sc0_inc_gpc0 gt 9 }}", back),
             (f"{table} http-request track-sc0 src\n http-request sc-inc-gpc0(0)", back),
         )
+        by_keys = tuple(
+            (f"{table} http-request track-sc0 {key} table z", back)
+            for key in (
+                "hdr(a)",
+                "hdr_ip(x-forwarded-for,-1)",
+                "src,ipmask(24)",
+                "url32+src",
+                "base32",
+                "path,lower,crc32",
+            )
+        )
         not_guarded = (
+            (f"{table} http-request track-sc0 path,regsub(a,b) table z", back),
+            (f"{table} http-request track-sc0 req.body_param(a) table z", back),
+            (f"{table} http-request track-sc0 var(txn.a) table z", back),
             (f"{table} http-request track-sc0 src if {{ path_reg x }}", back),
             (f"{table} http-request track-sc0 src\n http-request sc-add-gpc(0,0) req.body_len", back),
             (f"{table} http-request deny if {{ src_inc_gpc0 gt 9 }} {{ path_reg x }}", back),
@@ -127,10 +141,11 @@ class RuleBookTests(SynchronousTestCase):
             (front, "option forwarded"),
             (front, "option egress\n default-server egress-net 192.0.2.0/24"),
         )
-        for expected, cases in ((True, guarded), (True, about_tables), (False, not_guarded)):
+        for expected, cases in ((True, guarded), (True, about_tables), (True, by_keys), (False, not_guarded)):
             for frontend, backend in cases:
                 text = f"frontend f\n bind :80\n {frontend}\n default_backend x\nbackend x\n {backend}\n"
-                other = "backend y\n stick-table type ip size 9 store gpc0\n server s 192.0.2.1:1\n"
+                other = "backend z\n stick-table type string len 9 size 9 store gpc0\n server s 192.0.2.1:1\n"
+                other += "backend y\n stick-table type ip size 9 store gpc0\n server s 192.0.2.1:1\n"
                 proxy = self.assembled(f"{text} server s 192.0.2.1:1\n{other}")
                 self.assertIs(proxy.frontends[0].guard is not None, expected, text)
 
