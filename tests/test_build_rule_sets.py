@@ -149,6 +149,18 @@ class RuleBookTests(SynchronousTestCase):
                 proxy = self.assembled(f"{text} server s 192.0.2.1:1\n{other}")
                 self.assertIs(proxy.frontends[0].guard is not None, expected, text)
 
+    def test_requests_are_counted_where_what_tracks_their_connections_counts_them(self) -> None:
+        for stored, track, counts in (
+            ("conn_cur,conn_rate(9s),gpc0", "tcp-request connection track-sc0 src", False),
+            ("conn_cur,http_req_rate(9s)", "tcp-request connection track-sc0 src", True),
+            ("http_err_cnt", "tcp-request session track-sc0 src", True),
+            ("bytes_out_rate(9s)", "tcp-request connection track-sc0 src table f if { src 10.0.0.0/8 }", True),
+            ("http_req_cnt", "http-request track-sc0 src", False),
+        ):
+            text = f"frontend f\n bind :80\n stick-table type ip size 9 store {stored}\n {track}\n default_backend x\n"
+            (frontend,) = self.assembled(f"{text}backend x\n server s 192.0.2.1:1\n").frontends
+            self.assertEqual((frontend.counts_requests, frontend.tracks), (counts, track.startswith("tcp")), stored)
+
     def test_a_listen_sections_rules_count_once(self) -> None:
         """But they are a backend's where another frontend leads to it."""
         proxy = self.assembled(
