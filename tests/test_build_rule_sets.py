@@ -101,7 +101,21 @@ class RuleBookTests(SynchronousTestCase):
             (f"{table} http-request track-sc0 src\n http-request deny if {{ sc0_inc_gpc0 gt 9 }}", back),
             (f"{table} http-request track-sc0 src\n http-request sc-inc-gpc0(0)", back),
         )
+        by_keys = tuple(
+            (f"{table} http-request track-sc0 {key} table z", back)
+            for key in (
+                "hdr(a)",
+                "hdr_ip(x-forwarded-for,-1)",
+                "src,ipmask(24)",
+                "url32+src",
+                "base32",
+                "path,lower,crc32",
+            )
+        )
         not_guarded = (
+            (f"{table} http-request track-sc0 path,regsub(a,b) table z", back),
+            (f"{table} http-request track-sc0 req.body_param(a) table z", back),
+            (f"{table} http-request track-sc0 var(txn.a) table z", back),
             (f"{table} http-request track-sc0 src if {{ path_reg x }}", back),
             (f"{table} http-request track-sc0 src\n http-request sc-add-gpc(0,0) req.body_len", back),
             (f"{table} http-request deny if {{ src_inc_gpc0 gt 9 }} {{ path_reg x }}", back),
@@ -127,12 +141,25 @@ class RuleBookTests(SynchronousTestCase):
             (front, "option forwarded"),
             (front, "option egress\n default-server egress-net 192.0.2.0/24"),
         )
-        for expected, cases in ((True, guarded), (True, about_tables), (False, not_guarded)):
+        for expected, cases in ((True, guarded), (True, about_tables), (True, by_keys), (False, not_guarded)):
             for frontend, backend in cases:
                 text = f"frontend f\n bind :80\n {frontend}\n default_backend x\nbackend x\n {backend}\n"
-                other = "backend y\n stick-table type ip size 9 store gpc0\n server s 192.0.2.1:1\n"
+                other = "backend z\n stick-table type string len 9 size 9 store gpc0\n server s 192.0.2.1:1\n"
+                other += "backend y\n stick-table type ip size 9 store gpc0\n server s 192.0.2.1:1\n"
                 proxy = self.assembled(f"{text} server s 192.0.2.1:1\n{other}")
                 self.assertIs(proxy.frontends[0].guard is not None, expected, text)
+
+    def test_requests_are_counted_where_what_tracks_their_connections_counts_them(self) -> None:
+        for stored, track, counts in (
+            ("conn_cur,conn_rate(9s),gpc0", "tcp-request connection track-sc0 src", False),
+            ("conn_cur,http_req_rate(9s)", "tcp-request connection track-sc0 src", True),
+            ("http_err_cnt", "tcp-request session track-sc0 src", True),
+            ("bytes_out_rate(9s)", "tcp-request connection track-sc0 src table f if { src 10.0.0.0/8 }", True),
+            ("http_req_cnt", "http-request track-sc0 src", False),
+        ):
+            text = f"frontend f\n bind :80\n stick-table type ip size 9 store {stored}\n {track}\n default_backend x\n"
+            (frontend,) = self.assembled(f"{text}backend x\n server s 192.0.2.1:1\n").frontends
+            self.assertEqual((frontend.counts_requests, frontend.tracks), (counts, track.startswith("tcp")), stored)
 
     def test_a_listen_sections_rules_count_once(self) -> None:
         """But they are a backend's where another frontend leads to it."""

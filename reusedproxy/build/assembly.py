@@ -37,7 +37,7 @@ from reusedproxy.build.servers.line import Line
 from reusedproxy.build.servers.lines import Lines
 from reusedproxy.build.spelling import Spelling, spelling_of
 from reusedproxy.build.standbys import stand_by
-from reusedproxy.build.tables import Sweep, tables_of
+from reusedproxy.build.tables import Sweep, counts_requests, tables_of
 from reusedproxy.build.ties import tie
 from reusedproxy.clients.connection_limit import ConnectionLimit
 from reusedproxy.clients.frequencies import Frequencies
@@ -434,7 +434,7 @@ class Assembly:
         frontend.gate = rule_sets.gate(frontend.settings.rules.connection)
         frontend.session_gate = rule_sets.gate(frontend.settings.rules.session)
         frontend.tracks = any(gate is not None and gate.tracks for gate in (frontend.gate, frontend.session_gate))
-        frontend.counts_requests = frontend.tracks
+        frontend.counts_requests = counts_requests(settings.rules, proxy.tables)
         frontend.notes_in_sessions = shared.backends_note or notes_in_sessions(settings)
         frontend.judges_sessions = frontend.tracks or frontend.session_gate is not None
         monitor = rule_sets.monitor(frontend) if frontend.guide is None else None

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from math import inf
 
+from reusedproxy.config.model.rules import Rules
 from reusedproxy.config.model.tables import StickTable
 from reusedproxy.config.model.values import Notice
+from reusedproxy.config.rules.counters import Track
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.tables.table import Table
 
@@ -19,6 +21,14 @@ from reusedproxy.tables.table import Table
 EVERY = 1.0
 AT_ONCE = 500
 SOON = 0.05
+
+
+def counts_requests(rules: Rules, tables: Mapping[str, Table]) -> bool:
+    """Tells whether a table that rules for connections or sessions track something in counts requests, or anything that
+    comes of them."""
+    actions = (rule.action for rule in (*rules.connection, *rules.session))
+    tracked = [tables[action.table] for action in actions if isinstance(action, Track)]
+    return any(table.requests is not None or table.counts_exchanges for table in tracked)
 
 
 def tables_of(

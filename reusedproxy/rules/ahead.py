@@ -78,7 +78,7 @@ def comparing(said: Criterion, number: int, table: Table, test: Callable[[Facts]
         return test
     low, high = between[0]
     least, most = MIN if low is None else low, MAX if high is None else high
-    place = slot
+    place, at, is_rate, width, values = slot, slot.at, slot.period > 0, table.width, table.values
 
     def has_counted(facts: Asked) -> bool:
         own, session = facts.counters, facts.client.session
@@ -92,7 +92,7 @@ def comparing(said: Criterion, number: int, table: Table, test: Callable[[Facts]
             return test(facts)
         if counted is not None:
             table.count(row, counted)
-        return least <= table.value(row, place) <= most
+        return least <= (table.value(row, place) if is_rate else values[row * width + at]) <= most
 
     def has_counted_of_source(facts: Asked) -> bool:
         host = facts.client.address[0]

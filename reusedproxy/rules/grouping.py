@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from attrs import evolve
 
 from reusedproxy.config.model.rules import Condition, Criterion, Rule
+from reusedproxy.config.model.values import Expression
 from reusedproxy.config.rules.steering import Pause, Resolve, WaitForBody
 from reusedproxy.rules.facts import Facts
 from reusedproxy.rules.matching import criterion
@@ -26,6 +27,9 @@ _PURE = frozenset(
     + ("hdr", "req.hdr", "fhdr", "req.fhdr", "cook", "req.cook", "url_param", "urlp", "ssl_fc_sni", "req.ssl_sni")
 )
 _PURE_CONVERTERS = frozenset(("lower", "upper", "field", "word", "host_only", "port_only", "url_dec"))
+#: What else keys of stick tables are made of, and converted by, in the same way.
+_KEYS = frozenset(("base32", "base32+src", "url32", "url32+src", "fc_src", "hdr_ip", "req.hdr_ip"))
+_OF_KEYS = frozenset(("ipmask", "crc32", "djb2", "sdbm", "wt6", "xxh32", "xxh64"))
 #: Methods that are true for several patterns if they are for one of them, and take little more time for many.
 _METHODS = frozenset(("str", "beg", "end", "sub", "ip"))
 #: Groups are of that many rules, at least, for each test of their guard.
@@ -91,6 +95,11 @@ def guard(asked: Iterable[Criterion], where: str) -> Test:
         return tests[0]
     one, other = tests
     return lambda facts: one(facts) or other(facts)
+
+
+def is_safe(key: Expression) -> bool:
+    """Tells whether a key can be made ahead of all rules: it asks nothing of the body, and cannot fail."""
+    return key.fetch.name in _PURE | _KEYS and all(each.name in _PURE_CONVERTERS | _OF_KEYS for each in key.converters)
 
 
 def asks_alike(said: Criterion, methods: frozenset[str] = _METHODS) -> bool:

@@ -15,7 +15,7 @@ from reusedproxy.config.model.rules import Action, Criterion, Rule
 from reusedproxy.config.rules.counters import CountGeneral, SetTag, Track
 from reusedproxy.rules.ahead import Asked, comparing, tracking
 from reusedproxy.rules.facts import Facts
-from reusedproxy.rules.grouping import MOST_TESTS, asks_alike, guard, kind_of
+from reusedproxy.rules.grouping import MOST_TESTS, asks_alike, guard, is_safe, kind_of
 from reusedproxy.rules.samples.table_fetches import asked_of, changes
 from reusedproxy.tables.table import Table
 
@@ -49,6 +49,8 @@ class AboutTables:
         self._note(action)
         asked = [each for each in criteria if _of_table(each) is not None]
         if not all(each in asked or asks_alike(each) for each in criteria):
+            return None, test
+        if isinstance(action, Track) and not is_safe(action.key):
             return None, test
         if _only_counts(action):
             table = self._tables.get(action.table) if isinstance(action, Track) else None

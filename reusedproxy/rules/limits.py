@@ -5,7 +5,7 @@ The two rules do what `counters` and `matching` make of them. Each request passe
 or not at all (`tables.limiting`), the clock is read once, and a guard does all of it in one call; as two rules it was
 seven, a tenth of a request's time. Wherever a request is not like most (its client has an IPv6 address or none, or is
 new to the table; it tracks something already) the functions are called that are made of any rules. A limit can be a
-guard, too (`grouping`): where no other rule has to be run, a request within its limit passes none at all. This module
+guard, too (`guards`): where no other rule has to be run, a request within its limit passes none at all. This module
 knows exchanges only, as `Counted` says.
 """
 
