@@ -41,7 +41,7 @@ class ReloadTests(MainJobTestCase):
 
     def said(self, text: str) -> int:
         """How often, in the daemon's own log; its `log stdout` says the same once more."""
-        return sum(text in line and "[reusedproxy.daemon.service" in line for line in self.proxy.output.splitlines())
+        return sum(text in line and " reusedproxy[" in line for line in self.proxy.output.splitlines())
 
     def test_an_unchanged_server_keeps_its_connections(self) -> None:
         """Another backend comes, the first one's two connections stay, and nobody dials it again."""
