@@ -540,7 +540,7 @@ class ProxyService(Service):
             for frontend in each.frontends:
                 frontend.leave()
         clients = clients_of(self.living)
-        self.announce("notice", f"process {pid} has taken the place of this one, which has clients: {clients}")
+        self.announce("notice", f"process {pid} has taken the place of this one, whose clients left are: {clients}")
         self.supervision.hand_over(pid)
         self._successor.released(counts_of(proxy))
         if self.reloads.ordered:

@@ -435,7 +435,7 @@ global
         self.start()
         self.start()
         second = self.running[1]
-        wait_for(lambda: second.has_said("of this one, which has clients: 0"), "the second to leave")
+        wait_for(lambda: second.has_said("of this one, whose clients left are: 0"), "the second to leave")
         self.assertIn("conn_cur=1\n", self.ask("show table main"))
         self.assertFalse(second.ended())
         staying.close()

@@ -16,7 +16,7 @@ Usage: prompt [help | n | i | p | timed]*
   n       end the connection after the commands of a line
   i       keep the connection, without a prompt
   p       keep the connection, with a prompt
-  timed   show in the prompt how long the process has run, or no more
+  timed   show in the prompt how long the process has run, or stop showing it
 Without a word: p, or n where there is a prompt already.
 """
 

@@ -27,7 +27,7 @@ def cold_sentences(pool: PoolView) -> Iterator[str]:
     cold = pool.cold
     if cold is None:
         return
-    took = f"{cold.took * 1000:.3g} ms"
+    took = f"{cold.took * 1000:.3g} ms" if cold.took < 0.9995 else f"{cold.took:.3g} s"
     yield (
         f"The last request that found no connection came {ago(cold.ago)} ago, with {cold.idle} idle, {cold.in_use} in"
         f" use, {cold.connecting} connecting and a floor of {cold.floor}; it {_RESULTS[cold.result].format(took=took)}."
