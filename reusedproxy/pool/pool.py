@@ -73,7 +73,7 @@ class HTTPConnectionPool(ConnectionOwner[ServerConnection]):
     """
 
     #: For mypyc: what `daemon.reloading.former` drops at the end.
-    __deletable__ = ("group", "holdings", "invalid", "upkeep", "waiters", "_dialer", "_governor", "_refusals")
+    __deletable__ = ("group", "holdings", "invalid", "order", "upkeep", "waiters", "_dialer", "_governor", "_refusals")
 
     #: Tells that each connection serves only the client for which it was opened.
     solo = False
