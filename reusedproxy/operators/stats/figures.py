@@ -89,8 +89,10 @@ _RESPONSES = _names("hrsp_other hrsp_1xx hrsp_2xx hrsp_3xx hrsp_4xx hrsp_5xx")
 
 #: Servers whose figures are computed in one step.
 AT_ONCE = 10
+#: Connections and requests of versions of HTTP that clients do not get here.
+_VERSIONS = _names("sess_other h2sess h3sess req_other h2req h3req")
 #: Columns that have no value in mode tcp.
-_OF_REQUESTS = (*_RESPONSES, "h1sess", "h1req", "proto", "intercepted", "cache_lookups", "cache_hits")
+_OF_REQUESTS = (*_RESPONSES, *_VERSIONS, "h1sess", "h1req", "proto", "intercepted", "cache_lookups", "cache_hits")
 #: Those that are 0 there.
 _NOUGHT = ("h1_total_connections", "h1_total_streams", "h1_bytes_in", "h1_bytes_out")
 
@@ -212,6 +214,7 @@ def _frontend(frontend: FrontendView) -> Columns:
         "rate_lim": frontend.session_rate,
         "stot": frontend.connections_total,
         "conn_tot": frontend.connections_total,
+        **dict.fromkeys(_VERSIONS, 0),
         "h1sess": frontend.connections_total,
         "h1req": traffic.req_tot,
         "h1_open_connections": frontend.connections,
