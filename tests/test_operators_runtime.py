@@ -397,6 +397,14 @@ class CommandTests(RuntimeTestCase):
         self.patch(servers, "server_view", lambda living: view._replace(check=check))
         self.assertIn("Its last check has failed: Layer7 wrong status, code: 400", self.says("explain pool be/s1"))
 
+    def test_who_waits_for_a_place_is_told_of_beside_the_pool(self) -> None:
+        _, server = self.context.server("be/s1")
+        view = server_view(server)._replace(maxconn=4, served=4, queue=7)
+        self.patch(servers, "server_view", lambda living: view)
+        self.assertIn(
+            "It has as many requests as it may (maxconn 4); 7 wait for a place.", self.says("explain pool be/s1")
+        )
+
     def test_a_pool_that_is_not_recorded_says_how(self) -> None:
         for line in ("show pool record be/s1", "what-if be/s1", "what-if be/s1 floor=3"):
             self.assertIn("say 'pool-record 1h' (or a size) on the server's line", self.says(line), line)

@@ -515,6 +515,20 @@ class SuspectTests(SynchronousTestCase):
 class StrictTests(SynchronousTestCase):
     """`strict-maxconn`: never more connections than that, of whatever kind."""
 
+    def test_a_floor_that_is_all_there_may_be_grows_no_older_than_it_may(self) -> None:
+        """No other can stand before one leaves: they leave one at a time."""
+        bench = PoolBench(min_conn=4, most=4, max_age=60.0)
+        bench.dialer.answer = bench.dialer.accept
+        pool = bench.pool
+        bench.pass_time(1)
+        for _ in range(600):
+            bench.pass_time(0.5)
+            self.assertLessEqual(pool.counted, 4)
+            self.assertGreaterEqual(len(pool.idle), 3)
+            self.assertLess(max(bench.clock.seconds() - each.born for each in pool.idle), 62)
+        self.assertGreater(pool.counters.dials, 4 * 4)
+        self.assertEqual({*pool.counters.closed}, {("proxy", "max_age")})
+
     def test_the_floor_and_demand_together(self) -> None:
         """The floor stops at the bound; who waits gets what comes back."""
         bench = PoolBench(min_conn=2, most=3)

@@ -40,9 +40,6 @@ class GivenOrder(Protocol):
     def keeps(self, connection: ServerConnection) -> bool:
         """Tells whether a connection whose life an order has ended, and which comes back, stays for now."""
 
-    def make_way(self) -> None:
-        """Ends a connection that is to be replaced, where there is no room for both."""
-
     def look(self) -> None:
         """Ends the order if it is done."""
 
@@ -112,6 +109,9 @@ class KeptPool(Protocol):
 
     def dial(self, cause: str) -> None:
         """Opens one more connection, for somebody who waits (DEMAND) or for the floor."""
+
+    def why_due(self, connection: ServerConnection) -> str:
+        """Returns why a connection leaves whose life is over."""
 
     def make_room(self) -> None:
         """Ends a connection that can be spared, at once: the ceiling is reached, and a request needs a new one."""

@@ -212,13 +212,6 @@ class Order:
         full = pool.limits.most is not None and pool.counted >= pool.limits.most
         return not full or bool(held.retiring or held.connecting)
 
-    def make_way(self) -> None:
-        """Ends one idle connection of before where the server has as many as it may have (`strict-maxconn`), so that
-        none can be opened in its place beforehand; one at a time."""
-        held = self._held
-        if self.state == REWARMING and held.due and not (held.retiring or held.connecting):
-            held.retire(held.least_wanted, ORDERED_REPLACEMENT, at_once=True)
-
     def look(self) -> None:
         """Ends the order when it is done: all that stands is new."""
         held, pool = self._held, self._pool

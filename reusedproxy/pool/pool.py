@@ -469,6 +469,10 @@ class HTTPConnectionPool(ConnectionOwner[ServerConnection]):
         """Tells whether requests wait for a connection under another name of the server."""
         return self.group.others_wait(self)
 
+    def why_due(self, connection: ServerConnection) -> str:
+        """Returns why a connection leaves whose life is over."""
+        return self.upkeep.why_due(connection)
+
     def make_room(self) -> None:
         """Ends a connection that can be spared, in any of the server's pools: the ceiling is reached, and a
         request needs a new one."""

@@ -183,8 +183,16 @@ class Refill:
         if demand:
             pool.make_room()
         else:
-            pool.order.make_way()
+            self._make_way()
         return pool.counted < most
+
+    def _make_way(self) -> None:
+        """Ends an idle connection that is due where the server has as many as it may have (`strict-maxconn`), so that
+        none can stand in its place beforehand; one at a time."""
+        held = self._held
+        if held.due and not (held.retiring or held.connecting):
+            connection = held.least_wanted
+            held.retire(connection, self._pool.why_due(connection), at_once=True)
 
     def one_more(self) -> None:
         """Opens one more than the floor asks for, no faster than that is filled."""

@@ -522,7 +522,8 @@ class Upkeep(HoldingsWatcher):
         else:
             connection.deadline = inf
 
-    def _why_due(self, connection: ServerConnection) -> str:
+    def why_due(self, connection: ServerConnection) -> str:
+        """Returns why a due connection leaves."""
         if self.spread is not None and connection is self.spread.moving:
             return SPREAD_OUT
         if connection.idle_since < self.holdings.guard.renewed_at:
@@ -542,7 +543,7 @@ class Upkeep(HoldingsWatcher):
             connection = next((each for each in held.idle if each in held.due), None)
             if connection is None:
                 return
-            self._let_go(connection, self._why_due(connection))
+            self._let_go(connection, self.why_due(connection))
 
     def _let_go(self, connection: ServerConnection, reason: str) -> None:
         """Retires a due connection, or watches how long its server would have let it stand."""

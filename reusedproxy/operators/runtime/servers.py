@@ -227,7 +227,12 @@ def explain_pool(context: Context, words: Sequence[str]) -> str:
     ended = [f"Its connections have ended: {', '.join(f'{count} {reason}' for reason, count in ends)}."] if ends else []
     failure = _failure(server)
     check = [f"Its last check has failed: {failure}."] if failure else []
-    said = (*check, *readiness(server), *sentences(pool), *cold_sentences(pool), *late, *ended, *troubles)
+    queued = server.queue + len(backend.queue)
+    full = bool(server.maxconn) and server.served >= server.maxconn
+    waits = (
+        [f"It has as many requests as it may (maxconn {server.maxconn}); {queued} wait for a place."] if full else []
+    )
+    said = (*check, *waits, *readiness(server), *sentences(pool), *cold_sentences(pool), *late, *ended, *troubles)
     return "".join(f"{line}\n" for line in (state, *said))
 
 
