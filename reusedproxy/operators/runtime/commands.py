@@ -212,7 +212,7 @@ COMMANDS = (
     _command("what-if", "<bk>/<srv> [<setting>=<value>[,...]]*", "tell what other pool settings would have done for the"
              " recorded requests", OPERATOR, records.what_if),
     _command("help", "[<command>]", "list matching or all commands", USER, _help),
-    _command("prompt", "[help | n | i | p | timed]*", "toggle interactive mode with prompt", USER, own_session.prompt),
+    _command("prompt", "", "toggle interactive mode with prompt", USER, own_session.prompt),
     _command("quit", "", "disconnect", USER, own_session.leave),
 )  # fmt: skip
 _ALWAYS = COMMANDS[-3:]
