@@ -61,8 +61,9 @@ SCENARIOS = [
       "c:hello s<hello s.fin c.end wait=1 c.end s.end wait=2 c.end s.end"),
     # Servers that do not take it.
     S("nobody listens", f"{DEAD}\n retries 0", "c:hello c.end", server=False),
-    S("nobody listens, twice", f"{DEAD}\n retries 1", "c:hello c.end wait=1 c.end", server=False),
-    S("nobody listens, and the client has said all", f"{DEAD}\n retries 1", "c:hello c.fin c.end wait=1 c.end",
+    # HAProxy tries again after a second, we when the pool's pace allows it: after 0.25 to 0.75 s, at random.
+    S("nobody listens, twice", f"{DEAD}\n retries 1", "c:hello wait=1.5 c.end", server=False),
+    S("nobody listens, and the client has said all", f"{DEAD}\n retries 1", "c:hello c.fin wait=1.5 c.end",
       server=False),
     S("redispatch", f"{DEAD}\n server s 127.0.0.1:{{s}}\n retries 1\n option redispatch",
       "c:hello s<hello s:a c<a c.fin s.fin", server=False),
