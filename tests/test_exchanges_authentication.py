@@ -254,6 +254,22 @@ class AuthenticationTests(SynchronousTestCase):
         world.server.answer(OK)
         world.check_rest()
 
+    def test_what_tracks_a_request_counts_it_once(self) -> None:
+        """However often its rules run, and whichever section's rules for contents have begun to track it."""
+        table, track = "stick-table type ip size 9 store http_req_cnt", "tcp-request content track-sc0 src table fe"
+        auth = "http-request auth unless { http_auth(L) }"
+        for front, back in ((f"{track}\n {auth}", ""), (auth, track), ("", f"{track}\n {auth}")):
+            self.passwords = Passwords(self.loop, same)
+            world = self.world(f"{table}\n {front}", backend=back)
+            client = world.client()
+            client.send(get("/", login("bob:hashed")))
+            self.loop.run()
+            self.assertTrue(world.server.asked())
+            world.server.answer(OK)
+            found = world.frontend.tables["fe"]
+            self.assertEqual(found.value(found.find("192.0.2.7"), found.slots["http_req_cnt"]), 1, (front, back))
+            world.check_rest()
+
     def test_no_client_names_the_address_that_a_rule_before_asks_for(self) -> None:
         rules = (
             "http-request allow if { src 10.1.1.1 }\n http-request set-src hdr(x-forwarded-for)\n"

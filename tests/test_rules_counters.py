@@ -312,6 +312,53 @@ class RequestTests(SynchronousTestCase):
             self.assertIn(b"429", client.take())
             self.assertEqual((self.values(world), self.values(world, key="192.0.2.9")["http_req_rate"]), ({}, 3))
 
+    def test_rules_for_contents_see_what_came_before(self) -> None:
+        """As in HAProxy, a request is counted behind them, whatever has begun to track it; those of its backend see it
+        counted, unless they are the first to track it."""
+        table = "stick-table type ip size 10 store http_req_cnt,http_err_cnt"
+        track, note = "tcp-request content track-sc0 src", "tcp-request content set-var(txn.seen) sc0_http_req_cnt(fe)"
+        for front, tracked, back, seen in (
+            (f"{track}\n {note}", False, "", [b"0/1", b"1/2", b"2/3"]),
+            (f"{note}\n {track}", False, "", [b"/1", b"/2", b"/3"]),
+            (note, True, "", [b"0/1", b"1/2", b"2/3"]),
+            (f"{track}\n {note}", True, "", [b"0/1", b"1/2", b"2/3"]),
+            ("tcp-request content accept", True, note, [b"1/1", b"2/2", b"3/3"]),
+            (track, False, note, [b"1/1", b"2/2", b"3/3"]),
+            (track, False, f"{track} table fe\n {note}", [b"1/1", b"2/2", b"3/3"]),
+            ("http-request track-sc0 src", False, note, [b"1/1", b"2/2", b"3/3"]),
+            ("", False, f"{track} table fe\n {note}", [b"0/1", b"1/2", b"2/3"]),
+        ):
+            end = "http-request set-header X-Seen %[var(txn.seen)]/%[sc0_http_req_cnt(fe)]"
+            with self.subTest(front=front, tracked=tracked, back=back):
+                world = ruled(self, f"{table}\n {front}", f"{back}\n {end}", warm=1)
+                client = world.client()
+                world.frontend.tracks = world.frontend.counts_requests = tracked
+                world.frontend.set_guard()
+                if tracked:
+                    fe = world.frontend.tables["fe"]
+                    (connection,) = world.frontend.connections
+                    session_of(connection).counters = {0: (fe, fe.track("192.0.2.7"))}  # type: ignore[arg-type]
+                told = []
+                for _ in seen:
+                    client.send(GET)
+                    told.append(world.server.asked().split(b"X-Seen: ")[1].split(b"\r")[0])
+                    world.server.answer(b"HTTP/1.1 404 X\r\nContent-Length: 0\r\n\r\n")
+                    client.take()
+                self.assertEqual((told, self.values(world)["http_err_cnt"]), (seen, 3))
+
+    def test_the_monitor_counts_what_it_answers(self) -> None:
+        """Also where rules for contents would see it first."""
+        for rule in ("", "tcp-request content accept"):
+            world = ruled(self, f"stick-table type ip size 10 store http_req_cnt\n monitor-uri /up\n {rule}", warm=1)
+            client, table = world.client(), world.frontend.tables["fe"]
+            world.frontend.counts_requests = True
+            world.frontend.set_guard()
+            (connection,) = world.frontend.connections
+            session_of(connection).counters = {0: (table, table.track("192.0.2.7"))}  # type: ignore[arg-type]
+            client.send(b"GET /up HTTP/1.1\r\nHost: a\r\n\r\n")
+            self.assertIn(b"200", client.take())
+            self.assertEqual(self.values(world), {"http_req_cnt": 1})
+
     def test_answers_are_judged(self) -> None:
         """4xx is the client's error, 5xx and silence the server's failure, but for 501 and 505."""
         world = ruled(self, LIMIT.replace("gt 2", "gt 99"), warm=1, servers=1)

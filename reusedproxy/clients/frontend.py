@@ -177,6 +177,8 @@ class Frontend(Owner):
         #: Each request is counted before all else: in what the rules for connections track, or in `requests_begun`,
         #: where a rule asks for its rate.
         self.counts_requests = False
+        #: Whether they are counted in what tracks their clients behind the rules for contents, which come first.
+        self.counts_late = False
         self.requests_begun = 0
         #: The rates that rules ask for; None: they ask for none.
         self.frequencies: MeasuredRates | None = None
@@ -554,13 +556,20 @@ class Frontend(Owner):
             elif not self.pages and self.default_route is not None:
                 guard = _never
         self._inner_guard = guard
-        self.guard = self._counts if self.counts_requests else guard if self.routing is not None else None
+        self.counts_late = self.routing is not None and self.routing.inspects
+        counts = self._counts_itself if self.counts_late else self._counts
+        self.guard = counts if self.counts_requests else guard if self.routing is not None else None
 
     def _counts(self, exchange: Exchange) -> bool:
         """Counts a request that begins, and does what the guard does."""
         self.requests_begun += 1
         count_request(exchange)
         return self._inner_guard is None or self._inner_guard(exchange)
+
+    def _counts_itself(self, exchange: Exchange) -> bool:
+        """Counts a request that begins, and leaves it to the routing to count it in what tracks its client."""
+        self.requests_begun += 1
+        return True
 
     def chunked_body(self) -> ChunkedBody:
         """Returns a reader for a request body of unknown length. It drops trailers that a server could take for headers

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from reusedproxy.clients.frontend import Frontend
 from reusedproxy.clients.owner import AccessLog
+from reusedproxy.exchanges.counting import count_request
 from reusedproxy.exchanges.error_pages import error_of
 from reusedproxy.exchanges.exchange import Exchange
 from reusedproxy.exchanges.own_answers import answer
@@ -40,6 +41,8 @@ class Monitor:
         if target != self._uri and (target[:1] == b"/" or _path(target) != self._uri):
             return False
         exchange.monitored = True
+        if self._frontend.counts_late:
+            count_request(exchange)
         if not ended:
             exchange.client.end_after("answered by the monitor")
         if self._failing(exchange):

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from reusedproxy.exchanges.withheld import Verdict
 from reusedproxy.sessions.client import ClientFacts
-from reusedproxy.tables.tracking import ERRORS, FAILURES, Counters, count, count_bytes, kind_of
+from reusedproxy.tables.tracking import ERRORS, FAILURES, REQUESTS, Counters, count, count_bytes, kind_of
 
 
 class Counted(Protocol):
@@ -43,6 +43,22 @@ def count_request(exchange: Counted) -> None:
                 table.count(row, table.requests)
             if table.counts_exchanges:
                 exchange.counters = {}
+
+
+def count_inspected(exchange: Counted) -> None:
+    """Counts a request in all that tracks it, once rules for contents have let it pass, which see what came before it
+    (HAProxy counts at the analyser behind them)."""
+    own, shared = exchange.counters, _shared(exchange)
+    count(own, shared, REQUESTS)
+    if own is None and shared and any(table.counts_exchanges for table, _ in shared.values()):
+        exchange.counters = {}
+
+
+def count_tracked(exchange: Counted, before: Counters | None) -> None:
+    """Counts a request in what it tracks beyond what it tracked `before` the rules for contents of its backend."""
+    for number, (table, row) in (exchange.counters or {}).items():
+        if before is None or number not in before:
+            table.count_tracked(row)
 
 
 def count_error(exchange: Counted) -> None:

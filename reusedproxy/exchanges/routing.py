@@ -20,6 +20,7 @@ from reusedproxy.exchanges.answer_rules import ServiceRules, answer_rules, own_r
 from reusedproxy.exchanges.attempt import HELD_MAX
 from reusedproxy.exchanges.authentication import Unverified
 from reusedproxy.exchanges.client import ClientFrontend
+from reusedproxy.exchanges.counting import count_inspected, count_tracked
 from reusedproxy.exchanges.egress import spell
 from reusedproxy.exchanges.exchange import CONTINUE, ENDED, Exchange
 from reusedproxy.exchanges.noting import LogNotes
@@ -98,6 +99,11 @@ class Routing:
         #: Whether rules have a say in the header of this name.
         self.edits = concerned(edited)
 
+    @property
+    def inspects(self) -> bool:
+        """Tells whether the frontend has rules for contents, behind which `route` counts a request."""
+        return bool(self._rule_set.content)
+
     def guard(self) -> Callable[[Exchange], bool] | None:
         """Returns a function that returns False for a request to which no rule applies, so that it need not pass
         `route`, but begins at the default backend. It is asked once, before anything else is done with the request.
@@ -151,8 +157,10 @@ class Routing:
                 if self._notes is not None:
                     self._notes.request(exchange)
                 exchange.own_rules = self._own_rules
-                if rule_set.content and runs_into(rule_set.content, exchange, ended, self._note_cookie):
-                    return
+                if rule_set.content:
+                    if runs_into(rule_set.content, exchange, ended, self._note_cookie):
+                        return
+                    count_inspected(exchange)
                 at = exchange.passed
             while rule_set.request and (
                 found := runs_into(rule_set.request, exchange, ended, self._note_cookie, at, self._of_services)
@@ -186,8 +194,11 @@ class Routing:
         if route.partners is not None and not at:
             spell(exchange, (route.partners,))
         own = route.rule_set
-        if own is not None and own.content and not at and runs_into(own.content, exchange, ended, self._note_cookie):
-            return
+        if own is not None and own.content and not at:
+            tracked = exchange.counters
+            if runs_into(own.content, exchange, ended, self._note_cookie):
+                return
+            count_tracked(exchange, tracked)
         while (
             own is not None
             and own.request

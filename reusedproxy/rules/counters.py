@@ -10,7 +10,7 @@ from collections.abc import Callable
 from reusedproxy.config.model.tables import StickTable
 from reusedproxy.config.model.values import Expression
 from reusedproxy.config.rules.counters import CountGeneral, SetTag, Track
-from reusedproxy.config.rules.samples import RESPONSE
+from reusedproxy.config.rules.samples import CLIENT_BYTES, RESPONSE
 from reusedproxy.rules.facts import Facts
 from reusedproxy.rules.samples.casts import to_int
 from reusedproxy.rules.samples.compile import compiled
@@ -28,8 +28,9 @@ MakeKey = Callable[[Facts, Table], "Key | None"]
 def track(action: Track, where: str) -> Act:
     """Compiles `track-sc0` and its like. As in HAProxy, a counter tracks the first that it is told, until the end; what
     the client's connection tracks is the first for all its requests. A request, and an answer that is tracked late,
-    count at once."""
+    count at once, but for rules for contents: what these let pass is counted behind them."""
     number, name, key = action.counter, action.table, key_for(action.key, where)
+    counts = where != CLIENT_BYTES
     of_source = str(action.key) in SOURCES
 
     def act(facts: Facts) -> None:
@@ -43,7 +44,7 @@ def track(action: Track, where: str) -> Act:
         made = key(facts, table) if ":" in host or host == UNIX else host
         if made is None:
             return
-        row = table.track(made, table.requests if facts.inspected is None and facts.head is not None else None)
+        row = table.track(made, table.requests if counts and facts.head is not None else None)
         if not row:
             return
         # Another dictionary: the one before may be that of all requests of a connection (`tables.limiting`).

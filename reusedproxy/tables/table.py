@@ -136,6 +136,13 @@ class Table(Entries):
                 self._unlink(row)
                 self._link(row, now)
 
+    def count_tracked(self, row: int) -> None:
+        """Counts a request in an entry that is tracked already. As what `track` counts, it stays counted where rules
+        begin again (`put_back`)."""
+        before, self._before = self._before, None
+        self.count(row, self.requests)
+        self._before = before
+
     def _add(self, row: int, counted: Counted, now: int, events: int) -> None:
         at, values = row * self.width, self.values
         if counted.total >= 0:
