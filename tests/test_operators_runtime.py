@@ -558,7 +558,7 @@ class EventTests(RuntimeTestCase):
         """It would hold the event loop."""
         output = StringIO()
         with redirect_stdout(output):
-            namespace(self.service)["run"]("show events lines -w;show cli level")
+            namespace(self.service, "x")["run"]("show events lines -w;show cli level")
         self.assertEqual(output.getvalue(), "admin\n")
 
     def test_rings_are_listed(self) -> None:

@@ -18,6 +18,7 @@ from reusedproxy.clients.frontend import Frontend
 from reusedproxy.config.language.printable import printable_lines
 from reusedproxy.config.language.report import did_you_mean
 from reusedproxy.operators.logs.expiry import days_left
+from reusedproxy.operators.logs.orders import Orderer
 from reusedproxy.operators.metrics.groups import SPREAD_HEADINGS, groups
 from reusedproxy.operators.runtime.commands import run
 from reusedproxy.operators.runtime.proxy import ADMIN, BUSY, WAIT, Context, Refusal, Service
@@ -51,9 +52,9 @@ Nothing else runs while a line of yours does: one that does not end stops the wh
 ^D or exit() leaves."""
 
 
-def namespace(service: Service) -> dict[str, Any]:
-    """Returns the names that a new session starts with."""
-    overview = Commands(service)
+def namespace(service: Service, who: str) -> dict[str, Any]:
+    """Returns the names that a new session starts with; `who` has logged in."""
+    overview = Commands(service, Orderer("the manhole", who))
     return {
         "__name__": "__manhole__",
         "service": service,
@@ -85,8 +86,9 @@ class Commands:
     A session may outlast reloads: the helpers are about the proxy that runs at that moment.
     """
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, orderer: Orderer) -> None:
         self._service = service
+        self._orderer = orderer
 
     @property
     def frontends(self) -> Sequence[Frontend]:
@@ -102,7 +104,7 @@ class Commands:
 
     def run(self, line: str) -> None:
         """Prints the answers of the runtime API to the commands of this line, up to where one would have to wait."""
-        context = Context(self._service, ADMIN, 0.0)
+        context = Context(self._service, ADMIN, 0.0, orderer=self._orderer)
         for words in commands_of(line):
             try:
                 answer = run(context, words)
@@ -175,21 +177,23 @@ class Commands:
 
     def drain(self, server: str) -> None:
         """Gives the server only requests that are bound to it."""
-        self._order(server, DRAIN)
+        self._order("drain", server, DRAIN)
 
     def maint(self, server: str) -> None:
         """Gives the server no requests."""
-        self._order(server, MAINT)
+        self._order("maint", server, MAINT)
 
     def ready(self, server: str) -> None:
         """Gives the server requests, as far as its checks and its weight allow."""
-        self._order(server, READY)
+        self._order("ready", server, READY)
 
-    def _order(self, name: str, admin: str) -> None:
+    def _order(self, word: str, name: str, admin: str) -> None:
         for backend in self.backends:
             for server in backend.servers:
                 if server.full_name == name:
                     backend.set_state(server, admin)
+                    assert self._service.proxy is not None
+                    self._service.proxy.order_log.tell(self._orderer, word, name)
                     _say(_now(server, backend))
                     return
         raise self._unknown(name)
