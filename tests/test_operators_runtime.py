@@ -399,11 +399,26 @@ class CommandTests(RuntimeTestCase):
 
     def test_who_waits_for_a_place_is_told_of_beside_the_pool(self) -> None:
         _, server = self.context.server("be/s1")
-        view = server_view(server)._replace(maxconn=4, served=4, queue=7)
+        view = server_view(server)._replace(maxconn=4, bound=4, served=4, queue=7)
         self.patch(servers, "server_view", lambda living: view)
-        self.assertIn(
-            "It has as many requests as it may (maxconn 4); 7 wait for a place.", self.says("explain pool be/s1")
-        )
+        said = self.says("explain pool be/s1")
+        self.assertIn("It has as many requests as it may (maxconn 4).\n7 requests wait for a place", said)
+        self.assertIn("since maxconn 4 is full: 7 in its own, which are bound to it. None of them has", said)
+
+    def test_those_in_the_queue_of_its_backend_are_told_of(self) -> None:
+        """They have asked the pool for nothing, so that it counts none who waits."""
+        backend, server = self.context.server("be/s1")
+        full = "22 requests wait for a place, since maxconn 20 is full: 22 in its backend's queue, for any server"
+        self.patch(type(backend.queue), "__len__", lambda queue: 22 if queue is backend.queue else 0)
+        for served in (19, 20):
+            server.served = served
+            output = StringIO()
+            with redirect_stdout(output):
+                namespace(self.service, "x")["explain"]("be/s1")
+            for said in (self.says("explain pool be/s1"), self.says("show pool be"), output.getvalue()):
+                self.assertEqual(full in said, served == 20, said)
+        server.maxconn = 3  # of 20, by `minconn` or `slowstart`
+        self.assertIn("since maxconn 20, of which 3 count now is full", self.says("show pool be/s1"))
 
     def test_a_pool_that_is_not_recorded_says_how(self) -> None:
         for line in ("show pool record be/s1", "what-if be/s1", "what-if be/s1 floor=3"):

@@ -29,6 +29,7 @@ from reusedproxy.operators.stats.shown import few
 from reusedproxy.operators.view.cold import cold_sentences
 from reusedproxy.operators.view.floors import sentences
 from reusedproxy.operators.view.hedged import hedging_sentences
+from reusedproxy.operators.view.places import place_sentences
 from reusedproxy.operators.view.readiness import readiness
 from reusedproxy.operators.view.reading import Reader, connections, ended, hedging_view, server_view
 from reusedproxy.operators.view.values import BackendView, ConnectionView, FrontendView, PoolView, ProxyView, ServerView
@@ -151,7 +152,8 @@ class Commands:
         living = self._server(what)
         server, backend = server_view(living), next(each for each in self.backends if living in each.servers)
         late = hedging_sentences(hedging_view(backend))
-        said = (*readiness(server), *sentences(server.pool), *cold_sentences(server.pool), *late)
+        waits = place_sentences(server, len(backend.queue))
+        said = (*waits, *readiness(server), *sentences(server.pool), *cold_sentences(server.pool), *late)
         print("\n".join((_summary(server), *said)))
 
     def print_metrics(self, what: Any) -> None:

@@ -292,6 +292,7 @@ def server_view(
         warming=server.warmth < FULL_WEIGHT,
         standby=settings.standby,
         new=settings.added and server.risen_at == -inf,
+        bound=server.maxconn,
         stands_by=settings.standby is not None and server.pool.floor == settings.standby,
         checked_as=server.check,
         asked_as=server.agent,
@@ -416,6 +417,7 @@ def _pool(server: Server, measures: bool) -> PoolView:
         tls=None if context is None else _pool_tls(server, context),
         measures=_measures(pool) if measures else None,
         cold=None if pool.counters.cold is None else _cold(pool.counters.cold, pool.deadlines.now()),
+        losses=tuple(pool.counters.losses.counts(pool.deadlines.now()).most_common()) if pool.carries_requests else (),
         nodes=None if upkeep.spread is None else _nodes(pool, upkeep.spread),
         order=_order(pool),
     )
