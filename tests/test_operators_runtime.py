@@ -288,7 +288,7 @@ class CommandTests(RuntimeTestCase):
         names = [row.split(",")[:2] for row in rows]
         self.assertEqual(names[0], ["# pxname", "svname"])
         self.assertEqual(names[1:4], [["fe", "FRONTEND"], ["be", "s1"], ["be", "s2"]])
-        self.assertIn("S.2.1.18.weight.1:MaP:u32:10\n", self.says("show stat typed"))
+        self.assertIn("S.3.1.18.weight.1:MaP:u32:10\n", self.says("show stat typed"))
         told = json.loads(self.says("show stat json"))
         self.assertEqual(len(told), len(rows) - 1)
         self.assertEqual(told[1][1]["value"], {"type": "str", "value": "s1"})
@@ -299,7 +299,12 @@ class CommandTests(RuntimeTestCase):
             return [",".join(row.split(",")[:2]) for row in self.says(line).splitlines()[1:]]
 
         self.assertEqual(names("show stat be 4 -1"), ["be,s1", "be,s2", "be,sure"])
-        self.assertEqual(names("show stat 2 4 1"), ["be,s1"])
+        self.assertEqual(names("show stat 3 4 1"), ["be,s1"])
+        # The number of HAProxy's runtime API, a number with more behind it, and one of nobody.
+        self.assertEqual(
+            [names(f"show stat {each} -1 -1") for each in ("1", "3x", "77")], [[], names("show stat be -1 -1"), []]
+        )
+        self.assertEqual(self.says("show stat 0 -1 -1"), "No such proxy.")
         self.assertEqual(names("show stat -1 1 -1"), ["fe,FRONTEND", "both,FRONTEND"])
         for types in ("²", "٣", "--1", "+-1", "1_0", "9" * 5000, "-" + "0" * 5000, "x", "-"):
             self.assertEqual(names(f"show stat -1 {types} -1"), [], types[:10])
@@ -340,9 +345,9 @@ class CommandTests(RuntimeTestCase):
         self.assertEqual((version, columns.split()[:3]), ("1", ["#", "be_id", "be_name"]))
         for line in lines:
             self.assertEqual(len(line.split()), len(columns.split()) - 1)
-        self.assertRegex(lines[0], rf"^2 be 1 s1 {LOOPBACK} 2 0 10 10 ")
-        self.assertRegex(lines[1], rf"^2 be 2 s2 {LOOPBACK} 0 5 20 20 ")
-        self.assertIn(f"be/s1 2/1 {LOOPBACK} 1 - 5000 0 0 0 0 0 -1 0 0\n", self.says("show servers conn"))
+        self.assertRegex(lines[0], rf"^3 be 1 s1 {LOOPBACK} 2 0 10 10 ")
+        self.assertRegex(lines[1], rf"^3 be 2 s2 {LOOPBACK} 0 5 20 20 ")
+        self.assertIn(f"be/s1 3/1 {LOOPBACK} 1 - 5000 0 0 0 0 0 -1 0 0\n", self.says("show servers conn"))
         self.assertIn("be/s1", self.says("show pool be/s1"))
         self.assertNotIn("be/s2", self.says("show pool be/s1"))
 
@@ -351,8 +356,8 @@ class CommandTests(RuntimeTestCase):
         _, server = self.context.server("be/s1")
         for address in ("/run/my server", bytes(1) + b"name" + bytes(103)):
             server.stand_at(Target(AF_UNIX, address), None)
-            self.assertIn("\n2 be 1 s1 - 2 0 10 10 ", self.says("show servers state be"))
-            self.assertIn("be/s1 2/1 - 0 - 5000 0 0 ", self.says("show servers conn"))
+            self.assertIn("\n3 be 1 s1 - 2 0 10 10 ", self.says("show servers state be"))
+            self.assertIn("be/s1 3/1 - 0 - 5000 0 0 ", self.says("show servers conn"))
 
     def test_servers_that_come_up_and_nodes_are_shown_with_their_pools(self) -> None:
         _, server = self.context.server("be/s1")
@@ -374,7 +379,7 @@ class CommandTests(RuntimeTestCase):
         titles = self.says("show stat be 4 -1").splitlines()[0].removeprefix("# ").split(",")
         shown = dict(zip(titles, row.split(","), strict=False))
         self.assertEqual((shown["weight"], shown["uweight"], shown["throttle"]), ("3", "10", "25"))
-        self.assertIn(f"\n2 be 1 s1 {LOOPBACK} 1 ", self.says("show servers state be"))
+        self.assertIn(f"\n3 be 1 s1 {LOOPBACK} 1 ", self.says("show servers state be"))
 
     def test_explain_pool(self) -> None:
         """In sentences, a line each."""
@@ -509,20 +514,20 @@ class ErrorsTests(RuntimeTestCase):
         self.note()
         total = "Total events captured on [TIME] : 4\n"
         request = (
-            " \n[TIME] frontend fe (#1): invalid request\n"
+            " \n[TIME] frontend fe (#2): invalid request\n"
             "  backend <NONE> (#-1), server <NONE> (#-1), event #1, src 192.0.2.7:4711\n"
             "  len 23: a space in a name\n  \n"
             "  00000  GET / HTTP/1.1\\r\\n\n  00016  A b:\\x00\\\\c\n"
         )
         response = (
-            " \n[TIME] backend be (#2): invalid response\n"
+            " \n[TIME] backend be (#3): invalid response\n"
             "  frontend <NONE> (#-1), server s2 (#2), event #1\n"
             "  len 205: no status\n  \n"
             f"  00000  {'x' * 70}\n  00070+ {'x' * 70}\n  00140+ {'x' * 60}\\n\n  00201  \\te\\xFF\\e\n"
         )
         self.assertEqual(self.dump("show errors"), total + request + response)
         self.assertEqual(self.dump("show errors fe"), total + request)
-        self.assertEqual(self.dump("show errors 2 any"), total + response)
+        self.assertEqual(self.dump("show errors 3 any"), total + response)
         self.assertEqual(self.dump("show errors be request"), total)
         self.assertEqual(self.dump("show errors be response"), total + response)
 

@@ -160,5 +160,5 @@ def _obeys(page: Page, exchange: Exchange, user: bytes | None, form: bytes | Non
 def not_evaluated(exchange: Exchange, unevaluated: Unevaluated) -> None:
     """Refuses a request because a rule about it could not be evaluated: whether it may pass is not known, nor is it the
     client's fault for sure."""
-    exchange.client.frontend.not_evaluated(unevaluated)
+    exchange.client.frontend.not_evaluated(unevaluated, exchange.client.listener)
     exchange.fail(500, "PR")

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from math import inf
 from operator import attrgetter
+from socket import AF_INET, AF_INET6, AF_UNIX
 
 from attrs import fields, frozen
 from cryptography.x509 import Certificate
@@ -542,7 +543,15 @@ def _sockets(frontend: Frontend) -> Iterator[BindView]:
                 maxconn=listener.bind.maxconn,
                 traffic=_traffic(listener.traffic),
                 denied=listener.traffic.denied,
+                protocol=_PROTOCOLS.get(listener.socket.family, ""),
+                completed=listener.traffic.ssl_sess,
+                resumed=listener.traffic.ssl_reused_sess,
+                failed=listener.traffic.ssl_failed_handshake,
             )
+
+
+#: HAProxy's names, by the families of sockets.
+_PROTOCOLS = {AF_INET: "tcpv4", AF_INET6: "tcpv6", AF_UNIX: "unix_stream"}
 
 
 def _traffic(traffic: Traffic) -> TrafficCounts:

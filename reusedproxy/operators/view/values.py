@@ -109,7 +109,8 @@ class TrafficCounts(NamedTuple):
 @frozen
 class BindView:
     """Shows a listener that has counters of its own (`option socket-stats`). `name` is that of its line, or "sock-" and
-    its number; `status` one of HAProxy's words; `maxconn` 0: no limit."""
+    its number; `status` one of HAProxy's words, and so is `protocol`, "tcpv4" say; `maxconn` 0: no limit. Of its TLS
+    handshakes, `completed` include the `resumed` ones."""
 
     name: str
     address: str
@@ -119,6 +120,10 @@ class BindView:
     maxconn: int
     traffic: TrafficCounts
     denied: int
+    protocol: str
+    completed: int
+    resumed: int
+    failed: int
 
 
 @frozen
