@@ -76,6 +76,8 @@ class TokenTests(SynchronousTestCase):
             (MESSAGE + b".", "HS256", None, INVALID_TOKEN),
             (good + b".x", "RS256", KEYS["RS256"], INVALID_TOKEN),
             (MESSAGE + b".!", "RS256", KEYS["RS256"], INVALID_TOKEN),
+            (good + b"=", "RS256", KEYS["RS256"], INVALID_TOKEN),  # RFC 7515 section 2: one token has one spelling
+            (good + b"==", "RS256", KEYS["RS256"], INVALID_TOKEN),
             (MESSAGE + b"." + encoded(b"x" * 63), "ES256", KEYS["ES256"], INVALID_TOKEN),
             (good, "RS256", None, UNKNOWN_KEY),
             (good, "rs256", KEYS["RS256"], UNKNOWN_ALGORITHM),

@@ -14,7 +14,7 @@ from typing import Any
 
 from reusedproxy.config.rules.json_paths import Path, read_path
 from reusedproxy.rules.facts import Facts, Sample
-from reusedproxy.rules.samples.encodings import url_decoded
+from reusedproxy.rules.samples.encodings import part_decoded
 
 Convert = Callable[[Any, Facts], Sample]
 
@@ -149,7 +149,7 @@ def _part_of_token(number: int) -> Callable[..., Convert]:
 
         def convert(sample: bytes, facts: Facts) -> Sample:
             parts = sample.split(b".")
-            decoded = url_decoded(parts[number]) if number < len(parts) else None
+            decoded = part_decoded(parts[number]) if number < len(parts) else None
             if decoded is None or query is None:
                 return decoded
             return query(decoded, facts)
