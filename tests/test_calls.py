@@ -22,15 +22,15 @@ MOST = {
     "kept alive, TLS, limit by source": (30, 42),
     # Of the calls of C functions one is `shutdown`, which saves two packets.
     "closing, clear, limit by source": (46, 64),
-    "closing, TLS, limit by source": (123, 134),
+    "closing, TLS, limit by source": (110, 134),
     "closing, clear": (44, 60),
     "closing, clear, httplog": (48, 66),
     "closing, clear, checks": (44, 60),
     "closing, clear, 10 ACLs": (46, 61),
-    "closing, TLS": (121, 130),
-    "closing, TLS, httplog": (124, 137),
-    "closing, TLS, checks": (121, 130),
-    "closing, TLS, 10 ACLs": (123, 131),
+    "closing, TLS": (108, 130),
+    "closing, TLS, httplog": (111, 136),
+    "closing, TLS, checks": (108, 130),
+    "closing, TLS, 10 ACLs": (110, 131),
 }
 
 

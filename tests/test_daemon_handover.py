@@ -146,6 +146,15 @@ class TakingTests(HandoverTestCase):
             self.thread.join()
             os.unlink(self.path)
 
+    def test_states_that_cannot_be_read(self) -> None:
+        """They would be used when it is too late to say so."""
+        for states, why in (("x", "its first line"), ("1\n1 b 1 s", "has no end"), ("1\n1 b 1 s\n", "4 columns")):
+            line = json.dumps({"end": 7, "states": states}).encode()
+            self.answered(lambda channel, line=line: channel.sendall(line + b"\n"))  # type: ignore[misc]
+            self.assertRegex(self.refused(), f"says states of servers that cannot be read: .*{why}")
+            self.thread.join()
+            os.unlink(self.path)
+
     def test_one_that_has_given_it_up_before_it_read_all(self) -> None:
         """It was stopped for a while, and would serve beside that one."""
         self.answered(lambda channel: channel.sendall(b'\n{"end": 7}\n{"given up": "it was silent for 60 s"}\n'))
@@ -195,7 +204,7 @@ class BothTests(HandoverTestCase):
         super().setUp()
         self.port = self.listener(PORT)
         self.unix = self.listener(ListenAddress("unix", path=str(self.folder / "clients.sock")))
-        self.states = "1\n" + "x" * 500_000
+        self.states = "1\n# " + "x" * 500_000 + "\n"
         self.tables: dict[str, Table] = {}
         self.ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self.addCleanup(theirs.close)

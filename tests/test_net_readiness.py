@@ -18,6 +18,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from reusedproxy.config.model.tls import TLSOffer
 from reusedproxy.net.tls.files import Trusts
 from reusedproxy.net.tls.hello import ClientHello
+from reusedproxy.net.tls.openssl import COMPLETE
 from reusedproxy.net.tls.server import Certificate, ServerContext, Shown
 from reusedproxy.net.tls.transport import TLSTransport
 from reusedproxy.net.transport import CLOSED, HIGH_WATER, OPEN, Transport
@@ -187,11 +188,7 @@ class KeyUpdateTests(SynchronousTestCase):
         connection = context.connection(near)
         ready = False
         while not (self.client.handshake() and ready):
-            try:
-                context.step(connection, shown)
-                ready = True
-            except SSL.WantReadError:
-                pass
+            ready = context.step(connection, shown) == COMPLETE
         self.transport = TLSTransport(self.loop.poller, near, self.owner, connection)
         self.transport.resume_reading()
         batches(self.loop)

@@ -45,6 +45,10 @@ class NameTests(SynchronousTestCase):
             (("x*.w.test",), "xn--bcher-kva.w.test", False),
             (("127.0.0.1",), "127.0.0.1", False),
             ((), "a.test", False),
+            (("a.test ",), "a.test", False),
+            ((" a.test",), "a.test", False),
+            (("a.test\n",), "a.test", False),
+            (("a_b.test",), "a_b.test", True),
         ):
             self.assertEqual(is_for(certificate(*names), wanted), counts, (names, wanted))
 

@@ -19,7 +19,10 @@ from reusedproxy.wire.hello_lists import HelloLists
 
 def call_methods(test: SynchronousTestCase) -> None:
     """Has TLS transports call pyOpenSSL's public methods, as where its private names are not those that are known."""
-    names = ("SSL_read", "SSL_write", "_SSL_do_handshake", "places", "view", "raise_error", "_writable", "_direct")
+    names = (
+        *("SSL_read", "SSL_write", "_SSL_do_handshake", "_SSL_get_error"),
+        *("places", "view", "raise_error", "_writable", "_direct"),
+    )
     for name, method in zip(names, (*openssl.by_methods(), None), strict=True):
         test.patch(openssl, name, method)
 

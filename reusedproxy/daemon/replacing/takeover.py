@@ -13,6 +13,7 @@ import os
 import socket
 import stat
 from array import array
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from time import monotonic
 from typing import Any
@@ -21,6 +22,7 @@ from attrs import define, field, frozen
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from reusedproxy.backends.saved_states import Unreadable, rows
 from reusedproxy.config.model.proxies import Bind
 from reusedproxy.daemon.replacing.channel import LONGEST, NOT_UNDERSTOOD, READ_SIZE, Channel, head_of
 from reusedproxy.daemon.replacing.handover import ORDER, key_of, peer_of
@@ -434,16 +436,21 @@ def _said(line: bytes, path: str) -> _Named | _End:
     try:
         said = json.loads(line)
         if "end" in said:
-            waits = said.get("waits")
+            waits, states = said.get("waits"), str(said.get("states", ""))
+            if states:
+                deque(rows(states), 0)  # they are read later, where nothing can be refused any more
             return _End(
                 int(said["end"]),
-                str(said.get("states", "")),
+                states,
                 said.get("tables"),
                 said.get("standing"),
                 None if waits is None else float(waits),
             )
         file = said.get("file")
         return _Named(str(said["socket"]), (int(file[0]), int(file[1])) if file else None)
+    except Unreadable as error:
+        text = f"the process at {path} says states of servers that cannot be read: {error}"
+        raise HandoverError(text) from None
     except NOT_UNDERSTOOD:
         text = line[:1000].decode("utf-8", "replace")[:200]
         raise HandoverError(f"the process at {path} does not hand over its sockets: {text}") from None

@@ -7,7 +7,6 @@ handed out, and errors are put in words. It knows files and OpenSSL; it must nev
 
 from __future__ import annotations
 
-import re
 from copy import copy
 from datetime import datetime, timezone
 from math import inf
@@ -32,7 +31,6 @@ from reusedproxy.net.tls.staples import SKEW, Judged, judge, may_demand
 from reusedproxy.net.tls.transport import openssl_reason
 from reusedproxy.net.tls.words import (
     ACCEPTED,
-    ALERTS,
     MISNAMED,
     MISTRUSTED,
     UNREADABLE,
@@ -41,6 +39,7 @@ from reusedproxy.net.tls.words import (
     alert_words,
     certificate_words,
     names_in,
+    received_alert,
     words_of,
 )
 
@@ -368,8 +367,8 @@ class ClientContext:
         In TLS 1.3 a server may refuse our certificate after the handshake looked complete to us (RFC 8446 section
         4.4.2), so this is called for ends of fresh connections, too.
         """
-        received = _RECEIVED.search(reason)
-        return self._meaning(reason) + (f"; alert {received[1]} received" if received else "")
+        received = received_alert(reason)
+        return self._meaning(reason) + ("" if received is None else alert_words((False, received)))
 
     def _meaning(self, reason: str) -> str:
         settings = self.settings
@@ -412,8 +411,6 @@ def try_certificate(ours: CertificateFile, settings: ServerTLS) -> None:
     ours.use(context)
 
 
-#: OpenSSL's words for a received alert, for instance "tlsv1 alert unknown ca"; some have no "alert" in them.
-_RECEIVED = re.compile(rf"(?:alert |tlsv1 )({'|'.join(ALERTS.values())})$")
 #: Received alerts by which a server refuses a client certificate: those of RFC 8446 section 6.2, and decrypt_error,
 #: which section 4.4.3 demands where our signature with the certificate's key is wrong, and which OpenSSL also sends
 #: where its issuer's signature is. Nothing but a handshake can cause these. handshake_failure is not among them: it

@@ -23,6 +23,7 @@ from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.poller import FAILED, HUNG_UP, ON_CHANGE, READ, WRITE, Poller
 from reusedproxy.net.tls.captured import captured
 from reusedproxy.net.tls.hello import MOST, UNREAD, ClientHello, NotTLS, read_hello
+from reusedproxy.net.tls.openssl import COMPLETE, WANTS_READ
 from reusedproxy.net.tls.refusals import UNRECOGNIZED_NAME, explain
 from reusedproxy.net.tls.server import Certificates, ServerContext, Shown
 from reusedproxy.net.tls.server_transport import ServerTLSTransport
@@ -308,19 +309,10 @@ class Handshake:
         if self._tls is None:
             self._tls = context.connection(self._socket)
             if len(self._first) == MOST:
-                self._take_first(context)
+                self._first = b""
+                context.tell_alerts(self._tls)
         try:
-            context.step(self._tls, shown)
-        except SSL.WantReadError:
-            if self._first:
-                self._take_first(context)
-            self.wants = READ
-            self._watch(READ | ON_CHANGE)
-        except SSL.WantWriteError:
-            if self._first:
-                self._take_first(context)
-            self.wants = WRITE
-            self._watch(WRITE | ON_CHANGE)
+            waits_for = context.step(self._tls, shown)
         except SSL.ZeroReturnError:
             self._fail(EMPTY, "closed by the client in the middle of the handshake", "in the middle")
         except SSL.SysCallError as error:
@@ -335,19 +327,17 @@ class Handshake:
                 context.refuse_again(self._first, shown)
             self._refuse(kind, explain(reason, shown, context), f"{reason} {shown.refused and shown.refused.error}")
         else:
-            if self._certificates.by_name and self._is_under_wrong_terms(self._tls):
+            if waits_for != COMPLETE:
+                self._first = b""  # a refusal will not be, or not only, that of the first message as it was peeked at
+                self.wants = READ if waits_for == WANTS_READ else WRITE
+                self._watch(self.wants | ON_CHANGE)
+            elif self._certificates.by_name and self._is_under_wrong_terms(self._tls):
                 # It may have been let in without the certificate that its name demands.
                 name = self._tls.get_servername()
                 text = f"the client names {name!r} where only OpenSSL reads it, and other terms hold for that name"
                 self._refuse(REFUSED, text, "another name")
             else:
                 self._succeed(self._tls)
-
-    def _take_first(self, context: ServerContext) -> None:
-        """Notes that a refusal would not be, or not only, that of the first message as it was peeked at."""
-        assert self._tls is not None
-        self._first = b""
-        context.tell_alerts(self._tls)
 
     def _is_under_wrong_terms(self, tls: SSL.Connection) -> bool:
         """Tells whether OpenSSL, whose name rules are shown, has read one for which another context is chosen."""

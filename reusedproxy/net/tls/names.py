@@ -6,6 +6,7 @@ service_identity compares the names. It refuses a whole certificate for one name
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_address
 
 from cryptography import x509
@@ -13,6 +14,9 @@ from service_identity import CertificateError
 from service_identity.hazmat import DNS_ID, DNSPattern
 
 from reusedproxy.net.tls.words import UNREADABLE
+
+#: The characters of host names, as they stand in certificates (RFC 5280 section 4.2.1.6), and of wildcards.
+_NAME = re.compile(r"[A-Za-z0-9_.*-]+")
 
 
 def is_address(name: str) -> bool:
@@ -62,6 +66,9 @@ def why_not(certificate: x509.Certificate, name: str) -> str:
 
 
 def _pattern(name: str) -> DNSPattern | None:
+    """Returns what a name of a certificate matches; None: nothing. service_identity ignores blanks around it."""
+    if not _NAME.fullmatch(name):
+        return None
     try:
         return DNSPattern.from_bytes(name.encode("utf-8"))
     except CertificateError:

@@ -17,6 +17,10 @@ from OpenSSL import SSL
 RECORD: Final = 16 * 1024
 #: Records that the buffer has room for, so that large data is copied once.
 RECORDS: Final = 8
+#: What a handshake waits for, as SSL_get_error(3) has it; 0: for nothing, since it is complete.
+COMPLETE: Final = 0
+WANTS_READ: Final = 2
+WANTS_WRITE: Final = 3
 
 
 def take_records_alone(connection: Any) -> None:
@@ -46,15 +50,21 @@ def write_by_method(connection: Any, data: bytes, size: int) -> int:
 
 
 def shake_by_method(connection: Any) -> int:
-    """Does what OpenSSL's SSL_do_handshake does, by pyOpenSSL's method: raises where that returns an error."""
-    connection.do_handshake()
+    """Does what OpenSSL's SSL_do_handshake does, by pyOpenSSL's method: raises where that returns an error, but returns
+    0 less what it waits for."""
+    try:
+        connection.do_handshake()
+    except SSL.WantReadError:
+        return -WANTS_READ
+    except SSL.WantWriteError:
+        return -WANTS_WRITE
     return 1
 
 
 def direct_calls() -> tuple[Any, ...] | None:
-    """Returns OpenSSL's functions that read, write and take a step of a handshake, the places of a buffer to read
-    records into, a view of all of its bytes, pyOpenSSL's function that raises an error, and the one that makes other
-    data than bytes writable.
+    """Returns OpenSSL's functions that read, write, take a step of a handshake and tell what such a step waits for, the
+    places of a buffer to read records into, a view of all of its bytes, pyOpenSSL's function that raises an error, and
+    the one that makes other data than bytes writable.
 
     Returns None where pyOpenSSL's private names are not those known here.
     """
@@ -65,6 +75,7 @@ def direct_calls() -> tuple[Any, ...] | None:
             library.SSL_read,
             library.SSL_write,
             library.SSL_do_handshake,
+            library.SSL_get_error,
             [buffer + number * RECORD for number in range(RECORDS)],
             foreign.buffer(buffer),
             SSL.Connection._raise_ssl_error,
@@ -85,14 +96,19 @@ def by_methods() -> tuple[Any, ...]:
         raise SSL.ZeroReturnError
 
     places = [buffer[number * RECORD :] for number in range(RECORDS)]
-    return read_by_method, write_by_method, shake_by_method, places, buffer, raise_error, bytes
+
+    def waits_for(connection: Any, result: int) -> int:
+        """Returns what a step of a handshake waits for."""
+        return -result
+
+    return read_by_method, write_by_method, shake_by_method, waits_for, places, buffer, raise_error, bytes
 
 
 _direct = direct_calls()
 #: `SSL_read(handle, place, size)` reads into one of the `places`, `SSL_write(handle, data, size)` writes; each returns
 #: how many bytes, or, if that is less than 1, `raise_error(connection, handle, result)` says why. One buffer is enough:
 #: the reactor has one thread, and data is copied out of `view` before the next read.
-SSL_read, SSL_write, _SSL_do_handshake, places, view, raise_error, _writable = _direct or by_methods()
+SSL_read, SSL_write, _SSL_do_handshake, _SSL_get_error, places, view, raise_error, _writable = _direct or by_methods()
 
 
 def handle_of(connection: Any) -> Any:
@@ -100,12 +116,20 @@ def handle_of(connection: Any) -> Any:
     return connection if _direct is None else connection._ssl
 
 
-def shake(connection: SSL.Connection) -> None:
-    """Takes a step of a handshake, the last one if it returns. Raises SSL.Error and its subclasses."""
+def shake(connection: SSL.Connection) -> int:
+    """Takes a step of a handshake. Returns WANTS_READ or WANTS_WRITE if it has to go on, else COMPLETE.
+
+    Raises SSL.Error and its subclasses but WantReadError and WantWriteError: nearly every handshake waits once, and to
+    raise that and catch it takes as long as ten calls.
+    """
     handle = handle_of(connection)
     result = _SSL_do_handshake(handle)
-    if result <= 0:
+    if result > 0:
+        return COMPLETE
+    wanted: int = _SSL_get_error(handle, result)
+    if wanted not in (WANTS_READ, WANTS_WRITE):
         raise_error(connection, handle, result)
+    return wanted
 
 
 def send(connection: SSL.Connection, data: bytes | memoryview) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from reusedproxy.net.tls.openssl_server import suite_names
 from reusedproxy.net.tls.server import ServerContext, Shown
-from reusedproxy.net.tls.words import alert_words, several
+from reusedproxy.net.tls.words import alert_words, received_alert, several
 
 #: A fatal alert unrecognized_name (112, RFC 6066 section 3) as a record that clients of any version understand.
 UNRECOGNIZED_NAME = b"\x15\x03\x01\x00\x02\x02\x70"
@@ -20,6 +20,8 @@ _OUR_CERTIFICATE = (42, 43, 44, 45, 46, 48, 51)
 def explain(reason: str, shown: Shown, context: ServerContext) -> str:
     """Returns `reason`, which is in OpenSSL's words, with what it means here, and the alert
     that was sent or received."""
+    if shown.alert is None and (received := received_alert(reason)) is not None:
+        shown.alert = False, received
     return _meaning(reason, shown, context) + alert_words(shown.alert)
 
 
@@ -38,6 +40,8 @@ def _meaning(reason: str, shown: Shown, context: ServerContext) -> str:
         return f"{reason}: the client offers {offered}; served are {_served(context)}{_other_key(shown, context)}"
     if "no suitable signature" in reason or "no suitable key share" in reason or "no shared group" in reason:
         return f"{reason}: served are {_served(context)}{_other_key(shown, context)}"
+    if "record layer failure" in reason:
+        return f"{reason}: what the client sent behind its first message cannot be read"
     if shown.alert is not None and not shown.alert[0] and shown.alert[1] in _OUR_CERTIFICATE:
         return f"{reason}: the client does not accept our certificate (crt {context.crt})"
     return reason

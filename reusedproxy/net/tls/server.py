@@ -36,7 +36,7 @@ from reusedproxy.net.tls.files import (
 )
 from reusedproxy.net.tls.hello import ClientHello
 from reusedproxy.net.tls.lasting import VERIFIED_FOR, ends_of, first_after
-from reusedproxy.net.tls.openssl import shake, take_records_alone
+from reusedproxy.net.tls.openssl import COMPLETE, shake, take_records_alone
 from reusedproxy.net.tls.openssl_server import (
     acknowledge_names,
     alert_callback,
@@ -313,15 +313,17 @@ class ServerContext:
             self.tell_alerts(connection)
         return connection
 
-    def step(self, connection: SSL.Connection, shown: Shown) -> None:
-        """Takes one step of a handshake and records in `shown` what happens. Raises SSL.Error and its subclasses."""
+    def step(self, connection: SSL.Connection, shown: Shown) -> int:
+        """Takes one step of a handshake, records in `shown` what happens, and returns and raises what
+        `net.tls.openssl.shake` does."""
         self._calls.shown = shown
         try:
-            shake(connection)
+            waits_for = shake(connection)
         finally:
             self._calls.shown = None
-        if self._trusted is not None:
+        if self._trusted is not None and waits_for == COMPLETE:
             self._look_at_session(connection, shown)
+        return waits_for
 
     def tell_alerts(self, connection: SSL.Connection) -> None:
         """Has `step` record alerts from now on."""

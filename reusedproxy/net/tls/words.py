@@ -6,6 +6,7 @@ or bytes that cannot be decoded. It must never know which side speaks, nor a soc
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -73,6 +74,17 @@ def alert_words(alert: tuple[bool, int] | None) -> str:
         return ""
     sent, number = alert
     return f"; alert {ALERTS.get(number, number)} {'sent' if sent else 'received'}"
+
+
+#: OpenSSL's words for a received alert, for instance "tlsv1 alert unknown ca"; some have no "alert" in them.
+_RECEIVED = re.compile(rf"(?:alert |tlsv1 )({'|'.join(ALERTS.values())})$")
+_NUMBERS = {words: number for number, words in ALERTS.items()}
+
+
+def received_alert(reason: str) -> int | None:
+    """Returns the number of the alert that a reason in OpenSSL's words says was received; None: it says none."""
+    received = _RECEIVED.search(reason)
+    return None if received is None else _NUMBERS[received[1]]
 
 
 class CertificateRefused(str):
