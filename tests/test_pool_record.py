@@ -301,6 +301,7 @@ class SavedTests(SynchronousTestCase):
             ("Permission denied", "does not begin with"),
             (FORMAT, "line 2"),
             (FORMAT + "\n[]", "line 2"),
+            (FORMAT + "\n" + "[" * 100_000, "line 2"),
             (head, "line 2"),
         ):
             with self.assertRaisesRegex(NotARecord, why):
