@@ -64,7 +64,7 @@ def details() -> Iterator[str]:
 
 def _version_of(package: str) -> str:
     """Returns the version of a package that is installed, "" for one that is not."""
-    from importlib import metadata  # half a megabyte that the daemon has no other use for
+    from importlib import metadata  # 0.4 MiB that the daemon has no other use for
 
     try:
         return metadata.version(package)
