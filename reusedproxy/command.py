@@ -48,7 +48,7 @@ from reusedproxy.net.descriptors import raise_limit
 from reusedproxy.net.unix_sockets import set_umask
 from reusedproxy.operators.logs.expiry import due
 from reusedproxy.operators.logs.own import Output, log_as_text, log_to_pipe, never_block
-from reusedproxy.operators.version import build
+from reusedproxy.operators.version import build, details
 
 #: What is done here for options of HAProxy's command that there are not.
 _OF_HAPROXY = {
@@ -82,6 +82,7 @@ class Options(TwistedOptions):
     optFlags = [
         ["check", "c", "Check the configuration with all its files, say what is wrong with it, and exit (0 or 1)."],
         ["json", None, "With --check: say it as JSON, for programs."],
+        ["verbose", None, "With --version: say with what it runs, too, for reports; -vv is both."],
         [
             "replace",
             None,
@@ -116,6 +117,8 @@ class Options(TwistedOptions):
         #: What `reusedproxy doctor` is asked for.
         self.doctor: DoctorOptions | None = None
         self["config"] = []
+        #: The version is asked for with all that it runs with.
+        self._detailed = False
 
     def getSynopsis(self) -> str:
         return (
@@ -131,7 +134,7 @@ class Options(TwistedOptions):
 
     def opt_version(self) -> NoReturn:
         """Say the version and exit."""
-        say(f"reusedproxy {build()}")
+        say("\n".join((f"reusedproxy {build()}", *(details() if self._detailed else ()))))
         raise SystemExit(0)
 
     def opt_help(self) -> NoReturn:
@@ -144,6 +147,7 @@ class Options(TwistedOptions):
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """Parses the command line. Of a program's, which has a parent, a fault is one line, and the end with status 64
         (EX_USAGE): twist's own options, which it would list, are not what is asked for."""
+        self._detailed = asks_for_details(sys.argv[1:] if options is None else options)
         try:
             TwistedOptions.parseOptions(self, options)
         except UsageError as error:
@@ -178,6 +182,8 @@ class Options(TwistedOptions):
             return
         if self["json"] and not self["check"]:
             raise UsageError("--json goes with --check")
+        if self["verbose"]:
+            raise UsageError("--verbose goes with --version")
         if self["demo"]:
             if self["config"] or self["check"] or self["replace"]:
                 raise UsageError("--demo brings its own configuration: leave --config, --check and --replace out")
@@ -208,6 +214,12 @@ class Options(TwistedOptions):
         except OSError as error:
             print(f"[ALERT] --pidfile {parent['pidfile']}: cannot be used: {error.strerror}", file=sys.stderr)
             raise SystemExit(1) from None
+
+
+def asks_for_details(words: Sequence[str]) -> bool:
+    """Tells whether a command line asks for the version in detail: `-vv`, as HAProxy's, or `--version --verbose`."""
+    short = sum(len(each) - 1 for each in words if re.fullmatch("-v+", each))
+    return short > 1 or "--verbose" in words
 
 
 def of_haproxy(words: Sequence[str]) -> str:

@@ -54,6 +54,15 @@ class FaultTests(SynchronousTestCase):
         self.assertIn(f"server b/s: ca-file ca.none: cannot be read: No such file or directory in {os.getcwd()}", ca)
         self.assertIn("'default-path config'", ca)
 
+    def test_what_is_wrong_with_a_template_is_told_once(self) -> None:
+        """And of the template, not of one of its servers."""
+        text = f"frontend f\n bind {LOOPBACK}:0\n default_backend b\nbackend b\n server-template t 9 name.invalid:1 ssl"
+        with mock.patch("socket.getaddrinfo", side_effect=socket.gaierror(-2, "Name or service not known")):
+            said = self.refused(f"{text} verify none crt /none/a.pem\n").splitlines()
+        lines = [each for each in said if "[ALERT]" in each]
+        self.assertEqual(len(lines), 2, said)
+        self.assertIn("server-template b/t: crt /none/a.pem: cannot be read", "".join(lines))
+
     def test_a_list_that_is_fetched_need_not_be_there_yet(self) -> None:
         """But one that is not fetched has to; and a file has one place where it comes from."""
         ca = Authority("a CA").write(self.directory / "ca.pem")

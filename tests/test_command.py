@@ -2,16 +2,19 @@
 
 import json
 import os
+import platform
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
+from cryptography.hazmat.backends.openssl import backend
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy import __version__
 from reusedproxy.command import Options, of_haproxy
-from reusedproxy.operators.version import build
+from reusedproxy.operators.version import LIBRARIES, OPTIONAL, build, details
 from reusedproxy.wire import heads
 from tests.wire import scratch
 
@@ -32,6 +35,33 @@ class CommandTests(SynchronousTestCase):
         valid, summary = checked.stdout.splitlines()
         self.assertEqual((checked.returncode, valid), (0, "Configuration file is valid"))
         self.assertRegex(summary, r"^[0-9]+ words done, 0 without effect here, 0 refused$")
+
+    def test_the_version_in_detail(self) -> None:
+        """As HAProxy's, for reports; its first line is the version's."""
+        said = run("-vv").stdout
+        for words in (("--version", "--verbose"), ("--verbose", "-v"), ("-v", "-v"), ("-vv", "-f", "/none")):
+            self.assertEqual(run(*words).stdout, said, words)
+        first, *lines = said.splitlines()
+        self.assertEqual(first, f"reusedproxy {build()}")
+        for library in (*LIBRARIES, *sum(OPTIONAL.values(), ())):
+            self.assertIn(f"{library} {metadata.version(library)}", said)
+        text = "\n".join(lines)
+        self.assertIn(f"Running with Python version : {platform.python_version()} (", text)
+        self.assertIn(f"Running on OpenSSL version : {backend.openssl_version_text()}\n", text)
+        self.assertIn("Modules that requests pass : interpreted\n", text)
+        for part in ("Running on: Linux ", "+manhole (bcrypt ", "+OPENSSL", "prometheus-exporter", "bwlim-in"):
+            self.assertIn(part, text)
+        self.assertIn("--verbose goes with --version", run("--verbose", "--demo").stderr)
+
+    def test_what_is_optional_and_not_installed_is_said(self) -> None:
+        def none(package: str) -> str:
+            raise metadata.PackageNotFoundError(package)
+
+        self.patch(metadata, "version", none)
+        self.patch(heads, "__file__", "reusedproxy/wire/heads.cpython-311-x86_64-linux-gnu.so")
+        said = [*details()]
+        for line in ("  -manhole (bcrypt)", "  Twisted not found", "Modules that requests pass : compiled (mypyc)"):
+            self.assertIn(line, said)
 
     def test_a_compiled_build_says_so(self) -> None:
         """For somebody who asks why two machines differ."""

@@ -239,4 +239,19 @@ class TemplateTests(SynchronousTestCase):
 
     def test_what_is_wrong_with_all_is_said_once(self) -> None:
         (notice,) = notices(" balance first\n server-template web 9 app.test:80 verify none crt /c.pem")
-        self.assertIn("server 'web1' has 'crt' but no 'ssl'", notice[1])
+        self.assertIn("server-template 'web' has 'crt' but no 'ssl'", notice[1])
+        name = "'req.hdr(host),regsub(\"(?=x)y\",z)'"
+        line = f" balance first\n server-template web 9 app.test:80 ssl verify none sni {name}"
+        said = [text for _, text in notices(line) if "(?=x)y" in text]
+        self.assertEqual(len(said), 1, said)
+        self.assertTrue(said[0].startswith("server-template 'web': "), said)
+
+    def test_faults_name_the_template_and_none_of_its_servers(self) -> None:
+        for words, text in (
+            ("app.test:80 check resolvers none", "server-template 'web': there is no 'resolvers none'"),
+            ("app.test:80 inter x", "server-template 'web': 'inter'"),
+            ("_http._tcp.app.test", "server-template 'web': '_http._tcp.app.test' begins with '_'"),
+            ("check", "server-template 'web': the address is missing: 'server-template web 9 ADDRESS:PORT check …'"),
+        ):
+            (said,) = faults(f" balance first\n server-template web 9 {words}")
+            self.assertIn(text, said)

@@ -36,7 +36,8 @@ from reusedproxy.doctor.options import DoctorOptions
 from reusedproxy.operators.metrics.families import of_backends, of_frontends, of_lists
 from reusedproxy.operators.metrics.pools import of_servers
 from reusedproxy.operators.metrics.process import of_event_loop, of_files
-from reusedproxy.operators.runtime.commands import COMMANDS
+from reusedproxy.operators.runtime.commands import COMMANDS, UNLISTED
+from reusedproxy.operators.runtime.proxy import LEVELS
 from reusedproxy.operators.view.values import ProxyView
 from reusedproxy.pool.reasons import WORDS
 
@@ -51,7 +52,7 @@ IGNORED = "ACCEPTED WITHOUT EFFECT"
 TAKEN_FOR_MACROS = re.compile(
     r"(?m)^\.\w+ (?:No|(?:.* )?(?:A[cdnopqt]|B[coqx]|Br[coq]|Bsx|Cd|D[cox]|E[cmnorsv]|F[acnortx]|Hf|In|L[bk]|M[st]"
     r"|Nx|O[tx]|Pf"
-    r"|Q[cloq]|S[cmoqty]|T[an]|Ux|V[at]|X[co]))(?: .*)?$"
+    r"|Q[cloq]|S[cmoqty]|Tn|Ux|V[at]|X[co]))(?: .*)?$"
 )
 
 
@@ -269,6 +270,19 @@ class ProgramPageTests(SynchronousTestCase):
         part = self.page.text.partition("The runtime API")[2].partition("The manhole")[0]
         for command in COMMANDS:
             self.assertRegex(part, rf"(?m)^\.It (.* )?Ic {' '.join(command.words)}\b")
+
+    def test_a_table_has_every_command_of_the_runtime_api_with_its_level(self) -> None:
+        """And says which HAProxy does not have."""
+        part = self.page.text.partition("The runtime API")[2].partition("The manhole")[0]
+        rows = re.findall(r"(?m)^\.It Cm (.*) Ta (.*) Ta (.*)$", part)
+        known = sorted((*COMMANDS, *UNLISTED), key=lambda each: each.words)
+        self.assertEqual([(name, level) for name, level, _ in rows], [
+            (" ".join(each.words), LEVELS[each.level]) for each in known
+        ])  # fmt: skip
+        self.assertEqual({whose for *_, whose in rows}, {"HAProxy", "ours"})
+        ours = {name for name, _, whose in rows if whose == "ours"}
+        pools = {name for name, *_ in rows if name.endswith("pool") or name.startswith("show pool")}
+        self.assertEqual(ours, pools | {"hand over", "what-if"})
 
     def test_every_reason_for_an_end_is_named(self) -> None:
         named = re.findall(r"(?m)^\.Li (.*)", self.page.text.partition("Reasons of")[2].partition(".Sh")[0])

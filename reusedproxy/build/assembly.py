@@ -288,7 +288,8 @@ class Assembly:
         try:
             proxy = yield from self._building(bind, faults)
             if self._faults:
-                found = sorted(self._faults, key=lambda fault: (fault.place.file, fault.place.line))
+                # The servers of a template have the same.
+                found = sorted(dict.fromkeys(self._faults), key=lambda fault: (fault.place.file, fault.place.line))
                 raise AssemblyError(found, proxy.notices)
         except BaseException:
             for listener in self._proxy.bound:

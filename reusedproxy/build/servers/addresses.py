@@ -85,7 +85,9 @@ class FirstAddresses:
                 self._tell_unresolved(failed, settings, "falling back to configured address")
                 return target_of(method, settings.port or 0)
         what = "could not resolve address" if failed else "no method found to resolve address"
-        self._faults.append(Fault(settings.place, f"server {name}: {what} '{settings.host}'"))
+        self._faults.append(
+            Fault(settings.place, f"{settings.called(name.partition('/')[0])}: {what} '{settings.host}'")
+        )
         return NOWHERE
 
     def _tell_unresolved(self, failed: bool, settings: model.Server, so: str) -> None:

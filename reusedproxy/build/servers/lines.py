@@ -100,7 +100,7 @@ class Lines:
         previous = self._previous.get(name)
         faults: list[str] = []
         made = yield from loading(settings, None if previous is None else previous.identities, self._trusts, faults)
-        self._faults += (Fault(settings.place, f"server {name}: {text}") for text in faults)
+        self._faults += (Fault(settings.place, f"{settings.called(backend.name)}: {text}") for text in faults)
         self._identities[name] = made
 
     def line(self, backend: model.Backend, settings: model.Server, saved: SavedState | None = None) -> Line:
@@ -283,7 +283,8 @@ class Lines:
         try:
             context = ClientContext(tls, self._trusts)
         except TLSConfigurationError as error:
-            self._faults += (Fault(server.place, f"server {name}: {text}") for text in error.args)
+            called = server.called(name.partition("/")[0])
+            self._faults += (Fault(server.place, f"{called}: {text}") for text in error.args)
             return None
         return self._named(context, server.known_name, server.place, name) if server.known_name else context
 

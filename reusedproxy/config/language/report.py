@@ -128,10 +128,15 @@ class Report:
             self.fault(place, text)
 
     def warn(self, place: Place, text: str) -> None:
-        self.notices.append(Notice("warning", place, without_keys(text)))
+        self._note(Notice("warning", place, without_keys(text)))
 
     def notice(self, place: Place, text: str) -> None:
-        self.notices.append(Notice("notice", place, without_keys(text)))
+        self._note(Notice("notice", place, without_keys(text)))
+
+    def _note(self, notice: Notice) -> None:
+        # Each server of a template has the same.
+        if notice not in self.notices:
+            self.notices.append(notice)
 
     def without_effect(self, word: str, place: Place) -> None:
         """Records that `word` was accepted and has no visible effect."""

@@ -233,7 +233,8 @@ class Server:
     `pool.min_conn`, as ever. `resolution` says how a name gets its addresses; the names of SRV records
     begin with an underscore, and need no `port`. `cookie` is its value of the backend's persistence cookie; None: none
     was written. `non_stick`: `stick` rules store nobody at it. `revocations` says where the lists of the `crl_file` of
-    its TLS are fetched; None: nowhere.
+    its TLS are fetched; None: nowhere. `template` is the prefix of the
+    `server-template` that it is of, "" for none.
     """
 
     name: str
@@ -276,12 +277,18 @@ class Server:
     cookie: str | None = None
     non_stick: bool = False
     revocations: Revocations | None = None
+
     #: What happens to its pool is recorded, within this bound (`pool-record`); None: it is not.
     record: RecordBound | None = None
     #: The networks in which its address must be when it is dialled, and "public" for all public ones; (): any.
     reach: tuple[str, ...] = ()
     #: No file names it: it was added while the daemon ran (`add server`).
     added: bool = False
+    template: str = ""
+
+    def called(self, backend: str) -> str:
+        """Returns what faults call it: those of a template's servers are the template's."""
+        return f"server-template {backend}/{self.template}" if self.template else f"server {backend}/{self.name}"
 
 
 @frozen

@@ -10,7 +10,7 @@ from reusedproxy.config.model.bandwidth import Bandwidth
 from reusedproxy.config.rules.expressions import read_expression
 from reusedproxy.config.sections.draft import ProxyDraft
 
-_FILTERS = ("bwlim-in", "bwlim-out", "compression", "trace")
+FILTERS = ("bwlim-in", "bwlim-out", "compression", "trace")
 _NOT_DONE = words("cache fcgi-app lua opentracing opentelemetry spoe")
 #: Of `filter trace`, with how many words follow each.
 _OF_TRACES = {"name": 1, "random-forwarding": 0, "random-parsing": 0, "hexdump": 0, "quiet": 0}
@@ -24,8 +24,8 @@ def read_filter(proxy: ProxyDraft, line: Line, report: Report) -> None:
     kind, *rest = line.arguments or ("",)
     if kind in _NOT_DONE or kind.startswith("lua."):
         raise Wrong(not_done(f"filter {kind}", "filter"))
-    if kind not in _FILTERS:
-        raise Wrong(f"'filter': unknown filter '{kind}'{did_you_mean(kind, _FILTERS)}")
+    if kind not in FILTERS:
+        raise Wrong(f"'filter': unknown filter '{kind}'{did_you_mean(kind, FILTERS)}")
     if kind == "compression":
         if rest:
             raise Wrong(f"'filter compression' takes nothing after it: '{rest[0]}'")

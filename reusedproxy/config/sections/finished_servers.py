@@ -55,6 +55,7 @@ def finished_server(
             tls = evolve(tls, resumes=False)  # what a resumed session shows is the certificate of its first handshake
     return Server(
         name=draft.name,
+        template=draft.template,
         place=draft.place,
         kind=draft.address.kind,
         host=draft.address.host,

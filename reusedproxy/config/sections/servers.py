@@ -22,9 +22,14 @@ NAME = re.compile(r"[A-Za-z0-9_.:-]+\Z")
 
 @define
 class ServerDraft:
-    """Holds one `server` line; `defaults` are the TLS defaults in force there, `own` the words of the line itself."""
+    """Holds one `server` line, or a server of a `server-template` line. `title` is what messages call it: "server
+    'web1'", or by its line where that is a template. `defaults` are the TLS defaults in force there, `own` the words of
+    the line itself."""
 
     name: str
+    #: The prefix of the template that it is of, "" for none.
+    template: str
+    title: str
     place: Place
     address: ServerAddress
     words: ServerWords
@@ -51,23 +56,30 @@ def read_server(line: Line, defaults: ServerWords, tls: TLSDefaults) -> ServerDr
     if len(line.words) < 3 or not line.words[1]:
         raise Wrong("'server' needs a name and an address: server web1 192.0.2.10:80, say")
     name = line.words[1]
-    what = f"server '{name}'"
-    _nothing_forgotten(name, line.words[2])
+    _nothing_forgotten(name, line.words[2], f"server '{name}'", f"server {name}")
+    return _read(name, "", line, line.words[2:], defaults, tls)
+
+
+def _read(
+    name: str, template: str, line: Line, said: tuple[str, ...], defaults: ServerWords, tls: TLSDefaults
+) -> ServerDraft:
+    """Reads what is `said` behind the name: the address, and the words. Raises Wrong."""
+    what = f"server-template '{template}'" if template else f"server '{name}'"
     texts: list[str] = []
     if not NAME.match(name):
         texts.append(f"{what}: a name has only letters, digits and - _ . : in it")
     address, words = ServerAddress("tcp", "", None), defaults.copy()
     try:
-        address = server_address(line.words[2], what, of_client=True)
+        address = server_address(said[0], what, of_client=True)
     except Wrong as wrong:
         texts.extend(wrong.texts)
     try:
-        read_words(line.words[3:], words, what)
+        read_words(said[1:], words, what)
     except Wrong as wrong:
         texts.extend(wrong.texts)
     if texts:
         raise Wrong(*texts)
-    return ServerDraft(name, line.place, address, words, tls, frozenset(line.words[3:]))
+    return ServerDraft(name, template, what, line.place, address, words, tls, frozenset(said[1:]))
 
 
 def read_template(line: Line, defaults: ServerWords, tls: TLSDefaults) -> list[ServerDraft]:
@@ -75,15 +87,18 @@ def read_template(line: Line, defaults: ServerWords, tls: TLSDefaults) -> list[S
     if len(line.words) < 4:
         example = "server-template web 1-10 app.example.com:80"
         raise Wrong(f"'server-template' needs a prefix, a number of servers and an address: {example}, say")
-    made = names.template_names(line.words[1], line.words[2])
-    first = read_server(Line(line.place, ("server", made[0], *line.words[3:])), defaults, tls)
+    prefix, number, *said = line.words[1:]
+    made = names.template_names(prefix, number)
+    _nothing_forgotten(prefix, said[0], f"server-template '{prefix}'", f"server-template {prefix} {number}")
+    first = _read(made[0], prefix, line, (*said,), defaults, tls)
     return [first, *(evolve(first, name=name, words=first.words.copy()) for name in made[1:])]
 
 
-def _nothing_forgotten(name: str, address: str) -> None:
-    """Raises Wrong when a server option stands in the place of the address: the name or the address is missing."""
+def _nothing_forgotten(name: str, address: str, what: str, begins: str) -> None:
+    """Raises Wrong when a server option stands in the place of the address: the name or the address is missing. The
+    line `begins` so, up to the address."""
     if address not in ARITIES:
         return
     if is_server_address(name):
         raise Wrong(f"the name is missing: 'server NAME {name} {address} …'")
-    raise Wrong(f"server '{name}': the address is missing: 'server {name} ADDRESS:PORT {address} …'")
+    raise Wrong(f"{what}: the address is missing: '{begins} ADDRESS:PORT {address} …'")

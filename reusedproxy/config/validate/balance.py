@@ -36,7 +36,7 @@ def _ids(draft: ProxyDraft, report: Report) -> None:
     for server in draft.servers:
         number = server.words.id
         if number and number in seen:
-            text = f"server '{server.name}': id {number} is that of server '{seen[number].name}' already"
+            text = f"{server.title}: id {number} is that of server '{seen[number].name}' already"
             report.fault(server.place, f"{text}: give each server of a backend its own")
         seen.setdefault(number, server)
 

@@ -32,7 +32,7 @@ def validate_egress(draft: ProxyDraft, report: Report) -> None:
 
 
 def _partner(server: ServerDraft, places: dict[tuple[str, int | None], Place], report: Report) -> None:
-    address, name = server.address, f"server '{server.name}'"
+    address, name = server.address, server.title
     if address.kind != "tcp" or address.host in CLIENTS_HOSTS or address.mapped is not None or not address.port:
         text = f"{name}: with 'option egress' its address is what requests name: write 'api.example.com:443', say"
         report.fault(server.place, text)

@@ -15,7 +15,7 @@ from reusedproxy.config.sections.servers import ServerDraft
 def validate_identities(
     server: ServerDraft, global_: GlobalDraft, check: HTTPCheck | CheckPlan | None, report: Report, *, http: bool
 ) -> None:
-    words, name, rule = server.words, f"server '{server.name}'", server.words.identity
+    words, name, rule = server.words, server.title, server.words.identity
     if rule == IdentityRule():
         return
     said = [f"'{word}' by an expression" for word in rule.formats] or ["'pool-identities'"]

@@ -184,10 +184,10 @@ def _tcp_backend(draft: ProxyDraft, why: str, report: Report) -> None:
     for server in draft.servers:
         words = server.words
         if words.observe == "layer7":
-            report.fault(server.place, f"server '{server.name}': 'observe layer7' needs 'mode http'")
+            report.fault(server.place, f"{server.title}: 'observe layer7' needs 'mode http'")
         idle = [word for word in _POOL_WORDS if word in server.own]
         if idle:
-            text = f"server '{server.name}': '{idle[0]}' does nothing in mode tcp, where a connection serves one client"
+            text = f"{server.title}: '{idle[0]}' does nothing in mode tcp, where a connection serves one client"
             report.notice(server.place, text)
 
 
@@ -233,7 +233,7 @@ def _conditional(draft: ProxyDraft) -> Iterable[tuple[Place, str, object]]:
     for server in draft.servers:
         for name, expression in (("sni", server.words.sni), ("pool-conn-name", server.words.pool_conn_name)):
             if expression is not None:
-                yield server.place, f"server '{server.name}': '{name}'", expression
+                yield server.place, f"{server.title}: '{name}'", expression
 
 
 def _content(draft: ProxyDraft) -> Iterable[tuple[Place, str, object]]:

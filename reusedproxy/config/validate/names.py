@@ -48,7 +48,7 @@ def validate_names(proxies: Sequence[ProxyDraft], sections: Sequence[ResolversDr
 
 
 def _server(server: ServerDraft, sections: Sequence[ResolversDraft], report: Report) -> None:
-    words, name, host = server.words, f"server '{server.name}'", server.address.host
+    words, name, host = server.words, server.title, server.address.host
     resolution = words.resolution
     wanted = resolution.resolvers
     if wanted is not None and wanted != DEFAULT and not report.names_in_doubt:

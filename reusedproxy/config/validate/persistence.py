@@ -22,7 +22,7 @@ def validate_persistence(draft: ProxyDraft, report: Report) -> None:
         server = next((each for each in draft.servers if "cookie" in each.own), None)
         if server is not None:
             text = (
-                f"server '{server.name}': nobody looks at its cookie: {draft.title} has no 'cookie' line"
+                f"{server.title}: nobody looks at its cookie: {draft.title} has no 'cookie' line"
                 " (cookie SRV insert indirect nocache, say)"
             )
             report.notice(server.place, text)

@@ -8,7 +8,7 @@ from reusedproxy.config.sections.servers import ServerDraft
 
 
 def validate_pool(server: ServerDraft, draft: ProxyDraft, report: Report) -> None:
-    pool, name = server.words.pool, f"server '{server.name}'"
+    pool, name = server.words.pool, server.title
     warm = pool.min_conn > 0 or pool.adapts
     for word in ("pool-warm-up", "pool-spread"):
         if word in server.own and not warm and not (word == "pool-spread" and pool.spread is None):

@@ -272,7 +272,7 @@ def _tls(
 ) -> None:
     """Checks the server's TLS; `in_steps` tells that a step of its checks uses it, too; `egress`, that requests name
     the server."""
-    words, name = server.words, f"server '{server.name}'"
+    words, name = server.words, server.title
     if words.ssl or words.check.ssl:
         validate_server(server, name, global_, report, http=http)
         verify = words.verify or ("" if "ssl-server-verify" in global_.unreadable else global_.server_verify)
@@ -335,7 +335,7 @@ def _is_named(words: ServerWords) -> bool:
 
 
 def _unpooled(server: ServerDraft, report: Report, *, http: bool) -> None:
-    name, pool = f"server '{server.name}'", server.words.pool
+    name, pool = server.title, server.words.pool
     word = "send-proxy" if server.words.send_proxy == "v1" else "send-proxy-v2"
     text = (
         f"{name}: with '{word}' each connection tells for which client it is, so it serves no other,"
@@ -350,7 +350,7 @@ def _unpooled(server: ServerDraft, report: Report, *, http: bool) -> None:
 
 
 def _places(server: ServerDraft, report: Report) -> None:
-    words, name = server.words, f"server '{server.name}'"
+    words, name = server.words, server.title
     most = max(words.minconn, words.maxconn)
     for word, said in (("strict-maxconn", words.strict), ("maxqueue", words.maxqueue)):
         if said and not most:
@@ -376,7 +376,7 @@ def _floor(pool: PoolLimits) -> str:
 
 
 def _pool(server: ServerDraft, check_host: str | None, report: Report, *, http: bool) -> None:
-    pool, name = server.words.pool, f"server '{server.name}'"
+    pool, name = server.words.pool, server.title
     if pool.keep_checks and not server.words.checked:
         report.warn(server.place, f"{name}: 'check-reuse-pool' does nothing without 'check'")
     words = server.words
@@ -416,7 +416,7 @@ def _pool(server: ServerDraft, check_host: str | None, report: Report, *, http: 
 
 def _where(server: ServerDraft, check: HTTPCheck | CheckPlan | None, report: Report) -> None:
     """Checks a server that is where its clients have connected to: nothing is known of that before one comes."""
-    words, name, address = server.words, f"server '{server.name}'", server.address
+    words, name, address = server.words, server.title, server.address
     everywhere = address.kind == "tcp" and address.host in CLIENTS_HOSTS
     if address.mapped is None and not everywhere:
         return
@@ -439,7 +439,7 @@ def _where(server: ServerDraft, check: HTTPCheck | CheckPlan | None, report: Rep
 
 
 def _health(server: ServerDraft, report: Report) -> None:
-    words, what = server.words, f"server '{server.name}'"
+    words, what = server.words, server.title
     if words.track and words.checked:
         report.fault(server.place, f"{what}: 'track' takes another server's state, so it has no 'check' of its own")
     if words.observe not in ("", "none") and not words.checked:
@@ -478,7 +478,7 @@ def _tracked(drafts: Sequence[ProxyDraft], report: Report) -> None:
                 seen.append(full)
                 track = found.words.track
         if fault:
-            report.fault(server.place, f"server '{server.name}': 'track {server.words.track}': {fault}")
+            report.fault(server.place, f"{server.title}: 'track {server.words.track}': {fault}")
 
 
 def _checks(draft: ProxyDraft, report: Report) -> None:

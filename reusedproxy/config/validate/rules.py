@@ -62,7 +62,7 @@ def validate_rules(draft: ProxyDraft, report: Report) -> None:
     for server in draft.servers:
         for expression in (server.words.sni, server.words.pool_conn_name):
             for text in regular_expressions(expression):
-                _warn_of(text, server.place, f"server {draft.name}/{server.name}", report)
+                _warn_of(text, server.place, server.title, report)
     # A backend is known to the rules of a `listen` section, which is its own, and to those of responses.
     before = _BEFORE_BACKEND if draft.kind == "frontend" else REQUEST
     for rule in request:
