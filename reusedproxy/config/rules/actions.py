@@ -392,5 +392,5 @@ AFTER_ACTIONS = {
     word: read
     for word, read in RESPONSE_ACTIONS.items()
     if word not in ("deny", "return", "redirect", "track-sc", "set-bandwidth-limit", *EVERYWHERE)
-    or word in ("strict-mode", "set-map", "del-map")
+    or word in ("strict-mode", "set-map", "del-map", "del-acl")
 }

@@ -11,8 +11,9 @@ import re
 from collections.abc import Callable, Collection
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
+from reusedproxy.config.language.alternatives import HINTS
 from reusedproxy.config.language.arguments import Unfinished, arguments_at
-from reusedproxy.config.language.haproxy_words import HINTS, words
+from reusedproxy.config.language.haproxy_words import words
 from reusedproxy.config.language.regular import read_regular, shortened
 from reusedproxy.config.language.report import Wrong, did_you_mean, not_done, one_of
 from reusedproxy.config.language.units import within_64_bits
