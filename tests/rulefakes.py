@@ -53,6 +53,7 @@ class Seen:
     asks_as_proxy = lenient = False
     maps: Mapping[str, Map] = NO_MAPS
     counters: Counters | None = None
+    compared = 0
     passed = found = 0
     acts = True
     tables: Mapping[str, Table] = MappingProxyType({})

@@ -15,6 +15,7 @@ from reusedproxy.clients.pending import TIMEOUT, PendingClients
 from reusedproxy.config import model
 from reusedproxy.config.model.logs import LogSettings
 from reusedproxy.config.rules.formats import read_format
+from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.binding import bind_socket
 from reusedproxy.net.listener import Listener
 from reusedproxy.net.tls.handshake import HandshakeFailure
@@ -156,10 +157,14 @@ class ServedTests(TLSListenerTestCase):
     def test_a_session_is_resumed(self) -> None:
         """And counted."""
         world = self.world()
+        self.listener.traffic = traffic = Traffic()  # `option socket-stats`
         context = client_tls(version=SSL.TLS1_2_VERSION)
         first = self.connect(context)
         self.connect(context, first.tls.get_session())
         self.assertEqual((world.frontend.handshakes.counts.completed, world.frontend.handshakes.counts.resumed), (2, 1))
+        self.raw().drop()
+        self.loop.until(lambda: not self.under_way)
+        self.assertEqual((traffic.ssl_sess, traffic.ssl_reused_sess, traffic.ssl_failed_handshake), (2, 1, 1))
         self.end()
 
 

@@ -393,7 +393,7 @@ class Page:
         self.asked += 1
         return Made(200, "text/plain", iter([self.body]))
 
-    def obey(self, head: RequestHead, form: bytes | None, close: bool, proven: bool) -> tuple[int, bytes]:
+    def obey(self, head: RequestHead, form: bytes | None, close: bool, proven: bool, sender: str) -> tuple[int, bytes]:
         raise NotImplementedError
 
 

@@ -33,7 +33,7 @@ class Statistics:
     def answer(self, head: RequestHead, admin: bool) -> Made:
         return Made(200, "text/plain", iter([b"page"]))
 
-    def obey(self, head: RequestHead, form: bytes | None, close: bool, proven: bool) -> tuple[int, bytes]:
+    def obey(self, head: RequestHead, form: bytes | None, close: bool, proven: bool, sender: str) -> tuple[int, bytes]:
         raise NotImplementedError
 
 

@@ -347,6 +347,23 @@ class NumberTests(SynchronousTestCase):
         both = self.read("listen l\n bind :1\n id 7\n server s h:1")
         self.assertEqual([both.frontends["l"].id, both.backends["l"].id], [7, 7])
 
+    def test_the_runtime_api_takes_one_in_its_place(self) -> None:
+        """As in HAProxy, whichever of its lines comes first."""
+
+        def numbers(text: str) -> list[int]:
+            backend = "backend {}\n mode http\n timeout server 1s\n timeout connect 1s\n server s h:1\n"
+            text = text.replace("A", backend.format("a")).replace("B", backend.format("b"))
+            read = read_configuration([Source("t.cfg", text)], {}).backends
+            return [read["a"].id, read["b"].id]
+
+        self.assertEqual(numbers("global\n maxconn 9\nAB"), [1, 2])
+        for line in ("stats socket /s", "stats timeout 9s", "stats maxconn 9"):
+            self.assertEqual(numbers(f"global\n {line}\n stats socket /t\nAB"), [2, 3])
+            self.assertEqual(numbers(f"Aglobal\n {line}\nBglobal\n {line}\n"), [1, 3])
+            self.assertEqual(numbers(f"AB\nglobal\n {line}\n"), [1, 2])
+            said = f"global\n {line}\nAB".replace("A", "A id 1\n")
+            self.assertEqual(numbers(said), [1, 3])
+
     def test_what_cannot_be_a_number_is_refused(self) -> None:
         for heads, why in (
             (("backend a\n id 5", "backend b\n id 5"), "backend 'b' has the id 5, which backend 'a' has (t.cfg:1)"),

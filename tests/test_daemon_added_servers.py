@@ -108,7 +108,7 @@ class AddTests(AddedTestCase):
         self.tell("enable server b/new")
         state, conn, shown = (self.tell(f"show {what}") for what in ("servers state b", "servers conn b", "pool b"))
         self.assertIn(" b 1 new 127.0.0.1 1 0 1 1 ", state)  # the lowest number that is free
-        self.assertIn("b/new 1/1 127.0.0.1 9", conn.replace(" 2/1 ", " 1/1 "))
+        self.assertIn("b/new 1/1 127.0.0.1 9", conn.replace(" 3/1 ", " 1/1 "))
         self.assertIn("b/new", shown)
         rows = [row.split(",") for row in self.tell("show stat").splitlines()]
         self.assertEqual(

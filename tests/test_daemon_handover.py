@@ -690,7 +690,9 @@ class AroundTests(FilesTestCase):
     """What else belongs to the process that leaves."""
 
     def test_who_may_ask(self) -> None:
-        service: Any = None
+        log = mock.Mock()
+        service = mock.Mock()
+        service.proxy.order_log = log
         for level, exposes, well in ((ADMIN, True, True), (ADMIN, False, False), (OPERATOR, True, False)):
             context = Context(service, level, 10.0, exposes=exposes)
             if well:
@@ -699,6 +701,7 @@ class AroundTests(FilesTestCase):
                 with self.assertRaises(Refusal):
                     run(context, ["hand", "over"])
             self.assertEqual(context.takes_over, well)
+        log.tell.assert_called_once()
 
     def test_a_pid_file_of_a_daemon_that_runs_is_in_nobodys_way_who_replaces_it(self) -> None:
         path = self.text("pid", str(os.getppid()))

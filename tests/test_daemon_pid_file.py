@@ -99,6 +99,14 @@ class WritingTests(PidFileTestCase):
         self.assertEqual(os.listdir(self.directory), [])
         file.remove()
 
+    def test_anybody_may_read_it(self) -> None:
+        """Whatever the umask, which twistd sets to 077 in the background."""
+        self.addCleanup(os.umask, os.umask(0o077))
+        file = self.file
+        file.write()
+        self.addCleanup(file.remove)
+        self.assertEqual(self.path.stat().st_mode & 0o777, 0o644)
+
     def test_another_daemons_is_not_removed(self) -> None:
         file = self.file
         file.write()

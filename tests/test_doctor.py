@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from reusedproxy.build.assembly import Assembly, Proxy
 from reusedproxy.daemon.load import load
 from reusedproxy.demo.certificates import Authority
+from reusedproxy.doctor import examination
 from reusedproxy.doctor.doctor import Doctor, Orders, UnknownServer
 from reusedproxy.doctor.examination import Bounds
 from reusedproxy.doctor.judge import ADVICE, FINE, SKIPPED, TROUBLE
@@ -213,7 +214,7 @@ class HealthyTests(DoctorTestCase):
         self.assertIn("examines 1 server: opens 8 connections to one at most, 8 in all", self.said[0])
         self.assertLessEqual(len(far.server.accepted), 8)
         self.assertEqual({each.split()[0] for each in far.requests}, {b"GET", b"HEAD", b"OPTIONS"})
-        self.assertLessEqual(len(far.requests), 5)
+        self.assertLessEqual(len(far.requests), 8)
 
     def test_nothing_is_left_open(self) -> None:
         far = self.serve()
@@ -477,6 +478,74 @@ class PlaceTests(DoctorTestCase):
             self.assertEqual(len(names), found, wanted)
         error = self.assertRaises(UnknownServer, self.doctor, backends, servers=["b/ss"])
         self.assertEqual(str(error), "no backend or server 'b/ss': did you mean 'b/s'?")
+
+    def test_a_name_that_resembles_none_is_told_which_there_are(self) -> None:
+        servers = "".join(f" server web{number} 127.0.0.1:1\n" for number in range(12))
+        backends = f"backend b\n server s 127.0.0.1:1\nbackend app\n{servers}"
+        for name, said in (
+            ("b/nope", ": did you mean 'b/s'?"),
+            ("app/wb7", ": did you mean 'app/web7'?"),
+            ("app/nope", "; there are app/web0, app/web1, app/web10, app/web11, app/web2, app/web3, app/web4, app/web5,"
+             " app/web6, app/web7 and 2 more"),
+            ("nope/s", "; there are app, b"),
+            ("nope", "; there are app, b"),
+        ):  # fmt: skip
+            error = self.assertRaises(UnknownServer, self.doctor, backends, servers=[name])
+            self.assertEqual(str(error), f"no backend or server '{name}'{said}")
+
+    def test_without_a_wait_none_is_announced_and_nothing_is_said_of_it(self) -> None:
+        far = self.serve()
+        doctor = self.examine(f"backend b\n server s 127.0.0.1:{far.port}\n", idle=0.0)
+        self.assertIn("; watches no idle ones (--idle 0); ends after", self.said[0])
+        self.assertEqual([each.text for each in self.of(doctor).findings if each.topic.startswith("idle")], [])
+
+    def held_back(self, delay_of: Callable[[int], float], waits: bool = True) -> float:
+        """What is found of a server whose bodies come so many seconds after their heads, by the number of the request;
+        or, where it `waits` for that, as soon as these are acknowledged."""
+        far = self.serve()
+        quick: list[int] = []
+        self.patch(examination, "acknowledge_at_once", lambda connection: quick.append(len(far.requests)))
+        later: list[tuple[float, Any, int]] = []
+
+        def act() -> None:
+            now = self.loop.clock.seconds()
+            for each in [*later]:
+                at, accepted, number = each
+                if now >= at or (waits and number > min(quick, default=99)):
+                    later.remove(each)
+                    accepted.send(b"ok")
+            for accepted in far.server.accepted:
+                if accepted.received.startswith(b"GET") and accepted.received.endswith(b"\r\n\r\n"):
+                    far.requests.append(accepted.take())
+                    number = len(far.requests)
+                    delay = delay_of(number)
+                    accepted.send(OK if delay else OK + b"ok")
+                    if delay:
+                        later.append((now + delay, accepted, number))
+
+        usual = far.act
+
+        def both() -> None:
+            act()
+            usual()
+
+        self.patch(far, "act", both)
+        doctor = self.examine(f"backend b\n server s 127.0.0.1:{far.port}\n", idle=0.0)
+        (found,) = [each.facts.get("body_held_back", 0.0) for each in doctor.chapters if each.name]
+        told = [each.text for each in self.of(doctor).findings if each.topic == "held-back"]
+        self.assertEqual(bool(told), bool(found))
+        if told:
+            self.assertIn(f"the body of an answer comes {found * 1000:.3g} ms after its head: the server", told[0])
+        self.begin()
+        return float(found)
+
+    def test_bodies_that_wait_for_acknowledgements_are_found(self) -> None:
+        """And others that are late are not taken for such; nor is one that happens to be."""
+        self.assertAlmostEqual(self.held_back(lambda number: 0.2), 0.22)  # a turn of the loop later
+        self.assertEqual(self.held_back(lambda number: 0.2, waits=False), 0.0)
+        self.assertEqual(self.held_back(lambda number: 0.0), 0.0)
+        self.assertEqual(self.held_back(lambda number: 0.2 if number == 7 else 0.0), 0.0)
+        self.assertEqual(self.held_back(lambda number: 0.6), 0.0)
 
     def test_servers_at_names_are_dialled_where_the_daemon_would(self) -> None:
         """Each of a template at an address of its own; one for which none is left is spare."""

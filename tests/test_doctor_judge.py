@@ -91,6 +91,26 @@ class JudgeTests(SynchronousTestCase):
             self.assertEqual(found.level, FINE)
             self.assertIn(words, found.text)
 
+    def test_what_a_connect_takes_decides_nothing(self) -> None:
+        """It is another time at each look."""
+        tcp = {self.of(Observed("b/s", first=Opened(each, 0.0, False)), line(), "floor").level for each in (1e-4, 0.9)}
+        self.assertEqual(tcp, {FINE})
+        tls = evolve(line(), settings=evolve(SERVER, pool=model.PoolLimits(), tls=model.ServerTLS("ca", "crt")))
+        for each in (1e-4, 0.9):
+            found = self.of(Observed("b/s", first=Opened(each, each, False)), tls, "floor")
+            self.assertEqual(found.level, ADVICE)
+
+    def test_what_is_fine_has_no_remedy(self) -> None:
+        found = self.of(seen(), line(), "floor")
+        self.assertEqual((found.level, found.remedy), (FINE, ""))
+        self.assertIn("; 'pool-min-conn auto' (or 4) would spare a request that finds no connection 1 ms", found.text)
+
+    def test_some_milliseconds_beside_a_limit_decide_nothing(self) -> None:
+        for near in (9.997, 10.003):
+            observed = seen(used=Stood(near, "closed by peer"))
+            topics = [(each.level, each.topic) for each in findings_of(observed, line(idle_timeout=10.0), 0.0)]
+            self.assertNotIn((ADVICE, "idle-used"), topics)
+
     def test_nodes_behind_one_address_are_said(self) -> None:
         """By certificates, or by the header of `pool-spread`; one that is not there is trouble."""
         header, cert = Spread("x-node"), Spread()

@@ -7,6 +7,9 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from reusedproxy.config.model.logs import Slot
+from reusedproxy.config.model.values import Place
+from reusedproxy.exchanges import compression, noting
 from reusedproxy.net.passwords import Passwords
 from reusedproxy.operators.logs.access import access_log
 from tests.clientfakes import GET, OK, World, get, response
@@ -61,6 +64,13 @@ class CaptureTests(LogCase):
         )
         self.asked(world, get("/", "X-A: 1", "x-a: 2, 3"), response(b"ok", "Server: abcdefgh"))
         self.assertEqual(self.lines, ["info: {a|2, 3} {abcde} 2, 3"])
+
+    def test_blanks_are_looked_at_once(self) -> None:
+        """However many stand within a value: once those behind each of them were looked at, too (16 KB: 3 s)."""
+        head = b"GET / HTTP/1.1\r\nX: a" + b" " * 300_000 + b"b\r\n\r\n"
+        (slot,) = noting._named([Slot(Place("t.cfg", 1), 9, "X")])
+        self.assertEqual(slot[1].findall(head)[0][-2:], b" b")
+        self.assertEqual(len(compression._ETAG.findall(head.replace(b"X", b"ETag"))), 1)
 
     def test_what_rules_capture(self) -> None:
         """Into a slot of its own, or into one that was declared, also from a backend and in responses."""

@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from reusedproxy.clients.connection import ClientConnection
 from reusedproxy.config.model.proxies import ForwardFor
 from reusedproxy.exchanges.serving import Made
+from reusedproxy.measures.traffic import Traffic
 from reusedproxy.wire.heads import RequestHead
 from tests.clientfakes import GET, OK, World, get, response
 from tests.rulefakes import ruled
@@ -713,6 +714,14 @@ class UnevaluatedTests(SynchronousTestCase):
             self.assertTrue(told.startswith(b"HTTP/1.1 500 "), told)
             self.assertNotIn(b"Secret", told)
             self.assertEqual(made.frontend.traffic.eint, 1)
+
+    def test_its_listener_counts_it_too(self) -> None:
+        """Where it counts (`option socket-stats`)."""
+        made = ruled(self, f"http-request deny if {{ path_reg {self.hard} }}", warm=1)
+        client = made.client()
+        client.connection.listener.traffic = Traffic()
+        client.send(get(self.catastrophe))
+        self.assertEqual(client.connection.listener.traffic.eint, 1)
 
     def test_one_line_of_the_log_is_for_many(self) -> None:
         """A client that asks again and again writes no more than one line in a while."""

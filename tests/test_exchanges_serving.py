@@ -34,7 +34,7 @@ class Page:
     def answer(self, head: RequestHead, admin: bool) -> Made:
         return Made(200, "text/plain", self.pieces(), b"x-more: 1\r\n")
 
-    def obey(self, head: RequestHead, form: bytes | None, close: bool, proven: bool) -> tuple[int, bytes]:
+    def obey(self, head: RequestHead, form: bytes | None, close: bool, proven: bool, sender: str) -> tuple[int, bytes]:
         raise NotImplementedError
 
 

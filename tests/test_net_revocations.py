@@ -23,14 +23,18 @@ def list_of(
     signer: Authority | None = None,
     delta: bool = False,
     part: str = "",
+    of_key: bool = False,
 ) -> x509.CertificateRevocationList:
-    """A list of these serial numbers; of a `part` of the CA's certificates, which names its URL."""
+    """A list of these serial numbers; of a `part` of the CA's certificates, which names its URL; of one of its keys."""
     now = datetime.now(timezone.utc).replace(microsecond=0)
     builder = x509.CertificateRevocationListBuilder().issuer_name(authority.credential.certificate.subject)
     builder = builder.last_update(now + since).next_update(now + until)
     for number in revoked:
         entry = x509.RevokedCertificateBuilder().serial_number(number).revocation_date(now - DAY)
         builder = builder.add_revoked_certificate(entry.build())
+    if of_key:
+        key = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.credential.key.public_key())
+        builder = builder.add_extension(key, critical=False)
     if delta:
         builder = builder.add_extension(x509.DeltaCRLIndicator(1), critical=True)
     if part:
@@ -93,6 +97,14 @@ class JoinTests(SynchronousTestCase):
         kept, whole = list_of(authority, part=two), list_of(authority, 7)
         self.assertEqual(lists_in(joined([old, kept, whole], [new])), [new, kept, whole])
         self.assertRaises(ListRefused, joined, [kept, new], [old])
+
+    def test_lists_of_two_keys_of_one_ca_stand_beside_each_other(self) -> None:
+        """As of a CA that has renewed its key, and goes on with a list for the old one (RFC 5280 section 5.2.1)."""
+        before, now = Authority("one"), Authority("one")
+        old, kept = list_of(before, since=-2 * DAY, of_key=True), list_of(now, 7, since=-2 * DAY, of_key=True)
+        new = list_of(before, of_key=True)
+        self.assertEqual(lists_in(joined([old, kept], [new])), [new, kept])
+        self.assertRaises(ListRefused, joined, [new, kept], [old])
 
     def test_an_older_one_is_not_taken(self) -> None:
         """It may be one of a time when a certificate was not revoked yet."""

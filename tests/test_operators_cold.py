@@ -13,7 +13,7 @@ from reusedproxy.pool.counters import FRESH, LEFT, QUEUED, REFUSED, TIMEOUT
 from reusedproxy.pool.kinds import ANY, NEW, SAFE
 from reusedproxy.pool.kinds import FRESH as FRESH_ONE
 from reusedproxy.pool.lone import LoneDial
-from tests.fakes import Asker, PoolBench
+from tests.fakes import Asker, PoolBench, RecordingExchange
 
 
 def demand(most: int | None = None) -> DemandView:
@@ -54,6 +54,8 @@ class SentenceTests(SynchronousTestCase):
             (pool(full=True, depth=9), "a larger 'maxconn' meets it"),
             (pool(trouble="TCP connect failed: x", depth=9), "had refused connections then (TCP connect failed: x)"),
             (pool(lone=True), "opened for it alone"),
+            (pool(after="timeout server", depth=1), "under the request before it ('timeout server'): no floor cures"),
+            (pool(after="client gone", depth=1), "under the request before it (client gone): no floor cures that"),
         ):
             self.assertIn(said, [*cold_sentences(words)][1])
 
@@ -128,6 +130,33 @@ class PoolTests(SynchronousTestCase):
         bench.pass_time(0.6)
         bench.pool.wait(Asker())
         self.assertEqual((self.cold(bench).depth, self.cold(bench).in_use), (2, 3))
+
+    def test_one_behind_a_request_that_took_its_connection_along(self) -> None:
+        """And no longer than a connection would have stayed that came back."""
+        bench = PoolBench()
+        for wait, after in ((0.1, "timeout server"), (6, "")):
+            bench.pool.wait(asker := Asker())
+            bench.answer_all()
+            connection = asker.connections.pop()
+            connection.send(RecordingExchange(), b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", True, 1.0)
+            bench.pass_time(1.2)
+            self.assertNotIn(connection, bench.pool.in_use)
+            bench.pass_time(wait)
+            bench.pool.wait(Asker())
+            self.assertEqual(self.cold(bench).after, after)
+            bench.answer_all()
+            for each in [*bench.pool.in_use]:
+                bench.pool.retire(each, "purged")
+            bench.pass_time(1.5)
+
+    def test_one_that_finds_another_at_work_is_not_of_that_kind(self) -> None:
+        bench = PoolBench(min_conn=2)
+        bench.answer_all()
+        taken = [bench.borrow(), bench.borrow()]
+        taken[0].send(RecordingExchange(), b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", True, 1.0)
+        bench.pass_time(1.2)
+        bench.pool.wait(Asker())
+        self.assertEqual(self.cold(bench).after, "")
 
     def test_a_floor_that_is_being_filled(self) -> None:
         bench = PoolBench(min_conn=4)

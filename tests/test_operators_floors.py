@@ -44,6 +44,19 @@ class FloorSentenceTests(SynchronousTestCase):
         (said,) = sentences(pool(0, None))
         self.assertIn("the names of its connections depend on requests", said)
 
+    def test_requests_that_took_their_connections_along(self) -> None:
+        """No floor cures that."""
+        told = [*sentences(pool(4, demand(), losses=(("timeout server", 1200), ("client gone", 3))))]
+        self.assertIn(
+            "In the last hour 1,203 requests ended with their connections: 1,200 by 'timeout server' (504), 3 client"
+            " gone. Who comes behind such a request finds one connection less: no floor cures that; look why the"
+            " server takes so long, or raise 'timeout server'.",
+            told,
+        )
+        (one,) = [each for each in sentences(pool(4, demand(), losses=(("client gone", 1),))) if "ended with" in each]
+        self.assertTrue(one.startswith("In the last hour 1 request ended with its connection: 1 client gone."), one)
+        self.assertTrue(one.endswith("no floor cures that."), one)
+
     def test_what_kind_of_floor_it_is(self) -> None:
         """Fixed, none, or one that follows demand."""
         for floor, more, words in (

@@ -56,6 +56,7 @@ from reusedproxy.measures.last_errors import LastErrors
 from reusedproxy.measures.log_throttle import TELL_AT_MOST, TELL_EVERY
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.watchdog import Standstills
+from reusedproxy.operators.logs.orders import OrderLog
 from reusedproxy.operators.shell.commands import GUIDE, namespace
 from reusedproxy.operators.shell.key_checker import RESTED, KeyChecker
 from reusedproxy.operators.shell.keys import LONGEST_FILE, ManholeError, authorized_keys, fingerprint, make_host_key
@@ -1075,9 +1076,10 @@ class OverviewTests(SynchronousTestCase):
             before=(),
             began=0.0,
             deadlines=dialer.deadlines,
+            order_log=OrderLog(clock, lambda level, text: self.announced.append(text)),
         )
         self.service: Any = SimpleNamespace(proxy=self.proxy)
-        self.names = namespace(self.service)
+        self.names = namespace(self.service, "user 'x' from a unix socket with key SHA256:y")
 
     def printed(self, helper: str, *arguments: Any) -> str:
         output = io.StringIO()
@@ -1170,6 +1172,15 @@ class OverviewTests(SynchronousTestCase):
             self.assertEqual(self.server.state, state)
         self.assertIn("Server web/one enters drain state.", self.announced[0])
 
+    def test_orders_say_in_the_log_who_gave_them(self) -> None:
+        self.printed("drain", "web/one")
+        who = "Order at the manhole by user 'x' from a unix socket with key SHA256:y"
+        self.assertEqual(self.announced[-1], f"{who}: drain web/one")
+        self.announced.clear()
+        self.printed("run", "show version")
+        self.printed("run", "set weight web/one 7;set weight web/two 7")
+        self.assertEqual([each for each in self.announced if "Order" in each], [f"{who}: set weight web/one 7"])
+
     def test_orders_say_why_a_server_is_something_else(self) -> None:
         self.backend.server_changed(self.server, DOWN, "x")
         said = self.printed("drain", "web/one")
@@ -1192,7 +1203,7 @@ class OverviewTests(SynchronousTestCase):
         """A reload has replaced the one it began with."""
         successor = Server("web", self.server.settings, self.server.pool, 0.0)
         backend = Backend(model.Backend("web", PLACE), [successor], lambda: 0.0, lambda level, text: None)
-        self.service.proxy = SimpleNamespace(frontends=[], backends=[backend])
+        self.service.proxy = SimpleNamespace(frontends=[], backends=[backend], order_log=self.proxy.order_log)
         self.printed("drain", "web/one")
         self.assertEqual((self.server.state, successor.state), ("UP", "DRAIN"))
 
@@ -1201,7 +1212,7 @@ class OverviewTests(SynchronousTestCase):
         self.assertIn("Prints the pool of every server", self.printed("help", self.names["pools"]))
 
     def test_a_session_before_there_is_a_proxy_finds_none(self) -> None:
-        self.names = namespace(SimpleNamespace(proxy=None))
+        self.names = namespace(SimpleNamespace(proxy=None), "x")
         self.assertEqual(len(self.printed("pools").splitlines()), 1)
 
     def test_tables_are_as_wide_as_what_is_in_them(self) -> None:

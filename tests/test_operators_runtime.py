@@ -288,7 +288,7 @@ class CommandTests(RuntimeTestCase):
         names = [row.split(",")[:2] for row in rows]
         self.assertEqual(names[0], ["# pxname", "svname"])
         self.assertEqual(names[1:4], [["fe", "FRONTEND"], ["be", "s1"], ["be", "s2"]])
-        self.assertIn("S.2.1.18.weight.1:MaP:u32:10\n", self.says("show stat typed"))
+        self.assertIn("S.3.1.18.weight.1:MaP:u32:10\n", self.says("show stat typed"))
         told = json.loads(self.says("show stat json"))
         self.assertEqual(len(told), len(rows) - 1)
         self.assertEqual(told[1][1]["value"], {"type": "str", "value": "s1"})
@@ -299,7 +299,12 @@ class CommandTests(RuntimeTestCase):
             return [",".join(row.split(",")[:2]) for row in self.says(line).splitlines()[1:]]
 
         self.assertEqual(names("show stat be 4 -1"), ["be,s1", "be,s2", "be,sure"])
-        self.assertEqual(names("show stat 2 4 1"), ["be,s1"])
+        self.assertEqual(names("show stat 3 4 1"), ["be,s1"])
+        # The number of HAProxy's runtime API, a number with more behind it, and one of nobody.
+        self.assertEqual(
+            [names(f"show stat {each} -1 -1") for each in ("1", "3x", "77")], [[], names("show stat be -1 -1"), []]
+        )
+        self.assertEqual(self.says("show stat 0 -1 -1"), "No such proxy.")
         self.assertEqual(names("show stat -1 1 -1"), ["fe,FRONTEND", "both,FRONTEND"])
         for types in ("²", "٣", "--1", "+-1", "1_0", "9" * 5000, "-" + "0" * 5000, "x", "-"):
             self.assertEqual(names(f"show stat -1 {types} -1"), [], types[:10])
@@ -340,9 +345,9 @@ class CommandTests(RuntimeTestCase):
         self.assertEqual((version, columns.split()[:3]), ("1", ["#", "be_id", "be_name"]))
         for line in lines:
             self.assertEqual(len(line.split()), len(columns.split()) - 1)
-        self.assertRegex(lines[0], rf"^2 be 1 s1 {LOOPBACK} 2 0 10 10 ")
-        self.assertRegex(lines[1], rf"^2 be 2 s2 {LOOPBACK} 0 5 20 20 ")
-        self.assertIn(f"be/s1 2/1 {LOOPBACK} 1 - 5000 0 0 0 0 0 -1 0 0\n", self.says("show servers conn"))
+        self.assertRegex(lines[0], rf"^3 be 1 s1 {LOOPBACK} 2 0 10 10 ")
+        self.assertRegex(lines[1], rf"^3 be 2 s2 {LOOPBACK} 0 5 20 20 ")
+        self.assertIn(f"be/s1 3/1 {LOOPBACK} 1 - 5000 0 0 0 0 0 -1 0 0\n", self.says("show servers conn"))
         self.assertIn("be/s1", self.says("show pool be/s1"))
         self.assertNotIn("be/s2", self.says("show pool be/s1"))
 
@@ -351,8 +356,8 @@ class CommandTests(RuntimeTestCase):
         _, server = self.context.server("be/s1")
         for address in ("/run/my server", bytes(1) + b"name" + bytes(103)):
             server.stand_at(Target(AF_UNIX, address), None)
-            self.assertIn("\n2 be 1 s1 - 2 0 10 10 ", self.says("show servers state be"))
-            self.assertIn("be/s1 2/1 - 0 - 5000 0 0 ", self.says("show servers conn"))
+            self.assertIn("\n3 be 1 s1 - 2 0 10 10 ", self.says("show servers state be"))
+            self.assertIn("be/s1 3/1 - 0 - 5000 0 0 ", self.says("show servers conn"))
 
     def test_servers_that_come_up_and_nodes_are_shown_with_their_pools(self) -> None:
         _, server = self.context.server("be/s1")
@@ -374,7 +379,7 @@ class CommandTests(RuntimeTestCase):
         titles = self.says("show stat be 4 -1").splitlines()[0].removeprefix("# ").split(",")
         shown = dict(zip(titles, row.split(","), strict=False))
         self.assertEqual((shown["weight"], shown["uweight"], shown["throttle"]), ("3", "10", "25"))
-        self.assertIn(f"\n2 be 1 s1 {LOOPBACK} 1 ", self.says("show servers state be"))
+        self.assertIn(f"\n3 be 1 s1 {LOOPBACK} 1 ", self.says("show servers state be"))
 
     def test_explain_pool(self) -> None:
         """In sentences, a line each."""
@@ -399,11 +404,26 @@ class CommandTests(RuntimeTestCase):
 
     def test_who_waits_for_a_place_is_told_of_beside_the_pool(self) -> None:
         _, server = self.context.server("be/s1")
-        view = server_view(server)._replace(maxconn=4, served=4, queue=7)
+        view = server_view(server)._replace(maxconn=4, bound=4, served=4, queue=7)
         self.patch(servers, "server_view", lambda living: view)
-        self.assertIn(
-            "It has as many requests as it may (maxconn 4); 7 wait for a place.", self.says("explain pool be/s1")
-        )
+        said = self.says("explain pool be/s1")
+        self.assertIn("It has as many requests as it may (maxconn 4).\n7 requests wait for a place", said)
+        self.assertIn("since maxconn 4 is full: 7 in its own, which are bound to it. None of them has", said)
+
+    def test_those_in_the_queue_of_its_backend_are_told_of(self) -> None:
+        """They have asked the pool for nothing, so that it counts none who waits."""
+        backend, server = self.context.server("be/s1")
+        full = "22 requests wait for a place, since maxconn 20 is full: 22 in its backend's queue, for any server"
+        self.patch(type(backend.queue), "__len__", lambda queue: 22 if queue is backend.queue else 0)
+        for served in (19, 20):
+            server.served = served
+            output = StringIO()
+            with redirect_stdout(output):
+                namespace(self.service, "x")["explain"]("be/s1")
+            for said in (self.says("explain pool be/s1"), self.says("show pool be"), output.getvalue()):
+                self.assertEqual(full in said, served == 20, said)
+        server.maxconn = 3  # of 20, by `minconn` or `slowstart`
+        self.assertIn("since maxconn 20, of which 3 count now is full", self.says("show pool be/s1"))
 
     def test_a_pool_that_is_not_recorded_says_how(self) -> None:
         for line in ("show pool record be/s1", "what-if be/s1", "what-if be/s1 floor=3"):
@@ -494,20 +514,20 @@ class ErrorsTests(RuntimeTestCase):
         self.note()
         total = "Total events captured on [TIME] : 4\n"
         request = (
-            " \n[TIME] frontend fe (#1): invalid request\n"
+            " \n[TIME] frontend fe (#2): invalid request\n"
             "  backend <NONE> (#-1), server <NONE> (#-1), event #1, src 192.0.2.7:4711\n"
             "  len 23: a space in a name\n  \n"
             "  00000  GET / HTTP/1.1\\r\\n\n  00016  A b:\\x00\\\\c\n"
         )
         response = (
-            " \n[TIME] backend be (#2): invalid response\n"
+            " \n[TIME] backend be (#3): invalid response\n"
             "  frontend <NONE> (#-1), server s2 (#2), event #1\n"
             "  len 205: no status\n  \n"
             f"  00000  {'x' * 70}\n  00070+ {'x' * 70}\n  00140+ {'x' * 60}\\n\n  00201  \\te\\xFF\\e\n"
         )
         self.assertEqual(self.dump("show errors"), total + request + response)
         self.assertEqual(self.dump("show errors fe"), total + request)
-        self.assertEqual(self.dump("show errors 2 any"), total + response)
+        self.assertEqual(self.dump("show errors 3 any"), total + response)
         self.assertEqual(self.dump("show errors be request"), total)
         self.assertEqual(self.dump("show errors be response"), total + response)
 
@@ -558,7 +578,7 @@ class EventTests(RuntimeTestCase):
         """It would hold the event loop."""
         output = StringIO()
         with redirect_stdout(output):
-            namespace(self.service)["run"]("show events lines -w;show cli level")
+            namespace(self.service, "x")["run"]("show events lines -w;show cli level")
         self.assertEqual(output.getvalue(), "admin\n")
 
     def test_rings_are_listed(self) -> None:

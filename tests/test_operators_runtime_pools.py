@@ -199,7 +199,7 @@ class OrderTests(PoolTestCase):
 
     def test_the_page_takes_both_orders(self) -> None:
         for action, state in ((b"dpool", DRAINED), (b"rpool", NO_ORDER)):
-            self.assertEqual(obey(self.context.proxy, b"b=be&s=s1&action=" + action, ()), "DONE")
+            self.assertEqual(obey(self.context.proxy, "fe", b"b=be&s=s1&action=" + action, (), "x"), "DONE")
             self.assertEqual(self.pool.order.state, state)
 
     def test_the_next_process_keeps_it_drained(self) -> None:

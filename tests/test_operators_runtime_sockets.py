@@ -77,6 +77,15 @@ class BindTests(SocketsTestCase):
         self.assertEqual([each.listener.state for each in self.api.sockets], [LISTENING, LISTENING])
         self.assertEqual(self.said[0], f"notice: Runtime API listens on unix@{self.directory}/a (level admin)")
 
+    def test_a_session_knows_who_gives_its_orders(self) -> None:
+        self.use(self.settings("a"))
+        self.api.start()
+        self.connect("a")
+        self.take()
+        (session,) = self.api.sessions
+        who = f"at unix@{self.directory}/a by uid {os.geteuid()}, pid {os.getpid()}"
+        self.assertEqual(str(session.context.orderer), who)
+
     def test_its_file_goes_with_it(self) -> None:
         self.use(self.settings("a"))
         self.api.stop()

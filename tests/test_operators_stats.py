@@ -1,6 +1,7 @@
 """The statistics: CSV that HAProxy's readers understand, and a page for people."""
 
 import re
+import socket
 import sys
 from collections.abc import Iterator
 from csv import DictReader
@@ -193,18 +194,29 @@ class CSVTests(StatsCase):
     def test_listeners_that_are_counted_have_rows(self) -> None:
         bind = evolve(self.web.settings.binds[0], name="door", maxconn=9)
         traffic = Traffic()
-        traffic.stot, traffic.denied = 7, 2
-        listener: Any = SimpleNamespace(bind=bind, traffic=traffic, state="listening", full=False, connections=3)
+        traffic.stot, traffic.denied, traffic.eint = 7, 2, 5
+        traffic.ssl_sess, traffic.ssl_reused_sess, traffic.ssl_failed_handshake = 6, 4, 1
+        bound = SimpleNamespace(family=socket.AF_INET6)
+        listener: Any = SimpleNamespace(
+            bind=bind, traffic=traffic, state="listening", full=False, connections=3, socket=bound
+        )
         self.web.listeners[:] = [listener]
         rows = self.csv()
         self.assertEqual(list(rows)[:2], [("web", "FRONTEND"), ("web", "door")])
         row = rows["web", "door"]
         shown = [row[name] for name in ("type", "sid", "status", "scur", "smax", "slim", "stot", "dcon", "addr")]
         self.assertEqual(shown, ["3", "1", "OPEN", "3", "3", "9", "7", "2", ""])
+        shown = [row[name] for name in ("proto", "eint", "ssl_sess", "ssl_reused_sess", "ssl_failed_handshake")]
+        self.assertEqual(shown, ["tcpv6", "5", "6", "4", "1"])
         self.assertIn("<tr class='listener'><th>door", self.ask()[2])
         self.assertIn('"objType":"Listener"', self.ask(b"GET /status;json HTTP/1.1")[2])
         listener.full = True
         self.assertEqual(self.csv()["web", "door"]["status"], "FULL")
+
+    def test_bytes_of_a_backend_are_seen_from_its_servers(self) -> None:
+        self.one.traffic.bin, self.one.traffic.bout = 70, 900
+        row = self.csv()["app", "BACKEND"]
+        self.assertEqual((row["h1_bytes_in"], row["h1_bytes_out"]), ("900", "70"))
 
     def test_states_are_haproxys_words(self) -> None:
         def state(name: str) -> str:

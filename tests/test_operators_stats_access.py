@@ -203,6 +203,21 @@ class RuleTests(AccessCase):
             self.assertIn(b";st=%b" % code, wire.take())
         self.assertEqual([self.proxy.lines[f"app/{name}"].server.admin for name in ("one", "two")], [MAINT, MAINT])
 
+    def test_a_form_may_come_in_chunks(self) -> None:
+        """Of any size, and however they come: what frames them is no part of it."""
+        self.build("listen status\n bind :0\n stats uri /\n stats admin if TRUE\n")
+        for form, name in ((b"s=one&b=app&action=maint", "one"), (b"s=two&b=app&action=maint", "two")):
+            for size in (3, 100):
+                chunks = [form[at : at + size] for at in range(0, len(form), size)]
+                body = b"".join(b"%x\r\n%b\r\n" % (len(each), each) for each in chunks) + b"0\r\n\r\n"
+                for cut in (0, 10):
+                    self.proxy.lines[f"app/{name}"].server.administer(READY, 0.0)
+                    wire = self.connect()
+                    head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+                    wire.feed(head + body[:cut])
+                    wire.feed(body[cut:])
+                    self.assertIn(b";st=DONE", wire.take(), (size, cut))
+
     def test_what_is_out_of_scope_is_nowhere(self) -> None:
         self.build("listen status\n bind :0\n stats uri /\n stats scope .\n stats scope other\n stats admin if TRUE\n")
         for target in (b"/", b"/;csv", b"/;json", b"/;typed", b"/;unfold"):

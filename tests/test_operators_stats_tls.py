@@ -148,7 +148,7 @@ class ListenerTests(DetailsTestCase):
         proxy.frontends[0].handshakes.counts.completed = 7
         output = io.StringIO()
         with redirect_stdout(output):
-            namespace(SimpleNamespace(proxy=proxy))["show"]()
+            namespace(SimpleNamespace(proxy=proxy), "x")["show"]()
         day = (self.now + 5 * DAY + timedelta(minutes=1)).strftime("%Y-%m-%d")
         self.assertEqual(
             output.getvalue().splitlines()[-1].split(),

@@ -76,6 +76,8 @@ class TokenTests(SynchronousTestCase):
             (MESSAGE + b".", "HS256", None, INVALID_TOKEN),
             (good + b".x", "RS256", KEYS["RS256"], INVALID_TOKEN),
             (MESSAGE + b".!", "RS256", KEYS["RS256"], INVALID_TOKEN),
+            (good + b"=", "RS256", KEYS["RS256"], INVALID_TOKEN),  # RFC 7515 section 2: one token has one spelling
+            (good + b"==", "RS256", KEYS["RS256"], INVALID_TOKEN),
             (MESSAGE + b"." + encoded(b"x" * 63), "ES256", KEYS["ES256"], INVALID_TOKEN),
             (good, "RS256", None, UNKNOWN_KEY),
             (good, "rs256", KEYS["RS256"], UNKNOWN_ALGORITHM),
@@ -146,5 +148,8 @@ class JSONTests(SynchronousTestCase):
         self.assertEqual(find(b'{"role":"guest","role":"admin"}', read_path("$.role")), b'"guest"')
 
     def test_a_deep_or_endless_text_has_nothing(self) -> None:
-        for text in (b"[" * 100_000, b'{"a":' * 50_000, b'{"b":' + b"[" * 21 + b"]" * 21 + b',"a":1}', b'{"a":"', b"{"):
+        """And that is known in one pass: with one for each quote, this would last for minutes."""
+        quotes = (b'{"b":[' + b'"\\' * 200_000, b'{"b":[' + b'\\"' * 200_000 + b"]}")
+        deep = (b"[" * 100_000, b'{"a":' * 50_000, b'{"b":' + b"[" * 21 + b"]" * 21 + b',"a":1}')
+        for text in (*quotes, *deep, b'{"a":"', b"{"):
             self.assertIsNone(find(text, read_path("$.a")), text[:20])

@@ -187,6 +187,7 @@ class ViewTests(SynchronousTestCase):
     def test_figures_while_a_session_lasts(self) -> None:
         """Bytes are counted as they pass; there are no columns of requests."""
         client = self.world.client()
+        self.world.frontend.connections_total = 4
         client.feed(b"hello")
         self.server.feed(b"welcome")
         (section,) = sections_of(Reader(self.proxy).view())
@@ -194,7 +195,9 @@ class ViewTests(SynchronousTestCase):
         for name in ("FRONTEND", "s1", "BACKEND"):
             row = rows[name]
             self.assertEqual((row["mode"], row["scur"], row["bin"], row["bout"]), ("tcp", 1, 5, 7), name)
-            self.assertEqual({"hrsp_2xx", "h1sess", "h1req", "proto", "intercepted"} & row.keys(), set())
+            self.assertEqual({"hrsp_2xx", "proto", "intercepted"} & row.keys(), set())
+        shown = [rows["FRONTEND"][name] for name in ("sess_other", "h1sess", "h2sess", "h1req", "req_other")]
+        self.assertEqual(shown, [4, 0, 0, 0, 0])
         self.assertEqual((rows["s1"]["pool_floor"], rows["s1"]["pool_handshakes_request_path"]), (1, 0))
 
     def test_sessions_are_shown(self) -> None:

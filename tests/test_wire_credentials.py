@@ -37,6 +37,9 @@ class BasicTests(SynchronousTestCase):
 
     def test_what_is_no_name_and_password_is_none(self) -> None:
         for value in (
+            b"Basic YTpi=",
+            b"Basic YTpiYw===",
+            b"Basic YTpiYw",
             b"",
             b"Basic",
             basic(b"a:b", b"Bearer "),

@@ -69,6 +69,7 @@ from reusedproxy.net.tls.svid import SVID
 from reusedproxy.net.watchdog import Standstills
 from reusedproxy.operators.logs.access import access_log, stream_log
 from reusedproxy.operators.logs.handshakes import handshake_log
+from reusedproxy.operators.logs.orders import OrderLog
 from reusedproxy.operators.logs.targets import LogTargets
 from reusedproxy.operators.view.rates import Rates
 from reusedproxy.pool.dialing.budget import Budget
@@ -115,6 +116,8 @@ class Proxy:
     departed: Departed = field(kw_only=True)
     #: Checks passwords, through all reloads.
     passwords: Passwords = field(kw_only=True)
+    #: Tells the log who has ordered what, through all reloads.
+    order_log: OrderLog = field(kw_only=True)
     #: Server lines by backend/server.
     lines: dict[str, Line] = Factory(dict)
     #: Certificates of TLS listeners, by address.
@@ -243,6 +246,7 @@ class Assembly:
             names=previous.names if previous is not None else Names(reactor),
             departed=previous.departed if previous is not None else Departed(reactor),
             passwords=previous.passwords if previous is not None else Passwords(reactor),
+            order_log=previous.order_log if previous is not None else OrderLog(reactor, announce),
             files=files,
             addresses=addresses,
             trusts=trusts,

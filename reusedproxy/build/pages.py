@@ -76,7 +76,7 @@ def _page(
         rules=rules,
         admin=admin,
         users=users_asked([page]),
-        orders=partial(obey, proxy) if admin else None,
+        orders=partial(obey, proxy, section) if admin else None,
         names=None if asks_for_host(page.rules) or all(map(asks_for_host, page.admin)) else _own_names(configuration),
         node=global_.node,
         description=global_.description,

@@ -373,7 +373,7 @@ class Frontend(Owner):
         try:
             return gate.judge(arrival)
         except Unevaluated as unevaluated:
-            self.not_evaluated(unevaluated)
+            self.not_evaluated(unevaluated, arrival.listener)
             return REJECT
 
     def take_over(self, connection: Connected) -> None:
@@ -707,9 +707,12 @@ class Frontend(Owner):
         """Reports what a rule could not do; the request goes on."""
         self._unevaluated.tell(text, f"Proxy {self.name}: {text}", "of these")
 
-    def not_evaluated(self, unevaluated: Unevaluated) -> None:
-        """Reports a rule that could not be evaluated; the request, response or client concerned has been refused."""
+    def not_evaluated(self, unevaluated: Unevaluated, listener: Listener) -> None:
+        """Reports a rule that could not be evaluated; the request, response or client concerned, which has come by this
+        listener, has been refused."""
         self.traffic.eint += 1
+        if listener.traffic is not None:
+            listener.traffic.eint += 1
         place = f"{unevaluated.place}: " if unevaluated.place is not None else ""
         text = (
             f"Proxy {self.name}: {place}a rule could not be evaluated, so what it was to judge is refused:"

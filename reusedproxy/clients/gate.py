@@ -72,6 +72,7 @@ class Arrival:
     client: ClientFacts | None = None
     counters: Counters | None = None
     acts: bool = True
+    compared: int = 0
 
     inspected = head = body = answer_body = line = answer = server_tls = backend_name = server_name = credentials = None
     auth_scheme = noted = None

@@ -64,7 +64,7 @@ class Monitor:
         try:
             return any(test(exchange) for test in self._fails)
         except Unevaluated as unevaluated:
-            self._frontend.not_evaluated(unevaluated)
+            self._frontend.not_evaluated(unevaluated, exchange.client.listener)
             return True
 
 

@@ -146,6 +146,9 @@ class PendingClients:
         del self.under_way[handshake]
         self.counts.completed += 1
         self.counts.resumed += transport.resumed
+        if (counted := handshake.listener.traffic) is not None:
+            counted.ssl_sess += 1
+            counted.ssl_reused_sess += transport.resumed
         frontend.connections.discard(handshake)
         connection: ClientConnection | StreamConnection
         if frontend.guide is None:
@@ -180,6 +183,8 @@ class PendingClients:
         if counters is not None:
             leave(counters)
         self.counts.failed += 1
+        if listener.traffic is not None:
+            listener.traffic.ssl_failed_handshake += 1
         frontend.connection_gone(pending, listener)
         if self.log is not None:
             self.log(pending, failure)

@@ -138,6 +138,8 @@ class _Reading:
     # Names of `defaults` sections used by `from`; such a section must not be inherited implicitly as well.
     taken_by_name: set[str] = Factory(set)
     place: Place = Factory(lambda: Place("", 0))
+    #: How many sections stood before the first line about the runtime API; None: there is none.
+    runtime_api_at: int | None = None
 
     # -- lines ---------------------------------------------------------------------------------------------------------
 
@@ -300,6 +302,8 @@ class _Reading:
             raise Wrong(f"'{line.keyword}' stands before the first section{hint}")
         elif isinstance(self.section, (GlobalDraft, ErrorGroup)):
             self.section.read(line)
+            if self.global_.has_runtime_api and self.runtime_api_at is None:
+                self.runtime_api_at = len(self.proxies)
         elif isinstance(self.section, (ResolversDraft, UserListDraft, PeersDraft, RingDraft)):
             self.section.read(line, self.report)
         elif isinstance(self.section, CrtStoreDraft):
@@ -485,7 +489,7 @@ class _Reading:
     def configuration(self) -> Generator[None, None, Configuration]:
         for draft in self.proxies:
             draft.settle()
-        finish.number(self.proxies, self.report)
+        finish.number(self.proxies, self.runtime_api_at, self.report)
         for logs in (self.global_.logs, *(draft.logs for draft in self.proxies)):
             logs[:] = [with_ring(target, self.rings, self.report) for target in logs]
         named_servers = yield from validate(self.proxies, self.global_, self.report)

@@ -593,6 +593,8 @@ class ProxyService(Service):
         self.state = "draining"
         self.supervision.stopping(f"stopping, clients connected: {clients_of(self.living)}")
         self._take_nothing_on()
+        if self.proxy is not None:
+            self.proxy.order_log.tell_numbers()
         if self._departure is not None:
             self._departure.stop()
             if self._departure.is_late:

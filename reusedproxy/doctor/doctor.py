@@ -7,7 +7,7 @@ frontends.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from time import time
 
 from attrs import evolve, frozen
@@ -20,7 +20,7 @@ from reusedproxy.backends.server import Server
 from reusedproxy.build.assembly import Proxy
 from reusedproxy.build.servers.connections import announces_itself, constant_name, follows_client
 from reusedproxy.config import model
-from reusedproxy.config.language.report import did_you_mean
+from reusedproxy.config.language.report import did_you_mean, nearest
 from reusedproxy.doctor.addresses import Addresses
 from reusedproxy.doctor.examination import Bounds, Examination, Subject, most_connections
 from reusedproxy.doctor.judge import TROUBLE, Line, findings_of
@@ -39,6 +39,8 @@ from reusedproxy.pool.pool import HTTPConnectionPool
 LANES = 8
 #: Seconds that name servers have for their first answers, and between two looks.
 ANSWERS, TICK = 5.0, 0.1
+#: Backends or servers that are named to somebody who has named none that there is.
+NAMED = 10
 #: Seconds between two words on what is waited for.
 SAY_EVERY = 10.0
 
@@ -229,10 +231,11 @@ class Doctor:
                 subject = self._described(each, each.server.pool.dialer)
                 most.append(most_connections(subject, bounds, each.server.settings.pool.min_conn))
         servers = "1 server" if len(most) == 1 else f"{len(most)} servers"
+        watched = f"watches idle ones for {bounds.idle:g} s" if bounds.idle else "watches no idle ones (--idle 0)"
         self._say(
             f"examines {servers}: opens {max(most, default=0)} connections to one at most, {sum(most)} in all; asks for"
-            f" the check's URI or /, by GET, HEAD and OPTIONS; watches idle ones for {bounds.idle:g} s;"
-            f" ends after {self._orders.limit:g} s at the latest"
+            f" the check's URI or /, by GET, HEAD and OPTIONS; {watched}; ends after {self._orders.limit:g} s at the"
+            " latest"
         )
 
     def _say_later(self) -> None:
@@ -347,13 +350,27 @@ def _check(backend: model.Backend) -> model.HTTPCheck | None:
     return None if first is None else evolve(first, expect=((100, 499),), expect_not=False)
 
 
+def _hint(name: str, known: Iterable[str]) -> str:
+    """Returns the end of the message that nothing is called `name`: the nearest name, or else those of the servers of
+    its backend, or of the backends."""
+    backend, _, server = name.partition("/")
+    servers = [each for each in known if each.startswith(f"{backend}/")]
+    names = [each.partition("/")[2] for each in servers]
+    meant = names[0] if len(names) == 1 else nearest(server, names)
+    if hint := did_you_mean(f"{backend}/{meant}", servers) if meant else did_you_mean(name, () if servers else known):
+        return hint
+    found = sorted(servers or (each for each in known if "/" not in each))
+    more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
+    return f"; there are {', '.join(found[:NAMED])}{more}" if found else "; the configuration has none"
+
+
 def _patients(backends: Sequence[Backend], wanted: Sequence[str]) -> Iterator[Patient]:
     """Returns the servers that are asked for, each once, in the order of the file. Raises UnknownServer."""
     all_servers = [(backend, server) for backend in backends for server in backend.servers]
     known = {backend.name for backend in backends} | {server.full_name for _, server in all_servers}
     for name in wanted:
         if name not in known:
-            raise UnknownServer(f"no backend or server '{name}'{did_you_mean(name, known)}")
+            raise UnknownServer(f"no backend or server '{name}'{_hint(name, known)}")
     for backend, server in all_servers:
         if not wanted or backend.name in wanted or server.full_name in wanted:
             yield Patient(backend, server, server.full_name in wanted)

@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IReactorTime
 from reusedproxy.backends.checks.requests import request as request_of_check
 from reusedproxy.config.model.checks import HTTPCheck
 from reusedproxy.doctor.bench import Bench, NotOpened
-from reusedproxy.doctor.inquiry import Inquiry, request_for
+from reusedproxy.doctor.inquiry import Inquiry, acknowledge_at_once, request_for
 from reusedproxy.doctor.observations import HEAD, OPTIONS, USUAL, Asked, Observed, Opened, Refusal, Stood
 from reusedproxy.net.dial import Dial, Dialer
 from reusedproxy.net.tls.observed import ObservedContext
@@ -32,6 +32,9 @@ SETTLE = 0.5
 ANSWER = 5.0
 #: Connections that are opened at the same time when it is tried how many the server bears.
 AT_ONCE = 2
+#: Seconds from which on a body counts as held back: Linux delays an acknowledgement by 40 ms, others by more. And the
+#: seconds within which a server has to answer to be asked again for that.
+HELD_BACK, SWIFT = 0.03, 0.5
 #: Methods that change nothing (RFC 9110 section 9.2.1).
 SAFE = ("GET", "HEAD", "OPTIONS")
 
@@ -117,6 +120,8 @@ class Examination:
                 observed.greeting = getattr(first, "greeting", b"")
         if self._refused_late(first):
             return None, None
+        if used is not None:
+            await self._look_for_stalls(used)
         unused = await self._open_second()
         if unused is None:
             return used, None
@@ -134,8 +139,9 @@ class Examination:
         watched = [each for each in (used, unused) if each is not None]
         while any(each.state == IDLE for each in watched) and (left := until - self._clock.seconds()) > 0:
             await self._until_end(left)
-        self.observed.used = self._stood(used)
-        self.observed.unused = self._stood(unused)
+        if self._bounds.idle:
+            self.observed.used = self._stood(used)
+            self.observed.unused = self._stood(unused)
 
     def close(self) -> None:
         """Ends all connections; leaves no timer."""
@@ -213,8 +219,29 @@ class Examination:
             observed.requests.append(asked)
         return connection if connection.state == IDLE else None
 
-    async def _ask(self, connection: ServerConnection, role: str, request: bytes) -> Asked:
+    async def _look_for_stalls(self, connection: ServerConnection) -> None:
+        """Finds out whether bodies come late because their heads are not acknowledged at once: a server that writes
+        both apart, and has not set TCP_NODELAY, waits for that (Nagle's algorithm, RFC 9293 section 3.7.4). The first
+        answers on a connection are acknowledged at once, and so are those after a pause; so it asks in a row, and then
+        with acknowledgements without delay. Only where all of the former are late, and none of the latter, it is
+        that."""
+        role, request = requests_of(self._subject)[-1]
+        if self.observed.requests[-1].took >= SWIFT:
+            return
+        gaps: dict[bool, list[float]] = {False: [], True: []}
+        for quick in (False, False, False, True, True):
+            if connection.state != IDLE or (quick and min(gaps[False][1:]) < HELD_BACK):
+                return
+            asked = await self._ask(connection, role, request, quick=quick)
+            gaps[quick].append(asked.gap)
+        late = min(gaps[False][1:])
+        if max(gaps[True]) < late / 2:
+            self.observed.held_back = late
+
+    async def _ask(self, connection: ServerConnection, role: str, request: bytes, *, quick: bool = False) -> Asked:
         inquiry = Inquiry(self._bench, connection, role, request, ANSWER)
+        if quick:  # not before the request is sent, at the end of the poller's batch
+            self._clock.callLater(0, acknowledge_at_once, connection)
         asked = await inquiry.told
         if self._subject.node_header and inquiry.head is not None and role == USUAL:
             found = [printable(each) for each in inquiry.head.values(self._subject.node_header.encode("ascii"))]

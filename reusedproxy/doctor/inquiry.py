@@ -3,6 +3,8 @@ answer means."""
 
 from __future__ import annotations
 
+from socket import AF_INET, AF_INET6, IPPROTO_TCP, TCP_QUICKACK
+
 from twisted.internet.defer import Deferred
 
 from reusedproxy.doctor.bench import Bench
@@ -27,7 +29,7 @@ class Inquiry(Probe):
         self.told: Deferred[Asked] = Deferred(lambda _: self._cancelled())
         self._bench = bench
         self._asking = connection
-        self._began = bench.deadlines.now()
+        self._began = self._headed = bench.deadlines.now()
         self._body = b""
         self._size = 0
         self.head: ResponseHead | None = None
@@ -35,11 +37,13 @@ class Inquiry(Probe):
         self.ask(connection, request, timeout)
 
     def response_whole(self, head: ResponseHead, body: bytes, now: float) -> None:
+        self._headed = self._bench.deadlines.now()
         self.response_data(body)
         super().response_whole(head, body, now)
 
     def response_started(self, head: ResponseHead, data: bytes) -> None:
         super().response_started(head, data)
+        self._headed = self._bench.deadlines.now()
         self.response_data(data)
 
     def response_data(self, data: bytes) -> None:
@@ -62,9 +66,10 @@ class Inquiry(Probe):
             reason = reason or ("" if end is None else end.reason)
         if slow:
             reason = f"none came within {self._timeout:g} s"
-        took = bench.deadlines.now() - self._began
+        now = bench.deadlines.now()
         status = None if head is None else head.status
-        self.told.callback(Asked(self._role, self._line, status, kept, str(reason), took, self._body))
+        took, gap = now - self._began, now - self._headed
+        self.told.callback(Asked(self._role, self._line, status, kept, str(reason), took, self._body, gap))
 
     def _cancelled(self) -> None:
         self._ended = None
@@ -72,6 +77,15 @@ class Inquiry(Probe):
         if connection is not None:
             self._bench.deadlines.cancel(self)
             connection.give_up("examination ended")
+
+
+def acknowledge_at_once(connection: ServerConnection) -> None:
+    """Has the kernel acknowledge what has come, and what comes next, without delay; with the next bytes that are sent
+    it falls back into its habit (tcp(7), TCP_QUICKACK). Does nothing on a unix socket, or once the connection is gone.
+    """
+    used = connection.transport.socket
+    if connection.state == IN_USE and used.family in (AF_INET, AF_INET6):
+        used.setsockopt(IPPROTO_TCP, TCP_QUICKACK, 1)
 
 
 def request_for(method: str, target: str, host: str) -> bytes:

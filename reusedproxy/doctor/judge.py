@@ -29,8 +29,6 @@ FINE = "fine"
 
 #: Days before its end from which on a certificate is trouble.
 SOON = 14
-#: Seconds below which a round trip is not worth a word about it.
-FAR = 0.005
 #: The floor for which is reckoned where the file has none.
 SUPPOSED = 4
 #: Handshakes a second for a floor that nobody uses from which on there is advice, as in `pool.advice`.
@@ -399,6 +397,16 @@ def _requests(observed: Observed, line: Line) -> Iterator[Finding]:
             "turn keep-alive on in the server (nginx: 'keepalive_timeout', Apache: 'KeepAlive On'), or see what ends"
             " it; a floor ('pool-min-conn') still has one ready, and opens another after each request",
         )
+    if observed.held_back:
+        yield Finding(
+            ADVICE,
+            "held-back",
+            f"on a connection that is used again, the body of an answer comes {_ms(observed.held_back)} after its head:"
+            " the server sends them apart, and its kernel holds the body back until the head is acknowledged (Nagle's"
+            " algorithm), which kernels delay",
+            "have the server set TCP_NODELAY on its connections (nginx: 'tcp_nodelay on'), or write head and body at"
+            " once, through a buffer",
+        )
     for each in observed.requests:
         if each.role != USUAL:
             yield _other_method(each, line)
@@ -509,7 +517,7 @@ def _idle(observed: Observed, line: Line) -> Iterator[Finding]:
     if used is not None:
         yield Finding(FINE, "idle-used", f"an idle connection that has carried requests {_until(used)}")
     limits = line.pool
-    if used is not None and used.reason and limits.idle_timeout is not None and used.seconds < limits.idle_timeout:
+    if used is not None and used.reason and limits.idle_timeout is not None and _said(used) < limits.idle_timeout:
         yield Finding(
             ADVICE,
             "idle-used",
@@ -527,7 +535,7 @@ def _cost(observed: Observed, line: Line) -> Iterator[Finding]:
     text = f"a floor of {floor}{'' if line.pool.min_conn else ' (there is none)'} takes {floor} descriptors"
     text += f", and {_ms(fill)} to fill"
     what = "handshakes" if line.tls is not None else "connects"
-    limit = unused.seconds if unused is not None and unused.reason else None
+    limit = _said(unused) if unused is not None and unused.reason else None
     rate = 0.0
     if line.pool.idle_ping is not None and observed.requests:
         text += f"; unused it costs {floor / line.pool.idle_ping:.2g} pings a second"
@@ -543,9 +551,19 @@ def _cost(observed: Observed, line: Line) -> Iterator[Finding]:
     elif line.pool.min_conn or line.pool.adapts:
         yield Finding(FINE, "floor", text)
     else:
-        saved = first.tcp + first.tls
-        remedy = f"'pool-min-conn auto' (or {SUPPOSED}) would spare a request that finds no connection {_ms(saved)}"
-        yield Finding(ADVICE if line.tls is not None or saved >= FAR else FINE, "floor", text, remedy)
+        spared = f"'pool-min-conn auto' (or {SUPPOSED}) would spare a request that finds no connection"
+        spared += f" {_ms(first.tcp + first.tls)}"
+        # Not by that time, which is another one at each look: where there is TLS, it is work for both sides, too.
+        if line.tls is not None:
+            yield Finding(ADVICE, "floor", text, spared)
+        else:
+            yield Finding(FINE, "floor", f"{text}; {spared}")
+
+
+def _said(stood: Stood) -> float:
+    """Returns for how long a server keeps an idle connection, as its file will say it: what is measured is some
+    milliseconds beside that, and to judge by these would be to judge otherwise each time."""
+    return round(stood.seconds, 1)
 
 
 def _ping_for(observed: Observed, line: Line, limit: float) -> str:

@@ -50,7 +50,8 @@ class Asked:
     """Describes one request and what became of its connection. `role` is USUAL, HEAD or OPTIONS; `what` is its method
     and target; `status` is None where
     no answer came, and `reason` then says why. `kept` tells that the connection can carry another request; else
-    `reason` says why it cannot. `body` is the beginning of the answer's body."""
+    `reason` says why it cannot. `body` is the beginning of the answer's body, whose end came `gap` seconds after its
+    head."""
 
     role: str
     what: str
@@ -59,6 +60,7 @@ class Asked:
     reason: str
     took: float
     body: bytes = b""
+    gap: float = 0.0
 
 
 @frozen
@@ -103,6 +105,8 @@ class Observed:
     #: `pool-spread`: one for each connection, or answer.
     serials: list[str] = Factory(list)
     named: list[str] = Factory(list)
+    #: Seconds by which the body of an answer is late where its head is not acknowledged at once; 0: it is not.
+    held_back: float = 0.0
     #: The examination came to its end.
     complete: bool = False
 
@@ -128,6 +132,8 @@ class Observed:
         for stood, word in ((self.unused, "closes_unused_after"), (self.used, "closes_used_after")):
             if stood is not None:
                 found[word] = stood.seconds if stood.reason else None
+        if self.held_back:
+            found["body_held_back"] = self.held_back
         if self.serials:
             found["certificates_seen"] = len({*self.serials})
         if self.wanted:

@@ -64,7 +64,7 @@ def answer_rules(
             for steps in after:
                 run(steps, exchange)
         except Unevaluated as unevaluated:
-            exchange.client.frontend.not_evaluated(unevaluated)
+            exchange.client.frontend.not_evaluated(unevaluated, exchange.client.listener)
             return _instead(Answer(500, content=None), exchange)[:2] + ("PH",)
         if notes is not None:
             notes.answered(exchange)
@@ -86,7 +86,7 @@ def own_rules(backend: RuleSet | None, frontend: RuleSet) -> Callable[[Exchange,
             for steps in steps_of_both:
                 run(steps, exchange)
         except Unevaluated as unevaluated:
-            exchange.client.frontend.not_evaluated(unevaluated)
+            exchange.client.frontend.not_evaluated(unevaluated, exchange.client.listener)
             return data  # nothing but our own words are in it
         exchange.status = head.status
         return head.block + b"\r\n" + body
@@ -117,7 +117,7 @@ def service_rules(backend: RuleSet | None, frontend: RuleSet) -> ServiceRules | 
                 if isinstance(verdict, Answer):
                     return (*_instead(verdict, exchange)[:2], True)
         except Unevaluated as unevaluated:
-            exchange.client.frontend.not_evaluated(unevaluated)
+            exchange.client.frontend.not_evaluated(unevaluated, exchange.client.listener)
             return (*_instead(Answer(500, content=None), exchange)[:2], True)
         exchange.lenient = False
         return head.status, head.block + b"\r\n" + body, False

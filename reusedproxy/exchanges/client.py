@@ -13,6 +13,7 @@ from reusedproxy.config.model.proxies import Timeouts
 from reusedproxy.exchanges.authentication import Authentication
 from reusedproxy.exchanges.route import Page, Route, Service
 from reusedproxy.measures.traffic import Traffic
+from reusedproxy.net.listener import Listener
 from reusedproxy.net.names.once import Lookups
 from reusedproxy.rules.actions import ErrorPages
 from reusedproxy.rules.edited_lists import EditedFile
@@ -52,7 +53,7 @@ class ClientFrontend(FactsFrontend, Protocol):
     def count(self, ended: Ended[Asker]) -> None:
         """Counts an exchange that has ended."""
 
-    def not_evaluated(self, unevaluated: Unevaluated) -> None:
+    def not_evaluated(self, unevaluated: Unevaluated, listener: Listener) -> None:
         """Reports a rule that could not be evaluated; the request or response concerned has been refused."""
 
 

@@ -16,6 +16,7 @@ from reusedproxy.exchanges.withheld import Verdict
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.rules.facts import Noted
 from reusedproxy.wire.bodies import ChunkedBody, chunk, payload
+from reusedproxy.wire.grammar import OWS
 from reusedproxy.wire.heads import CHUNKED, UNTIL_CLOSE, RequestHead, ResponseHead
 
 #: Level of zlib: as HAProxy's; further ones cost more time than they save bytes (1: 10 ms a megabyte of HTML, 6: 35).
@@ -28,7 +29,7 @@ _FORMATS = {"gzip": 16 + _WINDOW, "deflate": _WINDOW, "raw-deflate": -_WINDOW}
 _STATUSES = (200, 201, 202, 203)
 _ACCEPT = re.compile(rb"\r\n(?i:accept-encoding):[^\r]*")
 _LENGTH = re.compile(rb"\r\n(?i:content-length|transfer-encoding|trailer):[^\r]*")
-_ETAG = re.compile(rb"\r\n(?i:etag):[ \t]*([^\r]*?)[ \t]*(?=\r)")
+_ETAG = re.compile(rb"\r\n(?i:etag):([^\r]*)")
 _STRONG = re.compile(rb'"[^"]*"\Z')
 _WEAK = re.compile(rb'W/"[^"]*"\Z')
 #: What says something of the bytes that another coding would make untrue.
@@ -142,7 +143,7 @@ class Compressor:
             return False
         if length == UNTIL_CLOSE or 0 <= length <= max(0, self._least - 1) or _OF_BYTES.search(block):
             return False
-        tags = _ETAG.findall(block)
+        tags = [tag.strip(OWS) for tag in _ETAG.findall(block)]
         if len(tags) > 1 or any(not _STRONG.match(tag) and not _WEAK.match(tag) for tag in tags):
             return False
         if b"no-transform" in _members(block, b"cache-control"):
@@ -164,12 +165,18 @@ def compressor(front: Compression | None, back: Compression | None) -> Compresso
     return Compressor(algorithms, types, any(each.offload for each in said), max(each.least for each in said))
 
 
+def _weakened(found: re.Match[bytes]) -> bytes:
+    """Returns the line of an ETag for another coding of the same (RFC 9110 section 8.8.1)."""
+    tag = found[1].strip(OWS)
+    return found[0] if tag.startswith(b"W/") else b"\r\nETag: W/" + tag
+
+
 def _encode(exchange: Compressed, answer: ResponseHead, algorithm: str) -> None:
     """Edits the head, and gives the exchange its encoder."""
     exchange.encoder = Encoder(algorithm, answer.length == CHUNKED, exchange.traffic_of_sections)
     exchange.note().compression = algorithm
     block = _LENGTH.sub(b"", answer.block)
-    block = _ETAG.sub(lambda found: found[0] if found[1].startswith(b"W/") else b"\r\nETag: W/" + found[1], block)
+    block = _ETAG.sub(_weakened, block)
     block += b"content-encoding: %b\r\n" % CODINGS[algorithm].encode()
     varies = _members(block, b"vary")
     if b"*" not in varies and b"accept-encoding" not in varies:

@@ -58,7 +58,8 @@ from reusedproxy.rules.steering import Held
 from reusedproxy.sessions.client import session_of
 from reusedproxy.sessions.termination import ABORTS, CONNECTION, DATA, GONE, QUEUE
 from reusedproxy.tables.allowances import Allowance
-from reusedproxy.wire.heads import RequestHead, ResponseHead
+from reusedproxy.wire.bodies import ChunkedBody, payload
+from reusedproxy.wire.heads import CHUNKED, RequestHead, ResponseHead
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 # The states of an exchange.
@@ -226,8 +227,8 @@ class Exchange(Request):
             self.waiting.body_came()
 
     def collect(self, body: bytes, ended: bool, then: Callable[[bytes | None], None]) -> None:
-        """Calls `then` with the whole body of the request, in place of sending it anywhere; with None if that is more
-        than may be held. `ended` tells that `body` is all of it."""
+        """Calls `then` with the whole body of the request, without its framing, in place of sending it anywhere; with
+        None if that is more than may be held. `ended` tells that `body` is all of it."""
         self._collecting = then
         self.bytes_in += len(body)
         self.head_and_body = body
@@ -245,6 +246,8 @@ class Exchange(Request):
         assert then is not None
         if body is None:
             self.client.end_after("form too long")
+        elif self.head is not None and self.head.length == CHUNKED:
+            body = payload(ChunkedBody(framed=False), body)
         then(body)
 
     def client_lost(self, flag: str) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from reusedproxy.config import model
 from reusedproxy.exchanges.exchange import Exchange
 from reusedproxy.wire.cookies import first_cookie, first_set_cookie
+from reusedproxy.wire.grammar import OWS
 
 #: A slot's number, and an expression that finds the values of its header in a head: one call, where `values` of heads
 #: takes apart all of it.
@@ -38,7 +39,7 @@ class LogNotes:
         assert head is not None
         for slot, named in self._request:
             if values := named.findall(head.head):
-                noted.capture(values[-1], slot, False)
+                noted.capture(values[-1].strip(OWS), slot, False)
         if self._cookie:
             found = first_cookie(head.values(b"Cookie"), self._cookie)
             noted.cookies[0] = None if found is None else found[: self._cookie_length]
@@ -51,7 +52,7 @@ class LogNotes:
             exchange.note_connection()
         for slot, named in self._response:
             if values := named.findall(answer.head):
-                noted.capture(values[-1], slot, True)
+                noted.capture(values[-1].strip(OWS), slot, True)
 
     def answered(self, exchange: Exchange) -> None:
         """Captures the cookie of the answer as the client gets it, and writes an early line, with the size of the
@@ -72,7 +73,7 @@ class LogNotes:
 def _named(slots: Iterable[model.Slot]) -> Slots:
     """Returns the slots of headers, with their numbers; rules fill the others."""
     return [
-        (number, re.compile(rb"\r\n(?i:%b):[ \t]*([^\r]*?)[ \t]*(?=\r)" % re.escape(slot.name.encode())))
+        (number, re.compile(rb"\r\n(?i:%b):([^\r]*)" % re.escape(slot.name.encode())))
         for number, slot in enumerate(slots)
         if slot.name
     ]

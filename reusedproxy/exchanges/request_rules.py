@@ -120,7 +120,7 @@ def shows_page(
     if page is None:
         return False
     exchange.applet = STATISTICS
-    admin = proven = False
+    admin, user = False, None
     if page.rules or page.admin:
         regular.begin()
         if runs_into(page.rules, exchange, ended, denied):
@@ -128,12 +128,12 @@ def shows_page(
         try:
             admin = any(test(exchange) for test in page.admin)
             if admin and head.method == b"POST":
-                proven = exchange.client_tls is not None or any(exchange.member(name) for name in page.users)
+                user = next(filter(None, map(exchange.member, page.users)), None)
         except Unevaluated as unevaluated:
             not_evaluated(exchange, unevaluated)
             return True
     if admin and head.method == b"POST":
-        exchange.collect(body, ended, partial(_obeys, page, exchange, proven))
+        exchange.collect(body, ended, partial(_obeys, page, exchange, user))
     else:
         _serve(exchange, page.answer(head, admin), ended)
     return True
@@ -146,14 +146,19 @@ def _serve(exchange: Exchange, made: Made, ended: bool) -> None:
     exchange.serve(made)
 
 
-def _obeys(page: Page, exchange: Exchange, proven: bool, form: bytes | None) -> None:
-    """Answers a request whose body has come; `form` None: it is too long."""
+def _obeys(page: Page, exchange: Exchange, user: bytes | None, form: bytes | None) -> None:
+    """Answers a request whose body has come; `form` None: it is too long. Its `user` has shown a password."""
     assert exchange.head is not None
-    exchange.answered_here(*page.obey(exchange.head, form, exchange.client.last or form is None, proven))
+    proven = exchange.client_tls is not None or user is not None
+    host, port = exchange.source
+    address = f"{host}:{port}" if port else host
+    sender = address if user is None else f"{address}, user {user.decode('utf-8', 'replace')}"
+    close = exchange.client.last or form is None
+    exchange.answered_here(*page.obey(exchange.head, form, close, proven, sender))
 
 
 def not_evaluated(exchange: Exchange, unevaluated: Unevaluated) -> None:
     """Refuses a request because a rule about it could not be evaluated: whether it may pass is not known, nor is it the
     client's fault for sure."""
-    exchange.client.frontend.not_evaluated(unevaluated)
+    exchange.client.frontend.not_evaluated(unevaluated, exchange.client.listener)
     exchange.fail(500, "PR")

@@ -47,9 +47,10 @@ class Page(Protocol):
     def answer(self, head: RequestHead, admin: bool) -> Made:
         """Describes the response; `admin` tells that the client may change something."""
 
-    def obey(self, head: RequestHead, form: bytes | None, close: bool, proven: bool) -> tuple[int, bytes]:
+    def obey(self, head: RequestHead, form: bytes | None, close: bool, proven: bool, sender: str) -> tuple[int, bytes]:
         """Does what a `form` orders that such a client has sent by POST; None: it is too long. `proven` tells that it
-        has shown a password, or that it knows by TLS whom it speaks to."""
+        has shown a password, or that it knows by TLS whom it speaks to; `sender` is its address, and the name that it
+        has shown a password for."""
 
 
 class Service(Protocol):

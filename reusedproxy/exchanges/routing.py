@@ -296,7 +296,8 @@ class Routing:
             exchange.complete = ended
             go_on = partial(self._go_on, exchange, body, tries + 1, stage, at, route)
             if tries >= CHECKS or not frontend.authentication.check(unverified, host, go_on):
-                frontend.not_evaluated(Unevaluated("too many clients wait until their passwords are checked"))
+                why = Unevaluated("too many clients wait until their passwords are checked")
+                frontend.not_evaluated(why, exchange.client.listener)
                 exchange.fail(503, "PR")
         else:
             exchange.may_wait = False
@@ -348,7 +349,7 @@ class Routing:
         try:
             editing.append(exchange.head, b"forwarded", tells(exchange))
         except Unevaluated as unevaluated:
-            self._frontend.not_evaluated(unevaluated)
+            self._frontend.not_evaluated(unevaluated, exchange.client.listener)
             exchange.fail(500, "PR")
             return True
         return False

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from reusedproxy.backends.binding import Binding
 from reusedproxy.exchanges.withheld import Verdict
+from reusedproxy.net.listener import Listener
 from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.sessions.sticking import Sticking, Sticks, Stores
 
@@ -19,7 +20,7 @@ AnswerRules = Callable[..., Verdict]
 class Frontend(Protocol):
     """Defines the frontend as far as a rule that fails concerns it."""
 
-    def not_evaluated(self, unevaluated: Unevaluated) -> None:
+    def not_evaluated(self, unevaluated: Unevaluated, listener: Listener) -> None:
         """Reports a rule that could not be evaluated; the request or response concerned has been refused."""
 
 
@@ -28,6 +29,9 @@ class Client(Protocol):
 
     @property
     def frontend(self) -> Frontend: ...
+
+    @property
+    def listener(self) -> Listener: ...
 
 
 class Stuck(Sticks, Protocol):
@@ -49,7 +53,7 @@ def fails_to_stick(exchange: Stuck, sticking: Sticking) -> bool:
     try:
         exchange.binding, stores = sticking.receive(exchange, exchange.binding)
     except Unevaluated as unevaluated:
-        exchange.client.frontend.not_evaluated(unevaluated)
+        exchange.client.frontend.not_evaluated(unevaluated, exchange.client.listener)
         exchange.fail(500, "PR")
         return True
     exchange.answer_rules = _Storing(sticking, stores, exchange.answer_rules)
@@ -68,5 +72,5 @@ class _Storing:
         try:
             self._sticking.store(exchange, self._stores)
         except Unevaluated as unevaluated:
-            exchange.client.frontend.not_evaluated(unevaluated)
+            exchange.client.frontend.not_evaluated(unevaluated, exchange.client.listener)
         return None if self._rules is None else self._rules(exchange)

@@ -13,7 +13,8 @@ class Traffic:
     and to clients. hrsp: responses by the first digit of their status, [0] for others. dreq, dresp: refused by a rule.
     comp_in, comp_out: bytes of bodies before and after compression; comp_rsp: answers that were compressed whole.
     eint: refused because a rule could not be evaluated. intercepted: answered by the proxy itself. denied: connections
-    of a listener that a rule has refused.
+    of a listener that a rule has refused. ssl_sess, ssl_reused_sess, ssl_failed_handshake: TLS handshakes of a listener
+    that were completed, those of them with a resumed session, and those that failed.
     """
 
     # Not of attrs, which would leave it interpreted where the rest of what a request passes is compiled.
@@ -37,6 +38,9 @@ class Traffic:
         "scur",
         "smax",
         "srv_abrt",
+        "ssl_failed_handshake",
+        "ssl_reused_sess",
+        "ssl_sess",
         "stot",
         "wredis",
         "wretr",
@@ -50,7 +54,7 @@ class Traffic:
     def _count_anew(self) -> None:
         self.stot = self.req_tot = self.bin = self.bout = 0
         self.dreq = self.dresp = self.eint = self.ereq = self.intercepted = 0
-        self.denied = 0
+        self.denied = self.ssl_sess = self.ssl_reused_sess = self.ssl_failed_handshake = 0
         self.comp_in = self.comp_out = self.comp_rsp = 0
         self.econ = self.eresp = self.wretr = self.wredis = self.cli_abrt = self.srv_abrt = 0
 

@@ -36,6 +36,14 @@ def may_connect(connected: socket.socket, path: str) -> bool:
     return bool(file.st_mode & (stat.S_IWGRP if file.st_gid in groups else stat.S_IWOTH))
 
 
+def process_of(connected: socket.socket) -> tuple[int, int]:
+    """Returns the numbers of the process at the other end of a connection to a unix socket, and of its user, as they
+    were when it connected; a process that is not visible from here has the number 0. Raises OSError."""
+    said = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    process, user, _ = _CREDENTIALS.unpack(said)
+    return process, user
+
+
 def _peer(connected: socket.socket) -> tuple[int, set[int]]:
     """Returns user and groups of the peer. Raises OSError."""
     said = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)

@@ -14,8 +14,9 @@ class Cold:
     floor at that moment, `filling` tells that it was not full yet since the start or a failure, and `idle`, `in_use`
     and `connecting` count connections. `named` tells that it needs one with a name for which no floor is kept; `full`,
     that the server had as many connections as it may have; `drained`, that none is kept, by an operator's order.
-    `trouble` says why the dial before had failed. `lone`: its connection is for this client alone. `result` is one of
-    `counters.ACQUIRED`, and "" as long as it waits; `took` are the seconds that it has waited.
+    `trouble` says why the dial before had failed. `lone`: its connection is for this client alone. `after` is the
+    reason for which the connection had ended, under a request, that would have met it; "": there was none such.
+    `result` is one of `counters.ACQUIRED`, and "" as long as it waits; `took` are the seconds that it has waited.
     """
 
     at: float
@@ -33,6 +34,7 @@ class Cold:
     result: str = ""
     took: float = 0.0
     drained: bool = False
+    after: str = ""
 
     def ended(self, result: str, took: float) -> None:
         """Notes how the wait has ended, after `took` seconds."""

@@ -14,6 +14,8 @@ from reusedproxy.net.dial import TCP_CONNECT, Dial, DialFailure
 from reusedproxy.net.transport import Transport
 from reusedproxy.pool.cold import Cold
 from reusedproxy.pool.connection import ServerConnection
+from reusedproxy.pool.losses import Losses
+from reusedproxy.pool.reasons import CLIENT_GONE, ERROR
 
 #: Number of ended connections that each pool remembers.
 REMEMBERED = 50
@@ -91,6 +93,8 @@ class Counters:
     used_max: int = 0
     #: The last request that found no connection (see `cold`).
     cold: Cold | None = None
+    #: The connections that have ended under a request in the last hour.
+    losses: Losses = Factory(Losses)
     #: Dials that have ended, and donations, by cause and result.
     connects: Counter[tuple[str, ...]] = Factory(Counter)
     #: By protocol, whether resumed, and whether we have a certificate to show.
@@ -170,6 +174,8 @@ class Counters:
         `reasons.WORDS`, for `reason`."""
         age, transport = now - connection.born, connection.transport
         self.closed[by, word] += 1
+        if word in (ERROR, CLIENT_GONE):
+            self.losses.note(now, reason)
         self.ages.observe(age)
         self.carried.observe(connection.requests)
         return Ended(

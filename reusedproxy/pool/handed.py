@@ -20,8 +20,8 @@ from reusedproxy.pool.pool import HTTPConnectionPool
 #: Reasons for which connections have ended, at most.
 REASONS = 1000
 _MOST = "used_max"
-#: All that is counted; the last request that found no connection is no count.
-_COUNTED = tuple(each.name for each in fields(Counters) if each.name != "cold")
+#: All that is counted since the start; the last request that found no connection is no count.
+_COUNTED = tuple(each.name for each in fields(Counters) if each.name not in ("cold", "losses"))
 
 
 def counted(pool: HTTPConnectionPool) -> dict[str, object]:
@@ -90,12 +90,13 @@ def _seconds(said: object) -> float:
 
 def learnt(pool: HTTPConnectionPool) -> dict[str, object]:
     """Returns what the pool has learnt of its server and of the demand on it: idle time-outs, how deep requests have
-    reached for the last hour, and the floor that follows from that."""
+    reached for the last hour, which have taken their connections with them, and the floor that follows from that."""
     following = pool.upkeep.following
     return {
         "used": pool.upkeep.used.known(),
         "unused": pool.upkeep.unused.known(),
         "depths": pool.depths.known(pool.deadlines.now()),
+        "losses": pool.counters.losses.known(pool.deadlines.now()),
         "floor": 0 if following is None else following.floor,
     }
 
@@ -111,6 +112,7 @@ def learn(pool: HTTPConnectionPool, said: Mapping[str, Any]) -> None:
         pool.depths.know(
             pool.deadlines.now(), _seconds(depths.get("left")), _numbers(counts), [_numbers(each) for each in finished]
         )
+    pool.counters.losses.know(pool.deadlines.now(), _losses(said.get("losses")))
     if pool.upkeep.following is not None:
         pool.upkeep.following.deeper(pool.depths.floor_for(MET) or 0)
         pool.upkeep.following.begin_with(_number(said.get("floor")))
@@ -123,6 +125,14 @@ def _timeouts(said: Any) -> tuple[float, float, list[float]]:
         return 0.0, 0.0, []
     recent = [*map(_seconds, said[2])] if isinstance(said[2], list) else []
     return _seconds(said[0]), _seconds(said[1]), [each for each in recent if each]
+
+
+def _losses(said: object) -> list[tuple[float, list[tuple[str, int]]]]:
+    """Returns how long ago each bucket began, and its reasons and numbers."""
+    return [
+        (_seconds(ago), [(str(reason), _number(count)) for reason, count in _pairs(counts)])
+        for ago, counts in _pairs(said)
+    ]
 
 
 def _numbers(said: object) -> list[int]:

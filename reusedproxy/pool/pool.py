@@ -382,7 +382,8 @@ class HTTPConnectionPool(ConnectionOwner[ServerConnection]):
 
     def _note_cold(self, now: float, kind: int, depth: int, floor: int, lone: bool = False) -> Cold:
         """Notes a request that finds no connection, for operators who ask why."""
-        most = self.limits.most
+        most, losses = self.limits.most, self.counters.losses
+        none = not (self.idle or self.in_use or self.connecting)
         self.counters.cold = cold = Cold(
             now,
             kind,
@@ -397,6 +398,7 @@ class HTTPConnectionPool(ConnectionOwner[ServerConnection]):
             self._governor.trouble,
             lone,
             drained=self.order.state == DRAINED,
+            after=losses.last_reason if none and now - losses.last_at < self.limits.purge_delay else "",
         )
         return cold
 

@@ -34,6 +34,7 @@ from reusedproxy.rules import counters, editing
 from reusedproxy.rules.bandwidth import set_bandwidth_limit
 from reusedproxy.rules.editing import Head
 from reusedproxy.rules.facts import Facts, Method, Sample
+from reusedproxy.rules.many import FEW, REPLACED, look_at
 from reusedproxy.rules.regular import matching_one_of, searching
 from reusedproxy.rules.samples.casts import to_int
 from reusedproxy.rules.samples.compile import compiled, compiled_text
@@ -196,9 +197,10 @@ def _replace(action: EditHeader, where: str) -> Act:
             return clean(make(found)) if found else value
 
         def each(value: bytes) -> bytes:
-            return b",".join(
-                part if (made := one(plain := part.strip(b" \t"))) == plain else made for part in members(value)
-            )
+            parts = members(value)
+            if len(parts) > FEW:
+                look_at(facts, len(parts) * REPLACED)
+            return b",".join(part if (made := one(plain := part.strip(b" \t"))) == plain else made for part in parts)
 
         edited = head(facts)
         change = one if action.verb == "replace-header" else each

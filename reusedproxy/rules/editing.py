@@ -71,12 +71,18 @@ def append(head: Head, name: bytes, value: bytes) -> None:
 
 def replace_values(head: Head, lines: re.Pattern[bytes], change: Callable[[bytes], bytes]) -> None:
     """Replaces each line's value by what `change` returns for it."""
+    #: By the line before: each is in the block and in the head.
+    known: dict[bytes, bytes] = {}
 
     def changed(found: re.Match[bytes]) -> bytes:
-        name, _, value = found[0].partition(b":")
+        line = found[0]
+        if line in known:
+            return known[line]
+        name, _, value = line.partition(b":")
         plain = value.strip(b" \t")
         made = change(plain)
-        return found[0] if made == plain else b"%b: %b" % (name, made)
+        known[line] = becomes = line if made == plain else b"%b: %b" % (name, made)
+        return becomes
 
     head.block = lines.sub(changed, head.block)
     head.head = lines.sub(changed, head.head)

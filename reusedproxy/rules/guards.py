@@ -16,6 +16,8 @@ from reusedproxy.config.rules.counters import CountGeneral, SetTag, Track
 from reusedproxy.rules.ahead import Asked, comparing, tracking
 from reusedproxy.rules.facts import Facts
 from reusedproxy.rules.grouping import MOST_TESTS, asks_alike, guard, is_safe, kind_of
+from reusedproxy.rules.regular import Unevaluated
+from reusedproxy.rules.samples.compile import compiled_all
 from reusedproxy.rules.samples.table_fetches import asked_of, changes
 from reusedproxy.tables.table import Table
 
@@ -134,14 +136,22 @@ def guard_of(known: Sequence[Test | None], asked: Sequence[tuple[Criterion, ...]
         if test is None and not 0 < len({*map(kind_of, criteria)}) <= MOST_TESTS:
             return None
         tests.append(guard(criteria, where) if test is None else test)
-    if len(tests) < 2:
-        return tests[0] if tests else None
+    if not tests:
+        return None
+    if len(tests) == 1 and not any(compiled_all(each.expression, where) for criteria in asked for each in criteria):
+        return tests[0]
 
     def may_apply(facts: Asked) -> bool:
-        for test in tests:
-            if test(facts):
-                facts.passed = tests.index(test)
-                return True
+        at = 0
+        try:
+            for test in tests:
+                if test(facts):
+                    facts.passed = at
+                    return True
+                at += 1
+        except Unevaluated:  # too many values of a list (`rules.many`): where the rule is run, it says so
+            facts.passed = at
+            return True
         return False
 
     return may_apply

@@ -19,6 +19,7 @@ from reusedproxy.config.model.rules import Condition, Criterion
 from reusedproxy.rules.facts import Facts, Sample
 from reusedproxy.rules.grouping import kind_of
 from reusedproxy.rules.lists import parts_between
+from reusedproxy.rules.many import FEW, look_at
 from reusedproxy.rules.matching import BORDERS, criterion, pattern_texts
 from reusedproxy.rules.samples.casts import to_text
 from reusedproxy.rules.samples.compile import compiled, compiled_all
@@ -86,7 +87,9 @@ def _by_text(said: Criterion, where: str, lead: _Lead, get: Callable[[bytes, Num
         # As for the patterns of a criterion (`matching`), a text ends at its first NUL.
         return text if not cut or b"\0" not in text else text[: text.index(b"\0")]
 
-    def led(samples: Iterable[Sample]) -> Sequence[int]:
+    def led(facts: Facts, samples: Sequence[Sample]) -> Sequence[int]:
+        if len(samples) > FEW:
+            look_at(facts, len(samples))
         texts = map(text_of, dict.fromkeys(samples))
         return sorted({number for text in texts if text is not None for number in lead(text)})
 
@@ -96,12 +99,12 @@ def _by_text(said: Criterion, where: str, lead: _Lead, get: Callable[[bytes, Num
         fetch_all = lambda facts: (fetch(facts),)  # noqa: E731
 
     if get is None:
-        return lambda facts: led(fetch_all(facts))
+        return lambda facts: led(facts, fetch_all(facts))
 
     def find(facts: Facts) -> Sequence[int]:
         samples = fetch_all(facts)
         if len(samples) != 1:
-            return led(samples) if samples else NONE
+            return led(facts, samples) if samples else NONE
         text = text_of(samples[0])
         return NONE if text is None else get(text, NONE)
 

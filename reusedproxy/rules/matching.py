@@ -23,11 +23,13 @@ from reusedproxy.rules.lists import (
     within_networks,
     within_ranges,
 )
+from reusedproxy.rules.many import FEW as SHORT
+from reusedproxy.rules.many import look_at
 from reusedproxy.rules.pattern_files import Held, Made, Matches, PatternFile
 from reusedproxy.rules.regular import matching_one_of
 from reusedproxy.rules.samples.casts import MAX, MIN, to_address, to_binary, to_bool, to_int, to_text
 from reusedproxy.rules.samples.compile import Fetch, compiled, compiled_all
-from reusedproxy.rules.samples.fetches import path
+from reusedproxy.rules.samples.fetches import FetchAll, path
 from reusedproxy.rules.users import is_in_group
 
 Test = Callable[[Facts], bool]
@@ -85,8 +87,7 @@ def criterion(said: Criterion, where: str = REQUEST, read: ReadPatterns = no_fil
     matches = _METHODS[said.method](said.patterns, said.ignore_case)
     fetch_all = compiled_all(said.expression, where)
     if fetch_all is not None:
-        # Equal values once: a client may send thousands.
-        return lambda facts: any(sample is not None and matches(sample) for sample in dict.fromkeys(fetch_all(facts)))
+        return _of_any(fetch_all, matches)
     fetch = compiled(said.expression, where)
     if said.method == "int" and len(between := ranges(said.patterns, "int")) == 1:
         return _of_number(fetch, *between[0])
@@ -106,9 +107,7 @@ def _with_files(said: Criterion, where: str, files: Sequence[Iterable[str]]) -> 
     held = Held(files, lambda files: _made(said, files))
     fetch_all = compiled_all(said.expression, where)
     if fetch_all is not None:
-        return lambda facts: any(
-            sample is not None and held.matches(sample) for sample in dict.fromkeys(fetch_all(facts))
-        )
+        return _of_any(fetch_all, held.matches)
     fetch = compiled(said.expression, where)
 
     def matches_one(facts: Facts) -> bool:
@@ -178,6 +177,21 @@ def _of_text(fetch: Fetch, is_one: Callable[[bytes], bool], matches: Matches) ->
         return is_one(sample) if type(sample) is bytes else sample is not None and matches(sample)
 
     return matches_text
+
+
+def _of_any(fetch_all: FetchAll, matches: Matches) -> Test:
+    """Tells whether any of several samples matches. Equal ones are tried once: a client may send thousands."""
+
+    def matches_any(facts: Facts) -> bool:
+        samples = fetch_all(facts)
+        if len(samples) == 1:
+            sample = samples[0]
+            return sample is not None and matches(sample)
+        if len(samples) > SHORT:
+            look_at(facts, len(samples))
+        return any(sample is not None and matches(sample) for sample in dict.fromkeys(samples))
+
+    return matches_any
 
 
 def _of_number(fetch: Fetch, low: int | None, high: int | None) -> Test:

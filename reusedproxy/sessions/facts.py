@@ -36,6 +36,7 @@ class ConnectionFacts(Ended[C_co]):
     #: What is noted for its log; None: nothing so far.
     noted: Noted | None = None
     lenient = False
+    compared = 0
     #: What rules have put in the place of the client's address, and of the one that it has connected to; None: nothing.
     own_source: tuple[str, int] | None = None
     own_destination: tuple[str, int] | None = None

@@ -11,6 +11,7 @@ from typing import Protocol
 from reusedproxy.backends.backend import Backend
 from reusedproxy.config.model.proxies import Timeouts
 from reusedproxy.measures.traffic import Traffic
+from reusedproxy.net.listener import Listener
 from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.sessions.client import ClientFacts, FactsFrontend
 
@@ -22,7 +23,7 @@ class StreamFrontend(FactsFrontend, Protocol):
     traffic: Traffic
     backends: Mapping[str, Backend]
 
-    def not_evaluated(self, unevaluated: Unevaluated) -> None:
+    def not_evaluated(self, unevaluated: Unevaluated, listener: Listener) -> None:
         """Reports a rule that could not be evaluated; the client concerned has been refused."""
 
 

@@ -304,7 +304,7 @@ class Stream(StreamFacts):
 
     def not_evaluated(self, unevaluated: Unevaluated) -> None:
         """Reports a rule that could not be evaluated."""
-        self.client.frontend.not_evaluated(unevaluated)
+        self.client.frontend.not_evaluated(unevaluated, self.client.listener)
 
     def found_none(self, flags: str) -> None:
         """Ends the session, because no server takes it."""

@@ -46,8 +46,11 @@ def basic_credentials(values: Sequence[bytes]) -> Credentials | None:
     scheme, blank, rest = values[0].partition(b",")[0].strip(b" \t").partition(b" ")
     if not blank or scheme.lower() != b"basic":
         return None
+    encoded = rest.lstrip(b" ")
+    if len(encoded) % 4:
+        return None  # Python takes more padding than is due
     try:
-        text = b64decode(rest.lstrip(b" "), validate=True)
+        text = b64decode(encoded, validate=True)
     except binascii.Error:
         return None
     user, colon, password = text.partition(b":")

@@ -18,7 +18,7 @@ from pathlib import Path
 from unittest import TestCase
 
 from tests.integration.daemon import Daemon
-from tests.integration.peers import LOOPBACK, find_program, temporary_directory
+from tests.integration.peers import LOOPBACK, find_program, temporary_directory, wait_for
 from tests.ports import free_port
 
 TEXT = """
@@ -66,6 +66,7 @@ class RuntimeClientsTests(TestCase):
         thread.start()
         self.addCleanup(thread.join)
         self.addCleanup(self.stopping.set)
+        wait_for(lambda: bool(self.statuses), "the first answer", SECONDS)
 
     def ask(self) -> None:
         while not self.stopping.is_set():

@@ -3,7 +3,6 @@ expected, is not, or cannot be said yet."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
@@ -18,6 +17,7 @@ from reusedproxy.rules import regular
 from reusedproxy.rules.regular import Unevaluated, searching
 from reusedproxy.rules.samples.casts import CASTS
 from reusedproxy.rules.samples.compile import compiled
+from reusedproxy.rules.samples.fetches import members
 from reusedproxy.rules.samples.formats import text_of, text_of_body
 from reusedproxy.wire.heads import ResponseHead
 
@@ -242,7 +242,7 @@ class _Header(_Answered):
 
 
 def _parts(value: bytes) -> Iterable[bytes]:
-    return [part.strip(b" \t") for part in re.split(rb',(?=(?:[^"]*"[^"]*")*[^"]*\Z)', value)]
+    return [part.strip(b" \t") for part in members(value)]
 
 
 def _comparison(name: Name, *, ignore_case: bool) -> Callable[[bytes, CheckFacts], bool]:

@@ -32,6 +32,7 @@ class CheckFacts:
     noted: Noted | None = None
     unique_id = b""
     asks_as_proxy = lenient = False
+    compared = 0
     maps: Mapping[str, Map] = NO_MAPS
     counters: Counters | None = None
     acts = True

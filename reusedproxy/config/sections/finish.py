@@ -151,9 +151,10 @@ def backend(draft: ProxyDraft, global_: GlobalDraft, groups: Groups) -> Backend:
     )
 
 
-def number(drafts: Sequence[ProxyDraft], report: Report) -> None:
-    """Gives each section that says none a number (`id`): the free ones in the order of the file, as in HAProxy. Reports
-    numbers that are said twice."""
+def number(drafts: Sequence[ProxyDraft], runtime_api_at: int | None, report: Report) -> None:
+    """Gives each section that says none a number (`id`): the free ones in the order of the file, as in HAProxy. There
+    the runtime API is a section among them, which takes a number and is not shown: it comes behind the first
+    `runtime_api_at` of them (None: there is none). Reports numbers that are said twice."""
     taken: dict[int, ProxyDraft] = {}
     for draft in drafts:
         if draft.id in taken:
@@ -162,7 +163,9 @@ def number(drafts: Sequence[ProxyDraft], report: Report) -> None:
         if draft.id:
             taken[draft.id] = draft
     free = (each for each in count(1) if each not in taken)
-    for draft in drafts:
+    for at, draft in enumerate(drafts):
+        if at == runtime_api_at:
+            next(free)
         draft.id = draft.id or next(free)
 
 

@@ -70,6 +70,8 @@ class GlobalDraft:
     maxrewrite: int = 1024
     maxhdr: int = 101
     stats_sockets: list[StatsSocket] = Factory(list)
+    #: A line has said something of the runtime API.
+    has_runtime_api: bool = False
     stats_timeout: float = 10.0
     stats_maxconn: int = 10
     #: Most clients in a second, by the word.
@@ -259,6 +261,7 @@ def _stats(draft: GlobalDraft, line: Line) -> None:
             f"'stats' in section 'global': unknown word '{word}'{did_you_mean(word, haproxy_words.STATS_GLOBAL)}"
         )
     stats = Line(line.place, (f"stats {word}", *line.words[2:]))
+    draft.has_runtime_api |= word in ("socket", "timeout", "maxconn")
     if word == "socket":
         if len(line.words) < 3 or line.words[2] in haproxy_words.BIND:
             raise Wrong("'stats socket' needs an address: stats socket /run/reusedproxy.sock mode 600 level admin, say")

@@ -20,6 +20,7 @@ from reusedproxy.pool import handed
 COUNTED = (
     *("bin", "bout", "cli_abrt", "comp_in", "comp_out", "comp_rsp", "denied", "dreq", "dresp", "econ", "eint"),
     *("ereq", "eresp", "intercepted", "req_tot", "srv_abrt", "stot", "wredis", "wretr"),
+    *("ssl_failed_handshake", "ssl_reused_sess", "ssl_sess"),
 )
 OTHERS = ("scur", "smax", "hrsp")
 _HANDSHAKES = ("completed", "resumed", "failed")

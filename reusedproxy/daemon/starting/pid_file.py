@@ -28,6 +28,8 @@ from reusedproxy.net.trusted_paths import parent_of
 LONGEST = 64
 MOST = 2**22 + 1
 
+#: Anybody may ask whether the daemon runs (LSB's `status`). In the background twistd's umask would keep that from them.
+MODE = 0o644
 #: Flags for reading one, which may be a link or a pipe that somebody has put there.
 READING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
@@ -89,6 +91,7 @@ class PidFile:
             file = os.open(draft, flags, 0o666, dir_fd=parent)
             try:
                 os.write(file, b"%d" % os.getpid())
+                os.fchmod(file, MODE)
                 os.rename(draft, name, src_dir_fd=parent, dst_dir_fd=parent)
             except OSError:
                 os.unlink(draft, dir_fd=parent)

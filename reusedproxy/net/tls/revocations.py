@@ -60,25 +60,36 @@ def lists_in(content: bytes) -> list[List]:
 
 
 def joined(present: Sequence[List], fetched: Sequence[List]) -> bytes:
-    """Returns a file in PEM with the newest list of each CA and scope. Raises ListRefused where one that was fetched is
-    older than the one at hand: somebody may have kept it."""
-    newest = {(each.issuer, _scope(each)): each for each in present}
+    """Returns a file in PEM with the newest list of each CA, key and scope. Raises ListRefused where one that was
+    fetched is older than the one at hand: somebody may have kept it."""
+    newest = {_place(each): each for each in present}
     for each in fetched:
-        held = newest.get((each.issuer, _scope(each)))
+        place = _place(each)
+        held = newest.get(place)
         if held is not None and each.last_update_utc < held.last_update_utc:
             raise ListRefused(
                 f"it is older ({each.last_update_utc:%d %b %Y %H:%M} UTC) than the one at hand"
                 f" ({held.last_update_utc:%d %b %Y %H:%M} UTC)"
             )
-        newest[each.issuer, _scope(each)] = each
+        newest[place] = each
     return b"".join(each.public_bytes(Encoding.PEM) for each in newest.values())
 
 
-def _scope(each: List) -> bytes:
-    """Returns which part of its CA's certificates a list is about, where the CA publishes it in parts (RFC 5280 section
-    5.2.5); b"": all of them."""
+def _place(each: List) -> tuple[x509.Name, bytes, bytes]:
+    """Returns which other lists this one takes the place of: those of the same CA and key, where it says which (a CA
+    that has renewed its key goes on with a list for the old one; RFC 5280 section 5.2.1), about the same part of its
+    certificates (section 5.2.5)."""
+    return (
+        each.issuer,
+        _extension(each, x509.AuthorityKeyIdentifier),
+        _extension(each, x509.IssuingDistributionPoint),
+    )
+
+
+def _extension(each: List, kind: type[x509.AuthorityKeyIdentifier | x509.IssuingDistributionPoint]) -> bytes:
+    """Returns the value of an extension of this kind, b"" without one."""
     try:
-        return each.extensions.get_extension_for_class(x509.IssuingDistributionPoint).value.public_bytes()
+        return each.extensions.get_extension_for_class(kind).value.public_bytes()
     except (x509.ExtensionNotFound, *UNREADABLE):
         return b""
 

@@ -85,6 +85,7 @@ class FailedClient:
     inspected = head = body = answer_body = line = answer = client_tls = server_tls = server_name = None
     credentials = announced = auth_scheme = backend = server = waited_for = cookie = own_source = None
     asks_as_proxy = lenient = redispatched = False
+    compared = 0
     applet = ""
     first_request = acts = True
     counters: Counters | None = None

@@ -1,4 +1,5 @@
-"""Lists the commands of the runtime API in one table: words, help, level, and the function that does each.
+"""Lists the commands of the runtime API in one table: words, help, level, the function that does each, and what the
+log is told of it.
 
 A command is found by the words it begins with; the rest are its arguments. Every text is what HAProxy says, as far as
 the command is its own.
@@ -33,6 +34,7 @@ from reusedproxy.operators.runtime import (
     sessions,
     startup,
     tables,
+    told,
 )
 from reusedproxy.operators.runtime.activity import show_activity
 from reusedproxy.operators.runtime.authorities import AUTHORITIES, REVOCATIONS
@@ -49,13 +51,15 @@ Run = Callable[[Context, Sequence[str]], str | Iterable[str]]
 
 @frozen
 class Command:
-    """Describes a command: its first words, how it is written, what it does, and the least level for it."""
+    """Describes a command: its first words, how it is written, what it does, and the least level for it. `shown` tells
+    which of its other words the log may have; None: it changes nothing but its session."""
 
     words: tuple[str, ...]
     usage: str
     help: str
     level: int
     run: Run
+    shown: told.Shown | None = None
 
 
 def _show_env(context: Context, words: Sequence[str]) -> str:
@@ -73,96 +77,110 @@ def _help(context: Context, words: Sequence[str]) -> str:
     return Message(_listed("The following commands are valid at this level:", found, context), INFO)
 
 
-def _command(words: str, arguments: str, help: str, level: int, run: Run) -> Command:
-    return Command(tuple(words.split()), f"{words}{' ' if arguments else ''}{arguments}", help, level, run)
+def _command(words: str, arguments: str, help: str, level: int, run: Run, shown: told.Shown | None = None) -> Command:
+    return Command(tuple(words.split()), f"{words}{' ' if arguments else ''}{arguments}", help, level, run, shown)
 
 
 #: All of them, in the order of the help, which is that of their words; the last three are always in it.
 COMMANDS = (
-    _command("abort ssl ca-file", "<cafile>", "abort a transaction for a CA file", ADMIN, AUTHORITIES.abort),
-    _command("abort ssl cert", "<certfile>", "abort a transaction for a certificate file", ADMIN, CERTIFICATES.abort),
-    _command("abort ssl crl-file", "<crlfile>", "abort a transaction for a CRL file", ADMIN, REVOCATIONS.abort),
-    _command("add acl", "[@<ver>] <acl> <pattern>", "add an acl entry", ADMIN, lists.add_acl),
+    _command("abort ssl ca-file", "<cafile>", "abort a transaction for a CA file", ADMIN, AUTHORITIES.abort, told.name),
+    _command("abort ssl cert", "<certfile>", "abort a transaction for a certificate file", ADMIN, CERTIFICATES.abort,
+             told.name),
+    _command("abort ssl crl-file", "<crlfile>", "abort a transaction for a CRL file", ADMIN, REVOCATIONS.abort,
+             told.name),
+    _command("add acl", "[@<ver>] <acl> <pattern>", "add an acl entry", ADMIN, lists.add_acl, told.name_of_entry),
     _command("add map", "[@<ver>] <map> <key> <val>", "add a map entry (payload supported instead of key/val)", ADMIN,
-             maps.add_map),
-    _command("add server", "<bk>/<srv>", "create a new server", ADMIN, added.add_server),
-    _command("add ssl ca-file", "<cafile> <payload>", "add a certificate into the CA file", ADMIN, AUTHORITIES.add),
+             maps.add_map, told.name_of_entry),
+    _command("add server", "<bk>/<srv>", "create a new server", ADMIN, added.add_server, told.server),
+    _command("add ssl ca-file", "<cafile> <payload>", "add a certificate into the CA file", ADMIN, AUTHORITIES.add,
+             told.name),
     _command("add ssl crt-list", "<list> <cert> [opts]*", "add to crt-list file <list> a line <cert> or a payload",
-             ADMIN, crt_lists.add_ssl_crt_list),
-    _command("clear acl", "[@<ver>] <acl>", "clear the contents of this acl", ADMIN, lists.versions.clear),
+             ADMIN, crt_lists.add_ssl_crt_list, told.whole),
+    _command("clear acl", "[@<ver>] <acl>", "clear the contents of this acl", ADMIN, lists.versions.clear,
+             told.name_of_entry),
     _command("clear counters", "[all]", "clear max statistics counters (or all counters)", OPERATOR,
-             orders.clear_counters),
-    _command("clear map", "[@<ver>] <map>", "clear the contents of this map", ADMIN, maps.versions.clear),
+             orders.clear_counters, told.whole),
+    _command("clear map", "[@<ver>] <map>", "clear the contents of this map", ADMIN, maps.versions.clear,
+             told.name_of_entry),
     _command("clear table", "<table> [<filter>]*", "remove an entry from a table (filter: data/key)", USER,
-             tables.clear_table),
-    _command("commit acl", "@<ver> <acl>", "commit the ACL at this version", ADMIN, lists.versions.commit),
-    _command("commit map", "@<ver> <map>", "commit the map at this version", ADMIN, maps.versions.commit),
-    _command("commit ssl ca-file", "<cafile>", "commit a CA file", ADMIN, AUTHORITIES.commit),
-    _command("commit ssl cert", "<certfile>", "commit a certificate file", ADMIN, CERTIFICATES.commit),
-    _command("commit ssl crl-file", "<crlfile>", "commit a CRL file", ADMIN, REVOCATIONS.commit),
-    _command("del acl", "<acl> [<key>|#<ref>]", "delete acl entries matching <key>", ADMIN, lists.del_acl),
-    _command("del map", "<map> [<key>|#<ref>]", "delete map entries matching <key>", ADMIN, maps.del_map),
-    _command("del server", "<bk>/<srv>", "remove a dynamically added server", ADMIN, added.del_server),
-    _command("del ssl ca-file", "<cafile>", "delete an unused CA file", ADMIN, AUTHORITIES.delete),
-    _command("del ssl cert", "<certfile>", "delete an unused certificate file", ADMIN, CERTIFICATES.delete),
-    _command("del ssl crl-file", "<crlfile>", "delete an unused CRL file", ADMIN, REVOCATIONS.delete),
+             tables.clear_table, told.cleared_table),
+    _command("commit acl", "@<ver> <acl>", "commit the ACL at this version", ADMIN, lists.versions.commit,
+             told.name_of_entry),
+    _command("commit map", "@<ver> <map>", "commit the map at this version", ADMIN, maps.versions.commit,
+             told.name_of_entry),
+    _command("commit ssl ca-file", "<cafile>", "commit a CA file", ADMIN, AUTHORITIES.commit, told.name),
+    _command("commit ssl cert", "<certfile>", "commit a certificate file", ADMIN, CERTIFICATES.commit, told.name),
+    _command("commit ssl crl-file", "<crlfile>", "commit a CRL file", ADMIN, REVOCATIONS.commit, told.name),
+    _command("del acl", "<acl> [<key>|#<ref>]", "delete acl entries matching <key>", ADMIN, lists.del_acl, told.name),
+    _command("del map", "<map> [<key>|#<ref>]", "delete map entries matching <key>", ADMIN, maps.del_map, told.name),
+    _command("del server", "<bk>/<srv>", "remove a dynamically added server", ADMIN, added.del_server, told.whole),
+    _command("del ssl ca-file", "<cafile>", "delete an unused CA file", ADMIN, AUTHORITIES.delete, told.name),
+    _command("del ssl cert", "<certfile>", "delete an unused certificate file", ADMIN, CERTIFICATES.delete, told.name),
+    _command("del ssl crl-file", "<crlfile>", "delete an unused CRL file", ADMIN, REVOCATIONS.delete, told.name),
     _command("del ssl crt-list", "<list> <cert[:line]>", "delete a line <cert> from crt-list file <list>", ADMIN,
-             crt_lists.del_ssl_crt_list),
-    _command("disable agent", "", "disable agent checks", ADMIN, partial(checks.pause, checks.AGENT)),
+             crt_lists.del_ssl_crt_list, told.whole),
+    _command("disable agent", "", "disable agent checks", ADMIN, partial(checks.pause, checks.AGENT), told.whole),
     _command("disable dynamic-cookie backend", "<bk>", "disable dynamic cookies on a specific backend", ADMIN,
-             orders.disable_dynamic_cookie),
+             orders.disable_dynamic_cookie, told.whole),
     _command("disable frontend", "<frontend>", "temporarily disable specific frontend", ADMIN,
-             frontends.disable_frontend),
-    _command("disable health", "", "disable health checks", ADMIN, partial(checks.pause, checks.HEALTH)),
-    _command("disable server", "<bk>/<srv>", "disable a server for maintenance", ADMIN, orders.disable_server),
+             frontends.disable_frontend, told.whole),
+    _command("disable health", "", "disable health checks", ADMIN, partial(checks.pause, checks.HEALTH), told.whole),
+    _command("disable server", "<bk>/<srv>", "disable a server for maintenance", ADMIN, orders.disable_server,
+             told.whole),
     _command("drain pool", "<bk>[/<srv>]", "close the connections kept to servers, and keep none", ADMIN,
-             pools.drain_pool),
+             pools.drain_pool, told.whole),
     _command("echo", "<text>", "print text to the output", USER, own_session.echo),
-    _command("enable agent", "", "enable agent checks", ADMIN, partial(checks.resume, checks.AGENT)),
+    _command("enable agent", "", "enable agent checks", ADMIN, partial(checks.resume, checks.AGENT), told.whole),
     _command("enable dynamic-cookie backend", "<bk>", "enable dynamic cookies on a specific backend", ADMIN,
-             orders.enable_dynamic_cookie),
-    _command("enable frontend", "<frontend>", "re-enable specific frontend", ADMIN, frontends.enable_frontend),
-    _command("enable health", "", "enable health checks", ADMIN, partial(checks.resume, checks.HEALTH)),
-    _command("enable server", "<bk>/<srv>", "enable a disabled server", ADMIN, orders.enable_server),
+             orders.enable_dynamic_cookie, told.whole),
+    _command("enable frontend", "<frontend>", "re-enable specific frontend", ADMIN, frontends.enable_frontend,
+             told.whole),
+    _command("enable health", "", "enable health checks", ADMIN, partial(checks.resume, checks.HEALTH), told.whole),
+    _command("enable server", "<bk>/<srv>", "enable a disabled server", ADMIN, orders.enable_server, told.whole),
     _command("explain pool", "<bk>/<srv>", "explain the floor of a server's pool, and the demand", USER,
              servers.explain_pool),
     _command("get acl", "<acl> <value>", "report the patterns matching a sample for an ACL", ADMIN, lists.get_acl),
     _command("get map", "<map> <value>", "report the keys and values matching a sample for a map", ADMIN, maps.get_map),
     _command("get weight", "<bk>/<srv>", "report a server's current weight", USER, orders.get_weight),
     _command("hand over", "", "give the listening sockets to a process that takes this one's place", ADMIN,
-             own_session.hand_over),
-    _command("new ssl ca-file", "<cafile>", "create a new CA file to be used in a crt-list", ADMIN, AUTHORITIES.new),
+             own_session.hand_over, told.whole),
+    _command("new ssl ca-file", "<cafile>", "create a new CA file to be used in a crt-list", ADMIN, AUTHORITIES.new,
+             told.name),
     _command("new ssl cert", "<certfile>", "create a new certificate file to be used in a crt-list or a directory",
-             ADMIN, CERTIFICATES.new),
-    _command("new ssl crl-file", "<crlfile>", "create a new CRL file to be used in a crt-list", ADMIN, REVOCATIONS.new),
+             ADMIN, CERTIFICATES.new, told.name),
+    _command("new ssl crl-file", "<crlfile>", "create a new CRL file to be used in a crt-list", ADMIN, REVOCATIONS.new,
+             told.name),
     _command("operator", "", "lower the level of the current CLI session to operator", OPERATOR,
              own_session.lower_level(OPERATOR)),
-    _command("prepare acl", "<acl>", "prepare a new version for atomic ACL replacement", ADMIN, lists.versions.prepare),
-    _command("prepare map", "<map>", "prepare a new version for atomic map replacement", ADMIN, maps.versions.prepare),
-    _command("reload", "", "reload the configuration, and report what became of it", ADMIN, startup.reload),
+    _command("prepare acl", "<acl>", "prepare a new version for atomic ACL replacement", ADMIN, lists.versions.prepare,
+             told.name),
+    _command("prepare map", "<map>", "prepare a new version for atomic map replacement", ADMIN, maps.versions.prepare,
+             told.name),
+    _command("reload", "", "reload the configuration, and report what became of it", ADMIN, startup.reload, told.whole),
     _command("rewarm pool", "<bk>[/<srv>]", "replace the connections kept to servers, each by a new one", ADMIN,
-             pools.rewarm_pool),
+             pools.rewarm_pool, told.whole),
     _command("set dynamic-cookie-key backend", "<bk> <k>", "change a backend secret key for dynamic cookies", ADMIN,
-             orders.set_dynamic_cookie_key),
-    _command("set map", "<map> [<key>|#<ref>] <value>", "modify a map entry", ADMIN, maps.set_map),
+             orders.set_dynamic_cookie_key, told.name),
+    _command("set map", "<map> [<key>|#<ref>] <value>", "modify a map entry", ADMIN, maps.set_map, told.name),
     _command("set maxconn frontend", "<frontend> <value>", "change a frontend's maxconn setting", ADMIN,
-             frontends.set_maxconn_frontend),
+             frontends.set_maxconn_frontend, told.whole),
     _command("set maxconn global", "<value>", "change the per-process maxconn setting", ADMIN,
-             orders.set_maxconn_global),
+             orders.set_maxconn_global, told.whole),
     _command("set maxconn server", "<bk>/<srv> <value>", "change a server's maxconn setting", ADMIN,
-             orders.set_maxconn_server),
-    _command("set rate-limit", "<setting> <value>", "change a rate limiting value", ADMIN, rates.set_rate_limit),
+             orders.set_maxconn_server, told.whole),
+    _command("set rate-limit", "<setting> <value>", "change a rate limiting value", ADMIN, rates.set_rate_limit,
+             told.whole),
     _command("set server", "<bk>/<srv> [opts]", "change a server's state, weight, address, name or ssl", ADMIN,
-             orders.set_server),
+             orders.set_server, told.server),
     _command("set severity-output", "[none|number|string]", "set presence of severity level in feedback information",
              USER, own_session.set_severity_output),
-    _command("set ssl ca-file", "<cafile> <payload>", "replace a CA file", ADMIN, AUTHORITIES.set),
-    _command("set ssl cert", "<certfile> <payload>", "replace a certificate file", ADMIN, CERTIFICATES.set),
-    _command("set ssl crl-file", "<crlfile> <payload>", "replace a CRL file", ADMIN, REVOCATIONS.set),
+    _command("set ssl ca-file", "<cafile> <payload>", "replace a CA file", ADMIN, AUTHORITIES.set, told.name),
+    _command("set ssl cert", "<certfile> <payload>", "replace a certificate file", ADMIN, CERTIFICATES.set, told.name),
+    _command("set ssl crl-file", "<crlfile> <payload>", "replace a CRL file", ADMIN, REVOCATIONS.set, told.name),
     _command("set table", "<table> key <k> [data.* <v>]*", "update or create a table entry's data", USER,
-             tables.set_table),
+             tables.set_table, told.table),
     _command("set timeout", "[cli] <delay>", "change a timeout setting", USER, own_session.set_timeout),
-    _command("set weight", "<bk>/<srv> <weight>", "change a server's weight", ADMIN, orders.set_weight),
+    _command("set weight", "<bk>/<srv> <weight>", "change a server's weight", ADMIN, orders.set_weight, told.whole),
     _command("show acl", "[@<ver>] <acl>", "report available acls or dump an acl's contents", ADMIN, lists.show_acl),
     _command("show activity", "", "show per-thread activity stats (for support/developers)", OPERATOR, show_activity),
     _command("show backend", "", "list backends in the current running config", USER, servers.show_backend),
@@ -203,9 +221,11 @@ COMMANDS = (
     _command("show table", "<table> [<filter>]*", "report table usage stats or dump this table's contents"
              " (filter: data/key)", USER, tables.show_table),
     _command("show version", "", "show version of the current process", USER, own_session.show_version),
-    _command("shutdown frontend", "<frontend>", "stop a specific frontend", ADMIN, frontends.shutdown_frontend),
-    _command("shutdown session", "[id]", "kill a specific session", ADMIN, orders.shutdown_session),
-    _command("shutdown sessions server", "<bk>/<srv>", "kill sessions on a server", ADMIN, orders.shutdown_sessions),
+    _command("shutdown frontend", "<frontend>", "stop a specific frontend", ADMIN, frontends.shutdown_frontend,
+             told.whole),
+    _command("shutdown session", "[id]", "kill a specific session", ADMIN, orders.shutdown_session, told.whole),
+    _command("shutdown sessions server", "<bk>/<srv>", "kill sessions on a server", ADMIN, orders.shutdown_sessions,
+             told.whole),
     _command("user", "", "lower the level of the current CLI session to user", USER, own_session.lower_level(USER)),
     _command("wait", "{-h|<delay>} [cond [args...]]", "wait the specified delay or condition (-h to see list)", ADMIN,
              added.wait),
@@ -234,7 +254,9 @@ def run(context: Context, words: Sequence[str]) -> str | Iterable[str]:
             context.needs(command.level)
             if command.level == ADMIN:
                 context.statistics.forget()  # what is asked next is to show what was ordered
-            return command.run(context, words[count:])
+            answer = command.run(context, words[count:])
+            shown = None if command.shown is None else command.shown(context, words[count:])
+            return answer if shown is None else told.told(context, command.words, shown, answer)
     raise Refusal(unknown(context, words), severity=INFO)
 
 

@@ -11,10 +11,10 @@ from urllib.parse import parse_qsl
 
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.server import DOWN, DRAIN, MAINT, NOLB, READY, UP, Server
+from reusedproxy.operators.logs.orders import Orderer
 from reusedproxy.operators.runtime.checks import AGENT, HEALTH, C, Kind
 from reusedproxy.operators.runtime.pools import drain, rewarm
-from reusedproxy.operators.runtime.proxy import end_sessions
-from reusedproxy.operators.view.proxy import Proxy
+from reusedproxy.operators.runtime.proxy import Running, end_sessions
 
 # What became of a form.
 DONE = "DONE"  # all of it
@@ -26,9 +26,10 @@ WRONG = "ERRP"  # it names what does not exist
 _REASON = "changed from Web interface"
 
 
-def obey(proxy: Proxy, form: bytes, scope: Collection[str]) -> str:
-    """Does what a form says, of backends in this `scope` (all, if it is empty); returns the code. The last value of a
-    field counts, and all servers do, as in HAProxy."""
+def obey(proxy: Running, page: str, form: bytes, scope: Collection[str], sender: str) -> str:
+    """Does what a form says, of backends in this `scope` (all, if it is empty), and tells the log of it: `page` is the
+    section that has the page, `sender` is who has sent the form. Returns the code. The last value of a field counts,
+    and all servers do, as in HAProxy."""
     try:
         fields = parse_qsl(form.decode(), keep_blank_values=True, strict_parsing=False, max_num_fields=1000)
     except ValueError:
@@ -52,11 +53,15 @@ def obey(proxy: Proxy, form: bytes, scope: Collection[str]) -> str:
     counted = [each for each in done if each is not None]
     if not counted:
         return NOTHING
+    changed = [f"{backend.name}/{each}" for each, is_done in zip(names, done, strict=True) if is_done]
+    if changed:
+        orderer = Orderer(f"the statistics page of {page}", sender)
+        proxy.order_log.tell(orderer, action, ", ".join(changed))
     return DONE if all(counted) else PART if any(counted) else WRONG
 
 
 def _orders(state: str) -> Act:
-    def order(proxy: Proxy, backend: Backend, server: Server) -> bool:
+    def order(proxy: Running, backend: Backend, server: Server) -> bool:
         backend.set_state(server, state)
         return True
 
@@ -66,7 +71,7 @@ def _orders(state: str) -> Act:
 def _changes(before: Collection[str], state: str) -> Act:
     """Makes one of the older words, which do nothing to a server that is not in one of the states `before`."""
 
-    def order(proxy: Proxy, backend: Backend, server: Server) -> bool | None:
+    def order(proxy: Running, backend: Backend, server: Server) -> bool | None:
         if server.admin not in before:
             return None
         backend.set_state(server, state)
@@ -78,7 +83,7 @@ def _changes(before: Collection[str], state: str) -> Act:
 def _pauses(kind: Kind[C], paused: bool) -> Act:
     """Makes what stops the checks of a server, or its agent, or has them go on."""
 
-    def pause(proxy: Proxy, backend: Backend, server: Server) -> bool | None:
+    def pause(proxy: Running, backend: Backend, server: Server) -> bool | None:
         checker = kind.checker_of(backend, server)
         if checker is None:
             return None
@@ -91,7 +96,7 @@ def _pauses(kind: Kind[C], paused: bool) -> Act:
 def _health(health: str) -> Act:
     """Makes what sets what checks have found, until they find something else."""
 
-    def find(proxy: Proxy, backend: Backend, server: Server) -> bool | None:
+    def find(proxy: Running, backend: Backend, server: Server) -> bool | None:
         if server.tracked is not None:
             return None
         checker = HEALTH.checker_of(backend, server)
@@ -105,7 +110,7 @@ def _health(health: str) -> Act:
 
 
 def _agent_health(health: str) -> Act:
-    def find(proxy: Proxy, backend: Backend, server: Server) -> bool | None:
+    def find(proxy: Running, backend: Backend, server: Server) -> bool | None:
         agent = AGENT.checker_of(backend, server)
         if agent is None or agent.paused:
             return None
@@ -118,22 +123,22 @@ def _agent_health(health: str) -> Act:
     return find
 
 
-def _shutdown(proxy: Proxy, backend: Backend, server: Server) -> bool:
+def _shutdown(proxy: Running, backend: Backend, server: Server) -> bool:
     end_sessions(proxy, server.full_name)
     return True
 
 
-def _drain_pool(proxy: Proxy, backend: Backend, server: Server) -> bool:
+def _drain_pool(proxy: Running, backend: Backend, server: Server) -> bool:
     drain(server)
     return True
 
 
-def _rewarm_pool(proxy: Proxy, backend: Backend, server: Server) -> bool:
+def _rewarm_pool(proxy: Running, backend: Backend, server: Server) -> bool:
     rewarm(server)
     return True
 
 
-Act = Callable[[Proxy, Backend, Server], "bool | None"]
+Act = Callable[[Running, Backend, Server], "bool | None"]
 
 #: Those that the page offers, of which two are ours; and HAProxy's older words.
 ACTIONS: dict[str, Act] = {

@@ -15,6 +15,7 @@ from reusedproxy.config.tls.crt_list import CrtList
 from reusedproxy.net.names.section import Names
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.tls.in_memory import CertificateInMemory, CertificateName, FilesInMemory
+from reusedproxy.operators.logs.orders import Orderer, OrderLog
 from reusedproxy.operators.logs.targets import LogTargets
 from reusedproxy.operators.runtime.messages import ERROR, NONE, Message
 from reusedproxy.operators.stats.moment import Moments
@@ -30,6 +31,7 @@ from reusedproxy.tables.table import Table
 USER, OPERATOR, ADMIN = range(3)
 LEVELS = ("user", "operator", "admin")
 PRODUCT = "reusedproxy"
+NOBODY = Orderer("the runtime API", "nobody known")
 #: A piece of an answer, known by being this object, that says: there is more when `Context.wake` has been called.
 WAIT: Final = "\0 wait"
 #: Likewise, for work that ends by itself: what the client says meanwhile is answered after it.
@@ -88,6 +90,10 @@ class Running(Proxy, Protocol):
 
     @property
     def rates(self) -> Rates | None: ...
+
+    @property
+    def order_log(self) -> OrderLog:
+        """Returns what tells the log who has ordered what, which is the same through all reloads."""
 
 
 @define
@@ -191,6 +197,8 @@ class Context:
     takes_over: bool = False
     sockets: Sequence[SocketView] = ()
     statistics: Statistics = Factory(lambda: Statistics())
+    #: Who gives the commands, for the log.
+    orderer: Orderer = NOBODY
     #: The lines that came with the command (`<<`); None: there were none.
     payload: str | None = None
     #: Has the session go on with an answer that waits (`WAIT`, `BUSY`).

@@ -34,6 +34,7 @@ from reusedproxy.operators.shell.tables import POOL_HEADINGS, pool_row, table
 from reusedproxy.operators.view.cold import cold_sentences
 from reusedproxy.operators.view.floors import sentences
 from reusedproxy.operators.view.hedged import hedging_sentences
+from reusedproxy.operators.view.places import full, place_sentences, waiting_at
 from reusedproxy.operators.view.readiness import left_of, nodes, readiness
 from reusedproxy.operators.view.reading import hedging_view, names_of, server_view, servers_of
 from reusedproxy.operators.view.sessions import Endpoint, endpoints
@@ -187,7 +188,9 @@ def show_pool(context: Context, words: Sequence[str]) -> Iterable[str]:
     names = [each.name for each in proxy.backends if name in ("", each.name)]
     if words and not names:
         raise Refusal("No such backend.")
-    shown: Iterator[str] = _pools(view for _, _, view in servers_of(proxy, names) if server in ("", view.name))
+    queued = {each.name: len(each.queue) for each in proxy.backends}
+    found = ((view, queued.get(backend, 0)) for backend, _, view in servers_of(proxy, names))
+    shown: Iterator[str] = _pools((view, waiting) for view, waiting in found if server in ("", view.name))
     if not server:
         return shown
     _, living = context.server(words[0])
@@ -227,30 +230,29 @@ def explain_pool(context: Context, words: Sequence[str]) -> str:
     ended = [f"Its connections have ended: {', '.join(f'{count} {reason}' for reason, count in ends)}."] if ends else []
     failure = _failure(server)
     check = [f"Its last check has failed: {failure}."] if failure else []
-    queued = server.queue + len(backend.queue)
-    full = bool(server.maxconn) and server.served >= server.maxconn
-    waits = (
-        [f"It has as many requests as it may (maxconn {server.maxconn}); {queued} wait for a place."] if full else []
-    )
+    waits = place_sentences(server, len(backend.queue))
     said = (*check, *waits, *readiness(server), *sentences(pool), *cold_sentences(pool), *late, *ended, *troubles)
     return "".join(f"{line}\n" for line in (state, *said))
 
 
-def _pools(servers: Iterator[ServerView]) -> Iterator[str]:
-    """Returns the table, whose columns are as wide as the widest of all rows."""
+def _pools(servers: Iterator[tuple[ServerView, int]]) -> Iterator[str]:
+    """Returns the table, whose columns are as wide as the widest of all rows, of servers and of how many wait in the
+    queues of their backends."""
     rows: list[list[object]] = [[*POOL_HEADINGS]]
     notes: list[tuple[str, ...]] = [()]
     while some := [*islice(servers, _AT_ONCE)]:
-        rows += map(pool_row, some)
-        notes += (tuple(_notes(each)) for each in some)
+        rows += (pool_row(each) for each, _ in some)
+        notes += (tuple(_notes(*each)) for each in some)
         yield ""
     for row, said in zip(table(rows), notes, strict=True):
         yield "".join(f"{line}\n" for line in (row, *(f"    {each}" for each in said)))
 
 
-def _notes(server: ServerView) -> Iterator[str]:
-    """Returns the lines below a server's row."""
+def _notes(server: ServerView, queued: int) -> Iterator[str]:
+    """Returns the lines below a server's row; `queued` wait in its backend's queue."""
     pool = server.pool
+    if full(server) and (waiting := waiting_at(server, queued)):
+        yield waiting
     order = pool.order
     if order is not None:
         withheld = f", the floor of {order.floor} withheld" if order.floor and order.state == DRAINED else ""

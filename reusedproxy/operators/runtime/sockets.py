@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import socket
-import struct
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from math import inf
@@ -25,10 +24,11 @@ from reusedproxy.measures.log_throttle import LogThrottle
 from reusedproxy.net.binding import Given, ListenError, backlog_of, bind_socket, demand_bindable, given_socket
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.listener import Listener
-from reusedproxy.net.peer_credentials import may_connect
+from reusedproxy.net.peer_credentials import may_connect, process_of
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.transport import Transport
 from reusedproxy.net.unix_sockets import admits_as_many
+from reusedproxy.operators.logs.orders import Orderer
 from reusedproxy.operators.runtime.proxy import LEVELS, PRODUCT, Context, Service, SocketView, Statistics
 from reusedproxy.operators.runtime.session import Session
 
@@ -262,6 +262,7 @@ class RuntimeAPI:
         most = at.settings.bind.maxconn
         if 0 < most < at.listener.connections:
             self._displace(self._next_to_go(level, at), f"'maxconn {most}' of a line")
+        process, user = _peer_of(accepted)
         nobody: Session = None  # type: ignore[assignment]  # it makes itself the owner
         context = Context(
             self._service,
@@ -271,9 +272,10 @@ class RuntimeAPI:
             statistics=self._statistics,
             severities=at.settings.severities,
             product=at.settings.product or PRODUCT,
+            orderer=Orderer(_called(at.settings.bind.address), _who(accepted, user), max(0, process)),
         )
         if at.settings.exposes and self._hand_over is not None:
-            context.exposes = _user_of(accepted) in (0, os.geteuid())
+            context.exposes = user in (0, os.geteuid())
         session = Session(self, Transport(self._poller, accepted, nobody), self._deadlines, context)
         self.sessions.add(session)
         self._at[session] = at
@@ -340,12 +342,23 @@ class RuntimeAPI:
         self._fill()
 
 
-def _user_of(accepted: socket.socket) -> int:
-    """Returns the number of the user who has connected to a unix socket; -1 if nobody knows."""
+def _peer_of(accepted: socket.socket) -> tuple[int, int]:
+    """Returns the numbers of the process that has connected, and of its user; -1 for what nobody knows."""
     try:
-        return int(struct.unpack("3i", accepted.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1])
+        return process_of(accepted)
     except OSError:
-        return -1
+        return -1, -1
+
+
+def _who(accepted: socket.socket, user: int) -> str:
+    """Returns how the log is told who has connected: the number of a user, or an address."""
+    if user >= 0:
+        return f"uid {user}"
+    try:
+        host, port, *_ = accepted.getpeername()
+    except (OSError, ValueError):
+        return "somebody who has left"
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _called(address: ListenAddress) -> str:

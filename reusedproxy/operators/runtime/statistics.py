@@ -12,7 +12,7 @@ from reusedproxy.backends.server import MAINT, UP
 from reusedproxy.operators.runtime.proxy import OPERATOR, Context, Refusal
 from reusedproxy.operators.runtime.typed import json_statistics, typed_statistics
 from reusedproxy.operators.stats.csv import pieces_of_csv
-from reusedproxy.operators.stats.figures import BACKEND, FRONTEND, Row, Section
+from reusedproxy.operators.stats.figures import BACKEND, FRONTEND, Row, Section, Value
 from reusedproxy.operators.stats.moment import Moment
 
 #: Bits of the second argument, the types of rows.
@@ -60,11 +60,19 @@ def _moment(context: Context) -> Generator[str, None, Moment]:
 
 
 def _within(sections: Iterable[Section], proxy: str, types: str, server: str) -> Iterator[Section]:
-    """Returns the sections with what three arguments ask for: the number or name of a proxy, bits of types, the number
-    of a server; -1 for any."""
-    found = [each for each in sections if proxy in (each.name, "-1") or proxy == _number(each)]
+    """Returns the sections with what three arguments ask for: the name or number of a proxy, bits of types, the number
+    of a server; -1 for any. As in HAProxy, a proxy's number begins the argument, and may be nobody's: so it has one for
+    its own runtime API.
+
+    @raise Refusal: for what is no name and no number.
+    """
+    found = [each for each in sections if proxy == each.name]
     if not found:
-        raise Refusal("No such proxy.")
+        said = re.match(r"\s*[+-]?[0-9]{1,9}", proxy)
+        number = 0 if said is None else int(said[0])
+        if not number:
+            raise Refusal("No such proxy.")
+        found = [each for each in sections if number in (-1, _number(each))]
     bits = int(types) if re.fullmatch("-?[0-9]{1,9}", types) else 0
     for each in found:
         servers, listeners = (
@@ -78,9 +86,9 @@ def _within(sections: Iterable[Section], proxy: str, types: str, server: str) ->
         yield evolve(each, frontend=frontend, backend=backend, servers=servers, listeners=listeners)
 
 
-def _number(section: Section) -> str:
+def _number(section: Section) -> Value:
     row = next(section.rows(), None)
-    return str(row.columns["iid"]) if row is not None else ""
+    return row.columns["iid"] if row is not None else ""
 
 
 def _not_in_maintenance(row: Row) -> bool:

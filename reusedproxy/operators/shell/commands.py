@@ -18,6 +18,7 @@ from reusedproxy.clients.frontend import Frontend
 from reusedproxy.config.language.printable import printable_lines
 from reusedproxy.config.language.report import did_you_mean
 from reusedproxy.operators.logs.expiry import days_left
+from reusedproxy.operators.logs.orders import Orderer
 from reusedproxy.operators.metrics.groups import SPREAD_HEADINGS, groups
 from reusedproxy.operators.runtime.commands import run
 from reusedproxy.operators.runtime.proxy import ADMIN, BUSY, WAIT, Context, Refusal, Service
@@ -28,6 +29,7 @@ from reusedproxy.operators.stats.shown import few
 from reusedproxy.operators.view.cold import cold_sentences
 from reusedproxy.operators.view.floors import sentences
 from reusedproxy.operators.view.hedged import hedging_sentences
+from reusedproxy.operators.view.places import place_sentences
 from reusedproxy.operators.view.readiness import readiness
 from reusedproxy.operators.view.reading import Reader, connections, ended, hedging_view, server_view
 from reusedproxy.operators.view.values import BackendView, ConnectionView, FrontendView, PoolView, ProxyView, ServerView
@@ -51,9 +53,9 @@ Nothing else runs while a line of yours does: one that does not end stops the wh
 ^D or exit() leaves."""
 
 
-def namespace(service: Service) -> dict[str, Any]:
-    """Returns the names that a new session starts with."""
-    overview = Commands(service)
+def namespace(service: Service, who: str) -> dict[str, Any]:
+    """Returns the names that a new session starts with; `who` has logged in."""
+    overview = Commands(service, Orderer("the manhole", who))
     return {
         "__name__": "__manhole__",
         "service": service,
@@ -85,8 +87,9 @@ class Commands:
     A session may outlast reloads: the helpers are about the proxy that runs at that moment.
     """
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, orderer: Orderer) -> None:
         self._service = service
+        self._orderer = orderer
 
     @property
     def frontends(self) -> Sequence[Frontend]:
@@ -102,7 +105,7 @@ class Commands:
 
     def run(self, line: str) -> None:
         """Prints the answers of the runtime API to the commands of this line, up to where one would have to wait."""
-        context = Context(self._service, ADMIN, 0.0)
+        context = Context(self._service, ADMIN, 0.0, orderer=self._orderer)
         for words in commands_of(line):
             try:
                 answer = run(context, words)
@@ -149,7 +152,8 @@ class Commands:
         living = self._server(what)
         server, backend = server_view(living), next(each for each in self.backends if living in each.servers)
         late = hedging_sentences(hedging_view(backend))
-        said = (*readiness(server), *sentences(server.pool), *cold_sentences(server.pool), *late)
+        waits = place_sentences(server, len(backend.queue))
+        said = (*waits, *readiness(server), *sentences(server.pool), *cold_sentences(server.pool), *late)
         print("\n".join((_summary(server), *said)))
 
     def print_metrics(self, what: Any) -> None:
@@ -175,21 +179,23 @@ class Commands:
 
     def drain(self, server: str) -> None:
         """Gives the server only requests that are bound to it."""
-        self._order(server, DRAIN)
+        self._order("drain", server, DRAIN)
 
     def maint(self, server: str) -> None:
         """Gives the server no requests."""
-        self._order(server, MAINT)
+        self._order("maint", server, MAINT)
 
     def ready(self, server: str) -> None:
         """Gives the server requests, as far as its checks and its weight allow."""
-        self._order(server, READY)
+        self._order("ready", server, READY)
 
-    def _order(self, name: str, admin: str) -> None:
+    def _order(self, word: str, name: str, admin: str) -> None:
         for backend in self.backends:
             for server in backend.servers:
                 if server.full_name == name:
                     backend.set_state(server, admin)
+                    assert self._service.proxy is not None
+                    self._service.proxy.order_log.tell(self._orderer, word, name)
                     _say(_now(server, backend))
                     return
         raise self._unknown(name)

@@ -225,6 +225,11 @@ class _Connection(SSHServerTransport):
             said = f"SSH's reason {reasonCode}: {shown(description)}"
             self.factory.announce("notice", f"Manhole was left by {self._who} for {said}")
 
+    @property
+    def orderer(self) -> str:
+        """Returns how the log is told who gives an order."""
+        return f"{self._who} with key {fingerprint(self._key)}"
+
     def admitted(self, who: str, key: bytes) -> None:
         """Ends the time limit for the login."""
         self.state = ADMITTED
@@ -242,7 +247,7 @@ class _Connection(SSHServerTransport):
         try:
             self.factory.checker.known(self._key)
         except UnauthorizedLogin as refusal:
-            text = f"Manhole ends the session of {self._who} with key {fingerprint(self._key)}: {shown(str(refusal))}"
+            text = f"Manhole ends the session of {self.orderer}: {shown(str(refusal))}"
             self.factory.announce("notice", text)
             self.sendDisconnect(DISCONNECT_BY_APPLICATION, b"this key is not authorized any more")
 
@@ -396,4 +401,6 @@ class _User(ConchUser):
 
     def __conform__(self, interface: Any) -> Any:
         """Returns a new session for each channel, also when several share a connection (ControlMaster)."""
-        return Session(namespace(self._service), self._reactor) if interface is ISession else None
+        if interface is not ISession:
+            return None
+        return Session(namespace(self._service, self.conn.transport.orderer), self._reactor)

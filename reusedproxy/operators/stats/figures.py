@@ -68,7 +68,7 @@ POOL_TIMES = _names(
     """
 )
 POOL_COLUMNS = [*POOL_COUNTS, *POOL_TIMES, "pool_reuse_ratio", "pool_closed"]
-#: HAProxy's of its modules, which stand after "-" in its CSV, too; those of HTTP/2 are left out, and bytes of backends.
+#: HAProxy's of its modules, which stand after "-" in its CSV, too; those of HTTP/2 are left out.
 MODULE_COLUMNS = _names(
     """
     ssl_sess ssl_reused_sess ssl_failed_handshake h1_open_connections h1_open_streams h1_total_connections
@@ -92,7 +92,7 @@ AT_ONCE = 10
 #: Connections and requests of versions of HTTP that clients do not get here.
 _VERSIONS = _names("sess_other h2sess h3sess req_other h2req h3req")
 #: Columns that have no value in mode tcp.
-_OF_REQUESTS = (*_RESPONSES, *_VERSIONS, "h1sess", "h1req", "proto", "intercepted", "cache_lookups", "cache_hits")
+_OF_REQUESTS = (*_RESPONSES, "intercepted", "cache_lookups", "cache_hits")
 #: Those that are 0 there.
 _NOUGHT = ("h1_total_connections", "h1_total_streams", "h1_bytes_in", "h1_bytes_out")
 
@@ -182,6 +182,8 @@ def figuring(view: ProxyView) -> Steps[list[Section]]:
                     row.columns.update(dict.fromkeys(_NOUGHT, 0))
                 if row.frontend is None:
                     row.columns.pop("req_tot", None)
+                else:
+                    row.columns.update(sess_other=row.columns["stot"], h1sess=0, h1req=0)
                 if row.columns.get("src_ilim") == 0:  # without a floor nothing is kept, whatever is said
                     del row.columns["src_ilim"]
     return list(sections.values())
@@ -266,6 +268,11 @@ def _listener(socket: BindView) -> Columns:
         "dcon": socket.denied,
         "dses": 0,
         "wrew": 0,
+        "eint": traffic.eint,
+        "proto": socket.protocol,
+        "ssl_sess": socket.completed,
+        "ssl_reused_sess": socket.resumed,
+        "ssl_failed_handshake": socket.failed,
     }
 
 
@@ -303,6 +310,9 @@ def _backend(backend: BackendView, servers: list[Row], now: float) -> Columns:
     columns["h1_open_streams"] = sum(each.pool.in_use for each in backend.servers)
     columns["h1_total_connections"] = columns["connect"]
     columns["h1_total_streams"] = sum(each.traffic.stot for each in backend.servers)
+    # Seen from the servers' side: what they have answered comes in.
+    columns["h1_bytes_in"] = sum(each.traffic.bout for each in backend.servers)
+    columns["h1_bytes_out"] = sum(each.traffic.bin for each in backend.servers)
     columns.update(_NOT_SPLICED)
     columns.update(_ratio([server.pool for server in backend.servers]))
     return columns
@@ -322,12 +332,13 @@ def _server(server: ServerView, number: int, now: float) -> Columns:
         "act": int(not server.backup),
         "bck": int(server.backup),
         "lastchg": int(now - server.changed_at),
-        "proto": "h1",
         "req_tot": sum(server.traffic.hrsp),
         "wrew": 0,
         "eint": 0,
         **_times(server.times),
         "sid": server.id or number,
+        # HAProxy's count of the servers that had this number before: one from a file is the first.
+        **({"srid": 0} if server.place.line else {}),
         **_last_session(now, [server.last_placed]),
     }
     tls = server.pool.tls

@@ -45,8 +45,9 @@ _STRANGE = (
     "A form of the statistics page was not obeyed: its browser came by a name that a stranger might have, and without a"
     " password: come by an address, or add 'stats auth', or 'hdr(host)' to the condition of 'stats admin'"
 )
-#: Takes a form and the names of the sections that it may concern (none: all); returns HAProxy's code for the outcome.
-Orders = Callable[[bytes, Sequence[str]], str]
+#: Takes a form, the names of the sections that it may concern (none: all), and who has sent it; returns HAProxy's code
+#: for the outcome.
+Orders = Callable[[bytes, Sequence[str], str], str]
 
 
 class StatsPage:
@@ -107,7 +108,7 @@ class StatsPage:
             return Made(200, "text/html; charset=utf-8", self._page(words, admin), _HTML_HEADERS)
         return Made(200, form.content_type, self._figures(form, up=b";up" in words))
 
-    def obey(self, head: RequestHead, form: bytes | None, close: bool, proven: bool) -> tuple[int, bytes]:
+    def obey(self, head: RequestHead, form: bytes | None, close: bool, proven: bool, sender: str) -> tuple[int, bytes]:
         if self._orders is None or not is_from_own_page(head):
             return self._sent_back(head, DENIED, close)
         if not proven and not is_from_own_page(head, self._names):
@@ -116,7 +117,7 @@ class StatsPage:
         if form is None:
             return self._sent_back(head, "EXCD", close)
         try:
-            code = self._orders(form, self._scope)
+            code = self._orders(form, self._scope, sender)
         except Exception:
             self._log.failure("what the form of the statistics page orders could not be done")
             return 500, answer(500, b"", "text/plain", close=close)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from reusedproxy.operators.view.floors import TIMED_OUT
 from reusedproxy.operators.view.values import ColdView, PoolView
 from reusedproxy.pool.kinds import ANY, FRESH, NEW
 
@@ -42,6 +43,8 @@ def _remedy(cold: ColdView, pool: PoolView) -> str:
         return "None is kept while its pool is drained: 'rewarm pool <bk>/<srv>' ends that."
     if cold.trouble:
         return f"No floor would have met it: the server had refused connections then ({cold.trouble})."
+    if cold.after:
+        return _bereft(cold)
     if cold.full:
         return "The server had as many connections as it may have (strict-maxconn): a larger 'maxconn' meets it."
     if cold.kind == NEW:
@@ -64,6 +67,14 @@ def _remedy(cold: ColdView, pool: PoolView) -> str:
     if cold.depth <= cold.floor:
         return _short(cold)
     return _deeper(cold, pool)
+
+
+def _bereft(cold: ColdView) -> str:
+    by = "'timeout server'" if cold.after == TIMED_OUT else cold.after
+    return (
+        f"The connection that was there had just ended under the request before it ({by}): no floor cures that; it"
+        " would only have another one dialled meanwhile."
+    )
 
 
 def _unfit(cold: ColdView) -> str:

@@ -28,6 +28,7 @@ def sentences(pool: PoolView) -> Iterator[str]:
     else:
         yield f"The floor is {pool.usual_floor}." if pool.usual_floor else "There is no floor."
     yield advice(pool) or "There was no request in the last hour."
+    yield from _losses(pool)
     if demand.bears is not None:
         yield f"The server has refused others while {demand.bears} stood: no more are opened for the floor."
     if demand.hold and demand.dial:
@@ -35,6 +36,27 @@ def sentences(pool: PoolView) -> Iterator[str]:
             f"Most requests hold their connection for at most {_milliseconds(demand.hold)}, and opening one takes"
             f" {_milliseconds(demand.dial)}: who finds none waits for what comes first."
         )
+
+
+def _losses(pool: PoolView) -> Iterator[str]:
+    """Returns how many requests of the last hour ended with their connections, which no floor changes."""
+    if not pool.losses:
+        return
+    count = sum(number for _, number in pool.losses)
+    requests = (
+        "1 request ended with its connection" if count == 1 else f"{count:,} requests ended with their connections"
+    )
+    reasons = ", ".join(f"{number:,} {_NAMED.get(reason, reason)}" for reason, number in pool.losses)
+    yield (
+        f"In the last hour {requests}: {reasons}. Who comes behind such a request finds one connection less: no floor"
+        f" cures that{_SLOW if any(reason == TIMED_OUT for reason, _ in pool.losses) else ''}."
+    )
+
+
+#: The reason of connections whose server was too slow, and what is said where there are such.
+TIMED_OUT = "timeout server"
+_NAMED = {TIMED_OUT: "by 'timeout server' (504)"}
+_SLOW = "; look why the server takes so long, or raise 'timeout server'"
 
 
 def advice(pool: PoolView) -> str:

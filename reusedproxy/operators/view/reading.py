@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from math import inf
 from operator import attrgetter
+from socket import AF_INET, AF_INET6, AF_UNIX
 
 from attrs import fields, frozen
 from cryptography.x509 import Certificate
@@ -292,6 +293,7 @@ def server_view(
         warming=server.warmth < FULL_WEIGHT,
         standby=settings.standby,
         new=settings.added and server.risen_at == -inf,
+        bound=server.maxconn,
         stands_by=settings.standby is not None and server.pool.floor == settings.standby,
         checked_as=server.check,
         asked_as=server.agent,
@@ -416,6 +418,7 @@ def _pool(server: Server, measures: bool) -> PoolView:
         tls=None if context is None else _pool_tls(server, context),
         measures=_measures(pool) if measures else None,
         cold=None if pool.counters.cold is None else _cold(pool.counters.cold, pool.deadlines.now()),
+        losses=tuple(pool.counters.losses.counts(pool.deadlines.now()).most_common()) if pool.carries_requests else (),
         nodes=None if upkeep.spread is None else _nodes(pool, upkeep.spread),
         order=_order(pool),
     )
@@ -540,7 +543,15 @@ def _sockets(frontend: Frontend) -> Iterator[BindView]:
                 maxconn=listener.bind.maxconn,
                 traffic=_traffic(listener.traffic),
                 denied=listener.traffic.denied,
+                protocol=_PROTOCOLS.get(listener.socket.family, ""),
+                completed=listener.traffic.ssl_sess,
+                resumed=listener.traffic.ssl_reused_sess,
+                failed=listener.traffic.ssl_failed_handshake,
             )
+
+
+#: HAProxy's names, by the families of sockets.
+_PROTOCOLS = {AF_INET: "tcpv4", AF_INET6: "tcpv6", AF_UNIX: "unix_stream"}
 
 
 def _traffic(traffic: Traffic) -> TrafficCounts:

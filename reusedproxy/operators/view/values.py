@@ -109,7 +109,8 @@ class TrafficCounts(NamedTuple):
 @frozen
 class BindView:
     """Shows a listener that has counters of its own (`option socket-stats`). `name` is that of its line, or "sock-" and
-    its number; `status` one of HAProxy's words; `maxconn` 0: no limit."""
+    its number; `status` one of HAProxy's words, and so is `protocol`, "tcpv4" say; `maxconn` 0: no limit. Of its TLS
+    handshakes, `completed` include the `resumed` ones."""
 
     name: str
     address: str
@@ -119,6 +120,10 @@ class BindView:
     maxconn: int
     traffic: TrafficCounts
     denied: int
+    protocol: str
+    completed: int
+    resumed: int
+    failed: int
 
 
 @frozen
@@ -305,6 +310,7 @@ class ColdView:
     result: str
     took: float
     drained: bool = False
+    after: str = ""
 
 
 @frozen
@@ -391,6 +397,8 @@ class PoolView(NamedTuple):
     measures: PoolMeasures | None = None
     #: The last request that found no connection; None: there was none.
     cold: ColdView | None = None
+    #: The connections that have ended under a request in the last hour, by their reasons, the most frequent first.
+    losses: tuple[tuple[str, int], ...] = ()
     #: The nodes that it is spread over; None: it is not.
     nodes: NodesView | None = None
     #: The order that is in force; None: there is none.
@@ -423,7 +431,7 @@ class ServerView(NamedTuple):
     backup: bool
     #: Requests that it has been given and that have not ended.
     served: int
-    #: `maxconn` and `maxqueue` of its line, 0: none.
+    #: `maxconn` and `maxqueue` of its line, or as was ordered; 0: none.
     maxconn: int
     maxqueue: int
     queue: int
@@ -457,6 +465,8 @@ class ServerView(NamedTuple):
     #: What its checks and its agent go by, with what was ordered of them; None: its line has none.
     checked_as: Check | None = None
     asked_as: Agent | None = None
+    #: What counts of its `maxconn` now (`minconn`, `slowstart`), 0: there is no bound.
+    bound: int = 0
 
     @property
     def maintained_by_tracked(self) -> bool:

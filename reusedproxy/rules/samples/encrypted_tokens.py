@@ -27,7 +27,7 @@ from reusedproxy.config.rules.token_keys import PrivateKey, TokenKey, curve_poin
 from reusedproxy.rules.facts import Binary, Facts, Sample
 from reusedproxy.rules.samples.casts import to_text
 from reusedproxy.rules.samples.ciphers import TAG, decrypted_cbc, given
-from reusedproxy.rules.samples.encodings import url_decoded
+from reusedproxy.rules.samples.encodings import part_decoded
 
 Convert = Callable[[Any, Facts], Sample]
 Header = Mapping[str, Any]
@@ -53,7 +53,7 @@ def decrypted(token: bytes, key: TokenKey) -> bytes | None:
     parts = token.split(b".")
     if len(parts) != 5:
         return None
-    first, wrapped, vector, sealed, tag = (url_decoded(part) for part in parts)
+    first, wrapped, vector, sealed, tag = (part_decoded(part) for part in parts)
     if first is None or wrapped is None or vector is None or sealed is None or tag is None:
         return None
     try:
@@ -127,7 +127,7 @@ def _size_of(algorithm: object) -> int | None:
 def _field(header: Header, name: str) -> bytes:
     """Returns the bytes of a field in base64url. Raises _Undecrypted."""
     said = header.get(name)
-    found = url_decoded(said.encode("utf-8", "replace")) if isinstance(said, str) else None
+    found = part_decoded(said.encode("utf-8", "replace")) if isinstance(said, str) else None
     if found is None:
         raise _Undecrypted
     return bytes(found)

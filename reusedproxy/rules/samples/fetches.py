@@ -164,10 +164,20 @@ def _header(head: Head, full: bool, read: Callable[[bytes], Sample] | None = Non
     return make
 
 
+def _each(values: Callable[[Facts], list[bytes]], read: Callable[[bytes], Sample]) -> FetchAll:
+    """Returns the fetch of samples that are read of these values; of many equal ones it reads one."""
+
+    def fetch(facts: Facts) -> Sequence[Sample]:
+        found = values(facts)
+        return [read(found[0])] if len(found) == 1 else [read(value) for value in dict.fromkeys(found)]
+
+    return fetch
+
+
 def _headers(head: Head, full: bool, read: Callable[[bytes], Sample] = lambda value: value) -> Callable[..., FetchAll]:
     def make(name: str) -> FetchAll:
         values = _values(head, full)(name)
-        return lambda facts: [read(value) for value in values(facts)]
+        return _each(values, read)
 
     return make
 
@@ -344,7 +354,7 @@ def _cookie(response: bool, read: Callable[[bytes], Sample] = lambda value: valu
 def _cookies(response: bool, read: Callable[[bytes], Sample] = lambda value: value) -> Callable[..., FetchAll]:
     def make(name: str = "") -> FetchAll:
         values = _cookie_values(response)(name)
-        return lambda facts: [read(value) for value in values(facts)]
+        return _each(values, read)
 
     return make
 
@@ -500,7 +510,7 @@ def _parameter(read: Callable[[bytes], Sample] = lambda value: value) -> Callabl
 def _all_parameters(read: Callable[[bytes], Sample] = lambda value: value) -> Callable[..., FetchAll]:
     def make(name: str = "", delimiter: str = "?", case: str = "") -> FetchAll:
         values = _parameters(name, delimiter, case)
-        return lambda facts: [read(value) for value in values(facts)]
+        return _each(values, read)
 
     return make
 

@@ -20,7 +20,7 @@ from reusedproxy.config.rules.expressions import is_variable
 from reusedproxy.config.rules.token_keys import ALGORITHMS, Key, read_key
 from reusedproxy.rules.facts import Facts, Sample
 from reusedproxy.rules.samples.casts import to_text
-from reusedproxy.rules.samples.encodings import url_decoded
+from reusedproxy.rules.samples.encodings import part_decoded
 
 Convert = Callable[[Any, Facts], Sample]
 
@@ -44,7 +44,7 @@ def verified(token: bytes, algorithm: str, secret: bytes, key: Key | None) -> in
         return INVALID_TOKEN
     if algorithm == "none":
         return FAILED if parts[2] else VERIFIED
-    signature = url_decoded(parts[2])
+    signature = part_decoded(parts[2])
     if not signature:
         return INVALID_TOKEN
     message = token[: len(token) - len(parts[2]) - 1]

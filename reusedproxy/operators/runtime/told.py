@@ -1,0 +1,95 @@
+"""Tells the log of commands that have changed something: which of their words it may have, and whether they did.
+
+A command may hold secrets: keys of certificates, passwords, and whatever clients are known by in maps, lists and
+tables. So of its words those are told that name what it is about. It must never know what a command does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from reusedproxy.operators.runtime.messages import ERROR, Message
+from reusedproxy.operators.runtime.proxy import OPERATOR, Context, Refusal
+
+#: Stands for the words of a command that are not told.
+LEFT_OUT = "..."
+#: Returns the words behind those of the command itself that are told; None: it changes nothing.
+Shown = Callable[[Context, Sequence[str]], Sequence[str] | None]
+
+
+def whole(context: Context, words: Sequence[str]) -> Sequence[str]:
+    return words
+
+
+def name(context: Context, words: Sequence[str]) -> Sequence[str]:
+    """Returns the first word; the others may be secret."""
+    return _first(words, 1)
+
+
+def name_of_entry(context: Context, words: Sequence[str]) -> Sequence[str]:
+    """Returns `[@<ver>] <name>` of a map or list, without the entry: the key may be what a client proves itself by."""
+    return _first(words, 2 if words and words[0].startswith("@") else 1)
+
+
+def table(context: Context, words: Sequence[str]) -> Sequence[str]:
+    """Returns all but the key of a table's row, which may be a client's cookie."""
+    return [*words[:2], LEFT_OUT, *words[3:]] if words[1:2] == ["key"] else words
+
+
+def cleared_table(context: Context, words: Sequence[str]) -> Sequence[str] | None:
+    """Returns the same; None where a user of a lower level asks for more than one row, who changes nothing."""
+    return None if words[1:2] != ["key"] and context.level < OPERATOR else table(context, words)
+
+
+def server(context: Context, words: Sequence[str]) -> Sequence[str] | None:
+    """Returns the words about a server, but for what is sent to its agent, which may be a password; None for
+    `add server help`."""
+    if words[:1] == ["help"]:
+        return None
+    return [LEFT_OUT if before == "agent-send" else word for before, word in zip(("", *words), words, strict=False)]
+
+
+def _first(words: Sequence[str], count: int) -> Sequence[str]:
+    return words if len(words) <= count else [*words[:count], LEFT_OUT]
+
+
+def told(
+    context: Context, command: Sequence[str], shown: Sequence[str], answer: str | Iterable[str]
+) -> str | Iterable[str]:
+    """Returns the answer to a command, and tells the log of it when it is done; `shown` are its words that may be
+    told."""
+    log, kind = context.proxy.order_log, " ".join(command)
+    payload = "" if context.payload is None else f" << ({context.payload.count(chr(10))} lines)"
+
+    def tell(how: str = "") -> None:
+        log.tell(context.orderer, kind, f"{' '.join(shown)}{payload}{how}")
+
+    if not isinstance(answer, str):
+        return _followed(answer, tell, in_parts=bool(payload))
+    if not _failed(answer):
+        tell()
+    return answer
+
+
+def _failed(piece: str) -> bool:
+    return isinstance(piece, Message) and piece.severity == ERROR
+
+
+def _followed(answer: Iterable[str], tell: Callable[..., None], *, in_parts: bool) -> Iterator[str]:
+    """Returns an answer piece by piece, and tells of the order when it ends. One that is refused has changed nothing,
+    unless it is done `in_parts`; one whose client has left may go on."""
+    refused = False
+    try:
+        for piece in answer:
+            refused = refused or _failed(piece)
+            yield piece
+    except Refusal:
+        refused = True
+        raise
+    finally:
+        if in_parts and refused:
+            tell(" (refused, perhaps after a part of it)")
+        elif not refused:
+            tell()
+        if hasattr(answer, "close"):
+            answer.close()
