@@ -75,6 +75,10 @@ class NotDoneTests(SynchronousTestCase):
             (notice,) = notices(section(line, server=server))
             self.assertIn("without effect in reusedproxy: 'server … tfo'", notice)
 
+    def test_the_log_shows_whole_targets_whatever_its_limit(self) -> None:
+        (notice,) = notices("global\n tune.http.logurilen 65535\n")
+        self.assertIn("without effect in reusedproxy: 'tune.http.logurilen'", notice)
+
     def test_settings_behind_a_sections_name_have_a_line_of_their_own(self) -> None:
         for said, todo in (("mode http", "write 'mode http' on a line of its own"), ("*:80", "on a 'bind' line")):
             (fault,) = faults(f"defaults d {said}\n timeout client 1s\n")

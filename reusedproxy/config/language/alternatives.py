@@ -171,7 +171,6 @@ HINTS = {
     "ssl-security-level": "write it into the ciphers: 'ssl-default-bind-ciphers DEFAULT:@SECLEVEL=2', say",
     "stats-file": "take it out: counters go on through reloads",
     "tune.bufsize.small": "take it out: 'tune.bufsize' is the only size",
-    "tune.http.logurilen": "take it out: the log shows targets as they are",
     "tune.ssl.keylog": "with it, whoever has recorded a connection can read it: take it out",
     # -- in proxies
     "bind-process": "take it out: there is one process",

@@ -43,7 +43,8 @@ GLOBAL_WITHOUT_EFFECT = words(
     h2-workaround-bogus-websocket-clients warn-blocked-traffic-after shm-stats-file
     ssl-skip-self-issued-ca
     ssl-load-extra-files ssl-load-extra-del-ext
-    tune.http.cookielen tune.idle-pool.shared tune.idletimer tune.max-checks-per-thread tune.max-rules-at-once
+    tune.http.cookielen tune.http.logurilen tune.idle-pool.shared tune.idletimer
+    tune.max-checks-per-thread tune.max-rules-at-once
     tune.maxaccept tune.maxpollevents tune.pipesize tune.pool-high-fd-ratio tune.pool-low-fd-ratio tune.recv_enough
     tune.runqueue-depth tune.takeover-other-tg-connections tune.defaults.purge
     tune.disable-fast-forward tune.disable-zero-copy-forwarding tune.rcvbuf.client tune.rcvbuf.server
@@ -106,7 +107,7 @@ GLOBAL = (
         ssl-default-server-ciphers ssl-default-server-ciphersuites ssl-default-server-client-sigalgs
         ssl-default-server-curves ssl-default-server-options ssl-default-server-sigalgs ssl-dh-param-file ssl-engine
         ssl-propquery ssl-provider ssl-provider-path ssl-security-level ssl-server-verify stats stats-file tune.bufsize
-        tune.bufsize.small tune.fail-alloc tune.http.logurilen tune.http.maxhdr tune.maxrewrite
+        tune.bufsize.small tune.fail-alloc tune.http.maxhdr tune.maxrewrite
         localpeer tune.stick-counters tune.ssl.cachesize tune.ssl.capture-buffer-size tune.ssl.capture-cipherlist-size
         tune.ssl.default-dh-param tune.ssl.keylog tune.ssl.lifetime unix-bind unsetenv wurfl-cache-size wurfl-data-file
         wurfl-engine-mode wurfl-information-list wurfl-information-list-separator wurfl-useragent-priority zero-warning
