@@ -109,6 +109,12 @@ class RequestTests(SynchronousTestCase):
             ("set-uri /all", "/old?q=1", "/all"),
             (r"replace-path (.*) /foo\1", "/bar?q=1", "/foo/bar?q=1"),
             (r"replace-path /([^/]*)/(.*) /\2/\1", "/a/b", "/b/a"),
+            (r"replace-path /api(.*) \1", "/api/v1?q", "/v1?q"),
+            (r"replace-path /api(.*) \1", "/api", "/"),
+            (r"replace-path /api(.*) \1", "/api?q", "/?q"),
+            (r"replace-path /api(.*) \1", "http://a/api", "http://a/"),
+            ("set-path %[path,regsub(^/api,)]", "/api?q", "/?q"),
+            ("set-pathq %[req.hdr(none)]", "/a?b", "/"),
             (r"replace-path ^/item/(.*) /show?id=\1", "/item/7", "/show?id=7"),
             (r"replace-path .* /%[query]", "/a?q=b?c", "/q=b%3Fc?q=b?c"),
             (r"replace-path .* /%[req.hdr(x)]", "/a?q", r"/?/a%3F\x3f?q"),
@@ -162,7 +168,7 @@ class RequestTests(SynchronousTestCase):
         """A Host that is none would be the server's problem to guess at."""
         data, world = self.answered("http-request set-header Host %[req.hdr(x)]", get("/", "X: a b"))
         self.assertEqual((data[:12], world.flags()), (b"HTTP/1.1 400", [(400, "PR")]))
-        data, world = self.answered("", get("/"), backend="http-request set-path %[req.hdr(x)]")
+        data, world = self.answered("", get("/", "X: a"), backend="http-request set-path %[req.hdr(x)]")
         self.assertEqual((data[:12], world.flags()), (b"HTTP/1.1 400", [(400, "PR")]))
 
     def test_deny(self) -> None:

@@ -151,6 +151,8 @@ RESPONSE_NOT_DONE = words(
     """
 )
 CODES = (301, 302, 303, 307, 308)
+#: What may stand in quotes.
+_QUOTED = re.compile(r'(?:[^"\\]|\\.)+\Z')
 
 # Headers.
 
@@ -295,10 +297,12 @@ def _authenticate(reading: Reading) -> Action:
 
 
 def realm(text: str, what: str) -> str:
-    """Returns the text, which clients show to those who log in. Raises Wrong."""
-    if not text or not text.isprintable() or '"' in text or "\\" in text:
+    """Returns the text, which clients show to those who log in, as it stands within quotes: a backslash takes the
+    meaning from the character behind it (RFC 9110 section 5.6.4). Raises Wrong."""
+    if not text.isprintable() or not _QUOTED.match(text):
         raise Wrong(
-            f"{what}: the realm '{text}' cannot stand in a header: no quote, backslash or control character can"
+            f"{what}: the realm '{text}' cannot stand in a header: no control character can, and a quote or a backslash"
+            " has a backslash before it there"
         )
     return text
 
