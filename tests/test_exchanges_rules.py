@@ -74,6 +74,11 @@ class RequestTests(SynchronousTestCase):
         asked = self.asked(rules, get("/", "x-a: client", "X-C: 1", "X-Dx: 1", "X-E: 1"))
         self.assertEqual(asked, [b"GET / HTTP/1.1", b"Host: a", b"X-E: 1", b"X-A: one", b"X-A: two", b"X-B: one"])
 
+    def test_what_is_no_name_deletes_nothing(self) -> None:
+        """As in HAProxy, of expressions that `rspidel` took."""
+        asked = self.asked("http-request del-header ^X-A:.*", get("/", "X-A: 1", "-X-A---: 1", "X-AB: 1"))
+        self.assertEqual(asked[2:], [b"X-A: 1", b"-X-A---: 1", b"X-AB: 1"])
+
     def test_a_deleted_host_is_added_again(self) -> None:
         """As in HAProxy; rules between see none."""
         for verb in ("add", "set"):

@@ -194,6 +194,10 @@ def _del_header(reading: Reading) -> Action:
         raise Wrong(f"{reading.what} needs " + ("the name of a header" if not rest else f"no '{rest[1]}'"))
     if method == "reg":
         read_regular(rest[0], reading.what)
+    elif method == "str" and not TOKEN.match(rest[0]):
+        text = f"{reading.what}: no header is called '{rest[0]}', so nothing is deleted: write its name alone"
+        reading.report.warn(reading.line.place, f"{text}, or put '-m reg' and an expression for the name behind it")
+        return EditHeader("del", rest[0], method="beg")  # no name begins so
     elif method == "str":
         _header_name(reading, rest[0], deletes=True)
     return EditHeader("del", rest[0], method=method)

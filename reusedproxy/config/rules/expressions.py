@@ -117,7 +117,8 @@ def _judged(name: str, arguments: tuple[str, ...], *, first: bool, what: str, ot
         if name in known or (numbered is not None and f"sc_{name[4:]}" in known):
             raise Wrong(f"{what}: {not_done(name, kind, HINTS.get(name, ''))}")
         if not name:
-            raise Wrong(f"{what}: a {kind} is missing in the expression")
+            blank = "" if first else ", in which no blank can stand"
+            raise Wrong(f"{what}: a {kind} is missing in the expression{blank}")
         if first and name in ACL_ONLY:
             raise Wrong(f"{what}: '{name}' can stand in an 'acl' or a condition only, it is no sample fetch")
         also = {*others} if first else set()
