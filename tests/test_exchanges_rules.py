@@ -74,6 +74,16 @@ class RequestTests(SynchronousTestCase):
         asked = self.asked(rules, get("/", "x-a: client", "X-C: 1", "X-Dx: 1", "X-E: 1"))
         self.assertEqual(asked, [b"GET / HTTP/1.1", b"Host: a", b"X-E: 1", b"X-A: one", b"X-A: two", b"X-B: one"])
 
+    def test_host_goes_on_until_a_rule_sets_another(self) -> None:
+        """Also where one sets what the client's TLS connection says, which no client may say in other headers."""
+        rules = (
+            "http-request set-header X-Was %[req.hdr(host)]\n"
+            " http-request set-header Host %[ssl_fc_sni] if { ssl_fc }\n"
+            " http-request set-header X-SNI %[ssl_fc_sni] if { ssl_fc }"
+        )
+        asked = self.asked(rules, get("/", "X-SNI: a"))
+        self.assertEqual(asked, [b"GET / HTTP/1.1", b"Host: a", b"X-Was: a"])
+
     def test_what_is_no_name_deletes_nothing(self) -> None:
         """As in HAProxy, of expressions that `rspidel` took."""
         asked = self.asked("http-request del-header ^X-A:.*", get("/", "X-A: 1", "-X-A---: 1", "X-AB: 1"))
