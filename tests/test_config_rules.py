@@ -270,6 +270,7 @@ class FaultTests(SynchronousTestCase):
             ("acl or path /", "'acl': 'or' cannot be a name"),
             ("acl a/b path /", "'acl': the name 'a/b' has a character that cannot stand in a name"),
             ("acl a path -m bag /", "acl 'a': unknown method '-m bag': did you mean 'beg'?"),
+            ("acl a ssl_fc, not", "acl 'a': a converter is missing in the expression, in which no blank can stand"),
             ("acl a path -x /", "acl 'a': unknown flag '-x': there are -i, -m, -f, -n and --"),
             ("acl a src 10.0.0.0/33", "acl 'a': '10.0.0.0/33' is no address, nor a network such as 10.0.0.0/8"),
             ("acl a src -m len 3", ""),
@@ -385,6 +386,8 @@ class WarningTests(SynchronousTestCase):
             ("http-request set-header X %[ssl_c_s_dn] if { ssl_fc }", "notice",
                 "what the client sent under that name is taken out as well"),
             ("http-request del-header Connection", "warning", "'Connection' never goes on anyhow"),
+            ("http-response del-header ^Server:.*", "warning",
+                "no header is called '^Server:.*', so nothing is deleted: write its name alone, or put '-m reg'"),
             ("http-request return content-type a/b", "warning",
                 "'content-type' does nothing without 'string', 'lf-string', 'file' or 'lf-file'"),
         ):  # fmt: skip

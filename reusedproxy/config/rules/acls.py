@@ -177,7 +177,8 @@ def read_condition(words: Sequence[str], acls: Acls, place: Place, what: str, re
         return None
     rest = list(words[1:])
     if not rest:
-        raise Wrong(f"{what}: a condition is missing after '{words[0]}'")
+        always = "that it is never met" if words[0] == "if" else "that the line always counts"
+        raise Wrong(f"{what}: a condition is missing after '{words[0]}' (to HAProxy that means {always})")
     alternatives: list[list[Term]] = [[]]
     while rest:
         word = rest.pop(0)
