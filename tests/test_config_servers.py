@@ -281,6 +281,10 @@ class ServerFaultTests(SynchronousTestCase):
             ("server a", "needs a name and an address"),
             ("server a/b h:1", "a name has only letters"),
             ("server a h:1 chekc", "unknown word 'chekc': did you mean 'check'?"),
+            (
+                "server a h:1 set-proxy-v2-tlv-fmt(0x20) %[src]",
+                "'set-proxy-v2-tlv-fmt' is a HAProxy server option that",
+            ),
             ("server a h:1 weight", "'weight' needs a value"),
             ("server a h:1 weight 257", "between 0 and 256"),
             ("server a h:1 inter 0", "longer than 0"),

@@ -181,6 +181,10 @@ _CUT = re.compile(r"([0-9]{1,18})[^0-9]")
 NOTHING_TO_DO = haproxy_words.SERVER_AS_WE_DO | haproxy_words.SERVER_WITHOUT_EFFECT
 
 
+#: A word of HAProxy's with a number in parentheses.
+_NUMBERED = "set-proxy-v2-tlv-fmt"
+
+
 def read_words(arguments: tuple[str, ...], words: ServerWords, what: str) -> None:
     def apply(word: str, argument: str) -> None:
         words.said.add(word)
@@ -197,7 +201,8 @@ def read_words(arguments: tuple[str, ...], words: ServerWords, what: str) -> Non
     for word in _LISTS:
         if arguments.count(word) > 1:
             raise Wrong(f"{what}: '{word}' is there twice: write its values as one list, {word} FIRST,SECOND")
-    read_parameters(joined(arguments), ARITIES, apply, what)
+    plain = [word if not word.startswith(f"{_NUMBERED}(") else _NUMBERED for word in joined(arguments)]
+    read_parameters(plain, ARITIES, apply, what)
 
 
 def joined(arguments: Sequence[str]) -> list[str]:
