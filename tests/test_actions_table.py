@@ -20,11 +20,12 @@ RULES = {
     "http-response": "http",
     "http-after-response": "http",
 }
-#: HAProxy's table of actions, as its manual of 3.5 has it (4.3): where each is, by the numbers of these columns.
+#: HAProxy's table of actions, as its manual of 3.5 has it (4.3): where each is, by the numbers of these columns. The
+#: table leaves out `del-acl` of `http-after-response`, which is there since 2.8.
 HAPROXY = {
     "accept": "0123", "add-acl": "45", "add-header": "456", "add-headers-bin": "456", "allow": "456",
     "attach-srv": "1", "auth": "4", "cache-store": "5", "cache-use": "4", "capture": "2456", "close": "3",
-    "del-acl": "45", "del-header": "456", "del-headers-bin": "456", "del-map": "456", "deny": "45",
+    "del-acl": "456", "del-header": "456", "del-headers-bin": "456", "del-map": "456", "deny": "45",
     "disable-l7-retry": "4", "do-log": "0123456", "do-resolve": "24", "early-hint": "4",
     "expect-netscaler-cip": "0", "expect-proxy": "0", "normalize-uri": "4", "pause": "45", "redirect": "45",
     "reject": "01234", "replace-header": "456", "replace-path": "4", "replace-pathq": "4", "replace-uri": "4",

@@ -241,7 +241,8 @@ class WordTests(SynchronousTestCase):
             ),
             (
                 "option idle-close-on-response",
-                "'option idle-close-on-response' is a HAProxy keyword that reusedproxy does not do yet",
+                "'option idle-close-on-response' is a HAProxy keyword that reusedproxy does not do yet: take it out: a"
+                " reload keeps idle clients, so that no request meets a closed connection",
             ),
             ("bind :81 nmae x", "'bind :81': unknown word 'nmae': did you mean 'name'?"),
             (

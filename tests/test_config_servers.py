@@ -281,6 +281,10 @@ class ServerFaultTests(SynchronousTestCase):
             ("server a", "needs a name and an address"),
             ("server a/b h:1", "a name has only letters"),
             ("server a h:1 chekc", "unknown word 'chekc': did you mean 'check'?"),
+            (
+                "server a h:1 set-proxy-v2-tlv-fmt(0x20) %[src]",
+                "'set-proxy-v2-tlv-fmt' is a HAProxy server option that",
+            ),
             ("server a h:1 weight", "'weight' needs a value"),
             ("server a h:1 weight 257", "between 0 and 256"),
             ("server a h:1 inter 0", "longer than 0"),
@@ -423,12 +427,26 @@ class ServerWarningTests(SynchronousTestCase):
             ),
             ("server a h:1 weight 20.2%", "server 'a': 'weight 20.2%' is read as 'weight 20', as in HAProxy"),
             ("default-server maxconn 10k\nserver a h:1", "'default-server': 'maxconn 10k' is read as 'maxconn 10'"),
-            ("option httpchk GET / HTTP/1.1\nhttp-reuse safe\nserver a h:1", "without a Host header"),
+            ("option httpchk GET / HTTP/1.1\nhttp-reuse safe\nserver a h:1", "'option httpchk GET / HTTP/1.1 NAME'"),
+            (
+                "option httpchk\nhttp-check send meth GET ver HTTP/1.1\nhttp-reuse safe\nserver a h:1",
+                "without a Host header is refused by most servers: 'http-check send … hdr Host NAME'",
+            ),
         ]
         for lines, why in table:
             said = notices(lines)
             self.assertEqual([level for level, _ in said], ["warning"], (lines, said))
             self.assertIn(why, said[0][1])
+
+    def test_what_is_true_of_many_servers_is_told_once(self) -> None:
+        def told(count: int) -> list[str]:
+            servers = (f"server s{number} 192.0.2.1:{number} ssl verify none" for number in range(1, count + 1))
+            return [text for _, text in notices("\n".join(("http-reuse safe", "balance first", *servers)))]
+
+        self.assertEqual([text.partition(":")[0] for text in told(3)], ["server 's1'", "server 's2'", "server 's3'"])
+        (text,) = told(104)
+        self.assertEqual(text.partition(":")[0], "server 's1'")
+        self.assertTrue(text.endswith(" (the same is true of 's2', 's3' and 101 more)"), text)
 
     def test_numbers_are_read_as_far_as_haproxy_reads_them(self) -> None:
         """But what begins with none is refused, which HAProxy takes for 0."""

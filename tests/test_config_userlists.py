@@ -71,6 +71,15 @@ class AuthTests(SynchronousTestCase):
         rules = read("", " http-request auth realm 'my place' if FALSE\n http-request auth").frontends["fe"].rules
         self.assertEqual([rule.action for rule in rules.request], [Authenticate("my place"), Authenticate()])
 
+    def test_a_backslash_takes_the_meaning_of_a_character_in_the_realm(self) -> None:
+        """It is sent as it is written, as in HAProxy, within quotes."""
+        for said, realm in ((r"Stats\ \(dev\)", r"Stats \(dev\)"), (r"'a\"b'", r"a\"b"), (r"'a\\'", "a\\\\")):
+            (rule,) = read("", f" http-request auth realm {said}").frontends["fe"].rules.request
+            self.assertEqual(rule.action, Authenticate(realm))
+        for said in ("'a\\'", "'a\\\\\\'", "'\"'"):
+            (fault,) = faults("", f" http-request auth realm {said}")
+            self.assertIn("cannot stand in a header: no control character can, and a quote or a backslash", fault)
+
     def test_what_cannot_stand_there(self) -> None:
         for words, text in (
             ("auth x", "'http-request auth': 'realm' and its text can follow, not 'x'"),

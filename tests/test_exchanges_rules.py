@@ -74,6 +74,21 @@ class RequestTests(SynchronousTestCase):
         asked = self.asked(rules, get("/", "x-a: client", "X-C: 1", "X-Dx: 1", "X-E: 1"))
         self.assertEqual(asked, [b"GET / HTTP/1.1", b"Host: a", b"X-E: 1", b"X-A: one", b"X-A: two", b"X-B: one"])
 
+    def test_host_goes_on_until_a_rule_sets_another(self) -> None:
+        """Also where one sets what the client's TLS connection says, which no client may say in other headers."""
+        rules = (
+            "http-request set-header X-Was %[req.hdr(host)]\n"
+            " http-request set-header Host %[ssl_fc_sni] if { ssl_fc }\n"
+            " http-request set-header X-SNI %[ssl_fc_sni] if { ssl_fc }"
+        )
+        asked = self.asked(rules, get("/", "X-SNI: a"))
+        self.assertEqual(asked, [b"GET / HTTP/1.1", b"Host: a", b"X-Was: a"])
+
+    def test_what_is_no_name_deletes_nothing(self) -> None:
+        """As in HAProxy, of expressions that `rspidel` took."""
+        asked = self.asked("http-request del-header ^X-A:.*", get("/", "X-A: 1", "-X-A---: 1", "X-AB: 1"))
+        self.assertEqual(asked[2:], [b"X-A: 1", b"-X-A---: 1", b"X-AB: 1"])
+
     def test_a_deleted_host_is_added_again(self) -> None:
         """As in HAProxy; rules between see none."""
         for verb in ("add", "set"):
@@ -109,6 +124,12 @@ class RequestTests(SynchronousTestCase):
             ("set-uri /all", "/old?q=1", "/all"),
             (r"replace-path (.*) /foo\1", "/bar?q=1", "/foo/bar?q=1"),
             (r"replace-path /([^/]*)/(.*) /\2/\1", "/a/b", "/b/a"),
+            (r"replace-path /api(.*) \1", "/api/v1?q", "/v1?q"),
+            (r"replace-path /api(.*) \1", "/api", "/"),
+            (r"replace-path /api(.*) \1", "/api?q", "/?q"),
+            (r"replace-path /api(.*) \1", "http://a/api", "http://a/"),
+            ("set-path %[path,regsub(^/api,)]", "/api?q", "/?q"),
+            ("set-pathq %[req.hdr(none)]", "/a?b", "/"),
             (r"replace-path ^/item/(.*) /show?id=\1", "/item/7", "/show?id=7"),
             (r"replace-path .* /%[query]", "/a?q=b?c", "/q=b%3Fc?q=b?c"),
             (r"replace-path .* /%[req.hdr(x)]", "/a?q", r"/?/a%3F\x3f?q"),
@@ -162,7 +183,7 @@ class RequestTests(SynchronousTestCase):
         """A Host that is none would be the server's problem to guess at."""
         data, world = self.answered("http-request set-header Host %[req.hdr(x)]", get("/", "X: a b"))
         self.assertEqual((data[:12], world.flags()), (b"HTTP/1.1 400", [(400, "PR")]))
-        data, world = self.answered("", get("/"), backend="http-request set-path %[req.hdr(x)]")
+        data, world = self.answered("", get("/", "X: a"), backend="http-request set-path %[req.hdr(x)]")
         self.assertEqual((data[:12], world.flags()), (b"HTTP/1.1 400", [(400, "PR")]))
 
     def test_deny(self) -> None:

@@ -187,7 +187,7 @@ class ConfigurationPageTests(SynchronousTestCase):
     def test_every_word_without_effect_is_named(self) -> None:
         prefixes = {f"{prefix}*" for prefix in haproxy_words.GLOBAL_WITHOUT_EFFECT_PREFIXES}
         words = haproxy_words.GLOBAL_WITHOUT_EFFECT | haproxy_words.OPTIONS_WITHOUT_EFFECT | prefixes
-        words |= haproxy_words.BIND_WITHOUT_EFFECT | haproxy_words.SERVER_AS_WE_DO
+        words |= haproxy_words.BIND_WITHOUT_EFFECT | server_words.NOTHING_TO_DO
         self.assertEqual([], self.page.lacks(words, IGNORED))
 
     def test_nothing_is_promised_that_the_reader_does_not_take(self) -> None:
@@ -231,7 +231,7 @@ class ConfigurationPageTests(SynchronousTestCase):
             ),
             ("Options", set(haproxy_words.OPTIONS), {*options._READERS, *haproxy_words.OPTIONS_WITHOUT_EFFECT}),
             ("On bind lines", set(haproxy_words.BIND), taken_on_bind_lines()),
-            ("On server lines", set(haproxy_words.SERVER), {*server_words.SETTERS, *haproxy_words.SERVER_AS_WE_DO}),
+            ("On server lines", set(haproxy_words.SERVER), {*server_words.SETTERS, *server_words.NOTHING_TO_DO}),
         ):
             self.assertEqual(set(), named(title) - (known - done), title)
 

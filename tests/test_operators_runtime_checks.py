@@ -205,7 +205,7 @@ class AgentTests(OrdersTestCase):
         agent = self.made().agent
         self.assertEqual((str(agent.target), agent.settings.send), ("127.0.0.9:8", "hello"))
         self.assertIn(
-            "Server b/s1 has its agent asked at address 127.0.0.9, port 8, and sent 'hello', as was ordered before the"
+            "Server b/s1 has its agent asked at address 127.0.0.9, port 8, and sent a text, as was ordered before the"
             " reload",
             self.said,
         )

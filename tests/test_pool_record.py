@@ -301,6 +301,7 @@ class SavedTests(SynchronousTestCase):
             ("Permission denied", "does not begin with"),
             (FORMAT, "line 2"),
             (FORMAT + "\n[]", "line 2"),
+            (FORMAT + "\n" + "[" * 100_000, "line 2"),
             (head, "line 2"),
         ):
             with self.assertRaisesRegex(NotARecord, why):
@@ -377,6 +378,20 @@ class HistoryTests(SynchronousTestCase):
             for one, other in zip(reversed(part.arrivals), reversed(whole.arrivals), strict=False):
                 self.assertAlmostEqual(one.at + later, other.at, places=5)
         self.assertAlmostEqual(part.seconds, 300.0, places=5)
+
+
+class OrderTests(SynchronousTestCase):
+    def test_requests_are_put_in_order_by_their_times_alone(self) -> None:
+        """It is one step: to compare 24,000 of them with one another would take 0.26 s of the event loop."""
+
+        def compared(one: Arrival, other: Arrival) -> bool:
+            raise AssertionError("two requests are compared")
+
+        self.patch(Arrival, "__lt__", compared)
+        run = ran_through([Arrival(at / 7, 1.0) for at in range(20)], PoolLimits(min_conn=2), Drawn(0.02, inf))
+        self.addCleanup(run.close)
+        told = told_by(run).arrivals
+        self.assertEqual([each.at for each in told], sorted(each.at for each in told))
 
 
 class WhatIfTests(SynchronousTestCase):

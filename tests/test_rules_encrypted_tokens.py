@@ -23,6 +23,7 @@ from reusedproxy.config.language.report import Wrong
 from reusedproxy.config.rules.expressions import read_expression
 from reusedproxy.config.rules.token_keys import read_jwk
 from reusedproxy.rules.facts import Binary, Sample
+from reusedproxy.rules.samples import encrypted_tokens
 from reusedproxy.rules.samples.compile import compiled
 from reusedproxy.rules.samples.encrypted_tokens import decrypted
 from tests.integration.peers import temporary_directory
@@ -94,6 +95,23 @@ class DecryptionTests(SynchronousTestCase):
         self.assertEqual(asked("jwt_decrypt_jwk(txn.k)", TOKEN, k=KEY), PROSPER)
         self.assertIsNone(asked("jwt_decrypt_jwk(txn.k)", TOKEN, k=b"{"))
         self.assertIsNone(asked("jwt_decrypt_jwk(txn.none)", TOKEN))
+
+    def test_a_key_in_a_variable_is_read_once(self) -> None:
+        """To read one takes longer than some hundred requests, and only what may be a token is worth it."""
+        read: list[bytes] = []
+        self.patch(encrypted_tokens, "read_jwk", lambda text: read.append(text) or read_jwk(text))  # type: ignore[func-returns-value]
+        convert = compiled(read_expression("var(txn.t),jwt_decrypt_jwk(txn.k)", "here"))
+        facts = Seen(HEAD)
+        for sample, key, found in (
+            (b"a", KEY, None),
+            (TOKEN, KEY, PROSPER),
+            (TOKEN, b"{", None),
+            (TOKEN, KEY, PROSPER),
+            (TOKEN, b"{", None),
+        ):
+            facts.variables.update({"txn.t": sample, "txn.k": key})
+            self.assertEqual(convert(facts), found)
+        self.assertEqual(read, [KEY, b"{"])
 
     def test_nothing_that_was_changed_is_decrypted(self) -> None:
         key = read_jwk(KEY)

@@ -63,6 +63,15 @@ class TokenTests(SynchronousTestCase):
                 result = verified(token, algorithm, b"secret", key)
                 self.assertEqual(result == VERIFIED, signed == algorithm, (signed, algorithm, result))
 
+    def test_a_token_does_not_choose_to_need_no_key(self) -> None:
+        """Where its algorithm is in a variable, it says `none`, or that a file's name is its secret."""
+        for secret in (b"", b"/etc/key.pem"):
+            self.assertEqual(verified(MESSAGE + b".", "none", secret, None), FAILED)
+        signature = hmac.new(b"/etc/key.pem", MESSAGE, "sha256").digest()
+        token = MESSAGE + b"." + encoded(signature)
+        self.assertEqual(verified(token, "HS256", b"/etc/key.pem", KEYS["RS256"]), FAILED)
+        self.assertEqual(verified(token, "HS256", b"/etc/key.pem", None), VERIFIED)
+
     def test_a_changed_message_is_not_verified(self) -> None:
         for algorithm, key in KEYS.items():
             token = MESSAGE.replace(b"e", b"f", 1) + b"." + encoded(SIGNATURES[algorithm])

@@ -77,8 +77,8 @@ def checks_place(server: Server) -> str:
 
 
 def agents_place(server: Server) -> str:
-    """Says where the agent of a server is asked, and what."""
+    """Says where the agent of a server is asked, and whether it is sent something, which may be a password."""
     agent = server.agent
     assert agent is not None
-    sent = f", and sent '{agent.send.strip()}'" if agent.send else ""
+    sent = ", and sent a text" if agent.send else ""
     return f"has its agent asked at address {agent.addr or 'of its own'}, port {agent.port}{sent}"

@@ -21,7 +21,7 @@ from reusedproxy.config.sections import finish
 from reusedproxy.config.sections.draft import Ground
 from reusedproxy.config.sections.globals import GlobalDraft
 from reusedproxy.config.sections.proxies import read_proxy_line
-from reusedproxy.config.sections.server_words import ARITIES, SETTERS, joined
+from reusedproxy.config.sections.server_words import ARITIES, NOTHING_TO_DO, SETTERS, joined
 from reusedproxy.config.tls.words import ON_SERVERS
 from reusedproxy.config.validate.names import validate_names
 from reusedproxy.config.validate.proxies import validate
@@ -39,7 +39,7 @@ NOT_ADDED = haproxy_words.words(
 )
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.:-]")
 #: The words that it may have, and that do something here.
-ADDED = tuple(sorted((SETTERS.keys() | ON_SERVERS | haproxy_words.SERVER_AS_WE_DO) - NOT_ADDED))
+ADDED = tuple(sorted((SETTERS.keys() | ON_SERVERS | NOTHING_TO_DO) - NOT_ADDED))
 
 
 @frozen

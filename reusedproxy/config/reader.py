@@ -15,6 +15,7 @@ from attrs import Factory, define, frozen
 from reusedproxy.config.added_servers import AddedServers
 from reusedproxy.config.language import haproxy_words, hints
 from reusedproxy.config.language.addresses import expanded, is_everywhere
+from reusedproxy.config.language.alternatives import HINTS
 from reusedproxy.config.language.conditions import VERSION, Conditionals
 from reusedproxy.config.language.files import with_base
 from reusedproxy.config.language.foreign import key_at, what_it_is
@@ -328,7 +329,7 @@ class _Reading:
         """Begins a section. The lines that follow are read as its own, even if its head is faulty. Raises Wrong."""
         if line.keyword in haproxy_words.SECTIONS_NOT_DONE:
             self.section = "skipped"
-            raise Wrong(not_done(line.keyword, "section", haproxy_words.HINTS.get(line.keyword, "")))
+            raise Wrong(not_done(line.keyword, "section", HINTS.get(line.keyword, "")))
         if line.keyword == "global":
             self.section = self.global_
             line.at_most(0)
@@ -457,7 +458,7 @@ class _Reading:
                 return last, f"{line.keyword} '{name}': {text}"
             return last, ""
         if rest[0] != "from":
-            return last, f"{line.keyword} '{name}': '{rest[0]}' is too much (write an address on a 'bind' line)"
+            return last, f"{line.keyword} '{name}': '{rest[0]}' is too much ({_where_it_belongs(rest)})"
         if len(rest) < 2:
             return last, f"{line.keyword} '{name}': 'from' needs the name of a 'defaults' section"
         if len(rest) > 2:
@@ -531,6 +532,13 @@ class _Reading:
             named_servers=named_servers,
             added_servers=AddedServers(grounds, self.global_) if may_add else None,
         )
+
+
+def _where_it_belongs(words: Sequence[str]) -> str:
+    """Says what to do with words behind the name of a section: settings of old, and addresses of older still."""
+    if words[0] in haproxy_words.PROXY:
+        return f"write '{' '.join(words)}' on a line of its own"
+    return "write an address on a 'bind' line"
 
 
 def _not_set(names: Sequence[str]) -> str:

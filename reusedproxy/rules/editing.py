@@ -193,11 +193,13 @@ def set_uri(head: RequestHead, value: bytes) -> None:
 def _set_path_and_query(head: RequestHead, value: bytes) -> None:
     """Sets path and query. Raises Unusable.
 
-    A path may replace `*`, which asks for another resource, as in HAProxy. CONNECT's target, which has no path, is not
-    changed.
+    A path may replace `*`, which asks for another resource, as in HAProxy. One that is empty is sent as `/` (RFC 9112
+    section 3.2.1). CONNECT's target, which has no path, is not changed.
     """
     if head.method == b"CONNECT" or (path_and_query(head.target) is None and head.target != b"*"):
         return
+    if not value or value.startswith(b"?"):
+        value = b"/" + value
     if not value.startswith(b"/"):
         raise Unusable("a path must begin with a slash")
     found = _ABSOLUTE.match(head.target)

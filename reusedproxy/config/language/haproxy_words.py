@@ -43,7 +43,8 @@ GLOBAL_WITHOUT_EFFECT = words(
     h2-workaround-bogus-websocket-clients warn-blocked-traffic-after shm-stats-file
     ssl-skip-self-issued-ca
     ssl-load-extra-files ssl-load-extra-del-ext
-    tune.http.cookielen tune.idle-pool.shared tune.idletimer tune.max-checks-per-thread tune.max-rules-at-once
+    tune.http.cookielen tune.http.logurilen tune.idle-pool.shared tune.idletimer
+    tune.max-checks-per-thread tune.max-rules-at-once
     tune.maxaccept tune.maxpollevents tune.pipesize tune.pool-high-fd-ratio tune.pool-low-fd-ratio tune.recv_enough
     tune.runqueue-depth tune.takeover-other-tg-connections tune.defaults.purge
     tune.disable-fast-forward tune.disable-zero-copy-forwarding tune.rcvbuf.client tune.rcvbuf.server
@@ -106,7 +107,7 @@ GLOBAL = (
         ssl-default-server-ciphers ssl-default-server-ciphersuites ssl-default-server-client-sigalgs
         ssl-default-server-curves ssl-default-server-options ssl-default-server-sigalgs ssl-dh-param-file ssl-engine
         ssl-propquery ssl-provider ssl-provider-path ssl-security-level ssl-server-verify stats stats-file tune.bufsize
-        tune.bufsize.small tune.fail-alloc tune.http.logurilen tune.http.maxhdr tune.maxrewrite
+        tune.bufsize.small tune.fail-alloc tune.http.maxhdr tune.maxrewrite
         localpeer tune.stick-counters tune.ssl.cachesize tune.ssl.capture-buffer-size tune.ssl.capture-cipherlist-size
         tune.ssl.default-dh-param tune.ssl.keylog tune.ssl.lifetime unix-bind unsetenv wurfl-cache-size wurfl-data-file
         wurfl-engine-mode wurfl-information-list wurfl-information-list-separator wurfl-useragent-priority zero-warning
@@ -351,137 +352,19 @@ SERVER = _arguments(
     usesrc+1 verify+1 verifyhost+1 weight+1 ws+1
     """
 )
-# Words that ask for what is done in any case.
+# Words about what the kernel does for a connection that is opened ahead of requests.
+SERVER_WITHOUT_EFFECT = words("tfo")
+# Words that ask for what is done in any case; of those with an argument, which ones do.
 SERVER_AS_WE_DO = words(
     """
     no-renegotiate
     no-send-proxy-v2-ssl no-send-proxy-v2-ssl-cn no-tfo
     """
 )
+SERVER_AS_WE_DO_WITH = {"proto": words("h1"), "ws": words("auto h1")}
 
 
 def without_number(action: str) -> str:
     """Returns the action as the lists have it: `track-sc7` is `track-sc` there, as counters have any number
     (`tune.stick-counters`)."""
     return "track-sc" if action.startswith("track-sc") and action[8:].isdigit() else action
-
-
-# -- hints for words that are not done, where a stranger would ask "and now?" ------------------------------------------
-
-HINTS = {
-    "check-via-socks4": "checks connect directly, as requests do",
-    "check-alpn": "checks speak HTTP/1.1, so none is needed",
-    "check-proto": "checks speak HTTP/1.1, not HTTP/2",
-    "server proto": "servers are spoken to in HTTP/1.1, not in HTTP/2: leave it out",
-    "check-pool-conn-name": "'check-sni' says the one name that checks and warm connections have",
-    "redir": "write 'http-request redirect' with its condition",
-    "monitor-net": "write 'http-request return status 200 if { src NETWORK }'",
-    "persist": "'cookie' keeps clients at their server",
-    "lua-load": "no Lua is run",
-    "lua-load-per-thread": "no Lua is run",
-    "accept-invalid-http-request": "take it out: what servers may read in several ways is refused",
-    "accept-invalid-http-response": "take it out: what clients may read in several ways is refused",
-    "accept-unsafe-violations-in-http-request": "take it out: what servers may read in several ways is refused",
-    "accept-unsafe-violations-in-http-response": "take it out: what clients may read in several ways is refused",
-    "nolinger": "take it out: connections end in order",
-    "independent-streams": "take it out: each side has its own time-out",
-    "independant-streams": "take it out: each side has its own time-out",
-    "checkcache": "write 'http-response deny' with the condition that an answer must not be kept",
-    "dispatch": "write 'server NAME ADDRESS:PORT'",
-    "source": "connections to servers come from the address that the kernel chooses; write a route for another",
-    "email-alert": "no mail is sent: let what reads the log, or the metrics, send it",
-    "use-fcgi-app": "FastCGI is not spoken: put a server that speaks HTTP before the application",
-    "cache": "answers are not kept: let a cache such as Varnish stand before or behind",
-    "cache-use": "answers are not kept: take it out, and each request goes to a server",
-    "cache-store": "answers are not kept: take it out",
-    "lua": "no Lua is run",
-    "lua-prepend-path": "no Lua is run",
-    "send-spoe-group": "no SPOE agent is asked",
-    "program": "no program is started: let systemd, or the container, run it",
-    "mailers": "no mail is sent: let what reads the log, or the metrics, send it",
-    "fcgi-app": "FastCGI is not spoken: put a server that speaks HTTP before the application",
-    "ring": "write 'log' with the address of a syslog server",
-    "log-forward": "write 'log' with the address of a syslog server",
-    "set-bc-mark": "connections to servers are shared by requests",
-    "set-bc-tos": "connections to servers are shared by requests",
-    "spop-check": "there is no SPOE here, whose agents it checks; write 'option tcp-check'",
-    "external-check": "no program is run; write 'option tcp-check' with what it asks, or 'option httpchk'",
-    **dict.fromkeys(
-        ("cpu_calls", "cpu_ns_avg", "cpu_ns_tot", "lat_ns_avg", "lat_ns_tot"),
-        "take it out: processor time is not measured by request ('%Tr' and '%Ta' are times)",
-    ),
-    **dict.fromkeys(
-        ("bc_glitches", "fc_glitches", "sc_glitch_cnt", "sc_glitch_rate", "src_glitch_cnt", "src_glitch_rate")
-        + ("table_glitch_cnt", "table_glitch_rate"),
-        "they are HTTP/2's for the most part; a request that can be read in several ways is refused at once here, and"
-        " 'http_err_cnt' counts it",
-    ),
-    **dict.fromkeys(
-        ("bs.aborted", "bs.debug_str", "bs.id", "bs.rst_code", "fs.aborted", "fs.debug_str", "fs.id", "fs.rst_code"),
-        "they are for finding faults in HAProxy itself: 'txn.sess_term_state' says what has become of a request",
-    ),
-    **dict.fromkeys(
-        ("term_events", "waiting_entity"), "'txn.sess_term_state' and 'last_rule_line' say what has become of a request"
-    ),
-    **dict.fromkeys(
-        ("bc_err", "bc_err_name", "bc_err_str", "ssl_bc_err", "ssl_bc_err_str"),
-        "why a server could not be reached is in the log, and 'txn.sess_term_state' says that it could not",
-    ),
-    "bc_reused": "connections are reused wherever they may be: take it out",
-    "ssl_fc_crtname": "'ssl_f_serial' and 'ssl_f_sha1' say which certificate the client was shown",
-    **dict.fromkeys(("ssl_fc_ech_outer_sni", "ssl_fc_ech_status"), "the OpenSSL here cannot encrypt a client's hello"),
-    **dict.fromkeys(
-        ("cpu_usage_grp", "cpu_usage_proc", "cpu_usage_thr"), "let what watches the machine say it: there is one thread"
-    ),
-    **dict.fromkeys(
-        ("req.bytes_out", "req.tot_size", "res.bytes_out"),
-        "a request and its answer are counted as they come: 'req.bytes_in', 'res.bytes_in'",
-    ),
-    **dict.fromkeys(("distcc_body", "distcc_param"), "write 'req.payload' with its place in the message"),
-    **dict.fromkeys(("fcgi.docroot", "fcgi.index"), "FastCGI is not spoken"),
-    "spoe.engine-id": "no SPOE agent is asked",
-    **dict.fromkeys(
-        (
-            f"internal.{name}"
-            for name in (
-                *("htx.data", "htx.free", "htx.free_data", "htx.has_eom", "htx.nbblks", "htx.size", "htx.used"),
-                *("htx_blk.data", "htx_blk.hdrname", "htx_blk.hdrval", "htx_blk.size", "htx_blk.start_line"),
-                *("htx_blk.type", "strm.is_htx"),
-            )
-        ),
-        "they show HAProxy's own memory, for its developers",
-    ),
-    "acl": "write the condition behind the rule, with 'if'",
-    "dump_all_vars": "write the variables one by one, with 'var'",
-    "server_status": "keep 'status' in a variable, by the first rule for responses",
-    **dict.fromkeys(
-        ("fc_saved_syn", "eth.data", "eth.dst", "eth.hdr", "eth.proto", "eth.src", "eth.vlan", "ip.data", "ip.df")
-        + ("ip.dst", "ip.fp", "ip.hdr", "ip.proto", "ip.src", "ip.tos", "ip.ttl", "ip.ver", "tcp.dst", "tcp.flags")
-        + ("tcp.options.mss", "tcp.options.sack", "tcp.options.tsopt", "tcp.options.tsval", "tcp.options.wscale")
-        + ("tcp.options.wsopt", "tcp.options_list", "tcp.seq", "tcp.src", "tcp.win"),
-        "the first packet of a connection is not kept",
-    ),
-    **dict.fromkeys(
-        (
-            f"ssl_{side}_{secret}"
-            for side in ("bc", "fc")
-            for secret in (
-                "client_early_traffic_secret",
-                "client_handshake_traffic_secret",
-                "client_traffic_secret_0",
-                "early_exporter_secret",
-                "exporter_secret",
-                "server_handshake_traffic_secret",
-                "server_traffic_secret_0",
-            )
-        ),
-        "with it, whoever has recorded a connection can read it",
-    ),
-    "transparent": "name a server's address and port",
-    "bind namespace": "start the daemon in that network namespace (ip netns exec, NetworkNamespacePath= of systemd)",
-    "bind tls-ticket-keys": "OpenSSL's binding has no call for it; tickets have keys of their own until the next reload"
-    " of changed files",
-    "bind allow-0rtt": "take it out, clients then send their request after the handshake",
-    "bind ocsp-update": "take it out, no OCSP response is sent to clients yet",
-    "bind generate-certificates": "name the certificates with 'crt' or 'crt-list'",
-}

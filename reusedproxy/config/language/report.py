@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Sequence
 
-from attrs import Factory, define, frozen
+from attrs import Factory, define, evolve, frozen
 
 from reusedproxy.config.language.foreign import without_keys
 from reusedproxy.config.language.haproxy_words import GLOBAL_BY_TWISTD
@@ -50,6 +50,10 @@ class Wrong(Exception):
 #: Up to how many faults of unknown words are each told.
 MOST_UNKNOWN = 100
 _UNKNOWN = re.compile(r"\bunknown (?:word|keyword|section)\b|^'[^']*' stands before the first section")
+
+#: Up to how many findings that say the same are each told; and of whom one says it.
+MOST_ALIKE = 3
+_WHO = re.compile(r"(server|bind|frontend|backend|listen) ('[^']*')")
 
 #: Keywords of which the next word says what is done.
 _FAMILIES = frozenset(
@@ -158,12 +162,34 @@ class Report:
         return self.files.index(said.place.file), said.place.line
 
     def sorted_notices(self) -> tuple[Notice, ...]:
-        return tuple(sorted(self.notices, key=self.order))
+        return summed(sorted(self.notices, key=self.order))
 
     def raise_faults(self) -> None:
         if self.faults:
             faults = fewer(sorted(self.faults, key=self.order))
             raise ConfigurationError(faults, self.sorted_notices(), self.summary)
+
+
+def summed(notices: Sequence[Notice]) -> tuple[Notice, ...]:
+    """Returns the notices with one in place of all those that say the same of more than `MOST_ALIKE` servers, lines or
+    sections: a file that a program has written has thousands of these."""
+    alike: dict[object, list[str]] = {}
+    groups: list[list[str]] = []
+    for notice in notices:
+        who = _WHO.match(notice.text)
+        names = [] if who is None else alike.setdefault((notice.level, who[1], notice.text[who.end() :]), [])
+        names.append("" if who is None else who[2])
+        groups.append(names)
+    found: list[Notice] = []
+    told: set[int] = set()
+    for notice, names in zip(notices, groups, strict=True):
+        if len(names) <= MOST_ALIKE:
+            found.append(notice)
+        elif id(names) not in told:
+            told.add(id(names))
+            more = f"{', '.join(names[1:MOST_ALIKE])} and {len(names) - MOST_ALIKE} more"
+            found.append(evolve(notice, text=f"{notice.text} (the same is true of {more})"))
+    return tuple(found)
 
 
 def fewer(faults: list[Fault]) -> list[Fault]:

@@ -17,7 +17,7 @@ from reusedproxy.config.model.rules import Condition, Criterion, Rule, Term, Use
 from reusedproxy.config.model.values import Place
 from reusedproxy.config.rules.expressions import ACL_METHODS, ACL_ONLY, read_expression, type_of
 from reusedproxy.config.rules.haproxy_samples import FETCHES as HAPROXY_FETCHES
-from reusedproxy.config.rules.patterns import DEFAULT, GROUP, METHODS, check_patterns, without_word
+from reusedproxy.config.rules.patterns import ALL_UP_TO_0, DEFAULT, GROUP, METHODS, check_patterns, without_word
 from reusedproxy.config.rules.samples import CASTS, FETCHES, SAME
 
 _DERIVED = re.compile(rf"([A-Za-z0-9_.]+?)_({'|'.join(sorted(ACL_METHODS))})(?=[,(]|\Z)")
@@ -138,6 +138,12 @@ def read_criterion(words: Sequence[str], place: Place, what: str, report: Report
             f"{what}: there is nothing to compare '{words[0]}' with, so it is never true;"
             " '-m found' asks whether it is there",
         )
+    if method in ("int", "len") and ALL_UP_TO_0 in rest:
+        report.warn(
+            place,
+            f"{what}: behind an operator, or a number, '--' means all numbers up to 0, as in HAProxy: take it out, or"
+            " write it before these to end the flags",
+        )
     for pattern in without_word(method, rest):
         report.warn(
             place,
@@ -171,7 +177,8 @@ def read_condition(words: Sequence[str], acls: Acls, place: Place, what: str, re
         return None
     rest = list(words[1:])
     if not rest:
-        raise Wrong(f"{what}: a condition is missing after '{words[0]}'")
+        always = "that it is never met" if words[0] == "if" else "that the line always counts"
+        raise Wrong(f"{what}: a condition is missing after '{words[0]}' (to HAProxy that means {always})")
     alternatives: list[list[Term]] = [[]]
     while rest:
         word = rest.pop(0)

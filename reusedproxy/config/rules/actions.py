@@ -151,6 +151,8 @@ RESPONSE_NOT_DONE = words(
     """
 )
 CODES = (301, 302, 303, 307, 308)
+#: What may stand in quotes.
+_QUOTED = re.compile(r'(?:[^"\\]|\\.)+\Z')
 
 # Headers.
 
@@ -192,6 +194,10 @@ def _del_header(reading: Reading) -> Action:
         raise Wrong(f"{reading.what} needs " + ("the name of a header" if not rest else f"no '{rest[1]}'"))
     if method == "reg":
         read_regular(rest[0], reading.what)
+    elif method == "str" and not TOKEN.match(rest[0]):
+        text = f"{reading.what}: no header is called '{rest[0]}', so nothing is deleted: write its name alone"
+        reading.report.warn(reading.line.place, f"{text}, or put '-m reg' and an expression for the name behind it")
+        return EditHeader("del", rest[0], method="beg")  # no name begins so
     elif method == "str":
         _header_name(reading, rest[0], deletes=True)
     return EditHeader("del", rest[0], method=method)
@@ -295,10 +301,12 @@ def _authenticate(reading: Reading) -> Action:
 
 
 def realm(text: str, what: str) -> str:
-    """Returns the text, which clients show to those who log in. Raises Wrong."""
-    if not text or not text.isprintable() or '"' in text or "\\" in text:
+    """Returns the text, which clients show to those who log in, as it stands within quotes: a backslash takes the
+    meaning from the character behind it (RFC 9110 section 5.6.4). Raises Wrong."""
+    if not text.isprintable() or not _QUOTED.match(text):
         raise Wrong(
-            f"{what}: the realm '{text}' cannot stand in a header: no quote, backslash or control character can"
+            f"{what}: the realm '{text}' cannot stand in a header: no control character can, and a quote or a backslash"
+            " has a backslash before it there"
         )
     return text
 
@@ -392,5 +400,5 @@ AFTER_ACTIONS = {
     word: read
     for word, read in RESPONSE_ACTIONS.items()
     if word not in ("deny", "return", "redirect", "track-sc", "set-bandwidth-limit", *EVERYWHERE)
-    or word in ("strict-mode", "set-map", "del-map")
+    or word in ("strict-mode", "set-map", "del-map", "del-acl")
 }

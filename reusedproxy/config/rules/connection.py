@@ -3,6 +3,7 @@ of it is read, and behind its handshakes."""
 
 from __future__ import annotations
 
+from reusedproxy.config.language.alternatives import HINTS
 from reusedproxy.config.language.haproxy_words import without_number, words
 from reusedproxy.config.language.report import Line, Report, Wrong, did_you_mean, not_done
 from reusedproxy.config.model.rules import Action, Receive, Rule
@@ -75,7 +76,8 @@ def _decision(what: str, verb: str, rest: tuple[str, ...], needed: tuple[str, ..
 
 def _unknown(said: str, word: str, known: set[str]) -> str:
     if without_number(word) in _NOT_DONE:
-        return not_done(f"{said} {word}", "rule")
+        plain = without_number(word)
+        return not_done(f"{said} {word}", "rule", HINTS.get(f"{said} {plain}", "") or HINTS.get(plain, ""))
     if not word:
         proxy = ", reject or 'expect-proxy layer4'" if said.endswith(CONNECTION) else " or reject"
         return f"'{said}' needs an action: accept{proxy}"

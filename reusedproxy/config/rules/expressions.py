@@ -11,8 +11,9 @@ import re
 from collections.abc import Callable, Collection
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
+from reusedproxy.config.language.alternatives import HINTS
 from reusedproxy.config.language.arguments import Unfinished, arguments_at
-from reusedproxy.config.language.haproxy_words import HINTS, words
+from reusedproxy.config.language.haproxy_words import words
 from reusedproxy.config.language.regular import read_regular, shortened
 from reusedproxy.config.language.report import Wrong, did_you_mean, not_done, one_of
 from reusedproxy.config.language.units import within_64_bits
@@ -116,7 +117,8 @@ def _judged(name: str, arguments: tuple[str, ...], *, first: bool, what: str, ot
         if name in known or (numbered is not None and f"sc_{name[4:]}" in known):
             raise Wrong(f"{what}: {not_done(name, kind, HINTS.get(name, ''))}")
         if not name:
-            raise Wrong(f"{what}: a {kind} is missing in the expression")
+            blank = "" if first else ", in which no blank can stand"
+            raise Wrong(f"{what}: a {kind} is missing in the expression{blank}")
         if first and name in ACL_ONLY:
             raise Wrong(f"{what}: '{name}' can stand in an 'acl' or a condition only, it is no sample fetch")
         also = {*others} if first else set()

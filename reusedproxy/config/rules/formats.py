@@ -10,9 +10,9 @@ import re
 from attrs import evolve, frozen
 
 from reusedproxy.config.language.haproxy_words import words
-from reusedproxy.config.language.report import Wrong, did_you_mean, not_done
+from reusedproxy.config.language.report import Report, Wrong, did_you_mean, not_done
 from reusedproxy.config.model.rules import Format, Hole
-from reusedproxy.config.model.values import Call, Expression
+from reusedproxy.config.model.values import Call, Expression, Place
 from reusedproxy.config.rules.expressions import expression_at
 from reusedproxy.config.rules.samples import ALIASES
 
@@ -36,6 +36,8 @@ _ALIAS = re.compile(r"[A-Za-z]+")
 _NAME = re.compile(r"[A-Za-z0-9_.-]*\Z")
 #: The types that a named item can have; of `raw` the manual says nothing.
 KINDS = ("str", "sint", "bool")
+#: What `+` switches on, and `-` off.
+FLAGS = ("Q", "M", "E", "X", "json")
 
 
 @frozen
@@ -46,9 +48,22 @@ class _Flags:
     json: bool = False
 
 
-def read_format(text: str, what: str, *, of_log: bool = False) -> Format:
+def read_format_of_line(text: str, what: str, place: Place, report: Report, *, of_log: bool = False) -> Format:
+    """Parses a log-format string, and warns of flags without a sign, which do nothing, as in HAProxy. Raises Wrong."""
+    unsigned: list[str] = []
+    made = read_format(text, what, of_log=of_log, unsigned=unsigned)
+    for flag in dict.fromkeys(unsigned):
+        report.warn(
+            place,
+            f"{what}: '%{{{flag}}}' does nothing, as in HAProxy: '%{{+{flag}}}' switches it on, '%{{-{flag}}}' off",
+        )
+    return made
+
+
+def read_format(text: str, what: str, *, of_log: bool = False, unsigned: list[str] | None = None) -> Format:
     """Parses a log-format string; `what` begins each message. In one `of_log` a dash stands for an empty value, as
-    `%{+M}` has it elsewhere. Raises Wrong."""
+    `%{+M}` has it elsewhere. Flags without a sign are added to `unsigned`, and refused without such a list. Raises
+    Wrong."""
     parts: list[str | Hole] = []
     at, usual = 0, _Flags(frozenset("M") if of_log else frozenset())
     while (percent := text.find("%", at)) >= 0:
@@ -63,7 +78,7 @@ def read_format(text: str, what: str, *, of_log: bool = False) -> Format:
             name, kind, at = _name_at(text, at, what)
         flags = usual
         if found := _FLAGS.match(text, at):
-            flags = _flags(found[1], flags, what)
+            flags = _flags(found[1], flags, what, unsigned)
             at = found.end()
         if text[at : at + 1] == "[":
             expression, at = expression_at(text, at + 1, f"{what}: in '%[…]'")
@@ -118,8 +133,8 @@ def _name_at(text: str, at: int, what: str) -> tuple[str, str, int]:
     return found[1], kind, found.end()
 
 
-def _flags(text: str, usual: _Flags, what: str) -> _Flags:
-    """Applies the flags of `%{…}` to the usual ones. Raises Wrong.
+def _flags(text: str, usual: _Flags, what: str, unsigned: list[str] | None) -> _Flags:
+    """Applies the flags of `%{…}` to the usual ones; those without a sign are added to `unsigned`. Raises Wrong.
 
     E escapes `"`, `]` and backslash, Q puts quotes around the value, M shows a dash for an empty value, X writes
     addresses and some numbers to the base of 16. In a header, HAProxy 2.x applies Q and M to aliases only, 3.x to
@@ -130,7 +145,10 @@ def _flags(text: str, usual: _Flags, what: str) -> _Flags:
         if flag[1:] in ("cbor", "bin"):
             hint = "write '%{+json}o'" if flag[1:] == "cbor" else "lines of the log are text"
             raise Wrong(f"{what}: {not_done(f'%{{{flag}}}', 'flag', hint)}")
-        if flag[:1] not in ("+", "-") or flag[1:] not in ("Q", "M", "E", "X", "json"):
+        if flag in FLAGS and unsigned is not None:
+            unsigned.append(flag)
+            continue
+        if flag[:1] not in ("+", "-") or flag[1:] not in FLAGS:
             raise Wrong(
                 f"{what}: unknown flag '{flag}' in '%{{{text}}}': there are +E, +M, +Q, +X and +json, and their"
                 " contraries"

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from reusedproxy.config.language.alternatives import HINTS
 from reusedproxy.config.language.haproxy_words import without_number, words
 from reusedproxy.config.language.report import Line, Report, Wrong, did_you_mean, not_done
 from reusedproxy.config.model.rules import Action, Receive, Rule
@@ -12,7 +13,7 @@ from reusedproxy.config.rules.counters import COUNTING, TABLE_ACTIONS
 from reusedproxy.config.rules.reading import Reading
 from reusedproxy.config.rules.samples import CLIENT_BYTES, SERVER_BYTES
 
-_NOT_DONE = words(
+NOT_DONE = words(
     """
     do-log lua send-spoe-group
     set-bc-mark set-bc-tos switch-mode
@@ -64,9 +65,9 @@ def read_content_rule(line: Line, where: str, acls: Acls, report: Report) -> Rul
     what = f"'{said} {word}'"
     reader = actions.get(without_number(word))
     if reader is None:
-        if without_number(word) in _NOT_DONE:
-            raise Wrong(not_done(f"{said} {word}", "rule"))
-        raise Wrong(f"'{said}': unknown action '{word}'{did_you_mean(word, {*actions, *_NOT_DONE})}")
+        if without_number(word) in NOT_DONE:
+            raise Wrong(not_done(f"{said} {word}", "rule", HINTS.get(word, "")))
+        raise Wrong(f"'{said}': unknown action '{word}'{did_you_mean(word, {*actions, *NOT_DONE})}")
     rest = (f"({argument}", *before[1:]) if parenthesis else tuple(before[1:])
     action = reader(Reading(rest, what, where, word, f"'{said}' rules", line, report))
     return Rule(line.place, f"{said} {word}", action, read_condition(condition, acls, line.place, what, report))

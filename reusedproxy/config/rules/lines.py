@@ -7,6 +7,7 @@ Each has an action, or the name of a backend, and a condition. What may follow t
 from __future__ import annotations
 
 from reusedproxy.config.language import haproxy_words
+from reusedproxy.config.language.alternatives import HINTS
 from reusedproxy.config.language.report import Line, Report, Wrong, did_you_mean, not_done
 from reusedproxy.config.model.rules import Fail, Rule, UseBackend
 from reusedproxy.config.rules.acls import Acls, read_condition, split_condition
@@ -84,7 +85,7 @@ def _read(
     reader = actions.get(haproxy_words.without_number(word))
     if reader is None:
         if haproxy_words.without_number(word) in others:
-            hint = haproxy_words.HINTS.get(word, "")
+            hint = HINTS.get(word, "")
             raise Wrong(not_done(f"{keyword} {word}", "rule", hint))
         plain = haproxy_words.without_number(word)
         if plain in REQUEST_ACTIONS | RESPONSE_ACTIONS:

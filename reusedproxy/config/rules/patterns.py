@@ -36,6 +36,8 @@ DEFAULT = {"bool": "bool", "int": "int", "ip": "ip", "ipv4": "ip", "ipv6": "ip",
 #: What stands on either side of a pattern of these methods (manual, section 7.1.3).
 DELIMITERS = {"dir": "/?", "dom": "/?.:"}
 OPERATORS = ("eq", "ge", "gt", "le", "lt")
+#: A range that ends at 0 to HAProxy, whatever operator stands before it; people mean the end of flags.
+ALL_UP_TO_0 = "--"
 
 #: First and last number, both included; None: no limit.
 Range = tuple[int | None, int | None]
@@ -54,6 +56,9 @@ def ranges(texts: Iterable[str], what: str) -> list[Range]:
     for text in texts:
         if text in OPERATORS:
             operator = text
+            continue
+        if text == ALL_UP_TO_0:
+            found.append((None, 0))
             continue
         if between := _RANGE.match(text):
             first, last = between.group(1, 2) if between[3] is None else between.group(3, 4)

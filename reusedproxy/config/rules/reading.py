@@ -11,7 +11,7 @@ from reusedproxy.config.language.report import Line, Report, Wrong
 from reusedproxy.config.model.rules import Format
 from reusedproxy.config.model.values import Expression
 from reusedproxy.config.rules.expressions import read_expression, where_of
-from reusedproxy.config.rules.formats import read_format
+from reusedproxy.config.rules.formats import read_format, read_format_of_line
 from reusedproxy.config.rules.samples import AT_HAND, NEEDED
 
 TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
@@ -42,7 +42,8 @@ class Reading:
         return self.words
 
     def format(self, text: str) -> Format:
-        return read_format_for(text, self.what, self.where, self.place_words)
+        made = read_format_of_line(text, self.what, self.line.place, self.report)
+        return _all_at_hand(made, self.what, self.where, self.place_words)
 
     def expression(self, text: str) -> Expression:
         return self.has_something_to_say(read_expression(text, self.what))
@@ -54,7 +55,10 @@ class Reading:
 def read_format_for(text: str, what: str, where: str, place_words: str) -> Format:
     """Parses a log-format string whose expressions must have a value in requests or in responses (`where`). Raises
     Wrong."""
-    made = read_format(text, what)
+    return _all_at_hand(read_format(text, what), what, where, place_words)
+
+
+def _all_at_hand(made: Format, what: str, where: str, place_words: str) -> Format:
     for expression in made.expressions:
         _at_hand(expression, what, where, place_words)
     return made

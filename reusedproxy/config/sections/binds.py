@@ -10,6 +10,7 @@ from attrs import Factory, define, evolve, frozen
 
 from reusedproxy.config.language import haproxy_words, units
 from reusedproxy.config.language.addresses import listen_addresses, unix_path
+from reusedproxy.config.language.alternatives import HINTS
 from reusedproxy.config.language.parameters import read_parameters
 from reusedproxy.config.language.report import Line, Report, Wrong, did_you_mean, not_done
 from reusedproxy.config.model.proxies import Bind, SocketOptions
@@ -137,7 +138,7 @@ def _read_words(arguments: tuple[str, ...], draft: BindDraft, what: str, report:
             if word == "npn":
                 report.without_effect("bind … npn", draft.bind.place)
         elif word not in ("proto", "v4v6"):
-            raise Wrong(f"{what}: {not_done(word, 'bind option', haproxy_words.HINTS.get(f'bind {word}', ''))}")
+            raise Wrong(f"{what}: {not_done(word, 'bind option', HINTS.get(f'bind {word}', ''))}")
 
     read_parameters(arguments, haproxy_words.BIND, apply, what)
     draft.bind = evolve(draft.bind, **settings, options=SocketOptions(**options))

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from attrs import Factory, define, evolve
 
 from reusedproxy.config.language import haproxy_words, hints, units
+from reusedproxy.config.language.alternatives import HINTS
 from reusedproxy.config.language.files import based_path
 from reusedproxy.config.language.report import Line, Report, Wrong, did_you_mean, nearest, not_done, one_of
 from reusedproxy.config.model.logs import THIS_HOST, LogTarget
@@ -200,7 +201,7 @@ def without_effect(word: str) -> bool:
 def _not_a_keyword(line: Line) -> str:
     word = line.keyword
     if word in haproxy_words.GLOBAL:
-        return not_done(word, hint=haproxy_words.HINTS.get(word, ""))
+        return not_done(word, hint=HINTS.get(f"global {word}", "") or HINTS.get(word, ""))
     text = f"unknown keyword '{word}' in section 'global'"
     if hint := hints.for_unknown_word(line):
         return text + hint

@@ -11,6 +11,7 @@ from attrs import evolve, fields_dict
 
 from reusedproxy.config.checks.requests import read_httpchk
 from reusedproxy.config.language import haproxy_words, hints
+from reusedproxy.config.language.alternatives import HINTS
 from reusedproxy.config.language.report import Line, Report, Wrong, did_you_mean, not_done, one_of
 from reusedproxy.config.model.checks import Hello
 from reusedproxy.config.model.forwarded import Forwarded
@@ -56,7 +57,7 @@ def read_option(proxy: ProxyDraft, line: Line, report: Report) -> None:
     elif option.keyword in _READERS:
         _READERS[option.keyword](proxy, option, report)
     elif not option.prefix:
-        raise Wrong(not_done(f"option {option.keyword}", hint=haproxy_words.HINTS.get(option.keyword, "")))
+        raise Wrong(not_done(f"option {option.keyword}", hint=HINTS.get(option.keyword, "")))
     # `no option X` for an unimplemented option asks for the present behaviour, and is accepted.
 
 

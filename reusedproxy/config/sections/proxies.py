@@ -13,6 +13,7 @@ from attrs import evolve, frozen
 
 from reusedproxy.config.checks.steps import read_http_step, read_tcp_step
 from reusedproxy.config.language import haproxy_words, hints, units
+from reusedproxy.config.language.alternatives import HINTS
 from reusedproxy.config.language.report import Line, Report, Wrong, did_you_mean, nearest, not_done, one_of
 from reusedproxy.config.model.rules import Rule
 from reusedproxy.config.rules.acls import read_acl
@@ -127,7 +128,7 @@ def _ignored(what: str, proxy: ProxyDraft, line: Line, report: Report) -> None:
 def _not_a_keyword(line: Line, kind: str) -> str:
     word = line.keyword
     if word in haproxy_words.PROXY:
-        return not_done(word, hint=haproxy_words.HINTS.get(word, ""))
+        return not_done(word, hint=HINTS.get(word, ""))
     if word in haproxy_words.PROXY_REMOVED:
         return f"'{word}' is gone: {haproxy_words.PROXY_REMOVED[word]}"
     return f"unknown keyword '{word}' in section '{kind}'{_hint(line)}"
@@ -394,12 +395,15 @@ def _server(proxy: ProxyDraft, line: Line, report: Report) -> None:
     name = line.words[1] if line.arguments else ""
     _name_is_free(proxy, name)
     proxy.servers.append(read_server(line, proxy.default_server, proxy.tls))
-    _warn_of_cut(line, f"server '{name}'", report)
+    _tell_of_words(line, f"server '{name}'", report)
 
 
-def _warn_of_cut(line: Line, what: str, report: Report) -> None:
+def _tell_of_words(line: Line, what: str, report: Report) -> None:
+    """Tells of words of a server's line that do not do what they seem to."""
     for text in numbers_cut(line):
         report.warn(line.place, f"{what}: {text}")
+    for word in haproxy_words.SERVER_WITHOUT_EFFECT.intersection(line.arguments):
+        report.without_effect(f"server … {word}", line.place)
 
 
 def _name_is_free(proxy: ProxyDraft, name: str) -> None:
@@ -414,12 +418,12 @@ def _server_template(proxy: ProxyDraft, line: Line, report: Report) -> None:
     for server in made:
         _name_is_free(proxy, server.name)
     proxy.servers += made
-    _warn_of_cut(line, "'server-template'", report)
+    _tell_of_words(line, "'server-template'", report)
 
 
 def _default_server(proxy: ProxyDraft, line: Line, report: Report) -> None:
     read_default_server(line, proxy.default_server)
-    _warn_of_cut(line, "'default-server'", report)
+    _tell_of_words(line, "'default-server'", report)
 
 
 def _http_check(proxy: ProxyDraft, line: Line, report: Report) -> None:

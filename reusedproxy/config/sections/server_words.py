@@ -15,6 +15,7 @@ from attrs import Factory, define, evolve
 
 from reusedproxy.config.language import haproxy_words, units
 from reusedproxy.config.language.addresses import server_address
+from reusedproxy.config.language.alternatives import HINTS
 from reusedproxy.config.language.parameters import read_parameters
 from reusedproxy.config.language.report import Line, Wrong, not_done, one_of
 from reusedproxy.config.model.checks import Agent, Observe
@@ -176,6 +177,12 @@ _CUT_BY_HAPROXY = haproxy_words.words(
     """
 )
 _CUT = re.compile(r"([0-9]{1,18})[^0-9]")
+#: Words that nothing is done for.
+NOTHING_TO_DO = haproxy_words.SERVER_AS_WE_DO | haproxy_words.SERVER_WITHOUT_EFFECT
+
+
+#: A word of HAProxy's with a number in parentheses.
+_NUMBERED = "set-proxy-v2-tlv-fmt"
 
 
 def read_words(arguments: tuple[str, ...], words: ServerWords, what: str) -> None:
@@ -187,14 +194,15 @@ def read_words(arguments: tuple[str, ...], words: ServerWords, what: str) -> Non
             words.parameters.read(word, argument, what)
         elif word in SETTERS:
             SETTERS[word](words, argument, f"{what}: '{word}'")
-        elif word not in haproxy_words.SERVER_AS_WE_DO:
-            hint = haproxy_words.HINTS.get(f"server {word}", "") or haproxy_words.HINTS.get(word, "")
+        elif argument not in haproxy_words.SERVER_AS_WE_DO_WITH.get(word, ()) and word not in NOTHING_TO_DO:
+            hint = HINTS.get(f"server {word}", "") or HINTS.get(word, "")
             raise Wrong(f"{what}: {not_done(word, 'server option', hint)}")
 
     for word in _LISTS:
         if arguments.count(word) > 1:
             raise Wrong(f"{what}: '{word}' is there twice: write its values as one list, {word} FIRST,SECOND")
-    read_parameters(joined(arguments), ARITIES, apply, what)
+    plain = [word if not word.startswith(f"{_NUMBERED}(") else _NUMBERED for word in joined(arguments)]
+    read_parameters(plain, ARITIES, apply, what)
 
 
 def joined(arguments: Sequence[str]) -> list[str]:

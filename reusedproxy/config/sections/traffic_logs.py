@@ -10,7 +10,7 @@ from reusedproxy.config.model.logs import Slot
 from reusedproxy.config.model.rules import Rule
 from reusedproxy.config.model.values import Expression
 from reusedproxy.config.rules.expressions import where_of
-from reusedproxy.config.rules.formats import read_format
+from reusedproxy.config.rules.formats import read_format_of_line
 from reusedproxy.config.rules.log_actions import Capture
 from reusedproxy.config.rules.reading import FRAMING, HOP, TOKEN
 from reusedproxy.config.rules.samples import ALWAYS, AT_LOG, BY_PLACE, NEEDED, REQUEST, RESPONSE
@@ -25,7 +25,7 @@ def read_log_format(proxy: ProxyDraft, line: Line, report: Report) -> None:
     text = line.one_argument("a format (one word, or quoted)")
     what = f"'{line.keyword}'"
     of_id = line.keyword == "unique-id-format"
-    made = read_format(text, what, of_log=not of_id)
+    made = read_format_of_line(text, what, line.place, report, of_log=not of_id)
     if made.json and line.keyword in ("log-format-sd", "unique-id-format"):
         raise Wrong(f"{what}: '%{{+json}}o' makes a line of the log, which this is not")
     for expression in made.expressions:

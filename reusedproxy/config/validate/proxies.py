@@ -496,10 +496,11 @@ def _checks(draft: ProxyDraft, report: Report) -> None:
     check = check_of(draft)
     first = check.first_request if isinstance(check, CheckPlan) else check
     if first is not None and first.version == "HTTP/1.1" and host_asked_for(first) is None:
-        place = draft.said["http-check send" if "http-check send" in draft.own else "option httpchk"]
-        request = f"{first.method} {first.uri} HTTP/1.1"
-        text = f"an HTTP/1.1 check without a Host header is refused by most servers: 'option httpchk {request} NAME'"
-        report.warn(place, text)
+        said = "http-check send" if "http-check send" in draft.own else "option httpchk"
+        request = f"option httpchk {first.method} {first.uri} HTTP/1.1 NAME"
+        todo = request if said == "option httpchk" else "http-check send … hdr Host NAME"
+        text = f"an HTTP/1.1 check without a Host header is refused by most servers: '{todo}'"
+        report.warn(draft.said[said], text)
 
 
 def _without(option: str, draft: ProxyDraft) -> str:

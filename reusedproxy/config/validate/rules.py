@@ -315,9 +315,12 @@ def regular_expressions(said: object) -> Iterable[str]:
 
 
 def tells_of_tls(action: object) -> bool:
-    """Tells whether the action writes a header from the client's TLS connection or certificate."""
-    return isinstance(action, EditHeader) and any(
-        expression.fetch.name.startswith(("ssl_c_", "ssl_fc")) for expression in action.value.expressions
+    """Tells whether the action writes a header from the client's TLS connection or certificate. Host does not count: it
+    names the server, and a request has one until a rule sets another."""
+    return (
+        isinstance(action, EditHeader)
+        and action.name.lower() != "host"
+        and any(expression.fetch.name.startswith(("ssl_c_", "ssl_fc")) for expression in action.value.expressions)
     )
 
 

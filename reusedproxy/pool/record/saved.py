@@ -99,7 +99,7 @@ def read(lines: Iterable[str]) -> tuple[Situation, float, list[Event]]:
     number, head = next(kept, (2, ""))
     try:
         situation, seconds = _situation(json.loads(head))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise NotARecord(f"line {number}: what is said of the pool cannot be read ({error})") from None
     events = []
     for number, line in kept:

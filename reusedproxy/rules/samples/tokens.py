@@ -36,14 +36,18 @@ _SIZES = {"ES256": 64, "ES384": 96, "ES512": 132}
 
 
 def verified(token: bytes, algorithm: str, secret: bytes, key: Key | None) -> int:
-    """Returns the result for a token in the compact form; `secret` is for HS…, `key` for the others, None: unknown."""
+    """Returns the result for a token in the compact form; `secret` is for HS…, `key` for the others, None: unknown.
+
+    A token may choose its algorithm (in a variable): without a signature it is not verified, and where there is a
+    `key`, its `secret` is the name of a file, which is none.
+    """
     if algorithm not in ALGORITHMS:
         return UNKNOWN_ALGORITHM
     parts = token.split(b".")
     if len(parts) != 3:
         return INVALID_TOKEN
-    if algorithm == "none":
-        return FAILED if parts[2] else VERIFIED
+    if algorithm == "none" or (key is not None and algorithm.startswith("HS")):
+        return FAILED
     signature = part_decoded(parts[2])
     if not signature:
         return INVALID_TOKEN
