@@ -80,6 +80,22 @@ class EgressTests(SynchronousTestCase):
             self.assertEqual(self.asked(world, request)[0], server, request)
         world.check_rest()
 
+    def test_a_partner_at_an_ipv6_address(self) -> None:
+        """However it is written, and told as the configuration has it."""
+        world = egress(self)
+        world.servers[0].server.settings = evolve(world.servers[0].server.settings, host="2001:db8::1", port=8443)
+        for request, server in (
+            (ask("/", "[2001:db8::1]:8443"), "s1"),
+            (ask("http://[2001:DB8:0:0::1]:8443/"), "s1"),
+            (ask("/", "[2001:db8::1]"), "s1"),
+            (ask("/", "[2001:db8::2]:8443"), "403"),
+            (ask("/", "[::ffff:1.2.3.4]:8443"), "403"),
+        ):
+            found, got = self.asked(world, request)
+            self.assertEqual(found, server, request)
+            if got:
+                self.assertIn(b"\r\nHost: [2001:db8::1]:8443\r\n", got)
+
     def test_partners_are_told_their_own_name_and_a_path(self) -> None:
         """And not the password for this proxy."""
         world = egress(self)

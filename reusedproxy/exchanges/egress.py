@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from ipaddress import IPv6Address
 from typing import Final
 
 from attrs import evolve, frozen
@@ -30,7 +31,7 @@ _CREDENTIALS: Final = editing.spellings("Proxy-Authorization")
 #: Characters of a name that are shown in the log.
 _SHOWN: Final = 100
 
-#: A host in lower case, without a final dot, and a port.
+#: A host as `_plain` returns it, and a port.
 Place = tuple[bytes, int]
 
 
@@ -112,7 +113,7 @@ class Partners:
         found = _AUTHORITY.match(head.host)
         if found is None:
             return None
-        host, port = found[1].removesuffix(b".").lower(), found[2]
+        host, port = _plain(found[1]), found[2]
         if port is None:
             return self._by_host.get(host)
         exact = self._by_place.get((host, int(port)))
@@ -129,7 +130,18 @@ class Partners:
 
 
 def place_of(settings: Settings) -> Place:
-    return settings.host.removesuffix(".").lower().encode(), settings.port or 0
+    return _plain(settings.host.encode()), settings.port or 0
+
+
+def _plain(host: bytes) -> bytes:
+    """Returns a host as it is compared: in lower case, without a final dot; an IPv6 address without brackets, however
+    it is written."""
+    if host[:1] == b"[" and host[-1:] == b"]":
+        host = host[1:-1]
+    try:
+        return str(IPv6Address(host.decode("latin-1"))).encode() if b":" in host else host.removesuffix(b".").lower()
+    except ValueError:
+        return host
 
 
 def has_usual_port(settings: Settings) -> bool:
