@@ -12,6 +12,7 @@ import signal
 import socket
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from random import SystemRandom
 from typing import TYPE_CHECKING, Any
 
@@ -29,13 +30,15 @@ from reusedproxy.config.model.values import Notice, Place
 from reusedproxy.daemon.limits import none_for_clients, shortages
 from reusedproxy.daemon.load import Refused, load
 from reusedproxy.daemon.own_settings import descriptors_in, empty_tables, nothing_to_serve
-from reusedproxy.daemon.reloading.reload import Reloads, Told
+from reusedproxy.daemon.reloading.reload import Reloads, Told, fault_of
+from reusedproxy.daemon.reloading.trial import Refusal
 from reusedproxy.daemon.replacing.counts import count_on, counts_of
 from reusedproxy.daemon.replacing.departure import Departure, clients_of
 from reusedproxy.daemon.replacing.handover import key_of
 from reusedproxy.daemon.replacing.standing import stand
 from reusedproxy.daemon.replacing.successor import Successor
 from reusedproxy.daemon.replacing.takeover import HandoverError, Takeover, take_over
+from reusedproxy.daemon.replacing.trial import ReplacementTrial
 from reusedproxy.daemon.replacing.waiting import gone_from_paths, why_not_handed_over, why_not_reloaded
 from reusedproxy.daemon.revocations.download import Downloads
 from reusedproxy.daemon.revocations.fetcher import ListFetcher
@@ -332,7 +335,24 @@ class ProxyService(Service):
             self._lists.begin(proxy, Downloads(self._reactor, self._poller, proxy.deadlines, self.reloads.resolver))
 
     def _warm_up(self, proxy: Proxy) -> None:
-        """Goes on with `_listen`; with `pool-warm-start` when the floors stand."""
+        """Goes on with `_listen`; with `pool-warm-start` when the floors stand. Where this process takes another one's
+        place, servers are tried before that."""
+        if self._takeover is None:
+            self._await_floors(proxy)
+            return
+        ReplacementTrial(self._takeover.standing, proxy, self._reactor, partial(self._tried, proxy)).look()
+
+    def _tried(self, proxy: Proxy, refusal: Refusal | None) -> None:
+        """Goes on when servers take what they will be shown; leaves the place to the other process if one refuses."""
+        if self.state != "running" or self._stopping:
+            return
+        if refusal is None or self._takeover is None or self._takeover.is_alone:
+            self._await_floors(proxy)
+            return
+        self._takeover.give_up()
+        self._given_up(str(fault_of(refusal, proxy)))
+
+    def _await_floors(self, proxy: Proxy) -> None:
         patience = proxy.configuration.global_.pool_warm_start
         if self._takeover is None:
             if patience is None:

@@ -293,7 +293,7 @@ class Reloads:
         if refusal is not None:
             trial.close("reload refused")
             sockets.give_up()
-            self._refuse([_fault_of(refusal, new)])
+            self._refuse([fault_of(refusal, new)])
             return
         for found, what in (
             (trial.distrusted, "is not trusted any more, and gets no more requests"),
@@ -394,7 +394,7 @@ class Reloads:
         announce("alert", "reload refused: everything stays as it was")
 
 
-def _fault_of(refusal: Refusal, new: Proxy) -> Fault:
+def fault_of(refusal: Refusal, new: Proxy) -> Fault:
     """Returns the fault of the line of a server that refuses what has changed."""
     settings = new.lines[refusal.name].server.settings
     crt = f" (crt {settings.tls.crt})" if settings.tls is not None and settings.tls.crt else ""

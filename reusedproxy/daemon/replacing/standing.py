@@ -24,6 +24,7 @@ from reusedproxy.backends.saved_states import COLUMNS, OTHER_NAME, follows_name
 from reusedproxy.backends.server import Server
 from reusedproxy.build.assembly import Proxy
 from reusedproxy.config.language.addresses import is_host_name
+from reusedproxy.daemon.replacing.trial import shown_at
 from reusedproxy.net.dial import Target
 from reusedproxy.pool import handed
 from reusedproxy.pool.kept import DRAINED
@@ -47,7 +48,12 @@ def standing(proxy: Proxy) -> dict[str, object]:
             if each.settings.maxconn != each.maxconn_said
         },
         "servers": {
-            each.full_name: {**_ordered(each), "at": str(each.target), "pool": handed.learnt(each.pool)}
+            each.full_name: {
+                **_ordered(each),
+                **shown_at(each),
+                "at": str(each.target),
+                "pool": handed.learnt(each.pool),
+            }
             for backend in proxy.backends
             for each in backend.servers
         },

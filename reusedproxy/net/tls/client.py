@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from copy import copy
 from datetime import datetime, timezone
+from hashlib import sha256
 from math import inf
 from socket import socket
 from time import time
@@ -334,6 +335,11 @@ class ClientContext:
         if ours is None or theirs is None:
             return ours is theirs
         return (ours.content, ours.key) == (theirs.content, theirs.key)
+
+    @property
+    def shown_digest(self) -> str:
+        """Returns what tells the certificate that is shown, with its chain, from others; "" without one."""
+        return "" if self._shown is None else sha256(self._shown.content).hexdigest()
 
     def demands_as(self, other: ClientContext) -> bool:
         """Tells whether a server has to prove the same to both: by a chain from the same CAs, none of it revoked by the
