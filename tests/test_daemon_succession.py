@@ -739,6 +739,7 @@ GLOBAL: dict[str, Any] = {
     "stats_sockets": (f" stats socket {LOOPBACK}:0\n", lambda service: len(service.runtime.sockets), 1),
     "stats_timeout": (" stats timeout 3s\n", lambda service: service.runtime._settings.stats_timeout, 3.0),
     "stats_maxconn": (" stats maxconn 3\n", lambda service: service.runtime._settings.stats_maxconn, 3),
+    "maxsslconn": (" maxsslconn 9\n", lambda service: service.proxy.places.maxsslconn, 9),
     "rates": (" maxconnrate 9\n", lambda service: [*service.proxy.places.rates], ["maxconnrate"]),
     "node": (" node n1\n", lambda service: service.proxy.configuration.global_.node, "n1"),
     "description": (

@@ -12,6 +12,7 @@ from socket import socket
 from typing import Final, Protocol
 
 from reusedproxy.clients.connection import ClientConnection
+from reusedproxy.clients.connection_limit import ConnectionLimit
 from reusedproxy.clients.owner import Owner
 from reusedproxy.clients.stream import StreamConnection, StreamOwner
 from reusedproxy.config.model.values import ListenAddress
@@ -48,6 +49,8 @@ class Admitting(Owner, StreamOwner, Protocol):
     """Defines the frontend as its pending clients know it."""
 
     announce: Callable[[str, str], None]
+    #: The limits of the process, which count clients over TLS.
+    places: ConnectionLimit
     #: Tells that `stays` has something to do.
     judges_sessions: bool
 
@@ -67,8 +70,8 @@ class PendingClients:
     """Keeps the clients of a frontend that have connected but not completed their handshake; counts and bounds them,
     and reports failures.
 
-    At most half of the frontend's places may be taken by pending clients: beyond that the oldest, which is hardly a
-    genuine one, makes room.
+    At most half of the frontend's places, or of those of clients over TLS, may be taken by pending clients: beyond that
+    the oldest, which is hardly a genuine one, makes room.
     """
 
     def __init__(self, frontend: Admitting, poller: Poller) -> None:
@@ -102,6 +105,10 @@ class PendingClients:
         handshake = Handshake(
             self._poller, frontend.deadlines, self._turns, certificates, accepted, self, address, listener
         )
+        places = frontend.places
+        places.over_tls += 1
+        if places.maxsslconn:
+            places.crowd()
         self._begin(handshake, counters)
         return handshake
 
@@ -110,6 +117,12 @@ class PendingClients:
     ) -> Preface:
         """Waits for the PROXY protocol header of another proxy that has connected (`accept-proxy`)."""
         preface = Preface(self._poller, self._frontend.deadlines, accepted, self, address, listener)
+        if listener.certificates is not None:
+            preface.over_tls = True
+            places = self._frontend.places
+            places.over_tls += 1
+            if places.maxsslconn:
+                places.crowd()
         self._begin(preface, counters)
         return preface
 
@@ -117,7 +130,10 @@ class PendingClients:
         self.under_way[pending] = None
         if counters is not None:
             self._counters[pending] = counters
-        if len(self.under_way) > max(1, self._frontend.maxconn // 2):
+        places = self._frontend.maxconn
+        if (over_tls := self._frontend.places.maxsslconn) and pending.listener.certificates is not None:
+            places = min(places, over_tls)
+        if len(self.under_way) > max(1, places // 2):
             next(iter(self.under_way)).abort("too many handshakes are under way, and it was the oldest")
         pending.start(self._timeout)
 
@@ -127,7 +143,11 @@ class PendingClients:
         del self.under_way[preface]
         frontend.connections.discard(preface)
         counters = self._counters.pop(preface, None)
+        places = frontend.places
+        places.over_tls -= preface.over_tls  # a handshake counts anew
         connection = frontend.admit(preface.socket, header.source or preface.address, preface.listener, counters)
+        if places.maxsslconn:
+            places.crowd()
         frontend.connections.add(connection)
         if isinstance(connection, (Handshake, Preface)):
             self._announced[connection] = header, preface.began
@@ -160,6 +180,7 @@ class PendingClients:
             connection.destination, connection.announced = header.destination, header.values
         connection.handshake = connection.since - began
         frontend.connections.add(connection)
+        connection.over_tls = True
         if frontend.judges_sessions and not frontend.stays(connection, self._counters.pop(handshake, None)):
             return
         if frontend.stopped or frontend.guide is not None:

@@ -129,6 +129,8 @@ class Listener:
         #: Certificates for the clients of this listener; None: they are served without TLS. The taker sets and uses
         #: them.
         self.certificates: Certificates | None = None
+        #: Tells that it must wait until other listeners have fewer clients of its kind; the taker sets it.
+        self.crowded = False
         #: Connections accepted here that are still open; the taker counts them down.
         self.connections = 0
         #: Counts what comes here (`option socket-stats`); None: nothing does. The taker sets it.
@@ -149,8 +151,9 @@ class Listener:
 
     @property
     def full(self) -> bool:
-        """Tells whether there are as many connections as its `maxconn` allows."""
-        return 0 < self.bind.maxconn <= self.connections
+        """Tells whether there are as many connections as its `maxconn`, or what counts for other listeners, too,
+        allows."""
+        return self.crowded or 0 < self.bind.maxconn <= self.connections
 
     def listen(self, taker: Taker) -> None:
         """Starts to accept connections for `taker`."""

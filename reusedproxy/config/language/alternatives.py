@@ -161,7 +161,6 @@ HINTS = {
         "statuses from 400 to 499 are counted as errors, from 500 to 599 as failures, but for 501 and 505",
     ),
     "issuers-chain-path": "put the chain into the file that 'crt' names",
-    "maxsslconn": "write 'maxconn' on the 'bind' lines that have 'ssl'",
     "global set-var": _NO_PROC,
     "global set-var-fmt": _NO_PROC,
     **dict.fromkeys(

@@ -480,10 +480,10 @@ class Said:
 class Global:
     """Holds the `global` section. `maxconn` None: what the file descriptor limit allows. `hard_stop_after`
     None: no limit. `spread_checks` is in percent. `stats_timeout`: seconds that a session at a stats socket may be
-    idle; `stats_maxconn`: sessions at all of them. `rates`: most clients in a
-    second, by the word ("maxconnrate"). `node` and `description` are what statistics pages say of this
-    machine, where they are asked to; "": the host's name, and nothing. `log_host` is the host's name in the lines of
-    the log: `logs.THIS_HOST`, another one, or "" for none.
+    idle; `stats_maxconn`: sessions at all of them. `rates`: most clients in a second, by the word ("maxconnrate").
+    `maxsslconn`: most clients over TLS at once; 0: as many as clients. `node` and `description` are what statistics
+    pages say of this machine, where they are asked to; "": the host's name, and nothing. `log_host` is the host's name
+    in the lines of the log: `logs.THIS_HOST`, another one, or "" for none.
 
     Keywords that HAProxy does not have: `pool_connect_rate`, handshakes per second for the floors of all servers
     together; `pool_warm_start`, the most seconds that the listeners wait for all floors at the start, None: not at all;
@@ -506,6 +506,7 @@ class Global:
     stats_timeout: float = 10.0
     stats_maxconn: int = 10
     rates: tuple[tuple[str, int], ...] = ()
+    maxsslconn: int = 0
     node: str = ""
     description: str = ""
     #: Names of headers in lower case, and how they are spelled where that is asked for; and a file with more of them.
