@@ -106,7 +106,7 @@ class ForwardFor:
 
 @frozen
 class StatsPage:
-    """Holds the `stats` lines of one section. `refresh` is in seconds; None: the page does not reload itself.
+    """Holds the `stats` lines of one section. `refresh` is in whole seconds; None: the page does not reload itself.
 
     `rules` decide who may see it: those of `stats http-request`, or the one that `stats auth` stands for. `admin` are
     the conditions of `stats admin`, one of which must be true for whoever may change something; `scope` the names of
