@@ -344,7 +344,7 @@ class FakeListener:
 
     full = Listener.full
 
-    def keep_alive(self, on: bool) -> None:
+    def keep_alive(self, on: bool, said: Any = None) -> None:
         self.kept_alive = on
 
     def listen(self, taker: Any) -> None:

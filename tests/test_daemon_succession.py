@@ -901,6 +901,8 @@ class WordTests(GenerationTestCase):
             ("pool-connect-rate 7", lambda line: line.pool.limits.connect_rate, 7.0),
             ("pool-record 7s", lambda line: line.pool.recorder and line.pool.recorder.record.bound.seconds, 7.0),
             ("idle-ping 7s", lambda line: line.pool.limits.idle_ping, 7.0),
+            ("tcp-ut 7s", lambda line: line.pool.dialer.options, ((socket.TCP_USER_TIMEOUT, 7000),)),
+            ("\n srvtcpka-cnt 7", lambda line: line.pool.dialer.options, ((socket.TCP_KEEPCNT, 7),)),
             ("max-reuse 7", lambda line: line.pool.limits.max_reuse, 7),
             ("ssl-max-ver TLSv1.2", lambda line: line.context.settings.max_version, "TLSv1.2"),
             ("no-ssl-reuse", lambda line: line.context.settings.resumes, False),

@@ -232,7 +232,7 @@ class Frontend(Owner):
         # One that a reload took over may have other settings than those it was made with.
         self._adopt(self.bind_of(listener), listener)
         listener.certificates = self.handshakes.certificates.get(listener.bind.address)
-        listener.keep_alive(self.settings.clitcpka)
+        listener.keep_alive(self.settings.clitcpka, self.settings.keep_alive)
         listener.traffic = Traffic() if self.settings.socket_stats else None
         listener.listen(self)
         if self not in self.places.frontends:

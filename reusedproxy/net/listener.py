@@ -19,10 +19,12 @@ from attrs import evolve
 from twisted.logger import Logger
 
 from reusedproxy.config.model.proxies import Bind
+from reusedproxy.config.model.sockets import AS_THE_SYSTEM, KeepAlive
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.binding import BACKLOG, ListenError, backlog_of, set_options
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.descriptors import EXHAUSTED as NONE_LEFT
+from reusedproxy.net.keep_alive import probe
 from reusedproxy.net.poller import READ, Poller
 from reusedproxy.net.tls.server import Certificates
 from reusedproxy.net.unix_sockets import (
@@ -126,6 +128,7 @@ class Listener:
         #: The file of a unix socket.
         self._file = bound.file if isinstance(bound, UnixSocket) else None
         self.taker: Taker | None = None
+        self._probing = AS_THE_SYSTEM
         #: Certificates for the clients of this listener; None: they are served without TLS. The taker sets and uses
         #: them.
         self.certificates: Certificates | None = None
@@ -216,12 +219,15 @@ class Listener:
             accepted.setblocking(False)
             yield accepted
 
-    def keep_alive(self, on: bool) -> None:
-        """Switches TCP keep-alive on or off, by which the kernel probes whether a silent client is still there.
+    def keep_alive(self, on: bool, said: KeepAlive = AS_THE_SYSTEM) -> None:
+        """Switches TCP keep-alive on or off, by which the kernel probes whether a silent client is still there, and
+        says how it does. Raises OSError.
 
         Accepted sockets inherit it on Linux.
         """
         self.socket.setsockopt(sockets.SOL_SOCKET, sockets.SO_KEEPALIVE, on)
+        was, self._probing = self._probing, said
+        probe(self.socket, said, was)
 
     def pause(self) -> None:
         """Stops accepting; new connections stay in the kernel's queue."""

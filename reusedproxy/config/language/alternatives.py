@@ -184,10 +184,6 @@ HINTS = {
         "take it out: trailers go on, without those that frame a message, route it or stand for a header",
     ),
     "idle-close-on-response": "take it out: a reload keeps idle clients, so that no request meets a closed connection",
-    **dict.fromkeys(
-        (f"{side}tcpka-{what}" for side in ("cli", "srv") for what in ("cnt", "idle", "intvl")),
-        "set it for the system (net.ipv4.tcp_keepalive_time, _intvl and _probes)",
-    ),
     # -- on server and bind lines
     "server allow-0rtt": "take it out, requests are sent after the handshake",
     "server healthcheck": "write 'option httpchk' or 'option tcp-check' in the backend",
@@ -200,7 +196,6 @@ HINTS = {
     "server renegotiate": "take it out: TLS is never negotiated again",
     "server shard": "tables are not sent to other machines",
     "server socks4": "connections to servers are direct: name an address that leads there",
-    "server tcp-ut": "take it out: 'timeout server' and checks find a server that fell silent",
     **dict.fromkeys(
         ("proxy-v2-options", "send-proxy-v2-ssl", "send-proxy-v2-ssl-cn", "set-proxy-v2-tlv-fmt"),
         "'send-proxy-v2' tells the client's address; 'http-request set-header' can tell the server more",

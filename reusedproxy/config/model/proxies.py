@@ -24,6 +24,7 @@ from reusedproxy.config.model.logs import NO_CAPTURES, NO_LOG, Captures, LogSett
 from reusedproxy.config.model.names import AT_THE_START, Resolution, Resolvers
 from reusedproxy.config.model.persistence import Cookie
 from reusedproxy.config.model.rules import NO_RULES, Condition, Format, Rule, Rules, UseBackend
+from reusedproxy.config.model.sockets import AS_THE_SYSTEM, KeepAlive
 from reusedproxy.config.model.tables import StickTable
 from reusedproxy.config.model.tls import BindTLS, Revocations, ServerTLS, StoredCertificate
 from reusedproxy.config.model.users import User, UserList
@@ -282,6 +283,8 @@ class Server:
     record: RecordBound | None = None
     #: The networks in which its address must be when it is dialled, and "public" for all public ones; (): any.
     reach: tuple[str, ...] = ()
+    #: Seconds for which bytes sent to it may be unacknowledged (`tcp-ut`); 0: as many as the system allows.
+    user_timeout: float = 0.0
     #: No file names it: it was added while the daemon ran (`add server`).
     added: bool = False
     template: str = ""
@@ -332,6 +335,8 @@ class Frontend:
     #: Its number, which no other section has; 0: it has none (`id`).
     id: int = 0
     clitcpka: bool = False
+    #: How it then probes silent clients.
+    keep_alive: KeepAlive = AS_THE_SYSTEM
     disabled: bool = False
     stats: StatsPage | None = None
     monitor_uri: str = ""
@@ -402,6 +407,8 @@ class Backend:
     #: The header that tells a server its name (`http-send-name-header`); "": none does.
     name_header: str = ""
     fullconn: int = 0
+    #: How silent connections to its servers are probed.
+    keep_alive: KeepAlive = AS_THE_SYSTEM
     http_check: HTTPCheck | None = None
     check_plan: CheckPlan | None = None
     log_health_checks: bool = False
