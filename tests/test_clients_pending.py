@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from socket import socket
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,6 +25,7 @@ from reusedproxy.net.tls.server_transport import ServerTLSTransport
 from reusedproxy.operators.logs.handshakes import HandshakeLog
 from tests.clientfakes import GET, OK, PLACE, World, get
 from tests.handshakes import TLSClient, client_tls, offer
+from tests.test_clients_gate import gate as gate_of
 from tests.test_net_hello import hello
 from tests.test_operators_logs_targets import in_utc
 from tests.wire import Loop, certificates, scratch
@@ -205,6 +207,31 @@ class BoundTests(TLSListenerTestCase):
         self.loop.until(lambda: world.frontend.handshakes.counts.completed == 1)
         self.assertEqual(self.under_way, 3)
         self.end()
+
+    def test_what_a_rule_for_connections_sets_outlives_the_handshake(self) -> None:
+        """Behind a PROXY header, too; nothing is left of who breaks off."""
+        speaks = TLSClient(client_tls(), "server.test")
+
+        def announced(loop: Loop, connected: socket) -> Any:
+            connected.send(b"PROXY TCP4 192.0.2.7 192.0.2.8 1 2\r\n")
+            return speaks(loop, connected)
+
+        for lines in ("", " tcp-request connection expect-proxy layer4\n"):
+            world = self.world()
+            world.frontend.gate = gate_of(f"{lines} tcp-request connection set-var(sess.a) src")
+            world.frontend.judges_sessions = True
+            client = self.loop.connect(("127.0.0.1", self.listener.port), announced if lines else speaks)
+            self.loop.until(lambda client=client: client.handshaken)
+            self.loop.until(lambda: not self.under_way)
+            (connection,) = world.frontend.connections
+            assert isinstance(connection, ClientConnection) and connection.session is not None
+            self.assertEqual(str(connection.session.variables["sess.a"]), "127.0.0.1")
+            client.drop()
+            other = self.raw()
+            other.drop()
+            self.loop.until(lambda world=world: not world.frontend.connections)
+            self.assertEqual(world.frontend.handshakes._notes, {})
+            self.end()
 
     def held_back(self) -> Any:
         """A client that has connected, whom nobody has accepted yet."""

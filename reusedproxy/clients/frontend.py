@@ -21,7 +21,17 @@ from reusedproxy.backends.server import Server
 from reusedproxy.clients.connection import ClientConnection
 from reusedproxy.clients.connection_limit import ACCEPTED, CONNECTIONS, HANDSHAKES, ConnectionLimit
 from reusedproxy.clients.figures import figure
-from reusedproxy.clients.gate import ACCEPT, DENIED, EXPECT_PROXY, REJECT, SILENT_DROP, UNIX_CLIENT, Arrival, Gate
+from reusedproxy.clients.gate import (
+    ACCEPT,
+    DENIED,
+    EXPECT_PROXY,
+    REJECT,
+    SILENT_DROP,
+    UNIX_CLIENT,
+    Arrival,
+    ArrivalNotes,
+    Gate,
+)
 from reusedproxy.clients.owner import AccessLog, Connected, Owner
 from reusedproxy.clients.pending import PendingClient, PendingClients
 from reusedproxy.clients.readmission import ASK_AGAIN, SHOW_OTHERS, certificates_at, is_admitted_alike, is_treated_alike
@@ -53,7 +63,7 @@ from reusedproxy.sessions.client import session_of
 from reusedproxy.sessions.figures import milliseconds
 from reusedproxy.streams.guide import Guide
 from reusedproxy.tables.table import Table
-from reusedproxy.tables.tracking import SESSIONS, Counters, count, leave
+from reusedproxy.tables.tracking import SESSIONS, count, leave
 from reusedproxy.wire.bodies import ChunkedBody, plain_name
 from reusedproxy.wire.heads import Limits
 
@@ -418,7 +428,7 @@ class Frontend(Owner):
         name = address[:2] if isinstance(address, tuple) else UNIX_CLIENT
         bind = listener.bind
         expects = bind.accept_proxy
-        counters: Counters | None = None
+        notes: ArrivalNotes | None = None
         if self.places.rates:
             self.places.count(CONNECTIONS)
             if listener.certificates is not None:
@@ -426,14 +436,14 @@ class Frontend(Owner):
         if self.gate is not None:
             arrival = Arrival(accepted, name, listener, self)
             verdict = self.verdict(arrival)
-            counters, name = arrival.counters, arrival.source
+            notes, name = arrival.notes, arrival.source
             if verdict in DENIED:
                 if verdict == SILENT_DROP:
                     hide(accepted)
                 else:
                     reset_at_close(accepted)  # as HAProxy: nothing is left in TIME_WAIT of a flood
-                if counters is not None:
-                    leave(counters)
+                if arrival.counters is not None:
+                    leave(arrival.counters)
                 self.denied += 1
                 listener.connections -= 1
                 if listener.traffic is not None:
@@ -454,9 +464,9 @@ class Frontend(Owner):
             if listener.connections > traffic.smax:
                 traffic.smax = listener.connections
         if expects:
-            connections.add(self.handshakes.expect_preface(accepted, name, listener, counters))
+            connections.add(self.handshakes.expect_preface(accepted, name, listener, notes))
         elif listener.certificates is not None:
-            connections.add(self.handshakes.begin(accepted, name, listener, listener.certificates, counters))
+            connections.add(self.handshakes.begin(accepted, name, listener, listener.certificates, notes))
         elif self.guide is None:
             transport = Transport(self._poller, accepted, _NOBODY)
             opened = ClientConnection(self, transport, name, listener)
@@ -478,21 +488,23 @@ class Frontend(Owner):
             listener.pause()
         if self.rate is not None and self.rate.count() and not self.full:
             self.pause()
-        if self.judges_sessions and opened is not None and not self.stays(opened, counters):
+        if self.judges_sessions and opened is not None and not self.stays(opened, notes):
             return
         if streaming is not None:
             streaming.begin()
 
-    def stays(self, connection: ClientConnection | StreamConnection, counters: Counters | None) -> bool:
+    def stays(self, connection: ClientConnection | StreamConnection, notes: ArrivalNotes | None) -> bool:
         """Runs the rules for sessions for a client whose handshakes are over, and counts its session in what tracks it.
-        Returns False if it has been turned away."""
+        Those for connections have taken `notes` of it. Returns False if it has been turned away."""
+        if notes is not None and notes.variables:
+            session_of(connection).variables.update(notes.variables)
         arrival = Arrival(
             connection.transport.socket,
             connection.address,
             connection.listener,
             self,
             connection,
-            counters,
+            None if notes is None else notes.counters,
         )
         verdict = ACCEPT if self.session_gate is None else self.judged(self.session_gate, arrival)
         if arrival.counters is not None:
@@ -507,11 +519,11 @@ class Frontend(Owner):
         return True
 
     def admit(
-        self, accepted: socket, address: tuple[str, int], listener: Listener, counters: Counters | None
+        self, accepted: socket, address: tuple[str, int], listener: Listener, notes: ArrivalNotes | None
     ) -> ClientConnection | StreamConnection | PendingClient:
         """Makes a client connection, or begins its TLS handshake. The caller counts it."""
         if listener.certificates is not None:
-            return self.handshakes.begin(accepted, address, listener, listener.certificates, counters)
+            return self.handshakes.begin(accepted, address, listener, listener.certificates, notes)
         transport = Transport(self._poller, accepted, _NOBODY)
         if self.guide is None:
             return ClientConnection(self, transport, address, listener)

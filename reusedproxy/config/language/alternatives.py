@@ -219,10 +219,6 @@ HINTS = {
     ),
     # -- in rules
     **dict.fromkeys(
-        (f"tcp-request connection {word}" for word in ("set-var", "set-var-fmt", "unset-var")),
-        "write 'tcp-request session', which has it once the handshakes are over",
-    ),
-    **dict.fromkeys(
         (f"tcp-request {stage} {word}" for stage in ("connection", "session") for word in ("set-dst", "set-dst-port")),
         "write 'tcp-request content' or 'http-request'",
     ),
