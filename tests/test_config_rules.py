@@ -73,7 +73,9 @@ def faults(lines: str) -> list[str]:
 
 def notices(lines: str, backend: str = "") -> list[str]:
     configuration = sections(lines, backend)
-    return [f"{notice.level}: {notice.text}" for notice in configuration.notices if "timeout" not in notice.text]
+    return [
+        f"{notice.level}: {notice.text}" for notice in configuration.notices if " has no 'timeout " not in notice.text
+    ]
 
 
 class ValueTests(SynchronousTestCase):
@@ -186,6 +188,7 @@ class FaultTests(SynchronousTestCase):
             ),
             ("http-request del-header Transfer_Encoding", "'Transfer_Encoding' says where the message ends"),
             ("http-response set-header Connection x", "'Connection' is said by each connection for itself"),
+            ("http-response set-header Connection close", "rules cannot set it: 'option httpclose' and"),
             ("http-request set-header Upgrade x", "'Upgrade' is said by each connection for itself"),
             ("http-request set-header Expect x", "'Expect' is between the client and us; rules can only delete it"),
             ("http-request del-header X -m rex", "'-m' is one of str, beg, end, sub and reg, not 'rex'"),
@@ -386,6 +389,9 @@ class WarningTests(SynchronousTestCase):
             ("http-request set-header X %[ssl_c_s_dn] if { ssl_fc }", "notice",
                 "what the client sent under that name is taken out as well"),
             ("http-request del-header Connection", "warning", "'Connection' never goes on anyhow"),
+            ("http-response set-header Connection Keep-Alive", "warning",
+                "'Connection' does nothing: connections are kept alive anyhow"),
+            ("http-response add-header Keep-Alive timeout=5", "warning", "as long as 'timeout http-keep-alive' says"),
             ("http-response del-header ^Server:.*", "warning",
                 "no header is called '^Server:.*', so nothing is deleted: write its name alone, or put '-m reg'"),
             ("http-request return content-type a/b", "warning",

@@ -62,12 +62,13 @@ EACH_ACTION = """
  http-request early-hint Link x
  http-request strict-mode off
  http-request set-header X-Port %[src_port]
+ http-request set-header X-Long 1 if { req.hdr(x-long) -m len 99 }
 """
 #: The names that they set, at least.
 SET = {
     "head", "own_variables", "session", "priority", "noted", "method", "own_source", "own_destination", "own_timeouts",
     "most_retries", "no_late_retries", "hints", "lenient", "tables",
-    "limits_in", "limits_out",
+    "limits_in", "limits_out", "compared",
 }  # fmt: skip
 #: Actions that end the rules, or behind which these are not run again, or that do nothing to it.
 END_OR_WAIT = {
@@ -244,7 +245,8 @@ class AuthenticationTests(SynchronousTestCase):
         world = self.world(rules)
         client = world.client()
         client.connection.destination = ("192.0.2.1", 80)
-        client.send(get("/path?a=1", login("bob:hashed"), "X-A: 1"))
+        long = f"X-Long: {','.join(map(str, range(50)))}"  # of which rules count the members
+        client.send(get("/path?a=1", login("bob:hashed"), "X-A: 1", long))
         self.assertEqual([pair for pair in told[0].items() if pair not in kept[0].items()], [])
         self.loop.run()
         self.assertEqual(client.take().count(b"103 Early Hints"), 1)

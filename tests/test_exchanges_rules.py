@@ -84,6 +84,11 @@ class RequestTests(SynchronousTestCase):
         asked = self.asked(rules, get("/", "X-SNI: a"))
         self.assertEqual(asked, [b"GET / HTTP/1.1", b"Host: a", b"X-Was: a"])
 
+    def test_that_connections_are_kept_alive_goes_without_saying(self) -> None:
+        rules = "http-request set-header Connection keep-alive\n http-request set-header Keep-Alive timeout=5"
+        for fields in ((), ("Connection: keep-alive, x", "X: 1", "Keep-Alive: max=2")):
+            self.assertEqual(self.asked(rules, get("/", *fields)), [b"GET / HTTP/1.1", b"Host: a"])
+
     def test_what_is_no_name_deletes_nothing(self) -> None:
         """As in HAProxy, of expressions that `rspidel` took."""
         asked = self.asked("http-request del-header ^X-A:.*", get("/", "X-A: 1", "-X-A---: 1", "X-AB: 1"))

@@ -166,7 +166,10 @@ def _header_name(reading: Reading, name: str, *, deletes: bool = False) -> str:
         raise Wrong(f"{reading.what}: '{name}' says where the message ends, which is not for rules to change")
     if plain in HOP and not (deletes and plain == "upgrade"):
         if not deletes:
-            raise Wrong(f"{reading.what}: '{name}' is said by each connection for itself; rules cannot set it")
+            others = "'option httpclose' and 'option http-server-close' end connections, and an upgrade goes on anyhow"
+            raise Wrong(
+                f"{reading.what}: '{name}' is said by each connection for itself; rules cannot set it: {others}"
+            )
         text = f"{reading.what}: '{name}' never goes on anyhow: each connection says it for itself"
         reading.report.warn(reading.line.place, text)
     if reading.where == REQUEST and plain == "expect" and not deletes:
@@ -176,6 +179,13 @@ def _header_name(reading: Reading, name: str, *, deletes: bool = False) -> str:
 
 def _set_header(reading: Reading) -> Action:
     name, value = reading.exactly("the name of a header", "its value")
+    if name.lower() == "keep-alive" or (name.lower(), value.lower()) == ("connection", "keep-alive"):
+        reading.report.warn(
+            reading.line.place,
+            f"{reading.what}: '{name}' does nothing: connections are kept alive anyhow, a client's for as long as"
+            " 'timeout http-keep-alive' says",
+        )
+        return EditHeader("del", name)  # no hop passes it on
     _header_name(reading, name)
     return EditHeader(reading.action.removesuffix("-header"), name, reading.format(value))
 
