@@ -48,7 +48,8 @@ class CommandTests(SynchronousTestCase):
         text = "\n".join(lines)
         self.assertIn(f"Running with Python version : {platform.python_version()} (", text)
         self.assertIn(f"Running on OpenSSL version : {backend.openssl_version_text()}\n", text)
-        self.assertIn("Modules that requests pass : interpreted\n", text)
+        modules = "compiled (mypyc)" if build().endswith("(compiled)") else "interpreted"
+        self.assertIn(f"Modules that requests pass : {modules}\n", text)
         for part in ("Running on: Linux ", "+manhole (bcrypt ", "+OPENSSL", "prometheus-exporter", "bwlim-in"):
             self.assertIn(part, text)
         self.assertIn("--verbose goes with --version", run("--verbose", "--demo").stderr)

@@ -218,7 +218,7 @@ class FetcherTests(SynchronousTestCase):
         self.assertEqual((fetches.trouble, round(fetches.until - fetches.last, -2)), ("", 86400))
 
     def test_it_is_asked_for_again_and_taken_up_only_where_it_has_changed(self) -> None:
-        one, two = self.der(7), self.der(7, 8)
+        one, two = self.der(7), self.der(7, 8, crl_number=2)
         self.begin(one, None, one, two)
         for expected, taken in (([7], 1), ([7], 1), ([7, 8], 2)):
             self.after(HOUR)

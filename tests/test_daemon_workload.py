@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from unittest import mock
 
@@ -16,7 +17,7 @@ from reusedproxy.config.model.values import Place
 from reusedproxy.daemon.load import Refused
 from reusedproxy.daemon.service import ProxyService
 from reusedproxy.daemon.starting.account import Account
-from reusedproxy.daemon.workload import source
+from reusedproxy.daemon.workload import client, source
 from reusedproxy.daemon.workload.messages import Malformed, svid_in
 from reusedproxy.daemon.workload.source import WORD, WorkloadAPI
 from reusedproxy.demo.certificates import Credential
@@ -41,6 +42,35 @@ def credential(life: float = 3600.0) -> Credential:
 
 def line_of(ours: Credential) -> str:
     return json.dumps(svid_in(answer_with(ours, certificates().authority)))
+
+
+class PauseTests(SynchronousTestCase):
+    """How soon the agent is asked again whose stream has ended."""
+
+    skip = why_not_grpc
+
+    def test_it_grows_until_a_stream_has_lasted(self) -> None:
+        """An agent that gives an SVID and ends at once, again and again, is not asked twice a second for ever."""
+        now, lasts, paused, said = [0.0], [1.0] * 8 + [40.0, 1.0], list[float](), list[dict[str, str]]()
+
+        def answers(grpc: object, address: str) -> Iterator[bytes]:
+            if not lasts:
+                raise KeyboardInterrupt
+            yield b"an answer"
+            now[0] += lasts.pop(0)
+
+        for name, stand_in in (
+            ("_answers", answers),
+            ("svid_in", lambda answer: {"id": "spiffe://a/b"}),
+            ("_say", said.append),
+            ("_end_with_daemon", lambda: None),
+            ("signal", mock.Mock()),
+            ("time", mock.Mock(monotonic=lambda: now[0], sleep=paused.append)),
+        ):
+            self.patch(client, name, stand_in)
+        self.assertRaises(KeyboardInterrupt, client.main, "unix:/none")
+        self.assertEqual(paused, [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 0.5, 1.0])
+        self.assertEqual(said[:2], [{"id": "spiffe://a/b"}, {"fault": "the agent has ended the stream"}])
 
 
 class MessageTests(SynchronousTestCase):

@@ -24,9 +24,12 @@ def list_of(
     delta: bool = False,
     part: str = "",
     of_key: bool = False,
+    crl_number: int | None = None,
+    unknown: bool = False,
+    now: datetime | None = None,
 ) -> x509.CertificateRevocationList:
     """A list of these serial numbers; of a `part` of the CA's certificates, which names its URL; of one of its keys."""
-    now = datetime.now(timezone.utc).replace(microsecond=0)
+    now = (now or datetime.now(timezone.utc)).replace(microsecond=0)
     builder = x509.CertificateRevocationListBuilder().issuer_name(authority.credential.certificate.subject)
     builder = builder.last_update(now + since).next_update(now + until)
     for number in revoked:
@@ -35,6 +38,12 @@ def list_of(
     if of_key:
         key = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.credential.key.public_key())
         builder = builder.add_extension(key, critical=False)
+    if crl_number is not None:
+        builder = builder.add_extension(x509.CRLNumber(crl_number), critical=False)
+    if unknown:
+        builder = builder.add_extension(
+            x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3"), b"\5\0"), critical=True
+        )
     if delta:
         builder = builder.add_extension(x509.DeltaCRLIndicator(1), critical=True)
     if part:
@@ -68,6 +77,7 @@ class CheckTests(SynchronousTestCase):
             (list_of(self.authority, since=-2 * DAY, until=-DAY), "it is out of date since "),
             (list_of(self.authority, since=DAY, until=2 * DAY), "it is of a time to come"),
             (list_of(self.authority, delta=True), "it is a delta list"),
+            (list_of(self.authority, unknown=True), "it has the critical extension 1.2.3"),
         ):
             self.assertIn(words, self.refused(made.public_bytes(Encoding.DER)))
         for content in (b"", b"<html>not found</html>", b"-----BEGIN X509 CRL-----\nx\n-----END X509 CRL-----\n"):
@@ -105,6 +115,19 @@ class JoinTests(SynchronousTestCase):
         new = list_of(before, of_key=True)
         self.assertEqual(lists_in(joined([old, kept], [new])), [new, kept])
         self.assertRaises(ListRefused, joined, [new, kept], [old])
+
+    def test_of_two_of_one_time_the_higher_number_is_newer(self) -> None:
+        """A CA may issue again within a second, or at planned times; without numbers the one at hand stays."""
+        authority, now = Authority("one"), datetime.now(timezone.utc)
+
+        def made(revoked: int, number: int | None = None) -> x509.CertificateRevocationList:
+            return list_of(authority, revoked, crl_number=number, now=now)
+
+        one, same, two = made(7, 1), made(8, 1), made(9, 2)
+        self.assertEqual(lists_in(joined([one], [two])), [two])
+        self.assertEqual(lists_in(joined([one], [one])), [one])
+        for held, fetched in ((two, one), (one, same), (made(7), made(8)), (one, made(8))):
+            self.assertRaises(ListRefused, joined, [held], [fetched])
 
     def test_an_older_one_is_not_taken(self) -> None:
         """It may be one of a time when a certificate was not revoked yet."""

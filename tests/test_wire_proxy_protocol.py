@@ -43,10 +43,14 @@ FOUR = b"\xc0\0\2\1\xc6\x33\x64\7" + struct.pack("!HH", 56324, 443)
 ALPN = b"\x01\0\2h2"
 
 
-def summed(extensions: bytes, off: int = 0) -> bytes:
+def summed(extensions: bytes, off: int = 0, command: int = 0x21, family: int = 0x11, addresses: bytes = FOUR) -> bytes:
     """A header whose checksum stands before its other extensions, and is wrong by `off`."""
-    blank = v2(0x21, 0x11, FOUR + b"\x03\0\4\0\0\0\0" + extensions)
-    return blank[:31] + struct.pack("!I", crc32c(blank) ^ off) + blank[35:]
+    blank, at = v2(command, family, addresses + b"\x03\0\4\0\0\0\0" + extensions), 19 + len(addresses)
+    return blank[:at] + struct.pack("!I", crc32c(blank) ^ off) + blank[at + 4 :]
+
+
+#: Headers that name nobody: what stands behind their addresses, if there are any, counts all the same.
+NOBODY = ((0x20, 0x00, b""), (0x20, 0x11, FOUR), (0x21, 0x12, FOUR), (0x21, 0x31, bytes(216)), (0x20, 0x21, bytes(36)))
 
 
 VALID = [
@@ -70,6 +74,7 @@ VALID = [
     (v2(0x21, 0x00, b"unspecified"), None, None),
     (v2(0x21, 0x31, bytes(216)), None, None),
     (v2(0x21, 0x12, bytes(12)), None, None),
+    *((summed(ALPN, 0, *each), None, None) for each in NOBODY),
     (write_v1(SIX, OTHER_SIX), SIX, OTHER_SIX),
     (write_v2(SIX, OTHER_SIX), SIX, OTHER_SIX),
 ]
@@ -81,6 +86,9 @@ INVALID = [
     v2(0x21, 0x11, FOUR + ALPN + b"\x01\xff\xffh2"),
     v2(0x21, 0x11, FOUR + b"\x03\0\3abc"),
     summed(ALPN, off=1),
+    *(summed(ALPN, 1, *each) for each in NOBODY),
+    v2(0x20, 0x00, b"\x01\0\3h2"),
+    v2(0x20, 0x11, FOUR + b"\x01"),
     summed(b"", off=1 << 31),
     b"GET / HTTP/1.1\r\n",
     b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",

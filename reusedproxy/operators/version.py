@@ -4,7 +4,6 @@ for reports, with what it runs: the system, Python, the libraries and what is op
 from __future__ import annotations
 
 import platform
-import ssl
 import sys
 from collections.abc import Iterator
 
@@ -32,7 +31,9 @@ def build() -> str:
 
 def details() -> Iterator[str]:
     """Returns what a report of a fault needs to know beside the version, a line each, in the form of `haproxy -vv`."""
-    import sysconfig  # which the daemon has no other use for
+    # The daemon has no other use for these, and the latter loads another OpenSSL.
+    import ssl
+    import sysconfig
 
     system = platform.uname()
     yield f"Running on: {system.system} {system.release} {system.version} {system.machine}"

@@ -28,6 +28,8 @@ _FAMILIES: Final[dict[str, Callable[[str], IPv4Address | IPv6Address]]] = {"TCP4
 #: What an address of either family consists of. A zone (RFC 4007), behind a `%`, is none of it, and could be any bytes.
 _ADDRESS: Final = re.compile(r"[0-9A-Fa-f:.]+")
 _ADDRESSES: Final = {0x11: "!4s4sHH", 0x21: "!16s16sHH"}
+#: Bytes of the addresses of each family.
+_SIZES: Final = {0x0: 0, 0x1: 12, 0x2: 36, 0x3: 216}
 #: Families and transports that are allowed but of no use here: the connection's own addresses count.
 _UNUSED: Final = frozenset(family << 4 | transport for family in range(4) for transport in range(3)) - {0x11, 0x21}
 
@@ -110,7 +112,9 @@ def _read_v2(data: bytes) -> ProxyHeader | None:
     if len(data) < 16 + length:
         return None
     if command == 0x20 or family in _UNUSED:
-        return ProxyHeader(16 + length)
+        # There may be addresses, which are ignored (section 2.2), but the extensions behind them count.
+        size = length if family == 0x00 and command == 0x21 else _SIZES.get(family >> 4, length)
+        return ProxyHeader(16 + length, values=_extensions(data[: 16 + length], 16 + size))
     if family not in _ADDRESSES:
         raise ProxyFault(f"its PROXY protocol header has the unknown family and transport {family:#04x}")
     form = _ADDRESSES[family]

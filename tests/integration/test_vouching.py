@@ -166,7 +166,7 @@ class ListTests(MainJobTestCase):
         proxy.start()
         wait_for(lambda: proxy.pool("one", "idle") == [2], "two verified connections")
         shown = load_pem_x509_certificate((self.directory / "nginx" / "server.pem").read_bytes())
-        newer = list_of(self.authority, 7, shown.serial_number)
+        newer = list_of(self.authority, 7, shown.serial_number, crl_number=2)
         self.handler.content = newer.public_bytes(Encoding.DER)
         proxy.write(self.text.replace("crl-refresh 1m", "crl-refresh 2m"))
         proxy.signal(signal.SIGHUP)

@@ -21,7 +21,8 @@ from reusedproxy.daemon.workload.messages import Malformed, svid_in
 METHOD = "/SpiffeWorkloadAPI/FetchX509SVID"
 #: Agents refuse calls without it (SPIFFE Workload API, section 4): a browser's request forged by a page has none.
 HEADER = ("workload.spiffe.io", "true")
-#: Seconds until the next try after a first failure, and at most; each failure doubles them.
+#: Seconds until the next try after a first failure, and at most; each failure doubles them, until a stream has lasted
+#: for as long as that.
 AFTER_FAILURE = 0.5
 MOST_AFTER_FAILURE = 30.0
 
@@ -37,16 +38,18 @@ def main(address: str) -> None:
         return
     pause = AFTER_FAILURE
     while True:
+        began = time.monotonic()
         try:
             for answer in _answers(grpc, address):
                 _say(svid_in(answer))
-                pause = AFTER_FAILURE
             fault = "the agent has ended the stream"
         except grpc.RpcError as error:
             fault = f"{error.details()} ({error.code().name})"
         except Malformed as error:
             fault = f"the agent's answer cannot be used: {error}"
         _say({"fault": fault})
+        if time.monotonic() - began >= MOST_AFTER_FAILURE:
+            pause = AFTER_FAILURE
         time.sleep(pause)
         pause = min(2 * pause, MOST_AFTER_FAILURE)
 

@@ -16,6 +16,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from reusedproxy.net.tls.words import UNREADABLE, name_of
 
 _PEM = b"-----BEGIN X509 CRL-----"
+#: Critical extensions of lists that OpenSSL knows, or that are refused by name.
+_CRITICAL = (x509.IssuingDistributionPoint.oid, x509.DeltaCRLIndicator.oid, x509.AuthorityKeyIdentifier.oid)
 List = x509.CertificateRevocationList
 
 
@@ -32,6 +34,7 @@ def checked_list(content: bytes, authorities: Iterable[x509.Certificate], now: d
         found = x509.load_pem_x509_crl(content) if _PEM in content[:4096] else x509.load_der_x509_crl(content)
         begin, end = found.last_update_utc, found.next_update_utc
         partial = any(each.oid == x509.DeltaCRLIndicator.oid for each in found.extensions)
+        unknown = [each.oid for each in found.extensions if each.critical and each.oid not in _CRITICAL]
     except UNREADABLE:
         raise ListRefused("it is no list of revoked certificates") from None
     issuers = [each for each in authorities if each.subject == found.issuer]
@@ -43,6 +46,8 @@ def checked_list(content: bytes, authorities: Iterable[x509.Certificate], now: d
         raise ListRefused(f"its signature is not that of {name_of(found.issuer)}")
     if partial:
         raise ListRefused("it is a delta list, which says only what has changed")
+    if unknown:
+        raise ListRefused(f"it has the critical extension {unknown[0].dotted_string}, which is not known here")
     if end is None or end <= now:
         until = "says no time of the next one" if end is None else f"is out of date since {end:%d %b %Y %H:%M} UTC"
         raise ListRefused(f"it {until}")
@@ -66,13 +71,30 @@ def joined(present: Sequence[List], fetched: Sequence[List]) -> bytes:
     for each in fetched:
         place = _place(each)
         held = newest.get(place)
-        if held is not None and each.last_update_utc < held.last_update_utc:
-            raise ListRefused(
-                f"it is older ({each.last_update_utc:%d %b %Y %H:%M} UTC) than the one at hand"
-                f" ({held.last_update_utc:%d %b %Y %H:%M} UTC)"
-            )
+        if held is not None and each != held:
+            _demand_newer(each, held)
         newest[place] = each
     return b"".join(each.public_bytes(Encoding.PEM) for each in newest.values())
+
+
+def _demand_newer(fetched: List, held: List) -> None:
+    """Raises ListRefused where a list is not newer than the one at hand: by its time, or where that is the same, by its
+    number (RFC 5280 section 5.2.3)."""
+    if fetched.last_update_utc < held.last_update_utc:
+        raise ListRefused(
+            f"it is older ({fetched.last_update_utc:%d %b %Y %H:%M} UTC) than the one at hand"
+            f" ({held.last_update_utc:%d %b %Y %H:%M} UTC)"
+        )
+    if fetched.last_update_utc == held.last_update_utc and _number(fetched) <= _number(held):
+        raise ListRefused("it is another list of the same time as the one at hand, and its number is no higher")
+
+
+def _number(each: List) -> int:
+    """Returns the CRLNumber of a list, -1 without one."""
+    try:
+        return each.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
+    except (x509.ExtensionNotFound, *UNREADABLE):
+        return -1
 
 
 def _place(each: List) -> tuple[x509.Name, bytes, bytes]:
