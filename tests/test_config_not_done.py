@@ -20,13 +20,7 @@ NOT_DONE = "reusedproxy does not do yet"
 #: Actions of rules for connections and sessions, and what stands behind them.
 ARRIVALS = (
     *("attach-srv b/s", "capture src len 9", "do-log", "expect-netscaler-cip layer4", "set-dst src", "set-src src"),
-    *(
-        "set-dst-port int(1)",
-        "set-src-port int(1)",
-        "set-var(sess.a) src",
-        "set-var-fmt(sess.a) b",
-        "unset-var(sess.a)",
-    ),
+    *("set-dst-port int(1)", "set-src-port int(1)"),
 )
 
 
