@@ -34,7 +34,7 @@ from reusedproxy.config.model.proxies import PoolLimits
 from reusedproxy.exchanges.exchange import Exchange
 from reusedproxy.measures.histogram import DURATIONS, Histogram
 from reusedproxy.net.deadlines import Deadlines
-from reusedproxy.net.dial import DialFailure
+from reusedproxy.net.dial import TCP_CONNECT, DialFailure
 from reusedproxy.net.listener import Listener
 from reusedproxy.net.transport import (
     CLOSED,
@@ -408,11 +408,11 @@ class FarServer:
         dial.owner.dial_ready(dial, wire)
         return wire
 
-    def refuse(self, *, timed_out: bool = False, ours: bool = False) -> None:
+    def refuse(self, *, timed_out: bool = False, ours: bool = False, phase: str = TCP_CONNECT) -> None:
         """The oldest dial fails; `ours`: not by the server's doing."""
         dial = self.dialer.open[0]
         dial._end()
-        dial.owner.dial_failed(dial, DialFailure("TCP connect", "Connection refused", timed_out, ours))
+        dial.owner.dial_failed(dial, DialFailure(phase, "Connection refused", timed_out, ours))
 
     @property
     def busy(self) -> list[Wire]:

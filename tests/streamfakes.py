@@ -30,7 +30,7 @@ from reusedproxy.clients.stream import StreamConnection
 from reusedproxy.config import model
 from reusedproxy.config.reader import Source, read_configuration
 from reusedproxy.net.deadlines import Deadlines
-from reusedproxy.net.dial import DialFailure
+from reusedproxy.net.dial import TCP_CONNECT, DialFailure
 from reusedproxy.net.slices import run_through
 from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.pool.raw import RawConnection, used_once
@@ -132,11 +132,11 @@ class StreamWorld:
         dial.owner.dial_ready(dial, wire)
         return wire
 
-    def refuse(self, name: str, *, timed_out: bool = False, ours: bool = False) -> None:
+    def refuse(self, name: str, *, timed_out: bool = False, ours: bool = False, phase: str = TCP_CONNECT) -> None:
         """The oldest dial to this server fails."""
         dial = self.dialers[name].open[0]
         dial._end()
-        dial.owner.dial_failed(dial, DialFailure("TCP connect", "Connection refused", timed_out, ours))
+        dial.owner.dial_failed(dial, DialFailure(phase, "Connection refused", timed_out, ours))
 
     def dialled(self, name: str) -> int:
         """How many dials to this server are open."""

@@ -86,6 +86,28 @@ class ReloadTests(SynchronousTestCase):
         self.assertEqual(client.take(), OK)
         world.check_rest()
 
+    def test_whether_the_handshake_has_failed_is_told(self) -> None:
+        """`bc_err`: that of the last attempt, and nothing where there was no connection at all."""
+        for phases, told in (
+            (["TLS handshake"], 34),
+            (["TCP connect"], None),
+            (["TLS handshake", "TCP connect"], None),
+            (["TLS handshake", ""], 0),
+        ):
+            world = World(self, backend={"retries": len(phases) - 1})
+            client = world.client()
+            client.send(GET)
+            for phase in phases:
+                if not world.server.dialer.open:
+                    world.advance(1)
+                if phase:
+                    world.server.refuse(phase=phase)
+                else:
+                    world.server.connect()
+                    world.server.answer()
+            (exchange,) = world.log
+            self.assertEqual(exchange.course.server_error, told, phases)
+
     def test_stays_where_the_pool_is_the_same(self) -> None:
         """Nothing has changed there."""
         old, new = self.replaced()

@@ -89,6 +89,17 @@ class CourseTests(SynchronousTestCase):
             at.server_address = address
             self.assertEqual((to_text(asked(at, "bc_dst")), asked(at, "bc_dst_port")), (host, port), address)
 
+    def test_what_has_failed_of_the_connection_to_the_server(self) -> None:
+        for error, name, text in (
+            (None, None, None),
+            (0, b"", b"Success"),
+            (34, b"SSL_HANDSHAKE", b"SSL handshake failure"),
+        ):
+            at = course()
+            at.server_error = error
+            found = [asked(at, each) for each in ("bc_err", "bc_err_name", "bc_err_str")]
+            self.assertEqual(found, [error, name, text])
+
 
 class HeadTests(SynchronousTestCase):
     def of(self, text: str, *fields: bytes, target: bytes = b"/") -> Sample:

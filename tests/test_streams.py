@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from unittest.mock import patch
 
 from twisted.internet.task import Clock
@@ -440,11 +441,26 @@ class TryTests(SynchronousTestCase):
 
     def test_each_outcome_has_haproxys_letters(self) -> None:
         """Of tries that fail."""
-        for ends, letters in (({}, "s1 SC"), ({"timed_out": True}, "s1 sC"), ({"ours": True}, "s1 RC")):
+        tries: list[tuple[dict[str, Any], str]] = [
+            ({}, "s1 SC"),
+            ({"timed_out": True}, "s1 sC"),
+            ({"ours": True}, "s1 RC"),
+        ]
+        for ends, letters in tries:
             world = StreamWorld(self, "listen l\n bind :1\n retries 0\n server s1 192.0.2.1:1\n")
             client = world.client()
             world.refuse("s1", **ends)
             self.assertEqual((world.flags(), client.end), ([letters], ("close", "session over")))
+            world.check_rest()
+
+    def test_whether_the_handshake_has_failed_is_told(self) -> None:
+        """`bc_err`: nothing where there was no connection at all."""
+        for phase, told in (("TLS handshake", 34), ("TCP connect", None)):
+            world = StreamWorld(self, "listen l\n bind :1\n retries 0\n server s1 192.0.2.1:1\n")
+            world.client()
+            world.refuse("s1", phase=phase)
+            (stream,) = world.log
+            self.assertEqual(stream.course.server_error, told)
             world.check_rest()
 
     def test_another_server_is_tried(self) -> None:

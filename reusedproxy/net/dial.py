@@ -46,8 +46,9 @@ CONNECTING = "connecting"  # TCP
 HANDSHAKING = "handshaking"  # TLS
 DONE = "done"  # its owner has been told, or has cancelled it
 
-#: The phase of a dial that ended before any handshake.
+#: The phases of a dial: before any handshake, and in it.
 TCP_CONNECT = "TCP connect"
+TLS_HANDSHAKE = "TLS handshake"
 
 #: Python's address for `socket.connect`: (host, port) and more for IPv6, or a path.
 SocketAddress = Any
@@ -347,7 +348,7 @@ class Dial:
         self._owner.dial_ready(self, transport)
 
     def _fail(self, reason: str, timed_out: bool = False) -> None:
-        phase = TCP_CONNECT if self.state == CONNECTING else "TLS handshake"
+        phase = TCP_CONNECT if self.state == CONNECTING else TLS_HANDSHAKE
         self._stop()
         self._close()
         self._owner.dial_failed(self, DialFailure(phase, reason, timed_out, self._ours, self._certificate))

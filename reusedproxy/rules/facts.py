@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from attrs import define, evolve
 
@@ -39,6 +39,9 @@ Address = IPv4Address | IPv6Address
 #: address; None where there is nothing to fetch.
 Sample = bool | int | bytes | Method | Binary | Address | None
 
+#: HAProxy's number of a TLS handshake that failed (`fc_err`, `bc_err`).
+TLS_FAILED: Final = 34
+
 
 @define
 class Noted:
@@ -49,7 +52,8 @@ class Noted:
     line is written, "silent" for none, "" for the usual one. `unique_id`: None until it is asked for. `number`: no
     other exchange of the process has it; -1: none was given. `logged`: the line is written already. `source` is our own
     address of the connection to the server, `server_tls` its TLS and `server_socket` the socket. `error` and
-    `error_text` say why a client's connection has failed, in HAProxy's numbers and words (`fc_err`). `last_rule` is the
+    `error_text` say why a client's connection has failed, in HAProxy's numbers and words (`fc_err`). `server_error` is
+    the number of what has last failed of a connection to a server (`bc_err`). `last_rule` is the
     place of the last rule that has decided (`last_rule_line`), where that is asked for, `compression` the algorithm by
     which the answer is compressed, "" for none.
     """
@@ -67,6 +71,7 @@ class Noted:
     server_socket: Any = None
     error: int = 0
     error_text: str = "Success"
+    server_error: int = 0
     last_rule: Place | None = None
     compression: str = ""
 
@@ -406,6 +411,11 @@ class Course(Protocol):
     whole_request_time: int
     queue_time: int
     connect_time: int
+
+    #: HAProxy's number of what has failed of the connection to the server, 0: nothing; None: there was no connection.
+    @property
+    def server_error(self) -> int | None: ...
+
     #: Until the head of the response; and since then, in mode tcp since the connection to the server.
     response_time: int
     data_time: int

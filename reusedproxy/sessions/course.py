@@ -114,6 +114,13 @@ class SessionCourse:
         return None if noted is None else noted.source
 
     @property
+    def server_error(self) -> int | None:
+        if self.facts.connected:
+            return 0
+        noted = self.facts.noted
+        return None if noted is None else noted.server_error or None
+
+    @property
     def server_address(self) -> tuple[str, int] | None:
         server = self.facts.server
         if server is None or server.target is None or not self.facts.connected:

@@ -15,12 +15,13 @@ from reusedproxy.backends.binding import Binding
 from reusedproxy.backends.queue import Queue
 from reusedproxy.backends.server import Server
 from reusedproxy.net.deadlines import Deadlines
-from reusedproxy.net.dial import DialFailure
+from reusedproxy.net.dial import TLS_HANDSHAKE, DialFailure
 from reusedproxy.pool.connection import ServerConnection
 from reusedproxy.pool.kinds import ANY
 from reusedproxy.pool.lone import LoneDial
 from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.pool.raw import RawConnection, acquire, raw
+from reusedproxy.rules.facts import TLS_FAILED, Noted
 from reusedproxy.sessions.retries import CONNECT_SLACK, NONE, TRIES_AT_ONCE, count_retry
 from reusedproxy.sessions.termination import CONNECTION, QUEUE
 
@@ -56,6 +57,9 @@ class Seeking(Protocol):
 
     def count(self, what: str) -> None:
         """Adds one to this count of the backend, and of the server if one is chosen."""
+
+    def note(self) -> Noted:
+        """Returns what is noted of it for its log."""
 
     def found(self, connection: RawConnection) -> None:
         """Uses the connection, which is the stream's from now on."""
@@ -266,6 +270,7 @@ class Search:
 
     def connection_failed(self, failure: DialFailure) -> None:
         """Tries again, or ends the stream, because there is no connection."""
+        self.request.note().server_error = TLS_FAILED if failure.phase == TLS_HANDSHAKE else 0
         if self.fails():
             return
         if failure.ours:  # HAProxy's manual, section 8.5: a local resource has been exhausted

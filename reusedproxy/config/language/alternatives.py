@@ -70,7 +70,7 @@ HINTS = {
         ("term_events", "waiting_entity"), "'txn.sess_term_state' and 'last_rule_line' say what has become of a request"
     ),
     **dict.fromkeys(
-        ("bc_err", "bc_err_name", "bc_err_str", "ssl_bc_err", "ssl_bc_err_str"),
+        ("ssl_bc_err", "ssl_bc_err_str"),
         "why a server could not be reached is in the log, and 'txn.sess_term_state' says that it could not",
     ),
     "bc_reused": "connections are reused wherever they may be: take it out",

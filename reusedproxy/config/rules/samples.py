@@ -157,10 +157,10 @@ FETCHES: dict[str, Signature] = {
     **_of(ALWAYS, "int", "fc.timer.handshake fc.timer.total bc.timer.connect txn.timer.total txn.timer.user"),
     **_of(ALWAYS, "int", "req.timer.hdr req.timer.idle req.timer.queue req.timer.tq res.timer.data res.timer.hdr"),
     **_of(ALWAYS, "int", "accept_date request_date", 0, 1),
-    **_of(ALWAYS, "int", "act_conn bc_be_queue bc_dst_port bc_srv_queue bytes_in bytes_out so_id"),
+    **_of(ALWAYS, "int", "act_conn bc_be_queue bc_dst_port bc_err bc_srv_queue bytes_in bytes_out so_id"),
     **_of(ALWAYS, "int", "bc_http_major txn.conn_retries txn.id32"),
     **_of(ALWAYS, "bool", "txn.redispatched"),
-    **_of(ALWAYS, "str", "txn.sess_term_state"),
+    **_of(ALWAYS, "str", "bc_err_name bc_err_str txn.sess_term_state"),
     **_of(ALWAYS, "ip", "bc_dst"),
     # Connections (7.3.3).
     **_of(ALWAYS, "ip", "src dst fc_src fc_dst"),

@@ -6,9 +6,10 @@ Each makes the exchange's course once more, so a rule that asks for three times 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Final
 
-from reusedproxy.rules.facts import Course, Facts, Sample
+from reusedproxy.rules.facts import TLS_FAILED, Course, Facts, Sample
 from reusedproxy.rules.samples.casts import address_of
 from reusedproxy.rules.samples.dates import UNITS
 
@@ -46,6 +47,17 @@ def _port(of: Callable[[Course], tuple[str, int] | None]) -> Read:
     return read
 
 
+def _error(said: Mapping[int, bytes]) -> Read:
+    def read(course: Course) -> Sample:
+        found = course.server_error
+        return None if found is None else said[found]
+
+    return read
+
+
+#: HAProxy's names and sentences of what fails of a connection to a server: nothing, or its handshake.
+SERVER_ERROR_NAMES: Final = {0: b"", TLS_FAILED: b"SSL_HANDSHAKE"}
+SERVER_ERRORS: Final = {0: b"Success", TLS_FAILED: b"SSL handshake failure"}
 #: By HAProxy's names; beside each stands the alias of the log.
 _READ: dict[str, Read] = {
     "fc.timer.handshake": lambda course: course.handshake_time,  # %Th
@@ -69,6 +81,9 @@ _READ: dict[str, Read] = {
     "bc_srv_queue": lambda course: course.srv_queue,  # %sq
     "act_conn": lambda course: course.process_clients,  # %ac
     "so_id": lambda course: course.listener_number,
+    "bc_err": lambda course: course.server_error,
+    "bc_err_name": _error(SERVER_ERROR_NAMES),
+    "bc_err_str": _error(SERVER_ERRORS),
     "bc_dst": _host(lambda course: course.server_address),  # %si
     "bc_dst_port": _port(lambda course: course.server_address),  # %sp
 }
