@@ -344,7 +344,7 @@ class FakeListener:
 
     full = Listener.full
 
-    def keep_alive(self, on: bool) -> None:
+    def keep_alive(self, on: bool, said: Any = None) -> None:
         self.kept_alive = on
 
     def listen(self, taker: Any) -> None:
@@ -529,7 +529,7 @@ class World:
             assert isinstance(client, ClientConnection)
             test.assertIsNone(client.exchange)
             client.transport.abort("test over")
-        test.assertEqual((self.places.taken, self.listener.connections), (0, 0))
+        test.assertEqual((self.places.taken, self.places.over_tls, self.listener.connections), (0, 0, 0))
         self.backend.stop("test over")
         test.assertEqual(self.deadlines.watching(), 0, "a deadline is left")
         self.deadlines.stop()

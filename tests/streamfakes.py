@@ -168,7 +168,7 @@ class StreamWorld:
         test = self.test
         test.assertEqual(len(set(map(id, self.log))), len(self.log), "a session ended twice")
         test.assertEqual(self.frontend.connections, set())
-        test.assertEqual((self.places.taken, self.listener.connections), (0, 0))
+        test.assertEqual((self.places.taken, self.places.over_tls, self.listener.connections), (0, 0, 0))
         for backend in self.backends.values():
             test.assertEqual((len(backend.queue), backend.traffic.scur), (0, 0))
             for server in backend.servers:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 from typing import Any
+from unittest.mock import Mock
 
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
@@ -409,7 +410,7 @@ class BoundTests(BoundCase):
         successor.listen(listener)
         successor.fill()
         world.places.taken += 1
-        nobody: Any = None
+        nobody: Any = Mock(over_tls=False)
         old.connection_gone(nobody, listener)
         self.assertEqual(listener.state, "paused")
         self.assertEqual(client.end, "eof")

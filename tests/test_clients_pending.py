@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from socket import socket
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,6 +25,7 @@ from reusedproxy.net.tls.server_transport import ServerTLSTransport
 from reusedproxy.operators.logs.handshakes import HandshakeLog
 from tests.clientfakes import GET, OK, PLACE, World, get
 from tests.handshakes import TLSClient, client_tls, offer
+from tests.test_clients_gate import gate as gate_of
 from tests.test_net_hello import hello
 from tests.test_operators_logs_targets import in_utc
 from tests.wire import Loop, certificates, scratch
@@ -204,6 +206,116 @@ class BoundTests(TLSListenerTestCase):
         self.assertTrue(self.loop.connect(("127.0.0.1", self.listener.port), TLSClient(client_tls())))
         self.loop.until(lambda: world.frontend.handshakes.counts.completed == 1)
         self.assertEqual(self.under_way, 3)
+        self.end()
+
+    def test_what_a_rule_for_connections_sets_outlives_the_handshake(self) -> None:
+        """Behind a PROXY header, too; nothing is left of who breaks off."""
+        speaks = TLSClient(client_tls(), "server.test")
+
+        def announced(loop: Loop, connected: socket) -> Any:
+            connected.send(b"PROXY TCP4 192.0.2.7 192.0.2.8 1 2\r\n")
+            return speaks(loop, connected)
+
+        for lines in ("", " tcp-request connection expect-proxy layer4\n"):
+            world = self.world()
+            world.frontend.gate = gate_of(f"{lines} tcp-request connection set-var(sess.a) src")
+            world.frontend.judges_sessions = True
+            client = self.loop.connect(("127.0.0.1", self.listener.port), announced if lines else speaks)
+            self.loop.until(lambda client=client: client.handshaken)
+            self.loop.until(lambda: not self.under_way)
+            (connection,) = world.frontend.connections
+            assert isinstance(connection, ClientConnection) and connection.session is not None
+            self.assertEqual(str(connection.session.variables["sess.a"]), "127.0.0.1")
+            client.drop()
+            other = self.raw()
+            other.drop()
+            self.loop.until(lambda world=world: not world.frontend.connections)
+            self.assertEqual(world.frontend.handshakes._notes, {})
+            self.end()
+
+    def held_back(self) -> Any:
+        """A client that has connected, whom nobody has accepted yet."""
+        client = TLSClient(client_tls(), "server.test")
+        far = self.loop.connect(("127.0.0.1", self.listener.port), client)
+        self.loop.pump()
+        return far
+
+    def test_clients_over_tls_have_a_limit_of_their_own(self) -> None:
+        """`maxsslconn`: who comes beyond it waits, and is served when another has gone."""
+        world = self.world()
+        world.places.limit_tls(2)
+        first, second = self.connect(), self.raw()
+        self.assertEqual((world.places.over_tls, self.listener.state, self.listener.full), (2, "paused", True))
+        third = self.held_back()
+        self.assertEqual((world.frontend.clients, third.handshaken), (2, False))
+        self.assertEqual(
+            [text for level, text in world.announced if level == "alert"],
+            ["Proxy fe accepts no more clients over TLS: the process reached its maxsslconn 2"],
+        )
+        for leaves in (second, first):  # one in its handshake, and one that is through
+            leaves.drop()
+            self.loop.until(lambda: world.frontend.clients == world.places.over_tls < 2 or third.handshaken)
+        self.loop.until(lambda: third.handshaken and world.frontend.clients == 1)
+        self.assertEqual((self.listener.state, world.places.over_tls), ("listening", 1))
+        third.drop()
+        self.loop.until(lambda: not world.frontend.connections)
+        self.assertEqual(world.places.over_tls, 0)
+        self.end()
+
+    def test_only_listeners_with_tls_wait(self) -> None:
+        """Plain clients do not count, and come in."""
+        world = self.world()
+        bind = model.Bind(PLACE, model.ListenAddress("tcp", host="127.0.0.2"))
+        plain = Listener(self.loop.poller, world.deadlines, bind, bind_socket(bind, 10), self.fail)
+        world.places.limit_tls(1)
+        world.frontend.listen(plain)
+        early = self.loop.connect(("127.0.0.2", plain.port))
+        self.loop.until(lambda: world.frontend.clients == 1)
+        self.assertEqual(self.listener.state, "listening")
+        self.connect()
+        self.assertEqual((self.listener.state, plain.state), ("paused", "listening"))
+        late = self.loop.connect(("127.0.0.2", plain.port))
+        self.loop.until(lambda: world.frontend.clients == 3)
+        for client in (early, late):
+            client.drop()
+        self.loop.until(lambda: world.frontend.clients == 1)
+        self.assertEqual(self.listener.state, "paused")
+        self.end()
+
+    def test_another_limit_counts_at_once(self) -> None:
+        """As after a reload: a higher one, or none, lets in who waits; a lower one lets stay who is there. A listener
+        that loses its TLS waits no more."""
+        world = self.world()
+        client = self.connect()
+        world.places.limit_tls(1)
+        waiting = self.held_back()
+        self.assertEqual((self.listener.state, waiting.handshaken), ("paused", False))
+        world.places.limit_tls(2)
+        self.loop.until(lambda: waiting.handshaken)
+        self.loop.until(lambda: not self.under_way)
+        self.assertEqual(self.listener.state, "paused")
+        world.places.limit_tls(1)
+        self.assertEqual((world.frontend.clients, self.listener.state), (2, "paused"))
+        client.drop()
+        self.loop.until(lambda: world.frontend.clients == 1)
+        self.assertEqual(self.listener.state, "paused")
+        world.places.limit_tls(0)
+        self.assertEqual(self.listener.state, "listening")
+        world.places.limit_tls(1)
+        world.frontend.handshakes.certificates.clear()
+        world.frontend.listeners.clear()
+        world.frontend.listen(self.listener)
+        self.assertFalse(self.listener.full)
+        self.end()
+
+    def test_handshakes_take_half_of_the_places_over_tls(self) -> None:
+        """So that half handshakes keep out nobody who means it."""
+        world = self.world()
+        world.places.limit_tls(4)
+        crowd = [self.raw() for _ in range(6)]
+        self.loop.pump()
+        self.assertEqual((self.under_way, world.places.over_tls), (2, 2))
+        self.assertEqual([bool(far.end) for far in crowd], [True] * 4 + [False] * 2)
         self.end()
 
     def test_its_time(self) -> None:

@@ -141,6 +141,10 @@ class WordTests(SynchronousTestCase):
         text = "global\n maxconnrate 5\n maxsslrate 0\n maxsessrate 7\n"
         global_ = read_configuration([Source("t.cfg", text)], {}).global_
         self.assertEqual(global_.rates, (("maxconnrate", 5), ("maxsessrate", 7)))
+        self.assertEqual(read_configuration([Source("t.cfg", "global\n maxsslconn 8\n")], {}).global_.maxsslconn, 8)
+        text = "global\n maxsslconn many\n"
+        error = self.assertRaises(ConfigurationError, read_configuration, [Source("t.cfg", text)], {})
+        self.assertIn("'maxsslconn'", error.faults[0].text)
         for line, said in (
             (" rate-limit", "needs 'sessions' and a number"),
             (" rate-limit requests 4", "needs 'sessions' and a number"),

@@ -69,7 +69,8 @@ class TrackingTests(SynchronousTestCase):
         run_through(read.load([said.frontends["a"]]))
         frontend.maps = {**read.found, "m": Map([("127.0.0.1", b"1")]), "none": Map([])}
         frontend.notes_in_sessions = notes_in_sessions(said.frontends["a"])
-        frontend.judges_sessions = frontend.tracks or frontend.session_gate is not None
+        sets = frontend.gate is not None and frontend.gate.sets
+        frontend.judges_sessions = frontend.tracks or sets or frontend.session_gate is not None
         frontend.set_guard()
 
     def values(self, world: World, key: str = "127.0.0.1") -> dict[str, int]:
@@ -127,6 +128,42 @@ class TrackingTests(SynchronousTestCase):
             | {"uses": self.values(world)["uses"]},
         )
         self.end(world, one, two)
+
+    def test_what_a_rule_for_connections_sets_is_the_sessions(self) -> None:
+        """For the rules behind it, and for whatever the client asks; a converter in a condition may set it, too."""
+        for rule in ("set-var(sess.a) src", "accept if { src,set-var(sess.a) -m ip 127.0.0.1 }"):
+            world = self.world(f"tcp-request connection {rule}")
+            far = self.connect()
+            self.ask(world, far)
+            (connection,) = world.frontend.connections
+            assert isinstance(connection, ClientConnection) and connection.session is not None
+            self.assertEqual([*connection.session.variables], ["sess.a"])
+            self.end(world, far)
+        world = self.world(
+            "tcp-request connection set-var(sess.a) src\n tcp-request session reject if { var(sess.a) -m ip 127.0.0.1 }"
+        )
+        far = self.connect()
+        self.loop.until(lambda: bool(far.end))
+        self.assertEqual(world.frontend.denied_sessions, 1)
+        self.end(world)
+
+    def test_a_client_is_judged_again_with_its_variables(self) -> None:
+        """A reload that shuts it out by one of them does so, and so does one that would have set another."""
+        sets = "tcp-request connection set-var(sess.a) src"
+        for lines, stays in (
+            (f"{sets}\n tcp-request connection reject if {{ var(sess.a) -m ip 192.0.2.1 }}", True),
+            (f"{sets}\n tcp-request connection reject if {{ var(sess.a) -m ip 127.0.0.1 }}", False),
+            ("tcp-request connection set-var(sess.b) src", False),
+            ("tcp-request connection accept", False),
+        ):
+            world = self.world(sets if "accept" not in lines else f"{lines} if {{ src,set-var(sess.a) -m found }}")
+            far = self.connect()
+            self.ask(world, far)
+            self.reload(world, lines)
+            world.advance(1)
+            self.loop.pump()
+            self.assertEqual(bool(far.end), not stays, lines)
+            self.end(world, far)
 
     def test_rules_for_connections_and_sessions_look_maps_up(self) -> None:
         """Without the map nobody is let in: it may be a list of the blocked."""

@@ -4,6 +4,8 @@ taken, as what they ask for is done in any case, or is the kernel's."""
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -11,19 +13,14 @@ from reusedproxy.config.language import haproxy_words
 from reusedproxy.config.reader import ConfigurationError, Source, read_configuration
 from reusedproxy.config.rules.actions import REQUEST_NOT_DONE, RESPONSE_NOT_DONE
 from reusedproxy.config.rules.inspection import NOT_DONE as INSPECTION_NOT_DONE
+from reusedproxy.rules.matching import condition
 
 DEFAULTS = "defaults\n mode http\n timeout client 1s\n timeout server 1s\n timeout connect 1s\n"
 NOT_DONE = "reusedproxy does not do yet"
 #: Actions of rules for connections and sessions, and what stands behind them.
 ARRIVALS = (
     *("attach-srv b/s", "capture src len 9", "do-log", "expect-netscaler-cip layer4", "set-dst src", "set-src src"),
-    *(
-        "set-dst-port int(1)",
-        "set-src-port int(1)",
-        "set-var(sess.a) src",
-        "set-var-fmt(sess.a) b",
-        "unset-var(sess.a)",
-    ),
+    *("set-dst-port int(1)", "set-src-port int(1)"),
 )
 
 
@@ -88,3 +85,18 @@ class NotDoneTests(SynchronousTestCase):
         for word, meaning in (("if", "it is never met"), ("unless", "the line always counts")):
             (fault,) = faults(section(f"http-request deny {word}"))
             self.assertIn(f"missing after '{word}' (to HAProxy that means that {meaning})", fault)
+            for rule in ("tcp-request connection set-src src", "http-request redirect location /", "stats admin"):
+                self.assertIn("a condition is missing", faults(section(f"{rule} {word}"))[0], rule)
+
+    def test_where_it_lets_nobody_in_a_condition_without_terms_is_as_in_haproxy(self) -> None:
+        """Even where an acl of the file is called FALSE."""
+        for word, meaning, met in (("if", "it is never met", False), ("unless", "the line always counts", True)):
+            text = section(f"acl FALSE src 0.0.0.0/0\n http-request set-header X a {word}")
+            said = read_configuration([Source("t.cfg", text)], {})
+            self.assertIn(
+                f"'http-request set-header': nothing stands after '{word}', so {meaning}, as in HAProxy",
+                str(said.notices),
+            )
+            (rule,) = said.frontends["l"].rules.request
+            facts: Any = SimpleNamespace(compared=0)
+            self.assertEqual(condition(rule.condition)(facts), met)

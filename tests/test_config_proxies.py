@@ -11,6 +11,7 @@ from reusedproxy.config.model.balance import Balance, HashType
 from reusedproxy.config.model.checks import HTTPCheck
 from reusedproxy.config.model.hedging import Hedge
 from reusedproxy.config.model.proxies import ForwardFor, StatsPage, Timeouts
+from reusedproxy.config.model.sockets import KeepAlive
 from reusedproxy.config.model.values import Call, Expression
 from reusedproxy.config.reader import Source, read_configuration
 
@@ -389,6 +390,29 @@ class BackendTests(SynchronousTestCase):
             self.assertEqual(frontend(said).clitcpka, expected, said)
         notices = read("listen l\n mode http\n bind :1\n server s 1.2.3.4:5\n no option srvtcpka\n").notices
         self.assertIn("without effect on servers", str(notices))
+
+    def test_how_tcp_keep_alive_probes(self) -> None:
+        """In seconds, rounded up; inherited, and overridden one by one. Towards clients it needs the option."""
+        text = (
+            "defaults\n mode http\n timeout client 1s\n timeout connect 1s\n timeout server 1s\n option clitcpka\n"
+            " clitcpka-cnt 3\n clitcpka-idle 10\n srvtcpka-cnt 4\n srvtcpka-idle 1500ms\n"
+            "listen l\n bind :1\n server s 1.2.3.4:5 tcp-ut 2500\n clitcpka-idle 1m\n srvtcpka-intvl 7s\n"
+        )
+        found = read(text)
+        self.assertEqual(found.frontends["l"].keep_alive, KeepAlive(3, 60, 0))
+        self.assertEqual(found.backends["l"].keep_alive, KeepAlive(4, 2, 7))
+        self.assertEqual(found.backends["l"].servers[0].user_timeout, 2.5)
+        self.assertNotIn("clitcpka", str(found.notices))
+        self.assertIn(
+            "'clitcpka-idle' does nothing without 'option clitcpka'", str(read(text.replace(" option clitcpka\n", "")))
+        )
+        for side, line, said in (
+            (frontend, "clitcpka-cnt 128", "'clitcpka-cnt'"),
+            (frontend, "clitcpka-idle 32768", "Linux takes 32767 seconds at most"),
+            (backend, "srvtcpka-intvl", "'srvtcpka-intvl' needs a time"),
+        ):
+            error = self.assertRaises(ConfigurationError, side, f" {line}")
+            self.assertIn(said, error.faults[0].text)
 
     def test_hedge(self) -> None:
         """After a percentile or a time, for a share of requests; it is inherited, and taken back."""

@@ -101,6 +101,7 @@ class StatsLineTests(SynchronousTestCase):
     def test_own_lines_drop_what_is_inherited(self) -> None:
         """As in HAProxy, to the address; that is told of."""
         self.assertEqual(page("", " stats uri /d\n stats refresh 5s"), StatsPage("/d", 5.0))
+        self.assertEqual(page("", " stats uri /d\n stats refresh 4100ms"), StatsPage("/d", 5.0))
         found = read(" stats show-version", " stats uri /d")
         self.assertEqual(found.frontends["l"].stats, StatsPage(show_version=True))
         (notice,) = [each for each in found.notices if "stats" in each.text]

@@ -739,6 +739,7 @@ GLOBAL: dict[str, Any] = {
     "stats_sockets": (f" stats socket {LOOPBACK}:0\n", lambda service: len(service.runtime.sockets), 1),
     "stats_timeout": (" stats timeout 3s\n", lambda service: service.runtime._settings.stats_timeout, 3.0),
     "stats_maxconn": (" stats maxconn 3\n", lambda service: service.runtime._settings.stats_maxconn, 3),
+    "maxsslconn": (" maxsslconn 9\n", lambda service: service.proxy.places.maxsslconn, 9),
     "rates": (" maxconnrate 9\n", lambda service: [*service.proxy.places.rates], ["maxconnrate"]),
     "node": (" node n1\n", lambda service: service.proxy.configuration.global_.node, "n1"),
     "description": (
@@ -900,6 +901,8 @@ class WordTests(GenerationTestCase):
             ("pool-connect-rate 7", lambda line: line.pool.limits.connect_rate, 7.0),
             ("pool-record 7s", lambda line: line.pool.recorder and line.pool.recorder.record.bound.seconds, 7.0),
             ("idle-ping 7s", lambda line: line.pool.limits.idle_ping, 7.0),
+            ("tcp-ut 7s", lambda line: line.pool.dialer.options, ((socket.TCP_USER_TIMEOUT, 7000),)),
+            ("\n srvtcpka-cnt 7", lambda line: line.pool.dialer.options, ((socket.TCP_KEEPCNT, 7),)),
             ("max-reuse 7", lambda line: line.pool.limits.max_reuse, 7),
             ("ssl-max-ver TLSv1.2", lambda line: line.context.settings.max_version, "TLSv1.2"),
             ("no-ssl-reuse", lambda line: line.context.settings.resumes, False),

@@ -9,8 +9,10 @@ import socket
 from attrs import evolve
 
 from reusedproxy.config.model.proxies import SocketOptions
+from reusedproxy.config.model.sockets import KeepAlive
 from reusedproxy.config.model.values import ListenAddress
 from reusedproxy.net.binding import ListenError, bind_socket
+from reusedproxy.net.listener import Listener
 from reusedproxy.net.named_sockets import Unnamed, descriptor_named
 from tests.listeners import LOOPBACK, ListenerCase
 
@@ -105,6 +107,32 @@ class AddressTests(ListenerCase):
         self.assertEqual(sock.getsockopt(level, socket.TCP_USER_TIMEOUT), 0)
         other = evolve(listener.bind, options=SocketOptions(interface="lo"))
         self.assertIn("'interface'", str(self.assertRaises(ListenError, listener.may_adopt, other)))
+
+    def test_clients_are_probed_as_the_section_says(self) -> None:
+        """From the moment they are accepted; what a later file does not say is the system's again."""
+        listener = self.listener()
+        options = (socket.TCP_KEEPCNT, socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL)
+
+        def accepted() -> list[int]:
+            with socket.create_connection(("127.0.0.1", listener.port)):
+                client, _ = self.until_accepted(listener)
+                with client:
+                    on = client.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+                    return [on, *(client.getsockopt(socket.IPPROTO_TCP, each) for each in options)]
+
+        with socket.socket() as fresh:
+            usual = [fresh.getsockopt(socket.IPPROTO_TCP, each) for each in options]
+        listener.keep_alive(True, KeepAlive(3, 61, 7))
+        self.assertEqual(accepted(), [1, 3, 61, 7])
+        listener.keep_alive(True, KeepAlive(count=4))
+        self.assertEqual(accepted(), [1, 4, *usual[1:]])
+        listener.keep_alive(False)
+        self.assertEqual(accepted(), [0, *usual])
+
+    def until_accepted(self, listener: Listener) -> tuple[socket.socket, object]:
+        listener.socket.setblocking(True)
+        listener.socket.settimeout(5)
+        return listener.socket.accept()
 
     def test_an_option_that_cannot_be_set_is_named(self) -> None:
         said = SocketOptions(interface="no-such-one")

@@ -11,10 +11,12 @@ from unittest import mock
 from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
+from reusedproxy.config.model.sockets import KeepAlive, ServerSocket
 from reusedproxy.config.model.tls import ServerTLS
 from reusedproxy.demo.certificates import Authority
 from reusedproxy.net import dial as dial_module
 from reusedproxy.net.dial import CONNECTING, DONE, HANDSHAKING, Dial, Dialer, DialFailure, Target
+from reusedproxy.net.keep_alive import options_of
 from reusedproxy.net.poller import FAILED, READ, WRITE
 from reusedproxy.net.tls.client import ClientContext
 from reusedproxy.net.tls.client_transport import ClientTLSTransport
@@ -112,6 +114,30 @@ class ConnectTests(DialCase):
         dial.keep()
         self.assertTrue(all(transport.socket.getsockopt(*each) for each in options))
         transport.abort("over")
+
+    def test_its_socket_has_the_options_of_its_server(self) -> None:
+        """Also where the dialer is one made of another, for a second address, say; a check is spared them, until its
+        connection begins a longer life."""
+        server = self.loop.server()
+        options = options_of(ServerSocket(KeepAlive(3, 61, 7), user_timeout=2.5))
+        wanted = {
+            socket.TCP_KEEPCNT: 3,
+            socket.TCP_KEEPIDLE: 61,
+            socket.TCP_KEEPINTVL: 7,
+            socket.TCP_USER_TIMEOUT: 2500,
+        }
+        base = (self.loop.poller, self.loop.deadlines, server.target, None, 5)
+        usual = Dialer(*base, options=options)
+        for dialer in (usual, usual.elsewhere(server.target, None), usual.saying(b"x"), Dialer(*base, brief=True)):
+            self.owner = Owner()
+            transport = self.ready(dialer.dial(self.owner))
+            found = {each: transport.socket.getsockopt(socket.IPPROTO_TCP, each) for each in wanted}
+            if dialer.brief:
+                self.assertNotEqual(found[socket.TCP_KEEPCNT], 3)
+            else:
+                self.assertEqual(found, wanted)
+            transport.abort("over")
+        self.assertEqual(options_of(ServerSocket()), ())
 
     def test_the_time_of_tcp_and_that_of_tls_are_told_apart(self) -> None:
         """In the clear there is only one of them; who never came up has none."""

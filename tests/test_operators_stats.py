@@ -130,6 +130,9 @@ class RequestTests(StatsCase):
     def test_it_reloads_itself_unless_told_not_to(self) -> None:
         self.assertIn('<meta http-equiv="refresh" content="7">', self.ask()[2])
         self.assertNotIn('http-equiv="refresh"', self.ask(b"GET /status;norefresh HTTP/1.1")[2])
+        for form in (b"", b";csv", b";typed", b";json"):  # in HAProxy's header, too
+            self.assertIn("\r\nrefresh: 7\r\n", self.ask(b"GET /status%b HTTP/1.1" % form)[1], form)
+            self.assertNotIn("refresh", self.ask(b"GET /status%b;norefresh HTTP/1.1" % form)[1], form)
 
     def test_a_reload_does_not_make_it_young(self) -> None:
         """It says when it was."""

@@ -441,7 +441,8 @@ class Assembly:
         frontend.tracks = any(gate is not None and gate.tracks for gate in (frontend.gate, frontend.session_gate))
         frontend.counts_requests = counts_requests(settings.rules, proxy.tables)
         frontend.notes_in_sessions = shared.backends_note or notes_in_sessions(settings)
-        frontend.judges_sessions = frontend.tracks or frontend.session_gate is not None
+        carries = frontend.gate is not None and frontend.gate.sets
+        frontend.judges_sessions = frontend.tracks or carries or frontend.session_gate is not None
         monitor = rule_sets.monitor(frontend) if frontend.guide is None else None
         targets, set_levels = self._log_lines.targets(settings.logs, settings.log.tag), shared.rules_set_levels
         own_backend = backends.get(frontend.own_backend or "")

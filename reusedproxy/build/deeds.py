@@ -35,11 +35,15 @@ Lines = Callable[[str], Iterable[str]]
 def deeds_of(rules: Sequence[Rule], lines: Lines) -> tuple[object, ...]:
     """Returns the description: of the rules that do something, and of those before them that end the rules for some.
     Nothing if no rule does anything but decide."""
-    last = max((number for number, rule in enumerate(rules) if not isinstance(rule.action, Receive)), default=-1)
+    last = max(
+        (number for number, each in enumerate(rules) if not isinstance(each.action, Receive) or set_in_sessions(each)),
+        default=-1,
+    )
     return tuple(
         (_said(rule.action, lines), _said(rule.condition, lines))
         for rule in rules[: last + 1]
-        if not (isinstance(rule.action, Receive) and rule.action.verb in (*DENIED, EXPECT_PROXY))
+        if set_in_sessions(rule)
+        or not (isinstance(rule.action, Receive) and rule.action.verb in (*DENIED, EXPECT_PROXY))
     )
 
 
@@ -50,20 +54,25 @@ def notes_in_sessions(section: Frontend | Backend) -> bool:
     Rules for connections and sessions, whose deeds are compared, do not count.
     """
     settings: list[object] = [getattr(section, field.name) for field in attrs.fields(type(section))]
-    return any(_sets(evolve(each, connection=(), session=()) if isinstance(each, Rules) else each) for each in settings)
+    return any(
+        set_in_sessions(evolve(each, connection=(), session=()) if isinstance(each, Rules) else each)
+        for each in settings
+    )
 
 
-def _sets(value: object) -> bool:
+def set_in_sessions(value: object) -> bool:
+    """Tells whether anything of this part of the model sets a variable of a session when it is evaluated."""
     if isinstance(value, SetVariable) and value.name.startswith(_OF_SESSIONS):
         return True
     if isinstance(value, Call):
         return value.name in _SETTING and value.arguments[0].startswith(_OF_SESSIONS)
     if isinstance(value, tuple):
-        return any(map(_sets, value))
+        return any(map(set_in_sessions, value))
     if isinstance(value, Server):
-        return _sets((value.sni, value.pool_conn_name))  # there are thousands, with nothing else that is evaluated
+        # There are thousands, with nothing else that is evaluated.
+        return set_in_sessions((value.sni, value.pool_conn_name))
     kind = type(value)
-    return attrs.has(kind) and any(_sets(getattr(value, field.name)) for field in attrs.fields(kind))
+    return attrs.has(kind) and any(set_in_sessions(getattr(value, field.name)) for field in attrs.fields(kind))
 
 
 def _said(value: object, lines: Lines) -> object:

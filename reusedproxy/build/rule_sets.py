@@ -12,7 +12,7 @@ from attrs import Factory, define, evolve
 
 from reusedproxy.backends.backend import Backend
 from reusedproxy.build.answers import Answers
-from reusedproxy.build.deeds import deeds_of
+from reusedproxy.build.deeds import deeds_of, set_in_sessions
 from reusedproxy.build.patterns import Patterns
 from reusedproxy.clients.frontend import Frontend
 from reusedproxy.clients.gate import Gate
@@ -214,7 +214,8 @@ class RuleSets:
             for rule in rules
         ]
         tracks = any(isinstance(rule.action, Track) for rule in rules)
-        return Gate(made, tracks, deeds_of(rules, lambda path: self.patterns.files.get(list_name(path).name, ())))
+        deeds = deeds_of(rules, lambda path: self.patterns.files.get(list_name(path).name, ()))
+        return Gate(made, tracks, set_in_sessions(tuple(rules)), deeds)
 
     def monitor(self, frontend: Frontend) -> Monitor | None:
         """Returns what answers `monitor-uri`; None without one."""

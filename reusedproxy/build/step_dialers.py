@@ -52,6 +52,7 @@ class StepDialers:
                 preface=preface,
                 brief=usual.brief,
                 reach=usual.reach,
+                options=usual.options,
             )
 
         if not isinstance(step.port, model.Expression):

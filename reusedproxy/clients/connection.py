@@ -104,6 +104,7 @@ class ClientConnection(Client[Owner], TransportOwner):
         "last",
         "last_because",
         "listener",
+        "over_tls",
         "requests",
         "session",
         "since",
@@ -142,6 +143,8 @@ class ClientConnection(Client[Owner], TransportOwner):
         self.announced: Mapping[int, Sequence[bytes]] | None = None
         #: Seconds that its PROXY header and its TLS handshake have taken.
         self.handshake = 0.0
+        #: It counts among the clients over TLS.
+        self.over_tls = False
         self._buffer = b""
         self._searched = 0
         self._body: LengthBody | ChunkedBody | None = None

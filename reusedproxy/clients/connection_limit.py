@@ -1,5 +1,5 @@
-"""Limits the clients of the whole process: how many there are (`maxconn`), and how many come in a second. It must never
-know who they are."""
+"""Limits the clients of the whole process: how many there are (`maxconn`), how many of them over TLS (`maxsslconn`),
+and how many come in a second. It must never know who they are."""
 
 from __future__ import annotations
 
@@ -39,6 +39,10 @@ class Limited(Protocol):
     def make_room(self) -> None:
         """Has its listeners accept again, unless a limit or a rate is still reached."""
 
+    def crowd(self, crowded: bool) -> None:
+        """Has its listeners with TLS pause, or accept again, as the process has, or no longer has, as many clients over
+        TLS as allowed."""
+
 
 class ConnectionLimit:
     """Limits the client connections of the whole process (`maxconn`); listening frontends are told when there is room.
@@ -52,6 +56,10 @@ class ConnectionLimit:
         #: That of the file; `maxconn` may have been ordered since.
         self.maxconn_said = maxconn
         self.taken = 0
+        #: Most clients over TLS at once; 0: as many as clients.
+        self.maxsslconn = 0
+        #: The clients over TLS, from the moment they have connected.
+        self.over_tls = 0
         #: Numbers that requests have been given for logs and `unique-id-format`.
         self.numbered = 0
         self.frontends: list[Limited] = []
@@ -79,6 +87,23 @@ class ConnectionLimit:
                 frontend.fill()
             else:
                 frontend.make_room()
+
+    @property
+    def crowded(self) -> bool:
+        """Tells whether there are as many clients over TLS as allowed."""
+        return 0 < self.maxsslconn <= self.over_tls
+
+    def limit_tls(self, most: int) -> None:
+        """Sets the most clients over TLS at once (0: as many as clients). Those beyond it stay."""
+        self.maxsslconn = most
+        self.crowd()
+
+    def crowd(self) -> None:
+        """Has all listeners with TLS pause if there are as many clients over TLS as allowed, or else accept again.
+        Where `maxsslconn` is set, whoever counts these clients calls it."""
+        crowded = self.crowded
+        for frontend in self.frontends:
+            frontend.crowd(crowded)
 
     def limit_rates(self, said: Iterable[tuple[str, int]], deadlines: Deadlines) -> None:
         """Bounds how many clients come in a second, in place of what bounded them before, whose count goes on."""

@@ -21,7 +21,17 @@ from reusedproxy.backends.server import Server
 from reusedproxy.clients.connection import ClientConnection
 from reusedproxy.clients.connection_limit import ACCEPTED, CONNECTIONS, HANDSHAKES, ConnectionLimit
 from reusedproxy.clients.figures import figure
-from reusedproxy.clients.gate import ACCEPT, DENIED, EXPECT_PROXY, REJECT, SILENT_DROP, UNIX_CLIENT, Arrival, Gate
+from reusedproxy.clients.gate import (
+    ACCEPT,
+    DENIED,
+    EXPECT_PROXY,
+    REJECT,
+    SILENT_DROP,
+    UNIX_CLIENT,
+    Arrival,
+    ArrivalNotes,
+    Gate,
+)
 from reusedproxy.clients.owner import AccessLog, Connected, Owner
 from reusedproxy.clients.pending import PendingClient, PendingClients
 from reusedproxy.clients.readmission import ASK_AGAIN, SHOW_OTHERS, certificates_at, is_admitted_alike, is_treated_alike
@@ -53,7 +63,7 @@ from reusedproxy.sessions.client import session_of
 from reusedproxy.sessions.figures import milliseconds
 from reusedproxy.streams.guide import Guide
 from reusedproxy.tables.table import Table
-from reusedproxy.tables.tracking import SESSIONS, Counters, count, leave
+from reusedproxy.tables.tracking import SESSIONS, count, leave
 from reusedproxy.wire.bodies import ChunkedBody, plain_name
 from reusedproxy.wire.heads import Limits
 
@@ -84,7 +94,7 @@ class Frontend(Owner):
     __deletable__ = (
         "backends", "connections", "default_route", "gate", "handshakes", "heir", "invalid", "listeners", "log",
         "frequencies",
-        "pages", "rate", "routing", "_places", "_unevaluated", "announce", "guide", "monitor", "stream_log",
+        "pages", "rate", "routing", "places", "_unevaluated", "announce", "guide", "monitor", "stream_log",
         "services", "session_gate", "tables", "unique_id",
     )  # fmt: skip
 
@@ -190,7 +200,7 @@ class Frontend(Owner):
         self.denied = 0
         self.denied_sessions = 0
         self._poller = poller
-        self._places = places
+        self.places = places
         self.announce = announce
         #: Tells that it has as many clients as it may, so that its listeners pause.
         self.full = False
@@ -209,11 +219,11 @@ class Frontend(Owner):
     @property
     def maxconn(self) -> int:
         """Returns the limit of its clients: its own `maxconn`, or else the process's, as in HAProxy's manual."""
-        return self.settings.maxconn or self._places.maxconn
+        return self.settings.maxconn or self.places.maxconn
 
     @property
     def process_clients(self) -> int:
-        return self._places.taken
+        return self.places.taken
 
     @property
     def clients(self) -> int:
@@ -222,7 +232,7 @@ class Frontend(Owner):
 
     def next_number(self) -> int:
         """Returns a number that is given to no other request, or session, of this process."""
-        places = self._places
+        places = self.places
         places.numbered += 1
         return places.numbered - 1
 
@@ -232,13 +242,14 @@ class Frontend(Owner):
         # One that a reload took over may have other settings than those it was made with.
         self._adopt(self.bind_of(listener), listener)
         listener.certificates = self.handshakes.certificates.get(listener.bind.address)
-        listener.keep_alive(self.settings.clitcpka)
+        listener.keep_alive(self.settings.clitcpka, self.settings.keep_alive)
         listener.traffic = Traffic() if self.settings.socket_stats else None
         listener.listen(self)
-        if self not in self._places.frontends:
-            self._places.frontends.append(self)
-        if self._places.full:
+        if self not in self.places.frontends:
+            self.places.frontends.append(self)
+        if self.places.full:
             self.fill()
+        listener.crowded = listener.certificates is not None and self.places.crowded
         if listener.full or self.full:
             listener.pause()
 
@@ -291,8 +302,8 @@ class Frontend(Owner):
         if self.rate is not None:
             self.rate.stop()
         listeners, self.listeners = self.listeners, []
-        if self in self._places.frontends:
-            self._places.frontends.remove(self)
+        if self in self.places.frontends:
+            self.places.frontends.remove(self)
         return listeners
 
     def leave(self) -> None:
@@ -330,7 +341,7 @@ class Frontend(Owner):
 
     def _settle(self, connection: Connected, successor: Frontend | None) -> None:
         if successor is not None and (
-            successor._places is not self._places or (self.guide is None and successor.guide is not None)
+            successor.places is not self.places or (self.guide is None and successor.guide is not None)
         ):
             successor = None  # it counts for another process, or takes no requests
         if not isinstance(connection, ClientConnection):
@@ -417,22 +428,22 @@ class Frontend(Owner):
         name = address[:2] if isinstance(address, tuple) else UNIX_CLIENT
         bind = listener.bind
         expects = bind.accept_proxy
-        counters: Counters | None = None
-        if self._places.rates:
-            self._places.count(CONNECTIONS)
+        notes: ArrivalNotes | None = None
+        if self.places.rates:
+            self.places.count(CONNECTIONS)
             if listener.certificates is not None:
-                self._places.count(HANDSHAKES)
+                self.places.count(HANDSHAKES)
         if self.gate is not None:
             arrival = Arrival(accepted, name, listener, self)
             verdict = self.verdict(arrival)
-            counters, name = arrival.counters, arrival.source
+            notes, name = arrival.notes, arrival.source
             if verdict in DENIED:
                 if verdict == SILENT_DROP:
                     hide(accepted)
                 else:
                     reset_at_close(accepted)  # as HAProxy: nothing is left in TIME_WAIT of a flood
-                if counters is not None:
-                    leave(counters)
+                if arrival.counters is not None:
+                    leave(arrival.counters)
                 self.denied += 1
                 listener.connections -= 1
                 if listener.traffic is not None:
@@ -440,7 +451,7 @@ class Frontend(Owner):
                 accepted.close()
                 return
             expects = verdict == EXPECT_PROXY
-        connections, places = self.connections, self._places
+        connections, places = self.connections, self.places
         if places.rates:
             places.count(ACCEPTED)
         streaming = None
@@ -453,9 +464,9 @@ class Frontend(Owner):
             if listener.connections > traffic.smax:
                 traffic.smax = listener.connections
         if expects:
-            connections.add(self.handshakes.expect_preface(accepted, name, listener, counters))
+            connections.add(self.handshakes.expect_preface(accepted, name, listener, notes))
         elif listener.certificates is not None:
-            connections.add(self.handshakes.begin(accepted, name, listener, listener.certificates, counters))
+            connections.add(self.handshakes.begin(accepted, name, listener, listener.certificates, notes))
         elif self.guide is None:
             transport = Transport(self._poller, accepted, _NOBODY)
             opened = ClientConnection(self, transport, name, listener)
@@ -477,21 +488,23 @@ class Frontend(Owner):
             listener.pause()
         if self.rate is not None and self.rate.count() and not self.full:
             self.pause()
-        if self.judges_sessions and opened is not None and not self.stays(opened, counters):
+        if self.judges_sessions and opened is not None and not self.stays(opened, notes):
             return
         if streaming is not None:
             streaming.begin()
 
-    def stays(self, connection: ClientConnection | StreamConnection, counters: Counters | None) -> bool:
+    def stays(self, connection: ClientConnection | StreamConnection, notes: ArrivalNotes | None) -> bool:
         """Runs the rules for sessions for a client whose handshakes are over, and counts its session in what tracks it.
-        Returns False if it has been turned away."""
+        Those for connections have taken `notes` of it. Returns False if it has been turned away."""
+        if notes is not None and notes.variables:
+            session_of(connection).variables.update(notes.variables)
         arrival = Arrival(
             connection.transport.socket,
             connection.address,
             connection.listener,
             self,
             connection,
-            counters,
+            None if notes is None else notes.counters,
         )
         verdict = ACCEPT if self.session_gate is None else self.judged(self.session_gate, arrival)
         if arrival.counters is not None:
@@ -506,11 +519,11 @@ class Frontend(Owner):
         return True
 
     def admit(
-        self, accepted: socket, address: tuple[str, int], listener: Listener, counters: Counters | None
+        self, accepted: socket, address: tuple[str, int], listener: Listener, notes: ArrivalNotes | None
     ) -> ClientConnection | StreamConnection | PendingClient:
         """Makes a client connection, or begins its TLS handshake. The caller counts it."""
         if listener.certificates is not None:
-            return self.handshakes.begin(accepted, address, listener, listener.certificates, counters)
+            return self.handshakes.begin(accepted, address, listener, listener.certificates, notes)
         transport = Transport(self._poller, accepted, _NOBODY)
         if self.guide is None:
             return ClientConnection(self, transport, address, listener)
@@ -522,9 +535,13 @@ class Frontend(Owner):
             self.connections.discard(connection)
         else:
             self.let_go(connection)
-        places = self._places
+        places = self.places
         places.taken -= 1
         listener.connections -= 1
+        if connection.over_tls:
+            places.over_tls -= 1
+            if places.maxsslconn and places.over_tls + 1 == places.maxsslconn:
+                places.crowd()
         if places.taken + 1 == places.maxconn:
             for frontend in places.frontends:
                 frontend.make_room()
@@ -700,7 +717,7 @@ class Frontend(Owner):
             return self.stopped
         if which == "uptime":
             return int(self.deadlines.now() - self.process_began)
-        clients = {each.name: each.clients for each in self._places.frontends} if which == "fe_conn" else {}
+        clients = {each.name: each.clients for each in self.places.frontends} if which == "fe_conn" else {}
         return figure(which, name, self.backends, clients)
 
     def not_done(self, text: str) -> None:
@@ -735,6 +752,23 @@ class Frontend(Owner):
         for listener in self.listeners:
             listener.pause()
 
+    def crowd(self, crowded: bool) -> None:
+        """Has its listeners with TLS pause, or accept again, as the process has, or no longer has, as many clients over
+        TLS as allowed."""
+        for listener in self.listeners:
+            if listener.certificates is None:
+                continue
+            if crowded and not listener.crowded:
+                self._tell_full(
+                    f"Proxy {self.name} accepts no more clients over TLS: the process reached its maxsslconn"
+                    f" {self.places.maxsslconn}"
+                )
+            listener.crowded = crowded
+            if crowded:
+                listener.pause()
+            elif not self.full and not listener.full:
+                listener.resume()
+
     def _tell_full(self, text: str) -> None:
         """Reports now and then that a limit is reached: at the limit each client that leaves makes
         room for a moment only."""
@@ -746,11 +780,11 @@ class Frontend(Owner):
     def _bound(self) -> str:
         if self.settings.maxconn and self.clients >= self.maxconn:
             return f"maxconn {self.maxconn}"
-        return f"the process's maxconn {self._places.maxconn}"
+        return f"the process's maxconn {self.places.maxconn}"
 
     def make_room(self) -> None:
         """Has its listeners accept again, unless a limit or a rate is still reached."""
-        if not self.full or self.clients >= self.maxconn or self._places.full or self._places.limited:
+        if not self.full or self.clients >= self.maxconn or self.places.full or self.places.limited:
             return
         if self.rate is not None and self.rate.limited:
             return

@@ -59,11 +59,21 @@ class Admitting(Protocol):
         """Reports what a rule could not do."""
 
 
+@frozen
+class ArrivalNotes:
+    """Holds what rules for connections have noted of a client, until its handshakes are over and it has a session:
+    what tracks it, and variables."""
+
+    counters: Counters | None
+    variables: dict[str, Sample] | None
+
+
 @define
 class Arrival:
     """Holds the facts of a client that has just connected (`reusedproxy.rules.facts.Facts`): no request yet. Once its
     handshakes are over it has a `client`, and with it TLS and variables of the session. `acts` is False where a client
-    that was admitted before is judged again. `counters` are those of its connection."""
+    that was admitted before is judged again. `counters` are those of its connection; `variables` are for the session
+    that it has no `client` for yet."""
 
     accepted: socket
     source: tuple[str, int]
@@ -73,6 +83,7 @@ class Arrival:
     counters: Counters | None = None
     acts: bool = True
     compared: int = 0
+    variables: dict[str, Sample] | None = None
 
     inspected = head = body = answer_body = line = answer = server_tls = backend_name = server_name = credentials = None
     auth_scheme = noted = None
@@ -156,14 +167,28 @@ class Arrival:
     def wall(self) -> float:
         return time.time()
 
+    @property
+    def notes(self) -> ArrivalNotes | None:
+        """Returns what has been noted of the client; None: nothing."""
+        if self.counters is None and self.variables is None:
+            return None
+        return ArrivalNotes(self.counters, self.variables)
+
     def variable(self, name: str) -> Sample:
-        return None if self.client is None else session_of(self.client).variables.get(name)
+        if self.client is not None:
+            return session_of(self.client).variables.get(name)
+        return None if self.variables is None else self.variables.get(name)
 
     def set_variable(self, name: str, value: Sample) -> None:
         """Sets a variable of the session: there is no other yet."""
-        if self.client is None or not name.startswith("sess."):
+        if not name.startswith("sess."):
             return
-        variables = session_of(self.client).variables
+        if self.client is not None:
+            variables = session_of(self.client).variables
+        elif self.variables is None:
+            variables = self.variables = {}
+        else:
+            variables = self.variables
         if value is None:
             variables.pop(name, None)
         else:
@@ -188,11 +213,13 @@ class Arrival:
 @frozen
 class Gate:
     """Holds a frontend's rules for connections, or for sessions, in order: each a test and a decision, or something
-    that it does. The first that accepts or rejects is the last. `tracks`: one of them tracks something. `deeds`
-    describe what they do beside deciding: those of two gates are equal if both do the same for every client."""
+    that it does. The first that accepts or rejects is the last. `tracks`: one of them tracks something. `sets`: one of
+    them sets a variable of the session. `deeds` describe what they do beside deciding: those of two gates are equal if
+    both do the same for every client."""
 
     rules: Sequence[tuple[Callable[[Facts], bool], str | Callable[[Facts], object]]]
     tracks: bool = False
+    sets: bool = False
     deeds: tuple[object, ...] = ()
 
     def judge(self, arrival: Arrival) -> str:

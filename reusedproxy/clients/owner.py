@@ -27,6 +27,10 @@ class Connected(Protocol):
 
     listener: Listener
 
+    @property
+    def over_tls(self) -> bool:
+        """Tells whether it counts among the clients over TLS."""
+
     def finish(self) -> None:
         """Ends the connection as soon as nothing is under way, because the proxy stops."""
 

@@ -12,6 +12,8 @@ from socket import socket
 from typing import Final, Protocol
 
 from reusedproxy.clients.connection import ClientConnection
+from reusedproxy.clients.connection_limit import ConnectionLimit
+from reusedproxy.clients.gate import ArrivalNotes
 from reusedproxy.clients.owner import Owner
 from reusedproxy.clients.stream import StreamConnection, StreamOwner
 from reusedproxy.config.model.values import ListenAddress
@@ -22,7 +24,7 @@ from reusedproxy.net.preface import Preface
 from reusedproxy.net.tls.handshake import Handshake, HandshakeFailure, HandshakeQueue
 from reusedproxy.net.tls.server import Certificates
 from reusedproxy.net.tls.server_transport import ServerTLSTransport
-from reusedproxy.tables.tracking import Counters, leave
+from reusedproxy.tables.tracking import leave
 from reusedproxy.wire.proxy_protocol import ProxyHeader
 
 #: Seconds for a handshake when no time-out says.
@@ -48,17 +50,19 @@ class Admitting(Owner, StreamOwner, Protocol):
     """Defines the frontend as its pending clients know it."""
 
     announce: Callable[[str, str], None]
+    #: The limits of the process, which count clients over TLS.
+    places: ConnectionLimit
     #: Tells that `stays` has something to do.
     judges_sessions: bool
 
     @property
     def maxconn(self) -> int: ...
 
-    def stays(self, connection: ClientConnection | StreamConnection, counters: Counters | None) -> bool:
+    def stays(self, connection: ClientConnection | StreamConnection, notes: ArrivalNotes | None) -> bool:
         """Runs the rules for clients whose handshakes are over. Returns False if it has been turned away."""
 
     def admit(
-        self, accepted: socket, address: tuple[str, int], listener: Listener, counters: Counters | None
+        self, accepted: socket, address: tuple[str, int], listener: Listener, notes: ArrivalNotes | None
     ) -> ClientConnection | StreamConnection | PendingClient:
         """Makes the client connection, or begins the handshake that comes before it."""
 
@@ -67,16 +71,16 @@ class PendingClients:
     """Keeps the clients of a frontend that have connected but not completed their handshake; counts and bounds them,
     and reports failures.
 
-    At most half of the frontend's places may be taken by pending clients: beyond that the oldest, which is hardly a
-    genuine one, makes room.
+    At most half of the frontend's places, or of those of clients over TLS, may be taken by pending clients: beyond that
+    the oldest, which is hardly a genuine one, makes room.
     """
 
     def __init__(self, frontend: Admitting, poller: Poller) -> None:
         self.under_way: dict[PendingClient, None] = {}
         #: By what another proxy has announced clients, and when that proxy has connected.
         self._announced: dict[PendingClient, tuple[ProxyHeader | None, float]] = {}
-        #: What rules for connections have begun to track.
-        self._counters: dict[PendingClient, Counters] = {}
+        #: What rules for connections have noted.
+        self._notes: dict[PendingClient, ArrivalNotes] = {}
         self.log: HandshakeLog | None = None
         #: The certificates shown to clients, by the address of the `bind` line; at other addresses there is no TLS.
         self.certificates: dict[ListenAddress, Certificates] = {}
@@ -95,29 +99,42 @@ class PendingClients:
         address: tuple[str, int],
         listener: Listener,
         certificates: Certificates,
-        counters: Counters | None = None,
+        notes: ArrivalNotes | None = None,
     ) -> Handshake:
-        """Begins the TLS handshake of a client that has connected, and that `counters` track."""
+        """Begins the TLS handshake of a client that has connected, of which rules have taken `notes`."""
         frontend = self._frontend
         handshake = Handshake(
             self._poller, frontend.deadlines, self._turns, certificates, accepted, self, address, listener
         )
-        self._begin(handshake, counters)
+        places = frontend.places
+        places.over_tls += 1
+        if places.maxsslconn:
+            places.crowd()
+        self._begin(handshake, notes)
         return handshake
 
     def expect_preface(
-        self, accepted: socket, address: tuple[str, int], listener: Listener, counters: Counters | None = None
+        self, accepted: socket, address: tuple[str, int], listener: Listener, notes: ArrivalNotes | None = None
     ) -> Preface:
         """Waits for the PROXY protocol header of another proxy that has connected (`accept-proxy`)."""
         preface = Preface(self._poller, self._frontend.deadlines, accepted, self, address, listener)
-        self._begin(preface, counters)
+        if listener.certificates is not None:
+            preface.over_tls = True
+            places = self._frontend.places
+            places.over_tls += 1
+            if places.maxsslconn:
+                places.crowd()
+        self._begin(preface, notes)
         return preface
 
-    def _begin(self, pending: PendingClient, counters: Counters | None) -> None:
+    def _begin(self, pending: PendingClient, notes: ArrivalNotes | None) -> None:
         self.under_way[pending] = None
-        if counters is not None:
-            self._counters[pending] = counters
-        if len(self.under_way) > max(1, self._frontend.maxconn // 2):
+        if notes is not None:
+            self._notes[pending] = notes
+        places = self._frontend.maxconn
+        if (over_tls := self._frontend.places.maxsslconn) and pending.listener.certificates is not None:
+            places = min(places, over_tls)
+        if len(self.under_way) > max(1, places // 2):
             next(iter(self.under_way)).abort("too many handshakes are under way, and it was the oldest")
         pending.start(self._timeout)
 
@@ -126,15 +143,19 @@ class PendingClients:
         frontend = self._frontend
         del self.under_way[preface]
         frontend.connections.discard(preface)
-        counters = self._counters.pop(preface, None)
-        connection = frontend.admit(preface.socket, header.source or preface.address, preface.listener, counters)
+        notes = self._notes.pop(preface, None)
+        places = frontend.places
+        places.over_tls -= preface.over_tls  # a handshake counts anew
+        connection = frontend.admit(preface.socket, header.source or preface.address, preface.listener, notes)
+        if places.maxsslconn:
+            places.crowd()
         frontend.connections.add(connection)
         if isinstance(connection, (Handshake, Preface)):
             self._announced[connection] = header, preface.began
             return
         connection.destination, connection.announced = header.destination, header.values
         connection.handshake = connection.since - preface.began
-        if not frontend.judges_sessions or frontend.stays(connection, counters):
+        if not frontend.judges_sessions or frontend.stays(connection, notes):
             self._begun(connection)
 
     def preface_failed(self, preface: Preface, failure: HandshakeFailure) -> None:
@@ -160,7 +181,8 @@ class PendingClients:
             connection.destination, connection.announced = header.destination, header.values
         connection.handshake = connection.since - began
         frontend.connections.add(connection)
-        if frontend.judges_sessions and not frontend.stays(connection, self._counters.pop(handshake, None)):
+        connection.over_tls = True
+        if frontend.judges_sessions and not frontend.stays(connection, self._notes.pop(handshake, None)):
             return
         if frontend.stopped or frontend.guide is not None:
             self._begun(connection)
@@ -179,9 +201,9 @@ class PendingClients:
         frontend, listener = self._frontend, pending.listener
         del self.under_way[pending]
         self._announced.pop(pending, None)
-        counters = self._counters.pop(pending, None)
-        if counters is not None:
-            leave(counters)
+        notes = self._notes.pop(pending, None)
+        if notes is not None and notes.counters is not None:
+            leave(notes.counters)
         self.counts.failed += 1
         if listener.traffic is not None:
             listener.traffic.ssl_failed_handshake += 1

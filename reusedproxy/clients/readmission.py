@@ -88,6 +88,8 @@ def _judge_again(frontend: Readmitting, connection: ClientFacts, accepted: socke
     """Returns what the rules would say of a client that has been admitted, without counting it again."""
     counters = None if connection.session is None else connection.session.counters
     arrival = Arrival(accepted, address, connection.listener, frontend, counters=counters, acts=False)
+    if connection.session is not None:
+        arrival.variables = {**connection.session.variables}
     verdict = frontend.verdict(arrival)
     if verdict not in DENIED and frontend.session_gate is not None:
         arrival.source, arrival.client = connection.address, connection

@@ -75,6 +75,7 @@ class StreamConnection:
         "frontend",
         "handshake",
         "listener",
+        "over_tls",
         "session",
         "since",
         "slot",
@@ -99,6 +100,8 @@ class StreamConnection:
         self.since = frontend.deadlines.now()
         #: Seconds that its PROXY header and its TLS handshake have taken before.
         self.handshake = 0.0
+        #: It counts among the clients over TLS.
+        self.over_tls = False
         self.destination: tuple[str, int] | None = None
         self.announced: Mapping[int, Sequence[bytes]] | None = None
         self.session: Session | None = None

@@ -313,6 +313,7 @@ class ProxyService(Service):
         if proxy.places.allow(proxy.maxconn):
             self.announce("notice", f"The process keeps maxconn {proxy.places.maxconn}, as was ordered")
         proxy.places.limit_rates(global_.rates, proxy.deadlines)
+        proxy.places.limit_tls(global_.maxsslconn)
         for text in shortages(proxy):
             self.announce("warning", text)
         for backend in proxy.backends:

@@ -300,7 +300,9 @@ class Doctor:
             context = ObservedContext(context, self._proxy.trusts)
         preface = announces_itself(settings.send_proxy)
         return Dialer(
-            usual.poller, usual.deadlines, target, context, usual.timeout, usual.last, preface, reach=usual.reach
+            *(usual.poller, usual.deadlines, target, context, usual.timeout, usual.last, preface),
+            reach=usual.reach,
+            options=usual.options,
         )
 
     def _described(self, patient: Patient, dialer: Dialer) -> Subject:

@@ -33,6 +33,7 @@ from twisted.logger import Logger
 
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.descriptors import EXHAUSTED
+from reusedproxy.net.keep_alive import Option, set_options
 from reusedproxy.net.poller import READ, WRITE, Poller
 from reusedproxy.net.reach import Reach
 from reusedproxy.net.tls.client import ClientContext
@@ -127,14 +128,17 @@ class Dialer:
         preface: Callable[[socket], bytes] | None = None,
         brief: bool = False,
         reach: Reach | None = None,
+        options: tuple[Option, ...] = (),
     ) -> None:
         """Keeps the settings of all dials to this server. `brief`: their connections carry one question each, so they
-        are spared what is for a longer life (`Dial.keep`): two of the ten system calls of a check of TCP.
+        are spared what is for a longer life (`Dial.keep`): two of the ten system calls of a check of TCP. `options` of
+        TCP are set on those that are to live longer.
 
         `preface` returns the bytes that are sent first, unencrypted, on the connected socket that it is given. They
         must be few, because they are sent in one call. `reach` says which addresses may be dialled; None: any.
         """
         self.reach = reach
+        self.options = options
         self.preface = preface
         self.poller = poller
         self.deadlines = deadlines
@@ -149,6 +153,7 @@ class Dialer:
         return Dialer(
             *(self.poller, self.deadlines, target, context, self.timeout, self.last, self.preface, self.brief),
             reach=self.reach,
+            options=self.options,
         )
 
     def saying(self, preface: bytes) -> Dialer:
@@ -157,6 +162,7 @@ class Dialer:
             *(self.poller, self.deadlines, self.target, self.context, self.timeout, self.last),
             preface=lambda connected: preface,
             reach=self.reach,
+            options=self.options,
         )
 
     def dial(self, owner: DialOwner) -> Dial:
@@ -232,11 +238,13 @@ class Dial:
 
     def keep(self) -> None:
         """Prepares the connection for a longer life: small messages go at once, and TCP looks whether the server is
-        still there."""
+        still there. Raises OSError."""
         assert self.socket is not None
         if self._dialer.target.family in (AF_INET, AF_INET6):
             self.socket.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
             self.socket.setsockopt(SOL_SOCKET, SO_KEEPALIVE, 1)
+            if self._dialer.options:
+                set_options(self.socket, self._dialer.options)
 
     def cancel(self) -> None:
         """Ends the attempt. Its owner is told nothing."""

@@ -19,10 +19,12 @@ from attrs import evolve
 from twisted.logger import Logger
 
 from reusedproxy.config.model.proxies import Bind
+from reusedproxy.config.model.sockets import AS_THE_SYSTEM, KeepAlive
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.binding import BACKLOG, ListenError, backlog_of, set_options
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.descriptors import EXHAUSTED as NONE_LEFT
+from reusedproxy.net.keep_alive import probe
 from reusedproxy.net.poller import READ, Poller
 from reusedproxy.net.tls.server import Certificates
 from reusedproxy.net.unix_sockets import (
@@ -126,9 +128,12 @@ class Listener:
         #: The file of a unix socket.
         self._file = bound.file if isinstance(bound, UnixSocket) else None
         self.taker: Taker | None = None
+        self._probing = AS_THE_SYSTEM
         #: Certificates for the clients of this listener; None: they are served without TLS. The taker sets and uses
         #: them.
         self.certificates: Certificates | None = None
+        #: Tells that it must wait until other listeners have fewer clients of its kind; the taker sets it.
+        self.crowded = False
         #: Connections accepted here that are still open; the taker counts them down.
         self.connections = 0
         #: Counts what comes here (`option socket-stats`); None: nothing does. The taker sets it.
@@ -149,8 +154,9 @@ class Listener:
 
     @property
     def full(self) -> bool:
-        """Tells whether there are as many connections as its `maxconn` allows."""
-        return 0 < self.bind.maxconn <= self.connections
+        """Tells whether there are as many connections as its `maxconn`, or what counts for other listeners, too,
+        allows."""
+        return self.crowded or 0 < self.bind.maxconn <= self.connections
 
     def listen(self, taker: Taker) -> None:
         """Starts to accept connections for `taker`."""
@@ -213,12 +219,15 @@ class Listener:
             accepted.setblocking(False)
             yield accepted
 
-    def keep_alive(self, on: bool) -> None:
-        """Switches TCP keep-alive on or off, by which the kernel probes whether a silent client is still there.
+    def keep_alive(self, on: bool, said: KeepAlive = AS_THE_SYSTEM) -> None:
+        """Switches TCP keep-alive on or off, by which the kernel probes whether a silent client is still there, and
+        says how it does. Raises OSError.
 
         Accepted sockets inherit it on Linux.
         """
         self.socket.setsockopt(sockets.SOL_SOCKET, sockets.SO_KEEPALIVE, on)
+        was, self._probing = self._probing, said
+        probe(self.socket, said, was)
 
     def pause(self) -> None:
         """Stops accepting; new connections stay in the kernel's queue."""

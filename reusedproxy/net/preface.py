@@ -55,6 +55,7 @@ class Preface:
         "began",
         "deadline",
         "listener",
+        "over_tls",
         "slot",
         "socket",
         "state",
@@ -74,6 +75,8 @@ class Preface:
         """Keeps `address` and `listener` for the owner: the client's address, and the listener that accepted it."""
         self.address = address
         self.listener = listener
+        #: The owner counts it among the clients over TLS; it sets this.
+        self.over_tls = False
         self.state = WAITING
         self.deadline = inf
         self.slot = 0.0

@@ -22,7 +22,7 @@ from tests.ports import free_port
 ABSENT = words(
     """
     current_backend_ssl_key_rate max_backend_ssl_key_rate current_run_queue current_tasks current_zlib_memory
-    max_zlib_memory failed_resolutions max_memory_bytes max_ssl_connections pool_allocated_bytes pool_failures_total
+    max_zlib_memory failed_resolutions max_memory_bytes pool_allocated_bytes pool_failures_total
     pool_used_bytes ssl_cache_lookups_total ssl_cache_misses_total
     """
 )

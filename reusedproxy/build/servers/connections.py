@@ -24,6 +24,7 @@ from reusedproxy.exchanges.exchange import Exchange
 from reusedproxy.net import descriptors
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.dial import Dialer, Target
+from reusedproxy.net.keep_alive import Option, options_of
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.reach import Reach
 from reusedproxy.net.tls.client import ClientContext
@@ -63,6 +64,8 @@ class Dialers:
     must_name: str
     #: Which addresses may be dialled; None: any.
     reach: Reach | None = None
+    #: The options of TCP of all connections.
+    options: tuple[Option, ...] = ()
     #: Contexts of identities, as long as a pool uses them.
     known: WeakValueDictionary[ClientIdentity, ClientContext] = field(factory=WeakValueDictionary, eq=False)
 
@@ -96,7 +99,9 @@ class Dialers:
     def dialer(self, context: ClientContext | None, preface: bytes = b"") -> Dialer:
         said = (lambda connected: preface) if preface else None
         return Dialer(
-            self.poller, self.deadlines, self.target, context, self.timeout, self.last, said, reach=self.reach
+            *(self.poller, self.deadlines, self.target, context, self.timeout, self.last, said),
+            reach=self.reach,
+            options=self.options,
         )
 
 
@@ -130,6 +135,7 @@ class Pools:
             constant_name(settings).encode(),
             str(settings.sni) if settings.sni is not None and context is not None and context.refuses_nameless else "",
             reach_of(settings),
+            options_of(identity.socket),
         )
         dialer = dialers.dialer(context)
         rest = (self.reactor, self.random, announce, self.limits, self.budget)

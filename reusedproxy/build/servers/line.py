@@ -16,6 +16,7 @@ from reusedproxy.build.servers.identities import Identities
 from reusedproxy.config import model
 from reusedproxy.config.model.identities import IdentityRule
 from reusedproxy.config.model.proxies import PoolLimits
+from reusedproxy.config.model.sockets import PLAIN, ServerSocket
 from reusedproxy.net.dial import Target
 from reusedproxy.net.tls.client import ClientContext
 from reusedproxy.pool.constant import ConstantPool
@@ -48,6 +49,8 @@ class Identity:
     chosen: IdentityRule | None = None
     #: The networks in which its address must be.
     reach: tuple[str, ...] = ()
+    #: Other options of TCP need other connections.
+    socket: ServerSocket = PLAIN
 
 
 @define

@@ -36,11 +36,13 @@ from reusedproxy.build.servers.line import Identity, Line
 from reusedproxy.build.step_dialers import StepDialers, with_port
 from reusedproxy.config import model
 from reusedproxy.config.language.report import Fault
+from reusedproxy.config.model.sockets import ServerSocket
 from reusedproxy.config.model.values import Notice
 from reusedproxy.config.rules.samples import CLIENT_BYTES
 from reusedproxy.net.addresses import Addresses
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.dial import Dialer, Target
+from reusedproxy.net.keep_alive import options_of
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.slices import Steps
 from reusedproxy.net.tls.client import ClientContext
@@ -152,6 +154,7 @@ class Lines:
             backend.mode == "tcp",
             settings.identities,
             settings.reach,
+            ServerSocket(backend.keep_alive, settings.user_timeout),
         )
 
     def _pool(
@@ -205,6 +208,7 @@ class Lines:
             preface=preface,
             brief=True,
             reach=reach_of(settings),
+            options=options_of(line.identity.socket),
         )
         checker = Checker(
             server,

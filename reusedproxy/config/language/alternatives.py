@@ -161,7 +161,6 @@ HINTS = {
         "statuses from 400 to 499 are counted as errors, from 500 to 599 as failures, but for 501 and 505",
     ),
     "issuers-chain-path": "put the chain into the file that 'crt' names",
-    "maxsslconn": "write 'maxconn' on the 'bind' lines that have 'ssl'",
     "global set-var": _NO_PROC,
     "global set-var-fmt": _NO_PROC,
     **dict.fromkeys(
@@ -185,10 +184,6 @@ HINTS = {
         "take it out: trailers go on, without those that frame a message, route it or stand for a header",
     ),
     "idle-close-on-response": "take it out: a reload keeps idle clients, so that no request meets a closed connection",
-    **dict.fromkeys(
-        (f"{side}tcpka-{what}" for side in ("cli", "srv") for what in ("cnt", "idle", "intvl")),
-        "set it for the system (net.ipv4.tcp_keepalive_time, _intvl and _probes)",
-    ),
     # -- on server and bind lines
     "server allow-0rtt": "take it out, requests are sent after the handshake",
     "server healthcheck": "write 'option httpchk' or 'option tcp-check' in the backend",
@@ -201,7 +196,6 @@ HINTS = {
     "server renegotiate": "take it out: TLS is never negotiated again",
     "server shard": "tables are not sent to other machines",
     "server socks4": "connections to servers are direct: name an address that leads there",
-    "server tcp-ut": "take it out: 'timeout server' and checks find a server that fell silent",
     **dict.fromkeys(
         ("proxy-v2-options", "send-proxy-v2-ssl", "send-proxy-v2-ssl-cn", "set-proxy-v2-tlv-fmt"),
         "'send-proxy-v2' tells the client's address; 'http-request set-header' can tell the server more",
@@ -224,10 +218,6 @@ HINTS = {
         "OpenSSL's binding has no call for it: take it out, and OpenSSL's own list counts",
     ),
     # -- in rules
-    **dict.fromkeys(
-        (f"tcp-request connection {word}" for word in ("set-var", "set-var-fmt", "unset-var")),
-        "write 'tcp-request session', which has it once the handshakes are over",
-    ),
     **dict.fromkeys(
         (f"tcp-request {stage} {word}" for stage in ("connection", "session") for word in ("set-dst", "set-dst-port")),
         "write 'tcp-request content' or 'http-request'",

@@ -24,6 +24,7 @@ from reusedproxy.config.model.logs import NO_CAPTURES, NO_LOG, Captures, LogSett
 from reusedproxy.config.model.names import AT_THE_START, Resolution, Resolvers
 from reusedproxy.config.model.persistence import Cookie
 from reusedproxy.config.model.rules import NO_RULES, Condition, Format, Rule, Rules, UseBackend
+from reusedproxy.config.model.sockets import AS_THE_SYSTEM, KeepAlive
 from reusedproxy.config.model.tables import StickTable
 from reusedproxy.config.model.tls import BindTLS, Revocations, ServerTLS, StoredCertificate
 from reusedproxy.config.model.users import User, UserList
@@ -106,7 +107,7 @@ class ForwardFor:
 
 @frozen
 class StatsPage:
-    """Holds the `stats` lines of one section. `refresh` is in seconds; None: the page does not reload itself.
+    """Holds the `stats` lines of one section. `refresh` is in whole seconds; None: the page does not reload itself.
 
     `rules` decide who may see it: those of `stats http-request`, or the one that `stats auth` stands for. `admin` are
     the conditions of `stats admin`, one of which must be true for whoever may change something; `scope` the names of
@@ -282,6 +283,8 @@ class Server:
     record: RecordBound | None = None
     #: The networks in which its address must be when it is dialled, and "public" for all public ones; (): any.
     reach: tuple[str, ...] = ()
+    #: Seconds for which bytes sent to it may be unacknowledged (`tcp-ut`); 0: as many as the system allows.
+    user_timeout: float = 0.0
     #: No file names it: it was added while the daemon ran (`add server`).
     added: bool = False
     template: str = ""
@@ -332,6 +335,8 @@ class Frontend:
     #: Its number, which no other section has; 0: it has none (`id`).
     id: int = 0
     clitcpka: bool = False
+    #: How it then probes silent clients.
+    keep_alive: KeepAlive = AS_THE_SYSTEM
     disabled: bool = False
     stats: StatsPage | None = None
     monitor_uri: str = ""
@@ -402,6 +407,8 @@ class Backend:
     #: The header that tells a server its name (`http-send-name-header`); "": none does.
     name_header: str = ""
     fullconn: int = 0
+    #: How silent connections to its servers are probed.
+    keep_alive: KeepAlive = AS_THE_SYSTEM
     http_check: HTTPCheck | None = None
     check_plan: CheckPlan | None = None
     log_health_checks: bool = False
@@ -480,10 +487,10 @@ class Said:
 class Global:
     """Holds the `global` section. `maxconn` None: what the file descriptor limit allows. `hard_stop_after`
     None: no limit. `spread_checks` is in percent. `stats_timeout`: seconds that a session at a stats socket may be
-    idle; `stats_maxconn`: sessions at all of them. `rates`: most clients in a
-    second, by the word ("maxconnrate"). `node` and `description` are what statistics pages say of this
-    machine, where they are asked to; "": the host's name, and nothing. `log_host` is the host's name in the lines of
-    the log: `logs.THIS_HOST`, another one, or "" for none.
+    idle; `stats_maxconn`: sessions at all of them. `rates`: most clients in a second, by the word ("maxconnrate").
+    `maxsslconn`: most clients over TLS at once; 0: as many as clients. `node` and `description` are what statistics
+    pages say of this machine, where they are asked to; "": the host's name, and nothing. `log_host` is the host's name
+    in the lines of the log: `logs.THIS_HOST`, another one, or "" for none.
 
     Keywords that HAProxy does not have: `pool_connect_rate`, handshakes per second for the floors of all servers
     together; `pool_warm_start`, the most seconds that the listeners wait for all floors at the start, None: not at all;
@@ -506,6 +513,7 @@ class Global:
     stats_timeout: float = 10.0
     stats_maxconn: int = 10
     rates: tuple[tuple[str, int], ...] = ()
+    maxsslconn: int = 0
     node: str = ""
     description: str = ""
     #: Names of headers in lower case, and how they are spelled where that is asked for; and a file with more of them.

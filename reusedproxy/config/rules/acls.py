@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from attrs import evolve
 
+from reusedproxy.config.language import haproxy_words
 from reusedproxy.config.language.report import Line, Report, Wrong, did_you_mean, nearest, not_done
 from reusedproxy.config.model.balance import UseServer
 from reusedproxy.config.model.rules import Condition, Criterion, Rule, Term, UseBackend
@@ -53,6 +54,10 @@ PREDEFINED = {
     "METH_PUT": "method PUT",
     "METH_TRACE": "method TRACE",
 }
+
+#: Words of rules that let clients in, turn them away, or send them elsewhere; and rules of which each may.
+_DECIDING = haproxy_words.words("accept allow auth close deny redirect reject return silent-drop tarpit")
+_DECIDING_RULES = (["stats", "admin"], ["tcp-request", "connection"], ["tcp-request", "session"])
 
 #: The ACLs of one section: all lines of each name. A predefined ACL is entered at its first use.
 Acls = dict[str, list[Criterion]]
@@ -177,8 +182,7 @@ def read_condition(words: Sequence[str], acls: Acls, place: Place, what: str, re
         return None
     rest = list(words[1:])
     if not rest:
-        always = "that it is never met" if words[0] == "if" else "that the line always counts"
-        raise Wrong(f"{what}: a condition is missing after '{words[0]}' (to HAProxy that means {always})")
+        return _empty(words[0], place, what, report)
     alternatives: list[list[Term]] = [[]]
     while rest:
         word = rest.pop(0)
@@ -201,6 +205,18 @@ def read_condition(words: Sequence[str], acls: Acls, place: Place, what: str, re
     if not alternatives[-1]:
         raise Wrong(f"{what}: nothing stands after the last 'or'")
     return Condition(tuple(map(tuple, alternatives)), unless=words[0] == "unless")
+
+
+def _empty(word: str, place: Place, what: str, report: Report) -> Condition:
+    """Returns what `if`, or `unless`, with nothing behind it is to HAProxy: it is never met, or always. Raises Wrong
+    where that would decide who is let in, or sent elsewhere: a rule that keeps somebody out must not be lost."""
+    means = "it is never met" if word == "if" else "the line always counts"
+    said = what.strip("'").split()
+    if not _DECIDING.isdisjoint(said) or said[:2] in _DECIDING_RULES:
+        raise Wrong(f"{what}: a condition is missing after '{word}' (to HAProxy that means that {means})")
+    report.warn(place, f"{what}: nothing stands after '{word}', so {means}, as in HAProxy")
+    never = read_criterion(PREDEFINED["FALSE"].split(), place, what, report)
+    return Condition(((Term((never,)),),), unless=word == "unless")
 
 
 def _anonymous(rest: list[str], negated: bool, acls: Acls, place: Place, what: str, report: Report) -> Term:

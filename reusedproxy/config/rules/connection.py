@@ -17,8 +17,7 @@ CONNECTION, SESSION = "connection", "session"
 _OTHER_STAGES = words("content inspect-delay")
 _NOT_DONE = words(
     """
-    attach-srv capture do-log expect-netscaler-cip set-dst set-dst-port set-src set-src-port set-var set-var-fmt
-    unset-var lua
+    attach-srv capture do-log expect-netscaler-cip set-dst set-dst-port set-src set-src-port lua
     """
 )
 #: The words that must follow each decision.
@@ -30,11 +29,12 @@ _DECISIONS: dict[str, dict[str, tuple[str, ...]]] = {
 _BOTH = {
     **TABLE_ACTIONS,
     **{word: REQUEST_ACTIONS[word] for word in ("set-fc-mark", "set-fc-tos", "set-mark", "set-tos")},
+    **{word: REQUEST_ACTIONS[word] for word in ("set-var", "set-var-fmt", "unset-var")},
 }
 _ACTIONS: dict[str, dict[str, Reader]] = {
     # In that of a session HAProxy changes what rules see, but not what the connection is known by.
     CONNECTION: {**_BOTH, **{word: REQUEST_ACTIONS[word] for word in ("set-src", "set-src-port")}},
-    SESSION: {**_BOTH, **{word: REQUEST_ACTIONS[word] for word in ("set-var", "set-var-fmt", "unset-var")}},
+    SESSION: _BOTH,
 }
 
 

@@ -66,6 +66,7 @@ def finished_server(
         guid=words.guid,
         hash_key=words.hash_key,
         slowstart=words.slowstart,
+        user_timeout=words.user_timeout,
         warm_up=words.warm_up,
         standby=words.standby,
         backup=words.backup,

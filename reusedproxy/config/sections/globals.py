@@ -76,6 +76,7 @@ class GlobalDraft:
     stats_maxconn: int = 10
     #: Most clients in a second, by the word.
     rates: dict[str, int] = Factory(dict)
+    maxsslconn: int = 0
     node: str = ""
     description: str = ""
     state_base: str = ""
@@ -176,6 +177,7 @@ class GlobalDraft:
             stats_timeout=self.stats_timeout,
             stats_maxconn=self.stats_maxconn,
             rates=tuple((word, most) for word, most in self.rates.items() if most),
+            maxsslconn=self.maxsslconn,
             node=self.node,
             description=self.description,
             state_base=self.state_base,
@@ -515,6 +517,10 @@ def _rate(draft: GlobalDraft, line: Line) -> None:
     draft.rates[line.keyword] = units.integer(line.one_argument("a number of clients a second"), f"'{line.keyword}'")
 
 
+def _maxsslconn(draft: GlobalDraft, line: Line) -> None:
+    draft.maxsslconn = units.integer(line.one_argument("a number of clients over TLS"), "'maxsslconn'")
+
+
 def _local_peer(draft: GlobalDraft, line: Line) -> None:
     draft.local_peer = line.one_argument("the name of this machine among its peers")
 
@@ -570,6 +576,7 @@ _READERS: dict[str, Callable[[GlobalDraft, Line], None]] = {
     "maxconnrate": _rate,
     "maxsessrate": _rate,
     "maxsslrate": _rate,
+    "maxsslconn": _maxsslconn,
     "localpeer": _local_peer,
     "tune.stick-counters": _stick_counters,
     "manhole": _manhole,

@@ -44,6 +44,7 @@ from reusedproxy.config.sections.errors import read_errorfile, read_errorfiles, 
 from reusedproxy.config.sections.filters import read_filter
 from reusedproxy.config.sections.globals import OUR_WORDS as GLOBAL_OUR_WORDS
 from reusedproxy.config.sections.hedging import read_hedge
+from reusedproxy.config.sections.keep_alive import CLIENT_WORDS, SERVER_WORDS, read_keep_alive
 from reusedproxy.config.sections.logs import log_target
 from reusedproxy.config.sections.options import read_option
 from reusedproxy.config.sections.server_words import numbers_cut
@@ -563,6 +564,8 @@ KEYWORDS: dict[str, Keyword] = {
     "retry-on": Keyword(_retry_on, "B", refused=True),
     "hedge": Keyword(_hedge, "B", refused=True),
     "fullconn": Keyword(_fullconn, "B"),
+    **dict.fromkeys(CLIENT_WORDS, Keyword(read_keep_alive, "F")),
+    **dict.fromkeys(SERVER_WORDS, Keyword(read_keep_alive, "B")),
     "load-server-state-from-file": Keyword(_state_from, "B"),
     "server-state-file-name": Keyword(_state_file, "B"),
     "max-keep-alive-queue": Keyword(_max_keep_alive_queue, "B"),

@@ -111,6 +111,7 @@ class ServerWords:
     guid: str = _DEFAULT.guid
     hash_key: str = _DEFAULT.hash_key
     slowstart: float = _DEFAULT.slowstart
+    user_timeout: float = _DEFAULT.user_timeout
     warm_up: float = _DEFAULT.warm_up
     standby: int | None = _DEFAULT.standby
     check_send_proxy: bool = False
@@ -454,6 +455,7 @@ SETTERS: dict[str, Setter] = {
     "guid": _value("guid", _text),
     "hash-key": _value("hash_key", lambda argument, what: one_of(argument, HASH_KEYS, what)),
     "slowstart": _value("slowstart", units.seconds),
+    "tcp-ut": _value("user_timeout", units.seconds),
     "non-stick": _flag("non_stick", True),
     "stick": _flag("non_stick", False),
     "backup": _flag("backup", True),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from math import ceil
 
 from attrs import evolve
 
@@ -66,7 +67,7 @@ def _uri(page: StatsPage, line: Line, acls: Acls, report: Report) -> StatsPage:
 
 def _refresh(page: StatsPage, line: Line, acls: Acls, report: Report) -> StatsPage:
     value = units.seconds(line.one_argument("a time"), "'stats refresh'", default_unit="s")
-    return evolve(page, refresh=value or None)
+    return evolve(page, refresh=float(ceil(value)) or None)  # HAProxy rounds up, too
 
 
 def _version(page: StatsPage, line: Line, acls: Acls, report: Report) -> StatsPage:

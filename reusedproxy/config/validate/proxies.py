@@ -20,6 +20,7 @@ from reusedproxy.config.sections.draft import ProxyDraft
 from reusedproxy.config.sections.errors import ErrorLine, GroupUse
 from reusedproxy.config.sections.finish import check_host, check_of, host_known
 from reusedproxy.config.sections.globals import GlobalDraft
+from reusedproxy.config.sections.keep_alive import CLIENT_WORDS
 from reusedproxy.config.sections.options import OPTION_OF_CHECKS
 from reusedproxy.config.sections.server_words import OUR_POOL_WORDS, OUR_TLS_WORDS, ServerWords
 from reusedproxy.config.sections.servers import ServerDraft
@@ -68,6 +69,9 @@ def validate(
             if draft.unique_id_header and "unique-id-format" not in draft.formats:
                 place = draft.said["unique-id-header"] if "unique-id-header" in draft.own else draft.place
                 report.notice(place, "'unique-id-header' does nothing without 'unique-id-format'")
+            for word in () if draft.clitcpka else CLIENT_WORDS:
+                if word in draft.own:
+                    report.warn(draft.said[word], f"{draft.title}: '{word}' does nothing without 'option clitcpka'")
             validate_listeners(draft.binds, global_, report, http=not draft.tcp)
         if "B" in draft.sides:
             _backend(draft, answers, paged, global_, report)

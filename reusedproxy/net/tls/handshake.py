@@ -162,6 +162,7 @@ class Handshake:
     )
 
     _log = Logger()
+    over_tls = True
 
     def __init__(
         self,

@@ -46,10 +46,8 @@ def of_process(view: ProxyView, process: Process) -> Iterator[Family]:
         "current_connections": (view.clients, "Client connections now."),
         "connections_total": (found.connections, "Client connections."),
         "requests_total": (found.requests, "Requests."),
-        "current_ssl_connections": (
-            found.tls_now,
-            "Client connections of frontends with TLS listeners.",
-        ),
+        "max_ssl_connections": (view.maxsslconn, "Clients over TLS that there may be at once; 0: as many as clients."),
+        "current_ssl_connections": (view.tls_clients, "Clients over TLS now, with those in their handshake."),
         "ssl_connections_total": (found.tls, "TLS handshakes of clients."),
         "max_pipes": (0, "Pipes that there may be; none is used."),
         "pipes_used_total": (0, "Pipes in use; there are none."),

@@ -104,9 +104,11 @@ class StatsPage:
             # HAProxy passes these on to a server, which is not meant to have this URI.
             return Made(405, "text/plain", iter(()), b"allow: GET, HEAD, POST\r\n")
         form = next((each for word, each in _FORMS.items() if word in words), None)
+        refresh = self._refresh(words)
+        again = b"" if refresh is None else b"refresh: %d\r\n" % refresh  # in every form, as in HAProxy
         if form is None:
-            return Made(200, "text/html; charset=utf-8", self._page(words, admin), _HTML_HEADERS)
-        return Made(200, form.content_type, self._figures(form, up=b";up" in words))
+            return Made(200, "text/html; charset=utf-8", self._page(words, admin), _HTML_HEADERS + again)
+        return Made(200, form.content_type, self._figures(form, up=b";up" in words), again)
 
     def obey(self, head: RequestHead, form: bytes | None, close: bool, proven: bool, sender: str) -> tuple[int, bytes]:
         if self._orders is None or not is_from_own_page(head):
@@ -133,6 +135,9 @@ class StatsPage:
         kept = b"".join(word for word in (b";norefresh", b";unfold", b";up") if word in words)
         return b"location: %b;st=%b%b\r\n" % (self._uri, code.encode(), kept)
 
+    def _refresh(self, words: bytes) -> float | None:
+        return None if b";norefresh" in words else self.settings.refresh
+
     def _figures(self, form: Form, up: bool) -> Iterator[bytes]:
         """Returns the figures for programs, in pieces."""
         moment = yield from self._moments.between_pieces(measures=False)
@@ -155,7 +160,7 @@ class StatsPage:
             since_reload=moment.view.at - self._began,
             at=self._wall() - (self._moments.reader.now() - moment.view.at),
             log_lines_dropped=self._logs.dropped,
-            refresh=None if b";norefresh" in words else self.settings.refresh,
+            refresh=self._refresh(words),
             outcome=code,
             detailed=detailed,
             unfolded=unfolded,

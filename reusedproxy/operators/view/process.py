@@ -11,15 +11,13 @@ from reusedproxy.operators.view.values import ProxyView
 
 @frozen
 class ProcessFigures:
-    """Holds sums over all frontends, since the start; rates are of the last second. `tls_now` are the client
-    connections of frontends with TLS listeners, `reused` the percentage of handshakes that resumed a session, `idle`
-    that of the time without computing, `jobs` the client connections and listeners. Limits are clients a second, 0:
-    none."""
+    """Holds sums over all frontends, since the start; rates are of the last second. `reused` is the percentage
+    of handshakes that resumed a session, `idle` that of the time without computing, `jobs` the client connections and
+    listeners. Limits are clients a second, 0: none."""
 
     connections: int
     requests: int
     tls: int
-    tls_now: int
     rate: int
     most_rate: int
     reused: int
@@ -42,7 +40,6 @@ def figures(view: ProxyView, sockets: int) -> ProcessFigures:
         connections=sum(each.connections_total for each in frontends),
         requests=sum(each.traffic.req_tot for each in frontends),
         tls=sum(each.tls.completed for each in frontends if each.tls is not None),
-        tls_now=sum(each.connections for each in frontends if each.tls is not None),
         rate=sum(each.sessions.now for each in frontends),
         most_rate=max((each.sessions.most for each in frontends), default=0),
         reused=100 * (handshakes - view.keys.now) // handshakes if handshakes else 0,

@@ -144,6 +144,8 @@ class Reader:
             compressed_in=_NOT_MEASURED if rates is None else _rate(rates.compressed_in),
             compressed_out=_NOT_MEASURED if rates is None else _rate(rates.compressed_out),
             rate_limits={word: each.limit for word, each in proxy.places.rates.items()},
+            tls_clients=proxy.places.over_tls,
+            maxsslconn=proxy.places.maxsslconn,
             listeners=sum(len(each.listeners) for each in proxy.frontends),
             lists=tuple(
                 ListView(each.url, {**each.counts}, each.last, each.until, bool(each.trouble))

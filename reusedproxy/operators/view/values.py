@@ -588,6 +588,9 @@ class ProxyView:
     compressed_out: Rate = Rate()
     #: How many clients may come in a second, by the word of the configuration (`maxconnrate`); not there: any number.
     rate_limits: Mapping[str, int] = Factory(dict)
+    #: The clients over TLS, with those whose handshake is under way, and how many there may be; 0: as many as clients.
+    tls_clients: int = 0
+    maxsslconn: int = 0
     #: Where clients come in.
     listeners: int = 0
     #: The lists of revoked certificates that are fetched (`crl-url`).
