@@ -126,6 +126,9 @@ class JoinTests(SynchronousTestCase):
         one, same, two = made(7, 1), made(8, 1), made(9, 2)
         self.assertEqual(lists_in(joined([one], [two])), [two])
         self.assertEqual(lists_in(joined([one], [one])), [one])
+        again = made(7, 1)
+        self.assertNotEqual(again, one, "a signature of ECDSA is another each time")
+        self.assertEqual(lists_in(joined([one], [again])), [again])
         for held, fetched in ((two, one), (one, same), (made(7), made(8)), (one, made(8))):
             self.assertRaises(ListRefused, joined, [held], [fetched])
 

@@ -71,7 +71,7 @@ def joined(present: Sequence[List], fetched: Sequence[List]) -> bytes:
     for each in fetched:
         place = _place(each)
         held = newest.get(place)
-        if held is not None and each != held:
+        if held is not None and each.tbs_certlist_bytes != held.tbs_certlist_bytes:  # it may have been signed anew
             _demand_newer(each, held)
         newest[place] = each
     return b"".join(each.public_bytes(Encoding.PEM) for each in newest.values())
