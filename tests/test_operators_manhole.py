@@ -1072,7 +1072,7 @@ class OverviewTests(SynchronousTestCase):
             standstills=Standstills(),
             list_fetches={},
             refused_files=[],
-            places=SimpleNamespace(taken=0, maxconn=9, rates={}),
+            places=SimpleNamespace(taken=0, maxconn=9, over_tls=0, maxsslconn=0, rates={}),
             before=(),
             began=0.0,
             deadlines=dialer.deadlines,
