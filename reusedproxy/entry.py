@@ -4,10 +4,21 @@ Loading it takes half a second, in which SIGHUP would end the process. The plugi
 for whatever program of Twisted's is run.
 """
 
+import gc
+
 from reusedproxy.daemon.signals import hold_back
 
 hold_back()
 
+# What is loaded stays as long as the process. The garbage collector would look through it 250 times meanwhile, in vain,
+# which is a sixth of the time that a start takes (0.63 s of CPU with it, 0.53 s without).
+_collects = gc.isenabled()
+gc.disable()
+
 from reusedproxy.command import Options, makeService  # noqa: E402
+
+gc.freeze()
+if _collects:
+    gc.enable()
 
 __all__ = ["Options", "makeService"]

@@ -95,3 +95,14 @@ class EarlyTests(SynchronousTestCase):
             root = Path(__file__).parents[1]
             ran = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, timeout=60)
             self.assertEqual((ran.stdout, ran.stderr), (said, ""), program)
+
+    def test_the_collector_leaves_alone_what_is_loaded(self) -> None:
+        """It is off meanwhile, when it would run 200 times; then it is as it was, with nothing to look through."""
+        begun = "import gc; before = gc.get_stats()[0]['collections']"
+        end = "runs = gc.get_stats()[0]['collections'] - before; print(runs < 40, gc.isenabled())"
+        end += "; print(gc.get_freeze_count() > 100_000)"
+        for way, enabled in (("", True), ("gc.disable(); ", False)):
+            program = f"{begun}; {way}import reusedproxy.entry; {end}"
+            root = Path(__file__).parents[1]
+            ran = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, timeout=60)
+            self.assertEqual((ran.stdout, ran.stderr), (f"True {enabled}\nTrue\n", ""), way)
