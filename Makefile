@@ -5,6 +5,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
+# The tests start the daemon hundreds of times. Compiling it each time would take longer than what they test, so bytecode
+# is kept, whatever the environment says.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test test-unit test-integration test-oldest test-compiled coverage fuzz lint check-lint deb test-deb benchmark clean
 
 # The package as a user gets it, with what the manhole needs.
