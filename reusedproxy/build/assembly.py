@@ -431,10 +431,9 @@ class Assembly:
         if own is not None and own.place == settings.place:
             frontend.own_backend = own.name
         frontend.backends = backends
+        frontend.routing = yield from rule_sets.routing(frontend)
         if settings.mode == "tcp":
             frontend.guide = yield from rule_sets.guide(frontend)
-        else:
-            frontend.routing = yield from rule_sets.routing(frontend)
         frontend.tables = proxy.tables
         frontend.gate = rule_sets.gate(frontend.settings.rules.connection)
         frontend.session_gate = rule_sets.gate(frontend.settings.rules.session)
@@ -450,11 +449,11 @@ class Assembly:
             frontend.cookie_letters = own_backend.cookie_letters
         if settings.unique_id is not None:
             frontend.unique_id = text_of_items(settings.unique_id)
-        if frontend.guide is None:
+        if frontend.guide is None or frontend.routing is not None:
             frontend.log = access_log(
                 frontend, proxy.places, targets, rules_set_levels=set_levels, gathering=proxy.logs.gathering
             )
-        else:
+        if frontend.guide is not None:
             frontend.stream_log = stream_log(
                 frontend, proxy.places, targets, rules_set_levels=set_levels, gathering=proxy.logs.gathering
             )

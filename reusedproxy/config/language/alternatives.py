@@ -233,5 +233,4 @@ HINTS = {
     "attach-srv": "servers that connect to the proxy speak HTTP/2, which is not spoken",
     "do-log": "take it out: a request has one line, whose format 'log-format' says",
     "use-service": "'http-request use-service' has it: services speak HTTP",
-    "switch-mode": "a connection stays what its frontend's 'mode' says: give each kind a frontend of its own",
 }

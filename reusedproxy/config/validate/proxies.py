@@ -30,7 +30,7 @@ from reusedproxy.config.tls.words import ON_SERVERS
 from reusedproxy.config.validate.balance import notice_of_default, validate_balance
 from reusedproxy.config.validate.egress import validate_egress
 from reusedproxy.config.validate.identities import validate_identities
-from reusedproxy.config.validate.modes import validate_mode, validate_modes
+from reusedproxy.config.validate.modes import validate_mode, validate_modes, with_requests
 from reusedproxy.config.validate.persistence import validate_persistence
 from reusedproxy.config.validate.pools import validate_pool
 from reusedproxy.config.validate.references import Names
@@ -49,6 +49,7 @@ def validate(
     """Checks all proxies in the order in which they are written; one step for each. Returns the servers
     ("backend/server") that their rules name."""
     names = Names(drafts)
+    requests = with_requests(drafts)
     paged = any(_pages_of_503(draft.errors) for draft in drafts if "F" in draft.sides)
     all_clear = not any(bind.ssl for draft in drafts for bind in draft.binds)
     for draft in drafts:
@@ -57,7 +58,7 @@ def validate(
             names.check(draft, report)
         if draft.disabled or draft.head_faulty:
             continue
-        validate_mode(draft, report)
+        validate_mode(draft, draft.name in requests and "F" in draft.sides, report)
         _timeouts(draft, report)
         clear = not any(bind.ssl for bind in draft.binds) if "F" in draft.sides else all_clear
         # A rule that could not be read may answer every request, too.
