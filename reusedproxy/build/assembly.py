@@ -120,8 +120,8 @@ class Proxy:
     order_log: OrderLog = field(kw_only=True)
     #: Server lines by backend/server.
     lines: dict[str, Line] = Factory(dict)
-    #: Certificates of TLS listeners, by address.
-    served: dict[model.ListenAddress, Served] = Factory(dict)
+    #: Certificates of TLS listeners, by frontend and address.
+    served: dict[tuple[str, model.ListenAddress], Served] = Factory(dict)
     files: FilesOfTLS = field(kw_only=True)
     #: Stamps of these files, taken before the files were read.
     stamps: Stamps = ()
@@ -522,10 +522,11 @@ class Assembly:
             except TLSConfigurationError as error:
                 self._faults.append(Fault(bind.place, f"bind {bind.address}: {error}"))
                 continue
-            proxy.served[bind.address] = served
+            key = (frontend.name, bind.address)
+            proxy.served[key] = served
             frontend.handshakes.certificates[bind.address] = served.certificates
             if served not in previous:
-                known = self._previous.served.get(bind.address) if self._previous is not None and self._again else None
+                known = self._previous.served.get(key) if self._previous is not None and self._again else None
                 said = known.warnings if known is not None else ()
                 texts = [f"bind {bind.address}: {text}" for text in served.warnings if text not in said]
                 notices = [Notice("warning", bind.place, text) for text in texts]

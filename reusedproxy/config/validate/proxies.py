@@ -14,7 +14,6 @@ from reusedproxy.config.language.report import Report, did_you_mean
 from reusedproxy.config.model.checks import CheckPlan, Connect, HTTPCheck
 from reusedproxy.config.model.identities import IdentityRule
 from reusedproxy.config.model.proxies import SAFE_TO_REUSE, Bind, PoolLimits
-from reusedproxy.config.model.values import ListenAddress
 from reusedproxy.config.rules.actions import UseService
 from reusedproxy.config.sections.draft import ProxyDraft
 from reusedproxy.config.sections.errors import ErrorLine, GroupUse
@@ -85,7 +84,7 @@ def validate(
     backends = [draft for draft in drafts if "B" in draft.sides and not draft.head_faulty]
     notice_of_default(backends, report)
     _notice_of_reuse(backends, report)
-    _binds_differ((each.bind for draft in drafts if not draft.disabled for each in draft.binds), report)
+    _binds_differ(drafts, report)
     return frozenset(names.servers)
 
 
@@ -195,47 +194,33 @@ def _log_format(draft: ProxyDraft, global_: GlobalDraft, report: Report) -> None
         report.warn(place, f"{does_nothing} there is no 'log' line; write 'log stdout format raw local0', say")
 
 
-def _binds_differ(binds: Iterable[Bind], report: Report) -> None:
-    """Checks that no two addresses overlap: HAProxy lets the kernel distribute connections among such binds, while this
-    program listens once on each address."""
-    seen: dict[str, Bind] = {}
-    for bind in binds:
-        address = bind.address
-        if address.kind == "tcp" and address.port == 0:
-            continue  # the kernel picks another each time
-        text = str(address)
-        if text in seen:
-            report.fault(bind.place, _listened_twice(bind, seen[text]))
-            continue
-        for other in seen.values():
-            if _overlap(address, other.address):
-                wide, narrow = (address, other.address) if not address.host else (other.address, address)
-                report.fault(
-                    bind.place,
-                    f"'bind {text}' overlaps 'bind {other.address}' at {other.place}: {wide} is every address of that"
-                    f" port, {narrow} among them",
+def _binds_differ(drafts: Iterable[ProxyDraft], report: Report) -> None:
+    """Checks addresses that are said twice. In two sections each listens, as in HAProxy, and the kernel gives clients
+    to either; within one it has to be clear which words count."""
+    seen: dict[str, tuple[ProxyDraft, Bind]] = {}
+    for draft in drafts:
+        for bind in (each.bind for each in draft.binds) if not draft.disabled else ():
+            address = bind.address
+            if address.kind == "tcp" and address.port == 0:
+                continue  # the kernel picks another each time
+            section, other = seen.setdefault(str(address), (draft, bind))
+            if other is bind:
+                continue
+            same = f"'bind {address}' stands already at {other.place}"
+            if address.kind != "tcp":
+                report.fault(bind.place, f"{same}: only one of them can listen there")
+            elif section is draft:
+                text = (
+                    f"{same}, with other words: HAProxy listens twice, and chance decides which of the two each client"
+                    " gets. Take one out"
                 )
-        seen[text] = bind
-
-
-def _listened_twice(bind: Bind, other: Bind) -> str:
-    same = f"'bind {bind.address}' stands already at {other.place}"
-    if bind.address.kind != "tcp":
-        return f"{same}: only one of them can listen there"
-    return (
-        f"{same}, in another section or with other words: HAProxy listens twice, and chance decides which of the two"
-        " each client gets. Take one out; one frontend leads to several backends by 'use_backend'"
-    )
-
-
-def _overlap(one: ListenAddress, other: ListenAddress) -> bool:
-    """Tells whether one of the two addresses is a wildcard that includes the other. With such a pair, the wildcard of
-    IPv6 does not include IPv4."""
-    return (
-        one.kind == other.kind == "tcp"
-        and (one.port, one.v6) == (other.port, other.v6)
-        and not (one.host and other.host)
-    )
+                report.fault(bind.place, text)
+            else:
+                text = (
+                    f"{same}, in {section.title}: both listen, and chance decides which of the two each client gets, as"
+                    " in HAProxy. One frontend leads to several backends by 'use_backend'"
+                )
+                report.warn(bind.place, text)
 
 
 # -- backends ---------------------------------------------------------------------------------------------------------
