@@ -143,11 +143,6 @@ class WordTests(SynchronousTestCase):
                 "'http-check expect': 'hdr' needs 'name' or 'name-lf' after it: hdr name x-ready value -m str yes, say",
             ),
             ("option pgsql-check", "'option pgsql-check' needs a user: option pgsql-check user NAME"),
-            (
-                "option external-check",
-                "'option external-check' is a HAProxy keyword that reusedproxy does not do yet:"
-                " no program is run; write 'option tcp-check' with what it asks, or 'option httpchk'",
-            ),
             ("http-check expect status 300-200", "'http-check expect status': the range '300-200' goes backwards"),
             ("http-check snd", "'http-check': unknown word 'snd': did you mean 'send'?"),
             ("http-check send hdr a", "'http-check send': 'hdr' needs a name and a value"),

@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IReactorTime
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.checks.agent import AgentChecker
 from reusedproxy.backends.checks.checker import Checker
+from reusedproxy.backends.checks.external import ExternalRun
 from reusedproxy.backends.checks.requests import request
 from reusedproxy.backends.saved_states import SavedState
 from reusedproxy.backends.server import Server, keeps_clear
@@ -210,6 +211,8 @@ class Lines:
             reach=reach_of(settings),
             options=options_of(line.identity.socket),
         )
+        plan = backend.settings.check_plan
+        external = None if plan is None else plan.external
         checker = Checker(
             server,
             check,
@@ -226,6 +229,7 @@ class Lines:
             spread=self._spread,
             report=backend.report if backend.settings.log_health_checks else None,
             state=partial(backend.state_text, server),
+            program=None if external is None else partial(ExternalRun, external, server, self._poller, self._deadlines),
         )
         if server.full_name in self._previous:
             checker.begin_again()

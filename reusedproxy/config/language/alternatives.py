@@ -51,7 +51,6 @@ HINTS = {
     "set-bc-mark": "connections to servers are shared by requests",
     "set-bc-tos": "connections to servers are shared by requests",
     "spop-check": "there is no SPOE here, whose agents it checks; write 'option tcp-check'",
-    "external-check": "no program is run; write 'option tcp-check' with what it asks, or 'option httpchk'",
     **dict.fromkeys(
         ("cpu_calls", "cpu_ns_avg", "cpu_ns_tot", "lat_ns_avg", "lat_ns_tot"),
         "take it out: processor time is not measured by request ('%Tr' and '%Ta' are times)",

@@ -252,6 +252,7 @@ def _backend(draft: ProxyDraft, answers: bool, paged: bool, global_: GlobalDraft
         _where(server, check, report)
     validate_egress(draft, report)
     _checks(draft, report)
+    _external(draft, global_, report)
     _reuse(draft, report)
     validate_balance(draft, report)
     validate_persistence(draft, report)
@@ -491,6 +492,24 @@ def _checks(draft: ProxyDraft, report: Report) -> None:
         todo = request if said == "option httpchk" else "http-check send … hdr Host NAME"
         text = f"an HTTP/1.1 check without a Host header is refused by most servers: '{todo}'"
         report.warn(draft.said[said], text)
+
+
+def _external(draft: ProxyDraft, global_: GlobalDraft, report: Report) -> None:
+    """Checks what `option external-check` needs, in HAProxy's words."""
+    if draft.hello is None or draft.hello.protocol != "external" or draft.kind == "defaults":
+        return
+    place = draft.said.get("option external-check", draft.place)
+    if not global_.external_check and "external-check" not in global_.unreadable:
+        text = f"{draft.title}: 'option external-check' needs 'external-check' in section 'global': it runs programs"
+        report.fault(place, text)
+    if not draft.check_command and "external-check" not in draft.unreadable:
+        report.fault(place, f"{draft.title}: 'option external-check' needs 'external-check command <program>'")
+    elif "/" not in draft.check_command and not draft.check_path:
+        text = (
+            f"'external-check command {draft.check_command}' is looked for nowhere: say its path, or 'external-check"
+            " path /usr/bin:/bin'"
+        )
+        report.warn(draft.said.get("external-check", draft.place), text)
 
 
 def _without(option: str, draft: ProxyDraft) -> str:
