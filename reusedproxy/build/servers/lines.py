@@ -150,7 +150,7 @@ class Lines:
             backend.timeouts.connect or CONNECT_TIMEOUT,
             settings.pool,
             self._limits,
-            (settings.sni, settings.pool_conn_name, settings.known_name, settings.send_proxy),
+            (settings.sni, settings.pool_conn_name, settings.known_name, settings.send_proxy, settings.extensions),
             settings.mapped,
             backend.mode == "tcp",
             settings.identities,
@@ -310,7 +310,7 @@ def _follow_requests(server: Server, identity: Identity, identities: Identities 
     server.place = place = place_of(settings)
     server.chosen_files = () if identities is None else identities.files
     if identity.raw:
-        server.introduces = announces_client(settings.send_proxy)
+        server.introduces = announces_client(settings, CLIENT_BYTES)
         if settings.sni is not None or place is not None:
             sni = name_of(settings.sni, CLIENT_BYTES) if settings.sni else constant_name(settings).encode()
             server.naming = naming(sni, None, at=place)
@@ -318,7 +318,7 @@ def _follow_requests(server: Server, identity: Identity, identities: Identities 
         server.naming = naming(
             name_of(settings.sni) if settings.sni else constant_name(settings).encode(),
             name_of(settings.pool_conn_name) if settings.pool_conn_name else None,
-            announces_client(settings.send_proxy),
+            announces_client(settings),
             place,
             None if identities is None else identities.choose(),
         )

@@ -15,6 +15,8 @@ from reusedproxy.config.model.checks import CheckPlan, Connect, HTTPCheck
 from reusedproxy.config.model.identities import IdentityRule
 from reusedproxy.config.model.proxies import SAFE_TO_REUSE, Bind, PoolLimits
 from reusedproxy.config.rules.actions import UseService
+from reusedproxy.config.rules.expressions import where_of
+from reusedproxy.config.rules.samples import AT_HAND, CLIENT_BYTES, NEEDED, REQUEST
 from reusedproxy.config.sections.draft import ProxyDraft
 from reusedproxy.config.sections.errors import ErrorLine, GroupUse
 from reusedproxy.config.sections.finish import check_host, check_of, host_known
@@ -340,6 +342,18 @@ def _unpooled(server: ServerDraft, report: Report, *, http: bool) -> None:
         report.notice(server.place, text)
 
 
+def _extensions(server: ServerDraft, report: Report, *, http: bool) -> None:
+    """Checks what is added to PROXY headers."""
+    words, name, where = server.words, server.title, REQUEST if http else CLIENT_BYTES
+    if words.extensions and words.send_proxy != "v2":
+        report.warn(server.place, f"{name}: 'set-proxy-v2-tlv-fmt' does nothing without 'send-proxy-v2'")
+    for _, made in words.extensions:
+        for expression in made.expressions:
+            if (needed := where_of(expression)) not in AT_HAND[where]:
+                text = f"{name}: 'set-proxy-v2-tlv-fmt': '{expression}' needs {NEEDED[needed]}, which is not there yet"
+                report.fault(server.place, text)
+
+
 def _places(server: ServerDraft, report: Report) -> None:
     words, name = server.words, server.title
     most = max(words.minconn, words.maxconn)
@@ -371,6 +385,7 @@ def _pool(server: ServerDraft, check_host: str | None, report: Report, *, http: 
     if pool.keep_checks and not server.words.checked:
         report.warn(server.place, f"{name}: 'check-reuse-pool' does nothing without 'check'")
     words = server.words
+    _extensions(server, report, http=http)
     if words.send_proxy:
         _unpooled(server, report, http=http)
     if not _warm(server):
