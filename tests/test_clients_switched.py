@@ -13,6 +13,7 @@ from reusedproxy.clients.connection import ClientConnection
 from reusedproxy.clients.switched import SwitchedConnection
 from tests.clientfakes import OK, Wire, get
 from tests.streamfakes import StreamWorld
+from tests.test_exchanges_steering import Zone
 
 BACKENDS = (
     "backend web\n mode http\n http-request deny if { path /denied }\n"
@@ -169,6 +170,34 @@ class SwitchedTests(SynchronousTestCase):
             client.feed(SENT)
             self.assertEqual((client.take(), client.end is not None), (b"", True))
             world.check_rest()
+
+    def test_rules_for_contents_may_wait_for_a_name_of_each_request(self) -> None:
+        """Those before have done what they do, and do it once; those behind go on when it is known."""
+        world = self.world(
+            "resolvers dns\n nameserver n 192.0.2.53:53\nfrontend f\n bind :1\n tcp-request inspect-delay 5s\n"
+            " tcp-request content track-sc0 src table counts\n"
+            " tcp-request content do-resolve(txn.seen,dns,ipv4) path\n"
+            " tcp-request content reject if !{ var(txn.seen) -m found }\n default_backend web\n"
+        )
+        zone: Any = Zone()
+        world.frontend.lookups = zone
+        client = world.client()
+        client.feed(get("/first"))
+        zone.asked[0][3]("192.0.2.9")
+        server = world.connect("w")
+        self.assertIn(b"X-Seen: 192.0.2.9", server.take())
+        server.feed(OK)
+        client.take()
+        client.feed(get("/second"))
+        self.assertEqual((server.take(), [each[1] for each in zone.asked]), (b"", ["/first", "/second"]))
+        zone.asked[1][3]("192.0.2.10")
+        self.assertIn(b"X-Seen: 192.0.2.10", server.take())
+        server.feed(OK)
+        self.assertEqual((client.take()[-len(OK) :], self.entry(world)("http_req_cnt")), (OK, 2))
+        client.feed(get("/third"))
+        zone.asked[2][3](None)
+        self.assertEqual((client.take(), client.end is not None), (b"", True))
+        world.check_rest()
 
     def test_pipelined_requests_are_all_answered(self) -> None:
         world = self.world(LOOKS)
