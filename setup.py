@@ -56,7 +56,8 @@ COMPILED = (
     *("exchanges/client", "exchanges/exchange", "exchanges/facts", "exchanges/attempt", "exchanges/failures"),
     *("exchanges/route", "exchanges/hedged", "exchanges/routing", "exchanges/request_rules", "exchanges/counting"),
     *("streams/facts", "streams/stream", "sessions/client", "sessions/facts", "sessions/retries"),
-    *("clients/connection", "clients/frontend", "clients/owner", "clients/pending", "clients/connection_limit"),
+    *("clients/connection", "clients/frontend", "clients/owner", "clients/pending", "clients/switched"),
+    "clients/connection_limit",
     *("operators/logs/access", "operators/logs/gathering", "operators/logs/targets", "operators/logs/sinks"),
 )
 #: mypyc translates what mypy understands: with the versions, the plugin and the types that `make lint` uses.

@@ -1,5 +1,5 @@
 """Sessions of `mode tcp` on a clock, in memory: real frontend, guide, backends and pools of a configuration, between
-two fake ends.
+two fake ends. Where a backend is in mode http, they become requests.
 
     world = StreamWorld(self, "listen l\\n server s1 192.0.2.1:1 pool-min-conn 1\\n")
     client = world.client()
@@ -22,16 +22,18 @@ from twisted.trial.unittest import SynchronousTestCase
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.server import Server
 from reusedproxy.build.balancing import hash_of
-from reusedproxy.build.rule_sets import RuleSets
-from reusedproxy.build.tables import tables_of
+from reusedproxy.build.rule_sets import RuleSets, default_backend
+from reusedproxy.build.tables import counts_requests, tables_of
 from reusedproxy.clients.connection_limit import ConnectionLimit
 from reusedproxy.clients.frontend import Frontend
 from reusedproxy.clients.stream import StreamConnection
 from reusedproxy.config import model
 from reusedproxy.config.reader import Source, read_configuration
+from reusedproxy.exchanges.exchange import Exchange
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.dial import TCP_CONNECT, DialFailure
 from reusedproxy.net.slices import run_through
+from reusedproxy.pool.connection import ServerConnection
 from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.pool.raw import RawConnection, used_once
 from reusedproxy.streams.stream import Stream
@@ -62,6 +64,8 @@ class StreamWorld:
         self.deadlines = deadlines or Deadlines(clock)
         self.announced: list[tuple[str, str]] = []
         self.log: list[Stream] = []
+        #: Those that were read of a client's bytes, likewise.
+        self.requests: list[Exchange] = []
         self.places = ConnectionLimit(1000)
         self.listener = FakeListener()
         self.configuration = configuration = read_configuration([Source("t.cfg", HEAD + text)], {})
@@ -76,7 +80,7 @@ class StreamWorld:
     def _frontend(self, settings: model.Frontend) -> Frontend:
         frontend = Frontend(
             settings,
-            None,
+            self.backends.get(default_backend(settings) or ""),
             None,  # type: ignore[arg-type]
             self.deadlines,
             self.places,
@@ -85,8 +89,13 @@ class StreamWorld:
         )
         frontend.backends = self.backends
         frontend.tables = tables_of(self.configuration.tables, {}, self.clock.seconds, [])
-        frontend.guide = run_through(RuleSets(self.backends).guide(frontend))
+        rule_sets = RuleSets(self.backends)
+        frontend.routing = run_through(rule_sets.routing(frontend))
+        frontend.guide = run_through(rule_sets.guide(frontend))
         frontend.stream_log = self.log.append
+        frontend.log = self.requests.append
+        frontend.counts_requests = counts_requests(settings.rules, frontend.tables)
+        frontend.set_guard()
         frontend.listeners.append(self.listener)  # type: ignore[arg-type]
         self.listener.taker = frontend
         return frontend
@@ -99,12 +108,12 @@ class StreamWorld:
             pool = HTTPConnectionPool(
                 f"Server {settings.name}/{each.name}",
                 dialer,  # type: ignore[arg-type]
-                used_once(each.pool),
+                used_once(each.pool) if settings.mode == "tcp" else each.pool,
                 self.clock,
                 Random(1),
                 self._announce,
                 Limits(),
-                connections=RawConnection,
+                connections=RawConnection if settings.mode == "tcp" else ServerConnection,
             )
             self.dialers[each.name] = dialer
             server = Server(settings.name, each, pool, self.clock.seconds())

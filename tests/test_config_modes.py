@@ -10,6 +10,7 @@ from reusedproxy.config.reader import ConfigurationError, Source, read_configura
 TIMES = " timeout connect 1s\n timeout client 1s\n timeout server 1s\n"
 TCP = f"defaults\n mode tcp\n{TIMES}"
 HTTP = f"defaults\n mode http\n{TIMES}"
+BACKENDS = "backend t\n mode tcp\n server a 192.0.2.1:1\nbackend h\n mode http\n server a 192.0.2.1:1\n"
 
 
 def read(text: str) -> Configuration:
@@ -163,15 +164,57 @@ class TCPTests(SynchronousTestCase):
         inherited = self.listen(head=TCP + " option abortonclose\n")
         self.assertTrue(read(inherited).backends["l"].abortonclose)
 
-    def test_both_sides_have_one_mode(self) -> None:
+    def test_no_frontend_in_mode_http_leads_to_mode_tcp(self) -> None:
         """Whichever names the other."""
-        backends = "backend t\n mode tcp\n server a 192.0.2.1:1\nbackend h\n mode http\n server a 192.0.2.1:1\n"
-        for mode, backend in (("tcp", "h"), ("http", "t")):
-            for line in (f"default_backend {backend}", f"use_backend {backend} if TRUE"):
-                other = "t" if backend == "h" else "h"
-                rest = f" default_backend {other}\n" if line.startswith("use") else ""
-                (fault,) = self.faults(f"{TCP}frontend f\n mode {mode}\n bind :81\n {line}\n{rest}{backends}")
-                self.assertIn(f"frontend 'f' is in mode {mode}, and backend '{backend}' in mode", fault)
+        for line in ("default_backend t", "use_backend t if TRUE\n default_backend h"):
+            (fault,) = self.faults(f"{TCP}frontend f\n mode http\n bind :81\n {line}\n{BACKENDS}")
+            self.assertIn("frontend 'f' is in mode http, and backend 't' in mode tcp", fault)
+
+    def led(self, *lines: str) -> str:
+        """A frontend in mode tcp that leads to both modes."""
+        body = "".join(f" {line}\n" for line in lines)
+        return f"{TCP}frontend f\n bind :81\n{body} default_backend h\n{BACKENDS}"
+
+    def test_a_frontend_in_mode_tcp_may_lead_to_requests(self) -> None:
+        """Then its rules about them count, and one notice says for whom."""
+        self.assertEqual(notices(self.led()), [])
+        (said,) = notices(self.led("http-request deny if { path /a }", "option httpclose"), "notice")
+        self.assertIn("'http-request' counts there for clients only that are led to a backend in mode http", said)
+        (said,) = notices(self.led("monitor-uri /m"))
+        self.assertIn("'monitor-uri' is ignored, as it needs 'mode http'", said)
+        made = read(self.led("tcp-request content switch-mode http proto h1 if { src 192.0.2.1 }", "http-request deny"))
+        self.assertEqual(made.notices, ())
+        self.assertEqual(len(made.frontends["f"].rules.request), 1)
+
+    def test_a_backend_by_name_may_be_one_of_requests(self) -> None:
+        text = self.led(
+            "http-request deny if { path /a }", "tcp-request inspect-delay 1s", "use_backend %[req.ssl_sni]"
+        )
+        (said,) = notices(text.replace("default_backend h", "default_backend t"), "notice")
+        self.assertIn("'http-request' counts there", said)
+
+    def test_what_later_requests_would_get_past_is_said(self) -> None:
+        """Bytes are those of the first request alone."""
+        delay = "tcp-request inspect-delay 1s"
+        (said,) = notices(self.led(delay, "tcp-request content reject if { req.payload(0,3) -m str BAD }"))
+        self.assertIn("'req.payload(0,3)' has no value in requests", said)
+        for line in (
+            "tcp-request content reject if { req.len lt 5 }",
+            "tcp-request content reject if { path /a }",
+            "tcp-request content accept if { req.ssl_hello_type 1 }",
+        ):
+            self.assertEqual(notices(self.led(delay, line)), [])
+
+    def test_http_2_is_not_offered_in_silence(self) -> None:
+        text = self.led().replace("bind :81", "bind :81 ssl crt /c alpn h2,http/1.1")
+        (said,) = notices(text)
+        self.assertIn("offers h2 ('alpn')", said)
+
+    def test_switch_mode_leads_somewhere(self) -> None:
+        (said,) = notices(self.listen("tcp-request content switch-mode http if { src 192.0.2.1 }"))
+        self.assertIn("listen 'l' leads to no backend in mode http, so that no request is answered", said)
+        (fault,) = self.faults(self.led() + " tcp-request content switch-mode http\n")
+        self.assertIn("'tcp-request content switch-mode' belongs in a frontend, and backend 'h' is none", fault)
 
     def test_rules_and_their_times(self) -> None:
         """What is written and what is not done."""
@@ -194,7 +237,10 @@ class TCPTests(SynchronousTestCase):
             ("tcp-request content track-sc0 src", "listen 'l' has no 'stick-table'"),
             ("tcp-request content track-sc0 src table t", "there is no table 't'"),
             ("tcp-request connection track-sc9 src", "there is no counter 9"),
-            ("tcp-request content switch-mode", "is a HAProxy rule that reusedproxy does not do yet"),
+            ("tcp-request content switch-mode", "is followed by http"),
+            ("tcp-request content switch-mode tcp", "is followed by http"),
+            ("tcp-request content switch-mode http proto h2", "'proto h2' is not spoken with clients"),
+            ("tcp-request content switch-mode http now", "'now' is too much"),
             ("tcp-request content close", "unknown action 'close'"),
             ("tcp-request session set-src src", "'tcp-request session set-src' is a HAProxy rule"),
             ("tcp-request inspect-delay", "needs a time"),

@@ -190,6 +190,15 @@ class GlobalTests(SynchronousTestCase):
         self.assertIn("'bind *:80' stands already at t.cfg:7, with the same words: it is listened on once", one)
         self.assertIn("'bind *:81' stands already", other)
 
+    def test_an_address_may_be_listened_on_in_two_sections(self) -> None:
+        """As in HAProxy, with a warning where chance decides who gets a client."""
+        binds = ("bind 127.0.0.1:80", "bind 127.0.0.1:80\n bind *:81", "bind 127.0.0.1:81")
+        text = "".join(f"frontend f{at}\n {each}\n default_backend b\n" for at, each in enumerate(binds))
+        configuration = read(f"{text}backend b\n server s h:1\n")
+        warned = [each.text for each in configuration.notices if "stands already" in each.text]
+        (one,) = warned
+        self.assertIn("'bind 127.0.0.1:80' stands already at t.cfg:7, in frontend 'f0': both listen, and chance", one)
+
     def test_limits_of_the_process_are_the_service_managers(self) -> None:
         """Not applied, and said with where to give them."""
         (notice,) = read("global\n ulimit-n 1000\n").notices

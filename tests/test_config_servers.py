@@ -194,6 +194,14 @@ class ServerTests(SynchronousTestCase):
         self.assertEqual([level for level, _ in said], ["notice"])
         self.assertIn("so it serves no other, and none can be warm", said[0][1])
 
+    def test_what_is_added_to_proxy_headers(self) -> None:
+        """In the order written, those of `default-server` first; the number counts, however it is written."""
+        s = server('send-proxy-v2 set-proxy-v2-tlv-fmt(0xE0) "%[path] a" set-proxy-v2-tlv-fmt(225) b')
+        self.assertEqual([kind for kind, _ in s.extensions], [0xE0, 0xE1])
+        self.assertEqual([made.constant for _, made in s.extensions], [None, "b"])
+        said = notices("server a h:1 send-proxy set-proxy-v2-tlv-fmt(1) b")
+        self.assertIn("'set-proxy-v2-tlv-fmt' does nothing without 'send-proxy-v2'", str(said))
+
     def test_names_of_connections(self) -> None:
         """What depends on the request stays an expression; the last word counts."""
         s = server(
@@ -281,10 +289,11 @@ class ServerFaultTests(SynchronousTestCase):
             ("server a", "needs a name and an address"),
             ("server a/b h:1", "a name has only letters"),
             ("server a h:1 chekc", "unknown word 'chekc': did you mean 'check'?"),
-            (
-                "server a h:1 set-proxy-v2-tlv-fmt(0x20) %[src]",
-                "'set-proxy-v2-tlv-fmt' is a HAProxy server option that",
-            ),
+            ("server a h:1 send-proxy-v2 set-proxy-v2-tlv-fmt %[src]", "needs the type of a TLV in parentheses"),
+            ("server a h:1 send-proxy-v2 set-proxy-v2-tlv-fmt(x) %[src]", "needs the type of a TLV in parentheses"),
+            ("server a h:1 send-proxy-v2 set-proxy-v2-tlv-fmt(256) %[src]", "256 is no type of a TLV: they are 0 to"),
+            ("server a h:1 send-proxy-v2 set-proxy-v2-tlv-fmt(1)", "'set-proxy-v2-tlv-fmt(1)'"),
+            ("server a h:1 send-proxy-v2 set-proxy-v2-tlv-fmt(1) %[status]", "'status' needs a response"),
             ("server a h:1 weight", "'weight' needs a value"),
             ("server a h:1 weight 257", "between 0 and 256"),
             ("server a h:1 inter 0", "longer than 0"),

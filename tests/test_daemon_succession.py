@@ -623,7 +623,9 @@ class OverlapTests(GenerationTestCase):
         self.configure(f"frontend g\n bind *:{listener.port}\n default_backend b\n")
         self.service.reload()
         self.reactor.pump([0.05] * 10)
-        self.assertIn(f"Address already in use (we listen on {LOOPBACK}:0: what overlaps with that", str(self.said))
+        self.assertIn(
+            f"Address already in use (we listen on {LOOPBACK}:0: what is listened on beside that", str(self.said)
+        )
 
 
 class AnnouncedTests(GenerationTestCase):

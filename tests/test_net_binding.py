@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import select
 import socket
 
 from attrs import evolve
@@ -42,6 +43,21 @@ class AddressTests(ListenerCase):
         address = ListenAddress("tcp", "", v4.getsockname()[1], v6=True)
         self.addCleanup(bind_socket(self.line(address), 128, v6_only=True).close)
         self.assertEqual(str(address), f":::{v4.getsockname()[1]}")
+
+    def test_shared_addresses(self) -> None:
+        """Who names the address gets its clients; others are refused unless all of them share."""
+        every = bind_socket(self.line(ListenAddress("tcp", "", 0)), 5, shared=True)
+        port = every.getsockname()[1]
+        one, other = (bind_socket(self.line(ListenAddress("tcp", "127.0.0.1", port)), 5, shared=True) for _ in "ab")
+        for each in (every, one, other):
+            self.addCleanup(each.close)
+        for address, of in (("127.0.0.1", {one, other}), ("127.0.0.2", {every})):
+            for _ in range(5):
+                with socket.create_connection((address, port)):
+                    ready, _, _ = select.select([every, one, other], [], [], 5)
+                    self.assertTrue(ready and of >= {*ready}, address)
+                    ready[0].accept()[0].close()
+        self.assertIn("Address already in use", self.refused(ListenAddress("tcp", "127.0.0.1", port)))
 
     def test_an_inherited_descriptor(self) -> None:
         """fd@ takes a listening socket from whoever started us; closing ours leaves theirs alone."""

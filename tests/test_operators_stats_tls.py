@@ -112,9 +112,7 @@ class ListenerTests(DetailsTestCase):
     def test_what_comes_from_files_is_escaped(self) -> None:
         crt = self.write("a&b.pem", 300)
         proxy = self.proxy(f"ssl crt {crt}")
-        self.patch(
-            type(proxy.served[proxy.frontends[0].settings.binds[0].address].certificates.contexts[0]), "names", ["<b>"]
-        )
+        self.patch(type(next(iter(proxy.served.values())).certificates.contexts[0]), "names", ["<b>"])
         page = self.page(proxy)
         self.assertIn("&lt;b&gt;", page)
         self.assertIn("a&amp;b.pem", page)

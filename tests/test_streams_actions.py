@@ -9,8 +9,11 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.build.rule_sets import RuleSets
+from reusedproxy.build.servers.connections import announces_client
 from reusedproxy.clients.gate import Arrival
 from reusedproxy.config.reader import ConfigurationError, Source, read_configuration
+from reusedproxy.config.rules.samples import CLIENT_BYTES
+from reusedproxy.pool.named import NameRefused
 from tests.rulefakes import DEFAULTS
 from tests.streamfakes import StreamWorld
 from tests.test_exchanges_steering import Zone
@@ -95,6 +98,34 @@ class SteeringTests(SynchronousTestCase):
             world.refuse("s1")
             self.assertIsNotNone(client.end)
             self.assertEqual([each.retries for each in world.log], [number])
+
+    def test_the_proxy_header_says_what_rules_have_found(self) -> None:
+        """What does not fit into it ends the session, as a server that cannot be reached."""
+        world = StreamWorld(
+            self,
+            "listen l\n bind :1\n retries 0\n tcp-request content set-var(txn.a) src\n"
+            " server s1 192.0.2.1:1 send-proxy-v2 set-proxy-v2-tlv-fmt(0xE0) %[var(txn.a)]\n",
+        )
+        server = world.servers["s1"]
+        headers: list[bytes] = []
+        for value in (None, b"x" * 0x10000):
+            header = announces_client(server.settings, CLIENT_BYTES)
+            assert header is not None
+
+            def noting(stream: Any, header: Any = header, value: Any = value) -> bytes:
+                stream.client.destination = ("192.0.2.9", 80)
+                if value is not None:
+                    stream.set_variable("txn.a", value)
+                headers.append(header(stream))
+                raise NameRefused("only the header is looked at")
+
+            server.introduces = noting
+            client = world.client()
+            self.assertIsNotNone(client.end)
+        (said,) = headers
+        self.assertTrue(said.endswith(b"\xe0\x00\x09192.0.2.7"), said)
+        self.assertEqual([each.flags for each in world.log], ["SC", "SC"])
+        self.assertEqual(world.dialled("s1"), 0)
 
     def test_packets_are_marked_when_the_server_answers(self) -> None:
         text = "listen l\n bind :1\n tcp-response content set-fc-tos 0x20\n server s1 192.0.2.1:1\n"

@@ -232,6 +232,17 @@ class WriteTests(SynchronousTestCase):
         for header in (write_v1(source, destination), write_v2(source, destination)):
             self.assertEqual(read_proxy_header(header), ProxyHeader(len(header), source, destination))
 
+    def test_extensions_are_written(self) -> None:
+        """Behind the addresses, or alone; what does not fit is refused."""
+        said = [(0xE0, b"a"), (0xE1, b""), (0xE0, b"b")]
+        for source in (SIX, None):
+            found = read_proxy_header(write_v2(source, OTHER_SIX, said))
+            assert found is not None
+            self.assertEqual((found.source, found.values), (source, {0xE0: [b"a", b"b"], 0xE1: [b""]}))
+        with self.assertRaises(ValueError):
+            write_v2(SIX, OTHER_SIX, [(1, bytes(40000)), (2, bytes(40000))])
+        self.assertEqual(len(write_v2(None, None, [(1, bytes(0xFFFF - 3))])), 16 + 0xFFFF)
+
     def test_without_addresses(self) -> None:
         """A client at a unix socket, a health check."""
         for source in (None, ("unix", 0)):

@@ -20,6 +20,8 @@ PLACES = {
     "backend t\n stick-table type string size 1k\n",
     "In a backend: late answers": f"backend b\n {{}}\n{SERVER}\n",
     "In a backend: checks": f"backend b\n {{}}\n{SERVER} check\n",
+    "In a backend with `external-check` in `global`": "global\n external-check\nbackend b\n {}\n"
+    f" option external-check\n external-check command /bin/true\n{SERVER} check\n",
     "In a backend with `option httpchk`": f"backend b\n option httpchk\n {{}}\n{SERVER} check\n",
     "In a backend with `option tcp-check`": f"backend b\n option tcp-check\n {{}}\n{SERVER} check\n",
     "On a server that has `check`": "backend b\n server z 192.0.2.2:80 check\n server a 192.0.2.1:80 check {}\n",

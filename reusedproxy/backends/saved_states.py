@@ -27,7 +27,7 @@ CONFIGURED, ENABLED, PAUSED, AGENT = 2, 4, 8, 16
 #: The numbers of what a check has found; 1 is that there was none yet.
 CHECK_STATUS = {
     "INI": 1, "SOCKERR": 5, "L4OK": 6, "L4TOUT": 7, "L4CON": 8, "L6OK": 9, "L6TOUT": 10, "L6RSP": 11, "L7TOUT": 12,
-    "L7RSP": 13, "L7OK": 15, "L7OKC": 16, "L7STS": 17,
+    "L7RSP": 13, "L7OK": 15, "L7OKC": 16, "L7STS": 17, "PROCERR": 18, "PROCTOUT": 19, "PROCOK": 20,
 }  # fmt: skip
 #: The columns, as the second line of the file names them.
 COLUMNS = (

@@ -120,8 +120,8 @@ class Proxy:
     order_log: OrderLog = field(kw_only=True)
     #: Server lines by backend/server.
     lines: dict[str, Line] = Factory(dict)
-    #: Certificates of TLS listeners, by address.
-    served: dict[model.ListenAddress, Served] = Factory(dict)
+    #: Certificates of TLS listeners, by frontend and address.
+    served: dict[tuple[str, model.ListenAddress], Served] = Factory(dict)
     files: FilesOfTLS = field(kw_only=True)
     #: Stamps of these files, taken before the files were read.
     stamps: Stamps = ()
@@ -431,10 +431,9 @@ class Assembly:
         if own is not None and own.place == settings.place:
             frontend.own_backend = own.name
         frontend.backends = backends
+        frontend.routing = yield from rule_sets.routing(frontend)
         if settings.mode == "tcp":
             frontend.guide = yield from rule_sets.guide(frontend)
-        else:
-            frontend.routing = yield from rule_sets.routing(frontend)
         frontend.tables = proxy.tables
         frontend.gate = rule_sets.gate(frontend.settings.rules.connection)
         frontend.session_gate = rule_sets.gate(frontend.settings.rules.session)
@@ -450,11 +449,11 @@ class Assembly:
             frontend.cookie_letters = own_backend.cookie_letters
         if settings.unique_id is not None:
             frontend.unique_id = text_of_items(settings.unique_id)
-        if frontend.guide is None:
+        if frontend.guide is None or frontend.routing is not None:
             frontend.log = access_log(
                 frontend, proxy.places, targets, rules_set_levels=set_levels, gathering=proxy.logs.gathering
             )
-        else:
+        if frontend.guide is not None:
             frontend.stream_log = stream_log(
                 frontend, proxy.places, targets, rules_set_levels=set_levels, gathering=proxy.logs.gathering
             )
@@ -523,10 +522,11 @@ class Assembly:
             except TLSConfigurationError as error:
                 self._faults.append(Fault(bind.place, f"bind {bind.address}: {error}"))
                 continue
-            proxy.served[bind.address] = served
+            key = (frontend.name, bind.address)
+            proxy.served[key] = served
             frontend.handshakes.certificates[bind.address] = served.certificates
             if served not in previous:
-                known = self._previous.served.get(bind.address) if self._previous is not None and self._again else None
+                known = self._previous.served.get(key) if self._previous is not None and self._again else None
                 said = known.warnings if known is not None else ()
                 texts = [f"bind {bind.address}: {text}" for text in served.warnings if text not in said]
                 notices = [Notice("warning", bind.place, text) for text in texts]

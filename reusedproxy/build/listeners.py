@@ -70,7 +70,7 @@ class Listeners:
                 if listener is None:
                     backlog = backlog_of(bind, clients)
                     given = given_socket(self._given, bind, backlog, at)
-                    bound = given or bind_socket(bind, backlog, v6_only, at)
+                    bound = given or bind_socket(bind, backlog, v6_only, at, shared=self._shared(bind))
                 else:
                     listener.may_adopt(bind)
                     self._notices += _fixed(bind, listener, v6_only)
@@ -103,7 +103,7 @@ class Listeners:
         for _, listener in self._previous:
             address = listener.bind.address
             if address.kind == bind.address.kind == "tcp" and listener.port == bind.address.port != 0:
-                what = "what overlaps with that needs a restart, or a reload that ends it before"
+                what = "what is listened on beside that needs a restart, or a reload that ends it before"
                 return f" (we listen on {address}: {what})"
         return ""
 
@@ -130,6 +130,20 @@ class Listeners:
         free."""
         others = [each.address for frontend in self._configuration.frontends.values() for each in frontend.binds]
         return any(each.kind == "tcp" and not each.v6 and each.port == bind.address.port for each in others)
+
+    def _shared(self, bind: model.Bind) -> bool:
+        """Tells whether another line listens at the same port of this address, too: at the same address, or one of
+        them at every address. The kernel gives a client to that which names its address, else to any."""
+        address = bind.address
+        return address.port != 0 and any(
+            (each.kind, each.port, each.v6) == (address.kind, address.port, address.v6)
+            and (each.host == address.host or not each.host or not address.host)
+            for frontend in self._configuration.frontends.values()
+            if not frontend.disabled
+            for other in frontend.binds
+            if other is not bind
+            for each in [other.address]
+        )
 
     def _taken_over(self, bind: model.Bind, at: Any) -> Listener | None:
         """Returns the previous proxy's open listener at this address, unless it is taken or its name now resolves to

@@ -24,6 +24,7 @@ from reusedproxy.config.model.rules import Condition, Receive, Rule, Rules
 from reusedproxy.config.rules.actions import UseService
 from reusedproxy.config.rules.counters import Track
 from reusedproxy.config.rules.samples import CLIENT_BYTES, REQUEST, SERVER_BYTES
+from reusedproxy.config.validate.modes import SWITCH
 from reusedproxy.config.validate.rules import edited, first_arguments, ours_alone
 from reusedproxy.config.validate.users import ASKING
 from reusedproxy.exchanges.egress import Partners
@@ -38,7 +39,7 @@ from reusedproxy.rules.rule_set import Steps as PageRules
 from reusedproxy.rules.samples.formats import text_of
 from reusedproxy.sessions.sticking import Sticking
 from reusedproxy.sessions.switching import switching
-from reusedproxy.streams.guide import Guide, Way
+from reusedproxy.streams.guide import Guide, RequestWay, Way
 from reusedproxy.streams.inspection import ContentRules
 from reusedproxy.tables.table import Table
 
@@ -96,16 +97,19 @@ class RuleSets:
     _ways: dict[model.Place, Way] = Factory(dict)
 
     def routing(self, frontend: Frontend) -> Steps[Routing | None]:
-        """Returns the routing of `frontend`; None when neither it nor any backend that it leads to has rules.
+        """Returns the routing of `frontend`; None when neither it nor any backend that it leads to has rules, or when
+        it is in mode tcp and nothing leads to requests.
 
         Runs in steps: a thousand conditions take 60 ms.
         """
-        settings = frontend.settings
+        settings, streams = frontend.settings, frontend.settings.mode == "tcp"
         named = [rule.name.constant for rule in settings.use_backends]
         everywhere = None in named
         names = {*self.backends} if everywhere else {name for name in (*named, settings.default_backend) if name}
         known = {name: each for name, each in self.backends.items() if each.settings.mode == "http"}
         routes = {name: Route(settings, known[name]) for name in sorted(names) if name in known}
+        if streams and not routes and not any(each.action == SWITCH for each in settings.rules.content):
+            return None
         if frontend.default_route is not None:
             routes[frontend.default_route.backend.name] = frontend.default_route
         choices = settings.use_backends if default_backend(settings) == settings.default_backend else ()
@@ -114,7 +118,8 @@ class RuleSets:
         asked = users_asked(pages)
         notes = _log_notes(settings)
         if (
-            notes is None
+            not streams
+            and notes is None
             and not settings.unique_id_header
             and not any(rules)
             and not _judges(settings)
@@ -145,7 +150,8 @@ class RuleSets:
                 (condition(rule.condition, read=self.patterns), text_of(rule.name), rule.place)
                 for rule in route.backend.settings.use_servers
             ]
-        made = yield from switching(choices, REQUEST, self._test)
+        where = CLIENT_BYTES if streams else REQUEST
+        made = yield from switching(choices, where, partial(self._test, where=where))
         rule_set = yield from self._rule_set(settings)
         asking: list[object] = [*rules, *settings.use_backends, *pages]
         for backend in (route.backend.settings for route in routes.values()):
@@ -161,6 +167,7 @@ class RuleSets:
             frontend.authentication.hashing(users_asked(asking)),
             notes,
             settings.unique_id_header if settings.unique_id is not None else "",
+            streams and not names.isdisjoint(self.backends.keys() - known.keys()),
         )
 
     def page(self, settings: model.StatsPage) -> tuple[PageRules, list[Test]]:
@@ -171,15 +178,17 @@ class RuleSets:
         )
 
     def guide(self, frontend: Frontend) -> Steps[Guide]:
-        """Returns what leads the streams of a frontend in mode tcp."""
+        """Returns what leads the streams of a frontend in mode tcp, whose `routing` is known."""
         settings = frontend.settings
         rules, read = settings.rules, self.patterns
         front = ContentRules.of(rules.content, settings.inspect_delay, CLIENT_BYTES, read, self.notes_last)
-        ways = {}
+        ways: dict[str, Way | RequestWay] = {}
         for name, backend in self.backends.items():
             if backend.settings.mode == "tcp":
                 ways[name] = self._way(settings, backend)
                 yield
+            elif frontend.routing is not None and name in frontend.routing.routes:
+                ways[name] = RequestWay(name)
         choices = settings.use_backends if default_backend(settings) == settings.default_backend else ()
         made = yield from switching(choices, CLIENT_BYTES, partial(self._test, where=CLIENT_BYTES))
         return Guide(front, made, default_backend(settings), ways, self.disabled)

@@ -37,6 +37,7 @@ from reusedproxy.clients.pending import PendingClient, PendingClients
 from reusedproxy.clients.readmission import ASK_AGAIN, SHOW_OTHERS, certificates_at, is_admitted_alike, is_treated_alike
 from reusedproxy.clients.session_rate import SessionRate
 from reusedproxy.clients.stream import StreamConnection, StreamLog
+from reusedproxy.clients.switched import SwitchedConnection
 from reusedproxy.config import model
 from reusedproxy.config.model.persistence import NO_COOKIES
 from reusedproxy.exchanges.authentication import NOBODY, Authentication
@@ -134,6 +135,7 @@ class Frontend(Owner):
         self.services: Mapping[str, Service] = {}
         self.log: AccessLog | None = None
         #: Leads the streams of its clients, in mode tcp; None: it is in mode http, and the connections carry requests.
+        #: With a `routing` beside it some are read as requests once it is known where they lead.
         self.guide: Guide | None = None
         self.stream_log: StreamLog | None = None
         #: Makes the text of `unique-id-format`; None: there is none.
@@ -159,7 +161,7 @@ class Frontend(Owner):
         self.stopped = False
         #: An operator has stopped it for good.
         self.shut = False
-        self.default_route = None if backend is None or settings.mode == "tcp" else Route(settings, backend)
+        self.default_route = None if backend is None or backend.settings.mode == "tcp" else Route(settings, backend)
         #: Tells that the servers of its default backend are told who asks (`option forwardfor`).
         self.forwards = self.default_route is not None and self.default_route.forwards
         #: The names of such headers, of all its routes; None: no trailer has come that would have to be none of them.
@@ -343,12 +345,12 @@ class Frontend(Owner):
         if successor is not None and (
             successor.places is not self.places or (self.guide is None and successor.guide is not None)
         ):
-            successor = None  # it counts for another process, or takes no requests
+            successor = None  # it counts for another process, or takes no requests as they come here
         if not isinstance(connection, ClientConnection):
             if successor is None:
                 connection.finish()
             # Else it may complete its handshake, and is judged then.
-        elif successor is None:
+        elif successor is None or (successor.guide is not None and successor.routing is None):
             connection.finish()
         else:
             self._hand_over(connection, successor)
@@ -518,6 +520,15 @@ class Frontend(Owner):
         count(arrival.counters, None, SESSIONS)
         return True
 
+    def take_requests(self, connection: StreamConnection, backend: str | None) -> None:
+        """Puts a connection that reads requests in the place of this one, the first of them for this `backend` (None:
+        its rules choose)."""
+        route = None if backend is None or self.routing is None else self.routing.routes[backend]
+        switched = SwitchedConnection(self, connection, route)
+        self.connections.discard(connection)
+        self.connections.add(switched)
+        switched.begin()
+
     def admit(
         self, accepted: socket, address: tuple[str, int], listener: Listener, notes: ArrivalNotes | None
     ) -> ClientConnection | StreamConnection | PendingClient:
@@ -576,12 +587,26 @@ class Frontend(Owner):
         self.counts_late = self.routing is not None and self.routing.inspects
         counts = self._counts_itself if self.counts_late else self._counts
         self.guard = counts if self.counts_requests else guard if self.routing is not None else None
+        if self.guide is not None and self.routing is not None:
+            self._inner_guard = None  # nothing is begun past `route`, which knows what a stream has been led to
+            self.guard = self._leads
 
     def _counts(self, exchange: Exchange) -> bool:
         """Counts a request that begins, and does what the guard does."""
         self.requests_begun += 1
         count_request(exchange)
         return self._inner_guard is None or self._inner_guard(exchange)
+
+    def _leads(self, exchange: Exchange) -> bool:
+        """Counts a request of a client that began in mode tcp, and has the first go on from what was decided there."""
+        if self.counts_late:
+            self._counts_itself(exchange)
+        elif self.counts_requests:
+            self._counts(exchange)
+        client = exchange.client
+        if isinstance(client, SwitchedConnection):
+            client.lead(exchange)
+        return True
 
     def _counts_itself(self, exchange: Exchange) -> bool:
         """Counts a request that begins, and leaves it to the routing to count it in what tracks its client."""

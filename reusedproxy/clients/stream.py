@@ -52,6 +52,10 @@ class StreamOwner(StreamFrontend, Protocol):
     def let_go(self, connection: Connected) -> None:
         """Forgets a connection that another frontend is about to take over."""
 
+    def take_requests(self, connection: StreamConnection, backend: str | None) -> None:
+        """Puts a connection that reads requests in the place of this one, the first of them for this `backend` (None:
+        its rules choose)."""
+
     def connection_gone(self, connection: Connected, listener: Listener) -> None:
         """Forgets a connection whose socket is closed."""
 
@@ -62,7 +66,7 @@ class StreamConnection:
     WAITING  its stream has not begun
     BUSY     it has
     ENDING   what is left to send goes out, then the connection is closed
-    GONE     the connection is closed
+    GONE     the connection is closed, or another has taken its place that reads requests
     """
 
     __slots__ = (
@@ -147,6 +151,11 @@ class StreamConnection:
             except Exception:
                 # Whatever keeps a line from being written, the client's connection goes on, or is closed.
                 self._log.failure("a line of the access log failed")
+
+    def stream_switched(self, backend: str | None) -> None:
+        """Has a connection that reads requests take the client over."""
+        self.state = GONE
+        self.frontend.take_requests(self, backend)
 
     def transport_back(self) -> None:
         """Takes the transport back from a relay."""

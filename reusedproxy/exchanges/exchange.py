@@ -62,6 +62,8 @@ from reusedproxy.wire.bodies import ChunkedBody, payload
 from reusedproxy.wire.heads import CHUNKED, RequestHead, ResponseHead
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+#: More than there are rules.
+LET_PASS: Final = 1 << 30
 # The states of an exchange.
 TRYING: Final = "trying"
 ANSWERING: Final = "answering"
@@ -91,6 +93,10 @@ class Exchange(Request):
     expects = False
     #: The route from its frontend to its backend.
     route: Route | None = None
+    #: What was decided of its bytes in mode tcp: its route (None: that is still to be chosen), and the number of the
+    #: rule for contents with which these go on, `LET_PASS` behind all of them.
+    led_to: Route | None = None
+    looked = 0
     backend: Backend | None = None
     server: Server | None = None
     connection: ServerConnection | None = None

@@ -63,11 +63,13 @@ class Routing:
         hashing: Sequence[str] = (),
         notes: LogNotes | None = None,
         id_header: str = "",
+        to_streams: bool = False,
     ) -> None:
         """Takes rules and routes. `ours_alone` are names of headers that clients cannot set at all; `edited` are the
         rules' changes to headers; `disabled` are backends that exist, but to which no route leads; `hashing` are the
         lists of users that rules ask, and that have hashes of passwords; `notes` are taken for the log; `id_header` is
-        the name of the header that tells servers the id of a request, "" without one."""
+        the name of the header that tells servers the id of a request, "" without one; `to_streams` tells that others
+        of the frontend's clients are led to backends in mode tcp."""
         self._frontend = frontend
         self._notes = notes
         of_answers = notes if notes is not None and notes.looks_at_answers else None
@@ -76,6 +78,7 @@ class Routing:
         self.choices = choices
         self.routes = dict(routes)
         self._disabled = disabled
+        self._to_streams = to_streams
         self._partners = [each.partners for each in self.routes.values() if each.partners is not None]
         #: Whether a request may have to wait for a password to be checked.
         self._hashes = bool(hashing)
@@ -158,7 +161,11 @@ class Routing:
                     self._notes.request(exchange)
                 exchange.own_rules = self._own_rules
                 if rule_set.content:
-                    if runs_into(rule_set.content, exchange, ended, self._note_cookie):
+                    looked = exchange.looked
+                    if found := runs_into(rule_set.content, exchange, ended, self._note_cookie, looked):
+                        if found is not True:  # a name is looked up: these rules go on when all begins again
+                            exchange.looked, found.next = found.next, 0
+                            self._holds_back(exchange, found, body, ended, FRONT)
                         return
                     count_inspected(exchange)
                 at = exchange.passed
@@ -175,7 +182,9 @@ class Routing:
             if rule_set.redirects and runs_into(rule_set.redirects, exchange, ended, self._note_cookie):
                 return
             try:
-                if self.choices:
+                if exchange.led_to is not None:
+                    route = exchange.led_to
+                elif self.choices:
                     route = backend_to_use(self.choices, exchange, self.routes, self._disabled, frontend.default_route)
                 else:
                     route = frontend.default_route
@@ -183,7 +192,7 @@ class Routing:
                 not_evaluated(exchange, unevaluated)
                 return
             if route is None:
-                exchange.fail(503, "SC")
+                self._leads_nowhere(exchange)
                 return
             exchange.enter(route.backend)
             if route.persist_rules and self._fails_to_persist(exchange, route):
@@ -227,6 +236,15 @@ class Routing:
         if exchange.hints:
             exchange.send_hints()
         exchange.begin(route, body, ended)
+
+    def _leads_nowhere(self, exchange: Exchange) -> None:
+        """Ends a request for which there is no backend; as in HAProxy without an answer if it is for one that takes no
+        requests."""
+        if self._to_streams:
+            exchange.client.end_after("led to a backend in mode tcp")
+            exchange.cut(False, flags="IR")
+        else:
+            exchange.fail(503, "SC")
 
     def _holds_back(
         self, exchange: Exchange, held: Held, body: bytes, ended: bool, stage: int, route: Route | None = None

@@ -35,11 +35,13 @@ class Given(Protocol):
         file, if it has one; None if there is none."""
 
 
-def bind_socket(bind: Bind, backlog: int, v6_only: bool = False, at: sockets._Address | None = None) -> sockets.socket:
+def bind_socket(
+    bind: Bind, backlog: int, v6_only: bool = False, at: sockets._Address | None = None, *, shared: bool = False
+) -> sockets.socket:
     """Returns a bound, listening and non-blocking socket for `bind`. Raises ListenError.
 
     An IPv6 wildcard takes IPv4 clients, too, unless `v6_only`. `at` is the address that the host's name was resolved
-    to.
+    to. `shared` lets other such sockets of the same user listen at this port (SO_REUSEPORT, socket(7)).
     """
     address = bind.address
     try:
@@ -50,7 +52,7 @@ def bind_socket(bind: Bind, backlog: int, v6_only: bool = False, at: sockets._Ad
         elif address.kind == "abns":
             bound = _bind_abstract(address.path)
         else:
-            bound = _bind_port(bind, v6_only, at)
+            bound = _bind_port(bind, v6_only, at, shared)
         try:
             bound.listen(bind.backlog or backlog)
         except OSError:
@@ -134,12 +136,14 @@ def _bind_abstract(name: str) -> sockets.socket:
     return bound
 
 
-def _bind_port(bind: Bind, v6_only: bool, at: sockets._Address | None) -> sockets.socket:
+def _bind_port(bind: Bind, v6_only: bool, at: sockets._Address | None, shared: bool) -> sockets.socket:
     address = bind.address
     family = sockets.AF_INET6 if address.v6 else sockets.AF_INET
     bound = sockets.socket(family, sockets.SOCK_STREAM)
     try:
         bound.setsockopt(sockets.SOL_SOCKET, sockets.SO_REUSEADDR, 1)
+        if shared:
+            bound.setsockopt(sockets.SOL_SOCKET, sockets.SO_REUSEPORT, 1)
         # Accepted sockets inherit this option on Linux, which saves a call for each.
         bound.setsockopt(sockets.IPPROTO_TCP, sockets.TCP_NODELAY, 1)
         if address.v6:

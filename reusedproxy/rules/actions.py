@@ -417,7 +417,8 @@ def _authenticate(action: Authenticate, where: str) -> Act:
 
 def _receive(action: Receive, where: str) -> Act:
     """Compiles an action of `tcp-request content` in mode http: there is a request, and no more to wait for."""
-    verdict: Verdict = ALLOWED if action.verb == "accept" else Dropped(action.verb == "silent-drop")
+    passes = action.verb in ("accept", "switch-mode")  # a request it is already
+    verdict: Verdict = ALLOWED if passes else Dropped(action.verb == "silent-drop")
     return lambda facts: verdict
 
 

@@ -206,6 +206,15 @@ class ConnectionFacts(Ended[C_co]):
         """Reports what a rule could not do."""
         self.client.frontend.not_done(text)
 
+    def go_on_from(self, before: ConnectionFacts[FactsClient]) -> None:
+        """Takes over what rules have said of a session of mode tcp whose bytes are this request. What that has tracked
+        is tracked here from now on."""
+        self.own_variables, self.noted, self.priority = before.own_variables, before.noted, before.priority
+        self.own_source, self.own_destination = before.own_source, before.own_destination
+        self.limits_in, self.limits_out, self.most_retries = before.limits_in, before.limits_out, before.most_retries
+        if before.counters is not None:
+            self.counters, before.counters = before.counters, None
+
     def variable(self, name: str) -> Sample:
         return self._scope(name).get(name) if self._at_hand(name) else None
 

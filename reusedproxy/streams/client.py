@@ -36,6 +36,10 @@ class StreamClient(ClientFacts, Protocol):
     def log_stream(self) -> None:
         """Writes the stream's line of the log, before it has ended (`option logasap`)."""
 
+    def stream_switched(self, backend: str | None) -> None:
+        """Reads what the stream holds, and all that comes from now on, as requests, the first of them for this
+        `backend` (None: its rules choose)."""
+
     def transport_back(self) -> None:
         """Takes the transport back from a relay."""
 

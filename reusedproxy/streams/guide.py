@@ -1,5 +1,5 @@
 """Leads the streams of one frontend: its rules look at the first bytes, then one of its backends is chosen, whose rules
-look, too.
+look, too. Where that backend is in mode http, or a rule says so (`switch-mode http`), the bytes are read as requests.
 
 A guide is made with the configuration and never changes. It must never know how a connection is found.
 """
@@ -18,7 +18,7 @@ from reusedproxy.rules import regular
 from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.sessions.sticking import Sticking, Sticks, Stores
 from reusedproxy.sessions.switching import ServerRules, Switching, backend_to_use, server_to_use
-from reusedproxy.streams.inspection import DENIALS, SILENT_DROP, ContentRules
+from reusedproxy.streams.inspection import DENIALS, SILENT_DROP, SWITCH, ContentRules
 
 
 @define
@@ -34,8 +34,19 @@ class Way:
     sticking: Sticking | None = None
 
 
+@define
+class RequestWay:
+    """Leads to the backend of this name, which is in mode http."""
+
+    name: str
+
+
 class Guided(Sticks, Protocol):
     """Defines the stream as its guide knows it."""
+
+    def switch(self, backend: str | None) -> None:
+        """Has the client's bytes read as requests from now on, the first of them for this `backend`; None: what the
+        frontend says of requests chooses one."""
 
     def go(self, way: Way, binding: Binding | None, stores: Stores | None) -> None:
         """Seeks a server of this backend. `stores`: keys under which it is stored then."""
@@ -62,7 +73,7 @@ class Guide:
         rules: ContentRules | None,
         choices: Switching,
         default: str | None,
-        ways: Mapping[str, Way],
+        ways: Mapping[str, Way | RequestWay],
         disabled: frozenset[str] = frozenset(),
     ) -> None:
         self._rules = rules
@@ -86,6 +97,8 @@ class Guide:
     def _inspected(self, stream: Guided, verdict: str) -> None:
         if verdict in DENIALS:
             stream.refuse(denied=True, silently=verdict == SILENT_DROP)
+        elif verdict == SWITCH:
+            stream.switch(None)
         else:
             self._choose(stream)
 
@@ -99,6 +112,8 @@ class Guide:
             return
         if way is None:
             stream.refuse("SC")
+        elif isinstance(way, RequestWay):
+            stream.switch(way.name)
         elif way.rules is not None:
             stream.enter(way.backend)
             stream.inspect(way.rules, partial(self._inspected_there, stream, way))

@@ -29,6 +29,7 @@ ACCEPT = "accept"
 REJECT = "reject"
 SILENT_DROP = "silent-drop"  # rejected, and the client is not told so
 CLOSE = "close"
+SWITCH = "switch-mode"  # let pass, and the bytes are requests
 DENIALS = (REJECT, SILENT_DROP)
 #: Not yet.
 WAIT = "wait"
@@ -62,9 +63,9 @@ class ContentRules:
         return cls(steps, delay, notes_last) if steps else None
 
     def judge(self, facts: Facts, at: int = 0) -> tuple[str | Held, int]:
-        """Runs the rules from the one `at` this place on, and returns ACCEPT, REJECT, SILENT_DROP, CLOSE or WAIT, or
-        what the rules are held for, and the place of the rule with which they go on: those before it have done what
-        they do, and are not run again. Raises Unevaluated, with the rule's place in the configuration."""
+        """Runs the rules from the one `at` this place on, and returns ACCEPT, REJECT, SILENT_DROP, CLOSE, SWITCH or
+        WAIT, or what the rules are held for, and the place of the rule with which they go on: those before it have done
+        what they do, and are not run again. Raises Unevaluated, with the rule's place in the configuration."""
         regular.begin()
         place = None
         try:
@@ -104,7 +105,7 @@ class Inspectable(Facts, Protocol):
 
 class Inspection:
     """Waits for what a section's rules decide about one stream. `over` is called once, with ACCEPT, REJECT,
-    SILENT_DROP or CLOSE, and may be called before `look` returns."""
+    SILENT_DROP, CLOSE or SWITCH, and may be called before `look` returns."""
 
     __slots__ = ("_at", "_ended", "_expires", "_over", "_patience", "_rules", "_stop", "_stream", "deadline", "slot")
 

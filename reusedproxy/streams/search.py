@@ -19,6 +19,7 @@ from reusedproxy.net.dial import TLS_HANDSHAKE, DialFailure
 from reusedproxy.pool.connection import ServerConnection
 from reusedproxy.pool.kinds import ANY
 from reusedproxy.pool.lone import LoneDial
+from reusedproxy.pool.named import NameRefused
 from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.pool.raw import RawConnection, acquire, raw
 from reusedproxy.rules.facts import TLS_FAILED, Noted
@@ -218,7 +219,12 @@ class Search:
             return
         self._await(None if timeout is None else timeout + CONNECT_SLACK)
         if server.introduces is not None or forced:
-            self.pool = LoneDial(pool, self, b"" if server.introduces is None else server.introduces(self.request))
+            try:
+                preface = b"" if server.introduces is None else server.introduces(self.request)
+            except NameRefused as refused:
+                self.connection_failed(DialFailure("connection", str(refused)))
+                return
+            self.pool = LoneDial(pool, self, preface)
         else:
             pool.wait(self, ANY)
 

@@ -6,6 +6,7 @@ A stream stands between a client connection and a server's. Its way:
     go          enters a backend, and begins to seek a connection (`Search`); what the client sends meanwhile is held
     found       has a connection: from now on a `Relay` carries bytes
     relay_over  and `refuse`, `found_none`, `client_gone`, `cut`: the ways to `_finish`, which is the only end
+    switch      hands over to what reads requests, in place of all that
 
 Upward a stream knows `client.StreamClient` alone. It must never know sockets or grammar.
 """
@@ -47,6 +48,7 @@ HELD_MAX = 16 * 1024
 INSPECTING: Final = "inspecting"
 TRYING: Final = "trying"
 RELAYING: Final = "relaying"
+SWITCHED: Final = "switched"
 ENDED: Final = "ended"
 
 
@@ -56,6 +58,7 @@ class Stream(StreamFacts):
     INSPECTING  it has no backend: rules look at what the client sends
     TRYING      a server is sought, and a connection to it
     RELAYING    bytes go both ways
+    SWITCHED    what the client sends is read as requests, and no stream any more
     ENDED       all is over, counted and logged
 
     `flags` are the first two letters of HAProxy's termination state. Times are the clock's seconds, 0 when that point
@@ -167,6 +170,15 @@ class Stream(StreamFacts):
             self.client_gone("C")
         elif self.state == TRYING:
             self._read()
+
+    def switch(self, backend: str | None) -> None:
+        """Hands the client over to what reads requests, the first of them for this `backend`, or (None) for that which
+        the frontend chooses."""
+        if self.client_ended and not self.held:
+            self.client_gone("C")
+        else:
+            self.state = SWITCHED
+            self.client.stream_switched(backend)
 
     def enter(self, backend: Backend) -> None:
         """Enters a backend, in place of the one before if there was one, and counts there."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
@@ -183,15 +183,23 @@ def write_v1(source: Address | None, destination: Address | None) -> bytes:
     return f"PROXY TCP{one.version} {hosts} {source[1]} {destination[1]}\r\n".encode("ascii")
 
 
-def write_v2(source: Address | None, destination: Address | None) -> bytes:
-    """Returns the binary header for a server; without addresses it says that the connection is
-    the proxy's own (LOCAL)."""
+def write_v2(
+    source: Address | None, destination: Address | None, extensions: Iterable[tuple[int, bytes]] = ()
+) -> bytes:
+    """Returns the binary header for a server; without addresses it says that the connection is the proxy's own (LOCAL).
+    `extensions` are types and values of TLVs (section 2.2). Raises ValueError where they do not fit into a header."""
     families = _same_family(source, destination)
-    if families is None or source is None or destination is None:
-        return SIGNATURE + b"\x20\0\0\0"
-    one, other = families
-    addresses = one.packed + other.packed + struct.pack("!HH", source[1], destination[1])
-    return SIGNATURE + bytes((0x21, 0x11 if one.version == 4 else 0x21)) + struct.pack("!H", len(addresses)) + addresses
+    kinds, addresses = b"\x20\0", b""
+    if families is not None and source is not None and destination is not None:
+        one, other = families
+        kinds = b"\x21\x11" if one.version == 4 else b"\x21\x21"
+        addresses = one.packed + other.packed + struct.pack("!HH", source[1], destination[1])
+    values = [*extensions]
+    length = len(addresses) + sum(3 + len(value) for _, value in values)
+    if length > 0xFFFF:
+        raise ValueError(f"a PROXY protocol header cannot have {length} bytes")
+    said = b"".join(struct.pack("!BH", kind, len(value)) + value for kind, value in values)
+    return SIGNATURE + kinds + struct.pack("!H", length) + addresses + said
 
 
 def _same_family(

@@ -201,10 +201,13 @@ def outcomes(make: type[Daemon], directory: Path, scenarios: list[Scenario]) -> 
             played = list(threads.map(lambda pair: pair[0].play(pair[1].steps), pairs))
         time.sleep(MOMENT)
         lines: dict[str, list[str]] = {}
+        of_requests = {f"sc{number}" for number, each in enumerate(scenarios) if "mode http" in each.beside}
         for found in _LINE.finditer(proxy.output):
             name = found["name"]
             server = re.sub(rf"\b{name}\b", "own", found["backend"]) + "/" + found["server"]
-            counts = f"{found['bytes']} {found['flags']} retries {found['retries']} queued {found['queues']}"
+            # HAProxy counts those of a head in its own form, which has another length.
+            size = found["bytes"] if name not in of_requests or found["bytes"] == "0" else "some"
+            counts = f"{size} {found['flags']} retries {found['retries']} queued {found['queues']}"
             lines.setdefault(name, []).append(f"log: {server} {counts}")
     finally:
         proxy.stop()

@@ -30,6 +30,16 @@ WAITS = "tcp-request inspect-delay 1s\n tcp-request content accept if {{ req.len
 HELLO = "tcp-request inspect-delay 1s\n tcp-request content accept if {{ req.ssl_hello_type 1 }}"
 MUX = "tcp-request inspect-delay 400ms\n tcp-request content accept if {{ req_ssl_hello_type 1 }}"
 BACKENDS = "backend {name}a\n server s 127.0.0.1:{s}\nbackend {name}b\n server t 127.0.0.1:{t}\n"
+#: In mode http, in mode tcp, and in mode http with a header that rules of the frontend say.
+WEB = (
+    "backend {name}a\n mode http\n server s 127.0.0.1:{s}\n"
+    "backend {name}b\n server t 127.0.0.1:{t}\n"
+    "backend {name}c\n mode http\n http-request set-header seen %[var(txn.a)]\n server s 127.0.0.1:{s}\n"
+)
+BOTH = "tcp-request inspect-delay 500ms\n tcp-request content accept if {{ req.len gt 9 }} !HTTP"
+ASK = r"GET_/_HTTP/1.1\r\nhost:_x\r\n\r\n"
+SEEN = r"GET_/_HTTP/1.1\r\nhost:_x\r\nseen:_/\r\n\r\n"
+ANSWER = r"HTTP/1.1_200_OK\r\ncontent-length:_2\r\n\r\nok"
 #: One exchange and both ends, with server s.
 TALK = "c:hello s<hello s:bye c<bye c.fin s.end s.fin c.end"
 BAD = "tcp-response content reject if {{ res.payload(0,3) -m str bad }}"
@@ -142,6 +152,29 @@ SCENARIOS = [
       "c:no wait=0.6 c.end s.none d:yes s<yes d.fin s.fin d.end",
       "backend {name}a\n tcp-request inspect-delay 400ms\n"
       " tcp-request content reject unless {{ req.payload(0,3) -m str yes }}\n server s 127.0.0.1:{s}\n", server=False),
+    # Bytes that become requests: the backend is in mode http.
+    S("a backend in mode http", "default_backend {name}a",
+      f"c:{ASK} s<{ASK} s:{ANSWER} c<{ANSWER} c:{ASK} s<{ASK} s:{ANSWER} c<{ANSWER} c.fin c.end", WEB, server=False),
+    S("a request in pieces, and with more behind it", "default_backend {name}a",
+      f"c:{ASK[:9]} wait=0.1 c:{ASK[9:]}{ASK} s<{ASK} s:{ANSWER} c<{ANSWER} s<{ASK} s:{ANSWER} c<{ANSWER} c.fin c.end",
+      WEB, server=False),
+    S("both kinds of backends", f"{BOTH}\n use_backend {{name}}a if HTTP\n default_backend {{name}}b",
+      f"c:{ASK} s<{ASK} s:{ANSWER} c<{ANSWER} c:{ASK} s<{ASK} s:{ANSWER} c<{ANSWER} c.fin c.end"
+      " d:RAW t<RAW d.fin t.fin", WEB, server=False),
+    S("a request for a backend in mode tcp, behind another",
+      f"{BOTH}\n use_backend {{name}}b if {{{{ path /b }}}}\n default_backend {{name}}a",
+      f"c:{ASK} s<{ASK} s:{ANSWER} c<{ANSWER} c:{ASK.replace('/_', '/b_')} c.end t.none", WEB, server=False),
+    S("what rules for contents say of each request",
+      f"{BOTH}\n tcp-request content set-var(txn.a) path\n tcp-request content reject if {{{{ path /no }}}}\n"
+      " default_backend {name}c",
+      f"c:{ASK} s<{SEEN} s:{ANSWER} c<{ANSWER} c:{ASK.replace('/_', '/no_')} c.end", WEB, server=False),
+    S("switch-mode", f"{BOTH}\n tcp-request content switch-mode http if HTTP\n"
+      " http-request set-header front yes\n use_backend {name}a if {{ path_beg / }}\n default_backend {name}b",
+      f"c:{ASK} s<{ASK[:-4]}front:_yes\\r\\n\\r\\n s:{ANSWER} c<{ANSWER} c.fin c.end d:RAW t<RAW d.fin t.fin", WEB,
+      server=False),
+    S("switch-mode, and a backend in mode tcp",
+      f"{BOTH}\n tcp-request content switch-mode http if HTTP\n default_backend {{name}}b", f"c:{ASK} c.end t.none",
+      WEB, server=False),
     # Rules about what the server says.
     S("a rejected answer", f"tcp-response inspect-delay 1s\n {BAD}", "c:hello s<hello s:bad c.end s.end"),
     S("an accepted answer", f"tcp-response inspect-delay 1s\n {BAD}",
@@ -162,10 +195,13 @@ SCENARIOS = [
     S("httplog, which is tcplog there", "option httplog", TALK),
 ]  # fmt: skip
 
+_NO_BACKEND = "the line in the log names the frontend in place of that backend, at which no request ever is"
 #: By the scenario's name: why the outcomes differ.
 DIFFERENCES = {
     "a request with a line that is no field": "rules that look at it refuse the client, as servers may read it"
     " (nginx leaves such lines out)",
+    "a request for a backend in mode tcp, behind another": _NO_BACKEND,
+    "switch-mode, and a backend in mode tcp": _NO_BACKEND,
 }
 
 

@@ -13,12 +13,13 @@ from typing import Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from reusedproxy.backends.checks.external import ExternalRun
 from reusedproxy.backends.checks.facts import CheckFacts
 from reusedproxy.backends.checks.judge import Judge
 from reusedproxy.backends.checks.plans import DialerFor, compiled_plan
 from reusedproxy.backends.checks.requests import request
 from reusedproxy.backends.checks.results import Result
-from reusedproxy.backends.checks.run import Plan, Run
+from reusedproxy.backends.checks.run import Done, Plan, Run
 from reusedproxy.backends.server import DOWN, MAINT, NOLB, UP, Server
 from reusedproxy.config.model.checks import CheckPlan, HTTPCheck
 from reusedproxy.config.model.proxies import Check
@@ -67,12 +68,14 @@ class Checker:
         spread: Callable[[float], float] | None = None,
         report: Callable[[str], None] | None = None,
         state: Callable[[], str] = str,
+        program: Callable[[float, Done], ExternalRun] | None = None,
     ) -> None:
         """Takes the settings. `timeout` is `timeout check` in seconds; `first_after` seconds pass before the first
         check, so that servers' checks are spread; `feeds` tells that an HTTP check's connection is like those of the
         server's pool, and may be left to it. `dialers` finds those of steps that name another place, `most`
         is the number of bytes of an answer that are looked at, `spread` adds chance to an interval, `report` takes the
-        lines of `option log-health-checks`, and `state` makes the text of `http-check send-state`."""
+        lines of `option log-health-checks`, and `state` makes the text of `http-check send-state`; `program` makes the
+        run of an external check, which has so many seconds."""
         self.server = server
         self.settings = settings
         self.judge = Judge(settings.rise, settings.fall)
@@ -98,7 +101,8 @@ class Checker:
         self._plan = self._compiled()
         self._donated: ServerConnection | None = None
         self._call: IDelayedCall | None = None
-        self._run: Run | None = None
+        self._run: Run | ExternalRun | None = None
+        self._program = program
         self._began = 0.0
 
     def _compiled(self) -> Plan:
@@ -205,11 +209,14 @@ class Checker:
             return
         self._call = None
         self._began = self._deadlines.now()
-        offers = self._offer if self._feeds else None
-        facts = CheckFacts(self.server.full_name)
-        self._run = run = Run(
-            self._plan, self._deadlines, facts, self.settings.inter, self._timeout, self._ended, offers
-        )
+        run: Run | ExternalRun
+        if self._program is not None:
+            run = self._program(self._timeout or self.settings.inter, self._ended)
+        else:
+            offers = self._offer if self._feeds else None
+            facts = CheckFacts(self.server.full_name)
+            run = Run(self._plan, self._deadlines, facts, self.settings.inter, self._timeout, self._ended, offers)
+        self._run = run
         run.start()
 
     def _offer(self, run: Run, dial: Dial, transport: Transport) -> bool:

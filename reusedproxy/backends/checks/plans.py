@@ -53,6 +53,8 @@ def compiled_plan(
                 Expect(0, "status", ranges=check.expect, negated=check.expect_not),
             ),
         )
+    if check.external is not None:
+        return Plan((), limits, most)  # a program is run instead
     if check.hello is not None:
         linger = check.hello.protocol in LINGERING
         return Plan((Connecting(dialer_for(IMPLICIT), linger=linger), *hello_steps(check.hello)), limits, most)

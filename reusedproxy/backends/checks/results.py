@@ -24,9 +24,12 @@ WORDS = {
     "L7TOUT": "Layer7 timeout",
     "L7RSP": "Layer7 invalid response",
     "L7STS": "Layer7 wrong status",
+    "PROCERR": "External check error",
+    "PROCTOUT": "External check timeout",
+    "PROCOK": "External check passed",
 }
 
-PASSED = frozenset(("L4OK", "L6OK", "L7OK", "L7OKC"))
+PASSED = frozenset(("L4OK", "L6OK", "L7OK", "L7OKC", "PROCOK"))
 
 
 @frozen

@@ -38,6 +38,7 @@ from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.pool.raw import RawConnection, used_once
 from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.rules.samples.compile import compiled_alone, constant_text, to_text
+from reusedproxy.rules.samples.formats import text_of_body
 from reusedproxy.wire.heads import Limits
 from reusedproxy.wire.proxy_protocol import write_v1, write_v2
 
@@ -209,13 +210,24 @@ def _at(target: Target, host: str, port: int) -> Target:
     return Target(socket.AF_INET, (host, port))
 
 
-def announces_client(version: str) -> Callable[[Exchange], bytes] | None:
-    """Returns the function that makes the PROXY protocol header with the client's address;
-    None without `send-proxy`."""
+def announces_client(settings: model.Server, where: str = REQUEST) -> Callable[[Exchange], bytes] | None:
+    """Returns the function that makes the PROXY protocol header with the client's address; None without `send-proxy`.
+    It raises NameRefused where what is added to the header exceeds its limits."""
+    version = settings.send_proxy
     if not version:
         return None
-    write = write_v1 if version == "v1" else write_v2
-    return lambda exchange: write(exchange.source, exchange.destination)
+    if version == "v1" or not settings.extensions:
+        write = write_v1 if version == "v1" else write_v2
+        return lambda exchange: write(exchange.source, exchange.destination)
+    added = [(kind, text_of_body(made, where)) for kind, made in settings.extensions]
+
+    def header(exchange: Exchange) -> bytes:
+        try:
+            return write_v2(exchange.source, exchange.destination, [(kind, text(exchange)) for kind, text in added])
+        except (Unevaluated, ValueError) as error:
+            raise NameRefused(str(error)) from None
+
+    return header
 
 
 def announces_itself(version: str) -> Callable[[socket.socket], bytes] | None:

@@ -16,6 +16,7 @@ from reusedproxy.build.servers.identities import Identities
 from reusedproxy.config import model
 from reusedproxy.config.model.identities import IdentityRule
 from reusedproxy.config.model.proxies import PoolLimits
+from reusedproxy.config.model.rules import Format
 from reusedproxy.config.model.sockets import PLAIN, ServerSocket
 from reusedproxy.net.dial import Target
 from reusedproxy.net.tls.client import ClientContext
@@ -38,8 +39,9 @@ class Identity:
     timeout: float
     limits: PoolLimits
     wire: Limits
-    #: The expressions for the names of its connections, the name known in advance, and the PROXY protocol version.
-    names: tuple[model.Expression | None, model.Expression | None, str | None, str]
+    #: The expressions for the names of its connections, the name known in advance, the PROXY protocol version, and
+    #: what is added to its header.
+    names: tuple[model.Expression | None, model.Expression | None, str | None, str, tuple[tuple[int, Format], ...]]
     #: Added to the client's port (None: the server has its own).
     mapped: int | None = None
     #: Its connections carry no requests (mode tcp).

@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IReactorTime
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.checks.agent import AgentChecker
 from reusedproxy.backends.checks.checker import Checker
+from reusedproxy.backends.checks.external import ExternalRun
 from reusedproxy.backends.checks.requests import request
 from reusedproxy.backends.saved_states import SavedState
 from reusedproxy.backends.server import Server, keeps_clear
@@ -149,7 +150,7 @@ class Lines:
             backend.timeouts.connect or CONNECT_TIMEOUT,
             settings.pool,
             self._limits,
-            (settings.sni, settings.pool_conn_name, settings.known_name, settings.send_proxy),
+            (settings.sni, settings.pool_conn_name, settings.known_name, settings.send_proxy, settings.extensions),
             settings.mapped,
             backend.mode == "tcp",
             settings.identities,
@@ -210,6 +211,8 @@ class Lines:
             reach=reach_of(settings),
             options=options_of(line.identity.socket),
         )
+        plan = backend.settings.check_plan
+        external = None if plan is None else plan.external
         checker = Checker(
             server,
             check,
@@ -226,6 +229,7 @@ class Lines:
             spread=self._spread,
             report=backend.report if backend.settings.log_health_checks else None,
             state=partial(backend.state_text, server),
+            program=None if external is None else partial(ExternalRun, external, server, self._poller, self._deadlines),
         )
         if server.full_name in self._previous:
             checker.begin_again()
@@ -306,7 +310,7 @@ def _follow_requests(server: Server, identity: Identity, identities: Identities 
     server.place = place = place_of(settings)
     server.chosen_files = () if identities is None else identities.files
     if identity.raw:
-        server.introduces = announces_client(settings.send_proxy)
+        server.introduces = announces_client(settings, CLIENT_BYTES)
         if settings.sni is not None or place is not None:
             sni = name_of(settings.sni, CLIENT_BYTES) if settings.sni else constant_name(settings).encode()
             server.naming = naming(sni, None, at=place)
@@ -314,7 +318,7 @@ def _follow_requests(server: Server, identity: Identity, identities: Identities 
         server.naming = naming(
             name_of(settings.sni) if settings.sni else constant_name(settings).encode(),
             name_of(settings.pool_conn_name) if settings.pool_conn_name else None,
-            announces_client(settings.send_proxy),
+            announces_client(settings),
             place,
             None if identities is None else identities.choose(),
         )

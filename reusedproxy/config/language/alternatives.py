@@ -51,7 +51,6 @@ HINTS = {
     "set-bc-mark": "connections to servers are shared by requests",
     "set-bc-tos": "connections to servers are shared by requests",
     "spop-check": "there is no SPOE here, whose agents it checks; write 'option tcp-check'",
-    "external-check": "no program is run; write 'option tcp-check' with what it asks, or 'option httpchk'",
     **dict.fromkeys(
         ("cpu_calls", "cpu_ns_avg", "cpu_ns_tot", "lat_ns_avg", "lat_ns_tot"),
         "take it out: processor time is not measured by request ('%Tr' and '%Ta' are times)",
@@ -197,8 +196,8 @@ HINTS = {
     "server shard": "tables are not sent to other machines",
     "server socks4": "connections to servers are direct: name an address that leads there",
     **dict.fromkeys(
-        ("proxy-v2-options", "send-proxy-v2-ssl", "send-proxy-v2-ssl-cn", "set-proxy-v2-tlv-fmt"),
-        "'send-proxy-v2' tells the client's address; 'http-request set-header' can tell the server more",
+        ("proxy-v2-options", "send-proxy-v2-ssl", "send-proxy-v2-ssl-cn"),
+        "'send-proxy-v2' tells the client's address, and 'set-proxy-v2-tlv-fmt' can tell the server more",
     ),
     "bind accept-netscaler-cip": "'accept-proxy' reads the PROXY protocol, the only one that is read there",
     "bind ech": "the OpenSSL here cannot encrypt a client's hello",
@@ -233,5 +232,4 @@ HINTS = {
     "attach-srv": "servers that connect to the proxy speak HTTP/2, which is not spoken",
     "do-log": "take it out: a request has one line, whose format 'log-format' says",
     "use-service": "'http-request use-service' has it: services speak HTTP",
-    "switch-mode": "a connection stays what its frontend's 'mode' says: give each kind a frontend of its own",
 }

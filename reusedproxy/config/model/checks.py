@@ -148,18 +148,34 @@ class Hello:
     arguments: tuple[str, ...] = ()
 
 
+@frozen
+class External:
+    """Holds `option external-check`: the program, the PATH that it is given, and whether it gets our environment
+    (`preserve-env`). `proxy` are address and port of the first `bind` line of the `section`, "" where there is none;
+    `protocol` is "h1" or "tcp"."""
+
+    command: str
+    path: str
+    keeps_environment: bool
+    section: str
+    section_id: int
+    proxy: tuple[str, str]
+    protocol: str
+
+
 Step = Connect | SendRequest | SendBytes | Expect | SetVariable
 
 
 @frozen
 class CheckPlan:
     """Holds a check that takes several steps. `protocol` is "http", "tcp", or that of `hello`, whose steps are known to
-    whoever speaks the protocol. `disable_on_404`: a server that is UP and answers 404 takes no new clients;
-    `send_state`: an HTTP request tells the server's state as it is known here."""
+    whoever speaks the protocol; "external": it has none, and a program is run. `disable_on_404`: a server that is UP
+    and answers 404 takes no new clients; `send_state`: an HTTP request tells the server's state as it is known here."""
 
     protocol: str
     steps: tuple[Step, ...] = ()
     hello: Hello | None = None
+    external: External | None = None
     disable_on_404: bool = False
     send_state: bool = False
 

@@ -268,6 +268,8 @@ class Server:
     ends_when_down: bool = False
     ends_backups_when_up: bool = False
     send_proxy: str = ""
+    #: What is added to the PROXY header of version 2: types and values of TLVs.
+    extensions: tuple[tuple[int, Format], ...] = ()
     id: int = 0
     guid: str = ""
     hash_key: str = "id"

@@ -106,7 +106,7 @@ class Action:
 @frozen
 class Receive(Action):
     """Holds the action of `tcp-request connection` ("accept", "reject", "silent-drop" or "expect-proxy") and `content`
-    (the first three), or `tcp-response content` ("close", too)."""
+    (the first three, or "switch-mode", that is to http), or `tcp-response content` ("close", too)."""
 
     verb: str
 

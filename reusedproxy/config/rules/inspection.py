@@ -16,7 +16,7 @@ from reusedproxy.config.rules.samples import CLIENT_BYTES, SERVER_BYTES
 NOT_DONE = words(
     """
     do-log lua send-spoe-group
-    set-bc-mark set-bc-tos switch-mode
+    set-bc-mark set-bc-tos
     use-service
     """
 )
@@ -24,6 +24,19 @@ NOT_DONE = words(
 
 def _verdict(reading: Reading) -> Action:
     reading.exactly()
+    return Receive(reading.action)
+
+
+def _switch_mode(reading: Reading) -> Action:
+    """Reads `switch-mode http [proto NAME]`."""
+    words = reading.words
+    if words[:1] != ("http",):
+        raise Wrong(f"{reading.what} is followed by http, the only mode to which a connection can change")
+    if words[1:2] == ("proto",) and len(words) == 3:
+        if words[2] != "h1":
+            raise Wrong(f"{reading.what}: 'proto {words[2]}' is not spoken with clients: write 'proto h1', or nothing")
+    elif len(words) > 1:
+        raise Wrong(f"{reading.what}: '{words[1]}' is too much; 'http' and 'proto h1' can stand there")
     return Receive(reading.action)
 
 
@@ -43,6 +56,7 @@ _ACTIONS: dict[str, dict[str, Reader]] = {
     CLIENT_BYTES: {
         **_BOTH,
         **{word: REQUEST_ACTIONS[word] for word in ("capture", "do-resolve", "set-retries", *_OF_CLIENTS)},
+        "switch-mode": _switch_mode,
         **TABLE_ACTIONS,
     },
     SERVER_BYTES: {

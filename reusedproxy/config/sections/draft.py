@@ -151,6 +151,9 @@ class ProxyDraft:
     httpchk: HTTPCheck | None = None
     #: The check of another option, which counts in place of `httpchk`.
     hello: Hello | None = None
+    #: The program of `option external-check`, and its PATH.
+    check_command: str = ""
+    check_path: str = ""
     http_steps: list[Drafted] = Factory(list)
     tcp_steps: list[Drafted] = Factory(list)
     # The section itself has a line about HTTP checks, or about TCP checks.
@@ -216,6 +219,9 @@ class ProxyDraft:
             self.cookie,
             self.httpchk,
             self.hello,
+            self.check_command,
+            self.check_path,
+            self.id,
             tuple(self.http_steps),
             tuple(self.tcp_steps),
             self.disable_on_404,
@@ -303,6 +309,9 @@ class Ground:
     cookie: Cookie | None
     httpchk: HTTPCheck | None
     hello: Hello | None
+    check_command: str
+    check_path: str
+    id: int
     http_steps: tuple[Drafted, ...]
     tcp_steps: tuple[Drafted, ...]
     disable_on_404: bool
@@ -322,6 +331,9 @@ class Ground:
             cookie=self.cookie,
             httpchk=self.httpchk,
             hello=self.hello,
+            check_command=self.check_command,
+            check_path=self.check_path,
+            id=self.id,
             http_steps=[*self.http_steps],
             tcp_steps=[*self.tcp_steps],
             disable_on_404=self.disable_on_404,

@@ -76,6 +76,7 @@ def finished_server(
         maxqueue=words.maxqueue,
         check=evolve(words.check, send_proxy=_check_proxy(words)) if words.checked else None,
         send_proxy=words.send_proxy,
+        extensions=words.extensions,
         tls=tls if words.ssl else None,
         check_tls=tls if words.check.ssl else None,
         step_tls=tls if tls_in_steps and not words.ssl and not words.check.ssl else None,

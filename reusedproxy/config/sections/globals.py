@@ -89,6 +89,8 @@ class GlobalDraft:
     pool_connect_rate: float = 200.0
     pool_warm_start: float | None = None
     ssl_watch: float | None = None
+    #: "on" or "preserve-env" where programs may be run as checks.
+    external_check: str = ""
     workload_api: Said | None = None
     spread_checks: int = 0
     accepted_families: tuple[str, ...] = ("auto",)
@@ -529,7 +531,14 @@ def _stick_counters(draft: GlobalDraft, line: Line) -> None:
     draft.stick_counters = units.integer(line.one_argument("a number"), "'tune.stick-counters'", most=100)
 
 
+def _external_check(draft: GlobalDraft, line: Line) -> None:
+    if line.arguments not in ((), ("preserve-env",)):
+        raise Wrong("'external-check' takes nothing, or 'preserve-env', after it")
+    draft.external_check = line.arguments[0] if line.arguments else "on"
+
+
 _READERS: dict[str, Callable[[GlobalDraft, Line], None]] = {
+    "external-check": _external_check,
     "log": _log,
     "log-tag": _log_tag,
     "log-send-hostname": _log_send_hostname,

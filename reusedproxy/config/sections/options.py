@@ -287,6 +287,7 @@ _HELLOS = {
     "ldap-check": "ldap",
     "smtpchk": "smtp",
     "ssl-hello-chk": "ssl-hello",
+    "external-check": "external",
 }
 OPTION_OF_CHECKS = {"tcp": "tcp-check", **{protocol: option for option, protocol in _HELLOS.items()}}
 

@@ -467,6 +467,18 @@ def _fullconn(proxy: ProxyDraft, line: Line, report: Report) -> None:
     proxy.fullconn = units.integer(line.one_argument("a number of requests"), "'fullconn'")
 
 
+def _external_check(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    """Reads `external-check command PROGRAM` and `external-check path PATH`. Raises Wrong."""
+    which = line.arguments[0] if line.arguments else ""
+    if which not in ("command", "path"):
+        raise Wrong("'external-check' is followed by 'command' and a program, or 'path' and where programs are")
+    value = Line(line.place, (f"external-check {which}", *line.arguments[1:])).one_argument("a value")
+    if which == "command":
+        proxy.check_command = value
+    else:
+        proxy.check_path = value
+
+
 def _state_from(proxy: ProxyDraft, line: Line, report: Report) -> None:
     word = line.one_argument("global, local or none")
     proxy.state_from = one_of(word, ("global", "local", "none"), "'load-server-state-from-file'")
@@ -564,6 +576,7 @@ KEYWORDS: dict[str, Keyword] = {
     "retry-on": Keyword(_retry_on, "B", refused=True),
     "hedge": Keyword(_hedge, "B", refused=True),
     "fullconn": Keyword(_fullconn, "B"),
+    "external-check": Keyword(_external_check, "B"),
     **dict.fromkeys(CLIENT_WORDS, Keyword(read_keep_alive, "F")),
     **dict.fromkeys(SERVER_WORDS, Keyword(read_keep_alive, "B")),
     "load-server-state-from-file": Keyword(_state_from, "B"),

@@ -22,9 +22,11 @@ from reusedproxy.config.model.checks import Agent, Observe
 from reusedproxy.config.model.identities import IdentityRule
 from reusedproxy.config.model.names import Resolution
 from reusedproxy.config.model.proxies import Check, PoolLimits, RecordBound, Server, Spread
+from reusedproxy.config.model.rules import Format
 from reusedproxy.config.model.tls import Revocations, ServerTLS
 from reusedproxy.config.model.values import PUBLIC, Expression, Place
 from reusedproxy.config.rules.expressions import read_expression, where_of
+from reusedproxy.config.rules.formats import read_format
 from reusedproxy.config.rules.identities import read_choice
 from reusedproxy.config.rules.samples import FETCHES, RESPONSE, SERVER_BYTES
 from reusedproxy.config.sections import names
@@ -107,6 +109,8 @@ class ServerWords:
     any_name: bool = False
     pool_conn_name: Expression | None = _DEFAULT.pool_conn_name
     send_proxy: str = _DEFAULT.send_proxy
+    #: What `set-proxy-v2-tlv-fmt` adds to the PROXY header: types and values.
+    extensions: tuple[tuple[int, Format], ...] = _DEFAULT.extensions
     id: int = _DEFAULT.id
     guid: str = _DEFAULT.guid
     hash_key: str = _DEFAULT.hash_key
@@ -184,6 +188,7 @@ NOTHING_TO_DO = haproxy_words.SERVER_AS_WE_DO | haproxy_words.SERVER_WITHOUT_EFF
 
 #: A word of HAProxy's with a number in parentheses.
 _NUMBERED = "set-proxy-v2-tlv-fmt"
+_EXTENSION = re.compile(r"\((0[xX][0-9a-fA-F]{1,8}|[0-9]{1,8})\) (.+)", re.DOTALL)
 
 
 def read_words(arguments: tuple[str, ...], words: ServerWords, what: str) -> None:
@@ -202,8 +207,25 @@ def read_words(arguments: tuple[str, ...], words: ServerWords, what: str) -> Non
     for word in _LISTS:
         if arguments.count(word) > 1:
             raise Wrong(f"{what}: '{word}' is there twice: write its values as one list, {word} FIRST,SECOND")
-    plain = [word if not word.startswith(f"{_NUMBERED}(") else _NUMBERED for word in joined(arguments)]
+    words_of_line, plain = joined(arguments), []
+    for at, word in enumerate(words_of_line):
+        if word.startswith(f"{_NUMBERED}(") and at + 1 < len(words_of_line):
+            # The number goes with the value, which is what is set.
+            words_of_line[at + 1] = f"{word[len(_NUMBERED) :]} {words_of_line[at + 1]}"
+            word = _NUMBERED
+        plain.append(words_of_line[at] if word != _NUMBERED else word)
     read_parameters(plain, ARITIES, apply, what)
+
+
+def _set_extension(words: ServerWords, argument: str, what: str) -> None:
+    """Adds a TLV to the PROXY header. Raises Wrong."""
+    found = _EXTENSION.match(argument)
+    if found is None:
+        raise Wrong(f"{what} needs the type of a TLV in parentheses, and a format: {_NUMBERED}(0x20) %[ssl_fc_sni]")
+    kind = int(found[1], 0)
+    if kind > 0xFF:
+        raise Wrong(f"{what}: {found[1]} is no type of a TLV: they are 0 to 0xff")
+    words.extensions = (*words.extensions, (kind, read_format(found[2], what)))
 
 
 def joined(arguments: Sequence[str]) -> list[str]:
@@ -410,6 +432,7 @@ SETTERS: dict[str, Setter] = {
     "check-sni": _part("check", "sni", _text),
     "send-proxy": _flag("send_proxy", "v1"),
     "send-proxy-v2": _flag("send_proxy", "v2"),
+    _NUMBERED: _set_extension,
     "no-send-proxy": _flag("send_proxy", ""),
     "no-send-proxy-v2": _flag("send_proxy", ""),
     "check-send-proxy": _flag("check_send_proxy", True),

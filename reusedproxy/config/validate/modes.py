@@ -1,17 +1,19 @@
 """Checks what sections say against their mode: words of HTTP in `mode tcp`, and rules about bytes in `mode http`.
 
-As in HAProxy, most words of the other mode are ignored with a warning; those that restrict access are refused.
+As in HAProxy, most words of the other mode are ignored with a warning; those that restrict access are refused. Where a
+frontend in mode tcp leads to backends in mode http, what comes for these is read as requests, and its words of HTTP
+apply to them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import attrs
 
 from reusedproxy.config.language.report import Report
 from reusedproxy.config.model.balance import BALANCE, NEEDS_HTTP
-from reusedproxy.config.model.rules import Rule
+from reusedproxy.config.model.rules import Receive, Rule
 from reusedproxy.config.model.values import Expression, Place
 from reusedproxy.config.rules.acls import resolved, resolved_backend, resolved_use_server
 from reusedproxy.config.rules.expressions import where_of
@@ -52,6 +54,26 @@ _IN_SILENCE = frozenset(
         "option persist",
     )
 )
+#: What counts of a frontend in mode tcp for clients whose bytes are read as requests.
+_OF_REQUESTS = frozenset(
+    (
+        "http-after-response",
+        "http-request",
+        "http-response",
+        "option forwardfor",
+        "option h1-case-adjust-bogus-client",
+        "option http-buffer-request",
+        "option http-ignore-probes",
+        "option http-keep-alive",
+        "option http-server-close",
+        "option http-use-proxy-header",
+        "option httpclose",
+        "option originalto",
+        "redirect",
+        "unique-id-header",
+    )
+)
+SWITCH = Receive("switch-mode")
 #: Where what a client sends has to be there; a request is read in it.
 _BYTES_OF_CLIENTS = (CLIENT_BYTES, EITHER_BYTES, REQUEST)
 #: Who has logged in is found out in mode http only.
@@ -60,37 +82,81 @@ _OF_USERS = frozenset(("http_auth", "http_auth_group", "http_auth_pass", "http_a
 _POOL_WORDS = ("check-reuse-pool", "idle-ping", "max-reuse", "pool-idle-timeout", "pool-low-conn", "pool-max-conn")
 
 
-def validate_mode(draft: ProxyDraft, report: Report) -> None:
-    """Checks one section."""
+def validate_mode(draft: ProxyDraft, requests: bool, report: Report) -> None:
+    """Checks one section. `requests` tells that one in mode tcp has clients whose bytes are read as requests."""
     if draft.tcp:
-        _tcp(draft, report)
+        _tcp(draft, requests, report)
     elif draft.mode == "http":
         _http(draft, report)
 
 
+def _led_to(draft: ProxyDraft) -> Iterable[tuple[Place, str | None]]:
+    """Returns the names of the backends to which a section leads, None for one that depends on the client."""
+    yield from ((rule.place, rule.name.constant) for rule in draft.use_backends)
+    if draft.default_backend is not None:
+        yield draft.default_backend.place, draft.default_backend.name
+
+
+def with_requests(drafts: Sequence[ProxyDraft]) -> frozenset[str]:
+    """Returns the names of the frontends in mode tcp that lead clients to backends in mode http, or have
+    `switch-mode`."""
+    of_requests = {each.name for each in drafts if "B" in each.sides and not each.tcp and not each.disabled}
+    everywhere = of_requests | ({None} if of_requests else set())
+    return frozenset(
+        draft.name
+        for draft in drafts
+        if "F" in draft.sides
+        and draft.tcp
+        and (_switches(draft) or not everywhere.isdisjoint(name for _, name in _led_to(draft)))
+    )
+
+
+def _switches(draft: ProxyDraft) -> bool:
+    return any(rule.action == SWITCH for rule in draft.content_rules)
+
+
 def validate_modes(drafts: Sequence[ProxyDraft], report: Report) -> None:
-    """Checks that frontends lead to backends of their own mode."""
+    """Checks that no frontend in mode http leads to a backend in mode tcp, as in HAProxy."""
     backends = {draft.name: draft for draft in drafts if "B" in draft.sides}
     for draft in drafts:
-        if "F" not in draft.sides or draft.disabled or "mode" in draft.unreadable:
+        if "F" not in draft.sides or draft.disabled or draft.tcp or "mode" in draft.unreadable:
             continue
-        named = [(rule.place, rule.name.constant) for rule in draft.use_backends]
-        if draft.default_backend is not None:
-            named.append((draft.default_backend.place, draft.default_backend.name))
-        for place, name in named:
+        for place, name in _led_to(draft):
             backend = backends.get(name or "")
-            if backend is not None and "mode" not in backend.unreadable and backend.tcp != draft.tcp:
-                ours, theirs = ("tcp", "http") if draft.tcp else ("http", "tcp")
-                text = f"{draft.title} is in mode {ours}, and {backend.title} in mode {theirs}: say the same in both"
-                if draft.tcp:
-                    text += " (HAProxy would take what comes for HTTP; here a connection stays what its frontend says)"
+            if backend is not None and "mode" not in backend.unreadable and backend.tcp:
+                text = f"{draft.title} is in mode http, and {backend.title} in mode tcp: say the same in both"
                 report.fault(place, text)
+    requests = with_requests(drafts)
+    for draft in drafts:
+        if _switches(draft):
+            _switches_in_vain(draft, draft.name in requests and not _leads_to_requests(draft, backends), report)
 
 
-def _tcp(draft: ProxyDraft, report: Report) -> None:
+def _leads_to_requests(draft: ProxyDraft, backends: Mapping[str, ProxyDraft]) -> bool:
+    named = [name for _, name in _led_to(draft)]
+    return None in named or any(name in backends and not backends[name].tcp for name in named if name)
+
+
+def _switches_in_vain(draft: ProxyDraft, nowhere: bool, report: Report) -> None:
+    """Checks that `switch-mode` leads somewhere."""
+    place = next(rule.place for rule in draft.content_rules if rule.action == SWITCH)
+    if "F" not in draft.sides and draft.kind != "defaults":
+        text = f"'tcp-request content switch-mode' belongs in a frontend, and {draft.title} is none"
+        report.fault(place, text)
+    elif nowhere:
+        text = (
+            f"'switch-mode http': {draft.title} leads to no backend in mode http, so that no request is answered: add a"
+            " 'use_backend' or 'default_backend' for them"
+        )
+        report.warn(place, text)
+
+
+def _tcp(draft: ProxyDraft, requests: bool, report: Report) -> None:
     why = "mode tcp" if draft.mode else "mode tcp, as no 'mode' is said"
+    if requests:
+        _of_requests(draft, report)
     for rule in (*draft.request_rules, *draft.response_rules):
-        if rule.action.answers:
+        if rule.action.answers and not requests:
             text = (
                 f"'{rule.words}' needs 'mode http', and {draft.title} is in {why}: nothing would keep anybody out"
                 " (HAProxy warns, and ignores it). Write 'mode http', or 'tcp-request content reject' with a condition"
@@ -99,6 +165,8 @@ def _tcp(draft: ProxyDraft, report: Report) -> None:
             report.fault(rule.place, text)
     refused = {rule.place for rule in (*draft.request_rules, *draft.response_rules) if rule.action.answers}
     for word in (*_HTTP_WORDS, *(f"option {name}" for name in _http_options(draft))):
+        if requests and word in _OF_REQUESTS:
+            continue
         if word in draft.own and word not in draft.unreadable and draft.said[word] not in refused:
             tell = report.notice if word in _IN_SILENCE else report.warn
             tell(draft.said[word], f"'{word}' is ignored, as it needs 'mode http': {draft.title} is in {why}")
@@ -106,7 +174,7 @@ def _tcp(draft: ProxyDraft, report: Report) -> None:
         option = f"option {draft.log_format.removesuffix(' clf')}"
         place = draft.said[option] if option in draft.own else draft.place
         report.warn(place, f"{draft.title} is in {why}: '{option}' counts as 'option tcplog' there")
-    if draft.captured_cookie[0] and "F" in draft.sides:
+    if draft.captured_cookie[0] and "F" in draft.sides and not requests:
         text = f"'capture cookie' is ignored, as it needs 'mode http': {draft.title} is in {why}"
         report.warn(draft.said["capture"], text)
     for keyword, line in draft.formats.items() if "F" in draft.sides else ():
@@ -118,6 +186,35 @@ def _tcp(draft: ProxyDraft, report: Report) -> None:
         _tcp_backend(draft, why, report)
     if draft.inspect_delay is None and "tcp-request inspect-delay" not in draft.unreadable:
         _nobody_waits(draft, report)
+
+
+def _of_requests(draft: ProxyDraft, report: Report) -> None:
+    """Tells what of a section counts for those of its clients alone whose bytes are read as requests."""
+    words = (*_HTTP_WORDS, *(f"option {name}" for name in _http_options(draft)))
+    said = [word for word in words if word in _OF_REQUESTS and word in draft.own and word not in draft.unreadable]
+    if said and not _switches(draft):
+        text = (
+            f"{draft.title} is in mode tcp: '{said[0]}' counts there for clients only that are led to a backend in mode"
+            " http"
+        )
+        report.notice(draft.said[said[0]], text)
+    for rule in draft.content_rules:
+        refuses = isinstance(rule.action, Receive) and rule.action.verb in ("reject", "silent-drop")
+        asked = [each for each in expressions_in(resolved(rule, draft.acls)) if where_of(each) == CLIENT_BYTES]
+        asked = [each for each in asked if each.fetch.name != "req.len"]
+        if refuses and asked:
+            text = (
+                f"'{rule.words}': '{asked[0]}' has no value in requests, so that only the first one of a connection is"
+                " judged by it, and not those that follow: ask for the request itself (method, path, req.hdr)"
+            )
+            report.warn(rule.place, text)
+    for bind in draft.binds:
+        if bind.ssl and "h2" in bind.tls.said.get("alpn", ()):
+            text = (
+                f"bind '{bind.bind.address}' offers h2 ('alpn'), which backends in mode http are not asked in: clients"
+                " that take it and are led to one are answered 505. Write 'alpn http/1.1', unless they go elsewhere"
+            )
+            report.warn(bind.bind.place, text)
 
 
 def _knows_no_users(draft: ProxyDraft, why: str, report: Report) -> None:

@@ -14,8 +14,9 @@ from reusedproxy.config.language.report import Report, did_you_mean
 from reusedproxy.config.model.checks import CheckPlan, Connect, HTTPCheck
 from reusedproxy.config.model.identities import IdentityRule
 from reusedproxy.config.model.proxies import SAFE_TO_REUSE, Bind, PoolLimits
-from reusedproxy.config.model.values import ListenAddress
 from reusedproxy.config.rules.actions import UseService
+from reusedproxy.config.rules.expressions import where_of
+from reusedproxy.config.rules.samples import AT_HAND, CLIENT_BYTES, NEEDED, REQUEST
 from reusedproxy.config.sections.draft import ProxyDraft
 from reusedproxy.config.sections.errors import ErrorLine, GroupUse
 from reusedproxy.config.sections.finish import check_host, check_of, host_known
@@ -30,7 +31,7 @@ from reusedproxy.config.tls.words import ON_SERVERS
 from reusedproxy.config.validate.balance import notice_of_default, validate_balance
 from reusedproxy.config.validate.egress import validate_egress
 from reusedproxy.config.validate.identities import validate_identities
-from reusedproxy.config.validate.modes import validate_mode, validate_modes
+from reusedproxy.config.validate.modes import validate_mode, validate_modes, with_requests
 from reusedproxy.config.validate.persistence import validate_persistence
 from reusedproxy.config.validate.pools import validate_pool
 from reusedproxy.config.validate.references import Names
@@ -49,6 +50,7 @@ def validate(
     """Checks all proxies in the order in which they are written; one step for each. Returns the servers
     ("backend/server") that their rules name."""
     names = Names(drafts)
+    requests = with_requests(drafts)
     paged = any(_pages_of_503(draft.errors) for draft in drafts if "F" in draft.sides)
     all_clear = not any(bind.ssl for draft in drafts for bind in draft.binds)
     for draft in drafts:
@@ -57,7 +59,7 @@ def validate(
             names.check(draft, report)
         if draft.disabled or draft.head_faulty:
             continue
-        validate_mode(draft, report)
+        validate_mode(draft, draft.name in requests and "F" in draft.sides, report)
         _timeouts(draft, report)
         clear = not any(bind.ssl for bind in draft.binds) if "F" in draft.sides else all_clear
         # A rule that could not be read may answer every request, too.
@@ -84,7 +86,7 @@ def validate(
     backends = [draft for draft in drafts if "B" in draft.sides and not draft.head_faulty]
     notice_of_default(backends, report)
     _notice_of_reuse(backends, report)
-    _binds_differ((each.bind for draft in drafts if not draft.disabled for each in draft.binds), report)
+    _binds_differ(drafts, report)
     return frozenset(names.servers)
 
 
@@ -194,47 +196,33 @@ def _log_format(draft: ProxyDraft, global_: GlobalDraft, report: Report) -> None
         report.warn(place, f"{does_nothing} there is no 'log' line; write 'log stdout format raw local0', say")
 
 
-def _binds_differ(binds: Iterable[Bind], report: Report) -> None:
-    """Checks that no two addresses overlap: HAProxy lets the kernel distribute connections among such binds, while this
-    program listens once on each address."""
-    seen: dict[str, Bind] = {}
-    for bind in binds:
-        address = bind.address
-        if address.kind == "tcp" and address.port == 0:
-            continue  # the kernel picks another each time
-        text = str(address)
-        if text in seen:
-            report.fault(bind.place, _listened_twice(bind, seen[text]))
-            continue
-        for other in seen.values():
-            if _overlap(address, other.address):
-                wide, narrow = (address, other.address) if not address.host else (other.address, address)
-                report.fault(
-                    bind.place,
-                    f"'bind {text}' overlaps 'bind {other.address}' at {other.place}: {wide} is every address of that"
-                    f" port, {narrow} among them",
+def _binds_differ(drafts: Iterable[ProxyDraft], report: Report) -> None:
+    """Checks addresses that are said twice. In two sections each listens, as in HAProxy, and the kernel gives clients
+    to either; within one it has to be clear which words count."""
+    seen: dict[str, tuple[ProxyDraft, Bind]] = {}
+    for draft in drafts:
+        for bind in (each.bind for each in draft.binds) if not draft.disabled else ():
+            address = bind.address
+            if address.kind == "tcp" and address.port == 0:
+                continue  # the kernel picks another each time
+            section, other = seen.setdefault(str(address), (draft, bind))
+            if other is bind:
+                continue
+            same = f"'bind {address}' stands already at {other.place}"
+            if address.kind != "tcp":
+                report.fault(bind.place, f"{same}: only one of them can listen there")
+            elif section is draft:
+                text = (
+                    f"{same}, with other words: HAProxy listens twice, and chance decides which of the two each client"
+                    " gets. Take one out"
                 )
-        seen[text] = bind
-
-
-def _listened_twice(bind: Bind, other: Bind) -> str:
-    same = f"'bind {bind.address}' stands already at {other.place}"
-    if bind.address.kind != "tcp":
-        return f"{same}: only one of them can listen there"
-    return (
-        f"{same}, in another section or with other words: HAProxy listens twice, and chance decides which of the two"
-        " each client gets. Take one out; one frontend leads to several backends by 'use_backend'"
-    )
-
-
-def _overlap(one: ListenAddress, other: ListenAddress) -> bool:
-    """Tells whether one of the two addresses is a wildcard that includes the other. With such a pair, the wildcard of
-    IPv6 does not include IPv4."""
-    return (
-        one.kind == other.kind == "tcp"
-        and (one.port, one.v6) == (other.port, other.v6)
-        and not (one.host and other.host)
-    )
+                report.fault(bind.place, text)
+            else:
+                text = (
+                    f"{same}, in {section.title}: both listen, and chance decides which of the two each client gets, as"
+                    " in HAProxy. One frontend leads to several backends by 'use_backend'"
+                )
+                report.warn(bind.place, text)
 
 
 # -- backends ---------------------------------------------------------------------------------------------------------
@@ -266,6 +254,7 @@ def _backend(draft: ProxyDraft, answers: bool, paged: bool, global_: GlobalDraft
         _where(server, check, report)
     validate_egress(draft, report)
     _checks(draft, report)
+    _external(draft, global_, report)
     _reuse(draft, report)
     validate_balance(draft, report)
     validate_persistence(draft, report)
@@ -353,6 +342,18 @@ def _unpooled(server: ServerDraft, report: Report, *, http: bool) -> None:
         report.notice(server.place, text)
 
 
+def _extensions(server: ServerDraft, report: Report, *, http: bool) -> None:
+    """Checks what is added to PROXY headers."""
+    words, name, where = server.words, server.title, REQUEST if http else CLIENT_BYTES
+    if words.extensions and words.send_proxy != "v2":
+        report.warn(server.place, f"{name}: 'set-proxy-v2-tlv-fmt' does nothing without 'send-proxy-v2'")
+    for _, made in words.extensions:
+        for expression in made.expressions:
+            if (needed := where_of(expression)) not in AT_HAND[where]:
+                text = f"{name}: 'set-proxy-v2-tlv-fmt': '{expression}' needs {NEEDED[needed]}, which is not there yet"
+                report.fault(server.place, text)
+
+
 def _places(server: ServerDraft, report: Report) -> None:
     words, name = server.words, server.title
     most = max(words.minconn, words.maxconn)
@@ -384,6 +385,7 @@ def _pool(server: ServerDraft, check_host: str | None, report: Report, *, http: 
     if pool.keep_checks and not server.words.checked:
         report.warn(server.place, f"{name}: 'check-reuse-pool' does nothing without 'check'")
     words = server.words
+    _extensions(server, report, http=http)
     if words.send_proxy:
         _unpooled(server, report, http=http)
     if not _warm(server):
@@ -505,6 +507,24 @@ def _checks(draft: ProxyDraft, report: Report) -> None:
         todo = request if said == "option httpchk" else "http-check send … hdr Host NAME"
         text = f"an HTTP/1.1 check without a Host header is refused by most servers: '{todo}'"
         report.warn(draft.said[said], text)
+
+
+def _external(draft: ProxyDraft, global_: GlobalDraft, report: Report) -> None:
+    """Checks what `option external-check` needs, in HAProxy's words."""
+    if draft.hello is None or draft.hello.protocol != "external" or draft.kind == "defaults":
+        return
+    place = draft.said.get("option external-check", draft.place)
+    if not global_.external_check and "external-check" not in global_.unreadable:
+        text = f"{draft.title}: 'option external-check' needs 'external-check' in section 'global': it runs programs"
+        report.fault(place, text)
+    if not draft.check_command and "external-check" not in draft.unreadable:
+        report.fault(place, f"{draft.title}: 'option external-check' needs 'external-check command <program>'")
+    elif "/" not in draft.check_command and not draft.check_path:
+        text = (
+            f"'external-check command {draft.check_command}' is looked for nowhere: say its path, or 'external-check"
+            " path /usr/bin:/bin'"
+        )
+        report.warn(draft.said.get("external-check", draft.place), text)
 
 
 def _without(option: str, draft: ProxyDraft) -> str:
