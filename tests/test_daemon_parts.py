@@ -32,6 +32,8 @@ backend app
 FULL = f"""
 global
     stats socket /nowhere/socket
+resolvers those
+    nameserver one 127.0.0.1:53
 {PLAIN}
     stats enable
     http-request use-service prometheus-exporter if {{ path -m reg ^/metrics }}
@@ -92,7 +94,7 @@ class PartsTests(SynchronousTestCase):
         plain, everything, full = self.told()
         used = {
             *("re2", "jinja2", "reusedproxy.operators.stats.handler", "reusedproxy.operators.metrics.exporter"),
-            *("reusedproxy.operators.runtime.session", "reusedproxy.operators.view.rates"),
+            *("reusedproxy.operators.runtime.session", "reusedproxy.operators.view.rates", "twisted.names.dns"),
         }
         self.assertEqual(used & plain, set())
         self.assertEqual(used - full, set())

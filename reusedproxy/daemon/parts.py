@@ -1,5 +1,5 @@
 """Loads the parts of the program that only some configurations use: the statistics page, the exporter of metrics, the
-runtime API, RE2. A daemon that uses none of them needs 8 MiB less.
+runtime API, RE2, messages of DNS. A daemon that uses none of them needs 8 MiB less.
 
 Who uses a part imports it where that begins. Here it is loaded before, when the configuration has been read: in steps,
 so that a reload never holds the event loop for longer than one of them takes (the longest, Jinja2, 13 ms), and so that
@@ -20,6 +20,7 @@ from reusedproxy.config.model.proxies import Configuration
 from reusedproxy.net.slices import Steps
 
 _REGULAR = ("re2",)
+_NAMES = ("twisted.names.dns",)
 #: Names of modules, those that others import first, so that no step is long.
 _STATISTICS = tuple(f"reusedproxy.operators.{each}" for each in ("view.values", "view.reading", "stats.moment"))
 _PAGE = (
@@ -62,12 +63,14 @@ def loading_parts(configuration: Configuration) -> Steps[None]:
 def load_all() -> None:
     """Loads every part, for a daemon that soon has no file of the program any more (twistd's --chroot). Raises
     ImportError."""
-    for name in (*_REGULAR, *_PAGE, *_EXPORTER, *_RUNTIME_API):
+    for name in (*_REGULAR, *_NAMES, *_PAGE, *_EXPORTER, *_RUNTIME_API):
         _load(name)
 
 
 def _parts_of(configuration: Configuration) -> Iterator[str]:
     """Yields names of modules. RE2 has been loaded by who has read an expression."""
+    if configuration.resolvers:
+        yield from _NAMES
     if configuration.global_.stats_sockets:
         yield from _RUNTIME_API
     if has_page(configuration):
