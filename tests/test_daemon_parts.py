@@ -9,11 +9,13 @@ import sys
 from pathlib import Path
 from unittest import mock
 
+from jinja2 import FileSystemLoader, TemplateNotFound
 from twisted.trial.unittest import SynchronousTestCase
 
 import reusedproxy
 from reusedproxy.daemon import parts
 from reusedproxy.daemon.load import Refused, load
+from reusedproxy.operators.stats import rendering
 from tests.integration.peers import temporary_directory
 
 PACKAGE = Path(reusedproxy.__file__).parent
@@ -106,6 +108,13 @@ class PartsTests(SynchronousTestCase):
                 found.update(dict.fromkeys(late_imports(path) - AT_START, module))
         self.assertIn("re2", found)
         self.assertEqual({each: module for each, module in found.items() if each not in everything}, {})
+
+    def test_all_templates_of_the_page_are_compiled_with_it(self) -> None:
+        """For the same daemon: a reload may add a page."""
+        rendering._environment.cache_clear()
+        parts.load_all()
+        with mock.patch.object(FileSystemLoader, "get_source", side_effect=TemplateNotFound("gone")):
+            self.assertEqual(rendering._environment().get_template("page.html").name, "page.html")
 
     def load(self, text: str) -> str:
         path = temporary_directory(self) / "a.cfg"

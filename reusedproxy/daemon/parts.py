@@ -17,10 +17,12 @@ from importlib import import_module
 import reusedproxy
 from reusedproxy.build.pages import exports, has_page
 from reusedproxy.config.model.proxies import Configuration
-from reusedproxy.net.slices import Steps
+from reusedproxy.net.slices import Steps, run_through
 
 _REGULAR = ("re2",)
 _NAMES = ("twisted.names.dns",)
+#: Of Python, what is loaded by who first encodes a name of a host.
+_PYTHON = ("encodings.idna",)
 #: Names of modules, those that others import first, so that no step is long.
 _STATISTICS = tuple(f"reusedproxy.operators.{each}" for each in ("view.values", "view.reading", "stats.moment"))
 _PAGE = (
@@ -55,16 +57,21 @@ def loading_parts(configuration: Configuration) -> Steps[None]:
             _load(name)
             yield
     if has_page(configuration):
-        from reusedproxy.operators.stats.rendering import preparing
-
-        yield from preparing()
+        yield from _preparing_templates()
 
 
 def load_all() -> None:
     """Loads every part, for a daemon that soon has no file of the program any more (twistd's --chroot). Raises
     ImportError."""
-    for name in (*_REGULAR, *_NAMES, *_PAGE, *_EXPORTER, *_RUNTIME_API):
+    for name in (*_PYTHON, *_REGULAR, *_NAMES, *_PAGE, *_EXPORTER, *_RUNTIME_API):
         _load(name)
+    run_through(_preparing_templates())
+
+
+def _preparing_templates() -> Steps[None]:
+    from reusedproxy.operators.stats.rendering import preparing
+
+    return preparing()
 
 
 def _parts_of(configuration: Configuration) -> Iterator[str]:
