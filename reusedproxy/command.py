@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Any, NoReturn, TextIO
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from twisted.application.service import IService
 from twisted.python.usage import Options as TwistedOptions
@@ -23,6 +23,7 @@ from twisted.python.usage import UsageError
 from reusedproxy.daemon.findings import Finding, report_in_json
 from reusedproxy.daemon.limits import floors_too_high
 from reusedproxy.daemon.load import Refused
+from reusedproxy.daemon.parts import load_all
 from reusedproxy.daemon.service import ProxyService
 from reusedproxy.daemon.signals import let_come
 from reusedproxy.daemon.starting.keyring import leave_keyring
@@ -39,16 +40,14 @@ from reusedproxy.daemon.supervision.asking import ask_to_reload
 from reusedproxy.daemon.supervision.manager import Manager
 from reusedproxy.daemon.supervision.reports import Supervision
 from reusedproxy.daemon.supervision.status_file import StatusFile
-from reusedproxy.doctor.doctor import Doctor, Orders, UnknownServer
-from reusedproxy.doctor.examination import Bounds
-from reusedproxy.doctor.options import DoctorOptions
-from reusedproxy.doctor.records import Unanswered, answered
-from reusedproxy.doctor.report import json_of, text_of
 from reusedproxy.net.descriptors import raise_limit
 from reusedproxy.net.unix_sockets import set_umask
 from reusedproxy.operators.logs.expiry import due
 from reusedproxy.operators.logs.own import Output, log_as_text, log_to_pipe, never_block
 from reusedproxy.operators.version import build, details
+
+if TYPE_CHECKING:
+    from reusedproxy.doctor.options import DoctorOptions
 
 #: What is done here for options of HAProxy's command that there are not.
 _OF_HAPROXY = {
@@ -168,6 +167,8 @@ class Options(TwistedOptions):
     def _take_doctor(self, words: Sequence[str]) -> None:
         """Parses what stands behind the word `doctor`. Faults end the program with status 2, as all that keeps a doctor
         from its work."""
+        from reusedproxy.doctor.options import DoctorOptions
+
         self.doctor = DoctorOptions()
         try:
             if self["config"] or any(self[flag] for flag in ("check", "demo", "replace")):
@@ -301,6 +302,8 @@ def makeService(options: Options) -> IService:
     if options["check"]:
         say(f"Configuration file is valid\n{proxy.configuration.summary}")
         raise SystemExit(0)
+    if parent.get("chroot"):
+        load_all()  # no file of the program is there any more for what a reload asks for
     service.pid_file = options.pid_file
     pid_file = options.pid_file.path if options.pid_file else None
     status_file = _status_file(options["status-file"], pid_file, service.replaces)
@@ -319,6 +322,9 @@ def makeService(options: Options) -> IService:
 
 def examine(options: DoctorOptions, reactor: Any) -> int:
     """Runs a doctor until it has ended or is interrupted, prints its report, and returns the exit status."""
+    from reusedproxy.doctor.doctor import Doctor, Orders, UnknownServer
+    from reusedproxy.doctor.examination import Bounds
+    from reusedproxy.doctor.report import json_of, text_of
 
     def progress(text: str) -> None:
         say(f"doctor: {text}", sys.stderr)
@@ -348,6 +354,8 @@ def examine(options: DoctorOptions, reactor: Any) -> int:
 def answer(options: DoctorOptions) -> int:
     """Prints what other settings would have made of a record, and returns the exit status: 0, or 2 if the record or a
     setting cannot be read."""
+    from reusedproxy.doctor.records import Unanswered, answered
+
     try:
         text = answered(options["record"], options.servers, as_json=bool(options["json"]))
     except Unanswered as error:

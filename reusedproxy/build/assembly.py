@@ -11,6 +11,7 @@ import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from random import Random
+from typing import TYPE_CHECKING
 
 from attrs import Factory, define, field
 from twisted.internet.interfaces import IReactorTime
@@ -71,7 +72,6 @@ from reusedproxy.operators.logs.access import access_log, stream_log
 from reusedproxy.operators.logs.handshakes import handshake_log
 from reusedproxy.operators.logs.orders import OrderLog
 from reusedproxy.operators.logs.targets import LogTargets
-from reusedproxy.operators.view.rates import Rates
 from reusedproxy.pool.dialing.budget import Budget
 from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.rules.maps import Map
@@ -80,6 +80,9 @@ from reusedproxy.rules.samples.formats import text_of_items
 from reusedproxy.rules.samples.process_fetches import LAST_RULE
 from reusedproxy.tables.table import Table
 from reusedproxy.wire.heads import Limits
+
+if TYPE_CHECKING:
+    from reusedproxy.operators.view.rates import Rates
 
 
 class AssemblyError(Exception):

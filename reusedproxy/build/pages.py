@@ -1,23 +1,23 @@
 """Adds what the proxy shows of itself: statistics pages to frontends and backends, and the exporter of metrics where a
-rule uses it."""
+rule uses it. What is not shown is not loaded (`daemon.parts`)."""
 
 from __future__ import annotations
 
 import os
 import platform
 from functools import partial
+from typing import TYPE_CHECKING
 
 from reusedproxy.build.rule_sets import RuleSets, asks_for_host, users_asked, uses_service
 from reusedproxy.config import model
 from reusedproxy.config.rules.actions import SERVICES
 from reusedproxy.operators.logs.targets import LogTargets
-from reusedproxy.operators.metrics.exporter import Exporter, Installation
-from reusedproxy.operators.runtime.form import obey
 from reusedproxy.operators.runtime.proxy import Running
-from reusedproxy.operators.stats.handler import StatsPage
-from reusedproxy.operators.stats.moment import Moments
-from reusedproxy.operators.view.rates import Rates
-from reusedproxy.operators.view.reading import Reader
+
+if TYPE_CHECKING:
+    from reusedproxy.operators.stats.handler import StatsPage
+    from reusedproxy.operators.stats.moment import Moments
+    from reusedproxy.operators.view.rates import Rates
 
 
 def add_pages(
@@ -29,6 +29,12 @@ def add_pages(
 ) -> Rates | None:
     """Adds statistics pages: a frontend's own page first, then its backend's (after the rules, if it has any). `before`
     are the rates of the previous proxy. Returns this one's; None: nothing shows them."""
+    if not shows_itself(configuration):
+        return None
+    from reusedproxy.operators.stats.moment import Moments
+    from reusedproxy.operators.view.rates import Rates
+    from reusedproxy.operators.view.reading import Reader
+
     history = before.history if before is not None else None
     rates = Rates(proxy.frontends, proxy.backends, proxy.deadlines, history)
     moments = Moments(Reader(proxy, rates))
@@ -46,15 +52,36 @@ def add_pages(
             if page is not None and (page != own or not frontend.pages):
                 pages.append(_page(configuration, proxy, logs, page, section, moments, rule_sets))
                 shown = True
-    sections: list[model.Frontend | model.Backend] = [each.settings for each in proxy.frontends]
-    sections += [each.settings for each in proxy.backends]
-    if any(uses_service(each) for each in sections):
+    if exports(configuration):
+        from reusedproxy.operators.metrics.exporter import Exporter, Installation
+
         installation = Installation(global_.node or platform.node(), global_.description, len(global_.stats_sockets))
         exporter = Exporter(moments, logs, installation, tables=proxy.tables)
         for frontend in proxy.frontends:
             frontend.services = dict.fromkeys(SERVICES, exporter)
         shown = True
     return rates if shown else None
+
+
+def shows_itself(configuration: model.Configuration) -> bool:
+    """Tells whether statistics are shown anywhere: on a page, in metrics, or at a `stats socket`."""
+    return has_page(configuration) or exports(configuration) or bool(configuration.global_.stats_sockets)
+
+
+def has_page(configuration: model.Configuration) -> bool:
+    """Tells whether a section that is not disabled has a statistics page."""
+    return any(each.stats is not None for each in _in_use(configuration))
+
+
+def exports(configuration: model.Configuration) -> bool:
+    """Tells whether a rule of a section that is not disabled has metrics exported."""
+    return any(map(uses_service, _in_use(configuration)))
+
+
+def _in_use(configuration: model.Configuration) -> list[model.Frontend | model.Backend]:
+    sections: list[model.Frontend | model.Backend] = [*configuration.frontends.values()]
+    sections += configuration.backends.values()
+    return [each for each in sections if not each.disabled]
 
 
 def _page(
@@ -66,6 +93,9 @@ def _page(
     moments: Moments,
     rule_sets: RuleSets,
 ) -> StatsPage:
+    from reusedproxy.operators.runtime.form import obey
+    from reusedproxy.operators.stats.handler import StatsPage
+
     global_ = configuration.global_
     rules, admin = rule_sets.page(page)
     return StatsPage(

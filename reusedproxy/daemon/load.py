@@ -17,6 +17,7 @@ from reusedproxy.config.model.proxies import Configuration
 from reusedproxy.config.model.values import Notice
 from reusedproxy.config.reader import ConfigurationError, Source, reading
 from reusedproxy.daemon.findings import FileFault, in_order
+from reusedproxy.daemon.parts import loading_parts
 from reusedproxy.net.files import LARGEST_TEXT, bounded, unless_pipe
 from reusedproxy.net.slices import Steps, run_through
 
@@ -51,15 +52,19 @@ def load(paths: list[str], done: Container[str] = ()) -> Configuration:
 
 
 def loading(paths: list[str], again: bool = False, done: Container[str] = ()) -> Steps[Configuration]:
-    """Reads the configuration like `load`, in steps. With `again` clients are being served, so no pipe is
-    waited for. Raises Refused."""
+    """Reads the configuration like `load`, in steps, and loads the parts of the program that it uses. With `again`
+    clients are being served, so no pipe is waited for. Raises Refused."""
     sources, faults = _read(paths, again)
     if faults:
         raise Refused(faults)
     try:
         done = GLOBAL_BY_TWISTD if again else done  # its options count at a start, which has said so
         library = SSL.OpenSSL_version(SSL.OPENSSL_VERSION).decode("latin-1")
-        return (yield from reading(sources, os.environ, library, done))
+        configuration = yield from reading(sources, os.environ, library, done)
+        yield from loading_parts(configuration)
+        return configuration
+    except ImportError as error:
+        raise Refused([FileFault(paths[0], f"what it uses of the program cannot be loaded: {error}")]) from None
     except ConfigurationError as error:
         raise Refused(error.faults, error.notices, [source.name for source in sources], error.summary) from None
 

@@ -23,9 +23,8 @@ from reusedproxy.daemon.limits import floors_too_high
 from reusedproxy.daemon.reloading.reload import Reloads
 from reusedproxy.net.slices import Slices, Steps
 from reusedproxy.operators.logs.expiry import Expiry
-from reusedproxy.operators.runtime.added import removable
 from reusedproxy.operators.runtime.proxy import Done
-from reusedproxy.operators.view.reading import has_files_of_its_own
+from reusedproxy.operators.view.files import has_files_of_its_own
 
 
 class NotDone(Exception):
@@ -145,6 +144,8 @@ class ServerChanges:
 
     def _deleting(self, path: str) -> Steps[str]:
         section, _, name = path.partition("/")
+        from reusedproxy.operators.runtime.added import removable  # loaded with the socket of this order
+
         proxy, backend = self._found(section)
         server = backend.named.get(name)
         if server is None:

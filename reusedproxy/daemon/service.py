@@ -60,7 +60,6 @@ from reusedproxy.net.tls.in_memory import FilesInMemory
 from reusedproxy.operators.logs.expiry import Ending, Expiry
 from reusedproxy.operators.logs.own import Output
 from reusedproxy.operators.runtime.proxy import ADMIN, Context, Done, PutDone, Transaction
-from reusedproxy.operators.runtime.servers import show_servers_state
 from reusedproxy.operators.runtime.sockets import RuntimeAPI
 from reusedproxy.sessions.termination import STOPPED
 
@@ -536,6 +535,8 @@ class ProxyService(Service):
                 channel.send(f"{why_not}\n".encode())
             channel.close()
             return
+        from reusedproxy.operators.runtime.servers import show_servers_state  # loaded with the socket of this channel
+
         states = "".join(show_servers_state(Context(self, ADMIN, 0.0), ()))
         self._successor.hand_over(channel, proxy, self._listeners, states)
 

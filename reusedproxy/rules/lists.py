@@ -17,8 +17,6 @@ from math import inf
 from operator import methodcaller
 from typing import Any, TypeVar
 
-import re2
-
 from reusedproxy.config.rules.patterns import Network, Range
 from reusedproxy.rules.facts import Address
 from reusedproxy.rules.samples.casts import ipv4_within
@@ -241,6 +239,8 @@ def _search(texts: list[bytes]) -> Callable[[bytes], Any]:
     if len(texts) == 1:  # it may be longer than RE2 takes
         text = texts[0]
         return lambda within: True if text in within else None
+    import re2  # see config.language.regular
+
     options = re2.Options()
     options.encoding = options.Encoding.LATIN1
     options.max_mem = MEMORY

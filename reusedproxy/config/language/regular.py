@@ -5,16 +5,21 @@ RE2 is used wherever possible: its time is linear in the length of the subject, 
 not support (look-around, back-references, atomic groups) is left to Python's `re`. That engine backtracks, so that a
 few bytes chosen by a client can keep it busy for minutes; `Regular.why` then has the reason, to be shown to the
 operator. Both engines match bytes: as in HAProxy, no expression knows a character beyond ASCII.
+
+RE2 takes 3 MiB, so it is loaded with the first expression.
 """
 
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
-import re2
 from attrs import frozen
 
 from reusedproxy.config.language.report import Wrong
+
+if TYPE_CHECKING:
+    import re2
 
 #: Memory limit in bytes for one expression: its program and the automaton built while matching (RE2's own default).
 MEMORY = 8 * 1024 * 1024
@@ -68,6 +73,8 @@ class Regular:
 
 def read_regular(text: str, what: str, ignore_case: bool = False) -> Regular:
     """Compiles the expression `text`; `what` begins each message. Raises Wrong."""
+    import re2
+
     pattern, before_newline = _Translation(text, what, ignore_case, for_python=False).made()
     try:
         linear = re2.compile(pattern, _options(ignore_case))
@@ -125,6 +132,8 @@ def linear_alternative(texts: list[str], ignore_case: bool) -> re2._Regexp | Non
     Returns None if RE2 does not support one of them, or the program exceeds a quarter of the limit. Each text must have
     been read successfully before.
     """
+    import re2
+
     patterns = (_Translation(text, "", ignore_case, for_python=False).made()[0] for text in texts)
     try:
         made = re2.compile(b"|".join(b"(?:%b)" % pattern for pattern in patterns), _options(ignore_case))
@@ -134,6 +143,8 @@ def linear_alternative(texts: list[str], ignore_case: bool) -> re2._Regexp | Non
 
 
 def _options(ignore_case: bool) -> re2.Options:
+    import re2
+
     options = re2.Options()
     options.encoding = re2.Options.Encoding.LATIN1  # each byte is a character, as in HAProxy
     options.max_mem = MEMORY

@@ -1,6 +1,7 @@
 """Makes DNS questions, and reads answers to them, with the messages of `twisted.names`.
 
-Pure: it knows bytes and values. What an answer means for a server is decided in `backends.names`.
+Pure: it knows bytes and values. What an answer means for a server is decided in `backends.names`. Twisted's messages
+are loaded where there is a `resolvers` section (`daemon.parts`).
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from ipaddress import ip_address
 from typing import Any
 
 from attrs import field, frozen
-from twisted.names import dns
 
 # What an answer is, in the words of `hold`; TIMEOUT is said of none.
 VALID = "valid"
@@ -19,11 +19,12 @@ REFUSED = "refused"
 TIMEOUT = "timeout"
 OTHER = "other"
 
-# Kinds of questions.
-A: int = dns.A
-AAAA: int = dns.AAAA
-SRV: int = dns.SRV
+# Kinds of questions: RFC 1035 section 3.2.2, RFC 3596, RFC 2782.
+A = 1
+AAAA = 28
+SRV = 33
 
+_CNAME = 5
 _EDNS = 41  # RFC 6891: its pseudo record
 _NX_DOMAIN, _REFUSED = 3, 5
 _LONGEST_NAME, _LONGEST_LABEL = 254, 63
@@ -63,6 +64,8 @@ class Answer:
 def question(number: int, name: str, kind: int, payload: int) -> bytes:
     """Returns a question; `payload` bytes of answer are accepted over UDP (EDNS). Raises ValueError for a name that DNS
     cannot have (RFC 1035, section 2.3.4)."""
+    from twisted.names import dns
+
     labels = name.removesuffix(".").split(".")
     if len(name) > _LONGEST_NAME or not all(0 < len(label) <= _LONGEST_LABEL for label in labels):
         raise ValueError(name)
@@ -77,6 +80,8 @@ def question(number: int, name: str, kind: int, payload: int) -> bytes:
 def read_answer(data: bytes, name: str, kind: int) -> Answer | None:
     """Reads the answer to a question of this kind for this name. Returns None for what is no answer to it: whoever has
     made that up may not have seen the question."""
+    from twisted.names import dns
+
     message = dns.Message()
     try:
         message.fromStr(data)
@@ -107,7 +112,7 @@ def _plain(name: Any) -> str:
 
 def _addresses(records: list[Any], name: str, kind: int) -> list[str]:
     """Returns the addresses of a name, through its aliases."""
-    aliases = {_plain(each.name): _plain(each.payload.name) for each in records if each.type == dns.CNAME}
+    aliases = {_plain(each.name): _plain(each.payload.name) for each in records if each.type == _CNAME}
     for _ in range(_MOST_ALIASES):
         if name not in aliases:
             break

@@ -6,10 +6,9 @@ begins anew. All times are Unix times. It must never know whose certificate it i
 
 from __future__ import annotations
 
-from calendar import timegm
 from collections.abc import Iterable
+from datetime import datetime, timezone
 from math import inf
-from time import strptime
 
 from OpenSSL import crypto
 
@@ -25,11 +24,15 @@ def first_after(now: float, ends: Iterable[float]) -> float:
 
 def ends_of(chain: Iterable[crypto.X509]) -> list[float]:
     """Returns when these certificates end, as far as that can be read."""
-    said = [each.get_notAfter() for each in chain]
     found = []
-    for end in said:
+    for each in chain:
+        said = each.get_notAfter() or b""
+        # Not strptime, which imports a module when it is first called: there is none in a chroot.
+        if len(said) != len(b"YYYYMMDDhhmmssZ") or not said[:-1].isdigit():
+            continue
+        month, day, hour, minute, second = (int(said[at : at + 2]) for at in range(4, 14, 2))
         try:
-            found.append(float(timegm(strptime((end or b"").decode("ascii"), "%Y%m%d%H%M%SZ"))))
+            found.append(datetime(int(said[:4]), month, day, hour, minute, second, tzinfo=timezone.utc).timestamp())
         except ValueError:
             continue
     return found

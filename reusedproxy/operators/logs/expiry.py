@@ -18,8 +18,8 @@ from reusedproxy.config.model.values import Notice, Place
 from reusedproxy.net.tls.files import certificates_in, certificates_of, revocations_in
 from reusedproxy.net.tls.svid import SPIFFE
 from reusedproxy.net.tls.words import name_of
+from reusedproxy.operators.view.files import FileInUse, files_in_use, shown_by_servers
 from reusedproxy.operators.view.proxy import Proxy, Trusts
-from reusedproxy.operators.view.reading import FileInUse, files_in_use, shown_by_servers
 
 DAY = 86400.0
 #: Seconds before a certificate's end at which a warning is given.

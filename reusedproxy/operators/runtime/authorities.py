@@ -22,7 +22,7 @@ from reusedproxy.net.tls.files import TLSConfigurationError, Trust, certificates
 from reusedproxy.net.tls.in_memory import FilesInMemory
 from reusedproxy.operators.runtime.proxy import Context, Refusal
 from reusedproxy.operators.runtime.transactions import Kind, Known
-from reusedproxy.operators.view.reading import chosen_files, files_in_use
+from reusedproxy.operators.view.files import chosen_files, files_in_use
 
 #: Revoked certificates in one piece of an answer.
 AT_ONCE = 100

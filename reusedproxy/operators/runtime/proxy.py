@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from attrs import Factory, define, frozen
 
@@ -18,14 +18,15 @@ from reusedproxy.net.tls.in_memory import CertificateInMemory, CertificateName, 
 from reusedproxy.operators.logs.orders import Orderer, OrderLog
 from reusedproxy.operators.logs.targets import LogTargets
 from reusedproxy.operators.runtime.messages import ERROR, NONE, Message
-from reusedproxy.operators.stats.moment import Moments
 from reusedproxy.operators.view.proxy import Proxy
 from reusedproxy.operators.view.proxy import Trusts as Files
-from reusedproxy.operators.view.rates import Rates
-from reusedproxy.operators.view.reading import Reader
 from reusedproxy.rules.maps import Map
 from reusedproxy.rules.pattern_files import PatternFile
 from reusedproxy.tables.table import Table
+
+if TYPE_CHECKING:
+    from reusedproxy.operators.stats.moment import Moments
+    from reusedproxy.operators.view.rates import Rates
 
 #: What those who connect may do: each includes the ones before it.
 USER, OPERATOR, ADMIN = range(3)
@@ -249,6 +250,9 @@ class Statistics:
         self._moments: Moments | None = None
 
     def of(self, proxy: Running) -> Moments:
+        from reusedproxy.operators.stats.moment import Moments
+        from reusedproxy.operators.view.reading import Reader
+
         if self._moments is None or proxy is not self._proxy:
             self._proxy = proxy
             self._moments = Moments(Reader(proxy, proxy.rates))

@@ -4,6 +4,8 @@ A socket whose address stands in the new configuration, too, goes on, with the l
 there; where they cannot be set, the reload is refused. Nobody gains by a reload: a session keeps its level, and ends if
 its line is gone or lets in fewer; a client that waits in the kernel's queue gets the lower of both levels. Where there
 are as many sessions as may be, those that are idle or have a lower level give way. It must never know commands.
+
+Sessions, and with them all commands, are loaded where there is a socket (`daemon.parts`).
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import socket
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from math import inf
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import Factory, define, evolve
 
@@ -30,7 +32,9 @@ from reusedproxy.net.transport import Transport
 from reusedproxy.net.unix_sockets import admits_as_many
 from reusedproxy.operators.logs.orders import Orderer
 from reusedproxy.operators.runtime.proxy import LEVELS, PRODUCT, Context, Service, SocketView, Statistics
-from reusedproxy.operators.runtime.session import Session
+
+if TYPE_CHECKING:
+    from reusedproxy.operators.runtime.session import Session
 
 #: Connections that may wait in the kernel while there are as many as `stats maxconn` allows.
 BACKLOG = 128
@@ -256,6 +260,8 @@ class RuntimeAPI:
     def accept(self, at: _Socket, accepted: socket.socket) -> None:
         """Begins a session; where there are as many as `stats maxconn` or the line's `maxconn` says, another one gives
         way."""
+        from reusedproxy.operators.runtime.session import Session
+
         level, most = LEVELS.index(at.settings.level), self._settings.stats_maxconn
         if len(self.sessions) >= most:
             self._displace(self._next_to_go(level), f"'stats maxconn {most}'")

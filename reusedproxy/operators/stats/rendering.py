@@ -14,6 +14,8 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from reusedproxy.net.slices import Steps, run_through
+
 #: Parts of a template that are made in one piece, where each is little: a line of a table has about ten.
 AT_ONCE = 100
 _FOLDER = Path(__file__).parent / "templates"
@@ -24,14 +26,20 @@ def _environment() -> Environment:
     loader = FileSystemLoader(_FOLDER)
     made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, auto_reload=False)
     made.filters.update(duration=duration, rate=rate)
-    for name in made.list_templates(extensions=["html", "css"]):
-        made.get_template(name)
     return made
 
 
+def preparing() -> Steps[None]:
+    """Reads and compiles all templates, one in a step: together that takes 40 ms. What is compiled is kept."""
+    made = _environment()
+    for name in made.list_templates(extensions=["html", "css"]):
+        made.get_template(name)
+        yield
+
+
 def prepare() -> None:
-    """Reads and compiles all templates."""
-    _environment()
+    """Reads and compiles those that are not yet."""
+    run_through(preparing())
 
 
 def render(template: str, **values: object) -> Markup:
