@@ -269,6 +269,8 @@ def makeService(options: Options) -> IService:
     if not options["check"]:
         leave_keyring()
         service.signals.take_early()
+    if options["check"] and os.geteuid() == 0:
+        load_all()  # it may act for a user who cannot read the program
     try:
         # A reload will read the files as the user that the daemon becomes, and so does --check, but --for-start. Its
         # process stays root, so that user can neither trace nor stop it, nor read root's environment and terminal in
@@ -302,8 +304,8 @@ def makeService(options: Options) -> IService:
     if options["check"]:
         say(f"Configuration file is valid\n{proxy.configuration.summary}")
         raise SystemExit(0)
-    if parent.get("chroot"):
-        load_all()  # no file of the program is there any more for what a reload asks for
+    if parent.get("chroot") or not service.reads_program:
+        load_all()  # there is no file of the program any more for what a reload asks for, or not for this user
     service.pid_file = options.pid_file
     pid_file = options.pid_file.path if options.pid_file else None
     status_file = _status_file(options["status-file"], pid_file, service.replaces)

@@ -145,6 +145,11 @@ class ProxyService(Service):
         return account is not None and account.uid != 0
 
     @property
+    def reads_program(self) -> bool:
+        """Tells whether a reload, done as the process's user, can load parts of the program (`daemon.parts`)."""
+        return self._privileges.reads_program
+
+    @property
     def given_descriptors(self) -> set[int]:
         """Returns the descriptors that the configuration names (`fd@3`), which a reload may need again."""
         assert self.proxy is not None

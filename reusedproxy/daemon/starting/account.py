@@ -215,9 +215,13 @@ def judged(said: Global, root: bool, options: Mapping[str, object]) -> list[Noti
     return notices
 
 
+#: A file of Python, and one of the program.
+PROGRAM = (os.__file__, __file__)
+
+
 def python_notice(account: Account, place: Place) -> Iterator[Notice]:
     """Returns a warning if the account cannot read Python itself, whose modules are partly loaded later."""
-    for path in account.unreadable([os.__file__, __file__]):
+    for path in account.unreadable(PROGRAM):
         text = (
             f"user {account.name}, whom the daemon becomes, cannot read {path}, so what is loaded later will be"
             " missing: install Python and reusedproxy where everybody may read them"

@@ -15,6 +15,7 @@ from reusedproxy.config.model.proxies import Global
 from reusedproxy.config.model.values import Notice, Place
 from reusedproxy.daemon.load import files_in
 from reusedproxy.daemon.starting.account import (
+    PROGRAM,
     Account,
     UnknownAccount,
     account_of,
@@ -42,6 +43,12 @@ class Privileges:
         if os.geteuid() == 0 and isinstance(uid, int):
             return Account.of(uid, gid if isinstance(gid, int) else None)
         return self._account
+
+    @property
+    def reads_program(self) -> bool:
+        """Tells whether the process, when it has become its user, can still load what is not loaded yet."""
+        account = self.becoming
+        return account is None or not account.unreadable(PROGRAM)
 
     def decide(self, said: Global) -> tuple[list[Fault], list[Notice]]:
         """Decides by `user` and `group`. Returns faults and notices about these and `chroot`."""
