@@ -11,12 +11,15 @@ from reusedproxy.build.rule_sets import RuleSets
 from reusedproxy.clients.gate import ACCEPT, EXPECT_PROXY, REJECT, Arrival, Gate
 from reusedproxy.config import model
 from reusedproxy.config.reader import ConfigurationError, Source, read_configuration
+from reusedproxy.config.rules.samples import ALIASES, FETCHES
 from reusedproxy.net.binding import bind_socket
 from reusedproxy.net.listener import Listener
 from tests.clientfakes import GET, OK, PLACE, World
 from tests.rulefakes import DEFAULTS
 from tests.wire import Loop
 
+#: Its second element is asked for by a rule that fails.
+NOTHING: list[bool] = []
 BACKEND = "backend x\n server s 192.0.2.1:1\n"
 
 
@@ -169,3 +172,65 @@ class FrontendTests(SynchronousTestCase):
         far.drop()
         loop.until(lambda: not listener.connections)
         world.check_rest()
+
+
+class FaultTests(SynchronousTestCase):
+    """Rules that fail, by a fault of reusedproxy."""
+
+    def setUp(self) -> None:
+        self.loop = Loop(self)
+
+    def door(self, mode: str) -> tuple[World, Listener]:
+        bind = model.Bind(PLACE, model.ListenAddress("tcp", host="127.0.0.1"))
+        world = World(self, frontend={"binds": (bind,)}, warm=1)
+        front = world.frontend
+        front._poller = self.loop.poller
+        front.listeners.clear()
+        if mode == "tcp":
+            guide: Any = SimpleNamespace(begin=self.fail)
+            front.guide = guide
+        listener = Listener(self.loop.poller, world.deadlines, bind, bind_socket(bind, 10), self.fail)
+        front.listen(listener)
+        front.judges_sessions = True
+        return world, listener
+
+    def test_nobody_is_let_in(self) -> None:
+        """Those behind might have turned the client away: its connection is closed, in either mode, before and after
+        its session has begun."""
+        for mode in ("http", "tcp"):
+            for which in ("gate", "session_gate"):
+                world, listener = self.door(mode)
+                setattr(world.frontend, which, Gate([(lambda facts: NOTHING[1], REJECT)]))
+                far = self.loop.connect(("127.0.0.1", listener.port))
+                self.loop.until(lambda far=far: far.end)
+                self.loop.until(lambda listener=listener: not listener.connections)
+                self.assertEqual((world.frontend.clients, world.frontend.traffic.eint), (0, 1), (mode, which))
+                level, text = world.announced[-1]
+                self.assertEqual(level, "alert")
+                self.assertIn("IndexError", text)
+                self.assertIn("test_clients_gate.py", text)
+
+    def test_no_sample_that_may_stand_there_fails(self) -> None:
+        """Nor an alias of the log; many have no value yet."""
+        samples = [f"set-var(sess.a) {name}" for name in FETCHES]
+        samples += [f'set-var-fmt(sess.a) "%{name}"' for name in ALIASES]
+        world, listener = self.door("http")
+        for which, stage in (("gate", "connection"), ("session_gate", "session")):
+            arrivals: list[Arrival] = []
+            setattr(world.frontend, which, Gate([(lambda facts, kept=arrivals: kept.append(facts), REJECT)]))  # type: ignore[misc]
+            far = self.loop.connect(("127.0.0.1", listener.port))
+            self.loop.until(lambda arrivals=arrivals: arrivals)
+            run = 0
+            for each in samples:
+                try:
+                    rules = getattr(frontend(f"tcp-request {stage} {each}").rules, stage)
+                except ConfigurationError:
+                    continue
+                made = RuleSets({}).gate(rules)
+                assert made is not None
+                self.assertEqual(made.judge(arrivals[0]), ACCEPT, each)
+                run += 1
+            self.assertGreater(run, 300)
+            setattr(world.frontend, which, None)
+            far.drop()
+            self.loop.until(lambda: not listener.connections)

@@ -241,6 +241,14 @@ class IdTests(LogCase):
         said = [f'info: C0000207:1267 000{n} "C0000207:1267 000{n}"' for n in range(2)]
         self.assertEqual(self.lines, said)
 
+    def test_in_its_own_format_it_is_empty(self) -> None:
+        """As in HAProxy."""
+        for own in ("%ID", "%[unique-id]"):
+            self.lines.clear()
+            world = self.world(f'unique-id-format "a {own} b"\n log-format "%ID"')
+            self.asked(world)
+            self.assertEqual((own, self.lines), (own, ["info: a b"]))
+
     def test_without_a_format_there_is_none(self) -> None:
         world = self.world('log-format "%ID [%{-M}[unique-id]]"')
         self.asked(world)

@@ -40,7 +40,7 @@ class FloorSentenceTests(SynchronousTestCase):
     def test_without_requests_nothing_is_advised(self) -> None:
         """Nor where no floor is possible."""
         self.assertEqual(advice(pool(4, demand(requests=0, enough=None, met=None))), "")
-        self.assertIn("There was no request in the last hour.", [*sentences(pool(4, demand(enough=None)))])
+        self.assertIn("No request was given a connection in the last hour.", [*sentences(pool(4, demand(enough=None)))])
         (said,) = sentences(pool(0, None))
         self.assertIn("the names of its connections depend on requests", said)
 

@@ -1145,7 +1145,7 @@ class OverviewTests(SynchronousTestCase):
         for name in ("web/one", "one", self.server):
             summary, *told = self.printed("explain", name).splitlines()
             self.assertIn("web/one is UP", summary)
-            self.assertIn("There was no request in the last hour.", told)
+            self.assertIn("No request was given a connection in the last hour.", told)
 
     def test_metrics_prints_all_that_is_counted_of_one_pool(self) -> None:
         counters = self.server.pool.counters

@@ -385,7 +385,7 @@ class CommandTests(RuntimeTestCase):
         """In sentences, a line each."""
         said = self.says("explain pool be/s1")
         self.assertIn("be/s1 is ", said)
-        self.assertIn("There was no request in the last hour.", said)
+        self.assertIn("No request was given a connection in the last hour.", said)
         self.assertNotIn("found no connection", said)
         _, server = self.context.server("be/s1")
         now = server.pool.deadlines.now()

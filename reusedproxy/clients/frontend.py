@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from math import inf
 from os import getpid
 from socket import gethostname, socket
+from traceback import extract_tb
 from typing import Any, Final, Protocol
 
 from attrs import evolve
@@ -387,6 +388,12 @@ class Frontend(Owner):
             return gate.judge(arrival)
         except Unevaluated as unevaluated:
             self.not_evaluated(unevaluated, arrival.listener)
+            return REJECT
+        except Exception as error:
+            # The rules behind the one that failed might have turned the client away.
+            at = extract_tb(error.__traceback__)[-1]
+            fault = f"an error in reusedproxy, please report it: {error!r} at {at.filename}:{at.lineno}"
+            self.not_evaluated(Unevaluated(fault), arrival.listener)
             return REJECT
 
     def take_over(self, connection: Connected) -> None:

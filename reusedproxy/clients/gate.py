@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from attrs import define, frozen
 
+from reusedproxy.clients.arrival_course import ArrivalCourse
+from reusedproxy.config.model.logs import NO_CAPTURES
 from reusedproxy.net.local_addresses import is_local
 from reusedproxy.net.marks import mark_packets
 from reusedproxy.net.tls.facts import TransportTLS
@@ -200,11 +202,12 @@ class Arrival:
             self.frontend.not_done(why)
 
     def note(self) -> Noted:
-        raise NotImplementedError("what has no session has no log")
+        """Returns notes without captures, which are made of requests."""
+        return Noted.of(NO_CAPTURES)
 
     @property
     def course(self) -> Course:
-        raise NotImplementedError("what has no session has no log")
+        return ArrivalCourse(self)
 
     def set_priority(self, priority: tuple[int, int]) -> None:
         raise NotImplementedError("no connection rule sets one")

@@ -37,11 +37,12 @@ def details() -> Iterator[str]:
 
     system = platform.uname()
     yield f"Running on: {system.system} {system.release} {system.version} {system.machine}"
+    # Without that word nothing is known: Debian's is optimized by other means.
     optimized = "--enable-optimizations" in str(sysconfig.get_config_var("CONFIG_ARGS"))
-    how = "with" if optimized else "without"
+    how = ", built with profile-guided optimization" if optimized else ""
     yield (
         f"Running with Python version : {platform.python_version()} ({platform.python_implementation()},"
-        f" {sys.executable}, built {how} profile-guided optimization)"
+        f" {sys.executable}{how})"
     )
     yield f"Modules that requests pass : {'compiled (mypyc)' if _is_compiled() else 'interpreted'}"
     yield f"Running on OpenSSL version : {SSL.SSLeay_version(SSL.SSLEAY_VERSION).decode('ascii', 'replace')}"

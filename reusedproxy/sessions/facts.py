@@ -173,6 +173,7 @@ class ConnectionFacts(Ended[C_co]):
             return b""
         noted = self.note()
         if noted.unique_id is None:
+            noted.unique_id = b""  # for a format that asks for the id itself, as in HAProxy
             noted.unique_id = make(self)
         return noted.unique_id
 

@@ -867,6 +867,13 @@ class UserTests(InitScriptTestCase):
             settings.write("USER=no-such-user\n")
         self.assertIn("there is no user 'no-such-user'", self.expect(1, "start"))
 
+    def test_a_group_that_does_not_exist_is_named(self) -> None:
+        with self.settings.open("a") as settings:
+            settings.write("USER=nobody\nGROUP=no-such-group\n")
+        said = self.expect(1, "start")
+        self.assertIn("there is no group 'no-such-group'", said)
+        self.assertNotIn("Traceback", said)
+
     def test_what_its_user_may_not_read_is_not_reloaded(self) -> None:
         self.use_a_python_for_everybody()
         self.expect(0, "start")

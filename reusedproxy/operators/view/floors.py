@@ -27,7 +27,7 @@ def sentences(pool: PoolView) -> Iterator[str]:
         yield f"The floor follows demand, between {pool.floor_min} and {demand.most}; it is {pool.usual_floor} now."
     else:
         yield f"The floor is {pool.usual_floor}." if pool.usual_floor else "There is no floor."
-    yield advice(pool) or "There was no request in the last hour."
+    yield advice(pool) or "No request was given a connection in the last hour."
     yield from _losses(pool)
     if demand.bears is not None:
         yield f"The server has refused others while {demand.bears} stood: no more are opened for the floor."
