@@ -112,6 +112,16 @@ class PoolMachine(RuleBasedStateMachine):
 
         holdings.forget = forgotten  # type: ignore[method-assign]
         upkeep.dial_failed = failed  # type: ignore[method-assign]
+        following = upkeep.following
+        if following is None:
+            return
+        opened = following.opened
+
+        def opens(standing: int) -> None:
+            self.look_at_the_limit()  # which rises if more stand now
+            opened(standing)
+
+        following.opened = opens  # type: ignore[method-assign]
 
     def watch_what_we_do(self) -> None:
         """The pool's own actions are followed by a look at the floor, in the middle of whatever goes on."""
@@ -159,6 +169,9 @@ class PoolMachine(RuleBasedStateMachine):
         pool = self.pool
         if reason == ORDERED_REPLACEMENT and pool.limits.most is not None:
             return True
+        full = pool.limits.most is not None and pool.counted >= pool.limits.most
+        if full and reason in (AHEAD, LIFE_OVER) and not pool.watched:
+            return True  # none can stand in its place beforehand
         if reason in (LIFE_OVER, ORDERED_REPLACEMENT):
             return connection.state == IN_USE and bool(pool.waiters)
         now = self.bench.clock.seconds()

@@ -187,10 +187,14 @@ class Refill:
         return pool.counted < most
 
     def _make_way(self) -> None:
-        """Ends an idle connection that is due where the server has as many as it may have (`strict-maxconn`), so that
-        none can stand in its place beforehand; one at a time."""
+        """Ends a watched connection where the server has as many as it may have (`strict-maxconn`); without one, an
+        idle connection that is due, since none can stand in its place beforehand; one at a time."""
         held = self._held
-        if held.due and not (held.retiring or held.connecting):
+        if held.retiring or held.connecting:
+            return
+        if held.watched:
+            held.retire(next(iter(held.watched)), "room for another", at_once=True)
+        elif held.due:
             connection = held.least_wanted
             held.retire(connection, self._pool.why_due(connection), at_once=True)
 
