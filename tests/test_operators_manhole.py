@@ -32,6 +32,7 @@ from twisted.conch.ssh.channel import SSHChannel
 from twisted.conch.ssh.common import MP, NS
 from twisted.conch.ssh.connection import SSHConnection
 from twisted.conch.ssh.keys import Key
+from twisted.conch.ssh.session import packRequest_pty_req
 from twisted.conch.ssh.transport import SSHClientTransport
 from twisted.conch.ssh.userauth import SSHUserAuthClient
 from twisted.cred.credentials import IUsernamePassword, SSHPrivateKey
@@ -41,6 +42,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.test.iosim import FakeTransport, IOPump, connect
 from twisted.trial.unittest import SynchronousTestCase
@@ -827,6 +829,21 @@ class ConnectionTests(FilesTestCase):
                     service.sendEOF(channel)
                 pump.flush()
             self.assertEqual((client.lost, started.called, ran.called), (True, False, False), request)
+
+    def test_a_command_that_is_run_is_not_in_the_log(self) -> None:
+        """It may be a megabyte, and hold what is secret; nor is the name of the client's terminal."""
+        lines: list[Any] = []
+        observe: Any = lines.append
+        globalLogPublisher.addObserver(observe)
+        self.addCleanup(globalLogPublisher.removeObserver, observe)
+        _, client, pump = self.open_channel(self.session())
+        service: Any = client.service
+        (channel,) = service.channels.values()
+        terminal = packRequest_pty_req(b"secret", (1, 1, 1, 1), b"")
+        service.sendRequest(channel, b"pty-req", terminal)
+        service.sendRequest(channel, b"exec", NS(b"'secret'"))
+        pump.flush()
+        self.assertNotIn("secret", repr(lines))
 
     def test_a_key_that_is_withdrawn_is_out_at_the_next_reload(self) -> None:
         self.authorize(self.key, new_key())

@@ -14,6 +14,7 @@ from typing import Any
 from twisted.conch.avatar import ConchUser
 from twisted.conch.error import IgnoreAuthentication
 from twisted.conch.interfaces import IConchUser, ISession
+from twisted.conch.ssh import session as conch_session
 from twisted.conch.ssh.common import NS, getNS
 from twisted.conch.ssh.connection import MSG_CHANNEL_OPEN_FAILURE, OPEN_UNKNOWN_CHANNEL_TYPE, SSHConnection
 from twisted.conch.ssh.factory import SSHFactory
@@ -71,6 +72,12 @@ BEYOND_TRANSPORT = 50
 
 #: conch logs a dozen lines for every session that only its authors need, and twistd's log has no level.
 _LOG = Logger(observer=FilteringLogObserver(globalLogPublisher, [LogLevelFilterPredicate(LogLevel.info)]))
+#: conch logs each command, which may be long and hold secrets, by the one logger of its module of sessions. What an
+#: operator has ordered is in the log without them (`runtime.told`).
+conch_session.log = Logger(
+    "twisted.conch.ssh.session",
+    observer=FilteringLogObserver(globalLogPublisher, [LogLevelFilterPredicate(LogLevel.warn)]),
+)
 #: What conch logs before a login is unbounded, and contains whole messages of the client.
 _NO_LOG = Logger(observer=LogPublisher())
 
