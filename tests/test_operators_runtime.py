@@ -14,6 +14,7 @@ from itertools import takewhile
 from socket import AF_UNIX
 from typing import Any
 
+from attrs import evolve
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -380,6 +381,15 @@ class CommandTests(RuntimeTestCase):
         shown = dict(zip(titles, row.split(","), strict=False))
         self.assertEqual((shown["weight"], shown["uweight"], shown["throttle"]), ("3", "10", "25"))
         self.assertIn(f"\n3 be 1 s1 {LOOPBACK} 1 ", self.says("show servers state be"))
+
+    def test_explain_pool_tells_of_an_option_that_ends_connections(self) -> None:
+        backend, _ = self.context.server("be/s1")
+        settings = backend.settings
+        self.assertNotIn("ends with its first answer", self.says("explain pool be/s1"))
+        for mode, option in (("server-close", "http-server-close"), ("close", "httpclose")):
+            backend.settings = evolve(settings, connection_mode=mode)
+            said = self.says("explain pool be/s1")
+            self.assertIn(f"The backend has 'option {option}': each connection ends with its first answer", said)
 
     def test_explain_pool(self) -> None:
         """In sentences, a line each."""
