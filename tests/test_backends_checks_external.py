@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from socket import AF_INET, AF_UNIX
+from tempfile import TemporaryDirectory
 from time import monotonic
 from types import SimpleNamespace
 from typing import Any
@@ -29,8 +30,9 @@ class RunTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.loop = Loop(self)
         self.found: list[tuple[str, str, int | None, bool]] = []
-        self.directory = Path(self.mktemp()).resolve()
-        self.directory.mkdir()
+        directory = TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.directory = Path(directory.name).resolve()
         target = Target(AF_INET, ("192.0.2.1", 8080))
         settings = SimpleNamespace(id=3, maxconn=7, tls=None)
         self.server: Any = SimpleNamespace(
