@@ -76,6 +76,11 @@ class NotDoneTests(SynchronousTestCase):
         (notice,) = notices("global\n tune.http.logurilen 65535\n")
         self.assertIn("without effect in reusedproxy: 'tune.http.logurilen'", notice)
 
+    def test_each_word_without_effect_is_told_with_its_line(self) -> None:
+        """All in one notice, which has the first one's."""
+        (notice,) = notices("global\n nbthread 4\nresolvers r\n nameserver n 192.0.2.1:53\n hold valid 10s\n")
+        self.assertIn("'nbthread', 'resolvers … hold valid' (line ", notice)
+
     def test_settings_behind_a_sections_name_have_a_line_of_their_own(self) -> None:
         for said, todo in (("mode http", "write 'mode http' on a line of its own"), ("*:80", "on a 'bind' line")):
             (fault,) = faults(f"defaults d {said}\n timeout client 1s\n")

@@ -149,8 +149,8 @@ class Report:
     def gather(self) -> None:
         """Adds the notices that cover many lines: one for all words without effect, one for all words of twistd's."""
         if self.effectless:
-            words = ", ".join(f"'{word}'" for word in self.effectless)
             place = next(iter(self.effectless.values()))
+            words = ", ".join(f"'{word}'{_elsewhere(at, place)}" for word, at in self.effectless.items())
             self.notice(place, f"accepted, though without effect in reusedproxy: {words}")
         if lines := [line for word, line in self.by_twistd.items() if word not in self.done_by_twistd]:
             words = ", ".join(f"'{line.keyword}'" for line in lines)
@@ -168,6 +168,13 @@ class Report:
         if self.faults:
             faults = fewer(sorted(self.faults, key=self.order))
             raise ConfigurationError(faults, self.sorted_notices(), self.summary)
+
+
+def _elsewhere(at: Place, place: Place) -> str:
+    """Returns in which line, and file, something is said, if not at the `place` that is named already."""
+    if at == place:
+        return ""
+    return f" (line {at.line})" if at.file == place.file else f" ({at})"
 
 
 def summed(notices: Sequence[Notice]) -> tuple[Notice, ...]:

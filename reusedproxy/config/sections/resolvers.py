@@ -91,7 +91,8 @@ def _hold(draft: ResolversDraft, line: Line, report: Report) -> None:
     event = one_of(line.words[1], _EVENTS, "'hold'")
     value = _time(line, f"'hold {event}'")
     if event == "valid":
-        report.without_effect("hold valid", line.place)  # it is for `do-resolve`; HAProxy's servers do not mind it
+        # It is for `do-resolve`; HAProxy's servers do not mind it.
+        report.without_effect("resolvers … hold valid", line.place)
     draft.settings = evolve(draft.settings, holds=evolve(draft.settings.holds, **{event: value}))
 
 

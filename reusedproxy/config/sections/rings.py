@@ -69,7 +69,7 @@ class RingDraft:
         if line.words[1] == "connect":
             self.connect = value or None
         else:
-            report.without_effect("timeout server", line.place)  # who takes lines says nothing
+            report.without_effect("ring … timeout server", line.place)  # who takes lines says nothing
 
     def _server(self, line: Line) -> None:
         if len(line.words) < 3:
