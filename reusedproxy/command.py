@@ -315,7 +315,8 @@ def makeService(options: Options) -> IService:
         never_block(options.parent, reactor)
     # The objects made so far live as long as the process, or are freed by reference counting (see
     # `former.take_apart`). The garbage collector need not traverse them each time, which takes 17 ms for the
-    # modules alone, and 100 ms for 1,250 sections.
+    # modules alone, and 100 ms for 1,250 sections. What loading them has left over is frozen by then (`entry`).
+    gc.unfreeze()
     gc.collect()
     gc.freeze()
     service.reloads.spares_collector = True
