@@ -220,6 +220,7 @@ class LimitTests(SynchronousTestCase):
         """HAProxy's manual; its defaults are those of the wire alone."""
         said = " tune.bufsize 8192\n tune.maxrewrite 2048\n tune.http.maxhdr 20\n"
         self.assertEqual(self.limits(said), Limits(max_head=6144, max_headers=19))
+        self.assertEqual(self.limits(" tune.bufsize 65536\n"), Limits(max_head=64512, buffer=65536))
         self.assertEqual(self.limits(""), Limits())
 
 

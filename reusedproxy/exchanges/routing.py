@@ -17,7 +17,6 @@ from twisted.logger import Logger
 from reusedproxy.backends.binding import Binding
 from reusedproxy.config.rules.actions import EditHeader
 from reusedproxy.exchanges.answer_rules import ServiceRules, answer_rules, own_rules, service_rules
-from reusedproxy.exchanges.attempt import HELD_MAX
 from reusedproxy.exchanges.authentication import Unverified
 from reusedproxy.exchanges.client import ClientFrontend
 from reusedproxy.exchanges.counting import count_inspected, count_tracked
@@ -272,7 +271,9 @@ class Routing:
         head, client = exchange.head, exchange.client
         assert head is not None
         come = exchange.sent_body
-        gathering = Gathering(at_least, HELD_MAX, ChunkedBody(framed=False) if head.length == CHUNKED else None)
+        gathering = Gathering(
+            at_least, client.frontend.limits.buffer, ChunkedBody(framed=False) if head.length == CHUNKED else None
+        )
         gathering.take(come)
         if exchange.complete or gathering.enough:
             return False

@@ -50,6 +50,10 @@ class StreamFacts(ConnectionFacts[StreamClient]):
         return StreamCourse(self)
 
     @property
+    def most(self) -> int:
+        return self.client.frontend.limits.buffer
+
+    @property
     def request_bytes(self) -> bytes:
         return self.held
 

@@ -41,9 +41,6 @@ from reusedproxy.tables.allowances import Allowance
 from reusedproxy.tables.tracking import BYTES_IN, BYTES_OUT, count, leave
 from reusedproxy.wire.heads import ResponseHead
 
-#: Bytes of a client that are held while it has no server; as much as one of HAProxy's buffers.
-HELD_MAX = 16 * 1024
-
 # The states of a stream.
 INSPECTING: Final = "inspecting"
 TRYING: Final = "trying"
@@ -293,7 +290,7 @@ class Stream(StreamFacts):
 
     @property
     def holds_too_much(self) -> bool:
-        return len(self.held) >= HELD_MAX
+        return len(self.held) >= self.most
 
     @property
     def _gives_up(self) -> bool:
