@@ -73,6 +73,17 @@ class SwitchedTests(SynchronousTestCase):
         self.assertEqual((world.log, world.backends["web"].traffic.stot), ([], 3))
         self.end(world, client)
 
+    def test_who_is_read_as_requests_while_the_proxy_stops_has_to_hurry(self) -> None:
+        """As every client that has not asked yet: it is not waited for as long as its time-outs last."""
+        world = self.world(LOOKS)
+        client = world.client()
+        world.frontend.stop()
+        world.advance(5)
+        self.assertEqual(client.end, None)
+        world.advance(2)
+        self.assertNotEqual(client.end, None)
+        world.check_rest()
+
     def test_what_is_no_request_is_refused(self) -> None:
         world = self.world("frontend f\n bind :1\n default_backend web\n")
         for data in (

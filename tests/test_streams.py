@@ -747,6 +747,56 @@ class RuleTests(SynchronousTestCase):
         self.assertEqual(([stream.flags for stream in world.log], client.take()), (["PD"], b""))
         world.check_rest()
 
+    def test_a_rule_that_fails_by_our_fault_refuses_the_client(self) -> None:
+        """At whichever stage of its session, and also as its delay ends: what stands behind that rule might have."""
+        front, back = "frontend f\n bind :1\n {} default_backend b\nbackend b\n", " server s1 192.0.2.1:1\n"
+        at_once, in_time = "tcp-request content reject if { uuid -m str x }\n", "tcp-request inspect-delay 2s\n "
+        tables = "stick-table type string size 10\n"
+        for text in (
+            front.format(at_once) + back,
+            front.format(f"{in_time}tcp-request content accept if WAIT_END {{ uuid -m str x }}\n") + back,
+            front.format("use_backend b if { uuid -m str x }\n") + back,
+            front.format("") + f" {at_once}" + back,
+            front.format("")
+            + f" {in_time}tcp-request content reject if {{ req.len gt 9 }} {{ uuid -m str x }}\n"
+            + back,
+            front.format("") + " use-server s1 if { uuid -m str x }\n" + back,
+            front.format("") + f" {tables} stick on uuid\n" + back,
+        ):
+            with patch("reusedproxy.rules.samples.process_fetches.uuid4", side_effect=ValueError("no numbers left")):
+                world = StreamWorld(self, text)
+                client = world.client()
+                client.feed(b"0123456789")
+                world.advance(2)
+            self.assertEqual([stream.flags for stream in world.log], ["PR"], text)
+            told = [line for _, line in world.announced if "please report it: ValueError('no numbers left')" in line]
+            self.assertEqual(len(told), 1, text)
+            self.assertNotEqual(client.end, None, text)
+            self.assertEqual(world.frontend.traffic.eint, 1)
+            world.check_rest()
+
+    def test_nor_does_such_a_fault_keep_the_place_of_a_client_that_has_left(self) -> None:
+        rule = "tcp-request content reject if WAIT_END { uuid -m found }"
+        world = StreamWorld(
+            self, f"listen l\n bind :1\n tcp-request inspect-delay 2s\n {rule}\n server s1 192.0.2.1:1\n"
+        )
+        client = world.client()
+        with patch("reusedproxy.rules.samples.process_fetches.uuid4", side_effect=ValueError("no numbers left")):
+            client.reset()
+        self.assertEqual(len(world.log), 1)
+        world.check_rest()
+
+    def test_what_a_server_says_is_refused_by_such_a_fault_too(self) -> None:
+        world = StreamWorld(
+            self,
+            "listen l\n bind :1\n tcp-response content reject if { uuid -m str x }\n server s1 192.0.2.1:1\n",
+        )
+        client = world.client()
+        with patch("reusedproxy.rules.samples.process_fetches.uuid4", side_effect=ValueError("no numbers left")):
+            world.connect("s1").feed(b"220 ready")
+        self.assertEqual(([stream.flags for stream in world.log], client.take()), (["PD"], b""))
+        world.check_rest()
+
     def test_rules_of_the_backend_come_after_its_choice(self) -> None:
         """With their own delay."""
         world = StreamWorld(

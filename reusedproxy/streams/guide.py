@@ -106,8 +106,8 @@ class Guide:
         try:
             regular.begin()
             way = backend_to_use(self._choices, stream, self.ways, self._disabled, self._default)
-        except Unevaluated as unevaluated:
-            stream.not_evaluated(unevaluated)
+        except Exception as error:
+            stream.not_evaluated(Unevaluated.by(error))
             stream.refuse()
             return
         if way is None:
@@ -133,8 +133,8 @@ class Guide:
                 binding = _binding(stream, way)
             if way.sticking is not None:
                 binding, stores = way.sticking.receive(stream, binding)
-        except Unevaluated as unevaluated:
-            stream.not_evaluated(unevaluated)
+        except Exception as error:
+            stream.not_evaluated(Unevaluated.by(error))
             stream.refuse()
             return
         stream.go(way, binding, stores)

@@ -234,8 +234,8 @@ class Stream(StreamFacts):
         if self._sticking is not None and self._stores is not None:
             try:
                 self._sticking.store(self, self._stores)
-            except Unevaluated as unevaluated:
-                self.not_evaluated(unevaluated)
+            except Exception as error:
+                self.not_evaluated(Unevaluated.by(error))
 
     def count(self, what: str) -> None:
         """Adds one to this count of the backend, and of the server if one is chosen."""
@@ -267,12 +267,14 @@ class Stream(StreamFacts):
 
     def connection_lost(self, reason: str) -> None:
         inspection = self.inspection
-        if inspection is not None and reason != STOPPED and inspection.verdict(expired=True) in DENIALS:
-            # As in HAProxy, the rule is named that refuses what has come by then.
-            self.refuse(denied=True)
-        elif self.state in (INSPECTING, TRYING):
-            self.client_gone("K" if reason == STOPPED else "C")
-        self.client.stream_ended("client gone", True)
+        try:
+            if inspection is not None and reason != STOPPED and inspection.verdict(expired=True) in DENIALS:
+                # As in HAProxy, the rule is named that refuses what has come by then.
+                self.refuse(denied=True)
+            elif self.state in (INSPECTING, TRYING):
+                self.client_gone("K" if reason == STOPPED else "C")
+        finally:
+            self.client.stream_ended("client gone", True)
 
     def pause_writing(self) -> None:
         """Does nothing: nothing is written to the client before there is a relay."""
