@@ -127,6 +127,7 @@ class Stream(StreamFacts):
         """Begins the session, as this guide says."""
         transport = self.client.transport
         transport.owner = self
+        self.read_as = guide.read_as
         if guide.looks:
             # As in HAProxy, rules that wait for nothing see what has come by now.
             transport.resume_reading()
