@@ -20,6 +20,7 @@ from reusedproxy.daemon.starting.account import Account
 from reusedproxy.daemon.starting.launch import UsersLogFile, unusable
 from reusedproxy.net.slices import run_through
 from reusedproxy.net.trusted_paths import open_file
+from tests.fulldisk import room_in_files
 from tests.integration.peers import temporary_directory
 
 
@@ -214,6 +215,27 @@ class UsersLogFileTests(SynchronousTestCase):
         file.write("four")
         kept = {each.name: each.read_text() for each in directory.iterdir()}
         self.assertEqual(kept, {"x.log.1": "one two ", "x.log": "three four"})
+
+
+    def test_a_full_disk_costs_lines_and_tears_none_that_follows(self) -> None:
+        """How many, since when and why is told as soon as there is room; so it is where another process has left a
+        part of a line."""
+        path = temporary_directory(self) / "x.log"
+        path.write_text("left by another")
+        log_file: Any = UsersLogFile
+        file = log_file.fromFullPath(str(path))
+        self.addCleanup(file.close)
+        file.write("one\n")
+        with room_in_files(30):
+            for number in (2, 3, 4):
+                file.write(f"{number:020d}\n")
+        for word in ("five", "six"):
+            file.write(f"{word}\n")
+        left, one, torn, told, *rest = path.read_text().splitlines()
+        self.assertEqual((left, one, torn, rest), ("left by another", "one", "0" * 10, ["five", "six"]))
+        lost = r"warn: 3 lines of this log were lost since [-0-9]+ [0-9:]+: File too large$"
+        self.assertRegex(told, rf"reusedproxy\[{os.getpid()}\] {lost}")
+        self.assertEqual(file.dropped, 3)
 
 
 class LogTests(SynchronousTestCase):
