@@ -201,8 +201,8 @@ class Options(TwistedOptions):
         elif not self["config"]:
             raise UsageError("no configuration: say --config FILE, or --demo to see it work without one")
         if self.parent is not None and self["reload"] is None:
-            if not self["check"] and (fault := unusable(self.parent)):
-                print(f"[ALERT] {fault}", file=sys.stderr)
+            if not self["check"] and (faults := unusable(self.parent)):
+                print(*(f"[ALERT] {each}" for each in faults), sep="\n", file=sys.stderr)
                 raise SystemExit(1)
             log_as_text(self.parent, sys.argv[1:])
             if not log_to_pipe(self.parent, _reactor, self.own_log, acting_for(self.parent)):

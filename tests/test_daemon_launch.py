@@ -37,7 +37,7 @@ class UnusableTests(SynchronousTestCase):
             {"pidfile": "", "logfile": "-", "rundir": ".", "chroot": None},
             {"pidfile": str(there), "logfile": str(directory / "new"), "rundir": str(directory)},
         ):
-            self.assertEqual(unusable(options), "", options)
+            self.assertEqual(unusable(options), [], options)
 
     def test_paths_that_cannot(self) -> None:
         """Each with the option's name and the reason."""
@@ -52,24 +52,24 @@ class UnusableTests(SynchronousTestCase):
             ("chroot", file, "there is no such directory"),
             ("rundir", directory / "none", "there is no such directory"),
         ):
-            self.assertEqual(unusable({name: str(path)}), f"--{name} {path}: {reason}")
+            self.assertEqual(unusable({name: str(path)}), [f"--{name} {path}: {reason}"])
+        wrong = {name: str(directory / "none" / "none") for name in ("pidfile", "logfile", "chroot", "rundir")}
+        self.assertEqual(len(unusable(wrong)), 4)
 
     def test_root_that_only_seems_to_become_another_user(self) -> None:
         """It could come back at any time, as `--euid` means it."""
         for root in (0, 1000):
             self.patch(os, "geteuid", lambda root=root: root)
-            fault = unusable({"euid": True, "gid": 1})
-            self.assertEqual(fault.partition(":")[0], "" if root else "--euid")
-            self.assertEqual(unusable({"euid": True}), "")
+            faults = unusable({"euid": True, "gid": 1})
+            self.assertEqual([each.partition(":")[0] for each in faults], [] if root else ["--euid"])
+            self.assertEqual(unusable({"euid": True}), [])
 
     def test_what_may_not_be_written(self) -> None:
         """A directory, or a file in one that would do."""
         if os.geteuid() == 0:
             raise SkipTest("root may write everywhere")
-        self.assertEqual(unusable({"pidfile": "/x.pid"}), "--pidfile /x.pid: cannot be written: Permission denied")
-        self.assertEqual(
-            unusable({"pidfile": "/etc/passwd"}), "--pidfile /etc/passwd: cannot be written: Permission denied"
-        )
+        for path in ("/x.pid", "/etc/passwd"):
+            self.assertEqual(unusable({"pidfile": path}), [f"--pidfile {path}: cannot be written: Permission denied"])
 
 
 class BackgroundTests(SynchronousTestCase):
@@ -215,7 +215,6 @@ class UsersLogFileTests(SynchronousTestCase):
         file.write("four")
         kept = {each.name: each.read_text() for each in directory.iterdir()}
         self.assertEqual(kept, {"x.log.1": "one two ", "x.log": "three four"})
-
 
     def test_a_full_disk_costs_lines_and_tears_none_that_follows(self) -> None:
         """How many, since when and why is told as soon as there is room; so it is where another process has left a

@@ -49,7 +49,7 @@ class Options(dict):
 
 sys.addaudithook(note)
 options = Options(uid=uid, gid=None, pidfile=folder + "/pid", logfile=folder + "/log/log", nodaemon=True)
-assert unusable(options) == "", unusable(options)
+assert unusable(options) == [], unusable(options)
 log_safely(options, OwnLog())
 options.postOptions()
 pid_file = take_pid_file(options)

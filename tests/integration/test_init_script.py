@@ -864,8 +864,10 @@ class UserTests(InitScriptTestCase):
 
     def test_a_user_that_does_not_exist_is_named(self) -> None:
         with self.settings.open("a") as settings:
-            settings.write("USER=no-such-user\n")
-        self.assertIn("there is no user 'no-such-user'", self.expect(1, "start"))
+            settings.write("USER=no-such-user\nGROUP=no-such-group\n")
+        said = self.expect(1, "start")
+        self.assertIn("there is no user 'no-such-user'", said)
+        self.assertIn("there is no group 'no-such-group'", said)
 
     def test_a_group_that_does_not_exist_is_named(self) -> None:
         with self.settings.open("a") as settings:

@@ -31,14 +31,17 @@ WRITTEN = ("pidfile", "logfile")
 ENTERED = ("chroot", "rundir")
 
 
-def unusable(options: Mapping[str, object]) -> str:
-    """Returns the fault of the first of twistd's `options` that cannot be obeyed, most of them paths; "" if all can."""
+def unusable(options: Mapping[str, object]) -> list[str]:
+    """Returns the faults of those of twistd's `options` that cannot be obeyed, most of them paths."""
+    faults = []
     if options.get("euid") and os.geteuid() == 0 and (options.get("uid") or options.get("gid")) is not None:
-        return "--euid: the daemon would stay root in secret, and so would who takes it over: leave that option out"
+        faults.append(
+            "--euid: the daemon would stay root in secret, and so would who takes it over: leave that option out"
+        )
     for name in ENTERED:
         path = options.get(name)
         if isinstance(path, str) and path != "." and not os.path.isdir(path):
-            return f"--{name} {path}: there is no such directory"
+            faults.append(f"--{name} {path}: there is no such directory")
     account = _becoming(options)
     for name in WRITTEN:
         path = options.get(name)
@@ -52,8 +55,8 @@ def unusable(options: Mapping[str, object]) -> str:
                 reason = _cannot_write(path)
             reason += f" for user {account.name}, whom the daemon becomes" if reason else ""
         if reason:
-            return f"--{name} {path}: {reason}"
-    return ""
+            faults.append(f"--{name} {path}: {reason}")
+    return faults
 
 
 def _cannot_write(path: str) -> str:
