@@ -602,6 +602,11 @@ class UserTests(InitScriptTestCase):
         self.expect(0, "restart")
         self.assertEqual(0o711, made.stat().st_mode & 0o777)
         self.expect(0, "stop")
+        never = self.directory / "never"
+        self.set(RUNDIR=never, GROUP="99999999999")
+        self.assertIn(f"RUNDIR={never} cannot be given to {self.user}:99999999999", self.expect(1, "start"))
+        self.assertFalse(never.exists())
+        self.set(GROUP="")
         shared = self.directory / "shared"
         shared.mkdir()
         shared.chmod(0o777)
