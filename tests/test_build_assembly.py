@@ -89,6 +89,7 @@ class FaultTests(SynchronousTestCase):
         for line, why in (
             (f"unix@{self.directory}/a user nix", "there is no user 'nix'"),
             (f"unix@{self.directory}/a group nix", "there is no group 'nix'"),
+            (f"unix@{self.directory}/a user nix group nix", "there is no user 'nix', and there is no group 'nix'"),
             (f"unix@{self.directory}/a user 99999999999", "'99999999999' is no number of a user"),
             (f"unix@{self.directory}/a user ²", "there is no user '²'"),
             (f"unix@{self.directory}/none/a", "No such file or directory"),

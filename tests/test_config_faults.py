@@ -93,7 +93,8 @@ class WordTests(SynchronousTestCase):
             ("option http-buffer-request x", "'option http-buffer-request' takes nothing after it: 'x'"),
             (
                 "option forceclose",
-                "'option forceclose' is gone: HAProxy removed it in 2.0: take it out, or write 'option httpclose'",
+                "'option forceclose' is gone: HAProxy removed it in 2.0: take it out, or write 'option httpclose',"
+                " which ends each connection at its answer",
             ),
             ("no option httpchk", "'no' cannot stand before 'option httpchk'"),
             ("no balance", "'no' stands before 'option' and 'log' only, not before 'balance'"),

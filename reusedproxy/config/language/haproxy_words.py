@@ -258,7 +258,9 @@ OPTIONS_WITHOUT_EFFECT = words(
     """
 )
 OPTIONS_REMOVED = {
-    "forceclose": "HAProxy removed it in 2.0: take it out, or write 'option httpclose'",
+    "forceclose": (
+        "HAProxy removed it in 2.0: take it out, or write 'option httpclose', which ends each connection at its answer"
+    ),
     "http-tunnel": "HAProxy removed it in 2.1: take it out, it is not needed",
 }
 
