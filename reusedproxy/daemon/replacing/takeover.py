@@ -15,6 +15,7 @@ import stat
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from time import monotonic
 from typing import Any
 
@@ -66,7 +67,8 @@ class Takeover:
     pid: int
     states: str
     _socket: socket.socket
-    _given: dict[str, _Given]
+    #: By what their addresses are called. Two sections may listen at one address, each on a socket of its own.
+    _given: dict[str, list[_Given]]
     tables: object = None
     standing: object = None
     #: The old process waits for this one for so many seconds; None: it does not say.
@@ -88,15 +90,15 @@ class Takeover:
         identifies its file, if it has one; None if there is none."""
         address = bind.address
         key = key_of(address)
-        given = self._given.get(key)
-        if given is None or key in self._taken:
-            return None
-        if not _listens_there(given.socket, bind, at):
-            return None
-        if address.kind == "unix" and given.file != _file_at(address.path):
-            return None  # another one stands there by now
-        self._taken.append(key)
-        return given.socket, given.file
+        for given in self._given.get(key, ()):
+            if not _listens_there(given.socket, bind, at):
+                continue
+            if address.kind == "unix" and given.file != _file_at(address.path):
+                continue  # another one stands there by now
+            self._given[key].remove(given)
+            self._taken.append(key)
+            return given.socket, given.file
+        return None
 
     def prepare(
         self,
@@ -280,9 +282,8 @@ class Takeover:
             self._socket.close()
 
     def _close_untaken(self) -> None:
-        for key, given in self._given.items():
-            if key not in self._taken:
-                given.socket.close()
+        for given in chain.from_iterable(self._given.values()):
+            given.socket.close()
 
 
 def _listens_there(given: socket.socket, bind: Bind, at: Any) -> bool:
@@ -361,7 +362,7 @@ def _received(channel: socket.socket, path: str) -> Takeover:
     """Reads what the old process gives. Raises OSError and HandoverError."""
     buffer, length = bytearray(), 0
     came: list[int] = []
-    given: dict[str, _Given] = {}
+    given: dict[str, list[_Given]] = {}
     end = monotonic() + WHOLE
     try:
         while True:
@@ -393,11 +394,11 @@ def _received(channel: socket.socket, path: str) -> Takeover:
                 if not came:
                     raise HandoverError(f"the process at {path} has sent a socket's name and no socket")
                 bound = socket.socket(fileno=came.pop(0))
-                given[said.key] = _Given(bound, said.file)
+                given.setdefault(said.key, []).append(_Given(bound, said.file))
                 if not bound.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
                     raise HandoverError(f"the process at {path} has sent a socket that does not listen")
     except BaseException:
-        for each in given.values():
+        for each in chain.from_iterable(given.values()):
             each.socket.close()
         for number in came:
             os.close(number)
