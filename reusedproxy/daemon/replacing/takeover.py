@@ -29,6 +29,7 @@ from reusedproxy.daemon.replacing.channel import LONGEST, NOT_UNDERSTOOD, READ_S
 from reusedproxy.daemon.replacing.handover import ORDER, key_of, peer_of
 from reusedproxy.daemon.replacing.sharing import Sharing, Taking, described, read
 from reusedproxy.net.addresses import abstract
+from reusedproxy.net.listening_options import interface_of
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.trusted_paths import parent_of
 from reusedproxy.tables.copies import Description
@@ -302,8 +303,7 @@ def _listens_there(given: socket.socket, bind: Bind, at: Any) -> bool:
         return False
     if address.v6 and bind.options.v6_only and not given.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY):
         return False
-    interface = given.getsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, 16).rstrip(b"\0").decode()
-    if bind.options.interface and interface != bind.options.interface:
+    if interface_of(given) != bind.options.interface:
         return False
     if at is None:
         try:
