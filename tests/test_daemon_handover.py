@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import select
@@ -38,6 +39,7 @@ from reusedproxy.operators.runtime.commands import run
 from reusedproxy.operators.runtime.proxy import ADMIN, OPERATOR, Context, Refusal
 from reusedproxy.tables.table import Table
 from tests.integration.peers import LOOPBACK
+from tests.ports import free_port
 from tests.services import HEAD, FilesTestCase, ServiceTestCase
 
 PORT = ListenAddress("tcp", LOOPBACK, 0)
@@ -186,16 +188,25 @@ class TakingTests(HandoverTestCase):
         self.assertIn("does not hand over its sockets", self.refused())
 
     def test_what_does_not_listen(self) -> None:
-        def answer(channel: socket.socket) -> None:
-            with socket.socket() as other:
-                rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", [other.fileno()]))]
-                channel.sendmsg([b'{"socket": "tcp *:1", "file": null}\n'], rights)
+        """A port that is closed for a while does not either, but it is bound, and connected to nobody."""
+        unbound, unix = socket.socket(), socket.socket(socket.AF_UNIX)
+        listening = socket.create_server((LOOPBACK, 0))
+        connected = socket.create_connection(listening.getsockname())
+        for each in (unbound, unix, listening, connected):
+            self.addCleanup(each.close)
+        closed = b', "suspended": true'
+        for said, wrong in ((b"", unbound), (closed, unbound), (closed, unix), (closed, connected)):
 
-        before = len(os.listdir("/proc/self/fd"))
-        self.answered(answer)
-        self.assertIn("does not listen", self.refused())
-        self.thread.join()
-        self.assertEqual(len(os.listdir("/proc/self/fd")), before + 1)  # the one that this test listens on
+            def answer(channel: socket.socket, said: bytes = said, wrong: socket.socket = wrong) -> None:
+                rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", [wrong.fileno()]))]
+                channel.sendmsg([b'{"socket": "tcp *:1", "file": null%s}\n' % said], rights)
+
+            before = len(os.listdir("/proc/self/fd"))
+            self.answered(answer)
+            self.assertIn("does not listen", self.refused())
+            self.thread.join()
+            self.assertEqual(len(os.listdir("/proc/self/fd")), before + 1)  # the one that this test listens on
+            os.unlink(self.path)
 
 
 class BothTestCase(HandoverTestCase):
@@ -389,6 +400,31 @@ class BothTests(BothTestCase):
 
     def test_a_name_that_leads_elsewhere_now_is_not_taken(self) -> None:
         self.assertIsNone(self.taken.take(self.port.bind, ("127.0.0.2", 0)))
+        self.taken.give_up()
+
+
+class SuspendedTests(BothTestCase):
+    """An operator has disabled a frontend of the old process."""
+
+    def listening(self) -> list[Listener]:
+        at = ListenAddress("tcp", LOOPBACK, free_port())
+        self.closed = self.listener(at)
+        self.closed.suspend()
+        return [self.port, self.unix, self.closed]
+
+    def refuses(self) -> bool:
+        with socket.socket() as client:
+            return client.connect_ex(self.closed.socket.getsockname()) == errno.ECONNREFUSED
+
+    def test_its_port_is_taken_and_is_closed_until_the_new_process_serves(self) -> None:
+        poller: Any = self.poller
+        bound = given_socket(self.taken, self.closed.bind, 5)
+        assert bound is not None
+        listener = Listener(poller, Deadlines(self.clock), self.closed.bind, bound, self.happened.append)
+        self.addCleanup(listener.close)
+        self.assertTrue(self.refuses())
+        listener.listen(mock.Mock())
+        self.assertFalse(self.refuses())
         self.taken.give_up()
 
 

@@ -141,6 +141,8 @@ class WayTestCase(ListenerCase):
         assert bound is not None
         words = ("mss", "tcp-ut", "tfo")
         self.assertEqual([found(bound)[word] for word in words], [expected(before)[word] for word in words])
+        if now.options.transparent:  # what needs privileges cannot wait
+            self.assertTrue(found(bound)["transparent"])
         listener = self.serving(now, bound, address)
         listener.adopt(listener.bind, BACKLOG)
         return listener.socket

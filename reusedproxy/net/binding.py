@@ -77,7 +77,8 @@ def given_socket(
     """Returns the socket for `bind` that another process has given; None if there is none. Raises ListenError if it
     lets in others than the line says, or an option of the line cannot be set.
 
-    `Listener.adopt` sets the other options: until this process serves, they are those of the other one."""
+    `Listener.adopt` sets the other options: until this process serves, they are those of the other one. A port that is
+    closed there for a while (`disable frontend`) stays so until then, too."""
     found = None if given is None else given.take(bind, at)
     if found is None:
         return None
@@ -88,7 +89,8 @@ def given_socket(
         bound.file, bound.borrowed = file, True
     try:
         set_privileged(bound, bind)
-        bound.listen(bind.backlog or backlog)
+        if bound.getsockopt(sockets.SOL_SOCKET, sockets.SO_ACCEPTCONN):
+            bound.listen(bind.backlog or backlog)
         if file is not None:
             demand_access(bind)
     except OSError as error:

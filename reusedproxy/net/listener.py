@@ -119,7 +119,8 @@ class Listener:
         name = bound.getsockname()
         #: The port that the kernel chose where the configuration says 0; 0 for a unix socket.
         self.port: int = name[1] if isinstance(name, tuple) else 0
-        self.state = BOUND
+        # Another process may have given one that is suspended there.
+        self.state = BOUND if bound.getsockopt(sockets.SOL_SOCKET, sockets.SO_ACCEPTCONN) else SUSPENDED
         #: Length of the kernel's queue of connections, if the code that made the listener has set it.
         self.backlog: int | None = None
         self.deadline = 0.0

@@ -395,7 +395,7 @@ def _received(channel: socket.socket, path: str) -> Takeover:
                     raise HandoverError(f"the process at {path} has sent a socket's name and no socket")
                 bound = socket.socket(fileno=came.pop(0))
                 given.setdefault(said.key, []).append(_Given(bound, said.file))
-                if not bound.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                if not _may_be_listened_on(bound, said):
                     raise HandoverError(f"the process at {path} has sent a socket that does not listen")
     except BaseException:
         for each in chain.from_iterable(given.values()):
@@ -407,10 +407,25 @@ def _received(channel: socket.socket, path: str) -> Takeover:
 
 @frozen
 class _Named:
-    """Holds what the old process says of one socket: what it is called, and what identifies its file."""
+    """Holds what the old process says of one socket: what it is called, what identifies its file, and whether it does
+    not listen for now (`disable frontend`)."""
 
     key: str
     file: tuple[int, int] | None
+    suspended: bool
+
+
+def _may_be_listened_on(bound: socket.socket, said: _Named) -> bool:
+    """Tells whether a socket listens, or is a port that is closed for a while as it was said to be."""
+    if bound.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        return True
+    if not said.suspended or bound.family == socket.AF_UNIX:
+        return False
+    try:
+        bound.getpeername()
+    except OSError:
+        return bool(bound.getsockname()[1])
+    return False
 
 
 @frozen
@@ -448,7 +463,7 @@ def _said(line: bytes, path: str) -> _Named | _End:
                 None if waits is None else float(waits),
             )
         file = said.get("file")
-        return _Named(str(said["socket"]), (int(file[0]), int(file[1])) if file else None)
+        return _Named(str(said["socket"]), (int(file[0]), int(file[1])) if file else None, bool(said.get("suspended")))
     except Unreadable as error:
         text = f"the process at {path} says states of servers that cannot be read: {error}"
         raise HandoverError(text) from None
