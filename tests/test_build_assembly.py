@@ -120,6 +120,23 @@ class FaultTests(SynchronousTestCase):
         error = self.assertRaises(Refused, service.assemble, bind=True)
         self.assertIn("the daemon is user", str(error))
 
+    def test_an_ipv6_socket_of_the_process_before_that_shuts_out_ipv4_clients_is_told(self) -> None:
+        """It goes on as it was bound, as at a reload."""
+        file = self.directory / "proxy.cfg"
+        file.write_text(f"{HEAD}frontend f\n bind [::]:0\n default_backend b\nbackend b\n server s {LOOPBACK}:1\n")
+        for only in (0, 1):
+            theirs = socket.socket(socket.AF_INET6)
+            self.addCleanup(theirs.close)
+            theirs.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)
+            theirs.bind(("::", 0))
+            service = ProxyService(Reactor(), [str(file)])
+            given = mock.Mock(states="")
+            given.take.return_value = theirs.dup(), None
+            self.patch(service, "_takeover", given)
+            proxy = service.assemble(bind=True)
+            self.addCleanup(proxy.listeners[0][1].close)
+            self.assertEqual("takes no IPv4 clients" in str(proxy.notices), bool(only))
+
 
 class NameTests(SynchronousTestCase):
     """Which of a server's pools keeps the floor: requests have to find what stands there."""
