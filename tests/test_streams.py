@@ -305,7 +305,7 @@ class FloorTests(SynchronousTestCase):
         server.feed(b"x" * GREETING_MAX)
         self.assertIsNone(server.end)
         server.feed(b"x")
-        self.assertEqual(server.end, ("close", "greeting too long"))
+        self.assertEqual(server.end, ("abort", "greeting too long"))
         world.check_rest()
 
     def test_one_that_its_server_has_ended_a_moment_ago_is_given_to_nobody(self) -> None:
