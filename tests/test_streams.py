@@ -383,6 +383,7 @@ class FloorTests(SynchronousTestCase):
         self.assertEqual(again.take(), b"hello")
         again.reset(LATE_REFUSAL)
         self.assertEqual(world.flags(), ["s1 SC"])
+        self.assertEqual(world.log[0].course.server_error, 43)
         world.check_rest()
 
     def test_a_server_that_closes_unused_connections_is_found_out(self) -> None:
