@@ -16,8 +16,6 @@ from collections.abc import Callable, Sequence
 from math import inf
 from typing import Protocol
 
-from attrs import frozen
-
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.operators.logs.outlet import Ended, Outlet
 
@@ -41,13 +39,13 @@ Tell = Callable[[str, int], None]
 UNREAD = "nobody read them in time"
 
 
-@frozen
 class Lost:
     """Says how many lines are lost that no line has told of, how many seconds ago the first was, and why."""
 
-    lines: int
-    ago: float
-    why: str
+    def __init__(self, lines: int, ago: float, why: str) -> None:
+        self.lines = lines
+        self.ago = ago
+        self.why = why
 
 
 #: Makes the line that tells of lost ones.
