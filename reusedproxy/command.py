@@ -323,7 +323,7 @@ def makeService(options: Options) -> IService:
         never_block(options.parent, reactor, options.own_log)
     proxy.logs.own_dropped = options.own_log.dropped
     # The objects made so far live as long as the process, or are freed by reference counting (see
-    # `former.take_apart`). The garbage collector need not traverse them each time, which takes 17 ms for the
+    # `pool.apart`). The garbage collector need not traverse them each time, which takes 17 ms for the
     # modules alone, and 100 ms for 1,250 sections. What loading them has left over is frozen by then (`entry`).
     gc.unfreeze()
     gc.collect()

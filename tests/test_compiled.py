@@ -69,14 +69,14 @@ class CompiledTests(SynchronousTestCase):
         self.assertEqual(replacing, ["command.py"])
 
     def test_no_object_is_asked_for_its_dictionary(self) -> None:
-        """A compiled one has none. (`daemon.reloading.former` knows that; `vars` of a module is another thing.)"""
+        """A compiled one has none. (`pool.apart` knows that; `vars` of a module is another thing.)"""
         asking = []
         for path in sorted((ROOT / "reusedproxy").rglob("*.py")):
             for node in ast.walk(ast.parse(path.read_text())):
                 called = isinstance(node, ast.Call) and ast.unparse(node.func) == "vars"
                 if called or (isinstance(node, ast.Attribute) and node.attr == "__dict__"):
                     asking.append(path.name)
-        self.assertEqual(sorted({*asking}), ["former.py"])
+        self.assertEqual(sorted({*asking}), ["apart.py"])
 
     def test_what_is_never_reached_is_an_error_in_each(self) -> None:
         """mypyc would leave it out."""

@@ -513,7 +513,7 @@ class FirstAnswerTests(HedgingTestCase):
         self.assertEqual(len(self.hedging.losers), 1)
         proxy: Any = SimpleNamespace(frontends=[], backends=[self.world.backend], lines={})
         steps = take_apart(proxy)
-        self.patch(former, "_empty", lambda each: None)
+        self.patch(former, "empty", lambda each: None)
         for _ in steps:
             pass
         self.assertEqual((self.busy(), self.hedging.losers), ([0, 0], set()))

@@ -69,7 +69,7 @@ class Holdings:
     ends by their reason.
     """
 
-    #: For mypyc: what `daemon.reloading.former` drops at the end.
+    #: For mypyc: what `pool.apart` drops at the end.
     __deletable__ = ("backlog", "guard", "watcher")
 
     def __init__(self, clock: IReactorTime, deadlines: Deadlines, backlog: Backlog) -> None:

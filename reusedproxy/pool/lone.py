@@ -19,6 +19,7 @@ class LoneDial:
         self._pool = pool
         self._waiter: Waiter | None = waiter
         self._since = pool.deadlines.now()
+        pool.lone_dials += 1
         self._dial = pool.dial_for(self, preface)
 
     def leave(self, waiter: Waiter, timed_out: bool = False) -> None:
@@ -45,6 +46,7 @@ class LoneDial:
         """Counts the dial as one that is over, and returns who has waited for it."""
         waiter, self._waiter = self._waiter, None
         assert waiter is not None
+        self._pool.lone_dials -= 1
         self._pool.counters.dials += 1
         self._pool.counters.dials_for_requests += 1
         return waiter

@@ -32,6 +32,7 @@ from reusedproxy.measures.log_throttle import LogThrottle
 from reusedproxy.net.dial import Dialer
 from reusedproxy.net.slices import Later, Steps
 from reusedproxy.net.tls.identity import ClientIdentity
+from reusedproxy.pool.apart import take_pool_apart
 from reusedproxy.pool.connection import ServerConnection
 from reusedproxy.pool.holdings import HoldingsWatcher
 from reusedproxy.pool.kept import DRAINED
@@ -49,6 +50,8 @@ KEPT_NAMES, KEPT_FOR = 16, 60.0
 SWEEP = 10.0
 #: Seconds for which a name that was not listed has a floor after it was last asked for.
 LEARNT_FOR = 600.0
+#: Seconds after which the pool of a forgotten name is taken apart, at the earliest; and how many at once.
+FREED_AFTER, FREED_AT_ONCE = 1.0, 300
 
 
 class NameRefused(Exception):
@@ -171,6 +174,8 @@ class NamedPools:
         #: Names that a reload tries before it lists them.
         self._ahead: dict[Key, tuple[Name, int | None]] = {}
         self.leaving: dict[HTTPConnectionPool, None] = {}
+        #: Pools of forgotten names, and since when: they are taken apart when nobody uses them.
+        self._forgotten: dict[HTTPConnectionPool, float] = {}
         self.refusals = 0
         #: Names with a floor that are not listed, and when each was last asked for.
         self._learnt: dict[Key, float] = {}
@@ -328,6 +333,7 @@ class NamedPools:
         for pool in self.awake:
             if pool.floor and pool is not self.first:
                 self._let_rest(pool)  # a floor that follows demand has fallen, perhaps
+        self._free_forgotten()
         return [*self.awake]
 
     def _let_rest(self, pool: HTTPConnectionPool) -> None:
@@ -523,6 +529,7 @@ class NamedPools:
     def _forget_unasked(self) -> Steps[None]:
         """Closes, in steps, the pools that hold nothing and whose names were not asked for since the last sweep; and
         those that have a floor and were not asked for in a while."""
+        self._free_forgotten()
         asked, self._asked = self._asked, set()
         now = self.first.deadlines.now()
         self._learnt.update((key, now) for key in asked if key in self._learnt)
@@ -542,12 +549,23 @@ class NamedPools:
     def _swept(self, failure: Failure | None) -> None:
         if failure is not None:
             self._log.failure("names that nobody asks for could not be forgotten", failure)
-        if self.others:
+        if self.others or self._forgotten:
             self._sweep.plan(SWEEP)
 
     def _forget(self, key: Key, reason: str) -> None:
         self._learnt.pop(key, None)
-        self._close(self.others.pop(key), reason)
+        pool = self.others.pop(key)
+        self._close(pool, reason)
+        self._forgotten[pool] = self.first.deadlines.now()
+
+    def _free_forgotten(self) -> None:
+        """Frees pools of forgotten names when their last connections are gone, some of them at once."""
+        before = self.first.deadlines.now() - FREED_AFTER
+        free = [pool for pool, at in self._forgotten.items() if at <= before and not (pool.standing or pool.lone_dials)]
+        for pool in free[:FREED_AT_ONCE]:
+            del self._forgotten[pool]
+            self.awake.pop(pool, None)
+            take_pool_apart(pool)
 
     def _close(self, pool: HTTPConnectionPool, reason: str) -> None:
         pool.close(reason)

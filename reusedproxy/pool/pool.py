@@ -72,7 +72,7 @@ class HTTPConnectionPool(ConnectionOwner[ServerConnection]):
     (ends by reason) and `ended` (the last ends) are those of its `holdings`, which alone moves connections.
     """
 
-    #: For mypyc: what `daemon.reloading.former` drops at the end.
+    #: For mypyc: what `pool.apart` drops at the end.
     __deletable__ = ("group", "holdings", "invalid", "order", "upkeep", "waiters", "_dialer", "_governor", "_refusals")
 
     #: Tells that each connection serves only the client for which it was opened.
@@ -111,6 +111,8 @@ class HTTPConnectionPool(ConnectionOwner[ServerConnection]):
         self.counters, self.closed, self.ended = holdings.counters, holdings.closed, holdings.ended
         self.waiters = Waiters()
         self.state = "suspended"
+        #: Dials past the pool's pacing that are under way, each for one request (`lone`).
+        self.lone_dials = 0
         #: The end of the client certificate, by the clock: nothing that was opened before stays beyond it.
         self.expires_at = _end_of_certificate(dialer.context, clock.seconds())
         #: The request of a ping, sent on a connection that has stood idle for `idle_ping` seconds.

@@ -72,7 +72,7 @@ class Upkeep(HoldingsWatcher):
     """Keeps up one pool. `used` and `unused` estimate how long its server lets connections stand idle that have carried
     requests, or have not."""
 
-    #: For mypyc: what `daemon.reloading.former` drops at the end.
+    #: For mypyc: what `pool.apart` drops at the end.
     __deletable__ = (
         "demand", "governor", "holdings", "refill", "curious", "spread", "_advice", "_leaks", "_pool", "used", "unused",
     )  # fmt: skip

@@ -7,8 +7,6 @@ closed, and it is taken apart: it is full of reference cycles. Must never know h
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
-from types import GetSetDescriptorType
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -20,6 +18,8 @@ from reusedproxy.build.servers.line import Line
 from reusedproxy.clients.frontend import backend_of
 from reusedproxy.daemon.reloading.succession import pools_of
 from reusedproxy.net.slices import Later, Steps
+from reusedproxy.pool.apart import empty
+from reusedproxy.pool.apart import take_pool_apart as take_one_apart
 from reusedproxy.pool.pool import HTTPConnectionPool
 
 #: Seconds between two checks whether the last client of a replaced proxy has gone.
@@ -118,7 +118,7 @@ class FormerProxies:
             self._ending += {line.pool, *line.server.former}.difference(*map(pools_of, self.proxies))
             for each in (line.checker, line.agent, line.server):
                 if each is not None:
-                    _empty(each)
+                    empty(each)
             yield
 
 
@@ -136,10 +136,10 @@ def take_apart(proxy: Proxy) -> Iterator[None]:
         if backend.hedging is not None:
             backend.hedging.let_losers_go()
         for each in (*backend.checkers, *backend.agents, *backend.servers, backend):
-            _empty(each)
+            empty(each)
         yield
     for frontend in frontends:
-        _empty(frontend)
+        empty(frontend)
         yield
     while lines:
         lines.popitem()
@@ -161,21 +161,8 @@ def _backends_in_use(proxies: list[Proxy]) -> Steps[set[Backend]]:
 
 def take_pool_apart(pool: HTTPConnectionPool) -> Iterator[None]:
     """Frees a closed pool without connections, with the pools for the other names of its server, in steps."""
+    group = pool.group
     for each in [*pool.family]:
-        for part in (each.upkeep, each.holdings, each.group, each):
-            _empty(part)
-        each.state = "closed"  # a reload in progress may have it among a server's former pools
+        take_one_apart(each)  # a reload in progress may have it among a server's former pools
         yield
-
-
-def _empty(each: object) -> None:
-    """Drops what an object refers to. One of a compiled class has no `__dict__`, but descriptors; those that the class
-    names in `__deletable__` can be deleted."""
-    if hasattr(each, "__dict__"):
-        vars(each).clear()
-        return
-    for kind in type(each).__mro__[:-1]:
-        for name, attribute in vars(kind).items():
-            if isinstance(attribute, GetSetDescriptorType):
-                with suppress(AttributeError):
-                    delattr(each, name)
+    empty(group)
