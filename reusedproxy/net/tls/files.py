@@ -458,12 +458,23 @@ class Trusts:
     def of(self, named: Named, crl_file: str | None = None, *, fetched: bool = False) -> Trusted:
         """Returns what makes a context trust `named`: paths (None: the system's CAs) with their keywords.
 
-        Raises TLSConfigurationError. A `crl_file` that is `fetched` may not be there yet.
+        Raises TLSConfigurationError, with all that is wrong. A `crl_file` that is `fetched` may not be there yet.
         """
         asked = named, crl_file
         if asked not in self._by_name:
-            authorities = [(word, self._files_of(word, path)) for word, path in named]
-            revoked = None if crl_file is None else (crl_file, self._revoked(crl_file, fetched))
+            faults: list[str] = []
+            authorities, revoked = [], None
+            for word, path in named:
+                try:
+                    authorities.append((word, self._files_of(word, path)))
+                except TLSConfigurationError as error:
+                    faults += error.args
+            try:
+                revoked = None if crl_file is None else (crl_file, self._revoked(crl_file, fetched))
+            except TLSConfigurationError as error:
+                faults += error.args
+            if faults:
+                raise TLSConfigurationError(*faults)
             # OpenSSL reads the system's, so they are read again at each reading.
             digests = tuple(
                 self if files is None else tuple(_digest(each) for _, each in files) for _, files in authorities
