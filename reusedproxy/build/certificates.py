@@ -256,6 +256,9 @@ class FilesOfTLS:
         self._configuration: Configuration | None = configuration
         self._offered: dict[BindTLS, None] = {}
         self._of_servers: list[str] = []
+        self._lists_of_servers: list[str | None] = []
+        #: Those that were found by the last look and have lists of revoked certificates.
+        self.crl_files: list[str] = []
         self._chosen: dict[IdentityRule, None] = {}
         #: What their files and folders name, with the stamps of these at that time.
         self._sources: dict[IdentityRule, tuple[Stamps, list[str]]] = {}
@@ -272,13 +275,16 @@ class FilesOfTLS:
             yield from self._list(self._configuration)
             self._configuration = None
         paths: dict[str, None] = {}
+        lists = dict.fromkeys(self._lists_of_servers)
         for tls in self._offered:
             sought = []
             for each in self._sought(tls):
                 sought.append(each)
                 yield
             paths.update(dict.fromkeys(files_of(tls, sought)))
+            lists.update(dict.fromkeys(each.crl_file for each in (tls.offer, *(one.offer for one in sought))))
             yield
+        self.crl_files = [path for path in lists if path is not None]
         for rule in self._chosen:
             paths.update(dict.fromkeys((yield from self._named(rule))))
         return (yield from _looking_at({**paths, **dict.fromkeys(self._of_servers)}))
@@ -295,6 +301,7 @@ class FilesOfTLS:
             if not number % SERVERS_AT_ONCE:
                 yield
         self._of_servers = [path for tls in asked for path in _server_files(tls)]
+        self._lists_of_servers = [tls.crl_file for tls in asked]
         self._chosen = dict.fromkeys(server.identities for server in servers if server.identities)
 
     def _named(self, rule: IdentityRule) -> Steps[list[str]]:

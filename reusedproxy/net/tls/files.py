@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
-from contextlib import suppress
-from functools import cached_property
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import cached_property, partial
 from hashlib import sha256
-from typing import Any
+from typing import Any, BinaryIO
 from weakref import WeakValueDictionary
 
 from attrs import frozen
@@ -22,19 +22,21 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import (
     Certificate,
-    CertificateRevocationList,
     DuplicateExtension,
     InvalidVersion,
     UnsupportedGeneralNameType,
     load_pem_x509_certificates,
-    load_pem_x509_crl,
 )
 from OpenSSL import SSL, crypto
 
 from reusedproxy.config.tls.crt_list import CrtList
-from reusedproxy.net.files import MEBIBYTE, held_in_memory, names_in, read_file, why_unread
+from reusedproxy.net.files import MEBIBYTE, held_in_memory, names_in, open_bounded, read_file, why_unread
+from reusedproxy.net.slices import Steps
+from reusedproxy.net.threads import Worker
+from reusedproxy.net.tls.crl import Span
 from reusedproxy.net.tls.in_memory import CertificateInMemory, CertificateName, FilesInMemory
 from reusedproxy.net.tls.openssl_server import share_store
+from reusedproxy.net.tls.revoked import SMALL, ListUnreadable, RevokedLists, read_lists
 from reusedproxy.net.tls.svid import SPIFFE, SVID
 from reusedproxy.net.tls.tokens import TOKEN_KEY, KeyNotInToken, use_token_key
 from reusedproxy.net.tls.transport import openssl_reason
@@ -57,9 +59,9 @@ _CERTIFICATE_BLOCK = re.compile(
 _DH_BLOCK = re.compile(
     rb"^-----BEGIN (X9\.42 |)DH PARAMETERS-----\s[A-Za-z0-9+/=\s]+-----END \1DH PARAMETERS-----[ \t\r]*$", re.M
 )
-
-#: The lines around a revocation list in PEM.
-_LIST_BEGINS, _LIST_ENDS = b"-----BEGIN X509 CRL-----", b"-----END X509 CRL-----"
+#: The line before a block in PEM; expressions that look for its beginning by themselves take 12 ms a megabyte.
+_BEGINS, _ENDS = b"-----BEGIN ", b"-----END "
+_LABEL = re.compile(rb"-----BEGIN ([A-Z0-9 #]+)-----")
 
 #: Keywords of the configuration, each with its path; None: the system's own CAs.
 Named = tuple[tuple[str, "str | None"], ...]
@@ -230,7 +232,17 @@ def _key_beside(path: str) -> str:
 
 def pem_blocks(content: bytes) -> list[bytes]:
     """Returns the labels of the blocks in a PEM file, in order: CERTIFICATE, RSA PRIVATE KEY and so on (RFC 7468)."""
-    return re.findall(rb"^-----BEGIN ([A-Z0-9 #]+)-----", content, re.M)
+    found = (_LABEL.match(content, at) for at in _lines(content, _BEGINS))
+    return [each[1] for each in found if each is not None]
+
+
+def _lines(content: bytes, words: bytes) -> Iterator[int]:
+    """Returns where the lines are that begin with these words."""
+    at = content.find(words)
+    while at >= 0:
+        if at == 0 or content[at - 1] == 0x0A:
+            yield at
+        at = content.find(words, at + len(words))
 
 
 def _blocks_in(what: str, content: bytes) -> list[bytes]:
@@ -241,7 +253,7 @@ def _blocks_in(what: str, content: bytes) -> list[bytes]:
     blocks = pem_blocks(content)
     if content.startswith(b"\xef\xbb\xbf"):
         raise TLSConfigurationError(f"{what}: begins with a byte order mark (UTF-8), as no PEM file does")
-    if len(blocks) > len(re.findall(rb"^-----END ", content, re.M)):
+    if len(blocks) > sum(1 for _ in _lines(content, _ENDS)):
         raise TLSConfigurationError(f"{what}: is cut off: a line -----BEGIN has no -----END")
     if blocks:
         return blocks
@@ -294,52 +306,63 @@ def certificates_in(content: bytes) -> list[Certificate]:
         return []
 
 
-def revocations_in(content: bytes) -> list[CertificateRevocationList]:
-    """Returns the lists in PEM; none if cryptography is stricter than OpenSSL, which has accepted them."""
+def revoked_in(what: str, content: bytes, digest: bytes | None = None, worker: Worker | None = None) -> RevokedLists:
+    """Returns the lists of HAProxy's `crl-file`, at least one; for the rest see `read_lists`.
+
+    Raises TLSConfigurationError; `what` begins the message.
+    """
+    _blocks_in(what, content)
     try:
-        return [load_pem_x509_crl(block) for block in _lists_in(content)]
-    except (ValueError, InvalidVersion):
-        return []
-
-
-def _lists_in(content: bytes) -> list[bytes]:
-    """Returns the revocation lists in PEM. Looks at each byte once: a regular expression would look for the end again
-    from each beginning, for hours where there is none."""
-    found: list[bytes] = []
-    end = 0
-    while (start := content.find(_LIST_BEGINS, end)) >= 0 and (last := content.find(_LIST_ENDS, start)) >= 0:
-        end = last + len(_LIST_ENDS)
-        found.append(content[start:end])
+        found = read_lists(content, digest, worker)
+    except ListUnreadable:
+        raise TLSConfigurationError(f"{what}: cannot be decoded") from None
+    if not found.spans:
+        raise TLSConfigurationError(f"{what}: holds no list (no line says -----BEGIN X509 CRL-----)")
     return found
 
 
 #: A keyword, and the files that its path stands for, each with its content; None: the system's own CAs.
 Authorities = tuple[str, "tuple[tuple[str, bytes], ...] | None"]
+#: The name of a file of lists, and what is revoked by it; None: it has not been fetched yet.
+Revoked = tuple[str, "RevokedLists | None"]
 
 
 class Trust:
     """Holds the OpenSSL store of some CA files, shared by all contexts that name the same files."""
 
-    def __init__(self, authorities: Sequence[Authorities], revoked: tuple[str, bytes | None] | None) -> None:
-        """Loads the files, and a list of what is `revoked`, with its name. Raises TLSConfigurationError.
+    def __init__(self, authorities: Sequence[Authorities], revoked: Revoked | None) -> None:
+        """Loads the files. Raises TLSConfigurationError.
 
-        The content is None while the list has not been fetched: then everything is refused, since nobody knows what is
-        revoked.
+        There are no lists while none have been fetched: then everything is refused, since nobody knows what is revoked.
         """
         self._context = SSL.Context(SSL.TLS_METHOD)
+        self._lists = None if revoked is None else revoked[1]
         #: When each list of what is revoked says that the next one is due (Unix time): from then on it does not count.
-        self.ends: list[float] = []
+        self.ends = [] if self._lists is None else [end for _, end in self._lists.spans if end is not None]
         for word, files in authorities:
             if files is None:
                 self._context.set_default_verify_paths()
             for path, content in files or ():
                 _trust(self._context, f"{word} {path}", content)
         if revoked is not None:
-            self.ends = _revoke(self._context, *revoked)
+            _demand_lists(self._context)
+            _revoke(self._context, *revoked)
+
+    @property
+    def takes_long(self) -> bool:
+        """Tells whether `prepare` does."""
+        return self._lists is not None and self._lists.is_large
+
+    def prepare(self) -> None:
+        """Does what would hold up the first handshake."""
+        if self._lists is not None:
+            self._lists.sort(self._context)
 
     def give(self, context: SSL.Context) -> None:
         """Makes `context` trust what is in the store."""
         share_store(context, self._context)
+        if self._lists is not None:
+            self._lists.outlive(context)
 
 
 def _trust(context: SSL.Context, what: str, content: bytes) -> None:
@@ -358,14 +381,12 @@ def _trust(context: SSL.Context, what: str, content: bytes) -> None:
 class Trusted:
     """Joins a `Trust` with the names under which it was asked for, and what was read of these."""
 
-    def __init__(
-        self, trust: Trust, named: Named, authorities: Sequence[Authorities], revoked: tuple[str, bytes | None] | None
-    ) -> None:
+    def __init__(self, trust: Trust, named: Named, authorities: Sequence[Authorities], revoked: Revoked | None) -> None:
         self._trust = trust
         self._named = named
         self._authorities = authorities
         self._crl_file = None if revoked is None else revoked[0]
-        self._is_fetched = revoked is None or bool(revoked[1])
+        self._is_fetched = revoked is None or revoked[1] is not None
 
     def give(self, context: SSL.Context) -> None:
         """Makes `context` trust what is in the store."""
@@ -426,6 +447,16 @@ class Trusts:
         #: directory's. Those of the previous reading stay: who has not changed is not made anew.
         self.authorities: dict[str, tuple[bytes, ...]] = {} if previous is None else {**previous.authorities}
         self.revocations: dict[str, bytes] = {} if previous is None else {**previous.revocations}
+        #: From when to when the lists in these are valid.
+        self.spans: dict[str, tuple[Span, ...]] = {} if previous is None else {**previous.spans}
+        #: The lists by their files, or what is wrong with one; and those in use, by the digests of their contents.
+        self._lists: dict[str, RevokedLists | TLSConfigurationError] = {}
+        self._known_lists: WeakValueDictionary[bytes, RevokedLists] = (
+            WeakValueDictionary() if previous is None else previous._known_lists
+        )
+        self._worker: Worker = Worker("revocation lists") if previous is None else previous._worker
+        #: Stores that are new in this reading and whose use would begin slowly.
+        self._slow: list[Trust] = []
         #: The lines of `crt-list` files and directories, by `build.crt_lists.list_name`.
         self.lists: dict[str, CrtList] = {}
         self.in_memory = FilesInMemory() if in_memory is None else in_memory
@@ -463,17 +494,17 @@ class Trusts:
         asked = named, crl_file
         if asked not in self._by_name:
             authorities = [(word, self._files_of(word, path)) for word, path in named]
-            revoked = None if crl_file is None else (crl_file, self._revoked(crl_file, fetched))
+            revoked = None if crl_file is None else self._revoked(crl_file, fetched)
             # OpenSSL reads the system's, so they are read again at each reading.
             digests = tuple(
                 self if files is None else tuple(_digest(each) for _, each in files) for _, files in authorities
             )
-            key = digests, None if revoked is None else _digest(revoked[1] or b"")
-            if revoked is not None:
-                self.revocations[revoked[0]] = revoked[1] or b""
+            key = digests, None if revoked is None else b"" if revoked[1] is None else revoked[1].digest
             trust = self._by_content.get(key)
             if trust is None:
                 trust = self._by_content[key] = Trust(authorities, revoked)
+                if trust.takes_long:
+                    self._slow.append(trust)
             self._by_name[asked] = Trusted(trust, named, authorities, revoked)
         return self._by_name[asked]
 
@@ -515,12 +546,68 @@ class Trusts:
         self.authorities[path] = tuple(content for _, content in found)
         return found
 
-    def _revoked(self, crl_file: str, fetched: bool) -> bytes | None:
-        if (held := self.in_memory.revocations.get(crl_file)) is not None:
-            return held
-        if fetched and _is_missing(crl_file):
+    def reading(self, crl_files: Iterable[str], reactor: Any) -> Steps[None]:
+        """Reads those lists in a thread, in steps, that would hold up the event loop, for `of`."""
+        for path in crl_files:
+            if path in self._lists:
+                continue
+            try:
+                found = yield from self._reading(path, reactor)
+            except TLSConfigurationError as error:
+                self._lists[path] = error
+            else:
+                if found is not None:
+                    self._lists[path] = found
+
+    def preparing(self, reactor: Any | None) -> Steps[None]:
+        """Prepares the stores that are new in this reading for their first use: in a thread, in steps, where a
+        `reactor` serves clients meanwhile."""
+        for trust in self._slow:
+            if reactor is None:
+                trust.prepare()
+            else:
+                yield self._worker.do(reactor, trust.prepare)
+        self._slow.clear()
+
+    def _reading(self, path: str, reactor: Any) -> Steps[RevokedLists | None]:
+        """Reads large lists in a thread; None: they are small. Raises TLSConfigurationError."""
+        what, content = f"crl-file {path}", self.in_memory.revocations.get(path)
+        if content is None and _size_of(path) > SMALL:
+            # Not in the thread: whoever opens a file as another user makes all threads that user.
+            with _naming(what, path):
+                file = open_bounded(path, LARGEST_REVOCATIONS)
+            content = yield self._worker.do(reactor, partial(_rest, what, path, file))
+        if content is None or len(content) <= SMALL:
             return None
-        return self._content("crl-file", crl_file, LARGEST_REVOCATIONS)
+        digest = yield self._worker.do(reactor, partial(_digest, content))
+        found = self._known_lists.get(digest)
+        if found is None:
+            found = yield self._worker.do(reactor, partial(revoked_in, what, content, digest, self._worker))
+            self._known_lists[digest] = found
+        return found
+
+    def _revoked(self, crl_file: str, fetched: bool) -> Revoked:
+        """Returns what is revoked by a file. Raises TLSConfigurationError."""
+        found = self._lists.get(crl_file)
+        if isinstance(found, TLSConfigurationError):
+            raise TLSConfigurationError(*found.args)
+        held = self.in_memory.revocations.get(crl_file)
+        if found is None and held is None and fetched and _size_of(crl_file) == 0:
+            self.revocations[crl_file], self.spans[crl_file] = b"", ()
+            return crl_file, None
+        if found is None:
+            content = held if held is not None else self._content("crl-file", crl_file, LARGEST_REVOCATIONS)
+            digest = _digest(content)
+            found = self._known_lists.get(digest) or self._read(f"crl-file {crl_file}", content, digest)
+            self._lists[crl_file] = self._known_lists[digest] = found
+        self.revocations[crl_file], self.spans[crl_file] = found.content, found.spans
+        return crl_file, found
+
+    def _read(self, what: str, content: bytes, digest: bytes) -> RevokedLists:
+        """Reads lists, large ones in the thread that will free them: where it did that with memory of another thread,
+        glibc would lock this one out of its own for 0.3 s. Raises TLSConfigurationError."""
+        read = partial(revoked_in, what, content, digest, self._worker)
+        return read() if len(content) <= SMALL else self._worker.wait_for(read)
 
     def _content(self, word: str, path: str, most: int) -> bytes:
         """Returns what is in a file, which is read once: what is looked at is what is trusted."""
@@ -529,44 +616,29 @@ class Trusts:
         return self._contents[path]
 
 
-def _is_missing(path: str) -> bool:
-    """Tells whether there is no file, or an empty one, as a machine that lost its power may have left it."""
+def _size_of(path: str) -> int:
+    """Returns the size of a file: 0 if there is none, or an empty one, as a machine that lost its power may have left
+    it; -1 where that cannot be said."""
     try:
-        return os.stat(path).st_size == 0
+        return os.stat(path).st_size
     except FileNotFoundError:
-        return True
+        return 0
     except OSError:
-        return False
+        return -1
 
 
 def _digest(content: bytes) -> bytes:
     return sha256(content).digest()
 
 
-def _revoke(context: SSL.Context, crl_file: str, content: bytes | None) -> list[float]:
-    """Loads HAProxy's `crl-file`: lists in PEM, of which there must be one for every CA of a client's chain.
-
-    Returns when they end (Unix time). Raises TLSConfigurationError.
-    """
-    what = f"crl-file {crl_file}"
-    if content is None:
-        _demand_lists(context)
-        return []
-    _blocks_in(what, content)
-    blocks = _lists_in(content)
-    if not blocks:
-        raise TLSConfigurationError(f"{what}: holds no list (no line says -----BEGIN X509 CRL-----)")
-    store = context.get_cert_store()
-    assert store is not None
+def _revoke(context: SSL.Context, crl_file: str, lists: RevokedLists | None) -> None:
+    """Has `context` refuse what these lists revoke. Raises TLSConfigurationError."""
+    if lists is None:
+        return
     try:
-        lists = [load_pem_x509_crl(block) for block in blocks]
-        for each in lists:
-            store.add_crl(each)
-        ends = [each.next_update_utc for each in lists]
-    except (ValueError, InvalidVersion, crypto.Error):
-        raise TLSConfigurationError(f"{what}: cannot be decoded") from None
-    _demand_lists(context)
-    return [end.timestamp() for end in ends if end is not None]
+        lists.add_to(context)
+    except ListUnreadable:
+        raise TLSConfigurationError(f"crl-file {crl_file}: OpenSSL does not take a list in it") from None
 
 
 def _demand_lists(context: SSL.Context) -> None:
@@ -577,18 +649,29 @@ def _demand_lists(context: SSL.Context) -> None:
 
 def _content(what: str, path: str, most: int) -> bytes:
     """Reads a file of at most so many bytes. Raises TLSConfigurationError; `what` begins the message."""
-    try:
+    with _naming(what, path):
         return read_file(path, most)
+
+
+def _rest(what: str, path: str, file: BinaryIO) -> bytes:
+    """Reads an open file, and closes it. Raises TLSConfigurationError."""
+    with _naming(what, path), file:
+        return file.read()
+
+
+@contextmanager
+def _naming(what: str, path: str) -> Iterator[None]:
+    """Has the message of an OSError name the file: raises TLSConfigurationError."""
+    try:
+        yield
     except OSError as error:
         raise TLSConfigurationError(f"{what}: cannot be read: {why_unread(path, error)}") from None
 
 
 def _files_of(word: str, path: str) -> list[str]:
     """Returns the file, or the files of the directory. Raises TLSConfigurationError."""
-    try:
+    with _naming(f"{word} {path}", path):
         files = _pem_files(path)
-    except OSError as error:
-        raise TLSConfigurationError(f"{word} {path}: cannot be read: {why_unread(path, error)}") from None
     if not files:
         raise TLSConfigurationError(f"{word} {path}: there is no .pem, .crt or .cer file in this directory")
     return files

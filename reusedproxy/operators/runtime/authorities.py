@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from reusedproxy.net.tls.files import TLSConfigurationError, Trust, certificates_in
+from reusedproxy.net.tls.files import TLSConfigurationError, Trust, certificates_in, revoked_in
 from reusedproxy.net.tls.in_memory import FilesInMemory
 from reusedproxy.operators.runtime.proxy import Context, Refusal
 from reusedproxy.operators.runtime.transactions import Kind, Known
@@ -112,7 +112,7 @@ class _Revocations(_Bytes):
 
     def loaded(self, said: str, payload: bytes, before: bytes, adds: bool) -> bytes:
         try:
-            Trust([], (said, payload))
+            revoked_in(said, payload)
         except TLSConfigurationError:
             raise Refusal("Invalid payload") from None
         return payload
