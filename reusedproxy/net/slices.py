@@ -95,6 +95,25 @@ class Slices:
             self.longest = max(self.longest, self._clock.seconds() - began)
 
 
+def in_slices(clock: IReactorTime, steps: Steps[T]) -> Deferred[T]:
+    """Runs work in slices, and returns its result; cancelling the Deferred ends it where it is."""
+    results: list[T] = []
+
+    def collected() -> Steps[None]:
+        results.append((yield from steps))
+
+    def over(failure: Failure | None) -> None:
+        if failure is None:
+            done.callback(results[0])
+        else:
+            done.errback(failure)
+
+    slices = Slices(clock, collected(), over)
+    done: Deferred[T] = Deferred(lambda _: slices.stop())
+    slices.start()
+    return done
+
+
 class Later:
     """Runs work in slices after a delay; at most one run is planned or under way.
 

@@ -7,19 +7,23 @@ it must never know what a list is used for.
 
 from __future__ import annotations
 
-from binascii import a2b_base64
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Iterator
 from itertools import islice
 
 from attrs import frozen
 
-from reusedproxy.net.tls.der import GENERALIZED_TIME, INTEGER, SEQUENCE, UTC_TIME, Element, elements, time_in
+from reusedproxy.net.tls.der import GENERALIZED_TIME, INTEGER, SEQUENCE, UTC_TIME, Element, elements, encoded, time_in
 
 #: The lines around a list in PEM.
 BEGINS, ENDS = b"-----BEGIN X509 CRL-----", b"-----END X509 CRL-----"
 
 #: Bytes in base64 that are decoded at once, in 0.1 ms.
 _PIECE = 1 << 16
+#: Bytes in one line of PEM, and lines that are made at once.
+_ROW, _ROWS = 48, 1024
+#: Entries that are counted at once, in 0.1 ms.
+_ENTRIES = 1000
 #: Version, algorithm, issuer, two times and the entries.
 _MOST_BEFORE = 6
 
@@ -108,3 +112,49 @@ def parts_in(first: bytes) -> Parts:
     until = rest.pop(0) if rest and rest[0].tag in (UTC_TIME, GENERALIZED_TIME) else None
     entries = rest[0] if rest and rest[0].tag == SEQUENCE else None
     return Parts(whole, signed, algorithm, issuer, since, until, entries)
+
+
+def whole_parts_in(der: bytes) -> Parts:
+    """Finds the parts of a list that is all there. Raises ValueError, also where it does not end with its signature, or
+    says in two ways how it is signed (RFC 5280 section 5.1.1.2)."""
+    parts = parts_in(der)
+    outer = [*islice(elements(der, parts.whole.content, parts.whole.end), 3)]
+    if len(outer) < 3 or not parts.whole.end == outer[2].end == len(der):
+        raise ValueError("it does not end with its signature")
+    if der[outer[1].start : outer[1].end] != der[parts.algorithm.start : parts.algorithm.end]:
+        raise ValueError("it says in two ways how it is signed")
+    return parts
+
+
+def without_entries(der: bytes, parts: Parts) -> bytes:
+    """Returns a list as it would be without its entries, with the signature of the one that has them."""
+    signed, entries = parts.signed, parts.entries
+    if entries is None:
+        return der
+    rest = der[signed.content : entries.start] + der[entries.end : signed.end]
+    return encoded(SEQUENCE, encoded(SEQUENCE, rest) + der[signed.end :])
+
+
+def counts_of_entries(der: bytes, parts: Parts) -> Iterator[int]:
+    """Counts the entries, some at a time. Raises ValueError where they are no sequences that fill their place."""
+    at, end = (parts.entries.content, parts.entries.end) if parts.entries is not None else (0, 0)
+    while at < end:
+        count = 0
+        while at < end and count < _ENTRIES:
+            if der[at] != SEQUENCE:
+                raise ValueError("an entry is no sequence")
+            size = der[at + 1]
+            at = at + 2 + size if size < 0x80 else next(elements(der, at)).end
+            count += 1
+        yield count
+    if at != end:
+        raise ValueError("the last entry is cut off")
+
+
+def encoded_block(der: bytes) -> Iterator[bytes]:
+    """Returns a list in PEM (RFC 7468 section 6), in pieces, without the end of its last line."""
+    yield BEGINS + b"\n"
+    for at in range(0, len(der), _ROWS * _ROW):
+        text = b2a_base64(der[at : at + _ROWS * _ROW], newline=False)
+        yield b"".join([text[start : start + 64] + b"\n" for start in range(0, len(text), 64)])
+    yield ENDS

@@ -454,7 +454,7 @@ class Trusts:
         self._known_lists: WeakValueDictionary[bytes, RevokedLists] = (
             WeakValueDictionary() if previous is None else previous._known_lists
         )
-        self._worker: Worker = Worker("revocation lists") if previous is None else previous._worker
+        self.worker: Worker = Worker("revocation lists") if previous is None else previous.worker
         #: Stores that are new in this reading and whose use would begin slowly.
         self._slow: list[Trust] = []
         #: The lines of `crt-list` files and directories, by `build.crt_lists.list_name`.
@@ -507,6 +507,10 @@ class Trusts:
                     self._slow.append(trust)
             self._by_name[asked] = Trusted(trust, named, authorities, revoked)
         return self._by_name[asked]
+
+    def know(self, lists: RevokedLists) -> None:
+        """Has `of` take these lists, as long as somebody keeps them, for a file that has the same content."""
+        self._known_lists[lists.digest] = lists
 
     def shows(self, crt: str) -> bool:
         """Tells whether there is a certificate: there is none where the agent is not asked (`--check`)."""
@@ -566,7 +570,7 @@ class Trusts:
             if reactor is None:
                 trust.prepare()
             else:
-                yield self._worker.do(reactor, trust.prepare)
+                yield self.worker.do(reactor, trust.prepare)
         self._slow.clear()
 
     def _reading(self, path: str, reactor: Any) -> Steps[RevokedLists | None]:
@@ -576,13 +580,13 @@ class Trusts:
             # Not in the thread: whoever opens a file as another user makes all threads that user.
             with _naming(what, path):
                 file = open_bounded(path, LARGEST_REVOCATIONS)
-            content = yield self._worker.do(reactor, partial(_rest, what, path, file))
+            content = yield self.worker.do(reactor, partial(_rest, what, path, file))
         if content is None or len(content) <= SMALL:
             return None
-        digest = yield self._worker.do(reactor, partial(_digest, content))
+        digest = yield self.worker.do(reactor, partial(_digest, content))
         found = self._known_lists.get(digest)
         if found is None:
-            found = yield self._worker.do(reactor, partial(revoked_in, what, content, digest, self._worker))
+            found = yield self.worker.do(reactor, partial(revoked_in, what, content, digest, self.worker))
             self._known_lists[digest] = found
         return found
 
@@ -606,8 +610,8 @@ class Trusts:
     def _read(self, what: str, content: bytes, digest: bytes) -> RevokedLists:
         """Reads lists, large ones in the thread that will free them: where it did that with memory of another thread,
         glibc would lock this one out of its own for 0.3 s. Raises TLSConfigurationError."""
-        read = partial(revoked_in, what, content, digest, self._worker)
-        return read() if len(content) <= SMALL else self._worker.wait_for(read)
+        read = partial(revoked_in, what, content, digest, self.worker)
+        return read() if len(content) <= SMALL else self.worker.wait_for(read)
 
     def _content(self, word: str, path: str, most: int) -> bytes:
         """Returns what is in a file, which is read once: what is looked at is what is trusted."""
