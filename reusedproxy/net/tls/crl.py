@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Iterator
+from datetime import datetime
 from itertools import islice
 
 from attrs import frozen
@@ -133,6 +134,18 @@ def without_entries(der: bytes, parts: Parts) -> bytes:
         return der
     rest = der[signed.content : entries.start] + der[entries.end : signed.end]
     return encoded(SEQUENCE, encoded(SEQUENCE, rest) + der[signed.end :])
+
+
+def entries_in(der: bytes, parts: Parts) -> Iterator[tuple[int, datetime]]:
+    """Returns the numbers of the certificates that are revoked, and since when. Raises ValueError."""
+    if parts.entries is None:
+        return
+    for each in elements(der, parts.entries.content, parts.entries.end):
+        found = [*islice(elements(der, each.content, each.end), 2)]
+        if len(found) < 2:
+            raise ValueError("an entry has no time")
+        number, since = found
+        yield int.from_bytes(der[number.content : number.end], "big", signed=True), time_in(der, since)
 
 
 def counts_of_entries(der: bytes, parts: Parts) -> Iterator[int]:
