@@ -127,9 +127,10 @@ def at_once(port: int, count: int) -> list[float]:
             client.close()
 
 
-def paced(port: int, rate: float, seconds: float, connections: int, directory: Path) -> list[float]:
+def paced(port: int, rate: float, seconds: float, connections: int, directory: Path) -> list[tuple[float, float]]:
     """
-    Seconds from the moment at which each request was due to its answer, at a fixed rate for all C{seconds}.
+    When each request was due, in seconds from the start, and the seconds from then to its answer, at a fixed rate for
+    all C{seconds}.
 
     A request that is due while all connections are busy waits, and its wait counts: a proxy that stands still is not
     asked less (what wrk2 calls coordinated omission). L{Trouble} if this load cannot keep the rate. The load is a
@@ -145,7 +146,8 @@ def paced(port: int, rate: float, seconds: float, connections: int, directory: P
     done = subprocess.run(command, capture_output=True, text=True, timeout=4 * seconds + 30, check=False)
     if done.returncode:
         raise Trouble(f"paced: {done.stderr.strip()[-200:]}")
-    return [float(line) / 1e6 for line in done.stdout.splitlines()]
+    both = (line.split() for line in done.stdout.splitlines())
+    return [(float(due) / 1e6, float(took) / 1e6) for due, took in both]
 
 
 def all_ask(clients: list[socket.socket]) -> None:

@@ -1,6 +1,6 @@
 /*
- * Asks a proxy at a fixed rate, and prints how long each answer took, in microseconds from the moment at which its
- * request was due. A request that is due while all connections are busy waits, and its wait counts.
+ * Asks a proxy at a fixed rate, and prints for each answer when its request was due and how long it took from then, in
+ * microseconds. A request that is due while all connections are busy waits, and its wait counts.
  *
  *     paced PORT RATE SECONDS CONNECTIONS
  *
@@ -78,7 +78,7 @@ int main(int words, char **word)
 	if (connections < 1 || connections > 1000 || count < 1)
 		fail("usage", "1 to 1000 connections, and a request at least");
 	int *free_ones = calloc(connections, sizeof *free_ones), idle = 0, poller = epoll_create1(0);
-	double *due = calloc(connections, sizeof *due), *took = calloc(count, sizeof *took);
+	double *due = calloc(connections, sizeof *due), *took = calloc(count, sizeof *took), *at_due = calloc(count, sizeof *took);
 	int *clients = calloc(connections, sizeof *clients);
 	struct epoll_event ready[64];
 	struct pollfd any = {.fd = poller, .events = POLLIN};
@@ -113,11 +113,12 @@ int main(int words, char **word)
 		for (int each = 0; each < found; each++) {
 			int one = ready[each].data.u32;
 			take(clients[one]);
+			at_due[answered] = due[one] - begin;
 			took[answered++] = now() - due[one];
 			free_ones[idle++] = one;
 		}
 	}
 	for (long each = 0; each < count; each++)
-		printf("%.1f\n", took[each] * 1e6);
+		printf("%.0f %.1f\n", at_due[each] * 1e6, took[each] * 1e6);
 	return 0;
 }
