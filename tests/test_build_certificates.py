@@ -24,14 +24,10 @@ from reusedproxy.net.acting import NOBODY
 from reusedproxy.net.files import LARGEST_TEXT, MEBIBYTE
 from reusedproxy.net.slices import run_through
 from reusedproxy.net.tls.crl import blocks_of_lists
-from reusedproxy.net.tls.files import (
-    LARGEST_AUTHORITIES,
-    LARGEST_CERTIFICATE,
-    LARGEST_REVOCATIONS,
-    TLSConfigurationError,
-    Trusts,
-)
+from reusedproxy.net.tls.crl_files import LARGEST_REVOCATIONS
+from reusedproxy.net.tls.files import LARGEST_AUTHORITIES, LARGEST_CERTIFICATE, TLSConfigurationError
 from reusedproxy.net.tls.hello import ClientHello
+from reusedproxy.net.tls.trusts import Trusts
 from tests.handshakes import offer
 from tests.integration.peers import LOOPBACK, temporary_directory
 from tests.test_net_tls_server import revocations

@@ -30,9 +30,9 @@ from reusedproxy.measures.list_fetches import CHANGED, FAILED, UNCHANGED
 from reusedproxy.net.resolver import Answers, Query
 from reusedproxy.net.slices import run_through
 from reusedproxy.net.tls import revoked
-from reusedproxy.net.tls.files import Trusts
 from reusedproxy.net.tls.revocations import checked_list, lists_in
 from reusedproxy.net.tls.revoked import SMALL, ListUnreadable
+from reusedproxy.net.tls.trusts import Trusts
 from tests.test_net_revocations import DAY, list_of
 from tests.wire import Loop, Server, scratch
 

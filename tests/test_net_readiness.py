@@ -16,11 +16,11 @@ from OpenSSL import SSL
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from reusedproxy.config.model.tls import TLSOffer
-from reusedproxy.net.tls.files import Trusts
 from reusedproxy.net.tls.hello import ClientHello
 from reusedproxy.net.tls.openssl import COMPLETE
 from reusedproxy.net.tls.server import Certificate, ServerContext, Shown
 from reusedproxy.net.tls.transport import TLSTransport
+from reusedproxy.net.tls.trusts import Trusts
 from reusedproxy.net.transport import CLOSED, HIGH_WATER, OPEN, Transport
 from tests.keyupdates import Updater, library
 from tests.tlsfakes import call_methods

@@ -19,10 +19,11 @@ from reusedproxy.demo.certificates import Authority
 from reusedproxy.net.files import open_bounded
 from reusedproxy.net.slices import Slices
 from reusedproxy.net.threads import Worker
-from reusedproxy.net.tls import files, revoked
-from reusedproxy.net.tls.files import TLSConfigurationError, Trust, Trusts
+from reusedproxy.net.tls import crl_files, revoked
+from reusedproxy.net.tls.files import TLSConfigurationError
 from reusedproxy.net.tls.in_memory import FilesInMemory
 from reusedproxy.net.tls.revoked import SMALL, ListUnreadable, read_lists
+from reusedproxy.net.tls.trusts import Trust, Trusts
 from tests.test_net_revocations import list_of
 from tests.wire import scratch
 
@@ -221,7 +222,7 @@ class ThreadTests(SynchronousTestCase):
             opened.append(current_thread())
             return open_bounded(*arguments)
 
-        self.patch(files, "open_bounded", opening)
+        self.patch(crl_files, "open_bounded", opening)
         self.assertIsNone(self.run_steps(Trusts().reading([path], self.reactor)))
         self.assertEqual(opened, [current_thread()])
 
@@ -245,7 +246,7 @@ class ThreadTests(SynchronousTestCase):
         slices.stop()
         call, arguments = self.reactor.handed.get(timeout=30)
         call(*arguments)
-        self.assertEqual((self.ends, trusts._lists), ([], {}))
+        self.assertEqual((self.ends, trusts.crl_files._lists), ([], {}))
 
     def test_what_is_wrong_with_a_large_list_is_said_where_it_is_named(self) -> None:
         folder, authority = scratch(self), Authority("a CA")

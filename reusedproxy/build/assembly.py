@@ -64,9 +64,10 @@ from reusedproxy.net.passwords import trouble_with as trouble_with_hash
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.resolver import Query
 from reusedproxy.net.slices import Steps, run_through
-from reusedproxy.net.tls.files import TLSConfigurationError, Trusts
+from reusedproxy.net.tls.files import TLSConfigurationError
 from reusedproxy.net.tls.in_memory import FilesInMemory
 from reusedproxy.net.tls.svid import SVID
+from reusedproxy.net.tls.trusts import Trusts
 from reusedproxy.net.watchdog import Standstills
 from reusedproxy.operators.logs.access import access_log, stream_log
 from reusedproxy.operators.logs.handshakes import handshake_log

@@ -32,10 +32,11 @@ from reusedproxy.config.model.proxies import Configuration
 from reusedproxy.config.model.tls import BindTLS, CertificateSource, ServerTLS, TLSOffer
 from reusedproxy.config.tls.crt_list import list_name
 from reusedproxy.net.slices import Steps, run_through
-from reusedproxy.net.tls.files import SYSTEM_CA, TLSConfigurationError, Trusts, keys_beside
+from reusedproxy.net.tls.files import TLSConfigurationError, keys_beside
 from reusedproxy.net.tls.in_memory import FilesInMemory
 from reusedproxy.net.tls.openssl_server import paths_of_system
 from reusedproxy.net.tls.server import Certificate, Certificates, ServerContext
+from reusedproxy.net.tls.trusts import SYSTEM_CA, Trusts
 
 #: Servers that are looked at in one step.
 SERVERS_AT_ONCE = 100

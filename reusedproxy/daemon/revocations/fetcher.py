@@ -30,9 +30,10 @@ from reusedproxy.daemon.revocations.taking import Fetch, Outcome, due, outcome_o
 from reusedproxy.measures.list_fetches import CHANGED, FAILED, UNCHANGED, ListFetches
 from reusedproxy.net.files import open_bounded
 from reusedproxy.net.slices import in_slices
-from reusedproxy.net.tls.files import LARGEST_REVOCATIONS, Trusts
+from reusedproxy.net.tls.crl_files import LARGEST_REVOCATIONS
 from reusedproxy.net.tls.revocations import List, ListRefused
 from reusedproxy.net.tls.revoked import SMALL, RevokedLists
+from reusedproxy.net.tls.trusts import Trusts
 from reusedproxy.net.tls.words import UNREADABLE
 
 #: Seconds until the next try after a first failure, and at most; each failure doubles them.
@@ -205,7 +206,7 @@ class _Task:
             self._has_written = True
         if outcome.lists is not None:
             self._read = outcome.lists
-            self._trusts.know(outcome.lists)
+            self._trusts.crl_files.know(outcome.lists)
         self._kept, self._bodies[url] = outcome.file, outcome.body
         self._before[url], self._lists[url] = evolve(fetched, body=None), outcome.found
         return outcome.content is not None
@@ -213,7 +214,7 @@ class _Task:
     async def _outcome(self, fetch: Fetch, size: int) -> Outcome:
         """Returns what becomes of a fetch; with more than a little in list and file, by a thread. Raises ListRefused
         and OSError."""
-        worker = self._trusts.worker
+        worker = self._trusts.crl_files.worker
         decide = partial(outcome_of, fetch, self._authorities, datetime.now(timezone.utc), worker)
         return decide() if size <= SMALL else await worker.do(self._clock, decide)
 

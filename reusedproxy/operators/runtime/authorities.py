@@ -19,8 +19,10 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from reusedproxy.net.tls.crl import blocks_of_lists, decoded, entries_in, whole_parts_in, without_entries
-from reusedproxy.net.tls.files import TLSConfigurationError, Trust, certificates_in, revoked_in
+from reusedproxy.net.tls.crl_files import revoked_in
+from reusedproxy.net.tls.files import TLSConfigurationError, certificates_in
 from reusedproxy.net.tls.in_memory import FilesInMemory
+from reusedproxy.net.tls.trusts import Trust
 from reusedproxy.operators.runtime.proxy import Context, Refusal
 from reusedproxy.operators.runtime.transactions import Kind, Known
 from reusedproxy.operators.view.files import chosen_files, files_in_use
