@@ -43,7 +43,7 @@ from reusedproxy.daemon.supervision.status_file import StatusFile
 from reusedproxy.net.descriptors import raise_limit
 from reusedproxy.net.unix_sockets import set_umask
 from reusedproxy.operators.logs.expiry import due
-from reusedproxy.operators.logs.own import Output, log_as_text, log_to_pipe, never_block
+from reusedproxy.operators.logs.own import Output, OwnLog, log_as_text, log_to_pipe, never_block
 from reusedproxy.operators.version import build, details
 
 if TYPE_CHECKING:
@@ -113,6 +113,7 @@ class Options(TwistedOptions):
         open_standard()
         #: twistd's pid file, which the service writes.
         self.pid_file: PidFile | None = None
+        self.own_log = OwnLog()
         #: What `reusedproxy doctor` is asked for.
         self.doctor: DoctorOptions | None = None
         self["config"] = []
@@ -200,12 +201,12 @@ class Options(TwistedOptions):
         elif not self["config"]:
             raise UsageError("no configuration: say --config FILE, or --demo to see it work without one")
         if self.parent is not None and self["reload"] is None:
-            if not self["check"] and (fault := unusable(self.parent)):
-                print(f"[ALERT] {fault}", file=sys.stderr)
+            if not self["check"] and (faults := unusable(self.parent)):
+                print(*(f"[ALERT] {each}" for each in faults), sep="\n", file=sys.stderr)
                 raise SystemExit(1)
             log_as_text(self.parent, sys.argv[1:])
-            if not log_to_pipe(self.parent, _reactor, acting_for(self.parent)):
-                log_safely(self.parent)
+            if not log_to_pipe(self.parent, _reactor, self.own_log, acting_for(self.parent)):
+                log_safely(self.parent, self.own_log)
             if not self["check"]:
                 self._take_pid_file(self.parent)
 
@@ -312,7 +313,8 @@ def makeService(options: Options) -> IService:
     service.supervision = Supervision(Manager(os.environ, reactor), status_file)
     if options.parent is not None:
         service.own_output = Output.of(options.parent)
-        never_block(options.parent, reactor)
+        never_block(options.parent, reactor, options.own_log)
+    proxy.logs.own_dropped = options.own_log.dropped
     # The objects made so far live as long as the process, or are freed by reference counting (see
     # `former.take_apart`). The garbage collector need not traverse them each time, which takes 17 ms for the
     # modules alone, and 100 ms for 1,250 sections. What loading them has left over is frozen by then (`entry`).

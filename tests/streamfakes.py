@@ -55,8 +55,10 @@ class StreamWorld:
         secure: bool = False,
         clock: Clock | None = None,
         deadlines: Deadlines | None = None,
+        limits: Limits | None = None,
     ) -> None:
         self.test = test
+        self.limits = limits or Limits()
         if clock is None:
             clock = Clock()
             clock.advance(1000)
@@ -84,7 +86,7 @@ class StreamWorld:
             None,  # type: ignore[arg-type]
             self.deadlines,
             self.places,
-            Limits(),
+            self.limits,
             self._announce,
         )
         frontend.backends = self.backends

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from socket import AF_INET, AF_UNIX
@@ -12,13 +15,21 @@ from types import SimpleNamespace
 from typing import Any
 
 from attrs import evolve
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from reusedproxy.backends.checks import external as external_module
+from reusedproxy.backends.checks.checker import Checker
 from reusedproxy.backends.checks.external import ExternalRun
 from reusedproxy.backends.checks.results import Result
+from reusedproxy.backends.server import DOWN, Server
+from reusedproxy.config import model
 from reusedproxy.config.model.checks import External
+from reusedproxy.config.model.proxies import Check
 from reusedproxy.config.reader import ConfigurationError, Source, read_configuration
 from reusedproxy.net.dial import Target
+from reusedproxy.wire.heads import Limits
+from tests.fakes import FakeDialer, PoolBench
 from tests.rulefakes import DEFAULTS
 from tests.wire import Loop
 
@@ -46,7 +57,8 @@ class RunTests(SynchronousTestCase):
         program.chmod(0o755)
         external = External(str(program), "/usr/bin:/bin", False, "l", 2, ("127.0.0.1", "80"), "h1")
         run = ExternalRun(
-            evolve(external, **said),
+            # Else this process could give nobody rights any more.
+            evolve(external, **{"gains_rights": True, **said}),
             self.server,
             self.loop.poller,
             self.loop.deadlines,
@@ -137,6 +149,39 @@ class RunTests(SynchronousTestCase):
             self.eventually(lambda child=child: not self.runs(child))  # a signal takes its moment
             self.assertEqual(self.loop.deadlines.watching(), 0)
 
+    def test_one_that_cannot_be_killed_is_known_until_it_has_ended(self) -> None:
+        def refuses(group: int, number: int) -> None:
+            raise PermissionError(1, "Operation not permitted")
+
+        self.patch(os, "killpg", refuses)
+        run = self.run_of("exec sleep 60")
+        self.loop.advance(5)
+        self.assertEqual([each[0] for each in self.found], ["PROCTOUT"])
+        self.assertTrue(self.runs(run.lives))
+        os.kill(run.lives, signal.SIGKILL)
+        self.loop.until(lambda: not self.loop.poller.watching())
+        self.assertEqual((run.lives, len(self.found)), (0, 1))
+
+    def test_a_program_gains_no_rights_unless_that_is_said(self) -> None:
+        """In a process of its own, for which it is true from then on."""
+        script = (
+            "from reusedproxy.backends.checks.external import renounce\n"
+            "import subprocess\nshow = ['grep', 'NoNewPrivs', '/proc/self/status']\n"
+            "subprocess.run(show)\nrenounce()\nsubprocess.run(show)\n"
+        )
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+        self.assertEqual(done.stdout.split(), ["NoNewPrivs:", "0", "NoNewPrivs:", "1"])
+        asked: list[str] = []
+        self.patch(external_module, "renounce", lambda: asked.append("renounced"))
+        self.result("exit 0", gains_rights=False)
+        self.result("exit 0")
+        self.assertEqual(asked, ["renounced"])
+
+    def test_it_needs_no_dev_null_once_that_has_been_opened(self) -> None:
+        external_module.null()
+        self.patch(os, "devnull", "/nowhere/null")
+        self.assertEqual(self.result("cat && echo out && echo err >&2"), ("PROCOK", 0))
+
     def eventually(self, condition: Callable[..., bool]) -> None:
         """Another process does this within 10 s."""
         until = monotonic() + 10
@@ -152,6 +197,41 @@ class RunTests(SynchronousTestCase):
             return False
 
 
+class CheckerTests(SynchronousTestCase):
+    def test_no_other_program_is_started_before_the_last_has_ended(self) -> None:
+        """Each check meanwhile is a failure, so that the server goes DOWN as by any other."""
+        clock = Clock()
+        settings = model.Server(name="s", place=model.Place("t.cfg", 1), host="127.0.0.1")
+        server = Server("be", settings, PoolBench(resume=False).pool, 0.0)
+        runs: list[SimpleNamespace] = []
+
+        def program(seconds: float, done: Callable[..., None]) -> Any:
+            runs.append(SimpleNamespace(lives=4711, done=done, start=lambda: None))
+            return runs[-1]
+
+        checker = Checker(
+            server,
+            Check(inter=2.0, fall=3),
+            None,
+            FakeDialer(clock, False),  # type: ignore[arg-type]
+            clock,
+            Limits(),
+            None,
+            0.0,
+            lambda server, state, reason: server.judge(state, clock.seconds()),
+            program=program,
+        )
+        checker.start()
+        clock.advance(0)
+        runs[0].done("PROCOK", "", 0, False)
+        clock.pump([2.0, 2.0, 2.0])
+        self.assertEqual((len(runs), server.health), (1, DOWN))
+        self.assertIn("cannot be ended (process 4711)", str(checker.last))
+        runs[0].lives = 0
+        clock.pump([2.0])
+        self.assertEqual(len(runs), 2)
+
+
 class WordTests(SynchronousTestCase):
     def faults(self, text: str) -> str:
         error = self.assertRaises(ConfigurationError, read_configuration, [Source("t.cfg", text)], {})
@@ -163,6 +243,9 @@ class WordTests(SynchronousTestCase):
         plan = read_configuration([Source("t.cfg", text)], {}).backends["l"].check_plan
         assert plan is not None
         self.assertEqual(plan.external, External("/bin/true", "/bin", True, "l", 1, ("127.0.0.1", "80"), "h1"))
+        text = text.replace("global\n", "global\n insecure-setuid-wanted\n")
+        plan = read_configuration([Source("t.cfg", text)], {}).backends["l"].check_plan
+        self.assertTrue(plan is not None and plan.external is not None and plan.external.gains_rights)
 
     def test_what_is_missing_is_said(self) -> None:
         server = " server s 192.0.2.1:1 check\n"

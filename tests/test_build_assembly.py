@@ -89,6 +89,7 @@ class FaultTests(SynchronousTestCase):
         for line, why in (
             (f"unix@{self.directory}/a user nix", "there is no user 'nix'"),
             (f"unix@{self.directory}/a group nix", "there is no group 'nix'"),
+            (f"unix@{self.directory}/a user nix group nix", "there is no user 'nix', and there is no group 'nix'"),
             (f"unix@{self.directory}/a user 99999999999", "'99999999999' is no number of a user"),
             (f"unix@{self.directory}/a user ²", "there is no user '²'"),
             (f"unix@{self.directory}/none/a", "No such file or directory"),
@@ -118,6 +119,23 @@ class FaultTests(SynchronousTestCase):
         self.patch(os, "geteuid", lambda: own + 1)
         error = self.assertRaises(Refused, service.assemble, bind=True)
         self.assertIn("the daemon is user", str(error))
+
+    def test_an_ipv6_socket_of_the_process_before_that_shuts_out_ipv4_clients_is_told(self) -> None:
+        """It goes on as it was bound, as at a reload."""
+        file = self.directory / "proxy.cfg"
+        file.write_text(f"{HEAD}frontend f\n bind [::]:0\n default_backend b\nbackend b\n server s {LOOPBACK}:1\n")
+        for only in (0, 1):
+            theirs = socket.socket(socket.AF_INET6)
+            self.addCleanup(theirs.close)
+            theirs.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)
+            theirs.bind(("::", 0))
+            service = ProxyService(Reactor(), [str(file)])
+            given = mock.Mock(states="")
+            given.take.return_value = theirs.dup(), None
+            self.patch(service, "_takeover", given)
+            proxy = service.assemble(bind=True)
+            self.addCleanup(proxy.listeners[0][1].close)
+            self.assertEqual("takes no IPv4 clients" in str(proxy.notices), bool(only))
 
 
 class NameTests(SynchronousTestCase):
@@ -220,6 +238,7 @@ class LimitTests(SynchronousTestCase):
         """HAProxy's manual; its defaults are those of the wire alone."""
         said = " tune.bufsize 8192\n tune.maxrewrite 2048\n tune.http.maxhdr 20\n"
         self.assertEqual(self.limits(said), Limits(max_head=6144, max_headers=19))
+        self.assertEqual(self.limits(" tune.bufsize 65536\n"), Limits(max_head=64512, buffer=65536))
         self.assertEqual(self.limits(""), Limits())
 
 

@@ -17,7 +17,7 @@ from reusedproxy.config.reader import Source, read_configuration
 from reusedproxy.exchanges.routing import Routing
 from reusedproxy.net.poller import Poller
 from reusedproxy.rules.matching import Test
-from reusedproxy.sessions.switching import SwitchingRule, backend_to_use
+from reusedproxy.sessions.switching import OtherMode, SwitchingRule, backend_to_use
 from tests.rulefakes import DEFAULTS, Seen
 
 HEAD = b"GET /a/b HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -233,6 +233,18 @@ class RuleBookTests(SynchronousTestCase):
             facts = Seen(HEAD.replace(b"/a/b", path))
             way = backend_to_use(routing.choices, facts, routing.routes, routing._disabled, frontend.default_route)
             self.assertEqual(None if way is None else way.backend.name, name, path)
+
+    def test_a_name_made_of_a_request_that_is_of_a_backend_in_mode_tcp_is_none(self) -> None:
+        """As in HAProxy: the request ends, and does not go to the default backend."""
+        (frontend,) = self.assembled(
+            "frontend f\n bind :80\n use_backend %[path,field(2,/)]\n default_backend x\n"
+            "backend x\n server s 192.0.2.1:1\nbackend raw\n mode tcp\n server s 192.0.2.1:1\n"
+        ).frontends
+        routing = frontend.routing
+        assert routing is not None
+        asked = routing.choices, Seen(HEAD.replace(b"/a/b", b"/raw")), routing.routes, routing._disabled
+        with self.assertRaises(OtherMode):
+            backend_to_use(*asked, frontend.default_route, routing._other_mode)
 
     def test_a_pipe_is_waited_for_by_nobody(self) -> None:
         os.mkfifo(self.path)

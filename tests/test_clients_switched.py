@@ -73,6 +73,17 @@ class SwitchedTests(SynchronousTestCase):
         self.assertEqual((world.log, world.backends["web"].traffic.stot), ([], 3))
         self.end(world, client)
 
+    def test_who_is_read_as_requests_while_the_proxy_stops_has_to_hurry(self) -> None:
+        """As every client that has not asked yet: it is not waited for as long as its time-outs last."""
+        world = self.world(LOOKS)
+        client = world.client()
+        world.frontend.stop()
+        world.advance(5)
+        self.assertEqual(client.end, None)
+        world.advance(2)
+        self.assertNotEqual(client.end, None)
+        world.check_rest()
+
     def test_what_is_no_request_is_refused(self) -> None:
         world = self.world("frontend f\n bind :1\n default_backend web\n")
         for data in (
@@ -230,6 +241,54 @@ class SwitchedTests(SynchronousTestCase):
         world = self.world(SWITCHES)
         world.client().feed(b"\x00\x01\x02")
         self.assertEqual(world.connect("r").take(), b"\x00\x01\x02")
+
+    def test_rules_for_contents_see_the_request_that_the_server_gets(self) -> None:
+        """Else a client says what lets it in, or hides what keeps it out, and the server gets another request."""
+        rules = (
+            "frontend f\n bind :1\n tcp-request inspect-delay 5s\n"
+            " tcp-request content reject if { hdr(host) -m beg secret }\n"
+            " tcp-request content reject if { url * }\n"
+            " tcp-request content accept if { hdr(x-key) right }\n"
+            " tcp-request content accept if { path /open } { req.ver 1.1 }\n tcp-request content reject\n"
+        )
+        world = self.world(f"{rules} default_backend web\n")
+        for sent in (
+            b"CONNECT secret:443 HTTP/1.0\r\n\r\n",
+            b"OPTIONS http://h HTTP/1.1\r\nHost: h\r\n\r\n",
+            b"GET / HTTP/1.1\r\nHost: h\r\nX-Key: right\r\nConnection: x-key\r\n\r\n",
+        ):
+            client = world.client()
+            client.feed(sent)
+            self.assertEqual((client.take(), world.log.pop().flags), (b"", "PR"), sent)
+        for sent in (b"GET / HTTP/1.1\r\nHost: h\r\nX-Key: right\r\n\r\n", b"GET /open HTTP/1.2\r\nHost: h\r\n\r\n"):
+            world = self.world(f"{rules} default_backend web\n")
+            client, server = self.asked(world, sent)
+            server.feed(OK)
+            self.assertEqual(client.take(), OK)
+            self.end(world, client)
+
+    def test_where_bytes_may_go_on_as_they_are_nobody_is_judged_by_what_only_one_would_see(self) -> None:
+        """What the connection alone is told of is no such thing."""
+        rules = (
+            "frontend f\n bind :1\n tcp-request inspect-delay 5s\n tcp-request content reject if { hdr(x-bad) yes }\n"
+            " tcp-request content accept if { hdr(x-key) right }\n tcp-request content reject if { path /a }\n"
+            " use_backend raw if { path_beg /raw }\n default_backend web\n"
+        )
+        world = self.world(rules)
+        for sent in (
+            b"GET /a HTTP/1.1\r\nHost: h\r\nX-Key: right\r\nConnection: x-key\r\n\r\n",
+            b"GET /raw HTTP/1.1\r\nHost: h\r\nX-Bad: yes\r\nConnection: x-bad\r\n\r\n",
+            b"CONNECT h:443 HTTP/1.0\r\n\r\n",
+        ):
+            client = world.client()
+            client.feed(sent)
+            self.assertEqual((client.take(), world.log.pop().flags), (b"", "PR"), sent)
+        told = b"GET /raw HTTP/1.1\r\nHost: h\r\nConnection: Upgrade, TE\r\nUpgrade: websocket\r\nTE: trailers\r\n\r\n"
+        client = world.client()
+        client.feed(told)
+        self.assertEqual(world.connect("r").take(), told)
+        client.reset()
+        world.check_rest()
 
     def test_the_connection_counts_once(self) -> None:
         world = self.world("frontend f\n bind :1\n default_backend web\n")

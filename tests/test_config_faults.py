@@ -93,7 +93,8 @@ class WordTests(SynchronousTestCase):
             ("option http-buffer-request x", "'option http-buffer-request' takes nothing after it: 'x'"),
             (
                 "option forceclose",
-                "'option forceclose' is gone: HAProxy removed it in 2.0: take it out, or write 'option httpclose'",
+                "'option forceclose' is gone: HAProxy removed it in 2.0: take it out, or write 'option httpclose',"
+                " which ends each connection at its answer",
             ),
             ("no option httpchk", "'no' cannot stand before 'option httpchk'"),
             ("no balance", "'no' stands before 'option' and 'log' only, not before 'balance'"),
@@ -229,7 +230,14 @@ class WordTests(SynchronousTestCase):
                 "'bind :81': 'namespace' is a HAProxy bind option that reusedproxy does not do yet: start the daemon in"
                 " that network namespace (ip netns exec, NetworkNamespacePath= of systemd)",
             ),
-            ("bind :81 mss 99999", "'bind :81': 'mss': 99999 is out of range: it has to be between -65535 and 65535"),
+            ("bind :81 mss 99999", "'bind :81': 'mss': 99999 is out of range: Linux takes 88 to 32767"),
+            ("bind :81 mss 87", "'bind :81': 'mss': 87 is out of range: Linux takes 88 to 32767"),
+            ("bind :81 mss 0", "'bind :81': 'mss': 0 is out of range: Linux takes 88 to 32767"),
+            (
+                "bind :81 mss -40",
+                "'bind :81': 'mss': -40 would take so many bytes off the segments of connections that stand, which"
+                " Linux does not do: write the size itself, such as 1420 (over IPv4, 1460 is usual)",
+            ),
             (
                 "bind /a.sock interface eth0",
                 "'bind /a.sock': 'interface' says from where clients of a TCP socket come: this line has another one",

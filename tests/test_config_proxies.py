@@ -256,6 +256,23 @@ class FrontendTests(SynchronousTestCase):
             [(0o660, "www", "www", "x", 5, 7)] * 3,
         )
 
+    def test_words_about_no_socket_of_their_line_are_told(self) -> None:
+        """They are for whole lines: one address that they are about is enough."""
+        for line, expected in (
+            (
+                "/run/x mss 900 tcp-ut 3s tfo transparent",
+                "no address of this line is TCP's: mss, tcp-ut, tfo, transparent",
+            ),
+            ("abns@x tfo", "no address of this line is TCP's: tfo"),
+            ("/run/x,:81 mss 900", ""),
+            ("fd@3 mss 900 v6only", ""),
+            (":81 v6only", "no address of this line is IPv6's: v6only"),
+            (":81,:::81 v6only", ""),
+        ):
+            text = f"frontend f\n bind {line}\n default_backend b\nbackend b\n server a 192.0.2.1:80\n"
+            found = [each.text for each in read(text).notices]
+            self.assertEqual([each.split("since ")[1] for each in found], [expected] if expected else [], line)
+
     def test_backlog_is_every_binds_that_has_none_of_its_own(self) -> None:
         """`backlog` of the section and of the line."""
         self.assertEqual([b.backlog for b in frontend(" backlog 9\n bind :81 backlog 3").binds], [9, 3])

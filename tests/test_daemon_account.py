@@ -60,8 +60,10 @@ class AccountTests(SynchronousTestCase):
             (" group no-such", "'group': there is no group"),
         ):
             error = self.assertRaises(UnknownAccount, self.account, line)
-            self.assertEqual(str(error.place), "x.cfg:2")
+            self.assertEqual(str(error.faults[0][0]), "x.cfg:2")
             self.assertIn(text, str(error))
+        both = self.assertRaises(UnknownAccount, self.account, " user no-such\n group neither")
+        self.assertEqual([str(place) for place, _ in both.faults], ["x.cfg:2", "x.cfg:3"])
 
     def test_twistds_options_count_more(self) -> None:
         self.assertIsNone(self.account(" user nobody", uid=DAEMON.pw_uid))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import select
@@ -38,6 +39,7 @@ from reusedproxy.operators.runtime.commands import run
 from reusedproxy.operators.runtime.proxy import ADMIN, OPERATOR, Context, Refusal
 from reusedproxy.tables.table import Table
 from tests.integration.peers import LOOPBACK
+from tests.ports import free_port
 from tests.services import HEAD, FilesTestCase, ServiceTestCase
 
 PORT = ListenAddress("tcp", LOOPBACK, 0)
@@ -71,10 +73,11 @@ class HandoverTestCase(FilesTestCase):
         self.path = str(self.folder / "admin.sock")
         self.happened: list[Any] = []
 
-    def listener(self, address: ListenAddress) -> Listener:
+    def listener(self, address: ListenAddress, shared: bool = False) -> Listener:
         poller: Any = self.poller
         bind = Bind(Place("a.cfg", 1), address)
-        listener = Listener(poller, Deadlines(self.clock), bind, bind_socket(bind, 5), self.happened.append)
+        bound = bind_socket(bind, 5, shared=shared)
+        listener = Listener(poller, Deadlines(self.clock), bind, bound, self.happened.append)
         self.addCleanup(listener.close)
         return listener
 
@@ -185,19 +188,28 @@ class TakingTests(HandoverTestCase):
         self.assertIn("does not hand over its sockets", self.refused())
 
     def test_what_does_not_listen(self) -> None:
-        def answer(channel: socket.socket) -> None:
-            with socket.socket() as other:
-                rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", [other.fileno()]))]
-                channel.sendmsg([b'{"socket": "tcp *:1", "file": null}\n'], rights)
+        """A port that is closed for a while does not either, but it is bound, and connected to nobody."""
+        unbound, unix = socket.socket(), socket.socket(socket.AF_UNIX)
+        listening = socket.create_server((LOOPBACK, 0))
+        connected = socket.create_connection(listening.getsockname())
+        for each in (unbound, unix, listening, connected):
+            self.addCleanup(each.close)
+        closed = b', "suspended": true'
+        for said, wrong in ((b"", unbound), (closed, unbound), (closed, unix), (closed, connected)):
 
-        before = len(os.listdir("/proc/self/fd"))
-        self.answered(answer)
-        self.assertIn("does not listen", self.refused())
-        self.thread.join()
-        self.assertEqual(len(os.listdir("/proc/self/fd")), before + 1)  # the one that this test listens on
+            def answer(channel: socket.socket, said: bytes = said, wrong: socket.socket = wrong) -> None:
+                rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", [wrong.fileno()]))]
+                channel.sendmsg([b'{"socket": "tcp *:1", "file": null%s}\n' % said], rights)
+
+            before = len(os.listdir("/proc/self/fd"))
+            self.answered(answer)
+            self.assertIn("does not listen", self.refused())
+            self.thread.join()
+            self.assertEqual(len(os.listdir("/proc/self/fd")), before + 1)  # the one that this test listens on
+            os.unlink(self.path)
 
 
-class BothTests(HandoverTestCase):
+class BothTestCase(HandoverTestCase):
     """Both sides in one process."""
 
     def setUp(self) -> None:
@@ -221,7 +233,7 @@ class BothTests(HandoverTestCase):
             self.ours,
             poller,
             self.clock,
-            [self.port, self.unix],
+            self.listening(),
             lambda keys, pid: self.happened.append((keys, pid)),
             self.happened.append,
             self.tables,
@@ -231,6 +243,9 @@ class BothTests(HandoverTestCase):
             self.poller.ready()
             thread.join(0.01)
 
+    def listening(self) -> list[Listener]:
+        return [self.port, self.unix]
+
     def prepare(self, tables: dict[str, Table] | None = None, needs: float = 0.0) -> None:
         poller: Any = self.poller
         self.taken.prepare(
@@ -238,6 +253,8 @@ class BothTests(HandoverTestCase):
             *(needs, lambda why: self.happened.append(f"given up: {why}")),
         )
 
+
+class BothTests(BothTestCase):
     def given(self, **words: Any) -> socket.socket:
         bound = given_socket(self.taken, attrs.evolve(self.unix.bind, **words), 5)
         assert bound is not None
@@ -251,7 +268,9 @@ class BothTests(HandoverTestCase):
             self.assertIn(f"another '{next(iter(words))}'", str(raised.exception))
             self.taken._taken.clear()
             # It was closed; take another copy of it.
-            self.taken._given[key_of(self.unix.bind.address)] = takeover._Given(self.unix.socket.dup(), self.unix.file)
+            self.taken._given[key_of(self.unix.bind.address)] = [
+                takeover._Given(self.unix.socket.dup(), self.unix.file)
+            ]
         self.assertTrue(os.path.exists(self.unix.bind.address.path))
         self.taken.give_up()
 
@@ -284,7 +303,7 @@ class BothTests(HandoverTestCase):
             (attrs.evolve(name, path="x"), "abns", False),
         ):
             file = self.unix.file if address.kind == "unix" else None
-            self.taken._given[key_of(address)] = takeover._Given(given[kind].socket, file)
+            self.taken._given[key_of(address)] = [takeover._Given(given[kind].socket, file)]
             self.taken._taken.clear()
             found = self.taken.take(Bind(Place("a.cfg", 1), address))
             self.assertEqual(found is not None, well, (address, kind))
@@ -382,6 +401,57 @@ class BothTests(HandoverTestCase):
     def test_a_name_that_leads_elsewhere_now_is_not_taken(self) -> None:
         self.assertIsNone(self.taken.take(self.port.bind, ("127.0.0.2", 0)))
         self.taken.give_up()
+
+
+class SuspendedTests(BothTestCase):
+    """An operator has disabled a frontend of the old process."""
+
+    def listening(self) -> list[Listener]:
+        at = ListenAddress("tcp", LOOPBACK, free_port())
+        self.closed = self.listener(at)
+        self.closed.suspend()
+        return [self.port, self.unix, self.closed]
+
+    def refuses(self) -> bool:
+        with socket.socket() as client:
+            return client.connect_ex(self.closed.socket.getsockname()) == errno.ECONNREFUSED
+
+    def test_its_port_is_taken_and_is_closed_until_the_new_process_serves(self) -> None:
+        poller: Any = self.poller
+        bound = given_socket(self.taken, self.closed.bind, 5)
+        assert bound is not None
+        listener = Listener(poller, Deadlines(self.clock), self.closed.bind, bound, self.happened.append)
+        self.addCleanup(listener.close)
+        self.assertTrue(self.refuses())
+        listener.listen(mock.Mock())
+        self.assertFalse(self.refuses())
+        self.taken.give_up()
+
+
+class OneAddressTests(BothTestCase):
+    """Two sections listen at one address, each on a socket with a queue of its own."""
+
+    def listening(self) -> list[Listener]:
+        one = self.listener(PORT, shared=True)
+        self.at = ListenAddress("tcp", LOOPBACK, one.port)
+        self.shared = [self.listener(self.at, shared=True) for _ in "ab"]
+        return [self.port, self.unix, *self.shared]
+
+    def test_each_socket_of_the_address_is_taken(self) -> None:
+        """Who waits in the queue of one that is not would be refused when the old process ends."""
+        bind = Bind(Place("a.cfg", 1), self.at)
+        taken = [self.taken.take(bind) for _ in "abc"]
+        inodes = [os.fstat(each[0].fileno()).st_ino for each in taken if each is not None]
+        self.assertEqual(inodes, [os.fstat(each.socket.fileno()).st_ino for each in self.shared])
+        for each in taken[:2]:
+            each[0].close()
+        self.taken.give_up()
+
+    def test_one_that_is_not_wanted_is_closed(self) -> None:
+        before = len(os.listdir("/proc/self/fd"))
+        self.taken.take(Bind(Place("a.cfg", 1), self.at))[0].close()
+        self.taken.give_up()
+        self.assertEqual(len(os.listdir("/proc/self/fd")), before - 5)  # four sockets, and the channel
 
 
 class SharedTableTests(HandoverTestCase):

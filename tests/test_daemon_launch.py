@@ -20,6 +20,7 @@ from reusedproxy.daemon.starting.account import Account
 from reusedproxy.daemon.starting.launch import UsersLogFile, unusable
 from reusedproxy.net.slices import run_through
 from reusedproxy.net.trusted_paths import open_file
+from tests.fulldisk import room_in_files
 from tests.integration.peers import temporary_directory
 
 
@@ -36,7 +37,7 @@ class UnusableTests(SynchronousTestCase):
             {"pidfile": "", "logfile": "-", "rundir": ".", "chroot": None},
             {"pidfile": str(there), "logfile": str(directory / "new"), "rundir": str(directory)},
         ):
-            self.assertEqual(unusable(options), "", options)
+            self.assertEqual(unusable(options), [], options)
 
     def test_paths_that_cannot(self) -> None:
         """Each with the option's name and the reason."""
@@ -51,24 +52,24 @@ class UnusableTests(SynchronousTestCase):
             ("chroot", file, "there is no such directory"),
             ("rundir", directory / "none", "there is no such directory"),
         ):
-            self.assertEqual(unusable({name: str(path)}), f"--{name} {path}: {reason}")
+            self.assertEqual(unusable({name: str(path)}), [f"--{name} {path}: {reason}"])
+        wrong = {name: str(directory / "none" / "none") for name in ("pidfile", "logfile", "chroot", "rundir")}
+        self.assertEqual(len(unusable(wrong)), 4)
 
     def test_root_that_only_seems_to_become_another_user(self) -> None:
         """It could come back at any time, as `--euid` means it."""
         for root in (0, 1000):
             self.patch(os, "geteuid", lambda root=root: root)
-            fault = unusable({"euid": True, "gid": 1})
-            self.assertEqual(fault.partition(":")[0], "" if root else "--euid")
-            self.assertEqual(unusable({"euid": True}), "")
+            faults = unusable({"euid": True, "gid": 1})
+            self.assertEqual([each.partition(":")[0] for each in faults], [] if root else ["--euid"])
+            self.assertEqual(unusable({"euid": True}), [])
 
     def test_what_may_not_be_written(self) -> None:
         """A directory, or a file in one that would do."""
         if os.geteuid() == 0:
             raise SkipTest("root may write everywhere")
-        self.assertEqual(unusable({"pidfile": "/x.pid"}), "--pidfile /x.pid: cannot be written: Permission denied")
-        self.assertEqual(
-            unusable({"pidfile": "/etc/passwd"}), "--pidfile /etc/passwd: cannot be written: Permission denied"
-        )
+        for path in ("/x.pid", "/etc/passwd"):
+            self.assertEqual(unusable({"pidfile": path}), [f"--pidfile {path}: cannot be written: Permission denied"])
 
 
 class BackgroundTests(SynchronousTestCase):
@@ -214,6 +215,26 @@ class UsersLogFileTests(SynchronousTestCase):
         file.write("four")
         kept = {each.name: each.read_text() for each in directory.iterdir()}
         self.assertEqual(kept, {"x.log.1": "one two ", "x.log": "three four"})
+
+    def test_a_full_disk_costs_lines_and_tears_none_that_follows(self) -> None:
+        """How many, since when and why is told as soon as there is room; so it is where another process has left a
+        part of a line."""
+        path = temporary_directory(self) / "x.log"
+        path.write_text("left by another")
+        log_file: Any = UsersLogFile
+        file = log_file.fromFullPath(str(path))
+        self.addCleanup(file.close)
+        file.write("one\n")
+        with room_in_files(30):
+            for number in (2, 3, 4):
+                file.write(f"{number:020d}\n")
+        for word in ("five", "six"):
+            file.write(f"{word}\n")
+        left, one, torn, told, *rest = path.read_text().splitlines()
+        self.assertEqual((left, one, torn, rest), ("left by another", "one", "0" * 10, ["five", "six"]))
+        lost = r"warn: 3 lines of this log were lost since [-0-9]+ [0-9:]+: File too large$"
+        self.assertRegex(told, rf"reusedproxy\[{os.getpid()}\] {lost}")
+        self.assertEqual(file.dropped, 3)
 
 
 class LogTests(SynchronousTestCase):

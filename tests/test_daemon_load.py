@@ -12,6 +12,7 @@ from reusedproxy.config.language.report import Fault
 from reusedproxy.config.model.values import Notice, Place
 from reusedproxy.daemon.findings import FileFault, report_in_json
 from reusedproxy.daemon.load import Refused, load, loading
+from reusedproxy.net import files
 from reusedproxy.net.files import LARGEST_TEXT
 from reusedproxy.net.slices import run_through
 from tests.integration.peers import temporary_directory
@@ -79,6 +80,18 @@ class FilesTests(SynchronousTestCase):
         os.close(writer)
         self.assertEqual(list(load([f"/proc/self/fd/{reader}"]).frontends), ["l"])
 
+    def test_a_pipe_that_nobody_writes_to_is_not_waited_for_without_end(self) -> None:
+        """Neither one that nobody has opened, nor one whose writer says nothing."""
+        self.patch(files, "PATIENCE", 0.01)
+        pipe = str(self.directory / "pipe")
+        os.mkfifo(pipe)
+        told = f"[ALERT] {pipe}: cannot be read: it is a pipe, and nobody has written to it for 0.01 s"
+        self.assertEqual(self.refused(pipe), [told])
+        kept = os.open(pipe, os.O_RDWR)
+        self.addCleanup(os.close, kept)
+        os.write(kept, b"global\n")
+        self.assertEqual(self.refused(pipe), [told])
+
     def test_a_pipe_in_a_directory_is_waited_for_by_nobody(self) -> None:
         os.mkfifo(self.directory / "3.cfg")
         (line,) = self.refused(str(self.directory))
@@ -90,7 +103,9 @@ class FilesTests(SynchronousTestCase):
         self.assertEqual(
             self.refused(self.first), [f"[ALERT] {self.first}: cannot be read: it has 16777217 bytes, {end}"]
         )
-        self.assertEqual(self.refused("/dev/zero"), [f"[ALERT] /dev/zero: cannot be read: it has {end}"])
+        self.assertEqual(self.refused("/dev/zero"), ["[ALERT] /dev/zero: cannot be read: it is a device, and no file"])
+        error = self.assertRaises(Refused, run_through, loading(["/dev/zero"], again=True))
+        self.assertIn("it is a device", error.lines[0])
 
     def test_files_that_are_alike_are_two(self) -> None:
         lines = self.refused(self.first, self.file("3.cfg", Path(self.first).read_text()))
@@ -108,9 +123,9 @@ class FilesTests(SynchronousTestCase):
             ("WARNING", "1.cfg", 1), ("WARNING", "1.cfg", 5), ("WARNING", "1.cfg", 6), ("WARNING", "2.cfg", 3),
             ("WARNING", "2.cfg", 5),
         ]  # fmt: skip
-        for files in (["1.cfg", "2.cfg"], ["2.cfg", "1.cfg"]):
-            lines = self.refused(*(str(self.directory / file) for file in files))
-            expected = sorted(found, key=lambda each: (files.index(each[1]), each[2]))
+        for names in (["1.cfg", "2.cfg"], ["2.cfg", "1.cfg"]):
+            lines = self.refused(*(str(self.directory / name) for name in names))
+            expected = sorted(found, key=lambda each: (names.index(each[1]), each[2]))
             starts = [f"[{level}] {self.directory}/{file}:{line}: " for level, file, line in expected]
             self.assertEqual([line[: len(start)] for line, start in zip(lines, starts, strict=True)], starts)
 

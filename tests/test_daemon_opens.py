@@ -31,6 +31,7 @@ from reusedproxy.daemon.starting.account import Account
 from reusedproxy.daemon.starting.launch import acting_for, log_safely, take_pid_file, unusable
 from reusedproxy.daemon.service import ProxyService
 from reusedproxy.daemon.supervision.status_file import StatusFile
+from reusedproxy.operators.logs.own import OwnLog
 
 folder, uid, found = sys.argv[1], int(sys.argv[2]), []
 
@@ -48,8 +49,8 @@ class Options(dict):
 
 sys.addaudithook(note)
 options = Options(uid=uid, gid=None, pidfile=folder + "/pid", logfile=folder + "/log/log", nodaemon=True)
-assert unusable(options) == "", unusable(options)
-log_safely(options)
+assert unusable(options) == [], unusable(options)
+log_safely(options, OwnLog())
 options.postOptions()
 pid_file = take_pid_file(options)
 service = ProxyService(MemoryReactorClock(), [sys.argv[3]], options)

@@ -60,6 +60,19 @@ class JudgeTests(SynchronousTestCase):
             self.assertEqual(found.level, TROUBLE)
             self.assertIn(word, found.remedy)
 
+    def test_an_option_that_ends_each_connection_is_named(self) -> None:
+        """Every user who comes from HAProxy's old examples has it, and wonders why nothing is used again."""
+        requests = [asked(USUAL, "GET /"), asked(USUAL, "GET /")]
+        for option in ("option http-server-close", "option httpclose"):
+            for floor, level in ((0, ADVICE), (4, TROUBLE)):
+                ended = evolve(line(min_conn=floor), ends_each=option)
+                found = self.of(seen(requests=requests), ended, "option")
+                self.assertEqual(found.level, level)
+                self.assertIn(f"the backend has '{option}': each connection ends with its first answer", found.text)
+                self.assertIn("it may stand in 'defaults'", found.remedy)
+        topics = {each.topic for each in findings_of(seen(requests=requests), line(), 0.0)}
+        self.assertNotIn("option", topics)
+
     def test_a_floor_that_churns_gets_pings_that_keep_it(self) -> None:
         """By the check's request where there is one, by OPTIONS * where that keeps connections, by a check that does;
         else only the server's time-out helps."""

@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from reusedproxy.exchanges.attempt import HELD_MAX
 from reusedproxy.exchanges.own_answers import ERRORS, KEEPING
 from reusedproxy.sessions.retries import TRIES_AT_ONCE
+from reusedproxy.wire.heads import Limits
 from tests.clientfakes import GET, OK, POST, Client, FarServer, World, get, response
 from tests.fakes import LATE_REFUSAL, FakeContext
 
@@ -297,6 +298,21 @@ class RaceTests(SynchronousTestCase):
             self.assertEqual(world.server.dialer.open, [])
             client.wire.eof()
             world.check_rest()
+
+    def test_unless_a_buffer_holds_it(self) -> None:
+        """As in HAProxy, `tune.bufsize` says how large a request may be that is sent again."""
+        size = 2 * HELD_MAX
+        world = World(self, warm=1, limits=Limits(buffer=4 * HELD_MAX))
+        client = world.client()
+        client.send(b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % size)
+        client.send(bytes(size))
+        asked = world.server.asked()
+        world.server.eof()
+        world.server.connect()
+        self.assertEqual((world.server.asked(), len(asked) > size), (asked, True))
+        world.server.answer()
+        self.assertEqual(client.take(), OK)
+        world.check_rest()
 
     def test_post_is_not(self) -> None:
         """It may have been carried out."""

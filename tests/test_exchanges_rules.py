@@ -539,6 +539,17 @@ class BackendTests(SynchronousTestCase):
             other.check_rest()
         world.check_rest()
 
+    def test_a_name_made_of_the_request_that_is_of_a_backend_in_mode_tcp_ends_it(self) -> None:
+        """Without an answer, as in HAProxy, and not at the default backend."""
+        world = ruled(self, "use_backend %[req.hdr(x-to)]", warm=1)
+        routing: Any = world.frontend.routing
+        routing._other_mode = frozenset({"raw"})
+        client = world.client()
+        client.send(get("/x", "X-To: raw"))
+        self.assertEqual((client.take(), client.gone), (b"", True))
+        self.assertEqual([exchange.flags for exchange in world.log], ["IR"])
+        world.check_rest()
+
 
 class ResponseTests(SynchronousTestCase):
     """`http-response`."""

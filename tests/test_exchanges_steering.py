@@ -14,6 +14,7 @@ from reusedproxy.config.reader import ConfigurationError, Source, read_configura
 from reusedproxy.config.rules.expressions import is_address
 from reusedproxy.net.slices import run_through
 from reusedproxy.wire.addresses import address_text
+from reusedproxy.wire.heads import Limits
 from tests.clientfakes import GET, OK, get
 from tests.rulefakes import DEFAULTS, ruled
 
@@ -46,6 +47,22 @@ class HeldTests(SynchronousTestCase):
         self.assertTrue(asked.endswith(b"\r\n\r\nabcd"))
         world.server.answer(OK)
         world.check_rest()
+
+    def test_rules_see_as_much_of_a_body_as_a_buffer_holds(self) -> None:
+        """However small the pieces in which it comes; `tune.bufsize` is 64k."""
+        content = b"x" * 40_000 + b"bad"
+        for framing, pieces in (
+            (b"Content-Length: %d" % len(content), [content[at : at + 1500] for at in range(0, len(content), 1500)]),
+            (b"Transfer-Encoding: chunked", [b"9c43\r\n", content, b"\r\n0\r\n\r\n"]),
+        ):
+            rules = f"{WAIT}\n http-request deny if {{ req.body -m sub bad }} {{ req.body_len gt 40000 }}"
+            world = ruled(self, rules, warm=1, limits=Limits(buffer=1 << 16))
+            client = world.client()
+            client.send(b"POST / HTTP/1.1\r\nHost: a\r\n" + framing + b"\r\n\r\n")
+            for piece in pieces:
+                client.send(piece)
+            self.assertEqual((world.server.asked(), world.flags()), (b"", [(403, "PR")]))
+            world.check_rest()
 
     def test_a_backend_may_hold_back_what_its_frontend_has_let_pass(self) -> None:
         world = ruled(self, "http-request set-var(txn.a) str(x)", backend=f"{WAIT}\n http-request set-header X-A "

@@ -7,6 +7,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.exchanges.compression import Compressor
+from reusedproxy.wire.heads import Limits
 from tests.clientfakes import GET, OK, get
 from tests.rulefakes import ruled
 
@@ -23,6 +24,16 @@ class WithheldTests(SynchronousTestCase):
         client.send(request)
         self.assertNotEqual(world.server.asked(), b"")
         return world, client
+
+    def test_rules_see_as_much_of_a_body_as_a_buffer_holds(self) -> None:
+        """`tune.bufsize` is 64k."""
+        rules = f"{WAIT}\n http-response deny if {{ res.body -m sub bad }}"
+        world, client = self.asked(backend=rules, limits=Limits(buffer=1 << 16))
+        world.server.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 40003\r\n\r\n" + b"x" * 40_000)
+        self.assertEqual(client.take(), b"")
+        world.server.answer(b"bad")
+        self.assertIn(b" 502 ", client.take())
+        world.check_rest()
 
     def test_rules_behind_a_wait_see_the_body_and_those_before_it_are_run_once(self) -> None:
         before = "http-response add-header X-Before 1"

@@ -83,7 +83,7 @@ def taken_on_bind_lines() -> set[str]:
 
 
 def _bind_takes(word: str, takes: int) -> bool:
-    values = {"proto": "h1", "verify": "none", "alpn": "http/1.1", "npn": "http/1.1"}
+    values = {"proto": "h1", "mss": "900", "verify": "none", "alpn": "http/1.1", "npn": "http/1.1"}
     value = values.get(word, "TLSv1.2" if word.startswith("ssl-m") else "1")
     address = ":80" if word == "interface" else "/a.sock"
     try:

@@ -15,11 +15,13 @@ from hypothesis import strategies as st
 from OpenSSL import SSL
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from reusedproxy.config.model.tls import TLSOffer
+from reusedproxy.config.model.tls import ServerTLS, TLSOffer
+from reusedproxy.net.tls.client import ClientContext
+from reusedproxy.net.tls.client_transport import ClientTLSTransport
 from reusedproxy.net.tls.hello import ClientHello
-from reusedproxy.net.tls.openssl import COMPLETE
+from reusedproxy.net.tls.openssl import COMPLETE, RECORD, shake
 from reusedproxy.net.tls.server import Certificate, ServerContext, Shown
-from reusedproxy.net.tls.transport import TLSTransport
+from reusedproxy.net.tls.transport import LARGEST_RECORD, TICKETS, TLSTransport
 from reusedproxy.net.tls.trusts import Trusts
 from reusedproxy.net.transport import CLOSED, HIGH_WATER, OPEN, Transport
 from tests.keyupdates import Updater, library
@@ -229,6 +231,83 @@ class KeyUpdateTests(SynchronousTestCase):
         for _ in range(5):
             self.client.ask_for_new_keys()
         self.assertGreaterEqual(batches(self.loop), 5)
+
+
+class KeyUpdatesOfServersTests(SynchronousTestCase):
+    """A server may ask as often, and session tickets are records without data, too."""
+
+    def setUp(self) -> None:
+        openssl = library()
+        if openssl is None:
+            raise SkipTest("the system has no OpenSSL 3")
+        self.loop = Loop(self)
+        self.owner = Recorder()
+        near, other = socket.socketpair()
+        near.setblocking(False)
+        self.addCleanup(near.close)
+        self.server = Updater(openssl, other, certificates().crt)
+        self.addCleanup(self.server.close)
+        context = ClientContext(ServerTLS(verify="none"), Trusts())
+        connection = context.connection(near)
+        while not (shake(connection) == COMPLETE and self.server.handshake()):
+            self.server.handshake()
+        self.transport = ClientTLSTransport(self.loop.poller, near, self.owner, connection, context)
+        self.transport.resume_reading()
+        batches(self.loop)
+
+    def test_many_questions_take_many_turns(self) -> None:
+        for _ in range(5):
+            self.server.ask_for_new_keys()
+        self.server.write(b"answer")
+        self.assertGreaterEqual(batches(self.loop), 6)
+        self.assertEqual(self.owner.received, b"answer")
+
+    def test_some_records_before_a_request_do_no_harm(self) -> None:
+        """Nothing has come that would be an answer; but a crowd of records is no silence."""
+        for _ in range(TICKETS // 4):  # each takes two reads: one to hear it, one to answer
+            self.server.ask_for_new_keys()
+        self.assertTrue(self.transport.silent())
+        for _ in range(TICKETS + 1):
+            self.server.ask_for_new_keys()
+        self.assertFalse(self.transport.silent())
+
+
+class RecordsWithoutDataTests(SynchronousTestCase):
+    """How long a peer may send what holds no data."""
+
+    def setUp(self) -> None:
+        self.loop = Loop(self)
+        self.owner = Recorder()
+        near, self.far = socket.socketpair()
+        for end in (near, self.far):
+            end.setblocking(False)
+            self.addCleanup(end.close)
+        self.script = Scripted()
+        call_methods(self)
+        self.transport = TLSTransport(self.loop.poller, near, self.owner, self.script)  # type: ignore[arg-type]
+        self.transport.resume_reading()
+        self.far.send(b"more to come")
+
+    def test_a_record_may_come_byte_by_byte(self) -> None:
+        batches(self.loop, LARGEST_RECORD)
+        self.assertEqual(self.transport.state, OPEN)
+
+    def test_but_what_never_comes_to_data_ends(self) -> None:
+        batches(self.loop, LARGEST_RECORD + 1)
+        self.assertEqual((self.transport.state, self.owner.reason), (CLOSED, "TLS: nothing but records without data"))
+
+    def test_data_in_between_is_a_new_beginning(self) -> None:
+        batches(self.loop, LARGEST_RECORD)
+        self.script.reads = [b"data"]
+        batches(self.loop, LARGEST_RECORD)
+        self.assertEqual((self.transport.state, self.owner.received), (OPEN, b"data"))
+
+    def test_nor_after_much_data_at_once(self) -> None:
+        """The reads that begin large ones are others, and count as much."""
+        self.script.reads = [bytes(RECORD), SSL.WantReadError()]
+        batches(self.loop, 2)
+        batches(self.loop, LARGEST_RECORD + 1)
+        self.assertEqual(self.transport.state, CLOSED)
 
 
 STEPS = st.sampled_from(

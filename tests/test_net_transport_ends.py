@@ -112,6 +112,7 @@ class EndBehaviour(Streams):
     def test_the_last_bytes_and_the_end_are_one_packet(self) -> None:
         """Each packet takes the kernel's whole way to the other side, which is woken for it."""
         transport, far = self.open(tcp=True)
+        self.loop.pump()  # session tickets
         packets: list[int] = []
 
         def answer() -> None:

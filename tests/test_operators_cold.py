@@ -59,6 +59,12 @@ class SentenceTests(SynchronousTestCase):
         ):
             self.assertIn(said, [*cold_sentences(words)][1])
 
+    def test_no_floor_is_advised_beside_an_option_that_ends_each_connection(self) -> None:
+        for seen in (pool(depth=224), pool(depth=2), pool(5, 9, depth=12)):
+            _, remedy = cold_sentences(seen, "option http-server-close")
+            self.assertNotIn("would have met it", remedy)
+            self.assertIn("take that option out first", remedy)
+
     def test_without_one_nothing_is_said(self) -> None:
         self.assertEqual([*cold_sentences(pool()._replace(cold=None))], [])
 

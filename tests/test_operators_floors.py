@@ -37,6 +37,11 @@ class FloorSentenceTests(SynchronousTestCase):
         )
         self.assertNotIn("for sure", advice(pool(7, demand())))
 
+    def test_beside_an_option_that_ends_each_connection_no_floor_is_advised(self) -> None:
+        option, *others = sentences(pool(4, demand()), "option httpclose")
+        self.assertTrue(option.startswith("The backend has 'option httpclose': each connection ends with its first"))
+        self.assertEqual([each for each in others if "would have met" in each], [])
+
     def test_without_requests_nothing_is_advised(self) -> None:
         """Nor where no floor is possible."""
         self.assertEqual(advice(pool(4, demand(requests=0, enough=None, met=None))), "")

@@ -19,7 +19,8 @@ from twisted.logger import LogLevel, formatTime
 from twisted.scripts._twistd_unix import ServerOptions
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.operators.logs.own import AGAIN, KEPT, LogStream, _syslog, log_file_observer, never_block
+from reusedproxy.operators.logs.own import AGAIN, KEPT, LogStream, OwnLog, _syslog, log_file_observer, never_block
+from tests.fulldisk import room_in_files
 from tests.integration.peers import temporary_directory
 
 
@@ -34,7 +35,7 @@ class LogStreamTests(SynchronousTestCase):
         self.patch(
             LogStream,
             "_log",
-            type("Log", (), {"warn": lambda _, text, lines: made.write(f"{text.format(lines=lines)}\n")})(),
+            type("Log", (), {"warn": lambda _, text, **said: made.write(f"{text.format(**said)}\n")})(),
         )
         return made
 
@@ -94,7 +95,8 @@ class LogStreamTests(SynchronousTestCase):
             stream.write(line)
         self.assertGreater(stream.dropped, 0)
         lines = self.taken(read).decode().splitlines()
-        self.assertEqual(lines.pop(), f"{stream.dropped} lines of this log were lost: nobody read them in time")
+        told = rf"^{stream.dropped} lines of this log were lost since [-0-9]+ [0-9:]+: nobody read them in time$"
+        self.assertRegex(lines.pop(), told)
         self.assertEqual((len(lines), set(lines)), (count - stream.dropped, {line[:-1]}))
 
     def test_nobody_else_is_made_not_to_block(self) -> None:
@@ -125,9 +127,8 @@ class LogStreamTests(SynchronousTestCase):
         stream = self.stream(ours.fileno())
         for _ in range(20000):
             stream.write("x" * 99 + "\n")
-        self.assertTrue(
-            self.taken(theirs.fileno()).endswith(b"lines of this log were lost: nobody read them in time\n")
-        )
+        told = rb"lines of this log were lost since [-0-9]+ [0-9:]+: nobody read them in time\n$"
+        self.assertRegex(self.taken(theirs.fileno()), told)
 
     def test_a_file(self) -> None:
         """Takes all."""
@@ -135,6 +136,27 @@ class LogStreamTests(SynchronousTestCase):
             stream = self.stream(file.fileno())
             stream.write("x" * 100_000 + "\n")
             self.assertEqual(os.fstat(file.fileno()).st_size, 100_001)
+
+    def test_a_full_disk(self) -> None:
+        """Lines wait for room; the end of the process does not. What is too much is told of."""
+        with TemporaryFile() as file:
+            stream = self.stream(file.fileno())
+            line = "x" * 99 + "\n"
+            with room_in_files(150):
+                for _ in range(3):
+                    stream.write(line)
+                stream.last_lines(60.0)
+                self.assertEqual((os.fstat(file.fileno()).st_size, stream.dropped), (150, 0))
+                for _ in range(KEPT // 100):
+                    stream.write(line)
+            self.clock.advance(AGAIN)
+            file.seek(0)
+            lines = file.read().decode().splitlines()
+            self.assertGreater(stream.dropped, 0)
+            told = rf"^{stream.dropped} lines of this log were lost since [-0-9]+ [0-9:]+: File too large$"
+            self.assertRegex(lines.pop(), told)
+            self.assertEqual((len(lines), set(lines)), (3 + KEPT // 100 - stream.dropped, {line[:-1]}))
+            self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_a_reader_that_has_gone(self) -> None:
         """Costs the lines, and nothing else."""
@@ -167,7 +189,8 @@ class SyslogTests(SynchronousTestCase):
         server.bind(path)
         self.addCleanup(os.unlink, path)
         server.settimeout(5)
-        emit: Callable[[dict[str, Any]], None] = _syslog("proxy", path).emit
+        own_log = OwnLog()
+        emit: Callable[[dict[str, Any]], None] = _syslog("proxy", own_log, path).emit
         event = {"isError": 0, "system": "-", "message": ("x" * 200,), "format": None}
         for _ in range(6000):
             emit(event)
@@ -182,7 +205,9 @@ class SyslogTests(SynchronousTestCase):
                 self.assertLess(len(got), 6000)
         self.assertRegex(got[0], rb"^<14>[A-Z][a-z]{2} [ 0-9]{2} [0-9:]{8} proxy\[\d+\]: \[-\] x+\n$")
         self.assertRegex(
-            got[-1], rb"^<12>.* proxy\[\d+\]: \d+ lines of this log were lost: nobody read them in time\n$"
+            got[-1],
+            rb"^<12>.* proxy\[\d+\]: %d lines of this log were lost since [-0-9]+ [0-9:]+: it takes lines too slowly\n$"
+            % own_log.dropped(),
         )
         emit({**event, "message": ("a\x1b\x9b",)})
         self.assertTrue(server.recv(4096).endswith(b": [-] a??\n"))
@@ -195,7 +220,7 @@ class PlaceTests(SynchronousTestCase):
         """Takes the file from its options."""
         with TemporaryFile("w") as file:
             options = {"logFile": file}
-            never_block(options, Clock())
+            never_block(options, Clock(), OwnLog())
             self.assertIsInstance(options["logFile"], LogStream)
 
     def test_twistd_with_a_pipe_for_a_file(self) -> None:

@@ -17,6 +17,7 @@ from reusedproxy.config.model.values import Place
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.operators.logs.sinks import ENOUGH, KEPT, TELL_EVERY, Datagrams, Descriptor, Stream
 from reusedproxy.operators.logs.targets import LogTargets, Target, UnknownHost
+from tests.fulldisk import room_in_files
 
 #: 5 November 2026, 10:12:48.25 UTC.
 NOW = 1793873568.25
@@ -219,6 +220,77 @@ class DescriptorTests(SynchronousTestCase):
         self.assertEqual(self.descriptor.dropped, 1)
 
 
+class FullDiskTests(SynchronousTestCase):
+    """Standard output is a file, and its disk is full for a while."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(1000)
+        self.file = tempfile.TemporaryFile()  # noqa: SIM115 (it is closed at the end of the test)
+        self.addCleanup(self.file.close)
+        self.descriptor = Descriptor(self.file.fileno(), Deadlines(self.clock))
+
+    def text(self) -> str:
+        return os.pread(self.file.fileno(), 4 * KEPT, 0).decode()
+
+    def write(self, *lines: str) -> None:
+        for line in lines:
+            self.descriptor.write(line)
+        self.clock.advance(0.1)
+
+    def test_lines_wait_for_room_and_none_is_torn(self) -> None:
+        lines = [f"{number:099d}" for number in range(5)]
+        with room_in_files(250):
+            self.write(*lines)
+            self.assertEqual(len(self.text()), 250)
+            self.write("more")
+        self.clock.advance(0.1)
+        self.assertEqual(self.text().splitlines(), [*lines, "more"])
+        self.assertEqual((self.descriptor.dropped, self.clock.getDelayedCalls()), (0, []))
+
+    def test_what_is_too_much_is_dropped_counted_and_told(self) -> None:
+        """By one line, with the time of the first and the reason."""
+        settings = LogTarget(Place("x", 1), "stderr", format="raw")
+        target = Target(settings, "tag", self.descriptor, lambda: NOW + self.clock.seconds())
+        send = target.sender("info")
+        assert send is not None
+        count = KEPT // 100 + 2000
+        with room_in_files(250):
+            for number in range(count):
+                send(f"{number:099d}")
+            self.clock.advance(3600)
+        self.clock.advance(0.1)
+        first, *_, told = self.text().splitlines()
+        self.assertEqual(first, f"{0:099d}")
+        began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(NOW + 1000))
+        self.assertEqual(told, f"{self.descriptor.dropped} log lines were dropped since {began}: File too large")
+        self.assertEqual({len(line) for line in self.text().splitlines()[:-1]}, {99})
+        self.assertEqual(len(self.text().splitlines()), count - self.descriptor.dropped + 1)
+        self.assertGreater(self.descriptor.dropped, 0)
+        self.write("further")
+        self.assertEqual(self.text().splitlines()[-1], "further")
+
+    def test_a_line_is_written_anew_where_the_file_has_changed(self) -> None:
+        """Somebody has emptied it, or written to it meanwhile."""
+        with room_in_files(150):
+            self.write("x" * 99, "y" * 99)
+        os.ftruncate(self.file.fileno(), 0)
+        os.lseek(self.file.fileno(), 0, os.SEEK_SET)
+        self.clock.advance(0.1)
+        self.assertEqual(self.text(), "y" * 99 + "\n")
+
+    def test_what_an_ended_process_has_left_is_no_part_of_the_first_line(self) -> None:
+        self.file.write(b"torn")
+        self.file.flush()
+        self.write("whole")
+        self.assertEqual(self.text(), "torn\nwhole\n")
+
+    def test_the_number_has_those_of_the_own_log(self) -> None:
+        targets = LogTargets("tag", Deadlines(self.clock))
+        targets.own_dropped = lambda: 3
+        self.assertEqual(LogTargets("tag", Deadlines(self.clock), before=targets).dropped, 3)
+
+
 class DatagramTests(SynchronousTestCase):
     """Syslog."""
 
@@ -282,7 +354,7 @@ class DatagramTests(SynchronousTestCase):
         path = self.path()
         server = self.syslog(path)
         datagrams = self.datagrams(path)
-        datagrams.lost_line = lambda lines: f"{lines} lost"
+        datagrams.lost_line = lambda lost: f"{lost.lines} lost"
         count = KEPT // 1000 + 500
         for number in range(count):
             datagrams.write(f"{number:0999d}")
@@ -477,7 +549,7 @@ class StreamTests(SynchronousTestCase):
     def test_beyond_the_bound_lines_are_dropped_and_told_of(self) -> None:
         told: list[tuple[str, int]] = []
         stream = self.stream(most=20, tell=lambda *said: told.append(said))
-        stream.lost_line = lambda lines: f"{lines} lost"
+        stream.lost_line = lambda lost: f"{lost.lines} lost"
         for _ in range(4):
             stream.write("123456789")
         self.clock.pump([0.1] * 3)

@@ -537,7 +537,14 @@ class ConnectionTests(FilesTestCase):
         self.clock = Clock()
         self.said: list[str] = []
         service = SimpleNamespace(proxy=None)
-        manhole = Manhole(self.settings(), service, self.clock, mock.Mock(), lambda level, text: self.said.append(text))
+        manhole = Manhole(
+            self.settings(),
+            service,
+            self.clock,
+            mock.Mock(),
+            lambda level, text: self.said.append(text),
+            random=Random(1),
+        )
         self.factory = manhole._factory
         self.factory.use(new_key())
         self.factory.doStart()  # type: ignore[no-untyped-call]
@@ -721,15 +728,32 @@ class ConnectionTests(FilesTestCase):
         self.assertTrue(line.isprintable())
         self.assertLess(len(line), 600)
 
-    def test_the_oldest_that_has_not_logged_in_makes_room_for_the_next(self) -> None:
+    def test_one_that_has_not_logged_in_makes_room_for_the_next(self) -> None:
+        """Any of them: a flood does not push out all that were there before, as it would by their age."""
         waiting = [self.connect() for _ in range(CONNECTIONS)]
         for _ in range(3):
             waiting.append(self.connect())
-        self.assertEqual([transport.disconnected for _, transport in waiting], [True] * 3 + [False] * CONNECTIONS)
-        self.assertEqual(self.said, [CLOSED + "it was the oldest, and another one came"])
+        ended = [number for number, (_, transport) in enumerate(waiting) if transport.disconnected]
+        self.assertEqual(len(ended), 3)
+        self.assertNotEqual(ended, [0, 1, 2])
+        self.assertEqual(self.said, [CLOSED + "there were too many, and another one came"])
         self.clock.advance(TELL_EVERY)
         self.connect()
         self.assertIn("(3 connections closed since the last line)", self.said[1])
+
+    def test_no_algorithm_is_offered_that_openssh_has_given_up(self) -> None:
+        """Whatever the host key is."""
+        for kind in ("ed25519", "rsa"):
+            self.factory.use(new_key() if kind == "ed25519" else Key(generate_private_key(65537, 2048)))
+            built = self.factory.buildProtocol(None)
+            offered = (
+                *(built.supportedCiphers, built.supportedMACs),
+                *(built.supportedKeyExchanges, built.supportedPublicKeys),
+            )
+            for each in offered:
+                self.assertTrue(each)
+                for word in (b"3des", b"cbc", b"md5", b"sha1", b"ssh-rsa", b"ssh-dss", b"none", b"group"):
+                    self.assertFalse([name for name in each if word in name], word)
 
     def test_a_session_is_never_pushed_out(self) -> None:
         sessions = [self.session()]

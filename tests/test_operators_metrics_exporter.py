@@ -188,9 +188,11 @@ class QueryTests(ExporterCase):
         self.assertEqual(self.text("?scope="), "")
 
     def test_servers_in_maintenance_can_be_left_out(self) -> None:
-        named = {dict(pairs).get("server", "")[-3:] for _, pairs in self.samples("?scope=server&no-maint")}
+        named = {
+            dict(pairs).get("server", "")[-3:] for _, pairs in self.samples("?scope=server&no-maint&server-histograms")
+        }
         self.assertEqual(named, {"one", "two"})
-        named = {dict(pairs).get("server", "")[-3:] for _, pairs in self.samples("?scope=server")}
+        named = {dict(pairs).get("server", "")[-3:] for _, pairs in self.samples("?scope=server&server-histograms")}
         self.assertEqual(named, {"one", "two", "off"})
 
     def test_metrics_by_name(self) -> None:
@@ -199,6 +201,22 @@ class QueryTests(ExporterCase):
         names = {name for name, _ in self.samples("?scope=server&metrics=-haproxy_server_status")}
         self.assertNotIn("haproxy_server_status", names)
         self.assertIn("haproxy_server_weight", names)
+
+    def test_histograms_of_servers_are_added_up_by_backend(self) -> None:
+        """Those of each server come where they are asked for: they are most of what there is to tell of one."""
+        for each in (self.one, self.two):
+            each.pool.counters.connect_seconds.observe(0.003)
+        name = "reusedproxy_connect_seconds_count"
+        app = [(labels, count) for (found, labels), count in self.samples().items() if found == name]
+        self.assertIn((frozenset({("backend", "app")}), 2), app)
+        self.assertFalse([labels for labels, _ in app if "server" in dict(labels)])
+        each_server = self.samples("?scope=server&server-histograms")
+        for server in ("app/one", "app/two"):
+            self.assertEqual(each_server[name, frozenset({("server", server)})], 1)
+        acquired = {labels for found, labels in self.samples() if found == "reusedproxy_pool_acquire_seconds_count"}
+        self.assertIn(frozenset({("backend", "app"), ("result", "warm")}), acquired)
+        without = self.samples("?scope=server&no-maint")
+        self.assertEqual(without[name, frozenset({("backend", "app")})], 2)  # what is counted never falls by it
 
     def test_descriptions_are_labels_where_they_are_asked_for(self) -> None:
         def named(query: str) -> set[str]:

@@ -209,7 +209,10 @@ class CommandTests(SynchronousTestCase):
             (said,) = self.told(line)
             self.assertEqual(said, line.replace("k v", "..."))
 
-    def test_one_whose_client_leaves_is_told_when_it_has_begun(self) -> None:
+    def test_one_whose_client_leaves_is_told_at_its_end_if_it_has_begun(self) -> None:
+        """Which is later: the rest of it is done in turns."""
+        turns: list[Any] = []
+        self.patch(self.service.proxy, "poller", SimpleNamespace(line_up=turns.append))
         for steps in (0, 1):
             self.said.clear()
             self.context.payload = "".join(f"k{number} v\n" for number in range(1000))
@@ -217,6 +220,9 @@ class CommandTests(SynchronousTestCase):
             for _ in range(steps):
                 next(answer)
             answer.close()
+            self.assertEqual((self.said, len(turns)), ([], steps))
+            while turns:
+                turns.pop().take_turn()
             self.assertEqual(len(self.said), steps, self.said)
 
     def test_one_that_was_done_in_part_is_told_with_that(self) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import socket
+from collections import deque
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 from reusedproxy.daemon.reloading.succession import _orders_kept
@@ -176,6 +178,18 @@ class OrderTests(PoolTestCase):
         said = self.says("rewarm pool be").splitlines()
         self.assertEqual(said[1], "be/s2 is MAINT: it has no floor to be filled when it serves.")
         self.assertEqual({each.pool.order.state for each in self.context.backend("be").servers}, {NO_ORDER})
+
+    def test_an_order_is_done_to_its_end_though_its_client_leaves(self) -> None:
+        turns: deque[Any] = deque()
+        self.patch(self.context.proxy, "poller", SimpleNamespace(line_up=turns.append))
+        servers = self.context.backend("be").servers
+        answer: Any = run(self.context, commands_of("drain pool be")[0])
+        next(answer)
+        self.assertEqual([each.pool.order.state for each in servers], [DRAINED, NO_ORDER, NO_ORDER])
+        answer.close()
+        while turns:
+            turns.popleft().take_turn()
+        self.assertEqual({each.pool.order.state for each in servers}, {DRAINED})
 
     def test_nothing_shouts(self) -> None:
         """The page says that it is drained, and nothing of a pool below its floor."""

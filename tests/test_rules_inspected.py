@@ -24,7 +24,7 @@ PLACE = Place("t.cfg", 1)
 
 def facts(data: bytes, *, final: bool = False, said: bytes = b"") -> Any:
     """Of a client that has sent this."""
-    inspected = SimpleNamespace(request_bytes=data, response_bytes=said, final=final, changes=False)
+    inspected = SimpleNamespace(request_bytes=data, response_bytes=said, final=final, changes=False, most=16384)
     inspected.client_hello = lambda: read_client_hello(data)
     return SimpleNamespace(inspected=inspected, source=("192.0.2.1", 1), head=None)
 

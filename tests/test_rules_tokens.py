@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import json
+import os
 from base64 import b64decode, b64encode, urlsafe_b64encode
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -99,8 +100,10 @@ class TokenTests(SynchronousTestCase):
             path.write_bytes(RSA.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
             self.assertEqual(read_key(str(path)), RSA.public_key())
             (Path(directory) / "other.pem").write_text("no key")
+            os.mkfifo(Path(directory) / "pipe")
             for call, words in (
                 (f"jwt_verify(RS256,{directory}/none.pem)", "cannot read the public key"),
+                (f"jwt_verify(RS256,{directory}/pipe)", "it is no regular file"),
                 (f"jwt_verify(RS256,{directory}/other.pem)", "no public key and no certificate"),
                 ("jwt_verify(none,x)", "without a signature is let in"),
                 ("jwt_verify(RS257,x)", "did you mean 'RS256'"),

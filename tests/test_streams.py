@@ -11,11 +11,14 @@ from twisted.trial.unittest import SynchronousTestCase
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.transport import HIGH_WATER, PEER_TRUNCATED
 from reusedproxy.pool.raw import GREETING_MAX
-from reusedproxy.streams.stream import HELD_MAX
 from reusedproxy.wire import client_hello as wire_client_hello
+from reusedproxy.wire.heads import Limits
 from tests.clientfakes import Wire
 from tests.fakes import LATE_REFUSAL
 from tests.streamfakes import StreamWorld
+
+#: Bytes that are held of one side, unless `tune.bufsize` says more.
+HELD = Limits().buffer
 
 PLAIN = "listen l\n bind :1\n server s1 192.0.2.1:1\n"
 WARM = "listen l\n bind :1\n server s1 192.0.2.1:1 pool-min-conn {}\n"
@@ -98,11 +101,11 @@ class RelayTests(SynchronousTestCase):
         world = StreamWorld(self, PLAIN)
         client = world.client()
         client.reads = 4096
-        client.feed(b"x" * (3 * HELD_MAX))
-        self.assertEqual((client.reading, len(client.incoming)), (False, 2 * HELD_MAX))
+        client.feed(b"x" * (3 * HELD))
+        self.assertEqual((client.reading, len(client.incoming)), (False, 2 * HELD))
         server = world.connect("s1")
         client.pump()
-        self.assertEqual(len(server.take()), 3 * HELD_MAX)
+        self.assertEqual(len(server.take()), 3 * HELD)
         client.reset()
         world.check_rest()
 
@@ -700,6 +703,98 @@ class RuleTests(SynchronousTestCase):
             world.connect("s1")
         self.assertEqual(read.call_count, 1)
         client.reset()
+        world.check_rest()
+
+    def test_rules_see_as_much_as_a_buffer_holds(self) -> None:
+        """What they look for stands behind the first 16 KiB, or in a head that is longer; `tune.bufsize` is 64k."""
+        padding = b"x" * 20_000
+        asked = b"GET /secret HTTP/1.1\r\nX-Pad: " + padding + b"\r\nX-Role: admin\r\n\r\n"
+        message = b"\x01\x00\xff\xfc\x03\x03" + bytes(4 * HELD - 6)
+        hello = b"".join(b"\x16\x03\x01\x40\x00" + message[at : at + HELD] for at in range(0, 4 * HELD, HELD))
+        for condition, data in (
+            ("path /secret", asked),
+            ("hdr(x-role) admin", asked),
+            ("req.payload(20000,3) -m str bad", padding + b"bad"),
+            ("req.payload_lv(20000,2) -m str bad", padding + b"\x00\x03bad"),
+            ("req.len gt 20002", padding + b"bad"),
+            # As nobody can tell what is asked for there, nobody is let in; not before that much has come.
+            ("req.ssl_sni -m str secret.test", hello[: 4 * HELD]),
+        ):
+            world = StreamWorld(
+                self,
+                "listen l\n bind :1\n tcp-request inspect-delay 2s\n"
+                f" tcp-request content reject if {{ {condition} }}\n server s1 192.0.2.1:1\n",
+                limits=Limits(buffer=4 * HELD),
+            )
+            client = world.client()
+            client.feed(data[:-1])
+            self.assertEqual(world.log, [], condition)
+            client.feed(data[-1:])
+            self.assertEqual([stream.flags for stream in world.log], ["PR"], condition)
+            world.check_rest()
+
+    def test_and_as_much_of_what_a_server_says(self) -> None:
+        world = StreamWorld(
+            self,
+            "listen l\n bind :1\n tcp-response inspect-delay 2s\n"
+            " tcp-response content reject if { res.payload(20000,3) -m str bad }\n server s1 192.0.2.1:1\n",
+            limits=Limits(buffer=4 * HELD),
+        )
+        client = world.client()
+        server = world.connect("s1")
+        server.feed(b"x" * 20_000)
+        server.feed(b"bad")
+        self.assertEqual(([stream.flags for stream in world.log], client.take()), (["PD"], b""))
+        world.check_rest()
+
+    def test_a_rule_that_fails_by_our_fault_refuses_the_client(self) -> None:
+        """At whichever stage of its session, and also as its delay ends: what stands behind that rule might have."""
+        front, back = "frontend f\n bind :1\n {} default_backend b\nbackend b\n", " server s1 192.0.2.1:1\n"
+        at_once, in_time = "tcp-request content reject if { uuid -m str x }\n", "tcp-request inspect-delay 2s\n "
+        tables = "stick-table type string size 10\n"
+        for text in (
+            front.format(at_once) + back,
+            front.format(f"{in_time}tcp-request content accept if WAIT_END {{ uuid -m str x }}\n") + back,
+            front.format("use_backend b if { uuid -m str x }\n") + back,
+            front.format("") + f" {at_once}" + back,
+            front.format("")
+            + f" {in_time}tcp-request content reject if {{ req.len gt 9 }} {{ uuid -m str x }}\n"
+            + back,
+            front.format("") + " use-server s1 if { uuid -m str x }\n" + back,
+            front.format("") + f" {tables} stick on uuid\n" + back,
+        ):
+            with patch("reusedproxy.rules.samples.process_fetches.uuid4", side_effect=ValueError("no numbers left")):
+                world = StreamWorld(self, text)
+                client = world.client()
+                client.feed(b"0123456789")
+                world.advance(2)
+            self.assertEqual([stream.flags for stream in world.log], ["PR"], text)
+            told = [line for _, line in world.announced if "please report it: ValueError('no numbers left')" in line]
+            self.assertEqual(len(told), 1, text)
+            self.assertNotEqual(client.end, None, text)
+            self.assertEqual(world.frontend.traffic.eint, 1)
+            world.check_rest()
+
+    def test_nor_does_such_a_fault_keep_the_place_of_a_client_that_has_left(self) -> None:
+        rule = "tcp-request content reject if WAIT_END { uuid -m found }"
+        world = StreamWorld(
+            self, f"listen l\n bind :1\n tcp-request inspect-delay 2s\n {rule}\n server s1 192.0.2.1:1\n"
+        )
+        client = world.client()
+        with patch("reusedproxy.rules.samples.process_fetches.uuid4", side_effect=ValueError("no numbers left")):
+            client.reset()
+        self.assertEqual(len(world.log), 1)
+        world.check_rest()
+
+    def test_what_a_server_says_is_refused_by_such_a_fault_too(self) -> None:
+        world = StreamWorld(
+            self,
+            "listen l\n bind :1\n tcp-response content reject if { uuid -m str x }\n server s1 192.0.2.1:1\n",
+        )
+        client = world.client()
+        with patch("reusedproxy.rules.samples.process_fetches.uuid4", side_effect=ValueError("no numbers left")):
+            world.connect("s1").feed(b"220 ready")
+        self.assertEqual(([stream.flags for stream in world.log], client.take()), (["PD"], b""))
         world.check_rest()
 
     def test_rules_of_the_backend_come_after_its_choice(self) -> None:

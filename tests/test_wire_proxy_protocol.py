@@ -50,7 +50,10 @@ def summed(extensions: bytes, off: int = 0, command: int = 0x21, family: int = 0
 
 
 #: Headers that name nobody: what stands behind their addresses, if there are any, counts all the same.
-NOBODY = ((0x20, 0x00, b""), (0x20, 0x11, FOUR), (0x21, 0x12, FOUR), (0x21, 0x31, bytes(216)), (0x20, 0x21, bytes(36)))
+NOBODY = (
+    *((0x20, 0x00, b""), (0x21, 0x00, b""), (0x20, 0x11, FOUR)),
+    *((0x21, 0x12, FOUR), (0x21, 0x31, bytes(216)), (0x20, 0x21, bytes(36))),
+)
 
 
 VALID = [
@@ -71,7 +74,7 @@ VALID = [
     (v2(0x21, 0x11, b"\xc0\0\2\1\xc6\x33\x64\7" + struct.pack("!HH", 56324, 443) + b"\x01\0\2h2"), ONE, OTHER),
     (v2(0x20, 0x00), None, None),
     (v2(0x20, 0xFF, b"anything"), None, None),
-    (v2(0x21, 0x00, b"unspecified"), None, None),
+    (v2(0x21, 0x00), None, None),
     (v2(0x21, 0x31, bytes(216)), None, None),
     (v2(0x21, 0x12, bytes(12)), None, None),
     *((summed(ALPN, 0, *each), None, None) for each in NOBODY),
@@ -88,6 +91,7 @@ INVALID = [
     summed(ALPN, off=1),
     *(summed(ALPN, 1, *each) for each in NOBODY),
     v2(0x20, 0x00, b"\x01\0\3h2"),
+    v2(0x21, 0x00, b"unspecified"),
     v2(0x20, 0x11, FOUR + b"\x01"),
     summed(b"", off=1 << 31),
     b"GET / HTTP/1.1\r\n",

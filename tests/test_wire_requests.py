@@ -26,8 +26,8 @@ ACCEPTED: list[tuple[str, bytes, bytes | None]] = [
     ("9110 10.1.1", POST + b"Expect: 100-Continue\r\n" + CONTENT + b"\r\n", None),
     (
         "9110 10.1.1 HTTP/1.0 expects nothing",
-        get(HOST + b"Expect: 100-continue\r\nContent-Length: 3\r\n", version=b"HTTP/1.0"),
-        LINE + HOST + b"Content-Length: 3\r\n",
+        b"POST / HTTP/1.0\r\n" + HOST + b"Expect: 100-continue\r\nContent-Length: 3\r\n\r\n",
+        b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 3\r\n",
     ),
     ("9110 7.6.1 all that end here", get(HOST + b"TE: gzip\r\nA: b\r\nUpgrade: h2c\r\n"), LINE + HOST + b"A: b\r\n"),
     (
@@ -46,6 +46,14 @@ REFUSED: list[tuple[str, bytes, int]] = [
     ("9110 9.3.6 CONNECT with a body", get(b"Host: a:443\r\nContent-Length: 1\r\n", b"a:443", b"CONNECT"), 400),
     ("9110 9.3.6 CONNECT chunked", get(b"Host: a:443\r\nTransfer-Encoding: chunked\r\n", b"a:443", b"CONNECT"), 400),
     ("9112 3.2.3 CONNECT with a path", get(HOST, b"/", b"CONNECT"), 400),
+    *(
+        (
+            f"9110 9.3.1 {method} with a body on HTTP/1.0",
+            f"{method} / HTTP/1.0\r\nHost: a\r\nContent-Length: 3\r\n\r\n".encode(),
+            413,
+        )
+        for method in ("GET", "HEAD", "DELETE")
+    ),
     ("9110 10.1.1 unknown expectation", POST + b"Expect: 200-ok\r\n\r\n", 417),
     ("9110 10.1.1 one more expectation", POST + b"Expect: 100-continue, x\r\n\r\n", 417),
 ]

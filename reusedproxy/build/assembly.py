@@ -596,4 +596,6 @@ def queries_of(server: model.Server, previous: Line | None = None) -> Iterable[Q
 def limits_of(settings: model.Global) -> Limits:
     """Returns the bounds of the heads that are read."""
     # HAProxy's manual: tune.http.maxhdr counts the start line, too.
-    return Limits(max_head=settings.bufsize - settings.maxrewrite, max_headers=settings.maxhdr - 1)
+    # Less than usual would only have rules see less.
+    buffer = max(settings.bufsize, Limits().buffer)
+    return Limits(settings.bufsize - settings.maxrewrite, settings.maxhdr - 1, buffer)

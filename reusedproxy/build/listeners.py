@@ -73,7 +73,8 @@ class Listeners:
                     bound = given or bind_socket(bind, backlog, v6_only, at, shared=self._shared(bind))
                 else:
                     listener.may_adopt(bind)
-                    self._notices += _fixed(bind, listener, v6_only)
+                    bound = listener.socket
+                self._notices += _fixed(bind, bound, v6_only)
             except ListenError as error:
                 self._faults.append(Fault(bind.place, f"{error}{self._in_the_way(bind)}"))
                 continue
@@ -161,11 +162,12 @@ def query_of(address: model.ListenAddress) -> Query:
     return Query(address.host, socket.SOCK_STREAM, socket.AF_INET6 if address.v6 else socket.AF_INET)
 
 
-def _fixed(bind: model.Bind, listener: Listener, v6_only: bool) -> Iterable[Notice]:
-    """Returns notices about settings of a listener taken over that its bound socket cannot change (ipv6(7))."""
+def _fixed(bind: model.Bind, bound: socket.socket, v6_only: bool) -> Iterable[Notice]:
+    """Returns notices about settings that a socket has from the line before it, and that cannot be changed now that it
+    is bound (ipv6(7))."""
     address = bind.address
     if address.kind == "tcp" and address.v6:
-        is_only = bool(listener.socket.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY))
+        is_only = bool(bound.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY))
         if is_only and not v6_only and not address.host:
             text = "takes no IPv4 clients, as when an IPv4 address of this port stood beside it, until the next start"
             yield Notice("warning", bind.place, f"bind {address}: {text}")

@@ -168,6 +168,7 @@ class RuleSets:
             notes,
             settings.unique_id_header if settings.unique_id is not None else "",
             streams and not names.isdisjoint(self.backends.keys() - known.keys()),
+            frozenset(self.backends.keys() - known.keys()) if everywhere and not streams else frozenset(),
         )
 
     def page(self, settings: model.StatsPage) -> tuple[PageRules, list[Test]]:
@@ -191,7 +192,10 @@ class RuleSets:
                 ways[name] = RequestWay(name)
         choices = settings.use_backends if default_backend(settings) == settings.default_backend else ()
         made = yield from switching(choices, CLIENT_BYTES, partial(self._test, where=CLIENT_BYTES))
-        return Guide(front, made, default_backend(settings), ways, self.disabled)
+        default = default_backend(settings)
+        named = [each.name.constant for each in choices]
+        reached = None if None in named else {each for each in (default, *named) if each is not None}
+        return Guide(front, made, default, ways, self.disabled, reached)
 
     def _way(self, frontend: model.Frontend, backend: Backend) -> Way:
         settings, read = backend.settings, self.patterns

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping
 from math import inf
 from os import getpid
 from socket import gethostname, socket
-from traceback import extract_tb
 from typing import Any, Final, Protocol
 
 from attrs import evolve
@@ -386,14 +385,9 @@ class Frontend(Owner):
         """Returns the verdict of these rules; REJECT where they could not be evaluated."""
         try:
             return gate.judge(arrival)
-        except Unevaluated as unevaluated:
-            self.not_evaluated(unevaluated, arrival.listener)
-            return REJECT
         except Exception as error:
             # The rules behind the one that failed might have turned the client away.
-            at = extract_tb(error.__traceback__)[-1]
-            fault = f"an error in reusedproxy, please report it: {error!r} at {at.filename}:{at.lineno}"
-            self.not_evaluated(Unevaluated(fault), arrival.listener)
+            self.not_evaluated(Unevaluated.by(error), arrival.listener)
             return REJECT
 
     def take_over(self, connection: Connected) -> None:
@@ -535,6 +529,8 @@ class Frontend(Owner):
         self.connections.discard(connection)
         self.connections.add(switched)
         switched.begin()
+        if self.stopped and switched in self.connections:
+            self.settle(switched)
 
     def admit(
         self, accepted: socket, address: tuple[str, int], listener: Listener, notes: ArrivalNotes | None

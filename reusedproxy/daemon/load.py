@@ -6,6 +6,7 @@ know what the configuration is used for.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Container, Iterable
@@ -18,11 +19,8 @@ from reusedproxy.config.model.values import Notice
 from reusedproxy.config.reader import ConfigurationError, Source, reading
 from reusedproxy.daemon.findings import FileFault, in_order
 from reusedproxy.daemon.parts import loading_parts
-from reusedproxy.net.files import LARGEST_TEXT, bounded, unless_pipe
+from reusedproxy.net.files import LARGEST_TEXT, bounded, open_or_pipe, unless_pipe
 from reusedproxy.net.slices import Steps, run_through
-
-#: Flags for opening a configuration file that may be a pipe, whose other end is waited for.
-_AS_NAMED = os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC
 
 
 class Refused(Exception):
@@ -73,6 +71,7 @@ def _read(paths: list[str], again: bool) -> tuple[list[Source], list[FileFault]]
     """Returns the texts, and the faults of files that cannot be read.
 
     A pipe is read only if a path names it, not one in a directory, and only at the start, which is not `again`.
+    Devices are not read: a terminal would be waited for, and others have no end.
     """
     sources: list[Source] = []
     faults: list[FileFault] = []
@@ -83,9 +82,11 @@ def _read(paths: list[str], again: bool) -> tuple[list[Source], list[FileFault]]
             if not names:
                 faults.append(FileFault(path, "there is no *.cfg file in this directory"))
             for name in names:
-                descriptor = unless_pipe(name, os.O_RDONLY) if again or name != path else os.open(name, _AS_NAMED)
+                descriptor = unless_pipe(name, os.O_RDONLY) if again or name != path else open_or_pipe(name)
                 with bounded(descriptor, name, LARGEST_TEXT) as file:
                     status = os.fstat(file.fileno())
+                    if not (stat.S_ISREG(status.st_mode) or stat.S_ISFIFO(status.st_mode)):
+                        raise OSError(errno.EINVAL, "it is a device, and no file", name)
                     same = (status.st_dev, status.st_ino)
                     if same in read and stat.S_ISREG(status.st_mode):
                         faults.append(_named_twice(name, path, *read[same]))

@@ -12,9 +12,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib import import_module
 
 import reusedproxy
+from reusedproxy.backends.checks.external import null
 from reusedproxy.build.pages import exports, has_page
 from reusedproxy.config.model.proxies import Configuration
 from reusedproxy.net.slices import Steps, run_through
@@ -61,8 +63,10 @@ def loading_parts(configuration: Configuration) -> Steps[None]:
 
 
 def load_all() -> None:
-    """Loads every part, for a daemon that soon has no file of the program any more (twistd's --chroot). Raises
-    ImportError."""
+    """Loads every part, and opens what programs of checks are given, for a daemon that soon has no file of this system
+    any more (twistd's --chroot). Raises ImportError."""
+    with suppress(OSError):
+        null()
     for name in (*_PYTHON, *_REGULAR, *_NAMES, *_PAGE, *_EXPORTER, *_RUNTIME_API):
         _load(name)
     run_through(_preparing_templates())

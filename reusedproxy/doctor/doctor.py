@@ -324,7 +324,8 @@ class Doctor:
         settings = patient.server.settings
         rates = (settings.pool.connect_rate, self._proxy.configuration.global_.pool_connect_rate)
         rate = min(float(each) for each in rates if each is not None)
-        return Line(settings, context, _check(patient.backend.settings), rate)
+        backend = patient.backend.settings
+        return Line(settings, context, _check(backend), rate, backend.ending_option)
 
 
 def _listed(pool: HTTPConnectionPool) -> list[Name]:

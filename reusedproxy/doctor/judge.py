@@ -54,13 +54,15 @@ class Finding:
 @frozen
 class Line:
     """Holds what the configuration says of a server, as far as findings speak of it. `context` is that of its
-    connections, `check` what its checks and pings
-    ask for (None: nothing is configured), `connect_rate` the dials a second for its floor."""
+    connections, `check` what its checks and pings ask for (None: nothing is configured), `connect_rate` the dials a
+    second for its floor. `ends_each` is the option of its backend that ends each connection with its first answer, ""
+    without one."""
 
     settings: model.Server
     context: ObservedContext | None
     check: model.HTTPCheck | None
     connect_rate: float
+    ends_each: str = ""
 
     @property
     def tls(self) -> model.ServerTLS | None:
@@ -116,6 +118,8 @@ def _findings(observed: Observed, line: Line, now: datetime) -> Iterator[Finding
         said = observed.greeting[:60].decode("latin-1").strip()
         said = "".join(each if each.isprintable() else "?" for each in said)
         yield Finding(FINE, "greeting", f"greets: {said!r}; connections of a floor keep that for their client")
+    if line.ends_each:
+        yield _ended_by_option(line)
     yield from _requests(observed, line)
     yield from _borne(observed, line)
     yield from _nodes(observed, line)
@@ -375,6 +379,18 @@ def _resumption(observed: Observed, line: Line) -> Finding:
 
 
 # Requests.
+
+
+def _ended_by_option(line: Line) -> Finding:
+    """Judges an option that configurations of other proxies have had for years, which keeps the pool from its work."""
+    opens = "a connection of its own" if line.tls is None else "a handshake of its own"
+    return Finding(
+        TROUBLE if line.pool.min_conn or line.pool.adapts else ADVICE,
+        "option",
+        f"the backend has '{line.ends_each}': each connection ends with its first answer, so every request needs"
+        f" {opens}, which a floor only makes beforehand",
+        "take that option out (it may stand in 'defaults'): what is kept is used again, as HAProxy does since 2.0",
+    )
 
 
 def _requests(observed: Observed, line: Line) -> Iterator[Finding]:

@@ -36,8 +36,8 @@ from reusedproxy.sessions.session import Session
 from reusedproxy.sessions.termination import CONNECTION, HEAD, QUEUE
 from reusedproxy.wire.heads import EMPTY_LINE
 
-#: Bytes of a request kept so that it can be sent again, and kept back while there is no connection; as much as one of
-#: HAProxy's buffers, which bounds its retries alike.
+#: Bytes of a request kept in any case so that it can be sent again, and kept back while there is no connection;
+#: `Limits.buffer` may be more. As in HAProxy, whose buffers bound its retries alike.
 HELD_MAX: Final = 16 * 1024
 #: By a name, because mypyc leaves out the default `None` of an attribute that may be one of several classes.
 NO_POOL: Final = None

@@ -21,6 +21,7 @@ from reusedproxy.rules.facts import Map
 from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.sessions.client import ClientFacts, FactsFrontend
 from reusedproxy.tables.limiting import KnownEntry
+from reusedproxy.wire.faults import Limits
 
 
 class ClientFrontend(FactsFrontend, Protocol):
@@ -28,6 +29,7 @@ class ClientFrontend(FactsFrontend, Protocol):
     None: there is none."""
 
     timeouts: Timeouts
+    limits: Limits
     traffic: Traffic
     default_route: Route | None
     pages: list[Page]

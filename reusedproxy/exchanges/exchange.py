@@ -209,7 +209,7 @@ class Exchange(Request):
         connection = self.connection
         if self.held:
             self.hold(data)
-            if self.bytes_in > HELD_MAX:
+            if self.bytes_in > HELD_MAX and self.bytes_in > self.client.frontend.limits.buffer:
                 if self._collecting is not None:
                     self._collected(None)
                 elif connection is None:
@@ -238,9 +238,10 @@ class Exchange(Request):
         self._collecting = then
         self.bytes_in += len(body)
         self.head_and_body = body
-        if ended or self.bytes_in > HELD_MAX:
+        most = self.client.frontend.limits.buffer
+        if ended or self.bytes_in > most:
             whole = self.all_held()  # more may have come while a password was checked
-            self._collected(whole if len(whole) <= HELD_MAX else None)
+            self._collected(whole if len(whole) <= most else None)
             return
         assert self.head is not None
         self.complete = False
@@ -407,7 +408,7 @@ class Exchange(Request):
         request = self.head_and_body
         if self.more:
             request += b"".join(self.more)
-        if len(request) > HELD_MAX:
+        if len(request) > self.client.frontend.limits.buffer:
             self.drop()
         return request
 
@@ -705,7 +706,9 @@ class Exchange(Request):
             if self.arrived is None:
                 return False
             assert self.answer is not None
-            self.withheld = Withheld(self, self.answer, self.arrived, self.arrived_whole)
+            self.withheld = Withheld(
+                self, self.answer, self.arrived, self.arrived_whole, self.client.frontend.limits.buffer
+            )
         return self.withheld.waits(held, rules)
 
     def answer_goes_on(self, rules: Callable[..., Verdict]) -> None:

@@ -17,7 +17,6 @@ from twisted.logger import Logger
 from reusedproxy.backends.binding import Binding
 from reusedproxy.config.rules.actions import EditHeader
 from reusedproxy.exchanges.answer_rules import ServiceRules, answer_rules, own_rules, service_rules
-from reusedproxy.exchanges.attempt import HELD_MAX
 from reusedproxy.exchanges.authentication import Unverified
 from reusedproxy.exchanges.client import ClientFrontend
 from reusedproxy.exchanges.counting import count_inspected, count_tracked
@@ -34,7 +33,7 @@ from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.rules.rule_set import RuleSet
 from reusedproxy.rules.samples.formats import Text
 from reusedproxy.rules.steering import Held
-from reusedproxy.sessions.switching import Switching, backend_to_use, server_to_use
+from reusedproxy.sessions.switching import OtherMode, Switching, backend_to_use, server_to_use
 from reusedproxy.wire.bodies import ChunkedBody
 from reusedproxy.wire.heads import CHUNKED
 
@@ -64,12 +63,14 @@ class Routing:
         notes: LogNotes | None = None,
         id_header: str = "",
         to_streams: bool = False,
+        other_mode: frozenset[str] = frozenset(),
     ) -> None:
         """Takes rules and routes. `ours_alone` are names of headers that clients cannot set at all; `edited` are the
         rules' changes to headers; `disabled` are backends that exist, but to which no route leads; `hashing` are the
         lists of users that rules ask, and that have hashes of passwords; `notes` are taken for the log; `id_header` is
         the name of the header that tells servers the id of a request, "" without one; `to_streams` tells that others
-        of the frontend's clients are led to backends in mode tcp."""
+        of the frontend's clients are led to backends in mode tcp; `other_mode` are the names of such backends, where
+        that of the backend is made for each request."""
         self._frontend = frontend
         self._notes = notes
         of_answers = notes if notes is not None and notes.looks_at_answers else None
@@ -79,6 +80,7 @@ class Routing:
         self.routes = dict(routes)
         self._disabled = disabled
         self._to_streams = to_streams
+        self._other_mode = other_mode
         self._partners = [each.partners for each in self.routes.values() if each.partners is not None]
         #: Whether a request may have to wait for a password to be checked.
         self._hashes = bool(hashing)
@@ -185,11 +187,17 @@ class Routing:
                 if exchange.led_to is not None:
                     route = exchange.led_to
                 elif self.choices:
-                    route = backend_to_use(self.choices, exchange, self.routes, self._disabled, frontend.default_route)
+                    default = frontend.default_route
+                    route = backend_to_use(
+                        self.choices, exchange, self.routes, self._disabled, default, self._other_mode
+                    )
                 else:
                     route = frontend.default_route
             except Unevaluated as unevaluated:
                 not_evaluated(exchange, unevaluated)
+                return
+            except OtherMode:
+                _led_to_streams(exchange)
                 return
             if route is None:
                 self._leads_nowhere(exchange)
@@ -241,8 +249,7 @@ class Routing:
         """Ends a request for which there is no backend; as in HAProxy without an answer if it is for one that takes no
         requests."""
         if self._to_streams:
-            exchange.client.end_after("led to a backend in mode tcp")
-            exchange.cut(False, flags="IR")
+            _led_to_streams(exchange)
         else:
             exchange.fail(503, "SC")
 
@@ -272,7 +279,9 @@ class Routing:
         head, client = exchange.head, exchange.client
         assert head is not None
         come = exchange.sent_body
-        gathering = Gathering(at_least, HELD_MAX, ChunkedBody(framed=False) if head.length == CHUNKED else None)
+        gathering = Gathering(
+            at_least, client.frontend.limits.buffer, ChunkedBody(framed=False) if head.length == CHUNKED else None
+        )
         gathering.take(come)
         if exchange.complete or gathering.enough:
             return False
@@ -384,6 +393,12 @@ class Routing:
             not_evaluated(exchange, unevaluated)
             return True
         return False
+
+
+def _led_to_streams(exchange: Exchange) -> None:
+    """Ends a request that is led to a backend in mode tcp, as HAProxy does."""
+    exchange.client.end_after("led to a backend in mode tcp")
+    exchange.cut(False, flags="IR")
 
 
 def _with_answers(

@@ -19,9 +19,6 @@ from reusedproxy.rules.steering import Held
 from reusedproxy.wire.bodies import ChunkedBody, payload
 from reusedproxy.wire.heads import CHUNKED, ResponseHead
 
-#: Bytes of an answer that are held back, but for the piece that exceeds them.
-MOST = 16 * 1024
-
 #: What rules make of an answer: a status, a whole answer in its place, and two letters for the log; or they have it
 #: held back; None: they let it pass.
 Verdict = tuple[int, bytes, str] | Held | None
@@ -55,14 +52,15 @@ class Withholding(Protocol):
 
 
 class Withheld:
-    """Holds one answer: its `head`, and what has come of its body. `over` tells that this is all; `uploading`, that the
-    connection is still sending the request then."""
+    """Holds one answer: its `head`, and what has come of its body, at most so many bytes but for the piece that exceeds
+    them. `over` tells that this is all; `uploading`, that the connection is still sending the request then."""
 
     _log: ClassVar[Logger] = Logger()
 
     __slots__ = (
         "_exchange",
         "_gathering",
+        "_most",
         "_paused",
         "_pieces",
         "_rules",
@@ -73,8 +71,9 @@ class Withheld:
         "uploading",
     )
 
-    def __init__(self, exchange: Withholding, head: ResponseHead, data: bytes, over: bool) -> None:
+    def __init__(self, exchange: Withholding, head: ResponseHead, data: bytes, over: bool, most: int) -> None:
         self._exchange = exchange
+        self._most = most
         self.head = head
         self.over = over
         self.uploading = False
@@ -109,13 +108,13 @@ class Withheld:
 
     def _counting(self, at_least: int) -> Gathering:
         in_chunks = self.head.length == CHUNKED and self._exchange.framed
-        return Gathering(at_least, MOST, ChunkedBody(framed=False) if in_chunks else None)
+        return Gathering(at_least, self._most, ChunkedBody(framed=False) if in_chunks else None)
 
     def add(self, data: bytes) -> None:
         """Keeps more of the body."""
         self._pieces.append(data)
         if self._gathering is None:
-            if not self._paused and sum(map(len, self._pieces)) > MOST:
+            if not self._paused and sum(map(len, self._pieces)) > self._most:
                 self._paused = True
                 self._exchange.pause_response()
             return

@@ -10,17 +10,12 @@ import stat
 from contextlib import suppress
 from typing import Protocol
 
-from reusedproxy.config.model.proxies import Bind, SocketOptions
+from reusedproxy.config.model.proxies import Bind
 from reusedproxy.config.model.values import ListenAddress
 from reusedproxy.net.addresses import abstract
+from reusedproxy.net.listening_options import BACKLOG, set_options, set_privileged
 from reusedproxy.net.named_sockets import Unnamed, descriptor_named
 from reusedproxy.net.unix_sockets import Identity, UnixSocket, bind_path, demand_access, owner_of
-
-#: Length of the kernel's queue of connections when neither `backlog` nor `maxconn` gives one.
-BACKLOG = 4096
-#: linux/in.h, linux/in6.h: Python's socket module does not have them.
-_IP_TRANSPARENT = 19
-_IPV6_TRANSPARENT = 75
 
 
 class ListenError(Exception):
@@ -46,7 +41,7 @@ def bind_socket(
     address = bind.address
     try:
         if address.kind == "fd":
-            bound = sockets.socket(fileno=os.dup(inherited(address)))
+            bound = _inherited_socket(bind)
         elif address.kind == "unix":
             bound = bind_path(bind, bind.backlog or backlog)
         elif address.kind == "abns":
@@ -80,7 +75,10 @@ def given_socket(
     given: Given | None, bind: Bind, backlog: int, at: sockets._Address | None = None
 ) -> sockets.socket | None:
     """Returns the socket for `bind` that another process has given; None if there is none. Raises ListenError if it
-    lets in others than the line says."""
+    lets in others than the line says, or an option of the line cannot be set.
+
+    `Listener.adopt` sets the other options: until this process serves, they are those of the other one. A port that is
+    closed there for a while (`disable frontend`) stays so until then, too."""
     found = None if given is None else given.take(bind, at)
     if found is None:
         return None
@@ -90,7 +88,9 @@ def given_socket(
         bound = UnixSocket(fileno=bound.detach())
         bound.file, bound.borrowed = file, True
     try:
-        bound.listen(bind.backlog or backlog)
+        set_privileged(bound, bind)
+        if bound.getsockopt(sockets.SOL_SOCKET, sockets.SO_ACCEPTCONN):
+            bound.listen(bind.backlog or backlog)
         if file is not None:
             demand_access(bind)
     except OSError as error:
@@ -136,6 +136,17 @@ def _bind_abstract(name: str) -> sockets.socket:
     return bound
 
 
+def _inherited_socket(bind: Bind) -> sockets.socket:
+    """Returns a socket of the open file that the line names, with the line's options. Raises OSError and Unnamed."""
+    bound = sockets.socket(fileno=os.dup(inherited(bind.address)))
+    try:
+        set_options(bound, bind)
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
 def _bind_port(bind: Bind, v6_only: bool, at: sockets._Address | None, shared: bool) -> sockets.socket:
     address = bind.address
     family = sockets.AF_INET6 if address.v6 else sockets.AF_INET
@@ -144,43 +155,11 @@ def _bind_port(bind: Bind, v6_only: bool, at: sockets._Address | None, shared: b
         bound.setsockopt(sockets.SOL_SOCKET, sockets.SO_REUSEADDR, 1)
         if shared:
             bound.setsockopt(sockets.SOL_SOCKET, sockets.SO_REUSEPORT, 1)
-        # Accepted sockets inherit this option on Linux, which saves a call for each.
-        bound.setsockopt(sockets.IPPROTO_TCP, sockets.TCP_NODELAY, 1)
         if address.v6:
             bound.setsockopt(sockets.IPPROTO_IPV6, sockets.IPV6_V6ONLY, v6_only)
-        set_options(bound, bind, SocketOptions())
+        set_options(bound, bind)
         bound.bind((address.host, address.port) if at is None else at)
     except OSError:
         bound.close()
         raise
     return bound
-
-
-def set_options(bound: sockets.socket, bind: Bind, was: SocketOptions) -> None:
-    """Sets what a line says of its TCP socket, and takes back what the line before it said (`was`). Raises OSError,
-    which says what it was about."""
-    said = bind.options
-    wanted: list[tuple[str, int, int, int | bytes]] = []
-    if said.interface:
-        wanted.append(
-            ("interface", sockets.SOL_SOCKET, sockets.SO_BINDTODEVICE, said.interface.encode() + b"\0"),
-        )
-    if said.transparent or was.transparent:
-        level, option = (
-            (sockets.IPPROTO_IPV6, _IPV6_TRANSPARENT) if bind.address.v6 else (sockets.IPPROTO_IP, _IP_TRANSPARENT)
-        )
-        wanted.append(("transparent", level, option, said.transparent))
-    if said.mss or was.mss:
-        wanted.append(("mss", sockets.IPPROTO_TCP, sockets.TCP_MAXSEG, abs(said.mss)))
-    if said.user_timeout or was.user_timeout:
-        milliseconds = round(said.user_timeout * 1000)
-        wanted.append(("tcp-ut", sockets.IPPROTO_TCP, sockets.TCP_USER_TIMEOUT, milliseconds))
-    if said.fast_open or was.fast_open:
-        wanted.append(
-            ("tfo", sockets.IPPROTO_TCP, sockets.TCP_FASTOPEN, (bind.backlog or BACKLOG) if said.fast_open else 0)
-        )
-    for word, level, option, value in wanted:
-        try:
-            bound.setsockopt(level, option, value)
-        except OSError as error:
-            raise OSError(error.errno, f"'{word}': {error.strerror}") from None

@@ -36,8 +36,10 @@ from reusedproxy.net.descriptors import EXHAUSTED
 from reusedproxy.net.keep_alive import Option, set_options
 from reusedproxy.net.poller import READ, WRITE, Poller
 from reusedproxy.net.reach import Reach
+from reusedproxy.net.tls.bounded import Bounded, Endless, OnSocket, bounded
 from reusedproxy.net.tls.client import ClientContext
 from reusedproxy.net.tls.client_transport import ClientTLSTransport
+from reusedproxy.net.tls.openssl import COMPLETE, WANTS_READ
 from reusedproxy.net.tls.words import MISNAMED, MISTRUSTED, UNSEEN
 from reusedproxy.net.transport import BROKEN, Transport
 
@@ -185,6 +187,7 @@ class Dial:
         "_fd",
         "_ours",
         "_owner",
+        "_steps",
         "_tls",
         "_watched",
         "born",
@@ -202,6 +205,7 @@ class Dial:
         self._dialer = dialer
         self._owner = owner
         self._tls: SSL.Connection | None = None
+        self._steps: Bounded | OnSocket | None = None
         self._watched = 0
         self.slot = 0.0
         self.deadline = inf
@@ -315,19 +319,19 @@ class Dial:
         """
         context = self._dialer.context
         assert context is not None and self.socket is not None
-        if self._tls is None:
+        if self._tls is None or self._steps is None:
             self._tls = context.connection(self.socket)
+            self._steps = bounded(self._tls, self.socket)
         try:
-            self._tls.do_handshake()
-        except SSL.WantReadError:
-            self._watch(READ)
-            return ""
-        except SSL.WantWriteError:
-            self._watch(WRITE)
-            return ""
+            waits_for = self._steps.step()
+        except Endless as error:
+            return str(error)
         except SSL.Error as error:
             self._certificate = context.judgement(self._tls)
             return context.explain(self._tls, error)
+        if waits_for != COMPLETE:
+            self._watch(READ if waits_for == WANTS_READ else WRITE)
+            return ""
         fault = context.verify(self._tls)
         if fault is not None:
             self._certificate = MISNAMED if context.judgement(self._tls) == MISNAMED else MISTRUSTED

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import stat
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -22,6 +23,8 @@ MEBIBYTE = 1 << 20
 #: Most bytes of a file that is read line by line into values, such as a configuration. (HAProxy reads at most 10 MiB of
 #: a configuration.)
 LARGEST_TEXT = 16 * MEBIBYTE
+#: Seconds that a pipe, where one may stand in place of a file, may say nothing.
+PATIENCE = 10.0
 
 
 def read_file(path: str, most: int) -> bytes:
@@ -47,6 +50,13 @@ def bounded(descriptor: int, path: str, most: int) -> BinaryIO:
     return BufferedReader(_Bounded(descriptor, path, most))  # type: ignore[type-var]
 
 
+def open_or_pipe(path: str) -> int:
+    """Opens a file, or a pipe (`<(command)` of a shell), without waiting for who writes to that: reading it by
+    `bounded` raises OSError when nothing has come for PATIENCE seconds. Only for a program that serves nobody yet, and
+    a path that its operator has named. Raises OSError."""
+    return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+
+
 class _Bounded(RawIOBase):
     """Reads an open file up to a bound."""
 
@@ -55,6 +65,10 @@ class _Bounded(RawIOBase):
         self._path = path
         self._most = most
         self._left = most
+        #: Tells of a pipe when something has come, or the last writer has gone.
+        self._poll = select.poll() if stat.S_ISFIFO(os.fstat(descriptor).st_mode) else None
+        if self._poll is not None:
+            self._poll.register(descriptor, select.POLLIN)
 
     def readable(self) -> bool:
         return True
@@ -64,6 +78,9 @@ class _Bounded(RawIOBase):
 
     def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
         """Reads what fits, as `RawIOBase` says. A terminal where nobody has typed anything raises BlockingIOError."""
+        if self._poll is not None and not self._poll.poll(PATIENCE * 1000):
+            text = f"it is a pipe, and nobody has written to it for {PATIENCE:g} s"
+            raise OSError(errno.ETIMEDOUT, text, self._path)
         try:
             read = os.readv(self._descriptor, [buffer])
         except OSError as error:

@@ -21,10 +21,10 @@ from twisted.logger import Logger
 from reusedproxy.config.model.proxies import Bind
 from reusedproxy.config.model.sockets import AS_THE_SYSTEM, KeepAlive
 from reusedproxy.measures.traffic import Traffic
-from reusedproxy.net.binding import BACKLOG, ListenError, backlog_of, set_options
+from reusedproxy.net.binding import ListenError, backlog_of
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.descriptors import EXHAUSTED as NONE_LEFT
-from reusedproxy.net.keep_alive import probe
+from reusedproxy.net.listening_options import BACKLOG, demand_v6_only, probe, set_options
 from reusedproxy.net.poller import READ, Poller
 from reusedproxy.net.tls.server import Certificates
 from reusedproxy.net.unix_sockets import (
@@ -119,7 +119,8 @@ class Listener:
         name = bound.getsockname()
         #: The port that the kernel chose where the configuration says 0; 0 for a unix socket.
         self.port: int = name[1] if isinstance(name, tuple) else 0
-        self.state = BOUND
+        # Another process may have given one that is suspended there.
+        self.state = BOUND if bound.getsockopt(sockets.SOL_SOCKET, sockets.SO_ACCEPTCONN) else SUSPENDED
         #: Length of the kernel's queue of connections, if the code that made the listener has set it.
         self.backlog: int | None = None
         self.deadline = 0.0
@@ -128,7 +129,6 @@ class Listener:
         #: The file of a unix socket.
         self._file = bound.file if isinstance(bound, UnixSocket) else None
         self.taker: Taker | None = None
-        self._probing = AS_THE_SYSTEM
         #: Certificates for the clients of this listener; None: they are served without TLS. The taker sets and uses
         #: them.
         self.certificates: Certificates | None = None
@@ -165,15 +165,14 @@ class Listener:
             self._move(LISTENING)
 
     def adopt(self, bind: Bind, clients: int) -> None:
-        """Takes over the settings of another `bind` line with the same address. Raises ListenError.
+        """Takes over the settings of a `bind` line with the same address. Raises ListenError.
 
-        It is for a listener that was made by another reading of the configuration. `clients` is the backlog where
-        `bind` gives none.
+        It is for a listener that was made by another reading of the configuration, or by another process. `clients` is
+        the backlog where `bind` gives none.
         """
         was, self.bind = self.bind, bind
         try:
-            if was.options != bind.options and bind.address.kind == "tcp":
-                set_options(self.socket, bind, was.options)
+            set_options(self.socket, bind)
             backlog = backlog_of(bind, clients)
             if self.backlog not in (None, backlog):
                 self.socket.listen(backlog)
@@ -193,6 +192,7 @@ class Listener:
         try:
             if bind.options.interface != self.bind.options.interface:
                 raise OSError(errno.EPERM, "another 'interface' needs another socket: a restart makes it")
+            demand_v6_only(self.socket, bind)
             owner_of(bind)
             if self._file is not None and not same_access(self.bind, bind):
                 demand_changeable(bind, self._file)
@@ -226,8 +226,7 @@ class Listener:
         Accepted sockets inherit it on Linux.
         """
         self.socket.setsockopt(sockets.SOL_SOCKET, sockets.SO_KEEPALIVE, on)
-        was, self._probing = self._probing, said
-        probe(self.socket, said, was)
+        probe(self.socket, said)
 
     def pause(self) -> None:
         """Stops accepting; new connections stay in the kernel's queue."""
@@ -368,6 +367,7 @@ class Listener:
 
     def _move(self, state: str) -> None:
         if self.state == SUSPENDED and state != CLOSED:
+            set_options(self.socket, self.bind)  # Linux forgets the `mss` of a socket that was shut down
             self.socket.listen(self.backlog or BACKLOG)
         was, self.state = self.state, state
         if was == EXHAUSTED:

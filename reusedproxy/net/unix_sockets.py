@@ -188,12 +188,20 @@ def _number_of(said: str | None, what: str, look_up: Callable[[str], int]) -> in
 def owner_of(bind: Bind) -> tuple[int, int]:
     """Returns user and group ID of a unix socket, given by name or number; -1 where the line gives none (chown(2)).
 
-    Raises OSError for a name that does not exist.
+    Raises OSError for names that do not exist.
     """
-    return (
-        _number_of(bind.user, "user", lambda name: pwd.getpwnam(name).pw_uid),
-        _number_of(bind.group, "group", lambda name: grp.getgrnam(name).gr_gid),
-    )
+    found, wrong = [], []
+    for said, what, look_up in (
+        (bind.user, "user", lambda name: pwd.getpwnam(name).pw_uid),
+        (bind.group, "group", lambda name: grp.getgrnam(name).gr_gid),
+    ):
+        try:
+            found.append(_number_of(said, what, look_up))
+        except OSError as error:
+            wrong.append(f"{error.strerror}")
+    if wrong:
+        raise OSError(errno.EINVAL, ", and ".join(wrong))
+    return found[0], found[1]
 
 
 def _owner_to_be(bind: Bind) -> tuple[int, int]:

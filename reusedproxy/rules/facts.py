@@ -200,6 +200,10 @@ class Inspected(Protocol):
     def final(self) -> bool: ...
 
     @property
+    def most(self) -> int:
+        """Returns how many bytes of one side are held, at most: what is longer never comes as a whole."""
+
+    @property
     def request_bytes(self) -> bytes:
         """Returns what the client has sent so far."""
 

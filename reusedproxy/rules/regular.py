@@ -14,6 +14,7 @@ import re
 import signal
 from collections.abc import Callable, Generator, Sequence
 from time import thread_time
+from traceback import extract_tb
 from typing import Any, Protocol
 
 from attrs import define
@@ -57,6 +58,15 @@ class Unevaluated(Exception):
     """
 
     place: Place | None = None
+
+    @classmethod
+    def by(cls, error: Exception) -> Unevaluated:
+        """Returns what says that evaluating a rule has failed with this error, by a fault in the program: whatever the
+        rule keeps out must not get in. One that says so already is returned as it is."""
+        if isinstance(error, Unevaluated):
+            return error
+        at = extract_tb(error.__traceback__)[-1]
+        return cls(f"an error in reusedproxy, please report it: {error!r} at {at.filename}:{at.lineno}")
 
 
 class Found(Protocol):

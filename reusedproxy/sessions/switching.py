@@ -25,6 +25,10 @@ from reusedproxy.rules.samples.formats import Text, text_of
 To = TypeVar("To")
 
 
+class OtherMode(Exception):
+    """Says that a name that is made for each request is that of a backend in mode tcp, which takes no requests."""
+
+
 @frozen
 class SwitchingRule:
     """Holds one `use_backend` line: its condition (None: it applies to all), and the name of the backend. `fixed` tells
@@ -82,11 +86,17 @@ def switching(
 
 
 def backend_to_use(
-    rules: Switching, facts: Facts, known: Mapping[str, To], disabled: Collection[str], default: To | None
+    rules: Switching,
+    facts: Facts,
+    known: Mapping[str, To],
+    disabled: Collection[str],
+    default: To | None,
+    other_mode: Collection[str] = (),
 ) -> To | None:
     """Returns what leads to the backend of the first rule whose condition is true, out of `known`, by its name. Returns
     `default` where there is no such rule or, as in HAProxy, a name that is made for each request is that of no backend;
-    None if the backend is `disabled`. Raises Unevaluated, with the place of the rule."""
+    None if the backend is `disabled`. Raises Unevaluated, with the place of the rule, and OtherMode if the name is one
+    of `other_mode`."""
     place = None
     try:
         for each in rules:
@@ -96,7 +106,11 @@ def backend_to_use(
                 place = rule.place
                 if rule.test is None or rule.test(facts):
                     name = rule.name(facts).decode("utf-8", "replace")
-                    return known.get(name) if rule.fixed or name in known or name in disabled else default
+                    if rule.fixed or name in known or name in disabled:
+                        return known.get(name)
+                    if name in other_mode:
+                        raise OtherMode
+                    return default
     except Unevaluated as unevaluated:
         unevaluated.place = place
         raise

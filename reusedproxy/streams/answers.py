@@ -7,14 +7,15 @@ from typing import Protocol
 from reusedproxy.streams.inspection import CLOSE, DENIALS, SILENT_DROP, ContentRules, Inspectable, Inspection
 from reusedproxy.streams.relay import Relay
 
-#: Bytes of a server that are held; as much as one of HAProxy's buffers.
-HELD_MAX = 16 * 1024
-
 
 class Answered(Inspectable, Protocol):
     """Defines the stream as its gate knows it."""
 
     response_bytes: bytes
+
+    @property
+    def most(self) -> int:
+        """Returns how many bytes of one side are held while rules look at them."""
 
     def count_refused_answer(self) -> None:
         """Counts that a rule refuses what the server says."""
@@ -40,7 +41,7 @@ class AnswerGate:
 
     def data_received(self, data: bytes) -> None:
         self._stream.response_bytes += data
-        if len(self._stream.response_bytes) >= HELD_MAX:
+        if len(self._stream.response_bytes) >= self._stream.most:
             self._relay.server.transport.pause_reading()
         self._inspection.look()
 
@@ -57,7 +58,7 @@ class AnswerGate:
         self._inspection.leave()
 
     def _says_no_more(self) -> bool:
-        return self._ended or len(self._stream.response_bytes) >= HELD_MAX
+        return self._ended or len(self._stream.response_bytes) >= self._stream.most
 
     def _over(self, verdict: str) -> None:
         stream, relay = self._stream, self._relay

@@ -14,12 +14,14 @@ from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.listener import Listener
 from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.sessions.client import ClientFacts, FactsFrontend
+from reusedproxy.wire.faults import Limits
 
 
 class StreamFrontend(FactsFrontend, Protocol):
     """Defines the frontend as a stream knows it."""
 
     timeouts: Timeouts
+    limits: Limits
     traffic: Traffic
     backends: Mapping[str, Backend]
 

@@ -6,6 +6,8 @@ Nothing here costs anything until a rule asks for it. It must never know how a s
 
 from __future__ import annotations
 
+from typing import Final
+
 from reusedproxy.rules.facts import Course, Inspected
 from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.rules.waiting import Incomplete
@@ -14,13 +16,20 @@ from reusedproxy.streams.client import StreamClient
 from reusedproxy.streams.course import StreamCourse
 from reusedproxy.wire.client_hello import ClientHello, HelloReader
 from reusedproxy.wire.heads import RequestHead
-from reusedproxy.wire.loose_heads import Ambiguous, NotHTTP, read_loose_request
+from reusedproxy.wire.loose_heads import Ambiguous, NotHTTP, read_as_request, read_loose_request
+
+# How a stream's bytes are read once they have been led: as they are, as requests, or one of the two.
+AS_BYTES: Final = "bytes"
+AS_REQUESTS: Final = "requests"
+AS_EITHER: Final = "either"
 
 
 class StreamFacts(ConnectionFacts[StreamClient]):
     """Holds the facts of a stream; the base of `Stream`."""
 
     first_request = True
+    #: How its bytes will be read.
+    read_as: str = AS_BYTES
     #: What requests alone have.
     credentials: None = None
     auth_scheme: bytes | None = None
@@ -50,6 +59,10 @@ class StreamFacts(ConnectionFacts[StreamClient]):
         return StreamCourse(self)
 
     @property
+    def most(self) -> int:
+        return self.client.frontend.limits.buffer
+
+    @property
     def request_bytes(self) -> bytes:
         return self.held
 
@@ -66,11 +79,15 @@ class StreamFacts(ConnectionFacts[StreamClient]):
 
     @property
     def head(self) -> RequestHead | None:
-        """Returns the head of a request that the client has sent, as far as it is HTTP. Raises Incomplete, and
-        Unevaluated where servers may read it in several ways."""
+        """Returns the head of a request that the client has sent, as far as it is HTTP, as the server gets it. Raises
+        Incomplete, and Unevaluated where servers may read it in several ways."""
         if self._head is None and not self._headless:
             try:
-                self._head = read_loose_request(self.held)
+                head = read_loose_request(self.held)
+                if head is not None and self.read_as != AS_BYTES:
+                    limits, surely = self.client.frontend.limits, self.read_as == AS_REQUESTS
+                    head = read_as_request(self.held, head, limits, surely)
+                self._head = head
             except NotHTTP:
                 self._headless = True
             except Ambiguous as ambiguous:

@@ -6,7 +6,7 @@ A guide is made with the configuration and never changes. It must never know how
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Protocol
 
@@ -18,6 +18,7 @@ from reusedproxy.rules import regular
 from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.sessions.sticking import Sticking, Sticks, Stores
 from reusedproxy.sessions.switching import ServerRules, Switching, backend_to_use, server_to_use
+from reusedproxy.streams.facts import AS_BYTES, AS_EITHER, AS_REQUESTS
 from reusedproxy.streams.inspection import DENIALS, SILENT_DROP, SWITCH, ContentRules
 
 
@@ -75,12 +76,19 @@ class Guide:
         default: str | None,
         ways: Mapping[str, Way | RequestWay],
         disabled: frozenset[str] = frozenset(),
+        reached: Collection[str] | None = None,
     ) -> None:
+        """Takes the names of the backends that can be `reached`; None: each can."""
         self._rules = rules
         self._choices = choices
         self._default = None if default is None else ways.get(default)
         self.ways = ways
         self._disabled = disabled
+        kinds = {type(way) for name, way in ways.items() if reached is None or name in reached}
+        if rules is not None and any(does == SWITCH for _, does, _ in rules.steps):
+            kinds.add(RequestWay)
+        #: How the bytes of its streams are read.
+        self.read_as = AS_BYTES if RequestWay not in kinds else AS_EITHER if Way in kinds else AS_REQUESTS
 
     @property
     def looks(self) -> bool:
@@ -106,8 +114,8 @@ class Guide:
         try:
             regular.begin()
             way = backend_to_use(self._choices, stream, self.ways, self._disabled, self._default)
-        except Unevaluated as unevaluated:
-            stream.not_evaluated(unevaluated)
+        except Exception as error:
+            stream.not_evaluated(Unevaluated.by(error))
             stream.refuse()
             return
         if way is None:
@@ -133,8 +141,8 @@ class Guide:
                 binding = _binding(stream, way)
             if way.sticking is not None:
                 binding, stores = way.sticking.receive(stream, binding)
-        except Unevaluated as unevaluated:
-            stream.not_evaluated(unevaluated)
+        except Exception as error:
+            stream.not_evaluated(Unevaluated.by(error))
             stream.refuse()
             return
         stream.go(way, binding, stores)

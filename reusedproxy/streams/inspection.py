@@ -85,9 +85,10 @@ class ContentRules:
                 at += 1
         except Incomplete:
             return WAIT, at
-        except Unevaluated as unevaluated:
+        except Exception as error:
+            unevaluated = Unevaluated.by(error)
             unevaluated.place = place
-            raise
+            raise unevaluated from error
         return ACCEPT, at
 
 
@@ -163,8 +164,8 @@ class Inspection:
                     return verdict
                 if self._holds(verdict):
                     return WAIT
-        except Unevaluated as unevaluated:
-            stream.not_evaluated(unevaluated)
+        except Exception as error:
+            stream.not_evaluated(Unevaluated.by(error))
             return REJECT
         finally:
             stream.final = True

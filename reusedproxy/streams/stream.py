@@ -41,9 +41,6 @@ from reusedproxy.tables.allowances import Allowance
 from reusedproxy.tables.tracking import BYTES_IN, BYTES_OUT, count, leave
 from reusedproxy.wire.heads import ResponseHead
 
-#: Bytes of a client that are held while it has no server; as much as one of HAProxy's buffers.
-HELD_MAX = 16 * 1024
-
 # The states of a stream.
 INSPECTING: Final = "inspecting"
 TRYING: Final = "trying"
@@ -130,6 +127,7 @@ class Stream(StreamFacts):
         """Begins the session, as this guide says."""
         transport = self.client.transport
         transport.owner = self
+        self.read_as = guide.read_as
         if guide.looks:
             # As in HAProxy, rules that wait for nothing see what has come by now.
             transport.resume_reading()
@@ -237,8 +235,8 @@ class Stream(StreamFacts):
         if self._sticking is not None and self._stores is not None:
             try:
                 self._sticking.store(self, self._stores)
-            except Unevaluated as unevaluated:
-                self.not_evaluated(unevaluated)
+            except Exception as error:
+                self.not_evaluated(Unevaluated.by(error))
 
     def count(self, what: str) -> None:
         """Adds one to this count of the backend, and of the server if one is chosen."""
@@ -270,12 +268,14 @@ class Stream(StreamFacts):
 
     def connection_lost(self, reason: str) -> None:
         inspection = self.inspection
-        if inspection is not None and reason != STOPPED and inspection.verdict(expired=True) in DENIALS:
-            # As in HAProxy, the rule is named that refuses what has come by then.
-            self.refuse(denied=True)
-        elif self.state in (INSPECTING, TRYING):
-            self.client_gone("K" if reason == STOPPED else "C")
-        self.client.stream_ended("client gone", True)
+        try:
+            if inspection is not None and reason != STOPPED and inspection.verdict(expired=True) in DENIALS:
+                # As in HAProxy, the rule is named that refuses what has come by then.
+                self.refuse(denied=True)
+            elif self.state in (INSPECTING, TRYING):
+                self.client_gone("K" if reason == STOPPED else "C")
+        finally:
+            self.client.stream_ended("client gone", True)
 
     def pause_writing(self) -> None:
         """Does nothing: nothing is written to the client before there is a relay."""
@@ -293,7 +293,7 @@ class Stream(StreamFacts):
 
     @property
     def holds_too_much(self) -> bool:
-        return len(self.held) >= HELD_MAX
+        return len(self.held) >= self.most
 
     @property
     def _gives_up(self) -> bool:

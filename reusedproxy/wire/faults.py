@@ -40,13 +40,16 @@ Fault = type[RequestFault] | type[ResponseFault]
 
 @frozen
 class Limits:
-    """Bounds a head: `max_head` bytes with its empty line, `max_headers` field lines.
+    """Bounds a head: `max_head` bytes with its empty line, `max_headers` field lines. `buffer` bounds what is held of a
+    message, or of a connection in mode tcp: while rules look at it, or so that it can be sent again.
 
-    The defaults are HAProxy's tune.bufsize less tune.maxrewrite, and tune.http.maxhdr less the first line.
+    The defaults are HAProxy's tune.bufsize less tune.maxrewrite, tune.http.maxhdr less the first line, and
+    tune.bufsize.
     """
 
     max_head: int = 15360
     max_headers: int = 100
+    buffer: int = 16384
     #: The bytes up to which a head is surely within both: each field line has four at least, with colon and line end.
     enough: int = field(init=False, eq=False, repr=False)
 

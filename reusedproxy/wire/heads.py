@@ -85,6 +85,7 @@ _SPECIAL: Final = frozenset((204, 304, 426, b"HEAD", b"CONNECT"))
 _HOST_LINE: Final = re.compile(rb"(\r\n(?i:host):)[^\r]*")
 _SLASH: Final = ord("/")
 _EXPECT: Final = frozenset({b"expect"})
+_BODILESS_IN_1_0: Final = frozenset({b"GET", b"HEAD", b"DELETE"})
 _BODY_FIELDS: Final = frozenset({b"content-length", b"transfer-encoding"})
 _CHUNK_FIELDS: Final = frozenset({b"transfer-encoding", b"trailer"})
 
@@ -284,6 +285,9 @@ def read_request(head: bytes, limits: Limits) -> RequestHead:
         raise RequestFault(
             "a body in a CONNECT request"
         )  # RFC 9110 9.3.6: CONNECT has none; what follows belongs to the tunnel
+    if length and not minor and method in _BODILESS_IN_1_0:
+        # Who is in front of us may take the body for the next request, and so would some old servers.
+        raise RequestFault("a body in a GET, HEAD or DELETE request of HTTP/1.0", 413)  # HAProxy's status
     keep_alive, options = connection_options(notables[CONNECTION], minor)
     if edits:
         block = _edited(block, edits)

@@ -13,7 +13,7 @@ import re
 from typing import Final
 
 from reusedproxy.wire.grammar import CRLF, OWS
-from reusedproxy.wire.heads import RequestHead
+from reusedproxy.wire.heads import Limits, RequestFault, RequestHead, find_head_end, read_request, skip_empty_lines
 
 #: Lines of fields: what many rules ask for takes its time with each of them.
 MOST_LINES: Final = 100
@@ -27,6 +27,10 @@ _BEGINNING: Final = re.compile(
 _NAME: Final = re.compile(rb"(%b+):" % _TOKEN)
 _END: Final = re.compile(rb"\n\r?\n")
 _ABSOLUTE: Final = re.compile(rb"([A-Za-z][A-Za-z0-9+.-]*)://(?:[^/?#]*@)?([^/?#]*)")
+#: Fields that are usual beside Connection, and mean the connection alone (RFC 9110 section 7.6.1).
+_HOP_BY_HOP: Final = frozenset(
+    (b"connection", b"keep-alive", b"proxy-connection", b"te", b"upgrade", b"http2-settings", b"transfer-encoding")
+)
 _NO_PORT: Final = re.compile(rb":\Z")
 _PORTS: Final = {
     b"http": re.compile(rb":(?:80)?\Z"),
@@ -64,8 +68,33 @@ def read_loose_request(data: bytes) -> RequestHead | None:
     whole = _END.search(data, end)
     if whole is None:
         return None
-    minor = int(version[-1:] == b"1") if version[:2] == b"1." else 1
+    minor = 0 if version == b"1.0" else 1
     return _head(method, target, minor, _fields(data[end + 1 : whole.start() + 1]))
+
+
+def read_as_request(data: bytes, loose: RequestHead, limits: Limits, surely: bool) -> RequestHead:
+    """Returns the head that rules are to see of bytes that may be read as requests, where `loose` is what
+    `read_loose_request` makes of them: what the server then gets, if that is `surely` so. Otherwise raises Ambiguous
+    where a server that gets the bytes would see something else; a field that Connection names, for one, does not reach
+    a server that gets requests.
+    """
+    begin = skip_empty_lines(data)
+    end = find_head_end(data[begin:])
+    try:
+        strict = read_request(data[begin : begin + end], limits)
+    except RequestFault:
+        return loose  # it is refused then
+    if surely:
+        return strict
+    if _seen_of(strict) != _seen_of(loose):
+        raise Ambiguous("it may go on as it is, or as one request, which are not the same")
+    return loose
+
+
+def _seen_of(head: RequestHead) -> tuple[object, ...]:
+    """Returns what rules see of a head, but for the usual fields that end with the connection."""
+    fields = sorted((name.lower(), value) for name, value in head.fields() if name.lower() not in _HOP_BY_HOP)
+    return head.method, head.target, head.minor, fields
 
 
 def _fields(block: bytes) -> list[tuple[bytes, bytes]]:

@@ -112,8 +112,9 @@ def _read_v2(data: bytes) -> ProxyHeader | None:
     if len(data) < 16 + length:
         return None
     if command == 0x20 or family in _UNUSED:
-        # There may be addresses, which are ignored (section 2.2), but the extensions behind them count.
-        size = length if family == 0x00 and command == 0x21 else _SIZES.get(family >> 4, length)
+        # There may be addresses, which are ignored (section 2.2), but the extensions behind them count; those of no
+        # family have no size, so that these begin at once.
+        size = _SIZES.get(family >> 4, length)
         return ProxyHeader(16 + length, values=_extensions(data[: 16 + length], 16 + size))
     if family not in _ADDRESSES:
         raise ProxyFault(f"its PROXY protocol header has the unknown family and transport {family:#04x}")

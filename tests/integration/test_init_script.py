@@ -602,6 +602,11 @@ class UserTests(InitScriptTestCase):
         self.expect(0, "restart")
         self.assertEqual(0o711, made.stat().st_mode & 0o777)
         self.expect(0, "stop")
+        never = self.directory / "never"
+        self.set(RUNDIR=never, GROUP="99999999999")
+        self.assertIn(f"RUNDIR={never} cannot be given to {self.user}:99999999999", self.expect(1, "start"))
+        self.assertFalse(never.exists())
+        self.set(GROUP="")
         shared = self.directory / "shared"
         shared.mkdir()
         shared.chmod(0o777)
@@ -864,8 +869,10 @@ class UserTests(InitScriptTestCase):
 
     def test_a_user_that_does_not_exist_is_named(self) -> None:
         with self.settings.open("a") as settings:
-            settings.write("USER=no-such-user\n")
-        self.assertIn("there is no user 'no-such-user'", self.expect(1, "start"))
+            settings.write("USER=no-such-user\nGROUP=no-such-group\n")
+        said = self.expect(1, "start")
+        self.assertIn("there is no user 'no-such-user'", said)
+        self.assertIn("there is no group 'no-such-group'", said)
 
     def test_a_group_that_does_not_exist_is_named(self) -> None:
         with self.settings.open("a") as settings:

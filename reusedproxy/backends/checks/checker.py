@@ -103,6 +103,8 @@ class Checker:
         self._call: IDelayedCall | None = None
         self._run: Run | ExternalRun | None = None
         self._program = program
+        #: The last run of that; its program may still be there.
+        self._last_run: ExternalRun | None = None
         self._began = 0.0
 
     def _compiled(self) -> Plan:
@@ -211,7 +213,11 @@ class Checker:
         self._began = self._deadlines.now()
         run: Run | ExternalRun
         if self._program is not None:
-            run = self._program(self._timeout or self.settings.inter, self._ended)
+            if self._last_run is not None and (process := self._last_run.lives):
+                text = f"the program of the check before cannot be ended (process {process})"
+                self._ended("PROCTOUT", text, 0, False)
+                return
+            run = self._last_run = self._program(self._timeout or self.settings.inter, self._ended)
         else:
             offers = self._offer if self._feeds else None
             facts = CheckFacts(self.server.full_name)

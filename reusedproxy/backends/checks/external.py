@@ -1,8 +1,9 @@
 """Runs a program as one check of a server (`option external-check`), and says by its exit status what it has found.
 
-The program is given what HAProxy gives it (src/extcheck.c): arguments, and an environment of its own. It is run without
-a shell, in a session of its own, which is killed when its time is over. That it has ended is told by a descriptor
-(pidfd_open(2)), so that no signal is needed. It must never know what follows from its result.
+The program is given what HAProxy gives it (src/extcheck.c): arguments, and an environment of its own. It can gain no
+rights that the daemon has not, unless `insecure-setuid-wanted` says so. It is run without a shell, in a session of its
+own, which is killed when its time is over. That it has ended is told by a descriptor (pidfd_open(2)), so that no signal
+is needed. It must never know what follows from its result.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import signal
 import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
+from ctypes import CDLL, get_errno
 from errno import EACCES, ENOENT, ENOEXEC, ENOTDIR
+from functools import cache
 from math import inf
 
 from reusedproxy.backends.checks.run import Done, Offers, Plan
@@ -25,8 +28,25 @@ from reusedproxy.net.poller import READ, Poller
 _OF_THE_PROGRAM = frozenset((EACCES, ENOENT, ENOEXEC, ENOTDIR))
 #: The exit status of a program that cannot be run, as in HAProxy.
 _NOT_RUN = 255
+_NO_NEW_PRIVILEGES = 38
 #: What stands for an address that there is not.
 _NOTHING = "NOT_USED"
+
+
+@cache
+def null() -> int:
+    """Returns a descriptor of /dev/null, which stays open: whoever is in a chroot may not find it there. Raises
+    OSError."""
+    return os.open(os.devnull, os.O_RDWR)
+
+
+@cache
+def renounce() -> None:
+    """Has no program that this process starts from now on gain rights by a set-user-ID bit or the like (prctl(2),
+    PR_SET_NO_NEW_PRIVS). Raises OSError."""
+    library = CDLL(None, use_errno=True)
+    if library.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0):
+        raise OSError(get_errno(), os.strerror(get_errno()))
 
 
 class ExternalRun:
@@ -60,12 +80,19 @@ class ExternalRun:
         host, port = self._address()
         inherited = dict(self._environment) if self._check.keeps_environment else {}
         try:
+            nothing = null()
+            if not self._check.gains_rights:
+                renounce()
+        except OSError as error:
+            self.finish("SOCKERR", f"{os.devnull}: {error.strerror or error}", ours=True)
+            return
+        try:
             self._process = subprocess.Popen(
                 [self._check.command, *(each or _NOTHING for each in (*self._check.proxy, host, port))],
                 env={**inherited, **self._variables(host, port)},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
+                stdin=nothing,
+                stdout=nothing,
+                stderr=nothing,
                 start_new_session=True,
             )
             self._descriptor = os.pidfd_open(self._process.pid)
@@ -108,6 +135,12 @@ class ExternalRun:
             "HAPROXY_SERVER_SSL": "1" if settings.tls is not None else "0",
             "HAPROXY_SERVER_PROTO": check.protocol,
         }
+
+    @property
+    def lives(self) -> int:
+        """Returns the number of the program's process, if that is still there although the run is over: it has become
+        another user, or waits for a disk, and could not be killed. Else 0."""
+        return 0 if self._process is None else self._process.pid
 
     def go_on_for(self, plan: Plan, done: Done, offers: Offers | None = None) -> None:
         """Goes on for another caller, whose check is the same."""

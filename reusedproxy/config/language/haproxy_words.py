@@ -36,7 +36,7 @@ GLOBAL_WITHOUT_EFFECT = words(
     max-threads-per-group busy-polling noepoll nopoll nokqueue noevports nosplice nogetaddrinfo noreuseport
     no-memory-trimming no-quic prealloc-fd maxpipes maxzlibmem maxcompcpuusage maxcomprate master-worker
     mworker-max-reloads mworker-prealloc profiling.tasks profiling.memory max-spread-checks
-    insecure-fork-wanted insecure-setuid-wanted expose-experimental-directives expose-deprecated-directives
+    insecure-fork-wanted expose-experimental-directives expose-deprecated-directives
     set-dumpable strict-limits quiet pp2-never-send-local
     ssl-mode-async httpclient.resolvers.disabled httpclient.resolvers.id httpclient.resolvers.prefer
     httpclient.retries httpclient.ssl.ca-file httpclient.ssl.verify httpclient.timeout.connect
@@ -258,7 +258,9 @@ OPTIONS_WITHOUT_EFFECT = words(
     """
 )
 OPTIONS_REMOVED = {
-    "forceclose": "HAProxy removed it in 2.0: take it out, or write 'option httpclose'",
+    "forceclose": (
+        "HAProxy removed it in 2.0: take it out, or write 'option httpclose', which ends each connection at its answer"
+    ),
     "http-tunnel": "HAProxy removed it in 2.1: take it out, it is not needed",
 }
 

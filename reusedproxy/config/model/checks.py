@@ -152,7 +152,7 @@ class Hello:
 class External:
     """Holds `option external-check`: the program, the PATH that it is given, and whether it gets our environment
     (`preserve-env`). `proxy` are address and port of the first `bind` line of the `section`, "" where there is none;
-    `protocol` is "h1" or "tcp"."""
+    `protocol` is "h1" or "tcp". `gains_rights`: a set-user-ID bit of a program counts (`insecure-setuid-wanted`)."""
 
     command: str
     path: str
@@ -161,6 +161,7 @@ class External:
     section_id: int
     proxy: tuple[str, str]
     protocol: str
+    gains_rights: bool = False
 
 
 Step = Connect | SendRequest | SendBytes | Expect | SetVariable

@@ -296,6 +296,10 @@ class Server:
         return f"server-template {backend}/{self.template}" if self.template else f"server {backend}/{self.name}"
 
 
+#: The options that end each connection to a server with its first answer, by what `connection_mode` they set.
+ENDING_OPTIONS = {"server-close": "option http-server-close", "close": "option httpclose"}
+
+
 @frozen
 class Frontend:
     """Holds a `frontend`, or the front half of a `listen`.
@@ -449,6 +453,11 @@ class Backend:
         if self.redispatch > 0:
             return retry % self.redispatch == 0
         return self.redispatch < 0 and retry == self.retries + 1 + self.redispatch
+
+    @property
+    def ending_option(self) -> str:
+        """Returns the option that ends each connection to its servers with its first answer; "" without one."""
+        return ENDING_OPTIONS.get(self.connection_mode, "") if self.mode == "http" else ""
 
 
 @frozen

@@ -62,6 +62,8 @@ def read_private_key(path: str) -> PrivateKey:
 
 def _read(path: str, what: str) -> bytes:
     try:
+        if Path(path).exists() and not Path(path).is_file():  # a reload would wait for a pipe's other end
+            raise Wrong(f"cannot read the {what} {path}: it is no regular file")
         with Path(path).open("rb") as file:
             return file.read(LARGEST)
     except OSError as error:

@@ -98,6 +98,8 @@ def read_bind(line: Line, defaults: TLSDefaults, report: Report, unix: UnixDefau
             texts.append(f"{what}: 'id' is the number of one listener, and this line has {len(addresses)}")
     if texts:
         raise Wrong(*texts)
+    for text in _idle_words(addresses, draft.bind.options):
+        report.notice(line.place, f"{what}: {text}")
     unix = unix or UnixDefaults()
     binds = [unix.applied(evolve(draft.bind, address=address)) for address in addresses]
     for bind in binds:
@@ -144,6 +146,10 @@ def _read_words(arguments: tuple[str, ...], draft: BindDraft, what: str, report:
     draft.bind = evolve(draft.bind, **settings, options=SocketOptions(**options))
 
 
+#: Smallest and largest TCP_MAXSEG that Linux takes (TCP_MIN_MSS and MAX_TCP_WINDOW, net/tcp.h).
+_SEGMENTS = (88, 32767)
+
+
 def _interface(argument: str, what: str) -> tuple[str, Any]:
     # Longer names are none (if_nametoindex(3), IFNAMSIZ).
     if not 0 < len(argument.encode()) <= 15:
@@ -152,7 +158,17 @@ def _interface(argument: str, what: str) -> tuple[str, Any]:
 
 
 def _segment(argument: str, what: str) -> tuple[str, Any]:
-    return "mss", units.integer(argument, what, -65535, 65535)
+    value = units.integer(argument, what, -units.LARGEST_INTEGER)
+    if value < 0:
+        # HAProxy lowers TCP_MAXSEG of each connection that it has accepted, which Linux 6.18 takes and does not obey.
+        raise Wrong(
+            f"{what}: {argument} would take so many bytes off the segments of connections that stand, which Linux does"
+            f" not do: write the size itself, such as {max(_SEGMENTS[0], 1460 + value)} (over IPv4, 1460 is usual)"
+        )
+    least, most = _SEGMENTS
+    if not least <= value <= most:
+        raise Wrong(f"{what}: {argument} is out of range: Linux takes {least} to {most}")
+    return "mss", value
 
 
 def _user_timeout(argument: str, what: str) -> tuple[str, Any]:
@@ -192,6 +208,16 @@ def shut_out(addresses: Sequence[ListenAddress], said: Bind, what: str) -> Itera
         )
     if said.options.interface and any(each.kind != "tcp" for each in addresses):
         yield f"{what}: 'interface' says from where clients of a TCP socket come: this line has another one"
+
+
+def _idle_words(addresses: Sequence[ListenAddress], said: SocketOptions) -> Iterator[str]:
+    """Returns what is to be said of words that are about no socket of their line; one that is inherited may be any."""
+    kinds = {each.kind for each in addresses}
+    tcp = {"mss": said.mss, "tcp-ut": said.user_timeout, "tfo": said.fast_open, "transparent": said.transparent}
+    if any(tcp.values()) and kinds <= {"unix", "abns"}:
+        yield f"without effect, since no address of this line is TCP's: {', '.join(word for word in tcp if tcp[word])}"
+    if said.v6_only and "fd" not in kinds and not any(each.v6 for each in addresses):
+        yield "without effect, since no address of this line is IPv6's: v6only"
 
 
 def _permissions(argument: str, what: str) -> int:

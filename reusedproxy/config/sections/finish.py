@@ -82,7 +82,7 @@ def frontend(draft: ProxyDraft, global_: GlobalDraft, groups: Groups) -> Fronten
 
 def backend(draft: ProxyDraft, global_: GlobalDraft, groups: Groups) -> Backend:
     """Returns the server side of a `backend` or `listen`."""
-    check = check_of(draft, global_.external_check == "preserve-env")
+    check = check_of(draft, global_)
     plan = check if isinstance(check, CheckPlan) else None
     host = check_host(check)
     tls = plan is not None and any(isinstance(step, Connect) and step.ssl for step in plan.steps)
@@ -206,7 +206,7 @@ def captures(draft: ProxyDraft) -> Captures:
     return Captures(tuple(draft.captured["request"]), tuple(draft.captured["response"]), cookie, length)
 
 
-def _external(draft: ProxyDraft, keeps_environment: bool) -> External:
+def _external(draft: ProxyDraft, global_: GlobalDraft | None) -> External:
     """Returns what `option external-check` runs. The address of a `listen` is that of its first `bind`, as in
     HAProxy."""
     bind = next((each.bind.address for each in draft.binds if each.bind.address.kind in ("tcp", "unix")), None)
@@ -214,13 +214,17 @@ def _external(draft: ProxyDraft, keeps_environment: bool) -> External:
     if bind is not None:
         proxy = (bind.path, "") if bind.path else (bind.host or ("::" if bind.v6 else "0.0.0.0"), str(bind.port))
     protocol = "tcp" if draft.tcp else "h1"
-    return External(draft.check_command, draft.check_path, keeps_environment, draft.name, draft.id, proxy, protocol)
+    keeps_environment = global_ is not None and global_.external_check == "preserve-env"
+    gains_rights = global_ is not None and global_.gains_rights
+    return External(
+        *(draft.check_command, draft.check_path, keeps_environment, draft.name, draft.id, proxy, protocol, gains_rights)
+    )
 
 
-def check_of(draft: ProxyDraft, keeps_environment: bool = False) -> HTTPCheck | CheckPlan | None:
+def check_of(draft: ProxyDraft, global_: GlobalDraft | None = None) -> HTTPCheck | CheckPlan | None:
     """Returns the check of the section's servers; None where it is a connection only."""
     if draft.hello is not None and draft.hello.protocol == "external":
-        return CheckPlan("external", external=_external(draft, keeps_environment))
+        return CheckPlan("external", external=_external(draft, global_))
     if draft.hello is not None:
         return tcp_plan(draft.tcp_steps) if draft.hello.protocol == "tcp" else hello_plan(draft.hello)
     if draft.httpchk is None:

@@ -91,6 +91,8 @@ class GlobalDraft:
     ssl_watch: float | None = None
     #: "on" or "preserve-env" where programs may be run as checks.
     external_check: str = ""
+    #: Whether these may have rights that the daemon has not (`insecure-setuid-wanted`).
+    gains_rights: bool = False
     workload_api: Said | None = None
     spread_checks: int = 0
     accepted_families: tuple[str, ...] = ("auto",)
@@ -537,8 +539,15 @@ def _external_check(draft: GlobalDraft, line: Line) -> None:
     draft.external_check = line.arguments[0] if line.arguments else "on"
 
 
+def _insecure_setuid(draft: GlobalDraft, line: Line) -> None:
+    if line.arguments:
+        raise Wrong("'insecure-setuid-wanted' takes nothing after it")
+    draft.gains_rights = True
+
+
 _READERS: dict[str, Callable[[GlobalDraft, Line], None]] = {
     "external-check": _external_check,
+    "insecure-setuid-wanted": _insecure_setuid,
     "log": _log,
     "log-tag": _log_tag,
     "log-send-hostname": _log_send_hostname,

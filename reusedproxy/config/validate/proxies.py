@@ -13,7 +13,7 @@ from reusedproxy.config.language.addresses import CLIENTS_HOSTS
 from reusedproxy.config.language.report import Report, did_you_mean
 from reusedproxy.config.model.checks import CheckPlan, Connect, HTTPCheck
 from reusedproxy.config.model.identities import IdentityRule
-from reusedproxy.config.model.proxies import SAFE_TO_REUSE, Bind, PoolLimits
+from reusedproxy.config.model.proxies import ENDING_OPTIONS, SAFE_TO_REUSE, Bind, PoolLimits
 from reusedproxy.config.rules.actions import UseService
 from reusedproxy.config.rules.expressions import where_of
 from reusedproxy.config.rules.samples import AT_HAND, CLIENT_BYTES, NEEDED, REQUEST
@@ -578,8 +578,7 @@ def _reuse(draft: ProxyDraft, report: Report) -> None:
     if draft.http_reuse in _REUSE_WARNINGS and (draft.http_reuse == "never" or not draft.retry_on >= SAFE_TO_REUSE):
         text = f"{draft.title}: 'http-reuse {draft.http_reuse}' with pool-min-conn: {_REUSE_WARNINGS[draft.http_reuse]}"
         report.warn(draft.said["http-reuse"], text)
-    if draft.connection_mode in ("server-close", "close"):
-        option = "option http-server-close" if draft.connection_mode == "server-close" else "option httpclose"
+    if option := ENDING_OPTIONS.get(draft.connection_mode or "", ""):
         text = f"{draft.title}: with '{option}' every warm connection (pool-min-conn) is closed after one request"
         report.warn(draft.said.get(option, draft.place), text)
 

@@ -15,6 +15,7 @@ import stat
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from time import monotonic
 from typing import Any
 
@@ -28,6 +29,7 @@ from reusedproxy.daemon.replacing.channel import LONGEST, NOT_UNDERSTOOD, READ_S
 from reusedproxy.daemon.replacing.handover import ORDER, key_of, peer_of
 from reusedproxy.daemon.replacing.sharing import Sharing, Taking, described, read
 from reusedproxy.net.addresses import abstract
+from reusedproxy.net.listening_options import interface_of
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.trusted_paths import parent_of
 from reusedproxy.tables.copies import Description
@@ -66,7 +68,8 @@ class Takeover:
     pid: int
     states: str
     _socket: socket.socket
-    _given: dict[str, _Given]
+    #: By what their addresses are called. Two sections may listen at one address, each on a socket of its own.
+    _given: dict[str, list[_Given]]
     tables: object = None
     standing: object = None
     #: The old process waits for this one for so many seconds; None: it does not say.
@@ -88,15 +91,15 @@ class Takeover:
         identifies its file, if it has one; None if there is none."""
         address = bind.address
         key = key_of(address)
-        given = self._given.get(key)
-        if given is None or key in self._taken:
-            return None
-        if not _listens_there(given.socket, bind, at):
-            return None
-        if address.kind == "unix" and given.file != _file_at(address.path):
-            return None  # another one stands there by now
-        self._taken.append(key)
-        return given.socket, given.file
+        for given in self._given.get(key, ()):
+            if not _listens_there(given.socket, bind, at):
+                continue
+            if address.kind == "unix" and given.file != _file_at(address.path):
+                continue  # another one stands there by now
+            self._given[key].remove(given)
+            self._taken.append(key)
+            return given.socket, given.file
+        return None
 
     def prepare(
         self,
@@ -280,9 +283,8 @@ class Takeover:
             self._socket.close()
 
     def _close_untaken(self) -> None:
-        for key, given in self._given.items():
-            if key not in self._taken:
-                given.socket.close()
+        for given in chain.from_iterable(self._given.values()):
+            given.socket.close()
 
 
 def _listens_there(given: socket.socket, bind: Bind, at: Any) -> bool:
@@ -301,8 +303,7 @@ def _listens_there(given: socket.socket, bind: Bind, at: Any) -> bool:
         return False
     if address.v6 and bind.options.v6_only and not given.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY):
         return False
-    interface = given.getsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, 16).rstrip(b"\0").decode()
-    if bind.options.interface and interface != bind.options.interface:
+    if interface_of(given) != bind.options.interface:
         return False
     if at is None:
         try:
@@ -361,7 +362,7 @@ def _received(channel: socket.socket, path: str) -> Takeover:
     """Reads what the old process gives. Raises OSError and HandoverError."""
     buffer, length = bytearray(), 0
     came: list[int] = []
-    given: dict[str, _Given] = {}
+    given: dict[str, list[_Given]] = {}
     end = monotonic() + WHOLE
     try:
         while True:
@@ -393,11 +394,11 @@ def _received(channel: socket.socket, path: str) -> Takeover:
                 if not came:
                     raise HandoverError(f"the process at {path} has sent a socket's name and no socket")
                 bound = socket.socket(fileno=came.pop(0))
-                given[said.key] = _Given(bound, said.file)
-                if not bound.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                given.setdefault(said.key, []).append(_Given(bound, said.file))
+                if not _may_be_listened_on(bound, said):
                     raise HandoverError(f"the process at {path} has sent a socket that does not listen")
     except BaseException:
-        for each in given.values():
+        for each in chain.from_iterable(given.values()):
             each.socket.close()
         for number in came:
             os.close(number)
@@ -406,10 +407,25 @@ def _received(channel: socket.socket, path: str) -> Takeover:
 
 @frozen
 class _Named:
-    """Holds what the old process says of one socket: what it is called, and what identifies its file."""
+    """Holds what the old process says of one socket: what it is called, what identifies its file, and whether it does
+    not listen for now (`disable frontend`)."""
 
     key: str
     file: tuple[int, int] | None
+    suspended: bool
+
+
+def _may_be_listened_on(bound: socket.socket, said: _Named) -> bool:
+    """Tells whether a socket listens, or is a port that is closed for a while as it was said to be."""
+    if bound.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        return True
+    if not said.suspended or bound.family == socket.AF_UNIX:
+        return False
+    try:
+        bound.getpeername()
+    except OSError:
+        return bool(bound.getsockname()[1])
+    return False
 
 
 @frozen
@@ -447,7 +463,7 @@ def _said(line: bytes, path: str) -> _Named | _End:
                 None if waits is None else float(waits),
             )
         file = said.get("file")
-        return _Named(str(said["socket"]), (int(file[0]), int(file[1])) if file else None)
+        return _Named(str(said["socket"]), (int(file[0]), int(file[1])) if file else None, bool(said.get("suspended")))
     except Unreadable as error:
         text = f"the process at {path} says states of servers that cannot be read: {error}"
         raise HandoverError(text) from None

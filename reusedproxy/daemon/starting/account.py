@@ -39,11 +39,11 @@ INSTEAD = (
 
 
 class UnknownAccount(Exception):
-    """Reports a user or group that does not exist; `place` is its line."""
+    """Reports a user, a group, or both that do not exist; `faults` are their lines, with the texts."""
 
-    def __init__(self, place: Place, text: str) -> None:
-        Exception.__init__(self, text)
-        self.place = place
+    def __init__(self, *faults: tuple[Place, str]) -> None:
+        Exception.__init__(self, "; ".join(text for _, text in faults))
+        self.faults = faults
 
 
 @frozen
@@ -158,11 +158,11 @@ def account_of(said: Global, options: Mapping[str, object]) -> Account | None:
     """
     if options.get("uid") is not None:
         return None
-    try:
-        gid = None if said.group is None else _number(said.group, lambda name: grp.getgrnam(name).gr_gid)
-        uid = None if said.user is None else _number(said.user, lambda name: pwd.getpwnam(name).pw_uid)
-    except KeyError as error:
-        raise UnknownAccount(*error.args) from None
+    unknown: list[tuple[Place, str]] = []
+    uid = _number(said.user, lambda name: pwd.getpwnam(name).pw_uid, unknown)
+    gid = _number(said.group, lambda name: grp.getgrnam(name).gr_gid, unknown)
+    if unknown:
+        raise UnknownAccount(*unknown)
     given = options.get("gid")
     if isinstance(given, int):
         gid = given
@@ -171,8 +171,11 @@ def account_of(said: Global, options: Mapping[str, object]) -> Account | None:
     return None if gid is None else Account(0, gid, (gid,))
 
 
-def _number(said: Said, find: Callable[[str], int]) -> int:
-    """Returns the number of a user or group. Raises KeyError with the arguments for UnknownAccount."""
+def _number(said: Said | None, find: Callable[[str], int], unknown: list[tuple[Place, str]]) -> int | None:
+    """Returns the number of a user or group; None if there is no line, or nobody of that name, who is added to the
+    `unknown` ones."""
+    if said is None:
+        return None
     if said.word in ("uid", "gid"):
         return int(said.value)
     try:
@@ -180,7 +183,8 @@ def _number(said: Said, find: Callable[[str], int]) -> int:
     except KeyError:
         kind = "user" if said.word == "user" else "group"
         hint = f"adduser --system --group {said.value}" if kind == "user" else f"addgroup --system {said.value}"
-        raise KeyError(said.place, f"'{said.word}': there is no {kind} '{said.value}': {hint}") from None
+        unknown.append((said.place, f"'{said.word}': there is no {kind} '{said.value}': {hint}"))
+        return None
 
 
 def judged(said: Global, root: bool, options: Mapping[str, object]) -> list[Notice]:

@@ -19,7 +19,8 @@ from twisted.python.logfile import LogFile
 from reusedproxy.daemon.starting.account import Account
 from reusedproxy.daemon.starting.pid_file import PidFile
 from reusedproxy.net.trusted_paths import demand_plain, open_file, parent_of
-from reusedproxy.operators.logs.own import log_file_observer, refusing, use_observer
+from reusedproxy.operators.logs.own import OwnLog, log_file_observer, lost_line, refusing, use_observer
+from reusedproxy.operators.logs.sinks import since
 
 #: Seconds between two looks whether a log file still stands where it was.
 LOOK_EVERY = 1.0
@@ -30,14 +31,17 @@ WRITTEN = ("pidfile", "logfile")
 ENTERED = ("chroot", "rundir")
 
 
-def unusable(options: Mapping[str, object]) -> str:
-    """Returns the fault of the first of twistd's `options` that cannot be obeyed, most of them paths; "" if all can."""
+def unusable(options: Mapping[str, object]) -> list[str]:
+    """Returns the faults of those of twistd's `options` that cannot be obeyed, most of them paths."""
+    faults = []
     if options.get("euid") and os.geteuid() == 0 and (options.get("uid") or options.get("gid")) is not None:
-        return "--euid: the daemon would stay root in secret, and so would who takes it over: leave that option out"
+        faults.append(
+            "--euid: the daemon would stay root in secret, and so would who takes it over: leave that option out"
+        )
     for name in ENTERED:
         path = options.get(name)
         if isinstance(path, str) and path != "." and not os.path.isdir(path):
-            return f"--{name} {path}: there is no such directory"
+            faults.append(f"--{name} {path}: there is no such directory")
     account = _becoming(options)
     for name in WRITTEN:
         path = options.get(name)
@@ -51,8 +55,8 @@ def unusable(options: Mapping[str, object]) -> str:
                 reason = _cannot_write(path)
             reason += f" for user {account.name}, whom the daemon becomes" if reason else ""
         if reason:
-            return f"--{name} {path}: {reason}"
-    return ""
+            faults.append(f"--{name} {path}: {reason}")
+    return faults
 
 
 def _cannot_write(path: str) -> str:
@@ -78,9 +82,18 @@ class UsersLogFile(LogFile):
     It is opened, and renamed, without following links that another user could have made, see `trusted_paths`. A new
     file gets the permissions of the one before it, which was open: Twisted would take them from whatever stands at the
     path before anything is opened, a setuid bit included.
+
+    A disk that is full costs lines, which are counted and told of when there is room again. A line that it took a part
+    of is left so, and the next begins on a line of its own.
     """
 
     _file: BinaryIO
+    #: Number of lines lost, and of those that no line has told of; when the first of these was lost, and why the last.
+    dropped = 0
+    _untold = 0
+    _since = _why = ""
+    #: The last line in the file has no end.
+    _cut = False
     #: Permissions of the file that was opened last; None before the first one.
     _mode: int | None = None
     #: Returns seconds; when it next looks whether its file has been renamed.
@@ -106,6 +119,7 @@ class UsersLogFile(LogFile):
             else:
                 self._mode = status.st_mode & 0o777
             self.size = os.lseek(descriptor, 0, os.SEEK_END)
+            self._cut = self.size > 0 and os.pread(descriptor, 1, self.size - 1) != b"\n"
             self._file = os.fdopen(descriptor, "rb+", 0)
         except OSError:
             os.close(descriptor)
@@ -116,7 +130,33 @@ class UsersLogFile(LogFile):
         if now >= self._look_after:
             self._look_after = now + LOOK_EVERY
             self._follow()
-        super().write(data)
+        if self.shouldRotate():
+            self.rotate()
+        if self._untold and self._put(lost_line(self._untold, self._since, self._why).encode()):
+            self._untold = 0
+        whole = data.encode() if isinstance(data, str) else data
+        if not self._put(whole):
+            lines = whole.count(b"\n")
+            self._since = self._since if self._untold else since(0.0)
+            self._untold += lines
+            self.dropped += lines
+
+    def _put(self, data: bytes) -> bool:
+        """Writes lines, and tells whether they have been written to their end."""
+        data = b"\n" + data if self._cut else data
+        at = 0
+        try:
+            while at < len(data):
+                at += self._file.write(data[at:])
+        except OSError as error:
+            self._why = error.strerror or str(error)
+            if at:
+                self._cut = data[at - 1 : at] != b"\n"
+            return False
+        finally:
+            self.size += at
+        self._cut = False
+        return True
 
     def _follow(self) -> None:
         """Opens the file at the path, if the one that is open does not stand there any more. Where that cannot be done,
@@ -202,7 +242,7 @@ def acting_for(options: Mapping[str, object]) -> Callable[[], AbstractContextMan
     return nullcontext if account is None else account.acting
 
 
-def log_safely(options: Any) -> None:
+def log_safely(options: Any, own_log: OwnLog) -> None:
     """Opens the log file as the user of twistd's --uid, or without following links that another user made to root's.
 
     In a directory of his own, that user could put a symbolic link to any of root's files in its place, at any moment:
@@ -220,6 +260,7 @@ def log_safely(options: Any) -> None:
     def observer() -> ILogObserver:
         with acting(), refusing(whole):
             file: Any = UsersLogFile.fromFullPath(whole)
+        own_log.is_written_by(file)
         return log_file_observer(file)
 
     use_observer(options, observer)

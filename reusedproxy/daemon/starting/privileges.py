@@ -58,7 +58,7 @@ class Privileges:
         try:
             self._account = account_of(said, self._options) if root else None
         except UnknownAccount as error:
-            faults.append(Fault(error.place, str(error)))
+            faults += [Fault(place, text) for place, text in error.faults]
         becoming = self.becoming
         if becoming is not None and (text := becoming.impediment()):
             line = None if self._options.get("uid") is not None else said.user or said.group

@@ -24,6 +24,7 @@ from reusedproxy.net.tls.files import CertificateFile, TLSConfigurationError
 from reusedproxy.net.tls.identity import ClientIdentity
 from reusedproxy.net.tls.lasting import VERIFIED_FOR, ends_of, first_after
 from reusedproxy.net.tls.names import is_address, is_for, why_not
+from reusedproxy.net.tls.openssl import take_records_alone
 from reusedproxy.net.tls.openssl_server import HOSTNAME_MISMATCH, name_refusals, resumes, untie
 from reusedproxy.net.tls.parameters import set_parameters
 from reusedproxy.net.tls.pins import pin_of_der
@@ -220,6 +221,7 @@ class ClientContext:
             raise RuntimeError(f"{' and '.join(self.settings.by_request)}: no request has said which")
         connection = SSL.Connection(self._context, connected)
         connection.set_connect_state()
+        take_records_alone(connection)
         seen = Seen(self)
         connection.set_app_data(seen)
         if self._sni is not None:

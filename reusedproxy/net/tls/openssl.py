@@ -3,8 +3,8 @@
 pyOpenSSL's `recv` makes a new buffer of the size asked for and copies out of it, and both it and `send` ask OpenSSL for
 an error after each success. Called directly, with one buffer for all reads, a request over TLS costs a tenth less
 (measured, 32 keep-alive clients: 37.3 µs of CPU a request through pyOpenSSL's methods, 33.8 this way). This uses
-private names of pyOpenSSL. Where they have changed, pyOpenSSL's own methods are used. No other module but
-`openssl_server` uses such names.
+private names of pyOpenSSL. Where they have changed, pyOpenSSL's own methods are used. No other modules
+but `openssl_server` and `bounded` use such names.
 """
 
 from __future__ import annotations
@@ -26,10 +26,9 @@ WANTS_WRITE: Final = 3
 def take_records_alone(connection: Any) -> None:
     """Makes a read return after each record that carries no data, where OpenSSL would go on as long as more come.
 
-    It is for connections of clients: a client that sends nothing but KeyUpdates would keep the call from returning (a
-    full buffer of them: 80 ms). It is not for connections to servers: these send session tickets, and what comes after
-    a ticket must be read at once. pyOpenSSL sets the opposite for each connection; where pyOpenSSL's private names have
-    changed, that stays so.
+    A peer that sends nothing but KeyUpdates, or session tickets, would else keep the call from returning for as long as
+    it sends. What has come behind such a record stays in the kernel, and is told of in the next batch. pyOpenSSL sets
+    the opposite for each connection; where pyOpenSSL's private names have changed, that stays so.
     """
     try:
         SSL._lib.SSL_clear_mode(connection._ssl, SSL._lib.SSL_MODE_AUTO_RETRY)  # type: ignore[attr-defined]

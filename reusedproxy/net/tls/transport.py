@@ -39,6 +39,11 @@ _NOTHING: Final = bytes(4)
 #: How the reason of a lost connection begins if TLS has failed; OpenSSL's words follow.
 TLS_FAILED: Final = "TLS: "
 
+#: Bytes of the largest record with its header (RFC 5246 section 6.2.3). So many reads in a row may give no data, as
+#: when each byte of a record comes alone; more are those of a peer that sends nothing but KeyUpdates.
+LARGEST_RECORD: Final = 5 + RECORD + 2048
+#: Records without data in a row that may lie before a request is sent: a server sends some session tickets.
+TICKETS: Final = 32
 #: The beginning of a record that can hold a KeyUpdate. Its length is that of the message (five bytes), its content
 #: type, and the tag of all ciphers in use (RFC 8446 section 5.2).
 _KEY_UPDATE: Final = b"\x17\x03\x03\x00\x16"
@@ -49,12 +54,11 @@ _library: Any = Binding().lib
 class TLSTransport(Transport):
     """Carries a connection whose handshake is complete; its bytes are encrypted."""
 
-    __slots__ = ("_half", "_handle", "_place", "_ssl_read", "_ssl_write", "_tls", "_view")
+    __slots__ = ("_empty_reads", "_half", "_handle", "_place", "_ssl_read", "_ssl_write", "_tls", "_view")
 
     secure = True
-    #: The most bytes that OpenSSL may have read of an incomplete record: the largest record with its header (RFC 5246
-    #: section 6.2.3).
-    holds = 5 + RECORD + 2048
+    #: The most bytes that OpenSSL may have read of an incomplete record.
+    holds = LARGEST_RECORD
     #: Whether incoming data is read before anything long is sent.
     looks = False
     #: Whether the peer is a client.
@@ -69,6 +73,8 @@ class TLSTransport(Transport):
         self._place, self._view = openssl.places[0], openssl.view
         #: Whether a record of ours is half sent.
         self._half = False
+        #: Reads since the last that gave data.
+        self._empty_reads = 0
 
     @property
     def version(self) -> str:
@@ -84,7 +90,9 @@ class TLSTransport(Transport):
             return False
         # No decrypted data is waiting, because whole records are read. What is in the kernel may be a session ticket,
         # which is not data. Records are taken one by one, and a failure after a ticket counts.
-        while not Transport.silent(self):
+        for _ in range(TICKETS):
+            if Transport.silent(self):
+                return True
             try:
                 receive(self._tls)
             except SSL.WantReadError:
@@ -92,7 +100,7 @@ class TLSTransport(Transport):
             except SSL.Error as error:
                 openssl_reason(error)
             return False
-        return True
+        return False
 
     # These two repeat those of `Transport`, with OpenSSL's calls in place of the socket's.
 
@@ -144,10 +152,12 @@ class TLSTransport(Transport):
                     if size <= 0:
                         openssl.raise_error(self._tls, self._handle, size)
                 except SSL.WantReadError:
+                    self._came_to(self._nothing_read())
                     return
                 except SSL.Error as error:
                     self._came_to(self._failure(error))
                     return
+                self._empty_reads = 0
                 if size < RECORD:
                     data = self._view[:size]  # bytes already, of OpenSSL's own buffer
                     self.owner.data_received(data if type(data) is bytes else bytes(data))
@@ -205,9 +215,12 @@ class TLSTransport(Transport):
         self._read_size = READ_SIZE
         try:
             size = self._record(0)
+        except SSL.WantReadError:
+            self._came_to(self._nothing_read())
         except SSL.Error as error:
             self._came_to(self._failure(error))
         else:
+            self._empty_reads = 0
             self._read_on(size)
 
     def _record(self, place: int) -> int:
@@ -235,6 +248,12 @@ class TLSTransport(Transport):
         else:
             self.drained += len(data)
         self._came_to(ended)
+
+    def _nothing_read(self) -> str | None:
+        """Counts a read that gave no data. Returns the reason of the end for a peer that sends nothing but records
+        without data; None if the connection goes on."""
+        self._empty_reads += 1
+        return f"{TLS_FAILED}nothing but records without data" if self._empty_reads > LARGEST_RECORD else None
 
     def _failure(self, error: SSL.Error) -> str | None:
         """Returns the reason of the end for which a read has failed; None if the connection goes on."""

@@ -18,7 +18,7 @@ import syslog
 import time
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from typing import Any, Protocol
 
 from attrs import frozen
 from twisted.logger import (
@@ -27,6 +27,7 @@ from twisted.logger import (
     LegacyLogObserverWrapper,
     LogEvent,
     Logger,
+    LogLevel,
     eventAsText,
     formatTime,
 )
@@ -35,7 +36,7 @@ from twisted.python.syslog import SyslogObserver
 from reusedproxy.config.language.printable import printable_lines
 from reusedproxy.net.trusted_paths import open_file
 from reusedproxy.operators.logs.outlet import Ended, Outlet
-from reusedproxy.operators.logs.sinks import Datagrams
+from reusedproxy.operators.logs.sinks import UNREAD, Datagrams, Lost, since
 from reusedproxy.rules.samples.aliases import MONTHS
 
 #: The socket of syslog(3).
@@ -49,6 +50,30 @@ AGAIN = 0.1
 LAST_LINES = 1.0
 
 Later = Callable[[float, Callable[[], None]], object]
+#: The message about lost lines: how many, the local time of the first, and why.
+LOST = "{lines} lines of this log were lost since {since}: {why}"
+
+
+class Writer(Protocol):
+    """Writes the daemon's own log."""
+
+    @property
+    def dropped(self) -> int:
+        """Returns the number of lines lost."""
+
+
+class OwnLog:
+    """Knows what writes the daemon's own log, once that is opened."""
+
+    def __init__(self) -> None:
+        self._writers: list[Writer] = []
+
+    def is_written_by(self, writer: Writer) -> None:
+        self._writers.append(writer)
+
+    def dropped(self) -> int:
+        """Returns the number of lines lost."""
+        return sum(each.dropped for each in self._writers)
 
 
 class LogStream(io.TextIOBase):
@@ -65,6 +90,7 @@ class LogStream(io.TextIOBase):
         self._later = later
         self._kept = bytearray()
         self._untold = 0
+        self._since = self._why = ""
         self._waiting = False
 
     encoding = "utf-8"
@@ -102,6 +128,8 @@ class LogStream(io.TextIOBase):
         try:
             while (self._kept or self._untold) and self._outlet.is_ready(max(0.0, until - time.monotonic())):
                 self._put_out()
+                if self._outlet.refused:
+                    break  # a file on a full disk is always ready
         except OSError:
             pass
 
@@ -122,21 +150,25 @@ class LogStream(io.TextIOBase):
         if self._untold and len(self._kept) <= ROOM:
             lines, self._untold = self._untold, 0
             # Logged like any other line, whatever the log's format.
-            self._log.warn("{lines} lines of this log were lost: nobody read them in time", lines=lines)
+            self._log.warn(LOST, lines=lines, since=self._since, why=self._why)
 
     def _lose(self, data: bytes | bytearray) -> None:
+        if not self._untold:
+            self._since = since(0.0)
+        self._why = self._outlet.refused or UNREAD
         lines = data.count(b"\n")
         self.dropped += lines
         self._untold += lines
 
 
-def _made(fd: int, reactor: Any) -> LogStream:
+def _made(fd: int, reactor: Any, own_log: OwnLog) -> LogStream:
     stream = LogStream(fd, reactor.callLater)
     atexit.register(stream.last_lines)
+    own_log.is_written_by(stream)
     return stream
 
 
-def never_block(options: MutableMapping[str, Any], reactor: Any) -> None:
+def never_block(options: MutableMapping[str, Any], reactor: Any, own_log: OwnLog) -> None:
     """Puts such a stream between Twisted's log and standard output, or the file that `twist` has opened.
 
     `options` are those of `twist` or `twistd`. Both take their file from there only after the service has been made.
@@ -145,14 +177,14 @@ def never_block(options: MutableMapping[str, Any], reactor: Any) -> None:
     file = options.get("logFile")
     if isinstance(file, io.TextIOBase) and not isinstance(file, LogStream):
         file.flush()
-        options["logFile"] = _made(file.fileno(), reactor)
+        options["logFile"] = _made(file.fileno(), reactor, own_log)
     elif options.get("nodaemon") and options.get("logfile") in (None, "", "-") and not options.get("syslog"):
         try:
             fd = sys.stdout.fileno()
         except (OSError, AttributeError):
             return  # standard output has been replaced already
         sys.stdout.flush()
-        sys.stdout = _made(fd, reactor)
+        sys.stdout = _made(fd, reactor, own_log)
 
 
 @frozen
@@ -190,10 +222,13 @@ class Output:
         return (status.st_dev, status.st_ino) == (self.device, self.inode)
 
 
-def _syslog(prefix: str, path: str = SYSLOG, now: Callable[[], float] = time.monotonic) -> SyslogObserver:
+def _syslog(
+    prefix: str, own_log: OwnLog, path: str = SYSLOG, now: Callable[[], float] = time.monotonic
+) -> SyslogObserver:
     """Returns Twisted's syslog observer, with its lines sent through a datagram socket that never blocks."""
     observer = SyslogObserver(prefix)
     server = Datagrams(socket.AF_UNIX, path, now)
+    own_log.is_written_by(server)
 
     def line(priority: int, text: str) -> str:
         at = time.localtime()
@@ -201,8 +236,8 @@ def _syslog(prefix: str, path: str = SYSLOG, now: Callable[[], float] = time.mon
         tag = f"<{priority if priority > 7 else priority | syslog.LOG_USER}>{when} {prefix}[{os.getpid()}]"
         return f"{tag}: {printable_lines(text)}"
 
-    def lost(lines: int) -> str:
-        return line(syslog.LOG_WARNING, f"{lines} lines of this log were lost: nobody read them in time")
+    def lost(lost: Lost) -> str:
+        return line(syslog.LOG_WARNING, LOST.format(lines=lost.lines, since=since(lost.ago), why=lost.why))
 
     server.lost_line = lost
 
@@ -222,7 +257,10 @@ def log_as_text(options: Any, words: Sequence[str]) -> None:
 
 
 def log_to_pipe(
-    options: Any, reactor: Callable[[], Any], acting: Callable[[], AbstractContextManager[None]] = nullcontext
+    options: Any,
+    reactor: Callable[[], Any],
+    own_log: OwnLog,
+    acting: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> bool:
     """Replaces twistd's log when `--logfile` is a pipe or a terminal (/dev/stdout in a container), or with `--syslog`.
 
@@ -236,7 +274,7 @@ def log_to_pipe(
     if options.get("syslog"):
         there = os.path.exists(SYSLOG)
         if there:
-            emit: Any = _syslog(str(options.get("prefix") or "")).emit  # an observer of Twisted's legacy kind
+            emit: Any = _syslog(str(options.get("prefix") or ""), own_log).emit  # an observer of Twisted's legacy kind
             use_observer(options, lambda: LegacyLogObserverWrapper(emit))
         return there
     if not path or path == "-":
@@ -255,7 +293,7 @@ def log_to_pipe(
                 os.close(fd)
                 raise OSError(errno.ESTALE, "it was a pipe or a terminal, and has become another file")
         # Twisted needs no more of a file than a LogStream has.
-        return log_file_observer(_made(fd, reactor()))
+        return log_file_observer(_made(fd, reactor(), own_log))
 
     use_observer(options, observer)
     return True
@@ -278,6 +316,12 @@ def line_of(event: LogEvent) -> str | None:
     name = "info" if level is None else level.name
     begin = f"{formatTime(event.get('log_time'))} reusedproxy[{os.getpid()}] {name}: "
     return printable_lines(begin + text.rstrip("\n").replace("\n", "\n\t") + "\n")
+
+
+def lost_line(lines: int, since: str, why: str) -> str:
+    """Returns the line that tells how many are lost, since when and why."""
+    event = {"lines": lines, "since": since, "why": why, "log_format": LOST, "log_level": LogLevel.warn}
+    return line_of({**event, "log_time": time.time(), "log_namespace": "reusedproxy"}) or ""
 
 
 def _is_stream(mode: int) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
-from reusedproxy.operators.logs.sinks import Sink
+from reusedproxy.operators.logs.sinks import LostLine, Sink
 
 #: Bytes that each line takes besides its own, so that empty ones are bounded, too.
 _MORE = 8
@@ -62,11 +62,11 @@ class RingSink:
         self._server = server
 
     @property
-    def lost_line(self) -> Callable[[int], str] | None:
+    def lost_line(self) -> LostLine | None:
         return None if self._server is None else self._server.lost_line
 
     @lost_line.setter
-    def lost_line(self, made: Callable[[int], str] | None) -> None:
+    def lost_line(self, made: LostLine | None) -> None:
         if self._server is not None:
             self._server.lost_line = made
 

@@ -10,10 +10,13 @@ import errno
 import os
 import select
 import socket
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from math import inf
 from typing import Protocol
+
+from attrs import frozen
 
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.operators.logs.outlet import Ended, Outlet
@@ -34,13 +37,28 @@ CONNECT = 5.0
 
 #: Reports lost lines to the daemon's own log: a reason, and how many.
 Tell = Callable[[str, int], None]
+#: Why lines are lost at a pipe or a terminal.
+UNREAD = "nobody read them in time"
+
+
+@frozen
+class Lost:
+    """Says how many lines are lost that no line has told of, how many seconds ago the first was, and why."""
+
+    lines: int
+    ago: float
+    why: str
+
+
+#: Makes the line that tells of lost ones.
+LostLine = Callable[[Lost], str]
 
 
 class Sink(Protocol):
     """Takes lines. `dropped` is the number of those that are lost; `lost_line` makes a line that says so, None: none
     is said."""
 
-    lost_line: Callable[[int], str] | None
+    lost_line: LostLine | None
 
     @property
     def dropped(self) -> int: ...
@@ -63,17 +81,20 @@ class Descriptor:
 
     def __init__(self, fd: int, deadlines: Deadlines) -> None:
         self.fd = fd
-        self.dropped = 0
         self.deadline = inf
         self.slot = 0.0
         self._deadlines = deadlines
         self._lines: list[str] = []
         self._size = 0
         self._unwritten = b""
-        self._untold = 0
+        self._losses = _Losses(deadlines.now, None)
         self._closed = False
         self._outlet = Outlet(fd)
-        self.lost_line: Callable[[int], str] | None = None
+        self.lost_line: LostLine | None = None
+
+    @property
+    def dropped(self) -> int:
+        return self._losses.dropped
 
     def write(self, line: str) -> None:
         """Takes a line, without its end."""
@@ -81,8 +102,7 @@ class Descriptor:
         if not size and not self._closed:
             self._deadlines.watch(self, self._deadlines.now() + GATHER)
         elif size > KEPT:
-            self.dropped += 1
-            self._untold += 1
+            self._losses.add(self._outlet.refused or UNREAD)
             return
         self._lines.append(line)
         self._size = size = size + len(line) + 1
@@ -106,10 +126,9 @@ class Descriptor:
             self._lines.clear()
             self._unwritten += text.encode("utf-8", "backslashreplace")
         self._put_out()
-        if self._untold and len(self._unwritten) < ENOUGH:
-            said = (self.lost_line or lost_text)(self._untold)
+        if self._losses.untold and len(self._unwritten) < ENOUGH:
+            said = (self.lost_line or lost_text)(self._losses.take())
             self._unwritten += said.encode("utf-8", "backslashreplace") + b"\n"
-            self._untold = 0
             self._put_out()
         self._size = len(self._unwritten)
         if not self._size:
@@ -126,13 +145,14 @@ class Descriptor:
         try:
             self._unwritten = self._unwritten[self._outlet.put_out(self._unwritten) :]
         except Ended as ended:
-            # The daemon goes on without its reader.
-            self.dropped += self._unwritten.count(b"\n", ended.taken)
+            # The daemon goes on without its reader, who is told nothing.
+            self._losses.add(UNREAD, self._unwritten.count(b"\n", ended.taken))
+            self._losses.take()
             self._unwritten = b""
 
 
 class _Losses:
-    """Counts lines that a server has not got, and tells of them now and then."""
+    """Counts lines that were not taken, and tells of them now and then."""
 
     def __init__(self, now: Callable[[], float], tell: Tell | None) -> None:
         self.dropped = 0
@@ -142,11 +162,22 @@ class _Losses:
         self._tell = tell
         self._told = 0
         self._tell_after = -inf
+        #: When the first of the untold ones was lost, and why the last was.
+        self._since = 0.0
+        self._why = ""
+
+    def take(self) -> Lost:
+        """Returns what no line has said so far, which one is to say now."""
+        lines, self.untold = self.untold, 0
+        return Lost(lines, self._now() - self._since, self._why)
 
     def add(self, reason: str, lines: int = 1) -> None:
+        now = self._now()
+        if not self.untold:
+            self._since = now
+        self._why = reason
         self.dropped += lines
         self.untold += lines
-        now = self._now()
         if self._tell is not None and now >= self._tell_after:
             self._tell_after = now + TELL_EVERY
             lost, self._told = self.dropped - self._told, self.dropped
@@ -170,7 +201,7 @@ class Datagrams:
     ) -> None:
         """Takes `tell(reason, lines)`, which is called with the number of lost lines, once a minute at most.
         `deadlines` None: what is kept waits for the next line."""
-        self.lost_line: Callable[[int], str] | None = None
+        self.lost_line: LostLine | None = None
         self.deadline = inf
         self.slot = 0.0
         self._losses = _Losses(now, tell)
@@ -235,8 +266,7 @@ class Datagrams:
         while self._kept and self._sends(self._kept[0]):
             self._size -= len(self._kept.popleft())
         if not self._kept and self._losses.untold and self.lost_line is not None:
-            lines, self._losses.untold = self._losses.untold, 0
-            self._sends(self.lost_line(lines).encode("utf-8", "backslashreplace") + b"\n")
+            self._sends(self.lost_line(self._losses.take()).encode("utf-8", "backslashreplace") + b"\n")
         self._watch()
 
     def _watch(self) -> None:
@@ -344,7 +374,7 @@ class Stream:
         connect: float | None = None,
     ) -> None:
         """Keeps at most so many bytes, and waits so many seconds for a connection."""
-        self.lost_line: Callable[[int], str] | None = None
+        self.lost_line: LostLine | None = None
         self.deadline = inf
         self.slot = 0.0
         self._losses = _Losses(deadlines.now, tell)
@@ -415,8 +445,7 @@ class Stream:
                     self._size -= taken
                     self._sent -= taken
                 if not self._lines and self._losses.untold and self.lost_line is not None:
-                    lost, self._losses.untold = self._losses.untold, 0
-                    self._lines.append(self._framed(self.lost_line(lost)))
+                    self._lines.append(self._framed(self.lost_line(self._losses.take())))
                     self._size += len(self._lines[0])
         except BlockingIOError:
             self._why = ""
@@ -477,5 +506,10 @@ class Stream:
         self._then = self._deadlines.now() + REOPEN
 
 
-def lost_text(lines: int) -> str:
-    return f"{lines} log lines were dropped: nobody read them in time"
+def lost_text(lost: Lost, wall: Callable[[], float] = time.time) -> str:
+    return f"{lost.lines} log lines were dropped since {since(lost.ago, wall)}: {lost.why}"
+
+
+def since(ago: float, wall: Callable[[], float] = time.time) -> str:
+    """Returns the local time so many seconds ago, as it is read."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(wall() - ago))

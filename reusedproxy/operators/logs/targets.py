@@ -25,7 +25,7 @@ from reusedproxy.net.addresses import Addresses
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.operators.logs.gathering import Batches, Gathering
 from reusedproxy.operators.logs.rings import Ring, RingSink
-from reusedproxy.operators.logs.sinks import KEPT, Datagrams, Descriptor, Sink, Stream, lost_text
+from reusedproxy.operators.logs.sinks import KEPT, Datagrams, Descriptor, Lost, Sink, Stream, lost_text
 from reusedproxy.rules.samples.aliases import MONTHS
 
 Send = Callable[[str], None]
@@ -91,6 +91,8 @@ class LogTargets:
         self._wall = wall
         self._sinks: dict[tuple[object, ...], Sink] = {}
         self._rings: dict[str, RingSink] = {}
+        #: Returns the number of lines lost of the daemon's own log, through all reloads.
+        self.own_dropped: Callable[[], int] = (lambda: 0) if before is None else before.own_dropped
         #: Those of the configuration before, which go on.
         self._rings_before: Mapping[str, RingSink] = {} if before is None else before._rings
         self._targets: dict[tuple[LogTarget, str], Target] = {}
@@ -137,8 +139,9 @@ class LogTargets:
 
     @property
     def dropped(self) -> int:
-        """Returns the number of lines lost because their target did not take them."""
-        return sum(sink.dropped for sink in self._sinks.values())
+        """Returns the number of lines lost because their target did not take them, those of the daemon's own log among
+        them."""
+        return self.own_dropped() + sum(sink.dropped for sink in self._sinks.values())
 
     def close(self) -> None:
         """Writes the lines still kept. Later lines are written at once."""
@@ -216,9 +219,9 @@ class Target:
         if sink.lost_line is None:
             sink.lost_line = self._lost_line
 
-    def _lost_line(self, lines: int) -> str:
+    def _lost_line(self, lost: Lost) -> str:
         made: list[str] = []
-        self._formatted(_LEVELS.index("warning"), made.append)(lost_text(lines))
+        self._formatted(_LEVELS.index("warning"), made.append)(lost_text(lost, self._wall))
         return made[0]
 
     def sender(self, level: str) -> Send | None:

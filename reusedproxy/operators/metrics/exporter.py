@@ -1,7 +1,7 @@
 """Answers requests with all metrics in Prometheus' text format (`http-request use-service prometheus-exporter`).
 
 HAProxy's come first, in the order of its scopes, each scope with ours behind them. The answer is made in pieces of
-little work each, and sent as it is made: for 1,000 servers it has tens of megabytes. It must never know who may ask;
+little work each, and sent as it is made: for 1,000 servers it has some ten megabytes. It must never know who may ask;
 that is for the rule's condition to say.
 """
 
@@ -14,11 +14,12 @@ from functools import partial
 from itertools import islice
 from types import MappingProxyType
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from reusedproxy import __version__
 from reusedproxy.backends.server import MAINT
 from reusedproxy.exchanges.serving import Made
+from reusedproxy.measures.histogram import Histogram
 from reusedproxy.operators.logs.targets import LogTargets
 from reusedproxy.operators.metrics import extra, families, haproxy, pools, process
 from reusedproxy.operators.metrics.exposition import CONTENT_TYPE, labels, line, sample_lines, title
@@ -27,6 +28,7 @@ from reusedproxy.operators.metrics.query import BadQuery, Query, read_query
 from reusedproxy.operators.metrics.tables import of_tables
 from reusedproxy.operators.stats.figures import Row, Section
 from reusedproxy.operators.stats.moment import Moment, Moments
+from reusedproxy.operators.view.values import ServerView
 from reusedproxy.tables.table import Table
 from reusedproxy.wire.heads import RequestHead
 
@@ -111,7 +113,11 @@ class Exporter:
             yield from _rows(moment.sections, "S", query)
             servers = [each for each in view.servers if not query.no_maint or each.state != MAINT]
             for family, read in pools.FAMILIES:
-                if query.wants(family.name):
+                if not query.wants(family.name):
+                    continue
+                if family.kind == pools.HISTOGRAM and not query.server_histograms:
+                    yield from _by_backend(family, read, view.servers)
+                else:
                     yield from _family(family, pools.samples(family, read, servers))
         if "sticktable" in query.scopes and self._tables:
             yield from _written(of_tables(self._tables.values()), query)
@@ -151,6 +157,20 @@ def _in_parts(found: Iterable[tuple[Family, Iterable[Sample]]], query: Query) ->
     for family, samples in found:
         if query.wants(family.name):
             yield from _family(family, samples)
+
+
+def _by_backend(family: Family, read: pools.Read, servers: Iterable[ServerView]) -> Iterator[str]:
+    """Writes the histograms of servers, added up by backend: those of each server are two thirds of all samples."""
+    sums: dict[tuple[str, ...], Histogram] = {}
+    for number, server in enumerate(servers, 1):
+        for further, value in read(server).items():
+            assert isinstance(value, tuple)
+            one, key = Histogram(value[0], [*value[1]], value[2]), (server.full_name.partition("/")[0], *further)
+            sums[key] = sums[key].joined(one) if key in sums else one
+        if not number % AT_ONCE:
+            yield ""
+    samples = (Sample(key, pools.distribution(each)) for key, each in sums.items())
+    yield from _family(evolve(family, labels=("backend", *family.labels[1:])), samples)
 
 
 def _family(family: Family, samples: Iterable[Sample]) -> Iterator[str]:

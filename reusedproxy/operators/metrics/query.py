@@ -1,5 +1,5 @@
 """Reads which metrics a request asks for, by HAProxy's parameters: `scope`, `metrics`, `no-maint`, `extra-counters` and
-`desc-labels`."""
+`desc-labels`; and by one of ours, `server-histograms`."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ class Query:
     no_maint: bool = False
     extra_counters: bool = False
     desc_labels: bool = False
+    #: Histograms of pools are written for each server, not added up by backend.
+    server_histograms: bool = False
 
     @property
     def others(self) -> bool:
@@ -67,6 +69,7 @@ def read_query(target: bytes) -> Query:
         no_maint="no-maint" in said,
         extra_counters="extra-counters" in said,
         desc_labels="desc-labels" in said,
+        server_histograms="server-histograms" in said,
     )
 
 

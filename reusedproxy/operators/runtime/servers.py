@@ -228,16 +228,12 @@ def explain_pool(context: Context, words: Sequence[str]) -> str:
     late = hedging_sentences(hedging_view(backend))
     ends = sorted(pool.closed.items(), key=lambda each: -each[1])
     ended = [f"Its connections have ended: {', '.join(f'{count} {reason}' for reason, count in ends)}."] if ends else []
-    if (mode := backend.settings.connection_mode) != "keep-alive":
-        option = "http-server-close" if mode == "server-close" else "httpclose"
-        ended.append(
-            f"The backend has 'option {option}': each connection ends with its first answer, whatever the floor."
-            " Without that option (it may stand in 'defaults') they would be used again."
-        )
     failure = _failure(server)
     check = [f"Its last check has failed: {failure}."] if failure else []
     waits = place_sentences(server, len(backend.queue))
-    said = (*check, *waits, *readiness(server), *sentences(pool), *cold_sentences(pool), *late, *ended, *troubles)
+    option = backend.settings.ending_option
+    cold = cold_sentences(pool, option)
+    said = (*check, *waits, *readiness(server), *sentences(pool, option), *cold, *late, *ended, *troubles)
     return "".join(f"{line}\n" for line in (state, *said))
 
 

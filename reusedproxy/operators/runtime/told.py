@@ -1,4 +1,5 @@
-"""Tells the log of commands that have changed something: which of their words it may have, and whether they did.
+"""Tells the log of commands that have changed something: which of their words it may have, and whether they did. An
+order whose client has left is done to its end here.
 
 A command may hold secrets: keys of certificates, passwords, and whatever clients are known by in maps, lists and
 tables. So of its words those are told that name what it is about. It must never know what a command does.
@@ -8,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from reusedproxy.net.poller import Poller
 from reusedproxy.operators.runtime.messages import ERROR, Message
-from reusedproxy.operators.runtime.proxy import OPERATOR, Context, Refusal
+from reusedproxy.operators.runtime.proxy import BUSY, OPERATOR, WAIT, Context, Refusal
 
 #: Stands for the words of a command that are not told.
 LEFT_OUT = "..."
@@ -65,7 +67,8 @@ def told(
         log.tell(context.orderer, kind, f"{' '.join(shown)}{payload}{how}")
 
     if not isinstance(answer, str):
-        return _followed(answer, tell, in_parts=bool(payload))
+        order = _Order(answer, tell, in_parts=bool(payload))
+        return order.pieces(context.proxy.poller)
     if not _failed(answer):
         tell()
     return answer
@@ -75,21 +78,63 @@ def _failed(piece: str) -> bool:
     return isinstance(piece, Message) and piece.severity == ERROR
 
 
-def _followed(answer: Iterable[str], tell: Callable[..., None], *, in_parts: bool) -> Iterator[str]:
-    """Returns an answer piece by piece, and tells of the order when it ends. One that is refused has changed nothing,
-    unless it is done `in_parts`; one whose client has left may go on."""
-    refused = False
-    try:
-        for piece in answer:
-            refused = refused or _failed(piece)
-            yield piece
-    except Refusal:
-        refused = True
-        raise
-    finally:
-        if in_parts and refused:
-            tell(" (refused, perhaps after a part of it)")
-        elif not refused:
-            tell()
-        if hasattr(answer, "close"):
-            answer.close()
+class _Order:
+    """Follows the answer to an order, and tells the log of it at its end. One that is refused has changed nothing,
+    unless it is done `in_parts`."""
+
+    def __init__(self, answer: Iterable[str], tell: Callable[..., None], *, in_parts: bool) -> None:
+        self._answer = answer
+        self._left = iter(answer)
+        self._tell = tell
+        self._in_parts = in_parts
+        self._refused = False
+        self._poller: Poller | None = None
+
+    def pieces(self, poller: Poller) -> Iterator[str]:
+        """Returns the answer piece by piece. When its client leaves, the rest of the order is done without him, one
+        piece in each turn of `poller`; one that waits for something may go on by itself."""
+        piece = ""
+        try:
+            while (found := next(self._left, None)) is not None:
+                piece = found
+                self._refused = self._refused or _failed(piece)
+                yield piece
+        except GeneratorExit:
+            if piece is WAIT or piece is BUSY:
+                self._end()
+            else:
+                self._poller = poller
+                poller.line_up(self)
+            raise
+        except Refusal:
+            self._refused = True
+            self._end()
+            raise
+        except Exception:
+            self._end()
+            raise
+        self._end()
+
+    def take_turn(self) -> None:
+        """Does the next piece of an order whose client has left."""
+        assert self._poller is not None
+        try:
+            piece = next(self._left, None)
+        except Refusal:
+            self._refused, piece = True, None
+        except Exception:
+            self._end()
+            raise
+        if piece is None or piece is WAIT or piece is BUSY:
+            self._end()
+            return
+        self._refused = self._refused or _failed(piece)
+        self._poller.line_up(self)
+
+    def _end(self) -> None:
+        if self._in_parts and self._refused:
+            self._tell(" (refused, perhaps after a part of it)")
+        elif not self._refused:
+            self._tell()
+        if hasattr(self._answer, "close"):
+            self._answer.close()

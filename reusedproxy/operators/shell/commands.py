@@ -153,7 +153,9 @@ class Commands:
         server, backend = server_view(living), next(each for each in self.backends if living in each.servers)
         late = hedging_sentences(hedging_view(backend))
         waits = place_sentences(server, len(backend.queue))
-        said = (*waits, *readiness(server), *sentences(server.pool), *cold_sentences(server.pool), *late)
+        option = backend.settings.ending_option
+        floor, cold = sentences(server.pool, option), cold_sentences(server.pool, option)
+        said = (*waits, *readiness(server), *floor, *cold, *late)
         print("\n".join((_summary(server), *said)))
 
     def print_metrics(self, what: Any) -> None:

@@ -18,6 +18,7 @@ import os
 import socket
 from contextlib import AbstractContextManager, nullcontext
 from ipaddress import ip_address
+from random import Random, SystemRandom
 from typing import Any, Protocol
 
 from reusedproxy.config import model
@@ -58,8 +59,10 @@ class Manhole:
         poller: Poller,
         announce: Announce,
         account: Account | None = None,
+        random: Random | None = None,
     ) -> None:
         """Checks the files. `account` is the one that the daemon will have (`twistd --uid`); None: its present one.
+        `random` None is the system's.
 
         Raises ManholeError.
         """
@@ -72,7 +75,7 @@ class Manhole:
         self._user = os.geteuid() if account is None else account.uid
         # Root could be led by links of that user's to a file of anybody's.
         self._acting = nullcontext if account is None else account.acting
-        self._factory = ManholeFactory(settings, service, reactor, announce)
+        self._factory = ManholeFactory(settings, service, reactor, announce, random or SystemRandom())
         self._listener: Listener | None = None
         faults: list[str] = []
         for look, path in ((authorized_keys, settings.authorized_keys), (host_key, settings.host_key)):

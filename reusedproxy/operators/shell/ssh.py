@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
+from random import Random
 from typing import Any
 
 from twisted.conch.avatar import ConchUser
@@ -46,7 +47,8 @@ from reusedproxy.operators.shell.session import Session
 
 Announce = Callable[[str, str], None]
 
-#: Connections at once. A further one replaces the oldest that has not logged in; else the one that has been without a
+#: Connections at once. A further one replaces one that has not logged in, any of them, so that the holder of a key has
+#: his chance in a flood (as with the random early drop of sshd's MaxStartups); else the one that has been without a
 #: channel for longest, at least UNUSED seconds (`ssh -N`, a ControlMaster); else it is refused.
 CONNECTIONS = 16
 UNUSED = 60.0
@@ -65,6 +67,18 @@ LONGEST_MESSAGE = 35000
 ONCE = frozenset((5, *range(20, 50)))
 #: Those among them that a client may have sent after a wrong guess, to be ignored (RFC 4253, section 7).
 GUESSED = range(30, 50)
+#: What is offered, in this order, of what conch has: what OpenSSH's server offers since 9.0 without being told, and no
+#: SHA-1. conch offers 3DES, CBC, MD5 and SHA-1, too, to whoever asks for them first.
+CIPHERS = (b"aes128-ctr", b"aes192-ctr", b"aes256-ctr")
+MACS = (b"hmac-sha2-256", b"hmac-sha2-512")
+KEY_EXCHANGES = (
+    b"mlkem768x25519-sha256",
+    b"curve25519-sha256",
+    b"curve25519-sha256@libssh.org",
+    b"ecdh-sha2-nistp256",
+    b"ecdh-sha2-nistp384",
+    b"ecdh-sha2-nistp521",
+)
 #: Requests of a channel that start something (RFC 4254, section 6.5).
 STARTING = (b"shell", b"exec", b"subsystem")
 #: The first message number beyond transport and key exchange.
@@ -80,6 +94,11 @@ conch_session.log = Logger(
 )
 #: What conch logs before a login is unbounded, and contains whole messages of the client.
 _NO_LOG = Logger(observer=LogPublisher())
+
+
+def _offered(wanted: Sequence[bytes], there_are: Sequence[bytes]) -> list[bytes]:
+    return [each for each in wanted if each in there_are]
+
 
 # The states of a connection.
 NEW = "new"
@@ -136,6 +155,9 @@ class _Connection(SSHServerTransport):
     _log = _NO_LOG
     #: A compressed message of 1 KB may expand to a megabyte, even before a login.
     supportedCompressions = [b"none"]
+    supportedCiphers = _offered(CIPHERS, SSHServerTransport.supportedCiphers)
+    supportedMACs = _offered(MACS, SSHServerTransport.supportedMACs)
+    supportedKeyExchanges = _offered(KEY_EXCHANGES, SSHServerTransport.supportedKeyExchanges)
     factory: ManholeFactory
     transport: Any
 
@@ -327,8 +349,11 @@ class ManholeFactory(SSHFactory):
     protocol = _Connection
     services = {b"ssh-userauth": _Login, b"ssh-connection": _Channels}
 
-    def __init__(self, settings: model.Manhole, service: Service, reactor: Any, announce: Announce) -> None:
+    def __init__(
+        self, settings: model.Manhole, service: Service, reactor: Any, announce: Announce, random: Random
+    ) -> None:
         self.reactor = reactor
+        self._random = random
         self.announce = announce
         #: Connections, the oldest first.
         self.connections: dict[_Connection, None] = {}
@@ -372,13 +397,17 @@ class ManholeFactory(SSHFactory):
 
     def buildProtocol(self, addr: Any) -> Any:
         if len(self.connections) >= CONNECTIONS:
-            oldest = next((each for each in self.connections if each.state != ADMITTED), None) or self._unused()
-            if oldest is None:
+            strangers = [each for each in self.connections if each.state != ADMITTED]
+            gives_way = self._random.choice(strangers) if strangers else self._unused()
+            if gives_way is None:
                 text = f"Manhole has {CONNECTIONS} sessions already and refused another connection"
                 self.faults.tell("full", text, "connections closed")
                 return None
-            oldest.abort("it was the oldest, and another one came")
-        return SSHFactory.buildProtocol(self, addr)
+            gives_way.abort("there were too many, and another one came")
+        built: Any = SSHFactory.buildProtocol(self, addr)
+        # Of the host key's ways to sign those that clients' keys may be used with.
+        built.supportedPublicKeys = _offered(built.supportedPublicKeys, SIGNATURES)
+        return built
 
     def _unused(self) -> _Connection | None:
         """Returns the connection that has been without a channel for longest, if that is long enough."""

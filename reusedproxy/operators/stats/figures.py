@@ -122,6 +122,8 @@ class Section:
     listeners: list[Row] = field(factory=list)
     #: What the configuration says that it is.
     description: str = ""
+    #: The option that ends each connection to its servers with its first answer; "" without one.
+    ends_each: str = ""
 
     def rows(self) -> Iterator[Row]:
         if self.frontend is not None:
@@ -157,6 +159,7 @@ def figuring(view: ProxyView) -> Steps[list[Section]]:
         ]
     for backend in view.backends:
         section = sections[backend.name]
+        section.ends_each = backend.ends_each
         for number, server in enumerate(backend.servers, 1):
             legends: Columns = {"addr": server.address, "cookie": server.cookie}
             section.servers.append(Row(_server(server, number, view.at), server, legends=legends))

@@ -232,7 +232,11 @@ def _section(section: Section, look: Look) -> Iterator[str]:
             {
                 "name": each.full_name,
                 "pool": each.pool,
-                "sentences": [*readiness(each), *sentences(each.pool), *cold_sentences(each.pool)],
+                "sentences": [
+                    *readiness(each),
+                    *sentences(each.pool, section.ends_each),
+                    *cold_sentences(each.pool, section.ends_each),
+                ],
                 "groups": groups(each, look.at),
             }
             for each in (views if look.detailed else ())

@@ -23,8 +23,9 @@ _RESULTS = {
 }
 
 
-def cold_sentences(pool: PoolView) -> Iterator[str]:
-    """Returns what is to be known of the last cold request; nothing where there was none."""
+def cold_sentences(pool: PoolView, ends_each: str = "") -> Iterator[str]:
+    """Returns what is to be known of the last cold request; nothing where there was none. `ends_each` is the option
+    that ends each connection with its first answer, "" without one."""
     cold = pool.cold
     if cold is None:
         return
@@ -33,10 +34,10 @@ def cold_sentences(pool: PoolView) -> Iterator[str]:
         f"The last request that found no connection came {ago(cold.ago)} ago, with {cold.idle} idle, {cold.in_use} in"
         f" use, {cold.connecting} connecting and a floor of {cold.floor}; it {_RESULTS[cold.result].format(took=took)}."
     )
-    yield _remedy(cold, pool)
+    yield _remedy(cold, pool, ends_each)
 
 
-def _remedy(cold: ColdView, pool: PoolView) -> str:
+def _remedy(cold: ColdView, pool: PoolView, ends_each: str) -> str:
     if cold.lone:
         return "No floor meets such a one: its connection is opened for it alone (a PROXY header, or maintenance)."
     if cold.drained:
@@ -64,6 +65,11 @@ def _remedy(cold: ColdView, pool: PoolView) -> str:
         )
     if cold.idle and cold.kind != ANY:
         return _unfit(cold)
+    if ends_each:
+        return (
+            f"With '{ends_each}' a floor only has the next connection opened beforehand, one for each request: take"
+            " that option out first, and see what is cold then."
+        )
     if cold.depth <= cold.floor:
         return _short(cold)
     return _deeper(cold, pool)

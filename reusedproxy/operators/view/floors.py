@@ -10,9 +10,15 @@ from collections.abc import Iterator
 from reusedproxy.operators.view.values import SHARE, PoolView
 
 
-def sentences(pool: PoolView) -> Iterator[str]:
-    """Returns what is to be known of the pool's floor, a sentence each."""
+def sentences(pool: PoolView, ends_each: str = "") -> Iterator[str]:
+    """Returns what is to be known of the pool's floor, a sentence each. `ends_each` is the option of its backend that
+    ends each connection with its first answer, "" without one: no floor is advised beside it."""
     demand = pool.demand
+    if ends_each:
+        yield (
+            f"The backend has '{ends_each}': each connection ends with its first answer, whatever the floor."
+            " Without that option (it may stand in 'defaults') they would be used again."
+        )
     if pool.names or pool.refusals:
         have = f"{pool.names} have connections of their own now, with floors of {pool.usual_floor} in all"
         yield f"Its connections have names or identities, of which {have} ('show pool <bk>/<srv>' lists them)."
@@ -27,7 +33,8 @@ def sentences(pool: PoolView) -> Iterator[str]:
         yield f"The floor follows demand, between {pool.floor_min} and {demand.most}; it is {pool.usual_floor} now."
     else:
         yield f"The floor is {pool.usual_floor}." if pool.usual_floor else "There is no floor."
-    yield advice(pool) or "No request was given a connection in the last hour."
+    if not ends_each:
+        yield advice(pool) or "No request was given a connection in the last hour."
     yield from _losses(pool)
     if demand.bears is not None:
         yield f"The server has refused others while {demand.bears} stood: no more are opened for the floor."

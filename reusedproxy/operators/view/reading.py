@@ -227,6 +227,7 @@ class Reader:
             sessions=self._rate(backend),
             errors_lately=0 if self._rates is None else self._rates.errors[backend].risen,
             mode=backend.settings.mode,
+            ends_each=backend.settings.ending_option,
             algorithm=backend.settings.balance.algorithm,
             allbackups=backend.settings.allbackups,
             times=self._times_of(backend),

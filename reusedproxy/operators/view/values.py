@@ -518,6 +518,8 @@ class BackendView:
     sessions: Rate
     #: "http" or "tcp".
     mode: str = "http"
+    #: The option that ends each connection to its servers with its first answer; "" without one.
+    ends_each: str = ""
     #: How it chooses among its servers, and the name of its persistence cookie, "" for none.
     algorithm: str = ""
     cookie: str = ""

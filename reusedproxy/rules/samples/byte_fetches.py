@@ -21,8 +21,6 @@ Fetch = Callable[[Facts], Sample]
 FetchAll = Callable[[Facts], Sequence[Sample]]
 #: The bytes of one direction, so far.
 Side = Callable[[Inspected], bytes]
-#: Bytes beyond which nothing can be waited for: as many as are held.
-BUFFER = 16 * 1024
 #: How a record of a TLS handshake begins.
 _TLS_HANDSHAKE = b"\x16\x03"
 
@@ -67,7 +65,7 @@ def _payload(side: Side) -> Callable[[str, str], Fetch]:
 
         def read(inspected: Inspected) -> Sample:
             data = side(inspected)
-            if begin + size > BUFFER:
+            if begin + size > inspected.most:
                 return None  # so much is never held
             if begin + size > len(data):
                 wait_for_more(inspected)
@@ -96,7 +94,7 @@ def _payload_lv(side: Side) -> Callable[..., Fetch]:
                 wait_for_more(inspected)
                 return None
             count = int.from_bytes(data[begin : begin + size], "big")
-            if not count or at < 0 or at + count > BUFFER:
+            if not count or at < 0 or at + count > inspected.most:
                 return None
             if at + count > len(data):
                 wait_for_more(inspected)
@@ -151,8 +149,8 @@ def _reading(value: Callable[[ClientHello], T], other: Callable[[Inspected], T])
         if hello is not None:
             return value(hello)
         wait_for_more(inspected)
-        if begins and len(data) >= BUFFER:
-            raise Unevaluated(f"servers may read a TLS hello that is longer than {BUFFER} bytes")
+        if begins and len(data) >= inspected.most:
+            raise Unevaluated(f"servers may read a TLS hello that is longer than {inspected.most} bytes")
         return None
 
     return read

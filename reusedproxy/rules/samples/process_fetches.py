@@ -37,7 +37,7 @@ def _constant(value: Sample) -> Callable[[], Fetch]:
 
 
 def _random(text: str = "") -> Fetch:
-    most = int(text or 0) or _RANGE
+    most = int(text or 0) % _RANGE or _RANGE  # as HAProxy, which takes a negative number for an unsigned one
     return lambda facts: randrange(most)
 
 
