@@ -455,7 +455,7 @@ class StopTests(TLSListenerTestCase):
             led: list[Any] = []
             world = self.world()
             old, address = world.frontend, self.listener.bind.address
-            guide: Any = SimpleNamespace(looks=False, lead=led.append)
+            guide: Any = SimpleNamespace(looks=False, read_as="bytes", lead=led.append)
             old.guide = guide
             client = self.loop.connect(("127.0.0.1", self.listener.port), TLSClient(client_tls(), "server.test"))
             client.stall()

@@ -192,12 +192,18 @@ class RequestTests(ListsTestCase):
             is_one = file.tests["reg", False]
             self.assertEqual([is_one(b"/%d" % number) for number in range(5)], [False, *[True] * 4], pause)
 
-    def test_one_that_is_given_up_changes_nothing(self) -> None:
+    def test_one_whose_client_leaves_is_done_to_its_end(self) -> None:
+        """In turns; until then nothing has changed."""
         self.begin(f" http-request deny if {{ path -f {self.path} }}\n{OK}")
+        turns: list[Any] = []
+        self.patch(self.context.proxy, "poller", SimpleNamespace(line_up=turns.append))
         steps = self.steps(f"add acl {self.path} /a")
         next(steps)
         steps.close()  # type: ignore[attr-defined]
         self.assertEqual((self.asked("/a"), self.patterns()), (b"204", ["/bad", "/worse"]))
+        while turns:
+            turns.pop().take_turn()
+        self.assertEqual((self.asked("/a"), self.patterns()), (b"403", ["/bad", "/worse", "/a"]))
         self.assertEqual(self.says(f"add acl {self.path} /b"), "")
         self.assertEqual(self.asked("/b"), b"403")
 

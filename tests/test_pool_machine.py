@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unittest
+from collections.abc import Callable
 from math import inf
 from typing import Any
 
@@ -68,8 +69,9 @@ class PoolMachine(RuleBasedStateMachine):
         floor = limits.pop("floor")
         accepts, self.answers_pings = limits.pop("accepts"), limits.pop("answers_pings")
         self.bench = PoolBench(secure=True, min_conn=floor, overdue_after=1e9, adapts=self.adapts, **limits)
-        #: The most that were wanted at once, ever, as far as it was looked.
-        self.wanted = 0
+        #: The most that were wanted at once, ever, as far as it was looked; and the most that stood idle when all were
+        #: to be replaced: as many are opened, whoever waits besides.
+        self.wanted = self.renewed = 0
         self.pool = self.bench.pool
         self.waiting: list[Asker] = []
         self.done: list[Asker] = []
@@ -171,7 +173,10 @@ class PoolMachine(RuleBasedStateMachine):
             return True
         full = pool.limits.most is not None and pool.counted >= pool.limits.most
         if full and reason in (AHEAD, LIFE_OVER) and not pool.watched:
-            return True  # none can stand in its place beforehand
+            # None can stand in its place beforehand: one goes first, and the next when others are under way.
+            short = pool.floor - (len(pool.idle) + len(pool.in_use) - 1)
+            if short <= max(1, len(pool.connecting)):
+                return True
         if reason in (LIFE_OVER, ORDERED_REPLACEMENT):
             return connection.state == IN_USE and bool(pool.waiters)
         now = self.bench.clock.seconds()
@@ -259,7 +264,7 @@ class PoolMachine(RuleBasedStateMachine):
         if connection.state == IDLE:
             haste, now = pool.holdings.guard.haste, self.bench.clock.seconds()
             resting = [each for each in pool.idle if haste.hasty and now - each.idle_since < haste.rest]
-            most = min(self.floor + self.wanted, pool.upkeep.demand.enough) + len(resting)
+            most = min(self.floor + self.wanted + self.renewed, pool.upkeep.demand.enough) + len(resting)
             assert len(pool.idle) + len(pool.in_use) <= most, pool
 
     @precondition(lambda self: self.borrowed)
@@ -350,6 +355,7 @@ class PoolMachine(RuleBasedStateMachine):
     @rule()
     def operator_rewarms(self) -> None:
         """No fewer stand because of it, where there is room for both."""
+        self.renewed = max(self.renewed, len(self.pool.idle))
         self.pool.order_rewarm()
 
     @rule(seconds=st.sampled_from([None, 0.0, 0.1, 5.0]))
@@ -422,7 +428,7 @@ class PoolMachine(RuleBasedStateMachine):
             return
         pool = self.pool
         # Somebody who needs a new one may be given it while others stand idle; see `carry`, too.
-        assert len(pool.idle) <= self.floor + self.wanted, pool
+        assert len(pool.idle) <= self.floor + self.wanted + self.renewed, pool
         assert len(pool.idle) <= pool.upkeep.demand.enough, pool
 
     @invariant()
@@ -573,15 +579,15 @@ class FollowingPoolMachineTests(FollowingPoolMachine.TestCase):  # type: ignore[
 class FollowingPoolStepsTests(unittest.TestCase):
     """Orders of events that have broken a promise."""
 
-    def begin(self, floor: int, **limits: Any) -> FollowingPoolMachine:
-        machine = FollowingPoolMachine()
+    def begin(self, floor: int, made: Callable[[], PoolMachine] | None = None, **limits: Any) -> PoolMachine:
+        machine = (made or FollowingPoolMachine)()
         usual = dict.fromkeys(("max_conn", "max_reuse", "idle_timeout", "max_age", "connect_rate", "most", "idle_ping"))
         machine.begin(floor=floor, answers_pings=True, **{**usual, **limits})
         self.addCleanup(machine.hash_as_ever)
         machine.all_dials_succeed()
         return machine
 
-    def restarted(self) -> FollowingPoolMachine:
+    def restarted(self) -> PoolMachine:
         """Six stand and are in use, one more is refused, and the server closes all."""
         machine = self.begin(6, purge_delay=0.0, most=8, seed=0, accepts=True)
         machine.acquire([ANY] * 5)
@@ -614,6 +620,18 @@ class FollowingPoolStepsTests(unittest.TestCase):
         machine.server_restarts()
         machine.teardown()
         self.assertEqual(machine.pool.upkeep.refill.ceiling, inf)
+
+    def test_who_waits_while_all_are_replaced_has_one_more_opened(self) -> None:
+        """One took the place of the one that stood, and one was for him: both stand when he is done."""
+        machine = self.begin(0, PoolMachine, purge_delay=5.0, seed=0, accepts=False)
+        machine.wait(ANY, False)
+        machine.all_dials_succeed()
+        machine.server_has_closed_idle_ones(1.0, False)
+        machine.server_has_closed_idle_ones(2.0, False)
+        machine.carry(0, False, False)
+        machine.operator_rewarms()
+        machine.wait(ANY, False)
+        machine.teardown()
 
     def test_what_has_hung_until_the_end_may_come_too_late(self) -> None:
         """Four dials hang while connections become due; the fifth begins when they end."""

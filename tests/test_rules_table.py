@@ -324,6 +324,8 @@ class TableTests(SynchronousTestCase):
             ("capture.req.hdr(0)", b"abcd"),
             ("str(xyz),capture-req(2)", None),
             ("capture.req.hdr(2)", None),
+            ("capture.req.hdr(-1)", None),
+            ("capture.req.hdr(-5)", None),
             ("str(uvwxyz),capture-res(0),length", b"6"),
             ("capture.res.hdr(0)", b"uvwx"),
             ("capture.req.method", b"GET"),

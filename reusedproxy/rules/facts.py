@@ -87,14 +87,14 @@ class Noted:
         """Captures a value in this slot, and tells whether there are that many."""
         slots = self.captures.response if of_response else self.captures.request
         values = self.response if of_response else self.request
-        if slot >= len(values):
+        if not 0 <= slot < len(values):
             return False
         values[slot] = value[: slots[slot].length]
         return True
 
     def captured(self, slot: int, of_response: bool) -> bytes | None:
         values = self.response if of_response else self.request
-        return values[slot] if slot < len(values) else None
+        return values[slot] if 0 <= slot < len(values) else None
 
 
 class TLSSide(Protocol):

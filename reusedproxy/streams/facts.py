@@ -49,6 +49,8 @@ class StreamFacts(ConnectionFacts[StreamClient]):
     _head: RequestHead | None = None
     #: The client's bytes are no head, whatever follows.
     _headless = False
+    #: A rule has asked for the head of a request, and none had come by then.
+    judged_without_head = False
     _hello: HelloReader | None = None
 
     def member(self, users: str) -> bytes | None:
@@ -95,4 +97,6 @@ class StreamFacts(ConnectionFacts[StreamClient]):
             else:
                 if self._head is None and not self.final:
                     raise Incomplete
+        if self._head is None:
+            self.judged_without_head = True
         return self._head

@@ -127,7 +127,7 @@ class ManholeTests(SynchronousTestCase):
             stranger.sendall(said)
         self.assertEqual(self.ssh("manhole@127.0.0.1", "6 * 7").stdout, "42\n")
         closed = [line for line in self.logged() if " warn: Manhole closed the connection from 127.0.0.1:" in line]
-        self.assertIn("before its login: it was the oldest, and another one came", closed[0])
+        self.assertIn("before its login: there were too many, and another one came", closed[0])
         self.assertLessEqual(len(closed), 3, closed)
         self.assertNotIn("Traceback", self.daemon.output)
         self.assertNotIn("Unhandled", self.daemon.output)

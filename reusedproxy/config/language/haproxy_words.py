@@ -96,7 +96,7 @@ GLOBAL = (
         51degrees-use-predictive-graph anonkey ca-base capabilities close-spread-time cluster-secret crt-base
         default-path deviceatlas-json-file deviceatlas-log-level deviceatlas-properties-cookie deviceatlas-separator
         dns-accept-family external-check force-cfg-parser-pause grace h1-accept-payload-with-any-method h1-case-adjust
-        h1-case-adjust-file h1-do-not-close-on-insecure-transfer-encoding hard-stop-after
+        h1-case-adjust-file h1-do-not-close-on-insecure-transfer-encoding hard-stop-after insecure-setuid-wanted
         harden.reject-privileged-ports.quic harden.reject-privileged-ports.tcp http-err-codes http-fail-codes
         issuers-chain-path key-base limited-quic log log-send-hostname log-tag lua-load lua-load-per-thread
         lua-prepend-path maxconn maxconnrate maxsessrate maxsslconn maxsslrate ocsp-update.disable ocsp-update.httpproxy

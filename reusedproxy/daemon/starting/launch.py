@@ -19,8 +19,8 @@ from twisted.python.logfile import LogFile
 from reusedproxy.daemon.starting.account import Account
 from reusedproxy.daemon.starting.pid_file import PidFile
 from reusedproxy.net.trusted_paths import demand_plain, open_file, parent_of
+from reusedproxy.operators.logs.lost import since
 from reusedproxy.operators.logs.own import OwnLog, log_file_observer, lost_line, refusing, use_observer
-from reusedproxy.operators.logs.sinks import since
 
 #: Seconds between two looks whether a log file still stands where it was.
 LOOK_EVERY = 1.0

@@ -35,8 +35,9 @@ from twisted.python.syslog import SyslogObserver
 
 from reusedproxy.config.language.printable import printable_lines
 from reusedproxy.net.trusted_paths import open_file
+from reusedproxy.operators.logs.lost import Lost, since
 from reusedproxy.operators.logs.outlet import Ended, Outlet
-from reusedproxy.operators.logs.sinks import UNREAD, Datagrams, Lost, since
+from reusedproxy.operators.logs.sinks import UNREAD, Datagrams
 from reusedproxy.rules.samples.aliases import MONTHS
 
 #: The socket of syslog(3).

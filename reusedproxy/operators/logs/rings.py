@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
-from reusedproxy.operators.logs.sinks import LostLine, Sink
+from reusedproxy.operators.logs.lost import LostLine
+from reusedproxy.operators.logs.sinks import Sink
 
 #: Bytes that each line takes besides its own, so that empty ones are bounded, too.
 _MORE = 8

@@ -10,15 +10,13 @@ import errno
 import os
 import select
 import socket
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from math import inf
 from typing import Protocol
 
-from attrs import frozen
-
 from reusedproxy.net.deadlines import Deadlines
+from reusedproxy.operators.logs.lost import Lost, LostLine, lost_text
 from reusedproxy.operators.logs.outlet import Ended, Outlet
 
 #: Seconds that a line for standard output, or for a connection, may wait for others; and the number of bytes at which
@@ -39,19 +37,6 @@ CONNECT = 5.0
 Tell = Callable[[str, int], None]
 #: Why lines are lost at a pipe or a terminal.
 UNREAD = "nobody read them in time"
-
-
-@frozen
-class Lost:
-    """Says how many lines are lost that no line has told of, how many seconds ago the first was, and why."""
-
-    lines: int
-    ago: float
-    why: str
-
-
-#: Makes the line that tells of lost ones.
-LostLine = Callable[[Lost], str]
 
 
 class Sink(Protocol):
@@ -504,12 +489,3 @@ class Stream:
         self._connected = False
         self._sent = 0
         self._then = self._deadlines.now() + REOPEN
-
-
-def lost_text(lost: Lost, wall: Callable[[], float] = time.time) -> str:
-    return f"{lost.lines} log lines were dropped since {since(lost.ago, wall)}: {lost.why}"
-
-
-def since(ago: float, wall: Callable[[], float] = time.time) -> str:
-    """Returns the local time so many seconds ago, as it is read."""
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(wall() - ago))

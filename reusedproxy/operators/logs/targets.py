@@ -24,8 +24,9 @@ from reusedproxy.config.model.values import Place
 from reusedproxy.net.addresses import Addresses
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.operators.logs.gathering import Batches, Gathering
+from reusedproxy.operators.logs.lost import Lost, lost_text
 from reusedproxy.operators.logs.rings import Ring, RingSink
-from reusedproxy.operators.logs.sinks import KEPT, Datagrams, Descriptor, Lost, Sink, Stream, lost_text
+from reusedproxy.operators.logs.sinks import KEPT, Datagrams, Descriptor, Sink, Stream
 from reusedproxy.rules.samples.aliases import MONTHS
 
 Send = Callable[[str], None]
