@@ -27,13 +27,7 @@ from OpenSSL import SSL, crypto
 from reusedproxy.config.model.tls import ListEntry, TLSOffer
 from reusedproxy.net.files import read_file, why_unread
 from reusedproxy.net.tls import dh_groups
-from reusedproxy.net.tls.files import (
-    LARGEST_CERTIFICATE,
-    TLSConfigurationError,
-    Trusted,
-    Trusts,
-    use_dh_parameters,
-)
+from reusedproxy.net.tls.files import LARGEST_CERTIFICATE, TLSConfigurationError, use_dh_parameters
 from reusedproxy.net.tls.hello import ClientHello
 from reusedproxy.net.tls.lasting import VERIFIED_FOR, ends_of, first_after
 from reusedproxy.net.tls.openssl import COMPLETE, shake, take_records_alone
@@ -51,6 +45,7 @@ from reusedproxy.net.tls.openssl_server import (
 )
 from reusedproxy.net.tls.parameters import set_parameters
 from reusedproxy.net.tls.transport import forget_errors
+from reusedproxy.net.tls.trusts import Trusted, Trusts
 from reusedproxy.net.tls.words import VerifyFault
 from reusedproxy.wire.hello_lists import HelloLists
 
