@@ -240,8 +240,8 @@ class ArgumentTests(SynchronousTestCase):
             read_expression(r"str(a\,b)", "here")  # the comma parts, as in HAProxy
 
     def test_what_is_empty(self) -> None:
-        """Empty parentheses hold an empty text where one must be; an empty number at the end is none, but that of `field`
-        and `word`, which is 0."""
+        """Empty parentheses hold an empty text where one must be; an empty number at the end is none, but that of
+        `field` and `word`, which is 0."""
         for text, value in (
             ("str()", b""),
             ("str(a),ltrim()", b"a"),
