@@ -20,6 +20,7 @@ from twisted.application.service import IService
 from twisted.python.usage import Options as TwistedOptions
 from twisted.python.usage import UsageError
 
+from reusedproxy.daemon.exit_status import ExitStatus
 from reusedproxy.daemon.findings import Finding, report_in_json
 from reusedproxy.daemon.limits import floors_too_high
 from reusedproxy.daemon.load import Refused
@@ -114,6 +115,8 @@ class Options(TwistedOptions):
         #: twistd's pid file, which the service writes.
         self.pid_file: PidFile | None = None
         self.own_log = OwnLog()
+        #: With which the process will end; None: with 0.
+        self.exit_status: ExitStatus | None = None
         #: What `reusedproxy doctor` is asked for.
         self.doctor: DoctorOptions | None = None
         self["config"] = []
@@ -204,6 +207,8 @@ class Options(TwistedOptions):
             if not self["check"] and (faults := unusable(self.parent)):
                 print(*(f"[ALERT] {each}" for each in faults), sep="\n", file=sys.stderr)
                 raise SystemExit(1)
+            if self["replace"]:
+                self.exit_status = ExitStatus()
             log_as_text(self.parent, sys.argv[1:])
             if not log_to_pipe(self.parent, _reactor, self.own_log, acting_for(self.parent)):
                 log_safely(self.parent, self.own_log)
@@ -267,6 +272,8 @@ def makeService(options: Options) -> IService:
         set_umask(parent["umask"])  # twistd does so when sockets have been made
     service = ProxyService(reactor, options["config"], parent)
     service.replaces = bool(options["replace"])
+    if options.exit_status is not None:
+        service.end_with = options.exit_status.end_with
     if not options["check"]:
         leave_keyring()
         service.signals.take_early()

@@ -603,6 +603,25 @@ class SaidTests(TLSListenerTestCase):
         (line,) = self.line(errors="%[fc_err] %[fc_err_str] %[fe_conn(fe)] %[src_conn_cnt(none)] %[src,map(/none)]")
         self.assertEqual(line, "24 Connection closed during SSL handshake 0 - -")
 
+    def test_what_was_wrong_with_its_certificate(self) -> None:
+        """As HAProxy's manual shows it in its own `error-log-format`; of the handshake itself little is known."""
+        text = (
+            "%[fc_err] %[ssl_c_err] %[ssl_c_ca_err] %[ssl_c_verify] %[ssl_fc] %[ssl_fc_err] %[ssl_c_s_dn] %sslv %sslc"
+        )
+        made = read_format(text, "", of_log=True)
+        stranger = certificates().stranger.issue("visitor", client=True, key="ecdsa")
+        for client, said in (
+            (client_tls(stranger, version=SSL.TLS1_2_VERSION), "31 20 0 20 1 - - - -"),
+            (None, "24 0 0 0 1 - - - -"),
+        ):
+            world = self.world(terms=offer(verify="required"), frontend={"log": LogSettings(errors=made)})
+            lines: list[str] = []
+            world.frontend.handshakes.log = HandshakeLog(world.frontend, lines.append, lambda: 86400.25)
+            (self.raw() if client is None else self.connect(client)).drop()
+            self.loop.until(lambda: not self.under_way)
+            self.assertEqual(lines, [said])
+            self.end()
+
     def test_dontlognull(self) -> None:
         """Leaves out who went without a word, or in the middle, and not who was refused."""
         self.assertEqual(self.line(dontlognull=True), [])

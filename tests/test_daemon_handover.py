@@ -737,10 +737,13 @@ class StopTests(ServiceTestCase):
     def test_one_that_was_given_up_ends(self) -> None:
         self.begin()
         self.service._takeover = mock.Mock(pid=7)
-        stopped: list[str] = []
+        stopped: list[object] = []
         self.patch(self.reactor, "stop", lambda: stopped.append("stopped"))
+        self.service.end_with = stopped.append
         self.service._given_up("it was silent")
-        self.assertEqual((stopped, self.said[-1]), (["stopped"], "process 7 goes on, and this one ends: it was silent"))
+        self.assertEqual(
+            (stopped, self.said[-1]), ([1, "stopped"], "process 7 goes on, and this one ends: it was silent")
+        )
 
 
 class BetweenTests(SynchronousTestCase):

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+from types import SimpleNamespace
 from typing import Any
 from unittest import SkipTest, mock
 
@@ -70,6 +71,13 @@ class UnusableTests(SynchronousTestCase):
             raise SkipTest("root may write everywhere")
         for path in ("/x.pid", "/etc/passwd"):
             self.assertEqual(unusable({"pidfile": path}), [f"--pidfile {path}: cannot be written: Permission denied"])
+
+    def test_a_file_system_that_takes_no_writes_is_called_that(self) -> None:
+        """Root is told the same, who lacks no permission."""
+        self.patch(os, "access", lambda path, mode, effective_ids: False)
+        for flags, why in ((os.ST_RDONLY | os.ST_NOSUID, "Read-only file system"), (0, "Permission denied")):
+            self.patch(os, "statvfs", lambda path, flags=flags: SimpleNamespace(f_flag=flags))
+            self.assertEqual(unusable({"pidfile": "/x.pid"}), [f"--pidfile /x.pid: cannot be written: {why}"])
 
 
 class BackgroundTests(SynchronousTestCase):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
-from unittest import SkipTest
+from unittest import SkipTest, mock
 
 from twisted.scripts._twistd_unix import ServerOptions
 from twisted.trial.unittest import SynchronousTestCase
@@ -133,6 +134,18 @@ class WritingTests(PidFileTestCase):
         os.mkfifo(self.path)
         self.assertRaises(OSError, file.write)
         self.assertEqual(os.listdir(self.directory), ["daemon.pid"])
+
+    def test_a_full_disk_is_told_with_the_path(self) -> None:
+        """Nothing half written is left there."""
+        file = self.file
+
+        def full(descriptor: int, data: bytes) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        with mock.patch("os.write", full), self.assertRaises(OSError) as caught:
+            file.write()
+        said = f"--pidfile {self.path}: No space left on device"
+        self.assertEqual((str(caught.exception), os.listdir(self.directory)), (said, []))
 
     def test_a_directory_that_has_become_a_link_is_none(self) -> None:
         if os.geteuid():

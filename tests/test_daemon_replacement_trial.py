@@ -164,6 +164,8 @@ class ServiceTests(SynchronousTestCase):
         service = ProxyService(Reactor(), ["x.cfg"])
         said: list[str] = []
         self.patch(service, "announce", lambda level, text, section="": said.append(text))
+        statuses: list[int] = []
+        service.end_with = statuses.append
         waited: list[Any] = []
         self.patch(service, "_await_floors", waited.append)
         settings = SimpleNamespace(place="a.cfg:9", tls=ServerTLS(crt="/c.pem"))
@@ -174,10 +176,11 @@ class ServiceTests(SynchronousTestCase):
         self.assertEqual((waited, said), ([proxy], []))
         takeover.is_alone = True  # it has died: ours is better than nobody's
         service._tried(proxy, Refusal("b/s", "x"))
-        self.assertEqual((waited, said), ([proxy, proxy], []))
+        self.assertEqual((waited, said, statuses), ([proxy, proxy], [], []))
         takeover.is_alone = False
         service._tried(proxy, Refusal("b/s", "x"))
         takeover.give_up.assert_called_once()
+        self.assertEqual(statuses, [1])
         self.assertEqual(len(waited), 2)
         text = "a.cfg:9: server b/s does not accept what has changed (crt /c.pem): x"
         self.assertEqual(said, [f"process 7 goes on, and this one ends: {text}"])

@@ -14,6 +14,7 @@ from typing import Any
 from unittest import SkipTest, mock
 
 from twisted.internet.task import Clock
+from twisted.logger import Logger, formatEvent
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -23,6 +24,7 @@ from reusedproxy.daemon.supervision.asking import LOOK, PATIENCE, Outcome, ask_t
 from reusedproxy.daemon.supervision.manager import Manager
 from reusedproxy.daemon.supervision.reports import Supervision
 from reusedproxy.daemon.supervision.status_file import REFUSED, RELOADED, RELOADING, RUNNING, STOPPING, StatusFile
+from tests.fulldisk import room_in_files
 from tests.integration.peers import temporary_directory
 from tests.test_generations import GenerationTestCase
 
@@ -178,6 +180,17 @@ class LifeTests(GenerationTestCase):
         self.service.reload()
         self.reactor.pump([0.05] * 10)
         self.assertNotIn("READY=1", self.states())
+
+
+class FullDiskTests(SynchronousTestCase):
+    def test_the_log_names_the_file_that_cannot_be_written(self) -> None:
+        file = StatusFile(path := str(temporary_directory(self) / "status"))
+        self.addCleanup(file.close)
+        said: list[str | None] = []
+        self.patch(StatusFile, "_log", Logger(observer=lambda event: said.append(formatEvent(event))))
+        with room_in_files(0):
+            file.write("running", 0, [])
+        self.assertEqual(said, [f"--status-file {path}: cannot be written: File too large"])
 
 
 class AskTests(SynchronousTestCase):

@@ -496,6 +496,7 @@ class LateRefusalTests(SynchronousTestCase):
             world.server.busy[0].reset(LATE_REFUSAL)
             self.assertEqual(client.take(), KEEPING[503])
             self.assertEqual(world.flags(), [(503, "SC")])
+            self.assertEqual(world.log[0].course.server_error, 43)
             traffic = world.server.server.traffic
             self.assertEqual((traffic.wretr, traffic.econ, traffic.eresp), (1, 1, 0))
             world.check_rest()

@@ -331,7 +331,7 @@ class EndTests(SynchronousTestCase):
             bench.pool.counters.closed,
             {
                 (SERVER, "idle"): 2,
-                (PROXY, "unsolicited_data"): 1,
+                (SERVER, "unsolicited_data"): 1,
                 (PROXY, "conn_close"): 1,
                 (SERVER, "refused_late"): 1,
             },

@@ -202,6 +202,32 @@ class FlutterTests(SynchronousTestCase):
             self.dials(bench, closes_after, 2)
             self.assertLessEqual(self.dials(bench, closes_after, 20), 20 * FLUTTER_RATE + 2, closes_after)
 
+    def spoken_to(self, bench: PoolBench, after: float, says: bytes, seconds: float) -> int:
+        """How many dials there are where each new connection hears that, unasked."""
+        bench.dialer.answer = bench.dialer.accept
+        before = len(bench.dialer.dials)
+        for _ in range(round(seconds / 0.05)):
+            bench.pass_time(0.05, step=0.05)
+            for transport in bench.dialer.transports:
+                if transport.reading and bench.clock.seconds() - transport.owner.born >= after:
+                    transport.receive(says)
+        return len(bench.dialer.dials) - before
+
+    def test_a_server_that_speaks_before_it_is_asked_is_dialled_seldom_too(self) -> None:
+        """One of another protocol, or one that turns us away: the log says what it says, and operators see why."""
+        for after in (0.0, 0.1, 0.3, 1.0):
+            bench = PoolBench(min_conn=8)
+            self.spoken_to(bench, after, b"SSH-2.0-OpenSSH_9.2p1\r\n", 5)
+            self.assertLessEqual(self.spoken_to(bench, after, b"SSH-2.0-x", 20), 20 * FLUTTER_RATE + 2, after)
+            self.assertIn(
+                "Server be/s1: invalid response: unasked, on a new connection: b'SSH-2.0-OpenSSH_9.2p'...",
+                [text for level, text in bench.announced if level == "warning"],
+            )
+            refused = "connection failed: unasked bytes before its first use" if after < 0.2 else ""
+            self.assertEqual(bench.pool.trouble, refused)
+            self.assertIn("unasked bytes", bench.pool.closed)
+            self.assertLess(len(bench.announced), 25)
+
     def test_it_is_over_some_time_after(self) -> None:
         """Then the floor is filled as fast as ever."""
         bench = PoolBench(min_conn=8)

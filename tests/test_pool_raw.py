@@ -14,7 +14,7 @@ from reusedproxy.pool.constant import ConstantPool
 from reusedproxy.pool.lone import LoneDial
 from reusedproxy.pool.named import Name
 from reusedproxy.pool.pool import HTTPConnectionPool
-from reusedproxy.pool.raw import RawConnection, acquire, used_once
+from reusedproxy.pool.raw import GREETING_MAX, RawConnection, acquire, used_once
 from reusedproxy.wire.heads import Limits
 from tests.clientfakes import Wire
 from tests.fakes import Asker, FakeDialer
@@ -133,4 +133,19 @@ class RawPoolTests(SynchronousTestCase):
         bench.connect()
         self.assertEqual((asked, len(asker.connections)), ([b"PROXY UNKNOWN\r\n"], 1))
         lone.leave(asker)
+        bench.close(self)
+
+
+class TrialTests(SynchronousTestCase):
+    def test_a_server_that_speaks_without_end_is_dialled_seldom(self) -> None:
+        """What it says is no greeting, and the next connection would hear the same."""
+        bench = Bench(PoolLimits(min_conn=4))
+        dials = 0
+        for _ in range(500):
+            while bench.dialer.open:
+                dials += 1
+                bench.connect().feed(b"x" * (GREETING_MAX + 1))
+            bench.clock.advance(0.02)
+        self.assertLess(dials, 20)
+        self.assertIn("greeting too long", bench.pool.trouble)
         bench.close(self)

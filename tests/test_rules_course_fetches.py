@@ -93,7 +93,10 @@ class CourseTests(SynchronousTestCase):
         for error, name, text in (
             (None, None, None),
             (0, b"", b"Success"),
+            (32, b"SSL_MISMATCH", b"Server presented an SSL certificate different from the configured one"),
+            (33, b"SSL_MISMATCH_SNI", b"Server presented an SSL certificate different from the expected one"),
             (34, b"SSL_HANDSHAKE", b"SSL handshake failure"),
+            (43, b"SSL_FATAL", b"SSL fatal error"),
         ):
             at = course()
             at.server_error = error

@@ -305,7 +305,7 @@ class FloorTests(SynchronousTestCase):
         server.feed(b"x" * GREETING_MAX)
         self.assertIsNone(server.end)
         server.feed(b"x")
-        self.assertEqual(server.end, ("close", "greeting too long"))
+        self.assertEqual(server.end, ("abort", "greeting too long"))
         world.check_rest()
 
     def test_one_that_its_server_has_ended_a_moment_ago_is_given_to_nobody(self) -> None:
@@ -383,6 +383,7 @@ class FloorTests(SynchronousTestCase):
         self.assertEqual(again.take(), b"hello")
         again.reset(LATE_REFUSAL)
         self.assertEqual(world.flags(), ["s1 SC"])
+        self.assertEqual(world.log[0].course.server_error, 43)
         world.check_rest()
 
     def test_a_server_that_closes_unused_connections_is_found_out(self) -> None:

@@ -42,6 +42,7 @@ class Side:
     alpn: bytes = b"http/1.1"
     resumed: bool = False
     verify_result: int = 0
+    handshake_error: int | None = 0
     certificate_error: int = 0
     authority_error: tuple[int, int] = (0, 0)
     #: What was shown above it.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from random import SystemRandom
@@ -121,6 +121,8 @@ class ProxyService(Service):
         self.stalls = Stalls(reactor, self, self._expiry.look)
         #: This process takes the place of another one (`--replace`), from which it has this until it serves.
         self.replaces = False
+        #: Has the process end with a status of its own when it has stopped.
+        self.end_with: Callable[[int], object] = lambda status: None
         self._takeover: Takeover | None = None
         #: The same, when it serves: the other process may still tell what it counts.
         self._before: Takeover | None = None
@@ -436,6 +438,7 @@ class ProxyService(Service):
         """Stops: the process whose place this one was to take goes on by itself."""
         if self._takeover is not None:
             self.announce("alert", f"process {self._takeover.pid} goes on, and this one ends: {why}")
+        self.end_with(1)
         self._departed()
 
     def _say_ready(self) -> None:

@@ -22,16 +22,17 @@ from reusedproxy.exchanges.heads import naming_server, respelled
 from reusedproxy.exchanges.retry import DIAL_FAILED, IDEMPOTENT
 from reusedproxy.exchanges.reuse import kind_of_connection
 from reusedproxy.exchanges.route import Route
-from reusedproxy.net.dial import TLS_HANDSHAKE, DialFailure
-from reusedproxy.pool.connection import SERVER_GONE, UNTOUCHED, ServerConnection
+from reusedproxy.net.dial import DialFailure
+from reusedproxy.pool.connection import REFUSED_LATE, SERVER_GONE, UNTOUCHED, ServerConnection
 from reusedproxy.pool.counters import AVOIDED
 from reusedproxy.pool.kinds import ANY, FRESH, NEW
 from reusedproxy.pool.lone import LoneDial
 from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.pool.served import Exchange as Served
-from reusedproxy.rules.facts import TLS_FAILED
+from reusedproxy.rules.facts import TLS_REFUSED_LATE
 from reusedproxy.sessions.client import session_of
 from reusedproxy.sessions.retries import CONNECT_SLACK, TRIES_AT_ONCE
+from reusedproxy.sessions.server_errors import number_of
 from reusedproxy.sessions.session import Session
 from reusedproxy.sessions.termination import CONNECTION, HEAD, QUEUE
 from reusedproxy.wire.heads import EMPTY_LINE
@@ -333,7 +334,7 @@ class Attempt:
     def connection_failed(self, failure: DialFailure) -> None:
         """Makes another attempt, or ends the exchange, because there is no connection."""
         request = self.request
-        request.note().server_error = TLS_FAILED if failure.phase == TLS_HANDSHAKE else 0
+        request.note().server_error = number_of(failure, request.server)
         if failure.final:
             request.fail(503, "PC")
             return
@@ -457,6 +458,8 @@ class Attempt:
         if raced:
             self._failures().lost_race(server)
         if not self.fails(loss, answered):
+            if loss == REFUSED_LATE:
+                request.note().server_error = TLS_REFUSED_LATE
             return False
         server.pool.counters.races_repeated += raced
         return True

@@ -50,6 +50,9 @@ SERVER_SLOW: Final = "slow"  # `timeout server` passed
 REFUSED_LATE: Final = "refused"  # TLS: the server refused our certificate after the handshake; it has processed nothing
 UNTOUCHED: Final = "untouched"  # it ended, or said something unasked, before any byte of the request had left us
 
+#: Bytes that are quoted of what a server says unasked, as the log shows them.
+QUOTED: Final = 20
+
 #: Interim answers (1xx) that a server may give to one request. 100 is said once and 103 a few times; 102, which
 #: is there to say that the answer takes its time (RFC 2518 section 10.1), may also come once a second for as long
 #: as that is.
@@ -603,6 +606,10 @@ class ServerConnection(Unfinished, TransportOwner):
         ):
             self.pool.closed_by_peer(self)
             self.pool.retire(self, "server timed it out unused", by=SERVER)
+        elif self.requests == 0:
+            # It speaks another protocol, as at a wrong port, or turns us away: each dial would be another of these.
+            self.pool.invalid.note("", f"unasked, on a new connection: {_quoted(data)}", data)
+            self.pool.lost(self, "unasked bytes")
         else:
             self.pool.retire(self, "unasked bytes")
 
@@ -641,3 +648,9 @@ class ServerConnection(Unfinished, TransportOwner):
         else:
             self.pool.retire(self, reason, at_once=True)
         exchange.server_lost(loss, reason, self._answered)
+
+
+def _quoted(data: bytes) -> str:
+    """Returns the beginning of what a server has said, for the log. It is short: what follows, such as MySQL's numbers,
+    may differ each time, and each kind of trouble has a line."""
+    return f"{data[:QUOTED]!r}{'...' if len(data) > QUOTED else ''}"

@@ -83,7 +83,7 @@ class RawConnection(ServerConnection):
             return  # it is watched, or was just given back: nobody reads it any more
         self.greeting += data
         if len(self.greeting) > GREETING_MAX:
-            self.pool.retire(self, "greeting too long")
+            self.pool.lost(self, "greeting too long")  # as would the next: its server is dialled slowly
 
     def pause_writing(self) -> None:
         """Does nothing: nothing is written while nobody has it."""

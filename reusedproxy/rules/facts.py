@@ -39,8 +39,12 @@ Address = IPv4Address | IPv6Address
 #: address; None where there is nothing to fetch.
 Sample = bool | int | bytes | Method | Binary | Address | None
 
-#: HAProxy's number of a TLS handshake that failed (`fc_err`, `bc_err`).
+#: HAProxy's numbers (`fc_err`, `bc_err`) of a TLS handshake that failed; of a server's certificate for another name
+#: than `verifyhost` says, or than was asked for; of one that was complete, and that the other side refused then.
 TLS_FAILED: Final = 34
+TLS_OTHER_HOST: Final = 32
+TLS_OTHER_NAME: Final = 33
+TLS_REFUSED_LATE: Final = 43
 
 
 @define
@@ -129,6 +133,10 @@ class TLSSide(Protocol):
 
         It is 0 if all is well, or if no certificate was shown.
         """
+
+    @property
+    def handshake_error(self) -> int | None:
+        """Returns 0; None of a handshake that has failed, since OpenSSL's number of its error is not kept."""
 
     @property
     def certificate_error(self) -> int:

@@ -12,6 +12,7 @@ from itertools import count
 from typing import Any
 
 from reusedproxy.pool.named import NameRefused
+from reusedproxy.rules.facts import TLS_REFUSED_LATE
 from reusedproxy.wire.addresses import ipv6_text
 
 NO_SERVER = "<NOSRV>"
@@ -115,10 +116,11 @@ class SessionCourse:
 
     @property
     def server_error(self) -> int | None:
-        if self.facts.connected:
-            return 0
         noted = self.facts.noted
-        return None if noted is None else noted.server_error or None
+        error = 0 if noted is None else noted.server_error
+        if self.facts.connected and error != TLS_REFUSED_LATE:
+            return 0
+        return error or None
 
     @property
     def server_address(self) -> tuple[str, int] | None:

@@ -15,15 +15,16 @@ from reusedproxy.backends.binding import Binding
 from reusedproxy.backends.queue import Queue
 from reusedproxy.backends.server import Server
 from reusedproxy.net.deadlines import Deadlines
-from reusedproxy.net.dial import TLS_HANDSHAKE, DialFailure
+from reusedproxy.net.dial import DialFailure
 from reusedproxy.pool.connection import ServerConnection
 from reusedproxy.pool.kinds import ANY
 from reusedproxy.pool.lone import LoneDial
 from reusedproxy.pool.named import NameRefused
 from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.pool.raw import RawConnection, acquire, raw
-from reusedproxy.rules.facts import TLS_FAILED, Noted
+from reusedproxy.rules.facts import Noted
 from reusedproxy.sessions.retries import CONNECT_SLACK, NONE, TRIES_AT_ONCE, count_retry
+from reusedproxy.sessions.server_errors import number_of
 from reusedproxy.sessions.termination import CONNECTION, QUEUE
 
 #: The most seconds between two tries at a server that is not asked through its pool, which has a pace of its own
@@ -276,7 +277,7 @@ class Search:
 
     def connection_failed(self, failure: DialFailure) -> None:
         """Tries again, or ends the stream, because there is no connection."""
-        self.request.note().server_error = TLS_FAILED if failure.phase == TLS_HANDSHAKE else 0
+        self.request.note().server_error = number_of(failure, self.request.server)
         if self.fails():
             return
         if failure.ours:  # HAProxy's manual, section 8.5: a local resource has been exhausted

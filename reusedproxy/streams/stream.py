@@ -27,6 +27,7 @@ from reusedproxy.net.poller import DATA
 from reusedproxy.net.tls.words import CertificateRefused
 from reusedproxy.pool.connection import ServerConnection
 from reusedproxy.pool.raw import RawConnection, raw
+from reusedproxy.rules.facts import TLS_REFUSED_LATE
 from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.sessions.sticking import Sticking, Stores
 from reusedproxy.sessions.termination import ABORTS, STOPPED
@@ -382,6 +383,7 @@ class Stream(StreamFacts):
         if not refused:
             search.again()
         elif not search.fails():
+            self.note().server_error = TLS_REFUSED_LATE
             self.count("econ")
             self._finish("SC")
         if self.state == TRYING:

@@ -210,6 +210,19 @@ class LifeTests(InitScriptTestCase):
 
 
 class RefusalTests(InitScriptTestCase):
+    def test_a_time_that_is_none_is_refused_before_anything_is_done(self) -> None:
+        """Its unit may be said; zeros in front do not make it octal."""
+        self.expect(0, "start")
+        pid = self.pid
+        for setting, action in (("STOP_TIMEOUT", "restart"), ("STOP_TIMEOUT", "stop"), ("REPLACE_TIMEOUT", "replace")):
+            for value in ("", "5m", "1.5", "0x5", "s", "100000"):
+                self.set(**{setting: value})
+                self.assertIn(f"{setting}={value}: say whole seconds", self.expect(1, action))
+                self.assertIn(str(pid), self.expect(0, "status"))
+            self.set(**{setting: "09s"})
+        self.expect(0, "stop")
+        self.expect(3, "status")
+
     wrong = "    balnce roundrobin\n"
     message = "unknown keyword 'balnce' in section 'backend': did you mean 'balance'?"
 

@@ -4,6 +4,7 @@ whoever started the program had closed or open."""
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import sys
@@ -70,8 +71,13 @@ def _cannot_write(path: str) -> str:
     if os.path.isdir(path):
         return "is a directory, a file is needed"
     if not os.access(path if os.path.exists(path) else directory, os.W_OK, effective_ids=True):
-        return "cannot be written: Permission denied"
+        return f"cannot be written: {os.strerror(errno.EROFS if _is_read_only(directory) else errno.EACCES)}"
     return ""
+
+
+def _is_read_only(directory: str) -> bool:
+    """Tells whether the file system of a directory, or its mount, takes no writes from anybody."""
+    return bool(os.statvfs(directory).f_flag & os.ST_RDONLY)
 
 
 class UsersLogFile(LogFile):

@@ -78,12 +78,20 @@ class PidFile:
         return not runs
 
     def write(self) -> None:
-        """Writes this process's number. Raises OSError."""
+        """Writes this process's number. Raises OSError, with the option and the path."""
+        try:
+            self._write()
+        except OSError as error:
+            # In the background, twistd shows the first 100 bytes of it.
+            raise OSError(f"--pidfile {self.path}: {error.strerror}") from None
+        atexit.register(self.remove)
+
+    def _write(self) -> None:
         with parent_of(self.path) as (parent, name):
             with suppress(FileNotFoundError):
                 mode = os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode
                 if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
-                    raise OSError(errno.EEXIST, "it is no regular file", self.path)
+                    raise OSError(errno.EEXIST, "it is no regular file")
             draft = f".{name}.{os.getpid()}.new"
             with suppress(FileNotFoundError):
                 os.unlink(draft, dir_fd=parent)  # of a process that had this number, and has crashed
@@ -98,7 +106,6 @@ class PidFile:
                 raise
             finally:
                 os.close(file)
-        atexit.register(self.remove)
 
     def remove(self) -> None:
         """Removes the file that this process has written, if it may: its user may not have that directory."""

@@ -50,6 +50,7 @@ class StatusFile:
         """Opens the file; one that `replaces` another daemon's writes nothing before `take` is called. Raises
         OSError."""
         self._pid = pid
+        self._path = path
         self._waits = replaces
         with parent_of(path) as (parent, name):
             if replaces or os.geteuid() != 0:
@@ -73,7 +74,8 @@ class StatusFile:
             os.ftruncate(self._file, 0)
             os.pwrite(self._file, text.encode("ascii"), 0)
         except OSError as error:
-            self._log.error("--status-file cannot be written: {error}", error=error)
+            text = "--status-file {path}: cannot be written: {error}"
+            self._log.error(text, path=printable(self._path), error=error.strerror)
 
     def close(self) -> None:
         os.close(self._file)

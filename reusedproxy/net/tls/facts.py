@@ -9,6 +9,7 @@ from typing import Any
 
 from OpenSSL import SSL, crypto
 
+from reusedproxy.net.tls.handshake import Verified
 from reusedproxy.net.tls.openssl_server import group_name, names_of_suites, session_der, verify_result
 from reusedproxy.net.transport import Transport
 from reusedproxy.wire.hello_lists import HelloLists
@@ -53,6 +54,10 @@ class TransportTLS:
     @property
     def verify_result(self) -> int:
         return verify_result(self._tls)
+
+    @property
+    def handshake_error(self) -> int:
+        return 0
 
     @property
     def certificate_error(self) -> int:
@@ -129,6 +134,30 @@ class TransportTLS:
         ders = [_der(each) for each in self._tls.get_peer_cert_chain() or []]
         own = self.certificate
         return ders if own is None or ders[:1] == [own] else [own, *ders]
+
+
+class FailedTLS:
+    """Implements `TLSSide` for a client's handshake that has failed: the faults of its certificate are known, and
+    nothing else."""
+
+    version = cipher = group = ""
+    cipher_bits = 0
+    alpn = b""
+    resumed = False
+    sni = hello_lists = certificate = own_certificate = root = session = handshake_error = None
+    master_key = client_random = server_random = first_finished = None
+
+    def __init__(self, verified: Verified) -> None:
+        self.verify_result = verified.last
+        self.certificate_error = verified.certificate
+        self.authority_error = verified.authority, verified.depth
+
+    @property
+    def chain(self) -> list[bytes]:
+        return []
+
+    def suite_names(self, numbers: tuple[int, ...]) -> list[str]:
+        return [""] * len(numbers)
 
 
 def _der(certificate: crypto.X509) -> bytes:

@@ -62,16 +62,35 @@ _LATE = {
 
 
 @frozen
+class Verified:
+    """Holds the X509_V_ERR numbers of the first faults that were found: `certificate` of the client's own, `authority`
+    of one above it, whose place in the chain is `depth`; and of the one that ended the handshake (`last`). 0: none."""
+
+    certificate: int = 0
+    authority: int = 0
+    depth: int = 0
+    last: int = 0
+
+    @classmethod
+    def of(cls, shown: Shown) -> Verified:
+        refused = shown.refused
+        crt = shown.crt_fault or (refused if refused is not None and not refused.depth else None)
+        ca, last = shown.ca_fault, 0 if refused is None else refused.error
+        return cls(0 if crt is None else crt.error, 0 if ca is None else ca.error, 0 if ca is None else ca.depth, last)
+
+
+@frozen
 class HandshakeFailure:
     """Describes a failed handshake.
 
     `kind` is one of the sentences above, and `reason` says more. `trouble` is the same for all failures of the same
-    cause.
+    cause. `verified` is what had been found of the client's certificate; None where it is no failure of TLS.
     """
 
     kind: str
     reason: str
     trouble: str
+    verified: Verified | None = None
 
 
 class HandshakeOwner(Protocol):
@@ -364,7 +383,7 @@ class Handshake:
 
         The client may be sending still, and a reset would keep it from reading the alert.
         """
-        self._failure = HandshakeFailure(kind, reason, trouble)
+        self._failure = HandshakeFailure(kind, reason, trouble, Verified.of(self._shown))
         self.state = ENDING
         try:
             self._socket.shutdown(SHUT_WR)
@@ -387,7 +406,7 @@ class Handshake:
             self._close()
 
     def _fail(self, kind: str, reason: str, trouble: str = "") -> None:
-        self._failure = self._failure or HandshakeFailure(kind, reason, trouble or reason)
+        self._failure = self._failure or HandshakeFailure(kind, reason, trouble or reason, Verified.of(self._shown))
         try:
             # With bytes unread, the kernel would send a reset at our close.
             self._socket.recv(MOST)

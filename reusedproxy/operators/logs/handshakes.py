@@ -15,6 +15,7 @@ from reusedproxy.config.model.logs import NO_CAPTURES
 from reusedproxy.exchanges.course import ExchangeCourse
 from reusedproxy.net import preface
 from reusedproxy.net.tls import handshake
+from reusedproxy.net.tls.facts import FailedTLS
 from reusedproxy.net.tls.handshake import HandshakeFailure
 from reusedproxy.operators.logs.access import ERROR, INFO, sending
 from reusedproxy.operators.logs.targets import Send, Target
@@ -79,10 +80,10 @@ def handshake_log(frontend: Frontend, targets: Sequence[Target]) -> HandshakeLog
 
 
 class FailedClient:
-    """Holds the facts of such a client (`reusedproxy.rules.facts.Facts`), and those of its course: there is neither a
-    request nor TLS. It is its own connection, too (`sessions.client.ClientFacts`)."""
+    """Holds the facts of such a client (`reusedproxy.rules.facts.Facts`), and those of its course: there is no
+    request, and of TLS only what was wrong. It is its own connection, too (`sessions.client.ClientFacts`)."""
 
-    inspected = head = body = answer_body = line = answer = client_tls = server_tls = server_name = None
+    inspected = head = body = answer_body = line = answer = server_tls = server_name = None
     credentials = announced = auth_scheme = backend = server = waited_for = cookie = own_source = None
     asks_as_proxy = lenient = redispatched = False
     compared = 0
@@ -103,6 +104,7 @@ class FailedClient:
         self.frontend = frontend
         self.listener = pending.listener
         #: Of a transport: whether it would have been one with TLS.
+        self.client_tls = None if failure.verified is None else FailedTLS(failure.verified)
         self.transport, self.secure = self, pending.listener.bind.tls is not None
         self.deadlines = frontend.deadlines
         self.source = self.connection_source = self.address = pending.address

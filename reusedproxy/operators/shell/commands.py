@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import pydoc
 import time
-from collections.abc import Sequence
-from itertools import takewhile
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from reusedproxy.backends.backend import Backend
@@ -44,13 +43,16 @@ reusedproxy manhole: Python, inside the running daemon.
   drain("BACKEND/SERVER")  gives that server only requests that are bound to it; its connections and checks go on
   maint("BACKEND/SERVER")  gives it none, lets its idle connections go and checks it no more
   ready("BACKEND/SERVER")  ends both
-  run("show stat") prints what the runtime API answers to this; run("help") lists its commands
+  run("show stat") prints what the runtime API answers to this; run("help") lists its commands; none may wait
   errors()         the last request of each frontend, and answer of each server, that could not be taken, and why
   help()           this text; help(thing) what Python knows of a thing
   frontends, backends, servers      by name: servers["BACKEND/SERVER"].pool
   proxy, service                    all of it
 Nothing else runs while a line of yours does: one that does not end stops the whole daemon.
 ^D or exit() leaves."""
+
+#: Said of a command that waits for what cannot happen while a line is run.
+NO_WAIT = "This has to wait, and the daemon would stand still meanwhile: ask at a socket of the runtime API (socat)."
 
 
 def namespace(service: Service, who: str) -> dict[str, Any]:
@@ -81,6 +83,26 @@ def _say(text: object, end: str = "\n") -> None:
     print(printable_lines(str(text)), end=end)
 
 
+def _say_at_once(pieces: Iterable[str]) -> bool:
+    """Prints an answer as far as it can be had now; returns whether its command has ended.
+
+    One that is busy goes on once, to say where its end is told: whoever asked again and again would keep what it
+    waits for from happening. What would follow new lines has shown those that there are, and so has ended.
+    """
+    left = iter(pieces)
+    busy = False
+    for piece in left:
+        if piece is WAIT or (busy and piece is BUSY):
+            if hasattr(left, "close"):
+                left.close()
+            return piece is WAIT
+        if piece is BUSY:
+            busy = True
+        else:
+            _say(piece, end="")
+    return True
+
+
 class Commands:
     """The helpers of a session: each prints, and returns nothing.
 
@@ -104,16 +126,21 @@ class Commands:
         return [server for backend in self.backends for server in backend.servers]
 
     def run(self, line: str) -> None:
-        """Prints the answers of the runtime API to the commands of this line, up to where one would have to wait."""
+        """Prints the answers of the runtime API to the commands of this line, each up to where one would have to
+        wait: the log tells how a reload ends, and behind a `wait` nothing of the line is done."""
         context = Context(self._service, ADMIN, 0.0, orderer=self._orderer)
-        for words in commands_of(line):
+        commands = commands_of(line)
+        for number, words in enumerate(commands, start=1):
             try:
                 answer = run(context, words)
-                pieces = [answer] if isinstance(answer, str) else answer
-                said = takewhile(lambda piece: piece is not WAIT, pieces)
-                _say("".join(piece for piece in said if piece is not BUSY), end="")
+                over = _say_at_once([answer] if isinstance(answer, str) else answer)
             except Refusal as refusal:
                 _say(refusal)
+                continue
+            if not over:
+                undone = "; ".join(" ".join(each) for each in commands[number:] if each)
+                _say(f"{NO_WAIT}{f' Not done: {undone}' if undone else ''}")
+                return
 
     def _view(self) -> ProxyView | None:
         return Reader(self._service.proxy).view() if self._service.proxy else None

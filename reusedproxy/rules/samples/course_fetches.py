@@ -9,7 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from reusedproxy.rules.facts import TLS_FAILED, Course, Facts, Sample
+from reusedproxy.rules.facts import (
+    TLS_FAILED,
+    TLS_OTHER_HOST,
+    TLS_OTHER_NAME,
+    TLS_REFUSED_LATE,
+    Course,
+    Facts,
+    Sample,
+)
 from reusedproxy.rules.samples.casts import address_of
 from reusedproxy.rules.samples.dates import UNITS
 
@@ -56,8 +64,21 @@ def _error(said: Mapping[int, bytes]) -> Read:
 
 
 #: HAProxy's names and sentences of what fails of a connection to a server: nothing, or its handshake.
-SERVER_ERROR_NAMES: Final = {0: b"", TLS_FAILED: b"SSL_HANDSHAKE"}
-SERVER_ERRORS: Final = {0: b"Success", TLS_FAILED: b"SSL handshake failure"}
+SERVER_ERROR_NAMES: Final = {
+    0: b"",
+    TLS_FAILED: b"SSL_HANDSHAKE",
+    TLS_OTHER_HOST: b"SSL_MISMATCH",
+    TLS_OTHER_NAME: b"SSL_MISMATCH_SNI",
+    TLS_REFUSED_LATE: b"SSL_FATAL",
+}
+_OTHER = b"Server presented an SSL certificate different from the "
+SERVER_ERRORS: Final = {
+    0: b"Success",
+    TLS_FAILED: b"SSL handshake failure",
+    TLS_OTHER_HOST: _OTHER + b"configured one",
+    TLS_OTHER_NAME: _OTHER + b"expected one",
+    TLS_REFUSED_LATE: b"SSL fatal error",
+}
 #: By HAProxy's names; beside each stands the alias of the log.
 _READ: dict[str, Read] = {
     "fc.timer.handshake": lambda course: course.handshake_time,  # %Th

@@ -174,8 +174,8 @@ TLS_FETCHES: dict[str, Callable[..., Fetch]] = {
     **_about_certificate("ssl_s", _server),
     "ssl_s_chain_der": _told(_server, _whole_chain),
     **_about_certificate("ssl_f", _client, _own),
-    # A connection that OpenSSL has given up comes to no rule.
-    "ssl_fc_err": _told(_client, lambda tls: 0),
+    # A connection that OpenSSL has given up comes to no rule, only to the log.
+    "ssl_fc_err": _told(_client, lambda tls: tls.handshake_error),
     "ssl_fc_err_str": _told(_client, lambda tls: None),
     "ssl_bc_sni": _told(_server, lambda tls: tls.sni),
     # Early data is never taken.
