@@ -14,7 +14,7 @@ from typing import Any
 from unittest import SkipTest, mock
 
 from twisted.internet.task import Clock
-from twisted.logger import Logger, formatEvent
+from twisted.logger import LogEvent, Logger, formatEvent
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -186,8 +186,12 @@ class FullDiskTests(SynchronousTestCase):
     def test_the_log_names_the_file_that_cannot_be_written(self) -> None:
         file = StatusFile(path := str(temporary_directory(self) / "status"))
         self.addCleanup(file.close)
-        said: list[str | None] = []
-        self.patch(StatusFile, "_log", Logger(observer=lambda event: said.append(formatEvent(event))))
+        said: list[str] = []
+
+        def note(event: LogEvent) -> None:
+            said.append(formatEvent(event))
+
+        self.patch(StatusFile, "_log", Logger(observer=note))  # type: ignore[arg-type]
         with room_in_files(0):
             file.write("running", 0, [])
         self.assertEqual(said, [f"--status-file {path}: cannot be written: File too large"])

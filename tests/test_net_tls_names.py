@@ -12,7 +12,7 @@ from cryptography.x509.oid import NameOID
 from service_identity.hazmat import DNSPattern
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.net.tls import names
+import reusedproxy.net.tls.names as module
 from reusedproxy.net.tls.names import LOOKED_AT, is_for, why_not
 
 KEY = ec.generate_private_key(ec.SECP256R1())
@@ -89,8 +89,8 @@ class NameTests(SynchronousTestCase):
             made.append(name)
             return pattern_of(name)
 
-        pattern_of = names._pattern
-        self.patch(names, "_pattern", count)
+        pattern_of = module._pattern
+        self.patch(module, "_pattern", count)
         for kind in ("h{}.x.test", "*.h{}.x.test", "a*.h{}.x.test"):
             carried = [kind.format(number) for number in range(1000)]
             self.assertFalse(is_for(certificate(*carried), "a.test"))
