@@ -98,6 +98,14 @@ class FaultTests(SynchronousTestCase):
             for bind in (False, True):
                 self.assertRegex(self.refused(text, bind=bind), f"proxy.cfg:7: cannot listen on [^ ]+: {why}")
 
+    def test_each_file_of_a_line_that_cannot_be_used_is_named(self) -> None:
+        """Not the first alone."""
+        text = f"frontend f\n bind {LOOPBACK}:0 ssl crt /none/a.pem ca-file /none/b.pem crl-file /none/c.pem"
+        text += f" verify required\n default_backend b\nbackend b\n server s {LOOPBACK}:1 ssl verifyhost s.test"
+        said = self.refused(f"{text} crt /none/d.pem ca-file /none/e.pem crl-file /none/f.pem\n")
+        for name in "abcdef":
+            self.assertIn(f"/none/{name}.pem: cannot be read", said)
+
     def test_sockets_that_were_bound_are_closed_again_when_something_else_is_wrong(self) -> None:
         """So that the next attempt, in a reload for instance, finds its ports free."""
         port = free_port()

@@ -23,15 +23,11 @@ from reusedproxy.demo.certificates import Credential
 from reusedproxy.net.acting import NOBODY
 from reusedproxy.net.files import LARGEST_TEXT, MEBIBYTE
 from reusedproxy.net.slices import run_through
-from reusedproxy.net.tls.files import (
-    LARGEST_AUTHORITIES,
-    LARGEST_CERTIFICATE,
-    LARGEST_REVOCATIONS,
-    TLSConfigurationError,
-    Trusts,
-    _lists_in,
-)
+from reusedproxy.net.tls.crl import blocks_of_lists
+from reusedproxy.net.tls.crl_files import LARGEST_REVOCATIONS
+from reusedproxy.net.tls.files import LARGEST_AUTHORITIES, LARGEST_CERTIFICATE, TLSConfigurationError
 from reusedproxy.net.tls.hello import ClientHello
+from reusedproxy.net.tls.trusts import Trusts
 from tests.handshakes import offer
 from tests.integration.peers import LOOPBACK, temporary_directory
 from tests.test_net_tls_server import revocations
@@ -163,8 +159,10 @@ class FoundTests(FilesTestCase):
     def test_a_list_of_revocations_is_looked_at_once(self) -> None:
         """Not from each beginning to an end that is nowhere, which would take hours."""
         begin, end = b"-----BEGIN X509 CRL-----\n", b"-----END X509 CRL-----"
-        self.assertEqual(_lists_in(b"a" + begin + b"b" + end + b"c" + begin * 2 + end + begin)[0], begin + b"b" + end)
-        self.assertEqual(len(_lists_in((begin + end) * 3 + begin * 200_000)), 3)
+        content = b"a" + begin + b"b" + end + b"c" + begin * 2 + end + begin
+        start, last = next(blocks_of_lists(content))
+        self.assertEqual(content[start:last], begin + b"b" + end)
+        self.assertEqual(len([*blocks_of_lists((begin + end) * 3 + begin * 200_000)]), 3)
 
     def test_a_list(self) -> None:
         """Names and terms of each line; base directories go before relative paths."""

@@ -14,8 +14,8 @@ from reusedproxy.config.model import Server
 from reusedproxy.config.reader import Source, read_configuration
 from reusedproxy.net.slices import run_through
 from reusedproxy.net.tls.client import ClientContext
-from reusedproxy.net.tls.files import Trusts
 from reusedproxy.net.tls.identity import ClientIdentity
+from reusedproxy.net.tls.trusts import Trusts
 from reusedproxy.pool.named import IdentityRefused, Name
 from reusedproxy.rules.maps import Map
 from tests.rulefakes import Seen

@@ -295,7 +295,6 @@ class SwitchedTests(SynchronousTestCase):
         for sent in (
             b"GET /a HTTP/1.1\r\nHost: h\r\nX-Key: right\r\nConnection: x-key\r\n\r\n",
             b"GET /raw HTTP/1.1\r\nHost: h\r\nX-Bad: yes\r\nConnection: x-bad\r\n\r\n",
-            b"CONNECT h:443 HTTP/1.0\r\n\r\n",
         ):
             client = world.client()
             client.feed(sent)

@@ -469,6 +469,20 @@ class OthersTests(AddedTestCase):
         self.delete("b/new")
         self.assertEqual(([*self.proxy.list_fetches], [*self.service._lists._tasks]), ([], []))
 
+    def test_its_list_of_revoked_certificates_is_read_ahead(self) -> None:
+        """A large one would hold up the event loop."""
+        ca_file, crl_file = self.authority.write(self.folder / "ca.pem"), self.folder / "ca.crl"
+        crl_file.write_bytes(revocations(self.authority))
+        ahead: list[str] = []
+
+        def reading(crl_files: list[str], reactor: Any) -> Any:
+            ahead.extend(crl_files)
+            yield from ()
+
+        self.patch(self.proxy.trusts, "reading", reading)
+        self.add(f"b/new {LOOPBACK}:9 ssl ca-file {ca_file} sni str(s.test) crl-file {crl_file}")
+        self.assertEqual(ahead, [str(crl_file)])
+
     def test_ends_of_its_certificates_are_watched_as_long_as_it_is_there(self) -> None:
         crt, ca_file = self.write("client.pem", client=True), self.authority.write(self.folder / "ca.pem")
         words = f"ssl ca-file {ca_file} sni str(s.test) crt {crt}"

@@ -17,8 +17,8 @@ from reusedproxy.config.model.tls import BindTLS, ServerTLS
 from reusedproxy.config.reader import Source, read_configuration
 from reusedproxy.daemon.reloading.file_watch import FileWatch
 from reusedproxy.net.slices import Steps, run_through
-from reusedproxy.net.tls.files import Trusts
 from reusedproxy.net.tls.openssl_server import paths_of_system
+from reusedproxy.net.tls.trusts import Trusts
 from tests.integration.peers import LOOPBACK
 from tests.services import HEAD, FilesTestCase, ServiceTestCase
 from tests.test_net_tls_server import revocations

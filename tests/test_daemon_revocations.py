@@ -7,11 +7,14 @@ import stat
 import sys
 from collections.abc import Callable
 from datetime import timedelta
+from queue import SimpleQueue
 from random import Random
 from socket import AF_INET
+from threading import Thread, current_thread
 from typing import Any
 
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import load_der_x509_crl, load_pem_x509_crl
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -20,12 +23,16 @@ from reusedproxy.build.revocations import Source, fetches_of
 from reusedproxy.config.model.tls import ListURL, Revocations
 from reusedproxy.daemon.revocations.download import Downloads, Fetched, NotFetched
 from reusedproxy.daemon.revocations.fetcher import ListFetcher
-from reusedproxy.daemon.revocations.keeping import keep
+from reusedproxy.daemon.revocations.keeping import PIECE, keeping
+from reusedproxy.daemon.revocations.taking import outcome_of
 from reusedproxy.demo.certificates import Authority
 from reusedproxy.measures.list_fetches import CHANGED, FAILED, UNCHANGED
 from reusedproxy.net.resolver import Answers, Query
-from reusedproxy.net.tls.files import Trusts
-from reusedproxy.net.tls.revocations import lists_in
+from reusedproxy.net.slices import run_through
+from reusedproxy.net.tls import revoked
+from reusedproxy.net.tls.revocations import checked_list, lists_in
+from reusedproxy.net.tls.revoked import SMALL, ListUnreadable
+from reusedproxy.net.tls.trusts import Trusts
 from tests.test_net_revocations import DAY, list_of
 from tests.wire import Loop, Server, scratch
 
@@ -34,6 +41,12 @@ HOUR = 3600.0
 
 def url(text: str = "http://crl.test/ca.crl", port: int = 80) -> ListURL:
     return ListURL(text, "crl.test", port, "/ca.crl")
+
+
+def numbers_in(content: bytes) -> list[int]:
+    """The numbers that are revoked by a file, as cryptography reads it."""
+    blocks = content.split(b"-----BEGIN")[1:]
+    return [entry.serial_number for each in blocks for entry in load_pem_x509_crl(b"-----BEGIN" + each)]
 
 
 class NameServer:
@@ -155,12 +168,14 @@ class World:
         self.trusts = trusts
 
 
-class FetcherTests(SynchronousTestCase):
+class FetcherTestCase(SynchronousTestCase):
+    clocks: type[Clock] = Clock
+
     def setUp(self) -> None:
         self.folder = scratch(self)
         self.file = str(self.folder / "ca.crl")
         self.authority = Authority("a CA")
-        self.clock = Clock()
+        self.clock = self.clocks()
         self.clock.advance(1000)
         self.downloads = FakeDownloads()
         self.said: list[tuple[str, str]] = []
@@ -199,12 +214,14 @@ class FetcherTests(SynchronousTestCase):
     def held(self) -> list[int]:
         """The numbers that are revoked by the file."""
         with open(self.file, "rb") as file:
-            return [entry.serial_number for each in lists_in(file.read()) for entry in each]
+            return numbers_in(file.read())
 
     def after(self, seconds: float) -> None:
         """So much later, and as much as fetches may be earlier."""
         self.clock.advance(seconds)
 
+
+class FetcherTests(FetcherTestCase):
     def test_a_list_is_fetched_kept_and_taken_up(self) -> None:
         self.begin(self.der(7))
         self.assertEqual((self.held, self.taken), ([7], [[self.file]]))
@@ -232,14 +249,14 @@ class FetcherTests(SynchronousTestCase):
         one = self.der(7)
         self.begin(one)
         decoded: list[bytes] = []
-        fetcher = sys.modules[ListFetcher.__module__]
+        taking = sys.modules[outcome_of.__module__]
 
         def decode(content: bytes) -> object:
             decoded.append(content)
             return lists_in(content)
 
-        self.patch(fetcher, "lists_in", decode)
-        self.patch(fetcher, "checked_list", lambda *arguments: self.fail("it is the same"))
+        self.patch(taking, "lists_in", decode)
+        self.patch(taking, "checked_list", lambda *arguments: self.fail("it is the same"))
         for answer in (one, None):
             self.downloads.answers = [answer]
             self.after(HOUR)
@@ -262,14 +279,9 @@ class FetcherTests(SynchronousTestCase):
         self.fetcher.stop()
         self.taken.clear()
         with open(self.file, "wb") as file:
-            file.write(lists_in(self.pem(content))[0].public_bytes(Encoding.PEM))
+            file.write(load_der_x509_crl(content).public_bytes(Encoding.PEM))
         self.begin(content)
         self.assertEqual((self.taken, self.counts[UNCHANGED]), ([], 1))
-
-    def pem(self, der: bytes) -> bytes:
-        from cryptography.x509 import load_der_x509_crl
-
-        return load_der_x509_crl(der).public_bytes(Encoding.PEM)
 
     def test_a_failure_changes_nothing_and_is_said_once(self) -> None:
         good = self.der(7)
@@ -368,9 +380,9 @@ class FetcherTests(SynchronousTestCase):
         self.assertEqual((self.counts[FAILED], self.taken), (1, []))
 
     def test_an_error_of_ours_is_not_the_last_fetch(self) -> None:
-        fetcher = sys.modules[ListFetcher.__module__]
+        taking = sys.modules[outcome_of.__module__]
         broken: Callable[..., Any] = lambda *arguments: 1 // 0  # noqa: E731
-        self.patch(fetcher, "checked_list", broken)
+        self.patch(taking, "checked_list", broken)
         self.begin(self.der(7))
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.after(HOUR)
@@ -378,13 +390,125 @@ class FetcherTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
 
+class Handing(Clock):
+    """Calls what a thread hands over in the thread of the test."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.handed: SimpleQueue[Any] = SimpleQueue()
+
+    def callFromThread(self, call: Any, *arguments: Any) -> None:
+        self.handed.put((call, arguments))
+
+    def call_next(self) -> None:
+        call, arguments = self.handed.get(timeout=30)
+        call(*arguments)
+        for _ in range(20):
+            self.advance(0.002)  # the file is written in slices
+
+
+class LargeTests(FetcherTestCase):
+    """Lists that would hold up the event loop."""
+
+    clock: Handing
+    clocks = Handing
+
+    def large(self, *revoked: int, **more: Any) -> bytes:
+        return self.der(*revoked, *range(10**40, 10**40 + SMALL // 30), **more)
+
+    def test_a_thread_looks_at_a_large_list(self) -> None:
+        taking, threads = sys.modules[outcome_of.__module__], list[Thread]()
+
+        def checked(*arguments: Any) -> Any:
+            threads.append(current_thread())
+            return checked_list(*arguments)
+
+        self.patch(taking, "checked_list", checked)
+        self.begin(self.large(7))
+        self.assertEqual(os.listdir(self.folder), [])
+        self.clock.call_next()
+        self.assertEqual((self.held[0], self.taken), (7, [[self.file]]))
+        self.assertNotIn(current_thread(), threads)
+
+    def test_the_reload_that_takes_it_up_finds_it_read(self) -> None:
+        self.begin(self.large(7))
+        self.clock.call_next()
+        self.patch(revoked, "_read", lambda *arguments: self.fail("it is read"))
+        self.authority.write(self.folder / "ca")
+        trusted = Trusts(self.trusts).of((("ca-file", str(self.folder / "ca")),), self.file)
+        self.assertEqual(len(trusted.ends), 1)
+
+    def test_a_forged_list_is_not_decoded(self) -> None:
+        taking = sys.modules[outcome_of.__module__]
+        self.patch(taking, "read_lists", lambda *arguments: self.fail("it is forged"))
+        self.begin(self.large(7, signer=Authority("a CA")))
+        self.clock.call_next()
+        self.assertEqual((os.listdir(self.folder), self.counts[FAILED]), ([], 1))
+        self.assertIn("its signature is not that of CN=a CA", self.said[0][1])
+
+    def test_a_small_list_for_a_large_file(self) -> None:
+        with open(self.file, "wb") as file:
+            file.write(load_der_x509_crl(self.large(1, of=Authority("offline"))).public_bytes(Encoding.PEM))
+        self.begin(self.der(7))
+        self.assertEqual(self.taken, [])
+        self.clock.call_next()
+        self.assertEqual((self.held[0], self.held[-1], self.taken), (1, 7, [[self.file]]))
+
+    def test_a_stop_while_a_thread_looks_at_it(self) -> None:
+        self.begin(self.large(7))
+        self.fetcher.stop()
+        self.clock.call_next()
+        self.assertEqual((os.listdir(self.folder), self.taken, self.said), ([], [], []))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_what_openssl_does_not_read_is_refused(self) -> None:
+        """A restart would find a file that cannot be used."""
+        taking = sys.modules[outcome_of.__module__]
+
+        def unread(*arguments: Any) -> None:
+            raise ListUnreadable
+
+        self.patch(taking, "read_lists", unread)
+        self.begin(self.large(7))
+        self.clock.call_next()
+        self.assertEqual((os.listdir(self.folder), self.counts[FAILED]), ([], 1))
+        self.assertIn("the list is not taken: OpenSSL cannot read it", self.said[0][1])
+
+
 class KeepTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.folder = scratch(self)
+        self.path = str(self.folder / "file")
+        run_through(keeping(self.path, b"one", None))
+
+    @property
+    def found(self) -> tuple[bytes, list[str]]:
+        return (self.folder / "file").read_bytes(), os.listdir(self.folder)
+
     def test_a_failure_leaves_the_old_file(self) -> None:
-        folder = scratch(self)
-        path = str(folder / "file")
-        keep(path, b"one")
-        keep(path, b"two")
-        self.assertEqual(((folder / "file").read_bytes(), os.listdir(folder)), (b"two", ["file"]))
+        run_through(keeping(self.path, b"two", os.stat(self.path)))
+        self.assertEqual(self.found, (b"two", ["file"]))
+        before = os.stat(self.path)
         self.patch(os, "replace", lambda *arguments, **more: (_ for _ in ()).throw(OSError("no")))
-        self.assertRaises(OSError, keep, path, b"three")
-        self.assertEqual(((folder / "file").read_bytes(), os.listdir(folder)), (b"two", ["file"]))
+        self.assertRaises(OSError, run_through, keeping(self.path, b"three", before))
+        self.assertEqual(self.found, (b"two", ["file"]))
+
+    def test_what_is_abandoned_leaves_the_old_file(self) -> None:
+        steps = keeping(self.path, b"two", os.stat(self.path))
+        next(steps)
+        steps.close()
+        self.assertEqual(self.found, (b"one", ["file"]))
+
+    def test_a_large_file_is_written_in_steps(self) -> None:
+        content = bytes(range(256)) * (3 * PIECE // 256) + b"x"
+        self.assertEqual(len([*keeping(self.path, content, os.stat(self.path))]), 4)
+        self.assertEqual(self.found, (content, ["file"]))
+
+    def test_a_file_that_somebody_else_has_changed_meanwhile_stays(self) -> None:
+        """Another process of ours, or an operator: theirs may have what is newer."""
+        before = os.stat(self.path)
+        run_through(keeping(self.path, b"newer", before))
+        for known in (before, None):
+            error = self.assertRaises(OSError, run_through, keeping(self.path, b"two", known))
+            self.assertEqual(error.strerror, "somebody else has changed it meanwhile")
+        self.assertEqual(self.found, (b"newer", ["file"]))

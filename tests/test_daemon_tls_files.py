@@ -12,9 +12,9 @@ from OpenSSL import crypto
 from reusedproxy.build.certificates import serving
 from reusedproxy.demo.certificates import Credential
 from reusedproxy.net.slices import run_through
-from reusedproxy.net.tls.files import Trusts
 from reusedproxy.net.tls.hello import ClientHello
 from reusedproxy.net.tls.server import Certificates
+from reusedproxy.net.tls.trusts import Trusts
 from reusedproxy.operators.runtime.commands import run
 from reusedproxy.operators.runtime.proxy import BUSY, OPERATOR
 from tests.integration.peers import LOOPBACK

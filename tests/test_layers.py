@@ -46,7 +46,6 @@ FUNCTIONS = {
     "reusedproxy.net.slices.run_through",
     "reusedproxy.net.tls.files.certificates_in",
     "reusedproxy.net.tls.files.certificates_of",
-    "reusedproxy.net.tls.files.revocations_in",
     "reusedproxy.net.tls.words.name_of",
 }
 

@@ -29,6 +29,24 @@ class BoundTests(SynchronousTestCase):
             self.write(content)
             self.assertEqual(read_file(self.path, len(content)), content)
 
+    def test_it_is_read_in_few_calls(self) -> None:
+        """A copy of a large one, made of pieces, would hold the interpreter; a pipe does not say its size."""
+        self.write(bytes(3 * MEBIBYTE))
+        ours, theirs = os.pipe()
+        os.write(theirs, bytes(50_000))
+        os.close(theirs)
+        read, calls = os.read, list[int]()
+
+        def counted(descriptor: int, size: int) -> bytes:
+            calls.append(size)
+            return read(descriptor, size)
+
+        self.patch(os, "read", counted)
+        self.assertEqual(len(read_file(self.path, 3 * MEBIBYTE)), 3 * MEBIBYTE)
+        with bounded(ours, "pipe", MEBIBYTE) as file:
+            self.assertEqual(len(file.read()), 50_000)
+        self.assertEqual(len(calls), 4)  # two for each: the last says that it is the end
+
     def test_one_that_is_larger_is_refused_with_both_sizes(self) -> None:
         self.write(b"abc")
         self.assertEqual(

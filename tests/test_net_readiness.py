@@ -18,11 +18,11 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from reusedproxy.config.model.tls import ServerTLS, TLSOffer
 from reusedproxy.net.tls.client import ClientContext
 from reusedproxy.net.tls.client_transport import ClientTLSTransport
-from reusedproxy.net.tls.files import Trusts
 from reusedproxy.net.tls.hello import ClientHello
 from reusedproxy.net.tls.openssl import COMPLETE, RECORD, shake
 from reusedproxy.net.tls.server import Certificate, ServerContext, Shown
 from reusedproxy.net.tls.transport import LARGEST_RECORD, TICKETS, TLSTransport
+from reusedproxy.net.tls.trusts import Trusts
 from reusedproxy.net.transport import CLOSED, HIGH_WATER, OPEN, Transport
 from tests.keyupdates import Updater, library
 from tests.tlsfakes import call_methods

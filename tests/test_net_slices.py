@@ -8,14 +8,14 @@ from threading import Event
 from typing import Any
 from unittest import mock
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.net.addresses import Addresses
 from reusedproxy.net.resolver import PATIENCE, Answers, Query, Resolver, literal, resolve
-from reusedproxy.net.slices import PAUSE, SLICE, Later, Slices, Steps, run_through
+from reusedproxy.net.slices import PAUSE, SLICE, Later, Slices, Steps, in_slices, run_through
 
 STREAM = socket.SOCK_STREAM
 
@@ -94,6 +94,43 @@ class SliceTests(SynchronousTestCase):
             return 7
 
         self.assertEqual(run_through(work()), 7)
+
+
+class InSlicesTests(SynchronousTestCase):
+    def test_it_returns_the_result(self) -> None:
+        clock, ready = Clock(), Deferred[int]()
+
+        def steps() -> Steps[int]:
+            number: int = yield ready
+            return number + 1
+
+        done = in_slices(clock, steps())
+        self.assertNoResult(done)
+        ready.callback(7)
+        self.assertEqual(self.successResultOf(done), 8)
+
+    def test_it_returns_the_failure(self) -> None:
+        def steps() -> Steps[int]:
+            yield
+            raise ValueError
+
+        self.failureResultOf(in_slices(Clock(), steps()), ValueError)
+
+    def test_cancelled_it_ends_where_it_is(self) -> None:
+        clock, ready, ended = Clock(), Deferred[int](), list[str]()
+
+        def steps() -> Steps[int]:
+            try:
+                number: int = yield ready
+                return number
+            finally:
+                ended.append("cleaned up")
+
+        done = in_slices(clock, steps())
+        done.cancel()
+        self.failureResultOf(done, CancelledError)
+        self.assertTrue(ready.called)
+        self.assertEqual((ended, clock.getDelayedCalls()), (["cleaned up"], []))
 
 
 class LaterTests(SynchronousTestCase):

@@ -28,8 +28,9 @@ from reusedproxy.net.tls import openssl
 from reusedproxy.net.tls import transport as tls
 from reusedproxy.net.tls.client import ClientContext, Seen
 from reusedproxy.net.tls.client_transport import ClientTLSTransport
-from reusedproxy.net.tls.files import SYSTEM_CA, TLSConfigurationError, Trusts, certificates_of
+from reusedproxy.net.tls.files import TLSConfigurationError, certificates_of
 from reusedproxy.net.tls.openssl import RECORD, RECORDS
+from reusedproxy.net.tls.trusts import SYSTEM_CA, Trusts
 from reusedproxy.net.tls.words import ALERTS, CertificateRefused, VerifyFault, name_of
 from reusedproxy.net.transport import PEER_CLOSED, PEER_TRUNCATED, Transport
 from tests.test_net_transport import PassingBehaviour

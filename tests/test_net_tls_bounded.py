@@ -14,8 +14,8 @@ from reusedproxy.config.model.tls import ServerTLS
 from reusedproxy.net.tls import bounded as tls_bounded
 from reusedproxy.net.tls.bounded import AT_ONCE, MOST_RECORDS, Bounded, Endless, OnSocket, bounded
 from reusedproxy.net.tls.client import ClientContext
-from reusedproxy.net.tls.files import Trusts
 from reusedproxy.net.tls.openssl import COMPLETE, WANTS_READ, WANTS_WRITE, receive
+from reusedproxy.net.tls.trusts import Trusts
 from tests.wire import certificates, server_context
 
 VERSIONS = (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION)

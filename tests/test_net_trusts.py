@@ -16,8 +16,8 @@ from reusedproxy.net import files
 from reusedproxy.net.files import unless_pipe
 from reusedproxy.net.tls import dh_groups
 from reusedproxy.net.tls.client import ClientContext
-from reusedproxy.net.tls.files import Trusts
 from reusedproxy.net.tls.server import Certificate, ServerContext
+from reusedproxy.net.tls.trusts import Trusts
 from tests.test_net_tls_server import revocations
 from tests.wire import certificates, scratch
 

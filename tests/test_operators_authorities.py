@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from cryptography import x509
+
+from reusedproxy.net.tls.revoked import SMALL
 from reusedproxy.operators.runtime.commands import run
 from reusedproxy.operators.runtime.proxy import OPERATOR, Context, Refusal
 from tests.integration.peers import LOOPBACK
 from tests.services import HEAD
 from tests.test_generations import GenerationTestCase
+from tests.test_net_revoked import large
 from tests.test_net_tls_server import revocations
 
 
-class AuthoritiesTests(GenerationTestCase):
+class AuthoritiesTestCase(GenerationTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.crl = str(self.folder / "crl.pem")
-        (self.folder / "crl.pem").write_bytes(revocations(self.authority, self.authority.issue("gone")))
+        (self.folder / "crl.pem").write_bytes(self.revoked())
         self.begin(bind=f" ssl crt {self.write('s.pem')} ca-file {self.ca_file} verify required crl-file {self.crl}")
+
+    def revoked(self) -> bytes:
+        return revocations(self.authority, self.authority.issue("gone"))
 
     def says(self, command: str) -> str:
         answer = run(Context(self.service, OPERATOR, 10.0), command.split())
@@ -26,6 +33,8 @@ class AuthoritiesTests(GenerationTestCase):
             self.says(command)
         return str(raised.exception)
 
+
+class AuthoritiesTests(AuthoritiesTestCase):
     def test_files_are_listed(self) -> None:
         self.assertEqual(self.says("show ssl ca-file"), f"# filename\n{self.ca_file} - 1 certificate(s)\n")
         self.assertEqual(self.says("show ssl crl-file"), f"# filename\n{self.crl}\n")
@@ -70,3 +79,27 @@ class AuthoritiesTests(GenerationTestCase):
         self.service.reload()
         self.reactor.pump([0.05] * 40)
         self.assertEqual(self.says("show ssl ca-file"), "# filename\n")
+
+
+class LargeListTests(AuthoritiesTestCase):
+    def revoked(self) -> bytes:
+        return large(self.authority, 7)
+
+    def test_a_large_revocation_list_is_shown_in_pieces(self) -> None:
+        """And cryptography, which decodes a list as a whole, gets it without its entries."""
+        sizes, decode = list[int](), x509.load_der_x509_crl
+
+        def decoding(der: bytes) -> x509.CertificateRevocationList:
+            sizes.append(len(der))
+            return decode(der)
+
+        self.patch(x509, "load_der_x509_crl", decoding)
+        answer = run(Context(self.service, OPERATOR, 10.0), ["show", "ssl", "crl-file", self.crl])
+        assert not isinstance(answer, str)
+        pieces = [*answer]
+        self.assertLess(max(map(len, pieces)), 20_000)
+        self.assertLess(max(sizes), 1000)
+        lines = "".join(pieces).splitlines()
+        self.assertEqual(len([line for line in lines if "Serial Number: " in line]), 1 + SMALL // 36)
+        self.assertEqual(lines[9:12:2], ["Revoked Certificates:", "        Revocation Date: " + lines[11][25:]])
+        self.assertEqual(lines[10], "    Serial Number: 07")

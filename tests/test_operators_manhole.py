@@ -729,10 +729,12 @@ class ConnectionTests(FilesTestCase):
         self.assertLess(len(line), 600)
 
     def test_one_that_has_not_logged_in_makes_room_for_the_next(self) -> None:
-        """Any of them: a flood does not push out all that were there before, as it would by their age."""
+        """Any of the older half: a flood does not push out all that were there before, as it would by their age, nor
+        a gentle one whoever has just begun."""
         waiting = [self.connect() for _ in range(CONNECTIONS)]
         for _ in range(3):
             waiting.append(self.connect())
+            self.assertFalse(any(transport.disconnected for _, transport in waiting[-CONNECTIONS // 2 :]))
         ended = [number for number, (_, transport) in enumerate(waiting) if transport.disconnected]
         self.assertEqual(len(ended), 3)
         self.assertNotEqual(ended, [0, 1, 2])
@@ -740,6 +742,18 @@ class ConnectionTests(FilesTestCase):
         self.clock.advance(TELL_EVERY)
         self.connect()
         self.assertIn("(3 connections closed since the last line)", self.said[1])
+
+    def test_who_has_exchanged_keys_stays_as_long_as_others_have_not(self) -> None:
+        protocol, transport = self.connect()
+        protocol.service = mock.Mock()
+        for _ in range(10 * CONNECTIONS):
+            self.connect()
+        self.assertFalse(transport.disconnected)
+        for each in self.factory.connections:
+            each.service = mock.Mock()
+        for _ in range(CONNECTIONS // 2):
+            self.connect()[0].service = mock.Mock()
+        self.assertEqual(len(self.factory.connections), CONNECTIONS)
 
     def test_no_algorithm_is_offered_that_openssh_has_given_up(self) -> None:
         """Whatever the host key is."""

@@ -240,11 +240,12 @@ class ArgumentTests(SynchronousTestCase):
             read_expression(r"str(a\,b)", "here")  # the comma parts, as in HAProxy
 
     def test_what_is_empty(self) -> None:
-        """Empty parentheses hold an empty text where one must be; an empty number at the end is none."""
+        """Empty parentheses hold an empty text where one must be; an empty number at the end is none, but that of
+        `field` and `word`, which is 0."""
         for text, value in (
             ("str()", b""),
             ("str(a),ltrim()", b"a"),
-            ("str(a b),field(1,' ',)", b"a"),
+            ("str(a b),field(1,' ',)", b"a b"),
             ("hdr_cnt()", 1),
         ):
             self.assertEqual(self.fetched(text), value, text)

@@ -76,6 +76,7 @@ class LooseHeadTests(SynchronousTestCase):
             (b"GET http://a:80/ HTTP/1.1\r\nHost: A:\r\nhost: a\r\n\r\n", [b"A", b"a"]),
             (b"GET http://u@A:80?x HTTP/1.1\r\nHost: a:80\r\n\r\n", [b"a"]),
             (b"CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n", [b"a"]),
+            (b"CONNECT a:443 HTTP/1.0\r\n\r\n", [b"a"]),
             (b"GET / HTTP/1.1\r\n\r\n", []),
         ):
             head = read_loose_request(sent)

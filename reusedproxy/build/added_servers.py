@@ -85,12 +85,15 @@ class AddedServer:
         names = proxy.addresses.unknown(queries_of(settings))
         if names:
             proxy.addresses.learn((yield resolver.resolve(names)))
+        asked = (tls.crl_file for tls in (settings.tls, settings.check_tls) if tls is not None)
+        yield from proxy.trusts.reading([path for path in asked if path is not None], self._clock)
         yield from self._lines.load_identities(self._backend.settings, settings)
         line = self._line = self._lines.line(self._backend.settings, settings)
         if settings.check is not None:
             line.checker = self._lines.checker(self._backend, line, 0.0)
         if settings.agent is not None:
             line.agent = self._lines.agent(self._backend, line, 0.0)
+        yield from proxy.trusts.preparing(self._clock)
         sources_of(self._configuration, self._faults)
         if self._faults:
             line.pool.close("not added")

@@ -64,9 +64,10 @@ from reusedproxy.net.passwords import trouble_with as trouble_with_hash
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.resolver import Query
 from reusedproxy.net.slices import Steps, run_through
-from reusedproxy.net.tls.files import TLSConfigurationError, Trusts
+from reusedproxy.net.tls.files import TLSConfigurationError
 from reusedproxy.net.tls.in_memory import FilesInMemory
 from reusedproxy.net.tls.svid import SVID
+from reusedproxy.net.tls.trusts import Trusts
 from reusedproxy.net.watchdog import Standstills
 from reusedproxy.operators.logs.access import access_log, stream_log
 from reusedproxy.operators.logs.handshakes import handshake_log
@@ -286,10 +287,13 @@ class Assembly:
         self._proxy.addresses.look_up_all(queries(self._configuration, self._previous))
         return run_through(self.building(bind=bind, faults=faults))
 
-    def building(self, *, bind: bool, faults: Iterable[Fault] = ()) -> Steps[Proxy]:
-        """Builds the proxy like `build`, in steps. Abandoned before the end, it closes everything that was opened."""
+    def building(self, *, bind: bool, faults: Iterable[Fault] = (), serving: bool = False) -> Steps[Proxy]:
+        """Builds the proxy like `build`, in steps. Abandoned before the end, it closes everything that was opened.
+
+        Where clients are served meanwhile, what holds up the event loop is done in threads, whose end steps wait for.
+        """
         try:
-            proxy = yield from self._building(bind, faults)
+            proxy = yield from self._building(bind, faults, serving)
             if self._faults:
                 # The servers of a template have the same.
                 found = sorted(dict.fromkeys(self._faults), key=lambda fault: (fault.place.file, fault.place.line))
@@ -300,10 +304,12 @@ class Assembly:
             raise
         return proxy
 
-    def _building(self, bind: bool, faults: Iterable[Fault]) -> Steps[Proxy]:
+    def _building(self, bind: bool, faults: Iterable[Fault], serving: bool) -> Steps[Proxy]:
         self._faults += faults
         proxy, configuration = self._proxy, self._configuration
         proxy.stamps = yield from proxy.files.look()  # before any of these files is read
+        if serving:
+            yield from proxy.trusts.reading(proxy.files.crl_files, self._reactor)
         sections = Sections(configuration, proxy.addresses, self._faults, [] if self._again else proxy.notices)
         answers = Answers(configuration.global_.bufsize, {**proxy.answers})
         self._spelling = spelling_of(configuration.global_, self._faults)
@@ -345,6 +351,7 @@ class Assembly:
         self._log_lines.take_events(
             [each.settings for each in proxy.frontends], [each.settings for each in proxy.backends]
         )
+        yield from proxy.trusts.preparing(self._reactor if serving else None)
         return proxy
 
     def _backends(self, sections: Sections, answers: Answers) -> Steps[dict[str, Backend]]:

@@ -32,10 +32,11 @@ from reusedproxy.config.model.proxies import Configuration
 from reusedproxy.config.model.tls import BindTLS, CertificateSource, ServerTLS, TLSOffer
 from reusedproxy.config.tls.crt_list import list_name
 from reusedproxy.net.slices import Steps, run_through
-from reusedproxy.net.tls.files import SYSTEM_CA, TLSConfigurationError, Trusts, keys_beside
+from reusedproxy.net.tls.files import TLSConfigurationError, keys_beside
 from reusedproxy.net.tls.in_memory import FilesInMemory
 from reusedproxy.net.tls.openssl_server import paths_of_system
 from reusedproxy.net.tls.server import Certificate, Certificates, ServerContext
+from reusedproxy.net.tls.trusts import SYSTEM_CA, Trusts
 
 #: Servers that are looked at in one step.
 SERVERS_AT_ONCE = 100
@@ -256,6 +257,9 @@ class FilesOfTLS:
         self._configuration: Configuration | None = configuration
         self._offered: dict[BindTLS, None] = {}
         self._of_servers: list[str] = []
+        self._lists_of_servers: list[str | None] = []
+        #: Those that were found by the last look and have lists of revoked certificates.
+        self.crl_files: list[str] = []
         self._chosen: dict[IdentityRule, None] = {}
         #: What their files and folders name, with the stamps of these at that time.
         self._sources: dict[IdentityRule, tuple[Stamps, list[str]]] = {}
@@ -272,13 +276,16 @@ class FilesOfTLS:
             yield from self._list(self._configuration)
             self._configuration = None
         paths: dict[str, None] = {}
+        lists = dict.fromkeys(self._lists_of_servers)
         for tls in self._offered:
             sought = []
             for each in self._sought(tls):
                 sought.append(each)
                 yield
             paths.update(dict.fromkeys(files_of(tls, sought)))
+            lists.update(dict.fromkeys(each.crl_file for each in (tls.offer, *(one.offer for one in sought))))
             yield
+        self.crl_files = [path for path in lists if path is not None]
         for rule in self._chosen:
             paths.update(dict.fromkeys((yield from self._named(rule))))
         return (yield from _looking_at({**paths, **dict.fromkeys(self._of_servers)}))
@@ -295,6 +302,7 @@ class FilesOfTLS:
             if not number % SERVERS_AT_ONCE:
                 yield
         self._of_servers = [path for tls in asked for path in _server_files(tls)]
+        self._lists_of_servers = [tls.crl_file for tls in asked]
         self._chosen = dict.fromkeys(server.identities for server in servers if server.identities)
 
     def _named(self, rule: IdentityRule) -> Steps[list[str]]:

@@ -12,6 +12,7 @@ import select
 import stat
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from io import BufferedReader, RawIOBase
 from typing import BinaryIO
 
@@ -19,6 +20,8 @@ from reusedproxy.net.acting import NOBODY, acting, groups_of, is_private_group
 from reusedproxy.net.trusted_paths import LinkOfAnother, open_file
 
 MEBIBYTE = 1 << 20
+#: Bytes that are read at once of what does not say its size.
+_PIECE = 1 << 16
 #: Most bytes of a file that is read line by line into values, such as a configuration. (HAProxy reads at most 10 MiB of
 #: a configuration.)
 LARGEST_TEXT = 16 * MEBIBYTE
@@ -77,18 +80,31 @@ class _Bounded(RawIOBase):
 
     def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
         """Reads what fits, as `RawIOBase` says. A terminal where nobody has typed anything raises BlockingIOError."""
+        data = self._next(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def readall(self) -> bytes:
+        """Reads to the end: a file of known size at once, since a copy of a large one would hold the interpreter, and
+        the pieces of RawIOBase's own are of 8 KiB."""
+        size = max(os.fstat(self._descriptor).st_size + 1, _PIECE)
+        pieces = [*iter(partial(self._next, size), b"")]
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _next(self, size: int) -> bytes:
+        """Reads at most so many bytes."""
         if self._poll is not None and not self._poll.poll(PATIENCE * 1000):
             text = f"it is a pipe, and nobody has written to it for {PATIENCE:g} s"
             raise OSError(errno.ETIMEDOUT, text, self._path)
         try:
-            read = os.readv(self._descriptor, [buffer])
+            data = os.read(self._descriptor, size)
         except OSError as error:
             error.filename = self._path
             raise
-        self._left -= read
+        self._left -= len(data)
         if self._left < 0:
             raise _too_large(self._path, "more than", self._most)
-        return read
+        return data
 
     def close(self) -> None:
         if not self.closed:

@@ -1,9 +1,9 @@
 """Runs long work in short time slices: work of a second in all holds the event loop for a few milliseconds at a time.
 
 Work is a generator. Each `yield` without a value is a place where it may pause; a `yield` of a Deferred waits for it
-and returns its result. It knows a clock; it must never know what the work is. (A thread would not do: while it computes
-in Python, each system call of the loop waits up to 5 ms to get the interpreter lock back, several times for each
-request.)
+and returns its result, or raises its exception. It knows a clock; it must never know what the work is. (A thread would
+not do: while it computes in Python, each system call of the loop waits up to 5 ms to get the interpreter lock back,
+several times for each request.)
 """
 
 from __future__ import annotations
@@ -65,17 +65,22 @@ class Slices:
         self._steps.close()
 
     def _run(self, value: object) -> None:
+        """Goes on with the result, or the Failure, of what was waited for."""
         if self._stopped:
             return  # what it waited for comes too late
         self._call = self._awaited = None
         began = self._clock.seconds()
         try:
             while True:
-                awaited = self._steps.send(value)
+                if isinstance(value, Failure):
+                    assert value.value is not None
+                    awaited = self._steps.throw(value.value)
+                else:
+                    awaited = self._steps.send(value)
                 value = None
                 if isinstance(awaited, Deferred):
                     self._awaited = awaited
-                    awaited.addCallbacks(self._run, self._failed)
+                    awaited.addBoth(self._run)
                     return
                 if self._stopped:
                     return
@@ -89,9 +94,24 @@ class Slices:
         finally:
             self.longest = max(self.longest, self._clock.seconds() - began)
 
-    def _failed(self, failure: Failure) -> None:
-        if not self._stopped:
-            self._over(failure)
+
+def in_slices(clock: IReactorTime, steps: Steps[T]) -> Deferred[T]:
+    """Runs work in slices, and returns its result; cancelling the Deferred ends it where it is."""
+    results: list[T] = []
+
+    def collected() -> Steps[None]:
+        results.append((yield from steps))
+
+    def over(failure: Failure | None) -> None:
+        if failure is None:
+            done.callback(results[0])
+        else:
+            done.errback(failure)
+
+    slices = Slices(clock, collected(), over)
+    done: Deferred[T] = Deferred(lambda _: slices.stop())
+    slices.start()
+    return done
 
 
 class Later:

@@ -120,11 +120,14 @@ def _fields(block: bytes) -> list[tuple[bytes, bytes]]:
 
 def _head(method: bytes, target: bytes, minor: int, fields: list[tuple[bytes, bytes]]) -> RequestHead:
     """Returns the head in the spelling that rules know. An absolute target names a host, too (RFC 9112 section 3.2.2),
-    and its scheme's own port, or any that CONNECT usually has, is none. Raises Ambiguous."""
+    as that of CONNECT does, and its scheme's own port, or any that CONNECT usually has, is none. Raises Ambiguous."""
     absolute = _ABSOLUTE.match(target)
     port = _PORTS.get(b"connect" if method == b"CONNECT" else absolute[1].lower() if absolute else b"", _NO_PORT)
     fields = [(name, port.sub(b"", value) if name.lower() == b"host" else value) for name, value in fields]
     hosts = [value for name, value in fields if name.lower() == b"host"]
+    if method == b"CONNECT" and not hosts:
+        hosts.append(port.sub(b"", target))
+        fields.insert(0, (b"Host", hosts[0]))
     if absolute:
         named = port.sub(b"", absolute[2])
         if not hosts:

@@ -16,6 +16,7 @@ from reusedproxy.demo.certificates import Authority
 from tests.integration.peers import LOOPBACK, Nginx, OpensslServer, missing, wait_for
 from tests.integration.test_main_job import NAME, MainJobTestCase, ask
 from tests.ports import free_port
+from tests.test_net_revoked import large
 from tests.test_net_tls_server import revocations
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -321,8 +322,10 @@ class DistrustTests(MainJobTestCase):
             proxy.file.write_text(proxy.file.read_text().replace("global\n", f"global\n{watch}", 1))
             proxy.start()
             self.assertEqual(ask(proxy.port), 200)
-            crl.write_bytes(revocations(self.authority, credential))
-            if not watch:
+            if watch:
+                crl.write_bytes(revocations(self.authority, credential))
+            else:
+                crl.write_bytes(large(self.authority, credential.certificate.serial_number))  # by a thread
                 proxy.signal(signal.SIGHUP)
             wait_for(partial(proxy.has_said, "0 of 1 pools kept as they are"), "the reload", seconds=15)
             self.assertIn("server servers/one is not trusted any more, and gets no more requests", proxy.output)

@@ -20,14 +20,9 @@ from reusedproxy.config.model.rules import Format
 from reusedproxy.exchanges.exchange import Exchange
 from reusedproxy.net.slices import Steps
 from reusedproxy.net.tls.client import ClientContext, check_host_name, try_certificate
-from reusedproxy.net.tls.files import (
-    CertificateFile,
-    TLSConfigurationError,
-    Trusted,
-    Trusts,
-    keys_beside,
-)
+from reusedproxy.net.tls.files import CertificateFile, TLSConfigurationError, keys_beside
 from reusedproxy.net.tls.identity import ClientIdentity
+from reusedproxy.net.tls.trusts import Trusted, Trusts
 from reusedproxy.net.tls.words import LONGEST_NAME, printable
 from reusedproxy.pool.named import IdentityRefused, Name, host_name
 from reusedproxy.rules.regular import Unevaluated

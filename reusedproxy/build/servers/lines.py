@@ -47,7 +47,8 @@ from reusedproxy.net.keep_alive import options_of
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.slices import Steps
 from reusedproxy.net.tls.client import ClientContext
-from reusedproxy.net.tls.files import TLSConfigurationError, Trusts
+from reusedproxy.net.tls.files import TLSConfigurationError
+from reusedproxy.net.tls.trusts import Trusts
 from reusedproxy.pool.constant import ConstantPool
 from reusedproxy.pool.dialing.budget import Budget
 from reusedproxy.pool.named import naming

@@ -104,7 +104,8 @@ def _given(name: str, signature: Signature, arguments: tuple[str, ...]) -> tuple
         return ()
     last = len(arguments) - 1
     if last in signature.numbers and last >= signature.least and not arguments[last]:
-        return arguments[:last]
+        # An empty count of fields is 0, which means all, and not the default.
+        return (*arguments[:last], "0") if name in ("field", "word") else arguments[:last]
     return arguments
 
 

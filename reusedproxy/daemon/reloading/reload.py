@@ -260,7 +260,7 @@ class Reloads:
         sockets = service.runtime.prepare(configuration.global_, bind=True)
         try:
             faults = [*nothing_to_serve(configuration, self._paths[0]), *sockets.faults]
-            new = yield from assembly.building(bind=True, faults=faults)
+            new = yield from assembly.building(bind=True, faults=faults, serving=True)
             self._announce_notices(old, new)
             yield from self._try(old, new, sockets)
         except BaseException:

@@ -8,12 +8,13 @@ of that CA, as with any `crl-file`. Must never know how a certificate is verifie
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timezone
-from hashlib import sha256
+from functools import partial
 from random import Random
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from attrs import evolve
 from cryptography.x509 import Certificate, load_pem_x509_certificates
@@ -24,11 +25,15 @@ from twisted.logger import Logger
 from reusedproxy.build.revocations import Source
 from reusedproxy.config.model.tls import ListURL
 from reusedproxy.daemon.revocations.download import Downloads, Fetched, NotFetched
-from reusedproxy.daemon.revocations.keeping import keep
+from reusedproxy.daemon.revocations.keeping import keeping
+from reusedproxy.daemon.revocations.taking import Fetch, Outcome, due, outcome_of
 from reusedproxy.measures.list_fetches import CHANGED, FAILED, UNCHANGED, ListFetches
-from reusedproxy.net.files import read_file
-from reusedproxy.net.tls.files import LARGEST_REVOCATIONS, Trusts
-from reusedproxy.net.tls.revocations import List, ListRefused, checked_list, joined, lists_in
+from reusedproxy.net.files import open_bounded
+from reusedproxy.net.slices import in_slices
+from reusedproxy.net.tls.crl_files import LARGEST_REVOCATIONS
+from reusedproxy.net.tls.revocations import List, ListRefused
+from reusedproxy.net.tls.revoked import SMALL, RevokedLists
+from reusedproxy.net.tls.trusts import Trusts
 from reusedproxy.net.tls.words import UNREADABLE
 
 #: Seconds until the next try after a first failure, and at most; each failure doubles them.
@@ -76,7 +81,7 @@ class ListFetcher:
                     task.stop()
                 task = _Task(source, self._clock, self._random, self._announce, self._wrote)
             tasks[file] = task
-            task.begin(downloads, proxy.list_fetches, _authorities(proxy.trusts, source.ca_files))
+            task.begin(downloads, proxy.list_fetches, proxy.trusts)
         for gone in self._tasks.values():
             gone.stop()
         self._tasks = tasks
@@ -123,16 +128,17 @@ class _Task:
         self._bodies: dict[ListURL, bytes] = {}
         self._kept = b""
         self._lists: dict[ListURL, List] = {}
+        #: What was written to the file last, as OpenSSL has read it, for the reload that takes it up.
+        self._read: RevokedLists | None = None
         self._next: IDelayedCall | None = None
         self._running: Deferred[None] | None = None
 
-    def begin(
-        self, downloads: Downloads, fetches: Mapping[str, ListFetches], authorities: Sequence[Certificate]
-    ) -> None:
+    def begin(self, downloads: Downloads, fetches: Mapping[str, ListFetches], trusts: Trusts) -> None:
         """Fetches at once, if it has not been begun before; goes on with other CAs, if it has."""
         self._downloads = downloads
         self._fetches = fetches
-        self._authorities = authorities
+        self._trusts = trusts
+        self._authorities = _authorities(trusts, self.source.ca_files)
         if self._running is None and self._next is None:
             self._run()
 
@@ -157,6 +163,7 @@ class _Task:
 
     async def _fetch_all(self) -> None:
         """Fetches from all URLs, writes what is new, and plans the next time."""
+        self._read = None
         troubles = [trouble for url in self.source.urls if (trouble := await self._fetch(url))]
         self._running = None
         if self._has_written:
@@ -174,55 +181,42 @@ class _Task:
         counted = self._fetches[url.text]
         try:
             fetched = await self._downloads.get(url, self._before.get(url, Fetched()))
-            changed = self._take(url, fetched)
+            changed = await self._take(url, fetched)
         except (NotFetched, ListRefused, OSError) as error:
             return self._failed(url, counted, self._why(error))
         found = self._lists[url]
         counted.counts[CHANGED if changed else UNCHANGED] += 1
         counted.last = time.time()
-        counted.until = None if found.next_update_utc is None else found.next_update_utc.timestamp()
+        counted.until = None if found.bare.next_update_utc is None else found.bare.next_update_utc.timestamp()
         if counted.trouble or changed:
-            text = f"crl-url {url.text}: the list is fetched, {len(found)} revoked; the next one is due {_due(found)}"
+            text = f"crl-url {url.text}: the list is fetched, {found.revoked} revoked; the next one is due {due(found)}"
             self._announce("notice", text)
         counted.trouble = ""
         return ""
 
-    def _take(self, url: ListURL, fetched: Fetched) -> bool:
+    async def _take(self, url: ListURL, fetched: Fetched) -> bool:
         """Writes a list that counts to the file, unless it is there already, and tells whether it was not. Raises
-        ListRefused and OSError.
+        ListRefused and OSError."""
+        file = _opened(self.source.file)
+        before = None if file is None else os.fstat(file.fileno())
+        fetch = Fetch(fetched.body, file, self._bodies.get(url, b""), self._lists.get(url), self._kept)
+        outcome = await self._outcome(fetch, len(fetched.body or b"") + (0 if before is None else before.st_size))
+        if outcome.content is not None:
+            await in_slices(self._clock, keeping(self.source.file, outcome.content, before))
+            self._has_written = True
+        if outcome.lists is not None:
+            self._read = outcome.lists
+            self._trusts.crl_files.know(outcome.lists)
+        self._kept, self._bodies[url] = outcome.file, outcome.body
+        self._before[url], self._lists[url] = evolve(fetched, body=None), outcome.found
+        return outcome.content is not None
 
-        What is the same as last time is not decoded again: a list of a megabyte takes 60 ms.
-        """
-        file = self.source.file
-        if fetched.body is not None and _digest(fetched.body) == self._bodies.get(url):
-            fetched = evolve(fetched, body=None)
-        found = self._list_in(url, fetched, datetime.now(timezone.utc))
-        try:
-            present = read_file(file, LARGEST_REVOCATIONS)
-        except FileNotFoundError:
-            present = b""
-        changed = False
-        if fetched.body is not None or _digest(present) != self._kept:
-            lists = lists_in(present)
-            changed = found not in lists
-            if changed:
-                present = joined(lists, [found])
-                keep(file, present)
-                self._has_written = True
-            self._kept = _digest(present)
-        if fetched.body is not None:
-            self._bodies[url] = _digest(fetched.body)
-        self._before[url], self._lists[url] = evolve(fetched, body=None), found
-        return changed
-
-    def _list_in(self, url: ListURL, fetched: Fetched, now: datetime) -> List:
-        """Returns the list that was fetched, or that of last time where the server has no other. Raises ListRefused."""
-        if fetched.body is not None:
-            return checked_list(fetched.body, self._authorities, now)
-        held = self._lists[url]
-        if held.next_update_utc is not None and held.next_update_utc <= now:
-            raise ListRefused(f"the server has no newer one than that of which the next was due {_due(held)}")
-        return held
+    async def _outcome(self, fetch: Fetch, size: int) -> Outcome:
+        """Returns what becomes of a fetch; with more than a little in list and file, by a thread. Raises ListRefused
+        and OSError."""
+        worker = self._trusts.crl_files.worker
+        decide = partial(outcome_of, fetch, self._authorities, datetime.now(timezone.utc), worker)
+        return decide() if size <= SMALL else await worker.do(self._clock, decide)
 
     def _failed(self, url: ListURL, counted: ListFetches, why: str) -> str:
         counted.counts[FAILED] += 1
@@ -240,14 +234,18 @@ class _Task:
     def _what_holds(self, url: ListURL) -> str:
         held = self._lists.get(url)
         if held is not None:
-            return f"the list at hand holds until {_due(held)}"
+            return f"the list at hand holds until {due(held)}"
         return f"what is in {self.source.file} stays in use"
 
     def _interval(self) -> float:
         """Returns the seconds until the next fetch: `crl-refresh`, or half of what is left of the shortest time of a
         list, but a minute at least."""
         now = time.time()
-        ends = [each.next_update_utc.timestamp() for each in self._lists.values() if each.next_update_utc is not None]
+        ends = [
+            each.bare.next_update_utc.timestamp()
+            for each in self._lists.values()
+            if each.bare.next_update_utc is not None
+        ]
         halves = [max(AFTER_FAILURE, (end - now) / 2) for end in ends]
         return min(self.source.revocations.refresh, *halves)
 
@@ -259,6 +257,14 @@ class _Task:
         self._run()
 
 
+def _opened(path: str) -> BinaryIO | None:
+    """Opens the file of a `crl-file`; None: there is none yet. Raises OSError."""
+    try:
+        return open_bounded(path, LARGEST_REVOCATIONS)
+    except FileNotFoundError:
+        return None
+
+
 def _authorities(trusts: Trusts, ca_files: Iterable[str]) -> list[Certificate]:
     """Returns the CAs of these files, as they were read last."""
     found = []
@@ -268,12 +274,3 @@ def _authorities(trusts: Trusts, ca_files: Iterable[str]) -> list[Certificate]:
         except UNREADABLE:
             continue  # cryptography is stricter than OpenSSL: a list of this CA is refused, and says whose it is
     return found
-
-
-def _digest(content: bytes) -> bytes:
-    return sha256(content).digest()
-
-
-def _due(found: List) -> str:
-    end = found.next_update_utc
-    return "at no time that it says" if end is None else f"{end:%d %b %Y %H:%M} UTC"

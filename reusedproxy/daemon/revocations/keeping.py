@@ -8,12 +8,19 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from errno import EBUSY
 
+from reusedproxy.net.slices import Steps
 from reusedproxy.net.trusted_paths import parent_of
 
+#: Bytes that are written at once, in 0.1 ms.
+PIECE = 1 << 17
 
-def keep(path: str, content: bytes) -> None:
-    """Writes the file, readable by all, in place of the one that may be there. Raises OSError."""
+
+def keeping(path: str, content: bytes, before: os.stat_result | None) -> Steps[None]:
+    """Writes the file, in steps, readable by all, in place of the one that was there `before`, None: there was none.
+
+    Abandoned before the end, it leaves that as it was. Raises OSError, also where another one is there by now."""
     with parent_of(path) as (directory, name):
         draft = f".{name}.{os.getpid()}.new"
         with suppress(FileNotFoundError):
@@ -22,9 +29,25 @@ def keep(path: str, content: bytes) -> None:
         descriptor = os.open(draft, flags, 0o644, dir_fd=directory)
         try:
             with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
+                for at in range(0, len(content), PIECE):
+                    file.write(content[at : at + PIECE])
+                    yield
+            if _stamp(_status(name, directory)) != _stamp(before):
+                raise OSError(EBUSY, "somebody else has changed it meanwhile", path)
             os.replace(draft, name, src_dir_fd=directory, dst_dir_fd=directory)
         except BaseException:
             with suppress(OSError):
                 os.unlink(draft, dir_fd=directory)
             raise
+
+
+def _status(name: str, directory: int) -> os.stat_result | None:
+    try:
+        return os.stat(name, dir_fd=directory)
+    except FileNotFoundError:
+        return None
+
+
+def _stamp(status: os.stat_result | None) -> tuple[int, ...]:
+    """Returns what tells one content of a file from another."""
+    return () if status is None else (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)

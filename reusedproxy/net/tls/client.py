@@ -20,7 +20,7 @@ from cryptography import x509
 from OpenSSL import SSL, crypto
 
 from reusedproxy.config.model.tls import ServerTLS
-from reusedproxy.net.tls.files import CertificateFile, TLSConfigurationError, Trusted, Trusts
+from reusedproxy.net.tls.files import CertificateFile, TLSConfigurationError
 from reusedproxy.net.tls.identity import ClientIdentity
 from reusedproxy.net.tls.lasting import VERIFIED_FOR, ends_of, first_after
 from reusedproxy.net.tls.names import is_address, is_for, why_not
@@ -31,6 +31,7 @@ from reusedproxy.net.tls.pins import pin_of_der
 from reusedproxy.net.tls.spiffe import why_not_spiffe
 from reusedproxy.net.tls.staples import SKEW, Judged, judge, may_demand
 from reusedproxy.net.tls.transport import openssl_reason
+from reusedproxy.net.tls.trusts import Trusted, Trusts
 from reusedproxy.net.tls.words import (
     ACCEPTED,
     MISNAMED,

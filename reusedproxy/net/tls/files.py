@@ -1,53 +1,40 @@
-"""Reads the files of TLS: a certificate with its chain and key, and the CAs that are trusted.
+"""Reads the files of TLS: a certificate with its chain and key, and what is in any of them in PEM.
 
-They are HAProxy's `crt` and `ca-file`, on `bind` and on `server` lines. An error message names the file and says in
-plain words what is wrong with it. Each file is opened once, by us, and OpenSSL gets what was in it: given a path, it
-would follow links that root does not follow, and might find another file there by then. It must never know who shows
-the certificate, nor to whom.
+They are HAProxy's `crt` and `key`, on `bind` and on `server` lines; who is trusted is in `trusts`. An error message
+names the file and says in plain words what is wrong with it. Each file is opened once, by us, and OpenSSL gets what was
+in it: given a path, it would follow links that root does not follow, and might find another file there by then. It must
+never know who shows the certificate, nor to whom.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
-from contextlib import suppress
-from functools import cached_property
-from hashlib import sha256
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
-from weakref import WeakValueDictionary
 
 from attrs import frozen
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import (
     Certificate,
-    CertificateRevocationList,
     DuplicateExtension,
     InvalidVersion,
     UnsupportedGeneralNameType,
     load_pem_x509_certificates,
-    load_pem_x509_crl,
 )
-from OpenSSL import SSL, crypto
+from OpenSSL import SSL
 
-from reusedproxy.config.tls.crt_list import CrtList
-from reusedproxy.net.files import MEBIBYTE, held_in_memory, names_in, read_file, why_unread
-from reusedproxy.net.tls.in_memory import CertificateInMemory, CertificateName, FilesInMemory
-from reusedproxy.net.tls.openssl_server import share_store
-from reusedproxy.net.tls.svid import SPIFFE, SVID
+from reusedproxy.net.files import MEBIBYTE, held_in_memory, read_file, why_unread
 from reusedproxy.net.tls.tokens import TOKEN_KEY, KeyNotInToken, use_token_key
 from reusedproxy.net.tls.transport import openssl_reason
-from reusedproxy.net.tls.words import name_of, subjects_of
-
-SYSTEM_CA = "@system-ca"
+from reusedproxy.net.tls.words import name_of
 
 #: Most bytes of a file with a certificate, its chain and its key, or with DH parameters: some hundred certificates.
 LARGEST_CERTIFICATE = MEBIBYTE
-#: Most bytes of a file with CAs (Debian's 145 have 0.2 MB), and of one with revocation lists (those of large CAs have
-#: tens of megabytes).
+#: Most bytes of a file with CAs: Debian's 145 have 0.2 MB.
 LARGEST_AUTHORITIES = 16 * MEBIBYTE
-LARGEST_REVOCATIONS = 128 * MEBIBYTE
 
 #: A certificate in PEM, without headers, such as encrypted ones have.
 _CERTIFICATE_BLOCK = re.compile(
@@ -57,12 +44,9 @@ _CERTIFICATE_BLOCK = re.compile(
 _DH_BLOCK = re.compile(
     rb"^-----BEGIN (X9\.42 |)DH PARAMETERS-----\s[A-Za-z0-9+/=\s]+-----END \1DH PARAMETERS-----[ \t\r]*$", re.M
 )
-
-#: The lines around a revocation list in PEM.
-_LIST_BEGINS, _LIST_ENDS = b"-----BEGIN X509 CRL-----", b"-----END X509 CRL-----"
-
-#: Keywords of the configuration, each with its path; None: the system's own CAs.
-Named = tuple[tuple[str, "str | None"], ...]
+#: The line before a block in PEM; expressions that look for its beginning by themselves take 12 ms a megabyte.
+_BEGINS, _ENDS = b"-----BEGIN ", b"-----END "
+_LABEL = re.compile(rb"-----BEGIN ([A-Z0-9 #]+)-----")
 
 
 class TLSConfigurationError(Exception):
@@ -92,7 +76,7 @@ class CertificateFile:
         """Has connections of `context` show this certificate. Opens no file. Raises TLSConfigurationError."""
         what = f"crt {self.path}"
         try:
-            with held_in_memory(_chain_in(what, self.content, _blocks_in(what, self.content))) as held:
+            with held_in_memory(_chain_in(what, self.content, blocks_in(what, self.content))) as held:
                 context.use_certificate_chain_file(held)
         except SSL.Error as error:
             reason = openssl_reason(error)
@@ -118,15 +102,15 @@ def read_certificate(path: str, key_file: str | None = None) -> CertificateFile:
     it, see `keys_beside`.
     """
     what = f"crt {path}"
-    content = _content(what, path, LARGEST_CERTIFICATE)
-    blocks = _blocks_in(what, content)
+    content = content_of(what, path, LARGEST_CERTIFICATE)
+    blocks = blocks_in(what, content)
     if not any(block.endswith(b"CERTIFICATE") for block in blocks):
         raise TLSConfigurationError(f"{what}: no usable certificate: there is none in it")
     alone = key_file is not None or not any(block.endswith((b"PRIVATE KEY", TOKEN_KEY)) for block in blocks)
     key = key_file or (_key_beside(path) if alone else path)
     first = _first_in(what, content)
     _chain_in(what, content, blocks)
-    private = _content(f"crt {key}", key, LARGEST_CERTIFICATE) if alone else content
+    private = content_of(f"crt {key}", key, LARGEST_CERTIFICATE) if alone else content
     return CertificateFile(path, first, content, key, private)
 
 
@@ -136,7 +120,7 @@ def certificate_in_place_of(path: str, content: bytes, key: bytes) -> Certificat
     Raises TLSConfigurationError."""
     what = f"crt {path}"
     first = _first_in(what, content)
-    _chain_in(what, content, _blocks_in(what, content))
+    _chain_in(what, content, blocks_in(what, content))
     return CertificateFile(path, first, content, path, key)
 
 
@@ -151,7 +135,7 @@ def _chain_in(what: str, content: bytes, blocks: Sequence[bytes]) -> bytes:
 
 def _first_in(what: str, content: bytes) -> Certificate:
     """Returns the certificate that is shown to peers, which is known to be readable, as its public key is."""
-    first = _certificates_in(what, content)[0]
+    first = readable_certificates_in(what, content)[0]
     # Names that cannot be read are reported as such; OpenSSL shows the certificate all the same.
     with suppress(ValueError):
         try:
@@ -179,7 +163,7 @@ def _use_key(context: SSL.Context, what: str, content: bytes) -> None:
 
 
 def _private_key(what: str, content: bytes) -> Any:
-    blocks = _blocks_in(what, content)
+    blocks = blocks_in(what, content)
     try:
         # OpenSSL's own reader is not used: at a passphrase it would stop the daemon with a prompt on the terminal. The
         # check whether the primes of an RSA key are primes is skipped, as OpenSSL does: it takes 35 ms for a key of
@@ -230,10 +214,20 @@ def _key_beside(path: str) -> str:
 
 def pem_blocks(content: bytes) -> list[bytes]:
     """Returns the labels of the blocks in a PEM file, in order: CERTIFICATE, RSA PRIVATE KEY and so on (RFC 7468)."""
-    return re.findall(rb"^-----BEGIN ([A-Z0-9 #]+)-----", content, re.M)
+    found = (_LABEL.match(content, at) for at in _lines(content, _BEGINS))
+    return [each[1] for each in found if each is not None]
 
 
-def _blocks_in(what: str, content: bytes) -> list[bytes]:
+def _lines(content: bytes, words: bytes) -> Iterator[int]:
+    """Returns where the lines are that begin with these words."""
+    at = content.find(words)
+    while at >= 0:
+        if at == 0 or content[at - 1] == 0x0A:
+            yield at
+        at = content.find(words, at + len(words))
+
+
+def blocks_in(what: str, content: bytes) -> list[bytes]:
     """Returns the labels as `pem_blocks` does, at least one.
 
     Raises TLSConfigurationError if there is none or a block is cut off; `what` begins the message.
@@ -241,7 +235,7 @@ def _blocks_in(what: str, content: bytes) -> list[bytes]:
     blocks = pem_blocks(content)
     if content.startswith(b"\xef\xbb\xbf"):
         raise TLSConfigurationError(f"{what}: begins with a byte order mark (UTF-8), as no PEM file does")
-    if len(blocks) > len(re.findall(rb"^-----END ", content, re.M)):
+    if len(blocks) > sum(1 for _ in _lines(content, _ENDS)):
         raise TLSConfigurationError(f"{what}: is cut off: a line -----BEGIN has no -----END")
     if blocks:
         return blocks
@@ -254,7 +248,7 @@ def _blocks_in(what: str, content: bytes) -> list[bytes]:
     raise TLSConfigurationError(f"{what}: {reason}")
 
 
-def _certificates_in(what: str, content: bytes) -> list[Certificate]:
+def readable_certificates_in(what: str, content: bytes) -> list[Certificate]:
     """Returns the certificates of a PEM file, in order, at least one.
 
     Raises TLSConfigurationError; `what` begins the message.
@@ -294,310 +288,16 @@ def certificates_in(content: bytes) -> list[Certificate]:
         return []
 
 
-def revocations_in(content: bytes) -> list[CertificateRevocationList]:
-    """Returns the lists in PEM; none if cryptography is stricter than OpenSSL, which has accepted them."""
-    try:
-        return [load_pem_x509_crl(block) for block in _lists_in(content)]
-    except (ValueError, InvalidVersion):
-        return []
-
-
-def _lists_in(content: bytes) -> list[bytes]:
-    """Returns the revocation lists in PEM. Looks at each byte once: a regular expression would look for the end again
-    from each beginning, for hours where there is none."""
-    found: list[bytes] = []
-    end = 0
-    while (start := content.find(_LIST_BEGINS, end)) >= 0 and (last := content.find(_LIST_ENDS, start)) >= 0:
-        end = last + len(_LIST_ENDS)
-        found.append(content[start:end])
-    return found
-
-
-#: A keyword, and the files that its path stands for, each with its content; None: the system's own CAs.
-Authorities = tuple[str, "tuple[tuple[str, bytes], ...] | None"]
-
-
-class Trust:
-    """Holds the OpenSSL store of some CA files, shared by all contexts that name the same files."""
-
-    def __init__(self, authorities: Sequence[Authorities], revoked: tuple[str, bytes | None] | None) -> None:
-        """Loads the files, and a list of what is `revoked`, with its name. Raises TLSConfigurationError.
-
-        The content is None while the list has not been fetched: then everything is refused, since nobody knows what is
-        revoked.
-        """
-        self._context = SSL.Context(SSL.TLS_METHOD)
-        #: When each list of what is revoked says that the next one is due (Unix time): from then on it does not count.
-        self.ends: list[float] = []
-        for word, files in authorities:
-            if files is None:
-                self._context.set_default_verify_paths()
-            for path, content in files or ():
-                _trust(self._context, f"{word} {path}", content)
-        if revoked is not None:
-            self.ends = _revoke(self._context, *revoked)
-
-    def give(self, context: SSL.Context) -> None:
-        """Makes `context` trust what is in the store."""
-        share_store(context, self._context)
-
-
-def _trust(context: SSL.Context, what: str, content: bytes) -> None:
-    """Makes `context` trust the CAs of a PEM file. Raises TLSConfigurationError."""
-    if not any(block.endswith((b"CERTIFICATE", b"CRL")) for block in _blocks_in(what, content)):
-        raise TLSConfigurationError(f"{what}: no usable CA certificate: there is none in it")
-    try:
-        with held_in_memory(content) as held:
-            context.load_verify_locations(held)
-    except SSL.Error as error:
-        raise TLSConfigurationError(f"{what}: no usable CA certificate: {openssl_reason(error)}") from None
-    except OSError as error:
-        raise TLSConfigurationError(f"{what}: no usable CA certificate: {error.strerror}") from None
-
-
-class Trusted:
-    """Joins a `Trust` with the names under which it was asked for, and what was read of these."""
-
-    def __init__(
-        self, trust: Trust, named: Named, authorities: Sequence[Authorities], revoked: tuple[str, bytes | None] | None
-    ) -> None:
-        self._trust = trust
-        self._named = named
-        self._authorities = authorities
-        self._crl_file = None if revoked is None else revoked[0]
-        self._is_fetched = revoked is None or bool(revoked[1])
-
-    def give(self, context: SSL.Context) -> None:
-        """Makes `context` trust what is in the store."""
-        self._trust.give(context)
-
-    @property
-    def ends(self) -> list[float]:
-        """Returns when the lists of what is revoked end (Unix time)."""
-        return self._trust.ends
-
-    @property
-    def path(self) -> str:
-        """Returns the first of the paths under which it was asked for."""
-        return self._named[0][1] or SYSTEM_CA
-
-    def trusts_the_same(self, other: Trusted) -> bool:
-        """Tells whether both were asked for under the same names, and their files have the same contents."""
-        return self._trust is other._trust and (self._named, self._crl_file) == (other._named, other._crl_file)
-
-    @cached_property
-    def words(self) -> str:
-        """Returns the trusted CAs in words, for the message of a failed handshake.
-
-        To list the names of 145 CAs takes 5 ms.
-        """
-        trusted = zip(self._named, self._authorities, strict=True)
-        each = ", ".join(f"{word} {path or SYSTEM_CA}{_subjects(files)}" for (word, path), (_, files) in trusted)
-        revoked = f"; revoked are those of crl-file {self._crl_file}" if self._crl_file is not None else ""
-        return f"trusted are those of {each}{revoked}{'' if self._is_fetched else ', which has not been fetched yet'}"
-
-
-def _subjects(files: Sequence[tuple[str, bytes]] | None) -> str:
-    """Returns the subjects of the CAs in parentheses; "" for the system's, and where cryptography is stricter than
-    OpenSSL and cannot read a file."""
-    found = dict.fromkeys(each for _, content in files or () for each in certificates_in(content))
-    return f" ({subjects_of([*found])})" if found else ""
-
-
-class Trusts:
-    """Keeps one `Trust` for each set of file contents, whatever the files' names.
-
-    To load 145 CAs takes 7 ms and 0.6 MB. There is one `Trusts` for each reading of the configuration. A store of the
-    `previous` one that is still in use, and whose files have not changed, is used again.
-    """
-
-    def __init__(
-        self, previous: Trusts | None = None, in_memory: FilesInMemory | None = None, svid: SVID | None = None
-    ) -> None:
-        """Takes what the `previous` reading has read, what is held in memory in place of files, and what "@spiffe"
-        stands for; None: no agent has been asked."""
-        self._svid = svid
-        self._by_content: WeakValueDictionary[object, Trust] = (
-            WeakValueDictionary() if previous is None else previous._by_content
-        )
-        self._by_name: dict[tuple[Named, str | None], Trusted] = {}
-        self._contents: dict[str, bytes] = {}
-        #: What was read last, by the paths that configurations have named: the contents of the file, or of a
-        #: directory's. Those of the previous reading stay: who has not changed is not made anew.
-        self.authorities: dict[str, tuple[bytes, ...]] = {} if previous is None else {**previous.authorities}
-        self.revocations: dict[str, bytes] = {} if previous is None else {**previous.revocations}
-        #: The lines of `crt-list` files and directories, by `build.crt_lists.list_name`.
-        self.lists: dict[str, CrtList] = {}
-        self.in_memory = FilesInMemory() if in_memory is None else in_memory
-        #: The certificates in use, as long as some context shows them.
-        self._certificates: WeakValueDictionary[CertificateName, CertificateFile] = WeakValueDictionary(
-            {} if previous is None else previous._certificates
-        )
-
-    @property
-    def certificates(self) -> dict[CertificateName, CertificateInMemory]:
-        """Returns the contents of the certificates that were read, from files or from memory."""
-        return {name: CertificateInMemory(each.content, each.key) for name, each in self._certificates.items()}
-
-    def certificate(self, path: str, key_file: str | None = None) -> CertificateFile:
-        """Returns the certificate that is held in memory, or else reads the file (`read_certificate`); or that of the
-        SVID.
-
-        Raises TLSConfigurationError."""
-        held = self.in_memory.certificates.get((path, key_file))
-        if path == SPIFFE:
-            svid = self._asked("crt")
-            found = certificate_in_place_of(SPIFFE, svid.chain, svid.key)
-        elif held is not None:
-            found = certificate_in_place_of(path, held.content, held.key)
-        else:
-            found = read_certificate(path, key_file)
-        self._certificates[path, key_file] = found
-        return found
-
-    def of(self, named: Named, crl_file: str | None = None, *, fetched: bool = False) -> Trusted:
-        """Returns what makes a context trust `named`: paths (None: the system's CAs) with their keywords.
-
-        Raises TLSConfigurationError. A `crl_file` that is `fetched` may not be there yet.
-        """
-        asked = named, crl_file
-        if asked not in self._by_name:
-            authorities = [(word, self._files_of(word, path)) for word, path in named]
-            revoked = None if crl_file is None else (crl_file, self._revoked(crl_file, fetched))
-            # OpenSSL reads the system's, so they are read again at each reading.
-            digests = tuple(
-                self if files is None else tuple(_digest(each) for _, each in files) for _, files in authorities
-            )
-            key = digests, None if revoked is None else _digest(revoked[1] or b"")
-            if revoked is not None:
-                self.revocations[revoked[0]] = revoked[1] or b""
-            trust = self._by_content.get(key)
-            if trust is None:
-                trust = self._by_content[key] = Trust(authorities, revoked)
-            self._by_name[asked] = Trusted(trust, named, authorities, revoked)
-        return self._by_name[asked]
-
-    def shows(self, crt: str) -> bool:
-        """Tells whether there is a certificate: there is none where the agent is not asked (`--check`)."""
-        return crt != SPIFFE or self._svid is None or bool(self._svid.chain)
-
-    def _asked(self, word: str) -> SVID:
-        if self._svid is None:
-            text = "no agent is asked: 'spiffe-workload-api' takes effect at the next start only"
-            raise TLSConfigurationError(f"{word} {SPIFFE}: {text}")
-        return self._svid
-
-    @property
-    def svid_stamps(self) -> dict[str, tuple[tuple[str, int, int, int, int], ...]]:
-        """Returns the stamps of what is no file, by its name."""
-        return {} if self._svid is None else {SPIFFE: self._svid.stamps}
-
-    def name_authorities(self, context: SSL.Context, ca_file: str) -> None:
-        """Tells clients the CAs whose certificates are accepted; not the system's CAs, which are too many."""
-        for path, content in self._files_of("ca-file", ca_file) or ():
-            for authority in _certificates_in(f"ca-file {path}", content):
-                context.add_client_ca(authority)
-
-    def _files_of(self, word: str, path: str | None) -> tuple[tuple[str, bytes], ...] | None:
-        """Returns what is held in memory, the file, or the files of the directory, with their contents; None for the
-        system's CAs. Raises TLSConfigurationError."""
-        held = None if path is None else self.in_memory.authorities.get(path)
-        if path is not None and held is not None:
-            self.authorities[path] = (held,)
-            return ((path, held),)
-        if path is None or path == SYSTEM_CA:
-            return None
-        if path == SPIFFE:
-            bundle = self._asked(word).bundle
-            self.authorities[path] = (bundle,)
-            return ((SPIFFE, bundle),) if bundle else ()
-        found = tuple((file, self._content(word, file, LARGEST_AUTHORITIES)) for file in _files_of(word, path))
-        self.authorities[path] = tuple(content for _, content in found)
-        return found
-
-    def _revoked(self, crl_file: str, fetched: bool) -> bytes | None:
-        if (held := self.in_memory.revocations.get(crl_file)) is not None:
-            return held
-        if fetched and _is_missing(crl_file):
-            return None
-        return self._content("crl-file", crl_file, LARGEST_REVOCATIONS)
-
-    def _content(self, word: str, path: str, most: int) -> bytes:
-        """Returns what is in a file, which is read once: what is looked at is what is trusted."""
-        if path not in self._contents:
-            self._contents[path] = _content(f"{word} {path}", path, most)
-        return self._contents[path]
-
-
-def _is_missing(path: str) -> bool:
-    """Tells whether there is no file, or an empty one, as a machine that lost its power may have left it."""
-    try:
-        return os.stat(path).st_size == 0
-    except FileNotFoundError:
-        return True
-    except OSError:
-        return False
-
-
-def _digest(content: bytes) -> bytes:
-    return sha256(content).digest()
-
-
-def _revoke(context: SSL.Context, crl_file: str, content: bytes | None) -> list[float]:
-    """Loads HAProxy's `crl-file`: lists in PEM, of which there must be one for every CA of a client's chain.
-
-    Returns when they end (Unix time). Raises TLSConfigurationError.
-    """
-    what = f"crl-file {crl_file}"
-    if content is None:
-        _demand_lists(context)
-        return []
-    _blocks_in(what, content)
-    blocks = _lists_in(content)
-    if not blocks:
-        raise TLSConfigurationError(f"{what}: holds no list (no line says -----BEGIN X509 CRL-----)")
-    store = context.get_cert_store()
-    assert store is not None
-    try:
-        lists = [load_pem_x509_crl(block) for block in blocks]
-        for each in lists:
-            store.add_crl(each)
-        ends = [each.next_update_utc for each in lists]
-    except (ValueError, InvalidVersion, crypto.Error):
-        raise TLSConfigurationError(f"{what}: cannot be decoded") from None
-    _demand_lists(context)
-    return [end.timestamp() for end in ends if end is not None]
-
-
-def _demand_lists(context: SSL.Context) -> None:
-    store = context.get_cert_store()
-    assert store is not None
-    store.set_flags(crypto.X509StoreFlags.CRL_CHECK | crypto.X509StoreFlags.CRL_CHECK_ALL)
-
-
-def _content(what: str, path: str, most: int) -> bytes:
+def content_of(what: str, path: str, most: int) -> bytes:
     """Reads a file of at most so many bytes. Raises TLSConfigurationError; `what` begins the message."""
-    try:
+    with naming(what, path):
         return read_file(path, most)
+
+
+@contextmanager
+def naming(what: str, path: str) -> Iterator[None]:
+    """Has the message of an OSError name the file: raises TLSConfigurationError."""
+    try:
+        yield
     except OSError as error:
         raise TLSConfigurationError(f"{what}: cannot be read: {why_unread(path, error)}") from None
-
-
-def _files_of(word: str, path: str) -> list[str]:
-    """Returns the file, or the files of the directory. Raises TLSConfigurationError."""
-    try:
-        files = _pem_files(path)
-    except OSError as error:
-        raise TLSConfigurationError(f"{word} {path}: cannot be read: {why_unread(path, error)}") from None
-    if not files:
-        raise TLSConfigurationError(f"{word} {path}: there is no .pem, .crt or .cer file in this directory")
-    return files
-
-
-def _pem_files(path: str) -> list[str]:
-    """Returns the file, or the files of the directory whose names say that they hold certificates. As in HAProxy, those
-    that begin with a dot are not among them: so an authority is put out of use."""
-    if not os.path.isdir(path):
-        return [path]
-    names = [each for each in names_in(path) if each.endswith((".pem", ".crt", ".cer")) and not each.startswith(".")]
-    return [each for name in names if not os.path.isdir(each := os.path.join(path, name))]

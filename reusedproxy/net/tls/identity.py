@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from reusedproxy.net.tls.files import CertificateFile, Trusted
+from reusedproxy.net.tls.files import CertificateFile
+from reusedproxy.net.tls.trusts import Trusted
 
 
 @frozen(cache_hash=True)

@@ -13,8 +13,9 @@ from cryptography import x509
 from OpenSSL import SSL
 
 from reusedproxy.net.tls.client import ClientContext, Seen, note_progress
-from reusedproxy.net.tls.files import Trusts, certificates_of
+from reusedproxy.net.tls.files import certificates_of
 from reusedproxy.net.tls.openssl_server import group_name, resumes
+from reusedproxy.net.tls.trusts import Trusts
 from reusedproxy.net.tls.words import UNREADABLE, VerifyFault, certificate_words, name_of, printable
 
 #: How OpenSSL describes the state after the server has asked for our certificate, and after we have shown one, or that

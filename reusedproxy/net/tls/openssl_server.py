@@ -165,9 +165,14 @@ def set_signature_algorithms(context: SSL.Context, names: str) -> bool:
     return known
 
 
+def store_of(context: SSL.Context) -> Any:
+    """Returns OpenSSL's X509_STORE of a context, which lives as long as that."""
+    return _library.SSL_CTX_get_cert_store(_of(context))
+
+
 def share_store(context: SSL.Context, other: SSL.Context) -> None:
     """Makes `context` trust what `other` trusts, without a copy of the store."""
-    store = _library.SSL_CTX_get_cert_store(_of(other))
+    store = store_of(other)
     _library.X509_STORE_up_ref(store)
     _library.SSL_CTX_set_cert_store(_of(context), store)
 

@@ -27,13 +27,7 @@ from OpenSSL import SSL, crypto
 from reusedproxy.config.model.tls import ListEntry, TLSOffer
 from reusedproxy.net.files import read_file, why_unread
 from reusedproxy.net.tls import dh_groups
-from reusedproxy.net.tls.files import (
-    LARGEST_CERTIFICATE,
-    TLSConfigurationError,
-    Trusted,
-    Trusts,
-    use_dh_parameters,
-)
+from reusedproxy.net.tls.files import LARGEST_CERTIFICATE, TLSConfigurationError, use_dh_parameters
 from reusedproxy.net.tls.hello import ClientHello
 from reusedproxy.net.tls.lasting import VERIFIED_FOR, ends_of, first_after
 from reusedproxy.net.tls.openssl import COMPLETE, shake, take_records_alone
@@ -51,6 +45,7 @@ from reusedproxy.net.tls.openssl_server import (
 )
 from reusedproxy.net.tls.parameters import set_parameters
 from reusedproxy.net.tls.transport import forget_errors
+from reusedproxy.net.tls.trusts import Trusted, Trusts
 from reusedproxy.net.tls.words import VerifyFault
 from reusedproxy.wire.hello_lists import HelloLists
 
@@ -242,8 +237,11 @@ class ServerContext:
         context.set_cipher_list(CIPHERS.encode("ascii"))
         set_parameters(context, offer)
         self.key = certificate.key
-        self.shown = ours = trusts.certificate(self.crt, self.key)
-        ours.use(context)
+        try:
+            self.shown = ours = trusts.certificate(self.crt, self.key)
+            ours.use(context)
+        except TLSConfigurationError as error:
+            raise TLSConfigurationError(*error.args, *self._not_to_be_trusted(trusts)) from None
         self.leaf = ours.leaf
         if offer.dh_file:
             self._set_dh(offer.dh_file, _read_dh_file(offer.dh_file))
@@ -390,12 +388,24 @@ class ServerContext:
 
     def _trust(self, trusts: Trusts) -> None:
         offer, context = self.offer, self._context
-        said = (("ca-file", offer.ca_file), ("ca-verify-file", offer.ca_verify_file))
-        named = tuple((word, path) for word, path in said if path is not None)
-        self._trusted = trusts.of(named, offer.crl_file)
+        self._trusted = self._trusted_by(trusts)
         self._trusted.give(context)
         if offer.ca_names and offer.ca_file is not None:
             trusts.name_authorities(context, offer.ca_file)
+
+    def _trusted_by(self, trusts: Trusts) -> Trusted:
+        offer = self.offer
+        said = (("ca-file", offer.ca_file), ("ca-verify-file", offer.ca_verify_file))
+        return trusts.of(tuple((word, path) for word, path in said if path is not None), offer.crl_file)
+
+    def _not_to_be_trusted(self, trusts: Trusts) -> Sequence[str]:
+        """Returns what is wrong with the files of CAs, where that of the certificate is wrong already."""
+        if self.offer.verify != "none":
+            try:
+                self._trusted_by(trusts)
+            except TLSConfigurationError as error:
+                return error.args
+        return ()
 
 
 def _read_dh_file(path: str) -> bytes:

@@ -15,7 +15,7 @@ from cryptography.x509 import Certificate
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from reusedproxy.config.model.values import Notice, Place
-from reusedproxy.net.tls.files import certificates_in, certificates_of, revocations_in
+from reusedproxy.net.tls.files import certificates_in, certificates_of
 from reusedproxy.net.tls.svid import SPIFFE
 from reusedproxy.net.tls.words import name_of
 from reusedproxy.operators.view.files import FileInUse, files_in_use, shown_by_servers
@@ -199,15 +199,13 @@ def _of_authorities(use: _Use, file: FileInUse, trusts: Trusts, now: float) -> I
 def _of_revocations(use: _Use, file: FileInUse, trusts: Trusts, now: float) -> Iterator[Ending]:
     """Returns the endings of revocation lists, with a warning when a tenth of their life is left (at most 7 days): they
     live for hours or for months."""
-    for each in revocations_in(trusts.revocations.get(file.path, b"")):
-        until = each.next_update_utc
+    for since, until in trusts.spans.get(file.path, ()):
         if until is not None:
-            life = (until - each.last_update_utc).total_seconds()
             yield use.ending(
-                until,
+                datetime.fromtimestamp(until, timezone.utc),
                 soon="a newer list is due in {left}, on {date}; from then on every certificate is refused",
                 over="is out of date since {date}, so every certificate is refused",
-                thresholds=(min(7 * DAY, life / 10),),
+                thresholds=(min(7 * DAY, (until - since) / 10),),
             )
 
 

@@ -18,8 +18,11 @@ from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from reusedproxy.net.tls.files import TLSConfigurationError, Trust, certificates_in
+from reusedproxy.net.tls.crl import blocks_of_lists, decoded, entries_in, whole_parts_in, without_entries
+from reusedproxy.net.tls.crl_files import revoked_in
+from reusedproxy.net.tls.files import TLSConfigurationError, certificates_in
 from reusedproxy.net.tls.in_memory import FilesInMemory
+from reusedproxy.net.tls.trusts import Trust
 from reusedproxy.operators.runtime.proxy import Context, Refusal
 from reusedproxy.operators.runtime.transactions import Kind, Known
 from reusedproxy.operators.view.files import chosen_files, files_in_use
@@ -36,7 +39,6 @@ _SHORT = {
     NameOID.TITLE: "title",
     NameOID.ORGANIZATION_IDENTIFIER: "organizationIdentifier",
 }
-_BEGINS = b"-----BEGIN X509 CRL-----"
 
 
 class _Bytes(Kind[bytes]):
@@ -112,7 +114,7 @@ class _Revocations(_Bytes):
 
     def loaded(self, said: str, payload: bytes, before: bytes, adds: bool) -> bytes:
         try:
-            Trust([], (said, payload))
+            revoked_in(said, payload)
         except TLSConfigurationError:
             raise Refusal("Invalid payload") from None
         return payload
@@ -154,10 +156,14 @@ def show_ssl_crl_file(context: Context, words: Sequence[str]) -> Iterator[str]:
     asked, index = _asked(words[0], "CRL")
     title, content = _details(REVOCATIONS, context, asked, "Can't display the CRL file : Not found!")
     yield title
-    for number, block in enumerate(content.split(_BEGINS)[1:], 1):
+    for number, block in enumerate(blocks_of_lists(content), 1):
         if index in (0, number):
             yield f" \nCertificate Revocation List #{number}:\n"
-            yield from _revocations(x509.load_pem_x509_crl(_BEGINS + block))
+            pieces: list[bytes] = []
+            for piece in decoded(content, block):
+                pieces.append(piece)
+                yield ""  # a list may have megabytes
+            yield from _revocations(b"".join(pieces))
 
 
 def _details(kind: Kind[bytes], context: Context, asked: str, unknown: str) -> tuple[str, bytes]:
@@ -245,20 +251,19 @@ def one_line(name: x509.Name) -> str:
     )
 
 
-def _revocations(found: x509.CertificateRevocationList) -> Iterator[str]:
+def _revocations(der: bytes) -> Iterator[str]:
+    parts = whole_parts_in(der)
+    found = x509.load_der_x509_crl(without_entries(der, parts))
     yield (
         f"Version 2\nSignature Algorithm: {found.signature_algorithm_oid._name}\nIssuer: {one_line(found.issuer)}\n"
         f"Last Update: {_date(found.last_update_utc)}\n"
         f"Next Update: {'NONE' if found.next_update_utc is None else _date(found.next_update_utc)}\n"
     )
-    if not len(found):
-        yield "No Revoked Certificates.\n"
-        return
-    some = ["Revoked Certificates:\n"]
-    for each in found:
-        some.append(f"    Serial Number: {_serial(each.serial_number)}\n")
-        some.append(f"        Revocation Date: {_date(each.revocation_date_utc)}\n")
-        if len(some) >= 2 * AT_ONCE:
+    some, is_empty = ["Revoked Certificates:\n"], True
+    for serial, since in entries_in(der, parts):
+        some.append(f"    Serial Number: {_serial(serial)}\n        Revocation Date: {_date(since)}\n")
+        is_empty = False
+        if len(some) >= AT_ONCE:
             yield "".join(some)
             some.clear()
-    yield "".join(some)
+    yield "No Revoked Certificates.\n" if is_empty else "".join(some)

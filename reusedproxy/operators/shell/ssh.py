@@ -47,9 +47,9 @@ from reusedproxy.operators.shell.session import Session
 
 Announce = Callable[[str, str], None]
 
-#: Connections at once. A further one replaces one that has not logged in, any of them, so that the holder of a key has
-#: his chance in a flood (as with the random early drop of sshd's MaxStartups); else the one that has been without a
-#: channel for longest, at least UNUSED seconds (`ssh -N`, a ControlMaster); else it is refused.
+#: Connections at once. A further one replaces one that has not logged in, by chance, so that the holder of a key has his
+#: in a flood (as with the random early drop of sshd's MaxStartups); else the one that has been without a channel for
+#: longest, at least UNUSED seconds (`ssh -N`, a ControlMaster); else it is refused.
 CONNECTIONS = 16
 UNUSED = 60.0
 #: Seconds to log in. conch allows ten hours, counted only from the end of the key exchange.
@@ -397,8 +397,7 @@ class ManholeFactory(SSHFactory):
 
     def buildProtocol(self, addr: Any) -> Any:
         if len(self.connections) >= CONNECTIONS:
-            strangers = [each for each in self.connections if each.state != ADMITTED]
-            gives_way = self._random.choice(strangers) if strangers else self._unused()
+            gives_way = self._stranger() or self._unused()
             if gives_way is None:
                 text = f"Manhole has {CONNECTIONS} sessions already and refused another connection"
                 self.faults.tell("full", text, "connections closed")
@@ -408,6 +407,13 @@ class ManholeFactory(SSHFactory):
         # Of the host key's ways to sign those that clients' keys may be used with.
         built.supportedPublicKeys = _offered(built.supportedPublicKeys, SIGNATURES)
         return built
+
+    def _stranger(self) -> _Connection | None:
+        """Returns one that has not logged in: any of the older half of those that have not exchanged keys, if there are
+        such, since to exchange keys costs whoever floods as much as us."""
+        strangers = [each for each in self.connections if each.state != ADMITTED]
+        strangers = [each for each in strangers if each.service is None] or strangers
+        return self._random.choice(strangers[: (len(strangers) + 1) // 2]) if strangers else None
 
     def _unused(self) -> _Connection | None:
         """Returns the connection that has been without a channel for longest, if that is long enough."""

@@ -29,6 +29,10 @@ class Trusts(Protocol):
     @property
     def revocations(self) -> Mapping[str, bytes]: ...
 
+    @property
+    def spans(self) -> Mapping[str, tuple[tuple[float, float | None], ...]]:
+        """Returns from when to when the revocation lists in a file are valid (Unix time); None: one says no end."""
+
 
 class Proxy(Protocol):
     """A running proxy. `began` is its start, in the clock's seconds."""

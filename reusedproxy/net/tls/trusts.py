@@ -1,0 +1,341 @@
+"""Makes OpenSSL's stores of the CAs that are trusted, and of what they have revoked: HAProxy's `ca-file`, `crl-file`.
+
+A store is shared by all contexts whose files have the same contents, whatever their names, and by all readings of the
+configuration as long as it is in use. It must never know who trusts, nor whom.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from hashlib import sha256
+from typing import Any
+from weakref import WeakValueDictionary
+
+from OpenSSL import SSL, crypto
+
+from reusedproxy.config.tls.crt_list import CrtList
+from reusedproxy.net.files import held_in_memory, names_in
+from reusedproxy.net.slices import Steps
+from reusedproxy.net.tls.crl import Span
+from reusedproxy.net.tls.crl_files import CRLFiles, Revoked
+from reusedproxy.net.tls.files import (
+    LARGEST_AUTHORITIES,
+    CertificateFile,
+    TLSConfigurationError,
+    blocks_in,
+    certificate_in_place_of,
+    certificates_in,
+    content_of,
+    naming,
+    read_certificate,
+    readable_certificates_in,
+)
+from reusedproxy.net.tls.in_memory import CertificateInMemory, CertificateName, FilesInMemory
+from reusedproxy.net.tls.openssl_server import share_store
+from reusedproxy.net.tls.revoked import ListUnreadable, RevokedLists
+from reusedproxy.net.tls.svid import SPIFFE, SVID
+from reusedproxy.net.tls.transport import openssl_reason
+from reusedproxy.net.tls.words import subjects_of
+
+SYSTEM_CA = "@system-ca"
+
+#: Keywords of the configuration, each with its path; None: the system's own CAs.
+Named = tuple[tuple[str, "str | None"], ...]
+#: A keyword, and the files that its path stands for, each with its content; None: the system's own CAs.
+Authorities = tuple[str, "tuple[tuple[str, bytes], ...] | None"]
+
+
+class Trust:
+    """Holds the OpenSSL store of some CA files, shared by all contexts that name the same files."""
+
+    def __init__(self, authorities: Sequence[Authorities], revoked: Revoked | None) -> None:
+        """Loads the files. Raises TLSConfigurationError.
+
+        There are no lists while none have been fetched: then everything is refused, since nobody knows what is revoked.
+        """
+        self._context = SSL.Context(SSL.TLS_METHOD)
+        self._lists = None if revoked is None else revoked[1]
+        #: When each list of what is revoked says that the next one is due (Unix time): from then on it does not count.
+        self.ends = [] if self._lists is None else [end for _, end in self._lists.spans if end is not None]
+        for word, files in authorities:
+            if files is None:
+                self._context.set_default_verify_paths()
+            for path, content in files or ():
+                _trust(self._context, f"{word} {path}", content)
+        if revoked is not None:
+            _demand_lists(self._context)
+            _revoke(self._context, *revoked)
+
+    @property
+    def takes_long(self) -> bool:
+        """Tells whether `prepare` does."""
+        return self._lists is not None and self._lists.is_large
+
+    def prepare(self) -> None:
+        """Does what would hold up the first handshake."""
+        if self._lists is not None:
+            self._lists.sort(self._context)
+
+    def give(self, context: SSL.Context) -> None:
+        """Makes `context` trust what is in the store."""
+        share_store(context, self._context)
+        if self._lists is not None:
+            self._lists.outlive(context)
+
+
+def _trust(context: SSL.Context, what: str, content: bytes) -> None:
+    """Makes `context` trust the CAs of a PEM file. Raises TLSConfigurationError."""
+    if not any(block.endswith((b"CERTIFICATE", b"CRL")) for block in blocks_in(what, content)):
+        raise TLSConfigurationError(f"{what}: no usable CA certificate: there is none in it")
+    try:
+        with held_in_memory(content) as held:
+            context.load_verify_locations(held)
+    except SSL.Error as error:
+        raise TLSConfigurationError(f"{what}: no usable CA certificate: {openssl_reason(error)}") from None
+    except OSError as error:
+        raise TLSConfigurationError(f"{what}: no usable CA certificate: {error.strerror}") from None
+
+
+class Trusted:
+    """Joins a `Trust` with the names under which it was asked for, and what was read of these."""
+
+    def __init__(self, trust: Trust, named: Named, authorities: Sequence[Authorities], revoked: Revoked | None) -> None:
+        self._trust = trust
+        self._named = named
+        self._authorities = authorities
+        self._crl_file = None if revoked is None else revoked[0]
+        self._is_fetched = revoked is None or revoked[1] is not None
+
+    def give(self, context: SSL.Context) -> None:
+        """Makes `context` trust what is in the store."""
+        self._trust.give(context)
+
+    @property
+    def ends(self) -> list[float]:
+        """Returns when the lists of what is revoked end (Unix time)."""
+        return self._trust.ends
+
+    @property
+    def path(self) -> str:
+        """Returns the first of the paths under which it was asked for."""
+        return self._named[0][1] or SYSTEM_CA
+
+    def trusts_the_same(self, other: Trusted) -> bool:
+        """Tells whether both were asked for under the same names, and their files have the same contents."""
+        return self._trust is other._trust and (self._named, self._crl_file) == (other._named, other._crl_file)
+
+    @cached_property
+    def words(self) -> str:
+        """Returns the trusted CAs in words, for the message of a failed handshake.
+
+        To list the names of 145 CAs takes 5 ms.
+        """
+        trusted = zip(self._named, self._authorities, strict=True)
+        each = ", ".join(f"{word} {path or SYSTEM_CA}{_subjects(files)}" for (word, path), (_, files) in trusted)
+        revoked = f"; revoked are those of crl-file {self._crl_file}" if self._crl_file is not None else ""
+        return f"trusted are those of {each}{revoked}{'' if self._is_fetched else ', which has not been fetched yet'}"
+
+
+def _subjects(files: Sequence[tuple[str, bytes]] | None) -> str:
+    """Returns the subjects of the CAs in parentheses; "" for the system's, and where cryptography is stricter than
+    OpenSSL and cannot read a file."""
+    found = dict.fromkeys(each for _, content in files or () for each in certificates_in(content))
+    return f" ({subjects_of([*found])})" if found else ""
+
+
+class Trusts:
+    """Keeps one `Trust` for each set of file contents, whatever the files' names.
+
+    To load 145 CAs takes 7 ms and 0.6 MB. There is one `Trusts` for each reading of the configuration. A store of the
+    `previous` one that is still in use, and whose files have not changed, is used again.
+    """
+
+    def __init__(
+        self, previous: Trusts | None = None, in_memory: FilesInMemory | None = None, svid: SVID | None = None
+    ) -> None:
+        """Takes what the `previous` reading has read, what is held in memory in place of files, and what "@spiffe"
+        stands for; None: no agent has been asked."""
+        self._svid = svid
+        self._by_content: WeakValueDictionary[object, Trust] = (
+            WeakValueDictionary() if previous is None else previous._by_content
+        )
+        self._by_name: dict[tuple[Named, str | None], Trusted] = {}
+        self._contents: dict[str, bytes] = {}
+        #: What was read last, by the paths that configurations have named: the contents of the file, or of a
+        #: directory's. Those of the previous reading stay: who has not changed is not made anew.
+        self.authorities: dict[str, tuple[bytes, ...]] = {} if previous is None else {**previous.authorities}
+        self.crl_files: CRLFiles = CRLFiles(None if previous is None else previous.crl_files)
+        #: Stores that are new in this reading and whose use would begin slowly.
+        self._slow: list[Trust] = []
+        #: The lines of `crt-list` files and directories, by `build.crt_lists.list_name`.
+        self.lists: dict[str, CrtList] = {}
+        self.in_memory = FilesInMemory() if in_memory is None else in_memory
+        #: The certificates in use, as long as some context shows them.
+        self._certificates: WeakValueDictionary[CertificateName, CertificateFile] = WeakValueDictionary(
+            {} if previous is None else previous._certificates
+        )
+
+    @property
+    def revocations(self) -> dict[str, bytes]:
+        """Returns what was read last of each `crl-file`, by its path."""
+        return self.crl_files.contents
+
+    @property
+    def spans(self) -> dict[str, tuple[Span, ...]]:
+        """Returns from when to when the lists in these are valid."""
+        return self.crl_files.spans
+
+    @property
+    def certificates(self) -> dict[CertificateName, CertificateInMemory]:
+        """Returns the contents of the certificates that were read, from files or from memory."""
+        return {name: CertificateInMemory(each.content, each.key) for name, each in self._certificates.items()}
+
+    def certificate(self, path: str, key_file: str | None = None) -> CertificateFile:
+        """Returns the certificate that is held in memory, or else reads the file (`read_certificate`); or that of the
+        SVID.
+
+        Raises TLSConfigurationError."""
+        held = self.in_memory.certificates.get((path, key_file))
+        if path == SPIFFE:
+            svid = self._asked("crt")
+            found = certificate_in_place_of(SPIFFE, svid.chain, svid.key)
+        elif held is not None:
+            found = certificate_in_place_of(path, held.content, held.key)
+        else:
+            found = read_certificate(path, key_file)
+        self._certificates[path, key_file] = found
+        return found
+
+    def of(self, named: Named, crl_file: str | None = None, *, fetched: bool = False) -> Trusted:
+        """Returns what makes a context trust `named`: paths (None: the system's CAs) with their keywords.
+
+        Raises TLSConfigurationError, with all that is wrong. A `crl_file` that is `fetched` may not be there yet.
+        """
+        asked = named, crl_file
+        if asked not in self._by_name:
+            faults: list[str] = []
+            authorities, revoked = [], None
+            for word, path in named:
+                try:
+                    authorities.append((word, self._files_of(word, path)))
+                except TLSConfigurationError as error:
+                    faults += error.args
+            try:
+                revoked = None if crl_file is None else self._revoked(crl_file, fetched)
+            except TLSConfigurationError as error:
+                faults += error.args
+            if faults:
+                raise TLSConfigurationError(*faults)
+            # OpenSSL reads the system's, so they are read again at each reading.
+            digests = tuple(
+                self if files is None else tuple(_digest(each) for _, each in files) for _, files in authorities
+            )
+            key = digests, None if revoked is None else b"" if revoked[1] is None else revoked[1].digest
+            trust = self._by_content.get(key)
+            if trust is None:
+                trust = self._by_content[key] = Trust(authorities, revoked)
+                if trust.takes_long:
+                    self._slow.append(trust)
+            self._by_name[asked] = Trusted(trust, named, authorities, revoked)
+        return self._by_name[asked]
+
+    def shows(self, crt: str) -> bool:
+        """Tells whether there is a certificate: there is none where the agent is not asked (`--check`)."""
+        return crt != SPIFFE or self._svid is None or bool(self._svid.chain)
+
+    def _asked(self, word: str) -> SVID:
+        if self._svid is None:
+            text = "no agent is asked: 'spiffe-workload-api' takes effect at the next start only"
+            raise TLSConfigurationError(f"{word} {SPIFFE}: {text}")
+        return self._svid
+
+    @property
+    def svid_stamps(self) -> dict[str, tuple[tuple[str, int, int, int, int], ...]]:
+        """Returns the stamps of what is no file, by its name."""
+        return {} if self._svid is None else {SPIFFE: self._svid.stamps}
+
+    def name_authorities(self, context: SSL.Context, ca_file: str) -> None:
+        """Tells clients the CAs whose certificates are accepted; not the system's CAs, which are too many."""
+        for path, content in self._files_of("ca-file", ca_file) or ():
+            for authority in readable_certificates_in(f"ca-file {path}", content):
+                context.add_client_ca(authority)
+
+    def _files_of(self, word: str, path: str | None) -> tuple[tuple[str, bytes], ...] | None:
+        """Returns what is held in memory, the file, or the files of the directory, with their contents; None for the
+        system's CAs. Raises TLSConfigurationError."""
+        held = None if path is None else self.in_memory.authorities.get(path)
+        if path is not None and held is not None:
+            self.authorities[path] = (held,)
+            return ((path, held),)
+        if path is None or path == SYSTEM_CA:
+            return None
+        if path == SPIFFE:
+            bundle = self._asked(word).bundle
+            self.authorities[path] = (bundle,)
+            return ((SPIFFE, bundle),) if bundle else ()
+        found = tuple((file, self._content(word, file, LARGEST_AUTHORITIES)) for file in _files_of(word, path))
+        self.authorities[path] = tuple(content for _, content in found)
+        return found
+
+    def reading(self, crl_files: Iterable[str], reactor: Any) -> Steps[None]:
+        """Reads those lists of revoked certificates ahead of `of`, in steps, that would hold up the event loop."""
+        yield from self.crl_files.reading(crl_files, self.in_memory.revocations, reactor)
+
+    def preparing(self, reactor: Any | None) -> Steps[None]:
+        """Prepares the stores that are new in this reading for their first use: in a thread, in steps, where a
+        `reactor` serves clients meanwhile."""
+        for trust in self._slow:
+            if reactor is None:
+                trust.prepare()
+            else:
+                yield self.crl_files.worker.do(reactor, trust.prepare)
+        self._slow.clear()
+
+    def _revoked(self, crl_file: str, fetched: bool) -> Revoked:
+        return self.crl_files.of(crl_file, self.in_memory.revocations.get(crl_file), fetched=fetched)
+
+    def _content(self, word: str, path: str, most: int) -> bytes:
+        """Returns what is in a file, which is read once: what is looked at is what is trusted."""
+        if path not in self._contents:
+            self._contents[path] = content_of(f"{word} {path}", path, most)
+        return self._contents[path]
+
+
+def _digest(content: bytes) -> bytes:
+    return sha256(content).digest()
+
+
+def _revoke(context: SSL.Context, crl_file: str, lists: RevokedLists | None) -> None:
+    """Has `context` refuse what these lists revoke. Raises TLSConfigurationError."""
+    if lists is None:
+        return
+    try:
+        lists.add_to(context)
+    except ListUnreadable:
+        raise TLSConfigurationError(f"crl-file {crl_file}: OpenSSL does not take a list in it") from None
+
+
+def _demand_lists(context: SSL.Context) -> None:
+    store = context.get_cert_store()
+    assert store is not None
+    store.set_flags(crypto.X509StoreFlags.CRL_CHECK | crypto.X509StoreFlags.CRL_CHECK_ALL)
+
+
+def _files_of(word: str, path: str) -> list[str]:
+    """Returns the file, or the files of the directory. Raises TLSConfigurationError."""
+    with naming(f"{word} {path}", path):
+        files = _pem_files(path)
+    if not files:
+        raise TLSConfigurationError(f"{word} {path}: there is no .pem, .crt or .cer file in this directory")
+    return files
+
+
+def _pem_files(path: str) -> list[str]:
+    """Returns the file, or the files of the directory whose names say that they hold certificates. As in HAProxy, those
+    that begin with a dot are not among them: so an authority is put out of use."""
+    if not os.path.isdir(path):
+        return [path]
+    names = [each for each in names_in(path) if each.endswith((".pem", ".crt", ".cer")) and not each.startswith(".")]
+    return [each for name in names if not os.path.isdir(each := os.path.join(path, name))]
