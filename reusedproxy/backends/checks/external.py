@@ -23,12 +23,16 @@ from reusedproxy.backends.server import Server
 from reusedproxy.config.model.checks import External
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.poller import READ, Poller
+from reusedproxy.net.threads import Worker
 
 #: Errors that are the program's own; others are for want of something here.
 _OF_THE_PROGRAM = frozenset((EACCES, ENOENT, ENOEXEC, ENOTDIR))
 #: The exit status of a program that cannot be run, as in HAProxy.
 _NOT_RUN = 255
 _NO_NEW_PRIVILEGES = 38
+#: Starts the programs that gain no rights. It has none to give, unlike the other threads, which may start the process
+#: that takes the place of this one.
+_launcher = Worker("external checks")
 #: What stands for an address that there is not.
 _NOTHING = "NOT_USED"
 
@@ -40,10 +44,9 @@ def null() -> int:
     return os.open(os.devnull, os.O_RDWR)
 
 
-@cache
 def renounce() -> None:
-    """Has no program that this process starts from now on gain rights by a set-user-ID bit or the like (prctl(2),
-    PR_SET_NO_NEW_PRIVS). Raises OSError."""
+    """Has no program that this thread starts from now on gain rights by a set-user-ID bit or the like (prctl(2),
+    PR_SET_NO_NEW_PRIVS), which cannot be taken back. Raises OSError."""
     library = CDLL(None, use_errno=True)
     if library.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0):
         raise OSError(get_errno(), os.strerror(get_errno()))
@@ -81,20 +84,21 @@ class ExternalRun:
         inherited = dict(self._environment) if self._check.keeps_environment else {}
         try:
             nothing = null()
-            if not self._check.gains_rights:
-                renounce()
         except OSError as error:
             self.finish("SOCKERR", f"{os.devnull}: {error.strerror or error}", ours=True)
             return
-        try:
-            self._process = subprocess.Popen(
-                [self._check.command, *(each or _NOTHING for each in (*self._check.proxy, host, port))],
-                env={**inherited, **self._variables(host, port)},
-                stdin=nothing,
-                stdout=nothing,
-                stderr=nothing,
-                start_new_session=True,
+        arguments = [self._check.command, *(each or _NOTHING for each in (*self._check.proxy, host, port))]
+        environment = {**inherited, **self._variables(host, port)}
+
+        def start() -> subprocess.Popen[bytes]:
+            if not self._check.gains_rights:
+                renounce()
+            return subprocess.Popen(
+                arguments, env=environment, stdin=nothing, stdout=nothing, stderr=nothing, start_new_session=True
             )
+
+        try:
+            self._process = start() if self._check.gains_rights else _launcher.wait_for(start)
             self._descriptor = os.pidfd_open(self._process.pid)
         except OSError as error:
             begun, self._process = self._process, None

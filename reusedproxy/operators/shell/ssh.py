@@ -47,9 +47,9 @@ from reusedproxy.operators.shell.session import Session
 
 Announce = Callable[[str, str], None]
 
-#: Connections at once. A further one replaces one that has not logged in, by chance, so that the holder of a key has his
-#: in a flood (as with the random early drop of sshd's MaxStartups); else the one that has been without a channel for
-#: longest, at least UNUSED seconds (`ssh -N`, a ControlMaster); else it is refused.
+#: Connections at once. A further one replaces one that has not logged in, by chance, so that the holder of a key has
+#: his in a flood (as with the random early drop of sshd's MaxStartups); else the one that has been without a channel
+#: for longest, at least UNUSED seconds (`ssh -N`, a ControlMaster); else it is refused.
 CONNECTIONS = 16
 UNUSED = 60.0
 #: Seconds to log in. conch allows ten hours, counted only from the end of the key exchange.
