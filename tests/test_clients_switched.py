@@ -271,7 +271,7 @@ class SwitchedTests(SynchronousTestCase):
         """Their delay was over, or as much was held as may be: of empty lines, for one, which a server passes over."""
         rules = (
             "frontend f\n bind :1\n tcp-request inspect-delay 5s\n tcp-request content reject if { path_beg /admin }\n"
-            " use_backend counts if { path_beg /counts }\n default_backend web\n"
+            " use_backend raw if { path_beg /raw }\n default_backend web\n"
         )
         asked = b"GET /admin HTTP/1.1\r\nHost: h\r\n\r\n"
         for before, pieces in ((0, [b"\r\n" * 8192, asked]), (5, [asked]), (5, [asked[:9], asked[9:]])):
@@ -283,6 +283,14 @@ class SwitchedTests(SynchronousTestCase):
             self.assertEqual((client.take(), world.dialers["w"].open), (b"", []), pieces)
             self.assertEqual([each.flags for each in world.requests], ["PR"], pieces)
             world.check_rest()
+        world = self.world(rules)
+        client = world.client()
+        world.advance(5)
+        client.feed(get("/raw"))
+        server = world.connect("w")  # its backend is the one that was chosen then
+        server.feed(OK)
+        self.assertEqual(client.take(), OK)
+        self.end(world, client)
 
     def test_where_bytes_may_go_on_as_they_are_nobody_is_judged_by_what_only_one_would_see(self) -> None:
         """What the connection alone is told of is no such thing."""

@@ -42,13 +42,13 @@ class SwitchedConnection(ClientConnection):
             self.eof_received()
 
     def lead(self, exchange: Exchange) -> None:
-        """Has the first request go on from what has been decided of its bytes. What rules have decided before it came,
-        as when their delay was over, is decided anew for it, as for those that follow."""
+        """Has the first request go on from what has been decided of its bytes. Where rules have let it in before it
+        came, as when their delay was over, they judge it as those that follow; its backend stays, as in HAProxy."""
         stream, self._stream = self._stream, None
         if stream is not None:
+            exchange.led_to = self._way
             if not stream.judged_without_head:
                 exchange.looked = LET_PASS
-                exchange.led_to = self._way
             exchange.go_on_from(stream)
 
     def move(self, frontend: Owner, once: bool) -> None:
