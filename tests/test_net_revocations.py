@@ -16,6 +16,7 @@ from reusedproxy.demo.certificates import Authority
 from reusedproxy.net.tls.crl import whole_parts_in
 from reusedproxy.net.tls.der import SEQUENCE, encoded
 from reusedproxy.net.tls.revocations import List, ListRefused, checked_list, joined, lists_in
+from reusedproxy.net.tls.revoked import read_lists
 
 DAY = timedelta(days=1)
 #: The identifiers of ecdsa-with-SHA256 and ecdsa-with-SHA384 (RFC 5758 section 3.2).
@@ -140,6 +141,21 @@ class CheckTests(SynchronousTestCase):
         content = list_of(self.authority, 7).public_bytes(Encoding.DER)
         for other in (content + b"\0", content[:-1], encoded(SEQUENCE, content[4:] + b"\5\0")):
             self.assertRaises(ValueError, whole_parts_in, other)
+
+    def test_what_is_taken_with_another_byte_openssl_reads_alike(self) -> None:
+        """Little is not signed: how many bits of the signature do not count, for one."""
+        content = list_of(self.authority, 7).public_bytes(Encoding.DER)
+        taken = 0
+        for at in range(len(content)):
+            for change in (1, 2, 0x20, 0x80):
+                other = content[:at] + bytes([content[at] ^ change]) + content[at + 1 :]
+                try:
+                    found = checked_list(other, self.trusted, datetime.now(timezone.utc))
+                except ListRefused:
+                    continue
+                taken += 1
+                self.assertEqual(len(read_lists(joined([], [found])).spans), 1, at)
+        self.assertLess(taken, 10)
 
     def test_entries_are_counted(self) -> None:
         for count in (0, 1, 2500):

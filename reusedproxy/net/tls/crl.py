@@ -102,7 +102,7 @@ def parts_in(first: bytes) -> Parts:
     ValueError."""
     whole = next(elements(first), None)
     signed = None if whole is None else next(elements(first, whole.content, whole.end), None)
-    if whole is None or signed is None:
+    if whole is None or signed is None or not whole.tag == signed.tag == SEQUENCE:
         raise ValueError("it is no list")
     found = [*islice(elements(first, signed.content, signed.end), _MOST_BEFORE)]
     if found and found[0].tag == INTEGER:  # its version, which lists of version 1 do not say

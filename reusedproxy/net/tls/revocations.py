@@ -67,16 +67,14 @@ def checked_list(content: bytes, authorities: Iterable[x509.Certificate], now: d
     try:
         found = _list_in(_first_in_pem(content) if BEGINS in content[:4096] else content)
         begin, end = found.bare.last_update_utc, found.bare.next_update_utc
-        extensions = found.bare.extensions
+        extensions, issuer = found.bare.extensions, found.bare.issuer
     except UNREADABLE:
         raise ListRefused("it is no list of revoked certificates") from None
-    issuers = [each for each in authorities if each.subject == found.bare.issuer]
+    issuers = [each for each in authorities if each.subject == issuer]
     if not issuers:
-        raise ListRefused(
-            f"it is of {name_of(found.bare.issuer)}, whose certificate is not in the 'ca-file': add that there"
-        )
+        raise ListRefused(f"it is of {name_of(issuer)}, whose certificate is not in the 'ca-file': add that there")
     if not _is_signed_by(found, issuers):
-        raise ListRefused(f"its signature is not that of {name_of(found.bare.issuer)}")
+        raise ListRefused(f"its signature is not that of {name_of(issuer)}")
     if any(each.oid == x509.DeltaCRLIndicator.oid for each in extensions):
         raise ListRefused("it is a delta list, which says only what has changed")
     unknown = [each.oid for each in extensions if each.critical and each.oid not in _CRITICAL]
