@@ -10,7 +10,7 @@ import stat
 import struct
 import sys
 import tempfile
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from hashlib import sha256
@@ -59,6 +59,7 @@ from reusedproxy.measures.log_throttle import TELL_AT_MOST, TELL_EVERY
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.watchdog import Standstills
 from reusedproxy.operators.logs.orders import OrderLog
+from reusedproxy.operators.shell import key_checker
 from reusedproxy.operators.shell.commands import GUIDE, namespace
 from reusedproxy.operators.shell.key_checker import RESTED, KeyChecker
 from reusedproxy.operators.shell.keys import LONGEST_FILE, ManholeError, authorized_keys, fingerprint, make_host_key
@@ -113,6 +114,16 @@ class FilesTestCase(SynchronousTestCase):
 
     def faults(self) -> list[str]:
         return list(self.assertRaises(ManholeError, self.manhole).texts)
+
+
+#: A key of ECDSA whose point is written in another way than SSH knows (RFC 5656 section 3.1).
+COMPRESSED = b"ecdsa-sha2-nistp256 " + b64encode(
+    NS(b"ecdsa-sha2-nistp256")
+    + NS(b"nistp256")
+    + NS(
+        generate_elliptic_curve_key(SECP256R1()).public_key().public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
+    )
+)
 
 
 class AuthorizedKeysTests(FilesTestCase):
@@ -289,6 +300,15 @@ class AuthorizedKeysTests(FilesTestCase):
             b"ssh-rsa AAAAB3NzaC1yc2EAAAABAAAAAAEB",
             b"\xff\xfe",
             b"-----BEGIN OPENSSH PRIVATE KEY-----",
+            # What sshd does not take, either, and conch would: who spoils a line takes its key out of use.
+            good.replace(b"ssh-ed25519 ", b"ssh-disabled "),
+            good.replace(b"ssh-ed25519 ", b"ssh-rsa "),
+            good.replace(b"ssh-ed25519 ", b"ssh-ed25519-cert-v01@openssh.com "),
+            good.replace(b"ssh-ed25519 ", b"ssh-ed25519 #"),
+            good.replace(b"ssh-ed25519 ", b"ssh-ed25519 !"),
+            good.replace(b"ssh-ed25519 ", b"ssh-ed25519\v"),
+            b"ssh-ed25519 " + b64encode(b64decode(good.split()[1]) + b"more"),
+            COMPRESSED,
         ):
             self.write(self.keys, good + b"\n" + bad + b"\n" + bad + b"\n")
             faults = self.faults()
@@ -901,6 +921,17 @@ class ConnectionTests(FilesTestCase):
         self.manhole_.look_again()
         other.flush()
         self.assertTrue(inside.lost)
+
+    def test_a_session_ends_whatever_keeps_the_file_from_being_read(self) -> None:
+        def fails(path: str, user: int) -> list[Key]:
+            raise NotImplementedError("that kind of file")
+
+        self.authorize(self.key)
+        _, client, pump = self.session()
+        self.patch(key_checker, "authorized_keys", fails)
+        self.manhole_.look_again()
+        pump.flush()
+        self.assertTrue(client.lost)
 
     def test_a_prompt_that_is_open_ends_with_its_key(self) -> None:
         """At the next thing that is typed, or a few seconds later; not while the file is just being written."""

@@ -97,6 +97,8 @@ class KeyChecker:
             known = authorized_keys(self._path, os.geteuid())
         except ManholeError as error:
             raise UnauthorizedLogin(str(error)) from None
+        except Exception as error:  # nobody stays, or comes in, by a file that could not be read
+            raise UnauthorizedLogin(f"the file of keys cannot be read: {error!r}") from None
         for key in known:
             if key.blob() == blob:
                 return key

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import os
 import stat
-import struct
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from errno import ELOOP
 from hashlib import sha256
 
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from twisted.conch.ssh.common import getNS
 from twisted.conch.ssh.keys import BadKeyError, EncryptedKeyError, Key
 
 from reusedproxy.net.trusted_paths import parent_of
@@ -27,9 +26,6 @@ SHORTEST_RSA = 1024
 LONGEST_FILE = 2**20
 #: Most symbolic links on the path to a file, as in Linux (path_resolution(7)).
 MOST_LINKS = 40
-
-#: Exceptions that conch raises when it reads something that is not a key.
-_NO_KEY = (BadKeyError, EncryptedKeyError, UnsupportedAlgorithm, ValueError, IndexError, struct.error)
 
 
 class ManholeError(Exception):
@@ -50,22 +46,21 @@ def authorized_keys(path: str, user: int) -> list[Key]:
     found, faults = [], []
     content = _read(path, what, user, stat.S_IWGRP | stat.S_IWOTH, "can be written by others")
     for number, line in enumerate(content.split(b"\n"), 1):
-        words = line.split()
+        line = line.removesuffix(b"\r")
+        words = [each for each in line.replace(b"\t", b" ").split(b" ") if each]
         if not words or words[0].startswith(b"#"):
             continue
         try:
-            if not words[0].startswith((b"ssh-", b"ecdsa-", b"sk-")):
-                raise BadKeyError("the type of a key does not stand first")
-            if b"\r" in line.strip():
+            if b"\r" in line:
                 raise BadKeyError("OpenSSH ends no line there")
-            key = Key.fromString(line.strip(), type="public_openssh")
+            key = _key_in(words)
             if key.type() == "DSA" or (key.type() == "RSA" and key.size() < SHORTEST_RSA):
                 faults.append(
                     f"{what}, line {number}: a key of DSA, or of RSA with less than {SHORTEST_RSA} bits, can be forged:"
                     " ssh-keygen -t ed25519 makes another"
                 )
             found.append(key)
-        except _NO_KEY:
+        except Exception:  # conch raises one or another for what is no key
             faults.append(
                 f"{what}, line {number}: not a public key as OpenSSH writes it (options before it are not supported)"
             )
@@ -74,6 +69,18 @@ def authorized_keys(path: str, user: int) -> list[Key]:
     if faults:
         raise ManholeError(*faults)
     return found
+
+
+def _key_in(words: list[bytes]) -> Key:
+    """Returns the key of a line: its type, then in base64 that type again and the rest. As sshd's, the line must be
+    exact: who spoils a letter takes the key out of use. Raises any exception for what is no key."""
+    kind, blob = words[0], b64decode(words[1], validate=True)
+    if not kind.startswith((b"ssh-", b"ecdsa-", b"sk-")) or getNS(blob)[0] != kind:
+        raise BadKeyError("the type of the key does not stand first")
+    key: Key = Key.fromString(b" ".join(words[:2]), type="public_openssh")
+    if key.type() != "DSA" and key.blob() != blob:  # DSA is refused anyway
+        raise BadKeyError("it is followed by something else")
+    return key
 
 
 def host_key(path: str, user: int) -> Key | None:
@@ -90,7 +97,7 @@ def host_key(path: str, user: int) -> Key | None:
         key: Key = Key.fromString(content)
     except EncryptedKeyError:
         raise ManholeError(f"{what}: is protected by a passphrase, which a daemon cannot be asked for") from None
-    except _NO_KEY:
+    except Exception:
         raise ManholeError(f"{what}: is not a private key; remove it, and a new one will be made") from None
     if key.isPublic():
         raise ManholeError(f"{what}: is a public key; the private one is needed")

@@ -372,9 +372,11 @@ class ManholeFactory(SSHFactory):
 
     def _look_again(self) -> None:
         self._look = None
-        self.look_at_keys()
-        if any(each.state == ADMITTED for each in self.connections):
-            self.watch_keys()
+        try:
+            self.look_at_keys()
+        finally:
+            if any(each.state == ADMITTED for each in self.connections):
+                self.watch_keys()
 
     def look_at_keys(self) -> None:
         """Ends the connections whose key the file does not list any more, if it has changed."""
