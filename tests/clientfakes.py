@@ -466,7 +466,7 @@ class World:
         self.others: dict[str, World] = {}
         self.places = ConnectionLimit(places)
         self.listener = FakeListener()
-        limits = limits or Limits()
+        limits = limits or Limits(upgrade_with_body=bool(backend and backend.get("upgrade_with_body")))
         self.servers = [self._server(number, maxconn, PoolLimits(**(pool or {})), limits) for number in range(servers)]
         settings = model.Backend("be", PLACE, mode="http", timeouts=timeouts, **(backend or {}))
         self.backend = Backend(

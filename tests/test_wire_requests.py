@@ -1,5 +1,6 @@
 """What the wire takes from clients, what it refuses and with which status, and what of it goes on."""
 
+from itertools import product
 from unittest import mock
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -268,7 +269,7 @@ class FramingTests(SynchronousTestCase):
         self.assertIsNone(read(get(HOST + field + b"Connection: upgrade\r\n", version=b"HTTP/1.0")).upgrade)
 
     def test_what_cannot_be_switched_is_not_offered(self) -> None:
-        """Never h2c, by which others' rules are passed (RFC 9113 3.1); else also with a body (RFC 9110 7.8)."""
+        """Never h2c, by which others' rules are passed (RFC 9113 3.1); with a body only where that is wished."""
         asks = HOST + b"Connection: upgrade\r\nUpgrade: %b\r\n"
         for offer, expected in (
             (b"h2c", None),
@@ -279,8 +280,26 @@ class FramingTests(SynchronousTestCase):
             (b"", None),
         ):
             self.assertEqual(read(get(asks % offer)).upgrade, expected, offer)
-        self.assertEqual(read(get(asks % b"websocket" + b"Content-Length: 1\r\n")).upgrade, b"websocket")
+        with_body = get(asks % b"websocket" + b"Content-Length: 1\r\n")
+        self.assertIsNone(read(with_body).upgrade)
+        self.assertEqual(read_request(with_body, Limits(upgrade_with_body=True)).upgrade, b"websocket")
         self.assertIsNone(read(get(asks % b"h2c" + b"Content-Length: 1\r\n")).upgrade)
+
+    def test_rules_see_the_upgrade_that_goes_on(self) -> None:
+        """Or a client would say "websocket" to be spared a rule, and the server would get a plain request."""
+        for connection, offer, version, body, limits in product(
+            (b"", b"Connection: upgrade\r\n", b"Connection: close\r\n", b"Connection: Upgrade, HTTP2-Settings\r\n"),
+            (b"websocket", b"h2c", b"h2c, foo", b"foo ,bar"),
+            (b"HTTP/1.1", b"HTTP/1.0"),
+            (b"", b"Content-Length: 1\r\n", b"Transfer-Encoding: chunked\r\n"),
+            (LIMITS, Limits(upgrade_with_body=True)),
+        ):
+            if body and version == b"HTTP/1.0":
+                continue  # refused of a GET
+            sent = get(HOST + connection + b"Upgrade: " + offer + b"\r\nA: b\r\n" + body, version=version)
+            head = read_request(sent, limits)
+            self.assertEqual(head.values(b"upgrade"), [] if head.upgrade is None else [head.upgrade], sent)
+            self.assertEqual((head.values(b"a"), head.head[-4:]), ([b"b"], b"\r\n\r\n"))
 
     def test_fields_are_found_as_they_came(self) -> None:
         """Lookups see all that the client sent, hop-by-hop fields too, in any case and in order; but not what

@@ -66,7 +66,7 @@ class AddedServer:
             proxy.deadlines,
             random,
             proxy.budget,
-            limits_of(proxy.configuration.global_),
+            limits_of(proxy.configuration),
             proxy.addresses,
             proxy.trusts,
             {},

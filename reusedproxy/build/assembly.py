@@ -221,7 +221,7 @@ class Assembly:
         #: How names of headers are spelled where that is asked for.
         self._spelling: Spelling | None = None
         settings = configuration.global_
-        self._limits = limits_of(settings)
+        self._limits = limits_of(configuration)
         self._previous = previous
         self._again = previous is not None and configuration is previous.configuration
         # It has parsed the lists, and knows when they have changed.
@@ -593,9 +593,11 @@ def queries_of(server: model.Server, previous: Line | None = None) -> Iterable[Q
         yield Query(server.agent.addr, socket.SOCK_STREAM)
 
 
-def limits_of(settings: model.Global) -> Limits:
+def limits_of(configuration: model.Configuration) -> Limits:
     """Returns the bounds of the heads that are read."""
+    settings = configuration.global_
+    upgrades = any(each.upgrade_with_body for each in configuration.backends.values())
     # HAProxy's manual: tune.http.maxhdr counts the start line, too.
     # Less than usual would only have rules see less.
     buffer = max(settings.bufsize, Limits().buffer)
-    return Limits(settings.bufsize - settings.maxrewrite, settings.maxhdr - 1, buffer)
+    return Limits(settings.bufsize - settings.maxrewrite, settings.maxhdr - 1, buffer, upgrades)

@@ -448,8 +448,8 @@ class Exchange(Request):
         assert request is not None and connection is not None and backend is not None
         if head.status == 101 and not switches_as_asked(head, request):
             text = "unasked 101"
-            if request.length and request.values(b"Upgrade"):
-                text += " (Upgrade was not passed on, since there is a body: option http-upgrade-with-body)"
+            if request.length and not backend.settings.upgrade_with_body:
+                text += " (with a body, Upgrade is passed on by option http-upgrade-with-body alone)"
             connection.pool.invalid.note("", text, head.head)
             connection.give_up("unasked 101")
             self.server_lost(SERVER_FAULT, "unasked 101", True)

@@ -41,7 +41,8 @@ Fault = type[RequestFault] | type[ResponseFault]
 @frozen
 class Limits:
     """Bounds a head: `max_head` bytes with its empty line, `max_headers` field lines. `buffer` bounds what is held of a
-    message, or of a connection in mode tcp: while rules look at it, or so that it can be sent again.
+    message, or of a connection in mode tcp: while rules look at it, or so that it can be sent again. With
+    `upgrade_with_body` a request with a body may offer another protocol (option http-upgrade-with-body).
 
     The defaults are HAProxy's tune.bufsize less tune.maxrewrite, tune.http.maxhdr less the first line, and
     tune.bufsize.
@@ -50,6 +51,7 @@ class Limits:
     max_head: int = 15360
     max_headers: int = 100
     buffer: int = 16384
+    upgrade_with_body: bool = False
     #: The bytes up to which a head is surely within both: each field line has four at least, with colon and line end.
     enough: int = field(init=False, eq=False, repr=False)
 

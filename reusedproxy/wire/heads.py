@@ -85,6 +85,7 @@ _SPECIAL: Final = frozenset((204, 304, 426, b"HEAD", b"CONNECT"))
 _HOST_LINE: Final = re.compile(rb"(\r\n(?i:host):)[^\r]*")
 _SLASH: Final = ord("/")
 _EXPECT: Final = frozenset({b"expect"})
+_UPGRADE: Final = frozenset({b"upgrade"})
 _BODILESS_IN_1_0: Final = frozenset({b"GET", b"HEAD", b"DELETE"})
 _BODY_FIELDS: Final = frozenset({b"content-length", b"transfer-encoding"})
 _CHUNK_FIELDS: Final = frozenset({b"transfer-encoding", b"trailer"})
@@ -298,6 +299,14 @@ def read_request(head: bytes, limits: Limits) -> RequestHead:
     request.minor, request.length, request.keep_alive = minor, length, keep_alive
     if options or minor == 0 or notables[EXPECT] is not None or notables[TE] is not None:
         _add_wishes(request, notables, options)
+    if (upgrade := notables[UPGRADE]) is not None:
+        if length and not limits.upgrade_with_body:
+            request.upgrade = None
+        if request.upgrade != upgrade:
+            # Rules see what the server gets, or a field that it does not get could let something in.
+            request.head = _without(request.head, _UPGRADE)
+            if request.upgrade is not None:
+                request.head = b"%bUpgrade: %b\r\n\r\n" % (request.head[:-2], request.upgrade)
     return request
 
 

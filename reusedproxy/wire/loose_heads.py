@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from reusedproxy.wire.framing import offered_protocols
 from reusedproxy.wire.grammar import CRLF, OWS
 from reusedproxy.wire.heads import Limits, RequestFault, RequestHead, find_head_end, read_request, skip_empty_lines
 
@@ -29,7 +30,7 @@ _END: Final = re.compile(rb"\n\r?\n")
 _ABSOLUTE: Final = re.compile(rb"([A-Za-z][A-Za-z0-9+.-]*)://(?:[^/?#]*@)?([^/?#]*)")
 #: Fields that are usual beside Connection, and mean the connection alone (RFC 9110 section 7.6.1).
 _HOP_BY_HOP: Final = frozenset(
-    (b"connection", b"keep-alive", b"proxy-connection", b"te", b"upgrade", b"http2-settings", b"transfer-encoding")
+    (b"connection", b"keep-alive", b"proxy-connection", b"te", b"http2-settings", b"transfer-encoding")
 )
 _NO_PORT: Final = re.compile(rb":\Z")
 _PORTS: Final = {
@@ -93,8 +94,14 @@ def read_as_request(data: bytes, loose: RequestHead, limits: Limits, surely: boo
 
 def _seen_of(head: RequestHead) -> tuple[object, ...]:
     """Returns what rules see of a head, but for the usual fields that end with the connection."""
-    fields = sorted((name.lower(), value) for name, value in head.fields() if name.lower() not in _HOP_BY_HOP)
-    return head.method, head.target, head.minor, fields
+    fields = []
+    for name, value in head.fields():
+        lower = name.lower()
+        if lower == b"upgrade":
+            fields.append((lower, offered_protocols(value) or b""))
+        elif lower not in _HOP_BY_HOP:
+            fields.append((lower, value))
+    return head.method, head.target, head.minor, sorted(each for each in fields if each != (b"upgrade", b""))
 
 
 def _fields(block: bytes) -> list[tuple[bytes, bytes]]:

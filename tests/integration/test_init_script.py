@@ -7,6 +7,7 @@ Everything that it would keep in /etc, /run and /var is in a directory of the te
 from __future__ import annotations
 
 import fcntl
+import getpass
 import os
 import pwd
 import re
@@ -366,6 +367,15 @@ class PidFileTests(InitScriptTestCase):
             for action, status in (("start", 1), ("status", 4)):
                 self.assertIn(f"{name}=run/daemon.pid: say the whole path", self.expect(status, action))
             self.settings.write_text(before)
+        for line, words in (
+            (f"PIDFILE={self.pidfile}\r", "PIDFILE has a control character"),
+            (f"USER='{getpass.getuser()} '", "USER ends with a blank"),
+            (f"STATUSFILE={self.directory}/", "say a file, not a directory"),
+        ):
+            self.settings.write_bytes(f"{before}{line}\n".encode())
+            for action, status in (("start", 1), ("status", 4)):
+                self.assertIn(words, self.expect(status, action))
+        self.settings.write_text(before)
         done = subprocess.run(
             ["/bin/sh", str(SCRIPT), "status"],
             env={**os.environ, "REUSEDPROXY_DEFAULTS": self.settings.name},
