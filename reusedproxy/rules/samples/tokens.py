@@ -97,8 +97,8 @@ def _jwt_verify(algorithm: str, said: str) -> Convert:
     def convert(sample: bytes, facts: Facts) -> Sample:
         chosen = to_text(facts.variable(algorithm)) if of_variable[0] else algorithm.encode()
         secret = to_text(facts.variable(said)) if of_variable[1] else said.encode("utf-8", "surrogateescape")
-        if chosen is None or secret is None:
-            return None
+        if not chosen or not secret:
+            return None  # as HAProxy: anybody can sign with an empty secret
         return verified(sample, chosen.decode("latin-1"), secret, key)
 
     return convert
