@@ -8,6 +8,8 @@ import os
 from base64 import b64decode, b64encode, urlsafe_b64encode
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
+from typing import Any
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
@@ -72,6 +74,14 @@ class TokenTests(SynchronousTestCase):
         token = MESSAGE + b"." + encoded(signature)
         self.assertEqual(verified(token, "HS256", b"/etc/key.pem", KEYS["RS256"]), FAILED)
         self.assertEqual(verified(token, "HS256", b"/etc/key.pem", None), VERIFIED)
+
+    def test_an_empty_secret_verifies_none(self) -> None:
+        """As of a header, a map or the environment that says nothing: anybody could sign with it."""
+        for secret, found in ((b"secret", VERIFIED), (b"", None), (None, None)):
+            token = MESSAGE + b"." + encoded(hmac.new(secret or b"", MESSAGE, "sha256").digest())
+            facts: Any = SimpleNamespace(variable=lambda name, secret=secret: secret)
+            verify = compiled(read_expression(f"str({token.decode()}),jwt_verify(HS256,txn.k)", "here"))
+            self.assertEqual(verify(facts), found, secret)
 
     def test_a_changed_message_is_not_verified(self) -> None:
         for algorithm, key in KEYS.items():
