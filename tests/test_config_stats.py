@@ -70,6 +70,10 @@ class StatsLineTests(SynchronousTestCase):
     def test_what_is_wrong_is_said(self) -> None:
         for lines, text in (
             ("stats auth admin", "'stats auth' needs a name, a colon and a password: stats auth NAME:PASSWORD"),
+            (
+                "stats auth admin S3CRET",
+                "'stats auth' takes one word, a name, a colon and a password: stats auth NAME:PASSWORD",
+            ),
             ("stats auth :b", "'stats auth' needs a name, a colon and a password: stats auth NAME:PASSWORD"),
             ("stats auth a:b\n stats auth a:c", "'stats auth': the user 'a' has a password already"),
             ("stats uri '/a b'", "'stats uri': '/a b' cannot stand in a request"),

@@ -456,20 +456,27 @@ class RequestTests(SynchronousTestCase):
 
     def test_deleting_a_wish_takes_it_back(self) -> None:
         """Upgrade and Expect are read out of the head before rules run."""
-        rules = "http-request del-header Upgrade\n http-request del-header Expect"
-        self.assertEqual(
-            self.asked(rules, get("/", "Connection: Upgrade", "Upgrade: websocket")), [b"GET / HTTP/1.1", b"Host: a"]
-        )
-        world = ruled(self, rules, warm=1)
-        client = world.client()
-        client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
-        self.assertNotIn(b"Expect", world.server.asked())
-        (connection,) = world.frontend.connections
-        assert isinstance(connection, ClientConnection) and connection.exchange is not None
-        self.assertFalse(connection.exchange.expects)
-        client.send(b"ok")
-        world.server.answer()
-        world.check_rest()
+        for names in (
+            ("Upgrade", "Expect"),
+            ("up -m beg", "pect -m end"),
+            ("pgrad -m sub", "^(x-|expect$) -m reg"),
+            ("^(x-|upgrade$) -m reg", ".* -m reg"),
+        ):
+            rules = "\n ".join(f"http-request del-header {each}" for each in names)
+            self.assertEqual(
+                self.asked(rules, get("/", "Connection: Upgrade", "Upgrade: websocket")),
+                [b"GET / HTTP/1.1", b"Host: a"],
+            )
+            world = ruled(self, rules, warm=1)
+            client = world.client()
+            client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
+            self.assertNotIn(b"Expect", world.server.asked())
+            (connection,) = world.frontend.connections
+            assert isinstance(connection, ClientConnection) and connection.exchange is not None
+            self.assertFalse(connection.exchange.expects)
+            client.send(b"ok")
+            world.server.answer()
+            world.check_rest()
 
     def test_forwardfor_comes_behind_the_rules(self) -> None:
         """As in HAProxy: what the client said there can be deleted."""

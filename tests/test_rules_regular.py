@@ -72,7 +72,7 @@ class MeaningTests(SynchronousTestCase):
 
     def test_what_nobody_can_read_is_refused(self) -> None:
         """With the reason."""
-        for pattern in ("(", "a**", "[b-a]", "[[:nothing:]]", r"\y", "(?#", "(?R)"):
+        for pattern in ("(", "a**", "[b-a]", "[[:nothing:]]", r"\y", r"/x\c", "(?#", "(?R)"):
             with self.assertRaises(Wrong) as caught:
                 read_regular(pattern, "here")
             self.assertIn(f"here: the regular expression '{pattern}'", str(caught.exception))

@@ -23,8 +23,11 @@ _ABSOLUTE = re.compile(rb"([A-Za-z][A-Za-z0-9+.-]*://)([^/?#]*)")
 _NOT_IN_TARGET = re.compile(rb"[^!\"$-~]")
 _PORT = re.compile(rb":[0-9]+\Z")
 _HOST_LINE = re.compile(rb"\r\n(?i:host):[^\r]*")
-#: Names of lines that a pattern for several names never removes.
-_KEPT = frozenset(b"host content-length transfer-encoding trailer connection te upgrade expect".split())
+#: What a client may ask for besides an answer; the wire layer has noted it.
+_WISHES = ("expect", "upgrade")
+#: Names of lines that a pattern for several names never removes; of responses, the wishes as well.
+_KEPT = frozenset(b"host content-length transfer-encoding trailer connection te".split())
+_KEPT_OF_RESPONSES = _KEPT | {each.encode() for each in _WISHES}
 
 
 class Unusable(Exception):
@@ -51,13 +54,19 @@ def remove(head: Head, lines: re.Pattern[bytes]) -> None:
 
 
 def remove_matching(head: Head, wanted: Callable[[bytes], bool]) -> None:
-    """Removes all lines whose name is wanted, except those in `_KEPT`."""
+    """Removes all lines whose name is wanted, except those that are kept, and the wish that a line of a request is."""
+    always = _KEPT_OF_RESPONSES
+    if isinstance(head, RequestHead):
+        always = _KEPT
+        for name in _WISHES:
+            if wanted(name.encode()):
+                drop_wish(head, name)
 
     def kept(block: bytes) -> bytes:
         first, *lines = block.split(b"\r\n")
         names = ((line, line.partition(b":")[0]) for line in lines)
         return b"\r\n".join(
-            [first, *(line for line, name in names if not name or name.lower() in _KEPT or not wanted(name))]
+            [first, *(line for line, name in names if not name or name.lower() in always or not wanted(name))]
         )
 
     head.block, head.head = kept(head.block), kept(head.head)

@@ -240,7 +240,7 @@ class _Translation:
         rest = self._text[self._at + 2 :]
         if letter == "e":
             self._take(2, r"\x1b")
-        elif letter == "c" and rest[:1].isascii() and rest[:1].isprintable():
+        elif letter == "c" and rest and rest[:1].isascii() and rest[:1].isprintable():
             self._take(3, f"\\x{ord(rest[0].upper()) ^ 64:02x}")
         elif letter == "x" and (found := re.match(r"\{([0-9A-Fa-f]{1,2})\}", rest)):
             self._take(2 + len(found[0]), f"\\x{int(found[1], 16):02x}")

@@ -76,6 +76,8 @@ def _version(page: StatsPage, line: Line, acls: Acls, report: Report) -> StatsPa
 
 
 def _auth(page: StatsPage, line: Line, acls: Acls, report: Report) -> StatsPage:
+    if len(line.arguments) > 1:  # what is too much may be the password, which no message is to have
+        raise Wrong("'stats auth' takes one word, a name, a colon and a password: stats auth NAME:PASSWORD")
     name, colon, password = line.one_argument("a name and a password: stats auth NAME:PASSWORD").partition(":")
     if not colon or not name:
         raise Wrong("'stats auth' needs a name, a colon and a password: stats auth NAME:PASSWORD")
