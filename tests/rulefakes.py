@@ -54,6 +54,7 @@ class Seen:
     maps: Mapping[str, Map] = NO_MAPS
     counters: Counters | None = None
     compared = 0
+    counted: tuple[int, ...] = ()
     passed = found = 0
     acts = True
     tables: Mapping[str, Table] = MappingProxyType({})

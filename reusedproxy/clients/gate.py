@@ -85,6 +85,7 @@ class Arrival:
     counters: Counters | None = None
     acts: bool = True
     compared: int = 0
+    counted: tuple[int, ...] = ()
     variables: dict[str, Sample] | None = None
 
     inspected = head = body = answer_body = line = answer = server_tls = backend_name = server_name = credentials = None
@@ -139,7 +140,7 @@ class Arrival:
         if which == "dst_conn":
             return self.listener.connections
         if which in LOCAL_ADDRESSES:
-            return is_local(getattr(self, LOCAL_ADDRESSES[which])[0])
+            return is_local(getattr(self, LOCAL_ADDRESSES[which])[0], self.accepted)
         own = self.frontend.name
         found = self.frontend.figure(which, name or own)
         if which == "fe_conn" and name in ("", own) and self.client is None and self.acts and isinstance(found, int):

@@ -212,7 +212,7 @@ class Routing:
             spell(exchange, (route.partners,))
         own = route.rule_set
         if own is not None and own.content and not at:
-            tracked = exchange.counters
+            tracked, exchange.counted = exchange.counters, ()
             if runs_into(own.content, exchange, ended, self._note_cookie):
                 return
             count_tracked(exchange, tracked)

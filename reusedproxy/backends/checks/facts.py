@@ -33,6 +33,7 @@ class CheckFacts:
     unique_id = b""
     asks_as_proxy = lenient = False
     compared = 0
+    counted: tuple[int, ...] = ()
     maps: Mapping[str, Map] = NO_MAPS
     counters: Counters | None = None
     acts = True

@@ -87,6 +87,7 @@ class FailedClient:
     credentials = announced = auth_scheme = backend = server = waited_for = cookie = own_source = None
     asks_as_proxy = lenient = redispatched = False
     compared = 0
+    counted: tuple[int, ...] = ()
     applet = ""
     first_request = acts = True
     counters: Counters | None = None
