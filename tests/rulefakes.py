@@ -106,6 +106,9 @@ class Seen:
     def tell(self, sink: str, line: str) -> None:
         self.told = [*self.told, (sink, line)]
 
+    def not_done(self, text: str) -> None:
+        self.told = [*self.told, ("", text)]
+
     def table(self, name: str) -> Table | None:
         return self.tables.get(name)
 

@@ -367,6 +367,9 @@ class Facts(Protocol):
     def tell(self, sink: str, line: str) -> None:
         """Writes a line where `debug` says, by HAProxy's name."""
 
+    def not_done(self, text: str) -> None:
+        """Reports what could not be done for it, once in a while; it goes on."""
+
     @property
     def listener_name(self) -> str: ...
 

@@ -54,6 +54,9 @@ class CheckFacts:
     def tell(self, sink: str, line: str) -> None:
         raise NotImplementedError("no check has a line for it")
 
+    def not_done(self, text: str) -> None:
+        raise NotImplementedError("what a check cannot do makes it fail")
+
     def table(self, name: str) -> Table | None:
         return None
 

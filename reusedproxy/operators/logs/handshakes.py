@@ -147,6 +147,9 @@ class FailedClient:
     def tell(self, sink: str, line: str) -> None:
         self.frontend.sinks[sink](line)
 
+    def not_done(self, text: str) -> None:
+        self.frontend.not_done(text)
+
     def table(self, name: str) -> Table | None:
         return self.frontend.tables.get(name)
 
