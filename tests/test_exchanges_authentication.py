@@ -61,6 +61,7 @@ EACH_ACTION = """
  http-request normalize-uri query-sort-by-name
  http-request early-hint Link x
  http-request strict-mode off
+ tcp-request content sc-inc-gpc0(2)
  http-request set-header X-Port %[src_port]
  http-request set-header X-Long 1 if { req.hdr(x-long) -m len 99 }
 """
@@ -68,7 +69,7 @@ EACH_ACTION = """
 SET = {
     "head", "own_variables", "session", "priority", "noted", "method", "own_source", "own_destination", "own_timeouts",
     "most_retries", "no_late_retries", "hints", "lenient", "tables",
-    "limits_in", "limits_out", "compared",
+    "limits_in", "limits_out", "compared", "counted",
 }  # fmt: skip
 #: Actions that end the rules, or behind which these are not run again, or that do nothing to it.
 END_OR_WAIT = {

@@ -220,12 +220,17 @@ class ClientConnection(Client[Owner], TransportOwner):
                 self._buffer = rest
                 if self.straight is not None:
                     exchange.begin(self.straight, body, self._body is None)
-                elif (guard := frontend.guard) is None or guard(exchange):
-                    frontend.route(exchange, body, self._body is None)
                 else:
-                    default = frontend.default_route
-                    assert default is not None
-                    exchange.begin(default, body, self._body is None)
+                    try:
+                        passes = (guard := frontend.guard) is not None and not guard(exchange)
+                    except Exception:
+                        passes = False  # the rules are run, and tell which of them fails
+                    if passes:
+                        default = frontend.default_route
+                        assert default is not None
+                        exchange.begin(default, body, self._body is None)
+                    else:
+                        frontend.route(exchange, body, self._body is None)
                 if self.state != WAITING:
                     if self._buffer and len(self._buffer) > limits.max_head:
                         self.transport.pause_reading()
