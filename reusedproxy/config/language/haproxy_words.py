@@ -34,7 +34,8 @@ GLOBAL_WITHOUT_EFFECT = words(
     """
     nbthread nbproc thread-groups thread-group thread-hard-limit cpu-map cpu-policy cpu-set numa-cpu-mapping
     max-threads-per-group busy-polling noepoll nopoll nokqueue noevports nosplice nogetaddrinfo noreuseport
-    no-memory-trimming no-quic limited-quic lua-prepend-path prealloc-fd maxpipes maxzlibmem maxcompcpuusage maxcomprate master-worker
+    no-memory-trimming no-quic limited-quic lua-prepend-path
+    prealloc-fd maxpipes maxzlibmem maxcompcpuusage maxcomprate master-worker
     mworker-max-reloads mworker-prealloc profiling.tasks profiling.memory max-spread-checks
     insecure-fork-wanted expose-experimental-directives expose-deprecated-directives
     set-dumpable strict-limits quiet pp2-never-send-local
