@@ -148,6 +148,8 @@ class Frontend(Owner):
         self.closing = settings.connection_mode == "close"
         #: Another frontend accepts on its listeners, or nobody does.
         self.stopped = False
+        #: Another process goes on at its listeners: its clients are told so, each by an answer.
+        self.leaving = False
         #: An operator has stopped it for good.
         self.shut = False
         self.default_route = None if backend is None or backend.settings.mode == "tcp" else Route(settings, backend)
@@ -297,24 +299,31 @@ class Frontend(Owner):
             self.places.frontends.remove(self)
         return listeners
 
-    def leave(self) -> None:
+    def leave(self, kept_idle: float) -> None:
         """Stops accepting, because another process goes on at its listeners. Each client is told with its next answer
-        to come again: closing an idle connection might cross with its next request."""
+        to come again: closing an idle connection might cross with its next request. One whose answer has begun without
+        that word, and is idle then, has `kept_idle` seconds for another request."""
         self._stop_accepting()
-        self.closing = True
+        self.closing = self.leaving = True
+        keep_alive = self.timeouts.http_keep_alive
+        kept = kept_idle if keep_alive is None else min(keep_alive, kept_idle)
+        self.timeouts = evolve(self.timeouts, http_keep_alive=kept)
         for connection in self.connections:
-            if isinstance(connection, ClientConnection):
+            if isinstance(connection, ClientConnection) and not connection.is_answered:
                 connection.end_after("another process goes on")
 
     def finish_idle(self) -> None:
         """Closes the connections of clients that have nothing under way."""
         for connection in [*self.connections]:
             if isinstance(connection, ClientConnection) and connection in self.connections:
-                connection.finish()
+                if not connection.is_answered:
+                    connection.finish()
 
     def settle(self, connection: Connected) -> None:
         """Hands over a connection that was not idle when this frontend stopped (a pending client's, one whose exchange
         has ended since): to the one that accepts on its listener now, if its client would be admitted there."""
+        if self.leaving and isinstance(connection, ClientConnection):
+            return
         taker = connection.listener.taker
         successor = taker if isinstance(taker, Frontend) and taker is not self else None
         if isinstance(connection, StreamConnection):
