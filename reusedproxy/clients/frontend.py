@@ -314,10 +314,9 @@ class Frontend(Owner):
 
     def finish_idle(self) -> None:
         """Closes the connections of clients that have nothing under way."""
-        for connection in [*self.connections]:
-            if isinstance(connection, ClientConnection) and connection in self.connections:
-                if not connection.is_answered:
-                    connection.finish()
+        for connection in [each for each in self.connections if isinstance(each, ClientConnection)]:
+            if connection in self.connections and not connection.is_answered:
+                connection.finish()
 
     def settle(self, connection: Connected) -> None:
         """Hands over a connection that was not idle when this frontend stopped (a pending client's, one whose exchange
