@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config.language.conditions import evaluate
+from reusedproxy.config.language.features import FEATURES, KNOWN_FEATURES, KNOWN_SWITCHES
 from reusedproxy.config.language.report import Wrong
 from reusedproxy.config.reader import ConfigurationError, Source, read_configuration
 
@@ -17,6 +18,8 @@ TRUE = [
     "! ! 1",
     "defined(REUSEDPROXY)",
     "feature(OPENSSL)",
+    "feature(SSL) && feature(PROMEX) && feature(PCRE2) && feature(ZLIB) && feature(LIBCRYPT) && feature(SYSTEMD)",
+    "enabled(EPOLL) && enabled(REUSEPORT) && enabled(GETADDRINFO)",
     "!feature(THREAD) && !feature(LUA) && !feature(QUIC)",
     "streq(a,a)",
     "streq(a b,a b)",
@@ -52,6 +55,9 @@ FALSE = [
     "version_atleast(3.4)",
     "version_before(3.3)",
     "1 && 0",
+    "feature(QUIC) || feature(LUA)",
+    "feature(openssl)",
+    "enabled(SERVER-SSL-VERIFY-NONE)",
     "(1 || 1) && 0",
     "enabled(POLL)",
     "streq( a,a)",
@@ -78,6 +84,14 @@ WRONG = [
 ]
 ENVIRONMENT = {"REUSEDPROXY": "1"}
 LIBRARY = "OpenSSL 3.5.0 8 Apr 2025"
+#: What `haproxy -vv` of 2.8 and the Makefile of 3.5 list.
+HAPROXY_FEATURES = """
+    51DEGREES ACCEPT4 BACKTRACE CLOSEFROM CPU_AFFINITY CRYPT_H DEVICEATLAS DL ECH ENGINE EPOLL EVPORTS FCGI GETADDRINFO
+    H2 KQUEUE KTLS LIBATOMIC LIBCRYPT LINUX_CAP LINUX_SPLICE LINUX_TPROXY LUA MATH MEMORY_PROFILING NETFILTER NS
+    OBSOLETE_LINKER OPENSSL OPENSSL_AWSLC OPENSSL_WOLFSSL OT PCRE PCRE2 PCRE2_JIT PCRE_JIT POLL PRCTL PROCCTL PROMEX
+    PTHREAD_EMULATION QUIC QUIC_OPENSSL_COMPAT RT SHM_OPEN SLZ SPOE SSL STATIC_PCRE STATIC_PCRE2 SYSTEMD TFO THREAD
+    THREAD_DUMP TPROXY TRACE WURFL ZLIB
+"""
 
 
 def notices(text: str, **environ: str) -> list[str]:
@@ -177,3 +191,72 @@ class ConditionalBlockTests(SynchronousTestCase):
     def test_a_faulty_condition_has_no_followers(self) -> None:
         """Its `.endif` still belongs to it."""
         self.assertEqual(len(faults(".if zork\n.else\n.endif\n")), 1)
+
+
+#: Blocks of which something is left out, and what is said of it: a warning or a notice, and where.
+LEFT_OUT = (
+    (".if feature(LUA)\n http-request deny\n.endif\n", "warning", 4, "'feature(LUA)' is false here"),
+    (".if !feature(LUA)\n.else\n http-request deny\n.endif\n", "notice", 5, "'feature(LUA)' is false here"),
+    (".if version_before(3.0)\n acl a src ::1\n.endif\n", "warning", 4, "'version_before(3.0)' is false here: 'acl a'"),
+    (".if enabled(SPLICE) && 1\n tcp-request content reject\n.endif\n", "warning", 4, "'enabled(SPLICE)' is false"),
+    (".if feature(LUA)\n.elif version_atleast(9)\n redirect location /\n.endif\n", "warning", 5, "'version_atleast"),
+    (".if feature(QUIC)\n .if 0\n http-request auth\n .endif\n.endif\n", "warning", 4, "lines 5 to 6 are"),
+    (".if feature(LUA) || feature(QUIC)\n http-request deny\n.endif\n", "warning", 4, "' is false and 'feature(QUIC)'"),
+    (".if feature(LUA)\n http-request deny\n.else\n http-request deny\n.endif\n", "notice", 4, "(line 5): to have"),
+    (".if feature(LUA)\n" + " http-request deny\n" * 7 + ".endif\n", "warning", 4, "(line 9) and 2 more: to have"),
+    (".if feature(LUA)\n http-request set-header X-User %[src]\n.endif\n", "warning", 4, "http-request set-header"),
+    (".if feature(LUA)\n http-request lua.allowed\n.endif\n", "warning", 4, "'http-request lua.allowed'"),
+    (".if feature(LUA)\n default-server ssl verify required\n.endif\n", "warning", 4, "'default-server … verify'"),
+    (".if feature(LUA)\n stats auth a:S3CRET\n.endif\n", "warning", 4, "'stats auth' (line 5)"),
+)
+#: Blocks of which nothing is said: nobody is kept out there, or a variable decides, or whoever wrote the line.
+NOTHING_LOST = (
+    ".if feature(QUIC)\n http-response set-header alt-svc h3\n bind quic4@:1\n.endif\n",
+    ".if feature(LUA)\n http-request set-log-level err\n tcp-request inspect-delay 5s\n # http-request deny\n.endif\n",
+    ".if 0\n http-request deny\n.endif\n",
+    ".if defined(NOPE)\n http-request deny\n.endif\n",
+    ".if feature(LUA) && 0\n http-request deny\n.endif\n",
+    ".if feature(LUA) || 1\n.else\n http-request deny\n.endif\n",
+    ".if feature(LUA)\n.elif streq(a,b)\n http-request deny\n.endif\n",
+    ".if feature(OPENSSL)\n http-request deny\n.endif\n",
+    ".if feature(LUA)\nfrontend other\n http-request deny\n.endif\n",
+    ".if !defined(REUSEDPROXY)\n .if feature(LUA)\n http-request deny\n .endif\n.endif\n",
+)
+
+
+class LeftOutTests(SynchronousTestCase):
+    """No rule that keeps somebody out is left out without a word."""
+
+    def said(self, block: str) -> list[tuple[str, int, str]]:
+        text = f"defaults\n mode http\nfrontend f\n{block} bind :1\n redirect location /\n"
+        found = read_configuration([Source("t.cfg", text)], {}).notices
+        return [(each.level, each.place.line, each.text) for each in found if "left out" in each.text]
+
+    def test_what_is_left_out_by_what_this_program_is_gets_a_word(self) -> None:
+        """A warning; where another branch is in its place, a notice. No argument is quoted: it may be a secret."""
+        for block, level, line, why in LEFT_OUT:
+            said = self.said(block)
+            self.assertEqual([each[:2] for each in said], [(level, line)], (block, said))
+            self.assertIn(why, said[0][2], block)
+            self.assertNotIn("S3CRET", said[0][2])
+
+    def test_nothing_is_said_where_nothing_is_lost(self) -> None:
+        for block in NOTHING_LOST:
+            self.assertEqual(self.said(block), [], block)
+
+    def test_a_rule_that_is_left_out_can_be_had(self) -> None:
+        """As the warning says."""
+        self.assertEqual(self.said(".if feature(LUA) || defined(REUSEDPROXY)\n http-request deny\n.endif\n"), [])
+
+    def test_verification_that_the_file_has_taken_away_is_a_switch(self) -> None:
+        """As the lines before say."""
+        block = ".if enabled(SERVER-SSL-VERIFY-NONE)\n.notice none\n.endif\n"
+        self.assertEqual(notices(f"global\n{block}ssl-server-verify none\n{block}"), ["none"])
+        self.assertEqual(notices('.notice "$HAPROXY_BRANCH"\n'), ["3.3"])
+
+    def test_every_name_of_haproxys_has_an_answer(self) -> None:
+        """Each of its features, and of the switches that its manual names."""
+        features = set(HAPROXY_FEATURES.split())
+        self.assertEqual((features - KNOWN_FEATURES, FEATURES - KNOWN_FEATURES), (set(), set()))
+        switches = "POLL EPOLL KQUEUE EVPORTS SPLICE GETADDRINFO REUSEPORT FAST-FORWARD SERVER-SSL-VERIFY-NONE"
+        self.assertEqual(set(switches.split()), KNOWN_SWITCHES)

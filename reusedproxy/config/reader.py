@@ -91,6 +91,7 @@ def reading(
         "REUSEDPROXY": "1",
         "HAPROXY_CFGFILES": ";".join(source.name for source in sources),
         "HAPROXY_STARTUP_VERSION": VERSION,
+        "HAPROXY_BRANCH": VERSION.rpartition(".")[0],
     }
     report = Report(tuple(source.name for source in sources), done_by_twistd=done)
     reader = _Reading(report, environment, ssllib, GlobalDraft(report, environment))
@@ -144,7 +145,8 @@ class _Reading:
     # -- lines ---------------------------------------------------------------------------------------------------------
 
     def read_source(self, source: Source) -> Iterator[None]:
-        conditionals = Conditionals(self.report, self.environment, self.ssllib)
+        unverified = lambda: self.global_.server_verify == "none"  # noqa: E731
+        conditionals = Conditionals(self.report, self.environment, self.ssllib, unverified)
         lines = source.text.split("\n")
         self.global_.enter_file(source.name)
         if foreign := what_it_is(source.text):
@@ -178,6 +180,7 @@ class _Reading:
     def read_line(self, text: str, conditionals: Conditionals) -> None:
         directive = text.lstrip(" \t").startswith(".")
         if not conditionals.active and not directive:
+            conditionals.leave_out(text, self.place)
             return
         try:
             words = split_words(text, self.variable)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from OpenSSL import SSL
 
 from reusedproxy import __version__
-from reusedproxy.config.language.conditions import FEATURES
+from reusedproxy.config.language.features import FEATURES
 from reusedproxy.config.rules.actions import SERVICES
 from reusedproxy.config.sections.filters import FILTERS
 from reusedproxy.wire import heads

@@ -7,16 +7,17 @@ passed in.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from attrs import Factory, define
 
 from reusedproxy.config.language.arguments import Unfinished, arguments_at
+from reusedproxy.config.language.features import ENABLED, FEATURES
+from reusedproxy.config.language.left_out import LeftOut
 from reusedproxy.config.language.report import Line, Report, Wrong, did_you_mean
 from reusedproxy.config.model.values import Place
 
 VERSION = "3.3.0"
-FEATURES = frozenset({"OPENSSL"})
 DIRECTIVES = (".if", ".elif", ".else", ".endif", ".notice", ".warning", ".alert", ".diag")
 # Number of arguments of each predicate.
 PREDICATES = {
@@ -35,6 +36,8 @@ PREDICATES = {
     "awslc_api_before": 1,
 }
 _NOT_DONE = ("fips_mode",)
+#: Those about this program and its libraries: what they say of another one may be otherwise.
+_ABOUT_THE_PROGRAM = PREDICATES.keys() - {"defined", "streq", "strneq", "strstr"}
 
 
 @define
@@ -45,6 +48,11 @@ class _Block:
     place: Place
     state: str
     else_seen: bool = False
+    #: What the condition that was judged last asks of the program, each with its answer; {} if that does not decide it.
+    asked: dict[str, bool] = Factory(dict)
+    #: Its branches that are left out, the one that is being read the last; and whether one is not.
+    branches: list[LeftOut] = Factory(list)
+    has_branch: bool = False
 
 
 @define
@@ -54,6 +62,8 @@ class Conditionals:
     report: Report
     environment: Mapping[str, str]
     ssllib: str = ""
+    #: Tells whether servers' certificates are not verified unless a line says so (`ssl-server-verify none`).
+    unverified: Callable[[], bool] = lambda: False
     blocks: list[_Block] = Factory(list)
 
     @property
@@ -72,6 +82,12 @@ class Conditionals:
         elif self.active:
             self._message(line)
 
+    def leave_out(self, text: str, place: Place) -> None:
+        """Notes a line of a branch that is left out."""
+        block = next(block for block in self.blocks if block.state != "taken")
+        if block.branches:
+            block.branches[-1].add(text, place)
+
     def finish(self) -> None:
         """Reports every `.if` that is still open at the end of the file; HAProxy requires it to be closed there."""
         for block in self.blocks:
@@ -85,14 +101,28 @@ class Conditionals:
         # Entered before the condition is evaluated: with a faulty condition the block still has its .endif, and its
         # lines are read.
         self.blocks.append(block := _Block(line.place, "taken"))
-        block.state = "taken" if self._judge(line) else "waiting"
+        block.state = "taken" if self._judge(line, block) else "waiting"
+        self._begin_branch(block, line.place)
+
+    def _begin_branch(self, block: _Block, place: Place) -> None:
+        if block.state == "taken":
+            block.has_branch = True
+        else:
+            block.branches.append(LeftOut(place, place, block.asked, block.has_branch))
+
+    def _tell(self, block: _Block) -> None:
+        """Tells which rules are left out by a block that asks what this program is. Where another branch is in their
+        place, that is but worth a notice."""
+        for branch in block.branches:
+            if branch.rules and branch.asked:
+                (self.report.notice if block.has_branch else self.report.warn)(branch.first, branch.told)
 
     def _branch(self, line: Line) -> None:
         if not self.blocks:
             raise Wrong(f"'{line.keyword}' without an '.if' before it")
         block = self.blocks[-1]
         if line.keyword == ".endif":
-            self.blocks.pop()
+            self._tell(self.blocks.pop())
             line.at_most(0)
             return
         if block.else_seen:
@@ -100,16 +130,21 @@ class Conditionals:
         if line.keyword == ".else":
             block.else_seen = True
             block.state = "taken" if block.state == "waiting" else "past"
-            line.at_most(0)
         elif block.state == "waiting":
             block.state = "taken"
-            block.state = "taken" if self._judge(line) else "waiting"
+            block.state = "taken" if self._judge(line, block) else "waiting"
         else:
             block.state = "past"
+        self._begin_branch(block, line.place)
+        if line.keyword == ".else":
+            line.at_most(0)
 
-    def _judge(self, line: Line) -> bool:
+    def _judge(self, line: Line, block: _Block) -> bool:
         try:
-            return evaluate(" ".join(line.arguments), self.environment, self.ssllib)
+            condition = _Condition(" ".join(line.arguments), self.environment, self.ssllib, self.unverified())
+            true = condition.whole()
+            block.asked = condition.asked if condition.whole(known=False) is None else {}
+            return bool(true)
         except Wrong:
             # It is unknown which lines would have been active, so names may be missing.
             self.report.names_in_doubt = True
@@ -133,24 +168,33 @@ def evaluate(expression: str, environment: Mapping[str, str], ssllib: str = "") 
 
     `ssllib` is the TLS library's own version text, such as "OpenSSL 3.5.0 8 Apr 2025".
     """
-    if not expression.strip():
-        return False
-    parser = _Condition(expression, environment, ssllib)
-    value = parser.alternatives()
-    if parser.rest():
-        raise Wrong(f"'{parser.rest()}' at the end of the condition '{expression}' cannot be understood")
-    return value
+    return bool(_Condition(expression, environment, ssllib).whole())
 
 
 @define
 class _Condition:
-    """Parses one condition by recursive descent: && binds tighter than ||, ! tightest."""
+    """Parses one condition by recursive descent: && binds tighter than ||, ! tightest. A value is true, false, or not
+    known (None), as what the condition asks of the program is where that is not `known`."""
 
     text: str
     environment: Mapping[str, str]
     ssllib: str
+    unverified: bool = False
     at: int = 0
     depth: int = 0
+    known: bool = True
+    #: What it asks of the program, each with its answer.
+    asked: dict[str, bool] = Factory(dict)
+
+    def whole(self, known: bool = True) -> bool | None:
+        """Returns the value of the condition. Raises Wrong."""
+        self.at, self.depth, self.known = 0, 0, known
+        if not self.text.strip():
+            return False
+        value = self.alternatives()
+        if self.rest():
+            raise Wrong(f"'{self.rest()}' at the end of the condition '{self.text}' cannot be understood")
+        return value
 
     def rest(self) -> str:
         return self.text[self.at :].strip()
@@ -163,25 +207,26 @@ class _Condition:
         self.at += len(token)
         return True
 
-    def alternatives(self) -> bool:
-        value = self.conjunction()
+    def alternatives(self) -> bool | None:
+        values = [self.conjunction()]
         while self.take("||"):
-            value = self.conjunction() or value
-        return value
+            values.append(self.conjunction())
+        return True if True in values else None if None in values else False
 
-    def conjunction(self) -> bool:
-        value = self.term()
+    def conjunction(self) -> bool | None:
+        values = [self.term()]
         while self.take("&&"):
-            value = self.term() and value
-        return value
+            values.append(self.term())
+        return False if False in values else None if None in values else True
 
-    def term(self) -> bool:
+    def term(self) -> bool | None:
         negate = False
         while self.take("!"):
             negate = not negate
-        return self.bare_term() != negate
+        value = self.bare_term()
+        return None if value is None else value != negate
 
-    def bare_term(self) -> bool:
+    def bare_term(self) -> bool | None:
         if self.take("("):
             return self.parentheses()
         found = re.compile(r"[+-]?[0-9]+").match(self.text, self.at)
@@ -197,7 +242,7 @@ class _Condition:
         self.at = found.end()
         return self.predicate(found[1])
 
-    def parentheses(self) -> bool:
+    def parentheses(self) -> bool | None:
         self.depth += 1
         if self.depth > 100:
             raise Wrong("the condition has more than 100 parentheses inside each other")
@@ -207,7 +252,7 @@ class _Condition:
         self.depth -= 1
         return value
 
-    def predicate(self, name: str) -> bool:
+    def predicate(self, name: str) -> bool | None:
         if name in _NOT_DONE:
             raise Wrong(f"'{name}' is a HAProxy predicate that reusedproxy does not do yet")
         if name not in PREDICATES:
@@ -215,7 +260,11 @@ class _Condition:
         arguments = self.predicate_arguments(name)
         if len(arguments) != PREDICATES[name]:
             raise Wrong(f"'{name}' takes {PREDICATES[name]} argument(s), {len(arguments)} given in '{self.text}'")
-        return self.judge(name, arguments)
+        value = self.judge(name, arguments)
+        if name not in _ABOUT_THE_PROGRAM:
+            return value
+        self.asked[f"{name}({','.join(arguments)})"] = value
+        return value if self.known else None
 
     def predicate_arguments(self, name: str) -> list[str]:
         """Parses the arguments up to the closing parenthesis. Raises Wrong."""
@@ -244,8 +293,7 @@ class _Condition:
         if name in ("awslc_api_atleast", "awslc_api_before"):
             return False  # configurations ask it after ssllib_name_startswith(AWS-LC); this is OpenSSL
         if name == "enabled":
-            # HAProxy's switches (pollers, splicing, SO_REUSEPORT, ...) do not exist here, so none is enabled.
-            return False
+            return arguments[0] in ENABLED or (arguments[0] == "SERVER-SSL-VERIFY-NONE" and self.unverified)
         return (_version_key(VERSION) >= _version_key(arguments[0])) == (name == "version_atleast")
 
 
