@@ -7,16 +7,24 @@ and so are the rules that change them first. What may differ, `without_own` and 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import product
+from typing import ClassVar
 
-from attrs import frozen
+from attrs import evolve, frozen
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.clients.stream import StreamConnection
+from reusedproxy.config.model.proxies import ForwardFor
+from reusedproxy.exchanges.serving import CHUNK, Made
 from reusedproxy.net.transport import CLOSED, OPEN
-from tests.clientfakes import Client, Wire, World
+from reusedproxy.rules.rule_set import Steps
+from reusedproxy.wire.heads import RequestHead
+from reusedproxy.wire.whole_answers import WholeAnswer
+from tests.clientfakes import Client, Wire, World, get
 from tests.rulefakes import ruled
 from tests.streamfakes import StreamWorld
 
@@ -47,6 +55,10 @@ def fetches(side: str) -> dict[str, str]:
     return found | {each.replace(".", "-"): each for each in (OF_REQUESTS if side == "req" else OF_ANSWERS)}
 
 
+def is_number(name: str) -> bool:
+    return "cnt" in name or name == "status"
+
+
 def noting(section: str, side: str, mark: str) -> str:
     """Rules that note what they see of a head."""
     return "\n ".join(
@@ -59,7 +71,7 @@ def showing(section: str, side: str, mark: str) -> str:
     lines = []
     for name in fetches(side):
         variable = f"var(txn.{mark}.{name.replace('-', '_')})"
-        lines.append(f"{section} set-header {mark}-{name} %[{variable if 'cnt' in name else f'{variable},hex'}]")
+        lines.append(f"{section} set-header {mark}-{name} %[{variable if is_number(name) else f'{variable},hex'}]")
     return "\n ".join(lines)
 
 
@@ -81,7 +93,7 @@ class Head:
             value = value.strip(b" \t")
             mark, _, what = name.decode().partition("-")
             if mark.startswith("seen"):
-                shown.setdefault(mark, {})[what] = value if "cnt" in what else bytes.fromhex(value.decode())
+                shown.setdefault(mark, {})[what] = value if is_number(what) else bytes.fromhex(value.decode())
             else:
                 fields.append((name.lower(), value))
         return Head(first, fields, shown)
@@ -144,6 +156,9 @@ class SeenTests(SynchronousTestCase):
         self.assertEqual({what: shown[what] for what in expected}, expected)
 
 
+#: What is drawn of rules, by their numbers.
+SETS_DO = "http-request set-var(txn.do) req.hdr(do)"
+
 # Requests.
 
 #: Rules that change a request before it is looked at; which of them are run is drawn.
@@ -179,8 +194,10 @@ EDITS = (
     "wait-for-body time 1s",
 )
 DRAWN = "\n ".join(f"http-request {rule} if {{ var(txn.do) -m sub ,{number}, }}" for number, rule in enumerate(EDITS))
-#: The fields that are noted at the end of the backend's rules.
-RULES = "http-request set-var(txn.do) req.hdr(do)\n http-request del-header do\n " + DRAWN
+#: What `forwardfor` and `unique-id-header` add.
+ADDED = (b"x-forwarded-for", b"our-id")
+#: They are run in the frontend, and looked at in the backend.
+RULES = f"{SETS_DO}\n http-request del-header do\n {DRAWN}"
 SEES = noting("http-request", "req", "seen") + "\n " + showing("http-request", "req", "seen")
 
 values = st.sampled_from((b"", b"a", b"a, b", b",b", b"/b", b"\xff\tx", b"keep-alive", b"close"))
@@ -260,24 +277,26 @@ class RequestTests(SeenTests):
             world.server.answer(b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n")
         return asked
 
-    def check_request(self, asked: bytes, version: bytes, mark: str = "seen") -> None:
+    def check_request(self, asked: bytes, version: bytes, mark: str = "seen", own: Sequence[bytes] = ()) -> None:
         got = Head.of(asked)
-        plain = without_own(got)
+        self.assertLessEqual({*own}, {name for name, _ in got.fields})
+        plain = without_own(got, own)
         self.check(plain, got.shown[mark], first_line(plain))
         self.assertEqual(got.shown[mark]["req-ver"], b"1.0" if version == b"1.0" else b"1.1")
 
     @settings(max_examples=150, deadline=None)
-    @given(st.lists(requests(), min_size=1, max_size=2))
-    def test_a_server_gets_what_rules_see_of_a_request(self, sent: list[bytes]) -> None:
-        """Whatever rules have made of it before, and of the requests that follow on the connection, too."""
-        world = self.world()
+    @given(st.lists(requests(), min_size=1, max_size=2), st.booleans())
+    def test_a_server_gets_what_rules_see_of_a_request(self, sent: list[bytes], adds: bool) -> None:
+        """Whatever rules have made of it before, and of the requests that follow on the connection, too. What other
+        words of the configuration add in the proxy's own name comes behind all rules."""
+        world = self.world(adds)
         client = world.client()
         for request in sent:
             if client.wire.state != OPEN:
                 break
             asked = self.ask(world, client, request)
             if asked:
-                self.check_request(asked, request.partition(b"\r\n")[0][-3:])
+                self.check_request(asked, request.partition(b"\r\n")[0][-3:], own=ADDED if adds else ())
         client.wire.reset()
 
     @settings(max_examples=75, deadline=None)
@@ -331,11 +350,226 @@ class RequestTests(SeenTests):
         return self.stream_worlds[text]
 
     def setUp(self) -> None:
+        self.worlds: dict[bool, World] = {}
         self.stream_worlds: dict[str, StreamWorld] = {}
         self.servers: list[Wire] = []
 
-    def world(self) -> World:
+    def world(self, adds: bool) -> World:
         """One for all examples of a test, since it takes some time to make."""
+        if adds not in self.worlds:
+            lines = " unique-id-format %rt\n unique-id-header Our-Id\n" if adds else ""
+            settings = {"connection_mode": "server-close", "forwardfor": ForwardFor()} if adds else {}
+            self.worlds[adds] = ruled(self, f"{lines} {RULES}", backend=SEES, frontend=settings)
+        return self.worlds[adds]
+
+
+# Answers.
+
+#: Rules that change an answer before it is looked at.
+EDITS_OF_ANSWERS = (
+    "set-header X-A new",
+    "add-header X-A more",
+    "del-header X-A",
+    "del-header Upgrade",
+    "del-header Connection",
+    "del-header a -m sub",
+    "replace-value X-A b c",
+    "set-status 298",
+    "wait-for-body time 1s",
+)
+DRAWN_OF_ANSWERS = "\n ".join(
+    f"http-response {rule} if {{ var(txn.do) -m sub ,{number}, }}" for number, rule in enumerate(EDITS_OF_ANSWERS)
+)
+SEES_ANSWERS = "\n ".join(
+    (
+        noting("http-response", "res", "seen1"),
+        noting("http-after-response", "res", "seen2"),
+        showing("http-after-response", "res", "seen1"),
+        showing("http-after-response", "res", "seen2"),
+    )
+)
+FIELDS_OF_ANSWERS = tuple(pair for pair in FIELDS if pair[0] not in (b"x_a", b"Cookie"))
+field_of_answers = st.one_of(
+    *(
+        st.tuples(any_case.map(lambda case, name=name: case(name)), value)  # type: ignore[misc]
+        for name, value in FIELDS_OF_ANSWERS
+    )
+).map(lambda pair: b"%b: %b\r\n" % pair)
+STATUSES = (200, 200, 200, 204, 304, 404, 426, 500, 101)
+
+
+@st.composite
+def answers(draw: st.DrawFn) -> tuple[bytes, bytes, bool]:
+    """A request, an answer to it, and whether the server's connection ends behind it."""
+    method = draw(st.sampled_from((b"GET", b"GET", b"HEAD", b"CONNECT")))
+    status = draw(st.sampled_from(STATUSES))
+    fields = draw(st.lists(field_of_answers, max_size=5))
+    kind = draw(st.sampled_from(("length", "lengths", "chunked", "until close")))
+    body = b"ab"
+    if kind.startswith("length"):
+        fields += [b"Content-Length: 2\r\n"] * (1 if kind == "length" else 2)
+    elif kind == "chunked":
+        fields.append(draw(st.sampled_from((b"Transfer-Encoding: chunked\r\n", b"transfer-encoding:\tChunked\r\n"))))
+        body = b"2\r\nab\r\n0\r\nX-T: 1\r\n\r\n"
+    if method == b"HEAD" or status in (101, 204, 304):
+        body = b""
+    draw(st.randoms()).shuffle(fields)
+    minor = draw(st.sampled_from((1, 1, 1, 0)))
+    answer = b"HTTP/1.%d %d Some\r\n%b\r\n%b" % (minor, status, b"".join(fields), body)
+    do = b",,".join(b"%d" % each for each in draw(st.lists(st.integers(0, len(EDITS_OF_ANSWERS) - 1), max_size=3)))
+    wishes = draw(
+        st.sampled_from((b"", b"Connection: close\r\n", b"Connection: upgrade\r\nUpgrade: foo, websocket\r\n"))
+    )
+    version = draw(st.sampled_from((b"1.1", b"1.1", b"1.0")))
+    target = b"a:80" if method == b"CONNECT" else b"/"
+    request = b"%b %b HTTP/%b\r\nHost: a\r\nDo: ;,%b,\r\n%b\r\n" % (method, target, version, do, wishes)
+    return request, answer, kind == "until close"
+
+
+class AnswerTests(SeenTests):
+    """Answers of servers, and of the proxy's own."""
+
+    def check_answer(self, data: bytes, own: Iterable[bytes] = ()) -> bool:
+        """Returns whether `http-response` has seen it, as it has not where the answer is the proxy's own."""
+        got = Head.of(data)
+        status = {"status": got.first[9:12]}
+        seen = bool(got.shown["seen1"]["all"])
+        for mark in ("seen1", "seen2") if seen else ("seen2",):
+            self.check(without_own(got, own), got.shown[mark], status)
+        return seen
+
+    @settings(max_examples=150, deadline=None)
+    @given(answers())
+    def test_a_client_gets_what_rules_see_of_an_answer(self, drawn: tuple[bytes, bytes, bool]) -> None:
+        """Whatever rules have made of it before. How a body without a length is framed is between the proxy and its
+        client (RFC 9112 section 7)."""
+        request, answer, until_close = drawn
         if not hasattr(self, "_world"):
-            self._world = ruled(self, " " + RULES, backend=SEES)
-        return self._world
+            self._world = ruled(self, f" {SETS_DO}\n {SEES_ANSWERS}", backend=DRAWN_OF_ANSWERS)
+        client, server = self._world.client(), self._world.server
+        try:
+            client.send(request)
+            if server.dialer.open:
+                server.connect()
+            wires = server.busy
+            server.answer(answer)
+            if until_close and wires[0].state == OPEN:
+                wires[0].eof()
+            data = client.take()
+            if data and b"\r\nseen" in data:
+                self.check_answer(data, own=(b"transfer-encoding",) if until_close else ())
+        finally:
+            if client.wire.state != CLOSED:
+                client.wire.reset()
+
+    def setUp(self) -> None:
+        rules = f" http-request set-var(txn.do) req.hdr(do)\n {SEES_ANSWERS}"
+        self.world = ruled(self, rules, backend=DRAWN_OF_ANSWERS)
+
+    def test_a_client_gets_what_rules_see_of_an_answer_of_ours(self) -> None:
+        """Every kind of them, but that to what cannot be read, which no rule sees."""
+        world = ruled(self, f" {OWN_RULES}\n {SEES_ANSWERS}", users=" user u insecure-password p")
+        world.frontend.timeouts = evolve(world.frontend.timeouts, tarpit=5.0)
+        world.frontend.errors = {410: ELSEWHERE, 429: OLD}
+        world.frontend.pages.append(Served())
+        world.frontend.services = {"prometheus-exporter": Served()}
+        for (path, status), version, method in product(OWN_ANSWERS.items(), ("1.1", "1.0"), ("GET", "HEAD")):
+            Served.clock = world.clock
+            for field in ("Connection: close", "Connection: keep-alive"):
+                client = world.client()
+                if path == "/408":
+                    client.send(get(path, field, "Content-Length: 9", method="POST", version=version))
+                else:
+                    client.send(get(path, field, method=method, version=version))
+                self.happens(path, world)
+                data = client.take()
+                self.assertEqual(data[9:12], b"%d" % status, path)
+                self.assertIs(self.check_answer(data), path.startswith("/service"), path)
+                client.wire.reset() if client.wire.state != CLOSED else None
+
+    def happens(self, path: str, world: World) -> None:
+        """What has the proxy answer, where the request alone does not."""
+        server = world.server
+        if path == "/503":
+            while server.dialer.open:
+                server.refuse()
+                world.advance(1)
+        elif server.dialer.open:
+            server.connect()
+        if path == "/502":
+            server.answer(b"junk\r\n")
+        elif path.startswith("/response"):
+            server.answer()
+        elif path == "/504":
+            world.advance(25)
+        else:
+            world.advance(5)
+
+
+#: Statuses by paths.
+OWN_ANSWERS = {
+    "/deny": 403,
+    "/errorloc": 303,
+    "/errorfile": 429,
+    "/return": 200,
+    "/empty": 204,
+    "/redirect": 302,
+    "/auth": 401,
+    "/tarpit": 500,
+    "/408": 408,
+    "/monitor": 200,
+    "/page": 200,
+    "/page/slow": 200,
+    "/service": 200,
+    "/service/slow": 200,
+    "/response/deny": 502,
+    "/response/return": 200,
+    "/502": 502,
+    "/504": 504,
+    "/503": 503,
+}
+OWN_RULES = "\n ".join(
+    (
+        "monitor-uri /monitor",
+        "http-request set-var(txn.path) path",
+        "http-request deny if { path /deny }",
+        "http-request deny deny_status 410 if { path /errorloc }",
+        "http-request deny deny_status 429 if { path /errorfile }",
+        "http-request return status 200 content-type text/plain string hi hdr X-A a if { path /return }",
+        "http-request return status 204 hdr X-A a if { path /empty }",
+        "http-request redirect location /x if { path /redirect }",
+        "http-request auth realm r if { path /auth }",
+        "http-request tarpit deny_status 500 if { path /tarpit }",
+        "http-request wait-for-body time 1s if { path /408 }",
+        "http-request use-service prometheus-exporter if { path_beg /service }",
+        "http-response deny if { var(txn.path) -m str /response/deny }",
+        "http-response return status 200 content-type a/b string hi if { var(txn.path) -m str /response/return }",
+    )
+)
+#: As `errorloc303` makes it, and one of a file that ends the connection.
+ELSEWHERE = WholeAnswer(303, b"HTTP/1.1 303 See Other\r\ncontent-length: 0\r\nlocation: /l\r\n", b"", ends=False)
+OLD = WholeAnswer(429, b"HTTP/1.0 429 Own\r\ncontent-type: a/b\r\n", b"slow", ends=True, old=True)
+
+
+class Served:
+    """A page and a service, which answer at once, or in turns."""
+
+    clock: ClassVar[Clock]
+    log_name = "<ONE>"
+    rules: Steps = []
+    admin = ()
+    users: Sequence[str] = ()
+
+    def wants(self, target: bytes) -> bool:
+        return target.startswith(b"/page")
+
+    def answer(self, head: RequestHead, admin: bool = False) -> Made:
+        return Made(200, "text/plain", self.pieces(head.target.endswith(b"slow")), b"x-a: 1\r\n")
+
+    def pieces(self, slowly: bool) -> Iterator[bytes]:
+        yield b"a" * (CHUNK if slowly else 1)
+        self.clock.advance(0.01 * slowly)
+        yield b"b"
+
+    def obey(self, head: RequestHead, form: bytes | None, close: bool, proven: bool, sender: str) -> tuple[int, bytes]:
+        raise NotImplementedError

@@ -70,7 +70,8 @@ def response_head(head: ResponseHead, framed: bool, last: bool) -> bytes:
         if head.length <= 0 and head.values(b"Transfer-Encoding"):
             # Also in an answer to HEAD and in a 304: never to an HTTP/1.0 client (RFC 9112 section 6.1).
             head.drop_chunked()
-        return head.block + (LAST if last else b"connection: keep-alive\r\n\r\n")
+        named = b"upgrade, " if head.upgrade is not None else b""
+        return b"%bconnection: %b%b\r\n\r\n" % (head.block, named, b"close" if last else b"keep-alive")
     block = head.block
     if head.length == UNTIL_CLOSE:
         # So that the client can tell the end from a truncation, and its own connection stays.
