@@ -54,6 +54,7 @@ class Seen:
     maps: Mapping[str, Map] = NO_MAPS
     counters: Counters | None = None
     compared = 0
+    counted: tuple[int, ...] = ()
     passed = found = 0
     acts = True
     tables: Mapping[str, Table] = MappingProxyType({})
@@ -104,6 +105,9 @@ class Seen:
 
     def tell(self, sink: str, line: str) -> None:
         self.told = [*self.told, (sink, line)]
+
+    def not_done(self, text: str) -> None:
+        self.told = [*self.told, ("", text)]
 
     def table(self, name: str) -> Table | None:
         return self.tables.get(name)

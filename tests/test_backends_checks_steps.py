@@ -3,6 +3,8 @@ beside it: tests/integration/test_checks_beside_haproxy.py has more of them)."""
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 from attrs import evolve
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -107,6 +109,26 @@ class HTTPTests(SynchronousTestCase):
             bench = Bench(f" option httpchk GET /h\n http-check expect {expected}")
             bench.connect().receive(got)
             self.assertEqual((bench.found()[0], bench.found()[2]), (status, info), expected)
+
+    def test_what_cannot_be_evaluated_fails_the_check(self) -> None:
+        """By a fault of ours, or beyond the bounds of an expression: nor is it what must not be there."""
+        failing = patch("reusedproxy.backends.checks.facts.time", side_effect=RuntimeError("a bug"))
+        for lines, why in (
+            (" http-check expect string-lf %[date]", "step 3 could not be evaluated: an error in reusedproxy"),
+            (" http-check expect ! string-lf %[date]", "step 3 could not be evaluated: an error in reusedproxy"),
+            (" http-check send uri-lf /%[date]", "step 2 could not be evaluated: an error in reusedproxy"),
+            (" http-check set-var(check.a) date", "step 3 could not be evaluated: an error in reusedproxy"),
+            (" http-check expect ! rstring ^/(?!x)(a+)+$", "step 3 could not be evaluated: "),
+        ):
+            bench = Bench(f" option httpchk GET /h\n{lines}")
+            with failing:
+                transport = bench.connect()
+                if transport.reading:
+                    transport.receive(answer(200, f"/{'a' * 40}!"))
+            self.assertEqual(bench.found()[0], "L7RSP", lines)
+            self.assertIn(why, bench.found()[2], lines)
+            self.assertEqual(bench.said[-1][0], DOWN)
+            bench.connect()  # it goes on
 
     def test_a_body_may_come_in_pieces_and_in_chunks(self) -> None:
         whole = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nall \r\n5\r\ngood!\r\n0\r\n\r\n"

@@ -200,7 +200,7 @@ class FaultTests(SynchronousTestCase):
         for mode in ("http", "tcp"):
             for which in ("gate", "session_gate"):
                 world, listener = self.door(mode)
-                setattr(world.frontend, which, Gate([(lambda facts: NOTHING[1], REJECT)]))
+                setattr(world.frontend, which, Gate([(lambda facts: NOTHING[1], REJECT, PLACE)]))
                 far = self.loop.connect(("127.0.0.1", listener.port))
                 self.loop.until(lambda far=far: far.end)
                 self.loop.until(lambda listener=listener: not listener.connections)
@@ -217,7 +217,7 @@ class FaultTests(SynchronousTestCase):
         world, listener = self.door("http")
         for which, stage in (("gate", "connection"), ("session_gate", "session")):
             arrivals: list[Arrival] = []
-            setattr(world.frontend, which, Gate([(lambda facts, kept=arrivals: kept.append(facts), REJECT)]))  # type: ignore[misc]
+            setattr(world.frontend, which, Gate([(lambda facts, kept=arrivals: kept.append(facts), REJECT, PLACE)]))  # type: ignore[misc]
             far = self.loop.connect(("127.0.0.1", listener.port))
             self.loop.until(lambda arrivals=arrivals: arrivals)
             run = 0

@@ -416,7 +416,7 @@ class StopTests(TLSListenerTestCase):
 
     def test_a_client_whose_handshake_ends_after_a_reload(self) -> None:
         """It goes on with the new frontend if it would be let in there; else it is asked nothing."""
-        reject = Gate([(lambda arrival: True, REJECT)])
+        reject = Gate([(lambda arrival: True, REJECT, PLACE)])
         for change, gate, let_in in (("nothing", None, True), ("admission", None, False), ("gate", reject, False)):
             world = self.world()
             old, address = world.frontend, self.listener.bind.address
@@ -447,7 +447,7 @@ class StopTests(TLSListenerTestCase):
 
     def test_a_stream_whose_handshake_ends_after_a_reload(self) -> None:
         """It begins in the new frontend, or not at all: it may last for days."""
-        reject = Gate([(lambda arrival: True, REJECT)])
+        reject = Gate([(lambda arrival: True, REJECT, PLACE)])
         does = Gate([], deeds=("track-sc0",))
         for change, gate, let_in in (
             ("nothing", None, True), ("admission", None, False), ("gate", reject, False), ("deeds", does, False),

@@ -13,6 +13,7 @@ from reusedproxy.config.language.report import ConfigurationError
 from reusedproxy.config.reader import Source, read_configuration
 from reusedproxy.net.deadlines import Deadlines
 from tests import test_clients_frontend
+from tests.clientfakes import PLACE
 from tests.test_config_proxies import frontend
 
 
@@ -125,7 +126,7 @@ class FrontendTests(test_clients_frontend.BoundCase):
     def test_who_is_rejected_is_no_session(self) -> None:
         world = self.world()
         world.places.limit_rates([("maxsessrate", 1)], world.deadlines)
-        world.frontend.gate = Gate([(lambda arrival: True, REJECT)])
+        world.frontend.gate = Gate([(lambda arrival: True, REJECT, PLACE)])
         clients = self.clients(5)
         self.assertEqual((self.held(), world.frontend.denied), ([0], 5))
         for client in clients:

@@ -292,6 +292,32 @@ class SwitchedTests(SynchronousTestCase):
         self.assertEqual(client.take(), OK)
         self.end(world, client)
 
+    def test_a_rule_that_counts_counts_a_late_client_once(self) -> None:
+        """Its rules judge the request that comes behind the delay, too. One that needs the request counts it then; and
+        one that a backend has from the same line as its frontend counts for both, as ever."""
+        text = (
+            "listen f\n bind :1\n tcp-request inspect-delay 5s\n tcp-request content track-sc0 src table counts\n"
+            " tcp-request content sc-inc-gpc0(0)\n tcp-request content sc-inc-gpc1(0) if { path /a }\n"
+            " tcp-request content sc-inc-gpc1(0) if { path /b }\n use_backend web if { path_beg / } or TRUE\n"
+            "defaults\n mode tcp\ndefaults both\n mode http\n tcp-request content sc-inc-gpc0(0) if { always_true }\n"
+        )
+        backends = BACKENDS.replace("backend web", "backend web from both").replace("conn_cur", "gpc0,gpc1")
+        backends = backends.replace("backend raw", "defaults\n mode tcp\n timeout server 20s\nbackend raw")
+        for late, counts in ((True, (1, 2, 1)), (False, (1, 2, 1))):
+            world = self.world(text, backends)
+            client = world.client()
+            if late:
+                world.advance(5)
+            client.feed(SENT)
+            server = world.connect("w")
+            server.feed(OK)
+            client.take()
+            entry = self.entry(world)
+            self.assertEqual((entry("http_req_cnt"), entry("gpc0"), entry("gpc1")), counts, late)
+            client.feed(SENT)
+            self.assertEqual((entry("http_req_cnt"), entry("gpc0"), entry("gpc1")), (2, 4, 2), late)
+            client.reset()
+
     def test_where_bytes_may_go_on_as_they_are_nobody_is_judged_by_what_only_one_would_see(self) -> None:
         """What the connection alone is told of is no such thing."""
         rules = (

@@ -40,7 +40,7 @@ class TCPTests(SynchronousTestCase):
 
     def test_users_are_asked_for_in_mode_http_only(self) -> None:
         """A rule about them would let everybody in, or nobody."""
-        users = "userlist L\n user u insecure-password p\n"
+        users = "userlist L\n user u insecure-password p\n group g\n"
         for line in (
             "tcp-request content reject if { http_auth_user mallory }",
             "tcp-request content accept if { http_auth(L) }",

@@ -26,7 +26,7 @@ from tests.test_net_passwords import Loop, same
 
 #: With `same` in place of crypt(3), a hash is the password itself.
 USERS = (
-    "group admins users alice,carl\n group readers\n user alice insecure-password in:clear\n"
+    "group admins users alice,carl\n group readers\n group others\n user alice insecure-password in:clear\n"
     " user bob password hashed groups readers\n user zo\xeb insecure-password p\xe4ss\n user carl password other"
 )
 RULES = "acl known http_auth(L)\n http-request auth realm Here unless known"
@@ -61,6 +61,7 @@ EACH_ACTION = """
  http-request normalize-uri query-sort-by-name
  http-request early-hint Link x
  http-request strict-mode off
+ tcp-request content sc-inc-gpc0(2)
  http-request set-header X-Port %[src_port]
  http-request set-header X-Long 1 if { req.hdr(x-long) -m len 99 }
 """
@@ -68,7 +69,7 @@ EACH_ACTION = """
 SET = {
     "head", "own_variables", "session", "priority", "noted", "method", "own_source", "own_destination", "own_timeouts",
     "most_retries", "no_late_retries", "hints", "lenient", "tables",
-    "limits_in", "limits_out", "compared",
+    "limits_in", "limits_out", "compared", "counted",
 }  # fmt: skip
 #: Actions that end the rules, or behind which these are not run again, or that do nothing to it.
 END_OR_WAIT = {
@@ -312,7 +313,7 @@ class AuthenticationTests(SynchronousTestCase):
 
     def test_groups(self) -> None:
         """Named on either line; without a right password nobody is in any."""
-        rules = "http-request auth unless { http_auth_group(L) admins other }"
+        rules = "http-request auth unless { http_auth_group(L) admins others }"
         self.assertEqual(self.status(get("/", login("alice:in:clear")), rules), 200)
         self.assertEqual(self.status(get("/", login("alice:wrong")), rules), 401)
         self.assertEqual(self.status(get("/", login("bob:hashed")), rules, checks=1), 401)

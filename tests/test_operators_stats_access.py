@@ -8,6 +8,7 @@ from base64 import b64encode
 from random import Random
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -166,6 +167,19 @@ class RuleTests(AccessCase):
         self.assertIn(b'realm="Ops"', self.ask(b"GET /"))
         self.assertEqual(self.status(b"GET /", basic("guest:look")), 200)
         self.assertEqual(self.proxy.frontends[0].traffic.dreq, 1)
+
+    def test_a_rule_that_fails_by_our_fault_shows_nothing_and_changes_nothing(self) -> None:
+        """Of `stats http-request` as of `stats admin`."""
+        failing = patch("reusedproxy.rules.samples.process_fetches.uuid4", side_effect=RuntimeError("a bug"))
+        for line in ("stats http-request deny if { uuid -m str x }", "stats admin if { uuid -m str x }"):
+            self.build(f"frontend f\n bind :0\n stats uri /\n {line}\n")
+            told: list[str] = []
+            self.proxy.frontends[0]._unevaluated._say = told.append
+            with failing:
+                self.assertEqual((self.status(b"GET /"), self.status(b"POST /", body=b"s=one&b=app")), (500, 500))
+            self.assertEqual(self.proxy.frontends[0].traffic.eint, 2)
+            self.assertIn(f"x.cfg:{BASE.count(chr(10)) + 4}: a rule could not be evaluated", told[0])
+            self.assertEqual((len(told), self.status(b"GET /")), (1, 200))
 
     def test_hashes_count_here_too(self) -> None:
         """A page whose rules ask for a hash waits for it, with no other rule in the section."""

@@ -15,7 +15,7 @@ from reusedproxy.config.rules.acls import read_condition, read_criterion, with_a
 from reusedproxy.config.rules.expressions import read_expression
 from reusedproxy.config.rules.formats import read_format
 from reusedproxy.config.rules.samples import CONVERTERS, FETCHES, MAPS, REQUEST, RESPONSE, SAME
-from reusedproxy.rules.facts import Binary
+from reusedproxy.rules.facts import Binary, Method, Sample
 from reusedproxy.rules.matching import condition, criterion
 from reusedproxy.rules.samples.body_fetches import BODY_FETCHES
 from reusedproxy.rules.samples.byte_fetches import BYTE_FETCHES
@@ -150,6 +150,18 @@ class TableTests(SynchronousTestCase):
         for text, true in CRITERIA:
             said = read_criterion(text.split(), PLACE, "here", report)
             self.assertIs(criterion(said)(Seen(HEAD)), true, text)
+
+    def test_a_variable_is_true_as_the_number_that_it_is(self) -> None:
+        """As in HAProxy 2.6 and 2.8: of addresses those of IPv4, but for 0.0.0.0."""
+        said = criterion(read_criterion(["var(txn.x)", "-m", "bool"], PLACE, "here", Report(("t.cfg",))))
+        truths: tuple[tuple[Sample, bool], ...] = (
+            (ip_address("192.0.2.1"), True), (ip_address("0.0.0.0"), False), (ip_address("fe80::1"), False),
+            (b"1", True), (b"0", False), (b"abc", False), (Binary(b"1"), False), (Method(b"GET"), False), (7, True),
+        )  # fmt: skip
+        for sample, true in truths:
+            facts = Seen(HEAD)
+            facts.set_variable("txn.x", sample)
+            self.assertIs(said(facts), true, sample)
 
     def test_single_lines(self) -> None:
         """Lists and cookies with quotes and empty members, words at the ends, and values that cannot be converted."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from types import SimpleNamespace
 from typing import Any
@@ -21,7 +22,7 @@ from reusedproxy.rules.facts import Noted
 from reusedproxy.rules.samples.compile import compiled
 from reusedproxy.rules.samples.process_fetches import MEASURED, OWN
 from reusedproxy.sessions.course import number_of
-from reusedproxy.sessions.figures import CLIENT_FIGURES, OWN_FIGURES
+from reusedproxy.sessions.figures import CLIENT_FIGURES, LOCAL_ADDRESSES, OWN_FIGURES
 from tests.clientfakes import get
 from tests.rulefakes import Seen, ruled
 
@@ -63,13 +64,13 @@ def own(which: str, of: Any, unit: str = "") -> Any:
 class TimeoutTests(SynchronousTestCase):
     def test_those_of_the_backend(self) -> None:
         """0 for one that waits for ever, as in HAProxy."""
-        backends: Any = {"b": carried().backend}
+        frontend: Any = SimpleNamespace(backends={"b": carried().backend})
         expected = {"connect": 4000, "server": 7000, "queue": 1500, "tarpit": 250, "tunnel": 0}
         for which, value in expected.items():
-            self.assertEqual(figure(f"be_{which}_timeout", "b", backends, {}), value, which)
-            self.assertIsNone(figure(f"be_{which}_timeout", "", backends, {}))
+            self.assertEqual(figure(f"be_{which}_timeout", "b", frontend), value, which)
+            self.assertIsNone(figure(f"be_{which}_timeout", "", frontend))
             self.assertEqual(own(f"cur_{which}_timeout", carried()), value, which)
-        self.assertEqual(figure("be_max_retries", "b", backends, {}), 3)
+        self.assertEqual(figure("be_max_retries", "b", frontend), 3)
         self.assertEqual((own("cur_client_timeout", carried()), own("cur_max_retries", carried())), (5000, 3))
 
     def test_those_that_rules_have_set(self) -> None:
@@ -207,9 +208,31 @@ class OutcomeTests(SynchronousTestCase):
 
     def test_whether_an_address_is_ours(self) -> None:
         of = carried(source=("127.0.0.1", 1), destination=("::1", 1), connection_source=("192.0.2.1", 1))
-        of.connection_destination = ("unix", 0)
+        of.connection_destination, of.client.transport = ("unix", 0), SimpleNamespace(socket=socket.socket())
+        self.addCleanup(of.client.transport.socket.close)
         asked = ("src_is_local", "dst_is_local", "fc_src_is_local", "fc_dst_is_local")
         self.assertEqual([own(each, of) for each in asked], [True, True, False, None])
+
+    def test_whether_a_link_local_address_is_ours_is_asked_of_its_interface(self) -> None:
+        """Without one the kernel knows none: a rule that keeps this machine out let it in over fe80::/10. One that no
+        end of the connection has names no interface."""
+        tried: list[tuple[object, ...]] = []
+
+        class Trial(socket.socket):
+            def bind(self, address: Any) -> None:
+                tried.append(address)
+                if address[3] != 7:
+                    raise OSError(errno.EINVAL, "Invalid argument")
+
+        self.patch(socket, "socket", Trial)
+        ends = {"getpeername": lambda: ("fe80::1", 1, 0, 7), "getsockname": lambda: ("fe80::2", 1, 0, 7)}
+        connection = SimpleNamespace(**ends)
+        of = carried(source=("fe80::3", 1), destination=("fe80::2", 1), connection_source=("fe80::1", 1))
+        of.connection_destination, of.client.transport = ("fe80::2", 1), SimpleNamespace(socket=connection)
+        self.assertEqual([own(each, of) for each in LOCAL_ADDRESSES], [False, True, True, True])
+        arrival = Arrival(connection, ("fe80::1", 1), of.client, of.client)  # type: ignore[arg-type]
+        self.assertEqual([arrival.figure(each, "") for each in LOCAL_ADDRESSES], [True] * 4)
+        self.assertEqual(tried[0], ("fe80::3", 0, 0, 0))
 
     def test_what_was_noted_of_rules_and_compression(self) -> None:
         of = carried(noted=None)

@@ -148,7 +148,8 @@ def _expression(balance: Balance, kind: model.HashType) -> Key:
     def key(exchange: Exchange) -> bytes | None:
         try:
             return cast(fetch(exchange))
-        except Unevaluated:
+        except Exception as error:  # which server it is keeps nobody out
+            exchange.not_done(f"the key of 'balance hash' could not be made: {Unevaluated.by(error)}")
             return None
 
     return key

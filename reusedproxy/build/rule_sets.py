@@ -21,6 +21,7 @@ from reusedproxy.config import model
 from reusedproxy.config.language.files import list_name
 from reusedproxy.config.model.persistence import Persist
 from reusedproxy.config.model.rules import Condition, Receive, Rule, Rules
+from reusedproxy.config.model.values import Place
 from reusedproxy.config.rules.actions import UseService
 from reusedproxy.config.rules.counters import Track
 from reusedproxy.config.rules.samples import CLIENT_BYTES, REQUEST, SERVER_BYTES
@@ -171,11 +172,15 @@ class RuleSets:
             frozenset(self.backends.keys() - known.keys()) if everywhere and not streams else frozenset(),
         )
 
-    def page(self, settings: model.StatsPage) -> tuple[PageRules, list[Test]]:
-        """Returns the rules of a statistics page, and the conditions of those who may change something with it."""
+    def page(self, settings: model.StatsPage) -> tuple[PageRules, list[tuple[Test, Place]]]:
+        """Returns the rules of a statistics page, and the conditions of those who may change something with it, each
+        with the place of what it asks first."""
         return (
             steps(self.answers.rules(Rules(settings.rules)).request, REQUEST, self.patterns),
-            [condition(each, read=self.patterns) for each in settings.admin],
+            [
+                (condition(each, read=self.patterns), each.alternatives[0][0].criteria[0].place)
+                for each in settings.admin
+            ],
         )
 
     def guide(self, frontend: Frontend) -> Steps[Guide]:
@@ -223,6 +228,7 @@ class RuleSets:
             (
                 condition(rule.condition, read=self.patterns),
                 rule.action.verb if isinstance(rule.action, Receive) else act_of(rule.action, REQUEST),
+                rule.place,
             )
             for rule in rules
         ]
@@ -235,7 +241,7 @@ class RuleSets:
         settings = frontend.settings
         if not settings.monitor_uri:
             return None
-        fails = [condition(rule.condition, read=self.patterns) for rule in settings.rules.monitor]
+        fails = [(condition(rule.condition, read=self.patterns), rule.place) for rule in settings.rules.monitor]
         return Monitor(frontend, settings.monitor_uri, fails)
 
     def _rule_set(self, section: model.Frontend | model.Backend) -> Steps[RuleSet]:

@@ -16,10 +16,12 @@ from attrs import define, frozen
 
 from reusedproxy.clients.arrival_course import ArrivalCourse
 from reusedproxy.config.model.logs import NO_CAPTURES
+from reusedproxy.config.model.values import Place
 from reusedproxy.net.local_addresses import is_local
 from reusedproxy.net.marks import mark_packets
 from reusedproxy.net.tls.facts import TransportTLS
 from reusedproxy.rules.facts import Course, Facts, Map, Noted, Sample
+from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.sessions.client import ClientFacts, session_of
 from reusedproxy.sessions.figures import CLIENT_FIGURES, LOCAL_ADDRESSES, of_client
 from reusedproxy.tables.table import Table
@@ -85,6 +87,7 @@ class Arrival:
     counters: Counters | None = None
     acts: bool = True
     compared: int = 0
+    counted: tuple[int, ...] = ()
     variables: dict[str, Sample] | None = None
 
     inspected = head = body = answer_body = line = answer = server_tls = backend_name = server_name = credentials = None
@@ -139,7 +142,7 @@ class Arrival:
         if which == "dst_conn":
             return self.listener.connections
         if which in LOCAL_ADDRESSES:
-            return is_local(getattr(self, LOCAL_ADDRESSES[which])[0])
+            return is_local(getattr(self, LOCAL_ADDRESSES[which])[0], self.accepted)
         own = self.frontend.name
         found = self.frontend.figure(which, name or own)
         if which == "fe_conn" and name in ("", own) and self.client is None and self.acts and isinstance(found, int):
@@ -155,6 +158,9 @@ class Arrival:
 
     def tell(self, sink: str, line: str) -> None:
         self.frontend.sinks[sink](line)
+
+    def not_done(self, text: str) -> None:
+        self.frontend.not_done(text)
 
     def table(self, name: str) -> Table | None:
         return self.frontend.tables.get(name)
@@ -215,29 +221,33 @@ class Arrival:
 
 @frozen
 class Gate:
-    """Holds a frontend's rules for connections, or for sessions, in order: each a test and a decision, or something
-    that it does. The first that accepts or rejects is the last. `tracks`: one of them tracks something. `sets`: one of
-    them sets a variable of the session. `deeds` describe what they do beside deciding: those of two gates are equal if
-    both do the same for every client."""
+    """Holds a frontend's rules for connections, or for sessions, in order: each a test, a decision or something that it
+    does, and its place. The first that accepts or rejects is the last. `tracks`: one of them tracks something. `sets`:
+    one of them sets a variable of the session. `deeds` describe what they do beside deciding: those of two gates are
+    equal if both do the same for every client."""
 
-    rules: Sequence[tuple[Callable[[Facts], bool], str | Callable[[Facts], object]]]
+    rules: Sequence[tuple[Callable[[Facts], bool], str | Callable[[Facts], object], Place]]
     tracks: bool = False
     sets: bool = False
     deeds: tuple[object, ...] = ()
 
     def judge(self, arrival: Arrival) -> str:
-        """Runs the rules. Returns ACCEPT, REJECT, SILENT_DROP or EXPECT_PROXY."""
-        verdict = ACCEPT
-        for test, does in self.rules:
-            if not test(arrival):
-                continue
-            if not isinstance(does, str):
-                if arrival.acts:
-                    does(arrival)
-            elif does == EXPECT_PROXY:
-                verdict = EXPECT_PROXY
-            elif does in DENIED:
-                return does
-            else:
-                break
+        """Runs the rules. Returns ACCEPT, REJECT, SILENT_DROP or EXPECT_PROXY. Raises Unevaluated, with the rule's
+        place."""
+        verdict, place = ACCEPT, None
+        try:
+            for test, does, place in self.rules:  # noqa: B007 (it is used where one of them raises)
+                if not test(arrival):
+                    continue
+                if not isinstance(does, str):
+                    if arrival.acts:
+                        does(arrival)
+                elif does == EXPECT_PROXY:
+                    verdict = EXPECT_PROXY
+                elif does in DENIED:
+                    return does
+                else:
+                    break
+        except Exception as error:
+            raise Unevaluated.by(error, place) from None
         return verdict

@@ -10,13 +10,14 @@ from collections.abc import Sequence
 
 from reusedproxy.clients.frontend import Frontend
 from reusedproxy.clients.owner import AccessLog
+from reusedproxy.config.model.values import Place
 from reusedproxy.exchanges.counting import count_request
 from reusedproxy.exchanges.error_pages import error_of
 from reusedproxy.exchanges.exchange import Exchange
 from reusedproxy.exchanges.own_answers import answer
 from reusedproxy.rules import regular
 from reusedproxy.rules.matching import Test
-from reusedproxy.rules.regular import Unevaluated
+from reusedproxy.rules.regular import Interruption, Unevaluated
 
 READY = b"<html><body><h1>200 OK</h1>\nService ready.\n</body></html>\n"
 
@@ -24,7 +25,7 @@ READY = b"<html><body><h1>200 OK</h1>\nService ready.\n</body></html>\n"
 class Monitor:
     """Answers requests for one URI: 200, or 503 where one of `fails` is true (`monitor fail`)."""
 
-    def __init__(self, frontend: Frontend, uri: str, fails: Sequence[Test]) -> None:
+    def __init__(self, frontend: Frontend, uri: str, fails: Sequence[tuple[Test, Place]]) -> None:
         self._frontend = frontend
         self._uri = uri.encode()
         self._fails = fails
@@ -64,11 +65,17 @@ class Monitor:
 
     def _failing(self, exchange: Exchange) -> bool:
         regular.begin()
+        place = None
         try:
-            return any(test(exchange) for test in self._fails)
-        except Unevaluated as unevaluated:
-            self._frontend.not_evaluated(unevaluated, exchange.client.listener)
+            for test, place in self._fails:  # noqa: B007 (it is used where one of them raises)
+                if test(exchange):
+                    return True
+        except Interruption:
+            raise
+        except Exception as error:
+            self._frontend.not_evaluated(Unevaluated.by(error, place), exchange.client.listener)
             return True
+        return False
 
 
 def _unless_monitored(log: AccessLog | None) -> AccessLog | None:

@@ -15,13 +15,13 @@ from os import urandom
 
 from reusedproxy.config.model.users import User, UserList
 from reusedproxy.net.passwords import Passwords
-from reusedproxy.rules.regular import Unevaluated
+from reusedproxy.rules.regular import Interruption, Unevaluated
 from reusedproxy.rules.users import Member
 from reusedproxy.wire.addresses import of_one_client, of_one_network
 from reusedproxy.wire.credentials import Credentials
 
 
-class Unverified(Exception):
+class Unverified(Interruption):
     """Breaks off the rules of a request: one has asked for a password that has not been checked."""
 
     def __init__(self, credentials: Credentials, hashed: bytes) -> None:

@@ -12,7 +12,7 @@ from reusedproxy.exchanges.own_answers import error_answer, reply
 from reusedproxy.rules.actions import Act, Answer, ErrorPage, ErrorPages
 from reusedproxy.rules.editing import Unusable
 from reusedproxy.rules.facts import Facts
-from reusedproxy.rules.regular import Unevaluated
+from reusedproxy.rules.regular import Interruption, Unevaluated
 from reusedproxy.wire.whole_answers import WholeAnswer
 
 #: As in HAProxy, the pages for these say that the connection ends.
@@ -31,7 +31,7 @@ def error_of(failed: Failed, page: ErrorPage | None, status: int, keeps: bool) -
     if page is None:
         return error_answer(status, failed.method, close=not keeps), keeps
     if not isinstance(page, WholeAnswer):
-        made = _made(page, failed)
+        made = _made(page, failed, status)
         if made is None:
             return error_answer(status, failed.method, close=not keeps), keeps
         whole = reply(made.status, made.fields, made.content or b"", made.content_type, close=not keeps)
@@ -40,13 +40,19 @@ def error_of(failed: Failed, page: ErrorPage | None, status: int, keeps: bool) -
     return page.written(failed.method, close=not keeps), keeps
 
 
-def _made(page: Act, failed: Failed) -> Answer | None:
-    """Returns the answer made of the request; None if there is no request, or a rule cannot be evaluated for it."""
+def _made(page: Act, failed: Failed, status: int) -> Answer | None:
+    """Returns the answer made of the request; None if there is no request, or it cannot be made of this one: then the
+    proxy's own page, which says nothing of the request, is in its place, and that is reported."""
     if failed.head is None:
         return None
     try:
         made = page(failed)
-    except (Unevaluated, Unusable):
+    except Unusable:
+        return None
+    except Interruption:  # a password is to be checked first
+        raise
+    except Exception as error:
+        failed.not_done(f"the error page for {status} could not be made: {Unevaluated.by(error)}")
         return None
     return made if isinstance(made, Answer) else None
 

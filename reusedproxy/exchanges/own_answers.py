@@ -94,7 +94,7 @@ KEEPING = {status: _error(status, close=False) for status in (502, 503, 504)}
 
 def error_answer(status: int, method: bytes, *, close: bool = True) -> bytes:
     """Returns the error response to a request of this method; for HEAD without its body (RFC 9110 section 9.3.2)."""
-    whole = (ERRORS if close else KEEPING)[status]
+    whole = ERRORS[status] if close else KEEPING.get(status) or _error(status, close=False)
     return whole[: whole.index(b"\r\n\r\n") + 4] if method == b"HEAD" else whole
 
 

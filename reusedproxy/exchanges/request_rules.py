@@ -17,7 +17,7 @@ from reusedproxy.exchanges.waiting import TARPIT, Wait
 from reusedproxy.rules import regular
 from reusedproxy.rules.actions import Answer
 from reusedproxy.rules.editing import Unusable
-from reusedproxy.rules.regular import Unevaluated
+from reusedproxy.rules.regular import Interruption, Unevaluated
 from reusedproxy.rules.rule_set import Steps, run
 from reusedproxy.rules.steering import Dropped, Held
 
@@ -125,12 +125,18 @@ def shows_page(
         regular.begin()
         if runs_into(page.rules, exchange, ended, denied):
             return True
+        place = None
         try:
-            admin = any(test(exchange) for test in page.admin)
+            for test, place in page.admin:  # noqa: B007 (it is used where one of them raises)
+                if test(exchange):
+                    admin = True
+                    break
             if admin and head.method == b"POST":
                 user = next(filter(None, map(exchange.member, page.users)), None)
-        except Unevaluated as unevaluated:
-            not_evaluated(exchange, unevaluated)
+        except Interruption:
+            raise
+        except Exception as error:
+            not_evaluated(exchange, Unevaluated.by(error, place))
             return True
     if admin and head.method == b"POST":
         exchange.collect(body, ended, partial(_obeys, page, exchange, user))

@@ -17,7 +17,7 @@ from reusedproxy.wire.heads import RequestHead
 _SET = (
     "priority", "lenient", "own_source", "own_destination", "most_retries", "no_late_retries", "hints", "method",
     "persist", "binding", "applet", "line", "own_rules", "answer_rules",
-    "limits_in", "limits_out", "compared",
+    "limits_in", "limits_out", "compared", "counted",
 )  # fmt: skip
 
 

@@ -34,8 +34,9 @@ class Page(Protocol):
         """Returns the rules that decide who may see it."""
 
     @property
-    def admin(self) -> Sequence[Test]:
-        """Returns conditions, one of which must be true for whoever may change something with it."""
+    def admin(self) -> Sequence[tuple[Test, Place]]:
+        """Returns conditions, one of which must be true for whoever may change something with it, each with its
+        place."""
 
     @property
     def users(self) -> Sequence[str]:

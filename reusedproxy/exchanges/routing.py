@@ -29,7 +29,7 @@ from reusedproxy.exchanges.route import Route
 from reusedproxy.exchanges.waiting import RULES, Gathering, Wait
 from reusedproxy.rules import editing, regular
 from reusedproxy.rules.actions import concerned
-from reusedproxy.rules.regular import Unevaluated
+from reusedproxy.rules.regular import Interruption, Unevaluated
 from reusedproxy.rules.rule_set import RuleSet
 from reusedproxy.rules.samples.formats import Text
 from reusedproxy.rules.steering import Held
@@ -213,7 +213,7 @@ class Routing:
             spell(exchange, (route.partners,))
         own = route.rule_set
         if own is not None and own.content and not at:
-            tracked = exchange.counters
+            tracked, exchange.counted = exchange.counters, ()
             if runs_into(own.content, exchange, ended, self._note_cookie):
                 return
             count_tracked(exchange, tracked)
@@ -236,9 +236,8 @@ class Routing:
         if route.partners is not None and route.partners.refuses(exchange):
             return
         exchange.answer_rules = self._answer_rules[route.backend.name]
-        if self.id_header:
-            # As in HAProxy beside those of that name that the client has sent.
-            editing.append(head, self.id_header, exchange.unique_id)
+        if self.id_header and self._fails_to_identify(exchange):
+            return
         if route.tells is not None and self._fails_to_tell(exchange, route.tells):
             return
         exchange.may_wait = False
@@ -364,9 +363,10 @@ class Routing:
                 if test is None or test(exchange):
                     exchange.persist = verb
                     break
-        except Unevaluated as unevaluated:
-            unevaluated.place = place
-            not_evaluated(exchange, unevaluated)
+        except Interruption:
+            raise
+        except Exception as error:
+            not_evaluated(exchange, Unevaluated.by(error, place))
             return True
         return False
 
@@ -376,9 +376,25 @@ class Routing:
         assert exchange.head is not None
         try:
             editing.append(exchange.head, b"forwarded", tells(exchange))
-        except Unevaluated as unevaluated:
-            self._frontend.not_evaluated(unevaluated, exchange.client.listener)
-            exchange.fail(500, "PR")
+        except Interruption:
+            raise
+        except Exception as error:
+            assert exchange.backend is not None
+            not_evaluated(exchange, Unevaluated.by(error, exchange.backend.settings.place))
+            return True
+        return False
+
+    def _fails_to_identify(self, exchange: Exchange) -> bool:
+        """Adds the header of `unique-id-header`. Returns True if the id could not be evaluated: then the request has
+        been answered."""
+        assert exchange.head is not None
+        try:
+            # As in HAProxy beside those of that name that the client has sent.
+            editing.append(exchange.head, self.id_header, exchange.unique_id)
+        except Interruption:
+            raise
+        except Exception as error:
+            not_evaluated(exchange, Unevaluated.by(error, self._frontend.settings.place))
             return True
         return False
 

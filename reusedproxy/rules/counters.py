@@ -77,7 +77,19 @@ def count_general(action: CountGeneral, where: str) -> Act:
             table, row = tracked
             table.count(row, table.general(number), events & MASK)
 
-    return act
+    return act if where != CLIENT_BYTES else _once(act, id(action))
+
+
+def _once(act: Act, rule: int) -> Act:
+    """Has a rule for contents count once: of who is judged as a session before a request came, the rules judge the
+    first request, too."""
+
+    def act_once(facts: Facts) -> None:
+        if rule not in facts.counted:
+            facts.counted = (*facts.counted, rule)
+            act(facts)
+
+    return act_once
 
 
 def set_tag(action: SetTag, where: str) -> Act:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from reusedproxy.rules.regular import Interruption
 from reusedproxy.rules.samples.fetches import path_and_query
 from reusedproxy.wire.framing import check_target
 from reusedproxy.wire.grammar import HOST
@@ -30,7 +31,7 @@ _KEPT = frozenset(b"host content-length transfer-encoding trailer".split())
 _KEPT_OF_RESPONSES = _KEPT | {each.encode() for each in _WISHES}
 
 
-class Unusable(Exception):
+class Unusable(Interruption):
     """Says that a rule has turned the request into something that cannot be sent; the message says what."""
 
 

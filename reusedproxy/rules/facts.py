@@ -245,10 +245,11 @@ NO_MAPS: Mapping[str, Map] = {}
 class Facts(Protocol):
     """Gives access to one exchange, or one session of `mode tcp`, for sample fetches. `counters` are its own counters
     of stick tables (`track-sc0`), None as long as it has none. `compared` values of long lists were looked at so far
-    (`rules.many`)."""
+    (`rules.many`). `counted` are the rules for contents of one section that have counted it (`rules.counters`)."""
 
     counters: Counters | None
     compared: int
+    counted: tuple[int, ...]
 
     @property
     def inspected(self) -> Inspected | None:
@@ -365,6 +366,9 @@ class Facts(Protocol):
 
     def tell(self, sink: str, line: str) -> None:
         """Writes a line where `debug` says, by HAProxy's name."""
+
+    def not_done(self, text: str) -> None:
+        """Reports what could not be done for it, once in a while; it goes on."""
 
     @property
     def listener_name(self) -> str: ...

@@ -16,7 +16,6 @@ from reusedproxy.config.rules.counters import CountGeneral, SetTag, Track
 from reusedproxy.rules.ahead import Asked, comparing, tracking
 from reusedproxy.rules.facts import Facts
 from reusedproxy.rules.grouping import MOST_TESTS, asks_alike, guard, is_safe, kind_of
-from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.rules.samples.compile import compiled_all
 from reusedproxy.rules.samples.table_fetches import asked_of, changes
 from reusedproxy.tables.table import Table
@@ -149,7 +148,7 @@ def guard_of(known: Sequence[Test | None], asked: Sequence[tuple[Criterion, ...]
                     facts.passed = at
                     return True
                 at += 1
-        except Unevaluated:  # too many values of a list (`rules.many`): where the rule is run, it says so
+        except Exception:  # too many values of a list (`rules.many`), say: where the rule is run, it says so
             facts.passed = at
             return True
         return False

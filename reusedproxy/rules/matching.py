@@ -27,7 +27,7 @@ from reusedproxy.rules.many import FEW as SHORT
 from reusedproxy.rules.many import look_at
 from reusedproxy.rules.pattern_files import Held, Made, Matches, PatternFile
 from reusedproxy.rules.regular import matching_one_of
-from reusedproxy.rules.samples.casts import MAX, MIN, to_address, to_binary, to_bool, to_int, to_text
+from reusedproxy.rules.samples.casts import MAX, MIN, to_address, to_binary, to_int, to_text
 from reusedproxy.rules.samples.compile import Fetch, compiled, compiled_all
 from reusedproxy.rules.samples.fetches import FetchAll, path
 from reusedproxy.rules.users import is_in_group
@@ -107,7 +107,7 @@ def _with_files(said: Criterion, where: str, files: Sequence[Iterable[str]]) -> 
     held = Held(files, lambda files: _made(said, files))
     fetch_all = compiled_all(said.expression, where)
     if fetch_all is not None:
-        return _of_any(fetch_all, held.matches)
+        return _of_any(fetch_all, lambda sample: held.matches(sample))  # it is another after a change
     fetch = compiled(said.expression, where)
 
     def matches_one(facts: Facts) -> bool:
@@ -219,7 +219,9 @@ def _found(patterns: Sequence[str], ignore_case: bool) -> Matches:
 
 
 def _bool(patterns: Sequence[str], ignore_case: bool) -> Matches:
-    return lambda sample: bool(to_bool(sample))
+    """Compares numbers with 0, as HAProxy does (PAT_MATCH_BOOL is for integers): of addresses, which only a variable
+    brings here, an IPv4 address is one, an IPv6 address none."""
+    return lambda sample: bool(to_int(sample))
 
 
 def _int(patterns: Sequence[str], ignore_case: bool) -> Matches:

@@ -51,6 +51,10 @@ _ATOM = r"(?:[A-Za-z0-9_ /:;,@#%&~\"'<>=!-]|\\[^A-Za-z0-9\x00-\x1f\x7f-\U0010fff
 _SIMPLE = re.compile(rf"(?:{_ATOM}+|{_ATOM}\+)\Z")
 
 
+class Interruption(Exception):
+    """Breaks off the run of rules on purpose, for who has them run: not a failure, as any other exception is."""
+
+
 class Unevaluated(Exception):
     """Says that an expression could not be matched within its bounds; the message says which one, and which bound.
 
@@ -60,13 +64,17 @@ class Unevaluated(Exception):
     place: Place | None = None
 
     @classmethod
-    def by(cls, error: Exception) -> Unevaluated:
-        """Returns what says that evaluating a rule has failed with this error, by a fault in the program: whatever the
-        rule keeps out must not get in. One that says so already is returned as it is."""
-        if isinstance(error, Unevaluated):
-            return error
-        at = extract_tb(error.__traceback__)[-1]
-        return cls(f"an error in reusedproxy, please report it: {error!r} at {at.filename}:{at.lineno}")
+    def by(cls, error: Exception, place: Place | None = None) -> Unevaluated:
+        """Returns what says that evaluating the rule at this place has failed with this error, by a fault in the
+        program: whatever the rule keeps out must not get in. One that says so already is returned as it is, with the
+        place if it had none."""
+        found = error
+        if not isinstance(found, Unevaluated):
+            at = extract_tb(error.__traceback__)[-1]
+            found = cls(f"an error in reusedproxy, please report it: {error!r} at {at.filename}:{at.lineno}")
+        if found.place is None:
+            found.place = place
+        return found
 
 
 class Found(Protocol):

@@ -22,7 +22,7 @@ from reusedproxy.rules.limits import limit
 from reusedproxy.rules.lists import finished
 from reusedproxy.rules.matching import ReadPatterns, Test, condition, no_files, rest_of
 from reusedproxy.rules.names import NAMES
-from reusedproxy.rules.regular import Unevaluated
+from reusedproxy.rules.regular import Interruption, Unevaluated
 from reusedproxy.rules.steering import Dropped, Held, buffer_request
 from reusedproxy.tables.table import Table
 
@@ -179,8 +179,8 @@ def run(rules: Steps, facts: Facts, at: int = 0) -> Answer | Dropped | Held | No
                     if type(verdict) is Held:
                         verdict.next = 1 + next(number for number, step in enumerate(rules) if step[1] is act)
                     return None if isinstance(verdict, Allowed) else verdict
-    except Unevaluated as unevaluated:
-        if unevaluated.place is None:  # of a rule in a group it is known already
-            unevaluated.place = place
+    except Interruption:
         raise
+    except Exception as error:
+        raise Unevaluated.by(error, place) from None  # of a rule in a group the place is known already
     return None

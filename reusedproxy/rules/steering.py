@@ -87,9 +87,6 @@ class Steered(Facts, Protocol):
     def set_method(self, method: bytes) -> None:
         """Sets the request's method. Raises Unusable."""
 
-    def not_done(self, text: str) -> None:
-        """Reports what a rule could not do."""
-
     def look_up(self, section: str, name: str, prefer: str, told: Callable[[str | None], None]) -> Callable[[], None]:
         """Calls `told` with an address of this name; None: there is none. Returns what stops that."""
 

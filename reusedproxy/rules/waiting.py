@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from reusedproxy.rules.facts import Inspected
+from reusedproxy.rules.regular import Interruption
 
 
-class Incomplete(Exception):
+class Incomplete(Interruption):
     """Reports that a sample needs bytes that have not come so far, and may still come."""
 
 

@@ -37,6 +37,7 @@ class ConnectionFacts(Ended[C_co]):
     noted: Noted | None = None
     lenient = False
     compared = 0
+    counted: tuple[int, ...] = ()
     #: What rules have put in the place of the client's address, and of the one that it has connected to; None: nothing.
     own_source: tuple[str, int] | None = None
     own_destination: tuple[str, int] | None = None
@@ -213,6 +214,7 @@ class ConnectionFacts(Ended[C_co]):
         self.own_variables, self.noted, self.priority = before.own_variables, before.noted, before.priority
         self.own_source, self.own_destination = before.own_source, before.own_destination
         self.limits_in, self.limits_out, self.most_retries = before.limits_in, before.limits_out, before.most_retries
+        self.counted = before.counted
         if before.counters is not None:
             self.counters, before.counters = before.counters, None
 

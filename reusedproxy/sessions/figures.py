@@ -99,7 +99,7 @@ def _of_ip(found: tuple[str, int] | None) -> Address | None:
 
 
 def _is_local(attribute: str) -> Callable[[Any, str], bool | None]:
-    return lambda carried, unit: is_local(getattr(carried, attribute)[0])
+    return lambda carried, unit: is_local(getattr(carried, attribute)[0], carried.client.transport.socket)
 
 
 def _last_rule(read: Callable[[Place], Sample]) -> Callable[[Carried, str], Sample]:

@@ -24,7 +24,7 @@ from reusedproxy.rules import regular
 from reusedproxy.rules.counters import MakeKey, key_for
 from reusedproxy.rules.facts import Facts
 from reusedproxy.rules.matching import ReadPatterns, Test, condition, no_files
-from reusedproxy.rules.regular import Unevaluated
+from reusedproxy.rules.regular import Interruption, Unevaluated
 from reusedproxy.tables.table import Key, Table
 
 #: Keys that are stored for one request, at most, as in HAProxy.
@@ -85,7 +85,7 @@ class Sticking:
         for rule, table in _holding(self._requests, facts):
             if rule.action.kind != MATCH and stores.has(table):
                 continue
-            key = rule.key(facts, table)
+            key = _key(rule, facts, table)
             if key is None:
                 continue
             if rule.action.kind != MATCH:
@@ -124,7 +124,7 @@ class Sticking:
         regular.begin()
         since = len(stores.found)
         for rule, table in _holding(self._responses, facts):
-            if not stores.has(table, since) and (key := rule.key(facts, table)) is not None:
+            if not stores.has(table, since) and (key := _key(rule, facts, table)) is not None:
                 stores.add(table, key)
         server = facts.server
         if server is not None and not server.settings.non_stick:
@@ -141,9 +141,20 @@ def _holding(rules: Sequence[StickRule], facts: Facts) -> Iterable[tuple[StickRu
         try:
             if table is not None and (rule.test is None or rule.test(facts)):
                 yield rule, table
-        except Unevaluated as unevaluated:
-            unevaluated.place = rule.place
+        except Interruption:
             raise
+        except Exception as error:
+            raise Unevaluated.by(error, rule.place) from None
+
+
+def _key(rule: StickRule, facts: Facts, table: Table) -> Key | None:
+    """Returns the key that a rule makes; None if there is none. Raises Unevaluated, with the rule's place."""
+    try:
+        return rule.key(facts, table)
+    except Interruption:
+        raise
+    except Exception as error:
+        raise Unevaluated.by(error, rule.place) from None
 
 
 def _note(table: Table, row: int, server: Server) -> None:

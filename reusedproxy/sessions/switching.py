@@ -18,14 +18,14 @@ from reusedproxy.rules.facts import Facts
 from reusedproxy.rules.grouping import asked_first, groups
 from reusedproxy.rules.index import LOOKED_UP, MOST_KINDS, Find, find_in, told_by
 from reusedproxy.rules.matching import Test
-from reusedproxy.rules.regular import Unevaluated
+from reusedproxy.rules.regular import Interruption, Unevaluated
 from reusedproxy.rules.samples.formats import Text, text_of
 
 #: What leads to a backend: a `Route` of requests, or a `Way` of streams.
 To = TypeVar("To")
 
 
-class OtherMode(Exception):
+class OtherMode(Interruption):
     """Says that a name that is made for each request is that of a backend in mode tcp, which takes no requests."""
 
 
@@ -111,9 +111,10 @@ def backend_to_use(
                     if name in other_mode:
                         raise OtherMode
                     return default
-    except Unevaluated as unevaluated:
-        unevaluated.place = place
+    except Interruption:
         raise
+    except Exception as error:
+        raise Unevaluated.by(error, place) from None
     return default
 
 
@@ -131,7 +132,8 @@ def server_to_use(rules: ServerRules, backend: Backend, facts: Facts, whatever_i
                 server = backend.named.get(name(facts).decode("utf-8", "replace"))
                 if server is None or server.serving or whatever_its_state:
                     return server
-    except Unevaluated as unevaluated:
-        unevaluated.place = place
+    except Interruption:
         raise
+    except Exception as error:
+        raise Unevaluated.by(error, place) from None
     return None

@@ -86,9 +86,7 @@ class ContentRules:
         except Incomplete:
             return WAIT, at
         except Exception as error:
-            unevaluated = Unevaluated.by(error)
-            unevaluated.place = place
-            raise unevaluated from error
+            raise Unevaluated.by(error, place) from None
         return ACCEPT, at
 
 

@@ -139,6 +139,7 @@ class Stream(StreamFacts):
     def inspect(self, rules: ContentRules, then: Callable[[str], None]) -> None:
         """Has these rules look at what the client sends, and calls `then` with what they decide."""
         patience = self.client.frontend.timeouts.client
+        self.counted = ()
 
         def over(verdict: str) -> None:
             self.inspection = None

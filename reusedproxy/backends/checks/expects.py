@@ -14,7 +14,7 @@ from reusedproxy.config.model.checks import Expect, Name
 from reusedproxy.config.model.rules import Format
 from reusedproxy.config.rules.samples import RESPONSE
 from reusedproxy.rules import regular
-from reusedproxy.rules.regular import Unevaluated, searching
+from reusedproxy.rules.regular import searching
 from reusedproxy.rules.samples.casts import CASTS
 from reusedproxy.rules.samples.compile import compiled
 from reusedproxy.rules.samples.fetches import members
@@ -154,12 +154,10 @@ def _bytes_of(digits: bytes) -> bytes:
 
 
 def evaluated(found: Found, data: bytes, facts: CheckFacts) -> bool:
-    """Calls the function. An expression that exceeds its bounds has not been found."""
+    """Calls the function. Raises Unevaluated where an expression exceeds its bounds: neither it nor its opposite (`!`)
+    is found then."""
     regular.begin()
-    try:
-        return found(data, facts)
-    except Unevaluated:
-        return False
+    return found(data, facts)
 
 
 # HTTP.

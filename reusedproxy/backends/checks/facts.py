@@ -33,6 +33,7 @@ class CheckFacts:
     unique_id = b""
     asks_as_proxy = lenient = False
     compared = 0
+    counted: tuple[int, ...] = ()
     maps: Mapping[str, Map] = NO_MAPS
     counters: Counters | None = None
     acts = True
@@ -52,6 +53,9 @@ class CheckFacts:
 
     def tell(self, sink: str, line: str) -> None:
         raise NotImplementedError("no check has a line for it")
+
+    def not_done(self, text: str) -> None:
+        raise NotImplementedError("what a check cannot do makes it fail")
 
     def table(self, name: str) -> Table | None:
         return None

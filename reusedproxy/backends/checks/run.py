@@ -17,6 +17,7 @@ from reusedproxy.backends.checks.requests import Answer, Request
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.dial import Dial, Dialer, DialFailure
 from reusedproxy.net.transport import CLOSED, PEER_RESET, Transport
+from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.rules.samples.compile import Fetch
 from reusedproxy.wire.heads import Limits, ResponseHead
 
@@ -132,6 +133,15 @@ class Run:
         self._let_go()
 
     def _go_on(self) -> None:
+        """Goes on as far as what has come leads. Where a step cannot be evaluated, the check fails."""
+        try:
+            self._take_steps()
+        except Exception as error:
+            if self._done is None:
+                raise  # it is over, and somebody else has failed
+            self.finish("L7RSP", f"step {self._at + 1} could not be evaluated: {Unevaluated.by(error)}")
+
+    def _take_steps(self) -> None:
         steps = self._plan.steps
         while self._done is not None:
             if self._at == len(steps):

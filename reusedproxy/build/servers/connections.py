@@ -18,6 +18,7 @@ from reusedproxy.build.servers.line import Identity
 from reusedproxy.build.step_dialers import with_port
 from reusedproxy.config import model
 from reusedproxy.config.language.addresses import CLIENTS_HOSTS
+from reusedproxy.config.model.values import Place
 from reusedproxy.config.rules.identities import are_bounded
 from reusedproxy.config.rules.samples import REQUEST
 from reusedproxy.exchanges.exchange import Exchange
@@ -224,8 +225,10 @@ def announces_client(settings: model.Server, where: str = REQUEST) -> Callable[[
     def header(exchange: Exchange) -> bytes:
         try:
             return write_v2(exchange.source, exchange.destination, [(kind, text(exchange)) for kind, text in added])
-        except (Unevaluated, ValueError) as error:
+        except ValueError as error:  # it is too long
             raise NameRefused(str(error)) from None
+        except Exception as error:
+            raise NameRefused(f"{settings.place}: {Unevaluated.by(error)}") from None
 
     return header
 
@@ -244,16 +247,16 @@ def _address(name: object) -> tuple[str, int] | None:
     return name[:2] if isinstance(name, tuple) else None
 
 
-def name_of(expression: model.Expression, where: str = REQUEST) -> Callable[[Exchange], bytes | None]:
-    """Returns the function that fetches a connection's name. It raises NameRefused when the
-    expression exceeds its limits."""
+def name_of(expression: model.Expression, place: Place, where: str = REQUEST) -> Callable[[Exchange], bytes | None]:
+    """Returns the function that fetches a connection's name, which the line at this place says. It raises NameRefused
+    when the expression exceeds its limits, or fails."""
     fetch = compiled_alone(expression, where)
 
     def name(exchange: Exchange) -> bytes | None:
         try:
             return to_text(fetch(exchange))
-        except Unevaluated as unevaluated:
-            raise NameRefused(str(unevaluated)) from None
+        except Exception as error:
+            raise NameRefused(f"{place}: {Unevaluated.by(error)}") from None
 
     return name
 

@@ -193,8 +193,8 @@ def _text(word: str, made: Format) -> Callable[[Exchange], str]:
                 continue
             try:
                 value = to_text(part(facts))
-            except Unevaluated as unevaluated:
-                raise IdentityRefused(f"'{word} {said}': {unevaluated}") from None
+            except Exception as error:
+                raise IdentityRefused(f"'{word} {said}': {Unevaluated.by(error)}") from None
             if not value:
                 raise IdentityRefused(f"'{word} {said}' finds nothing in this request")
             texts.append(value.decode("utf-8", "surrogateescape"))

@@ -313,12 +313,12 @@ def _follow_requests(server: Server, identity: Identity, identities: Identities 
     if identity.raw:
         server.introduces = announces_client(settings, CLIENT_BYTES)
         if settings.sni is not None or place is not None:
-            sni = name_of(settings.sni, CLIENT_BYTES) if settings.sni else constant_name(settings).encode()
-            server.naming = naming(sni, None, at=place)
+            sni, constant = settings.sni, constant_name(settings).encode()
+            server.naming = naming(name_of(sni, settings.place, CLIENT_BYTES) if sni else constant, None, at=place)
     elif isinstance(server.pool, ConstantPool):
         server.naming = naming(
-            name_of(settings.sni) if settings.sni else constant_name(settings).encode(),
-            name_of(settings.pool_conn_name) if settings.pool_conn_name else None,
+            name_of(settings.sni, settings.place) if settings.sni else constant_name(settings).encode(),
+            name_of(settings.pool_conn_name, settings.place) if settings.pool_conn_name else None,
             announces_client(settings),
             place,
             None if identities is None else identities.choose(),

@@ -87,6 +87,7 @@ class FailedClient:
     credentials = announced = auth_scheme = backend = server = waited_for = cookie = own_source = None
     asks_as_proxy = lenient = redispatched = False
     compared = 0
+    counted: tuple[int, ...] = ()
     applet = ""
     first_request = acts = True
     counters: Counters | None = None
@@ -145,6 +146,9 @@ class FailedClient:
 
     def tell(self, sink: str, line: str) -> None:
         self.frontend.sinks[sink](line)
+
+    def not_done(self, text: str) -> None:
+        self.frontend.not_done(text)
 
     def table(self, name: str) -> Table | None:
         return self.frontend.tables.get(name)

@@ -261,24 +261,34 @@ class _Connection(SSHServerTransport):
 
     def admitted(self, who: str, key: bytes) -> None:
         """Ends the time limit for the login."""
-        self.state = ADMITTED
+        self.factory.watch_keys()
         self._who = who
         self._key = key
         self.unused_since = self.factory.reactor.seconds()
         if self._deadline.active():
             self._deadline.cancel()
-        self.factory.watch_keys()
+        self.state = ADMITTED  # last: should one of these raise, the login is refused
 
     def look_again(self) -> None:
-        """Ends the connection if it has logged in with a key that has been taken out of the file since."""
+        """Ends the connection if it has logged in with a key that has been taken out of the file since. Never raises:
+        a key that nothing is known of, for whatever reason, keeps nobody inside."""
         if self.state != ADMITTED:
             return
         try:
             self.factory.checker.known(self._key)
-        except UnauthorizedLogin as refusal:
+        except Exception as refusal:
+            self._expel(refusal)
+
+    def _expel(self, refusal: Exception) -> None:
+        """Ends the session before anything else, which may fail: then the client or the log is told less."""
+        self.state = ENDED
+        try:
             text = f"Manhole ends the session of {self.orderer}: {shown(str(refusal))}"
-            self.factory.announce("notice", text)
             self.sendDisconnect(DISCONNECT_BY_APPLICATION, b"this key is not authorized any more")
+            self.factory.announce("notice", text)
+        except Exception:
+            self.transport.abortConnection()
+            _LOG.failure("a session of the manhole was ended without a word")
 
     def is_unused(self, now: float) -> bool:
         """Tells whether it has logged in, and has been without a channel for so long that it has to give its place."""
@@ -291,9 +301,9 @@ class _Connection(SSHServerTransport):
         self.state = ENDED
         if self._deadline.active():
             self._deadline.cancel()
+        SSHServerTransport.connectionLost(self, reason)
         if self._who:
             self.factory.announce("notice", f"Manhole has ended the session of {self._who}")
-        SSHServerTransport.connectionLost(self, reason)
 
 
 class _Channels(SSHConnection):
@@ -379,10 +389,20 @@ class ManholeFactory(SSHFactory):
                 self.watch_keys()
 
     def look_at_keys(self) -> None:
-        """Ends the connections whose key the file does not list any more, if it has changed."""
-        if self.checker.has_changed():
-            for each in list(self.connections):
-                each.look_again()
+        """Ends the connections whose key the file does not list any more, if it has changed, or if that cannot be
+        found out."""
+        try:
+            if not self.checker.has_changed():
+                return
+        except Exception:
+            _LOG.failure("the manhole cannot see whether its file of keys has changed")
+        self.judge()
+        self.checker.judged()
+
+    def judge(self) -> None:
+        """Ends the connections whose key the file does not list any more."""
+        for each in list(self.connections):
+            each.look_again()
 
     def stopFactory(self) -> None:
         if self._look is not None:

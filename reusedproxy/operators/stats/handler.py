@@ -16,6 +16,7 @@ from attrs import frozen
 from twisted.logger import Logger
 
 from reusedproxy.config.model.proxies import StatsPage as Settings
+from reusedproxy.config.model.values import Place
 from reusedproxy.exchanges.own_answers import answer
 from reusedproxy.exchanges.serving import Made
 from reusedproxy.measures.log_throttle import LogThrottle
@@ -64,7 +65,7 @@ class StatsPage:
         *,
         section: str = "",
         rules: Steps | None = None,
-        admin: Sequence[Test] = (),
+        admin: Sequence[tuple[Test, Place]] = (),
         users: Sequence[str] = (),
         orders: Orders | None = None,
         names: Collection[str] | None = (),

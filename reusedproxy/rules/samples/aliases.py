@@ -15,6 +15,7 @@ from typing import Any
 
 from reusedproxy.config.model.rules import Hole
 from reusedproxy.rules.facts import Course, Facts
+from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.wire.addresses import ipv6_text
 
 #: Returns the text of an item, which has no control character.
@@ -343,10 +344,22 @@ _NAMES = {
 }
 #: To which no flag but `json` applies in HAProxy.
 _BARE = frozenset(("ts", "tsc"))
+
+
+def _unique_id(course: Course) -> str:
+    """Shows the id; nothing where it cannot be evaluated: no line is lost."""
+    facts = course.facts
+    try:
+        return printed(facts.unique_id)
+    except Exception as error:
+        facts.not_done(f"'%ID' of a log line is empty: {Unevaluated.by(error)}")
+        return ""
+
+
 _TEXTS: dict[str, Callable[[Course], str]] = {
     "CC": _cookie_of(0),
     "CS": _cookie_of(1),
-    "ID": lambda course: printed(course.facts.unique_id),
+    "ID": _unique_id,
     "sslc": _of_tls(lambda side: side.cipher),
     "sslv": _of_tls(lambda side: side.version),
 }

@@ -94,13 +94,17 @@ def _item(hole: Hole) -> Show:
 
 
 def _fetch(hole: Hole) -> Fetch:
-    """Returns what finds the value. Where it cannot be evaluated (`rules.regular`) there is none: no line is lost."""
+    """Returns what finds the value. Where it cannot be evaluated (`rules.regular`) there is none: no line is lost. A
+    fault of the program is reported."""
     evaluated = compiled(hole.expression, LOG)
 
     def fetch(facts: Facts) -> Sample:
         try:
             return evaluated(facts)
         except Unevaluated:
+            return None
+        except Exception as error:
+            facts.not_done(f"'%[{hole.expression}]' of a log line is empty: {Unevaluated.by(error)}")
             return None
 
     return fetch
