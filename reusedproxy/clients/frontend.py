@@ -210,6 +210,10 @@ class Frontend(Owner):
         return self.settings.uses_proxy_header
 
     @property
+    def has_rules(self) -> bool:
+        return self.routing is not None
+
+    @property
     def maxconn(self) -> int:
         """Returns the limit of its clients: its own `maxconn`, or else the process's, as in HAProxy's manual."""
         return self.settings.maxconn or self.places.maxconn
