@@ -140,7 +140,7 @@ PROXY_REMOVED = {
     "clitimeout": "HAProxy removed it in 2.1: write 'timeout client'",
     "contimeout": "HAProxy removed it in 2.1: write 'timeout connect'",
     "grace": "HAProxy removed it in 2.5: take it out",
-    "monitor-net": "HAProxy removed it in 2.1: write 'http-request return status 200 if { src NETWORK }'",
+    "monitor-net": "HAProxy removed it in 2.3: write 'http-request return status 200 if { src NETWORK }'",
     **dict.fromkeys(("redisp", "redispatch"), "HAProxy removed it in 2.1: write 'option redispatch'"),
     "srvtimeout": "HAProxy removed it in 2.1: write 'timeout server'",
     **{
