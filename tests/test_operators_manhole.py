@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import gc
 import io
 import os
 import socket
@@ -812,6 +813,46 @@ class ConnectionTests(ConnectionTestCase):
         service.sendRequest(channel, b"exec", NS(b"'secret'"))
         pump.flush()
         self.assertNotIn("secret", repr(lines))
+
+    def test_a_request_that_makes_no_sense_is_refused_without_a_traceback(self) -> None:
+        """Whether or not its client wants a reply; conch would log one for each that wants none."""
+        _, client, pump = self.open_channel(self.session())
+        service: Any = client.service
+        (channel,) = service.channels.values()
+        kinds = (
+            b"pty-req",
+            b"window-change",
+            b"exec",
+            b"subsystem",
+            b"signal",
+            b"eow@openssh.com",
+            b"\xff",
+            b"_session",
+        )
+        for kind in kinds:
+            replies: list[Any] = []
+            service.sendRequest(channel, kind, b"\0\0\0\xff")
+            service.sendRequest(channel, kind, b"\0\0\0\xff", wantReply=True).addBoth(replies.append)
+            pump.flush()
+            self.assertIn("request failed", str(replies), kind)
+        gc.collect()  # a Deferred that failed, and that nobody asked, says so when it goes
+        pump.flush()
+        self.assertEqual((self.flushLoggedErrors(), client.lost), ([], False))
+
+    def test_what_is_typed_at_a_prompt_is_not_in_the_log(self) -> None:
+        lines: list[Any] = []
+        observe: Any = lines.append
+        globalLogPublisher.addObserver(observe)
+        self.addCleanup(globalLogPublisher.removeObserver, observe)
+        _, client, pump = self.open_channel(self.session())
+        service: Any = client.service
+        (channel,) = service.channels.values()
+        terminal = packRequest_pty_req(b"xterm", (25, 80, 0, 0), b"")
+        service.sendRequest(channel, b"pty-req", terminal)
+        service.sendRequest(channel, b"shell", b"")
+        channel.write("schlüssel\x00".encode())
+        pump.flush()
+        self.assertNotIn("keyID", repr(lines))
 
     def test_a_key_that_is_withdrawn_is_out_at_the_next_reload(self) -> None:
         self.authorize(self.key, new_key())
