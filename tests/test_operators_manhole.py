@@ -115,6 +115,19 @@ class AuthorizedKeysTests(FilesTestCase):
         (fault,) = self.faults()
         self.assertIn("can be written by others; its mode is 0620", fault)
 
+    def test_whom_an_access_control_list_lets_write_is_others_too(self) -> None:
+        """The bits of the group show what a list allows at most (acl(5)); with them shut, it allows nothing."""
+        anybody = 0xFFFFFFFF
+        entries = ((0x01, 6, anybody), (0x02, 6, 12345), (0x04, 0, anybody), (0x10, 6, anybody), (0x20, 0, anybody))
+        content = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+        try:
+            os.setxattr(self.keys, "system.posix_acl_access", content)
+        except OSError as error:
+            self.skipTest(f"no such lists here: {error.strerror}")
+        self.assertIn("can be written by others; its mode is 0660", self.faults()[0])
+        self.keys.chmod(0o600)
+        self.assertEqual(authorized_keys(str(self.keys), os.geteuid()), [self.key.public()])
+
     def test_a_file_of_another_user_is_a_fault(self) -> None:
         """As for sshd's StrictModes; root's will do, and that of the user whom the daemon becomes."""
         with self.owned_by(12345):
