@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import gc
 import io
 import os
 import socket
@@ -113,6 +114,19 @@ class AuthorizedKeysTests(FilesTestCase):
         self.keys.chmod(0o620)
         (fault,) = self.faults()
         self.assertIn("can be written by others; its mode is 0620", fault)
+
+    def test_whom_an_access_control_list_lets_write_is_others_too(self) -> None:
+        """The bits of the group show what a list allows at most (acl(5)); with them shut, it allows nothing."""
+        anybody = 0xFFFFFFFF
+        entries = ((0x01, 6, anybody), (0x02, 6, 12345), (0x04, 0, anybody), (0x10, 6, anybody), (0x20, 0, anybody))
+        content = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+        try:
+            os.setxattr(self.keys, "system.posix_acl_access", content)
+        except OSError as error:
+            self.skipTest(f"no such lists here: {error.strerror}")
+        self.assertIn("can be written by others; its mode is 0660", self.faults()[0])
+        self.keys.chmod(0o600)
+        self.assertEqual(authorized_keys(str(self.keys), os.geteuid()), [self.key.public()])
 
     def test_a_file_of_another_user_is_a_fault(self) -> None:
         """As for sshd's StrictModes; root's will do, and that of the user whom the daemon becomes."""
@@ -812,6 +826,46 @@ class ConnectionTests(ConnectionTestCase):
         service.sendRequest(channel, b"exec", NS(b"'secret'"))
         pump.flush()
         self.assertNotIn("secret", repr(lines))
+
+    def test_a_request_that_makes_no_sense_is_refused_without_a_traceback(self) -> None:
+        """Whether or not its client wants a reply; conch would log one for each that wants none."""
+        _, client, pump = self.open_channel(self.session())
+        service: Any = client.service
+        (channel,) = service.channels.values()
+        kinds = (
+            b"pty-req",
+            b"window-change",
+            b"exec",
+            b"subsystem",
+            b"signal",
+            b"eow@openssh.com",
+            b"\xff",
+            b"_session",
+        )
+        for kind in kinds:
+            replies: list[Any] = []
+            service.sendRequest(channel, kind, b"\0\0\0\xff")
+            service.sendRequest(channel, kind, b"\0\0\0\xff", wantReply=True).addBoth(replies.append)
+            pump.flush()
+            self.assertIn("request failed", str(replies), kind)
+        gc.collect()  # a Deferred that failed, and that nobody asked, says so when it goes
+        pump.flush()
+        self.assertEqual((self.flushLoggedErrors(), client.lost), ([], False))
+
+    def test_what_is_typed_at_a_prompt_is_not_in_the_log(self) -> None:
+        lines: list[Any] = []
+        observe: Any = lines.append
+        globalLogPublisher.addObserver(observe)
+        self.addCleanup(globalLogPublisher.removeObserver, observe)
+        _, client, pump = self.open_channel(self.session())
+        service: Any = client.service
+        (channel,) = service.channels.values()
+        terminal = packRequest_pty_req(b"xterm", (25, 80, 0, 0), b"")
+        service.sendRequest(channel, b"pty-req", terminal)
+        service.sendRequest(channel, b"shell", b"")
+        channel.write("schlüssel\x00".encode())
+        pump.flush()
+        self.assertNotIn("keyID", repr(lines))
 
     def test_a_key_that_is_withdrawn_is_out_at_the_next_reload(self) -> None:
         self.authorize(self.key, new_key())

@@ -29,6 +29,7 @@ from reusedproxy.config.language.report import (
     nearest,
     not_done,
 )
+from reusedproxy.config.language.secrets import is_secret, secrets_of
 from reusedproxy.config.language.words import split_words, unset_variables
 from reusedproxy.config.model.names import Resolvers
 from reusedproxy.config.model.proxies import Configuration
@@ -186,7 +187,9 @@ class _Reading:
             words = split_words(text, self.variable)
         except Wrong:
             self.lost_line(text.split())
+            self.hide_secrets(text.split())
             raise
+        self.hide_secrets(words)
         if not words:
             return
         if directive:
@@ -210,6 +213,10 @@ class _Reading:
             raise
         if self.section != "skipped":
             self.report.done.add(line.word)
+
+    def hide_secrets(self, words: Sequence[str]) -> None:
+        """Has no message quote what may be a secret in the current line."""
+        self.report.hide(self.place, secrets_of(words, isinstance(self.section, UserListDraft)))
 
     def lost_line(self, rough_words: list[str]) -> None:
         """Notes that a line could not be split: it may have defined a name, or have been the head of a section."""
@@ -289,7 +296,10 @@ class _Reading:
             ):
                 return self.section.name
             return "global" if isinstance(self.section, GlobalDraft) else ""
-        return self.environment.get(name)
+        value = self.environment.get(name)
+        if value is not None and is_secret(name):
+            self.report.hide(self.place, [value, *value.split()])
+        return value
 
     def read_words(self, line: Line, text: str) -> None:
         if not line.prefix and line.keyword in haproxy_words.SECTIONS | haproxy_words.SECTIONS_NOT_DONE:

@@ -14,6 +14,7 @@ from attrs import Factory, define, evolve, frozen
 
 from reusedproxy.config.language.foreign import without_keys
 from reusedproxy.config.language.haproxy_words import GLOBAL_BY_TWISTD
+from reusedproxy.config.language.secrets import in_order, without
 from reusedproxy.config.model.values import Notice, Place
 
 
@@ -113,6 +114,8 @@ class Report:
     # The words of lines that were read, and of lines that were refused.
     done: set[str] = Factory(set)
     refused: set[str] = Factory(set)
+    #: What messages about a line must not quote.
+    _secrets: dict[Place, tuple[str, ...]] = Factory(dict)
 
     @property
     def summary(self) -> str:
@@ -124,7 +127,7 @@ class Report:
 
     def fault(self, place: Place, text: str) -> None:
         # A setting from `defaults` may be checked once for every section that inherits it.
-        if (fault := Fault(place, without_keys(text))) not in self.faults:
+        if (fault := Fault(place, self._without_secrets(place, text))) not in self.faults:
             self.faults.append(fault)
 
     def wrong(self, place: Place, wrong: Wrong) -> None:
@@ -132,10 +135,19 @@ class Report:
             self.fault(place, text)
 
     def warn(self, place: Place, text: str) -> None:
-        self._note(Notice("warning", place, without_keys(text)))
+        self._note(Notice("warning", place, self._without_secrets(place, text)))
 
     def notice(self, place: Place, text: str) -> None:
-        self._note(Notice("notice", place, without_keys(text)))
+        self._note(Notice("notice", place, self._without_secrets(place, text)))
+
+    def hide(self, place: Place, secrets: Sequence[str]) -> None:
+        """Has no message about this place quote these."""
+        if secrets:
+            self._secrets[place] = in_order((*secrets, *self._secrets.get(place, ())))
+
+    def _without_secrets(self, place: Place, text: str) -> str:
+        secrets = self._secrets.get(place)
+        return without_keys(text if secrets is None else without(text, secrets))
 
     def _note(self, notice: Notice) -> None:
         # Each server of a template has the same.

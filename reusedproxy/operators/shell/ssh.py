@@ -15,35 +15,26 @@ from typing import Any
 from twisted.conch.avatar import ConchUser
 from twisted.conch.error import IgnoreAuthentication
 from twisted.conch.interfaces import IConchUser, ISession
-from twisted.conch.ssh import session as conch_session
 from twisted.conch.ssh.common import NS, getNS
 from twisted.conch.ssh.connection import MSG_CHANNEL_OPEN_FAILURE, OPEN_UNKNOWN_CHANNEL_TYPE, SSHConnection
 from twisted.conch.ssh.factory import SSHFactory
 from twisted.conch.ssh.keys import Key
-from twisted.conch.ssh.session import SSHSession
 from twisted.conch.ssh.transport import DISCONNECT_BY_APPLICATION, MSG_SERVICE_REQUEST, SSHServerTransport
 from twisted.conch.ssh.userauth import SSHUserAuthServer
 from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import IRealm, Portal
 from twisted.internet.defer import fail
-from twisted.logger import (
-    FilteringLogObserver,
-    Logger,
-    LogLevel,
-    LogLevelFilterPredicate,
-    LogPublisher,
-    globalLogPublisher,
-)
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from reusedproxy.config import model
 from reusedproxy.measures.log_throttle import LogThrottle
 from reusedproxy.operators.runtime.proxy import Service
+from reusedproxy.operators.shell import conch_logs
 from reusedproxy.operators.shell.commands import namespace
 from reusedproxy.operators.shell.key_checker import SIGNATURES, KeyChecker, shown
 from reusedproxy.operators.shell.keys import fingerprint
-from reusedproxy.operators.shell.session import Session
+from reusedproxy.operators.shell.session import Channel, Session
 
 Announce = Callable[[str, str], None]
 
@@ -84,17 +75,6 @@ STARTING = (b"shell", b"exec", b"subsystem")
 #: The first message number beyond transport and key exchange.
 BEYOND_TRANSPORT = 50
 
-#: conch logs a dozen lines for every session that only its authors need, and twistd's log has no level.
-_LOG = Logger(observer=FilteringLogObserver(globalLogPublisher, [LogLevelFilterPredicate(LogLevel.info)]))
-#: conch logs each command, which may be long and hold secrets, by the one logger of its module of sessions. What an
-#: operator has ordered is in the log without them (`runtime.told`).
-conch_session.log = Logger(
-    "twisted.conch.ssh.session",
-    observer=FilteringLogObserver(globalLogPublisher, [LogLevelFilterPredicate(LogLevel.warn)]),
-)
-#: What conch logs before a login is unbounded, and contains whole messages of the client.
-_NO_LOG = Logger(observer=LogPublisher())
-
 
 def _offered(wanted: Sequence[bytes], there_are: Sequence[bytes]) -> list[bytes]:
     return [each for each in wanted if each in there_are]
@@ -109,7 +89,7 @@ ENDED = "ended"
 class _Login(SSHUserAuthServer):
     """conch's login, with its result reported to the operator."""
 
-    _log = _NO_LOG
+    _log = conch_logs.NOTHING
     attemptsBeforeDisconnect = ATTEMPTS
     transport: Any
     user: bytes
@@ -152,7 +132,7 @@ class _Connection(SSHServerTransport):
     error then is the client's fault, and logged in one line at most.
     """
 
-    _log = _NO_LOG
+    _log = conch_logs.NOTHING
     #: A compressed message of 1 KB may expand to a megabyte, even before a login.
     supportedCompressions = [b"none"]
     supportedCiphers = _offered(CIPHERS, SSHServerTransport.supportedCiphers)
@@ -288,7 +268,7 @@ class _Connection(SSHServerTransport):
             self.factory.announce("notice", text)
         except Exception:
             self.transport.abortConnection()
-            _LOG.failure("a session of the manhole was ended without a word")
+            conch_logs.WARNINGS.failure("a session of the manhole was ended without a word")
 
     def is_unused(self, now: float) -> bool:
         """Tells whether it has logged in, and has been without a channel for so long that it has to give its place."""
@@ -309,7 +289,7 @@ class _Connection(SSHServerTransport):
 class _Channels(SSHConnection):
     """The channels of a connection after the login."""
 
-    _log = _LOG
+    _log = conch_logs.WARNINGS
     transport: Any
 
     def ssh_CHANNEL_OPEN(self, packet: bytes) -> None:
@@ -355,7 +335,7 @@ class ManholeFactory(SSHFactory):
     """State that all connections share."""
 
     noisy = False
-    _log = _NO_LOG
+    _log = conch_logs.NOTHING
     protocol = _Connection
     services = {b"ssh-userauth": _Login, b"ssh-connection": _Channels}
 
@@ -395,7 +375,7 @@ class ManholeFactory(SSHFactory):
             if not self.checker.has_changed():
                 return
         except Exception:
-            _LOG.failure("the manhole cannot see whether its file of keys has changed")
+            conch_logs.WARNINGS.failure("the manhole cannot see whether its file of keys has changed")
         self.judge()
         self.checker.judged()
 
@@ -459,7 +439,7 @@ class _User(ConchUser):
 
     def __init__(self, service: Service, reactor: Any) -> None:
         ConchUser.__init__(self)
-        self.channelLookup[b"session"] = SSHSession
+        self.channelLookup[b"session"] = Channel
         self._service = service
         self._reactor = reactor
 

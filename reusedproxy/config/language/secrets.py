@@ -1,0 +1,123 @@
+"""Finds what may be a secret in a line of the configuration, so that no message quotes it: what is wrong with a file
+goes to the log and to whoever may read the status of a reload.
+
+A line is looked at by the words in it, however wrongly it is written. Where it may hold a secret, every part of it is
+taken for one that is neither a word of HAProxy's nor stands where a name does. It must never know sections' readers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
+from reusedproxy.config.language import haproxy_words
+from reusedproxy.config.language.haproxy_words import words
+
+#: What stands in the place of a secret.
+HIDDEN = "…"
+#: Parts of fewer characters are hidden between quotes only: in a sentence they may be a part of any word.
+_LONG = 6
+
+#: Words beside which anything may be a secret, wherever they stand.
+_BESIDE = words("setenv presetenv cluster-secret dynamic-cookie-key insecure-password password auth agent-send")
+#: In which lines the value of a header, or a key, may stand: with what makes it one.
+_RULES = words(
+    """
+    http-request http-response http-after-response http-check tcp-request tcp-response tcp-check acl option redirect
+    set-var set-var-fmt use_backend use-server stick
+    """
+)
+_MARK = re.compile(
+    r"uthori[sz]|\bbasic\b|\bbearer\b|\b(?:set-)?cookie\b|\bcook\b|token|api-?key|credential|secret|passw|\bhmac\b|\bjwt_|\baes_|realm",
+    re.IGNORECASE,
+)
+#: Words of `stats` behind which a colon is none of a name and a password.
+_OF_STATS = words("admin bind-process http-request refresh scope show-desc show-node socket timeout uri")
+#: Names of variables whose values are secrets.
+_VARIABLE = re.compile(r"passw|secret|token|credential|api_?key|private", re.IGNORECASE)
+
+_PARTS = re.compile(r"[^\s:=,(){}\"'\\$]+")
+_VOCABULARY = frozenset(
+    part.lower()
+    for value in vars(haproxy_words).values()
+    if isinstance(value, (frozenset, tuple, dict))
+    for word in value
+    if isinstance(word, str)
+    for part in _PARTS.findall(word)
+) | words(
+    """
+    if unless set-header add-header replace-header del-header return deny auth set-var set-var-fmt status hdr realm
+    str req.hdr res.hdr req.cook user group users groups password insecure-password lf-string string none basic bearer
+    send expect meth uri ver body get post http req res txn sess proc hmac jwt_verify found beg end reg sub len int bool
+    """
+)
+
+
+def is_secret(name: str) -> bool:
+    """Tells whether the value of the variable of this name is a secret."""
+    return _VARIABLE.search(name) is not None
+
+
+def secrets_of(said: Sequence[str], in_userlist: bool) -> tuple[str, ...]:
+    """Returns the parts of a line, given its words, that may be secrets, and that messages must not quote; the longest
+    first."""
+    if not said:
+        return ()
+    if not in_userlist and not _may_hold_one([each.lower() for each in said]):
+        return ()
+    known = _names_in_userlist(said) if in_userlist else set()
+    return in_order(
+        part
+        for word in said
+        for part in _PARTS.findall(word)
+        if part not in known and part.lower() not in _VOCABULARY and not _MARK.fullmatch(part)
+    )
+
+
+def _may_hold_one(said: Sequence[str]) -> bool:
+    """Tells whether a line, given its words in small letters, may hold a secret."""
+    # The colon, or what was to be a blank, may be the one behind the keyword.
+    if any(each in _BESIDE or re.split("[:=]", each)[0] in _BESIDE for each in said):
+        return True
+    if any(is_secret(name) for name, equals, _ in (each.partition("=") for each in said) if equals):
+        return True
+    first = said[0].partition(":")[0]
+    if first == "stats":
+        return any(":" in each for each in said) and (len(said) < 2 or said[1] not in _OF_STATS)
+    return not _RULES.isdisjoint(said) and any(map(_MARK.search, said))
+
+
+def _names_in_userlist(said: Sequence[str]) -> set[str]:
+    """Returns the words of a line of a userlist that are names where they stand: of who has a password behind it, and
+    of groups. A name with a colon may be followed by a password."""
+    keyword, rest = said[0], said[1:]
+    if any(":" in each for each in said):
+        return set()
+    names: set[str] = set()
+    if keyword == "user" and len(rest) > 2 and rest[1] in ("password", "insecure-password", "groups"):
+        names.add(rest[0])
+    for word, value in pairwise(rest):
+        if word == "groups" or (word == "users" and keyword == "group"):
+            names.update(value.split(","))
+    if keyword == "group" and rest:
+        names.add(rest[0])
+    passwords = {value for word, value in pairwise(rest) if word.endswith("password")}
+    return names - passwords
+
+
+def in_order(parts: Iterable[str]) -> tuple[str, ...]:
+    """Returns each once, the longest first, without those that are too short to be a secret."""
+    return tuple(sorted({part for part in parts if len(part) > 2}, key=len, reverse=True))
+
+
+def without(text: str, secrets: Sequence[str]) -> str:
+    """Returns the text of a message without these."""
+    long = [re.escape(each) for each in secrets if len(each) >= _LONG]
+    if long:
+        text = re.sub("|".join(long), HIDDEN, text, flags=re.IGNORECASE)
+    short = [re.escape(each) for each in secrets if len(each) < _LONG]
+    if short:
+        pattern = re.compile("|".join(short), re.IGNORECASE)
+        text = re.sub(r"'[^']*'", lambda quoted: pattern.sub(HIDDEN, quoted[0]), text)
+    return text

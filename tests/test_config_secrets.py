@@ -1,0 +1,161 @@
+"""Lines of the configuration that hold a secret, written wrongly in every way that somebody may: no message quotes it.
+What is said of a configuration goes to the log, and of a reload to the status file, which everybody may read."""
+
+from __future__ import annotations
+
+import re
+from itertools import product
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from reusedproxy.config.reader import ConfigurationError, Source, read_configuration
+
+#: Each secret, in parts and as a whole.
+SECRET = "S3CRETvalue"
+HEAD = (
+    "global\n default-path config\ndefaults\n mode http\n timeout connect 1s\n timeout client 1s\n timeout server 1s\n"
+)
+
+#: Lines with a secret, by the section that they stand in.
+LINES = {
+    "userlist u": (
+        f"user bob insecure-password {SECRET}",
+        f"user bob password {SECRET}",
+        f"user bob {SECRET}",
+        f"user bob:{SECRET}",
+        f"user 'bob:{SECRET}'",
+        f"user bob:{SECRET} insecure-password {SECRET}",
+        f"user bob insecure-password {SECRET} groups none",
+        f"user bob groups none password {SECRET}",
+        f"group g users bob:{SECRET}",
+        f"{SECRET}",
+        f"bob insecure-password {SECRET}",
+    ),
+    "frontend f": (
+        f"stats auth bob:{SECRET}",
+        f"stats auth bob {SECRET}",
+        f"stats auth {SECRET}",
+        f"stats auth :{SECRET}",
+        f"stats bob:{SECRET}",
+        f"stats realm x auth bob:{SECRET}",
+        f"http-request set-header Authorization 'Basic {SECRET}'",
+        f"http-request set-header Authorization Basic {SECRET}",
+        f'http-request set-header Authorization "Bearer {SECRET}" if {{ path /x }}',
+        f"http-request add-header X-Api-Key {SECRET}",
+        f"http-request replace-header Cookie .* session={SECRET}",
+        f"http-request return status 200 hdr Set-Cookie session={SECRET}",
+        f"http-request deny unless {{ req.hdr(authorization) -m str 'Bearer {SECRET}' }}",
+        f"http-request deny unless {{ hdr(x-api-key) {SECRET} }}",
+        f"acl known req.hdr(x-auth-token) -m str {SECRET}",
+        f"acl known req.cook(session) {SECRET}",
+        f"http-request set-var(txn.ok) req.hdr(x),hmac(sha256,{SECRET})",
+        f"http-request deny unless {{ http_auth_bearer,jwt_verify(HS256,{SECRET}) 1 }}",
+        f"http-request set-var(txn.secret) str({SECRET})",
+        f"http-request set-var(txn.t) req.hdr(x),aes_gcm_dec(128,txn.iv,{SECRET},txn.tag)",
+        f"http-request auth realm {SECRET}",
+    ),
+    "backend b": (
+        f"http-check send hdr Authorization 'Basic {SECRET}'",
+        f"option httpchk GET / HTTP/1.1\\r\\nAuthorization:\\ Basic\\ {SECRET}",
+        f"dynamic-cookie-key {SECRET}",
+        f"http-request set-header Proxy-Authorization {SECRET}",
+        f"server s 192.0.2.1:1 agent-check agent-send {SECRET}",
+    ),
+    "global": (
+        f"setenv TOKEN {SECRET}",
+        f"setenv TOKEN={SECRET}",
+        f"presetenv DB_PASSWORD {SECRET}",
+        f"cluster-secret {SECRET}",
+        f"set-var proc.secret str({SECRET})",
+        f"set-var-fmt proc.secret {SECRET}",
+    ),
+}
+#: What says in any section that a line holds a secret.
+ALWAYS = re.compile(r"password |auth |setenv|cluster-secret|dynamic-cookie-key|agent-send|[aA]uthorization|hmac|jwt")
+
+
+def spoilt(line: str) -> set[str]:
+    """The line, and what hands make of it: a letter too few or too much in a word, a word too much, too few, twice, in
+    another place, a quote that is not closed, a comma, a case, a blank."""
+    words = line.split(" ")
+    found = {line, f"no {line}", f"{line} {SECRET}", f"{line} extra", f"{line} if", f"{line} if {{ bogus x }}"}
+    found |= {f"{line} unless nobody", f"{line} '", f'{line} "{SECRET}', f"{line}\\", f"{line},{SECRET}", line + "\r\r"}
+    found |= {f"{line} {SECRET} {SECRET}", line.replace(SECRET, f"'{SECRET}"), line.replace(SECRET, f'"{SECRET}')}
+    found |= {line.replace(SECRET, f"{SECRET} {SECRET}"), line.replace(SECRET, f"${{{SECRET}"), line.title()}
+    found |= {line.replace(":", " "), line.replace(" ", ":", 1), line.replace("(", " ("), line.replace(")", "")}
+    found |= {line.replace(SECRET, f"{SECRET},bogus"), line.replace("}", ""), line.replace("{", "(")}
+    for at, word in enumerate(words):
+        rest = words[:at], words[at + 1 :]
+        others = [""] if word == "" else [word[:-1], word[1:], word * 2, word.upper(), f"x{word}", f"{word} {word}"]
+        if SECRET in word:
+            others = [f"{word} {word}", f"x {word}", f"{word}x"]
+        found |= {" ".join((*rest[0], each, *rest[1])) for each in others}
+        found.add(" ".join((*rest[0], *rest[1])))
+        if at + 1 < len(words):
+            found.add(" ".join((*words[:at], words[at + 1], word, *words[at + 2 :])))
+    return {each for each in found if SECRET in each}
+
+
+def marked(spelling: str) -> bool:
+    """Whether anything of the line still says what it is: of a word alone nobody knows."""
+    bare = spelling.replace(SECRET, "").lower()
+    return (
+        re.search(r"user|group|passw|auth|basic|bearer|setenv|secret|key|send|hmac|jwt|aes|token|cook|stats.*:", bare)
+        is not None
+    )
+
+
+def said(text: str, **environ: str) -> list[str]:
+    """All that is said of a configuration."""
+    try:
+        made = read_configuration([Source("t.cfg", text)], environ, "OpenSSL 3.5.0 8 Apr 2025")
+    except ConfigurationError as error:
+        return [*map(str, error.faults), *(each.text for each in error.notices), error.summary]
+    return [*(each.text for each in made.notices), made.summary]
+
+
+class SecretTests(SynchronousTestCase):
+    def quoted(self, text: str, **environ: str) -> list[str]:
+        return [each for each in said(text, **environ) if SECRET.lower() in each.lower()]
+
+    def test_no_message_quotes_a_secret(self) -> None:
+        """Whichever way its line is wrong, in its own section and in every other one."""
+        told = 0
+        for own, section in product(LINES, LINES):
+            for line in LINES[own]:
+                if own != section and not ALWAYS.search(line):
+                    continue
+                for spelling in filter(marked, spoilt(line)) if own == section else {line}:
+                    text = f"{HEAD}{section}\n {spelling}\nfrontend last\n bind :1\n redirect location /\n"
+                    found = said(text)
+                    self.assertEqual([each for each in found if SECRET.lower() in each.lower()], [], spelling)
+                    told += any("t.cfg" in each for each in found)
+        self.assertGreater(told, 1000)
+
+    def test_no_message_quotes_a_variable_that_is_a_secret(self) -> None:
+        """By its name: from the environment, or set in the file."""
+        for line in (
+            '.if streq("$API_TOKEN",a) b\n.endif',
+            ".if $API_TOKEN\n.endif",
+            '.alert "$API_TOKEN"',
+            'frontend f\n http-request set-header X-A "${API_TOKEN}" bogus',
+            'frontend f\n bind "$API_TOKEN"',
+            'backend b\n server s $API_TOKEN\n server "$API_TOKEN"',
+            'frontend f\n use_backend "$API_TOKEN"',
+            'frontend "$API_TOKEN"\n bogus',
+        ):
+            for text in (f"{HEAD}{line}\n", f"global\n setenv API_TOKEN {SECRET}\n{HEAD}{line}\n"):
+                self.assertEqual(self.quoted(text, API_TOKEN=SECRET), [], line)
+                self.assertEqual(self.quoted(text, API_TOKEN=f"{SECRET}' \"x"), [], line)
+
+    def test_what_is_no_secret_is_quoted(self) -> None:
+        """A message that does not name the word that is wrong is of no use."""
+        for line, word in (
+            ("frontend f\n http-request set-header X-Forwarded-For a bogus", "bogus"),
+            ("frontend f\n bind :bogus", "bogus"),
+            ("userlist u\n user bob groups bogus insecure-password secret", "bogus"),
+            ("frontend f\n stats uri bogus x:y", "x:y"),
+            ("global\n user nobody bogus", "bogus"),
+            ("frontend f\n acl known src bogus", "bogus"),
+        ):
+            self.assertTrue(any(re.search(rf"'[^']*{word}", each) for each in said(f"{HEAD}{line}\n")), (line, word))
