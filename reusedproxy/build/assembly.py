@@ -309,7 +309,7 @@ class Assembly:
         proxy, configuration = self._proxy, self._configuration
         proxy.stamps = yield from proxy.files.look()  # before any of these files is read
         if serving:
-            yield from proxy.trusts.reading(proxy.files.crl_files, self._reactor)
+            yield from proxy.trusts.reading(proxy.files.crl_files, self._reactor, proxy.files.beside_lists)
         sections = Sections(configuration, proxy.addresses, self._faults, [] if self._again else proxy.notices)
         answers = Answers(configuration.global_.bufsize, {**proxy.answers})
         self._spelling = spelling_of(configuration.global_, self._faults)
