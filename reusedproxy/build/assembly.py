@@ -600,4 +600,5 @@ def limits_of(configuration: model.Configuration) -> Limits:
     # HAProxy's manual: tune.http.maxhdr counts the start line, too.
     # Less than usual would only have rules see less.
     buffer = max(settings.bufsize, Limits().buffer)
-    return Limits(settings.bufsize - settings.maxrewrite, settings.maxhdr - 1, buffer, upgrades)
+    most = settings.bufsize - settings.maxrewrite
+    return Limits(most, settings.maxhdr - 1, buffer, upgrades, settings.any_method_with_body)
