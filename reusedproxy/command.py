@@ -20,6 +20,7 @@ from twisted.application.service import IService
 from twisted.python.usage import Options as TwistedOptions
 from twisted.python.usage import UsageError
 
+from reusedproxy.build.log_lines import unread_outputs
 from reusedproxy.daemon.exit_status import ExitStatus
 from reusedproxy.daemon.findings import Finding, report_in_json
 from reusedproxy.daemon.limits import floors_too_high
@@ -45,6 +46,7 @@ from reusedproxy.net.descriptors import raise_limit
 from reusedproxy.net.unix_sockets import set_umask
 from reusedproxy.operators.logs.expiry import due
 from reusedproxy.operators.logs.own import Output, OwnLog, log_as_text, log_to_pipe, never_block
+from reusedproxy.operators.logs.targets import is_discarded
 from reusedproxy.operators.version import build, details
 
 if TYPE_CHECKING:
@@ -292,6 +294,8 @@ def makeService(options: Options) -> IService:
         say("\n".join([*error.lines, *([error.summary] if options["check"] and error.summary else [])]), sys.stderr)
         raise SystemExit(1) from None
     in_background = not (parent.get("nodaemon", True) or parent.get("debug"))
+    if not options["check"]:
+        proxy.notices += unread_outputs(proxy.configuration, lambda fd: in_background or is_discarded(fd))
     if not options["check"] and (in_background or service.leaves_root):
         close_inherited(service.given_descriptors)  # nobody else would, and they may be root's
     if not options["check"]:

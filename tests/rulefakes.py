@@ -55,6 +55,7 @@ class Seen:
     counters: Counters | None = None
     compared = 0
     counted: tuple[int, ...] = ()
+    awaits_tls = False
     passed = found = 0
     acts = True
     tables: Mapping[str, Table] = MappingProxyType({})

@@ -282,6 +282,13 @@ class BackendTests(SynchronousTestCase):
         backend.set_weight(a, 1)
         self.assertEqual(self.placed(backend, 2), ["a", "a"])
 
+    def test_a_listen_section_without_servers_is_called_a_proxy(self) -> None:
+        """As in HAProxy's log."""
+        backend = self.backend(server("a"))
+        backend.settings = evolve(backend.settings, of_listen=True)
+        backend.set_weight(backend.servers[0], 0)
+        self.assertEqual(self.announced, [("emerg", "proxy be has no server available!")])
+
     def test_a_limit_that_is_ordered_counts_at_once(self) -> None:
         """A higher one for those who wait; a lower one once so many have ended."""
         a = server("a", maxconn=1)

@@ -11,10 +11,13 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.backends.server import DOWN, DRAIN, MAINT, READY, UP
 from reusedproxy.build.assembly import Proxy
+from reusedproxy.build.log_lines import unread_outputs
+from reusedproxy.config.reader import Source, read_configuration
 from reusedproxy.daemon.load import Refused
 from reusedproxy.daemon.reloading.succession import hand_on_states
 from reusedproxy.daemon.service import ProxyService
 from reusedproxy.demo.certificates import Authority
+from reusedproxy.operators.logs.targets import is_discarded
 from reusedproxy.pool.constant import ConstantPool
 from reusedproxy.pool.named import Name, NameRefused
 from reusedproxy.wire.heads import Limits
@@ -231,6 +234,22 @@ class NoticeTests(SynchronousTestCase):
         path.unlink()
         path.touch()
         self.assertIn("it is no socket", *heard(bind=False))
+
+    def test_an_output_that_nobody_reads_is_said_once(self) -> None:
+        """In the background standard output is /dev/null."""
+        text = f"global\n log stdout format raw local0\n{HEAD} log global\nfrontend f\n bind :1\n log stdout local1\n"
+        configuration = read_configuration([Source("t.cfg", text)], {})
+        self.assertEqual([*unread_outputs(configuration, lambda descriptor: descriptor == 2)], [])
+        (said,) = unread_outputs(configuration, lambda descriptor: descriptor == 1)
+        self.assertEqual(said.place.line, 2)
+        self.assertIn("'log stdout': nobody reads what this process writes there", said.text)
+
+    def test_what_is_written_to_dev_null_is_lost(self) -> None:
+        null, (read, write) = os.open(os.devnull, os.O_WRONLY), os.pipe()
+        found = [is_discarded(each) for each in (null, write, 1 << 20)]
+        for each in (null, read, write):
+            os.close(each)
+        self.assertEqual(found, [True, False, True])
 
 
 class LimitTests(SynchronousTestCase):

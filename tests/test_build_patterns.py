@@ -14,8 +14,10 @@ from reusedproxy.build.maps import Maps
 from reusedproxy.build.patterns import Patterns
 from reusedproxy.config.language.regular import read_regular
 from reusedproxy.config.model.rules import Criterion
+from reusedproxy.config.model.users import UserList
 from reusedproxy.config.model.values import Call, Expression, Place
 from reusedproxy.config.reader import Source, read_configuration
+from reusedproxy.config.rules.patterns import GROUP
 from reusedproxy.net.slices import run_through
 from reusedproxy.rules.facts import Sample
 from reusedproxy.rules.lists import FEW, STEP, finished
@@ -46,6 +48,19 @@ class PatternsTests(SynchronousTestCase):
     def write(self, lines: list[str]) -> None:
         with open(self.path, "w") as file:
             file.write("".join(f"{line}\n" for line in lines))
+
+    def test_groups_of_a_file_must_exist(self) -> None:
+        """A group that nobody can be in may be one that was to be kept out."""
+        self.write(["admins", "admin"])
+        place = Place("t.cfg", 3)
+        said = Criterion(place, Expression(Call("http_auth_group", ("L",))), GROUP, (), (self.path,))
+        patterns = Patterns({}, {"L": UserList("L", place, {}, frozenset(("admins",)))})
+        finished(patterns.load([said]))
+        text = f"the patterns in {self.path}: userlist 'L' has no group 'admin': did you mean 'admins'?"
+        self.assertEqual([each.text for each in patterns.faults], [text])
+        patterns = Patterns({}, {"L": UserList("L", place, {}, frozenset(("admins", "admin")))})
+        finished(patterns.load([said]))
+        self.assertEqual(patterns.faults, [])
 
     def test_each_expression_is_compiled_once_and_all_of_them_in_few_that_are_small(self) -> None:
         self.write([f"^/area{number}/[a-z]+\\.(php|asp)$" for number in range(600)])

@@ -657,3 +657,82 @@ class Page:
 
     def obey(self, head: RequestHead, form: bytes | None, close: bool, proven: bool, sender: str) -> tuple[int, bytes]:
         raise NotImplementedError
+
+
+class LeaveTests(SynchronousTestCase):
+    """Another process goes on at its listeners: each client is told by an answer, and none loses a request."""
+
+    def test_the_next_answer_says_so(self) -> None:
+        world = World(self, warm=1)
+        idle, busy = world.client(), world.client()
+        busy.send(GET)
+        world.frontend.leave(10)
+        world.server.answer()
+        idle.send(GET)
+        world.server.answer()
+        for client in (busy, idle):
+            self.assertIn(b"connection: close\r\n", client.take())
+            self.assertTrue(client.gone)
+        world.check_rest()
+
+    def test_one_whose_answer_has_begun_may_ask_again(self) -> None:
+        """It could not be told by that answer, and would lose its next request."""
+        world = World(self, warm=1)
+        client = world.client()
+        client.send(GET)
+        world.server.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab")
+        world.frontend.leave(10)
+        world.frontend.finish_idle()
+        world.server.answer(b"cd")
+        self.assertNotIn(b"connection", client.take())
+        world.advance(9)
+        client.send(GET)
+        world.server.answer()
+        self.assertIn(b"connection: close\r\n", client.take())
+        self.assertTrue(client.gone)
+        world.check_rest()
+
+    def test_it_has_some_seconds_for_that(self) -> None:
+        """Also if `timeout http-keep-alive` is longer."""
+        world = World(self, warm=1)
+        client = world.client()
+        client.send(GET)
+        world.server.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab")
+        world.frontend.leave(10)
+        world.advance(15)
+        world.server.answer(b"cd")
+        client.take()
+        world.advance(9)
+        self.assertFalse(client.gone)
+        world.advance(2)
+        self.assertEqual((client.gone, client.take()), (True, b""))
+        world.check_rest()
+
+    def test_requests_behind_an_answer_that_has_begun_are_answered(self) -> None:
+        """The first of them with the word that there is no other."""
+        world = World(self, warm=1)
+        client = world.client()
+        client.send(GET)
+        world.server.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab")
+        client.send(GET + GET)
+        world.frontend.leave(10)
+        world.server.answer(b"cd")
+        world.server.answer()
+        self.assertEqual(client.take().count(b"connection: close\r\n"), 1)
+        client.wire.eof()
+        self.assertTrue(client.gone)
+        self.assertEqual(len(world.log), 2)
+        world.check_rest()
+
+    def test_idle_ones_are_closed_in_the_end(self) -> None:
+        world = World(self, warm=1)
+        client = world.client()
+        client.send(GET)
+        world.server.answer()
+        client.take()
+        world.frontend.leave(10)
+        world.advance(10)
+        self.assertFalse(client.gone)
+        world.frontend.finish_idle()
+        self.assertTrue(client.gone)
+        world.check_rest()

@@ -37,9 +37,9 @@ def gate(lines: str) -> Gate:
 class RuleTests(SynchronousTestCase):
     """What rules decide."""
 
-    def verdict(self, lines: str, source: str = "192.0.2.9", port: int = 4711) -> str:
+    def verdict(self, lines: str, source: str = "192.0.2.9", port: int = 4711, *, tls: bool = False) -> str:
         accepted: Any = SimpleNamespace(getsockname=lambda: ("198.51.100.1", 443))
-        listener: Any = SimpleNamespace(bind=SimpleNamespace(name="door"))
+        listener: Any = SimpleNamespace(bind=SimpleNamespace(name="door"), certificates={} if tls else None)
         figures = {"fe_conn": 7, "be_conn": 3, "queue": 2, "avg_queue": 1, "srv_is_up": True, "env": b"/root", "pid": 1}
         admitting: Any = SimpleNamespace(
             name="a",
@@ -49,6 +49,12 @@ class RuleTests(SynchronousTestCase):
             figure=lambda which, name: figures[which] if name in ("a", "x", "x/s", "HOME") else None,
         )
         return gate(lines).judge(Arrival(accepted, (source, port), listener, admitting))
+
+    def test_who_comes_over_tls_is_known_before_the_handshake(self) -> None:
+        """By the line on which the client comes."""
+        rule = "tcp-request connection reject"
+        for condition, verdicts in (("if { ssl_fc }", [ACCEPT, REJECT]), ("unless { ssl_fc }", [REJECT, ACCEPT])):
+            self.assertEqual([self.verdict(f"{rule} {condition}", tls=tls) for tls in (False, True)], verdicts)
 
     def test_the_table(self) -> None:
         """The first that accepts or rejects is the last; a header may be expected on the way there."""
@@ -128,7 +134,8 @@ class RuleTests(SynchronousTestCase):
             ("method GET", "'method' needs a request"),
             ("req.ver 1.1", "'req.ver' needs a request"),
             ("status 200", "'status' needs a response"),
-            ("ssl_fc", "'ssl_fc' needs a TLS handshake"),
+            ("ssl_fc", ""),
+            ("ssl_fc_sni a", "'ssl_fc_sni' needs a TLS handshake"),
             ("fc_pp_unique_id a", "'fc_pp_unique_id' needs a PROXY protocol header"),
             ("ssl_c_verify gt 0", "'ssl_c_verify' needs a TLS handshake"),
             ("be_name x", "'be_name' needs a backend"),

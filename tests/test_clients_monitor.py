@@ -32,6 +32,21 @@ class MonitorTests(SynchronousTestCase):
         self.assertEqual((world.flags(), world.server.asked()), ([(403, "PR")], b""))
         world.check_rest()
 
+    def test_rules_for_all_answers_count(self) -> None:
+        """`http-after-response` alone, as in HAProxy; whatever the answer is."""
+        rules = (
+            " monitor-uri /alive\n monitor fail if { nbsrv(be) lt 1 }\n http-response set-header X-B 1\n"
+            " http-after-response set-header X-A %[status]"
+        )
+        world = ruled(self, rules, backend="http-after-response set-header X-C 1", warm=1)
+        client = world.client()
+        client.send(get("/alive"))
+        self.assertEqual(client.take(), READY.replace(b"\r\n\r\n", b"\r\nX-A: 200\r\n\r\n"))
+        world.backend.server_changed(world.server.server, DOWN, "test")
+        client.send(get("/alive"))
+        self.assertIn(b"\r\nX-A: 503\r\n\r\n", client.take())
+        world.check_rest()
+
     def test_head_has_no_body_and_a_client_of_http_1_0_is_left(self) -> None:
         world = ruled(self, " monitor-uri /alive", warm=1)
         client = world.client()

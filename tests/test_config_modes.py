@@ -40,7 +40,7 @@ class TCPTests(SynchronousTestCase):
 
     def test_users_are_asked_for_in_mode_http_only(self) -> None:
         """A rule about them would let everybody in, or nobody."""
-        users = "userlist L\n user u insecure-password p\n"
+        users = "userlist L\n user u insecure-password p\n group g\n"
         for line in (
             "tcp-request content reject if { http_auth_user mallory }",
             "tcp-request content accept if { http_auth(L) }",
@@ -293,3 +293,39 @@ class TCPTests(SynchronousTestCase):
             faults = self.faults(self.listen(line, head=HTTP))
             self.assertEqual(len(faults), 1, line)
             self.assertIn(why, faults[0])
+
+    def test_in_mode_http_rules_for_contents_look_at_heads(self) -> None:
+        """What they look for in vain may be what they are to keep out; an `accept` that is never met lets nobody in."""
+        for condition, why in (
+            ("req.ssl_sni -m str bad", "'req.ssl_sni' has no value in mode http"),
+            ("req.payload(0,4) -m str evil", "'req.payload(0,4)' has no value in mode http"),
+            ("payload(0,4) -m str evil", "'payload(0,4)' has no value in mode http"),
+            ("req.body -m sub evil", "'req.body' is what has come of the body by chance"),
+            ("req.body,length gt 5", "'req.body,length' is what has come of the body by chance"),
+        ):
+            for rule in (f"reject if {{ {condition} }}", f"silent-drop if {{ {condition} }}"):
+                (fault,) = self.faults(self.listen(f"tcp-request content {rule}", head=HTTP))
+                self.assertIn(why, fault)
+        (fault,) = self.faults(self.listen("tcp-request content set-var(txn.a) req.ssl_sni", head=HTTP))
+        self.assertIn("'req.ssl_sni' has no value in mode http", fault)
+        (said,) = notices(self.listen("tcp-request content accept if { req_ssl_hello_type 1 }", head=HTTP))
+        self.assertIn("'req.ssl_hello_type' has no value in mode http", said)
+        for line in ("reject if { req.len gt 5 }", "accept if WAIT_END", "reject if { path /a }", "reject unless HTTP"):
+            self.assertEqual(notices(self.listen(f"tcp-request content {line}", head=HTTP)), [], line)
+
+    def test_bodies_for_which_nothing_waits(self) -> None:
+        """Whoever sends them a moment after the head is not judged by what is in them, in HAProxy either."""
+        deny = "http-request deny if { req.body -m sub evil }"
+        (said,) = notices(self.listen(deny, head=HTTP))
+        self.assertIn("'req.body' is what has come of the body by chance, since nothing waits for it", said)
+        wait = "http-request wait-for-body time 5s"
+        self.assertEqual(len(notices(self.listen(deny, wait, head=HTTP))), 1)
+        for lines in ((wait, deny), ("option http-buffer-request", deny)):
+            self.assertEqual(notices(self.listen(*lines, head=HTTP)), [])
+        for line in (
+            "stats http-request deny if { req.body_param(a) -m found }",
+            "stats admin unless { req.body_len 4 }",
+        ):
+            (fault,) = self.faults(self.listen(line, head=HTTP))
+            self.assertIn("by chance", fault)
+            self.assertEqual(notices(self.listen(wait, line, head=HTTP)), [])

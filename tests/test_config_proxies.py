@@ -105,7 +105,9 @@ class ArticleTests(SynchronousTestCase):
             [(level, line) for level, line, _ in said],
             [("warning", 2), ("warning", 7), ("warning", 14), ("notice", 14)],
         )
-        self.assertIn("write: 'option httpchk GET /health HTTP/1.1 www.example.com'", said[2][2])
+        self.assertIn(
+            "write: 'option httpchk GET /health HTTP/1.1' and 'http-check send hdr Host www.example.com'", said[2][2]
+        )
         self.assertIn("'option httpchk' does not affect reuse in 'web_servers'", said[3][2])
 
 

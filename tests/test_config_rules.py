@@ -388,7 +388,7 @@ class WarningTests(SynchronousTestCase):
                 "what the client sent under that name goes on beside it: use 'set-header'"),
             ("http-request set-header X %[ssl_c_s_dn] if { ssl_fc }", "notice",
                 "what the client sent under that name is taken out as well"),
-            ("http-request del-header Connection", "warning", "'Connection' never goes on anyhow"),
+            ("http-request del-header Keep-Alive", "warning", "'Keep-Alive' never goes on anyhow"),
             ("http-response set-header Connection Keep-Alive", "warning",
                 "'Connection' does nothing: connections are kept alive anyhow"),
             ("http-response add-header Keep-Alive timeout=5", "warning", "as long as 'timeout http-keep-alive' says"),

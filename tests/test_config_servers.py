@@ -170,6 +170,19 @@ class ServerTests(SynchronousTestCase):
         self.assertEqual((b.min_version, b.max_version, b.ciphers, b.curves), ("TLSv1.2", "TLSv1.3", "ECDHE", "X25519"))
         self.assertEqual((b.tickets, b.resumes, b.alpn), (True, False, ("http/1.1",)))
 
+    def test_http_2_is_not_offered_to_servers(self) -> None:
+        """Nor refused, where something else is there to choose, as on `bind` lines. In mode tcp bytes are the client's
+        and the server's affair."""
+        lines = " server a h:1 ssl verify none alpn h2,http/1.1\n"
+        made = read(lines)
+        self.assertEqual(tls_of(made.backends["b"].servers[0]).alpn, ("http/1.1",))
+        self.assertIn(
+            "'alpn h2,http/1.1' offers http/1.1 only: HTTP/2 and HTTP/3 are not done yet",
+            "\n".join(each.text for each in made.notices),
+        )
+        stream = read(" mode tcp\n" + lines)
+        self.assertEqual(tls_of(stream.backends["b"].servers[0]).alpn, ("h2", "http/1.1"))
+
     def test_checks_over_tls(self) -> None:
         """`check-ssl`, whatever the traffic does."""
         s = server("verify none check check-ssl")

@@ -65,6 +65,26 @@ class UserListTests(SynchronousTestCase):
         for rule in ("acl a http_auth(M)", "http-request auth unless { http_auth_group(M) g }"):
             self.assertEqual(faults("", rule), ["t.cfg:10: there is no userlist 'M'"])
 
+    def test_a_group_that_is_asked_for_must_exist(self) -> None:
+        """Or a rule that is to keep its members out keeps nobody out."""
+        users = " group g users x\n user x insecure-password a"
+        for rule, text in (
+            ("http-request deny if { http_auth_group(L) h }", "userlist 'L' has no group 'h'"),
+            ("http-request deny if { http_auth_group(L) -i G }", "userlist 'L' has no group 'G'"),
+            ("acl a http_auth_group(L) g grp", "userlist 'L' has no group 'grp'"),
+            ("http-request deny if { http_auth_group(L) -m str y }", "userlist 'L' has no user 'y'"),
+            (
+                "http-request deny if { http_auth_group(L) -m str g }",
+                "'-m str' compares with the name of the user, and userlist 'L' has no user 'g': take '-m str' out, and"
+                " it is a group",
+            ),
+            ("http-request deny if { http_auth_group(L) }", "'http_auth_group(L)' needs names of groups behind it"),
+        ):
+            (fault,) = faults(users, f" {rule}")
+            self.assertIn(text, fault)
+        for said in ("http_auth_group(L) g", "http_auth_group(L) -m str x", "http_auth_group(L) -m found"):
+            self.assertEqual(faults(users, f" http-request deny if {{ {said} }}"), [])
+
 
 class AuthTests(SynchronousTestCase):
     def test_the_realm(self) -> None:

@@ -16,8 +16,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.net.tls import dh_groups
 from tests.integration.peers import LOOPBACK, temporary_directory
+from tests.manholes import new_key
 from tests.test_net_tls_server import revocations
-from tests.test_operators_manhole import new_key
 from tests.wire import certificates
 
 #: Starts the daemon as `twistd` does, up to where it serves, and notes what was done as root with a whole path below a

@@ -26,7 +26,7 @@ from tests.test_net_passwords import Loop, same
 
 #: With `same` in place of crypt(3), a hash is the password itself.
 USERS = (
-    "group admins users alice,carl\n group readers\n user alice insecure-password in:clear\n"
+    "group admins users alice,carl\n group readers\n group others\n user alice insecure-password in:clear\n"
     " user bob password hashed groups readers\n user zo\xeb insecure-password p\xe4ss\n user carl password other"
 )
 RULES = "acl known http_auth(L)\n http-request auth realm Here unless known"
@@ -313,7 +313,7 @@ class AuthenticationTests(SynchronousTestCase):
 
     def test_groups(self) -> None:
         """Named on either line; without a right password nobody is in any."""
-        rules = "http-request auth unless { http_auth_group(L) admins other }"
+        rules = "http-request auth unless { http_auth_group(L) admins others }"
         self.assertEqual(self.status(get("/", login("alice:in:clear")), rules), 200)
         self.assertEqual(self.status(get("/", login("alice:wrong")), rules), 401)
         self.assertEqual(self.status(get("/", login("bob:hashed")), rules, checks=1), 401)

@@ -12,7 +12,7 @@ from reusedproxy.clients.connection import ClientConnection
 from reusedproxy.config.model.proxies import ForwardFor
 from reusedproxy.exchanges.serving import Made
 from reusedproxy.measures.traffic import Traffic
-from reusedproxy.wire.heads import RequestHead
+from reusedproxy.wire.heads import Limits, RequestHead
 from tests.clientfakes import GET, OK, World, get, response
 from tests.rulefakes import ruled
 
@@ -427,6 +427,41 @@ class RequestTests(SynchronousTestCase):
         asked = self.asked(rules, get("/", "Connection: keep-alive, Upgrade", "Upgrade: websocket"))
         self.assertIn(b"X-WS: 1", asked)
 
+    def test_fields_of_the_connection_are_seen_as_far_as_the_server_gets_them(self) -> None:
+        """No rule lets anything in by one that it does not get. HAProxy shows no `close` and `keep-alive` either."""
+        rules = "http-request set-header N %[req.hdr_names]"
+        for fields, names in (
+            (("TE: gzip", "Keep-Alive: 1", "Proxy-Connection: a", "Connection: keep-alive"), ()),
+            (("TE: gzip, trailers",), ("te", "connection")),
+            (("Connection: Upgrade", "Upgrade: a", "Upgrade: b", "Connection: close"), ("upgrade", "connection")),
+            (("Content-Length: 0", "Content-Length: 0"), ("content-length",)),
+        ):
+            asked = self.asked(rules, get("/", *fields))
+            sent = [line.partition(b":")[0].decode().lower() for line in asked[1:]]
+            self.assertEqual(sorted(sent), sorted(("host", "n", *names)))
+            self.assertIn(",".join(("N: host", *names)).encode(), asked)
+        for rule, left in (
+            ("Connection", []),
+            ("TE", [b"upgrade: a", b"connection: upgrade"]),
+            ("Upgrade", [b"te: trailers", b"connection: te"]),
+            ("^(te|expect)$ -m reg", [b"upgrade: a", b"connection: upgrade"]),
+        ):
+            request = get("/", "Connection: TE, upgrade", "TE: trailers", "Upgrade: a")
+            asked = self.asked(f"http-request del-header {rule}\n http-request set-header N %[req.hdr_names]", request)
+            found = b",".join(line.partition(b":")[0] for line in left)
+            self.assertEqual(asked[2:], [b"N: host" + b"," * bool(found) + found, *left])
+        asked = self.asked(
+            "http-request set-header N %[req.hdr_cnt(expect)]", get("/", "Expect: 100-continue", version="1.0")
+        )
+        self.assertEqual(asked[2:], [b"N: 0"])
+
+    def test_a_body_whose_upgrade_its_backend_does_not_take_is_refused(self) -> None:
+        """Rules of the frontend have seen it, for the sake of another backend."""
+        request = get("/", "Upgrade: a", "Connection: upgrade", "Content-Length: 2", method="POST") + b"ab"
+        rules = "http-request deny unless { req.hdr(upgrade) a }"
+        data, world = self.answered(rules, request, limits=Limits(upgrade_with_body=True))
+        self.assertEqual((data[:12], world.flags()), (b"HTTP/1.1 501", [(501, "PR")]))
+
     def test_rules_see_what_the_server_gets(self) -> None:
         """RFC 9110 7.6.1: nothing that Connection names, whatever it is; what a rule sets goes on all the same."""
         client = get("/", "X-A: 1", "X-B: 1", "x-c: 1", "Cookie: s=1", "Connection: close, X-A, x-b, X-C, cookie, X-D")
@@ -435,7 +470,7 @@ class RequestTests(SynchronousTestCase):
             " http-request add-header X-C more\n http-request set-header X-D %[req.hdr_cnt(x-c)]%[req.cook(s)]\n"
             " http-request set-header X-N %[req.hdr_names]"
         )
-        names = b"X-N: host,connection,x-a,x-c,x-d"
+        names = b"X-N: host,x-a,x-c,x-d"
         self.assertEqual(self.asked(rules, client)[2:], [b"X-A: ours", b"X-C: more", b"X-D: 1", names])
         _, world = self.answered("http-request deny unless { req.hdr(X-A) 1 }", client)
         self.assertEqual(world.flags(), [(403, "PR")])
@@ -598,7 +633,7 @@ class ResponseTests(SynchronousTestCase):
             " http-response set-header X-N %[res.hdr_names]"
         )
         data, _ = self.answered(rules, response(b"ok", "X-A: 1", "Set-Cookie: s=1", "Connection: X-A, set-cookie"))
-        self.assertEqual(head_of(data)[1:], [b"Content-Length: 2", b"X-A: ours", b"X-N: content-length,connection,x-a"])
+        self.assertEqual(head_of(data)[1:], [b"Content-Length: 2", b"X-A: ours", b"X-N: content-length,x-a"])
 
     def test_location_is_replaced(self) -> None:
         """A classic of published configurations."""
@@ -621,6 +656,21 @@ class ResponseTests(SynchronousTestCase):
         counted = (world.frontend, world.backend, world.server.server)
         self.assertEqual([each.traffic.dresp for each in counted], [1, 1, 1])
         self.assertNotIn("answer replaced by a rule", world.server.pool.closed)
+
+    def test_fields_of_the_connection_are_seen_as_far_as_the_client_gets_them(self) -> None:
+        rules = "http-response set-header N %[res.hdr_names]"
+        for fields, status, sent in (
+            (("Connection: close, Upgrade", "Upgrade: h2", "Keep-Alive: 1"), "200 OK", []),
+            (("Connection: close", "Upgrade: h2"), "426 No", [b"Upgrade: h2", b"connection: upgrade"]),
+        ):
+            data, _ = self.answered(rules, response(b"", *fields, status=status))
+            names = b",".join(line.partition(b":")[0].lower() for line in sent)
+            expected = [b"Content-Length: 0", *sent[:1], b"N: content-length" + b"," * bool(names) + names, *sent[1:]]
+            self.assertEqual(head_of(data)[1:], expected)
+            data, _ = self.answered(
+                "http-response del-header Upgrade\n " + rules, response(b"", *fields, status=status)
+            )
+            self.assertEqual(head_of(data)[1:], [b"Content-Length: 0", b"N: content-length"])
 
     def test_return_and_redirect(self) -> None:
         """While the answer's body is still coming: its connection has to go."""

@@ -339,6 +339,20 @@ class ConnectTests(SynchronousTestCase):
         self.assertEqual(world.flags(), [(405, "--")])
         world.check_rest()
 
+    def test_refused_up_to_the_end_of_the_connection(self) -> None:
+        """A tunnel would carry to the server, past all rules, whatever the client sends on."""
+        world = World(self, warm=1)
+        client = world.client()
+        client.send(CONNECT)
+        world.server.asked()
+        world.server.answer(b"HTTP/1.1 403 No\r\n\r\nno")
+        client.send(GET)
+        self.assertEqual(world.server.asked(), b"")
+        world.server.eof()
+        answer = b"HTTP/1.1 403 No\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n2\r\nno\r\n0\r\n\r\n"
+        self.assertEqual((client.take(), world.flags()), (answer, [(403, "--")]))
+        world.check_rest()
+
     def test_refused_by_us(self) -> None:
         """Nor when there is no server, or it breaks the connection: after these errors other clients may ask again."""
         for warm, status, flags in ((0, 503, "SC"), (1, 502, "SH")):

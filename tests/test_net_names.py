@@ -15,10 +15,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from reusedproxy.config.model import Place as Line
 from reusedproxy.config.model.names import Holds, Resolvers
 from reusedproxy.net.names.channels import Place, Stream
-from reusedproxy.net.names.messages import AAAA, NX, OTHER, REFUSED, SRV, VALID, A, Service, question, read_answer
+from reusedproxy.net.names.messages import NX, OTHER, REFUSED, VALID, Service, read_answer
 from reusedproxy.net.names.once import Lookups
 from reusedproxy.net.names.section import Asked, Names, Section
 from reusedproxy.net.names.watch import Watch
+from reusedproxy.net.names.wire import AAAA, SRV, A, Malformed, read_message, write_question
 from tests.nameserver import NX as NO_NAME
 from tests.nameserver import REFUSED as NO_MIND
 from tests.nameserver import SERVFAIL, SILENCE, MemoryNameServers
@@ -27,6 +28,7 @@ LINE = Line("t.cfg", 1)
 ONE = (Place("ns1", "192.0.2.53", 53),)
 TWO = (*ONE, Place("ns2", "192.0.2.54", 53))
 NAME = "app.test"
+NX_CODE = 3
 
 
 def answer(number: int, records: list[Any], name: str = NAME, kind: int = A, **more: Any) -> bytes:
@@ -43,7 +45,7 @@ class MessageTests(SynchronousTestCase):
     def test_a_question_says_how_much_it_takes(self) -> None:
         """In the pseudo record of EDNS (RFC 6891)."""
         message = dns.Message()
-        message.fromStr(question(7, NAME, A, 4096))
+        message.fromStr(write_question(7, NAME, A, 4096))
         self.assertEqual((message.id, message.recDes, message.queries), (7, 1, [dns.Query(NAME, A)]))
         (size,) = message.additional
         self.assertEqual((size.type, size.cls), (dns.OPT, 4096))
@@ -85,7 +87,7 @@ class MessageTests(SynchronousTestCase):
         for data in (
             answer(1, records, name="other.test"),
             answer(1, records, kind=AAAA),
-            question(1, NAME, A, 512),
+            write_question(1, NAME, A, 512),
             b"",
         ):
             self.assertIsNone(read_answer(data, NAME, A))
@@ -105,6 +107,88 @@ class MessageTests(SynchronousTestCase):
     def test_no_bytes_break_the_reader(self, data: bytes, kind: int) -> None:
         for each in (data, answer(1, [(NAME, dns.Record_A("192.0.2.1"))])[:14] + data):
             read_answer(each, NAME, kind)
+
+    @given(st.lists(st.from_regex(r"[a-z]{1,8}(\.[a-z]{1,8}){0,4}", fullmatch=True), max_size=8), st.data())
+    def test_messages_are_read_as_twisted_writes_them(self, names: list[str], data: st.DataObject) -> None:
+        """With names that lead to one another, in records of any kind."""
+        records: list[tuple[str, Any]] = []
+        expected = []
+        for name in names:
+            payload, text, port, weight = data.draw(
+                st.sampled_from(
+                    (
+                        (dns.Record_A("192.0.2.1"), "192.0.2.1", 0, 0),
+                        (dns.Record_AAAA("2001:db8::1"), "2001:db8::1", 0, 0),
+                        (dns.Record_CNAME(name), name, 0, 0),
+                        (dns.Record_SRV(3, 4, 5, "x." + name), "x." + name, 5, 4),
+                        (dns.Record_MX(1, name), None, 0, 0),
+                        (dns.Record_TXT(b"text"), None, 0, 0),
+                    )
+                )
+            )
+            records.append((name, payload))
+            if text is not None:
+                expected.append((name, payload.TYPE, text, port, weight))
+        message = read_message(answer(9, records, trunc=1, rCode=dns.ENAME))
+        self.assertEqual((message.number, message.is_answer, message.truncated, message.code), (9, True, True, NX_CODE))
+        self.assertEqual(message.questions, ((NAME, A),))
+        self.assertEqual([(e.name, e.kind, e.text, e.port, e.weight) for e in message.answers], expected)
+
+    def test_a_message_is_as_long_as_tcp_lets_it_be(self) -> None:
+        """Full of services, with all that they are reached by."""
+        records = [(NAME, dns.Record_SRV(1, 1, port, f"host{port}.region.example.test")) for port in range(1400)]
+        data = answer(1, records, kind=SRV, maxSize=0)
+        self.assertGreater(len(data), 30_000)
+        found = read_answer(data, NAME, SRV)
+        assert found is not None
+        self.assertEqual(len(found.services), 1400)
+
+    def test_what_a_message_takes_is_bounded(self) -> None:
+        """A name server, or who is on the way to it, holds nobody up: thousands of names that lead through thousands of
+        labels, or pointers, are no answer."""
+        asked = b"\x03app\x04test\0" + bytes.fromhex("00010001")
+        start = 12 + len(asked)
+        record = bytes.fromhex("00100001000000000000")  # a TXT without text
+        labels = b"\x01a" * 127
+        # A text of pointers, each to the one before it, the first to the end of the question's name.
+        text = start + 11
+        chain = b"".join((0xC000 | (text + at - 2 if at else start - 5)).to_bytes(2, "big") for at in range(0, 8000, 2))
+        chained = b"\0" + record[:8] + len(chain).to_bytes(2, "big") + chain
+        last = (0xC000 | text + len(chain) - 2).to_bytes(2, "big")
+
+        def message(records: int, rest: bytes) -> bytes:
+            return bytes.fromhex(f"000184000001{records:04x}00000000") + asked + rest
+
+        for within in (message(1, labels + b"\0" + record), message(3, chained + (last + record) * 2)):
+            self.assertEqual(read_message(within).questions, ((NAME, A),))
+        for what, unread in {
+            "too long": message(1, b"\x01a" * 128 + b"\0" + record),
+            "a label too long": message(1, b"\x40" + b"a" * 64 + b"\0" + record),
+            "forward": message(1, (0xC000 | start + 2).to_bytes(2, "big") + record),
+            "to itself": message(1, (0xC000 | start).to_bytes(2, "big") + record),
+            "many long ones": message(
+                3000, labels + b"\0" + record + ((0xC000 | start).to_bytes(2, "big") + record) * 2999
+            ),
+            "many pointers": message(100, chained + (last + record) * 99),
+        }.items():
+            try:
+                read_message(unread)
+            except Malformed:
+                continue
+            self.fail(f"{what}: was read")
+
+    def test_names_that_cannot_be_asked_for(self) -> None:
+        for name in ("a" * 64 + ".test", ".".join(["abc"] * 64), "a..test", "", ".", "ä.test"):
+            with self.assertRaises(ValueError, msg=name):
+                write_question(1, name, A, 512)
+        self.assertEqual(len(write_question(1, ".".join(["abc"] * 63) + ".", A, 512)), 12 + 253 + 4 + 11)
+
+    def test_what_has_come_of_a_truncated_message_counts(self) -> None:
+        """Some name servers cut records in two."""
+        whole = answer(1, [(NAME, dns.Record_A("192.0.2.1")), (NAME, dns.Record_A("192.0.2.2"))], trunc=1)
+        found = read_answer(whole[:-3], NAME, A)
+        assert found is not None
+        self.assertEqual((found.truncated, found.addresses), (True, ("192.0.2.1",)))
 
 
 class NamesTestCase(SynchronousTestCase):

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import builtins
+import gc
 import io
 import os
 import socket
 import stat
 import struct
 import sys
-import tempfile
 from base64 import b64decode, b64encode
-from collections.abc import Callable
 from contextlib import redirect_stdout
 from hashlib import sha256
 from pathlib import Path
@@ -28,23 +27,15 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256, SHA512, HashAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from twisted.conch.error import ValidPublicKey
-from twisted.conch.ssh.channel import SSHChannel
 from twisted.conch.ssh.common import MP, NS
-from twisted.conch.ssh.connection import SSHConnection
 from twisted.conch.ssh.keys import Key
 from twisted.conch.ssh.session import packRequest_pty_req
-from twisted.conch.ssh.transport import SSHClientTransport
-from twisted.conch.ssh.userauth import SSHUserAuthClient
 from twisted.cred.credentials import IUsernamePassword, SSHPrivateKey
 from twisted.cred.error import UnauthorizedLogin
-from twisted.internet.address import UNIXAddress
-from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
-from twisted.internet.testing import StringTransport
 from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
-from twisted.test.iosim import FakeTransport, IOPump, connect
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.backends.backend import Backend
@@ -59,10 +50,9 @@ from reusedproxy.measures.log_throttle import TELL_AT_MOST, TELL_EVERY
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.watchdog import Standstills
 from reusedproxy.operators.logs.orders import OrderLog
-from reusedproxy.operators.shell import key_checker
 from reusedproxy.operators.shell.commands import GUIDE, namespace
 from reusedproxy.operators.shell.key_checker import RESTED, KeyChecker
-from reusedproxy.operators.shell.keys import LONGEST_FILE, ManholeError, authorized_keys, fingerprint, make_host_key
+from reusedproxy.operators.shell.keys import LONGEST_FILE, KeyFile, ManholeError, fingerprint, make_host_key
 from reusedproxy.operators.shell.manhole import Manhole
 from reusedproxy.operators.shell.session import run
 from reusedproxy.operators.shell.ssh import (
@@ -80,40 +70,19 @@ from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.wire.heads import Limits
 from tests.fakes import FakeDialer
 from tests.integration.peers import temporary_directory
+from tests.manholes import (
+    PLACE,
+    Client,
+    ConnectionTestCase,
+    FilesTestCase,
+    KeyHolder,
+    SessionChannel,
+    new_key,
+)
 
-PLACE = model.Place("proxy.cfg", 3)
 
-
-def new_key() -> Key:
-    return Key(Ed25519PrivateKey.generate())
-
-
-class FilesTestCase(SynchronousTestCase):
-    def setUp(self) -> None:
-        directory = tempfile.TemporaryDirectory(prefix="reusedproxy-")
-        self.addCleanup(directory.cleanup)
-        self.directory = Path(directory.name)
-        self.keys = self.directory / "authorized_keys"
-        self.host_key = self.directory / "host_key"
-        self.key = new_key()
-        self.authorize(self.key)
-
-    def authorize(self, *keys: Key) -> None:
-        self.write(self.keys, b"".join(key.public().toString("openssh") + b" somebody\n" for key in keys))
-
-    def write(self, path: Path, content: bytes, mode: int = 0o600) -> None:
-        path.write_bytes(content)
-        path.chmod(mode)
-
-    def settings(self) -> model.Manhole:
-        address = model.ListenAddress("unix", path=str(self.directory / "socket"))
-        return model.Manhole(PLACE, address, str(self.keys), str(self.host_key))
-
-    def manhole(self) -> Manhole:
-        return Manhole(self.settings(), SimpleNamespace(proxy=None), Clock(), mock.Mock(), lambda level, text: None)
-
-    def faults(self) -> list[str]:
-        return list(self.assertRaises(ManholeError, self.manhole).texts)
+def authorized_keys(path: str, user: int) -> list[Key]:
+    return list(KeyFile(path).keys(user).values())
 
 
 #: A key of ECDSA whose point is written in another way than SSH knows (RFC 5656 section 3.1).
@@ -145,6 +114,19 @@ class AuthorizedKeysTests(FilesTestCase):
         self.keys.chmod(0o620)
         (fault,) = self.faults()
         self.assertIn("can be written by others; its mode is 0620", fault)
+
+    def test_whom_an_access_control_list_lets_write_is_others_too(self) -> None:
+        """The bits of the group show what a list allows at most (acl(5)); with them shut, it allows nothing."""
+        anybody = 0xFFFFFFFF
+        entries = ((0x01, 6, anybody), (0x02, 6, 12345), (0x04, 0, anybody), (0x10, 6, anybody), (0x20, 0, anybody))
+        content = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+        try:
+            os.setxattr(self.keys, "system.posix_acl_access", content)
+        except OSError as error:
+            self.skipTest(f"no such lists here: {error.strerror}")
+        self.assertIn("can be written by others; its mode is 0660", self.faults()[0])
+        self.keys.chmod(0o600)
+        self.assertEqual(authorized_keys(str(self.keys), os.geteuid()), [self.key.public()])
 
     def test_a_file_of_another_user_is_a_fault(self) -> None:
         """As for sshd's StrictModes; root's will do, and that of the user whom the daemon becomes."""
@@ -262,7 +244,7 @@ class AuthorizedKeysTests(FilesTestCase):
     def test_a_file_without_end_is_a_fault(self) -> None:
         os.truncate(self.keys, LONGEST_FILE + 1)
         (fault,) = self.faults()
-        self.assertIn("is longer than 1048576 bytes", fault)
+        self.assertIn("is longer than 131072 bytes", fault)
 
     def test_a_carriage_return_ends_no_line(self) -> None:
         """As in OpenSSH: what stands behind it in a comment is a part of the comment."""
@@ -289,6 +271,8 @@ class AuthorizedKeysTests(FilesTestCase):
 
     def test_each_line_that_is_no_key_is_a_fault_with_its_number(self) -> None:
         good = self.key.public().toString("openssh")
+        padded = Key(generate_elliptic_curve_key(SECP256R1())).public().toString("openssh")
+        self.assertRegex(padded, b"[^=]=$")
         for bad in (
             b'from="10.0.0.1" ' + good,  # a limit that we would not keep
             b"ssh-ed25519",
@@ -308,6 +292,11 @@ class AuthorizedKeysTests(FilesTestCase):
             good.replace(b"ssh-ed25519 ", b"ssh-ed25519 !"),
             good.replace(b"ssh-ed25519 ", b"ssh-ed25519\v"),
             b"ssh-ed25519 " + b64encode(b64decode(good.split()[1]) + b"more"),
+            good + b"=",
+            good + b"====",
+            padded.rstrip(b"="),
+            padded + b"=",
+            padded[:-2] + bytes([padded[-2] + 1]) + b"=",  # a bit that belongs to no byte
             COMPRESSED,
         ):
             self.write(self.keys, good + b"\n" + bad + b"\n" + bad + b"\n")
@@ -494,50 +483,41 @@ class LoginTests(FilesTestCase):
         refused = self.assertRaises(UnauthorizedLogin, self.ask, other, other)
         self.assertIn("cannot be read", str(refused))
 
+    def test_what_the_file_says_is_parsed_once(self) -> None:
+        """Offers cost strangers little: parsed each time, a long file would hold the event loop for each of theirs."""
+        self.authorize(self.key, *(new_key() for _ in range(20)))
+        checker, stranger = KeyChecker(str(self.keys)), new_key().public().blob()
+        with mock.patch.object(Key, "fromString", side_effect=Key.fromString) as parsed:
+            for _ in range(10):
+                self.assertRaises(UnauthorizedLogin, checker.known, stranger)
+                self.assertEqual(checker.known(self.key.public().blob()), self.key.public())
+            self.assertEqual(parsed.call_count, 21)
+            # Of the same size, written within the same tick of the file system's clock.
+            before = self.keys.stat()
+            self.authorize(new_key(), *(new_key() for _ in range(20)))
+            os.utime(self.keys, ns=(before.st_atime_ns, before.st_mtime_ns))
+            self.assertRaises(UnauthorizedLogin, checker.known, self.key.public().blob())
+            self.assertEqual(parsed.call_count, 42)
+            self.write(self.keys, b"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA\n")
+            for _ in range(10):
+                self.assertRaises(UnauthorizedLogin, checker.known, stranger)
+            self.assertEqual(parsed.call_count, 43)
+
+    def test_a_file_that_cannot_be_parsed_leaves_nobody_of_before(self) -> None:
+        checker, blob = KeyChecker(str(self.keys)), self.key.public().blob()
+        checker.known(blob)
+        content = self.keys.read_bytes()
+        for raised in (NotImplementedError, MemoryError):
+            with mock.patch("reusedproxy.operators.shell.keys._parsed", side_effect=raised):
+                self.write(self.keys, content + b"\n")
+                self.assertRaises(UnauthorizedLogin, checker.known, blob)
+                self.write(self.keys, content)
+                self.assertRaises(UnauthorizedLogin, checker.known, blob)
+            checker.known(blob)
+
     def test_there_is_no_way_in_with_a_password(self) -> None:
         portal = self.manhole()._factory.portal
         self.assertNotIn(IUsernamePassword, portal.listCredentialsInterfaces())
-
-
-class Client(SSHClientTransport):
-    """Somebody who connects, and does `then` once the keys are exchanged."""
-
-    def __init__(self, then: Callable[[Client], object]) -> None:
-        self.then = then
-        self.lost = False
-
-    def verifyHostKey(self, hostKey: bytes, fingerprint: str) -> Deferred[bool]:
-        return succeed(True)
-
-    def connectionSecure(self) -> None:
-        self.then(self)
-
-    def connectionLost(self, reason: object = None) -> None:
-        self.lost = True
-
-
-class KeyHolder(SSHUserAuthClient):
-    """Logs in, or tries to."""
-
-    def __init__(self, *keys: Key) -> None:
-        SSHUserAuthClient.__init__(self, b"me", SSHConnection())
-        self.keys = list(keys)
-
-    def getPublicKey(self) -> Key | None:
-        if not self.keys:
-            return None
-        self.key = self.keys.pop(0)
-        public: Key = self.key.public()
-        return public
-
-    def getPrivateKey(self) -> Deferred[Key]:
-        return succeed(self.key)
-
-
-class SessionChannel(SSHChannel):
-    """A channel of a client's, in which nothing is asked for."""
-
-    name = b"session"
 
 
 def packet(number: int, content: bytes = b"") -> bytes:
@@ -551,49 +531,7 @@ KEXINIT, NEWKEYS, KEX_INIT, SERVICE_REQUEST, AUTH_REQUEST, IGNORE, DEBUG, EXT_IN
 CLOSED = "Manhole closed the connection from a unix socket before its login: "
 
 
-class ConnectionTests(FilesTestCase):
-    def setUp(self) -> None:
-        super().setUp()
-        self.clock = Clock()
-        self.said: list[str] = []
-        service = SimpleNamespace(proxy=None)
-        manhole = Manhole(
-            self.settings(),
-            service,
-            self.clock,
-            mock.Mock(),
-            lambda level, text: self.said.append(text),
-            random=Random(1),
-        )
-        self.factory = manhole._factory
-        self.factory.use(new_key())
-        self.factory.doStart()  # type: ignore[no-untyped-call]
-        self.manhole_ = manhole
-        self.stop = manhole.stop
-
-    def connect(self) -> tuple[Any, StringTransport]:
-        """Somebody whose side the test plays."""
-        connection, transport = self.factory.buildProtocol(None), StringTransport(peerAddress=UNIXAddress(None))
-        connection.makeConnection(transport)
-        return connection, transport
-
-    def client(self, then: Callable[[Client], object] = lambda client: None) -> tuple[Any, Client, IOPump]:
-        connection, client = self.factory.buildProtocol(None), Client(then)
-        pump = connect(
-            connection,
-            FakeTransport(connection, True, peerAddress=UNIXAddress(None)),
-            client,
-            FakeTransport(client, False),
-        )
-        pump.flush()
-        return connection, client, pump
-
-    def session(self) -> tuple[Any, Client, IOPump]:
-        """Somebody inside."""
-        found = self.client(lambda client: client.requestService(KeyHolder(self.key)))
-        self.assertEqual(found[0].state, ADMITTED, self.said)
-        return found
-
+class ConnectionTests(ConnectionTestCase):
     def closed_for(self, *messages: bytes) -> str:
         """The only line about somebody who sends these."""
         self.said.clear()
@@ -819,20 +757,6 @@ class ConnectionTests(FilesTestCase):
             self.assertIsNotNone(self.factory.buildProtocol(None))
         self.assertFalse(working[1].lost)
 
-    def open_channel(self, session: tuple[Any, Client, IOPump]) -> tuple[Any, Client, IOPump]:
-        _, client, pump = session
-        service: Any = client.service
-        service.openChannel(SessionChannel())
-        pump.flush()
-        return session
-
-    def close_channel(self, session: tuple[Any, Client, IOPump]) -> None:
-        _, client, pump = session
-        service: Any = client.service
-        for channel in list(service.channels.values()):
-            channel.loseConnection()
-        pump.flush()
-
     def test_only_sessions_are_opened(self) -> None:
         """No port is forwarded, and no agent; who asks for it is told, and the log has no traceback."""
         connection, client, pump = self.session()
@@ -903,6 +827,46 @@ class ConnectionTests(FilesTestCase):
         pump.flush()
         self.assertNotIn("secret", repr(lines))
 
+    def test_a_request_that_makes_no_sense_is_refused_without_a_traceback(self) -> None:
+        """Whether or not its client wants a reply; conch would log one for each that wants none."""
+        _, client, pump = self.open_channel(self.session())
+        service: Any = client.service
+        (channel,) = service.channels.values()
+        kinds = (
+            b"pty-req",
+            b"window-change",
+            b"exec",
+            b"subsystem",
+            b"signal",
+            b"eow@openssh.com",
+            b"\xff",
+            b"_session",
+        )
+        for kind in kinds:
+            replies: list[Any] = []
+            service.sendRequest(channel, kind, b"\0\0\0\xff")
+            service.sendRequest(channel, kind, b"\0\0\0\xff", wantReply=True).addBoth(replies.append)
+            pump.flush()
+            self.assertIn("request failed", str(replies), kind)
+        gc.collect()  # a Deferred that failed, and that nobody asked, says so when it goes
+        pump.flush()
+        self.assertEqual((self.flushLoggedErrors(), client.lost), ([], False))
+
+    def test_what_is_typed_at_a_prompt_is_not_in_the_log(self) -> None:
+        lines: list[Any] = []
+        observe: Any = lines.append
+        globalLogPublisher.addObserver(observe)
+        self.addCleanup(globalLogPublisher.removeObserver, observe)
+        _, client, pump = self.open_channel(self.session())
+        service: Any = client.service
+        (channel,) = service.channels.values()
+        terminal = packRequest_pty_req(b"xterm", (25, 80, 0, 0), b"")
+        service.sendRequest(channel, b"pty-req", terminal)
+        service.sendRequest(channel, b"shell", b"")
+        channel.write("schlüssel\x00".encode())
+        pump.flush()
+        self.assertNotIn("keyID", repr(lines))
+
     def test_a_key_that_is_withdrawn_is_out_at_the_next_reload(self) -> None:
         self.authorize(self.key, new_key())
         (_, out, pump), (_, waiting) = self.session(), self.connect()
@@ -923,12 +887,12 @@ class ConnectionTests(FilesTestCase):
         self.assertTrue(inside.lost)
 
     def test_a_session_ends_whatever_keeps_the_file_from_being_read(self) -> None:
-        def fails(path: str, user: int) -> list[Key]:
+        def fails(file: KeyFile, user: int) -> dict[bytes, Key]:
             raise NotImplementedError("that kind of file")
 
         self.authorize(self.key)
         _, client, pump = self.session()
-        self.patch(key_checker, "authorized_keys", fails)
+        self.patch(KeyFile, "keys", fails)
         self.manhole_.look_again()
         pump.flush()
         self.assertTrue(client.lost)
@@ -968,7 +932,7 @@ class ConnectionTests(FilesTestCase):
         (theirs,) = connection.service.channels.values()
         self.patch(theirs, "dataReceived", lambda data: None)
         self.clock.pump([LOOK_EVERY] * 2)
-        with mock.patch("reusedproxy.operators.shell.key_checker.authorized_keys") as read:
+        with mock.patch.object(KeyFile, "keys") as read:
             for _ in range(3):
                 channel.write(b"x")
                 pump.flush()

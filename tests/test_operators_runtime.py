@@ -891,9 +891,10 @@ class SessionTests(RuntimeTestCase):
         self.tell("prompt\n")
         self.patch(session, "run", take)
         self.assertEqual(self.tell("a;b c <<\n1\n 2\r\n"), "+ + + ")
+        self.assertEqual(self.tell(" \n"), "+ ", "a line of blanks is one of the payload")
         self.assertEqual(self.tell("3\n\n"), "+ ['a']\n\n> ['b', 'c']\n\n> ")
         self.tell("d <<END\n4\n\n5\nEND\ne\n")
-        self.assertEqual(self.payloads, [None, "1\n 2\n3\n", "4\n\n5\n", None])
+        self.assertEqual(self.payloads, [None, "1\n 2\n \n3\n", "4\n\n5\n", None])
 
     def test_a_payload_that_is_too_long_ends_the_connection(self) -> None:
         line = "x" * 1023 + "\n"

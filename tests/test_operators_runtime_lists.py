@@ -75,9 +75,9 @@ class ListsTestCase(SynchronousTestCase):
             route.backend = world.backend
         return world
 
-    def asked(self, path: str, world: World | None = None) -> bytes:
+    def asked(self, path: str, world: World | None = None, more: str = "") -> bytes:
         client = (world or self.world).client()
-        client.send(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        client.send(f"GET {path} HTTP/1.1\r\nHost: a\r\n{more}\r\n".encode())
         return client.take()[9:12]
 
     def steps(self, line: str) -> Iterator[str]:
@@ -123,6 +123,37 @@ class RequestTests(ListsTestCase):
                 self.assertEqual([self.asked(each) for each in ("/many7x", "/many8x")], [b"204", b"403"])
                 self.assertEqual(self.says(f"clear acl {self.path}"), "")
                 self.assertEqual(self.asked("/many8x"), b"204", (method, size))
+
+    def test_whatever_is_compared_follows_the_list(self) -> None:
+        """Also what a request may say several times; by several files, or files and words."""
+        samples = (
+            *("req.hdr(k)", "hdr(k)", "req.fhdr(k)", "req.cook(k)", "cook(k)", "url_param(k)", "urlp(k)"),
+            *("req.hdr(k),lower", "req.cook(k),lower", "urlp(k),lower", "query,field(2,=)"),
+        )
+        more = "K: {0}\r\nCookie: k={0}\r\n{0}: x\r\n"
+        for sample in samples:
+            for flags in ("", "-i", "-m beg", "-m sub -i", "-m reg", "-m len"):
+                one, two, far = ("3", "5", "8") if "len" in flags else ("one", "two", "far")
+                says = {"3": "abc", "5": "abcde", "8": "abcdefgh"}
+                self.write(self.path, [one])
+                self.begin(f" http-request deny if {{ {sample} {flags} -f {self.path} {far} }}\n{OK}")
+
+                def answer(word: str) -> bytes:
+                    text = says.get(word, word)  # noqa: B023 (it is called in this round)
+                    return self.asked(f"/?k={text}", more=more.format(text))
+
+                where = f"{sample} {flags}"
+                self.assertEqual([answer(each) for each in (one, two, far)], [b"403", b"204", b"403"], where)
+                self.says(f"add acl {self.path} {two}")
+                self.assertEqual([answer(each) for each in (one, two, far)], [b"403", b"403", b"403"], where)
+                self.says(f"del acl {self.path} {one}")
+                self.assertEqual([answer(each) for each in (one, two, far)], [b"204", b"403", b"403"], where)
+                self.says(f"prepare acl {self.path}")
+                self.says(f"add acl @1 {self.path} {one}")
+                self.says(f"commit acl @1 {self.path}")
+                self.assertEqual([answer(each) for each in (one, two, far)], [b"403", b"204", b"403"], where)
+                self.says(f"clear acl {self.path}")
+                self.assertEqual([answer(each) for each in (one, two, far)], [b"204", b"204", b"403"], where)
 
     def test_addresses_and_lengths_follow_too(self) -> None:
         for sample, method, new in (("src", "ip", "192.0.2.0/24"), ("path", "len", "4"), ("path_len", "int", "1:9")):

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from reusedproxy.pool.connection import IDLE, IN_USE, RETIRING
 from reusedproxy.pool.dialing.governor import FLUTTER_FOR, FLUTTER_RATE
 from reusedproxy.pool.kinds import NEW
-from reusedproxy.pool.upkeep import PING_JITTER, PING_TIMEOUT
+from reusedproxy.pool.pings import PING_JITTER, PING_TIMEOUT
 from tests.fakes import Asker, PoolBench, RecordingExchange
 
 PONG = b"HTTP/1.1 405 Method Not Allowed\r\nContent-Length: 2\r\n\r\nno"

@@ -10,8 +10,8 @@ from reusedproxy.backends.server import Server
 from reusedproxy.config import model
 from reusedproxy.net.transport import OPEN
 from reusedproxy.pool.connection import IDLE, RETIRING, ServerConnection
+from reusedproxy.pool.pings import PING_TIMEOUT
 from reusedproxy.pool.probe import Probe
-from reusedproxy.pool.upkeep import PING_TIMEOUT
 from reusedproxy.wire.heads import Limits
 from tests.fakes import FakeDialer, FakeTransport, PoolBench
 

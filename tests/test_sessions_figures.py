@@ -64,13 +64,13 @@ def own(which: str, of: Any, unit: str = "") -> Any:
 class TimeoutTests(SynchronousTestCase):
     def test_those_of_the_backend(self) -> None:
         """0 for one that waits for ever, as in HAProxy."""
-        backends: Any = {"b": carried().backend}
+        frontend: Any = SimpleNamespace(backends={"b": carried().backend})
         expected = {"connect": 4000, "server": 7000, "queue": 1500, "tarpit": 250, "tunnel": 0}
         for which, value in expected.items():
-            self.assertEqual(figure(f"be_{which}_timeout", "b", backends, {}), value, which)
-            self.assertIsNone(figure(f"be_{which}_timeout", "", backends, {}))
+            self.assertEqual(figure(f"be_{which}_timeout", "b", frontend), value, which)
+            self.assertIsNone(figure(f"be_{which}_timeout", "", frontend))
             self.assertEqual(own(f"cur_{which}_timeout", carried()), value, which)
-        self.assertEqual(figure("be_max_retries", "b", backends, {}), 3)
+        self.assertEqual(figure("be_max_retries", "b", frontend), 3)
         self.assertEqual((own("cur_client_timeout", carried()), own("cur_max_retries", carried())), (5000, 3))
 
     def test_those_that_rules_have_set(self) -> None:

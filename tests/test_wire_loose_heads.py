@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.wire.heads import Limits, RequestFault, read_request
-from reusedproxy.wire.loose_heads import Ambiguous, NotHTTP, read_loose_request
+from reusedproxy.wire.loose_heads import Ambiguous, NotHTTP, read_as_request, read_loose_request
 
 #: Heads for the path /a with a field X of the value 1, which HAProxy 2.6 reads, or nginx does.
 SPELLINGS = (
@@ -125,6 +125,30 @@ class LooseHeadTests(SynchronousTestCase):
         loose = read_loose_request(data)
         assert loose is not None
         self.assertEqual((loose.method, loose.target, loose.fields()), (strict.method, strict.target, strict.fields()))
+
+    def test_what_may_go_on_as_it_is_or_as_a_request(self) -> None:
+        """Rules see what is the same in both; of a connection's own fields what either server gets."""
+        for fields, seen in (
+            (b"Connection: close, x\r\nKeep-Alive: 1\r\nProxy-Connection: a\r\nTE: gzip\r\n", []),
+            (b"Connection: keep-alive, TE\r\nTE: trailers\r\n", [(b"te", b"trailers"), (b"connection", b"te")]),
+            (b"TE: trailers\r\n", [(b"te", b"trailers")]),
+            (
+                b"Connection: Upgrade\r\nUpgrade: websocket\r\nTE: trailers\r\n",
+                [(b"upgrade", b"websocket"), (b"te", b"trailers"), (b"connection", b"upgrade")],
+            ),
+            (b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: a\r\n", None),
+            (b"Connection: x\r\nX: 1\r\n", None),
+            (b"Upgrade: websocket\r\n", None),
+            (b"Content-Length: 0\r\nContent-Length: 0\r\n", None),
+        ):
+            data = b"GET / HTTP/1.1\r\n%bHost: a\r\n\r\n" % fields
+            loose = read_loose_request(data)
+            assert loose is not None
+            if seen is None:
+                self.assertRaises(Ambiguous, read_as_request, data, loose, Limits(), False)
+            else:
+                head = read_as_request(data, loose, Limits(), False)
+                self.assertEqual(head.fields(), [(b"Host", b"a"), *seen], fields)
 
     def test_nothing_takes_long(self) -> None:
         """It is looked at with each byte that comes."""

@@ -42,6 +42,8 @@ from tests.wirecases_responses import LEGAL_RESPONSES
 from tests.wireoracles import h11_request, h11_response, httptools_request, httptools_response, normalised
 
 LIMITS = Limits()
+#: What ends at each hop (RFC 9110 7.6.1).
+HOP = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"te", b"upgrade"))
 #: Legal requests that an oracle does not take as they come; it does as they go on.
 H11_REFUSES = {
     "an empty line first",  # RFC 9112 2.2: SHOULD be ignored
@@ -148,9 +150,9 @@ def accepted_response(data: bytes, method: bytes) -> ResponseHead | None:
         return None
 
 
-def only_tokens(head: RequestHead | ResponseHead) -> bool:
+def only_tokens(data: bytes) -> bool:
     """Connection lists nothing that h11 and we read differently."""
-    options = b",".join(head.values(b"connection")).split(b",")
+    options = b",".join(re.findall(rb"(?i)\r\nconnection:([^\r]*)", data)).split(b",")
     return all(TOKEN.match(option.strip(b" \t") or b"a") for option in options)
 
 
@@ -186,16 +188,17 @@ class RequestOracleTests(SynchronousTestCase):
         target, theirs = normalised(request.method, request.target, list(request.headers))
         self.assertEqual((request.method, target), (head.method, head.target))
         fields = [(name.lower(), value) for name, value in head.fields()]
-        options = b",".join(head.values(b"connection")).lower().split(b",")
-        gone = {*named_fields(frozenset(option.strip(b" \t") for option in options)), b"upgrade"}
+        options = b",".join(value for name, value in theirs if name == b"connection").lower().split(b",")
+        gone = HOP | named_fields(frozenset(option.strip(b" \t") for option in options))
+        if not head.minor:
+            gone |= {b"expect"}
         self.assert_same_fields(
-            [pair for pair in theirs if pair[0] not in gone], [pair for pair in fields if pair[0] != b"upgrade"]
+            [pair for pair in theirs if pair[0] not in gone], [pair for pair in fields if pair[0] not in HOP]
         )
-        self.assertEqual(head.values(b"upgrade"), [] if head.upgrade is None else [head.upgrade])
         self.assertIsInstance(end, h11.EndOfMessage)
         self.assertEqual(server.trailing_data, (b"", False))
         # A client that proposes to switch protocols leaves h11 waiting for the answer.
-        if head.minor and b"upgrade" not in dict(theirs) and only_tokens(head):
+        if head.minor and b"upgrade" not in dict(theirs) and only_tokens(data):
             self.assertEqual(server.their_state is not h11.MUST_CLOSE, head.keep_alive)
 
     def assert_same_fields(self, theirs: list[tuple[bytes, bytes]], ours: list[tuple[bytes, bytes]]) -> None:
@@ -221,8 +224,17 @@ class RequestOracleTests(SynchronousTestCase):
         self.assertIsInstance(end, h11.EndOfMessage)
         self.assertEqual(server.trailing_data, (b"", False))
         names = {name for name, _ in request.headers}
-        hop = {b"connection", b"keep-alive", b"proxy-connection", b"te", b"upgrade"}
-        self.assertEqual(names & hop, set())
+        self.assertEqual(names & HOP, set())
+
+    @settings(max_examples=300, deadline=None)
+    @given(st.one_of(request_heads(), corrupted(request_heads())))
+    def test_rules_see_what_goes_on(self, data: bytes) -> None:
+        """Block and wishes, in the client's version."""
+        head = accepted_request(data)
+        if head is not None:
+            sent = head.block + head.wishes() + b"\r\n"
+            self.assertEqual(head.head.partition(b"\r\n")[2], sent.partition(b"\r\n")[2])
+            self.assertEqual(head.head.split(b" ")[:2], sent.split(b" ")[:2])
 
     @settings(max_examples=300, deadline=None)
     @given(st.one_of(request_heads(), corrupted(request_heads())), METHODS)
@@ -277,10 +289,14 @@ class ResponseOracleTests(SynchronousTestCase):
     def test_h11_reads_what_we_accept_and_send_on_the_same(self, data: bytes, method: bytes) -> None:
         """Status, framing and persistence are the same to h11, on what came in and on what goes on."""
         head = accepted_response(data, method)
-        if head is None or head.status == 101:
+        if head is None:
+            return
+        said = b"connection: upgrade\r\n" * (head.upgrade is not None)
+        self.assertEqual(head.head.partition(b"\r\n")[2], head.block.partition(b"\r\n")[2] + said + b"\r\n")
+        if head.status == 101:
             return
         client = self.assert_one_message(head, method, data[:-2], data[5:8])
-        if head.minor and head.status >= 200 and head.length != UNTIL_CLOSE and only_tokens(head):
+        if head.minor and head.status >= 200 and head.length != UNTIL_CLOSE and only_tokens(data):
             self.assertEqual(client.their_state is h11.DONE, head.keep_alive)
         self.assert_one_message(head, method, head.block, b"1.1")
 

@@ -494,7 +494,8 @@ class Backend(Places["Backend"]):
     def _go_on(self, server: Server, had_any: bool) -> None:
         """Does what follows from the new state of `server`, once all servers are updated."""
         if had_any and not self._active:
-            self._announce("emerg", f"backend {self.name} has no server available!")
+            kind = "proxy" if self.settings.of_listen else "backend"
+            self._announce("emerg", f"{kind} {self.name} has no server available!")
         if server in self.slow_starts:
             self.slow_starts[server].go_on()
             self._set_limit(server)

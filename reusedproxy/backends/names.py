@@ -25,9 +25,10 @@ from reusedproxy.backends.server import Server
 from reusedproxy.config.language.addresses import is_service
 from reusedproxy.config.model.names import IPV4, Resolution
 from reusedproxy.net.dial import Target
-from reusedproxy.net.names.messages import AAAA, SRV, VALID, A, Service, plain
+from reusedproxy.net.names.messages import VALID, Service, plain
 from reusedproxy.net.names.section import Section
 from reusedproxy.net.names.watch import Watch
+from reusedproxy.net.names.wire import AAAA, SRV, A
 from reusedproxy.net.slices import Slices, Steps
 
 #: HAProxy's words for why a server has no address, though its name could be resolved.

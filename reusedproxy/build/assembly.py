@@ -388,7 +388,7 @@ class Assembly:
         in_use = (*configuration.frontends.values(), *configuration.backends.values())
         yield from maps.load(in_use)
         proxy.maps = maps.found
-        patterns = Patterns({**proxy.patterns})
+        patterns = Patterns({**proxy.patterns}, configuration.user_lists)
         yield from patterns.load(in_use)
         asked: set[str] = set()
         debugged: set[str] = set()

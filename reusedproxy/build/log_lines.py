@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from reusedproxy.config import model
 from reusedproxy.config.language.report import Fault
 from reusedproxy.config.model.values import Notice
-from reusedproxy.operators.logs.targets import NO_SOCKET, LogTargets, UnknownHost, trouble_with
+from reusedproxy.operators.logs.targets import (
+    DESCRIPTORS,
+    NO_SOCKET,
+    LogTargets,
+    UnknownHost,
+    trouble_with,
+)
 from reusedproxy.operators.logs.targets import Target as LogSink
 
 
@@ -57,6 +63,18 @@ class LogLines:
                     place,
                     f"'log {path}': {trouble}; until that has changed, 1 MB of its lines waits and the rest is lost",
                 )
+
+
+def unread_outputs(configuration: model.Configuration, is_unread: Callable[[int], bool]) -> Iterable[Notice]:
+    """Returns warnings about standard output and error, where `log` lines name them and nobody reads them."""
+    for kind, descriptor in DESCRIPTORS.items():
+        place = next((line.place for line in log_lines(configuration) if line.kind == kind), None)
+        if place is not None and is_unread(descriptor):
+            text = (
+                f"'log {kind}': nobody reads what this process writes there (/dev/null, as in the background), and its"
+                " lines are lost: write 'log' with the address of a syslog server, or start it in the foreground"
+            )
+            yield Notice("warning", place, text)
 
 
 def log_lines(configuration: model.Configuration) -> Iterable[model.LogTarget]:

@@ -7,7 +7,7 @@ with.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import attrs
 from attrs import Factory, define
@@ -15,9 +15,11 @@ from attrs import Factory, define
 from reusedproxy.build.list_files import reading
 from reusedproxy.config import model
 from reusedproxy.config.language.files import list_name
-from reusedproxy.config.language.report import Fault, Wrong
+from reusedproxy.config.language.report import Fault, Wrong, did_you_mean
 from reusedproxy.config.model.rules import Criterion
+from reusedproxy.config.model.users import UserList
 from reusedproxy.config.model.values import Notice, Place
+from reusedproxy.config.rules.patterns import GROUP
 from reusedproxy.config.rules.steering import EditList
 from reusedproxy.net.files import why_unread
 from reusedproxy.net.slices import Steps, run_through
@@ -44,10 +46,11 @@ def patterns_in(lines: Iterable[str]) -> Iterator[str]:
 class Patterns:
     """Holds the patterns by the names of their files; `faults` and `notices` are those of the files.
 
-    `files` that are given are not read again.
+    `files` that are given are not read again. `lists` are the `userlist` sections, whose groups some patterns name.
     """
 
     files: dict[str, PatternFile] = Factory(dict)
+    lists: Mapping[str, UserList] = Factory(dict)
     faults: list[Fault] = Factory(list)
     notices: list[Notice] = Factory(list)
     #: Why a file, or its patterns for a method, cannot be used, by the file, the method and whether case is ignored;
@@ -103,12 +106,24 @@ class Patterns:
                 self._found[asked] = str(wrong)
         if self._found[asked]:
             return self._fault(criterion, self._found[asked])
+        if criterion.method == GROUP and (unknown := self._unknown_group(criterion, file)) is not None:
+            return self._fault(criterion, f"the patterns in {path}: {unknown}")
         if criterion.method == "reg":
             for warning in file.warnings:
                 notice = Notice("warning", criterion.place, f"the patterns in {path}: {warning}")
                 if notice not in self.notices:
                     self.notices.append(notice)
         return file
+
+    def _unknown_group(self, criterion: Criterion, file: PatternFile) -> str | None:
+        """Says which group of a file its `userlist` does not have; None: it has all."""
+        asked = self.lists.get(criterion.expression.fetch.arguments[0])
+        if asked is None:
+            return None
+        unknown = next((each for each in file if each not in asked.groups), None)
+        if unknown is None:
+            return None
+        return f"userlist '{asked.name}' has no group '{unknown}'{did_you_mean(unknown, asked.groups)}"
 
     def _fault(self, criterion: Criterion, text: str) -> PatternFile:
         fault = Fault(criterion.place, text)

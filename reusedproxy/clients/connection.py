@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from reusedproxy.clients.owner import Owner
 from reusedproxy.exchanges.client import Client
 from reusedproxy.exchanges.error_pages import unasked
-from reusedproxy.exchanges.exchange import Exchange
+from reusedproxy.exchanges.exchange import ANSWERED, ANSWERING, Exchange
 from reusedproxy.net.deadlines import SLOTS
 from reusedproxy.net.listener import Listener
 from reusedproxy.net.transport import BROKEN, HIGH_WATER, PEER_RESET, Transport, TransportOwner
@@ -417,6 +417,11 @@ class ClientConnection(Client[Owner], TransportOwner):
         """Resets the connection if it is still busy with `exchange`, which has failed by an error of the proxy."""
         if self.state == BUSY and self.exchange in (exchange, None):
             self.transport.abort(BROKEN)
+
+    @property
+    def is_answered(self) -> bool:
+        """Tells whether an answer is under way whose head is written: the client can be told nothing by it any more."""
+        return self.exchange is not None and self.exchange.state in (ANSWERING, ANSWERED)
 
     @property
     def ended(self) -> bool:

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from math import inf
-from os import getpid
-from socket import gethostname, socket
-from typing import Any, Final, Protocol
+from socket import socket
+from typing import Any, Final
 
 from attrs import evolve
 
@@ -20,7 +19,7 @@ from reusedproxy.backends.places import Asker, Ended
 from reusedproxy.backends.server import Server
 from reusedproxy.clients.connection import ClientConnection
 from reusedproxy.clients.connection_limit import ACCEPTED, CONNECTIONS, HANDSHAKES, ConnectionLimit
-from reusedproxy.clients.figures import figure
+from reusedproxy.clients.figures import MeasuredRates, figure
 from reusedproxy.clients.gate import (
     ACCEPT,
     DENIED,
@@ -32,9 +31,9 @@ from reusedproxy.clients.gate import (
     ArrivalNotes,
     Gate,
 )
+from reusedproxy.clients.handover import hand_over, move_stream
 from reusedproxy.clients.owner import AccessLog, Connected, Owner
 from reusedproxy.clients.pending import PendingClient, PendingClients
-from reusedproxy.clients.readmission import ASK_AGAIN, SHOW_OTHERS, certificates_at, is_admitted_alike, is_treated_alike
 from reusedproxy.clients.session_rate import SessionRate
 from reusedproxy.clients.stream import StreamConnection, StreamLog
 from reusedproxy.clients.switched import SwitchedConnection
@@ -61,7 +60,6 @@ from reusedproxy.rules.edited_lists import EditedFile
 from reusedproxy.rules.facts import NO_MAPS, Map, Sample
 from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.sessions.client import session_of
-from reusedproxy.sessions.figures import milliseconds
 from reusedproxy.streams.guide import Guide
 from reusedproxy.tables.table import Table
 from reusedproxy.tables.tracking import SESSIONS, count, leave
@@ -71,17 +69,8 @@ from reusedproxy.wire.heads import Limits
 Address = tuple[str, int]
 #: A client connection makes itself the owner of its transport.
 _NOBODY: Any = None
-#: Events a second, as sample fetches ask for them.
-RATES: Final = ("be_sess_rate", "fe_req_rate", "fe_sess_rate", "srv_sess_rate")
 #: Seconds between two log lines about the same bound.
 FULL_EVERY: Final = 60.0
-
-
-class MeasuredRates(Protocol):
-    """Defines the rates that rules ask for (`clients.frequencies`)."""
-
-    def rate(self, which: str, name: str) -> int | None:
-        """Returns a rate by the name of the sample fetch, of a section or a server."""
 
 
 class Frontend(Owner):
@@ -159,6 +148,8 @@ class Frontend(Owner):
         self.closing = settings.connection_mode == "close"
         #: Another frontend accepts on its listeners, or nobody does.
         self.stopped = False
+        #: Another process goes on at its listeners: its clients are told so, each by an answer.
+        self.leaving = False
         #: An operator has stopped it for good.
         self.shut = False
         self.default_route = None if backend is None or backend.settings.mode == "tcp" else Route(settings, backend)
@@ -217,6 +208,10 @@ class Frontend(Owner):
     @property
     def uses_proxy_header(self) -> bool:
         return self.settings.uses_proxy_header
+
+    @property
+    def has_rules(self) -> bool:
+        return self.routing is not None
 
     @property
     def maxconn(self) -> int:
@@ -294,7 +289,7 @@ class Frontend(Owner):
         yield
         for connection in list(self.connections):
             if connection in self.connections:
-                self._settle(connection, successors.get(connection.listener))
+                hand_over(connection, self, successors.get(connection.listener))
                 yield
         self.closing = True
 
@@ -308,72 +303,37 @@ class Frontend(Owner):
             self.places.frontends.remove(self)
         return listeners
 
-    def leave(self) -> None:
+    def leave(self, kept_idle: float) -> None:
         """Stops accepting, because another process goes on at its listeners. Each client is told with its next answer
-        to come again: closing an idle connection might cross with its next request."""
+        to come again: closing an idle connection might cross with its next request. One whose answer has begun without
+        that word, and is idle then, has `kept_idle` seconds for another request."""
         self._stop_accepting()
-        self.closing = True
+        self.closing = self.leaving = True
+        keep_alive = self.timeouts.http_keep_alive
+        kept = kept_idle if keep_alive is None else min(keep_alive, kept_idle)
+        self.timeouts = evolve(self.timeouts, http_keep_alive=kept)
         for connection in self.connections:
-            if isinstance(connection, ClientConnection):
+            if isinstance(connection, ClientConnection) and not connection.is_answered:
                 connection.end_after("another process goes on")
 
     def finish_idle(self) -> None:
         """Closes the connections of clients that have nothing under way."""
-        for connection in [*self.connections]:
-            if isinstance(connection, ClientConnection) and connection in self.connections:
+        for connection in [each for each in self.connections if isinstance(each, ClientConnection)]:
+            if connection in self.connections and not connection.is_answered:
                 connection.finish()
 
     def settle(self, connection: Connected) -> None:
         """Hands over a connection that was not idle when this frontend stopped (a pending client's, one whose exchange
         has ended since): to the one that accepts on its listener now, if its client would be admitted there."""
+        if self.leaving and isinstance(connection, ClientConnection):
+            return
         taker = connection.listener.taker
+        successor = taker if isinstance(taker, Frontend) and taker is not self else None
         if isinstance(connection, StreamConnection):
-            if isinstance(taker, Frontend) and taker is not self and taker.guide is not None:
-                if (
-                    not is_admitted_alike(connection, self, taker)
-                    or not is_treated_alike(connection, self, taker)
-                    or certificates_at(connection, self, taker) == ASK_AGAIN
-                ):
-                    connection.turn_away()
-                    return
-                connection.move(taker)
-            connection.begin()
-            return
-        self._settle(connection, taker if isinstance(taker, Frontend) and taker is not self else None)
-
-    def _settle(self, connection: Connected, successor: Frontend | None) -> None:
-        if successor is not None and (
-            successor.places is not self.places or (self.guide is None and successor.guide is not None)
-        ):
-            successor = None  # it counts for another process, or takes no requests as they come here
-        if not isinstance(connection, ClientConnection):
-            if successor is None:
-                connection.finish()
-            # Else it may complete its handshake, and is judged then.
-        elif successor is None or (successor.guide is not None and successor.routing is None):
-            connection.finish()
+            if successor is None or successor.guide is None or move_stream(connection, self, successor):
+                connection.begin()
         else:
-            self._hand_over(connection, successor)
-
-    def _hand_over(self, connection: ClientConnection, successor: Frontend) -> None:
-        """Hands a connection over to `successor`, or ends it:
-
-        - now, if its client would not be admitted there;
-        - now as well, though a part of its next request may be here, if the client's certificate would be judged by
-          another CA or list of revoked certificates, or if the rules there would have noted something else of it (in
-          variables of its session, or in tables): the client has to connect again;
-        - after its next answer, which tells the client so, if the proxy would show it another certificate.
-
-        While an exchange is under way nothing is done; `settle` is called when that has ended.
-        """
-        if not is_admitted_alike(connection, self, successor):
-            connection.turn_away()
-            return
-        certificates = certificates_at(connection, self, successor)
-        if certificates == ASK_AGAIN or not is_treated_alike(connection, self, successor):
-            connection.finish(admitted=False)
-        else:
-            connection.move(successor, once=certificates == SHOW_OTHERS)
+            hand_over(connection, self, successor)
 
     def verdict(self, arrival: Arrival) -> str:
         """Runs the rules for connections. Returns ACCEPT, REJECT, SILENT_DROP or EXPECT_PROXY."""
@@ -724,29 +684,8 @@ class Frontend(Owner):
         return 0 if found is None else found.usable_servers  # one that is disabled has none
 
     def figure(self, which: str, name: str) -> Sample:
-        """Returns what HAProxy's sample fetch of this name says of a section, a server, or this process."""
-        if which == "env":
-            value = self.environment.get(name)
-            return None if value is None else value.encode("utf-8", "surrogateescape")
-        if which in ("pid", "hostname"):
-            return getpid() if which == "pid" else gethostname().encode()
-        if which in ("fe_client_timeout", "fe_tarpit_timeout"):
-            timeouts = self.settings.timeouts
-            return milliseconds(timeouts.client if which == "fe_client_timeout" else timeouts.tarpit)
-        if which == "fe_defbe":
-            default = self.settings.default_backend
-            # As in HAProxy, that of a `listen` section is none of its own.
-            return None if default in (None, self.own_backend) else default.encode("utf-8", "surrogateescape")
-        if which in RATES:
-            return None if self.frequencies is None else self.frequencies.rate(which, name)
-        if which == "fe_id":
-            return self.settings.id
-        if which == "stopping":
-            return self.stopped
-        if which == "uptime":
-            return int(self.deadlines.now() - self.process_began)
-        clients = {each.name: each.clients for each in self.places.frontends} if which == "fe_conn" else {}
-        return figure(which, name, self.backends, clients)
+        """Returns what the sample fetch `which` says of a section, a server, or this process (`clients.figures`)."""
+        return figure(which, name, self)
 
     def not_done(self, text: str) -> None:
         """Reports what a rule could not do; the request goes on."""

@@ -153,6 +153,10 @@ class Arrival:
         return None
 
     @property
+    def awaits_tls(self) -> bool:
+        return self.client is None and self.listener.certificates is not None
+
+    @property
     def client_tls(self) -> TransportTLS | None:
         return None if self.client is None else session_of(self.client).tls
 

@@ -1,4 +1,5 @@
-"""Answers those who ask whether the proxy itself is there (`monitor-uri`), before all rules and without a log line.
+"""Answers those who ask whether the proxy itself is there (`monitor-uri`), before all rules and without a log line. Of
+rules, those of `http-after-response` alone see such an answer.
 
 A frontend without it never comes here.
 """
@@ -42,6 +43,8 @@ class Monitor:
         if target != self._uri and (target[:1] == b"/" or _path(target) != self._uri):
             return False
         exchange.monitored = True
+        if self._frontend.routing is not None:
+            exchange.own_rules = self._frontend.routing.own_rules
         if self._frontend.counts_late:
             count_request(exchange)
         if not ended:

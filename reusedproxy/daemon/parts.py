@@ -22,7 +22,6 @@ from reusedproxy.config.model.proxies import Configuration
 from reusedproxy.net.slices import Steps, run_through
 
 _REGULAR = ("re2",)
-_NAMES = ("twisted.names.dns",)
 #: Of Python, what is loaded by who first encodes a name of a host.
 _PYTHON = ("encodings.idna",)
 #: Names of modules, those that others import first, so that no step is long.
@@ -67,7 +66,7 @@ def load_all() -> None:
     any more (twistd's --chroot). Raises ImportError."""
     with suppress(OSError):
         null()
-    for name in (*_PYTHON, *_REGULAR, *_NAMES, *_PAGE, *_EXPORTER, *_RUNTIME_API):
+    for name in (*_PYTHON, *_REGULAR, *_PAGE, *_EXPORTER, *_RUNTIME_API):
         _load(name)
     run_through(_preparing_templates())
 
@@ -80,8 +79,6 @@ def _preparing_templates() -> Steps[None]:
 
 def _parts_of(configuration: Configuration) -> Iterator[str]:
     """Yields names of modules. RE2 has been loaded by who has read an expression."""
-    if configuration.resolvers:
-        yield from _NAMES
     if configuration.global_.stats_sockets:
         yield from _RUNTIME_API
     if has_page(configuration):

@@ -33,7 +33,7 @@ from reusedproxy.daemon.own_settings import descriptors_in, empty_tables, nothin
 from reusedproxy.daemon.reloading.reload import Reloads, Told, fault_of
 from reusedproxy.daemon.reloading.trial import Refusal
 from reusedproxy.daemon.replacing.counts import count_on, counts_of
-from reusedproxy.daemon.replacing.departure import Departure, clients_of
+from reusedproxy.daemon.replacing.departure import KEPT_IDLE, Departure, clients_of
 from reusedproxy.daemon.replacing.handover import key_of
 from reusedproxy.daemon.replacing.standing import stand
 from reusedproxy.daemon.replacing.successor import Successor
@@ -568,7 +568,7 @@ class ProxyService(Service):
             self.manhole.stop()
         for each in self.living:
             for frontend in each.frontends:
-                frontend.leave()
+                frontend.leave(KEPT_IDLE)
         clients = clients_of(self.living)
         self.announce("notice", f"process {pid} has taken the place of this one, whose clients left are: {clients}")
         self.supervision.hand_over(pid)

@@ -7,6 +7,7 @@ is sent.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import partial
 
@@ -22,6 +23,7 @@ from reusedproxy.rules.rule_set import RuleSet, run
 from reusedproxy.rules.steering import Dropped, Held
 from reusedproxy.wire.heads import ResponseHead
 
+_CONNECTION = re.compile(rb"(?<=\r\n)(?i:connection):[^\r]*\r\n")
 #: Runs rules for the answer of a service.
 ServiceRules = Callable[[Exchange, bytes], tuple[int, bytes, bool]]
 
@@ -81,15 +83,17 @@ def own_rules(backend: RuleSet | None, frontend: RuleSet) -> Callable[[Exchange,
         return None
 
     def change(exchange: Exchange, data: bytes) -> bytes:
-        head, body = _own_head(exchange, data)
+        head, connection, body = _own_head(exchange, data)
+        status = head.status
         try:
             for steps in steps_of_both:
                 run(steps, exchange)
         except Unevaluated as unevaluated:
             exchange.client.frontend.not_evaluated(unevaluated, exchange.client.listener)
             return data  # nothing but our own words are in it
-        exchange.status = head.status
-        return head.block + b"\r\n" + body
+        if head.status != status:
+            exchange.status = head.status
+        return b"%b%b\r\n%b" % (head.block, connection, body)
 
     return change
 
@@ -106,7 +110,7 @@ def service_rules(backend: RuleSet | None, frontend: RuleSet) -> ServiceRules | 
 
     def look(exchange: Exchange, data: bytes) -> tuple[int, bytes, bool]:
         regular.begin()
-        head, body = _own_head(exchange, data)
+        head, connection, body = _own_head(exchange, data)
         try:
             for steps in steps_of_both:
                 verdict = run(steps, exchange)
@@ -120,18 +124,23 @@ def service_rules(backend: RuleSet | None, frontend: RuleSet) -> ServiceRules | 
             exchange.client.frontend.not_evaluated(unevaluated, exchange.client.listener)
             return (*_instead(Answer(500, content=None), exchange)[:2], True)
         exchange.lenient = False
-        return head.status, head.block + b"\r\n" + body, False
+        return head.status, b"%b%b\r\n%b" % (head.block, connection, body), False
 
     return look
 
 
-def _own_head(exchange: Exchange, data: bytes) -> tuple[ResponseHead, bytes]:
-    """Has rules see the head of an answer of the proxy's own, and returns it with the rest of the answer."""
+def _own_head(exchange: Exchange, data: bytes) -> tuple[ResponseHead, bytes, bytes]:
+    """Has rules see the head of an answer of the proxy's own, and returns it with its line of Connection, which is not
+    for them, as in HAProxy, and with the rest of the answer. The status is the page's, which may be another one than
+    the error's (`errorloc`, `errorfile`)."""
     end = data.index(b"\r\n\r\n") + 4
+    lines, connection = data[: end - 2], b""
+    if found := _CONNECTION.search(lines):
+        lines, connection = lines[: found.start()] + lines[found.end() :], found[0]
     exchange.answer = head = ResponseHead()
-    head.status, head.reason, head.length, head.keep_alive = exchange.status, b"", 0, True
-    head.block, head.head = data[: end - 2], data[:end]
-    return head, data[end:]
+    head.status, head.reason, head.length, head.keep_alive = int(lines[9:12]), b"", 0, True
+    head.block, head.head = lines, lines + b"\r\n"
+    return head, connection, data[end:]
 
 
 def _dropped(exchange: Exchange, silent: bool) -> tuple[int, bytes, str]:

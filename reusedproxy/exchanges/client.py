@@ -52,6 +52,10 @@ class ClientFrontend(FactsFrontend, Protocol):
     def uses_proxy_header(self) -> bool:
         """Tells whether a client that asks for more than a path takes us for its proxy (http-use-proxy-header)."""
 
+    @property
+    def has_rules(self) -> bool:
+        """Tells whether rules may have looked at a request before it begins."""
+
     def count(self, ended: Ended[Asker]) -> None:
         """Counts an exchange that has ended."""
 

@@ -167,7 +167,11 @@ class Exchange(Request):
         if route.compressor is not None:
             route.compressor.begin(self)
         if head.upgrade is not None and head.length and not route.backend.settings.upgrade_with_body:
-            # As HAProxy. uvicorn (httptools) takes such a body for its next request, which no rule has seen.
+            # uvicorn (httptools) takes such a body for its next request, which no rule has seen.
+            if self.client.frontend.has_rules:
+                # Rules may have let the request in because of what the server would not get.
+                self.fail(501, "PR")
+                return
             head.upgrade = None
         client = self.client
         self.expects = head.expect_continue and not body
@@ -680,6 +684,8 @@ class Exchange(Request):
         back), `over` tells that it is all, `whole` that the connection is free already."""
         assert self.answer_rules is not None
         self.answer = head
+        if not self.framed:
+            head.drop_chunked()  # before rules see what the client does not get
         self.arrived, self.arrived_whole = data, over
         if self.counters is not None and head.status >= 400:
             count_answer(self, head.status)

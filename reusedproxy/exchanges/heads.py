@@ -52,20 +52,14 @@ def respelled(message: bytes, names: Mapping[bytes, bytes]) -> bytes:
 def _wishes(head: RequestHead, closes: bool) -> bytes:
     """Returns the Connection field and what it names: these go on only as the proxy's own wish (RFC 9110 sections
     7.6.1, 7.8 and 10.1.4)."""
-    options = []
-    lines = b""
+    own = b""
     if head.upgrade is not None:
-        # Without `close`, which would contradict it; a server that does not switch has its connection ended by us.
-        options.append(b"upgrade")
-        lines = b"upgrade: %b\r\n" % head.upgrade
+        pass  # `close` would contradict it; a server that does not switch has its connection ended by us
     elif closes:
-        options.append(b"close")
+        own = b"close"
     elif head.minor == 0 and head.host is None:
-        options.append(b"keep-alive")  # it goes on as HTTP/1.0
-    if head.te_trailers:
-        options.append(b"te")
-        lines += b"te: trailers\r\n"
-    return b"%bconnection: %b\r\n" % (lines, b", ".join(options))
+        own = b"keep-alive"  # it goes on as HTTP/1.0
+    return head.wishes(own)
 
 
 def response_head(head: ResponseHead, framed: bool, last: bool) -> bytes:
@@ -75,8 +69,9 @@ def response_head(head: ResponseHead, framed: bool, last: bool) -> bytes:
     if not framed:
         if head.length <= 0 and head.values(b"Transfer-Encoding"):
             # Also in an answer to HEAD and in a 304: never to an HTTP/1.0 client (RFC 9112 section 6.1).
-            head.block = head.without_chunked()
-        return head.block + (LAST if last else b"connection: keep-alive\r\n\r\n")
+            head.drop_chunked()
+        named = b"upgrade, " if head.upgrade is not None else b""
+        return b"%bconnection: %b%b\r\n\r\n" % (head.block, named, b"close" if last else b"keep-alive")
     block = head.block
     if head.length == UNTIL_CLOSE:
         # So that the client can tell the end from a truncation, and its own connection stays.

@@ -92,7 +92,8 @@ class Routing:
             or any(route.rule_set is not None for route in self.routes.values())
             or bool(self._partners)
         )
-        self._own_rules = own_rules(None, rule_set)
+        #: Of an answer that comes before any backend.
+        self.own_rules = own_rules(None, rule_set)
         self._backends_own_rules = {name: own_rules(route.rule_set, rule_set) for name, route in self.routes.items()}
         self._of_services: dict[str | None, ServiceRules | None] = {None: service_rules(None, rule_set)}
         for name, route in self.routes.items():
@@ -161,7 +162,7 @@ class Routing:
                     editing.remove(head, lines)
                 if self._notes is not None:
                     self._notes.request(exchange)
-                exchange.own_rules = self._own_rules
+                exchange.own_rules = self.own_rules
                 if rule_set.content:
                     looked = exchange.looked
                     if found := runs_into(rule_set.content, exchange, ended, self._note_cookie, looked):

@@ -498,7 +498,7 @@ class ServerConnection(Unfinished, TransportOwner):
         if head.length == CHUNKED:
             body = ChunkedBody(self._limits, framed=exchange.framed)
         elif head.length == UNTIL_CLOSE:
-            if exchange.method == b"CONNECT":
+            if exchange.method == b"CONNECT" and head.status < 300:  # another has refused (RFC 9110 section 9.3.6)
                 self._switch(exchange, head, rest)
                 return
             body = UntilCloseBody(framed=exchange.framed)

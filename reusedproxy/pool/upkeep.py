@@ -9,12 +9,11 @@ waits: for connections that have carried requests, and for those that have not. 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from math import inf
 from random import Random
 from typing import Final
 
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 
 from reusedproxy.net.deadlines import SLOTS
 from reusedproxy.net.dial import DialFailure
@@ -28,16 +27,13 @@ from reusedproxy.pool.leaks import LeakWatch
 from reusedproxy.pool.learning.demand import DemandEstimate
 from reusedproxy.pool.learning.floor import MET, FollowingFloor
 from reusedproxy.pool.learning.idle_timeout import IdleTimeoutEstimate, advertised
-from reusedproxy.pool.probe import Ended, Probe
+from reusedproxy.pool.pings import PING_JITTER, PING_PUT_OFF, Pings
 from reusedproxy.pool.reasons import SPREAD_OUT, SURPLUS
 from reusedproxy.pool.refill import Refill
+from reusedproxy.pool.rounds import Rounds
 from reusedproxy.pool.spread import Spread
 from reusedproxy.wire.heads import ResponseHead
 
-#: Seconds between two passes of upkeep.
-UPKEEP: Final = 1.0
-#: Least seconds between two purges, however short `pool-purge-delay` is: each looks at all idle connections.
-PURGE_AT_MOST: Final = 0.1
 #: Seconds between two looks whether a fixed floor meets the demand.
 ADVISE_EVERY: Final = 300.0
 #: Seconds between two looks at what the last hour's requests needed: it takes 10 µs.
@@ -49,12 +45,6 @@ LIFE_JITTER: Final = 0.2
 _GOLDEN: Final = 0.6180339887498949
 #: If a server closes unused connections sooner than this (seconds), its floor is filled slowly (`Governor.careful`).
 CHURNING: Final = 2.0
-#: Share by which the time to a ping is shortened at random, so that a floor is not pinged all at once.
-PING_JITTER: Final = 0.2
-#: Seconds that a server has for its answer to a ping.
-PING_TIMEOUT: Final = 5.0
-#: Seconds by which a ping is put off that would leave no connection idle while other pings are under way.
-PING_PUT_OFF: Final = 0.25
 #: Least and most seconds of grace for connections that turn out to be older than their server bears. They stand until
 #: others are handshaken: for twice as long as their own dial took, or as long as the dial rate needs for all of them.
 GRACE, GRACE_MOST = 0.25, 2.0
@@ -74,7 +64,8 @@ class Upkeep(HoldingsWatcher):
 
     #: For mypyc: what `pool.apart` drops at the end.
     __deletable__ = (
-        "demand", "governor", "holdings", "refill", "curious", "spread", "_advice", "_leaks", "_pool", "used", "unused",
+        "demand", "governor", "holdings", "refill", "curious", "spread", "_advice", "_leaks", "_pings", "_pool",
+        "_rounds", "used", "unused",
     )  # fmt: skip
 
     def __init__(
@@ -93,7 +84,7 @@ class Upkeep(HoldingsWatcher):
         self.refill = Refill(pool, holdings, governor, clock)
         self.used = IdleTimeoutEstimate(clock.seconds)
         self.unused = IdleTimeoutEstimate(clock.seconds)
-        self.demand = DemandEstimate(self._spare)
+        self.demand = DemandEstimate(self.spare)
         #: Sets the floor, where that follows demand (`pool-min-conn auto`).
         self.following = FollowingFloor(pool.limits.min_conn, pool.limits.floor_max) if pool.limits.adapts else None
         #: Set by the pool: tells that another hears of each use of a connection through this one's reports.
@@ -105,13 +96,12 @@ class Upkeep(HoldingsWatcher):
         #: The due connection that will be watched when another stands in its place.
         self.curious: ServerConnection | None = None
         self._advice = Advice(advise)
-        self._clock = clock
+        #: Of the server's first pool alone: looks after all of them.
+        self._rounds = Rounds(self, pool, holdings, clock)
+        self._pings = Pings(pool, holdings, self._advice)
         self._now = clock.seconds
         self._random = random
         self._turn = random.random()
-        #: The ping request on which the server has closed the connection; it is not sent again.
-        self._vain_ping = b""
-        self._purge_at = 0.0
         #: Seconds over which the ends of a floor are spread, because its dials are: those that were used in one moment
         #: would all be due in one.
         self._early = 0.0
@@ -126,10 +116,6 @@ class Upkeep(HoldingsWatcher):
         #: The floor that the last hour's requests needed, and when that is reckoned again.
         self._needed = 0
         self._reckon_at = 0.0
-        self._call: IDelayedCall | None = None
-        #: Tells that nothing is left to keep up, so that there is no timer (a thousand pools, each looked at once a
-        #: second, take 2 % of a core).
-        self._rests = False
 
     def succeed(self, other: Upkeep) -> None:
         """Knows what `other` has learnt of the server's time limits: that is at another address now."""
@@ -158,12 +144,12 @@ class Upkeep(HoldingsWatcher):
         """Begins to keep the floor. `rotation` tells that the pool replaces another, because the server is reached in a
         different way now."""
         pool = self._pool
-        self.demand.start(self._spare)
+        self.demand.start(self.spare)
         self._spread_ends()
         if pool.floor:
             self.refill.causes.start(rotation)
         if pool.first is pool:
-            self._upkeep()
+            self._rounds.start()
         self.refill.open_more()
 
     def stop(self) -> None:
@@ -171,10 +157,7 @@ class Upkeep(HoldingsWatcher):
         self.refill.stop()
         self.governor.stop()
         self.holdings.guard.stop()
-        self._rests = False
-        if self._call is not None:
-            self._call.cancel()
-            self._call = None
+        self._rounds.stop()
 
     def _spread_ends(self) -> None:
         """Spreads the ends of a floor as far as its dials are."""
@@ -268,8 +251,8 @@ class Upkeep(HoldingsWatcher):
 
     def born(self, connection: ServerConnection) -> None:
         """Sets the time by which a new connection must leave the pool."""
-        if self._rests:
-            self._wake()
+        if self._rounds.rests:
+            self._rounds.wake()
         max_age = self._pool.limits.max_age
         if max_age is not None:
             self._turn = (self._turn + _GOLDEN) % 1
@@ -294,8 +277,8 @@ class Upkeep(HoldingsWatcher):
         """Counts a new waiter for the peak: with a connection it would be using it. Counts how deep it would have
         reached, unless no idle connection would do, or the server refuses: then those who wait show no demand.
         Returns the depth; 0: it is not counted."""
-        if self._rests:
-            self._wake()
+        if self._rounds.rests:
+            self._rounds.wake()
         held = self.holdings
         pool = self._pool
         depth = 0
@@ -333,15 +316,15 @@ class Upkeep(HoldingsWatcher):
         self.refill.open_more()
 
     def _take_floor(self) -> None:
-        self.demand.spare_rose(self._spare)
+        self.demand.spare_rose(self.spare)
         self._spread_ends()
 
     def raise_peak(self, used: int) -> None:
         """Notes that requests use `used` connections at once."""
-        self.demand.raise_peak(used, self._spare)
+        self.demand.raise_peak(used, self.spare)
 
     @property
-    def _spare(self) -> int:
+    def spare(self) -> int:
         """Returns how many connections are to stand idle whatever the need.
 
         The floor stands on top of what is in use: ending its connections would only have others opened for them. With
@@ -349,6 +332,10 @@ class Upkeep(HoldingsWatcher):
         """
         limits = self._pool.limits
         return max(self._pool.floor, limits.low_conn, int(limits.keep_checks))
+
+    def purged(self) -> None:
+        """Notes that the peak of use is counted anew."""
+        self._set_most_usual()
 
     def outlives(self, connection: ServerConnection, now: float) -> bool:
         """Tells whether a connection that comes back after its life stays: for the floor until another stands, or for a
@@ -440,7 +427,7 @@ class Upkeep(HoldingsWatcher):
                 self._due_at_once(connection)
                 return
         ping = pool.limits.idle_ping
-        if ping is not None and self._may_ping(connection):
+        if ping is not None and self._pings.allowed(connection):
             ping_at = since + ping * (1 - PING_JITTER * self._random.random())
             if ping_at < leave_at:
                 leave_at = ping_at
@@ -470,12 +457,12 @@ class Upkeep(HoldingsWatcher):
         old = now >= connection.retire_at
         estimate = self._estimate(connection)
         if not old and now < self.leaves_at(connection):
-            if not self._may_ping(connection):
+            if not self._pings.allowed(connection):
                 self._set_leaving(connection)  # more is known than when its time was set
-            elif not held.pinged or len(held.idle) > len(held.pinged):
-                self.ping(connection)
+            elif self._pings.put_off():
+                self._pool.deadlines.watch(connection, now + PING_PUT_OFF)
             else:
-                self._pool.deadlines.watch(connection, now + PING_PUT_OFF)  # one stays for requests
+                self.ping(connection)
             return
         held.due.add(connection)
         if not old and self._room_to_look() and estimate.may_look():
@@ -578,95 +565,15 @@ class Upkeep(HoldingsWatcher):
         most = self._pool.limits.most
         return most is None or self._pool.counted + 1 < most
 
-    # Pings.
-
-    @property
-    def _pings(self) -> bool:
-        """Tells whether idle connections are pinged: `idle-ping` is configured, and the server does not close on it."""
-        return self._pool.limits.idle_ping is not None and self._pool.ping_request != self._vain_ping
-
-    def _may_ping(self, connection: ServerConnection) -> bool:
-        """Tells whether a connection may be pinged. It may not if that is the last request that `max-reuse` allows:
-        nothing would stand in its place."""
-        most = self._pool.limits.max_reuse
-        return self._pings and (most is None or connection.requests < most)
-
     def ping(self, connection: ServerConnection) -> None:
         """Sends a ping on an idle connection, which is then idle again, or gone."""
-        self.holdings.take_for_ping(connection)
-        self._probe(connection, self._ping_ended)
+        self._pings.send(connection)
 
     def ask(self, connection: ServerConnection, told: Callable[[ResponseHead | None], None]) -> bool:
         """Pings an idle connection, and gives the head of the answer to `told`; see `spread.Ways`."""
-        if self._pool.ping_request == self._vain_ping:
-            return False
-        self.holdings.take_for_ping(connection)
-        self._probe(connection, partial(self._asked, told))
-        return True
-
-    def _probe(self, connection: ServerConnection, ended: Ended) -> None:
-        request = self._pool.ping_request
-        Probe(request.split(b" ", 1)[0], ended).ask(connection, request, PING_TIMEOUT)
-
-    def _asked(
-        self, told: Callable[[ResponseHead | None], None], head: ResponseHead | None, reason: str, slow: bool
-    ) -> None:
-        told(head)
-        self._ping_ended(head, reason, slow)
-
-    def _ping_ended(self, head: ResponseHead | None, reason: str, slow: bool) -> None:
-        """Notes the end of a ping. Any answer shows that the server is there; but a refusal that closes the connection
-        is worse than no ping: nginx 1.22 refuses OPTIONS * so, and a pinged floor would cost a handshake each time."""
-        if head is None:
-            self.holdings.counters.pings_failed += 1
-        elif head.status >= 400 and not head.keep_alive:
-            self._vain_ping = self._pool.ping_request
-            self._advice.vain_ping(head.status)
+        return self._pings.ask(connection, told)
 
     # Once in a while.
-
-    def _upkeep(self) -> None:
-        """Ends what has stood idle too long, and what has been more than enough for a while, in
-        all pools of the server."""
-        limits, now = self._pool.limits, self._now()
-        # Set first: one pool's failure must not cost the others theirs.
-        self._call = self._clock.callLater(self._every, self._upkeep)
-        self.used.settle()
-        self.unused.settle()
-        self.holdings.guard.haste.look()
-        for pool in self._pool.holding():
-            pool.look_after(now)
-        if limits.purge_delay and now >= self._purge_at:
-            self._purge_at = now + limits.purge_delay
-            self._purge()
-        if self._nothing_left() and self._call is not None:
-            self._rests = True
-            self._call.cancel()
-            self._call = None
-
-    @property
-    def _every(self) -> float:
-        """Returns the seconds between two passes."""
-        delay = self._pool.limits.purge_delay
-        return min(UPKEEP, max(delay, PURGE_AT_MOST) if delay else UPKEEP)
-
-    def _nothing_left(self) -> bool:
-        """Tells whether there is no connection, nobody waits for one, none is to stand, and nothing is to be judged."""
-        pool, held = self._pool, self.holdings
-        return (
-            self.alone
-            and not (self._spare or held.standing or pool.waiters)
-            and self.demand.forgotten
-            and self.used.settled
-            and self.unused.settled
-            and held.guard.haste.over
-        )
-
-    def _wake(self) -> None:
-        """Begins to keep up again."""
-        self._rests = False
-        self._purge_at = self._now() + self._pool.limits.purge_delay
-        self._call = self._clock.callLater(self._every, self._upkeep)
 
     def look_after(self, now: float) -> None:
         """Does the upkeep that each pool needs by itself."""
@@ -675,7 +582,7 @@ class Upkeep(HoldingsWatcher):
         if known != self._known:
             self._known = known
             self.governor.careful = self.unused.leave_after < CHURNING
-            self._advice.idle_timeouts(limits, self._pool.floor, self.used, self.unused, self._pings)
+            self._advice.idle_timeouts(limits, self._pool.floor, self.used, self.unused, self._pings.wanted)
             for connection in [each for each in held.idle if each not in held.due]:
                 self._set_leaving(connection)
         if limits.idle_timeout is not None:
@@ -702,21 +609,3 @@ class Upkeep(HoldingsWatcher):
         self.refill.open_more()
         if self.spread is not None:
             self.spread.look()
-
-    def _purge(self) -> None:
-        """Ends half of what exceeds the recent need, the longest idle first (HAProxy's `pool-purge-delay`).
-
-        What is left may stay until the next time, but nothing is added to it, whatever opened that.
-        """
-        pool = self._pool
-        all_held = [each.holdings for each in pool.holding()]
-        used = sum(len(held.in_use) for held in all_held)
-        idle = sum(len(held.idle) for held in all_held)
-        pinged = sum(len(held.pinged) for held in all_held)
-        spare, names = self._spare, pool.known_names
-        most = self.demand.purge(used, idle - names, pinged, pool.floor, spare)
-        purged = pool.longest_idle(most)
-        for connection in purged:
-            connection.pool.retire(connection, "purged")
-        self.demand.purged(used + idle - len(purged) - names, spare)
-        self._set_most_usual()

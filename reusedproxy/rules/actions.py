@@ -43,6 +43,7 @@ from reusedproxy.rules.samples.fetches import Fetch, members, path_and_query
 from reusedproxy.rules.samples.formats import Text, clean, text_of, text_of_body, text_of_path
 from reusedproxy.rules.steering import STEERING, Dropped, Held
 from reusedproxy.wire.bodies import plain_name
+from reusedproxy.wire.heads import RequestHead
 from reusedproxy.wire.reason_phrases import reason_phrase
 from reusedproxy.wire.whole_answers import WholeAnswer
 
@@ -135,12 +136,17 @@ def _delete(action: EditHeader, where: str) -> Act:
     head = _head(where)
     if action.method == "str":
         lines = editing.spellings(action.name, exactly=where == RESPONSE)
+        hop = action.name.lower() in ("upgrade", "connection")
 
         def delete(facts: Facts) -> Verdict:
             edited = head(facts)
-            editing.remove(edited, lines)
-            if where == REQUEST and facts.head is not None:
-                editing.drop_wish(facts.head, action.name)
+            if isinstance(edited, RequestHead):
+                editing.remove(edited, lines)
+                editing.drop_wish(edited, action.name)
+            elif hop:
+                edited.drop_upgrade()
+            else:
+                editing.remove(edited, lines)
             return None
 
         return delete

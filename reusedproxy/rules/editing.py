@@ -25,9 +25,9 @@ _NOT_IN_TARGET = re.compile(rb"[^!\"$-~]")
 _PORT = re.compile(rb":[0-9]+\Z")
 _HOST_LINE = re.compile(rb"\r\n(?i:host):[^\r]*")
 #: What a client may ask for besides an answer; the wire layer has noted it.
-_WISHES = ("expect", "upgrade")
+_WISHES = ("expect", "upgrade", "te", "connection")
 #: Names of lines that a pattern for several names never removes; of responses, the wishes as well.
-_KEPT = frozenset(b"host content-length transfer-encoding trailer connection te".split())
+_KEPT = frozenset(b"host content-length transfer-encoding trailer".split())
 _KEPT_OF_RESPONSES = _KEPT | {each.encode() for each in _WISHES}
 
 
@@ -137,11 +137,17 @@ def set_origin(head: RequestHead, host: bytes) -> None:
 
 
 def drop_wish(head: RequestHead, name: str) -> None:
-    """Clears the field of `head` in which the wire layer has noted this header: a rule has removed its line."""
-    if name.lower() == "expect":
+    """Clears the field of `head` in which the wire layer has noted this header: a rule has removed its line. What only
+    Connection makes a wish goes with it."""
+    name = name.lower()
+    if name == "expect":
         head.expect_continue = False
-    elif name.lower() == "upgrade":
-        head.upgrade = None
+    elif name in _WISHES:
+        if name != "te":
+            head.upgrade = None
+        if name != "upgrade":
+            head.te_trailers = False
+        head.show_wishes()
 
 
 # The first line.

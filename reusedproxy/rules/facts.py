@@ -378,6 +378,10 @@ class Facts(Protocol):
         """Returns the TLS side of the client's connection; None without TLS."""
 
     @property
+    def awaits_tls(self) -> bool:
+        """Tells whether the client has yet to begin TLS, which it has to."""
+
+    @property
     def server_tls(self) -> TLSSide | None: ...
 
     def wall(self) -> float:

@@ -107,7 +107,7 @@ def _with_files(said: Criterion, where: str, files: Sequence[Iterable[str]]) -> 
     held = Held(files, lambda files: _made(said, files))
     fetch_all = compiled_all(said.expression, where)
     if fetch_all is not None:
-        return _of_any(fetch_all, held.matches)
+        return _of_any(fetch_all, lambda sample: held.matches(sample))  # it is another after a change
     fetch = compiled(said.expression, where)
 
     def matches_one(facts: Facts) -> bool:

@@ -38,6 +38,7 @@ class ConnectionFacts(Ended[C_co]):
     lenient = False
     compared = 0
     counted: tuple[int, ...] = ()
+    awaits_tls = False
     #: What rules have put in the place of the client's address, and of the one that it has connected to; None: nothing.
     own_source: tuple[str, int] | None = None
     own_destination: tuple[str, int] | None = None

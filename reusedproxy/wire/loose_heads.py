@@ -12,7 +12,6 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from reusedproxy.wire.framing import offered_protocols
 from reusedproxy.wire.grammar import CRLF, OWS
 from reusedproxy.wire.heads import Limits, RequestFault, RequestHead, find_head_end, read_request, skip_empty_lines
 
@@ -28,10 +27,9 @@ _BEGINNING: Final = re.compile(
 _NAME: Final = re.compile(rb"(%b+):" % _TOKEN)
 _END: Final = re.compile(rb"\n\r?\n")
 _ABSOLUTE: Final = re.compile(rb"([A-Za-z][A-Za-z0-9+.-]*)://(?:[^/?#]*@)?([^/?#]*)")
-#: Fields that are usual beside Connection, and mean the connection alone (RFC 9110 section 7.6.1).
-_HOP_BY_HOP: Final = frozenset(
-    (b"connection", b"keep-alive", b"proxy-connection", b"te", b"http2-settings", b"transfer-encoding")
-)
+#: Fields that mean the connection alone (RFC 9110 section 7.6.1), or the coding of the body.
+_HOP_BY_HOP: Final = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"te", b"transfer-encoding"))
+_NAMES_TE: Final = re.compile(rb"(?:\r\nconnection:|,) te\r\n\r\n\Z")
 _NO_PORT: Final = re.compile(rb":\Z")
 _PORTS: Final = {
     b"http": re.compile(rb":(?:80)?\Z"),
@@ -77,7 +75,8 @@ def read_as_request(data: bytes, loose: RequestHead, limits: Limits, surely: boo
     """Returns the head that rules are to see of bytes that may be read as requests, where `loose` is what
     `read_loose_request` makes of them: what the server then gets, if that is `surely` so. Otherwise raises Ambiguous
     where a server that gets the bytes would see something else; a field that Connection names, for one, does not reach
-    a server that gets requests.
+    a server that gets requests, nor does `Upgrade: h2c`. Of fields that mean the connection alone rules see what each
+    server gets, so that none can let anything in by one that is not sent.
     """
     begin = skip_empty_lines(data)
     end = find_head_end(data[begin:])
@@ -89,19 +88,17 @@ def read_as_request(data: bytes, loose: RequestHead, limits: Limits, surely: boo
         return strict
     if _seen_of(strict) != _seen_of(loose):
         raise Ambiguous("it may go on as it is, or as one request, which are not the same")
-    return loose
+    options = b",".join(loose.values(b"Connection")).lower().split(b",")
+    if strict.te_trailers and b"te" not in [option.strip(OWS) for option in options]:
+        # That Connection names it is said to a server that gets requests alone.
+        strict.head = _NAMES_TE.sub(CRLF + CRLF, strict.head)
+    return strict
 
 
 def _seen_of(head: RequestHead) -> tuple[object, ...]:
     """Returns what rules see of a head, but for the usual fields that end with the connection."""
-    fields = []
-    for name, value in head.fields():
-        lower = name.lower()
-        if lower == b"upgrade":
-            fields.append((lower, offered_protocols(value) or b""))
-        elif lower not in _HOP_BY_HOP:
-            fields.append((lower, value))
-    return head.method, head.target, head.minor, sorted(each for each in fields if each != (b"upgrade", b""))
+    fields = [(name.lower(), value) for name, value in head.fields()]
+    return head.method, head.target, head.minor, sorted(each for each in fields if each[0] not in _HOP_BY_HOP)
 
 
 def _fields(block: bytes) -> list[tuple[bytes, bytes]]:

@@ -131,6 +131,7 @@ class DebTestCase(SynchronousTestCase):
         """The life of the package."""
         self.install()
         self.reload()
+        self.upgrade_in_vain()
         self.upgrade()
         self.remove()
 
@@ -158,6 +159,21 @@ class DebTestCase(SynchronousTestCase):
         self.configure("    bind :8081 nonsense\n", "    bind :8081\n")
         self.assertEqual(pid, self.pid())
 
+    def upgrade_in_vain(self) -> None:
+        """With a configuration, or settings, that are just being edited: who runs goes on, and dpkg says so."""
+        pid = self.pid()
+        edits = {CONFIGURATION: "nonsense\n"}
+        if not self.boots:  # systemd reads settings in its own way
+            edits["/etc/default/reusedproxy"] = "X='abc\n"
+        for path, more in edits.items():
+            edited = Path(f"{self.machine.root}{path}")
+            content = edited.read_text()
+            edited.write_text(content + more)
+            said = self.machine.check("dpkg", "--force-confold", "-i", "/srv/packages/first.deb")
+            edited.write_text(content)
+            self.assertEqual((pid, "hello"), (self.pid(), self.ask(8081)), said)
+            self.assertIn("the version before goes on", said)
+
     def upgrade(self) -> None:
         """Under load; the configuration has been changed, so dpkg keeps it."""
         pid = self.pid()
@@ -184,6 +200,10 @@ class DebTestCase(SynchronousTestCase):
         self.assertTrue(Path(f"{root}{CONFIGURATION}").exists())
         self.assertTrue((root / "var/log/reusedproxy").is_dir())
         self.assertFalse(Path(f"{root}{PLACE}").exists(), self.machine.run("find", PLACE).stdout)
+        # Nobody stopped it, so it is started when the package is there again.
+        said = self.machine.check("dpkg", "--force-confold", "-i", "/srv/packages/first.deb")
+        self.assertEqual("hello", self.ask(8081), said)
+        self.machine.check("dpkg", "-r", "reusedproxy")
         self.machine.check("dpkg", "-P", "reusedproxy")
         gone = ("etc/reusedproxy", "etc/default/reusedproxy", "etc/init.d/reusedproxy", "var/log/reusedproxy")
         self.assertEqual([], [name for name in (*gone, "var/lib/reusedproxy") if (root / name).exists()])

@@ -224,6 +224,31 @@ class RefusalTests(InitScriptTestCase):
         self.expect(0, "stop")
         self.expect(3, "status")
 
+    def test_settings_that_no_shell_can_read_leave_the_status_unknown(self) -> None:
+        """The shell would end with 2, which is "dead, with its lock file left" for a status, or with 0 even."""
+        settings = self.settings.read_text()
+        for wrong in ("CONFIG='abc\n", "if\n", "exit 0\n", "CONFIG=${NOTHING:?}\n", "set -e; false\n"):
+            self.settings.write_text(settings + wrong)
+            for status, action in ((4, "status"), (1, "stop"), (1, "start")):
+                self.assertIn(f"{self.settings} cannot be read to its end", self.expect(status, action), wrong)
+
+    def test_settings_for_the_daemon_do_not_mislead_the_script(self) -> None:
+        """A PATH without id(1), and it was called gone while it ran; likewise with other ways to read words."""
+        self.expect(0, "start")
+        pid, settings = str(self.pid), self.settings.read_text()
+        for mine in (
+            "PATH=/nowhere",
+            "PATH=",
+            "IFS=0123456789",
+            "set -eu",
+            "set -f; set -- stop",
+            "NAME=x ACTION=stop",
+        ):
+            self.settings.write_text(settings + mine + "\n")
+            self.assertIn(pid, self.expect(0, "status"), mine)
+        self.expect(0, "reload")
+        self.assertEqual(pid, str(self.pid))
+
     wrong = "    balnce roundrobin\n"
     message = "unknown keyword 'balnce' in section 'backend': did you mean 'balance'?"
 

@@ -34,6 +34,7 @@ class CheckFacts:
     asks_as_proxy = lenient = False
     compared = 0
     counted: tuple[int, ...] = ()
+    awaits_tls = False
     maps: Mapping[str, Map] = NO_MAPS
     counters: Counters | None = None
     acts = True

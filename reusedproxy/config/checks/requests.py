@@ -73,12 +73,9 @@ def _embedded(
 def _better_httpchk(start: tuple[str, str], version: str, headers: list[tuple[str, str]], body: str) -> str:
     """Returns the warning with the same check in the syntax of today's HAProxy."""
     request = " ".join(_escaped(part) for part in (*start, version))
-    if len(headers) == 1 and headers[0][0].lower() == "host" and not body:
-        instead = f"option httpchk {request} {_escaped(headers[0][1])}"
-    else:
-        sent = "".join(f" hdr {name} {_escaped(value)}" for name, value in headers)
-        sent += f" body {_escaped(body)}" if body else ""
-        instead = f"option httpchk {request}' and 'http-check send{sent}"
+    sent = "".join(f" hdr {name} {_escaped(value)}" for name, value in headers)
+    sent += f" body {_escaped(body)}" if body else ""
+    instead = f"option httpchk {request}' and 'http-check send{sent}"
     return f"HAProxy >= 2.7 refuses headers behind the version of 'option httpchk'; write: '{instead}'"
 
 

@@ -34,7 +34,8 @@ GLOBAL_WITHOUT_EFFECT = words(
     """
     nbthread nbproc thread-groups thread-group thread-hard-limit cpu-map cpu-policy cpu-set numa-cpu-mapping
     max-threads-per-group busy-polling noepoll nopoll nokqueue noevports nosplice nogetaddrinfo noreuseport
-    no-memory-trimming no-quic prealloc-fd maxpipes maxzlibmem maxcompcpuusage maxcomprate master-worker
+    no-memory-trimming no-quic limited-quic lua-prepend-path
+    prealloc-fd maxpipes maxzlibmem maxcompcpuusage maxcomprate master-worker
     mworker-max-reloads mworker-prealloc profiling.tasks profiling.memory max-spread-checks
     insecure-fork-wanted expose-experimental-directives expose-deprecated-directives
     set-dumpable strict-limits quiet pp2-never-send-local
@@ -119,13 +120,13 @@ GLOBAL = (
 
 PROXY = words(
     """
-    acl backlog balance bind bind-process capture clitcpka-cnt clitcpka-idle clitcpka-intvl compression cookie declare
+    acl backlog balance bind capture clitcpka-cnt clitcpka-idle clitcpka-intvl compression cookie declare
     default-server default_backend description disabled dispatch email-alert enabled errorfile errorfiles errorloc
     errorloc302 errorloc303 error-log-format external-check filter filter-sequence force-be-switch force-persist
     fullconn guid hash-balance-factor hash-preserve-affinity hash-type http-after-response http-check http-drop-request
     http-drop-response http-error http-request http-response http-reuse http-send-name-header id ignore-persist
     load-server-state-from-file log log-format log-format-sd log-steps log-tag max-keep-alive-queue
-    max-session-srv-conns maxconn mode monitor monitor-net monitor-uri option persist quic-initial rate-limit redirect
+    max-session-srv-conns maxconn mode monitor monitor-uri option persist quic-initial rate-limit redirect
     retries retry-on server server-state-file-name server-template source srvtcpka-cnt srvtcpka-idle srvtcpka-intvl
     stats stick stick-table tcp-check tcp-request tcp-response timeout transparent unique-id-format unique-id-header
     use-fcgi-app use-server use_backend dynamic-cookie-key
@@ -134,25 +135,29 @@ PROXY = words(
 # Words that HAProxy itself removed, and the replacement that it recommends.
 PROXY_REMOVED = {
     "appsession": "HAProxy removed it in 1.6",
+    "bind-process": "HAProxy removed it in 2.7: take it out, there is one process",
     "block": "HAProxy removed it in 2.1: the word is now 'http-request deny'",
     "clitimeout": "HAProxy removed it in 2.1: write 'timeout client'",
     "contimeout": "HAProxy removed it in 2.1: write 'timeout connect'",
+    "grace": "HAProxy removed it in 2.5: take it out",
+    "monitor-net": "HAProxy removed it in 2.3: write 'http-request return status 200 if { src NETWORK }'",
+    **dict.fromkeys(("redisp", "redispatch"), "HAProxy removed it in 2.1: write 'option redispatch'"),
     "srvtimeout": "HAProxy removed it in 2.1: write 'timeout server'",
-    "redispatch": "HAProxy removed it in 2.1: write 'option redispatch'",
-    "reqadd": "HAProxy removed it in 2.1: the word is now 'http-request add-header'",
-    "reqallow": "HAProxy removed it in 2.1: the word is now 'http-request allow'",
-    "reqdel": "HAProxy removed it in 2.1: the word is now 'http-request del-header'",
-    "reqdeny": "HAProxy removed it in 2.1: the word is now 'http-request deny'",
-    "reqirep": "HAProxy removed it in 2.1: write 'http-request replace-header', of the first line 'replace-path' or"
-    " 'replace-uri'",
-    "reqrep": "HAProxy removed it in 2.1: write 'http-request replace-header', of the first line 'replace-path' or"
-    " 'replace-uri'",
-    "reqtarpit": "HAProxy removed it in 2.1: the word is now 'http-request tarpit'",
-    "rspadd": "HAProxy removed it in 2.1: the word is now 'http-response add-header'",
-    "rspdel": "HAProxy removed it in 2.1: the word is now 'http-response del-header'",
-    "rspdeny": "HAProxy removed it in 2.1: the word is now 'http-response deny'",
-    "rspirep": "HAProxy removed it in 2.1: the word is now 'http-response replace-header'",
-    "rsprep": "HAProxy removed it in 2.1: the word is now 'http-response replace-header'",
+    **{
+        f"{side}{case}{verb}": f"HAProxy removed it in 2.1: the word is now 'http-{whose} {now}'"
+        for side, whose, verbs in (
+            ("req", "request", {"add": "add-header", "del": "del-header"}),
+            ("req", "request", {"allow": "allow", "deny": "deny", "pass": "allow", "tarpit": "tarpit"}),
+            ("rsp", "response", {"add": "add-header", "del": "del-header", "deny": "deny", "rep": "replace-header"}),
+        )
+        for verb, now in verbs.items()
+        for case in ("", "i")
+    },
+    **dict.fromkeys(
+        ("reqrep", "reqirep"),
+        "HAProxy removed it in 2.1: write 'http-request replace-header', of the first line 'replace-path' or"
+        " 'replace-uri'",
+    ),
 }
 MODES = ("tcp", "http")
 MODES_NOT_DONE = words("log spop health haterm syslog")
@@ -261,6 +266,7 @@ OPTIONS_REMOVED = {
     "forceclose": (
         "HAProxy removed it in 2.0: take it out, or write 'option httpclose', which ends each connection at its answer"
     ),
+    "http_proxy": "HAProxy removed it in 2.5: here 'option egress' sends requests where they say",
     "http-tunnel": "HAProxy removed it in 2.1: take it out, it is not needed",
 }
 

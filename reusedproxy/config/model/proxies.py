@@ -379,12 +379,13 @@ class Backend:
     `inspect_delay` and `response_delay`: seconds that rules may wait for what a client, or a server, sends first.
     `event_logs` receive the events of its servers, with `log_tag` unless that is "". `cookie` None: there is no
     persistence cookie. `persist`: a cookie's server gets its requests though it is out of service. `errors` are pages
-    in place of the proxy's own and of the frontend's.
+    in place of the proxy's own and of the frontend's. `of_listen`: it is a half of a section.
     """
 
     name: str
     place: Place
     mode: str = "tcp"
+    of_listen: bool = False
     balance: Balance = _ROUND_ROBIN
     hash_type: HashType = _MAP_BASED
     servers: tuple[Server, ...] = ()

@@ -24,8 +24,9 @@ class User:
 
 @frozen
 class UserList:
-    """Holds one `userlist` section: its users by name."""
+    """Holds one `userlist` section: its users by name, and the names of its groups."""
 
     name: str
     place: Place
     users: dict[str, User] = Factory(dict)
+    groups: frozenset[str] = frozenset()

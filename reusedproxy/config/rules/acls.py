@@ -137,6 +137,8 @@ def read_criterion(words: Sequence[str], place: Place, what: str, report: Report
     if method == "int" and expression.fetch.name in ("req.ssl_ver", "req_ssl_ver") and not expression.converters:
         rest = [_VERSION.sub(_version_number, each) for each in rest]
     check_patterns(method, rest, what)
+    if method == GROUP and not rest and not files:
+        raise Wrong(f"{what}: '{text}' needs names of groups behind it")
     if not rest and not files and not ended and method not in ("bool", "found"):
         report.warn(
             place,

@@ -154,6 +154,9 @@ CODES = (301, 302, 303, 307, 308)
 #: What may stand in quotes.
 _QUOTED = re.compile(r'(?:[^"\\]|\\.)+\Z')
 
+#: What may be deleted though each hop says it for itself: it goes on as far as the client wishes it.
+_WISHES = frozenset(("connection", "te", "upgrade"))
+
 # Headers.
 
 
@@ -164,7 +167,7 @@ def _header_name(reading: Reading, name: str, *, deletes: bool = False) -> str:
     plain = re.sub(r"[^0-9a-z]", "-", name.lower())
     if plain in FRAMING:
         raise Wrong(f"{reading.what}: '{name}' says where the message ends, which is not for rules to change")
-    if plain in HOP and not (deletes and plain == "upgrade"):
+    if plain in HOP and not (deletes and plain in _WISHES):
         if not deletes:
             others = "'option httpclose' and 'option http-server-close' end connections, and an upgrade goes on anyhow"
             raise Wrong(
@@ -185,7 +188,7 @@ def _set_header(reading: Reading) -> Action:
             f"{reading.what}: '{name}' does nothing: connections are kept alive anyhow, a client's for as long as"
             " 'timeout http-keep-alive' says",
         )
-        return EditHeader("del", name)  # no hop passes it on
+        return EditHeader("del", "keep-alive")  # which no hop passes on
     _header_name(reading, name)
     return EditHeader(reading.action.removesuffix("-header"), name, reading.format(value))
 

@@ -310,7 +310,7 @@ AT_CONNECTION = frozenset(
         "var",
         "date",
         *("date_us", "dst_is_local", "fc_dst_is_local", "fc_fackets", "fc_nb_streams", "fc_settings_streams_limit"),
-        *("fc_src_is_local", "src_is_local", "tgroup"),
+        *("fc_src_is_local", "src_is_local", "ssl_fc", "tgroup"),
         *("accept_date", "act_conn", "fc.timer.handshake", "fc.timer.total", "so_id"),
         "src",
         "dst",

@@ -94,6 +94,7 @@ def backend(draft: ProxyDraft, global_: GlobalDraft, groups: Groups) -> Backend:
             draft.name,
             tls_in_steps=tls and server.words.checked,
             egress=draft.egress,
+            http=not draft.tcp,
         )
         for server in draft.servers
     ]
@@ -101,6 +102,7 @@ def backend(draft: ProxyDraft, global_: GlobalDraft, groups: Groups) -> Backend:
         name=draft.name,
         place=draft.place,
         mode=draft.mode or "tcp",
+        of_listen=draft.sides == "FB",
         servers=with_table(numbered(servers), draft.name),
         timeouts=_backend_timeouts(draft.timeouts),
         connection_mode=draft.connection_mode or "keep-alive",

@@ -16,7 +16,7 @@ from reusedproxy.config.model.proxies import Server, Spread
 from reusedproxy.config.model.values import PUBLIC
 from reusedproxy.config.sections.server_words import ServerWords
 from reusedproxy.config.sections.servers import ServerDraft
-from reusedproxy.config.tls.words import TLSDefaults, versions
+from reusedproxy.config.tls.words import TLSDefaults, offered_protocols, versions
 
 
 def finished_server(
@@ -27,11 +27,12 @@ def finished_server(
     *,
     tls_in_steps: bool = False,
     egress: bool = False,
+    http: bool = True,
 ) -> Server:
     """Returns the model's server, with base directories prepended to relative paths.
 
     `check_host` is the Host of the HTTP check; `tls_in_steps` tells that a step of the checks asks for TLS; `egress`,
-    that requests name the server.
+    that requests name the server; `http`, that it is spoken to in HTTP, so that only what is done of that is offered.
     """
     words, defaults = draft.words, draft.defaults
     observes = words.checked and words.observe not in ("", "none")
@@ -45,6 +46,8 @@ def finished_server(
         said = {**defaults.server.said, **words.parameters.said}
         if "crl_file" in said:
             said["crl_file"] = based_path(said["crl_file"], defaults.base_of_authorities)
+        if http and "alpn" in said:
+            said["alpn"] = offered_protocols(said["alpn"], "alpn")
         oldest, newest = versions(words.parameters, defaults.server)
         said["crl_fetched"] = bool(words.revocations.urls)
         tls = evolve(words.tls, verify=words.verify or default_verify, ca_file=ca_file, **said)

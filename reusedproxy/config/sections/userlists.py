@@ -109,7 +109,7 @@ class UserListDraft:
             )
             for name, user in self.users.items()
         }
-        return UserList(self.name, self.place, users)
+        return UserList(self.name, self.place, users, frozenset(self.groups))
 
 
 def _names(text: str) -> list[str]:

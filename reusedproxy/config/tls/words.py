@@ -188,7 +188,7 @@ def _protocols(argument: str, what: str) -> tuple[str, ...]:
     return names
 
 
-def check_protocols(names: tuple[str, ...], what: str) -> None:
+def _check_protocols(names: tuple[str, ...], what: str) -> None:
     """Checks that these protocols are spoken here, as in `mode http` they have to be. Raises Wrong."""
     for name in names:
         if name in _LATER:
@@ -202,7 +202,7 @@ def offered_protocols(names: tuple[str, ...], what: str) -> tuple[str, ...]:
     """Returns those of these protocols that clients can be offered: without HTTP/2 and HTTP/3, if others are left.
     Raises Wrong."""
     rest = tuple(each for each in names if each not in _LATER) or names
-    check_protocols(rest, what)
+    _check_protocols(rest, what)
     return rest
 
 

@@ -14,7 +14,6 @@ from reusedproxy.config.tls.words import (
     SPIFFE,
     SYSTEM_CA,
     TLSWords,
-    check_protocols,
     not_offered,
     offered_protocols,
     versions,
@@ -86,7 +85,7 @@ def validate_server(server: ServerDraft, name: str, global_: GlobalDraft, report
     if tls.crt not in (None, SPIFFE) and (missing := server.defaults.missing(tls.crt)):
         report.fault(server.place, f"{name}: {missing}")
     if http:
-        _spoken(server.words.parameters, name, server.place, report)
+        _offered(server.words.parameters, name, server.place, report)
     defaults = server.defaults.server
     _versions(server.words.parameters, defaults, defaults.said.get("ciphers"), name, server.place, report)
 
@@ -132,13 +131,6 @@ def demanding_word(server: ServerDraft) -> str:
         if said and word in server.own:
             return word
     return "ocsp-verify required" if tls.ocsp == "required" and "ocsp-verify" in server.own else ""
-
-
-def _spoken(words: TLSWords, name: str, place: Place, report: Report) -> None:
-    try:
-        check_protocols(words.said.get("alpn", ()), f"{name}: 'alpn'")
-    except Wrong as wrong:
-        report.wrong(place, wrong)
 
 
 def _versions(words: TLSWords, defaults: TLSWords, ciphers: object, name: str, place: Place, report: Report) -> None:

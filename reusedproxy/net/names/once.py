@@ -12,9 +12,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
-from reusedproxy.net.names.messages import AAAA, A
 from reusedproxy.net.names.section import Section
 from reusedproxy.net.names.watch import Watch
+from reusedproxy.net.names.wire import AAAA, A
 from reusedproxy.wire.addresses import of_one_client, of_one_network
 
 #: Names of one section that are known at a time; for one more there is no address.

@@ -19,8 +19,9 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from reusedproxy.config.model.names import IPV4, IPV6, Resolvers
 from reusedproxy.net.names.channels import Channel, Opener, Place, opener
 from reusedproxy.net.names.lookup import Lookup
-from reusedproxy.net.names.messages import AAAA, SRV, A, Answer, question, read_answer
+from reusedproxy.net.names.messages import Answer, read_answer
 from reusedproxy.net.names.watch import Watch
+from reusedproxy.net.names.wire import AAAA, SRV, A, write_question
 
 #: Lookups that begin in one turn of the loop, and seconds until the next ones: 1,000 in a second.
 _AT_ONCE, _PAUSE = 10, 0.01
@@ -153,7 +154,7 @@ class Section:
         while number in self._questions:
             number = self._random.randrange(1 << 16)
         try:
-            message = question(number, name, kind, self._payload)
+            message = write_question(number, name, kind, self._payload)
         except ValueError:  # a label is too long for DNS
             return 0
         asked = _Question(lookup, name, kind, message, {*self._channels})

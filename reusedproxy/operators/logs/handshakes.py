@@ -88,6 +88,7 @@ class FailedClient:
     asks_as_proxy = lenient = redispatched = False
     compared = 0
     counted: tuple[int, ...] = ()
+    awaits_tls = False
     applet = ""
     first_request = acts = True
     counters: Counters | None = None

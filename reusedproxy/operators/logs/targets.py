@@ -41,6 +41,8 @@ _LEVELS = list(LOG_LEVELS)
 #: The one fault of a syslog socket that starting its server later does not cure.
 NO_SOCKET = "it is no socket, so no syslog server takes lines there (a file: 'log stdout' and a redirection)"
 _FACILITIES = list(LOG_FACILITIES)
+#: Where lines of these kinds go.
+DESCRIPTORS = {"stdout": 1, "stderr": 2}
 #: Bytes of a line of `debug`, and of all that its ring keeps.
 _DEBUG_LENGTH, _DEBUG_KEPT = 16384, 1 << 20
 
@@ -60,6 +62,16 @@ def trouble_with(path: str) -> str:
         wrong_type = error.errno == errno.EPROTOTYPE
         return "it takes streams, and lines go as datagrams" if wrong_type else error.strerror or str(error)
     return ""
+
+
+def is_discarded(descriptor: int) -> bool:
+    """Tells whether what is written to standard output or error is lost: it is /dev/null, as in the background, or
+    closed."""
+    try:
+        status = os.fstat(descriptor)
+        return stat.S_ISCHR(status.st_mode) and status.st_rdev == os.stat(os.devnull).st_rdev
+    except OSError:
+        return True
 
 
 class UnknownHost(Exception):
@@ -175,8 +187,8 @@ class LogTargets:
 
     def _new_sink(self, settings: LogTarget) -> Sink:
         kind, deadlines = settings.kind, self._deadlines
-        if kind in ("stdout", "stderr"):
-            return Descriptor(1 if kind == "stdout" else 2, deadlines)
+        if kind in DESCRIPTORS:
+            return Descriptor(DESCRIPTORS[kind], deadlines)
         stream = kind in ("tcp", "stream")
         family: int
         address: str | tuple[str | int | bytes, ...]

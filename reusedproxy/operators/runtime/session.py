@@ -280,7 +280,7 @@ class Session:
 
     def _take_payload(self, text: str) -> None:
         """Takes a line of a payload; the last one has the commands done for which it came."""
-        if text.strip() != self._payload_end:
+        if text != self._payload_end:
             self._payload.append(text)
             self._payload_size += len(text) + 1
             if self._payload_size > LONGEST_PAYLOAD:

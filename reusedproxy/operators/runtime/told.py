@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from reusedproxy.net.poller import Poller
 from reusedproxy.operators.runtime.messages import ERROR, Message
-from reusedproxy.operators.runtime.proxy import BUSY, OPERATOR, WAIT, Context, Refusal
+from reusedproxy.operators.runtime.proxy import BUSY, WAIT, Context, Refusal
 
 #: Stands for the words of a command that are not told.
 LEFT_OUT = "..."
@@ -36,11 +36,6 @@ def name_of_entry(context: Context, words: Sequence[str]) -> Sequence[str]:
 def table(context: Context, words: Sequence[str]) -> Sequence[str]:
     """Returns all but the key of a table's row, which may be a client's cookie."""
     return [*words[:2], LEFT_OUT, *words[3:]] if words[1:2] == ["key"] else words
-
-
-def cleared_table(context: Context, words: Sequence[str]) -> Sequence[str] | None:
-    """Returns the same; None where a user of a lower level asks for more than one row, who changes nothing."""
-    return None if words[1:2] != ["key"] and context.level < OPERATOR else table(context, words)
 
 
 def server(context: Context, words: Sequence[str]) -> Sequence[str] | None:

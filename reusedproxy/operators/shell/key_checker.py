@@ -18,7 +18,7 @@ from twisted.cred.error import UnauthorizedLogin
 from zope.interface import implementer
 
 from reusedproxy.config.language.printable import printable
-from reusedproxy.operators.shell.keys import ManholeError, authorized_keys
+from reusedproxy.operators.shell.keys import KeyFile, ManholeError
 
 #: Seconds for which the file of keys has to have been left alone before sessions are ended by it: it may just be
 #: written.
@@ -47,7 +47,7 @@ class KeyChecker:
     credentialInterfaces = (ISSHPrivateKey,)
 
     def __init__(self, path: str, now: Callable[[], float] = time.monotonic) -> None:
-        self._path = path
+        self.file = KeyFile(path)
         self._now = now
         #: The stamp of the file by which sessions were judged last, the last one that was seen, and since when.
         self._judged: object = self
@@ -55,11 +55,11 @@ class KeyChecker:
         self._since = 0.0
 
     def has_changed(self) -> bool:
-        """Tells whether the file is another one than when this was asked last and True, and has come to rest."""
+        """Tells whether the file is another one than sessions were `judged` by last, and has come to rest."""
         stamp: object = None
         age = 0.0
         try:
-            status = os.stat(self._path)
+            status = os.stat(self.file.path)
             stamp = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
             age = time.time() - status.st_ctime
         except OSError:
@@ -67,10 +67,11 @@ class KeyChecker:
         now = self._now()
         if stamp != self._seen:
             self._seen, self._since = stamp, now
-        if stamp == self._judged or (0 <= age < RESTED and now - self._since < RESTED):
-            return False
-        self._judged = stamp
-        return True
+        return stamp != self._judged and not (0 <= age < RESTED and now - self._since < RESTED)
+
+    def judged(self) -> None:
+        """Notes that all sessions have been judged by the file that was seen last."""
+        self._judged = self._seen
 
     def requestAvatarId(self, credentials: Any) -> Any:
         """Returns the user name. Raises ValidPublicKey (the client must sign now) or UnauthorizedLogin."""
@@ -94,14 +95,13 @@ class KeyChecker:
     def known(self, blob: bytes) -> Key:
         """Returns the key of this public form. Raises UnauthorizedLogin if it is not among the authorized ones."""
         try:
-            known = authorized_keys(self._path, os.geteuid())
+            known = self.file.keys(os.geteuid())
         except ManholeError as error:
             raise UnauthorizedLogin(str(error)) from None
         except Exception as error:  # nobody stays, or comes in, by a file that could not be read
             raise UnauthorizedLogin(f"the file of keys cannot be read: {error!r}") from None
-        for key in known:
-            if key.blob() == blob:
-                return key
+        if (key := known.get(blob)) is not None:
+            return key
         raise UnauthorizedLogin("it is not among the authorized keys")
 
 

@@ -22,8 +22,9 @@ from reusedproxy.net.trusted_paths import parent_of
 
 #: Fewest bits of an RSA key, as in sshd (RequiredRSASize).
 SHORTEST_RSA = 1024
-#: Most bytes of a file of keys: room for some thousands of keys.
-LONGEST_FILE = 2**20
+#: Most bytes of a file of keys: 1,600 keys of Ed25519, or 180 of RSA with 4096 bits. They are parsed within the event
+#: loop, in some 20 ms (35 ms if all are of the curve P-384).
+LONGEST_FILE = 2**17
 #: Most symbolic links on the path to a file, as in Linux (path_resolution(7)).
 MOST_LINKS = 40
 
@@ -36,15 +37,39 @@ class ManholeError(Exception):
         self.texts = texts
 
 
-def authorized_keys(path: str, user: int) -> list[Key]:
-    """Reads the keys of an OpenSSH authorized_keys file, which must be readable for `user`. Raises ManholeError.
+class KeyFile:
+    """An OpenSSH authorized_keys file: read each time, and parsed when its content is another one than before.
 
-    A line that is not a key invalidates the file, and so do options before a key: they are restrictions that would not
-    be enforced.
+    Content is compared, and no time stamp: two changes may have the same one.
     """
-    what = f"manhole: authorized-keys {path}"
-    found, faults = [], []
-    content = _read(path, what, user, stat.S_IWGRP | stat.S_IWOTH, "can be written by others")
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._what = f"manhole: authorized-keys {path}"
+        #: The content that was parsed last, and its outcome.
+        self._content: bytes | None = None
+        self._keys: dict[bytes, Key] = {}
+        self._faults: list[str] = []
+
+    def keys(self, user: int) -> dict[bytes, Key]:
+        """Returns the keys of the file, which must be readable for `user`, by their public form. Raises ManholeError.
+
+        A line that is not a key invalidates the file, and so do options before a key: they are restrictions that would
+        not be enforced.
+        """
+        content = _read(self.path, self._what, user, stat.S_IWGRP | stat.S_IWOTH, "can be written by others")
+        if content != self._content:
+            self._content = None  # should it raise: nobody comes in by what was there before
+            self._keys, self._faults = _parsed(content, self._what)
+            self._content = content
+        if self._faults:
+            raise ManholeError(*self._faults)
+        return self._keys
+
+
+def _parsed(content: bytes, what: str) -> tuple[dict[bytes, Key], list[str]]:
+    """Returns the keys of a file of this content by their public form, and all faults."""
+    found, faults = {}, []
     for number, line in enumerate(content.split(b"\n"), 1):
         line = line.removesuffix(b"\r")
         words = [each for each in line.replace(b"\t", b" ").split(b" ") if each]
@@ -53,34 +78,35 @@ def authorized_keys(path: str, user: int) -> list[Key]:
         try:
             if b"\r" in line:
                 raise BadKeyError("OpenSSH ends no line there")
-            key = _key_in(words)
+            blob, key = _key_in(words)
             if key.type() == "DSA" or (key.type() == "RSA" and key.size() < SHORTEST_RSA):
                 faults.append(
                     f"{what}, line {number}: a key of DSA, or of RSA with less than {SHORTEST_RSA} bits, can be forged:"
                     " ssh-keygen -t ed25519 makes another"
                 )
-            found.append(key)
+            found[blob] = key
         except Exception:  # conch raises one or another for what is no key
             faults.append(
                 f"{what}, line {number}: not a public key as OpenSSH writes it (options before it are not supported)"
             )
     if not found and not faults:
         faults.append(f"{what}: holds no key, so nobody could come in")
-    if faults:
-        raise ManholeError(*faults)
-    return found
+    return found, faults
 
 
-def _key_in(words: list[bytes]) -> Key:
-    """Returns the key of a line: its type, then in base64 that type again and the rest. As sshd's, the line must be
-    exact: who spoils a letter takes the key out of use. Raises any exception for what is no key."""
+def _key_in(words: list[bytes]) -> tuple[bytes, Key]:
+    """Returns the key of a line, and its public form before it: a line is its type, then in base64 that type again and
+    the rest. As sshd's, the line must be exact: who spoils a letter takes the key out of use. Raises any exception for
+    what is no key."""
     kind, blob = words[0], b64decode(words[1], validate=True)
+    if b64encode(blob) != words[1]:  # Python takes further padding, and bits that belong to no byte
+        raise BadKeyError("the base64 is not as OpenSSH writes it")
     if not kind.startswith((b"ssh-", b"ecdsa-", b"sk-")) or getNS(blob)[0] != kind:
         raise BadKeyError("the type of the key does not stand first")
     key: Key = Key.fromString(b" ".join(words[:2]), type="public_openssh")
     if key.type() != "DSA" and key.blob() != blob:  # DSA is refused anyway
         raise BadKeyError("it is followed by something else")
-    return key
+    return blob, key
 
 
 def host_key(path: str, user: int) -> Key | None:
@@ -115,8 +141,6 @@ def _read(path: str, what: str, user: int, forbidden: int, complaint: str) -> by
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise ManholeError(f"{what}: is no regular file")
-            if status.st_size > LONGEST_FILE:
-                raise ManholeError(f"{what}: is longer than {LONGEST_FILE} bytes")
             mode = stat.S_IMODE(status.st_mode)
             if mode & forbidden:
                 raise ManholeError(f"{what}: {complaint}; its mode is {mode:04o}")
@@ -125,7 +149,7 @@ def _read(path: str, what: str, user: int, forbidden: int, complaint: str) -> by
             if status.st_uid != user and not mode & (stat.S_IRGRP | stat.S_IROTH):
                 raise PermissionError  # it was opened as root, and will not be at a later login or reload
             _check_directories(path, what, user)
-            return file.read(LONGEST_FILE)
+            content = file.read(LONGEST_FILE + 1)
     except PermissionError:
         if user == os.getuid() and user == os.geteuid():
             raise ManholeError(f"{what}: cannot be read: Permission denied") from None
@@ -134,6 +158,9 @@ def _read(path: str, what: str, user: int, forbidden: int, complaint: str) -> by
         ) from None
     except OSError as error:
         raise ManholeError(f"{what}: cannot be read: {error.strerror}") from None
+    if len(content) > LONGEST_FILE:
+        raise ManholeError(f"{what}: is longer than {LONGEST_FILE} bytes")
+    return content
 
 
 def _open_without_waiting(path: str, flags: int) -> int:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from ipaddress import ip_address
 from random import Random, SystemRandom
@@ -27,7 +28,7 @@ from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.listener import Listener
 from reusedproxy.net.poller import Poller
 from reusedproxy.operators.runtime.proxy import Service
-from reusedproxy.operators.shell.keys import ManholeError, authorized_keys, host_key, make_host_key
+from reusedproxy.operators.shell.keys import ManholeError, host_key, make_host_key
 from reusedproxy.operators.shell.ssh import Announce, ManholeFactory
 
 #: Connections that may wait in the kernel. Without room there, TCP retries after a second, and then at longer
@@ -78,10 +79,14 @@ class Manhole:
         self._factory = ManholeFactory(settings, service, reactor, announce, random or SystemRandom())
         self._listener: Listener | None = None
         faults: list[str] = []
-        for look, path in ((authorized_keys, settings.authorized_keys), (host_key, settings.host_key)):
+        looks: tuple[Callable[[], object], ...] = (
+            lambda: self._factory.checker.file.keys(self._user),
+            lambda: host_key(settings.host_key, self._user),
+        )
+        for look in looks:
             try:
                 with self._acting():
-                    look(path, self._user)
+                    look()
             except ManholeError as error:
                 faults += error.texts
         # Only its owner may connect to a unix socket; on a port, the keys alone decide.
@@ -146,8 +151,7 @@ class Manhole:
 
     def look_again(self) -> None:
         """Ends the connections whose key is not among the authorized ones any more; a reload calls it."""
-        for connection in list(self._factory.connections):
-            connection.look_again()
+        self._factory.judge()
 
     def stop(self) -> None:
         """Stops accepting, and ends all sessions. Nothing has to wait for it."""

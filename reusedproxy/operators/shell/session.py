@@ -17,15 +17,30 @@ from attrs import frozen
 from twisted.conch.insults.insults import ServerProtocol, modes
 from twisted.conch.interfaces import ISession
 from twisted.conch.manhole import FileWrapper, Manhole, ManholeInterpreter
+from twisted.conch.ssh.session import SSHSession
 from twisted.internet.error import ProcessDone, ProcessTerminated
 from twisted.python.failure import Failure
 from twisted.python.monkey import MonkeyPatcher
 from zope.interface import implementer
 
+from reusedproxy.operators.shell import conch_logs
 from reusedproxy.operators.shell.commands import GUIDE
 
 #: Most bytes of a script on standard input.
 LONGEST_SCRIPT = 64 * 1024
+
+
+class Channel(SSHSession):
+    """A channel of conch's for one session; a request in it that makes no sense is refused as one that is not known."""
+
+    _log = conch_logs.WARNINGS
+
+    def requestReceived(self, requestType: bytes, data: bytes) -> Any:
+        try:
+            return SSHSession.requestReceived(self, requestType, data)
+        except Exception as error:  # of a client that wants no reply, conch would log a traceback for each
+            self._log.debug("request {kind!r} cannot be read: {error!r}", kind=requestType, error=error)
+            return 0
 
 
 @implementer(ISession)
@@ -142,6 +157,8 @@ def run(source: str, names: dict[str, Any]) -> Ran:
 
 class _Shell(Manhole):
     """The prompt: conch's plain one. The coloured one tokenizes at each key, and fails on an incomplete character."""
+
+    _log = conch_logs.NOTHING
 
     def connectionMade(self) -> None:
         Manhole.connectionMade(self)

@@ -15,35 +15,26 @@ from typing import Any
 from twisted.conch.avatar import ConchUser
 from twisted.conch.error import IgnoreAuthentication
 from twisted.conch.interfaces import IConchUser, ISession
-from twisted.conch.ssh import session as conch_session
 from twisted.conch.ssh.common import NS, getNS
 from twisted.conch.ssh.connection import MSG_CHANNEL_OPEN_FAILURE, OPEN_UNKNOWN_CHANNEL_TYPE, SSHConnection
 from twisted.conch.ssh.factory import SSHFactory
 from twisted.conch.ssh.keys import Key
-from twisted.conch.ssh.session import SSHSession
 from twisted.conch.ssh.transport import DISCONNECT_BY_APPLICATION, MSG_SERVICE_REQUEST, SSHServerTransport
 from twisted.conch.ssh.userauth import SSHUserAuthServer
 from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import IRealm, Portal
 from twisted.internet.defer import fail
-from twisted.logger import (
-    FilteringLogObserver,
-    Logger,
-    LogLevel,
-    LogLevelFilterPredicate,
-    LogPublisher,
-    globalLogPublisher,
-)
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from reusedproxy.config import model
 from reusedproxy.measures.log_throttle import LogThrottle
 from reusedproxy.operators.runtime.proxy import Service
+from reusedproxy.operators.shell import conch_logs
 from reusedproxy.operators.shell.commands import namespace
 from reusedproxy.operators.shell.key_checker import SIGNATURES, KeyChecker, shown
 from reusedproxy.operators.shell.keys import fingerprint
-from reusedproxy.operators.shell.session import Session
+from reusedproxy.operators.shell.session import Channel, Session
 
 Announce = Callable[[str, str], None]
 
@@ -84,17 +75,6 @@ STARTING = (b"shell", b"exec", b"subsystem")
 #: The first message number beyond transport and key exchange.
 BEYOND_TRANSPORT = 50
 
-#: conch logs a dozen lines for every session that only its authors need, and twistd's log has no level.
-_LOG = Logger(observer=FilteringLogObserver(globalLogPublisher, [LogLevelFilterPredicate(LogLevel.info)]))
-#: conch logs each command, which may be long and hold secrets, by the one logger of its module of sessions. What an
-#: operator has ordered is in the log without them (`runtime.told`).
-conch_session.log = Logger(
-    "twisted.conch.ssh.session",
-    observer=FilteringLogObserver(globalLogPublisher, [LogLevelFilterPredicate(LogLevel.warn)]),
-)
-#: What conch logs before a login is unbounded, and contains whole messages of the client.
-_NO_LOG = Logger(observer=LogPublisher())
-
 
 def _offered(wanted: Sequence[bytes], there_are: Sequence[bytes]) -> list[bytes]:
     return [each for each in wanted if each in there_are]
@@ -109,7 +89,7 @@ ENDED = "ended"
 class _Login(SSHUserAuthServer):
     """conch's login, with its result reported to the operator."""
 
-    _log = _NO_LOG
+    _log = conch_logs.NOTHING
     attemptsBeforeDisconnect = ATTEMPTS
     transport: Any
     user: bytes
@@ -152,7 +132,7 @@ class _Connection(SSHServerTransport):
     error then is the client's fault, and logged in one line at most.
     """
 
-    _log = _NO_LOG
+    _log = conch_logs.NOTHING
     #: A compressed message of 1 KB may expand to a megabyte, even before a login.
     supportedCompressions = [b"none"]
     supportedCiphers = _offered(CIPHERS, SSHServerTransport.supportedCiphers)
@@ -261,24 +241,34 @@ class _Connection(SSHServerTransport):
 
     def admitted(self, who: str, key: bytes) -> None:
         """Ends the time limit for the login."""
-        self.state = ADMITTED
+        self.factory.watch_keys()
         self._who = who
         self._key = key
         self.unused_since = self.factory.reactor.seconds()
         if self._deadline.active():
             self._deadline.cancel()
-        self.factory.watch_keys()
+        self.state = ADMITTED  # last: should one of these raise, the login is refused
 
     def look_again(self) -> None:
-        """Ends the connection if it has logged in with a key that has been taken out of the file since."""
+        """Ends the connection if it has logged in with a key that has been taken out of the file since. Never raises:
+        a key that nothing is known of, for whatever reason, keeps nobody inside."""
         if self.state != ADMITTED:
             return
         try:
             self.factory.checker.known(self._key)
-        except UnauthorizedLogin as refusal:
+        except Exception as refusal:
+            self._expel(refusal)
+
+    def _expel(self, refusal: Exception) -> None:
+        """Ends the session before anything else, which may fail: then the client or the log is told less."""
+        self.state = ENDED
+        try:
             text = f"Manhole ends the session of {self.orderer}: {shown(str(refusal))}"
-            self.factory.announce("notice", text)
             self.sendDisconnect(DISCONNECT_BY_APPLICATION, b"this key is not authorized any more")
+            self.factory.announce("notice", text)
+        except Exception:
+            self.transport.abortConnection()
+            conch_logs.WARNINGS.failure("a session of the manhole was ended without a word")
 
     def is_unused(self, now: float) -> bool:
         """Tells whether it has logged in, and has been without a channel for so long that it has to give its place."""
@@ -291,15 +281,15 @@ class _Connection(SSHServerTransport):
         self.state = ENDED
         if self._deadline.active():
             self._deadline.cancel()
+        SSHServerTransport.connectionLost(self, reason)
         if self._who:
             self.factory.announce("notice", f"Manhole has ended the session of {self._who}")
-        SSHServerTransport.connectionLost(self, reason)
 
 
 class _Channels(SSHConnection):
     """The channels of a connection after the login."""
 
-    _log = _LOG
+    _log = conch_logs.WARNINGS
     transport: Any
 
     def ssh_CHANNEL_OPEN(self, packet: bytes) -> None:
@@ -345,7 +335,7 @@ class ManholeFactory(SSHFactory):
     """State that all connections share."""
 
     noisy = False
-    _log = _NO_LOG
+    _log = conch_logs.NOTHING
     protocol = _Connection
     services = {b"ssh-userauth": _Login, b"ssh-connection": _Channels}
 
@@ -379,10 +369,20 @@ class ManholeFactory(SSHFactory):
                 self.watch_keys()
 
     def look_at_keys(self) -> None:
-        """Ends the connections whose key the file does not list any more, if it has changed."""
-        if self.checker.has_changed():
-            for each in list(self.connections):
-                each.look_again()
+        """Ends the connections whose key the file does not list any more, if it has changed, or if that cannot be
+        found out."""
+        try:
+            if not self.checker.has_changed():
+                return
+        except Exception:
+            conch_logs.WARNINGS.failure("the manhole cannot see whether its file of keys has changed")
+        self.judge()
+        self.checker.judged()
+
+    def judge(self) -> None:
+        """Ends the connections whose key the file does not list any more."""
+        for each in list(self.connections):
+            each.look_again()
 
     def stopFactory(self) -> None:
         if self._look is not None:
@@ -439,7 +439,7 @@ class _User(ConchUser):
 
     def __init__(self, service: Service, reactor: Any) -> None:
         ConchUser.__init__(self)
-        self.channelLookup[b"session"] = SSHSession
+        self.channelLookup[b"session"] = Channel
         self._service = service
         self._reactor = reactor
 

@@ -12,69 +12,17 @@ from collections.abc import Iterator
 
 from attrs import frozen
 
-#: OpenSSL's short names (crypto/objects/objects.txt); other object identifiers are shown as numbers with dots.
-SHORT_NAMES = {
-    "2.5.4.3": "CN",
-    "2.5.4.4": "SN",
-    "2.5.4.5": "serialNumber",
-    "2.5.4.6": "C",
-    "2.5.4.7": "L",
-    "2.5.4.8": "ST",
-    "2.5.4.9": "street",
-    "2.5.4.10": "O",
-    "2.5.4.11": "OU",
-    "2.5.4.12": "title",
-    "2.5.4.13": "description",
-    "2.5.4.15": "businessCategory",
-    "2.5.4.17": "postalCode",
-    "2.5.4.41": "name",
-    "2.5.4.42": "GN",
-    "2.5.4.43": "initials",
-    "2.5.4.44": "generationQualifier",
-    "2.5.4.45": "x500UniqueIdentifier",
-    "2.5.4.46": "dnQualifier",
-    "2.5.4.65": "pseudonym",
-    "2.5.4.72": "role",
-    "2.5.4.97": "organizationIdentifier",
-    "0.9.2342.19200300.100.1.1": "UID",
-    "0.9.2342.19200300.100.1.3": "mail",
-    "0.9.2342.19200300.100.1.25": "DC",
-    "1.2.840.113549.1.9.1": "emailAddress",
-    "1.2.840.113549.1.9.2": "unstructuredName",
-    "1.2.840.113549.1.9.8": "unstructuredAddress",
-    "1.3.6.1.4.1.311.60.2.1.1": "jurisdictionL",
-    "1.3.6.1.4.1.311.60.2.1.2": "jurisdictionST",
-    "1.3.6.1.4.1.311.60.2.1.3": "jurisdictionC",
-    "1.2.840.113549.1.1.1": "rsaEncryption",
-    "1.2.840.113549.1.1.4": "RSA-MD5",
-    "1.2.840.113549.1.1.5": "RSA-SHA1",
-    "1.2.840.113549.1.1.10": "RSASSA-PSS",
-    "1.2.840.113549.1.1.11": "RSA-SHA256",
-    "1.2.840.113549.1.1.12": "RSA-SHA384",
-    "1.2.840.113549.1.1.13": "RSA-SHA512",
-    "1.2.840.113549.1.1.14": "RSA-SHA224",
-    "1.2.840.10045.2.1": "id-ecPublicKey",
-    "1.2.840.10045.4.1": "ecdsa-with-SHA1",
-    "1.2.840.10045.4.3.1": "ecdsa-with-SHA224",
-    "1.2.840.10045.4.3.2": "ecdsa-with-SHA256",
-    "1.2.840.10045.4.3.3": "ecdsa-with-SHA384",
-    "1.2.840.10045.4.3.4": "ecdsa-with-SHA512",
-    "1.2.840.10040.4.1": "DSA",
-    "1.2.840.10040.4.3": "DSA-SHA1",
-    "2.16.840.1.101.3.4.3.2": "dsa_with_SHA256",
-    "1.3.101.112": "ED25519",
-    "1.3.101.113": "ED448",
-}
-_UTF8, _PRINTABLE, _T61, _IA5, _UNIVERSAL, _BMP = 0x0C, 0x13, 0x14, 0x16, 0x1C, 0x1E
+from reusedproxy.rules.samples.object_names import SHORT_NAMES
+
+_BITS, _UTF8, _NUMERIC, _PRINTABLE, _T61, _IA5 = 0x03, 0x0C, 0x12, 0x13, 0x14, 0x16
+_UTC, _GENERALIZED, _VISIBLE, _UNIVERSAL, _BMP = 0x17, 0x18, 0x1A, 0x1C, 0x1E
+#: The types whose text OpenSSL shows (`tag2nbyte` in crypto/asn1/a_strex.c); the DER of others.
 _STRINGS = {
     _UTF8: "utf-8",
-    _PRINTABLE: "latin-1",
-    _T61: "latin-1",
-    _IA5: "latin-1",
+    **dict.fromkeys((_NUMERIC, _PRINTABLE, _T61, _IA5, _UTC, _GENERALIZED, _VISIBLE), "latin-1"),
     _UNIVERSAL: "utf-32-be",
     _BMP: "utf-16-be",
 }
-_GENERALIZED = 0x18
 #: The tag of the extensions within a TBSCertificate.
 _EXTENSIONS = 0xA3
 
@@ -202,7 +150,9 @@ def name_attributes(name: Part) -> list[Attribute]:
     for group, rdn in enumerate(parts(name.content)):
         for attribute in parts(rdn.content):
             kind, value = parts(attribute.content)
-            found.append(Attribute(short_name(kind.content), value.content, value.tag, value.whole, group))
+            # A BIT STRING begins with the number of its unused bits, which OpenSSL leaves out.
+            text = value.content[1:] if value.tag == _BITS else value.content
+            found.append(Attribute(short_name(kind.content), text, value.tag, value.whole, group))
     return found
 
 

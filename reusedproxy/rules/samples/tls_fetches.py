@@ -45,6 +45,11 @@ def _is(side: Side, read: Callable[[TLSSide], bool] = lambda tls: True) -> Calla
     return lambda: fetch
 
 
+def _comes_over_tls(facts: Facts) -> Sample:
+    """Also before the handshake: the `bind` line says so."""
+    return facts.client_tls is not None or facts.awaits_tls
+
+
 def _peers(tls: TLSSide) -> bytes | None:
     return tls.certificate
 
@@ -165,6 +170,7 @@ def _about_connection(prefix: str, side: Side) -> dict[str, Callable[..., Fetch]
 TLS_FETCHES: dict[str, Callable[..., Fetch]] = {
     **HELLO_FETCHES,
     **_about_connection("ssl_fc", _client),
+    "ssl_fc": lambda: _comes_over_tls,
     **_about_connection("ssl_bc", _server),
     **_about_certificate("ssl_c", _client),
     "ssl_c_chain_der": _told(_client, _chain_above),
