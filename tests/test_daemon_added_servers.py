@@ -475,13 +475,13 @@ class OthersTests(AddedTestCase):
         crl_file.write_bytes(revocations(self.authority))
         ahead: list[str] = []
 
-        def reading(crl_files: list[str], reactor: Any) -> Any:
-            ahead.extend(crl_files)
+        def reading(crl_files: list[str], reactor: Any, beside: list[str]) -> Any:
+            ahead.extend((*crl_files, *beside))
             yield from ()
 
         self.patch(self.proxy.trusts, "reading", reading)
         self.add(f"b/new {LOOPBACK}:9 ssl ca-file {ca_file} sni str(s.test) crl-file {crl_file}")
-        self.assertEqual(ahead, [str(crl_file)])
+        self.assertEqual(ahead, [str(crl_file), str(ca_file)])  # which may have lists, too
 
     def test_ends_of_its_certificates_are_watched_as_long_as_it_is_there(self) -> None:
         crt, ca_file = self.write("client.pem", client=True), self.authority.write(self.folder / "ca.pem")

@@ -23,7 +23,7 @@ from reusedproxy.net.tls import crl_files, revoked
 from reusedproxy.net.tls.files import TLSConfigurationError
 from reusedproxy.net.tls.in_memory import FilesInMemory
 from reusedproxy.net.tls.revoked import SMALL, ListUnreadable, read_lists
-from reusedproxy.net.tls.trusts import Trust, Trusts
+from reusedproxy.net.tls.trusts import Trust, Trusted, Trusts
 from tests.test_net_revocations import list_of
 from tests.wire import scratch
 
@@ -211,6 +211,58 @@ class ThreadTests(SynchronousTestCase):
         self.patch(revoked, "_read", lambda *arguments: self.fail("it is the same"))
         self.assertIsNone(self.run_steps(again.reading(paths[:1], self.reactor)))
         self.assertTrue(again.of(named, paths[0]).trusts_the_same(trusts.of(named, paths[0])))
+
+    def test_large_lists_among_cas_are_read_ahead_in_a_thread_too(self) -> None:
+        """OpenSSL reads CAs and lists alike from a `ca-file`; once a `crl-file` has it look, these count."""
+        folder, authority = scratch(self), Authority("a CA")
+        authority.write(folder / "ca")
+        other = Authority("another CA")
+        bad, good, third = (
+            each.issue(name).certificate for each, name in ((authority, "a"), (authority, "b"), (other, "c"))
+        )
+        both = (folder / "ca").read_bytes() + large(authority, bad.serial_number) + b"\n" + other.certificate_pem
+        (folder / "ca").write_bytes(both)
+        (folder / "crl").write_bytes(list_of(other, third.serial_number).public_bytes(Encoding.PEM))
+        named, crl = (("ca-file", str(folder / "ca")),), str(folder / "crl")
+        trusts, readers = Trusts(), list[Thread]()
+        read = read_lists
+
+        def reading(*arguments: Any) -> Any:
+            readers.append(current_thread())
+            return read(*arguments)
+
+        self.patch(crl_files, "read_lists", reading)
+        self.assertIsNone(self.run_steps(trusts.reading([crl], self.reactor, [str(folder / "ca")])))
+        self.assertEqual(len(readers), 1)
+        self.assertIsNot(readers[0], current_thread())
+        trusted = trusts.of(named, crl)
+        self.assertIsNone(self.run_steps(trusts.preparing(self.reactor)))
+        self.assertEqual(len(readers), 2)  # and the small one, here
+        refused = [self.refused(trusted, each) for each in (bad, good, third)]
+        self.assertEqual(refused, ["certificate revoked", "", "certificate revoked"])
+        self.assertEqual(self.refused(Trusts().of(named), bad), "")
+
+        again = Trusts(trusts)
+        self.assertIsNone(self.run_steps(again.reading([crl], self.reactor, [str(folder / "ca")])))
+        self.assertTrue(again.of(named, crl).trusts_the_same(trusted))
+        self.assertEqual(len(readers), 2)
+
+        (folder / "ca").write_bytes(both.replace(b"-----BEGIN X509 CRL-----\nMI", b"-----BEGIN X509 CRL-----\nAA"))
+        self.assertIsNone(self.run_steps(Trusts().reading([crl], self.reactor, [str(folder / "ca")])))
+        error = self.assertRaises(TLSConfigurationError, Trusts().of, named, crl)
+        self.assertIn(f"ca-file {folder / 'ca'}: a list of revoked certificates in it cannot be decoded", str(error))
+
+    def refused(self, trusted: Trusted, shown: x509.Certificate) -> str:
+        """Why a certificate is not taken; "" if it is."""
+        context = SSL.Context(SSL.TLS_METHOD)
+        trusted.give(context)
+        store = context.get_cert_store()
+        assert store is not None
+        try:
+            crypto.X509StoreContext(store, crypto.X509.from_cryptography(shown)).verify_certificate()
+        except crypto.X509StoreContextError as error:
+            return str(error)
+        return ""
 
     def test_a_file_is_opened_by_the_event_loop(self) -> None:
         """Root opens some as another user (`acting`), who then is the user of all threads."""

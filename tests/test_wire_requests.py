@@ -5,6 +5,8 @@ from unittest import mock
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from reusedproxy.build.assembly import limits_of
+from reusedproxy.config.reader import ConfigurationError, Source, read_configuration
 from reusedproxy.wire.heads import (
     CHUNKED,
     Limits,
@@ -150,6 +152,21 @@ class RefusedRequestTests(SynchronousTestCase):
             check_partial(data, LIMITS)
         else:
             read(data[:end])
+
+    def test_any_method_of_1_0_may_have_a_body_where_the_configuration_says_so(self) -> None:
+        """Of a length that is known: chunks, and a body of CONNECT, stay what they are."""
+        said = "global\n h1-accept-payload-with-any-method\ndefaults\n mode http\n"
+        limits = limits_of(read_configuration([Source("t.cfg", said)], {}))
+        for method in (b"GET", b"HEAD", b"DELETE"):
+            head = method + b" / HTTP/1.0\r\nHost: a\r\nContent-Length: 3\r\n\r\n"
+            self.assertEqual(self.assertRaises(RequestFault, read_request, head, LIMITS).status, 413)
+            request = read_request(head, limits)
+            self.assertEqual((request.length, request.block.startswith(method + b" / HTTP/1.1\r\n")), (3, True))
+            self.assertIn(b"Content-Length: 3\r\n", request.block)
+            chunked = head.replace(b"Content-Length: 3", b"Transfer-Encoding: chunked")
+            self.assertEqual(self.assertRaises(RequestFault, read_request, chunked, limits).status, 400)
+        with self.assertRaises(ConfigurationError):
+            read_configuration([Source("t.cfg", said.replace("method\n", "method on\n"))], {})
 
     def test_hopeless_beginnings_are_refused_at_once(self) -> None:
         """What no further byte can mend does not wait for the empty line."""

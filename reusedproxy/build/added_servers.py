@@ -85,8 +85,9 @@ class AddedServer:
         names = proxy.addresses.unknown(queries_of(settings))
         if names:
             proxy.addresses.learn((yield resolver.resolve(names)))
-        asked = (tls.crl_file for tls in (settings.tls, settings.check_tls) if tls is not None)
-        yield from proxy.trusts.reading([path for path in asked if path is not None], self._clock)
+        asked = [tls for tls in (settings.tls, settings.check_tls) if tls is not None and tls.crl_file is not None]
+        lists, beside = [tls.crl_file for tls in asked if tls.crl_file], [tls.ca_file for tls in asked if tls.ca_file]
+        yield from proxy.trusts.reading(lists, self._clock, beside)
         yield from self._lines.load_identities(self._backend.settings, settings)
         line = self._line = self._lines.line(self._backend.settings, settings)
         if settings.check is not None:

@@ -309,7 +309,7 @@ class Assembly:
         proxy, configuration = self._proxy, self._configuration
         proxy.stamps = yield from proxy.files.look()  # before any of these files is read
         if serving:
-            yield from proxy.trusts.reading(proxy.files.crl_files, self._reactor)
+            yield from proxy.trusts.reading(proxy.files.crl_files, self._reactor, proxy.files.beside_lists)
         sections = Sections(configuration, proxy.addresses, self._faults, [] if self._again else proxy.notices)
         answers = Answers(configuration.global_.bufsize, {**proxy.answers})
         self._spelling = spelling_of(configuration.global_, self._faults)
@@ -600,4 +600,5 @@ def limits_of(configuration: model.Configuration) -> Limits:
     # HAProxy's manual: tune.http.maxhdr counts the start line, too.
     # Less than usual would only have rules see less.
     buffer = max(settings.bufsize, Limits().buffer)
-    return Limits(settings.bufsize - settings.maxrewrite, settings.maxhdr - 1, buffer, upgrades)
+    most = settings.bufsize - settings.maxrewrite
+    return Limits(most, settings.maxhdr - 1, buffer, upgrades, settings.any_method_with_body)

@@ -258,8 +258,11 @@ class FilesOfTLS:
         self._offered: dict[BindTLS, None] = {}
         self._of_servers: list[str] = []
         self._lists_of_servers: list[str | None] = []
-        #: Those that were found by the last look and have lists of revoked certificates.
+        self._beside_of_servers: list[str] = []
+        #: Those that were found by the last look and have lists of revoked certificates, and those with CAs that are
+        #: asked with them: these may have lists, too.
         self.crl_files: list[str] = []
+        self.beside_lists: list[str] = []
         self._chosen: dict[IdentityRule, None] = {}
         #: What their files and folders name, with the stamps of these at that time.
         self._sources: dict[IdentityRule, tuple[Stamps, list[str]]] = {}
@@ -276,16 +279,20 @@ class FilesOfTLS:
             yield from self._list(self._configuration)
             self._configuration = None
         paths: dict[str, None] = {}
-        lists = dict.fromkeys(self._lists_of_servers)
+        lists, beside = dict.fromkeys(self._lists_of_servers), dict.fromkeys(self._beside_of_servers)
         for tls in self._offered:
             sought = []
             for each in self._sought(tls):
                 sought.append(each)
                 yield
             paths.update(dict.fromkeys(files_of(tls, sought)))
-            lists.update(dict.fromkeys(each.crl_file for each in (tls.offer, *(one.offer for one in sought))))
+            offers = [tls.offer, *(one.offer for one in sought)]
+            lists.update(dict.fromkeys(each.crl_file for each in offers))
+            with_lists = [each for each in offers if each.crl_file is not None]
+            beside.update((path, None) for each in with_lists for path in (each.ca_file, each.ca_verify_file) if path)
             yield
         self.crl_files = [path for path in lists if path is not None]
+        self.beside_lists = [*beside]
         for rule in self._chosen:
             paths.update(dict.fromkeys((yield from self._named(rule))))
         return (yield from _looking_at({**paths, **dict.fromkeys(self._of_servers)}))
@@ -303,6 +310,7 @@ class FilesOfTLS:
                 yield
         self._of_servers = [path for tls in asked for path in _server_files(tls)]
         self._lists_of_servers = [tls.crl_file for tls in asked]
+        self._beside_of_servers = [tls.ca_file for tls in asked if tls.crl_file is not None and tls.ca_file is not None]
         self._chosen = dict.fromkeys(server.identities for server in servers if server.identities)
 
     def _named(self, rule: IdentityRule) -> Steps[list[str]]:

@@ -42,7 +42,8 @@ Fault = type[RequestFault] | type[ResponseFault]
 class Limits:
     """Bounds a head: `max_head` bytes with its empty line, `max_headers` field lines. `buffer` bounds what is held of a
     message, or of a connection in mode tcp: while rules look at it, or so that it can be sent again. With
-    `upgrade_with_body` a request with a body may offer another protocol (option http-upgrade-with-body).
+    `upgrade_with_body` a request with a body may offer another protocol (option http-upgrade-with-body); with
+    `any_method_with_body` a GET, HEAD or DELETE of HTTP/1.0 may have one (h1-accept-payload-with-any-method).
 
     The defaults are HAProxy's tune.bufsize less tune.maxrewrite, tune.http.maxhdr less the first line, and
     tune.bufsize.
@@ -52,6 +53,7 @@ class Limits:
     max_headers: int = 100
     buffer: int = 16384
     upgrade_with_body: bool = False
+    any_method_with_body: bool = False
     #: The bytes up to which a head is surely within both: each field line has four at least, with colon and line end.
     enough: int = field(init=False, eq=False, repr=False)
 

@@ -303,7 +303,7 @@ def read_request(head: bytes, limits: Limits) -> RequestHead:
         raise RequestFault(
             "a body in a CONNECT request"
         )  # RFC 9110 9.3.6: CONNECT has none; what follows belongs to the tunnel
-    if length and not minor and method in _BODILESS_IN_1_0:
+    if length and not minor and method in _BODILESS_IN_1_0 and not limits.any_method_with_body:
         # Who is in front of us may take the body for the next request, and so would some old servers.
         raise RequestFault("a body in a GET, HEAD or DELETE request of HTTP/1.0", 413)  # HAProxy's status
     keep_alive, options = connection_options(notables[CONNECTION], minor)

@@ -148,10 +148,7 @@ HINTS = {
     "harden.reject-privileged-ports.tcp": "write 'tcp-request connection reject if { src_port lt 1024 }'",
     **dict.fromkeys(("force-cfg-parser-pause", "tune.fail-alloc"), "take it out: it is for tests of HAProxy itself"),
     "grace": "take it out: 'hard-stop-after' says how long a stop may take",
-    **dict.fromkeys(
-        ("h1-accept-payload-with-any-method", "h1-do-not-close-on-insecure-transfer-encoding"),
-        "take it out: what servers may read in several ways is refused",
-    ),
+    "h1-do-not-close-on-insecure-transfer-encoding": "take it out: what servers may read in several ways is refused",
     **dict.fromkeys(
         ("http-err-codes", "http-fail-codes"),
         "statuses from 400 to 499 are counted as errors, from 500 to 599 as failures, but for 501 and 505",

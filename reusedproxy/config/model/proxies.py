@@ -521,6 +521,7 @@ class Global:
     bufsize: int = 16384
     maxrewrite: int = 1024
     maxhdr: int = 101
+    any_method_with_body: bool = False
     stats_sockets: tuple[StatsSocket, ...] = ()
     stats_timeout: float = 10.0
     stats_maxconn: int = 10

@@ -69,6 +69,7 @@ class GlobalDraft:
     bufsize: int = 16384
     maxrewrite: int = 1024
     maxhdr: int = 101
+    any_method_with_body: bool = False
     stats_sockets: list[StatsSocket] = Factory(list)
     #: A line has said something of the runtime API.
     has_runtime_api: bool = False
@@ -177,6 +178,7 @@ class GlobalDraft:
             bufsize=self.bufsize,
             maxrewrite=self.maxrewrite,
             maxhdr=self.maxhdr,
+            any_method_with_body=self.any_method_with_body,
             stats_sockets=tuple(self.stats_sockets),
             stats_timeout=self.stats_timeout,
             stats_maxconn=self.stats_maxconn,
@@ -314,6 +316,11 @@ def _state_base(draft: GlobalDraft, line: Line) -> None:
 
 def _state_file(draft: GlobalDraft, line: Line) -> None:
     draft.state_file = line.one_argument("a file with states of servers")
+
+
+def _any_method_with_body(draft: GlobalDraft, line: Line) -> None:
+    line.at_most(0)
+    draft.any_method_with_body = True
 
 
 def _maxhdr(draft: GlobalDraft, line: Line) -> None:
@@ -566,6 +573,7 @@ _READERS: dict[str, Callable[[GlobalDraft, Line], None]] = {
     "tune.bufsize": _bufsize,
     "tune.maxrewrite": _maxrewrite,
     "tune.http.maxhdr": _maxhdr,
+    "h1-accept-payload-with-any-method": _any_method_with_body,
     "default-path": _default_path,
     "h1-case-adjust": _spell,
     "h1-case-adjust-file": _spell_as_a_file_says,

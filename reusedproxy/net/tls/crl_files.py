@@ -42,6 +42,8 @@ class CRLFiles:
         self._known: WeakValueDictionary[bytes, RevokedLists] = (
             WeakValueDictionary() if previous is None else previous._known
         )
+        #: Those that were read ahead of lists among CAs, by the digests of these files.
+        self._within: dict[bytes, RevokedLists] = {}
 
     def know(self, lists: RevokedLists) -> None:
         """Takes these lists, as long as somebody keeps them, for a file that has the same content."""
@@ -92,6 +94,26 @@ class CRLFiles:
         self.contents[path], self.spans[path] = found.content, found.spans
         return path, found
 
+    def reading_within(self, what: str, content: bytes, reactor: Any) -> Steps[bytes]:
+        """Reads the lists among the CAs of a file in a thread, in steps, for `within`. Returns the digest of its
+        content. Raises TLSConfigurationError."""
+        digest: bytes = yield self.worker.do(reactor, partial(_digest, content))
+        if digest not in self._within:
+            found = self._known.get(digest)
+            if found is None:
+                found = yield self.worker.do(reactor, partial(_lists_within, what, content, digest, self.worker))
+                self.know(found)
+            self._within[digest] = found
+        return digest
+
+    def within(self, what: str, content: bytes, digest: bytes) -> RevokedLists:
+        """Returns the large lists among the CAs of a file. Raises TLSConfigurationError."""
+        found = self._within.get(digest) or self._known.get(digest)
+        if found is None:
+            found = self.worker.wait_for(partial(_lists_within, what, content, digest, self.worker))
+            self.know(found)
+        return found
+
     def _read(self, path: str, held: bytes | None) -> RevokedLists:
         """Reads lists, large ones in the thread that will free them: where it did that with memory of another thread,
         glibc would lock this one out of its own for 0.3 s. Raises TLSConfigurationError."""
@@ -119,6 +141,14 @@ def revoked_in(what: str, content: bytes, digest: bytes | None = None, worker: W
     if not found.spans:
         raise TLSConfigurationError(f"{what}: holds no list (no line says -----BEGIN X509 CRL-----)")
     return found
+
+
+def _lists_within(what: str, content: bytes, digest: bytes, worker: Worker) -> RevokedLists:
+    """Returns the lists among the CAs of a file. Raises TLSConfigurationError."""
+    try:
+        return read_lists(content, digest, worker)
+    except ListUnreadable:
+        raise TLSConfigurationError(f"{what}: a list of revoked certificates in it cannot be decoded") from None
 
 
 def _rest(what: str, path: str, file: BinaryIO) -> bytes:

@@ -84,6 +84,20 @@ class RevokedLists:
                 crypto.X509StoreContext(store, asked).verify_certificate()
 
 
+def has_large_lists(content: bytes) -> bool:
+    """Tells whether the lists of a PEM file are too large for the event loop."""
+    return len(content) > SMALL < sum(end - start for start, end in blocks_of_lists(content))
+
+
+def without_lists(content: bytes) -> bytes:
+    """Returns what is in a PEM file beside its lists."""
+    pieces, at = [], 0
+    for start, end in blocks_of_lists(content):
+        pieces.append(content[at:start])
+        at = end
+    return b"".join((*pieces, content[at:]))
+
+
 def read_lists(content: bytes, digest: bytes | None = None, worker: Worker | None = None) -> RevokedLists:
     """Returns the lists of a file in PEM, none if there is none. Large ones are freed by the `worker`, if there is one.
     Raises ListUnreadable."""

@@ -7,7 +7,7 @@ configuration as long as it is in use. It must never know who trusts, nor whom.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from hashlib import sha256
 from typing import Any
@@ -34,7 +34,7 @@ from reusedproxy.net.tls.files import (
 )
 from reusedproxy.net.tls.in_memory import CertificateInMemory, CertificateName, FilesInMemory
 from reusedproxy.net.tls.openssl_server import share_store
-from reusedproxy.net.tls.revoked import ListUnreadable, RevokedLists
+from reusedproxy.net.tls.revoked import ListUnreadable, RevokedLists, has_large_lists, without_lists
 from reusedproxy.net.tls.svid import SPIFFE, SVID
 from reusedproxy.net.tls.transport import openssl_reason
 from reusedproxy.net.tls.words import subjects_of
@@ -50,39 +50,60 @@ Authorities = tuple[str, "tuple[tuple[str, bytes], ...] | None"]
 class Trust:
     """Holds the OpenSSL store of some CA files, shared by all contexts that name the same files."""
 
-    def __init__(self, authorities: Sequence[Authorities], revoked: Revoked | None) -> None:
+    def __init__(
+        self,
+        authorities: Sequence[Authorities],
+        revoked: Revoked | None,
+        within: Callable[[str, str, bytes], RevokedLists] | None = None,
+    ) -> None:
         """Loads the files. Raises TLSConfigurationError.
 
         There are no lists while none have been fetched: then everything is refused, since nobody knows what is revoked.
+        Large lists among the CAs come from `within` (None: they are not asked). Without a `crl-file` nobody asks for
+        any.
         """
         self._context = SSL.Context(SSL.TLS_METHOD)
         self._lists = None if revoked is None else revoked[1]
+        #: Those among the CAs, if they are large.
+        self._within: list[RevokedLists] = []
         #: When each list of what is revoked says that the next one is due (Unix time): from then on it does not count.
         self.ends = [] if self._lists is None else [end for _, end in self._lists.spans if end is not None]
         for word, files in authorities:
             if files is None:
                 self._context.set_default_verify_paths()
             for path, content in files or ():
-                _trust(self._context, f"{word} {path}", content)
+                what = f"{word} {path}"
+                if not has_large_lists(content):
+                    _trust(self._context, what, content)
+                    continue
+                if (others := without_lists(content)).strip():
+                    _trust(self._context, what, others)
+                if revoked is not None and within is not None:
+                    self._within.append(within(what, path, content))
+                    _revoke(self._context, what, self._within[-1])
         if revoked is not None:
             _demand_lists(self._context)
-            _revoke(self._context, *revoked)
+            _revoke(self._context, f"crl-file {revoked[0]}", revoked[1])
+
+    @property
+    def _all_lists(self) -> list[RevokedLists]:
+        return [*self._within, *([] if self._lists is None else [self._lists])]
 
     @property
     def takes_long(self) -> bool:
         """Tells whether `prepare` does."""
-        return self._lists is not None and self._lists.is_large
+        return any(each.is_large for each in self._all_lists)
 
     def prepare(self) -> None:
         """Does what would hold up the first handshake."""
-        if self._lists is not None:
-            self._lists.sort(self._context)
+        for each in self._all_lists:
+            each.sort(self._context)
 
     def give(self, context: SSL.Context) -> None:
         """Makes `context` trust what is in the store."""
         share_store(context, self._context)
-        if self._lists is not None:
-            self._lists.outlive(context)
+        for each in self._all_lists:
+            each.outlive(context)
 
 
 def _trust(context: SSL.Context, what: str, content: bytes) -> None:
@@ -163,6 +184,8 @@ class Trusts:
         )
         self._by_name: dict[tuple[Named, str | None], Trusted] = {}
         self._contents: dict[str, bytes] = {}
+        #: The digests of those that were made ahead in a thread.
+        self._digests: dict[str, bytes] = {}
         #: What was read last, by the paths that configurations have named: the contents of the file, or of a
         #: directory's. Those of the previous reading stay: who has not changed is not made anew.
         self.authorities: dict[str, tuple[bytes, ...]] = {} if previous is None else {**previous.authorities}
@@ -230,12 +253,13 @@ class Trusts:
                 raise TLSConfigurationError(*faults)
             # OpenSSL reads the system's, so they are read again at each reading.
             digests = tuple(
-                self if files is None else tuple(_digest(each) for _, each in files) for _, files in authorities
+                self if files is None else tuple(self._digest_of(path, each) for path, each in files)
+                for _, files in authorities
             )
             key = digests, None if revoked is None else b"" if revoked[1] is None else revoked[1].digest
             trust = self._by_content.get(key)
             if trust is None:
-                trust = self._by_content[key] = Trust(authorities, revoked)
+                trust = self._by_content[key] = Trust(authorities, revoked, self._within)
                 if trust.takes_long:
                     self._slow.append(trust)
             self._by_name[asked] = Trusted(trust, named, authorities, revoked)
@@ -279,9 +303,19 @@ class Trusts:
         self.authorities[path] = tuple(content for _, content in found)
         return found
 
-    def reading(self, crl_files: Iterable[str], reactor: Any) -> Steps[None]:
-        """Reads those lists of revoked certificates ahead of `of`, in steps, that would hold up the event loop."""
+    def reading(self, crl_files: Iterable[str], reactor: Any, beside: Iterable[str] = ()) -> Steps[None]:
+        """Reads those lists of revoked certificates ahead of `of`, in steps, that would hold up the event loop: of
+        these files, and of those with CAs `beside` them."""
         yield from self.crl_files.reading(crl_files, self.in_memory.revocations, reactor)
+        for path in beside:
+            try:
+                files = self._files_of("ca-file", path) or ()
+                for file, content in files:
+                    if has_large_lists(content):
+                        digest = yield from self.crl_files.reading_within(f"ca-file {file}", content, reactor)
+                        self._digests[file] = digest
+            except TLSConfigurationError:
+                pass  # `of` says so
 
     def preparing(self, reactor: Any | None) -> Steps[None]:
         """Prepares the stores that are new in this reading for their first use: in a thread, in steps, where a
@@ -296,6 +330,12 @@ class Trusts:
     def _revoked(self, crl_file: str, fetched: bool) -> Revoked:
         return self.crl_files.of(crl_file, self.in_memory.revocations.get(crl_file), fetched=fetched)
 
+    def _within(self, what: str, path: str, content: bytes) -> RevokedLists:
+        return self.crl_files.within(what, content, self._digest_of(path, content))
+
+    def _digest_of(self, path: str, content: bytes) -> bytes:
+        return self._digests.get(path) or _digest(content)
+
     def _content(self, word: str, path: str, most: int) -> bytes:
         """Returns what is in a file, which is read once: what is looked at is what is trusted."""
         if path not in self._contents:
@@ -307,14 +347,14 @@ def _digest(content: bytes) -> bytes:
     return sha256(content).digest()
 
 
-def _revoke(context: SSL.Context, crl_file: str, lists: RevokedLists | None) -> None:
-    """Has `context` refuse what these lists revoke. Raises TLSConfigurationError."""
+def _revoke(context: SSL.Context, what: str, lists: RevokedLists | None) -> None:
+    """Has `context` refuse what these lists revoke. Raises TLSConfigurationError, whose message begins with `what`."""
     if lists is None:
         return
     try:
         lists.add_to(context)
     except ListUnreadable:
-        raise TLSConfigurationError(f"crl-file {crl_file}: OpenSSL does not take a list in it") from None
+        raise TLSConfigurationError(f"{what}: OpenSSL does not take a list in it") from None
 
 
 def _demand_lists(context: SSL.Context) -> None:
