@@ -45,6 +45,8 @@ class FilesTestCase(CommittedTestCase):
             f"global\n ssl-watch 1s\n{HEAD}frontend f\n bind {LOOPBACK}:0 ssl crt-list {self.list}{self.strict}\n"
             f" bind 127.0.0.2:0 ssl crt {self.directory}/ {demand}\n default_backend b\n"
             f"backend b\n server s localhost:1 ssl ca-file {self.ca_file} crt {self.client} sni str(s.test)\n"
+            f" http-request deny if {{ req.hdr(k) -f {self.text('bad.lst', 'one')} }}\n"
+            f" http-request set-header m %[path,map({self.text('m.map', '/a 1')})]\n"
         )
 
     strict = ""
@@ -242,6 +244,20 @@ class ForgettingTests(FilesTestCase):
         """Whether the log has said that what was in memory for these is forgotten."""
         text = f"what the runtime API has put in memory for {', '.join(names)} is forgotten; the files count"
         return ("notice", text) in self.announced
+
+    def test_changes_of_lists_and_maps_that_a_reload_forgets_are_told(self) -> None:
+        """A ban that was ordered is gone."""
+        bad, numbers = str(self.folder / "bad.lst"), str(self.folder / "m.map")
+        self.tell(f"add acl {bad} two")
+        self.tell(f"set map {numbers} /a 2")
+        text = f"what the runtime API has changed in {bad}, {numbers} is forgotten; the files count"
+        self.service.reload()
+        self.reactor.pump([0.5] * 20)
+        self.assertIn(("warning", text), self.announced)
+        self.announced.clear()
+        self.service.reload()
+        self.reactor.pump([0.5] * 20)
+        self.assertEqual([said for _, said in self.announced if "forgotten" in said], [])
 
     def test_other_files_that_change_leave_it(self) -> None:
         """Also a certificate of the directory."""

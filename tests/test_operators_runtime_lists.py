@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.build.assembly import Assembly, Proxy
 from reusedproxy.config.reader import Source, read_configuration
+from reusedproxy.daemon.reloading.succession import changed_lists
 from reusedproxy.net.poller import Poller
 from reusedproxy.operators.runtime.commands import run
 from reusedproxy.operators.runtime.proxy import ADMIN, OPERATOR, Context, Refusal
@@ -268,6 +269,23 @@ class RequestTests(ListsTestCase):
         self.says(f"add acl {self.path} /new")
         self.take(self.assembly(self.configuration(lines), self.proxy).build(bind=False))
         self.assertEqual((self.asked("/new"), self.asked("/bad")), (b"204", b"403"))
+
+    def test_lists_whose_changes_a_reload_forgets_are_known(self) -> None:
+        """Whatever the order was; not those that were asked for, or changed in a version that nobody has committed."""
+        lines = f" http-request deny if {{ path -f {self.path} }}\n{OK}"
+        for orders, changed in (
+            (("show acl {0}", "get acl {0} /bad", "prepare acl {0}", "add acl @1 {0} /x", "del acl {0} /none"), False),
+            (("add acl {0} /new",), True),
+            (("del acl {0} /bad",), True),
+            (("clear acl {0}",), True),
+            (("prepare acl {0}", "commit acl @1 {0}"), True),
+        ):
+            self.begin(lines)
+            for order in orders:
+                self.says(order.format(self.path))
+            again = self.assembly(self.configuration(lines), self.proxy).build(bind=False)
+            self.assertEqual(changed_lists(self.proxy, again), [self.path] if changed else [], orders)
+            self.assertEqual(changed_lists(self.proxy, self.proxy), [])
 
     def test_lists_that_rules_edit_are_the_same(self) -> None:
         self.begin(

@@ -11,10 +11,12 @@ MOST_PREPARED = 16
 
 @define
 class Versions:
-    """Holds the numbers of the current version and of the newest one; `prepared` has keys and values by the version."""
+    """Holds the numbers of the current version and of the newest one; `prepared` has keys and values by the version.
+    `ordered`: an operator has changed what is there, which no file says."""
 
     current: int = 0
     newest: int = 0
+    ordered: bool = False
     prepared: dict[int, dict[bytes, bytes]] = Factory(dict)
 
     def prepare(self) -> int:

@@ -28,6 +28,7 @@ from reusedproxy.daemon.reloading.file_watch import FileWatch
 from reusedproxy.daemon.reloading.former import FormerProxies
 from reusedproxy.daemon.reloading.renewal import Renewal
 from reusedproxy.daemon.reloading.succession import (
+    changed_lists,
     clear,
     follow,
     give_up,
@@ -353,6 +354,10 @@ class Reloads:
             text = f"what the runtime API has put in memory for {listed(gone)} is forgotten; the files count"
             self._service.announce("notice", text)
             self._said.append(("notice", text))
+        if changed := changed_lists(old, new):
+            text = f"what the runtime API has changed in {listed(changed)} is forgotten; the files count"
+            self._service.announce("warning", text)
+            self._said.append(("warning", text))
         for name, line in old.lines.items():
             if line.server.settings.added and name not in new.lines:
                 text = f"server {name} was added, and no file names it: it is gone by this reload"

@@ -77,6 +77,7 @@ def add_acl(context: Context, words: Sequence[str]) -> Iterator[str]:
     each, text = _list(context, rest), encoded(rest[1])
     if version is None or version == each.versions.current:
         yield from in_steps(each.add_text(text, WHAT))
+        each.versions.ordered = True
     else:
         versions.add(each, version, text)
 
@@ -91,6 +92,7 @@ def del_acl(context: Context, words: Sequence[str]) -> Iterator[str]:
         text = yield from referred(words[1], each.texts(), "Key not found.")
     if not (yield from in_steps(each.delete_text(text, WHAT))):
         raise Refusal("Key not found.")
+    each.versions.ordered = True
 
 
 def _list(context: Context, words: Sequence[str]) -> PatternFile:

@@ -105,6 +105,7 @@ def _add(each: Map, version: int | None, key: bytes, value: bytes) -> None:
         each.put(key, value)
     except Wrong as wrong:
         raise unreadable(wrong) from None
+    each.versions.ordered = True
 
 
 def set_map(context: Context, words: Sequence[str]) -> Iterator[str]:
@@ -118,6 +119,7 @@ def set_map(context: Context, words: Sequence[str]) -> Iterator[str]:
             raise Refusal("entry not found.")
     except Wrong as wrong:
         raise unreadable(wrong) from None
+    each.versions.ordered = True
 
 
 def del_map(context: Context, words: Sequence[str]) -> Iterator[str]:
@@ -128,6 +130,7 @@ def del_map(context: Context, words: Sequence[str]) -> Iterator[str]:
     key = yield from referred(words[1], each.values, "Key not found.")
     if not each.take_out(key):
         raise Refusal("Key not found.")
+    each.versions.ordered = True
 
 
 def _map(context: Context, words: Sequence[str]) -> Map:

@@ -38,6 +38,7 @@ class VersionOrders:
         each = self._named(context, rest)
         if version is None or version == each.versions.current:
             yield from in_steps(each.replace({}, WHAT))
+            each.versions.ordered = True
         else:
             each.versions.prepared.pop(version, None)
 
@@ -55,6 +56,7 @@ class VersionOrders:
             raise Refusal("Version number out of range.")
         yield from in_steps(each.replace(each.versions.prepared.pop(version, {}), WHAT))
         each.versions.commit(version)
+        each.versions.ordered = True
 
     def _named(self, context: Context, words: Sequence[str]) -> Contents:
         if not words:
