@@ -87,10 +87,6 @@ class StatsLineTests(SynchronousTestCase):
                 "stats auth a:b\n stats http-request allow",
                 "who may see the page, so this does not count:",
             ),
-            (
-                "stats realm r\n stats http-request auth",
-                "who may see the page, so this does not count:",
-            ),
             ("stats admin if { http_auth_group(no) g }", "there is no userlist 'no'"),
         ):
             (fault,) = faults(f" {lines}")

@@ -15,7 +15,7 @@ from reusedproxy.exchanges.compression import Encoder, compressor
 from reusedproxy.exchanges.route import Route
 from reusedproxy.wire.bodies import ChunkedBody, payload
 from tests.clientfakes import World, get, response
-from tests.rulefakes import DEFAULTS
+from tests.rulefakes import DEFAULTS, ruled
 
 ACCEPTS = get("/", "Accept-Encoding: gzip")
 GZIP = Compression(("gzip",))
@@ -52,6 +52,30 @@ class CompressionTests(SynchronousTestCase):
         world.server.answer(response())
         self.assertIn(b"content-encoding: gzip", client.take())
         world.check_rest()
+
+    def test_no_rule_takes_out_what_says_how_the_body_is_encoded(self) -> None:
+        """As in HAProxy it is said behind all of them; a cache is told by Vary who may have it."""
+        for rule in (
+            "http-response del-header Content-Encoding",
+            "http-response del-header ^content- -m reg",
+            "http-after-response del-header Content-Encoding",
+            "http-response set-header Vary X",
+            "http-response replace-header Content-Encoding .* x",
+            "http-response deny if { res.hdr(content-encoding) gzip }",
+        ):
+            world = ruled(self, rule, warm=1)
+            assert world.frontend.routing is not None
+            for route in (*world.frontend.routing.routes.values(), world.frontend.default_route):
+                assert route is not None
+                route.compressor = compressor(GZIP, None)
+            client = world.client()
+            client.send(ACCEPTS)
+            world.server.answer(response(b"hello", 'ETag: "a"'))
+            head, _, body = client.take().partition(b"\r\n\r\n")
+            self.assertEqual(zlib.decompress(payload_of(body), 31), b"hello")
+            for line in (b"content-encoding: gzip", b"vary: Accept-Encoding", b'ETag: W/"a"'):
+                self.assertIn(line, head.split(b"\r\n"), rule)
+            self.assertNotIn(b"Content-Length", head)
 
     def test_bytes_before_and_after_are_counted(self) -> None:
         """As in HAProxy: by the frontend and the backend, as they go, and the answer when all of it has gone."""

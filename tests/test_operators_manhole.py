@@ -54,7 +54,7 @@ from reusedproxy.operators.shell.commands import GUIDE, namespace
 from reusedproxy.operators.shell.key_checker import RESTED, KeyChecker
 from reusedproxy.operators.shell.keys import LONGEST_FILE, KeyFile, ManholeError, fingerprint, make_host_key
 from reusedproxy.operators.shell.manhole import Manhole
-from reusedproxy.operators.shell.session import run
+from reusedproxy.operators.shell.session import Session, run
 from reusedproxy.operators.shell.ssh import (
     ADMITTED,
     ATTEMPTS,
@@ -1073,6 +1073,16 @@ class CommandTests(SynchronousTestCase):
         ran = run("import sys\nprint(1)\nsys.stdout.close()\nsys.stderr.close()\n1/0", {})
         self.assertEqual((ran.output, ran.status), ("1\n", 1))
         self.assertIn("ZeroDivisionError", ran.errors)
+
+    def test_one_that_takes_its_own_output_apart_ends_too(self) -> None:
+        """Its client would wait for ever."""
+        for source in (b"import sys; sys.stdout.getvalue = None", b"class C(int): __and__ = None\nexit(C())"):
+            clock, process = Clock(), mock.Mock()
+            Session({}, clock).execCommand(process, source)
+            clock.advance(0)
+            process.processEnded.assert_called_once()
+            self.assertEqual(process.processEnded.call_args.args[0].value.exitCode, 1)
+            self.assertIn(b"TypeError", process.errReceived.call_args.args[0])
 
     def test_reading_from_the_daemons_terminal_ends_at_once(self) -> None:
         self.assertIn("EOFError", run("input()", {}).errors)

@@ -506,10 +506,10 @@ class DetailTests(StatsCase):
         """Of a page that reloads itself it is its address that says so."""
         body = self.ask(b"GET /status;unfold HTTP/1.1")[2]
         self.assertEqual(body.count("<details open>"), 3)
-        for link in ("'/status;norefresh;unfold'>stop", "'/status;unfold'>reload", "'/status'>fold pools"):
+        for link in ("'/status;norefresh;unfold'>stop", "'/status;unfold'>show again", "'/status'>fold pools"):
             self.assertIn(f"<a href={link}", body)
         body = self.ask(b"GET /status;norefresh HTTP/1.1")[2]
-        for link in ("'/status;norefresh'>reload", "'/status;norefresh;unfold'>unfold pools"):
+        for link in ("'/status;norefresh'>show again", "'/status;norefresh;unfold'>unfold pools"):
             self.assertIn(f"<a href={link}", body)
 
     def test_where_there_are_many_servers_it_is_written_only_when_asked_for(self) -> None:

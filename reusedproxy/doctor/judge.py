@@ -104,7 +104,7 @@ def _findings(observed: Observed, line: Line, now: datetime) -> Iterator[Finding
         return
     yield _way(observed)
     if observed.handshake is not None:
-        yield from _handshake(observed.handshake, line, now)
+        yield from _handshake(observed.handshake, line, now, ended=bool(observed.late))
     if observed.late:
         yield _late(observed, line)
         return
@@ -245,7 +245,7 @@ def _way(observed: Observed) -> Finding:
     return Finding(FINE, "connect", text)
 
 
-def _handshake(shown: Handshake, line: Line, now: datetime) -> Iterator[Finding]:
+def _handshake(shown: Handshake, line: Line, now: datetime, *, ended: bool) -> Iterator[Finding]:
     group = f", group {shown.group}" if shown.group else ""
     alpn = f", alpn {shown.alpn}" if shown.alpn else ""
     yield Finding(FINE, "tls", f"{shown.version}, {shown.cipher}{group}{alpn}")
@@ -275,7 +275,7 @@ def _handshake(shown: Handshake, line: Line, now: datetime) -> Iterator[Finding]
             "the server is not verified ('verify none'): whoever is in between may answer in its place",
             f"say 'verify required ca-file FILE', and 'sni str(NAME)' or 'verifyhost NAME'{pin}",
         )
-    yield from _client_certificate(shown, line)
+    yield from _client_certificate(shown, line, ended=ended)
     if context.ours is not None:
         what, end = f"our certificate, crt {tls.crt},", context.ours.not_valid_after_utc
         yield _life("client-expiry", what, end, now, renewed=tls.crt == SPIFFE)
@@ -319,7 +319,7 @@ def _life(topic: str, what: str, end: datetime, now: datetime, *, renewed: bool 
     return Finding(FINE, topic, f"{what} ends {left}, on {date}")
 
 
-def _client_certificate(shown: Handshake, line: Line) -> Iterator[Finding]:
+def _client_certificate(shown: Handshake, line: Line, *, ended: bool) -> Iterator[Finding]:
     tls, context = line.tls, line.context
     assert tls is not None and context is not None
     topic = "client-certificate"
@@ -336,6 +336,8 @@ def _client_certificate(shown: Handshake, line: Line) -> Iterator[Finding]:
         return
     named = several([each.name for each in shown.authorities], " / ")
     if tls.crt is None:
+        if ended:
+            return  # for want of it, most likely, which is told of the end
         of = f", of one of these CAs: {named}" if named else ""
         yield Finding(
             ADVICE,

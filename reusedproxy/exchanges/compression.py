@@ -1,7 +1,7 @@
 """Compresses the answers of servers for clients that accept it (`compression`; RFC 9110 sections 8.4 and 12.5.3).
 
-Decides by both heads whether an answer is compressed, edits its head, and makes the encoder through which its body
-passes. Each piece goes on as the server has sent it. It must never know connections.
+Decides by both heads whether an answer is compressed, makes the encoder through which its body passes, and edits its
+head behind all rules. Each piece goes on as the server has sent it. It must never know connections.
 """
 
 from __future__ import annotations
@@ -58,13 +58,25 @@ class Compressed(Protocol):
 class Encoder:
     """Encodes one body, which comes as it would have gone to the client; returns chunks (RFC 9112 section 7.1)."""
 
-    __slots__ = ("_compress", "_counted", "_reader")
+    __slots__ = ("_coding", "_compress", "_counted", "_reader")
 
     def __init__(self, algorithm: str, chunked: bool, counted: Sequence[Traffic] = ()) -> None:
         """Takes what counts, as it goes."""
         self._counted = counted
+        self._coding = CODINGS[algorithm].encode()
         self._compress = zlib.compressobj(_LEVEL, zlib.DEFLATED, _FORMATS[algorithm], _MEMORY)
         self._reader = ChunkedBody(framed=False) if chunked else None
+
+    def announce(self, answer: ResponseHead) -> None:
+        """Edits the head of the answer, as in HAProxy behind all rules for it: none can take out what says how the
+        body is encoded."""
+        block = _LENGTH.sub(b"", answer.block)
+        block = _ETAG.sub(_weakened, block)
+        block += b"content-encoding: %b\r\n" % self._coding
+        varies = _members(block, b"vary")
+        if b"*" not in varies and b"accept-encoding" not in varies:
+            block += b"vary: Accept-Encoding\r\n"
+        answer.block = block
 
     def add(self, data: bytes) -> bytes:
         """Returns what goes on for this piece: all of it, so that the client has what the server has sent."""
@@ -172,16 +184,9 @@ def _weakened(found: re.Match[bytes]) -> bytes:
 
 
 def _encode(exchange: Compressed, answer: ResponseHead, algorithm: str) -> None:
-    """Edits the head, and gives the exchange its encoder."""
+    """Gives the exchange its encoder."""
     exchange.encoder = Encoder(algorithm, answer.length == CHUNKED, exchange.traffic_of_sections)
     exchange.note().compression = algorithm
-    block = _LENGTH.sub(b"", answer.block)
-    block = _ETAG.sub(_weakened, block)
-    block += b"content-encoding: %b\r\n" % CODINGS[algorithm].encode()
-    varies = _members(block, b"vary")
-    if b"*" not in varies and b"accept-encoding" not in varies:
-        block += b"vary: Accept-Encoding\r\n"
-    answer.block = block
     # Its end is no more where its length said; the client is sent chunks.
     answer.length = UNTIL_CLOSE
 

@@ -750,6 +750,8 @@ class Exchange(Request):
         client, framed = self.client, self.framed
         self.status = head.status
         self.answered = now
+        if self.encoder is not None:
+            self.encoder.announce(head)
         if ends_with_connection(head, framed):
             self._until_close = True
             client.end_after("answer without a length")

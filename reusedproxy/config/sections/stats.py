@@ -156,9 +156,12 @@ def validate_stats(draft: ProxyDraft, report: Report) -> None:
     if page is None or lost:
         return
     if page.rules and (page.users or page.realm):
-        said = draft.said["stats auth" if page.users else "stats realm"]
         text = f"'stats http-request' at {page.rules[0].place} decides who may see the page, so this does not count"
-        report.fault(said, f"{text}: write 'stats http-request auth' with a 'userlist' in place of it")
+        if page.users:
+            instead = "write 'stats http-request auth' with a 'userlist' in place of it"
+            report.fault(draft.said["stats auth"], f"{text}: {instead}")
+        else:
+            report.warn(draft.said["stats realm"], f"{text}: 'stats http-request auth realm NAME' says the realm")
     if inherited is None:
         return
     dropped = [word for word in draft.said if word.startswith("stats ") and word not in draft.own]

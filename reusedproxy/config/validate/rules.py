@@ -170,6 +170,15 @@ _BEFORE_BACKEND, _CONNECTION, _SESSION = "request of a frontend", "connection", 
 _STICK = {(False, False): REQUEST, (False, True): CLIENT_BYTES, (True, False): RESPONSE, (True, True): SERVER_BYTES}
 
 
+#: What has a value once there is a backend, or a server, among what may be asked for everywhere: the log does.
+_OF_BACKENDS = frozenset(
+    ("be_id", "be_name", "be_server_timeout", "be_tunnel_timeout", "cur_server_timeout", "cur_tunnel_timeout")
+)
+_OF_SERVERS = frozenset(
+    ("bc_dst", "bc_dst_port", "bc_err", "bc_err_name", "bc_err_str", "bc_http_major", "capture.res.hdr")
+)
+
+
 def _missing(fetch: str, needed: str, where: str) -> str:
     """Returns what a fetch needs that is not there at this point, "" if it can have a value; `needed` is where it has
     one."""
@@ -180,8 +189,10 @@ def _missing(fetch: str, needed: str, where: str) -> str:
             return "a TLS handshake" if where == _CONNECTION else ""
         if fetch.startswith(("fc_pp_", "fc_rcvd_")):
             return "a PROXY protocol header" if where == _CONNECTION else ""
-    if fetch == "be_name" and where in (_CONNECTION, _SESSION, _BEFORE_BACKEND):
+    if fetch in _OF_BACKENDS and where in (_CONNECTION, _SESSION, _BEFORE_BACKEND):
         return "a backend"
+    if fetch in _OF_SERVERS and where not in (RESPONSE, SERVER_BYTES):
+        return "a connection to a server"
     if where in (_CONNECTION, _SESSION):
         return NEEDED[needed or REQUEST]
     if needed not in AT_HAND[REQUEST if where == _BEFORE_BACKEND else where]:

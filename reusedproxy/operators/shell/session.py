@@ -95,7 +95,10 @@ class Session:
             process.processEnded(Failure(ProcessTerminated(exitCode=1)))
 
     def _run(self, process: Any, source: bytes) -> None:
-        ran = run(source.decode("utf-8", "replace"), self._names)
+        try:
+            ran = run(source.decode("utf-8", "replace"), self._names)
+        except Exception:  # the source has taken apart what collects its output, for instance
+            ran = Ran("", traceback.format_exc(), 1)
         newline = "\n" if self._size is None else "\r\n"
         process.outReceived(ran.output.replace("\n", newline).encode("utf-8", "replace"))
         if ran.errors:
