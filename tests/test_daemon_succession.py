@@ -733,6 +733,11 @@ GLOBAL: dict[str, Any] = {
     ),
     "bufsize": (" tune.bufsize 32768\n", lambda service: service.proxy.frontends[0].limits.max_head, 31744),
     "maxrewrite": (" tune.maxrewrite 2048\n", lambda service: service.proxy.frontends[0].limits.max_head, 14336),
+    "any_method_with_body": (
+        " h1-accept-payload-with-any-method\n",
+        lambda service: service.proxy.frontends[0].limits.any_method_with_body,
+        True,
+    ),
     "maxhdr": (" tune.http.maxhdr 55\n", lambda service: service.proxy.frontends[0].limits.max_headers, 54),
     "pool_connect_rate": (" pool-connect-rate 7\n", lambda service: service.proxy.budget.rate, 7.0),
     "ssl_watch": (" ssl-watch 3s\n", lambda service: service.reloads.watch._every, 3.0),
