@@ -32,6 +32,7 @@ from reusedproxy.wire.heads import Limits
 from tests.clientfakes import GET, OK, Client, FarServer, World
 from tests.fakes import PoolBench
 from tests.integration.peers import LOOPBACK
+from tests.ports import free_port
 from tests.services import HEAD
 from tests.test_generations import GenerationTestCase
 
@@ -616,6 +617,20 @@ class WarmStartTests(GenerationTestCase):
 
 
 class OverlapTests(GenerationTestCase):
+    def test_a_section_is_added_at_an_address_that_another_listens_on(self) -> None:
+        """As at a start, where both are told beforehand: at the same address, and at every one."""
+        port = free_port()
+        self.begin("sni str(s.test)", f"\n bind {LOOPBACK}:{port}")
+        for number, host in enumerate((LOOPBACK, "*"), 2):
+            self.configure(f"frontend g{number}\n bind {host}:{port}\n default_backend b\n")
+            self.reload()
+            at = [each for _, each in self.proxy.listeners if each.bind.address.port == port]
+            self.assertEqual([each.port for each in at], [port] * 2, self.said)
+            with socket.create_connection((LOOPBACK, port)):
+                pass
+            self.configure()
+            self.reload()
+
     def test_our_own_listener_in_the_way_is_named(self) -> None:
         """Its port is not free before the new configuration serves."""
         self.begin("sni str(s.test)")
@@ -718,6 +733,11 @@ GLOBAL: dict[str, Any] = {
     ),
     "bufsize": (" tune.bufsize 32768\n", lambda service: service.proxy.frontends[0].limits.max_head, 31744),
     "maxrewrite": (" tune.maxrewrite 2048\n", lambda service: service.proxy.frontends[0].limits.max_head, 14336),
+    "any_method_with_body": (
+        " h1-accept-payload-with-any-method\n",
+        lambda service: service.proxy.frontends[0].limits.any_method_with_body,
+        True,
+    ),
     "maxhdr": (" tune.http.maxhdr 55\n", lambda service: service.proxy.frontends[0].limits.max_headers, 54),
     "pool_connect_rate": (" pool-connect-rate 7\n", lambda service: service.proxy.budget.rate, 7.0),
     "ssl_watch": (" ssl-watch 3s\n", lambda service: service.reloads.watch._every, 3.0),

@@ -70,7 +70,7 @@ class Listeners:
                 if listener is None:
                     backlog = backlog_of(bind, clients)
                     given = given_socket(self._given, bind, backlog, at)
-                    bound = given or bind_socket(bind, backlog, v6_only, at, shared=self._shared(bind))
+                    bound = given or bind_socket(bind, backlog, v6_only, at, shared=self._share(bind))
                 else:
                     listener.may_adopt(bind)
                     bound = listener.socket
@@ -132,19 +132,24 @@ class Listeners:
         others = [each.address for frontend in self._configuration.frontends.values() for each in frontend.binds]
         return any(each.kind == "tcp" and not each.v6 and each.port == bind.address.port for each in others)
 
-    def _shared(self, bind: model.Bind) -> bool:
+    def _share(self, bind: model.Bind) -> bool:
         """Tells whether another line listens at the same port of this address, too: at the same address, or one of
-        them at every address. The kernel gives a client to that which names its address, else to any."""
-        address = bind.address
-        return address.port != 0 and any(
-            (each.kind, each.port, each.v6) == (address.kind, address.port, address.v6)
-            and (each.host == address.host or not each.host or not address.host)
+        them at every address. The kernel gives a client to that which names its address, else to any.
+
+        Sockets of the previous proxy let it listen beside them from now on, as if they had been made together. They
+        do so, too, if this attempt fails: it concerns only sockets of the same user.
+        """
+        shared = any(
+            other is not bind and _overlap(other.address, bind.address)
             for frontend in self._configuration.frontends.values()
             if not frontend.disabled
             for other in frontend.binds
-            if other is not bind
-            for each in [other.address]
         )
+        if shared:
+            for _, listener in self._previous:
+                if listener.stands and _overlap(listener.bind.address, bind.address):
+                    listener.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        return shared
 
     def _taken_over(self, bind: model.Bind, at: Any) -> Listener | None:
         """Returns the previous proxy's open listener at this address, unless it is taken or its name now resolves to
@@ -155,6 +160,12 @@ class Listeners:
             if same and (at is None or listener.socket.getsockname()[0] == at[0]):
                 return listener
         return None
+
+
+def _overlap(one: model.ListenAddress, other: model.ListenAddress) -> bool:
+    """Tells whether a client may come in at either address."""
+    same_port = (one.kind, one.port, one.v6) == (other.kind, other.port, other.v6)
+    return same_port and one.port != 0 and (one.host == other.host or not one.host or not other.host)
 
 
 def query_of(address: model.ListenAddress) -> Query:

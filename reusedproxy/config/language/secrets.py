@@ -40,10 +40,13 @@ _VARIABLE = re.compile(r"passw|secret|token|credential|api_?key|private", re.IGN
 _PARTS = re.compile(r"[^\s:=,(){}\"'\\$]+")
 _VOCABULARY = frozenset(
     part.lower()
-    for value in vars(haproxy_words).values()
-    if isinstance(value, (frozenset, tuple, dict))
-    for word in value
-    if isinstance(word, str)
+    for known in (
+        *(haproxy_words.SECTIONS, haproxy_words.SECTIONS_NOT_DONE, haproxy_words.GLOBAL, haproxy_words.PROXY),
+        *(haproxy_words.OPTIONS, haproxy_words.STATS, haproxy_words.STATS_GLOBAL, haproxy_words.BIND),
+        *(haproxy_words.HTTP_CHECK, haproxy_words.HTTP_CHECK_SEND, haproxy_words.TCP_CHECK),
+        *(haproxy_words.HTTP_CHECK_EXPECT, haproxy_words.TCP_CHECK_EXPECT, haproxy_words.SERVER),
+    )
+    for word in known
     for part in _PARTS.findall(word)
 ) | words(
     """
