@@ -454,7 +454,7 @@ class Exchange(Request):
             text = "unasked 101"
             if request.length and not backend.settings.upgrade_with_body:
                 text += " (with a body, Upgrade is passed on by option http-upgrade-with-body alone)"
-            connection.pool.invalid.note("", text, head.head)
+            connection.pool.invalid.note("", text, head.block + CRLF)
             connection.give_up("unasked 101")
             self.server_lost(SERVER_FAULT, "unasked 101", True)
             return

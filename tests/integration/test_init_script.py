@@ -17,6 +17,7 @@ import socket
 import stat
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from unittest import SkipTest
 
@@ -166,6 +167,17 @@ class LifeTests(InitScriptTestCase):
         self.assertFalse(self.pidfile.exists())
         self.expect(3, "status")
         self.expect(0, "stop")
+
+    def test_two_at_once_are_done_one_after_the_other(self) -> None:
+        """Or the second start would take away the pid file of the first, and a stop miss a daemon that is starting."""
+        for actions in (("start", "start"), ("restart", "start"), ("restart", "restart")):
+            with ThreadPoolExecutor(2) as pool:
+                done = [*pool.map(self.script, actions)]
+            self.assertEqual([status for status, _ in done], [0, 0], (actions, done))
+            self.assertIn(str(self.pid), self.expect(0, "status"))
+        with ThreadPoolExecutor(2) as pool:
+            self.assertEqual([status for status, _ in pool.map(self.script, ("stop", "stop"))], [0, 0])
+        self.expect(3, "status")
 
     def test_reload_takes_the_new_configuration_into_the_running_daemon(self) -> None:
         self.expect(0, "start")
