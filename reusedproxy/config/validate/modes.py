@@ -10,12 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import takewhile
 
-import attrs
-
 from reusedproxy.config.language.report import Report
 from reusedproxy.config.model.balance import BALANCE, NEEDS_HTTP
 from reusedproxy.config.model.rules import Receive, Rule
-from reusedproxy.config.model.values import Expression, Place
+from reusedproxy.config.model.values import Place
 from reusedproxy.config.rules.acls import resolved, resolved_backend, resolved_use_server
 from reusedproxy.config.rules.expressions import where_of
 from reusedproxy.config.rules.formats import needs_http
@@ -23,7 +21,7 @@ from reusedproxy.config.rules.samples import CLIENT_BYTES, EITHER_BYTES, NEEDED,
 from reusedproxy.config.rules.steering import WaitForBody
 from reusedproxy.config.sections.draft import ProxyDraft
 from reusedproxy.config.sections.options import CONNECTION_MODES
-from reusedproxy.config.validate.rules import stats_rules
+from reusedproxy.config.validate.rules import expressions_in, stats_rules
 
 #: Keywords about requests.
 _HTTP_WORDS = (
@@ -392,15 +390,3 @@ def _choosing(draft: ProxyDraft) -> Iterable[tuple[Place, str, object]]:
     """Returns the lines that choose a backend or a server."""
     yield from ((each.place, "'use_backend'", resolved_backend(each, draft.acls)) for each in draft.use_backends)
     yield from ((each.place, "'use-server'", resolved_use_server(each, draft.acls)) for each in draft.use_servers)
-
-
-def expressions_in(said: object) -> Iterable[Expression]:
-    """Returns the expressions within a value of the configuration, at any depth."""
-    if isinstance(said, Expression):
-        yield said
-    elif isinstance(said, tuple):
-        for part in said:
-            yield from expressions_in(part)
-    elif attrs.has(kind := type(said)):
-        for field in attrs.fields(kind):
-            yield from expressions_in(getattr(said, field.name))

@@ -15,13 +15,14 @@ from reusedproxy.config.language.regular import risk
 from reusedproxy.config.language.report import Report, did_you_mean
 from reusedproxy.config.model.persistence import STORE_RESPONSE, Stick
 from reusedproxy.config.model.rules import Action, Condition, Criterion, Rule, Rules, Term, UseBackend
-from reusedproxy.config.model.values import Call, Notice, Place
+from reusedproxy.config.model.values import Call, Expression, Notice, Place
 from reusedproxy.config.rules.acls import resolved, resolved_backend, resolved_use_server
 from reusedproxy.config.rules.actions import Allow, EditHeader
 from reusedproxy.config.rules.bandwidth import SetBandwidthLimit
 from reusedproxy.config.rules.counters import Track
 from reusedproxy.config.rules.expressions import where_of
 from reusedproxy.config.rules.samples import (
+    ALWAYS,
     AT_CONNECTION,
     AT_HAND,
     CLIENT_BYTES,
@@ -207,10 +208,14 @@ def _sets_timeouts_of_its_own(rule: Rule, draft: ProxyDraft, report: Report) -> 
 
 
 def _is_there(rule: Rule, where: str, report: Report) -> None:
-    """Refuses to track what is not there yet: nobody would be counted, nor kept out."""
-    action = rule.action
-    if isinstance(action, Track) and (missing := _missing(action.key.fetch.name, where_of(action.key), where)):
-        report.fault(rule.place, f"'{rule.words}': '{action.key}' needs {missing}, which is not at hand here")
+    """Refuses to track, or to keep for later rules, what is not there yet: nobody would be counted, nor kept out."""
+    for each in expressions_in(rule.action):
+        missing = _missing(each.fetch.name, where_of(each), where)
+        # What the log may ask for at any time has a value, or none, here as there.
+        if missing and (
+            isinstance(rule.action, Track) or where_of(each) != ALWAYS or each.fetch.name.startswith("ssl_")
+        ):
+            report.fault(rule.place, f"'{rule.words}': '{each}' needs {missing}, which is not at hand here")
 
 
 def _can_match(condition: Condition | None, place: Place, where: str, what: str, report: Report) -> None:
@@ -304,6 +309,18 @@ def first_arguments(said: object, fetches: Container[str]) -> Iterable[str]:
     elif attrs.has(kind := type(said)):
         for field in attrs.fields(kind):
             yield from first_arguments(getattr(said, field.name), fetches)
+
+
+def expressions_in(said: object) -> Iterable[Expression]:
+    """Returns the expressions within a value of the configuration, at any depth."""
+    if isinstance(said, Expression):
+        yield said
+    elif isinstance(said, tuple):
+        for part in said:
+            yield from expressions_in(part)
+    elif attrs.has(kind := type(said)):
+        for field in attrs.fields(kind):
+            yield from expressions_in(getattr(said, field.name))
 
 
 def regular_expressions(said: object) -> Iterable[str]:
