@@ -19,6 +19,7 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, SECP384R1, SECP521R1
 from cryptography.hazmat.primitives.asymmetric.ec import generate_private_key as generate_elliptic_curve_key
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -52,7 +53,7 @@ from reusedproxy.net.watchdog import Standstills
 from reusedproxy.operators.logs.orders import OrderLog
 from reusedproxy.operators.shell.commands import GUIDE, namespace
 from reusedproxy.operators.shell.key_checker import RESTED, KeyChecker
-from reusedproxy.operators.shell.keys import LONGEST_FILE, KeyFile, ManholeError, fingerprint, make_host_key
+from reusedproxy.operators.shell.keys import LONGEST_FILE, KeyFile, ManholeError, fingerprint, host_key, make_host_key
 from reusedproxy.operators.shell.manhole import Manhole
 from reusedproxy.operators.shell.session import Session, run
 from reusedproxy.operators.shell.ssh import (
@@ -316,6 +317,19 @@ class HostKeyTests(FilesTestCase):
         self.assertEqual(stat.S_IMODE(self.host_key.stat().st_mode), 0o600)
         self.assertEqual(Key.fromFile(str(self.host_key)).sshType(), b"ssh-ed25519")
         self.assertEqual({path.name for path in self.directory.iterdir()}, {"authorized_keys", "host_key", "socket"})
+
+    def test_a_host_key_that_no_client_takes_is_refused(self) -> None:
+        """A start would fail by it, or a manhole listen at which nobody can log in."""
+        for made in (ec.generate_private_key(ec.SECP256K1()), dsa.generate_private_key(1024)):
+            pem = made.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
+            self.host_key.write_bytes(pem)
+            self.host_key.chmod(0o600)
+            error: ManholeError = self.assertRaises(ManholeError, host_key, str(self.host_key), os.getuid())
+            self.assertIn("no client takes a key of this kind", error.texts[0])
+        for good in (ec.generate_private_key(ec.SECP384R1()), rsa.generate_private_key(65537, 2048)):
+            pem = good.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
+            self.host_key.write_bytes(pem)
+            self.assertIsNotNone(host_key(str(self.host_key), os.getuid()))
 
     def test_no_link_of_the_daemons_user_leads_root_to_another_directory(self) -> None:
         """Who would own a file there, such as /etc/cron.daily."""
@@ -866,6 +880,24 @@ class ConnectionTests(ConnectionTestCase):
         channel.write("schlüssel\x00".encode())
         pump.flush()
         self.assertNotIn("keyID", repr(lines))
+
+    def test_another_file_of_keys_counts_at_once(self) -> None:
+        """Whoever is inside by a key of the one before is out, and new ones come in by the keys of the new one."""
+        _, client, pump = self.session()
+        other, key = self.directory / "others", new_key()
+        self.write(other, key.public().toString("openssh") + b" another\n")
+        self.assertEqual(self.manhole_.faults_of_keys(str(other)), ())
+        self.manhole_.take_keys(str(other))
+        self.clock.advance(6)
+        pump.flush()
+        self.assertTrue(client.lost)
+        old, _, _ = self.client(lambda client: client.requestService(KeyHolder(self.key)))
+        new, _, _ = self.client(lambda client: client.requestService(KeyHolder(key)))
+        self.assertEqual((old.state == ADMITTED, new.state), (False, ADMITTED))
+        self.write(other, b"no key\n")
+        self.assertEqual(self.manhole_.faults_of_keys(str(other)), (), "it is the present one")
+        missing = str(self.directory / "missing")
+        self.assertIn("No such file", self.manhole_.faults_of_keys(missing)[0])
 
     def test_a_key_that_is_withdrawn_is_out_at_the_next_reload(self) -> None:
         self.authorize(self.key, new_key())

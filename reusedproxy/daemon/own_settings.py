@@ -6,15 +6,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 
-from attrs import evolve
-
 from reusedproxy.config.language.report import Fault
 from reusedproxy.config.model.proxies import Configuration, Global
 from reusedproxy.config.model.values import Notice, Place
 from reusedproxy.net.binding import inherited
 from reusedproxy.net.named_sockets import Unnamed
-
-_NOWHERE = Place("", 0)
 
 
 def nothing_to_serve(configuration: Configuration, path: str) -> Iterator[Fault]:
@@ -28,7 +24,8 @@ def nothing_to_serve(configuration: Configuration, path: str) -> Iterator[Fault]
 
 
 def start_only(said: Global) -> dict[str, object]:
-    """Returns the settings that take effect at the start only, by keyword."""
+    """Returns the settings that take effect at the start only, by keyword; of `manhole` where it listens and what its
+    key is. (That there is none any more, and other authorized keys, count at once.)"""
     people = {
         "user": said.user,
         "group": said.group,
@@ -36,7 +33,7 @@ def start_only(said: Global) -> dict[str, object]:
         "spiffe-workload-api": said.workload_api,
     }
     words: dict[str, object] = {word: each and (each.word, each.value) for word, each in people.items()}
-    return {**words, "manhole": said.manhole and evolve(said.manhole, place=_NOWHERE)}
+    return {**words, "manhole": said.manhole and (said.manhole.address, said.manhole.host_key)}
 
 
 def descriptors_in(configuration: Configuration) -> set[int]:

@@ -519,8 +519,27 @@ class ProxyService(Service):
 
     def serve_with(self, proxy: Proxy, endings: list[Ending]) -> None:
         """Starts a proxy that has taken the place of another one at a reload."""
+        self._follow_manhole(proxy.configuration.global_.manhole)
         self._begin(proxy, endings)
         self._accept(proxy, "goes on at")
+
+    def faults_of_keys(self, settings: ManholeSettings | None) -> list[Fault]:
+        """Returns what keeps the manhole that runs from taking other authorized keys, which a reload names."""
+        if self.manhole is None or settings is None:
+            return []
+        return [Fault(settings.place, text) for text in self.manhole.faults_of_keys(settings.authorized_keys)]
+
+    def _follow_manhole(self, settings: ManholeSettings | None) -> None:
+        """Lets nobody in, nor stay, who may not be in the manhole by a configuration that has been read again."""
+        if self.manhole is None:
+            return
+        if settings is None:
+            self.manhole.stop()
+            self.manhole = None
+            self.reloads.manhole_closed()
+            self.announce("notice", "Manhole is closed: there is no line 'manhole' any more")
+        else:
+            self.manhole.take_keys(settings.authorized_keys)
 
     # Another process takes the place of this one (`replacing`).
 

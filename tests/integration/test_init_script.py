@@ -190,6 +190,13 @@ class LifeTests(InitScriptTestCase):
         self.assertEqual(pid, self.pid)
         self.expect(0, "status")
 
+    def test_a_reload_says_what_a_start_would(self) -> None:
+        """What it takes with a warning; nothing where there is nothing to say."""
+        self.expect(0, "start")
+        self.assertEqual(1, self.expect(0, "reload").count("\n"))
+        self.configure(self.port, more="backend w\n    server x 192.0.2.1:1 ssl verify none\n")
+        self.assertIn("verify none", self.expect(0, "reload"))
+
     def test_restart_is_another_process(self) -> None:
         self.expect(0, "start")
         pid = self.pid

@@ -21,6 +21,7 @@ from reusedproxy.build.assembly import Assembly, AssemblyError, Proxy, queries
 from reusedproxy.build.certificates import without_changed
 from reusedproxy.config.language.report import Fault
 from reusedproxy.config.model.proxies import Configuration
+from reusedproxy.config.model.proxies import Manhole as ManholeSettings
 from reusedproxy.config.model.values import Notice
 from reusedproxy.daemon.load import Refused, loading
 from reusedproxy.daemon.own_settings import nothing_to_serve, start_only
@@ -70,6 +71,9 @@ class Reloaded(Protocol):
 
     def renew(self, changed: list[str], word: str = "ssl-watch") -> bool:
         """Begins a reload of the files of TLS, and returns True, if there can be one now."""
+
+    def faults_of_keys(self, settings: ManholeSettings | None) -> list[Fault]:
+        """Returns what keeps the manhole that runs from taking other authorized keys, which a reload names."""
 
     def serve_with(self, proxy: Proxy, endings: list[Ending]) -> None:
         """Starts a proxy that has taken the place of another one."""
@@ -131,6 +135,10 @@ class Reloads:
     def started(self, configuration: Configuration) -> None:
         """Notes what the process was started with."""
         self._started_with = start_only(configuration.global_)
+
+    def manhole_closed(self) -> None:
+        """Notes that only a start opens the manhole again."""
+        self._started_with["manhole"] = None
 
     def tell(self, told: Told) -> None:
         """Tells somebody, once, of the next reload of the configuration that begins."""
@@ -261,17 +269,18 @@ class Reloads:
         sockets = service.runtime.prepare(configuration.global_, bind=True)
         try:
             faults = [*nothing_to_serve(configuration, self._paths[0]), *sockets.faults]
+            faults += service.faults_of_keys(configuration.global_.manhole)
             new = yield from assembly.building(bind=True, faults=faults, serving=True)
-            self._announce_notices(old, new)
+            self._announce_notices(new)
             yield from self._try(old, new, sockets)
         except BaseException:
             sockets.give_up()
             raise
 
-    def _announce_notices(self, old: Proxy, new: Proxy) -> None:
-        was, now = start_only(old.configuration.global_), start_only(new.configuration.global_)
-        for word, value in now.items():
-            if value not in (was[word], self._started_with[word]):
+    def _announce_notices(self, new: Proxy) -> None:
+        for word, value in start_only(new.configuration.global_).items():
+            # A manhole that is not named any more is closed.
+            if value != self._started_with[word] and not (word == "manhole" and value is None):
                 text = f"reload: '{word}' has changed; this takes effect at the next start only"
                 self._service.announce("warning", text)
                 self._said.append(("warning", text))
@@ -373,7 +382,10 @@ class Reloads:
         if not self._changed:
             self._said.append(("notice", text))
             self._taken = True
-            self._service.supervision.reloaded("; ".join((text, *self._lost)))
+            warnings = [
+                said for level, said in self._said if level not in ("notice", "info") and said not in self._lost
+            ]
+            self._service.supervision.reloaded("; ".join((text, *self._lost)), warnings)
 
     def _refuse(self, faults: Sequence[object], notices: Iterable[Notice] = ()) -> None:
         announce = self._service.announce

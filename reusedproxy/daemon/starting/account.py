@@ -203,7 +203,8 @@ def judged(said: Global, root: bool, options: Mapping[str, object]) -> list[Noti
         )
         notices.append(Notice("notice", lines[0].place, text))
     log = options.get("logfile")
-    if lines and root and by_option is None and isinstance(log, str) and log not in ("", "-"):
+    leaves_root = root and by_option is None and said.user is not None and said.user.value not in ("root", "0")
+    if lines and leaves_root and isinstance(log, str) and log not in ("", "-"):
         text = (
             f"'{lines[0].word}': twistd has opened --logfile {log} as root before, so the file stays root's and is not"
             " rotated while the daemon runs: say the user to twistd (--uid and --gid, USER= of the init script) instead"

@@ -56,11 +56,11 @@ class Supervision:
             # From this time systemd's `Type=notify-reload` knows which signal this answers.
             self._manager.tell("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
 
-    def reloaded(self, text: str) -> None:
-        """Reports that the daemon serves with the new configuration."""
+    def reloaded(self, text: str, warnings: Sequence[str] = ()) -> None:
+        """Reports that the daemon serves with the new configuration, of which there may be `warnings`."""
         self._served = True
         self._manager.tell("READY=1", status(text))
-        self._write(RELOADED, [text])
+        self._write(RELOADED, [text, *warnings])
 
     def refused(self, lines: Sequence[str]) -> None:
         """Reports that the reload has changed nothing, and the reasons."""

@@ -11,24 +11,17 @@ from typing import Any
 from twisted.conch.error import ValidPublicKey
 from twisted.conch.ssh.common import getNS
 from twisted.conch.ssh.keys import Key
-from twisted.conch.ssh.transport import SSHServerTransport
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import ISSHPrivateKey
 from twisted.cred.error import UnauthorizedLogin
 from zope.interface import implementer
 
 from reusedproxy.config.language.printable import printable
-from reusedproxy.operators.shell.keys import KeyFile, ManholeError
+from reusedproxy.operators.shell.keys import SIGNATURES, KeyFile, ManholeError
 
 #: Seconds for which the file of keys has to have been left alone before sessions are ended by it: it may just be
 #: written.
 RESTED = 1.0
-#: Algorithms by which clients may sign, whatever the host key's; not those with SHA-1 (RFC 9142).
-SIGNATURES = (
-    *(each for each in SSHServerTransport.supportedPublicKeys if each not in (b"ssh-rsa", b"ssh-dss")),
-    b"sk-ssh-ed25519@openssh.com",
-    b"sk-ecdsa-sha2-nistp256@openssh.com",
-)
 #: Most characters of a client's text in the log.
 SHOWN = 200
 
@@ -53,6 +46,11 @@ class KeyChecker:
         self._judged: object = self
         self._seen: object = self
         self._since = 0.0
+
+    def take(self, path: str) -> None:
+        """Takes another file from now on, by which nobody has been judged yet."""
+        self.file = KeyFile(path)
+        self._judged = self
 
     def has_changed(self) -> bool:
         """Tells whether the file is another one than sessions were `judged` by last, and has come to rest."""

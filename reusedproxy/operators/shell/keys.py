@@ -17,9 +17,17 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from twisted.conch.ssh.common import getNS
 from twisted.conch.ssh.keys import BadKeyError, EncryptedKeyError, Key
+from twisted.conch.ssh.transport import SSHServerTransport
 
 from reusedproxy.net.trusted_paths import parent_of
 
+#: Algorithms by which clients may sign, whatever the host key's, and the proxy of what host keys can do; not those with
+#: SHA-1 (RFC 9142).
+SIGNATURES = (
+    *(each for each in SSHServerTransport.supportedPublicKeys if each not in (b"ssh-rsa", b"ssh-dss")),
+    b"sk-ssh-ed25519@openssh.com",
+    b"sk-ecdsa-sha2-nistp256@openssh.com",
+)
 #: Fewest bits of an RSA key, as in sshd (RequiredRSASize).
 SHORTEST_RSA = 1024
 #: Most bytes of a file of keys: 1,600 keys of Ed25519, or 180 of RSA with 4096 bits. They are parsed within the event
@@ -127,7 +135,21 @@ def host_key(path: str, user: int) -> Key | None:
         raise ManholeError(f"{what}: is not a private key; remove it, and a new one will be made") from None
     if key.isPublic():
         raise ManholeError(f"{what}: is a public key; the private one is needed")
+    if not _signs(key):
+        raise ManholeError(
+            f"{what}: no client takes a key of this kind: remove it, and a new one will be made, or make one by"
+            " ssh-keygen -t ed25519"
+        )
     return key
+
+
+def _signs(key: Key) -> bool:
+    """Tells whether a host key can sign by an algorithm that clients are offered. conch reads keys that SSH has no
+    name for."""
+    try:
+        return not {*key.supportedSignatureAlgorithms()}.isdisjoint(SIGNATURES)
+    except Exception:
+        return False
 
 
 def _read(path: str, what: str, user: int, forbidden: int, complaint: str) -> bytes:

@@ -28,7 +28,7 @@ from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.listener import Listener
 from reusedproxy.net.poller import Poller
 from reusedproxy.operators.runtime.proxy import Service
-from reusedproxy.operators.shell.keys import ManholeError, host_key, make_host_key
+from reusedproxy.operators.shell.keys import KeyFile, ManholeError, host_key, make_host_key
 from reusedproxy.operators.shell.ssh import Announce, ManholeFactory
 
 #: Connections that may wait in the kernel. Without room there, TCP retries after a second, and then at longer
@@ -148,6 +148,23 @@ class Manhole:
             pass  # the client has gone already
         finally:
             accepted.close()  # the reactor has duplicated the descriptor
+
+    def faults_of_keys(self, path: str) -> tuple[str, ...]:
+        """Returns why this file of authorized keys cannot take the place of the present one; none if it is that."""
+        if path == self._factory.checker.file.path:
+            return ()
+        try:
+            KeyFile(path).keys(os.geteuid())
+        except ManholeError as error:
+            return error.texts
+        return ()
+
+    def take_keys(self, path: str) -> None:
+        """Lets in the keys of this file from now on, and ends the connections whose key is not there."""
+        if path != self._factory.checker.file.path:
+            self._factory.checker.take(path)
+            self._announce("notice", f"Manhole lets in the keys of {path} from now on")
+            self.look_again()
 
     def look_again(self) -> None:
         """Ends the connections whose key is not among the authorized ones any more; a reload calls it."""

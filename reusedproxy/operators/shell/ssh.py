@@ -32,8 +32,8 @@ from reusedproxy.measures.log_throttle import LogThrottle
 from reusedproxy.operators.runtime.proxy import Service
 from reusedproxy.operators.shell import conch_logs
 from reusedproxy.operators.shell.commands import namespace
-from reusedproxy.operators.shell.key_checker import SIGNATURES, KeyChecker, shown
-from reusedproxy.operators.shell.keys import fingerprint
+from reusedproxy.operators.shell.key_checker import KeyChecker, shown
+from reusedproxy.operators.shell.keys import SIGNATURES, fingerprint
 from reusedproxy.operators.shell.session import Channel, Session
 
 Announce = Callable[[str, str], None]
