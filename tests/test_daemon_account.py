@@ -142,7 +142,9 @@ class JudgementTests(SynchronousTestCase):
         ((level, text),) = self.judged(" user nobody", root=True, options={"logfile": "/var/log/x.log"})
         self.assertEqual(level, "warning")
         self.assertIn("'user': twistd has opened --logfile /var/log/x.log as root before", text)
-        for lines, options in ((" user nobody", {"logfile": "-"}), ("", {"logfile": "/var/log/x.log"})):
+        file = {"logfile": "/var/log/x.log"}
+        stays = [(lines, file) for lines in ("", " user root", " uid 0", " group nogroup")]
+        for lines, options in ((" user nobody", {"logfile": "-"}), *stays):
             self.assertEqual(self.judged(lines, root=True, options=options), [])
 
     def test_another_user_is_told_that_they_have_no_effect(self) -> None:
