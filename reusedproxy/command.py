@@ -205,6 +205,11 @@ class Options(TwistedOptions):
             raise UsageError("--check does not go with --replace")
         elif not self["config"]:
             raise UsageError("no configuration: say --config FILE, or --demo to see it work without one")
+        elsewhere = "." if self.parent is None else self.parent.get("rundir") or "."
+        for path in self["config"] or () if elsewhere != "." and self["reload"] is None else ():
+            if not os.path.isabs(path) and os.path.realpath(elsewhere) != os.getcwd():
+                text = f"--config {path}: with --rundir {elsewhere} that would be another file at a reload"
+                raise UsageError(f"{text}: say its whole path")
         if self.parent is not None and self["reload"] is None:
             if not self["check"] and (faults := unusable(self.parent)):
                 print(*(f"[ALERT] {each}" for each in faults), sep="\n", file=sys.stderr)

@@ -95,6 +95,28 @@ class CommandTests(SynchronousTestCase):
             self.assertTrue(ran.stderr.endswith("; 'reusedproxy --help' says more\n"), ran.stderr)
             self.assertEqual(ran.stderr.count("\n"), 1)
 
+    def test_a_relative_path_beside_another_directory_of_twistds_is_refused(self) -> None:
+        """At a reload it would be another file, perhaps of somebody else's."""
+        file = scratch(self) / "a.cfg"
+        file.write_text("")
+        (file.parent / "sub").mkdir()
+        for path, directory, refused in (("a.cfg", "sub", True), ("a.cfg", ".", False), (str(file), "sub", False)):
+            twistd = [
+                str(Path(sys.executable).with_name("twistd")),
+                f"--rundir={directory}",
+                "--nodaemon",
+                "--pidfile=",
+            ]
+            ran = subprocess.run(
+                [*twistd, "reusedproxy", "--config", path, "--check"],
+                cwd=file.parent,
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                capture_output=True,
+                text=True,
+                timeout=60,
+            )
+            self.assertEqual("that would be another file at a reload" in ran.stderr, refused, ran.stderr)
+
     def test_a_check_says_what_descriptors_do_not_suffice_for(self) -> None:
         """Of the limit that it has itself: the start would warn."""
         file = scratch(self) / "large.cfg"

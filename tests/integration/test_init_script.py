@@ -608,6 +608,19 @@ class PidFileTests(InitScriptTestCase):
                 self.assertFalse(Path(f"{secret}.touched").exists(), shell)
                 self.expect(0, "stop")
 
+    def test_a_daemon_that_was_started_by_hand_is_known(self) -> None:
+        """Whichever way it was told the pid file."""
+        for words in (["--pidfile", str(self.pidfile)], [f"--pidf=//{self.pidfile}"], ["--pidfile=daemon.pid"]):
+            command = [str(TWISTD), *words, f"--logfile={self.log}", "reusedproxy", "--config", str(self.configuration)]
+            environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+            subprocess.run(command, cwd=self.directory, env=environment, check=True, timeout=60)
+            wait_for(lambda: accepts_connections(self.port), "the daemon to serve")
+            self.assertIn(str(self.pid), self.expect(0, "status"), words)
+            self.expect(0, "start")
+            self.expect(0, "stop")
+            self.assertFalse(accepts_connections(self.port))
+            self.expect(3, "status")
+
     def test_twistd_without_the_script_starts_over_what_a_crash_left(self) -> None:
         other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
         self.addCleanup(other.communicate)

@@ -256,8 +256,7 @@ def reload_notice(account: Account, paths: Iterable[str], place: Place) -> Itera
     if found:
         text = (
             f"user {account.name}, whom the daemon becomes, cannot read what a reload reads again:"
-            f" {_some_of(found)}; until that is changed (chgrp, chmod), a reload after one of them has"
-            " changed will be refused"
+            f" {_some_of(found)}; until that is changed (chgrp, chmod), a reload that reads one of them is refused"
         )
         yield Notice("warning", place, text)
 

@@ -74,7 +74,7 @@ class Privileges:
         paths = [*self._paths, *(name for path in self._paths for name in files_in(path))]
         place = global_.user.place if global_.user else Place(self._paths[0], 1)
         yield from change_notices(account, paths, place)
-        paths += [*(stamp[0] for stamp in proxy.stamps), *proxy.answers]
+        paths += [*(stamp[0] for stamp in proxy.stamps), *proxy.answers, *proxy.patterns, *proxy.maps]
         if global_.manhole is not None:
             paths.append(global_.manhole.authorized_keys)
         yield from python_notice(account, place)
