@@ -358,6 +358,16 @@ class SystemdTests(InitScriptTestCase):
 
 
 class PidFileTests(InitScriptTestCase):
+    def test_a_stop_is_done_where_a_file_cannot_be_removed(self) -> None:
+        """The rest of a restart, too."""
+        self.expect(0, "start")
+        note = self.pidfile.with_suffix(".born")
+        note.unlink()
+        note.mkdir()
+        self.expect(0, "restart")
+        self.assertIn("not all of its files could be removed", self.expect(0, "stop"))
+        self.assertFalse(accepts_connections(self.port))
+
     def test_a_pid_file_that_names_another_process_harms_nobody(self) -> None:
         other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
         self.addCleanup(other.communicate)
