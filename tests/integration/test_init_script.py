@@ -220,6 +220,23 @@ class LifeTests(InitScriptTestCase):
         self.expect(0, "try-restart")
         self.assertFalse(accepts_connections(self.port))
 
+    def test_a_daemon_that_is_stopping_is_not_one_that_runs(self) -> None:
+        """A start waits for its end, and does not call done what will not be there a moment later."""
+        self.expect(0, "start")
+        old = self.pid
+        with socket.create_connection((LOOPBACK, self.port)) as client:
+            client.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n")
+            wait_for(lambda: self.log.exists(), "the log")
+            os.kill(old, signal.SIGUSR1)
+            wait_for(lambda: '"stopping"' in self.pidfile.with_suffix(".status").read_text(), "it to be stopping")
+            self.assertIn("is stopping, as process", self.expect(0, "status"))
+            self.set(STOP_TIMEOUT=1)
+            self.assertIn("is stopping, and has clients still", self.expect(1, "start"))
+        self.set(STOP_TIMEOUT=10)
+        self.expect(0, "start")
+        self.assertNotEqual(self.pid, old)
+        self.assertEqual(503, self.status_of_a_request(self.port))
+
     def test_a_daemon_that_does_not_finish_in_time_is_killed(self) -> None:
         self.expect(0, "start")
         with self.settings.open("a") as settings:
