@@ -65,6 +65,32 @@ class UserListTests(SynchronousTestCase):
         for rule in ("acl a http_auth(M)", "http-request auth unless { http_auth_group(M) g }"):
             self.assertEqual(faults("", rule), ["t.cfg:10: there is no userlist 'M'"])
 
+    def test_a_list_that_a_server_or_a_page_asks_must_exist(self) -> None:
+        """And a server's must not have hashes: no connection waits until one is checked."""
+        for line in (
+            'http-error status 403 content-type a/b lf-string "%[http_auth_group(M)]"',
+            "server t h:1 send-proxy-v2 set-proxy-v2-tlv-fmt(0xE5) %[http_auth_group(M)]",
+            "server t h:1 pool-conn-name http_auth_group(M)",
+        ):
+            self.assertIn("there is no userlist 'M'", "\n".join(self.faults_of_backend(line)), line)
+            self.assertEqual(self.faults_of_backend(line.replace("(M)", "(L)")), [])
+        (fault,) = self.faults_of_backend("server t h:1 pool-conn-name http_auth_group(H)")
+        self.assertIn("server 't' asks userlist 'H', whose passwords are hashed", fault)
+        for line in (
+            'http-error status 403 content-type a/b lf-string "%[nbsrv(none)]"',
+            "server t h:1 pool-conn-name nbsrv(none)",
+        ):
+            self.assertIn("there is no backend 'none'", "\n".join(self.faults_of_backend(line)), line)
+
+    def faults_of_backend(self, line: str) -> list[str]:
+        lists = " user x insecure-password a\nuserlist H\n user y password $1$a$b\n"
+        text = f"userlist L\n{lists}{DEFAULTS}frontend fe\n bind :80\n default_backend be\nbackend be\n {line}\n"
+        try:
+            read_configuration([Source("t.cfg", text + " server s h:1\n")], {})
+        except ConfigurationError as error:
+            return [fault.text for fault in error.faults]
+        return []
+
     def test_a_group_that_is_asked_for_must_exist(self) -> None:
         """Or a rule that is to keep its members out keeps nobody out."""
         users = " group g users x\n user x insecure-password a"
@@ -72,18 +98,24 @@ class UserListTests(SynchronousTestCase):
             ("http-request deny if { http_auth_group(L) h }", "userlist 'L' has no group 'h'"),
             ("http-request deny if { http_auth_group(L) -i G }", "userlist 'L' has no group 'G'"),
             ("acl a http_auth_group(L) g grp", "userlist 'L' has no group 'grp'"),
-            ("http-request deny if { http_auth_group(L) -m str y }", "userlist 'L' has no user 'y'"),
-            (
-                "http-request deny if { http_auth_group(L) -m str g }",
-                "'-m str' compares with the name of the user, and userlist 'L' has no user 'g': take '-m str' out, and"
-                " it is a group",
+            *(
+                (f"http-request deny if {{ http_auth_group(L){other} }}", "is compared with names of groups alone")
+                for other in (
+                    ",lower g",
+                    " -m str y",
+                    " -m str -i G",
+                    " -m beg g",
+                    " -m reg ^g",
+                    " -m found",
+                    " -m bool",
+                )
             ),
             ("http-request deny if { http_auth_group(L) }", "'http_auth_group(L)' needs names of groups behind it"),
         ):
             (fault,) = faults(users, f" {rule}")
             self.assertIn(text, fault)
-        for said in ("http_auth_group(L) g", "http_auth_group(L) -m str x", "http_auth_group(L) -m found"):
-            self.assertEqual(faults(users, f" http-request deny if {{ {said} }}"), [])
+        self.assertEqual(faults(users, " http-request deny if { http_auth_group(L) g }"), [])
+        self.assertEqual(faults(users, " http-request set-header X %[http_auth_group(L),lower]"), [])
 
 
 class AuthTests(SynchronousTestCase):

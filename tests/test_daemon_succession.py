@@ -657,7 +657,7 @@ class AnnouncedTests(GenerationTestCase):
 
         self.patch(reload, "clear", clearing)
         told: list[str] = []
-        self.patch(self.service.supervision, "reloaded", lambda text, warnings: told.append(text))
+        self.patch(self.service.supervision, "reloaded", lambda text, lost, warnings: told.append(text))
         before = self.proxy
         self.service.reload()
         self.reactor.pump([0.05] * 160)
@@ -875,7 +875,7 @@ class WordTests(GenerationTestCase):
         self.global_ = line
         self.configure()
         told: list[Sequence[str]] = []
-        self.patch(self.service.supervision, "reloaded", lambda text, warnings: told.append(warnings))
+        self.patch(self.service.supervision, "reloaded", lambda text, lost, warnings: told.append(warnings))
         for _ in range(2):
             self.said.clear()
             self.reload()

@@ -5,12 +5,13 @@ A condition about a section that does not exist would never be true, and a rule 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from reusedproxy.config.language.report import Report, did_you_mean
 from reusedproxy.config.model.values import Place
 from reusedproxy.config.sections.draft import ProxyDraft
-from reusedproxy.config.validate.rules import first_arguments, stats_rules
+from reusedproxy.config.validate.rules import first_arguments
+from reusedproxy.config.validate.users import asking
 
 #: The sample fetches whose first argument is a section or a server.
 _OF_BACKENDS = ("nbsrv", "be_conn", "queue", "avg_queue", "connslots", "be_conn_free", "be_sess_rate")
@@ -42,7 +43,7 @@ class Names:
             if draft.default_backend:
                 place, name = draft.default_backend.place, draft.default_backend.name
                 self._is_there("backend", name, self._backends, place, report)
-        for place, said in _conditional(draft):
+        for place, said in asking(draft):
             for name in first_arguments(said, _OF_BACKENDS):
                 self._is_there("backend", name, self._backends, place, report)
             for name in first_arguments(said, _OF_FRONTENDS):
@@ -57,18 +58,3 @@ class Names:
     def _is_there(self, kind: str, name: str, names: Sequence[str], place: Place, report: Report) -> None:
         if name not in names:
             report.fault(place, f"there is no {kind} '{name}'{did_you_mean(name, names)}")
-
-
-def _conditional(draft: ProxyDraft) -> Iterable[tuple[Place, object]]:
-    """Yields all that may ask for a figure, with its place."""
-    for criteria in draft.acls.values():
-        yield from ((criterion.place, criterion) for criterion in criteria)
-    for rules in (
-        *(draft.connection_rules, draft.session_rules, draft.content_rules, draft.response_content_rules),
-        *(draft.request_rules, draft.response_rules, draft.after_rules, draft.redirects),
-        *(draft.monitor_fails, draft.persist_rules, draft.stick_rules, stats_rules(draft)),
-    ):
-        yield from ((rule.place, rule) for rule in rules)
-    yield from ((choice.place, choice) for choice in draft.use_backends)
-    yield from ((choice.place, choice) for choice in draft.use_servers)
-    yield from ((line.place, line.format) for line in draft.formats.values())

@@ -14,6 +14,7 @@ from reusedproxy.config.model.rules import Criterion
 from reusedproxy.config.model.values import Place
 from reusedproxy.config.rules.patterns import GROUP
 from reusedproxy.config.sections.draft import ProxyDraft
+from reusedproxy.config.sections.servers import ServerDraft
 from reusedproxy.config.sections.userlists import UserListDraft
 from reusedproxy.config.validate.rules import first_arguments
 
@@ -26,6 +27,7 @@ def validate_users(drafts: Iterable[ProxyDraft], lists: Mapping[str, UserListDra
     if report.names_in_doubt:
         return
     for draft in drafts:
+        _check_servers(draft, lists, report)
         for place, said in asking(draft):
             for name in first_arguments(said, ASKING):
                 if name not in lists:
@@ -36,24 +38,38 @@ def validate_users(drafts: Iterable[ProxyDraft], lists: Mapping[str, UserListDra
                     _check_groups(criterion, asked, report)
 
 
+def _check_servers(draft: ProxyDraft, lists: Mapping[str, UserListDraft], report: Report) -> None:
+    """Refuses to choose a connection by a list whose hashes take too long to be computed there."""
+    for server in draft.servers:
+        for name in first_arguments(tuple(of_server(server)), ASKING):
+            asked = lists.get(name)
+            if asked is not None and any(each.hashed for each in asked.users.values()):
+                text = (
+                    f"{server.title} asks userlist '{name}', whose passwords are hashed, and no connection waits until"
+                    f" one is checked: write 'http-request set-var(txn.group) http_auth_group({name})', and ask"
+                    " var(txn.group)"
+                )
+                report.fault(server.place, text)
+
+
 def _check_groups(criterion: Criterion, asked: UserListDraft, report: Report) -> None:
-    """Reports groups that the list does not have, and users where `-m str` compares with their names: a condition that
-    nobody can meet may be one that was to keep somebody out."""
+    """Reports groups that the list does not have, and other comparisons than with groups: a condition that nobody can
+    meet may be one that was to keep somebody out."""
+    if criterion.method != GROUP:
+        text = f"'{criterion.expression}' is compared with names of groups alone: take converters and '-m' out"
+        report.fault(criterion.place, f"{text} ('http_auth_user' is the name that the client says)")
+        return
     for name in criterion.patterns:
-        if criterion.method == GROUP and name not in asked.groups:
+        if name not in asked.groups:
             hint = did_you_mean(name, asked.groups)
             report.fault(criterion.place, f"userlist '{asked.name}' has no group '{name}'{hint}")
-        elif criterion.method == "str" and not criterion.ignore_case and name not in asked.users:
-            text = f"'-m str' compares with the name of the user, and userlist '{asked.name}' has no user '{name}'"
-            hint = ": take '-m str' out, and it is a group" if name in asked.groups else did_you_mean(name, asked.users)
-            report.fault(criterion.place, f"{text}{hint}")
 
 
 def _about_groups(said: object) -> Iterable[Criterion]:
     """Returns the criteria within a value of the configuration, at any depth, that compare groups."""
     if isinstance(said, Criterion):
         fetch = said.expression.fetch
-        if fetch.name == "http_auth_group" and fetch.arguments and not said.expression.converters:
+        if fetch.name == "http_auth_group" and fetch.arguments:
             yield said
     elif isinstance(said, tuple):
         for part in said:
@@ -91,6 +107,13 @@ def asking(draft: ProxyDraft) -> Iterable[tuple[Place, object]]:
         yield draft.said.get("option forwarded", draft.place), draft.forwarded
     if draft.balance.expression is not None:
         yield draft.said.get("balance", draft.place), draft.balance.expression
+    yield from ((page.place, page) for page in draft.errors)
     for server in draft.servers:
-        yield from ((server.place, each) for each in (server.words.sni, server.words.pool_conn_name))
+        yield from ((server.place, each) for each in of_server(server))
     yield from ((line.place, line.format) for line in draft.formats.values())
+
+
+def of_server(server: ServerDraft) -> Iterable[object]:
+    """Returns what a connection to a server is chosen by, and what is said at its begin."""
+    words = server.words
+    return words.sni, words.pool_conn_name, words.extensions, tuple(words.identity.formats.values())

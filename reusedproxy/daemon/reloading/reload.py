@@ -385,7 +385,7 @@ class Reloads:
             warnings = [
                 said for level, said in self._said if level not in ("notice", "info") and said not in self._lost
             ]
-            self._service.supervision.reloaded("; ".join((text, *self._lost)), warnings)
+            self._service.supervision.reloaded(text, self._lost, warnings)
 
     def _refuse(self, faults: Sequence[object], notices: Iterable[Notice] = ()) -> None:
         announce = self._service.announce

@@ -56,11 +56,12 @@ class Supervision:
             # From this time systemd's `Type=notify-reload` knows which signal this answers.
             self._manager.tell("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
 
-    def reloaded(self, text: str, warnings: Sequence[str] = ()) -> None:
-        """Reports that the daemon serves with the new configuration, of which there may be `warnings`."""
+    def reloaded(self, text: str, lost: Sequence[str] = (), warnings: Sequence[str] = ()) -> None:
+        """Reports that the daemon serves with the new configuration: what it has `lost` by that (servers), and what it
+        warns of."""
         self._served = True
-        self._manager.tell("READY=1", status(text))
-        self._write(RELOADED, [text, *warnings])
+        self._manager.tell("READY=1", status("; ".join((text, *lost))))
+        self._write(RELOADED, [text, *lost, *warnings])
 
     def refused(self, lines: Sequence[str]) -> None:
         """Reports that the reload has changed nothing, and the reasons."""
