@@ -572,6 +572,17 @@ class ReadTests(SynchronousTestCase):
         ):
             self.assertEqual(self.faults(lines), ([], []), lines)
 
+    def test_what_an_array_does_not_have_has_a_warning(self) -> None:
+        table = "type ip size 10 expire 5s store gpc(2),gpt(3)"
+        for asked, number in (("src_get_gpc(2,f)", 2), ("src,table_gpt(3,f)", 3), ("sc_get_gpc(5,0)", 5)):
+            rules = f"http-request track-sc0 src\n http-request deny if {{ {asked} gt 0 }}"
+            found, notices = self.faults(rules, table)
+            self.assertEqual(found, [])
+            self.assertTrue(any(f"with the number {number}" in each for each in notices), (asked, notices))
+        for asked in ("src_get_gpc(1,f)", "src,table_gpt(2,f)", "sc_get_gpc(0,0)"):
+            rules = f"http-request track-sc0 src\n http-request deny if {{ {asked} gt 0 }}"
+            self.assertEqual(self.faults(rules, table), ([], []))
+
     def test_the_table_of_the_section_is_meant_wherever_none_is_named(self) -> None:
         """In rules, conditions, what is hashed, and names of servers; also where rules come from `defaults`."""
         text = (f"{DEFAULTS}defaults d from\n mode http\n http-request deny if {{ src_get_gpc0 gt 0 }}\n").replace(

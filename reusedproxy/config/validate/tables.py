@@ -6,6 +6,7 @@ does not store is never true, and says nothing.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 
 import attrs
@@ -157,6 +158,27 @@ def _call(
         names = " and ".join(f"'{name}'" for name in sorted(asked))
         text = f"'{call}' has no value: table {names} does not store {' or '.join(wanted)}"
         yield text, "warning"
+    elif wanted and asked and wanted[0] in _ARRAYS and call.arguments[0].isdigit():
+        index = int(call.arguments[0])
+        if not any(_has_element(tables[name], wanted, index) for name in asked):
+            names = " and ".join(f"'{name}'" for name in sorted(asked))
+            yield f"'{call}' has no value: table {names} has no {wanted[0]} with the number {index}", "warning"
+
+
+#: What a table stores several of, by numbers from 0 on.
+_ARRAYS = ("gpc", "gpt", "gpc_rate")
+
+
+def _has_element(table: StickTable, wanted: Iterable[str], index: int) -> bool:
+    """Tells whether a table has an element of this number, which may be one that is stored by a word of its own
+    (gpc0)."""
+    own = re.compile(r"[a-z]+([01])")
+    for each in table.stored:
+        if each.type in wanted:
+            alone = own.match(each.type)
+            if index == int(alone[1]) if alone else index < each.count:
+                return True
+    return False
 
 
 def _stores(table: StickTable, wanted: Iterable[str]) -> bool:
