@@ -170,6 +170,15 @@ class ServerTests(SynchronousTestCase):
         self.assertEqual((b.min_version, b.max_version, b.ciphers, b.curves), ("TLSv1.2", "TLSv1.3", "ECDHE", "X25519"))
         self.assertEqual((b.tickets, b.resumes, b.alpn), (True, False, ("http/1.1",)))
 
+    def test_names_that_share_connections_are_told(self) -> None:
+        """Only that of the first request of each is verified."""
+        line = " server a h:1 ssl ca-file /ca sni req.hdr(host) pool-conn-name "
+        said = [each.text for each in read(f"{line}str(x)").notices]
+        self.assertIn("the name in the first request of each is verified", "\n".join(said))
+        for other in (f"{line}req.hdr(host)", f"{line}str(x) verify none"):
+            said = [each.text for each in read(other).notices]
+            self.assertNotIn("first request", "\n".join(said))
+
     def test_http_2_is_not_offered_to_servers(self) -> None:
         """Nor refused, where something else is there to choose, as on `bind` lines. In mode tcp bytes are the client's
         and the server's affair."""
