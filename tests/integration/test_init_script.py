@@ -637,7 +637,7 @@ class PidFileTests(InitScriptTestCase):
 
     def test_a_daemon_that_was_started_by_hand_is_known(self) -> None:
         """Whichever way it was told the pid file."""
-        for words in (["--pidfile", str(self.pidfile)], [f"--pidf=//{self.pidfile}"], ["--pidfile=daemon.pid"]):
+        for words in (["--pidfile", str(self.pidfile)], [f"--pidf=//{self.pidfile}"], ["--pi", "daemon.pid"]):
             command = [str(TWISTD), *words, f"--logfile={self.log}", "reusedproxy", "--config", str(self.configuration)]
             environment = {**os.environ, "PYTHONPATH": str(ROOT)}
             subprocess.run(command, cwd=self.directory, env=environment, check=True, timeout=60)

@@ -391,8 +391,8 @@ def _pool(server: ServerDraft, check_host: str | None, report: Report, *, http: 
     sni, named = words.sni_of_requests, words.pool_conn_name
     if sni is not None and named is not None and named.fetch.name == "str" and words.verify != "none":
         text = (
-            f"{name}: 'pool-conn-name {named}' has requests of all names share connections, so of the server the name in"
-            " the first request of each is verified, and not those of the others"
+            f"{name}: 'pool-conn-name {named}' has requests of all names share connections, so of the server the name"
+            " in the first request of each is verified, and not those of the others"
         )
         report.warn(server.place, text)
     if not _warm(server):
