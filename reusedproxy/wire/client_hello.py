@@ -87,12 +87,14 @@ class HelloReader:
         message = self._message
         while True:
             at = self._at
+            # Whichever version a record says: it "MUST be ignored for all purposes" (RFC 8446 section 5.1), and some
+            # servers do ignore it.
+            if len(data) > at and data[at] != HANDSHAKE:
+                raise NotHello
             if len(data) < at + 5:
-                if data[at : at + 1] not in (b"", b"\x16") or data[at + 1 : at + 2] not in (b"", b"\x03"):
-                    raise NotHello
                 return None
             length = int.from_bytes(data[at + 3 : at + 5], "big")
-            if data[at] != HANDSHAKE or data[at + 1] != 3 or length > RECORD_MAX:
+            if length > RECORD_MAX:
                 raise NotHello
             self._empty = 0 if length else self._empty + 1
             if self._empty > EMPTY_MAX:

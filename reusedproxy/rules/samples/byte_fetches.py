@@ -21,8 +21,8 @@ Fetch = Callable[[Facts], Sample]
 FetchAll = Callable[[Facts], Sequence[Sample]]
 #: The bytes of one direction, so far.
 Side = Callable[[Inspected], bytes]
-#: How a record of a TLS handshake begins.
-_TLS_HANDSHAKE = b"\x16\x03"
+#: How a record of a TLS handshake begins; servers may take any version behind it.
+_TLS_HANDSHAKE = b"\x16"
 
 
 def _request(inspected: Inspected) -> bytes:
@@ -133,8 +133,8 @@ def _of_hello(
 def _reading(value: Callable[[ClientHello], T], other: Callable[[Inspected], T]) -> Callable[[Inspected], T | None]:
     """Returns a function that reads a value from a client's hello; None while that is incomplete.
 
-    What begins as a hello and cannot be read, or is longer than what is held, raises Unevaluated: a server may read it
-    all the same, and nobody is to get past a rule with it.
+    What begins as a hello and cannot be read, is longer than what is held, or has not come as a whole in time, raises
+    Unevaluated: a server may read it all the same, and nobody is to get past a rule with it.
     """
 
     def read(inspected: Inspected) -> T | None:
@@ -149,8 +149,11 @@ def _reading(value: Callable[[ClientHello], T], other: Callable[[Inspected], T])
         if hello is not None:
             return value(hello)
         wait_for_more(inspected)
-        if begins and len(data) >= inspected.most:
-            raise Unevaluated(f"servers may read a TLS hello that is longer than {inspected.most} bytes")
+        if begins:
+            more = (
+                f"longer than {inspected.most} bytes" if len(data) >= inspected.most else "not here as a whole in time"
+            )
+            raise Unevaluated(f"servers may read a TLS hello that is {more}")
         return None
 
     return read
