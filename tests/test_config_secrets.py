@@ -118,6 +118,26 @@ class SecretTests(SynchronousTestCase):
     def quoted(self, text: str, **environ: str) -> list[str]:
         return [each for each in said(text, **environ) if SECRET.lower() in each.lower()]
 
+    def test_names_that_are_wrong_are_told_beside_a_secret(self) -> None:
+        """Nor is a word hidden because a part of it is one that may be a secret."""
+        rules = (
+            ("http-request auth realm Admin unless { http_auth(usrs) }", "there is no userlist 'usrs'"),
+            ("http-request return strin token", "did you mean 'string'"),
+            ("http-request deny if { hrd(authorization) -m found }", "'hrd'"),
+        )
+        for rule, text in rules:
+            self.assertIn(text, "\n".join(self.said(rule)))
+        expression = "http-request deny unless { req.hdr(authorization) -m reg ^Basic.(?=S3CRETvalue).*$ }"
+        self.assertNotIn("S3CRETvalue", "\n".join(self.said(expression)))
+
+    def said(self, rule: str) -> list[str]:
+        """All messages about a frontend with this rule."""
+        text = f"{HEAD}frontend f\n bind :80\n {rule}\n default_backend b\nbackend b\n server s h:1\n"
+        try:
+            return [str(each) for each in read_configuration([Source("t.cfg", text)], {}).notices]
+        except ConfigurationError as error:
+            return [*map(str, error.faults), *map(str, error.notices)]
+
     def test_no_message_quotes_a_secret(self) -> None:
         """Whichever way its line is wrong, in its own section and in every other one."""
         told = 0

@@ -37,6 +37,14 @@ _OF_STATS = words("admin bind-process http-request refresh scope show-desc show-
 #: Names of variables whose values are secrets.
 _VARIABLE = re.compile(r"passw|secret|token|credential|api_?key|private", re.IGNORECASE)
 
+#: Fetches whose argument is the name of a section, and words behind which a name stands, or what clients are shown.
+_OF_SECTIONS = re.compile(
+    r"\b(?:http_auth|http_auth_group|nbsrv|srv_is_up|be_conn|fe_conn|queue|table_\w+)\(([^()]*)\)?"
+)
+_BEFORE_NAMES = words("use_backend use-server table realm")
+#: The name of a fetch or a converter, before its arguments.
+_CALLED = re.compile(r"([a-z][a-z0-9_.]*)\(")
+
 _PARTS = re.compile(r"[^\s:=,(){}\"'\\$]+")
 _VOCABULARY = frozenset(
     part.lower()
@@ -69,7 +77,7 @@ def secrets_of(said: Sequence[str], in_userlist: bool) -> tuple[str, ...]:
         return ()
     if not in_userlist and not _may_hold_one([each.lower() for each in said]):
         return ()
-    known = _names_in_userlist(said) if in_userlist else set()
+    known = _names_in_userlist(said) if in_userlist else _names_in_rules(said)
     return in_order(
         part
         for word in said
@@ -89,6 +97,18 @@ def _may_hold_one(said: Sequence[str]) -> bool:
     if first == "stats":
         return any(":" in each for each in said) and (len(said) < 2 or said[1] not in _OF_STATS)
     return not _RULES.isdisjoint(said) and any(map(_MARK.search, said))
+
+
+def _names_in_rules(said: Sequence[str]) -> set[str]:
+    """Returns the words of a rule that are names where they stand: of sections, methods, fetches and converters."""
+    names: set[str] = set()
+    for before, word in pairwise(("", *said)):
+        if before in _BEFORE_NAMES:
+            names.add(word)
+        for arguments in _OF_SECTIONS.findall(word):
+            names.update(re.split("[,/]", arguments))
+        names.update(_CALLED.findall(word))
+    return names
 
 
 def _names_in_userlist(said: Sequence[str]) -> set[str]:
@@ -116,11 +136,14 @@ def in_order(parts: Iterable[str]) -> tuple[str, ...]:
 
 def without(text: str, secrets: Sequence[str]) -> str:
     """Returns the text of a message without these."""
-    long = [re.escape(each) for each in secrets if len(each) >= _LONG]
-    if long:
-        text = re.sub("|".join(long), HIDDEN, text, flags=re.IGNORECASE)
-    short = [re.escape(each) for each in secrets if len(each) < _LONG]
-    if short:
-        pattern = re.compile("|".join(short), re.IGNORECASE)
+    if long := [each for each in secrets if len(each) >= _LONG]:
+        text = _whole(long).sub(HIDDEN, text)
+    if short := [each for each in secrets if len(each) < _LONG]:
+        pattern = _whole(short)
         text = re.sub(r"'[^']*'", lambda quoted: pattern.sub(HIDDEN, quoted[0]), text)
     return text
+
+
+def _whole(parts: Iterable[str]) -> re.Pattern[str]:
+    """Returns what finds these in a text, but not within a word: of a hint, that would leave one that nobody knows."""
+    return re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(map(re.escape, parts))})(?![A-Za-z0-9])", re.IGNORECASE)

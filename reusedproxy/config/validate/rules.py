@@ -15,7 +15,7 @@ from reusedproxy.config.language.regular import risk
 from reusedproxy.config.language.report import Report, did_you_mean
 from reusedproxy.config.model.persistence import STORE_RESPONSE, Stick
 from reusedproxy.config.model.rules import Action, Condition, Criterion, Rule, Rules, Term, UseBackend
-from reusedproxy.config.model.values import Call, Expression, Notice, Place
+from reusedproxy.config.model.values import Call, Expression, Place
 from reusedproxy.config.rules.acls import resolved, resolved_backend, resolved_use_server
 from reusedproxy.config.rules.actions import Allow, EditHeader
 from reusedproxy.config.rules.bandwidth import SetBandwidthLimit
@@ -293,9 +293,7 @@ def _backtracks(rule: Rule | UseBackend, what: str, report: Report) -> None:
 
 def _warn_of(text: str, place: Place, what: str, report: Report) -> None:
     if said := risk(text):
-        notice = Notice("warning", place, f"{what}: {said}")
-        if notice not in report.notices:  # defaults are checked once for each section that inherits them
-            report.notices.append(notice)
+        report.warn(place, f"{what}: {said}")
 
 
 def first_arguments(said: object, fetches: Container[str]) -> Iterable[str]:
