@@ -2,9 +2,10 @@
 
 `heads` is strict, because what it cannot read is refused. Here it would pass, and many servers read it nevertheless. So
 whatever a server may take for a request is read as such: lines that end with LF alone, lines that are continued, blanks
-in the first line, HTTP/0.9, no Host, and fields about the body that contradict each other. Where servers may see
-different things (two hosts, lines that are no fields, CR alone, more lines than they take) rules can neither let in nor
-keep out, which is said by an exception. Nothing is decided here about the length of a body, or what follows. Pure.
+in the first line, any version, no Host, and fields about the body that contradict each other. Where servers may see
+different things (a first line without a version, two hosts, lines that are no fields, CR alone, more lines than they
+take) rules can neither let in nor keep out, which is said by an exception. Nothing is decided here about the length of
+a body, or what follows. Pure.
 """
 
 from __future__ import annotations
@@ -19,11 +20,19 @@ from reusedproxy.wire.heads import Limits, RequestFault, RequestHead, find_head_
 MOST_LINES: Final = 100
 
 _TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]"
-_FIRST: Final = re.compile(rb"(%b+)[ \t]+([!-~\x80-\xff]+)(?:[ \t]+HTTP/([0-9.]+))?[ \t]*\r?\Z" % _TOKEN)
+_BLANK: Final = rb"[\t\x0b\x0c\r\x1c-\x20\x85\xa0]"
+_FIRST: Final = re.compile(rb"(%b+)[ \t]+([!-~\x80-\xff]+)[ \t]+HTTP/([0-9.]+)[ \t]*\r?\Z" % _TOKEN)
 #: What may become such a line.
 _BEGINNING: Final = re.compile(
     rb"%b*(?:[ \t]+(?:[!-~\x80-\xff]+(?:[ \t]+(?:H(?:T(?:T(?:P(?:/[0-9.]*)?)?)?)?[ \t]*)?)?)?)?\r?\Z" % _TOKEN
 )
+#: A method and a target as requests usually have them: servers may read such a line, whatever else there is.
+_AIMED: Final = re.compile(rb"%b*[!-~]+%b+(?:[/*]|[A-Za-z][A-Za-z0-9+.-]*:/)" % (_BLANK, _BLANK))
+_AIMED_BEGINNING: Final = re.compile(
+    rb"%b*(?:[!-~]+(?:%b+(?:[A-Za-z][A-Za-z0-9+.-]*(?::(?:/.*)?)?|[/*].*)?)?)?\Z" % (_BLANK, _BLANK), re.DOTALL
+)
+#: Such a line of three words, the last of which is not HTTP's.
+_OTHER_VERSION: Final = re.compile(rb"(%b+)[ \t]+([!-~\x80-\xff]+)[ \t]+[!-~\x80-\xff]+[ \t]*\r?\Z" % _TOKEN)
 _NAME: Final = re.compile(rb"(%b+):" % _TOKEN)
 _END: Final = re.compile(rb"\n\r?\n")
 _ABSOLUTE: Final = re.compile(rb"([A-Za-z][A-Za-z0-9+.-]*)://(?:[^/?#]*@)?([^/?#]*)")
@@ -51,24 +60,32 @@ def read_loose_request(data: bytes) -> RequestHead | None:
     data = data.lstrip(CRLF)
     end = data.find(b"\n")
     if end < 0:
-        if not _BEGINNING.match(data):
+        if not (_BEGINNING.match(data) or _AIMED_BEGINNING.match(data)):
             raise NotHTTP
         return None
-    found = _FIRST.match(data[:end])
-    if found is None:
-        raise NotHTTP
-    method, target, version = found.groups()
-    if b"#" in target:
-        raise Ambiguous("a fragment in the request target")
-    if version is None:
-        if method != b"GET":
-            raise NotHTTP  # HTTP/0.9 knows no other
-        return _head(method, target, 0, [])
+    method, target, version = _first_line(data[:end])
     whole = _END.search(data, end)
     if whole is None:
         return None
     minor = 0 if version == b"1.0" else 1
     return _head(method, target, minor, _fields(data[end + 1 : whole.start() + 1]))
+
+
+def _first_line(line: bytes) -> tuple[bytes, bytes, bytes]:
+    """Returns the method, the target, and the version, which is empty if it is none of HTTP's: some servers take any
+    (RTSP/1.0 in Node.js, all in Java's own). Raises NotHTTP, and Ambiguous for a line without a version, behind which
+    some servers look for fields, and where only some take a byte for a blank (RFC 9112 section 3)."""
+    if found := _FIRST.match(line):
+        method, target, version = found.groups()
+    elif not _AIMED.match(line):
+        raise NotHTTP
+    elif found := _OTHER_VERSION.match(line):
+        method, target, version = found[1], found[2], b""
+    else:
+        raise Ambiguous("a first line that is no method, target and version")
+    if b"#" in target:
+        raise Ambiguous("a fragment in the request target")
+    return method, target, version
 
 
 def read_as_request(data: bytes, loose: RequestHead, limits: Limits, surely: bool) -> RequestHead:
