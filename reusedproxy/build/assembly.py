@@ -332,9 +332,7 @@ class Assembly:
                 yield
         proxy.frequencies = Frequencies(shared.asked, proxy.frontends, proxy.backends, proxy.deadlines)
         yield from self._listen(bind)
-        global_ = configuration.global_
-        if global_.ssl_watch is not None or global_.stats_sockets or global_.manhole is not None:
-            proxy.patterns = rule_sets.patterns.files
+        proxy.patterns = rule_sets.patterns.files
         proxy.answers = answers.files
         # Before the faults of rules are taken: pages have rules, too.
         rates = self._previous.rates if self._previous is not None else None

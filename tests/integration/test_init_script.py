@@ -532,6 +532,20 @@ class PidFileTests(InitScriptTestCase):
         os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
         self.expect(3, "status")
 
+    def test_daemons_whose_pid_files_are_nearly_the_same_are_two(self) -> None:
+        """With and without ".pid"; nor does it matter where others may make files for a while."""
+        self.set(TMPDIR=self.directory / "none")
+        with self.settings.open("a") as file:
+            file.write("export TMPDIR\n")
+        self.expect(0, "start")
+        self.assertTrue(self.pidfile.with_suffix(".born").exists())
+        self.set(PIDFILE=self.pidfile.with_suffix(""))
+        for action, status in (("status", 3), ("stop", 0)):
+            self.expect(status, action)
+        self.set(PIDFILE=self.pidfile)
+        self.expect(0, "status")
+        self.expect(0, "stop")
+
     def test_no_process_of_the_script_itself_is_the_daemon(self) -> None:
         """Where numbers begin at 1, a crash may have left that of one."""
         command = ["unshare", "--pid", "--fork", "--mount-proc"]
@@ -730,6 +744,23 @@ class UserTests(InitScriptTestCase):
         self.assertNotEqual(forged.pid, self.pid)
         self.expect(0, "stop")
         self.assertIsNone(forged.poll())
+
+    def test_a_note_of_somebody_else_is_none(self) -> None:
+        """Where everybody may make files, it could name any process."""
+        other = subprocess.Popen(["sleep", "60"])
+        self.addCleanup(other.wait)
+        self.addCleanup(other.kill)
+        self.directory.chmod(0o1777)
+        self.set(USER="")
+        note, asking = self.pidfile.with_suffix(".born"), pwd.getpwnam(self.user).pw_uid
+        note.write_text(self.birth_of(other.pid))
+        os.chown(note, 12345, 12345)
+        self.assertEqual(self.script("status", user=asking)[0], 3)
+        os.chown(note, asking, asking)
+        self.assertEqual(self.script("status", user=asking)[0], 0)
+        note.rename(self.directory / "elsewhere")
+        note.symlink_to(self.directory / "elsewhere")
+        self.assertEqual(self.script("status", user=asking)[0], 3)
 
     def test_a_process_with_a_name_of_shell_words_is_not_the_daemon_either(self) -> None:
         """Others choose what stands in /proc: it is compared, and never evaluated."""
@@ -966,11 +997,18 @@ class UserTests(InitScriptTestCase):
         self.expect(0, "reload")
         self.assertEqual(503, self.status_of_a_request(self.port))
         self.expect(0, "stop")
-        self.configuration.chmod(0o600)
-        self.assertIn(
-            f"user {self.user}, whom the daemon becomes, cannot read what a reload reads again: {self.configuration};",
-            self.expect(0, "start"),
-        )
+        patterns = self.directory / "patterns"
+        patterns.write_text("/a\n")
+        for file in (self.configuration, patterns):
+            more = f"    http-request deny if {{ path -f {patterns} }}\nglobal\n    user {self.user}\n"
+            self.configure(self.port, more=more)
+            file.chmod(0o600)
+            self.assertIn(
+                f"user {self.user}, whom the daemon becomes, cannot read what a reload reads again: {file};",
+                self.expect(0, "start"),
+            )
+            self.expect(0, "stop")
+            file.chmod(0o644)
         self.configure(self.port, more="global\n    user no-such-user\n")
         self.assertIn(f"{self.configuration}:13: 'user': there is no user 'no-such-user'", self.expect(1, "configtest"))
 
