@@ -524,9 +524,12 @@ class CompressionTests(WordsTestCase):
             Case("a rule's type", f"http-response set-header Content-Type text/x\n {text}", [accepts], compressed()),
         ]  # fmt: skip
         different = self.differing(cases)
-        refused = "accepts gzip;q=0"
-        if different.pop(refused, ""):  # HAProxy 2.6 was seen to take this for accepted, once in several runs
-            different.update(self.differing([case for case in cases if case.name == refused]))
+        # HAProxy 2.6 reads on behind these values: what an earlier request has left there may be taken for a coding.
+        alone = {"accepts ", "accepts gzip;q=0"} & different.keys()
+        for case in cases:
+            if case.name in alone:
+                del different[case.name]
+                different.update(self.differing([case]))
         self.assertEqual("", "\n".join(different.values()))
 
     def differing(self, cases: list[Case]) -> dict[str, str]:
