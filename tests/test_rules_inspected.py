@@ -109,6 +109,10 @@ class OutlookTests(SynchronousTestCase):
         for version in (b"\0\0", b"\2\xff", b"\4\0", b"\xff\3"):
             found = look("if { req.ssl_sni app.example }", HELLO[:1] + version + HELLO[3:])
             self.assertEqual(found, TRUE, version)
+        for before in (b"\x15\3\1\0\2\1\x5a", b"\x14\4\0\0\1\1"):  # some servers drop these records
+            self.assertRaises(Unevaluated, look, "if { req.ssl_sni a }", before + HELLO)
+            self.assertEqual(look("if { req.ssl_sni a }", before[:4]), UNKNOWN)
+        self.assertEqual(look("if { req.ssl_sni a }", b"\x15\3\1\0\3\1\x5a"), FALSE)
 
     def test_without_a_condition_it_is_true(self) -> None:
         """As any rule."""

@@ -104,6 +104,8 @@ def network(text: str, what: str) -> Network:
     """Parses an address or a network. IPv4 may leave out zero bytes before the last one, as
     in 127.1/8. Raises Wrong."""
     address, slash, mask = text.partition("/")
+    if "%" in address:
+        raise Wrong(f"{what}: '{text}' names an interface, which is not compared: write '{address.partition('%')[0]}'")
     if ":" not in address:
         parts = address.split(".")
         if 1 < len(parts) < 4 or address == "0":

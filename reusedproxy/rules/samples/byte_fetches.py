@@ -6,6 +6,7 @@ and no values.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -23,6 +24,8 @@ FetchAll = Callable[[Facts], Sequence[Sample]]
 Side = Callable[[Inspected], bytes]
 #: How a record of a TLS handshake begins; servers may take any version behind it.
 _TLS_HANDSHAKE = b"\x16"
+#: Records that some servers drop before a hello: an alert, a change of the cipher.
+_BEFORE_HELLO = re.compile(rb"\x15..\x00\x02|\x14..\x00\x01", re.DOTALL)
 
 
 def _request(inspected: Inspected) -> bytes:
@@ -143,8 +146,10 @@ def _reading(value: Callable[[ClientHello], T], other: Callable[[Inspected], T])
         try:
             hello = inspected.client_hello()
         except NotHello:
-            if begins:
+            if begins or _BEFORE_HELLO.match(data):
                 raise Unevaluated("servers may read a TLS hello that cannot be read here") from None
+            if data[:1] in (b"\x14", b"\x15") and len(data) < 5:
+                wait_for_more(inspected)
             return other(inspected)
         if hello is not None:
             return value(hello)
