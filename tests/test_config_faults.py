@@ -788,6 +788,43 @@ class AllAtOnceTests(SynchronousTestCase):
             ["a.cfg:1: 'x' stands before the first section", "b.cfg:1: 'y' stands before the first section"],
         )
 
+    def test_each_file_begins_without_a_section(self) -> None:
+        """A rule at its beginning is none of the section that the file before ends with, as in HAProxy."""
+        sources = [
+            Source("a.cfg", f"{HEAD}listen l\n bind :81\n server a 192.0.2.1:1\n"),
+            Source("b.cfg", " http-request deny\n"),
+        ]
+        error = self.assertRaises(ConfigurationError, read_configuration, sources, {})
+        self.assertEqual(
+            [str(each) for each in error.faults],
+            [
+                "b.cfg:1: 'http-request' stands before the first section: it"
+                " belongs in section 'defaults', 'frontend', 'backend' or 'listen'"
+            ],
+        )
+
+    def test_operators_listen_where_nobody_else_does(self) -> None:
+        """A start would find it taken."""
+        manhole, api = "manhole {} authorized-keys k", "stats socket {}"
+        for word, address, bind, clashes in (
+            (manhole, "127.0.0.1:81", ":81", True),
+            (manhole, "127.0.0.1:81", "127.0.0.1:81", True),
+            (manhole, "/run/x", "/run/x", True),
+            (api, "/run/x", "/run/x", True),
+            (manhole, "127.0.0.2:81", "127.0.0.1:81", False),
+            (manhole, "127.0.0.1:82", ":81", False),
+            (manhole, "/run/y", "/run/x", False),
+            (api, "/run/y", "/run/x", False),
+        ):
+            text = f"listen l\n mode http\n bind {bind}\n server a 192.0.2.1:1\nglobal\n {word.format(address)}\n"
+            said = faults(text)
+            self.assertEqual(
+                any(f"at t.cfg:{LINES + 3} listens there already: say another address" in each for each in said),
+                clashes,
+            )
+        (fault,) = faults("global\n stats socket /run/x\n manhole /run/x authorized-keys k\n", head="")
+        self.assertEqual(fault, "3: 'manhole': 'stats socket' at t.cfg:2 listens there already: say another address")
+
     @settings(deadline=None)
     @given(st.lists(st.lists(st.sampled_from(sorted(
         haproxy_words.SECTIONS | haproxy_words.PROXY | haproxy_words.GLOBAL

@@ -329,3 +329,7 @@ class TCPTests(SynchronousTestCase):
             (fault,) = self.faults(self.listen(line, head=HTTP))
             self.assertIn("by chance", fault)
             self.assertEqual(notices(self.listen(wait, line, head=HTTP)), [])
+            backend = f"{HTTP}backend b\n stats enable\n {line}\n"
+            (fault,) = self.faults(backend)
+            self.assertIn("by chance", fault)
+            read(f"{backend} option http-buffer-request\n")

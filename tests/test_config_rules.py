@@ -201,6 +201,18 @@ class FaultTests(SynchronousTestCase):
                 "http-response set-header X %[path]",
                 "'path' needs a request, which is not at hand in 'http-response' rules",
             ),
+            (
+                "http-request set-header X %[be_name]",
+                "'be_name' needs a backend, which is not at hand here",
+            ),
+            (
+                "http-request set-var(txn.x) bc_dst",
+                "'bc_dst' needs a connection to a server, which is not at hand here",
+            ),
+            (
+                "tcp-request connection set-var(sess.x) be_name",
+                "'be_name' needs a backend, which is not at hand here",
+            ),
             ("http-request set-header X %[src", "the ']' is missing in '%[src'"),
             ("http-request set-header X %[src)]", "')]' stands where ',' or ']' should in '%[src)]'"),
             (

@@ -331,6 +331,15 @@ class HostKeyTests(FilesTestCase):
             self.host_key.write_bytes(pem)
             self.assertIsNotNone(host_key(str(self.host_key), os.getuid()))
 
+    def test_where_no_host_key_can_be_made_is_known_before_the_start(self) -> None:
+        """A restart that is checked first would stop in vain."""
+        error: ManholeError = self.assertRaises(ManholeError, host_key, str(self.directory / ("k" * 255)), os.getuid())
+        self.assertIn("cannot be made: its name is too long", error.texts[0])
+        kernels = os.statvfs_result((1,) * 8 + (os.ST_RDONLY, 255))
+        self.patch(os, "statvfs", lambda path: kernels)
+        error = self.assertRaises(ManholeError, host_key, str(self.directory / "key"), os.getuid())
+        self.assertIn(f"{self.directory} is on a read-only file system", error.texts[0])
+
     def test_no_link_of_the_daemons_user_leads_root_to_another_directory(self) -> None:
         """Who would own a file there, such as /etc/cron.daily."""
         if os.geteuid():

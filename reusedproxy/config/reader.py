@@ -150,6 +150,7 @@ class _Reading:
         conditionals = Conditionals(self.report, self.environment, self.ssllib, unverified)
         lines = source.text.split("\n")
         self.global_.enter_file(source.name)
+        self.section = None  # which files there are, and in what order, may change
         if foreign := what_it_is(source.text):
             self.report.names_in_doubt = True
             self.report.fault(Place(source.name, 1), f"{foreign}, no configuration")

@@ -341,10 +341,10 @@ def _content_of_requests(draft: ProxyDraft, rule: Rule, report: Report) -> None:
 def _bodies_by_chance(draft: ProxyDraft, report: Report) -> None:
     """Tells of rules for requests that look at a body for which nothing waits: whoever sends it a moment after the head
     is not judged by it, as in HAProxy."""
-    if "F" not in draft.sides:
-        return  # its frontends may wait
     before = [*takewhile(lambda rule: not isinstance(rule.action, WaitForBody), draft.request_rules)]
     for_pages = stats_rules(draft) if len(before) == len(draft.request_rules) else ()
+    if "F" not in draft.sides:
+        before = []  # its frontends may wait
     for rule in (*before, *for_pages):
         said = expressions_in(resolved(rule, draft.acls))
         asked = next((each for each in said if each.fetch.name in _OF_BODIES), None)

@@ -13,7 +13,8 @@ from reusedproxy.config.language.addresses import CLIENTS_HOSTS
 from reusedproxy.config.language.report import Report, did_you_mean
 from reusedproxy.config.model.checks import CheckPlan, Connect, HTTPCheck
 from reusedproxy.config.model.identities import IdentityRule
-from reusedproxy.config.model.proxies import ENDING_OPTIONS, SAFE_TO_REUSE, Bind, PoolLimits
+from reusedproxy.config.model.proxies import ENDING_OPTIONS, SAFE_TO_REUSE, Bind, Manhole, PoolLimits
+from reusedproxy.config.model.values import ListenAddress
 from reusedproxy.config.rules.actions import UseService
 from reusedproxy.config.rules.expressions import where_of
 from reusedproxy.config.rules.samples import AT_HAND, CLIENT_BYTES, NEEDED, REQUEST
@@ -87,6 +88,7 @@ def validate(
     notice_of_default(backends, report)
     _notice_of_reuse(backends, report)
     _binds_differ(drafts, report)
+    _operators_listen(drafts, global_, report)
     return frozenset(names.servers)
 
 
@@ -223,6 +225,34 @@ def _binds_differ(drafts: Iterable[ProxyDraft], report: Report) -> None:
                     " in HAProxy. One frontend leads to several backends by 'use_backend'"
                 )
                 report.warn(bind.place, text)
+
+
+def _operators_listen(drafts: Iterable[ProxyDraft], global_: GlobalDraft, report: Report) -> None:
+    """Checks that the manhole and the runtime API share no address with each other, nor with clients: a start would
+    find it taken, after a check that did not."""
+    binds = [
+        (f"'bind {each.bind.address}'", each.bind) for draft in drafts if not draft.disabled for each in draft.binds
+    ]
+    sockets = [("'stats socket'", each.bind) for each in global_.stats_sockets]
+    for what, bind in sockets:
+        _demand_free(what, bind, binds, report)
+    if global_.manhole is not None:
+        _demand_free("'manhole'", global_.manhole, (*binds, *sockets), report)
+
+
+def _demand_free(what: str, said: Bind | Manhole, taken: Iterable[tuple[str, Bind]], report: Report) -> None:
+    for other_what, other in taken:
+        if _only_one_listens(said.address, other.address, manhole=isinstance(said, Manhole)):
+            text = f"{what}: {other_what} at {other.place} listens there already: say another address"
+            report.fault(said.place, text)
+            return
+
+
+def _only_one_listens(one: ListenAddress, other: ListenAddress, *, manhole: bool) -> bool:
+    """Tells whether the first of these addresses cannot be listened on where the second is. Only binds share ports."""
+    if one.kind != "tcp" or other.kind != "tcp":
+        return one.kind in ("unix", "abns") and str(one) == str(other)
+    return manhole and 0 != one.port == other.port and other.host in (one.host, "*", "", "0.0.0.0", "::")
 
 
 # -- backends ---------------------------------------------------------------------------------------------------------

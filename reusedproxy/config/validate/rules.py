@@ -68,6 +68,7 @@ def validate_rules(draft: ProxyDraft, report: Report) -> None:
     before = _BEFORE_BACKEND if draft.kind == "frontend" else REQUEST
     for rule in request:
         _can_match(rule.condition, rule.place, before, f"'{rule.words}'", report)
+        _knows_its_backend(rule, before, report)
         _names_the_client(rule, report)
         _sets_timeouts_of_its_own(rule, draft, report)
     if "http-request" not in draft.unreadable:
@@ -215,6 +216,16 @@ def _is_there(rule: Rule, where: str, report: Report) -> None:
         if missing and (
             isinstance(rule.action, Track) or where_of(each) != ALWAYS or each.fetch.name.startswith("ssl_")
         ):
+            report.fault(rule.place, f"'{rule.words}': '{each}' needs {missing}, which is not at hand here")
+    _knows_its_backend(rule, where, report)
+
+
+def _knows_its_backend(rule: Rule, where: str, report: Report) -> None:
+    """Refuses values of the backend or the server in actions before these are chosen: rules that ask for what was kept
+    would keep nobody out."""
+    for each in expressions_in(rule.action):
+        name = each.fetch.name
+        if name in _OF_BACKENDS | _OF_SERVERS and (missing := _missing(name, where_of(each), where)):
             report.fault(rule.place, f"'{rule.words}': '{each}' needs {missing}, which is not at hand here")
 
 

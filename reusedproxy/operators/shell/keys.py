@@ -124,6 +124,10 @@ def host_key(path: str, user: int) -> Key | None:
         directory = os.path.dirname(path) or "."
         if not os.path.isdir(directory):
             raise ManholeError(f"{what}: cannot be made: there is no directory {directory}")
+        if len(os.fsencode(_draft_of(os.path.basename(path)))) > os.pathconf(directory, "PC_NAME_MAX"):
+            raise ManholeError(f"{what}: cannot be made: its name is too long")
+        if os.statvfs(directory).f_flag & os.ST_RDONLY:
+            raise ManholeError(f"{what}: cannot be made: {directory} is on a read-only file system")
         _check_directories(path, what, user)
         return None
     content = _read(path, what, user, 0o077, "must be for its owner only (chmod 600)")
@@ -230,6 +234,11 @@ def _way_to(path: str) -> Iterator[tuple[str, bool]]:
             yield at, False
 
 
+def _draft_of(name: str) -> str:
+    """Returns the name under which a file is written before it is complete."""
+    return f"{name}.{os.getpid()}.new"
+
+
 def make_host_key(path: str, user: int) -> Key:
     """Creates an ed25519 key owned by `user`: never readable for others, never incomplete, and never in place of
     another one.
@@ -241,7 +250,7 @@ def make_host_key(path: str, user: int) -> Key:
         # The directory may be root's, so root makes the key. It may be below one of `user`'s, too, who would be given a
         # file in any directory of root's if links of his were followed.
         with parent_of(path) as (parent, name):
-            draft = f"{name}.{os.getpid()}.new"
+            draft = _draft_of(name)
             made = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=parent)
             with os.fdopen(made, "wb") as file:
                 try:
