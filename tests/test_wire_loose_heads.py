@@ -72,6 +72,9 @@ OTHERS = (
     b"INVITE sip:a@b SIP/2.0\r\n",
     b"GET a FTP",
     b"@ a\x01",
+    b'{"method":"login"',
+    b"<stream:stream ",
+    b"\x1f\x8b",
 )
 
 

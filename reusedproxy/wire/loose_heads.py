@@ -27,9 +27,10 @@ _BEGINNING: Final = re.compile(
     rb"%b*(?:[ \t]+(?:[!-~\x80-\xff]+(?:[ \t]+(?:H(?:T(?:T(?:P(?:/[0-9.]*)?)?)?)?[ \t]*)?)?)?)?\r?\Z" % _TOKEN
 )
 #: A method and a target as requests usually have them: servers may read such a line, whatever else there is.
-_AIMED: Final = re.compile(rb"%b*[!-~]+%b+(?:[/*]|[A-Za-z][A-Za-z0-9+.-]*:/)" % (_BLANK, _BLANK))
+_AIMED: Final = re.compile(rb"%b*%b[!-~]*%b+(?:[/*]|[A-Za-z][A-Za-z0-9+.-]*:/)" % (_BLANK, _TOKEN, _BLANK))
 _AIMED_BEGINNING: Final = re.compile(
-    rb"%b*(?:[!-~]+(?:%b+(?:[A-Za-z][A-Za-z0-9+.-]*(?::(?:/.*)?)?|[/*].*)?)?)?\Z" % (_BLANK, _BLANK), re.DOTALL
+    rb"%b*(?:%b[!-~]*(?:%b+(?:[A-Za-z][A-Za-z0-9+.-]*(?::(?:/.*)?)?|[/*].*)?)?)?\Z" % (_BLANK, _TOKEN, _BLANK),
+    re.DOTALL,
 )
 #: Such a line of three words, the last of which is not HTTP's.
 _OTHER_VERSION: Final = re.compile(rb"(%b+)[ \t]+([!-~\x80-\xff]+)[ \t]+[!-~\x80-\xff]+[ \t]*\r?\Z" % _TOKEN)
