@@ -835,12 +835,17 @@ class ConnectionTests(ConnectionTestCase):
                 pump.flush()
             self.assertEqual((client.lost, started.called, ran.called), (True, False, False), request)
 
-    def test_a_command_that_is_run_is_not_in_the_log(self) -> None:
-        """It may be a megabyte, and hold what is secret; nor is the name of the client's terminal."""
+    def logged(self) -> list[Any]:
+        """Returns a list that takes what is logged from now on."""
         lines: list[Any] = []
         observe: Any = lines.append
         globalLogPublisher.addObserver(observe)
         self.addCleanup(globalLogPublisher.removeObserver, observe)
+        return lines
+
+    def test_a_command_that_is_run_is_not_in_the_log(self) -> None:
+        """It may be a megabyte, and hold what is secret; nor is the name of the client's terminal."""
+        lines = self.logged()
         _, client, pump = self.open_channel(self.session())
         service: Any = client.service
         (channel,) = service.channels.values()
@@ -876,10 +881,7 @@ class ConnectionTests(ConnectionTestCase):
         self.assertEqual((self.flushLoggedErrors(), client.lost), ([], False))
 
     def test_what_is_typed_at_a_prompt_is_not_in_the_log(self) -> None:
-        lines: list[Any] = []
-        observe: Any = lines.append
-        globalLogPublisher.addObserver(observe)
-        self.addCleanup(globalLogPublisher.removeObserver, observe)
+        lines = self.logged()
         _, client, pump = self.open_channel(self.session())
         service: Any = client.service
         (channel,) = service.channels.values()

@@ -16,6 +16,7 @@ from reusedproxy.config.language.report import Report, did_you_mean
 from reusedproxy.config.model.persistence import STORE_RESPONSE, Stick
 from reusedproxy.config.model.rules import Action, Condition, Criterion, Rule, Rules, Term, UseBackend
 from reusedproxy.config.model.values import Call, Expression, Place
+from reusedproxy.config.model.within import values_in
 from reusedproxy.config.rules.acls import resolved, resolved_backend, resolved_use_server
 from reusedproxy.config.rules.actions import Allow, EditHeader
 from reusedproxy.config.rules.bandwidth import SetBandwidthLimit
@@ -309,27 +310,12 @@ def _warn_of(text: str, place: Place, what: str, report: Report) -> None:
 
 def first_arguments(said: object, fetches: Container[str]) -> Iterable[str]:
     """Returns the first arguments of these fetches within a value of the configuration, at any depth."""
-    if isinstance(said, Call):
-        if said.name in fetches and said.arguments:
-            yield said.arguments[0]
-    elif isinstance(said, tuple):
-        for part in said:
-            yield from first_arguments(part, fetches)
-    elif attrs.has(kind := type(said)):
-        for field in attrs.fields(kind):
-            yield from first_arguments(getattr(said, field.name), fetches)
+    return (call.arguments[0] for call in values_in(said, Call) if call.name in fetches and call.arguments)
 
 
 def expressions_in(said: object) -> Iterable[Expression]:
     """Returns the expressions within a value of the configuration, at any depth."""
-    if isinstance(said, Expression):
-        yield said
-    elif isinstance(said, tuple):
-        for part in said:
-            yield from expressions_in(part)
-    elif attrs.has(kind := type(said)):
-        for field in attrs.fields(kind):
-            yield from expressions_in(getattr(said, field.name))
+    return values_in(said, Expression)
 
 
 def regular_expressions(said: object) -> Iterable[str]:

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-import attrs
-
 from reusedproxy.config.language.report import Report, did_you_mean
 from reusedproxy.config.model.rules import Criterion
 from reusedproxy.config.model.values import Place
+from reusedproxy.config.model.within import values_in
 from reusedproxy.config.rules.patterns import GROUP
 from reusedproxy.config.sections.draft import ProxyDraft
 from reusedproxy.config.sections.servers import ServerDraft
@@ -67,16 +66,10 @@ def _check_groups(criterion: Criterion, asked: UserListDraft, report: Report) ->
 
 def _about_groups(said: object) -> Iterable[Criterion]:
     """Returns the criteria within a value of the configuration, at any depth, that compare groups."""
-    if isinstance(said, Criterion):
-        fetch = said.expression.fetch
+    for criterion in values_in(said, Criterion):
+        fetch = criterion.expression.fetch
         if fetch.name == "http_auth_group" and fetch.arguments:
-            yield said
-    elif isinstance(said, tuple):
-        for part in said:
-            yield from _about_groups(part)
-    elif attrs.has(kind := type(said)):
-        for field in attrs.fields(kind):
-            yield from _about_groups(getattr(said, field.name))
+            yield criterion
 
 
 def asking(draft: ProxyDraft) -> Iterable[tuple[Place, object]]:
