@@ -14,6 +14,7 @@ import pytest
 from tests.integration.beside import HAProxy, haproxy_version
 from tests.integration.peers import missing, temporary_directory
 from tests.integration.streams import Scenario, TCPDaemon, outcomes
+from tests.test_wire_client_hello import hello_of
 
 
 class TCPHAProxy(TCPDaemon, HAProxy):
@@ -43,6 +44,34 @@ ANSWER = r"HTTP/1.1_200_OK\r\ncontent-length:_2\r\n\r\nok"
 #: One exchange and both ends, with server s.
 TALK = "c:hello s<hello s:bye c<bye c.fin s.end s.fin c.end"
 BAD = "tcp-response content reject if {{ res.payload(0,3) -m str bad }}"
+NO_ADM = f"{DELAY}\n tcp-request content reject if {{{{ path_beg /adm }}}}"
+NO_B = (
+    "tcp-request inspect-delay 500ms\n tcp-request content reject if {{ req.ssl_sni -i b.example }}\n"
+    " default_backend {name}a"
+)
+PREFACE = r"PRI_*_HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
+
+def escaped(data: bytes) -> str:
+    """Returns bytes as a step of a scenario spells them."""
+    return "".join(f"\\x{byte:02x}" for byte in data)
+
+
+def asked(first_line: str, *fields: str) -> str:
+    """Returns the steps of a client who sends this head of a request, whether it comes to a server or not."""
+    head = "\\r\\n".join((first_line, *fields, "", "")).replace(" ", "_")
+    return f"c:{head} c.end s.none"
+
+
+RECORD = hello_of(b"b.example")
+MESSAGE = RECORD[5:]
+HALF = len(MESSAGE) // 2
+#: The same hello in two records, in one of another version, behind an alert, and the beginning of it.
+TWO_RECORDS = b"".join(
+    b"\x16\x03\x01" + len(each).to_bytes(2, "big") + each for each in (MESSAGE[:HALF], MESSAGE[HALF:])
+)
+VERSION_4 = b"\x16\x04\x00" + RECORD[3:]
+BEHIND_ALERT = b"\x15\x03\x01\x00\x02\x01\x5a" + RECORD
 
 SCENARIOS = [
     # Bytes and ends.
@@ -128,6 +157,25 @@ SCENARIOS = [
       "c:GET_/a\\r\\n c.end s.none"),
     S("a request with a line that is no field", f"{DELAY}\n tcp-request content reject if {{{{ path_beg /a }}}}",
       "c:GET_/a_HTTP/1.1\\r\\nnone\\r\\n\\r\\n c.end s.none"),
+    # Requests that rules of mode tcp look at, and servers may read otherwise.
+    S("any version", NO_ADM, asked("GET /adm RTSP/1.0", "host: h")),
+    S("a request without a version, with fields", NO_ADM, asked("POST /adm", "host: h")),
+    S("a version that is no word of HTTP", NO_ADM, asked("GET /adm x", "host: h")),
+    S("three words behind the method", NO_ADM, asked("GET /adm x HTTP/1.1", "host: h")),
+    S("two lengths of a body", NO_ADM,
+      asked("POST /adm HTTP/1.1", "host: h", "content-length: 1", "content-length: 2")),
+    S("a target with a byte above 127", NO_ADM, asked("GET /adm/\\xe4 HTTP/1.1", "host: h")),
+    S("a fragment", NO_ADM, asked("GET /adm#/ HTTP/1.1", "host: h")),
+    S("two hosts", f"{DELAY}\n tcp-request content reject if {{{{ hdr(host) b }}}}",
+      asked("GET / HTTP/1.1", "host: a", "host: b")),
+    S("CR without LF", NO_ADM, asked("GET /adm HTTP/1.1", "host: h", "x: a\\ry")),
+    S("a head that does not come to its end", f"tcp-request inspect-delay 500ms\n{NO_ADM.partition(chr(10))[2]}",
+      r"c:GET_/adm_HTTP/1.1\r\nhost:_h\r\n s.none wait=0.3 s<GET_/adm c.fin s.fin"),
+    S("the second request of a connection", NO_ADM,
+      f"c:{ASK} s<{ASK} s:{ANSWER} c<{ANSWER} c:{ASK.replace('/_', '/adm_')} s<{ASK.replace('/_', '/adm_')} c.fin s.fin"),
+    S("HTTP/2 without TLS", NO_ADM, f"c:{PREFACE} s<{PREFACE} c.fin s.fin c.end"),
+    S("HTTP/2 without TLS, by its method", f"{DELAY}\n tcp-request content reject if {{{{ method PRI }}}}",
+      f"c:{PREFACE} c.end s.none"),
     S("not HTTP", f"{DELAY}\n tcp-request content reject unless HTTP", "c:\\x01\\x02\\r\\n\\r\\n c.end"),
     S("set-var", "tcp-request inspect-delay 1s\n tcp-request content set-var(sess.a) req.payload(0,1)\n"
       " use-server t if {{ var(sess.a) -m str b }}\n server s 127.0.0.1:{s}\n server t 127.0.0.1:{t}",
@@ -142,6 +190,11 @@ SCENARIOS = [
     S("the extensions of a hello",
       f"{HELLO}\n use_backend {{name}}b if {{{{ req.ssl_ec_ext }}}} {{{{ req.ssl_st_ext 1 }}}}\n"
       " default_backend {name}a", "c!b.example t.hello c.fin t.fin c.end", BACKENDS, server=False),
+    S("a hello in two records", NO_B, f"c:{escaped(TWO_RECORDS)} c.end s.none", BACKENDS, server=False),
+    S("a hello in a record of another version", NO_B, f"c:{escaped(VERSION_4)} c.end s.none", BACKENDS, server=False),
+    S("a hello behind an alert", NO_B, f"c:{escaped(BEHIND_ALERT)} c.end s.none", BACKENDS, server=False),
+    S("a hello that does not come to its end", NO_B, f"c:{escaped(RECORD[:60])} wait=0.7 c.end s.none", BACKENDS,
+      server=False),
     S("no hello at all", f"{HELLO}\n tcp-request content reject", "c:GET_/ c.end s.none"),
     S("SSH and TLS on one port", f"{MUX}\n acl ssh payload(0,7) -m bin 5353482d322e30\n"
       " tcp-request content accept if ssh\n use_backend {name}b if ssh\n default_backend {name}a",
@@ -158,6 +211,9 @@ SCENARIOS = [
     S("a request in pieces, and with more behind it", "default_backend {name}a",
       f"c:{ASK[:9]} wait=0.1 c:{ASK[9:]}{ASK} s<{ASK} s:{ANSWER} c<{ANSWER} s<{ASK} s:{ANSWER} c<{ANSWER} c.fin c.end",
       WEB, server=False),
+    S("HTTP/2 for a backend in mode http", "default_backend {name}a", f"c:{PREFACE} c.end", WEB, server=False),
+    S("a client of a backend in mode http that says nothing", "default_backend {name}a", "c.open c.fin c.end", WEB,
+      server=False),
     S("both kinds of backends", f"{BOTH}\n use_backend {{name}}a if HTTP\n default_backend {{name}}b",
       f"c:{ASK} s<{ASK} s:{ANSWER} c<{ANSWER} c:{ASK} s<{ASK} s:{ANSWER} c<{ANSWER} c.fin c.end"
       " d:RAW t<RAW d.fin t.fin", WEB, server=False),
@@ -196,10 +252,26 @@ SCENARIOS = [
 ]  # fmt: skip
 
 _NO_BACKEND = "the line in the log names the frontend in place of that backend, at which no request ever is"
+_PASSES = "a rule that looks at it refuses the client; HAProxy sees no request there, and lets it in"
+_HELLO_PASSES = "a rule that asks for the name refuses the client; HAProxy finds none there, and lets it in"
 #: By the scenario's name: why the outcomes differ.
 DIFFERENCES = {
     "a request with a line that is no field": "rules that look at it refuse the client, as servers may read it"
     " (nginx leaves such lines out)",
+    "a request without a version, with fields": _PASSES,
+    "a version that is no word of HTTP": f"{_PASSES}; 2.8 refuses it, too",
+    "three words behind the method": _PASSES,
+    "two lengths of a body": _PASSES,
+    "a target with a byte above 127": _PASSES,
+    "a fragment": _PASSES,
+    "two hosts": _PASSES,
+    "CR without LF": _PASSES,
+    "a hello in two records": _HELLO_PASSES,
+    "a hello behind an alert": _HELLO_PASSES,
+    "a hello that does not come to its end": _HELLO_PASSES,
+    "HTTP/2 for a backend in mode http": "the client is answered 505; HAProxy speaks HTTP/2 with it from then on",
+    "a client of a backend in mode http that says nothing": "it is answered 400, and has a line in the log;"
+    " HAProxy closes, and logs nothing",
     "a request for a backend in mode tcp, behind another": _NO_BACKEND,
     "switch-mode, and a backend in mode tcp": _NO_BACKEND,
 }
