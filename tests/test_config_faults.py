@@ -348,6 +348,11 @@ class WordTests(SynchronousTestCase):
                 "manhole *:22 authorized-keys /k",
                 "'manhole' gives away the whole daemon: let it listen on 127.0.0.1, [::1] or a unix socket's path",
             ),
+            (
+                "manhole abns@m authorized-keys /k",
+                "'manhole': anybody on this machine could listen at an abstract socket in the daemon's place, and"
+                " nobody owns it: use the path of a unix socket",
+            ),
             ("stats socket /x mdoe 600", "'stats socket': unknown word 'mdoe': did you mean 'mode'?"),
             (
                 "stats socket /x severity-output no",

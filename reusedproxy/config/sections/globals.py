@@ -454,6 +454,11 @@ def _manhole(draft: GlobalDraft, line: Line) -> None:
     address = one_address(line.words[1], "'manhole'")
     if address.kind == "tcp" and not is_loopback(address.host):
         raise Wrong("'manhole' gives away the whole daemon: let it listen on 127.0.0.1, [::1] or a unix socket's path")
+    if address.kind == "abns":
+        raise Wrong(
+            "'manhole': anybody on this machine could listen at an abstract socket in the daemon's place, and nobody"
+            " owns it: use the path of a unix socket"
+        )
     files = {"authorized-keys": "", "host-key": ""}
     rest = line.words[2:]
     while rest:
