@@ -16,10 +16,10 @@ from reusedproxy.config.language import units
 from reusedproxy.config.language.report import Wrong, did_you_mean, not_done
 from reusedproxy.config.model.values import ListenAddress
 
-# Since HAProxy 2.8 a prefix may name the transport, too. The transport of listeners and servers is always a stream.
+#: The transport of listeners and servers, which an address may name before its family, or in its place.
+_STREAM = "stream+"
 _PREFIXES = {
-    "ipv4": "ipv4", "ipv6": "ipv6", "unix": "unix", "uxst": "unix", "fd": "fd",
-    "stream+ipv4": "ipv4", "stream+ipv6": "ipv6", "stream+unix": "unix", "abns": "abns",
+    "ipv4": "ipv4", "ipv6": "ipv6", "unix": "unix", "uxst": "unix", "fd": "fd", "abns": "abns",
     "tcp": "", "tcp4": "ipv4", "tcp6": "ipv6",
 }  # fmt: skip
 _PREFIXES_NOT_DONE = re.compile(
@@ -104,6 +104,7 @@ def _listen_address(text: str, what: str) -> list[ListenAddress]:
 
 def _family(text: str, what: str) -> tuple[str, str]:
     """Splits off the address prefix. Returns the kind of address ("" without a prefix) and the rest of the text."""
+    text = text.removeprefix(_STREAM)
     prefix, at, rest = text.partition("@")
     if text.startswith("/") or not at:
         return ("unix", text) if text.startswith("/") else ("", text)
