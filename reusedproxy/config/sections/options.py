@@ -21,17 +21,28 @@ from reusedproxy.config.rules.samples import AT_HAND, NEEDED, REQUEST
 from reusedproxy.config.sections.draft import ProxyDraft
 
 CONNECTION_MODES = {"http-keep-alive": "keep-alive", "http-server-close": "server-close", "httpclose": "close"}
-_FLAGS = (
-    "abortonclose",
-    "allbackups",
-    "dontlog-normal",
-    "dontlognull",
-    "h1-case-adjust-bogus-client",
-    "h1-case-adjust-bogus-server",
-    "log-separate-errors",
-    "logasap",
-    "persist",
-)
+#: Options that are set or not: the field of the draft that each sets.
+_FLAGS = {
+    "abortonclose": "abortonclose",
+    "allbackups": "allbackups",
+    "dontlog-normal": "dontlog_normal",
+    "dontlognull": "dontlognull",
+    "egress": "egress",
+    "h1-case-adjust-bogus-client": "h1_case_adjust_bogus_client",
+    "h1-case-adjust-bogus-server": "h1_case_adjust_bogus_server",
+    "http-buffer-request": "buffers_request",
+    "http-ignore-probes": "ignores_probes",
+    "http-pretend-keepalive": "pretends_keepalive",
+    "http-upgrade-with-body": "upgrade_with_body",
+    "http-use-proxy-header": "uses_proxy_header",
+    "log-health-checks": "log_health_checks",
+    "log-separate-errors": "log_separate_errors",
+    "logasap": "logasap",
+    "persist": "persist",
+    "pool-prefer-warm": "prefer_warm",
+    "prefer-last-server": "prefer_last",
+    "socket-stats": "socket_stats",
+}
 #: reusedproxy's own options, in the form of `haproxy_words.OPTIONS`; HAProxy refuses them.
 OUR_OPTIONS = {"egress": "B", "http-upgrade-with-body": "B", "pool-prefer-warm": "B"}
 _OPTIONS = {**haproxy_words.OPTIONS, **OUR_OPTIONS}
@@ -75,11 +86,6 @@ def _unknown(option: Line, report: Report) -> None:
     raise Wrong(f"unknown option '{name}'{did_you_mean(name, _OPTIONS)}")
 
 
-def _socket_stats(proxy: ProxyDraft, option: Line, report: Report) -> None:
-    _alone(option)
-    proxy.socket_stats = option.prefix != "no"
-
-
 def _flag(proxy: ProxyDraft, option: Line, report: Report) -> None:
     _alone(option)
     if option.keyword == "abortonclose" and "B" not in proxy.sides:
@@ -87,39 +93,9 @@ def _flag(proxy: ProxyDraft, option: Line, report: Report) -> None:
         # here.
         report.without_effect(f"{option.prefix} option abortonclose".strip(), option.place)
         return
-    name = option.keyword.replace("-", "_")
-    unset = fields_dict(ProxyDraft)[name].default
-    setattr(proxy, name, unset if option.prefix == "default" else not option.prefix)
-
-
-def _prefer_last(proxy: ProxyDraft, option: Line, report: Report) -> None:
-    _alone(option)
-    proxy.prefer_last = not option.prefix
-
-
-def _use_proxy_header(proxy: ProxyDraft, option: Line, report: Report) -> None:
-    _alone(option)
-    proxy.uses_proxy_header = not option.prefix
-
-
-def _prefer_warm(proxy: ProxyDraft, option: Line, report: Report) -> None:
-    _alone(option)
-    proxy.prefer_warm = option.prefix != "no"
-
-
-def _egress(proxy: ProxyDraft, option: Line, report: Report) -> None:
-    _alone(option)
-    proxy.egress = not option.prefix
-
-
-def _ignores_probes(proxy: ProxyDraft, option: Line, report: Report) -> None:
-    _alone(option)
-    proxy.ignores_probes = not option.prefix
-
-
-def _pretends_keepalive(proxy: ProxyDraft, option: Line, report: Report) -> None:
-    _alone(option)
-    proxy.pretends_keepalive = not option.prefix
+    field = _FLAGS[option.keyword]
+    unset = fields_dict(ProxyDraft)[field].default
+    setattr(proxy, field, unset if option.prefix == "default" else not option.prefix)
 
 
 def _restricts_names(proxy: ProxyDraft, option: Line, report: Report) -> None:
@@ -189,16 +165,6 @@ def _forwarded(proxy: ProxyDraft, option: Line, report: Report) -> None:
                 f"'option forwarded': '{word}_port' is a part of '{word}': write '{word}', or '{word}-expr', too"
             )
     proxy.forwarded = Forwarded(**said)
-
-
-def _buffers_request(proxy: ProxyDraft, option: Line, report: Report) -> None:
-    _alone(option)
-    proxy.buffers_request = not option.prefix
-
-
-def _upgrade_with_body(proxy: ProxyDraft, option: Line, report: Report) -> None:
-    _alone(option)
-    proxy.upgrade_with_body = not option.prefix
 
 
 def _alone(option: Line) -> None:
@@ -292,11 +258,6 @@ _HELLOS = {
 OPTION_OF_CHECKS = {"tcp": "tcp-check", **{protocol: option for option, protocol in _HELLOS.items()}}
 
 
-def _log_health_checks(proxy: ProxyDraft, option: Line, report: Report) -> None:
-    _alone(option)
-    proxy.log_health_checks = not option.prefix
-
-
 def _traffic_log(proxy: ProxyDraft, option: Line, report: Report) -> None:
     """Reads `httplog [clf]`, `httpslog` and `tcplog [clf]`, which take the place of `log-format` and of one another.
     Raises Wrong."""
@@ -336,23 +297,13 @@ def _redispatch(proxy: ProxyDraft, option: Line, report: Report) -> None:
 _READERS: dict[str, Callable[[ProxyDraft, Line, Report], None]] = {
     **dict.fromkeys(_FLAGS, _flag),
     **dict.fromkeys(CONNECTION_MODES, _connection_mode),
-    "socket-stats": _socket_stats,
     "forwardfor": _forwardfor,
-    "http-buffer-request": _buffers_request,
-    "http-ignore-probes": _ignores_probes,
-    "http-pretend-keepalive": _pretends_keepalive,
     "http-restrict-req-hdr-names": _restricts_names,
     "originalto": _originalto,
     "forwarded": _forwarded,
-    "http-upgrade-with-body": _upgrade_with_body,
-    "pool-prefer-warm": _prefer_warm,
-    "egress": _egress,
-    "prefer-last-server": _prefer_last,
-    "http-use-proxy-header": _use_proxy_header,
     "httpchk": _httpchk,
     "tcp-check": _tcp_check,
     **dict.fromkeys(_HELLOS, _hello),
-    "log-health-checks": _log_health_checks,
     **dict.fromkeys(("httplog", "httpslog", "tcplog"), _traffic_log),
     "redispatch": _redispatch,
     **dict.fromkeys(("clitcpka", "srvtcpka", "tcpka"), _tcp_keep_alive),
