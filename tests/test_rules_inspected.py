@@ -111,8 +111,58 @@ class OutlookTests(SynchronousTestCase):
             self.assertEqual(found, TRUE, version)
         for before in (b"\x15\3\1\0\2\1\x5a", b"\x14\4\0\0\1\1"):  # some servers drop these records
             self.assertRaises(Unevaluated, look, "if { req.ssl_sni a }", before + HELLO)
-            self.assertEqual(look("if { req.ssl_sni a }", before[:4]), UNKNOWN)
+            self.assertRaises(Unevaluated, look, "if { req.ssl_sni a }", before, final=True)
+            for size in range(1, len(before) + 1):
+                self.assertEqual(look("if { req.ssl_sni a }", before[:size]), UNKNOWN, size)
         self.assertEqual(look("if { req.ssl_sni a }", b"\x15\3\1\0\3\1\x5a"), FALSE)
+
+    def test_other_protocols_that_begin_with_the_byte_of_a_hello_have_none(self) -> None:
+        """As the length that comes first in many: Minecraft for a name of 15 letters, MongoDB's messages, PIM; also
+        where they are short."""
+        for data in (
+            b"\x16\0\xfb\x05\x0fmc.example.test\x63\xdd\2",
+            b"\x16\1\0\0\1\0\0\0\0\0\0\0\xdd\x07\0\0",
+            b"\x16\1\0\0\7\1\0\0\0\0\0\0\xdd\x07\0\0",  # its number looks like a hello of no bytes
+            b"\x14\1\0\0\1\0\0\0\0\0\0\0\xdd\x07\0\0",
+            b"\x14\1\0\0\1\1\0\0\0\0\0\0\xdd\x07\0\0",
+            b"\x15\1\0\0\2\1\0\0\0\0\0\0\xdd\x07\0\0",
+            b"\x16\3\1\0\4\0\0\0\0",  # another message of a handshake
+        ):
+            for condition in ("{ req.ssl_sni a }", "{ req.ssl_hello_type 1 }", "{ req.ssl_alpn h2 }"):
+                for final in (False, True):
+                    self.assertEqual(look(f"if {condition}", data, final=final), FALSE, data)
+
+    def test_a_hello_in_the_form_of_sslv2_has_a_version(self) -> None:
+        """And no name, nor anything else that TLS has added: its server gets none either. A server may answer it with
+        TLS 1.2 at most."""
+        old = b"\x80\x1c\1\3\1\0\3\0\0\0\x10" + b"\0\0\x2f" + bytes(16)
+        padded = b"\0\x1c\2" + old[2:] + b"xx"
+        for data in (old, padded):
+            self.assertEqual(look("if { req.ssl_ver 3.1 }", data), TRUE)
+            self.assertEqual(look("if { req.ssl_ver lt 3.3 }", data), TRUE)
+            self.assertEqual(look("if { req.ssl_ver 3.1 }", data[:-1]), UNKNOWN)
+            self.assertEqual(look("if { req.ssl_sni -m found }", data), FALSE)
+            self.assertEqual(look("if { req.ssl_hello_type 1 }", data), FALSE)
+        for size in (3, 11, len(old) - 1):
+            self.assertRaises(Unevaluated, look, "if { req.ssl_ver 3.1 }", old[:size], final=True)
+        others = (
+            b"\x80\x1c\2" + old[3:],
+            old[:6] + b"\4" + old[7:],
+            b"\x80\x1d" + old[2:],
+            b"\x80\x2d" + old[2:10] + b"\x21" + old[11:],
+            b"\x80\0\1\x2c\0\0\0\7\0\0\0\0\0\0\0\2",  # a call of ONC RPC
+            b"GET / HTTP/1.1",
+        )
+        for data in others:
+            self.assertEqual(look("if { req.ssl_ver -m found }", data), FALSE, data)
+
+    def test_other_messages_of_tls_have_a_version(self) -> None:
+        """Where HAProxy finds it, which reads no type there."""
+        message = b"\x16\3\3\0\6\2\0\0\2\3\3"
+        self.assertEqual(look("if { req.ssl_ver 3.3 }", message), TRUE)
+        self.assertEqual(look("if { req.ssl_ver 3.3 }", message[:-1]), UNKNOWN)
+        for data in (b"\x17\2\3" + message[3:], b"\x17\3\3\0\5" + message[5:]):
+            self.assertEqual(look("if { req.ssl_ver -m found }", data), FALSE)
 
     def test_without_a_condition_it_is_true(self) -> None:
         """As any rule."""

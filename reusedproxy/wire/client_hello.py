@@ -8,6 +8,7 @@ nothing beyond the message is looked at.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from struct import unpack_from
 from typing import Final
 
 from attrs import field, frozen
@@ -17,6 +18,8 @@ CLIENT_HELLO: Final = 1
 #: The largest payload of a record (RFC 5246 section 6.2.3), and the largest message that is read.
 RECORD_MAX: Final = (1 << 14) + 2048
 HELLO_MAX: Final = 1 << 16
+#: The fewest bytes of a message: its version, the random bytes, and three empty lists.
+_HELLO_LEAST: Final = 2 + 32 + 1 + 2 + 1
 #: Records without content in a row, which OpenSSL passes over (MAX_EMPTY_RECORDS in its ssl/record/).
 EMPTY_MAX: Final = 32
 #: Extensions of a hello (clients have some twenty), and names in the one for names, that are looked at.
@@ -31,6 +34,10 @@ _ALPN: Final = 16
 
 class NotHello(Exception):
     """Says that the bytes do not begin with the message, whatever follows."""
+
+
+class BrokenHello(NotHello):
+    """Says that they do begin as the message does, and that it cannot be read; servers may do so all the same."""
 
 
 @frozen
@@ -54,7 +61,7 @@ class HelloReader:
     """Reads the message from bytes that are still coming, and are asked about again and again: each record is put in
     its place once, and the message is read once."""
 
-    __slots__ = ("_at", "_empty", "_found", "_message", "_refused")
+    __slots__ = ("_at", "_empty", "_found", "_message", "_refusal")
 
     def __init__(self) -> None:
         #: The bytes of whole records, and what stands in them.
@@ -63,48 +70,53 @@ class HelloReader:
         #: Records without content since the last one that had some.
         self._empty = 0
         self._found: ClientHello | None = None
-        self._refused = False
+        self._refusal: type[NotHello] | None = None
 
     def read(self, data: bytes) -> ClientHello | None:
         """Returns the message that `data` begins with, which has all bytes of the call before; None while it is
-        incomplete. Raises NotHello."""
-        if self._refused:
-            raise NotHello
+        incomplete. Raises NotHello and BrokenHello."""
+        if self._refusal is not None:
+            raise self._refusal
         if self._found is None:
             try:
                 message = self._whole(data)
-                if message is not None and message[0] != CLIENT_HELLO:
-                    raise NotHello
                 self._found = None if message is None else _client_hello(message[4:])
-            except NotHello:
-                self._refused = True
+            except NotHello as refusal:
+                self._refusal = type(refusal)
                 raise
         return self._found
 
     def _whole(self, data: bytes) -> bytes | None:
-        """Returns the first handshake message, header included, put together from its records; None while it is
-        incomplete."""
+        """Returns the message, header included, put together from its records; None while it is incomplete.
+
+        Whichever version a record says: it "MUST be ignored for all purposes" (RFC 8446 section 5.1), and some servers
+        do ignore it. What the first record has instead tells a hello from other protocols whose first byte happens to
+        be the same.
+        """
         message = self._message
         while True:
             at = self._at
-            # Whichever version a record says: it "MUST be ignored for all purposes" (RFC 8446 section 5.1), and some
-            # servers do ignore it.
+            unread = BrokenHello if at else NotHello
             if len(data) > at and data[at] != HANDSHAKE:
-                raise NotHello
+                raise unread
             if len(data) < at + 5:
                 return None
             length = int.from_bytes(data[at + 3 : at + 5], "big")
             if length > RECORD_MAX:
-                raise NotHello
+                raise unread
             self._empty = 0 if length else self._empty + 1
             if self._empty > EMPTY_MAX:
-                raise NotHello
+                raise BrokenHello
             begin, end = at + 5, min(at + 5 + length, len(data))
             size = len(message) + end - begin
+            if size and (message[:1] or data[begin : begin + 1])[0] != CLIENT_HELLO:
+                raise NotHello
             if size >= 4:
                 whole = 4 + int.from_bytes((message[:4] + data[begin : begin + 4])[1:4], "big")
-                if whole > HELLO_MAX:
+                if whole < 4 + _HELLO_LEAST:
                     raise NotHello
+                if whole > HELLO_MAX:
+                    raise BrokenHello
                 if size >= whole:
                     return bytes(message + data[begin:end])[:whole]
             if at + 5 + length > len(data):
@@ -113,8 +125,39 @@ class HelloReader:
             self._at = end
 
 
+def read_version(data: bytes, most: int) -> int | None:
+    """Returns the version, its high byte first, that the first message in SSLv3's form says, of whichever type, or a
+    hello in SSLv2's (RFC 5246 section E.2); None while the message is incomplete, or `most` bytes of it are. Raises
+    NotHello. Reads what HAProxy's `req.ssl_ver` does."""
+    if not data:
+        return None
+    if 0x14 <= data[0] <= 0x17 or data[0] == 0xFF:
+        if len(data) < 11:
+            return None
+        length = int.from_bytes(data[3:5], "big")
+        if data[1] < 3 or not 6 <= length <= RECORD_MAX:
+            raise NotHello
+        version, whole = int.from_bytes(data[9:11], "big"), 5 + length
+    else:
+        # A header of two bytes; or of three, the last of which says how much there is behind the message.
+        short = data[0] >= 0x80
+        at = 2 if short else 3
+        if len(data) > at and data[at] != CLIENT_HELLO:
+            raise NotHello
+        if len(data) < at + 9:
+            return None
+        length = int.from_bytes(data[:2], "big") & (0x7FFF if short else 0x3FFF)
+        version, suites, session, challenge = unpack_from(">4H", data, at + 1)
+        if length != 9 + suites + session + challenge or suites % 3 or session not in (0, 16):
+            raise NotHello
+        if not 16 <= challenge <= 32:
+            raise NotHello
+        whole = at + length + (0 if short else data[2])
+    return version if len(data) >= min(whole, most) else None
+
+
 def _client_hello(message: bytes) -> ClientHello:
-    """Reads the message, without its header. Raises NotHello."""
+    """Reads the message, without its header. Raises BrokenHello."""
     version = int.from_bytes(message[:2], "big")
     at = 34
     for size in (1, 2, 1):  # session, cipher suites, compression methods
@@ -131,20 +174,20 @@ def _client_hello(message: bytes) -> ClientHello:
         kind, begin = int.from_bytes(message[at : at + 2], "big"), at + 4
         at = _behind(message, at + 2, 2)
         if at > end:
-            raise NotHello
+            raise BrokenHello
         if kind == _SERVER_NAME and name is None:
             name = _host_name(message[begin:at])
         elif kind == _ALPN and not protocols:
             protocols = tuple(_protocols(message[begin:at]))
     if at != end:
-        raise NotHello
+        raise BrokenHello
     return ClientHello(version, name, protocols, message)
 
 
 def _host_name(extension: bytes) -> bytes | None:
     """Returns the first of the names that is a host's; there are no others (RFC 6066 section 3)."""
     if extension and _behind(extension, 0, 2) != len(extension):
-        raise NotHello
+        raise BrokenHello
     at = 2
     for _ in range(NAMES_MAX):
         if at >= len(extension):
@@ -153,30 +196,30 @@ def _host_name(extension: bytes) -> bytes | None:
         if kind == 0 and name:  # an empty one is none, as in HAProxy
             return name
         at += 3 + len(name)
-    raise NotHello
+    raise BrokenHello
 
 
 def _protocols(extension: bytes) -> Iterator[bytes]:
     """Returns the protocols of the list."""
     if extension and _behind(extension, 0, 2) != len(extension):
-        raise NotHello
+        raise BrokenHello
     at = 2
     for _ in range(PROTOCOLS_MAX):
         if at >= len(extension):
             return
         yield _vector(extension, at, 1)
         at = _behind(extension, at, 1)
-    raise NotHello
+    raise BrokenHello
 
 
 def _vector(data: bytes, at: int, size: int) -> bytes:
-    """Returns as many bytes as the number there says, which has `size` bytes. Raises NotHello."""
+    """Returns as many bytes as the number there says, which has `size` bytes. Raises BrokenHello."""
     return data[at + size : _behind(data, at, size)]
 
 
 def _behind(data: bytes, at: int, size: int) -> int:
-    """Returns where such a vector ends. Raises NotHello where that is beyond the data."""
+    """Returns where such a vector ends. Raises BrokenHello where that is beyond the data."""
     end = at + size + int.from_bytes(data[at : at + size], "big")
     if end > len(data) or at + size > len(data):
-        raise NotHello
+        raise BrokenHello
     return end

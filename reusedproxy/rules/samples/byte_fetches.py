@@ -13,7 +13,7 @@ from typing import TypeVar
 from reusedproxy.rules.facts import Binary, Facts, Inspected, Sample
 from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.rules.waiting import wait_for_more
-from reusedproxy.wire.client_hello import CLIENT_HELLO, ClientHello, NotHello
+from reusedproxy.wire.client_hello import CLIENT_HELLO, BrokenHello, ClientHello, NotHello, read_version
 from reusedproxy.wire.hello_lists import HelloLists, read_lists
 from reusedproxy.wire.rdp import NoCookie, rdp_cookie
 
@@ -24,8 +24,12 @@ FetchAll = Callable[[Facts], Sequence[Sample]]
 Side = Callable[[Inspected], bytes]
 #: How a record of a TLS handshake begins; servers may take any version behind it.
 _TLS_HANDSHAKE = b"\x16"
-#: Records that some servers drop before a hello: an alert, a change of the cipher.
-_BEFORE_HELLO = re.compile(rb"\x15..\x00\x02|\x14..\x00\x01", re.DOTALL)
+#: Records that some servers drop before a hello, an alert and a change of the cipher, with the type of the one behind
+#: them; and what may become such a beginning.
+_BEFORE_HELLO = re.compile(rb"(?:\x15..\x00\x02[\x01\x02].|\x14..\x00\x01\x01)[\x14-\x16]", re.DOTALL)
+_BEFORE_HELLO_BEGINS = re.compile(
+    rb"(?:\x15(?:.(?:.(?:\x00(?:\x02(?:[\x01\x02].?)?)?)?)?)?|\x14(?:.(?:.(?:\x00(?:\x01\x01?)?)?)?)?)\Z", re.DOTALL
+)
 
 
 def _request(inspected: Inspected) -> bytes:
@@ -142,23 +146,24 @@ def _reading(value: Callable[[ClientHello], T], other: Callable[[Inspected], T])
 
     def read(inspected: Inspected) -> T | None:
         data = inspected.request_bytes
-        begins = data.startswith(_TLS_HANDSHAKE)
         try:
             hello = inspected.client_hello()
+        except BrokenHello:
+            raise Unevaluated("servers may read a TLS hello that cannot be read here") from None
         except NotHello:
-            if begins or _BEFORE_HELLO.match(data):
-                raise Unevaluated("servers may read a TLS hello that cannot be read here") from None
-            if data[:1] in (b"\x14", b"\x15") and len(data) < 5:
-                wait_for_more(inspected)
-            return other(inspected)
+            if _BEFORE_HELLO.match(data):
+                raise Unevaluated("servers may read the TLS hello behind other records") from None
+            if not _BEFORE_HELLO_BEGINS.match(data):
+                return other(inspected)
+            hello = None
         if hello is not None:
             return value(hello)
         wait_for_more(inspected)
-        if begins:
-            more = (
+        if data:
+            late = (
                 f"longer than {inspected.most} bytes" if len(data) >= inspected.most else "not here as a whole in time"
             )
-            raise Unevaluated(f"servers may read a TLS hello that is {more}")
+            raise Unevaluated(f"servers may read a TLS hello that is {late}")
         return None
 
     return read
@@ -174,9 +179,25 @@ def _protocols() -> FetchAll:
     return fetch
 
 
-def _version(hello: ClientHello) -> Sample:
+def _numbered(version: int) -> int:
     """Returns the version as HAProxy's number: 3.1 (TLS 1.0) is 0x30001."""
-    return (hello.version >> 8) << 16 | hello.version & 0xFF
+    return (version >> 8) << 16 | version & 0xFF
+
+
+def _other_version(inspected: Inspected) -> Sample:
+    """Returns the version that is said by what is no hello of TLS, above all by one in SSLv2's form, which a server
+    may answer with TLS."""
+    data = inspected.request_bytes
+    try:
+        version = read_version(data, inspected.most)
+    except NotHello:
+        return None
+    if version is not None:
+        return _numbered(version)
+    wait_for_more(inspected)
+    if len(data) > 2 and data[0] >= 0x80:
+        raise Unevaluated("servers may read a hello in SSLv2's form that is not here as a whole in time")
+    return None
 
 
 def _list(value: Callable[[HelloLists], bytes]) -> Callable[[], Fetch]:
@@ -219,7 +240,7 @@ BYTE_FETCHES: dict[str, Callable[..., Fetch]] = {
     "req.ssl_keyshare_groups": _list(lambda lists: lists.key_shares),
     "req.ssl_ec_ext": _of_hello(lambda hello: read_lists(hello.message).has_groups or None),
     "req.ssl_st_ext": _of_hello(lambda hello: read_lists(hello.message).tickets),
-    "req.ssl_ver": _of_hello(_version),
+    "req.ssl_ver": _of_hello(lambda hello: _numbered(hello.version), _other_version),
     "res.len": _length(_response),
     "res.payload": _payload(_response),
     "res.payload_lv": _payload_lv(_response),
