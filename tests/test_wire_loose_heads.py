@@ -43,11 +43,15 @@ AMBIGUOUS = (
     b"GET http:/a\r\n",
     b"POST /a\r\nX: 1\r\n\r\n",
     b"OPTIONS *\r\n",
+    b"SETUP /a\r\n",
+    b" GET  /a\t\r\n",
+    b"nSCAN /tmp/x y z\n",
     b"GET /a b HTTP/1.1\r\n",
     b"GET /a b c d\r\n",
     b"GET /a HTTP/1.1\rX: 1\r\n",
-    b"GET /a\x00 HTTP/1.1\r\n",
     b" GET /a HTTP/1.1\r\n",
+    b"SET KEY 1\r\nGET KEY\r\n\r\n",
+    b"GET key\r\nno field\r\n\r\n",
     b"GET\x0b/a\x0cHTTP/1.1\r\n",
     b"GET\r/a HTTP/1.1\r\n",
     b"GET\xa0/a\x85HTTP/1.1\r\n",
@@ -65,12 +69,16 @@ OTHERS = (
     b"SSH-2.0-x\r\n",
     b"SSH-2.0-x Debian-1\r\n",
     b"GET\r\n",
-    b"GET key\r\n",
-    b"get key 0\r\n",
+    b"GET /a\x00 HTTP/1.1\r\n",
+    b"0032git-upload-pack /a.git\x00host=h",
+    b"set key v",
+    b"SET key val",
+    b"POST key\r\n",
+    b"get /foo/bar\r\n",
+    b"nSCAN /tmp/x\n",
+    b"PASS /x/y\r\n",
     b"EHLO a.example\r\n",
     b"USER a 0 * :b\r\n",
-    b"INVITE sip:a@b SIP/2.0\r\n",
-    b"GET a FTP",
     b"@ a\x01",
     b'{"method":"login"',
     b"<stream:stream ",
@@ -87,6 +95,24 @@ class LooseHeadTests(SynchronousTestCase):
             head = read_loose_request(sent + b"more")
             assert head is not None, sent
             self.assertEqual((head.method, head.target[-2:], head.values(b"x")), (b"GET", b"/a", [b"1"]), sent)
+
+    def test_what_haproxy_takes_for_a_request(self) -> None:
+        """Three words, the last of which may be a version; and GET of HTTP/0.9, once an empty line has come."""
+        for line, method, target, minor in (
+            (b"GET adm X", b"GET", b"adm", 1),
+            (b"GET @/adm ICE/1.0", b"GET", b"@/adm", 1),
+            (b"GET :/adm HTTP/1.0", b"GET", b":/adm", 0),
+            (b"INVITE sip:a@b SIP/2.0", b"INVITE", b"sip:a@b", 1),
+            (b"SOURCE pw ICE/1.0", b"SOURCE", b"pw", 1),
+            (b"get key 0", b"get", b"key", 1),
+            (b"GET adm", b"GET", b"adm", 0),
+        ):
+            head = read_loose_request(line + b"\r\nX: 1\r\n\r\n")
+            assert head is not None, line
+            self.assertEqual((head.method, head.target, head.minor), (method, target, minor))
+            self.assertEqual(head.values(b"x"), [b"1"])
+            for size in range(len(line) + 2):
+                self.assertIsNone(read_loose_request((line + b"\r\n")[:size]), line[:size])
 
     def test_what_servers_may_read_differently_is_said(self) -> None:
         """Such a request can be neither let in nor kept out by what it says."""

@@ -1,11 +1,12 @@
 """Reads the head of a request whose bytes go on as they are, in `mode tcp`, for the rules that look at it.
 
 `heads` is strict, because what it cannot read is refused. Here it would pass, and many servers read it nevertheless. So
-whatever a server may take for a request is read as such: lines that end with LF alone, lines that are continued, blanks
-in the first line, any version, no Host, and fields about the body that contradict each other. Where servers may see
-different things (a first line without a version, two hosts, lines that are no fields, CR alone, more lines than they
-take) rules can neither let in nor keep out, which is said by an exception. Nothing is decided here about the length of
-a body, or what follows. Pure.
+what HAProxy takes for a request is read as such, and what nginx, Node.js, Java's own server and others do: lines that
+end with LF alone, lines that are continued, blanks in the first line, any version, no Host, and fields about the body
+that contradict each other. Where servers may see different things (a path without a version, two hosts, lines that are
+no fields, CR alone, more lines than they take) rules can neither let in nor keep out, which is said by an exception. A
+method that is no token is none, as in HAProxy, though a few servers take it: nothing would tell other protocols from
+requests. Nothing is decided here about the length of a body, or what follows. Pure.
 """
 
 from __future__ import annotations
@@ -21,19 +22,30 @@ MOST_LINES: Final = 100
 
 _TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]"
 _BLANK: Final = rb"[\t\x0b\x0c\r\x1c-\x20\x85\xa0]"
-_FIRST: Final = re.compile(rb"(%b+)[ \t]+([!-~\x80-\xff]+)[ \t]+HTTP/([0-9.]+)[ \t]*\r?\Z" % _TOKEN)
+#: A method, a target and a version, whatever words these are.
+_WORDS: Final = re.compile(rb"(%b+)[ \t]+([!-~\x80-\xff]+)[ \t]+([!-~\x80-\xff]+)[ \t]*\r?\Z" % _TOKEN)
+_OF_HTTP: Final = re.compile(rb"HTTP/([0-9.]+)\Z")
+#: What HAProxy takes for a version (HTTP_IS_VER_TOKEN in its include/haproxy/http.h).
+_OF_OTHERS: Final = re.compile(rb"[A-Z0-9./]+\Z")
+#: The first line of HTTP/0.9, and its version.
+_OLDEST: Final = b"0.9"
+_WITHOUT_VERSION: Final = re.compile(rb"GET[ \t]+([!-~\x80-\xff]+)[ \t]*\r?\Z")
+#: Two words, and the methods after which a server reads them and fields behind them (Node.js, whose parser is llhttp):
+#: without one of these, many another protocol begins so.
+_TWO_WORDS: Final = re.compile(rb"%b*(%b+)%b+[!-~\x86-\x9f\xa1-\xff]+%b*\Z" % (_BLANK, _TOKEN, _BLANK, _BLANK))
+_KNOWN_METHODS: Final = frozenset(
+    b"ACL ANNOUNCE BIND CHECKOUT CONNECT COPY DELETE DESCRIBE FLUSH GET GET_PARAMETER HEAD LINK LOCK M-SEARCH MERGE"
+    b" MKACTIVITY MKCALENDAR MKCOL MOVE NOTIFY OPTIONS PATCH PAUSE PLAY POST PRI PROPFIND PROPPATCH PURGE PUT QUERY"
+    b" REBIND RECORD REDIRECT REPORT SEARCH SETUP SET_PARAMETER SOURCE SUBSCRIBE TEARDOWN TRACE UNBIND UNLINK UNLOCK"
+    b" UNSUBSCRIBE".split()
+)
 #: What may become such a line.
-_BEGINNING: Final = re.compile(
-    rb"%b*(?:[ \t]+(?:[!-~\x80-\xff]+(?:[ \t]+(?:H(?:T(?:T(?:P(?:/[0-9.]*)?)?)?)?[ \t]*)?)?)?)?\r?\Z" % _TOKEN
-)
-#: A method and a target as requests usually have them: servers may read such a line, whatever else there is.
-_AIMED: Final = re.compile(rb"%b*%b[!-~]*%b+(?:[/*]|[A-Za-z][A-Za-z0-9+.-]*:/)" % (_BLANK, _TOKEN, _BLANK))
+_BEGINNING: Final = re.compile(rb"%b*(?:[ \t]+(?:[!-~\x80-\xff]+(?:[ \t]+[A-Z0-9./]*[ \t]*)?)?)?\r?\Z" % _TOKEN)
+#: A method and a target as requests usually have them: servers may read such a line, whatever else there is but NUL.
+_AIMED: Final = re.compile(rb"%b*%b[!-~]*%b+(?:[/*]|[A-Za-z][A-Za-z0-9+.-]*:/)[^\0]*\Z" % (_BLANK, _TOKEN, _BLANK))
 _AIMED_BEGINNING: Final = re.compile(
-    rb"%b*(?:%b[!-~]*(?:%b+(?:[A-Za-z][A-Za-z0-9+.-]*(?::(?:/.*)?)?|[/*].*)?)?)?\Z" % (_BLANK, _TOKEN, _BLANK),
-    re.DOTALL,
+    rb"%b*(?:%b[!-~]*(?:%b+(?:[A-Za-z][A-Za-z0-9+.-]*(?::(?:/[^\0]*)?)?|[/*][^\0]*)?)?)?\Z" % (_BLANK, _TOKEN, _BLANK)
 )
-#: Such a line of three words, the last of which is not HTTP's.
-_OTHER_VERSION: Final = re.compile(rb"(%b+)[ \t]+([!-~\x80-\xff]+)[ \t]+[!-~\x80-\xff]+[ \t]*\r?\Z" % _TOKEN)
 _NAME: Final = re.compile(rb"(%b+):" % _TOKEN)
 _END: Final = re.compile(rb"\n\r?\n")
 _ABSOLUTE: Final = re.compile(rb"([A-Za-z][A-Za-z0-9+.-]*)://(?:[^/?#]*@)?([^/?#]*)")
@@ -68,22 +80,29 @@ def read_loose_request(data: bytes) -> RequestHead | None:
     whole = _END.search(data, end)
     if whole is None:
         return None
-    minor = 0 if version == b"1.0" else 1
+    minor = 0 if version in (b"1.0", _OLDEST) else 1
     return _head(method, target, minor, _fields(data[end + 1 : whole.start() + 1]))
 
 
 def _first_line(line: bytes) -> tuple[bytes, bytes, bytes]:
     """Returns the method, the target, and the version, which is empty if it is none of HTTP's: some servers take any
-    (RTSP/1.0 in Node.js, all in Java's own). Raises NotHTTP, and Ambiguous for a line without a version, behind which
+    (RTSP/1.0 in Node.js, all in Java's own). Raises NotHTTP, and Ambiguous for a path without a version, behind which
     some servers look for fields, and where only some take a byte for a blank (RFC 9112 section 3)."""
-    if found := _FIRST.match(line):
-        method, target, version = found.groups()
-    elif not _AIMED.match(line):
-        raise NotHTTP
-    elif found := _OTHER_VERSION.match(line):
-        method, target, version = found[1], found[2], b""
-    else:
+    aimed = _AIMED.match(line)
+    if words := _WORDS.match(line):
+        method, target, version = words.groups()
+        if of_http := _OF_HTTP.match(version):
+            version = of_http[1]
+        elif aimed or _OF_OTHERS.match(version):
+            version = b""
+        else:
+            raise NotHTTP
+    elif aimed and ((two := _TWO_WORDS.match(line)) is None or two[1] in _KNOWN_METHODS):
         raise Ambiguous("a first line that is no method, target and version")
+    elif words := _WITHOUT_VERSION.match(line):
+        method, target, version = b"GET", words[1], _OLDEST
+    else:
+        raise NotHTTP
     if b"#" in target:
         raise Ambiguous("a fragment in the request target")
     return method, target, version

@@ -49,6 +49,10 @@ NO_B = (
     "tcp-request inspect-delay 500ms\n tcp-request content reject if {{ req.ssl_sni -i b.example }}\n"
     " default_backend {name}a"
 )
+ADM = ASK.replace("/_", "/adm_")
+OLD = (
+    "tcp-request inspect-delay 500ms\n tcp-request content reject if {{ req.ssl_ver lt 3.3 }}\n default_backend {name}a"
+)
 PREFACE = r"PRI_*_HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 
@@ -71,6 +75,8 @@ TWO_RECORDS = b"".join(
     b"\x16\x03\x01" + len(each).to_bytes(2, "big") + each for each in (MESSAGE[:HALF], MESSAGE[HALF:])
 )
 VERSION_4 = b"\x16\x04\x00" + RECORD[3:]
+SSLV2 = b"\x80\x1c\1\3\1\0\3\0\0\0\x10" + b"\0\0\x2f" + bytes(16)
+MONGODB = b"\x16\1\0\0\1\0\0\0\0\0\0\0\xdd\x07\0\0"
 BEHIND_ALERT = b"\x15\x03\x01\x00\x02\x01\x5a" + RECORD
 
 SCENARIOS = [
@@ -159,6 +165,10 @@ SCENARIOS = [
       "c:GET_/a_HTTP/1.1\\r\\nnone\\r\\n\\r\\n c.end s.none"),
     # Requests that rules of mode tcp look at, and servers may read otherwise.
     S("any version", NO_ADM, asked("GET /adm RTSP/1.0", "host: h")),
+    S("any three words that end in a version", NO_ADM.replace("path_beg /adm", "url_sub adm"),
+      asked("GET @adm ICE/1.0", "host: h")),
+    S("other words", NO_ADM.replace("path_beg /adm", "url_sub adm"), r"c:set_adm_v\r\n s<set_adm_v\r\n c.fin s.fin"),
+    S("a path behind the word of another protocol", NO_ADM, r"c:nSCAN_/adm\n s<nSCAN_/adm\n c.fin s.fin"),
     S("a request without a version, with fields", NO_ADM, asked("POST /adm", "host: h")),
     S("a version that is no word of HTTP", NO_ADM, asked("GET /adm x", "host: h")),
     S("three words behind the method", NO_ADM, asked("GET /adm x HTTP/1.1", "host: h")),
@@ -172,7 +182,7 @@ SCENARIOS = [
     S("a head that does not come to its end", f"tcp-request inspect-delay 500ms\n{NO_ADM.partition(chr(10))[2]}",
       r"c:GET_/adm_HTTP/1.1\r\nhost:_h\r\n s.none wait=0.3 s<GET_/adm c.fin s.fin"),
     S("the second request of a connection", NO_ADM,
-      f"c:{ASK} s<{ASK} s:{ANSWER} c<{ANSWER} c:{ASK.replace('/_', '/adm_')} s<{ASK.replace('/_', '/adm_')} c.fin s.fin"),
+      f"c:{ASK} s<{ASK} s:{ANSWER} c<{ANSWER} c:{ADM} s<{ADM} c.fin s.fin"),
     S("HTTP/2 without TLS", NO_ADM, f"c:{PREFACE} s<{PREFACE} c.fin s.fin c.end"),
     S("HTTP/2 without TLS, by its method", f"{DELAY}\n tcp-request content reject if {{{{ method PRI }}}}",
       f"c:{PREFACE} c.end s.none"),
@@ -192,6 +202,9 @@ SCENARIOS = [
       " default_backend {name}a", "c!b.example t.hello c.fin t.fin c.end", BACKENDS, server=False),
     S("a hello in two records", NO_B, f"c:{escaped(TWO_RECORDS)} c.end s.none", BACKENDS, server=False),
     S("a hello in a record of another version", NO_B, f"c:{escaped(VERSION_4)} c.end s.none", BACKENDS, server=False),
+    S("a hello in SSLv2's form", OLD, f"c:{escaped(SSLV2)} c.end s.none", BACKENDS, server=False),
+    S("MongoDB, whose first byte is that of a hello", NO_B, f"c:{escaped(MONGODB)} s.open c.fin s.end s.fin", BACKENDS,
+      server=False),
     S("a hello behind an alert", NO_B, f"c:{escaped(BEHIND_ALERT)} c.end s.none", BACKENDS, server=False),
     S("a hello that does not come to its end", NO_B, f"c:{escaped(RECORD[:60])} wait=0.7 c.end s.none", BACKENDS,
       server=False),
@@ -258,6 +271,7 @@ _HELLO_PASSES = "a rule that asks for the name refuses the client; HAProxy finds
 DIFFERENCES = {
     "a request with a line that is no field": "rules that look at it refuse the client, as servers may read it"
     " (nginx leaves such lines out)",
+    "any three words that end in a version": f"{_PASSES}; 2.8 refuses it, too",
     "a request without a version, with fields": _PASSES,
     "a version that is no word of HTTP": f"{_PASSES}; 2.8 refuses it, too",
     "three words behind the method": _PASSES,
