@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from time import process_time
 from typing import Any
 
 from hypothesis import given
@@ -131,7 +132,7 @@ class FixTests(SynchronousTestCase):
             (fix((35, "D"), (49, "")), False),
             (b"9=5\1" + ORDER, False),
             (b"x=5\1" + ORDER, False),
-            (ORDER.replace(b"35=D", b"0=D"), False),
+            (ORDER.replace(b"35=D", b"00=D"), False),
             (ORDER[:-1], None),
             (ORDER[:40], None),
             (ORDER[:10], None),
@@ -155,6 +156,16 @@ class FixTests(SynchronousTestCase):
             coming = Coming()
             converted(call, ORDER, coming)
             self.assertFalse(coming.changes, call)
+
+    def test_no_look_at_a_long_message_that_comes_byte_by_byte_takes_long(self) -> None:
+        """The fields before are not gone through again one by one."""
+        long = b"8=FIX.4.2\x019=30000\x0135=D\x01" + b"1=1\x01" * 4000
+        for call in ("fix_is_valid", "fix_tag_value(50)"):
+            began = process_time()
+            for size in range(len(long) - 400, len(long)):
+                with self.assertRaises(Incomplete):
+                    converted(call, long[:size], Coming())
+            self.assertLess((process_time() - began) / 400, 0.002, call)
 
 
 def text(value: bytes) -> bytes:

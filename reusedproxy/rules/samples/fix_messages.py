@@ -2,11 +2,13 @@
 `fix_tag_value`): fields `tag=value`, each with an SOH behind it.
 
 The bytes come from a client, and may still be coming: where rules wait for more, a message that is not here as a whole
-is not judged before. It must never know what a field means.
+is not judged before. They are looked at again whenever more comes, so that no look may take long. It must never know
+what a field means.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -32,6 +34,11 @@ _VERSIONS = {
 _OF_USERS = range(10000, 20000)
 #: More digits are no tag, and Python would take long to read them.
 _LONGEST_TAG = 9
+#: Of the field of the check sum, which is the last one.
+_LENGTH_OF_CHECKSUM = len(b"10=000\1")
+#: The fields that are here as a whole, and what may become one.
+_WHOLE_FIELDS = re.compile(rb"(?:(?!0+=)[0-9]{1,9}=[^\x01]+\x01)*")
+_BEGINNING = re.compile(rb"(?:[0-9]{0,9}|(?!0+=)[0-9]{1,9}=[^\x01]*)\Z")
 
 
 class _Invalid(Exception):
@@ -85,6 +92,8 @@ def is_valid(data: bytes) -> bool | None:
                 length, body = int(field.value), field.end
                 if not length:
                     return False
+                if len(data) < body + length + _LENGTH_OF_CHECKSUM:
+                    return None
             elif number == 2:
                 if field.tag != _MSG_TYPE:
                     return False
@@ -101,15 +110,20 @@ def is_valid(data: bytes) -> bool | None:
 def tag_value(data: bytes, tag: int) -> bytes | None:
     """Returns the value of the first field of this tag, before the check sum; None: there is none, or it is no message.
     Raises _Incomplete where it may still come."""
-    try:
-        for field in _fields(data):
-            if field.tag == tag:
-                return field.value
-            if field.tag == _CHECKSUM:
-                return None
-    except _Invalid:
-        return None
-    raise AssertionError("the fields end with an exception")
+    whole = _whole_fields(data)
+    found = re.compile(rb"(?:\A|(?<=\x01))0*(?:%d=([^\x01]+)|%d=)" % (tag, _CHECKSUM)).search(data, 0, whole)
+    if found is not None:
+        return found[1]
+    if _BEGINNING.match(data, whole):
+        raise _Incomplete
+    return None
+
+
+def _whole_fields(data: bytes) -> int:
+    """Returns the length of the fields with which it begins."""
+    found = _WHOLE_FIELDS.match(data)
+    assert found is not None
+    return found.end()
 
 
 def _is_valid() -> Convert:
