@@ -21,7 +21,7 @@ HINTS = {
     "server proto": "servers are spoken to in HTTP/1.1, not in HTTP/2: leave it out",
     "check-pool-conn-name": "'check-sni' says the one name that checks and warm connections have",
     "redir": "write 'http-request redirect' with its condition",
-    "persist": "'cookie' keeps clients at their server",
+    "persist": "'stick on rdp_cookie(mstshash)' and a 'stick-table type string' keep clients of RDP at their server",
     "lua-load": "no Lua is run",
     "lua-load-per-thread": "no Lua is run",
     "accept-invalid-http-request": "take it out: what servers may read in several ways is refused",

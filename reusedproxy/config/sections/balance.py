@@ -19,7 +19,7 @@ from reusedproxy.config.sections.draft import ProxyDraft
 
 FUNCTIONS = ("sdbm", "djb2", "wt6", "crc32", "none")
 _HINTS = {
-    "rdp-cookie": "write 'balance source', or 'leastconn'",
+    "rdp-cookie": "write 'balance hash rdp_cookie(mstshash)', or 'stick on rdp_cookie(mstshash)'",
     "log-hash": "it is for mode log: write 'balance hash EXPRESSION'",
     "sticky": "it is for mode log: write 'balance first', with a 'maxconn' on each server",
 }
