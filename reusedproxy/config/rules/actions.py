@@ -138,16 +138,12 @@ SERVICES = ("prometheus-exporter",)
 
 REQUEST_NOT_DONE = words(
     """
-    cache-use lua
-    send-spoe-group set-bc-mark
-    set-bc-tos
-    do-log
+    add-headers-bin cache-use del-headers-bin do-log lua send-spoe-group set-bc-mark set-bc-tos set-headers-bin
     """
 )
 RESPONSE_NOT_DONE = words(
     """
-    cache-store do-log lua
-    send-spoe-group
+    add-headers-bin cache-store del-headers-bin do-log lua send-spoe-group set-headers-bin
     """
 )
 CODES = (301, 302, 303, 307, 308)
