@@ -16,9 +16,10 @@ from reusedproxy.config.language.files import list_name
 from reusedproxy.config.language.report import Wrong, did_you_mean, not_done, one_of
 from reusedproxy.config.model.rules import Action, Format
 from reusedproxy.config.model.values import Expression
-from reusedproxy.config.rules.expressions import type_of, variable
+from reusedproxy.config.rules.expressions import type_of
 from reusedproxy.config.rules.reading import FRAMING, HOP, TOKEN, Reading
 from reusedproxy.config.rules.samples import CASTS, RESPONSE
+from reusedproxy.config.rules.variables import variable
 
 
 @frozen
