@@ -223,6 +223,13 @@ def without(text: str, secrets: Sequence[str]) -> str:
     return text
 
 
+def quotable(text: str) -> str:
+    """Returns a value of the configuration, such as an expression, without what may be a secret in it: for a message of
+    the running daemon, which knows no line."""
+    secrets = secrets_of((text,), in_userlist=False)
+    return without(f"'{text}'", secrets)[1:-1] if secrets else text
+
+
 def _whole(parts: Iterable[str]) -> re.Pattern[str]:
     """Returns what finds these in a text, but not within a word: of a hint, that would leave one that nobody knows."""
     return re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(map(re.escape, parts))})(?![A-Za-z0-9])", re.IGNORECASE)
