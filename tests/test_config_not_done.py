@@ -70,9 +70,11 @@ class NotDoneTests(SynchronousTestCase):
             "wurfl-patch-file x",
         ):
             self.assertIn(NOT_DONE, faults(f"global\n {word}\n")[0])
-        for word in ("ssl-passphrase-cmd /bin/x", "tune.bufsize.large 64k", "tune.bufsize.small 1k"):
-            self.assertIn(NOT_DONE, faults(f"global\n {word}\n")[0])
-        for word in ("tune.ssl.certificate-compression auto", "tune.ssl.keyupdate-rate-limit 1"):
+        for word in (
+            "ssl-passphrase-cmd /bin/x",
+            "tune.ssl.certificate-compression auto",
+            "tune.ssl.keyupdate-rate-limit 1",
+        ):
             self.assertIn(NOT_DONE, faults(f"global\n {word}\n")[0])
         for line in ("be-unpublished", "ssl-f-use crt x", "http-request wait-for-body time 1s use-large-buffer"):
             self.assertIn(NOT_DONE, faults(section(line))[0])
@@ -81,7 +83,13 @@ class NotDoneTests(SynchronousTestCase):
         self.assertIn(NOT_DONE, faults(section("", server="quic-cc-algo bbr"))[0])
         for word in ("cpu-affinity per-core", "debug.counters on", "noktls", "quick-exit", "stress-level 0"):
             self.assertIn("without effect", notices(f"global\n {word}\n")[0])
-        for word in ("shm-stats-file-max-objects", "tune.h1.fe.glitches-threshold", "tune.streams-elasticity"):
+        for word in (
+            "shm-stats-file-max-objects",
+            "tune.bufsize.large",
+            "tune.bufsize.small",
+            "tune.h1.fe.glitches-threshold",
+            "tune.streams-elasticity",
+        ):
             self.assertIn("without effect", notices(f"global\n {word} 200\n")[0])
 
     def test_what_servers_are_spoken_to_in_may_be_said(self) -> None:

@@ -169,9 +169,7 @@ HINTS = {
     " the daemon alone may read",
     "ssl-security-level": "write it into the ciphers: 'ssl-default-bind-ciphers DEFAULT:@SECLEVEL=2', say",
     "stats-file": "take it out: counters go on through reloads",
-    **dict.fromkeys(
-        ("tune.bufsize.large", "tune.bufsize.small", "use-large-buffer"), "take it out: 'tune.bufsize' is the only size"
-    ),
+    "use-large-buffer": "take it out, and let 'tune.bufsize' have the size that a body needs",
     "tune.ssl.certificate-compression": "take it out: what OpenSSL does by itself is done",
     "tune.ssl.keyupdate-rate-limit": "take it out: a connection that brings nothing else is closed",
     "tune.ssl.keylog": "with it, whoever has recorded a connection can read it: take it out",

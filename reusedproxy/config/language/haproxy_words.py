@@ -44,7 +44,8 @@ GLOBAL_WITHOUT_EFFECT = words(
     h2-workaround-bogus-websocket-clients warn-blocked-traffic-after shm-stats-file
     ssl-skip-self-issued-ca
     cpu-affinity debug.counters noktls quick-exit shm-stats-file-max-objects stress-level
-    tune.h1.be.glitches-threshold tune.h1.fe.glitches-threshold tune.streams-elasticity
+    tune.bufsize.large tune.bufsize.small tune.h1.be.glitches-threshold tune.h1.fe.glitches-threshold
+    tune.streams-elasticity
     ssl-load-extra-files ssl-load-extra-del-ext
     tune.http.cookielen tune.http.logurilen tune.idle-pool.shared tune.idletimer
     tune.max-checks-per-thread tune.max-rules-at-once
@@ -111,7 +112,7 @@ GLOBAL = (
         ssl-default-server-ciphers ssl-default-server-ciphersuites ssl-default-server-client-sigalgs
         ssl-default-server-curves ssl-default-server-options ssl-default-server-sigalgs ssl-dh-param-file ssl-engine
         ssl-propquery ssl-provider ssl-provider-path ssl-security-level ssl-server-verify stats stats-file tune.bufsize
-        tune.bufsize.large tune.bufsize.small tune.fail-alloc tune.http.maxhdr tune.maxrewrite
+        tune.fail-alloc tune.http.maxhdr tune.maxrewrite
         localpeer tune.stick-counters tune.ssl.cachesize tune.ssl.capture-buffer-size tune.ssl.capture-cipherlist-size
         tune.ssl.default-dh-param tune.ssl.keylog tune.ssl.lifetime unix-bind unsetenv wurfl-cache-size wurfl-data-file
         wurfl-engine-mode wurfl-information-list wurfl-information-list-separator wurfl-useragent-priority zero-warning
