@@ -171,6 +171,17 @@ class HTTPTests(SynchronousTestCase):
             bench.connect().written, b"PUT /x/y HTTP/1.0\r\nx-v: /x/yabe\r\ncontent-length: 6\r\n\r\nb=/x/y"
         )
 
+    def test_variables_are_set_where_their_conditions_are_met(self) -> None:
+        """One keeps its value where there is nothing to fetch."""
+        bench = Bench(
+            " option httpchk\n http-check set-var(check.u) str(/x)\n http-check set-var(check.u,ifnotset) str(/y)\n"
+            " http-check set-var-fmt(check.v,ifnotexists) v%[var(check.u)]\n"
+            " http-check set-var(check.v) var(check.no)\n"
+            " http-check set-var-fmt(check.w,ifset) w\n"
+            " http-check send meth PUT uri-lf %[var(check.u)] hdr X-V %[var(check.v)] hdr X-W a%[var(check.w)]"
+        )
+        self.assertEqual(bench.connect().written, b"PUT /x HTTP/1.0\r\nx-v: v/x\r\nx-w: a\r\n\r\n")
+
     def test_send_state(self) -> None:
         bench = Bench(" option httpchk GET /\n http-check send-state")
         self.assertEqual(bench.connect().written, b"GET / HTTP/1.0\r\nx-haproxy-server-state: UP; name=be/s1\r\n\r\n")

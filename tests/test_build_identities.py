@@ -188,6 +188,12 @@ class ChoiceTests(IdentitiesTestCase):
         ):
             self.assertIn(said, str(self.assertRaises(IdentityRefused, self.choose, made, **headers)), headers)
 
+    def test_no_message_quotes_a_key(self) -> None:
+        self.issue("t/a.pem")
+        made = self.load("crt t/%[req.hdr(x)].pem verifyhost %[req.hdr(y),hmac(sha256,UzNDUkVUS0VZ),hex]")
+        said = str(self.assertRaises(IdentityRefused, self.choose, made, x="a"))
+        self.assertIn("'verifyhost %[req.hdr(y),hmac(sha256,…),hex]' finds nothing", said)
+
     def test_no_request_names_a_file(self) -> None:
         self.issue("t/a.pem")
         self.issue("secret.pem")

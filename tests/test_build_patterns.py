@@ -62,6 +62,15 @@ class PatternsTests(SynchronousTestCase):
         finished(patterns.load([said]))
         self.assertEqual(patterns.faults, [])
 
+    def test_an_address_with_an_interface_is_no_pattern(self) -> None:
+        """It would match the address on any interface."""
+        self.write(["fe80::1", "fe80::2%eth0"])
+        patterns = Patterns()
+        finished(patterns.load([said := asking("ip", self.path)]))
+        (fault,) = patterns.faults
+        self.assertIn("'fe80::2%eth0' names an interface", fault.text)
+        self.assertEqual(fault.place, said.place)
+
     def test_each_expression_is_compiled_once_and_all_of_them_in_few_that_are_small(self) -> None:
         self.write([f"^/area{number}/[a-z]+\\.(php|asp)$" for number in range(600)])
         patterns, said = Patterns(), asking("reg", self.path)

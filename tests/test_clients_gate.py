@@ -71,6 +71,11 @@ class RuleTests(SynchronousTestCase):
             (f"{rule} set-var(sess.a) src\n{rule} reject if {{ var(sess.a) -m ip 192.0.2.9 }}", REJECT),
             (f"{rule} set-var-fmt(sess.a) %[src]\n{rule} reject if {{ var(sess.a) -m str 192.0.2.9 }}", REJECT),
             (
+                f"{rule} set-var(sess.a) src\n{rule} set-var(sess.a,ifnotset) dst\n{rule} set-var(sess.b,ifset) src\n"
+                f"{rule} accept if {{ var(sess.b) -m found }}\n{rule} reject if {{ var(sess.a) -m ip 192.0.2.9 }}",
+                REJECT,
+            ),
+            (
                 f"{rule} set-var(sess.a) src\n{rule} unset-var(sess.a)\n{rule} reject if {{ var(sess.a) -m found }}",
                 ACCEPT,
             ),

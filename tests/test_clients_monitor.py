@@ -77,6 +77,17 @@ class MonitorTests(SynchronousTestCase):
         self.assertEqual(world.log, [])
         world.check_rest()
 
+    def test_what_has_come_of_a_body_counts(self) -> None:
+        """As in HAProxy: what comes later does not."""
+        world = ruled(self, " monitor-uri /alive\n monitor fail if { req.body -m sub bad }", warm=1)
+        head = get("/alive", "Content-Length: 3", method="POST")
+        for pieces, begins in (([head + b"bad"], FAILING), ([head + b"god"], READY), ([head, b"bad"], READY[:17])):
+            client = world.client()
+            for piece in pieces:
+                client.send(piece)
+            self.assertEqual(client.take()[: len(begins)], begins, pieces)
+        world.check_rest()
+
     def test_pages_of_the_operators_own(self) -> None:
         """`errorfile 200` and `errorfile 503` are what it answers, as in HAProxy."""
         world = ruled(self, " monitor-uri /alive\n monitor fail if { nbsrv(be) lt 1 }", warm=1)

@@ -195,7 +195,12 @@ class ConditionalBlockTests(SynchronousTestCase):
 
 #: Blocks of which something is left out, and what is said of it: a warning or a notice, and where.
 LEFT_OUT = (
-    (".if feature(LUA)\n http-request deny\n.endif\n", "warning", 4, "'feature(LUA)' is false here"),
+    (
+        ".if feature(LUA)\n http-request deny\n.endif\n",
+        "warning",
+        4,
+        "line 5 is left out, as 'feature(LUA)' is false here",
+    ),
     (".if !feature(LUA)\n.else\n http-request deny\n.endif\n", "notice", 5, "'feature(LUA)' is false here"),
     (".if version_before(3.0)\n acl a src ::1\n.endif\n", "warning", 4, "'version_before(3.0)' is false here: 'acl a'"),
     (".if enabled(SPLICE) && 1\n tcp-request content reject\n.endif\n", "warning", 4, "'enabled(SPLICE)' is false"),

@@ -166,6 +166,10 @@ class WordTests(SynchronousTestCase):
             ("option balance", "unknown option 'balance': it is a keyword of its own, write it without 'option'"),
             ("option allbackups x", "'option allbackups' takes nothing after it: 'x'"),
             (
+                "option forwardfor except fe80::1%lo",
+                "'option forwardfor except' needs an address or a network such as 10.0.0.0/8, not 'fe80::1%lo'",
+            ),
+            (
                 "option forwardfor except x",
                 "'option forwardfor except' needs an address or a network such as 10.0.0.0/8, not 'x'",
             ),

@@ -313,6 +313,46 @@ class TCPTests(SynchronousTestCase):
         for line in ("reject if { req.len gt 5 }", "accept if WAIT_END", "reject if { path /a }", "reject unless HTTP"):
             self.assertEqual(notices(self.listen(f"tcp-request content {line}", head=HTTP)), [], line)
 
+    def test_rules_for_contents_that_let_in_no_more_than_they_read_are_told_of_only(self) -> None:
+        """HAProxy starts with all of them. An `accept` that is met less often leaves more to the rules behind it; one
+        that a request without a body meets, or a part of it, lets that in."""
+        values = ("req.ssl_sni", "req.payload(0,4)", "req.body")
+        lines = [f"capture {value} len 25" for value in values] + ["set-priority-class req.ssl_ver"]
+        lines += [f"capture src len 9 if ! {{ {value} -m found }}" for value in values]
+        lines += [
+            "accept if { req.body_len gt 10 }",
+            "accept if { req.body_len ge 3 5: }",
+            "accept unless ! { req.body -m sub ok }",
+        ]
+        lines += ["accept if { src ::1 } { req.body -m beg ok }", "accept if { req.body_param(a) -m found }"]
+        lines += ["accept if { req.body -m len ge 3 }"]
+        for line in lines:
+            (said,) = notices(self.listen(f"tcp-request content {line}", head=HTTP))
+            self.assertRegex(said, "has no value in mode http|what has come of the body by chance", line)
+        for line in (
+            "accept if ! { req.ssl_sni a }",
+            "accept unless { req.ssl_sni a }",
+            "accept unless { src ::1 } { req.ssl_sni a }",
+            "accept if { src ::1 } or ! { req.payload(0,4) -m found }",
+            "accept if { req.body_len lt 10 }",
+            "accept if { req.body_len 10 }",
+            "accept if { req.body_len eq 3 7: }",
+            "accept if ! { req.body_len gt 10 }",
+            "accept if { req.body -m str ok }",
+            "accept if { req.body -m end ok }",
+            "accept if { req.body -m reg ^[a-z]*$ }",
+            "accept if { req.body,length gt 10 }",
+            "accept if { req.body_param(a) -m str ok }",
+            "reject unless { req.body_len gt 10 }",
+            "set-var(txn.a) req.body",
+            "set-src req.body_param(a),lower",
+            "track-sc0 req.body table l",
+            "set-var(txn.a) src if { req.body -m found }",
+        ):
+            text = self.listen("stick-table type string size 9", f"tcp-request content {line}", head=HTTP)
+            (fault,) = self.faults(text)
+            self.assertRegex(fault, "has no value in mode http|what has come of the body by chance", line)
+
     def test_bodies_for_which_nothing_waits(self) -> None:
         """Whoever sends them a moment after the head is not judged by what is in them, in HAProxy either."""
         deny = "http-request deny if { req.body -m sub evil }"
@@ -322,6 +362,34 @@ class TCPTests(SynchronousTestCase):
         self.assertEqual(len(notices(self.listen(deny, wait, head=HTTP))), 1)
         for lines in ((wait, deny), ("option http-buffer-request", deny)):
             self.assertEqual(notices(self.listen(*lines, head=HTTP)), [])
+        for line in (
+            "use_backend l if { req.body -m sub evil }",
+            "use-server a if { req.body -m sub evil }",
+            "redirect location / if { req.body -m sub evil }",
+            "force-persist if { req.body -m sub evil }",
+            "ignore-persist if { req.body -m sub evil }",
+            "acl evil req.body_param(a) -m found\n http-request set-header X a if evil",
+            "http-request set-header X %[req.body_len]",
+            "stick-table type string size 9\n stick on req.body_param(a)",
+            "balance hash req.body_param(a)",
+        ):
+            (said,) = notices(self.listen(line, head=HTTP))
+            self.assertIn("by chance, since nothing waits for it: add 'option http-buffer-request', or", said)
+            for waits in (wait, "option http-buffer-request"):
+                self.assertEqual(notices(self.listen(waits, line, head=HTTP)), [], line)
+        for waits in ("", "option http-buffer-request"):
+            (said,) = notices(self.listen("monitor-uri /", waits, "monitor fail if { req.body -m found }", head=HTTP))
+            self.assertIn(
+                "'monitor fail': 'req.body' is what has come of the body by chance, since nothing can wait", said
+            )
+        of_backend = f"{HTTP}backend b\n {deny}\n balance hash req.body\n server a h:1\nfrontend f\n bind :1\n"
+        leads = "use_backend b if { path / }\n"
+        for led, count in ((f" default_backend b\n {wait}\n", 0), (f" {leads}", 2), ("", 0)):
+            self.assertEqual(sum("by chance" in each for each in notices(f"{of_backend}{led}")), count, led)
+        found = notices(
+            f"{of_backend} use_backend %[path]\nfrontend g\n bind :2\n {leads} option http-buffer-request\n"
+        )
+        self.assertEqual(sum("by chance" in each for each in found), 2)
         for line in (
             "stats http-request deny if { req.body_param(a) -m found }",
             "stats admin unless { req.body_len 4 }",

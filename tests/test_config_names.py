@@ -158,6 +158,7 @@ class WordTests(SynchronousTestCase):
                 "'resolve-opts' is one of 'allow-dup-ip', 'ignore-weight', 'prevent-dup-ip', not 'foo'",
             ),
             ("resolve-net foo", "'resolve-net' takes networks such as 10.0.0.0/8 or 2001:db8::/32, not 'foo'"),
+            ("resolve-net fe80::%1/64", "or 2001:db8::/32, not 'fe80::%1/64'"),
             ("resolve-net " + ",".join(["10.0.0.1"] * 6), "5 networks at most"),
             ("resolvers dnz", "there is no 'resolvers dnz': did you mean 'dns'?"),
         ):

@@ -4,6 +4,7 @@ taken, as what they ask for is done in any case, or is the kernel's."""
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 from types import SimpleNamespace
 from typing import Any
 
@@ -59,6 +60,37 @@ class NotDoneTests(SynchronousTestCase):
         refused = [fault for text in words() for fault in faults(text) if NOT_DONE in fault]
         self.assertGreater(len(refused), 150)
         self.assertEqual([fault for fault in refused if fault.endswith(NOT_DONE)], [])
+
+    def test_words_of_the_newest_version_are_known(self) -> None:
+        """Those that change nothing here are taken."""
+        for word in (
+            "acme.scheduler auto",
+            "jwt.decrypt_alg_list ALL",
+            "jwt.decrypt_enc_list ALL",
+            "wurfl-patch-file x",
+        ):
+            self.assertIn(NOT_DONE, faults(f"global\n {word}\n")[0])
+        for word in (
+            "ssl-passphrase-cmd /bin/x",
+            "tune.ssl.certificate-compression auto",
+            "tune.ssl.keyupdate-rate-limit 1",
+        ):
+            self.assertIn(NOT_DONE, faults(f"global\n {word}\n")[0])
+        for line in ("be-unpublished", "ssl-f-use crt x", "http-request wait-for-body time 1s use-large-buffer"):
+            self.assertIn(NOT_DONE, faults(section(line))[0])
+        for verb, rules in product(("add", "set", "del"), ("http-request", "http-response", "http-after-response")):
+            self.assertIn(NOT_DONE, faults(section(f"{rules} {verb}-headers-bin x"))[0])
+        self.assertIn(NOT_DONE, faults(section("", server="quic-cc-algo bbr"))[0])
+        for word in ("cpu-affinity per-core", "debug.counters on", "noktls", "quick-exit", "stress-level 0"):
+            self.assertIn("without effect", notices(f"global\n {word}\n")[0])
+        for word in (
+            "shm-stats-file-max-objects",
+            "tune.bufsize.large",
+            "tune.bufsize.small",
+            "tune.h1.fe.glitches-threshold",
+            "tune.streams-elasticity",
+        ):
+            self.assertIn("without effect", notices(f"global\n {word} 200\n")[0])
 
     def test_what_servers_are_spoken_to_in_may_be_said(self) -> None:
         for word in ("proto h1", "ws h1", "ws auto"):

@@ -288,6 +288,8 @@ class FaultTests(SynchronousTestCase):
             ("acl a ssl_fc, not", "acl 'a': a converter is missing in the expression, in which no blank can stand"),
             ("acl a path -x /", "acl 'a': unknown flag '-x': there are -i, -m, -f, -n and --"),
             ("acl a src 10.0.0.0/33", "acl 'a': '10.0.0.0/33' is no address, nor a network such as 10.0.0.0/8"),
+            ("acl a src fe80::1%eth0", "acl 'a': 'fe80::1%eth0' names an interface, which is not compared: write"),
+            ("http-request deny unless { src fe80::%1/64 }", "write 'fe80::/64', which is the same address on any"),
             ("acl a src -m len 3", ""),
             ("acl a src -m bool", "'-m bool' cannot be used with 'src', which gives ip"),
             (

@@ -168,6 +168,66 @@ class SecretTests(SynchronousTestCase):
                 self.assertEqual(self.quoted(text, API_TOKEN=SECRET), [], line)
                 self.assertEqual(self.quoted(text, API_TOKEN=f"{SECRET}' \"x"), [], line)
 
+    def test_no_message_about_another_line_quotes_a_secret(self) -> None:
+        """A rule that names an ACL is told what its expression needs, which may have a key; as is what inherits one."""
+        key = f"hmac(sha256,{SECRET})"
+        behind_answer = f"acl signed res.hdr(x-sum),{key} -m found"
+        by_regex = f"acl signed req.hdr(x-api-key) -m reg ^(?={SECRET})x"
+        of_bytes = f"acl signed req.payload(0,4),{key} -m found"
+        of_body = f"acl signed req.body,{key} -m found"
+        backtracks, needs, looks = "linear time", "is never true here", "is what has come of the body by chance"
+        for acl, rule, told in (
+            (behind_answer, "http-request deny if signed", needs),
+            (behind_answer, "tcp-request connection reject if signed", needs),
+            (behind_answer, "tcp-request session reject if signed", needs),
+            (behind_answer, "redirect location / if signed", needs),
+            (behind_answer, "use_backend b if signed", needs),
+            (behind_answer, "use-server s if signed", needs),
+            (behind_answer, "stick on src if signed", needs),
+            (behind_answer, "force-persist if signed", needs),
+            (behind_answer, "monitor fail if signed", needs),
+            (behind_answer, "stats http-request deny if signed", needs),
+            (by_regex, "http-request deny unless signed", backtracks),
+            (by_regex, "use_backend b if signed", backtracks),
+            (by_regex, "use-server s if signed", backtracks),
+            (of_bytes, "tcp-request content reject if signed", "has no value in mode http"),
+            (of_bytes, "http-request deny if signed", "needs what a client sends in 'mode tcp'"),
+            (of_body, "http-request deny if signed", looks),
+            (of_body, "stats http-request deny if signed", looks),
+            (
+                f"filter bwlim-in lim key res.hdr(x),{key} table b limit 1m",
+                "http-request set-bandwidth-limit lim",
+                "'res.hdr(x),hmac(sha256,…)' needs a response",
+            ),
+        ):
+            lines = f" {acl}\n {rule}\n stats uri /s\n server s h:1\n"
+            text = f"{HEAD}listen l\n bind :80\n{lines}backend b\n stick-table type ip size 1\n server s h:1\n"
+            found = "\n".join(said(text))
+            self.assertIn(told, found, rule)
+            self.assertNotIn(SECRET.lower(), found.lower(), rule)
+            if told is needs:
+                self.assertIn("acl 'signed' is never true", found)
+                self.assertIn("'res.hdr(x-sum),hmac(sha256,…)' needs", found)
+            if told is looks:
+                self.assertIn("'req.body,hmac(sha256,…)' is what", found)
+
+    def test_what_lines_without_a_secret_say_is_quoted(self) -> None:
+        """Though a line with one has it, too; the words of the message itself stay as they are."""
+        text = (
+            f"{HEAD}frontend f\n bind :80\n default_backend bogus\n"
+            " http-request return status 401 content-type text/plain string 'bogus: please request a token'\n"
+            " acl has_token req.hdr(x-token) -m found\n http-request deny unless has_tokens\n"
+        )
+        found = "\n".join(said(text))
+        for quoted in ("there is no backend 'bogus'", "'http-request deny'", "there is no acl 'has_tokens'"):
+            self.assertIn(quoted, found)
+
+    def test_a_quote_within_what_is_quoted_does_not_show_a_secret(self) -> None:
+        acl = f'acl signed req.hdr(x-api-key) -m reg "^it\'s(?={SECRET})"'
+        found = "\n".join(said(f"{HEAD}frontend f\n bind :80\n {acl}\n http-request deny unless signed\n"))
+        self.assertIn("linear time", found)
+        self.assertNotIn(SECRET, found)
+
     def test_what_is_no_secret_is_quoted(self) -> None:
         """A message that does not name the word that is wrong is of no use."""
         for line, word in (

@@ -896,6 +896,30 @@ class SessionTests(RuntimeTestCase):
         self.tell("d <<END\n4\n\n5\nEND\ne\n")
         self.assertEqual(self.payloads, [None, "1\n 2\n \n3\n", "4\n\n5\n", None])
 
+    def test_a_payload_with_a_command_behind_it_in_its_line_ends_the_connection(self) -> None:
+        """Before any command of that line, and of the payload, is run: HAProxy runs the second one, or takes it for a
+        part of the payload, by version."""
+        run: list[list[str]] = []
+
+        def take(context: Context, words: list[str]) -> str:
+            run.append(words)
+            return ""
+
+        self.patch(session, "run", take)
+        for line in (
+            "add map x <<; show stat",
+            "show info; add map x <<END ;",
+            "a <<;b <<",
+            "add map x y <<;;",
+            "a <<END; <<",
+        ):
+            self.setUp()
+            said = self.tell(f"{line}\nshutdown sessions server be/s1\n\n")
+            self.assertIn("'<<' has to stand at the end of its line", said, line)
+            self.assertTrue(said.endswith("\n\n"), line)
+            self.assertEqual(self.wire.end, ("close", "payload within a line"))
+        self.assertEqual(run, [])
+
     def test_a_payload_that_is_too_long_ends_the_connection(self) -> None:
         line = "x" * 1023 + "\n"
         self.tell("prompt\nget weight be/s1 <<\n")

@@ -310,11 +310,13 @@ class FailingTests(SynchronousTestCase):
     def test_a_line_of_the_log_is_written_without_the_value(self) -> None:
         """The request is over: nothing is left to be refused."""
         facts: Any = Seen(REQUEST)
-        made = line_of(read_format('a %[uuid] %[src] %[uuid,upper] "b"', "here", of_log=True))
+        expressions = "%[uuid] %[src] %[uuid,hmac(sha256,UzNDUkVUS0VZ)]"
+        made = line_of(read_format(f'a {expressions} "b"', "here", of_log=True))
         with broken():
             line = made(facts)
         self.assertEqual((line.split()[0], "127.0.0.1" in line, line.split()[-1]), ("a", True, '"b"'))
         self.assertEqual([FAULT in text for _, text in facts.told], [True, True])
+        self.assertIn("'%[uuid,hmac(sha256,…)]' of a log line is empty", facts.told[1][1])
 
     def test_a_connection_without_its_name_is_not_opened(self) -> None:
         """`sni`, `pool-conn-name`, and what is added to a PROXY header."""

@@ -154,6 +154,8 @@ class ReadingTests(SynchronousTestCase):
     def test_a_file_with_a_line_that_cannot_be_read_is_a_fault(self) -> None:
         for content, converter, fault in (
             ("10.0.0.1 1\nx 2\n", "src,map_ip({})", "the map FILE: 'x' is no address"),
+            ("fe80::1 1\nfe80::1%lo 2\n", "src,map_ip({})", "the map FILE: 'fe80::1%lo' names an interface"),
+            ("a fe80::1\nb fe80::1%lo\n", "path,map_str_ip({})", "the map FILE: 'fe80::1%lo', the value of 'b', is no"),
             ("1 1\neq 2\n", "src_port,map_int({})", "the map FILE: 'eq' is no number"),
             ("a 1\n( 2\n", "path,map_reg({})", "the map FILE: the regular expression '('"),
             ("a 1\nb x\n", "path,map_str_int({})", "the map FILE: 'x', the value of 'b', is no number"),

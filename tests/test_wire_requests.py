@@ -133,7 +133,7 @@ class AcceptedRequestTests(SynchronousTestCase):
 
     def test_nothing_is_cut_when_nothing_must_be(self) -> None:
         """A head without hop-by-hop fields goes on as one slice, spelled as it came."""
-        head = b"GET /x HTTP/1.1\r\nhOsT:  a \r\naCCept:\t*/* \r\n\r\n"
+        head = b"GET /x HTTP/1.1\r\nhOsT:  a\r\naCCept:\t*/*\r\n\r\n"
         self.assertEqual(read(head).block, head[:-2])
 
 

@@ -84,7 +84,7 @@ class BlockTests(SynchronousTestCase):
 
     def test_an_end_to_end_head_goes_on_as_it_is(self) -> None:
         """Order and spelling are the server's."""
-        head = OK + b"sErVeR:x \r\nDate: y\r\nSet-Cookie: a\r\nSet-Cookie: b\r\n" + LENGTH
+        head = OK + b"sErVeR:x\r\nDate: y\r\nSet-Cookie: a\r\nSet-Cookie: b\r\n" + LENGTH
         self.assert_block(head, head)
 
     def test_hop_by_hop_fields_stay_here(self) -> None:

@@ -123,6 +123,8 @@ LEGAL_BODIES: list[LegalBody] = [
     LegalBody("a chunk extension as long as it may be", "9112 7.1.1", b"5;" + b"a" * 1020 + b"\r\nhello\r\n0\r\n\r\n",
         HELLO, b"hello"),
     LegalBody("trailers", "9112 7.1.2", b"0\r\nA: b\r\nC:\r\n\r\n", b"0\r\nA: b\r\nC:\r\n\r\n", b""),
+    LegalBody("blanks behind trailers", "9112 5.1", b"0\r\nA: b \t\r\nC: \r\nD: e\r\n\r\n",
+        b"0\r\nA: b\r\nC:\r\nD: e\r\n\r\n", b""),
     LegalBody(
         "forbidden trailers", "9110 6.5.1",
         b"1\r\nx\r\n0\r\nHost: b\r\nA: b\r\ncontent-LENGTH:5\r\nTransfer-Encoding: chunked\r\n\r\n",

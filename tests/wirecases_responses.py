@@ -110,7 +110,10 @@ LEGAL_RESPONSES: list[LegalResponse] = [
         OK + b"Connection: keep-alive, X-Hop\r\nKeep-Alive: timeout=5\r\nx-hop: 1\r\nProxy-Connection: a\r\n"
         + LENGTH + FIVE, OK + LENGTH + FIVE),
     LegalResponse("header order and spelling", "9110 5.3",
-        OK + b"sErVeR:x \r\nDate: y\r\nSet-Cookie: a\r\nSet-Cookie: b\r\n" + LENGTH + FIVE),
+        OK + b"sErVeR:x\r\nDate: y\r\nSet-Cookie: a\r\nSet-Cookie: b\r\n" + LENGTH + FIVE),
+    LegalResponse("blanks behind values", "9112 5.1",
+        OK + b"X: a b\r\nX: a \r\nContent_Length: 1 \r\nY:\t\r\n" + LENGTH + FIVE,
+        OK + b"X: a b\r\nX: a\r\nContent_Length: 1\r\nY:\r\n" + LENGTH + FIVE),
     LegalResponse("a second Host field", "9110 7.2", OK + b"Host: a\r\nHost: b\r\n" + LENGTH + FIVE),
     LegalResponse("a response head of the largest size", "9112 3",
         OK + LENGTH + b"A: " + b"b" * (15360 - 17 - 19 - 7) + b"\r\n" + FIVE),

@@ -167,7 +167,7 @@ class Frontend(Owner):
         #: The guard that is asked when a request has been counted.
         self._inner_guard: Callable[[Exchange], bool] | None = None
         #: `clients.monitor.Monitor.answers`: it comes before all else. None: there is no monitor.
-        self.monitor: Callable[[Exchange, bool], bool] | None = None
+        self.monitor: Callable[[Exchange, bytes, bool], bool] | None = None
         #: All backends, by name.
         self.backends: Mapping[str, Backend] = {}
         #: Decides who may come in; None: everybody may.
@@ -527,7 +527,7 @@ class Frontend(Owner):
 
     def route(self, exchange: Exchange, body: bytes, ended: bool) -> None:
         """Begins `exchange` at its backend, or answers it with one of the proxy's pages."""
-        if self.monitor is not None and self.monitor(exchange, ended):
+        if self.monitor is not None and self.monitor(exchange, body, ended):
             return
         if self.routing is not None:
             self.routing.route(exchange, body, ended)

@@ -35,8 +35,8 @@ class Monitor:
         self._frontend.monitor = self.answers
         self._frontend.log = _unless_monitored(self._frontend.log)
 
-    def answers(self, exchange: Exchange, ended: bool) -> bool:
-        """Answers the request if it is for the monitor. Returns whether it was."""
+    def answers(self, exchange: Exchange, body: bytes, ended: bool) -> bool:
+        """Answers the request if it is for the monitor. Returns whether it was. `body` is what has come of its body."""
         head = exchange.head
         assert head is not None
         target = head.target
@@ -49,6 +49,7 @@ class Monitor:
             count_request(exchange)
         if not ended:
             exchange.client.end_after("answered by the monitor")
+        exchange.early = body
         if self._failing(exchange):
             exchange.fail(503, "LR")
             return True

@@ -53,7 +53,7 @@ class Owner(ClientFrontend, Protocol):
     #: Another frontend accepts on its listeners, or nobody does.
     stopped: bool
     #: Answers some requests before all rules (`monitor-uri`), and says whether it did; None: nobody does.
-    monitor: Callable[[Exchange, bool], bool] | None
+    monitor: Callable[[Exchange, bytes, bool], bool] | None
     #: Returns False for requests that need not be given to `route`, but begin at the `default_route`; None: all are. It
     #: counts them, too, where they are to be counted.
     guard: Callable[[Exchange], bool] | None

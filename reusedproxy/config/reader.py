@@ -29,7 +29,7 @@ from reusedproxy.config.language.report import (
     nearest,
     not_done,
 )
-from reusedproxy.config.language.secrets import is_secret, secrets_of
+from reusedproxy.config.language.secrets import is_secret
 from reusedproxy.config.language.words import split_words, unset_variables
 from reusedproxy.config.model.names import Resolvers
 from reusedproxy.config.model.proxies import Configuration
@@ -217,7 +217,7 @@ class _Reading:
 
     def hide_secrets(self, words: Sequence[str]) -> None:
         """Has no message quote what may be a secret in the current line."""
-        self.report.hide(self.place, secrets_of(words, isinstance(self.section, UserListDraft)))
+        self.report.secrets.look(self.place, words, isinstance(self.section, UserListDraft))
 
     def lost_line(self, rough_words: list[str]) -> None:
         """Notes that a line could not be split: it may have defined a name, or have been the head of a section."""
@@ -299,7 +299,7 @@ class _Reading:
             return "global" if isinstance(self.section, GlobalDraft) else ""
         value = self.environment.get(name)
         if value is not None and is_secret(name):
-            self.report.hide(self.place, [value, *value.split()])
+            self.report.secrets.hide(self.place, [value, *value.split()])
         return value
 
     def read_words(self, line: Line, text: str) -> None:

@@ -42,6 +42,7 @@ from reusedproxy.rules.samples.converters import references
 from reusedproxy.rules.samples.fetches import Fetch, members, path_and_query
 from reusedproxy.rules.samples.formats import Text, clean, text_of, text_of_body, text_of_path
 from reusedproxy.rules.steering import STEERING, Dropped, Held
+from reusedproxy.rules.variables import met
 from reusedproxy.wire.bodies import plain_name
 from reusedproxy.wire.heads import RequestHead
 from reusedproxy.wire.reason_phrases import reason_phrase
@@ -267,6 +268,8 @@ def _set_status(action: SetStatus, where: str) -> Act:
 
 def _set_variable(action: SetVariable, where: str) -> Act:
     value, name = action.value, action.name
+    if action.conditions:
+        return _set_where_met(action, where)
     if isinstance(value, Format):
         text = text_of(value, where)
 
@@ -283,9 +286,7 @@ def _set_variable(action: SetVariable, where: str) -> Act:
 
         return unset
     assert isinstance(value, Expression)
-    fetch = compiled(value, where)
-    if type_of(value) == "meth":
-        fetch = _as_method(fetch)
+    fetch = _typed(value, where)
 
     def set_sample(facts: Facts) -> Verdict:
         sample = fetch(facts)
@@ -294,6 +295,27 @@ def _set_variable(action: SetVariable, where: str) -> Act:
         return None
 
     return set_sample
+
+
+def _set_where_met(action: SetVariable, where: str) -> Act:
+    """Compiles a `set-var` with conditions."""
+    value, name, allows = action.value, action.name, met(action.conditions)
+    fetch: Fetch = text_of(value, where) if isinstance(value, Format) else _typed(value, where)
+
+    def set_where_met(facts: Facts) -> Verdict:
+        sample = fetch(facts)
+        if sample is not None and allows(facts.variable(name), sample):
+            facts.set_variable(name, sample)
+        return None
+
+    return set_where_met
+
+
+def _typed(value: Expression | None, where: str) -> Fetch:
+    """Compiles an expression whose sample tells its type."""
+    assert value is not None
+    fetch = compiled(value, where)
+    return _as_method(fetch) if type_of(value) == "meth" else fetch
 
 
 def _as_method(fetch: Fetch) -> Fetch:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from reusedproxy.wire.faults import Limits
-from reusedproxy.wire.grammar import CHUNK_LINE, CRLF, FIELD_LINE, NEXT_CHUNK
+from reusedproxy.wire.grammar import CHUNK_LINE, CRLF, FIELD_LINE, NEXT_CHUNK, OWS
 
 LAST_CHUNK: Final = b"0\r\n\r\n"
 
@@ -319,6 +319,8 @@ class ChunkedBody:
         name, dropped = found[1], self._dropped
         if not self._framed or plain_name(name) in _NO_TRAILER or (dropped is not None and dropped(name)):
             output.drop(at, end + 2)
+        elif data[end - 1] in OWS:
+            output.drop(at + len(data[at:end].rstrip(OWS)), end)
         return step
 
     @staticmethod

@@ -42,6 +42,7 @@ from reusedproxy.wire.grammar import (
     CONNECTION,
     CRLF,
     EXPECT,
+    FIELD_LINE,
     FRAMING_NAME,
     HOST_FIELD,
     KEEP_ALIVE,
@@ -505,28 +506,40 @@ def _notables(lines: list[bytes], head: bytes, limits: Limits, fault: Fault) -> 
             kind = NOTABLES.get(name.lower())
             if kind is None:
                 if FRAMING_NAME.match(name, 2, colon - 1) is None:
-                    refuse(head, limits, fault)
-                if fault is RequestFault:
+                    if FIELD_LINE.match(line, 2) is None:
+                        refuse(head, limits, fault)
+                elif fault is RequestFault:
                     raise fault(
                         "a second spelling of Content-Length or Transfer-Encoding, as which servers may read it"
                     )
-                continue  # in an answer it is a field like any other: only we read its framing
+                # In an answer it is a field like any other: only we read its framing.
+                edits.append(_trimmed(line))
+                continue
         raw = line[colon:]
         value = raw.strip(OWS)
         if kind >= CONNECTION:
             edits.append((line, b""))
         elif kind <= TRANSFER_ENCODING and (plain := framing_value(kind, value, raw, notables[kind])) is not raw:
             edits.append((line, name + plain if plain else b""))
+        elif raw[-1:] in (b" ", b"\t"):
+            edits.append(_trimmed(line))
         earlier = notables[kind]
         notables[kind] = value if earlier is None else repeated(kind, earlier, value, fault)
     return notables, edits
+
+
+def _trimmed(line: bytes) -> tuple[bytes, bytes]:
+    """Returns the edit that takes the blanks behind the value of a field out. It has the end of the line, since another
+    line, with more of a value, may begin alike."""
+    return line + b"\r", line.rstrip(OWS) + b"\r"
 
 
 def _edited(head: bytes, edits: Edits) -> bytes:
     """Returns the head with the changes to its notable lines made."""
     for line, instead in edits:
         # The first occurrence of this text is the line itself: an earlier line that begins with it has the same name,
-        # so it was changed before (or is a Content-Length of the same value: then either may stay).
+        # so it was changed before (or is a Content-Length of the same value: then either may stay). What `_trimmed` has
+        # made is a whole line.
         head = head.replace(line, instead, 1)
     return head
 

@@ -23,6 +23,7 @@ from reusedproxy.config.rules.samples import RESPONSE
 from reusedproxy.net.dial import Dialer
 from reusedproxy.rules.samples.compile import compiled
 from reusedproxy.rules.samples.formats import text_of_body
+from reusedproxy.rules.variables import met
 from reusedproxy.wire.heads import Limits
 
 #: Returns how to connect for one step. The function that it returns gives None where there is no such port.
@@ -98,11 +99,11 @@ class _Compiler:
             return Expecting(
                 look, step.tout_status or "L7TOUT", self._hint(step), step.error_status or "L7RSP", step.number
             )
-        value = step.value
+        value, allows = step.value, met(step.conditions) if step.conditions else None
         if isinstance(value, Format):
             text = text_of_body(value, RESPONSE)
-            return Setting(step.name, lambda facts: text(facts))
-        return Setting(step.name, None if value is None else compiled(value, RESPONSE))
+            return Setting(step.name, lambda facts: text(facts), allows)
+        return Setting(step.name, None if value is None else compiled(value, RESPONSE), allows)
 
     def _hint(self, step: Connect | SendBytes | Expect) -> str:
         """Says in HAProxy's words at which step a TCP check is."""

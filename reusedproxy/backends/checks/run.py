@@ -19,6 +19,7 @@ from reusedproxy.net.dial import Dial, Dialer, DialFailure
 from reusedproxy.net.transport import CLOSED, PEER_RESET, Transport
 from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.rules.samples.compile import Fetch
+from reusedproxy.rules.variables import Condition
 from reusedproxy.wire.heads import Limits, ResponseHead
 
 #: The statuses with which HAProxy shows a code, 0 where there is none.
@@ -61,10 +62,20 @@ class Expecting:
 
 @frozen
 class Setting:
-    """Sets a variable, or removes it."""
+    """Sets a variable, where `allows` has nothing against it; removes it without a `fetch`."""
 
     name: str
     fetch: Fetch | None
+    allows: Condition | None = None
+
+    def do(self, facts: CheckFacts) -> None:
+        """Does the step. As in rules, a variable keeps its value where there is nothing to fetch."""
+        if self.fetch is None:
+            facts.set_variable(self.name, None)
+            return
+        sample = self.fetch(facts)
+        if sample is not None and (self.allows is None or self.allows(facts.variable(self.name), sample)):
+            facts.set_variable(self.name, sample)
 
 
 CompiledStep = Connecting | Sending | Expecting | Setting
@@ -164,7 +175,7 @@ class Run:
             elif isinstance(step, Sending):
                 self._send(step)
             elif isinstance(step, Setting):
-                self.facts.set_variable(step.name, None if step.fetch is None else step.fetch(self.facts))
+                step.do(self.facts)
             else:
                 self._connect(step)
                 return

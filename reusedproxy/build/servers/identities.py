@@ -15,6 +15,7 @@ from reusedproxy.build.certificates import Stamps, stamps_of
 from reusedproxy.build.identity_sources import Sources, sources_of
 from reusedproxy.config import model
 from reusedproxy.config.language.files import based_path
+from reusedproxy.config.language.secrets import quotable
 from reusedproxy.config.model.identities import IdentityRule
 from reusedproxy.config.model.rules import Format
 from reusedproxy.exchanges.exchange import Exchange
@@ -183,7 +184,7 @@ def _text(word: str, made: Format) -> Callable[[Exchange], str]:
     """Returns the function that evaluates a format of a server line. It raises IdentityRefused where one of its
     expressions finds nothing."""
     parts = [part if isinstance(part, str) else compiled_alone(part.expression) for part in made.parts]
-    said = "".join(part if isinstance(part, str) else f"%[{part.expression}]" for part in made.parts)
+    said = "".join(part if isinstance(part, str) else f"%[{quotable(str(part.expression))}]" for part in made.parts)
 
     def text(facts: Exchange) -> str:
         texts = []

@@ -15,6 +15,7 @@ from reusedproxy.config.language.addresses import server_address
 from reusedproxy.config.language.report import Line, Wrong, did_you_mean, not_done
 from reusedproxy.config.model.checks import Connect, Expect, SendBytes, SetVariable
 from reusedproxy.config.rules.formats import read_format
+from reusedproxy.config.rules.variables import variable_conditions
 
 #: A step as it is read: a comment is its text.
 Drafted = Connect | Send | SendBytes | Expect | SetVariable | str
@@ -72,11 +73,12 @@ def _other(line: Line, number: int, kind: str, known: frozenset[str]) -> Drafted
 
 
 def _variable(line: Line, number: int, what: str, verb: str, inside: str) -> SetVariable:
-    name, comma, _ = inside.partition(",")
-    if comma:
-        raise Wrong(f"{what}: {not_done(inside, 'condition')}: write 'set-var({name})'")
+    name, *said = inside.split(",")
     name = check_variable(name, what)
+    conditions = variable_conditions(said, what)
     if verb == "unset-var":
+        if conditions:
+            raise Wrong(f"{what}: '{conditions[0]}' is too much")
         line.at_most(0)
         return SetVariable(number, name)
     if len(line.arguments) != 1:
@@ -84,8 +86,8 @@ def _variable(line: Line, number: int, what: str, verb: str, inside: str) -> Set
     text = line.arguments[0]
     if verb == "set-var-fmt":
         read_check_format(text, what)
-        return SetVariable(number, name, read_format(text, what))
-    return SetVariable(number, name, read_check_expression(text, what))
+        return SetVariable(number, name, read_format(text, what), conditions)
+    return SetVariable(number, name, read_check_expression(text, what), conditions)
 
 
 def _send(line: Line, number: int) -> SendBytes:

@@ -138,6 +138,7 @@ HINTS = {
         (word for word in GLOBAL if word.startswith("ocsp-update.")),
         "take it out, no OCSP response is sent to clients yet",
     ),
+    "acme.scheduler": "no certificate is asked for: let an ACME client such as certbot renew the files",
     "anonkey": "take it out: nothing shows the configuration under other names",
     **dict.fromkeys(
         ("capabilities", "setcap"), "give them where the daemon is started (AmbientCapabilities= of systemd)"
@@ -153,6 +154,10 @@ HINTS = {
         ("http-err-codes", "http-fail-codes"),
         "statuses from 400 to 499 are counted as errors, from 500 to 599 as failures, but for 501 and 505",
     ),
+    **dict.fromkeys(
+        ("jwt.decrypt_alg_list", "jwt.decrypt_enc_list"),
+        "write a rule about the token's header: 'http-request deny unless { VALUE,jwt_header_query('$.enc') A256GCM }'",
+    ),
     "issuers-chain-path": "put the chain into the file that 'crt' names",
     "global set-var": _NO_PROC,
     "global set-var-fmt": _NO_PROC,
@@ -160,11 +165,21 @@ HINTS = {
         ("ssl-engine", "ssl-propquery", "ssl-provider", "ssl-provider-path"),
         "OpenSSL loads what its own configuration names (OPENSSL_CONF in the environment)",
     ),
+    "ssl-passphrase-cmd": "write the key without a passphrase (openssl pkey -in KEY -out FILE) into a file that"
+    " the daemon alone may read",
     "ssl-security-level": "write it into the ciphers: 'ssl-default-bind-ciphers DEFAULT:@SECLEVEL=2', say",
     "stats-file": "take it out: counters go on through reloads",
-    "tune.bufsize.small": "take it out: 'tune.bufsize' is the only size",
+    "use-large-buffer": "take it out, and let 'tune.bufsize' have the size that a body needs",
+    "tune.ssl.certificate-compression": "take it out: what OpenSSL does by itself is done",
+    "tune.ssl.keyupdate-rate-limit": "take it out: a connection that brings nothing else is closed",
     "tune.ssl.keylog": "with it, whoever has recorded a connection can read it: take it out",
     # -- in proxies
+    "be-unpublished": "take the lines out that lead there ('use_backend', 'default_backend'), or write 'disabled'",
+    "ssl-f-use": "write 'crt' on the 'bind' line, or a 'crt-list' where certificates have settings of their own",
+    **dict.fromkeys(
+        ("add-headers-bin", "set-headers-bin", "del-headers-bin"),
+        "write a rule for each header: 'set-header NAME VALUE', 'del-header NAME'",
+    ),
     "bind-process": "take it out: there is one process",
     "filter-sequence": "take it out: filters run in the order of their lines",
     "force-be-switch": "take it out: no backend is unpublished",
@@ -186,6 +201,7 @@ HINTS = {
     "server namespace": _IN_NAMESPACE,
     "server npn": "take it out: servers are spoken to in HTTP/1.1",
     "server ws": "servers are spoken to in HTTP/1.1, for WebSockets, too: write 'ws h1', or leave it out",
+    "server quic-cc-algo": _NO_QUIC,
     "server renegotiate": "take it out: TLS is never negotiated again",
     "server shard": "tables are not sent to other machines",
     "server socks4": "connections to servers are direct: name an address that leads there",

@@ -43,6 +43,9 @@ GLOBAL_WITHOUT_EFFECT = words(
     httpclient.retries httpclient.ssl.ca-file httpclient.ssl.verify httpclient.timeout.connect
     h2-workaround-bogus-websocket-clients warn-blocked-traffic-after shm-stats-file
     ssl-skip-self-issued-ca
+    cpu-affinity debug.counters noktls quick-exit shm-stats-file-max-objects stress-level
+    tune.bufsize.large tune.bufsize.small tune.h1.be.glitches-threshold tune.h1.fe.glitches-threshold
+    tune.streams-elasticity
     ssl-load-extra-files ssl-load-extra-del-ext
     tune.http.cookielen tune.http.logurilen tune.idle-pool.shared tune.idletimer
     tune.max-checks-per-thread tune.max-rules-at-once
@@ -91,7 +94,8 @@ GLOBAL = (
     | GLOBAL_BY_SERVICE_MANAGER
     | words(
         """
-        user uid group gid chroot node description
+        user uid group gid chroot node description acme.scheduler jwt.decrypt_alg_list jwt.decrypt_enc_list
+        ssl-passphrase-cmd tune.ssl.certificate-compression tune.ssl.keyupdate-rate-limit wurfl-patch-file
         51degrees-allow-unmatched 51degrees-cache-size 51degrees-data-file 51degrees-difference 51degrees-drift
         51degrees-property-name-list 51degrees-property-separator 51degrees-use-performance-graph
         51degrees-use-predictive-graph anonkey ca-base capabilities close-spread-time cluster-secret crt-base
@@ -108,7 +112,7 @@ GLOBAL = (
         ssl-default-server-ciphers ssl-default-server-ciphersuites ssl-default-server-client-sigalgs
         ssl-default-server-curves ssl-default-server-options ssl-default-server-sigalgs ssl-dh-param-file ssl-engine
         ssl-propquery ssl-provider ssl-provider-path ssl-security-level ssl-server-verify stats stats-file tune.bufsize
-        tune.bufsize.small tune.fail-alloc tune.http.maxhdr tune.maxrewrite
+        tune.fail-alloc tune.http.maxhdr tune.maxrewrite
         localpeer tune.stick-counters tune.ssl.cachesize tune.ssl.capture-buffer-size tune.ssl.capture-cipherlist-size
         tune.ssl.default-dh-param tune.ssl.keylog tune.ssl.lifetime unix-bind unsetenv wurfl-cache-size wurfl-data-file
         wurfl-engine-mode wurfl-information-list wurfl-information-list-separator wurfl-useragent-priority zero-warning
@@ -120,7 +124,7 @@ GLOBAL = (
 
 PROXY = words(
     """
-    acl backlog balance bind capture clitcpka-cnt clitcpka-idle clitcpka-intvl compression cookie declare
+    acl backlog balance be-unpublished bind capture clitcpka-cnt clitcpka-idle clitcpka-intvl compression cookie declare
     default-server default_backend description disabled dispatch email-alert enabled errorfile errorfiles errorloc
     errorloc302 errorloc303 error-log-format external-check filter filter-sequence force-be-switch force-persist
     fullconn guid hash-balance-factor hash-preserve-affinity hash-type http-after-response http-check http-drop-request
@@ -128,6 +132,7 @@ PROXY = words(
     load-server-state-from-file log log-format log-format-sd log-steps log-tag max-keep-alive-queue
     max-session-srv-conns maxconn mode monitor monitor-uri option persist quic-initial rate-limit redirect
     retries retry-on server server-state-file-name server-template source srvtcpka-cnt srvtcpka-idle srvtcpka-intvl
+    ssl-f-use
     stats stick stick-table tcp-check tcp-request tcp-response timeout transparent unique-id-format unique-id-header
     use-fcgi-app use-server use_backend dynamic-cookie-key
     """
@@ -353,7 +358,8 @@ SERVER = _arguments(
     no-renegotiate no-send-proxy no-send-proxy-v2 no-send-proxy-v2-ssl no-send-proxy-v2-ssl-cn no-sni-auto no-ssl
     no-ssl-reuse no-sslv3 no-strict-maxconn no-tfo no-tls-tickets no-tlsv10 no-tlsv11 no-tlsv12 no-tlsv13
     no-verifyhost non-stick npn+1 observe+1 on-error+1 on-marked-down+1 on-marked-up+1 pool-conn-name+1
-    pool-low-conn+1 pool-max-conn+1 pool-purge-delay+1 port+1 proto+1 proxy-v2-options+1 redir+1 renegotiate
+    pool-low-conn+1 pool-max-conn+1 pool-purge-delay+1 port+1 proto+1 proxy-v2-options+1 quic-cc-algo+1 redir+1
+    renegotiate
     resolve-net+1 resolve-opts+1 resolve-prefer+1 resolvers+1 rise+1 send-proxy send-proxy-v2 send-proxy-v2-ssl
     send-proxy-v2-ssl-cn set-proxy-v2-tlv-fmt+1 shard+1 sigalgs+1 slowstart+1 sni+1 sni-auto socks4+1 source+1 ssl
     ssl-max-ver+1 ssl-min-ver+1 ssl-reuse stick strict-maxconn tcp-md5sig+1 tcp-ut+1 tfo tls-tickets track+1

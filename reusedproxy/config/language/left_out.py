@@ -75,7 +75,9 @@ class LeftOut:
         named = ", ".join(f"'{rule}' (line {place.line})" for rule, place in self.rules[:NAMED])
         more = f" and {len(self.rules) - NAMED} more" if len(self.rules) > NAMED else ""
         how = "" if self.replaced else ": to have them read, add '|| defined(REUSEDPROXY)' to the condition"
-        return f"lines {self.first.line + 1} to {self.last.line} are left out, as {why} here: {named}{more}{how}"
+        first, last = self.first.line + 1, self.last.line
+        lines = f"line {first} is" if first == last else f"lines {first} to {last} are"
+        return f"{lines} left out, as {why} here: {named}{more}{how}"
 
 
 def restriction(said: list[str]) -> str:

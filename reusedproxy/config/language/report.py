@@ -14,7 +14,7 @@ from attrs import Factory, define, evolve, frozen
 
 from reusedproxy.config.language.foreign import without_keys
 from reusedproxy.config.language.haproxy_words import GLOBAL_BY_TWISTD
-from reusedproxy.config.language.secrets import in_order, without
+from reusedproxy.config.language.secrets import Secrets
 from reusedproxy.config.model.values import Notice, Place
 
 
@@ -114,8 +114,8 @@ class Report:
     # The words of lines that were read, and of lines that were refused.
     done: set[str] = Factory(set)
     refused: set[str] = Factory(set)
-    #: What messages about a line must not quote.
-    _secrets: dict[Place, tuple[str, ...]] = Factory(dict)
+    #: What messages must not quote.
+    secrets: Secrets = Factory(Secrets)
 
     @property
     def summary(self) -> str:
@@ -140,14 +140,8 @@ class Report:
     def notice(self, place: Place, text: str) -> None:
         self._note(Notice("notice", place, self._without_secrets(place, text)))
 
-    def hide(self, place: Place, secrets: Sequence[str]) -> None:
-        """Has no message about this place quote these."""
-        if secrets:
-            self._secrets[place] = in_order((*secrets, *self._secrets.get(place, ())))
-
     def _without_secrets(self, place: Place, text: str) -> str:
-        secrets = self._secrets.get(place)
-        return without_keys(text if secrets is None else without(text, secrets))
+        return without_keys(self.secrets.without_own(place, text))
 
     def _note(self, notice: Notice) -> None:
         # Each server of a template has the same.
@@ -174,11 +168,15 @@ class Report:
         return self.files.index(said.place.file), said.place.line
 
     def sorted_notices(self) -> tuple[Notice, ...]:
-        return summed(sorted(self.notices, key=self.order))
+        notices = summed(sorted(self.notices, key=self.order))
+        return tuple(evolve(each, text=self.secrets.without_any(each.text)) for each in notices)
 
     def raise_faults(self) -> None:
         if self.faults:
-            faults = fewer(sorted(self.faults, key=self.order))
+            faults = [
+                Fault(each.place, self.secrets.without_any(each.text))
+                for each in fewer(sorted(self.faults, key=self.order))
+            ]
             raise ConfigurationError(faults, self.sorted_notices(), self.summary)
 
 

@@ -133,11 +133,13 @@ class Expect:
 
 @frozen
 class SetVariable:
-    """Holds `set-var(check.name)`: to an expression or, with `set-var-fmt`, a format; `unset-var` has neither."""
+    """Holds `set-var(check.name[,condition…])`: to an expression or, with `set-var-fmt`, a format; `unset-var` has
+    neither."""
 
     number: int
     name: str
     value: Expression | Format | None = None
+    conditions: tuple[str, ...] = ()
 
 
 @frozen

@@ -19,12 +19,13 @@ from reusedproxy.config.model.rules import Action, Format
 from reusedproxy.config.model.values import Expression
 from reusedproxy.config.rules.bandwidth import read_bandwidth_limit
 from reusedproxy.config.rules.counters import TABLE_ACTIONS
-from reusedproxy.config.rules.expressions import type_of, variable
+from reusedproxy.config.rules.expressions import type_of
 from reusedproxy.config.rules.log_actions import read_capture_rule, read_log_level
 from reusedproxy.config.rules.reading import FRAMING, HOP, TOKEN, Reading, printable
 from reusedproxy.config.rules.replies import read_reply
 from reusedproxy.config.rules.samples import CASTS, REQUEST, RESPONSE
 from reusedproxy.config.rules.steering import EVERYWHERE, STEERING
+from reusedproxy.config.rules.variables import variable, variable_conditions
 
 # What they are.
 
@@ -74,10 +75,12 @@ class SetStatus(Action):
 
 @frozen
 class SetVariable(Action):
-    """Holds `set-var(scope.name)`: to an expression or, with `set-var-fmt`, a format; `unset-var` has neither."""
+    """Holds `set-var(scope.name[,condition…])`: to an expression or, with `set-var-fmt`, a format; `unset-var` has
+    neither."""
 
     name: str
     value: Expression | Format | None = None
+    conditions: tuple[str, ...] = ()
 
 
 @frozen
@@ -138,16 +141,12 @@ SERVICES = ("prometheus-exporter",)
 
 REQUEST_NOT_DONE = words(
     """
-    cache-use lua
-    send-spoe-group set-bc-mark
-    set-bc-tos
-    do-log
+    add-headers-bin cache-use del-headers-bin do-log lua send-spoe-group set-bc-mark set-bc-tos set-headers-bin
     """
 )
 RESPONSE_NOT_DONE = words(
     """
-    cache-store do-log lua
-    send-spoe-group
+    add-headers-bin cache-store del-headers-bin do-log lua send-spoe-group set-headers-bin
     """
 )
 CODES = (301, 302, 303, 307, 308)
@@ -254,20 +253,22 @@ def _set_status(reading: Reading) -> Action:
 # Variables.
 
 
-def _variable_name(reading: Reading) -> tuple[str, tuple[str, ...]]:
+def _variable_name(reading: Reading) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+    """Returns the name in the parentheses, the conditions behind it, and the words behind these. Raises Wrong."""
     rest = reading.words
     if not rest or not rest[0].startswith("(") or not rest[0].endswith(")"):
         raise Wrong(f"{reading.what} needs the name of a variable: {reading.action}(txn.name)")
-    return variable(rest[0][1:-1], reading.what), rest[1:]
+    name, *conditions = rest[0][1:-1].split(",")
+    return variable(name, reading.what), variable_conditions(conditions, reading.what), rest[1:]
 
 
 def _set_var(reading: Reading) -> Action:
-    name, rest = _variable_name(reading)
+    name, conditions, rest = _variable_name(reading)
     if len(rest) != 1:
         raise Wrong(f"{reading.what} needs one expression after '({name})'")
     if reading.action == "set-var-fmt":
-        return SetVariable(name, reading.format(rest[0]))
-    return SetVariable(name, reading.expression(rest[0]))
+        return SetVariable(name, reading.format(rest[0]), conditions)
+    return SetVariable(name, reading.expression(rest[0]), conditions)
 
 
 def _set_priority(reading: Reading) -> Action:
@@ -279,9 +280,9 @@ def _set_priority(reading: Reading) -> Action:
 
 
 def _unset_var(reading: Reading) -> Action:
-    name, rest = _variable_name(reading)
-    if rest:
-        raise Wrong(f"{reading.what}: '{rest[0]}' is too much")
+    name, conditions, rest = _variable_name(reading)
+    if rest or conditions:
+        raise Wrong(f"{reading.what}: '{(conditions or rest)[0]}' is too much")
     return SetVariable(name)
 
 

@@ -27,6 +27,7 @@ from reusedproxy.config.rules.outcomes import read_outcome, read_sink
 from reusedproxy.config.rules.protobufs import TYPES, field_numbers
 from reusedproxy.config.rules.samples import CASTS, CONVERTERS, FETCHES, LOGGED, MAPS, SAME, Signature
 from reusedproxy.config.rules.token_keys import ALGORITHMS, read_jwk, read_key, read_private_key
+from reusedproxy.config.rules.variables import is_variable, variable, variable_conditions
 
 #: Fetches to whose names an ACL may append a method: path_beg is path with -m beg.
 BASES = words("base path url hdr shdr cook scook urlp")
@@ -39,7 +40,6 @@ _NAME = re.compile(r"[A-Za-z0-9_.+-]*")
 #: The usual algorithms of `digest`, for suggestions; it takes any that OpenSSL knows.
 DIGESTS = ("md5", "sha1", "sha224", "sha256", "sha384", "sha512")
 _NUMBER = re.compile(r"[-+]?[0-9]+\Z")
-_VARIABLE = re.compile(r"(proc|sess|txn|req|res)\.([A-Za-z0-9_.]+)\Z")
 
 _CHECKS_VARIABLE = re.compile(r"check\.[A-Za-z0-9_.]+\Z")
 
@@ -150,17 +150,9 @@ def _check_size(name: str, number: str, what: str) -> None:
 # Checks of arguments beyond their number.
 
 
-def variable(name: str, what: str) -> str:
-    """Checks the name of a variable, with its scope, and returns it. Raises Wrong."""
-    scope = name.partition(".")[0]
-    if scope in ("proc", "check", "psess") and "." in name:
-        raise Wrong(f"{what}: variables of the scope '{scope}' are HAProxy's; reusedproxy does not do them yet")
-    if not _VARIABLE.match(name):
-        raise Wrong(
-            f"{what}: '{name}' is no variable: write sess, txn, req or res, a dot, and a name of letters, digits,"
-            " _ and ."
-        )
-    return name
+def _variable_to_set(name: str, arguments: tuple[str, ...], what: str) -> None:
+    _is_variable(name, arguments[:1], what)
+    variable_conditions(arguments[1:], f"{what}: '{name}'")
 
 
 def _is_variable(name: str, arguments: tuple[str, ...], what: str) -> None:
@@ -265,7 +257,7 @@ def _method(name: str, arguments: tuple[str, ...], what: str) -> None:
 
 def _hmac(name: str, arguments: tuple[str, ...], what: str) -> None:
     _digest(name, arguments[:1], what)
-    if not _VARIABLE.match(arguments[1]) and not re.match(r"[A-Za-z0-9+/]+={0,2}\Z", arguments[1]):
+    if not is_variable(arguments[1]) and not re.match(r"[A-Za-z0-9+/]+={0,2}\Z", arguments[1]):
         raise Wrong(f"{what}: 'hmac' takes a key in base64, or a variable, not '{arguments[1]}'")
 
 
@@ -322,11 +314,6 @@ def _truth(name: str, arguments: tuple[str, ...], what: str) -> None:
 def _dn(name: str, arguments: tuple[str, ...], what: str) -> None:
     if len(arguments) > 2 and arguments[2] != "rfc2253":
         raise Wrong(f"{what}: the format of '{name}' is rfc2253, not '{arguments[2]}'")
-
-
-def is_variable(text: str) -> bool:
-    """Tells whether an argument that may be a variable or a constant is the name of a variable."""
-    return _VARIABLE.match(text) is not None
 
 
 def _json_path(name: str, arguments: tuple[str, ...], what: str) -> None:
@@ -441,7 +428,7 @@ _ARGUMENTS: dict[str, Callable[[str, tuple[str, ...], str], None]] = {
     "var": _is_variable,
     **dict.fromkeys(MAPS, _map),
     "strcmp": _is_variable,
-    "set-var": _is_variable,
+    "set-var": _variable_to_set,
     "unset-var": _is_variable,
     "hmac": _hmac,
     "uuid": _uuid,

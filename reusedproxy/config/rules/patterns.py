@@ -105,7 +105,11 @@ def network(text: str, what: str) -> Network:
     in 127.1/8. Raises Wrong."""
     address, slash, mask = text.partition("/")
     if "%" in address:
-        raise Wrong(f"{what}: '{text}' names an interface, which is not compared: write '{address.partition('%')[0]}'")
+        without = f"{address.partition('%')[0]}{slash}{mask}"
+        raise Wrong(
+            f"{what}: '{text}' names an interface, which is not compared: write '{without}', which is the same address"
+            " on any interface"
+        )
     if ":" not in address:
         parts = address.split(".")
         if 1 < len(parts) < 4 or address == "0":

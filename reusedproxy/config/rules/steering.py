@@ -11,13 +11,15 @@ import re
 from attrs import frozen
 
 from reusedproxy.config.language import units
+from reusedproxy.config.language.alternatives import HINTS
 from reusedproxy.config.language.files import list_name
-from reusedproxy.config.language.report import Wrong, did_you_mean, one_of
+from reusedproxy.config.language.report import Wrong, did_you_mean, not_done, one_of
 from reusedproxy.config.model.rules import Action, Format
 from reusedproxy.config.model.values import Expression
-from reusedproxy.config.rules.expressions import type_of, variable
+from reusedproxy.config.rules.expressions import type_of
 from reusedproxy.config.rules.reading import FRAMING, HOP, TOKEN, Reading
 from reusedproxy.config.rules.samples import CASTS, RESPONSE
+from reusedproxy.config.rules.variables import variable
 
 
 @frozen
@@ -276,6 +278,8 @@ def read_body_wait(reading: Reading) -> Action:
     rest = list(reading.words)
     while rest:
         word = rest.pop(0)
+        if word == "use-large-buffer":
+            raise Wrong(f"{reading.what}: {not_done(word, 'word', HINTS[word])}")
         if word not in ("time", "at-least"):
             raise Wrong(f"{reading.what}: unknown word '{word}'{did_you_mean(word, ('time', 'at-least'))}")
         if not rest:

@@ -65,6 +65,8 @@ def networks(text: str, what: str) -> tuple[str, ...]:
     found = []
     for each in text.split(","):
         try:
+            if "%" in each:  # Python takes the name of an interface there
+                raise ValueError
             found.append(str(ip_network(each, strict=False)))
         except ValueError:
             raise Wrong(f"{what} takes networks such as 10.0.0.0/8 or 2001:db8::/32, not '{each}'") from None

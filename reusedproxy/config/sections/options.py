@@ -205,6 +205,8 @@ def _forwardfor(proxy: ProxyDraft, option: Line, report: Report) -> None:
 
 def _network(text: str) -> str:
     try:
+        if "%" in text:  # Python takes the name of an interface there
+            raise ValueError
         return str(ipaddress.ip_network(text, strict=False))
     except ValueError:
         raise Wrong(

@@ -8,7 +8,6 @@ apply to them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import takewhile
 
 from reusedproxy.config.language.report import Report
 from reusedproxy.config.model.balance import BALANCE, NEEDS_HTTP
@@ -18,9 +17,9 @@ from reusedproxy.config.rules.acls import resolved, resolved_backend, resolved_u
 from reusedproxy.config.rules.expressions import where_of
 from reusedproxy.config.rules.formats import needs_http
 from reusedproxy.config.rules.samples import CLIENT_BYTES, EITHER_BYTES, NEEDED, REQUEST, SERVER_BYTES
-from reusedproxy.config.rules.steering import WaitForBody
 from reusedproxy.config.sections.draft import ProxyDraft
 from reusedproxy.config.sections.options import CONNECTION_MODES
+from reusedproxy.config.validate.contents import bodies_by_chance, bodies_of_backends, content_of_requests
 from reusedproxy.config.validate.rules import expressions_in, stats_rules
 
 #: Keywords about requests.
@@ -126,6 +125,8 @@ def validate_modes(drafts: Sequence[ProxyDraft], report: Report) -> None:
             if backend is not None and "mode" not in backend.unreadable and backend.tcp:
                 text = f"{draft.title} is in mode http, and {backend.title} in mode tcp: say the same in both"
                 report.fault(place, text)
+    led = {draft.name: [name for _, name in _led_to(draft)] for draft in drafts if "F" in draft.sides}
+    bodies_of_backends(drafts, led, report)
     requests = with_requests(drafts)
     for draft in drafts:
         if _switches(draft):
@@ -292,16 +293,10 @@ def _tcp_backend(draft: ProxyDraft, why: str, report: Report) -> None:
 _FOR_REQUESTS = {"reject": "deny", "close": "deny", "accept": "allow"}
 
 
-#: What rules for contents may ask for of bytes in mode http: the head counts, and all of it is there.
-_KNOWN_OF_HEADS = frozenset(("req.len", "wait_end"))
-_OF_BODIES = frozenset(("req.body", "req.body_len", "req.body_param"))
-
-
 def _http(draft: ProxyDraft, report: Report) -> None:
     for rule in draft.content_rules:
-        _content_of_requests(draft, rule, report)
-    if not draft.buffers_request:
-        _bodies_by_chance(draft, report)
+        content_of_requests(draft, rule, report)
+    bodies_by_chance(draft, report)
     for rule in draft.response_content_rules:
         _, _, action = rule.words.rpartition(" ")
         instead = f"http-response {_FOR_REQUESTS.get(action, action)}"
@@ -316,44 +311,6 @@ def _http(draft: ProxyDraft, report: Report) -> None:
             if (needed := where_of(expression)) in (CLIENT_BYTES, SERVER_BYTES, EITHER_BYTES):
                 text = f"{what}: '{expression}' needs {NEEDED[needed]}, and {draft.title} is in mode http"
                 report.fault(place, text)
-
-
-def _content_of_requests(draft: ProxyDraft, rule: Rule, report: Report) -> None:
-    """Checks a rule about the bytes of a client, whose head has been read when it is run. What it looks for in vain may
-    be what it is to keep out."""
-    accepts = isinstance(rule.action, Receive) and rule.action.verb == "accept"
-    for each in expressions_in(resolved(rule, draft.acls)):
-        if each.fetch.name in _OF_BODIES:
-            text = (
-                f"'{rule.words}' is run in mode http, in which {draft.title} is, when the head has come, so '{each}' is"
-                " what has come of the body by chance: write 'http-request deny', say, behind 'http-request"
-                " wait-for-body time 5s'"
-            )
-            report.fault(rule.place, text)
-        elif where_of(each) in (CLIENT_BYTES, EITHER_BYTES) and each.fetch.name not in _KNOWN_OF_HEADS:
-            text = (
-                f"'{rule.words}': '{each}' has no value in mode http, in which {draft.title} is: ask for the connection"
-                " (ssl_fc_sni), or for the request (method, path, req.hdr)"
-            )
-            (report.warn if accepts else report.fault)(rule.place, text)
-
-
-def _bodies_by_chance(draft: ProxyDraft, report: Report) -> None:
-    """Tells of rules for requests that look at a body for which nothing waits: whoever sends it a moment after the head
-    is not judged by it, as in HAProxy."""
-    before = [*takewhile(lambda rule: not isinstance(rule.action, WaitForBody), draft.request_rules)]
-    for_pages = stats_rules(draft) if len(before) == len(draft.request_rules) else ()
-    if "F" not in draft.sides:
-        before = []  # its frontends may wait
-    for rule in (*before, *for_pages):
-        said = expressions_in(resolved(rule, draft.acls))
-        asked = next((each for each in said if each.fetch.name in _OF_BODIES), None)
-        if asked is not None:
-            text = (
-                f"'{rule.words}': '{asked}' is what has come of the body by chance, since nothing waits for it: add"
-                " 'option http-buffer-request', or 'http-request wait-for-body time 5s' before it"
-            )
-            (report.warn if rule in before else report.fault)(rule.place, text)
 
 
 def _conditional(draft: ProxyDraft) -> Iterable[tuple[Place, str, object]]:

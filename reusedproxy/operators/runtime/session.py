@@ -34,6 +34,10 @@ PIECES_AT_ONCE = 8
 TURN = 0.002
 #: A line that ends with it is followed by lines for its last command, up to an empty one, or to the word that it says.
 _PAYLOAD = re.compile(r"\s<<([^\s<;]{0,64})\Z")
+_PAYLOAD_WITHIN = (
+    "'<<' has to stand at the end of its line, as the lines behind it are its payload: nothing was done. Write the"
+    " command behind ';' on a line of its own, behind the payload."
+)
 #: Most bytes of these lines: the largest certificate that a file may have.
 LONGEST_PAYLOAD = 1 << 20
 #: A line of an HTTP request. Any page that an operator looks at can have his browser send one to a port of this
@@ -269,13 +273,21 @@ class Session:
             self._take_payload(text)
             return True
         found = _PAYLOAD.search(text.rstrip())
+        commands = commands_of(text if found is None else text[: found.start()])
+        if any(words and words[-1].startswith("<<") for words in commands[:-1]):
+            # HAProxy takes the rest of the line for a part of the payload, or for a command, by version. The payload
+            # would be taken for commands if the session went on.
+            self._write_piece(iter((Refusal(_PAYLOAD_WITHIN).written,)))
+            self._transport.write(b"\n")
+            self._end("payload within a line")
+            return False
         if found is not None:
             self._in_payload, self._payload_end = True, found[1]
-            self._payload_for = commands_of(text[: found.start()])
+            self._payload_for = commands
             self._ask_for_more()
             return True
         self._answered = True
-        self._commands.extend((words, None) for words in commands_of(text))
+        self._commands.extend((words, None) for words in commands)
         return True
 
     def _take_payload(self, text: str) -> None:

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CBC
 from cryptography.hazmat.primitives.padding import PKCS7
 
-from reusedproxy.config.rules.expressions import is_variable
+from reusedproxy.config.rules.variables import is_variable
 from reusedproxy.rules.facts import Binary, Facts, Sample
 from reusedproxy.rules.samples.casts import to_binary, to_text
 

@@ -36,6 +36,7 @@ from reusedproxy.rules.samples.process_fetches import SECTION_CONVERTERS
 from reusedproxy.rules.samples.protobufs import PROTOBUF_CONVERTERS
 from reusedproxy.rules.samples.texts import TEXT_CONVERTERS
 from reusedproxy.rules.samples.tokens import TOKEN_CONVERTERS
+from reusedproxy.rules.variables import met
 
 #: The sample has the type that the table of converters says; a variable's value may have any type.
 Convert = Callable[[Any, Facts], Sample]
@@ -314,8 +315,14 @@ def _hmac(algorithm: str, key: str) -> Convert:
     return convert
 
 
-def _set_var(name: str) -> Convert:
+def _set_var(name: str, *conditions: str) -> Convert:
+    """Makes `set-var(name[,condition…])`. Where a condition is not met, nothing comes of the expression, as in
+    HAProxy."""
+    allows = met(conditions) if conditions else None
+
     def convert(sample: Sample, facts: Facts) -> Sample:
+        if allows is not None and not allows(facts.variable(name), sample):
+            return None
         facts.set_variable(name, sample)
         return sample
 

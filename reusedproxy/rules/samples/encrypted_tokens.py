@@ -23,8 +23,8 @@ from cryptography.hazmat.primitives.kdf.concatkdf import ConcatKDFHash
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap
 
 from reusedproxy.config.language.report import Wrong
-from reusedproxy.config.rules.expressions import is_variable
 from reusedproxy.config.rules.token_keys import PrivateKey, TokenKey, curve_point, read_jwk, read_private_key
+from reusedproxy.config.rules.variables import is_variable
 from reusedproxy.rules.facts import Binary, Facts, Sample
 from reusedproxy.rules.samples.casts import to_text
 from reusedproxy.rules.samples.ciphers import TAG, decrypted_cbc, given

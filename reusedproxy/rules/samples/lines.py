@@ -11,6 +11,7 @@ from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address
 from operator import attrgetter
 
+from reusedproxy.config.language.secrets import quotable
 from reusedproxy.config.model.rules import Format, Hole
 from reusedproxy.config.rules.samples import LOG
 from reusedproxy.rules.facts import Course, Facts, Sample
@@ -104,7 +105,7 @@ def _fetch(hole: Hole) -> Fetch:
         except Unevaluated:
             return None
         except Exception as error:
-            facts.not_done(f"'%[{hole.expression}]' of a log line is empty: {Unevaluated.by(error)}")
+            facts.not_done(f"'%[{quotable(str(hole.expression))}]' of a log line is empty: {Unevaluated.by(error)}")
             return None
 
     return fetch

@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from reusedproxy.config.language.report import Wrong
-from reusedproxy.config.rules.expressions import is_variable
 from reusedproxy.config.rules.token_keys import ALGORITHMS, Key, read_key
+from reusedproxy.config.rules.variables import is_variable
 from reusedproxy.rules.facts import Facts, Sample
 from reusedproxy.rules.samples.casts import to_text
 from reusedproxy.rules.samples.encodings import part_decoded
