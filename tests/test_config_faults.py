@@ -52,8 +52,8 @@ class WordTests(SynchronousTestCase):
             ("contimeout 5s", "'contimeout' is gone: HAProxy removed it in 2.1: write 'timeout connect'"),
             (
                 "balance rdp-cookie",
-                "'balance rdp-cookie' is a HAProxy keyword that reusedproxy does not do yet: write 'balance source',"
-                " or 'leastconn'",
+                "'balance rdp-cookie' is a HAProxy keyword that reusedproxy does not do yet: write 'balance hash"
+                " rdp_cookie(mstshash)', or 'stick on rdp_cookie(mstshash)'",
             ),
             (
                 "balance url_param id check_post",
