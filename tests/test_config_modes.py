@@ -313,6 +313,21 @@ class TCPTests(SynchronousTestCase):
         for line in ("reject if { req.len gt 5 }", "accept if WAIT_END", "reject if { path /a }", "reject unless HTTP"):
             self.assertEqual(notices(self.listen(f"tcp-request content {line}", head=HTTP)), [], line)
 
+    def test_in_mode_tcp_there_is_no_body(self) -> None:
+        """A rule that is to keep one out would never be met."""
+        for condition in (
+            "req.body -m sub evil",
+            "req.body_len gt 5",
+            "req.body_param(a) -m found",
+            "req.body_size gt 5",
+        ):
+            line = f"tcp-request content reject if {{ {condition} }}"
+            (fault,) = self.faults(self.listen("tcp-request inspect-delay 5s", line))
+            self.assertIn("has no value in mode tcp", fault)
+        line = "tcp-request content accept if { req.body -m sub ok }"
+        (said,) = notices(self.listen("tcp-request inspect-delay 5s", line))
+        self.assertIn("'req.body' has no value in mode tcp, in which listen 'l' is: 'req.payload(0,0)' is", said)
+
     def test_rules_for_contents_that_let_in_no_more_than_they_read_are_told_of_only(self) -> None:
         """HAProxy starts with all of them. An `accept` that is met less often leaves more to the rules behind it; one
         that a request without a body meets, or a part of it, lets that in."""

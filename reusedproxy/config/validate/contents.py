@@ -1,4 +1,5 @@
-"""Checks rules of mode http that look at the bytes of a connection, or at a body for which nothing waits.
+"""Checks rules of mode http that look at the bytes of a connection, or at a body for which nothing waits, and those of
+mode tcp that look at a body.
 
 Rules for contents are run when a head has come: what they ask for of bytes is not there, and of a body there is what
 has come with the head. As HAProxy, which starts with all of this, would let more in than the rule reads, it is refused;
@@ -36,7 +37,8 @@ _MET_BY_MORE = frozenset(("found", "beg", "sub"))
 
 
 def content_of_requests(draft: ProxyDraft, rule: Rule, report: Report) -> None:
-    """Checks a rule about the bytes of a client, whose head has been read when it is run."""
+    """Checks a rule about the bytes of a client: in mode http its head has been read when it is run, and in mode tcp
+    nobody reads a body."""
     whole = resolved(rule, draft.acls)
     harmless = isinstance(rule.action, _HARMLESS)
     accepts = isinstance(rule.action, Receive) and rule.action.verb == "accept"
@@ -69,7 +71,14 @@ def _met_by_more(criterion: Criterion) -> bool:
 
 def _tell(draft: ProxyDraft, rule: Rule, each: Expression, report: Report, *, refuse: bool) -> None:
     """Tells of what a rule for contents asks for, if it is not there, or there by chance."""
-    if each.fetch.name in _OF_BODIES:
+    if draft.tcp:
+        if each.fetch.name not in _OF_BODIES and each.fetch.name != "req.body_size":
+            return
+        text = (
+            f"'{rule.words}': '{each}' has no value in mode tcp, in which {draft.title} is: 'req.payload(0,0)' is what"
+            " has come of the connection"
+        )
+    elif each.fetch.name in _OF_BODIES:
         verb = "deny" if isinstance(rule.action, Receive) else rule.words.rpartition(" ")[2]
         text = (
             f"'{rule.words}' is run in mode http, in which {draft.title} is, when the head has come, so '{each}' is"

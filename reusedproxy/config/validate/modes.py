@@ -183,6 +183,8 @@ def _tcp(draft: ProxyDraft, requests: bool, report: Report) -> None:
             text = f"'{keyword}': '{alias}' is about requests, and {draft.title} is in {why}"
             report.fault(line.place if keyword in draft.own else draft.place, text)
     _knows_no_users(draft, why, report)
+    for rule in draft.content_rules:
+        content_of_requests(draft, rule, report)
     if "B" in draft.sides:
         _tcp_backend(draft, why, report)
     if draft.inspect_delay is None and "tcp-request inspect-delay" not in draft.unreadable:
