@@ -182,5 +182,5 @@ class ServiceTests(SynchronousTestCase):
         takeover.give_up.assert_called_once()
         self.assertEqual(statuses, [1])
         self.assertEqual(len(waited), 2)
-        text = "a.cfg:9: server b/s does not accept what has changed (crt /c.pem): x"
+        text = "a.cfg:9: server b/s does not accept what has changed (it is shown the certificate in /c.pem): x"
         self.assertEqual(said, [f"process 7 goes on, and this one ends: {text}"])

@@ -35,6 +35,20 @@ class InterimTests(SynchronousTestCase):
                 self.assertEqual(world.server.pool.closed, {"interim answers without end": 1})
                 world.check_rest()
 
+    def test_one_that_the_client_has_ends_retries(self) -> None:
+        """Whatever `retry-on` says, as in HAProxy: two answers would be one. A client of HTTP/1.0 gets none."""
+        words = frozenset(("junk-response", "response-timeout", "503"))
+        for version, status in ((b"HTTP/1.1", 502), (b"HTTP/1.0", 200)):
+            world = World(self, warm=1, backend={"retries": 3, "retry_on": words})
+            client = world.client()
+            client.send(b"POST / %b\r\nHost: a\r\nContent-Length: 0\r\n\r\n" % version)
+            world.server.answer(self.HINT)
+            world.server.eof()
+            if status == 200:
+                world.server.connect()
+                world.server.answer(OK)
+            self.assertIn(b" %d " % status, client.take(), version)
+
     def test_slowly_without_end(self) -> None:
         """Each comes within `timeout server`, but their number is bounded all the same."""
         world = World(self, warm=1)

@@ -445,6 +445,8 @@ class Exchange(Request):
             if head.status == 100:
                 self.expects = False
                 self.client.continue_came()
+            else:
+                self.no_late_retries = True  # the client has something of this answer, as in HAProxy
             self.client.write(data)
 
     def response_switched(self, head: ResponseHead, data: bytes) -> None:

@@ -354,7 +354,8 @@ class RefusedReloadTests(MainJobTestCase):
             Authority("another CA").issue("a stranger", client=True).write(self.client_pem)
             proxy.signal(signal.SIGHUP)
             wait_for(partial(proxy.has_said, "reload refused: everything stays as it was"), "the refusal")
-            line = "server servers/one does not accept what has changed (crt {}): TLS handshake failed"
+            said = "does not accept what has changed (it is shown the certificate in {}): TLS handshake failed"
+            line = f"server servers/one {said}"
             self.assertRegex(proxy.output, r"reload: .*\.cfg:\d+: " + re.escape(line.format(self.client_pem)))
             self.assertEqual(ask(proxy.port), 200)
             self.authority.issue("renewed client", client=True).write(self.client_pem)

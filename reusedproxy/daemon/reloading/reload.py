@@ -414,5 +414,7 @@ class Reloads:
 def fault_of(refusal: Refusal, new: Proxy) -> Fault:
     """Returns the fault of the line of a server that refuses what has changed."""
     settings = new.lines[refusal.name].server.settings
-    crt = f" (crt {settings.tls.crt})" if settings.tls is not None and settings.tls.crt else ""
-    return Fault(settings.place, f"server {refusal.name} does not accept what has changed{crt}: {refusal.reason}")
+    shown = (
+        f" (it is shown the certificate in {settings.tls.crt})" if settings.tls is not None and settings.tls.crt else ""
+    )
+    return Fault(settings.place, f"server {refusal.name} does not accept what has changed{shown}: {refusal.reason}")
