@@ -43,11 +43,15 @@ class Allowing:
     def __init__(self, allowed: int = 0) -> None:
         self.allowed = allowed
         self.left = False
+        self.rests = 0
 
     def take(self, wanted: int) -> int:
         size = min(wanted, self.allowed)
         self.allowed -= size
         return size
+
+    def rest(self) -> None:
+        self.rests += 1
 
     def leave(self) -> None:
         self.left = True
@@ -124,6 +128,7 @@ class PassingBehaviour(Streams):
         transport.write(content)
         self.loop.pump()
         self.assertFalse(transport.waits_for_pace)
+        self.assertGreater(pace.rests, 0)  # it holds nothing back from others that it cannot use
         far.go_on()
         self.loop.until(lambda: transport.waits_for_pace)
         pace.allowed = 100_000
@@ -131,6 +136,9 @@ class PassingBehaviour(Streams):
         self.loop.until(lambda: not transport.unsent)
         self.loop.pump()
         self.assertEqual(far.take(), content)
+        rests = pace.rests
+        transport.write(b"more than the pace allows")
+        self.assertEqual((transport.waits_for_pace, pace.rests), (True, rests))
 
     def test_a_reset_ends_the_pace(self) -> None:
         transport, far = self.open(tcp=True)

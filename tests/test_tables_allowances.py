@@ -105,6 +105,25 @@ class ShareTests(SynchronousTestCase):
         self.assertLessEqual(max(got[1:]) - min(got[1:]), 10)
         self.assertLessEqual(abs(got[0] - FIRST - got[1]), 10)
 
+    def test_who_could_not_send_gives_back_his_part(self) -> None:
+        """Until he waits again: what nobody else uses is not kept for him."""
+        busy, blocked = self.share(), self.share()
+        got = self.take(busy)
+        self.take(blocked)
+        self.clock.advance(1 / 64)
+        blocked.rest(self.clock.seconds())
+        for _ in range(64):
+            self.clock.advance(1 / 64)
+            got += self.take(busy)
+        self.assertLessEqual(abs(got - FIRST - 65_000), 10)
+        self.take(blocked)
+        was = got
+        for _ in range(64):
+            self.clock.advance(1 / 64)
+            got += self.take(busy)
+            self.take(blocked)
+        self.assertLessEqual(abs(got - was - 32_000), 1000)
+
     def test_who_does_not_wait_has_no_part(self) -> None:
         busy, _ = self.share(), self.share()
         got = self.take(busy)

@@ -47,6 +47,13 @@ class Pacer:
             self._deadlines.watch(self, now + wait)
         return size
 
+    def rest(self) -> None:
+        """Lets others have what may be sent, for the peer takes nothing now."""
+        self._deadlines.cancel(self)
+        now = self._deadlines.now()
+        for each in self._allowances:
+            each.rest(now)
+
     def leave(self) -> None:
         """Ends it."""
         self._deadlines.cancel(self)

@@ -100,6 +100,9 @@ class Pace(Protocol):
     def take(self, wanted: int) -> int:
         """Returns how many of so many bytes may be sent now. If that is not all, it calls `send_on` when others may."""
 
+    def rest(self) -> None:
+        """Notes that the kernel takes no more, whatever may be sent; `take` is called when it does again."""
+
     def leave(self) -> None:
         """Ends it: nothing more is sent at this pace."""
 
@@ -593,6 +596,8 @@ class Transport(Sender):
                 unsent[0] = bytes(rest) if 2 * len(rest) <= memoryview(rest.obj).nbytes else rest
                 self._blocked = True
                 self.waits_for_pace = sent == len(part)
+                if self.pace is not None and not self.waits_for_pace:
+                    self.pace.rest()
                 break
             del unsent[0]
         if self._pace_ends and not unsent:

@@ -30,7 +30,8 @@ _ROUNDING: Final = 1e-6
 
 class Allowance(Protocol):
     """Allows the bytes of one transfer to pass. Whoever carries it calls `enter` and `leave` once each, in between
-    `offer` and, with no more than that has returned, `spend`; `wait` where that was not all."""
+    `offer` and, with no more than that has returned, `spend`; `wait` where that was not all, and `rest` where nothing
+    could be sent for now even if it were allowed."""
 
     def enter(self, now: float) -> None: ...
 
@@ -41,6 +42,9 @@ class Allowance(Protocol):
 
     def wait(self, wanted: int, now: float) -> float:
         """Returns the seconds after which some of so many bytes may pass."""
+
+    def rest(self, now: float) -> None:
+        """Waits no more, so that others have what comes, until `wait` is called again."""
 
     def leave(self, now: float) -> None: ...
 
@@ -76,8 +80,11 @@ class Own:
     def wait(self, wanted: int, now: float) -> float:
         return max(0.0, min(wanted, self._piece) - self._level) / self._rate
 
-    def leave(self, now: float) -> None:
+    def rest(self, now: float) -> None:
         """Does nothing: nobody else has a part in it."""
+
+    def leave(self, now: float) -> None:
+        """Does nothing, for the same reason."""
 
 
 class Pot:
@@ -181,6 +188,12 @@ class Share:
         piece = min(wanted, max(self._least, self._rate / TURNS))
         needed = (piece - self._claim(pot) - pot.spare) * pot.waiting / self._rate
         return needed if needed > 0 and pot.waiting == 1 else max(1 / TURNS, min(needed, PATIENCE))
+
+    def rest(self, now: float) -> None:
+        pot = self._pot
+        if pot is not None:
+            pot.fill(now)
+            self._stop_waiting(pot)
 
     def leave(self, now: float) -> None:
         self._entered -= 1
