@@ -18,6 +18,7 @@ from typing import Any
 
 from reusedproxy.rules.facts import Address, Binary, Facts, Sample
 from reusedproxy.rules.regular import Found, replacing
+from reusedproxy.rules.samples.bounds import to_keep
 from reusedproxy.rules.samples.casts import MAX, bounded, to_binary, to_int, to_text
 from reusedproxy.rules.samples.ciphers import CIPHER_CONVERTERS
 from reusedproxy.rules.samples.dates import DATE_CONVERTERS
@@ -316,7 +317,7 @@ def _hmac(algorithm: str, key: str) -> Convert:
 
 def _set_var(name: str) -> Convert:
     def convert(sample: Sample, facts: Facts) -> Sample:
-        facts.set_variable(name, sample)
+        facts.set_variable(name, to_keep(sample, facts))
         return sample
 
     return convert
