@@ -17,10 +17,8 @@ from typing import Any
 from reusedproxy.config.model.tables import StickTable
 from reusedproxy.tables.entries import Entries
 from reusedproxy.tables.journal import Key as Key
+from reusedproxy.tables.layout import MASK as MASK
 from reusedproxy.tables.layout import Counted, Layout, Slot
-
-#: The largest number of 32 bits, where HAProxy's counters begin again.
-MASK = 0xFFFFFFFF
 
 
 class Table(Entries):
@@ -94,7 +92,7 @@ class Table(Entries):
         if also is not None:
             at, values = row * self.width, self.values
             if also.total >= 0:
-                values[at + also.total] += 1
+                values[at + also.total] = (values[at + also.total] + 1) & MASK
             at += also.rate
             if also.rate >= 0 and now - values[at] < also.period:  # as nearly always
                 values[at + 1] += 1
@@ -123,7 +121,8 @@ class Table(Entries):
                 self._link(row, now)
 
     def count(self, row: int, counted: Counted | None, events: int = 1) -> None:
-        """Counts events, if this table does, and notes that the entry is used."""
+        """Counts events, if this table does, and notes that the entry is used. A number of events below 0 takes away;
+        what goes below 0 goes on at the largest number, as in HAProxy."""
         if counted is not None:
             now = int(self.seconds() * 1000)
             if self._before is not None:
@@ -144,16 +143,16 @@ class Table(Entries):
         self._before = before
 
     def _add(self, row: int, counted: Counted, now: int, events: int) -> None:
-        at, values = row * self.width, self.values
+        at, values, mask = row * self.width, self.values, counted.mask
         if counted.total >= 0:
-            values[at + counted.total] += events
+            values[at + counted.total] = (values[at + counted.total] + events) & mask
         if counted.rate < 0:
             return
         at += counted.rate
         if now - values[at] < counted.period:
-            values[at + 1] += events
+            values[at + 1] = (values[at + 1] + events) & mask
         else:
-            self._begin_period(at, counted.period, now, events)
+            self._begin_period(at, counted.period, now, events & mask)
 
     def _begin_period(self, at: int, period: int, now: int, events: int) -> None:
         """Begins another period of the rate at this place, with these events."""
@@ -181,7 +180,7 @@ class Table(Entries):
             events = 0
         if not events and before <= 1:
             return before
-        return (before * left + events * period) // period
+        return ((before * left + events * period) // period) & slot.mask
 
     def events(self, row: int, slot: Slot) -> int:
         """Returns what a rate has counted in its present period."""
