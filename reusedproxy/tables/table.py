@@ -10,7 +10,6 @@ and those of the period before. Times are whole milliseconds, so that rates are 
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Callable
 from typing import Any
 
@@ -57,8 +56,9 @@ class Table(Entries):
         self._numbers: dict[str, int] = {"": 0}
         #: What those have in common who use an entry, under names of their own, for as long as they do (`allowances`).
         self.lent: dict[object, Any] = {}
-        #: Keys and values of rows as they were before the first change since `remember`; None: nothing is noted.
-        self._before: dict[int, tuple[Key, array[int]]] | None = None
+        #: By row its key, and by their places its values as they were before the first change since `remember`; None:
+        #: nothing is noted.
+        self._before: dict[int, tuple[Key, dict[int, int]]] | None = None
 
     def _alone_counted(self) -> str:
         requests = self.requests
@@ -126,7 +126,10 @@ class Table(Entries):
         if counted is not None:
             now = int(self.seconds() * 1000)
             if self._before is not None:
-                self._note(row)
+                if counted.total >= 0:
+                    self._note(row, counted.total, 1)
+                if counted.rate >= 0:
+                    self._note(row, counted.rate, 3)
             if self.journals:
                 self._tell(row)
             self._add(row, counted, now, events)
@@ -190,7 +193,7 @@ class Table(Entries):
         """Sets a value, and notes that the entry is used."""
         now, at = self.now(), row * self.width + slot.at
         if self._before is not None:
-            self._note(row)
+            self._note(row, slot.at, 3 if slot.period else 1)
         if self.journals:
             self._tell(row)
         if slot.period:
@@ -224,22 +227,29 @@ class Table(Entries):
         self._before = {}
 
     def put_back(self) -> None:
-        """Gives the entries the values that they had when `remember` was called. One that has been made since stays."""
-        width = self.width
+        """Gives what `count` and `put` have changed since `remember` was called the values from then; what `track` has
+        counted stays. So does an entry that has been made since."""
         for row, (key, values) in (self._before or {}).items():
             if self.keys[row] == key:
                 if self.journals:
                     self._tell(row)
-                self.values[row * width : (row + 1) * width] = values
+                for place, value in values.items():
+                    self.values[row * self.width + place] = value
 
     def forget(self) -> None:
         """Ends what `remember` has begun."""
         self._before = None
 
-    def _note(self, row: int) -> None:
-        before, width = self._before, self.width
-        if before is not None and (row not in before or before[row][0] != self.keys[row]):
-            before[row] = self.keys[row], self.values[row * width : (row + 1) * width]
+    def _note(self, row: int, first: int, places: int) -> None:
+        """Notes what is in these places of a row, unless that was noted."""
+        before, at = self._before, row * self.width
+        assert before is not None
+        key, noted = before.get(row, ("", {}))
+        if not noted or key != self.keys[row]:
+            noted = {}
+            before[row] = self.keys[row], noted
+        for place in range(first, first + places):
+            noted.setdefault(place, self.values[at + place])
 
     # What copies in other processes know, and say (`copies`).
 
