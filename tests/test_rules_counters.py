@@ -236,6 +236,11 @@ class SampleTests(SynchronousTestCase):
             ("src,table_inc_gpc0(integer)", 2130706433),
             ("str(abcdef),table_inc_gpc0(text)", b"abcd"),
             ("int(5),table_inc_gpc0(text)", b"5"),
+            ("str(u%00v),url_dec,table_inc_gpc0(text)", b"u"),
+            ("str(u%00w%00),url_dec,table_inc_gpc0(text)", b"u"),
+            ("str(%00u),url_dec,table_inc_gpc0(text)", b""),
+            ("bin(6d006e),table_inc_gpc0(text)", b"m"),
+            ("str(%00%01%00%02),url_dec,table_inc_gpc0(block)", b"\0\1\0\2"),
             ("str(ab),table_inc_gpc0(block)", b"ab\0\0"),
             ("bin(0102030405),table_inc_gpc0(block)", b"\1\2\3\4"),
         ):
