@@ -49,6 +49,7 @@ class Seen:
     line: bytes | None = None
     body = b""
     answer_body: bytes | None = b""
+    longest = Limits().buffer - 1
     priority = 0, 0
     asks_as_proxy = lenient = False
     maps: Mapping[str, Map] = NO_MAPS

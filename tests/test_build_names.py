@@ -84,6 +84,16 @@ class BeginningTests(BuildTestCase):
             (server,) = self.proxy.backends[0].servers
             self.assertEqual(server.state, MAINT if target == "None" else UP)
 
+    def test_an_address_without_a_port_is_none_for_srv_records(self) -> None:
+        """HAProxy has such a server UP at port 0."""
+        self.assemble(f" server s _http._tcp.{NAME} resolvers dns init-addr 192.0.2.9")
+        (server,) = self.proxy.backends[0].servers
+        self.assertEqual((str(server.target), server.state), ("None", MAINT))
+        text = f"'init-addr 192.0.2.9' has no port, which only SRV records tell: '_http._tcp.{NAME}' is waited for"
+        self.assertIn(text, [each.text for each in self.proxy.notices])
+        self.assemble(f" server s _http._tcp.{NAME}:8080 resolvers dns init-addr 192.0.2.9")
+        self.assertEqual(self.targets(), ["192.0.2.9:8080"])
+
     def test_what_cannot_be_resolved_is_an_error_where_nothing_else_is_said(self) -> None:
         for words, text in (
             ("", "could not resolve address 'app.test'"),
@@ -251,6 +261,54 @@ class MovingTests(BuildTestCase):
             words = [text for text, _ in stand(self.proxy, said)]
             self.assertEqual(self.proxy.backends[0].servers[0].ordered_name, name)
             self.assertEqual(any("follows the name other.test" in each for each in words), bool(name))
+
+    def test_a_server_of_srv_records_goes_on_at_the_address_and_port_of_its_saved_state(self) -> None:
+        """After a restart, and in a process that replaces this one, whether or not the name server answers."""
+        record = f"_http._tcp.{NAME}"
+        line = f" server-template s 2 {record} resolvers dns resolve-prefer ipv4 init-addr last,none"
+        self.begin(line)
+        self.service.startService()
+        self.zone.records[record] = services = [
+            *(("SRV", "a.test", "8001", "256"), ("SRV", "b.test", "8002", "512")),
+            *(("A", "192.0.2.1", "of", "a.test"), ("A", "192.0.2.2", "of", "b.test")),
+        ]
+        self.pass_time(7.0)
+        states, at = self.states(), ["192.0.2.1:8001", "192.0.2.2:8002"]
+        self.assertEqual(self.targets(), at)
+        self.assertRegex(states, rf" s1 192\.0\.2\.1 2 0 1 1 .* a\.test 8001 {record} ")
+        saved, head = self.folder / "states", f"global\n server-state-file {self.folder}/states\n{DNS}"
+        self.service.stopService()
+        self.reactor.advance(5)
+        for text, targets in (
+            (states, at),
+            (states.replace(" 2 0 1 1 ", " 2 64 1 1 "), at),  # as HAProxy writes it
+            (states.replace(" 8001 ", " 0 "), ["None", at[1]]),
+            (states.replace(" a.test ", " - "), ["None", at[1]]),
+            (states.replace(record, "_other._tcp.test"), ["None", "None"]),
+            (states.replace(" 192.0.2.2 ", " - "), [at[0], "None"]),
+        ):
+            saved.write_text(text)
+            self.begin(f"{line}\n load-server-state-from-file global", head)
+            self.assertEqual(self.targets(), targets, text)
+            servers = self.proxy.backends[0].servers
+            self.assertEqual([each.text for each in self.proxy.notices if "not applied" in each.text], [])
+            self.assertEqual([each.state for each in servers], [MAINT if to == "None" else UP for to in targets])
+            if text == states:
+                self.assertEqual(
+                    [each.split()[17:20] for each in self.states().split("\n")[2:-1]],
+                    [each.split()[17:20] for each in states.split("\n")[2:-1]],
+                )
+            self.service.startService()
+            self.zone.records[record] = SILENCE
+            self.pass_time(1.0)
+            self.assertEqual(self.targets(), targets, text)
+            self.zone.records[record] = services[::-1]
+            self.pass_time(12.0)
+            if text == states:
+                self.assertEqual((self.targets(), servers[0].was_at), (at, None))
+            self.assertEqual({*self.targets()}, {*at})
+            self.service.stopService()
+            self.reactor.advance(5)
 
     def test_a_reload_keeps_pool_and_address(self) -> None:
         """Neither the C library nor a name server is waited for."""

@@ -183,6 +183,17 @@ class BoundTests(TLSListenerTestCase):
         self.assertEqual((world.places.taken, self.listener.connections, len(world.frontend.connections)), (0, 0, 0))
         self.end()
 
+    def test_a_handshake_is_counted_when_it_begins(self) -> None:
+        """It has cost its signature, whether or not the client goes on."""
+        world = self.world()
+        self.connect()
+        for _ in range(2):
+            self.raw().drop()
+        self.loop.until(lambda: not self.under_way)
+        counts = world.frontend.handshakes.counts
+        self.assertEqual((counts.begun, counts.completed, counts.failed), (3, 1, 2))
+        self.end()
+
     def test_maxconn_bounds_them_together(self) -> None:
         """Those under way and those that are served; the listener pauses, and goes on."""
         world = self.world(frontend={"maxconn": 2})

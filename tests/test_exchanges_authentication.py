@@ -273,6 +273,39 @@ class AuthenticationTests(SynchronousTestCase):
             self.assertEqual(found.value(found.find("192.0.2.7"), found.slots["http_req_cnt"]), 1, (front, back))
             world.check_rest()
 
+    def test_what_is_counted_before_an_entry_is_tracked_does_not_undo_that(self) -> None:
+        """Each guess of a password counts as a request, and who waits for its check among those who are there."""
+        table = "stick-table type ip size 9 store http_req_cnt,http_req_rate(10s),conn_cur,gpc0,gpt0"
+        for rules, counted in (
+            ("http-request set-var(txn.n) src_inc_gpc0()\n http-request track-sc0 src", 1),
+            (
+                "http-request deny if { src_inc_gpc0() gt 9 }\n http-request track-sc0 src\n"
+                " http-request track-sc1 src",
+                2,
+            ),
+            ("tcp-request content track-sc0 src\n http-request sc-inc-gpc0(0)\n http-request track-sc1 src", 2),
+            (
+                "tcp-request content track-sc0 src\n http-request sc-set-gpt0(0) 5\n http-request sc-inc-gpc0(0)\n"
+                " http-request track-sc1 src",
+                2,
+            ),
+        ):
+            self.passwords = Passwords(self.loop, same)
+            world = self.world(f"{table}\n {rules}\n {RULES}")
+            client = world.client()
+            for guess in range(1, 4):
+                client.send(get("/", login(f"bob:{guess}")))
+                found = world.frontend.tables["fe"]
+                row = found.find("192.0.2.7")
+                waiting = found.value(row, found.slots["conn_cur"])
+                self.assertEqual((waiting, found.uses[row]), (counted, counted), rules)
+                self.loop.run()
+                self.assertEqual(client.take()[:12], b"HTTP/1.1 401")
+                values = [found.value(row, found.slots[name]) for name in ("http_req_cnt", "http_req_rate", "gpc0")]
+                self.assertEqual(values, [guess * counted, guess * counted, guess], rules)
+                self.assertEqual(found.value(row, found.slots["conn_cur"]), 0, rules)
+            world.check_rest()
+
     def test_no_client_names_the_address_that_a_rule_before_asks_for(self) -> None:
         rules = (
             "http-request allow if { src 10.1.1.1 }\n http-request set-src hdr(x-forwarded-for)\n"

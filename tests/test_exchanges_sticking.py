@@ -140,6 +140,32 @@ class RequestTests(SynchronousTestCase):
         self.assertEqual(self.stored(world), {b"one": "s1", b"n": "s2", b"two": "s2"})
         self.assertEqual(self.asked(world, get("/?id=two"), get("/?id=one")), ["s2", "s1"])
 
+    def test_a_rule_that_stores_is_left_out_where_a_key_waits_for_its_table(self) -> None:
+        """Its match, too, as in HAProxy: those whom two rules know differently are not all sent where one of them is.
+        `stick match` is not left out."""
+        world = self.world(f"{TABLE}stick on req.hdr(x)\nstick on url_param(id)\nstick match url_param(last)")
+        known = self.asked(world, get("/?id=a"), get("/?id=b"))
+        self.assertEqual(known, ["s1", "s2"])
+        self.assertEqual(self.asked(world, get("/?id=a", "X: new"), get("/?id=a", "X: new")), ["s3", "s3"])
+        self.assertEqual(self.asked(world, get("/?id=b", "X: a"), get("/?id=b")), ["s1", "s2"])
+        self.assertEqual(self.asked(world, get("/?id=a&last=b", "X: newer")), ["s2"])
+        expected = {b"a": "s1", b"b": "s2", b"new": "s3", b"newer": "s2"}
+        self.assertEqual(self.stored(world), expected)
+
+    def test_a_condition_is_asked_once_and_of_a_rule_that_is_left_out_not_at_all(self) -> None:
+        for rules, counted in (
+            ("stick on url_param(id) if { src_inc_gpc0(be) gt 0 }", 1),
+            ("stick match url_param(id) if { src_inc_gpc0(be) gt 0 }", 1),
+            ("stick on url_param(id)\nstick on path if { src_inc_gpc0(be) gt 0 }", 0),
+            ("stick store-request url_param(id)\nstick store-request path if { src_inc_gpc0(be) gt 0 }", 0),
+            ("stick store-response status\nstick store-response status if { src_inc_gpc0(be) gt 0 }", 0),
+        ):
+            world = self.world(f"stick-table type string len 20 size 10 store gpc0\n{rules}")
+            self.asked(world, get("/?id=a"))
+            table = world.frontend.tables["be"]
+            row = table.find(b"192.0.2.7")
+            self.assertEqual(table.value(row, table.slots["gpc0"]) if row else 0, counted, rules)
+
     def test_nothing_is_stored_without_an_answer(self) -> None:
         world = self.world(STICK, retries=0, retry_on=frozenset(("none",)))
         client = world.client()

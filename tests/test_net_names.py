@@ -76,6 +76,7 @@ class MessageTests(SynchronousTestCase):
             (NAME, dns.Record_SRV(0, 5, 80, b"evil\nFAKE\x1b.test")),
             (NAME, dns.Record_SRV(0, 5, 80, "A.test")),
             (NAME, dns.Record_SRV(0, 0, 0, b"")),
+            (NAME, dns.Record_SRV(0, 5, 0, "no-port.test")),
             (NAME, dns.Record_SRV(1, 9, 80, "a.test")),
         ]
         found = read_answer(answer(1, records, kind=SRV), NAME, SRV)
@@ -136,7 +137,7 @@ class MessageTests(SynchronousTestCase):
 
     def test_a_message_is_as_long_as_tcp_lets_it_be(self) -> None:
         """Full of services, with all that they are reached by."""
-        records = [(NAME, dns.Record_SRV(1, 1, port, f"host{port}.region.example.test")) for port in range(1400)]
+        records = [(NAME, dns.Record_SRV(1, 1, port, f"host{port}.region.example.test")) for port in range(1, 1401)]
         data = answer(1, records, kind=SRV, maxSize=0)
         self.assertGreater(len(data), 30_000)
         found = read_answer(data, NAME, SRV)

@@ -22,9 +22,10 @@ from reusedproxy.operators.metrics.families import families
 from reusedproxy.operators.stats.csv import pieces_of_csv
 from reusedproxy.operators.stats.figures import figuring, sections_of
 from reusedproxy.operators.view.history import Sample, answers
+from reusedproxy.operators.view.process import figures
 from reusedproxy.operators.view.rates import Rates
 from reusedproxy.operators.view.reading import Reader, connections, ended
-from reusedproxy.operators.view.values import PoolCounts, PoolView, ServerView, TimesView, TrafficCounts
+from reusedproxy.operators.view.values import PoolCounts, PoolView, Rate, ServerView, TimesView, TrafficCounts
 from reusedproxy.pool.counters import Ended
 from tests.clientfakes import GET, World
 from tests.fakes import PoolBench
@@ -171,6 +172,26 @@ class ViewTests(ViewCase):
         self.clock.advance(1.02)
         measured, unmeasured = (Reader(self.proxy, each).view().frontends[0].requests.now for each in (rates, None))
         self.assertEqual((measured, unmeasured), (20, 0))
+
+    def test_the_highest_rates_have_what_comes_in_this_second(self) -> None:
+        """The first flood is seen while it lasts, and a rate that was shown as the highest does not fall."""
+        rates = Rates(self.proxy.frontends, self.proxy.backends, self.proxy.deadlines)
+        rates.start()
+        self.addCleanup(rates.stop)
+        reader, counts = Reader(self.proxy, rates), self.web.handshakes.counts
+        self.clock.advance(0.3)
+        self.web.connections_total += 50
+        counts.begun += 40
+        view = reader.view()
+        self.assertEqual((view.handshakes, view.frontends[0].sessions), (Rate(0, 40), Rate(0, 50)))
+        self.clock.advance(0.72)
+        view = reader.view()
+        self.assertEqual((view.handshakes.most, view.frontends[0].sessions.most), (40, 50))
+        self.assertEqual((figures(view, 0).most_rate, figures(view, 0).reused), (50, 0))
+        counts.begun, counts.completed, counts.resumed = counts.begun + 9, 4, 3
+        self.clock.advance(1.02)
+        view = reader.view()
+        self.assertEqual((view.handshakes, view.keys.now, figures(view, 0).reused), (Rate(9, 40), 1, 75))
 
     def test_a_server_that_is_down_counts_on(self) -> None:
         self.app.server_changed(self.one, "DOWN", "test")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +17,8 @@ from reusedproxy.config.rules.acls import read_criterion
 from reusedproxy.config.rules.expressions import read_expression
 from reusedproxy.config.rules.patterns import ranges
 from reusedproxy.config.rules.samples import CASTS, CONVERTERS, FETCHES, MAPS
-from reusedproxy.rules.facts import Binary, Method
+from reusedproxy.rules.facts import Binary, Method, Sample
+from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.rules.rule_set import RuleSet, run
 from reusedproxy.rules.samples.casts import MAX, MIN, address_of, number_of, to_binary, to_int, to_text
 from reusedproxy.rules.samples.compile import compiled
@@ -39,10 +42,14 @@ SAMPLE_CASTS = {
 
 def seen_after(rules: str) -> Seen:
     """The facts of a request that these rules have been run on."""
-    text = f"{DEFAULTS}frontend fe\n bind :80\n{rules} default_backend be\nbackend be\n server s1 h:1\n"
     facts = Seen(HEAD)
-    run(RuleSet(read_configuration([Source("t.cfg", text)], {}).frontends["fe"].rules).compiled().request, facts)
+    run(request_rules(rules), facts)
     return facts
+
+
+def request_rules(rules: str) -> Any:
+    text = f"{DEFAULTS}frontend fe\n bind :80\n{rules} default_backend be\nbackend be\n server s1 h:1\n"
+    return RuleSet(read_configuration([Source("t.cfg", text)], {}).frontends["fe"].rules).compiled().request
 
 
 class ConverterTests(SynchronousTestCase):
@@ -122,6 +129,81 @@ class ConverterTests(SynchronousTestCase):
                 self.assertTrue(
                     found is None or gives != "bin" or isinstance(found, Binary) or call.startswith("bytes"), call
                 )
+
+
+class BoundTests(SynchronousTestCase):
+    """No text grows beyond a buffer (`tune.bufsize`), as in HAProxy: variables outlive requests."""
+
+    def test_no_converter_makes_more_than_a_buffer_holds(self) -> None:
+        """Of what comes out again and again, as a variable of a session does; a new converter is tried, too."""
+        facts = Seen(HEAD)
+        facts.variables |= {"txn.bin": b"b" * 16000, "txn.str": b"s" * 16000, "txn.int": b"7" * 16000}
+        calls = {call for call, takes, gives, _ in (*CONVERSIONS, *NEWER) if {takes, gives} <= {"str", "bin", "any"}}
+        calls |= {"regsub(a,\\0\\0,g)", "regsub(a*,\\0\\0)", "be2hex(:,1)", "be2dec(:,1)", "le2dec(,1)", "url_enc"}
+        for call in sorted(calls):
+            convert = compiled(read_expression(f"var(txn.x),{call}", "here"))
+            for sign in (b"a", b"\xff", b"\x00"):
+                sample: Sample = Binary(sign * 3000)
+                for _ in range(6):
+                    facts.variables["txn.x"] = sample
+                    with contextlib.suppress(Unevaluated):
+                        sample = convert(facts)
+                    if not isinstance(sample, bytes):
+                        break
+                    self.assertLessEqual(len(sample), 16384, call)
+
+    def test_what_is_too_long_is_cut_or_is_none_as_in_haproxy(self) -> None:
+        """What another program would read otherwise if it were cut is none."""
+        facts = Seen(HEAD)
+        facts.variables["txn.x"] = b"x" * 9001
+        for call, size in (
+            ("concat(-,txn.x)", 16383),
+            ("concat(-,,-)", 9003),
+            ("add_item(-,txn.x)", 16383),
+            ("hex", 16383),
+            ("base2", 16383),
+            ("regsub(x+,\\0\\0)", 16383),
+            ("be2hex(:,1)", 16382),
+            ("be2dec(:,1)", 16383),
+            ("base64", 12004),
+            ("base64,base64", 16008),
+            ("base64,base64,base64", None),
+            ("hex,ub64enc", None),
+            ("json", 9001),
+            ("hex,json", 16383),
+            ("hex,concat(a),json", 16383),
+            ("hex,concat(a),bytes(1),regsub(7,/),json", 16383),
+            ("hex,concat(a),regsub(7,/),json", None),
+        ):
+            found = compiled(read_expression(f"var(txn.x),{call}", "here"))(facts)
+            self.assertEqual(found if found is None else len(found), size, call)  # type: ignore[arg-type]
+
+    def test_a_code_of_a_byte_is_not_torn(self) -> None:
+        """What is left can be decoded."""
+        facts = Seen(HEAD)
+        for size in range(3):
+            facts.variables["txn.x"] = b"x" * size + b"/" * 6000
+            found = to_text(compiled(read_expression("var(txn.x),url_enc", "here"))(facts))
+            self.assertEqual(found, b"x" * size + b"%2F" * ((16383 - size) // 3))
+
+    def test_a_variable_holds_what_a_buffer_holds(self) -> None:
+        """Whichever way it is set."""
+        facts = Seen(HEAD.replace(b"Host", b"K: " + b"k" * 9000 + b"\r\nHost"))
+        for rule, size in (
+            ("set-var-fmt(txn.x) %[var(txn.x)]%[req.hdr(k)]", 16383),
+            ("set-var(txn.x) var(txn.x),concat(-,txn.k)", 16383),
+            ("set-header X %[req.hdr(k),concat(,txn.x),set-var(txn.x)]", 16383),
+            ("set-var(txn.x) unique-id", 16383),
+            ("set-header X %[unique-id,set-var(txn.x)]", 16383),
+        ):
+            rules = request_rules(f"http-request set-var(txn.k) req.hdr(k)\n http-request {rule}\n")
+            facts.variables = {"txn.x": b"-"}
+            facts.unique_id = b"i" * 20000
+            for _ in range(9):
+                run(rules, facts)
+            found = facts.variables["txn.x"]
+            assert isinstance(found, bytes)
+            self.assertEqual(len(found), size, rule)
 
 
 class CastTests(SynchronousTestCase):

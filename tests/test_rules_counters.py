@@ -236,6 +236,11 @@ class SampleTests(SynchronousTestCase):
             ("src,table_inc_gpc0(integer)", 2130706433),
             ("str(abcdef),table_inc_gpc0(text)", b"abcd"),
             ("int(5),table_inc_gpc0(text)", b"5"),
+            ("str(u%00v),url_dec,table_inc_gpc0(text)", b"u"),
+            ("str(u%00w%00),url_dec,table_inc_gpc0(text)", b"u"),
+            ("str(%00u),url_dec,table_inc_gpc0(text)", b""),
+            ("bin(6d006e),table_inc_gpc0(text)", b"m"),
+            ("str(%00%01%00%02),url_dec,table_inc_gpc0(block)", b"\0\1\0\2"),
             ("str(ab),table_inc_gpc0(block)", b"ab\0\0"),
             ("bin(0102030405),table_inc_gpc0(block)", b"\1\2\3\4"),
         ):
@@ -452,6 +457,23 @@ class RequestTests(SynchronousTestCase):
         world.server.answer()
         client.take()
         self.assertEqual(self.values(world, key=b"/"), {"gpt0": 7, "gpt1": 200, "gpc0": 42, "gpc1": 1})
+
+    def test_requests_under_way_are_counted_up_and_down(self) -> None:
+        """An amount below 0 takes away, whether it stands in the rule or comes from the client."""
+        world = ruled(
+            self,
+            "stick-table type string len 8 size 10 store gpc(2),gpc_rate(2,10s)\n http-request track-sc1 path\n"
+            " http-request sc-add-gpc(0,1) 1\n http-request sc-add-gpc(1,1) req.hdr(k)\n"
+            " http-request deny if { sc_get_gpc(0,1) gt 1 }\n http-response sc-add-gpc(0,1) int(-1)",
+            warm=1,
+        )
+        client = world.client()
+        for amount, left in ((b"1", 1), (b"-1", 0), (b"-1", 2**32 - 1), (b"4294967296", 2**32 - 1), (b"3", 2)):
+            client.send(b"GET / HTTP/1.1\r\nHost: a\r\nK: %b\r\n\r\n" % amount)
+            world.server.answer()
+            self.assertIn(b" 200 ", client.take())
+            expected = {"gpc0": 0, "gpc1": left, "gpc0_rate": 0, "gpc1_rate": left}
+            self.assertEqual(self.values(world, key=b"/"), expected)
 
     def test_rules_about_contents_come_before_those_about_requests(self) -> None:
         """In mode http they may track and count, as many configurations have it."""

@@ -26,7 +26,7 @@ def facts(data: bytes, *, final: bool = False, said: bytes = b"") -> Any:
     """Of a client that has sent this."""
     inspected = SimpleNamespace(request_bytes=data, response_bytes=said, final=final, changes=False, most=16384)
     inspected.client_hello = lambda: read_client_hello(data)
-    return SimpleNamespace(inspected=inspected, source=("192.0.2.1", 1), head=None)
+    return SimpleNamespace(inspected=inspected, source=("192.0.2.1", 1), head=None, longest=16383)
 
 
 def look(condition: str, data: bytes, *, final: bool = False) -> int:

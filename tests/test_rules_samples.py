@@ -25,6 +25,7 @@ class Facts:
     """An exchange, as far as it matters."""
 
     head = read_request(HEAD, Limits())
+    longest = Limits().buffer - 1
 
 
 def fetched(text: str) -> Sample:

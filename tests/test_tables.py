@@ -50,6 +50,28 @@ class TableTests(SynchronousTestCase):
         other = made.obtain("b")
         self.assertEqual([made.value(other, slot) for slot in made.slots.values()], [0] * 5)
 
+    def test_counts_begin_again_behind_32_bits_and_go_down(self) -> None:
+        """As HAProxy's, rates too; those of bytes have 64 bits."""
+        stored = (
+            *(Stored("conn_cnt"), Stored("http_req_cnt"), Stored("gpc0"), Stored("gpc0_rate", 10_000)),
+            Stored("bytes_in_cnt"),
+        )
+        made = table(self.clock, 5, *stored, Stored("bytes_in_rate", 10_000))
+        row = made.obtain("a")
+        for events, total in ((5, 5), (-1, 4), (-4, 0), (-1, 2**32 - 1), (2, 1), (2**32 + 3, 4), (-5, 2**32 - 1)):
+            made.count(row, made.general(0), events)
+            shown = [made.value(row, made.slots[name]) for name in ("gpc0", "gpc0_rate")]
+            self.assertEqual(shown, [total, total], events)
+        self.clock.advance(10)
+        made.count(row, made.general(0), -3)
+        self.assertEqual(made.events(row, made.slots["gpc0_rate"]), 2**32 - 3)
+        for name in ("conn_cnt", "http_req_cnt"):
+            made.put(row, made.slots[name], 2**32 - 1)
+        made.track("a", made.requests)
+        self.assertEqual([made.value(row, made.slots[name]) for name in ("conn_cnt", "http_req_cnt")], [0, 0])
+        made.count(row, made.bytes_in, 2**33)
+        self.assertEqual([made.value(row, made.slots[f"bytes_in_{each}"]) for each in ("cnt", "rate")], [2**33] * 2)
+
     def test_the_oldest_makes_room(self) -> None:
         made = table(self.clock, 3)
         for key in "abc":

@@ -262,6 +262,45 @@ class SharingTests(CopiesTestCase):
             self.assertEqual((shown["gpc0"], shown["http_req_rate"]), (7, 70))
         self.assertEqual((one.changes(), two.changes()), (None, None))
 
+    def test_what_is_taken_away_and_what_begins_again_is_told(self) -> None:
+        """Both have the same sum, below 0 and behind 32 bits, too."""
+        for held, here, there, both in (
+            (0, 5, -2, 3),
+            (5, -2, -1, 2),
+            (2, -2, 0, 0),
+            (0, -3, 0, 2**32 - 3),
+            (2**32 - 3, 1, 0, 2**32 - 2),
+            (2**32 - 3, 5, -1, 1),
+            (2**32 - 3, -1, 2, 2**32 - 2),
+            (2**32 - 1, 2, 3, 4),
+            (1, -2, 0, 2**32 - 1),
+        ):
+            one, two, old, new = self.both(Stored("gpc0"), Stored("gpc0_rate", 10_000))
+            old.count(old.obtain("a"), old.general(0), held)
+            self.tell(one, two)
+            for table, events in ((old, here), (new, there)):
+                if events:
+                    table.count(table.obtain("a"), table.general(0), events)
+            for _ in range(2):
+                self.tell(one, two)
+                self.tell(two, one)
+            for table in (old, new):
+                self.assertEqual([*self.shown(table, "a").values()], [both, both], (held, here, there))
+            self.assertEqual((one.changes(), two.changes()), (None, None))
+
+    def test_what_both_set_to_0_at_once_is_0(self) -> None:
+        """And not as far below as it was above."""
+        one, two, old, new = self.both(Stored("gpc0"))
+        old.count(old.obtain("a"), old.general(0), 5)
+        self.tell(one, two)
+        for table in (old, new):
+            table.put(table.find("a"), table.slots["gpc0"], 0)
+        first, second = one.changes(), two.changes()
+        assert first is not None and second is not None
+        two.take(sent(first))
+        one.take(sent(second))
+        self.assertEqual([self.shown(table, "a")["gpc0"] for table in (old, new)], [0, 0])
+
     def test_an_end_in_the_other_process_is_counted_here(self) -> None:
         old, new = self.table(), self.table()
         row = old.track("a")

@@ -16,7 +16,7 @@ from reusedproxy.backends.checks.results import Result
 from reusedproxy.backends.server import DOWN, DRAIN, MAINT, NOLB, READY, UP, Server
 from reusedproxy.config import model
 from reusedproxy.config.language.addresses import is_host_name, is_service
-from reusedproxy.net.names.messages import plain
+from reusedproxy.net.names.messages import Service, plain
 
 #: The numbers of operational states, and the bits of the administrative state and of the state of checks.
 STOPPED, STARTING, RUNNING, STOPPING = range(4)
@@ -72,7 +72,8 @@ class Unusable(Exception):
 
 @frozen
 class SavedState:
-    """Holds what a line says of a server. `since` is in seconds. `address` and `name` are "" where there is none."""
+    """Holds what a line says of a server. `since` is in seconds. `address`, `name` and `record`, the name of its SRV
+    records, are "" where there is none."""
 
     address: str
     operational: int
@@ -91,6 +92,7 @@ class SavedState:
     check_addr: str = ""
     agent_addr: str = ""
     agent_port: int = 0
+    record: str = ""
 
 
 def rows(text: str) -> Iterator[Sequence[str]]:
@@ -140,6 +142,7 @@ def saved_state(words: Sequence[str]) -> SavedState:
         "" if words[17].startswith("-") else words[17],
         numbers["srv_port"],
         *_elsewhere(words),
+        words[19] if is_service(words[19]) else "",
     )
 
 
@@ -167,6 +170,13 @@ def ordered_name(settings: model.Server, saved: SavedState) -> str:
     name = saved.name if saved.administrative & OTHER_NAME else ""
     other = is_host_name(name) and plain(name) != plain(settings.host)
     return name if other and follows_name(settings) else ""
+
+
+def saved_service(settings: model.Server, saved: SavedState | None) -> Service | None:
+    """Returns the service that a server of SRV records had; None: there is none of these records with a port."""
+    if saved is None or not (saved.name and saved.port) or plain(saved.record) != plain(settings.host):
+        return None
+    return Service(plain(saved.name), saved.port)
 
 
 def follows_name(settings: model.Server) -> bool:

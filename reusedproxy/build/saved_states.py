@@ -15,6 +15,7 @@ from reusedproxy.backends.saved_states import (
     Unusable,
     ordered_name,
     rows,
+    saved_service,
     saved_state,
 )
 from reusedproxy.config import model
@@ -52,7 +53,8 @@ class SavedStates:
                 self._warn(server.place, f"server {backend.name}/{server.name}: '{path}': {error}: not applied")
                 continue
             other = state.administrative & OTHER_NAME and state.name != server.host
-            if other and not ordered_name(server, state):
+            # HAProxy has the host of a service as another name, too.
+            if other and not ordered_name(server, state) and saved_service(server, state) is None:
                 text = (
                     f"server {backend.name}/{server.name}: '{path}': its name '{state.name}', ordered, is not applied"
                 )

@@ -26,6 +26,7 @@ from reusedproxy.sessions.client import ClientFacts, session_of
 from reusedproxy.sessions.figures import CLIENT_FIGURES, LOCAL_ADDRESSES, of_client
 from reusedproxy.tables.table import Table
 from reusedproxy.tables.tracking import Counters, Tracked
+from reusedproxy.wire.faults import Limits
 
 if TYPE_CHECKING:
     from reusedproxy.net.listener import Listener
@@ -51,6 +52,9 @@ class Admitting(Protocol):
 
     @property
     def maps(self) -> Mapping[str, Map]: ...
+
+    @property
+    def limits(self) -> Limits: ...
 
     @property
     def sinks(self) -> Mapping[str, Callable[[str], None]]: ...
@@ -96,6 +100,10 @@ class Arrival:
     asks_as_proxy = lenient = False
     first_request = True
     priority = 0, 0
+
+    @property
+    def longest(self) -> int:
+        return self.frontend.limits.buffer - 1
 
     @property
     def own_source(self) -> None:

@@ -34,13 +34,14 @@ PendingClient = Handshake | Preface
 
 
 class HandshakeCounts:
-    """Counts the handshakes that were completed, those of them with a resumed session, and what failed."""
+    """Counts the handshakes that were begun, those that were completed, those of them with a resumed session, and what
+    failed."""
 
     def __init__(self) -> None:
-        self.completed = self.resumed = self.failed = 0
+        self.begun = self.completed = self.resumed = self.failed = 0
 
     def clear(self) -> None:
-        self.completed = self.resumed = self.failed = 0
+        self.begun = self.completed = self.resumed = self.failed = 0
 
 
 HandshakeLog = Callable[[PendingClient, HandshakeFailure], None]
@@ -103,6 +104,7 @@ class PendingClients:
     ) -> Handshake:
         """Begins the TLS handshake of a client that has connected, of which rules have taken `notes`."""
         frontend = self._frontend
+        self.counts.begun += 1
         handshake = Handshake(
             self._poller, frontend.deadlines, self._turns, certificates, accepted, self, address, listener
         )

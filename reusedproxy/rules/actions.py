@@ -36,11 +36,12 @@ from reusedproxy.rules.editing import Head
 from reusedproxy.rules.facts import Facts, Method, Sample
 from reusedproxy.rules.many import FEW, REPLACED, look_at
 from reusedproxy.rules.regular import matching_one_of, searching
+from reusedproxy.rules.samples.bounds import to_keep
 from reusedproxy.rules.samples.casts import to_int
 from reusedproxy.rules.samples.compile import compiled, compiled_text
 from reusedproxy.rules.samples.converters import references
 from reusedproxy.rules.samples.fetches import Fetch, members, path_and_query
-from reusedproxy.rules.samples.formats import Text, clean, text_of, text_of_body, text_of_path
+from reusedproxy.rules.samples.formats import Text, clean, text_of, text_of_body, text_of_path, text_to_keep
 from reusedproxy.rules.steering import STEERING, Dropped, Held
 from reusedproxy.rules.variables import met
 from reusedproxy.wire.bodies import plain_name
@@ -271,7 +272,7 @@ def _set_variable(action: SetVariable, where: str) -> Act:
     if action.conditions:
         return _set_where_met(action, where)
     if isinstance(value, Format):
-        text = text_of(value, where)
+        text = text_to_keep(value, where)
 
         def set_text(facts: Facts) -> Verdict:
             facts.set_variable(name, text(facts))
@@ -291,7 +292,7 @@ def _set_variable(action: SetVariable, where: str) -> Act:
     def set_sample(facts: Facts) -> Verdict:
         sample = fetch(facts)
         if sample is not None:  # as in HAProxy, the variable keeps its value where there is nothing to fetch
-            facts.set_variable(name, sample)
+            facts.set_variable(name, to_keep(sample, facts))
         return None
 
     return set_sample
@@ -300,12 +301,12 @@ def _set_variable(action: SetVariable, where: str) -> Act:
 def _set_where_met(action: SetVariable, where: str) -> Act:
     """Compiles a `set-var` with conditions."""
     value, name, allows = action.value, action.name, met(action.conditions)
-    fetch: Fetch = text_of(value, where) if isinstance(value, Format) else _typed(value, where)
+    fetch: Fetch = text_to_keep(value, where) if isinstance(value, Format) else _typed(value, where)
 
     def set_where_met(facts: Facts) -> Verdict:
         sample = fetch(facts)
         if sample is not None and allows(facts.variable(name), sample):
-            facts.set_variable(name, sample)
+            facts.set_variable(name, to_keep(sample, facts))
         return None
 
     return set_where_met

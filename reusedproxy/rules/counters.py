@@ -75,7 +75,7 @@ def count_general(action: CountGeneral, where: str) -> Act:
         events = amount(facts)
         if tracked is not None and events is not None:
             table, row = tracked
-            table.count(row, table.general(number), events & MASK)
+            table.count(row, table.general(number), events)
 
     return act if where != CLIENT_BYTES else _once(act, id(action))
 

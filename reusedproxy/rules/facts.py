@@ -259,6 +259,10 @@ class Facts(Protocol):
     def head(self) -> RequestHead | None: ...
 
     @property
+    def longest(self) -> int:
+        """Returns the bytes of the longest text that rules make of others: a buffer's (`tune.bufsize`) less one."""
+
+    @property
     def maps(self) -> Mapping[str, Map]:
         """Returns the maps, by the names of their files."""
 

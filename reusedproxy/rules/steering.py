@@ -38,7 +38,7 @@ from reusedproxy.rules.facts import Facts
 from reusedproxy.rules.samples.casts import to_address, to_int
 from reusedproxy.rules.samples.compile import compiled, compiled_text
 from reusedproxy.rules.samples.fetches import path_and_query
-from reusedproxy.rules.samples.formats import text_of
+from reusedproxy.rules.samples.formats import text_of, text_to_keep
 from reusedproxy.wire.addresses import address_text
 
 
@@ -258,8 +258,8 @@ def _pause(action: Pause, where: str) -> Act:
 
 
 def _edit_map(action: EditMap, where: str) -> Act:
-    path, key = action.path, text_of(action.key, where)
-    value = None if action.value is None else text_of(action.value, where)
+    path, key = action.path, text_to_keep(action.key, where)
+    value = None if action.value is None else text_to_keep(action.value, where)
 
     def edit(facts: Any) -> None:
         chosen = facts.maps.get(path)
@@ -274,7 +274,7 @@ def _edit_map(action: EditMap, where: str) -> Act:
 
 
 def _edit_list(action: EditList, where: str) -> Act:
-    path, key, adds = action.path, text_of(action.key, where), action.adds
+    path, key, adds = action.path, text_to_keep(action.key, where), action.adds
 
     def edit(facts: Any) -> None:
         chosen = facts.lists.get(path)

@@ -17,6 +17,7 @@ from reusedproxy.net.transport import Transport
 from reusedproxy.rules.facts import Map, Sample
 from reusedproxy.sessions.session import Session
 from reusedproxy.tables.table import Table
+from reusedproxy.wire.faults import Limits
 
 
 class FactsFrontend(Protocol):
@@ -27,6 +28,7 @@ class FactsFrontend(Protocol):
     name: str
     own_backend: str | None
     settings: model.Frontend
+    limits: Limits
     unique_id: Callable[[Any], bytes] | None
     cookie_letters: str
     lines: int

@@ -219,6 +219,10 @@ class ConnectionFacts(Ended[C_co]):
         if before.counters is not None:
             self.counters, before.counters = before.counters, None
 
+    @property
+    def longest(self) -> int:
+        return self.client.frontend.limits.buffer - 1
+
     def variable(self, name: str) -> Sample:
         return self._scope(name).get(name) if self._at_hand(name) else None
 

@@ -7,7 +7,7 @@ cookie; what they store waits in `Stores` until a server has answered. `exchange
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Protocol
 
 from attrs import Factory, define, frozen
@@ -15,7 +15,7 @@ from attrs import Factory, define, frozen
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.binding import Binding
 from reusedproxy.backends.server import Server
-from reusedproxy.config.model.persistence import MATCH, STORE_RESPONSE, Stick
+from reusedproxy.config.model.persistence import MATCH, STORE_REQUEST, STORE_RESPONSE, Stick
 from reusedproxy.config.model.rules import Rule
 from reusedproxy.config.model.tables import BY_ADDRESS
 from reusedproxy.config.model.values import Place
@@ -79,21 +79,23 @@ class Sticking:
 
     def receive(self, facts: Sticks, binding: Binding | None) -> tuple[Binding | None, Stores]:
         """Runs the rules for a request. Returns its binding, found in a table if there was none, and what is stored
-        when it is answered. Raises Unevaluated, with the rule's place."""
+        when it is answered. As in HAProxy, a rule that stores is left out as a whole once there is a key for its table.
+        Raises Unevaluated, with the rule's place."""
         stores = Stores()
         regular.begin()
-        for rule, table in _holding(self._requests, facts):
-            if rule.action.kind != MATCH and stores.has(table):
+        for rule in self._requests:
+            kind, table = rule.action.kind, facts.table(rule.action.table)
+            if table is None or (kind != MATCH and stores.has(table)):
                 continue
             key = _key(rule, facts, table)
             if key is None:
                 continue
-            if rule.action.kind != MATCH:
-                stores.add(table, key)
-            elif row := table.find(key):
+            if kind != STORE_REQUEST and (row := table.find(key)):
                 if binding is None:
                     binding = self._found(facts, table, row)
                 table.touch(row, table.now())
+            if kind != MATCH:
+                stores.add(table, key)
         return binding, stores
 
     def _found(self, facts: Sticks, table: Table, row: int) -> Binding | None:
@@ -123,8 +125,11 @@ class Sticking:
         """Runs the rules for an answer, and stores which server has sent it. Raises Unevaluated."""
         regular.begin()
         since = len(stores.found)
-        for rule, table in _holding(self._responses, facts):
-            if not stores.has(table, since) and (key := _key(rule, facts, table)) is not None:
+        for rule in self._responses:
+            table = facts.table(rule.action.table)
+            if table is None or stores.has(table, since):
+                continue
+            if (key := _key(rule, facts, table)) is not None:
                 stores.add(table, key)
         server = facts.server
         if server is not None and not server.settings.non_stick:
@@ -134,23 +139,11 @@ class Sticking:
         stores.found.clear()
 
 
-def _holding(rules: Sequence[StickRule], facts: Facts) -> Iterable[tuple[StickRule, Table]]:
-    """Returns the rules whose conditions are true, each with its table. Raises Unevaluated, with the rule's place."""
-    for rule in rules:
-        table = facts.table(rule.action.table)
-        try:
-            if table is not None and (rule.test is None or rule.test(facts)):
-                yield rule, table
-        except Interruption:
-            raise
-        except Exception as error:
-            raise Unevaluated.by(error, rule.place) from None
-
-
 def _key(rule: StickRule, facts: Facts, table: Table) -> Key | None:
-    """Returns the key that a rule makes; None if there is none. Raises Unevaluated, with the rule's place."""
+    """Returns the key that a rule makes; None if there is none, or its condition is not true. Raises Unevaluated, with
+    the rule's place."""
     try:
-        return rule.key(facts, table)
+        return rule.key(facts, table) if rule.test is None or rule.test(facts) else None
     except Interruption:
         raise
     except Exception as error:

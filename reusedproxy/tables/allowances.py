@@ -176,7 +176,7 @@ class Share:
         if pot is not None:
             self._stop_waiting(pot)
             pot.spare -= size
-            self._table.count(self._row, Counted(-1, self._slot.at, self._slot.period), size)
+            self._table.count(self._row, Counted(-1, self._slot.at, self._slot.period, self._slot.mask), size)
 
     def wait(self, wanted: int, now: float) -> float:
         pot = self._pot

@@ -148,24 +148,27 @@ class Sharer:
             elif _is_said(name):
                 table.put(row, slot, max(0, int(value)))
             elif slot.period:
-                self._count_rate(row, slot, max(0, int(value)), before)
+                self._count_rate(row, slot, int(value), before)
             else:
-                table.put(row, slot, max(0, table.value(row, slot) + int(value)))
-            if before is not None and not slot.period:
-                # It is not to be told the process that has told it.
-                if slot.names:
-                    before[slot.at] = table.number_of(str(value))
-                else:
-                    before[slot.at] = max(0, int(value) + (0 if _is_said(name) else before[slot.at]))
+                held = table.value(row, slot)
+                counted = _sum(held, int(value), slot.mask)
+                table.put(row, slot, counted)
+                if before is not None:
+                    # It is not to be told the process that has told it.
+                    before[slot.at] = (before[slot.at] + counted - held) & slot.mask
+            if before is not None and slot.names:
+                before[slot.at] = table.number_of(str(value))
+            elif before is not None and _is_said(name):
+                before[slot.at] = max(0, int(value))
         table.touch(row, table.now())
 
     def _count_rate(self, row: int, slot: Slot, events: int, before: array[int] | None) -> None:
         """Counts events of a rate. What is to be told of it stays what was counted here."""
         ours = 0 if before is None else _events(self.table.content([row])[3], before, slot)
-        self.table.count(row, Counted(-1, slot.at, slot.period), events)
+        self.table.count(row, Counted(-1, slot.at, slot.period, slot.mask), events)
         if before is not None:
             now, at = self.table.content([row])[3], slot.at
-            before[at], before[at + 1], before[at + 2] = now[at], max(0, now[at + 1] - ours), now[at + 2]
+            before[at], before[at + 1], before[at + 2] = now[at], (now[at + 1] - ours) & slot.mask, now[at + 2]
 
 
 def _is_said(name: str) -> bool:
@@ -173,12 +176,29 @@ def _is_said(name: str) -> bool:
 
 
 def _events(now: array[int], before: array[int], slot: Slot) -> int:
-    """Returns what was counted between two contents of a row."""
-    at = slot.at
+    """Returns what was counted between two contents of a row; see `_sum` for a counter that is below 0 now."""
+    at, mask = slot.at, slot.mask
     if not slot.period:
-        return now[at] - before[at]
+        counted = _signed(now[at] - before[at], mask)
+        return counted - (mask + 1) if counted and _signed(now[at], mask) < 0 else counted
     if now[at] == before[at]:
-        return max(0, now[at + 1] - before[at + 1])
+        return _signed(now[at + 1] - before[at + 1], mask)
+    events = _signed(now[at + 1], mask)
     if now[at] - before[at] < 2 * slot.period:
-        return now[at + 1] + max(0, now[at + 2] - before[at + 1])
-    return now[at + 1]
+        return events + max(0, _signed(now[at + 2] - before[at + 1], mask))
+    return events
+
+
+def _sum(held: int, told: int, mask: int) -> int:
+    """Adds what was counted in the other process to a counter. Two processes that set one to 0 both tell what they have
+    taken away: together that leads to 0, not below. What has gone below 0 in the other process is told by a
+    number that is smaller by the whole circle of the counter, and leads below 0 here, too."""
+    own, taken = _signed(held, mask), told < -(mask // 2 + 1)
+    made = own + told
+    return made & mask if made >= 0 or own < 0 or taken else 0
+
+
+def _signed(number: int, mask: int) -> int:
+    """Returns the number nearest to 0 that a counter with this mask shows as this one."""
+    half = mask // 2 + 1
+    return ((number + half) & mask) - half

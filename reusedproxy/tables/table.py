@@ -10,17 +10,14 @@ and those of the period before. Times are whole milliseconds, so that rates are 
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Callable
 from typing import Any
 
 from reusedproxy.config.model.tables import StickTable
 from reusedproxy.tables.entries import Entries
 from reusedproxy.tables.journal import Key as Key
+from reusedproxy.tables.layout import MASK as MASK
 from reusedproxy.tables.layout import Counted, Layout, Slot
-
-#: The largest number of 32 bits, where HAProxy's counters begin again.
-MASK = 0xFFFFFFFF
 
 
 class Table(Entries):
@@ -59,8 +56,9 @@ class Table(Entries):
         self._numbers: dict[str, int] = {"": 0}
         #: What those have in common who use an entry, under names of their own, for as long as they do (`allowances`).
         self.lent: dict[object, Any] = {}
-        #: Keys and values of rows as they were before the first change since `remember`; None: nothing is noted.
-        self._before: dict[int, tuple[Key, array[int]]] | None = None
+        #: By row its key, and by their places its values as they were before the first change since `remember`; None:
+        #: nothing is noted.
+        self._before: dict[int, tuple[Key, dict[int, int]]] | None = None
 
     def _alone_counted(self) -> str:
         requests = self.requests
@@ -94,7 +92,7 @@ class Table(Entries):
         if also is not None:
             at, values = row * self.width, self.values
             if also.total >= 0:
-                values[at + also.total] += 1
+                values[at + also.total] = (values[at + also.total] + 1) & MASK
             at += also.rate
             if also.rate >= 0 and now - values[at] < also.period:  # as nearly always
                 values[at + 1] += 1
@@ -123,11 +121,15 @@ class Table(Entries):
                 self._link(row, now)
 
     def count(self, row: int, counted: Counted | None, events: int = 1) -> None:
-        """Counts events, if this table does, and notes that the entry is used."""
+        """Counts events, if this table does, and notes that the entry is used. A number of events below 0 takes away;
+        what goes below 0 goes on at the largest number, as in HAProxy."""
         if counted is not None:
             now = int(self.seconds() * 1000)
             if self._before is not None:
-                self._note(row)
+                if counted.total >= 0:
+                    self._note(row, counted.total, 1)
+                if counted.rate >= 0:
+                    self._note(row, counted.rate, 3)
             if self.journals:
                 self._tell(row)
             self._add(row, counted, now, events)
@@ -144,16 +146,16 @@ class Table(Entries):
         self._before = before
 
     def _add(self, row: int, counted: Counted, now: int, events: int) -> None:
-        at, values = row * self.width, self.values
+        at, values, mask = row * self.width, self.values, counted.mask
         if counted.total >= 0:
-            values[at + counted.total] += events
+            values[at + counted.total] = (values[at + counted.total] + events) & mask
         if counted.rate < 0:
             return
         at += counted.rate
         if now - values[at] < counted.period:
-            values[at + 1] += events
+            values[at + 1] = (values[at + 1] + events) & mask
         else:
-            self._begin_period(at, counted.period, now, events)
+            self._begin_period(at, counted.period, now, events & mask)
 
     def _begin_period(self, at: int, period: int, now: int, events: int) -> None:
         """Begins another period of the rate at this place, with these events."""
@@ -181,7 +183,7 @@ class Table(Entries):
             events = 0
         if not events and before <= 1:
             return before
-        return (before * left + events * period) // period
+        return ((before * left + events * period) // period) & slot.mask
 
     def events(self, row: int, slot: Slot) -> int:
         """Returns what a rate has counted in its present period."""
@@ -191,7 +193,7 @@ class Table(Entries):
         """Sets a value, and notes that the entry is used."""
         now, at = self.now(), row * self.width + slot.at
         if self._before is not None:
-            self._note(row)
+            self._note(row, slot.at, 3 if slot.period else 1)
         if self.journals:
             self._tell(row)
         if slot.period:
@@ -225,22 +227,29 @@ class Table(Entries):
         self._before = {}
 
     def put_back(self) -> None:
-        """Gives the entries the values that they had when `remember` was called. One that has been made since stays."""
-        width = self.width
+        """Gives what `count` and `put` have changed since `remember` was called the values from then; what `track` has
+        counted stays. So does an entry that has been made since."""
         for row, (key, values) in (self._before or {}).items():
             if self.keys[row] == key:
                 if self.journals:
                     self._tell(row)
-                self.values[row * width : (row + 1) * width] = values
+                for place, value in values.items():
+                    self.values[row * self.width + place] = value
 
     def forget(self) -> None:
         """Ends what `remember` has begun."""
         self._before = None
 
-    def _note(self, row: int) -> None:
-        before, width = self._before, self.width
-        if before is not None and (row not in before or before[row][0] != self.keys[row]):
-            before[row] = self.keys[row], self.values[row * width : (row + 1) * width]
+    def _note(self, row: int, first: int, places: int) -> None:
+        """Notes what is in these places of a row, unless that was noted."""
+        before, at = self._before, row * self.width
+        assert before is not None
+        key, noted = before.get(row, ("", {}))
+        if not noted or key != self.keys[row]:
+            noted = {}
+            before[row] = self.keys[row], noted
+        for place in range(first, first + places):
+            noted.setdefault(place, self.values[at + place])
 
     # What copies in other processes know, and say (`copies`).
 

@@ -8,7 +8,7 @@ from time import time
 from reusedproxy.rules.facts import NO_MAPS, Course, Map, Noted, Sample, TLSSide
 from reusedproxy.tables.table import Table
 from reusedproxy.tables.tracking import Counters, Tracked
-from reusedproxy.wire.heads import RequestHead, ResponseHead
+from reusedproxy.wire.heads import Limits, RequestHead, ResponseHead
 
 _NOWHERE = ("unix", 0)
 
@@ -21,6 +21,8 @@ class CheckFacts:
     inspected = None
     line: bytes | None = None
     body: bytes | None = None
+    #: What holds the variables of a check, which end with it, need not follow `tune.bufsize`.
+    longest = Limits().buffer - 1
     answer_body: bytes | None = None
     source = destination = connection_source = connection_destination = _NOWHERE
     first_request = True

@@ -11,7 +11,7 @@ import socket
 from attrs import evolve
 
 from reusedproxy.backends.names import target_of
-from reusedproxy.backends.saved_states import SavedState, ordered_name
+from reusedproxy.backends.saved_states import SavedState, ordered_name, saved_service
 from reusedproxy.backends.server import says_same_address
 from reusedproxy.build.servers.connections import follows_client
 from reusedproxy.build.servers.line import Line
@@ -81,6 +81,10 @@ class FirstAddresses:
             elif method == "none":
                 self._tell_unresolved(failed, settings, "disabling server")
                 return None
+            elif method not in ("last", "libc") and is_service(settings.host) and not settings.port:
+                text = f"'init-addr {method}' has no port, which only SRV records tell: '{settings.host}' is waited for"
+                self._notices.append(Notice("warning", settings.place, text))
+                return None
             elif method not in ("last", "libc"):
                 self._tell_unresolved(failed, settings, "falling back to configured address")
                 return target_of(method, settings.port or 0)
@@ -112,10 +116,14 @@ class FirstAddresses:
 
 
 def _last(settings: model.Server, saved: SavedState | None) -> Target | None:
-    """Returns the address that a server had when its state was saved (`init-addr last`); None: it is not known."""
+    """Returns the address that a server had when its state was saved (`init-addr last`); None: it is not known. That of
+    a server of SRV records has their port, and is known with its service only."""
     if saved is None or literal(Query(saved.address, socket.SOCK_STREAM)) is None:
         return None
-    return target_of(saved.address, settings.port or 0)
+    if not is_service(settings.host):
+        return target_of(saved.address, settings.port or 0)
+    service = saved_service(settings, saved)
+    return None if service is None else target_of(saved.address, service.port)
 
 
 def may_be_ordered(settings: model.Server) -> bool:

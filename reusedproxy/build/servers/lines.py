@@ -16,7 +16,7 @@ from reusedproxy.backends.checks.agent import AgentChecker
 from reusedproxy.backends.checks.checker import Checker
 from reusedproxy.backends.checks.external import ExternalRun
 from reusedproxy.backends.checks.requests import request
-from reusedproxy.backends.saved_states import SavedState
+from reusedproxy.backends.saved_states import SavedState, saved_service
 from reusedproxy.backends.server import Server, keeps_clear
 from reusedproxy.build.announce import Announce
 from reusedproxy.build.balancing import node_seed
@@ -44,6 +44,7 @@ from reusedproxy.net.addresses import Addresses
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.dial import Dialer, Target
 from reusedproxy.net.keep_alive import options_of
+from reusedproxy.net.names.messages import Service
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.slices import Steps
 from reusedproxy.net.tls.client import ClientContext
@@ -122,8 +123,7 @@ class Lines:
         server.node_seed = node_seed(settings, identity.target)
         identities = self._identities.get(name)
         _follow_requests(server, identity, identities)
-        kept = previous is not None and target is not None and goes_on(settings, previous)
-        server.stand_at(target, previous.server.service if previous is not None and kept else None)
+        server.stand_at(target, _service(settings, previous, saved) if target is not None else None)
         if previous is not None:
             server.succeed(previous.server)
             former = {*previous.server.former, previous.pool} - {pool}
@@ -303,6 +303,14 @@ class Lines:
         except TLSConfigurationError as error:
             self._faults.append(Fault(place, f"server {name}: 'check-sni': {error}"))
             return context
+
+
+def _service(settings: model.Server, previous: Line | None, saved: SavedState | None) -> Service | None:
+    """Returns the SRV record with which a server goes on that has an address: the one before a reload, or the one of
+    its saved state."""
+    if previous is not None:
+        return previous.server.service if goes_on(settings, previous) else None
+    return saved_service(settings, saved)
 
 
 def _follow_requests(server: Server, identity: Identity, identities: Identities | None) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 INSERT, REWRITE, PREFIX, PASSIVE = "insert", "rewrite", "prefix", ""
 
 #: What a `stick` line does with a key: it looks the server up, or stores it when a server has answered.
-MATCH, STORE_REQUEST, STORE_RESPONSE = "match", "store-request", "store-response"
+ON, MATCH, STORE_REQUEST, STORE_RESPONSE = "on", "match", "store-request", "store-response"
 
 #: The letters in the log where there is no persistence cookie, and where none was looked for.
 NO_COOKIES, UNSEEN = "--", "NN"
@@ -68,7 +68,7 @@ class Persist(Action):
 
 @frozen
 class Stick(Action):
-    """Holds a `stick` line; `kind` is one of the three words above. `stick on` stands for two of them."""
+    """Holds a `stick` line; `kind` is one of the four words above. ON is both MATCH and STORE_REQUEST."""
 
     kind: str
     key: Expression

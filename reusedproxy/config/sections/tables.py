@@ -6,7 +6,7 @@ import re
 
 from reusedproxy.config.language import units
 from reusedproxy.config.language.report import Line, Report, Wrong, did_you_mean, not_done, one_of
-from reusedproxy.config.model.persistence import MATCH, STORE_REQUEST, STORE_RESPONSE, Stick
+from reusedproxy.config.model.persistence import MATCH, ON, STORE_REQUEST, STORE_RESPONSE, Stick
 from reusedproxy.config.model.rules import Rule
 from reusedproxy.config.model.tables import ARRAYS, BY_ADDRESS, BY_NAME, DATA_TYPES, MOST, RATE, StickTable, Stored
 from reusedproxy.config.model.values import Place
@@ -25,12 +25,7 @@ _STORED = re.compile(r"([a-z0-9_]+)(?:\(([^()]*)\))?(?:,|\Z)")
 _LONGEST = 1 << 14
 #: Without `len`, HAProxy's texts have a byte less than its blocks, for the zero at their end.
 _LENGTHS = {"string": 31, "binary": 32}
-_STICKING = {
-    "on": (MATCH, STORE_REQUEST),
-    "match": (MATCH,),
-    "store-request": (STORE_REQUEST,),
-    "store-response": (STORE_RESPONSE,),
-}
+_STICKING = (ON, MATCH, STORE_REQUEST, STORE_RESPONSE)
 
 
 def read_stick_table(proxy: ProxyDraft, line: Line, report: Report) -> None:
@@ -140,12 +135,12 @@ def read_stick(proxy: ProxyDraft, line: Line, report: Report) -> None:
     """Reads `stick on|match|store-request|store-response <key> [table <table>] [if|unless CONDITION]`. Raises Wrong."""
     if not line.arguments:
         raise Wrong("'stick' needs a word and a key: stick on src, say")
-    verb = one_of(line.words[1], tuple(_STICKING), "'stick'")
+    verb = one_of(line.words[1], _STICKING, "'stick'")
     what = f"'stick {verb}'"
     before, condition = split_condition(line.words[2:])
     if not before:
         raise Wrong(f"{what} needs what clients are known by: stick {verb} src, say")
-    where = SERVER_BYTES if verb == "store-response" else CLIENT_BYTES
+    where = SERVER_BYTES if verb == STORE_RESPONSE else CLIENT_BYTES
     # In mode http the bytes of a connection are not at hand; the mode may be said after this line.
     reading = Reading(tuple(before), what, where, "stick", f"{what} rules", line, report)
     key, table = reading.expression(before[0]), ""
@@ -154,5 +149,4 @@ def read_stick(proxy: ProxyDraft, line: Line, report: Report) -> None:
             raise Wrong(f"{what}: after the key can follow: table NAME, and a condition")
         table = before[2]
     said = read_condition(condition, proxy.acls, line.place, what, report)
-    for kind in _STICKING[verb]:
-        proxy.stick_rules.append(Rule(line.place, f"stick {verb}", Stick(kind, key, table), said))
+    proxy.stick_rules.append(Rule(line.place, f"stick {verb}", Stick(verb, key, table), said))

@@ -92,13 +92,14 @@ def _addresses(records: Iterable[Record], name: str, kind: int) -> list[str]:
 
 
 def _services(records: Iterable[Record], name: str) -> list[Service]:
-    """Returns the SRV records; the root as a host means that there is no such service (RFC 2782)."""
+    """Returns the SRV records; the root as a host means that there is no such service (RFC 2782), and nobody listens at
+    port 0."""
     found: dict[tuple[str, int], Service] = {}
     for each in records:
         if each.kind != SRV or plain(each.name) != name:
             continue
         host = plain(each.text)
-        if _HOST.match(host):
+        if _HOST.match(host) and each.port:
             found.setdefault((host, each.port), Service(host, each.port, each.weight))
     return [*found.values()]
 

@@ -111,6 +111,7 @@ class FailedClient:
         self.deadlines = frontend.deadlines
         self.source = self.connection_source = self.address = pending.address
         self.maps = frontend.maps
+        self.longest = frontend.limits.buffer - 1
         self.since = self.began = self.read = pending.began
         self.ended = frontend.deadlines.now()
         self.handshake = 0.0

@@ -61,9 +61,9 @@ def of_process(view: ProxyView, process: Process) -> Iterator[Family]:
         "current_session_rate": (found.rate, "Sessions in the last second."),
         "limit_session_rate": (found.limit_sessions, "Sessions that there may be in a second; 0: any number."),
         "max_session_rate": (found.most_rate, "Most sessions of a frontend in a second."),
-        "current_ssl_rate": (view.handshakes.now, "TLS handshakes of clients in the last second."),
+        "current_ssl_rate": (view.handshakes.now, "TLS handshakes that clients have begun in the last second."),
         "limit_ssl_rate": (found.limit_tls, "TLS handshakes that there may be in a second; 0: any number."),
-        "max_ssl_rate": (view.handshakes.most, "Most TLS handshakes of clients in a second."),
+        "max_ssl_rate": (view.handshakes.most, "Most TLS handshakes that clients have begun in a second."),
         "current_frontend_ssl_key_rate": (view.keys.now, "TLS handshakes in the last second that resumed no session."),
         "max_frontend_ssl_key_rate": (view.keys.most, "Most TLS handshakes in a second that resumed no session."),
         "frontend_ssl_reuse": (

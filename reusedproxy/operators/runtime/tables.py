@@ -212,4 +212,4 @@ def _shown(byte: int) -> str:
     escapes = {"\t": "\\t", "\n": "\\n", "\r": "\\r", "\x1b": "\\e"}
     if sign in escapes:
         return escapes[sign]
-    return sign if 32 < byte < 127 else f"\\x{byte:02x}"
+    return sign if 32 < byte < 127 else f"\\x{byte:02X}"

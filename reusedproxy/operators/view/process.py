@@ -12,8 +12,8 @@ from reusedproxy.operators.view.values import ProxyView
 @frozen
 class ProcessFigures:
     """Holds sums over all frontends, since the start; rates are of the last second. `reused` is the percentage
-    of handshakes that resumed a session, `idle` that of the time without computing, `jobs` the client connections and
-    listeners. Limits are clients a second, 0: none."""
+    of completed handshakes that resumed a session, `idle` that of the time without computing, `jobs` the client
+    connections and listeners. Limits are clients a second, 0: none."""
 
     connections: int
     requests: int
@@ -35,14 +35,14 @@ class ProcessFigures:
 def figures(view: ProxyView, sockets: int) -> ProcessFigures:
     """Returns the figures of a proxy that has so many `sockets` of the runtime API besides."""
     frontends, listeners, limits = view.frontends, view.listeners + sockets, view.rate_limits
-    handshakes = view.handshakes.now
+    completed = view.keys.now + view.resumed.now
     return ProcessFigures(
         connections=sum(each.connections_total for each in frontends),
         requests=sum(each.traffic.req_tot for each in frontends),
         tls=sum(each.tls.completed for each in frontends if each.tls is not None),
         rate=sum(each.sessions.now for each in frontends),
         most_rate=max((each.sessions.most for each in frontends), default=0),
-        reused=100 * (handshakes - view.keys.now) // handshakes if handshakes else 0,
+        reused=100 * view.resumed.now // completed if completed else 0,
         compressed_in=sum(each.traffic.comp_in for each in frontends),
         compressed_out=sum(each.traffic.comp_out for each in frontends),
         bytes_out=sum(each.traffic.bout for each in frontends),

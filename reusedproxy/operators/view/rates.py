@@ -43,6 +43,11 @@ class Meter:
         self.last = total
         self.most = max(self.most, self.now)
 
+    def note(self, seconds: float) -> None:
+        """Takes what has come in these `seconds` since the last look for a rate, which may be the highest so far; of
+        less than a whole second it is what that has at the least."""
+        self.most = max(self.most, round((self.read() - self.last) / max(EVERY, seconds)))
+
     def clear(self) -> None:
         """Forgets the highest rate; the counter may have begun again."""
         self.most, self.last = self.now, min(self.last, self.read())
@@ -87,9 +92,9 @@ class ServerTimes:
 
 class Rates:
     """The meters of a proxy: `sessions` of each frontend, backend and server, `requests` of each frontend; of all
-    together `bytes_out`, bytes `compressed_in` and `compressed_out`, and clients' TLS `handshakes` and those `keys`
-    that are not of resumed sessions; the `errors` (5xx) of each backend; and the `history` of all together, which may
-    be that of the proxy before.
+    together `bytes_out`, bytes `compressed_in` and `compressed_out`, clients' TLS `handshakes` as they begin, and of
+    those that are completed the `keys`, whose session is new, and the `resumed` ones; the `errors` (5xx) of each
+    backend; and the `history` of all together, which may be that of the proxy before.
 
     `idle` is the share of the last second in which the process did not compute.
     """
@@ -121,7 +126,8 @@ class Rates:
         self.bytes_out = Meter(lambda: sum(each.traffic.bout for each in frontends))
         self.compressed_in = Meter(lambda: sum(each.traffic.comp_in for each in frontends))
         self.compressed_out = Meter(lambda: sum(each.traffic.comp_out for each in frontends))
-        self.handshakes = Meter(lambda: sum(each.handshakes.counts.completed for each in frontends))
+        self.handshakes = Meter(lambda: sum(each.handshakes.counts.begun for each in frontends))
+        self.resumed = Meter(lambda: sum(each.handshakes.counts.resumed for each in frontends))
         self.keys = Meter(
             lambda: sum(each.handshakes.counts.completed - each.handshakes.counts.resumed for each in frontends)
         )
@@ -199,6 +205,11 @@ class Rates:
         self._looked = self._deadlines.now()
         self._deadlines.watch(self, self._looked + EVERY)
 
+    def note(self, meter: Meter) -> Meter:
+        """Returns a meter, whose highest rate has what has come since the last look, too."""
+        meter.note(self._deadlines.now() - self._looked)
+        return meter
+
     def times(self, server: Server) -> Means:
         """Returns the average times of the server's last requests, those of this moment among them."""
         kept = self._times[server]
@@ -238,7 +249,7 @@ class Rates:
             errors.last = min(errors.last, errors.read())
 
     def _meters(self) -> Iterable[Meter]:
-        of_all = (self.bytes_out, self.compressed_in, self.compressed_out, self.handshakes, self.keys)
+        of_all = (self.bytes_out, self.compressed_in, self.compressed_out, self.handshakes, self.keys, self.resumed)
         return (*self.sessions.values(), *self.requests.values(), *of_all)
 
     def deadline_passed(self) -> None:

@@ -136,11 +136,12 @@ class Reader:
             backends=tuple(seen),
             history=() if rates is None else tuple(rates.history.samples),
             idle=1.0 if rates is None else rates.idle,
-            bytes_out=_NOT_MEASURED if rates is None else _rate(rates.bytes_out),
-            handshakes=_NOT_MEASURED if rates is None else _rate(rates.handshakes),
-            keys=_NOT_MEASURED if rates is None else _rate(rates.keys),
-            compressed_in=_NOT_MEASURED if rates is None else _rate(rates.compressed_in),
-            compressed_out=_NOT_MEASURED if rates is None else _rate(rates.compressed_out),
+            bytes_out=_NOT_MEASURED if rates is None else _rate(rates.note(rates.bytes_out)),
+            handshakes=_NOT_MEASURED if rates is None else _rate(rates.note(rates.handshakes)),
+            resumed=_NOT_MEASURED if rates is None else _rate(rates.note(rates.resumed)),
+            keys=_NOT_MEASURED if rates is None else _rate(rates.note(rates.keys)),
+            compressed_in=_NOT_MEASURED if rates is None else _rate(rates.note(rates.compressed_in)),
+            compressed_out=_NOT_MEASURED if rates is None else _rate(rates.note(rates.compressed_out)),
             rate_limits={word: each.limit for word, each in proxy.places.rates.items()},
             tls_clients=proxy.places.over_tls,
             maxsslconn=proxy.places.maxsslconn,
@@ -173,7 +174,7 @@ class Reader:
             denied_sessions=frontend.denied_sessions,
             traffic=_traffic(frontend.traffic),
             sessions=self._rate(frontend),
-            requests=_rate(rates.requests[frontend]) if rates is not None else _NOT_MEASURED,
+            requests=_rate(rates.note(rates.requests[frontend])) if rates is not None else _NOT_MEASURED,
             invalid=_errors(frontend.invalid),
             tls=self._handshakes(frontend) if frontend.handshakes.certificates else None,
             mode=frontend.settings.mode,
@@ -245,7 +246,7 @@ class Reader:
         return TimesView(means, Means._make(map(max, zip(*most, strict=True))) if most else Means())
 
     def _rate(self, of: Frontend | Backend | Server) -> Rate:
-        return _NOT_MEASURED if self._rates is None else _rate(self._rates.sessions[of])
+        return _NOT_MEASURED if self._rates is None else _rate(self._rates.note(self._rates.sessions[of]))
 
 
 def server_view(

@@ -28,7 +28,8 @@ from reusedproxy.operators.view.history import Sample
 
 @frozen
 class Rate:
-    """Holds events per second: `now` in the last whole second, `most` the highest so far; 0 where nobody measures."""
+    """Holds events per second: `now` in the last whole second, `most` the highest so far, that of this second included;
+    0 where nobody measures."""
 
     now: int = 0
     most: int = 0
@@ -580,11 +581,13 @@ class ProxyView:
     #: What went through in the last minutes, the oldest first; () where nobody measures.
     history: tuple[Sample, ...] = ()
     #: The share of the last second in which the process did not compute; and, of all frontends together, bytes to
-    #: clients, TLS handshakes, and those of them that are not of a resumed session.
+    #: clients, TLS handshakes as they begin, and of those that are completed the ones with a new session and the ones
+    #: with a resumed session.
     idle: float = 1.0
     bytes_out: Rate = Rate()
     handshakes: Rate = Rate()
     keys: Rate = Rate()
+    resumed: Rate = Rate()
     #: Bytes of answers before and after compression.
     compressed_in: Rate = Rate()
     compressed_out: Rate = Rate()

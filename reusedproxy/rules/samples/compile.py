@@ -16,11 +16,13 @@ from reusedproxy.config.rules.samples import CONVERTERS as SIGNATURES
 from reusedproxy.config.rules.samples import FETCHES as FETCH_SIGNATURES
 from reusedproxy.rules import regular
 from reusedproxy.rules.facts import Facts, Sample
+from reusedproxy.rules.samples.bounds import in_bounds
 from reusedproxy.rules.samples.casts import CASTS, to_bytes, to_text
 from reusedproxy.rules.samples.converters import CONVERTERS as OTHER_CONVERTERS
 from reusedproxy.rules.samples.converters import Convert
 from reusedproxy.rules.samples.fetches import ALL, FETCHES, PARAMETERS, Fetch, FetchAll
 from reusedproxy.rules.samples.table_fetches import TABLE_CONVERTERS
+from reusedproxy.wire.heads import Limits
 
 __all__ = [
     "Facts",
@@ -109,6 +111,7 @@ def constant_text(expression: Expression) -> bytes | None:
 
 class _Nothing:
     head = None
+    longest = Limits().buffer - 1
 
 
 def _name(call: Call, where: str) -> str:
@@ -127,7 +130,7 @@ def _cast(converter: str) -> Callable[[Sample], Sample]:
 
 def _chain(calls: tuple[Call, ...]) -> Convert:
     """Joins converters, each of which is given the type that it takes."""
-    steps = [(_cast(call.name), CONVERTERS[call.name](*call.arguments)) for call in calls]
+    steps = [(_cast(call.name), in_bounds(call.name, CONVERTERS[call.name](*call.arguments))) for call in calls]
 
     def convert(sample: Sample, facts: Facts) -> Sample:
         for cast, step in steps:

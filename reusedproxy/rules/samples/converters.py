@@ -18,6 +18,7 @@ from typing import Any
 
 from reusedproxy.rules.facts import Address, Binary, Facts, Sample
 from reusedproxy.rules.regular import Found, replacing
+from reusedproxy.rules.samples.bounds import to_keep
 from reusedproxy.rules.samples.casts import MAX, bounded, to_binary, to_int, to_text
 from reusedproxy.rules.samples.ciphers import CIPHER_CONVERTERS
 from reusedproxy.rules.samples.dates import DATE_CONVERTERS
@@ -323,7 +324,7 @@ def _set_var(name: str, *conditions: str) -> Convert:
     def convert(sample: Sample, facts: Facts) -> Sample:
         if allows is not None and not allows(facts.variable(name), sample):
             return None
-        facts.set_variable(name, sample)
+        facts.set_variable(name, to_keep(sample, facts))
         return sample
 
     return convert

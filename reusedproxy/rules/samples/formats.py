@@ -34,6 +34,13 @@ def text_of(made: Format, where: str = REQUEST) -> Text:
     return lambda facts: b"".join([text(facts) for text in texts])
 
 
+def text_to_keep(made: Format, where: str = REQUEST) -> Text:
+    """Compiles a format for what outlives the request (a variable, the value of a map): the text has at most the bytes
+    of a buffer less one, as HAProxy's."""
+    text = text_of(made, where)
+    return lambda facts: text(facts)[: facts.longest]
+
+
 def text_of_items(made: Format, where: str = REQUEST) -> Text:
     """Compiles a format whose blanks separate items: several of them are one (`unique-id-format`)."""
     text = text_of(made, where)

@@ -1,7 +1,7 @@
 """Makes keys of stick tables from samples: each type of a table has its own form (`tables.table.Key`).
 
 As in HAProxy (src/stick_table.c, smp_to_stkey), a sample is cast to the table's type; texts and blocks are cut to its
-length, and blocks filled up with zeros.
+length, texts at their first NUL, and blocks filled up with zeros.
 """
 
 from __future__ import annotations
@@ -56,10 +56,13 @@ def source_key(facts: Facts, table: StickTable) -> Key | None:
 
 
 def written_key(text: str, table: StickTable) -> Key | None:
-    """Returns the key that an operator has written; None if it is none of this type."""
+    """Returns the key that an operator has written; None if it is none of this type. An address is nothing else: what a
+    sample may have behind it would be a network, say, of which one address is not what is meant."""
     if table.type == "integer":
         found = _NUMBER.match(text)
         return int(text) if found and int(text) <= MASK else None
+    if table.type == "ip":
+        return text if _WRITTEN.match(text.encode("utf-8", "surrogateescape")) else None
     return key_of(text.encode("utf-8", "surrogateescape"), table)
 
 
@@ -91,7 +94,7 @@ def _integer(sample: Sample, length: int) -> Key | None:
 
 def _string(sample: Sample, length: int) -> Key | None:
     text = sample if type(sample) is bytes else to_text(sample)
-    return None if text is None else bytes(text[:length])
+    return None if text is None else bytes(text[:length].partition(b"\0")[0])
 
 
 def _binary(sample: Sample, length: int) -> Key | None:

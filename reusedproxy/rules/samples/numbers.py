@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from reusedproxy.config.tls.x509_errors import NUMBERS
 from reusedproxy.rules.facts import Binary, Facts, Sample
+from reusedproxy.rules.samples.bounds import joined
 
 Convert = Callable[[Any, Facts], Sample]
 
@@ -26,7 +27,7 @@ def _to_decimal(order: Literal["big", "little"]) -> Callable[..., Convert]:
 
         def convert(sample: bytes, facts: Facts) -> Sample:
             pieces = _pieces(sample, width, whole_only)
-            return between.join([b"%d" % int.from_bytes(piece, order) for piece in pieces])
+            return joined((b"%d" % int.from_bytes(piece, order) for piece in pieces), between, facts.longest)
 
         return convert
 
@@ -36,10 +37,11 @@ def _to_decimal(order: Literal["big", "little"]) -> Callable[..., Convert]:
 def _to_hexadecimal(separator: str = "", size: str = "0", truncate: str = "0") -> Convert:
     between, width, whole_only = separator.encode("utf-8", "surrogateescape"), int(size), truncate == "1"
     if not between and not whole_only:
-        return lambda sample, facts: sample.hex().upper().encode()
+        return lambda sample, facts: sample.hex().upper().encode()[: facts.longest]
 
     def convert(sample: bytes, facts: Facts) -> Sample:
-        return between.join([piece.hex().upper().encode() for piece in _pieces(sample, width, whole_only)])
+        pieces = _pieces(sample, width, whole_only)
+        return joined((piece.hex().upper().encode() for piece in pieces), between, facts.longest)
 
     return convert
 
