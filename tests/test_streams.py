@@ -880,6 +880,27 @@ class RuleTests(SynchronousTestCase):
         self.assertEqual((client.take(), world.flags()), (b"", ["s1 PD"]))
         world.check_rest()
 
+    def test_a_rule_closes_the_servers_connection(self) -> None:
+        """The client gets nothing of what the rules have held back, as in HAProxy; that is no refusal."""
+        for rule, ends in (("close if { res.len gt 2 }", None), ("close if { res.len gt 0 } WAIT_END", Wire.reset)):
+            world = StreamWorld(
+                self,
+                "listen l\n bind :1\n tcp-response inspect-delay 5s\n"
+                f" tcp-response content {rule}\n server s1 192.0.2.1:1\n",
+            )
+            client = world.client()
+            server = world.connect("s1")
+            server.feed(b"a ")
+            self.assertEqual(world.log, [])
+            if ends is None:
+                server.feed(b"secret")
+                self.assertEqual(server.end, ("abort", "closed by a rule"))
+            else:
+                ends(server)
+            self.assertEqual((client.take(), client.end), (b"", ("close", "session over")), rule)
+            self.assertEqual((world.flags(), world.frontend.traffic.dresp), (["s1 --"], 0))
+            world.check_rest()
+
     def test_rules_decide_at_last_about_a_server_that_says_no_more(self) -> None:
         """It resets its connection, or its time is over, while they wait: the client gets what they let pass."""
         waits = (

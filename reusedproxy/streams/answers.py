@@ -84,12 +84,13 @@ class AnswerGate:
                 stream.hide_client()
             relay.end("PD", broken=verdict == SILENT_DROP)
             return
-        if held:
-            side.other.transport.write(held)
         if verdict == CLOSE:
             stream.drop_server()
             relay.end(relay.flags)
-        elif self.state == HAS_ENDED:
+            return
+        if held:
+            side.other.transport.write(held)
+        if self.state == HAS_ENDED:
             side.eof_received()
         elif self.state == SPEAKS and not side.other.transport.full and not side.ended:
             side.transport.resume_reading()
