@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from socket import AF_INET
 from typing import Any
 
 from attrs import evolve
@@ -18,6 +20,7 @@ from reusedproxy.config.model.balance import Balance
 from reusedproxy.config.model.checks import Observe
 from reusedproxy.config.model.proxies import Check
 from reusedproxy.config.reader import ConfigurationError, Source, read_configuration
+from reusedproxy.net.dial import Target
 from reusedproxy.wire.heads import Limits
 from tests.clientfakes import World, get
 from tests.fakes import FakeDialer, PoolBench
@@ -142,6 +145,46 @@ class EndTests(SynchronousTestCase):
         world.backend.server_changed(world.server.server, DOWN, "test")
         self.assertEqual(world.flags(), [(200, "DD")])
 
+    def test_put_into_maintenance(self) -> None:
+        """By an order, as when its checks fail."""
+        world = self.world(ends_when_down=True)
+        reading = world.client()
+        reading.send(get("/"))
+        world.server.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")
+        world.backend.set_state(world.server.server, MAINT)
+        self.assertEqual(world.flags(), [(200, "DD")])
+
+    def test_when_requests_end(self) -> None:
+        """As a server leaves service, and as it comes back, whatever the cause; neither for DRAIN."""
+        world = self.world(ends_when_down=True, ends_backups_when_up=True)
+        backend, server = world.backend, world.server.server
+        ended: list[tuple[str, str]] = []
+        backend.end_sessions = lambda which, letter: ended.append((which.name, letter))
+        down, up = [(server.name, "D")], [(world.servers[1].server.name, "U")]
+        server.stand_at(Target(AF_INET, ("192.0.2.1", 80)), None)
+        acts: list[tuple[Callable[[], None], list[tuple[str, str]]]] = [
+            (lambda: backend.set_state(server, DRAIN), []),
+            (lambda: backend.set_state(server, MAINT), down),
+            (lambda: backend.set_state(server, DRAIN), []),
+            (lambda: backend.set_state(server, READY), []),
+            (lambda: backend.set_state(server, MAINT), down),
+            (lambda: backend.set_state(server, READY), up),
+            (lambda: backend.set_weight(server, 0), []),
+            (lambda: backend.set_weight(server, 1), []),
+            (lambda: backend.server_changed(server, NOLB, "test"), []),
+            (lambda: backend.server_changed(server, DOWN, "test"), down),
+            (lambda: backend.set_state(server, MAINT), []),
+            (lambda: backend.set_state(server, READY), up),
+            (lambda: backend.lost_address(server, "DNS NX domain"), down),
+            (lambda: backend.set_state(server, MAINT), []),
+            (lambda: backend.set_state(server, READY), []),
+            (lambda: backend.located(server, None, "DNS"), up),
+        ]
+        for act, ends in acts:
+            ended.clear()
+            act()
+            self.assertEqual(ended, ends)
+
     def test_without_the_word_requests_go_on(self) -> None:
         world = self.world()
         client = world.client()
@@ -222,6 +265,17 @@ class TrackTests(SynchronousTestCase):
             "Server b/t2 is UP (leaving forced drain).",
         ):
             self.assertTrue(any(said.startswith(text) for said in self.said), text)
+
+    def test_requests_end_at_who_tracks(self) -> None:
+        """In maintenance that it has from another."""
+        ended: list[tuple[str, str]] = []
+        for server in (self.first, self.second):
+            server.settings = evolve(server.settings, ends_when_down=True)
+        self.backends[1].end_sessions = lambda which, letter: ended.append((which.name, letter))
+        self.backends[0].set_state(self.root, DRAIN)
+        self.assertEqual(ended, [])
+        self.backends[0].set_state(self.root, MAINT)
+        self.assertEqual(sorted(ended), [("t1", "D"), ("t2", "D")])
 
     def test_what_is_refused(self) -> None:
         head = "defaults\n mode http\n timeout connect 1s\n timeout server 1s\nbackend a\n server s h:1 check\n"

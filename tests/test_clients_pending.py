@@ -43,7 +43,7 @@ class TLSListenerTestCase(SynchronousTestCase):
         self.folder = scratch(self)
         world.frontend._poller = loop.poller
         world.frontend.handshakes = PendingClients(world.frontend, loop.poller)
-        world.frontend.handshakes.log = lambda handshake, failure: self.failures.append(failure)
+        world.frontend.handshakes.log = lambda handshake, failure, announcement: self.failures.append(failure)
         world.frontend.handshakes.certificates[bind.address] = self.certificates()
         world.frontend.listeners.clear()
         self.failures: list[HandshakeFailure] = []
@@ -613,6 +613,18 @@ class SaidTests(TLSListenerTestCase):
         self.assertEqual(line, f"{said} 127.0.0.1 - -|")
         (line,) = self.line(errors="%[fc_err] %[fc_err_str] %[fe_conn(fe)] %[src_conn_cnt(none)] %[src,map(/none)]")
         self.assertEqual(line, "24 Connection closed during SSL handshake 0 - -")
+
+    def test_by_whom_it_was_announced(self) -> None:
+        """A client of which a PROXY protocol header has spoken, and whose handshake fails."""
+        made = read_format("%ci %fi:%fp %[src] %[dst] %[fc_src]", "", of_log=True)
+        world = self.world(frontend={"log": LogSettings(errors=made)})
+        world.frontend.gate = gate_of(" tcp-request connection expect-proxy layer4")
+        lines: list[str] = []
+        world.frontend.handshakes.log = HandshakeLog(world.frontend, lines.append, lambda: 0.0)
+        self.raw().send(b"PROXY TCP4 192.0.2.7 192.0.2.8 1 443\r\nGET / HTTP/1.1\r\n\r\n")
+        self.loop.until(lambda: lines)
+        self.assertEqual(lines, ["192.0.2.7 192.0.2.8:443 192.0.2.7 192.0.2.8 127.0.0.1"])
+        self.end()
 
     def test_what_was_wrong_with_its_certificate(self) -> None:
         """As HAProxy's manual shows it in its own `error-log-format`; of the handshake itself little is known."""

@@ -33,7 +33,7 @@ class PrefaceTests(SynchronousTestCase):
         frontend._poller = loop.poller
         frontend.handshakes = PendingClients(frontend, loop.poller)
         self.failures: list[HandshakeFailure] = []
-        frontend.handshakes.log = lambda newcomer, failure: self.failures.append(failure)
+        frontend.handshakes.log = lambda newcomer, failure, announcement: self.failures.append(failure)
         frontend.listeners.clear()
         self.listener = Listener(loop.poller, world.deadlines, bind, bind_socket(bind, 10), self.fail)
         frontend.listen(self.listener)
@@ -71,6 +71,11 @@ class PrefaceTests(SynchronousTestCase):
                 (connection,) = self.frontend.connections
                 assert isinstance(connection, ClientConnection)
                 self.assertEqual((connection.address, connection.destination), (WHO, WHERE))
+                assert connection.exchange is not None
+                facts = connection.exchange
+                self.assertEqual((facts.source, facts.destination), (WHO, WHERE))
+                self.assertEqual(facts.connection_source[0], "127.0.0.1")
+                self.assertEqual(facts.connection_destination, ("127.0.0.1", self.listener.port))
                 self.world.server.answer()
                 self.loop.until(lambda far=far: far.received)
                 self.assertEqual(far.received, OK)

@@ -10,6 +10,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.clients.connection import ClientConnection
+from reusedproxy.clients.stream import StreamConnection
 from reusedproxy.clients.switched import SwitchedConnection
 from tests.clientfakes import OK, Wire, get
 from tests.streamfakes import StreamWorld
@@ -71,6 +72,23 @@ class SwitchedTests(SynchronousTestCase):
         self.assertEqual([each.flags for each in world.requests], ["--", "--", "PR"])
         self.assertEqual([each.backend_name for each in world.requests], ["web"] * 3)
         self.assertEqual((world.log, world.backends["web"].traffic.stot), ([], 3))
+        self.end(world, client)
+
+    def test_who_has_announced_the_client_is_known_to_its_requests(self) -> None:
+        """As a PROXY protocol header has said before the first byte."""
+        world = self.world(LOOKS)
+        client = world.client()
+        (before,) = world.frontend.connections
+        assert isinstance(before, StreamConnection)
+        before.destination, before.announced, before.peer = ("192.0.2.3", 443), {}, ("192.0.2.4", 5)
+        client.feed(SENT)
+        server = world.connect("w")
+        (connection,) = world.frontend.connections
+        assert isinstance(connection, ClientConnection) and connection.exchange is not None
+        facts = connection.exchange
+        self.assertEqual((facts.source, facts.connection_source), (("192.0.2.7", 4711), ("192.0.2.4", 5)))
+        self.assertEqual((facts.destination, facts.announced), (("192.0.2.3", 443), {}))
+        server.feed(OK)
         self.end(world, client)
 
     def test_who_is_read_as_requests_while_the_proxy_stops_has_to_hurry(self) -> None:

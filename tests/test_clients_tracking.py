@@ -221,6 +221,46 @@ class TrackingTests(SynchronousTestCase):
         self.assertEqual(str(connection.session.variables["sess.from"]), "192.0.2.9")  # type: ignore[attr-defined]
         self.end(world, far)
 
+    def test_a_preface_does_not_say_where_the_connection_comes_from(self) -> None:
+        """Who may write one is whoever connects: rules tell other proxies from clients by `fc_src`."""
+        forged = b"PROXY TCP4 10.9.9.9 192.0.2.1 5 80\r\n"
+        for keeps in (
+            "reject unless { fc_src 10.0.0.0/8 }",
+            "reject unless { fc_src_port 5 }",
+            "reject unless { fc_dst 192.0.2.1 }",
+            "reject unless { fc_dst_port 80 }",
+            "reject if { fc_src_is_local }",
+            "reject if { fc_dst_is_local }",
+        ):
+            world = self.world(f"tcp-request connection expect-proxy layer4\ntcp-request session {keeps}")
+            far = self.connect()
+            far.send(forged + GET)
+            self.loop.until(lambda far=far: far.end != "")
+            self.assertEqual(world.frontend.denied_sessions, 1, keeps)
+            self.end(world)
+        world = self.world(
+            "tcp-request connection expect-proxy layer4\n"
+            "tcp-request session reject unless { fc_src 127.0.0.1 } { src 10.9.9.9 } { dst 192.0.2.1 }"
+        )
+        far = self.connect()
+        self.assertEqual(self.ask(world, far, forged + GET), OK)
+        (connection,) = world.frontend.connections
+        assert isinstance(connection, ClientConnection) and connection.peer is not None
+        self.assertEqual((connection.peer[0], connection.address), ("127.0.0.1", ("10.9.9.9", 5)))
+        self.end(world, far)
+
+    def test_a_rule_for_connections_says_where_the_connection_comes_from(self) -> None:
+        """Before a preface has come, which says for whom it comes."""
+        world = self.world(
+            "tcp-request connection set-src ipv4(192.0.2.7)\ntcp-request connection expect-proxy layer4\n"
+            "tcp-request session track-sc0 fc_src\ntcp-request session reject unless { src 10.9.9.9 }"
+        )
+        far = self.connect()
+        self.assertEqual(self.ask(world, far, b"PROXY TCP4 10.9.9.9 192.0.2.1 5 80\r\n" + GET), OK)
+        self.assertEqual([self.values(world, "10.9.9.9"), self.values(world)], [{}, {}])
+        self.assertEqual(self.values(world, "192.0.2.7")["http_req_cnt"], 1)
+        self.end(world, far)
+
     def test_a_session_is_turned_away(self) -> None:
         world = self.world("tcp-request session track-sc0 src\ntcp-request session reject if { sc0_sess_cnt gt 0 }")
         one = self.connect()

@@ -107,6 +107,14 @@ class LimitTests(SynchronousTestCase):
             for at_hand, guarded in ((True, False), (False, False), (True, True))
         ]
 
+    def test_who_is_behind_another_proxy_is_not_the_proxy(self) -> None:
+        """`fc_src` is where the connection comes from, and `src` whom a header has named."""
+        for key, tracked in (("src", "192.0.2.1"), ("fc_src", "127.0.0.1")):
+            for side in self.sides(Clock(), key=key):
+                side.ask("192.0.2.1", 0, None)
+                table = side.tables["f"]
+                self.assertEqual([table.key_of(row) for row in table.each()], [tracked])
+
     def test_it_does_what_two_rules_do(self) -> None:
         """Whoever asks, whatever is stored and asked, in whichever order requests begin and end."""
         for words in (

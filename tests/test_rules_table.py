@@ -405,6 +405,12 @@ class TableTests(SynchronousTestCase):
         facts.announced = None
         self.assertIsNone(compiled(read_expression("fc_pp_tlv(2)", "here"))(facts))
 
+    def test_a_unix_socket_has_no_port(self) -> None:
+        facts = Seen(HEAD)
+        facts.source = facts.destination = facts.connection_source = facts.connection_destination = ("unix", 0)
+        for name in ("src_port", "dst_port", "fc_src_port", "fc_dst_port"):
+            self.assertIsNone(compiled(read_expression(name, "here"))(facts), name)
+
     def test_the_rest(self) -> None:
         """What cannot be compared with another program's so simply."""
         facts = Seen(HEAD)
@@ -424,6 +430,7 @@ class TableTests(SynchronousTestCase):
             ("be_name", None),
             ("dst_port", b"80"),
             ("fc_src_port", b"4711"),
+            ("src_port", b"4711"),
             ("fc_dst", b"127.0.0.1"),
             ("req.cook_val(a)", b"3"),
             ("var(txn.s)", b"abc"),

@@ -204,14 +204,16 @@ class OutcomeTests(SynchronousTestCase):
         of = carried(noted=Noted.of(NO_CAPTURES), connected=0.0)
         self.assertEqual([own(each, of) for each in ("bc_src", "bc_src_port", "bc_nb_streams")], [None] * 3)
         of.noted.source = ("unix", 0)
-        self.assertEqual([own(each, of) for each in ("bc_src", "bc_src_port")], [None, 0])
+        self.assertEqual([own(each, of) for each in ("bc_src", "bc_src_port")], [None, None])
 
     def test_whether_an_address_is_ours(self) -> None:
         of = carried(source=("127.0.0.1", 1), destination=("::1", 1), connection_source=("192.0.2.1", 1))
         of.connection_destination, of.client.transport = ("unix", 0), SimpleNamespace(socket=socket.socket())
         self.addCleanup(of.client.transport.socket.close)
         asked = ("src_is_local", "dst_is_local", "fc_src_is_local", "fc_dst_is_local")
-        self.assertEqual([own(each, of) for each in asked], [True, True, False, None])
+        self.assertEqual([own(each, of) for each in asked], [True, True, False, True])
+        of.destination = "", 0  # its socket is closed
+        self.assertIsNone(own("dst_is_local", of))
 
     def test_whether_a_link_local_address_is_ours_is_asked_of_its_interface(self) -> None:
         """Without one the kernel knows none: a rule that keeps this machine out let it in over fe80::/10. One that no

@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.transport import HIGH_WATER, PEER_TRUNCATED
 from reusedproxy.pool.raw import GREETING_MAX
+from reusedproxy.sessions.termination import STOPPED
 from reusedproxy.wire import client_hello as wire_client_hello
 from reusedproxy.wire.heads import Limits
 from tests.clientfakes import Wire
@@ -877,6 +878,86 @@ class RuleTests(SynchronousTestCase):
         self.assertEqual((client.take(), world.flags()), (b"", []))
         world.advance(0.2)
         self.assertEqual((client.take(), world.flags()), (b"", ["s1 PD"]))
+        world.check_rest()
+
+    def test_a_rule_closes_the_servers_connection(self) -> None:
+        """The client gets nothing of what the rules have held back, as in HAProxy; that is no refusal."""
+        for rule, ends in (("close if { res.len gt 2 }", None), ("close if { res.len gt 0 } WAIT_END", Wire.reset)):
+            world = StreamWorld(
+                self,
+                "listen l\n bind :1\n tcp-response inspect-delay 5s\n"
+                f" tcp-response content {rule}\n server s1 192.0.2.1:1\n",
+            )
+            client = world.client()
+            server = world.connect("s1")
+            server.feed(b"a ")
+            self.assertEqual(world.log, [])
+            if ends is None:
+                server.feed(b"secret")
+                self.assertEqual(server.end, ("abort", "closed by a rule"))
+            else:
+                ends(server)
+            self.assertEqual((client.take(), client.end), (b"", ("close", "session over")), rule)
+            self.assertEqual((world.flags(), world.frontend.traffic.dresp), (["s1 --"], 0))
+            world.check_rest()
+
+    def test_rules_decide_at_last_about_a_server_that_says_no_more(self) -> None:
+        """It resets its connection, or its time is over, while they wait: the client gets what they let pass."""
+        waits = (
+            "listen l\n bind :1\n {}tcp-response inspect-delay 30s\n tcp-response content {}\n server s1 192.0.2.1:1\n"
+        )
+        accepts, both = "accept if { res.payload(0,20) -m found }", " timeout client 20s\n "
+        for more, rule, end, said, flags in (
+            ("", accepts, Wire.reset, b"220", "s1 SD"),
+            ("", f"{accepts}\n tcp-response content reject", Wire.reset, b"", "s1 PD"),
+            ("", accepts, None, b"220", "s1 sD"),
+            ("", f"{accepts}\n tcp-response content reject", None, b"", "s1 PD"),
+            (both, accepts, None, b"220", "s1 cD"),
+            (both, f"{accepts}\n tcp-response content reject", None, b"", "s1 PD"),
+        ):
+            world = StreamWorld(self, waits.format(more, rule))
+            client = world.client()
+            server = world.connect("s1")
+            server.feed(b"220")
+            self.assertEqual(client.take(), b"")
+            if end is None:
+                world.advance(20)
+            else:
+                end(server)
+            if not world.log:
+                self.assertEqual((client.take(), client.half_closed), (said, True))
+                client.eof()
+                said = b""
+            self.assertEqual((client.take(), world.flags()), (said, [flags]), (more, rule, end))
+            self.assertEqual(world.frontend.traffic.dresp, flags == "s1 PD")
+            if client.end is not None:
+                self.assertNotEqual(client.end[0], "abort")
+            world.check_rest()
+
+    def test_what_a_silent_server_has_not_said_is_judged_too(self) -> None:
+        """As in HAProxy: a rule that accepts nothing but a greeting refuses a server that resets without one."""
+        world = StreamWorld(
+            self,
+            "listen l\n bind :1\n tcp-response inspect-delay 5s\n"
+            " tcp-response content accept if { res.payload(0,3) -m str 220 }\n tcp-response content reject\n"
+            " server s1 192.0.2.1:1\n",
+        )
+        world.client().feed(b"x")
+        world.connect("s1").reset()
+        self.assertEqual((world.flags(), world.frontend.traffic.dresp), (["s1 PD"], 1))
+        world.check_rest()
+
+    def test_rules_are_not_asked_what_an_operator_ends(self) -> None:
+        world = StreamWorld(
+            self,
+            "listen l\n bind :1\n tcp-response inspect-delay 5s\n"
+            " tcp-response content accept if { res.payload(0,20) -m found }\n server s1 192.0.2.1:1\n",
+        )
+        client = world.client()
+        server = world.connect("s1")
+        server.feed(b"220")
+        server.abort(STOPPED)
+        self.assertEqual((client.take(), world.flags()), (b"", ["s1 KD"]))
         world.check_rest()
 
     def test_a_warm_greeting_is_heard_by_the_rules_too(self) -> None:

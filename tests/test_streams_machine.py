@@ -26,6 +26,9 @@ RULES = (
     "retries 1",
     "tcp-request inspect-delay 2s\n tcp-request content reject if { req.payload(0,1) -m str z }",
     "tcp-response inspect-delay 2s\n tcp-response content reject if { res.payload(0,1) -m str z }",
+    "tcp-response inspect-delay 2s\n tcp-response content close if { res.payload(0,1) -m str z }",
+    # Longer than its time-out: it is judged when that is over.
+    "tcp-response inspect-delay 25s\n tcp-response content reject if { res.payload(0,2) -m str zB }",
     "option abortonclose\n tcp-request content reject if { req.len gt 9 }",
 )
 

@@ -19,7 +19,7 @@ from reusedproxy.backends.hedging import Hedging
 from reusedproxy.backends.ordered import OrderedAddresses
 from reusedproxy.backends.places import Places
 from reusedproxy.backends.queue import Queue
-from reusedproxy.backends.server import DOWN, MAINT, Server
+from reusedproxy.backends.server import DOWN, DRAIN, MAINT, Server
 from reusedproxy.backends.slow_start import Together
 from reusedproxy.backends.standby import Standby
 from reusedproxy.config import model
@@ -152,13 +152,13 @@ class Backend(Places["Backend"]):
 
     def server_changed(self, server: Server, health: str, reason: str) -> None:
         """Notes that checks have found `server` UP or DOWN."""
-        had_any = self.usable
+        had_any, stood = self.usable, server.state
         server.judge(health, self.now())
         self._tell(messages.judged(server, reason, self._left(server)))
         self._go_on(server, had_any)
         for group in self.groups if health == DOWN else ():
             group.look_again(server)
-        self._end_sessions(server, health)
+        self._end_sessions(server, stood)
 
     def tracked_changed(self, server: Server) -> None:
         """Notes that the server has changed which `server` tracks."""
@@ -166,16 +166,17 @@ class Backend(Places["Backend"]):
         server.copy_tracked(self.now())
         self._tell(messages.followed(server, was, before, stood, self._left(server)))
         self._go_on(server, had_any)
-        if server.health != before:
-            self._end_sessions(server, server.health)
+        self._end_sessions(server, stood)
 
-    def _end_sessions(self, server: Server, health: str) -> None:
-        """Ends the requests that `on-marked-down` and `on-marked-up` say."""
-        if self.end_sessions is None:
+    def _end_sessions(self, server: Server, stood: str) -> None:
+        """Ends the requests that `on-marked-down` and `on-marked-up` say when a server, whose state was `stood`, goes
+        out of service, by its checks, an order or without an address, or comes back, but out of DRAIN."""
+        if self.end_sessions is None or server.state == stood:
             return
-        if health == DOWN and server.settings.ends_when_down:
-            self.end_sessions(server, "D")
-        elif server.usable and not server.backup and server.settings.ends_backups_when_up:
+        if not server.serving:
+            if stood not in (DOWN, MAINT) and server.settings.ends_when_down:
+                self.end_sessions(server, "D")
+        elif server.usable and stood != DRAIN and not server.backup and server.settings.ends_backups_when_up:
             for each in self.servers:
                 if each.backup:
                     self.end_sessions(each, "U")
@@ -205,6 +206,7 @@ class Backend(Places["Backend"]):
                 checker.begin()
         self._tell(messages.ordered(server, was, stood, self._left(server)))
         self._go_on(server, had_any)
+        self._end_sessions(server, stood)
 
     @property
     def dynamic(self) -> bool:
@@ -267,7 +269,7 @@ class Backend(Places["Backend"]):
 
     def located(self, server: Server, was: Target | None, by: str) -> None:
         """Notes that `server` has moved from `was` (None: it had no address) to another address, told by `by`."""
-        had_any = self.usable
+        had_any, stood = self.usable, server.state
         if self.makes_cookies:
             if server.cookie in self.cookies and server in self.cookies[server.cookie]:
                 self.cookies[server.cookie].remove(server)
@@ -286,6 +288,7 @@ class Backend(Places["Backend"]):
         elif server.settings.hash_key.startswith("addr"):
             self.use_usable()  # its nodes have moved with it
         self._go_on(server, had_any)
+        self._end_sessions(server, stood)
 
     def order_address(self, server: Server, target: Target, by: str) -> None:
         """Has a server go to this address, as HAProxy's `set server <backend>/<server> addr`: when connections stand
@@ -332,11 +335,13 @@ class Backend(Places["Backend"]):
         self._announce("warning", text)
 
     def lost_address(self, server: Server, cause: str) -> None:
-        """Notes that `server` has no address any more, and why, in HAProxy's words. Its requests in flight end."""
+        """Notes that `server` has no address any more, and why, in HAProxy's words. Its requests in flight end as
+        ever, or now (`on-marked-down`)."""
         had_any, stood = self.usable, server.state
         server.lose_address(self.now())
         self._tell(messages.addressless(server, stood, cause, self._left(server)))
         self._go_on(server, had_any)
+        self._end_sessions(server, stood)
 
     # Cookies.
 

@@ -105,6 +105,7 @@ class ClientConnection(Client[Owner], TransportOwner):
         "last_because",
         "listener",
         "over_tls",
+        "peer",
         "requests",
         "session",
         "since",
@@ -141,6 +142,7 @@ class ClientConnection(Client[Owner], TransportOwner):
         #: The destination that a PROXY protocol header has named; None: the proxy itself.
         self.destination: tuple[str, int] | None = None
         self.announced: Mapping[int, Sequence[bytes]] | None = None
+        self.peer: tuple[str, int] | None = None
         #: Seconds that its PROXY header and its TLS handshake have taken.
         self.handshake = 0.0
         #: It counts among the clients over TLS.

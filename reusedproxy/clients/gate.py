@@ -118,8 +118,7 @@ class Arrival:
     def destination(self) -> tuple[str, int]:
         if self.client is not None and self.client.destination is not None:
             return self.client.destination
-        found = self.accepted.getsockname()
-        return (found[0], found[1]) if isinstance(found, tuple) else ("unix", 0)
+        return self.connection_destination
 
     @property
     def announced(self) -> Mapping[int, Sequence[bytes]] | None:
@@ -127,11 +126,12 @@ class Arrival:
 
     @property
     def connection_source(self) -> tuple[str, int]:
-        return self.source
+        return self.source if self.client is None or self.client.peer is None else self.client.peer
 
     @property
     def connection_destination(self) -> tuple[str, int]:
-        return self.destination
+        found = self.accepted.getsockname()
+        return (found[0], found[1]) if isinstance(found, tuple) else ("unix", 0)
 
     @property
     def frontend_name(self) -> str:

@@ -44,7 +44,23 @@ class HandshakeCounts:
         self.begun = self.completed = self.resumed = self.failed = 0
 
 
-HandshakeLog = Callable[[PendingClient, HandshakeFailure], None]
+class Announcement:
+    """Holds by what another proxy has announced a client: its header, and of the connection on which that came its
+    other end and the time of its beginning."""
+
+    def __init__(self, header: ProxyHeader, preface: Preface) -> None:
+        self.header = header
+        self.peer = preface.address
+        self.began = preface.began
+
+    def note(self, connection: ClientConnection | StreamConnection) -> None:
+        """Sets what the client's connection keeps of it."""
+        header = self.header
+        connection.destination, connection.announced, connection.peer = header.destination, header.values, self.peer
+
+
+#: Takes a client whose handshake has failed, and by what another proxy has announced it (None: by nothing).
+HandshakeLog = Callable[[PendingClient, HandshakeFailure, Announcement | None], None]
 
 
 class Admitting(Owner, StreamOwner, Protocol):
@@ -78,8 +94,7 @@ class PendingClients:
 
     def __init__(self, frontend: Admitting, poller: Poller) -> None:
         self.under_way: dict[PendingClient, None] = {}
-        #: By what another proxy has announced clients, and when that proxy has connected.
-        self._announced: dict[PendingClient, tuple[ProxyHeader | None, float]] = {}
+        self._announced: dict[PendingClient, Announcement] = {}
         #: What rules for connections have noted.
         self._notes: dict[PendingClient, ArrivalNotes] = {}
         self.log: HandshakeLog | None = None
@@ -152,10 +167,11 @@ class PendingClients:
         if places.maxsslconn:
             places.crowd()
         frontend.connections.add(connection)
+        announcement = Announcement(header, preface)
         if isinstance(connection, (Handshake, Preface)):
-            self._announced[connection] = header, preface.began
+            self._announced[connection] = announcement
             return
-        connection.destination, connection.announced = header.destination, header.values
+        announcement.note(connection)
         connection.handshake = connection.since - preface.began
         if not frontend.judges_sessions or frontend.stays(connection, notes):
             self._begun(connection)
@@ -178,10 +194,10 @@ class PendingClients:
             connection = ClientConnection(frontend, transport, handshake.address, handshake.listener)
         else:
             connection = StreamConnection(frontend, transport, handshake.address, handshake.listener)
-        header, began = self._announced.pop(handshake, (None, handshake.began))
-        if header is not None:
-            connection.destination, connection.announced = header.destination, header.values
-        connection.handshake = connection.since - began
+        announcement = self._announced.pop(handshake, None)
+        if announcement is not None:
+            announcement.note(connection)
+        connection.handshake = connection.since - (handshake.began if announcement is None else announcement.began)
         frontend.connections.add(connection)
         connection.over_tls = True
         if frontend.judges_sessions and not frontend.stays(connection, self._notes.pop(handshake, None)):
@@ -202,7 +218,7 @@ class PendingClients:
     def _failed(self, pending: PendingClient, failure: HandshakeFailure, what: str) -> None:
         frontend, listener = self._frontend, pending.listener
         del self.under_way[pending]
-        self._announced.pop(pending, None)
+        announcement = self._announced.pop(pending, None)
         notes = self._notes.pop(pending, None)
         if notes is not None and notes.counters is not None:
             leave(notes.counters)
@@ -211,7 +227,7 @@ class PendingClients:
             listener.traffic.ssl_failed_handshake += 1
         frontend.connection_gone(pending, listener)
         if self.log is not None:
-            self.log(pending, failure)
+            self.log(pending, failure, announcement)
         host, port = pending.address
         who = f"{host}:{port}" if port else host
         text = f"Proxy {frontend.name}: {what} {who} at bind {listener.bind.address} failed: {failure.reason}"

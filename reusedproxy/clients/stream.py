@@ -80,6 +80,7 @@ class StreamConnection:
         "handshake",
         "listener",
         "over_tls",
+        "peer",
         "session",
         "since",
         "slot",
@@ -108,6 +109,7 @@ class StreamConnection:
         self.over_tls = False
         self.destination: tuple[str, int] | None = None
         self.announced: Mapping[int, Sequence[bytes]] | None = None
+        self.peer: tuple[str, int] | None = None
         self.session: Session | None = None
         self.state = WAITING
         self.stream = Stream(self)

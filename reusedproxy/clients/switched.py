@@ -25,7 +25,7 @@ class SwitchedConnection(ClientConnection):
         """Takes the place of a connection. Its first request takes this route; None: the frontend's rules choose."""
         super().__init__(frontend, before.transport, before.address, before.listener)
         self.since, self.handshake, self.over_tls = before.since, before.handshake, before.over_tls
-        self.destination, self.announced = before.destination, before.announced
+        self.destination, self.announced, self.peer = before.destination, before.announced, before.peer
         self.session, before.session = before.session, None
         #: The client's session of mode tcp, until its first request has gone on from that; None: it has.
         self._stream: Stream | None = before.stream

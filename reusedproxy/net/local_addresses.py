@@ -6,13 +6,19 @@ import errno
 import socket
 from typing import Any
 
+#: The host of an end at a unix socket.
+_UNIX = "unix"
+
 
 def is_local(host: str, connection: Any) -> bool | None:
-    """Tells whether this IP address is one of the machine's own; None for what is no IP address. Nothing is sent.
+    """Tells whether this IP address is one of the machine's own, as a unix socket is; None for what is neither. Nothing
+    is sent.
 
     A link-local address is one of an interface's (RFC 4007): at an end of the client's `connection`, of the interface
     that this has come by. Another, as in a header, names no interface, and so is nobody's.
     """
+    if host == _UNIX:
+        return True
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         host = socket.inet_ntop(family, socket.inet_pton(family, host))

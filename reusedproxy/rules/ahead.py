@@ -14,7 +14,7 @@ from reusedproxy.config.model.rules import Criterion
 from reusedproxy.config.rules.counters import Track
 from reusedproxy.config.rules.patterns import ranges
 from reusedproxy.config.rules.samples import REQUEST
-from reusedproxy.rules.counters import SOURCES, key_for
+from reusedproxy.rules.counters import SOURCE, key_for
 from reusedproxy.rules.facts import Facts
 from reusedproxy.rules.samples.casts import MAX, MIN
 from reusedproxy.rules.samples.keys import UNIX
@@ -48,7 +48,7 @@ class Asked(Facts, Protocol):
 
 def tracking(action: Track, table: Table) -> Callable[[Any], bool]:
     """Returns a function that does what `track-sc0` and its like do for a request, and returns False."""
-    number, of_source = action.counter, table.by_address and str(action.key) in SOURCES
+    number, of_source = action.counter, table.by_address and str(action.key) == SOURCE
     key = key_for(action.key, REQUEST, table.settings)
 
     def track(facts: Asked) -> bool:

@@ -19,8 +19,8 @@ from reusedproxy.tables.table import MASK, Key, Table
 from reusedproxy.tables.tracking import count_answer
 
 Act = Callable[[Facts], None]
-#: Expressions for the client's address.
-SOURCES = ("src", "fc_src")
+#: The expression for the client's address.
+SOURCE = "src"
 #: Returns the key of a request, say, for a table; None if it has none.
 MakeKey = Callable[[Facts, Table], "Key | None"]
 
@@ -31,7 +31,7 @@ def track(action: Track, where: str) -> Act:
     count at once, but for rules for contents: what these let pass is counted behind them."""
     number, name, key = action.counter, action.table, key_for(action.key, where)
     counts = where != CLIENT_BYTES
-    of_source = str(action.key) in SOURCES
+    of_source = str(action.key) == SOURCE
 
     def act(facts: Facts) -> None:
         if facts.tracked(number) is not None:
@@ -57,7 +57,7 @@ def track(action: Track, where: str) -> Act:
 
 def key_for(expression: Expression, where: str, known: StickTable | None = None) -> MakeKey:
     """Compiles an expression to a function that returns its value as a key of a table, which may be `known`."""
-    if str(expression) in SOURCES:
+    if str(expression) == SOURCE:
         return lambda facts, table: source_key(facts, table.settings)
     fetch = compiled(expression, where)
     if known is not None:

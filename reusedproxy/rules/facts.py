@@ -323,18 +323,22 @@ class Facts(Protocol):
 
     @property
     def source(self) -> tuple[str, int]:
-        """Returns host and port that the client connects from; at a unix socket the port is 0."""
+        """Returns host and port that the client comes from, as a PROXY protocol header or a rule (`set-src`) says, or
+        else the connection; at a unix socket the port is 0."""
 
     @property
     def destination(self) -> tuple[str, int]:
-        """Returns host and port that the client has connected to."""
+        """Returns host and port that the client has connected to, as a PROXY protocol header or a rule says, or else
+        the connection."""
 
     @property
     def connection_source(self) -> tuple[str, int]:
-        """Returns the same, whatever rules have put in its place (`set-src`)."""
+        """Returns host and port of the connection's other end, or what `tcp-request connection set-src` has put in
+        their place. Nothing that a client sends changes it."""
 
     @property
-    def connection_destination(self) -> tuple[str, int]: ...
+    def connection_destination(self) -> tuple[str, int]:
+        """Returns host and port of the connection's own end."""
 
     @property
     def announced(self) -> Mapping[int, Sequence[bytes]] | None:

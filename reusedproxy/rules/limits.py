@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from reusedproxy.config.model.rules import Criterion, Rule
 from reusedproxy.config.rules.counters import Track
 from reusedproxy.config.rules.patterns import ranges
-from reusedproxy.rules.counters import SOURCES
+from reusedproxy.rules.counters import SOURCE
 from reusedproxy.rules.facts import Facts
 from reusedproxy.rules.samples.table_fetches import value_of_counter
 from reusedproxy.tables.limiting import Request, counting
@@ -54,7 +54,7 @@ def limit(
     where they are not the usual ones. `rest` tests what the condition says behind its first criterion (None:
     nothing). `first`: nothing has been tracked for a request when the guard is asked."""
     action, criterion = tracking.action, _first_criterion(limiting)
-    if not isinstance(action, Track) or tracking.condition is not None or str(action.key) not in SOURCES:
+    if not isinstance(action, Track) or tracking.condition is not None or str(action.key) != SOURCE:
         return None
     if criterion is None or criterion.method != "int" or criterion.files or criterion.expression.converters:
         return None

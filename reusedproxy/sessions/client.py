@@ -69,7 +69,10 @@ class ClientFacts(Protocol):
 
     __slots__ = ()
 
+    #: From where it comes, as a PROXY protocol header tells if there was one that does.
     address: tuple[str, int]
+    #: From where the connection comes that such a header came on; None: there was none, and `address` is that.
+    peer: tuple[str, int] | None
     #: The address that it had connected to, as a PROXY protocol header tells; None: there was no such header.
     destination: tuple[str, int] | None
     #: The extensions of the PROXY protocol header that it came with, by their types; None: it came with none.

@@ -63,7 +63,9 @@ class ConnectionFacts(Ended[C_co]):
 
     @property
     def destination(self) -> tuple[str, int]:
-        return self.connection_destination if self.own_destination is None else self.own_destination
+        if self.own_destination is not None:
+            return self.own_destination
+        return self.connection_destination if self.client.destination is None else self.client.destination
 
     @property
     def announced(self) -> Mapping[int, Sequence[bytes]] | None:
@@ -71,14 +73,11 @@ class ConnectionFacts(Ended[C_co]):
 
     @property
     def connection_source(self) -> tuple[str, int]:
-        return self.client.address
+        return self.client.address if self.client.peer is None else self.client.peer
 
     @property
     def connection_destination(self) -> tuple[str, int]:
-        """Returns the address from a PROXY protocol header, or else the proxy's own address. The port is 0 for a unix
-        or a closed socket."""
-        if self.client.destination is not None:
-            return self.client.destination
+        """Returns the proxy's own address. The port is 0 for a unix or a closed socket."""
         try:
             found = self.client.transport.socket.getsockname()
         except OSError:

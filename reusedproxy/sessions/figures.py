@@ -135,7 +135,7 @@ OWN_FIGURES: Mapping[str, Callable[[Any, str], Sample]] = {
     "bc_nb_streams": lambda carried, unit: 1 if carried.connected else None,
     "bc_settings_streams_limit": lambda carried, unit: 1 if carried.connected else None,
     "bc_src": lambda carried, unit: _of_ip(_own_end(carried)),
-    "bc_src_port": lambda carried, unit: None if (found := _own_end(carried)) is None else found[1],
+    "bc_src_port": lambda carried, unit: None if (found := _own_end(carried)) is None else found[1] or None,
     **{which: _is_local(attribute) for which, attribute in LOCAL_ADDRESSES.items()},
     "res.comp": lambda carried, unit: carried.noted is not None and bool(carried.noted.compression),
     "res.comp_algo": lambda carried, unit: (carried.noted.compression.encode() or None) if carried.noted else None,

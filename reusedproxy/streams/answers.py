@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from reusedproxy.streams.inspection import CLOSE, DENIALS, SILENT_DROP, ContentRules, Inspectable, Inspection
 from reusedproxy.streams.relay import Relay
@@ -30,13 +30,20 @@ class Answered(Inspectable, Protocol):
         """Resets the server's connection."""
 
 
+# What a server does.
+SPEAKS: Final = "speaks"
+HAS_ENDED: Final = "has ended"
+IS_LOST: Final = "is lost"  # the caller ends its side, or the relay
+
+
 class AnswerGate:
-    """Stands in the way of one server until the rules let it speak (`relay.Gate`)."""
+    """Stands in the way of one server until the rules let it speak (`relay.Gate`). `state` is SPEAKS, HAS_ENDED or
+    IS_LOST."""
 
     def __init__(self, stream: Answered, relay: Relay, rules: ContentRules) -> None:
         self._stream = stream
         self._relay = relay
-        self._ended = False
+        self.state = SPEAKS
         self._inspection = Inspection(stream, rules, self._says_no_more, self._over)
 
     def data_received(self, data: bytes) -> None:
@@ -46,7 +53,11 @@ class AnswerGate:
         self._inspection.look()
 
     def eof_received(self) -> None:
-        self._ended = True
+        self.state = HAS_ENDED
+        self._inspection.look()
+
+    def decide(self) -> None:
+        self.state = IS_LOST
         self._inspection.look()
 
     def look(self) -> None:
@@ -58,7 +69,7 @@ class AnswerGate:
         self._inspection.leave()
 
     def _says_no_more(self) -> bool:
-        return self._ended or len(self._stream.response_bytes) >= self._stream.most
+        return self.state != SPEAKS or len(self._stream.response_bytes) >= self._stream.most
 
     def _over(self, verdict: str) -> None:
         stream, relay = self._stream, self._relay
@@ -73,12 +84,13 @@ class AnswerGate:
                 stream.hide_client()
             relay.end("PD", broken=verdict == SILENT_DROP)
             return
-        if held:
-            side.other.transport.write(held)
         if verdict == CLOSE:
             stream.drop_server()
             relay.end(relay.flags)
-        elif self._ended:
+            return
+        if held:
+            side.other.transport.write(held)
+        if self.state == HAS_ENDED:
             side.eof_received()
-        elif not side.other.transport.full and not side.ended:
+        elif self.state == SPEAKS and not side.other.transport.full and not side.ended:
             side.transport.resume_reading()

@@ -45,6 +45,10 @@ class Gate(Protocol):
 
     def eof_received(self) -> None: ...
 
+    def decide(self) -> None:
+        """Decides what becomes of what is held back, because the server says nothing more; perhaps the relay ends with
+        it. The connection may be lost."""
+
 
 @frozen
 class RelayTimeouts:
@@ -164,6 +168,11 @@ class Relay:
         else:
             self.end(side.letter + "D", broken=side is self.client)
 
+    @property
+    def goes_on(self) -> bool:
+        """Tells whether it has not ended."""
+        return self._over is not None
+
     def end(self, flags: str, broken: bool = False) -> None:
         """Ends the relay with these letters."""
         over = self._over
@@ -194,9 +203,7 @@ class Relay:
                 if self.flags == CLEAN:
                     self.flags = side.letter.lower() + "D"
                 if not side.ended:
-                    side.ended = True
-                    side.transport.pause_reading()
-                    self.side_ended(side)
+                    side.silent()
 
     def _close(self) -> None:
         self._over = None
@@ -228,6 +235,12 @@ class Side:
         if not self.ended:
             self.ended = True
             self.relay.side_ended(self)
+
+    def silent(self) -> None:
+        """Takes the peer, whose time is over, for one that has ended."""
+        self.ended = True
+        self.transport.pause_reading()
+        self.relay.side_ended(self)
 
     def pause_writing(self) -> None:
         self.relay.note_unsent()
@@ -312,8 +325,16 @@ class ServerSide(Side):
         elif not self.relay.replaced(PEER_CLOSED):
             super().eof_received()
 
+    def silent(self) -> None:
+        if self.gate is not None:
+            self.gate.decide()
+        if self.relay.goes_on:
+            super().silent()
+
     def connection_lost(self, reason: str) -> None:
         if self.relay.replaced(reason):
             self.transport.owner.connection_lost(reason)
-        else:
-            super().connection_lost(reason)
+            return
+        if self.gate is not None and reason != STOPPED:
+            self.gate.decide()
+        super().connection_lost(reason)

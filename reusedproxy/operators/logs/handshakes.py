@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from reusedproxy.clients.frontend import Frontend
-from reusedproxy.clients.pending import PendingClient
+from reusedproxy.clients.pending import Announcement, PendingClient
 from reusedproxy.config.model.logs import NO_CAPTURES
 from reusedproxy.exchanges.course import ExchangeCourse
 from reusedproxy.net import preface
@@ -54,11 +54,11 @@ class HandshakeLog:
         errors = frontend.settings.log.errors
         self._line = None if errors is None else line_of(errors, lambda name: False)
 
-    def __call__(self, pending: PendingClient, failure: HandshakeFailure) -> None:
+    def __call__(self, pending: PendingClient, failure: HandshakeFailure, announcement: Announcement | None) -> None:
         if self._frontend.settings.dontlognull and failure.kind in _WITHOUT_DATA:
             return
         if self._line is not None:
-            line = self._line(FailedClient(self._frontend, pending, failure, self._wall).course)
+            line = self._line(FailedClient(self._frontend, pending, failure, announcement, self._wall).course)
             self._frontend.lines += 1
             self._send(line)
             return
@@ -98,9 +98,16 @@ class FailedClient:
     #: As HAProxy has it of all of them.
     flags = "PR"
     unique_id = b""
+    #: Nothing: its socket is closed, and the course has the address of the `bind` line.
+    destination = connection_destination = "", 0
 
     def __init__(
-        self, frontend: Frontend, pending: PendingClient, failure: HandshakeFailure, wall: Callable[[], float]
+        self,
+        frontend: Frontend,
+        pending: PendingClient,
+        failure: HandshakeFailure,
+        announcement: Announcement | None,
+        wall: Callable[[], float],
     ) -> None:
         self.client = self
         self.frontend = frontend
@@ -110,6 +117,9 @@ class FailedClient:
         self.transport, self.secure = self, pending.listener.bind.tls is not None
         self.deadlines = frontend.deadlines
         self.source = self.connection_source = self.address = pending.address
+        if announcement is not None:
+            self.connection_source = announcement.peer
+            self.destination = announcement.header.destination or self.connection_destination
         self.maps = frontend.maps
         self.longest = frontend.limits.buffer - 1
         self.since = self.began = self.read = pending.began
@@ -120,15 +130,6 @@ class FailedClient:
         self.noted = Noted.of(NO_CAPTURES)
         self.noted.error, self.noted.error_text = _NUMBERS[failure.kind], failure.kind
         self.wall = wall
-
-    @property
-    def destination(self) -> tuple[str, int]:
-        """Returns nothing: its socket is closed, and the course has the address of the `bind` line."""
-        return "", 0
-
-    @property
-    def connection_destination(self) -> tuple[str, int]:
-        return self.destination
 
     @property
     def course(self) -> FailedCourse:
