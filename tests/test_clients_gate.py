@@ -14,6 +14,7 @@ from reusedproxy.config.reader import ConfigurationError, Source, read_configura
 from reusedproxy.config.rules.samples import ALIASES, FETCHES
 from reusedproxy.net.binding import bind_socket
 from reusedproxy.net.listener import Listener
+from reusedproxy.wire.heads import Limits
 from tests.clientfakes import GET, OK, PLACE, World
 from tests.rulefakes import DEFAULTS
 from tests.wire import Loop
@@ -44,6 +45,7 @@ class RuleTests(SynchronousTestCase):
         admitting: Any = SimpleNamespace(
             name="a",
             tables={},
+            limits=Limits(),
             maps={},
             usable_servers={"a": None, "x": 1}.get,
             figure=lambda which, name: figures[which] if name in ("a", "x", "x/s", "HOME") else None,

@@ -80,7 +80,7 @@ END_OR_WAIT = {
 
 def known(exchange: Exchange) -> dict[str, str]:
     """All that is known of an exchange, by name."""
-    left_out = ("course", "waits", "client", "counters", "traffic_of_sections")
+    left_out = ("course", "waits", "client", "counters", "traffic_of_sections", "connection_destination")
     names = [name for name in dir(exchange) if name[:1] != "_" and name not in left_out]
     found = {name: getattr(exchange, name) for name in names}
     found = {name: repr(value) for name, value in found.items() if not callable(value)}
