@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
@@ -15,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.server import MAINT, READY
+from reusedproxy.build.assembly import Proxy
 from reusedproxy.config import model
 from reusedproxy.config.model.proxies import PoolLimits
 from reusedproxy.config.reader import Source, read_configuration
@@ -22,7 +24,7 @@ from reusedproxy.daemon.reloading import reload
 from reusedproxy.daemon.reloading.former import take_pool_apart
 from reusedproxy.daemon.reloading.succession import clear
 from reusedproxy.daemon.reloading.trial import Refusal, ReloadTrial
-from reusedproxy.net.listener import CLOSED
+from reusedproxy.net.listener import CLOSED, Listener
 from reusedproxy.net.resolver import Answers, Query
 from reusedproxy.net.slices import Steps, run_through
 from reusedproxy.net.tls.words import ACCEPTED, MISNAMED, MISTRUSTED, UNSEEN
@@ -713,6 +715,45 @@ class KeptListenerTests(GenerationTestCase):
         self.service.reload()
         self.assertIn("nobody-of-this-name", self.said[-2])
         self.assertEqual(self.said[-1], "reload refused: everything stays as it was")
+
+    def test_a_listener_whose_options_cannot_be_set_serves_the_new_rules(self) -> None:
+        """No file descriptor is left to ask the system for its own values: the old configuration has gone by then."""
+        before = self.proxy
+
+        def full(*args: object) -> None:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        self.patch(Listener, "keep_alive", full)
+        self.configure()
+        self.reload()
+        self.assertIsNot(self.proxy, before)
+        text = f"Proxy f: TCP keep-alive of clients at unix@{self.path} stays as it was: Too many open files"
+        self.assertIn(text, self.said)
+        self.assertIs(self.proxy.listeners[0][0].listeners[0], self.proxy.listeners[0][1])
+
+    def test_a_reload_that_ends_in_the_middle_says_what_serves(self) -> None:
+        """And says so to who has ordered it."""
+        for error, why in (
+            (OSError(errno.EMFILE, "Too many open files"), "no file can be opened any more (Too many open files)"),
+            (MemoryError(), "no memory is left"),
+            (ValueError("a bug"), "an error in reusedproxy, of which the log tells"),
+        ):
+            told: list[tuple[bool, object]] = []
+
+            def broken(proxy: Proxy, verb: str, error: Exception = error) -> None:
+                raise error
+
+            self.patch(self.service, "_accept", broken)
+            self.configure()
+            self.service.reloads.tell(lambda taken, said, told=told: told.append((taken, said)))
+            self.service.reload()
+            self.reactor.pump([0.05] * 160)
+            self.assertEqual(len(self.flushLoggedErrors(type(error))), 1)
+            self.assertIn(f"reload broken off: {why}", self.said[-1])
+            self.assertIn("the new configuration serves, but not all of it may: reload again", self.said[-1])
+            self.assertNotIn("reload refused: everything stays as it was", self.said)
+            ((taken, said),) = told
+            self.assertEqual((taken, why in str(said)), (False, True))
 
     def test_the_kernels_queue_is_made_longer(self) -> None:
         self.changed("backlog 77")

@@ -239,7 +239,11 @@ class Frontend(Owner):
         # One that a reload took over may have other settings than those it was made with.
         self._adopt(self.bind_of(listener), listener)
         listener.certificates = self.handshakes.certificates.get(listener.bind.address)
-        listener.keep_alive(self.settings.clitcpka, self.settings.keep_alive)
+        try:
+            listener.keep_alive(self.settings.clitcpka, self.settings.keep_alive)
+        except OSError as error:  # who serves by now has to serve
+            text = f"TCP keep-alive of clients at {listener.bind.address} stays as it was: {error.strerror}"
+            self.announce("alert", f"Proxy {self.name}: {text}")
         listener.traffic = Traffic() if self.settings.socket_stats else None
         listener.listen(self)
         if self not in self.places.frontends:

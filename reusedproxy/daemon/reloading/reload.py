@@ -8,6 +8,7 @@ the configuration (`file_watch`). What is refused leaves everything as it was. M
 
 from __future__ import annotations
 
+import errno
 import gc
 from collections.abc import Callable, Iterable, Sequence
 from random import SystemRandom
@@ -213,7 +214,10 @@ class Reloads:
                 self._refuse(failure.value.faults, failure.value.notices)
             else:
                 self._log.failure("a reload ends by our own fault", failure)
-                self._refuse(["an error in reusedproxy, of which the log tells (please report it)"])
+                if self._has_replaced:
+                    self._break_off(_words_of(failure.value))
+                else:
+                    self._refuse([_words_of(failure.value)])
         done, self._done = self._done, None
         if done is not None:
             done(self._wrong, self._noted)
@@ -409,6 +413,25 @@ class Reloads:
             announce("alert", f"reload: {fault}")
         self._service.supervision.refused([*map(str, faults)])
         announce("alert", "reload refused: everything stays as it was")
+
+
+    def _break_off(self, why: str) -> None:
+        """Tells that the reload has ended in the middle, when the new configuration served already."""
+        text = f"{why}: the new configuration serves, but not all of it may: reload again, or restart"
+        self._wrong = [text]
+        self._said.append(("alert", text))
+        self._service.announce("alert", f"reload broken off: {text}")
+        if not self._changed:
+            self._service.supervision.refused([text])
+
+
+def _words_of(error: BaseException) -> str:
+    """Returns in an operator's words why a reload could not be done."""
+    if isinstance(error, MemoryError):
+        return "no memory is left"
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return f"no file can be opened any more ({error.strerror}): raise the limit (ulimit -n, LimitNOFILE)"
+    return "an error in reusedproxy, of which the log tells (please report it)"
 
 
 def fault_of(refusal: Refusal, new: Proxy) -> Fault:
