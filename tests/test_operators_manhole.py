@@ -60,6 +60,7 @@ from reusedproxy.operators.shell.ssh import (
     ADMITTED,
     ATTEMPTS,
     CONNECTIONS,
+    LEAST_PACKET,
     LOGIN_TIMEOUT,
     LONGEST_MESSAGE,
     LOOK_EVERY,
@@ -794,6 +795,20 @@ class ConnectionTests(ConnectionTestCase):
         self.assertEqual(refused, [b"only sessions are opened here"] * 5)
         self.assertEqual((connection.service.channels, client.lost), ({}, False))
         self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_a_channel_of_tiny_packets_is_not_opened(self) -> None:
+        """Nothing fits into one of 0 bytes, so that what is to be sent would never come to its end."""
+        connection, client, pump = self.session()
+        service: Any = client.service
+        for size, opened in ((0, False), (LEAST_PACKET - 1, False), (LEAST_PACKET, True)):
+            refused: list[str] = []
+            channel = SessionChannel()
+            channel.localMaxPacket = size
+            channel.openFailed = lambda reason: refused.append(reason.args[0])  # type: ignore[method-assign] # noqa: B023
+            service.openChannel(channel)
+            pump.flush()
+            said = [] if opened else [b"a channel takes packets of at least 256 bytes here"]
+            self.assertEqual((refused, len(connection.service.channels)), (said, int(opened)))
 
     def test_a_key_that_is_withdrawn_opens_no_channel_any_more(self) -> None:
         """Whoever has logged in with it before: a connection may last for months."""

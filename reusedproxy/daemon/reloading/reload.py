@@ -414,7 +414,6 @@ class Reloads:
         self._service.supervision.refused([*map(str, faults)])
         announce("alert", "reload refused: everything stays as it was")
 
-
     def _break_off(self, why: str) -> None:
         """Tells that the reload has ended in the middle, when the new configuration served already."""
         text = f"{why}: the new configuration serves, but not all of it may: reload again, or restart"

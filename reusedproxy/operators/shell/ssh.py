@@ -16,7 +16,12 @@ from twisted.conch.avatar import ConchUser
 from twisted.conch.error import IgnoreAuthentication
 from twisted.conch.interfaces import IConchUser, ISession
 from twisted.conch.ssh.common import NS, getNS
-from twisted.conch.ssh.connection import MSG_CHANNEL_OPEN_FAILURE, OPEN_UNKNOWN_CHANNEL_TYPE, SSHConnection
+from twisted.conch.ssh.connection import (
+    MSG_CHANNEL_OPEN_FAILURE,
+    OPEN_ADMINISTRATIVELY_PROHIBITED,
+    OPEN_UNKNOWN_CHANNEL_TYPE,
+    SSHConnection,
+)
 from twisted.conch.ssh.factory import SSHFactory
 from twisted.conch.ssh.keys import Key
 from twisted.conch.ssh.transport import DISCONNECT_BY_APPLICATION, MSG_SERVICE_REQUEST, SSHServerTransport
@@ -43,6 +48,9 @@ Announce = Callable[[str, str], None]
 #: for longest, at least UNUSED seconds (`ssh -N`, a ControlMaster); else it is refused.
 CONNECTIONS = 16
 UNUSED = 60.0
+#: The smallest "maximum packet size" of a channel (RFC 4254 section 5.1): each packet is encrypted by itself. Clients
+#: have 16384 or more.
+LEAST_PACKET = 256
 #: Seconds to log in. conch allows ten hours, counted only from the end of the key exchange.
 LOGIN_TIMEOUT = 60.0
 #: Seconds between two looks at the file of keys while somebody is logged in.
@@ -298,11 +306,17 @@ class _Channels(SSHConnection):
         if not self._is_authorized():
             return
         kind, rest = getNS(packet)
-        if kind == b"session":
+        if kind != b"session":  # Conch would refuse it, too, with a traceback in the log
+            self._refuse_channel(rest, OPEN_UNKNOWN_CHANNEL_TYPE, b"only sessions are opened here")
+        elif int.from_bytes(rest[8:12], "big") < LEAST_PACKET:  # at 0, conch would loop for ever
+            why = b"a channel takes packets of at least %d bytes here" % LEAST_PACKET
+            self._refuse_channel(rest, OPEN_ADMINISTRATIVELY_PROHIBITED, why)
+        else:
             SSHConnection.ssh_CHANNEL_OPEN(self, packet)
-        else:  # Conch would refuse it, too, with a traceback in the log
-            why = struct.pack(">L", OPEN_UNKNOWN_CHANNEL_TYPE) + NS(b"only sessions are opened here") + NS(b"")
-            self.transport.sendPacket(MSG_CHANNEL_OPEN_FAILURE, rest[:4] + why)
+
+    def _refuse_channel(self, rest: bytes, code: int, why: bytes) -> None:
+        """Refuses a channel; `rest` begins with the client's number of it (RFC 4254 section 5.1)."""
+        self.transport.sendPacket(MSG_CHANNEL_OPEN_FAILURE, rest[:4] + struct.pack(">L", code) + NS(why) + NS(b""))
 
     def ssh_CHANNEL_REQUEST(self, packet: bytes) -> Any:
         """Starts something in a channel, which may have been open for months, too, unless the key is withdrawn."""
