@@ -424,7 +424,7 @@ class Reloads:
             self._service.supervision.refused([text])
 
 
-def _words_of(error: BaseException) -> str:
+def _words_of(error: BaseException | None) -> str:
     """Returns in an operator's words why a reload could not be done."""
     if isinstance(error, MemoryError):
         return "no memory is left"
