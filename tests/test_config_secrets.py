@@ -168,6 +168,20 @@ class SecretTests(SynchronousTestCase):
                 self.assertEqual(self.quoted(text, API_TOKEN=SECRET), [], line)
                 self.assertEqual(self.quoted(text, API_TOKEN=f"{SECRET}' \"x"), [], line)
 
+    def test_the_word_that_is_wrong_is_quoted_beside_a_secret(self) -> None:
+        """Where it stands for a name: of an action, a fetch, a method, a table."""
+        for line, word in (
+            ("acl is_token path_bge /tok", "'path_bge'"),
+            ("acl token_ok path -m begg /tok", "'-m begg'"),
+            ("http-request set-haeder X-Token abc", "'set-haeder'"),
+            ("http-request deny if { sc0_http_req_rate(tokens) gt 5 }", "'tokens'"),
+            ("http-request deny if { src_get_gpc0(tokens) gt 5 }", "'tokens'"),
+            ("http-request deny if { path_bge /token }", "'path_bge'"),
+            ("http-request redirect location /login code unless { req.cook(session) -m found }", "'code'"),
+        ):
+            found = said(f"{HEAD}frontend f\n bind :1\n {line}\n")
+            self.assertTrue(any(word in each for each in found), (line, found))
+
     def test_no_message_about_another_line_quotes_a_secret(self) -> None:
         """A rule that names an ACL is told what its expression needs, which may have a key; as is what inherits one."""
         key = f"hmac(sha256,{SECRET})"

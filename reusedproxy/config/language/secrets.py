@@ -49,9 +49,17 @@ _VARIABLE = re.compile(r"passw|secret|token|credential|api_?key|private", re.IGN
 
 #: Fetches whose argument is the name of a section, and words behind which a name stands, or what clients are shown.
 _OF_SECTIONS = re.compile(
-    r"\b(?:http_auth|http_auth_group|nbsrv|srv_is_up|be_conn|fe_conn|queue|table_\w+)\(([^()]*)\)?"
+    r"\b(?:http_auth|http_auth_group|nbsrv|srv_is_up|be_conn|fe_conn|queue|(?:table|sc[0-9]?|src)_\w+)\(([^()]*)\)?"
 )
 _BEFORE_NAMES = words("use_backend use-server table realm acl")
+#: Words behind which an action stands, or the stage of one; and those behind which a fetch does.
+_BEFORE_ACTIONS = words("http-request http-response http-after-response tcp-request tcp-response http-check tcp-check")
+_STAGES = words("connection session content")
+_BEFORE_FETCHES = ("{", "!{")
+#: What may be the name of a method behind `-m`, and of a fetch in the place of one. A longer word, or one of one piece,
+#: may be a pattern that got there.
+_METHOD = re.compile(r"[a-z]{2,5}\Z")
+_FETCH = re.compile(r"[a-z][a-z0-9]*(?:[._][a-z0-9]+)+\Z")
 #: Fetches whose first argument is a name: of a header, a cookie, a parameter, a variable.
 _OF_NAMES = re.compile(
     r"\b(?:[a-z.]*f?hdr(?:_[a-z]+)?|[a-z.]*cook(?:_[a-z]+)?|var|set-var|urlp?|url_param)\(([^(),]*)[,)]"
@@ -82,6 +90,10 @@ _VOCABULARY = frozenset(
     send expect meth uri ver body get post http req res txn sess proc hmac jwt_verify found beg end reg sub len int bool
     connection session content accept reject allow tarpit redirect capture silent-drop track-sc0 track-sc1 track-sc2
     md5 sha224 sha256 sha384 sha512
+    code deny_status location prefix scheme drop-query append-slash ignore-empty set-cookie clear-cookie
+    wait-for-body wait-for-handshake time at-least len id content-type file lf-file errorfile errorfiles
+    default-errorfiles key limit period default-limit default-period min-size do-resolve set-status set-uri set-path
+    set-method set-query replace-value replace-uri replace-path set-map del-map add-acl del-acl set-log-level or
     """
 )
 
@@ -173,12 +185,16 @@ def _names_in_rules(said: Sequence[str]) -> set[str]:
     """Returns the words of a rule that are names where they stand: of sections, methods, fetches and converters."""
     names: set[str] = set()
     for before, word in pairwise(("", *said)):
-        if before in _BEFORE_NAMES:
+        if before in _BEFORE_NAMES or before in _BEFORE_ACTIONS or before in _STAGES:
+            names.add(word.partition("(")[0])
+        if (before in _BEFORE_FETCHES and _FETCH.match(word)) or (before == "-m" and _METHOD.match(word)):
             names.add(word)
         for arguments in _OF_SECTIONS.findall(word):
             names.update(re.split("[,/]", arguments))
         names.update(part for name in _OF_NAMES.findall(word) for part in _PARTS.findall(name))
         names.update(_CALLED.findall(word))
+    if said[0] == "acl" and len(said) > 2 and _FETCH.match(said[2]):
+        names.add(said[2])
     return names | _acls_named(said)
 
 
