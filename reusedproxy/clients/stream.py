@@ -156,6 +156,7 @@ class StreamConnection:
         """Has a connection that reads requests take the client over."""
         self.state = GONE
         self.frontend.take_requests(self, backend)
+        del self.stream  # they refer to each other
 
     def transport_back(self) -> None:
         """Takes the transport back from a relay."""
@@ -221,3 +222,4 @@ class StreamConnection:
         if self.session is not None:
             self.session.end()
         self.frontend.connection_gone(self, self.listener)
+        del self.stream  # they refer to each other

@@ -66,6 +66,7 @@ class AnswerGate:
             stream.store_server()
         held, stream.response_bytes = stream.response_bytes, b""
         side = relay.server
+        client = side.other.transport
         side.gate = None
         if verdict in DENIALS:
             stream.count_refused_answer()
@@ -74,11 +75,11 @@ class AnswerGate:
             relay.end("PD", broken=verdict == SILENT_DROP)
             return
         if held:
-            side.other.transport.write(held)
+            client.write(held)
         if verdict == CLOSE:
             stream.drop_server()
             relay.end(relay.flags)
         elif self._ended:
             side.eof_received()
-        elif not side.other.transport.full and not side.ended:
+        elif not client.full and not side.ended:
             side.transport.resume_reading()

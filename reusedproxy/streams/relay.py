@@ -131,6 +131,9 @@ class Relay:
 
     def side_ended(self, side: Side) -> None:
         """Ends one direction, because this side will send nothing more."""
+        over = self._over
+        if over is None:
+            return
         other = side.other
         if other.ended:
             self.end(self.flags)  # which closes both, when all is sent
@@ -151,6 +154,7 @@ class Relay:
         if over is None or self.server.sent or not over.server_silent(reason):
             return False
         self._close()
+        self._part()
         return True
 
     def lost(self, side: Side, reason: str) -> None:
@@ -170,6 +174,7 @@ class Relay:
         if over is not None:
             self._close()
             over.relay_over(flags, broken)
+            self._part()
 
     def note_unsent(self) -> None:
         """Notes what a side has yet to take: if it is no less when the time is over, that side takes nothing."""
@@ -201,6 +206,11 @@ class Relay:
     def _close(self) -> None:
         self._over = None
         self._deadlines.cancel(self)
+
+    def _part(self) -> None:
+        """Has the sides refer to each other no more. Left to the garbage collector, those that are open at a reload
+        would stay in memory for ever: it is told then to look at nothing that is there."""
+        del self.client.other, self.server.other, self.client, self.server
 
 
 class Side:

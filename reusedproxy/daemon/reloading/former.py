@@ -152,7 +152,8 @@ def _backends_in_use(proxies: list[Proxy]) -> Steps[set[Backend]]:
     found: set[Backend] = set()
     for frontend in [frontend for proxy in proxies for frontend in proxy.frontends]:
         for number, connection in enumerate([*frontend.connections]):
-            if (backend := backend_of(connection)) is not None:
+            # It may have gone meanwhile, and then it has nothing under way.
+            if connection in frontend.connections and (backend := backend_of(connection)) is not None:
                 found.add(backend)
             if not number % AT_ONCE:
                 yield

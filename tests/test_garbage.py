@@ -1,0 +1,347 @@
+"""Whatever clients and servers have open during a reload is freed when it ends. The reload makes permanent what is
+alive then, so that the garbage collector, to which a reference cycle would be left, does not look at it any more."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from tests.garbage import garbage
+from tests.handshakes import TLSClient, client_tls
+from tests.integration.peers import LOOPBACK
+from tests.services import Reactor, ServiceTestCase
+from tests.wire import Far, HandReactor, Loop, Server, certificates, server_context
+
+HEAD = """global
+ stats socket {folder}/admin.sock level admin
+resolvers r
+ nameserver n {names}
+ timeout resolve 1s
+ timeout retry 1s
+defaults
+ timeout connect 5s
+ timeout client 30s
+ timeout server 20s
+ timeout queue 10s
+ timeout http-request 10s
+ timeout tarpit 10s
+"""
+GET = b"GET /%s HTTP/1.1\r\nHost: a.test\r\n\r\n"
+POST = b"POST /%s HTTP/1.1\r\nHost: a.test\r\nContent-Length: 4\r\n\r\nab"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+SWITCH = b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhi"
+
+
+class LiveReactor(Reactor):
+    """A clock with sockets: `turn` is one round of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.advance(1000)
+        self.readers: list[Any] = []
+        self._from_threads: deque[Callable[[], object]] = deque()
+
+    def callFromThread(self, function: Callable[..., object], *words: Any) -> None:
+        self._from_threads.append(partial(function, *words))
+
+    addReader = HandReactor.addReader
+    removeReader = HandReactor.removeReader
+
+    def turn(self, patience: float = 0) -> bool:
+        """Has what is due called, and each ready reader read. Returns whether there was one."""
+        while self._from_threads:
+            self._from_threads.popleft()()
+        self.advance(0)
+        return HandReactor.turn(self, patience)  # type: ignore[arg-type]
+
+
+class Ends(Loop):
+    """The clients and servers of one test, on the reactor of its service."""
+
+    def __init__(self, test: ServiceTestCase) -> None:
+        self.clock = self.reactor = test.reactor  # type: ignore[assignment]
+        self.far: list[Far | Server] = []
+        self._test = test
+        test.addCleanup(self._end)
+
+    def _end(self) -> None:
+        for far in self.far:
+            far.socket.close()
+
+    def forget(self, far: Far) -> None:
+        far.socket.close()
+        self.far.remove(far)
+
+
+class GarbageTestCase(ServiceTestCase):
+    """The whole service on a clock, with sockets."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.reactor: LiveReactor = LiveReactor()
+        self.ends = Ends(self)
+
+    def begin(self, text: str, names: str = "127.0.0.1:1") -> None:
+        config = self.text("proxy.cfg", HEAD.format(folder=self.folder, names=names) + text)
+        self.start_with(config)
+
+    def client(self, name: str = "f", secure: bool = False) -> Any:
+        (port,) = {each.socket.getsockname()[1] for owner, each in self.proxy.listeners if owner.name == name}
+        return self.ends.connect((LOOPBACK, port), TLSClient(client_tls(), None) if secure else None)
+
+    def reload(self) -> None:
+        number = id(self.service.proxy)
+        self.service.reload()
+        self.ends.until(lambda: id(self.service.proxy) != number)
+        self.pass_time(3)
+
+    def stop(self) -> None:
+        self.service.stopService()
+        self.ends._end()
+        self.pass_time(3)
+        self.assertEqual(self.service.state, "stopped")
+
+    def pass_time(self, seconds: float) -> None:
+        for _ in range(int(seconds * 10)):
+            self.ends.advance(0.1)
+
+    def end(self) -> None:
+        """All clients and servers go, and what is left of them."""
+        for far in [*self.ends.far]:
+            if isinstance(far, Far):
+                self.ends.forget(far)
+        self.ends.pump()
+        for far in self.ends.far:
+            if isinstance(far, Server):
+                far.accepted.clear()
+        self.pass_time(3)
+
+
+class Kind:
+    """One kind of what may be open: what each client sends, and each server that is reached answers then; `word` is the
+    section's name. `reached` tells that a server is."""
+
+    def __init__(
+        self,
+        word: str,
+        sent: bytes,
+        front: str = "",
+        back: str = "",
+        server: str = "",
+        *,
+        answer: bytes = b"",
+        reached: bool = True,
+        secure: bool = False,
+        tcp: bool = False,
+        bind: str = "",
+    ) -> None:
+        self.word, self.sent, self.front, self.back, self.server = word, sent, front, back, server
+        self.answer, self.reached, self.secure, self.tcp, self.bind = answer, reached, secure, tcp, bind
+
+    @property
+    def over_tls(self) -> bool:
+        """Whether its server speaks TLS."""
+        return "ca-file" in self.server
+
+    def text(self, port: int, crt: str, ca_file: str) -> str:
+        mode = "tcp" if self.tcp else "http"
+        server = f"{LOOPBACK}:{port} {self.server}".format(ca_file=ca_file)
+        return (
+            f"frontend {self.word}\n mode {mode}\n bind {LOOPBACK}:0 {self.bind.format(crt=crt)}\n"
+            + "".join(f" {each}\n" for each in self.front.split("; ") if each)
+            + f" default_backend {self.word}.b\nbackend {self.word}.b\n mode {mode}\n"
+            + "".join(f" {each}\n" for each in self.back.split("; ") if each)
+            + f" server s {server}\n"
+        )
+
+
+HALF = OK[:-1]
+CHUNKS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: text/plain\r\n\r\n5\r\nhello\r\n"
+PACKED = GET[:-2] % b"" + b"Accept-Encoding: gzip\r\n\r\n"
+SOON = b"GET / HTTP/1.1\r\nHost: a.te"
+BASIC = GET[:-2] % b"" + b"Authorization: Basic dTpw\r\n\r\n"
+CRYPTED = "$5$rounds=1000$abc$OyOFYDHx1cjW1MtRPRXXAlPDQpsSLK0U0dYuBRb5tY5"
+KINDS = (
+    Kind("idle", b"", reached=False),
+    Kind("head", SOON, reached=False),
+    Kind("answering", GET % b"", answer=HALF),
+    Kind("answered", GET % b"", answer=OK),
+    Kind("waiting", GET % b""),
+    Kind("body", POST % b"", answer=HALF),
+    Kind("early", POST % b"", answer=OK),
+    Kind("pause", GET % b"", "http-request pause 1s", reached=False),
+    Kind("tarpit", GET % b"", "http-request tarpit", reached=False),
+    Kind("wait", POST % b"", "http-request wait-for-body time 1s", reached=False),
+    Kind("resolve", GET % b"", "http-request do-resolve(txn.x,r,ipv4) req.hdr(host)", reached=False),
+    Kind("hash", BASIC, "http-request auth unless { http_auth(u) }", reached=False),
+    Kind("withheld", GET % b"", "http-response wait-for-body time 1s", answer=HALF),
+    Kind("paused", GET % b"", "http-response pause 1s; http-after-response set-header a b", answer=OK),
+    Kind("queue", GET % b"", server="maxconn 1", answer=HALF),
+    Kind("switched", SWITCH, answer=SWITCHED),
+    Kind("connect", b"CONNECT a.test:443 HTTP/1.1\r\nHost: a.test:443\r\n\r\n", answer=b"HTTP/1.1 200 OK\r\n\r\nhi"),
+    Kind("gzip", PACKED, "compression algo gzip", answer=CHUNKS),
+    Kind(
+        "slow",
+        GET % b"",
+        "filter bwlim-out x default-limit 10 default-period 1s; http-response set-bandwidth-limit x",
+        answer=OK,
+    ),
+    Kind("hedge", GET % b"", back="hedge after 100ms"),
+    Kind("retry", GET % b"", back="retry-on all-retryable-errors"),
+    Kind("never", GET % b"", back="http-reuse never", answer=HALF),
+    Kind(
+        "tracked",
+        GET % b"",
+        "stick-table type ip size 1k expire 1m store http_req_rate(10s); http-request track-sc0 src",
+        "stick-table type ip size 1k expire 1m; stick on src; cookie s insert",
+        answer=HALF,
+    ),
+    Kind(
+        "captured",
+        GET % b"",
+        "http-request capture req.hdr(host) len 10; http-request set-var(txn.a) src; option httplog; log {log} local0",
+        answer=HALF,
+    ),
+    Kind("secure", GET % b"", server="ssl verify required ca-file {ca_file} sni str(server.test)", answer=HALF),
+    Kind(
+        "named",
+        GET % b"",
+        server="ssl verify required ca-file {ca_file} sni str(server.test) pool-conn-name req.hdr(host)",
+        answer=HALF,
+    ),
+    Kind("client-tls", GET % b"", bind="ssl crt {crt}", secure=True, answer=HALF),
+    Kind("handshake", b"\x16\x03", bind="ssl crt {crt}", reached=False),
+    Kind("header", b"PROXY TCP4", bind="accept-proxy", reached=False),
+    Kind("stats", GET % b"", "stats enable; stats uri /", reached=False),
+    Kind("metrics", GET % b"", "http-request use-service prometheus-exporter", reached=False),
+    Kind(
+        "returned", GET % b"", "http-request return status 200 content-type text/plain lf-string %[src]", reached=False
+    ),
+    Kind("denied", GET % b"", "http-request deny", reached=False),
+    Kind("relay", b"hello", tcp=True, answer=b"welcome"),
+    Kind("relay-early", b"", tcp=True, answer=b"welcome"),
+    Kind("relay-silent", b"hello", tcp=True),
+    Kind(
+        "relay-tls",
+        b"hello",
+        bind="ssl crt {crt}",
+        secure=True,
+        server="ssl verify required ca-file {ca_file} verifyhost server.test",
+        tcp=True,
+        answer=b"welcome",
+    ),
+    Kind("relay-queue", b"hello", server="maxconn 1", tcp=True),
+    Kind(
+        "relay-slow",
+        b"hello",
+        "filter bwlim-in x default-limit 1 default-period 1s; tcp-request content set-bandwidth-limit x",
+        tcp=True,
+    ),
+    Kind(
+        "relay-tracked",
+        b"hello",
+        "stick-table type ip size 1k expire 1m store conn_cur; tcp-request connection track-sc0 src",
+        "stick-table type ip size 1k expire 1m; stick on src",
+        tcp=True,
+    ),
+    Kind(
+        "inspected",
+        b"he",
+        "tcp-request inspect-delay 1s; tcp-request content accept if { req.len gt 5 }",
+        tcp=True,
+        reached=False,
+    ),
+    Kind(
+        "gated",
+        b"hello",
+        back="tcp-response inspect-delay 1s; tcp-response content accept if { res.len gt 50 }",
+        tcp=True,
+        answer=b"we",
+    ),
+    Kind(
+        "looked-up",
+        b"hello",
+        "tcp-request inspect-delay 1s; tcp-request content do-resolve(sess.x,r,ipv4) str(a.test)",
+        tcp=True,
+        reached=False,
+    ),
+    Kind(
+        "switching",
+        SOON,
+        "tcp-request inspect-delay 1s; tcp-request content switch-mode http if { req.len gt 5 }",
+        tcp=True,
+        reached=False,
+    ),
+    Kind(
+        "switched-mode",
+        GET % b"",
+        "tcp-request inspect-delay 1s; tcp-request content switch-mode http if { req.len gt 5 }",
+        tcp=True,
+        answer=HALF,
+        reached=False,
+    ),
+    Kind("relay-log", b"hello", "option tcplog; log {log} local0", tcp=True, answer=b"welcome"),
+)
+
+
+class KindsTests(GarbageTestCase):
+    """Each kind of what is open is left in several ways: its client goes, sends the rest or ends its side, its server
+    goes or answers, or time passes."""
+
+    def begin_kinds(self) -> None:
+        crt = self.write("front.pem", "server.test")
+        ca_file = certificates().ca_file
+        self.servers = {
+            each.word: self.ends.server(tls=server_context(client_certificate=False) if each.over_tls else None)
+            for each in KINDS
+        }
+        texts = [each.text(self.servers[each.word].target.address[1], crt, ca_file) for each in KINDS]
+        users = f"userlist u\n user u password {CRYPTED}\n"
+        self.begin("".join(texts).replace("{log}", f"{LOOPBACK}:9") + users)
+
+    def left_of(self, kinds: Sequence[Kind]) -> Counter[str]:
+        """What is garbage when the connections of these kinds have ended."""
+        with garbage() as left:
+            self.reload()
+            opened = [(each, self.open(each)) for each in kinds]
+            self.pass_time(0.5)
+            for kind, _ in opened:
+                if kind.reached:
+                    self.assertTrue(self.servers[kind.word].accepted, kind.word)
+                for far in self.servers[kind.word].accepted:
+                    far.send(kind.answer)
+            self.ends.pump()
+            self.reload()
+            for kind, clients in opened:
+                self.finish(clients, self.servers[kind.word].accepted)
+            del opened, clients
+            self.pass_time(4)
+            self.end()
+        return left
+
+    def open(self, kind: Kind) -> list[Any]:
+        clients = [self.client(kind.word, kind.secure) for _ in range(4)]
+        for each in clients:
+            each.send(kind.sent)
+        return clients
+
+    def finish(self, clients: list[Any], servers: list[Any]) -> None:
+        self.ends.forget(clients[0])
+        if servers:
+            self.ends.forget(servers[0])
+        for far in servers[1:]:
+            far.send(OK)
+            if far.waiting():
+                far.half_close()
+        clients[1].send(b"cd\r\n\r\n")
+        if clients[2].waiting():
+            clients[2].half_close()
+
+    def test_kinds(self) -> None:
+        self.begin_kinds()
+        if self.left_of(KINDS):
+            left = {each.word: self.left_of([each]) for each in KINDS}
+            self.fail({word: each for word, each in left.items() if each})
