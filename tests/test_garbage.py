@@ -3,121 +3,19 @@ alive then, so that the garbage collector, to which a reference cycle would be l
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
-from tests.garbage import garbage
-from tests.handshakes import TLSClient, client_tls
+from tests.garbage import GarbageTestCase, garbage
 from tests.integration.peers import LOOPBACK
-from tests.services import Reactor, ServiceTestCase
-from tests.wire import Far, HandReactor, Loop, Server, certificates, server_context
+from tests.wire import certificates, server_context
 
-HEAD = """global
- stats socket {folder}/admin.sock level admin
-resolvers r
- nameserver n {names}
- timeout resolve 1s
- timeout retry 1s
-defaults
- timeout connect 5s
- timeout client 30s
- timeout server 20s
- timeout queue 10s
- timeout http-request 10s
- timeout tarpit 10s
-"""
 GET = b"GET /%s HTTP/1.1\r\nHost: a.test\r\n\r\n"
 POST = b"POST /%s HTTP/1.1\r\nHost: a.test\r\nContent-Length: 4\r\n\r\nab"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 SWITCH = b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
 SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhi"
-
-
-class LiveReactor(Reactor):
-    """A clock with sockets: `turn` is one round of it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.advance(1000)
-        self.readers: list[Any] = []
-        self._from_threads: deque[Callable[[], object]] = deque()
-
-    def callFromThread(self, function: Callable[..., object], *words: Any) -> None:
-        self._from_threads.append(partial(function, *words))
-
-    addReader = HandReactor.addReader
-    removeReader = HandReactor.removeReader
-
-    def turn(self, patience: float = 0) -> bool:
-        """Has what is due called, and each ready reader read. Returns whether there was one."""
-        while self._from_threads:
-            self._from_threads.popleft()()
-        self.advance(0)
-        return HandReactor.turn(self, patience)  # type: ignore[arg-type]
-
-
-class Ends(Loop):
-    """The clients and servers of one test, on the reactor of its service."""
-
-    def __init__(self, test: ServiceTestCase) -> None:
-        self.clock = self.reactor = test.reactor  # type: ignore[assignment]
-        self.far: list[Far | Server] = []
-        self._test = test
-        test.addCleanup(self._end)
-
-    def _end(self) -> None:
-        for far in self.far:
-            far.socket.close()
-
-    def forget(self, far: Far) -> None:
-        far.socket.close()
-        self.far.remove(far)
-
-
-class GarbageTestCase(ServiceTestCase):
-    """The whole service on a clock, with sockets."""
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.reactor: LiveReactor = LiveReactor()
-        self.ends = Ends(self)
-
-    def begin(self, text: str, names: str = "127.0.0.1:1") -> None:
-        config = self.text("proxy.cfg", HEAD.format(folder=self.folder, names=names) + text)
-        self.start_with(config)
-
-    def client(self, name: str = "f", secure: bool = False) -> Any:
-        (port,) = {each.socket.getsockname()[1] for owner, each in self.proxy.listeners if owner.name == name}
-        return self.ends.connect((LOOPBACK, port), TLSClient(client_tls(), None) if secure else None)
-
-    def reload(self) -> None:
-        number = id(self.service.proxy)
-        self.service.reload()
-        self.ends.until(lambda: id(self.service.proxy) != number)
-        self.pass_time(3)
-
-    def stop(self) -> None:
-        self.service.stopService()
-        self.ends._end()
-        self.pass_time(3)
-        self.assertEqual(self.service.state, "stopped")
-
-    def pass_time(self, seconds: float) -> None:
-        for _ in range(int(seconds * 10)):
-            self.ends.advance(0.1)
-
-    def end(self) -> None:
-        """All clients and servers go, and what is left of them."""
-        for far in [*self.ends.far]:
-            if isinstance(far, Far):
-                self.ends.forget(far)
-        self.ends.pump()
-        for far in self.ends.far:
-            if isinstance(far, Server):
-                far.accepted.clear()
-        self.pass_time(3)
 
 
 class Kind:
