@@ -7,8 +7,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from attrs import field, frozen
+
 from tests.garbage import GarbageTestCase, garbage
 from tests.integration.peers import LOOPBACK
+from tests.test_wire_client_hello import hello_of
 from tests.wire import certificates, server_context
 
 GET = b"GET /%s HTTP/1.1\r\nHost: a.test\r\n\r\n"
@@ -18,26 +21,23 @@ SWITCH = b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade\r\nUpgrade: web
 SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhi"
 
 
+@frozen
 class Kind:
-    """One kind of what may be open: what each client sends, and each server that is reached answers then; `word` is the
-    section's name. `reached` tells that a server is."""
+    """One kind of what may be open: its section's name, what each client sends, and what each server that is reached
+    says then; lines of its frontend and its backend, with "; " between them, and words of its server, which is `at` this
+    address, and of its `bind` line. `reached` tells that a server is."""
 
-    def __init__(
-        self,
-        word: str,
-        sent: bytes,
-        front: str = "",
-        back: str = "",
-        server: str = "",
-        *,
-        answer: bytes = b"",
-        reached: bool = True,
-        secure: bool = False,
-        tcp: bool = False,
-        bind: str = "",
-    ) -> None:
-        self.word, self.sent, self.front, self.back, self.server = word, sent, front, back, server
-        self.answer, self.reached, self.secure, self.tcp, self.bind = answer, reached, secure, tcp, bind
+    word: str
+    sent: bytes
+    front: str = ""
+    back: str = ""
+    server: str = ""
+    answer: bytes = field(default=b"", kw_only=True)
+    reached: bool = field(default=True, kw_only=True)
+    secure: bool = field(default=False, kw_only=True)
+    tcp: bool = field(default=False, kw_only=True)
+    bind: str = field(default="", kw_only=True)
+    at: str = field(default=LOOPBACK, kw_only=True)
 
     @property
     def over_tls(self) -> bool:
@@ -46,7 +46,7 @@ class Kind:
 
     def text(self, port: int, crt: str, ca_file: str) -> str:
         mode = "tcp" if self.tcp else "http"
-        server = f"{LOOPBACK}:{port} {self.server}".format(ca_file=ca_file)
+        server = f"{self.at}:{port} {self.server}".format(ca_file=ca_file)
         return (
             f"frontend {self.word}\n mode {mode}\n bind {LOOPBACK}:0 {self.bind.format(crt=crt)}\n"
             + "".join(f" {each}\n" for each in self.front.split("; ") if each)
@@ -62,6 +62,15 @@ PACKED = GET[:-2] % b"" + b"Accept-Encoding: gzip\r\n\r\n"
 SOON = b"GET / HTTP/1.1\r\nHost: a.te"
 BASIC = GET[:-2] % b"" + b"Authorization: Basic dTpw\r\n\r\n"
 CRYPTED = "$5$rounds=1000$abc$OyOFYDHx1cjW1MtRPRXXAlPDQpsSLK0U0dYuBRb5tY5"
+SEEN = "http-request set-header a %[ssl_fc_protocol]; option httpslog; log {log} local0"
+LIMITED = (
+    "stick-table type ip size 1k expire 1m store http_req_rate(10s); http-request track-sc0 src;"
+    " http-request deny if { sc_http_req_rate(0) gt 100 }"
+)
+SHARED = (
+    "stick-table type ip size 1k expire 1m store bytes_out_rate(1s); filter bwlim-out x key src limit 1000;"
+    " http-response set-bandwidth-limit x"
+)
 KINDS = (
     Kind("idle", b"", reached=False),
     Kind("head", SOON, reached=False),
@@ -119,7 +128,24 @@ KINDS = (
         "returned", GET % b"", "http-request return status 200 content-type text/plain lf-string %[src]", reached=False
     ),
     Kind("denied", GET % b"", "http-request deny", reached=False),
+    Kind("hedged", GET % b"", back="hedge after 100ms", answer=OK),
+    Kind("until-close", GET % b"", answer=b"HTTP/1.1 200 OK\r\n\r\nhello"),
+    Kind("introduced", GET % b"", server="send-proxy", answer=HALF),
+    Kind("elsewhere", GET % b"", "http-request set-dst dst", answer=HALF, at="0.0.0.0"),
+    Kind("seen", GET % b"", front=SEEN, bind="ssl crt {crt}", secure=True, answer=HALF),
+    Kind("failed", b"GET / HTTP/1.1\r\n\r\n", "option httplog; log {log} local0", bind="ssl crt {crt}", reached=False),
+    Kind("monitored", GET % b"", "monitor-uri /; rate-limit sessions 100", reached=False),
+    Kind("limited", GET % b"", LIMITED, answer=HALF),
+    Kind("shared", GET % b"", SHARED, answer=HALF),
     Kind("relay", b"hello", tcp=True, answer=b"welcome"),
+    Kind(
+        "hello",
+        hello_of(b"a.test")[:-9],
+        "tcp-request inspect-delay 1s; tcp-request content accept if { req.ssl_sni a }",
+        reached=False,
+        tcp=True,
+    ),
+    Kind("alone", b"hello", server="send-proxy", tcp=True, answer=b"welcome"),
     Kind("relay-early", b"", tcp=True, answer=b"welcome"),
     Kind("relay-silent", b"hello", tcp=True),
     Kind(
