@@ -9,6 +9,7 @@ reference cycle which outlives its use then is never freed.
 from __future__ import annotations
 
 import gc
+import socket
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,8 +17,11 @@ from functools import partial
 from types import FunctionType, GeneratorType, MethodType
 from typing import Any
 
+from twisted.names import dns
+
 from tests.handshakes import TLSClient, client_tls
 from tests.integration.peers import LOOPBACK
+from tests.nameserver import NameServer, Zone
 from tests.services import Reactor, ServiceTestCase
 from tests.wire import Far, HandReactor, Loop, Server
 
@@ -28,7 +32,7 @@ HEAD = """global
 resolvers r
  nameserver n {names}
  timeout resolve 1s
- timeout retry 1s
+ timeout retry {retry}s
 defaults
  timeout connect 5s
  timeout client 30s
@@ -109,8 +113,42 @@ class Ends(Loop):
         self.far.remove(far)
 
 
+class NamesEnd:
+    """A name server of the test, over UDP, as one of its ends; its names are in `zone`."""
+
+    def __init__(self) -> None:
+        self.zone = Zone()
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.bind((LOOPBACK, 0))
+        self.socket.setblocking(False)
+        self.port = self.socket.getsockname()[1]
+        self._server = dns.DNSDatagramProtocol(NameServer(self.zone))
+        self._server.transport = self  # type: ignore[assignment]
+        self._server.startProtocol()
+
+    def fileno(self) -> int:
+        return self.socket.fileno()
+
+    def waiting(self) -> bool:
+        return True
+
+    def pump(self) -> bool:
+        try:
+            message, address = self.socket.recvfrom(4096)
+        except OSError:  # nothing has come, or the test is over
+            return False
+        self._server.datagramReceived(message, address)
+        return True
+
+    def write(self, data: bytes, address: Any) -> None:
+        """Sends what the server writes."""
+        self.socket.sendto(data, address)
+
+
 class GarbageTestCase(ServiceTestCase):
-    """The whole service on a clock, with sockets."""
+    """The whole service on a clock, with sockets; `retry` is a line of its section of name servers."""
+
+    retry = 1
 
     def setUp(self) -> None:
         super().setUp()
@@ -123,7 +161,7 @@ class GarbageTestCase(ServiceTestCase):
 
     def configure(self, text: str) -> str:
         """Writes the configuration, and returns its path."""
-        return self.text("proxy.cfg", HEAD.format(folder=self.folder, names=self.names) + text)
+        return self.text("proxy.cfg", HEAD.format(folder=self.folder, names=self.names, retry=self.retry) + text)
 
     def client(self, name: str = "f", secure: bool = False) -> Any:
         (port,) = {each.socket.getsockname()[1] for owner, each in self.proxy.listeners if owner.name == name}

@@ -24,8 +24,8 @@ SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade:
 @frozen
 class Kind:
     """One kind of what may be open: its section's name, what each client sends, and what each server that is reached
-    says then; lines of its frontend and its backend, with "; " between them, and words of its server, which is `at` this
-    address, and of its `bind` line. `reached` tells that a server is."""
+    says then; lines of its frontend and its backend, with "; " between them, and words of its server, which is `at`
+    this address, and of its `bind` line. `reached` tells that a server is."""
 
     word: str
     sent: bytes

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from tests.garbage import GarbageTestCase, garbage
+from tests.garbage import GarbageTestCase, NamesEnd, garbage
 from tests.integration.peers import LOOPBACK
 from tests.wire import certificates, server_context
 
@@ -14,6 +14,8 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
 class DaemonTests(GarbageTestCase):
+    maxDiff = None
+
     def setUp(self) -> None:
         super().setUp()
         self.server = self.ends.server()
@@ -150,4 +152,38 @@ class DaemonTests(GarbageTestCase):
             self.reload()
             self.end()
             self.pass_time(5)
+        self.assertEqual(dict(left), {})
+
+    def test_names(self) -> None:
+        """Servers that name servers find, lose and move, sections whose lines change, and requests that wait."""
+        names = NamesEnd()
+        self.ends.far.append(names)  # type: ignore[arg-type]
+        names.zone.records |= {
+            "h.test": [("A", LOOPBACK)],
+            "_s._tcp.a.test": [("SRV", f"v{each}.test", str(self.port), "1") for each in range(3)],
+            **{f"v{each}.test": [("A", f"127.0.0.{each + 1}")] for each in range(3)},
+        }
+        servers = (
+            f"h h.test:{self.port} resolvers r init-addr none pool-min-conn 1",
+            f"t h.test:{self.secure_port} resolvers r init-addr none check inter 1s",
+        )
+        template = " server-template v 1-3 _s._tcp.a.test resolvers r init-addr none check inter 1s\n"
+        words = " http-request do-resolve(txn.x,r,ipv4) req.hdr(host)\n"
+        text = self.backends(*servers, words=words) + template
+        self.begin(text, f"{LOOPBACK}:{names.port}")
+        with garbage() as left:
+            for number in range(3):
+                self.retry = number + 1
+                self.configure(text)
+                self.reload()
+                self.pass_time(4)
+                names.zone.records["h.test"] = [("A", f"127.0.0.{number + 2}")]
+                names.zone.records["_s._tcp.a.test"] = [("SRV", "v1.test", str(self.port), "1")]
+                for each in range(3):
+                    self.client("f").send(f"GET / HTTP/1.1\r\nHost: n{number}{each}.test\r\n\r\n".encode())
+                self.pass_time(4)
+            self.configure(self.backends(f"s {LOOPBACK}:{self.port}"))
+            self.reload()
+            self.pass_time(5)
+            self.end()
         self.assertEqual(dict(left), {})
