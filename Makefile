@@ -62,7 +62,7 @@ test-oldest: setup.py tests/oldest.txt
 COMPILED := $(VENV)/compiled
 COPIED := benchmarks debian docs etc examples man reusedproxy tests twisted $(wildcard *.md *.txt *.toml) LICENSE MANIFEST.in Makefile setup.py
 IN_MEMORY := command wire_cookies wire_oracles wire_responses wire_whole_answers net_dial net_resumption net_transport_ends backends_algorithms backends_balance generations \
-	rules_limits rules_lists rules_samples rules_table tables tables_copies operators_logs_targets
+	rules_limits rules_lists rules_samples rules_table tables tables_copies operators_logs_targets garbage garbage_daemon
 
 $(COMPILED)/installed: $(shell find reusedproxy -name '*.py') setup.py pyproject.toml
 	$(PYTHON) -m venv $(COMPILED)

@@ -743,9 +743,12 @@ class KeptListenerTests(GenerationTestCase):
             def broken(proxy: Proxy, verb: str, error: Exception = error) -> None:
                 raise error
 
+            def tell(taken: bool, said: object, told: list[tuple[bool, object]] = told) -> None:
+                told.append((taken, said))
+
             self.patch(self.service, "_accept", broken)
             self.configure()
-            self.service.reloads.tell(lambda taken, said, told=told: told.append((taken, said)))
+            self.service.reloads.tell(tell)
             self.service.reload()
             self.reactor.pump([0.05] * 160)
             self.assertEqual(len(self.flushLoggedErrors(type(error))), 1)

@@ -11,6 +11,7 @@ from reusedproxy.backends.server import MAINT
 from reusedproxy.build.assembly import Proxy
 from reusedproxy.daemon.service import ProxyService
 from reusedproxy.pool.named import Name
+from tests.garbage import garbage
 from tests.integration.peers import LOOPBACK
 from tests.services import HEAD, ServiceTestCase
 
@@ -164,6 +165,20 @@ class ForgottenTests(GenerationTestCase):
         for _ in range(RELOADS):
             self.reload()
         self.assert_one_living()
+
+    def test_rules_about_answers(self) -> None:
+        """They are compiled anew at each reload; requests go on with those behind a rule that holds the answer back."""
+        self.begin("sni str(s.test)")
+        rules = (
+            " http-response pause 1s\n http-response set-header a %[src]\n http-after-response set-header b c\n"
+            " http-response wait-for-body time 1s if { status 200 }\n"
+        )
+        with garbage() as left:
+            for _ in range(2):
+                self.configure(rules)
+                self.touch(self.client)
+                self.reload()
+        self.assertEqual(left, {})
 
     def test_sessions_of_mode_tcp_and_a_monitor(self) -> None:
         """What leads and logs them, and what answers it, know their frontend."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from attrs import evolve
@@ -20,6 +21,7 @@ from reusedproxy.net.names.once import Lookups
 from reusedproxy.net.names.section import Asked, Names, Section
 from reusedproxy.net.names.watch import Watch
 from reusedproxy.net.names.wire import AAAA, SRV, A, Malformed, read_message, write_question
+from tests.garbage import garbage
 from tests.nameserver import NX as NO_NAME
 from tests.nameserver import REFUSED as NO_MIND
 from tests.nameserver import SERVFAIL, SILENCE, MemoryNameServers
@@ -448,6 +450,21 @@ class OnceTests(NamesTestCase):
         self.assertEqual((self.section.watches, self.section.shares), ({}, {}))
         self.assertEqual(ask("192.0.2.6"), 0)
 
+    def test_nothing_of_who_has_waited_is_left_to_the_garbage_collector(self) -> None:
+        """Whether there was an answer, or none, or who waits has left."""
+        self.begin(retries=0)
+        self.zone.records |= {NAME: [("A", "192.0.2.1")], "silent.test": SILENCE}
+        lookups = Lookups({"dns": lambda: self.section})
+        with garbage() as left:
+            for name in (NAME, "none.test", "silent.test"):
+                waiter = _Waiter()
+                waiter.stop = lookups.look_up("dns", name, "ipv4", waiter.told, "192.0.2.9")
+                self.pass_time(0.1)
+                self.assertEqual(waiter.answered, name != "silent.test")
+            waiter.stop()
+            del waiter
+        self.assertEqual(left, {})
+
     def test_a_section_whose_lines_have_changed_forgets_the_names_of_clients(self) -> None:
         self.begin()
         self.zone.records[NAME] = [("A", "192.0.2.1")]
@@ -459,6 +476,16 @@ class OnceTests(NamesTestCase):
         self.pass_time(1.1)
         self.assertEqual((self.section.watches, self.section.shares), ({}, {}))
         self.assertEqual(self.look_up(NAME), ["192.0.2.2"])
+
+
+class _Waiter:
+    """Knows how to stop what will call it, as a request does that is held back."""
+
+    answered = False
+    stop: Callable[[], None]
+
+    def told(self, address: str | None) -> None:
+        self.answered = True
 
 
 class WatchTests(NamesTestCase):
@@ -516,6 +543,45 @@ class WatchTests(NamesTestCase):
         self.assertEqual((watch.status, [*watch.found]), (VALID, ["192.0.2.1"]))
         self.pass_time(2)
         self.assertEqual(self.section.watches, {})
+
+    def test_nothing_of_a_changed_section_is_left_to_the_garbage_collector(self) -> None:
+        """When nobody watches its names any more, even if somebody has asked for one later."""
+        self.begin()
+        asked: list[str] = []
+        self.names = Names(self.clock, lambda place, answered: _Mute(place.name, answered, asked))
+        with garbage() as left:
+            self.section = before = self.names.section(Asked(Resolvers("dns", LINE, retries=2), ONE, ("ipv4",)))
+            watch = self.follow()
+            self.section = self.names.section(Asked(Resolvers("dns", LINE, retries=0), ONE, ("ipv4",)))
+            for _ in range(2):
+                self.assertEqual(asked.pop(), "ns1")
+                watch.leave(self.note)
+                self.pass_time(6)
+                self.assertEqual(before.watches, {})
+                watch = before.watch(NAME, A)
+                watch.follow(self.note)
+                self.pass_time(0.02)
+            watch.leave(self.note)
+            self.pass_time(6)
+            self.section = self.names.section(Asked(Resolvers("dns", LINE, retries=1), ONE, ("ipv4",)))
+            del before, watch
+        self.assertEqual(left, {})
+
+
+class _Mute:
+    """A channel to a name server that says nothing."""
+
+    def __init__(self, name: str, answered: Callable[[bytes], None], asked: list[str]) -> None:
+        self._name, self._answered, self._asked = name, answered, asked
+
+    def send(self, message: bytes) -> None:
+        self._asked.append(self._name)
+
+    def rest(self) -> None:
+        """Has nothing open."""
+
+    def close(self) -> None:
+        """Has nothing open."""
 
 
 class StreamTests(SynchronousTestCase):

@@ -51,6 +51,7 @@ def _settle(backend: Backend) -> None:
 
 def still_there(server: Server) -> bool:
     """Tells whether requests are at a server, or wait for it, or connections to it stand, or are opened or closed."""
-    pools = [each for pool in (server.pool, *server.former) for each in pool.family]
+    open_ = [server.pool, *(pool for pool in server.former if pool.state != "closed")]
+    pools = [each for pool in open_ for each in pool.family]
     connected = any(each.standing or each.waiters.waiting for each in pools)
     return bool(server.served or server.queue.waiting or connected)

@@ -37,12 +37,14 @@ EVERY = 1.0
 
 
 class Departed:
-    """Drains pools whose server has moved, and closes each when it is empty. One for all proxies of a daemon."""
+    """Drains pools whose server has moved, and closes each when it is empty. One for all proxies of a daemon. `gone` is
+    called with each pool that is closed."""
 
     _log = Logger()
 
     def __init__(self, clock: IReactorTime) -> None:
         self.pools: list[HTTPConnectionPool] = []
+        self.gone: Callable[[HTTPConnectionPool], object] = _forget
         self._drains: deque[tuple[HTTPConnectionPool, Iterator[None]]] = deque()
         self._draining = Later(clock, self._drain, self._drained)
         self._closing = Later(clock, self._close_empty, self._looked)
@@ -55,6 +57,11 @@ class Departed:
         self._drains.append((pool, chain(pool.sending_on(), steps)))
         self._draining.plan(0)
         self._closing.plan(EVERY)
+
+    def close(self, pool: HTTPConnectionPool) -> None:
+        """Closes a pool at an address where its server is not, or will not be."""
+        pool.close(MOVED)
+        self.gone(pool)
 
     def stop(self) -> None:
         """Closes all, at once; leaves no timer."""
@@ -85,7 +92,7 @@ class Departed:
             if pool.state != "closed" and any(each.standing or each.waiters for each in pool.family):
                 continue
             if pool.state != "closed":
-                pool.close(MOVED)
+                self.close(pool)
             self.pools.remove(pool)
             yield
 
@@ -94,6 +101,10 @@ class Departed:
             self._log.failure("a pool of an address that has gone could not be closed", failure)
         if self.pools:
             self._closing.plan(EVERY)
+
+
+def _forget(pool: HTTPConnectionPool) -> None:
+    """Leaves the pool to the garbage collector."""
 
 
 class Move:
@@ -156,7 +167,7 @@ class Move:
     def stop(self) -> None:
         """Gives up the new address; the server stays where it is."""
         self._end()
-        self.pool.close(MOVED)
+        self._departed.close(self.pool)
 
     def _look(self) -> None:
         self._call = None
@@ -199,7 +210,7 @@ class Move:
 
     def _begin_anew(self, pool: HTTPConnectionPool) -> None:
         """Warms another pool: the server's connections are of another kind now than those that were opened."""
-        self.pool.close(MOVED)
+        self._departed.close(self.pool)
         self.pool, self._before = pool, self._server.pool
         self._began = self._next_dial = self._clock.seconds()
         self.start()

@@ -154,7 +154,8 @@ class DeletedServer:
         if proxy.rates is not None:
             proxy.rates.forget(server)
         for pool in (line.pool, *server.former):
-            pool.close("server deleted")
+            if pool.state != "closed":  # one that was closed may have been taken apart
+                pool.close("server deleted")
         _turn_to(proxy, self._backend, self._configuration, self._files)
         proxy.stamps = self._stamps
         return line

@@ -158,6 +158,7 @@ class StreamConnection:
         """Has a connection that reads requests take the client over."""
         self.state = GONE
         self.frontend.take_requests(self, backend)
+        del self.stream  # they refer to each other
 
     def transport_back(self) -> None:
         """Takes the transport back from a relay."""
@@ -223,3 +224,4 @@ class StreamConnection:
         if self.session is not None:
             self.session.end()
         self.frontend.connection_gone(self, self.listener)
+        del self.stream  # they refer to each other

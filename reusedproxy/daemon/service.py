@@ -293,6 +293,7 @@ class ProxyService(Service):
         Service.startService(self)
         proxy = self.proxy
         assert proxy is not None
+        proxy.departed.gone = self.reloads.former.free
         self._privileges.drop()  # everything is bound, and no client has been accepted yet
         self.state = "running"
         descriptors.raise_limit()

@@ -19,7 +19,7 @@ from reusedproxy.exchanges.withheld import Verdict
 from reusedproxy.rules import regular
 from reusedproxy.rules.actions import Answer
 from reusedproxy.rules.regular import Unevaluated
-from reusedproxy.rules.rule_set import RuleSet, run
+from reusedproxy.rules.rule_set import RuleSet, Steps, run
 from reusedproxy.rules.steering import Dropped, Held
 from reusedproxy.wire.heads import ResponseHead
 
@@ -41,10 +41,31 @@ def answer_rules(
     after = [rule_set.after for rule_set in (backend, frontend) if rule_set is not None and rule_set.after]
     if not steps_of_both and not after and notes is None:
         return None if persistence is None else persistence.respond
+    return _AnswerRules(steps_of_both, after, persistence, notes).look
 
-    def look(exchange: Exchange, stage: int = 0, at: int = 0) -> Verdict:
+
+class _AnswerRules:
+    """Holds what is run for the responses of one route. A function that named itself, to be called again, would be a
+    reference cycle with all its rules."""
+
+    __slots__ = ("_after", "_notes", "_persistence", "_steps_of_both")
+
+    def __init__(
+        self,
+        steps_of_both: list[Steps],
+        after: list[Steps],
+        persistence: Persistence | None,
+        notes: LogNotes | None,
+    ) -> None:
+        self._steps_of_both = steps_of_both
+        self._after = after
+        self._persistence = persistence
+        self._notes = notes
+
+    def look(self, exchange: Exchange, stage: int = 0, at: int = 0) -> Verdict:
         """Runs them. Those that have waited go on in the rule set with the number `stage`, behind rule number `at`."""
         regular.begin()
+        notes, steps_of_both = self._notes, self._steps_of_both
         if notes is not None and not stage and not at:
             notes.response(exchange)
         try:
@@ -56,14 +77,14 @@ def answer_rules(
                     return _instead(verdict, exchange)
                 if isinstance(verdict, Held):
                     at = verdict.next
-                    if exchange.withholds(verdict, partial(look, stage=stage, at=at)):
+                    if exchange.withholds(verdict, partial(self.look, stage=stage, at=at)):
                         return verdict
                 else:
                     stage, at = stage + 1, 0
             exchange.lenient = False
-            if persistence is not None:
-                persistence.respond(exchange)
-            for steps in after:
+            if self._persistence is not None:
+                self._persistence.respond(exchange)
+            for steps in self._after:
                 run(steps, exchange)
         except Unevaluated as unevaluated:
             exchange.client.frontend.not_evaluated(unevaluated, exchange.client.listener)
@@ -71,8 +92,6 @@ def answer_rules(
         if notes is not None:
             notes.answered(exchange)
         return None
-
-    return look
 
 
 def own_rules(backend: RuleSet | None, frontend: RuleSet) -> Callable[[Exchange, bytes], bytes] | None:

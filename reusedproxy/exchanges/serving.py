@@ -48,6 +48,7 @@ class Served(Protocol):
 
     method: bytes
     framed: bool
+    serving: Serving | None
 
     @property
     def client(self) -> ServingClient: ...
@@ -148,6 +149,7 @@ class Serving:
 
     def _end(self) -> None:
         exchange, made = self._exchange, self._made
+        exchange.serving = None  # they refer to each other, and what makes the answer may refer to both
         body = self._taken()
         if not self._begun:
             self._over = True

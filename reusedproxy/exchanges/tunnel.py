@@ -70,30 +70,33 @@ class Tunnel:
 
     def start(self, from_client: bytes, from_server: bytes, client_ended: bool) -> None:
         """Carries bytes from now on, beginning with what either side has sent already."""
+        client, server = self.client, self.server
         self._deadlines.watch(self, self._deadlines.now() + self._idle)
-        for side in (self.client, self.server):
+        for side in (client, server):
             side.transport.owner = side
         if from_server:
-            self.server.data_received(from_server)
-        if from_client:
-            self.client.data_received(from_client)
-        if client_ended:
-            self.client.eof_received()
-        for side in (self.client, self.server):
-            if not side.other.transport.full:
+            server.data_received(from_server)
+        if from_client and self._over is not None:
+            client.data_received(from_client)
+        if client_ended and self._over is not None:
+            client.eof_received()
+        for side in (client, server):
+            if self._over is not None and not side.other.transport.full:
                 side.transport.resume_reading()
 
     def touch(self) -> None:
         """Notes that bytes have passed, and renews the deadline."""
-        self.deadline = self._deadlines.now() + self._idle
-        self._left = self._unsent()
+        if self._over is not None:
+            self.deadline = self._deadlines.now() + self._idle
+            self._left = self._unsent()
 
     def ended(self, side: _Side) -> None:
         """Ends one direction, because this side will send nothing more."""
-        side.other.transport.end_writing()
-        if side.other.ended:
+        other = side.other
+        other.transport.end_writing()
+        if other.ended:
             self._end("--")
-        else:
+        elif self._over is not None:
             self._idle = self._timeouts.ended
             self._deadlines.watch(self, self._deadlines.now() + self._idle)
 
@@ -137,6 +140,9 @@ class Tunnel:
         over, self._over = self._over, None
         if over is not None:
             over(flags, broken)
+            # They refer to each other. Left to the garbage collector, those that are open at a reload would stay in
+            # memory for ever: it is told then to look at nothing that is there.
+            del self.client.other, self.server.other, self.client, self.server
 
 
 class _Side:

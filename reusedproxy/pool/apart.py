@@ -20,6 +20,11 @@ def take_pool_apart(pool: HTTPConnectionPool) -> None:
     pool.state = "closed"  # somebody may have it at hand still
 
 
+def is_apart(pool: HTTPConnectionPool) -> bool:
+    """Tells whether a pool has been taken apart."""
+    return not hasattr(pool, "group")
+
+
 def empty(each: object) -> None:
     """Drops what an object refers to. One of a compiled class has no `__dict__`, but descriptors; those that the class
     names in `__deletable__` can be deleted."""

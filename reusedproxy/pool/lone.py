@@ -25,11 +25,12 @@ class LoneDial:
     def leave(self, waiter: Waiter, timed_out: bool = False) -> None:
         """Gives up the dial, whose waiter waits no more. Does nothing if the dial has ended."""
         if self._waiter is waiter:
+            dial = self._dial
             self._end()
             counters = self._pool.counters
             counters.connects[DEMAND, CANCELLED] += 1
             counters.waits[TIMEOUT if timed_out else LEFT].observe(self._pool.deadlines.now() - self._since)
-            self._dial.cancel()
+            dial.cancel()
 
     def dial_ready(self, dial: Dial, transport: Transport) -> None:
         waiter = self._end()
@@ -46,6 +47,7 @@ class LoneDial:
         """Counts the dial as one that is over, and returns who has waited for it."""
         waiter, self._waiter = self._waiter, None
         assert waiter is not None
+        del self._dial  # they refer to each other
         self._pool.lone_dials -= 1
         self._pool.counters.dials += 1
         self._pool.counters.dials_for_requests += 1

@@ -77,6 +77,7 @@ class AnswerGate:
             stream.store_server()
         held, stream.response_bytes = stream.response_bytes, b""
         side = relay.server
+        client = side.other.transport
         side.gate = None
         if verdict in DENIALS:
             stream.count_refused_answer()
@@ -89,8 +90,8 @@ class AnswerGate:
             relay.end(relay.flags)
             return
         if held:
-            side.other.transport.write(held)
+            client.write(held)
         if self.state == HAS_ENDED:
             side.eof_received()
-        elif self.state == SPEAKS and not side.other.transport.full and not side.ended:
+        elif self.state == SPEAKS and not client.full and not side.ended:
             side.transport.resume_reading()

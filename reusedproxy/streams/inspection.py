@@ -191,7 +191,13 @@ class Inspection:
         if stop is not None:
             stop()
         self._over = None
+        self._ended = _over  # what it was asked of refers to the inspection
         self._stream.deadlines.cancel(self)
 
     def deadline_passed(self) -> None:
         self.look(expired=True)
+
+
+def _over() -> bool:
+    """Tells that nothing more is waited for."""
+    return True

@@ -135,6 +135,9 @@ class Relay:
 
     def side_ended(self, side: Side) -> None:
         """Ends one direction, because this side will send nothing more."""
+        over = self._over
+        if over is None:
+            return
         other = side.other
         if other.ended:
             self.end(self.flags)  # which closes both, when all is sent
@@ -155,12 +158,15 @@ class Relay:
         if over is None or self.server.sent or not over.server_silent(reason):
             return False
         self._close()
+        self._part()
         return True
 
     def lost(self, side: Side, reason: str) -> None:
         """Ends the relay, because one side's connection is gone without having ended, or before it took all that it was
         sent. A client's reset is passed on to its server; what a server had sent before its own is not destroyed by
         one. Many end TLS without close_notify: what is spoken inside has an end of its own."""
+        if self._over is None:
+            return  # what was left to judge of an answer has ended it
         if reason == STOPPED:
             self.end("KD", broken=True)
         elif reason == PEER_TRUNCATED or self.flags != CLEAN:
@@ -179,6 +185,7 @@ class Relay:
         if over is not None:
             self._close()
             over.relay_over(flags, broken)
+            self._part()
 
     def note_unsent(self) -> None:
         """Notes what a side has yet to take: if it is no less when the time is over, that side takes nothing."""
@@ -208,6 +215,11 @@ class Relay:
     def _close(self) -> None:
         self._over = None
         self._deadlines.cancel(self)
+
+    def _part(self) -> None:
+        """Has the sides refer to each other no more. Left to the garbage collector, those that are open at a reload
+        would stay in memory for ever: it is told then to look at nothing that is there."""
+        del self.client.other, self.server.other, self.client, self.server
 
 
 class Side:

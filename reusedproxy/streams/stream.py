@@ -89,6 +89,11 @@ class Stream(StreamFacts):
     #: The rules about what the server says.
     _answers: ContentRules | None = None
     _gate: AnswerGate | None = None
+    # What its search counted, once that is over.
+    _retries = 0
+    _redispatched = False
+    _srv_queue = 0
+    _backend_queue = 0
     #: What stores the server, and under which keys; None: nothing does.
     _sticking: Sticking | None = None
     _stores: Stores | None = None
@@ -108,19 +113,19 @@ class Stream(StreamFacts):
 
     @property
     def retries(self) -> int:
-        return 0 if self.search is None else self.search.retries
+        return self._retries if self.search is None else self.search.retries
 
     @property
     def redispatched(self) -> bool:
-        return self.search is not None and self.search.redispatched
+        return self._redispatched if self.search is None else self.search.redispatched
 
     @property
     def srv_queue(self) -> int:
-        return 0 if self.search is None else self.search.srv_queue
+        return self._srv_queue if self.search is None else self.search.srv_queue
 
     @property
     def backend_queue(self) -> int:
-        return 0 if self.search is None else self.search.backend_queue
+        return self._backend_queue if self.search is None else self.search.backend_queue
 
     # Its way.
 
@@ -425,7 +430,13 @@ class Stream(StreamFacts):
         for waiting in (self.inspection, self._gate, self.search):
             if waiting is not None:
                 waiting.leave()
-        self.inspection = None
+        # They refer back to the stream. Left to the garbage collector, those that are open at a reload would stay in
+        # memory for ever: it is told then to look at nothing that is there.
+        search, self.search = self.search, None
+        if search is not None:
+            self._retries, self._redispatched = search.retries, search.redispatched
+            self._srv_queue, self._backend_queue = search.srv_queue, search.backend_queue
+        self.inspection = self._gate = None
         self.connection = None
         self._end_counting()
         try:

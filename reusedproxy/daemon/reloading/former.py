@@ -18,7 +18,7 @@ from reusedproxy.build.servers.line import Line
 from reusedproxy.clients.frontend import backend_of
 from reusedproxy.daemon.reloading.succession import pools_of
 from reusedproxy.net.slices import Later, Steps
-from reusedproxy.pool.apart import empty
+from reusedproxy.pool.apart import empty, is_apart
 from reusedproxy.pool.apart import take_pool_apart as take_one_apart
 from reusedproxy.pool.pool import HTTPConnectionPool
 
@@ -39,6 +39,8 @@ class FormerProxies:
         self._clearing: Proxy | None = None
         #: Pools of proxies that are gone, whose last connections are still being closed.
         self._ending: list[HTTPConnectionPool] = []
+        #: Closed pools of addresses that servers have left; clients of replaced proxies may come upon them.
+        self._departed: list[HTTPConnectionPool] = []
         #: Servers that were deleted, and when.
         self._deleted: list[tuple[float, Line]] = []
         self._clock = clock
@@ -61,8 +63,13 @@ class FormerProxies:
         self._deleted.append((self._clock.seconds(), line))
         self._look_later()
 
+    def free(self, pool: HTTPConnectionPool) -> None:
+        """Frees a closed pool, whose server has another one, when no replaced proxy can use it any more."""
+        self._departed.append(pool)
+        self._look_later()
+
     def _look_later(self) -> None:
-        if self.proxies or self._ending or self._deleted:
+        if self.proxies or self._ending or self._deleted or self._departed:
             self._closing.plan(EVERY)
 
     def stop(self) -> None:
@@ -104,9 +111,16 @@ class FormerProxies:
                 yield
             for proxy in gone:
                 yield from take_apart(proxy)
-        for pool in [each for each in self._ending if not any(one.standing for one in each.family)]:
-            self._ending.remove(pool)
-            yield from take_pool_apart(pool)
+        if self._departed:
+            at_hand = {pool for each in self.proxies for pool in pools_of(each)}
+            self._ending += [pool for pool in self._departed if pool not in at_hand]
+            self._departed = [pool for pool in self._departed if pool in at_hand]
+        for pool in [*self._ending]:
+            if is_apart(pool):  # it was to end for two reasons
+                self._ending.remove(pool)
+            elif not any(one.standing for one in pool.family):
+                self._ending.remove(pool)
+                yield from take_pool_apart(pool)
 
     def _free_deleted(self) -> Iterator[None]:
         """Frees the servers that were deleted EVERY seconds ago, in steps."""
@@ -115,7 +129,8 @@ class FormerProxies:
         self._deleted = [(since, line) for since, line in self._deleted if now - since < EVERY]
         for line in gone:
             # What a proxy before still has is closed with it.
-            self._ending += {line.pool, *line.server.former}.difference(*map(pools_of, self.proxies))
+            pools = {pool for pool in (line.pool, *line.server.former) if not is_apart(pool)}
+            self._ending += pools.difference(*map(pools_of, self.proxies))
             for each in (line.checker, line.agent, line.server):
                 if each is not None:
                     empty(each)
@@ -152,7 +167,8 @@ def _backends_in_use(proxies: list[Proxy]) -> Steps[set[Backend]]:
     found: set[Backend] = set()
     for frontend in [frontend for proxy in proxies for frontend in proxy.frontends]:
         for number, connection in enumerate([*frontend.connections]):
-            if (backend := backend_of(connection)) is not None:
+            # It may have gone meanwhile, and then it has nothing under way.
+            if connection in frontend.connections and (backend := backend_of(connection)) is not None:
                 found.add(backend)
             if not number % AT_ONCE:
                 yield

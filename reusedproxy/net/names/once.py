@@ -27,6 +27,28 @@ _NAME = re.compile(r"(?=.{1,253}\Z)(?!(.*\.)?[0-9]+\Z)[A-Za-z0-9_-]{1,63}(\.[A-Z
 Told = Callable[[str | None], None]
 
 
+class _Waiting:
+    """Waits for the next answer about a name, and forgets who is to be told then: who is told knows how to leave."""
+
+    __slots__ = ("_told", "_watch")
+
+    def __init__(self, watch: Watch, told: Told) -> None:
+        self._watch = watch
+        self._told: Told | None = told
+        watch.follow(self._answered)
+
+    def leave(self) -> None:
+        """Tells nobody any more."""
+        self._told = None
+        self._watch.leave(self._answered)
+
+    def _answered(self, watch: Watch) -> None:
+        told = self._told
+        self.leave()
+        if told is not None:
+            told(_first(watch))
+
+
 def _nothing() -> None:
     """Stops nothing: the answer has been given."""
 
@@ -54,13 +76,7 @@ class Lookups:
         if watch.status:
             told(_first(watch))
             return _nothing
-
-        def follow(watch: Watch) -> None:
-            watch.leave(follow)
-            told(_first(watch))
-
-        watch.follow(follow)
-        return lambda: watch.leave(follow)
+        return _Waiting(watch, told).leave
 
     def _section(self, name: str) -> Section:
         if name not in self._sections:

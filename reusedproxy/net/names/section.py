@@ -73,7 +73,8 @@ class Section:
         self._payload = settings.payload
         self._random = random or SystemRandom()
         self._open = open_ or opener(reactor, max(settings.retry, 1.0))
-        self._channels = {place: self._channel(place) for place in asked.places}
+        #: Empty once it is `replaced`, while nobody watches a name.
+        self._channels = self._opened()
         #: The same name servers over TCP, as soon as an answer was too long.
         self._streams: dict[Place, Channel] = {}
         self._questions: dict[int, _Question] = {}
@@ -81,6 +82,7 @@ class Section:
         self._waiting: deque[Lookup] = deque()
         self._turn: IDelayedCall | None = None
         self._route: tuple[float, bool] | None = None
+        self._is_replaced = False
 
     # What watches ask.
 
@@ -100,6 +102,14 @@ class Section:
             self.shares[share] -= 1
             if not self.shares[share]:
                 del self.shares[share]
+        if self._is_replaced and not self.watches:
+            self._drop_channels()
+
+    def replaced(self) -> None:
+        """Notes that another section has taken its place: its channels, which refer to it, go with the last watch."""
+        self._is_replaced = True
+        if not self.watches:
+            self._drop_channels()
 
     def accepts(self, address: str) -> bool:
         return (AAAA if ":" in address else A) in self._kinds
@@ -122,8 +132,13 @@ class Section:
         if self._turn is not None:
             self._turn.cancel()
             self._turn = None
+        self._drop_channels()
+
+    def _drop_channels(self) -> None:
         for channel in (*self._channels.values(), *self._streams.values()):
             channel.close()
+        self._channels.clear()
+        self._streams.clear()
 
     def _begin(self) -> None:
         turn = [self._waiting.popleft() for _ in range(min(_AT_ONCE, len(self._waiting)))]
@@ -157,6 +172,8 @@ class Section:
             message = write_question(number, name, kind, self._payload)
         except ValueError:  # a label is too long for DNS
             return 0
+        if not self._channels:
+            self._channels = self._opened()
         asked = _Question(lookup, name, kind, message, {*self._channels})
         self._questions[number] = asked
         self._numbers[lookup] = number
@@ -184,6 +201,9 @@ class Section:
             del self._questions[number]
 
     # What channels say.
+
+    def _opened(self) -> dict[Place, Channel]:
+        return {place: self._channel(place) for place in self.asked.places}
 
     def _channel(self, place: Place, asked: Place | None = None) -> Channel:
         return self._open(place, lambda data: self._answered(asked or place, data, whole=place.stream))
@@ -237,6 +257,7 @@ class Names:
         if before is not None:
             for (host, kind), watch in before.watches.items():
                 made.watch(host, kind, watch.shares).take_after(watch)
+            before.replaced()
             self._former = [each for each in (*self._former, before) if each.watches]
         return made
 

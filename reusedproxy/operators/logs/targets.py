@@ -221,28 +221,18 @@ class Target:
     ) -> None:
         self.settings = settings
         self.sink = sink
-        self._tag = tag
-        self._wall = wall
-        self._host = host
-        self._format = settings.format or ("rfc3164" if host else "local")
-        self._second = -1
-        self._when = ""
+        self._lines = lines = _Lines(settings, tag, wall, host)
         #: Number of lines so far, modulo the period of `sample`.
         self._counted = 0
         if sink.lost_line is None:
-            sink.lost_line = self._lost_line
-
-    def _lost_line(self, lost: Lost) -> str:
-        made: list[str] = []
-        self._formatted(_LEVELS.index("warning"), made.append)(lost_text(lost, self._wall))
-        return made[0]
+            sink.lost_line = lines.lost_line
 
     def sender(self, level: str) -> Send | None:
         """Returns the function that sends a line of this level; None when the target does not take the level."""
         number = self._number(level)
         if number is None:
             return None
-        send = self._formatted(number, self.sink.write)
+        send = self._lines.formatted(number, self.sink.write)
         if not self.settings.sample:
             return send
         counts = self._counts
@@ -254,7 +244,7 @@ class Target:
         send, number = self.sender(level), self._number(level)
         if send is None or number is None:
             return None
-        header, room, write_all = self._header(number), self.settings.length - 1, self.sink.write_all
+        header, room, write_all = self._lines.header(number), self.settings.length - 1, self.sink.write_all
         if header is None or self.settings.sample:
             return partial(_one_by_one, send)
 
@@ -270,13 +260,13 @@ class Target:
     def sender_with_data(self, level: str) -> Callable[[str, str], None] | None:
         """Returns the function that sends a line of this level and its structured data, which are in RFC 5424 only;
         None when the target does not take the level."""
-        if self._format != "rfc5424":
+        if self._lines.format != "rfc5424":
             send = self.sender(level)
             return None if send is None else lambda line, data: send(line)
         number = self._number(level)
         if number is None:
             return None
-        with_data = self._rfc5424(number, self.sink.write)
+        with_data = self._lines.rfc5424(number, self.sink.write)
         if not self.settings.sample:
             return with_data
         counts = self._counts
@@ -289,16 +279,41 @@ class Target:
             return None
         return max(number, _LEVELS.index(self.settings.cap))
 
-    def _formatted(self, number: int, write: Send) -> Send:
+    def _counts(self) -> bool:
+        """Counts a line, and tells whether it is one of those that are sent (`sample`)."""
+        self._counted = number = self._counted % self.settings.period + 1
+        return any(low <= number <= high for low, high in self.settings.sample)
+
+
+class _Lines:
+    """Writes lines in the format of one target. It knows no sink: a sink may have one of its own say what was lost, and
+    they would refer to each other."""
+
+    def __init__(self, settings: LogTarget, tag: str, wall: Callable[[], float], host: str) -> None:
+        self.settings = settings
+        self.format = settings.format or ("rfc3164" if host else "local")
+        self._tag = tag
+        self._wall = wall
+        self._host = host
+        self._second = -1
+        self._when = ""
+
+    def lost_line(self, lost: Lost) -> str:
+        """Returns the line that says what was lost."""
+        made: list[str] = []
+        self.formatted(_LEVELS.index("warning"), made.append)(lost_text(lost, self._wall))
+        return made[0]
+
+    def formatted(self, number: int, write: Send) -> Send:
         """Returns a function that writes a line with the header of this target's format."""
         priority = _FACILITIES.index(self.settings.facility) * 8 + number
         room = self.settings.length - 1
-        name = self._format
-        header = self._header(number)
+        name = self.format
+        header = self.header(number)
         if header is not None:
             return lambda line: write(cut(header() + line, room))
         if name == "rfc5424":
-            send = self._rfc5424(number, write)
+            send = self.rfc5424(number, write)
             return lambda line: send(line, "-")
         if name == "timed":
             return lambda line: write(cut(f"<{number}>{self._timestamp(self._wall())} {line}", room))
@@ -309,10 +324,10 @@ class Target:
             return lambda line: write(cut(f"{before}{line}", room))
         return lambda line: write(cut(line, room))
 
-    def _header(self, number: int) -> Callable[[], str] | None:
+    def header(self, number: int) -> Callable[[], str] | None:
         """Returns a function that returns the header of a line that is written now, which is made once a second; None
         for formats whose headers differ from line to line."""
-        if self._format not in ("local", "rfc3164"):
+        if self.format not in ("local", "rfc3164"):
             return None
         before = f"<{_FACILITIES.index(self.settings.facility) * 8 + number}>"
         wall, day_and_time = self._wall, self._day_and_time
@@ -327,7 +342,8 @@ class Target:
 
         return header
 
-    def _rfc5424(self, number: int, write: Send) -> Callable[[str, str], None]:
+    def rfc5424(self, number: int, write: Send) -> Callable[[str, str], None]:
+        """Returns the function that writes a line and its structured data in RFC 5424."""
         priority = _FACILITIES.index(self.settings.facility) * 8 + number
         room, host = self.settings.length - 1, self._host or "-"
 
@@ -337,11 +353,6 @@ class Target:
 
         return send
 
-    def _counts(self) -> bool:
-        """Counts a line, and tells whether it is one of those that are sent (`sample`)."""
-        self._counted = number = self._counted % self.settings.period + 1
-        return any(low <= number <= high for low, high in self.settings.sample)
-
     def _day_and_time(self, second: int) -> str:
         """Returns the rest of an RFC 3164 header, formatted once a second."""
         if second != self._second:
@@ -349,7 +360,7 @@ class Target:
             self._second = second
             # The host's name is mandatory there, as HAProxy has it; the process may have become a daemon, with another
             # process number, since the start.
-            host = f"{self._host or 'localhost'} " if self._format == "rfc3164" else ""
+            host = f"{self._host or 'localhost'} " if self.format == "rfc3164" else ""
             self._when = (
                 f"{MONTHS[at.tm_mon - 1]} {at.tm_mday:2d} {at.tm_hour:02d}:{at.tm_min:02d}:{at.tm_sec:02d} "
                 f"{host}{self._tag}[{os.getpid()}]: "

@@ -290,6 +290,10 @@ class _Connection(SSHServerTransport):
         if self._deadline.active():
             self._deadline.cancel()
         SSHServerTransport.connectionLost(self, reason)
+        # They refer back to it: a connection that a reload has met would never be freed.
+        self.service = None
+        for name in ("avatar", "logoutFunction"):
+            vars(self).pop(name, None)
         if self._who:
             self.factory.announce("notice", f"Manhole has ended the session of {self._who}")
 

@@ -21,6 +21,7 @@ from reusedproxy.net.transport import CLOSED
 from reusedproxy.operators.view.proxy import Proxy
 from reusedproxy.operators.view.reading import connection_view
 from reusedproxy.operators.view.values import ConnectionView
+from reusedproxy.pool.apart import is_apart
 from reusedproxy.pool.connection import IDLE, IN_USE, RETIRING, ServerConnection
 from reusedproxy.pool.constant import ConstantPool
 from reusedproxy.pool.pool import HTTPConnectionPool
@@ -82,6 +83,8 @@ def _of_server(server: Server) -> Iterator[KeptView]:
 
 
 def _of_pool(server: str, pool: HTTPConnectionPool, identity: str, *, former: bool) -> Iterator[KeptView]:
+    if is_apart(pool):  # meanwhile
+        return
     now = pool.deadlines.now
     for dial, cause in list(pool.connecting.items()):
         if dial in pool.connecting:
