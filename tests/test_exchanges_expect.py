@@ -35,19 +35,30 @@ class InterimTests(SynchronousTestCase):
                 self.assertEqual(world.server.pool.closed, {"interim answers without end": 1})
                 world.check_rest()
 
-    def test_one_that_the_client_has_ends_retries(self) -> None:
-        """Whatever `retry-on` says, as in HAProxy: two answers would be one. A client of HTTP/1.0 gets none."""
-        words = frozenset(("junk-response", "response-timeout", "503"))
-        for version, status in ((b"HTTP/1.1", 502), (b"HTTP/1.0", 200)):
-            world = World(self, warm=1, backend={"retries": 3, "retry_on": words})
+    def test_an_end_behind_one_is_an_empty_response(self) -> None:
+        """For `retry-on`, as in HAProxy; what follows it counts as ever."""
+        busy = b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n"
+        for word, interim, rest, again in (
+            ("empty-response", self.HINT, b"", True),
+            ("empty-response", GO_ON, b"", True),
+            ("junk-response", self.HINT, b"", False),
+            ("junk-response", GO_ON, b"", False),
+            ("junk-response", self.HINT, b"junk\r\n\r\n", True),
+            ("empty-response", self.HINT, b"junk\r\n\r\n", False),
+            ("503", self.HINT, busy, True),
+            ("conn-failure", self.HINT, busy, False),
+        ):
+            world = World(self, warm=1, backend={"retries": 3, "retry_on": frozenset([word])})
             client = world.client()
-            client.send(b"POST / %b\r\nHost: a\r\nContent-Length: 0\r\n\r\n" % version)
-            world.server.answer(self.HINT)
-            world.server.eof()
-            if status == 200:
+            client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
+            world.server.answer(interim + rest)
+            if not rest:
+                world.server.eof()
+            if world.server.dialer.open:  # not where the answer was whole, and its connection goes on
                 world.server.connect()
+            if again:
                 world.server.answer(OK)
-            self.assertIn(b" %d " % status, client.take(), version)
+            self.assertEqual(b" 200 " in client.take(), again, (word, interim, rest))
 
     def test_slowly_without_end(self) -> None:
         """Each comes within `timeout server`, but their number is bounded all the same."""

@@ -452,6 +452,7 @@ class PatternTests(SynchronousTestCase):
                 ranges(patterns, "here")
             self.assertIn(why, str(raised.exception))
         self.assertEqual(ranges(["1-3", "5-", "eq", "7"], "here"), [(1, 3), (5, None), (7, 7)])
+        self.assertEqual(ranges(["lt", "3", "5:6", ":9"], "here"), [(None, 2), (5, 6), (None, 9)])
 
     def test_a_method_in_a_name_does_not_count_behind_converters(self) -> None:
         """As in HAProxy, which says so since 3.x."""

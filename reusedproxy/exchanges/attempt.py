@@ -82,6 +82,8 @@ class Request(ExchangeFacts, Served):
     waited_for: Server | None
     #: Whether it was sent twice at once (`hedging`).
     hedged: int
+    #: Whether the attempt under way has had an answer of 1xx.
+    interims: bool
 
     def all_held(self) -> bytes:
         """Returns what has come of the request so far."""
@@ -470,6 +472,7 @@ class Attempt:
         if not self._failures().grant(failure, answered, self.was_idle):
             return False
         request.connected = 0.0
+        request.interims = False
         request.client.deadlines.cancel(self)
         self.state = FAILED
         if not self._in_a_row:

@@ -134,6 +134,7 @@ class Exchange(Request):
     encoder: Encoder | None = None
     #: Holds the request back while its rules are run; None: nothing does.
     waiting: Wait | None = None
+    interims = False
     #: What its frontend's guard has found out (`rules.ahead.Asked`).
     passed = 0
     found = 0
@@ -438,6 +439,7 @@ class Exchange(Request):
         return attempt.was_idle and attempt.may_retry(SERVER_GONE, False)
 
     def response_interim(self, head: ResponseHead) -> None:
+        self.interims = True
         # RFC 9110 section 15.2: never to an HTTP/1.0 client.
         if self.framed:
             data = head.block + b"\r\n"
@@ -445,8 +447,6 @@ class Exchange(Request):
             if head.status == 100:
                 self.expects = False
                 self.client.continue_came()
-            else:
-                self.no_late_retries = True  # the client has something of this answer, as in HAProxy
             self.client.write(data)
 
     def response_switched(self, head: ResponseHead, data: bytes) -> None:

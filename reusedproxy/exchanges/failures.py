@@ -28,6 +28,7 @@ class Repeatable(Retried, Protocol):
     #: have seen it before.
     most_retries: int | None
     no_late_retries: bool
+    interims: bool
 
     def count(self, what: str) -> None:
         """Adds one to this count of the backend, and of the server if one is chosen."""
@@ -62,6 +63,7 @@ class Failures:
             answered=answered,
             held=request.held,
             retried=self.repeated,
+            interims=request.interims,
         )
         if request.no_late_retries and failure not in UNSEEN:
             return False

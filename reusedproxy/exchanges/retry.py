@@ -32,6 +32,7 @@ def may_retry(
     answered: bool,
     held: bool,
     retried: bool,
+    interims: bool = False,
 ) -> bool:
     """Tells whether a request whose attempt ended in `failure` (or in an answer: its status in digits) may be
     sent once more.
@@ -39,7 +40,8 @@ def may_retry(
     `retry_on` has HAProxy's words, which apply to any method. Whatever they are except `none`, an idempotent request
     whose connection ended without an answer is repeated once: most such ends are servers that closed an idle connection
     just as the proxy wrote, or that were stopped (RFC 9110 section 9.2.2, RFC 9112 section 9.3.1). `answered` tells
-    that a byte of the response had come; `held`, that all of the request that was written is still in memory;
+    that a byte of the response had come; `interims`, that an answer of 1xx had: an end behind one is `empty-response`,
+    as in HAProxy; `held`, that all of the request that was written is still in memory;
     `retried`, that the request was repeated for such an end before (section 9.2.2: an automatic retry that fails is not
     retried). The number of tries is not checked here; `retries` bounds it elsewhere.
     """
@@ -49,6 +51,8 @@ def may_retry(
         return not answered and CONN_FAILURE in retry_on
     if failure == SERVER_GONE and not answered:
         return EMPTY_RESPONSE in retry_on or (not retried and method in IDEMPOTENT)
+    if failure == SERVER_GONE and interims:
+        return EMPTY_RESPONSE in retry_on
     if failure in (SERVER_GONE, SERVER_FAULT):
         return JUNK_RESPONSE in retry_on
     return (RESPONSE_TIMEOUT if failure == SERVER_SLOW else failure) in retry_on

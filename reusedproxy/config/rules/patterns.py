@@ -50,7 +50,8 @@ _RANGE = re.compile(r"(-?[0-9]*):(-?[0-9]*)\Z|([0-9]+)-([0-9]*)\Z")
 
 
 def ranges(texts: Iterable[str], what: str) -> list[Range]:
-    """Parses numbers, ranges `a:b`, and operators, each of which applies to all patterns after it. Raises Wrong."""
+    """Parses numbers, ranges `a:b`, and operators, each of which applies to all numbers after it; ranges stay what they
+    are, as in HAProxy. Raises Wrong."""
     found: list[Range] = []
     operator = ""
     for text in texts:
@@ -73,16 +74,12 @@ def ranges(texts: Iterable[str], what: str) -> list[Range]:
                 f" ':{text[1:]}' for these, or ':{text}' for all up to {text}"
             )
         elif _INTEGER.match(text):
-            low = high = _number(text, text, what)
+            number = _number(text, text, what)
+            low, high = _compared(operator, number)
         else:
             raise Wrong(
                 f"{what}: '{text}' is no number, nor a range such as 1024:65535, nor one of {', '.join(OPERATORS)}"
             )
-        if operator not in ("", "eq"):
-            number = low if operator in ("ge", "gt") else high
-            if number is None:
-                raise Wrong(f"{what}: '{operator}' wants a number, not '{text}'")
-            low, high = _compared(operator, number)
         found.append((low, high))
     return found
 
@@ -95,6 +92,8 @@ def _number(digits: str, text: str, what: str) -> int:
 
 
 def _compared(operator: str, number: int) -> Range:
+    if operator in ("", "eq"):
+        return number, number
     if operator in ("ge", "gt"):
         return number + (operator == "gt"), None
     return None, number - (operator == "lt")
