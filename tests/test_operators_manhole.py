@@ -70,6 +70,7 @@ from reusedproxy.operators.shell.tables import table
 from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.wire.heads import Limits
 from tests.fakes import FakeDialer
+from tests.garbage import garbage
 from tests.integration.peers import temporary_directory
 from tests.manholes import (
     PLACE,
@@ -891,6 +892,24 @@ class ConnectionTests(ConnectionTestCase):
         channel.write("schlüssel\x00".encode())
         pump.flush()
         self.assertNotIn("keyID", repr(lines))
+
+    def test_nothing_of_a_session_is_left_to_the_garbage_collector(self) -> None:
+        """Whether its client goes, or the prompt is left."""
+        for typed in (b"1 + 1\n", b"\x04"):
+            with garbage() as left:
+                connection, client, pump = self.open_channel(self.session())
+                gc.collect()  # tracebacks of conch's, of the login
+                service: Any = client.service
+                (channel,) = service.channels.values()
+                service.sendRequest(channel, b"pty-req", packRequest_pty_req(b"xterm", (25, 80, 0, 0), b""))
+                service.sendRequest(channel, b"shell", b"")
+                channel.write(typed)
+                pump.flush()
+                connection.connectionLost(Failure(ConnectionDone()))
+                for each in (pump, connection.transport, client.transport, client, service, channel):
+                    vars(each).clear()
+                del connection, client, pump, service, channel, each
+            self.assertEqual(dict(left), {}, typed)
 
     def test_another_file_of_keys_counts_at_once(self) -> None:
         """Whoever is inside by a key of the one before is out, and new ones come in by the keys of the new one."""

@@ -42,6 +42,13 @@ class Channel(SSHSession):
             self._log.debug("request {kind!r} cannot be read: {error!r}", kind=requestType, error=error)
             return 0
 
+    def closed(self) -> None:
+        """Ends the session, whose parts refer to one another: a session that a reload has met would never be freed."""
+        SSHSession.closed(self)
+        client, self.client = self.client, None
+        if client is not None:
+            client.transport = None
+
 
 @implementer(ISession)
 class Session:
@@ -85,7 +92,9 @@ class Session:
             self._reactor.callLater(0, self._run, process, self._script)
 
     def closed(self) -> None:
-        self._process = self._shell = None
+        shell, self._process, self._shell = self._shell, None, None
+        if shell is not None:
+            shell.let_go()
 
     def _script_received(self, data: bytes) -> None:
         self._script += data
@@ -165,7 +174,15 @@ class _Shell(Manhole):
 
     def connectionMade(self) -> None:
         Manhole.connectionMade(self)
+        _drop_hooks(self.interpreter)
         self.interpreter = _Interpreter(self, self.namespace)
+
+    def let_go(self) -> None:
+        """Drops what refers back to it, when its channel is closed."""
+        self.keyHandlers.clear()
+        self.terminal.terminalProtocol = None
+        _drop_hooks(self.interpreter)
+        del self.interpreter
 
     def initializeScreen(self) -> None:
         """Writes the guide without clearing the screen; conch would clear it here, and again in terminalSize."""
@@ -199,6 +216,11 @@ class _Interpreter(ManholeInterpreter):
             ManholeInterpreter.runcode(self, *arguments, **options)
         except SystemExit:
             self.handler.handle_QUIT()
+
+
+def _drop_hooks(interpreter: ManholeInterpreter) -> None:
+    """Drops what an interpreter puts in the place of `sys.stdout` and others while it runs: that refers back to it."""
+    interpreter.monkeyPatcher = MonkeyPatcher()
 
 
 class _Terminal(ServerProtocol):

@@ -282,6 +282,10 @@ class _Connection(SSHServerTransport):
         if self._deadline.active():
             self._deadline.cancel()
         SSHServerTransport.connectionLost(self, reason)
+        # They refer back to it: a connection that a reload has met would never be freed.
+        self.service = None
+        if hasattr(self, "avatar"):
+            del self.avatar, self.logoutFunction
         if self._who:
             self.factory.announce("notice", f"Manhole has ended the session of {self._who}")
 
