@@ -64,10 +64,13 @@ def garbage() -> Iterator[Counter[str]]:
 
 
 def _name_of_ours(each: object) -> str | None:
-    """The name of an object of this program; None: it is somebody else's."""
+    """The name of an object of this program; None: it is somebody else's, or a class, which attrs makes in place of
+    another one as a module is loaded."""
+    if isinstance(each, type):
+        return None
     if isinstance(each, GeneratorType):
         return each.__qualname__ if "/reusedproxy/" in each.gi_code.co_filename else None
-    named = each if isinstance(each, FunctionType | MethodType | type) else type(each)
+    named = each if isinstance(each, FunctionType | MethodType) else type(each)
     module = named.__module__ or ""
     return f"{module}.{named.__qualname__}" if module.startswith("reusedproxy.") else None
 

@@ -105,38 +105,42 @@ class DaemonTests(GarbageTestCase):
     def test_orders(self) -> None:
         """Servers that come and go, and files of TLS in memory."""
         bind = f"frontend g\n mode http\n bind {LOOPBACK}:0 ssl crt {self.crt}\n default_backend b\n"
-        text = self.backends(f"s {LOOPBACK}:{self.port}", words=" http-request set-header a %[src,map({self.map})]\n")
-        self.begin(text.replace("{self.map}", self.map) + bind)
+        words = f" balance roundrobin\n http-request set-header a %[src,map({self.map})]\n"
+        self.begin(self.backends(f"s {LOOPBACK}:{self.port}", words=words) + bind)
+        with open(self.crt) as file:
+            pem = file.read()
+        for order, said, _ in self.orders(pem):  # what is made once is made
+            self.assertIn(said, answer := self.tell(order), f"{order}: {answer}")
         with garbage() as left:
             self.reload()
-            self.tell(f"add server b/n {LOOPBACK}:{self.port}")
-            self.tell("enable server b/n")
-            self.tell(f"set server b/s addr {LOOPBACK} port {self.secure_port}")
-            self.tell(f"add map {self.map} c d")
-            self.reload()
-            self.tell("disable server b/n")
-            self.tell("del server b/n")
-            with open(self.crt) as file:
-                pem = file.read()
-            self.tell(f"set ssl cert {self.crt} <<\n{pem}\n")
-            self.tell(f"commit ssl cert {self.crt}")
-            self.pass_time(3)
-            self.reload()
-            self.pass_time(3)
+            for order, said, reloads in self.orders(pem):
+                self.assertIn(said, answer := self.tell(order), f"{order}: {answer}")
+                if reloads:
+                    self.reload()
+            self.pass_time(5)
             self.end()
         self.assertEqual(dict(left), {})
 
+    def orders(self, pem: str) -> list[tuple[str, str, bool]]:
+        """Each with a part of the answer, and whether a reload follows."""
+        added = f"add server b/n {LOOPBACK}:{self.port}"
+        return [
+            (added, "New server registered", False),
+            ("enable server b/n", "", False),
+            ("disable server b/n", "", False),
+            ("del server b/n", "Server deleted", True),
+            (added, "New server registered", True),
+            (f"set server b/s addr {LOOPBACK} port {self.secure_port}", "port", True),
+            (f"set server b/s addr {LOOPBACK} port {self.port}", "port", True),
+            (f"add map {self.map} c d", "", True),
+            (f"del map {self.map} c", "", False),
+            (f"set ssl cert {self.crt} <<\n{pem}\n", "Transaction created", False),
+            (f"commit ssl cert {self.crt}", "Success", True),
+        ]
+
     def test_sections_that_go(self) -> None:
         """With their clients, listeners, certificates, tables and logs."""
-        other = (
-            f"frontend g\n mode http\n bind {LOOPBACK}:0 ssl crt {self.crt}\n log {LOOPBACK}:9 local0\n"
-            f" option httplog\n stick-table type ip size 1k expire 1m store http_req_rate(10s)\n"
-            f" http-request track-sc0 src\n use_backend c\nbackend c\n mode http\n hash-type consistent\n"
-            f" balance uri\n server s {LOOPBACK}:{self.port}\n server t h.test:80 resolvers r init-addr none\n"
-            f" server-template v 1-3 _h._tcp.a.test resolvers r init-addr none\n"
-            f"frontend t\n mode tcp\n bind {LOOPBACK}:0\n default_backend tb\n"
-            f"backend tb\n mode tcp\n server s {LOOPBACK}:{self.port}\n"
-        )
+        other = self.other_sections()
         text = self.backends(f"s {LOOPBACK}:{self.port}")
         self.begin(text)
         with garbage() as left:
@@ -153,6 +157,46 @@ class DaemonTests(GarbageTestCase):
             self.end()
             self.pass_time(5)
         self.assertEqual(dict(left), {})
+
+    def other_sections(self) -> str:
+        other = (
+            f"frontend g\n mode http\n bind {LOOPBACK}:0 ssl crt {self.crt}\n log {LOOPBACK}:9 local0\n"
+            f" option httplog\n stick-table type ip size 1k expire 1m store http_req_rate(10s)\n"
+            f" http-request track-sc0 src\n use_backend c\nbackend c\n mode http\n hash-type consistent\n"
+            f" balance uri\n server s {LOOPBACK}:{self.port}\n server t h.test:80 resolvers r init-addr none\n"
+            f" server-template v 1-3 _h._tcp.a.test resolvers r init-addr none\n"
+            f"frontend t\n mode tcp\n bind {LOOPBACK}:0\n default_backend tb\n"
+            f"backend tb\n mode tcp\n server s {LOOPBACK}:{self.port}\n"
+        )
+        listed, page = self.text("list", "192.0.2.1\n"), self.text("503", "HTTP/1.0 503 Away\r\n\r\naway")
+        kinds = (
+            "balance leastconn",
+            "balance first",
+            "balance static-rr",
+            "balance random",
+            "balance uri; hash-type map-based",
+            "balance uri; hash-type consistent; hash-balance-factor 150",
+            f"http-request deny if {{ src -f {listed} }}",
+            f"http-request set-header a %[path,map_beg({self.map})]",
+            f"http-request set-header a %[path,map_reg({self.map})]",
+            "use-server s if { path /s }",
+            "http-response replace-header a b(.) c; http-request replace-path (.*) /x\\\\1",
+            "default-server pool-min-conn auto slowstart 5s pool-max-conn 9",
+            "default-server backup; option allbackups",
+            "default-server send-proxy-v2 ssl verify none sni req.hdr(host)",
+            "stick-table type string size 1k expire 1m store gpc0,http_err_rate(10s); stick on path",
+            f"errorfile 503 {page}",
+        )
+        for number, kind in enumerate(kinds):
+            lines = "".join(f" {line}\n" for line in kind.split("; "))
+            other += f"backend k{number}\n mode http\n{lines} server s {LOOPBACK}:{self.port}\n"
+            other += f" server t {LOOPBACK}:{self.port}\n"
+        other += (
+            f"ring r1\n size 32768\n server l {LOOPBACK}:9\nfrontend h\n mode http\n bind {LOOPBACK}:0\n"
+            " log ring@r1 local0\n log stdout format raw local0 err\n log-format %ci\n rate-limit sessions 9\n"
+            " monitor-uri /m\n stats enable\n default_backend k0\n"
+        )
+        return other
 
     def test_names(self) -> None:
         """Servers that name servers find, lose and move, sections whose lines change, and requests that wait."""

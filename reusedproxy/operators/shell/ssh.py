@@ -292,8 +292,8 @@ class _Connection(SSHServerTransport):
         SSHServerTransport.connectionLost(self, reason)
         # They refer back to it: a connection that a reload has met would never be freed.
         self.service = None
-        for name in ("avatar", "logoutFunction"):
-            vars(self).pop(name, None)
+        if hasattr(self, "avatar"):
+            del self.avatar, self.logoutFunction
         if self._who:
             self.factory.announce("notice", f"Manhole has ended the session of {self._who}")
 
