@@ -23,7 +23,7 @@ from reusedproxy.daemon.processes import is_daemon
 from reusedproxy.daemon.supervision.asking import LOOK, PATIENCE, Outcome, ask_to_reload
 from reusedproxy.daemon.supervision.manager import Manager
 from reusedproxy.daemon.supervision.reports import Supervision
-from reusedproxy.daemon.supervision.status_file import REFUSED, RELOADED, RELOADING, RUNNING, STOPPING, StatusFile
+from reusedproxy.daemon.supervision.status_file import REFUSED, RELOADED, RELOADING, RUNNING, STOPPING, StatusFile, read
 from tests.fulldisk import room_in_files
 from tests.integration.peers import temporary_directory
 from tests.test_generations import GenerationTestCase
@@ -195,6 +195,26 @@ class FullDiskTests(SynchronousTestCase):
         with room_in_files(0):
             file.write("running", 0, [])
         self.assertEqual(said, [f"--status-file {path}: cannot be written: File too large"])
+
+    def test_a_file_keeps_its_place_while_it_is_written(self) -> None:
+        """Another writer might take what is given back for a moment, and the next line would have nowhere to go."""
+        file = StatusFile(path := str(temporary_directory(self) / "status"))
+        self.addCleanup(file.close)
+        sizes: list[int] = []
+        cut = os.ftruncate
+
+        def note(descriptor: int, size: int) -> None:
+            cut(descriptor, size)
+            sizes.append(os.stat(path).st_size)
+
+        file.write("running", 0, ["a long line that a shorter one follows"])
+        self.patch(os, "ftruncate", note)
+        for lines in (["short"], ["longer than that"], []):
+            file.write("reloaded", 1, lines)
+            found = read(path)
+            assert found is not None
+            self.assertEqual(found.lines, lines)
+        self.assertNotIn(0, sizes)
 
 
 class AskTests(SynchronousTestCase):

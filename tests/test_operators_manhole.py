@@ -1230,6 +1230,17 @@ class OverviewTests(SynchronousTestCase):
         self.assertEqual(self.names["frontends"], {"main": self.frontend})
         self.assertEqual(self.names["backends"], {"web": self.backend})
         self.assertEqual(self.names["servers"], {"web/one": self.server})
+        self.assertEqual(repr(self.names["servers"]), repr({"web/one": self.server}))
+
+    def test_names_are_those_of_the_proxy_that_runs(self) -> None:
+        """Whatever reloads there have been since the session began."""
+        other = SimpleNamespace(full_name="web/two")
+        self.service.proxy = SimpleNamespace(frontends=[], backends=[SimpleNamespace(name="web", servers=[other])])
+        self.assertEqual(list(self.names["servers"]), ["web/two"])
+        self.assertIs(self.names["servers"]["web/two"], other)
+        self.assertEqual((dict(self.names["frontends"]), list(self.names["backends"])), ({}, ["web"]))
+        self.service.proxy = None
+        self.assertEqual(len(self.names["servers"]), 0)
 
     def test_pools_prints_a_line_for_each_server_under_headings(self) -> None:
         self.server.pool.counters.handshakes = 12

@@ -44,7 +44,10 @@ def ask_to_reload(
 
     before = read(path)
     if before is None:
-        text = f"{path}: is not the status file of a daemon that runs: start it with --status-file {path}"
+        text = (
+            f"{path}: is not the status file of a daemon that runs, or that could write it (its log tells): start it with"
+            f" --status-file {path}"
+        )
         return Outcome(False, [text])
     if before.pid != pid:
         return Outcome(False, [f"not reloaded: {path} is the status file of process {before.pid}, not of {pid}"])

@@ -70,9 +70,12 @@ class StatusFile:
         said = {"pid": self._pid(), "state": state, "reloads": reloads, "lines": _bounded(lines)}
         text = json.dumps(said) + "\n"
         try:
-            # A reader in between sees a part of the line, which is no valid JSON.
-            os.ftruncate(self._file, 0)
-            os.pwrite(self._file, text.encode("ascii"), 0)
+            # A reader in between sees two lines, or parts of them, which is no valid JSON. The file keeps what it has on
+            # the disk: once given back, it might be somebody else's.
+            data = text.encode("ascii")
+            if os.pwrite(self._file, data, 0) < len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.ftruncate(self._file, len(data))
         except OSError as error:
             text = "--status-file {path}: cannot be written: {error}"
             self._log.error(text, path=printable(self._path), error=error.strerror)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import pydoc
 import time
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.server import DOWN, DRAIN, MAINT, READY, Server
@@ -33,6 +33,8 @@ from reusedproxy.operators.view.readiness import readiness
 from reusedproxy.operators.view.reading import Reader, connections, ended, hedging_view, server_view
 from reusedproxy.operators.view.values import BackendView, ConnectionView, FrontendView, PoolView, ProxyView, ServerView
 
+T = TypeVar("T")
+
 GUIDE = """\
 reusedproxy manhole: Python, inside the running daemon.
   pools()          the pool of every server: what it holds, what it has done, why connections ended, what troubles it
@@ -47,7 +49,7 @@ reusedproxy manhole: Python, inside the running daemon.
   errors()         the last request of each frontend, and answer of each server, that could not be taken, and why
   help()           this text; help(thing) what Python knows of a thing
   frontends, backends, servers      by name: servers["BACKEND/SERVER"].pool
-  proxy, service                    all of it
+  service, service.proxy            all of it; proxy is that of when the session began, which a reload replaces
 Nothing else runs while a line of yours does: one that does not end stops the whole daemon.
 ^D or exit() leaves."""
 
@@ -62,9 +64,9 @@ def namespace(service: Service, who: str) -> dict[str, Any]:
         "__name__": "__manhole__",
         "service": service,
         "proxy": service.proxy,
-        "frontends": {each.name: each for each in overview.frontends},
-        "backends": {each.name: each for each in overview.backends},
-        "servers": {each.full_name: each for each in overview.servers},
+        "frontends": ByName(lambda: {each.name: each for each in overview.frontends}),
+        "backends": ByName(lambda: {each.name: each for each in overview.backends}),
+        "servers": ByName(lambda: {each.full_name: each for each in overview.servers}),
         "pools": overview.print_pools,
         "show": overview.show,
         "explain": overview.explain,
@@ -101,6 +103,25 @@ def _say_at_once(pieces: Iterable[str]) -> bool:
         else:
             _say(piece, end="")
     return True
+
+
+class ByName(Mapping[str, T]):
+    """Finds by name what there is at that moment: a session may outlast reloads."""
+
+    def __init__(self, find: Callable[[], dict[str, T]]) -> None:
+        self._find = find
+
+    def __getitem__(self, name: str) -> T:
+        return self._find()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._find())
+
+    def __len__(self) -> int:
+        return len(self._find())
+
+    def __repr__(self) -> str:
+        return repr(self._find())
 
 
 class Commands:
