@@ -45,8 +45,8 @@ def ask_to_reload(
     before = read(path)
     if before is None:
         text = (
-            f"{path}: is not the status file of a daemon that runs, or that could write it (its log tells): start it with"
-            f" --status-file {path}"
+            f"{path}: is not the status file of a daemon that runs, or that could write it (its log tells): start it"
+            f" with --status-file {path}"
         )
         return Outcome(False, [text])
     if before.pid != pid:

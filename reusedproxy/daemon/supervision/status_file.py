@@ -70,8 +70,8 @@ class StatusFile:
         said = {"pid": self._pid(), "state": state, "reloads": reloads, "lines": _bounded(lines)}
         text = json.dumps(said) + "\n"
         try:
-            # A reader in between sees two lines, or parts of them, which is no valid JSON. The file keeps what it has on
-            # the disk: once given back, it might be somebody else's.
+            # A reader in between sees two lines, or parts of them, which is no valid JSON. The file keeps its room on
+            # the disk, which might be somebody else's once it was given back.
             data = text.encode("ascii")
             if os.pwrite(self._file, data, 0) < len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
