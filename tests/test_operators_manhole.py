@@ -60,6 +60,7 @@ from reusedproxy.operators.shell.ssh import (
     ADMITTED,
     ATTEMPTS,
     CONNECTIONS,
+    LAST_WORDS,
     LEAST_PACKET,
     LOGIN_TIMEOUT,
     LONGEST_MESSAGE,
@@ -796,6 +797,19 @@ class ConnectionTests(ConnectionTestCase):
         self.assertEqual(refused, [b"only sessions are opened here"] * 5)
         self.assertEqual((connection.service.channels, client.lost), ({}, False))
         self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_a_client_that_reads_nothing_is_let_go_all_the_same(self) -> None:
+        """Once its key is withdrawn: what it has yet to take would keep its place for ever."""
+        connection, _, _ = self.open_channel(self.session())
+        self.authorize(new_key())
+        aborted: list[None] = []
+        self.patch(connection.transport, "loseConnection", lambda: None)
+        self.patch(connection.transport, "abortConnection", lambda: aborted.append(None))
+        connection.look_again()
+        self.clock.advance(LAST_WORDS - 1)
+        self.assertEqual(aborted, [])
+        self.clock.advance(1)
+        self.assertEqual(aborted, [None])
 
     def test_a_channel_of_tiny_packets_is_not_opened(self) -> None:
         """Nothing fits into one of 0 bytes, so that what is to be sent would never come to its end."""

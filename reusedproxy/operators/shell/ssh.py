@@ -53,6 +53,8 @@ UNUSED = 60.0
 LEAST_PACKET = 256
 #: Seconds to log in. conch allows ten hours, counted only from the end of the key exchange.
 LOGIN_TIMEOUT = 60.0
+#: Seconds that the client of a connection which is to end has to take what is left for it.
+LAST_WORDS = 5.0
 #: Seconds between two looks at the file of keys while somebody is logged in.
 LOOK_EVERY = 5.0
 #: Keys that one connection may offer. An agent with many keys needs several; OpenSSH's server takes 6.
@@ -231,6 +233,9 @@ class _Connection(SSHServerTransport):
 
     def _end(self, why: str, detail: str) -> None:
         was, self.state = self.state, ENDED
+        if not self._deadline.active():
+            # What is still to be sent may wait for a client that reads nothing.
+            self._deadline = self.factory.reactor.callLater(LAST_WORDS, self.transport.abortConnection)
         if was == NEW:
             text = f"Manhole closed the connection from {self.peer} before its login: {why}{detail}"
             self.factory.faults.tell(why, text, "connections closed")
