@@ -810,6 +810,8 @@ class Exchange(Request):
         that. `status` is for the log."""
         if silently:
             self.client.hide()
+            if self.state == ENDED:
+                return  # it was found gone
         self.client.end_after("dropped by a rule")
         self._count_unsent()
         self.status = status

@@ -25,6 +25,7 @@ from socket import (
     SHUT_WR,
     SO_LINGER,
     SOL_SOCKET,
+    TCP_QUICKACK,
     socket,
 )
 from struct import pack
@@ -355,7 +356,10 @@ class Transport(Sender):
             self._watch()
 
     def hide(self) -> None:
-        """Makes the connection one of whose end the peer hears nothing."""
+        """Makes the connection one of whose end the peer hears nothing, but what was written before. That may find the
+        peer gone."""
+        if self._queued:
+            self.send_now()
         hide(self.socket)
 
     def abort(self, reason: str) -> None:
@@ -732,8 +736,10 @@ def reset_at_close(connected: socket) -> None:
 
 def hide(connected: socket) -> None:
     """Makes a connection one of whose end the peer hears nothing: with the right to, the kernel sends nothing any more;
-    without, nothing that passes a router (HAProxy's manual, `silent-drop`)."""
+    without, nothing that passes a router (HAProxy's manual, `silent-drop`). What the peer has sent is acknowledged
+    before: it would send it again, and hear that there is nobody."""
     try:
+        connected.setsockopt(IPPROTO_TCP, TCP_QUICKACK, 1)
         connected.setsockopt(IPPROTO_TCP, _TCP_REPAIR, 1)
     except OSError:
         v6 = connected.family == AF_INET6

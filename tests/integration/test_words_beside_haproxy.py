@@ -151,6 +151,14 @@ class ActionTests(WordsTestCase):
                 Case("reject", "http-request reject if { path /a }", [GET + GET]),
                 Case("reject with a body", "http-request reject", [POST + b"123"]),
                 Case("silent-drop", "http-request silent-drop", [GET]),
+                Case(
+                    "silent-drop of the next request", "http-request silent-drop if { path /b }", [GET, asking(b"/b")]
+                ),
+                Case(
+                    "silent-drop of one behind another",
+                    "http-request silent-drop if { path /b }",
+                    [GET + asking(b"/b")],
+                ),
                 Case("silent-drop of an answer", "http-response silent-drop if { status 200 }", [GET]),
             ]
         )
