@@ -675,6 +675,56 @@ class RuleTests(SynchronousTestCase):
         self.assertEqual([each.traffic.bin for each in (world.frontend, world.servers["s1"])], [4 + 3 * 2, 4])
         world.check_rest()
 
+    def test_a_variable_of_what_has_come_is_set_again_when_more_comes(self) -> None:
+        """Or who sends late, or in pieces, would get past a rule that asks for it. It is asked for when the delay is
+        over, as the rule says, whatever it was before."""
+        rule = "tcp-request content "
+        for sets, asks in (
+            ("set-var(sess.a) req.payload(0,0)", "var(sess.a) -m sub evil"),
+            ("set-var(sess.a) req.len", "var(sess.a) -m int gt 3"),
+            ("set-var-fmt(sess.a) %[req.len]", "var(sess.a) -m int gt 3"),
+            (f"set-var(sess.b) req.len\n {rule}set-var(sess.a) var(sess.b),mul(2)", "var(sess.a) -m int gt 7"),
+        ):
+            lines = f"tcp-request inspect-delay 5s\n {rule}{sets}\n {rule}reject if WAIT_END {{ {asks} }}\n"
+            world = StreamWorld(self, f"listen l\n bind :1\n {lines} server s1 192.0.2.1:1\n")
+            for pieces, refused in (
+                (("evil",), True),
+                (("", "evil"), True),
+                (("e", "v", "il"), True),
+                (("ok",), False),
+            ):
+                client = world.client()
+                for piece in pieces:
+                    client.feed(piece.encode()) if piece else world.advance(1)
+                world.advance(5)
+                if refused:
+                    self.assertEqual(world.flags()[-1], "- PR", (sets, pieces))
+                else:
+                    self.assertEqual(world.connect("s1").take(), b"ok")
+                    client.reset()
+            world.check_rest()
+
+    def test_what_counts_counts_once_however_much_comes(self) -> None:
+        """And what is kept for good, the key of an entry, is waited for as long as it may change."""
+        world = StreamWorld(
+            self,
+            "listen l\n bind :1\n stick-table type string size 9 store gpc0,conn_cnt\n tcp-request inspect-delay 5s\n"
+            " tcp-request content track-sc0 req.payload(0,0)\n tcp-request content sc-inc-gpc0(0)\n"
+            " tcp-request content set-var(sess.a) src_inc_gpc0(l)\n tcp-request content reject if { req.len 99 }\n"
+            " server s1 192.0.2.1:1\n",
+        )
+        client = world.client()
+        for piece in (b"a", b"b", b"c"):
+            client.feed(piece)
+        world.advance(5)
+        self.assertEqual(world.connect("s1").take(), b"abc")
+        table = world.frontend.tables["l"]
+        rows = [row for row in range(1, table.rows) if table.holds(row)]
+        self.assertEqual([table.key_of(row) for row in rows], [b"abc", b"192.0.2.7"])
+        self.assertEqual([table.value(row, table.slots["gpc0"]) for row in rows], [1, 1])
+        client.reset()
+        world.check_rest()
+
     def test_a_name_in_a_hello_leads_to_a_backend(self) -> None:
         """Without a rule that waits for it, it is not there yet."""
         hello = client_hello("b.example")

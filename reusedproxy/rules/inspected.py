@@ -1,8 +1,8 @@
 """Evaluates conditions over bytes that are still coming: they are true, false, or not known yet.
 
 As in HAProxy (src/acl.c, acl_exec_cond): a criterion whose sample is not complete, or may still change and does not
-match so far, is not known; a condition is known as soon as what is not known cannot change it. It must never know how
-bytes come.
+match so far, is not known. What stands behind one that is not known, joined to it by "and", is looked at when it is:
+`WAIT_END { sc0_conn_rate gt 9 }` asks for the rate at the end of the delay. It must never know how bytes come.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def outlook(said: Condition | None, where: str, read: ReadPatterns = no_files) -
             all_of_it = TRUE
             for term in terms:
                 all_of_it &= term(facts)
-                if not all_of_it:
+                if all_of_it != TRUE:
                     break
             found |= all_of_it
             if found == TRUE:

@@ -85,7 +85,7 @@ class Guide:
         self.ways = ways
         self._disabled = disabled
         kinds = {type(way) for name, way in ways.items() if reached is None or name in reached}
-        if rules is not None and any(does == SWITCH for _, does, _ in rules.steps):
+        if rules is not None and any(step.does == SWITCH for step in rules.steps):
             kinds.add(RequestWay)
         #: How the bytes of its streams are read.
         self.read_as = AS_BYTES if RequestWay not in kinds else AS_EITHER if Way in kinds else AS_REQUESTS

@@ -7,6 +7,7 @@ What they look at is held by who asks; an inspection knows when nothing more is 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from math import inf
 from typing import Protocol
 
@@ -17,10 +18,12 @@ from reusedproxy.config.model.values import Place
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.rules import regular
 from reusedproxy.rules.actions import Act, act_of
+from reusedproxy.rules.changing import may_change, set_again, waited_for
 from reusedproxy.rules.facts import Facts
 from reusedproxy.rules.inspected import TRUE, UNKNOWN, Outlook, outlook
 from reusedproxy.rules.matching import ReadPatterns, no_files
 from reusedproxy.rules.regular import Unevaluated
+from reusedproxy.rules.samples.fetches import Fetch
 from reusedproxy.rules.steering import Held
 from reusedproxy.rules.waiting import Incomplete
 
@@ -36,11 +39,22 @@ WAIT = "wait"
 
 
 @frozen
-class ContentRules:
-    """Holds the rules of one section, each with a test and a verdict, or something that it does. `delay`: seconds that
-    they may wait; None: they do not."""
+class Step:
+    """Holds one rule: a test, and a verdict or something that it does. `again`: it is done again whenever more comes;
+    `kept`: what it keeps for good, which is waited for as long as it may change."""
 
-    steps: Sequence[tuple[Outlook, str | Act, Place]]
+    test: Outlook
+    does: str | Act
+    place: Place
+    again: bool = False
+    kept: Fetch | None = None
+
+
+@frozen
+class ContentRules:
+    """Holds the rules of one section. `delay`: seconds that they may wait; None: they do not."""
+
+    steps: Sequence[Step]
     delay: float | None
     #: The rule that has decided is noted (`last_rule_line`).
     notes_last: bool = False
@@ -55,23 +69,29 @@ class ContentRules:
         notes_last: bool = False,
     ) -> ContentRules | None:
         """Compiles rules; None if there are none."""
-        steps: list[tuple[Outlook, str | Act, Place]] = []
-        for rule in rules:
+        steps: list[Step] = []
+        for rule, again in zip(said := [*rules], set_again(said), strict=True):
             action = rule.action
             does = action.verb if isinstance(action, Receive) else act_of(action, where)
-            steps.append((outlook(rule.condition, where, read), does, rule.place))
+            test = outlook(rule.condition, where, read)
+            steps.append(Step(test, does, rule.place, again, waited_for(rule, where)))
         return cls(steps, delay, notes_last) if steps else None
 
     def judge(self, facts: Facts, at: int = 0) -> tuple[str | Held, int]:
         """Runs the rules from the one `at` this place on, and returns ACCEPT, REJECT, SILENT_DROP, CLOSE, SWITCH or
-        WAIT, or what the rules are held for, and the place of the rule with which they go on: those before it have done
-        what they do, and are not run again. Raises Unevaluated, with the rule's place in the configuration."""
+        WAIT, or what the rules are held for, and the place of the rule with which they go on: of those before it, only
+        variables are set again. Raises Unevaluated, with the rule's place in the configuration."""
         regular.begin()
         place = None
         try:
+            for step in self.steps[:at]:
+                place = step.place
+                if step.again:
+                    self._set_again(step, facts)
             while at < len(self.steps):
-                test, does, place = self.steps[at]
-                found = test(facts)
+                step = self.steps[at]
+                does, place = step.does, step.place
+                found = step.test(facts)
                 if found == UNKNOWN:
                     return WAIT, at
                 if found == TRUE:
@@ -79,6 +99,8 @@ class ContentRules:
                         if self.notes_last:
                             facts.note().last_rule = place
                         return does, at
+                    if step.kept is not None and may_change(step.kept, facts):
+                        return WAIT, at
                     held = does(facts)
                     if isinstance(held, Held):
                         return held, at + 1
@@ -88,6 +110,13 @@ class ContentRules:
         except Exception as error:
             raise Unevaluated.by(error, place) from None
         return ACCEPT, at
+
+    @staticmethod
+    def _set_again(step: Step, facts: Facts) -> None:
+        assert not isinstance(step.does, str)
+        with suppress(Incomplete):
+            if step.test(facts) == TRUE:
+                step.does(facts)
 
 
 class Inspectable(Facts, Protocol):
