@@ -182,6 +182,17 @@ class SecretTests(SynchronousTestCase):
             found = said(f"{HEAD}frontend f\n bind :1\n {line}\n")
             self.assertTrue(any(word in each for each in found), (line, found))
 
+    def test_the_section_behind_a_userlist_keeps_its_name(self) -> None:
+        """It is no password."""
+        for head, word in (
+            ("frontend public-web", "frontend 'public-web' has no 'bind'"),
+            ("backend shop-servers", ""),
+        ):
+            text = f"{HEAD}userlist admins\n user ops insecure-password {SECRET}\n{head}\n"
+            found = "".join(said(f"{text}frontend last\n bind :1\n default_backend shop-server\n"))
+            self.assertIn(word or "did you mean 'shop-servers'?", found)
+            self.assertNotIn(SECRET, found)
+
     def test_no_message_about_another_line_quotes_a_secret(self) -> None:
         """A rule that names an ACL is told what its expression needs, which may have a key; as is what inherits one."""
         key = f"hmac(sha256,{SECRET})"

@@ -216,8 +216,10 @@ class _Reading:
             self.report.done.add(line.word)
 
     def hide_secrets(self, words: Sequence[str]) -> None:
-        """Has no message quote what may be a secret in the current line."""
-        self.report.secrets.look(self.place, words, isinstance(self.section, UserListDraft))
+        """Has no message quote what may be a secret in the current line. The one with which the next section begins is
+        none of a userlist."""
+        begins = bool(words) and words[0] in haproxy_words.SECTIONS
+        self.report.secrets.look(self.place, words, isinstance(self.section, UserListDraft) and not begins)
 
     def lost_line(self, rough_words: list[str]) -> None:
         """Notes that a line could not be split: it may have defined a name, or have been the head of a section."""

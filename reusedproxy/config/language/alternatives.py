@@ -156,7 +156,8 @@ HINTS = {
     ),
     **dict.fromkeys(
         ("jwt.decrypt_alg_list", "jwt.decrypt_enc_list"),
-        "write a rule about the token's header: 'http-request deny unless { VALUE,jwt_header_query('$.enc') A256GCM }'",
+        "write a rule about the token's header: 'http-request deny unless { VALUE,jwt_header_query('$.enc') -m str"
+        " A256GCM }'",
     ),
     "issuers-chain-path": "put the chain into the file that 'crt' names",
     "global set-var": _NO_PROC,

@@ -29,6 +29,8 @@ _KNOWN_OF_HEADS = frozenset(("req.len", "wait_end"))
 _OF_BODIES = frozenset(("req.body", "req.body_len", "req.body_param"))
 #: Actions that keep nobody out, nor do later rules by what they do.
 _HARMLESS = (Capture, SetPriority)
+#: The actions of rules for requests that come closest.
+_FOR_REQUESTS = {"accept": "allow", "reject": "deny"}
 #: Methods that are met by the whole of a text, too, if they are by its beginning.
 _MET_BY_MORE = frozenset(("found", "beg", "sub"))
 
@@ -79,7 +81,8 @@ def _tell(draft: ProxyDraft, rule: Rule, each: Expression, report: Report, *, re
             " has come of the connection"
         )
     elif each.fetch.name in _OF_BODIES:
-        verb = "deny" if isinstance(rule.action, Receive) else rule.words.rpartition(" ")[2]
+        said = rule.words.rpartition(" ")[2]
+        verb = _FOR_REQUESTS.get(said, "deny" if isinstance(rule.action, Receive) else said)
         text = (
             f"'{rule.words}' is run in mode http, in which {draft.title} is, when the head has come, so '{each}' is"
             f" what has come of the body by chance: write 'http-request {verb}', say, behind 'http-request"
