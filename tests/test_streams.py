@@ -684,8 +684,11 @@ class RuleTests(SynchronousTestCase):
             ("set-var(sess.a) req.len", "var(sess.a) -m int gt 3"),
             ("set-var-fmt(sess.a) %[req.len]", "var(sess.a) -m int gt 3"),
             (f"set-var(sess.b) req.len\n {rule}set-var(sess.a) var(sess.b),mul(2)", "var(sess.a) -m int gt 7"),
+            (f"set-var(sess.a) req.len\n {rule}reject if {{ var(sess.a) -m int gt 3 }}", "always_false"),
+            (f"track-sc0 src\n {rule}sc-set-gpt0(0) req.len", "sc0_get_gpt0 gt 3"),
         ):
-            lines = f"tcp-request inspect-delay 5s\n {rule}{sets}\n {rule}reject if WAIT_END {{ {asks} }}\n"
+            lines = "stick-table type ip size 9 store gpt0\n tcp-request inspect-delay 5s\n"
+            lines += f" {rule}{sets}\n {rule}reject if WAIT_END {{ {asks} }}\n"
             world = StreamWorld(self, f"listen l\n bind :1\n {lines} server s1 192.0.2.1:1\n")
             for pieces, refused in (
                 (("evil",), True),
@@ -704,13 +707,31 @@ class RuleTests(SynchronousTestCase):
                     client.reset()
             world.check_rest()
 
+    def test_a_variable_that_is_overwritten_stays_so(self) -> None:
+        """When more comes, too; and an address that was looked up."""
+        rule = "tcp-request content "
+        for then in ("set-var(sess.a) str(clean)", "unset-var(sess.a)"):
+            world = StreamWorld(
+                self,
+                f"listen l\n bind :1\n tcp-request inspect-delay 5s\n {rule}set-var(sess.a) req.payload(0,0)\n"
+                f" {rule}{then}\n {rule}accept if WAIT_END {{ var(sess.a) -m sub evil }}\n {rule}reject\n"
+                " server s1 192.0.2.1:1\n",
+            )
+            client = world.client()
+            client.feed(b"e")
+            client.feed(b"vil")
+            world.advance(5)
+            self.assertEqual(world.flags()[-1], "- PR", then)
+            world.check_rest()
+
     def test_what_counts_counts_once_however_much_comes(self) -> None:
         """And what is kept for good, the key of an entry, is waited for as long as it may change."""
         world = StreamWorld(
             self,
             "listen l\n bind :1\n stick-table type string size 9 store gpc0,conn_cnt\n tcp-request inspect-delay 5s\n"
             " tcp-request content track-sc0 req.payload(0,0)\n tcp-request content sc-inc-gpc0(0)\n"
-            " tcp-request content set-var(sess.a) src_inc_gpc0(l)\n tcp-request content reject if { req.len 99 }\n"
+            " tcp-request content set-var(sess.a) src_inc_gpc0(l)\n"
+            " tcp-request content reject if { src_inc_gpc0(l) gt 9 }\n tcp-request content reject if { req.len 99 }\n"
             " server s1 192.0.2.1:1\n",
         )
         client = world.client()
@@ -721,7 +742,7 @@ class RuleTests(SynchronousTestCase):
         table = world.frontend.tables["l"]
         rows = [row for row in range(1, table.rows) if table.holds(row)]
         self.assertEqual([table.key_of(row) for row in rows], [b"abc", b"192.0.2.7"])
-        self.assertEqual([table.value(row, table.slots["gpc0"]) for row in rows], [1, 1])
+        self.assertEqual([table.value(row, table.slots["gpc0"]) for row in rows], [1, 2])
         client.reset()
         world.check_rest()
 

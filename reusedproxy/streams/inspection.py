@@ -7,7 +7,6 @@ What they look at is held by who asks; an inspection knows when nothing more is 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from math import inf
 from typing import Protocol
 
@@ -18,7 +17,7 @@ from reusedproxy.config.model.values import Place
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.rules import regular
 from reusedproxy.rules.actions import Act, act_of
-from reusedproxy.rules.changing import may_change, set_again, waited_for
+from reusedproxy.rules.changing import counts, may_change, sets_again, waited_for
 from reusedproxy.rules.facts import Facts
 from reusedproxy.rules.inspected import TRUE, UNKNOWN, Outlook, outlook
 from reusedproxy.rules.matching import ReadPatterns, no_files
@@ -41,12 +40,13 @@ WAIT = "wait"
 @frozen
 class Step:
     """Holds one rule: a test, and a verdict or something that it does. `again`: it is done again whenever more comes;
-    `kept`: what it keeps for good, which is waited for as long as it may change."""
+    `asks_once`: its test is not. `kept`: the key that it tracks, which is waited for as long as it may change."""
 
     test: Outlook
     does: str | Act
     place: Place
     again: bool = False
+    asks_once: bool = False
     kept: Fetch | None = None
 
 
@@ -69,54 +69,54 @@ class ContentRules:
         notes_last: bool = False,
     ) -> ContentRules | None:
         """Compiles rules; None if there are none."""
-        steps: list[Step] = []
-        for rule, again in zip(said := [*rules], set_again(said), strict=True):
-            action = rule.action
-            does = action.verb if isinstance(action, Receive) else act_of(action, where)
-            test = outlook(rule.condition, where, read)
-            steps.append(Step(test, does, rule.place, again, waited_for(rule, where)))
+        said = [*rules]
+        steps = [
+            Step(
+                outlook(rule.condition, where, read),
+                rule.action.verb if isinstance(rule.action, Receive) else act_of(rule.action, where),
+                rule.place,
+                sets_again(rule, said),
+                counts(rule.condition),
+                waited_for(rule, where),
+            )
+            for rule in said
+        ]
         return cls(steps, delay, notes_last) if steps else None
 
-    def judge(self, facts: Facts, at: int = 0) -> tuple[str | Held, int]:
-        """Runs the rules from the one `at` this place on, and returns ACCEPT, REJECT, SILENT_DROP, CLOSE, SWITCH or
-        WAIT, or what the rules are held for, and the place of the rule with which they go on: of those before it, only
-        variables are set again. Raises Unevaluated, with the rule's place in the configuration."""
+    def judge(self, facts: Facts, begin: int = 0, done: int = 0) -> tuple[str | Held, int, int]:
+        """Runs the rules from the one with the number `begin` on. Returns ACCEPT, REJECT, SILENT_DROP, CLOSE, SWITCH or
+        WAIT, or what they are held for; the number with which they go on; and, as `done`, a bit for each rule that has
+        done what it does once, and is left out from then on. Raises Unevaluated, with the rule's place in the
+        configuration."""
         regular.begin()
         place = None
         try:
-            for step in self.steps[:at]:
-                place = step.place
-                if step.again:
-                    self._set_again(step, facts)
-            while at < len(self.steps):
-                step = self.steps[at]
+            for number in range(begin, len(self.steps)):
+                step, bit = self.steps[number], 1 << number
+                if done & bit:
+                    continue
                 does, place = step.does, step.place
                 found = step.test(facts)
                 if found == UNKNOWN:
-                    return WAIT, at
-                if found == TRUE:
-                    if isinstance(does, str):
-                        if self.notes_last:
-                            facts.note().last_rule = place
-                        return does, at
+                    return WAIT, 0, done
+                if found == TRUE and isinstance(does, str):
+                    if self.notes_last:
+                        facts.note().last_rule = place
+                    return does, 0, done
+                held = None
+                if found == TRUE and not isinstance(does, str):
                     if step.kept is not None and may_change(step.kept, facts):
-                        return WAIT, at
+                        return WAIT, 0, done
                     held = does(facts)
-                    if isinstance(held, Held):
-                        return held, at + 1
-                at += 1
+                if step.asks_once or (found == TRUE and not step.again):
+                    done |= bit
+                if isinstance(held, Held):
+                    return held, number + 1, done
         except Incomplete:
-            return WAIT, at
+            return WAIT, 0, done
         except Exception as error:
             raise Unevaluated.by(error, place) from None
-        return ACCEPT, at
-
-    @staticmethod
-    def _set_again(step: Step, facts: Facts) -> None:
-        assert not isinstance(step.does, str)
-        with suppress(Incomplete):
-            if step.test(facts) == TRUE:
-                step.does(facts)
+        return ACCEPT, 0, done
 
 
 class Inspectable(Facts, Protocol):
@@ -135,7 +135,19 @@ class Inspection:
     """Waits for what a section's rules decide about one stream. `over` is called once, with ACCEPT, REJECT,
     SILENT_DROP, CLOSE or SWITCH, and may be called before `look` returns."""
 
-    __slots__ = ("_at", "_ended", "_expires", "_over", "_patience", "_rules", "_stop", "_stream", "deadline", "slot")
+    __slots__ = (
+        "_begin",
+        "_done",
+        "_ended",
+        "_expires",
+        "_over",
+        "_patience",
+        "_rules",
+        "_stop",
+        "_stream",
+        "deadline",
+        "slot",
+    )
 
     def __init__(
         self,
@@ -151,8 +163,8 @@ class Inspection:
         self.slot = 0.0
         self._stream = stream
         self._rules = rules
-        #: The place of the rule that waits.
-        self._at = 0
+        #: The number of the rule with which they go on, and the bits of those that have done what they do once.
+        self._begin = self._done = 0
         self._ended = ended
         self._over: Callable[[str], None] | None = over
         self._patience = inf if patience is None else patience
@@ -186,7 +198,7 @@ class Inspection:
         stream.final = expired or self._rules.delay is None or self._ended()
         try:
             while True:
-                verdict, self._at = self._rules.judge(stream, self._at)
+                verdict, self._begin, self._done = self._rules.judge(stream, self._begin, self._done)
                 if not isinstance(verdict, Held):
                     return verdict
                 if self._holds(verdict):
