@@ -686,8 +686,18 @@ class RuleTests(SynchronousTestCase):
             (f"set-var(sess.b) req.len\n {rule}set-var(sess.a) var(sess.b),mul(2)", "var(sess.a) -m int gt 7"),
             (f"set-var(sess.a) req.len\n {rule}reject if {{ var(sess.a) -m int gt 3 }}", "always_false"),
             (f"track-sc0 src\n {rule}sc-set-gpt0(0) req.len", "sc0_get_gpt0 gt 3"),
+            (
+                f"set-var(sess.a) req.len\n {rule}track-sc1 src if {{ var(sess.a) -m int gt 3 }}\n"
+                f" {rule}sc-inc-gpc0(1)",
+                "sc1_get_gpc0 ge 1",
+            ),
+            (
+                f"set-var(sess.a) req.len\n {rule}reject if {{ var(sess.a) -m int gt 3 }} {{ src_inc_gpc0(l) gt 0 }}",
+                "always_false",
+            ),
+            (f"set-var(sess.a) req.len\n {rule}set-src-port var(sess.a)", "src_port 4:9"),
         ):
-            lines = "stick-table type ip size 9 store gpt0\n tcp-request inspect-delay 5s\n"
+            lines = "stick-table type ip size 9 store gpt0,gpc0\n tcp-request inspect-delay 5s\n"
             lines += f" {rule}{sets}\n {rule}reject if WAIT_END {{ {asks} }}\n"
             world = StreamWorld(self, f"listen l\n bind :1\n {lines} server s1 192.0.2.1:1\n")
             for pieces, refused in (
@@ -730,8 +740,7 @@ class RuleTests(SynchronousTestCase):
             self,
             "listen l\n bind :1\n stick-table type string size 9 store gpc0,conn_cnt\n tcp-request inspect-delay 5s\n"
             " tcp-request content track-sc0 req.payload(0,0)\n tcp-request content sc-inc-gpc0(0)\n"
-            " tcp-request content set-var(sess.a) src_inc_gpc0(l)\n"
-            " tcp-request content reject if { src_inc_gpc0(l) gt 9 }\n tcp-request content reject if { req.len 99 }\n"
+            " tcp-request content set-var(sess.a) src_inc_gpc0(l)\n tcp-request content reject if { req.len 99 }\n"
             " server s1 192.0.2.1:1\n",
         )
         client = world.client()
@@ -742,7 +751,7 @@ class RuleTests(SynchronousTestCase):
         table = world.frontend.tables["l"]
         rows = [row for row in range(1, table.rows) if table.holds(row)]
         self.assertEqual([table.key_of(row) for row in rows], [b"abc", b"192.0.2.7"])
-        self.assertEqual([table.value(row, table.slots["gpc0"]) for row in rows], [1, 2])
+        self.assertEqual([table.value(row, table.slots["gpc0"]) for row in rows], [1, 1])
         client.reset()
         world.check_rest()
 

@@ -1,10 +1,9 @@
 """Tells which rules about bytes that are still coming do something once only, and which wait.
 
-HAProxy runs all rules again, from the first one on, whenever more comes. So it is here, but that nothing is counted
-twice: an action does what it does once, and a condition that counts is asked once. A variable is set again
-(`set-var(sess.n) req.len`), or whoever sends late would get past a rule that asks for it, as are a tag and a captured
-value. The key of an entry that is tracked is waited for as long as it may change (src/tcp_rules.c, SMP_F_MAY_CHANGE).
-It must never know how bytes come.
+HAProxy runs all rules again, from the first one on, whenever more comes. So it is here, but that an action that counts
+does so once: as soon as its counter tracks something. Variables and whatever else is set are set again
+(`set-var(sess.n) req.len`), or whoever sends late would get past a rule that asks for it. The key of an entry that is
+tracked is waited for as long as it may change (src/tcp_rules.c, SMP_F_MAY_CHANGE). It must never know how bytes come.
 """
 
 from __future__ import annotations
@@ -15,9 +14,9 @@ from reusedproxy.config.model.rules import Rule
 from reusedproxy.config.model.values import Expression
 from reusedproxy.config.model.within import values_in
 from reusedproxy.config.rules.actions import SetVariable
-from reusedproxy.config.rules.counters import SetTag, Track
+from reusedproxy.config.rules.bandwidth import SetBandwidthLimit
+from reusedproxy.config.rules.counters import Track
 from reusedproxy.config.rules.expressions import where_of
-from reusedproxy.config.rules.log_actions import Capture
 from reusedproxy.config.rules.samples import CLIENT_BYTES, EITHER_BYTES, SERVER_BYTES
 from reusedproxy.config.rules.steering import Resolve
 from reusedproxy.rules.facts import Facts
@@ -28,7 +27,17 @@ from reusedproxy.rules.samples.fetches import Fetch
 _COUNTING = ("inc_gpc", "clr_gpc")
 
 
-def counts(said: object) -> bool:
+def done_once(rule: Rule, rules: Iterable[Rule]) -> bool:
+    """Tells whether a rule among these does once what it does: it limits or looks up, or sets a variable by what
+    counts, or one that another rule looks up, whose address stays. (`rules.counters` counts once by itself.)"""
+    action = rule.action
+    looked_up = {each.action.variable for each in rules if isinstance(each.action, Resolve)}
+    if isinstance(action, SetVariable):
+        return action.name in looked_up or _counts(action)
+    return isinstance(action, Resolve | SetBandwidthLimit)
+
+
+def _counts(said: object) -> bool:
     """Tells whether something is counted, or cleared, when this is evaluated."""
     return any(
         part in call.name
@@ -36,15 +45,6 @@ def counts(said: object) -> bool:
         for call in (expression.fetch, *expression.converters)
         for part in _COUNTING
     )
-
-
-def sets_again(rule: Rule, rules: Iterable[Rule]) -> bool:
-    """Tells whether a rule among these sets a variable, a tag or a captured value again whenever more comes. A variable
-    that is looked up by `do-resolve` is looked up once, and stays."""
-    action = rule.action
-    looked_up = {each.action.variable for each in rules if isinstance(each.action, Resolve)}
-    sets = isinstance(action, Capture | SetTag) or (isinstance(action, SetVariable) and action.name not in looked_up)
-    return sets and not counts((action, rule.condition))
 
 
 def waited_for(rule: Rule, where: str) -> Fetch | None:

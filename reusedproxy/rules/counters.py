@@ -77,15 +77,15 @@ def count_general(action: CountGeneral, where: str) -> Act:
             table, row = tracked
             table.count(row, table.general(number), events)
 
-    return act if where != CLIENT_BYTES else _once(act, id(action))
+    return act if where != CLIENT_BYTES else _once(act, id(action), counter)
 
 
-def _once(act: Act, rule: int) -> Act:
-    """Has a rule for contents count once: of who is judged as a session before a request came, the rules judge the
-    first request, too."""
+def _once(act: Act, rule: int, counter: int) -> Act:
+    """Has a rule for contents count once, as soon as the counter tracks something: it is run whenever more bytes come;
+    and of who is judged as a session before a request came, the rules judge the first request, too."""
 
     def act_once(facts: Facts) -> None:
-        if rule not in facts.counted:
+        if rule not in facts.counted and facts.tracked(counter) is not None:
             facts.counted = (*facts.counted, rule)
             act(facts)
 

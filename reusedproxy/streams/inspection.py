@@ -14,10 +14,11 @@ from attrs import frozen
 
 from reusedproxy.config.model.rules import Receive, Rule
 from reusedproxy.config.model.values import Place
+from reusedproxy.config.rules.steering import Resolve
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.rules import regular
 from reusedproxy.rules.actions import Act, act_of
-from reusedproxy.rules.changing import counts, may_change, sets_again, waited_for
+from reusedproxy.rules.changing import done_once, may_change, waited_for
 from reusedproxy.rules.facts import Facts
 from reusedproxy.rules.inspected import TRUE, UNKNOWN, Outlook, outlook
 from reusedproxy.rules.matching import ReadPatterns, no_files
@@ -39,14 +40,15 @@ WAIT = "wait"
 
 @frozen
 class Step:
-    """Holds one rule: a test, and a verdict or something that it does. `again`: it is done again whenever more comes;
-    `asks_once`: its test is not. `kept`: the key that it tracks, which is waited for as long as it may change."""
+    """Holds one rule: a test, and a verdict or something that it does, `once` or whenever more comes. A rule that
+    `looks_up` a name has not done so while there is none. `kept`: the key that it tracks, which is waited for as long
+    as it may change."""
 
     test: Outlook
     does: str | Act
     place: Place
-    again: bool = False
-    asks_once: bool = False
+    once: bool = False
+    looks_up: bool = False
     kept: Fetch | None = None
 
 
@@ -75,8 +77,8 @@ class ContentRules:
                 outlook(rule.condition, where, read),
                 rule.action.verb if isinstance(rule.action, Receive) else act_of(rule.action, where),
                 rule.place,
-                sets_again(rule, said),
-                counts(rule.condition),
+                done_once(rule, said),
+                isinstance(rule.action, Resolve),
                 waited_for(rule, where),
             )
             for rule in said
@@ -103,15 +105,15 @@ class ContentRules:
                     if self.notes_last:
                         facts.note().last_rule = place
                     return does, 0, done
-                held = None
-                if found == TRUE and not isinstance(does, str):
-                    if step.kept is not None and may_change(step.kept, facts):
-                        return WAIT, 0, done
-                    held = does(facts)
-                if step.asks_once or (found == TRUE and not step.again):
-                    done |= bit
+                if found != TRUE or isinstance(does, str):
+                    continue
+                if step.kept is not None and may_change(step.kept, facts):
+                    return WAIT, 0, done
+                held = does(facts)
                 if isinstance(held, Held):
-                    return held, number + 1, done
+                    return held, number + 1, done | bit
+                if step.once and not step.looks_up:
+                    done |= bit
         except Incomplete:
             return WAIT, 0, done
         except Exception as error:
