@@ -24,7 +24,7 @@ from reusedproxy.rules.samples.compile import compiled
 from reusedproxy.rules.samples.fetches import Fetch
 
 #: Parts of the names of fetches and converters that count, or clear what was counted.
-_COUNTING = ("inc_gpc", "clr_gpc")
+_COUNTING = ("inc_gpc", "clr_gpc", "updt_conn_cnt")
 
 
 def done_once(rule: Rule, rules: Iterable[Rule]) -> bool:

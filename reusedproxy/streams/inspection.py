@@ -181,12 +181,12 @@ class Inspection:
         if over is None:
             return
         verdict = self.verdict(expired)
+        now = self._stream.deadlines.now()
+        if not self._expires:
+            self._expires = now + (self._rules.delay or 0.0)
         if self._stop is not None:
             self._stream.deadlines.cancel(self)  # what is looked up has a time of its own
         elif verdict == WAIT:
-            now = self._stream.deadlines.now()
-            if not self._expires:
-                self._expires = now + (self._rules.delay or 0.0)
             self._stream.deadlines.watch(self, min(self._expires, now + self._patience))
         else:
             self.leave()
