@@ -54,6 +54,25 @@ class ResolvingTests(SynchronousTestCase):
         connection: Any = next(iter(world.frontend.connections))
         self.assertEqual(connection.stream.destination[0], "192.0.2.9")
 
+    def test_the_delay_of_the_rules_begins_before_the_name_is_asked_for(self) -> None:
+        """As in HAProxy: a client waits no longer for having a name looked up."""
+        rules = (
+            "resolvers dns\n nameserver n 192.0.2.53:53\nlisten l\n bind :1\n tcp-request inspect-delay 5s\n"
+            " tcp-request content do-resolve(sess.to,dns,ipv4) str(name)\n tcp-request content reject if WAIT_END\n"
+            " server s1 192.0.2.1:1\n"
+        )
+        world = StreamWorld(self, rules)
+        zone: Any = Zone()
+        world.frontend.lookups = zone
+        client: Any = world.client()
+        client.feed(b"x")
+        world.advance(3)
+        zone.asked[0][3]("192.0.2.9")
+        world.advance(1.5)
+        self.assertIsNone(client.end)
+        world.advance(0.6)
+        self.assertEqual([each.flags for each in world.log], ["PR"])
+
     def test_an_answer_may_be_there_at_once(self) -> None:
         world, _, _ = self.asked("192.0.2.9")
         self.assertEqual(world.connect("s1").take(), b"name")
