@@ -61,7 +61,7 @@ EACH_ACTION = """
  http-request normalize-uri query-sort-by-name
  http-request early-hint Link x
  http-request strict-mode off
- tcp-request content sc-inc-gpc0(2)
+ tcp-request content sc-inc-gpc0(0)
  http-request set-header X-Port %[src_port]
  http-request set-header X-Long 1 if { req.hdr(x-long) -m len 99 }
 """
@@ -253,7 +253,7 @@ class AuthenticationTests(SynchronousTestCase):
         self.assertEqual(client.take().count(b"103 Early Hints"), 1)
         asked = world.server.asked()
         self.assertIn(b"X-Port: 4712\r\n", asked)
-        self.assertIn(b"X-Counted: 1-4\r\n", asked)
+        self.assertIn(b"X-Counted: 2-4\r\n", asked)
         world.server.answer(OK)
         world.check_rest()
 
