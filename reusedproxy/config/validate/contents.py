@@ -14,7 +14,7 @@ from itertools import takewhile
 from reusedproxy.config.language.report import Report
 from reusedproxy.config.model.rules import Condition, Criterion, Receive, Rule
 from reusedproxy.config.model.values import Expression, Place
-from reusedproxy.config.rules.acls import resolved, resolved_backend, resolved_use_server
+from reusedproxy.config.rules.acls import resolved
 from reusedproxy.config.rules.actions import SetPriority
 from reusedproxy.config.rules.expressions import where_of
 from reusedproxy.config.rules.log_actions import Capture
@@ -22,15 +22,15 @@ from reusedproxy.config.rules.patterns import ranges
 from reusedproxy.config.rules.samples import CLIENT_BYTES, EITHER_BYTES
 from reusedproxy.config.rules.steering import WaitForBody
 from reusedproxy.config.sections.draft import ProxyDraft
-from reusedproxy.config.validate.rules import expressions_in, stats_rules
+from reusedproxy.config.validate.rules import choosing, expressions_in, of_servers, stats_rules
 
 #: What rules for contents may ask for of bytes in mode http: the head counts, and all of it is there.
 _KNOWN_OF_HEADS = frozenset(("req.len", "wait_end"))
 _OF_BODIES = frozenset(("req.body", "req.body_len", "req.body_param"))
 #: Actions that keep nobody out, nor do later rules by what they do.
 _HARMLESS = (Capture, SetPriority)
-#: The actions of rules for requests that come closest.
-_FOR_REQUESTS = {"accept": "allow", "reject": "deny"}
+#: Actions upon the bytes of a connection, and those upon messages that come closest.
+FOR_MESSAGES = {"reject": "deny", "close": "deny", "accept": "allow"}
 #: Methods that are met by the whole of a text, too, if they are by its beginning.
 _MET_BY_MORE = frozenset(("found", "beg", "sub"))
 
@@ -82,7 +82,7 @@ def _tell(draft: ProxyDraft, rule: Rule, each: Expression, report: Report, *, re
         )
     elif each.fetch.name in _OF_BODIES:
         said = rule.words.rpartition(" ")[2]
-        verb = _FOR_REQUESTS.get(said, "deny" if isinstance(rule.action, Receive) else said)
+        verb = FOR_MESSAGES.get(said, "deny" if isinstance(rule.action, Receive) else said)
         text = (
             f"'{rule.words}' is run in mode http, in which {draft.title} is, when the head has come, so '{each}' is"
             f" what has come of the body by chance: write 'http-request {verb}', say, behind 'http-request"
@@ -142,16 +142,8 @@ def _behind_rules(draft: ProxyDraft) -> Iterator[tuple[Place, str, object]]:
     """Returns what is evaluated when all rules for requests have been."""
     for rule in (*draft.redirects, *draft.stick_rules, *draft.persist_rules):
         yield rule.place, f"'{rule.words}'", resolved(rule, draft.acls)
-    for choice in draft.use_backends:
-        yield choice.place, "'use_backend'", resolved_backend(choice, draft.acls)
-    for use in draft.use_servers:
-        yield use.place, "'use-server'", resolved_use_server(use, draft.acls)
-    if draft.balance.expression is not None:
-        yield draft.said["balance"], "'balance hash'", draft.balance.expression
-    for server in draft.servers:
-        for name, expression in (("sni", server.words.sni), ("pool-conn-name", server.words.pool_conn_name)):
-            if expression is not None:
-                yield server.place, f"{server.title}: '{name}'", expression
+    yield from choosing(draft)
+    yield from of_servers(draft)
 
 
 def _by_chance(

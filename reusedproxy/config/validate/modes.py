@@ -13,14 +13,14 @@ from reusedproxy.config.language.report import Report
 from reusedproxy.config.model.balance import BALANCE, NEEDS_HTTP
 from reusedproxy.config.model.rules import Receive, Rule
 from reusedproxy.config.model.values import Place
-from reusedproxy.config.rules.acls import resolved, resolved_backend, resolved_use_server
+from reusedproxy.config.rules.acls import resolved, resolved_backend
 from reusedproxy.config.rules.expressions import where_of
 from reusedproxy.config.rules.formats import needs_http
 from reusedproxy.config.rules.samples import CLIENT_BYTES, EITHER_BYTES, NEEDED, REQUEST, SERVER_BYTES
 from reusedproxy.config.sections.draft import ProxyDraft
 from reusedproxy.config.sections.options import CONNECTION_MODES
-from reusedproxy.config.validate.contents import bodies_by_chance, bodies_of_backends, content_of_requests
-from reusedproxy.config.validate.rules import expressions_in, stats_rules
+from reusedproxy.config.validate.contents import FOR_MESSAGES, bodies_by_chance, bodies_of_backends, content_of_requests
+from reusedproxy.config.validate.rules import choosing, expressions_in, of_servers, stats_rules
 
 #: Keywords about requests.
 _HTTP_WORDS = (
@@ -222,7 +222,7 @@ def _of_requests(draft: ProxyDraft, report: Report) -> None:
 
 def _knows_no_users(draft: ProxyDraft, why: str, report: Report) -> None:
     """Refuses rules that ask for users, who would be nobody: HAProxy looks for their passwords in mode tcp, too."""
-    for place, what, said in (*_content(draft), *_choosing(draft)):
+    for place, what, said in (*_content(draft), *choosing(draft)):
         asked = next((each for each in expressions_in(said) if each.fetch.name in _OF_USERS), None)
         if asked is not None:
             report.fault(place, f"{what}: '{asked}' needs 'mode http', and {draft.title} is in {why}")
@@ -291,17 +291,13 @@ def _tcp_backend(draft: ProxyDraft, why: str, report: Report) -> None:
             report.notice(server.place, text)
 
 
-#: Actions upon the bytes of a connection, and those upon messages that come closest.
-_FOR_REQUESTS = {"reject": "deny", "close": "deny", "accept": "allow"}
-
-
 def _http(draft: ProxyDraft, report: Report) -> None:
     for rule in draft.content_rules:
         content_of_requests(draft, rule, report)
     bodies_by_chance(draft, report)
     for rule in draft.response_content_rules:
         _, _, action = rule.words.rpartition(" ")
-        instead = f"http-response {_FOR_REQUESTS.get(action, action)}"
+        instead = f"http-response {FOR_MESSAGES.get(action, action)}"
         text = f"'{rule.words}' is not done in mode http, in which {draft.title} is: write '{instead}'"
         report.fault(rule.place, text)
     for word in ("tcp-request inspect-delay", "tcp-response inspect-delay"):
@@ -330,22 +326,11 @@ def _conditional(draft: ProxyDraft) -> Iterable[tuple[Place, str, object]]:
         *stats_rules(draft),
     )
     yield from ((rule.place, f"'{rule.words}'", resolved(rule, draft.acls)) for rule in rules)
-    yield from _choosing(draft)
-    if draft.balance.expression is not None:
-        yield draft.said["balance"], "'balance hash'", draft.balance.expression
-    for server in draft.servers:
-        for name, expression in (("sni", server.words.sni), ("pool-conn-name", server.words.pool_conn_name)):
-            if expression is not None:
-                yield server.place, f"{server.title}: '{name}'", expression
+    yield from choosing(draft)
+    yield from of_servers(draft)
 
 
 def _content(draft: ProxyDraft) -> Iterable[tuple[Place, str, object]]:
     """Returns the rules about bytes."""
     for rule in (*draft.content_rules, *draft.response_content_rules):
         yield rule.place, f"'{rule.words}'", resolved(rule, draft.acls)
-
-
-def _choosing(draft: ProxyDraft) -> Iterable[tuple[Place, str, object]]:
-    """Returns the lines that choose a backend or a server."""
-    yield from ((each.place, "'use_backend'", resolved_backend(each, draft.acls)) for each in draft.use_backends)
-    yield from ((each.place, "'use-server'", resolved_use_server(each, draft.acls)) for each in draft.use_servers)

@@ -158,6 +158,22 @@ def _edit_of_host(action: Action) -> str:
     return action.verb if isinstance(action, EditHeader) and host else ""
 
 
+def choosing(draft: ProxyDraft) -> Iterable[tuple[Place, str, object]]:
+    """Returns the lines of a section that choose a backend or a server: place, words, and what they ask for."""
+    yield from ((each.place, "'use_backend'", resolved_backend(each, draft.acls)) for each in draft.use_backends)
+    yield from ((each.place, "'use-server'", resolved_use_server(each, draft.acls)) for each in draft.use_servers)
+
+
+def of_servers(draft: ProxyDraft) -> Iterable[tuple[Place, str, object]]:
+    """Returns likewise what chooses among servers and their connections: `balance hash`, `sni`, `pool-conn-name`."""
+    if draft.balance.expression is not None:
+        yield draft.said["balance"], "'balance hash'", draft.balance.expression
+    for server in draft.servers:
+        for name, expression in (("sni", server.words.sni), ("pool-conn-name", server.words.pool_conn_name)):
+            if expression is not None:
+                yield server.place, f"{server.title}: '{name}'", expression
+
+
 def stats_rules(draft: ProxyDraft) -> Iterable[Rule]:
     """Returns the rules of the section's statistics page, those about who may change something among them."""
     page = draft.stats
