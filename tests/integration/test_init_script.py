@@ -207,6 +207,33 @@ class LifeTests(InitScriptTestCase):
     def test_replace_is_another_process_that_nobody_has_waited_for(self) -> None:
         self.replace_it()
 
+    def test_a_process_whose_place_was_taken_is_told_of_while_it_has_clients(self) -> None:
+        """Who has stopped the daemon, or asks for it, would not think of that one."""
+        self.expose()
+        with (
+            socket.create_server((LOOPBACK, self.nobody)) as server,
+            self.started_with_a_client() as client,
+        ):
+            server.settimeout(20)
+            held, _ = server.accept()
+            pid = self.pid
+            self.expect(0, "replace")
+            told = f"process {pid} still has clients from before 'replace'"
+            self.assertIn(told, self.expect(0, "status"))
+            self.assertIn(told, self.expect(0, "stop"))
+            self.expect(3, "status")
+            held.close()
+            client.settimeout(20)
+            self.assertTrue(client.recv(4096))
+        wait_for(lambda: not Path(f"/proc/{pid}").exists(), "the old one to end")
+
+    def started_with_a_client(self) -> socket.socket:
+        """Start it, and have a client ask."""
+        self.expect(0, "start")
+        client = socket.create_connection((LOOPBACK, self.port), timeout=20)
+        client.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
+        return client
+
     def test_a_process_that_cannot_be_replaced_goes_on(self) -> None:
         self.expect(7, "replace")
         self.expect(0, "start")
