@@ -63,6 +63,26 @@ def garbage() -> Iterator[Counter[str]]:
         gc.enable()
 
 
+class Census:
+    """Counts the objects of this program that live. They are not remembered one by one: the address of one that is gone
+    may be given to another, and one that is compiled takes no weak reference."""
+
+    def __init__(self) -> None:
+        self._before = _living()
+
+    def more(self) -> Counter[str]:
+        """Counts those that live beyond as many as there were at first, by their kinds."""
+        return _living() - self._before
+
+    def fewer(self) -> Counter[str]:
+        """Counts those that have gone since, by their kinds."""
+        return self._before - _living()
+
+
+def _living() -> Counter[str]:
+    return Counter(filter(None, map(_name_of_ours, gc.get_objects())))
+
+
 def _name_of_ours(each: object) -> str | None:
     """The name of an object of this program; None: it is somebody else's, or a class, which attrs makes in place of
     another one as a module is loaded."""

@@ -24,10 +24,10 @@ from reusedproxy.operators.runtime.commands import run
 from reusedproxy.operators.view.reading import Reader
 from reusedproxy.sessions.sticking import Sticking
 from tests.fakes import Asks
+from tests.garbage import Census
 from tests.integration.peers import LOOPBACK
 from tests.services import HEAD, OrdersTestCase
 from tests.test_backends_algorithms import servers_of
-from tests.test_generations import Born
 from tests.test_net_tls_server import revocations
 
 NEW = "New server registered.\n"
@@ -331,13 +331,14 @@ class DeleteTests(AddedTestCase):
         """Also where the collector looks at nothing, as after a reload."""
         crt, ca_file = self.write("client.pem", client=True), self.authority.write(self.folder / "ca.pem")
         words = f"ssl ca-file {ca_file} crt {crt} sni str(s.test) pool-min-conn 2 check agent-check agent-port 5"
-        born = Born()
         gc.collect()
         gc.disable()
         self.addCleanup(gc.enable)
+        census = Census()
         server = self.add(f"b/new {LOOPBACK}:9 {words} slowstart 5s observe layer4")
         line = self.proxy.lines["b/new"]
-        born.update([server, line.pool, line.checker, line.agent, line.pool.context])
+        made = {"Server", "HTTPConnectionPool", "Checker", "Agent", "ClientContext"}
+        self.assertLessEqual(made, {each.rpartition(".")[2] for each in census.more()})
         self.tell("enable server b/new")
         self.tell("enable health b/new")
         self.tell("show stat")
@@ -347,7 +348,7 @@ class DeleteTests(AddedTestCase):
         self.reactor.pump([0.1] * 20)
         self.delete("b/new")
         self.reactor.pump([0.5] * 8)
-        self.assertEqual(born.kinds(), [])
+        self.assertEqual([each for each in census.more() if each.endswith((*made,))], [])
 
     def test_wait_says_what_is_wrong_with_it(self) -> None:
         for line, said in (
@@ -384,12 +385,11 @@ class BalanceTests(AddedTestCase):
             hashed = one._by_hash is not None
             if not hashed:
                 self.picks(one, 20)
-            born = Born()
-            born.update(self.proxy.lines[f"one/{each}"].server for each in "xyz")
+            census = Census()
             for each in "xyz":
                 self.delete(f"one/{each}")
             self.reactor.pump([0.5] * 8)
-            self.assertEqual(born.kinds(), [], balance)
+            self.assertEqual(census.fewer()["reusedproxy.backends.server.Server"], 3, balance)
             if hashed:
                 ours, theirs = ([self.bound(each, number) for number in range(500)] for each in (one, every))
                 self.assertEqual(ours, theirs, balance)

@@ -4,40 +4,21 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterable
+from collections import Counter
 from typing import Any
 
 from reusedproxy.backends.server import MAINT
-from reusedproxy.build.assembly import Proxy
 from reusedproxy.daemon.service import ProxyService
 from reusedproxy.pool.named import Name
-from tests.garbage import garbage
+from tests.garbage import Census, garbage
 from tests.integration.peers import LOOPBACK
 from tests.services import HEAD, ServiceTestCase
 
 RELOADS = 5
 
 
-class Born:
-    """Objects that may be gone. A compiled one takes no weak reference."""
-
-    def __init__(self) -> None:
-        self._ids: set[tuple[str, int]] = set()
-
-    def clear(self) -> None:
-        self._ids.clear()
-
-    def add(self, each: object) -> None:
-        self._ids.add((type(each).__name__, id(each)))
-
-    def update(self, those: Iterable[object]) -> None:
-        for each in those:
-            self.add(each)
-
-    def kinds(self) -> list[str]:
-        """The kinds of those that live."""
-        living = ((type(each).__name__, id(each)) for each in gc.get_objects())
-        return [kind for kind, number in living if (kind, number) in self._ids]
+#: What each generation has of its own, by the ends of the names of its kinds.
+KINDS = ("Proxy", "Frontend", "Backend", "Server", "Line", "Pool", "Context", "FilesOfTLS", "LogTargets")
 
 
 class GenerationTestCase(ServiceTestCase):
@@ -53,18 +34,17 @@ class GenerationTestCase(ServiceTestCase):
         self.client = self.write("client.pem", client=True)
         self.ca_file = self.authority.write(self.folder / "ca.pem")
         self.config = str(self.folder / "proxy.cfg")
-        self.born = Born()
 
     def begin(self, server: str = "", bind: str = "", global_: str = "") -> None:
         self.server, self.bind, self.global_ = server, bind, global_
-        self.born.clear()
         self.configure()
+        self.census = Census()
         self.service = ProxyService(self.reactor, [self.config])
         self.patch(self.service, "announce", lambda level, text, section="": self.said.append(text))
         self.service.assemble(bind=True)
         self.service.startService()
         self.addCleanup(self.stop)
-        self.note()
+        self.first = self.living()
 
     def configure(self, more: str = "") -> None:
         text = (
@@ -74,20 +54,10 @@ class GenerationTestCase(ServiceTestCase):
         )
         self.text("proxy.cfg", text)
 
-    def note(self) -> None:
-        """What belongs to the present generation."""
-        proxy = self.proxy
-        self.born.update([*proxy.frontends, *proxy.backends, proxy.files, proxy.logs])
-        for line in proxy.lines.values():
-            self.born.update([line.pool, line.server])
-            if line.pool.context is not None:
-                self.born.add(line.pool.context)
-        for served in proxy.served.values():
-            self.born.update(served.certificates.contexts)
-
-    def living(self) -> dict[str, int]:
-        kinds = self.born.kinds()
-        return {kind: kinds.count(kind) for kind in sorted(set(kinds))}
+    def living(self) -> Counter[str]:
+        """What lives of this test's generations."""
+        more = self.census.more()
+        return Counter({kind: count for kind, count in more.items() if kind.endswith(KINDS)})
 
     def touch(self, *paths: str) -> None:
         for path in paths:
@@ -100,17 +70,14 @@ class GenerationTestCase(ServiceTestCase):
         self.reactor.pump([0.05] * 160)  # a server that is away is waited for until that is known
         self.assertIsNot(self.service.proxy, before)
         del before
-        self.note()
 
 
 class ForgottenTests(GenerationTestCase):
     """Generations, the present one included, after some reloads."""
 
-    def proxies(self) -> set[int]:
-        return {id(each) for each in gc.get_objects() if isinstance(each, Proxy)}
-
-    def assert_one_living(self) -> None:
-        self.assertEqual(set(self.living().values()), {1}, self.living())
+    def assert_living(self, generations: int = 1) -> None:
+        """So many generations live, each as large as the first."""
+        self.assertEqual(self.living(), Counter({kind: count * generations for kind, count in self.first.items()}))
 
     def test_files_that_are_renewed_each_time(self) -> None:
         """For each kind of pool: one for all, one for each name, one for each client."""
@@ -126,7 +93,7 @@ class ForgottenTests(GenerationTestCase):
                 for _ in range(RELOADS):
                     self.touch(self.client)
                     self.reload()
-                self.assert_one_living()
+                self.assert_living()
                 self.stop()
 
     def test_names_that_were_asked_for(self) -> None:
@@ -134,13 +101,12 @@ class ForgottenTests(GenerationTestCase):
         self.begin("sni req.hdr(host) check-sni s.test")
         for _ in range(RELOADS):
             pool: Any = self.proxy.lines["b/s"].pool
-            self.born.add(pool.named(Name(b"a.test", b"a.test")))
+            pool.named(Name(b"a.test", b"a.test"))
+            self.assertEqual((self.living() - self.first)["reusedproxy.pool.pool.HTTPConnectionPool"], 1)
             del pool
             self.touch(self.client)
             self.reload()
-        living = self.living()
-        self.assertNotIn("HTTPConnectionPool", living)
-        self.assertEqual(set(living.values()), {1}, living)
+        self.assert_living()
 
     def test_nothing_has_changed(self) -> None:
         """The pool and the certificates go on; all else is new."""
@@ -148,7 +114,7 @@ class ForgottenTests(GenerationTestCase):
         self.begin("sni req.hdr(host) check-sni s.test", f" ssl crt {crt}")
         for _ in range(RELOADS):
             self.reload()
-        self.assert_one_living()
+        self.assert_living()
 
     def test_what_listeners_show_is_renewed(self) -> None:
         crt = self.write("front.pem")
@@ -156,15 +122,14 @@ class ForgottenTests(GenerationTestCase):
         for _ in range(RELOADS):
             self.touch(crt)
             self.reactor.pump([1.0] * 4)
-            self.note()
         self.assertIn("files of TLS", self.said[-1])
-        self.assert_one_living()
+        self.assert_living()
 
     def test_a_page_of_statistics_and_logs_on_both_sides(self) -> None:
         self.begin("sni str(s.test)", "\n log stdout format raw daemon\n option httplog\n stats enable")
         for _ in range(RELOADS):
             self.reload()
-        self.assert_one_living()
+        self.assert_living()
 
     def test_rules_about_answers(self) -> None:
         """They are compiled anew at each reload; requests go on with those behind a rule that holds the answer back."""
@@ -190,24 +155,22 @@ class ForgottenTests(GenerationTestCase):
             f"backend tb\n mode tcp\n server s {LOOPBACK}:1 ssl verify none sni ssl_fc_sni\n"
         )
         self.reload()
-        living = self.living()
-        self.assertEqual((living["Frontend"], living["Backend"]), (3, 2))
+        self.first = self.living()
         for _ in range(RELOADS):
             self.touch(self.client)
             self.reload()
-        self.assertEqual(self.living(), living)
+        self.assert_living()
 
     def test_reloads_that_are_refused(self) -> None:
         """By the configuration, and by files; what had been made of it goes at once."""
-        before = self.proxies()
         self.begin("sni req.hdr(host) check-sni s.test")
         for more in ("nonsense\n", f" server t {LOOPBACK}:1 ssl verify none crt {self.folder}/none.pem\n"):
             for _ in range(RELOADS):
                 self.configure(more)
                 self.service.reload()
                 self.assertEqual(self.said[-1], "reload refused: everything stays as it was")
-        self.assertEqual(self.proxies() - before, {id(self.proxy)})
-        self.assert_one_living()
+            self.reactor.pump([0.5] * 8)
+        self.assert_living()
 
     def test_a_start_that_waits_for_its_floor_is_reloaded(self) -> None:
         self.begin("sni str(s.test) pool-min-conn 1", "", " pool-warm-start 60s\n")
@@ -215,7 +178,7 @@ class ForgottenTests(GenerationTestCase):
             self.touch(self.client)
             self.reload()
         self.reactor.advance(1)
-        self.assert_one_living()
+        self.assert_living()
 
     def test_a_client_that_stays_keeps_its_own_generation_only(self) -> None:
         self.begin("sni req.hdr(host) check-sni s.test")
@@ -225,12 +188,12 @@ class ForgottenTests(GenerationTestCase):
         for _ in range(RELOADS):
             self.touch(self.client)
             self.reload()
-        self.assertEqual(set(self.living().values()), {2}, self.living())
+        self.assert_living(2)
         self.assertEqual([each.frontends for each in self.proxy.before], [[first]])
         first.connections.discard(staying)
         del first
         self.reactor.advance(1.5)
-        self.assert_one_living()
+        self.assert_living()
 
     def test_clients_of_several_generations_that_go_together(self) -> None:
         """Their proxies have used the same pool, which goes once."""
@@ -248,7 +211,7 @@ class ForgottenTests(GenerationTestCase):
             frontend.connections.discard(staying)
         del frontend
         self.reactor.pump([1.5] * 3)
-        self.assert_one_living()
+        self.assert_living()
 
     def test_nobody_is_sent_to_a_server_whose_pool_has_been_emptied(self) -> None:
         """Clients of the generation before may choose a server until they have gone over."""
@@ -276,8 +239,7 @@ class ForgottenTests(GenerationTestCase):
         for _ in range(40):
             self.service.reload()
             self.reactor.advance(0.1)
-            self.note()
-        self.assertLessEqual(max(self.living().values()), 12, self.living())
+        self.assertEqual(self.living() - Counter({kind: count * 12 for kind, count in self.first.items()}), {})
 
     def test_one_look_a_second_for_clients_that_stay(self) -> None:
         """However many reloads there were; and none when the last has gone."""

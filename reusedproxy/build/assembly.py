@@ -231,7 +231,8 @@ class Assembly:
         trusts = Trusts(previous.trusts if previous is not None else None, in_memory, svid)
         deadlines = previous.deadlines if previous is not None else Deadlines(reactor)
         maxconn = settings.maxconn or descriptors.clients()
-        self._proxy = Proxy(
+        #: What has been built so far.
+        self.proxy = Proxy(
             configuration,
             poller,
             deadlines,
@@ -260,21 +261,21 @@ class Assembly:
             answers=previous.answers if previous is not None and self._again else {},
             maps=previous.maps if previous is not None and self._again else {},
         )
-        self._log_lines = LogLines(configuration, self._proxy.logs, self._faults)
-        self._saved = SavedStates(settings, [] if self._again else self._proxy.notices, states)
+        self._log_lines = LogLines(configuration, self.proxy.logs, self._faults)
+        self._saved = SavedStates(settings, [] if self._again else self.proxy.notices, states)
         self._lines = Lines(
             reactor,
             poller,
             deadlines,
             random,
-            self._proxy.budget,
+            self.proxy.budget,
             self._limits,
             addresses,
             trusts,
             previous.lines if previous is not None else {},
             announce,
             self._faults,
-            self._proxy.notices,
+            self.proxy.notices,
             settings,
         )
 
@@ -284,7 +285,7 @@ class Assembly:
         Raises AssemblyError, after closing everything that was opened. It does so in any case when the caller passes
         `faults`.
         """
-        self._proxy.addresses.look_up_all(queries(self._configuration, self._previous))
+        self.proxy.addresses.look_up_all(queries(self._configuration, self._previous))
         return run_through(self.building(bind=bind, faults=faults))
 
     def building(self, *, bind: bool, faults: Iterable[Fault] = (), serving: bool = False) -> Steps[Proxy]:
@@ -299,14 +300,14 @@ class Assembly:
                 found = sorted(dict.fromkeys(self._faults), key=lambda fault: (fault.place.file, fault.place.line))
                 raise AssemblyError(found, proxy.notices)
         except BaseException:
-            for listener in self._proxy.bound:
+            for listener in self.proxy.bound:
                 listener.close()
             raise
         return proxy
 
     def _building(self, bind: bool, faults: Iterable[Fault], serving: bool) -> Steps[Proxy]:
         self._faults += faults
-        proxy, configuration = self._proxy, self._configuration
+        proxy, configuration = self.proxy, self._configuration
         proxy.stamps = yield from proxy.files.look()  # before any of these files is read
         if serving:
             yield from proxy.trusts.reading(proxy.files.crl_files, self._reactor, proxy.files.beside_lists)
@@ -354,7 +355,7 @@ class Assembly:
 
     def _backends(self, sections: Sections, answers: Answers) -> Steps[dict[str, Backend]]:
         """Builds the backends that are not disabled, by name."""
-        proxy = self._proxy
+        proxy = self.proxy
         building = Backends(
             self._configuration,
             self._reactor,
@@ -380,7 +381,7 @@ class Assembly:
 
     def _shared(self, backends: dict[str, Backend], answers: Answers, sections: Sections) -> Steps[_Shared]:
         """Makes what the frontends share, and reads the files of maps and patterns."""
-        proxy, configuration = self._proxy, self._configuration
+        proxy, configuration = self.proxy, self._configuration
         self._faults += _unknown_hashes(configuration.user_lists.values())
         maps = Maps(proxy.maps if self._again else {}, self._faults)
         in_use = (*configuration.frontends.values(), *configuration.backends.values())
@@ -415,7 +416,7 @@ class Assembly:
 
     def _frontend(self, settings: model.Frontend, shared: _Shared) -> Steps[None]:
         """Builds one frontend, and loads the certificates of its listeners."""
-        proxy, backends, rule_sets = self._proxy, shared.backends, shared.rule_sets
+        proxy, backends, rule_sets = self.proxy, shared.backends, shared.rule_sets
         frontend = Frontend(
             settings,
             backends.get(default_backend(settings) or ""),
@@ -476,7 +477,7 @@ class Assembly:
         That comes last, and for all together: a client that reaches one listener may try the next, and reading files
         takes time.
         """
-        proxy = self._proxy
+        proxy = self.proxy
         listeners = Listeners(
             self._configuration,
             proxy.poller,
@@ -509,18 +510,18 @@ class Assembly:
 
     def _fullconn(self, backend: str) -> int:
         """Returns a tenth of the clients that may come to this backend at once, rounded up, as in HAProxy."""
-        frontends = [each.settings for each in self._proxy.frontends]
+        frontends = [each.settings for each in self.proxy.frontends]
         leading = [
             each
             for each in frontends
             if backend in (each.default_backend, *(rule.name.constant for rule in each.use_backends))
         ]
-        return (sum(each.maxconn or self._proxy.maxconn for each in leading) + 9) // 10
+        return (sum(each.maxconn or self.proxy.maxconn for each in leading) + 9) // 10
 
     def _serve(self, frontend: Frontend) -> Steps[None]:
         """Loads the certificates of the frontend's TLS listeners. Unchanged ones are taken over, with the sessions that
         clients may resume."""
-        proxy = self._proxy
+        proxy = self.proxy
         previous = self._previous.served.values() if self._previous is not None else ()
         for bind in frontend.settings.binds:
             if bind.tls is None:

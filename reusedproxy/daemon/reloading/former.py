@@ -1,4 +1,5 @@
-"""Keeps the proxies that reloads have replaced until their last client has gone, and frees them then.
+"""Keeps the proxies that reloads have replaced until their last client has gone, and frees them then; and those that
+never served, since their reload was refused.
 
 A replaced proxy serves the requests that it has. When nobody uses it any more, its pools that no other proxy has are
 closed, and it is taken apart: it is full of reference cycles. Must never know how one proxy replaces another.
@@ -37,6 +38,8 @@ class FormerProxies:
         self.proxies: list[Proxy] = []
         self._present: Proxy | None = None
         self._clearing: Proxy | None = None
+        #: Those of refused reloads.
+        self._discarded: list[Proxy] = []
         #: Pools of proxies that are gone, whose last connections are still being closed.
         self._ending: list[HTTPConnectionPool] = []
         #: Closed pools of addresses that servers have left; clients of replaced proxies may come upon them.
@@ -58,6 +61,13 @@ class FormerProxies:
         self._clearing = None
         self._look_later()
 
+    def discard(self, refused: Proxy, present: Proxy) -> None:
+        """Frees a proxy that was to replace `present`, whole or as far as it was built, and its pools that no other one
+        has."""
+        self._present = present
+        self._discarded.append(refused)
+        self._look_later()
+
     def delete(self, line: Line) -> None:
         """Frees a server that was taken out of the proxy, when nobody can have it at hand any more."""
         self._deleted.append((self._clock.seconds(), line))
@@ -69,7 +79,7 @@ class FormerProxies:
         self._look_later()
 
     def _look_later(self) -> None:
-        if self.proxies or self._ending or self._deleted or self._departed:
+        if self.proxies or self._discarded or self._ending or self._deleted or self._departed:
             self._closing.plan(EVERY)
 
     def stop(self) -> None:
@@ -84,7 +94,7 @@ class FormerProxies:
         """Closes what only proxies without clients used, in steps."""
         yield from self._free_deleted()
         staying: list[Proxy] = []
-        gone: list[Proxy] = []
+        gone, self._discarded = self._discarded, []
         # Requests that an older proxy has handed on are at the servers of a later one, whose own clients have gone.
         in_use = yield from _backends_in_use(self.proxies)
         for each in self.proxies:

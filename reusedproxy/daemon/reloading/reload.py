@@ -280,6 +280,9 @@ class Reloads:
         except BaseException:
             sockets.give_up()
             raise
+        finally:
+            if service.proxy is old:
+                self.former.discard(assembly.proxy, old)
 
     def _announce_notices(self, new: Proxy) -> None:
         for word, value in start_only(new.configuration.global_).items():
