@@ -26,7 +26,7 @@ def facts(data: bytes, *, final: bool = False, said: bytes = b"") -> Any:
     """Of a client that has sent this."""
     inspected = SimpleNamespace(request_bytes=data, response_bytes=said, final=final, changes=False, most=16384)
     inspected.client_hello = lambda: read_client_hello(data)
-    return SimpleNamespace(inspected=inspected, source=("192.0.2.1", 1), head=None, longest=16383)
+    return SimpleNamespace(inspected=inspected, source=("192.0.2.1", 1), wall=lambda: 1e9, head=None, longest=16383)
 
 
 def look(condition: str, data: bytes, *, final: bool = False) -> int:
@@ -86,6 +86,12 @@ class OutlookTests(SynchronousTestCase):
             ("if { req.ssl_st_ext 0 }", hello_with(b""), TRUE, TRUE),
             ("if { req.ssl_ec_ext -m found }", hello_with(b""), FALSE, FALSE),
             ("if { req.ssl_sigalgs -m found }", hello_with(b""), FALSE, FALSE),
+            ("if { rand(1) 1 }", b"", UNKNOWN, FALSE),
+            ("if { rand(1) 0 }", b"", TRUE, TRUE),
+            ("if { date lt 5 }", b"", UNKNOWN, FALSE),
+            ("if { date_us lt 0 }", b"", UNKNOWN, FALSE),
+            ("if { date,ltime(%Y) gt 3000 }", b"", UNKNOWN, FALSE),
+            ("if { uuid -m beg x }", b"", UNKNOWN, FALSE),
         ]
         for condition, data, now, at_last in table:
             self.assertEqual((look(condition, data), look(condition, data, final=True)), (now, at_last), condition)

@@ -16,6 +16,12 @@ def wait_for_more(inspected: Inspected | None) -> None:
         raise Incomplete
 
 
+def unsettle(inspected: Inspected | None) -> None:
+    """Notes that a sample may be another one when more comes, or when it is asked for again."""
+    if inspected is not None:
+        inspected.changes = True
+
+
 def settle(inspected: Inspected | None) -> None:
     """Notes that a sample stays what it is, whatever else comes: a message has been read to its end."""
     if inspected is not None:

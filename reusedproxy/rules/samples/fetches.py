@@ -24,6 +24,7 @@ from reusedproxy.rules.samples.process_fetches import PROCESS_FETCHES
 from reusedproxy.rules.samples.table_fetches import TABLE_FETCHES
 from reusedproxy.rules.samples.tls_fetches import TLS_FETCHES
 from reusedproxy.rules.users import FETCHES as USER_FETCHES
+from reusedproxy.rules.waiting import unsettle
 from reusedproxy.wire.grammar import OWS
 from reusedproxy.wire.heads import RequestHead, ResponseHead
 from reusedproxy.wire.proxy_protocol import AUTHORITY, UNIQUE_ID
@@ -65,10 +66,16 @@ def _var(name: str, default: str | None = None) -> Fetch:
 
 def _date(offset: str = "0", unit: str = "s") -> Fetch:
     scale, moved = UNITS[unit], int(offset)
-    return lambda facts: wrapped(int(facts.wall() * scale) + moved)
+
+    def fetch(facts: Facts) -> Sample:
+        unsettle(facts.inspected)
+        return wrapped(int(facts.wall() * scale) + moved)
+
+    return fetch
 
 
 def _microseconds(facts: Facts) -> Sample:
+    unsettle(facts.inspected)
     return int(facts.wall() * 1_000_000) % 1_000_000
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 from reusedproxy.rules.facts import Facts, Sample
+from reusedproxy.rules.waiting import unsettle
 
 Fetch = Callable[[Facts], Sample]
 Convert = Callable[[Any, Facts], Sample]
@@ -38,11 +39,21 @@ def _constant(value: Sample) -> Callable[[], Fetch]:
 
 def _random(text: str = "") -> Fetch:
     most = int(text or 0) % _RANGE or _RANGE  # as HAProxy, which takes a negative number for an unsigned one
-    return lambda facts: randrange(most)
+
+
+    def fetch(facts: Facts) -> Sample:
+        unsettle(facts.inspected)
+        return randrange(most)
+
+    return fetch
 
 
 def _uuid(version: str = "4") -> Fetch:
-    return lambda facts: str(uuid4()).encode()
+    def fetch(facts: Facts) -> Sample:
+        unsettle(facts.inspected)
+        return str(uuid4()).encode()
+
+    return fetch
 
 
 def _usable() -> Convert:
