@@ -6,6 +6,7 @@ Everything that it would keep in /etc, /run and /var is in a directory of the te
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import getpass
 import os
@@ -210,6 +211,8 @@ class LifeTests(InitScriptTestCase):
     def test_a_process_whose_place_was_taken_is_told_of_while_it_has_clients(self) -> None:
         """Who has stopped the daemon, or asks for it, would not think of that one."""
         self.expose()
+        # It has not been answered when all this is done, however slow this machine is.
+        self.configuration.write_text(self.configuration.read_text().replace("server 5s", "server 60s"))
         with (
             socket.create_server((LOOPBACK, self.nobody)) as server,
             self.started_with_a_client() as client,
@@ -327,6 +330,8 @@ class RefusalTests(InitScriptTestCase):
         self.configure(self.port, more=self.wrong)
         self.assertIn(self.message, self.expect(1, "reload"))
         self.assertIn(self.message, self.expect(1, "restart"))
+        for action in ("reload", "restart", "replace"):
+            self.assertIn(f"not {action.removesuffix('e')}ed, the configuration is not valid", self.expect(1, action))
         self.assertEqual(pid, self.pid)
         self.assertEqual(503, self.status_of_a_request(self.port))
 
@@ -402,6 +407,42 @@ class SystemdTests(InitScriptTestCase):
 
 
 class PidFileTests(InitScriptTestCase):
+    def test_a_restart_that_could_write_nothing_stops_nothing(self) -> None:
+        """A disk is full."""
+        run = self.directory / "run"
+        run.mkdir()
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,mode=755", "tmpfs", run], check=False).returncode:
+            raise SkipTest("nothing can be mounted here")
+        self.addCleanup(subprocess.run, ["umount", run], check=True)
+        self.addCleanup(self.script, "stop")
+        self.pidfile = run / "daemon.pid"
+        self.set(PIDFILE=self.pidfile)
+        self.expect(0, "start")
+        pid = self.pid
+        remains = f"not restarted, nothing can be written beside {self.pidfile}"
+        with contextlib.suppress(OSError), open(run / "much", "wb", 0) as file:
+            while True:
+                file.write(bytes(4096))
+        self.assertIn(remains, self.expect(1, "restart"))
+        (run / "much").unlink()
+        self.assertEqual((self.pid, self.status_of_a_request(self.port)), (pid, 503))
+        self.expect(0, "restart")
+        self.assertEqual({each.suffix for each in run.iterdir()}, {".pid", ".born", ".status", ".lock"})
+
+    def test_a_reload_of_another_configuration_is_not_called_done(self) -> None:
+        """The daemon reads again what it was started with."""
+        self.expect(0, "start")
+        other, same = self.directory / "b.cfg", self.directory / "link.cfg"
+        other.write_text(self.configuration.read_text())
+        same.symlink_to(self.configuration)
+        self.set(CONFIG=same)
+        self.expect(0, "reload")
+        self.set(CONFIG=other)
+        said = f"process {self.pid} reads {self.configuration}, not CONFIG={other}: 'restart' goes over to it"
+        self.assertIn(said, self.expect(1, "reload"))
+        self.expect(0, "restart")
+        self.expect(0, "reload")
+
     def test_a_stop_is_done_where_a_file_cannot_be_removed(self) -> None:
         """The rest of a restart, too."""
         self.expect(0, "start")
