@@ -24,7 +24,9 @@ PLACE = Place("t.cfg", 1)
 
 def facts(data: bytes, *, final: bool = False, said: bytes = b"") -> Any:
     """Of a client that has sent this."""
-    inspected = SimpleNamespace(request_bytes=data, response_bytes=said, final=final, changes=False, most=16384)
+    inspected = SimpleNamespace(
+        request_bytes=data, response_bytes=said, final=final, waited=False, changes=False, most=16384
+    )
     inspected.client_hello = lambda: read_client_hello(data)
     return SimpleNamespace(inspected=inspected, source=("192.0.2.1", 1), wall=lambda: 1e9, head=None, longest=16383)
 

@@ -717,6 +717,71 @@ class RuleTests(SynchronousTestCase):
                     client.reset()
             world.check_rest()
 
+    def test_a_variable_that_counts_does_so_as_soon_as_something_is_tracked(self) -> None:
+        """Once for each session, however many pieces come."""
+        rule = "tcp-request content "
+        for sets in (
+            "set-var(sess.n) sc1_inc_gpc0",
+            "set-var(sess.n) sc_inc_gpc0(1)",
+            "set-var-fmt(sess.n) %[sc1_inc_gpc0]",
+        ):
+            world = StreamWorld(
+                self,
+                "listen l\n bind :1\n tcp-request inspect-delay 5s\n stick-table type string size 9 store gpc0\n"
+                f" {rule}{sets}\n {rule}track-sc1 req.payload(0,3)\n"
+                f" {rule}reject if {{ var(sess.n) -m int gt 1 }}\n {rule}accept if {{ req.len gt 10 }}\n"
+                " server s1 192.0.2.1:1\n",
+            )
+            for passes in (True, False, False):
+                client = world.client()
+                for piece in (b"abc", b"defghi", b"jk"):
+                    client.feed(piece)
+                if passes:
+                    self.assertEqual(world.connect("s1").take(), b"abcdefghijk", sets)
+                    client.reset()
+                else:
+                    self.assertEqual(world.flags()[-1], "- PR", sets)
+            world.check_rest()
+
+    def test_a_client_that_times_out_while_rules_wait_gets_no_server(self) -> None:
+        """As in HAProxy, where `timeout client` is shorter than the delay; a rule that refuses it then is named."""
+        for rules, flags in (
+            ("reject if { req.payload(0,4) -m str evil }", "- cR"),
+            ("accept if { req.len gt 10 }", "- cR"),
+            ("reject if WAIT_END", "- PR"),
+            ("accept if { req.len gt 10 }\n tcp-request content reject", "- PR"),
+        ):
+            for text in (
+                "listen l\n bind :1\n timeout client 2s\n tcp-request inspect-delay 5s\n tcp-request content {}\n",
+                "frontend l\n bind :1\n timeout client 2s\n default_backend b\n"
+                "backend b\n tcp-request inspect-delay 5s\n tcp-request content {}\n",
+            ):
+                world = StreamWorld(self, f"{text.format(rules)} server s1 192.0.2.1:1\n")
+                client = world.client()
+                client.feed(b"evi")
+                world.advance(1.9)
+                self.assertEqual(world.flags(), [])
+                world.advance(0.2)
+                self.assertEqual([each.rpartition(" ")[2] for each in world.flags()], [flags[2:]], (rules, text))
+                self.assertEqual(world.dialled("s1"), 0)
+                world.check_rest()
+
+    def test_a_client_that_was_waited_for_in_vain_has_no_payload(self) -> None:
+        """Not even an empty one, as in HAProxy, which finds that at its first look only."""
+        found = "{ req.payload(0,0) -m found }"
+        delay = "tcp-request inspect-delay 2s\n tcp-request content "
+        for rules, passes in (
+            (f"tcp-request content accept if {found}\n tcp-request content reject", True),
+            (f"{delay}accept if {found}\n tcp-request content reject", True),
+            (f"{delay}accept if WAIT_END {found}\n tcp-request content reject", False),
+            (f"{delay}accept if {{ req.payload(0,0) -m str x }} or {found}\n tcp-request content reject", True),
+            (f"{delay}reject if WAIT_END {found}", True),
+        ):
+            world = StreamWorld(self, f"listen l\n bind :1\n {rules}\n server s1 192.0.2.1:1\n")
+            world.client()
+            world.advance(3)
+            self.assertEqual((world.dialled("s1"), [*world.flags()]), (1, []) if passes else (0, ["- PR"]), rules)
+
     def test_a_variable_that_is_overwritten_stays_so(self) -> None:
         """When more comes, too; and an address that was looked up."""
         rule = "tcp-request content "

@@ -22,6 +22,7 @@ from reusedproxy.config.rules.steering import Resolve
 from reusedproxy.rules.facts import Facts
 from reusedproxy.rules.samples.compile import compiled
 from reusedproxy.rules.samples.fetches import Fetch
+from reusedproxy.rules.samples.table_fetches import asked_of, changes
 
 #: Parts of the names of fetches and converters that count, or clear what was counted.
 _COUNTING = ("inc_gpc", "clr_gpc", "updt_conn_cnt")
@@ -35,6 +36,16 @@ def done_once(rule: Rule, rules: Iterable[Rule]) -> bool:
     if isinstance(action, SetVariable):
         return action.name in looked_up or _counts(action)
     return isinstance(action, Resolve | SetBandwidthLimit)
+
+
+def counters_of(rule: Rule) -> tuple[int, ...]:
+    """Returns the counters (`sc0`) in whose entries a rule counts as it sets a variable. It has not done so before they
+    track something."""
+    if not isinstance(rule.action, SetVariable):
+        return ()
+    calls = [expression.fetch for expression in values_in(rule.action, Expression)]
+    asked = [asked_of(call) for call in calls if changes(call)]
+    return tuple({each[0] for each in asked if each is not None and each[0] >= 0})
 
 
 def _counts(said: object) -> bool:

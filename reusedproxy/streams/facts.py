@@ -45,6 +45,7 @@ class StreamFacts(ConnectionFacts[StreamClient]):
     held: bytes
     #: Nothing more is waited for.
     final = True
+    waited = False
     changes = False
     _head: RequestHead | None = None
     #: The client's bytes are no head, whatever follows.

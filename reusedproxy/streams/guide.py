@@ -19,7 +19,7 @@ from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.sessions.sticking import Sticking, Sticks, Stores
 from reusedproxy.sessions.switching import ServerRules, Switching, backend_to_use, server_to_use
 from reusedproxy.streams.facts import AS_BYTES, AS_EITHER, AS_REQUESTS
-from reusedproxy.streams.inspection import DENIALS, SILENT_DROP, SWITCH, ContentRules
+from reusedproxy.streams.inspection import DENIALS, SILENT_DROP, SWITCH, TIMED_OUT, ContentRules
 
 
 @define
@@ -60,6 +60,9 @@ class Guided(Sticks, Protocol):
 
     def refuse(self, flags: str = "PR", *, denied: bool = False, silently: bool = False) -> None:
         """Ends the stream. `denied` tells that a rule says so."""
+
+    def client_gone(self, who: str) -> None:
+        """Ends the stream, because its client is gone, or ("c") has timed out."""
 
     def not_evaluated(self, unevaluated: Unevaluated) -> None:
         """Reports a rule that could not be evaluated."""
@@ -105,6 +108,8 @@ class Guide:
     def _inspected(self, stream: Guided, verdict: str) -> None:
         if verdict in DENIALS:
             stream.refuse(denied=True, silently=verdict == SILENT_DROP)
+        elif verdict == TIMED_OUT:
+            stream.client_gone("c")
         elif verdict == SWITCH:
             stream.switch(None)
         else:
@@ -131,6 +136,8 @@ class Guide:
     def _inspected_there(self, stream: Guided, way: Way, verdict: str) -> None:
         if verdict in DENIALS:
             stream.refuse(denied=True, silently=verdict == SILENT_DROP)
+        elif verdict == TIMED_OUT:
+            stream.client_gone("c")
         else:
             self._go(stream, way)
 

@@ -18,7 +18,7 @@ from reusedproxy.config.rules.steering import Resolve
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.rules import regular
 from reusedproxy.rules.actions import Act, act_of
-from reusedproxy.rules.changing import done_once, may_change, waited_for
+from reusedproxy.rules.changing import counters_of, done_once, may_change, waited_for
 from reusedproxy.rules.facts import Facts
 from reusedproxy.rules.inspected import TRUE, UNKNOWN, Outlook, outlook
 from reusedproxy.rules.matching import ReadPatterns, no_files
@@ -32,6 +32,7 @@ ACCEPT = "accept"
 REJECT = "reject"
 SILENT_DROP = "silent-drop"  # rejected, and the client is not told so
 CLOSE = "close"
+TIMED_OUT = "timed out"  # silent for its time-out, and no rule has refused it
 SWITCH = "switch-mode"  # let pass, and the bytes are requests
 DENIALS = (REJECT, SILENT_DROP)
 #: Not yet.
@@ -41,14 +42,15 @@ WAIT = "wait"
 @frozen
 class Step:
     """Holds one rule: a test, and a verdict or something that it does, `once` or whenever more comes. A rule that
-    `looks_up` a name has not done so while there is none. `kept`: the key that it tracks, which is waited for as long
-    as it may change."""
+    `looks_up` a name has not done so while there is none, and one that `counts_in` what counters track not before these
+    track something. `kept`: the key that it tracks, which is waited for as long as it may change."""
 
     test: Outlook
     does: str | Act
     place: Place
     once: bool = False
     looks_up: bool = False
+    counts_in: Sequence[int] = ()
     kept: Fetch | None = None
 
 
@@ -79,6 +81,7 @@ class ContentRules:
                 rule.place,
                 done_once(rule, said),
                 isinstance(rule.action, Resolve),
+                counters_of(rule),
                 waited_for(rule, where),
             )
             for rule in said
@@ -112,7 +115,8 @@ class ContentRules:
                 held = does(facts)
                 if isinstance(held, Held):
                     return held, number + 1, done | bit
-                if step.once and not step.looks_up:
+                counted = all(facts.tracked(each) is not None for each in step.counts_in)
+                if step.once and counted and not step.looks_up:
                     done |= bit
         except Incomplete:
             return WAIT, 0, done
@@ -135,7 +139,7 @@ class Inspectable(Facts, Protocol):
 
 class Inspection:
     """Waits for what a section's rules decide about one stream. `over` is called once, with ACCEPT, REJECT,
-    SILENT_DROP, CLOSE or SWITCH, and may be called before `look` returns."""
+    SILENT_DROP, CLOSE, SWITCH or TIMED_OUT, and may be called before `look` returns."""
 
     __slots__ = (
         "_begin",
@@ -159,8 +163,8 @@ class Inspection:
         over: Callable[[str], None],
         patience: float | None = None,
     ) -> None:
-        """Asks `ended` whether nothing more can come; `patience` are the seconds of silence after which nothing does
-        either (None: any number)."""
+        """Asks `ended` whether nothing more can come; `patience` are the seconds after which that side has timed out
+        (None: never)."""
         self.deadline = inf
         self.slot = 0.0
         self._stream = stream
@@ -238,7 +242,13 @@ class Inspection:
         self._stream.deadlines.cancel(self)
 
     def deadline_passed(self) -> None:
-        self.look(expired=True)
+        over = self._over
+        if over is None or self._stream.deadlines.now() >= self._expires:
+            self.look(expired=True)
+            return
+        verdict = self.verdict(expired=True)
+        self.leave()
+        over(verdict if verdict in DENIALS else TIMED_OUT)
 
 
 def _over() -> bool:

@@ -153,6 +153,7 @@ class Stream(StreamFacts):
         self.inspection = inspection = Inspection(self, rules, self._sends_no_more, over, patience)
         inspection.look()
         if self.inspection is not None:
+            self.waited = True
             self._read()
 
     def _sends_no_more(self) -> bool:

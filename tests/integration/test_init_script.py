@@ -413,7 +413,7 @@ class PidFileTests(InitScriptTestCase):
         run.mkdir()
         if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,mode=755", "tmpfs", run], check=False).returncode:
             raise SkipTest("nothing can be mounted here")
-        self.addCleanup(subprocess.run, ["umount", run], check=True)
+        self.addCleanup(lambda: subprocess.run(["umount", run], check=True))
         self.addCleanup(self.script, "stop")
         self.pidfile = run / "daemon.pid"
         self.set(PIDFILE=self.pidfile)

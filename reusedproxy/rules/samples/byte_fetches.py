@@ -74,7 +74,9 @@ def _payload(side: Side) -> Callable[[str, str], Fetch]:
             data = side(inspected)
             if begin + size > inspected.most:
                 return None  # so much is never held
-            if begin + size > len(data):
+            # Of a client that was waited for in vain, HAProxy has no buffer any more, which would be an empty payload.
+            missing = not data and inspected.waited and side is _request
+            if begin + size > len(data) or missing:
                 wait_for_more(inspected)
                 return None
             if not size:

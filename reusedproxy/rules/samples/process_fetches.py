@@ -40,7 +40,6 @@ def _constant(value: Sample) -> Callable[[], Fetch]:
 def _random(text: str = "") -> Fetch:
     most = int(text or 0) % _RANGE or _RANGE  # as HAProxy, which takes a negative number for an unsigned one
 
-
     def fetch(facts: Facts) -> Sample:
         unsettle(facts.inspected)
         return randrange(most)
