@@ -365,6 +365,40 @@ class DeleteTests(AddedTestCase):
         self.assertEqual(self.tell("wait -h"), self.tell("wait 1s sv-removable"))
 
 
+class NumberTests(AddedTestCase):
+    def test_sections_and_servers_are_called_by_their_numbers_too(self) -> None:
+        """As HAProxy's management guide says (9.3): "#" and the number that `show stat` has."""
+        numbers = {each.name: each.settings.id for each in (*self.context.proxy.frontends, *self.context.proxy.backends)}
+        f, b = f"#{numbers['f']}", f"#{numbers['b']}"
+        server = self.context.server("b/s")[1]
+        for path in (f"{b}/#2", f"{b}/s", "b/#2"):
+            for order, state in (("disable server", MAINT), ("enable server", UP)):
+                self.assertEqual(self.tell(f"{order} {path}"), "")
+                self.assertEqual(server.state, state)
+        self.assertEqual(self.tell(f"get weight {b}/#2"), "1 (initial 1)\n")
+        self.assertEqual(self.tell(f"set maxconn frontend {f} 77"), "")
+        self.assertEqual(self.context.frontend("f").settings.maxconn, 77)
+        self.assertEqual(self.tell(f"disable frontend {f}"), "")
+        self.assertEqual(self.tell(f"shutdown sessions server {b}/#2"), "")
+        self.assertIn("b/s", self.tell(f"show pool {b}/#2"))
+        self.assertEqual(self.tell(f"add server {b}/new {LOOPBACK}:9"), NEW)
+        number = self.context.server("b/new")[1].settings.id
+        self.assertEqual(self.tell(f"wait 1s srv-removable {b}/#{number}"), "Done.\n")
+        self.assertEqual(self.tell(f"del server {b}/#{number}"), "Server deleted.")
+
+    def test_a_number_that_nobody_has_is_told(self) -> None:
+        for line, said in (
+            ("disable server #99/#1", "No such backend.\n"),
+            ("disable server b/#99", "No such server.\n"),
+            ("disable server b/#", "No such server.\n"),
+            ("disable server b/#2x", "No such server.\n"),
+            ("disable frontend #99", "No such frontend.\n"),
+            ("show pool #99", "No such backend.\n"),
+            ("show pool b/#99", "No such server.\n"),
+        ):
+            self.assertEqual(self.tell(line), said, line)
+
+
 class BalanceTests(AddedTestCase):
     """Each algorithm that a server may be added to chooses among them as if they had been in the file."""
 

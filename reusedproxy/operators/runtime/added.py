@@ -38,7 +38,7 @@ def add_server(context: Context, words: Sequence[str]) -> Iterator[str]:
         raise Refusal(str(refusal), "") from None
     if not backend.dynamic:
         raise Refusal("Backend must use a dynamic load balancing to support dynamic servers.", "")
-    yield from _when_done(context, lambda done: context.service.add_server(section, name, words[1:], done))
+    yield from _when_done(context, lambda done: context.service.add_server(backend.name, name, words[1:], done))
 
 
 def del_server(context: Context, words: Sequence[str]) -> Iterator[str]:
@@ -47,12 +47,14 @@ def del_server(context: Context, words: Sequence[str]) -> Iterator[str]:
     if not path.partition("/")[2]:
         raise Refusal(_NO_NAME, "")
     try:
-        why_not, _ = removable(context.proxy, *context.server(path))
+        backend, server = context.server(path)
     except Refusal as refusal:
-        why_not = str(refusal)
+        raise Refusal(str(refusal), "") from None
+    why_not, _ = removable(context.proxy, backend, server)
     if why_not:
         raise Refusal(why_not, "")
-    yield from _when_done(context, lambda done: context.service.delete_server(path, done))
+    full_name = f"{backend.name}/{server.name}"
+    yield from _when_done(context, lambda done: context.service.delete_server(full_name, done))
 
 
 _WAIT_USAGE = """\

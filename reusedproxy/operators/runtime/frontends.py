@@ -45,10 +45,7 @@ def shutdown_frontend(context: Context, words: Sequence[str]) -> str:
 def _frontend(context: Context, words: Sequence[str]) -> Frontend:
     if not words:
         raise Refusal("A frontend name is expected.")
-    found = next((each for each in context.proxy.frontends if each.name == words[0]), None)
-    if found is None:
-        raise Refusal("No such frontend.")
-    return found
+    return context.frontend(words[0])
 
 
 def set_maxconn_frontend(context: Context, words: Sequence[str]) -> str:

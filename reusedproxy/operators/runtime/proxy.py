@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from attrs import Factory, define, frozen
 
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.server import Server
+from reusedproxy.clients.frontend import Frontend
 from reusedproxy.config.model.proxies import Configuration
 from reusedproxy.config.model.values import Notice
 from reusedproxy.config.tls.crt_list import CrtList
@@ -27,6 +29,8 @@ from reusedproxy.tables.table import Table
 if TYPE_CHECKING:
     from reusedproxy.operators.stats.moment import Moments
     from reusedproxy.operators.view.rates import Rates
+
+S = TypeVar("S", Frontend, Backend, Server)
 
 #: What those who connect may do: each includes the ones before it.
 USER, OPERATOR, ADMIN = range(3)
@@ -224,22 +228,39 @@ class Context:
         if self.level < level:
             raise Refusal("Permission denied")
 
+    def frontend(self, name: str) -> Frontend:
+        """Returns the frontend of this name, or of this number ("#2", `id`). Raises Refusal."""
+        found = _called(name, self.proxy.frontends)
+        if found is None:
+            raise Refusal("No such frontend.")
+        return found
+
     def backend(self, name: str) -> Backend:
-        found = next((each for each in self.proxy.backends if each.name == name), None)
+        """Returns the backend of this name, or of this number ("#2", `id`). Raises Refusal."""
+        found = _called(name, self.proxy.backends)
         if found is None:
             raise Refusal("No such backend.")
         return found
 
     def server(self, path: str) -> tuple[Backend, Server]:
-        """Returns the server that is called `path`, "backend/server", and its backend. Raises Refusal."""
+        """Returns the server that is called `path`, "backend/server", each by its name or number, and its backend.
+        Raises Refusal."""
         backend_name, slash, name = path.partition("/")
         if not slash:
             raise Refusal("Require 'backend/server'.")
         backend = self.backend(backend_name)
-        found = next((each for each in backend.servers if each.name == name), None)
+        found = _called(name, backend.servers)
         if found is None:
             raise Refusal("No such server.")
         return backend, found
+
+
+def _called(name: str, those: Sequence[S]) -> S | None:
+    """Returns the one of this name, or of this number ("#2"); None: there is none."""
+    if not re.fullmatch("#[0-9]{1,9}", name):
+        return next((each for each in those if each.name == name), None)
+    number = int(name[1:])
+    return next((each for at, each in enumerate(those, 1) if (each.settings.id or at) == number), None)
 
 
 class Statistics:

@@ -185,9 +185,9 @@ def show_pool(context: Context, words: Sequence[str]) -> Iterable[str]:
     troubles them."""
     proxy = context.proxy
     name, _, server = words[0].partition("/") if words else ("", "", "")
-    names = [each.name for each in proxy.backends if name in ("", each.name)]
-    if words and not names:
-        raise Refusal("No such backend.")
+    names = [context.backend(name).name] if name else [each.name for each in proxy.backends]
+    if server:
+        server = context.server(words[0])[1].name
     queued = {each.name: len(each.queue) for each in proxy.backends}
     found = ((view, queued.get(backend, 0)) for backend, _, view in servers_of(proxy, names))
     shown: Iterator[str] = _pools((view, waiting) for view, waiting in found if server in ("", view.name))

@@ -135,11 +135,10 @@ def _attached(context: Context, kind: str, name: str) -> Callable[[SessionView],
         wanted = (backend.name, server.name)
         return lambda view: (view.backend, view.server) == wanted
     if kind == "backend":
-        context.backend(name)
-        return lambda view: view.backend == name
-    if all(each.name != name for each in context.proxy.frontends):
-        raise Refusal("No such frontend.")
-    return lambda view: view.frontend == name
+        wanted_backend = context.backend(name).name
+        return lambda view: view.backend == wanted_backend
+    wanted_frontend = context.frontend(name).name
+    return lambda view: view.frontend == wanted_frontend
 
 
 def _is_suspicious(session: SessionDetails) -> bool:
