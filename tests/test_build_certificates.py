@@ -8,6 +8,7 @@ import os
 import pwd
 from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from random import Random
 from unittest import SkipTest, mock
 
@@ -344,6 +345,18 @@ class StampTests(FilesTestCase):
         self.assertEqual(admissions(f"{a} {asks}", f"{b} {asks} b.test"), [bound, bound])
         (modern,) = admissions(f"{a} [ssl-min-ver TLSv1.3]")
         self.assertNotEqual(modern, free)
+
+    def test_a_file_of_a_ca_that_is_named_for_its_list_too_admits_others(self) -> None:
+        """Who was let in before may have a certificate that the list revokes."""
+        authority = certificates().authority
+        both = self.text("both.pem", f"{Path(certificates().ca_file).read_text()}{revocations(authority).decode()}")
+        asks = f"{self.write('a.pem')} [verify required ca-file {both}{{}}]"
+
+        def admission(more: str) -> object:
+            (context,) = serve(self.tls(f"crt-list {self.text('list', asks.format(more))}")).certificates.contexts
+            return context.admission
+
+        self.assertNotEqual(admission(""), admission(f" crl-file {both}"))
 
     def test_lines_that_say_the_same_share_it(self) -> None:
         """A certificate for several addresses is read once."""

@@ -368,8 +368,7 @@ class DeleteTests(AddedTestCase):
 class NumberTests(AddedTestCase):
     def test_sections_and_servers_are_called_by_their_numbers_too(self) -> None:
         """As HAProxy's management guide says (9.3): "#" and the number that `show stat` has."""
-        numbers = {each.name: each.settings.id for each in (*self.context.proxy.frontends, *self.context.proxy.backends)}
-        f, b = f"#{numbers['f']}", f"#{numbers['b']}"
+        f, b = (f"#{self.context.numbers[each]}" for each in "fb")
         server = self.context.server("b/s")[1]
         for path in (f"{b}/#2", f"{b}/s", "b/#2"):
             for order, state in (("disable server", MAINT), ("enable server", UP)):

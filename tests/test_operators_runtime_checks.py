@@ -186,6 +186,44 @@ class AgentTests(OrdersTestCase):
         self.assertEqual((self.live().state, self.made().agent.judge.well), (DOWN, False))
         self.assertEqual((self.says("set server b/s1 agent up"), self.live().state), ("", UP))
 
+    def test_one_that_is_not_asked_any_more_has_no_say(self) -> None:
+        """The next check that passes brings its server up, as in HAProxy; one that is asked again has a say again."""
+        self.begin_with(f"{CHECKED} {ASKED}")
+        agent, checker = self.made().agent, self.made().checker
+        self.says("set server b/s1 agent down")
+        self.says("disable agent b/s1")
+        self.assertEqual(self.live().state, DOWN)
+        checker._take(Result("L4OK"))
+        self.assertEqual(self.live().state, UP)
+        self.says("enable agent b/s1")
+        self.says("set server b/s1 health down")
+        checker.judge.begin_at(checker.judge.top)
+        checker._take(Result("L4OK"))
+        self.assertEqual(self.live().state, DOWN)
+        agent._ended("L7OK", "up", 0, False)
+        self.assertEqual(self.live().state, UP)
+
+    def test_its_word_counts_where_checks_were_stopped(self) -> None:
+        self.begin_with(f"{CHECKED} {ASKED}")
+        agent, checker = self.made().agent, self.made().checker
+        for _ in range(9):
+            checker._take(Result("L4CON"))
+        self.says("disable health b/s1")
+        agent._ended("L7OK", "down", 0, False)
+        agent._ended("L7OK", "up", 0, False)
+        self.assertEqual(self.live().state, UP)
+
+    def test_what_it_has_said_holds_behind_maintenance(self) -> None:
+        self.begin_with(f"{CHECKED} {ASKED}")
+        agent = self.made().agent
+        for down in (lambda: self.says("set server b/s1 agent down"), lambda: agent._ended("L7OK", "down", 0, False)):
+            down()
+            self.says("set server b/s1 state maint")
+            self.says("set server b/s1 state ready")
+            self.assertEqual(self.live().state, DOWN)
+            agent._ended("L7OK", "up", 0, False)
+            self.assertEqual(self.live().state, UP)
+
     def test_it_is_asked_elsewhere_and_something_else(self) -> None:
         self.begin_with(ASKED)
         agent = self.made().agent

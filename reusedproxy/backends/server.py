@@ -155,9 +155,9 @@ class Server:
         self.tracked: Server | None = None
         self.inherited = READY
         self.trackers: list[Server] = []
-        self.health = self._first_health()
-        #: Its agent has said that it is down.
+        #: Its agent has said that it is down, and is still asked.
         self.agent_down = False
+        self.health = self._first_health()
         self.state = self._made()
         self.changed_at = now
         self.downtime = 0.0
@@ -220,7 +220,7 @@ class Server:
 
     def administer(self, admin: str, now: float) -> None:
         """Sets what the operator orders: READY, DRAIN or MAINT. Out of MAINT a server comes as UP, until a
-        check fails, as in HAProxy, unless `init-state` says otherwise."""
+        check fails, as in HAProxy, unless `init-state` or its agent says otherwise."""
         if self.admin == MAINT:
             self.health = self._first_health()
         self.admin = admin
@@ -365,6 +365,8 @@ class Server:
     def _first_health(self) -> str:
         """Returns what is thought of it before its first check."""
         settings = self.settings
+        if self.agent_down:
+            return DOWN
         return DOWN if settings.check is not None and settings.init_state in ("down", "fully-down") else UP
 
     def _settle(self, now: float) -> None:

@@ -135,8 +135,9 @@ def _admission(offer: TLSOffer, held: FilesInMemory) -> object:
     versions = (offer.min_version, offer.max_version)
     if offer.verify == "none":
         return versions
-    files = [path for path in (offer.ca_file, offer.ca_verify_file, offer.crl_file) if path is not None]
-    stamps = (*stamps_of(files), *held.stamps((), files))
+    # One file may have CAs and lists: what it is named for counts, too.
+    files = [[] if path is None else [path] for path in (offer.ca_file, offer.ca_verify_file, offer.crl_file)]
+    stamps = tuple((*stamps_of(each), *held.stamps((), each)) for each in files)
     return (offer.verify, offer.ignored_ca_errors, offer.ignored_crt_errors, stamps, versions)
 
 

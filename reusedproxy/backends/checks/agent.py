@@ -139,8 +139,6 @@ class AgentChecker:
         self._call: IDelayedCall | None = None
         self._run: Run | None = None
         self._began = 0.0
-        if checker is not None:
-            checker.agent = self.judge
 
     def _compiled(self) -> Plan:
         steps: list[CompiledStep] = [Connecting(lambda facts: self._dialer)]
@@ -162,6 +160,11 @@ class AgentChecker:
         self._dialer = self._dialer.elsewhere(target, None)
         if self._stop_run():
             self._call = self._clock.callLater(with_a_slot(self._clock.seconds(), 0.0), self._ask)
+
+    def pause(self, paused: bool) -> None:
+        """Stops asking, or goes on. An agent that is not asked has no say in whether its server is UP."""
+        self.paused = paused
+        self.server.agent_down = not paused and not self.judge.well
 
     def begin_again(self) -> None:
         """Begins from what an agent has said before a reload."""
@@ -251,7 +254,7 @@ class AgentChecker:
             return
         if not self.judge.well:
             health = DOWN
-        elif self._checker is not None and not self._checker.judge.well:
+        elif self._checker is not None and not self._checker.judge.well and not self._checker.paused:
             return
         else:
             health = UP

@@ -82,8 +82,6 @@ class Checker:
         self.last = Result("INI")
         #: An operator has ordered that there be none.
         self.paused = False
-        #: Judges by the server's agent, which has its own opinion; None: there is none.
-        self.agent: Judge | None = None
         self._http = check if isinstance(check, HTTPCheck) else None
         self._deadlines = dialer.deadlines
         self._clock = clock
@@ -178,6 +176,10 @@ class Checker:
         rise = self.settings.rise
         first = {"fully-up": self.judge.top, "up": rise, "down": rise - 1, "fully-down": 0}
         self.judge.begin_at(first[self.server.settings.init_state])
+
+    def pause(self, paused: bool) -> None:
+        """Makes no checks, or goes on with them."""
+        self.paused = paused
 
     def stop(self) -> None:
         if self._call is not None:
@@ -313,7 +315,7 @@ class Checker:
             return
         if not judge.well:
             health = DOWN
-        elif not result.passed or (self.agent is not None and not self.agent.well):
+        elif not result.passed or server.agent_down:
             return
         else:
             health = NOLB if result.stopping else UP

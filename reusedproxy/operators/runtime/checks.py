@@ -50,7 +50,7 @@ def pause(kind: Kind[C], context: Context, words: Sequence[str]) -> str:
     HAProxy does."""
     checker = kind.checker_of(*context.server(words[0] if words else ""))
     if checker is not None:
-        checker.paused = True
+        checker.pause(True)
     return ""
 
 
@@ -62,7 +62,7 @@ def resume(kind: Kind[C], context: Context, words: Sequence[str]) -> str:
     checker = kind.checker_of(*context.server(words[0] if words else ""))
     if checker is None:
         raise Refusal(kind.absent)
-    checker.paused = False
+    checker.pause(False)
     return ""
 
 

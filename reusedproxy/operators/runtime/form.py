@@ -87,7 +87,7 @@ def _pauses(kind: Kind[C], paused: bool) -> Act:
         checker = kind.checker_of(backend, server)
         if checker is None:
             return None
-        checker.paused = paused
+        checker.pause(paused)
         return True
 
     return pause
