@@ -743,6 +743,22 @@ class RuleTests(SynchronousTestCase):
                     self.assertEqual(world.flags()[-1], "- PR", sets)
             world.check_rest()
 
+    def test_a_line_of_http_0_9_is_a_request(self) -> None:
+        """Some servers answer it, and wait for no more. What fields may follow is waited for."""
+        rule = "listen l\n bind :1\n tcp-request inspect-delay 5s\n tcp-request content reject if {}\n"
+        rule += " server s1 192.0.2.1:1\n"
+        for said in ("HTTP", "METH_GET", "{ method GET }", "{ url_sub adm }"):
+            for line in (b"GET adm\r\n", b"GET ./adm\n", b"GET ?adm\r\n", b"\r\nGET a/adm\r\nfoo: bar\r\n"):
+                world = StreamWorld(self, rule.format(said))
+                world.client().feed(line)
+                self.assertEqual((world.flags(), world.dialled("s1")), (["- PR"], 0), (said, line))
+                world.check_rest()
+        world = StreamWorld(self, rule.format("{ req.hdr(host) b }"))
+        client = world.client()
+        client.feed(b"GET adm\r\n")
+        client.feed(b"Host: b\r\n\r\n")
+        self.assertEqual((world.flags(), world.dialled("s1")), (["- PR"], 0))
+
     def test_a_client_that_times_out_while_rules_wait_gets_no_server(self) -> None:
         """As in HAProxy, where `timeout client` is shorter than the delay; a rule that refuses it then is named."""
         for rules, flags in (
@@ -1078,6 +1094,24 @@ class RuleTests(SynchronousTestCase):
             if client.end is not None:
                 self.assertNotEqual(client.end[0], "abort")
             world.check_rest()
+
+    def test_what_was_held_back_is_activity_when_it_is_given(self) -> None:
+        """A client is not taken for silent that has just been answered."""
+        world = StreamWorld(
+            self,
+            "listen l\n bind :1\n timeout client 3s\n timeout server 30s\n tcp-response inspect-delay 2s\n"
+            " tcp-response content accept if WAIT_END\n server s1 192.0.2.1:1\n",
+        )
+        client = world.client()
+        client.feed(b"x")
+        server = world.connect("s1")
+        server.feed(b"220")
+        world.advance(2.1)
+        self.assertEqual(client.take(), b"220")
+        world.advance(2)
+        self.assertFalse(server.half_closed)
+        world.advance(1.5)
+        self.assertTrue(server.half_closed)
 
     def test_what_a_silent_server_has_not_said_is_judged_too(self) -> None:
         """As in HAProxy: a rule that accepts nothing but a greeting refuses a server that resets without one."""

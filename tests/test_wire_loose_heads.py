@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.wire.heads import Limits, RequestFault, read_request
-from reusedproxy.wire.loose_heads import Ambiguous, NotHTTP, read_as_request, read_loose_request
+from reusedproxy.wire.loose_heads import Ambiguous, NotHTTP, is_whole, read_as_request, read_loose_request
 
 #: Heads for the path /a with a field X of the value 1, which HAProxy 2.6 reads, or nginx does.
 SPELLINGS = (
@@ -97,7 +97,7 @@ class LooseHeadTests(SynchronousTestCase):
             self.assertEqual((head.method, head.target[-2:], head.values(b"x")), (b"GET", b"/a", [b"1"]), sent)
 
     def test_what_haproxy_takes_for_a_request(self) -> None:
-        """Three words, the last of which may be a version; and GET of HTTP/0.9, once an empty line has come."""
+        """Three words, the last of which may be a version; and GET of HTTP/0.9."""
         for line, method, target, minor in (
             (b"GET adm X", b"GET", b"adm", 1),
             (b"GET @/adm ICE/1.0", b"GET", b"@/adm", 1),
@@ -113,6 +113,20 @@ class LooseHeadTests(SynchronousTestCase):
             self.assertEqual(head.values(b"x"), [b"1"])
             for size in range(len(line) + 2):
                 self.assertIsNone(read_loose_request((line + b"\r\n")[:size]), line[:size])
+
+    def test_http_0_9_is_one_line(self) -> None:
+        """And the fields behind it, where all of them have come."""
+        for sent, values, whole in (
+            (b"GET adm\r\n", [], False),
+            (b"\r\nGET adm\n", [], False),
+            (b"GET adm\r\nX: 1\r\n", [], False),
+            (b"GET adm\r\nX: 1\r\n\r\n", [b"1"], True),
+            (b"GET adm\r\n\r\n", [], True),
+        ):
+            head = read_loose_request(sent)
+            assert head is not None, sent
+            self.assertEqual((head.method, head.target, head.minor, head.values(b"x")), (b"GET", b"adm", 0, values))
+            self.assertEqual(is_whole(sent), whole, sent)
 
     def test_what_servers_may_read_differently_is_said(self) -> None:
         """Such a request can be neither let in nor kept out by what it says."""

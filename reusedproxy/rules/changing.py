@@ -1,7 +1,7 @@
 """Tells which rules about bytes that are still coming do something once only, and which wait.
 
 HAProxy runs all rules again, from the first one on, whenever more comes. So it is here, but that an action that counts
-does so once: as soon as its counter tracks something. Variables and whatever else is set are set again
+does so once for each session: as soon as its counter tracks something. Variables and whatever else is set are set again
 (`set-var(sess.n) req.len`), or whoever sends late would get past a rule that asks for it. The key of an entry that is
 tracked is waited for as long as it may change (src/tcp_rules.c, SMP_F_MAY_CHANGE). It must never know how bytes come.
 """

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from reusedproxy.config.model.tables import StickTable
 from reusedproxy.config.model.values import Expression
 from reusedproxy.config.rules.counters import CountGeneral, SetTag, Track
-from reusedproxy.config.rules.samples import CLIENT_BYTES, RESPONSE
+from reusedproxy.config.rules.samples import CLIENT_BYTES, RESPONSE, SERVER_BYTES
 from reusedproxy.rules.facts import Facts
 from reusedproxy.rules.samples.casts import to_int
 from reusedproxy.rules.samples.compile import compiled
@@ -77,7 +77,7 @@ def count_general(action: CountGeneral, where: str) -> Act:
             table, row = tracked
             table.count(row, table.general(number), events)
 
-    return act if where != CLIENT_BYTES else _once(act, id(action), counter)
+    return _once(act, id(action), counter) if where in (CLIENT_BYTES, SERVER_BYTES) else act
 
 
 def _once(act: Act, rule: int, counter: int) -> Act:

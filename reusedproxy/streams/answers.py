@@ -90,6 +90,7 @@ class AnswerGate:
             relay.end(relay.flags)
             return
         if held:
+            relay.deadline = relay.now() + relay.idle
             client.write(held)
         if self.state == HAS_ENDED:
             side.eof_received()

@@ -16,7 +16,7 @@ from reusedproxy.streams.client import StreamClient
 from reusedproxy.streams.course import StreamCourse
 from reusedproxy.wire.client_hello import ClientHello, HelloReader
 from reusedproxy.wire.heads import RequestHead
-from reusedproxy.wire.loose_heads import Ambiguous, NotHTTP, read_as_request, read_loose_request
+from reusedproxy.wire.loose_heads import Ambiguous, NotHTTP, is_whole, read_as_request, read_loose_request
 
 # How a stream's bytes are read once they have been led: as they are, as requests, or one of the two.
 AS_BYTES: Final = "bytes"
@@ -90,6 +90,9 @@ class StreamFacts(ConnectionFacts[StreamClient]):
                 if head is not None and self.read_as != AS_BYTES:
                     limits, surely = self.client.frontend.limits, self.read_as == AS_REQUESTS
                     head = read_as_request(self.held, head, limits, surely)
+                if head is not None and not is_whole(self.held):
+                    self.changes = True
+                    return head
                 self._head = head
             except NotHTTP:
                 self._headless = True

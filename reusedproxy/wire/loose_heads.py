@@ -69,7 +69,9 @@ class Ambiguous(Exception):
 
 
 def read_loose_request(data: bytes) -> RequestHead | None:
-    """Returns the head that `data` begins with; None while it is incomplete. Raises NotHTTP and Ambiguous."""
+    """Returns the head that `data` begins with; None while it is incomplete. That of HTTP/0.9 is its first line, and
+    the fields behind that, which some servers read, as soon as all of them are there (`is_whole`). Raises NotHTTP and
+    Ambiguous."""
     data = data.lstrip(CRLF)
     end = data.find(b"\n")
     if end < 0:
@@ -78,10 +80,15 @@ def read_loose_request(data: bytes) -> RequestHead | None:
         return None
     method, target, version = _first_line(data[:end])
     whole = _END.search(data, end)
-    if whole is None:
+    if whole is None and version != _OLDEST:
         return None
     minor = 0 if version in (b"1.0", _OLDEST) else 1
-    return _head(method, target, minor, _fields(data[end + 1 : whole.start() + 1]))
+    return _head(method, target, minor, [] if whole is None else _fields(data[end + 1 : whole.start() + 1]))
+
+
+def is_whole(data: bytes) -> bool:
+    """Tells whether the fields of the head that `data` begins with have come."""
+    return _END.search(data.lstrip(CRLF)) is not None
 
 
 def _first_line(line: bytes) -> tuple[bytes, bytes, bytes]:

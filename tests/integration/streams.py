@@ -10,6 +10,7 @@ next connection (accepted when first named; `s2` after that is the one after it)
     .fin      ends its side        .rst    resets             .open  connects, or accepts
     .end      notes how the other side ends: eof, reset, or open (nothing within a moment)
     .none     notes whether anybody has connected to that server
+    .got      notes what has come there so far, if anybody has connected
     .line     notes a line, its numbers left out
     .hello    notes whether such a first message comes
 
@@ -24,13 +25,16 @@ import select
 import socket
 import struct
 import time
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest import TestCase
 
 from attrs import Factory, define, frozen
 
+from tests.integration.beside import HAProxy
 from tests.integration.daemon import Daemon
-from tests.integration.peers import LOOPBACK
+from tests.integration.peers import LOOPBACK, missing, temporary_directory
 from tests.ports import free_ports
 from tests.test_wire_client_hello import hello_of
 
@@ -107,6 +111,9 @@ class _Stage:
             came = select.select([self.listening[who]], [], [], MOMENT)[0]
             self.seen.append(f"{who}: {'somebody' if came else 'nobody'}")
             return
+        if (verb, text) == (".", "got"):
+            self._note_what_came(who)
+            return
         end = self._end(who)
         if verb == ":":
             end.sendall(text.encode("latin-1"))
@@ -135,6 +142,12 @@ class _Stage:
         except ConnectionError:
             data += b"(reset)"
         self.seen.append(f"{who}<{data.decode('latin-1')}")
+
+    def _note_what_came(self, who: str) -> None:
+        if who not in self.ends and not select.select([self.listening[who[0]]], [], [], 0)[0]:
+            self.seen.append(f"{who}: nobody")
+        else:
+            self.seen.append(f"{who} sees {self._how_it_ends(self._end(who))}")
 
     def _line(self, end: socket.socket) -> str:
         data = b""
@@ -176,6 +189,45 @@ listen accepting
     server none 127.0.0.1:1 disabled
 # {stats_port}
 """
+
+
+class TCPHAProxy(TCPDaemon, HAProxy):
+    """HAProxy with the same file."""
+
+    start = HAProxy.start
+
+
+class BesideTestCase(TestCase):
+    """Plays scenarios with both programs, all at a time."""
+
+    skip = missing("haproxy")
+
+    def setUp(self) -> None:
+        if self.skip:
+            self.skipTest(self.skip)
+
+    def differing(self, scenarios: list[Scenario], expected: Collection[str] = ()) -> dict[str, str]:
+        """What comes of it with one program, and with the other, by the names of those scenarios in which that differs.
+        Where it is not `expected` they are played again: those whose moments a busy machine has stretched are alike
+        when there are few of them."""
+        self.assertEqual(len(scenarios), len({each.name for each in scenarios}), "two scenarios of one name")
+        different = self._differences(scenarios)
+        for _ in range(2):
+            doubted = [each for each in scenarios if each.name in different.keys() - {*expected}]
+            if doubted:
+                again = self._differences(doubted)
+                different = {name: said for name, said in different.items() if name in again or name in expected}
+        return different
+
+    def _differences(self, scenarios: list[Scenario]) -> dict[str, str]:
+        directory = temporary_directory(self)
+        theirs = outcomes(TCPHAProxy, directory / "haproxy", scenarios)
+        ours = outcomes(TCPDaemon, directory / "ours", scenarios)
+        return {
+            name: f"{name}:\n  ours   {ours[name]}\n  theirs {theirs[name]}"
+            for name in ours
+            if ours[name] != theirs[name]
+        }
 
 
 def outcomes(make: type[Daemon], directory: Path, scenarios: list[Scenario]) -> dict[str, list[str]]:

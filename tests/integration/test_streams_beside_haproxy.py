@@ -7,21 +7,11 @@ What is not, on purpose, is in `DIFFERENCES`.
 
 from __future__ import annotations
 
-from unittest import TestCase
-
 import pytest
 
-from tests.integration.beside import HAProxy, haproxy_version
-from tests.integration.peers import missing, temporary_directory
-from tests.integration.streams import Scenario, TCPDaemon, outcomes
+from tests.integration.beside import haproxy_version
+from tests.integration.streams import BesideTestCase, Scenario
 from tests.test_wire_client_hello import hello_of
-
-
-class TCPHAProxy(TCPDaemon, HAProxy):
-    """HAProxy with the same file."""
-
-    start = HAProxy.start
-
 
 S = Scenario
 TIMES = "timeout client {}\n timeout server {}"
@@ -293,33 +283,11 @@ DIFFERENCES = {
 
 
 @pytest.mark.alone
-class StreamTests(TestCase):
-    """Each scenario with both programs, all at a time."""
-
-    skip = missing("haproxy")
+class StreamTests(BesideTestCase):
+    """Each scenario with both programs."""
 
     def test_what_both_do(self) -> None:
         """Outcomes, and lines of the log."""
-        if self.skip:
-            self.skipTest(self.skip)
-        self.assertEqual(len(SCENARIOS), len({each.name for each in SCENARIOS}), "two scenarios of one name")
-        different = self.differences(SCENARIOS)
-        # Those whose moments a busy machine has stretched are alike when there are few of them.
-        for _ in range(2):
-            doubted = [each for each in SCENARIOS if each.name in different.keys() - DIFFERENCES.keys()]
-            if doubted:
-                again = self.differences(doubted)
-                different = {name: said for name, said in different.items() if name in again or name in DIFFERENCES}
+        different = self.differing(SCENARIOS, DIFFERENCES)
         said = "\n".join(different.values())
         self.assertEqual(set(different), set(DIFFERENCES), f"HAProxy {haproxy_version()}:\n{said}")
-
-    def differences(self, scenarios: list[Scenario]) -> dict[str, str]:
-        """By scenario's name: what comes of it with one program, and what with the other."""
-        directory = temporary_directory(self)
-        theirs = outcomes(TCPHAProxy, directory / "haproxy", scenarios)
-        ours = outcomes(TCPDaemon, directory / "ours", scenarios)
-        return {
-            name: f"{name}:\n  ours   {ours[name]}\n  theirs {theirs[name]}"
-            for name in ours
-            if ours[name] != theirs[name]
-        }
