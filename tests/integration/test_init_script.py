@@ -429,6 +429,32 @@ class PidFileTests(InitScriptTestCase):
         self.expect(0, "restart")
         self.assertEqual({each.suffix for each in run.iterdir()}, {".pid", ".born", ".status", ".lock"})
 
+    def test_a_daemon_that_is_killed_as_it_starts_is_not_waited_for(self) -> None:
+        """By the kernel, where there is too little memory. Its first process would wait for it, and a boot for that."""
+        twistd = self.directory / "twistd"
+        twistd.write_text(
+            f"#!{sys.executable}\n"
+            "import os, signal, sys\n"
+            "def forked(count=[0]):\n"
+            "    count[0] += 1\n"
+            "    if count[0] == 2:  # the daemon itself\n"
+            "        os.kill(os.getpid(), signal.SIGKILL)\n"
+            "os.register_at_fork(after_in_child=forked)\n"
+            "from twisted.scripts.twistd import run\n"
+            "run()\n"
+        )
+        twistd.chmod(0o755)
+        self.set(TWISTD=twistd)
+        for _ in range(2):
+            self.assertIn("the daemon has ended before it could say whether it serves", self.expect(1, "start"))
+        self.set(TWISTD=TWISTD)
+        self.expect(0, "start")
+
+    def test_another_root_is_refused(self) -> None:
+        """There, the pid file would be another one."""
+        self.set(EXTRAOPTS=f"'--chroot={self.directory}'")
+        self.assertIn("in another root its pid file could not be found", self.expect(1, "start"))
+
     def test_a_reload_of_another_configuration_is_not_called_done(self) -> None:
         """The daemon reads again what it was started with."""
         self.expect(0, "start")
