@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from reusedproxy.build.maps import Maps
 from reusedproxy.build.patterns import Patterns
 from reusedproxy.config.language.regular import read_regular
+from reusedproxy.config.language.report import Wrong
 from reusedproxy.config.model.rules import Criterion
 from reusedproxy.config.model.users import UserList
 from reusedproxy.config.model.values import Call, Expression, Place
@@ -114,6 +115,19 @@ class PatternsTests(SynchronousTestCase):
         facts.set_variable("txn.a", text.encode())
         of_line = asking(method, ignore_case=ignore_case, patterns=tuple(lines))
         self.assertEqual(ready(facts), matches(of_line, None, text.encode()))
+
+    def test_an_operator_is_no_pattern_of_a_file(self) -> None:
+        """It would be one of the next line, whatever that is, and an operator might add one alone."""
+        for method in ("int", "len"):
+            self.write(["5", "gt", "7:9"])
+            patterns = Patterns()
+            run_through(patterns.load([asking(method, self.path)]))
+            (fault,) = patterns.faults
+            self.assertIn("'gt' is no number: a list has numbers and ranges such as 8:, one a line", str(fault))
+            file = PatternFile(["5", "7:9"])
+            finished(file.prepare(method, False, "f"))
+            self.assertRaises(Wrong, finished, file.add_text(b"gt", "f"))
+            self.assertEqual(file, ["5", "7:9"])
 
     def test_a_fault_stands_at_each_line_that_names_the_file(self) -> None:
         self.write(["192.0.2.1", "nonsense"])

@@ -12,7 +12,7 @@ from weakref import WeakSet
 
 from reusedproxy.config.language.regular import read_regular, risk_of
 from reusedproxy.config.model.values import Place
-from reusedproxy.config.rules.patterns import check_patterns, network
+from reusedproxy.config.rules.patterns import check_lines, network
 from reusedproxy.rules.facts import Sample
 from reusedproxy.rules.lists import (
     FEW,
@@ -75,7 +75,7 @@ class PatternFile(list[str]):
         elif method in _TEXTS and len(self) > FEW:
             yield from self._texts(method, ignore_case)
         else:
-            check_patterns(method, self, what)
+            check_lines(method, self, what)
 
     # What an operator orders.
 

@@ -135,6 +135,16 @@ def without_word(method: str, texts: Iterable[str]) -> list[str]:
     return [] if delimiters is None else [text for text in texts if not text.strip(delimiters)]
 
 
+def check_lines(method: str, lines: Iterable[str], what: str) -> None:
+    """Checks that each line of a file can be parsed as a pattern. An operator would count for the lines behind it,
+    which no other program takes. Raises Wrong."""
+    found = [*lines]
+    operators = [line for line in found if line in OPERATORS] if method in ("int", "len") else []
+    if operators:
+        raise Wrong(f"{what}: '{operators[0]}' is no number: a list has numbers and ranges such as 8:, one a line")
+    check_patterns(method, found, what)
+
+
 def check_patterns(method: str, texts: Iterable[str], what: str) -> None:
     """Checks that each pattern can be parsed. Raises Wrong."""
     if method in ("int", "len"):
