@@ -144,6 +144,7 @@ class LogCase(SynchronousTestCase):
         self.places: Any = SimpleNamespace(taken=1)
         self.client: Any = SimpleNamespace(
             address=("127.0.0.1", 36304),
+            destination=None,
             frontend=self.frontend,
             listener=SimpleNamespace(bind=SimpleNamespace(address=SimpleNamespace(host=None), id=0), port=24003),
             transport=SimpleNamespace(secure=False, socket=socket),
@@ -289,6 +290,14 @@ class ConnectLogTests(LogCase):
         self.client.transport.socket.getsockname = closed
         ConnectLog(self.frontend, self.lines.append)(self.exchange(CASES[0]))
         self.assertEqual(self.lines, ["Connect from 127.0.0.1:36304 to 0.0.0.0:24003 (f/HTTP)"])
+
+    def test_the_destination_is_that_of_a_proxy_header(self) -> None:
+        """As in HAProxy, also where that came to a unix socket."""
+        self.client.destination = ("192.0.2.8", 443)
+        ConnectLog(self.frontend, self.lines.append)(self.exchange(CASES[0]))
+        self.client.transport.socket.getsockname = lambda: "/run/f.sock"
+        ConnectLog(self.frontend, self.lines.append)(self.exchange(CASES[0]))
+        self.assertEqual(self.lines, ["Connect from 127.0.0.1:36304 to 192.0.2.8:443 (f/HTTP)"] * 2)
 
     def test_what_is_no_request_is_not_logged(self) -> None:
         """HAProxy writes the short line when a request has been read."""

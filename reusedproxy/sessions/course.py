@@ -97,12 +97,7 @@ class SessionCourse:
 
     @property
     def destination(self) -> tuple[str, int]:
-        """Returns the address that the client has come to; that of the `bind` line if its socket is closed already."""
-        destination: tuple[str, int] = self.facts.destination
-        if destination[0]:
-            return destination
-        listener = self.facts.client.listener
-        return listener.bind.address.host or "0.0.0.0", listener.port
+        return destination_of(self.facts)
 
     @property
     def hedged(self) -> int:
@@ -191,3 +186,13 @@ def number_of(listener: Any, listeners: list[Any]) -> int:
     free = (number for number in count(1) if number not in taken)
     others = (each for each in listeners if not each.bind.id)
     return next((number for each, number in zip(others, free, strict=False) if each is listener), 0)
+
+
+def destination_of(facts: Any) -> tuple[str, int]:
+    """Returns the address that a client has come to, as a PROXY protocol header says, if there was one; that of the
+    `bind` line if its socket is closed already."""
+    destination: tuple[str, int] = facts.destination
+    if destination[0]:
+        return destination
+    listener = facts.client.listener
+    return listener.bind.address.host or "0.0.0.0", listener.port

@@ -23,8 +23,7 @@ from reusedproxy.operators.logs.gathering import FIRST, Gathered, GatheredLines,
 from reusedproxy.operators.logs.targets import Send, SendAll, Target, escaped
 from reusedproxy.rules.samples.aliases import BAD_REQUEST, with_milliseconds
 from reusedproxy.rules.samples.lines import line_of
-from reusedproxy.sessions.client import ClientFacts
-from reusedproxy.sessions.course import NO_SERVER, number_of
+from reusedproxy.sessions.course import NO_SERVER, destination_of, number_of
 from reusedproxy.sessions.termination import went_wrong
 from reusedproxy.streams.stream import ENDED, Stream
 
@@ -350,14 +349,7 @@ class ConnectLog:
         if host == "unix":
             ends = f"to unix:{number_of(exchange.client.listener, self._frontend.listeners)}"
         else:
-            ends = f"from {host}:{port} to {self._came_to(exchange.client)}"
+            came_to, its_port = destination_of(exchange)
+            ends = f"from {host}:{port} to {came_to}:{its_port}"
         mode = "HTTP" if isinstance(exchange, Exchange) else "TCP"
         self._send(f"Connect {ends} ({self._frontend.name}/{mode})")
-
-    def _came_to(self, client: ClientFacts) -> str:
-        try:
-            host, port = client.transport.socket.getsockname()[:2]
-        except OSError:  # the socket is closed already
-            listener = client.listener
-            host, port = listener.bind.address.host or "0.0.0.0", listener.port
-        return f"{host}:{port}"
