@@ -450,6 +450,21 @@ class PidFileTests(InitScriptTestCase):
         self.set(TWISTD=TWISTD)
         self.expect(0, "start")
 
+    def test_a_start_that_is_interrupted_starts_nothing(self) -> None:
+        """By ^C: the process that starts the daemon hears it, too."""
+        twistd = self.directory / "twistd"
+        said = self.directory / "said"
+        twistd.write_text(f'#!/bin/sh\n: >{said}\nsleep 20\nexec {TWISTD} "$@"\n')
+        twistd.chmod(0o755)
+        self.set(TWISTD=twistd)
+        environment = {**os.environ, "REUSEDPROXY_DEFAULTS": str(self.settings)}
+        command = ["/bin/sh", str(SCRIPT), "start"]
+        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, start_new_session=True) as starter:
+            wait_for(said.exists, "the program to be started")
+            os.killpg(starter.pid, signal.SIGINT)
+            starter.communicate(timeout=10)  # nobody of them has its output any more
+        self.expect(3, "status")
+
     def test_another_root_is_refused(self) -> None:
         """There, the pid file would be another one."""
         self.set(EXTRAOPTS=f"'--chroot={self.directory}'")
