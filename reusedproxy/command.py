@@ -28,6 +28,7 @@ from reusedproxy.daemon.load import Refused
 from reusedproxy.daemon.parts import load_all
 from reusedproxy.daemon.service import ProxyService
 from reusedproxy.daemon.signals import let_come
+from reusedproxy.daemon.starting.forked import ForkedDaemon
 from reusedproxy.daemon.starting.keyring import leave_keyring
 from reusedproxy.daemon.starting.launch import (
     acting_for,
@@ -303,6 +304,10 @@ def makeService(options: Options) -> IService:
         proxy.notices += unread_outputs(proxy.configuration, lambda fd: in_background or is_discarded(fd))
     if not options["check"] and (in_background or service.leaves_root):
         close_inherited(service.given_descriptors)  # nobody else would, and they may be root's
+    if in_background and not options["check"]:
+        forked = ForkedDaemon("reusedproxy")
+        forked.watch()
+        reactor.callWhenRunning(forked.started)
     if not options["check"]:
         service.signals.take_stops()
         reactor.callWhenRunning(service.signals.wake_silently)

@@ -203,6 +203,15 @@ class AgentTests(OrdersTestCase):
         agent._ended("L7OK", "up", 0, False)
         self.assertEqual(self.live().state, UP)
 
+    def test_one_that_answers_when_it_is_not_asked_any_more_is_not_obeyed(self) -> None:
+        self.begin_with(f"{CHECKED} {ASKED}")
+        agent = self.made().agent
+        self.says("disable agent b/s1")
+        for word in ("down", "maint", "50%"):
+            agent._ended("L7OK", word, 0, False)
+        server = self.live()
+        self.assertEqual((server.state, server.weight, server.agent_down), (UP, 1, False))
+
     def test_its_word_counts_where_checks_were_stopped(self) -> None:
         self.begin_with(f"{CHECKED} {ASKED}")
         agent, checker = self.made().agent, self.made().checker

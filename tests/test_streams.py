@@ -782,6 +782,26 @@ class RuleTests(SynchronousTestCase):
                 self.assertEqual(world.dialled("s1"), 0)
                 world.check_rest()
 
+    def test_a_client_has_its_time_once_for_the_rules_of_both_sections(self) -> None:
+        """It counts from what was heard of it last."""
+        for pieces, waits in (((), 1.0), ((b"evi",), 1.6)):
+            world = StreamWorld(
+                self,
+                "frontend l\n bind :1\n timeout client 1s\n tcp-request inspect-delay 700ms\n"
+                " tcp-request content accept if WAIT_END\n default_backend b\n"
+                "backend b\n tcp-request inspect-delay 1s\n"
+                " tcp-request content reject if { req.payload(0,4) -m str evil }\n server s1 192.0.2.1:1\n",
+            )
+            client = world.client()
+            world.advance(0.6)
+            for piece in pieces:
+                client.feed(piece)
+            world.advance(waits - 0.7)
+            self.assertEqual(world.flags(), [])
+            world.advance(0.2)
+            self.assertEqual(([each[-2:] for each in world.flags()], world.dialled("s1")), (["cR"], 0))
+            world.check_rest()
+
     def test_a_client_that_was_waited_for_in_vain_has_no_payload(self) -> None:
         """Not even an empty one, as in HAProxy, which finds that at its first look only."""
         found = "{ req.payload(0,0) -m found }"
@@ -797,6 +817,11 @@ class RuleTests(SynchronousTestCase):
             world.client()
             world.advance(3)
             self.assertEqual((world.dialled("s1"), [*world.flags()]), (1, []) if passes else (0, ["- PR"]), rules)
+        world = StreamWorld(
+            self, f"listen l\n bind :1\n {delay}accept if WAIT_END {found}\n tcp-request content reject\n"
+        )
+        world.client().eof()
+        self.assertEqual(world.flags(), ["- PR"])
 
     def test_a_variable_that_is_overwritten_stays_so(self) -> None:
         """When more comes, too; and an address that was looked up."""

@@ -127,6 +127,10 @@ class LooseHeadTests(SynchronousTestCase):
             assert head is not None, sent
             self.assertEqual((head.method, head.target, head.minor, head.values(b"x")), (b"GET", b"adm", 0, values))
             self.assertEqual(is_whole(sent), whole, sent)
+        # One that says a version has fields, as any other.
+        for line in (b"GET /a HTTP/0.9\r\n", b"POST adm HTTP/0.9\r\n", b"GET adm HTTP/0.9\r\nX: 1\r\n"):
+            self.assertIsNone(read_loose_request(line))
+            self.assertIsNotNone(read_loose_request(line + b"\r\n"))
 
     def test_what_servers_may_read_differently_is_said(self) -> None:
         """Such a request can be neither let in nor kept out by what it says."""

@@ -200,8 +200,8 @@ class TLSSide(Protocol):
 
 class Inspected(Protocol):
     """Gives access to the bytes of a connection in `mode tcp`, which may still be coming. `final` tells that nothing
-    more is waited for, `waited` that the client was waited for before; a fetch sets `changes` if its value may be
-    another one when more has come."""
+    more is waited for, `waited` that the client was waited for before, or has ended its side; a fetch sets `changes` if
+    its value may be another one when more has come."""
 
     changes: bool
 

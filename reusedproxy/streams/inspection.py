@@ -126,9 +126,10 @@ class ContentRules:
 
 
 class Inspectable(Facts, Protocol):
-    """Defines the stream as its inspection knows it, which sets `final`."""
+    """Defines the stream as its inspection knows it, which sets `final`. `heard`: when its client sent something."""
 
     final: bool
+    heard: float
 
     @property
     def deadlines(self) -> Deadlines: ...
@@ -163,8 +164,8 @@ class Inspection:
         over: Callable[[str], None],
         patience: float | None = None,
     ) -> None:
-        """Asks `ended` whether nothing more can come; `patience` are the seconds after which that side has timed out
-        (None: never)."""
+        """Asks `ended` whether nothing more can come; `patience` are the seconds of silence after which the client has
+        timed out (None: it is not the one that is waited for)."""
         self.deadline = inf
         self.slot = 0.0
         self._stream = stream
@@ -191,7 +192,7 @@ class Inspection:
         if self._stop is not None:
             self._stream.deadlines.cancel(self)  # what is looked up has a time of its own
         elif verdict == WAIT:
-            self._stream.deadlines.watch(self, min(self._expires, now + self._patience))
+            self._stream.deadlines.watch(self, min(self._expires, self._stream.heard + self._patience))
         else:
             self.leave()
             over(verdict)
@@ -243,7 +244,7 @@ class Inspection:
 
     def deadline_passed(self) -> None:
         over = self._over
-        if over is None or self._stream.deadlines.now() >= self._expires:
+        if over is None or self._expires <= self._stream.deadlines.now():
             self.look(expired=True)
             return
         verdict = self.verdict(expired=True)

@@ -104,6 +104,8 @@ class Stream(StreamFacts):
         #: What the client has sent, and no server has got so far; and it will send nothing more.
         self.held = b""
         self.client_ended = False
+        #: When it has sent its last bytes, or was let in.
+        self.heard = client.deadlines.now()
 
     @property
     def deadlines(self) -> Deadlines:
@@ -262,13 +264,14 @@ class Stream(StreamFacts):
 
     def data_received(self, data: bytes) -> None:
         self.held += data
+        self.heard = self.deadlines.now()
         if self.inspection is not None:
             self.inspection.look()
         if self.holds_too_much and self.state in (INSPECTING, TRYING):
             self.client.transport.pause_reading(self._ended_ahead)
 
     def eof_received(self) -> None:
-        self.client_ended = True
+        self.client_ended = self.waited = True
         if self.inspection is not None:
             self.inspection.look()
         elif self.state == TRYING and self._gives_up:

@@ -27,8 +27,9 @@ _WORDS: Final = re.compile(rb"(%b+)[ \t]+([!-~\x80-\xff]+)[ \t]+([!-~\x80-\xff]+
 _OF_HTTP: Final = re.compile(rb"HTTP/([0-9.]+)\Z")
 #: What HAProxy takes for a version (HTTP_IS_VER_TOKEN in its include/haproxy/http.h).
 _OF_OTHERS: Final = re.compile(rb"[A-Z0-9./]+\Z")
-#: The first line of HTTP/0.9, and its version.
-_OLDEST: Final = b"0.9"
+#: What stands for the version of a first line without one (HTTP/0.9), behind which no fields are to come.
+_NO_VERSION: Final = b"none"
+#: The first line of HTTP/0.9.
 _WITHOUT_VERSION: Final = re.compile(rb"GET[ \t]+([!-~\x80-\xff]+)[ \t]*\r?\Z")
 #: Two words, and the methods after which a server reads them and fields behind them (Node.js, whose parser is llhttp):
 #: without one of these, many another protocol begins so.
@@ -80,9 +81,9 @@ def read_loose_request(data: bytes) -> RequestHead | None:
         return None
     method, target, version = _first_line(data[:end])
     whole = _END.search(data, end)
-    if whole is None and version != _OLDEST:
+    if whole is None and version != _NO_VERSION:
         return None
-    minor = 0 if version in (b"1.0", _OLDEST) else 1
+    minor = 0 if version in (b"1.0", b"0.9", _NO_VERSION) else 1
     return _head(method, target, minor, [] if whole is None else _fields(data[end + 1 : whole.start() + 1]))
 
 
@@ -107,7 +108,7 @@ def _first_line(line: bytes) -> tuple[bytes, bytes, bytes]:
     elif aimed and ((two := _TWO_WORDS.match(line)) is None or two[1] in _KNOWN_METHODS):
         raise Ambiguous("a first line that is no method, target and version")
     elif words := _WITHOUT_VERSION.match(line):
-        method, target, version = b"GET", words[1], _OLDEST
+        method, target, version = b"GET", words[1], _NO_VERSION
     else:
         raise NotHTTP
     if b"#" in target:

@@ -450,25 +450,15 @@ class PidFileTests(InitScriptTestCase):
         self.set(TWISTD=TWISTD)
         self.expect(0, "start")
 
-    def test_a_start_that_is_interrupted_starts_nothing(self) -> None:
-        """By ^C: the process that starts the daemon hears it, too."""
-        twistd = self.directory / "twistd"
-        said = self.directory / "said"
-        twistd.write_text(f'#!/bin/sh\n: >{said}\nsleep 20\nexec {TWISTD} "$@"\n')
-        twistd.chmod(0o755)
-        self.set(TWISTD=twistd)
-        environment = {**os.environ, "REUSEDPROXY_DEFAULTS": str(self.settings)}
-        command = ["/bin/sh", str(SCRIPT), "start"]
-        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, start_new_session=True) as starter:
-            wait_for(said.exists, "the program to be started")
-            os.killpg(starter.pid, signal.SIGINT)
-            starter.communicate(timeout=10)  # nobody of them has its output any more
-        self.expect(3, "status")
-
     def test_another_root_is_refused(self) -> None:
         """There, the pid file would be another one."""
-        self.set(EXTRAOPTS=f"'--chroot={self.directory}'")
-        self.assertIn("in another root its pid file could not be found", self.expect(1, "start"))
+        for option in (
+            f"--chroot={self.directory}",
+            f"--chr={self.directory}",
+            f"--umask=022\t--chroot={self.directory}",
+        ):
+            self.set(EXTRAOPTS=f"'{option}'")
+            self.assertIn("in another root its pid file could not be found", self.expect(1, "start"))
 
     def test_a_reload_of_another_configuration_is_not_called_done(self) -> None:
         """The daemon reads again what it was started with."""

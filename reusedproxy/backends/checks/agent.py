@@ -212,6 +212,8 @@ class AgentChecker:
 
     def _ended(self, status: str, info: str, code: int | None, ours: bool) -> None:
         self._run = None
+        if self.paused:  # since it was asked
+            status, info = "CHECKED", ""
         interval = self.settings.inter if self._spread is None else self._spread(self.settings.inter)
         self._call = self._clock.callLater(with_a_slot(self._clock.seconds(), interval), self._ask)
         duration = self._deadlines.now() - self._began
