@@ -388,6 +388,16 @@ class OrderTests(AccessCase):
         self.assertEqual(self.order("s=one&b=app&action=enable"), "DONE")
         self.assertEqual(self.one.admin, READY)
 
+    def test_a_section_is_called_by_its_number_too(self) -> None:
+        """As by the form of HAProxy's own page: "#" and the number, of a backend (`id`); a scope holds all the same."""
+        self.build(f"{ADMIN} id 7\n stats scope app\nbackend third\n server five 127.0.0.1:5\n")
+        ids = {backend.name: backend.settings.id for backend in self.proxy.backends}
+        self.assertEqual(self.order(f"s=one&b=%23{ids['app']}&action=drain"), "DONE")
+        self.assertEqual(self.proxy.lines["app/one"].server.admin, DRAIN)
+        for number in (ids["other"], 7, 99, 0, "", "app"):
+            self.assertEqual(self.order(f"s=one&s=four&b=#{number}&action=maint"), "ERRP", number)
+        self.assertEqual(self.proxy.lines["other/four"].server.admin, READY)
+
     def test_health(self) -> None:
         """Until a check finds something else; one that tracks another has that one's."""
         for action, health in (("hdown", DOWN), ("hrunn", UP), ("hnolb", NOLB), ("hrunn", UP)):

@@ -110,6 +110,10 @@ FORMS = (
     "s=s2&b=servers&action=dagent",
     "s=s2&b=servers&action=shutdown",
     "s=s3&b=servers&action=maint",
+    "s=s1&b=%232&action=drain",
+    "s=s1&b=#2&action=ready",
+    "s=s1&b=#99&action=drain",
+    "s=s1&b=#&action=drain",
 )
 
 

@@ -1,6 +1,6 @@
 """Does what the form of the statistics page orders (`stats admin`), in HAProxy's words.
 
-The form names one backend, an action, and servers; the answer is HAProxy's code for what became of it. Whether a client
+The form names one backend (or says its number, as that of HAProxy's own page does), an action, and servers; the answer is HAProxy's code for what became of it. Whether a client
 may order anything is decided before.
 """
 
@@ -14,7 +14,7 @@ from reusedproxy.backends.server import DOWN, DRAIN, MAINT, NOLB, READY, UP, Ser
 from reusedproxy.operators.logs.orders import Orderer
 from reusedproxy.operators.runtime.checks import AGENT, HEALTH, C, Kind
 from reusedproxy.operators.runtime.pools import drain, rewarm
-from reusedproxy.operators.runtime.proxy import Running, end_sessions
+from reusedproxy.operators.runtime.proxy import Running, called, end_sessions
 
 # What became of a form.
 DONE = "DONE"  # all of it
@@ -38,8 +38,8 @@ def obey(proxy: Running, page: str, form: bytes, scope: Collection[str], sender:
     name, action = said.get("b"), said.get("action")
     if any(frontend.stopped and not frontend.shut for frontend in proxy.frontends):
         return NOTHING  # a reload has put others in the place of its servers
-    backend = next((each for each in proxy.backends if each.name == name), None)
-    if (name is not None and (backend is None or (scope and name not in scope))) or (
+    backend = None if name is None else called(name, proxy.backends)
+    if (name is not None and (backend is None or (scope and backend.name not in scope))) or (
         action is not None and action not in ACTIONS
     ):
         return WRONG

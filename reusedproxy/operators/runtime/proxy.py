@@ -230,14 +230,14 @@ class Context:
 
     def frontend(self, name: str) -> Frontend:
         """Returns the frontend of this name, or of this number ("#2", `id`). Raises Refusal."""
-        found = _called(name, self.proxy.frontends)
+        found = called(name, self.proxy.frontends)
         if found is None:
             raise Refusal("No such frontend.")
         return found
 
     def backend(self, name: str) -> Backend:
         """Returns the backend of this name, or of this number ("#2", `id`). Raises Refusal."""
-        found = _called(name, self.proxy.backends)
+        found = called(name, self.proxy.backends)
         if found is None:
             raise Refusal("No such backend.")
         return found
@@ -249,13 +249,13 @@ class Context:
         if not slash:
             raise Refusal("Require 'backend/server'.")
         backend = self.backend(backend_name)
-        found = _called(name, backend.servers)
+        found = called(name, backend.servers)
         if found is None:
             raise Refusal("No such server.")
         return backend, found
 
 
-def _called(name: str, those: Sequence[S]) -> S | None:
+def called(name: str, those: Sequence[S]) -> S | None:
     """Returns the one of this name, or of this number ("#2"); None: there is none."""
     if not re.fullmatch("#[0-9]{1,9}", name):
         return next((each for each in those if each.name == name), None)
