@@ -14,11 +14,11 @@ from reusedproxy.daemon.load import Refused
 from reusedproxy.daemon.replacing.standing import stand, standing, states_as_said
 from reusedproxy.daemon.service import ProxyService
 from reusedproxy.operators.runtime.commands import run
-from reusedproxy.operators.runtime.proxy import ADMIN, Context
+from reusedproxy.operators.runtime.proxy import ADMIN, Context, Refusal
 from reusedproxy.operators.runtime.servers import show_servers_state
 from reusedproxy.pool.constant import ConstantPool
 from reusedproxy.pool.named import Name
-from tests.nameserver import SILENCE, MemoryNameServers
+from tests.nameserver import SILENCE, MemoryNameServers, Zone
 from tests.services import HEAD, ImmediateResolver, ServiceTestCase
 
 DNS = "resolvers dns\n nameserver ns1 192.0.2.53:53\n"
@@ -151,7 +151,7 @@ class MovingTests(BuildTestCase):
 
     @property
     def zone(self) -> Any:
-        return self.nameservers.zones["ns1"]
+        return self.nameservers.zones.setdefault("ns1", Zone())
 
     def reload(self, servers: str) -> None:
         self.configure(servers)
@@ -208,6 +208,60 @@ class MovingTests(BuildTestCase):
         self.assertEqual(self.targets(), ["192.0.2.1:80"])
         self.order(NAME)
         self.assertEqual((self.targets(), self.proxy.backends[0].servers[0].ordered_name), (["192.0.2.1:80"], ""))
+
+    def test_a_server_with_an_address_and_resolvers_follows_the_name_that_is_ordered(self) -> None:
+        """Through reloads, a state file and in another process; and goes back to the address of its line."""
+        line = " server s 192.0.2.1:80 resolvers dns resolve-prefer ipv4"
+        self.begin(f"{line}\n server t 0.0.0.0:80 resolvers dns\n server u 192.0.2.1:80")
+        self.start("192.0.2.9")
+        self.zone.records["other.test"] = [("A", "192.0.2.5")]
+        self.assertEqual(self.order("192.0.2.1"), "no need to change the FDQN by 'stats socket command'\n")
+        for name in ("192.0.2.7", "a/b", "::1"):
+            self.assertEqual(self.order(name), f"invalid fqdn '{name}' by 'stats socket command'\n")
+        for other in ("t", "u"):
+            refused = self.assertRaises(Refusal, self.order, "other.test", other)
+            self.assertIn("no resolution is configured", refused.written)
+        said = self.order("other.test")
+        self.assertEqual(said, "b/s changed its FQDN from (null) to other.test by 'stats socket command'\n")
+        self.assertEqual(self.targets(), ["192.0.2.5:80", "0.0.0.0:80", "192.0.2.1:80"])
+        self.assertRegex(self.states(), r" s 192\.0\.2\.5 2 64 .* other\.test 80 ")
+        pool, states = self.proxy.backends[0].servers[0].pool, self.states()
+        said_there = json.loads(json.dumps(standing(self.proxy)))
+        self.reload(f"{line} weight 7")
+        self.assertEqual((self.targets(), self.proxy.backends[0].servers[0].pool), (["192.0.2.5:80"], pool))
+        self.zone.records["other.test"] = [("A", "192.0.2.6")]
+        self.pass_time(15.0)
+        self.assertEqual(self.targets(), ["192.0.2.6:80"])
+        self.assertIn("changed its FQDN from other.test to 192.0.2.1 by", self.order("192.0.2.1"))
+        self.assertEqual(self.targets(), ["192.0.2.1:80"])
+        self.assertRegex(self.states(), r" s 192\.0\.2\.1 2 0 .* - 80 ")
+        self.order("other.test")
+        self.reload(line.replace(" resolvers dns resolve-prefer ipv4", ""))
+        self.assertEqual((self.targets(), self.proxy.backends[0].servers[0].ordered_name), (["192.0.2.1:80"], ""))
+        self.service.stopService()
+        self.reactor.advance(5)
+        self.assemble(line)
+        self.assertIn("follows the name other.test", str([*stand(self.proxy, said_there)]))
+        head = f"global\n server-state-file {self.text('states', states)}\n{DNS}"
+        self.begin(f"{line}\n load-server-state-from-file global", head)
+        self.start("192.0.2.9")
+        self.zone.records["other.test"] = [("A", "192.0.2.5")]
+        self.pass_time(15.0)
+        self.assertEqual(self.targets(), ["192.0.2.5:80"])
+
+    def test_the_address_of_a_server_may_be_ordered_as_long_as_no_name_server_tells_it(self) -> None:
+        self.begin(" server s 192.0.2.1:80 resolvers dns resolve-prefer ipv4")
+        self.start("192.0.2.9")
+        order = ["set", "server", "b/s", "addr", "192.0.2.3"]
+        self.assertIn("IP changed from '192.0.2.1' to '192.0.2.3'", str(run(Context(self.service, ADMIN, 10.0), order)))
+        self.pass_time(7.0)
+        self.assertEqual(self.targets(), ["192.0.2.3:80"])
+        self.zone.records["other.test"] = [("A", "192.0.2.5")]
+        self.order("other.test")
+        self.reload(" server s 192.0.2.1:80 resolvers dns resolve-prefer ipv4 weight 7")
+        self.assertEqual(self.targets(), ["192.0.2.5:80"])
+        refused = self.assertRaises(Refusal, run, Context(self.service, ADMIN, 10.0), order)
+        self.assertIn("told by name servers", refused.written)
 
     def test_servers_of_one_name_share_its_addresses_and_of_another_do_not(self) -> None:
         words = "resolvers dns resolve-prefer ipv4 init-addr none"

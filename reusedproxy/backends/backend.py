@@ -16,6 +16,7 @@ from reusedproxy.backends.checks.checker import Checker
 from reusedproxy.backends.coming_up import ComingUp
 from reusedproxy.backends.dynamic_cookies import dynamic_cookie
 from reusedproxy.backends.hedging import Hedging
+from reusedproxy.backends.names import target_of
 from reusedproxy.backends.ordered import OrderedAddresses
 from reusedproxy.backends.places import Places
 from reusedproxy.backends.queue import Queue
@@ -23,6 +24,7 @@ from reusedproxy.backends.server import DOWN, DRAIN, MAINT, Server
 from reusedproxy.backends.slow_start import Together
 from reusedproxy.backends.standby import Standby
 from reusedproxy.config import model
+from reusedproxy.config.language.addresses import is_host_name
 from reusedproxy.config.model.persistence import NO_COOKIES, UNSEEN
 from reusedproxy.net.dial import Target
 from reusedproxy.net.names.messages import plain
@@ -308,11 +310,17 @@ class Backend(Places["Backend"]):
         self._go_on(server, had_any)
         return before
 
-    def order_name(self, server: Server, name: str) -> None:
+    def order_name(self, server: Server, name: str, by: str) -> None:
         """Has a server follow another name, as HAProxy's `set server <backend>/<server> fqdn`. It stays where it is
-        until name servers have told an address of that name."""
-        server.ordered_name = "" if plain(name) == plain(server.settings.host) else name
+        until name servers have told an address of that name. Where `name` is the address of its line, it goes back
+        there."""
+        settings = server.settings
+        server.ordered, server.ordered_name = None, "" if plain(name) == plain(settings.host) else name
+        if self.addresses is not None:
+            self.addresses.forget(server)
         self.follow_names()
+        if not server.ordered_name and not is_host_name(settings.host):
+            self.order_address(server, target_of(settings.host, settings.port or 0), by)
 
     def follow_names(self) -> None:
         """Has servers follow the names that they have now. Those with the same one share its addresses out."""

@@ -15,7 +15,7 @@ from reusedproxy.backends.checks.checker import Checker
 from reusedproxy.backends.checks.results import Result
 from reusedproxy.backends.server import DOWN, DRAIN, MAINT, NOLB, READY, UP, Server
 from reusedproxy.config import model
-from reusedproxy.config.language.addresses import is_host_name, is_service
+from reusedproxy.config.language.addresses import CLIENTS_HOSTS, is_host_name, is_service
 from reusedproxy.net.names.messages import Service, plain
 
 #: The numbers of operational states, and the bits of the administrative state and of the state of checks.
@@ -169,7 +169,7 @@ def ordered_name(settings: model.Server, saved: SavedState) -> str:
     in force. As in HAProxy, name servers have to be asked for the server."""
     name = saved.name if saved.administrative & OTHER_NAME else ""
     other = is_host_name(name) and plain(name) != plain(settings.host)
-    return name if other and follows_name(settings) else ""
+    return name if other and may_follow_name(settings) else ""
 
 
 def saved_service(settings: model.Server, saved: SavedState | None) -> Service | None:
@@ -179,10 +179,11 @@ def saved_service(settings: model.Server, saved: SavedState | None) -> Service |
     return Service(plain(saved.name), saved.port)
 
 
-def follows_name(settings: model.Server) -> bool:
-    """Tells whether name servers are asked for the address of a server's name."""
-    named = settings.kind == "tcp" and any(map(str.isalpha, settings.host)) and ":" not in settings.host
-    return named and settings.resolution.resolvers is not None and not is_service(settings.host)
+def may_follow_name(settings: model.Server) -> bool:
+    """Tells whether an operator may have a server follow a name: it has `resolvers` to be asked, and an address, or a
+    name of one, of its own."""
+    own = settings.kind == "tcp" and settings.host not in CLIENTS_HOSTS and settings.mapped is None
+    return own and settings.resolution.resolvers is not None and not is_service(settings.host)
 
 
 def restore(server: Server, saved: SavedState, checker: Checker | None, now: float) -> None:

@@ -305,7 +305,9 @@ class Server:
         if self.settings.disabled == previous.settings.disabled:
             self.admin = previous.admin
         if says_same_address(self.settings, previous.settings):
-            self.ordered, self.ordered_name = previous.ordered, previous.ordered_name
+            self.ordered = previous.ordered
+        if keeps_name(self.settings, previous):
+            self.ordered_name = previous.ordered_name
         self._keep_places(previous)
         self.clear = keeps_clear(self.settings, previous)
         if self.settings.agent is not None and previous.settings.agent is not None:
@@ -412,6 +414,12 @@ def _place(said: model.Check | Agent) -> tuple[str | None, int | None]:
 def keeps_clear(settings: model.Server, previous: Server) -> bool:
     """Tells whether connections go on without TLS, which the line asks for as before."""
     return previous.clear and settings.tls is not None and previous.settings.tls is not None
+
+
+def keeps_name(settings: model.Server, previous: Server) -> bool:
+    """Tells whether a server goes on to follow a name that an operator has ordered."""
+    asked = settings.resolution.resolvers is not None
+    return bool(previous.ordered_name) and asked and says_same_address(settings, previous.settings)
 
 
 def says_same_address(settings: model.Server, before: model.Server) -> bool:

@@ -77,7 +77,9 @@ def groups_of(backend: Backend, sections: Sections, names: Names, departed: Depa
     for server in backend.servers:
         settings = server.settings
         wanted = settings.resolution.resolvers
-        if wanted is not None and is_resolved(settings) and wanted in sections.asked:
+        if wanted is None or wanted not in sections.asked:
+            continue
+        if is_resolved(settings) or server.ordered_name:
             host = plain(server.own_name)
             prefer = "" if is_service(host) else settings.resolution.prefer
             together.setdefault((wanted, host, prefer), []).append(server)

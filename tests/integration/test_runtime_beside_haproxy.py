@@ -31,6 +31,7 @@ backend named
     server n1 foo.invalid:1 resolvers dns init-addr none
     server n2 _http._tcp.foo.invalid resolvers dns init-addr none
     server n3 {host}:1
+    server n4 {host}:4 resolvers dns
 backend asked
     server s4 {host}:4 agent-check agent-port 5 agent-inter 60s
 frontend other
@@ -202,6 +203,10 @@ ORDERS = (
     "set server named/n1 fqdn foo.invalid",
     "set server named/n2 fqdn bar.invalid",
     "set server named/n3 fqdn bar.invalid",
+    "set server named/n4 addr 127.0.0.1",
+    "set server named/n4 fqdn a/b",
+    "set server named/n4 fqdn bar.invalid",
+    "set server named/n4 fqdn foo.invalid",
     "set server servers/s1 fqdn bar.invalid",
     "set server named/no fqdn bar.invalid",
     "user;set server named/n1 fqdn bar.invalid",

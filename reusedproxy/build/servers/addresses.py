@@ -12,7 +12,7 @@ from attrs import evolve
 
 from reusedproxy.backends.names import target_of
 from reusedproxy.backends.saved_states import SavedState, ordered_name, saved_service
-from reusedproxy.backends.server import says_same_address
+from reusedproxy.backends.server import keeps_name, says_same_address
 from reusedproxy.build.servers.connections import follows_client
 from reusedproxy.build.servers.line import Line
 from reusedproxy.build.step_dialers import with_port
@@ -53,6 +53,8 @@ class FirstAddresses:
             and (says_same_address(settings, previous.server.settings))
         ):
             return ordered
+        if previous is not None and keeps_name(settings, previous.server):
+            return previous.server.target  # name servers tell it
         if not is_resolved(settings):
             by_name = settings.kind == "tcp" and literal(Query(settings.host, socket.SOCK_STREAM)) is None
             if by_name and (last := _last(settings, saved)) is not None:
@@ -145,7 +147,8 @@ def goes_on(settings: model.Server, previous: Line) -> bool:
     """Tells whether a server keeps at a reload what name servers have told about it."""
     before = previous.server.settings
     same = settings.host in (before.host, previous.server.own_name)
-    return settings.resolution.resolvers is not None and same and is_resolved(before)
+    followed = is_resolved(before) or bool(previous.server.ordered_name)
+    return settings.resolution.resolvers is not None and same and followed
 
 
 def asks_libc(settings: model.Server, previous: Line | None) -> bool:

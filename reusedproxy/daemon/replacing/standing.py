@@ -20,7 +20,7 @@ from reusedproxy.backends.orders import (
     order_clear,
     order_question,
 )
-from reusedproxy.backends.saved_states import COLUMNS, OTHER_NAME, follows_name
+from reusedproxy.backends.saved_states import COLUMNS, OTHER_NAME, may_follow_name
 from reusedproxy.backends.server import Server
 from reusedproxy.build.assembly import Proxy
 from reusedproxy.config.language.addresses import is_host_name
@@ -140,7 +140,7 @@ def stand(proxy: Proxy, said: object) -> Iterator[tuple[str, str]]:
                 text = f"Server {server.full_name} goes to {target}, as was ordered in the process before"
                 yield text, f"backend {backend.name}"
             if name := _ordered_name(server, there):
-                backend.order_name(server, name)
+                backend.order_name(server, name, BY)
                 text = f"Server {server.full_name} follows the name {name}, as was ordered in the process before"
                 yield text, f"backend {backend.name}"
             if there.get("clear") is True and server.settings.tls is not None:
@@ -189,7 +189,7 @@ def _is_place(addr: object, port: object) -> bool:
 
 def _ordered_name(server: Server, there: Mapping[str, Any]) -> str:
     name = there.get("name")
-    may_be = follows_name(server.settings) and there.get("instead") == _address(server)
+    may_be = may_follow_name(server.settings) and there.get("instead") == _address(server)
     return name if may_be and isinstance(name, str) and is_host_name(name) else ""
 
 

@@ -1,7 +1,7 @@
 """Does what the form of the statistics page orders (`stats admin`), in HAProxy's words.
 
-The form names one backend (or says its number, as that of HAProxy's own page does), an action, and servers; the answer is HAProxy's code for what became of it. Whether a client
-may order anything is decided before.
+The form names one backend, or says its number as the form of HAProxy's own page does, an action, and servers; the
+answer is HAProxy's code for what became of it. Whether a client may order anything is decided before.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from reusedproxy.backends.backend import HELD, Backend
 from reusedproxy.backends.checks.agent import STATIC_WEIGHTS
 from reusedproxy.backends.names import target_of
 from reusedproxy.backends.orders import order_clear
-from reusedproxy.backends.saved_states import follows_name
+from reusedproxy.backends.saved_states import may_follow_name
 from reusedproxy.backends.server import DRAIN, MAINT, READY, Server
 from reusedproxy.config.language.addresses import is_host_name, is_service
 from reusedproxy.net.names.messages import plain
@@ -59,7 +59,9 @@ def _set_address(backend: Backend, server: Server, words: Sequence[str]) -> str:
     """Has a server go to another address, and says what changes in HAProxy's words."""
     if not words:
         raise Refusal("set server <b>/<s> addr requires an address and optionally a port.")
-    if server.relocation is None or server.settings.resolution.resolvers is not None:
+    settings = server.settings
+    asked = settings.resolution.resolvers is not None
+    if server.relocation is None or (asked and (is_host_name(server.own_name) or not may_follow_name(settings))):
         raise Refusal(
             "The address of this server is told by name servers or by its clients, or is no address and port."
         )
@@ -94,14 +96,16 @@ def _set_name(backend: Backend, server: Server, words: Sequence[str]) -> str:
         raise Refusal("set server <b>/<s> fqdn requires a FQDN.")
     if is_service(server.settings.host) and server.settings.resolution.resolvers is not None:
         raise Refusal("set server <b>/<s> fqdn failed because SRV resolution is configured.")
-    if not follows_name(server.settings):
+    if not may_follow_name(server.settings):
         raise Refusal("set server <b>/<s> fqdn failed because no resolution is configured.")
     before = server.own_name
     if plain(name) == plain(before):
         return Message(f"no need to change the FDQN by '{_BY}'\n", WARNING)  # so HAProxy spells it
-    if not is_host_name(name) or is_service(name):
+    own = plain(name) == plain(server.settings.host) and "%" not in name
+    if not own and (not is_host_name(name) or is_service(name)):
         return Message(f"invalid fqdn '{name}' by '{_BY}'\n", WARNING)
-    backend.order_name(server, name)
+    backend.order_name(server, name, _BY)
+    before = before if is_host_name(before) else "(null)"  # as HAProxy's C library writes it
     return Message(f"{server.full_name} changed its FQDN from {before} to {name} by '{_BY}'\n", WARNING)
 
 
