@@ -94,6 +94,49 @@ class HeldTests(SynchronousTestCase):
         self.assertEqual(world.log[0].course.queue_time, -1)
         world.check_rest()
 
+    def test_the_wait_for_a_body_belongs_to_the_time_of_the_request(self) -> None:
+        """Not to that in the queue; as long as the body has not come, neither has the request."""
+        for what, logged, errors, aborts in (
+            ("rest", (200, "--", 500, 0), 0, 0),
+            ("reset", (400, "CR", 500, -1), 0, 1),
+            ("eof", (400, "CR", 500, -1), 0, 1),
+            ("silence", (408, "cR", -1, -1), 1, 0),
+        ):
+            for rule, backend in ((WAIT, ""), ("", WAIT)):
+                world = ruled(self, rule, backend=backend, warm=1)
+                client = world.client()
+                client.send(POST.replace(b"POST", b"PUT") + b"a")
+                world.advance(0.5 - 1 / 32)
+                if what == "rest":
+                    client.send(b"bcd")
+                    self.assertTrue(world.server.asked().endswith(b"abcd"))
+                    world.server.answer(OK)
+                elif what == "silence":
+                    world.advance(2)
+                else:
+                    getattr(client.wire, what)()
+                (ended,) = world.log
+                times = ended.course.request_time, ended.course.queue_time
+                self.assertEqual((ended.status, ended.flags, *times), logged)
+                traffic = client.connection.frontend.traffic
+                self.assertEqual((traffic.ereq, traffic.hrsp[ended.status // 100]), (errors, 1))
+                if backend:
+                    self.assertEqual(ended.backend.traffic.cli_abrt, aborts)
+                self.assertEqual(b"HTTP/1.1 400 " in client.take(), what == "eof")
+                world.check_rest()
+
+    def test_a_body_that_cannot_be_read_is_counted_as_a_request_that_cannot(self) -> None:
+        """Whether rules wait for it or a server has its beginning; nothing is known of when it would have come."""
+        for rule, time in ((WAIT, -1), ("", 0)):
+            world = ruled(self, rule, warm=1)
+            client = world.client()
+            client.send(b"PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n")
+            client.send(b"zz\r\n")
+            (ended,) = world.log
+            self.assertEqual((ended.status, ended.flags[0], ended.course.request_time), (400, "P", time))
+            self.assertEqual(client.connection.frontend.traffic.ereq, 1)
+            world.check_rest()
+
     def test_as_much_as_is_held_is_enough(self) -> None:
         world = ruled(self, f"{WAIT}\n http-request set-header X-Len %[req.body_len]", warm=1)
         client = world.client()

@@ -267,7 +267,8 @@ class ClientConnection(Client[Owner], TransportOwner):
         exchange = self.exchange
         if exchange is not None:
             if self._body is not None:
-                exchange.client_lost("C")
+                self.end_after("client closed its side")
+                exchange.client_ended()
             elif exchange.abandoned_with_the_client:
                 self.end_after("client closed its side")
                 exchange.client_left()
@@ -340,6 +341,12 @@ class ClientConnection(Client[Owner], TransportOwner):
             except Exception:
                 # As at the end of an exchange, which does the same without a call.
                 self._log.failure("a line of the access log failed")
+
+    def count_unread(self) -> None:
+        """Counts a request that could not be read."""
+        self.frontend.traffic.ereq += 1
+        if self.listener.traffic is not None:
+            self.listener.traffic.ereq += 1
 
     def hide(self) -> None:
         """Makes the connection one of whose end the client will not hear."""
@@ -582,6 +589,7 @@ class ClientConnection(Client[Owner], TransportOwner):
             data, rest = body.feed(data)
         except BodyFault as fault:
             self._capture(fault.reason, data)
+            self.count_unread()
             exchange.fail(400, "P" + exchange.phase)
             return
         if body.complete:
@@ -673,13 +681,11 @@ class ClientConnection(Client[Owner], TransportOwner):
         if heard:
             self.state = BUSY
         self.end_after("request refused")
-        self.frontend.traffic.ereq += 1
+        self.count_unread()
         if self.session is not None and self.session.counters:
             count(None, self.session.counters, REQUESTS)
             if flags[0] in "PC":  # as in HAProxy, not for those that were only slow
                 count(None, self.session.counters, ERRORS)
-        if self.listener.traffic is not None:
-            self.listener.traffic.ereq += 1
         self.exchange = exchange = self.exchange or Exchange(self, None, self._began, self.deadlines.now())
         exchange.refused(status, flags, heard)
 

@@ -100,6 +100,10 @@ class Client(ClientFacts, Generic[F_co]):
         """Writes the line of the log before the exchange has ended (`option logasap`)."""
         raise NotImplementedError
 
+    def count_unread(self) -> None:
+        """Counts a request that could not be read."""
+        raise NotImplementedError
+
     def hide(self) -> None:
         """Makes the connection one of whose end the client will not hear."""
         raise NotImplementedError

@@ -20,7 +20,7 @@ class ExchangeCourse(SessionCourse):
         self._begin(facts, ended)
         since = facts.client.since
         self.idle_time = idle = int((began - since) * 1000)
-        if facts.head is None:
+        if facts.head is None or not read:
             self.request_time = self.whole_request_time = -1
         else:
             self.request_time = int((read - began) * 1000)

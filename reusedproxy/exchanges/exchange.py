@@ -17,6 +17,7 @@ grammar.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 from reusedproxy.backends.backend import Backend
@@ -47,7 +48,7 @@ from reusedproxy.exchanges.route import Route
 from reusedproxy.exchanges.serving import Made, Serving
 from reusedproxy.exchanges.sticking import fails_to_stick
 from reusedproxy.exchanges.tunnel import Tunnel, TunnelTimeouts
-from reusedproxy.exchanges.waiting import Wait
+from reusedproxy.exchanges.waiting import RULES, Gathering, Wait
 from reusedproxy.exchanges.withheld import Verdict, Withheld
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.deadlines import Deadlines
@@ -82,7 +83,8 @@ class Exchange(Request):
     ENDED      all is over, counted and logged
 
     `flags` are the first two letters of HAProxy's termination state. Times are the clock's seconds, 0 when that point
-    was not reached: `began` (first byte of the request), `read` (its head complete), `placed_at` (a server was chosen),
+    was not reached: `began` (first byte of the request), `read` (its head complete, and the body for
+    which rules wait), `placed_at` (a server was chosen),
     `connected`, `answered` (head of the response), `ended`. `retries` counts the attempts after the first;
     `redispatched` tells that one of them went to another server on purpose.
     """
@@ -266,7 +268,7 @@ class Exchange(Request):
         """Ends the exchange, because the client is gone. `flag` is C (it left) or c (its time was over)."""
         if self.state == ENDED:
             return
-        self.status = self.status or -1
+        self.status = self.status or (400 if flag == "C" and self._stops_reading() else -1)
         self.flags = self._client_aborts(flag)
         # A client that sends no more has its answer, and may still be reading it.
         whole = self.state == ANSWERED and flag == "C"
@@ -291,8 +293,39 @@ class Exchange(Request):
         else:
             self.fail(400, self._client_aborts("C"))
 
+    def client_ended(self) -> None:
+        """Ends the exchange, because the client has closed its side within the request."""
+        if self._stops_reading():
+            self.fail(400, self._client_aborts("C"))
+        else:
+            self.client_lost("C")
+
+    def wait_for_body(self, seconds: float | None, body: Gathering, then: Callable[[], None]) -> None:
+        """Has rules wait for so much of the request's `body`, which is being read until then, and calls `then`."""
+        self.read = 0.0
+        Wait(self, seconds, partial(self._body_came, then), body=body, late=self._body_slow)
+
+    def _body_came(self, then: Callable[[], None]) -> None:
+        self.read = self.client.deadlines.now()
+        then()
+
+    def _stops_reading(self) -> bool:
+        """Tells whether the request was still being read, because rules wait for its body; then it is over now."""
+        if self.waiting is None or not self.waiting.reads_body:
+            return False
+        self.read = self.client.deadlines.now()
+        return True
+
+    def _body_slow(self) -> None:
+        """Ends the exchange, because the body for which rules wait has not come in time."""
+        self.client.count_unread()
+        self.fail(408, f"c{RULES}")
+
     def client_slow(self) -> None:
         """Ends the exchange, because the client has not sent the rest of its request in time."""
+        if self.waiting is not None and self.waiting.reads_body:
+            self._body_slow()
+            return
         flags = self._client_aborts("c")
         # As in HAProxy: before it has a route, a request that is held back is still being read (R), not queued.
         self.fail(408, flags if self.route is not None else "cR")

@@ -297,7 +297,7 @@ class Routing:
             editing.remove(head, _EXPECT)
             editing.drop_wish(head, "expect")
             client.continue_came()
-        Wait(exchange, seconds, go_on, body=gathering, late=exchange.client_slow)
+        exchange.wait_for_body(seconds, gathering, go_on)
         return True
 
     def _route_or_wait(

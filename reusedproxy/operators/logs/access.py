@@ -289,7 +289,7 @@ class HTTPLog(Gathered):
                 request = (exchange.line or head.head[: head.head.find(b"\r")]).decode("latin-1")
                 if '"' in request or "#" in request:
                     request = escaped(request)
-                received = 0 if read == began else int((read - began) * 1000)
+                received = 0 if read == began else int((read - began) * 1000) if read else -1
             # What happens in one step has one time: a comparison takes a quarter of the calculation.
             waited = 0 if placed == read > 0 else int((placed - read) * 1000) if placed else -1
             connecting = 0 if connected == placed > 0 else int((connected - placed) * 1000) if connected else -1
