@@ -183,7 +183,7 @@ class ViewTests(ViewCase):
         self.web.connections_total += 50
         counts.begun += 40
         view = reader.view()
-        self.assertEqual((view.handshakes, view.frontends[0].sessions), (Rate(0, 40), Rate(0, 50)))
+        self.assertEqual((view.handshakes, view.frontends[0].sessions), (Rate(40, 40), Rate(50, 50)))
         self.clock.advance(0.72)
         view = reader.view()
         self.assertEqual((view.handshakes.most, view.frontends[0].sessions.most), (40, 50))
@@ -192,6 +192,36 @@ class ViewTests(ViewCase):
         self.clock.advance(1.02)
         view = reader.view()
         self.assertEqual((view.handshakes, view.keys.now, figures(view, 0).reused), (Rate(9, 40), 1, 75))
+
+    def test_rates_have_what_comes_in_this_second_and_a_part_of_the_one_before(self) -> None:
+        """As in HAProxy: at once, and falling while nothing more comes. A reload goes on with them."""
+        rates = Rates(self.proxy.frontends, self.proxy.backends, self.proxy.deadlines)
+        rates.start()
+        counts = self.web.handshakes.counts
+        counts.begun = counts.completed = 21
+        counts.resumed = 7
+        self.web.connections_total += 21
+
+        def shown() -> tuple[int, int, int]:
+            view = Reader(self.proxy, rates).view()
+            return view.handshakes.now, figures(view, 0).rate, figures(view, 0).reused
+
+        self.assertEqual(shown(), (21, 21, 33))
+        self.clock.advance(1.02)
+        self.assertEqual(shown()[:2], (21, 21))
+        self.clock.advance(0.5)
+        self.assertEqual(shown()[:2], (10, 10))
+        after = Rates(self.proxy.frontends, self.proxy.backends, self.proxy.deadlines)
+        after.succeed(rates)
+        rates.stop()
+        rates = after
+        rates.start()
+        self.addCleanup(rates.stop)
+        counts.begun += 3
+        self.assertEqual((shown()[0], rates.rate(rates.handshakes).most), (13, 21))
+        self.clock.advance(2.1)
+        self.clock.advance(1.02)
+        self.assertEqual(shown(), (0, 0, 0))
 
     def test_a_server_that_is_down_counts_on(self) -> None:
         self.app.server_changed(self.one, "DOWN", "test")

@@ -12,6 +12,14 @@ from collections.abc import Callable
 PERIOD = 1.0
 
 
+def frequency(before: int, events: int, passed: float) -> int:
+    """Returns the rate in a period of which so many seconds have `passed`: its `events`, and of those of the one
+    `before` the part that is left of this one, rounded down. One event long past counts as a whole, and not by turns."""
+    if not events and before <= 1:
+        return before
+    return int(before * max(0.0, PERIOD - passed) / PERIOD + events)
+
+
 class Frequency:
     """Holds how much was counted in this second, and in the one before it. `turn` has to be called about once a second,
     whether anybody asks for the rate or not."""
@@ -39,12 +47,9 @@ class Frequency:
 
     def rate(self, now: float) -> int:
         """Returns the events of this period, and of the one before it in proportion to what is left of this one,
-        rounded down. One event long past counts until its period has passed twice, and not by turns."""
+        rounded down."""
         self.turn(now)
-        events = max(0, self._read() - self._total)
-        if not events and self._before <= 1:
-            return self._before
-        return int(self._before * (PERIOD - (now - self._began)) / PERIOD + events)
+        return frequency(self._before, max(0, self._read() - self._total), now - self._began)
 
     def follow(self, before: Frequency) -> None:
         """Goes on from what `before` has seen of the same counter, whose place it takes at a reload."""

@@ -1,5 +1,5 @@
-"""Measures rates per second, and how long answers take, by reading plain counters once a second, so that counting stays
-cheap.
+"""Measures rates per second, and how long answers take, by reading plain counters once a second, and when
+somebody asks, so that counting stays cheap.
 
 Knows frontends, backends and servers by their totals only.
 """
@@ -17,10 +17,12 @@ from attrs import Factory, define
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.server import Server
 from reusedproxy.clients.frontend import Frontend
+from reusedproxy.measures.frequency import frequency
 from reusedproxy.measures.histogram import ANSWERS, Histogram
 from reusedproxy.measures.times import Averages, Means, Sums, Times
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.operators.view.history import History
+from reusedproxy.operators.view.values import Rate
 
 EVERY = 1.0
 #: Looks of which errors are shown by the backend that they come from.
@@ -30,27 +32,37 @@ _NOTHING = Sums()
 
 @define
 class Meter:
-    """The rate of one counter: `now` over the last whole second, `most` the highest so far."""
+    """The rate of one counter: `before` over the second that ended with the last look, `most` the highest so far."""
 
     read: Callable[[], int]
-    now: int = 0
+    before: int = 0
     most: int = 0
     last: int = 0
 
     def look(self, seconds: float) -> None:
-        total = self.read()
-        self.now = round((total - self.last) / seconds)
-        self.last = total
-        self.most = max(self.most, self.now)
+        self.before = self._come(seconds)
+        self.last = self.read()
+        self.most = max(self.most, self.before)
 
-    def note(self, seconds: float) -> None:
-        """Takes what has come in these `seconds` since the last look for a rate, which may be the highest so far; of
-        less than a whole second it is what that has at the least."""
-        self.most = max(self.most, round((self.read() - self.last) / max(EVERY, seconds)))
+    def rate(self, seconds: float) -> Rate:
+        """Returns the rate so many `seconds` after the last look, as HAProxy has it, and the highest so far, which may
+        be what has come since."""
+        come = self._come(seconds)
+        self.most = max(self.most, come)
+        return Rate(frequency(self.before, come, seconds), self.most)
+
+    def _come(self, seconds: float) -> int:
+        """Returns as a rate what has come in these `seconds`; of less than a whole second it is what that has at the
+        least."""
+        return max(0, round((self.read() - self.last) / max(EVERY, seconds)))
+
+    def go_on(self, before: Meter) -> None:
+        """Goes on from what `before` has seen of the same counter, whose place this one takes at a reload."""
+        self.before, self.most, self.last = before.before, before.most, before.last
 
     def clear(self) -> None:
         """Forgets the highest rate; the counter may have begun again."""
-        self.most, self.last = self.now, min(self.last, self.read())
+        self.most, self.last = self.before, min(self.last, self.read())
 
 
 @define
@@ -168,8 +180,9 @@ class Rates:
                 meters = {_key(each): meter for each, meter in theirs.items()}
                 for each, meter in mine.items():
                     if (key := _key(each)) in meters:
-                        found = meters[key]
-                        meter.now, meter.most, meter.last = found.now, found.most, found.last
+                        meter.go_on(meters[key])
+            for meter, previous in zip(self._of_all(), before._of_all(), strict=True):
+                meter.go_on(previous)
             kept = {server.full_name: times for server, times in before._times.items()}
             self._times.update({each: kept[each.full_name] for each in self._times if each.full_name in kept})
             averages = {backend.name: each for backend, each in before._backend_times.items()}
@@ -205,10 +218,9 @@ class Rates:
         self._looked = self._deadlines.now()
         self._deadlines.watch(self, self._looked + EVERY)
 
-    def note(self, meter: Meter) -> Meter:
-        """Returns a meter, whose highest rate has what has come since the last look, too."""
-        meter.note(self._deadlines.now() - self._looked)
-        return meter
+    def rate(self, meter: Meter) -> Rate:
+        """Returns the rate of a meter at this moment, and the highest so far."""
+        return meter.rate(self._deadlines.now() - self._looked)
 
     def times(self, server: Server) -> Means:
         """Returns the average times of the server's last requests, those of this moment among them."""
@@ -249,8 +261,10 @@ class Rates:
             errors.last = min(errors.last, errors.read())
 
     def _meters(self) -> Iterable[Meter]:
-        of_all = (self.bytes_out, self.compressed_in, self.compressed_out, self.handshakes, self.keys, self.resumed)
-        return (*self.sessions.values(), *self.requests.values(), *of_all)
+        return (*self.sessions.values(), *self.requests.values(), *self._of_all())
+
+    def _of_all(self) -> Sequence[Meter]:
+        return self.bytes_out, self.compressed_in, self.compressed_out, self.handshakes, self.keys, self.resumed
 
     def deadline_passed(self) -> None:
         now = self._deadlines.now()

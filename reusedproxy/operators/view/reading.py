@@ -30,7 +30,7 @@ from reusedproxy.net.slices import Steps, run_through
 from reusedproxy.net.tls.client import ClientContext
 from reusedproxy.net.tls.server import Certificates
 from reusedproxy.operators.view.proxy import Proxy
-from reusedproxy.operators.view.rates import Meter, Rates
+from reusedproxy.operators.view.rates import Rates
 from reusedproxy.operators.view.values import (
     SHARE,
     AgentView,
@@ -136,12 +136,12 @@ class Reader:
             backends=tuple(seen),
             history=() if rates is None else tuple(rates.history.samples),
             idle=1.0 if rates is None else rates.idle,
-            bytes_out=_NOT_MEASURED if rates is None else _rate(rates.note(rates.bytes_out)),
-            handshakes=_NOT_MEASURED if rates is None else _rate(rates.note(rates.handshakes)),
-            resumed=_NOT_MEASURED if rates is None else _rate(rates.note(rates.resumed)),
-            keys=_NOT_MEASURED if rates is None else _rate(rates.note(rates.keys)),
-            compressed_in=_NOT_MEASURED if rates is None else _rate(rates.note(rates.compressed_in)),
-            compressed_out=_NOT_MEASURED if rates is None else _rate(rates.note(rates.compressed_out)),
+            bytes_out=_NOT_MEASURED if rates is None else rates.rate(rates.bytes_out),
+            handshakes=_NOT_MEASURED if rates is None else rates.rate(rates.handshakes),
+            resumed=_NOT_MEASURED if rates is None else rates.rate(rates.resumed),
+            keys=_NOT_MEASURED if rates is None else rates.rate(rates.keys),
+            compressed_in=_NOT_MEASURED if rates is None else rates.rate(rates.compressed_in),
+            compressed_out=_NOT_MEASURED if rates is None else rates.rate(rates.compressed_out),
             rate_limits={word: each.limit for word, each in proxy.places.rates.items()},
             tls_clients=proxy.places.over_tls,
             maxsslconn=proxy.places.maxsslconn,
@@ -174,7 +174,7 @@ class Reader:
             denied_sessions=frontend.denied_sessions,
             traffic=_traffic(frontend.traffic),
             sessions=self._rate(frontend),
-            requests=_rate(rates.note(rates.requests[frontend])) if rates is not None else _NOT_MEASURED,
+            requests=rates.rate(rates.requests[frontend]) if rates is not None else _NOT_MEASURED,
             invalid=_errors(frontend.invalid),
             tls=self._handshakes(frontend) if frontend.handshakes.certificates else None,
             mode=frontend.settings.mode,
@@ -246,7 +246,7 @@ class Reader:
         return TimesView(means, Means._make(map(max, zip(*most, strict=True))) if most else Means())
 
     def _rate(self, of: Frontend | Backend | Server) -> Rate:
-        return _NOT_MEASURED if self._rates is None else _rate(self._rates.note(self._rates.sessions[of]))
+        return _NOT_MEASURED if self._rates is None else self._rates.rate(self._rates.sessions[of])
 
 
 def server_view(
@@ -581,10 +581,6 @@ def _counted(histogram: Histogram) -> Counted:
 
 def _histogram(histogram: Histogram) -> Histogram:
     return Histogram(histogram.bounds, histogram.counts[:], histogram.sum)
-
-
-def _rate(meter: Meter) -> Rate:
-    return Rate(meter.now, meter.most)
 
 
 def _errors(invalid: LastErrors) -> Errors:

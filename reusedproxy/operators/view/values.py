@@ -28,8 +28,8 @@ from reusedproxy.operators.view.history import Sample
 
 @frozen
 class Rate:
-    """Holds events per second: `now` in the last whole second, `most` the highest so far, that of this second included;
-    0 where nobody measures."""
+    """Holds events per second: `now` those of this second and a part of those of the one before, as in HAProxy; `most`
+    the highest so far of a second, this one included. 0 where nobody measures."""
 
     now: int = 0
     most: int = 0
