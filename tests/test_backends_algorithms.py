@@ -23,6 +23,7 @@ from reusedproxy.backends.balance.least import LeastConn
 from reusedproxy.backends.balance.nodes import BEHIND_KEY, Nodes, node
 from reusedproxy.backends.balance.ring import Ring
 from reusedproxy.backends.balance.static import spread
+from reusedproxy.backends.names import target_of
 from reusedproxy.backends.server import DOWN, DRAIN, FULL_WEIGHT, MAINT, NOLB, READY, UP, Server
 from reusedproxy.backends.slow_start import SlowStart, Together
 from reusedproxy.config import model
@@ -31,6 +32,7 @@ from tests.fakes import Asks, PoolBench
 from tests.test_backends_balance import calls
 
 PLACE = model.Place("test.cfg", 1)
+TARGET = target_of("192.0.2.1", 80)
 WEIGHTS = st.lists(st.integers(1, 40), min_size=1, max_size=12)
 CONSISTENT = HashType(consistent=True)
 #: All algorithms but roundrobin, which has tests of its own.
@@ -62,6 +64,11 @@ def algorithm(servers: list[Server], balance: Balance, kind: HashType, seed: int
     return made
 
 
+def backend_of(servers: list[Server], balance: Balance, kind: HashType) -> Backend:
+    line = model.Backend(name="be", place=PLACE, balance=balance, hash_type=kind)
+    return Backend(line, servers, lambda: 0.0, lambda level, text: None, lambda asks: asks, Random(1))
+
+
 def give(balance: Algorithm, server: Server, change: int = 1) -> None:
     """As a backend does."""
     was_full = server.full
@@ -74,6 +81,58 @@ def give(balance: Algorithm, server: Server, change: int = 1) -> None:
 
 class AllTests(SynchronousTestCase):
     """What is true of each of them."""
+
+    @settings(deadline=None, max_examples=30)
+    @given(weights=WEIGHTS, turns=st.integers(0, 60))
+    def test_a_reload_goes_on_with_the_turns(self, weights: list[int], turns: int) -> None:
+        """Who asks gets the servers that he would have got without it, whatever they carry; of those that there were
+        before, where others come to them."""
+        for balance, kind in [(Balance("roundrobin"), HashType()), *MADE]:
+            if balance.algorithm == "random":
+                continue
+            made: list[list[str]] = []
+            for reloads in (False, True):
+                servers = servers_of(weights)
+                now = backend_of(servers, balance, kind)
+                for turn in range(turns):
+                    served = now._balance.pick()
+                    assert served is not None
+                    if turn % 3 == 0:
+                        give(now._balance, served)
+                if reloads:
+                    after = servers_of(weights)
+                    for before, server in zip(servers, after, strict=True):
+                        server.stand_at(TARGET, None)
+                        before.stand_at(TARGET, None)
+                    new = backend_of(after, balance, kind)
+                    new.succeed(now)
+                    now = new
+                made.append([])
+                for _ in range(40):
+                    picked = now._balance.pick()
+                    assert picked is not None
+                    made[-1].append(picked.name)
+                    give(now._balance, picked)
+            self.assertEqual(made[0], made[1], balance)
+
+    def test_servers_that_come_with_a_reload_have_their_turns_among_the_others(self) -> None:
+        for balance in (Balance("roundrobin"), Balance("leastconn")):
+            before = backend_of(servers_of([1, 1, 1]), balance, HashType())
+            for _ in range(2):
+                picked = before._balance.pick()
+                assert picked is not None
+                give(before._balance, picked)
+                give(before._balance, picked, -1)
+            after = backend_of(servers_of([1, 1, 1, 1]), balance, HashType())
+            after.succeed(before)
+            names = []
+            for _ in range(8):
+                picked = after._balance.pick()
+                assert picked is not None
+                names.append(picked.name)
+                give(after._balance, picked)
+                give(after._balance, picked, -1)
+            self.assertEqual((names[0], Counter(names)), ("s2", dict.fromkeys(("s0", "s1", "s2", "s3"), 2)), balance)
 
     @settings(deadline=None, max_examples=40)
     @given(weights=WEIGHTS, seed=st.integers(0, 10**6))

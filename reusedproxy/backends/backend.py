@@ -428,7 +428,7 @@ class Backend(Places["Backend"]):
 
     def succeed(self, previous: Backend) -> None:
         """Takes the place of `previous` after a reload: counts on where it does, and counts the places that are taken
-        at its servers. Their states have been handed on."""
+        at its servers, whose turns go on. Their states have been handed on."""
         now = self.now()
         self.traffic = previous.traffic
         self.queue.most = max(self.queue.most, previous.queue.most)
@@ -457,6 +457,8 @@ class Backend(Places["Backend"]):
             observer, watched = self.observers.get(server), previous.observers.get(before)
             if observer is not None and watched is not None:
                 observer.failures, observer.reached = watched.failures, watched.reached
+        named = previous.named
+        self.take_turns_of(previous, {named[each.name]: each for each in self.servers if each.name in named})
         if any(server.ordered_name for server in self.servers):
             self.follow_names()  # it may have been ordered after these were built
 

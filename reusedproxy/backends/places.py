@@ -3,14 +3,14 @@ all are full. It must never know clients, nor why a server is in service or not 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import count
 from random import Random
 from sys import maxsize
 from typing import Any, Generic, Protocol, TypeVar
 
 from reusedproxy.backends.balance import Parts, algorithm_of
-from reusedproxy.backends.balance.algorithm import Algorithm, ByHash, ByLoad, Hash, Remembers
+from reusedproxy.backends.balance.algorithm import Algorithm, ByHash, ByLoad, Hash, Remembers, TakesTurns
 from reusedproxy.backends.binding import Binding
 from reusedproxy.backends.checks.observe import UNCONNECTED, Observer
 from reusedproxy.backends.coming_up import Course
@@ -192,6 +192,13 @@ class Places(Generic[Successor]):
         """Drops what the algorithm knows of a server that has been taken out."""
         if isinstance(self._balance, Remembers):
             self._balance.forget(server)
+
+    def take_turns_of(self, previous: Places, heirs: Mapping[Server, Server]) -> None:
+        """Has the algorithm go on where that of `previous` is, if it is of the same kind."""
+        balance = self._balance
+        if isinstance(balance, TakesTurns) and type(balance) is type(previous._balance):
+            balance.succeed(previous._balance, heirs)
+            self.weigh_anew()
 
     def choose(self, asks: Placed, avoid: Server | None = None, bound: Server | None = None) -> bool:
         """Finds a server for a request at once, or queues it. Returns False, and does nothing, if there is no

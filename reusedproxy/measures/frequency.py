@@ -14,7 +14,7 @@ PERIOD = 1.0
 
 def frequency(before: int, events: int, passed: float) -> int:
     """Returns the rate in a period of which so many seconds have `passed`: its `events`, and of those of the one
-    `before` the part that is left of this one, rounded down. One event long past counts as a whole, and not by turns."""
+    `before` the part that is left of this one, rounded down. One event long past counts as a whole, not by turns."""
     if not events and before <= 1:
         return before
     return int(before * max(0.0, PERIOD - passed) / PERIOD + events)

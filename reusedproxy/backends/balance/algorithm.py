@@ -6,7 +6,7 @@ may be chosen or not; those that hash something of a request are given the funct
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from reusedproxy.backends.server import Server
@@ -51,6 +51,15 @@ class Remembers(Protocol):
 
     def forget(self, server: Server) -> None:
         """Drops what is known of a server that is out of use, and will not come back."""
+
+
+@runtime_checkable
+class TakesTurns(Protocol):
+    """Defines what is asked, besides, of an algorithm that remembers whose turn is next."""
+
+    def succeed(self, previous: Any, heirs: Mapping[Server, Server]) -> None:
+        """Goes on where `previous` is, one of its own kind whose place it takes at a reload. `heirs` are the servers
+        that have taken the places of others, by these. `use` is called next."""
 
 
 @runtime_checkable

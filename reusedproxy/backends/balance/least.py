@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from heapq import heapify, heappop, heappush
 from itertools import count
 
@@ -61,6 +61,15 @@ class LeastConn:
             entry.aside = False
             self._entries[server] = entry
         self._rebuild()
+
+    def succeed(self, previous: LeastConn, heirs: Mapping[Server, Server]) -> None:
+        before = {heirs[server]: entry for server, entry in previous._entries.items() if server in heirs}
+        # Those that are new have their turn behind the others.
+        new = {server: entry for server, entry in self._entries.items() if server not in before}
+        self._entries = {}
+        for server, entry in [*sorted(before.items(), key=lambda each: each[1].turn), *new.items()]:
+            turn = next(self._turns)
+            self._entries[server] = _Entry(server, entry.load, turn, passed=entry.passed, ahead=entry.ahead)
 
     def pick(self, avoid: Server | None = None) -> Server | None:
         heap = self._heap

@@ -6,7 +6,7 @@ Bounded loads (`hash-balance-factor`) are those of Mirrokni, Thorup and Zadimogh
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate, islice
 
 from attrs import Factory, define
@@ -111,6 +111,10 @@ class Ring:
         self._last = self._last_or_next()
         if self._limits is not None:
             self._limits.use(servers)
+
+    def succeed(self, previous: Ring, heirs: Mapping[Server, Server]) -> None:
+        if previous._last is not None and (server := heirs.get(previous._last[1])) is not None:
+            self._last = (previous._last[0], server)
 
     def _note(self, server: Server, count: int) -> _Member:
         """Notes that the server has so many nodes in the ring, of its present seed."""

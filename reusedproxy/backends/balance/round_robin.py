@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from heapq import heappop, heappush
 from itertools import islice
 from operator import attrgetter
@@ -124,6 +124,18 @@ class RoundRobin:
 
     def forget(self, server: Server) -> None:
         self._turns.pop(server, None)
+
+    def succeed(self, previous: RoundRobin, heirs: Mapping[Server, Server]) -> None:
+        for turn in self._turns.values():
+            if turn.standing is None:
+                self._leave(turn)
+        now = previous._now()
+        for before, server in heirs.items():
+            theirs = previous._turns.get(before)
+            if theirs is not None:
+                turn = self._turns.get(server) or self._new(server)
+                standing = theirs.standing
+                turn.standing = (theirs.begins - now) / theirs.length if standing is None else standing
 
     def pick(self, avoid: Server | None = None) -> Server | None:
         only = self._only

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
 from heapq import heappop, heappush, heapreplace
 from math import gcd
@@ -80,6 +80,10 @@ class StaticRoundRobin:
         self._open = (1 << len(self.map)) - 1
         self._bits, self._places = {}, {}
         self._closed.clear()
+
+    def succeed(self, previous: StaticRoundRobin, heirs: Mapping[Server, Server]) -> None:
+        if [heirs.get(each) for each in previous.map] == self.map:
+            self._next = previous._next
 
     def pick(self, avoid: Server | None = None) -> Server | None:
         begin = self._next
