@@ -121,7 +121,7 @@ class HeldTests(SynchronousTestCase):
                 traffic = client.connection.frontend.traffic
                 self.assertEqual((traffic.ereq, traffic.hrsp[ended.status // 100]), (errors, 1))
                 if backend:
-                    self.assertEqual(ended.backend.traffic.cli_abrt, aborts)
+                    self.assertEqual(world.backend.traffic.cli_abrt, aborts)
                 self.assertEqual(b"HTTP/1.1 400 " in client.take(), what == "eof")
                 world.check_rest()
 

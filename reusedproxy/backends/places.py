@@ -193,7 +193,7 @@ class Places(Generic[Successor]):
         if isinstance(self._balance, Remembers):
             self._balance.forget(server)
 
-    def take_turns_of(self, previous: Places, heirs: Mapping[Server, Server]) -> None:
+    def take_turns_of(self, previous: Places[Any], heirs: Mapping[Server, Server]) -> None:
         """Has the algorithm go on where that of `previous` is, if it is of the same kind."""
         balance = self._balance
         if isinstance(balance, TakesTurns) and type(balance) is type(previous._balance):

@@ -181,8 +181,8 @@ class Rates:
                 for each, meter in mine.items():
                     if (key := _key(each)) in meters:
                         meter.go_on(meters[key])
-            for meter, previous in zip(self._of_all(), before._of_all(), strict=True):
-                meter.go_on(previous)
+            for meter, found in zip(self._of_all(), before._of_all(), strict=True):
+                meter.go_on(found)
             kept = {server.full_name: times for server, times in before._times.items()}
             self._times.update({each: kept[each.full_name] for each in self._times if each.full_name in kept})
             averages = {backend.name: each for backend, each in before._backend_times.items()}
