@@ -418,6 +418,20 @@ class MomentTests(StatsCase):
         self.patch(self.page._moments.reader, "viewing", slow)
         self.patch(self.page, "_wall", lambda: 1e9 + self.clock.seconds())
 
+    def test_what_clients_want_to_see_is_kept_up_to_a_bound(self) -> None:
+        """They say which sections that is (`scope=`)."""
+        moment = run_through(self.page._moments.awaited())
+        made: list[int] = []
+
+        def write() -> Iterator[str]:
+            made.append(1)
+            yield "text"
+
+        for each in (*range(100), *range(100)):
+            texts = [*moment.pieces(f"page {each}", write)]
+            self.assertEqual(texts, ["text"])
+        self.assertEqual((len(moment._texts), len(made)), (64, 136))
+
     def test_they_take_a_twentieth_of_the_time(self) -> None:
         for _ in range(1000):
             self.clock.advance(0.001)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from base64 import b64encode
 from random import Random
@@ -75,6 +76,13 @@ WAYS = (
     b"GET http://a/st",
     b"GET HTTP://a/st;csv",
 )
+#: Where names of sections are in each form.
+PLACES = {
+    ";csv": rb"(?m)^(\w+),(?:FRONTEND|BACKEND)",
+    ";json": rb'"pxname".*?"value":"(\w+)"',
+    ";typed": rb"\.pxname\.1:\w+:str:(\w+)",
+    "": rb"<h2 id='(\w+)'",
+}
 #: What does not lead there; the server is asked.
 OTHERS = (b"GET //st", b"GET /%73t", b"GET /x/st", b"GET /ST", b"GET http://a/x/st", b"OPTIONS *")
 
@@ -155,7 +163,7 @@ class PasswordTests(AccessCase):
         self.assertIn(b"303 See Other\r\n", said)
         self.assertIn(b"\r\nlocation: /st;st=DENY\r\n", said)
         self.assertEqual(self.proxy.lines["app/one"].server.admin, READY)
-        self.assertNotIn(b"<form", self.ask(b"GET /st", basic("a:b:c")))
+        self.assertNotIn(b"<form method='post'", self.ask(b"GET /st", basic("a:b:c")))
 
 
 class RuleTests(AccessCase):
@@ -196,6 +204,55 @@ class RuleTests(AccessCase):
         self.proxy.passwords.known = lambda *args: True  # type: ignore[method-assign]
         self.assertEqual((password, source), (b"hello", "192.0.2.7"))
         self.assertEqual(self.status(b"GET /", basic("h:hello")), 200)
+
+    def test_scope_in_the_address_chooses_sections_by_their_names(self) -> None:
+        """Of those that `stats scope` lets through; links and forms keep it, and so does where a form leads."""
+        page = "listen status\n bind :0\n stats uri {}\n stats admin if TRUE\n{}backend Apples\n server a 127.0.0.1:9\n"
+        for uri, scope, address, shown in (
+            ("/st", "", "?scope=app", {"app", "Apples"}),
+            ("/st", "", ";csv;scope=APP", {"app", "Apples"}),
+            ("/st", "", ";json?scope=app&x", {"app", "Apples"}),
+            ("/st", "", ";typed?scope=app;x", {"app", "Apples"}),
+            ("/st", "", "?scope=p", {"app", "Apples"}),
+            ("/st", "", "?scope=nobody", set()),
+            ("/st", "", "?scope=", {"app", "Apples", "other", "status"}),
+            ("/st", "", "?scope=%61pp", {"app", "Apples", "other", "status"}),
+            ("/st", "", "?scope=app<b>", {"app", "Apples", "other", "status"}),
+            ("/st", "", "?scope=" + 21 * "a", set()),
+            ("/st", " stats scope app\n stats scope other\n", "?scope=app", {"app"}),
+            ("/st", " stats scope app\n stats scope other\n", ";csv?scope=Apples", set()),
+            ("/st?all", "", ";up;scope=app", {"app", "Apples"}),
+        ):
+            self.build(page.format(uri, scope))
+            said = self.ask(b"GET " + (uri + address).encode())
+            self.assertTrue(said.startswith(b"HTTP/1.1 200 "), said[:60])
+            known = next((each for each in PLACES if each in address), "")
+            found = {name.decode() for name in re.findall(PLACES[known], said)}
+            self.assertEqual(found, shown, (uri, address))
+        self.build(page.format("/st", ""))
+        said = self.ask(b"GET /st;norefresh;up?scope=Apples")
+        for link in (b";csv?scope=Apples'", b";json?scope=Apples'", b";unfold;up?scope=Apples'"):
+            self.assertIn(link, said)
+        self.assertIn(b"<form method='post' action='/st;norefresh;up?scope=Apples'>", said)
+        self.assertIn(b"name='scope' value='Apples'", said)
+        said = self.ask(b"POST /st;norefresh;up?scope=Apples", body=b"s=one&b=app&action=drain")
+        self.assertIn(b"\r\nlocation: /st;st=DONE;norefresh;up?scope=Apples\r\n", said)
+
+    def test_the_box_for_the_scope_leads_to_the_page(self) -> None:
+        """Also where its address has a query, whose place the form's takes; it is left out where that cannot be."""
+        for uri, form in (
+            ("/st", b"<form class='menu' method='get' action='/st;norefresh;up'><label>"),
+            ("/st?all", b"<form class='menu' method='get' action='/st'><input type='hidden' name='all' value=''>"),
+            ("/st?a=b", b"<form class='menu' method='get' action='/st'><input type='hidden' name='a' value='b'>"),
+            ("/st?a&b=c", None),
+        ):
+            self.build(f"frontend web\n bind :0\n stats uri {uri}\n default_backend app\n")
+            said = self.ask(b"GET %b;up" % uri.encode())
+            if form is None:
+                self.assertNotIn(b"<form", said)
+            else:
+                self.assertIn(form, said)
+        self.assertEqual(self.status(b"GET /st?a&b=c"), 200)
 
     def test_a_form_that_comes_while_a_password_is_checked_is_obeyed_as_a_whole(self) -> None:
         """And one that is too long then is refused, as ever."""
@@ -253,7 +310,7 @@ class RuleTests(AccessCase):
                 self.assertIn(b">app<", self.ask(b"GET /b" + words))
                 said = self.ask(b"GET /f" + words)
                 self.assertIn(b"six", said)
-                for hidden in (b">app<", b"<form", b"127.0.0.1"):
+                for hidden in (b">app<", b"<form method='post'", b"127.0.0.1"):
                     self.assertNotIn(hidden, said, name)
 
     def test_a_form_leads_to_its_own_page(self) -> None:
@@ -263,7 +320,7 @@ class RuleTests(AccessCase):
         front = "frontend web\n bind :0\n default_backend pages\n" + page.format("f")
         self.build(front + "backend pages\n server five 127.0.0.1:5\n" + page.format("b"))
         for target in (b"/f", b"/b"):
-            self.assertIn(b"action='%b'" % target, self.ask(b"GET " + target))
+            self.assertIn(b"action='%b;norefresh'" % target, self.ask(b"GET " + target))
 
     def test_addresses_and_cookies_are_shown_with_legends_only(self) -> None:
         self.build("listen status\n bind :0\n stats uri /\n")
@@ -300,7 +357,7 @@ class OrderTests(AccessCase):
 
     def test_only_who_may_sees_the_form(self) -> None:
         self.assertIn(b"<form method='post'", self.ask(b"GET /", basic("root:r00t")))
-        self.assertNotIn(b"<form", self.ask(b"GET /", basic("guest:look")))
+        self.assertNotIn(b"<form method='post'", self.ask(b"GET /", basic("guest:look")))
 
     def test_only_who_may_is_obeyed(self) -> None:
         form = "s=one&b=app&action=maint"

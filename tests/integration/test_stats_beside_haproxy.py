@@ -117,6 +117,13 @@ FORMS = (
 )
 
 
+#: What comes behind the address of a page, to choose sections by their names.
+CHOSEN = (
+    *("", "?scope=ser", ";csv;scope=SER", "?scope=ed&x", "?scope=no-such", "?scope=%73er", "?scope=ser;up", "?scope="),
+    *("?scope=" + 22 * "s", ";up?scope=clo", "?scope=se"),
+)
+
+
 def outcome(said: bytes) -> tuple[bytes, ...]:
     """What decides: the status, whom it asks, where it sends the client; and a page that refuses."""
     head, _, body = said.partition(b"\r\n\r\n")
@@ -502,6 +509,14 @@ class StatsBesideHAProxyTests(TestCase):
                 rows = csv.DictReader(io.StringIO("\n".join(lines).removeprefix("# ")))
                 states = [(row["svname"], row["status"], row["weight"], row["act"]) for row in rows]
                 said.append((form, (*outcome(got), *states)))
+            for section, user in (("closed", b"a:b:c"), ("ruled", b"root:r00t")):
+                for chosen in CHOSEN:
+                    target = b"GET /st" + (chosen if "csv" in chosen else f";csv{chosen}").encode()
+                    found = ask(section, target, basic(user), b"").partition(b"\r\n\r\n")[2].splitlines()
+                    names = {row.partition(b",")[0] for row in found if b"," in row}
+                    said.append(((section, chosen), tuple(sorted(names))))
+                    moved = ask(section, target.replace(b"GET", b"POST"), basic(user), b"s=no&b=servers&action=maint")
+                    said.append(((section, chosen, "form"), outcome(moved)))
             seen.append(said)
             daemon.stop()
         for (asked, mine), (_, its) in zip(*seen, strict=True):

@@ -197,6 +197,13 @@ def within(sections: Sequence[Section], scope: Sequence[str]) -> Sequence[Sectio
     return [each for each in sections if each.name in scope] if scope else sections
 
 
+def named_like(sections: Sequence[Section], text: str) -> Sequence[Section]:
+    """Returns the sections whose names contain this text, in letters of either case, as in HAProxy (`scope=`); all, if
+    it is empty."""
+    wanted = text.lower()
+    return [each for each in sections if wanted in each.name.lower()] if text else sections
+
+
 def only_up(sections: Sequence[Section]) -> Sequence[Section]:
     """Returns the sections without those servers that take no request, as in HAProxy (`;up`)."""
     return [

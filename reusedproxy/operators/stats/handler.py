@@ -1,14 +1,15 @@
 """Answers requests for `stats enable`: the statistics within the URIs of a frontend.
 
-Parses the request as HAProxy does (the URI as a prefix; `;csv`, `;json`, `;typed`, `;norefresh`, `;up`; `;unfold` is
-not in HAProxy), and answers with the page, or with the figures for programs. Who may see it, and who may change it, its
-`rules` and `admin` say, which are asked before; what a form orders is done elsewhere. Output that took long to compute
-is reused for a moment (see `moment`).
+Parses the request as HAProxy does (the URI as a prefix; `;csv`, `;json`, `;typed`, `;norefresh`, `;up`, `scope=`;
+`;unfold` is not in HAProxy), and answers with the page, or with the figures for programs. Who may see it, and who may
+change it, its `rules` and `admin` say, which are asked before; what a form orders is done elsewhere. Output that took
+long to compute is reused for a moment (see `moment`).
 """
 
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 
@@ -23,10 +24,10 @@ from reusedproxy.measures.log_throttle import LogThrottle
 from reusedproxy.operators.logs.targets import LogTargets
 from reusedproxy.operators.runtime.typed import json_statistics, typed_statistics
 from reusedproxy.operators.stats.csv import pieces_of_csv
-from reusedproxy.operators.stats.figures import Section, only_up, within
+from reusedproxy.operators.stats.figures import Section, named_like, only_up, within
 from reusedproxy.operators.stats.moment import Moments
 from reusedproxy.operators.stats.origin import is_from_own_page
-from reusedproxy.operators.stats.page import DENIED, Look, pieces_of_page
+from reusedproxy.operators.stats.page import DENIED, LONGEST_WANTED, Look, pieces_of_page, query_of
 from reusedproxy.operators.stats.rendering import prepare
 from reusedproxy.rules.matching import Test
 from reusedproxy.rules.rule_set import Steps
@@ -109,7 +110,7 @@ class StatsPage:
         again = b"" if refresh is None else b"refresh: %d\r\n" % refresh  # in every form, as in HAProxy
         if form is None:
             return Made(200, "text/html; charset=utf-8", self._page(words, admin), _HTML_HEADERS + again)
-        return Made(200, form.content_type, self._figures(form, up=b";up" in words), again)
+        return Made(200, form.content_type, self._figures(form, _wanted(words), up=b";up" in words), again)
 
     def obey(self, head: RequestHead, form: bytes | None, close: bool, proven: bool, sender: str) -> tuple[int, bytes]:
         if self._orders is None or not is_from_own_page(head):
@@ -134,17 +135,18 @@ class StatsPage:
 
     def _location(self, words: bytes, code: str) -> bytes:
         kept = b"".join(word for word in (b";norefresh", b";unfold", b";up") if word in words)
-        return b"location: %b;st=%b%b\r\n" % (self._uri, code.encode(), kept)
+        query = query_of(_wanted(words)).encode()
+        return b"location: %b;st=%b%b%b\r\n" % (self._uri, code.encode(), kept, query)
 
     def _refresh(self, words: bytes) -> float | None:
         return None if b";norefresh" in words else self.settings.refresh
 
-    def _figures(self, form: Form, up: bool) -> Iterator[bytes]:
+    def _figures(self, form: Form, wanted: str, up: bool) -> Iterator[bytes]:
         """Returns the figures for programs, in pieces."""
         moment = yield from self._moments.between_pieces(measures=False)
         legends = self.settings.legends
-        sections = within(moment.sections, self._scope)
-        key = repr((form.name, legends, self._scope, up))
+        sections = named_like(within(moment.sections, self._scope), wanted)
+        key = repr((form.name, legends, self._scope, wanted, up))
         if up:
             sections = only_up(sections)
         for piece in moment.pieces(key, lambda: form.pieces(sections, legends)):
@@ -167,6 +169,7 @@ class StatsPage:
             unfolded=unfolded,
             show_version=self.settings.show_version,
             up=b";up" in words,
+            wanted=_wanted(words),
             admin=admin and self._orders is not None,
             scope=tuple(self._scope),
             legends=self.settings.legends,
@@ -193,6 +196,14 @@ _FORMS = {
     b";typed": Form("typed", "text/plain; charset=utf-8", typed_statistics),
     b";json": Form("json", "application/json", json_statistics),
 }
+
+
+def _wanted(words: bytes) -> str:
+    """Returns the text behind `scope=`, which the names of sections are to contain; "" where there is none, or one that
+    no name can contain."""
+    found = re.search(rb"scope=([^;& ]*)", words)
+    text = b"" if found is None else found[1][:LONGEST_WANTED]
+    return text.decode("ascii") if re.fullmatch(rb"[A-Za-z0-9_:.-]*", text) else ""
 
 
 def _path(target: bytes) -> bytes:

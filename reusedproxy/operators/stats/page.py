@@ -11,8 +11,9 @@ import time
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import NamedTuple
+from urllib.parse import parse_qsl, urlencode
 
-from attrs import frozen
+from attrs import evolve, frozen
 from markupsafe import Markup
 
 from reusedproxy import __version__
@@ -28,6 +29,7 @@ from reusedproxy.operators.stats.figures import (
     Columns,
     Row,
     Section,
+    named_like,
     only_up,
     within,
 )
@@ -71,15 +73,45 @@ class Look:
     show_version: bool = False
     #: Servers that are DOWN or in MAINT are left out.
     up: bool = False
+    #: The tables are those of sections whose names contain this; "" for all.
+    wanted: str = ""
 
     def address(self, *, refresh: bool | None = None, unfolded: bool | None = None, up: bool | None = None) -> str:
         """Returns the address of this page, with the given settings changed."""
         stays = self.refresh is not None if refresh is None else refresh
         open_ = self.unfolded if unfolded is None else unfolded
         words = (("norefresh", not stays), ("unfold", open_), ("up", self.up if up is None else up))
-        return self.uri + "".join(f";{word}" for word, said in words if said)
+        return self.uri + "".join(f";{word}" for word, said in words if said) + query_of(self.wanted)
+
+    @property
+    def everything(self) -> str:
+        """Returns what leads from here to the page with all tables: "" if this is it."""
+        return evolve(self, wanted="").address() if self.wanted else ""
+
+    def figures(self, form: str) -> str:
+        """Returns the address of the figures for programs in this form."""
+        return f"{self.uri};{form}{query_of(self.wanted)}"
+
+    @property
+    def search(self) -> tuple[str, Sequence[tuple[str, str]]] | None:
+        """Returns the address to which a form of the page's own sends what is `wanted`, and the fields that it has to
+        send before, since its fields take the place of the query that the page's address has. None: that query cannot
+        be made of fields."""
+        path, asks, query = evolve(self, wanted="").address().partition("?")
+        if not asks:
+            return path, ()
+        path, _, query = self.uri.partition("?")
+        fields = parse_qsl(query, keep_blank_values=True)
+        return (path, fields) if urlencode(fields).startswith(query) else None
 
 
+def query_of(wanted: str) -> str:
+    """Returns what an address ends with where only some sections are `wanted`, as in HAProxy."""
+    return f"?scope={wanted}" if wanted else ""
+
+
+#: The longest text by which sections are chosen.
+LONGEST_WANTED = 20
 #: What the form offers, in HAProxy's words and order, and of our own at the end.
 ACTIONS = {
     "ready": "Set state to READY",
@@ -119,23 +151,22 @@ def pieces_of_page(moment: Moment, look: Look) -> Iterator[str]:
     sections = within(moment.sections, look.scope)
     found = troubles(view, look.at, look.log_lines_dropped, look.scope)
     # Names of sections may be words of ours, too, so each thing has its place.
-    key = repr(([name for name in _KINDS if getattr(look, name)], look.scope, look.uri if look.admin else ""))
+    kinds = [name for name in _KINDS if getattr(look, name)]
+    key = repr((kinds, look.scope, look.wanted, look.address() if look.admin else ""))
     return pieces(
         "page.html",
         at_once=1,  # one of its parts is a piece of a section
         look=look,
         view=view,
         version=__version__,
+        longest_wanted=LONGEST_WANTED,
         now=time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(look.at)),
         outcome=_OUTCOMES.get(look.outcome),
         troubles=found,
         headline=_headline(sections, found),
         reloaded=view.uptime - look.since_reload >= 1,
-        facts=map(Markup, moment.pieces(f"facts {key}", lambda: iter([_facts(moment, sections, look)]))),
-        tables=map(
-            Markup,
-            moment.pieces(f"tables {key}", lambda: _tables(only_up(sections) if look.up else sections, look)),
-        ),
+        facts=map(Markup, moment.pieces(f"facts {look.scope!r}", lambda: iter([_facts(moment, sections, look)]))),
+        tables=map(Markup, moment.pieces(f"tables {key}", lambda: _tables(_shown(sections, look), look))),
     )
 
 
@@ -188,6 +219,12 @@ def _answer_times(history: Sequence[Sample]) -> tuple[str, str] | None:
 
 
 # The tables of a proxy.
+
+
+def _shown(sections: Sequence[Section], look: Look) -> Sequence[Section]:
+    """Returns the sections that have tables. What is wrong, and the figures to be seen first, are of all."""
+    sections = named_like(sections, look.wanted)
+    return only_up(sections) if look.up else sections
 
 
 def _tables(sections: Sequence[Section], look: Look) -> Iterator[str]:
