@@ -212,7 +212,7 @@ class Options(TwistedOptions):
                 text = f"--config {path}: with --rundir {elsewhere} that would be another file at a reload"
                 raise UsageError(f"{text}: say its whole path")
         if self.parent is not None and self["reload"] is None:
-            if not self["check"] and (faults := unusable(self.parent)):
+            if (not self["check"] or self["for-start"]) and (faults := unusable(self.parent)):
                 print(*(f"[ALERT] {each}" for each in faults), sep="\n", file=sys.stderr)
                 raise SystemExit(1)
             if self["replace"]:

@@ -460,6 +460,21 @@ class PidFileTests(InitScriptTestCase):
             self.set(EXTRAOPTS=f"'{option}'")
             self.assertIn("in another root its pid file could not be found", self.expect(1, "start"))
 
+    def test_a_restart_that_could_not_start_again_stops_nothing(self) -> None:
+        """Its log cannot be written, or an option is mistyped."""
+        self.expect(0, "start")
+        pid = self.pid
+        for name, value, said in (
+            ("LOGFILE", self.directory / "none" / "log", "its directory cannot be used: No such file or directory"),
+            ("EXTRAOPTS", "--umsk=022", "option --umsk not recognized"),
+        ):
+            settings = self.settings.read_text()
+            self.set(**{name: value})
+            for action in ("restart", "configtest"):
+                self.assertIn(said, self.expect(1, action))
+            self.settings.write_text(settings)
+        self.assertEqual((self.pid, self.status_of_a_request(self.port)), (pid, 503))
+
     def test_a_reload_of_another_configuration_is_not_called_done(self) -> None:
         """The daemon reads again what it was started with."""
         self.expect(0, "start")
