@@ -49,9 +49,10 @@ class ServerTests(SynchronousTestCase):
         for address in ("h", "h:+5", "*"):
             (fault,) = faults(f" server a {address} check")
             self.assertIn("checks connect before one does: add 'port'", fault)
-            self.assertEqual(faults(f" server a {address} check port 80"), [])
-            steps = " option tcp-check\n tcp-check connect port 80\n tcp-check send x\n"
-            self.assertEqual(faults(f"{steps} server a {address} check"), [])
+            for words in ("port 80", "addr 192.0.2.2:80"):
+                self.assertEqual(faults(f" server a {address} check {words}"), [])
+                steps = f" option tcp-check\n tcp-check connect {words}\n tcp-check send x\n"
+                self.assertEqual(faults(f"{steps} server a {address} check"), [])
         for address in ("h", "*:80"):
             (fault,) = faults(f" server a {address} pool-min-conn 1")
             self.assertIn("no connection can be opened before there is a client", fault)

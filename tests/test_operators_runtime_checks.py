@@ -30,27 +30,29 @@ ASKED = "agent-check agent-port 6 agent-inter 60s"
 
 
 class OrdersTestCase(GenerationTestCase):
-    def begin_with(self, *servers: str, more: str = "") -> None:
-        """Servers of the backend `b`: s1, s2 …; no check is answered."""
+    def begin_with(self, *servers: str, more: str = "", general: str = "", at: str = f"{LOOPBACK}:1") -> None:
+        """Servers of the backend `b`, all at the same address: s1, s2 …; no check is answered. `general` stands on
+        `default-server`."""
         self.begin()
         self.stop()
-        self.service_of(*servers, more=more)
+        self.service_of(*servers, more=more, general=general, at=at)
 
     def hear(self, level: str, text: str, section: str = "") -> None:
         """What follows from an order, which has a line of its own."""
         if not text.startswith("Order "):
             self.said.append(text)
 
-    def service_of(self, *servers: str, more: str = "") -> None:
-        self.write_servers(*servers, more=more)
+    def service_of(self, *servers: str, more: str = "", general: str = "", at: str = f"{LOOPBACK}:1") -> None:
+        self.write_servers(*servers, more=more, general=general, at=at)
         self.service = ProxyService(self.reactor, [self.config])
         self.patch(self.service, "announce", self.hear)
         self.service.assemble(bind=False)
         self.service.startService()
         self.said.clear()
 
-    def write_servers(self, *servers: str, more: str = "") -> None:
-        lines = "".join(f" server s{at} {LOOPBACK}:1 {each}\n" for at, each in enumerate(servers, 1))
+    def write_servers(self, *servers: str, more: str = "", general: str = "", at: str = f"{LOOPBACK}:1") -> None:
+        lines = "".join(f" server s{number} {at} {each}\n" for number, each in enumerate(servers, 1))
+        lines = f" default-server {general}\n{lines}" if general else lines
         self.text(
             "proxy.cfg",
             f"global\n stats socket ipv4@127.0.0.1:0\n{HEAD}frontend f\n bind {LOOPBACK}:0\n default_backend b\n"
@@ -276,6 +278,109 @@ class PlaceOfChecksTests(OrdersTestCase):
             self.assertEqual((self.says(f"set server b/s1 {order}"), str(checker.target)), ("", target), order)
         self.assertEqual([self.state()[f"srv_check_{each}"] for each in ("addr", "port")], ["127.0.0.9", "97"])
         self.assertEqual(str(self.made("s2").checker.target), f"{LOOPBACK}:1")
+
+    def test_port_counts_before_the_port_of_addr_in_whatever_order(self) -> None:
+        """As in HAProxy, and with what `default-server` says."""
+        for general, words, target in (
+            ("", "port 5 addr 127.0.0.9:6", "127.0.0.9:5"),
+            ("", "addr 127.0.0.9:6 port 5", "127.0.0.9:5"),
+            ("", "addr 127.0.0.9:6", "127.0.0.9:6"),
+            ("", "addr 127.0.0.9:0", "127.0.0.9:1"),
+            ("", "addr ::1:6", "[::1]:6"),
+            ("", "addr ::1", "[::1]:1"),
+            ("port 5", "addr 127.0.0.9:6", "127.0.0.9:5"),
+            ("addr 127.0.0.9:6", "port 5", "127.0.0.9:5"),
+            ("addr 127.0.0.9:6", "", "127.0.0.9:6"),
+            ("addr 127.0.0.9:6", "addr 127.0.0.8", "127.0.0.8:1"),
+        ):
+            with self.subTest(general=general, words=words):
+                self.begin_with(f"{CHECKED} {words}", general=general)
+                self.assertEqual(str(self.made().checker.target), target)
+                self.stop()
+
+    def test_the_port_of_addr_counts_until_another_address_is_ordered(self) -> None:
+        """`check-port 0` takes back `port` alone."""
+        self.begin_with(f"{CHECKED} addr 127.0.0.9:6")
+        self.assertEqual([self.state()[f"srv_check_{each}"] for each in ("addr", "port")], ["127.0.0.9", "0"])
+        checker = self.made().checker
+        for order, target in (
+            ("check-port 99", "127.0.0.9:99"),
+            ("check-port 0", "127.0.0.9:6"),
+            ("check-addr 127.0.0.8", "127.0.0.8:1"),
+        ):
+            self.assertEqual((self.says(f"set server b/s1 {order}"), str(checker.target)), ("", target), order)
+        standing = json.loads(json.dumps(standing_of(self.proxy)))
+        self.reload(f"{CHECKED} addr 127.0.0.9:6", "")
+        self.assertEqual(str(self.made().checker.target), "127.0.0.8:1")
+        self.stop()
+        self.service_of(f"{CHECKED} addr 127.0.0.9:6")
+        self.assertEqual(len([*stand(self.proxy, standing)]), 1)
+        self.assertEqual(str(self.made().checker.target), "127.0.0.8:1")
+        self.reload(f"{CHECKED} addr 127.0.0.9:7")
+        self.assertEqual(str(self.made().checker.target), "127.0.0.9:7")
+
+    def test_a_file_of_states_keeps_the_port_of_addr(self) -> None:
+        words = f"{CHECKED} addr 127.0.0.9:6"
+        self.begin_with(words)
+        self.text("states", self.says("show servers state"))
+        self.stop()
+        more = f" load-server-state-from-file global\nglobal\n server-state-file {self.folder}/states\n"
+        self.service_of(words, more=more)
+        self.assertEqual(str(self.made().checker.target), "127.0.0.9:6")
+
+    def test_checks_at_an_address_alone_follow_the_port_of_their_server(self) -> None:
+        self.begin_with(f"{CHECKED} addr 127.0.0.9")
+        relocation = self.live().relocation
+        assert relocation is not None
+        relocation.moved(target_of(LOOPBACK, 77))
+        self.assertEqual(str(self.made().checker.target), "127.0.0.9:77")
+
+    def test_a_server_at_a_path_is_checked_at_an_address_where_that_is_said(self) -> None:
+        path = str(self.folder / "server")
+        steps = " option tcp-check\n tcp-check connect addr 127.0.0.9:6\n"
+        for words, more, target in (
+            ("addr 127.0.0.9:6", "", "127.0.0.9:6"),
+            ("port 6", "", path),
+            ("", steps, "127.0.0.9:6"),
+        ):
+            with self.subTest(words=words, more=more):
+                self.begin_with(f"{CHECKED} {words}", more=more, at=f"unix@{path}")
+                checker = self.made().checker
+                dialer = checker._plan.steps[0].dialer(None) if more else checker._dialer
+                self.assertIn(target, str(dialer.target))
+                self.stop()
+
+    def test_the_agent_is_asked_at_the_port_of_checks_where_it_has_none_of_its_own(self) -> None:
+        """As in HAProxy, that of `port`, and not that of `addr`."""
+        for words, target in (
+            ("port 5", f"{LOOPBACK}:5"),
+            ("port 5 agent-port 6", f"{LOOPBACK}:6"),
+            ("agent-port 6 port 5 addr 127.0.0.9:7", "127.0.0.9:6"),
+            ("agent-addr [::1] port 5", "[::1]:5"),
+        ):
+            with self.subTest(words=words):
+                self.begin_with(f"{CHECKED} agent-check agent-inter 1s {words}")
+                self.assertEqual(str(self.made().agent.target), target)
+                self.stop()
+
+    def test_steps_connect_to_the_port_of_their_address_or_else_to_that_of_the_checks(self) -> None:
+        """As in HAProxy: `port`, the port of `addr`, that of the checks."""
+        for words, server, target in (
+            ("addr 127.0.0.9:6", "", "127.0.0.9:6"),
+            ("addr 127.0.0.9:6 port 7", "", "127.0.0.9:7"),
+            ("port 7 addr 127.0.0.9:6", "port 5", "127.0.0.9:7"),
+            ("addr ::1:6", "port 5", "[::1]:6"),
+            ("addr 127.0.0.9", "port 5", "127.0.0.9:5"),
+            ("addr 127.0.0.9", "addr 127.0.0.8:6", "127.0.0.9:6"),
+            ("addr 127.0.0.9", "", "127.0.0.9:1"),
+        ):
+            for check in ("http-check", "tcp-check"):
+                with self.subTest(words=words, server=server, check=check):
+                    option = "option httpchk" if check == "http-check" else "option tcp-check"
+                    self.begin_with(f"{CHECKED} {server}", more=f" {option}\n {check} connect {words}\n")
+                    dialer = self.made().checker._plan.steps[0].dialer(None)
+                    self.assertEqual(str(dialer.target), target)
+                    self.stop()
 
     def test_that_holds_through_reloads_until_the_file_says_another_place(self) -> None:
         self.begin_with(CHECKED)

@@ -33,11 +33,11 @@ def _force(backend: Backend, server: Server, health: str) -> None:
         backend.server_changed(server, health, ORDERED)
 
 
-def order_check(server: Server, addr: str | None, port: int | None) -> None:
+def order_check(server: Server, addr: str | None, port: int | None, addr_port: int | None = None) -> None:
     """Has the checks of a server that has some go to this IP address and port from now on; None: as without the word on
-    its line."""
+    its line. `addr_port` is that which stands with the address there."""
     if server.check is not None and server.links is not None:
-        server.check = evolve(server.check, addr=addr, port=port)
+        server.check = evolve(server.check, addr=addr, port=port, addr_port=addr_port)
         server.links.aim_checks()
 
 
@@ -73,7 +73,7 @@ def checks_place(server: Server) -> str:
     """Says where the checks of a server go that was ordered."""
     check = server.check
     assert check is not None
-    return f"is checked at address {check.addr or 'of its own'}, port {check.port or 'of its own'}"
+    return f"is checked at address {check.addr or 'of its own'}, port {check.own_port or 'of its own'}"
 
 
 def agents_place(server: Server) -> str:

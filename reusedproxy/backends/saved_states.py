@@ -214,7 +214,9 @@ def _restore_places(server: Server, saved: SavedState) -> None:
     """Has checks and agent go where they went, whatever the file says, as in HAProxy."""
     check, agent = server.check, server.agent
     if check is not None:
-        server.check = evolve(check, addr=saved.check_addr or check.addr, port=saved.check_port or check.port)
+        addr = saved.check_addr or check.addr
+        addr_port = check.addr_port if addr == check.addr else None
+        server.check = evolve(check, addr=addr, port=saved.check_port or check.port, addr_port=addr_port)
     if agent is not None:
         server.agent = evolve(agent, addr=saved.agent_addr or agent.addr, port=saved.agent_port or agent.port)
     if server.links is not None and server.check != check:

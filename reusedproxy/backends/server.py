@@ -329,7 +329,7 @@ class Server:
         the same of them."""
         check, said, ordered = self.settings.check, previous.settings.check, previous.check
         if check is not None and said is not None and ordered is not None and _place(check) == _place(said):
-            self.check = evolve(check, addr=ordered.addr, port=ordered.port)
+            self.check = evolve(check, addr=ordered.addr, port=ordered.port, addr_port=ordered.addr_port)
         agent, asked, sent = self.settings.agent, previous.settings.agent, previous.agent
         if agent is not None and asked is not None and sent is not None:
             self.agent = agent
@@ -407,8 +407,8 @@ class Server:
             self.pool.suspend(f"server {self.state}")
 
 
-def _place(said: model.Check | Agent) -> tuple[str | None, int | None]:
-    return said.addr, said.port
+def _place(said: model.Check | Agent) -> tuple[str | None, int | None, int | None]:
+    return said.addr, said.port, said.addr_port if isinstance(said, model.Check) else None
 
 
 def keeps_clear(settings: model.Server, previous: Server) -> bool:

@@ -44,9 +44,11 @@ class StepDialers:
         if step.send_proxy and preface is None:
             preface = self.own_preface
         target = self.targets.get(step.number, usual.target)
+        if step.addr_port is None and usual.target.family != socket.AF_UNIX:
+            target = with_port(target, int(usual.target.address[1]))  # an address alone, at the checks' port
 
         def to(port: int | None) -> Dialer:
-            there = target if port is None or target.family == socket.AF_UNIX else with_port(target, port)
+            there = with_port(target, port)
             return Dialer(
                 *(usual.poller, usual.deadlines, there, context, usual.timeout),
                 preface=preface,
@@ -74,6 +76,8 @@ class StepDialers:
 
 
 def with_port(target: Target, port: int | None) -> Target:
-    """Returns the same address with another port; None: the same."""
+    """Returns the same address with another port; None: the same. A path has none."""
+    if target.family == socket.AF_UNIX:
+        return target
     host, before, *rest = target.address
     return Target(target.family, (host, before if port is None else port, *rest))

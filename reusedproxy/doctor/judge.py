@@ -112,7 +112,7 @@ def _findings(observed: Observed, line: Line, now: datetime) -> Iterator[Finding
         yield _resumption(observed, line)
     check = line.settings.check
     if check is not None and (check.addr is not None or check.port is not None):
-        at = ":".join(str(each) for each in (check.addr, check.port) if each is not None)
+        at = ":".join(str(each) for each in (check.addr, check.own_port) if each is not None)
         yield Finding(FINE, "check", f"its checks go elsewhere ({at}), which was not dialled")
     if observed.greeting:
         said = observed.greeting[:60].decode("latin-1").strip()

@@ -105,11 +105,15 @@ class FirstAddresses:
         return Target(*self._addresses.find(name, host, port or 0, socket.SOCK_STREAM))
 
     def target(self, name: str, settings: model.Server, host: str, port: int | None) -> Target:
-        """Returns the address of the server `name`, or that of its checks."""
+        """Returns the address of the server `name`."""
         if settings.kind == "unix":
             return Target(socket.AF_UNIX, host)
         if settings.kind == "abns":
             return Target(socket.AF_UNIX, abstract(host))
+        return self.of_checks(name, settings, host, port)
+
+    def of_checks(self, name: str, settings: model.Server, host: str, port: int | None) -> Target:
+        """Returns an IP address of the checks or the agent of the server `name`, which may itself be at a path."""
         try:
             return self._found(name, host, port)
         except OSError as error:

@@ -6,6 +6,7 @@ moved the server, or why.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 
 from attrs import define, evolve
@@ -77,7 +78,7 @@ class Elsewhere:
         line, server = self.line, self.line.server
         line.identity = evolve(line.identity, target=target)
         server.node_seed = node_seed(server.settings, target)
-        if server.check is not None and server.check.addr is None:
+        if server.check is not None and None in (server.check.addr, server.check.own_port):
             self.aim_checks()
         if server.agent is not None and server.agent.addr is None:
             self.aim_agent()
@@ -100,9 +101,10 @@ class Elsewhere:
         """Returns the address that is said, of a host that the settings `before` may have named, which was found at
         `there`."""
         own = self.line.identity.target
+        said_port = said.own_port if isinstance(said, Check) else said.port
         if said.addr is None:
-            return with_port(own, said.port)
-        port = said.port or int(own.address[1])
+            return with_port(own, said_port)
+        port = said_port or (0 if own.family == socket.AF_UNIX else int(own.address[1]))
         return with_port(there, port) if said.addr == before.addr else target_of(said.addr, port)
 
     def _context_of(self, check: Check, before: ClientContext | None) -> ClientContext | None:

@@ -201,7 +201,7 @@ class Lines:
             # HAProxy: a check of another address or port does not use the traffic's TLS, unless `check-ssl` is set.
             context = context if settings.check_tls is not None else None
             if check.addr is not None:
-                target = self._first.target(server.full_name, settings, check.addr, check.port or settings.port)
+                target = self._first.of_checks(server.full_name, settings, check.addr, check.own_port or settings.port)
             else:
                 target = with_port(target, check.port)
         preface = announces_itself(check.send_proxy)
@@ -244,7 +244,7 @@ class Lines:
         settings, agent = server.settings, server.agent
         assert agent is not None
         if agent.addr is not None:
-            target = self._first.target(server.full_name, settings, agent.addr, agent.port)
+            target = self._first.of_checks(server.full_name, settings, agent.addr, agent.port)
         else:
             target = with_port(line.identity.target, agent.port)
         timeout = min(agent.inter, timeouts.connect or agent.inter)
@@ -281,7 +281,7 @@ class Lines:
             if context is not None and context is not usual.context:
                 contexts[step.number] = context
             if step.addr is not None:
-                targets[step.number] = self._first.target(name, settings, step.addr, settings.port)
+                targets[step.number] = self._first.of_checks(name, settings, step.addr, step.addr_port)
         return StepDialers(usual, announces_itself(settings.send_proxy or "v1"), contexts, targets)
 
     def _context(self, server: model.Server, name: str, tls: model.ServerTLS | None) -> ClientContext | None:

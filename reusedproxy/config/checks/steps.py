@@ -11,7 +11,7 @@ from reusedproxy.config.checks.expects import hexadecimal, read_expect
 from reusedproxy.config.checks.requests import Send, read_send
 from reusedproxy.config.checks.texts import check_variable, read_check_expression, read_check_format
 from reusedproxy.config.language import haproxy_words, units
-from reusedproxy.config.language.addresses import server_address
+from reusedproxy.config.language.addresses import check_address
 from reusedproxy.config.language.report import Line, Wrong, did_you_mean, not_done
 from reusedproxy.config.model.checks import Connect, Expect, SendBytes, SetVariable
 from reusedproxy.config.rules.formats import read_format
@@ -142,8 +142,8 @@ def _connected(step: Connect, word: str, value: str, what: str) -> Connect:
             return evolve(step, port=units.port(value, what))
         return evolve(step, port=read_check_expression(value, what))
     if word == "addr":
-        host = f"[{value}]:1" if value.count(":") > 1 and not value.startswith("[") else f"{value}:1"
-        return evolve(step, addr=server_address(host, what).host)
+        host, at_port = check_address(value, what)
+        return evolve(step, addr=host, addr_port=at_port)
     if word == "sni":
         return evolve(step, sni=value)
     if word == "comment":

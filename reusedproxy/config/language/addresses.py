@@ -204,6 +204,7 @@ class ServerAddress:
 
 #: Each is every address, and nobody's.
 CLIENTS_HOSTS = ("0.0.0.0", "::")
+_ANY = ("", "*", *CLIENTS_HOSTS)
 
 
 def server_address(text: str, what: str, *, of_client: bool = False) -> ServerAddress:
@@ -217,20 +218,49 @@ def server_address(text: str, what: str, *, of_client: bool = False) -> ServerAd
     if family == "abns":
         return ServerAddress("abns", _abstract_name(rest, what), None)
     host, port_text = _host_and_port(rest)
-    if host in ("", "*", *CLIENTS_HOSTS):
-        if not of_client:
-            raise Wrong(f"{what}: '{text}' is every address, and nobody's: write one, 127.0.0.1 for this machine")
+    if of_client and host in _ANY:
         host = "::" if host == "::" or (family == "ipv6" and host != "0.0.0.0") else "0.0.0.0"
-    version = _ip_version(host)
-    if version is None and not is_host_name(host):
-        raise Wrong(f"{what}: '{host}' in '{text}' is not an address")
-    _check_family(version, family, text, what)
+    else:
+        _check_host(host, family, text, what)
     if is_service(host) and not port_text:
         return ServerAddress("tcp", host, None)  # its SRV records say the port
     # HAProxy's manual writes a server at its client's address as 0.0.0.0:0.
     if of_client and (port_text in ("", "0") or port_text[0] in "+-"):
         return ServerAddress("tcp", host, None, units.integer(port_text or "0", f"{what}: '{text}'", -65535, 65535))
     return ServerAddress("tcp", host, _server_port(port_text, text, what))
+
+
+def check_address(text: str, what: str) -> tuple[str, int | None]:
+    """Parses the address of checks. Returns the host, and the port, None if that is left out. Raises Wrong.
+
+    As in HAProxy, what stands behind the last colon is the port of an IPv6 address without brackets, too, if what is
+    before it is one.
+    """
+    family, rest = _family(text, what)
+    if family in ("unix", "abns", "fd"):
+        raise Wrong(f"{what}: {not_done(f'{family}@', 'address prefix', 'checks go to an IP address, or a name')}")
+    host, port_text = _host_and_port(rest)
+    if _ip_version(host) is None and _ip_version(rest) == 6:
+        host, port_text = rest, ""
+    _check_host(host, family, text, what)
+    return host, None if port_text in ("", "0") else _server_port(port_text, text, what)
+
+
+def host_alone(text: str, what: str) -> str:
+    """Parses an address that has no port, and may stand in brackets. Raises Wrong."""
+    host = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    _check_host(host, "", text, what)
+    return host
+
+
+def _check_host(host: str, family: str, text: str, what: str) -> None:
+    if host in _ANY:
+        raise Wrong(f"{what}: '{text}' is every address, and nobody's: write one, 127.0.0.1 for this machine")
+    version = _ip_version(host)
+    if version is None and not is_host_name(host):
+        where = "" if host == text else f" in '{text}'"
+        raise Wrong(f"{what}: '{host}'{where} is not an address")
+    _check_family(version, family, text, what)
 
 
 def is_service(host: str) -> bool:

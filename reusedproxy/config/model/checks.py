@@ -54,14 +54,16 @@ class Connect:
     """Holds `http-check connect` or `tcp-check connect`: a new connection to the server.
 
     `default`: as a check without a sequence connects. Else only what is said counts: `ssl`, `sni`, `port` (None: that
-    of the checks), `addr`, `send_proxy`. `linger` ends the connection in order and not by a reset. `number` is that of
-    its line in the sequence, 0 where no line has been written for it; so with the other steps.
+    written with `addr`, `addr_port`; without that the checks'), `addr`, `send_proxy`. `linger` ends the connection in
+    order and not by a reset. `number` is that of its line in the sequence, 0 where no line has been written for it; so
+    with the other steps.
     """
 
     number: int = 0
     default: bool = True
     port: int | Expression | None = None
     addr: str | None = None
+    addr_port: int | None = None
     ssl: bool = False
     sni: str | None = None
     send_proxy: bool = False

@@ -197,7 +197,7 @@ class RecordBound:
 @frozen
 class Check:
     """Holds `check` on a server line. Times are in seconds; `fastinter` and `downinter` None: as `inter`. `port`
-    None: the server's.
+    None: that written with `addr`, `addr_port`; without that the server's.
 
     `sni` None: as the server's, if that is constant. `ssl`: checks use TLS even if the server does not.
     """
@@ -209,9 +209,16 @@ class Check:
     fall: int = 3
     port: int | None = None
     addr: str | None = None
+    addr_port: int | None = None
     sni: str | None = None
     ssl: bool = False
     send_proxy: str = ""
+
+    @property
+    def own_port(self) -> int | None:
+        """The port of checks that the line says; None: the server's. As in HAProxy, `port` counts before that of
+        `addr`, in whatever order they are written."""
+        return self.port if self.port is not None else self.addr_port
 
 
 @frozen

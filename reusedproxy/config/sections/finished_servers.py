@@ -117,9 +117,13 @@ def _identities(words: ServerWords, defaults: TLSDefaults) -> IdentityRule | Non
 
 
 def _agent(words: ServerWords) -> Agent | None:
-    if not words.asks_agent or not words.agent.port:
+    """Returns how the agent is asked; where it has no address or no port of its own, at that of the checks, as in
+    HAProxy."""
+    agent, check = words.agent, words.check
+    port = agent.port or check.port
+    if not words.asks_agent or not port:
         return None
-    return words.agent if words.agent.addr is not None else evolve(words.agent, addr=words.check.addr)
+    return evolve(agent, port=port, addr=check.addr if agent.addr is None else agent.addr)
 
 
 def numbered(servers: Sequence[Server]) -> tuple[Server, ...]:

@@ -14,7 +14,7 @@ from typing import Any
 from attrs import Factory, define, evolve
 
 from reusedproxy.config.language import haproxy_words, units
-from reusedproxy.config.language.addresses import server_address
+from reusedproxy.config.language.addresses import check_address, host_alone
 from reusedproxy.config.language.alternatives import HINTS
 from reusedproxy.config.language.parameters import read_parameters
 from reusedproxy.config.language.report import Line, Wrong, not_done, one_of
@@ -391,17 +391,8 @@ def _spread(argument: str, what: str) -> Spread | None:
 
 def _set_check_address(words: ServerWords, argument: str, what: str) -> None:
     """Sets `addr`, with a port perhaps: of checks, and of the agent that has no address of its own. Raises Wrong."""
-    if re.search(r"[^:]:[0-9]+\Z|\]:", argument) and (argument.count(":") == 1 or argument.startswith("[")):
-        address = server_address(argument, what)
-        words.check = evolve(words.check, addr=address.host, port=address.port)
-    else:
-        words.check = evolve(words.check, addr=_check_address(argument, what))
-
-
-def _check_address(argument: str, what: str) -> str:
-    bare = argument.removeprefix("[").removesuffix("]")
-    address = server_address(f"[{bare}]:1" if ":" in bare else f"{bare}:1", what)
-    return address.host
+    host, port = check_address(argument, what)
+    words.check = evolve(words.check, addr=host, addr_port=port)
 
 
 ON_ERROR = ("fastinter", "fail-check", "sudden-death", "mark-down")
@@ -462,7 +453,7 @@ SETTERS: dict[str, Setter] = {
     "agent-check": _flag("asks_agent", True),
     "no-agent-check": _flag("asks_agent", False),
     "agent-port": _part("agent", "port", units.port),
-    "agent-addr": _part("agent", "addr", _check_address),
+    "agent-addr": _part("agent", "addr", host_alone),
     "agent-inter": _part("agent", "inter", units.positive_seconds),
     "agent-send": _part("agent", "send", _text),
     "observe": _value("observe", lambda argument, what: one_of(argument, ("layer4", "layer7", "none"), what)),

@@ -465,8 +465,8 @@ def _where(server: ServerDraft, check: HTTPCheck | CheckPlan | None, report: Rep
     what = "address" if everywhere else "port"
     steps = check.steps if isinstance(check, CheckPlan) else ()
     connects = [step for step in steps if isinstance(step, Connect)]
-    in_steps = bool(connects) and all(step.port is not None for step in connects)
-    if address.mapped is not None and words.checked and words.check.port is None and not in_steps:
+    in_steps = bool(connects) and all((step.port or step.addr_port) is not None for step in connects)
+    if address.mapped is not None and words.checked and words.check.own_port is None and not in_steps:
         text = f"{name} has the port to which the client connects, and checks connect before one does: add 'port'"
         report.fault(server.place, text)
     elif address.mapped == 0:
@@ -486,8 +486,8 @@ def _health(server: ServerDraft, report: Report) -> None:
         report.fault(server.place, f"{what}: 'track' takes another server's state, so it has no 'check' of its own")
     if words.observe not in ("", "none") and not words.checked:
         report.warn(server.place, f"{what}: 'observe' does nothing without 'check'")
-    if words.asks_agent and not words.agent.port:
-        report.warn(server.place, f"{what}: 'agent-check' does nothing without 'agent-port'")
+    if words.asks_agent and not (words.agent.port or words.check.port):
+        report.warn(server.place, f"{what}: 'agent-check' does nothing without 'agent-port' or 'port'")
     if words.asks_agent and words.track:
         report.fault(
             server.place, f"{what}: 'track' takes another server's state, so it has no 'agent-check' of its own"

@@ -24,6 +24,7 @@ from reusedproxy.backends.saved_states import COLUMNS, OTHER_NAME, may_follow_na
 from reusedproxy.backends.server import Server
 from reusedproxy.build.assembly import Proxy
 from reusedproxy.config.language.addresses import is_host_name
+from reusedproxy.config.model.proxies import Check
 from reusedproxy.daemon.replacing.trial import shown_at
 from reusedproxy.net.dial import Target
 from reusedproxy.pool import handed
@@ -94,7 +95,7 @@ def _ordered(server: Server) -> dict[str, object]:
         limit["drained"] = True
     check, checks = server.check, server.settings.check
     if check is not None and checks is not None and check != checks:
-        limit["check"] = [check.addr, check.port, checks.addr, checks.port]
+        limit["check"] = [*_checked_at(check), *_checked_at(checks)]
     agent, asks = server.agent, server.settings.agent
     if agent is not None and asks is not None and agent != asks:
         limit["agent"] = [agent.addr, agent.port, agent.send, asks.addr, asks.port, asks.send]
@@ -168,9 +169,10 @@ def _kept(there: Mapping[str, Any], said: int) -> int | None:
 def _ask_elsewhere(server: Server, there: Mapping[str, Any]) -> Iterator[str]:
     """Has checks and agent go where was ordered. Returns what is to be said of it."""
     check, agent = server.settings.check, server.settings.agent
-    addr, port, *said = there.get("check") or [None, None]
-    if check is not None and said == [check.addr, check.port] and _is_place(addr, port):
-        order_check(server, addr, port)
+    addr, port, addr_port, *said = there.get("check") or [None, None, None]
+    same = check is not None and said == _checked_at(check)
+    if same and _is_place(addr, port) and _is_place(addr, addr_port):
+        order_check(server, addr, port, addr_port)
         yield checks_place(server)
     addr, port, send, *said = there.get("agent") or [None, None, None]
     same = agent is not None and said == [agent.addr, agent.port, agent.send]
@@ -178,6 +180,10 @@ def _ask_elsewhere(server: Server, there: Mapping[str, Any]) -> Iterator[str]:
         order_agent_at(server, addr, port)
         order_question(server, send)
         yield agents_place(server)
+
+
+def _checked_at(check: Check) -> list[object]:
+    return [check.addr, check.port, check.addr_port]
 
 
 def _is_place(addr: object, port: object) -> bool:

@@ -120,8 +120,9 @@ def _set_check(backend: Backend, server: Server, addr: str | None, port: str | N
     if checker is None or checker.paused or server.check is None:
         raise Refusal("health checks are not enabled on this server", "", WARNING)
     said = server.check
-    addr = said.addr if addr is None else _ip(addr)
-    order_check(server, addr, said.port if port is None else _number(port) or None)
+    # As in HAProxy, an address that is ordered takes the place of that on the line together with the port there.
+    at, addr_port = (said.addr, said.addr_port) if addr is None else (_ip(addr), None)
+    order_check(server, at, said.port if port is None else _number(port) or None, addr_port)
     return ""
 
 
