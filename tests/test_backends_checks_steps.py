@@ -105,6 +105,13 @@ class HTTPTests(SynchronousTestCase):
             ("! hdr name x-other", "L7OK", ""),
             ("error-status L7RSP on-error was-%[status] status 500", "L7RSP", "was-200"),
             ("on-success fine ok-status L6OK status 200", "L6OK", "fine"),
+            ("status 200 on-success fine ok-status L6OK", "L6OK", "fine"),
+            ("comment why ! status 200 error-status L7RSP on-error no", "L7RSP", "no comment: why"),
+            ("hdr name x-ready comment why on-success fine", "L7OK", "fine"),
+            ("hdr name x-ready value yes on-success fine", "L7OK", "fine"),
+            ("string good on-success on-success", "L7OK", "on-success"),
+            ("!!status 200", "L7OK", ""),
+            ("! ! status 200", "L7OK", ""),
         ):
             bench = Bench(f" option httpchk GET /h\n http-check expect {expected}")
             bench.connect().receive(got)
@@ -254,6 +261,10 @@ class TCPTests(SynchronousTestCase):
             (f"{expect} min-recv 0 ! string ERR", [b"all"], ("L7OK", 0, "(tcp-check)")),
             (f"{expect} min-recv 3 comment why rstring ^a", [b"xa", b"x"],
                 ("L7RSP", None, f"{bad} (regex) at step 1 comment: why")),
+            (f"{expect} rstring ^a comment why min-recv 3", [b"xa", b"x"],
+                ("L7RSP", None, f"{bad} (regex) at step 1 comment: why")),
+            (f"{expect} string a status-code int(5) error-status L7STS on-error %[be_name]", [b"x", ""],
+                ("L7STS", 5, "be")),
             (f"{expect} error-status L7STS status-code int(5) on-error %[be_name] string a", [b"x", ""],
                 ("L7STS", 5, "be")),
             (" option redis-check", ["*1\r\n$4\r\nPING\r\n", b"+PONG\r\n"], ("L7OK", 0, "Redis server is ok")),

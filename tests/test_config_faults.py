@@ -143,6 +143,27 @@ class WordTests(SynchronousTestCase):
                 "http-check expect hdr x",
                 "'http-check expect': 'hdr' needs 'name' or 'name-lf' after it: hdr name x-ready value -m str yes, say",
             ),
+            (
+                "http-check expect hdr name x vlaue y",
+                "'http-check expect': unknown word 'vlaue' behind 'hdr': did you mean 'value'?",
+            ),
+            (
+                "http-check expect status 200 204",
+                "'http-check expect': unknown word '204' behind 'status': codes are one list: 200,204,300-399, say",
+            ),
+            (
+                "tcp-check expect string a b",
+                "'tcp-check expect': unknown word 'b' behind 'string': quote a text that has blanks",
+            ),
+            ("tcp-check expect string a comment", "'tcp-check expect': 'comment' needs a value"),
+            (
+                "tcp-check expect string a ! binary 00",
+                "'tcp-check expect': 'binary' is too much: one line expects one thing, and 'string' is before it",
+            ),
+            (
+                "http-check expect ! comment x status 200",
+                "'http-check expect': '!' stands before what is not to come, such as '!string'",
+            ),
             ("option pgsql-check", "'option pgsql-check' needs a user: option pgsql-check user NAME"),
             ("http-check expect status 300-200", "'http-check expect status': the range '300-200' goes backwards"),
             ("http-check snd", "'http-check': unknown word 'snd': did you mean 'send'?"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from attrs import evolve
@@ -22,33 +22,66 @@ TOUT = ("L7TOUT", "L6TOUT", "L4TOUT")
 
 _HTTP = ("status", "rstatus", "hdr", "fhdr", "string", "rstring", "string-lf")
 _TCP = ("string", "rstring", "string-lf", "binary", "rbinary", "binary-lf")
+_VALUES = ("value", "value-lf")
 _HEXADECIMAL = re.compile(r"(?:[0-9A-Fa-f]{2})+\Z")
 
 
 def read_expect(line: Line, number: int = 0, *, http: bool = True) -> Expect:
-    """Parses the words of an `expect` line; `line.words` begins at `expect`. Raises Wrong."""
+    """Parses the words of an `expect` line; `line.words` begins at `expect`. As in HAProxy, options stand before or
+    behind what is expected. Raises Wrong."""
     what = f"'{'http' if http else 'tcp'}-check expect'"
     expect, words = Expect(number, ""), line.arguments
-    while words and words[0] in _OPTIONS:
-        word = words[0]
-        if len(words) < 2 or not words[1]:
-            raise Wrong(f"{what}: '{word}' needs a value")
-        field, read = _OPTIONS[word]
-        expect = evolve(expect, **{field: read(words[1], f"{what}: '{word}'")})
-        words = words[2:]
-    if words[:1] == ("!",):
-        expect, words = evolve(expect, negated=True), words[1:]
-    elif words and words[0].startswith("!"):
-        expect, words = evolve(expect, negated=True), (words[0][1:], *words[1:])
-    known = haproxy_words.HTTP_CHECK_EXPECT if http else haproxy_words.TCP_CHECK_EXPECT
-    if not words:
+    while words:
+        marks, words = _negation(words)
+        expect = evolve(expect, negated=expect.negated != (marks % 2 == 1))
+        word = words[0] if words else ""
+        if marks and (word in _OPTIONS or not word):
+            raise Wrong(f"{what}: '!' stands before what is not to come, such as '!string'")
+        if word in _OPTIONS:
+            expect, words = _optional(expect, words, what), words[2:]
+        elif word not in (_HTTP if http else _TCP):
+            known = haproxy_words.HTTP_CHECK_EXPECT if http else haproxy_words.TCP_CHECK_EXPECT
+            raise Wrong(f"{what}: {_unknown(word, expect, known)}")
+        elif expect.what:
+            raise Wrong(f"{what}: '{word}' is too much: one line expects one thing, and '{expect.what}' is before it")
+        else:
+            expect, words = _READERS[word](expect, words, what)
+    if not expect.what:
         example = "http-check expect status 200-399" if http else "tcp-check expect string +PONG"
         raise Wrong(f"{what} needs what to expect: {example}, say")
-    if words[0] not in (_HTTP if http else _TCP):
-        if words[0] == "custom":
-            raise Wrong(f"{what}: {not_done('custom', 'word')}")
-        raise Wrong(f"{what}: unknown word '{words[0]}'{did_you_mean(words[0], known)}")
-    return _READERS[words[0]](expect, words, what)
+    return expect
+
+
+def _negation(words: tuple[str, ...]) -> tuple[int, tuple[str, ...]]:
+    """Counts the `!` at the beginning, which may stand by themselves. Returns the words without them, too."""
+    marks = 0
+    while words and words[0].startswith("!"):
+        rest = words[0].lstrip("!")
+        marks += len(words[0]) - len(rest)
+        words = (rest, *words[1:]) if rest else words[1:]
+    return marks, words
+
+
+def _optional(expect: Expect, words: tuple[str, ...], what: str) -> Expect:
+    word = words[0]
+    if len(words) < 2 or not words[1]:
+        raise Wrong(f"{what}: '{word}' needs a value")
+    field, read = _OPTIONS[word]
+    return evolve(expect, **{field: read(words[1], f"{what}: '{word}'")})
+
+
+def _unknown(word: str, expect: Expect, known: Collection[str]) -> str:
+    """Says what is wrong with a word that means nothing here."""
+    if word == "custom":
+        return not_done("custom", "word")
+    if not expect.what:
+        return f"unknown word '{word}'{did_you_mean(word, known)}"
+    hint = {
+        "status": "codes are one list: 200,204,300-399, say",
+        "hdr": "'value' or 'value-lf' can stand behind a name",
+        "fhdr": "'value' or 'value-lf' can stand behind a name",
+    }.get(expect.what, "quote a text that has blanks")
+    return f"unknown word '{word}' behind '{expect.what}'{did_you_mean(word, {*known, *_VALUES}) or f': {hint}'}"
 
 
 def _status_of(allowed: tuple[str, ...]) -> Callable[[str, str], Any]:
@@ -83,16 +116,19 @@ _OPTIONS: dict[str, tuple[str, Callable[[str, str], Any]]] = {
 # What is matched.
 
 
+#: An `expect` line that has been parsed so far, and the words that follow.
+_Parsed = tuple[Expect, tuple[str, ...]]
+
+
 def _one(words: tuple[str, ...], what: str, wanted: str) -> str:
-    if len(words) != 2 or not words[1]:
+    if len(words) < 2 or not words[1]:
         raise Wrong(f"{what}: '{words[0]}' needs {wanted}")
     return words[1]
 
 
-def _statuses(expect: Expect, words: tuple[str, ...], what: str) -> Expect:
-    if len(words) != 2:
-        raise Wrong("'http-check expect status' needs one list of codes: 200,204,300-399, say")
-    return evolve(expect, what="status", ranges=tuple(_code_range(part) for part in words[1].split(",")))
+def _statuses(expect: Expect, words: tuple[str, ...], what: str) -> _Parsed:
+    codes = _one(words, what, "a list of codes: 200,204,300-399, say")
+    return evolve(expect, what="status", ranges=tuple(_code_range(part) for part in codes.split(","))), words[2:]
 
 
 def _code_range(text: str) -> tuple[int, int]:
@@ -105,18 +141,19 @@ def _code_range(text: str) -> tuple[int, int]:
     return first, last
 
 
-def _string(expect: Expect, words: tuple[str, ...], what: str) -> Expect:
-    return evolve(expect, what=words[0], pattern=_one(words, what, "a text"))
+def _string(expect: Expect, words: tuple[str, ...], what: str) -> _Parsed:
+    return evolve(expect, what=words[0], pattern=_one(words, what, "a text")), words[2:]
 
 
-def _regular(expect: Expect, words: tuple[str, ...], what: str) -> Expect:
+def _regular(expect: Expect, words: tuple[str, ...], what: str) -> _Parsed:
     pattern = _one(words, what, "a regular expression")
     read_regular(pattern, f"{what}: '{words[0]}'")
-    return evolve(expect, what=words[0], pattern=pattern)
+    return evolve(expect, what=words[0], pattern=pattern), words[2:]
 
 
-def _binary(expect: Expect, words: tuple[str, ...], what: str) -> Expect:
-    return evolve(expect, what="binary", pattern=hexadecimal(_one(words, what, "hexadecimal digits"), what))
+def _binary(expect: Expect, words: tuple[str, ...], what: str) -> _Parsed:
+    digits = hexadecimal(_one(words, what, "hexadecimal digits"), what)
+    return evolve(expect, what="binary", pattern=digits), words[2:]
 
 
 def hexadecimal(text: str, what: str) -> str:
@@ -126,14 +163,14 @@ def hexadecimal(text: str, what: str) -> str:
     return text
 
 
-def _format(expect: Expect, words: tuple[str, ...], what: str) -> Expect:
+def _format(expect: Expect, words: tuple[str, ...], what: str) -> _Parsed:
     made, constant = read_check_format(_one(words, what, "a log-format string"), f"{what}: '{words[0]}'")
     if made is None and words[0] == "binary-lf":
         hexadecimal(constant, what)
-    return evolve(expect, what=words[0], made=made, pattern=constant)
+    return evolve(expect, what=words[0], made=made, pattern=constant), words[2:]
 
 
-def _header(expect: Expect, words: tuple[str, ...], what: str) -> Expect:
+def _header(expect: Expect, words: tuple[str, ...], what: str) -> _Parsed:
     """Parses `hdr { name | name-lf } [-m <meth>] <name> [{ value | value-lf } [-m <meth>] <value>]`. Raises Wrong."""
     kind, rest = words[0], words[1:]
     what = f"{what}: '{kind}'"
@@ -141,13 +178,9 @@ def _header(expect: Expect, words: tuple[str, ...], what: str) -> Expect:
         raise Wrong(f"{what} needs 'name' or 'name-lf' after it: {kind} name x-ready value -m str yes, say")
     name, rest = _compared(rest, what)
     value = None
-    if rest:
-        if rest[0] not in ("value", "value-lf"):
-            raise Wrong(f"{what}: '{rest[0]}' stands where 'value' or 'value-lf' can")
+    if rest[:1] in (("value",), ("value-lf",)):
         value, rest = _compared(rest, what)
-    if rest:
-        raise Wrong(f"{what}: '{rest[0]}' is too much")
-    return evolve(expect, what=kind, name=name, value=value)
+    return evolve(expect, what=kind, name=name, value=value), rest
 
 
 def _compared(words: tuple[str, ...], what: str) -> tuple[Name, tuple[str, ...]]:
@@ -169,7 +202,7 @@ def _compared(words: tuple[str, ...], what: str) -> tuple[Name, tuple[str, ...]]
     return Name(method, rest[0]), rest[1:]
 
 
-_READERS: dict[str, Callable[[Expect, tuple[str, ...], str], Expect]] = {
+_READERS: dict[str, Callable[[Expect, tuple[str, ...], str], _Parsed]] = {
     "status": _statuses,
     "rstatus": _regular,
     "hdr": _header,
