@@ -201,8 +201,9 @@ class FakeDialer:
     `answer` is called a little later (`after` seconds) with each dial that is still open; None: by hand.
     """
 
-    def __init__(self, clock: Clock, secure: bool = False) -> None:
+    def __init__(self, clock: Clock, secure: bool = False, timeout: float | None = None) -> None:
         self.clock = clock
+        self.timeout = timeout
         self.deadlines = Deadlines(clock)
         self.context = FakeContext() if secure else None
         self.dials: list[FakeDial] = []
@@ -429,10 +430,19 @@ def check_sums(pool: HTTPConnectionPool) -> None:
 class PoolBench:
     """A pool on a clock, with a dialer to answer by hand and a list of what it announced."""
 
-    def __init__(self, *, secure: bool = False, seed: int = 1, resume: bool = True, **limits: Any) -> None:
+    def __init__(
+        self,
+        *,
+        secure: bool = False,
+        seed: int = 1,
+        resume: bool = True,
+        timeout: float | None = None,
+        **limits: Any,
+    ) -> None:
+        """`timeout` is that of dials, as the pool knows it."""
         self.clock = Clock()
         self.clock.advance(1000)
-        self.dialer = FakeDialer(self.clock, secure)
+        self.dialer = FakeDialer(self.clock, secure, timeout)
         self.announced: list[tuple[str, str]] = []
         self.pool = HTTPConnectionPool(
             "Server be/s1",

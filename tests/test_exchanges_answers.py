@@ -489,6 +489,17 @@ class TimeoutTests(SynchronousTestCase):
         self.assertEqual(world.flags(), [(503, "sC")])
         world.check_rest()
 
+    def test_a_wait_for_a_server_that_refuses_ends_in_its_refusal(self) -> None:
+        """The time-out is not what is wrong, so the log does not say so."""
+        world = World(self, backend={"retries": 1}, timeouts=evolve(TIMEOUTS, connect=0.0))
+        client = world.client()
+        client.send(GET)
+        world.server.refuse()
+        world.advance(0.51)
+        self.assertEqual(client.take(), KEEPING[503])
+        self.assertEqual(world.flags(), [(503, "SC")])
+        world.check_rest()
+
     def test_without_time_outs_everything_waits(self) -> None:
         """As HAProxy, which warns of it at its start."""
         none = evolve(TIMEOUTS, connect=None, client=None, server=None, http_request=None)

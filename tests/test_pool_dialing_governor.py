@@ -18,9 +18,9 @@ from tests.fakes import LATE_REFUSAL, Asker, FakeDial, PoolBench, RecordingExcha
 class StormTests(SynchronousTestCase):
     """A floor of 64 and a server that does not want it."""
 
-    def dials_in_a_minute(self, answer: str, waiting: bool = False) -> list[float]:
+    def dials_in_a_minute(self, answer: str, waiting: bool = False, timeout: float | None = None) -> list[float]:
         """When dials began, over 60 s; with one request always waiting, if so wished."""
-        bench = PoolBench(min_conn=64, secure=True)
+        bench = PoolBench(min_conn=64, secure=True, timeout=timeout)
         bench.dialer.answer = getattr(bench.dialer, answer)
         asker = Asker()
         if waiting:
@@ -62,6 +62,40 @@ class StormTests(SynchronousTestCase):
     def test_refused_with_somebody_waiting(self) -> None:
         """Who waits makes the pauses shorter, not a storm."""
         self.assert_no_storm(self.dials_in_a_minute("refuse", waiting=True))
+
+    def test_who_waits_does_so_for_the_time_of_a_dial_at_most(self) -> None:
+        """As in HAProxy: the turn-around between two tries is `timeout connect`, but at most a second."""
+        for timeout, longest in ((0.1, 0.1), (1.0, 1.0), (5.0, 1.0), (None, 1.0)):
+            for seed in range(10):
+                bench = PoolBench(seed=seed, timeout=timeout)
+                bench.dialer.answer = bench.dialer.refuse
+                asker = Asker()
+                asker.then = lambda pool=bench.pool, asker=asker: pool.wait(asker)
+                bench.pool.wait(asker)
+                bench.pass_time(30, step=0.005)
+                gaps = [after.begun - before.begun for before, after in pairwise(bench.dialer.dials)]
+                self.assertLessEqual(max(gaps), longest + 0.02, timeout)
+                self.assertGreaterEqual(min(gaps), min(longest, BACKOFF_FIRST), timeout)
+
+    def test_a_wait_in_vain_ends_in_the_last_failure_unless_another_dial_is_under_way(self) -> None:
+        """For requests as for sessions of mode tcp: their logs do not tell of a time-out where the server refuses."""
+        bench = PoolBench()
+        bench.pool.wait(Asker())
+        self.assertTrue(bench.pool.in_vain.timed_out)
+        bench.dialer.open[0].fail()
+        self.assertEqual((bench.pool.in_vain.timed_out, str(bench.pool.in_vain)), (False, bench.pool.trouble))
+        bench.pool.wait(Asker())
+        bench.pass_time(1)
+        self.assertTrue(bench.dialer.open and bench.pool.in_vain.timed_out)
+
+    def test_the_floor_does_not_knock_more_often_because_somebody_waits_for_a_short_time(self) -> None:
+        """Its own pauses are as ever."""
+        bench = PoolBench(min_conn=8, timeout=0.01)
+        bench.dialer.answer = bench.dialer.refuse
+        bench.pool.wait(Asker())
+        bench.pass_time(60)
+        later = [dial.begun for dial in bench.dialer.dials if dial.begun > 1000.1]
+        self.assertGreaterEqual(min(after - before for before, after in pairwise(later)), BACKOFF_FIRST)
 
     def test_refused_late_with_somebody_waiting(self) -> None:
         """The same when each connection is given to a request that its late refusal then ends."""

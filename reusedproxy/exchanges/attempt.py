@@ -364,8 +364,9 @@ class Attempt:
         elif self.state == QUEUED:
             self._unplaced("sQ")
         elif self.state == CONNECTING and self.pool is not None:
-            self.pool.leave(self, timed_out=True)
-            self.connection_failed(DialFailure("connection", "others wait, too", timed_out=True))
+            pool = self.pool
+            pool.leave(self, timed_out=True)
+            self.connection_failed(pool.in_vain)
 
     def leave(self) -> None:
         """Stops waiting, for a place or for a connection, because the exchange ends."""

@@ -32,6 +32,11 @@ class LoneDial:
             counters.waits[TIMEOUT if timed_out else LEFT].observe(self._pool.deadlines.now() - self._since)
             dial.cancel()
 
+    @property
+    def in_vain(self) -> DialFailure:
+        """Returns what the wait ends in if it has lasted too long."""
+        return DialFailure("connection", "it is still being opened", timed_out=True)
+
     def dial_ready(self, dial: Dial, transport: Transport) -> None:
         waiter = self._end()
         waiter.connection_ready(self._pool.take_in(dial, transport, self._since))

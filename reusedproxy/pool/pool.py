@@ -128,6 +128,7 @@ class HTTPConnectionPool(ConnectionOwner[ServerConnection]):
             lambda: self.upkeep.refill.go_on(),
             budget or Budget(clock),
             dialer.context is not None,
+            dialer.timeout,
         )
         self.upkeep: Upkeep = Upkeep(
             self, holdings, self._governor, clock, random, lambda text: announce("notice", f"{name}: {text}")
@@ -185,6 +186,15 @@ class HTTPConnectionPool(ConnectionOwner[ServerConnection]):
     def certificate(self) -> str:
         """Returns what the dial that failed last had found of the server's certificate, as `net.tls.words` has it."""
         return self._governor.certificate
+
+    @property
+    def in_vain(self) -> DialFailure:
+        """Returns what a wait for a connection ends in that has lasted too long: in the last failure, if that is why
+        nobody dials; else in a time-out of its own."""
+        last = self._governor.last
+        if last is not None and not self.connecting:
+            return last
+        return DialFailure("connection", "others wait, too", timed_out=True)
 
     @property
     def paused(self) -> bool:

@@ -299,8 +299,9 @@ class Search:
         elif self.state == QUEUED:
             self._unplaced("sQ")
         elif self.state == CONNECTING and self.pool is not None:
-            self.pool.leave(self, timed_out=True)
-            self.connection_failed(DialFailure("connection", "others wait, too", timed_out=True))
+            pool = self.pool
+            pool.leave(self, timed_out=True)
+            self.connection_failed(pool.in_vain)
 
     def _found(self, connection: ServerConnection) -> None:
         if self.slot:

@@ -59,8 +59,8 @@ class Proven(Protocol):
 
 
 class Governor:
-    """Decides when one server may be dialled. `failures` counts those in a row; `trouble` is why the last one failed
-    ("" while dials succeed).
+    """Decides when one server may be dialled. `failures` counts those in a row; `last` is the last of them, None while
+    dials succeed.
 
     While there are failures, at most one of these exists: a dial under way, a connection on trial, a time to wait.
     """
@@ -75,14 +75,15 @@ class Governor:
         go_on: Callable[[], None],
         budget: Budget,
         secure: bool,
+        timeout: float | None = None,
     ) -> None:
         """Allows `rate` floor dials a second (None: `CONNECT_RATE`). `go_on()` is called when a dial that
         `wait` had forbidden may be possible; `budget` is shared by all servers; `secure` tells that each dial
-        makes a handshake."""
+        makes a handshake. `timeout` is that of dials, in seconds: as HAProxy's turn-around between two tries, nobody
+        waits longer than that for the next one."""
         self.failures = 0
-        self.trouble = ""
-        #: What the dial that failed last had found of the server's certificate, as `net.tls.words` has it.
-        self.certificate = UNSEEN
+        self.last: DialFailure | None = None
+        self._waited = BACKOFF_LAST_WAITED if timeout is None else min(BACKOFF_LAST_WAITED, timeout)
         self._name = name
         self._clock = clock
         self._random = random
@@ -118,6 +119,16 @@ class Governor:
     # What the pool asks.
 
     @property
+    def trouble(self) -> str:
+        """Returns why the last dial failed; "" while dials succeed."""
+        return "" if self.last is None else str(self.last)
+
+    @property
+    def certificate(self) -> str:
+        """Returns what the dial that failed last had found of the server's certificate, as `net.tls.words` has it."""
+        return UNSEEN if self.last is None else self.last.certificate
+
+    @property
     def tokens(self) -> float:
         """Returns how many dials for the floor the rate allows now; if less than 1, the next has to wait."""
         now, rate = self._now(), self._rate_now
@@ -145,7 +156,9 @@ class Governor:
         if self.failures:
             if connecting or self._trial is not None:
                 return inf
-            at = min(self._next_dial, self._failed_at + BACKOFF_LAST_WAITED) if demand else self._next_dial
+            at, since = self._next_dial, self._failed_at
+            if demand:  # of a dial that has failed before its time, the floor's next one may be near
+                at = max(min(at, since + self._waited), since + min(BACKOFF_FIRST, self._waited))
             wait = max(0.0, at - self._now())
             return wait if demand or wait else self._budget.wait(self, self._go_on)
         if connecting >= DIALS:
@@ -201,9 +214,9 @@ class Governor:
             most = BACKOFF_LAST_WAITED if waited else BACKOFF_LAST
             self._backoff = min(most, self._random.uniform(BACKOFF_FIRST, 3 * max(BACKOFF_FIRST, self._backoff)))
             self._next_dial = now + self._backoff
-        self.trouble = str(failure)
-        self.certificate = failure.certificate
-        if self._throttle.tell(self._alike or self.trouble, f"{self._name}: {self.trouble}", "attempts"):
+        self.last = failure
+        trouble = str(failure)
+        if self._throttle.tell(self._alike or trouble, f"{self._name}: {trouble}", "attempts"):
             self._told = True
 
     def fluttered(self) -> None:
@@ -243,8 +256,7 @@ class Governor:
         failures, self.failures = self.failures, 0
         self._backoff = 0.0
         self._next_dial = -inf
-        self.trouble = ""
-        self.certificate = UNSEEN
+        self.last = None
         if self._told:
             self._told = False
             self._announce("notice", f"{self._name}: connections succeed again after {failures} failed attempts")
