@@ -329,6 +329,27 @@ class StampTests(FilesTestCase):
             found = [text for text in served.warnings if "line 1: 'ca-file' does nothing without 'verify" in text]
             self.assertEqual(len(found), said, words)
 
+    def test_files_of_authorities_must_be_there_although_nobody_is_verified(self) -> None:
+        """As in HAProxy, on a bind line and in a list."""
+        crt = self.write("a.pem")
+        missing, garbage = f"{self.folder}/missing", self.text("garbage", "no certificate")
+        for word in ("ca-file", "ca-verify-file", "crl-file"):
+            for path in (missing, garbage):
+                listed = self.tls(f"crt-list {self.text('list', f'{crt} [{word} {path}]')}")
+                said = self.tls(crt, terms=offer(**{word.replace("-", "_"): path}))
+                for tls in (listed, said):
+                    error = self.assertRaises(TLSConfigurationError, serve, tls)
+                    self.assertIn(f"{word} {path}: ", str(error))
+
+    def test_algorithms_of_signatures_are_those_of_the_line(self) -> None:
+        """As in HAProxy 2.8; the other certificates of the listener have those of the bind line."""
+        a, b = self.write("a.pem"), self.write("b.pem")
+        tls = self.tls(f"crt-list {self.text('list', f'{a} [sigalgs RSA-PSS+SHA384]', b)}")
+        served = serve(tls)
+        self.assertEqual([each.offer.sigalgs for each in served.certificates.contexts], ["RSA-PSS+SHA384", None])
+        bad = self.tls(f"crt-list {self.text('list', f'{a} [sigalgs xyzzy]')}")
+        self.assertIn("sigalgs xyzzy", str(self.assertRaises(TLSConfigurationError, serve, bad)))
+
     def test_each_certificate_knows_whom_it_admits(self) -> None:
         """By what a client has to show; a list that only gives the same words to another name is another one."""
         ca = certificates().ca_file

@@ -267,8 +267,9 @@ class CrtListTests(SynchronousTestCase):
         """A certificate each, with what is said of it; blank lines and comments are nothing."""
         one, two, three = read_crt_list(
             "# all of ours\n\none.pem\ntwo.pem [verify none alpn http/1.1 ssl-min-ver TLSv1.3]\n"
-            "\tthree.pem[ca-file x]  *.a.test   !b.a.test\r\n"
+            "\tthree.pem[ca-file x sigalgs RSA-PSS+SHA256 ocsp-update off]  *.a.test   !b.a.test\r\n"
         )
+        self.assertEqual(three.words.said, {"ca_file": "x", "sigalgs": "RSA-PSS+SHA256"})
         self.assertEqual((one.number, one.path, one.names, one.words.said), (3, "one.pem", None, {}))
         self.assertEqual((two.words.said, two.words.minimum), ({"verify": "none", "alpn": ("http/1.1",)}, "TLSv1.3"))
         self.assertEqual((three.path, three.names), ("three.pem", ("*.a.test", "!b.a.test")))
@@ -288,10 +289,23 @@ class CrtListTests(SynchronousTestCase):
     def test_faults(self) -> None:
         """All at once, by their lines."""
         with self.assertRaises(Wrong) as caught:
-            read_crt_list("a.pem [verify none\nb.pem [allow-0rtt]\nc.pem [crt d]\nd.pem [xyzzy]\ne.pem [alpn h2]\n")
+            read_crt_list(
+                "a.pem [verify none\nb.pem [allow-0rtt]\nc.pem [crt d]\nd.pem [xyzzy]\ne.pem [alpn h2]\n"
+                "f.pem [ocsp-update on]\ng.pem [client-sigalgs RSA+SHA256]\nh.pem [ocsp-update maybe]\n"
+            )
         text = str(caught.exception)
+        self.assertNotIn("'bind' line only", text.replace("'crt' cannot stand here, on the 'bind' line only", ""))
         for number, words in enumerate(
-            ("write '<file> [<options>] <names>'", "'allow-0rtt' is a HAProxy", "'crt' cannot", "unknown word", "'h2'"),
+            (
+                "write '<file> [<options>] <names>'",
+                "'allow-0rtt' is a HAProxy",
+                "'crt' cannot",
+                "unknown word",
+                "'h2'",
+                "'ocsp-update on' is a HAProxy TLS option that reusedproxy does not do yet: take it out, no OCSP",
+                "'client-sigalgs' is a HAProxy TLS option that reusedproxy does not do yet",
+                "'ocsp-update' is one of",
+            ),
             1,
         ):
             self.assertIn(f"line {number}: {words}" if number in (1,) else f"line {number}", text)

@@ -724,9 +724,13 @@ class ConfigurationTests(SynchronousTestCase):
             ClientContext(ServerTLS(ca_file=None))
         self.assertEqual(trusted.call_count, 2)
 
-    def test_verify_none_reads_no_authorities(self) -> None:
-        """What is not needed need not be there."""
-        ClientContext(ServerTLS(verify="none", ca_file="/does/not/exist"))
+    def test_with_verify_none_authorities_are_read_and_count_for_nothing(self) -> None:
+        """As in HAProxy: who says `verify required` later relies on them. The system's need not be there."""
+        for said in ({"ca_file": "/none"}, {"crl_file": "/none"}):
+            self.assertIn("-file /none: cannot be read", self.fault(verify="none", **said))
+        with mock.patch.object(SSL.Context, "set_default_verify_paths") as trusted:
+            ClientContext(ServerTLS(verify="none"))
+        self.assertEqual(trusted.call_count, 0)
 
     def test_names_that_no_certificate_can_carry(self) -> None:
         """They are faults of the configuration, not of each handshake."""

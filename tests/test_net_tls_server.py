@@ -370,7 +370,7 @@ class FileTests(SynchronousTestCase):
         self.assertIn(f"crl-file {path}: holds no list", self.fault(verify="required", crl_file=path))
         path = self.file("y.pem", b"-----BEGIN X509 CRL-----\nhello\n-----END X509 CRL-----\n")
         self.assertIn(f"crl-file {path}: cannot be decoded", self.fault(verify="required", crl_file=path))
-        Certificates.load([Certificate(self.crt, TLSOffer(ca_file="/none"))], False)  # nobody asks for it
+        self.assertIn("ca-file /none: cannot be read", self.fault(ca_file="/none"))  # though nobody asks for it
 
     def test_lists_for_openssl(self) -> None:
         """Ciphers, suites, curves and algorithms that it does not know."""

@@ -14,6 +14,7 @@ from typing import Any
 from attrs import Factory, define, evolve, frozen
 
 from reusedproxy.config.language import haproxy_words
+from reusedproxy.config.language.alternatives import HINTS
 from reusedproxy.config.language.files import based_path
 from reusedproxy.config.language.parameters import read_parameters
 from reusedproxy.config.language.report import Wrong, did_you_mean, nearest, not_done, one_of
@@ -29,12 +30,16 @@ IN_CRT_LIST = frozenset(
         "ca-verify-file",
         "ciphers",
         "ciphersuites",
+        "client-sigalgs",
         "crl-file",
         "curves",
         "ecdhe",
+        "ktls",
         "no-alpn",
         "no-ca-names",
         "npn",
+        "ocsp-update",
+        "sigalgs",
         "ssl-max-ver",
         "ssl-min-ver",
         "verify",
@@ -276,13 +281,20 @@ _DONE: dict[str, Setter] = {
 }
 
 
+#: Not done, so that `off` is what is done in any case.
+_SWITCHES = ("ktls", "ocsp-update")
+
+
 def read_options(arguments: tuple[str, ...], known: frozenset[str], what: str) -> TLSWords:
     """Parses a list of words, of which only those in `known` are allowed. Raises Wrong."""
     words = TLSWords()
 
     def apply(word: str, argument: str) -> None:
-        if not words.read(word, argument, what):
-            raise Wrong(f"{what}: {not_done(word, 'TLS option')}")
+        if word in _SWITCHES:
+            if one_of(argument, ("on", "off"), f"{what}: '{word}'") == "on":
+                raise Wrong(f"{what}: {not_done(f'{word} on', 'TLS option', HINTS.get(f'bind {word}', ''))}")
+        elif not words.read(word, argument, what):
+            raise Wrong(f"{what}: {not_done(word, 'TLS option', HINTS.get(f'bind {word}', ''))}")
 
     for each in arguments:
         if each in haproxy_words.BIND_TLS and each not in known:

@@ -146,13 +146,16 @@ class ClientContext:
             except TLSConfigurationError as error:
                 faults += error.args
         self.ours_end = None if self.ours is None else self.ours.not_valid_after_utc.timestamp()
-        if settings.verify == "required":
-            try:
+        named = () if settings.verify == "none" and settings.ca_file is None else (("ca-file", settings.ca_file),)
+        try:
+            if settings.verify == "required":
                 self._trusted: Trusted = identity.trusted or trusts.of(
-                    (("ca-file", settings.ca_file),), settings.crl_file, fetched=settings.crl_fetched
+                    named, settings.crl_file, fetched=settings.crl_fetched
                 )
-            except TLSConfigurationError as error:
-                faults += error.args
+            else:
+                trusts.require(named, settings.crl_file, fetched=settings.crl_fetched)
+        except TLSConfigurationError as error:
+            faults += error.args
         if faults:
             raise TLSConfigurationError(*faults)
         if settings.verify == "required":

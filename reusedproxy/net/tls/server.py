@@ -45,7 +45,7 @@ from reusedproxy.net.tls.openssl_server import (
 )
 from reusedproxy.net.tls.parameters import set_parameters
 from reusedproxy.net.tls.transport import forget_errors
-from reusedproxy.net.tls.trusts import Trusted, Trusts
+from reusedproxy.net.tls.trusts import Named, Trusted, Trusts
 from reusedproxy.net.tls.words import VerifyFault
 from reusedproxy.wire.hello_lists import HelloLists
 
@@ -267,6 +267,7 @@ class ServerContext:
         context.set_app_data(kept)
         if offer.verify == "none":
             kept.append(acknowledge_names(context))
+            trusts.require(self._authorities, offer.crl_file)
         else:
             kept.append(ask_before_resuming(context, calls.is_over))
             self._trust(trusts)
@@ -394,17 +395,20 @@ class ServerContext:
             trusts.name_authorities(context, offer.ca_file)
 
     def _trusted_by(self, trusts: Trusts) -> Trusted:
-        offer = self.offer
-        said = (("ca-file", offer.ca_file), ("ca-verify-file", offer.ca_verify_file))
-        return trusts.of(tuple((word, path) for word, path in said if path is not None), offer.crl_file)
+        return trusts.of(self._authorities, self.offer.crl_file)
+
+    @property
+    def _authorities(self) -> Named:
+        """Returns what has the CAs, with the keywords."""
+        said = (("ca-file", self.offer.ca_file), ("ca-verify-file", self.offer.ca_verify_file))
+        return tuple((word, path) for word, path in said if path is not None)
 
     def _not_to_be_trusted(self, trusts: Trusts) -> Sequence[str]:
         """Returns what is wrong with the files of CAs, where that of the certificate is wrong already."""
-        if self.offer.verify != "none":
-            try:
-                self._trusted_by(trusts)
-            except TLSConfigurationError as error:
-                return error.args
+        try:
+            trusts.require(self._authorities, self.offer.crl_file)
+        except TLSConfigurationError as error:
+            return error.args
         return ()
 
 

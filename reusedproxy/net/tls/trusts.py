@@ -238,19 +238,7 @@ class Trusts:
         """
         asked = named, crl_file
         if asked not in self._by_name:
-            faults: list[str] = []
-            authorities, revoked = [], None
-            for word, path in named:
-                try:
-                    authorities.append((word, self._files_of(word, path)))
-                except TLSConfigurationError as error:
-                    faults += error.args
-            try:
-                revoked = None if crl_file is None else self._revoked(crl_file, fetched)
-            except TLSConfigurationError as error:
-                faults += error.args
-            if faults:
-                raise TLSConfigurationError(*faults)
+            authorities, revoked = self._read(named, crl_file, fetched)
             # OpenSSL reads the system's, so they are read again at each reading.
             digests = tuple(
                 self if files is None else tuple(self._digest_of(path, each) for path, each in files)
@@ -264,6 +252,33 @@ class Trusts:
                     self._slow.append(trust)
             self._by_name[asked] = Trusted(trust, named, authorities, revoked)
         return self._by_name[asked]
+
+    def require(self, named: Named, crl_file: str | None = None, *, fetched: bool = False) -> None:
+        """Reads files that count for nothing, because nobody is verified. As in HAProxy, what is wrong with them is an
+        error all the same: who adds `verify required` later relies on them. Raises TLSConfigurationError, with all that
+        is wrong."""
+        if named:
+            self.of(named, crl_file, fetched=fetched)
+        else:
+            self._read(named, crl_file, fetched)
+
+    def _read(
+        self, named: Named, crl_file: str | None, fetched: bool
+    ) -> tuple[list[tuple[str, tuple[tuple[str, bytes], ...] | None]], Revoked | None]:
+        faults: list[str] = []
+        authorities, revoked = [], None
+        for word, path in named:
+            try:
+                authorities.append((word, self._files_of(word, path)))
+            except TLSConfigurationError as error:
+                faults += error.args
+        try:
+            revoked = None if crl_file is None else self._revoked(crl_file, fetched)
+        except TLSConfigurationError as error:
+            faults += error.args
+        if faults:
+            raise TLSConfigurationError(*faults)
+        return authorities, revoked
 
     def shows(self, crt: str) -> bool:
         """Tells whether there is a certificate: there is none where the agent is not asked (`--check`)."""
