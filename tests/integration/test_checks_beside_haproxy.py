@@ -39,6 +39,24 @@ CASES: list[tuple[str, str, list[Any]]] = [
         [HEAR, b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nall good!", CLOSE],
     ),
     (
+        "http-string-wordy",
+        (" option httpchk GET /h\n http-check expect ! string good comment wow on-error no error-status L7STS min-recv 0"),
+        [HEAR, b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nall good!", CLOSE],
+    ),
+    ("port-then-addr", "", [CLOSE]),
+    ("addr-then-port", "", [CLOSE]),
+    ("addr-with-port", "", [CLOSE]),
+    (
+        "http-connect-addr",
+        (f" option httpchk\n http-check connect addr {LOOPBACK}:{{port}}\n http-check send meth GET uri /a"),
+        [HEAR, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", CLOSE],
+    ),
+    (
+        "tcp-connect-addr",
+        (f" option tcp-check\n tcp-check connect addr {LOOPBACK}\n tcp-check send x\n tcp-check expect string y"),
+        [HEAR, b"y", CLOSE],
+    ),
+    (
         "http-rstring",
         (" option httpchk GET /h\n http-check expect rstring go+d"),
         [HEAR, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nall \r\n5\r\ngood!\r\n0\r\n\r\n", CLOSE],
@@ -383,6 +401,16 @@ WORDIER = {"http-eof", "http-partial", "http-junk"}
 RANDOM = slice(11, 43)
 
 
+#: More words of the server's line; its own address is one where nobody listens. {port} is where the script is run.
+ELSEWHERE = {
+    "port-then-addr": f"port {{port}} addr {LOOPBACK}:1",
+    "addr-then-port": f"addr {LOOPBACK}:1 port {{port}}",
+    "addr-with-port": f"addr {LOOPBACK}:{{port}}",
+    "http-connect-addr": f"addr {LOOPBACK}:1",
+    "tcp-connect-addr": f"addr {LOOPBACK}:1 port {{port}}",
+}
+
+
 class Scripted:
     """A server that does the same on each connection, and keeps what it has heard on the first."""
 
@@ -471,8 +499,10 @@ class CheckTests(TestCase):
             " option log-health-checks\nbackend servers\n mode http\n server one 127.0.0.1:1\n"
         )
         for name, said, _ in CASES:
-            text += f"backend {name} from checked\n{said}\n"
-            text += f" server s {LOOPBACK}:{servers[name].port} check inter 3s fall 1 rise 1\n"
+            port, words = servers[name].port, ELSEWHERE.get(name, "")
+            own = 1 if words else port
+            lines_of = f"{said}\n server s {LOOPBACK}:{own} check inter 3s fall 1 rise 1 {words}\n"
+            text += f"backend {name} from checked\n{lines_of.replace('{port}', str(port))}"
         daemon = kind(directory, text)
         self.addCleanup(daemon.stop)
         daemon.start()
