@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import re
+import struct
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +14,7 @@ from reusedproxy.config.model.logs import Slot
 from reusedproxy.config.model.values import Place
 from reusedproxy.exchanges import compression, noting
 from reusedproxy.net.passwords import Passwords
+from reusedproxy.net.transport import OPEN
 from reusedproxy.operators.logs.access import access_log
 from tests.clientfakes import GET, OK, World, get, response
 from tests.rulefakes import ruled
@@ -50,6 +54,58 @@ class LogCase(SynchronousTestCase):
             world.server.answer(answer)
         client.wire.eof()
         return got
+
+
+class Measured:
+    """The socket of a server's connection, which tells nothing any more once that has ended."""
+
+    def __init__(self, wire: Any) -> None:
+        self.wire = wire
+
+    def getsockname(self) -> tuple[str, int]:
+        self.look()
+        return "192.0.2.77", 4711
+
+    def getsockopt(self, level: int, name: int, size: int) -> bytes:
+        self.look()
+        return bytes(8) + struct.pack("=21I", *(1000 * number for number in range(21)))
+
+    def look(self) -> None:
+        if self.wire.state != OPEN:
+            raise OSError(errno.EBADF, "closed")
+
+
+class ConnectionTests(LogCase):
+    """What is said of the connection to the server."""
+
+    def test_it_is_known_although_it_has_ended_with_its_answer(self) -> None:
+        """To rules and to the log, as in HAProxy: our own address, and what the kernel had measured when the connection
+        was taken."""
+        names = ("bc_src", "bc_src_port", "bc_rtt(us)", "bc_rttvar", "%bi")
+        rules = "\n".join(f"http-response add-header X-Found %[{name}]" for name in names[:-1])
+        rules += "\n http-after-response add-header X-Found %bi"
+        shown = 'log-format "%bi:%bp %[bc_rtt]"'
+        for lines, backend, logged in (
+            (f"{shown}\n{rules}", "", ["info: 192.0.2.77:4711 15"]),
+            ("log-format ok", rules, ["info: ok"]),
+            (shown, "", ["info: 192.0.2.77:4711 15"]),
+        ):
+            for closing in ("Connection: close", "X: y"):
+                with self.subTest(lines=lines, backend=backend, closing=closing):
+                    self.lines.clear()
+                    world = self.world(lines, backend)
+                    (wire,) = world.server.wires
+                    wire.socket = Measured(wire)
+                    client = world.client()
+                    client.send(GET)
+                    wire.hung_up = True
+                    world.server.answer(response(b"ok", closing))
+                    found = re.findall(rb"X-Found: ([^\r]*)", client.take())
+                    expected = [b"192.0.2.77", b"4711", b"15000", b"16", b"192.0.2.77"]
+                    self.assertEqual(found, expected if rules in (lines + backend) else [])
+                    client.wire.eof()
+                    self.assertEqual(self.lines, logged)
+                    world.check_rest()
 
 
 class CaptureTests(LogCase):

@@ -21,9 +21,11 @@ from reusedproxy.config import model
 from reusedproxy.config.language.files import list_name
 from reusedproxy.config.model.persistence import Persist
 from reusedproxy.config.model.rules import Condition, Receive, Rule, Rules
-from reusedproxy.config.model.values import Place
+from reusedproxy.config.model.values import Call, Place
+from reusedproxy.config.model.within import values_in
 from reusedproxy.config.rules.actions import UseService
 from reusedproxy.config.rules.counters import Track
+from reusedproxy.config.rules.formats import OF_CONNECTIONS
 from reusedproxy.config.rules.samples import CLIENT_BYTES, REQUEST, SERVER_BYTES
 from reusedproxy.config.validate.modes import SWITCH
 from reusedproxy.config.validate.rules import edited, first_arguments, ours_alone
@@ -73,6 +75,11 @@ def _log_notes(settings: model.Frontend) -> LogNotes | None:
 def asks_for_host(said: object) -> bool:
     """Tells whether a condition, or a rule, looks at the Host of a request."""
     return any(name.lower() == "host" for name in first_arguments(said, ("hdr", "req.hdr", "req.fhdr")))
+
+
+def asks_for_connection(said: object) -> bool:
+    """Tells whether rules look at the connection to the server."""
+    return any(call.name.startswith(OF_CONNECTIONS) for call in values_in(said, Call))
 
 
 def uses_service(section: model.Frontend | model.Backend) -> bool:
@@ -131,8 +138,10 @@ class RuleSets:
             and not frontend.authentication.hashing(asked)
         ):
             return None
+        noted = settings.log.notes_connections or asks_for_connection(settings.rules)
         for route in routes.values():
             own = route.backend.settings
+            route.notes_connection = noted or asks_for_connection(own.rules)
             if own.place != settings.place and (own.rules or _judges(own)):
                 route.rule_set = yield from self._rule_set(route.backend.settings)
                 yield

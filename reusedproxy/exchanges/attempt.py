@@ -397,6 +397,8 @@ class Attempt:
             client.deadlines.cancel(self)
         self.state = SENT
         request.connection = connection
+        if route is not None and route.notes_connection:
+            request.note_connection()
         data = request.head_and_body if request.bytes_in <= HELD_MAX and not request.more else request.all_held()
         if connection.requests:
             connection.safe = True  # HAProxy's manual: it has been reused, so the server is known to bear it

@@ -78,8 +78,11 @@ class Route:
     """Combines what a frontend and one of its backends say about the requests that take this route.
 
     `server_closes` tells that each exchange is its server connection's last (option http-server-close; httpclose
-    of the backend).
+    of the backend). `notes_connection`: log or rules say something of the server's connection, which may end with the
+    answer.
     """
+
+    notes_connection = False
 
     def __init__(self, frontend: model.Frontend, backend: Backend) -> None:
         self.backend = backend

@@ -55,7 +55,8 @@ class Noted:
     their lengths. `cookies` are the first of the request and of the response (`capture cookie`). `level`: at which the
     line is written, "silent" for none, "" for the usual one. `unique_id`: None until it is asked for. `number`: no
     other exchange of the process has it; -1: none was given. `logged`: the line is written already. `source` is our own
-    address of the connection to the server, `server_tls` its TLS and `server_socket` the socket. `error` and
+    address of the connection to the server, `server_tls` its TLS, `server_socket` the socket and `server_times` what
+    the kernel had measured of it. `error` and
     `error_text` say why a client's connection has failed, in HAProxy's numbers and words (`fc_err`). `server_error` is
     the number of what has last failed of a connection to a server (`bc_err`). `last_rule` is the
     place of the last rule that has decided (`last_rule_line`), where that is asked for, `compression` the algorithm by
@@ -73,6 +74,7 @@ class Noted:
     source: tuple[str, int] | None = None
     server_tls: TLSSide | None = None
     server_socket: Any = None
+    server_times: dict[str, int] | None = None
     error: int = 0
     error_text: str = "Success"
     server_error: int = 0

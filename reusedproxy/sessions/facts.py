@@ -14,11 +14,12 @@ from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.places import Ended
 from reusedproxy.config.model.bandwidth import Bandwidth
 from reusedproxy.net.marks import mark_packets
+from reusedproxy.net.tcp_info import tcp_infos
 from reusedproxy.net.tls.facts import TransportTLS, tls_side
 from reusedproxy.pool.connection import ServerConnection
 from reusedproxy.rules.facts import Course, Map, Noted, Sample, TLSSide
 from reusedproxy.sessions.client import FactsClient, session_of
-from reusedproxy.sessions.figures import OWN_FIGURES
+from reusedproxy.sessions.figures import OF_SERVERS, OWN_FIGURES
 from reusedproxy.tables.allowances import Allowance
 from reusedproxy.tables.table import Table
 from reusedproxy.tables.tracking import Counters, Tracked
@@ -151,7 +152,8 @@ class ConnectionFacts(Ended[C_co]):
         return self.noted
 
     def note_connection(self) -> None:
-        """Notes what the log says of the server's connection, which is given back before the line is written."""
+        """Notes what log and rules say of the server's connection, which is given back, and may have ended, before they
+        do."""
         connection = self.connection
         if connection is None:
             return
@@ -163,6 +165,7 @@ class ConnectionFacts(Ended[C_co]):
         except OSError:
             return  # it is gone already
         noted.source = (source[0], source[1]) if isinstance(source, tuple) else ("unix", 0)
+        noted.server_times = tcp_infos(connection.transport.socket, OF_SERVERS)
 
     @property
     def unique_id(self) -> bytes:

@@ -57,6 +57,8 @@ def _of_server(what: str) -> Callable[[Carried, str], int | None]:
         else:
             connection = None if carried.noted is None else carried.noted.server_socket
         found = None if connection is None else tcp_info(connection, what)
+        if found is None and carried.noted is not None and carried.noted.server_times is not None:
+            found = carried.noted.server_times[what]
         return None if found is None else found // UNITS[unit]
 
     return find
@@ -84,13 +86,14 @@ def _retries(carried: Carried, unit: str) -> int | None:
 
 
 def _own_end(carried: Carried) -> tuple[str, int] | None:
-    """Returns our own address of the connection to the server; None without one."""
+    """Returns our own address of the connection to the server, or, if it has ended, as noted; None without one."""
+    noted = None if carried.noted is None else carried.noted.source
     if carried.connection is None:
-        return None if carried.noted is None else carried.noted.source
+        return noted
     try:
         found = carried.connection.transport.socket.getsockname()
     except OSError:
-        return None
+        return noted
     return (found[0], found[1]) if isinstance(found, tuple) else ("unix", 0)
 
 

@@ -34,6 +34,8 @@ _NAMED = re.compile(r"\(([^():]*)(?::([^():]*))?\)")
 _FLAGS = re.compile(r"\{([^}]*)\}")
 _ALIAS = re.compile(r"[A-Za-z]+")
 _NAME = re.compile(r"[A-Za-z0-9_.-]*\Z")
+#: How the names of fetches and aliases begin that tell of the connection to the server.
+OF_CONNECTIONS = ("%bi", "%bp", "bc_rtt", "bc_src", "ssl_bc", "ssl_s_")
 #: The types that a named item can have; of `raw` the manual says nothing.
 KINDS = ("str", "sint", "bool")
 #: What `+` switches on, and `-` off.
@@ -182,7 +184,6 @@ def needs_http(made: Format) -> str:
 def needs_answer(made: Format) -> bool:
     """Tells whether the format shows what is known only while there is a connection to a server, or an answer."""
     return any(
-        expression.fetch.name in ("%bi", "%bp", "capture.res.ver")
-        or expression.fetch.name.startswith(("bc_rtt", "bc_src", "ssl_bc", "ssl_s_"))
+        expression.fetch.name == "capture.res.ver" or expression.fetch.name.startswith(OF_CONNECTIONS)
         for expression in made.expressions
     )
