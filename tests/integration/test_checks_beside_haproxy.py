@@ -19,6 +19,8 @@ from tests.integration.peers import LOOPBACK, temporary_directory, wait_for
 # What a server does, besides sending the bytes that stand there.
 HEAR, CLOSE, RESET, HOLD = "hear", "close", "reset", "hold"
 
+NO_CONTENT = b"HTTP/1.1 204 None\r\n\r\n"
+
 #: A name, the lines of a backend, and what its server does on each connection.
 CASES: list[tuple[str, str, list[Any]]] = [
     ("http-ok", " option httpchk GET /h", [HEAR, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", CLOSE]),
@@ -40,12 +42,14 @@ CASES: list[tuple[str, str, list[Any]]] = [
     ),
     (
         "http-string-wordy",
-        (" option httpchk GET /h\n http-check expect ! string good comment wow on-error no error-status L7STS min-recv 0"),
+        (
+            " option httpchk GET /h\n http-check expect ! string good comment wow on-error no error-status L7STS min-recv 0"
+        ),
         [HEAR, b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nall good!", CLOSE],
     ),
-    ("port-then-addr", "", [CLOSE]),
-    ("addr-then-port", "", [CLOSE]),
-    ("addr-with-port", "", [CLOSE]),
+    ("port-then-addr", " option httpchk GET /h", [HEAR, NO_CONTENT, CLOSE]),
+    ("addr-then-port", " option httpchk GET /h", [HEAR, NO_CONTENT, CLOSE]),
+    ("addr-with-port", " option httpchk GET /h", [HEAR, NO_CONTENT, CLOSE]),
     (
         "http-connect-addr",
         (f" option httpchk\n http-check connect addr {LOOPBACK}:{{port}}\n http-check send meth GET uri /a"),
