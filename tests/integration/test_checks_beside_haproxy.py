@@ -42,9 +42,7 @@ CASES: list[tuple[str, str, list[Any]]] = [
     ),
     (
         "http-string-wordy",
-        (
-            " option httpchk GET /h\n http-check expect ! string good comment wow on-error no error-status L7STS min-recv 0"
-        ),
+        (" option httpchk GET /h\n http-check expect ! string good comment wow on-error no error-status L7STS"),
         [HEAR, b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nall good!", CLOSE],
     ),
     ("port-then-addr", " option httpchk GET /h", [HEAR, NO_CONTENT, CLOSE]),
