@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from random import Random
+from typing import Any
 from unittest import SkipTest, mock
 
 from twisted.internet.task import Clock
@@ -364,8 +365,9 @@ class StampTests(FilesTestCase):
         self.assertNotEqual(free, bound)
         self.assertEqual(admissions(f"{a} {asks}", f"{b}"), [bound, free])
         self.assertEqual(admissions(f"{a} {asks}", f"{b} {asks} b.test"), [bound, bound])
-        (modern,) = admissions(f"{a} [ssl-min-ver TLSv1.3]")
+        modern, nameless = admissions(f"{a} [ssl-min-ver TLSv1.3]")
         self.assertNotEqual(modern, free)
+        self.assertEqual(nameless, free)
 
     def test_a_file_of_a_ca_that_is_named_for_its_list_too_admits_others(self) -> None:
         """Who was let in before may have a certificate that the list revokes."""
@@ -378,6 +380,25 @@ class StampTests(FilesTestCase):
             return context.admission
 
         self.assertNotEqual(admission(""), admission(f" crl-file {both}"))
+
+    def test_who_asks_for_no_name_of_ours_has_the_versions_of_the_bind_line(self) -> None:
+        """As in HAProxy, whatever the first line of a list says for its own names."""
+        a, b = self.write("a.pem"), self.write("b.pem")
+
+        def versions(line: str, terms: TLSOffer, name: str, **more: Any) -> tuple[str, str] | None:
+            source = f"crt-list {self.text('list', f'{a} {line} a.test', f'{b} b.test')}"
+            served = serve(self.tls(source, terms=terms, **more))
+            chosen = served.certificates.choose(ClientHello(server_name=name))
+            return None if chosen is None else (chosen.offer.min_version, chosen.offer.max_version)
+
+        strict, open_ = TLSOffer(min_version="TLSv1.3"), TLSOffer()
+        own = "[ssl-min-ver TLSv1.2]"
+        usual = (open_.min_version, open_.max_version)
+        self.assertEqual(versions(own, strict, "a.test"), ("TLSv1.2", "TLSv1.3"))
+        self.assertEqual(versions(own, strict, "zz.test"), ("TLSv1.3", "TLSv1.3"))
+        self.assertEqual(versions("", strict, "zz.test"), ("TLSv1.3", "TLSv1.3"))
+        self.assertEqual(versions("[ssl-min-ver TLSv1.3]", open_, "zz.test"), usual)
+        self.assertIsNone(versions(own, strict, "zz.test", strict_sni=True))
 
     def test_lines_that_say_the_same_share_it(self) -> None:
         """A certificate for several addresses is read once."""

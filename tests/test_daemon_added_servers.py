@@ -365,6 +365,17 @@ class DeleteTests(AddedTestCase):
         self.assertEqual(self.tell("wait -h"), self.tell("wait 1s sv-removable"))
 
 
+class TrackingTests(AddedTestCase):
+    def test_one_that_tracks_comes_out_of_maintenance_as_that_is(self) -> None:
+        """As in HAProxy; not as UP, until that changes its state."""
+        follower = self.add(f"b/new {LOOPBACK}:9 track tracked/t")
+        for state in ("down", "up", "stopping"):
+            self.tell(f"set server tracked/t health {state}")
+            self.tell("set server b/new state maint")
+            self.tell("enable server b/new")
+            self.assertEqual(follower.health, self.context.server("tracked/t")[1].health, state)
+
+
 class NumberTests(AddedTestCase):
     def test_sections_and_servers_are_called_by_their_numbers_too(self) -> None:
         """As HAProxy's management guide says (9.3): "#" and the number that `show stat` has."""

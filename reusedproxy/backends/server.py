@@ -367,6 +367,8 @@ class Server:
     def _first_health(self) -> str:
         """Returns what is thought of it before its first check."""
         settings = self.settings
+        if self.tracked is not None:
+            return self.tracked.health
         if self.agent_down:
             return DOWN
         return DOWN if settings.check is not None and settings.init_state in ("down", "fully-down") else UP

@@ -65,10 +65,12 @@ def serving(tls: BindTLS, previous: Iterable[Served], trusts: Trusts) -> Steps[S
     admissions: dict[TLSOffer, object] = {}
     idle: list[str] = []
     held = trusts.in_memory
-    chosen = []
+    written = []
     for each in _written_out(tls, trusts, idle):
-        chosen.append(_with_admission(each, admissions, held))
+        written.append(each)
         yield
+    chosen = [_with_admission(each, admissions, held) for each in _with_defaults(written, tls)]
+    yield
     names = [(each.path, each.key) for each in chosen]
     on_disk = yield from _looking_at(files_of(tls, chosen))
     stamps = (*on_disk, *held.stamps(names, [*_lists(tls), *trusted_files(tls, chosen)]))
@@ -139,6 +141,23 @@ def _admission(offer: TLSOffer, held: FilesInMemory) -> object:
     files = [[] if path is None else [path] for path in (offer.ca_file, offer.ca_verify_file, offer.crl_file)]
     stamps = tuple((*stamps_of(each), *held.stamps((), each)) for each in files)
     return (offer.verify, offer.ignored_ca_errors, offer.ignored_crt_errors, stamps, versions)
+
+
+def _with_defaults(written: list[Certificate], tls: BindTLS) -> list[Certificate]:
+    """Returns the certificates, with those for clients that ask for no name of ours marked: the first one, and the
+    others of its bundle. As in HAProxy, such clients have the TLS versions of the `bind` line, whatever a line of a
+    list says for its own names."""
+    if not written or tls.strict_sni or any(each.default for each in written):
+        return written
+    bundle, ours = written[0].bundle, (tls.offer.min_version, tls.offer.max_version)
+    first = [each for each in written if each is written[0] or (bundle and each.bundle == bundle)]
+    if all((each.offer.min_version, each.offer.max_version) == ours for each in first):
+        return written
+    others = [
+        evolve(each, offer=evolve(each.offer, min_version=ours[0], max_version=ours[1]), names=(), default=True)
+        for each in first
+    ]
+    return [*written, *others]
 
 
 def _written_out(tls: BindTLS, trusts: Trusts, idle: list[str]) -> Iterator[Certificate]:
