@@ -76,9 +76,9 @@ class ListsTestCase(SynchronousTestCase):
             route.backend = world.backend
         return world
 
-    def asked(self, path: str, world: World | None = None, more: str = "") -> bytes:
+    def asked(self, path: str, world: World | None = None, more: str = "", method: str = "GET") -> bytes:
         client = (world or self.world).client()
-        client.send(f"GET {path} HTTP/1.1\r\nHost: a\r\n{more}\r\n".encode())
+        client.send(f"{method} {path} HTTP/1.1\r\nHost: a\r\n{more}\r\n".encode())
         return client.take()[9:12]
 
     def steps(self, line: str) -> Iterator[str]:
@@ -302,6 +302,53 @@ class RequestTests(ListsTestCase):
         self.says(f"clear acl {self.path}")
         self.assertEqual((self.patterns(), self.asked("/bad")), ([], b"204"))
 
+    def test_one_of_equal_patterns_is_deleted_by_its_reference(self) -> None:
+        """Two who ban one address have an entry each. By the text all go."""
+        denied = f" http-request deny if {{ path -f {self.path} }}\n{OK}"
+        for edited in ("", f" http-request del-acl({self.path}) %[path] if {{ path_beg /del }}\n"):
+            for which in (0, 1):
+                self.begin(edited + denied)
+                for _ in range(2):
+                    self.assertEqual(self.says(f"add acl {self.path} /two"), "")
+                self.assertEqual(self.patterns(), ["/bad", "/worse", "/two", "/two"])
+                references = [line.split()[0] for line in self.says(f"show acl {self.path}").splitlines()][2:]
+                self.assertEqual(self.says(f"del acl {self.path} #{references[which]}"), "", edited)
+                self.assertEqual(self.says(f"del acl {self.path} #{references[which]}"), "Key not found.", edited)
+                self.assertEqual((self.patterns(), self.asked("/two")), (["/bad", "/worse", "/two"], b"403"), edited)
+                self.says(f"add acl {self.path} /two")
+                self.assertIn("entry_cnt=4\n", self.says("show acl"))
+                self.assertEqual(self.says(f"del acl {self.path} #{references[1 - which]}"), "", edited)
+                self.assertEqual((self.patterns(), self.asked("/two")), (["/bad", "/worse", "/two"], b"403"), edited)
+                self.says(f"add acl {self.path} /two")
+                self.assertEqual(self.says(f"del acl {self.path} /two"), "")
+                self.assertEqual((self.patterns(), self.asked("/two")), (["/bad", "/worse"], b"204"), edited)
+
+    def test_rules_add_no_equal_pattern_and_delete_all(self) -> None:
+        self.begin(
+            f" http-request add-acl({self.path}) %[path] if {{ path_beg /new }} {{ method PUT }}\n"
+            f" http-request del-acl({self.path}) %[path] if {{ path_beg /new }} {{ method DELETE }}\n"
+            f" http-request deny if {{ path -f {self.path} }}\n{OK}"
+        )
+        for _ in range(2):
+            self.says(f"add acl {self.path} /new")
+        self.asked("/new", method="PUT")
+        self.assertEqual(self.patterns(), ["/bad", "/worse", "/new", "/new"])
+        self.assertEqual((self.asked("/new", method="DELETE"), self.patterns()), (b"204", ["/bad", "/worse"]))
+
+    def test_equal_patterns_of_a_version_are_kept(self) -> None:
+        for edited in ("", f" http-request del-acl({self.path}) %[path] if {{ path_beg /del }}\n"):
+            self.begin(f"{edited} http-request deny if {{ path -f {self.path} }}\n{OK}")
+            self.says(f"prepare acl {self.path}")
+            for text in ("/x", "/y", "/x", "/x"):
+                self.says(f"add acl @1 {self.path} {text}")
+            one, _, two, _ = [line.split()[0] for line in self.says(f"show acl @1 {self.path}").splitlines()]
+            self.assertEqual(self.says(f"del acl {self.path} #{two}"), "")
+            self.assertEqual(self.patterns(version="@1"), ["/x", "/y", "/x"])
+            self.says(f"commit acl @1 {self.path}")
+            self.assertEqual(self.says(f"del acl {self.path} #{two}"), "Key not found.")
+            self.assertEqual(self.says(f"del acl {self.path} #{one}"), "")
+            self.assertEqual((self.patterns(), self.asked("/x")), (["/y", "/x"], b"403"), edited)
+
     def test_conditions_that_are_no_more_are_not_compiled(self) -> None:
         self.begin(f" http-request deny if {{ path -f {self.path} }}\n{OK}")
         file = self.proxy.patterns[self.path]
@@ -331,14 +378,6 @@ class CommandTests(ListsTestCase):
         )
         self.assertEqual(self.says("show acl #0"), self.says(f"show acl {self.path}"))
         self.assertEqual(self.says("show acl #2"), "Unknown ACL identifier. Please use #<id> or <file>.")
-
-    def test_equal_patterns_go_together(self) -> None:
-        self.says(f"add acl {self.path} /bad")
-        self.assertEqual(self.patterns(), ["/bad", "/worse", "/bad"])
-        reference = self.says(f"show acl {self.path}").split()[0]
-        self.assertEqual(self.says(f"del acl {self.path} #{reference}"), "")
-        self.assertEqual(self.patterns(), ["/worse"])
-        self.assertEqual(self.says(f"del acl {self.path} #{reference}"), "Key not found.")
 
     def test_get_acl_tells_which_pattern_it_is(self) -> None:
         self.assertEqual(

@@ -39,11 +39,14 @@ frontend fe
 class MapsTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.directory = temporary_directory(self)
-        (self.directory / "m.map").write_text("/a 1\n/b two words\n/a 3\n")
+        (self.directory / "m.map").write_text("/a 1\n/b two words\n")
         (self.directory / "ip.map").write_text("10.0.0.0/8 8\n127.0.0.1 1\n")
+        self.clock = Clock()
+        self.read_files()
+
+    def read_files(self) -> None:
         file = self.directory / "proxy.cfg"
         file.write_text(TEXT.format(host=LOOPBACK, d=self.directory))
-        self.clock = Clock()
         self.service = ProxyService(self.clock, [str(file)])
         self.service.assemble(bind=False)
         self.context = Context(self.service, ADMIN, 10.0)
@@ -88,7 +91,6 @@ class MapTests(MapsTestCase):
     def test_entries_are_added_changed_and_deleted(self) -> None:
         self.assertEqual(self.entries(), ["/a 1", "/b two words"])
         self.assertEqual(self.says(f"add map {self.name} /c 5"), "")
-        self.assertEqual(self.says(f"add map {self.name} /a 9"), "", "the first of equal keys counts")
         self.assertEqual(self.says(f"set map {self.name} /b 7"), "")
         self.assertEqual(self.entries(), ["/a 1", "/b 7", "/c 5"])
         self.assertEqual(self.map().find("beg", b"/cd"), b"5")
@@ -108,6 +110,40 @@ class MapTests(MapsTestCase):
         self.assertEqual(self.says(f"del map {self.name} #{reference}"), "Key not found.")
         self.assertEqual(self.says(f"set map {self.name} #0x1 y"), "key or pattern not found.")
         self.assertEqual(self.says(f"set map {self.name} #0xyz y"), "Malformed identifier. Please use #<id> or <file>.")
+
+    def test_equal_keys_are_entries_of_their_own(self) -> None:
+        """The first counts, and each has a reference until it is deleted."""
+        self.assertEqual(self.says(f"add map {self.name} /a 2"), "")
+        self.assertEqual(self.says(f"add map {self.name} /a 3"), "")
+        self.assertEqual(self.entries(), ["/a 1", "/b two words", "/a 2", "/a 3"])
+        self.assertIn("entry_cnt=4\n", self.says("show map"))
+        one, _, two, three = [line.split()[0] for line in self.says(f"show map {self.name}").splitlines()]
+        self.assertEqual(self.map().find("str", b"/a"), b"1")
+        self.assertEqual(self.says(f"del map {self.name} #{one}"), "")
+        self.assertEqual(self.says(f"del map {self.name} #{one}"), "Key not found.")
+        self.assertEqual(self.says(f"set map {self.name} #{one} x"), "key or pattern not found.")
+        self.assertEqual(self.map().find("str", b"/a"), b"2")
+        self.assertEqual(self.says(f"set map {self.name} #{three} THREE"), "")
+        self.assertEqual(self.entries(), ["/b two words", "/a 2", "/a THREE"])
+        self.assertEqual(self.says(f"set map {self.name} /a all"), "")
+        self.assertEqual(self.entries(), ["/b two words", "/a all", "/a all"])
+        self.assertEqual(self.says(f"del map {self.name} #{two}"), "")
+        self.says(f"add map {self.name} /a again")
+        self.assertEqual(self.says(f"del map {self.name} #{two}"), "Key not found.")
+        self.assertEqual(self.says(f"del map {self.name} /a"), "")
+        self.assertEqual((self.entries(), self.map().find("beg", b"/ab")), (["/b two words"], None))
+        self.says(f"add map {self.name} /a anew")
+        self.assertEqual(self.says(f"del map {self.name} #{three}"), "Key not found.")
+
+    def test_equal_keys_of_a_file_are_kept(self) -> None:
+        (self.directory / "m.map").write_text("/a 1\n/b 2\n/a 3\n/c 4\n/a 5\n")
+        self.read_files()
+        self.assertEqual(self.entries(), ["/a 1", "/b 2", "/a 3", "/c 4", "/a 5"])
+        reference = self.says(f"show map {self.name}").split()[0]
+        self.says(f"del map {self.name} #{reference}")
+        self.assertEqual(self.entries(), ["/b 2", "/a 3", "/c 4", "/a 5"])
+        self.read_files()
+        self.assertEqual(self.says(f"del map {self.name} #{reference}"), "Key not found.", "it has been read again")
 
     def test_a_payload_has_an_entry_a_line(self) -> None:
         self.assertEqual(self.says(f"add map {self.name}", "/c 1\n  /d   two words\n"), "")
@@ -179,6 +215,19 @@ class VersionTests(MapsTestCase):
         self.assertEqual((self.map().find("str", b"/a"), self.map().find("beg", b"/999x")), (None, b"v"))
         self.assertIn("curr_ver=1 next_ver=1 entry_cnt=1000\n", self.says("show map"))
         self.assertEqual(self.says(f"commit map @1 {self.name}"), "Version number out of range.")
+
+    def test_equal_keys_and_their_references_outlive_a_commit(self) -> None:
+        self.says(f"prepare map {self.name}")
+        self.says(f"add map @1 {self.name}", "/x 1\n/y 2\n/x 3\n/x 4\n")
+        self.assertEqual(self.entries(version="@1"), ["/x 1", "/y 2", "/x 3", "/x 4"])
+        self.assertIn("entry_cnt=6\n", self.says("show map"))
+        one, _, three, four = [line.split()[0] for line in self.says(f"show map @1 {self.name}").splitlines()]
+        self.assertEqual(self.says(f"set map {self.name} #{three} THREE"), "")
+        self.assertEqual(self.says(f"del map {self.name} #{four}"), "")
+        self.assertEqual(self.entries(version="@1"), ["/x 1", "/y 2", "/x THREE"])
+        self.assertEqual(self.says(f"commit map @1 {self.name}"), "")
+        self.assertEqual(self.says(f"del map {self.name} #{one}"), "")
+        self.assertEqual((self.entries(), self.map().find("str", b"/x")), (["/y 2", "/x THREE"], b"THREE"))
 
     def test_one_that_was_cleared_is_empty(self) -> None:
         self.says(f"prepare map {self.name}")

@@ -6,10 +6,11 @@ in which conditions compare with them is prepared once, and edited with each cha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
 from reusedproxy.config.language.report import Wrong
+from reusedproxy.rules.entries import Entries, Entry
 from reusedproxy.rules.facts import Sample
 from reusedproxy.rules.map_methods import METHODS, Method, Regular, Values
 from reusedproxy.rules.maps import Map
@@ -38,17 +39,22 @@ class EditedFile(PatternFile):
     def __init__(self, lines: Sequence[str] = ()) -> None:
         super().__init__(lines)
         self._keys = _Keys((line, b"") for line in lines)
+        self.numbers = self._keys.numbers
 
     def add(self, key: bytes) -> str:
         """Adds a pattern, unless it is there. Returns why that was not done, "" if it was."""
         return self._keys.set(key, b"")
 
     def delete(self, key: bytes) -> None:
-        """Deletes a pattern, if it is there."""
+        """Deletes a pattern, wherever it is in the list."""
         self._keys.delete(key)
 
-    def texts(self) -> Sequence[str | bytes]:
-        return [*self._keys.values]
+    @property
+    def entry_count(self) -> int:
+        return self._keys.entry_count
+
+    def all_entries(self) -> Iterator[Entry]:
+        return self._keys.all_entries()
 
     def add_text(self, text: bytes, what: str) -> Generator[None, None, None]:
         self._keys.put(text, b"")
@@ -58,8 +64,12 @@ class EditedFile(PatternFile):
         yield from ()
         return self._keys.take_out(text)
 
-    def replace(self, texts: Iterable[bytes], what: str) -> Generator[None, None, None]:
-        yield from self._keys.replace(dict.fromkeys(texts, b""), what)
+    def delete_entry(self, number: int, text: bytes, what: str) -> Generator[None, None, bool]:
+        yield from ()
+        return self._keys.take_out_one(number, text)
+
+    def replace(self, entries: Entries, what: str) -> Generator[None, None, None]:
+        yield from self._keys.replace(entries, what)
 
     @classmethod
     def made_of(cls, lines: Sequence[str]) -> Generator[None, None, EditedFile]:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import sys
 from bisect import insort
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
-from typing import Any
+from typing import Any, TypeVar
 
 from reusedproxy.config.language.report import Wrong
 from reusedproxy.config.rules.patterns import DELIMITERS, Range, network, ranges
@@ -25,6 +25,9 @@ from reusedproxy.rules.samples.converters import references
 MOST_TRIED = 256
 
 Values = Mapping[bytes, bytes]
+
+
+T = TypeVar("T")
 
 
 class Full(Wrong):
@@ -54,6 +57,10 @@ class Method:
 
     def change(self, key: bytes) -> None:
         """Takes notice that a key has another value now."""
+
+    def move(self, key: bytes, last: Sequence[bytes]) -> None:
+        """Takes notice that a key is at another place: `last` are the last keys now, in their order, and the first of
+        them is this one. None of the others has another place among all but this one."""
 
     def remove(self, key: bytes) -> None:
         """Forgets a key that was added."""
@@ -88,6 +95,13 @@ class _Themselves(Mapping[bytes, bytes]):
 
     def __len__(self) -> int:
         return len(self._keys)
+
+
+def _put_last(kept: dict[bytes, T], last: Sequence[bytes]) -> None:
+    """Puts what is kept of the last keys behind what is kept of others, in their order."""
+    for key in last:
+        if key in kept:
+            kept[key] = kept.pop(key)
 
 
 class _Whole(Method):
@@ -194,6 +208,9 @@ class _Delimited(_Tried):
         if word := key.strip(self._delimiters):
             self._words[key] = self._between(word).translate(self._alike), word
 
+    def move(self, key: bytes, last: Sequence[bytes]) -> None:
+        _put_last(self._words, last)
+
     def remove(self, key: bytes) -> None:
         self._words.pop(key, None)
 
@@ -254,6 +271,9 @@ class Regular(_Tried):
             super().add_trusted(key, what)
         finally:
             self._loaded = True
+
+    def move(self, key: bytes, last: Sequence[bytes]) -> None:
+        _put_last(self._searches, last)
 
     def remove(self, key: bytes) -> None:
         del self._searches[key]
@@ -316,6 +336,12 @@ class _Spellings:
         elif found is not key:
             self._keys[meaning] = {found: None, key: None}
 
+    def move(self, meaning: int | bytes, last: Sequence[bytes]) -> None:
+        """Puts those of the last keys that mean this behind others, in their order."""
+        found = self._keys[meaning]
+        if isinstance(found, dict):
+            _put_last(found, last)
+
     def remove(self, meaning: int | bytes, key: bytes) -> None:
         found = self._keys[meaning]
         if not isinstance(found, dict):
@@ -358,6 +384,17 @@ class _Number(Method):
 
     def take_room(self) -> None:
         self._most = max(self._least, self._most - 1)
+
+    def move(self, key: bytes, last: Sequence[bytes]) -> None:
+        for each in last:
+            self._added += 1
+            self._order[each] = self._added
+        if key in self._ranges:
+            _put_last(self._ranges, last)
+        else:
+            low, _ = _range(key, "")
+            assert low is not None
+            self._numbers.move(low, last)
 
     def remove(self, key: bytes) -> None:
         if self._ranges.pop(key, None) is None:
@@ -402,6 +439,10 @@ class _Address(Method):
             found = self._networks[kind] = _Spellings()
             self._by_size = [(*each, self._networks[each]) for each in sorted(self._networks, reverse=True)]
         found.add(first, key)
+
+    def move(self, key: bytes, last: Sequence[bytes]) -> None:
+        kind, first = _network(key, "")
+        self._networks[kind].move(first, last)
 
     def remove(self, key: bytes) -> None:
         kind, first = _network(key, "")

@@ -8,11 +8,12 @@ client's would break the look-ups of all. It must never open a file.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 
 from reusedproxy.config.language.report import Wrong
 from reusedproxy.config.model.values import Place
 from reusedproxy.config.rules.expressions import is_address
+from reusedproxy.rules.entries import Entries, Entry, Numbers
 from reusedproxy.rules.facts import Sample
 from reusedproxy.rules.map_methods import METHODS, Full, Method
 from reusedproxy.rules.versions import Versions
@@ -37,15 +38,21 @@ _CALLED = {"int": "number", "ip": "address"}
 
 
 class Map:
-    """Holds one map: keys with their values, in the order of the file; the first of several equal keys counts."""
+    """Holds one map: keys with their values, in the order of the file; the first of several equal keys counts.
+
+    What bounds rules counts the first ones: these add no others.
+    """
 
     #: What stands before the name of a method in messages.
     word = "map_"
 
     def __init__(self, pairs: Iterable[tuple[str, bytes]]) -> None:
-        self.values: dict[bytes, bytes] = {}
+        self.numbers = Numbers()
+        self._entries = Entries(self.numbers)
+        #: Each key with its first value, which look-ups find.
+        self.values = self._entries.first
         for key, value in pairs:
-            self.values.setdefault(key.encode("utf-8", "surrogateescape"), value)
+            self._entries.append(key.encode("utf-8", "surrogateescape"), value)
         #: Keys that there may be, at most, with those that an operator has added; and without these.
         self._most = self._least = len(self.values) + MOST_ADDED
         #: Bytes that an operator has added, which are not among those that rules may add.
@@ -72,7 +79,7 @@ class Map:
             if values is self.values:  # it may have been replaced meanwhile
                 self._methods[method] = made
         if gives not in self._gives:
-            for number, (key, value) in enumerate(self.values.items()):
+            for number, (_, key, value) in enumerate(self._entries):
                 if not _READABLE[gives](value):
                     said = value.decode("utf-8", "replace")
                     own = key.decode("utf-8", "surrogateescape")
@@ -114,34 +121,42 @@ class Map:
         why it was not done: no more keys may be added, or a look-up cannot read the key or the value. "": it was."""
         key, value = _before_nul(key), _before_nul(value)
         before = self.values.get(key)
-        if before == value:
+        has_equals = self._entries.has_equals(key)
+        if before == value and not has_equals:
             return ""
         for gives in self._gives:
             if not _READABLE[gives](value):
                 return f"a value that is no {_CALLED[gives]} was left out"
         if before is None:
             return self._add(key, value)
-        growth = len(value) - len(before)
+        growth = self._growth(key, value) if has_equals else len(value) - len(before)
         if growth > 0 and self._grown + growth > MOST_GROWN + self._given:
             return _TOO_MUCH
         self._grown += growth
-        self.values[key] = value
+        self._change(key, value)
+        return ""
+
+    def _growth(self, key: bytes, value: bytes) -> int:
+        """Returns by how many bytes another value of all entries of this key makes these longer."""
+        return sum(len(value) - len(before) for before in self._entries.values_of(key))
+
+    def _change(self, key: bytes, value: bytes) -> None:
+        self._entries.change(key, value)
         for method in self._methods.values():
             method.change(key)
-        return ""
 
     def _add(self, key: bytes, value: bytes) -> str:
         if len(self.values) >= self._most:
             return f"rules have added as many keys as they may ({MOST_ADDED})"
         if self._grown + len(key) + len(value) > MOST_GROWN + self._given:
             return _TOO_MUCH
-        self.values[key] = value
+        self._entries.append(key, value)
         added: list[Method] = []
         for name, method in self._methods.items():
             try:
                 method.add(key, "a map")
             except Wrong as wrong:
-                del self.values[key]
+                self._entries.delete(key)
                 for each in added:
                     each.remove(key)
                 return (
@@ -154,23 +169,41 @@ class Map:
         return ""
 
     def delete(self, key: bytes) -> None:
-        """Deletes a key, if it is there."""
+        """Deletes all entries of a key, if there are any."""
         key = _before_nul(key)
-        value = self.values.pop(key, None)
-        if value is not None:
-            self._grown -= len(key) + len(value)
-            for method in self._methods.values():
-                method.remove(key)
+        if key in self.values:
+            self._delete(key)
+
+    def _delete(self, key: bytes) -> int:
+        """Deletes all entries of a key. Returns how many bytes they had."""
+        size = sum(len(key) + len(value) for value in self._entries.values_of(key))
+        self._grown -= size
+        self._entries.delete(key)
+        for method in self._methods.values():
+            method.remove(key)
+        return size
+
+    @property
+    def entry_count(self) -> int:
+        return len(self._entries)
+
+    def all_entries(self) -> Iterator[Entry]:
+        """Returns the entries as they are now, whatever is changed meanwhile; they may be a million."""
+        return iter(self._entries)
 
     # What an operator orders: he is trusted as the file is, and no bound for what clients choose holds for him.
 
     def put(self, key: bytes, value: bytes) -> None:
-        """Adds a key, unless it is there: the first of equal keys counts. Raises Wrong if a look-up cannot read the key
-        or the value."""
-        if key in self.values:
-            return
+        """Adds an entry. Raises Wrong if a look-up cannot read the key or the value."""
         self._check_value(value)
-        self.values[key] = value
+        if key not in self.values:
+            self._put_first(key, value)
+        else:
+            self._entries.append(key, value)
+        self._give_room(len(key) + len(value))
+
+    def _put_first(self, key: bytes, value: bytes) -> None:
+        self._entries.append(key, value)
         added: list[Method] = []
         try:
             for method in self._methods.values():
@@ -179,33 +212,55 @@ class Map:
         except Wrong:
             for each in added:
                 each.remove(key)
-            del self.values[key]
+            self._entries.delete(key)
             raise
         self._most += 1
-        self._give_room(len(key) + len(value))
 
     def put_value(self, key: bytes, value: bytes) -> bool:
-        """Gives a key another value. Returns False if it is not there. Raises Wrong if a look-up cannot read it."""
-        before = self.values.get(key)
+        """Gives all entries of a key another value. Returns False if there is none. Raises Wrong if a look-up cannot
+        read it."""
+        if key not in self.values:
+            return False
+        self._check_value(value)
+        self._give_room(self._growth(key, value))
+        self._change(key, value)
+        return True
+
+    def put_value_of(self, number: int, key: bytes, value: bytes) -> bool:
+        """Gives one entry another value. Returns False if it is not there. Raises Wrong if a look-up cannot read it."""
+        before = self._entries.value_of(number, key)
         if before is None:
             return False
         self._check_value(value)
-        self.values[key] = value
         self._give_room(len(value) - len(before))
+        self._entries.change_one(number, key, value)
         for method in self._methods.values():
             method.change(key)
         return True
 
     def take_out(self, key: bytes) -> bool:
-        """Deletes a key. Returns False if it is not there."""
-        value = self.values.get(key)
-        if value is None:
+        """Deletes all entries of a key. Returns False if there is none."""
+        if key not in self.values:
             return False
-        self.delete(key)
+        size = self._delete(key)
         self._most = max(self._least, self._most - 1)
-        self._given = max(0, self._given - len(key) - len(value))
+        self._given = max(0, self._given - size)
         for method in self._methods.values():
             method.take_room()
+        return True
+
+    def take_out_one(self, number: int, key: bytes) -> bool:
+        """Deletes one entry: the next of its equals counts then. Returns False if it is not there."""
+        value = self._entries.value_of(number, key)
+        if value is None:
+            return False
+        if not self._entries.has_equals(key):
+            return self.take_out(key)
+        self._give_room(-len(key) - len(value))
+        if last := self._entries.delete_one(number, key):
+            for method in self._methods.values():
+                method.change(key)
+                method.move(key, last)
         return True
 
     def _give_room(self, size: int) -> None:
@@ -213,19 +268,19 @@ class Map:
         self._grown += size
         self._given = max(0, self._given + size)
 
-    def replace(self, values: dict[bytes, bytes], what: str) -> Generator[None, None, None]:
-        """Puts other keys and values in the place of all, in steps: no look-up sees a part of them. Raises Wrong if a
-        look-up cannot read one of them."""
-        for number, value in enumerate(values.values()):
+    def replace(self, entries: Entries, what: str) -> Generator[None, None, None]:
+        """Puts other entries in the place of all, in steps: no look-up sees a part of them. Raises Wrong if a look-up
+        cannot read one of them."""
+        for number, (_, _, value) in enumerate(entries):
             self._check_value(value)
             if number % _STEP == _STEP - 1:
                 yield
         made: dict[str, Method] = {}
         while made.keys() != self._methods.keys():
             name = next(each for each in self._methods if each not in made)
-            made[name] = yield from self._made(name, values, what)
-        self.values, self._methods = values, made
-        self._most = self._least = len(values) + MOST_ADDED
+            made[name] = yield from self._made(name, entries.first, what)
+        self._entries, self.values, self._methods = entries, entries.first, made
+        self._most = self._least = len(self.values) + MOST_ADDED
         self._grown = self._given = 0
 
     def _check_value(self, value: bytes) -> None:

@@ -7,12 +7,14 @@ whoever reads files does (`build.patterns`).
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from weakref import WeakSet
 
 from reusedproxy.config.language.regular import read_regular, risk_of
 from reusedproxy.config.model.values import Place
 from reusedproxy.config.rules.patterns import check_lines, network
+from reusedproxy.rules.entries import Entries, Entry, Numbers
 from reusedproxy.rules.facts import Sample
 from reusedproxy.rules.lists import (
     FEW,
@@ -38,11 +40,14 @@ _TEXTS: dict[str, Callable[[Iterator[bytes]], Generator[None, None, IsIn]]] = {
 
 
 class PatternFile(list[str]):
-    """Holds the patterns of one file, one a line. `tests` are those that are ready, by their method and whether they
-    ignore case; `warnings` are of its regular expressions."""
+    """Holds the patterns of one file, one a line; several may be equal. `tests` are those that are ready, by their
+    method and whether they ignore case; `warnings` are of its regular expressions."""
 
     def __init__(self, lines: Sequence[str] = ()) -> None:
         super().__init__(lines)
+        self.numbers = Numbers(len(lines))
+        #: The number of each pattern, which never falls from one to the next.
+        self._numbered: Sequence[int] = range(1, len(lines) + 1)
         self.tests: dict[tuple[str, bool], Matches] = {}
         self.warnings: list[str] = []
         #: Where the configuration names it.
@@ -79,34 +84,46 @@ class PatternFile(list[str]):
 
     # What an operator orders.
 
-    def texts(self) -> Sequence[str | bytes]:
-        """Returns the patterns as they are now; they may be a million."""
-        return [*self]
+    @property
+    def entry_count(self) -> int:
+        return len(self)
+
+    def all_entries(self) -> Iterator[Entry]:
+        """Returns the patterns as they are now, whatever is changed meanwhile; they may be a million."""
+        return ((number, _encoded(line), b"") for number, line in zip(self._numbered, [*self], strict=True))
 
     def add_text(self, text: bytes, what: str) -> Generator[None, None, None]:
         """Adds a pattern, in steps. Raises Wrong if a condition cannot compare with it."""
-        yield from self._change(lambda lines: [*lines, _decoded(text)], what)
+        yield from self._change(lambda lines: [*lines, (self.numbers.next(), _decoded(text))], what)
 
     def delete_text(self, text: bytes, what: str) -> Generator[None, None, bool]:
-        """Deletes a pattern, wherever it is in the list, in steps. Returns False if it is not there."""
+        """Deletes all patterns that are this text, in steps. Returns False if there is none."""
         own = _decoded(text)
         if own not in self:
             return False
-        yield from self._change(lambda lines: [each for each in lines if each != own], what)
-        return True
+        return (yield from self._change(lambda lines: [each for each in lines if each[1] != own], what))
 
-    def replace(self, texts: Iterable[bytes], what: str) -> Generator[None, None, None]:
+    def delete_entry(self, number: int, text: bytes, what: str) -> Generator[None, None, bool]:
+        """Deletes one pattern, in steps, and leaves its equals. Returns False if it is not there."""
+        own = number, _decoded(text)
+        return (yield from self._change(lambda lines: [each for each in lines if each != own], what))
+
+    def replace(self, entries: Entries, what: str) -> Generator[None, None, None]:
         """Puts other patterns in the place of all, in steps. Raises Wrong if a condition cannot compare with one."""
-        lines = [*map(_decoded, texts)]
+        lines = [(number, _decoded(text)) for number, text, _ in entries]
         yield from self._change(lambda _: lines, what)
 
-    def _change(self, edit: Callable[[list[str]], list[str]], what: str) -> Generator[None, None, None]:
-        """Changes the patterns, and what conditions ask, at once, after steps in which it is compiled. Raises Wrong."""
+    def _change(
+        self, edit: Callable[[list[tuple[int, str]]], list[tuple[int, str]]], what: str
+    ) -> Generator[None, None, bool]:
+        """Changes the patterns with their numbers, and what conditions ask, at once, after steps in which it is
+        compiled. Returns False if they are as many as before. Raises Wrong."""
         while self._changing:
             yield
         self._changing = True
         try:
-            new = PatternFile(edit([*self]))
+            lines = edit([*zip(self._numbered, self, strict=True)])
+            new = PatternFile([line for _, line in lines])
             made: dict[Held, tuple[int, Made]] = {}
             # Meanwhile a reload may prepare more of it, or make conditions; or another of a condition's files changes.
             while True:
@@ -119,10 +136,12 @@ class PatternFile(list[str]):
                 elif not self._preparing:
                     break
                 yield
-            self[:] = new
+            changed = len(self) != len(new)
+            self[:], self._numbered = new, array("Q", [number for number, _ in lines])
             self.tests, self.warnings = new.tests, new.warnings
             for held, (_, each) in made.items():
                 held.take(each)
+            return changed
         finally:
             self._changing = False
 
@@ -143,7 +162,7 @@ class PatternFile(list[str]):
 
     def _in_bytes(self, ignore_case: bool) -> Iterator[bytes]:
         for text in self:
-            found = text.encode("utf-8", "surrogateescape")
+            found = _encoded(text)
             yield found.lower() if ignore_case else found
 
     def _regular(self, ignore_case: bool, what: str) -> Generator[None, None, None]:
@@ -190,6 +209,10 @@ class Held:
     def take(self, made: Made) -> None:
         self.matches, self.is_one = made
         self.changes += 1
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _decoded(text: bytes) -> str:

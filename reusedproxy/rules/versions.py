@@ -5,19 +5,21 @@ from __future__ import annotations
 
 from attrs import Factory, define
 
+from reusedproxy.rules.entries import Entries
+
 #: Versions of one map or list that may have something in them at a time.
 MOST_PREPARED = 16
 
 
 @define
 class Versions:
-    """Holds the numbers of the current version and of the newest one; `prepared` has keys and values by the version.
+    """Holds the numbers of the current version and of the newest one; `prepared` has entries by the version.
     `ordered`: an operator has changed what is there, which no file says."""
 
     current: int = 0
     newest: int = 0
     ordered: bool = False
-    prepared: dict[int, dict[bytes, bytes]] = Factory(dict)
+    prepared: dict[int, Entries] = Factory(dict)
 
     def prepare(self) -> int:
         """Returns the number of a new version."""
@@ -36,5 +38,5 @@ class Versions:
 
     @property
     def count(self) -> int:
-        """Returns how many keys are in versions that are being prepared."""
+        """Returns how many entries are in versions that are being prepared."""
         return sum(map(len, self.prepared.values()))

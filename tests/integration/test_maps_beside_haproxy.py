@@ -78,6 +78,19 @@ LISTS = (
     *("clear acl", "clear acl no", "clear acl {d}/l.acl", "show acl {d}/l.acl", "get acl {d}/l.acl /v", "show acl"),
     *("help clear acl", "help commit acl"),
 )
+#: Equal entries: "<1>" stands for the reference of the second one that the order before it has shown.
+EQUALS = (
+    *("add map {d}/m.map /a 3", "add map {d}/m.map /a 5", "show map {d}/m.map", "del map {d}/m.map #<0>"),
+    *("set map {d}/m.map #<0> x", "get map {d}/m.map /a", "show map {d}/m.map", "set map {d}/m.map #<2> five"),
+    *("show map {d}/m.map", "set map {d}/m.map /a all", "show map {d}/m.map", "del map {d}/m.map /a"),
+    *("add map {d}/s.map u first", "add map {d}/s.map sub again", "show map {d}/s.map", "del map {d}/s.map #<0>"),
+    *("show map {d}/s.map", "get map {d}/s.map xsubx", "prepare map {d}/m.map", "add map @1 {d}/m.map /v 1"),
+    *("add map @1 {d}/m.map /v 2", "add map @1 {d}/m.map /w 3", "show map @1 {d}/m.map", "set map {d}/m.map #<1> two"),
+    *("show map @1 {d}/m.map", "commit map @1 {d}/m.map", "del map {d}/m.map #<0>", "get map {d}/m.map /v"),
+    *("add acl {d}/ip.acl 12.0.0.0/8", "add acl {d}/ip.acl 12.0.0.0/8", "show acl {d}/ip.acl"),
+    *("del acl {d}/ip.acl #<2>", "show acl {d}/ip.acl", "get acl {d}/ip.acl 12.1.1.1", "add acl {d}/ip.acl 12.0.0.0/8"),
+    *("del acl {d}/ip.acl 12.0.0.0/8", "show acl {d}/ip.acl", "get acl {d}/ip.acl 12.1.1.1"),
+)
 
 
 class MapsBesideHAProxyTests(RuntimeTestCase):
@@ -102,6 +115,16 @@ class MapsBesideHAProxyTests(RuntimeTestCase):
                 (directory / file).write_text(text)
             self.both.append(self.proxy(kind, name, TEXT))
 
+    def said_of_equals(self, directory: Path) -> list[tuple[str, str]]:
+        shown: list[str] = []
+        said = []
+        for order in EQUALS:
+            text = re.sub(r"<(\d)>", lambda found: shown[int(found[1])], order)  # noqa: B023 (it is called at once)
+            said.append((order, self.said(directory, text)))
+            if order.startswith("show"):
+                shown = re.findall(r"(?m)^0x[0-9a-f]+", ask(directory / "admin.sock", text.format(d=directory)))
+        return said
+
     def said(self, directory: Path, text: str) -> str:
         """An answer without what is of one process: references, numbers of lists, and folders."""
         answer = ask(directory / "admin.sock", text.format(d=directory)).replace(str(directory), "DIR")
@@ -121,3 +144,7 @@ class MapsBesideHAProxyTests(RuntimeTestCase):
 
     def test_lists(self) -> None:
         self.compare(LISTS)
+
+    def test_equal_entries(self) -> None:
+        ours, theirs = map(self.said_of_equals, self.both)
+        self.assertEqual(ours, theirs)

@@ -7,12 +7,16 @@ A text is bytes in what is held, and characters in what a session reads and says
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Protocol, TypeVar
+
+from attrs import frozen
 
 from reusedproxy.config.language.report import Wrong
 from reusedproxy.config.model.values import Place
 from reusedproxy.operators.runtime.proxy import Refusal
+from reusedproxy.rules.entries import Entries, Entry, Numbers
 from reusedproxy.rules.versions import Versions
 
 T = TypeVar("T")
@@ -34,23 +38,29 @@ class Contents(Protocol):
     its file."""
 
     versions: Versions
+    numbers: Numbers
+
+    @property
+    def entry_count(self) -> int: ...
 
     @property
     def uses(self) -> Iterable[Place]: ...
 
-    def replace(self, entries: dict[bytes, bytes], what: str, /) -> Generator[None, None, None]:
+    def all_entries(self) -> Iterator[Entry]: ...
+
+    def replace(self, entries: Entries, what: str, /) -> Generator[None, None, None]:
         """Puts other entries in the place of all, in steps. Raises Wrong."""
 
 
-def listed(kind: str, counted: Iterable[tuple[int, str, Contents, Collection[object]]]) -> Iterator[str]:
-    """Returns a line for each map, or list of patterns: of each its number, its name, itself, and its entries."""
+def listed(kind: str, counted: Iterable[tuple[int, tuple[str, Contents]]]) -> Iterator[str]:
+    """Returns a line for each map, or list of patterns: of each its number, its name, and itself."""
     yield "# id (file) description\n"
-    for number, name, each, entries in counted:
+    for number, (name, each) in counted:
         places = [f"by {kind} at file '{place.file}' line {place.line}" for place in each.uses]
         versions = each.versions
         yield (
             f"{number} ({name}) pattern loaded from file '{name}' used {', '.join(places)}."
-            f" curr_ver={versions.current} next_ver={versions.newest} entry_cnt={len(entries) + versions.count}\n"
+            f" curr_ver={versions.current} next_ver={versions.newest} entry_cnt={each.entry_count + versions.count}\n"
         )
 
 
@@ -72,26 +82,51 @@ def version_of(words: Sequence[str]) -> tuple[int | None, Sequence[str]]:
     return int(found[0]) if found else 0, words[1:]
 
 
-def reference(key: bytes) -> int:
-    """Returns what an entry is referred to by, as HAProxy does by its address."""
-    return hash(key) & 0xFFFFFFFFFFFFFFFF
+def shown(each: Contents, version: int | None, line: str) -> Iterator[str]:
+    """Returns a line for each entry of a version, some at once, behind what it can be referred to by; None is the
+    current version. `line` has places for the key and the value."""
+    entries = each.all_entries()
+    if version is not None and version != each.versions.current:
+        entries = iter(each.versions.prepared.get(version, ()))
+    while some := [*islice(entries, ENTRIES_AT_ONCE)]:
+        yield "".join(
+            f"0x{each.numbers.reference(number, key):x} {line.format(decoded(key), decoded(value))}\n"
+            for number, key, value in some
+        )
 
 
-def referred(word: str, entries: Iterable[str | bytes], unknown: str) -> Generator[str, None, bytes]:
-    """Returns the key that a word is or refers to, after steps. Raises Refusal, with `unknown` if it refers to none."""
+@frozen
+class Referred:
+    """Names one entry, with the version it is being prepared in; None: it is in the current one."""
+
+    number: int
+    key: bytes
+    prepared: Entries | None = None
+
+
+def referred(each: Contents, word: str, unknown: str) -> Generator[str, None, bytes | Referred]:
+    """Returns the key that a word is, or the entry that it refers to, after steps. Raises Refusal, with `unknown` if it
+    refers to none."""
     if not word.startswith("#0x"):
         return encoded(word)
     found = _REFERENCE.match(word)
     if found is None:
         raise Refusal(_MALFORMED)
-    wanted = int(found[2], 16)
-    for number, entry in enumerate([*entries]):
-        key = encoded(entry)
-        if reference(key) == wanted:
-            return key
-        if number % ENTRIES_AT_ONCE == ENTRIES_AT_ONCE - 1:
+    wanted, reference = int(found[2], 16), each.numbers.reference
+    for prepared in (None, *each.versions.prepared.values()):
+        entries = each.all_entries() if prepared is None else iter(prepared)
+        while some := [*islice(entries, ENTRIES_AT_ONCE)]:
+            for number, key, _ in some:
+                if reference(number, key) == wanted and (prepared is None or _is_there(each, prepared, number, key)):
+                    return Referred(number, key, prepared)
             yield ""
     raise Refusal(unknown)
+
+
+def _is_there(each: Contents, prepared: Entries, number: int, key: bytes) -> bool:
+    """Tells whether an entry of a version is still there, and the version has not been committed meanwhile."""
+    versions = each.versions.prepared.values()
+    return any(prepared is version for version in versions) and prepared.value_of(number, key) is not None
 
 
 def encoded(text: str | bytes) -> bytes:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from reusedproxy.operators.runtime.entries import (
-    ENTRIES_AT_ONCE,
     TREES,
     WHAT,
     decoded,
@@ -18,8 +17,8 @@ from reusedproxy.operators.runtime.entries import (
     in_steps,
     listed,
     named,
-    reference,
     referred,
+    shown,
     version_of,
 )
 from reusedproxy.operators.runtime.proxy import Context, Refusal
@@ -35,18 +34,10 @@ _NOT_COMPARED = ("found", "bool", "bin")
 def show_acl(context: Context, words: Sequence[str]) -> Iterator[str]:
     """Does `show acl [[@<ver>] <acl>]`."""
     if not words:
-        numbered = enumerate(context.proxy.patterns.items())
-        yield from listed("acl", ((number, name, each, each.texts()) for number, (name, each) in numbered))
+        yield from listed("acl", enumerate(context.proxy.patterns.items()))
         return
     version, rest = version_of(words)
-    each = _list(context, rest)
-    if version is None or version == each.versions.current:
-        texts = each.texts()
-    else:
-        texts = [*each.versions.prepared.get(version, ())]
-    for at in range(0, len(texts), ENTRIES_AT_ONCE):
-        some = map(encoded, texts[at : at + ENTRIES_AT_ONCE])
-        yield "".join(f"0x{reference(text):x} {decoded(text)}\n" for text in some)
+    yield from shown(_list(context, rest), version, "{}")
 
 
 def get_acl(context: Context, words: Sequence[str]) -> Iterator[str]:
@@ -87,10 +78,15 @@ def del_acl(context: Context, words: Sequence[str]) -> Iterator[str]:
     if len(words) < 2:
         raise Refusal("This command expects two parameters: ACL identifier and key.")
     each = _list(context, words)
-    text = encoded(words[1])
-    if words[1].startswith("#0x"):
-        text = yield from referred(words[1], each.texts(), "Key not found.")
-    if not (yield from in_steps(each.delete_text(text, WHAT))):
+    found = yield from referred(each, words[1], "Key not found.")
+    if isinstance(found, bytes):
+        work = each.delete_text(found, WHAT)
+    elif found.prepared is not None:
+        found.prepared.delete_one(found.number, found.key)
+        return
+    else:
+        work = each.delete_entry(found.number, found.key, WHAT)
+    if not (yield from in_steps(work)):
         raise Refusal("Key not found.")
     each.versions.ordered = True
 

@@ -1,13 +1,12 @@
 """Shows maps to the runtime API, looks texts up in them, and changes them: `show|get|add|set|del|clear|prepare|commit
 map`.
 
-Every text is HAProxy's. A key is in a map once here: where HAProxy holds equal ones, of which the first counts, what is
-added behind it is left out. A generator that changes something is run by a session a step at a time.
+Every text is HAProxy's. A generator that changes something is run by a session a step at a time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from ipaddress import ip_address
 from typing import Any
 
@@ -19,8 +18,8 @@ from reusedproxy.operators.runtime.entries import (
     encoded,
     listed,
     named,
-    reference,
     referred,
+    shown,
     unreadable,
     version_of,
 )
@@ -37,12 +36,10 @@ _CASTS: dict[str, Callable[[Sample], Any]] = {"int": to_int, "ip": to_address}
 def show_map(context: Context, words: Sequence[str]) -> Iterator[str]:
     """Does `show map [[@<ver>] <map>]`."""
     if not words:
-        numbered = enumerate(context.proxy.maps.items(), len(context.proxy.patterns))
-        yield from listed("map", ((number, name, each, each.values) for number, (name, each) in numbered))
+        yield from listed("map", enumerate(context.proxy.maps.items(), len(context.proxy.patterns)))
         return
     version, rest = version_of(words)
-    each = _map(context, rest[:1])
-    yield from shown(entries_of(each, version))
+    yield from shown(_map(context, rest[:1]), version, "{} {}")
 
 
 def get_map(context: Context, words: Sequence[str]) -> Iterator[str]:
@@ -113,10 +110,16 @@ def set_map(context: Context, words: Sequence[str]) -> Iterator[str]:
     if len(words) < 3:
         raise Refusal("'set map' expects three parameters: map identifier, key and value.")
     each = _map(context, words)
-    key = yield from referred(words[1], each.values, "key or pattern not found.")
+    found, value = (yield from referred(each, words[1], "key or pattern not found.")), encoded(words[2])
     try:
-        if not each.put_value(key, encoded(words[2])):
-            raise Refusal("entry not found.")
+        if isinstance(found, bytes):
+            if not each.put_value(found, value):
+                raise Refusal("entry not found.")
+        elif found.prepared is not None:
+            found.prepared.change_one(found.number, found.key, value)
+            return
+        elif not each.put_value_of(found.number, found.key, value):
+            raise Refusal("key or pattern not found.")
     except Wrong as wrong:
         raise unreadable(wrong) from None
     each.versions.ordered = True
@@ -127,8 +130,15 @@ def del_map(context: Context, words: Sequence[str]) -> Iterator[str]:
     if len(words) < 2:
         raise Refusal("This command expects two parameters: map identifier and key.")
     each = _map(context, words)
-    key = yield from referred(words[1], each.values, "Key not found.")
-    if not each.take_out(key):
+    found = yield from referred(each, words[1], "Key not found.")
+    if isinstance(found, bytes):
+        done = each.take_out(found)
+    elif found.prepared is not None:
+        found.prepared.delete_one(found.number, found.key)
+        return
+    else:
+        done = each.take_out_one(found.number, found.key)
+    if not done:
         raise Refusal("Key not found.")
     each.versions.ordered = True
 
@@ -138,22 +148,6 @@ def _map(context: Context, words: Sequence[str]) -> Map:
     if found is None:
         raise Refusal(UNKNOWN_MAP)
     return found
-
-
-def entries_of(each: Map, version: int | None) -> Mapping[bytes, bytes]:
-    """Returns the entries of a version; None is the current one."""
-    if version is None or version == each.versions.current:
-        return each.values
-    return each.versions.prepared.get(version, {})
-
-
-def shown(entries: Mapping[bytes, bytes]) -> Iterator[str]:
-    """Returns a line for each entry, some at once, with what it can be referred to by."""
-    pairs = [*entries.items()]  # meanwhile some may come or go
-    for at in range(0, len(pairs), ENTRIES_AT_ONCE):
-        yield "".join(
-            f"0x{reference(key):x} {decoded(key)} {decoded(value)}\n" for key, value in pairs[at : at + ENTRIES_AT_ONCE]
-        )
 
 
 versions = VersionOrders("map", _map)

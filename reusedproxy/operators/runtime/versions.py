@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from reusedproxy.operators.runtime.entries import WHAT, Contents, in_steps, version_of
 from reusedproxy.operators.runtime.messages import INFO, Message
 from reusedproxy.operators.runtime.proxy import Context, Refusal
+from reusedproxy.rules.entries import Entries
 from reusedproxy.rules.versions import MOST_PREPARED
 
 
@@ -30,14 +31,16 @@ class VersionOrders:
             raise Refusal("Version number out of range.")
         if version not in versions.prepared and len(versions.prepared) >= MOST_PREPARED:
             raise Refusal(f"No more than {MOST_PREPARED} versions can be prepared at a time.")
-        versions.prepared.setdefault(version, {}).setdefault(key, value)
+        if version not in versions.prepared:
+            versions.prepared[version] = Entries(each.numbers)
+        versions.prepared[version].append(key, value)
 
     def clear(self, context: Context, words: Sequence[str]) -> Iterator[str]:
         """Does `clear map|acl [@<ver>] <name>`."""
         version, rest = version_of(words)
         each = self._named(context, rest)
         if version is None or version == each.versions.current:
-            yield from in_steps(each.replace({}, WHAT))
+            yield from in_steps(each.replace(Entries(each.numbers), WHAT))
             each.versions.ordered = True
         else:
             each.versions.prepared.pop(version, None)
@@ -54,7 +57,8 @@ class VersionOrders:
         each = self._named(context, rest)
         if not each.versions.may_commit(version):
             raise Refusal("Version number out of range.")
-        yield from in_steps(each.replace(each.versions.prepared.pop(version, {}), WHAT))
+        prepared = each.versions.prepared.pop(version, None) or Entries(each.numbers)
+        yield from in_steps(each.replace(prepared, WHAT))
         each.versions.commit(version)
         each.versions.ordered = True
 
