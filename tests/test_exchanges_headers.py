@@ -6,6 +6,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from reusedproxy.config.model.compression import Compression
 from reusedproxy.config.model.proxies import ForwardFor
 from tests.clientfakes import GET, OK, World, get, response
 from tests.rulefakes import ruled
@@ -128,7 +129,8 @@ class ForwardedForTests(SynchronousTestCase):
         self.assertTrue(world.server.asked().endswith(b"0\r\nX-Other: 1\r\n\r\n"))
 
     def test_no_other_header_of_ours_comes_as_a_trailer(self) -> None:
-        """`option originalto` in either section, and `unique-id-header`."""
+        """`option originalto` in either section, `unique-id-header`, and `http-send-name-header`; nor one that is kept
+        from servers, as `compression offload` does."""
         said = b"1\r\na\r\n0\r\nX-Ours: 6.6.6.6\r\nx.ours: 6.6.6.6\r\nX-Other: 1\r\n\r\n"
         request = get("/", "Transfer-Encoding: chunked", method="POST") + said
         option = ForwardFor("X-Ours")
@@ -143,6 +145,14 @@ class ForwardedForTests(SynchronousTestCase):
             asked = world.server.asked()
             self.assertIn(b"X-Ours: 192.0.2.", asked)
             self.assertTrue(asked.endswith(b"1\r\na\r\n0\r\nX-Other: 1\r\n\r\n"), asked)
+        world = World(self, warm=1, backend={"name_header": "X-Ours"})
+        world.client().send(request)
+        asked = world.server.asked()
+        self.assertIn(b"X-Ours: s", asked)
+        self.assertTrue(asked.endswith(b"1\r\na\r\n0\r\nX-Other: 1\r\n\r\n"), asked)
+        world = World(self, warm=1, backend={"compression": Compression(algorithms=("gzip",), offload=True)})
+        world.client().send(request.replace(b"X-Ours", b"Accept-Encoding"))
+        self.assertNotIn(b"Accept", world.server.asked())
         world = World(self, warm=1)
         world.client().send(request.replace(b"X-Ours:", b"X-Original-To:"))
         self.assertNotIn(b"Original", world.server.asked())

@@ -582,7 +582,7 @@ class Frontend(Owner):
 
     def chunked_body(self) -> ChunkedBody:
         """Returns a reader for a request body of unknown length. It drops trailers that a server could take for headers
-        which rules, `option forwardfor`, `originalto`, or `unique-id-header` have to say."""
+        which rules, or settings of its sections (`Route.own_names`, `unique-id-header`), have to say."""
         return ChunkedBody(self.limits, dropped=self._drops)
 
     def _drops(self, name: bytes) -> bool:

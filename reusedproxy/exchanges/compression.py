@@ -110,7 +110,7 @@ class Compressor:
     def __init__(self, algorithms: tuple[str, ...], types: tuple[str, ...], offload: bool, least: int) -> None:
         self._algorithms = [(CODINGS[each].encode(), each) for each in algorithms if CODINGS[each]]
         self._types = tuple(each.encode().lower() for each in types)
-        self._offload = offload
+        self.offload = offload
         self._least = least
 
     def begin(self, exchange: Compressed) -> None:
@@ -120,7 +120,7 @@ class Compressor:
         algorithm = self._accepted(head)
         if algorithm is None:
             return
-        if self._offload:
+        if self.offload:
             head.block = _ACCEPT.sub(b"", head.block)
         before = exchange.answer_rules
 

@@ -100,14 +100,16 @@ class Route:
         self._original_but = [ip_network(each.except_network, strict=False) for each in asked_to if each.except_network]
         #: Tells that some clients' addresses are told to the server.
         self.forwards = self._forward is not None
-        #: The names of the headers that say to servers who clients are and where they have connected, as `plain_name`
-        #: writes them.
+        #: The names of the headers that say to servers who clients are and where they have connected, and of what else
+        #: settings of either section, beside rules, have to say or keep from servers, as `plain_name` writes them.
         self.own_names = frozenset(plain_name(each[-1].header.encode("latin-1")) for each in (asked, asked_to) if each)
         #: Writes what servers are told by RFC 7239 (`option forwarded`); None: nothing.
         self.tells: Text | None = None
         if backend.settings.forwarded is not None:
             self.own_names |= {b"forwarded"}
             self.tells = forwarded(backend.settings.forwarded)
+        if backend.settings.name_header:
+            self.own_names |= {plain_name(backend.settings.name_header.encode("latin-1"))}
         self._spared = [ip_network(option.except_network, strict=False) for option in asked if option.except_network]
         #: How the header line begins (lower case) beside which none of ours goes; nothing: ours always goes.
         self.forward_unless = b""
@@ -120,6 +122,8 @@ class Route:
         self.persistence = persistence_of(backend)
         #: None: answers go on as servers send them.
         self.compressor = compressor(frontend.compression, backend.settings.compression)
+        if self.compressor is not None and self.compressor.offload:
+            self.own_names |= {b"accept-encoding"}
         #: None: the backend has no `stick` rules.
         self.sticking: Sticking | None = None
         #: The conditions of `force-persist` and `ignore-persist`, each with "force" or "ignore".
