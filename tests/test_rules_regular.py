@@ -216,6 +216,7 @@ class BacktrackingTests(SynchronousTestCase):
     def test_it_is_told_before_anybody_is_served(self) -> None:
         """With what it has that costs so much, and what to do."""
         said = risk(self.catastrophe)
+        self.assertIn("is refused: with 500, by 'monitor fail' with 503", said)
         for part in (self.catastrophe, "(?!", "backtracking", "without look-around"):
             self.assertIn(part, said)
         self.assertEqual(risk("^(a+)+$"), "")

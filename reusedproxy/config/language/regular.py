@@ -121,8 +121,8 @@ def risk_of(read: Regular) -> str:
         f"the regular expression '{shortened(read.text)}' has what RE2 cannot do in linear time ({read.why}),"
         " so it is matched by backtracking, which a client can make slow: it looks at no more than"
         f" {BACKTRACKING_BYTES} bytes for {BACKTRACKING_SECONDS * 1000:.0f} ms, and a request for"
-        " which that is not enough is answered with 500; write"
-        " it without look-around, back-references and atomic groups"
+        " which that is not enough is refused: with 500, by 'monitor fail' with 503, or without an answer in mode tcp;"
+        " write it without look-around, back-references and atomic groups"
     )
 
 
