@@ -15,6 +15,7 @@ from reusedproxy.config.reader import ConfigurationError, Source, read_configura
 from reusedproxy.config.rules.expressions import read_expression
 from reusedproxy.config.rules.samples import CONVERTERS, FETCHES
 from reusedproxy.rules.facts import Binary
+from reusedproxy.rules.matching import condition
 from reusedproxy.rules.samples.compile import Sample, compiled
 from reusedproxy.rules.samples.keys import key_of
 from reusedproxy.sessions.client import session_of
@@ -176,6 +177,20 @@ class SampleTests(SynchronousTestCase):
             self.assertEqual(self.ask(text), value, text)
         self.facts.tables["few"].obtain("127.0.0.1")
         self.assertIsNone(self.ask("sc1_conn_cnt(few)"), "what is not stored has no value")
+
+    def test_all_members_of_a_field_are_looked_up(self) -> None:
+        """As HAProxy's manual has it; HAProxy itself looks at the first only (docs/differences.md)."""
+        self.assertEqual(self.ask("str(ab),table_inc_gpc0(names)"), 1)
+        rules = "".join(
+            f" http-request deny if {{ req.hdr(x-key),{test} }}\n"
+            for test in ("in_table(names)", "table_gpc0(names) gt 0", "lower,in_table(names),bool")
+        )
+        text = f"{DEFAULTS}{TABLES}frontend fe\n bind :80\n{rules} default_backend few\n"
+        said = read_configuration([Source("t.cfg", text)], {}).frontends["fe"].rules.request
+        for keys, expected in (("ab, x", True), ("x, ab", True), ("x\r\nX-Key: ab", True), ("x, y", False)):
+            facts = Seen(f"GET / HTTP/1.1\r\nHost: a\r\nX-Key: {keys}\r\n\r\n".encode())
+            facts.tables = self.tables
+            self.assertEqual([condition(rule.condition)(facts) for rule in said], [expected] * 3, keys)
 
     def test_some_change_what_they_ask_for(self) -> None:
         """Unless rules are only asked what they would say."""
