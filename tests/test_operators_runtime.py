@@ -147,7 +147,10 @@ class CommandTests(RuntimeTestCase):
         self.assertTrue(
             self.says("xyzzy").startswith("Unknown command. Please enter one of the following commands only:")
         )
-        self.assertTrue(self.says("").startswith("Unknown command. Please enter one of the following commands only:"))
+
+    def test_an_empty_command_has_an_empty_answer(self) -> None:
+        """Enter at the prompt, or a semicolon at the end."""
+        self.assertEqual(self.says(""), "")
 
     def test_states_are_ordered(self) -> None:
         server = self.server("be/s1")
@@ -953,8 +956,17 @@ class SessionTests(RuntimeTestCase):
     def test_a_line_that_is_too_long_ends_the_connection(self) -> None:
         for text in ("a" * (LONGEST_LINE + 1), "a" * (LONGEST_LINE + 1) + "\n"):
             self.setUp()
-            self.assertEqual(self.tell(text), "")
+            self.assertEqual(
+                self.tell(text), "The command is too big for the buffer size: a line may have 16384 bytes.\n\n"
+            )
             self.assertEqual(self.wire.end, ("close", "line too long"))
+            self.assertEqual(self.tell("show version\n"), "")
+
+    def test_an_empty_line_has_an_empty_answer(self) -> None:
+        self.assertEqual(self.tell("prompt\n"), "\n> ")
+        self.assertEqual(self.tell("\n\n"), "\n> \n> ")
+        self.setUp()
+        self.assertEqual(self.tell("operator;;\n"), "\n\n\n")
 
     def test_silence_ends_the_connection(self) -> None:
         """`stats timeout`, or what the session asked for."""

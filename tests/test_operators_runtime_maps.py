@@ -262,6 +262,7 @@ class PayloadTests(MapsTestCase):
 
     def test_one_that_is_too_long_ends_the_session(self) -> None:
         self.patch(sessions, "LONGEST_PAYLOAD", 100)
-        self.tell(f"add map {self.name} <<\n" + "/x 1\n" * 30)
+        said = self.tell(f"add map {self.name} <<\n" + "/x 1\n" * 30)
+        self.assertEqual(said, "The payload is too big: it may have 1048576 bytes.\n\n")
         self.assertEqual(self.wire.end, ("close", "payload too long"))
         self.assertEqual(len(self.entries()), 2)

@@ -247,7 +247,10 @@ _ALIKE = 0.6
 
 
 def run(context: Context, words: Sequence[str]) -> str | Iterable[str]:
-    """Does the command that these words are, and returns its answer. Raises Refusal."""
+    """Does the command that these words are, and returns its answer: nothing for no words, as HAProxy since 2.8. Raises
+    Refusal."""
+    if not words:
+        return ""
     for count in range(min(_LONGEST, len(words)), 0, -1):
         command = _BY_WORDS.get(tuple(words[:count]))
         if command is not None:

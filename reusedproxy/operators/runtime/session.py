@@ -40,6 +40,9 @@ _PAYLOAD_WITHIN = (
 )
 #: Most bytes of these lines: the largest certificate that a file may have.
 LONGEST_PAYLOAD = 1 << 20
+#: How HAProxy says it, without its advice: there is no setting for it.
+_LINE_TOO_LONG = f"The command is too big for the buffer size: a line may have {LONGEST_LINE} bytes."
+_PAYLOAD_TOO_LONG = f"The payload is too big: it may have {LONGEST_PAYLOAD} bytes."
 #: A line of an HTTP request. Any page that an operator looks at can have his browser send one to a port of this
 #: machine, with commands in its body; Redis ends such a session at the same lines.
 _OF_HTTP = re.compile(r"\S+\s.*\sHTTP/\S*\s*\Z|Host:", re.IGNORECASE)
@@ -124,7 +127,7 @@ class Session:
             if b"\n" in self._buffer:
                 self._transport.pause_reading()
             else:
-                self._end("line too long")
+                self._refuse(_LINE_TOO_LONG, "line too long")
 
     def eof_received(self) -> None:
         """Answers what has come; a line without its end is none."""
@@ -257,7 +260,7 @@ class Session:
         if not end:
             return False
         if len(line) > LONGEST_LINE:
-            self._end("line too long")
+            self._refuse(_LINE_TOO_LONG, "line too long")
             return False
         self._buffer = rest
         text = line.decode("utf-8", "replace").strip("\r")
@@ -277,9 +280,7 @@ class Session:
         if any(words and words[-1].startswith("<<") for words in commands[:-1]):
             # HAProxy takes the rest of the line for a part of the payload, or for a command, by version. The payload
             # would be taken for commands if the session went on.
-            self._write_piece(iter((Refusal(_PAYLOAD_WITHIN).written,)))
-            self._transport.write(b"\n")
-            self._end("payload within a line")
+            self._refuse(_PAYLOAD_WITHIN, "payload within a line")
             return False
         if found is not None:
             self._in_payload, self._payload_end = True, found[1]
@@ -296,7 +297,7 @@ class Session:
             self._payload.append(text)
             self._payload_size += len(text) + 1
             if self._payload_size > LONGEST_PAYLOAD:
-                self._end("payload too long")
+                self._refuse(_PAYLOAD_TOO_LONG, "payload too long")
                 return
             self._ask_for_more()
             return
@@ -307,6 +308,13 @@ class Session:
         self._payload, self._payload_for, self._payload_size = [], [], 0
         self._in_payload = False
         self._answered = True
+
+    def _refuse(self, text: str, reason: str) -> None:
+        """Ends the session because of what its client has said, which it is told unless another answer is under way."""
+        if self._answer is None and not self._commands:
+            self._write_piece(iter((Refusal(text).written,)))
+            self._transport.write(b"\n")
+        self._end(reason)
 
     def _ask_for_more(self) -> None:
         """Prompts for the next line of a payload."""
