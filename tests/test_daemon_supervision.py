@@ -19,7 +19,7 @@ from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.command import Options
-from reusedproxy.daemon.processes import is_daemon
+from reusedproxy.daemon.processes import has_ended, is_daemon
 from reusedproxy.daemon.supervision.asking import LOOK, PATIENCE, Outcome, ask_to_reload
 from reusedproxy.daemon.supervision.manager import Manager
 from reusedproxy.daemon.supervision.reports import Supervision
@@ -230,7 +230,7 @@ class AskTests(SynchronousTestCase):
         #: What the daemon does after so many looks.
         self.script: dict[int, tuple[str, int, list[str]]] = {}
         self.looks = 0
-        self.dead_after = 10**9
+        self.dead_after = self.zombie_after = 10**9
 
     def kill(self, pid: int, number: int) -> None:
         if self.looks >= self.dead_after:
@@ -245,7 +245,9 @@ class AskTests(SynchronousTestCase):
 
     def ask(self) -> Outcome:
         return ask_to_reload(
-            PID, self.path, self.kill, self.clock.seconds, self.sleep, lambda pid: not self.other_program
+            *(PID, self.path, self.kill, self.clock.seconds, self.sleep),
+            lambda pid: not self.other_program,
+            lambda pid: self.looks >= self.zombie_after,
         )
 
     def test_a_reload_that_is_done(self) -> None:
@@ -288,9 +290,8 @@ class AskTests(SynchronousTestCase):
         self.assertEqual(self.ask(), Outcome(False, ["not reloaded: the daemon is stopping"]))
         self.file.write(RUNNING, 0, [])
         self.script, self.dead_after = {}, self.looks + 2
-        self.assertIn(f"process {PID} has ended", self.ask().lines[0])
-        self.assertIn("cannot be told to reload: No such process", self.ask().lines[0])
-        self.dead_after = 10**9
+        self.assertIn(f"process {PID}, the daemon that wrote {self.path}, has ended", self.ask().lines[0])
+        self.dead_after = self.zombie_after = 10**9
         began = self.clock.seconds()
         self.assertIn("had not ended after 60 s", self.ask().lines[0])
         self.assertLess(abs(self.clock.seconds() - began - PATIENCE), 2 * LOOK)
@@ -314,6 +315,24 @@ class AskTests(SynchronousTestCase):
         self.other_program = True
         self.assertIn(f"process {PID} is another program", self.ask().lines[0])
         self.assertEqual(self.signals, [])
+
+    def test_a_daemon_that_was_killed_is_no_other_program(self) -> None:
+        """Whether its number is free again, or its parent has not heard of its end yet; at once, or meanwhile."""
+        said = [f"not reloaded: process {PID}, the daemon that wrote {self.path}, has ended"]
+        self.file.write(RUNNING, 0, [])
+        self.dead_after = 0
+        self.assertEqual(self.ask().lines, said)
+        self.dead_after, self.zombie_after, self.other_program = 10**9, 0, True
+        self.assertEqual((self.ask().lines, self.signals), (said, []))
+        self.other_program, self.zombie_after = False, 3
+        self.assertEqual((self.ask().lines, self.looks), (said, 3))
+
+    def test_what_has_ended_is_known_by_its_state(self) -> None:
+        proc = temporary_directory(self)
+        for pid, stat in ((7, b"7 (a) S 1"), (8, b"8 (b) Z) Z 1"), (9, b"9 (Z) R 1"), (10, b"")):
+            (proc / str(pid)).mkdir()
+            (proc / str(pid) / "stat").write_bytes(stat)
+        self.assertEqual([has_ended(pid, proc) for pid in (7, 8, 9, 10, 11)], [False, True, False, False, False])
 
     def test_a_program_is_known_by_its_words(self) -> None:
         proc = temporary_directory(self)

@@ -1,4 +1,4 @@
-"""Tells whether a process is a daemon of this program."""
+"""Tells whether a process is a daemon of this program, and whether it has ended."""
 
 from __future__ import annotations
 
@@ -19,3 +19,14 @@ def is_daemon(pid: int, proc: Path = Path("/proc")) -> bool | None:
     names = [os.path.basename(word) for word in words[:2]]
     # A word of twist's, twistd's or python's; or the command, which is run by its interpreter.
     return b"reusedproxy" in words or (names[0].startswith(b"python") and names[1:] == [b"reusedproxy"])
+
+
+def has_ended(pid: int, proc: Path = Path("/proc")) -> bool:
+    """Tells whether process `pid` has ended, and only its number is left until its parent hears of it. Returns False
+    as well if that cannot be known."""
+    try:
+        said = (proc / str(pid) / "stat").read_bytes()
+    except OSError:
+        return False
+    # Behind the name, which may have any characters in it, stands the state (proc(5)).
+    return said.rpartition(b")")[2].split()[:1] in ([b"Z"], [b"X"])

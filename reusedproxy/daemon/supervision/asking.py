@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from attrs import frozen
 
-from reusedproxy.daemon.processes import is_daemon
+from reusedproxy.daemon.processes import has_ended, is_daemon
 from reusedproxy.daemon.supervision.status_file import REFUSED, RELOADED, STOPPING, read
 
 #: Seconds that `ask_to_reload` waits (resolving names may take 15 s, new connections 5 s), and seconds between two
@@ -33,6 +33,7 @@ def ask_to_reload(
     now: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
     ours: Callable[[int], bool | None] = is_daemon,
+    ended: Callable[[int], bool] = has_ended,
 ) -> Outcome:
     """Makes process `pid`, whose `--status-file` is at `path`, reload, and waits for the outcome.
 
@@ -51,12 +52,16 @@ def ask_to_reload(
         return Outcome(False, [text])
     if before.pid != pid:
         return Outcome(False, [f"not reloaded: {path} is the status file of process {before.pid}, not of {pid}"])
+    if ended(pid):
+        return _ended(pid, path)
     if ours(pid) is False:
         return Outcome(
             False, [f"not reloaded: process {pid} is another program; the daemon that wrote {path} has ended"]
         )
     try:
         kill(pid, SIGHUP)
+    except ProcessLookupError:
+        return _ended(pid, path)
     except OSError as error:
         return Outcome(False, [f"process {pid} cannot be told to reload: {error.strerror}"])
     until = now() + PATIENCE
@@ -69,7 +74,13 @@ def ask_to_reload(
                 return Outcome(found.state == RELOADED, found.lines)
         try:
             kill(pid, 0)
-        except OSError as error:
-            return Outcome(False, [f"not reloaded: process {pid} has ended ({error.strerror})"])
+        except OSError:
+            return _ended(pid, path)
+        if ended(pid):
+            return _ended(pid, path)
         sleep(LOOK)
     return Outcome(False, [f"the reload had not ended after {PATIENCE:g} s; the log tells how it goes on"])
+
+
+def _ended(pid: int, path: str) -> Outcome:
+    return Outcome(False, [f"not reloaded: process {pid}, the daemon that wrote {path}, has ended"])
