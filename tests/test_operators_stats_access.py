@@ -424,6 +424,10 @@ class OrderTests(AccessCase):
                     b"POST /", basic("root:r00t") + b"Origin: http://%b\r\n" % host, form, "127.0.0.1", host
                 )
                 self.assertIn(b"\r\nlocation: /;st=%b\r\n" % code, said, (lines, host))
+                for site in (b"same-origin", b"none"):
+                    fields = b"Sec-Fetch-Site: %b\r\nOrigin: http://%b\r\n" % (site, host)
+                    said = self.ask(b"POST /", basic("root:r00t") + fields, form, "127.0.0.1", host)
+                    self.assertIn(b"\r\nlocation: /;st=%b\r\n" % code, said, (lines, host))
         self.build(node + page + " stats admin if TRUE or { http_auth(team) }\n")
         for fields in (b"", basic("root:wrong")):
             said = self.ask(b"POST /", fields + b"Origin: http://evil.example\r\n", form, host=b"evil.example")

@@ -23,18 +23,17 @@ _OURS = (b"same-origin", b"none")
 def is_from_own_page(head: RequestHead, names: Collection[str] | None = None) -> bool:
     """Tells whether nothing says that another page has sent this request. `names` are those of this machine, in small
     letters, which count where neither a password nor TLS tells who it is; None: any name will do."""
+    hosts = [host.lower() for host in head.values(b"Host")]
     sites = head.values(b"Sec-Fetch-Site")
     if sites:
         # Browsers say it over TLS, and to their own machine by its address or as "localhost".
-        return all(site in _OURS for site in sites)
-    hosts = [host.lower() for host in head.values(b"Host")]
-    for name in (b"Origin", b"Referer"):
-        values = head.values(name)
-        if values:
-            return all(_authority(value) in hosts for value in values) and (
-                names is None or all(_is_nobody_elses(host, names) for host in hosts)
-            )
-    return True
+        is_ours = all(site in _OURS for site in sites)
+    else:
+        said = next(filter(None, (head.values(name) for name in (b"Origin", b"Referer"))), None)
+        if said is None:
+            return True
+        is_ours = all(_authority(value) in hosts for value in said)
+    return is_ours and (names is None or all(_is_nobody_elses(host, names) for host in hosts))
 
 
 def _is_nobody_elses(authority: bytes, names: Collection[str]) -> bool:
