@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 import struct
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.net.dial import Target
-from reusedproxy.operators.runtime.proxy import OPERATOR, Refusal
+from reusedproxy.operators.runtime.proxy import OPERATOR, Context, Refusal
 from reusedproxy.operators.runtime.sessions import DETAILED_AT_ONCE, show_sess
 from reusedproxy.operators.view import sessions as view
 from tests.clientfakes import Wire, World, get
@@ -42,6 +43,7 @@ class SessTestCase(SynchronousTestCase):
         context: Any = SimpleNamespace(
             proxy=proxy, level=OPERATOR, backend=lambda name: servers, server=lambda path: (servers, servers.servers[0])
         )
+        context.frontend = partial(Context.frontend, context)
         try:
             return "".join(show_sess(context, line.split()))
         except Refusal as refusal:
