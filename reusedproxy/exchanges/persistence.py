@@ -34,9 +34,9 @@ from reusedproxy.exchanges.cookie_state import (
     CookieState,
 )
 from reusedproxy.rules.editing import Head, append
-from reusedproxy.rules.samples.fetches import members
 from reusedproxy.wire.cookies import edit_cookies, edit_set_cookie, read_date, write_date
 from reusedproxy.wire.heads import RequestHead, ResponseHead
+from reusedproxy.wire.lists import members
 
 #: What parts the server's cookie from the application's own value, and from dates.
 _BEFORE_VALUE, _BEFORE_DATE = b"~", b"|"

@@ -40,12 +40,13 @@ from reusedproxy.rules.samples.bounds import to_keep
 from reusedproxy.rules.samples.casts import to_int
 from reusedproxy.rules.samples.compile import compiled, compiled_text
 from reusedproxy.rules.samples.converters import references
-from reusedproxy.rules.samples.fetches import Fetch, members, path_and_query
+from reusedproxy.rules.samples.fetches import Fetch, path_and_query
 from reusedproxy.rules.samples.formats import Text, clean, text_of, text_of_body, text_of_path, text_to_keep
 from reusedproxy.rules.steering import STEERING, Dropped, Held
 from reusedproxy.rules.variables import met
 from reusedproxy.wire.bodies import plain_name
 from reusedproxy.wire.heads import RequestHead
+from reusedproxy.wire.lists import members
 from reusedproxy.wire.reason_phrases import reason_phrase
 from reusedproxy.wire.whole_answers import WholeAnswer
 

@@ -12,6 +12,9 @@ from collections.abc import Sequence
 
 from attrs import field, frozen
 
+from reusedproxy.wire.grammar import OWS
+from reusedproxy.wire.lists import members
+
 
 @frozen
 class Credentials:
@@ -43,7 +46,7 @@ def basic_credentials(values: Sequence[bytes]) -> Credentials | None:
     """
     if len(values) != 1:
         return None
-    scheme, blank, rest = values[0].partition(b",")[0].strip(b" \t").partition(b" ")
+    scheme, blank, rest = members(values[0])[0].strip(OWS).partition(b" ")
     if not blank or scheme.lower() != b"basic":
         return None
     encoded = rest.lstrip(b" ")
@@ -64,5 +67,5 @@ def bearer_token(values: Sequence[bytes]) -> bytes | None:
     another program might read the other one."""
     if len(values) != 1:
         return None
-    scheme, blank, rest = values[0].partition(b",")[0].strip(b" \t").partition(b" ")
+    scheme, blank, rest = members(values[0])[0].strip(OWS).partition(b" ")
     return rest.lstrip(b" ") or None if blank and scheme.lower() == b"bearer" else None

@@ -17,9 +17,9 @@ from reusedproxy.rules import regular
 from reusedproxy.rules.regular import searching
 from reusedproxy.rules.samples.casts import CASTS
 from reusedproxy.rules.samples.compile import compiled
-from reusedproxy.rules.samples.fetches import members
 from reusedproxy.rules.samples.formats import text_of, text_of_body
 from reusedproxy.wire.heads import ResponseHead
+from reusedproxy.wire.lists import members
 
 
 class Received(Protocol):

@@ -49,13 +49,13 @@ _INTEGER = re.compile(r"-?[0-9]+\Z")
 _RANGE = re.compile(r"(-?[0-9]*):(-?[0-9]*)\Z|([0-9]+)-([0-9]*)\Z")
 
 
-def ranges(texts: Iterable[str], what: str) -> list[Range]:
-    """Parses numbers, ranges `a:b`, and operators, each of which applies to all numbers after it; ranges stay what they
-    are, as in HAProxy. Raises Wrong."""
+def ranges(texts: Iterable[str], what: str, *, operators: bool = True) -> list[Range]:
+    """Parses numbers, ranges `a:b`, and operators where there may be some, each of which applies to all numbers after
+    it; ranges stay what they are, as in HAProxy. Raises Wrong."""
     found: list[Range] = []
     operator = ""
     for text in texts:
-        if text in OPERATORS:
+        if operators and text in OPERATORS:
             operator = text
             continue
         if text == ALL_UP_TO_0:
@@ -77,9 +77,8 @@ def ranges(texts: Iterable[str], what: str) -> list[Range]:
             number = _number(text, text, what)
             low, high = _compared(operator, number)
         else:
-            raise Wrong(
-                f"{what}: '{text}' is no number, nor a range such as 1024:65535, nor one of {', '.join(OPERATORS)}"
-            )
+            others = f", nor one of {', '.join(OPERATORS)}" if operators else ""
+            raise Wrong(f"{what}: '{text}' is no number, nor a range such as 1024:65535{others}")
         found.append((low, high))
     return found
 
@@ -136,13 +135,12 @@ def without_word(method: str, texts: Iterable[str]) -> list[str]:
 
 
 def check_lines(method: str, lines: Iterable[str], what: str) -> None:
-    """Checks that each line of a file can be parsed as a pattern. An operator would count for the lines behind it,
-    which no other program takes. Raises Wrong."""
-    found = [*lines]
-    operators = [line for line in found if line in OPERATORS] if method in ("int", "len") else []
-    if operators:
-        raise Wrong(f"{what}: '{operators[0]}' is no number: a list has numbers and ranges such as 8:, one a line")
-    check_patterns(method, found, what)
+    """Checks that each line of a file can be parsed as a pattern. An operator is none: it would count for the lines
+    behind it. Raises Wrong."""
+    if method in ("int", "len"):
+        ranges(lines, what, operators=False)
+    else:
+        check_patterns(method, lines, what)
 
 
 def check_patterns(method: str, texts: Iterable[str], what: str) -> None:

@@ -27,6 +27,7 @@ from reusedproxy.rules.users import FETCHES as USER_FETCHES
 from reusedproxy.rules.waiting import unsettle
 from reusedproxy.wire.grammar import OWS
 from reusedproxy.wire.heads import RequestHead, ResponseHead
+from reusedproxy.wire.lists import members
 from reusedproxy.wire.proxy_protocol import AUTHORITY, UNIQUE_ID
 
 #: How many hashes of Host and path are kept, of so many bytes at most.
@@ -39,7 +40,6 @@ Head = Callable[[Facts], "RequestHead | ResponseHead | None"]
 _AUTHORITY = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
 _ABSOLUTE = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://(\[[^/?#\]]*\]|[^/?#:]*)(?::([0-9]{1,5}))?(?=[/?#]|\Z)")
 _ADDRESS_AND_PORT = re.compile(rb"([0-9.]+)(?::([0-9]{1,6}))?\Z")
-_COMMA_OR_QUOTED = re.compile(rb',|"(?:\\.|[^"\\])*"?', re.DOTALL)
 #: A cookie's name and its value, which ends at a comma or a semicolon outside quotes. The names that clients send end
 #: at either, too.
 _COOKIE_VALUE = rb'(?:=((?:[^,;"]|"(?:\\.|[^"\\])*"?)*))?'
@@ -261,20 +261,6 @@ def _fields_in_binary(head: Head) -> Callable[[], Fetch]:
 def _list_of(value: bytes) -> list[bytes]:
     # Nearly all values have no quote, and one more call for each of them would cost noticeable time.
     return [part.strip(b" \t") for part in (members(value) if b'"' in value else value.split(b","))]
-
-
-def members(value: bytes) -> list[bytes]:
-    """Returns the members of a list with the blanks around them, empty ones, too.
-
-    A comma within a quoted string does not separate members (RFC 9110 section 5.6.1), nor does one after a quote that
-    stays open, as in HAProxy.
-    """
-    found, begin = [], 0
-    for sign in _COMMA_OR_QUOTED.finditer(value):
-        if sign[0] == b",":
-            found.append(value[begin : sign.start()])
-            begin = sign.end()
-    return [*found, value[begin:]]
 
 
 def _nth(values: list[bytes], number: int) -> bytes | None:
