@@ -393,13 +393,15 @@ def answer(options: DoctorOptions) -> int:
 
 def say(text: str, stream: TextIO | None = None) -> None:
     """Prints a text, on standard output if no `stream` is given. That its reader has gone is no fault: `head` has what
-    it wants."""
+    it wants. Ends the program with status 1 where a disk is full, say."""
     stream = stream or sys.stdout
     try:
         print(text, file=stream, flush=True)
-    except BrokenPipeError:
+    except OSError as error:
         # Python would write again what it still has when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        if not isinstance(error, BrokenPipeError):
+            raise SystemExit(f"reusedproxy: its output cannot be written: {error.strerror}") from None
 
 
 def _status_file(path: str | None, pid_file: str | None, replaces: bool) -> StatusFile | None:

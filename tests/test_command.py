@@ -13,7 +13,7 @@ from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy import __version__
-from reusedproxy.command import Options, of_haproxy
+from reusedproxy.command import Options, of_haproxy, say
 from reusedproxy.operators.version import LIBRARIES, OPTIONAL, build, details
 from reusedproxy.wire import heads
 from tests.wire import scratch
@@ -150,6 +150,12 @@ class CommandTests(SynchronousTestCase):
                 command = [sys.executable, "-m", "reusedproxy", *words]
                 ran = subprocess.run(command, cwd=ROOT, stdout=closed, stderr=subprocess.PIPE, timeout=60)
             self.assertEqual((ran.returncode, ran.stderr), (status, b""), words)
+
+    def test_an_output_that_cannot_be_written_is_said(self) -> None:
+        """The disk is full."""
+        with Path("/dev/full").open("w") as full, self.assertRaises(SystemExit) as ended:
+            say("all of it", full)
+        self.assertEqual(ended.exception.code, "reusedproxy: its output cannot be written: No space left on device")
 
     def test_the_log_of_twist_is_text_in_a_pipe_too(self) -> None:
         """Unless JSON is asked for."""

@@ -760,7 +760,7 @@ class RuleTests(SynchronousTestCase):
         self.assertEqual((world.flags(), world.dialled("s1")), (["- PR"], 0))
 
     def test_a_client_that_times_out_while_rules_wait_gets_no_server(self) -> None:
-        """As in HAProxy, where `timeout client` is shorter than the delay; a rule that refuses it then is named."""
+        """As in HAProxy, where `timeout client` is no longer than the delay; a rule that refuses it then is named."""
         for rules, flags in (
             ("reject if { req.payload(0,4) -m str evil }", "- cR"),
             ("accept if { req.len gt 10 }", "- cR"),
@@ -769,6 +769,7 @@ class RuleTests(SynchronousTestCase):
         ):
             for text in (
                 "listen l\n bind :1\n timeout client 2s\n tcp-request inspect-delay 5s\n tcp-request content {}\n",
+                "listen l\n bind :1\n timeout client 2s\n tcp-request inspect-delay 2s\n tcp-request content {}\n",
                 "frontend l\n bind :1\n timeout client 2s\n default_backend b\n"
                 "backend b\n tcp-request inspect-delay 5s\n tcp-request content {}\n",
             ):

@@ -244,7 +244,7 @@ class Inspection:
 
     def deadline_passed(self) -> None:
         over = self._over
-        if over is None or self._expires <= self._stream.deadlines.now():
+        if over is None or self._expires < self._stream.heard + self._patience:
             self.look(expired=True)
             return
         verdict = self.verdict(expired=True)
