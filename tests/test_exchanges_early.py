@@ -301,7 +301,7 @@ class BrokenOffTests(SynchronousTestCase):
         """It may still be reading its answer: it sees an end and no reset."""
         upload = Upload(self)
         upload.client.wire.eof()
-        self.assertEqual(upload.client.wire.end, ("drain", "body not read"))
+        self.assertEqual(upload.client.wire.end, ("drain", "client closed its side"))
         self.check(upload, "CD", "client gone")
 
     def test_the_client_is_gone(self) -> None:
