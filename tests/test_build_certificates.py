@@ -341,6 +341,9 @@ class StampTests(FilesTestCase):
                 for tls in (listed, said):
                     error = self.assertRaises(TLSConfigurationError, serve, tls)
                     self.assertIn(f"{word} {path}: ", str(error))
+        (self.folder / "empty").mkdir()
+        for word in ("ca_file", "ca_verify_file"):
+            serve(self.tls(crt, terms=offer(**{word: f"{self.folder}/empty"})))
 
     def test_algorithms_of_signatures_are_those_of_the_line(self) -> None:
         """As in HAProxy 2.8; the other certificates of the listener have those of the bind line."""
@@ -365,7 +368,7 @@ class StampTests(FilesTestCase):
         self.assertNotEqual(free, bound)
         self.assertEqual(admissions(f"{a} {asks}", f"{b}"), [bound, free])
         self.assertEqual(admissions(f"{a} {asks}", f"{b} {asks} b.test"), [bound, bound])
-        modern, nameless = admissions(f"{a} [ssl-min-ver TLSv1.3]")
+        nameless, modern = admissions(f"{a} [ssl-min-ver TLSv1.3]")
         self.assertNotEqual(modern, free)
         self.assertEqual(nameless, free)
 
@@ -399,6 +402,19 @@ class StampTests(FilesTestCase):
         self.assertEqual(versions("", strict, "zz.test"), ("TLSv1.3", "TLSv1.3"))
         self.assertEqual(versions("[ssl-min-ver TLSv1.3]", open_, "zz.test"), usual)
         self.assertIsNone(versions(own, strict, "zz.test", strict_sni=True))
+
+    def test_a_line_for_any_name_does_not_take_the_place_of_the_first(self) -> None:
+        """Whose words hold for clients without a name of ours: who must show a certificate. The versions do not."""
+        a, b, ca = self.write("a.pem"), self.write("b.pem"), certificates().ca_file
+        for first in ("a.test", "*"):
+            for more in ("", " ssl-min-ver TLSv1.3"):
+                lines = f"{a} [verify required ca-file {ca}{more}] {first}", f"{b} *"
+                served = serve(self.tls(f"crt-list {self.text('list', *lines)}"))
+                for name in (None, "zz.test"):
+                    chosen = served.certificates.choose(ClientHello(server_name=name, ecdsa=True))
+                    assert chosen is not None
+                    self.assertEqual((chosen.crt, chosen.offer.verify), (a, "required"), (first, more, name))
+                    self.assertEqual(chosen.offer.min_version, TLSOffer().min_version)
 
     def test_lines_that_say_the_same_share_it(self) -> None:
         """A certificate for several addresses is read once."""

@@ -157,7 +157,7 @@ def _with_defaults(written: list[Certificate], tls: BindTLS) -> list[Certificate
         evolve(each, offer=evolve(each.offer, min_version=ours[0], max_version=ours[1]), names=(), default=True)
         for each in first
     ]
-    return [*written, *others]
+    return [*others, *written]  # before those of lines for any name ("*")
 
 
 def _written_out(tls: BindTLS, trusts: Trusts, idle: list[str]) -> Iterator[Certificate]:

@@ -240,8 +240,8 @@ def check_address(text: str, what: str) -> tuple[str, int | None]:
     if family in ("unix", "abns", "fd"):
         raise Wrong(f"{what}: {not_done(f'{family}@', 'address prefix', 'checks go to an IP address, or a name')}")
     host, port_text = _host_and_port(rest)
-    if _ip_version(host) is None and _ip_version(rest) == 6:
-        host, port_text = rest, ""
+    if _ip_version(rest) == 6 and (_ip_version(host) is None or not port_text.isdigit()):
+        host, port_text = rest, ""  # such as ::ffff:192.0.2.1
     _check_host(host, family, text, what)
     return host, None if port_text in ("", "0") else _server_port(port_text, text, what)
 

@@ -255,8 +255,9 @@ class Trusts:
 
     def require(self, named: Named, crl_file: str | None = None, *, fetched: bool = False) -> None:
         """Reads files that count for nothing, because nobody is verified. As in HAProxy, what is wrong with them is an
-        error all the same: who adds `verify required` later relies on them. Raises TLSConfigurationError, with all that
-        is wrong."""
+        error all the same, but for a directory without any: who adds `verify required` later relies on them. Raises
+        TLSConfigurationError, with all that is wrong."""
+        named = tuple((word, path) for word, path in named if not _has_none(path))
         if named:
             self.of(named, crl_file, fetched=fetched)
         else:
@@ -376,6 +377,14 @@ def _demand_lists(context: SSL.Context) -> None:
     store = context.get_cert_store()
     assert store is not None
     store.set_flags(crypto.X509StoreFlags.CRL_CHECK | crypto.X509StoreFlags.CRL_CHECK_ALL)
+
+
+def _has_none(path: str) -> bool:
+    """Tells whether this is a directory without certificates."""
+    try:
+        return os.path.isdir(path) and not _pem_files(path)
+    except OSError:
+        return False
 
 
 def _files_of(word: str, path: str) -> list[str]:

@@ -72,7 +72,7 @@ def crt_lists(proxy: Proxy, stored: Iterable[StoredCertificate]) -> dict[str, li
                 if any(each is context for each in stand_in):
                     places = (*places, bind.place)
                 # One that stands in with the TLS versions of the `bind` line has no names.
-                names = (context.names_there or ()) if known is None else known.names
+                names = context.names_there or (() if known is None else known.names)
                 lines[entry.line, name] = ListedCertificate(name, entry.line, entry.options, names, file, places)
     return {path: [*lines.values()] for path, lines in found.items()}
 
