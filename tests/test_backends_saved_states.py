@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.backends.saved_states import COLUMNS, SavedState, Unreadable, Unusable, rows, saved_state
@@ -73,6 +75,19 @@ class ApplyingTests(GenerationTestCase):
         self.patch(self.service, "announce", lambda level, text, section="": self.said.append(text))
         self.service.assemble(bind=True)
         self.service.startService()
+
+    def test_checks_at_an_address_in_another_spelling_keep_its_port(self) -> None:
+        """Else they would judge another service."""
+        for addr, saved, port in (
+            ("[0:0:0:0:0:0:0:1]:82", "::1", 82),
+            ("127.0.0.9:82", "127.0.0.9", 82),
+            ("127.0.0.9:82", "-", 82),
+            ("127.0.0.9:82", "127.0.0.8", None),
+        ):
+            self.begin_with(f"check inter 60s addr {addr}", with_(srv_check_addr=saved, srv_check_port="0"))
+            check: Any = self.proxy.backends[0].servers[0].check
+            self.assertEqual(check.addr_port, port, (addr, saved))
+            self.service.stopService()
 
     def test_who_is_not_checked_is_not_down(self) -> None:
         """Nobody could ever find it up again."""

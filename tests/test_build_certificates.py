@@ -344,6 +344,8 @@ class StampTests(FilesTestCase):
         (self.folder / "empty").mkdir()
         for word in ("ca_file", "ca_verify_file"):
             serve(self.tls(crt, terms=offer(**{word: f"{self.folder}/empty"})))
+        for path in (f"{self.folder}/empty", certificates().ca_file):
+            serve(self.tls(crt, terms=offer(crl_file=str(path))))
 
     def test_algorithms_of_signatures_are_those_of_the_line(self) -> None:
         """As in HAProxy 2.8; the other certificates of the listener have those of the bind line."""

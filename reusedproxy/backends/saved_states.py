@@ -215,7 +215,9 @@ def _restore_places(server: Server, saved: SavedState) -> None:
     check, agent = server.check, server.agent
     if check is not None:
         addr = saved.check_addr or check.addr
-        addr_port = check.addr_port if addr == check.addr else None
+        # The same address in another spelling, or that of the name, is no other one.
+        same = _ip(check.addr or "") in ("", _ip(addr or ""))
+        addr_port = check.addr_port if same else None
         server.check = evolve(check, addr=addr, port=saved.check_port or check.port, addr_port=addr_port)
     if agent is not None:
         server.agent = evolve(agent, addr=saved.agent_addr or agent.addr, port=saved.agent_port or agent.port)

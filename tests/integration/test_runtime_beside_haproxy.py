@@ -525,6 +525,7 @@ class RunningTests(RuntimeTestCase):
             connection.settimeout(20.0)
             connection.connect(path)
             connection.sendall(b"a" * 16385)
+            self.assertIn(b"The command is too big for the buffer size", connection.recv(100))
             self.assertEqual(connection.recv(100), b"")
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(20.0)

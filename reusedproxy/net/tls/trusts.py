@@ -255,9 +255,11 @@ class Trusts:
 
     def require(self, named: Named, crl_file: str | None = None, *, fetched: bool = False) -> None:
         """Reads files that count for nothing, because nobody is verified. As in HAProxy, what is wrong with them is an
-        error all the same, but for a directory without any: who adds `verify required` later relies on them. Raises
-        TLSConfigurationError, with all that is wrong."""
-        named = tuple((word, path) for word, path in named if not _has_none(path))
+        error all the same, but for a directory without CAs, and certificates where lists should be: who adds `verify
+        required` later relies on them. Raises TLSConfigurationError, with all that is wrong."""
+        named = tuple((word, path) for word, path in named if path is None or not _has_none(path))
+        if crl_file is not None and _has_no_list(crl_file):
+            crl_file = None
         if named:
             self.of(named, crl_file, fetched=fetched)
         else:
@@ -385,6 +387,18 @@ def _has_none(path: str) -> bool:
         return os.path.isdir(path) and not _pem_files(path)
     except OSError:
         return False
+
+
+def _has_no_list(path: str) -> bool:
+    """Tells whether there are certificates, or other files, in place of lists of revocations."""
+    try:
+        if os.path.isdir(path):
+            return True
+        with open(path, "rb") as file:
+            text = file.read(LARGEST_AUTHORITIES)
+    except OSError:
+        return False
+    return b"-----BEGIN CERTIFICATE-----" in text and b"-----BEGIN X509 CRL-----" not in text
 
 
 def _files_of(word: str, path: str) -> list[str]:
