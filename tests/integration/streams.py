@@ -6,8 +6,10 @@ A scenario is a list of steps, done one after the other. `c` and `d` are clients
 next connection (accepted when first named; `s2` after that is the one after it). Behind the letter:
 
     :text     sends it             <text   reads exactly this
+    ~text     sends it, if the other side still takes it
     !name     sends what a TLS client says first to a server of this name
     .fin      ends its side        .rst    resets             .open  connects, or accepts
+    .done     ends its side, if the other one is still there
     .end      notes how the other side ends: eof, reset, or open (nothing within a moment)
     .none     notes whether anybody has connected to that server
     .got      notes what has come there so far, if anybody has connected
@@ -20,6 +22,7 @@ compared.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import select
 import socket
@@ -42,7 +45,7 @@ from tests.test_wire_client_hello import hello_of
 PATIENCE = 5.0
 MOMENT = 0.4
 
-_STEP = re.compile(r"([cd]|[st]\d?)([:<!.])(.*)")
+_STEP = re.compile(r"([cd]|[st]\d?)([:<!.~])(.*)")
 _LINE = re.compile(
     r"\[[^]]+\] (?P<name>sc\d+)~? (?P<backend>\S+)/(?P<server>\S+) [-\d]+/[-\d]+/\+?\d+ (?P<bytes>\+?\d+)"
     r" (?P<flags>\S\S) \d+/\d+/\d+/\d+/(?P<retries>\+?\d+) (?P<queues>\d+/\d+)"
@@ -117,12 +120,18 @@ class _Stage:
         end = self._end(who)
         if verb == ":":
             end.sendall(text.encode("latin-1"))
+        elif verb == "~":
+            with contextlib.suppress(OSError):
+                end.sendall(text.encode("latin-1"))
         elif verb == "!":
             end.sendall(hello_of(text.encode()))
         elif verb == "<":
             self._read(who, end, text.encode("latin-1"))
         elif text == "fin":
             end.shutdown(socket.SHUT_WR)
+        elif text == "done":
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_WR)
         elif text == "rst":
             end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.ends.pop(who).close()

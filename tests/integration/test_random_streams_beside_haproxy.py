@@ -82,8 +82,8 @@ def _condition(random: Random) -> str:
 
 
 def _rules(random: Random) -> list[str]:
-    """Returns the rules of one section, which wait, mostly."""
-    lines = [f"tcp-request {DELAY}"] if random.random() < 0.8 else []
+    """Returns the rules of one section. They have a delay: else what they see is a matter of chance."""
+    lines = [f"tcp-request {DELAY}"]
     for _ in range(random.choice((1, 2, 3, 4))):
         condition = f" {_condition(random)}" if random.random() < 0.85 else ""
         lines.append(f"tcp-request content {random.choice(ACTIONS)}{condition}")
@@ -91,9 +91,12 @@ def _rules(random: Random) -> list[str]:
 
 
 def _steps(random: Random) -> str:
-    """Returns what the client does: its pieces, well within the delay or behind it, and perhaps its end."""
+    """Returns what the client does: its pieces, well within the delay or behind it, and perhaps its end. How the proxy
+    ends it is not noted: that is an end or a reset as its last bytes were read by then or not."""
     content = random.choice(CONTENTS)
-    cuts = sorted(random.sample(range(1, len(content) + 1), min(len(content), random.choice((0, 1, 2)))))
+    # A hello that has not come as a whole is refused here, and none in HAProxy (docs/differences.md).
+    most = 0 if content[:1] == b"\x16" else random.choice((0, 1, 2))
+    cuts = sorted(random.sample(range(1, len(content) + 1), min(len(content), most)))
     pieces = [content[a:b] for a, b in zip((0, *cuts), (*cuts, len(content)), strict=True)]
     steps, waited = ["c.open"], 0.0
     for piece in pieces:
@@ -102,10 +105,10 @@ def _steps(random: Random) -> str:
             waited += wait
             steps.append(f"wait={wait}")
         if piece:
-            steps.append("c:" + "".join(f"\\x{byte:02x}" for byte in piece))
+            steps.append("c~" + "".join(f"\\x{byte:02x}" for byte in piece))
     if random.random() < 0.2:
-        steps += ["wait=0.1", "c.fin"]
-    return " ".join((*steps, "wait=1.2", "s.got", "t.got", "c.end"))
+        steps += ["wait=0.1", "c.done"]
+    return " ".join((*steps, "wait=1.2", "s.got", "t.got"))
 
 
 def _case(random: Random, name: str) -> Scenario:
