@@ -344,6 +344,9 @@ class StampTests(FilesTestCase):
         (self.folder / "empty").mkdir()
         for word in ("ca_file", "ca_verify_file"):
             serve(self.tls(crt, terms=offer(**{word: f"{self.folder}/empty"})))
+        os.mkfifo(self.folder / "pipe")  # which nobody writes to: it is not waited for
+        pipe = self.tls(crt, terms=offer(crl_file=f"{self.folder}/pipe"))
+        self.assertRaises(TLSConfigurationError, serve, pipe)
         for path in (f"{self.folder}/empty", certificates().ca_file):
             serve(self.tls(crt, terms=offer(crl_file=str(path))))
 

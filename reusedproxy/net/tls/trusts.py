@@ -258,7 +258,7 @@ class Trusts:
         error all the same, but for a directory without CAs, and certificates where lists should be: who adds `verify
         required` later relies on them. Raises TLSConfigurationError, with all that is wrong."""
         named = tuple((word, path) for word, path in named if path is None or not _has_none(path))
-        if crl_file is not None and _has_no_list(crl_file):
+        if crl_file is not None and crl_file not in self.in_memory.revocations and _has_no_list(crl_file):
             crl_file = None
         if named:
             self.of(named, crl_file, fetched=fetched)
@@ -391,13 +391,12 @@ def _has_none(path: str) -> bool:
 
 def _has_no_list(path: str) -> bool:
     """Tells whether there are certificates, or other files, in place of lists of revocations."""
+    if os.path.isdir(path):
+        return True
     try:
-        if os.path.isdir(path):
-            return True
-        with open(path, "rb") as file:
-            text = file.read(LARGEST_AUTHORITIES)
-    except OSError:
-        return False
+        text = content_of(f"crl-file {path}", path, LARGEST_AUTHORITIES)
+    except TLSConfigurationError:
+        return False  # which is said when it is read as a list
     return b"-----BEGIN CERTIFICATE-----" in text and b"-----BEGIN X509 CRL-----" not in text
 
 
