@@ -132,7 +132,7 @@ frontend main
             return binds <= listening() and accepts_connections(self.port)
 
         try:
-            wait_for(accepting, f"{what} to accept", START)
+            wait_for(accepting, f"{what} to accept", START, every=0.05)
         except BaseException:
             self.stop()
             raise
