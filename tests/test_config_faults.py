@@ -230,7 +230,15 @@ class WordTests(SynchronousTestCase):
             ("http-check expect", "'http-check expect' needs what to expect: http-check expect status 200-399, say"),
             ("http-check expect sttaus 200", "'http-check expect': unknown word 'sttaus': did you mean 'status'?"),
             ("http-check send haeder a b", "'http-check send': unknown word 'haeder': did you mean 'hdr'?"),
-            ("http-check send hdr a: b", "'a:' is not the name of a header"),
+            (
+                "http-check send hdr a: b",
+                "'http-check send hdr': 'a:' cannot be the name of a header: leave out the colon",
+            ),
+            (
+                "http-check send hdr 'Authorization Basic' eDp5",
+                "'http-check send hdr': name and value of a header are two words: write them apart",
+            ),
+            ("http-check send hdr é b", "'http-check send hdr': 'é' cannot be the name of a header"),
             ("http-check send hdr a b\\nc", "the header value 'b\\nc' has a control character in it"),
             (
                 "mode log",

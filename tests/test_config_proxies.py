@@ -117,7 +117,9 @@ class ReuseNoticeTests(SynchronousTestCase):
     def test_one_notice_names_all_backends(self) -> None:
         text = "defaults\n mode http\n timeout connect 1s\n timeout client 1s\n timeout server 1s\n"
         for name, words in (("a", ""), ("b", ""), ("warm", " pool-min-conn 1")):
-            text += f"backend {name}\n option httpchk\n server s 192.0.2.1:80 check{words}\n"
+            check = "option httpchk GET / HTTP/1.1 www.example.com"
+            text += f"backend {name}\n {check}\n server s 192.0.2.1:80 check{words}\n"
+        text += "backend plain\n option httpchk GET /up\n server s 192.0.2.1:80 check\n"
         (notice,) = read_configuration([Source("t.cfg", text)], {}).notices
         self.assertEqual(notice.place.line, 7)
         self.assertIn("'option httpchk' does not affect reuse in 'a', 'b'. ", notice.text)

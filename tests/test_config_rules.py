@@ -181,7 +181,12 @@ class FaultTests(SynchronousTestCase):
                 "http-request set-header X a b",
                 "'http-request set-header': 'b' is too much: 'if' or 'unless' can follow",
             ),
-            ("http-request set-header 'X Y' a", "'http-request set-header': 'X Y' cannot be the name of a header"),
+            ("http-request set-header X(Y a", "'http-request set-header': 'X(Y' cannot be the name of a header"),
+            (
+                "http-request set-header 'X Y' a",
+                "name and value of a header are two words: write them apart",
+            ),
+            ("http-request set-header X-A: a", "'X-A:' cannot be the name of a header: leave out the colon"),
             (
                 "http-request set-header Content-Length 3",
                 "'Content-Length' says where the message ends, which is not for rules",

@@ -205,6 +205,13 @@ class RuleTests(AccessCase):
         self.assertEqual((password, source), (b"hello", "192.0.2.7"))
         self.assertEqual(self.status(b"GET /", basic("h:hello")), 200)
 
+    def test_without_a_realm_browsers_are_asked_for_haproxys(self) -> None:
+        """By a rule as by `stats auth`: a browser keeps passwords by it."""
+        team = "userlist readers\n user h insecure-password p\n"
+        for line in ("stats auth a:b", "stats http-request auth unless { http_auth(readers) }"):
+            self.build(f"{team}frontend f\n bind :0\n stats uri /\n {line}\n")
+            self.assertIn(b'Basic realm="HAProxy Statistics"', self.ask(b"GET /"), line)
+
     def test_scope_in_the_address_chooses_sections_by_their_names(self) -> None:
         """Of those that `stats scope` lets through; links and forms keep it, and so does where a form leads."""
         page = "listen status\n bind :0\n stats uri {}\n stats admin if TRUE\n{}backend Apples\n server a 127.0.0.1:9\n"

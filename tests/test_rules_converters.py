@@ -444,8 +444,13 @@ class PatternTests(SynchronousTestCase):
             (["9223372036854775808"], "is more than 64 bits hold"),
             (["1:" + "9" * 5000], f"here: '1:{'9' * 58}…' is more than 64 bits hold"),
             (["gt", "9" * 5000], f"here: '{'9' * 60}…' is more than 64 bits hold"),
-            (["-5"], "'-5' means all numbers up to 5 to HAProxy, whatever operator it has: write ':5' for these"),
+            (
+                ["-5"],
+                "'-5' means all numbers up to 5 to HAProxy, whatever operator it has. For 'eq -5' write '-5:-5'",
+            ),
             (["eq", "-5"], "'-5' means all numbers up to 5"),
+            (["ge", "-60"], "For 'ge -60' write '-60:' without an operator; for those up to 60 ':60'"),
+            (["lt", "-5"], "For 'lt -5' write ':-6' without an operator"),
             (["ne", "5"], "'ne' is no number"),
         ):
             with self.assertRaises(Wrong) as raised:

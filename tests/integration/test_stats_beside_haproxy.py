@@ -54,6 +54,10 @@ frontend ruled
     stats http-request auth realm Ops unless {{ http_auth(team) }}
     stats admin if {{ http_auth_group(team) admins }}
     stats scope servers
+frontend nameless
+    bind {host}:{nameless}
+    stats uri /st
+    stats http-request auth unless {{ http_auth(team) }}
 defaults
     mode http
     timeout connect 1s
@@ -78,6 +82,7 @@ ASKED = (
     ("ruled", b"GET /st", basic(b"guest:look"), b""),
     ("ruled", b"GET /st;csv", basic(b"guest:look"), b""),
     ("ruled", b"POST /st", basic(b"guest:look"), b"s=s1&b=servers&action=maint"),
+    ("nameless", b"GET /st", b"", b""),
     ("inheriting", b"GET /haproxy?stats", b"", b""),
     ("inheriting", b"GET /haproxy?stats", basic(b"q:r"), b""),
 )
@@ -491,7 +496,7 @@ class StatsBesideHAProxyTests(TestCase):
         """The same answers, the same codes for forms, the same states of servers afterwards."""
         directory, seen = temporary_directory(self), []
         for name, make in (("ours", Daemon), ("theirs", HAProxy)):
-            ports = dict(zip(("closed", "ruled", "inheriting"), free_ports(3), strict=True))
+            ports = dict(zip(("closed", "ruled", "nameless", "inheriting"), free_ports(4), strict=True))
             daemon = make(directory / name, TEXT.format(host=LOOPBACK, **ports))
             self.addCleanup(daemon.stop)
             daemon.start()

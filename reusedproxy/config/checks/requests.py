@@ -8,11 +8,11 @@ from attrs import evolve, frozen
 
 from reusedproxy.config.checks.texts import read_check_format
 from reusedproxy.config.language import haproxy_words
+from reusedproxy.config.language.header_names import TOKEN, header_name
 from reusedproxy.config.language.report import Line, Report, Wrong, did_you_mean
 from reusedproxy.config.model.checks import HTTPCheck
 from reusedproxy.config.model.rules import Format
 
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 _VERSION = re.compile(r"HTTP/1\.[01]\Z")
 _TARGET = re.compile(r"[!-~]+\Z")
 
@@ -65,7 +65,7 @@ def _embedded(
         name, colon, value = header.partition(":")
         if not colon:
             raise Wrong(f"'option httpchk': '{header}' behind the version is not a header")
-        headers.append((_header_name(name), _header_value(value.strip(" \t"))))
+        headers.append((header_name(name, "'option httpchk'"), _header_value(value.strip(" \t"))))
     report.warn(line.place, _better_httpchk(start, version.strip(), headers, body))
     return version.strip(), tuple(headers), body
 
@@ -86,7 +86,7 @@ def _escaped(word: str) -> str:
 
 
 def _method(text: str) -> str:
-    if not _TOKEN.match(text):
+    if not TOKEN.match(text):
         raise Wrong(f"'{text}' is not an HTTP method")
     return text
 
@@ -100,12 +100,6 @@ def _uri(text: str) -> str:
 def _version(text: str) -> str:
     if not _VERSION.match(text):
         raise Wrong(f"'{text}' is not a version that a check can speak: write HTTP/1.0 or HTTP/1.1")
-    return text
-
-
-def _header_name(text: str) -> str:
-    if not _TOKEN.match(text):
-        raise Wrong(f"'{text}' is not the name of a header")
     return text
 
 
@@ -133,8 +127,9 @@ def read_send(line: Line, number: int = 0) -> Send:
 
 def _sent(send: Send, word: str, values: tuple[str, ...]) -> Send:
     if word == "hdr":
-        made, text = read_check_format(values[1], f"'http-check send hdr {values[0]}'")
-        headers = (*send.headers, (_header_name(values[0]), _header_value(text)))
+        name = header_name(values[0], "'http-check send hdr'")
+        made, text = read_check_format(values[1], f"'http-check send hdr {name}'")
+        headers = (*send.headers, (name, _header_value(text)))
         return evolve(send, headers=headers, values=(*send.values, made))
     if word == "meth":
         return evolve(send, method=_method(values[0]))

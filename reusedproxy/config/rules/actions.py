@@ -13,6 +13,7 @@ from collections.abc import Callable
 from attrs import frozen
 
 from reusedproxy.config.language.haproxy_words import words
+from reusedproxy.config.language.header_names import TOKEN, header_name
 from reusedproxy.config.language.regular import read_regular
 from reusedproxy.config.language.report import Wrong, did_you_mean
 from reusedproxy.config.model.rules import Action, Format
@@ -21,7 +22,7 @@ from reusedproxy.config.rules.bandwidth import read_bandwidth_limit
 from reusedproxy.config.rules.counters import TABLE_ACTIONS
 from reusedproxy.config.rules.expressions import type_of
 from reusedproxy.config.rules.log_actions import read_capture_rule, read_log_level
-from reusedproxy.config.rules.reading import FRAMING, HOP, TOKEN, Reading, printable
+from reusedproxy.config.rules.reading import FRAMING, HOP, Reading, printable
 from reusedproxy.config.rules.replies import read_reply
 from reusedproxy.config.rules.samples import CASTS, REQUEST, RESPONSE
 from reusedproxy.config.rules.steering import EVERYWHERE, STEERING
@@ -160,8 +161,7 @@ _WISHES = frozenset(("connection", "te", "upgrade"))
 
 
 def _header_name(reading: Reading, name: str, *, deletes: bool = False) -> str:
-    if not TOKEN.match(name):
-        raise Wrong(f"{reading.what}: '{name}' cannot be the name of a header")
+    header_name(name, reading.what)
     # A rule changes a header in all its spellings, so they are all checked.
     plain = re.sub(r"[^0-9a-z]", "-", name.lower())
     if plain in FRAMING:

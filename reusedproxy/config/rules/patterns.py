@@ -69,9 +69,12 @@ def ranges(texts: Iterable[str], what: str, *, operators: bool = True) -> list[R
             if low is not None and high is not None and low > high:
                 raise Wrong(f"{what}: the range '{text}' ends before it begins, so nothing is in it")
         elif text.startswith("-") and _INTEGER.match(text):
+            low, high = _compared(operator, _number(text, text, what))
+            meant = ":".join("" if end is None else str(end) for end in (low, high))
             raise Wrong(
-                f"{what}: '{text}' means all numbers up to {text[1:]} to HAProxy, whatever operator it has: write"
-                f" ':{text[1:]}' for these, or ':{text}' for all up to {text}"
+                f"{what}: '{text}' means all numbers up to {text[1:]} to HAProxy, whatever operator it has. For"
+                f" '{operator or 'eq'} {text}' write '{meant}' without an operator; for those up to"
+                f" {text[1:]} ':{text[1:]}'"
             )
         elif _INTEGER.match(text):
             number = _number(text, text, what)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from attrs import frozen
 
 from reusedproxy.config.language.haproxy_words import words
@@ -14,7 +12,6 @@ from reusedproxy.config.rules.expressions import read_expression, where_of
 from reusedproxy.config.rules.formats import read_format, read_format_of_line
 from reusedproxy.config.rules.samples import AT_HAND, NEEDED
 
-TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
 #: Headers that frame a message: another value would make its end ambiguous.
 FRAMING = words("content-length transfer-encoding trailer")
 #: Hop-by-hop headers: those received are removed, and the proxy's own are added after all rules.

@@ -9,11 +9,12 @@ import re
 
 from attrs import frozen
 
+from reusedproxy.config.language.header_names import header_name
 from reusedproxy.config.language.report import Wrong, did_you_mean
 from reusedproxy.config.model.errors import ERROR_STATUSES, AnswerFile
 from reusedproxy.config.model.rules import Action, Format
 from reusedproxy.config.rules.formats import literal
-from reusedproxy.config.rules.reading import FRAMING, HOP, TOKEN, Reading, printable
+from reusedproxy.config.rules.reading import FRAMING, HOP, Reading, printable
 from reusedproxy.config.rules.samples import RESPONSE
 
 
@@ -126,8 +127,7 @@ def _status(reading: Reading, value: str) -> int:
 
 
 def _header(reading: Reading, name: str) -> str:
-    if not TOKEN.match(name):
-        raise Wrong(f"{reading.what}: '{name}' cannot be the name of a header")
+    header_name(name, reading.what)
     if name.lower() in FRAMING | HOP or name.lower() in ("content-type", "date"):
         raise Wrong(f"{reading.what}: 'hdr {name}' is not for rules to say")
     return name

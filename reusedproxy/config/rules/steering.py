@@ -13,11 +13,12 @@ from attrs import frozen
 from reusedproxy.config.language import units
 from reusedproxy.config.language.alternatives import HINTS
 from reusedproxy.config.language.files import list_name
+from reusedproxy.config.language.header_names import TOKEN, header_name
 from reusedproxy.config.language.report import Wrong, did_you_mean, not_done, one_of
 from reusedproxy.config.model.rules import Action, Format
 from reusedproxy.config.model.values import Expression
 from reusedproxy.config.rules.expressions import type_of
-from reusedproxy.config.rules.reading import FRAMING, HOP, TOKEN, Reading
+from reusedproxy.config.rules.reading import FRAMING, HOP, Reading
 from reusedproxy.config.rules.samples import CASTS, RESPONSE
 from reusedproxy.config.rules.variables import variable
 
@@ -266,8 +267,7 @@ def read_strictness(reading: Reading) -> Action:
 
 def read_hint(reading: Reading) -> Action:
     name, value = reading.exactly("the name of a header", "its value")
-    if not TOKEN.match(name):
-        raise Wrong(f"{reading.what}: '{name}' cannot be the name of a header")
+    header_name(name, reading.what)
     if name.lower() in FRAMING | HOP:
         raise Wrong(f"{reading.what}: '{name}' cannot stand in an answer that another one follows")
     return Hint(name, reading.format(value))

@@ -14,6 +14,7 @@ from attrs import evolve, frozen
 from reusedproxy.config.checks.steps import read_http_step, read_tcp_step
 from reusedproxy.config.language import haproxy_words, hints, units
 from reusedproxy.config.language.alternatives import HINTS
+from reusedproxy.config.language.header_names import header_name
 from reusedproxy.config.language.report import Line, Report, Wrong, did_you_mean, nearest, not_done, one_of
 from reusedproxy.config.model.rules import Rule
 from reusedproxy.config.rules.acls import read_acl
@@ -27,7 +28,7 @@ from reusedproxy.config.rules.lines import (
     read_response_rule,
     read_use_backend,
 )
-from reusedproxy.config.rules.reading import FRAMING, HOP, TOKEN
+from reusedproxy.config.rules.reading import FRAMING, HOP
 from reusedproxy.config.rules.samples import CLIENT_BYTES, SERVER_BYTES
 from reusedproxy.config.sections.balance import (
     read_balance,
@@ -456,8 +457,8 @@ def _http_reuse(proxy: ProxyDraft, line: Line, report: Report) -> None:
 def _name_header(proxy: ProxyDraft, line: Line, report: Report) -> None:
     line.at_most(1)
     name = line.words[1] if line.arguments else ""
-    if name and not TOKEN.match(name):
-        raise Wrong(f"'http-send-name-header': '{name}' cannot be the name of a header")
+    if name:
+        header_name(name, "'http-send-name-header'")
     if name.lower() in FRAMING | HOP | {"host"}:
         raise Wrong(f"'http-send-name-header': '{name}' says something else to servers")
     proxy.name_header = name

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from reusedproxy.config.language.header_names import TOKEN
 from reusedproxy.config.language.report import Wrong
-from reusedproxy.config.rules.reading import TOKEN
 
 
 def respelled(words: Sequence[str], found: dict[str, str], what: str) -> None:

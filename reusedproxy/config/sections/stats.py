@@ -24,7 +24,7 @@ from reusedproxy.config.rules.lines import read_request_rule
 from reusedproxy.config.rules.replies import Reply
 from reusedproxy.config.sections.draft import ProxyDraft
 
-#: Where a page asks for a password without a `stats realm`; browsers keep passwords by this.
+#: Where a page asks for a password and no line says its realm; browsers keep passwords by this.
 REALM = "HAProxy Statistics"
 #: Words that keep people out.
 _RESTRICTING = ("stats auth", "stats http-request", "stats scope")
@@ -96,6 +96,8 @@ def _http_request(page: StatsPage, line: Line, acls: Acls, report: Report) -> St
         isinstance(rule.action, Reply) and rule.action.denies
     ):
         raise Wrong("'stats http-request' takes 'allow', 'deny' and 'auth'")
+    if rule.action == Authenticate():
+        rule = evolve(rule, action=Authenticate(REALM))
     if page.rules and page.rules[-1].condition is None:
         text = f"the '{page.rules[-1].words}' at {page.rules[-1].place} has no condition, so no rule after it counts"
         report.warn(line.place, text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from attrs import evolve
 
 from reusedproxy.config.language import units
+from reusedproxy.config.language.header_names import header_name
 from reusedproxy.config.language.report import Line, Report, Wrong
 from reusedproxy.config.model.logs import Slot
 from reusedproxy.config.model.rules import Rule
@@ -12,7 +13,7 @@ from reusedproxy.config.model.values import Expression
 from reusedproxy.config.rules.expressions import where_of
 from reusedproxy.config.rules.formats import read_format_of_line
 from reusedproxy.config.rules.log_actions import Capture
-from reusedproxy.config.rules.reading import FRAMING, HOP, TOKEN
+from reusedproxy.config.rules.reading import FRAMING, HOP
 from reusedproxy.config.rules.samples import ALWAYS, AT_LOG, BY_PLACE, NEEDED, REQUEST, RESPONSE
 from reusedproxy.config.sections.draft import FormatLine, ProxyDraft
 
@@ -59,8 +60,8 @@ def read_log_tag(proxy: ProxyDraft, line: Line, report: Report) -> None:
 
 
 def read_unique_id_header(proxy: ProxyDraft, line: Line, report: Report) -> None:
-    name = line.one_argument("the name of a header")
-    if not TOKEN.match(name) or name.lower() in FRAMING | HOP | {"host"}:
+    name = header_name(line.one_argument("the name of a header"), "'unique-id-header'")
+    if name.lower() in FRAMING | HOP | {"host"}:
         raise Wrong(f"'unique-id-header': '{name}' cannot be the name of this header")
     proxy.unique_id_header = name
     _without_clients(proxy, line, report)

@@ -574,11 +574,15 @@ def _without(option: str, draft: ProxyDraft) -> str:
 
 
 def _notice_of_reuse(drafts: Iterable[ProxyDraft], report: Report) -> None:
-    """Says once what checks by requests, which some articles recommend for it, have to do with reuse: nothing."""
+    """Says once what checks by requests have to do with reuse: nothing. Articles that recommend them for it write one
+    of HTTP/1.1 with its headers; to all others this would be noise."""
     checked = [
         draft
         for draft in drafts
         if "option httpchk" in draft.said
+        and draft.httpchk is not None
+        and draft.httpchk.version == "HTTP/1.1"
+        and draft.httpchk.headers
         and draft.hello is None
         and "http-reuse" not in draft.said
         and draft.servers
