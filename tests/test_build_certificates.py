@@ -421,6 +421,18 @@ class StampTests(FilesTestCase):
                     self.assertEqual((chosen.crt, chosen.offer.verify), (a, "required"), (first, more, name))
                     self.assertEqual(chosen.offer.min_version, TLSOffer().min_version)
 
+    def test_a_line_for_any_name_with_another_type_of_key_does_not_take_the_place_of_the_first(self) -> None:
+        """A client says which types of key it accepts, and may do so to be let in without a certificate."""
+        a, b, ca = self.write("a.pem", key="rsa"), self.write("b.pem"), certificates().ca_file
+        for more in ("", " ssl-min-ver TLSv1.3"):
+            lines = f"{a} [verify required ca-file {ca}{more}] a.test", f"{b} *"
+            served = serve(self.tls(f"crt-list {self.text('list', *lines)}"))
+            for name in (None, "zz.test"):
+                for hello in (ClientHello(server_name=name, ecdsa=True), ClientHello(name, rsa=False, ecdsa=True)):
+                    chosen = served.certificates.choose(hello)
+                    assert chosen is not None
+                    self.assertEqual((chosen.crt, chosen.offer.verify), (a, "required"), (more, hello))
+
     def test_lines_that_say_the_same_share_it(self) -> None:
         """A certificate for several addresses is read once."""
         crt = self.write("a.pem")

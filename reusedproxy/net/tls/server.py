@@ -510,7 +510,9 @@ class Certificates:
             if self.strict:
                 return None
             for entry in self._nameless:
-                found.setdefault(entry.kind, entry)
+                # The first one decides what they must show, whatever type of key they accept.
+                if entry.context.offer == self._nameless[0].context.offer:
+                    found.setdefault(entry.kind, entry)
         for kind, taken in (("ecdsa", hello.ecdsa), ("rsa", hello.rsa), ("", True), ("ecdsa", True), ("rsa", True)):
             if taken and kind in found:
                 return found[kind].context
