@@ -47,6 +47,7 @@ class RuleTests(SynchronousTestCase):
             tables={},
             limits=Limits(),
             maps={},
+            variables={},
             usable_servers={"a": None, "x": 1}.get,
             figure=lambda which, name: figures[which] if name in ("a", "x", "x/s", "HOME") else None,
         )

@@ -789,6 +789,7 @@ GLOBAL: dict[str, Any] = {
     "workload_api": None,  # a reload says that it needs a start: tests/test_daemon_workload.py
     "stored_certificates": None,  # for the lines that name them: tests/test_build_certificates.py
     "spread_checks": (" spread-checks 5\n", lambda service: service.proxy.configuration.global_.spread_checks, 5),
+    "variables": (" set-var proc.x int(7)\n", lambda service: service.proxy.variables.get("proc.x"), 7),
     "accepted_families": (
         " dns-accept-family ipv4\n",
         lambda service: service.proxy.configuration.global_.accepted_families,

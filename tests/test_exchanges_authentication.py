@@ -49,6 +49,7 @@ EACH_ACTION = """
  http-request set-path /other
  http-request set-var(txn.a) str(x)
  http-request set-var(sess.a) str(x)
+ http-request set-var(proc.a) var(proc.a,0),add(1)
  http-request set-priority-class int(3)
  http-request set-log-level silent
  http-request capture hdr(x-a) id 0
@@ -67,8 +68,8 @@ EACH_ACTION = """
 """
 #: The names that they set, at least.
 SET = {
-    "head", "own_variables", "session", "priority", "noted", "method", "own_source", "own_destination", "own_timeouts",
-    "most_retries", "no_late_retries", "hints", "lenient", "tables",
+    "head", "own_variables", "session", "process", "priority", "noted", "method", "own_source", "own_destination",
+    "own_timeouts", "most_retries", "no_late_retries", "hints", "lenient", "tables",
     "limits_in", "limits_out", "compared", "counted",
 }  # fmt: skip
 #: Actions that end the rules, or behind which these are not run again, or that do nothing to it.
@@ -88,6 +89,7 @@ def known(exchange: Exchange) -> dict[str, str]:
     assert head is not None
     found["head"] = repr((head.method, head.target, head.block, head.head))
     found["session"] = repr({} if session is None else session.variables)
+    found["process"] = repr(exchange.client.frontend.variables)
     found["tables"] = repr(
         [
             (name, table.key_of(row), slot, table.value(row, at))

@@ -350,7 +350,7 @@ class ArgumentTests(SynchronousTestCase):
             ("src,ipmask(1.2.3)", "the mask '1.2.3' of 'ipmask' is no IPv4 address"),
             ("str(a),digest(shake256)", "unknown algorithm 'shake256'"),
             ("ssl_c_s_dn(CN,,rfc2253)", "takes a number in place 2, not ''"),
-            ("var(proc.x)", "variables of the scope 'proc' are HAProxy's"),
+            ("var(psess.x)", "variables of the scope 'psess' are HAProxy's"),
             ("ipv6(::1),add(1)", "it takes int, not ipv6"),
             ("src,ipmask(²)", "takes a number of bits up to 32, or a mask, not '²'"),
         ):

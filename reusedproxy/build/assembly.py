@@ -48,6 +48,7 @@ from reusedproxy.config.language.report import Fault
 from reusedproxy.config.model.logs import THIS_HOST
 from reusedproxy.config.model.users import UserList
 from reusedproxy.config.model.values import Notice
+from reusedproxy.config.rules.actions import SetVariable
 from reusedproxy.config.rules.log_actions import SetLogLevel
 from reusedproxy.config.rules.outcomes import read_sink
 from reusedproxy.exchanges.authentication import Authentication
@@ -75,10 +76,13 @@ from reusedproxy.operators.logs.orders import OrderLog
 from reusedproxy.operators.logs.targets import LogTargets
 from reusedproxy.pool.dialing.budget import Budget
 from reusedproxy.pool.pool import HTTPConnectionPool
+from reusedproxy.rules.facts import Sample
 from reusedproxy.rules.maps import Map
 from reusedproxy.rules.pattern_files import PatternFile
+from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.rules.samples.formats import text_of_items
 from reusedproxy.rules.samples.process_fetches import LAST_RULE
+from reusedproxy.sessions.process import set_for_process
 from reusedproxy.tables.table import Table
 from reusedproxy.wire.heads import Limits
 
@@ -143,6 +147,10 @@ class Proxy:
     answers: dict[str, bytes] = Factory(dict)
     #: Maps by the names of their files, with what rules have changed in them; kept likewise.
     maps: dict[str, Map] = Factory(dict)
+    #: The variables of the process (scope `proc`), by their names.
+    variables: dict[str, Sample] = Factory(dict)
+    #: The names of those that operators have set.
+    ordered_variables: set[str] = Factory(set)
     #: CAs and revocation lists that have been read.
     trusts: Trusts = Factory(Trusts)
     #: The files of revocation lists that are fetched, by their names; and what became of that, by URL.
@@ -260,6 +268,8 @@ class Assembly:
             patterns=previous.patterns if previous is not None and self._again else {},
             answers=previous.answers if previous is not None and self._again else {},
             maps=previous.maps if previous is not None and self._again else {},
+            variables=previous.variables if previous is not None and self._again else {},
+            ordered_variables=previous.ordered_variables if previous is not None and self._again else set(),
         )
         self._log_lines = LogLines(configuration, self.proxy.logs, self._faults)
         self._saved = SavedStates(settings, [] if self._again else self.proxy.notices, states)
@@ -326,6 +336,8 @@ class Assembly:
         proxy.tables = tables_of(configuration.tables, before, proxy.deadlines.now, proxy.notices)
         proxy.sweep = Sweep(proxy.tables, proxy.deadlines)
         shared = yield from self._shared(backends, answers, sections)
+        if not self._again:
+            self._set_variables()
         rule_sets = shared.rule_sets
         for settings in configuration.frontends.values():
             if not settings.disabled:
@@ -414,6 +426,17 @@ class Assembly:
             {sink: proxy.logs.debugging(sink) for sink in sorted(debugged)},
         )
 
+    def _set_variables(self) -> None:
+        """Sets the variables of the process as the file says, so that nothing stays of those before."""
+        proxy, settings = self.proxy, self._configuration.global_
+        uptime = proxy.deadlines.now() - proxy.began
+        for rule in settings.variables:
+            assert isinstance(rule.action, SetVariable)
+            try:
+                set_for_process(rule.action, proxy.variables, settings, uptime)
+            except Unevaluated as unevaluated:
+                self._faults.append(Fault(rule.place, f"'{rule.words}': {unevaluated}"))
+
     def _frontend(self, settings: model.Frontend, shared: _Shared) -> Steps[None]:
         """Builds one frontend, and loads the certificates of its listeners."""
         proxy, backends, rule_sets = self.proxy, shared.backends, shared.rule_sets
@@ -429,6 +452,7 @@ class Assembly:
         proxy.frontends.append(frontend)
         frontend.authentication = shared.authentication
         frontend.maps = proxy.maps
+        frontend.variables = proxy.variables
         frontend.lists = rule_sets.patterns.edited
         frontend.lookups = shared.lookups
         frontend.sinks = shared.sinks

@@ -4,8 +4,6 @@ like."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from os import getpid
-from socket import gethostname
 from typing import Final, Protocol
 
 from reusedproxy.backends.backend import Backend
@@ -14,6 +12,7 @@ from reusedproxy.config import model
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.rules.facts import Sample
 from reusedproxy.sessions.figures import milliseconds
+from reusedproxy.sessions.process import OF_PROCESS, of_environment
 
 #: Events a second (`clients.frequencies`).
 RATES: Final = ("be_sess_rate", "fe_req_rate", "fe_sess_rate", "srv_sess_rate")
@@ -65,8 +64,9 @@ def figure(which: str, name: str, frontend: Asked) -> Sample:
     """Returns what the fetch `which` says where this frontend's rules ask it of the section or the server `name`; None
     if there is no such one."""
     if which == "env":
-        value = frontend.environment.get(name)
-        return None if value is None else value.encode("utf-8", "surrogateescape")
+        return of_environment(frontend.environment, name)
+    if which in OF_PROCESS:
+        return OF_PROCESS[which]()
     if which in _OF_FRONTENDS:
         return _OF_FRONTENDS[which](frontend)
     if which in RATES:
@@ -124,8 +124,6 @@ def _timeout(which: str) -> Callable[[Backend], int]:
 
 
 _OF_FRONTENDS: dict[str, Callable[[Asked], Sample]] = {
-    "pid": lambda frontend: getpid(),
-    "hostname": lambda frontend: gethostname().encode(),
     "uptime": lambda frontend: int(frontend.deadlines.now() - frontend.process_began),
     "stopping": lambda frontend: frontend.stopped,
     "fe_id": lambda frontend: frontend.settings.id,

@@ -117,6 +117,8 @@ class Frontend(Owner):
         self.process_began = deadlines.now()
         self.lookups = Lookups({})
         self.maps: Mapping[str, Map] = NO_MAPS
+        #: The variables of the process (scope `proc`), by their names.
+        self.variables: dict[str, Sample] = {}
         #: What writes the lines of `debug`, by where they go.
         self.sinks: Mapping[str, Callable[[str], None]] = {}
         #: Patterns that rules change, by the names of their files.

@@ -17,6 +17,7 @@ from attrs import define, frozen
 from reusedproxy.clients.arrival_course import ArrivalCourse
 from reusedproxy.config.model.logs import NO_CAPTURES
 from reusedproxy.config.model.values import Place
+from reusedproxy.config.rules.variables import OF_PROCESS
 from reusedproxy.net.local_addresses import is_local
 from reusedproxy.net.marks import mark_packets
 from reusedproxy.net.tls.facts import TransportTLS
@@ -55,6 +56,10 @@ class Admitting(Protocol):
 
     @property
     def limits(self) -> Limits: ...
+
+    @property
+    def variables(self) -> dict[str, Sample]:
+        """Returns those of the process."""
 
     @property
     def sinks(self) -> Mapping[str, Callable[[str], None]]: ...
@@ -195,15 +200,22 @@ class Arrival:
         return ArrivalNotes(self.counters, self.variables)
 
     def variable(self, name: str) -> Sample:
+        if name.startswith(OF_PROCESS):
+            own = self.variables if self.variables is not None and name in self.variables else self.frontend.variables
+            return own.get(name)
         if self.client is not None:
             return session_of(self.client).variables.get(name)
         return None if self.variables is None else self.variables.get(name)
 
     def set_variable(self, name: str, value: Sample) -> None:
-        """Sets a variable of the session: there is no other yet."""
-        if not name.startswith("sess."):
+        """Sets a variable of the session or of the process: there is no other yet. That of the process keeps its value
+        where a client is judged again."""
+        of_process = name.startswith(OF_PROCESS)
+        if not of_process and not name.startswith("sess."):
             return
-        if self.client is not None:
+        if of_process and self.acts:
+            variables = self.frontend.variables
+        elif self.client is not None and not of_process:
             variables = session_of(self.client).variables
         elif self.variables is None:
             variables = self.variables = {}

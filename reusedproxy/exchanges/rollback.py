@@ -23,13 +23,14 @@ _SET = (
 
 @frozen
 class Before:
-    """Holds what rules may change of a request, of its client's session and of entries of stick tables, as it was
-    before they ran. What they have begun to track stays tracked, so that who waits counts among those who are there:
-    the rules find it tracked when they run again."""
+    """Holds what rules may change of a request, of its client's session, of the process's variables and of entries of
+    stick tables, as it was before they ran. What they have begun to track stays tracked, so that who waits counts among
+    those who are there: the rules find it tracked when they run again."""
 
     head: RequestHead
     variables: dict[str, Sample] | None
     of_session: dict[str, Sample]
+    of_process: dict[str, Sample]
     timeouts: dict[str, float] | None
     noted: Noted | None
     values: Sequence[object]
@@ -46,6 +47,7 @@ class Before:
             head.copy(),
             None if variables is None else dict(variables),
             {} if session is None else dict(session.variables),
+            dict(exchange.client.frontend.variables),
             None if timeouts is None else dict(timeouts),
             None if exchange.noted is None else exchange.noted.copy(),
             [getattr(exchange, name) for name in _SET],
@@ -58,6 +60,9 @@ class Before:
         exchange.own_variables = self.variables
         if exchange.client.session is not None:
             exchange.client.session.variables = dict(self.of_session)
+        # All of it happens in one turn of the event loop: no other request has set them since.
+        exchange.client.frontend.variables.clear()
+        exchange.client.frontend.variables.update(self.of_process)
         exchange.own_timeouts = self.timeouts
         exchange.noted = self.noted
         for name, value in zip(_SET, self.values, strict=True):

@@ -301,7 +301,7 @@ def _set_variable(action: SetVariable, where: str) -> Act:
 
 def _set_where_met(action: SetVariable, where: str) -> Act:
     """Compiles a `set-var` with conditions."""
-    value, name, allows = action.value, action.name, met(action.conditions)
+    value, name, allows = action.value, action.name, met(action.conditions, action.name)
     fetch: Fetch = text_to_keep(value, where) if isinstance(value, Format) else _typed(value, where)
 
     def set_where_met(facts: Facts) -> Verdict:

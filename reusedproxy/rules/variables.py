@@ -7,15 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from reusedproxy.config.rules.variables import OF_PROCESS
 from reusedproxy.rules.facts import Method, Sample
 
 #: Tells by the value that a variable has (None: it has none), and by the one it would get, whether it gets that.
 Condition = Callable[[Sample, Sample], bool]
 
 
-def met(conditions: Sequence[str]) -> Condition:
-    """Compiles conditions, of which there is one at least."""
-    tests = [_CONDITIONS[each] for each in conditions]
+def met(conditions: Sequence[str], name: str) -> Condition:
+    """Compiles conditions of the variable of this name, of which there is one at least. One of the process exists by
+    being named in a rule (src/vars.c, parse_store); whether it has a value is what `ifset` asks."""
+    known = _OF_PROCESS if name.startswith(OF_PROCESS) else _CONDITIONS
+    tests = [known[each] for each in conditions]
     return lambda before, sample: all(test(before, sample) for test in tests)
 
 
@@ -54,4 +57,9 @@ _CONDITIONS: dict[str, Condition] = {
     "ifnotempty": _is_not_empty,
     "ifgt": _was_more,
     "iflt": _was_less,
+}
+_OF_PROCESS: dict[str, Condition] = {
+    **_CONDITIONS,
+    "ifexists": lambda before, sample: True,
+    "ifnotexists": lambda before, sample: False,
 }

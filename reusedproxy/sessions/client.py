@@ -37,6 +37,8 @@ class FactsFrontend(Protocol):
     maps: Mapping[str, Map]
     #: All stick tables, by name.
     tables: Mapping[str, Table]
+    #: The variables of the process (scope `proc`), by their names.
+    variables: dict[str, Sample]
     #: What writes the lines of `debug`, by where they go.
     sinks: Mapping[str, Callable[[str], None]]
     #: Looks names up.

@@ -13,6 +13,7 @@ from typing import TypeVar
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.places import Ended
 from reusedproxy.config.model.bandwidth import Bandwidth
+from reusedproxy.config.rules.variables import OF_PROCESS
 from reusedproxy.net.marks import mark_packets
 from reusedproxy.net.tcp_info import tcp_infos
 from reusedproxy.net.tls.facts import TransportTLS, tls_side
@@ -43,7 +44,7 @@ class ConnectionFacts(Ended[C_co]):
     #: What rules have put in the place of the client's address, and of the one that it has connected to; None: nothing.
     own_source: tuple[str, int] | None = None
     own_destination: tuple[str, int] | None = None
-    #: Its variables, but for those of the session; None: it has none.
+    #: Its variables, but for those of the session and the process; None: it has none.
     own_variables: dict[str, Sample] | None = None
     #: The bandwidth limits of what the client sends, and of what it is sent, by filter; None: there are none.
     limits_in: dict[Bandwidth, Allowance] | None = None
@@ -241,10 +242,12 @@ class ConnectionFacts(Ended[C_co]):
         return True
 
     def _scope(self, name: str) -> dict[str, Sample]:
-        """Returns the variables of a scope: `sess` lives as long as the client's connection, the others at most
-        as long as the exchange."""
-        if name.startswith("sess."):
+        """Returns the variables of a scope: `proc` lives as long as the configuration, `sess` as the client's
+        connection, the others at most as long as the exchange."""
+        if name[:5] == "sess.":
             return session_of(self.client).variables
+        if name[:5] == OF_PROCESS:
+            return self.client.frontend.variables
         if self.own_variables is None:
             self.own_variables = {}
         return self.own_variables

@@ -48,7 +48,26 @@ global
     stats socket {d}/user.sock mode 666 level user
     stats timeout 1s
     stats maxconn 4
+    set-var proc.n int(200),sub(proc.none)
+    set-var-fmt proc.bootid "%[var(proc.n)]|%H"
 """
+
+#: Variables, each with what shows it; the end of the line differs between HAProxy's versions.
+VARIABLES = (
+    "int(-5)",
+    "str(a)",
+    "str()",
+    "bin(4100ff42)",
+    "ipv4(10.0.0.1)",
+    "ipv6(::1)",
+    "meth(GET)",
+    "bool(true)",
+    "var(proc.bootid)",
+    "str(a),length",
+    "str(é)",
+    "fmt a\\ b%[var(proc.n)]",
+    "expr str(a),upper",
+)
 
 #: Those whose answer is the same to the byte, in this order.
 ORDERS = (
@@ -243,6 +262,17 @@ ORDERS = (
     "del server servers",
     "del server no/s1",
     "user;del server servers/s2",
+    "get var",
+    "get var proc.none",
+    "get var txn.a",
+    "user;get var proc.n",
+    "experimental-mode on;set var",
+    "experimental-mode on;set var proc.n",
+    "experimental-mode on;set var proc.n int(7)",
+    "experimental-mode on;set var proc.n,ifnotset int(8)",
+    "experimental-mode on;set var proc.n,ifnotexists int(8)",
+    "experimental-mode on;set var proc.n expr var(proc.n),add(1)",
+    "experimental-mode on;set var proc.s fmt n\\ is\\ %[var(proc.n)]",
     "show events no",
     "show events lines -x",
     "show events lines nothing",
@@ -312,6 +342,15 @@ class RuntimeBesideHAProxyTests(RuntimeTestCase):
                 ask(each / "admin.sock", text, ended="prompt" not in text) for each in (self.ours, self.theirs)
             )
             self.assertEqual(ours, theirs, text)
+
+    def test_variables_of_the_process_are_shown_alike(self) -> None:
+        for value in VARIABLES:
+            said = [
+                ask(each / "admin.sock", f"experimental-mode on;set var proc.v {value};get var proc.v").strip()
+                for each in (self.ours, self.theirs)
+            ]
+            self.assertEqual(said[0], said[1], value)
+            self.assertIn("proc.v: type=", said[0])
 
     def test_messages_have_the_same_severity(self) -> None:
         """Of all orders anew; the first command of a prompt is shown before the severities are asked for."""

@@ -194,6 +194,39 @@ class ActionTests(WordsTestCase):
             ]
         )
 
+    def test_variables_of_the_process_are_the_same_for_all_clients(self) -> None:
+        """Each case has its own. What one request sets the next one sees, on whatever connection."""
+        shows = "http-request set-header X-{0} '%[var(proc.{0},none)]'"
+        self.same(
+            [
+                Case(
+                    "set by the file",
+                    f"{shows.format('n')}\n {shows.format('text')}\n {shows.format('first')}\n {shows.format('no')}",
+                    [GET],
+                ),
+                Case(
+                    "set by rules",
+                    "tcp-request connection set-var(proc.b) int(3)\n tcp-request session set-var-fmt(proc.d) a%[src]\n"
+                    f" {shows.format('a')}\n {shows.format('b')}\n {shows.format('c')}\n {shows.format('d')}\n"
+                    " http-request set-var(proc.a) path\n http-response set-var(proc.c) status\n"
+                    " http-after-response set-header X-C %[var(proc.c),add(proc.b)]\n"
+                    " http-request unset-var(proc.c) if { path /unset }",
+                    [asking(b"/1"), asking(b"/2"), asking(b"/unset"), asking(b"/3")],
+                ),
+                Case(
+                    "conditions",
+                    "http-request set-var(proc.e,ifexists) str(e)\n http-request set-var(proc.f,ifnotexists) str(f)\n"
+                    " http-request set-var(proc.g,ifset) str(g)\n http-request set-var(proc.h,ifnotset) str(h)\n"
+                    f" {shows.format('e')}\n {shows.format('f')}\n {shows.format('g')}\n {shows.format('h')}",
+                    [GET, GET],
+                ),
+                Case("decides", "http-request deny unless { var(proc.n) -m int 195 }", [GET]),
+            ],
+            "global\n set-var proc.m int(5)\n set-var proc.n int(200),sub(proc.m)\n"
+            ' set-var-fmt proc.text "n is %[var(proc.n)]"\n set-var proc.first,ifnotset str(x)\n'
+            " set-var proc.first,ifnotset str(y)\n set-var proc.no,ifnotexists str(x)\n",
+        )
+
     def test_a_server_may_be_where_a_rule_says(self) -> None:
         server = Server(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nthere")
         self.addCleanup(server.stop)

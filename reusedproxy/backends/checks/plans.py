@@ -99,7 +99,7 @@ class _Compiler:
             return Expecting(
                 look, step.tout_status or "L7TOUT", self._hint(step), step.error_status or "L7RSP", step.number
             )
-        value, allows = step.value, met(step.conditions) if step.conditions else None
+        value, allows = step.value, met(step.conditions, step.name) if step.conditions else None
         if isinstance(value, Format):
             text = text_of_body(value, RESPONSE)
             return Setting(step.name, lambda facts: text(facts), allows)

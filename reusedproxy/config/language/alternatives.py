@@ -11,7 +11,6 @@ from reusedproxy.config.language.haproxy_words import GLOBAL
 _BY_KERNEL = "connections to servers come from the address that the kernel chooses; write a route for another"
 _IN_NAMESPACE = "start the daemon in that network namespace (ip netns exec, NetworkNamespacePath= of systemd)"
 _NAMED_CERTIFICATES = "name the certificates with 'crt' or 'crt-list'"
-_NO_PROC = "no variable is the whole process's (scope 'proc'): 'setenv NAME VALUE' and \"${NAME}\" write a value once"
 _NO_QUIC = "take it out: QUIC is not spoken"
 
 HINTS = {
@@ -160,8 +159,6 @@ HINTS = {
         " A256GCM }'",
     ),
     "issuers-chain-path": "put the chain into the file that 'crt' names",
-    "global set-var": _NO_PROC,
-    "global set-var-fmt": _NO_PROC,
     **dict.fromkeys(
         ("ssl-engine", "ssl-propquery", "ssl-provider", "ssl-provider-path"),
         "OpenSSL loads what its own configuration names (OPENSSL_CONF in the environment)",

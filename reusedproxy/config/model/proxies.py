@@ -554,6 +554,8 @@ class Global:
     #: The file with the states of servers, and the directory of files whose paths are relative.
     state_file: str = ""
     state_base: str = ""
+    #: What sets variables of the process, in order (`config.rules.actions.SetVariable`).
+    variables: tuple[Rule, ...] = ()
 
 
 class ReadsServers(Protocol):

@@ -12,6 +12,7 @@ from reusedproxy.config.rules.actions import REQUEST_ACTIONS, Reader, SetVariabl
 from reusedproxy.config.rules.counters import TABLE_ACTIONS
 from reusedproxy.config.rules.reading import Reading
 from reusedproxy.config.rules.samples import REQUEST
+from reusedproxy.config.rules.variables import OF_PROCESS
 
 CONNECTION, SESSION = "connection", "session"
 _OTHER_STAGES = words("content inspect-delay")
@@ -61,8 +62,8 @@ def read_connection_rule(line: Line, acls: Acls, report: Report) -> Rule:
         rest_of_it = (f"({argument}", *before[1:]) if parenthesis else tuple(before[1:])
         what = f"'{said} {word}'"
         action = reader(Reading(rest_of_it, what, REQUEST, word, f"'{said}' rules", line, report))
-        if isinstance(action, SetVariable) and not action.name.startswith("sess."):
-            raise Wrong(f"{what}: '{action.name}' is not there yet: only variables of the scope 'sess' are")
+        if isinstance(action, SetVariable) and not action.name.startswith(("sess.", OF_PROCESS)):
+            raise Wrong(f"{what}: '{action.name}' is not there yet: only variables of the scopes 'sess' and 'proc' are")
     what = f"'{said}'"
     return Rule(line.place, f"{said} {word}", action, read_condition(condition, acls, line.place, what, report))
 

@@ -9,6 +9,8 @@ from reusedproxy.config.language.haproxy_words import words
 from reusedproxy.config.language.report import Wrong, did_you_mean
 
 _NAME = re.compile(r"(proc|sess|txn|req|res)\.([A-Za-z0-9_.]+)\Z")
+#: How variables of the whole process begin.
+OF_PROCESS = "proc."
 #: What may keep `set-var` from setting its variable (manual, section 7.3.1).
 _CONDITIONS = words("ifexists ifnotexists ifempty ifnotempty ifset ifnotset ifgt iflt")
 
@@ -21,11 +23,11 @@ def is_variable(name: str) -> bool:
 def variable(name: str, what: str) -> str:
     """Checks the name of a variable, with its scope, and returns it. Raises Wrong."""
     scope = name.partition(".")[0]
-    if scope in ("proc", "check", "psess") and "." in name:
+    if scope in ("check", "psess", "ptxn", "preq", "pres") and "." in name:
         raise Wrong(f"{what}: variables of the scope '{scope}' are HAProxy's; reusedproxy does not do them yet")
     if not is_variable(name):
         raise Wrong(
-            f"{what}: '{name}' is no variable: write sess, txn, req or res, a dot, and a name of letters, digits,"
+            f"{what}: '{name}' is no variable: write proc, sess, txn, req or res, a dot, and a name of letters, digits,"
             " _ and ."
         )
     return name

@@ -13,7 +13,9 @@ from reusedproxy.config.language.files import based_path
 from reusedproxy.config.language.report import Line, Report, Wrong, did_you_mean, nearest, not_done, one_of
 from reusedproxy.config.model.logs import THIS_HOST, LogTarget
 from reusedproxy.config.model.proxies import Global, Manhole, Said, StatsSocket
+from reusedproxy.config.model.rules import Rule
 from reusedproxy.config.model.values import Place
+from reusedproxy.config.rules.process import read_variable_line
 from reusedproxy.config.sections.binds import UnixDefaults, read_unix_bind
 from reusedproxy.config.sections.logs import log_target
 from reusedproxy.config.sections.names import families
@@ -42,6 +44,7 @@ _BOUNDS = {
     "tune.pool-low-fd-ratio": (0, 100),
     "tune.ssl.maxrecord": (0,),
     "tune.ssl.ssl-ctx-cache-size": (0,),
+    **{f"tune.vars.{scope}-max-size": (0,) for scope in ("check", "global", "proc", "reqres", "sess", "txn")},
 }
 
 #: Where relative paths begin (`default-path`).
@@ -103,6 +106,8 @@ class GlobalDraft:
     #: Likewise, of unix sockets.
     unix: UnixDefaults = Factory(UnixDefaults)
     said: dict[str, Place] = Factory(dict)
+    #: The lines that set variables of the process.
+    variables: list[Rule] = Factory(list)
     #: Words whose line could not be read.
     unreadable: set[str] = Factory(set)
 
@@ -199,6 +204,7 @@ class GlobalDraft:
             accepted_families=self.accepted_families,
             spelling=tuple(self.spelling.items()),
             spelling_file=self.spelling_file,
+            variables=tuple(self.variables),
         )
 
 
@@ -529,6 +535,10 @@ def _resetenv(draft: GlobalDraft, line: Line) -> None:
         del draft.environment[name]
 
 
+def _variable(draft: GlobalDraft, line: Line) -> None:
+    draft.variables.append(read_variable_line(line, draft.report))
+
+
 def _rate(draft: GlobalDraft, line: Line) -> None:
     draft.rates[line.keyword] = units.integer(line.one_argument("a number of clients a second"), f"'{line.keyword}'")
 
@@ -621,4 +631,6 @@ _READERS: dict[str, Callable[[GlobalDraft, Line], None]] = {
     "presetenv": _setenv,
     "unsetenv": _unsetenv,
     "resetenv": _resetenv,
+    "set-var": _variable,
+    "set-var-fmt": _variable,
 }

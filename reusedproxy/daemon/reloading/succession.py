@@ -127,9 +127,10 @@ def _tell_trackers(server: Server, now: float) -> None:
 
 
 def changed_lists(old: Proxy, new: Proxy) -> list[str]:
-    """Returns the lists of patterns and the maps that operators have changed, and that were read again: these changes
-    are gone."""
-    return sorted(
+    """Returns the lists of patterns, the maps and the variables of the process that operators have changed, and that
+    were read again: these changes are gone."""
+    variables = old.ordered_variables if old.variables is not new.variables else ()
+    return sorted(variables) + sorted(
         name
         for before, now in ((old.patterns, new.patterns), (old.maps, new.maps))
         for name, each in before.items()

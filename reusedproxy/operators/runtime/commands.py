@@ -35,6 +35,7 @@ from reusedproxy.operators.runtime import (
     startup,
     tables,
     told,
+    variables,
 )
 from reusedproxy.operators.runtime.activity import show_activity
 from reusedproxy.operators.runtime.authorities import AUTHORITIES, REVOCATIONS
@@ -63,10 +64,10 @@ class Command:
 
 
 def _show_env(context: Context, words: Sequence[str]) -> str:
-    variables = context.proxy.configuration.global_.environment
+    environment = context.proxy.configuration.global_.environment
     if not words:
-        return "".join(f"{name}={value}\n" for name, value in variables)
-    found = dict(variables).get(words[0])
+        return "".join(f"{name}={value}\n" for name, value in environment)
+    found = dict(environment).get(words[0])
     if found is None:
         raise Refusal("Variable not found")
     return f"{words[0]}={found}\n"
@@ -141,6 +142,7 @@ COMMANDS = (
              servers.explain_pool),
     _command("get acl", "<acl> <value>", "report the patterns matching a sample for an ACL", ADMIN, lists.get_acl),
     _command("get map", "<map> <value>", "report the keys and values matching a sample for a map", ADMIN, maps.get_map),
+    _command("get var", "<name>", "retrieve contents of a process-wide variable", OPERATOR, variables.get_var),
     _command("get weight", "<bk>/<srv>", "report a server's current weight", USER, orders.get_weight),
     _command("hand over", "", "give the listening sockets to a process that takes this one's place", ADMIN,
              own_session.hand_over, told.whole),
@@ -180,6 +182,8 @@ COMMANDS = (
     _command("set table", "<table> key <k> [data.* <v>]*", "update or create a table entry's data", OPERATOR,
              tables.set_table, told.table),
     _command("set timeout", "[cli] <delay>", "change a timeout setting", USER, own_session.set_timeout),
+    _command("set var", "<name> [fmt|expr] {<fmt>|<expr>}", "set variable from an expression or a format", OPERATOR,
+             variables.set_var, told.name),
     _command("set weight", "<bk>/<srv> <weight>", "change a server's weight", ADMIN, orders.set_weight, told.whole),
     _command("show acl", "[@<ver>] <acl>", "report available acls or dump an acl's contents", ADMIN, lists.show_acl),
     _command("show activity", "", "show per-thread activity stats (for support/developers)", OPERATOR, show_activity),

@@ -22,6 +22,7 @@ from reusedproxy.operators.logs.targets import LogTargets
 from reusedproxy.operators.runtime.messages import ERROR, NONE, Message
 from reusedproxy.operators.view.proxy import Proxy
 from reusedproxy.operators.view.proxy import Trusts as Files
+from reusedproxy.rules.facts import Sample
 from reusedproxy.rules.maps import Map
 from reusedproxy.rules.pattern_files import PatternFile
 from reusedproxy.tables.table import Table
@@ -76,6 +77,14 @@ class Running(Proxy, Protocol):
 
     @property
     def maps(self) -> Mapping[str, Map]: ...
+
+    @property
+    def variables(self) -> dict[str, Sample]:
+        """Returns the variables of the process, by their names."""
+
+    @property
+    def ordered_variables(self) -> set[str]:
+        """Returns the names of those that operators have set."""
 
     @property
     def patterns(self) -> Mapping[str, PatternFile]: ...

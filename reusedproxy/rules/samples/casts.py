@@ -56,6 +56,17 @@ def to_int(sample: Sample) -> int | None:
     return int(sample)
 
 
+def type_name(sample: Sample) -> str:
+    """Returns HAProxy's name of a sample's type."""
+    if isinstance(sample, bool):
+        return "bool"
+    if isinstance(sample, int):
+        return "sint"
+    if isinstance(sample, bytes):
+        return "bin" if isinstance(sample, Binary) else "meth" if isinstance(sample, Method) else "str"
+    return "ipv4" if isinstance(sample, IPv4Address) else "ipv6"
+
+
 def number_of(text: bytes) -> int:
     """Returns the number that the text begins with, kept within 64 bits; 0 if it begins with none."""
     found = _INTEGER.match(text)

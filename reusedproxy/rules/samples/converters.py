@@ -319,7 +319,7 @@ def _hmac(algorithm: str, key: str) -> Convert:
 def _set_var(name: str, *conditions: str) -> Convert:
     """Makes `set-var(name[,condition…])`. Where a condition is not met, nothing comes of the expression, as in
     HAProxy."""
-    allows = met(conditions) if conditions else None
+    allows = met(conditions, name) if conditions else None
 
     def convert(sample: Sample, facts: Facts) -> Sample:
         if allows is not None and not allows(facts.variable(name), sample):

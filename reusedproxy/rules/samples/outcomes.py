@@ -5,12 +5,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from ipaddress import IPv4Address
 from typing import Any
 
 from reusedproxy.config.rules.outcomes import read_outcome, read_sink
-from reusedproxy.rules.facts import Binary, Facts, Method, Sample
-from reusedproxy.rules.samples.casts import to_text
+from reusedproxy.rules.facts import Facts, Sample
+from reusedproxy.rules.samples.casts import to_text, type_name
 
 Convert = Callable[[Any, Facts], Sample]
 
@@ -44,21 +43,10 @@ def _debug(prefix: str = "", *sink: str) -> Convert:
 
     def convert(sample: Sample, facts: Facts) -> Sample:
         text = _UNPRINTABLE.sub(b".", to_text(sample) or b"").decode("ascii")
-        facts.tell(where, f"[debug] {prefix}: type={_type_of(sample)} <{text}>")
+        facts.tell(where, f"[debug] {prefix}: type={type_name(sample)} <{text}>")
         return sample
 
     return convert
-
-
-def _type_of(sample: Sample) -> str:
-    """Returns HAProxy's name of a sample's type."""
-    if isinstance(sample, bool):
-        return "bool"
-    if isinstance(sample, int):
-        return "sint"
-    if isinstance(sample, bytes):
-        return "bin" if isinstance(sample, Binary) else "meth" if isinstance(sample, Method) else "str"
-    return "ipv4" if isinstance(sample, IPv4Address) else "ipv6"
 
 
 OUTCOME_CONVERTERS: dict[str, Callable[..., Convert]] = {"when": _when, "debug": _debug}
