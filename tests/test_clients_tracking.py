@@ -115,6 +115,52 @@ class TrackingTests(SynchronousTestCase):
         self.assertEqual(self.values(world, "192.0.2.9")["conn_cnt"], 1)
         self.end(world, far)
 
+    def test_a_rule_says_what_a_client_has_come_to(self) -> None:
+        """For connections it is the connection's, for sessions only what is asked for on it, as in HAProxy."""
+        named = "set-dst ipv4(192.0.2.1)\n tcp-request {0} set-dst-port int(80)"
+        for stage, lines, seen in (
+            ("connection", named, b"192.0.2.1:80-192.0.2.1:80-127.0.0.1-127.0.0.1"),
+            ("session", named, b"192.0.2.1:80-127.0.0.1:%d-127.0.0.1-127.0.0.1"),
+            ("session", "set-src ipv4(192.0.2.9)", b"127.0.0.1:%d-127.0.0.1:%d-192.0.2.9-127.0.0.1"),
+        ):
+            world = self.world(f"tcp-request {stage} {lines.format(stage)}")
+            far = self.connect()
+            far.send(GET)
+            self.loop.until(lambda world=world: bool(world.server.busy))
+            (connection,) = world.frontend.connections
+            assert isinstance(connection, ClientConnection) and connection.exchange is not None
+            facts = connection.exchange
+            found = "{}:{}-{}:{}-{}-{}".format(
+                *facts.destination, *facts.connection_destination, facts.source[0], facts.connection_source[0]
+            )
+            self.assertEqual(found.encode(), seen.replace(b"%d", b"%d" % self.listener.port), (stage, lines))
+            world.server.answer(OK)
+            self.loop.until(lambda far=far: bool(far.received))
+            self.end(world, far)
+
+    def test_a_client_is_judged_again_by_where_it_came_from(self) -> None:
+        """Before the rules that say otherwise, and behind them by what they say: nobody stays whom a rule would keep
+        out."""
+        for stage in ("connection", "session"):
+            lines = "".join(
+                f"tcp-request {stage} {each}\n" for each in ("set-src ipv4(192.0.2.9)", "set-dst ipv4(192.0.2.1)")
+            )
+            for before, condition, stays in (
+                (True, "{ src 127.0.0.1 } { dst 127.0.0.1 }", False),
+                (True, "{ src 192.0.2.9 } or { dst 192.0.2.1 }", True),
+                (False, "{ src 192.0.2.9 } { dst 192.0.2.1 }", False),
+                (False, "{ src 127.0.0.1 } or { dst 127.0.0.1 }", True),
+            ):
+                world = self.world(lines)
+                far = self.connect()
+                self.ask(world, far)
+                rule = f"tcp-request {stage} reject if {condition}\n"
+                self.reload(world, rule + lines if before else lines + rule)
+                world.advance(1)
+                self.loop.pump()
+                self.assertEqual(bool(far.end), not stays, (stage, before, condition))
+                self.end(world, far)
+
     def test_a_connection_is_counted_while_it_lasts(self) -> None:
         """With all its requests, and those that could not be read."""
         world = self.world("tcp-request connection track-sc0 src")

@@ -242,7 +242,6 @@ class TCPTests(SynchronousTestCase):
             ("tcp-request content switch-mode http proto h2", "'proto h2' is not spoken with clients"),
             ("tcp-request content switch-mode http now", "'now' is too much"),
             ("tcp-request content close", "unknown action 'close'"),
-            ("tcp-request session set-src src", "'tcp-request session set-src' is a HAProxy rule"),
             ("tcp-request inspect-delay", "needs a time"),
             ("tcp-response reject", "'tcp-response' is followed by 'content'"),
             ("tcp-request content set-var(txn.x) res.len", "'res.len' needs what a server sends in 'mode tcp'"),

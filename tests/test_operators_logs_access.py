@@ -145,6 +145,7 @@ class LogCase(SynchronousTestCase):
         self.client: Any = SimpleNamespace(
             address=("127.0.0.1", 36304),
             destination=None,
+            session=None,
             frontend=self.frontend,
             listener=SimpleNamespace(bind=SimpleNamespace(address=SimpleNamespace(host=None), id=0), port=24003),
             transport=SimpleNamespace(secure=False, socket=socket),

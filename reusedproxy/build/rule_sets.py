@@ -5,7 +5,7 @@ The files of `-f` have been read before (`build.patterns`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 from attrs import Factory, define, evolve
@@ -15,7 +15,7 @@ from reusedproxy.build.answers import Answers
 from reusedproxy.build.deeds import deeds_of, set_in_sessions
 from reusedproxy.build.patterns import Patterns
 from reusedproxy.clients.frontend import Frontend
-from reusedproxy.clients.gate import Gate
+from reusedproxy.clients.gate import Gate, Readdressing
 from reusedproxy.clients.monitor import Monitor
 from reusedproxy.config import model
 from reusedproxy.config.language.files import list_name
@@ -27,6 +27,7 @@ from reusedproxy.config.rules.actions import UseService
 from reusedproxy.config.rules.counters import Track
 from reusedproxy.config.rules.formats import OF_CONNECTIONS
 from reusedproxy.config.rules.samples import CLIENT_BYTES, REQUEST, SERVER_BYTES
+from reusedproxy.config.rules.steering import SetAddress
 from reusedproxy.config.validate.modes import SWITCH
 from reusedproxy.config.validate.rules import edited, first_arguments, ours_alone
 from reusedproxy.config.validate.users import ASKING
@@ -36,6 +37,7 @@ from reusedproxy.exchanges.route import Route
 from reusedproxy.exchanges.routing import Routing
 from reusedproxy.net.slices import Steps
 from reusedproxy.rules.actions import act_of
+from reusedproxy.rules.facts import Facts
 from reusedproxy.rules.matching import Test, condition
 from reusedproxy.rules.rule_set import NO_TABLES, RuleSet, steps
 from reusedproxy.rules.rule_set import Steps as PageRules
@@ -236,14 +238,23 @@ class RuleSets:
         made = [
             (
                 condition(rule.condition, read=self.patterns),
-                rule.action.verb if isinstance(rule.action, Receive) else act_of(rule.action, REQUEST),
+                self._deed(rule),
                 rule.place,
             )
             for rule in rules
         ]
         tracks = any(isinstance(rule.action, Track) for rule in rules)
         deeds = deeds_of(rules, lambda path: self.patterns.files.get(list_name(path).name, ()))
-        return Gate(made, tracks, set_in_sessions(tuple(rules)), deeds)
+        sets = set_in_sessions(tuple(rules)) or any(isinstance(rule.action, SetAddress) for rule in rules)
+        return Gate(made, tracks, sets, deeds)
+
+    @staticmethod
+    def _deed(rule: Rule) -> str | Callable[[Facts], object]:
+        """Returns what a rule for connections or sessions decides, or the function that does what it says."""
+        if isinstance(rule.action, Receive):
+            return rule.action.verb
+        act = act_of(rule.action, REQUEST)
+        return Readdressing(act) if isinstance(rule.action, SetAddress) else act
 
     def monitor(self, frontend: Frontend) -> Monitor | None:
         """Returns what answers `monitor-uri`; None without one."""

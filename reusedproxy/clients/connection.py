@@ -139,7 +139,7 @@ class ClientConnection(Client[Owner], TransportOwner):
         #: What its exchanges keep for those that follow; None: nothing so far.
         self.session: Session | None = None
         self.known_entry: KnownEntry | None = None
-        #: The destination that a PROXY protocol header has named; None: the proxy itself.
+        #: The destination that a PROXY protocol header or a rule has named; None: the proxy itself.
         self.destination: tuple[str, int] | None = None
         self.announced: Mapping[int, Sequence[bytes]] | None = None
         self.peer: tuple[str, int] | None = None
@@ -497,6 +497,14 @@ class ClientConnection(Client[Owner], TransportOwner):
             self._give_time(FIRST_FOR)
         elif self.state == ENDING:
             self._drain_until = min(self._drain_until, self.deadlines.now() + DRAIN_SILENCE)
+
+    def stand_for(self, address: tuple[str, int]) -> None:
+        """Puts another address in the place of the client's, for all that it asks (`tcp-request session set-src`)."""
+        if self.peer is None:
+            self.peer = self.address
+        self.address = address
+        if self.frontend.forwards:
+            self.forwarded = self.frontend.forwarded(address)
 
     def turn_away(self) -> None:
         """Ends the connection of a client that may not connect any more: after the current exchange, or now. Its last

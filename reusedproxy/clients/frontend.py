@@ -467,6 +467,8 @@ class Frontend(Owner):
         Those for connections have taken `notes` of it. Returns False if it has been turned away."""
         if notes is not None and notes.variables:
             session_of(connection).variables.update(notes.variables)
+        if notes is not None and notes.destination is not None:
+            session_of(connection).connection_destination = notes.destination
         arrival = Arrival(
             connection.transport.socket,
             connection.address,

@@ -75,10 +75,11 @@ class Admitting(Protocol):
 @frozen
 class ArrivalNotes:
     """Holds what rules for connections have noted of a client, until its handshakes are over and it has a session:
-    what tracks it, and variables."""
+    what tracks it, variables, and what is in the place of the connection's destination."""
 
     counters: Counters | None
     variables: dict[str, Sample] | None
+    destination: tuple[str, int] | None
 
 
 @define
@@ -98,6 +99,8 @@ class Arrival:
     compared: int = 0
     counted: tuple[int, ...] = ()
     variables: dict[str, Sample] | None = None
+    #: What a rule has put in the place of the address that the client has connected to; None: nothing.
+    named_destination: tuple[str, int] | None = None
 
     inspected = head = body = answer_body = line = answer = server_tls = backend_name = server_name = credentials = None
     auth_scheme = noted = None
@@ -113,14 +116,36 @@ class Arrival:
     @property
     def own_source(self) -> None:
         """Returns nothing: what a rule puts in the place of the client's address (`set-src`) is its address from then
-        on."""
+        on; but not the connection's, once the handshakes are over."""
 
     @own_source.setter
     def own_source(self, address: tuple[str, int]) -> None:
         self.source = address
+        if self.client is not None and self.acts:
+            self._keep_addresses(self.client)
+            self.client.stand_for(address)
+
+    @property
+    def own_destination(self) -> None:
+        """Returns nothing, likewise (`set-dst`)."""
+
+    @own_destination.setter
+    def own_destination(self, address: tuple[str, int]) -> None:
+        self.named_destination = address
+        if self.client is not None and self.acts:
+            self._keep_addresses(self.client)
+            self.client.destination = address  # type: ignore[misc]  # as `session_of`
+
+    @staticmethod
+    def _keep_addresses(client: ClientFacts) -> None:
+        session = session_of(client)
+        if session.addresses_before is None:
+            session.addresses_before = client.address, client.destination
 
     @property
     def destination(self) -> tuple[str, int]:
+        if self.named_destination is not None:
+            return self.named_destination
         if self.client is not None and self.client.destination is not None:
             return self.client.destination
         return self.connection_destination
@@ -131,10 +156,17 @@ class Arrival:
 
     @property
     def connection_source(self) -> tuple[str, int]:
-        return self.source if self.client is None or self.client.peer is None else self.client.peer
+        if self.client is None:
+            return self.source
+        return self.client.address if self.client.peer is None else self.client.peer
 
     @property
     def connection_destination(self) -> tuple[str, int]:
+        named = self.named_destination
+        if self.client is not None:
+            named = None if self.client.session is None else self.client.session.connection_destination
+        if named is not None:
+            return named
         found = self.accepted.getsockname()
         return (found[0], found[1]) if isinstance(found, tuple) else ("unix", 0)
 
@@ -195,9 +227,9 @@ class Arrival:
     @property
     def notes(self) -> ArrivalNotes | None:
         """Returns what has been noted of the client; None: nothing."""
-        if self.counters is None and self.variables is None:
+        if self.counters is None and self.variables is None and self.named_destination is None:
             return None
-        return ArrivalNotes(self.counters, self.variables)
+        return ArrivalNotes(self.counters, self.variables, self.named_destination)
 
     def variable(self, name: str) -> Sample:
         if name.startswith(OF_PROCESS):
@@ -244,11 +276,22 @@ class Arrival:
 
 
 @frozen
+class Readdressing:
+    """Puts another address in the place of one of the client's. A client that is judged again has it, too, for the
+    rules behind."""
+
+    act: Callable[[Facts], object]
+
+    def __call__(self, facts: Facts) -> None:
+        self.act(facts)
+
+
+@frozen
 class Gate:
     """Holds a frontend's rules for connections, or for sessions, in order: each a test, a decision or something that it
     does, and its place. The first that accepts or rejects is the last. `tracks`: one of them tracks something. `sets`:
-    one of them sets a variable of the session. `deeds` describe what they do beside deciding: those of two gates are
-    equal if both do the same for every client."""
+    one of them sets a variable of the session, or the connection's destination. `deeds` describe what they do beside
+    deciding: those of two gates are equal if both do the same for every client."""
 
     rules: Sequence[tuple[Callable[[Facts], bool], str | Callable[[Facts], object], Place]]
     tracks: bool = False
@@ -264,7 +307,7 @@ class Gate:
                 if not test(arrival):
                     continue
                 if not isinstance(does, str):
-                    if arrival.acts:
+                    if arrival.acts or isinstance(does, Readdressing):
                         does(arrival)
                 elif does == EXPECT_PROXY:
                     verdict = EXPECT_PROXY

@@ -92,7 +92,11 @@ def _judge_again(frontend: Readmitting, connection: ClientFacts, accepted: socke
         arrival.variables = {**connection.session.variables}
     verdict = frontend.verdict(arrival)
     if verdict not in DENIED and frontend.session_gate is not None:
-        arrival.source, arrival.client = connection.address, connection
+        arrival.client, session = connection, connection.session
+        arrival.source, named = connection.address, connection.destination
+        if session is not None and session.addresses_before is not None:
+            arrival.source, named = session.addresses_before  # as rules for sessions see it at first
+        arrival.named_destination = named or arrival.connection_destination
         if frontend.judged(frontend.session_gate, arrival) in DENIED:
             return REJECT
     return verdict

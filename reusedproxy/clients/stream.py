@@ -130,6 +130,12 @@ class StreamConnection:
         self.frontend = frontend
         frontend.take_over(self)
 
+    def stand_for(self, address: tuple[str, int]) -> None:
+        """Puts another address in the place of the client's (`tcp-request session set-src`)."""
+        if self.peer is None:
+            self.peer = self.address
+        self.address = address
+
     def turn_away(self) -> None:
         """Ends the connection of a client that may not connect any more, before the stream begins."""
         self.transport.owner = self

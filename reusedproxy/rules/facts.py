@@ -344,7 +344,8 @@ class Facts(Protocol):
 
     @property
     def connection_destination(self) -> tuple[str, int]:
-        """Returns host and port of the connection's own end."""
+        """Returns host and port of the connection's own end, or what `tcp-request connection set-dst` has put in their
+        place."""
 
     @property
     def announced(self) -> Mapping[int, Sequence[bytes]] | None:

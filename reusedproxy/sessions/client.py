@@ -71,11 +71,11 @@ class ClientFacts(Protocol):
 
     __slots__ = ()
 
-    #: From where it comes, as a PROXY protocol header tells if there was one that does.
+    #: From where it comes, as a PROXY protocol header tells if there was one that does, or a rule.
     address: tuple[str, int]
-    #: From where the connection comes that such a header came on; None: there was none, and `address` is that.
+    #: From where the connection itself comes; None: there was nothing that said otherwise, and `address` is that.
     peer: tuple[str, int] | None
-    #: The address that it had connected to, as a PROXY protocol header tells; None: there was no such header.
+    #: The address that it had connected to, as a PROXY protocol header or a rule tells; None: nothing did.
     destination: tuple[str, int] | None
     #: The extensions of the PROXY protocol header that it came with, by their types; None: it came with none.
     announced: Mapping[int, Sequence[bytes]] | None
@@ -88,6 +88,9 @@ class ClientFacts(Protocol):
     handshake: float
     #: Made by the first exchange that has something to keep.
     session: Session | None
+
+    def stand_for(self, address: tuple[str, int]) -> None:
+        """Puts another address in the place of the client's, for all that it asks."""
 
 
 class FactsClient(ClientFacts, Protocol):

@@ -79,7 +79,11 @@ class ConnectionFacts(Ended[C_co]):
 
     @property
     def connection_destination(self) -> tuple[str, int]:
-        """Returns the proxy's own address. The port is 0 for a unix or a closed socket."""
+        """Returns the proxy's own address, or what a rule has put in its place. The port is 0 for a unix or a closed
+        socket."""
+        session = self.client.session
+        if session is not None and session.connection_destination is not None:
+            return session.connection_destination
         try:
             found = self.client.transport.socket.getsockname()
         except OSError:

@@ -34,6 +34,12 @@ class Session:
     last: str = ""
     #: What its connection tracks in stick tables; None: nothing.
     counters: Counters | None = None
+    #: What a rule has put in the place of the address that its connection has come to (`tcp-request connection
+    #: set-dst`); None: nothing.
+    connection_destination: tuple[str, int] | None = None
+    #: The client's address and the one that it had connected to, before rules for sessions have put others in their
+    #: place; None: none has.
+    addresses_before: tuple[tuple[str, int], tuple[str, int] | None] | None = None
 
     def keep(self, connection: ServerConnection) -> None:
         """Reserves this server connection for the client; it is closed with the client's own, or before if there are

@@ -189,6 +189,24 @@ class ActionTests(WordsTestCase):
                     f"http-request set-dst req.hdr(x)\n http-request set-dst-port int(99)\n {SHOW.format('dst')}",
                     [asking(b"/", b"X: 192.0.2.1"), asking(b"/", b"X: 2001:db8::1")],
                 ),
+                Case(
+                    "the connection's source and destination",
+                    "tcp-request connection set-src ipv4(192.0.2.1)\n tcp-request connection set-src-port int(5)\n"
+                    " tcp-request connection set-dst ipv6(2001:db8::1)\n tcp-request connection set-dst-port int(99)\n"
+                    " tcp-request connection reject unless { fc_dst 2001:db8::1 } { fc_src 192.0.2.1 }\n"
+                    f" option forwardfor\n option originalto\n {SHOW.format('src')}\n {SHOW.format('dst')}",
+                    [GET, GET],
+                ),
+                Case(
+                    "the session's source and destination",
+                    "tcp-request session set-src ipv6(2001:db8::1)\n tcp-request session set-src-port int(5)\n"
+                    " tcp-request session set-dst ipv4(192.0.2.1)\n tcp-request session set-dst-port int(99)\n"
+                    " tcp-request session reject unless { src 2001:db8::1 } { dst_port 99 } { fc_src 127.0.0.0/8 }\n"
+                    " option forwardfor\n option originalto\n"
+                    " http-request set-header X-A %[src]:%[src_port]-%[fc_src]-%[dst]:%[dst_port]-%[fc_dst]\n"
+                    " http-request set-dst ipv4(192.0.2.7) if { path /a }",
+                    [GET, asking(b"/a"), GET],
+                ),
                 Case("method", "http-request set-method PUT", [GET]),
                 Case("tos", "http-request set-tos 0x10\n http-request set-mark 7\n http-request set-nice 3", [GET]),
             ]

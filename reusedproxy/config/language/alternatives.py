@@ -226,14 +226,6 @@ HINTS = {
     ),
     # -- in rules
     **dict.fromkeys(
-        (f"tcp-request {stage} {word}" for stage in ("connection", "session") for word in ("set-dst", "set-dst-port")),
-        "write 'tcp-request content' or 'http-request'",
-    ),
-    **dict.fromkeys(
-        (f"tcp-request session {word}" for word in ("set-src", "set-src-port")),
-        "write 'tcp-request connection', 'tcp-request content' or 'http-request'",
-    ),
-    **dict.fromkeys(
         (f"tcp-request {stage} capture" for stage in ("connection", "session")), "write 'tcp-request content'"
     ),
     "expect-netscaler-cip": "'tcp-request connection expect-proxy layer4' reads the PROXY protocol, the only one there",

@@ -18,7 +18,7 @@ CONNECTION, SESSION = "connection", "session"
 _OTHER_STAGES = words("content inspect-delay")
 _NOT_DONE = words(
     """
-    attach-srv capture do-log expect-netscaler-cip set-dst set-dst-port set-src set-src-port lua
+    attach-srv capture do-log expect-netscaler-cip lua
     """
 )
 #: The words that must follow each decision.
@@ -26,16 +26,13 @@ _DECISIONS: dict[str, dict[str, tuple[str, ...]]] = {
     CONNECTION: {"accept": (), "reject": (), "silent-drop": (), "expect-proxy": ("layer4",)},
     SESSION: {"accept": (), "reject": (), "silent-drop": ()},
 }
-#: What else can be done: of both, and of either alone.
-_BOTH = {
+#: What else can be done.
+_ACTIONS: dict[str, Reader] = {
     **TABLE_ACTIONS,
     **{word: REQUEST_ACTIONS[word] for word in ("set-fc-mark", "set-fc-tos", "set-mark", "set-tos")},
+    # For connections they change what the connection is known by, for sessions only what rules see, as in HAProxy.
+    **{word: REQUEST_ACTIONS[word] for word in ("set-dst", "set-dst-port", "set-src", "set-src-port")},
     **{word: REQUEST_ACTIONS[word] for word in ("set-var", "set-var-fmt", "unset-var")},
-}
-_ACTIONS: dict[str, dict[str, Reader]] = {
-    # In that of a session HAProxy changes what rules see, but not what the connection is known by.
-    CONNECTION: {**_BOTH, **{word: REQUEST_ACTIONS[word] for word in ("set-src", "set-src-port")}},
-    SESSION: _BOTH,
 }
 
 
@@ -51,14 +48,14 @@ def read_connection_rule(line: Line, acls: Acls, report: Report) -> Rule:
     before, condition = split_condition(rest)
     word, parenthesis, argument = before[0].partition("(") if before else ("", "", "")
     said = f"tcp-request {stage}"
-    decisions, actions = _DECISIONS[stage], _ACTIONS[stage]
+    decisions = _DECISIONS[stage]
     action: Action
     if word in decisions:
         action = _decision(f"'{said}'", word, tuple(before[1:]), decisions[word])
     else:
-        reader = actions.get(without_number(word))
+        reader = _ACTIONS.get(without_number(word))
         if reader is None:
-            raise Wrong(_unknown(said, word, {*decisions, *actions}))
+            raise Wrong(_unknown(said, word, {*decisions, *_ACTIONS}))
         rest_of_it = (f"({argument}", *before[1:]) if parenthesis else tuple(before[1:])
         what = f"'{said} {word}'"
         action = reader(Reading(rest_of_it, what, REQUEST, word, f"'{said}' rules", line, report))
