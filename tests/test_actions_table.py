@@ -66,9 +66,10 @@ HEAD = (
 )
 
 
-def is_done(column: int, action: str) -> bool:
-    """Whether a line with this action is taken."""
-    rules, mode = [*RULES.items()][column]
+def is_done(column: int, action: str, mode: str = "") -> bool:
+    """Whether a line with this action is taken, in this mode or in the one of such rules."""
+    rules, own = [*RULES.items()][column]
+    mode = mode or own
     said = ARGUMENTS.get(action, "")
     if action == "capture" and column in (5, 6):
         said = " hdr(x) id 0"
@@ -101,6 +102,13 @@ class ActionsTableTests(SynchronousTestCase):
                 for column in range(len(RULES))
             ]
             self.assertEqual(found[action], expected, action)
+
+    def test_rules_of_connections_are_done_in_either_mode(self) -> None:
+        """But for `do-resolve`, which `http-request` has in mode http, as the error says."""
+        for action, columns in HAPROXY.items():
+            for column in (each for each in map(int, columns) if each < 4):
+                expected = is_done(column, action) and action != "do-resolve"
+                self.assertEqual(is_done(column, action, "http"), expected, (column, action))
 
     def test_what_is_not_done_has_its_reason(self) -> None:
         for action, cells in table().items():

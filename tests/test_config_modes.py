@@ -286,8 +286,11 @@ class TCPTests(SynchronousTestCase):
             ("use_backend l if { req.ssl_sni a }", "'use_backend': 'req.ssl_sni' needs what a client sends"),
             ("use_backend %[req.ssl_sni]", "'use_backend': 'req.ssl_sni' needs what a client sends"),
             ("use-server a if { req_ssl_sni a }", "'use-server': 'req.ssl_sni' needs what a client sends"),
-            ("tcp-response content reject", "'tcp-response content reject' is not done in mode http"),
-            ("tcp-response content close", "write 'http-response deny'"),
+            ("tcp-response content reject if { res.len gt 5 }", "asks for 'res.len', which has no value in mode http"),
+            ("tcp-response content accept if { res.payload(0,4) -m str a }", "asks for 'res.payload(0,4)', which has"),
+            ("tcp-response content set-var(txn.a) res.len", "asks for 'res.len', which has no value in mode http"),
+            ("tcp-response content close if { res.body -m sub a }", "write 'http-response deny', say, behind"),
+            ("tcp-response content accept if { res.body_len gt 9 }", "write 'http-response allow', say, behind"),
         ):
             faults = self.faults(self.listen(line, head=HTTP))
             self.assertEqual(len(faults), 1, line)

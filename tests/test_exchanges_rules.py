@@ -607,6 +607,62 @@ class ResponseTests(SynchronousTestCase):
         world.check_rest()
         return data, world
 
+    def test_rules_for_contents_decide_about_answers(self) -> None:
+        """Those of the request's backend, by the head; what the client gets, what the log says, and who counts it."""
+        bad = b"HTTP/1.1 404 No\r\nContent-Length: 2\r\n\r\nno"
+        content = "tcp-response content"
+        for lines, answer, got, flags, denied in (
+            (f"{content} reject if {{ status 404 }}", bad, b"", (404, "PD"), 1),
+            (f"{content} reject if {{ status 404 }}", OK, b"HTTP/1.1 200 ", (200, "--"), 0),
+            (f"{content} silent-drop if {{ status 404 }}", bad, b"", (404, "PR"), 0),
+            (f"{content} close if {{ status 404 }}", bad, b"HTTP/1.1 502 ", (502, "SH"), 0),
+            (f"{content} accept if {{ status 200 }}\n {content} reject", OK, b"HTTP/1.1 200 ", (200, "--"), 0),
+            (f"{content} accept if {{ status 200 }}\n {content} reject", bad, b"", (404, "PD"), 1),
+            (f"{content} reject if WAIT_END", OK, b"", (200, "PD"), 1),
+            (
+                f"http-response set-status 404\n {content} reject if {{ status 404 }}",
+                OK,
+                b"HTTP/1.1 404 ",
+                (404, "--"),
+                0,
+            ),
+            (f"http-response deny\n {content} accept", OK, b"HTTP/1.1 502 ", (502, "PH"), 1),
+        ):
+            data, world = self.answered("", answer, lines)
+            self.assertEqual(data[:13], got, lines)
+            self.assertEqual([(each.status, each.flags) for each in world.log], [flags], lines)
+            sections = world.frontend.traffic, world.backend.traffic, world.backend.servers[0].traffic
+            counted = [each.dresp for each in sections]
+            self.assertEqual(counted, [denied] * 3, lines)
+            self.assertEqual(world.backend.traffic.eresp, int(flags[1] == "SH"), lines)
+
+    def test_rules_for_contents_set_what_those_behind_them_see(self) -> None:
+        """Variables of the answer among it; those of the request are gone."""
+        data, _ = self.answered(
+            "http-request set-var(req.a) int(1)\n http-response set-header X-F %[var(txn.s)]-%[var(res.s)]",
+            OK,
+            "tcp-response content set-var(txn.s) status\n tcp-response content set-var(res.s) str(r)\n"
+            " tcp-response content set-var(txn.q) var(req.a)\n tcp-response content set-log-level silent\n"
+            " http-response set-header X-B %[var(txn.s)]%[var(txn.q)]",
+        )
+        self.assertIn(b"\r\nX-B: 200\r\nX-F: 200-r\r\n", data)
+
+    def test_rules_for_contents_are_of_the_backend_that_has_answered(self) -> None:
+        world = ruled(
+            self,
+            "use_backend other if { path /other }",
+            "tcp-response content reject",
+            others={"other": "http-response set-header X-B 1"},
+            warm=1,
+        )
+        client = world.client()
+        client.send(get("/other"))
+        world.others["other"].server.answer(OK)
+        self.assertIn(b"X-B: 1", client.take())
+        client.send(get("/"))
+        world.server.answer(OK)
+        self.assertEqual((client.take(), client.gone), (b"", True))
+
     def test_headers(self) -> None:
         """The backend's rules come first."""
         frontend = (

@@ -39,7 +39,7 @@ from reusedproxy.net.slices import Steps
 from reusedproxy.rules.actions import act_of
 from reusedproxy.rules.facts import Facts
 from reusedproxy.rules.matching import Test, condition
-from reusedproxy.rules.rule_set import NO_TABLES, RuleSet, steps
+from reusedproxy.rules.rule_set import NO_TABLES, RuleSet, compiling, steps
 from reusedproxy.rules.rule_set import Steps as PageRules
 from reusedproxy.rules.samples.formats import text_of
 from reusedproxy.sessions.sticking import Sticking
@@ -134,6 +134,7 @@ class RuleSets:
             and not any(rules)
             and not _judges(settings)
             and not any(_judges(route.backend.settings) or route.tells for route in routes.values())
+            and not any(route.backend.settings.rules.response_content for route in routes.values())
             and not choices
             and not any(route.backend.settings.use_servers for route in routes.values())
             and not any(route.backend.settings.egress for route in routes.values())
@@ -154,6 +155,9 @@ class RuleSets:
                 if isinstance(rule.action, Persist)
                 for verb in [rule.action.verb]
             ]
+            route.response_content = yield from compiling(
+                route.backend.settings.rules.response_content, SERVER_BYTES, self.patterns, notes_last=self.notes_last
+            )
             if route.backend.settings.egress:
                 route.partners = Partners(route.backend, route.backend.report)
             if route.backend.settings.rules.stick:

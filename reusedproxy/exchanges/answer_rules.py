@@ -1,5 +1,5 @@
-"""Runs the rules for answers: `http-response` of the backend, then of the frontend, and `http-after-response` of both,
-which applies to the proxy's own answers, too.
+"""Runs the rules for answers: `tcp-response content` and `http-response` of the backend, `http-response` of the
+frontend, and `http-after-response` of both, which applies to the proxy's own answers, too.
 
 What these functions return is made once for each route, and called with the exchange. It must never know how an answer
 is sent.
@@ -29,15 +29,17 @@ ServiceRules = Callable[[Exchange, bytes], tuple[int, bytes, bool]]
 
 
 def answer_rules(
-    backend: RuleSet | None, frontend: RuleSet, persistence: Persistence | None, notes: LogNotes | None
+    backend: RuleSet | None,
+    frontend: RuleSet,
+    persistence: Persistence | None,
+    notes: LogNotes | None,
+    content: Steps,
 ) -> Callable[[Exchange], Verdict] | None:
-    """Returns a function that runs the rules for a response: the backend's, then the frontend's; before those of
-    `http-after-response` the persistence cookie is looked after. Notes for the log are taken before and after all that.
-    Where a rule has the answer held back, it returns that, and the exchange goes on with the rules later. Returns None
-    if there is nothing of it."""
-    steps_of_both = [
-        rule_set.response for rule_set in (backend, frontend) if rule_set is not None and rule_set.response
-    ]
+    """Returns a function that runs the rules for a response: the backend's, of which those for `content` come first,
+    then the frontend's; before those of `http-after-response` the persistence cookie is looked after. Notes for the log
+    are taken before and after all that. Where a rule has the answer held back, it returns that, and the exchange goes
+    on with the rules later. Returns None if there is nothing of it."""
+    steps_of_both = _of_responses(content, backend, frontend)
     after = [rule_set.after for rule_set in (backend, frontend) if rule_set is not None and rule_set.after]
     if not steps_of_both and not after and notes is None:
         return None if persistence is None else persistence.respond
@@ -72,7 +74,7 @@ class _AnswerRules:
             while stage < len(steps_of_both):
                 verdict = run(steps_of_both[stage], exchange, at)
                 if isinstance(verdict, Dropped):
-                    return _dropped(exchange, verdict.silent)
+                    return _dropped(exchange, verdict)
                 if isinstance(verdict, Answer):
                     return _instead(verdict, exchange)
                 if isinstance(verdict, Held):
@@ -117,13 +119,11 @@ def own_rules(backend: RuleSet | None, frontend: RuleSet) -> Callable[[Exchange,
     return change
 
 
-def service_rules(backend: RuleSet | None, frontend: RuleSet) -> ServiceRules | None:
-    """Returns a function that runs the rules of `http-response` for an answer of a service, which HAProxy treats like a
-    server's: the backend's, then the frontend's. Given the answer, or its head, it returns its status, what is sent of
+def service_rules(backend: RuleSet | None, frontend: RuleSet, content: Steps) -> ServiceRules | None:
+    """Returns a function that runs the same rules, but for those of `http-after-response`, for an answer of a service,
+    which HAProxy treats like a server's. Given the answer, or its head, it returns its status, what is sent of
     it, and whether that is an answer in its place. Returns None if there are no rules."""
-    steps_of_both = [
-        rule_set.response for rule_set in (backend, frontend) if rule_set is not None and rule_set.response
-    ]
+    steps_of_both = _of_responses(content, backend, frontend)
     if not steps_of_both:
         return None
 
@@ -136,7 +136,7 @@ def service_rules(backend: RuleSet | None, frontend: RuleSet) -> ServiceRules | 
                 while isinstance(verdict, Held):  # the answer is there, or made as it is taken
                     verdict = run(steps, exchange, verdict.next)
                 if isinstance(verdict, Dropped):
-                    return (*_dropped(exchange, verdict.silent)[:2], True)
+                    return (*_dropped(exchange, verdict)[:2], True)
                 if isinstance(verdict, Answer):
                     return (*_instead(verdict, exchange)[:2], True)
         except Unevaluated as unevaluated:
@@ -146,6 +146,12 @@ def service_rules(backend: RuleSet | None, frontend: RuleSet) -> ServiceRules | 
         return head.status, b"%b%b\r\n%b" % (head.block, connection, body), False
 
     return look
+
+
+def _of_responses(content: Steps, backend: RuleSet | None, frontend: RuleSet) -> list[Steps]:
+    """Returns the rules that are run before those of `http-after-response`, as far as there are any."""
+    own = [] if backend is None else backend.response
+    return [steps for steps in (content, own, frontend.response) if steps]
 
 
 def _own_head(exchange: Exchange, data: bytes) -> tuple[ResponseHead, bytes, bytes]:
@@ -162,22 +168,32 @@ def _own_head(exchange: Exchange, data: bytes) -> tuple[ResponseHead, bytes, byt
     return head, connection, data[end:]
 
 
-def _dropped(exchange: Exchange, silent: bool) -> tuple[int, bytes, str]:
-    """Returns what is in the place of an answer whose client hears nothing any more."""
+def _dropped(exchange: Exchange, verdict: Dropped) -> tuple[int, bytes, str]:
+    """Returns what is in the place of an answer whose client hears nothing any more, or of one whose server's
+    connection has ended for it."""
     assert exchange.answer is not None
-    if silent:
+    if verdict.of_server:
+        exchange.count("eresp")
+        return (*_instead(Answer(502, content=None), exchange)[:2], "SH")
+    if verdict.silent:
         exchange.client.hide()
+    else:
+        _count_denied(exchange)
     exchange.client.end_after("dropped by a rule")
-    return exchange.answer.status, b"", "PR"
+    return exchange.answer.status, b"", "PR" if verdict.silent else "PD"
+
+
+def _count_denied(exchange: Exchange) -> None:
+    for counted in (exchange.client.frontend, exchange.backend, exchange.server, exchange.client.listener):
+        if counted is not None and counted.traffic is not None:
+            counted.traffic.dresp += 1
 
 
 def _instead(verdict: Answer, exchange: Exchange) -> tuple[int, bytes, str]:
     """Returns what a rule answers in place of a server: the status, the whole answer, and two letters for the log."""
     client = exchange.client
     if verdict.denies:
-        for counted in (client.frontend, exchange.backend, exchange.server, client.listener):
-            if counted is not None and counted.traffic is not None:
-                counted.traffic.dresp += 1
+        _count_denied(exchange)
     if not client.may_ask_again:
         client.end_after("answered by a rule")
     return verdict.status, written_answer(verdict, exchange), "PH" if verdict.denies else "LH"

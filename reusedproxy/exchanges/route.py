@@ -117,6 +117,8 @@ class Route:
             self.forward_unless = f"\r\n{self._forward}:".lower().encode("latin-1")
         #: Its backend's rules and pages; of a `listen` they are the frontend's already.
         self.rule_set: RuleSet | None = None
+        #: Its rules of `tcp-response content`, those of a `listen` section, too.
+        self.response_content: Steps = []
         self.pages: list[Page] = []
         #: None: the backend has no persistence cookie.
         self.persistence = persistence_of(backend)

@@ -95,11 +95,11 @@ class Routing:
         #: Of an answer that comes before any backend.
         self.own_rules = own_rules(None, rule_set)
         self._backends_own_rules = {name: own_rules(route.rule_set, rule_set) for name, route in self.routes.items()}
-        self._of_services: dict[str | None, ServiceRules | None] = {None: service_rules(None, rule_set)}
+        self._of_services: dict[str | None, ServiceRules | None] = {None: service_rules(None, rule_set, [])}
         for name, route in self.routes.items():
-            self._of_services[name] = service_rules(route.rule_set, rule_set)
+            self._of_services[name] = service_rules(route.rule_set, rule_set, route.response_content)
         self._answer_rules = {
-            name: answer_rules(route.rule_set, rule_set, route.persistence, of_answers)
+            name: answer_rules(route.rule_set, rule_set, route.persistence, of_answers, route.response_content)
             for name, route in self.routes.items()
         }
         #: Whether rules have a say in the header of this name.

@@ -446,9 +446,10 @@ def _authenticate(action: Authenticate, where: str) -> Act:
 
 
 def _receive(action: Receive, where: str) -> Act:
-    """Compiles an action of `tcp-request content` in mode http: there is a request, and no more to wait for."""
+    """Compiles an action of `tcp-request content` or `tcp-response content` in mode http: there is a request, or an
+    answer, and no more to wait for."""
     passes = action.verb in ("accept", "switch-mode")  # a request it is already
-    verdict: Verdict = ALLOWED if passes else Dropped(action.verb == "silent-drop")
+    verdict: Verdict = ALLOWED if passes else Dropped(action.verb == "silent-drop", action.verb == "close")
     return lambda facts: verdict
 
 

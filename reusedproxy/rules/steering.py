@@ -44,9 +44,11 @@ from reusedproxy.wire.addresses import address_text
 
 @frozen
 class Dropped:
-    """Ends the client's connection without an answer. `silent`: the client is not told so."""
+    """Ends the client's connection without an answer. `silent`: the client is not told so. `of_server`: it is the
+    server's connection that ends, before its answer has come for the client."""
 
     silent: bool
+    of_server: bool = False
 
 
 @define

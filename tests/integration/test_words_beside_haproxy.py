@@ -212,6 +212,38 @@ class ActionTests(WordsTestCase):
             ]
         )
 
+    def test_rules_for_contents_of_answers_come_before_the_others(self) -> None:
+        """HAProxy sees the head where a condition waits for it; without a delay it decides before anything has come."""
+        answer = b"HTTP/1.1 404 No\r\nContent-Length: 2\r\nX-A: 1\r\n\r\nno"
+        content = "tcp-response content"
+        self.same(
+            [
+                Case(name, f"tcp-response inspect-delay 2s\n {lines}", [GET, GET], answer, either_end=True)
+                for name, lines in (
+                    ("reject", f"{content} reject if {{ status 404 }}"),
+                    ("reject another", f"{content} reject if {{ status 200 }}"),
+                    ("reject whatever comes", f"{content} reject"),
+                    ("silent-drop", f"{content} silent-drop if {{ res.hdr(x-a) 1 }}"),
+                    ("close", f"{content} close if {{ status 200 }}"),
+                    ("accept", f"{content} accept if {{ status 404 }}\n {content} reject"),
+                    ("accept another", f"{content} accept if {{ status 200 }}\n {content} reject"),
+                    (
+                        "variables",
+                        f"{content} reject if {{ status 500 }}\n {content} set-var(txn.a) status\n"
+                        f" {content} set-var(res.b) res.hdr(x-a)\n"
+                        f" {content} set-var-fmt(proc.content) %[status]\n {content} unset-var(res.c)\n"
+                        f" http-response set-header X-V %[var(txn.a)]-%[var(res.b)]-%[var(proc.content)]",
+                    ),
+                    ("the others", f"http-response set-status 200\n {content} reject if {{ status 200 }}"),
+                    (
+                        "what counts",
+                        f"{content} sc-inc-gpc0(0)\n {content} set-log-level silent\n {content} set-nice 9",
+                    ),
+                    ("a page", f"http-request return status 200 if {{ path / }}\n {content} reject"),
+                )
+            ]
+        )
+
     def test_variables_of_the_process_are_the_same_for_all_clients(self) -> None:
         """Each case has its own. What one request sets the next one sees, on whatever connection."""
         shows = "http-request set-header X-{0} '%[var(proc.{0},none)]'"

@@ -19,7 +19,7 @@ from reusedproxy.config.rules.actions import SetPriority
 from reusedproxy.config.rules.expressions import where_of
 from reusedproxy.config.rules.log_actions import Capture
 from reusedproxy.config.rules.patterns import ranges
-from reusedproxy.config.rules.samples import CLIENT_BYTES, EITHER_BYTES
+from reusedproxy.config.rules.samples import CLIENT_BYTES, EITHER_BYTES, SERVER_BYTES
 from reusedproxy.config.rules.steering import WaitForBody
 from reusedproxy.config.sections.draft import ProxyDraft
 from reusedproxy.config.validate.rules import choosing, expressions_in, of_servers, stats_rules
@@ -27,6 +27,7 @@ from reusedproxy.config.validate.rules import choosing, expressions_in, of_serve
 #: What rules for contents may ask for of bytes in mode http: the head counts, and all of it is there.
 _KNOWN_OF_HEADS = frozenset(("req.len", "wait_end"))
 _OF_BODIES = frozenset(("req.body", "req.body_len", "req.body_param"))
+_OF_ANSWERS = frozenset(("res.body", "res.body_len"))
 #: Actions that keep nobody out, nor do later rules by what they do.
 _HARMLESS = (Capture, SetPriority)
 #: Actions upon the bytes of a connection, and those upon messages that come closest.
@@ -52,6 +53,27 @@ def content_of_requests(draft: ProxyDraft, rule: Rule, report: Report) -> None:
         for each in expressions_in(criterion):
             lets_less_in = lets_less_in and (each.fetch.name not in _OF_BODIES or _met_by_more(criterion))
             _tell(draft, rule, each, report, refuse=not (harmless or lets_less_in))
+
+
+def content_of_responses(draft: ProxyDraft, rule: Rule, report: Report) -> None:
+    """Checks a rule about the bytes of a server in mode http: it is run when the head of its answer has been read."""
+    said = rule.words.rpartition(" ")[2]
+    instead = FOR_MESSAGES.get(said, said)
+    for each in expressions_in(resolved(rule, draft.acls)):
+        if each.fetch.name in _OF_ANSWERS:
+            text = (
+                f"is run in mode http, in which {draft.title} is, when the head has come, and '{each}' is what has come"
+                f" of the body by chance: write 'http-response {instead}', say, behind 'http-response wait-for-body"
+                " time 5s'"
+            )
+        elif where_of(each) in (SERVER_BYTES, EITHER_BYTES) and each.fetch.name not in _KNOWN_OF_HEADS:
+            text = (
+                f"asks for '{each}', which has no value in mode http, in which {draft.title} is: ask for the answer"
+                " (status, res.hdr)"
+            )
+        else:
+            continue
+        report.fault(rule.place, f"'{rule.words}' {text}")
 
 
 def _criteria(condition: Condition | None) -> Iterator[tuple[Criterion, bool]]:

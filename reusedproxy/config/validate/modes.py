@@ -19,7 +19,12 @@ from reusedproxy.config.rules.formats import needs_http
 from reusedproxy.config.rules.samples import CLIENT_BYTES, EITHER_BYTES, NEEDED, REQUEST, SERVER_BYTES
 from reusedproxy.config.sections.draft import ProxyDraft
 from reusedproxy.config.sections.options import CONNECTION_MODES
-from reusedproxy.config.validate.contents import FOR_MESSAGES, bodies_by_chance, bodies_of_backends, content_of_requests
+from reusedproxy.config.validate.contents import (
+    bodies_by_chance,
+    bodies_of_backends,
+    content_of_requests,
+    content_of_responses,
+)
 from reusedproxy.config.validate.rules import choosing, expressions_in, of_servers, stats_rules
 
 #: Keywords about requests.
@@ -296,14 +301,11 @@ def _http(draft: ProxyDraft, report: Report) -> None:
         content_of_requests(draft, rule, report)
     bodies_by_chance(draft, report)
     for rule in draft.response_content_rules:
-        _, _, action = rule.words.rpartition(" ")
-        instead = f"http-response {FOR_MESSAGES.get(action, action)}"
-        text = f"'{rule.words}' is not done in mode http, in which {draft.title} is: write '{instead}'"
-        report.fault(rule.place, text)
+        content_of_responses(draft, rule, report)
     for word in ("tcp-request inspect-delay", "tcp-response inspect-delay"):
         if word in draft.own and word not in draft.unreadable:
-            text = f"'{word}' does nothing in mode http: the time for a request is 'timeout http-request'"
-            report.notice(draft.said[word], text)
+            waits = "request is 'timeout http-request'" if "request" in word else "response is 'timeout server'"
+            report.notice(draft.said[word], f"'{word}' does nothing in mode http: the time for a {waits}")
     for place, what, said in _conditional(draft):
         for expression in expressions_in(said):
             if (needed := where_of(expression)) in (CLIENT_BYTES, SERVER_BYTES, EITHER_BYTES):
