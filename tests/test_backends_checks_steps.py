@@ -15,6 +15,7 @@ from reusedproxy.backends.server import DOWN, NOLB, UP, Server
 from reusedproxy.config import model
 from reusedproxy.config.model.proxies import Check
 from reusedproxy.config.reader import Source, read_configuration
+from reusedproxy.rules.facts import Sample
 from reusedproxy.wire.heads import Limits
 from tests.fakes import FakeDialer, FakeTransport, PoolBench
 
@@ -28,7 +29,8 @@ def answer(status: int, body: str = "", more: str = "") -> bytes:
 class Bench:
     """One server under the checks of these lines."""
 
-    def __init__(self, lines: str, *, fall: int = 1, rise: int = 1) -> None:
+    def __init__(self, lines: str, *, fall: int = 1, rise: int = 1, variables: dict[str, Sample] | None = None) -> None:
+        self.variables = {} if variables is None else variables
         text = (
             "defaults\n mode http\n timeout connect 1s\n timeout server 1s\nbackend be\n"
             f"{lines}\n server s1 127.0.0.1:80 check\n"
@@ -54,6 +56,7 @@ class Bench:
             dialers=self,  # type: ignore[arg-type]
             report=self.reports.append if backend.log_health_checks else None,
             state=lambda: "UP; name=be/s1",
+            variables=self.variables,
         )
         self.checker.start()
         self.clock.advance(0)
@@ -188,6 +191,19 @@ class HTTPTests(SynchronousTestCase):
             " http-check send meth PUT uri-lf %[var(check.u)] hdr X-V %[var(check.v)] hdr X-W a%[var(check.w)]"
         )
         self.assertEqual(bench.connect().written, b"PUT /x HTTP/1.0\r\nx-v: v/x\r\nx-w: a\r\n\r\n")
+
+    def test_variables_of_the_process(self) -> None:
+        """They outlive the check, and hold no more than those of rules."""
+        bench = Bench(
+            " option httpchk\n http-check send meth GET uri-lf /%[var(proc.n)] hdr X-V %[int(1),add(proc.n)]\n"
+            " http-check expect status 200\n http-check set-var(proc.status) status\n"
+            " http-check set-var(proc.body) res.body\n http-check unset-var(proc.n)",
+            variables={"proc.n": 7},
+        )
+        transport = bench.connect()
+        self.assertEqual(transport.written, b"GET /7 HTTP/1.0\r\nx-v: 8\r\n\r\n")
+        transport.receive(answer(200, "x"))
+        self.assertEqual(bench.variables, {"proc.status": 200, "proc.body": b"x"})
 
     def test_send_state(self) -> None:
         bench = Bench(" option httpchk GET /\n http-check send-state")

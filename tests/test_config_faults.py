@@ -129,7 +129,8 @@ class WordTests(SynchronousTestCase):
             ),
             (
                 "tcp-check set-var(txn.a) int(1)",
-                "'tcp-check set-var': 'txn.a' is no variable of a check: write check.NAME, of letters, digits, _ and .",
+                "'tcp-check set-var': 'txn.a' is no variable that a check sets: write check.NAME or proc.NAME, of"
+                " letters, digits, _ and .",
             ),
             (
                 "tcp-check send-lf %[src]",

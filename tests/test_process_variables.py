@@ -74,12 +74,11 @@ class LineTests(SynchronousTestCase):
             for action in ("set-var(proc.x) int(1)", "set-var-fmt(proc.x,ifnotset) a", "unset-var(proc.x)"):
                 self.assertEqual(self.faults("", f" {rule} {action}"), [], rule)
 
-    def test_checks_have_none(self) -> None:
-        """They are refused, and not without a value."""
-        for line in ("send hdr X %[var(proc.x)]", "send hdr X %[int(1),add(proc.x)]", "set-var(proc.x) int(1)"):
-            (fault,) = self.faults("", f" option httpchk\n http-check {line}")
-            self.assertIn("it has variables of its own only, check.NAME", fault, line)
-        self.assertEqual(self.faults("", " option httpchk\n http-check send hdr X %[str(proc.x)]"), [])
+    def test_checks_see_and_set_them(self) -> None:
+        for line in ("send hdr X %[var(proc.x)]", "set-var(proc.x,ifnotset) int(1)", "unset-var(proc.x)"):
+            self.assertEqual(self.faults("", f" option httpchk\n http-check {line}"), [])
+        (fault,) = self.faults("", " option httpchk\n http-check set-var(sess.x) int(1)")
+        self.assertIn("'sess.x' is no variable that a check sets: write check.NAME or proc.NAME", fault)
 
 
 class RuleTests(SynchronousTestCase):

@@ -74,6 +74,7 @@ class AddedServer:
             self._faults,
             self.notices,
             proxy.configuration.global_,
+            proxy.variables,
         )
         self._stamps: Stamps = ()
         self._line: Line | None = None

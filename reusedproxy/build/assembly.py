@@ -287,6 +287,7 @@ class Assembly:
             self._faults,
             self.proxy.notices,
             settings,
+            self.proxy.variables,
         )
 
     def build(self, *, bind: bool, faults: Iterable[Fault] = ()) -> Proxy:

@@ -155,6 +155,18 @@ CASES: list[tuple[str, str, list[Any]]] = [
         ),
         [HEAR, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", CLOSE],
     ),
+    (
+        "http-var-proc",
+        (
+            " option httpchk GET /o\n"
+            " http-check set-var(proc.u) str(/p/q)\n"
+            " http-check set-var(proc.v,ifnotexists) int(1)\n"
+            " http-check set-var(check.w) int(1),add(proc.n)\n"
+            " http-check send meth GET uri-lf %[var(proc.u)] ver HTTP/1.1 hdr Host z hdr X-V "
+            "%[var(proc.v,none)]a%[var(check.w)]"
+        ),
+        [HEAR, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", CLOSE],
+    ),
     ("http-eof", " option httpchk GET /h", [HEAR, CLOSE]),
     ("http-partial", " option httpchk GET /h", [HEAR, b"HTTP/1.1 200 OK\r\nConte", CLOSE]),
     ("http-reset", " option httpchk GET /h", [HEAR, RESET]),

@@ -206,7 +206,7 @@ class AgentChecker:
             return
         self._call = None
         self._began = self._deadlines.now()
-        facts = CheckFacts(self.server.full_name)
+        facts = CheckFacts(self.server.full_name, {})
         self._run = run = Run(self._plan, self._deadlines, facts, self.settings.inter, self._timeout, self._ended)
         run.start()
 

@@ -29,6 +29,7 @@ from reusedproxy.net.tls.client import ClientContext
 from reusedproxy.net.transport import Transport
 from reusedproxy.pool.connection import ServerConnection
 from reusedproxy.pool.probe import Probe
+from reusedproxy.rules.facts import Sample
 from reusedproxy.wire.heads import Limits, ResponseHead
 
 
@@ -69,13 +70,14 @@ class Checker:
         report: Callable[[str], None] | None = None,
         state: Callable[[], str] = str,
         program: Callable[[float, Done], ExternalRun] | None = None,
+        variables: dict[str, Sample] | None = None,
     ) -> None:
         """Takes the settings. `timeout` is `timeout check` in seconds; `first_after` seconds pass before the first
         check, so that servers' checks are spread; `feeds` tells that an HTTP check's connection is like those of the
         server's pool, and may be left to it. `dialers` finds those of steps that name another place, `most`
         is the number of bytes of an answer that are looked at, `spread` adds chance to an interval, `report` takes the
         lines of `option log-health-checks`, and `state` makes the text of `http-check send-state`; `program` makes the
-        run of an external check, which has so many seconds."""
+        run of an external check, which has so many seconds. `variables` are those of the process."""
         self.server = server
         self.settings = settings
         self.judge = Judge(settings.rise, settings.fall)
@@ -101,6 +103,7 @@ class Checker:
         self._call: IDelayedCall | None = None
         self._run: Run | ExternalRun | None = None
         self._program = program
+        self._variables = {} if variables is None else variables
         #: The last run of that; its program may still be there.
         self._last_run: ExternalRun | None = None
         self._began = 0.0
@@ -222,7 +225,7 @@ class Checker:
             run = self._last_run = self._program(self._timeout or self.settings.inter, self._ended)
         else:
             offers = self._offer if self._feeds else None
-            facts = CheckFacts(self.server.full_name)
+            facts = CheckFacts(self.server.full_name, self._variables)
             run = Run(self._plan, self._deadlines, facts, self.settings.inter, self._timeout, self._ended, offers)
         self._run = run
         run.start()

@@ -54,6 +54,7 @@ from reusedproxy.pool.constant import ConstantPool
 from reusedproxy.pool.dialing.budget import Budget
 from reusedproxy.pool.named import naming
 from reusedproxy.pool.pool import HTTPConnectionPool
+from reusedproxy.rules.facts import Sample
 from reusedproxy.wire.heads import Limits
 
 #: Seconds for TCP and TLS when `timeout connect` is unset; HAProxy waits as long as the kernel does.
@@ -78,8 +79,11 @@ class Lines:
         faults: list[Fault],
         notices: list[Notice],
         settings: model.Global,
+        variables: dict[str, Sample],
     ) -> None:
-        """Takes the `previous` reading's lines, by backend/server; adds to `faults` and `notices`."""
+        """Takes the `previous` reading's lines, by backend/server, and the variables of the process; adds to `faults`
+        and `notices`."""
+        self._variables = variables
         self._bufsize = settings.bufsize
         self._spread = spreading(settings.spread_checks, random) if settings.spread_checks else None
         self._pools = Pools(reactor, poller, deadlines, random, budget, limits)
@@ -231,6 +235,7 @@ class Lines:
             report=backend.report if backend.settings.log_health_checks else None,
             state=partial(backend.state_text, server),
             program=None if external is None else partial(ExternalRun, external, server, self._poller, self._deadlines),
+            variables=self._variables,
         )
         if server.full_name in self._previous:
             checker.begin_again()

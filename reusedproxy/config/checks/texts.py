@@ -14,14 +14,11 @@ from reusedproxy.config.model.values import Expression
 from reusedproxy.config.rules.expressions import read_expression
 from reusedproxy.config.rules.formats import read_format
 from reusedproxy.config.rules.samples import FETCHES, MAPS, RESPONSE
-from reusedproxy.config.rules.variables import OF_PROCESS, is_variable
 
 #: The sample fetches that have a value in a check, besides those of a response.
 _AT_HAND = words("always_true always_false bool int str bin ipv4 ipv6 meth var date be_name srv_name status")
 _OF_RESPONSES = re.compile(r"(res\.|hdr|status\Z)")
-#: What there is instead.
-_OWN_ONLY = "it has variables of its own only, check.NAME"
-_VARIABLE = re.compile(r"check\.([A-Za-z0-9_.]+)\Z")
+_VARIABLE = re.compile(r"(?:check|proc)\.([A-Za-z0-9_.]+)\Z")
 
 
 def read_check_format(text: str, what: str) -> tuple[Format | None, str]:
@@ -46,10 +43,6 @@ def _judge(expression: Expression, what: str) -> None:
     of_response = signature is not None and signature.where == RESPONSE and not name.startswith("ssl_")
     if name not in _AT_HAND and not of_response and not _OF_RESPONSES.match(name):
         raise Wrong(f"{what}: '{name}' has no value in a check, which has neither client nor request")
-    for call in (expression.fetch, *expression.converters):
-        for argument in call.arguments if call.name != "str" else ():
-            if argument.startswith(OF_PROCESS) and is_variable(argument):
-                raise Wrong(f"{what}: checks do not see '{argument}': {_OWN_ONLY}")
     for converter in expression.converters:
         if converter.name in MAPS:
             raise Wrong(f"{what}: '{converter.name}' is not done in checks, which have no maps")
@@ -59,8 +52,9 @@ def _judge(expression: Expression, what: str) -> None:
 
 def check_variable(name: str, what: str) -> str:
     """Checks the name of a variable that a check sets, and returns it. Raises Wrong."""
-    if name.partition(".")[0] in ("proc", "sess"):
-        raise Wrong(f"{what}: '{name}' cannot be set by a check: {_OWN_ONLY}")
     if not _VARIABLE.match(name):
-        raise Wrong(f"{what}: '{name}' is no variable of a check: write check.NAME, of letters, digits, _ and .")
+        raise Wrong(
+            f"{what}: '{name}' is no variable that a check sets: write check.NAME or proc.NAME, of letters, digits, _"
+            " and ."
+        )
     return name
