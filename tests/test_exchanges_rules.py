@@ -634,6 +634,7 @@ class ResponseTests(SynchronousTestCase):
             sections = world.frontend.traffic, world.backend.traffic, world.backend.servers[0].traffic
             counted = [each.dresp for each in sections]
             self.assertEqual(counted, [denied] * 3, lines)
+            self.assertEqual([each.dreq for each in sections], [int(flags[1] == "PR")] * 2 + [0], lines)
             self.assertEqual(world.backend.traffic.eresp, int(flags[1] == "SH"), lines)
 
     def test_rules_for_contents_set_what_those_behind_them_see(self) -> None:

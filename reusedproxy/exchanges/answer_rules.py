@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from functools import partial
 
+from reusedproxy.exchanges.denied import count_denied, count_denied_answer
 from reusedproxy.exchanges.error_pages import written
 from reusedproxy.exchanges.exchange import Exchange
 from reusedproxy.exchanges.noting import LogNotes
@@ -177,23 +178,18 @@ def _dropped(exchange: Exchange, verdict: Dropped) -> tuple[int, bytes, str]:
         return (*_instead(Answer(502, content=None), exchange)[:2], "SH")
     if verdict.silent:
         exchange.client.hide()
+        count_denied(exchange)  # as a request, as HAProxy does
     else:
-        _count_denied(exchange)
+        count_denied_answer(exchange)
     exchange.client.end_after("dropped by a rule")
     return exchange.answer.status, b"", "PR" if verdict.silent else "PD"
-
-
-def _count_denied(exchange: Exchange) -> None:
-    for counted in (exchange.client.frontend, exchange.backend, exchange.server, exchange.client.listener):
-        if counted is not None and counted.traffic is not None:
-            counted.traffic.dresp += 1
 
 
 def _instead(verdict: Answer, exchange: Exchange) -> tuple[int, bytes, str]:
     """Returns what a rule answers in place of a server: the status, the whole answer, and two letters for the log."""
     client = exchange.client
     if verdict.denies:
-        _count_denied(exchange)
+        count_denied_answer(exchange)
     if not client.may_ask_again:
         client.end_after("answered by a rule")
     return verdict.status, written_answer(verdict, exchange), "PH" if verdict.denies else "LH"

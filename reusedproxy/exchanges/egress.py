@@ -19,8 +19,8 @@ from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.binding import Binding
 from reusedproxy.backends.server import Server
 from reusedproxy.config.model.proxies import Server as Settings
+from reusedproxy.exchanges.denied import count_denied
 from reusedproxy.exchanges.exchange import Exchange
-from reusedproxy.exchanges.request_rules import count_denied
 from reusedproxy.exchanges.route import Chooser
 from reusedproxy.measures.log_throttle import LogThrottle
 from reusedproxy.rules import editing

@@ -10,6 +10,7 @@ from functools import partial
 
 from reusedproxy.exchanges.answer_rules import ServiceRules, written_answer
 from reusedproxy.exchanges.counting import count_error
+from reusedproxy.exchanges.denied import count_denied
 from reusedproxy.exchanges.exchange import Exchange
 from reusedproxy.exchanges.route import Page
 from reusedproxy.exchanges.serving import Made
@@ -95,14 +96,6 @@ def _answers(verdict: Answer, exchange: Exchange, denied: Callable[[Exchange], N
 def _count_denied(exchange: Exchange, denied: Callable[[Exchange], None]) -> None:
     count_denied(exchange)
     denied(exchange)
-
-
-def count_denied(exchange: Exchange) -> None:
-    """Counts a request that is refused here, at its frontend, its listener, and the backend that it has entered."""
-    client = exchange.client
-    for counted in (client.frontend, exchange.backend, client.listener):
-        if counted is not None and counted.traffic is not None:
-            counted.traffic.dreq += 1
 
 
 def shows_page(
