@@ -13,6 +13,9 @@ from reusedproxy.config.sections.server_words import RECORD_MOST
 HEAD = "defaults\n mode http\n timeout connect 5s\n timeout client 30s\n timeout server 60s\nbackend b\n"
 MUTUAL = "ssl ca-file /ca crt /c.pem sni str(app.example)"
 
+#: What PROXY headers say that is not about TLS.
+OTHERS = ("authority", "crc32c", "unique-id")
+
 
 def read(lines: str, head: str = HEAD) -> Configuration:
     return read_configuration([Source("t.cfg", head + lines + "\n")], {})
@@ -206,6 +209,11 @@ class ServerTests(SynchronousTestCase):
             ("send-proxy", "v1", "v1"),
             ("send-proxy-v2", "v2", "v2"),
             ("send-proxy no-send-proxy", "", ""),
+            ("send-proxy-v2 send-proxy", "v2", "v2"),
+            ("send-proxy-v2 no-send-proxy", "v2", "v2"),
+            ("send-proxy-v2 send-proxy no-send-proxy-v2", "v1", "v1"),
+            ("send-proxy-v2-ssl", "v2", "v2"),
+            ("send-proxy-v2-ssl no-send-proxy-v2-ssl-cn", "", ""),
             ("send-proxy-v2 port 9", "v2", ""),
             ("send-proxy-v2 port 9 check-send-proxy", "v2", "v2"),
             ("check-send-proxy", "", "v1"),
@@ -216,6 +224,21 @@ class ServerTests(SynchronousTestCase):
         said = notices("server a h:1 send-proxy")
         self.assertEqual([level for level, _ in said], ["notice"])
         self.assertIn("so it serves no other, and none can be warm", said[0][1])
+
+    def test_what_proxy_headers_say_besides(self) -> None:
+        """Options add up; those about certificates stand within that about TLS, as in HAProxy."""
+        for words, said in (
+            ("send-proxy-v2", set()),
+            ("send-proxy-v2-ssl", {"ssl"}),
+            ("send-proxy-v2-ssl-cn", {"ssl", "cert-cn"}),
+            ("send-proxy-v2 proxy-v2-options authority,crc32c proxy-v2-options unique-id", {*OTHERS}),
+            ("send-proxy-v2 proxy-v2-options cert-key", {"ssl", "cert-key"}),
+            ("send-proxy-v2-ssl-cn no-send-proxy-v2-ssl send-proxy-v2", {"cert-cn"}),
+            ("send-proxy-v2-ssl-cn no-send-proxy-v2-ssl-cn send-proxy-v2", set()),
+        ):
+            self.assertEqual(server(words).proxy_options, said, words)
+        warned = notices("server a h:1 proxy-v2-options ssl")
+        self.assertIn("'proxy-v2-options' does nothing without 'send-proxy-v2'", str(warned))
 
     def test_what_is_added_to_proxy_headers(self) -> None:
         """In the order written, those of `default-server` first; the number counts, however it is written."""
@@ -350,7 +373,8 @@ class ServerFaultTests(SynchronousTestCase):
             ("server a h:1 hash-key name", "server 'a': 'hash-key'"),
             ("server a h:1 id 3\n server b h:1 id 3", "id 3 is that of server 'a' already"),
             ("default-server id 3\n server a h:1", "'default-server' takes no 'id': each server has its own"),
-            ("server a h:1 send-proxy-v2-ssl", "'send-proxy-v2-ssl' is a HAProxy server option"),
+            ("server a h:1 send-proxy-v2 proxy-v2-options ssl,cert", "'cert'"),
+            ("server a h:1 send-proxy-v2-ssl pool-min-conn 2", "none can be warm: take out pool-min-conn 2"),
             ("server a h:1 send-proxy pool-min-conn 2", "none can be warm: take out pool-min-conn 2"),
             ("server a h:1 send-proxy-v2 check check-reuse-pool", "none can be warm: take out check-reuse-pool"),
             ("server a h:1 pool-connect-rate 0", "at least 1"),

@@ -16,7 +16,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.build.answers import Answers
 from reusedproxy.build.rule_sets import RuleSets
-from reusedproxy.build.servers.connections import announces_client, name_of
+from reusedproxy.build.servers.announcing import announces_client
+from reusedproxy.build.servers.connections import name_of
 from reusedproxy.clients.connection import ClientConnection
 from reusedproxy.config.model.values import Place
 from reusedproxy.config.reader import Source, read_configuration

@@ -9,7 +9,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.build.rule_sets import RuleSets
-from reusedproxy.build.servers.connections import announces_client
+from reusedproxy.build.servers.announcing import announces_client
 from reusedproxy.clients.gate import Arrival
 from reusedproxy.config.reader import ConfigurationError, Source, read_configuration
 from reusedproxy.config.rules.samples import CLIENT_BYTES

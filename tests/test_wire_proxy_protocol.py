@@ -247,6 +247,16 @@ class WriteTests(SynchronousTestCase):
             write_v2(SIX, OTHER_SIX, [(1, bytes(40000)), (2, bytes(40000))])
         self.assertEqual(len(write_v2(None, None, [(1, bytes(0xFFFF - 3))])), 16 + 0xFFFF)
 
+    def test_a_checksum_is_of_the_whole_header(self) -> None:
+        """The reader has checked it; one that is wrong by a bit is refused."""
+        for source in (SIX, None):
+            header = write_v2(source, OTHER_SIX, [(0xE0, b"a")], checked=True)
+            found = read_proxy_header(header)
+            assert found is not None
+            self.assertEqual([*found.values], [0xE0, 3])
+            with self.assertRaises(ProxyFault):
+                read_proxy_header(header[:-1] + bytes((header[-1] ^ 1,)))
+
     def test_without_addresses(self) -> None:
         """A client at a unix socket, a health check."""
         for source in (None, ("unix", 0)):

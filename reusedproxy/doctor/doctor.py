@@ -18,7 +18,8 @@ from twisted.python.failure import Failure
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.server import Server
 from reusedproxy.build.assembly import Proxy
-from reusedproxy.build.servers.connections import announces_itself, constant_name, follows_client
+from reusedproxy.build.servers.announcing import announces_itself
+from reusedproxy.build.servers.connections import constant_name, follows_client
 from reusedproxy.config import model
 from reusedproxy.config.language.report import did_you_mean, nearest
 from reusedproxy.doctor.addresses import Addresses
@@ -298,7 +299,7 @@ class Doctor:
             if self._orders.name and settings.sni is not None:
                 context = context.named(self._orders.name)
             context = ObservedContext(context, self._proxy.trusts)
-        preface = announces_itself(settings.send_proxy)
+        preface = announces_itself(settings.send_proxy, settings.proxy_options)
         return Dialer(
             *(usual.poller, usual.deadlines, target, context, usual.timeout, usual.last, preface),
             reach=usual.reach,

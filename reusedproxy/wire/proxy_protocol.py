@@ -37,7 +37,7 @@ AUTHORITY: Final = 0x02
 _CRC32C: Final = 0x03
 UNIQUE_ID: Final = 0x05
 #: The most bytes of these, as in HAProxy.
-_MOST_OF: Final = {AUTHORITY: 255, UNIQUE_ID: 128}
+MOST_OF: Final = {AUTHORITY: 255, UNIQUE_ID: 128}
 
 Address = tuple[str, int]
 
@@ -147,7 +147,7 @@ def _extensions(header: bytes, at: int) -> dict[int, list[bytes]]:
                 raise ProxyFault(f"its PROXY protocol header has a checksum of {size} bytes, not 4")
             if crc32c(header[:value] + b"\0\0\0\0" + header[at:]) != int.from_bytes(header[value:at], "big"):
                 raise ProxyFault("the checksum of its PROXY protocol header is wrong (PP2_TYPE_CRC32C)")
-        if size > _MOST_OF.get(kind, size):
+        if size > MOST_OF.get(kind, size):
             raise ProxyFault(f"its PROXY protocol header has an extension {kind:#04x} of {size} bytes")
         values.setdefault(kind, []).append(header[value:at])
     return values
@@ -185,10 +185,15 @@ def write_v1(source: Address | None, destination: Address | None) -> bytes:
 
 
 def write_v2(
-    source: Address | None, destination: Address | None, extensions: Iterable[tuple[int, bytes]] = ()
+    source: Address | None,
+    destination: Address | None,
+    extensions: Iterable[tuple[int, bytes]] = (),
+    *,
+    checked: bool = False,
 ) -> bytes:
     """Returns the binary header for a server; without addresses it says that the connection is the proxy's own (LOCAL).
-    `extensions` are types and values of TLVs (section 2.2). Raises ValueError where they do not fit into a header."""
+    `extensions` are types and values of TLVs (section 2.2); `checked` adds the checksum (section 2.2.3), as the last.
+    Raises ValueError where they do not fit into a header."""
     families = _same_family(source, destination)
     kinds, addresses = b"\x20\0", b""
     if families is not None and source is not None and destination is not None:
@@ -196,11 +201,14 @@ def write_v2(
         kinds = b"\x21\x11" if one.version == 4 else b"\x21\x21"
         addresses = one.packed + other.packed + struct.pack("!HH", source[1], destination[1])
     values = [*extensions]
+    if checked:
+        values.append((_CRC32C, bytes(4)))
     length = len(addresses) + sum(3 + len(value) for _, value in values)
     if length > 0xFFFF:
         raise ValueError(f"a PROXY protocol header cannot have {length} bytes")
     said = b"".join(struct.pack("!BH", kind, len(value)) + value for kind, value in values)
-    return SIGNATURE + kinds + struct.pack("!H", length) + addresses + said
+    header = SIGNATURE + kinds + struct.pack("!H", length) + addresses + said
+    return header[:-4] + crc32c(header).to_bytes(4, "big") if checked else header
 
 
 def _same_family(

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import re
+import socket
+import ssl
+from collections.abc import Callable
 from functools import partial
 from http.client import HTTPConnection, HTTPException
+from pathlib import Path
 
 from reusedproxy.demo.certificates import Authority
-from tests.integration.beside import HAProxy
-from tests.integration.peers import LOOPBACK, missing, run_curl, wait_for
+from reusedproxy.wire.proxy_protocol import ProxyHeader, read_proxy_header
+from tests.integration.beside import HOST, HAProxy
+from tests.integration.daemon import Daemon
+from tests.integration.peers import LOOPBACK, accept_each, missing, run_curl, temporary_directory, wait_for
 from tests.integration.test_main_job import NAME, MainJobTestCase
-from tests.ports import free_port
+from tests.integration.test_words_beside_haproxy import GET, WordsTestCase
+from tests.ports import free_port, free_ports
+from tests.wire import certificates
 
 
 class AcceptTests(MainJobTestCase):
@@ -123,3 +131,143 @@ class SendTests(MainJobTestCase):
             wait_for(partial(says, name, "pool_idle", "0"), "no connection to be left")
         self.assertIn("each connection tells for which client it is", proxy.output)
         self.assertNotIn("PROXY protocol header", behind.output)
+
+
+class Introduced:
+    """Answers one request on each connection, and notes the headers of the PROXY protocol."""
+
+    def __init__(self) -> None:
+        self.headers: list[ProxyHeader] = []
+        self.listening = socket.create_server((HOST, 0))
+        self.port: int = self.listening.getsockname()[1]
+        accept_each(self.listening, self._serve)
+
+    def _serve(self, connection: socket.socket) -> None:
+        data = b""
+        with connection:
+            connection.settimeout(20)
+            while (header := read_proxy_header(data)) is None or b"\r\n\r\n" not in data[header.length :]:
+                piece = connection.recv(65536)
+                if not piece:
+                    return
+                data += piece
+            self.headers.append(header)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+
+    def stop(self) -> None:
+        try:
+            self.listening.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+        self.listening.close()
+
+
+#: Of a client without a certificate: whether one was verified. HAProxy says yes (0), against section 2.2.6.
+UNVERIFIED = b"\0\0\0\1"
+
+
+class OptionsTests(WordsTestCase):
+    """What headers of version 2 say besides, beside HAProxy."""
+
+    OPTIONS = (
+        "send-proxy-v2",
+        "send-proxy-v2-ssl",
+        "send-proxy-v2-ssl-cn",
+        "proxy-v2-options ssl-cipher,cert-sig send-proxy-v2",
+        "send-proxy-v2 proxy-v2-options cert-key,cert-cn",
+        "send-proxy-v2 proxy-v2-options authority,crc32c",
+        "send-proxy-v2 proxy-v2-options unique-id",
+        "send-proxy-v2-ssl-cn send-proxy",
+        "send-proxy-v2-ssl-cn no-send-proxy-v2-ssl-cn send-proxy-v2",
+        "send-proxy-v2-ssl-cn no-send-proxy-v2-ssl send-proxy-v2",
+        "send-proxy-v2 no-send-proxy",
+    )
+
+    def tls(self, directory: Path, port: int, *, shows: bool) -> Callable[[], socket.socket]:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        context.set_ciphers("ECDHE-ECDSA-AES128-GCM-SHA256")
+        context.set_alpn_protocols(["http/1.1"])
+        if shows:
+            context.load_cert_chain(directory / "client.pem")
+        return lambda: context.wrap_socket(socket.create_connection((HOST, port), 20.0), server_hostname="a.example")
+
+    def test_servers_are_told_the_same(self) -> None:
+        """Of clients in the clear, and over TLS with and without a certificate; in both modes."""
+        directory, made = temporary_directory(self), certificates()
+        made.client.write(directory / "client.pem")
+        made.server.write(directory / "server.pem")
+        (directory / "ca.pem").write_bytes(made.authority.certificate_pem)
+        said: list[list[tuple[bool, dict[int, list[bytes]]]]] = []
+        for number, make in enumerate((Daemon, HAProxy)):
+            server, text = Introduced(), "backend servers\n"
+            self.addCleanup(server.stop)
+            ports = free_ports(2 * 2 * len(self.OPTIONS), HOST)
+            clients: list[Callable[[], socket.socket]] = []
+            for at, options in enumerate([*self.OPTIONS, *self.OPTIONS]):
+                plain, secure = ports[2 * at : 2 * at + 2]
+                text += (
+                    f"listen l{at}\n mode {'tcp' if at < len(self.OPTIONS) else 'http'}\n unique-id-format id-%[src]\n"
+                    f" bind {HOST}:{plain}\n bind {HOST}:{secure} ssl crt {directory}/server.pem"
+                    f" ca-file {directory}/ca.pem verify optional alpn http/1.1\n"
+                    f" server s {HOST}:{server.port} {options}\n"
+                )
+                clients.append(partial(socket.create_connection, (HOST, plain), 20.0))
+                clients += (self.tls(directory, secure, shows=shows) for shows in (False, True))
+            daemon = make(directory / str(number), text)
+            self.addCleanup(daemon.stop)
+            daemon.start()
+            outcome = []
+            for connect in clients:
+                with connect() as client:
+                    client.sendall(GET)
+                    self.assertIn(b"200 OK", client.recv(4096))
+                (header,) = server.headers
+                server.headers.clear()
+                outcome.append((header.source is not None, {kind: [*each] for kind, each in header.values.items()}))
+            said.append(outcome)
+            daemon.stop()
+        ours, theirs = said
+        for at, (one, other) in enumerate(zip(ours, theirs, strict=True)):
+            case = ([*self.OPTIONS, *self.OPTIONS][at // 3], at % 3)
+            values = one[1]
+            if 0x20 in values and at % 3 < 2:
+                (about,) = values[0x20]
+                self.assertEqual(about[1:5], UNVERIFIED, case)
+                values[0x20] = [about[:1] + bytes(4) + about[5:]]
+            values.pop(3, None)  # it is a checksum of its own header, which was checked
+            self.assertEqual(3 in other[1], "crc32c" in case[0], case)
+            other[1].pop(3, None)
+            self.assertEqual(one, other, case)
+
+    def test_each_reads_what_the_other_says(self) -> None:
+        """`fc_pp_authority` and `fc_pp_unique_id` behind each of them; a unique ID is that of each request, so that no
+        connection serves two."""
+        for front, behind in ((Daemon, HAProxy), (HAProxy, Daemon)):
+            directory, made = temporary_directory(self), certificates()
+            made.server.write(directory / "server.pem")
+            made.client.write(directory / "client.pem")
+            inner, secure = free_ports(2, HOST)
+            reader = behind(
+                directory / "behind",
+                f"backend servers\nfrontend in\n bind {HOST}:{inner} accept-proxy\n"
+                " http-request return status 200 content-type text/plain lf-string"
+                " <%[fc_pp_authority]><%[fc_pp_unique_id]>\n",
+            )
+            writer = front(
+                directory / "front",
+                f"backend servers\nlisten l\n unique-id-format %[path]\n bind {HOST}:{secure} ssl crt"
+                f" {directory}/server.pem\n server s {HOST}:{inner} send-proxy-v2"
+                " proxy-v2-options authority,unique-id,crc32c,cert-cn\n",
+            )
+            for daemon in (reader, writer):
+                self.addCleanup(daemon.stop)
+                daemon.start()
+            with self.tls(directory, secure, shows=False)() as client:
+                for path in (b"/a", b"/b"):
+                    client.sendall(GET.replace(b"/a ", path + b" "))
+                    answer = client.recv(4096)
+                    self.assertTrue(answer.endswith(b"<a.example><" + path + b">"), answer)
+            for daemon in (writer, reader):
+                daemon.stop()

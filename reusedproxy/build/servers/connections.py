@@ -1,5 +1,5 @@
 """Builds how a server is connected to: its dialers, its pool, and what of a request a connection depends on (`sni`,
-`pool-conn-name`, the PROXY protocol, an address that follows the client).
+`pool-conn-name`, an address that follows the client).
 
 Pools outlive reloads, so nothing that they keep may refer to the configuration. Must never know states and checks.
 """
@@ -39,9 +39,7 @@ from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.pool.raw import RawConnection, used_once
 from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.rules.samples.compile import compiled_alone, constant_text, to_text
-from reusedproxy.rules.samples.formats import text_of_body
 from reusedproxy.wire.heads import Limits
-from reusedproxy.wire.proxy_protocol import write_v1, write_v2
 
 
 @frozen
@@ -209,42 +207,6 @@ def _at(target: Target, host: str, port: int) -> Target:
     if ":" in host:
         return Target(socket.AF_INET6, (host, port, 0, 0))
     return Target(socket.AF_INET, (host, port))
-
-
-def announces_client(settings: model.Server, where: str = REQUEST) -> Callable[[Exchange], bytes] | None:
-    """Returns the function that makes the PROXY protocol header with the client's address; None without `send-proxy`.
-    It raises NameRefused where what is added to the header exceeds its limits."""
-    version = settings.send_proxy
-    if not version:
-        return None
-    if version == "v1" or not settings.extensions:
-        write = write_v1 if version == "v1" else write_v2
-        return lambda exchange: write(exchange.source, exchange.destination)
-    added = [(kind, text_of_body(made, where)) for kind, made in settings.extensions]
-
-    def header(exchange: Exchange) -> bytes:
-        try:
-            return write_v2(exchange.source, exchange.destination, [(kind, text(exchange)) for kind, text in added])
-        except ValueError as error:  # it is too long
-            raise NameRefused(str(error)) from None
-        except Exception as error:
-            raise NameRefused(f"{settings.place}: {Unevaluated.by(error)}") from None
-
-    return header
-
-
-def announces_itself(version: str) -> Callable[[socket.socket], bytes] | None:
-    """Returns the function that makes the PROXY protocol header for a check, sent from the proxy's own address (v1) or
-    as LOCAL (v2); None without."""
-    if version == "v1":
-        return lambda connected: write_v1(
-            *(_address(name) for name in (connected.getsockname(), connected.getpeername()))
-        )
-    return (lambda connected: write_v2(None, None)) if version else None
-
-
-def _address(name: object) -> tuple[str, int] | None:
-    return name[:2] if isinstance(name, tuple) else None
 
 
 def name_of(expression: model.Expression, place: Place, where: str = REQUEST) -> Callable[[Exchange], bytes | None]:

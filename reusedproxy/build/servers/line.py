@@ -39,9 +39,10 @@ class Identity:
     timeout: float
     limits: PoolLimits
     wire: Limits
-    #: The expressions for the names of its connections, the name known in advance, the PROXY protocol version, and
-    #: what is added to its header.
-    names: tuple[model.Expression | None, model.Expression | None, str | None, str, tuple[tuple[int, Format], ...]]
+    #: The expressions for the names of its connections, and the name known in advance.
+    names: tuple[model.Expression | None, model.Expression | None, str | None]
+    #: The PROXY protocol version, what its header says besides, and what is added to it.
+    introduction: tuple[str, frozenset[str], tuple[tuple[int, Format], ...]]
     #: Added to the client's port (None: the server has its own).
     mapped: int | None = None
     #: Its connections carry no requests (mode tcp).

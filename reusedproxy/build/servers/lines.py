@@ -22,10 +22,9 @@ from reusedproxy.build.announce import Announce
 from reusedproxy.build.balancing import node_seed
 from reusedproxy.build.certificates import Stamps, not_valid_yet, server_stamps
 from reusedproxy.build.servers.addresses import NOWHERE, FirstAddresses, goes_on, may_be_ordered
+from reusedproxy.build.servers.announcing import announces_client, announces_itself
 from reusedproxy.build.servers.connections import (
     Pools,
-    announces_client,
-    announces_itself,
     constant_name,
     name_of,
     place_of,
@@ -155,7 +154,8 @@ class Lines:
             backend.timeouts.connect or CONNECT_TIMEOUT,
             settings.pool,
             self._limits,
-            (settings.sni, settings.pool_conn_name, settings.known_name, settings.send_proxy, settings.extensions),
+            (settings.sni, settings.pool_conn_name, settings.known_name),
+            (settings.send_proxy, settings.proxy_options, settings.extensions),
             settings.mapped,
             backend.mode == "tcp",
             settings.identities,
@@ -208,7 +208,7 @@ class Lines:
                 target = self._first.of_checks(server.full_name, settings, check.addr, check.own_port or settings.port)
             else:
                 target = with_port(target, check.port)
-        preface = announces_itself(check.send_proxy)
+        preface = announces_itself(check.send_proxy, settings.proxy_options)
         dialer = Dialer(
             *(self._poller, self._deadlines, target, context, timeout),
             preface=preface,
@@ -287,7 +287,9 @@ class Lines:
                 contexts[step.number] = context
             if step.addr is not None:
                 targets[step.number] = self._first.of_checks(name, settings, step.addr, step.addr_port)
-        return StepDialers(usual, announces_itself(settings.send_proxy or "v1"), contexts, targets)
+        return StepDialers(
+            usual, announces_itself(settings.send_proxy or "v1", settings.proxy_options), contexts, targets
+        )
 
     def _context(self, server: model.Server, name: str, tls: model.ServerTLS | None) -> ClientContext | None:
         """Returns a TLS context for one server and its checks only: a session must never be

@@ -203,10 +203,6 @@ HINTS = {
     "server renegotiate": "take it out: TLS is never negotiated again",
     "server shard": "tables are not sent to other machines",
     "server socks4": "connections to servers are direct: name an address that leads there",
-    **dict.fromkeys(
-        ("proxy-v2-options", "send-proxy-v2-ssl", "send-proxy-v2-ssl-cn"),
-        "'send-proxy-v2' tells the client's address, and 'set-proxy-v2-tlv-fmt' can tell the server more",
-    ),
     "bind accept-netscaler-cip": "'accept-proxy' reads the PROXY protocol, the only one that is read there",
     "bind ech": "the OpenSSL here cannot encrypt a client's hello",
     "bind idle-ping": "take it out: 'timeout client' and 'timeout http-keep-alive' find a client that fell silent",

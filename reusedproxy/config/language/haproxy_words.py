@@ -371,8 +371,7 @@ SERVER_WITHOUT_EFFECT = words("tfo")
 # Words that ask for what is done in any case; of those with an argument, which ones do.
 SERVER_AS_WE_DO = words(
     """
-    no-renegotiate
-    no-send-proxy-v2-ssl no-send-proxy-v2-ssl-cn no-tfo
+    no-renegotiate no-tfo
     """
 )
 SERVER_AS_WE_DO_WITH = {"proto": words("h1"), "ws": words("auto h1")}

@@ -275,7 +275,9 @@ class Server:
     ends_when_down: bool = False
     ends_backups_when_up: bool = False
     send_proxy: str = ""
-    #: What is added to the PROXY header of version 2: types and values of TLVs.
+    #: What the PROXY header of version 2 says besides (`proxy-v2-options`).
+    proxy_options: frozenset[str] = frozenset()
+    #: What is added to it: types and values of TLVs.
     extensions: tuple[tuple[int, Format], ...] = ()
     id: int = 0
     guid: str = ""

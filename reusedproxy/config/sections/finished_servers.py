@@ -79,6 +79,7 @@ def finished_server(
         maxqueue=words.maxqueue,
         check=evolve(words.check, send_proxy=_check_proxy(words)) if words.checked else None,
         send_proxy=words.send_proxy,
+        proxy_options=words.proxy_options,
         extensions=words.extensions,
         tls=tls if words.ssl else None,
         check_tls=tls if words.check.ssl else None,

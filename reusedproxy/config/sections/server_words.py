@@ -72,6 +72,9 @@ LEAST_REFRESH = 60.0
 HASH_KEYS = ("id", "id32", "guid", "addr", "addr-port")
 #: Whether a server's OCSP answer counts, in the words of HAProxy's `verify`.
 OCSP = ("none", "optional", "required")
+#: What PROXY headers of version 2 may say besides (`proxy-v2-options`): of TLS, and the rest.
+WITHIN_TLS = frozenset(("cert-cn", "cert-key", "cert-sig", "ssl-cipher"))
+PROXY_OPTIONS = ("ssl", *sorted(WITHIN_TLS), "authority", "crc32c", "unique-id")
 #: The expression behind `sni-auto`, as in HAProxy.
 SNI_AUTO = read_expression("req.hdr(host),host_only", "'sni-auto'")
 
@@ -108,7 +111,9 @@ class ServerWords:
     #: The file says `no-sni-auto`: where no name is said either, none is verified.
     any_name: bool = False
     pool_conn_name: Expression | None = _DEFAULT.pool_conn_name
-    send_proxy: str = _DEFAULT.send_proxy
+    #: The versions of the PROXY protocol that are asked for: as in HAProxy, 2 counts before 1 in whatever order.
+    proxy_versions: frozenset[str] = frozenset()
+    proxy_options: frozenset[str] = _DEFAULT.proxy_options
     #: What `set-proxy-v2-tlv-fmt` adds to the PROXY header: types and values.
     extensions: tuple[tuple[int, Format], ...] = _DEFAULT.extensions
     id: int = _DEFAULT.id
@@ -139,6 +144,11 @@ class ServerWords:
     said: set[str] = Factory(set)
     #: TLS versions, ciphers and similar settings.
     parameters: TLSWords = Factory(TLSWords)
+
+    @property
+    def send_proxy(self) -> str:
+        """Returns the version of the PROXY protocol that is spoken; "": none."""
+        return max(self.proxy_versions, default="")
 
     @property
     def sni_of_requests(self) -> Expression | None:
@@ -228,6 +238,35 @@ def _set_extension(words: ServerWords, argument: str, what: str) -> None:
     words.extensions = (*words.extensions, (kind, read_format(found[2], what)))
 
 
+Setter = Callable[[ServerWords, str, str], None]
+Parse = Callable[[str, str], object]
+
+
+def _introducing(version: str, *options: str) -> Setter:
+    def add(words: ServerWords, argument: str, what: str) -> None:
+        words.proxy_versions |= {version}
+        words.proxy_options = words.proxy_options.union(options)
+
+    return add
+
+
+def _not_introducing(version: str, *options: str) -> Setter:
+    """Returns a setter that takes back this version alone, and these options."""
+
+    def take_back(words: ServerWords, argument: str, what: str) -> None:
+        words.proxy_versions -= {version}
+        words.proxy_options = words.proxy_options.difference(options)
+
+    return take_back
+
+
+def _add_proxy_options(words: ServerWords, argument: str, what: str) -> None:
+    """Adds to what PROXY headers say. Raises Wrong."""
+    said = {one_of(each, PROXY_OPTIONS, what) for each in argument.split(",")}
+    # As in HAProxy, what is said of TLS and its certificates stands within the extension about TLS.
+    words.proxy_options |= said | ({"ssl"} if said & WITHIN_TLS else set())
+
+
 def joined(arguments: Sequence[str]) -> list[str]:
     """Returns the words of a line with `auto` and the numbers behind it as one, the value of `pool-min-conn`."""
     joined: list[str] = []
@@ -241,9 +280,6 @@ def joined(arguments: Sequence[str]) -> list[str]:
 
 _FOLLOWS = re.compile(r"auto( [^ ]+)?\Z")
 _NUMBER = re.compile(r"[+-]?[0-9]")
-
-Setter = Callable[[ServerWords, str, str], None]
-Parse = Callable[[str, str], object]
 
 
 def _flag(field: str, value: object) -> Setter:
@@ -421,11 +457,16 @@ SETTERS: dict[str, Setter] = {
     "no-check-sni-auto": _flag("check_sni_auto", False),
     "pool-conn-name": _value("pool_conn_name", _expression),
     "check-sni": _part("check", "sni", _text),
-    "send-proxy": _flag("send_proxy", "v1"),
-    "send-proxy-v2": _flag("send_proxy", "v2"),
+    "send-proxy": _introducing("v1"),
+    "send-proxy-v2": _introducing("v2"),
+    "send-proxy-v2-ssl": _introducing("v2", "ssl"),
+    "send-proxy-v2-ssl-cn": _introducing("v2", "ssl", "cert-cn"),
+    "proxy-v2-options": _add_proxy_options,
     _NUMBERED: _set_extension,
-    "no-send-proxy": _flag("send_proxy", ""),
-    "no-send-proxy-v2": _flag("send_proxy", ""),
+    "no-send-proxy": _not_introducing("v1"),
+    "no-send-proxy-v2": _not_introducing("v2"),
+    "no-send-proxy-v2-ssl": _not_introducing("v2", "ssl"),
+    "no-send-proxy-v2-ssl-cn": _not_introducing("v2", "ssl", "cert-cn"),
     "check-send-proxy": _flag("check_send_proxy", True),
     "no-check-send-proxy": _flag("check_send_proxy", False),
     "check-ssl": _part("check", "ssl", lambda argument, what: True),

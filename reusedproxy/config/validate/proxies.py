@@ -375,8 +375,9 @@ def _unpooled(server: ServerDraft, report: Report, *, http: bool) -> None:
 def _extensions(server: ServerDraft, report: Report, *, http: bool) -> None:
     """Checks what is added to PROXY headers."""
     words, name, where = server.words, server.title, REQUEST if http else CLIENT_BYTES
-    if words.extensions and words.send_proxy != "v2":
-        report.warn(server.place, f"{name}: 'set-proxy-v2-tlv-fmt' does nothing without 'send-proxy-v2'")
+    for word, said in (("set-proxy-v2-tlv-fmt", words.extensions), ("proxy-v2-options", words.proxy_options)):
+        if said and words.send_proxy != "v2":
+            report.warn(server.place, f"{name}: '{word}' does nothing without 'send-proxy-v2'")
     for _, made in words.extensions:
         for expression in made.expressions:
             if (needed := where_of(expression)) not in AT_HAND[where]:
