@@ -107,6 +107,19 @@ class ConnectionTests(LogCase):
                     self.assertEqual(self.lines, logged)
                     world.check_rest()
 
+    def test_whether_it_has_carried_a_request_before(self) -> None:
+        """To rules and to the log; one that was opened ahead of requests has not."""
+        world = self.world("log-format %[bc_reused]\nhttp-response set-header X-Reused %[bc_reused]")
+        (wire,) = world.server.wires
+        wire.socket = Measured(wire)
+        for reused in (b"0", b"1"):
+            client = world.client()
+            client.send(GET)
+            world.server.answer(response(b"ok"))
+            self.assertIn(b"X-Reused: " + reused, client.take())
+            client.wire.eof()
+        self.assertEqual(self.lines, ["info: 0", "info: 1"])
+
 
 class CaptureTests(LogCase):
     """Headers, cookies, and what rules capture."""

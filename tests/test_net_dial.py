@@ -382,6 +382,10 @@ class HandshakeTests(DialCase):
                 f"TLS handshake failed: certificate verify failed: {words} (certificate 0 of the chain", found
             )
             self.assertIn(f"trusted are those of ca-file {certificates().ca_file} (CN=test CA); alert ", found)
+            self.assertEqual(
+                self.owner.failures[0].openssl,
+                (0x0A000086, b"error:0A000086:SSL routines::certificate verify failed"),
+            )
 
     def test_the_system_does_not_trust_it(self) -> None:
         """The words name @system-ca when that is what is trusted."""
@@ -449,6 +453,7 @@ class HandshakeTests(DialCase):
         self.loop.until(lambda: server.accepted and server.newest.received)
         server.newest.drop()
         self.assertEqual(self.failed(dial), "TLS handshake failed: closed by peer")
+        self.assertIsNone(self.owner.failures[0].openssl)
         self.owner = Owner()
         dial = self.dial(server.target, self.context())
         self.loop.until(lambda: len(server.accepted) == 2 and server.newest.received)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
@@ -12,8 +13,11 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
+from reusedproxy.config.model.tls import TLSOffer
 from reusedproxy.net.tls.facts import TransportTLS, tls_side
+from reusedproxy.net.tls.server import Certificate, ServerContext
 from reusedproxy.net.tls.server_transport import ServerTLSTransport
+from reusedproxy.net.tls.trusts import Trusts
 from reusedproxy.rules.samples.certificates import parts
 from tests.integration import rulecerts
 
@@ -154,6 +158,18 @@ class TLSSideTests(SynchronousTestCase):
         known.crt_fault, known.ca_fault = faults["crt_fault"], faults["ca_fault"]
         side = TransportTLS(known)
         self.assertEqual((side.certificate_error, side.authority_error), (10, (20, 2)))
+
+    def test_the_file_of_the_certificate_that_was_shown(self) -> None:
+        """To clients; a context that is none of ours has none."""
+        tls, other = shaken(self.server, self.client)
+        self.assertIsNone(TransportTLS(transport(tls)).own_name)
+        self.assertIsNone(TransportTLS(transport(other)).own_name)
+        context = ServerContext(Certificate(str(self.files.server), TLSOffer()), Trusts())
+        near, far = socket.socketpair()
+        self.addCleanup(near.close)
+        self.addCleanup(far.close)
+        shown = SimpleNamespace(_tls=context.connection(near), secure=True)
+        self.assertEqual(TransportTLS(shown).own_name, str(self.files.server))
 
     def test_nothing_is_told_in_the_clear(self) -> None:
         """A transport that is not secure."""

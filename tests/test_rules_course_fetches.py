@@ -103,6 +103,18 @@ class CourseTests(SynchronousTestCase):
             found = [asked(at, each) for each in ("bc_err", "bc_err_name", "bc_err_str")]
             self.assertEqual(found, [error, name, text])
 
+    def test_what_openssl_says_of_the_handshake_with_the_server(self) -> None:
+        """Number and text, and no text where nothing is wrong."""
+        refused = b"error:0A000086:SSL routines::certificate verify failed"
+        for error, number, text in (
+            (None, None, None),
+            ((0, b""), 0, None),
+            ((0x0A000086, refused), 0x0A000086, refused),
+        ):
+            at = course()
+            at.server_tls_error = error
+            self.assertEqual([asked(at, each) for each in ("ssl_bc_err", "ssl_bc_err_str")], [number, text])
+
 
 class HeadTests(SynchronousTestCase):
     def of(self, text: str, *fields: bytes, target: bytes = b"/") -> Sample:

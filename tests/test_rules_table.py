@@ -132,6 +132,7 @@ SHOWN = (
     ("ssl_f_version", "3"),
     ("ssl_c_r_dn", "/CN=root"),
     ("ssl_c_r_dn(,0,rfc2253)", "CN=root"),
+    ("ssl_fc_crtname", "/tls/a.pem"),
 )
 
 

@@ -203,6 +203,9 @@ class OutcomeTests(SynchronousTestCase):
         self.assertEqual([str(own("bc_src", of)), own("bc_src_port", of), own("bc_nb_streams", of)], [host, port, 1])
         of = carried(noted=Noted.of(NO_CAPTURES), connected=0.0)
         self.assertEqual([own(each, of) for each in ("bc_src", "bc_src_port", "bc_nb_streams")], [None] * 3)
+        self.assertEqual([own("bc_reused", each) for each in (carried(), of)], [False, False])
+        of.noted.reused = True
+        self.assertIs(own("bc_reused", of), True)
         of.noted.source = ("unix", 0)
         self.assertEqual([own(each, of) for each in ("bc_src", "bc_src_port")], [None, None])
 

@@ -7,10 +7,12 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from reusedproxy.config.model.logs import NO_CAPTURES
 from reusedproxy.config.model.tls import ServerTLS
 from reusedproxy.net.dial import TCP_CONNECT, TLS_HANDSHAKE, DialFailure
 from reusedproxy.net.tls.words import ACCEPTED, MISNAMED, MISTRUSTED
-from reusedproxy.sessions.server_errors import number_of
+from reusedproxy.rules.facts import Noted
+from reusedproxy.sessions.server_errors import note_failure, number_of
 
 ASKS = SimpleNamespace(sni=None, tls=ServerTLS(sni="a.example"))
 ASKS_BY_REQUEST = SimpleNamespace(sni=object(), tls=ServerTLS())
@@ -33,3 +35,11 @@ class NumberTests(SynchronousTestCase):
             server: Any = SimpleNamespace(settings=settings)
             self.assertEqual(number_of(failure, server), number, failure)
         self.assertEqual(number_of(DialFailure(TLS_HANDSHAKE, "x", certificate=MISNAMED), None), 32)
+
+    def test_the_last_failure_counts(self) -> None:
+        """Of one that OpenSSL says nothing of, nothing of the one before is left."""
+        noted = Noted.of(NO_CAPTURES)
+        note_failure(noted, DialFailure(TLS_HANDSHAKE, "x", openssl=(1, b"error")), None)
+        self.assertEqual((noted.server_error, noted.server_tls_error), (34, (1, b"error")))
+        note_failure(noted, DialFailure(TCP_CONNECT, "x"), None)
+        self.assertEqual((noted.server_error, noted.server_tls_error), (0, None))

@@ -49,6 +49,7 @@ class Side:
     above: tuple[bytes, ...] = ()
     hello_lists: HelloLists | None = None
     own_certificate: bytes | None = None
+    own_name: str | None = "/tls/a.pem"
     root: bytes | None = None
     group: str = "x25519"
     #: A session of OpenSSL's: two numbers, the cipher, its ID and more.

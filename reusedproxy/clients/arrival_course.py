@@ -60,6 +60,10 @@ class ArrivalCourse(SessionCourse):
         return None
 
     @property
+    def server_tls_error(self) -> None:
+        return None
+
+    @property
     def server_address(self) -> None:
         return None
 

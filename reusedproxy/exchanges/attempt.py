@@ -32,7 +32,7 @@ from reusedproxy.pool.served import Exchange as Served
 from reusedproxy.rules.facts import TLS_REFUSED_LATE
 from reusedproxy.sessions.client import session_of
 from reusedproxy.sessions.retries import CONNECT_SLACK, TRIES_AT_ONCE
-from reusedproxy.sessions.server_errors import number_of
+from reusedproxy.sessions.server_errors import note_failure
 from reusedproxy.sessions.session import Session
 from reusedproxy.sessions.termination import CONNECTION, HEAD, QUEUE
 from reusedproxy.wire.heads import EMPTY_LINE
@@ -336,7 +336,7 @@ class Attempt:
     def connection_failed(self, failure: DialFailure) -> None:
         """Makes another attempt, or ends the exchange, because there is no connection."""
         request = self.request
-        request.note().server_error = number_of(failure, request.server)
+        note_failure(request.note(), failure, request.server)
         if failure.final:
             request.fail(503, "PC")
             return
@@ -399,6 +399,7 @@ class Attempt:
         request.connection = connection
         if route is not None and route.notes_connection:
             request.note_connection()
+            request.note().reused = connection.requests > 0
         data = request.head_and_body if request.bytes_in <= HELD_MAX and not request.more else request.all_held()
         if connection.requests:
             connection.safe = True  # HAProxy's manual: it has been reused, so the server is known to bear it

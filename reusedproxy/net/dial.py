@@ -39,7 +39,7 @@ from reusedproxy.net.reach import Reach
 from reusedproxy.net.tls.bounded import Bounded, Endless, OnSocket, bounded
 from reusedproxy.net.tls.client import ClientContext
 from reusedproxy.net.tls.client_transport import ClientTLSTransport
-from reusedproxy.net.tls.openssl import COMPLETE, WANTS_READ
+from reusedproxy.net.tls.openssl import COMPLETE, WANTS_READ, error_of
 from reusedproxy.net.tls.words import MISNAMED, MISTRUSTED, UNSEEN
 from reusedproxy.net.transport import BROKEN, Transport
 
@@ -84,7 +84,8 @@ class DialFailure:
     `phase` is TCP_CONNECT or "TLS handshake". `timed_out` says that the deadline passed in that phase. `ours` says that
     this process had no resources left, descriptors for instance, so that the failure says nothing about the server.
     `certificate` says what was found of the server's certificate before, as `net.tls.words` has it; of a server that
-    need not prove anything nothing is found. `final` says that the request must not be sent to any other server either.
+    need not prove anything nothing is found. `openssl` are number and text of OpenSSL's error in the handshake; None:
+    there was none, or it is not known. `final` says that the request must not be sent to any other server either.
     """
 
     phase: str
@@ -93,6 +94,7 @@ class DialFailure:
     ours: bool = False
     certificate: str = UNSEEN
     final: bool = False
+    openssl: tuple[int, bytes] | None = None
 
     @property
     def unverified(self) -> bool:
@@ -185,6 +187,7 @@ class Dial:
         "_dialer",
         "_error",
         "_fd",
+        "_openssl",
         "_ours",
         "_owner",
         "_steps",
@@ -212,6 +215,7 @@ class Dial:
         self._error = ""
         self._ours = False
         self._certificate = UNSEEN
+        self._openssl: tuple[int, bytes] | None = None
         self.took = self.tcp_took = 0.0
         self.born = dialer.deadlines.now()
         self.state = CONNECTING
@@ -328,6 +332,7 @@ class Dial:
             return str(error)
         except SSL.Error as error:
             self._certificate = context.judgement(self._tls)
+            self._openssl = error_of(error)
             return context.explain(self._tls, error)
         if waits_for != COMPLETE:
             self._watch(READ if waits_for == WANTS_READ else WRITE)
@@ -355,7 +360,8 @@ class Dial:
         phase = TCP_CONNECT if self.state == CONNECTING else TLS_HANDSHAKE
         self._stop()
         self._close()
-        self._owner.dial_failed(self, DialFailure(phase, reason, timed_out, self._ours, self._certificate))
+        failure = DialFailure(phase, reason, timed_out, self._ours, self._certificate, openssl=self._openssl)
+        self._owner.dial_failed(self, failure)
 
     def _stop(self) -> None:
         self.state = DONE

@@ -58,9 +58,10 @@ class Noted:
     address of the connection to the server, `server_tls` its TLS, `server_socket` the socket and `server_times` what
     the kernel had measured of it. `error` and
     `error_text` say why a client's connection has failed, in HAProxy's numbers and words (`fc_err`). `server_error` is
-    the number of what has last failed of a connection to a server (`bc_err`). `last_rule` is the
-    place of the last rule that has decided (`last_rule_line`), where that is asked for, `compression` the algorithm by
-    which the answer is compressed, "" for none.
+    the number of what has last failed of a connection to a server (`bc_err`), `server_tls_error` number and text of
+    OpenSSL's error in that (`ssl_bc_err`). `reused`: the server's connection has carried a request before. `last_rule`
+    is the place of the last rule that has decided (`last_rule_line`), where that is asked for, `compression` the
+    algorithm by which the answer is compressed, "" for none.
     """
 
     captures: Captures
@@ -78,6 +79,8 @@ class Noted:
     error: int = 0
     error_text: str = "Success"
     server_error: int = 0
+    server_tls_error: tuple[int, bytes] | None = None
+    reused: bool = False
     last_rule: Place | None = None
     compression: str = ""
 
@@ -166,6 +169,10 @@ class TLSSide(Protocol):
     @property
     def own_certificate(self) -> bytes | None:
         """Returns the certificate that the proxy has shown, in DER; None if it has shown none."""
+
+    @property
+    def own_name(self) -> str | None:
+        """Returns the name of the file of the certificate that the proxy has shown; None towards a server."""
 
     @property
     def root(self) -> bytes | None:
@@ -450,6 +457,11 @@ class Course(Protocol):
     #: HAProxy's number of what has failed of the connection to the server, 0: nothing; None: there was no connection.
     @property
     def server_error(self) -> int | None: ...
+
+    #: Number and text of OpenSSL's error in the handshake with the server, 0: it has succeeded; None: there was none,
+    #: or what went wrong is not OpenSSL's.
+    @property
+    def server_tls_error(self) -> tuple[int, bytes] | None: ...
 
     #: Until the head of the response; and since then, in mode tcp since the connection to the server.
     response_time: int

@@ -118,6 +118,14 @@ class SessionCourse:
         return error or None
 
     @property
+    def server_tls_error(self) -> tuple[int, bytes] | None:
+        noted = self.facts.noted
+        if not self.facts.connected:
+            return None if noted is None else noted.server_tls_error
+        late = noted is not None and noted.server_error == TLS_REFUSED_LATE
+        return None if late or self.facts.server_tls is None else (0, b"")
+
+    @property
     def server_address(self) -> tuple[str, int] | None:
         server = self.facts.server
         if server is None or server.target is None or not self.facts.connected:

@@ -137,6 +137,7 @@ OWN_FIGURES: Mapping[str, Callable[[Any, str], Sample]] = {
     "dst_conn": lambda carried, unit: carried.client.listener.connections,
     "bc_nb_streams": lambda carried, unit: 1 if carried.connected else None,
     "bc_settings_streams_limit": lambda carried, unit: 1 if carried.connected else None,
+    "bc_reused": lambda carried, unit: carried.noted is not None and carried.noted.reused,
     "bc_src": lambda carried, unit: _of_ip(_own_end(carried)),
     "bc_src_port": lambda carried, unit: None if (found := _own_end(carried)) is None else found[1] or None,
     **{which: _is_local(attribute) for which, attribute in LOCAL_ADDRESSES.items()},

@@ -1,5 +1,5 @@
-"""Gives what has failed of a connection to a server its number in HAProxy (`bc_err`; include/haproxy/connection-t.h,
-CO_ER_*). It must never know how a request goes on.
+"""Notes what has failed of a connection to a server: its number in HAProxy (`bc_err`; include/haproxy/connection-t.h,
+CO_ER_*), and OpenSSL's error (`ssl_bc_err`). It must never know how a request goes on.
 """
 
 from __future__ import annotations
@@ -7,7 +7,13 @@ from __future__ import annotations
 from reusedproxy.backends.server import Server
 from reusedproxy.net.dial import TLS_HANDSHAKE, DialFailure
 from reusedproxy.net.tls.words import MISNAMED
-from reusedproxy.rules.facts import TLS_FAILED, TLS_OTHER_HOST, TLS_OTHER_NAME
+from reusedproxy.rules.facts import TLS_FAILED, TLS_OTHER_HOST, TLS_OTHER_NAME, Noted
+
+
+def note_failure(noted: Noted, failure: DialFailure, server: Server | None) -> None:
+    """Notes a dial's failure in place of the one before."""
+    noted.server_error = number_of(failure, server)
+    noted.server_tls_error = failure.openssl
 
 
 def number_of(failure: DialFailure, server: Server | None) -> int:

@@ -24,7 +24,7 @@ from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.pool.raw import RawConnection, acquire, raw
 from reusedproxy.rules.facts import Noted
 from reusedproxy.sessions.retries import CONNECT_SLACK, NONE, TRIES_AT_ONCE, count_retry
-from reusedproxy.sessions.server_errors import number_of
+from reusedproxy.sessions.server_errors import note_failure
 from reusedproxy.sessions.termination import CONNECTION, QUEUE
 
 #: The most seconds between two tries at a server that is not asked through its pool, which has a pace of its own
@@ -277,7 +277,7 @@ class Search:
 
     def connection_failed(self, failure: DialFailure) -> None:
         """Tries again, or ends the stream, because there is no connection."""
-        self.request.note().server_error = number_of(failure, self.request.server)
+        note_failure(self.request.note(), failure, self.request.server)
         if self.fails():
             return
         if failure.ours:  # HAProxy's manual, section 8.5: a local resource has been exhausted

@@ -20,6 +20,7 @@ from tests.ports import free_port
 from tests.regularcases import FOUND, REPLACED
 from tests.rulecases import CRITERIA, EXPRESSIONS, LINE_CRITERIA, LINE_DIFFERENCES, LINE_EXPRESSIONS, REQUEST
 from tests.samplecases import BEFORE, CONVERSIONS, INPUTS, KNOWN_DIFFERENCES, REFUSED, asked
+from tests.wire import certificates
 
 EMPTY_BACKEND = "backend servers\n    http-request return status 200 content-type text/plain string no\n"
 
@@ -479,6 +480,41 @@ class CertificatesBesideHAProxyTests(TestCase):
         ours, theirs = (dict(zip(OF_SERVERS, body, strict=True)) for body in bodies)
         self.assertEqual(ours, theirs)
         self.assertEqual((ours["ssl_bc"], ours["ssl_s_s_dn(cn)"], ours["srv_name"]), (b"1", b"server", b"s1"))
+
+    def test_a_server_that_is_refused_is_told_of_alike(self) -> None:
+        """Number and words of OpenSSL's error; of a server in the clear, and of one that cannot be reached, nothing."""
+        port = free_port()
+        bind = f"    bind {LOOPBACK}:{port} ssl crt {self.files.server}\n"
+        server = HAProxy(self.directory / "refused", f"{bind}    http-request return status 204\n{EMPTY_BACKEND}")
+        self.addCleanup(server.stop)
+        server.start()
+        told = "%[bc_err]|%[ssl_bc_err,hex]|%[ssl_bc_err_str]"
+        unknown = certificates().authority.issue("a").write(self.directory / "unknown.pem")
+        for line, expected in (
+            (
+                f"{LOOPBACK}:{port} ssl verify required ca-file {unknown} verifyhost a",
+                b"34|000000000A000086|error:0A000086:",
+            ),
+            (f"{LOOPBACK}:{port} ssl verify none", b"0|0000000000000000|"),
+            (f"{LOOPBACK}:{server.port}", b"0||"),
+        ):
+            said = []
+            for name, make in (("ours", Daemon), ("theirs", HAProxy)):
+                text = (
+                    f'    http-after-response set-header X-Told "{told}"\nbackend servers\n    retries 0\n'
+                    f"    server s1 {line}\n"
+                )
+                daemon = make(self.directory / f"{name}-refuses", text)
+                self.addCleanup(daemon.stop)
+                daemon.start()
+                with socket.create_connection((LOOPBACK, daemon.port), timeout=10) as client:
+                    client.sendall(b"GET / HTTP/1.0\r\nHost: a\r\n\r\n")
+                    answer = b"".join(iter(lambda: client.recv(65536), b""))
+                found = re.search(rb"(?i)x-told: ([^\r]*)", answer)
+                said.append(found[1] if found else answer)
+                daemon.stop()
+            self.assertEqual(said[0], said[1], line)
+            self.assertTrue(said[0].startswith(expected), said[0])
 
     def test_a_chain_is_told_of_alike(self) -> None:
         """A client's without its own certificate; none is nothing."""

@@ -65,12 +65,6 @@ HINTS = {
     **dict.fromkeys(
         ("term_events", "waiting_entity"), "'txn.sess_term_state' and 'last_rule_line' say what has become of a request"
     ),
-    **dict.fromkeys(
-        ("ssl_bc_err", "ssl_bc_err_str"),
-        "why a server could not be reached is in the log, and 'txn.sess_term_state' says that it could not",
-    ),
-    "bc_reused": "connections are reused wherever they may be: take it out",
-    "ssl_fc_crtname": "'ssl_f_serial' and 'ssl_f_sha1' say which certificate the client was shown",
     **dict.fromkeys(("ssl_fc_ech_outer_sni", "ssl_fc_ech_status"), "the OpenSSL here cannot encrypt a client's hello"),
     **dict.fromkeys(
         ("cpu_usage_grp", "cpu_usage_proc", "cpu_usage_thr"), "let what watches the machine say it: there is one thread"

@@ -35,7 +35,7 @@ _FLAGS = re.compile(r"\{([^}]*)\}")
 _ALIAS = re.compile(r"[A-Za-z]+")
 _NAME = re.compile(r"[A-Za-z0-9_.-]*\Z")
 #: How the names of fetches and aliases begin that tell of the connection to the server.
-OF_CONNECTIONS = ("%bi", "%bp", "bc_rtt", "bc_src", "ssl_bc", "ssl_s_")
+OF_CONNECTIONS = ("%bi", "%bp", "bc_reused", "bc_rtt", "bc_src", "ssl_bc", "ssl_s_")
 #: The types that a named item can have; of `raw` the manual says nothing.
 KINDS = ("str", "sint", "bool")
 #: What `+` switches on, and `-` off.

@@ -137,6 +137,7 @@ FETCHES: dict[str, Signature] = {
     **_of(ALWAYS, "str", "fc_pp_tlv", 1, 1),
     **_of(RESPONSE, "int", "bc_nb_streams bc_settings_streams_limit bc_src_port"),
     **_of(RESPONSE, "ip", "bc_src"),
+    **_of(RESPONSE, "bool", "bc_reused"),
     **_of(RESPONSE, "bool", "res.cache_hit res.comp"),
     **_of(RESPONSE, "str", "res.cache_name res.comp_algo"),
     **_of(RESPONSE, "int", "srv_id"),
@@ -160,7 +161,8 @@ FETCHES: dict[str, Signature] = {
     **_of(ALWAYS, "int", "act_conn bc_be_queue bc_dst_port bc_err bc_srv_queue bytes_in bytes_out so_id"),
     **_of(ALWAYS, "int", "bc_http_major txn.conn_retries txn.id32"),
     **_of(ALWAYS, "bool", "txn.redispatched"),
-    **_of(ALWAYS, "str", "bc_err_name bc_err_str txn.sess_term_state"),
+    **_of(ALWAYS, "int", "ssl_bc_err"),
+    **_of(ALWAYS, "str", "bc_err_name bc_err_str ssl_bc_err_str txn.sess_term_state"),
     **_of(ALWAYS, "ip", "bc_dst"),
     # Connections (7.3.3).
     **_of(ALWAYS, "ip", "src dst fc_src fc_dst"),
@@ -173,7 +175,7 @@ FETCHES: dict[str, Signature] = {
     **_of_entries(),
     # TLS (7.3.4).
     **_of(ALWAYS, "bool", "ssl_fc ssl_fc_has_crt ssl_fc_has_sni ssl_fc_is_resumed ssl_c_used"),
-    **_of(ALWAYS, "str", "ssl_fc_sni ssl_fc_protocol ssl_fc_cipher ssl_fc_alpn"),
+    **_of(ALWAYS, "str", "ssl_fc_crtname ssl_fc_sni ssl_fc_protocol ssl_fc_cipher ssl_fc_alpn"),
     **_of(ALWAYS, "int", "ssl_fc_err"),
     **_of(ALWAYS, "str", "ssl_fc_err_str"),
     # What the client's hello lists, where it is captured.
@@ -289,7 +291,7 @@ AT_LOG = frozenset(
         "capture.res.ver",
         "bc_rtt",
         "bc_rttvar",
-        *("bc_nb_streams", "bc_settings_streams_limit", "bc_src", "bc_src_port"),
+        *("bc_nb_streams", "bc_reused", "bc_settings_streams_limit", "bc_src", "bc_src_port"),
         *("res.cache_hit", "res.cache_name", "res.comp", "res.comp_algo"),
         *(name for name in FETCHES if name.startswith(("ssl_bc", "ssl_s_"))),
     )

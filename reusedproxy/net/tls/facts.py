@@ -11,6 +11,7 @@ from OpenSSL import SSL, crypto
 
 from reusedproxy.net.tls.handshake import Verified
 from reusedproxy.net.tls.openssl_server import group_name, names_of_suites, session_der, verify_result
+from reusedproxy.net.tls.server import Kept
 from reusedproxy.net.transport import Transport
 from reusedproxy.wire.hello_lists import HelloLists
 
@@ -95,6 +96,11 @@ class TransportTLS:
         return None if own is None else _der(own)
 
     @property
+    def own_name(self) -> str | None:
+        kept = self._tls.get_context().get_app_data()
+        return kept.crt if isinstance(kept, Kept) else None
+
+    @property
     def root(self) -> bytes | None:
         # With a fault, OpenSSL has the chain as far as it has come, of which anybody may have made the last one.
         verified = None if self.verify_result else self._tls.get_verified_chain()
@@ -144,7 +150,7 @@ class FailedTLS:
     cipher_bits = 0
     alpn = b""
     resumed = False
-    sni = hello_lists = certificate = own_certificate = root = session = handshake_error = None
+    sni = hello_lists = certificate = own_certificate = own_name = root = session = handshake_error = None
     master_key = client_random = server_random = first_finished = None
 
     def __init__(self, verified: Verified) -> None:

@@ -119,7 +119,7 @@ def shake(connection: SSL.Connection) -> int:
     """Takes a step of a handshake. Returns WANTS_READ or WANTS_WRITE if it has to go on, else COMPLETE.
 
     Raises SSL.Error and its subclasses but WantReadError and WantWriteError: nearly every handshake waits once, and to
-    raise that and catch it takes as long as ten calls.
+    raise that and catch it takes as long as ten calls. `error_of` says which error that was.
     """
     handle = handle_of(connection)
     result = _SSL_do_handshake(handle)
@@ -127,8 +127,24 @@ def shake(connection: SSL.Connection) -> int:
         return COMPLETE
     wanted: int = _SSL_get_error(handle, result)
     if wanted not in (WANTS_READ, WANTS_WRITE):
-        raise_error(connection, handle, result)
+        number = 0 if _direct is None else SSL._lib.ERR_peek_error()  # type: ignore[attr-defined]
+        try:
+            raise_error(connection, handle, result)
+        except SSL.Error as error:
+            error.number = number  # type: ignore[attr-defined]
+            raise
     return wanted
+
+
+def error_of(error: SSL.Error) -> tuple[int, bytes] | None:
+    """Returns number and text of the first error that OpenSSL has put into its queue in a step of a handshake, as
+    ERR_error_string(3) has it; None if there is none, or its number is not known."""
+    number: int = getattr(error, "number", 0)
+    queue: Any = error.args[0] if error.args else None
+    if not number or not isinstance(queue, list) or not queue:
+        return None
+    library, function, reason = queue[0]
+    return number, f"error:{number:08X}:{library}:{function}:{reason}".encode()
 
 
 def send(connection: SSL.Connection, data: bytes | memoryview) -> int:

@@ -208,6 +208,14 @@ def _shown_by(connection: SSL.Connection) -> bytes | None:
     return None if shown is None else shown.digest("sha256")
 
 
+@frozen
+class Kept:
+    """Holds what lasts as long as the last connection of a context: the file of its certificate, and its callbacks."""
+
+    crt: str
+    callbacks: list[object]
+
+
 class ServerContext:
     """Holds one certificate with its key and settings, made once and used for all handshakes that it is chosen for."""
 
@@ -264,7 +272,7 @@ class ServerContext:
         # So the callbacks are kept in the context's app data, which pyOpenSSL keeps as long as the last connection.
         self._on_alert = alert_callback(calls.note_alert)
         kept = [self._on_alert]
-        context.set_app_data(kept)
+        context.set_app_data(Kept(self.crt, kept))
         if offer.verify == "none":
             kept.append(acknowledge_names(context))
             trusts.require(self._authorities, offer.crl_file)

@@ -63,6 +63,16 @@ def _error(said: Mapping[int, bytes]) -> Read:
     return read
 
 
+def _number(course: Course) -> Sample:
+    found = course.server_tls_error
+    return None if found is None else found[0]
+
+
+def _openssl_text(course: Course) -> Sample:
+    found = course.server_tls_error
+    return None if found is None else found[1] or None
+
+
 #: HAProxy's names and sentences of what fails of a connection to a server: nothing, or its handshake.
 SERVER_ERROR_NAMES: Final = {
     0: b"",
@@ -105,6 +115,8 @@ _READ: dict[str, Read] = {
     "bc_err": lambda course: course.server_error,
     "bc_err_name": _error(SERVER_ERROR_NAMES),
     "bc_err_str": _error(SERVER_ERRORS),
+    "ssl_bc_err": _number,
+    "ssl_bc_err_str": _openssl_text,
     "bc_dst": _host(lambda course: course.server_address),  # %si
     "bc_dst_port": _port(lambda course: course.server_address),  # %sp
 }

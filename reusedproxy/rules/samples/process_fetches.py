@@ -99,7 +99,7 @@ OWN = (
     *(f"cur_{which}_timeout" for which in ("client", "connect", "queue", "server", "tarpit", "tunnel")),
     *("be_max_retries", "cur_max_retries", "fe_client_timeout", "fe_defbe", "fe_tarpit_timeout", "stopping", "uptime"),
     *("be_id", "dst_conn", "fe_id", "srv_id", "bc_nb_streams", "bc_settings_streams_limit", "bc_src", "bc_src_port"),
-    *("src_is_local", "dst_is_local", "fc_src_is_local", "fc_dst_is_local", "res.comp", "res.comp_algo"),
+    *("bc_reused", "src_is_local", "dst_is_local", "fc_src_is_local", "fc_dst_is_local", "res.comp", "res.comp_algo"),
     *LAST_RULE,
     *("fc_fackets", "fc_lost", "fc_reordering", "fc_retrans", "fc_sacked", "fc_unacked"),
 )

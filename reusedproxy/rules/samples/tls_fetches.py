@@ -58,6 +58,10 @@ def _own(tls: TLSSide) -> bytes | None:
     return tls.own_certificate
 
 
+def _own_name(tls: TLSSide) -> Sample:
+    return None if tls.own_name is None else tls.own_name.encode("utf-8", "surrogateescape")
+
+
 def _root(tls: TLSSide) -> bytes | None:
     return tls.root
 
@@ -183,6 +187,7 @@ TLS_FETCHES: dict[str, Callable[..., Fetch]] = {
     # A connection that OpenSSL has given up comes to no rule, only to the log.
     "ssl_fc_err": _told(_client, lambda tls: tls.handshake_error),
     "ssl_fc_err_str": _told(_client, lambda tls: None),
+    "ssl_fc_crtname": _told(_client, _own_name),
     "ssl_bc_sni": _told(_server, lambda tls: tls.sni),
     # Early data is never taken.
     "ssl_fc_early_rcvd": _told(_client, lambda tls: False),
