@@ -17,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.build.answers import Answers
 from reusedproxy.build.rule_sets import RuleSets
-from reusedproxy.build.tables import tables_of
+from reusedproxy.build.tables import judged_from, tables_of
 from reusedproxy.config import model
 from reusedproxy.config.model.logs import Captures, Slot
 from reusedproxy.config.reader import Source, read_configuration
@@ -145,10 +145,12 @@ DEFAULTS = "defaults\n mode http\n timeout connect 5s\n timeout client 30s\n tim
 
 
 def sections(
-    frontend: str, backend: str = "", others: dict[str, str] | None = None, users: str = ""
+    frontend: str, backend: str = "", others: dict[str, str] | None = None, users: str = "", global_: str = ""
 ) -> model.Configuration:
-    """A frontend `fe`, its backend `be`, and `others`; `users` are the lines of a `userlist` with the name L."""
-    text = f"userlist L\n{users}\n" if users else ""
+    """A frontend `fe`, its backend `be`, and `others`; `users` are the lines of a `userlist` with the name L, `global_`
+    those of the section `global`."""
+    text = f"global\n{global_}\n" if global_ else ""
+    text += f"userlist L\n{users}\n" if users else ""
     text += (
         f"{DEFAULTS}frontend fe\n bind :80\n{frontend}\n default_backend be\nbackend be\n{backend}\n server s1 h:1\n"
     )
@@ -165,11 +167,12 @@ def ruled(
     files: dict[str, bytes] | None = None,
     users: str = "",
     passwords: Passwords | None = None,
+    global_: str = "",
     **world: Any,
 ) -> World:
     """The world whose frontend has these lines, which may name `files` and the userlist L of `users`, whose hashes
-    `passwords` checks; further keywords go to it."""
-    said = sections(lines, backend, others, users)
+    `passwords` checks; `global_` are lines of the section `global`; further keywords go to it."""
+    said = sections(lines, backend, others, users, global_)
     made = World(test, **world)
     backends = {"be": made.backend}
     for name in others or {}:
@@ -195,6 +198,7 @@ def ruled(
         made.frontend.unique_id = text_of_items(own.unique_id)
     if users:
         made.frontend.authentication = Authentication(said.user_lists, passwords or Passwords(None))
+    made.frontend.judged_from = judged_from(said.tables.values())
     made.frontend.tables = tables_of(said.tables, {}, made.clock.seconds, [])
     rule_sets = RuleSets(backends, answers=Answers(files={**(files or {})}), tables=made.frontend.tables)
     made.frontend.routing = run_through(rule_sets.routing(made.frontend))

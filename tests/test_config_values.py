@@ -382,3 +382,44 @@ class NumberTests(SynchronousTestCase):
             with self.assertRaises(ConfigurationError) as raised:
                 self.read(*heads)
             self.assertIn(why, str(raised.exception))
+
+
+class StatusTests(SynchronousTestCase):
+    """`http-err-codes`, `http-fail-codes`."""
+
+    def judged(self, *lines: str) -> tuple[list[int], list[int]]:
+        """The errors and the failures of a table, whose section stands before those of these lines."""
+        text = "backend t\n stick-table type ip size 9 store http_err_cnt\n"
+        text += "".join(f"global\n {line}\n" for line in lines)
+        judged = read_configuration([Source("t.cfg", text)], {}).tables["t"].judged
+        return sorted(judged.errors), sorted(judged.failures)
+
+    def test_words_add_take_out_and_replace(self) -> None:
+        errors, failures = [*range(400, 500)], [500, 502, 503, 504, *range(506, 600)]
+        for lines, found in (
+            ((), (errors, failures)),
+            (("http-err-codes 400,402-404,490",), ([400, 402, 403, 404, 490], failures)),
+            (("http-err-codes 400-404 -402 +500",), ([400, 401, 403, 404, 500], failures)),
+            (("http-err-codes 401", "http-err-codes +302,403-404"), ([302, 401, 403, 404], failures)),
+            (("http-err-codes -400-498", "http-fail-codes 599"), ([499], [599])),
+            (("http-fail-codes -500-599",), (errors, [])),
+        ):
+            self.assertEqual(self.judged(*lines), found, lines)
+
+    def test_what_is_no_range_is_refused(self) -> None:
+        for said, why in (
+            ("", "needs ranges of statuses"),
+            ("x", "'x' is no list of statuses"),
+            ("400,", "is no list"),
+            ("+", "is no list"),
+            ("400-", "is no list"),
+            ("400--499", "is no list"),
+            ("499-400", "the smaller one of a range first"),
+            ("99", "from 100 to 599"),
+            ("+400-600", "from 100 to 599"),
+        ):
+            for word in ("http-err-codes", "http-fail-codes"):
+                with self.assertRaises(ConfigurationError) as raised:
+                    read_configuration([Source("t.cfg", f"global\n {word} {said}\n")], {})
+                (fault,) = raised.exception.faults
+                self.assertIn(why, fault.text)

@@ -391,6 +391,22 @@ class RequestTests(SynchronousTestCase):
             self.assertEqual((found["http_err_cnt"], found["http_fail_cnt"]), (errors, failures), status)
         self.assertGreater(self.values(world)["bytes_out_cnt"], 6 * 19)
 
+    def test_answers_are_judged_as_is_said(self) -> None:
+        """Of any status, in both ways of counting, and with rules for answers."""
+        said = "http-err-codes 400-499 -404 +302\n http-fail-codes 302,503"
+        for lines in (LIMIT.replace("gt 2", "gt 99"), SHORT.replace("gt 3", "gt 99")):
+            for rules in ("", "\n http-response set-header X 1"):
+                world = ruled(self, lines + rules, warm=1, servers=1, global_=said)
+                client, counts = world.client(), []
+                for status in (200, 302, 404, 403, 500, 503):
+                    client.send(GET)
+                    world.server.answer(b"HTTP/1.1 %d X\r\nContent-Length: 0\r\n\r\n" % status)
+                    client.take()
+                    found = self.values(world)
+                    counts.append((found["http_err_cnt"], found.get("http_fail_cnt", 0)))
+                errors, failures = (0, 1, 1, 2, 2, 2), (0, 1, 1, 1, 1, 2) if "http_fail_cnt" in lines else (0,) * 6
+                self.assertEqual(counts, [*zip(errors, failures, strict=True)], (lines, rules))
+
     def test_a_connection_that_is_kept_alive_is_counted_in_the_entry_that_there_is(self) -> None:
         """It looks for it once, as long as that is its own: one that is removed, and one whose place another client's
         entry has taken, are made anew."""

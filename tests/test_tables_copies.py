@@ -327,7 +327,7 @@ class SharingTests(CopiesTestCase):
         one, two = giver.shared(), taker.shared()
         self.assertEqual(new.uses[new.find("a")], 1)
         ended: Any = SimpleNamespace(client=SimpleNamespace(session=None), status=200, bytes_in=1, bytes_out=1)
-        end_counting(ended, {0: (old, row)}, 0)
+        end_counting(ended, {0: (old, row)}, 0, judged=False)
         self.tell(one, two)
         self.assertEqual((old.uses[row], new.uses[new.find("a")]), (0, 0))
 

@@ -38,7 +38,7 @@ from reusedproxy.build.servers.line import Line
 from reusedproxy.build.servers.lines import Lines
 from reusedproxy.build.spelling import Spelling, spelling_of
 from reusedproxy.build.standbys import stand_by
-from reusedproxy.build.tables import Sweep, counts_requests, tables_of
+from reusedproxy.build.tables import Sweep, counts_requests, judged_from, tables_of
 from reusedproxy.build.ties import tie
 from reusedproxy.clients.connection_limit import ConnectionLimit
 from reusedproxy.clients.frequencies import Frequencies
@@ -469,6 +469,7 @@ class Assembly:
         if settings.mode == "tcp":
             frontend.guide = yield from rule_sets.guide(frontend)
         frontend.tables = proxy.tables
+        frontend.judged_from = judged_from(self._configuration.tables.values())
         frontend.gate = rule_sets.gate(frontend.settings.rules.connection)
         frontend.session_gate = rule_sets.gate(frontend.settings.rules.session)
         frontend.tracks = any(gate is not None and gate.tracks for gate in (frontend.gate, frontend.session_gate))

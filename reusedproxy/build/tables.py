@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from math import inf
 
 from reusedproxy.config.model.rules import Rules
-from reusedproxy.config.model.tables import StickTable
+from reusedproxy.config.model.tables import Judged, StickTable
 from reusedproxy.config.model.values import Notice
 from reusedproxy.config.rules.counters import Track
 from reusedproxy.net.deadlines import Deadlines
@@ -29,6 +29,11 @@ def counts_requests(rules: Rules, tables: Mapping[str, Table]) -> bool:
     actions = (rule.action for rule in (*rules.connection, *rules.session))
     tracked = [tables[action.table] for action in actions if isinstance(action, Track)]
     return any(table.requests is not None or table.counts_exchanges for table in tracked)
+
+
+def judged_from(said: Iterable[StickTable]) -> int:
+    """Returns the least status that one of these tables counts as an error, or as a failure."""
+    return min((each.judged.least for each in said), default=Judged().least)
 
 
 def tables_of(

@@ -39,6 +39,7 @@ from reusedproxy.clients.stream import StreamConnection, StreamLog
 from reusedproxy.clients.switched import SwitchedConnection
 from reusedproxy.config import model
 from reusedproxy.config.model.persistence import NO_COOKIES
+from reusedproxy.config.model.tables import Judged
 from reusedproxy.exchanges.authentication import NOBODY, Authentication
 from reusedproxy.exchanges.counting import count_request
 from reusedproxy.exchanges.exchange import Exchange
@@ -178,6 +179,7 @@ class Frontend(Owner):
         self.session_gate: Gate | None = None
         #: All stick tables, by name; and whether its rules for connections or sessions track anything there.
         self.tables: Mapping[str, Table] = {}
+        self.judged_from = Judged().least
         self.tracks = False
         #: Each request is counted before all else: in what the rules for connections track, or in `requests_begun`,
         #: where a rule asks for its rate.

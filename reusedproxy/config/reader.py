@@ -512,7 +512,7 @@ class _Reading:
         validate_names(self.proxies, self.resolvers, self.report)
         check_user_lists(self.user_lists, self.report)
         validate_users([*self.proxies, *self.defaults], self.user_lists, self.report)
-        tables = finish.tables([*self.proxies, *self.peers.values()])
+        tables = finish.tables([*self.proxies, *self.peers.values()], self.global_.judged)
         for section in self.peers.values():
             check_peers(section, self.global_.local_peer, self.report)
         if not self.report.names_in_doubt and not any("stick-table" in each.unreadable for each in self.proxies):

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from reusedproxy.exchanges.withheld import Verdict
 from reusedproxy.sessions.client import ClientFacts
-from reusedproxy.tables.tracking import ERRORS, FAILURES, REQUESTS, Counters, count, count_bytes, kind_of
+from reusedproxy.tables.tracking import ERRORS, FAILURES, REQUESTS, Counters, count, count_bytes, count_status
 
 
 class Counted(Protocol):
@@ -73,16 +73,16 @@ def count_failure(exchange: Counted) -> None:
 
 
 def count_answer(exchange: Counted, status: int) -> None:
-    """Counts an answer with this status, which is an error, before rules see it."""
-    count(exchange.counters, _shared(exchange), kind_of(status))
+    """Counts an answer with this status, which may be an error, before rules see it."""
+    count_status(exchange.counters, _shared(exchange), status)
 
 
-def end_counting(exchange: Counted, counters: Counters, left: int) -> None:
+def end_counting(exchange: Counted, counters: Counters, left: int, judged: bool) -> None:
     """Counts what remains to be counted of a request in what tracks it, which ends; the log may still ask it. `left`
-    are bytes of the answer that are still to be sent."""
+    are bytes of the answer that are still to be sent; `judged` tells that its status may be an error."""
     shared = _shared(exchange) if exchange.client.session is not None else None
-    if exchange.status >= 400 and exchange.answered and exchange.answer_rules is None:
-        count(counters, shared, kind_of(exchange.status))
+    if judged and exchange.answered and exchange.answer_rules is None:
+        count_status(counters, shared, exchange.status)
     if shared and (counters or any(table.counts_bytes for table, _ in shared.values())):
         count_bytes(counters, shared, exchange.bytes_in, exchange.bytes_out + left)
     for table, row in counters.values():

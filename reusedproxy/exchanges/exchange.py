@@ -722,7 +722,7 @@ class Exchange(Request):
         if not self.framed:
             head.drop_chunked()  # before rules see what the client does not get
         self.arrived, self.arrived_whole = data, over
-        if self.counters is not None and head.status >= 400:
+        if self.counters is not None and head.status >= self.client.frontend.judged_from:
             count_answer(self, head.status)
         verdict = self.answer_rules(self)
         self.arrived = None
@@ -923,8 +923,9 @@ class Exchange(Request):
         client = self.client
         if self.counters is not None:
             known = client.known_entry
-            if known is None or known.counters is not self.counters or self.status >= 400 or known.table.journals:
-                end_counting(self, self.counters, len(last))
+            judged = self.status >= client.frontend.judged_from
+            if known is None or known.counters is not self.counters or judged or known.table.journals:
+                end_counting(self, self.counters, len(last), judged)
             else:
                 known.uses[known.row] -= 1  # what that does for a limit, without a call for each request
         self.ended = client.deadlines.now() if now is None else now

@@ -39,6 +39,8 @@ class FactsFrontend(Protocol):
     tables: Mapping[str, Table]
     #: The variables of the process (scope `proc`), by their names.
     variables: dict[str, Sample]
+    #: The least status of an answer that tables count as an error, or as a failure.
+    judged_from: int
     #: What writes the lines of `debug`, by where they go.
     sinks: Mapping[str, Callable[[str], None]]
     #: Looks names up.

@@ -26,10 +26,7 @@ Counters = dict[int, Tracked]
 
 
 def count(own: Counters | None, shared: Counters | None, kind: str, events: int = 1) -> None:
-    """Counts events of this kind ("": of none) in each of the counters `own`, and in those of `shared` that have other
-    numbers."""
-    if not kind:
-        return
+    """Counts events of this kind in each of the counters `own`, and in those of `shared` that have other numbers."""
     for table, row in _all(own, shared):
         counted: Counted | None = getattr(table, kind)
         if counted is not None:
@@ -38,17 +35,18 @@ def count(own: Counters | None, shared: Counters | None, kind: str, events: int 
 
 def count_answer(tracked: Tracked, status: int) -> None:
     """Counts what an answer with this status says of the client, or of the server."""
-    kind = kind_of(status)
-    if kind:
-        table, row = tracked
-        table.count(row, table.errors if kind == ERRORS else table.failures)
+    table, row = tracked
+    judged = table.settings.judged
+    if status in judged.errors:
+        table.count(row, table.errors)
+    if status in judged.failures:
+        table.count(row, table.failures)
 
 
-def kind_of(status: int) -> str:
-    """Returns ERRORS for an answer that a client is to blame for, FAILURES for one that a server is, or ""."""
-    if 400 <= status < 500:
-        return ERRORS
-    return FAILURES if 500 <= status < 600 and status not in (501, 505) else ""
+def count_status(own: Counters | None, shared: Counters | None, status: int) -> None:
+    """Does so in all counters in which `count` counts."""
+    for tracked in _all(own, shared):
+        count_answer(tracked, status)
 
 
 def count_bytes(own: Counters, shared: Counters | None, received: int, sent: int) -> None:

@@ -144,10 +144,6 @@ HINTS = {
     "grace": "take it out: 'hard-stop-after' says how long a stop may take",
     "h1-do-not-close-on-insecure-transfer-encoding": "take it out: what servers may read in several ways is refused",
     **dict.fromkeys(
-        ("http-err-codes", "http-fail-codes"),
-        "statuses from 400 to 499 are counted as errors, from 500 to 599 as failures, but for 501 and 505",
-    ),
-    **dict.fromkeys(
         ("jwt.decrypt_alg_list", "jwt.decrypt_enc_list"),
         "write a rule about the token's header: 'http-request deny unless { VALUE,jwt_header_query('$.enc') -m str"
         " A256GCM }'",

@@ -56,10 +56,25 @@ class Stored:
 
 
 @frozen
+class Judged:
+    """Holds which statuses of answers a client is to blame for (`http_err_cnt`), and which a server
+    (`http_fail_cnt`)."""
+
+    errors: frozenset[int] = frozenset(range(400, 500))
+    failures: frozenset[int] = frozenset(range(500, 600)) - {501, 505}
+
+    @property
+    def least(self) -> int:
+        """Returns the least of them; 600 where there is none."""
+        return min(self.errors | self.failures, default=600)
+
+
+@frozen
 class StickTable:
     """Holds one table. `type` is that of its keys, "ip", "ipv6", "integer", "string" or "binary"; `length` the most
     bytes of the latter two. `size` are entries. `expire`: milliseconds after its last use in which an entry goes; 0:
-    none does. `nopurge`: a full table takes no further keys, where the oldest would make room otherwise."""
+    none does. `nopurge`: a full table takes no further keys, where the oldest would make room otherwise. `judged`: what
+    counts as an error, and as a failure."""
 
     name: str
     place: Place
@@ -71,6 +86,7 @@ class StickTable:
     stored: tuple[Stored, ...] = ()
     server_key: str = BY_NAME
     peers: str = ""
+    judged: Judged = Judged()
 
     def fits(self, other: StickTable) -> bool:
         """Tells whether entries of the other table can go on in this one."""

@@ -20,7 +20,7 @@ from reusedproxy.config.model.names import DEFAULT, Resolvers
 from reusedproxy.config.model.persistence import Stick
 from reusedproxy.config.model.proxies import Backend, Frontend, Timeouts
 from reusedproxy.config.model.rules import Format, Rule, Rules
-from reusedproxy.config.model.tables import StickTable, Stored
+from reusedproxy.config.model.tables import Judged, StickTable, Stored
 from reusedproxy.config.rules.acls import resolved, resolved_backend, resolved_use_server
 from reusedproxy.config.rules.bandwidth import with_filter
 from reusedproxy.config.rules.formats import STANDARD, needs_answer, read_format
@@ -278,15 +278,15 @@ def _rules(draft: ProxyDraft, groups: Groups) -> Rules:
     )
 
 
-def tables(drafts: Iterable[ProxyDraft | PeersDraft]) -> dict[str, StickTable]:
-    """Returns all stick tables by name, in the order written: a proxy's has its name."""
+def tables(drafts: Iterable[ProxyDraft | PeersDraft], judged: Judged) -> dict[str, StickTable]:
+    """Returns all stick tables by name, in the order written: a proxy's has its name. All judge answers alike."""
     found: dict[str, StickTable] = {}
     for draft in drafts:
         if isinstance(draft, PeersDraft):
             found.update(draft.tables)
         elif draft.stick_table is not None:
             found.setdefault(draft.name, draft.stick_table)
-    return found
+    return {name: evolve(table, judged=judged) for name, table in found.items()}
 
 
 def with_servers(tables: Mapping[str, StickTable], backends: Iterable[Backend]) -> dict[str, StickTable]:

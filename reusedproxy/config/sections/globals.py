@@ -11,9 +11,11 @@ from reusedproxy.config.language import haproxy_words, hints, units
 from reusedproxy.config.language.alternatives import HINTS
 from reusedproxy.config.language.files import based_path
 from reusedproxy.config.language.report import Line, Report, Wrong, did_you_mean, nearest, not_done, one_of
+from reusedproxy.config.language.statuses import read_statuses
 from reusedproxy.config.model.logs import THIS_HOST, LogTarget
 from reusedproxy.config.model.proxies import Global, Manhole, Said, StatsSocket
 from reusedproxy.config.model.rules import Rule
+from reusedproxy.config.model.tables import Judged
 from reusedproxy.config.model.values import Place
 from reusedproxy.config.rules.process import read_variable_line
 from reusedproxy.config.sections.binds import UnixDefaults, read_unix_bind
@@ -89,6 +91,8 @@ class GlobalDraft:
     local_peer: str = ""
     #: Counters of a connection, and of a request (`track-sc0`).
     stick_counters: int = 3
+    #: Which statuses of answers are errors, and which are failures (`http-err-codes`, `http-fail-codes`).
+    judged: Judged = Factory(Judged)
     manhole: Manhole | None = None
     pool_connect_rate: float = 200.0
     pool_warm_start: float | None = None
@@ -555,6 +559,14 @@ def _stick_counters(draft: GlobalDraft, line: Line) -> None:
     draft.stick_counters = units.integer(line.one_argument("a number"), "'tune.stick-counters'", most=100)
 
 
+def _error_statuses(draft: GlobalDraft, line: Line) -> None:
+    draft.judged = evolve(draft.judged, errors=read_statuses(line, draft.judged.errors))
+
+
+def _failure_statuses(draft: GlobalDraft, line: Line) -> None:
+    draft.judged = evolve(draft.judged, failures=read_statuses(line, draft.judged.failures))
+
+
 def _external_check(draft: GlobalDraft, line: Line) -> None:
     if line.arguments not in ((), ("preserve-env",)):
         raise Wrong("'external-check' takes nothing, or 'preserve-env', after it")
@@ -620,6 +632,8 @@ _READERS: dict[str, Callable[[GlobalDraft, Line], None]] = {
     "maxsslconn": _maxsslconn,
     "localpeer": _local_peer,
     "tune.stick-counters": _stick_counters,
+    "http-err-codes": _error_statuses,
+    "http-fail-codes": _failure_statuses,
     "manhole": _manhole,
     "pool-connect-rate": _pool_connect_rate,
     "pool-warm-start": _pool_warm_start,
