@@ -24,6 +24,7 @@ from reusedproxy.build.asked import calls_in
 from reusedproxy.build.backends import Backends
 from reusedproxy.build.certificates import FilesOfTLS, Served, Stamps, serving
 from reusedproxy.build.deeds import notes_in_sessions
+from reusedproxy.build.issuers import issuers_of
 from reusedproxy.build.listeners import Listeners, query_of
 from reusedproxy.build.log_lines import LogLines, log_lines
 from reusedproxy.build.maps import Maps
@@ -322,6 +323,7 @@ class Assembly:
         proxy.stamps = yield from proxy.files.look()  # before any of these files is read
         if serving:
             yield from proxy.trusts.reading(proxy.files.crl_files, self._reactor, proxy.files.beside_lists)
+        proxy.trusts.issuers = issuers_of(configuration.global_, self._faults, [] if self._again else proxy.notices)
         sections = Sections(configuration, proxy.addresses, self._faults, [] if self._again else proxy.notices)
         answers = Answers(configuration.global_.bufsize, {**proxy.answers})
         self._spelling = spelling_of(configuration.global_, self._faults)

@@ -73,7 +73,7 @@ def serving(tls: BindTLS, previous: Iterable[Served], trusts: Trusts) -> Steps[S
     yield
     names = [(each.path, each.key) for each in chosen]
     on_disk = yield from _looking_at(files_of(tls, chosen))
-    stamps = (*on_disk, *held.stamps(names, [*_lists(tls), *trusted_files(tls, chosen)]))
+    stamps = (*on_disk, *trusts.stamps(names, [*_lists(tls), *trusted_files(tls, chosen)]))
     yield
     former = [*previous]
     for known in former:
@@ -109,7 +109,7 @@ class _Contexts:
         for path in files:
             if path not in self._looked_at:
                 self._looked_at[path] = stamps_of([path])
-        held = self._trusts.in_memory.stamps([(certificate.path, certificate.key)], [*trusted_files(line, ())])
+        held = self._trusts.stamps([(certificate.path, certificate.key)], [*trusted_files(line, ())])
         return (*(each for path in files for each in self._looked_at[path]), *held)
 
 
@@ -254,7 +254,7 @@ def server_stamps(tls: ServerTLS | None, known: dict[str, Stamps], trusts: Trust
             known[path] = stamps_of([path])
         stamps.update(dict.fromkeys(known[path]))
     names = [(tls.crt, tls.key)] if tls.crt is not None else []
-    return (*stamps, *trusts.in_memory.stamps(names, _trusted_by(tls)))
+    return (*stamps, *trusts.stamps(names, _trusted_by(tls)))
 
 
 def _server_files(tls: ServerTLS) -> list[str]:
@@ -331,6 +331,8 @@ class FilesOfTLS:
         self._of_servers = [path for tls in asked for path in _server_files(tls)]
         self._lists_of_servers = [tls.crl_file for tls in asked]
         self._beside_of_servers = [tls.ca_file for tls in asked if tls.crl_file is not None and tls.ca_file is not None]
+        if configuration.global_.issuers is not None:
+            self._of_servers.append(configuration.global_.issuers.value)
         self._chosen = dict.fromkeys(server.identities for server in servers if server.identities)
 
     def _named(self, rule: IdentityRule) -> Steps[list[str]]:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
+import signal
 import socket
 import ssl
 from pathlib import Path
 
+from cryptography.hazmat.primitives.serialization import Encoding
+from OpenSSL import SSL
+
+from reusedproxy.demo.certificates import Authority
 from tests.integration.beside import HAProxy, haproxy_version
 from tests.integration.daemon import Daemon
-from tests.integration.peers import LOOPBACK
+from tests.integration.peers import LOOPBACK, wait_for
 from tests.integration.test_runtime_beside_haproxy import RuntimeTestCase, ask
 from tests.ports import free_port
 from tests.test_net_tls_server import revocations
@@ -220,3 +225,43 @@ class FilesBesideHAProxyTests(BesideTestCase):
         ):
             self.alike(text)
             self.alike(text, "operator")
+
+
+class IssuersBesideHAProxyTests(BesideTestCase):
+    def count(self, port: int) -> int:
+        """How many certificates a client is shown."""
+        with socket.create_connection((LOOPBACK, port), 20.0) as plain:
+            tls = SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD), plain)
+            tls.set_connect_state()
+            plain.settimeout(None)
+            tls.do_handshake()
+            return len(tls.get_peer_cert_chain() or ())
+
+    def test_chains_are_completed_alike(self) -> None:
+        """Of a file without one; a reload takes what is in the directory then."""
+        middle, root = Authority("middle", issuer=self.authority), self.authority
+        alone, whole, issuers = self.directory / "alone.pem", self.directory / "whole.pem", self.directory / "issuers"
+        issued = middle.issue("a", key="ecdsa")
+        issued.write(whole)
+        alone.write_bytes(issued.certificate.public_bytes(Encoding.PEM) + issued.key_pem)
+        issuers.mkdir()
+        (issuers / "middle").write_bytes(middle.certificate_pem + root.certificate_pem)
+        (issuers / "junk").write_bytes(b"junk")
+        found = []
+        for make in (Daemon, HAProxy):
+            ports = free_port(), free_port()
+            text = f"backend servers\nglobal\n issuers-chain-path {issuers}/\n" + "".join(
+                f"frontend f{port}\n bind {LOOPBACK}:{port} ssl crt {path}\n http-request return status 204\n"
+                for port, path in zip(ports, (alone, whole), strict=True)
+            )
+            daemon = make(self.directory / make.__name__, text)
+            self.addCleanup(daemon.stop)
+            daemon.start()
+            found.append([self.count(port) for port in ports])
+            if make is Daemon:
+                (issuers / "middle").write_bytes(middle.certificate_pem)
+                daemon.signal(signal.SIGHUP)
+                wait_for(lambda: self.count(ports[0]) == 2, "the other chain")  # noqa: B023
+                (issuers / "middle").write_bytes(middle.certificate_pem + root.certificate_pem)
+            daemon.stop()
+        self.assertEqual(found, [[3, 2], [3, 2]])

@@ -112,7 +112,7 @@ def loading(
     faults += sources.faults
     made = Identities(rule)
     for path in sources.crts:
-        stamps = (*stamps_of([path, *keys_beside(path)]), *trusts.in_memory.stamps([(path, None)], ()))
+        stamps = (*stamps_of([path, *keys_beside(path)]), *trusts.stamps([(path, None)], ()))
         before = None if previous is None else previous.crts.get(path)
         try:
             made.crts[path] = stamps, _certificate(path, stamps, before, tls, trusts)

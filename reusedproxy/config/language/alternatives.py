@@ -148,7 +148,6 @@ HINTS = {
         "write a rule about the token's header: 'http-request deny unless { VALUE,jwt_header_query('$.enc') -m str"
         " A256GCM }'",
     ),
-    "issuers-chain-path": "put the chain into the file that 'crt' names",
     **dict.fromkeys(
         ("ssl-engine", "ssl-propquery", "ssl-provider", "ssl-provider-path"),
         "OpenSSL loads what its own configuration names (OPENSSL_CONF in the environment)",

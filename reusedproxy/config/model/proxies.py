@@ -548,6 +548,8 @@ class Global:
     pool_warm_start: float | None = None
     ssl_watch: float | None = None
     workload_api: Said | None = None
+    #: The directory of chains for certificates whose files have none (`issuers-chain-path`).
+    issuers: Said | None = None
     #: What `crt-store` sections have defined.
     stored_certificates: tuple[StoredCertificate, ...] = ()
     spread_checks: int = 0

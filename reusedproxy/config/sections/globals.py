@@ -102,6 +102,7 @@ class GlobalDraft:
     #: Whether these may have rights that the daemon has not (`insecure-setuid-wanted`).
     gains_rights: bool = False
     workload_api: Said | None = None
+    issuers: Said | None = None
     spread_checks: int = 0
     accepted_families: tuple[str, ...] = ("auto",)
     server_verify: str = "required"
@@ -203,6 +204,7 @@ class GlobalDraft:
             pool_warm_start=self.pool_warm_start,
             ssl_watch=self.ssl_watch,
             workload_api=self.workload_api,
+            issuers=self.issuers,
             stored_certificates=(*self.tls.stored.values(),),
             spread_checks=self.spread_checks,
             accepted_families=self.accepted_families,
@@ -348,6 +350,12 @@ def _crt_base(draft: GlobalDraft, line: Line) -> None:
 
 def _key_base(draft: GlobalDraft, line: Line) -> None:
     draft.tls = evolve(draft.tls, key_base=based_path(line.one_argument("a directory"), draft.tls.files))
+
+
+def _issuers(draft: GlobalDraft, line: Line) -> None:
+    """Reads `issuers-chain-path`, of which the last counts, as in HAProxy. Raises Wrong."""
+    path = based_path(line.one_argument("a directory"), draft.tls.files)
+    draft.issuers = Said(line.place, line.keyword, path.rstrip("/") or "/")
 
 
 def _default_path(draft: GlobalDraft, line: Line) -> None:
@@ -605,6 +613,7 @@ _READERS: dict[str, Callable[[GlobalDraft, Line], None]] = {
     "h1-case-adjust": _spell,
     "h1-case-adjust-file": _spell_as_a_file_says,
     "ca-base": _ca_base,
+    "issuers-chain-path": _issuers,
     "crt-base": _crt_base,
     "key-base": _key_base,
     "ssl-server-verify": _server_verify,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -60,13 +60,15 @@ class TLSConfigurationError(Exception):
 @frozen(eq=False)
 class CertificateFile:
     """Holds what a `crt` was when it was read: the certificate that is shown to peers, and the whole file; and the file
-    with its key, which may be the same. Two readings are different certificates, whatever is in them."""
+    with its key, which may be the same. `chain` completes the file's, in PEM. Two readings are different certificates,
+    whatever is in them."""
 
     path: str
     leaf: Certificate
     content: bytes
     key_path: str
     key: bytes
+    chain: bytes = b""
 
     @property
     def has_dh_parameters(self) -> bool:
@@ -76,7 +78,7 @@ class CertificateFile:
         """Has connections of `context` show this certificate. Opens no file. Raises TLSConfigurationError."""
         what = f"crt {self.path}"
         try:
-            with held_in_memory(_chain_in(what, self.content, blocks_in(what, self.content))) as held:
+            with held_in_memory(chain_in(what, self.content) + self.chain) as held:
                 context.use_certificate_chain_file(held)
         except SSL.Error as error:
             reason = openssl_reason(error)
@@ -109,7 +111,7 @@ def read_certificate(path: str, key_file: str | None = None) -> CertificateFile:
     alone = key_file is not None or not any(block.endswith((b"PRIVATE KEY", TOKEN_KEY)) for block in blocks)
     key = key_file or (_key_beside(path) if alone else path)
     first = _first_in(what, content)
-    _chain_in(what, content, blocks)
+    chain_in(what, content)
     private = content_of(f"crt {key}", key, LARGEST_CERTIFICATE) if alone else content
     return CertificateFile(path, first, content, key, private)
 
@@ -120,13 +122,14 @@ def certificate_in_place_of(path: str, content: bytes, key: bytes) -> Certificat
     Raises TLSConfigurationError."""
     what = f"crt {path}"
     first = _first_in(what, content)
-    _chain_in(what, content, blocks_in(what, content))
+    chain_in(what, content)
     return CertificateFile(path, first, content, path, key)
 
 
-def _chain_in(what: str, content: bytes, blocks: Sequence[bytes]) -> bytes:
+def chain_in(what: str, content: bytes) -> bytes:
     """Returns the blocks with certificates, for OpenSSL, which would ask on the terminal for the passphrase of one that
     is encrypted. Raises TLSConfigurationError."""
+    blocks = blocks_in(what, content)
     found = [each[0] for each in _CERTIFICATE_BLOCK.finditer(content)]
     if len(found) < sum(block.endswith(b"CERTIFICATE") for block in blocks):
         raise TLSConfigurationError(f"{what}: no usable certificate: a block of one is encrypted, or not in base64")

@@ -7,7 +7,7 @@ configuration as long as it is in use. It must never know who trusts, nor whom.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import cached_property
 from hashlib import sha256
 from typing import Any
@@ -32,7 +32,8 @@ from reusedproxy.net.tls.files import (
     read_certificate,
     readable_certificates_in,
 )
-from reusedproxy.net.tls.in_memory import CertificateInMemory, CertificateName, FilesInMemory
+from reusedproxy.net.tls.in_memory import CertificateInMemory, CertificateName, FilesInMemory, Stamp
+from reusedproxy.net.tls.issuers import NO_ISSUERS
 from reusedproxy.net.tls.openssl_server import share_store
 from reusedproxy.net.tls.revoked import ListUnreadable, RevokedLists, has_large_lists, without_lists
 from reusedproxy.net.tls.svid import SPIFFE, SVID
@@ -195,6 +196,8 @@ class Trusts:
         #: The lines of `crt-list` files and directories, by `build.crt_lists.list_name`.
         self.lists: dict[str, CrtList] = {}
         self.in_memory = FilesInMemory() if in_memory is None else in_memory
+        #: What completes the chains of certificates that it reads.
+        self.issuers = NO_ISSUERS
         #: The certificates in use, as long as some context shows them.
         self._certificates: WeakValueDictionary[CertificateName, CertificateFile] = WeakValueDictionary(
             {} if previous is None else previous._certificates
@@ -225,11 +228,16 @@ class Trusts:
             svid = self._asked("crt")
             found = certificate_in_place_of(SPIFFE, svid.chain, svid.key)
         elif held is not None:
-            found = certificate_in_place_of(path, held.content, held.key)
+            found = self.issuers.completed(certificate_in_place_of(path, held.content, held.key))
         else:
-            found = read_certificate(path, key_file)
+            found = self.issuers.completed(read_certificate(path, key_file))
         self._certificates[path, key_file] = found
         return found
+
+    def stamps(self, names: Collection[CertificateName], paths: Collection[str]) -> tuple[Stamp, ...]:
+        """Returns the stamps of what is in memory of certificates and of other files, and of what completes the chains
+        of the former."""
+        return (*self.in_memory.stamps(names, paths), *(self.issuers.stamps if names else ()))
 
     def of(self, named: Named, crl_file: str | None = None, *, fetched: bool = False) -> Trusted:
         """Returns what makes a context trust `named`: paths (None: the system's CAs) with their keywords.
