@@ -61,7 +61,7 @@ class LineTests(SynchronousTestCase):
             offer(
                 "verify optional ca-file /ca ca-verify-file /cav crl-file /crl no-ca-names crt-ignore-err 10,23"
                 " ca-ignore-err all alpn http/1.0,http/1.1 ciphers A ciphersuites B curves C sigalgs D"
-                " prefer-client-ciphers no-tls-tickets"
+                " client-sigalgs E prefer-client-ciphers no-tls-tickets"
             ),
             TLSOffer(
                 verify="optional",
@@ -76,6 +76,7 @@ class LineTests(SynchronousTestCase):
                 ciphersuites="B",
                 curves="C",
                 sigalgs="D",
+                client_sigalgs="E",
                 client_prefers=True,
                 tickets=False,
             ),
@@ -130,7 +131,7 @@ class LineTests(SynchronousTestCase):
         before = (
             "global\n ssl-default-bind-options ssl-min-ver TLSv1.3 no-tls-tickets strict-sni\n"
             " ssl-default-bind-ciphers A\n ssl-default-bind-ciphersuites B\n ssl-default-bind-curves C\n"
-            " ssl-default-bind-sigalgs D\n ssl-dh-param-file /dh\n"
+            " ssl-default-bind-sigalgs D\n ssl-default-bind-client-sigalgs E\n ssl-dh-param-file /dh\n"
             " tune.ssl.default-dh-param 3072\n tune.ssl.cachesize 0\n tune.ssl.lifetime 60\n"
             " tune.ssl.capture-cipherlist-size 7\n tune.ssl.capture-buffer-size 800\n"
         )
@@ -144,6 +145,7 @@ class LineTests(SynchronousTestCase):
                 ciphersuites="B",
                 curves="C",
                 sigalgs="D",
+                client_sigalgs="E",
                 dh_file="/dh",
                 dh_size=3072,
                 cache=False,
@@ -234,7 +236,7 @@ class FaultTests(SynchronousTestCase):
             ("ssl-default-bind-options crt /c", "'crt' cannot stand here, on the 'bind' line only"),
             ("ssl-default-bind-options no-tlsv9", "unknown word 'no-tlsv9': did you mean 'no-tlsv"),
             ("ssl-default-bind-ciphers", "needs a list of ciphers"),
-            ("ssl-default-bind-client-sigalgs x", "does not do yet"),
+            ("ssl-default-bind-client-sigalgs", "needs a list of signature algorithms"),
         ):
             (found,) = faults("ssl crt /c", f"global\n {line}\n")
             self.assertIn(words, found)
@@ -291,7 +293,7 @@ class CrtListTests(SynchronousTestCase):
         with self.assertRaises(Wrong) as caught:
             read_crt_list(
                 "a.pem [verify none\nb.pem [allow-0rtt]\nc.pem [crt d]\nd.pem [xyzzy]\ne.pem [alpn h2]\n"
-                "f.pem [ocsp-update on]\ng.pem [client-sigalgs RSA+SHA256]\nh.pem [ocsp-update maybe]\n"
+                "f.pem [ocsp-update on]\ng.pem [client-sigalgs]\nh.pem [ocsp-update maybe]\n"
             )
         text = str(caught.exception)
         self.assertNotIn("'bind' line only", text.replace("'crt' cannot stand here, on the 'bind' line only", ""))
@@ -303,7 +305,7 @@ class CrtListTests(SynchronousTestCase):
                 "unknown word",
                 "'h2'",
                 "'ocsp-update on' is a HAProxy TLS option that reusedproxy does not do yet: take it out, no OCSP",
-                "'client-sigalgs' is a HAProxy TLS option that reusedproxy does not do yet",
+                "'client-sigalgs' needs",
                 "'ocsp-update' is one of",
             ),
             1,

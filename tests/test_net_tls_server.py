@@ -378,15 +378,33 @@ class FileTests(SynchronousTestCase):
         self.assertIn("ciphersuites NONSENSE: ", self.fault(ciphersuites="NONSENSE"))
         self.assertIn("curves NONSENSE: OpenSSL does not know", self.fault(curves="NONSENSE"))
         self.assertIn("sigalgs NONSENSE: OpenSSL does not know", self.fault(sigalgs="NONSENSE"))
+        self.assertIn("client-sigalgs NONSENSE: OpenSSL does not know", self.fault(client_sigalgs="NONSENSE"))
         self.assertIn("no usable DH parameters", self.fault(dh_file=self.crt))
         good = offer(
             ciphers="ECDHE+AES256", ciphersuites="TLS_AES_128_GCM_SHA256", curves="X25519:P-256", sigalgs="ECDSA+SHA256"
         )
         Certificates.load([Certificate(self.crt, good)], False)
 
+    def test_algorithms_of_clients_are_those_of_both_sides(self) -> None:
+        """OpenSSL's own list, and any for clients that are not asked for a certificate."""
+        ours = {"ca_file": self.ours.ca_file, "client_sigalgs": "ECDSA+SHA256"}
+        for verify in ("optional", "required"):
+            for sigalgs in (None, "ECDSA+SHA384"):
+                fault = self.fault(verify=verify, sigalgs=sigalgs, **ours)
+                self.assertIn("client-sigalgs ECDSA+SHA256: reusedproxy has no algorithms for clients alone", fault)
+            good = offer(verify=verify, sigalgs="ECDSA+SHA256", **ours)
+            Certificates.load([Certificate(self.crt, good)], False)
+        Certificates.load([Certificate(self.crt, offer(client_sigalgs="ECDSA+SHA256"))], False)
+
     def test_a_fault_leaves_nothing_in_openssls_queue(self) -> None:
         """It would be taken for an error of the next connection."""
-        for fields in ({"curves": "X"}, {"sigalgs": "X"}, {"ciphers": "X"}, {"ciphersuites": "X"}):
+        for fields in (
+            {"curves": "X"},
+            {"sigalgs": "X"},
+            {"client_sigalgs": "X"},
+            {"ciphers": "X"},
+            {"ciphersuites": "X"},
+        ):
             self.fault(**fields)
             self.assertEqual(_util.lib.ERR_peek_error(), 0, fields)
 

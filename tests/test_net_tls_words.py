@@ -142,6 +142,8 @@ class FaultTests(SynchronousTestCase):
             ({"ciphersuites": "NONSENSE"}, "ciphersuites NONSENSE: "),
             ({"curves": "X25519:nonsense"}, "curves X25519:nonsense: OpenSSL does not know one of them"),
             ({"sigalgs": "nonsense"}, "sigalgs nonsense: OpenSSL does not know one of them"),
+            ({"client_sigalgs": "nonsense"}, "client-sigalgs nonsense: OpenSSL does not know one of them"),
+            ({"client_sigalgs": "RSA+SHA256", "crt": ours.crt}, "has no algorithms for clients alone"),
             ({"crl_file": "/nowhere.pem"}, "crl-file /nowhere.pem: cannot be read: No such file or directory"),
             ({"crl_file": ours.ca_file}, "holds no list"),
         ):

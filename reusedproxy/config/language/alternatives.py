@@ -204,11 +204,6 @@ HINTS = {
     **dict.fromkeys(
         ("bind tcp-md5sig", "server tcp-md5sig"), "segments are not signed (RFC 2385): 'ssl' knows the other side"
     ),
-    **dict.fromkeys(
-        ("ssl-default-bind-client-sigalgs", "ssl-default-server-client-sigalgs", "client-sigalgs")
-        + ("bind client-sigalgs", "server client-sigalgs"),
-        "OpenSSL's binding has no call for it: take it out, and OpenSSL's own list counts",
-    ),
     # -- in rules
     **dict.fromkeys(
         (f"tcp-request {stage} capture" for stage in ("connection", "session")), "write 'tcp-request content'"

@@ -42,9 +42,9 @@ class TLSOffer:
     """Holds the handshake settings that a whole `bind` line may have, or one certificate in a `crt-list`.
 
     Paths are as configured, with the base directories prepended; `ca_file` may be "@system-ca". `ciphers`,
-    `ciphersuites`, `curves` and `sigalgs` None: OpenSSL's defaults. `min_version` and `max_version` are of
-    `TLS_VERSIONS`. An empty `alpn`: the extension is not answered. `dh_file` has DH parameters; without it, `dh_size`
-    is the size in bits of the DHE group, and None: DHE is not offered. Ignored errors are OpenSSL's numbers
+    `ciphersuites`, `curves`, `sigalgs` and `client_sigalgs` None: OpenSSL's defaults. `min_version` and `max_version`
+    are of `TLS_VERSIONS`. An empty `alpn`: the extension is not answered. `dh_file` has DH parameters; without it,
+    `dh_size` is the size in bits of the DHE group, and None: DHE is not offered. Ignored errors are OpenSSL's numbers
     (X509_V_ERR), for the client's own certificate and for the ones above it. `capture` is how many bytes are kept of
     the lists in a client's first message, for rules about them.
     """
@@ -63,6 +63,7 @@ class TLSOffer:
     ciphersuites: str | None = None
     curves: str | None = None
     sigalgs: str | None = None
+    client_sigalgs: str | None = None
     client_prefers: bool = False
     tickets: bool = True
     cache: bool = True
@@ -93,12 +94,12 @@ class ServerTLS:
     """Holds `ssl` and its companions on a server line. Paths are as configured, `ca_file` may be "@system-ca".
 
     `sni` and `verifyhost` are plain names (of `sni str(NAME)`), None when unset or not constant. `ciphers`,
-    `ciphersuites`, `curves` and `sigalgs` None: OpenSSL's defaults. Versions are of `TLS_VERSIONS`. `resumes`: sessions
-    are resumed where the server allows it. `key` is as in `CertificateSource`. `pins` are those of keys (`pin-sha256`),
-    of which one must be in the chain; none: any key. `ocsp` is "none" (no answer is asked for), "optional" (one that
-    the server staples counts) or "required". `spiffe` are IDs of workloads, of which the certificate must have one;
-    then no name is verified; one that ends in /* is for all below. `crl_fetched`: the lists in `crl_file` are fetched
-    (`crl-url`), so the file may not be there yet.
+    `ciphersuites`, `curves`, `sigalgs` and `client_sigalgs` None: OpenSSL's defaults. Versions are of `TLS_VERSIONS`.
+    `resumes`: sessions are resumed where the server allows it. `key` is as in `CertificateSource`. `pins` are those of
+    keys (`pin-sha256`), of which one must be in the chain; none: any key. `ocsp` is "none" (no answer is asked for),
+    "optional" (one that the server staples counts) or "required". `spiffe` are IDs of workloads, of which the
+    certificate must have one; then no name is verified; one that ends in /* is for all below. `crl_fetched`: the lists
+    in `crl_file` are fetched (`crl-url`), so the file may not be there yet.
     """
 
     verify: str = "required"
@@ -113,6 +114,7 @@ class ServerTLS:
     ciphersuites: str | None = None
     curves: str | None = None
     sigalgs: str | None = None
+    client_sigalgs: str | None = None
     tickets: bool = True
     resumes: bool = True
     alpn: tuple[str, ...] = ()

@@ -101,7 +101,16 @@ def options_in_order(words: TLSWords, offer: TLSOffer) -> str:
         texts.append(f"verify {offer.verify}")
     if "ca_names" in said:
         texts.append("no-ca-names")
-    for word in ("ca-file", "ca-verify-file", "crl-file", "ciphers", "ciphersuites", "curves", "sigalgs"):
+    for word in (
+        "ca-file",
+        "ca-verify-file",
+        "crl-file",
+        "ciphers",
+        "ciphersuites",
+        "curves",
+        "sigalgs",
+        "client-sigalgs",
+    ):
         field = word.replace("-", "_")
         if field in said:
             texts.append(f"{word} {getattr(offer, field)}")

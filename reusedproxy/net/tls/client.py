@@ -131,7 +131,8 @@ class ClientContext:
         self._context = context = SSL.Context(SSL.TLS_CLIENT_METHOD)
         context.set_options(SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION)
         context.set_mode(SSL.MODE_RELEASE_BUFFERS)
-        set_parameters(context, settings)
+        signs = settings.crt is not None or "crt" in settings.by_request
+        set_parameters(context, settings, client_signs=signs)
         if settings.alpn:
             context.set_alpn_protos([each.encode("ascii") for each in settings.alpn])
         #: Our certificate and the end of its validity (Unix time); None without one.
@@ -419,7 +420,7 @@ def check_host_name(name: str) -> None:
 def try_certificate(ours: CertificateFile, settings: ServerTLS) -> None:
     """Checks that a certificate could be shown with these settings. Raises TLSConfigurationError."""
     context = SSL.Context(SSL.TLS_CLIENT_METHOD)
-    set_parameters(context, settings)
+    set_parameters(context, settings, client_signs=True)
     ours.use(context)
 
 

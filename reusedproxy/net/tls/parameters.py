@@ -43,11 +43,16 @@ class Parameters(Protocol):
     def sigalgs(self) -> str | None: ...
 
     @property
+    def client_sigalgs(self) -> str | None: ...
+
+    @property
     def tickets(self) -> bool: ...
 
 
-def set_parameters(context: SSL.Context, said: Parameters) -> None:
-    """Applies the settings to a context. Raises TLSConfigurationError for a value that OpenSSL does not know."""
+def set_parameters(context: SSL.Context, said: Parameters, *, client_signs: bool) -> None:
+    """Applies the settings to a context. `client_signs` tells that the client may show a certificate. Raises
+    TLSConfigurationError for a value that OpenSSL does not know, and for algorithms of clients that are others than
+    `sigalgs`: OpenSSL takes these for both sides, and its binding has no call for those of clients alone."""
     context.set_min_proto_version(VERSIONS[said.min_version])
     context.set_max_proto_version(VERSIONS[said.max_version])
     if not said.tickets:
@@ -66,3 +71,13 @@ def set_parameters(context: SSL.Context, said: Parameters) -> None:
         raise TLSConfigurationError(f"curves {said.curves}: OpenSSL does not know one of them")
     if said.sigalgs is not None and not set_signature_algorithms(context, said.sigalgs):
         raise TLSConfigurationError(f"sigalgs {said.sigalgs}: OpenSSL does not know one of them")
+    theirs = said.client_sigalgs
+    if theirs is None or theirs == said.sigalgs:
+        return
+    if not set_signature_algorithms(SSL.Context(SSL.TLS_METHOD), theirs):
+        raise TLSConfigurationError(f"client-sigalgs {theirs}: OpenSSL does not know one of them")
+    if client_signs:
+        raise TLSConfigurationError(
+            f"client-sigalgs {theirs}: reusedproxy has no algorithms for clients alone: take it out, or write the same"
+            " list behind 'sigalgs', which counts for both sides"
+        )

@@ -243,7 +243,7 @@ class ServerContext:
         #: The ciphers of TLS 1.2.
         self.ciphers = offer.ciphers or CIPHERS
         context.set_cipher_list(CIPHERS.encode("ascii"))
-        set_parameters(context, offer)
+        set_parameters(context, offer, client_signs=offer.verify != "none")
         self.key = certificate.key
         try:
             self.shown = ours = trusts.certificate(self.crt, self.key)
