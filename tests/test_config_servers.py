@@ -6,6 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config.model import Configuration, Server
 from reusedproxy.config.model.proxies import Check, PoolLimits, RecordBound, Spread
+from reusedproxy.config.model.sockets import OwnEnd
 from reusedproxy.config.model.tls import ServerTLS
 from reusedproxy.config.reader import ConfigurationError, Source, read_configuration
 from reusedproxy.config.sections.server_words import RECORD_MOST
@@ -225,6 +226,24 @@ class ServerTests(SynchronousTestCase):
         self.assertEqual([level for level, _ in said], ["notice"])
         self.assertIn("so it serves no other, and none can be warm", said[0][1])
 
+    def test_where_connections_come_from(self) -> None:
+        """Addresses, with a port perhaps, and the interface behind; every address is any."""
+        for words, source in (
+            ("", None),
+            ("source 192.0.2.7", OwnEnd("192.0.2.7")),
+            ("source 192.0.2.7:0", OwnEnd("192.0.2.7")),
+            ("source 192.0.2.7:1024", OwnEnd("192.0.2.7", 1024)),
+            ("source ipv6@[2001:db8::7]:1024", OwnEnd("2001:db8::7", 1024)),
+            ("source 0.0.0.0", OwnEnd()),
+            ("source * interface eth0", OwnEnd(interface="eth0")),
+            ("source 192.0.2.7 interface eth0", OwnEnd("192.0.2.7", interface="eth0")),
+            ("source 192.0.2.7 source 192.0.2.8", OwnEnd("192.0.2.8")),
+        ):
+            self.assertEqual(server(words).source, source, words)
+        self.assertEqual(server("cc bbr").congestion, "bbr")
+        made = read(" source 192.0.2.7 interface eth0\n server a h:1 source *\n").backends["b"]
+        self.assertEqual((made.source, made.servers[0].source), (OwnEnd("192.0.2.7", interface="eth0"), OwnEnd()))
+
     def test_what_proxy_headers_say_besides(self) -> None:
         """Options add up; those about certificates stand within that about TLS, as in HAProxy."""
         for words, said in (
@@ -374,6 +393,15 @@ class ServerFaultTests(SynchronousTestCase):
             ("server a h:1 id 3\n server b h:1 id 3", "id 3 is that of server 'a' already"),
             ("default-server id 3\n server a h:1", "'default-server' takes no 'id': each server has its own"),
             ("server a h:1 send-proxy-v2 proxy-v2-options ssl,cert", "'cert'"),
+            ("server a h:1 source a.example", "'a.example' is no IP address"),
+            ("server a h:1 source unix@/x", "'unix@' is a HAProxy address prefix"),
+            ("server a h:1 source 192.0.2.7:1025-2000", "has a range of ports: leave it out, and the kernel"),
+            ("server a h:1 source 192.0.2.7 usesrc clientip", "'usesrc' is a HAProxy server option"),
+            ("server a h:1 interface eth0", "stands behind 'source': source * interface eth0"),
+            ("server a h:1 source * interface a-name-beyond-15", "needs the name of a network interface"),
+            ("source", "'source' needs an address"),
+            ("source 192.0.2.7 usesrc client", "'source … usesrc' is a HAProxy"),
+            ("source 192.0.2.7 port 1", "behind the address can follow: interface NAME"),
             ("server a h:1 send-proxy-v2-ssl pool-min-conn 2", "none can be warm: take out pool-min-conn 2"),
             ("server a h:1 send-proxy pool-min-conn 2", "none can be warm: take out pool-min-conn 2"),
             ("server a h:1 send-proxy-v2 check check-reuse-pool", "none can be warm: take out check-reuse-pool"),

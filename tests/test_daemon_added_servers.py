@@ -163,7 +163,7 @@ class AddTests(AddedTestCase):
         self.assertEqual(title, "List of keywords supported for dynamic server:")
         self.assertEqual(words, sorted(words))
         self.assertLess({"pool-min-conn", "pin-sha256", "weight", "tls-tickets"}, {*words})
-        self.assertFalse({"enabled", "resolvers", "source"} & {*words})
+        self.assertFalse({"enabled", "resolvers", "cc"} & {*words})
 
     def test_the_section_counts_and_its_default_server_does_not(self) -> None:
         """As in HAProxy."""

@@ -766,6 +766,8 @@ class KeptListenerTests(GenerationTestCase):
 
 
 #: What a changed word of the `global` section comes to, on a service; None: it is for the start only.
+#: A directory without files.
+ISSUERS = "/sys"
 GLOBAL: dict[str, Any] = {
     "maxconn": (" maxconn 77\n", lambda service: service.proxy.places.maxconn, 77),
     "logs": (" log 127.0.0.1:9 daemon\n", lambda service: len(service.proxy.logs._event_targets), 1),
@@ -787,6 +789,11 @@ GLOBAL: dict[str, Any] = {
     "pool_connect_rate": (" pool-connect-rate 7\n", lambda service: service.proxy.budget.rate, 7.0),
     "ssl_watch": (" ssl-watch 3s\n", lambda service: service.reloads.watch._every, 3.0),
     "workload_api": None,  # a reload says that it needs a start: tests/test_daemon_workload.py
+    "issuers": (
+        f" issuers-chain-path {ISSUERS}\n",
+        lambda service: [name for name, *_ in service.proxy.trusts.issuers.stamps],
+        [ISSUERS],
+    ),
     "stored_certificates": None,  # for the lines that name them: tests/test_build_certificates.py
     "spread_checks": (" spread-checks 5\n", lambda service: service.proxy.configuration.global_.spread_checks, 5),
     "variables": (" set-var proc.x int(7)\n", lambda service: service.proxy.variables.get("proc.x"), 7),
@@ -1004,8 +1011,12 @@ class WordTests(GenerationTestCase):
             ("pool-connect-rate 7", lambda line: line.pool.limits.connect_rate, 7.0),
             ("pool-record 7s", lambda line: line.pool.recorder and line.pool.recorder.record.bound.seconds, 7.0),
             ("idle-ping 7s", lambda line: line.pool.limits.idle_ping, 7.0),
-            ("tcp-ut 7s", lambda line: line.pool.dialer.options, ((socket.TCP_USER_TIMEOUT, 7000),)),
-            ("\n srvtcpka-cnt 7", lambda line: line.pool.dialer.options, ((socket.TCP_KEEPCNT, 7),)),
+            ("tcp-ut 7s", lambda line: line.pool.dialer.options.options, ((socket.TCP_USER_TIMEOUT, 7000),)),
+            ("\n srvtcpka-cnt 7", lambda line: line.pool.dialer.options.options, ((socket.TCP_KEEPCNT, 7),)),
+            ("source 127.0.0.7", lambda line: line.pool.dialer.options.source.host, "127.0.0.7"),
+            ("\n source 127.0.0.8", lambda line: line.pool.dialer.options.source.host, "127.0.0.8"),
+            ("cc reno", lambda line: line.pool.dialer.options.congestion, "reno"),
+            ("send-proxy-v2-ssl", lambda line: line.server.settings.proxy_options, {"ssl"}),
             ("max-reuse 7", lambda line: line.pool.limits.max_reuse, 7),
             ("ssl-max-ver TLSv1.2", lambda line: line.context.settings.max_version, "TLSv1.2"),
             ("no-ssl-reuse", lambda line: line.context.settings.resumes, False),

@@ -11,12 +11,12 @@ from unittest import mock
 from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.config.model.sockets import KeepAlive, ServerSocket
+from reusedproxy.config.model.sockets import KeepAlive, OwnEnd, ServerSocket
 from reusedproxy.config.model.tls import ServerTLS
 from reusedproxy.demo.certificates import Authority
 from reusedproxy.net import dial as dial_module
 from reusedproxy.net.dial import CONNECTING, DONE, HANDSHAKING, Dial, Dialer, DialFailure, Target
-from reusedproxy.net.keep_alive import options_of
+from reusedproxy.net.outgoing import USUAL, is_known, options_of
 from reusedproxy.net.poller import FAILED, READ, WRITE
 from reusedproxy.net.tls.client import ClientContext
 from reusedproxy.net.tls.client_transport import ClientTLSTransport
@@ -137,7 +137,52 @@ class ConnectTests(DialCase):
             else:
                 self.assertEqual(found, wanted)
             transport.abort("over")
-        self.assertEqual(options_of(ServerSocket()), ())
+        self.assertIs(options_of(ServerSocket()), USUAL)
+
+    def test_it_comes_from_where_is_said(self) -> None:
+        """A check, too; several at once from one address, whose ports the kernel chooses. What cannot be is told."""
+        server = self.loop.server()
+        base = (self.loop.poller, self.loop.deadlines, server.target, None, 5)
+        options = options_of(ServerSocket(source=OwnEnd("127.0.0.7"), congestion="reno"))
+        opened = []
+        for brief in (False, True, False):
+            self.owner = Owner()
+            transport = self.ready(Dialer(*base, brief=brief, options=options).dial(self.owner))
+            transport.pause_reading()
+            opened.append(transport)
+            self.assertEqual(transport.socket.getsockname()[0], "127.0.0.7")
+            found = transport.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16)
+            self.assertEqual(found.rstrip(b"\0"), b"reno")
+        for transport in opened:
+            transport.abort("over")
+        with socket.socket() as free:
+            free.bind(("127.0.0.7", 0))
+            port = free.getsockname()[1]
+        self.owner = Owner()
+        transport = self.ready(
+            Dialer(*base, options=options_of(ServerSocket(source=OwnEnd("127.0.0.7", port)))).dial(self.owner)
+        )
+        self.assertEqual(transport.socket.getsockname(), ("127.0.0.7", port))
+        transport.abort("over")
+        for source, words in (
+            (OwnEnd("192.0.2.7"), "no connection can come from there (source 192.0.2.7): Cannot assign"),
+            (OwnEnd("::1"), "no connection can come from there (source ::1): "),
+            (OwnEnd(interface="nowhere0"), "no connection can come from there (interface nowhere0): "),
+        ):
+            self.owner = Owner()
+            dial = Dialer(*base, options=options_of(ServerSocket(source=source))).dial(self.owner)
+            self.loop.advance(0.1)
+            failure = self.failed(dial)
+            self.assertIn(words, failure)
+
+    def test_an_algorithm_that_the_kernel_has_not_leaves_its_own(self) -> None:
+        """As in HAProxy; who builds the server is told."""
+        server = self.loop.server()
+        options = options_of(ServerSocket(congestion="nonsense"))
+        base = (self.loop.poller, self.loop.deadlines, server.target, None, 5)
+        self.owner = Owner()
+        self.ready(Dialer(*base, options=options).dial(self.owner)).abort("over")
+        self.assertEqual([is_known(each) for each in ("reno", "nonsense")], [True, False])
 
     def test_the_time_of_tcp_and_that_of_tls_are_told_apart(self) -> None:
         """In the clear there is only one of them; who never came up has none."""

@@ -38,10 +38,19 @@ class Words:
 
 
 NOTHING = Words()
-ALL = Words(SocketOptions(mss=900, user_timeout=7, fast_open=True), 9, True, KeepAlive(3, 33, 11))
+ALL = Words(SocketOptions(mss=900, user_timeout=7, congestion="reno", fast_open=True), 9, True, KeepAlive(3, 33, 11))
 OTHERS = Words(SocketOptions(mss=1200, user_timeout=2.5), 7, True, KeepAlive(idle=44))
 #: What a line says where it says nothing of it.
 BACKLOG = 5
+
+
+def congestion(of: socket.socket) -> str:
+    return of.getsockopt(_TCP, socket.TCP_CONGESTION, 16).rstrip(b"\0").decode()
+
+
+def system_congestion() -> str:
+    with socket.socket() as fresh:
+        return congestion(fresh)
 
 
 def usual() -> list[int]:
@@ -54,6 +63,7 @@ def expected(words: Words) -> dict[str, object]:
     said = (words.keep_alive.count, words.keep_alive.idle, words.keep_alive.interval)
     return {
         "TCP_NODELAY": 1,
+        "cc": words.options.congestion or system_congestion(),
         "mss": words.options.mss or mss,
         "tcp-ut": words.options.user_timeout * 1000,
         "tfo": words.options.fast_open,
@@ -67,6 +77,7 @@ def expected(words: Words) -> dict[str, object]:
 def found(of: socket.socket) -> dict[str, object]:
     return {
         "TCP_NODELAY": of.getsockopt(_TCP, socket.TCP_NODELAY),
+        "cc": congestion(of),
         "mss": of.getsockopt(_TCP, socket.TCP_MAXSEG),
         "tcp-ut": of.getsockopt(_TCP, socket.TCP_USER_TIMEOUT),
         "tfo": of.getsockopt(_TCP, socket.TCP_FASTOPEN) > 0,

@@ -32,7 +32,7 @@ MOST_ADDED = 4096
 #: src/ssl_sock.c): those that only take back what a `default-server` has said, and what is about names.
 NOT_ADDED = haproxy_words.words(
     """
-    check-sni-auto enabled init-addr log-bufsize log-proto max-reuse namespace no-agent-check no-check
+    cc check-sni-auto enabled init-addr log-bufsize log-proto max-reuse namespace no-agent-check no-check
     no-check-reuse-pool no-check-send-proxy no-check-ssl no-send-proxy-v2-ssl no-send-proxy-v2-ssl-cn no-ssl
     non-stick redir resolve-net resolve-opts resolve-prefer resolvers sni-auto socks4 ssl-reuse stick
     """

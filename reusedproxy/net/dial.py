@@ -33,7 +33,7 @@ from twisted.logger import Logger
 
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.descriptors import EXHAUSTED
-from reusedproxy.net.keep_alive import Option, set_options
+from reusedproxy.net.outgoing import USUAL, Outgoing
 from reusedproxy.net.poller import READ, WRITE, Poller
 from reusedproxy.net.reach import Reach
 from reusedproxy.net.tls.bounded import Bounded, Endless, OnSocket, bounded
@@ -133,11 +133,11 @@ class Dialer:
         preface: Callable[[socket], bytes] | None = None,
         brief: bool = False,
         reach: Reach | None = None,
-        options: tuple[Option, ...] = (),
+        options: Outgoing = USUAL,
     ) -> None:
         """Keeps the settings of all dials to this server. `brief`: their connections carry one question each, so they
-        are spared what is for a longer life (`Dial.keep`): two of the ten system calls of a check of TCP. `options` of
-        TCP are set on those that are to live longer.
+        are spared what is for a longer life (`Dial.keep`): two of the ten system calls of a check of TCP. `options` are
+        those of all their sockets.
 
         `preface` returns the bytes that are sent first, unencrypted, on the connected socket that it is given. They
         must be few, because they are sent in one call. `reach` says which addresses may be dialled; None: any.
@@ -239,6 +239,8 @@ class Dial:
         self._fd = self.socket.fileno()
         if self._fd >= self._dialer.last:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        if self._dialer.options is not USUAL:
+            self._dialer.options.begin(self.socket)
         if not self._dialer.brief:
             self.keep()
         error = self.socket.connect_ex(target.address)
@@ -252,8 +254,7 @@ class Dial:
         if self._dialer.target.family in (AF_INET, AF_INET6):
             self.socket.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
             self.socket.setsockopt(SOL_SOCKET, SO_KEEPALIVE, 1)
-            if self._dialer.options:
-                set_options(self.socket, self._dialer.options)
+            self._dialer.options.keep(self.socket)
 
     def cancel(self) -> None:
         """Ends the attempt. Its owner is told nothing."""

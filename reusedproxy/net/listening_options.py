@@ -25,6 +25,9 @@ _NO_OPTION = frozenset((errno.ENOPROTOOPT, errno.EOPNOTSUPP))
 #: Longest name of a network interface, with its end (linux/if.h, IFNAMSIZ).
 _INTERFACE_SIZE = 16
 
+#: Longest name of an algorithm of congestion control, with its end (linux/tcp.h, TCP_CA_NAME_MAX).
+_CONGESTION_SIZE = 16
+
 #: Word, level, option and value of what is to be set.
 _Wanted = tuple[str, int, int, int | bytes]
 
@@ -104,6 +107,9 @@ def _plain(bound: sockets.socket, bind: Bind) -> Iterator[_Wanted]:
     # 0 stands for the system's. A socket whose `mss` is the usual 536 cannot be told from one without.
     yield "mss", sockets.IPPROTO_TCP, sockets.TCP_MAXSEG, said.mss
     yield "tcp-ut", sockets.IPPROTO_TCP, sockets.TCP_USER_TIMEOUT, round(said.user_timeout * 1000)
+    congestion = said.congestion.encode() or _usual_congestion(bound)
+    if congestion and congestion != _congestion(bound):
+        yield "cc", sockets.IPPROTO_TCP, sockets.TCP_CONGESTION, congestion
     if said.fast_open:
         yield "tfo", sockets.IPPROTO_TCP, sockets.TCP_FASTOPEN, bind.backlog or BACKLOG
     elif _value(bound, sockets.IPPROTO_TCP, sockets.TCP_FASTOPEN):  # else it would get a queue of length 0
@@ -120,6 +126,25 @@ def _set(bound: sockets.socket, wanted: Iterable[_Wanted]) -> None:
             if not value and error.errno in _NO_OPTION:
                 continue  # there is nothing to take back
             raise OSError(error.errno, f"'{word}': {error.strerror}") from None
+
+
+def _usual_congestion(bound: sockets.socket) -> bytes:
+    """Returns the system's algorithm of congestion control; b"" where this kind of socket has none, or no file
+    descriptor is left to ask for it."""
+    try:
+        with sockets.socket(bound.family, bound.type, bound.proto) as fresh:
+            return _congestion(fresh)
+    except OSError:
+        return b""
+
+
+def _congestion(of: sockets.socket) -> bytes:
+    try:
+        return of.getsockopt(sockets.IPPROTO_TCP, sockets.TCP_CONGESTION, _CONGESTION_SIZE).rstrip(b"\0")
+    except OSError as error:
+        if error.errno in _NO_OPTION:
+            return b""
+        raise
 
 
 def _transparency(bound: sockets.socket) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from unittest import TestCase
 from tests.integration.beside import HOST, HAProxy
 from tests.integration.daemon import Daemon
 from tests.integration.names import NameServerThread
-from tests.integration.peers import temporary_directory, wait_for
+from tests.integration.peers import accept_each, temporary_directory, wait_for
 from tests.integration.test_beside_haproxy import why_not
 from tests.integration.wordcases import Case, Server, both
 from tests.ports import free_port, free_ports
@@ -284,6 +284,36 @@ class ActionTests(WordsTestCase):
         lines = f"http-request set-dst str({HOST})\n http-request set-dst-port int({server.port})\n server o 0.0.0.0:+0"
         tcp = "mode tcp\n " + lines.replace("http-request", "tcp-request content")
         self.same([Case(each[:8], f"balance first\n {each} id 1", [GET]) for each in (lines, tcp)])
+
+    def test_connections_to_servers_come_from_where_is_said(self) -> None:
+        """As a section says, and its servers in its place; checks, too."""
+        heard: list[list[set[str]]] = []
+        for make in (Daemon, HAProxy):
+            servers = [socket.create_server((HOST, 0)) for _ in range(3)]
+            found: list[set[object]] = [set() for _ in servers]
+            for server, peers in zip(servers, found, strict=True):
+                self.addCleanup(server.close)
+                accept_each(server, lambda connection, peers=peers: _note_peer(connection, peers))  # type: ignore[misc]
+            ports = free_ports(len(servers), HOST)
+            text = "backend servers\n" + "".join(
+                f"listen l{number}\n bind {HOST}:{ports[number]}\n option httpchk GET /\n source 127.0.0.11\n"
+                f" server s {HOST}:{server.getsockname()[1]} check inter 200ms {words}\n"
+                for number, (server, words) in enumerate(
+                    zip(servers, ("", "source 127.0.0.12", "source 127.0.0.13:0"), strict=True)
+                )
+            )
+            daemon = make(temporary_directory(self), text)
+            self.addCleanup(daemon.stop)
+            daemon.start()
+            for port in ports:
+                with socket.create_connection((HOST, port), timeout=20) as client:
+                    client.sendall(GET)
+                    self.assertIn(b"200", client.recv(4096))
+            wait_for(lambda: all(b"check" in peers and b"/a" in peers for peers in found), "checks")  # noqa: B023
+            heard.append([{each for each in peers if isinstance(each, str)} for peers in found])
+            daemon.stop()
+        self.assertEqual(heard[0], heard[1])
+        self.assertEqual(heard[0], [{f"127.0.0.{number}"} for number in (11, 12, 13)])
 
     def test_time_outs_are_those_of_a_rule(self) -> None:
         slow = b""  # it never answers
@@ -648,3 +678,14 @@ class NameTests(WordsTestCase):
             [Case(family or "any", lines.format(family), sent) for family in ("", ",ipv4", ",ipv6")],
             settings,
         )
+
+
+def _note_peer(connection: socket.socket, peers: set[object]) -> None:
+    """Answers requests, and notes from where they come, and of which kind they were."""
+    with connection:
+        try:
+            while request := connection.recv(65536):
+                peers |= {connection.getpeername()[0], b"/a" if b"GET /a" in request else b"check"}
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        except OSError:
+            pass

@@ -25,7 +25,7 @@ from reusedproxy.exchanges.exchange import Exchange
 from reusedproxy.net import descriptors
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.dial import Dialer, Target
-from reusedproxy.net.keep_alive import Option, options_of
+from reusedproxy.net.outgoing import USUAL, Outgoing, options_of
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.reach import Reach
 from reusedproxy.net.tls.client import ClientContext
@@ -64,8 +64,8 @@ class Dialers:
     must_name: str
     #: Which addresses may be dialled; None: any.
     reach: Reach | None = None
-    #: The options of TCP of all connections.
-    options: tuple[Option, ...] = ()
+    #: The options of all connections.
+    options: Outgoing = USUAL
     #: Contexts of identities, as long as a pool uses them.
     known: WeakValueDictionary[ClientIdentity, ClientContext] = field(factory=WeakValueDictionary, eq=False)
 

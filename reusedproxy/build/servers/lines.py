@@ -42,8 +42,8 @@ from reusedproxy.config.rules.samples import CLIENT_BYTES
 from reusedproxy.net.addresses import Addresses
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.dial import Dialer, Target
-from reusedproxy.net.keep_alive import options_of
 from reusedproxy.net.names.messages import Service
+from reusedproxy.net.outgoing import is_known, options_of
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.slices import Steps
 from reusedproxy.net.tls.client import ClientContext
@@ -160,7 +160,12 @@ class Lines:
             backend.mode == "tcp",
             settings.identities,
             settings.reach,
-            ServerSocket(backend.keep_alive, settings.user_timeout),
+            ServerSocket(
+                backend.keep_alive,
+                settings.user_timeout,
+                backend.source if settings.source is None else settings.source,
+                settings.congestion,
+            ),
         )
 
     def _pool(
@@ -181,6 +186,10 @@ class Lines:
             if context.ours is not None:
                 texts = not_valid_yet(f"server {name}: crt {context.settings.crt}", context.ours)
                 self._notices += (Notice("warning", settings.place, text) for text in texts)
+        if settings.congestion and not is_known(settings.congestion):
+            what = f"server {name}: 'cc {settings.congestion}'"
+            text = f"{what}: the kernel has no such algorithm for this user, so its own counts"
+            self._notices.append(Notice("warning", settings.place, text))
         pool = self._pools.pool(f"Server {name}", settings, identity, context, announce)
         pool.ping_request = ping_request
         if previous is not None:
@@ -256,7 +265,12 @@ class Lines:
         checker = AgentChecker(
             server,
             agent,
-            Dialer(self._poller, self._deadlines, target, None, timeout, brief=True, reach=reach_of(settings)),
+            Dialer(
+                *(self._poller, self._deadlines, target, None, timeout),
+                brief=True,
+                reach=reach_of(settings),
+                options=options_of(line.identity.socket),
+            ),
             self._reactor,
             timeouts.check,
             first_after,

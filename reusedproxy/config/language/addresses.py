@@ -246,6 +246,27 @@ def check_address(text: str, what: str) -> tuple[str, int | None]:
     return host, None if port_text in ("", "0") else _server_port(port_text, text, what)
 
 
+def source_address(text: str, what: str) -> tuple[str, int]:
+    """Parses the own end of connections to servers. Returns the host, "" for any, and the port, 0 for any. Raises
+    Wrong."""
+    family, rest = _family(text, what)
+    if family in ("unix", "abns", "fd"):
+        raise Wrong(f"{what}: {not_done(f'{family}@', 'address prefix', 'connections come from an IP address')}")
+    host, port_text = _host_and_port(rest)
+    if _ip_version(rest) == 6 and (_ip_version(host) is None or not port_text.isdigit()):
+        host, port_text = rest, ""
+    if re.fullmatch(r"[0-9]+-[0-9]+", port_text):
+        raise Wrong(f"{what}: '{text}' has a range of ports: leave it out, and the kernel chooses a free one")
+    if host in _ANY:
+        host = ""
+    else:
+        version = _ip_version(host)
+        if version is None:
+            raise Wrong(f"{what}: '{host}' is no IP address")
+        _check_family(version, family, text, what)
+    return host, 0 if port_text in ("", "0") else _server_port(port_text, text, what)
+
+
 def host_alone(text: str, what: str) -> str:
     """Parses an address that has no port, and may stand in brackets. Raises Wrong."""
     host = text[1:-1] if text.startswith("[") and text.endswith("]") else text

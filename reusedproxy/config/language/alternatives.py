@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from reusedproxy.config.language.haproxy_words import GLOBAL
 
-_BY_KERNEL = "connections to servers come from the address that the kernel chooses; write a route for another"
+_BY_KERNEL = "connections to servers come from this machine: 'source ADDRESS' says from which of its addresses"
 _IN_NAMESPACE = "start the daemon in that network namespace (ip netns exec, NetworkNamespacePath= of systemd)"
 _NAMED_CERTIFICATES = "name the certificates with 'crt' or 'crt-list'"
 _NO_QUIC = "take it out: QUIC is not spoken"
@@ -32,7 +32,6 @@ HINTS = {
     "independant-streams": "take it out: each side has its own time-out",
     "checkcache": "write 'http-response deny' with the condition that an answer must not be kept",
     "dispatch": "write 'server NAME ADDRESS:PORT'",
-    "source": _BY_KERNEL,
     "email-alert": "no mail is sent: let what reads the log, or the metrics, send it",
     "use-fcgi-app": "FastCGI is not spoken: put a server that speaks HTTP before the application",
     "cache": "answers are not kept: let a cache such as Varnish stand before or behind",
@@ -182,7 +181,6 @@ HINTS = {
     # -- on server and bind lines
     "server allow-0rtt": "take it out, requests are sent after the handshake",
     "server healthcheck": "write 'option httpchk' or 'option tcp-check' in the backend",
-    "server interface": _BY_KERNEL,
     "server usesrc": f"{_BY_KERNEL}; 'option forwardfor' or 'send-proxy' tells the server the client's",
     **dict.fromkeys(("server log-bufsize", "server log-proto"), "it is for servers of a 'ring' section"),
     "server namespace": _IN_NAMESPACE,
@@ -199,7 +197,6 @@ HINTS = {
     **dict.fromkeys(("bind expose-fd", "bind level", "bind severity-output"), "it stands on 'stats socket' lines"),
     **dict.fromkeys((f"bind {word}" for word in ("quic-cc-algo", "quic-force-retry", "quic-socket")), _NO_QUIC),
     "bind tcp-ss": "the first packet of a connection is not kept",
-    **dict.fromkeys(("bind cc", "server cc"), "set it for the system (net.ipv4.tcp_congestion_control)"),
     **dict.fromkeys(("bind ktls", "server ktls"), "take it out: OpenSSL encrypts in the process"),
     **dict.fromkeys(
         ("bind tcp-md5sig", "server tcp-md5sig"), "segments are not signed (RFC 2385): 'ssl' knows the other side"

@@ -24,7 +24,7 @@ from reusedproxy.config.model.logs import NO_CAPTURES, NO_LOG, Captures, LogSett
 from reusedproxy.config.model.names import AT_THE_START, Resolution, Resolvers
 from reusedproxy.config.model.persistence import Cookie
 from reusedproxy.config.model.rules import NO_RULES, Condition, Format, Rule, Rules, UseBackend
-from reusedproxy.config.model.sockets import AS_THE_SYSTEM, KeepAlive
+from reusedproxy.config.model.sockets import ANYWHERE, AS_THE_SYSTEM, KeepAlive, OwnEnd
 from reusedproxy.config.model.tables import StickTable
 from reusedproxy.config.model.tls import BindTLS, Revocations, ServerTLS, StoredCertificate
 from reusedproxy.config.model.users import User, UserList
@@ -39,11 +39,13 @@ _ROUND_ROBIN, _MAP_BASED = Balance(), HashType()
 @frozen
 class SocketOptions:
     """Holds what a `bind` line says of its TCP socket: `interface` ("" is any), `mss` (0 is the kernel's), the seconds
-    for which sent bytes may be unacknowledged (`tcp-ut`; 0 is the kernel's), `tfo`, `transparent` and `v6only`."""
+    for which sent bytes may be unacknowledged (`tcp-ut`; 0 is the kernel's), the algorithm of congestion control (`cc`;
+    "" is the kernel's), `tfo`, `transparent` and `v6only`."""
 
     interface: str = ""
     mss: int = 0
     user_timeout: float = 0.0
+    congestion: str = ""
     fast_open: bool = False
     transparent: bool = False
     v6_only: bool = False
@@ -296,6 +298,10 @@ class Server:
     reach: tuple[str, ...] = ()
     #: Seconds for which bytes sent to it may be unacknowledged (`tcp-ut`); 0: as many as the system allows.
     user_timeout: float = 0.0
+    #: From where its connections come (`source`); None: as its section says.
+    source: OwnEnd | None = None
+    #: Its algorithm of congestion control (`cc`); "": the system's.
+    congestion: str = ""
     #: No file names it: it was added while the daemon ran (`add server`).
     added: bool = False
     template: str = ""
@@ -425,6 +431,8 @@ class Backend:
     fullconn: int = 0
     #: How silent connections to its servers are probed.
     keep_alive: KeepAlive = AS_THE_SYSTEM
+    #: From where connections to servers come whose lines say nothing of it.
+    source: OwnEnd = ANYWHERE
     http_check: HTTPCheck | None = None
     check_plan: CheckPlan | None = None
     log_health_checks: bool = False

@@ -1,4 +1,5 @@
-"""Defines what is said of TCP sockets on both sides: how the kernel looks whether the other side is still there."""
+"""Defines what is said of TCP sockets on both sides: how the kernel looks whether the other side is still there, and
+from where connections to servers come."""
 
 from __future__ import annotations
 
@@ -20,12 +21,29 @@ AS_THE_SYSTEM = KeepAlive()
 
 
 @frozen
+class OwnEnd:
+    """Holds the own end of connections to a server (`source`): an address, "" for the one that the kernel chooses, a
+    port, 0 likewise, and a network interface, "" for any."""
+
+    host: str = ""
+    port: int = 0
+    interface: str = ""
+
+
+#: As the kernel chooses.
+ANYWHERE = OwnEnd()
+
+
+@frozen
 class ServerSocket:
     """Holds what is said of the sockets of a server's connections. `user_timeout`: seconds for which sent bytes may be
-    unacknowledged (`tcp-ut`); 0 is the system's."""
+    unacknowledged (`tcp-ut`); 0 is the system's. `congestion` is the algorithm of congestion control (`cc`); "" is the
+    system's."""
 
     keep_alive: KeepAlive = AS_THE_SYSTEM
     user_timeout: float = 0.0
+    source: OwnEnd = ANYWHERE
+    congestion: str = ""
 
 
 PLAIN = ServerSocket()

@@ -177,6 +177,7 @@ def _user_timeout(argument: str, what: str) -> tuple[str, Any]:
 
 #: Words of a TCP socket: the field of `SocketOptions` that each sets, and its value.
 _OPTIONS: dict[str, Callable[[str, str], tuple[str, Any]]] = {
+    "cc": lambda argument, what: ("congestion", argument),
     "interface": _interface,
     "mss": _segment,
     "tcp-ut": _user_timeout,
@@ -213,7 +214,8 @@ def shut_out(addresses: Sequence[ListenAddress], said: Bind, what: str) -> Itera
 def _idle_words(addresses: Sequence[ListenAddress], said: SocketOptions) -> Iterator[str]:
     """Returns what is to be said of words that are about no socket of their line; one that is inherited may be any."""
     kinds = {each.kind for each in addresses}
-    tcp = {"mss": said.mss, "tcp-ut": said.user_timeout, "tfo": said.fast_open, "transparent": said.transparent}
+    tcp = {"cc": said.congestion, "mss": said.mss, "tcp-ut": said.user_timeout}
+    tcp |= {"tfo": said.fast_open, "transparent": said.transparent}
     if any(tcp.values()) and kinds <= {"unix", "abns"}:
         yield f"without effect, since no address of this line is TCP's: {', '.join(word for word in tcp if tcp[word])}"
     if said.v6_only and "fd" not in kinds and not any(each.v6 for each in addresses):

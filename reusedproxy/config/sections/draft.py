@@ -19,7 +19,7 @@ from reusedproxy.config.model.logs import LogTarget, Slot
 from reusedproxy.config.model.persistence import Cookie
 from reusedproxy.config.model.proxies import ForwardFor, StatsPage, Timeouts
 from reusedproxy.config.model.rules import Criterion, Format, Rule, UseBackend
-from reusedproxy.config.model.sockets import AS_THE_SYSTEM, KeepAlive
+from reusedproxy.config.model.sockets import ANYWHERE, AS_THE_SYSTEM, KeepAlive, OwnEnd
 from reusedproxy.config.model.tables import StickTable
 from reusedproxy.config.model.values import Place
 from reusedproxy.config.rules.acls import resolved
@@ -115,6 +115,7 @@ class ProxyDraft:
     clitcpka: bool = False
     client_keep_alive: KeepAlive = AS_THE_SYSTEM
     server_keep_alive: KeepAlive = AS_THE_SYSTEM
+    source: OwnEnd = ANYWHERE
     uses_proxy_header: bool = False
     balance: Balance = Factory(Balance)
     hash_type: HashType = Factory(HashType)

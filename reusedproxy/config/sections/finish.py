@@ -129,6 +129,7 @@ def backend(draft: ProxyDraft, global_: GlobalDraft, groups: Groups) -> Backend:
         name_header=draft.name_header,
         fullconn=draft.fullconn,
         keep_alive=draft.server_keep_alive,
+        source=draft.source,
         http_check=check if isinstance(check, HTTPCheck) else None,
         check_plan=plan,
         log_health_checks=draft.log_health_checks,

@@ -70,6 +70,8 @@ def finished_server(
         hash_key=words.hash_key,
         slowstart=words.slowstart,
         user_timeout=words.user_timeout,
+        source=words.source,
+        congestion=words.congestion,
         warm_up=words.warm_up,
         standby=words.standby,
         backup=words.backup,

@@ -50,6 +50,7 @@ from reusedproxy.config.sections.logs import log_target
 from reusedproxy.config.sections.options import read_option
 from reusedproxy.config.sections.server_words import numbers_cut
 from reusedproxy.config.sections.servers import ServerDraft, read_default_server, read_server, read_template
+from reusedproxy.config.sections.sources import read_source
 from reusedproxy.config.sections.stats import read_stats
 from reusedproxy.config.sections.tables import read_stick, read_stick_table
 from reusedproxy.config.sections.traffic_logs import (
@@ -490,6 +491,10 @@ def _state_file(proxy: ProxyDraft, line: Line, report: Report) -> None:
     proxy.state_file = "" if name == "use-backend-name" else name
 
 
+def _source(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    proxy.source = read_source(line)
+
+
 def _max_keep_alive_queue(proxy: ProxyDraft, line: Line, report: Report) -> None:
     number = line.one_argument("a number of requests, -1 for any number")
     proxy.max_keep_alive_queue = units.integer(number, "'max-keep-alive-queue'", least=-1)
@@ -582,6 +587,7 @@ KEYWORDS: dict[str, Keyword] = {
     **dict.fromkeys(SERVER_WORDS, Keyword(read_keep_alive, "B")),
     "load-server-state-from-file": Keyword(_state_from, "B"),
     "server-state-file-name": Keyword(_state_file, "B"),
+    "source": Keyword(_source, "B"),
     "max-keep-alive-queue": Keyword(_max_keep_alive_queue, "B"),
     "cookie": Keyword(read_cookie, "B"),
     "dynamic-cookie-key": Keyword(read_dynamic_cookie_key, "B"),

@@ -23,6 +23,7 @@ from reusedproxy.config.model.identities import IdentityRule
 from reusedproxy.config.model.names import Resolution
 from reusedproxy.config.model.proxies import Check, PoolLimits, RecordBound, Server, Spread
 from reusedproxy.config.model.rules import Format
+from reusedproxy.config.model.sockets import OwnEnd
 from reusedproxy.config.model.tls import Revocations, ServerTLS
 from reusedproxy.config.model.values import PUBLIC, Expression, Place
 from reusedproxy.config.rules.expressions import read_expression, where_of
@@ -30,6 +31,7 @@ from reusedproxy.config.rules.formats import read_format
 from reusedproxy.config.rules.identities import read_choice
 from reusedproxy.config.rules.samples import FETCHES, RESPONSE, SERVER_BYTES
 from reusedproxy.config.sections import names
+from reusedproxy.config.sections.sources import own_end, through
 from reusedproxy.config.tls.list_urls import read_urls
 from reusedproxy.config.tls.pins import read_pins
 from reusedproxy.config.tls.spiffe import read_spiffe_ids
@@ -121,6 +123,8 @@ class ServerWords:
     hash_key: str = _DEFAULT.hash_key
     slowstart: float = _DEFAULT.slowstart
     user_timeout: float = _DEFAULT.user_timeout
+    source: OwnEnd | None = _DEFAULT.source
+    congestion: str = _DEFAULT.congestion
     warm_up: float = _DEFAULT.warm_up
     standby: int | None = _DEFAULT.standby
     check_send_proxy: bool = False
@@ -440,6 +444,12 @@ def _ending(word: str) -> Parse:
     return lambda argument, what: one_of(argument, (word, "none"), what) == word
 
 
+def _set_interface(words: ServerWords, argument: str, what: str) -> None:
+    if words.source is None:
+        raise Wrong(f"{what} stands behind 'source': source * interface {argument}")
+    words.source = through(words.source, argument, what)
+
+
 def _set_options(words: ServerWords, argument: str, what: str) -> None:
     words.resolution = names.with_options(words.resolution, argument, what)
 
@@ -511,6 +521,9 @@ SETTERS: dict[str, Setter] = {
     "hash-key": _value("hash_key", lambda argument, what: one_of(argument, HASH_KEYS, what)),
     "slowstart": _value("slowstart", units.seconds),
     "tcp-ut": _value("user_timeout", units.seconds),
+    "source": _value("source", own_end),
+    "interface": _set_interface,
+    "cc": _value("congestion", _text),
     "non-stick": _flag("non_stick", True),
     "stick": _flag("non_stick", False),
     "backup": _flag("backup", True),
