@@ -359,6 +359,13 @@ class StampTests(FilesTestCase):
         bad = self.tls(f"crt-list {self.text('list', f'{a} [sigalgs xyzzy]')}")
         self.assertIn("sigalgs xyzzy", str(self.assertRaises(TLSConfigurationError, serve, bad)))
 
+    def test_a_word_without_effect_is_told(self) -> None:
+        """No early data is taken, which a line may allow."""
+        crt = self.write("a.pem")
+        served = serve(self.tls(f"crt-list {self.text('list', f'{crt} [allow-0rtt]')}"))
+        (said,) = served.warnings
+        self.assertTrue(said.endswith("list: line 1: 'allow-0rtt' is without effect in reusedproxy"), said)
+
     def test_each_certificate_knows_whom_it_admits(self) -> None:
         """By what a client has to show; a list that only gives the same words to another name is another one."""
         ca = certificates().ca_file

@@ -221,7 +221,8 @@ class FaultTests(SynchronousTestCase):
                 "ssl crt /c tls-ticket-keys /k",
                 "'tls-ticket-keys' is a HAProxy bind option that reusedproxy does not do yet",
             ),
-            ("ssl crt /c allow-0rtt", "take it out"),
+            ("ssl crt /c ktls on", "'ktls on' is a HAProxy bind option that reusedproxy does not do yet: take it out"),
+            ("ssl crt /c ocsp-update maybe", "'ocsp-update' is one of 'on', 'off'"),
             ("ssl crt", "'crt' needs a value after it"),
             ("crt /c strict-sni", "'strict-sni' without 'ssl' would let everybody in"),
             ("verify required ca-file /ca", "'verify required' without 'ssl' would let everybody in"),
@@ -292,7 +293,7 @@ class CrtListTests(SynchronousTestCase):
         """All at once, by their lines."""
         with self.assertRaises(Wrong) as caught:
             read_crt_list(
-                "a.pem [verify none\nb.pem [allow-0rtt]\nc.pem [crt d]\nd.pem [xyzzy]\ne.pem [alpn h2]\n"
+                "a.pem [verify none\nb.pem [ktls on]\nc.pem [crt d]\nd.pem [xyzzy]\ne.pem [alpn h2]\n"
                 "f.pem [ocsp-update on]\ng.pem [client-sigalgs]\nh.pem [ocsp-update maybe]\n"
             )
         text = str(caught.exception)
@@ -300,7 +301,7 @@ class CrtListTests(SynchronousTestCase):
         for number, words in enumerate(
             (
                 "write '<file> [<options>] <names>'",
-                "'allow-0rtt' is a HAProxy",
+                "'ktls on' is a HAProxy",
                 "'crt' cannot",
                 "unknown word",
                 "'h2'",

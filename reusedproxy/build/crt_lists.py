@@ -15,6 +15,7 @@ from attrs import evolve
 
 from reusedproxy.build.identity_sources import BESIDE
 from reusedproxy.config.language.files import based_path
+from reusedproxy.config.language.haproxy_words import BIND_WITHOUT_EFFECT
 from reusedproxy.config.language.report import Wrong, did_you_mean
 from reusedproxy.config.model.tls import BindTLS, CertificateSource, ListEntry, TLSOffer
 from reusedproxy.config.tls.crt_list import CrtList, CrtListLine, list_name, options_in_order, read_crt_list
@@ -50,6 +51,8 @@ def _offer(tls: BindTLS, what: str, line: CrtListLine, idle: list[str]) -> TLSOf
     if offer.verify == "none":
         for word in sorted(line.words.words & {"ca-file", "ca-verify-file", "crl-file"}):
             idle.append(f"{where}: '{word}' does nothing without 'verify required' or 'verify optional'")
+    for word in sorted(line.words.words & BIND_WITHOUT_EFFECT):
+        idle.append(f"{where}: '{word}' is without effect in reusedproxy")
     if offer.min_version > offer.max_version:
         raise TLSConfigurationError(f"{where}: {offer.min_version} is above {offer.max_version}")
     return offer

@@ -116,7 +116,6 @@ HINTS = {
     "bind namespace": _IN_NAMESPACE,
     "bind tls-ticket-keys": "OpenSSL's binding has no call for it; tickets have keys of their own until the next reload"
     " of changed files",
-    "bind allow-0rtt": "take it out, clients then send their request after the handshake",
     "bind ocsp-update": "take it out, no OCSP response is sent to clients yet",
     "bind generate-certificates": _NAMED_CERTIFICATES,
     "bind ca-sign-file": _NAMED_CERTIFICATES,
@@ -179,7 +178,6 @@ HINTS = {
     ),
     "idle-close-on-response": "take it out: a reload keeps idle clients, so that no request meets a closed connection",
     # -- on server and bind lines
-    "server allow-0rtt": "take it out, requests are sent after the handshake",
     "server healthcheck": "write 'option httpchk' or 'option tcp-check' in the backend",
     "server usesrc": f"{_BY_KERNEL}; 'option forwardfor' or 'send-proxy' tells the server the client's",
     **dict.fromkeys(("server log-bufsize", "server log-proto"), "it is for servers of a 'ring' section"),
@@ -192,7 +190,6 @@ HINTS = {
     "server socks4": "connections to servers are direct: name an address that leads there",
     "bind accept-netscaler-cip": "'accept-proxy' reads the PROXY protocol, the only one that is read there",
     "bind ech": "the OpenSSL here cannot encrypt a client's hello",
-    "bind idle-ping": "take it out: 'timeout client' and 'timeout http-keep-alive' find a client that fell silent",
     "bind nbconn": "servers that connect to the proxy speak HTTP/2, which is not spoken",
     **dict.fromkeys(("bind expose-fd", "bind level", "bind severity-output"), "it stands on 'stats socket' lines"),
     **dict.fromkeys((f"bind {word}" for word in ("quic-cc-algo", "quic-force-retry", "quic-socket")), _NO_QUIC),

@@ -343,8 +343,9 @@ BIND_TLS = words(
 )
 # TLS versions as they are spelled within HAProxy's words, oldest first.
 TLS_SHORT = ("tlsv10", "tlsv11", "tlsv12", "tlsv13")
-# Words about threads and about how the kernel wakes the process.
-BIND_WITHOUT_EFFECT = words("defer-accept guid-prefix label nice process shards thread")
+# Words about threads and about how the kernel wakes the process; about what a client may do, and is not taken up on
+# (early data); and about what HAProxy does for HTTP/2 alone.
+BIND_WITHOUT_EFFECT = words("allow-0rtt defer-accept guid-prefix idle-ping label nice process shards thread")
 
 SERVER = _arguments(
     """
@@ -366,15 +367,20 @@ SERVER = _arguments(
     usesrc+1 verify+1 verifyhost+1 weight+1 ws+1
     """
 )
-# Words about what the kernel does for a connection that is opened ahead of requests.
-SERVER_WITHOUT_EFFECT = words("tfo")
+# Words about what is spared a connection that is opened ahead of requests.
+SERVER_WITHOUT_EFFECT = words("allow-0rtt tfo")
 # Words that ask for what is done in any case; of those with an argument, which ones do.
 SERVER_AS_WE_DO = words(
     """
     no-renegotiate no-tfo
     """
 )
-SERVER_AS_WE_DO_WITH = {"proto": words("h1"), "ws": words("auto h1")}
+SERVER_AS_WE_DO_WITH = {
+    "check-proto": words("h1"),
+    "ktls": words("off"),
+    "proto": words("h1"),
+    "ws": words("auto h1"),
+}
 
 
 def without_number(action: str) -> str:

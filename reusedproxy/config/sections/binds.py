@@ -15,7 +15,7 @@ from reusedproxy.config.language.parameters import read_parameters
 from reusedproxy.config.language.report import Line, Report, Wrong, did_you_mean, not_done
 from reusedproxy.config.model.proxies import Bind, SocketOptions
 from reusedproxy.config.model.values import ListenAddress
-from reusedproxy.config.tls.words import TLSDefaults, TLSWords, finished_tls, offered_protocols
+from reusedproxy.config.tls.words import SWITCHES, TLSDefaults, TLSWords, demand_off, finished_tls, offered_protocols
 
 
 @define
@@ -132,6 +132,8 @@ def _read_words(arguments: tuple[str, ...], draft: BindDraft, what: str, report:
             options.update((_OPTIONS[word](argument, f"{what}: '{word}'"),))
         elif word == "proto" and argument != "h1":
             raise Wrong(f"{what}: {not_done(f'proto {argument}', 'bind option', 'clients speak HTTP/1 only')}")
+        elif word in SWITCHES:
+            demand_off(word, argument, what, "bind option")
         elif word == "ssl":
             draft.ssl = True
         elif word == "accept-proxy":

@@ -284,7 +284,13 @@ _DONE: dict[str, Setter] = {
 
 
 #: Not done, so that `off` is what is done in any case.
-_SWITCHES = ("ktls", "ocsp-update")
+SWITCHES = ("ktls", "ocsp-update")
+
+
+def demand_off(word: str, argument: str, what: str, kind: str) -> None:
+    """Raises Wrong unless one of these is switched off."""
+    if one_of(argument, ("on", "off"), f"{what}: '{word}'") == "on":
+        raise Wrong(f"{what}: {not_done(f'{word} on', kind, HINTS.get(f'bind {word}', ''))}")
 
 
 def read_options(arguments: tuple[str, ...], known: frozenset[str], what: str) -> TLSWords:
@@ -292,9 +298,10 @@ def read_options(arguments: tuple[str, ...], known: frozenset[str], what: str) -
     words = TLSWords()
 
     def apply(word: str, argument: str) -> None:
-        if word in _SWITCHES:
-            if one_of(argument, ("on", "off"), f"{what}: '{word}'") == "on":
-                raise Wrong(f"{what}: {not_done(f'{word} on', 'TLS option', HINTS.get(f'bind {word}', ''))}")
+        if word in SWITCHES:
+            demand_off(word, argument, what, "TLS option")
+        elif word in haproxy_words.BIND_WITHOUT_EFFECT:
+            words.words.add(word)
         elif not words.read(word, argument, what):
             raise Wrong(f"{what}: {not_done(word, 'TLS option', HINTS.get(f'bind {word}', ''))}")
 
