@@ -16,6 +16,7 @@ from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.binding import Binding
 from reusedproxy.backends.queue import Queue
 from reusedproxy.backends.server import Server
+from reusedproxy.config.model.proxies import UNIQUE_ID
 from reusedproxy.exchanges.facts import ExchangeFacts
 from reusedproxy.exchanges.failures import Failures, race_class
 from reusedproxy.exchanges.heads import naming_server, respelled
@@ -418,6 +419,10 @@ class Attempt:
             connection.private = True
             if head is not None and head.upgrade is not None and head.length:
                 connection.retire_at = -inf  # see `RequestHead.binds_connection`
+            elif connection.pool.solo:
+                assert request.server is not None
+                if UNIQUE_ID in request.server.settings.proxy_options:
+                    connection.retire_at = -inf  # no other request has the ID with which it has begun
         if connection.private:
             session_of(client).keep(connection)
         if not request.complete:

@@ -269,5 +269,8 @@ class OptionsTests(WordsTestCase):
                     client.sendall(GET.replace(b"/a ", path + b" "))
                     answer = client.recv(4096)
                     self.assertTrue(answer.endswith(b"<a.example><" + path + b">"), answer)
+                if front is Daemon:  # and none is kept, though the client is still there
+                    self.assertEqual(writer.server("s", "l")["pool_handshakes"], "2")
+                    wait_for(lambda: writer.server("s", "l")["pool_idle"] == "0", "no connection to be left")  # noqa: B023
             for daemon in (writer, reader):
                 daemon.stop()

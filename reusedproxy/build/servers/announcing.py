@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from reusedproxy.config import model
+from reusedproxy.config.model.proxies import UNIQUE_ID as OF_REQUESTS
 from reusedproxy.config.rules.announced import TLS, TYPES
 from reusedproxy.config.rules.samples import REQUEST
 from reusedproxy.exchanges.exchange import Exchange
@@ -86,7 +87,7 @@ def _said_of(facts: Facts, options: frozenset[str]) -> Extensions:
         name = announced[0] if announced else None if tls is None else tls.sni
         if name is not None:
             yield AUTHORITY, name
-    if "unique-id" in options and (name := facts.unique_id):
+    if OF_REQUESTS in options and (name := facts.unique_id):
         if len(name) > MOST_OF[UNIQUE_ID]:
             raise ValueError(f"a PROXY protocol header cannot have a unique ID of {len(name)} bytes")
         yield UNIQUE_ID, name

@@ -311,6 +311,8 @@ class Server:
         return f"server-template {backend}/{self.template}" if self.template else f"server {backend}/{self.name}"
 
 
+#: The option by which PROXY headers say the ID of a request (`proxy-v2-options`).
+UNIQUE_ID = "unique-id"
 #: The options that end each connection to a server with its first answer, by what `connection_mode` they set.
 ENDING_OPTIONS = {"server-close": "option http-server-close", "close": "option httpclose"}
 

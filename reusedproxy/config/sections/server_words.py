@@ -21,7 +21,7 @@ from reusedproxy.config.language.report import Line, Wrong, not_done, one_of
 from reusedproxy.config.model.checks import Agent, Observe
 from reusedproxy.config.model.identities import IdentityRule
 from reusedproxy.config.model.names import Resolution
-from reusedproxy.config.model.proxies import Check, PoolLimits, RecordBound, Server, Spread
+from reusedproxy.config.model.proxies import UNIQUE_ID, Check, PoolLimits, RecordBound, Server, Spread
 from reusedproxy.config.model.rules import Format
 from reusedproxy.config.model.sockets import OwnEnd
 from reusedproxy.config.model.tls import Revocations, ServerTLS
@@ -76,7 +76,7 @@ HASH_KEYS = ("id", "id32", "guid", "addr", "addr-port")
 OCSP = ("none", "optional", "required")
 #: What PROXY headers of version 2 may say besides (`proxy-v2-options`): of TLS, and the rest.
 WITHIN_TLS = frozenset(("cert-cn", "cert-key", "cert-sig", "ssl-cipher"))
-PROXY_OPTIONS = ("ssl", *sorted(WITHIN_TLS), "authority", "crc32c", "unique-id")
+PROXY_OPTIONS = ("ssl", *sorted(WITHIN_TLS), "authority", "crc32c", UNIQUE_ID)
 #: The expression behind `sni-auto`, as in HAProxy.
 SNI_AUTO = read_expression("req.hdr(host),host_only", "'sni-auto'")
 
