@@ -183,20 +183,22 @@ class OptionsTests(WordsTestCase):
         "send-proxy-v2 no-send-proxy",
     )
 
-    def tls(self, directory: Path, port: int, *, shows: bool) -> Callable[[], socket.socket]:
+    def tls(self, directory: Path, port: int, *, shows: str = "") -> Callable[[], socket.socket]:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         context.maximum_version = ssl.TLSVersion.TLSv1_2
         context.set_ciphers("ECDHE-ECDSA-AES128-GCM-SHA256")
         context.set_alpn_protocols(["http/1.1"])
         if shows:
-            context.load_cert_chain(directory / "client.pem")
+            context.load_cert_chain(directory / shows)
         return lambda: context.wrap_socket(socket.create_connection((HOST, port), 20.0), server_hostname="a.example")
 
     def test_servers_are_told_the_same(self) -> None:
-        """Of clients in the clear, and over TLS with and without a certificate; in both modes."""
+        """Of clients in the clear, and over TLS without a certificate, with one, and with one that nobody has verified;
+        in both modes."""
         directory, made = temporary_directory(self), certificates()
         made.client.write(directory / "client.pem")
+        made.stranger.issue("stranger", client=True, key="ecdsa").write(directory / "stranger.pem")
         made.server.write(directory / "server.pem")
         (directory / "ca.pem").write_bytes(made.authority.certificate_pem)
         said: list[list[tuple[bool, dict[int, list[bytes]]]]] = []
@@ -210,11 +212,11 @@ class OptionsTests(WordsTestCase):
                 text += (
                     f"listen l{at}\n mode {'tcp' if at < len(self.OPTIONS) else 'http'}\n unique-id-format id-%[src]\n"
                     f" bind {HOST}:{plain}\n bind {HOST}:{secure} ssl crt {directory}/server.pem"
-                    f" ca-file {directory}/ca.pem verify optional alpn http/1.1\n"
+                    f" ca-file {directory}/ca.pem verify optional ca-ignore-err all crt-ignore-err all alpn http/1.1\n"
                     f" server s {HOST}:{server.port} {options}\n"
                 )
                 clients.append(partial(socket.create_connection, (HOST, plain), 20.0))
-                clients += (self.tls(directory, secure, shows=shows) for shows in (False, True))
+                clients += (self.tls(directory, secure, shows=shows) for shows in ("", "client.pem", "stranger.pem"))
             daemon = make(directory / str(number), text)
             self.addCleanup(daemon.stop)
             daemon.start()
@@ -230,12 +232,14 @@ class OptionsTests(WordsTestCase):
             daemon.stop()
         ours, theirs = said
         for at, (one, other) in enumerate(zip(ours, theirs, strict=True)):
-            case = ([*self.OPTIONS, *self.OPTIONS][at // 3], at % 3)
+            case = ([*self.OPTIONS, *self.OPTIONS][at // 4], at % 4)
             values = one[1]
-            if 0x20 in values and at % 3 < 2:
+            if 0x20 in values and at % 4 < 2:
                 (about,) = values[0x20]
                 self.assertEqual(about[1:5], UNVERIFIED, case)
                 values[0x20] = [about[:1] + bytes(4) + about[5:]]
+            elif 0x20 in values:
+                self.assertEqual(any(values[0x20][0][1:5]), at % 4 == 3, case)
             values.pop(3, None)  # it is a checksum of its own header, which was checked
             self.assertEqual(3 in other[1], "crc32c" in case[0], case)
             other[1].pop(3, None)
@@ -264,7 +268,7 @@ class OptionsTests(WordsTestCase):
             for daemon in (reader, writer):
                 self.addCleanup(daemon.stop)
                 daemon.start()
-            with self.tls(directory, secure, shows=False)() as client:
+            with self.tls(directory, secure)() as client:
                 for path in (b"/a", b"/b"):
                     client.sendall(GET.replace(b"/a ", path + b" "))
                     answer = client.recv(4096)
