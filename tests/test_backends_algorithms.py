@@ -10,7 +10,7 @@ from math import log2
 from random import Random
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -84,6 +84,8 @@ class AllTests(SynchronousTestCase):
 
     @settings(deadline=None, max_examples=30)
     @given(weights=WEIGHTS, turns=st.integers(0, 60))
+    @example(weights=[1, 2], turns=1)
+    @example(weights=[1, 2, 3], turns=3)
     def test_a_reload_goes_on_with_the_turns(self, weights: list[int], turns: int) -> None:
         """Who asks gets the servers that he would have got without it, whatever they carry; of those that there were
         before, where others come to them."""

@@ -129,13 +129,20 @@ class RoundRobin:
         for turn in self._turns.values():
             if turn.standing is None:
                 self._leave(turn)
-        now = previous._now()
+        self._stopped_at = now = previous._now()
         for before, server in heirs.items():
             theirs = previous._turns.get(before)
-            if theirs is not None:
-                turn = self._turns.get(server) or self._new(server)
-                standing = theirs.standing
+            if theirs is None:
+                continue
+            turn = self._turns.get(server) or self._new(server)
+            standing = theirs.standing
+            if standing is None and server in self._used and server.eweight == theirs.weight:
+                # Exactly where it was, since many turns begin, or are due, at the same time.
+                turn.weight, turn.length, turn.begins, turn.standing = theirs.weight, theirs.length, theirs.begins, None
+                self._weight += turn.weight
+            else:
                 turn.standing = (theirs.begins - now) / theirs.length if standing is None else standing
+        self._sum = previous._sum if self._weight == previous._weight else self._weight * now
 
     def pick(self, avoid: Server | None = None) -> Server | None:
         only = self._only
