@@ -19,7 +19,7 @@ from reusedproxy.config.model.values import Place
 from reusedproxy.config.reader import Source, read_configuration
 from reusedproxy.daemon.load import Refused
 from reusedproxy.daemon.service import ProxyService
-from reusedproxy.daemon.starting.account import Account, UnknownAccount, account_of, judged
+from reusedproxy.daemon.starting.account import Account, UnknownAccount, account_of, change_notices, judged
 from tests.integration.peers import LOOPBACK, temporary_directory
 from tests.services import HEAD, Reactor, keep_signals
 
@@ -126,6 +126,24 @@ class AccountTests(SynchronousTestCase):
         self.assertEqual(account.changeable([str(directory / "tmp/x")]), [str(directory / "tmp/x")])
         (directory / "tmp").chmod(0o1777)
         self.assertEqual(account.changeable([str(directory / "tmp")]), [str(directory / "tmp")])  # he may add files
+
+    def test_the_script_and_the_directories_of_modules_are_of_the_program(self) -> None:
+        """Root runs all of it at the next start."""
+        if os.geteuid() != 0:
+            raise SkipTest("only root can try what others may")
+        directory = temporary_directory(self)
+        directory.chmod(0o755)
+        script, modules = directory / "twistd", directory / "modules"
+        script.write_text("")
+        modules.mkdir()
+        account = Account.of(NOBODY.pw_uid)
+        for path, words, value in ((script, "argv", [str(script)]), (modules, "path", [str(modules), *sys.path])):
+            patched = self.patch(sys, words, value)
+            for owner, warned in ((0, False), (NOBODY.pw_uid, True)):
+                os.chown(path, owner, -1)
+                texts = [notice.text for notice in change_notices(account, (), Place("a.cfg", 1))]
+                self.assertEqual([str(path) in text for text in texts], [True] if warned else [], path)
+            patched.restore()
 
 
 class JudgementTests(SynchronousTestCase):

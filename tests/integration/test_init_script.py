@@ -72,6 +72,19 @@ class LifeTests(InitScriptTestCase):
         self.assertNotEqual(pid, self.pid)
         self.assertEqual(503, self.status_of_a_request(self.port))
 
+    def test_a_caller_without_input_and_output_can_have_it_restarted(self) -> None:
+        """Files and pipes would be opened in their place."""
+        self.expect(0, "start")
+        pid = self.pid
+        closed = subprocess.run(
+            ["/bin/sh", "-c", 'exec /bin/sh "$0" restart <&- >&- 2>&-', str(SCRIPT)],
+            env={**os.environ, "REUSEDPROXY_DEFAULTS": str(self.settings)},
+            timeout=60,
+            check=False,
+        )
+        self.assertEqual((closed.returncode, self.pid != pid), (0, True))
+        self.expect(0, "status")
+
     def test_replace_is_another_process_that_nobody_has_waited_for(self) -> None:
         self.replace_it()
 
@@ -96,6 +109,36 @@ class LifeTests(InitScriptTestCase):
             client.settimeout(20)
             self.assertTrue(client.recv(4096))
         wait_for(lambda: not Path(f"/proc/{pid}").exists(), "the old one to end")
+
+    def test_while_another_process_waits_to_take_its_place_it_is_the_one_that_runs(self) -> None:
+        """The other one is in the pid file already, and waits for a floor that a full server does not let it open."""
+        full = socket.create_server((LOOPBACK, 0), backlog=0)
+        self.addCleanup(full.close)
+        self.nobody = full.getsockname()[1]
+        for _ in range(3):
+            filling = socket.socket()
+            filling.setblocking(False)
+            filling.connect_ex((LOOPBACK, self.nobody))
+            self.addCleanup(filling.close)
+        self.expose()
+        text = self.configuration.read_text().replace(f":{self.nobody}\n", f":{self.nobody} pool-min-conn 1\n")
+        self.configuration.write_text(text.replace("connect 1s", "connect 20s"))
+        self.expect(0, "start")
+        old, said = self.pid, []
+        with ThreadPoolExecutor() as pool:
+            replaced = pool.submit(self.script, "replace")
+
+            def announced() -> re.Match[str] | None:
+                said.append(self.expect(0, "status"))
+                return re.search(r"process (\d+) is to take its place", said[-1])
+
+            announcement = wait_for(announced, "the other process", seconds=20)
+            os.kill(int(announcement[1]), signal.SIGTERM)
+            status, output = replaced.result()
+        self.assertEqual((status, f"process {old} goes on" in output), (1, True), output)
+        self.assertEqual(
+            [each for each in said if f"runs, as process {old}" not in each or "before 'replace'" in each], []
+        )
 
     def started_with_a_client(self) -> socket.socket:
         """Start it, and have a client ask."""

@@ -88,6 +88,12 @@ class PidFileTests(InitScriptTestCase):
             self.settings.write_text(settings)
         self.assertEqual((self.pid, self.status_of_a_request(self.port)), (pid, 503))
 
+    def test_a_configuration_whose_name_ends_with_a_blank_is_reloaded(self) -> None:
+        self.configuration = self.configuration.rename(f"{self.configuration} ")
+        self.set(CONFIG=f"'{self.configuration}'")
+        self.expect(0, "start")
+        self.expect(0, "reload")
+
     def test_a_reload_of_another_configuration_is_not_called_done(self) -> None:
         """The daemon reads again what it was started with."""
         self.expect(0, "start")

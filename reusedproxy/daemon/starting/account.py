@@ -238,7 +238,8 @@ def python_notice(account: Account, place: Place) -> Iterator[Notice]:
 def change_notices(account: Account, configuration: Iterable[str], place: Place) -> Iterator[Notice]:
     """Returns a warning if the account can change files of the configuration, and one if it can change the program:
     root does what they say at each start."""
-    program = [sys.executable, os.__file__, __file__]
+    # The script that was started, and where modules are looked for, too.
+    program = [sys.executable, os.__file__, __file__, *filter(os.path.exists, (*sys.argv[:1], *sys.path))]
     for what, paths in (("configuration", configuration), ("program", program)):
         found = account.changeable(paths)
         if found:
