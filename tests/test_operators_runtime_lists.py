@@ -349,6 +349,31 @@ class RequestTests(ListsTestCase):
             self.assertEqual(self.says(f"del acl {self.path} #{one}"), "")
             self.assertEqual((self.patterns(), self.asked("/x")), (["/y", "/x"], b"403"), edited)
 
+    def test_what_no_condition_could_compare_with_is_refused_when_it_is_added(self) -> None:
+        """What was added before can be committed; no retry empties the list."""
+        for edited in ("", f" http-request del-acl({self.path}) %[path] if {{ path_beg /del }}\n"):
+            self.write(self.path, ["192.0.2.1"])
+            self.begin(f"{edited} http-request deny if {{ src -f {self.path} }}\n{OK}")
+            self.says(f"prepare acl {self.path}")
+            self.assertEqual(self.says(f"add acl @1 {self.path} 10.1.1.1"), "")
+            said = "'notanip' is not a valid IPv4 or IPv6 address."
+            self.assertEqual(self.says(f"add acl @1 {self.path} notanip"), said, edited)
+            self.assertEqual(self.says(f"commit acl @1 {self.path}"), "", edited)
+            self.assertEqual(self.says(f"commit acl @1 {self.path}"), "Version number out of range.", edited)
+            self.assertEqual(self.patterns(), ["10.1.1.1"], edited)
+
+    def test_a_commit_that_fails_changes_nothing(self) -> None:
+        """A reload has brought a condition since that cannot compare with what was added before."""
+        self.write(self.path, ["1"])
+        self.begin(f" http-request deny if {{ path -f {self.path} }}\n{OK}")
+        self.says(f"prepare acl {self.path}")
+        self.says(f"add acl @1 {self.path} word")
+        for _ in self.proxy.patterns[self.path].prepare("int", False, "f"):
+            pass
+        for _ in range(2):
+            self.assertIn("word", self.says(f"commit acl @1 {self.path}"))
+            self.assertEqual((self.patterns(), self.patterns(version="@1")), (["1"], ["word"]))
+
     def test_conditions_that_are_no_more_are_not_compiled(self) -> None:
         self.begin(f" http-request deny if {{ path -f {self.path} }}\n{OK}")
         file = self.proxy.patterns[self.path]

@@ -68,6 +68,9 @@ class EditedFile(PatternFile):
         yield from ()
         return self._keys.take_out_one(number, text)
 
+    def check(self, text: bytes, value: bytes, what: str) -> Generator[None, None, None]:
+        yield from self._keys.check(text, value, what)
+
     def replace(self, entries: Entries, what: str) -> Generator[None, None, None]:
         yield from self._keys.replace(entries, what)
 

@@ -195,7 +195,7 @@ class Map:
 
     def put(self, key: bytes, value: bytes) -> None:
         """Adds an entry. Raises Wrong if a look-up cannot read the key or the value."""
-        self._check_value(value)
+        self.check_value(value)
         if key not in self.values:
             self._put_first(key, value)
         else:
@@ -221,7 +221,7 @@ class Map:
         read it."""
         if key not in self.values:
             return False
-        self._check_value(value)
+        self.check_value(value)
         self._give_room(self._growth(key, value))
         self._change(key, value)
         return True
@@ -231,7 +231,7 @@ class Map:
         before = self._entries.value_of(number, key)
         if before is None:
             return False
-        self._check_value(value)
+        self.check_value(value)
         self._give_room(len(value) - len(before))
         self._entries.change_one(number, key, value)
         for method in self._methods.values():
@@ -272,7 +272,7 @@ class Map:
         """Puts other entries in the place of all, in steps: no look-up sees a part of them. Raises Wrong if a look-up
         cannot read one of them."""
         for number, (_, _, value) in enumerate(entries):
-            self._check_value(value)
+            self.check_value(value)
             if number % _STEP == _STEP - 1:
                 yield
         made: dict[str, Method] = {}
@@ -283,7 +283,15 @@ class Map:
         self._most = self._least = len(self.values) + MOST_ADDED
         self._grown = self._given = 0
 
-    def _check_value(self, value: bytes) -> None:
+    def check(self, key: bytes, value: bytes, what: str) -> Generator[None, None, None]:
+        """Checks an entry that is not there. Raises Wrong if a look-up cannot read the key or the value."""
+        self.check_value(value)
+        for name in self._methods:
+            self.method_of(name, {key: value}).add(key, what)
+        yield from ()
+
+    def check_value(self, value: bytes) -> None:
+        """Raises Wrong if a look-up cannot read a value."""
         for gives in self._gives:
             if not _READABLE[gives](value):
                 raise Wrong(f"'{value.decode('utf-8', 'replace')}' is no {_CALLED[gives]}")

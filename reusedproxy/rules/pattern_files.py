@@ -92,6 +92,12 @@ class PatternFile(list[str]):
         """Returns the patterns as they are now, whatever is changed meanwhile; they may be a million."""
         return ((number, _encoded(line), b"") for number, line in zip(self._numbered, [*self], strict=True))
 
+    def check(self, text: bytes, value: bytes, what: str) -> Generator[None, None, None]:
+        """Checks a pattern that is not there, in steps. Raises Wrong if a condition cannot compare with it."""
+        alone = PatternFile([_decoded(text)])
+        for method, ignore_case in [*self.prepared]:
+            yield from alone.prepare(method, ignore_case, what)
+
     def add_text(self, text: bytes, what: str) -> Generator[None, None, None]:
         """Adds a pattern, in steps. Raises Wrong if a condition cannot compare with it."""
         yield from self._change(lambda lines: [*lines, (self.numbers.next(), _decoded(text))], what)

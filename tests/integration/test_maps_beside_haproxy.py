@@ -93,6 +93,17 @@ EQUALS = (
 )
 
 
+#: A line of a version that no look-up can read: it is refused, and the others can be committed, once.
+UNREADABLE = (
+    *("prepare map {d}/ip.map", "add map @1 {d}/ip.map 192.0.2.1 x", "add map @1 {d}/ip.map nonsense x"),
+    *("add map @1 {d}/ip.map <<\n192.0.2.2 y\nnonsense y\n192.0.2.3 y\n", "commit map @1 {d}/ip.map"),
+    *("commit map @1 {d}/ip.map", "show map {d}/ip.map", "get map {d}/ip.map 192.0.2.2"),
+    *("prepare acl {d}/ip.acl", "add acl @1 {d}/ip.acl 192.0.2.1", "add acl @1 {d}/ip.acl notanip"),
+    *("commit acl @1 {d}/ip.acl", "commit acl @1 {d}/ip.acl", "show acl {d}/ip.acl", "get acl {d}/ip.acl 10.1.2.3"),
+    *("prepare acl {d}/ip.acl", "commit acl @2 {d}/ip.acl", "show acl {d}/ip.acl", "commit acl @3 {d}/ip.acl"),
+)
+
+
 class MapsBesideHAProxyTests(RuntimeTestCase):
     maxDiff = None
 
@@ -144,6 +155,9 @@ class MapsBesideHAProxyTests(RuntimeTestCase):
 
     def test_lists(self) -> None:
         self.compare(LISTS)
+
+    def test_what_no_look_up_can_read(self) -> None:
+        self.compare(UNREADABLE)
 
     def test_equal_entries(self) -> None:
         ours, theirs = map(self.said_of_equals, self.both)

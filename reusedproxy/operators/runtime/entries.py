@@ -48,6 +48,9 @@ class Contents(Protocol):
 
     def all_entries(self) -> Iterator[Entry]: ...
 
+    def check(self, key: bytes, value: bytes, what: str, /) -> Generator[None, None, None]:
+        """Checks an entry that is not there, in steps. Raises Wrong if it could not be looked up, or compared with."""
+
     def replace(self, entries: Entries, what: str, /) -> Generator[None, None, None]:
         """Puts other entries in the place of all, in steps. Raises Wrong."""
 

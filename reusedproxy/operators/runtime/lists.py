@@ -70,7 +70,7 @@ def add_acl(context: Context, words: Sequence[str]) -> Iterator[str]:
         yield from in_steps(each.add_text(text, WHAT))
         each.versions.ordered = True
     else:
-        versions.add(each, version, text)
+        yield from versions.add(each, version, text)
 
 
 def del_acl(context: Context, words: Sequence[str]) -> Iterator[str]:

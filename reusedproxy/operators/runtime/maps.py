@@ -81,7 +81,7 @@ def add_map(context: Context, words: Sequence[str]) -> Iterator[str]:
         else:
             key, value = _pair(line)
         if key:
-            _add(each, version, encoded(key), encoded(value))
+            yield from _add(each, version, encoded(key), encoded(value))
         if number % ENTRIES_AT_ONCE == ENTRIES_AT_ONCE - 1:
             yield ""
 
@@ -94,9 +94,9 @@ def _pair(line: str) -> tuple[str, str]:
     return key, rest[0] if rest else ""
 
 
-def _add(each: Map, version: int | None, key: bytes, value: bytes) -> None:
+def _add(each: Map, version: int | None, key: bytes, value: bytes) -> Iterator[str]:
     if version is not None and version != each.versions.current:
-        versions.add(each, version, key, value)
+        yield from versions.add(each, version, key, value)
         return
     try:
         each.put(key, value)
@@ -116,6 +116,7 @@ def set_map(context: Context, words: Sequence[str]) -> Iterator[str]:
             if not each.put_value(found, value):
                 raise Refusal("entry not found.")
         elif found.prepared is not None:
+            each.check_value(value)
             found.prepared.change_one(found.number, found.key, value)
             return
         elif not each.put_value_of(found.number, found.key, value):

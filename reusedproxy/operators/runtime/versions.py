@@ -22,8 +22,9 @@ class VersionOrders:
         self._find = find
         self._missing = f"Missing {'ACL' if kind == 'acl' else kind} identifier."
 
-    def add(self, each: Contents, version: int, key: bytes, value: bytes = b"") -> None:
-        """Adds an entry to a version that is being prepared. Raises Refusal."""
+    def add(self, each: Contents, version: int, key: bytes, value: bytes = b"") -> Iterator[str]:
+        """Adds an entry to a version that is being prepared, if it could be looked up in the current one: a commit must
+        not fail for one line. Raises Refusal."""
         versions = each.versions
         if version > versions.newest:
             raise Refusal(f"Version number in the future, please use 'prepare {self._kind}' before.")
@@ -31,6 +32,7 @@ class VersionOrders:
             raise Refusal("Version number out of range.")
         if version not in versions.prepared and len(versions.prepared) >= MOST_PREPARED:
             raise Refusal(f"No more than {MOST_PREPARED} versions can be prepared at a time.")
+        yield from in_steps(each.check(key, value, WHAT))
         if version not in versions.prepared:
             versions.prepared[version] = Entries(each.numbers)
         versions.prepared[version].append(key, value)
@@ -50,15 +52,16 @@ class VersionOrders:
         return Message(f"New version created: {self._find(context, words).versions.prepare()}\n", INFO)
 
     def commit(self, context: Context, words: Sequence[str]) -> Iterator[str]:
-        """Does `commit map|acl @<ver> <name>`: what was added to the version takes the place of all at once."""
+        """Does `commit map|acl @<ver> <name>`: what was added to the version takes the place of all at once. Of
+        one that is refused, nothing has changed, and the version is there as it was."""
         version, rest = version_of(words)
         if version is None:
             raise Refusal("Missing version number.")
         each = self._named(context, rest)
         if not each.versions.may_commit(version):
             raise Refusal("Version number out of range.")
-        prepared = each.versions.prepared.pop(version, None) or Entries(each.numbers)
-        yield from in_steps(each.replace(prepared, WHAT))
+        prepared = each.versions.prepared.get(version)
+        yield from in_steps(each.replace(Entries(each.numbers) if prepared is None else prepared, WHAT))
         each.versions.commit(version)
         each.versions.ordered = True
 
