@@ -268,6 +268,85 @@ class VersionTests(MapsTestCase):
         self.assertEqual(self.says(f"commit map @1 {self.name}"), "")
         self.assertEqual(self.entries(), [])
 
+    def prepare_many(self) -> None:
+        self.says(f"prepare map {self.name}")
+        self.says(f"add map @1 {self.name}", "".join(f"/big{number} x\n" for number in range(2000)))
+
+    def begun(self, line: str) -> Iterator[str]:
+        """Returns an order whose first step has been done."""
+        self.context.payload = None
+        work = run(self.context, commands_of(line)[0])
+        assert isinstance(work, Iterator)
+        next(work)
+        return work
+
+    def said_in_turns(self, *works: Iterator[str]) -> list[str]:
+        """Returns what orders answer of which each does a step in turn."""
+        said = ["" for _ in works]
+        left = dict(enumerate(works))
+        while left:
+            for number, work in [*left.items()]:
+                try:
+                    next(work)
+                except StopIteration:
+                    del left[number]
+                except Refusal as refusal:
+                    said[number] = str(refusal)
+                    del left[number]
+        return said
+
+    def test_orders_during_a_commit_are_done_behind_it(self) -> None:
+        self.prepare_many()
+        self.says(f"add map @1 {self.name} /a 1")
+        lines = (
+            f"commit map @1 {self.name}",
+            f"add map {self.name} /ban 1",
+            f"add map @1 {self.name} /late 2",
+            f"del map {self.name} /a",
+            f"del map {self.name} /b",
+            f"set map {self.name} /big7 y",
+        )
+        works = [self.begun(line) for line in lines]
+        self.assertEqual(self.map().find("str", b"/a"), b"1")
+        self.assertEqual(self.said_in_turns(*works), ["", "", "", "", "Key not found.", ""])
+        found = [self.map().find("str", key) for key in (b"/ban", b"/late", b"/a", b"/b", b"/big7", b"/big8")]
+        self.assertEqual(found, [b"1", b"2", None, None, b"y", b"x"])
+
+    def test_of_two_commits_at_once_the_newer_version_counts(self) -> None:
+        for first, second, answers in ((1, 2, ["", ""]), (2, 1, ["", "Version number out of range."])):
+            self.read_files()
+            self.prepare_many()
+            self.says(f"prepare map {self.name}")
+            self.says(f"add map @2 {self.name} /ban 1")
+            works = [self.begun(f"commit map @{version} {self.name}") for version in (first, second)]
+            self.assertEqual(self.said_in_turns(*works), answers)
+            self.assertIn("curr_ver=2 next_ver=2 entry_cnt=1\n", self.says("show map"))
+            self.assertEqual(self.map().find("str", b"/ban"), b"1")
+
+    def test_what_rules_do_during_a_commit_counts_at_once_and_behind_it(self) -> None:
+        self.prepare_many()
+        work = self.begun(f"commit map @1 {self.name}")
+        self.map().set(b"/ban", b"1")
+        self.map().delete(b"/big7")
+        self.assertEqual([self.map().find("str", key) for key in (b"/ban", b"/big8")], [b"1", None])
+        self.assertEqual(self.said_in_turns(work), [""])
+        found = [self.map().find("str", key) for key in (b"/ban", b"/big7", b"/big8")]
+        self.assertEqual(found, [b"1", None, b"x"])
+
+    def test_a_commit_that_a_reload_overtakes_is_refused(self) -> None:
+        """And so is what waits for it: the map has been read from its file again."""
+        self.prepare_many()
+        works = [self.begun(f"commit map @1 {self.name}"), self.begun(f"add map {self.name} /ban 1")]
+        for _ in range(3):
+            next(works[0])
+        context = self.context
+        self.read_files()
+        context.service = self.service
+        said = "A reload has put it back to its file meanwhile, or left it out: what was ordered is not in there."
+        self.assertEqual(self.said_in_turns(*works), [said, said])
+        self.assertEqual(self.entries(), ["/a 1", "/b two words"])
+        self.assertEqual(self.says(f"commit map @1 {self.name}"), "Version number out of range.")
+
     def test_few_are_prepared_at_a_time(self) -> None:
         for number in range(1, 18):
             self.says(f"prepare map {self.name}")

@@ -10,6 +10,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config.language.report import Wrong
+from reusedproxy.rules import maps
 from reusedproxy.rules.edited_lists import EditedFile
 from reusedproxy.rules.entries import Entries, Numbers
 from reusedproxy.rules.maps import MOST_ADDED, Map
@@ -100,6 +101,24 @@ class EqualKeysTests(SynchronousTestCase):
             else:
                 chosen.delete(text)
             expected[:] = [each for each in expected if each[0] != key]
+
+    def test_what_is_prepared_while_entries_change_is_of_all_of_them(self) -> None:
+        """A reload may bring a way of matching at any time."""
+        self.patch(maps, "_STEP", 1)
+        for method, (keys, samples, matches) in CASES.items():
+            for seed in range(600):
+                random = Random(seed)
+                expected = [(random.choice(keys), b"f%d" % number) for number in range(random.randrange(9))]
+                chosen = Map(expected)
+                work = chosen.prepare(method, "str", "m")
+                step = 0
+                while next(work, chosen) is not chosen:
+                    step += 1
+                    if step < 20 and random.random() < 0.7:
+                        self.order(random, chosen, expected, random.choice(keys), b"%d" % step)
+                for sample in samples:
+                    first = next((value for key, value in expected if matches(key, sample)), None)
+                    self.assertEqual(chosen.find(method, sample), first, (method, seed))
 
     def test_what_operators_add_and_delete_leaves_rules_their_bounds(self) -> None:
         chosen = Map([("a", b"1"), ("a", b"2")])

@@ -12,9 +12,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.build import list_files
 from reusedproxy.build.maps import Maps
+from reusedproxy.config.language.report import Wrong
 from reusedproxy.config.reader import Source, read_configuration
 from reusedproxy.net.slices import run_through
 from reusedproxy.rules import maps
+from reusedproxy.rules.entries import Entries
 from reusedproxy.rules.facts import Sample
 from reusedproxy.rules.map_methods import METHODS
 from reusedproxy.rules.maps import Map
@@ -78,6 +80,22 @@ class ChangeTests(SynchronousTestCase):
             self.assertIsNone(chosen.find(way, sample), way)
             chosen.set(key.encode(), b"three")
             self.assertEqual(chosen.find(way, sample), b"three", way)
+
+    def test_values_that_are_set_while_a_reload_has_them_read_otherwise_are_checked(self) -> None:
+        """By rules, and by an operator's commit that is under way."""
+        self.patch(maps, "_STEP", 1)
+        chosen = made(["1", "2", "3"], "str")
+        entries = Entries(chosen.numbers)
+        for key in (b"a", b"b", b"c"):
+            entries.append(key, b"word")
+        replacing, preparing = chosen.replace(entries, "m"), chosen.prepare("str", "int", "m")
+        for _ in range(4):
+            next(replacing)
+        next(preparing)
+        self.assertEqual(chosen.set(b"c", b"word"), "a value that is no number was left out")
+        self.assertRaises(Wrong, list, replacing)
+        run_through(preparing)
+        self.assertEqual([*chosen.values.values()], [b"1", b"2", b"3"])
 
     def test_a_change_costs_no_more_where_there_are_many_keys(self) -> None:
         """With the look-up that follows, which must find nothing to prepare."""

@@ -7,11 +7,17 @@ and numbers are stored where they differ from the usual one. It must never know 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable, Iterator
+from itertools import islice
 from random import SystemRandom
+from typing import TypeVar
 
 from attrs import Factory, define
 
+T = TypeVar("T")
+
+#: Entries that are copied in one step.
+_STEP = 1000
 #: The number, the key and the value of an entry.
 Entry = tuple[int, bytes, bytes]
 
@@ -68,6 +74,22 @@ class Entries:
                 yield further.pop()
             yield number, key, value
         yield from reversed(further)
+
+    def copy(self) -> Generator[None, None, Entries]:
+        """Returns the same entries, with their numbers, to be changed apart, after steps in which these are not
+        changed: a copy in one step took 0.6 s for a million of which each has an equal one."""
+        made = Entries(self._numbers)
+        made._usual, made._newest = self._usual, self._newest
+        for pairs in _portions(self.first.items()):
+            made.first.update(pairs)
+            yield
+        for numbered in _portions(self._numbered.items()):
+            made._numbered.update(numbered)
+            yield
+        for behind in _portions(self._behind.items()):
+            made._behind.update((key, [*equals]) for key, equals in behind)
+            yield
+        return made
 
     def append(self, key: bytes, value: bytes) -> None:
         """Adds an entry behind all others."""
@@ -156,3 +178,9 @@ class Entries:
 
     def _number(self, key: bytes) -> int:
         return self._numbered.get(key, self._usual)
+
+
+def _portions(all_of_them: Iterable[T]) -> Iterator[list[T]]:
+    left = iter(all_of_them)
+    while some := [*islice(left, _STEP)]:
+        yield some

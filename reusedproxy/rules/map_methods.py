@@ -55,6 +55,10 @@ class Method:
         """Takes notice that the file has been read: keys that come now are added by rules, and clients may have chosen
         them."""
 
+    def look_in(self, values: Values) -> None:
+        """Looks samples up in other values from now on, which have the same keys in the same order."""
+        self._values = values
+
     def change(self, key: bytes) -> None:
         """Takes notice that a key has another value now."""
 

@@ -3,18 +3,26 @@
 Rules may change a map while it is in use (`set-map`, `del-map`): each way of matching is prepared once, and edited with
 each change. Clients may have chosen what is set, so a key or a value that a look-up could not read is not taken: one
 client's would break the look-ups of all. It must never open a file.
+
+What takes long is made in steps beside what look-ups see, and put in its place at once: a whole new content
+(`replace`), and a way of matching that a reload brings (`prepare`). Requests cannot wait for that. What their rules do
+meanwhile counts at once, and is done to what is being made as well (`map_edits`) before that is put in its place: it is
+kept as if it had come behind all of that. Orders of operators come one after the other
+(`operators.runtime.entries.in_turn`).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Set as AbstractSet
 
 from reusedproxy.config.language.report import Wrong
 from reusedproxy.config.model.values import Place
 from reusedproxy.config.rules.expressions import is_address
 from reusedproxy.rules.entries import Entries, Entry, Numbers
 from reusedproxy.rules.facts import Sample
+from reusedproxy.rules.map_edits import Edit, Edits
 from reusedproxy.rules.map_methods import METHODS, Full, Method
 from reusedproxy.rules.versions import Versions
 
@@ -67,6 +75,8 @@ class Map:
         #: Where the configuration names it.
         self.uses: list[Place] = []
         self.versions = Versions()
+        #: What is done meanwhile, for each that is being made.
+        self._edits: list[Edits] = []
 
     def prepare(self, method: str, gives: str, what: str) -> Generator[None, None, None]:
         """Prepares a way of matching, and that values are read as `gives`, in steps; `what` begins a message. Raises
@@ -74,28 +84,61 @@ class Map:
         if (method, gives) not in self.looked_up:
             self.looked_up.append((method, gives))
         while method not in self._methods:
-            values = self.values
-            made = yield from self._made(method, values, what)
-            if values is self.values:  # it may have been replaced meanwhile
-                self._methods[method] = made
+            yield from self._prepare_method(method, what)
         if gives not in self._gives:
-            for number, (_, key, value) in enumerate(self._entries):
-                if not _READABLE[gives](value):
-                    said = value.decode("utf-8", "replace")
-                    own = key.decode("utf-8", "surrogateescape")
-                    raise Wrong(f"{what}: '{said}', the value of '{own}', is no {_CALLED[gives]}")
+            self._gives.add(gives)  # what is set meanwhile is checked, too
+            try:
+                yield from self._check_values(gives, what)
+            except BaseException:
+                self._gives.discard(gives)
+                raise
+
+    def _prepare_method(self, name: str, what: str) -> Generator[None, None, None]:
+        """Prepares a way of matching, unless the map is replaced meanwhile."""
+        values, keys = self.values, [*self.values]
+        known: dict[bytes, bytes] = {}
+        edits = self._begin_edits(None)
+        try:
+            for number, key in enumerate(keys):
+                known[key] = values.get(key, b"")  # of one that is no more, the edits know
                 if number % _STEP == _STEP - 1:
                     yield
-            self._gives.add(gives)
+            edits.keys = known
+            made = yield from self._loaded(name, known, what)
+            while edits:
+                for edit in edits.take(_STEP):
+                    _edit(made, known, edit, what)
+                yield
+        finally:
+            self._edits.remove(edits)
+        if values is self.values:
+            made.loaded()
+            made.look_in(values)
+            self._methods[name] = made
 
-    def _made(self, method: str, values: dict[bytes, bytes], what: str) -> Generator[None, None, Method]:
+    def _check_values(self, gives: str, what: str) -> Generator[None, None, None]:
+        for number, (_, key, value) in enumerate(self._entries if gives != "str" else ()):
+            if not _READABLE[gives](value):
+                said = value.decode("utf-8", "replace")
+                own = key.decode("utf-8", "surrogateescape")
+                raise Wrong(f"{what}: '{said}', the value of '{own}', is no {_CALLED[gives]}")
+            if number % _STEP == _STEP - 1:
+                yield
+
+    def _loaded(self, method: str, values: dict[bytes, bytes], what: str) -> Generator[None, None, Method]:
+        """Returns a way of matching with these keys, which nobody changes meanwhile."""
         made = self.method_of(method, values)
-        for number, key in enumerate([*values]):
+        for number, key in enumerate(values):
             made.add(key, what)
             if number % _STEP == _STEP - 1:
                 yield
-        made.loaded()
         return made
+
+    def _begin_edits(self, keys: dict[bytes, bytes] | None) -> Edits:
+        """Returns what takes notice from now on of what is done to the map, and not yet to what has these keys."""
+        edits = Edits(keys)
+        self._edits.append(edits)
+        return edits
 
     def method_of(self, name: str, values: dict[bytes, bytes]) -> Method:
         """Returns a way of matching that knows none of the keys of these values so far."""
@@ -120,6 +163,20 @@ class Map:
         """Sets the value of a key, and adds the key if it is not there; key and value end at their first NUL. Returns
         why it was not done: no more keys may be added, or a look-up cannot read the key or the value. "": it was."""
         key, value = _before_nul(key), _before_nul(value)
+        why = self._set(key, value)
+        if self._edits and not why:
+            self._note(key, value)
+        return why
+
+    def _note(self, key: bytes, value: bytes | None) -> None:
+        """Tells of a value, or, None, that a key is no more, where something is being made of the keys."""
+        for each in self._edits:
+            if value is None:
+                each.delete(key)
+            else:
+                each.set(key, value)
+
+    def _set(self, key: bytes, value: bytes) -> str:
         before = self.values.get(key)
         has_equals = self._entries.has_equals(key)
         if before == value and not has_equals:
@@ -173,6 +230,7 @@ class Map:
         key = _before_nul(key)
         if key in self.values:
             self._delete(key)
+        self._note(key, None)
 
     def _delete(self, key: bytes) -> int:
         """Deletes all entries of a key. Returns how many bytes they had."""
@@ -215,6 +273,7 @@ class Map:
             self._entries.delete(key)
             raise
         self._most += 1
+        self._note(key, value)
 
     def put_value(self, key: bytes, value: bytes) -> bool:
         """Gives all entries of a key another value. Returns False if there is none. Raises Wrong if a look-up cannot
@@ -224,6 +283,7 @@ class Map:
         self.check_value(value)
         self._give_room(self._growth(key, value))
         self._change(key, value)
+        self._note(key, value)
         return True
 
     def put_value_of(self, number: int, key: bytes, value: bytes) -> bool:
@@ -236,6 +296,7 @@ class Map:
         self._entries.change_one(number, key, value)
         for method in self._methods.values():
             method.change(key)
+        self._note(key, self.values[key])
         return True
 
     def take_out(self, key: bytes) -> bool:
@@ -247,6 +308,7 @@ class Map:
         self._given = max(0, self._given - size)
         for method in self._methods.values():
             method.take_room()
+        self._note(key, None)
         return True
 
     def take_out_one(self, number: int, key: bytes) -> bool:
@@ -261,6 +323,9 @@ class Map:
             for method in self._methods.values():
                 method.change(key)
                 method.move(key, last)
+            for each in last if self._edits else ():
+                self._note(each, None)
+                self._note(each, self.values[each])
         return True
 
     def _give_room(self, size: int) -> None:
@@ -270,18 +335,50 @@ class Map:
 
     def replace(self, entries: Entries, what: str) -> Generator[None, None, None]:
         """Puts other entries in the place of all, in steps: no look-up sees a part of them. Raises Wrong if a look-up
-        cannot read one of them."""
-        for number, (_, _, value) in enumerate(entries):
+        cannot read one of them. `entries` itself stays as it is, however this ends.
+
+        What rules do meanwhile is done to the others, too: of what these have no room for, nothing is said.
+        """
+        new = type(self)(())
+        edits = self._begin_edits(entries.first)
+        try:
+            new._take_entries((yield from entries.copy()))
+            edits.keys = new.values
+            # Meanwhile a reload may prepare more.
+            while True:
+                unread = self._gives - new._gives
+                missing = [each for each in self._methods if each not in new._methods]
+                if unread:
+                    yield from new._check_entries(unread)
+                elif missing:
+                    made = new._methods[missing[0]] = yield from self._loaded(missing[0], new.values, what)
+                    made.loaded()
+                elif edits:
+                    for edit in edits.take(_STEP):
+                        if edit.deleted:
+                            new.delete(edit.key)
+                        if edit.value is not None:
+                            new.set(edit.key, edit.value)
+                    yield
+                else:
+                    break
+        finally:
+            self._edits.remove(edits)
+        self._take_entries(new._entries)
+        self._methods, self._most, self._grown = new._methods, new._most, new._grown
+
+    def _take_entries(self, entries: Entries) -> None:
+        self._entries, self.values = entries, entries.first
+        self._most = self._least = len(self.values) + MOST_ADDED
+        self._grown = self._given = 0
+
+    def _check_entries(self, gives: AbstractSet[str]) -> Generator[None, None, None]:
+        """Has values be read so from now on. Raises Wrong if one cannot be."""
+        self._gives |= gives
+        for number, (_, _, value) in enumerate(self._entries if gives - {"str"} else ()):
             self.check_value(value)
             if number % _STEP == _STEP - 1:
                 yield
-        made: dict[str, Method] = {}
-        while made.keys() != self._methods.keys():
-            name = next(each for each in self._methods if each not in made)
-            made[name] = yield from self._made(name, entries.first, what)
-        self._entries, self.values, self._methods = entries, entries.first, made
-        self._most = self._least = len(self.values) + MOST_ADDED
-        self._grown = self._given = 0
 
     def check(self, key: bytes, value: bytes, what: str) -> Generator[None, None, None]:
         """Checks an entry that is not there. Raises Wrong if a look-up cannot read the key or the value."""
@@ -295,6 +392,21 @@ class Map:
         for gives in self._gives:
             if not _READABLE[gives](value):
                 raise Wrong(f"'{value.decode('utf-8', 'replace')}' is no {_CALLED[gives]}")
+
+
+def _edit(made: Method, values: dict[bytes, bytes], edit: Edit, what: str) -> None:
+    """Does to a way of matching, and to the values that it has, what was done to a map."""
+    key = edit.key
+    if edit.deleted and key in values:
+        del values[key]
+        made.remove(key)
+    if edit.value is not None:
+        is_there = key in values
+        values[key] = edit.value
+        if is_there:
+            made.change(key)
+        else:
+            made.add(key, what)
 
 
 def _before_nul(text: bytes) -> bytes:

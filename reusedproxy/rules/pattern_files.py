@@ -57,9 +57,8 @@ class PatternFile(list[str]):
         self.prepared: dict[tuple[str, bool], None] = {}
         #: What conditions ask, as long as there are these conditions.
         self.held: WeakSet[Held] = WeakSet()
-        #: How many are preparing it at the moment; and whether it is being changed.
+        #: How many are preparing it at the moment.
         self._preparing = 0
-        self._changing = False
 
     def prepare(self, method: str, ignore_case: bool, what: str) -> Generator[None, None, None]:
         """Checks that the patterns can be parsed for this method and, where compiling them takes long, compiles them,
@@ -123,33 +122,28 @@ class PatternFile(list[str]):
         self, edit: Callable[[list[tuple[int, str]]], list[tuple[int, str]]], what: str
     ) -> Generator[None, None, bool]:
         """Changes the patterns with their numbers, and what conditions ask, at once, after steps in which it is
-        compiled. Returns False if they are as many as before. Raises Wrong."""
-        while self._changing:
+        compiled. Returns False if they are as many as before. Raises Wrong. There is one change at a time
+        (`operators.runtime.entries.in_turn`)."""
+        lines = edit([*zip(self._numbered, self, strict=True)])
+        new = PatternFile([line for _, line in lines])
+        made: dict[Held, tuple[int, Made]] = {}
+        # Meanwhile a reload may prepare more of it, or make conditions; or another of a condition's files changes.
+        while True:
+            missing = [each for each in self.prepared if each not in new.prepared]
+            stale = [each for each in self.held if each not in made or made[each][0] != each.changes]
+            if missing:
+                yield from new.prepare(*missing[0], what)
+            elif stale:
+                made[stale[0]] = stale[0].changes, stale[0].with_other(self, new)
+            elif not self._preparing:
+                break
             yield
-        self._changing = True
-        try:
-            lines = edit([*zip(self._numbered, self, strict=True)])
-            new = PatternFile([line for _, line in lines])
-            made: dict[Held, tuple[int, Made]] = {}
-            # Meanwhile a reload may prepare more of it, or make conditions; or another of a condition's files changes.
-            while True:
-                missing = [each for each in self.prepared if each not in new.prepared]
-                stale = [each for each in self.held if each not in made or made[each][0] != each.changes]
-                if missing:
-                    yield from new.prepare(*missing[0], what)
-                elif stale:
-                    made[stale[0]] = stale[0].changes, stale[0].with_other(self, new)
-                elif not self._preparing:
-                    break
-                yield
-            changed = len(self) != len(new)
-            self[:], self._numbered = new, array("Q", [number for number, _ in lines])
-            self.tests, self.warnings = new.tests, new.warnings
-            for held, (_, each) in made.items():
-                held.take(each)
-            return changed
-        finally:
-            self._changing = False
+        changed = len(self) != len(new)
+        self[:], self._numbered = new, array("Q", [number for number, _ in lines])
+        self.tests, self.warnings = new.tests, new.warnings
+        for held, (_, each) in made.items():
+            held.take(each)
+        return changed
 
     def _texts(self, method: str, ignore_case: bool) -> Generator[None, None, None]:
         is_one = yield from _TEXTS[method](self._in_bytes(ignore_case))

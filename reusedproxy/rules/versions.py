@@ -14,12 +14,14 @@ MOST_PREPARED = 16
 @define
 class Versions:
     """Holds the numbers of the current version and of the newest one; `prepared` has entries by the version.
-    `ordered`: an operator has changed what is there, which no file says."""
+    `ordered`: an operator has changed what is there, which no file says. `orders` are those that are being done, the
+    first one, and those that wait for it."""
 
     current: int = 0
     newest: int = 0
     ordered: bool = False
     prepared: dict[int, Entries] = Factory(dict)
+    orders: list[object] = Factory(list)
 
     def prepare(self) -> int:
         """Returns the number of a new version."""

@@ -7,7 +7,7 @@ A text is bytes in what is held, and characters in what a session reads and says
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Protocol, TypeVar
 
@@ -95,6 +95,33 @@ def shown(each: Contents, version: int | None, line: str) -> Iterator[str]:
         yield "".join(
             f"0x{each.numbers.reference(number, key):x} {line.format(decoded(key), decoded(value))}\n"
             for number, key, value in some
+        )
+
+
+def in_turn(each: Contents, among: Callable[[], Mapping[str, Contents]], order: Iterator[str]) -> Iterator[str]:
+    """Does an order that changes a map or a list, a step at a time, when all that were given before have ended: a
+    commit may take a second, and what others were told to be done meanwhile would be undone by it. Raises Refusal, also
+    if a reload reads the map or list again until then: `among` returns those that the configuration names.
+
+    Rules do not wait: what they do to a map, or to a list that they edit, while it is being replaced counts at once,
+    and in what takes its place (`rules.maps`). Who asks for what is there is shown it as it is before the order.
+    """
+    orders, own = each.versions.orders, object()
+    orders.append(own)
+    try:
+        while orders[0] is not own:
+            yield ""
+        _is_named(each, among())
+        yield from order
+        _is_named(each, among())
+    finally:
+        orders.remove(own)
+
+
+def _is_named(each: Contents, among: Mapping[str, Contents]) -> None:
+    if not any(found is each for found in among.values()):
+        raise Refusal(
+            "A reload has put it back to its file meanwhile, or left it out: what was ordered is not in there."
         )
 
 

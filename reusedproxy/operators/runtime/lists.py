@@ -66,6 +66,10 @@ def add_acl(context: Context, words: Sequence[str]) -> Iterator[str]:
     if len(rest) < 2:
         raise Refusal("'add acl' expects two parameters: ACL identifier and pattern.")
     each, text = _list(context, rest), encoded(rest[1])
+    yield from versions.in_turn(context, each, _add(each, version, text))
+
+
+def _add(each: PatternFile, version: int | None, text: bytes) -> Iterator[str]:
     if version is None or version == each.versions.current:
         yield from in_steps(each.add_text(text, WHAT))
         each.versions.ordered = True
@@ -78,6 +82,10 @@ def del_acl(context: Context, words: Sequence[str]) -> Iterator[str]:
     if len(words) < 2:
         raise Refusal("This command expects two parameters: ACL identifier and key.")
     each = _list(context, words)
+    yield from versions.in_turn(context, each, _del(each, words))
+
+
+def _del(each: PatternFile, words: Sequence[str]) -> Iterator[str]:
     found = yield from referred(each, words[1], "Key not found.")
     if isinstance(found, bytes):
         work = each.delete_text(found, WHAT)
@@ -98,4 +106,4 @@ def _list(context: Context, words: Sequence[str]) -> PatternFile:
     return found
 
 
-versions = VersionOrders("acl", _list)
+versions = VersionOrders("acl", _list, lambda context: context.proxy.patterns)

@@ -74,12 +74,12 @@ def add_map(context: Context, words: Sequence[str]) -> Iterator[str]:
             " or one parameter (map identifier) and a payload"
         )
     each = _map(context, rest)
-    lines = [f"{rest[1]} {rest[2]}"] if context.payload is None else context.payload.split("\n")
-    for number, line in enumerate(lines):
-        if context.payload is None:
-            key, value = rest[1], rest[2]
-        else:
-            key, value = _pair(line)
+    pairs = iter([(rest[1], rest[2])]) if context.payload is None else map(_pair, context.payload.split("\n"))
+    yield from versions.in_turn(context, each, _add_all(each, version, pairs))
+
+
+def _add_all(each: Map, version: int | None, pairs: Iterator[tuple[str, str]]) -> Iterator[str]:
+    for number, (key, value) in enumerate(pairs):
         if key:
             yield from _add(each, version, encoded(key), encoded(value))
         if number % ENTRIES_AT_ONCE == ENTRIES_AT_ONCE - 1:
@@ -110,6 +110,10 @@ def set_map(context: Context, words: Sequence[str]) -> Iterator[str]:
     if len(words) < 3:
         raise Refusal("'set map' expects three parameters: map identifier, key and value.")
     each = _map(context, words)
+    yield from versions.in_turn(context, each, _set(each, words))
+
+
+def _set(each: Map, words: Sequence[str]) -> Iterator[str]:
     found, value = (yield from referred(each, words[1], "key or pattern not found.")), encoded(words[2])
     try:
         if isinstance(found, bytes):
@@ -131,6 +135,10 @@ def del_map(context: Context, words: Sequence[str]) -> Iterator[str]:
     if len(words) < 2:
         raise Refusal("This command expects two parameters: map identifier and key.")
     each = _map(context, words)
+    yield from versions.in_turn(context, each, _del(each, words))
+
+
+def _del(each: Map, words: Sequence[str]) -> Iterator[str]:
     found = yield from referred(each, words[1], "Key not found.")
     if isinstance(found, bytes):
         done = each.take_out(found)
@@ -151,4 +159,4 @@ def _map(context: Context, words: Sequence[str]) -> Map:
     return found
 
 
-versions = VersionOrders("map", _map)
+versions = VersionOrders("map", _map, lambda context: context.proxy.maps)

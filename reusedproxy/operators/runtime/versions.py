@@ -3,9 +3,9 @@ adds entries to a version that is being prepared."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from reusedproxy.operators.runtime.entries import WHAT, Contents, in_steps, version_of
+from reusedproxy.operators.runtime.entries import WHAT, Contents, in_steps, in_turn, version_of
 from reusedproxy.operators.runtime.messages import INFO, Message
 from reusedproxy.operators.runtime.proxy import Context, Refusal
 from reusedproxy.rules.entries import Entries
@@ -15,11 +15,17 @@ from reusedproxy.rules.versions import MOST_PREPARED
 class VersionOrders:
     """Does these orders about maps, or about lists of patterns. Every text is HAProxy's."""
 
-    def __init__(self, kind: str, find: Callable[[Context, Sequence[str]], Contents]) -> None:
-        """Takes the word that commands have for them ("map", "acl"), and what returns the one that words begin with,
-        or raises Refusal."""
+    def __init__(
+        self,
+        kind: str,
+        find: Callable[[Context, Sequence[str]], Contents],
+        among: Callable[[Context], Mapping[str, Contents]],
+    ) -> None:
+        """Takes the word that commands have for them ("map", "acl"), what returns the one that words begin with, or
+        raises Refusal, and what returns all."""
         self._kind = kind
         self._find = find
+        self._among = among
         self._missing = f"Missing {'ACL' if kind == 'acl' else kind} identifier."
 
     def add(self, each: Contents, version: int, key: bytes, value: bytes = b"") -> Iterator[str]:
@@ -41,6 +47,9 @@ class VersionOrders:
         """Does `clear map|acl [@<ver>] <name>`."""
         version, rest = version_of(words)
         each = self._named(context, rest)
+        yield from self.in_turn(context, each, self._clear(each, version))
+
+    def _clear(self, each: Contents, version: int | None) -> Iterator[str]:
         if version is None or version == each.versions.current:
             yield from in_steps(each.replace(Entries(each.numbers), WHAT))
             each.versions.ordered = True
@@ -58,12 +67,19 @@ class VersionOrders:
         if version is None:
             raise Refusal("Missing version number.")
         each = self._named(context, rest)
+        yield from self.in_turn(context, each, self._commit(each, version))
+
+    def _commit(self, each: Contents, version: int) -> Iterator[str]:
         if not each.versions.may_commit(version):
             raise Refusal("Version number out of range.")
         prepared = each.versions.prepared.get(version)
         yield from in_steps(each.replace(Entries(each.numbers) if prepared is None else prepared, WHAT))
         each.versions.commit(version)
         each.versions.ordered = True
+
+    def in_turn(self, context: Context, each: Contents, order: Iterator[str]) -> Iterator[str]:
+        """Does an order about one of them when those that were given before have ended. Raises Refusal."""
+        return in_turn(each, lambda: self._among(context), order)
 
     def _named(self, context: Context, words: Sequence[str]) -> Contents:
         if not words:
