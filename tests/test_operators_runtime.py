@@ -923,6 +923,39 @@ class SessionTests(RuntimeTestCase):
             self.assertEqual(self.wire.end, ("close", "payload within a line"))
         self.assertEqual(run, [])
 
+    def test_a_word_that_cannot_end_a_payload_ends_the_connection(self) -> None:
+        """Its lines are no commands."""
+        run: list[list[str]] = []
+
+        def take(context: Context, words: list[str]) -> str:
+            run.append(words)
+            return ""
+
+        self.patch(session, "run", take)
+        for word in ("x" * 65, "a<b", "<", "EOF;"):
+            for begin in ("show info; add map x", "add map x"):
+                self.setUp()
+                said = self.tell(f"{begin} <<{word}\nshutdown sessions server be/s1\n{word}\n")
+                self.assertIn("nothing was done", said, word)
+                self.assertTrue(said.endswith("\n\n"), word)
+                self.assertIsNotNone(self.wire.end, word)
+        self.assertEqual(run, [])
+        self.setUp()
+        self.tell(f"prompt\nadd map x \\<<{'x' * 65}\n")
+        self.assertEqual(run[-1], ["add", "map", "x", f"<<{'x' * 65}"], "it is an argument")
+
+    def test_a_line_of_its_own_may_begin_a_payload(self) -> None:
+        """Of no command: its lines are none either."""
+        run: list[list[str]] = []
+
+        def take(context: Context, words: list[str]) -> str:
+            run.append(words)
+            return ""
+
+        self.patch(session, "run", take)
+        self.tell("<<END\nshutdown sessions server be/s1\nEND\n")
+        self.assertEqual(run, [[]])
+
     def test_a_payload_that_is_too_long_ends_the_connection(self) -> None:
         line = "x" * 1023 + "\n"
         self.tell("prompt\nget weight be/s1 <<\n")

@@ -33,7 +33,13 @@ PIECES_AT_ONCE = 8
 #: Seconds after which a turn ends in any case: one piece may have taken long.
 TURN = 0.002
 #: A line that ends with it is followed by lines for its last command, up to an empty one, or to the word that it says.
-_PAYLOAD = re.compile(r"\s<<([^\s<;]{0,64})\Z")
+_PAYLOAD = re.compile(r"(?:\A|\s)<<([^\s<;]{0,64})\Z")
+#: HAProxy takes a longer word for an argument, and the lines of the payload for commands.
+_NO_PAYLOAD = re.compile(r"(?:\A|\s)<<\S*\Z")
+_PAYLOAD_WORD = (
+    "The word behind '<<', which ends the payload, may have 64 characters, and no '<' or ';': nothing was done, and the"
+    " lines behind it are not read."
+)
 _PAYLOAD_WITHIN = (
     "'<<' has to stand at the end of its line, as the lines behind it are its payload: nothing was done. Write the"
     " command behind ';' on a line of its own, behind the payload."
@@ -281,6 +287,9 @@ class Session:
             # HAProxy takes the rest of the line for a part of the payload, or for a command, by version. The payload
             # would be taken for commands if the session went on.
             self._refuse(_PAYLOAD_WITHIN, "payload within a line")
+            return False
+        if found is None and _NO_PAYLOAD.search(text.rstrip()):
+            self._refuse(_PAYLOAD_WORD, "no end of a payload")
             return False
         if found is not None:
             self._in_payload, self._payload_end = True, found[1]
