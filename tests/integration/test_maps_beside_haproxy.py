@@ -102,6 +102,29 @@ UNREADABLE = (
     *("commit acl @1 {d}/ip.acl", "commit acl @1 {d}/ip.acl", "show acl {d}/ip.acl", "get acl {d}/ip.acl 10.1.2.3"),
     *("prepare acl {d}/ip.acl", "commit acl @2 {d}/ip.acl", "show acl {d}/ip.acl", "commit acl @3 {d}/ip.acl"),
 )
+#: Versions that are cleared, overtaken, or were never prepared.
+VERSIONS = (
+    *("prepare map {d}/m.map", "prepare map {d}/m.map", "prepare map {d}/m.map", "add map @1 {d}/m.map /one 1"),
+    *(
+        "add map @2 {d}/m.map /two 2",
+        "add map @3 {d}/m.map /three 3",
+        "del map @2 {d}/m.map /two",
+        "clear map @7 {d}/m.map",
+    ),
+    *("clear map @1 {d}/m.map", "show map @1 {d}/m.map", "show map {d}/m.map", "commit map @2 {d}/m.map"),
+    *("commit map @1 {d}/m.map", "commit map @2 {d}/m.map", "commit map @0 {d}/m.map", "show map @1 {d}/m.map"),
+    *("show map @2 {d}/m.map", "show map @3 {d}/m.map", "clear map @0 {d}/m.map", "show map {d}/m.map"),
+    *("add map @2 {d}/m.map /more 4", "clear map @3 {d}/m.map", "commit map @3 {d}/m.map", "show map {d}/m.map"),
+    *(
+        "commit map @4294967296 {d}/m.map",
+        "commit map @-1 {d}/m.map",
+        "commit map @x {d}/m.map",
+        "commit map @4 {d}/m.map",
+    ),
+    *("prepare map {d}/m.map", "commit map @4 {d}/m.map", "get map {d}/m.map /three", "show map"),
+    *("prepare acl {d}/l.acl", "add acl @1 {d}/l.acl /one", "clear acl @1 {d}/l.acl", "commit acl @1 {d}/l.acl"),
+    *("show acl {d}/l.acl", "get acl {d}/l.acl /a", "clear acl @1 {d}/l.acl", "commit acl @1 {d}/l.acl", "show acl"),
+)
 
 
 class MapsBesideHAProxyTests(RuntimeTestCase):
@@ -155,6 +178,9 @@ class MapsBesideHAProxyTests(RuntimeTestCase):
 
     def test_lists(self) -> None:
         self.compare(LISTS)
+
+    def test_versions(self) -> None:
+        self.compare(VERSIONS)
 
     def test_what_no_look_up_can_read(self) -> None:
         self.compare(UNREADABLE)
