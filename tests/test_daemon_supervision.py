@@ -20,15 +20,24 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.command import Options
 from reusedproxy.daemon.processes import has_ended, is_daemon
-from reusedproxy.daemon.supervision.asking import LOOK, PATIENCE, Outcome, ask_to_reload
+from reusedproxy.daemon.supervision.asking import LOOK, PATIENCE, TAKING_OVER, Outcome, ask_to_reload
 from reusedproxy.daemon.supervision.manager import Manager
 from reusedproxy.daemon.supervision.reports import Supervision
-from reusedproxy.daemon.supervision.status_file import REFUSED, RELOADED, RELOADING, RUNNING, STOPPING, StatusFile, read
+from reusedproxy.daemon.supervision.status_file import (
+    REFUSED,
+    RELOADED,
+    RELOADING,
+    RUNNING,
+    STARTING,
+    STOPPING,
+    StatusFile,
+    read,
+)
 from tests.fulldisk import room_in_files
 from tests.integration.peers import temporary_directory
 from tests.test_generations import GenerationTestCase
 
-PID = 4711
+PID, NEXT = 4711, 4712
 
 
 def listening(test: SynchronousTestCase, name: str | bytes) -> socket.socket:
@@ -222,9 +231,11 @@ class AskTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.path = str(temporary_directory(self) / "status")
-        self.file = StatusFile(self.path, lambda: PID)
+        self.pid = PID
+        self.file = StatusFile(self.path, lambda: self.pid)
         self.addCleanup(self.file.close)
         self.other_program = False
+        self.replaced_after = self.other_after = 10**9
         self.clock = Clock()
         self.signals: list[tuple[int, int]] = []
         #: What the daemon does after so many looks.
@@ -240,14 +251,16 @@ class AskTests(SynchronousTestCase):
     def sleep(self, seconds: float) -> None:
         self.looks += 1
         self.clock.advance(seconds)
+        if self.looks == self.replaced_after:
+            self.pid = NEXT
         if self.looks in self.script:
             self.file.write(*self.script[self.looks])
 
     def ask(self) -> Outcome:
         return ask_to_reload(
             *(PID, self.path, self.kill, self.clock.seconds, self.sleep),
-            lambda pid: not self.other_program,
-            lambda pid: self.looks >= self.zombie_after,
+            lambda pid: not self.other_program and self.looks < self.other_after,
+            lambda pid: pid == PID and self.looks >= self.zombie_after,
         )
 
     def test_a_reload_that_is_done(self) -> None:
@@ -325,7 +338,28 @@ class AskTests(SynchronousTestCase):
         self.dead_after, self.zombie_after, self.other_program = 10**9, 0, True
         self.assertEqual((self.ask().lines, self.signals), (said, []))
         self.other_program, self.zombie_after = False, 3
-        self.assertEqual((self.ask().lines, self.looks), (said, 3))
+        self.assertEqual((self.ask().lines, self.looks), (said, 3 + TAKING_OVER / LOOK))
+
+    def test_a_reload_that_is_done_by_the_process_that_takes_the_place(self) -> None:
+        """It counts its reloads from 0, whatever the one before has had; that one ends before it says that it is there,
+        or long after."""
+        for before, ends in ((0, 1), (3, 1), (3, 10**9)):
+            self.pid, self.looks, self.signals = PID, 0, []
+            self.file.write(RELOADED, before, ["an earlier one"])
+            self.zombie_after, self.replaced_after = ends, 5
+            self.script = {5: (RUNNING, 0, []), 7: (RELOADING, 1, []), 9: (RELOADED, 1, ["done"])}
+            self.assertEqual(self.ask(), Outcome(True, ["done"]))
+            self.assertEqual([each for each in self.signals if each[1]], [(PID, signal.SIGHUP), (NEXT, signal.SIGHUP)])
+
+    def test_no_signal_to_one_that_has_begun_to_start_or_is_no_daemon(self) -> None:
+        """The first would end by it, and the file is the daemon's user's, who may write any number there."""
+        self.replaced_after, self.zombie_after = 1, 1
+        for state, self.other_after in ((STARTING, 10**9), (RUNNING, 1)):
+            self.script = {1: (state, 0, [])}
+            self.pid, self.looks, self.signals = PID, 0, []
+            self.file.write(RUNNING, 0, [])
+            self.assertIn(f"process {PID}, the daemon that wrote", self.ask().lines[0])
+            self.assertEqual([each for each in self.signals if each[1]], [(PID, signal.SIGHUP)])
 
     def test_what_has_ended_is_known_by_its_state(self) -> None:
         proc = temporary_directory(self)

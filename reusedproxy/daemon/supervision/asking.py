@@ -6,16 +6,19 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from attrs import frozen
 
 from reusedproxy.daemon.processes import has_ended, is_daemon
-from reusedproxy.daemon.supervision.status_file import REFUSED, RELOADED, STOPPING, read
+from reusedproxy.daemon.supervision.status_file import REFUSED, RELOADED, STARTING, STOPPING, read
 
 #: Seconds that `ask_to_reload` waits (resolving names may take 15 s, new connections 5 s), and seconds between two
 #: looks.
 PATIENCE = 60.0
 LOOK = 0.05
+#: Seconds after the end of a process in which another one, that has taken its place, says so in the file.
+TAKING_OVER = 2.0
 
 
 @frozen
@@ -40,6 +43,10 @@ def ask_to_reload(
     No other process gets the signal, which would end most programs. The number of reloads is read first. A reload with
     a higher number began later, and so has read the present configuration, whoever asked for it; one that was running
     at that time may have read it before it was changed.
+
+    Another process may take the place of this one meanwhile (`--replace`), and have read its files before they were
+    changed. It is told to reload, too, since the old one passes on only what it was told before it left. It counts its
+    reloads from 0, and each of them began after it had said that it is there.
     """
     from signal import SIGHUP
 
@@ -64,22 +71,34 @@ def ask_to_reload(
         return _ended(pid, path)
     except OSError as error:
         return Outcome(False, [f"process {pid} cannot be told to reload: {error.strerror}"])
+    asked, reloads = pid, before.reloads
     until = now() + PATIENCE
+    ended_at: float | None = None
     while now() < until:
         found = read(path)
-        if found is not None:
+        if found is not None and found.pid != asked and found.state != STARTING and ours(found.pid):
+            asked, reloads, ended_at = found.pid, 0, None
+            with suppress(OSError):  # it has ended, which is seen below
+                kill(asked, SIGHUP)
+        if found is not None and found.pid == asked:
             if found.state == STOPPING:
                 return Outcome(False, ["not reloaded: the daemon is stopping"])
-            if found.reloads > before.reloads and found.state in (RELOADED, REFUSED):
+            if found.reloads > reloads and found.state in (RELOADED, REFUSED):
                 return Outcome(found.state == RELOADED, found.lines)
-        try:
-            kill(pid, 0)
-        except OSError:
-            return _ended(pid, path)
-        if ended(pid):
-            return _ended(pid, path)
+        if _is_gone(asked, kill, ended):
+            ended_at = now() if ended_at is None else ended_at
+            if now() - ended_at >= TAKING_OVER:
+                return _ended(asked, path)
         sleep(LOOK)
     return Outcome(False, [f"the reload had not ended after {PATIENCE:g} s; the log tells how it goes on"])
+
+
+def _is_gone(pid: int, kill: Callable[[int, int], None], ended: Callable[[int], bool]) -> bool:
+    try:
+        kill(pid, 0)
+    except OSError:
+        return True
+    return ended(pid)
 
 
 def _ended(pid: int, path: str) -> Outcome:
