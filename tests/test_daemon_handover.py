@@ -712,7 +712,7 @@ class StopTests(ServiceTestCase):
         self.service.reload()
         (line,) = self.said
         self.assertRegex(
-            line, r"^reload: waits, since process \d+ is about to take the place of this one; for 60 s, if"
+            line, "^reload: waits, since a new process is about to take the place of this one; for 60 s, if"
         )
         self.reactor.advance(handover.PATIENCE)
         self.reactor.pump([0.01] * 100)
@@ -722,7 +722,20 @@ class StopTests(ServiceTestCase):
     def test_a_second_one_is_told_why_it_gets_nothing(self) -> None:
         self.begin()
         self.hand_over()
-        self.assertIn(b"is about to get them", self.hand_over().recv(1000))
+        self.assertEqual(self.hand_over().recv(1000), b"a new process is about to get them\n")
+
+    def test_the_process_is_named_when_it_has_said_its_number(self) -> None:
+        """What connects is not yet the daemon, if that goes into the background."""
+        self.begin()
+        self.hand_over()
+        (line,) = [each for each in self.said if "is about to take the place" in each]
+        self.assertTrue(line.startswith("a new process is about to"), line)
+        self.service._successor._handover._received({"needs": 10.0, "pid": 4711}, b"")  # type: ignore[union-attr]
+        self.assertEqual(self.hand_over().recv(1000), b"process 4711 is about to get them\n")
+        self.reactor.advance(handover.PATIENCE + 10.0)
+        self.assertIn(
+            "process 4711 does not take the place of this one: it was silent for 70 s; this one goes on", self.said
+        )
 
     def test_what_has_gone_from_its_path_is_made_again(self) -> None:
         self.begin()

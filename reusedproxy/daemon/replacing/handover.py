@@ -13,9 +13,9 @@ This module is the old process's side, `takeover` the new one's. The new process
 
 A connection that ends before step 4 leaves all as it was: the old process goes on accepting. So does a new process that
 is silent for too long: the old one says how long it waits, the new one, if it has to wait for its floors, how much
-longer (`needs`); who is given up is told so (`given up`), or it would take the old one for dead, and serve beside it.
-Each side asks the kernel (SO_PEERCRED) whether the other is root's or its own user's. Must never know what a process
-does when it leaves.
+longer (`needs`), and which process it is; who is given up is told so (`given up`), or it would take the old one for
+dead, and serve beside it. Each side asks the kernel (SO_PEERCRED) whether the other is root's or its own user's. Must
+never know what a process does when it leaves.
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ class Handover:
     ) -> None:
         """Calls `taken(keys, pid)` once, when the other process accepts on these sockets; or `failed(why)`."""
         self.state = "waiting"
-        self.pid = peer_of(channel)[0]
+        #: 0 before it has said that: what has connected is twistd, which goes into the background with another number.
+        self.pid = 0
         self._clock = clock
         self._taken = taken
         self._failed = failed
@@ -126,6 +127,7 @@ class Handover:
 
     def _take(self, said: Mapping[str, Any]) -> None:
         if "needs" in said and self.state == "waiting":
+            self.pid = max(0, int(said.get("pid", 0)))
             needs = float(said["needs"])
             self._needs = min(needs, MOST_PATIENCE) if needs > 0 else 0.0
         if self._silent is not None:
@@ -144,7 +146,6 @@ class Handover:
             self._held = self._clock.callLater(HELD, self._go_on)
             self._sharing, self._giving = self._giving.finish(), None
         elif self.state in ("waiting", "holding"):
-            # What connected was twistd before it went into the background, which has another number.
             keys, self.pid = {str(key) for key in said["taken"]}, int(said["pid"])
             self.state = "over"
             self._cancel()

@@ -58,9 +58,15 @@ class Successor:
 
     @property
     def pid(self) -> int:
-        """Returns the number of the process that has been given the sockets last."""
+        """Returns the number of the process that has been given the sockets last, 0 before it has said it."""
         assert self._handover is not None
         return self._handover.pid
+
+    @property
+    def called(self) -> str:
+        """Returns what the process is called that has been given the sockets last: one that goes into the background
+        has not said its number before that."""
+        return f"process {self.pid}" if self.pid else "a new process"
 
     @property
     def left(self) -> float:
@@ -94,12 +100,12 @@ class Successor:
         self._handover = Handover(
             channel, self._poller, self._reactor, listeners, self._taken, self._not_taken, proxy.tables
         )
-        text = f"process {self.pid} is about to take the place of this one, and gets {len(listeners)} sockets"
+        text = f"{self.called} is about to take the place of this one, and gets {len(listeners)} sockets"
         self._service.announce("notice", text)
         self._handover.give(states, standing(proxy))
 
     def _not_taken(self, why: str) -> None:
-        text = f"process {self.pid} does not take the place of this one: {why}; this one goes on"
+        text = f"{self.called} does not take the place of this one: {why}; this one goes on"
         self._service.announce("alert", text)
         self._failed()
 

@@ -116,7 +116,7 @@ class Takeover:
         self._clock, self._announce, self._given_up = clock, announce, given_up
         self._channel = Channel(self._socket, poller, clock, self._received, self._lost)
         if self.waits is not None:
-            self._channel.send({"needs": needs})
+            self._channel.send({"needs": needs, "pid": os.getpid()})
         pairs = self._matching(tables)
         if pairs:
             self.state = "preparing"

@@ -18,7 +18,7 @@ def why_not_handed_over(state: str, successor: Successor, takeover: Takeover | N
     if state != "running":
         return f"process {os.getpid()} is {state}"
     if successor.is_coming:
-        return f"process {successor.pid} is about to get them"
+        return f"{successor.called} is about to get them"
     if takeover is not None:
         return f"process {os.getpid()} is about to get them from process {takeover.pid}"
     # A reload may bind others.
@@ -28,7 +28,7 @@ def why_not_handed_over(state: str, successor: Successor, takeover: Takeover | N
 def why_not_reloaded(successor: Successor, takeover: Takeover | None) -> str:
     """Returns what a reload waits for, "" where that is another reload, of which the log tells."""
     if successor.is_coming:
-        text = f"process {successor.pid} is about to take the place of this one"
+        text = f"{successor.called} is about to take the place of this one"
         return f"waits, since {text}; for {successor.left:.0f} s, if it is silent"
     if takeover is not None:
         return f"waits until this process has taken the place of process {takeover.pid}"
