@@ -243,7 +243,7 @@ class ForgettingTests(FilesTestCase):
     def said_of(self, *names: str) -> bool:
         """Whether the log has said that what was in memory for these is forgotten."""
         text = f"what the runtime API has put in memory for {', '.join(names)} is forgotten; the files count"
-        return ("notice", text) in self.announced
+        return ("warning", text) in self.announced
 
     def test_changes_of_lists_and_maps_that_a_reload_forgets_are_told(self) -> None:
         """A ban that was ordered is gone."""
@@ -258,6 +258,23 @@ class ForgettingTests(FilesTestCase):
         self.service.reload()
         self.reactor.pump([0.5] * 20)
         self.assertEqual([said for _, said in self.announced if "forgotten" in said], [])
+
+    def test_other_orders_that_a_reload_forgets_are_told(self) -> None:
+        """By which a limit, or a closed port, is gone. What says nothing else than the file is none."""
+        name = self.service.proxy.frontends[0].name  # type: ignore[union-attr]
+        self.tell("set rate-limit connections global 0")
+        self.tell("set rate-limit ssl-sessions global 9")
+        self.tell(f"disable frontend {name}")
+        self.service.reload()
+        self.reactor.pump([0.5] * 20)
+        forgotten = [(level, said) for level, said in self.announced if said.endswith(("forgotten", "counts"))]
+        self.assertEqual(
+            forgotten,
+            [
+                ("warning", "what 'set rate-limit' has set in place of maxsslrate is forgotten; the file counts"),
+                ("warning", f"the order by which frontend {name} accepts nobody is forgotten"),
+            ],
+        )
 
     def test_other_files_that_change_leave_it(self) -> None:
         """Also a certificate of the directory."""

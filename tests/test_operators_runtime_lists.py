@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.build.assembly import Assembly, Proxy
 from reusedproxy.config.reader import Source, read_configuration
-from reusedproxy.daemon.reloading.succession import changed_lists
+from reusedproxy.daemon.forgotten import changed_lists
 from reusedproxy.net.poller import Poller
 from reusedproxy.operators.runtime.commands import run
 from reusedproxy.operators.runtime.proxy import ADMIN, OPERATOR, Context, Refusal

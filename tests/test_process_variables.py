@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.clients.gate import ACCEPT, REJECT, Arrival
 from reusedproxy.config.reader import ConfigurationError, Source, read_configuration
-from reusedproxy.daemon.reloading.succession import changed_lists
+from reusedproxy.daemon.forgotten import changed_lists
 from reusedproxy.operators.runtime import variables as commands
 from reusedproxy.operators.runtime.proxy import OPERATOR, USER
 from reusedproxy.rules.facts import Binary, Method, Sample

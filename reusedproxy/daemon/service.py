@@ -27,6 +27,7 @@ from reusedproxy.config.language.report import Fault, in_all
 from reusedproxy.config.model.proxies import Configuration, Global
 from reusedproxy.config.model.proxies import Manhole as ManholeSettings
 from reusedproxy.config.model.values import Notice, Place
+from reusedproxy.daemon.forgotten import as_told, forgotten
 from reusedproxy.daemon.limits import none_for_clients, shortages
 from reusedproxy.daemon.load import Refused, load
 from reusedproxy.daemon.own_settings import descriptors_in, empty_tables, nothing_to_serve
@@ -414,7 +415,7 @@ class ProxyService(Service):
             self.manhole.start()
         self.runtime.start()
 
-    def _released(self, counts: object) -> None:
+    def _released(self, counts: Mapping[str, object] | None) -> None:
         """Serves alone from now on; `counts` are those of the process whose place this one has taken, None if it has
         not said that it left."""
         assert self._takeover is not None and self.proxy is not None
@@ -422,6 +423,8 @@ class ProxyService(Service):
         if counts is not None:
             count_on(self.proxy, counts)
             self.announce("notice", f"has taken the place of process {pid}, which finishes what it has")
+            for each in as_told(counts.get("forgotten")):
+                self.announce(*each)
         else:
             self.announce("warning", f"serves, but process {pid} has not said that it has stopped accepting")
         for listener in self._listeners:
@@ -572,6 +575,7 @@ class ProxyService(Service):
         """Leaves the listening sockets to process `pid`, which accepts there, and finishes what it has."""
         proxy = self.proxy
         assert proxy is not None
+        gone = [*forgotten(proxy, None)]
         self.state = "leaving"
         self.reloads.stop()  # one of `ssl-watch` may be under way
         self.server_changes.stop()
@@ -591,8 +595,10 @@ class ProxyService(Service):
                 frontend.leave(KEPT_IDLE)
         clients = clients_of(self.living)
         self.announce("notice", f"process {pid} has taken the place of this one, whose clients left are: {clients}")
+        for each_gone in gone:
+            self.announce(*each_gone)
         self.supervision.hand_over(pid)
-        self._successor.released(counts_of(proxy))
+        self._successor.released({**counts_of(proxy), "forgotten": gone})
         if self.reloads.ordered:
             self.announce("notice", f"reload: process {pid} is told to")
             with suppress(OSError):  # it has ended again, which is told by others

@@ -24,13 +24,13 @@ from reusedproxy.config.language.report import Fault
 from reusedproxy.config.model.proxies import Configuration
 from reusedproxy.config.model.proxies import Manhole as ManholeSettings
 from reusedproxy.config.model.values import Notice
+from reusedproxy.daemon.forgotten import Said, forgotten
 from reusedproxy.daemon.load import Refused, loading
 from reusedproxy.daemon.own_settings import nothing_to_serve, start_only
 from reusedproxy.daemon.reloading.file_watch import FileWatch
 from reusedproxy.daemon.reloading.former import FormerProxies
 from reusedproxy.daemon.reloading.renewal import Renewal
 from reusedproxy.daemon.reloading.succession import (
-    changed_lists,
     clear,
     follow,
     give_up,
@@ -330,6 +330,7 @@ class Reloads:
         """Replaces `old` by `new` in steps: `new` serves from the first step on, the others hand over the clients of
         `old` and release it."""
         service, replaced = self._service, self.former.proxies
+        gone = [*forgotten(old, new)]
         service.proxy = new
         self._has_replaced = True
         self.renewal.was_taken()
@@ -350,7 +351,7 @@ class Reloads:
         finally:
             self.former.cleared()
         # Not before: until its step has come, a client is served by the old rules.
-        self._announce_forgotten(old, new)
+        self._announce_forgotten(gone)
         self._announce_reloaded(kept, len(new.lines))
 
     # What is said of it.
@@ -362,23 +363,10 @@ class Reloads:
                 text = f"Proxy {frontend.name} listens no more on {bound_to(listener)}"
                 self._service.announce("notice", text, f"frontend {frontend.name}")
 
-    def _announce_forgotten(self, old: Proxy, new: Proxy) -> None:
-        """Tells of what was ordered at the runtime API and that the files do not say: it is gone, as in HAProxy."""
-        kept = new.trusts.in_memory.names
-        gone = [each for each in old.trusts.in_memory.names if each not in kept]
-        if gone:
-            text = f"what the runtime API has put in memory for {listed(gone)} is forgotten; the files count"
-            self._service.announce("notice", text)
-            self._said.append(("notice", text))
-        if changed := changed_lists(old, new):
-            text = f"what the runtime API has changed in {listed(changed)} is forgotten; the files count"
-            self._service.announce("warning", text)
-            self._said.append(("warning", text))
-        for name, line in old.lines.items():
-            if line.server.settings.added and name not in new.lines:
-                text = f"server {name} was added, and no file names it: it is gone by this reload"
-                self._service.announce("notice", text, f"backend {name.rpartition('/')[0]}")
-                self._said.append(("notice", text))
+    def _announce_forgotten(self, gone: Iterable[Said]) -> None:
+        for level, text, section in gone:
+            self._service.announce(level, text, section)
+            self._said.append((level, text))
 
     def _announce_reloaded(self, kept: int, pools: int) -> None:
         what = f"files of TLS ({listed(self._changed)}) reloaded" if self._changed else "configuration reloaded"

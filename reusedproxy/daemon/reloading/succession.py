@@ -126,18 +126,6 @@ def _tell_trackers(server: Server, now: float) -> None:
         _tell_trackers(tracker, now)
 
 
-def changed_lists(old: Proxy, new: Proxy) -> list[str]:
-    """Returns the lists of patterns, the maps and the variables of the process that operators have changed, and that
-    were read again: these changes are gone."""
-    variables = old.ordered_variables if old.variables is not new.variables else ()
-    return sorted(variables) + sorted(
-        name
-        for before, now in ((old.patterns, new.patterns), (old.maps, new.maps))
-        for name, each in before.items()
-        if each.versions.ordered and now.get(name) is not each
-    )
-
-
 def hand_on_places(replaced: list[Proxy]) -> None:
     """Has all servers and frontends of replaced proxies report the end of a request or a client directly to the running
     proxy, not to one between. The last of the proxies has been replaced just now."""

@@ -82,7 +82,7 @@ class Takeover:
     _taking: Taking | None = None
     _sharing: Sharing | None = None
     _go: Callable[[], None] | None = None
-    _released: Callable[[object], None] = lambda counts: None
+    _released: Callable[[Mapping[str, Any] | None], None] = lambda counts: None
     _given_up: Callable[[str], None] = lambda why: None
     _announce: Callable[[str, str], None] = lambda level, text: None
 
@@ -194,7 +194,7 @@ class Takeover:
         if go is not None:
             go()
 
-    def serve(self, released: Callable[[object], None]) -> None:
+    def serve(self, released: Callable[[Mapping[str, Any] | None], None]) -> None:
         """Tells the old process that this one accepts. Calls `released(counts)` when it has let go of everything, with
         what it has counted, or `released(None)` when it ends or is silent before that."""
         assert self._clock is not None and self._channel is not None
@@ -240,7 +240,7 @@ class Takeover:
             else:
                 self.give_up()
 
-    def _over(self, counts: object) -> None:
+    def _over(self, counts: Mapping[str, Any] | None) -> None:
         if self._call is not None and self._call.active():
             self._call.cancel()
         self._call = None

@@ -1,0 +1,64 @@
+"""Tells what operators have ordered of the running proxy that ends with it, when a reload or another process replaces
+it: as in HAProxy, the files count then. Must never know which of the two it is, nor who is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TypeAlias
+
+from reusedproxy.build.assembly import Proxy
+from reusedproxy.daemon.wording import listed
+from reusedproxy.rules.maps import Map
+from reusedproxy.rules.pattern_files import PatternFile
+
+#: A level, a text, and the section that it is about, "" for none.
+Said: TypeAlias = tuple[str, str, str]
+
+
+def forgotten(old: Proxy, new: Proxy | None) -> Iterator[Said]:
+    """Tells what ends with `old`. Whoever comes after it is `new`, or, with None, is in another process, to which none
+    of it goes."""
+    kept = [] if new is None else new.trusts.in_memory.names
+    if gone := [each for each in old.trusts.in_memory.names if each not in kept]:
+        yield "warning", f"what the runtime API has put in memory for {listed(gone)} is forgotten; the files count", ""
+    if changed := changed_lists(old, new):
+        yield "warning", f"what the runtime API has changed in {listed(changed)} is forgotten; the files count", ""
+    said = dict(old.configuration.global_.rates)
+    now = {word: rate.limit for word, rate in old.places.rates.items()}
+    if others := [word for word in sorted({*said, *now}) if said.get(word) != now.get(word)]:
+        text = f"what 'set rate-limit' has set in place of {', '.join(others)} is forgotten; the file counts"
+        yield "warning", text, ""
+    for frontend in old.frontends:
+        if frontend.shut or (frontend.listeners and frontend.disabled):
+            text = f"the order by which frontend {frontend.name} accepts nobody is forgotten"
+            yield "warning", text, f"frontend {frontend.name}"
+    for backend in old.backends:
+        cookie = backend.settings.cookie
+        by_file = (cookie is not None and cookie.dynamic, backend.settings.dynamic_cookie_key)
+        if (backend.makes_cookies, backend.cookie_key) != by_file:
+            text = f"what was ordered of dynamic cookies in backend {backend.name} is forgotten; the file counts"
+            yield "warning", text, f"backend {backend.name}"
+    if new is not None:  # another process tells of them itself: only it knows whether its files name them
+        for name, line in old.lines.items():
+            if line.server.settings.added and name not in new.lines:
+                text = f"server {name} was added, and no file names it: it is gone by this reload"
+                yield "notice", text, f"backend {name.rpartition('/')[0]}"
+
+
+def changed_lists(old: Proxy, new: Proxy | None) -> list[str]:
+    """Returns the lists of patterns, the maps and the variables of the process that operators have changed, and that
+    are read again: these changes are gone."""
+    variables = old.ordered_variables if new is None or old.variables is not new.variables else ()
+    before: list[tuple[str, PatternFile | Map]] = [*old.patterns.items(), *old.maps.items()]
+    kept = [] if new is None else [*new.patterns.values(), *new.maps.values()]
+    going = {id(each) for each in kept}
+    return sorted(variables) + sorted(name for name, each in before if each.versions.ordered and id(each) not in going)
+
+
+def as_told(said: object) -> Iterator[Said]:
+    """Returns what another process has said of itself (`forgotten`), as far as it can be read."""
+    for each in said if isinstance(said, list) else ():
+        match each:
+            case ["warning" | "notice" as level, str(text), str(section)]:
+                yield level, text, section
