@@ -428,6 +428,29 @@ class SuspendedTests(BothTestCase):
         self.taken.give_up()
 
 
+class SuspendedMeanwhileTests(BothTestCase):
+    """An operator disables a frontend of the old process when the new one has its socket."""
+
+    def listening(self) -> list[Listener]:
+        self.closed = self.listener(ListenAddress("tcp", LOOPBACK, free_port()))
+        return [self.closed]
+
+    def test_its_port_is_opened_whether_the_new_process_serves_before_or_after(self) -> None:
+        poller: Any = self.poller
+        bound = given_socket(self.taken, self.closed.bind, 5)
+        assert bound is not None
+        listener = Listener(poller, Deadlines(self.clock), self.closed.bind, bound, self.happened.append)
+        self.addCleanup(listener.close)
+        acts: list[Callable[[], None]] = [lambda: listener.listen(mock.Mock()), listener.own]
+        for act in acts:
+            self.closed.restore()
+            self.closed.suspend()
+            act()
+            with socket.create_connection(self.closed.socket.getsockname()[:2], 5):
+                pass
+        self.taken.give_up()
+
+
 class OneAddressTests(BothTestCase):
     """Two sections listen at one address, each on a socket with a queue of its own."""
 
@@ -595,6 +618,7 @@ class SharedTableTests(HandoverTestCase):
             else:
                 self.clock.advance(takeover.PATIENCE)
             self.assertEqual(self.happened.pop(), "go")
+            self.assertIn("since this one has begun has not come: it ", self.happened.pop())
             self.assertIn("have not come from process", self.happened.pop())
             self.taken.serve(self.happened.append)
             self.handover.stop()
@@ -633,12 +657,14 @@ class SharedTableTests(HandoverTestCase):
         self.go_on()
         self.assertEqual(self.happened, ["table 't' does not get from the process before: gpc0"])
         self.handover.stop()
+        self.go_on()
         self.happened.clear()
         said = StickTable("t", Place("a.cfg", 1), "string", 10)
         self.begin({"t": Table(said, self.clock.seconds)})
         self.prepare()
         self.assertEqual(self.happened, ["table 't' begins empty: in the process before its keys are of type string"])
         self.taken.when_ready(lambda: self.happened.append("go"))
+        self.go_on()
         self.assertEqual(self.happened[1:], ["go"])
 
     def test_nonsense_of_either_side_ends_it(self) -> None:
@@ -647,7 +673,7 @@ class SharedTableTests(HandoverTestCase):
         self.handover._channel.send({"rows": "t", "keys": [7]})
         self.go_on()
         self.assertIn("not understood", self.happened.pop(0))
-        self.assertEqual(self.happened, ["go", "it ended before it served"])
+        self.assertEqual(self.happened[1:], ["go", "it ended before it served"])
 
 
 class TableTests(ServiceTestCase):
@@ -736,6 +762,21 @@ class StopTests(ServiceTestCase):
         self.assertIn(
             "process 4711 does not take the place of this one: it was silent for 70 s; this one goes on", self.said
         )
+
+    def test_an_older_version_that_does_not_ask_what_is_ordered_meanwhile_has_a_warning(self) -> None:
+        self.begin()
+        for asks in ({}, {"orders": True}):
+            self.hand_over()
+            handed: Any = self.service._successor._handover
+            handed._received({"needs": 1.0, "pid": 7, **asks}, b"")
+            (backend,) = self.service.proxy.backends  # type: ignore[union-attr]
+            backend.set_weight(backend.servers[0], 5 + len(asks))
+            self.said.clear()
+            self.service._successor._handover.pid = 7  # type: ignore[union-attr]
+            self.service._successor.released({})
+            warned = "what was ordered since process 7 has come is not known to it, an older version: server b/s"
+            self.assertEqual(self.said, [] if asks else [warned])
+            handed.drain()
 
     def test_what_has_gone_from_its_path_is_made_again(self) -> None:
         self.begin()

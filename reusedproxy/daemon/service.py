@@ -36,6 +36,7 @@ from reusedproxy.daemon.reloading.trial import Refusal
 from reusedproxy.daemon.replacing.counts import count_on, counts_of
 from reusedproxy.daemon.replacing.departure import KEPT_IDLE, Departure, clients_of
 from reusedproxy.daemon.replacing.handover import key_of
+from reusedproxy.daemon.replacing.since import obey
 from reusedproxy.daemon.replacing.standing import stand
 from reusedproxy.daemon.replacing.successor import Successor
 from reusedproxy.daemon.replacing.takeover import HandoverError, Takeover, take_over
@@ -304,8 +305,9 @@ class ProxyService(Service):
         if self._takeover is not None:
             for text, section in stand(proxy, self._takeover.standing):
                 self.announce("notice", text, section)
+            needs = self._patience(proxy)
             self._takeover.prepare(
-                self._poller, self._reactor, proxy.tables, self.announce, self._patience(proxy), self._given_up
+                self._poller, self._reactor, proxy.tables, self.announce, needs, self._given_up, self._obey
             )
         self._begin(proxy)
         self._warm_up(proxy)
@@ -436,7 +438,14 @@ class ProxyService(Service):
             text = f"what process {pid} has given is not at its path any more: {listed(gone)}; a reload makes it again"
             self.announce("warning", text)
             self.reloads.ordered = True
+        self._obey(None if counts is None else counts.get("ordered"))
         self.reloads.do_ordered()
+
+    def _obey(self, said: object) -> None:
+        """Does what was ordered of the process whose place this one takes since this one has begun."""
+        assert self.proxy is not None
+        for each in obey(self.proxy, said):
+            self.announce(*each)
 
     def _given_up(self, why: str) -> None:
         """Stops: the process whose place this one was to take goes on by itself."""
@@ -603,6 +612,7 @@ class ProxyService(Service):
             self.announce("notice", f"reload: process {pid} is told to")
             with suppress(OSError):  # it has ended again, which is told by others
                 os.kill(pid, signal.SIGHUP)  # it has read its files before that was ordered
+            self.reloads.leave_to_another(f"process {pid} has taken the place of this one, and is told to reload")
         self._departure = Departure(self._reactor, lambda: self.living, self._is_between, self._departed)
         self._departure.start(self._hard_stop_after)
 

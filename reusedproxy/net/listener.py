@@ -120,7 +120,7 @@ class Listener:
         #: The port that the kernel chose where the configuration says 0; 0 for a unix socket.
         self.port: int = name[1] if isinstance(name, tuple) else 0
         # Another process may have given one that is suspended there.
-        self.state = BOUND if bound.getsockopt(sockets.SOL_SOCKET, sockets.SO_ACCEPTCONN) else SUSPENDED
+        self.state = BOUND if self._listens else SUSPENDED
         #: Length of the kernel's queue of connections, if the code that made the listener has set it.
         self.backlog: int | None = None
         self.deadline = 0.0
@@ -276,9 +276,11 @@ class Listener:
         self.socket.close()
 
     def own(self) -> None:
-        """Takes the file of a unix socket from the process that has given it, so that `close` removes it."""
+        """Notes that the process that has given the socket has left: `close` removes the file of a unix socket."""
         if isinstance(self.socket, UnixSocket):
             self.socket.borrowed = False
+        if self.state not in (BOUND, SUSPENDED, CLOSED) and not self._listens:
+            self._listen_again()
 
     def leave(self) -> None:
         """Closes the socket, which another process listens on, and leaves its file."""
@@ -366,9 +368,9 @@ class Listener:
             self._warn(f"bind {self.bind.address}: cannot accept: {reason}; {again}")
 
     def _move(self, state: str) -> None:
-        if self.state == SUSPENDED and state != CLOSED:
-            set_options(self.socket, self.bind)  # Linux forgets the `mss` of a socket that was shut down
-            self.socket.listen(self.backlog or BACKLOG)
+        # The process that has given one that is BOUND may have suspended it since.
+        if state != CLOSED and (self.state == SUSPENDED or (self.state == BOUND and not self._listens)):
+            self._listen_again()
         was, self.state = self.state, state
         if was == EXHAUSTED:
             self._deadlines.cancel(self)
@@ -378,6 +380,14 @@ class Listener:
             self._poller.watch(self.socket.fileno(), READ, self.on_ready)
         elif was == LISTENING:
             self._poller.forget(self.socket.fileno())
+
+    @property
+    def _listens(self) -> bool:
+        return bool(self.socket.getsockopt(sockets.SOL_SOCKET, sockets.SO_ACCEPTCONN))
+
+    def _listen_again(self) -> None:
+        set_options(self.socket, self.bind)  # Linux forgets the `mss` of a socket that was shut down
+        self.socket.listen(self.backlog or BACKLOG)
 
 
 def _unchangeable(bind: Bind, error: OSError) -> str:

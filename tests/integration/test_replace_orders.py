@@ -26,7 +26,12 @@ backend b
     dynamic-cookie-key one
     server t {host}:{port} weight 10
     server u {host}:{port} weight 10 check inter 1h
+    server v {host}:{port}
+    server w {host}:{port} agent-check agent-port {port} agent-inter 1h check inter 1h
+    server tls {host}:{port} ssl verify none
     server floor {host}:{port} pool-min-conn 1
+backend counted
+    stick-table type string size 10 expire 1h store gpc0
 global
     pool-warm-start {warm}
     maxconn 500
@@ -75,6 +80,7 @@ class OrderTests(SynchronousTestCase):
         new = self.daemon()
         new._process.spawn(new.command())
         wait_for(lambda: self.old.has_said("is about to take the place"), "the new process", 40)
+        wait_for(lambda: new.has_said("TCP connect failed"), "it to open its floors", 40)
         return new
 
     def served(self, new: Daemon) -> None:
@@ -96,3 +102,85 @@ class OrderTests(SynchronousTestCase):
         ):
             self.assertTrue(self.old.has_said(text) and new.has_said(text), text)
         self.assertNotIn("/b", self._ask(f"show acl {banned}"))
+
+    def state(self, server: str) -> list[str]:
+        """The columns of a server's saved state."""
+        (line,) = [line for line in self._ask("show servers state b").splitlines() if f" {server} " in line]
+        return line.split()
+
+    def test_what_is_ordered_while_the_new_process_waits_for_its_floors_holds(self) -> None:
+        """And what is taken back meanwhile does not."""
+        before = (
+            "set weight b/v 3",
+            "disable server b/u",
+            "drain pool b/v",
+            "set maxconn frontend main 7",
+            "disable agent b/w",
+        )
+        self.assertEqual([each for each in self.ask(*before) if each != "\n" and "is drained" not in each], [])
+        new = self.coming()
+        orders = (
+            ("disable server b/t", "set weight b/t 77", "set maxconn server b/t 5", "set server b/v health down"),
+            ("set maxconn frontend main 9", "set maxconn global 400", "enable server b/u", "set weight b/v 100%"),
+            ("rewarm pool b/v", "drain pool b/t", "set server b/t addr 127.0.0.9 port 81", "disable health b/w"),
+            (
+                "set server b/u check-port 82",
+                "enable agent b/w",
+                "set server b/w agent-send x",
+                "set server b/tls ssl off",
+            ),
+            ("add server b/added 127.0.0.1:9", "set maxconn frontend other 0"),
+        )
+        for order in (order for some in orders for order in some):
+            self.assertNotRegex(self._ask(order), "Unknown|No such|cannot|Permission", order)
+        self.served(new)
+        t, u, v, w = map(self.state, "tuvw")
+        self.assertEqual((t[6], t[7], t[4], t[18]), ("1", "77", "127.0.0.9", "81"))
+        self.assertEqual((u[6], u[21]), ("0", "82"))
+        self.assertEqual((v[5], v[7]), ("0", "1"))
+        self.assertEqual((w[13], w[14]), ("2", "22"))
+        info = self._ask("show info")
+        self.assertIn("Maxconn: 400\n", info)
+        self.assertEqual(self.state("tls")[20], "0")
+        stat = self._ask("show stat").splitlines()
+        slim = {tuple(line.split(",")[:2]): line.split(",")[6] for line in stat if line}
+        self.assertEqual((slim["main", "FRONTEND"], slim["b", "t"]), ("9", "5"))
+        for text in (
+            "Server b/t has state MAINT, as was ordered in the process before",
+            "Server b/v has its pool filled again, as was ordered in the process before",
+            "Server b/w has its agent asked at address of its own",
+            "Server b/added was added in the process before, and no file names it: it is gone",
+        ):
+            self.assertTrue(new.has_said(text), new.output)
+        self.assertFalse(new.has_said("Traceback") or self.old.has_said("Traceback"))
+
+    def test_a_port_that_is_closed_meanwhile_is_opened_by_the_new_process(self) -> None:
+        """The order ends with the old one, as the log says; the socket that it has closed for clients is the same."""
+        new = self.coming()
+        self.assertEqual(self.ask("disable frontend main", "shutdown frontend other"), ["\n", "\n"])
+        self.served(new)
+        with socket.create_connection((LOOPBACK, new.port), 5) as client:
+            client.settimeout(5)
+            client.sendall(b"GET /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            self.assertTrue(b"".join(iter(lambda: client.recv(65536), b"")).endswith(b"one"))
+        for name in ("main", "other"):
+            self.assertTrue(new.has_said(f"the order by which frontend {name} accepts nobody is forgotten"), new.output)
+
+    def test_orders_about_tables_hold_whenever_they_were_given(self) -> None:
+        self.ask("set table counted key a data.gpc0 5", "set table counted key b data.gpc0 5")
+        new = self.coming()
+        self.ask(
+            "clear table counted key b", "set table counted key c data.gpc0 7", "set table counted key a data.gpc0 1"
+        )
+        self.served(new)
+        rows = sorted(line.split()[1:] for line in self._ask("show table counted").splitlines() if "key=" in line)
+        self.assertEqual([(row[0], row[-1]) for row in rows], [("key=a", "gpc0=1"), ("key=c", "gpc0=7")])
+
+    def test_a_reload_that_is_ordered_meanwhile_is_answered(self) -> None:
+        new = self.coming()
+        answer = self._ask("reload")
+        self.served(new)
+        self.assertRegex(
+            answer, r"^Success=0\n--\n.*process \d+ has taken the place of this one, and is told to reload\n"
+        )
+        wait_for(lambda: new.has_said("configuration reloaded"), "the reload")

@@ -155,6 +155,12 @@ class Reloads:
             if told in waiting:
                 waiting.remove(told)
 
+    def leave_to_another(self, why: str) -> None:
+        """Tells whoever waits for a reload that there is none here any more."""
+        waiting, self._asking, self._asking_next = [*self._asking, *self._asking_next], [], []
+        for told in waiting:
+            told(False, [("warning", why)])
+
     def begin(self) -> None:
         """Reads the configuration again, and replaces the proxy."""
         self._changed = []

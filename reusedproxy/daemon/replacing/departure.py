@@ -55,7 +55,8 @@ class Departure:
         if limit is not None:
             self._calls["limit"] = self._clock.callLater(limit, self._late)
         self._calls["idle"] = self._clock.callLater(KEPT_IDLE, self._let_idle_go)
-        self._look()
+        # Not at once: operators whose order waits are answered in a later turn.
+        self._calls["look"] = self._clock.callLater(LOOK, self._look)
 
     def stop(self) -> None:
         for call in self._calls.values():

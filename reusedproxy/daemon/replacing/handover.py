@@ -6,10 +6,11 @@ This module is the old process's side, `takeover` the new one's. The new process
 1. old: each socket's address, with its descriptor (SCM_RIGHTS); then the states of its servers, what was ordered and
    learnt (`standing`), and which stick tables it has.
 2. new: which of these tables it wants, while it opens its connections to servers. old: their entries (`sharing`).
-3. new: `ready`, when it has both. old: stops accepting for a moment, sends the last changes of the tables, and `go`.
-   Without tables there is neither this step nor the one before.
+   Without tables there is no such step.
+3. new: `ready`, when it has both. old: sends what was ordered since step 1 (`since`), and `go`. Where there are tables
+   it stops accepting for a moment, and sends their last changes before that.
 4. new: accepts, and says which sockets it has taken. old: stops accepting for good, frees its status file, and sends
-   what it has counted (`counts`).
+   what it has counted (`counts`), and what was ordered since step 3.
 
 A connection that ends before step 4 leaves all as it was: the old process goes on accepting. So does a new process that
 is silent for too long: the old one says how long it waits, the new one, if it has to wait for its floors, how much
@@ -69,11 +70,16 @@ class Handover:
         taken: Callable[[set[str], int], None],
         failed: Callable[[str], None],
         tables: Mapping[str, Table] | None = None,
+        since: Callable[[], object] = dict,
     ) -> None:
-        """Calls `taken(keys, pid)` once, when the other process accepts on these sockets; or `failed(why)`."""
+        """Calls `taken(keys, pid)` once, when the other process accepts on these sockets; or `failed(why)`. `since`
+        returns what was ordered since the last call, or since `give`."""
         self.state = "waiting"
         #: 0 before it has said that: what has connected is twistd, which goes into the background with another number.
         self.pid = 0
+        #: The other process takes what was ordered since it came: it is no older version.
+        self.takes_orders = False
+        self._since = since
         self._clock = clock
         self._taken = taken
         self._failed = failed
@@ -95,9 +101,8 @@ class Handover:
             # A descriptor of our own: a reload may close the listener's meanwhile.
             self._channel.send(said, descriptor=os.dup(listener.socket.fileno()))
         tables = described(self._tables.values())
-        self._channel.send(
-            {"end": os.getpid(), "states": states, "tables": tables, "standing": standing, "waits": PATIENCE}
-        )
+        said = {"end": os.getpid(), "states": states, "tables": tables, "standing": standing, "waits": PATIENCE}
+        self._channel.send({**said, "orders": True})
 
     @property
     def left(self) -> float:
@@ -127,7 +132,7 @@ class Handover:
 
     def _take(self, said: Mapping[str, Any]) -> None:
         if "needs" in said and self.state == "waiting":
-            self.pid = max(0, int(said.get("pid", 0)))
+            self.pid, self.takes_orders = max(0, int(said.get("pid", 0))), said.get("orders") is True
             needs = float(said["needs"])
             self._needs = min(needs, MOST_PATIENCE) if needs > 0 else 0.0
         if self._silent is not None:
@@ -139,17 +144,26 @@ class Handover:
         elif "tables" in said and self._giving is None and self.state == "waiting":
             asked = read(said["tables"])
             self._giving = Giving(self._channel, self._clock, [self._tables[name] for name in asked])
-        elif "ready" in said and self._giving is not None and self._sharing is None:
-            self.state = "holding"
-            for listener in self._listeners:
-                listener.hold()
-            self._held = self._clock.callLater(HELD, self._go_on)
-            self._sharing, self._giving = self._giving.finish(), None
+        elif "ready" in said and self.state == "waiting":
+            self._let_go()
         elif self.state in ("waiting", "holding"):
             keys, self.pid = {str(key) for key in said["taken"]}, int(said["pid"])
             self.state = "over"
             self._cancel()
             self._taken(keys, self.pid)
+
+    def _let_go(self) -> None:
+        """Lets the other process accept, which is ready: it gets all that has changed since it came."""
+        if self.takes_orders:
+            self._channel.send({"ordered": self._since()})
+        if self._giving is None:
+            self._channel.send({"go": True})
+            return
+        self.state = "holding"
+        for listener in self._listeners:
+            listener.hold()
+        self._held = self._clock.callLater(HELD, self._go_on)
+        self._sharing, self._giving = self._giving.finish(), None
 
     def _empty(self) -> None:
         if self._giving is not None:

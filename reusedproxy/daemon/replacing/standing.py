@@ -23,6 +23,7 @@ from reusedproxy.backends.orders import (
 from reusedproxy.backends.saved_states import COLUMNS, OTHER_NAME, may_follow_name
 from reusedproxy.backends.server import Server
 from reusedproxy.build.assembly import Proxy
+from reusedproxy.build.servers.line import Line
 from reusedproxy.config.language.addresses import is_host_name
 from reusedproxy.config.model.proxies import Check
 from reusedproxy.daemon.replacing.trial import shown_at
@@ -50,7 +51,8 @@ def standing(proxy: Proxy) -> dict[str, object]:
         },
         "servers": {
             each.full_name: {
-                **_ordered(each),
+                **ordered_of(each),
+                **_asked_of(proxy.lines[each.full_name]),
                 **shown_at(each),
                 "at": str(each.target),
                 "pool": handed.learnt(each.pool),
@@ -84,7 +86,7 @@ def states_as_said(states: str, proxy: Proxy) -> str:
     return "\n".join(lines)
 
 
-def _ordered(server: Server) -> dict[str, object]:
+def ordered_of(server: Server) -> dict[str, object]:
     said = server.settings.maxconn
     limit: dict[str, object] = {} if server.limit == said else {"maxconn": server.limit, "said": said}
     if server.settings.added:
@@ -95,7 +97,7 @@ def _ordered(server: Server) -> dict[str, object]:
         limit["drained"] = True
     check, checks = server.check, server.settings.check
     if check is not None and checks is not None and check != checks:
-        limit["check"] = [*_checked_at(check), *_checked_at(checks)]
+        limit["check"] = [*checked_at(check), *checked_at(checks)]
     agent, asks = server.agent, server.settings.agent
     if agent is not None and asks is not None and agent != asks:
         limit["agent"] = [agent.addr, agent.port, agent.send, asks.addr, asks.port, asks.send]
@@ -107,6 +109,11 @@ def _ordered(server: Server) -> dict[str, object]:
     return {**limit, "address": [str(host), port], "instead": _address(server)}
 
 
+def _asked_of(line: Line) -> dict[str, object]:
+    """Returns that an agent is not to be asked, which the states do not say."""
+    return {"agent_paused": True} if line.agent is not None and line.agent.paused else {}
+
+
 def _address(server: Server) -> list[object]:
     settings = server.settings
     return [settings.kind, settings.host, settings.port]
@@ -114,33 +121,33 @@ def _address(server: Server) -> list[object]:
 
 def stand(proxy: Proxy, said: object) -> Iterator[tuple[str, str]]:
     """Puts it in force, as far as the file allows. Returns what is to be said of it, with the section."""
-    most = _kept(_part(said, "process"), proxy.maxconn)
+    most = _kept(part(said, "process"), proxy.maxconn)
     if most is not None:
         proxy.places.set_maxconn(most)
     for frontend in proxy.frontends:
-        most = _kept(_part(said, "frontends", frontend.name), frontend.maxconn_said)
+        most = _kept(part(said, "frontends", frontend.name), frontend.maxconn_said)
         if most is not None:
             frontend.set_maxconn(most)
             text = f"Frontend {frontend.name} keeps maxconn {most}, as was ordered in the process before"
             yield text, f"frontend {frontend.name}"
-    for name, there in _part(said, "servers").items():
+    for name, there in part(said, "servers").items():
         if isinstance(there, dict) and there.get("added") is True and name not in proxy.lines:
             text = f"server {name} was added in the process before, and no file names it: it is gone"
             yield text, f"backend {name.rpartition('/')[0]}"
     for backend in proxy.backends:
         for server in backend.servers:
-            there = _part(said, "servers", server.full_name)
+            there = part(said, "servers", server.full_name)
             most = _kept(there, server.settings.maxconn)
             if most is not None and server.settings.pool.most is None:
                 backend.set_maxconn(server, most)
                 text = f"Server {server.full_name} keeps maxconn {most}, as was ordered in the process before"
                 yield text, f"backend {backend.name}"
-            target = _ordered_target(server, there)
+            target = ordered_target_of(server, there)
             if target is not None:
                 backend.order_address(server, target, BY)
                 text = f"Server {server.full_name} goes to {target}, as was ordered in the process before"
                 yield text, f"backend {backend.name}"
-            if name := _ordered_name(server, there):
+            if name := ordered_name_of(server, there):
                 backend.order_name(server, name, BY)
                 text = f"Server {server.full_name} follows the name {name}, as was ordered in the process before"
                 yield text, f"backend {backend.name}"
@@ -152,8 +159,13 @@ def stand(proxy: Proxy, said: object) -> Iterator[tuple[str, str]]:
                 server.pool.order_drain()
                 text = f"Server {server.full_name} keeps its pool drained, as was ordered in the process before"
                 yield text, f"backend {backend.name}"
-            for what in _ask_elsewhere(server, there):
+            for what in ask_elsewhere(server, there):
                 text = f"Server {server.full_name} {what}, as was ordered in the process before"
+                yield text, f"backend {backend.name}"
+            agent = proxy.lines[server.full_name].agent
+            if agent is not None and there.get("agent_paused") is True:
+                agent.pause(True)
+                text = f"Server {server.full_name} keeps its agent paused, as was ordered in the process before"
                 yield text, f"backend {backend.name}"
             pool = there.get("pool")
             if isinstance(pool, dict) and there.get("at") == str(server.target):
@@ -166,11 +178,11 @@ def _kept(there: Mapping[str, Any], said: int) -> int | None:
     return most if type(most) is int and most >= 0 and there.get("said") == said and most != said else None
 
 
-def _ask_elsewhere(server: Server, there: Mapping[str, Any]) -> Iterator[str]:
+def ask_elsewhere(server: Server, there: Mapping[str, Any]) -> Iterator[str]:
     """Has checks and agent go where was ordered. Returns what is to be said of it."""
     check, agent = server.settings.check, server.settings.agent
     addr, port, addr_port, *said = there.get("check") or [None, None, None]
-    same = check is not None and said == _checked_at(check)
+    same = check is not None and said == checked_at(check)
     if same and _is_place(addr, port) and _is_place(addr, addr_port):
         order_check(server, addr, port, addr_port)
         yield checks_place(server)
@@ -182,7 +194,7 @@ def _ask_elsewhere(server: Server, there: Mapping[str, Any]) -> Iterator[str]:
         yield agents_place(server)
 
 
-def _checked_at(check: Check) -> list[object]:
+def checked_at(check: Check) -> list[object]:
     return [check.addr, check.port, check.addr_port]
 
 
@@ -193,13 +205,13 @@ def _is_place(addr: object, port: object) -> bool:
         return False
 
 
-def _ordered_name(server: Server, there: Mapping[str, Any]) -> str:
+def ordered_name_of(server: Server, there: Mapping[str, Any]) -> str:
     name = there.get("name")
     may_be = may_follow_name(server.settings) and there.get("instead") == _address(server)
     return name if may_be and isinstance(name, str) and is_host_name(name) else ""
 
 
-def _ordered_target(server: Server, there: Mapping[str, Any]) -> Target | None:
+def ordered_target_of(server: Server, there: Mapping[str, Any]) -> Target | None:
     address = there.get("address")
     if server.relocation is None or there.get("instead") != _address(server) or not isinstance(address, list):
         return None
@@ -210,7 +222,7 @@ def _ordered_target(server: Server, there: Mapping[str, Any]) -> Target | None:
         return None
 
 
-def _part(said: object, *names: str) -> Mapping[str, Any]:
+def part(said: object, *names: str) -> Mapping[str, Any]:
     for name in names:
         said = said.get(name) if isinstance(said, dict) else None
     return said if isinstance(said, dict) else {}

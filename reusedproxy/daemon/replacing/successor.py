@@ -13,8 +13,10 @@ from typing import Any, Protocol
 
 from reusedproxy.build.assembly import Proxy
 from reusedproxy.daemon.replacing.handover import Handover
+from reusedproxy.daemon.replacing.since import Orders, differences, orders_of
 from reusedproxy.daemon.replacing.spawned import Spawned
 from reusedproxy.daemon.replacing.standing import standing, states_as_said
+from reusedproxy.daemon.wording import listed
 from reusedproxy.net.listener import Listener
 from reusedproxy.net.poller import Poller
 
@@ -23,6 +25,7 @@ class Replaceable(Protocol):
     """The service whose place is taken."""
 
     state: str
+    proxy: Proxy | None
 
     def announce(self, level: str, text: str) -> None:
         """Sends a message for the operator to the log."""
@@ -50,6 +53,8 @@ class Successor:
         self._failed = failed
         self._spawned: Spawned | None = None
         self._handover: Handover | None = None
+        #: What that process has been told is ordered.
+        self._orders: Orders = {}
 
     @property
     def is_coming(self) -> bool:
@@ -98,21 +103,33 @@ class Successor:
         """Gives the sockets to the process at the other end of `channel`, and what `show servers state` says."""
         states = states_as_said(states, proxy)
         self._handover = Handover(
-            channel, self._poller, self._reactor, listeners, self._taken, self._not_taken, proxy.tables
+            channel, self._poller, self._reactor, listeners, self._taken, self._not_taken, proxy.tables, self._since
         )
         text = f"{self.called} is about to take the place of this one, and gets {len(listeners)} sockets"
         self._service.announce("notice", text)
         self._handover.give(states, standing(proxy))
+        self._orders = orders_of(proxy)
 
     def _not_taken(self, why: str) -> None:
         text = f"{self.called} does not take the place of this one: {why}; this one goes on"
         self._service.announce("alert", text)
         self._failed()
 
-    def released(self, counts: object) -> None:
-        """Tells the other process that this one has let go of everything, and what it has counted."""
+    def _since(self) -> dict[str, list[dict[str, object]]]:
+        """Returns what was ordered since the last call, or since the sockets were given."""
+        assert self._service.proxy is not None
+        before, self._orders = self._orders, orders_of(self._service.proxy)
+        return differences(before, self._orders)
+
+    def released(self, counts: Mapping[str, object]) -> None:
+        """Tells the other process that this one has let go of everything, what it has counted, and what was ordered in
+        the last moment."""
         assert self._handover is not None
-        self._handover.released(counts)
+        ordered = self._since()
+        self._handover.released({**counts, "ordered": ordered})
+        if ordered and not self._handover.takes_orders:
+            text = f"what was ordered since {self.called} has come is not known to it, an older version"
+            self._service.announce("warning", f"{text}: {listed([*ordered])}")
 
     def drain(self) -> None:
         """Gives nobody anything any more: this process is to end."""

@@ -62,8 +62,8 @@ class _Given:
 class Takeover:
     """Holds what the old process has given; `pid` is its number, `states` what `show servers state` says there,
     `tables` what it says of its stick tables, and `standing` what was ordered and learnt there. `state` is "given",
-    "preparing" (tables come), "waiting" (for the old process to hold its listeners), "serving", "sharing" (it has left,
-    and tells what it still counts) or "over"."""
+    "preparing" (tables come, and orders are given there), "waiting" (for the old process to say what is new, and `go`),
+    "serving", "sharing" (it has left, and tells what it still counts) or "over"."""
 
     pid: int
     states: str
@@ -74,6 +74,8 @@ class Takeover:
     standing: object = None
     #: The old process waits for this one for so many seconds; None: it does not say.
     waits: float | None = None
+    #: It tells what is ordered until this one accepts; an older version does not.
+    tells_orders: bool = False
     _taken: list[str] = field(factory=list)
     state: str = "given"
     _channel: Channel | None = None
@@ -84,6 +86,7 @@ class Takeover:
     _go: Callable[[], None] | None = None
     _released: Callable[[Mapping[str, Any] | None], None] = lambda counts: None
     _given_up: Callable[[str], None] = lambda why: None
+    _ordered: Callable[[object], None] = lambda said: None
     _announce: Callable[[str, str], None] = lambda level, text: None
 
     def take(self, bind: Bind, at: Any = None) -> tuple[socket.socket, tuple[int, int] | None] | None:
@@ -109,17 +112,19 @@ class Takeover:
         announce: Callable[[str, str], None],
         needs: float,
         given_up: Callable[[str], None],
+        ordered: Callable[[object], None] = lambda said: None,
     ) -> None:
         """Begins to take what is known of clients into the tables that the old process has, too. Says by `announce`
         what does not go over. It `needs` so many seconds at most until it is ready; calls `given_up(why)` if the old
-        process goes on by itself."""
-        self._clock, self._announce, self._given_up = clock, announce, given_up
+        process goes on by itself, and `ordered` with what was ordered there since the beginning."""
+        self._clock, self._announce, self._given_up, self._ordered = clock, announce, given_up, ordered
         self._channel = Channel(self._socket, poller, clock, self._received, self._lost)
         if self.waits is not None:
-            self._channel.send({"needs": needs, "pid": os.getpid()})
+            self._channel.send({"needs": needs, "pid": os.getpid(), "orders": True})
         pairs = self._matching(tables)
-        if pairs:
+        if pairs or self.tells_orders:
             self.state = "preparing"
+        if pairs:
             self._taking = Taking(self._channel, clock, pairs, self._copied)
             self._channel.send({"tables": described(table for table, _ in pairs)})
 
@@ -167,7 +172,7 @@ class Takeover:
 
     def _copied(self) -> None:
         """Says that this process is ready, as soon as it is and has the tables."""
-        if self._go is not None and self._taking is not None and self._taking.state == "copied":
+        if self._go is not None and (self._taking is None or self._taking.state == "copied"):
             assert self._channel is not None
             self.state = "waiting"
             self._channel.send({"ready": True})
@@ -182,6 +187,9 @@ class Takeover:
             self._announce("warning", f"tables have not come from process {self.pid} as a whole: {why}")
             self._taking.stop()
             self._taking = None
+        if self.tells_orders:
+            text = f"what was ordered of process {self.pid} since this one has begun has not come: {why}"
+            self._announce("warning", text)
         if self.state in ("preparing", "waiting"):
             self.state = "given"
         self._begin()
@@ -228,8 +236,11 @@ class Takeover:
             self._taking.take(said, content)
         elif "copied" in said and self._taking is not None:
             self._taking.copied()
-        elif "go" in said and self._taking is not None and self.state == "waiting":
-            self._sharing, self._taking = self._taking.begin(), None
+        elif "ordered" in said and self.state == "waiting":
+            self._ordered(said["ordered"])
+        elif "go" in said and self.state == "waiting":
+            if self._taking is not None:
+                self._sharing, self._taking = self._taking.begin(), None
             self._begin()
         elif "changes" in said and self._sharing is not None:
             self._sharing.take(said)
@@ -244,7 +255,8 @@ class Takeover:
         if self._call is not None and self._call.active():
             self._call.cancel()
         self._call = None
-        self._released(counts)
+        released, self._released = self._released, lambda counts: None
+        released(counts)
 
     def _lost(self, why: str) -> None:
         """Goes on without the old process."""
@@ -390,7 +402,8 @@ def _received(channel: socket.socket, path: str) -> Takeover:
                 if isinstance(said, _End):
                     _demand_wanted(lines[number:], path)
                     channel.settimeout(PATIENCE)
-                    return Takeover(said.pid, said.states, channel, given, said.tables, said.standing, said.waits)
+                    about = said.tables, said.standing, said.waits, said.tells_orders
+                    return Takeover(said.pid, said.states, channel, given, *about)
                 if not came:
                     raise HandoverError(f"the process at {path} has sent a socket's name and no socket")
                 bound = socket.socket(fileno=came.pop(0))
@@ -437,6 +450,7 @@ class _End:
     tables: object
     standing: object
     waits: float | None
+    tells_orders: bool
 
 
 def _demand_wanted(lines: Iterable[bytearray], path: str) -> None:
@@ -461,6 +475,7 @@ def _said(line: bytes, path: str) -> _Named | _End:
                 said.get("tables"),
                 said.get("standing"),
                 None if waits is None else float(waits),
+                said.get("orders") is True,
             )
         file = said.get("file")
         return _Named(str(said["socket"]), (int(file[0]), int(file[1])) if file else None, bool(said.get("suspended")))
