@@ -586,6 +586,7 @@ class ProxyService(Service):
         assert proxy is not None
         gone = [*forgotten(proxy, None)]
         self.state = "leaving"
+        proxy.order_log.caveat = f"it is for the clients that are left here: process {pid} does not know of it"
         self.reloads.stop()  # one of `ssl-watch` may be under way
         self.server_changes.stop()
         self._expiry.stop()

@@ -184,3 +184,19 @@ class OrderTests(SynchronousTestCase):
             answer, r"^Success=0\n--\n.*process \d+ has taken the place of this one, and is told to reload\n"
         )
         wait_for(lambda: new.has_said("configuration reloaded"), "the reload")
+
+    def test_an_order_to_the_process_that_has_been_replaced_has_a_warning(self) -> None:
+        """In a session that it had before, as long as it has clients."""
+        with socket.create_connection((LOOPBACK, self.old.port), 5), socket.socket(socket.AF_UNIX) as session:
+            session.settimeout(5)
+            session.connect(str(self.folder / "admin.sock"))
+            session.sendall(b"prompt\n")
+            session.recv(100)
+            new = self.coming()
+            self.served(new)
+            session.sendall(b"disable server b/t\n")
+            session.recv(100)
+            known = (
+                f"disable server b/t (it is for the clients that are left here: process {new.pid} does not know of it)"
+            )
+            self.assertTrue(self.old.has_said(known), self.old.output)

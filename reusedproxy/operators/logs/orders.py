@@ -59,6 +59,8 @@ class OrderLog:
         self._clock = clock
         self._announce = announce
         self._period = _Period(-PERIOD, 0, {})
+        #: What is to be said of each order, as not all do what who gives them expects.
+        self.caveat = ""
 
     def tell(self, orderer: Orderer, kind: str, rest: str = "") -> None:
         """Notes an order that has changed something: `kind` are the words that all such orders have in common, `rest`
@@ -71,7 +73,8 @@ class OrderLog:
             period.lines += 1
             order = f"{kind} {rest}".rstrip()
             order = order if len(order) <= LONGEST else f"{order[:LONGEST]}..."
-            self._announce("notice", f"Order {orderer}: {order}")
+            but = f" ({self.caveat})" if self.caveat else ""
+            self._announce("warning" if but else "notice", f"Order {orderer}: {order}{but}")
             return
         if not period.untold:
             self._clock.callLater(max(0.0, period.began + PERIOD - now), self.tell_numbers)
