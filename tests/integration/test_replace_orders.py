@@ -91,11 +91,11 @@ class OrderTests(SynchronousTestCase):
         banned, names = self.folder / "banned", self.folder / "names"
         before = self.ask(f"add acl {banned} /b", "set rate-limit sessions global 100", "disable frontend other")
         new = self.coming()
-        since = self.ask(f"set map {names} /x two", "set dynamic-cookie-key backend b two")
+        since = self.ask(f"set map {names} /x two", "set dynamic-cookie-key backend b two", "set var proc.z fmt x")
         self.assertEqual({*before, *since}, {"\n"})
         self.served(new)
         for text in (
-            f"what the runtime API has changed in {banned}, {names} is forgotten; the files count",
+            f"what the runtime API has changed in proc.z, {banned}, {names} is forgotten; the files count",
             "what 'set rate-limit' has set in place of maxsessrate is forgotten; the file counts",
             "the order by which frontend other accepts nobody is forgotten",
             "what was ordered of dynamic cookies in backend b is forgotten; the file counts",
