@@ -647,6 +647,7 @@ class Page:
 
     rules: Steps = []
     admin = ()
+    answer_rules = None
     users = ()
 
     def wants(self, target: bytes) -> bool:

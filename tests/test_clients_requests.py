@@ -380,6 +380,7 @@ class Page:
 
     rules: Steps = []
     admin = ()
+    answer_rules = None
     users = ()
 
     def __init__(self, body: bytes) -> None:

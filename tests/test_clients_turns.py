@@ -25,6 +25,7 @@ class Statistics:
 
     rules: Steps = []
     admin = ()
+    answer_rules = None
     users = ()
 
     def wants(self, target: bytes) -> bool:

@@ -23,6 +23,7 @@ class Page:
 
     rules: Steps = []
     admin = ()
+    answer_rules = None
     users: Sequence[str] = ()
 
     def __init__(self, pieces: Callable[[], Iterator[bytes]]) -> None:

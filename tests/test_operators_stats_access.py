@@ -205,6 +205,20 @@ class RuleTests(AccessCase):
         self.assertEqual((password, source), (b"hello", "192.0.2.7"))
         self.assertEqual(self.status(b"GET /", basic("h:hello")), 200)
 
+    def test_rules_for_contents_of_answers_keep_it(self) -> None:
+        """The page is an answer to them, like a server's, as in HAProxy; other rules for answers do not see it."""
+        page = (
+            "listen f\n bind :0\n stats uri /st\n stats admin if TRUE\n http-response deny\n tcp-response content {}\n"
+        )
+        for action, got in (("reject", b""), ("silent-drop", b""), ("close", b"HTTP/1.1 502 ")):
+            self.build(page.format(f"{action} unless {{ src 10.0.0.0/8 }}"))
+            for way in (each for each in WAYS if each != b"GET /status" and not each.startswith((b"PUT", b"OPTIONS"))):
+                said = self.ask(way)
+                self.assertEqual((said[:13], b"pxname" in said), (got, False), (action, way))
+                self.assertEqual(
+                    self.ask(way, source="10.1.1.1")[:10], b"HTTP/1.1 2" if b"POST" not in way else b"HTTP/1.1 3"
+                )
+
     def test_without_a_realm_browsers_are_asked_for_haproxys(self) -> None:
         """By a rule as by `stats auth`: a browser keeps passwords by it."""
         team = "userlist readers\n user h insecure-password p\n"

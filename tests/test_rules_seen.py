@@ -559,6 +559,7 @@ class Served:
     log_name = "<ONE>"
     rules: Steps = []
     admin = ()
+    answer_rules = None
     users: Sequence[str] = ()
 
     def wants(self, target: bytes) -> bool:

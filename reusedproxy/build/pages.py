@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from reusedproxy.build.rule_sets import RuleSets, asks_for_host, users_asked, uses_service
 from reusedproxy.config import model
+from reusedproxy.config.model.rules import Rule
 from reusedproxy.config.rules.actions import SERVICES
 from reusedproxy.operators.logs.targets import LogTargets
 from reusedproxy.operators.runtime.proxy import Running
@@ -42,15 +43,17 @@ def add_pages(
     shown = bool(global_.stats_sockets)
     for frontend in [each for each in proxy.frontends if each.guide is None]:
         own = frontend.settings.stats
-        places = [(frontend.pages, own, frontend.name)]
+        places = [(frontend.pages, own, frontend.name, _content_of(configuration, frontend.settings))]
         if frontend.routing is not None:
             for route in frontend.routing.routes.values():
-                places.append((route.pages, route.backend.settings.stats, route.backend.name))
+                settings = route.backend.settings
+                places.append((route.pages, settings.stats, route.backend.name, settings.rules.response_content))
         elif frontend.backend is not None:
-            places.append((frontend.pages, frontend.backend.settings.stats, frontend.backend.name))
-        for pages, page, section in places:
+            settings = frontend.backend.settings
+            places.append((frontend.pages, settings.stats, frontend.backend.name, settings.rules.response_content))
+        for pages, page, section, content in places:
             if page is not None and (page != own or not frontend.pages):
-                pages.append(_page(configuration, proxy, logs, page, section, moments, rule_sets))
+                pages.append(_page(configuration, proxy, logs, page, section, content, moments, rule_sets))
                 shown = True
     if exports(configuration):
         from reusedproxy.operators.metrics.exporter import Exporter, Installation
@@ -84,12 +87,19 @@ def _in_use(configuration: model.Configuration) -> list[model.Frontend | model.B
     return [each for each in sections if not each.disabled]
 
 
+def _content_of(configuration: model.Configuration, settings: model.Frontend) -> tuple[Rule, ...]:
+    """Returns the rules for contents of answers of a frontend that is a `listen` section: others have none."""
+    backend = configuration.backends.get(settings.name)
+    return backend.rules.response_content if backend is not None and backend.place == settings.place else ()
+
+
 def _page(
     configuration: model.Configuration,
     proxy: Running,
     logs: LogTargets,
     page: model.StatsPage,
     section: str,
+    content: tuple[Rule, ...],
     moments: Moments,
     rule_sets: RuleSets,
 ) -> StatsPage:
@@ -97,7 +107,7 @@ def _page(
     from reusedproxy.operators.stats.handler import StatsPage
 
     global_ = configuration.global_
-    rules, admin = rule_sets.page(page)
+    rules, admin, answer_rules = rule_sets.page(page, content)
     return StatsPage(
         page,
         moments,
@@ -105,6 +115,7 @@ def _page(
         section=section,
         rules=rules,
         admin=admin,
+        answer_rules=answer_rules,
         users=users_asked([page]),
         orders=partial(obey, proxy, section) if admin else None,
         names=None if asks_for_host(page.rules) or all(map(asks_for_host, page.admin)) else _own_names(configuration),

@@ -31,6 +31,7 @@ from reusedproxy.config.rules.steering import SetAddress
 from reusedproxy.config.validate.modes import SWITCH
 from reusedproxy.config.validate.rules import edited, first_arguments, ours_alone
 from reusedproxy.config.validate.users import ASKING
+from reusedproxy.exchanges.answer_rules import ServiceRules, page_rules
 from reusedproxy.exchanges.egress import Partners
 from reusedproxy.exchanges.noting import LogNotes
 from reusedproxy.exchanges.route import Route
@@ -187,15 +188,18 @@ class RuleSets:
             frozenset(self.backends.keys() - known.keys()) if everywhere and not streams else frozenset(),
         )
 
-    def page(self, settings: model.StatsPage) -> tuple[PageRules, list[tuple[Test, Place]]]:
-        """Returns the rules of a statistics page, and the conditions of those who may change something with it, each
-        with the place of what it asks first."""
+    def page(
+        self, settings: model.StatsPage, content: Iterable[Rule]
+    ) -> tuple[PageRules, list[tuple[Test, Place]], ServiceRules | None]:
+        """Returns the rules of a statistics page; the conditions of those who may change something with it, each with
+        the place of what it asks first; and the rules for its answers, made of the section's for `content`."""
         return (
             steps(self.answers.rules(Rules(settings.rules)).request, REQUEST, self.patterns),
             [
                 (condition(each, read=self.patterns), each.alternatives[0][0].criteria[0].place)
                 for each in settings.admin
             ],
+            page_rules(steps(content, SERVER_BYTES, self.patterns)),
         )
 
     def guide(self, frontend: Frontend) -> Steps[Guide]:

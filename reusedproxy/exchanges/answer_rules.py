@@ -124,7 +124,15 @@ def service_rules(backend: RuleSet | None, frontend: RuleSet, content: Steps) ->
     """Returns a function that runs the same rules, but for those of `http-after-response`, for an answer of a service,
     which HAProxy treats like a server's. Given the answer, or its head, it returns its status, what is sent of
     it, and whether that is an answer in its place. Returns None if there are no rules."""
-    steps_of_both = _of_responses(content, backend, frontend)
+    return _looking_at(_of_responses(content, backend, frontend))
+
+
+def page_rules(content: Steps) -> ServiceRules | None:
+    """Returns the same for the statistics page, to which only rules for contents apply, as in HAProxy."""
+    return _looking_at([content] if content else [])
+
+
+def _looking_at(steps_of_both: list[Steps]) -> ServiceRules | None:
     if not steps_of_both:
         return None
 

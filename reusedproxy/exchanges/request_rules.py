@@ -131,6 +131,7 @@ def shows_page(
         except Exception as error:
             not_evaluated(exchange, Unevaluated.by(error, place))
             return True
+    exchange.service_rules = page.answer_rules
     if admin and head.method == b"POST":
         exchange.collect(body, ended, partial(_obeys, page, exchange, user))
     else:

@@ -6,7 +6,7 @@ A route is made with the configuration and never changes; requests only read it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ipaddress import ip_address, ip_network
 from typing import Any, Protocol
 
@@ -37,6 +37,10 @@ class Page(Protocol):
     def admin(self) -> Sequence[tuple[Test, Place]]:
         """Returns conditions, one of which must be true for whoever may change something with it, each with its
         place."""
+
+    @property
+    def answer_rules(self) -> Callable[..., tuple[int, bytes, bool]] | None:
+        """Returns what runs the rules for its answers; None if there are none."""
 
     @property
     def users(self) -> Sequence[str]:

@@ -67,6 +67,7 @@ class StatsPage:
         section: str = "",
         rules: Steps | None = None,
         admin: Sequence[tuple[Test, Place]] = (),
+        answer_rules: Callable[..., tuple[int, bytes, bool]] | None = None,
         users: Sequence[str] = (),
         orders: Orders | None = None,
         names: Collection[str] | None = (),
@@ -82,6 +83,7 @@ class StatsPage:
         self.settings = settings
         self.rules = rules or []
         self.admin = admin
+        self.answer_rules = answer_rules
         self.users = users
         self._names = names
         self._orders = orders
