@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import ip_address
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -19,6 +20,7 @@ from reusedproxy.config.reader import Source, read_configuration
 from reusedproxy.net.binding import bind_socket
 from reusedproxy.net.listener import Listener
 from reusedproxy.net.slices import run_through
+from reusedproxy.rules.facts import Sample
 from reusedproxy.rules.maps import Map
 from reusedproxy.sessions.client import session_of
 from tests.clientfakes import GET, OK, PLACE, World
@@ -43,13 +45,16 @@ class TrackingTests(SynchronousTestCase):
         world.frontend.listen(self.listener)
         return world
 
-    def reload(self, world: World, lines: str, table: str = TABLE) -> Frontend:
-        """Another frontend takes over, with these rules."""
+    def reload(
+        self, world: World, lines: str, table: str = TABLE, variables: dict[str, Sample] | None = None
+    ) -> Frontend:
+        """Another frontend takes over, with these rules and variables of the process."""
         old = world.frontend
         world.frontend = successor = Frontend(
             old.settings, world.backend, self.loop.poller, world.deadlines, world.places, old.limits, world._announce
         )
         self.rule(world, successor, lines, old.tables, table)
+        successor.variables = variables or {}
         successor.log = world.log.append
         old.stop({self.listener: successor})
         successor.listen(self.listener)
@@ -210,6 +215,125 @@ class TrackingTests(SynchronousTestCase):
             self.loop.pump()
             self.assertEqual(bool(far.end), not stays, lines)
             self.end(world, far)
+
+    def check_stays(
+        self, before: str, now: str, stays: bool, was: Any = None, becomes: Any = None, said: Any = None, more: int = 0
+    ) -> None:
+        """A reload while a client is idle. `proc.x` was one value when it came, becomes another, and is a third by the
+        file that is read then; and `more` clients have come since."""
+        world = self.world(before)
+        world.frontend.variables["proc.x"] = was
+        far = self.connect()
+        self.assertEqual(self.ask(world, far), OK)
+        world.frontend.variables["proc.x"] = becomes
+        for late in [self.connect() for _ in range(more)]:
+            late.drop()
+        self.loop.until(lambda: self.listener.connections == 1 and (not more or self.values(world)["conn_cnt"] > more))
+        self.reload(world, now, variables={"proc.x": said})
+        world.advance(1)
+        self.loop.pump()
+        self.assertEqual(not far.end, stays, (before, now))
+        self.end(world, far)
+
+    def test_a_rule_that_refuses_a_client_by_now_hides_no_other_one(self) -> None:
+        """Who is refused by a rule that has let it in before stays where that is all; not where another one refuses it,
+        in front or behind, in place of that rule or for sessions."""
+        for stage in ("connection", "session"):
+            switch = f"tcp-request {stage} reject if {{ var(proc.x) -m bool }}\n"
+            new = "tcp-request {} reject if {{ src 127.0.0.1 }}\n"
+            other = new.replace("127", "10")
+            for now, stays in (
+                (switch, True),
+                (f"# a line\nacl closed var(proc.x) -m bool\ntcp-request {stage} reject if closed\n", True),
+                (other.format(stage) + switch + other.format("session"), True),
+                (switch.replace(" if ", " if { src 127.0.0.0/8 } "), False),
+                (switch.replace("reject", "silent-drop"), False),
+                (new.format(stage), False),
+                (new.format(stage) + switch, False),
+                (switch + new.format(stage), False),
+                (switch + new.format("session"), False),
+                (new.format("connection") + switch, False),
+            ):
+                self.check_stays(switch, now, stays, False, True, True)
+            accepted = f"tcp-request {stage} accept if {{ src 127.0.0.1 }}\n"
+            self.check_stays(accepted + switch, switch, False, False, True, True)
+            last = new.format(stage)
+            self.check_stays(switch + accepted + last, switch + last, False, False, True, True)
+            self.check_stays(switch, switch, False, False, False, True)
+
+    def test_a_limit_that_a_client_has_passed_hides_no_other_rule(self) -> None:
+        track = "tcp-request connection track-sc0 src\n"
+        limit = track + "tcp-request connection reject if { sc0_conn_cnt gt 2 }\n"
+        new = "tcp-request connection reject if { src 127.0.0.1 }\n"
+        for now, stays in ((limit, True), (new + limit, False), (limit + new, False), (track + new, False)):
+            self.check_stays(limit, now, stays, more=4)
+
+    def test_a_rule_that_fails_by_now_hides_no_other_one(self) -> None:
+        """Though it refuses all who come since, before and after the reload."""
+        fails = "tcp-request connection reject if { src,map_ip(gone) -m found }\n"
+        for now, stays in ((fails, True), (fails + "tcp-request connection reject if { src 127.0.0.1 }\n", False)):
+            world = self.world(fails)
+            before = world.frontend.maps
+            world.frontend.maps = {**before, "gone": Map([])}
+            far = self.connect()
+            self.assertEqual(self.ask(world, far), OK)
+            world.frontend.maps = before
+            self.reload(world, now)
+            world.advance(1)
+            self.loop.pump()
+            self.assertEqual(not far.end, stays, now)
+            self.end(world, far)
+
+    def test_a_list_that_has_changed_makes_a_rule_another_one(self) -> None:
+        """Who had passed the limit of a rule, and whom its list has come to name, goes."""
+        path = scratch(self) / "blocked.lst"
+        lines = f"tcp-request connection reject if {{ var(proc.x) -m bool }} or {{ src -f {path} }}\n"
+        for text, stays in (("10.0.0.1", True), ("127.0.0.1", False)):
+            path.write_text("10.0.0.1\n")
+            world = self.world(lines)
+            far = self.connect()
+            self.assertEqual(self.ask(world, far), OK)
+            world.frontend.variables["proc.x"] = True
+            path.write_text(f"{text}\n")
+            self.reload(world, lines, variables={"proc.x": True})
+            world.advance(1)
+            self.loop.pump()
+            self.assertEqual(not far.end, stays, text)
+            self.end(world, far)
+
+    def test_a_client_is_judged_again_by_the_addresses_that_rules_name_anew(self) -> None:
+        """Rules for sessions, too, where only a variable that names them has changed."""
+        one, other = ip_address("192.0.2.8"), ip_address("192.0.2.9")
+        for word, fetches in (("set-src", ("src", "fc_src")), ("set-dst", ("dst", "fc_dst"))):
+            for fetch in fetches:
+                lines = (
+                    f"tcp-request connection {word} var(proc.x)\n"
+                    f"tcp-request session reject if {{ {fetch} 192.0.2.9 }}\n"
+                )
+                self.check_stays(lines, lines, True, one, one, one)
+                self.check_stays(lines, lines, True, one, other, one)
+                self.check_stays(lines, lines, False, one, one, other)
+
+    def test_a_client_is_judged_again_by_what_rules_set_of_the_process(self) -> None:
+        """By rules behind, for connections and for sessions; what is set is kept only where a client comes."""
+        for stage, behind in (("connection", "connection"), ("connection", "session"), ("session", "session")):
+            sets = f"tcp-request {stage} set-var(proc.n) int(1)\n"
+            rule = f"tcp-request {behind} reject if {{ var(proc.n) -m int %d }}\n"
+            self.check_stays(sets, sets + rule % 1, False)
+            self.check_stays(sets, sets + rule % 2, True)
+
+    def test_judging_a_client_again_sets_nothing_of_its_session(self) -> None:
+        lines = "tcp-request session accept if { sc0_conn_cnt,set-var(sess.n) -m found }\n"
+        world = self.world("tcp-request connection track-sc0 src\n" + lines)
+        far, other = self.connect(), self.connect()
+        self.assertEqual((self.ask(world, far), self.ask(world, other)), (OK, OK))
+        noted = [dict(session_of(each).variables) for each in world.frontend.connections]  # type: ignore[arg-type]
+        self.reload(world, "tcp-request connection track-sc0 src\n" + lines)
+        self.assertEqual(len(world.frontend.connections), 2)
+        for each in world.frontend.connections:
+            self.assertIn(session_of(each).variables, noted)  # type: ignore[arg-type]
+        self.assertNotEqual(*noted)
+        self.end(world, far, other)
 
     def test_rules_for_connections_and_sessions_look_maps_up(self) -> None:
         """Without the map nobody is let in: it may be a list of the blocked."""

@@ -111,7 +111,7 @@ class RuleTests(SynchronousTestCase):
         world.server.answer()
 
     def test_rules_for_connections_see_and_set_them(self) -> None:
-        """Not where a reload judges a client again that it has counted already."""
+        """Where a reload judges a client again that it has counted already, only rules behind see what is set."""
         lines = (
             "tcp-request connection set-var(proc.n) var(proc.n,0),add(1)\n"
             "tcp-request connection reject if { var(proc.closed) -m bool }\n"
@@ -122,16 +122,22 @@ class RuleTests(SynchronousTestCase):
         accepted: Any = SimpleNamespace(getsockname=lambda: ("198.51.100.1", 443))
         listener: Any = SimpleNamespace(bind=SimpleNamespace(name="door"), certificates=None)
 
-        def judge(*, acts: bool = True) -> str:
-            return gate(lines).judge(Arrival(accepted, ("192.0.2.9", 4711), listener, admitting, acts=acts))
+        def judge() -> str:
+            return gate(lines).judge(Arrival(accepted, ("192.0.2.9", 4711), listener, admitting))
+
+        def judge_again(*more: str) -> int:
+            arrival = Arrival(accepted, ("192.0.2.9", 4711), listener, admitting, acts=False)
+            return len(gate("\n".join((lines, *more))).judge_again(arrival)[1])
 
         self.assertEqual([judge(), judge()], [ACCEPT, ACCEPT])
         self.assertEqual(values, {"proc.n": 2, "proc.seen": 7})
         values["proc.seen"] = 9
-        self.assertEqual(judge(acts=False), ACCEPT)
+        rule = "tcp-request connection reject if { var(proc.n) -m int 3 }"
+        forget = "tcp-request connection unset-var(proc.n)"
+        self.assertEqual([judge_again(), judge_again(rule), judge_again(forget, rule)], [0, 1, 0])
         self.assertEqual(values, {"proc.n": 2, "proc.seen": 9})
         values["proc.closed"] = True
-        self.assertEqual([judge(), judge(acts=False)], [REJECT, REJECT])
+        self.assertEqual((judge(), judge_again()), (REJECT, 1))
 
 
 class ServiceTests(OrdersTestCase):

@@ -1,15 +1,16 @@
-"""Describes what the rules for connections and sessions do (`set-var`, `track-sc0`), so that two readings of the
-configuration can be compared: equal descriptions are of rules that would have done the same for a client. And tells
-which sections' rules for requests leave something for a client's next ones.
+"""Describes the rules for connections and sessions, and what they do beside deciding (`set-var`, `track-sc0`), so that
+two readings of the configuration can be compared: equal descriptions are of rules that would have done the same for a
+client. And tells which sections' rules for requests leave something for a client's next ones.
 
-Where a line stands, how an ACL is called and which rules only turn clients away make no difference; the contents of
-files with patterns and maps do. It must never know clients.
+Where a line stands and how an ACL is called make no difference, nor, to what they do beside deciding, which rules only
+turn clients away; the contents of files with patterns and maps do. It must never know clients.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from errno import ENOENT
+from functools import cache
 from hashlib import sha256
 
 import attrs
@@ -32,16 +33,22 @@ _SETTING = ("set-var", "unset-var")
 Lines = Callable[[str], Iterable[str]]
 
 
-def deeds_of(rules: Sequence[Rule], lines: Lines) -> tuple[object, ...]:
-    """Returns the description: of the rules that do something, and of those before them that end the rules for some.
-    Nothing if no rule does anything but decide."""
+def said_of(rules: Sequence[Rule], lines: Lines) -> tuple[object, ...]:
+    """Returns the description of each rule."""
+    digest = cache(lambda path: _digest("\n".join(lines(path)).encode("utf-8", "surrogateescape")))
+    return tuple((_said(rule.action, digest), _said(rule.condition, digest)) for rule in rules)
+
+
+def deeds_of(rules: Sequence[Rule], said: Sequence[object]) -> tuple[object, ...]:
+    """Returns those of the descriptions that are of rules that do something, and of those before them that end the
+    rules for some. Nothing if no rule does anything but decide."""
     last = max(
         (number for number, each in enumerate(rules) if not isinstance(each.action, Receive) or set_in_sessions(each)),
         default=-1,
     )
     return tuple(
-        (_said(rule.action, lines), _said(rule.condition, lines))
-        for rule in rules[: last + 1]
+        description
+        for rule, description in zip(rules[: last + 1], said, strict=False)
         if set_in_sessions(rule)
         or not (isinstance(rule.action, Receive) and rule.action.verb in (*DENIED, EXPECT_PROXY))
     )
@@ -75,24 +82,23 @@ def set_in_sessions(value: object) -> bool:
     return attrs.has(kind) and any(set_in_sessions(getattr(value, field.name)) for field in attrs.fields(kind))
 
 
-def _said(value: object, lines: Lines) -> object:
+def _said(value: object, digest: Callable[[str], bytes]) -> object:
     if isinstance(value, Place):
         return None
     if isinstance(value, Term):
-        return value.negated, _said(value.criteria, lines)
+        return value.negated, _said(value.criteria, digest)
     if isinstance(value, Criterion):
-        files = [_digest("\n".join(lines(path)).encode("utf-8", "surrogateescape")) for path in value.files]
         return (
-            *(_said(part, lines) for part in (value.expression, value.patterns)),
+            *(_said(part, digest) for part in (value.expression, value.patterns)),
             *(value.method, value.ignore_case, value.cased_files),
-            *files,
+            *map(digest, value.files),
         )
     if isinstance(value, Call) and value.name in MAPS:
         return str(value), _map(value.arguments[0])
     if isinstance(value, tuple):
-        return tuple(_said(part, lines) for part in value)
+        return tuple(_said(part, digest) for part in value)
     if attrs.has(kind := type(value)):
-        return kind, *(_said(getattr(value, field.name), lines) for field in attrs.fields(kind))
+        return kind, *(_said(getattr(value, field.name), digest) for field in attrs.fields(kind))
     return value
 
 

@@ -12,10 +12,10 @@ from attrs import Factory, define, evolve
 
 from reusedproxy.backends.backend import Backend
 from reusedproxy.build.answers import Answers
-from reusedproxy.build.deeds import deeds_of, set_in_sessions
+from reusedproxy.build.deeds import deeds_of, said_of, set_in_sessions
 from reusedproxy.build.patterns import Patterns
 from reusedproxy.clients.frontend import Frontend
-from reusedproxy.clients.gate import Gate, Readdressing
+from reusedproxy.clients.gate import Gate, SeenBehind
 from reusedproxy.clients.monitor import Monitor
 from reusedproxy.config import model
 from reusedproxy.config.language.files import list_name
@@ -23,11 +23,12 @@ from reusedproxy.config.model.persistence import Persist
 from reusedproxy.config.model.rules import Condition, Receive, Rule, Rules
 from reusedproxy.config.model.values import Call, Place
 from reusedproxy.config.model.within import values_in
-from reusedproxy.config.rules.actions import UseService
+from reusedproxy.config.rules.actions import SetVariable, UseService
 from reusedproxy.config.rules.counters import Track
 from reusedproxy.config.rules.formats import OF_CONNECTIONS
 from reusedproxy.config.rules.samples import CLIENT_BYTES, REQUEST, SERVER_BYTES
 from reusedproxy.config.rules.steering import SetAddress
+from reusedproxy.config.rules.variables import OF_PROCESS
 from reusedproxy.config.validate.modes import SWITCH
 from reusedproxy.config.validate.rules import edited, first_arguments, ours_alone
 from reusedproxy.config.validate.users import ASKING
@@ -252,17 +253,18 @@ class RuleSets:
             for rule in rules
         ]
         tracks = any(isinstance(rule.action, Track) for rule in rules)
-        deeds = deeds_of(rules, lambda path: self.patterns.files.get(list_name(path).name, ()))
+        said = said_of(rules, lambda path: self.patterns.files.get(list_name(path).name, ()))
         sets = set_in_sessions(tuple(rules)) or any(isinstance(rule.action, SetAddress) for rule in rules)
-        return Gate(made, tracks, sets, deeds)
+        return Gate(made, tracks, sets, deeds_of(rules, said), said)
 
     @staticmethod
     def _deed(rule: Rule) -> str | Callable[[Facts], object]:
         """Returns what a rule for connections or sessions decides, or the function that does what it says."""
         if isinstance(rule.action, Receive):
             return rule.action.verb
-        act = act_of(rule.action, REQUEST)
-        return Readdressing(act) if isinstance(rule.action, SetAddress) else act
+        act, action = act_of(rule.action, REQUEST), rule.action
+        of_process = isinstance(action, SetVariable) and action.name.startswith(OF_PROCESS)
+        return SeenBehind(act) if of_process or isinstance(action, SetAddress) else act
 
     def monitor(self, frontend: Frontend) -> Monitor | None:
         """Returns what answers `monitor-uri`; None without one."""

@@ -87,7 +87,8 @@ class Arrival:
     """Holds the facts of a client that has just connected (`reusedproxy.rules.facts.Facts`): no request yet. Once its
     handshakes are over it has a `client`, and with it TLS and variables of the session. `acts` is False where a client
     that was admitted before is judged again. `counters` are those of its connection; `variables` are for the session
-    that it has no `client` for yet."""
+    that it has no `client` for yet; where it is judged again, all that the rules see beside those of the process. Its
+    `ends` are then the addresses of the connection itself, as the rules for connections say now."""
 
     accepted: socket
     source: tuple[str, int]
@@ -101,6 +102,7 @@ class Arrival:
     variables: dict[str, Sample] | None = None
     #: What a rule has put in the place of the address that the client has connected to; None: nothing.
     named_destination: tuple[str, int] | None = None
+    ends: tuple[tuple[str, int], tuple[str, int]] | None = None
 
     inspected = head = body = answer_body = line = answer = server_tls = backend_name = server_name = credentials = None
     auth_scheme = noted = None
@@ -156,12 +158,16 @@ class Arrival:
 
     @property
     def connection_source(self) -> tuple[str, int]:
+        if self.ends is not None:
+            return self.ends[0]
         if self.client is None:
             return self.source
         return self.client.address if self.client.peer is None else self.client.peer
 
     @property
     def connection_destination(self) -> tuple[str, int]:
+        if self.ends is not None:
+            return self.ends[1]
         named = self.named_destination
         if self.client is not None:
             named = None if self.client.session is None else self.client.session.connection_destination
@@ -232,22 +238,26 @@ class Arrival:
         return ArrivalNotes(self.counters, self.variables, self.named_destination)
 
     def variable(self, name: str) -> Sample:
+        if not self.acts and self.variables is not None and name in self.variables:
+            return self.variables[name]
         if name.startswith(OF_PROCESS):
-            own = self.variables if self.variables is not None and name in self.variables else self.frontend.variables
-            return own.get(name)
-        if self.client is not None:
+            return self.frontend.variables.get(name)
+        if self.client is not None and self.acts:
             return session_of(self.client).variables.get(name)
         return None if self.variables is None else self.variables.get(name)
 
     def set_variable(self, name: str, value: Sample) -> None:
-        """Sets a variable of the session or of the process: there is no other yet. That of the process keeps its value
-        where a client is judged again."""
+        """Sets a variable of the session or of the process: there is no other yet. Where a client is judged again, only
+        the rules behind see it."""
         of_process = name.startswith(OF_PROCESS)
         if not of_process and not name.startswith("sess."):
             return
-        if of_process and self.acts:
+        if not self.acts:
+            self.variables = {**(self.variables or {}), name: value}
+            return
+        if of_process:
             variables = self.frontend.variables
-        elif self.client is not None and not of_process:
+        elif self.client is not None:
             variables = session_of(self.client).variables
         elif self.variables is None:
             variables = self.variables = {}
@@ -276,9 +286,9 @@ class Arrival:
 
 
 @frozen
-class Readdressing:
-    """Puts another address in the place of one of the client's. A client that is judged again has it, too, for the
-    rules behind."""
+class SeenBehind:
+    """Does what decides about the rules behind: puts another address in the place of one of the client's, or sets a
+    variable of the process. It is done where a client is judged again, too, for these rules alone."""
 
     act: Callable[[Facts], object]
 
@@ -290,13 +300,14 @@ class Readdressing:
 class Gate:
     """Holds a frontend's rules for connections, or for sessions, in order: each a test, a decision or something that it
     does, and its place. The first that accepts or rejects is the last. `tracks`: one of them tracks something. `sets`:
-    one of them sets a variable of the session, or the connection's destination. `deeds` describe what they do beside
-    deciding: those of two gates are equal if both do the same for every client."""
+    one of them sets a variable of the session, or the connection's destination. `said` describes each rule, and `deeds`
+    what they do beside deciding: equal descriptions in two gates are of rules that do the same for every client."""
 
     rules: Sequence[tuple[Callable[[Facts], bool], str | Callable[[Facts], object], Place]]
     tracks: bool = False
     sets: bool = False
     deeds: tuple[object, ...] = ()
+    said: Sequence[object] = ()
 
     def judge(self, arrival: Arrival) -> str:
         """Runs the rules. Returns ACCEPT, REJECT, SILENT_DROP or EXPECT_PROXY. Raises Unevaluated, with the rule's
@@ -307,8 +318,7 @@ class Gate:
                 if not test(arrival):
                     continue
                 if not isinstance(does, str):
-                    if arrival.acts or isinstance(does, Readdressing):
-                        does(arrival)
+                    does(arrival)
                 elif does == EXPECT_PROXY:
                     verdict = EXPECT_PROXY
                 elif does in DENIED:
@@ -318,3 +328,28 @@ class Gate:
         except Exception as error:
             raise Unevaluated.by(error, place) from None
         return verdict
+
+    def judge_again(self, arrival: Arrival) -> tuple[str, list[object], list[Unevaluated]]:
+        """Asks the rules about a client that was admitted before, as if those that refuse it now were not there: what
+        has changed since must not hide the rules behind. Returns ACCEPT or EXPECT_PROXY, descriptions of the rules that
+        refuse the client, and what could not be evaluated, which refuses it as well."""
+        verdict = ACCEPT
+        refusing: list[object] = []
+        failed: list[Unevaluated] = []
+        for (test, does, place), said in zip(self.rules, self.said or self.rules, strict=True):
+            try:
+                if not test(arrival):
+                    continue
+                if isinstance(does, SeenBehind):
+                    does(arrival)
+            except Exception as error:
+                failed.append(Unevaluated.by(error, place))
+                refusing.append((said, "failed"))
+                continue
+            if does in DENIED:
+                refusing.append(said)
+            elif does == EXPECT_PROXY:
+                verdict = EXPECT_PROXY
+            elif does == ACCEPT:
+                break
+        return verdict, refusing, failed

@@ -6,15 +6,19 @@ It must never change a connection.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from socket import socket
 from typing import Final, Protocol
 
-from reusedproxy.clients.gate import ACCEPT, DENIED, REJECT, UNIX_CLIENT, Admitting, Arrival, Gate
+from attrs import frozen
+
+from reusedproxy.clients.gate import ACCEPT, EXPECT_PROXY, UNIX_CLIENT, Admitting, Arrival, Gate
 from reusedproxy.clients.pending import PendingClients
 from reusedproxy.config import model
 from reusedproxy.net.listener import Listener
 from reusedproxy.net.tls.server_transport import ServerTLSTransport
 from reusedproxy.net.unix_sockets import admits_as_many
+from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.sessions.client import ClientFacts
 
 # What another frontend's certificates mean for a client that has been admitted: nothing; it would be shown another; it
@@ -35,11 +39,26 @@ class Readmitting(Admitting, Protocol):
     def bind_of(self, listener: Listener) -> model.Bind:
         """Returns this frontend's line for a listener, which may have been made for another one's."""
 
-    def verdict(self, arrival: Arrival) -> str:
-        """Runs the rules for connections. Returns ACCEPT, REJECT, SILENT_DROP or EXPECT_PROXY."""
+    def not_evaluated(self, unevaluated: Unevaluated, listener: Listener) -> None:
+        """Reports a rule that could not be evaluated."""
 
-    def judged(self, gate: Gate, arrival: Arrival) -> str:
-        """Returns the verdict of these rules; REJECT where they could not be evaluated."""
+
+@frozen
+class Judgement:
+    """Holds what a frontend's rules say of a client that was admitted: whether it has to send a PROXY header first, and
+    which rules for connections and for sessions would refuse it by now."""
+
+    expects_proxy: bool
+    by_connection: Sequence[object] = ()
+    by_session: Sequence[object] = ()
+
+    def is_no_stricter_than(self, other: Judgement) -> bool:
+        """Tells whether each rule that refuses the client refuses it in the other judgement, too."""
+        return all(
+            each in theirs
+            for ours, theirs in ((self.by_connection, other.by_connection), (self.by_session, other.by_session))
+            for each in ours
+        )
 
 
 def certificates_at(connection: ClientFacts, before: Readmitting, now: Readmitting) -> str:
@@ -58,7 +77,11 @@ def certificates_at(connection: ClientFacts, before: Readmitting, now: Readmitti
 
 def is_admitted_alike(connection: ClientFacts, before: Readmitting, now: Readmitting) -> bool:
     """Tells whether the client would be admitted by the frontend `now`, with a PROXY header before its first request if
-    it had to send one `before`."""
+    it had to send one `before`.
+
+    A rule that refuses it in both has let it in: only figures have changed since (how often it has connected, what an
+    operator has set), and they send nobody away. Any other one that refuses it now does.
+    """
     accepted, listener = connection.transport.socket, connection.listener
     if not admits_as_many(now.bind_of(listener), before.bind_of(listener)):
         return False  # a unix socket whose owner or mode may shut it out
@@ -68,7 +91,7 @@ def is_admitted_alike(connection: ClientFacts, before: Readmitting, now: Readmit
         return True  # it is gone, which is about to be noticed
     address = peer[:2] if isinstance(peer, tuple) else UNIX_CLIENT
     old, new = (_judge_again(each, connection, accepted, address) for each in (before, now))
-    return new == old or (old in DENIED and new == ACCEPT)
+    return new.expects_proxy == old.expects_proxy and new.is_no_stricter_than(old)
 
 
 def is_treated_alike(connection: ClientFacts, before: Readmitting, now: Readmitting) -> bool:
@@ -84,19 +107,35 @@ def is_treated_alike(connection: ClientFacts, before: Readmitting, now: Readmitt
     return all(now.tables.get(table.name) is table for table, _ in (counters or {}).values())
 
 
-def _judge_again(frontend: Readmitting, connection: ClientFacts, accepted: socket, address: tuple[str, int]) -> str:
-    """Returns what the rules would say of a client that has been admitted, without counting it again."""
-    counters = None if connection.session is None else connection.session.counters
+def _judge_again(
+    frontend: Readmitting, connection: ClientFacts, accepted: socket, address: tuple[str, int]
+) -> Judgement:
+    """Returns what the rules say of a client that has been admitted, without counting it again."""
+    session = connection.session
+    counters = None if session is None else session.counters
     arrival = Arrival(accepted, address, connection.listener, frontend, counters=counters, acts=False)
-    if connection.session is not None:
-        arrival.variables = {**connection.session.variables}
-    verdict = frontend.verdict(arrival)
-    if verdict not in DENIED and frontend.session_gate is not None:
-        arrival.client, session = connection, connection.session
-        arrival.source, named = connection.address, connection.destination
-        if session is not None and session.addresses_before is not None:
-            arrival.source, named = session.addresses_before  # as rules for sessions see it at first
-        arrival.named_destination = named or arrival.connection_destination
-        if frontend.judged(frontend.session_gate, arrival) in DENIED:
-            return REJECT
-    return verdict
+    if session is not None:
+        arrival.variables = {**session.variables}
+    expected, by_connection = _ask_again(frontend, frontend.gate, arrival)
+    expects = expected == EXPECT_PROXY or frontend.bind_of(connection.listener).accept_proxy
+    if frontend.session_gate is None:
+        return Judgement(expects, by_connection)
+    arrival.ends = arrival.source, arrival.connection_destination
+    arrival.client, arrival.named_destination = connection, arrival.ends[1]
+    source, named = connection.address, connection.destination
+    if session is not None and session.addresses_before is not None:
+        source, named = session.addresses_before  # as rules for sessions see it at first
+    if named is not None:  # a PROXY header, which names both, or none
+        arrival.source, arrival.named_destination = source, named
+    _, by_session = _ask_again(frontend, frontend.session_gate, arrival)
+    return Judgement(expects, by_connection, by_session)
+
+
+def _ask_again(frontend: Readmitting, gate: Gate | None, arrival: Arrival) -> tuple[str, Sequence[object]]:
+    """Returns what these rules expect of the client, and which of them refuse it."""
+    if gate is None:
+        return ACCEPT, ()
+    verdict, refusing, failed = gate.judge_again(arrival)
+    for each in failed:
+        frontend.not_evaluated(each, arrival.listener)
+    return verdict, refusing

@@ -87,6 +87,26 @@ class ReloadTests(MainJobTestCase):
                 answers = [self.asked(idle), self.asked(half, GET[20:]), self.asked(fresh)]
                 self.assertEqual([b"200 OK" in answer for answer in answers], [stays] * 3, rule)
 
+    def test_who_was_limited_and_is_shut_out_is_heard_no_more(self) -> None:
+        """That the rules from before would refuse him by now, too, keeps him in only where these alone do."""
+        limit = (
+            "    stick-table type ip size 1k expire 1m store conn_cnt\n    tcp-request connection track-sc0 src\n"
+            "    tcp-request connection reject if { sc0_conn_cnt gt 2 }\n"
+        )
+        backend = "backend servers\n" + self.line
+        self.reload(limit + backend, "pools kept as they are")
+        with self.connected() as client:
+            self.assertIn(b"200 OK", self.asked(client))
+            for answered in (True, False, False):
+                with self.connected() as late:
+                    self.assertEqual(b"200 OK" in self.asked(late), answered)
+            self.reload("# a line\n" + limit + backend, "pools kept as they are")
+            self.assertIn(b"200 OK", self.asked(client))
+            self.reload(
+                "    tcp-request connection reject if { src 127.0.0.1 }\n" + limit + backend, "pools kept as they are"
+            )
+            self.assertEqual(self.asked(client), b"")
+
     def test_a_head_that_is_half_sent_is_judged_by_the_new_rules(self) -> None:
         with self.connected() as client:
             client.sendall(GET[:20])
