@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import redirect_stdout
+from io import StringIO
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -15,6 +17,7 @@ from reusedproxy.operators.runtime.commands import run
 from reusedproxy.operators.runtime.proxy import ADMIN, OPERATOR, Context, Refusal
 from reusedproxy.operators.runtime.session import Session
 from reusedproxy.operators.runtime.words import commands_of
+from reusedproxy.operators.shell.commands import NO_WAIT, namespace
 from reusedproxy.rules.map_methods import MOST_TRIED
 from reusedproxy.rules.maps import Map
 from tests.clientfakes import Wire
@@ -378,3 +381,31 @@ class PayloadTests(MapsTestCase):
         self.assertEqual(said, "The payload is too big: it may have 1048576 bytes.\n\n")
         self.assertEqual(self.wire.end, ("close", "payload too long"))
         self.assertEqual(len(self.entries()), 2)
+
+    def test_behind_a_semicolon_no_blank_is_needed(self) -> None:
+        """Or the lines would be run as commands."""
+        said = self.tell(f"show version;<<\nclear map {self.name}\n\n")
+        self.assertNotIn("clear", said)
+        self.assertEqual(self.entries(), ["/a 1", "/b two words"])
+
+    def test_an_empty_one_for_a_version_that_there_is_not_is_refused(self) -> None:
+        said = self.says(f"add map @9 {self.name}", payload="")
+        self.assertIn("Version number in the future", said)
+
+
+class ManholeTests(MapsTestCase):
+    def test_an_order_behind_another_is_refused_there(self) -> None:
+        """The other goes on only when the line has ended, so that the daemon would stand still for ever."""
+        self.says(f"prepare map {self.name}")
+        self.says(f"add map @1 {self.name} /x 1")
+        committing = iter(run(self.context, commands_of(f"commit map @1 {self.name}")[0]))
+        next(committing)
+        with redirect_stdout(StringIO()) as output:
+            namespace(self.service, "x")["run"](f"add map {self.name} /ban 1")
+        self.assertIn(NO_WAIT, output.getvalue())
+        self.assertEqual("".join(committing), "")
+        self.assertEqual(self.entries(), ["/x 1"])
+        with redirect_stdout(StringIO()) as output:
+            namespace(self.service, "x")["run"](f"add map {self.name} /ban 1")
+        self.assertEqual(output.getvalue(), "")
+        self.assertEqual(self.entries(), ["/x 1", "/ban 1"])

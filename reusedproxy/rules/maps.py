@@ -242,6 +242,10 @@ class Map:
         return size
 
     @property
+    def is_being_prepared(self) -> bool:
+        return False  # what is done meanwhile is done to what a reload prepares, too
+
+    @property
     def entry_count(self) -> int:
         return len(self._entries)
 

@@ -60,6 +60,10 @@ class PatternFile(list[str]):
         #: How many are preparing it at the moment.
         self._preparing = 0
 
+    @property
+    def is_being_prepared(self) -> bool:
+        return self._preparing > 0
+
     def prepare(self, method: str, ignore_case: bool, what: str) -> Generator[None, None, None]:
         """Checks that the patterns can be parsed for this method and, where compiling them takes long, compiles them,
         in steps; `what` begins a message. Raises Wrong."""

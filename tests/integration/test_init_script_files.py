@@ -88,6 +88,24 @@ class PidFileTests(InitScriptTestCase):
             self.settings.write_text(settings)
         self.assertEqual((self.pid, self.status_of_a_request(self.port)), (pid, 503))
 
+    def test_a_status_file_that_is_large_is_not_read_whole(self) -> None:
+        """The daemon's user has it open, and may write what he wants."""
+        self.expect(0, "start")
+        status = self.pidfile.with_suffix(".status")
+        beginning = status.read_bytes()[:12]
+        for end in (b"", b"x" * 100):
+            status.write_bytes(beginning + end)
+            os.truncate(status, 1 << 40)
+            limited = subprocess.run(
+                ["/bin/sh", "-c", 'ulimit -v 500000 && exec /bin/sh "$0" status', str(SCRIPT)],
+                env={**os.environ, "REUSEDPROXY_DEFAULTS": str(self.settings)},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                timeout=60,
+                check=False,
+            )
+            self.assertEqual((limited.returncode, limited.stdout.count(b"\n")), (0, 1), limited.stdout)
+
     def test_a_configuration_whose_name_ends_with_a_blank_is_reloaded(self) -> None:
         self.configuration = self.configuration.rename(f"{self.configuration} ")
         self.set(CONFIG=f"'{self.configuration}'")

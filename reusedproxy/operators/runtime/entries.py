@@ -15,7 +15,7 @@ from attrs import frozen
 
 from reusedproxy.config.language.report import Wrong
 from reusedproxy.config.model.values import Place
-from reusedproxy.operators.runtime.proxy import Refusal
+from reusedproxy.operators.runtime.proxy import QUEUED, Refusal
 from reusedproxy.rules.entries import Entries, Entry, Numbers
 from reusedproxy.rules.versions import Versions
 
@@ -42,6 +42,10 @@ class Contents(Protocol):
 
     @property
     def entry_count(self) -> int: ...
+
+    @property
+    def is_being_prepared(self) -> bool:
+        """Whether a change would have to wait for a reload that reads it."""
 
     @property
     def uses(self) -> Iterable[Place]: ...
@@ -109,8 +113,8 @@ def in_turn(each: Contents, among: Callable[[], Mapping[str, Contents]], order: 
     orders, own = each.versions.orders, object()
     orders.append(own)
     try:
-        while orders[0] is not own:
-            yield ""
+        while orders[0] is not own or each.is_being_prepared:
+            yield QUEUED
         _is_named(each, among())
         yield from order
         _is_named(each, among())

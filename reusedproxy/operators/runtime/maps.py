@@ -79,6 +79,8 @@ def add_map(context: Context, words: Sequence[str]) -> Iterator[str]:
 
 
 def _add_all(each: Map, version: int | None, pairs: Iterator[tuple[str, str]]) -> Iterator[str]:
+    if version is not None and version != each.versions.current:
+        versions.check(each, version)
     for number, (key, value) in enumerate(pairs):
         if key:
             yield from _add(each, version, encoded(key), encoded(value))

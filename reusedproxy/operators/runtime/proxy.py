@@ -42,6 +42,8 @@ NOBODY = Orderer("the runtime API", "nobody known")
 WAIT: Final = "\0 wait"
 #: Likewise, for work that ends by itself: what the client says meanwhile is answered after it.
 BUSY: Final = "\0 busy"
+#: Likewise, for an order that others come before: it goes on in later turns, when these have ended.
+QUEUED: Final = "\0 queued"
 Told = Callable[[bool, Sequence[tuple[str, str]]], None]
 #: Is told whether an order was done that took its time, and what is said of it, lines with their ends.
 Done = Callable[[bool, str], None]

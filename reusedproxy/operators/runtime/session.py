@@ -22,7 +22,7 @@ from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.transport import Transport
 from reusedproxy.operators.runtime.commands import run
 from reusedproxy.operators.runtime.messages import with_severity
-from reusedproxy.operators.runtime.proxy import BUSY, WAIT, Context, Refusal
+from reusedproxy.operators.runtime.proxy import BUSY, QUEUED, WAIT, Context, Refusal
 from reusedproxy.operators.runtime.words import commands_of
 
 #: Most bytes of a line, with what follows before it is answered; HAProxy's buffer.
@@ -33,9 +33,9 @@ PIECES_AT_ONCE = 8
 #: Seconds after which a turn ends in any case: one piece may have taken long.
 TURN = 0.002
 #: A line that ends with it is followed by lines for its last command, up to an empty one, or to the word that it says.
-_PAYLOAD = re.compile(r"(?:\A|\s)<<([^\s<;]{0,64})\Z")
+_PAYLOAD = re.compile(r"(?:\A|\s|(?<!\\);)<<([^\s<;]{0,64})\Z")
 #: HAProxy takes a longer word for an argument, and the lines of the payload for commands.
-_NO_PAYLOAD = re.compile(r"(?:\A|\s)<<\S*\Z")
+_NO_PAYLOAD = re.compile(r"(?:\A|\s|(?<!\\);)<<\S*\Z")
 _PAYLOAD_WORD = (
     "The word behind '<<', which ends the payload, may have 64 characters, and no '<' or ';': nothing was done, and the"
     " lines behind it are not read."
@@ -370,6 +370,8 @@ class Session:
         elif piece is WAIT or piece is BUSY:
             self._waiting, self._busy = True, piece is BUSY
             self._deadlines.cancel(self)  # nothing may be to say for hours
+        elif piece is QUEUED:
+            pass
         elif piece.endswith("\0"):
             self._transport.write(printable_lines(piece[:-1]).encode() + b"\0")
         elif piece:

@@ -31,6 +31,15 @@ class VersionOrders:
     def add(self, each: Contents, version: int, key: bytes, value: bytes = b"") -> Iterator[str]:
         """Adds an entry to a version that is being prepared, if it could be looked up in the current one: a commit must
         not fail for one line. Raises Refusal."""
+        self.check(each, version)
+        versions = each.versions
+        yield from in_steps(each.check(key, value, WHAT))
+        if version not in versions.prepared:
+            versions.prepared[version] = Entries(each.numbers)
+        versions.prepared[version].append(key, value)
+
+    def check(self, each: Contents, version: int) -> None:
+        """Raises Refusal if nothing can be added to a version."""
         versions = each.versions
         if version > versions.newest:
             raise Refusal(f"Version number in the future, please use 'prepare {self._kind}' before.")
@@ -38,10 +47,6 @@ class VersionOrders:
             raise Refusal("Version number out of range.")
         if version not in versions.prepared and len(versions.prepared) >= MOST_PREPARED:
             raise Refusal(f"No more than {MOST_PREPARED} versions can be prepared at a time.")
-        yield from in_steps(each.check(key, value, WHAT))
-        if version not in versions.prepared:
-            versions.prepared[version] = Entries(each.numbers)
-        versions.prepared[version].append(key, value)
 
     def clear(self, context: Context, words: Sequence[str]) -> Iterator[str]:
         """Does `clear map|acl [@<ver>] <name>`."""

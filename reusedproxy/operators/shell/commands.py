@@ -9,6 +9,7 @@ from __future__ import annotations
 import pydoc
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from reusedproxy.backends.backend import Backend
@@ -20,7 +21,7 @@ from reusedproxy.operators.logs.expiry import days_left
 from reusedproxy.operators.logs.orders import Orderer
 from reusedproxy.operators.metrics.groups import SPREAD_HEADINGS, groups
 from reusedproxy.operators.runtime.commands import run
-from reusedproxy.operators.runtime.proxy import ADMIN, BUSY, WAIT, Context, Refusal, Service
+from reusedproxy.operators.runtime.proxy import ADMIN, BUSY, QUEUED, WAIT, Context, Refusal, Service
 from reusedproxy.operators.runtime.words import commands_of
 from reusedproxy.operators.shell.tables import POOL_HEADINGS, pool_row, table
 from reusedproxy.operators.stats.figures import closed_because
@@ -89,11 +90,16 @@ def _say_at_once(pieces: Iterable[str]) -> bool:
     """Prints an answer as far as it can be had now; returns whether its command has ended.
 
     One that is busy goes on once, to say where its end is told: whoever asked again and again would keep what it
-    waits for from happening. What would follow new lines has shown those that there are, and so has ended.
+    waits for from happening. So would one that others come before. What would follow new lines has shown those that
+    there are, and so has ended.
     """
-    left = iter(pieces)
+    left: Any = iter(pieces)
     busy = False
     for piece in left:
+        if piece is QUEUED:
+            with suppress(Refusal):
+                left.throw(Refusal(NO_WAIT))  # if it were closed, it would be done later
+            return False
         if piece is WAIT or (busy and piece is BUSY):
             if hasattr(left, "close"):
                 left.close()
