@@ -361,6 +361,31 @@ class AskTests(SynchronousTestCase):
             self.assertIn(f"process {PID}, the daemon that wrote", self.ask().lines[0])
             self.assertEqual([each for each in self.signals if each[1]], [(PID, signal.SIGHUP)])
 
+    def test_a_process_of_another_user_gets_no_signal(self) -> None:
+        """Root asks, and the daemon's user writes into the file: it may name any process there is."""
+        self.file.write(RUNNING, 0, [])
+        self.replaced_after, self.script = 1, {1: (RUNNING, 0, [])}
+        for user, signals in ((5, 2), (0, 1), (None, 1)):
+            self.pid, self.signals, self.looks = PID, [], 0
+            self.file.write(RUNNING, 0, [])
+            ask_to_reload(
+                *(PID, self.path, self.kill, self.clock.seconds, self.sleep, lambda pid: True, lambda pid: False),
+                lambda pid, user=user: 5 if pid == PID else user,  # type: ignore[misc]
+            )
+            self.assertEqual(len([each for each in self.signals if each[1]]), signals, user)
+
+    def test_a_file_that_changes_all_the_time_causes_few_signals(self) -> None:
+        self.file.write(RUNNING, 0, [])
+        looks = self.sleep
+
+        def flap(seconds: float) -> None:
+            looks(seconds)
+            self.pid = PID if self.pid == NEXT else NEXT
+            self.file.write(RUNNING, 0, [])
+
+        ask_to_reload(*(PID, self.path, self.kill, self.clock.seconds, flap), lambda pid: True, lambda pid: False)
+        self.assertLess(len([each for each in self.signals if each[1]]), 4)
+
     def test_what_has_ended_is_known_by_its_state(self) -> None:
         proc = temporary_directory(self)
         for pid, stat in ((7, b"7 (a) S 1"), (8, b"8 (b) Z) Z 1"), (9, b"9 (Z) R 1"), (10, b"")):

@@ -1,4 +1,4 @@
-"""Tells whether a process is a daemon of this program, and whether it has ended."""
+"""Tells whether a process is a daemon of this program, as which user it runs, and whether it has ended."""
 
 from __future__ import annotations
 
@@ -30,3 +30,12 @@ def has_ended(pid: int, proc: Path = Path("/proc")) -> bool:
         return False
     # Behind the name, which may have any characters in it, stands the state (proc(5)).
     return said.rpartition(b")")[2].split()[:1] in ([b"Z"], [b"X"])
+
+
+def user_of(pid: int, proc: Path = Path("/proc")) -> int | None:
+    """Returns the number of the user as whom process `pid` runs; None if that cannot be known."""
+    try:
+        lines = (proc / str(pid) / "status").read_bytes().split(b"\n")
+    except OSError:
+        return None
+    return next((int(line.split()[1]) for line in lines if line.startswith(b"Uid:")), None)

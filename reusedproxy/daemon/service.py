@@ -407,10 +407,23 @@ class ProxyService(Service):
 
     def _accept(self, proxy: Proxy, verb: str) -> None:
         for frontend, listener in proxy.listeners:
-            frontend.listen(listener)
+            if not self._may_listen(partial(frontend.listen, listener), listener):
+                continue
             # At a reload, a listener bound for this proxy is new.
             text = f"Proxy {frontend.name} {'listens on' if listener in proxy.bound else verb} {bound_to(listener)}"
             self.announce("notice", text, f"frontend {frontend.name}")
+
+    def _may_listen(self, listen: Callable[[], None], listener: Listener) -> bool:
+        """Has a listener accept. Returns False, with the listener closed, if that cannot be: another program may have
+        got the port of one that the process before has closed (`disable frontend`). All others have to serve."""
+        try:
+            listen()
+        except OSError as error:
+            why = error.strerror or str(error)
+            self.announce("alert", f"Nobody listens on {bound_to(listener)}: {why}. A reload tries it again")
+            listener.close()
+            return False
+        return True
 
     def _open_to_operators(self) -> None:
         if self.manhole is not None:
@@ -430,7 +443,7 @@ class ProxyService(Service):
         else:
             self.announce("warning", f"serves, but process {pid} has not said that it has stopped accepting")
         for listener in self._listeners:
-            listener.own()
+            self._may_listen(listener.own, listener)
         self.supervision.takes_over()
         self._say_ready()
         listeners = [*(listener for _, listener in self.proxy.open_listeners), *self.runtime.listeners]

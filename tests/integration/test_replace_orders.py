@@ -166,6 +166,22 @@ class OrderTests(SynchronousTestCase):
         for name in ("main", "other"):
             self.assertTrue(new.has_said(f"the order by which frontend {name} accepts nobody is forgotten"), new.output)
 
+    def test_a_port_that_somebody_has_got_meanwhile_keeps_no_other_from_being_served(self) -> None:
+        """Or two processes would serve, one of which hears no order."""
+        new = self.coming()
+        self.assertEqual(self.ask("disable frontend main"), ["\n"])
+        with socket.socket() as other:
+            other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            other.bind((LOOPBACK, new.port))
+            other.listen()
+            self.served(new)
+            self.assertTrue(
+                new.has_said(f"Nobody listens on {LOOPBACK}:{new.port}: Address already in use"), new.output
+            )
+            self.assertEqual(self.ask("set weight b/t 77"), ["\n"])
+            self.assertIn(f"Pid: {new.pid}", self._ask("show info"))
+        wait_for(self.old.ended, "the old process to end", 10)
+
     def test_orders_about_tables_hold_whenever_they_were_given(self) -> None:
         self.ask("set table counted key a data.gpc0 5", "set table counted key b data.gpc0 5")
         new = self.coming()

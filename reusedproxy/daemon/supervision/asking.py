@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from attrs import frozen
 
-from reusedproxy.daemon.processes import has_ended, is_daemon
+from reusedproxy.daemon.processes import has_ended, is_daemon, user_of
 from reusedproxy.daemon.supervision.status_file import REFUSED, RELOADED, STARTING, STOPPING, read
 
 #: Seconds that `ask_to_reload` waits (resolving names may take 15 s, new connections 5 s), and seconds between two
@@ -19,6 +19,8 @@ PATIENCE = 60.0
 LOOK = 0.05
 #: Seconds after the end of a process in which another one, that has taken its place, says so in the file.
 TAKING_OVER = 2.0
+#: Processes that are told to reload at most, each in the place of the one before.
+MOST_TOLD = 4
 
 
 @frozen
@@ -37,6 +39,7 @@ def ask_to_reload(
     sleep: Callable[[float], None] = time.sleep,
     ours: Callable[[int], bool | None] = is_daemon,
     ended: Callable[[int], bool] = has_ended,
+    user: Callable[[int], int | None] = user_of,
 ) -> Outcome:
     """Makes process `pid`, whose `--status-file` is at `path`, reload, and waits for the outcome.
 
@@ -46,7 +49,9 @@ def ask_to_reload(
 
     Another process may take the place of this one meanwhile (`--replace`), and have read its files before they were
     changed. It is told to reload, too, since the old one passes on only what it was told before it left. It counts its
-    reloads from 0, and each of them began after it had said that it is there.
+    reloads from 0, and each of them began after it had said that it is there. The daemon's user may write another
+    number into the file: only a process that runs as the same user, whom he could tell himself, gets the signal, each
+    once.
     """
     from signal import SIGHUP
 
@@ -65,6 +70,7 @@ def ask_to_reload(
         return Outcome(
             False, [f"not reloaded: process {pid} is another program; the daemon that wrote {path} has ended"]
         )
+    told, its_user = {pid}, user(pid)
     try:
         kill(pid, SIGHUP)
     except ProcessLookupError:
@@ -76,8 +82,13 @@ def ask_to_reload(
     ended_at: float | None = None
     while now() < until:
         found = read(path)
-        if found is not None and found.pid != asked and found.state != STARTING and ours(found.pid):
+        if (
+            (found is not None and found.pid not in told and found.state != STARTING and len(told) < MOST_TOLD)
+            and ours(found.pid)
+            and user(found.pid) == its_user
+        ):
             asked, reloads, ended_at = found.pid, 0, None
+            told.add(asked)
             with suppress(OSError):  # it has ended, which is seen below
                 kill(asked, SIGHUP)
         if found is not None and found.pid == asked:
