@@ -54,6 +54,7 @@ class JudgeTests(SynchronousTestCase):
         for failure, word in (
             (DialFailure("TCP connect", "", timed_out=True), "whether a firewall drops"),
             (DialFailure("TCP connect", "Connection refused"), "whether the server listens"),
+            (DialFailure("TCP connect", "no connection can come from there (source 192.0.2.7): x"), "'source' names"),
             (DialFailure("TCP connect", "Too many open files", ours=True), "ulimit -n"),
         ):
             (found,) = findings_of(Observed("b/s", refusal=Refusal(failure)), line(), 0.0)

@@ -174,6 +174,25 @@ class ConnectTests(DialCase):
             self.loop.advance(0.1)
             failure = self.failed(dial)
             self.assertIn(words, failure)
+            self.assertFalse(self.owner.failures[0].ours)
+
+    def test_no_port_left_says_nothing_of_the_server(self) -> None:
+        """The same error as that of an address that this machine does not have."""
+
+        class Full(socket.socket):
+            def connect_ex(self, address: object) -> int:
+                return errno.EADDRNOTAVAIL
+
+        server = self.loop.server()
+        for source in (OwnEnd(), OwnEnd("127.0.0.7")):
+            self.owner = Owner()
+            options = options_of(ServerSocket(source=source))
+            base = self.loop.poller, self.loop.deadlines, server.target, None, 5.0
+            with mock.patch.object(dial_module, "socket", Full):
+                dial = Dialer(*base, options=options).dial(self.owner)
+            self.loop.advance(0.1)
+            self.assertEqual(self.failed(dial), "TCP connect failed: Cannot assign requested address")
+            self.assertTrue(self.owner.failures[0].ours)
 
     def test_an_algorithm_that_the_kernel_has_not_leaves_its_own(self) -> None:
         """As in HAProxy; who builds the server is told."""

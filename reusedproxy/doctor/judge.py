@@ -14,6 +14,7 @@ from cryptography import x509
 from reusedproxy.config import model
 from reusedproxy.doctor.observations import OPTIONS, USUAL, Asked, Observed, Refusal, Stood
 from reusedproxy.net.dial import TCP_CONNECT
+from reusedproxy.net.outgoing import FROM_NOWHERE
 from reusedproxy.net.tls.observed import Handshake, ObservedContext
 from reusedproxy.net.tls.pins import pin_of
 from reusedproxy.net.tls.svid import SPIFFE
@@ -142,6 +143,8 @@ def _refused(refusal: Refusal, line: Line) -> Finding:
                 "nobody answers at this address and port: look whether the server is up, and whether a firewall drops"
                 " what comes from here; 'timeout connect' bounds the wait"
             )
+        elif failure.reason.startswith(FROM_NOWHERE):
+            remedy = "look whether this machine has the address, or interface, that 'source' names ('ip address')"
         else:
             remedy = "look whether the server listens at this address and port, and for all addresses or for another"
         return Finding(TROUBLE, "connect", text, remedy)

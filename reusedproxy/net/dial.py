@@ -33,7 +33,7 @@ from twisted.logger import Logger
 
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.descriptors import EXHAUSTED
-from reusedproxy.net.outgoing import USUAL, Outgoing
+from reusedproxy.net.outgoing import USUAL, AddressMissing, Outgoing
 from reusedproxy.net.poller import READ, WRITE, Poller
 from reusedproxy.net.reach import Reach
 from reusedproxy.net.tls.bounded import Bounded, Endless, OnSocket, bounded
@@ -225,7 +225,7 @@ class Dial:
         except OSError as error:
             # The owner is never called within `dial`: a deadline that has passed already tells it in the next turn.
             self._error = error.strerror or str(error)
-            self._ours = error.errno in EXHAUSTED
+            self._ours = error.errno in EXHAUSTED and not isinstance(error, AddressMissing)
             dialer.deadlines.watch(self, self.born)
             return
         dialer.deadlines.watch(self, inf if dialer.timeout is None else self.born + dialer.timeout)

@@ -6,6 +6,7 @@ Knows sockets and what the configuration says of them; must never know whose the
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import suppress
 from socket import (
@@ -30,6 +31,14 @@ from reusedproxy.net.keep_alive import Option, probing, set_options
 #: among those that are free for that server; a bound port would be taken for all of them.
 _IP_BIND_ADDRESS_NO_PORT = 24
 
+#: How messages of a socket begin that cannot be bound as `source` has it.
+FROM_NOWHERE = "no connection can come from there"
+
+
+class AddressMissing(OSError):
+    """Tells that this machine does not have the address that `source` names: another machine may have taken it. The
+    error's number is that of a connection for which no port is left, which says nothing of the server."""
+
 
 @frozen
 class Outgoing:
@@ -49,10 +58,8 @@ class Outgoing:
         try:
             self._bind(on)
         except OSError as error:
-            said = " ".join(self._words())
-            raise OSError(
-                error.errno, f"no connection can come from there ({said}): {error.strerror or error}"
-            ) from None
+            text = f"{FROM_NOWHERE} ({' '.join(self._words())}): {error.strerror or error}"
+            raise (AddressMissing if error.errno == errno.EADDRNOTAVAIL else OSError)(error.errno, text) from None
 
     def _bind(self, on: socket) -> None:
         source = self.source

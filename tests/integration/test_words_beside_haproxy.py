@@ -12,7 +12,7 @@ from unittest import TestCase
 from tests.integration.beside import HOST, HAProxy
 from tests.integration.daemon import Daemon
 from tests.integration.names import NameServerThread
-from tests.integration.peers import accept_each, temporary_directory, wait_for
+from tests.integration.peers import LOOPBACK, accept_each, temporary_directory, wait_for
 from tests.integration.test_beside_haproxy import why_not
 from tests.integration.wordcases import Case, Server, both
 from tests.ports import free_port, free_ports
@@ -314,6 +314,25 @@ class ActionTests(WordsTestCase):
             daemon.stop()
         self.assertEqual(heard[0], heard[1])
         self.assertEqual(heard[0], [{f"127.0.0.{number}"} for number in (11, 12, 13)])
+
+    def test_a_server_is_down_when_the_address_is_gone_from_which_it_is_reached(self) -> None:
+        """As one is that two machines share, and the other one has now: nobody waits for the server."""
+        for make in (HAProxy, Daemon):
+            with socket.create_server((HOST, 0)) as server:
+                accept_each(server, lambda connection: _note_peer(connection, set()))
+                at = f"{HOST}:{server.getsockname()[1]}"
+                text = (
+                    f"backend servers\n option httpchk GET /\n server gone {at} check inter 200ms fall 2 source"
+                    f" 192.0.2.77\n server there {at} backup\n"
+                )
+                daemon = make(temporary_directory(self), text)
+                self.addCleanup(daemon.stop)
+                daemon.start()
+                wait_for(lambda: daemon.server("gone")["status"].startswith("DOWN"), "the checks")  # noqa: B023
+                with socket.create_connection((LOOPBACK, daemon.port), timeout=20) as client:
+                    client.sendall(GET)
+                    self.assertIn(b"200", client.recv(4096), make)
+                daemon.stop()
 
     def test_time_outs_are_those_of_a_rule(self) -> None:
         slow = b""  # it never answers
