@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from unittest import mock
+
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from reusedproxy.config.model.tls import StoredCertificate
+from reusedproxy.demo.certificates import Authority
 from reusedproxy.operators.runtime.commands import run
 from reusedproxy.operators.runtime.proxy import BUSY, OPERATOR, USER
 from reusedproxy.operators.view.certificates import certificates_in_use
@@ -160,6 +164,79 @@ class ForgettingTests(CommittedTestCase):
         self.write("front.pem", "newer")
         self.reactor.pump([1.0] * 10)
         self.assertEqual(self.shown()[0], "newer")
+
+
+class IssuersTests(CommittedTestCase):
+    """The directory of what completes chains (`issuers-chain-path`): that of the listener's certificate; the server's
+    file has its own."""
+
+    def configuration(self) -> str:
+        self.middle = Authority("middle", issuer=self.authority)
+        issued = self.middle.issue("alone", key="ecdsa")
+        Path(self.crt).write_bytes(issued.certificate.public_bytes(Encoding.PEM) + issued.key_pem)
+        self.middle.issue("client", client=True, key="ecdsa").write(Path(self.client))
+        (self.folder / "issuers").mkdir()
+        self.issuer = Path(self.text("issuers/middle", self.middle.certificate_pem.decode()))
+        self.text("issuers/junk", "junk")
+        return super().configuration().replace("global\n", f"global\n issuers-chain-path {self.folder}/issuers\n")
+
+    def chain(self) -> int:
+        """How many certificates complete the listener's."""
+        return self.proxy.trusts._certificates[self.crt, None].chain.count(b"BEGIN")
+
+    def reload(self) -> None:
+        self.service.reload()
+        self.reactor.pump([0.5] * 20)
+
+    def told_of(self, level: str, words: str) -> int:
+        return sum(each == level and words in text for each, text in self.announced)
+
+    def test_a_file_that_breaks_while_it_is_used_changes_nothing(self) -> None:
+        """As other files of TLS; neither when `ssl-watch` looks, nor by a reload that an operator orders."""
+        before, whole = self.proxy, self.issuer.read_text()
+        self.issuer.write_text(whole[: len(whole) // 2])
+        self.reactor.pump([1.0] * 10)
+        self.assertEqual(self.told_of("alert", f"{self.issuer}: is cut off"), 1)
+        self.reload()
+        self.assertEqual(self.told_of("alert", f"{self.issuer}: is cut off"), 2)
+        self.assertEqual((self.proxy, self.chain()), (before, 1))
+        self.issuer.write_text(whole + self.authority.certificate_pem.decode())
+        self.reactor.pump([1.0] * 10)
+        self.assertEqual((self.proxy is before, self.chain()), (False, 2))
+
+    def test_a_file_that_is_gone_completes_nothing_any_more(self) -> None:
+        self.issuer.unlink()
+        self.reload()
+        self.assertEqual((self.chain(), self.told_of("notice", "configuration reloaded")), (0, 1))
+
+    def test_a_new_file_that_cannot_be_used_is_told_once(self) -> None:
+        """Those that were told of at the start are not, until an operator orders a reload."""
+        self.text("issuers/more", "junk, too")
+        self.reactor.pump([1.0] * 10)
+        self.text("issuers/root", self.authority.certificate_pem.decode())
+        self.reactor.pump([1.0] * 10)
+        self.assertEqual([self.told_of("warning", f"issuers/{each}: ") for each in ("more", "junk")], [1, 0])
+        self.assertEqual(self.told_of("notice", "files of TLS"), 2)
+        self.reload()
+        self.assertEqual([self.told_of("warning", f"issuers/{each}: ") for each in ("more", "junk")], [2, 1])
+        self.assertEqual(self.chain(), 1)
+
+    def test_a_directory_that_cannot_be_read_refuses_a_reload(self) -> None:
+        """The daemon's user may read less than root did at the start."""
+        before = self.proxy
+        with mock.patch("reusedproxy.build.issuers.names_in", side_effect=PermissionError(13, "Permission denied")):
+            self.reload()
+        self.assertEqual((self.proxy, self.chain()), (before, 1))
+        self.assertEqual(self.told_of("alert", f"{self.folder}/issuers: cannot be read: Permission denied"), 1)
+
+    def test_a_file_that_completes_nothing_ends_no_connection(self) -> None:
+        """Nor does one that completes what others show."""
+        context, shown = self.proxy.lines["b/s"].pool.context, self.shown()
+        for word in ("other", "middle"):
+            self.text(f"issuers/{word}", self.authority.certificate_pem.decode())
+            self.reload()
+            self.assertIs(self.proxy.lines["b/s"].pool.context, context)
+        self.assertEqual((self.shown(), self.chain()), (shown, 0))
 
 
 class AnswerTests(CommittedTestCase):

@@ -791,8 +791,8 @@ GLOBAL: dict[str, Any] = {
     "workload_api": None,  # a reload says that it needs a start: tests/test_daemon_workload.py
     "issuers": (
         f" issuers-chain-path {ISSUERS}\n",
-        lambda service: [name for name, *_ in service.proxy.trusts.issuers.stamps],
-        [ISSUERS],
+        lambda service: getattr(service.proxy.configuration.global_.issuers, "value", None),
+        ISSUERS,
     ),
     "stored_certificates": None,  # for the lines that name them: tests/test_build_certificates.py
     "spread_checks": (" spread-checks 5\n", lambda service: service.proxy.configuration.global_.spread_checks, 5),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,8 +14,11 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.demo.certificates import Authority, Credential
+from reusedproxy.net.slices import run_through
 from reusedproxy.net.tls.files import CertificateFile, read_certificate
-from reusedproxy.net.tls.issuers import NO_ISSUERS, Issuers, read_issuers
+from reusedproxy.net.tls.in_memory import CertificateName
+from reusedproxy.net.tls.issuers import NO_ISSUERS, Issuers, reading_issuers
+from reusedproxy.net.tls.svid import SPIFFE
 from reusedproxy.net.tls.trusts import Trusts
 
 
@@ -36,7 +40,6 @@ class IssuersTests(SynchronousTestCase):
         self.directory = Path(directory.name)
         self.root = Authority("root")
         self.middle = Authority("middle", issuer=self.root)
-        self.faults: list[str] = []
 
     def file(self, credential: Credential, *, whole: bool = False) -> CertificateFile:
         """A file with the certificate and its key, and with its chain if it is `whole`."""
@@ -50,14 +53,14 @@ class IssuersTests(SynchronousTestCase):
         for name, content in files.items():
             (self.directory / name).write_bytes(content)
             paths.append(str(self.directory / name))
-        return read_issuers("dir", paths, self.faults)
+        return run_through(reading_issuers(paths))
 
     def test_what_has_issued_it_is_shown_with_what_stands_above(self) -> None:
         found = self.file(self.middle.issue("a", key="ecdsa"))
         above = self.middle.certificate_pem + self.root.certificate_pem
         completed = self.issuers(other=Authority("other").certificate_pem, middle=above).completed(found)
         self.assertEqual(x509.load_pem_x509_certificates(completed.chain), x509.load_pem_x509_certificates(above))
-        self.assertEqual((completed.leaf, completed.content, self.faults), (found.leaf, found.content, []))
+        self.assertEqual((completed.leaf, completed.content), (found.leaf, found.content))
 
     def test_a_file_that_has_a_chain_is_left_alone(self) -> None:
         """Also one of another issuer that is not there, and any without a directory."""
@@ -84,22 +87,43 @@ class IssuersTests(SynchronousTestCase):
         completed = issuers.completed(self.file(self.middle.issue("a", key="ecdsa")))
         self.assertEqual(completed.chain.count(b"BEGIN"), 1)
         for fault, words in zip(
-            self.faults,
+            issuers.left_out,
             (
-                "b_none: no usable certificate",
-                "c_again: has the same issuer as",
+                "b_none: is no PEM file",
                 "d_nameless: the first certificate has",
+                "c_again: has the same issuer as",
             ),
             strict=True,
         ):
             self.assertIn(words, fault)
 
-    def test_other_files_in_the_directory_make_other_certificates(self) -> None:
-        """What is not shown to anybody has no stamp of it."""
-        trusts, found = Trusts(), []
-        for content in (self.middle.certificate_pem, self.middle.certificate_pem, self.root.certificate_pem):
-            trusts.issuers = self.issuers(one=content)
-            found.append(trusts.stamps([("crt", None)], ()))
-            self.assertEqual(trusts.stamps((), ()), ())
-        self.assertEqual(found[0], found[1])
-        self.assertNotEqual(found[0], found[2])
+    def test_another_chain_makes_another_certificate(self) -> None:
+        """Only of those whose chain it completes, whether their files have been read before or not."""
+        names: list[CertificateName] = [
+            (self.written(name, issued), None) for name, issued in self.of_each_kind().items()
+        ]
+        self.assertEqual(len(self.changed(names, self.middle.certificate_pem)), 0)
+        above = self.middle.certificate_pem + self.root.certificate_pem
+        self.assertEqual([os.path.basename(path) for path, _ in self.changed(names, above)], ["alone"])
+
+    def of_each_kind(self) -> dict[str, bytes]:
+        issued = self.middle.issue("a", key="ecdsa")
+        alone = issued.certificate.public_bytes(Encoding.PEM) + issued.key_pem
+        return {"alone": alone, "whole": issued.pem, "stranger": Authority("stranger").issue("a", key="ecdsa").pem}
+
+    def written(self, name: str, content: bytes) -> str:
+        path = self.directory / name
+        path.write_bytes(content)
+        return str(path)
+
+    def changed(self, names: list[CertificateName], now: bytes) -> list[CertificateName]:
+        """Those certificates that have another stamp when the issuer's file has this content, beside a new one."""
+        before, after, found = Trusts(), Trusts(), []
+        before.issuers = self.issuers(middle=self.middle.certificate_pem)
+        after.issuers = self.issuers(middle=now, other=Authority("other").certificate_pem)
+        run_through(before.finding_chains(names))
+        for name in [*names, (SPIFFE, None), ("/not/there", None)]:
+            if before.stamps([name], ()) != after.stamps([name], ()):
+                found.append(name)
+        self.assertEqual(before.stamps((), ()), ())
+        return found

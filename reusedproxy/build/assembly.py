@@ -24,7 +24,7 @@ from reusedproxy.build.asked import calls_in
 from reusedproxy.build.backends import Backends
 from reusedproxy.build.certificates import FilesOfTLS, Served, Stamps, serving
 from reusedproxy.build.deeds import notes_in_sessions
-from reusedproxy.build.issuers import issuers_of
+from reusedproxy.build.issuers import finding_issuers
 from reusedproxy.build.listeners import Listeners, query_of
 from reusedproxy.build.log_lines import LogLines, log_lines
 from reusedproxy.build.maps import Maps
@@ -68,6 +68,7 @@ from reusedproxy.net.resolver import Query
 from reusedproxy.net.slices import Steps, run_through
 from reusedproxy.net.tls.files import TLSConfigurationError
 from reusedproxy.net.tls.in_memory import FilesInMemory
+from reusedproxy.net.tls.issuers import NO_ISSUERS
 from reusedproxy.net.tls.svid import SVID
 from reusedproxy.net.tls.trusts import Trusts
 from reusedproxy.net.watchdog import Standstills
@@ -323,7 +324,10 @@ class Assembly:
         proxy.stamps = yield from proxy.files.look()  # before any of these files is read
         if serving:
             yield from proxy.trusts.reading(proxy.files.crl_files, self._reactor, proxy.files.beside_lists)
-        proxy.trusts.issuers = issuers_of(configuration.global_, self._faults, [] if self._again else proxy.notices)
+        before = NO_ISSUERS if self._previous is None else self._previous.trusts.issuers
+        proxy.trusts.issuers = yield from finding_issuers(
+            configuration.global_, before, self._faults, proxy.notices, again=self._again
+        )
         sections = Sections(configuration, proxy.addresses, self._faults, [] if self._again else proxy.notices)
         answers = Answers(configuration.global_.bufsize, {**proxy.answers})
         self._spelling = spelling_of(configuration.global_, self._faults)
@@ -332,11 +336,11 @@ class Assembly:
         tie(proxy)
         unused = [*stand_by(configuration, proxy.backends, self._reactor)]
         proxy.notices += [] if self._again else unused
-        before = self._previous.tables if self._previous is not None else {}
+        tables = self._previous.tables if self._previous is not None else {}
         proxy.list_sources = sources_of(configuration, self._faults)
         fetches = self._previous.list_fetches if self._previous is not None else {}
         proxy.list_fetches = fetches_of(proxy.list_sources, fetches)
-        proxy.tables = tables_of(configuration.tables, before, proxy.deadlines.now, proxy.notices)
+        proxy.tables = tables_of(configuration.tables, tables, proxy.deadlines.now, proxy.notices)
         proxy.sweep = Sweep(proxy.tables, proxy.deadlines)
         shared = yield from self._shared(backends, answers, sections)
         if not self._again:

@@ -73,6 +73,7 @@ def serving(tls: BindTLS, previous: Iterable[Served], trusts: Trusts) -> Steps[S
     yield
     names = [(each.path, each.key) for each in chosen]
     on_disk = yield from _looking_at(files_of(tls, chosen))
+    yield from trusts.finding_chains(names)
     stamps = (*on_disk, *trusts.stamps(names, [*_lists(tls), *trusted_files(tls, chosen)]))
     yield
     former = [*previous]

@@ -6,6 +6,7 @@ certificate: nothing else is shown with it. It must never know who shows a certi
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
 
@@ -20,6 +21,7 @@ from cryptography.x509 import (
     UnsupportedGeneralNameType,
 )
 
+from reusedproxy.net.slices import Steps
 from reusedproxy.net.tls.files import (
     LARGEST_CERTIFICATE,
     CertificateFile,
@@ -33,28 +35,46 @@ from reusedproxy.net.tls.files import (
 
 @frozen
 class Chain:
-    """Holds one file: the issuer that comes first, and all of the file's certificates in PEM."""
+    """Holds one file: the issuer that comes first, all of the file's certificates in PEM, and a number that tells these
+    from others."""
 
     path: str
     issuer: Certificate
     content: bytes
+    digest: int
 
 
 @frozen
 class Issuers:
-    """Holds the chains of a directory by the identifiers of their issuers' keys, and what tells one content of it from
-    another, in the shape of a file's stamp."""
+    """Holds the chains of a directory by the identifiers of their issuers' keys; and, by path, what is wrong with the
+    files that are left out because they are `unusable`, or because another one of the same issuer counts."""
 
     chains: Mapping[bytes, tuple[Chain, ...]] = Factory(dict)
-    stamps: tuple[tuple[str, int, int, int, int], ...] = ()
+    unusable: Mapping[str, str] = Factory(dict)
+    doubles: Mapping[str, str] = Factory(dict)
+
+    @property
+    def paths(self) -> set[str]:
+        """Returns the files that complete chains."""
+        return {chain.path for chains in self.chains.values() for chain in chains}
+
+    @property
+    def left_out(self) -> list[str]:
+        """Returns what is wrong with the others."""
+        return [*self.unusable.values(), *self.doubles.values()]
 
     def completed(self, certificate: CertificateFile) -> CertificateFile:
         """Returns the certificate with the chain of its issuer, if its own file has none."""
-        if self.chains and len(certificates_in(certificate.content)) == 1:
-            for chain in self.chains.get(_key_above(certificate.leaf), ()):
-                if _has_issued(chain.issuer, certificate.leaf):
-                    return evolve(certificate, chain=chain.content)
-        return certificate
+        chain = self.chain_for(certificate.content)
+        return certificate if chain is None else evolve(certificate, chain=chain.content)
+
+    def chain_for(self, content: bytes) -> Chain | None:
+        """Returns what completes the chain of a certificate whose file has this content; None: nothing does."""
+        found = certificates_in(content) if self.chains else []
+        if len(found) != 1:
+            return None
+        (leaf,) = found
+        return next((each for each in self.chains.get(_key_above(leaf), ()) if _has_issued(each.issuer, leaf)), None)
 
 
 NO_ISSUERS = Issuers()
@@ -62,36 +82,37 @@ NO_ISSUERS = Issuers()
 _UNREADABLE = (DuplicateExtension, ExtensionNotFound, UnsupportedGeneralNameType, ValueError)
 
 
-def read_issuers(directory: str, files: Iterable[str], faults: list[str]) -> Issuers:
-    """Reads the files of a directory. Adds to `faults` what is wrong with those that are left out; as in HAProxy the
-    others count."""
-    found: dict[bytes, tuple[Chain, ...]] = {}
-    digest, size = sha256(), 0
+def reading_issuers(files: Iterable[str]) -> Steps[Issuers]:
+    """Reads the files of a directory, in steps. As in HAProxy, the others count where one cannot be used."""
+    chains: dict[bytes, tuple[Chain, ...]] = {}
+    unusable, doubles = {}, {}
     for path in files:
+        yield
+        if os.path.isdir(path):
+            continue
         try:
             chain, key = _read(path)
         except TLSConfigurationError as error:
-            faults += error.args
+            unusable[path] = str(error)
             continue
-        others = found.get(key, ())
+        others = chains.get(key, ())
         twin = next((each for each in others if each.issuer.subject == chain.issuer.subject), None)
-        if twin is not None:
-            faults.append(f"issuers-chain-path {path}: has the same issuer as {twin.path}, which counts")
-            continue
-        found[key] = (*others, chain)
-        digest.update(chain.content)
-        size += len(chain.content)
-    return Issuers(found, ((directory, int.from_bytes(digest.digest(), "big"), 0, size, 0),))
+        if twin is None:
+            chains[key] = (*others, chain)
+        else:
+            doubles[path] = f"issuers-chain-path {path}: has the same issuer as {twin.path}, which counts"
+    return Issuers(chains, unusable, doubles)
 
 
 def _read(path: str) -> tuple[Chain, bytes]:
     what = f"issuers-chain-path {path}"
     content = content_of(what, path, LARGEST_CERTIFICATE)
+    chain = chain_in(what, content)
     issuer = readable_certificates_in(what, content)[0]
     key = _key_of(issuer)
     if not key:
         raise TLSConfigurationError(f"{what}: the first certificate has no identifier of its key, by which it is found")
-    return Chain(path, issuer, chain_in(what, content)), key
+    return Chain(path, issuer, chain, int.from_bytes(sha256(chain).digest(), "big")), key
 
 
 def _key_of(issuer: Certificate) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 from functools import cached_property
 from hashlib import sha256
 from typing import Any
@@ -22,6 +23,7 @@ from reusedproxy.net.tls.crl import Span
 from reusedproxy.net.tls.crl_files import CRLFiles, Revoked
 from reusedproxy.net.tls.files import (
     LARGEST_AUTHORITIES,
+    LARGEST_CERTIFICATE,
     CertificateFile,
     TLSConfigurationError,
     blocks_in,
@@ -33,7 +35,7 @@ from reusedproxy.net.tls.files import (
     readable_certificates_in,
 )
 from reusedproxy.net.tls.in_memory import CertificateInMemory, CertificateName, FilesInMemory, Stamp
-from reusedproxy.net.tls.issuers import NO_ISSUERS
+from reusedproxy.net.tls.issuers import NO_ISSUERS, Chain
 from reusedproxy.net.tls.openssl_server import share_store
 from reusedproxy.net.tls.revoked import ListUnreadable, RevokedLists, has_large_lists, without_lists
 from reusedproxy.net.tls.svid import SPIFFE, SVID
@@ -198,6 +200,8 @@ class Trusts:
         self.in_memory = FilesInMemory() if in_memory is None else in_memory
         #: What completes the chains of certificates that it reads.
         self.issuers = NO_ISSUERS
+        #: What that is for each, as far as it was asked.
+        self._chains: dict[CertificateName, Chain | None] = {}
         #: The certificates in use, as long as some context shows them.
         self._certificates: WeakValueDictionary[CertificateName, CertificateFile] = WeakValueDictionary(
             {} if previous is None else previous._certificates
@@ -237,7 +241,26 @@ class Trusts:
     def stamps(self, names: Collection[CertificateName], paths: Collection[str]) -> tuple[Stamp, ...]:
         """Returns the stamps of what is in memory of certificates and of other files, and of what completes the chains
         of the former."""
-        return (*self.in_memory.stamps(names, paths), *(self.issuers.stamps if names else ()))
+        chains = {name: self._chain_of(name) for name in names} if self.issuers.chains else {}
+        above = ((path, each.digest, 0, len(each.content), 0) for (path, _), each in chains.items() if each is not None)
+        return (*self.in_memory.stamps(names, paths), *above)
+
+    def finding_chains(self, names: Iterable[CertificateName]) -> Steps[None]:
+        """Finds what completes the chains of many certificates, in steps, ahead of `stamps`: their files are read."""
+        for name in names if self.issuers.chains else ():
+            self._chain_of(name)
+            yield
+
+    def _chain_of(self, name: CertificateName) -> Chain | None:
+        if name not in self._chains:
+            held, content = self.in_memory.certificates.get(name), b""
+            if held is not None:
+                content = held.content
+            elif name[0] != SPIFFE:
+                with suppress(TLSConfigurationError):  # which is said when it is to be shown
+                    content = content_of(f"crt {name[0]}", name[0], LARGEST_CERTIFICATE)
+            self._chains[name] = self.issuers.chain_for(content)
+        return self._chains[name]
 
     def of(self, named: Named, crl_file: str | None = None, *, fetched: bool = False) -> Trusted:
         """Returns what makes a context trust `named`: paths (None: the system's CAs) with their keywords.
