@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.serialization import Encoding
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.build.certificates import FilesOfTLS
@@ -15,6 +16,7 @@ from reusedproxy.config.reader import Source, read_configuration
 from reusedproxy.net.slices import run_through
 from reusedproxy.net.tls.client import ClientContext
 from reusedproxy.net.tls.identity import ClientIdentity
+from reusedproxy.net.tls.issuers import reading_issuers
 from reusedproxy.net.tls.trusts import Trusts
 from reusedproxy.pool.named import IdentityRefused, Name
 from reusedproxy.rules.maps import Map
@@ -153,6 +155,21 @@ class ReloadTests(IdentitiesTestCase):
         self.assertTrue(second.is_current(before["a"]))
         self.assertFalse(second.is_current(before["b"]))
         self.assertTrue(second.is_current(after["b"]))
+
+    def test_another_chain_makes_another_identity(self) -> None:
+        """What completes it has come from elsewhere (`issuers-chain-path`): its own file is the same."""
+        issued = self.authority.issue("a", client=True, key="ecdsa")
+        path = self.folder / "t/a.pem"
+        path.parent.mkdir()
+        path.write_bytes(issued.certificate.public_bytes(Encoding.PEM) + issued.key_pem)
+        server, issuers, made, chains = self.server("crt t/%[req.hdr(x)].pem"), self.folder / "issuers", None, []
+        for number in (1, 1, 2):
+            issuers.write_bytes(self.authority.certificate_pem * number)
+            trusts = Trusts()
+            trusts.issuers = run_through(reading_issuers([str(issuers)]))
+            made = run_through(loading(server, made, trusts, self.faults))
+            chains.append(made.crts[str(path)][1].chain)
+        self.assertEqual([each.count(b"BEGIN") for each in chains], [1, 1, 2])
 
     def chosen(self, made: Identities, name: str) -> ClientIdentity:
         ours = made.crts[f"{self.folder}/t/{name}.pem"][1]

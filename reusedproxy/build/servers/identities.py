@@ -138,8 +138,9 @@ def _certificate(
     if before is not None and before[0] == stamps:
         return before[1]
     read = trusts.certificate(path)
-    if before is not None and (before[1].content, before[1].key) == (read.content, read.key):
-        return before[1]
+    known = None if before is None else before[1]
+    if known is not None and (known.content, known.key, known.chain) == (read.content, read.key, read.chain):
+        return known
     try_certificate(read, tls)
     return read
 
