@@ -207,6 +207,32 @@ class NameTests(SynchronousTestCase):
 class NoticeTests(SynchronousTestCase):
     """What an operator should hear though all is well enough to start."""
 
+    def test_sockets_that_no_connection_to_a_server_can_have_are_told(self) -> None:
+        """HAProxy says nothing; each connection fails there, too."""
+        lines = (
+            "a [::1]:1 source 127.0.0.1",
+            "b 127.0.0.1:1 source ::1",
+            "c unix@/x cc reno source 127.0.0.1",
+            "d 127.0.0.1:1 cc reno source 127.0.0.1",
+            "e [::1]:1 source *:2000",
+        )
+        file = temporary_directory(self) / "proxy.cfg"
+        file.write_text(f"{HEAD}listen b\n bind {LOOPBACK}:0\n" + "".join(f" server {line}\n" for line in lines))
+        notices = ProxyService(Clock(), [str(file)]).assemble(bind=False).notices
+        families = "one address is of IPv4, the other one of IPv6"
+        self.assertEqual(
+            [(each.level, each.text) for each in notices if "server b/" in each.text],
+            [
+                (
+                    "warning",
+                    f"server b/a: 'source 127.0.0.1': no connection can come from there to [::1]:1: {families}",
+                ),
+                ("warning", f"server b/b: 'source ::1': no connection can come from there to 127.0.0.1:1: {families}"),
+                ("notice", "server b/c: 'source' does nothing where the server is a unix socket"),
+                ("notice", "server b/c: 'cc' does nothing where the server is a unix socket"),
+            ],
+        )
+
     def test_a_log_socket_that_is_not_there_is_said_once_at_the_start(self) -> None:
         """Not by --check, which is run elsewhere, too."""
         directory = temporary_directory(self)

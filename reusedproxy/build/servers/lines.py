@@ -33,6 +33,7 @@ from reusedproxy.build.servers.connections import (
 from reusedproxy.build.servers.elsewhere import Elsewhere, feeds_pool
 from reusedproxy.build.servers.identities import Identities, loading
 from reusedproxy.build.servers.line import Identity, Line
+from reusedproxy.build.servers.own_ends import socket_notices
 from reusedproxy.build.step_dialers import StepDialers, with_port
 from reusedproxy.config import model
 from reusedproxy.config.language.report import Fault
@@ -43,7 +44,7 @@ from reusedproxy.net.addresses import Addresses
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.dial import Dialer, Target
 from reusedproxy.net.names.messages import Service
-from reusedproxy.net.outgoing import is_known, options_of
+from reusedproxy.net.outgoing import options_of
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.slices import Steps
 from reusedproxy.net.tls.client import ClientContext
@@ -186,10 +187,7 @@ class Lines:
             if context.ours is not None:
                 texts = not_valid_yet(f"server {name}: crt {context.settings.crt}", context.ours)
                 self._notices += (Notice("warning", settings.place, text) for text in texts)
-        if settings.congestion and not is_known(settings.congestion):
-            what = f"server {name}: 'cc {settings.congestion}'"
-            text = f"{what}: the kernel has no such algorithm for this user, so its own counts"
-            self._notices.append(Notice("warning", settings.place, text))
+        self._notices += socket_notices(name, settings, identity.socket, identity.target)
         pool = self._pools.pool(f"Server {name}", settings, identity, context, announce)
         pool.ping_request = ping_request
         if previous is not None:
