@@ -12,7 +12,7 @@ from reusedproxy.config import model
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.rules.facts import Sample
 from reusedproxy.sessions.figures import milliseconds
-from reusedproxy.sessions.process import OF_PROCESS, of_environment
+from reusedproxy.sessions.process import FIGURES, of_environment
 
 #: Events a second (`clients.frequencies`).
 RATES: Final = ("be_sess_rate", "fe_req_rate", "fe_sess_rate", "srv_sess_rate")
@@ -65,8 +65,8 @@ def figure(which: str, name: str, frontend: Asked) -> Sample:
     if there is no such one."""
     if which == "env":
         return of_environment(frontend.environment, name)
-    if which in OF_PROCESS:
-        return OF_PROCESS[which]()
+    if which in FIGURES:
+        return FIGURES[which]()
     if which in _OF_FRONTENDS:
         return _OF_FRONTENDS[which](frontend)
     if which in RATES:

@@ -23,10 +23,10 @@ from reusedproxy.rules.actions import act_of
 from reusedproxy.rules.facts import Course, Sample
 from reusedproxy.rules.nobody import NobodysFacts
 from reusedproxy.rules.regular import Unevaluated
-from reusedproxy.wire.faults import Limits
+from reusedproxy.wire.heads import Limits
 
 #: What sample fetches ask of the process itself, whoever asks.
-OF_PROCESS: Mapping[str, Callable[[], Sample]] = {"pid": getpid, "hostname": lambda: gethostname().encode()}
+FIGURES: Mapping[str, Callable[[], Sample]] = {"pid": getpid, "hostname": lambda: gethostname().encode()}
 
 
 def of_environment(environment: Mapping[str, str], name: str) -> bytes | None:
@@ -57,7 +57,7 @@ class ProcessFacts(NobodysFacts):
     def figure(self, which: str, name: str) -> Sample:
         if which == "env":
             return of_environment(self._environment, name)
-        return self._uptime if which == "uptime" else OF_PROCESS[which]()
+        return self._uptime if which == "uptime" else FIGURES[which]()
 
     @property
     def course(self) -> Course:

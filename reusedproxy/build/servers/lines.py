@@ -33,7 +33,7 @@ from reusedproxy.build.servers.connections import (
 from reusedproxy.build.servers.elsewhere import Elsewhere, feeds_pool
 from reusedproxy.build.servers.identities import Identities, loading
 from reusedproxy.build.servers.line import Identity, Line
-from reusedproxy.build.servers.own_ends import socket_notices
+from reusedproxy.build.servers.socket_notices import socket_notices
 from reusedproxy.build.step_dialers import StepDialers, with_port
 from reusedproxy.config import model
 from reusedproxy.config.language.report import Fault
