@@ -22,6 +22,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import islice, takewhile
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -52,6 +53,13 @@ def accept_each(listening: socket.socket, serve: Callable[[socket.socket], None]
             threading.Thread(target=serve, args=(connection,), daemon=True).start()
 
     threading.Thread(target=accept, daemon=True).start()
+
+
+def end_accepting(listening: socket.socket) -> None:
+    """Closes a listening socket, so that a thread that waits there for a connection ends."""
+    with suppress(OSError):
+        listening.shutdown(socket.SHUT_RDWR)
+    listening.close()
 
 
 def missing(*programs: str) -> str:

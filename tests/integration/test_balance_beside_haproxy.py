@@ -19,7 +19,7 @@ from unittest import TestCase
 
 from tests.integration.beside import HOST, PATIENCE, HAProxy
 from tests.integration.daemon import Daemon
-from tests.integration.peers import LOOPBACK, missing, temporary_directory, wait_for
+from tests.integration.peers import LOOPBACK, end_accepting, missing, temporary_directory, wait_for
 from tests.ports import free_ports
 
 #: Keys of each map; REUSEDPROXY_KEYS=10000 asks for more.
@@ -43,9 +43,7 @@ class Farm:
             self.fell(name)
 
     def fell(self, name: str) -> None:
-        listening = self._listening.pop(name)
-        listening.shutdown(socket.SHUT_RDWR)
-        listening.close()
+        end_accepting(self._listening.pop(name))
 
     def rises(self, name: str) -> None:
         self._listening[name] = each = socket.create_server((HOST, self.ports[name]), backlog=256)

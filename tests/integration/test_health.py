@@ -12,7 +12,7 @@ from unittest import TestCase
 
 from tests.integration.beside import HOST, HAProxy, haproxy_version
 from tests.integration.daemon import Daemon
-from tests.integration.peers import LOOPBACK, accept_each, temporary_directory, wait_for
+from tests.integration.peers import LOOPBACK, accept_each, end_accepting, temporary_directory, wait_for
 from tests.ports import free_port, free_ports
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -36,9 +36,7 @@ class Peer:
         return port
 
     def stop(self) -> None:
-        with suppress(OSError):  # it has stopped
-            self._listening.shutdown(socket.SHUT_RDWR)
-        self._listening.close()
+        end_accepting(self._listening)
 
     def _serve(self, connection: socket.socket) -> None:
         with connection, suppress(OSError):

@@ -14,7 +14,15 @@ from reusedproxy.demo.certificates import Authority
 from reusedproxy.wire.proxy_protocol import ProxyHeader, read_proxy_header
 from tests.integration.beside import HOST, HAProxy
 from tests.integration.daemon import Daemon
-from tests.integration.peers import LOOPBACK, accept_each, missing, run_curl, temporary_directory, wait_for
+from tests.integration.peers import (
+    LOOPBACK,
+    accept_each,
+    end_accepting,
+    missing,
+    run_curl,
+    temporary_directory,
+    wait_for,
+)
 from tests.integration.test_main_job import NAME, MainJobTestCase
 from tests.integration.test_words_beside_haproxy import GET, WordsTestCase
 from tests.ports import free_port, free_ports
@@ -155,11 +163,7 @@ class Introduced:
             connection.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
 
     def stop(self) -> None:
-        try:
-            self.listening.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
-        self.listening.close()
+        end_accepting(self.listening)
 
 
 #: Of a client without a certificate: whether one was verified. HAProxy says yes (0), against section 2.2.6.

@@ -9,7 +9,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.integration.daemon import Daemon
-from tests.integration.peers import LOOPBACK, temporary_directory, wait_for
+from tests.integration.peers import LOOPBACK, accepts_connections, temporary_directory, wait_for
 from tests.ports import free_port
 
 TEXT = """\
@@ -181,6 +181,8 @@ class OrderTests(SynchronousTestCase):
             self.assertEqual(self.ask("set weight b/t 77"), ["\n"])
             self.assertIn(f"Pid: {new.pid}", self._ask("show info"))
         wait_for(self.old.ended, "the old process to end", 10)
+        self.assertIn("Success=1", self._ask("reload"))
+        self.assertTrue(accepts_connections(new.port), new.output)
 
     def test_orders_about_tables_hold_whenever_they_were_given(self) -> None:
         self.ask("set table counted key a data.gpc0 5", "set table counted key b data.gpc0 5")

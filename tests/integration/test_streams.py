@@ -19,7 +19,7 @@ from attrs import define, field
 
 from reusedproxy.demo.certificates import Authority
 from tests.integration.daemon import ROOT, Daemon
-from tests.integration.peers import LOOPBACK, accepts_connections, missing, temporary_directory, wait_for
+from tests.integration.peers import LOOPBACK, accepts_connections, end_accepting, missing, temporary_directory, wait_for
 from tests.ports import free_port, free_ports
 
 
@@ -48,11 +48,7 @@ class Echo:
         return port
 
     def stop(self) -> None:
-        try:
-            self.listening.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
-        self.listening.close()
+        end_accepting(self.listening)
 
     def _accept(self) -> None:
         while True:

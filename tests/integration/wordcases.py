@@ -14,7 +14,7 @@ from attrs import define, field, frozen
 
 from tests.integration.beside import HOST, HAProxy, request_end
 from tests.integration.daemon import Daemon
-from tests.integration.peers import accept_each
+from tests.integration.peers import accept_each, end_accepting
 from tests.ports import free_ports
 
 #: Seconds for which a client waits for an answer, or for the end.
@@ -82,11 +82,7 @@ class Server:
                 pass
 
     def stop(self) -> None:
-        try:
-            self.listening.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
-        self.listening.close()
+        end_accepting(self.listening)
 
 
 def run(make: type[Daemon], directory: Path, cases: Sequence[Case], settings: str = "") -> list[Seen]:
