@@ -33,8 +33,7 @@ class OrdersTestCase(GenerationTestCase):
     def begin_with(self, *servers: str, more: str = "", general: str = "", at: str = f"{LOOPBACK}:1") -> None:
         """Servers of the backend `b`, all at the same address: s1, s2 …; no check is answered. `general` stands on
         `default-server`."""
-        self.begin()
-        self.stop()
+        self.addCleanup(self.stop)
         self.service_of(*servers, more=more, general=general, at=at)
 
     def hear(self, level: str, text: str, section: str = "") -> None:
