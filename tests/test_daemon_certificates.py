@@ -112,14 +112,19 @@ class CommitTests(CommittedTestCase):
         self.assertEqual(self.tell("show ssl cert").splitlines()[:2], ["# transaction", f"*{self.crt}"])
 
     def test_what_cannot_be_used_changes_nothing(self) -> None:
-        """Here, as another file of the configuration is of no use by then. That is told, and ends the transaction."""
-        (self.folder / "stored.crt").write_text("nothing")
+        """Here, as another file of the configuration is of no use by then. That is told, and the transaction can be
+        committed again."""
+        stored = self.folder / "stored.crt"
+        content = stored.read_bytes()
+        stored.write_text("nothing")
         said = self.replace(self.crt, self.pem("new"))
         self.assertEqual(said.splitlines()[0], f"Committing {self.crt}")
         self.assertIn("stored.crt: is no PEM file", said)
         self.assertEqual(said.splitlines()[-1], "Failed!")
         self.assertEqual(self.shown(), [*self.before])
-        self.assertEqual(self.service.transactions, {})
+        stored.write_bytes(content)
+        self.assertIn("Success!", self.tell(f"commit ssl cert {self.crt}"))
+        self.assertEqual((self.shown()[0], self.service.transactions), ("new", {}))
 
     def test_one_commit_or_reload_at_a_time(self) -> None:
         self.tell(f"set ssl cert {self.client}", self.pem("new", client=True))

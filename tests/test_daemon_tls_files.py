@@ -127,6 +127,27 @@ class ListTests(FilesTestCase):
         self.reactor.pump([0.5] * 20)
         self.assertIsNot(self.proxy.files, files)
 
+    def test_an_answer_that_is_read_late_undoes_nothing_that_was_ordered_since(self) -> None:
+        self.make("new.pem", "new.test")
+        self.tell(f"set ssl cert {self.crt}", self.pem_of("front.pem"))
+        for number, line in enumerate(
+            (
+                f"add ssl crt-list {self.list} new.pem",
+                f"commit ssl cert {self.crt}",
+                f"del ssl crt-list {self.list} new.pem",
+            )
+        ):
+            self.context.payload = None
+            pieces = iter(run(self.context, line.split()))
+            first = next(pieces)
+            said = self.tell(f"new ssl cert {number}")
+            if "locked" in said:  # until what the other session has ordered is done
+                self.reactor.pump([0.5] * 20)
+                said = self.tell(f"new ssl cert {number}")
+            self.assertIn("New empty", said, line)
+            self.assertRegex("".join((first, *pieces)), f"Success!\n$|deleted in crtlist '{self.list}'!\n$", line)
+            self.assertIn(f"\n{number}\n", self.tell("show ssl cert"), line)
+
     def test_what_is_committed_under_its_name_is_shown(self) -> None:
         name = "@mine/x"
         self.make(name, "new.test")

@@ -23,7 +23,7 @@ from reusedproxy.operators.runtime.authorities import AUTHORITIES, REVOCATIONS
 from reusedproxy.operators.runtime.certificates import CERTIFICATES
 from reusedproxy.operators.runtime.messages import ERROR, NOTICE, Message
 from reusedproxy.operators.runtime.proxy import Context, Refusal
-from reusedproxy.operators.runtime.transactions import LOCKED, Kind, Result, outcome, turned
+from reusedproxy.operators.runtime.transactions import LOCKED, Kind, Result, Turning, outcome
 from reusedproxy.operators.view.certificates import ListedCertificate, binds_of, crt_lists
 
 #: Lines of a list in one piece of an answer.
@@ -70,8 +70,9 @@ def add_ssl_crt_list(context: Context, words: Sequence[str]) -> Iterator[str]:
     trusts = context.proxy.trusts
     files = trusts.in_memory.with_list(path, trusts.lists[path].with_line(line))
     uses = len(binds_of(context.proxy, path))
+    turning = Turning(context, files, path, "add ssl crt-list", lambda result: None)
     yield f"Inserting certificate '{line.bundle}' in crt-list '{path}'"
-    yield outcome(uses, (yield from turned(context, files, path, "add ssl crt-list", lambda result: None)))
+    yield outcome(uses, (yield from turning.result()))
 
 
 def del_ssl_crt_list(context: Context, words: Sequence[str]) -> Iterator[str]:
@@ -89,7 +90,7 @@ def del_ssl_crt_list(context: Context, words: Sequence[str]) -> Iterator[str]:
     held = trusts.lists[path]
     gone = [each for each in held.lines if (each.number, (each.path, each.key)) == (entry.line, entry.file)]
     files = trusts.in_memory.with_list(path, held.without(gone))
-    result = yield from turned(context, files, path, "del ssl crt-list", _keeping(context))
+    result = yield from Turning(context, files, path, "del ssl crt-list", _keeping(context)).result()
     if result is None:
         yield "The log says how it ends.\n"
     elif result.wrong:

@@ -120,8 +120,6 @@ class Transaction:
     name: str
     configuration: Configuration
     content: Any
-    #: Its end is being waited for.
-    committing: bool = False
 
 
 class Reloading(Protocol):

@@ -145,18 +145,20 @@ class Kind(ABC, Generic[T]):
         known = self.known(context).get(name) or self.added(name)
         if context.service.files_are_locked:
             raise Refusal(f"Can't commit the {self.noun}!\n{LOCKED}\n{failed}")
-        ongoing.committing = True
-        yield f"Committing {name}"
-        result: Result | None = Result()
+        turning: Turning | None = None
         if known.uses:
             files = self.put(context.proxy.trusts.in_memory, known.key, ongoing.content)
-            result = yield from turned(
-                context, files, name, f"commit ssl {self.word}", lambda result: self._end(context, ongoing)
-            )
+
+            def over(result: Result) -> None:
+                if not result.wrong:
+                    self._end(context, ongoing)
+
+            turning = Turning(context, files, name, f"commit ssl {self.word}", over)
         else:
             self._keep(context, known, ongoing.content)
             self._end(context, ongoing)
-        yield outcome(known.uses, result)
+        yield f"Committing {name}"
+        yield outcome(known.uses, Result() if turning is None else (yield from turning.result()))
 
     def abort(self, context: Context, words: Sequence[str]) -> str:
         """Does `abort ssl <word> <name>`."""
@@ -211,25 +213,32 @@ class Result:
     noted: Sequence[str] = ()
 
 
-def turned(
-    context: Context, files: FilesInMemory, name: str, order: str, over: Callable[[Result], object]
-) -> Generator[str, None, Result | None]:
-    """Has listeners and servers use these files, because of an `order` about the one of this name, and waits for it.
+class Turning:
+    """Has listeners and servers use these files, because of an `order` about the one of this name.
 
-    Returns the result, of which `over` is told, too; None where the session does not wait any longer. Raises Refusal
-    while files are locked."""
-    found: list[Result] = []
+    It begins at once: between two pieces of an answer, other orders are done, and reloads.
+    """
 
-    def done(wrong: Sequence[str], noted: Sequence[str]) -> None:
-        found.append(Result(wrong, noted))
-        over(found[0])
-        context.wake()
+    def __init__(
+        self, context: Context, files: FilesInMemory, name: str, order: str, over: Callable[[Result], object]
+    ) -> None:
+        """Calls `over` with the result. Raises Refusal while files are locked."""
+        self._context = context
+        self._over = over
+        self._result: Result | None = None
+        if not context.service.put_files(files, name, order, self._done):
+            raise Refusal(LOCKED)
 
-    if not context.service.put_files(files, name, order, done):
-        raise Refusal(LOCKED)
-    if not found:
-        yield BUSY
-    return found[0] if found else None
+    def _done(self, wrong: Sequence[str], noted: Sequence[str]) -> None:
+        self._result = Result(wrong, noted)
+        self._over(self._result)
+        self._context.wake()
+
+    def result(self) -> Generator[str, None, Result | None]:
+        """Waits for the result, and returns it; None where the session does not wait any longer."""
+        if self._result is None:
+            yield BUSY
+        return self._result
 
 
 def outcome(uses: int, result: Result | None) -> str:
