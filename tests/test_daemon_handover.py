@@ -9,7 +9,8 @@ import select
 import socket
 import threading
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -34,7 +35,7 @@ from reusedproxy.daemon.supervision.reports import Supervision
 from reusedproxy.daemon.supervision.status_file import RUNNING, StatusFile
 from reusedproxy.net.binding import ListenError, bind_socket, given_socket
 from reusedproxy.net.deadlines import Deadlines
-from reusedproxy.net.listener import HELD, LISTENING, Listener
+from reusedproxy.net.listener import BLOCKED, HELD, LISTENING, Listener
 from reusedproxy.operators.runtime.commands import run
 from reusedproxy.operators.runtime.proxy import ADMIN, OPERATOR, Context, Refusal
 from reusedproxy.tables.table import Table
@@ -403,6 +404,16 @@ class BothTests(BothTestCase):
         self.taken.give_up()
 
 
+@contextmanager
+def listening_at(closed: Listener) -> Iterator[None]:
+    """Another program, which has got the port of a listener that is closed for a while."""
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(closed.socket.getsockname())
+        other.listen()
+        yield
+
+
 class SuspendedTests(BothTestCase):
     """An operator has disabled a frontend of the old process."""
 
@@ -425,6 +436,27 @@ class SuspendedTests(BothTestCase):
         self.assertTrue(self.refuses())
         listener.listen(mock.Mock())
         self.assertFalse(self.refuses())
+        self.taken.give_up()
+
+    def test_a_port_that_another_program_has_got_is_not_taken(self) -> None:
+        """As the new process of HAProxy could not bind it."""
+        with listening_at(self.closed):
+            with self.assertRaisesRegex(ListenError, "Address already in use"):
+                given_socket(self.taken, self.closed.bind, 5)
+            with self.assertRaisesRegex(ListenError, "Address already in use"):
+                self.closed.may_adopt(self.closed.bind)
+        self.closed.may_adopt(self.closed.bind)
+        self.assertTrue(self.refuses())
+        self.taken.give_up()
+
+    def test_a_port_that_another_program_gets_is_tried_again(self) -> None:
+        with listening_at(self.closed):
+            for _ in range(2):
+                with self.assertRaises(OSError):
+                    self.closed.restore()
+            self.assertEqual((self.closed.state, self.closed.shut), (BLOCKED, True))
+        self.closed.restore()
+        self.assertEqual((self.closed.state, self.closed.shut), (LISTENING, False))
         self.taken.give_up()
 
 

@@ -103,7 +103,8 @@ class Listeners:
         """
         for _, listener in self._previous:
             address = listener.bind.address
-            if address.kind == bind.address.kind == "tcp" and listener.port == bind.address.port != 0:
+            ours = listener.port == bind.address.port != 0 and not listener.shut
+            if address.kind == bind.address.kind == "tcp" and ours:
                 what = "what is listened on beside that needs a restart, or a reload that ends it before"
                 return f" (we listen on {address}: {what})"
         return ""

@@ -56,7 +56,7 @@ from reusedproxy.daemon.supervision.reports import Supervision
 from reusedproxy.daemon.wording import bound_to, listed
 from reusedproxy.daemon.workload.source import WORD, WorkloadAPI
 from reusedproxy.net import descriptors
-from reusedproxy.net.listener import Listener
+from reusedproxy.net.listener import BLOCKED, CLOSED, Listener
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.tls.in_memory import FilesInMemory
 from reusedproxy.operators.logs.expiry import Ending, Expiry
@@ -405,25 +405,33 @@ class ProxyService(Service):
         else:
             self._say_ready()
 
-    def _accept(self, proxy: Proxy, verb: str) -> None:
+    def _accept(self, proxy: Proxy, verb: str) -> list[str]:
+        """Has every listener accept. Returns what is said of those that cannot."""
+        lost = []
         for frontend, listener in proxy.listeners:
-            if not self._may_listen(partial(frontend.listen, listener), listener):
+            if fault := self._fault_of(partial(frontend.listen, listener), listener, frontend.name):
+                lost.append(fault)
                 continue
             # At a reload, a listener bound for this proxy is new.
             text = f"Proxy {frontend.name} {'listens on' if listener in proxy.bound else verb} {bound_to(listener)}"
             self.announce("notice", text, f"frontend {frontend.name}")
 
-    def _may_listen(self, listen: Callable[[], None], listener: Listener) -> bool:
-        """Has a listener accept. Returns False, with the listener closed, if that cannot be: another program may have
-        got the port of one that the process before has closed (`disable frontend`). All others have to serve."""
+        return lost
+
+    def _fault_of(self, listen: Callable[[], None], listener: Listener, frontend: str) -> str:
+        """Has a listener of this frontend ("": of none) accept. Returns what is said if that cannot be, else "".
+
+        Another program may have got the port that an operator has closed (`disable frontend`): all others have to
+        serve.
+        """
         try:
             listen()
         except OSError as error:
-            why = error.strerror or str(error)
-            self.announce("alert", f"Nobody listens on {bound_to(listener)}: {why}. A reload tries it again")
-            listener.close()
-            return False
-        return True
+            again = f"'enable frontend {frontend}' or a reload tries it again" if frontend else "a restart opens it"
+            text = f"Nobody listens on {bound_to(listener)}: {error.strerror or error}; {again}"
+            self.announce("alert", text, f"frontend {frontend}" if frontend else "")
+            return text
+        return ""
 
     def _open_to_operators(self) -> None:
         if self.manhole is not None:
@@ -442,8 +450,9 @@ class ProxyService(Service):
                 self.announce(*each)
         else:
             self.announce("warning", f"serves, but process {pid} has not said that it has stopped accepting")
+        frontends = {listener: frontend.name for frontend, listener in self.proxy.open_listeners}
         for listener in self._listeners:
-            self._may_listen(listener.own, listener)
+            self._fault_of(listener.own, listener, frontends.get(listener, ""))
         self.supervision.takes_over()
         self._say_ready()
         listeners = [*(listener for _, listener in self.proxy.open_listeners), *self.runtime.listeners]
@@ -452,6 +461,8 @@ class ProxyService(Service):
             self.announce("warning", text)
             self.reloads.ordered = True
         self._obey(None if counts is None else counts.get("ordered"))
+        if counts is not None and counts.get("reload") is True:
+            self.reloads.ordered = True
         self.reloads.do_ordered()
 
     def _obey(self, said: object) -> None:
@@ -470,7 +481,8 @@ class ProxyService(Service):
     def _say_ready(self) -> None:
         proxy = self.proxy
         assert proxy is not None
-        self.supervision.ready(f"serves (listeners: {len(proxy.listeners)}, servers: {len(proxy.lines)})")
+        listeners = sum(listener.state not in (BLOCKED, CLOSED) for _, listener in proxy.listeners)
+        self.supervision.ready(f"serves (listeners: {listeners}, servers: {len(proxy.lines)})")
 
     # Reloads.
 
@@ -543,11 +555,12 @@ class ProxyService(Service):
     def _take_up_svid(self, names: list[str]) -> bool:
         return self.renew(names, WORD)
 
-    def serve_with(self, proxy: Proxy, endings: list[Ending]) -> None:
-        """Starts a proxy that has taken the place of another one at a reload."""
+    def serve_with(self, proxy: Proxy, endings: list[Ending]) -> list[str]:
+        """Starts a proxy that has taken the place of another one at a reload. Returns what is said of listeners that
+        cannot accept."""
         self._follow_manhole(proxy.configuration.global_.manhole)
         self._begin(proxy, endings)
-        self._accept(proxy, "goes on at")
+        return self._accept(proxy, "goes on at")
 
     def faults_of_keys(self, settings: ManholeSettings | None) -> list[Fault]:
         """Returns what keeps the manhole that runs from taking other authorized keys, which a reload names."""
@@ -621,11 +634,10 @@ class ProxyService(Service):
         for each_gone in gone:
             self.announce(*each_gone)
         self.supervision.hand_over(pid)
-        self._successor.released({**counts_of(proxy), "forgotten": gone})
+        self._successor.released({**counts_of(proxy), "forgotten": gone, "reload": self.reloads.ordered})
         if self.reloads.ordered:
+            # It has read its files before that was ordered.
             self.announce("notice", f"reload: process {pid} is told to")
-            with suppress(OSError):  # it has ended again, which is told by others
-                os.kill(pid, signal.SIGHUP)  # it has read its files before that was ordered
             self.reloads.leave_to_another(f"process {pid} has taken the place of this one, and is told to reload")
         self._departure = Departure(self._reactor, lambda: self.living, self._is_between, self._departed)
         self._departure.start(self._hard_stop_after)

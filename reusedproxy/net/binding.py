@@ -13,7 +13,7 @@ from typing import Protocol
 from reusedproxy.config.model.proxies import Bind
 from reusedproxy.config.model.values import ListenAddress
 from reusedproxy.net.addresses import abstract
-from reusedproxy.net.listening_options import BACKLOG, set_options, set_privileged
+from reusedproxy.net.listening_options import BACKLOG, demand_free, set_options, set_privileged
 from reusedproxy.net.named_sockets import Unnamed, descriptor_named
 from reusedproxy.net.unix_sockets import Identity, UnixSocket, bind_path, demand_access, owner_of
 
@@ -78,7 +78,8 @@ def given_socket(
     lets in others than the line says, or an option of the line cannot be set.
 
     `Listener.adopt` sets the other options: until this process serves, they are those of the other one. A port that is
-    closed there for a while (`disable frontend`) stays so until then, too."""
+    closed there for a while (`disable frontend`) stays so until then, too; that another program listens there is an
+    error."""
     found = None if given is None else given.take(bind, at)
     if found is None:
         return None
@@ -91,6 +92,7 @@ def given_socket(
         set_privileged(bound, bind)
         if bound.getsockopt(sockets.SOL_SOCKET, sockets.SO_ACCEPTCONN):
             bound.listen(bind.backlog or backlog)
+        demand_free(bound)
         if file is not None:
             demand_access(bind)
     except OSError as error:

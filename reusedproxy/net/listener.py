@@ -24,7 +24,7 @@ from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.binding import ListenError, backlog_of
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.descriptors import EXHAUSTED as NONE_LEFT
-from reusedproxy.net.listening_options import BACKLOG, demand_v6_only, probe, set_options
+from reusedproxy.net.listening_options import BACKLOG, demand_free, demand_v6_only, probe, set_options
 from reusedproxy.net.poller import READ, Poller
 from reusedproxy.net.tls.server import Certificates
 from reusedproxy.net.unix_sockets import (
@@ -74,6 +74,7 @@ BOUND = "bound"  # connections queue up in the kernel
 LISTENING = "listening"
 PAUSED = "paused"  # by its taker
 SUSPENDED = "suspended"  # by an operator: a port is closed to clients, a unix socket lets them wait
+BLOCKED = "blocked"  # another program listens at its port; closed to clients until it is tried again
 HELD = "held"  # for as long as another process needs to begin
 EXHAUSTED = "exhausted"  # out of descriptors, or accepting fails; goes on by itself
 CLOSED = "closed"
@@ -91,8 +92,8 @@ class Taker(Protocol):
 
 
 class Listener:
-    """Accepts connections on one bound socket; `state` is BOUND, LISTENING, PAUSED, SUSPENDED, HELD,
-    EXHAUSTED or CLOSED."""
+    """Accepts connections on one bound socket; `state` is BOUND, LISTENING, PAUSED, SUSPENDED, BLOCKED,
+    HELD, EXHAUSTED or CLOSED."""
 
     _log = Logger()
 
@@ -153,13 +154,19 @@ class Listener:
         return self._file is None or is_at(self.bind.address.path, self._file)
 
     @property
+    def shut(self) -> bool:
+        """Tells whether it accepts nobody until `restore`."""
+        return self.state in (SUSPENDED, BLOCKED)
+
+    @property
     def full(self) -> bool:
         """Tells whether there are as many connections as its `maxconn`, or what counts for other listeners, too,
         allows."""
         return self.crowded or 0 < self.bind.maxconn <= self.connections
 
     def listen(self, taker: Taker) -> None:
-        """Starts to accept connections for `taker`."""
+        """Starts to accept connections for `taker`. Raises OSError, and is BLOCKED, if its port was closed and another
+        program has got it."""
         self.taker = taker
         if self.state != LISTENING:
             self._move(LISTENING)
@@ -198,13 +205,17 @@ class Listener:
                 demand_changeable(bind, self._file)
         except OSError as error:
             raise ListenError(_unchangeable(bind, error)) from None
+        try:
+            demand_free(self.socket)
+        except OSError as error:
+            raise ListenError(f"cannot listen on {bind.address} again: {error.strerror or error}") from None
 
     def waiting(self) -> Iterator[sockets.socket]:
         """Accepts the connections that wait in the kernel's queue now, whatever the state. Raises OSError.
 
         They belong to the caller, and are not among `connections`.
         """
-        if self.state == SUSPENDED:
+        if self.shut:
             return
         # The queue has room for one more than its length; whoever comes meanwhile is behind these.
         for _ in range((self.backlog or BACKLOG) + 1):
@@ -248,8 +259,9 @@ class Listener:
             self.socket.shutdown(sockets.SHUT_RD)
 
     def restore(self) -> None:
-        """Accepts again after `suspend`. Raises OSError."""
-        if self.state == SUSPENDED:
+        """Accepts again after `suspend`, or where another program had its port. Raises OSError, and is BLOCKED, if one
+        has it."""
+        if self.shut:
             self._move(LISTENING)
 
     def hold(self) -> None:
@@ -276,10 +288,11 @@ class Listener:
         self.socket.close()
 
     def own(self) -> None:
-        """Notes that the process that has given the socket has left: `close` removes the file of a unix socket."""
+        """Notes that the process that has given the socket has left: `close` removes the file of a unix socket. Raises
+        OSError, and is BLOCKED, if that process had closed the port, and another program has got it."""
         if isinstance(self.socket, UnixSocket):
             self.socket.borrowed = False
-        if self.state not in (BOUND, SUSPENDED, CLOSED) and not self._listens:
+        if self.state not in (BOUND, SUSPENDED, BLOCKED, CLOSED) and not self._listens:
             self._listen_again()
 
     def leave(self) -> None:
@@ -369,8 +382,11 @@ class Listener:
 
     def _move(self, state: str) -> None:
         # The process that has given one that is BOUND may have suspended it since.
-        if state != CLOSED and (self.state == SUSPENDED or (self.state == BOUND and not self._listens)):
+        if state not in (SUSPENDED, CLOSED) and (self.shut or (self.state == BOUND and not self._listens)):
             self._listen_again()
+        self._enter(state)
+
+    def _enter(self, state: str) -> None:
         was, self.state = self.state, state
         if was == EXHAUSTED:
             self._deadlines.cancel(self)
@@ -386,8 +402,12 @@ class Listener:
         return bool(self.socket.getsockopt(sockets.SOL_SOCKET, sockets.SO_ACCEPTCONN))
 
     def _listen_again(self) -> None:
-        set_options(self.socket, self.bind)  # Linux forgets the `mss` of a socket that was shut down
-        self.socket.listen(self.backlog or BACKLOG)
+        try:
+            set_options(self.socket, self.bind)  # Linux forgets the `mss` of a socket that was shut down
+            self.socket.listen(self.backlog or BACKLOG)
+        except OSError:
+            self._enter(BLOCKED)
+            raise
 
 
 def _unchangeable(bind: Bind, error: OSError) -> str:

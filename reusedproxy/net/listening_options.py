@@ -55,6 +55,14 @@ def set_privileged(bound: sockets.socket, bind: Bind) -> None:
         _set(bound, _privileged(bound, bind))
 
 
+def demand_free(bound: sockets.socket) -> None:
+    """Checks that nobody else listens at the port of a socket that is bound and does not listen itself: an operator has
+    closed it (`disable frontend`), and any program may have got it since. Raises OSError."""
+    if not bound.getsockopt(sockets.SOL_SOCKET, sockets.SO_ACCEPTCONN):
+        bound.listen(0)
+        bound.shutdown(sockets.SHUT_RD)  # it stays closed
+
+
 def demand_v6_only(bound: sockets.socket, bind: Bind) -> None:
     """Checks that an IPv6 socket takes no IPv4 clients if its line says so. Raises OSError: a socket that is bound
     cannot be changed (ipv6(7))."""

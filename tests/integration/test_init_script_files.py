@@ -106,6 +106,7 @@ class PidFileTests(InitScriptTestCase):
             )
             self.assertEqual(ran.stdout.count("\n"), 1, ran.stdout)
             self.assertLess(int(ran.stderr.split()[1]), 16 << 20)  # bytes that the script and its programs have read
+
     def test_a_configuration_whose_name_ends_with_a_blank_is_reloaded(self) -> None:
         self.configuration = self.configuration.rename(f"{self.configuration} ")
         self.set(CONFIG=f"'{self.configuration}'")

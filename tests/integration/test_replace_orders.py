@@ -178,9 +178,18 @@ class OrderTests(SynchronousTestCase):
             self.assertTrue(
                 new.has_said(f"Nobody listens on {LOOPBACK}:{new.port}: Address already in use"), new.output
             )
+            self.assertEqual(
+                self.ask("enable frontend main"),
+                ["Failed to resume frontend, check logs for precise cause (port conflict?).\n\n"],
+            )
+            self.assertRegex(
+                self._ask("reload"), f"Success=0\n--\n[\\s\\S]*cannot listen on {LOOPBACK}:{new.port} again: Address"
+            )
             self.assertEqual(self.ask("set weight b/t 77"), ["\n"])
             self.assertIn(f"Pid: {new.pid}", self._ask("show info"))
         wait_for(self.old.ended, "the old process to end", 10)
+        self.assertEqual(self.ask("enable frontend main"), ["\n"])
+        self.assertTrue(accepts_connections(new.port), new.output)
         self.assertIn("Success=1", self._ask("reload"))
         self.assertTrue(accepts_connections(new.port), new.output)
 

@@ -76,8 +76,9 @@ class Reloaded(Protocol):
     def faults_of_keys(self, settings: ManholeSettings | None) -> list[Fault]:
         """Returns what keeps the manhole that runs from taking other authorized keys, which a reload names."""
 
-    def serve_with(self, proxy: Proxy, endings: list[Ending]) -> None:
-        """Starts a proxy that has taken the place of another one."""
+    def serve_with(self, proxy: Proxy, endings: list[Ending]) -> list[str]:
+        """Starts a proxy that has taken the place of another one. Returns what is said of listeners that cannot
+        accept."""
 
 
 class Reloads:
@@ -112,7 +113,7 @@ class Reloads:
         self._done: PutDone | None = None
         self._wrong: list[str] = []
         self._noted: list[str] = []
-        #: What is said of servers that get no more requests by it.
+        #: What is said of servers that get no more requests by it, and of listeners that accept nobody.
         self._lost: list[str] = []
         self._has_replaced = False
         #: Who waits for the end of this reload, and of the next one; and what is said of this one.
@@ -325,9 +326,7 @@ class Reloads:
         ):
             for name, reason in found.items():
                 text = f"server {name} {what}: {reason}"
-                self._noted.append(text)
-                self._said.append(("alert", text))
-                self._lost.append(text)
+                self._note_lost(text)
                 self._service.announce("alert", f"reload: {text}", f"backend {name.rpartition('/')[0]}")
         self._service.runtime.adopt(sockets)
         yield from self._replace(old, new, endings)
@@ -346,7 +345,8 @@ class Reloads:
         followed = follow(replaced, new)
         hand_on_places(replaced)
         queues = hand_over_queues(replaced, new)
-        service.serve_with(new, endings)
+        for text in service.serve_with(new, endings):
+            self._note_lost(text)
         kept = len(pools_of(new) & pools_of(old))
         yield
         try:
@@ -361,6 +361,12 @@ class Reloads:
         self._announce_reloaded(kept, len(new.lines))
 
     # What is said of it.
+
+    def _note_lost(self, text: str) -> None:
+        """Notes for whoever waits what is not served any more."""
+        self._noted.append(text)
+        self._said.append(("alert", text))
+        self._lost.append(text)
 
     def _announce_closed(self, old: Proxy, new: Proxy) -> None:
         going = {listener for _, listener in new.listeners}

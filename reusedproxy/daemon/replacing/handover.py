@@ -32,7 +32,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from reusedproxy.config.model.values import ListenAddress
 from reusedproxy.daemon.replacing.channel import CLOSED, NOT_UNDERSTOOD, Channel
 from reusedproxy.daemon.replacing.sharing import Giving, Sharing, described, read
-from reusedproxy.net.listener import SUSPENDED, Listener
+from reusedproxy.net.listener import Listener
 from reusedproxy.net.poller import Poller
 from reusedproxy.tables.table import Table
 
@@ -96,7 +96,7 @@ class Handover:
         """Sends the sockets, the states of servers, and what was ordered and learnt (step 1)."""
         for listener in self._listeners:
             said: dict[str, object] = {"socket": key_of(listener.bind.address), "file": listener.file}
-            if listener.state == SUSPENDED:
+            if listener.shut:
                 said["suspended"] = True
             # A descriptor of our own: a reload may close the listener's meanwhile.
             self._channel.send(said, descriptor=os.dup(listener.socket.fileno()))

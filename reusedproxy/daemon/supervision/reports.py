@@ -57,8 +57,8 @@ class Supervision:
             self._manager.tell("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
 
     def reloaded(self, text: str, lost: Sequence[str] = (), warnings: Sequence[str] = ()) -> None:
-        """Reports that the daemon serves with the new configuration: what it has `lost` by that (servers), and what it
-        warns of."""
+        """Reports that the daemon serves with the new configuration: what it has `lost` by that, servers and listeners,
+        and what it warns of."""
         self._served = True
         self._manager.tell("READY=1", status("; ".join((text, *lost))))
         self._write(RELOADED, [text, *lost, *warnings])

@@ -7,7 +7,6 @@ import re
 from collections.abc import Sequence
 
 from reusedproxy.clients.frontend import Frontend
-from reusedproxy.net.listener import SUSPENDED
 from reusedproxy.operators.runtime.messages import NOTICE
 from reusedproxy.operators.runtime.proxy import Context, Refusal
 
@@ -27,7 +26,7 @@ def enable_frontend(context: Context, words: Sequence[str]) -> str:
     frontend = _frontend(context, words)
     if frontend.shut:
         raise Refusal("Frontend was previously shut down, cannot enable.")
-    if all(each.state != SUSPENDED for each in frontend.listeners):
+    if not any(each.shut for each in frontend.listeners):
         raise Refusal("All sockets are already enabled.", severity=NOTICE)
     if not frontend.enable():
         raise Refusal("Failed to resume frontend, check logs for precise cause (port conflict?).")
