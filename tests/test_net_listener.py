@@ -213,10 +213,7 @@ class ExhaustionTests(ListenerCase):
 
     def test_the_last_descriptors_are_not_for_clients(self) -> None:
         """The one that got the first of them is served; the next ones wait until numbers below are free again."""
-        gc.collect()
-        lowest = os.dup(0)
-        os.close(lowest)
-        listener = self.listener(last=lowest + 4)  # three sockets of ours and the clients' come before
+        listener = self.listener(last=self.first_of_a_row() + 4)  # three sockets of ours and the clients' come before
         clients = [self.client(listener) for _ in range(3)]
         self.loop.until(lambda: listener.state == EXHAUSTED)
         self.assertEqual(len(self.taker.taken), 1)
