@@ -40,6 +40,7 @@ from reusedproxy.operators.stats.figures import AT_ONCE
 from reusedproxy.operators.view.reading import server_view
 from reusedproxy.operators.view.values import CheckView, ProxyView
 from reusedproxy.pool.cold import Cold
+from reusedproxy.pool.kept import DRAINED, NO_ORDER
 from reusedproxy.pool.kinds import ANY
 from reusedproxy.pool.spread import Spread
 from tests.clientfakes import Wire
@@ -1017,6 +1018,22 @@ class SessionTests(RuntimeTestCase):
         self.session.pause_writing()
         self.clock.advance(11.0)
         self.assertEqual(self.wire.end, ("abort", "stats timeout"))
+
+    def test_an_order_is_done_though_its_client_does_not_read(self) -> None:
+        """Others may wait for its end. Another order is not begun."""
+        write = self.wire.write
+
+        def write_and_block(data: bytes) -> None:
+            write(data)
+            self.session.pause_writing()
+
+        self.patch(self.wire, "write", write_and_block)
+        servers = self.context.backend("be").servers
+        self.assertGreater(len(servers), 1)
+        self.tell("drain pool be;rewarm pool be\n")
+        self.assertEqual({each.pool.order.state for each in servers}, {DRAINED})
+        self.session.resume_writing()
+        self.assertEqual({each.pool.order.state for each in servers}, {NO_ORDER})
 
     def test_the_end_of_the_client_ends_it(self) -> None:
         self.tell("prompt\nget weight be/s1")

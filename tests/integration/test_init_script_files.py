@@ -113,6 +113,15 @@ class PidFileTests(InitScriptTestCase):
         self.expect(0, "start")
         self.expect(0, "reload")
 
+    def test_what_the_daemon_calls_itself_is_no_order_to_a_terminal(self) -> None:
+        """Taken over, it may execute another program in its place."""
+        words = ["-c", "input()", f"--pidfile={self.pidfile}", "reusedproxy", "--config", "/x\x1b[2J\\033[31m\u202ey"]
+        with subprocess.Popen([sys.executable, *words], stdin=subprocess.PIPE) as other:
+            self.pidfile.write_text(str(other.pid))
+            said = self.expect(1, "reload")
+            other.communicate(b"\n", 30)
+        self.assertRegex(said, r"reads /x\?\[2J\?033\[31m\?+y, not CONFIG=")
+
     def test_a_reload_of_another_configuration_is_not_called_done(self) -> None:
         """The daemon reads again what it was started with."""
         self.expect(0, "start")

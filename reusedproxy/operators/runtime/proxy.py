@@ -215,6 +215,8 @@ class Context:
     orderer: Orderer = NOBODY
     #: The lines that came with the command (`<<`); None: there were none.
     payload: str | None = None
+    #: What was ordered is under way: it is done whether or not its client takes the answer.
+    changing: bool = False
     #: Has the session go on with an answer that waits (`WAIT`, `BUSY`).
     wake: Callable[[], None] = lambda: None
 

@@ -226,7 +226,8 @@ class Session:
     def _answer_all(self) -> None:
         now = self._deadlines.now
         pieces, until = 0, now() + TURN
-        while self.state == OPEN and not self._blocked and not self._waiting:
+        # An order goes on while its client does not read: others wait for its end.
+        while self.state == OPEN and (not self._blocked or self.context.changing) and not self._waiting:
             if pieces >= PIECES_AT_ONCE or (pieces and now() >= until):
                 self._transport.line_up(self)
                 return

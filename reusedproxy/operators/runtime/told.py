@@ -63,7 +63,7 @@ def told(
 
     if not isinstance(answer, str):
         order = _Order(answer, tell, in_parts=bool(payload))
-        return order.pieces(context.proxy.poller)
+        return order.pieces(context)
     if not _failed(answer):
         tell()
     return answer
@@ -85,10 +85,11 @@ class _Order:
         self._refused = False
         self._poller: Poller | None = None
 
-    def pieces(self, poller: Poller) -> Iterator[str]:
+    def pieces(self, context: Context) -> Iterator[str]:
         """Returns the answer piece by piece. When its client leaves, the rest of the order is done without him, one
-        piece in each turn of `poller`; one that waits for something may go on by itself."""
-        piece = ""
+        piece in each turn of the poller; one that waits for something may go on by itself."""
+        piece, poller = "", context.proxy.poller
+        context.changing = True
         try:
             while (found := next(self._left, None)) is not None:
                 piece = found
@@ -108,6 +109,8 @@ class _Order:
         except Exception:
             self._end()
             raise
+        finally:
+            context.changing = False
         self._end()
 
     def take_turn(self) -> None:
