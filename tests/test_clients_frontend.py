@@ -140,6 +140,21 @@ class SwitchTests(BoundCase):
         self.assertFalse(successor.disabled)
         self.end()
 
+    def test_one_whose_port_was_lost_keeps_the_limits_when_it_is_enabled(self) -> None:
+        """Another program has got it before the reload."""
+        self.world().frontend.disable()
+        with socket.socket() as other:
+            other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            other.bind(("127.0.0.1", self.listeners[0].port))
+            other.listen()
+            self.assertRaises(OSError, self.succeed, 9)
+            self.assertFalse(self.made.frontend.enable())
+        self.assertTrue(self.made.frontend.enable())
+        for frontend in self.made.places.frontends:  # the clients of others are as many as the process may have
+            frontend.fill()
+        self.assertEqual(self.listeners[0].state, PAUSED)
+        self.end()
+
     def test_one_that_is_shut_down_lets_its_clients_finish(self) -> None:
         frontend = self.world().frontend
         client = self.half_answered()

@@ -238,7 +238,7 @@ class Frontend(Owner):
         return places.numbered - 1
 
     def listen(self, listener: Listener) -> None:
-        """Serves what this listener accepts."""
+        """Serves what this listener accepts. Raises OSError where it cannot accept now: `enable` tries it again."""
         self.listeners.append(listener)
         # One that a reload took over may have other settings than those it was made with.
         self._adopt(self.bind_of(listener), listener)
@@ -249,12 +249,12 @@ class Frontend(Owner):
             text = f"TCP keep-alive of clients at {listener.bind.address} stays as it was: {error.strerror}"
             self.announce("alert", f"Proxy {self.name}: {text}")
         listener.traffic = Traffic() if self.settings.socket_stats else None
-        listener.listen(self)
         if self not in self.places.frontends:
             self.places.frontends.append(self)
         if self.places.full:
             self.fill()
         listener.crowded = listener.certificates is not None and self.places.crowded
+        listener.listen(self)
         if listener.full or self.full:
             listener.pause()
 
