@@ -6,8 +6,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from reusedproxy.backends.server import DRAIN
 from reusedproxy.build.assembly import Proxy
 from reusedproxy.daemon.replacing.since import differences, obey, orders_of
+from reusedproxy.daemon.replacing.standing import stand, standing
 from reusedproxy.daemon.service import ProxyService
 from reusedproxy.operators.runtime.commands import run
 from reusedproxy.operators.runtime.proxy import ADMIN, Context
@@ -30,6 +32,7 @@ class SinceTests(ServiceTestCase):
         self.service = ProxyService(self.reactor, [path])
         self.patch(self.service, "announce", lambda *said, **more: None)
         self.service.assemble(bind=False)
+        self.calls: list[str] = []
 
     @property
     def proxy(self) -> Proxy:
@@ -50,7 +53,17 @@ class SinceTests(ServiceTestCase):
     def said(self, changes: Any, servers: str = SERVERS) -> list[tuple[str, str, str]]:
         """What is said when they are obeyed by a process with these servers."""
         self.begin(servers)
-        return list(obey(self.proxy, changes))
+        return obey(self.proxy, changes)
+
+    def count_calls(self, of: Any, name: str) -> None:
+        """Have `calls` tell of each call of a method."""
+        method = getattr(of, name)
+
+        def called(*arguments: Any) -> Any:
+            self.calls.append(name)
+            return method(*arguments)
+
+        self.patch(of, name, called)
 
     def test_nothing_is_sent_where_nothing_was_ordered(self) -> None:
         self.begin()
@@ -87,6 +100,36 @@ class SinceTests(ServiceTestCase):
         self.assertIn(f"Server b/t has its agent asked where its line says, {BEFORE}", said)
         self.assertIn(f"Server b/u follows the name of its line, {BEFORE}", said)
         self.assertEqual(orders_of(self.proxy), orders_of(self.proxy) | {n: now for n, (_, now) in changes.items()})
+
+    def test_thousands_of_orders_are_obeyed_at_once(self) -> None:
+        """Each has its backend choose among all its servers, which would hold the event loop for half a minute: it is
+        done once for all of them, before anybody is served by what was ordered otherwise."""
+        servers = "".join(f" server s{at} 192.0.2.1:80 weight 10\n" for at in range(40))
+        self.begin(servers)
+        changes = self.given(
+            *(f"set server b/s{at} {order}" for at in range(40) for order in ("weight 4", "state drain")),
+            *(f"set maxconn server b/s{at} 7" for at in range(40)),
+        )
+        self.begin(servers)
+        (backend,) = self.proxy.backends
+        self.count_calls(backend._balance, "use")
+        said = obey(self.proxy, changes)
+        self.assertEqual((self.calls, len(said), backend.usable), (["use"], 120, False))
+        self.assertEqual({(each.weight, each.admin, each.limit) for each in backend.servers}, {(4, DRAIN, 7)})
+
+    def test_what_was_ordered_before_of_thousands_of_servers_holds_at_once(self) -> None:
+        names = "".join(f" server s{at} names.test:80 resolvers r init-addr 192.0.2.3\n" for at in range(40))
+        self.begin(names)
+        self.tell(*(f"set maxconn server b/s{at} 7" for at in range(40)))
+        self.tell(*(f"set server b/s{at} fqdn n{at}.test" for at in range(40)))
+        there = json.loads(json.dumps(standing(self.proxy)))
+        self.begin(names)
+        (backend,) = self.proxy.backends
+        self.count_calls(backend._balance, "use")
+        self.count_calls(backend, "make_groups")
+        self.assertEqual((len(stand(self.proxy, there)), self.calls), (80, ["use", "make_groups"]))
+        self.assertEqual([each.ordered_name for each in backend.servers], [f"n{at}.test" for at in range(40)])
+        self.assertEqual(len(backend.groups), 41)
 
     def test_the_files_word_counts_if_it_is_another_and_that_is_said(self) -> None:
         self.begin()

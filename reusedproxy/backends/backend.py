@@ -5,11 +5,12 @@ What a request asks of it is in `backends.places`. It must never know clients.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from random import Random
 from typing import Any, Final, Protocol
 
 from reusedproxy.backends import messages
+from reusedproxy.backends.at_once import Follow, Gathered
 from reusedproxy.backends.balance.algorithm import Algorithm, Hash
 from reusedproxy.backends.checks.agent import AgentChecker
 from reusedproxy.backends.checks.checker import Checker
@@ -20,7 +21,7 @@ from reusedproxy.backends.names import target_of
 from reusedproxy.backends.ordered import OrderedAddresses
 from reusedproxy.backends.places import Places
 from reusedproxy.backends.queue import Queue
-from reusedproxy.backends.server import DOWN, DRAIN, MAINT, Server
+from reusedproxy.backends.server import DOWN, DRAIN, MAINT, MOST_WEIGHT, Server
 from reusedproxy.backends.slow_start import Together
 from reusedproxy.backends.standby import Standby
 from reusedproxy.config import model
@@ -57,14 +58,15 @@ class Group(Protocol):
 class Backend(Places["Backend"]):
     """Runs a `backend` section.
 
-    Whatever changes a server's state changes the server first, then the choice of servers (`_left`, `_regroup`), and
-    last calls others (`_go_on`): they may call back.
+    Whatever changes a server's state changes the server first, then the choice of servers (`_then`, `_regroup`), and
+    last calls others (`_go_on`): they may call back. The choice looks at all servers: where many are ordered to change,
+    it is made once for all of them (`at_once`).
     """
 
     #: For mypyc: what `daemon.reloading.former` drops at the end.
     __deletable__ = (
         "checkers", "agents", "addresses", "groups", "make_groups", "weigh_together", "comings", "standbys",
-        "end_sessions", "tell_tracker", "cookies", "_announce",
+        "end_sessions", "tell_tracker", "cookies", "gathered", "_announce",
     )  # fmt: skip
 
     def __init__(
@@ -106,6 +108,8 @@ class Backend(Places["Backend"]):
         #: Says which requests may be sent a second time (`hedge`); None: none.
         self.hedging: Hedging | None = None
         self._announce = announce
+        #: Changes that are to count at once; None: each counts when it is made.
+        self.gathered: Gathered | None = None
         #: The servers with each value of the persistence cookie, in their order.
         self.cookies: dict[bytes, list[Server]] = {}
         #: Tells that servers without a cookie of their own get one that is made of their address with this key.
@@ -119,8 +123,7 @@ class Backend(Places["Backend"]):
     def start(self) -> None:
         """Fills the pools and begins the checks. The pools of serving servers come first, because a request refused by
         another server's pool may come to them."""
-        for standby in self.standbys:
-            standby.look()
+        self.look_at_standbys()
         for server in sorted(self.servers, key=lambda each: not each.serving):
             if server.settings.standby is None and not server.pool.limits.adapts:
                 server.pool.keep(server.pool.limits.min_conn)  # it may have stood by before a reload
@@ -154,21 +157,29 @@ class Backend(Places["Backend"]):
 
     def server_changed(self, server: Server, health: str, reason: str) -> None:
         """Notes that checks have found `server` UP or DOWN."""
-        had_any, stood = self.usable, server.state
+        stood = server.state
         server.judge(health, self.now())
-        self._tell(messages.judged(server, reason, self._left(server)))
-        self._go_on(server, had_any)
-        for group in self.groups if health == DOWN else ():
-            group.look_again(server)
-        self._end_sessions(server, stood)
+
+        def follow(had_any: bool) -> None:
+            self._tell(messages.judged(server, reason, self._left(server)))
+            self._go_on(server, had_any)
+            for group in self.groups if health == DOWN else ():
+                group.look_again(server)
+            self._end_sessions(server, stood)
+
+        self._then(follow)
 
     def tracked_changed(self, server: Server) -> None:
         """Notes that the server has changed which `server` tracks."""
-        had_any, was, before, stood = self.usable, server.order, server.health, server.state
+        was, before, stood = server.order, server.health, server.state
         server.copy_tracked(self.now())
-        self._tell(messages.followed(server, was, before, stood, self._left(server)))
-        self._go_on(server, had_any)
-        self._end_sessions(server, stood)
+
+        def follow(had_any: bool) -> None:
+            self._tell(messages.followed(server, was, before, stood, self._left(server)))
+            self._go_on(server, had_any)
+            self._end_sessions(server, stood)
+
+        self._then(follow)
 
     def _end_sessions(self, server: Server, stood: str) -> None:
         """Ends the requests that `on-marked-down` and `on-marked-up` say when a server, whose state was `stood`, goes
@@ -201,14 +212,17 @@ class Backend(Places["Backend"]):
         was, stood = server.admin, server.state
         if admin == was:
             return
-        had_any = self.usable
         server.administer(admin, self.now())
-        for checker in self.checkers:
-            if checker.server is server and was == MAINT:
+        for checker in self.checkers if was == MAINT else ():
+            if checker.server is server:
                 checker.begin()
-        self._tell(messages.ordered(server, was, stood, self._left(server)))
-        self._go_on(server, had_any)
-        self._end_sessions(server, stood)
+
+        def follow(had_any: bool) -> None:
+            self._tell(messages.ordered(server, was, stood, self._left(server)))
+            self._go_on(server, had_any)
+            self._end_sessions(server, stood)
+
+        self._then(follow)
 
     @property
     def dynamic(self) -> bool:
@@ -218,15 +232,22 @@ class Backend(Places["Backend"]):
 
     def takes_weight(self, server: Server, weight: int) -> bool:
         """Tells whether a server may be given this weight: any, if the algorithm is `dynamic`, else 0 or its own."""
-        return weight in (0, server.settings.weight) or self.dynamic
+        return weight in self.weights_for(server)
+
+    def weights_for(self, server: Server) -> Container[int]:
+        """Returns the weights that a server may be given (`takes_weight`)."""
+        return range(MOST_WEIGHT + 1) if self.dynamic else (0, server.settings.weight)
 
     def set_weight(self, server: Server, weight: int) -> None:
         """Sets the weight of a server, 0 to 256, and chooses by it from now on, if the algorithm is `dynamic`; without
         one it takes no more than in DRAIN."""
-        had_any = self.usable
         server.weigh(weight, self.now())
-        self._regroup(server)
-        self._go_on(server, had_any)
+
+        def follow(had_any: bool) -> None:
+            self._requeue(server)
+            self._go_on(server, had_any)
+
+        self._then(follow)
 
     def set_maxconn(self, server: Server, most: int) -> None:
         """Sets the most requests that a server has at once (0: any number), as HAProxy's `set maxconn server`. Those
@@ -236,8 +257,11 @@ class Backend(Places["Backend"]):
         server.limit = server.most = most
         server.pool.has_places(most)
         self._set_limit(server)
-        self.learn_limits()
-        self._place_queued(server)
+        if self.gathered is None:
+            self.learn_limits()
+            self._place_queued(server)
+        else:
+            self.gathered.follows.append(lambda _: self._place_queued(server))
 
     def clear_counters(self, everything: bool) -> None:
         """Forgets the highest values that were seen; with `everything` also what was counted."""
@@ -301,13 +325,16 @@ class Backend(Places["Backend"]):
     def take_pool(self, server: Server, pool: HTTPConnectionPool) -> HTTPConnectionPool:
         """Has a server's requests go over another pool from now on, which fills as that of a server that comes up.
         Returns the one before."""
-        had_any = self.usable
         pool.resume(rotation=server.serving)
         before = server.take(pool)
         if server.serving:
             server.come_up()
-        self._regroup(server)
-        self._go_on(server, had_any)
+
+        def follow(had_any: bool) -> None:
+            self._requeue(server)
+            self._go_on(server, had_any)
+
+        self._then(follow)
         return before
 
     def order_name(self, server: Server, name: str, by: str) -> None:
@@ -324,6 +351,9 @@ class Backend(Places["Backend"]):
 
     def follow_names(self) -> None:
         """Has servers follow the names that they have now. Those with the same one share its addresses out."""
+        if self.gathered is not None:
+            self.gathered.renamed = True
+            return
         own: list[Group] = [] if self.addresses is None else [self.addresses]
         before = [group for group in self.groups if group is not self.addresses]
         made = self.make_groups()
@@ -345,11 +375,15 @@ class Backend(Places["Backend"]):
     def lost_address(self, server: Server, cause: str) -> None:
         """Notes that `server` has no address any more, and why, in HAProxy's words. Its requests in flight end as
         ever, or now (`on-marked-down`)."""
-        had_any, stood = self.usable, server.state
+        stood = server.state
         server.lose_address(self.now())
-        self._tell(messages.addressless(server, stood, cause, self._left(server)))
-        self._go_on(server, had_any)
-        self._end_sessions(server, stood)
+
+        def follow(had_any: bool) -> None:
+            self._tell(messages.addressless(server, stood, cause, self._left(server)))
+            self._go_on(server, had_any)
+            self._end_sessions(server, stood)
+
+        self._then(follow)
 
     # Cookies.
 
@@ -497,10 +531,20 @@ class Backend(Places["Backend"]):
 
     # What follows from each change.
 
+    def _then(self, follow: Follow) -> None:
+        """Updates the choice of servers after a change of one, and does what follows; both later, if changes are
+        gathered."""
+        if self.gathered is None:
+            had_any = self.usable
+            self.use_usable()
+            follow(had_any)
+        else:
+            self.gathered.follows.append(follow)
+
     def _left(self, server: Server) -> str:
-        """Updates the choice of servers after a change of `server`, and says how many are left."""
-        requeued = self._regroup(server)
-        return messages.left(self.servers, server, requeued)
+        """Says how many servers are left after a change of `server`, which the choice of servers knows."""
+        requeued = self._requeue(server)
+        return messages.left(*self._up, server, requeued)
 
     def _tell(self, said: Iterable[messages.Message]) -> None:
         for level, text in said:
@@ -517,11 +561,16 @@ class Backend(Places["Backend"]):
         server.keep_pool()
         if self.comings is not None:
             self.comings.follow(server)
-        for standby in self.standbys:
-            standby.look()
+        if self.gathered is None:
+            self.look_at_standbys()
         self._place_queued(server)
         for tracker in server.trackers:
             self.tell_tracker(tracker)
+
+    def look_at_standbys(self) -> None:
+        """Raises the floors of servers that stand by for others, if one of these has gone."""
+        for standby in self.standbys:
+            standby.look()
 
 
 def no_groups() -> list[Group]:

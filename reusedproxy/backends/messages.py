@@ -7,7 +7,7 @@ anything.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from socket import gethostname
 
 from reusedproxy.backends.server import DOWN, DRAIN, MAINT, NOLB, UP, Server
@@ -26,11 +26,8 @@ def called(server: Server) -> str:
     return f"{'Backup ' if server.backup else ''}Server {server.full_name}"
 
 
-def left(servers: Iterable[Server], server: Server, requeued: int) -> str:
+def left(active: int, backup: int, server: Server, requeued: int) -> str:
     """Says how many of a backend's servers are left, or online, after a change of one, and what became of requests."""
-    usable = [each for each in servers if each.usable]
-    backup = sum(each.backup for each in usable)
-    active = len(usable) - backup
     running = " Running on backup." if backup and not active else ""
     queued = len(server.queue)
     if server.serving:

@@ -100,7 +100,7 @@ class Places(Generic[Successor]):
     #: For mypyc: what `daemon.reloading.former` drops at the end.
     __deletable__ = (
         "servers", "named", "queue", "slow_starts", "coming_up", "successor", "observers", "_balance", "_by_hash",
-        "_by_load", "_active", "_used", "_held_back", "_freed",
+        "_by_load", "_active", "_up", "_used", "_held_back", "_freed",
     )  # fmt: skip
 
     def __init__(
@@ -149,6 +149,8 @@ class Places(Generic[Successor]):
         self._by_hash: ByHash | None = balance if isinstance(balance, ByHash) else None
         self._by_load: ByLoad | None = balance if isinstance(balance, ByLoad) else None
         self._active: list[Server] = []
+        #: How many servers are usable: those that are no backups, and those that are.
+        self._up = 0, 0
         self._used: frozenset[Server] = frozenset()
         #: Of `_active`, those that the algorithm does not choose: they have come up, nothing of them is warm, and
         #: others are ready.
@@ -369,11 +371,11 @@ class Places(Generic[Successor]):
 
     def use_usable(self) -> None:
         """Chooses from now on among the servers that are UP, or the backup servers."""
-        active = [server for server in self.servers if server.usable and not server.backup]
+        usable = [server for server in self.servers if server.usable]
+        active = [server for server in usable if not server.backup]
+        self._up = len(active), len(usable) - len(active)
         if not active:
-            active = [server for server in self.servers if server.usable]
-            if not self.settings.allbackups:
-                del active[1:]
+            active = usable if self.settings.allbackups else usable[:1]
         if bool(active) != bool(self._active):
             now = self.now()
             if active:
@@ -421,9 +423,13 @@ class Places(Generic[Successor]):
         return picked
 
     def _regroup(self, server: Server) -> int:
-        """Updates the choice of servers after a change of the state of `server`. Returns how many waiting requests have
-        another place to wait for, or none any more (HAProxy's "requeued")."""
+        """Updates the choice of servers after a change of the state of `server`, and `_requeue`s."""
         self.use_usable()
+        return self._requeue(server)
+
+    def _requeue(self, server: Server) -> int:
+        """Has those who wait for `server` wait elsewhere, if it takes them no more. Returns how many waiting requests
+        have another place to wait for, or none any more (HAProxy's "requeued")."""
         if server.serving:
             waiting = len(self.queue) if server in self._active else 0
             return min(waiting, max(0, server.maxconn - server.served)) if server.maxconn else waiting

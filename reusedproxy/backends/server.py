@@ -30,6 +30,8 @@ READY: Final = "READY"
 _SERVING: Final = (UP, DRAIN, NOLB)
 #: The effective weight of a unit of weight, in which `slowstart` has its steps; HAProxy's own scale.
 FULL_WEIGHT: Final = 16
+#: HAProxy's bound for weights.
+MOST_WEIGHT: Final = 256
 
 
 class Relocation(Protocol):

@@ -13,12 +13,16 @@ from collections.abc import Callable, Container, Iterator, Mapping
 from functools import partial
 from typing import Any, TypeAlias
 
+from attrs import frozen
+
+from reusedproxy.backends.at_once import at_once
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.names import target_of
 from reusedproxy.backends.orders import order_agent_at, order_check, order_clear, order_health, order_question
 from reusedproxy.backends.server import DOWN, DRAIN, MAINT, NOLB, READY, UP, Server
 from reusedproxy.build.assembly import Proxy
 from reusedproxy.build.servers.line import Line
+from reusedproxy.clients.frontend import Frontend
 from reusedproxy.config.language.addresses import is_host_name
 from reusedproxy.daemon.forgotten import Said
 from reusedproxy.daemon.replacing.standing import (
@@ -34,7 +38,6 @@ Orders: TypeAlias = dict[str, dict[str, object]]
 
 Change: TypeAlias = Mapping[str, Any]
 
-_MOST_WEIGHT = 256
 _ANY = range(1 << 31)
 _ORDERED = "as was ordered in the process before"
 _NOT_THERE = "does not get what was ordered in the process before"
@@ -73,30 +76,38 @@ def differences(before: Orders, now: Orders) -> dict[str, list[dict[str, object]
     return {name: [before.get(name, {}), orders] for name, orders in now.items() if before.get(name) != orders}
 
 
-def obey(proxy: Proxy, said: object) -> Iterator[Said]:
+def obey(proxy: Proxy, said: object) -> list[Said]:
     """Has the differences be in force here, as far as the file allows. Returns what is to be said of it."""
-    backends = {each.name: each for each in proxy.backends}
-    for name, pair in said.items() if isinstance(said, dict) else ():
-        was, now = pair
-        kind, _, called = name.partition(" ")
-        section = f"backend {called.rpartition('/')[0]}" if kind == "server" else name if called else ""
-        for level, text in _obey(proxy, backends, kind, called, was, now):
-            yield level, f"{name[0].upper()}{name[1:]} {text}", section
+    here = _Here(proxy, {each.name: each for each in proxy.frontends}, {each.name: each for each in proxy.backends})
+    told: list[Said] = []
+    with at_once(proxy.backends):
+        for name, (was, now) in said.items() if isinstance(said, dict) else ():
+            kind, _, called = name.partition(" ")
+            section = f"backend {called.rpartition('/')[0]}" if kind == "server" else name if called else ""
+            for level, text in _obey(here, kind, called, was, now):
+                told.append((level, f"{name[0].upper()}{name[1:]} {text}", section))
+    return told
 
 
-def _obey(
-    proxy: Proxy, backends: Mapping[str, Backend], kind: str, called: str, was: Change, now: Change
-) -> Iterator[tuple[str, str]]:
+@frozen
+class _Here:
+    """Holds the proxy here, and its frontends and backends by their names: there may be thousands of orders."""
+
+    proxy: Proxy
+    frontends: Mapping[str, Frontend]
+    backends: Mapping[str, Backend]
+
+
+def _obey(here: _Here, kind: str, called: str, was: Change, now: Change) -> Iterator[tuple[str, str]]:
     changed = {key: now.get(key) for key in {**was, **now} if was.get(key) != now.get(key)}
-    line = proxy.lines.get(called)
-    frontend = next((each for each in proxy.frontends if each.name == called), None)
+    proxy, line, frontend = here.proxy, here.proxy.lines.get(called), here.frontends.get(called)
     if kind == "process":
         places = proxy.places
         yield from _obey_word("maxconn", changed, proxy.maxconn, range(1, proxy.maxconn + 1), places.set_maxconn)
     elif kind == "frontend" and frontend is not None:
         yield from _obey_word("maxconn", changed, frontend.maxconn_said, _ANY, frontend.set_maxconn)
     elif kind == "server" and line is not None:
-        yield from _obey_of_server(backends[called.rpartition("/")[0]], line, changed, was, now)
+        yield from _obey_of_server(here.backends[called.rpartition("/")[0]], line, changed, was, now)
     elif "added" not in now:
         yield "warning", f"{_NOT_THERE}, as no file names it any more"
     elif "added" not in was:
@@ -107,10 +118,11 @@ def _obey_of_server(
     backend: Backend, line: Line, changed: Change, was: Change, now: Change
 ) -> Iterator[tuple[str, str]]:
     server, said = line.server, line.server.settings
-    weights = [each for each in range(_MOST_WEIGHT + 1) if "weight" in changed and backend.takes_weight(server, each)]
     limits = _ANY if said.pool.most is None else ()  # that of `strict-maxconn` is the pool's
     yield from _obey_word("state", changed, said.disabled, (READY, DRAIN, MAINT), partial(backend.set_state, server))
-    yield from _obey_word("weight", changed, said.weight, weights, partial(backend.set_weight, server))
+    yield from _obey_word(
+        "weight", changed, said.weight, backend.weights_for(server), partial(backend.set_weight, server)
+    )
     yield from _obey_word("maxconn", changed, said.maxconn, limits, partial(backend.set_maxconn, server))
     yield from _obey_of_checks(backend, line, changed, now)
     if "clear" in changed and said.tls is not None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
 from typing import Any
 
+from reusedproxy.backends.at_once import at_once
 from reusedproxy.backends.names import target_of
 from reusedproxy.backends.orders import (
     agents_place,
@@ -119,8 +120,13 @@ def _address(server: Server) -> list[object]:
     return [settings.kind, settings.host, settings.port]
 
 
-def stand(proxy: Proxy, said: object) -> Iterator[tuple[str, str]]:
+def stand(proxy: Proxy, said: object) -> list[tuple[str, str]]:
     """Puts it in force, as far as the file allows. Returns what is to be said of it, with the section."""
+    with at_once(proxy.backends):
+        return [*_stand(proxy, said)]
+
+
+def _stand(proxy: Proxy, said: object) -> Iterator[tuple[str, str]]:
     most = _kept(part(said, "process"), proxy.maxconn)
     if most is not None:
         proxy.places.set_maxconn(most)

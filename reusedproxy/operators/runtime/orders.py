@@ -14,15 +14,12 @@ from reusedproxy.backends.checks.agent import STATIC_WEIGHTS
 from reusedproxy.backends.names import target_of
 from reusedproxy.backends.orders import order_clear
 from reusedproxy.backends.saved_states import may_follow_name
-from reusedproxy.backends.server import DRAIN, MAINT, READY, Server
+from reusedproxy.backends.server import DRAIN, MAINT, MOST_WEIGHT, READY, Server
 from reusedproxy.config.language.addresses import is_host_name, is_service
 from reusedproxy.net.names.messages import plain
 from reusedproxy.operators.runtime import checks
 from reusedproxy.operators.runtime.messages import NOTICE, WARNING, Message
 from reusedproxy.operators.runtime.proxy import ADMIN, OPERATOR, Context, Refusal, end_sessions
-
-#: HAProxy's bound for weights.
-_MOST_WEIGHT = 256
 
 _ORDERS = {"ready": READY, "drain": DRAIN, "maint": MAINT}
 _USAGE = (
@@ -184,8 +181,8 @@ def _set_weight(backend: Backend, server: Server, words: Sequence[str]) -> str:
     if found[2]:
         if weight < 0:
             raise Refusal("Relative weight must be positive.")
-        weight = min(_MOST_WEIGHT, server.settings.weight * weight // 100)
-    elif not 0 <= weight <= _MOST_WEIGHT:
+        weight = min(MOST_WEIGHT, server.settings.weight * weight // 100)
+    elif not 0 <= weight <= MOST_WEIGHT:
         raise Refusal("Absolute weight can only be between 0 and 256 inclusive.")
     if not backend.takes_weight(server, weight):
         raise Refusal(STATIC_WEIGHTS)
