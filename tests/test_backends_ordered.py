@@ -57,6 +57,20 @@ class OrderedTests(BenchTestCase):
         bench.pass_time(2.5)
         self.assertEqual(before.state, "closed")
 
+    def test_who_must_not_wait_goes_there_at_once_and_its_floor_is_opened_then(self) -> None:
+        for turned in (False, True):
+            bench, addresses = self.begin_at(min_conn=3)
+            (server,) = bench.servers
+            relocation: Any = server.relocation
+            self.order(bench, 2)
+            if turned:  # as `set server … ssl` does: what was opened for the move is of the other kind
+                before = bench.backend.take_pool(server, relocation.pool_at(target_of("192.0.2.1", 80)))
+                addresses.departed.add(before)
+            addresses.arrive_now()
+            self.assertEqual((bench.at, len(server.pool.idle), addresses.settled), (["192.0.2.2"], 0, True))
+            bench.pass_time(1.0)
+            self.assertEqual((bench.at, len(server.pool.idle)), (["192.0.2.2"], 3))
+
     def test_another_port(self) -> None:
         bench, _ = self.begin_at()
         self.order(bench, 1, 8080)

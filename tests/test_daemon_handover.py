@@ -325,6 +325,45 @@ class BothTests(BothTestCase):
         self.assertEqual(self.happened[1:], [counts])
         self.assertEqual(self.poller.watched, {})
 
+    def ask(self) -> list[Any]:
+        """Have what was ordered be told, and return what has come of it, and that it is over."""
+        came: list[Any] = []
+        self.prepare()
+        self.taken._ordered = came.append
+        self.taken.ask_orders(lambda: came.append("told"))
+        return came
+
+    def test_what_is_ordered_is_told_as_often_as_it_is_asked_and_before_it_may_accept(self) -> None:
+        orders = [{"server b/s": 1}, {"server b/s": 2}]
+        self.handover._since = lambda: orders.pop(0)
+        came = self.ask()
+        self.assertEqual(came, [])
+        self.poller.ready()
+        self.poller.ready()
+        self.assertEqual(came, [{"server b/s": 1}, "told"])
+        self.taken.when_ready(lambda: came.append("go"))
+        self.poller.ready()
+        self.poller.ready()
+        self.assertEqual(came[2:], [{"server b/s": 2}, "go"])
+        self.assertEqual(self.clock.getDelayedCalls(), [self.handover._silent])
+        self.taken.give_up()
+
+    def test_nobody_waits_for_what_an_old_one_does_not_tell(self) -> None:
+        """It is of an earlier version, or silent."""
+        self.taken.answers = False
+        self.assertEqual(self.ask(), ["told"])
+        self.taken.state, self.taken.answers = "preparing", True
+        came: list[Any] = []
+        self.taken.ask_orders(lambda: came.append("told"))
+        self.clock.advance(takeover.PATIENCE - 0.1)
+        self.assertEqual(came, [])
+        self.clock.advance(0.1)
+        self.assertEqual(came, ["told"])
+        self.assertIn("since this one has begun has not come: it was silent", self.happened[-1][1])
+        self.taken.when_ready(lambda: came.append("go"))
+        self.assertEqual(came, ["told", "go"])
+        self.taken.give_up()
+
     def test_one_that_ends_changes_nothing(self) -> None:
         self.taken.give_up()
         self.poller.ready()

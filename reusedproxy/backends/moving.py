@@ -169,6 +169,12 @@ class Move:
         self._end()
         self._departed.close(self.pool)
 
+    def arrive_now(self) -> None:
+        """Moves the server whatever stands at the new address."""
+        if self._server.pool is not self._before:
+            self._begin_anew()
+        self._arrive()
+
     def _look(self) -> None:
         self._call = None
         late = self._clock.seconds() - self._began >= PATIENCE
@@ -208,21 +214,24 @@ class Move:
             dial.cancel()
         self._dials.clear()
 
-    def _begin_anew(self, pool: HTTPConnectionPool) -> None:
+    def _begin_anew(self) -> None:
         """Warms another pool: the server's connections are of another kind now than those that were opened."""
+        relocation = self._server.relocation
+        assert relocation is not None
+        self._end()
         self._departed.close(self.pool)
-        self.pool, self._before = pool, self._server.pool
+        self.pool, self._before = relocation.pool_at(self.target), self._server.pool
         self._began = self._next_dial = self._clock.seconds()
         self.start()
 
     def _arrive(self) -> None:
         """Gives the server its new pool, and drains the one before."""
-        self._end()
         server, relocation = self._server, self._server.relocation
         assert relocation is not None
         if server.pool is not self._before:
-            self._begin_anew(relocation.pool_at(self.target))
+            self._begin_anew()
             return
+        self._end()
         before = server.move(self.pool, self.target)
         relocation.moved(self.target)
         self._departed.add(before)

@@ -84,6 +84,12 @@ class OrderedAddresses:
         for server, (_, by) in [*self._moves.items()]:
             self._begin(server, by)
 
+    def arrive_now(self) -> None:
+        """Has servers that are on their way go to their addresses at once, whatever stands there."""
+        for move, _ in [*self._moves.values()]:
+            if move is not None:
+                move.arrive_now()
+
     @property
     def settled(self) -> bool:
         """Tells whether no server is on its way to another address."""

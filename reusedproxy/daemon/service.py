@@ -50,7 +50,7 @@ from reusedproxy.daemon.stalls import Stalls
 from reusedproxy.daemon.starting.launch import done_by
 from reusedproxy.daemon.starting.pid_file import PidFile
 from reusedproxy.daemon.starting.privileges import Privileges
-from reusedproxy.daemon.starting.warm_up import WarmUp
+from reusedproxy.daemon.starting.warm_up import Moves, WarmUp
 from reusedproxy.daemon.supervision.manager import Manager
 from reusedproxy.daemon.supervision.reports import Supervision
 from reusedproxy.daemon.wording import bound_to, listed
@@ -390,14 +390,25 @@ class ProxyService(Service):
 
     def _listen(self, proxy: Proxy) -> None:
         """Goes on with `_serve`; where this process takes another one's place when that one lets it."""
-        if self._takeover is not None:
-            self._takeover.when_ready(lambda: self._serve(proxy))
-        else:
+        takeover = self._takeover
+        if takeover is None:
             self._serve(proxy)
+            return
+
+        def ready() -> None:
+            takeover.when_ready(lambda: self._serve(proxy))
+
+        moves = Moves(proxy, self._reactor, lambda: self._patience(proxy), ready)
+        takeover.ask_orders(moves.look)
 
     def _serve(self, proxy: Proxy) -> None:
         if self.state != "running" or self._stopping:
             return
+        if self._takeover is not None:
+            # Who has ordered that has been answered, and the process before may serve there already.
+            for backend in proxy.backends:
+                if backend.addresses is not None:
+                    backend.addresses.arrive_now()
         self._accept(proxy, "listens on")
         if self._takeover is not None:
             self._open_to_operators()

@@ -9,7 +9,14 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.integration.daemon import Daemon
-from tests.integration.peers import LOOPBACK, accepts_connections, temporary_directory, wait_for
+from tests.integration.peers import (
+    LOOPBACK,
+    accept_each,
+    accepts_connections,
+    end_accepting,
+    temporary_directory,
+    wait_for,
+)
 from tests.ports import free_port
 
 TEXT = """\
@@ -39,17 +46,16 @@ global
 """
 
 
-class OrderTests(SynchronousTestCase):
+class OrderTestCase(SynchronousTestCase):
+    """A process with this `text`, whose place others take."""
+
+    text: str
+    port: int
+
     def setUp(self) -> None:
         self.folder = Path(temporary_directory(self))
-        (self.folder / "banned").write_text("/a\n")
-        (self.folder / "names").write_text("/x one\n")
-        self.port = free_port()  # nobody listens there, so that the floor never stands
         self.running: list[Daemon] = []
         self.addCleanup(self.stop)
-        self.old = self.daemon()
-        self.old.start()
-        wait_for(lambda: self.old.has_said("Proxy other listens on"), "it to listen")
 
     def stop(self) -> None:
         for each in self.running:
@@ -60,7 +66,7 @@ class OrderTests(SynchronousTestCase):
         if self.running:
             daemon.port, daemon.stats_port = self.running[0].port, self.running[0].stats_port
             daemon.more, warm = ["--replace"], "3s"
-        daemon.write(TEXT.format(folder=self.folder, host=LOOPBACK, port=self.port, warm=warm))
+        daemon.write(self.text.format(folder=self.folder, host=LOOPBACK, port=self.port, warm=warm))
         self.running.append(daemon)
         return daemon
 
@@ -75,6 +81,22 @@ class OrderTests(SynchronousTestCase):
             client.sendall(f"{order}\n".encode())
             return b"".join(iter(lambda: client.recv(65536), b"")).decode()
 
+    def served(self, new: Daemon) -> None:
+        wait_for(lambda: new.has_said("has taken the place of process"), "the new process to serve", 40)
+
+
+class OrderTests(OrderTestCase):
+    text = TEXT
+
+    def setUp(self) -> None:
+        super().setUp()
+        (self.folder / "banned").write_text("/a\n")
+        (self.folder / "names").write_text("/x one\n")
+        self.port = free_port()  # nobody listens there, so that the floor never stands
+        self.old = self.daemon()
+        self.old.start()
+        wait_for(lambda: self.old.has_said("Proxy other listens on"), "it to listen")
+
     def coming(self) -> Daemon:
         """A process that has got the sockets, and waits for a floor."""
         new = self.daemon()
@@ -82,9 +104,6 @@ class OrderTests(SynchronousTestCase):
         wait_for(lambda: self.old.has_said("is about to take the place"), "the new process", 40)
         wait_for(lambda: new.has_said("TCP connect failed"), "it to open its floors", 40)
         return new
-
-    def served(self, new: Daemon) -> None:
-        wait_for(lambda: new.has_said("has taken the place of process"), "the new process to serve", 40)
 
     def test_both_logs_tell_what_is_forgotten(self) -> None:
         """Whether it was ordered before the new process came, or since."""
@@ -227,3 +246,69 @@ class OrderTests(SynchronousTestCase):
                 f"disable server b/t (it is for the clients that are left here: process {new.pid} does not know of it)"
             )
             self.assertTrue(self.old.has_said(known), self.old.output)
+
+
+class Peer:
+    """A server that answers each request with its own port."""
+
+    def __init__(self) -> None:
+        self.listening = socket.create_server((LOOPBACK, 0))
+        self.port: int = self.listening.getsockname()[1]
+        accept_each(self.listening, self._serve)
+
+    def _serve(self, connection: socket.socket) -> None:
+        text = str(self.port).encode()
+        while connection.recv(65536):
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(text), text))
+
+
+class MovedTests(OrderTestCase):
+    """A server that is ordered to be elsewhere while the new process waits for its floors."""
+
+    text = """\
+    http-response set-header Who %pid
+    default_backend b
+backend b
+    server s {host}:{port} pool-min-conn 20 pool-connect-rate 10
+backend counted
+    stick-table type string size 10 expire 1h store gpc0
+global
+    pool-warm-start {warm}
+    stats socket {folder}/admin.sock mode 600 level admin expose-fd listeners
+"""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.before, self.after = Peer(), Peer()
+        for each in (self.before, self.after):
+            self.addCleanup(end_accepting, each.listening)
+        self.port = self.before.port
+
+    def get(self, port: int) -> tuple[int, int]:
+        """Which process has answered, and which server."""
+        with socket.create_connection((LOOPBACK, port), 5) as client:
+            client.settimeout(5)
+            client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            answer = b"".join(iter(lambda: client.recv(65536), b"")).decode()
+        head, _, body = answer.partition("\r\n\r\n")
+        return int(head.lower().partition("\r\nwho: ")[2].split()[0]), int(body)
+
+    def test_no_request_of_the_new_process_goes_to_where_it_was(self) -> None:
+        """Its floor takes two seconds at either address."""
+        old = self.daemon()
+        old.start()
+        new = self.daemon()
+        new._process.spawn(new.command())
+        wait_for(lambda: old.has_said("is about to take the place"), "the new process", 40)
+        self.assertIn("changed", self._ask(f"set server b/s addr {LOOPBACK} port {self.after.port}"))
+        answers: list[tuple[int, int]] = []
+
+        def is_served() -> bool:
+            answers.append(self.get(old.port))
+            return answers[-1][0] == new.pid
+
+        wait_for(is_served, "the new process to serve", 40)
+        answers += [self.get(old.port) for _ in range(20)]
+        servers = [server for pid, server in answers if pid == new.pid]
+        self.assertEqual(servers, [self.after.port] * len(servers))
+        self.assertGreater(len(servers), 20)

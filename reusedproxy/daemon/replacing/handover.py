@@ -7,12 +7,14 @@ This module is the old process's side, `takeover` the new one's. The new process
    learnt (`standing`), and which stick tables it has.
 2. new: which of these tables it wants, while it opens its connections to servers. old: their entries (`sharing`).
    Without tables there is no such step.
-3. new: `ready`, when it has both. old: sends what was ordered since step 1 (`since`), and `go`. Where there are tables
-   it stops accepting for a moment, and sends their last changes before that.
-4. new: accepts, and says which sockets it has taken. old: stops accepting for good, frees its status file, and sends
-   what it has counted (`counts`), and what was ordered since step 3.
+3. new: when its connections stand, asks what was ordered since step 1 (`since`), and opens those to addresses that it
+   had not known of.
+4. new: `ready`, when it has all of that. old: sends what was ordered since step 3, and `go`. Where there are tables it
+   stops accepting for a moment, and sends their last changes before that.
+5. new: accepts, and says which sockets it has taken. old: stops accepting for good, frees its status file, and sends
+   what it has counted (`counts`), and what was ordered since step 4.
 
-A connection that ends before step 4 leaves all as it was: the old process goes on accepting. So does a new process that
+A connection that ends before step 5 leaves all as it was: the old process goes on accepting. So does a new process that
 is silent for too long: the old one says how long it waits, the new one, if it has to wait for its floors, how much
 longer (`needs`), and which process it is; who is given up is told so (`given up`), or it would take the old one for
 dead, and serve beside it. Each side asks the kernel (SO_PEERCRED) whether the other is root's or its own user's. Must
@@ -102,7 +104,7 @@ class Handover:
             self._channel.send(said, descriptor=os.dup(listener.socket.fileno()))
         tables = described(self._tables.values())
         said = {"end": os.getpid(), "states": states, "tables": tables, "standing": standing, "waits": PATIENCE}
-        self._channel.send({**said, "orders": True})
+        self._channel.send({**said, "orders": True, "since": True})
 
     @property
     def left(self) -> float:
@@ -144,6 +146,8 @@ class Handover:
         elif "tables" in said and self._giving is None and self.state == "waiting":
             asked = read(said["tables"])
             self._giving = Giving(self._channel, self._clock, [self._tables[name] for name in asked])
+        elif "since" in said and self.state == "waiting":
+            self._channel.send({"ordered": self._since()})
         elif "ready" in said and self.state == "waiting":
             self._let_go()
         elif self.state in ("waiting", "holding"):

@@ -62,8 +62,9 @@ class _Given:
 class Takeover:
     """Holds what the old process has given; `pid` is its number, `states` what `show servers state` says there,
     `tables` what it says of its stick tables, and `standing` what was ordered and learnt there. `state` is "given",
-    "preparing" (tables come, and orders are given there), "waiting" (for the old process to say what is new, and `go`),
-    "serving", "sharing" (it has left, and tells what it still counts) or "over"."""
+    "preparing" (tables come, and orders are given there), "asking" (the same, and the old process is to say what was
+    ordered until now), "waiting" (for it to say what is new, and `go`), "serving", "sharing" (it has left, and tells
+    what it still counts) or "over"."""
 
     pid: int
     states: str
@@ -76,6 +77,8 @@ class Takeover:
     waits: float | None = None
     #: It tells what is ordered until this one accepts; an older version does not.
     tells_orders: bool = False
+    #: It tells that, too, as often as it is asked before.
+    answers: bool = False
     _taken: list[str] = field(factory=list)
     state: str = "given"
     _channel: Channel | None = None
@@ -160,6 +163,18 @@ class Takeover:
         """Tells whether clients of the old process are counted in tables of this one."""
         return self._sharing is not None and self._sharing.has_shares
 
+    def ask_orders(self, then: Callable[[], None]) -> None:
+        """Has what was ordered until now be told (`ordered`), and calls `then` once; or when the old one is silent, or
+        does not say."""
+        assert self._clock is not None and self._channel is not None
+        if self.state != "preparing" or not self.answers:
+            then()
+            return
+        self.state = "asking"
+        self._go = then
+        self._call = self._clock.callLater(PATIENCE, self._silent)
+        self._channel.send({"since": True})
+
     def when_ready(self, go: Callable[[], None]) -> None:
         """Calls `go` once, when everything has come and this process may accept; or when the old one is silent."""
         assert self._clock is not None
@@ -172,7 +187,8 @@ class Takeover:
 
     def _copied(self) -> None:
         """Says that this process is ready, as soon as it is and has the tables."""
-        if self._go is not None and (self._taking is None or self._taking.state == "copied"):
+        has_tables = self._taking is None or self._taking.state == "copied"
+        if self._go is not None and self.state == "preparing" and has_tables:
             assert self._channel is not None
             self.state = "waiting"
             self._channel.send({"ready": True})
@@ -190,7 +206,7 @@ class Takeover:
         if self.tells_orders:
             text = f"what was ordered of process {self.pid} since this one has begun has not come: {why}"
             self._announce("warning", text)
-        if self.state in ("preparing", "waiting"):
+        if self.state in ("preparing", "asking", "waiting"):
             self.state = "given"
         self._begin()
 
@@ -226,7 +242,8 @@ class Takeover:
             self._lost("what it said could not be taken")
 
     def _take(self, said: Mapping[str, Any], content: bytes) -> None:
-        if self._call is not None and self.state == "preparing" and (said.get("keys") or "copied" in said):
+        preparing = self.state in ("preparing", "asking")
+        if self._call is not None and preparing and (said.get("keys") or "copied" in said):
             self._call.reset(PATIENCE)
         if "given up" in said:
             self._go = None
@@ -238,6 +255,10 @@ class Takeover:
             self._taking.copied()
         elif "ordered" in said and self.state == "waiting":
             self._ordered(said["ordered"])
+        elif "ordered" in said and self.state == "asking":
+            self.state = "preparing"
+            self._ordered(said["ordered"])
+            self._begin()
         elif "go" in said and self.state == "waiting":
             if self._taking is not None:
                 self._sharing, self._taking = self._taking.begin(), None
@@ -262,7 +283,7 @@ class Takeover:
         """Goes on without the old process."""
         state = self.state
         self._stop()
-        if state in ("preparing", "waiting"):
+        if state in ("preparing", "asking", "waiting"):
             self._part(why)
         elif state == "serving":
             self._over(None)
@@ -273,7 +294,7 @@ class Takeover:
 
     def give_up(self) -> None:
         """Leaves all to the old process, or parts from it."""
-        if self.state in ("given", "preparing", "waiting"):
+        if self.state in ("given", "preparing", "asking", "waiting"):
             self._close_untaken()
         self._stop()
         if self._taking is not None:
@@ -402,7 +423,7 @@ def _received(channel: socket.socket, path: str) -> Takeover:
                 if isinstance(said, _End):
                     _demand_wanted(lines[number:], path)
                     channel.settimeout(PATIENCE)
-                    about = said.tables, said.standing, said.waits, said.tells_orders
+                    about = said.tables, said.standing, said.waits, said.tells_orders, said.answers
                     return Takeover(said.pid, said.states, channel, given, *about)
                 if not came:
                     raise HandoverError(f"the process at {path} has sent a socket's name and no socket")
@@ -451,6 +472,7 @@ class _End:
     standing: object
     waits: float | None
     tells_orders: bool
+    answers: bool
 
 
 def _demand_wanted(lines: Iterable[bytearray], path: str) -> None:
@@ -476,6 +498,7 @@ def _said(line: bytes, path: str) -> _Named | _End:
                 said.get("standing"),
                 None if waits is None else float(waits),
                 said.get("orders") is True,
+                said.get("since") is True,
             )
         file = said.get("file")
         return _Named(str(said["socket"]), (int(file[0]), int(file[1])) if file else None, bool(said.get("suspended")))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from twisted.internet.interfaces import IReactorTime
 
+from reusedproxy.backends.backend import Group
 from reusedproxy.build.assembly import Proxy
 from reusedproxy.daemon.wording import listed
 from reusedproxy.pool.constant import ConstantPool
@@ -16,6 +17,11 @@ from reusedproxy.pool.pool import HTTPConnectionPool
 LOOK = 0.05
 #: Most pools that are named in a message.
 NAMED = 20
+
+
+def unsettled(proxy: Proxy) -> list[Group]:
+    """Returns those by whom servers are still on their way to other addresses."""
+    return [group for backend in proxy.backends for group in backend.groups if not group.settled]
 
 
 class WarmUp:
@@ -47,8 +53,7 @@ class WarmUp:
         running = [pool for pool in proxy.pools if pool.state == "running"]
         short = [pool for first in running for pool in first.family if len(pool.idle) < pool.floor]
         short += (pool for pool in running if isinstance(pool, ConstantPool) and pool.names.unopened)
-        settled = all(group.settled for backend in proxy.backends for group in backend.groups)
-        if (short or not settled) and took < self._patience():
+        if (short or unsettled(proxy)) and took < self._patience():
             self._clock.callLater(LOOK, self.look)
         elif short:
             self._over("warning", self._too_late(short))
@@ -67,3 +72,30 @@ class WarmUp:
         unused = [pool.name for pool in self._proxy.pools if pool.state != "running" and pool.floor]
         but = f", but for servers that are not in use: {listed(unused)}" if unused else ""
         return f"pool-warm-start: all floors stand after {took:.2f} s{but}"
+
+
+class Moves:
+    """Waits until servers are where they were ordered to go after the floors of a proxy have been waited for."""
+
+    def __init__(
+        self, proxy: Proxy, clock: IReactorTime, patience: Callable[[], float], over: Callable[[], None]
+    ) -> None:
+        """Calls `over` once, when they are there or after `patience()` seconds from the first look."""
+        self._proxy = proxy
+        self._clock = clock
+        self._patience = patience
+        self._over = over
+        #: Names, say, that no name server knows: they have been waited for.
+        self._late = unsettled(proxy)
+        self._began: float | None = None
+
+    def look(self) -> None:
+        """Looks at the servers, now and from time to time until it is over."""
+        now = self._clock.seconds()
+        if self._began is None:
+            self._began = now
+        moving = any(each not in self._late for each in unsettled(self._proxy))
+        if moving and now - self._began < self._patience():
+            self._clock.callLater(LOOK, self.look)
+        else:
+            self._over()
