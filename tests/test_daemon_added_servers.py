@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 from collections import Counter
 from copy import copy
@@ -15,6 +16,7 @@ from reusedproxy.backends.server import DRAIN, MAINT, READY, UP
 from reusedproxy.config import added_servers
 from reusedproxy.config.added_servers import NOT_ADDED
 from reusedproxy.config.language import haproxy_words
+from reusedproxy.daemon.forgotten import back_again, deleted
 from reusedproxy.daemon.replacing.counts import count_on, counts_of
 from reusedproxy.daemon.replacing.standing import stand, standing
 from reusedproxy.daemon.service import ProxyService
@@ -589,6 +591,54 @@ class GenerationTests(AddedTestCase):
         self.assertNotIn("b/gone", self.proxy.lines)
         self.assertIn("server b/gone was added, and no file names it: it is gone by this reload", self.said)
         self.assertNotIn("b/kept was added", " ".join(self.said))
+
+    def delete_of_file(self, count: int) -> list[str]:
+        """Have a file with so many servers read, and delete them all."""
+        self.configure(servers="".join(f" server f{at} {LOOPBACK}:{at + 1} disabled\n" for at in range(count)))
+        self.reload()
+        names = [f"b/f{at}" for at in range(count)]
+        for name in names:
+            self.assertEqual(self.tell(f"del server {name}"), "Server deleted.", name)
+        return names
+
+    def warnings(self) -> list[tuple[str, str]]:
+        return [each for each in self.announced if "'del server'" in each[1]]
+
+    def test_a_reload_tells_which_of_those_that_were_deleted_are_back(self) -> None:
+        names = self.delete_of_file(5)
+        self.add(f"b/gone {LOOPBACK}:9")
+        self.delete("b/gone")
+        self.add(f"{names[4]} {LOOPBACK}:9")
+        self.reload()
+        self.assertIn(names[0], self.proxy.lines)
+        text = f"what 'del server' has taken out of backend b is back: {', '.join(names[:3])} and 1 more"
+        self.assertEqual(self.warnings(), [("warning", f"{text}; the file counts")])
+        self.announced.clear()
+        self.delete(names[0])
+        self.configure(servers=f" server f1 {LOOPBACK}:2 disabled\n")
+        self.reload()
+        self.configure(servers=f" server f0 {LOOPBACK}:1 disabled\n")
+        self.reload()
+        self.assertEqual(self.warnings(), [])  # it was taken out of the file, and written there again
+
+    def test_one_that_was_deleted_stays_so_when_files_of_tls_are_renewed(self) -> None:
+        (name,) = self.delete_of_file(1)
+        self.service.renew(["x.pem"])
+        self.reactor.pump([0.5] * 10)
+        self.assertNotIn(name, self.proxy.lines)
+        self.assertEqual(self.warnings(), [])
+        self.reload()
+        self.assertEqual(len(self.warnings()), 1)
+
+    def test_another_process_tells_which_of_those_that_were_deleted_its_file_has_back(self) -> None:
+        names = self.delete_of_file(2)
+        told = json.loads(json.dumps(deleted(self.proxy)))
+        self.configure(servers=f" server f1 {LOOPBACK}:2 disabled\n")
+        other = ProxyService(self.reactor, [self.config]).assemble(bind=False)
+        text = f"what 'del server' has taken out of backend b is back: {names[1]}; the file counts"
+        self.assertEqual([*back_again(told, other)], [("warning", text, "backend b")])
+        nonsense: list[object] = [None, 1, {}, "b/f1", [1, None, []]]
+        self.assertEqual([[*back_again(each, other)] for each in nonsense], [[]] * 5)
 
     def test_files_that_are_renewed_leave_them_where_they_are(self) -> None:
         crt = self.write("client.pem", client=True)

@@ -150,6 +150,8 @@ class DeletedServer:
         """Takes the server out, which is in MAINT and carries nothing, and returns its line."""
         proxy, server = self._proxy, self._server
         line = proxy.lines.pop(server.full_name)
+        if not server.settings.added:
+            proxy.deleted.add(server.full_name)
         joining.leave(self._backend, server)
         stand_by_no_more(proxy.backends, server)
         if proxy.rates is not None:

@@ -153,6 +153,8 @@ class Proxy:
     variables: dict[str, Sample] = Factory(dict)
     #: The names of those that operators have set.
     ordered_variables: set[str] = Factory(set)
+    #: Servers that the file names, and that operators have deleted, by backend/server.
+    deleted: set[str] = Factory(set)
     #: CAs and revocation lists that have been read.
     trusts: Trusts = Factory(Trusts)
     #: The files of revocation lists that are fetched, by their names; and what became of that, by URL.
@@ -272,6 +274,7 @@ class Assembly:
             maps=previous.maps if previous is not None and self._again else {},
             variables=previous.variables if previous is not None and self._again else {},
             ordered_variables=previous.ordered_variables if previous is not None and self._again else set(),
+            deleted=previous.deleted if previous is not None and self._again else set(),
         )
         self._log_lines = LogLines(configuration, self.proxy.logs, self._faults)
         self._saved = SavedStates(settings, [] if self._again else self.proxy.notices, states)

@@ -40,6 +40,7 @@ def forgotten(old: Proxy, new: Proxy | None) -> Iterator[Said]:
             text = f"what was ordered of dynamic cookies in backend {backend.name} is forgotten; the file counts"
             yield "warning", text, f"backend {backend.name}"
     if new is not None:  # another process tells of them itself: only it knows whether its files name them
+        yield from back_again(deleted(old), new)
         for name, line in old.lines.items():
             if line.server.settings.added and name not in new.lines:
                 text = f"server {name} was added, and no file names it: it is gone by this reload"
@@ -54,6 +55,23 @@ def changed_lists(old: Proxy, new: Proxy | None) -> list[str]:
     kept = [] if new is None else [*new.patterns.values(), *new.maps.values()]
     going = {id(each) for each in kept}
     return sorted(variables) + sorted(name for name, each in before if each.versions.ordered and id(each) not in going)
+
+
+def deleted(old: Proxy) -> list[str]:
+    """Returns the servers of the file that are not there, because operators have deleted them, as backend/server."""
+    return sorted(old.deleted - old.lines.keys())
+
+
+def back_again(gone: object, new: Proxy) -> Iterator[Said]:
+    """Tells which servers that were deleted (`deleted`, here or in another process) the files have back, and requests
+    go there again."""
+    back: dict[str, list[str]] = {}
+    for name in gone if isinstance(gone, list) else ():
+        if isinstance(name, str) and name in new.lines:
+            back.setdefault(name.rpartition("/")[0], []).append(name)
+    for backend, names in back.items():
+        text = f"what 'del server' has taken out of backend {backend} is back: {listed(names)}; the file counts"
+        yield "warning", text, f"backend {backend}"
 
 
 def as_told(said: object) -> Iterator[Said]:

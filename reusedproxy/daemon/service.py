@@ -27,7 +27,7 @@ from reusedproxy.config.language.report import Fault, in_all
 from reusedproxy.config.model.proxies import Configuration, Global
 from reusedproxy.config.model.proxies import Manhole as ManholeSettings
 from reusedproxy.config.model.values import Notice, Place
-from reusedproxy.daemon.forgotten import as_told, forgotten
+from reusedproxy.daemon.forgotten import as_told, back_again, deleted, forgotten
 from reusedproxy.daemon.limits import none_for_clients, shortages
 from reusedproxy.daemon.load import Refused, load
 from reusedproxy.daemon.own_settings import descriptors_in, empty_tables, nothing_to_serve
@@ -457,7 +457,7 @@ class ProxyService(Service):
         if counts is not None:
             count_on(self.proxy, counts)
             self.announce("notice", f"has taken the place of process {pid}, which finishes what it has")
-            for each in as_told(counts.get("forgotten")):
+            for each in (*as_told(counts.get("forgotten")), *back_again(counts.get("deleted"), self.proxy)):
                 self.announce(*each)
         else:
             self.announce("warning", f"serves, but process {pid} has not said that it has stopped accepting")
@@ -645,7 +645,8 @@ class ProxyService(Service):
         for each_gone in gone:
             self.announce(*each_gone)
         self.supervision.hand_over(pid)
-        self._successor.released({**counts_of(proxy), "forgotten": gone, "reload": self.reloads.ordered})
+        told = {"forgotten": gone, "deleted": deleted(proxy), "reload": self.reloads.ordered}
+        self._successor.released({**counts_of(proxy), **told})
         if self.reloads.ordered:
             # It has read its files before that was ordered.
             self.announce("notice", f"reload: process {pid} is told to")

@@ -112,6 +112,7 @@ class OrderTests(OrderTestCase):
         new = self.coming()
         since = self.ask(f"set map {names} /x two", "set dynamic-cookie-key backend b two", "set var proc.z fmt x")
         self.assertEqual({*before, *since}, {"\n"})
+        self.assertIn("Server deleted.", self._ask("disable server b/u; del server b/u"))
         self.served(new)
         for text in (
             f"what the runtime API has changed in proc.z, {banned}, {names} is forgotten; the files count",
@@ -120,6 +121,8 @@ class OrderTests(OrderTestCase):
             "what was ordered of dynamic cookies in backend b is forgotten; the file counts",
         ):
             self.assertTrue(self.old.has_said(text) and new.has_said(text), text)
+        back = "what 'del server' has taken out of backend b is back: b/u; the file counts"
+        self.assertTrue(new.has_said(back), new.output)
         self.assertNotIn("/b", self._ask(f"show acl {banned}"))
 
     def state(self, server: str) -> list[str]:
