@@ -364,6 +364,21 @@ class BothTests(BothTestCase):
         self.assertEqual(came, ["told", "go"])
         self.taken.give_up()
 
+    def test_an_old_one_that_has_been_silent_for_too_long_is_heard_all_the_same(self) -> None:
+        """What was ordered there, and what it has counted."""
+        orders = [{"server b/s": 1}, {"server b/s": 2}]
+        self.handover._since = lambda: orders.pop(0)
+        came = self.ask()
+        self.clock.advance(takeover.PATIENCE)
+        self.assertEqual(came, ["told"])
+        self.addCleanup(self.taken.take(self.port.bind)[0].close)
+        counts = {"frontends": {}, "ordered": {"server b/s": 3}}
+        self.handover._taken = lambda keys, pid: self.handover.released(counts)
+        self.taken.serve(came.append)
+        while len(came) < 3:
+            self.poller.ready()
+        self.assertEqual((came, self.taken.state), (["told", {"server b/s": 1}, counts], "over"))
+
     def test_one_that_ends_changes_nothing(self) -> None:
         self.taken.give_up()
         self.poller.ready()

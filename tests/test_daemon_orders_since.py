@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from reusedproxy.backends.server import DRAIN
+from reusedproxy.backends.server import DRAIN, UP
 from reusedproxy.build.assembly import Proxy
 from reusedproxy.daemon.replacing.since import differences, obey, orders_of
 from reusedproxy.daemon.replacing.standing import stand, standing
@@ -130,6 +130,15 @@ class SinceTests(ServiceTestCase):
         self.assertEqual((len(stand(self.proxy, there)), self.calls), (80, ["use", "make_groups"]))
         self.assertEqual([each.ordered_name for each in backend.servers], [f"n{at}.test" for at in range(40)])
         self.assertEqual(len(backend.groups), 41)
+
+    def test_health_is_what_checks_find_where_the_file_has_some_by_now_and_that_is_said(self) -> None:
+        self.begin(" server s 192.0.2.1:80\n")
+        changes = self.given("set server b/s health down")
+        said = self.said(changes, " server s 192.0.2.1:80 check\n")
+        text = f"Server b/s {LOST}: DOWN, as checks find that out here, or a server that it tracks"
+        self.assertEqual(said, [("warning", text, "backend b")])
+        self.assertEqual(self.proxy.lines["b/s"].server.health, UP)
+        self.assertEqual(self.said(changes, " server s 192.0.2.1:80\n")[0][1], f"Server b/s is DOWN, {BEFORE}")
 
     def test_the_files_word_counts_if_it_is_another_and_that_is_said(self) -> None:
         self.begin()

@@ -160,9 +160,13 @@ def _obey_of_checks(backend: Backend, line: Line, changed: Change, now: Change) 
                 each.pause(paused is True)
                 yield "notice", f"has its {what} {'paused' if each.paused else 'going on'}, {_ORDERED}"
     unchecked = all(each is None or each.paused for each in (line.checker, line.agent)) and server.tracked is None
-    if changed.get("health") in (UP, NOLB, DOWN) and unchecked and changed["health"] != server.health:
-        order_health(backend, server, changed["health"], line.checker)
-        yield "notice", f"is {server.health}, {_ORDERED}"
+    health = changed.get("health")
+    if health in (UP, NOLB, DOWN) and health != server.health:
+        if unchecked:
+            order_health(backend, server, health, line.checker)
+            yield "notice", f"is {server.health}, {_ORDERED}"
+        else:
+            yield "warning", f"{_NOT_THERE}: {health}, as checks find that out here, or a server that it tracks"
     check, agent = server.settings.check, server.settings.agent
     if "check" in changed and "check" not in now and check is not None:
         order_check(server, check.addr, check.port, check.addr_port)

@@ -253,12 +253,8 @@ class Takeover:
             self._taking.take(said, content)
         elif "copied" in said and self._taking is not None:
             self._taking.copied()
-        elif "ordered" in said and self.state == "waiting":
-            self._ordered(said["ordered"])
-        elif "ordered" in said and self.state == "asking":
-            self.state = "preparing"
-            self._ordered(said["ordered"])
-            self._begin()
+        elif said.keys() == {"ordered"}:  # at the end it is among what is counted
+            self._take_orders(said["ordered"])
         elif "go" in said and self.state == "waiting":
             if self._taking is not None:
                 self._sharing, self._taking = self._taking.begin(), None
@@ -271,6 +267,15 @@ class Takeover:
                 self.state = "sharing"
             else:
                 self.give_up()
+
+    def _take_orders(self, ordered: object) -> None:
+        """Has these orders be in force, also those of an old process that was silent for too long before."""
+        asked = self.state == "asking"
+        if asked:
+            self.state = "preparing"
+        self._ordered(ordered)
+        if asked:
+            self._begin()
 
     def _over(self, counts: Mapping[str, Any] | None) -> None:
         if self._call is not None and self._call.active():
