@@ -257,6 +257,12 @@ class EveryColumnTests(CountingTestCase):
                 self.assertEqual(after[row].get(name), named.get(name), (*row, name))
         self.assertEqual({row["rate"] for row in after.values()}, {0})
 
+    def test_a_server_that_has_counted_nothing_is_told_of_in_few_bytes(self) -> None:
+        """There may be thousands: two kilobytes for each held up the event loop of both processes."""
+        self.begin("", global_=" stats socket ipv4@127.0.0.1:0\n")
+        servers: Any = counts_of(self.proxy)["servers"]
+        self.assertLess(max(len(json.dumps(each)) for each in servers.values()), 300)
+
     def test_every_column_goes_on_in_another_process(self) -> None:
         self.begin("check inter 60s", global_=" stats socket ipv4@127.0.0.1:0\n")
         self.fill()

@@ -25,8 +25,9 @@ _COUNTED = tuple(each.name for each in fields(Counters) if each.name not in ("co
 
 
 def counted(pool: HTTPConnectionPool) -> dict[str, object]:
-    """Returns all that the pool has counted."""
-    said: dict[str, object] = {name: _plain(getattr(pool.counters, name)) for name in _COUNTED}
+    """Returns all that the pool has counted. What it has counted none of is left out: of a thousand servers, most."""
+    counters = pool.counters
+    said = {name: plain for name in _COUNTED if (plain := _plain(getattr(counters, name)))}
     said["ended"] = dict(pool.closed)
     said["below_floor"] = pool.upkeep.refill.below_floor_seconds
     return said
@@ -34,11 +35,11 @@ def counted(pool: HTTPConnectionPool) -> dict[str, object]:
 
 def _plain(value: object) -> object:
     if isinstance(value, Histogram):
-        return [value.counts, value.sum]
+        return [value.counts, value.sum] if any(value.counts) else []
     if isinstance(value, Counter):
         return [[[*key], count] for key, count in value.items()]
     if isinstance(value, dict):
-        return [[key, _plain(each)] for key, each in value.items()]
+        return [[key, plain] for key, each in value.items() if (plain := _plain(each))]
     return value
 
 

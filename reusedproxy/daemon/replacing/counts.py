@@ -25,13 +25,14 @@ COUNTED = (
 OTHERS = ("scur", "smax", "hrsp")
 _HANDSHAKES = ("completed", "resumed", "failed")
 _TIMES = ("count", "queue", "connect", "response", "total")
+_ADDED = frozenset((*COUNTED, *_HANDSHAKES, *_TIMES))
 _LONGEST = ("queue_most", "connect_most", "response_most", "total_most")
 
 Counts = Mapping[str, Any]
 
 
 def counts_of(proxy: Proxy) -> Counts:
-    """Returns all counts."""
+    """Returns all counts, but for most of those that are 0."""
     return {
         "frontends": {
             each.name: {
@@ -101,7 +102,7 @@ def _add_troubles(to: Backend | Server, said: Counts) -> None:
 
 
 def _values(of: object, names: tuple[str, ...]) -> Counts:
-    return {name: getattr(of, name) for name in names}
+    return {name: value for name in names if (value := getattr(of, name))}
 
 
 def _add_traffic(traffic: Traffic, said: Counts) -> None:
@@ -116,7 +117,7 @@ def _add_traffic(traffic: Traffic, said: Counts) -> None:
 
 def _add(to: object, said: object) -> None:
     for name, value in _items(said):
-        if name in (*COUNTED, *_HANDSHAKES, *_TIMES) and hasattr(to, name):
+        if name in _ADDED and hasattr(to, name):
             setattr(to, name, getattr(to, name) + value)
 
 
